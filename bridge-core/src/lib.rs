@@ -1,0 +1,1 @@
+//! Records, capture, journal and delivery of zkbridge; names no connector and opens no socket.

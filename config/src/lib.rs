@@ -1,0 +1,1 @@
+//! The typed configuration of zkbridge: its schema, defaults, validation and errors.

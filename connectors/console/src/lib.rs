@@ -1,0 +1,1 @@
+//! The console sink: records for people and for pipes.

@@ -1,0 +1,1 @@
+//! The ZooKeeper source: one session, its watches and its reads.

@@ -1,0 +1,2 @@
+//! zkbridge: change data capture for Apache ZooKeeper.
+fn main() {}

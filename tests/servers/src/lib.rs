@@ -1,0 +1,1 @@
+//! Real ZooKeeper and Kafka servers and a faulty network, for tests and the demo.
