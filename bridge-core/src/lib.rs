@@ -1,1 +1,11 @@
-//! Records, capture, journal and delivery of zkbridge; names no connector and opens no socket.
+//! The core of zkbridge: records, the capture machine, the journal and the delivery engine.
+//!
+//! This crate names no connector and opens no socket. Sources and sinks are other crates that depend on it.
+
+pub mod book;
+pub mod entry;
+pub mod journal;
+pub mod number;
+pub mod path;
+pub mod record;
+pub mod sink;

@@ -1,0 +1,102 @@
+//! What the capture machine sees of the journal: the image, and the place where it writes.
+//!
+//! The image (path → the last journalled Stat) may hold millions of znodes, more than memory should, so it stays in
+//! the journal and the machine asks for what it needs. All methods are synchronous and deterministic, and what was
+//! appended is seen at once by the reads that follow, also before it is committed. The caller of the machine commits;
+//! if a call fails, the caller rolls back and makes a new machine from what is durable.
+
+use uuid::Uuid;
+
+use crate::entry::Entry;
+use crate::journal::JournalError;
+use crate::number::{Epoch, Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::Stat;
+
+/// The image's row of a living znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Names the incarnation.
+    pub czxid: Zxid,
+    /// As last read; `None` after a create that nobody read.
+    pub stat: Option<Stat>,
+}
+
+impl Node {
+    /// The greatest zxid known of this incarnation.
+    pub fn newest_zxid(&self) -> Zxid {
+        self.stat
+            .map_or(self.czxid, |stat| stat.newest_zxid().max(self.czxid))
+    }
+
+    /// The zxid of the version last reported.
+    pub fn mzxid(&self) -> Zxid {
+        self.stat.map_or(self.czxid, |stat| stat.mzxid)
+    }
+
+    /// The version last reported.
+    pub fn version(&self) -> i32 {
+        self.stat.map_or(0, |stat| stat.version)
+    }
+}
+
+/// How far the capture of a root has come. Journalled with the records that it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Everything up to it was reported for this root.
+    pub reported: Zxid,
+    /// Whether the first listing was completed, so that from now on there are gaps and no runs.
+    pub listed: bool,
+    /// A run that has begun and not ended.
+    pub run: Option<OpenRun>,
+}
+
+/// A run that goes on after a reconnect under the same id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRun {
+    /// Names it.
+    pub id: Uuid,
+    /// The last index used.
+    pub index: u64,
+}
+
+/// The image and the tail of one source's journal, inside one open transaction.
+pub trait Book {
+    /// The image's row of a path; `None` if it is not living.
+    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError>;
+
+    /// The living children of a path, by the bytes of their names, names greater than `after`, at most `limit`.
+    fn children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError>;
+
+    /// Living znodes strictly below a path in an order in which each comes before its ancestors, at most `limit`.
+    /// Goes through intermediate paths that are not living themselves.
+    fn deepest_below(
+        &mut self,
+        path: &ZnodePath,
+        limit: usize,
+    ) -> Result<Vec<(ZnodePath, Node)>, JournalError>;
+
+    /// Appends one record and moves the image with it.
+    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError>;
+
+    /// Takes a newer Stat of the same version into the image, without a record (`pzxid`, `cversion`, `numChildren`
+    /// move when children come and go).
+    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError>;
+
+    /// The last watch epoch used.
+    fn epoch(&mut self) -> Result<Epoch, JournalError>;
+
+    /// Stores the watch epoch in use.
+    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError>;
+
+    /// How far the capture of a root has come; the default for a root never seen.
+    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError>;
+
+    /// Stores it.
+    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError>;
+}

@@ -1,0 +1,164 @@
+//! What the capture hands to the journal: a record without the parts that only the journal knows.
+//!
+//! The journal adds `seq`, `before` (from the image), `id`, and stores the data once. An entry also says how the image
+//! moves, so that record and image can never disagree.
+
+use uuid::Uuid;
+
+use crate::number::{Epoch, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{Acl, Data, Fidelity, GapReason, Stat, Timestamp};
+
+/// One record to append. Everything in it is decided; the journal only completes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The configured root; `None` for heartbeats.
+    pub root: Option<ZnodePath>,
+    /// When the capture decided on it.
+    pub captured: Timestamp,
+    /// What it says.
+    pub word: Word,
+}
+
+/// What an entry says. Each variant holds just what its record needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Word {
+    /// A change of a znode. Moves the image.
+    Change(Change),
+    /// A listing begins.
+    RunBegin {
+        /// The run.
+        run: Uuid,
+    },
+    /// A listing is complete.
+    RunEnd {
+        /// The run.
+        run: Uuid,
+        /// The index behind the last listed znode.
+        index: u64,
+        /// Znodes listed.
+        nodes: u64,
+        /// Znodes that could not be read.
+        unreadable: u64,
+        /// The greatest zxid in any Stat listed; `None` where there was none.
+        zxid: Option<Zxid>,
+    },
+    /// A stretch begins in which changes may have been missed.
+    GapBegin {
+        /// The watch epoch.
+        epoch: Epoch,
+        /// Everything up to it was reported before.
+        from_zxid: Zxid,
+        /// Why.
+        reason: GapReason,
+    },
+    /// It ends.
+    GapEnd {
+        /// The watch epoch.
+        epoch: Epoch,
+        /// As in its begin.
+        from_zxid: Zxid,
+        /// Every change up to it is journalled before.
+        to_zxid: Zxid,
+        /// As in its begin.
+        reason: GapReason,
+        /// The reconciled records since the last begin of the root, `acl` not counted.
+        differences: u64,
+    },
+    /// Nothing else was journalled for a while.
+    Heartbeat,
+}
+
+/// A change of one znode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Which.
+    pub path: ZnodePath,
+    /// What happened, and what is known of it.
+    pub what: What,
+    /// Seen or found.
+    pub fidelity: Fidelity,
+    /// As in the record.
+    pub missed: Option<u64>,
+    /// As in the record: ascending, at most 64.
+    pub superseded: Vec<Zxid>,
+}
+
+/// What happened to a znode. The image follows it:
+///
+/// | | the path's row in the image becomes |
+/// | --- | --- |
+/// | `Created`, `Updated`, `Listed` | this Stat and data |
+/// | `CreatedUnread` | living, czxid known, without Stat and data |
+/// | `Deleted` | no longer living |
+/// | `AclChanged`, `Restated` | this Stat; the data stays |
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// `create`, with the value read; zxid = mzxid, exact.
+    Created {
+        /// As read.
+        read: Read,
+    },
+    /// `create` of a version 0 that nobody read; zxid = czxid, exact.
+    CreatedUnread {
+        /// Of the create.
+        czxid: Zxid,
+        /// As a later read of the same life told.
+        ephemeral: Option<bool>,
+        /// As a later read of the same life told.
+        ctime: Option<Timestamp>,
+    },
+    /// `update`; zxid = mzxid, exact.
+    Updated {
+        /// As read.
+        read: Read,
+    },
+    /// `delete` of the living incarnation, or of a life that nobody saw if the path is not living in the image.
+    Deleted {
+        /// When.
+        at: DeletedAt,
+    },
+    /// `acl`: the aversion moved. The list itself where the source reads lists.
+    AclChanged {
+        /// As read.
+        stat: Stat,
+        /// As read.
+        acl: Option<Vec<Acl>>,
+    },
+    /// `snapshot` of a znode that was not in the image.
+    Listed {
+        /// As read.
+        read: Read,
+        /// The run.
+        run: Uuid,
+        /// Position in the run.
+        index: u64,
+    },
+    /// `snapshot` of the state that the image holds.
+    Restated {
+        /// The run.
+        run: Uuid,
+        /// Position in the run.
+        index: u64,
+    },
+}
+
+/// The zxid of a delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletedAt {
+    /// Its own.
+    Exact(Zxid),
+    /// It happened at or before.
+    Bound(Zxid),
+    /// Nothing tells.
+    Unknown,
+}
+
+/// A value as read from a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read {
+    /// Its Stat.
+    pub stat: Stat,
+    /// Its data; `None` where the source does not keep data.
+    pub data: Option<Data>,
+}

@@ -1,0 +1,214 @@
+//! Paths of znodes, as a client with the source's connect string sees them.
+
+use std::borrow::{Borrow, Cow};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The absolute path of a znode: `/`, or `/` before each of its names.
+///
+/// Cheap to clone. Holds ZooKeeper's rules (`PathUtils.validatePath`): no empty name, no `.` and `..` as a name,
+/// no NUL.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ZnodePath(Arc<str>);
+
+/// A text that is no path of a znode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{path}' is not a znode path: {reason}")]
+pub struct BadPath {
+    path: String,
+    reason: &'static str,
+}
+
+impl ZnodePath {
+    /// Checks and takes a path.
+    pub fn parse(path: &str) -> Result<ZnodePath, BadPath> {
+        match reason_against(path) {
+            None => Ok(ZnodePath(path.into())),
+            Some(reason) => Err(BadPath {
+                path: path.to_owned(),
+                reason,
+            }),
+        }
+    }
+
+    /// `/`, the root of all.
+    pub fn slash() -> ZnodePath {
+        ZnodePath("/".into())
+    }
+
+    /// The child of this name. The name comes from a server's child list and is taken as it is.
+    pub fn child(&self, name: &str) -> ZnodePath {
+        if self.is_slash() {
+            return ZnodePath(format!("/{name}").into());
+        }
+        ZnodePath(format!("{}/{name}", self.0).into())
+    }
+
+    /// The parent; `None` for `/`.
+    pub fn parent(&self) -> Option<ZnodePath> {
+        self.parent_str().map(|parent| ZnodePath(parent.into()))
+    }
+
+    /// The parent as text; `None` for `/`.
+    pub fn parent_str(&self) -> Option<&str> {
+        if self.is_slash() {
+            return None;
+        }
+        match self.0.rfind('/') {
+            Some(0) | None => Some("/"),
+            Some(at) => Some(&self.0[..at]),
+        }
+    }
+
+    /// The last name; empty for `/`.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The names from the top down; none for `/`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').filter(|name| !name.is_empty())
+    }
+
+    /// Whether this is `/`.
+    pub fn is_slash(&self) -> bool {
+        &*self.0 == "/"
+    }
+
+    /// Whether this is `other` or above it.
+    pub fn covers(&self, other: &str) -> bool {
+        covers(&self.0, other)
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether `above` is `path` itself or one of its ancestors.
+pub fn covers(above: &str, path: &str) -> bool {
+    if above == "/" {
+        return path.starts_with('/');
+    }
+    path.strip_prefix(above)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn reason_against(path: &str) -> Option<&'static str> {
+    if path == "/" {
+        return None;
+    }
+    if !path.starts_with('/') {
+        return Some("it must begin with '/'");
+    }
+    if path.ends_with('/') {
+        return Some("it must not end with '/'");
+    }
+    if path.contains('\0') {
+        return Some("it must not hold a NUL character");
+    }
+    path[1..].split('/').find_map(|name| match name {
+        "" => Some("it has an empty name ('//')"),
+        "." | ".." => Some("'.' and '..' are not names of znodes"),
+        _ => None,
+    })
+}
+
+impl Deref for ZnodePath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ZnodePath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ZnodePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ZnodePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for ZnodePath {
+    type Err = BadPath;
+
+    fn from_str(path: &str) -> Result<Self, BadPath> {
+        ZnodePath::parse(path)
+    }
+}
+
+impl Serialize for ZnodePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ZnodePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        ZnodePath::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for ZnodePath {
+    fn schema_name() -> Cow<'static, str> {
+        "ZnodePath".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The absolute path of a znode, below the chroot of the source's connect string.",
+            "pattern": "^/",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_knows_its_parent_and_its_names() {
+        for (path, parent, name) in [("/a", "/", "a"), ("/a/b", "/a", "b"), ("/a b/ü.x", "/a b", "ü.x")] {
+            let path = ZnodePath::parse(path).unwrap();
+            assert_eq!((path.parent_str(), path.name()), (Some(parent), name));
+            assert_eq!(path.parent().unwrap().child(name), path);
+        }
+        assert_eq!(ZnodePath::slash().parent(), None);
+        assert_eq!(ZnodePath::slash().names().count(), 0);
+    }
+
+    #[test]
+    fn a_text_that_no_server_takes_is_refused_with_its_reason() {
+        for bad in ["", "a", "/a/", "//", "/a//b", "/a/../b", "/./a", "/a\0"] {
+            let error = ZnodePath::parse(bad).unwrap_err();
+            assert!(error.to_string().contains("is not a znode path"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_path_covers_itself_and_what_is_below_it_but_no_name_that_only_begins_alike() {
+        assert!(covers("/", "/a"));
+        assert!(covers("/a", "/a"));
+        assert!(covers("/a", "/a/b"));
+        assert!(!covers("/a", "/ab"));
+        assert!(!covers("/a/b", "/a"));
+    }
+}

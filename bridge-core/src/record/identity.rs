@@ -1,0 +1,209 @@
+//! The identity of a change: a UUIDv5 of what names it, so that the same change has the same id at every delivery,
+//! restart and replay, and when another instance sees it.
+
+use uuid::Uuid;
+
+use super::Op;
+use crate::number::{Epoch, Seq, Zxid};
+
+/// The UUIDv5 of `zkbridge.change` in the DNS namespace; a test computes it.
+pub const NAMESPACE: Uuid = Uuid::from_u128(0x11ffacbc_6176_5700_805d_4f48ed75f0bc);
+
+/// What names a change. The name is six texts joined by line feeds: cluster, path (control records: root), op,
+/// czxid, version, extra.
+#[derive(Clone, Copy, Debug)]
+pub enum Identity<'a> {
+    /// A create; a reconciled create is named by the version that it holds, others by version 0.
+    Create {
+        /// Of the incarnation.
+        czxid: Zxid,
+        /// 0, or that of `after` for a reconciled create.
+        version: i32,
+    },
+    /// A write of data.
+    Update {
+        /// Of the incarnation.
+        czxid: Zxid,
+        /// Of `after`.
+        version: i32,
+    },
+    /// The delete of an incarnation.
+    Delete {
+        /// Of the incarnation.
+        czxid: Zxid,
+    },
+    /// The delete of a life whose czxid was never seen.
+    DeleteUnseen {
+        /// The zxid bound, where there is one.
+        bound: Option<Zxid>,
+        /// Names the record where there is no bound.
+        seq: Seq,
+    },
+    /// A change of the access control list.
+    Acl {
+        /// Of the incarnation.
+        czxid: Zxid,
+        /// The one found.
+        aversion: i32,
+    },
+    /// A znode in a listing.
+    Snapshot {
+        /// Of the incarnation.
+        czxid: Zxid,
+        /// Of `after`.
+        version: i32,
+        /// Of `after`.
+        aversion: i32,
+        /// The run.
+        run: &'a Uuid,
+    },
+    /// The begin or end of a listing.
+    RunMark {
+        /// Which of the two.
+        op: Op,
+        /// The run.
+        run: &'a Uuid,
+    },
+    /// The begin or end of a gap.
+    GapMark {
+        /// Which of the two.
+        op: Op,
+        /// Where the gap begins.
+        from_zxid: Zxid,
+        /// The watch epoch.
+        epoch: Epoch,
+    },
+    /// A heartbeat.
+    Heartbeat {
+        /// Its position.
+        seq: Seq,
+    },
+}
+
+impl Identity<'_> {
+    /// The id. `place` is the path, for control records the root, for heartbeats empty.
+    pub fn id(self, cluster: &str, place: &str) -> Uuid {
+        let (op, czxid, version, extra) = self.parts();
+        let name = format!("{cluster}\n{place}\n{}\n{czxid}\n{version}\n{extra}", op.as_str());
+        Uuid::new_v5(&NAMESPACE, name.as_bytes())
+    }
+
+    fn parts(self) -> (Op, String, String, String) {
+        let none = String::new;
+        match self {
+            Identity::Create { czxid, version } => {
+                (Op::Create, czxid_text(czxid), version.to_string(), none())
+            }
+            Identity::Update { czxid, version } => {
+                (Op::Update, czxid_text(czxid), version.to_string(), none())
+            }
+            Identity::Delete { czxid } => (Op::Delete, czxid_text(czxid), none(), none()),
+            Identity::DeleteUnseen { bound, seq } => {
+                let extra = bound.map_or_else(|| seq.to_string(), czxid_text);
+                (Op::Delete, none(), none(), extra)
+            }
+            Identity::Acl { czxid, aversion } => (Op::Acl, czxid_text(czxid), none(), aversion.to_string()),
+            Identity::Snapshot {
+                czxid,
+                version,
+                aversion,
+                run,
+            } => (
+                Op::Snapshot,
+                czxid_text(czxid),
+                version.to_string(),
+                format!("{aversion}/{run}"),
+            ),
+            Identity::RunMark { op, run } => (op, none(), none(), run.to_string()),
+            Identity::GapMark { op, from_zxid, epoch } => {
+                (op, none(), none(), format!("{}/{epoch}", czxid_text(from_zxid)))
+            }
+            Identity::Heartbeat { seq } => (Op::Heartbeat, none(), none(), seq.to_string()),
+        }
+    }
+}
+
+/// 16 hex digits without `0x`, as names hold them.
+pub fn czxid_text(zxid: Zxid) -> String {
+    format!("{:016x}", zxid.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_namespace_is_the_uuid_of_the_contracts_name() {
+        assert_eq!(Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"zkbridge.change"), NAMESPACE);
+    }
+
+    #[test]
+    fn the_example_of_the_contract_has_its_id() {
+        let id = Identity::Update {
+            czxid: Zxid(0x0000_0003_0000_1a01),
+            version: 2,
+        }
+        .id("main", "/services/payments/10.0.0.7:8080");
+        assert_eq!(id.to_string(), "590f094f-2a01-52a9-9179-91366077bdc2");
+    }
+
+    #[test]
+    fn each_kind_of_change_has_a_name_of_its_own() {
+        let run = Uuid::nil();
+        let ids = [
+            Identity::Create {
+                czxid: Zxid(1),
+                version: 0,
+            },
+            Identity::Create {
+                czxid: Zxid(1),
+                version: 1,
+            },
+            Identity::Update {
+                czxid: Zxid(1),
+                version: 1,
+            },
+            Identity::Delete { czxid: Zxid(1) },
+            Identity::DeleteUnseen {
+                bound: Some(Zxid(1)),
+                seq: Seq(1),
+            },
+            Identity::DeleteUnseen {
+                bound: None,
+                seq: Seq(1),
+            },
+            Identity::Acl {
+                czxid: Zxid(1),
+                aversion: 1,
+            },
+            Identity::Snapshot {
+                czxid: Zxid(1),
+                version: 1,
+                aversion: 1,
+                run: &run,
+            },
+            Identity::RunMark {
+                op: Op::SnapshotBegin,
+                run: &run,
+            },
+            Identity::RunMark {
+                op: Op::SnapshotEnd,
+                run: &run,
+            },
+            Identity::GapMark {
+                op: Op::GapBegin,
+                from_zxid: Zxid(1),
+                epoch: Epoch(1),
+            },
+            Identity::GapMark {
+                op: Op::GapEnd,
+                from_zxid: Zxid(1),
+                epoch: Epoch(1),
+            },
+            Identity::Heartbeat { seq: Seq(1) },
+        ]
+        .map(|identity| identity.id("main", "/a"));
+        let distinct: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+    }
+}

@@ -1,0 +1,323 @@
+//! The change record, version 1: what the outside world sees.
+//!
+//! The fields and what they promise are described for consumers in `docs/record.md`; the JSON Schema in
+//! `schema/record.json` is generated from the types of this module and compared by a test. A record is written once,
+//! by the capture, and never changed afterwards: a repeated delivery is equal as JSON.
+
+mod data;
+mod identity;
+mod schema;
+mod stat;
+mod time;
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use data::{Data, DataForm};
+pub use identity::{Identity, NAMESPACE, czxid_text};
+pub use schema::{record_schema, record_schema_text};
+pub use stat::Stat;
+pub use time::Timestamp;
+
+use crate::number::{Epoch, Seq, SessionId, Zxid};
+use crate::path::ZnodePath;
+
+/// The name of this version of the contract.
+pub const SCHEMA: &str = "zkbridge.change/1";
+
+/// At most so many zxids stand in `superseded`, the newest; the rest are only counted in `missed`.
+pub const SUPERSEDED_MAX: usize = 64;
+
+/// One change of one znode, or one word about the stream itself.
+///
+/// All fields are always written, null where they do not apply, except `acl`, `gap` and `run`, which stand in their
+/// own records only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "zkbridge.change/1")]
+pub struct Record {
+    /// `zkbridge.change/1`.
+    pub schema: SchemaName,
+    /// Names the change: the same at every delivery, restart and replay.
+    pub id: Uuid,
+    /// Position in the journal of its source, from 1, without holes there.
+    pub seq: Seq,
+    /// The name of the source.
+    pub cluster: Arc<str>,
+    /// The configured root that covers the path; null in heartbeats.
+    pub root: Option<ZnodePath>,
+    /// The znode; null in control records.
+    pub path: Option<ZnodePath>,
+    /// What happened.
+    pub op: Op,
+    /// Of the transaction; null when unknown and in control records except `snapshot_end`.
+    pub zxid: Option<Zxid>,
+    /// How far `zxid` can be trusted.
+    pub zxid_kind: ZxidKind,
+    /// Whether the change was seen or found by comparing.
+    pub fidelity: Fidelity,
+    /// Versions of this path that nobody could read since its last record; null where it cannot be known.
+    pub missed: Option<u64>,
+    /// The zxids of those versions, ascending, where known; at most 64, the newest.
+    #[schemars(length(max = 64))]
+    pub superseded: Vec<Zxid>,
+    /// Of the znode that is, or for a delete was; null where this life was never read.
+    pub ephemeral: Option<bool>,
+    /// The last known state of this incarnation before the change.
+    pub before: Option<State>,
+    /// The state after the change; null for a delete.
+    pub after: Option<State>,
+    /// The transaction, from lossless sources only.
+    pub txn: Option<Txn>,
+    /// When it happened and when it was captured.
+    pub time: Times,
+    /// Where it was captured.
+    pub source: Origin,
+    /// The access control list, in `acl` records where the source reads lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Vec<Acl>>,
+    /// In `gap_begin` and `gap_end`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+    /// In `snapshot`, `snapshot_begin` and `snapshot_end`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// The constant `zkbridge.change/1`; any other name fails to parse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum SchemaName {
+    /// This version.
+    #[default]
+    #[serde(rename = "zkbridge.change/1")]
+    V1,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// A znode came to be.
+    Create,
+    /// Its data was written.
+    Update,
+    /// It is gone.
+    Delete,
+    /// Its access control list was changed.
+    Acl,
+    /// It was there when a run listed it.
+    Snapshot,
+    /// A listing of a root begins.
+    SnapshotBegin,
+    /// The listing is complete.
+    SnapshotEnd,
+    /// From here changes may have been missed.
+    GapBegin,
+    /// What was missed has been found by comparing, as far as it can be known.
+    GapEnd,
+    /// Nothing else was journalled for a while.
+    Heartbeat,
+}
+
+impl Op {
+    /// Every op, in the order of the contract.
+    pub const ALL: [Op; 10] = [
+        Op::Create,
+        Op::Update,
+        Op::Delete,
+        Op::Acl,
+        Op::Snapshot,
+        Op::SnapshotBegin,
+        Op::SnapshotEnd,
+        Op::GapBegin,
+        Op::GapEnd,
+        Op::Heartbeat,
+    ];
+
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Op::Create => "create",
+            Op::Update => "update",
+            Op::Delete => "delete",
+            Op::Acl => "acl",
+            Op::Snapshot => "snapshot",
+            Op::SnapshotBegin => "snapshot_begin",
+            Op::SnapshotEnd => "snapshot_end",
+            Op::GapBegin => "gap_begin",
+            Op::GapEnd => "gap_end",
+            Op::Heartbeat => "heartbeat",
+        }
+    }
+
+    /// Whether the record speaks of the stream and not of a znode.
+    pub fn is_control(self) -> bool {
+        !matches!(
+            self,
+            Op::Create | Op::Update | Op::Delete | Op::Acl | Op::Snapshot
+        )
+    }
+}
+
+/// How far a record's zxid can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ZxidKind {
+    /// The transaction's own.
+    Exact,
+    /// It happened at or before this one.
+    UpperBound,
+    /// There is none.
+    Unknown,
+}
+
+/// Whether a change was seen or found by comparing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fidelity {
+    /// Seen as it happened.
+    Exact,
+    /// Found by comparing or listing.
+    Reconciled,
+}
+
+/// A znode's state: null parts were never read or are switched off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct State {
+    /// Its data.
+    pub data: Option<Data>,
+    /// Its Stat.
+    pub stat: Option<Stat>,
+}
+
+/// The transaction that made the change, from lossless sources only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Txn {
+    /// The session that wrote.
+    pub session: SessionId,
+    /// Its own number of the request.
+    pub cxid: i32,
+    /// Position inside a multi, from 0.
+    pub index: u32,
+    /// Operations in the multi.
+    pub count: u32,
+}
+
+/// When a change happened and when it was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Times {
+    /// ZooKeeper's time; null where nothing tells it.
+    pub changed: Option<Timestamp>,
+    /// Ours.
+    pub captured: Timestamp,
+}
+
+/// Where a record was captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    /// How.
+    pub mode: Mode,
+    /// The server's version, where it tells.
+    pub server: Option<Arc<str>>,
+}
+
+/// How a source captures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// By persistent recursive watches.
+    Watch,
+    /// As a non-voting member of the ensemble.
+    Observer,
+    /// From a server's transaction log.
+    Txnlog,
+}
+
+/// One entry of an access control list; ids of scheme `digest` are masked unless asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Acl {
+    /// `world`, `auth`, `digest`, `ip`, `x509`, `sasl`, …
+    pub scheme: String,
+    /// Whom the entry speaks of.
+    pub id: String,
+    /// Letters of `cdrwa`.
+    pub perms: String,
+}
+
+/// A stretch in which changes may have been missed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Gap {
+    /// The watch epoch.
+    pub epoch: Epoch,
+    /// Everything up to it was reported before.
+    pub from_zxid: Zxid,
+    /// Every change up to it is reported before `gap_end`; null in `gap_begin`.
+    pub to_zxid: Option<Zxid>,
+    /// Why.
+    pub reason: GapReason,
+    /// In `gap_end`: the reconciled records since the last `gap_begin` of the root, `acl` not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<u64>,
+}
+
+/// Why there is a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The bridge was not running.
+    Started,
+    /// The connection was lost, the session lived on.
+    Disconnected,
+    /// The session ended.
+    Expired,
+    /// More changes came than the bridge may hold in memory.
+    Overflow,
+    /// The watch had died in silence.
+    Liveness,
+    /// An operator accepted an older or other state as the new baseline.
+    Rebaselined,
+    /// What could not be read can be read now.
+    Permission,
+}
+
+impl GapReason {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapReason::Started => "started",
+            GapReason::Disconnected => "disconnected",
+            GapReason::Expired => "expired",
+            GapReason::Overflow => "overflow",
+            GapReason::Liveness => "liveness",
+            GapReason::Rebaselined => "rebaselined",
+            GapReason::Permission => "permission",
+        }
+    }
+}
+
+/// The listing that a snapshot record belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// Names the run.
+    pub id: Uuid,
+    /// From 1 (begin: 0, end: the last).
+    pub index: u64,
+    /// In `snapshot_end`: znodes listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u64>,
+    /// In `snapshot_end`: znodes that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<u64>,
+}
+
+impl Record {
+    /// The record as it is delivered: one line of JSON without a line feed.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a record has only text keys and finite numbers")
+    }
+}
+
+#[cfg(test)]
+mod tests;

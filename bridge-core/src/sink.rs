@@ -1,0 +1,151 @@
+//! The contract between the delivery engine and a destination.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::number::Seq;
+use crate::record::Record;
+
+/// Records of one source in the order of `seq`, for one sink. Never empty.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What to deliver. Filters have been applied, so `seq` may have holes.
+    pub records: Vec<Arc<Record>>,
+}
+
+/// A destination.
+///
+/// **Ownership.** One worker owns a sink; its calls never overlap. Several sources that feed one configured sink have
+/// one worker and one `Sink` value each.
+///
+/// **Order.** `deliver` makes the records of a path durable in the order of `seq`. A sink that spreads paths over
+/// partitions or connections keeps the order of each path only.
+///
+/// **Duplicates.** After an error, a restart or a lost acknowledgement the same records come again from behind the
+/// cursor; a record that comes again is equal as JSON and has the same `id`. Within one value's life, records are never
+/// delivered again once `deliver` reported them as durable.
+///
+/// **Durability.** What `deliver` reports as durable must survive a crash of this process, and, where the destination
+/// can promise it, of the destination. The cursor moves behind it, so a sink that reports early loses records.
+///
+/// **Cancellation.** The worker may drop the future of `deliver` at a shutdown, after the drain bound. Nothing of that
+/// call then counts as delivered. The sink is not called again afterwards except for `close`.
+///
+/// **Shutdown.** `close` is called once, flushes what it can within its own bound, and never blocks for ever.
+pub trait Sink: Send {
+    /// Proves address, credentials and topic before any record is read, and prepares to deliver. Called again after
+    /// an error of `deliver`, before the next one; it must then discard all that is left of the attempts before.
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
+
+    /// Delivers a batch. `Ok`: every record is durable at the destination.
+    fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>>;
+
+    /// Flushes and lets go of the destination.
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
+}
+
+/// What a batch came to when not every record is durable.
+#[derive(Debug)]
+pub struct DeliverError {
+    /// How many records from the front of the batch are durable for certain, or were rejected as listed.
+    pub done: usize,
+    /// Records among those first `done` that the destination will never accept, ascending by `seq`.
+    pub rejected: Vec<Rejected>,
+    /// Why the rest is not delivered; `None` where the rejected ones are all there is to say (`done` is then the whole
+    /// batch).
+    pub error: Option<SinkError>,
+}
+
+/// A record that a destination will never accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Which.
+    pub seq: Seq,
+    /// The destination's reason, with the value it objects to, and what to do.
+    pub reason: String,
+}
+
+/// What went wrong at a destination.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkError {
+    /// Decides what the engine does.
+    pub kind: SinkErrorKind,
+    /// What happened, with the concrete value.
+    pub message: String,
+    /// Below.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SinkError {
+    /// An error without a cause below.
+    pub fn new(kind: SinkErrorKind, message: impl Into<String>) -> SinkError {
+        SinkError {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+}
+
+/// The kinds of failure at a destination. The engine's one match on them is `delivery::policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SinkErrorKind {
+    /// The destination cannot be reached, is not ready, is overloaded, or did not answer in time.
+    Unavailable,
+    /// It asked to slow down.
+    Throttled,
+    /// Credentials are wrong or expired.
+    Authentication,
+    /// It knows who asks and refuses.
+    Authorization,
+    /// The topic, stream, file or address is not there.
+    Missing,
+    /// It has no room left (disk, quota, full stream).
+    Full,
+    /// The client library can not go on with this connection or producer; a new one can.
+    Broken,
+    /// The options of the sink cannot work with this destination.
+    Configuration,
+    /// An operator switched the destination off, or the destination said that it is gone for good.
+    Disabled,
+}
+
+impl SinkErrorKind {
+    /// Every kind, for tables and tests.
+    pub const ALL: [SinkErrorKind; 9] = [
+        SinkErrorKind::Unavailable,
+        SinkErrorKind::Throttled,
+        SinkErrorKind::Authentication,
+        SinkErrorKind::Authorization,
+        SinkErrorKind::Missing,
+        SinkErrorKind::Full,
+        SinkErrorKind::Broken,
+        SinkErrorKind::Configuration,
+        SinkErrorKind::Disabled,
+    ];
+
+    /// The word in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SinkErrorKind::Unavailable => "unavailable",
+            SinkErrorKind::Throttled => "throttled",
+            SinkErrorKind::Authentication => "authentication",
+            SinkErrorKind::Authorization => "authorization",
+            SinkErrorKind::Missing => "missing",
+            SinkErrorKind::Full => "full",
+            SinkErrorKind::Broken => "broken",
+            SinkErrorKind::Configuration => "configuration",
+            SinkErrorKind::Disabled => "disabled",
+        }
+    }
+}
+
+impl fmt::Display for SinkErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
