@@ -1,5 +1,6 @@
 //! Real ZooKeeper and Kafka servers and a faulty network, for tests and the demo.
 //!
+//! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
 //! * [`eventually`]: waiting for a condition with a bound.
 //!

@@ -1,0 +1,142 @@
+//! Moving the bytes of one connection, as the state of the network allows.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+
+use super::{Counts, Direction};
+
+/// Small enough that a hold takes effect soon, large enough to be fast.
+const CHUNK: usize = 16 * 1024;
+
+/// The state of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Open,
+    Held,
+    Dark,
+}
+
+/// Blows after so many bytes in one direction.
+#[derive(Debug, Default)]
+pub(super) struct Fuse {
+    armed: Mutex<Option<(Direction, u64)>>,
+}
+
+impl Fuse {
+    pub(super) fn arm(&self, direction: Direction, bytes: u64) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some((direction, bytes));
+    }
+
+    /// How many of `wanted` bytes may pass, and whether the fuse blows behind them.
+    fn pass(&self, direction: Direction, wanted: usize) -> (usize, Blown) {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        match *armed {
+            Some((guarded, left)) if guarded == direction => {
+                let passed = usize::try_from(left).map_or(wanted, |left| left.min(wanted));
+                let left = left - passed as u64;
+                *armed = (left > 0).then_some((guarded, left));
+                (passed, if left == 0 { Blown::Yes } else { Blown::No })
+            }
+            _ => (wanted, Blown::No),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Blown {
+    Yes,
+    No,
+}
+
+/// What a connection needs to know of the network.
+#[derive(Debug, Clone)]
+pub(super) struct Lane {
+    flow: watch::Receiver<Flow>,
+    fuse: Arc<Fuse>,
+    counts: Arc<Counts>,
+}
+
+impl Lane {
+    pub(super) fn new(flow: &watch::Sender<Flow>, fuse: &Arc<Fuse>, counts: &Arc<Counts>) -> Self {
+        Self {
+            flow: flow.subscribe(),
+            fuse: Arc::clone(fuse),
+            counts: Arc::clone(counts),
+        }
+    }
+
+    /// A connection made in the dark never reaches the server; returns when the client gives up.
+    pub(super) async fn swallow_if_dark(&mut self, client: &mut TcpStream) -> io::Result<bool> {
+        if *self.flow.borrow_and_update() != Flow::Dark {
+            return Ok(false);
+        }
+        tokio::io::copy(client, &mut tokio::io::sink()).await?;
+        Ok(true)
+    }
+
+    /// Moves bytes both ways until both sides have closed, or one fails.
+    pub(super) async fn exchange(self, client: &mut TcpStream, server: &mut TcpStream) -> io::Result<()> {
+        let back = self.clone();
+        let (client_read, client_write) = client.split();
+        let (server_read, server_write) = server.split();
+        let requests = self.pump(Direction::ToServer, client_read, server_write);
+        let replies = back.pump(Direction::ToClient, server_read, client_write);
+        tokio::try_join!(requests, replies).map(drop)
+    }
+
+    async fn pump(mut self, way: Direction, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            self.not_held().await?;
+            let read = tokio::select! {
+                biased;
+                _ = self.flow.changed() => continue,
+                read = from.read(&mut chunk) => read?,
+            };
+            // A hold may have come with the bytes.
+            match (self.not_held().await?, read) {
+                (Flow::Dark, 0) => return std::future::pending().await,
+                (Flow::Dark, _) => {}
+                (_, 0) => return to.shutdown().await,
+                (_, read) => self.forward(way, &chunk[..read], &mut to).await?,
+            }
+        }
+    }
+
+    async fn not_held(&mut self) -> io::Result<Flow> {
+        let flow = self.flow.wait_for(|flow| *flow != Flow::Held).await;
+        flow.map(|flow| *flow)
+            .map_err(|_| io::ErrorKind::ConnectionReset.into())
+    }
+
+    async fn forward(&self, way: Direction, bytes: &[u8], to: &mut WriteHalf<'_>) -> io::Result<()> {
+        let (passed, blown) = self.fuse.pass(way, bytes.len());
+        to.write_all(&bytes[..passed]).await?;
+        self.counts.bytes(way).fetch_add(passed as u64, Ordering::Relaxed);
+        match blown {
+            Blown::Yes => Err(io::ErrorKind::ConnectionReset.into()),
+            Blown::No => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fuse_passes_exactly_its_bytes_and_blows_once() {
+        let fuse = Fuse::default();
+        fuse.arm(Direction::ToClient, 10);
+        assert_eq!(fuse.pass(Direction::ToServer, 100), (100, Blown::No));
+        assert_eq!(fuse.pass(Direction::ToClient, 6), (6, Blown::No));
+        assert_eq!(fuse.pass(Direction::ToClient, 6), (4, Blown::Yes));
+        assert_eq!(fuse.pass(Direction::ToClient, 6), (6, Blown::No));
+    }
+}
