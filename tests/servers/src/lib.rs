@@ -1,5 +1,7 @@
 //! Real ZooKeeper and Kafka servers and a faulty network, for tests and the demo.
 //!
+//! * [`ZooKeeper`] and [`Kafka`]: the real servers of any version, fetched once, on free ports, paused, killed and
+//!   restarted at will.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
 //! * [`eventually`]: waiting for a condition with a bound.
@@ -8,10 +10,23 @@
 //! port. This crate must never depend on another of the workspace: it is the outside world.
 
 mod child;
+mod daemon;
+mod distribution;
 mod error;
 mod guarded;
+mod kafka;
+mod machine;
+mod offline;
 mod patience;
+mod ports;
+mod proxy;
+mod zookeeper;
 
 pub use child::{Child, Line, Stream};
+pub use distribution::{Distribution, KAFKA_NEWEST, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache};
 pub use error::{Error, Result};
+pub use kafka::{Kafka, KafkaBuilder};
+pub use offline::{offline, skipped};
 pub use patience::{Look, eventually};
+pub use proxy::{Direction, Proxy};
+pub use zookeeper::{Mode, ZooKeeper, ZooKeeperBuilder};

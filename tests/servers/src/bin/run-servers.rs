@@ -1,0 +1,68 @@
+//! Starts servers to try things against, prints where they listen, and runs them until Ctrl-C.
+//!
+//! `run-servers zookeeper-3.9.5 kafka-4.1.0`; by default the newest of both.
+
+use std::process::ExitCode;
+
+use bridge_servers::{Error, KAFKA_NEWEST, Kafka, ZOOKEEPER_NEWEST, ZooKeeper};
+
+/// What runs until this is dropped.
+#[derive(Default)]
+struct Running {
+    zookeepers: Vec<ZooKeeper>,
+    kafkas: Vec<Kafka>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    if names.is_empty() {
+        names = vec![
+            format!("zookeeper-{ZOOKEEPER_NEWEST}"),
+            format!("kafka-{KAFKA_NEWEST}"),
+        ];
+    }
+    match run(&names).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("run-servers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(names: &[String]) -> Result<(), Error> {
+    let mut running = Running::default();
+    for name in names {
+        running.start(name).await?;
+    }
+    let count = running.zookeepers.len() + running.kafkas.len();
+    println!("running {count} of {} servers until Ctrl-C", names.len());
+    tokio::signal::ctrl_c().await.map_err(|source| Error::Io {
+        action: "wait for Ctrl-C".to_owned(),
+        source,
+    })
+}
+
+impl Running {
+    async fn start(&mut self, name: &str) -> Result<(), Error> {
+        match name.split_once('-') {
+            Some(("zookeeper", version)) => {
+                let zookeeper = ZooKeeper::builder().version(version).start().await?;
+                println!(
+                    "{name} {} process {:?}",
+                    zookeeper.connect_string(),
+                    zookeeper.process_id(0)
+                );
+                self.zookeepers.push(zookeeper);
+            }
+            Some(("kafka", version)) => {
+                let kafka = Kafka::builder().version(version).start().await?;
+                println!("{name} {} process {:?}", kafka.bootstrap(), kafka.process_id());
+                self.kafkas.push(kafka);
+            }
+            _ => eprintln!("no server {name:?}: name one as zookeeper-VERSION or kafka-VERSION"),
+        }
+        Ok(())
+    }
+}

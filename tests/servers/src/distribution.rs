@@ -1,0 +1,242 @@
+//! Server distributions: which jars make a server, and the cache that holds them.
+//!
+//! Fetched once with Maven into `<workspace>/.cache/servers` (or `$ZKBRIDGE_CACHE`), for all tests and checkouts that
+//! use the same cache. A directory in the cache is always whole: it is filled under another name and then renamed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tracing::info;
+
+use crate::{Error, Result, machine};
+
+/// The newest ZooKeeper of each line that Maven can bring with all that it needs, oldest first.
+///
+/// 3.8.7 and 3.9.6 are listed in the repository, but not with their parent, so they cannot be resolved.
+pub const ZOOKEEPER_LINES: [&str; 6] = ["3.4.14", "3.5.10", "3.6.4", "3.7.2", "3.8.6", ZOOKEEPER_NEWEST];
+
+/// The ZooKeeper started where no version is named.
+pub const ZOOKEEPER_NEWEST: &str = "3.9.5";
+
+/// The Apache Kafka started where no version is named.
+pub const KAFKA_NEWEST: &str = "4.1.0";
+
+/// How much of Maven's output an error shows.
+const MAVEN_TAIL_LINES: usize = 15;
+
+/// A server that Maven can bring: its name and its jars.
+#[derive(Debug, Clone)]
+pub struct Distribution {
+    name: String,
+    title: String,
+    pom: String,
+}
+
+/// The jars of a fetched distribution.
+#[derive(Debug, Clone)]
+pub(crate) struct Jars {
+    directory: PathBuf,
+}
+
+impl Distribution {
+    /// Apache ZooKeeper, of any released version.
+    pub fn zookeeper(version: &str) -> Self {
+        // Some releases leave out jars that the server needs, and each logs through something else. slf4j-simple
+        // logs to stderr in all of them, without a file of configuration.
+        let dependencies = [
+            dependency("org.slf4j:slf4j-simple:2.0.17", &[]),
+            dependency(
+                &format!("org.apache.zookeeper:zookeeper:{version}"),
+                &[
+                    "ch.qos.logback:*",
+                    "org.slf4j:slf4j-log4j12",
+                    "org.slf4j:slf4j-reload4j",
+                ],
+            ),
+            dependency("io.dropwizard.metrics:metrics-core:4.1.12.1", &[]),
+            dependency("org.xerial.snappy:snappy-java:1.1.10.5", &[]),
+            dependency("commons-cli:commons-cli:1.5.0", &[]),
+        ];
+        Self::new(
+            format!("zookeeper-{version}"),
+            format!("Apache ZooKeeper {version}"),
+            &dependencies,
+        )
+    }
+
+    /// Apache Kafka with its tools.
+    pub fn kafka(version: &str) -> Self {
+        let dependencies = [
+            dependency("org.slf4j:slf4j-simple:2.0.17", &[]),
+            dependency(&format!("org.apache.kafka:kafka_2.13:{version}"), &[]),
+            dependency(&format!("org.apache.kafka:kafka-tools:{version}"), &[]),
+        ];
+        Self::new(
+            format!("kafka-{version}"),
+            format!("Apache Kafka {version}"),
+            &dependencies,
+        )
+    }
+
+    fn new(name: String, title: String, dependencies: &[String]) -> Self {
+        let pom = format!(
+            "<project>\n<modelVersion>4.0.0</modelVersion>\n\
+             <groupId>zkbridge</groupId><artifactId>{name}</artifactId><version>1</version>\n\
+             <packaging>pom</packaging>\n<dependencies>\n{}</dependencies>\n</project>\n",
+            dependencies.concat()
+        );
+        Self { name, title, pom }
+    }
+
+    /// The name for people, with the version.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Whether the cache has it, so that starting it needs no network.
+    pub fn is_cached(&self) -> bool {
+        // The recipe is kept with the jars: who changes the recipe fetches anew.
+        std::fs::read_to_string(self.directory().join("pom.xml")).is_ok_and(|pom| pom == self.pom)
+    }
+
+    /// Brings the distribution into the cache, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTool`] without Maven, [`Error::Fetch`] if it fails.
+    pub async fn fetch(&self) -> Result<()> {
+        self.jars().await.map(drop)
+    }
+
+    pub(crate) async fn jars(&self) -> Result<Jars> {
+        if !self.is_cached() {
+            let this = self.clone();
+            let fetched = tokio::task::spawn_blocking(move || this.fetch_alone()).await;
+            fetched.expect("fetching a distribution does not panic")?;
+        }
+        Ok(Jars {
+            directory: self.directory(),
+        })
+    }
+
+    fn directory(&self) -> PathBuf {
+        cache().join(&self.name)
+    }
+
+    /// One fetch at a time on the machine: Maven's own repository stands no two.
+    fn fetch_alone(&self) -> Result<()> {
+        let _lock = machine::lock("fetch")?;
+        if self.is_cached() {
+            return Ok(());
+        }
+        info!(distribution = self.title, "fetching the server, once");
+        let cache = cache();
+        std::fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
+        let staging = tempfile::Builder::new().prefix(".fetching-").tempdir_in(&cache);
+        let staging = staging.map_err(Error::io("create a directory in", &cache))?;
+        self.run_maven(staging.path())?;
+        self.publish(staging)
+    }
+
+    fn run_maven(&self, staging: &Path) -> Result<()> {
+        let pom = staging.join("pom.xml");
+        std::fs::write(&pom, &self.pom).map_err(Error::io("write", &pom))?;
+        let mut output_directory = OsString::from("-DoutputDirectory=");
+        output_directory.push(staging);
+        let mut maven = Command::new(find_tool("mvn")?);
+        maven.args([
+            "-B",
+            "-q",
+            "-Dstyle.color=never",
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+        ]);
+        maven.arg(output_directory).arg("-f").arg(&pom);
+        let ran = maven.output().map_err(Error::attempt("run mvn"))?;
+        if ran.status.success() {
+            return Ok(());
+        }
+        let output = format!(
+            "{}{}",
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        let output = first_lines(&output, MAVEN_TAIL_LINES);
+        Err(Error::Fetch {
+            title: self.title.clone(),
+            status: ran.status,
+            output,
+        })
+    }
+
+    /// Gives the filled directory its name. What stands there was made by an older recipe.
+    fn publish(&self, staging: tempfile::TempDir) -> Result<()> {
+        let directory = self.directory();
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory).map_err(Error::io("remove", &directory))?;
+        }
+        let staged = staging.keep();
+        std::fs::rename(&staged, &directory).map_err(Error::io("rename to", &directory))
+    }
+}
+
+impl Jars {
+    /// All jars, in an order that never changes.
+    pub(crate) fn classpath(&self) -> Result<OsString> {
+        let read = || -> std::io::Result<Vec<PathBuf>> {
+            let entries = std::fs::read_dir(&self.directory)?;
+            entries.map(|entry| entry.map(|entry| entry.path())).collect()
+        };
+        let mut jars = read().map_err(Error::io("list", &self.directory))?;
+        jars.retain(|path| path.extension().is_some_and(|extension| extension == "jar"));
+        jars.sort();
+        let joined = std::env::join_paths(jars).map_err(std::io::Error::other);
+        joined.map_err(Error::io("make a class path of", &self.directory))
+    }
+}
+
+/// One `<dependency>` of a pom, from `group:artifact:version` and exclusions `group:artifact`.
+fn dependency(coordinates: &str, exclusions: &[&str]) -> String {
+    let mut parts = coordinates.split(':');
+    let [group, artifact, version] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+    let exclusions: String = exclusions.iter().map(|excluded| exclusion(excluded)).collect();
+    format!(
+        "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>\
+         <exclusions>{exclusions}</exclusions></dependency>\n"
+    )
+}
+
+fn exclusion(coordinates: &str) -> String {
+    let (group, artifact) = coordinates.split_once(':').unwrap_or((coordinates, "*"));
+    format!("<exclusion><groupId>{group}</groupId><artifactId>{artifact}</artifactId></exclusion>")
+}
+
+/// Where distributions are kept.
+pub fn cache() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("ZKBRIDGE_CACHE") {
+        return PathBuf::from(chosen);
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    if let Ok(workspace) = workspace.canonicalize() {
+        return workspace.join(".cache/servers");
+    }
+    // An installed command, whose source is elsewhere or gone.
+    let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
+    home.join(".cache/zkbridge/servers")
+}
+
+/// The path of a program that must be installed.
+pub(crate) fn find_tool(tool: &'static str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(tool));
+    places
+        .find(|place| place.is_file())
+        .ok_or(Error::MissingTool { tool })
+}
+
+/// The first lines that say something: Maven explains first and then repeats itself.
+fn first_lines(output: &str, count: usize) -> String {
+    let lines = output.lines().filter(|line| !line.trim().is_empty());
+    lines.take(count).collect::<Vec<_>>().join("\n")
+}

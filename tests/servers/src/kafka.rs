@@ -1,0 +1,335 @@
+//! A real Apache Kafka: one node that is broker and controller (KRaft), on free loopback ports and temporary data.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::daemon::{Daemon, Home, Java};
+use crate::distribution::{Distribution, KAFKA_NEWEST};
+use crate::machine::Turn;
+use crate::ports::Port;
+use crate::{Error, Proxy, Result};
+
+const MAIN: &str = "kafka.Kafka";
+const FORMAT: &str = "kafka.tools.StorageTool";
+
+/// What Kafka calls a random identity; the node is alone, so any will do.
+const CLUSTER_ID: &str = "emticmlkZ2UtdGVzdHMtMQ";
+
+/// The node takes 300 MB in all.
+const HEAP: &str = "512m";
+
+/// How long a start may take. It takes 1.7 s on an idle machine.
+const SERVE_BOUND: Duration = Duration::from_secs(90);
+
+/// How often new ports are tried when some other program took one of ours.
+const PORT_ATTEMPTS: usize = 3;
+
+/// The line that the server logs when it takes requests.
+const SERVING: &str = "Kafka Server started";
+
+/// `server.properties` where the test says nothing else: one copy of everything, small internal topics, and sessions
+/// short enough that a node that was killed is let in again at once.
+const DEFAULTS: [(&str, &str); 16] = [
+    ("process.roles", "broker,controller"),
+    ("node.id", "1"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("inter.broker.listener.name", "DIRECT"),
+    (
+        "listener.security.protocol.map",
+        "DIRECT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    ),
+    ("offsets.topic.replication.factor", "1"),
+    ("offsets.topic.num.partitions", "1"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.num.partitions", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("log.cleaner.dedupe.buffer.size", "2097152"),
+    ("broker.heartbeat.interval.ms", "300"),
+    ("broker.session.timeout.ms", "2000"),
+];
+
+/// Describes the Kafka to start.
+#[derive(Debug, Clone)]
+pub struct KafkaBuilder {
+    version: String,
+    properties: BTreeMap<String, String>,
+    behind_proxy: bool,
+}
+
+/// A running Kafka node. It, and its data, are gone when this is dropped.
+#[derive(Debug)]
+pub struct Kafka {
+    daemon: Daemon,
+    ports: Ports,
+    proxy: Option<Proxy>,
+    // Last, so that the node is dead before its data go.
+    home: TempDir,
+}
+
+#[derive(Debug)]
+struct Ports {
+    direct: Port,
+    proxied: Port,
+    controller: Port,
+}
+
+impl Default for KafkaBuilder {
+    fn default() -> Self {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let properties = DEFAULTS.iter().map(owned).collect();
+        Self {
+            version: KAFKA_NEWEST.to_owned(),
+            properties,
+            behind_proxy: false,
+        }
+    }
+}
+
+impl KafkaBuilder {
+    /// Any released version that needs no ZooKeeper.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
+    /// A line of `server.properties`, instead of the default of that name: `message.max.bytes`,
+    /// `auto.create.topics.enable`.
+    #[must_use]
+    pub fn property(mut self, key: &str, value: &str) -> Self {
+        self.properties.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Puts a [`Proxy`] before the node: clients that start from [`Kafka::proxied_bootstrap`] stay behind it, because
+    /// the node advertises the proxy's address to them. [`Kafka::bootstrap`] goes past it.
+    #[must_use]
+    pub fn behind_proxy(mut self) -> Self {
+        self.behind_proxy = true;
+        self
+    }
+
+    /// Fetches the distribution if need be, starts the node and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// If the distribution cannot be fetched, or the node does not serve in time; with the end of its log.
+    pub async fn start(&self) -> Result<Kafka> {
+        let distribution = Distribution::kafka(&self.version);
+        let java = Java::new(&distribution.jars().await?, HEAP)?;
+        let _turn = Turn::take().await?;
+        for _ in 1..PORT_ATTEMPTS {
+            match self.start_once(distribution.title(), &java).await {
+                Err(error) if error.is_port_clash() => tracing::warn!(%error, "trying other ports"),
+                outcome => return outcome,
+            }
+        }
+        self.start_once(distribution.title(), &java).await
+    }
+
+    async fn start_once(&self, title: &str, java: &Java) -> Result<Kafka> {
+        let home = tempfile::Builder::new().prefix("zkbridge-kafka-").tempdir();
+        let home = home.map_err(Error::attempt("create a temporary directory"))?;
+        let ports = Ports {
+            direct: Port::reserve()?,
+            proxied: Port::reserve()?,
+            controller: Port::reserve()?,
+        };
+        let proxy = if self.behind_proxy {
+            Some(Proxy::start(ports.proxied.addr()).await?)
+        } else {
+            None
+        };
+        let configuration = home.path().join("server.properties");
+        let text = self.configure(&ports, proxy.as_ref(), home.path());
+        std::fs::write(&configuration, text).map_err(Error::io("write", &configuration))?;
+        let named = configuration.to_string_lossy();
+        java.run(
+            FORMAT,
+            &["format", "--cluster-id", CLUSTER_ID, "--config", &named],
+        )
+        .await?;
+        let place = Home {
+            litter: home.path(),
+            home: home.path(),
+            configuration: &configuration,
+        };
+        let daemon = Daemon::new(title.to_owned(), java.clone(), MAIN, place);
+        let started = Kafka {
+            daemon,
+            ports,
+            proxy,
+            home,
+        };
+        started.launch()?;
+        started.serves().await?;
+        Ok(started)
+    }
+
+    fn configure(&self, ports: &Ports, proxy: Option<&Proxy>, home: &Path) -> String {
+        let (direct, controller) = (ports.direct.addr(), ports.controller.addr());
+        let mut listeners = format!("DIRECT://{direct}");
+        let mut advertised = listeners.clone();
+        if let Some(proxy) = proxy {
+            let _ = write!(listeners, ",PROXIED://{}", ports.proxied.addr());
+            let _ = write!(advertised, ",PROXIED://{}", proxy.addr());
+        }
+        let mut lines = format!(
+            "listeners={listeners},CONTROLLER://{controller}\nadvertised.listeners={advertised}\n\
+             controller.quorum.voters=1@{controller}\nlog.dirs={}\n",
+            home.join("data").display()
+        );
+        for (key, value) in &self.properties {
+            let _ = writeln!(lines, "{key}={value}");
+        }
+        lines
+    }
+}
+
+impl Kafka {
+    /// A node of the newest version.
+    ///
+    /// # Errors
+    ///
+    /// As [`KafkaBuilder::start`].
+    pub async fn start() -> Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// Chooses version, properties and a proxy.
+    pub fn builder() -> KafkaBuilder {
+        KafkaBuilder::default()
+    }
+
+    /// Where clients start; never through the proxy.
+    pub fn bootstrap(&self) -> String {
+        self.addr().to_string()
+    }
+
+    /// The address of [`Kafka::bootstrap`].
+    pub fn addr(&self) -> SocketAddr {
+        self.ports.direct.addr()
+    }
+
+    /// Where clients start that stay behind the proxy.
+    ///
+    /// # Panics
+    ///
+    /// If the node was not built [`KafkaBuilder::behind_proxy`].
+    pub fn proxied_bootstrap(&self) -> String {
+        self.proxy().addr().to_string()
+    }
+
+    /// The proxy before the node.
+    ///
+    /// # Panics
+    ///
+    /// If the node was not built [`KafkaBuilder::behind_proxy`].
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy
+            .as_ref()
+            .expect("a proxy is there if the builder is told `behind_proxy()`")
+    }
+
+    /// The node's directory, removed on drop.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The node's log file.
+    pub fn log(&self) -> PathBuf {
+        self.daemon.log()
+    }
+
+    /// The process id, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.daemon.process_id()
+    }
+
+    /// Whether the process runs; a paused one does.
+    pub fn is_running(&self) -> bool {
+        self.daemon.is_running()
+    }
+
+    /// SIGSTOP: the connections stay open and nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// If it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.daemon.pause()
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    ///
+    /// If it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.daemon.resume()
+    }
+
+    /// SIGKILL; gone when this returns. Harmless if it does not run.
+    pub fn kill(&self) {
+        self.daemon.kill();
+    }
+
+    /// SIGTERM; gone when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If it does not run, or had to be killed.
+    pub async fn stop(&self) -> Result<()> {
+        self.daemon.stop().await
+    }
+
+    /// Starts the node again on its ports and data, and does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot be made.
+    pub fn launch(&self) -> Result<()> {
+        self.daemon.launch()
+    }
+
+    /// Starts the node again on its ports and data, killing it first if it runs, and waits until it serves.
+    ///
+    /// # Errors
+    ///
+    /// If it does not serve in time.
+    pub async fn restart(&self) -> Result<()> {
+        self.kill();
+        self.launch()?;
+        self.serves().await
+    }
+
+    /// Waits until the node takes requests.
+    ///
+    /// # Errors
+    ///
+    /// If it does not in time, with the end of its log.
+    pub async fn serves(&self) -> Result<()> {
+        let serves = || async {
+            self.daemon.run_log().contains(SERVING) && TcpStream::connect(self.addr()).await.is_ok()
+        };
+        self.daemon.ready(SERVE_BOUND, serves).await
+    }
+
+    /// Runs one of Kafka's own tools to its end, such as `org.apache.kafka.tools.TopicCommand`; takes a second or two.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tool`] if it fails, with what it printed.
+    pub async fn tool(&self, main: &str, arguments: &[&str]) -> Result<String> {
+        self.daemon.java().run(main, arguments).await
+    }
+}
