@@ -2,6 +2,7 @@
 //!
 //! This crate names no connector and opens no socket. Sources and sinks are other crates that depend on it.
 
+pub mod amount;
 pub mod book;
 pub mod entry;
 pub mod journal;
