@@ -1,0 +1,33 @@
+# Every target runs on a fresh machine after a clone: `setup` installs what is missing, and is quick when nothing is.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build lint test demo bench clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what building and testing needs
+	@scripts/setup
+
+build: setup ## Build the zkbridge command for release, into target/release
+	$(CARGO) build --release --locked
+
+lint: setup ## Check formatting, lints and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+test: setup ## Run all tests, on real servers too; ZKBRIDGE_TESTS=offline leaves those out
+	$(CARGO) run --quiet --locked -p bridge-servers --bin fetch-servers
+	$(CARGO) test --workspace --locked
+
+demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps them running
+	$(CARGO) run --locked -- demo $(if $(KEEP),--keep)
+
+bench: setup ## Measure the core
+	$(CARGO) bench --locked -p bridge-core
+
+clean: ## Remove what was built; the fetched servers in .cache stay
+	$(CARGO) clean
