@@ -1,21 +1,20 @@
 //! Free loopback ports, never fixed ones.
 //!
-//! A port is chosen below the range from which the kernel takes ports for outgoing connections, and is locked among
-//! the test processes of the machine for as long as its server may come back to it. So a server that is killed finds
-//! its port free again at the restart.
+//! A port is chosen at random below the range from which the kernel takes ports for outgoing connections, and is
+//! locked among the test processes of the machine for as long as its server may come back to it. So a server that is
+//! killed finds its port free again at the restart.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 
 use crate::machine::try_lock;
 use crate::{Error, Result};
 
-/// The lowest port handed out: above what services commonly use.
-const LOW: u16 = 12_000;
-
-/// The highest, where the kernel does not tell its range: one below Linux's default range for outgoing connections.
-const HIGH: u16 = 32_767;
+/// The ports handed out. Below Linux's range for outgoing connections, which begins at 32768; enough for a hundred
+/// ensembles at a time; few enough that their lock files are no litter.
+const RANGE: RangeInclusive<u16> = 20_000..=23_999;
 
 /// One loopback port that is ours until dropped.
 #[derive(Debug)]
@@ -27,17 +26,17 @@ pub(crate) struct Port {
 impl Port {
     /// A free port, starting the search at a random place.
     pub(crate) fn reserve() -> Result<Self> {
-        let high = highest();
-        let count = u64::from(high - LOW) + 1;
-        let start = RandomState::new().hash_one(std::process::id());
-        for step in 0..count {
-            let offset = start.wrapping_add(step) % count;
-            let number = LOW + u16::try_from(offset).expect("the offset is below a count of ports");
+        let random = RandomState::new().hash_one("a port");
+        let start = usize::try_from(random % RANGE.len() as u64).expect("a remainder of a count of ports");
+        for number in RANGE.cycle().skip(start).take(RANGE.len()) {
             if let Some(port) = Self::claim(number)? {
                 return Ok(port);
             }
         }
-        Err(Error::NoFreePort { low: LOW, high })
+        Err(Error::NoFreePort {
+            low: *RANGE.start(),
+            high: *RANGE.end(),
+        })
     }
 
     /// The port, unless a test or any other program has it.
@@ -55,19 +54,6 @@ impl Port {
 
     pub(crate) fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
-    }
-}
-
-/// One below the kernel's range for outgoing connections, if that leaves room.
-fn highest() -> u16 {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let low = range
-        .split_whitespace()
-        .next()
-        .and_then(|low| low.parse::<u16>().ok());
-    match low {
-        Some(low) if low > LOW + 1_000 => low - 1,
-        _ => HIGH,
     }
 }
 
