@@ -279,13 +279,13 @@ impl Child {
         self.process.signal(Signal::SIGINT)
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP; it stands still when this returns.
     ///
     /// # Errors
     ///
     /// If the signal cannot be sent; a child that has ended is no error.
     pub fn pause(&mut self) -> Result<()> {
-        self.process.signal(Signal::SIGSTOP)
+        self.process.pause()
     }
 
     /// SIGCONT.
@@ -294,7 +294,7 @@ impl Child {
     ///
     /// If the signal cannot be sent; a child that has ended is no error.
     pub fn resume(&mut self) -> Result<()> {
-        self.process.signal(Signal::SIGCONT)
+        self.process.resume()
     }
 
     /// SIGKILL to it and to what it started in its process group; gone, and its output read, when this is done.

@@ -200,19 +200,19 @@ impl Daemon {
         process.ended().is_none().then(|| process.id())
     }
 
-    /// SIGSTOP: the connections stay, and nothing answers.
+    /// SIGSTOP: the connections stay, and nothing answers any more.
     pub(crate) fn pause(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.with_process(Guarded::pause)
     }
 
     /// SIGCONT.
     pub(crate) fn resume(&self) -> Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.with_process(Guarded::resume)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    fn with_process<T>(&self, act: impl FnOnce(&mut Guarded) -> Result<T>) -> Result<T> {
         match self.life().process.as_mut() {
-            Some(process) => process.signal(signal),
+            Some(process) => act(process),
             None => Err(Error::NotRunning {
                 server: self.name.clone(),
             }),
@@ -226,9 +226,11 @@ impl Daemon {
 
     /// SIGTERM, and SIGKILL if that takes too long; gone when this returns.
     pub(crate) async fn stop(&self) -> Result<()> {
-        self.signal(Signal::SIGTERM)?;
-        // A paused process would not see it.
-        self.signal(Signal::SIGCONT)?;
+        self.with_process(|process| {
+            process.signal(Signal::SIGTERM)?;
+            // A paused process would not see it.
+            process.resume()
+        })?;
         let ended = eventually("a server to stop", STOP_BOUND, || async { !self.is_running() }).await;
         self.kill();
         ended

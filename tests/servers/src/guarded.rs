@@ -12,7 +12,8 @@
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -24,9 +25,9 @@ const SCRIPT: &str = r#"
 litter=$1; shift
 exec 3<&0
 ( read -r _ <&3
-  kill -KILL $$
+  kill -s KILL $$
   [ -z "$litter" ] || rm -rf -- "$litter"
-  kill -KILL -- -$$ ) >/dev/null 2>&1 &
+  kill -s KILL -- -$$ ) >/dev/null 2>&1 &
 exec "$@" 3<&- </dev/null
 "#;
 
@@ -39,24 +40,22 @@ pub(crate) fn command(program: &OsStr, litter: Option<&Path>) -> Command {
     command
 }
 
+/// How long the threads of a paused process may take to stand still.
+const STILL_BOUND: Duration = Duration::from_secs(5);
+
 /// A running program with its watchdog.
 #[derive(Debug)]
 pub(crate) struct Guarded {
+    /// Its standard input is our end of the pipe.
     child: Child,
     status: Option<ExitStatus>,
-    _lifeline: Option<ChildStdin>,
 }
 
 impl Guarded {
     /// Starts what [`command`] made.
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
-        let mut child = command.stdin(Stdio::piped()).process_group(0).spawn()?;
-        let lifeline = child.stdin.take();
-        Ok(Self {
-            child,
-            status: None,
-            _lifeline: lifeline,
-        })
+        let child = command.stdin(Stdio::piped()).process_group(0).spawn()?;
+        Ok(Self { child, status: None })
     }
 
     pub(crate) fn child_mut(&mut self) -> &mut Child {
@@ -79,6 +78,22 @@ impl Guarded {
         let id = self.id();
         let sent = kill(self.pid(), signal).map_err(std::io::Error::from);
         sent.map_err(Error::attempt(format!("send {signal} to process {id}")))
+    }
+
+    /// SIGSTOP to the program alone; all its threads stand still when this returns.
+    pub(crate) fn pause(&mut self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        // The signal is sent to the process and reaches its threads one by one, within milliseconds.
+        let deadline = Instant::now() + STILL_BOUND;
+        while self.ended().is_none() && !stands_still(self.id()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
     }
 
     /// How the program ended, or `None` while it runs.
@@ -112,5 +127,99 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Whether every thread of the process is stopped. Where there is no `/proc`, it is taken to be.
+fn stands_still(id: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else {
+        return true;
+    };
+    // A thread that has ended meanwhile has no state, and stands still for ever.
+    let states = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    states.into_iter().all(|stat| {
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|state| state.starts_with(['T', 'X', 'Z']))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::patience::eventually;
+    use std::io::{BufRead, BufReader};
+
+    const BOUND: Duration = Duration::from_secs(30);
+
+    fn alive(id: u32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|state| !state.is_empty() && !state.starts_with('Z'))
+    }
+
+    /// A guarded shell with a child of its own, whose id it prints.
+    fn family(litter: &Path) -> (Guarded, u32) {
+        let mut command = command(OsStr::new("sh"), Some(litter));
+        command
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(Stdio::piped());
+        let mut guarded = Guarded::spawn(&mut command).unwrap();
+        let mut line = String::new();
+        BufReader::new(guarded.child_mut().stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        (guarded, line.trim().parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn when_the_pipe_closes_everything_dies_and_the_litter_goes() {
+        let litter = tempfile::tempdir().unwrap();
+        let (mut guarded, grandchild) = family(litter.path());
+        assert!(alive(guarded.id()) && alive(grandchild));
+
+        // As the kernel does when this process ends. Asking `ended` would interfere.
+        guarded.child.stdin = None;
+        let id = guarded.id();
+        eventually("the program to die", BOUND, || std::future::ready(!alive(id)))
+            .await
+            .unwrap();
+        eventually("its child to die", BOUND, || {
+            std::future::ready(!alive(grandchild))
+        })
+        .await
+        .unwrap();
+        assert!(!litter.path().exists());
+    }
+
+    #[tokio::test]
+    async fn a_paused_program_dies_as_well() {
+        let litter = tempfile::tempdir().unwrap();
+        let (mut guarded, _) = family(litter.path());
+        guarded.pause().unwrap();
+        guarded.child.stdin = None;
+        eventually("the program to die", BOUND, || {
+            std::future::ready(guarded.ended())
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_drop_kills_everything_and_leaves_the_data() {
+        let data = tempfile::tempdir().unwrap();
+        let (guarded, grandchild) = family(data.path());
+        let id = guarded.id();
+        drop(guarded);
+        assert!(!alive(id));
+        eventually("its child to die", BOUND, || {
+            std::future::ready(!alive(grandchild))
+        })
+        .await
+        .unwrap();
+        assert!(data.path().exists());
     }
 }
