@@ -28,6 +28,24 @@ pub enum Patience {
     After(Span),
 }
 
+/// Something done again and again, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interval {
+    /// Not at all.
+    Off,
+    /// Again after so much time.
+    Every(Span),
+}
+
+/// How long something is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Horizon {
+    /// Without end.
+    Forever,
+    /// For so much time.
+    For(Span),
+}
+
 /// A text that is no amount, with what would be one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not {wanted}")]
@@ -39,6 +57,9 @@ pub struct BadAmount {
 const A_SPAN: &str = "a time: write a number and its unit, as in 250ms, 10s, 5m, 1h or 7d";
 const A_SIZE: &str = "a size: write a whole number and its unit, as in 512 B, 64 KiB, 1 MiB or 10 GiB";
 const A_PATIENCE: &str = "a time or never: write a number and its unit, as in 10s, 5m or 7d, or \"never\"";
+
+const AN_INTERVAL: &str = "a time or off: write a number and its unit, as in 30s, 5m or 1h, or \"off\"";
+const A_HORIZON: &str = "a time or forever: write a number and its unit, as in 1h, 7d or 4w, or \"forever\"";
 
 /// The units of sizes; those without `i` are powers of ten.
 const UNITS: [(&str, u64); 9] = [
@@ -99,6 +120,62 @@ impl FromStr for Patience {
     }
 }
 
+impl FromStr for Interval {
+    type Err = BadAmount;
+
+    fn from_str(text: &str) -> Result<Interval, BadAmount> {
+        if text == "off" {
+            return Ok(Interval::Off);
+        }
+        text.parse()
+            .map(Interval::Every)
+            .map_err(|_| bad(text, AN_INTERVAL))
+    }
+}
+
+impl FromStr for Horizon {
+    type Err = BadAmount;
+
+    fn from_str(text: &str) -> Result<Horizon, BadAmount> {
+        if text == "forever" {
+            return Ok(Horizon::Forever);
+        }
+        text.parse().map(Horizon::For).map_err(|_| bad(text, A_HORIZON))
+    }
+}
+
+impl Span {
+    /// So many milliseconds.
+    pub const fn millis(count: u64) -> Span {
+        Span(Duration::from_millis(count))
+    }
+
+    /// So many seconds.
+    pub const fn secs(count: u64) -> Span {
+        Span(Duration::from_secs(count))
+    }
+}
+
+impl Interval {
+    /// The time between, if it is done at all.
+    pub fn period(self) -> Option<Duration> {
+        match self {
+            Interval::Off => None,
+            Interval::Every(span) => Some(span.0),
+        }
+    }
+}
+
+impl Horizon {
+    /// How long, if there is an end.
+    pub fn period(self) -> Option<Duration> {
+        match self {
+            Horizon::Forever => None,
+            Horizon::For(span) => Some(span.0),
+        }
+    }
+}
+
 fn bad(text: &str, wanted: &'static str) -> BadAmount {
     BadAmount {
         text: text.to_owned(),
@@ -108,7 +185,9 @@ fn bad(text: &str, wanted: &'static str) -> BadAmount {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
+        // humantime writes days in full where everybody writes `7d`.
+        let text = humantime::format_duration(self.0).to_string();
+        f.write_str(&text.replace("days", "d").replace("day", "d"))
     }
 }
 
@@ -129,6 +208,24 @@ impl fmt::Display for Patience {
         match self {
             Patience::Never => f.write_str("never"),
             Patience::After(span) => span.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Interval::Off => f.write_str("off"),
+            Interval::Every(span) => span.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Horizon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Horizon::Forever => f.write_str("forever"),
+            Horizon::For(span) => span.fmt(f),
         }
     }
 }
@@ -170,6 +267,8 @@ written_as_text!(
     "A number of bytes: a whole number and its unit.",
     ["64 KiB", "1 MiB", "10 GiB"]
 );
+written_as_text!(Interval, "A length of time, or off.", ["off", "30s", "1h"]);
+written_as_text!(Horizon, "A length of time, or forever.", ["forever", "7d"]);
 written_as_text!(Patience, "A length of time, or never.", ["never", "10m", "7d"]);
 
 #[cfg(test)]
@@ -215,7 +314,7 @@ mod tests {
             assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
         }
         assert_eq!(Size(64 << 20).to_string(), "64 MiB");
-        for text in ["100ms", "1h 30m", "7days"] {
+        for text in ["100ms", "1h 30m", "7d", "1d 1h"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
     }
@@ -229,5 +328,18 @@ mod tests {
         );
         let error = serde_json::from_str::<Patience>("\"soon\"").unwrap_err();
         assert!(error.to_string().contains("or \"never\""), "{error}");
+    }
+
+    #[test]
+    fn a_word_is_taken_only_where_it_means_something() {
+        assert_eq!("off".parse(), Ok(Interval::Off));
+        assert_eq!("1h".parse(), Ok(Interval::Every(Span::secs(3600))));
+        assert_eq!("forever".parse(), Ok(Horizon::Forever));
+        for (error, word) in [
+            ("forever".parse::<Interval>().unwrap_err(), "or \"off\""),
+            ("off".parse::<Horizon>().unwrap_err(), "or \"forever\""),
+        ] {
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 }

@@ -8,8 +8,6 @@ pub mod entry;
 pub mod journal;
 pub mod number;
 pub mod path;
-pub mod period;
 pub mod record;
 pub mod secret;
 pub mod sink;
-pub mod size;
