@@ -4,11 +4,15 @@
 //! use the same cache. A directory in the cache is always whole: it is filled under another name and then renamed.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
 use tracing::info;
 
+use crate::guarded::{self, Guarded};
+use crate::patience::eventually;
 use crate::{Error, Result, machine};
 
 /// The newest ZooKeeper of each line that Maven can bring with all that it needs, oldest first.
@@ -22,8 +26,14 @@ pub const ZOOKEEPER_NEWEST: &str = "3.9.5";
 /// The Apache Kafka started where no version is named.
 pub const KAFKA_NEWEST: &str = "4.1.0";
 
+/// The plugin's version is fixed: an unknown one would be asked for, and could change under our feet.
+const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+/// How long a fetch may take: Kafka's 54 MB over a slow line.
+const FETCH_BOUND: Duration = Duration::from_secs(900);
+
 /// How much of Maven's output an error shows.
-const MAVEN_TAIL_LINES: usize = 15;
+const MAVEN_LINES: usize = 15;
 
 /// A server that Maven can bring: its name and its jars.
 #[derive(Debug, Clone)]
@@ -111,9 +121,7 @@ impl Distribution {
 
     pub(crate) async fn jars(&self) -> Result<Jars> {
         if !self.is_cached() {
-            let this = self.clone();
-            let fetched = tokio::task::spawn_blocking(move || this.fetch_alone()).await;
-            fetched.expect("fetching a distribution does not panic")?;
+            self.fetch_alone().await?;
         }
         Ok(Jars {
             directory: self.directory(),
@@ -125,8 +133,8 @@ impl Distribution {
     }
 
     /// One fetch at a time on the machine: Maven's own repository stands no two.
-    fn fetch_alone(&self) -> Result<()> {
-        let _lock = machine::lock("fetch")?;
+    async fn fetch_alone(&self) -> Result<()> {
+        let _lock = machine::lock("fetch").await?;
         if self.is_cached() {
             return Ok(());
         }
@@ -135,37 +143,41 @@ impl Distribution {
         std::fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
         let staging = tempfile::Builder::new().prefix(".fetching-").tempdir_in(&cache);
         let staging = staging.map_err(Error::io("create a directory in", &cache))?;
-        self.run_maven(staging.path())?;
+        self.run_maven(staging.path()).await?;
         self.publish(staging)
     }
 
-    fn run_maven(&self, staging: &Path) -> Result<()> {
+    async fn run_maven(&self, staging: &Path) -> Result<()> {
         let pom = staging.join("pom.xml");
         std::fs::write(&pom, &self.pom).map_err(Error::io("write", &pom))?;
         let mut output_directory = OsString::from("-DoutputDirectory=");
         output_directory.push(staging);
-        let mut maven = Command::new(find_tool("mvn")?);
+        let mut maven = guarded::command(find_tool("mvn")?.as_os_str(), Some(staging));
         maven.args([
             "-B",
             "-q",
             "-Dstyle.color=never",
-            "dependency:copy-dependencies",
+            COPY_DEPENDENCIES,
             "-DincludeScope=runtime",
         ]);
         maven.arg(output_directory).arg("-f").arg(&pom);
-        let ran = maven.output().map_err(Error::attempt("run mvn"))?;
-        if ran.status.success() {
+        let mut output = tempfile::tempfile().map_err(Error::attempt("create a temporary file"))?;
+        let (stdout, stderr) = (output.try_clone(), output.try_clone());
+        let share = || Error::attempt("share a temporary file");
+        maven
+            .stdout(stdout.map_err(share())?)
+            .stderr(stderr.map_err(share())?);
+
+        let mut maven = Guarded::spawn(&mut maven).map_err(Error::attempt("start mvn"))?;
+        let what = format!("mvn to fetch {}", self.title);
+        let status = eventually(what, FETCH_BOUND, || std::future::ready(maven.ended())).await?;
+        if status.success() {
             return Ok(());
         }
-        let output = format!(
-            "{}{}",
-            String::from_utf8_lossy(&ran.stdout),
-            String::from_utf8_lossy(&ran.stderr)
-        );
-        let output = first_lines(&output, MAVEN_TAIL_LINES);
+        let output = first_lines(&read_all(&mut output), MAVEN_LINES);
         Err(Error::Fetch {
             title: self.title.clone(),
-            status: ran.status,
+            status,
             output,
         })
     }
@@ -237,6 +249,20 @@ pub(crate) fn find_tool(tool: &'static str) -> Result<PathBuf> {
 
 /// The first lines that say something: Maven explains first and then repeats itself.
 fn first_lines(output: &str, count: usize) -> String {
-    let lines = output.lines().filter(|line| !line.trim().is_empty());
+    // Maven resets colours even where it is told to use none.
+    let plain = output.replace("\u{1b}[0m", "");
+    let lines = plain
+        .lines()
+        .filter(|line| !line.trim_start_matches("[ERROR]").trim().is_empty());
     lines.take(count).collect::<Vec<_>>().join("\n")
+}
+
+/// All that was written to a file, as far as it can be read.
+fn read_all(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let read = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+    read.map_or_else(
+        |error| error.to_string(),
+        |_| String::from_utf8_lossy(&bytes).into_owned(),
+    )
 }

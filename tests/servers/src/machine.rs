@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// Longest wait for a turn to start a server: every start before ours may use its own bound to the full.
 const TURN_BOUND: Duration = Duration::from_secs(240);
 
+/// Longest wait for another process's work: a few slow fetches.
+const LOCK_BOUND: Duration = Duration::from_secs(1_800);
+
 /// The directory of lock files, one per user so that permissions never clash.
 fn directory() -> Result<PathBuf> {
     let name = format!("zkbridge-servers-{}", nix::unistd::getuid());
@@ -32,11 +35,10 @@ fn open(name: &str) -> Result<File> {
     opened.map_err(Error::io("open", &path))
 }
 
-/// Takes the lock of that name, waiting for it. Blocks the thread.
-pub(crate) fn lock(name: &str) -> Result<File> {
-    let file = open(name)?;
-    file.lock().map_err(Error::attempt(format!("lock {name}")))?;
-    Ok(file)
+/// Takes the lock of that name, waiting for it.
+pub(crate) async fn lock(name: &str) -> Result<File> {
+    let what = format!("the lock {name} of {}", directory()?.display());
+    eventually(what, LOCK_BOUND, || async { try_lock(name).transpose() }).await?
 }
 
 /// Takes the lock of that name if nobody has it.
