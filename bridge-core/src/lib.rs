@@ -7,6 +7,7 @@ pub mod book;
 pub mod entry;
 pub mod journal;
 pub mod number;
+pub mod objection;
 pub mod path;
 pub mod record;
 pub mod secret;

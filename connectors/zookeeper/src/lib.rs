@@ -1,1 +1,3 @@
 //! The ZooKeeper source: one session, its watches and its reads.
+
+pub mod config;

@@ -1,0 +1,59 @@
+//! What a crate objects to in options that are well-formed and yet cannot work, or are surely not meant.
+//!
+//! A type that holds options says it about its own keys; whoever read the configuration adds file, line and column.
+
+/// One thing that is wrong with a group of options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Whether it stands in the way.
+    pub gravity: Gravity,
+    /// The key below the group, as a person writes it: `roots[1]`, `tls.cert`.
+    pub key: String,
+    /// What is wrong, lower case, with the concrete value unless that is a secret.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Whether an [`Objection`] stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gravity {
+    /// It cannot work.
+    Error,
+    /// It works, and is surely not meant.
+    Warning,
+}
+
+impl Gravity {
+    /// The word in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Gravity::Error => "error",
+            Gravity::Warning => "warning",
+        }
+    }
+}
+
+impl Objection {
+    /// It cannot work.
+    pub fn error(key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Objection {
+        Objection {
+            gravity: Gravity::Error,
+            key: key.into(),
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// It works, and is surely not meant.
+    pub fn warning(
+        key: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Objection {
+        Objection {
+            gravity: Gravity::Warning,
+            ..Objection::error(key, message, remedy)
+        }
+    }
+}

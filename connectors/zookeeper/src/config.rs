@@ -1,0 +1,363 @@
+//! The options of a ZooKeeper source: typed, documented, checked.
+//!
+//! Only what can be known without a connection is decided here. Nothing in this module opens a file or a socket.
+
+mod auth;
+mod connect;
+mod exclude;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bridge_core::amount::{Interval, Size, Span};
+use bridge_core::objection::Objection;
+use bridge_core::path::ZnodePath;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use auth::{Auth, AuthScheme, Credentials, SaslMechanism};
+pub use connect::{BadConnect, Connect, Server};
+pub use exclude::{BadGlob, PathGlob};
+
+/// ZooKeeper's own znodes.
+const RESERVED: &str = "/zookeeper";
+
+/// Servers give a session at least two of their ticks, of 2 s by default, whatever is asked for.
+const SESSION_TIMEOUT_USUAL_MIN: Span = Span::secs(4);
+
+/// Below this no server of any tick time keeps a session through an ordinary pause.
+const SESSION_TIMEOUT_MIN: Span = Span::millis(100);
+
+/// Servers give at most twenty ticks, of 2 s by default.
+const SESSION_TIMEOUT_USUAL_MAX: Span = Span::secs(40);
+
+/// A full comparison more often than this is a load that a watch is there to spare.
+const RECONCILE_USUAL_MIN: Span = Span::secs(10);
+
+/// The options of a source of type `zookeeper`.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZookeeperConfig {
+    /// The servers, and below which znode all paths are: `a:2181,b:2181,c:2181/chroot`.
+    pub connect: Connect,
+    /// The watched subtrees; none may cover another. `/zookeeper` is always left out.
+    #[serde(default = "default_roots")]
+    pub roots: Vec<ZnodePath>,
+    /// Globs of paths left out, each with its descendants: `*` within one name, `**` across names.
+    #[serde(default)]
+    pub exclude: Vec<PathGlob>,
+    /// After so long without contact the servers forget the session. They have bounds of their own for it.
+    #[serde(default = "default_session_timeout")]
+    pub session_timeout: Span,
+    /// Whether walks list what exists already.
+    #[serde(default)]
+    pub snapshot: Snapshot,
+    /// A paced comparison of everything, as a safety net.
+    #[serde(default = "default_reconcile_every")]
+    pub reconcile_every: Interval,
+    /// How a watch that died in silence is found.
+    #[serde(default)]
+    pub liveness: Liveness,
+    /// How the data of znodes is written.
+    #[serde(default)]
+    pub data: DataForm,
+    /// What records say about the state before a change.
+    #[serde(default)]
+    pub before: Before,
+    /// Longer data is cut there, and marked as cut.
+    #[serde(default = "default_max_data")]
+    pub max_data: Size,
+    /// What becomes of changes of access control lists.
+    #[serde(default)]
+    pub acls: Acls,
+    /// A `heartbeat` record when nothing else was journalled for so long.
+    #[serde(default = "default_heartbeat")]
+    pub heartbeat: Interval,
+    /// Who the bridge is to the servers.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Encrypted connections.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+/// Whether walks list what exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Snapshot {
+    /// At the first start of a root.
+    #[default]
+    Initial,
+    /// Then, and again after each gap.
+    Always,
+}
+
+/// How a watch that died in silence is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Liveness {
+    /// A few znodes are read every 10 s and must equal what is known of them.
+    #[default]
+    Sample,
+    /// Not at all.
+    Off,
+}
+
+/// How the data of znodes is written into records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataForm {
+    /// As text where it is valid UTF-8, else as base64.
+    #[default]
+    Auto,
+    /// As base64.
+    Base64,
+    /// As the parsed document where it is JSON and parsing keeps every number, else as with `auto`.
+    Json,
+    /// Not at all.
+    None,
+}
+
+/// What records say about the state before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Before {
+    /// Data and Stat.
+    #[default]
+    Full,
+    /// The Stat.
+    Stat,
+    /// Nothing.
+    None,
+}
+
+/// What becomes of changes of access control lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Acls {
+    /// An `acl` record when `aversion` moved.
+    #[default]
+    Notice,
+    /// Nothing.
+    Off,
+}
+
+/// Encrypted connections. Without `ca` the server's certificate is checked against no authority and refused.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file of the authorities that may have signed the servers' certificates.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// A PEM file of the bridge's own certificate, for servers that ask for one.
+    #[serde(default)]
+    pub cert: Option<PathBuf>,
+    /// A PEM file of its key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// Whether the name in the server's certificate must be the one connected to.
+    #[serde(default = "default_verify_hostname")]
+    pub verify_hostname: bool,
+}
+
+fn default_roots() -> Vec<ZnodePath> {
+    vec![ZnodePath::slash()]
+}
+
+fn default_session_timeout() -> Span {
+    Span::secs(10)
+}
+
+fn default_reconcile_every() -> Interval {
+    Interval::Every(Span::secs(3600))
+}
+
+fn default_max_data() -> Size {
+    Size(1 << 20)
+}
+
+fn default_heartbeat() -> Interval {
+    Interval::Off
+}
+
+fn default_verify_hostname() -> bool {
+    true
+}
+
+/// Shows what stands in every record anyway. The rest may have been brought in from the environment.
+impl fmt::Debug for ZookeeperConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ZookeeperConfig");
+        shown.field("roots", &self.roots).finish_non_exhaustive()
+    }
+}
+
+impl ZookeeperConfig {
+    /// The defaults for these servers.
+    pub fn new(connect: Connect) -> ZookeeperConfig {
+        ZookeeperConfig {
+            connect,
+            roots: default_roots(),
+            exclude: Vec::new(),
+            session_timeout: default_session_timeout(),
+            snapshot: Snapshot::default(),
+            reconcile_every: default_reconcile_every(),
+            liveness: Liveness::default(),
+            data: DataForm::default(),
+            before: Before::default(),
+            max_data: default_max_data(),
+            acls: Acls::default(),
+            heartbeat: default_heartbeat(),
+            auth: None,
+            tls: None,
+        }
+    }
+
+    /// Everything about the options that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        let mut found = Vec::new();
+        objections_to_roots(&self.roots, &mut found);
+        self.objections_to_excluded_roots(&mut found);
+        self.objections_to_times(&mut found);
+        if let Some(auth) = &self.auth {
+            found.extend(auth.objections());
+        }
+        if let Some(tls) = &self.tls {
+            objections_to_tls(tls, &mut found);
+        }
+        if self.max_data.0 == 0 {
+            found.push(Objection::error(
+                "max_data",
+                "max_data is 0 B, so that every value would be cut to nothing",
+                "give at least \"1 B\", or leave data out with data = \"none\"",
+            ));
+        }
+        found
+    }
+
+    fn objections_to_excluded_roots(&self, found: &mut Vec<Objection>) {
+        for (at, glob) in self.exclude.iter().enumerate() {
+            for root in self.roots.iter().filter(|root| glob.takes(root)) {
+                found.push(Objection::error(
+                    format!("exclude[{at}]"),
+                    format!("the glob '{glob}' takes the whole root '{root}', so that nothing of it is left"),
+                    "make the glob narrower, or leave that root out of roots",
+                ));
+            }
+        }
+    }
+
+    fn objections_to_times(&self, found: &mut Vec<Objection>) {
+        let timeout = self.session_timeout;
+        if timeout < SESSION_TIMEOUT_MIN {
+            found.push(Objection::error(
+                "session_timeout",
+                format!("{timeout} is shorter than any session lives"),
+                "give at least \"100ms\"; servers usually grant between 4s and 40s",
+            ));
+        } else if timeout < SESSION_TIMEOUT_USUAL_MIN {
+            found.push(Objection::warning(
+                "session_timeout",
+                format!(
+                    "{timeout} is less than servers usually grant; each short pause may cost a full walk"
+                ),
+                "give \"4s\" or more",
+            ));
+        } else if timeout > SESSION_TIMEOUT_USUAL_MAX {
+            found.push(Objection::warning(
+                "session_timeout",
+                format!("{timeout} is more than servers usually grant (20 ticks, 40s); they shorten it"),
+                "give \"40s\" or less, or raise maxSessionTimeout on the servers",
+            ));
+        }
+        if let Interval::Every(every) = self.reconcile_every
+            && every < RECONCILE_USUAL_MIN
+        {
+            found.push(Objection::warning(
+                "reconcile_every",
+                format!("comparing the whole tree every {every} is a constant load on the servers"),
+                "give \"1m\" or more; the watch reports changes without it",
+            ));
+        }
+        if self.heartbeat == Interval::Every(Span::millis(0)) {
+            found.push(Objection::error(
+                "heartbeat",
+                "a heartbeat every 0s would never pause",
+                "give \"1s\" or more, or \"off\"",
+            ));
+        }
+    }
+}
+
+fn objections_to_roots(roots: &[ZnodePath], found: &mut Vec<Objection>) {
+    if roots.is_empty() {
+        found.push(Objection::error(
+            "roots",
+            "no root is given, so that nothing would be watched",
+            "name at least one path, or leave roots out for [\"/\"]",
+        ));
+    }
+    for (at, root) in roots.iter().enumerate() {
+        if bridge_core::path::covers(RESERVED, root) {
+            found.push(Objection::error(
+                format!("roots[{at}]"),
+                format!("'{root}' holds ZooKeeper's own znodes, which change without transactions"),
+                "watch another path; /zookeeper is always left out",
+            ));
+        }
+        let Some(other) = roots[..at].iter().find(|other| overlap(other, root)) else {
+            continue;
+        };
+        let (message, remedy) = if other == root {
+            (format!("'{root}' is given twice"), "give it once".to_owned())
+        } else {
+            let (upper, lower) = if other.covers(root) {
+                (other, root)
+            } else {
+                (root, other)
+            };
+            let message = format!("the roots '{other}' and '{root}' overlap: '{upper}' covers '{lower}'");
+            (
+                message,
+                format!("leave out '{lower}'; it is watched with '{upper}'"),
+            )
+        };
+        found.push(Objection::error(format!("roots[{at}]"), message, remedy));
+    }
+}
+
+fn overlap(one: &ZnodePath, other: &ZnodePath) -> bool {
+    one.covers(other) || other.covers(one)
+}
+
+fn objections_to_tls(tls: &Tls, found: &mut Vec<Objection>) {
+    for (there, missing, has) in [
+        ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
+        ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),
+    ] {
+        if has {
+            found.push(Objection::error(
+                there,
+                format!("{there} is given without {missing}"),
+                "give both, or neither where the servers ask for no certificate",
+            ));
+        }
+    }
+    if !tls.verify_hostname {
+        found.push(Objection::error(
+            "tls.verify_hostname",
+            "verify_hostname = false is not possible: it would accept the certificate of any server",
+            "connect by a name that stands in the servers' certificates",
+        ));
+    }
+    if tls.ca.is_none() {
+        found.push(Objection::error(
+            "tls.ca",
+            "tls.ca is missing, so that no server's certificate could be checked",
+            "name the PEM file of the authority that signed the servers' certificates",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Globs of paths to leave out.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use globset::{Glob, GlobBuilder, GlobMatcher};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+
+/// A glob of paths: `*` within one name, `**` across names.
+#[derive(Clone)]
+pub struct PathGlob {
+    glob: Glob,
+    matcher: GlobMatcher,
+}
+
+/// A text that is no glob of paths.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a glob of paths: {reason}; write for example \"/services/*/tmp\" or \"/**/lock-*\"")]
+pub struct BadGlob {
+    text: String,
+    reason: String,
+}
+
+impl PathGlob {
+    /// As the set builders of globset take it.
+    pub fn glob(&self) -> &Glob {
+        &self.glob
+    }
+
+    /// Whether a path matches, or one above it does.
+    pub fn takes(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
+        ends.chain([path.len()])
+            .any(|end| self.matcher.is_match(&path[..end]))
+    }
+}
+
+impl FromStr for PathGlob {
+    type Err = BadGlob;
+
+    fn from_str(text: &str) -> Result<PathGlob, BadGlob> {
+        let bad = |reason: String| BadGlob {
+            text: text.to_owned(),
+            reason,
+        };
+        if !text.starts_with(['/', '*', '?', '{', '[']) {
+            return Err(bad("paths begin with '/', so it would match nothing".to_owned()));
+        }
+        let glob = GlobBuilder::new(text)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .map_err(|error| bad(error.kind().to_string()))?;
+        let matcher = glob.compile_matcher();
+        Ok(PathGlob { glob, matcher })
+    }
+}
+
+impl PartialEq for PathGlob {
+    fn eq(&self, other: &PathGlob) -> bool {
+        self.glob == other.glob
+    }
+}
+
+impl fmt::Display for PathGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.glob.glob())
+    }
+}
+
+impl fmt::Debug for PathGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for PathGlob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for PathGlob {
+    fn schema_name() -> Cow<'static, str> {
+        "PathGlob".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A glob of paths: `*` within one name, `**` across names.",
+            "minLength": 1,
+            "examples": ["/services/*/tmp", "/**/lock-*"],
+        })
+    }
+}
