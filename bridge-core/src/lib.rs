@@ -4,11 +4,15 @@
 
 pub mod amount;
 pub mod book;
+pub mod delivery;
 pub mod entry;
 pub mod journal;
+pub mod metrics;
 pub mod number;
 pub mod objection;
 pub mod path;
 pub mod record;
 pub mod secret;
 pub mod sink;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -1,0 +1,199 @@
+//! Reads ahead for one sink: one batch at most is ready while another is delivered.
+//!
+//! Reading is blocking work, so it is done off the runtime's threads. Nothing is handed out that lies behind the
+//! durable tail, and nothing is skipped: a journal that has no record where its tail says there is one is an error.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::filter::Sieve;
+use super::machine::Batch;
+use crate::journal::{JournalError, JournalErrorKind};
+use crate::number::Seq;
+use crate::record::{Record, Timestamp};
+
+/// How much to read at once. The first record is always read, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// Records at most.
+    pub records: usize,
+    /// Bytes of them at most, but for the first.
+    pub bytes: usize,
+}
+
+impl Default for ReadLimit {
+    /// 1,000 records are 200,000 a second at 5 ms for each delivery; 4 MB bound the memory: each sink holds two
+    /// batches.
+    fn default() -> ReadLimit {
+        ReadLimit {
+            records: 1_000,
+            bytes: 4 << 20,
+        }
+    }
+}
+
+/// The journal as delivery needs it. Each worker has a reader of its own.
+pub trait Tail: Send + 'static {
+    /// The records behind `after`, ascending by `seq`, as many as there are within the limit. Blocks.
+    fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError>;
+}
+
+/// The batches for one sink, in order.
+pub(super) struct Feed {
+    lane: Lane,
+    sieve: Arc<Sieve>,
+    limit: ReadLimit,
+    /// Everything up to it was read.
+    position: Seq,
+    durable: watch::Receiver<Seq>,
+    ready: Option<Result<Read, JournalError>>,
+}
+
+/// A batch, and when the first of the records that it was read from was captured.
+pub(super) struct Read {
+    pub batch: Batch,
+    pub first_captured: Option<Timestamp>,
+}
+
+enum Lane {
+    Resting(Box<dyn Tail>),
+    Reading(JoinHandle<Answer>),
+    /// Only while the reader moves from one to the other, and after it panicked.
+    Gone,
+}
+
+type Answer = (Box<dyn Tail>, Result<Read, JournalError>);
+
+impl Feed {
+    pub fn new(
+        tail: Box<dyn Tail>,
+        sieve: Sieve,
+        limit: ReadLimit,
+        cursor: Seq,
+        durable: watch::Receiver<Seq>,
+    ) -> Feed {
+        Feed {
+            lane: Lane::Resting(tail),
+            sieve: Arc::new(sieve),
+            limit,
+            position: cursor,
+            durable,
+            ready: None,
+        }
+    }
+
+    /// The journal's durable tail.
+    pub fn tail(&self) -> Seq {
+        *self.durable.borrow()
+    }
+
+    /// Whether everything durable was read and handed out.
+    pub fn is_drained(&self) -> bool {
+        self.ready.is_none() && matches!(self.lane, Lane::Resting(_)) && self.position >= self.tail()
+    }
+
+    /// When the first record was captured that was read and not handed out.
+    pub fn first_captured(&self) -> Option<Timestamp> {
+        self.ready.as_ref()?.as_ref().ok()?.first_captured
+    }
+
+    /// The next batch, if it is there.
+    pub fn take(&mut self) -> Option<Result<Read, JournalError>> {
+        self.ready.take()
+    }
+
+    /// Gets the next batch ready; pending while one is ready or the journal has no more. Cancel safe.
+    pub async fn progress(&mut self) {
+        if self.ready.is_some() {
+            return std::future::pending().await;
+        }
+        if matches!(self.lane, Lane::Resting(_)) {
+            self.wait_for_records().await;
+            self.begin_read();
+        }
+        self.end_read().await;
+    }
+
+    /// Ends a read that is under way, so that no thread outlives the worker.
+    pub async fn finish(&mut self) {
+        if matches!(self.lane, Lane::Reading(_)) {
+            self.end_read().await;
+        }
+    }
+
+    async fn wait_for_records(&mut self) {
+        let position = self.position;
+        if self.durable.wait_for(|tail| *tail > position).await.is_err() {
+            // The journal's writer has ended; there will be no more.
+            std::future::pending().await
+        }
+    }
+
+    fn begin_read(&mut self) {
+        let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) else {
+            return;
+        };
+        let (after, durable, limit) = (self.position, self.tail(), self.limit);
+        let sieve = Arc::clone(&self.sieve);
+        self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
+            let read = tail
+                .read(after, limit)
+                .and_then(|records| sift(records, after, durable, &sieve));
+            (tail, read)
+        }));
+    }
+
+    async fn end_read(&mut self) {
+        let Lane::Reading(handle) = &mut self.lane else {
+            return std::future::pending().await;
+        };
+        match handle.await {
+            Ok((tail, read)) => {
+                self.lane = Lane::Resting(tail);
+                if let Ok(read) = &read {
+                    self.position = read.batch.through;
+                }
+                self.ready = Some(read);
+            }
+            Err(error) => {
+                self.lane = Lane::Gone;
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+}
+
+fn sift(
+    mut records: Vec<Arc<Record>>,
+    after: Seq,
+    durable: Seq,
+    sieve: &Sieve,
+) -> Result<Read, JournalError> {
+    records.truncate(records.partition_point(|record| record.seq <= durable));
+    let Some(last) = records.last() else {
+        return Err(nothing_there(after, durable));
+    };
+    let through = last.seq;
+    let first_captured = records.first().map(|record| record.time.captured);
+    records.retain(|record| sieve.passes(record));
+    Ok(Read {
+        batch: Batch { records, through },
+        first_captured,
+    })
+}
+
+fn nothing_there(after: Seq, durable: Seq) -> JournalError {
+    JournalError {
+        kind: JournalErrorKind::Storage,
+        file: PathBuf::new(),
+        message: format!(
+            "holds no record behind {after} although its tail is {durable}; check whether another program changed it"
+        ),
+        source: None,
+    }
+}

@@ -1,0 +1,190 @@
+//! The filter of a sink, compiled: decides from a record alone whether the sink gets it.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::options::{Ephemeral, Filter, OpClass};
+use crate::record::{Op, Record};
+
+/// A [`Filter`] ready for use.
+#[derive(Clone, Debug)]
+pub struct Sieve {
+    paths: Option<GlobSet>,
+    ops: Vec<OpClass>,
+    ephemeral: Ephemeral,
+}
+
+/// A filter that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFilter {
+    /// No glob at all.
+    #[error("'{glob}' is not a glob of paths: {reason}; write for example \"/services/**\"")]
+    Glob {
+        /// As given.
+        glob: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nothing could pass.
+    #[error("ops is empty, so that no record could pass: name at least one, or leave ops out for all")]
+    NoOps,
+}
+
+impl Sieve {
+    /// Checks and compiles a filter.
+    pub fn new(filter: &Filter) -> Result<Sieve, BadFilter> {
+        if filter.ops.is_empty() {
+            return Err(BadFilter::NoOps);
+        }
+        Ok(Sieve {
+            paths: globs(&filter.paths)?,
+            ops: filter.ops.clone(),
+            ephemeral: filter.ephemeral,
+        })
+    }
+
+    /// Whether the sink gets the record.
+    pub fn passes(&self, record: &Record) -> bool {
+        if !self.ops.contains(&class(record.op)) {
+            return false;
+        }
+        let Some(path) = &record.path else {
+            return true;
+        };
+        self.passes_kind(record.ephemeral) && self.paths.as_ref().is_none_or(|globs| globs.is_match(&**path))
+    }
+
+    /// A life that was never read is not known to be ephemeral: all its records have null, so none of them is split
+    /// from the others.
+    fn passes_kind(&self, ephemeral: Option<bool>) -> bool {
+        match self.ephemeral {
+            Ephemeral::Any => true,
+            Ephemeral::Only => ephemeral == Some(true),
+            Ephemeral::Never => ephemeral != Some(true),
+        }
+    }
+}
+
+fn globs(patterns: &[String]) -> Result<Option<GlobSet>, BadFilter> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let bad = |glob: &str, reason: String| BadFilter::Glob {
+        glob: glob.to_owned(),
+        reason,
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        if !pattern.starts_with(['/', '*', '?', '{', '[']) {
+            return Err(bad(
+                pattern,
+                "paths begin with '/', so it would match nothing".into(),
+            ));
+        }
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .map_err(|error| bad(pattern, error.kind().to_string()))?;
+        set.add(glob);
+    }
+    set.build()
+        .map(Some)
+        .map_err(|error| bad(&patterns.join(", "), error.to_string()))
+}
+
+fn class(op: Op) -> OpClass {
+    match op {
+        Op::Create => OpClass::Create,
+        Op::Update => OpClass::Update,
+        Op::Delete => OpClass::Delete,
+        Op::Acl => OpClass::Acl,
+        Op::Snapshot => OpClass::Snapshot,
+        Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => OpClass::Control,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::a_record;
+
+    fn passes_path(glob: &str, path: &str) -> bool {
+        let filter = Filter {
+            paths: vec![glob.to_owned()],
+            ..Filter::default()
+        };
+        Sieve::new(&filter)
+            .unwrap()
+            .passes(&a_record().path(path).build())
+    }
+
+    #[test]
+    fn one_star_stays_within_a_name_and_two_go_across() {
+        let check = |glob, path, expected| assert_eq!(passes_path(glob, path), expected, "{glob} {path}");
+        check("/services/*", "/services/a", true);
+        check("/services/*", "/services/a/b", false);
+        check("/services/**", "/services/a/b", true);
+        check("/services/**", "/services", false);
+        check("/**/lock-*", "/a/b/lock-1", true);
+        check("/**/lock-*", "/lock-1", true);
+        check("**", "/", true);
+        check("/{a,b}/?", "/b/x", true);
+        check("/a\\*", "/a*", true);
+        check("/a\\*", "/ab", false);
+        check("/ü b/*", "/ü b/\"x\" %\n", true);
+        check("/a", "/A", false);
+    }
+
+    #[test]
+    fn a_filter_that_could_never_pass_anything_is_refused() {
+        let refused = |paths: &[&str], ops: &[OpClass]| {
+            let filter = Filter {
+                paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+                ops: ops.to_vec(),
+                ephemeral: Ephemeral::Any,
+            };
+            Sieve::new(&filter).unwrap_err().to_string()
+        };
+        assert!(refused(&["services/**"], &OpClass::ALL).contains("paths begin with '/'"));
+        assert!(refused(&["/a/["], &OpClass::ALL).contains("'/a/['"));
+        assert!(refused(&[], &[]).contains("ops is empty"));
+    }
+
+    #[test]
+    fn control_records_are_chosen_by_ops_alone() {
+        let filter = |ops: &[OpClass]| {
+            Sieve::new(&Filter {
+                paths: vec!["/a/**".into()],
+                ops: ops.to_vec(),
+                ephemeral: Ephemeral::Only,
+            })
+            .unwrap()
+        };
+        let control = a_record().control(Op::GapBegin).build();
+        assert!(filter(&[OpClass::Control]).passes(&control));
+        assert!(!filter(&[OpClass::Update]).passes(&control));
+    }
+
+    #[test]
+    fn only_and_never_go_by_what_is_known_of_the_znode() {
+        let check = |choice, ephemeral, expected| {
+            let filter = Filter {
+                ephemeral: choice,
+                ..Filter::default()
+            };
+            let record = a_record().ephemeral(ephemeral).build();
+            assert_eq!(
+                Sieve::new(&filter).unwrap().passes(&record),
+                expected,
+                "{choice:?} {ephemeral:?}"
+            );
+        };
+        check(Ephemeral::Any, None, true);
+        check(Ephemeral::Only, Some(true), true);
+        check(Ephemeral::Only, Some(false), false);
+        check(Ephemeral::Only, None, false);
+        check(Ephemeral::Never, Some(true), false);
+        check(Ephemeral::Never, Some(false), true);
+        check(Ephemeral::Never, None, true);
+    }
+}

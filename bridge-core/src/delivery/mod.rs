@@ -1,0 +1,35 @@
+//! Delivery: one worker and one durable cursor for each pair of sink and source.
+//!
+//! A worker reads the journal behind its cursor, filters, hands batches to its [`Sink`](crate::sink::Sink) and tells
+//! the journal how far it came. What it decides is in [`Machine`], which never awaits; [`Worker`] is the thin driver.
+//!
+//! *Invariants.* Nothing is delivered before it is durable in the journal. The cursor moves only behind what the sink
+//! reported, and never back. After a failure delivery goes on behind the cursor, in the order of `seq`. A slow, failing
+//! or halted sink never holds back capture or another sink: they share nothing but the journal.
+
+mod backoff;
+mod blocked;
+mod feed;
+mod filter;
+mod machine;
+mod options;
+mod outcome;
+pub mod policy;
+mod report;
+mod status;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod worker;
+mod workers;
+
+pub use backoff::{Backoff, Pace};
+pub use blocked::{BLOCKED_PATHS_MAX, Blocked};
+pub use feed::{ReadLimit, Tail};
+pub use filter::{BadFilter, Sieve};
+pub use machine::{Batch, Input, Machine, Phase, Progress, Task, Terms};
+pub use options::{Ephemeral, Filter, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start};
+pub use status::SinkStatus;
+pub use trouble::{Trouble, TroubleKind};
+pub use worker::{Setup, WallClock, Worker};
+pub use workers::Workers;

@@ -1,0 +1,227 @@
+//! What a user can choose for the delivery to any sink: plain values, read from a configuration.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::amount::{Patience, Span};
+use crate::number::Seq;
+
+/// Which records a sink gets. What is filtered out moves the sink's cursor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Globs of paths, after the source's roots: `*` within one name, `**` across names. Empty: every path. Control
+    /// records have no path and are chosen by `ops` alone.
+    pub paths: Vec<String>,
+    /// The operations.
+    pub ops: Vec<OpClass>,
+    /// By the kind of znode.
+    pub ephemeral: Ephemeral,
+}
+
+impl Default for Filter {
+    fn default() -> Filter {
+        Filter {
+            paths: Vec::new(),
+            ops: OpClass::ALL.to_vec(),
+            ephemeral: Ephemeral::Any,
+        }
+    }
+}
+
+/// An operation as filters name it: control records are one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OpClass {
+    /// A znode came to be.
+    Create,
+    /// Its data was written.
+    Update,
+    /// It is gone.
+    Delete,
+    /// Its access control list was changed.
+    Acl,
+    /// It was there when a run listed it.
+    Snapshot,
+    /// The begins and ends of snapshots and gaps, and heartbeats.
+    Control,
+}
+
+impl OpClass {
+    /// Every class, the default of a sink.
+    pub const ALL: [OpClass; 6] = [
+        OpClass::Create,
+        OpClass::Update,
+        OpClass::Delete,
+        OpClass::Acl,
+        OpClass::Snapshot,
+        OpClass::Control,
+    ];
+}
+
+/// Which kinds of znode a sink hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ephemeral {
+    /// All.
+    #[default]
+    Any,
+    /// Those that are known to be ephemeral.
+    Only,
+    /// All but those that are known to be ephemeral.
+    Never,
+}
+
+/// Where a sink begins that the journal has not seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With every znode that exists: the journal's records where it still holds all of them, else a listing of its
+    /// image, then what changes.
+    #[default]
+    Snapshot,
+    /// Behind the journal's present tail. In a journal that is new as well that is its beginning.
+    Now,
+    /// With the oldest record that the journal holds.
+    Earliest,
+}
+
+impl Start {
+    /// The cursor of a new sink. `oldest` and `tail` are the first and the last record that the journal holds.
+    pub fn first_cursor(self, oldest: Seq, tail: Seq) -> Seq {
+        match self {
+            Start::Now => tail,
+            Start::Snapshot | Start::Earliest => Seq(oldest.0.saturating_sub(1)).min(tail),
+        }
+    }
+}
+
+/// How a failed delivery is tried again: exponential backoff with full jitter, from the start again after a success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// The longest wait before the first retry; it doubles with each failure. At least 1ms.
+    pub first: Span,
+    /// No wait is longer.
+    pub max: Span,
+    /// When to halt the sink instead, counted from the first failure in a row.
+    pub give_up_after: Patience,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry {
+            first: Span(Duration::from_millis(100)),
+            max: Span(Duration::from_secs(30)),
+            give_up_after: Patience::Never,
+        }
+    }
+}
+
+impl Retry {
+    /// What is impossible about the values, with the remedy.
+    pub fn check(&self) -> Result<(), String> {
+        if self.first.0 < Duration::from_millis(1) {
+            return Err(format!(
+                "retry.first is {}: a sink that is down would be asked without a pause; give at least 1ms",
+                self.first
+            ));
+        }
+        if self.max < self.first {
+            return Err(format!(
+                "retry.max ({}) is shorter than retry.first ({}): give a longer max or a shorter first",
+                self.max, self.first
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of records that a destination can never accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RejectPolicy {
+    /// The record itself.
+    pub on_reject: OnReject,
+    /// The later records of its path.
+    pub rejected_path: RejectedPath,
+}
+
+/// What a rejected record gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnReject {
+    /// It is kept with its reason among the dead letters, and delivery goes on.
+    #[default]
+    DeadLetter,
+    /// The sink halts before it. Later records that were under way together with it may have arrived; they come again
+    /// behind it.
+    Halt,
+}
+
+/// What the later records of a rejected record's path get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectedPath {
+    /// They are delivered.
+    #[default]
+    Continue,
+    /// They become dead letters behind it, in order, until an operator retries or drops them; none overtakes the
+    /// rejected one. A batch then holds one record of a path at most, which makes paths that change often slower.
+    Block,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_has_to_be_chosen() {
+        let filter: Filter = serde_json::from_str("{}").unwrap();
+        assert_eq!(filter, Filter::default());
+        let retry: Retry = serde_json::from_str(r#"{"max": "5s"}"#).unwrap();
+        assert_eq!(retry.max, Span(Duration::from_secs(5)));
+        assert_eq!(retry.first, Retry::default().first);
+        let policy: RejectPolicy = serde_json::from_str(r#"{"rejected_path": "block"}"#).unwrap();
+        assert_eq!(
+            (policy.on_reject, policy.rejected_path),
+            (OnReject::DeadLetter, RejectedPath::Block)
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let error = serde_json::from_str::<Retry>(r#"{"maximum": "5s"}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `maximum`"), "{error}");
+    }
+
+    #[test]
+    fn retries_without_a_pause_or_with_crossed_bounds_are_refused() {
+        let retry = |first, max| Retry {
+            first: Span(Duration::from_millis(first)),
+            max: Span(Duration::from_millis(max)),
+            give_up_after: Patience::Never,
+        };
+        assert_eq!(Retry::default().check(), Ok(()));
+        assert!(retry(0, 10).check().unwrap_err().contains("at least 1ms"));
+        assert!(retry(20, 10).check().unwrap_err().contains("shorter than"));
+    }
+
+    #[test]
+    fn a_new_sink_begins_where_its_start_says() {
+        let check = |start: Start, oldest, tail, expected| {
+            assert_eq!(
+                start.first_cursor(Seq(oldest), Seq(tail)),
+                Seq(expected),
+                "{start:?}"
+            );
+        };
+        check(Start::Earliest, 1, 9, 0);
+        check(Start::Earliest, 4, 9, 3);
+        check(Start::Now, 4, 9, 9);
+        check(Start::Snapshot, 1, 9, 0);
+        check(Start::Earliest, 1, 0, 0);
+    }
+}

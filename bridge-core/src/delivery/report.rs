@@ -1,0 +1,97 @@
+//! What a worker logs: once when something begins, once when it ends. Never data of znodes.
+
+use std::time::Duration;
+
+use super::machine::Phase;
+use super::status::SinkStatus;
+use super::trouble::Trouble;
+use crate::sink::SinkError;
+
+/// Logs the step from one trouble to another.
+pub(super) fn moved(status: &SinkStatus, before: Option<&Trouble>, after: Option<&Trouble>, phase: Phase) {
+    let (sink, source) = (&*status.sink, &*status.source);
+    match (before, after) {
+        (None, None) => {}
+        (Some(before), None) => {
+            tracing::info!(sink, source, failures = before.failures, "sink delivers again");
+        }
+        (_, Some(trouble)) if phase == Phase::Halted => {
+            if before.is_none_or(|before| before.message != trouble.message) {
+                log_halted(sink, source, trouble);
+            }
+        }
+        (Some(before), Some(after)) if before.kind == after.kind => {
+            tracing::debug!(
+                sink,
+                source,
+                kind = after.kind.as_str(),
+                failures = after.failures,
+                "sink still fails"
+            );
+        }
+        (_, Some(trouble)) => log_failing(sink, source, trouble),
+    }
+}
+
+fn log_halted(sink: &str, source: &str, trouble: &Trouble) {
+    tracing::error!(
+        sink,
+        source,
+        kind = trouble.kind.as_str(),
+        error = trouble.message,
+        remedy = trouble.remedy,
+        "sink halted, other sinks go on"
+    );
+}
+
+fn log_failing(sink: &str, source: &str, trouble: &Trouble) {
+    let (kind, error, remedy) = (trouble.kind.as_str(), &trouble.message, trouble.remedy);
+    if trouble.calls_operator {
+        tracing::error!(
+            sink,
+            source,
+            kind,
+            error,
+            remedy,
+            "sink needs an operator, trying again slowly"
+        );
+    } else {
+        tracing::warn!(sink, source, kind, error, remedy, "sink failed, trying again");
+    }
+}
+
+pub(super) fn drain_bound_reached(status: &SinkStatus, drain: Duration) {
+    tracing::warn!(
+        sink = &*status.sink,
+        source = &*status.source,
+        drain_seconds = drain.as_secs_f64(),
+        "shutdown did not wait for the rest, which comes again after the start"
+    );
+}
+
+pub(super) fn writer_gone(status: &SinkStatus) {
+    tracing::error!(
+        sink = &*status.sink,
+        source = &*status.source,
+        "delivery ends because the journal's writer has ended"
+    );
+}
+
+pub(super) fn close_failed(status: &SinkStatus, error: &SinkError) {
+    tracing::warn!(
+        sink = &*status.sink,
+        source = &*status.source,
+        kind = error.kind.as_str(),
+        error = error.message,
+        "sink did not close cleanly"
+    );
+}
+
+pub(super) fn close_abandoned(status: &SinkStatus, bound: Duration) {
+    tracing::warn!(
+        sink = &*status.sink,
+        source = &*status.source,
+        bound_seconds = bound.as_secs_f64(),
+        "sink did not close in time and was dropped"
+    );
+}

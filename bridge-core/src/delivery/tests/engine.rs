@@ -1,0 +1,192 @@
+//! What a sink gets, and when.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::journal::JournalError;
+use crate::record::Record;
+use crate::testing::{Fault, MemoryTail, a_record, every_promise, some_records};
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_gets_every_record_in_order_and_the_cursor_follows() {
+    let journal = MemoryJournal::with(some_records(95, 4));
+    let destination = MemoryDestination::default();
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start("fast", Box::new(destination.sink()), Given::default());
+    let end = until_idle_at(&mut status, 95).await;
+    bench.stop().await;
+
+    assert_eq!(destination.seqs(), (1..=95).collect::<Vec<_>>());
+    assert_eq!(journal.cursor("fast"), Seq(95));
+    assert_eq!((end.delivered, end.lag_records, end.error), (95, 0, None));
+    assert_eq!(status.borrow().state, Phase::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_delivered_before_it_is_durable() {
+    let journal = MemoryJournal::with(some_records(5, 2));
+    let destination = MemoryDestination::default();
+    let mut bench = Bench::at(&journal);
+    let mut status = bench.start("one", Box::new(destination.sink()), Given::default());
+    until_idle_at(&mut status, 5).await;
+
+    // A reader may see what was committed and not synced; also beside a durable record.
+    journal.write(some_records(9, 2).split_off(5));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(destination.seqs(), [1, 2, 3, 4, 5]);
+
+    journal.sync();
+    until_idle_at(&mut status, 9).await;
+    assert_eq!(destination.seqs(), (1..=9).collect::<Vec<_>>());
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_sink_never_holds_back_a_fast_one() {
+    let journal = MemoryJournal::with(some_records(1000, 9));
+    let (slow, fast) = (MemoryDestination::default(), MemoryDestination::default());
+    let an_hour = Fault::RespondSlowly(Duration::from_secs(3600));
+    let mut bench = Bench::at(&journal);
+
+    let slow_status = bench.start_scripted(
+        "slow",
+        &slow,
+        &FaultScript::new().deliveries([an_hour]),
+        Given::default(),
+    );
+    let mut status = bench.start("fast", Box::new(fast.sink()), Given::default());
+    let began = tokio::time::Instant::now();
+    until_idle_at(&mut status, 1000).await;
+
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert_eq!(slow_status.borrow().cursor, Seq(0));
+    assert_eq!(slow_status.borrow().state, Phase::Delivering);
+    bench.crash();
+}
+
+/// Counts the reads of the journal.
+struct CountedTail(MemoryTail, Arc<AtomicUsize>);
+
+impl Tail for CountedTail {
+    fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.read(after, limit)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_batch_is_read_ahead_while_another_is_delivered_and_no_more() {
+    let journal = MemoryJournal::with(some_records(1000, 9));
+    let reads = Arc::new(AtomicUsize::new(0));
+    let script = FaultScript::new().deliveries([Fault::HoldResponse]);
+    let sink = Box::new(script.in_front_of(Box::new(MemoryDestination::default().sink())));
+    let mut bench = Bench::at(&journal);
+
+    let mut setup = bench.setup("held", sink, Given::default());
+    setup.tail = Box::new(CountedTail(journal.tail(), Arc::clone(&reads)));
+    let mut status = bench.start_with(setup);
+    until(&mut status, "delivering", |status| {
+        status.state == Phase::Delivering
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+
+    assert_eq!(reads.load(Ordering::SeqCst), 2);
+    bench.crash();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_filtered_out_moves_the_cursor() {
+    let journal = MemoryJournal::with(
+        (1..=40)
+            .map(|seq| {
+                let path = if seq == 25 { "/wanted/x" } else { "/other" };
+                a_record().seq(seq).path(path).arc()
+            })
+            .collect(),
+    );
+    let destination = MemoryDestination::default();
+    let given = Given {
+        filter: Filter {
+            paths: vec!["/wanted/**".into()],
+            ..Filter::default()
+        },
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start("one", Box::new(destination.sink()), given);
+    let end = until_idle_at(&mut status, 40).await;
+    bench.stop().await;
+
+    assert_eq!(destination.seqs(), [25]);
+    assert_eq!((end.delivered, end.lag_records), (1, 0));
+    assert_eq!(journal.cursor("one"), Seq(40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_sinks_cursor_is_stored_before_anything_is_delivered() {
+    let journal = MemoryJournal::with(some_records(8, 2));
+    let script = FaultScript::new().opens([Some(crate::sink::SinkErrorKind::Configuration)]);
+    let destination = MemoryDestination::default();
+    let mut bench = Bench::at(&journal);
+
+    let sink = Box::new(script.in_front_of(Box::new(destination.sink())));
+    let mut setup = bench.setup("new", sink, Given::default());
+    setup.cursor = Start::Now.first_cursor(Seq(1), Seq(8));
+    let mut status = bench.start_with(setup);
+    until_halted(&mut status).await;
+    bench.stop().await;
+
+    assert_eq!(journal.cursor("new"), Seq(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_tells_how_old_the_oldest_undelivered_record_is() {
+    let journal = MemoryJournal::with(vec![a_record().captured_ms(10_000).arc()]);
+    let script = FaultScript::new().deliveries([Fault::HoldResponse]);
+    let given = Given {
+        now_ms: 14_500,
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start_scripted("held", &MemoryDestination::default(), &script, given);
+    let held = until(&mut status, "delivering", |status| {
+        status.state == Phase::Delivering
+    })
+    .await;
+
+    assert_eq!((held.lag_records, held.lag_seconds), (1, 4.5));
+    let written = serde_json::to_value(&held).unwrap();
+    assert_eq!(written["state"], "delivering");
+    assert_eq!(written["error"], serde_json::Value::Null);
+    bench.crash();
+}
+
+struct MemoryRig(MemoryDestination);
+
+impl crate::testing::Rig for MemoryRig {
+    async fn fresh(&mut self) {
+        self.0 = MemoryDestination::default();
+    }
+
+    fn sink(&mut self) -> Box<dyn Sink> {
+        Box::new(self.0.sink())
+    }
+
+    async fn arrived(&mut self) -> Vec<crate::testing::Arrived> {
+        let arrived = self.0.arrived();
+        let json = arrived.iter().map(|record| record.to_json());
+        json.map(|json| crate::testing::Arrived::from_json(&json))
+            .collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sink_in_memory_keeps_every_promise_of_the_contract() {
+    every_promise(&mut MemoryRig(MemoryDestination::default())).await;
+}

@@ -1,0 +1,175 @@
+//! Failing destinations and journals.
+
+use std::time::Duration;
+
+use super::*;
+use crate::amount::Patience;
+use crate::journal::{JournalError, JournalErrorKind};
+use crate::sink::SinkErrorKind;
+use crate::testing::{Fault, some_records};
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_destination_is_tried_again_until_it_answers() {
+    let journal = MemoryJournal::with(some_records(30, 3));
+    let destination = MemoryDestination::default();
+    let script = FaultScript::new()
+        .deliveries([Fault::FailBeforeWrite(SinkErrorKind::Unavailable); 12])
+        .opens([Some(SinkErrorKind::Unavailable); 5]);
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start_scripted("one", &destination, &script, Given::default());
+    let failing = until(&mut status, "failing", |status| {
+        status.error.as_ref().is_some_and(|trouble| trouble.failures == 4)
+    })
+    .await;
+    let end = until_idle_at(&mut status, 30).await;
+    bench.stop().await;
+
+    assert_eq!(failing.state, Phase::BackingOff);
+    let trouble = failing.error.unwrap();
+    assert_eq!(trouble.kind, TroubleKind::Sink(SinkErrorKind::Unavailable));
+    assert!(trouble.remedy.contains("check that the destination runs"));
+    assert_eq!((end.retries, end.error), (17, None));
+    assert_eq!(destination.seqs(), (1..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_part_of_a_batch_delivery_goes_on_behind_the_cursor() {
+    let journal = MemoryJournal::with(some_records(10, 3));
+    let destination = MemoryDestination::default();
+    let script = FaultScript::new().deliveries([Fault::DropMidwayReported]);
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start_scripted("one", &destination, &script, Given::default());
+    let half = until(&mut status, "backing off", |status| {
+        status.state == Phase::BackingOff
+    })
+    .await;
+    until_idle_at(&mut status, 10).await;
+    bench.stop().await;
+
+    assert_eq!(half.cursor, Seq(5));
+    assert_eq!(
+        destination.seqs(),
+        (1..=10).collect::<Vec<_>>(),
+        "no record came twice"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_halted_sink_stays_visible_and_the_others_go_on() {
+    let journal = MemoryJournal::with(some_records(50, 3));
+    let (halting, healthy) = (MemoryDestination::default(), MemoryDestination::default());
+    let script =
+        FaultScript::new().deliveries([Fault::None, Fault::FailBeforeWrite(SinkErrorKind::Configuration)]);
+    let mut bench = Bench::at(&journal);
+
+    let mut halted = bench.start_scripted("halting", &halting, &script, Given::default());
+    let mut other = bench.start("healthy", Box::new(healthy.sink()), Given::default());
+    until_idle_at(&mut other, 50).await;
+    let status = until_halted(&mut halted).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(halted.borrow().state, Phase::Halted);
+    assert_eq!(halted.borrow().lag_records, 40);
+    bench.stop().await;
+
+    assert_eq!(status.cursor, Seq(10));
+    let trouble = status.error.unwrap();
+    assert!(trouble.calls_operator && trouble.remedy.contains("restart"));
+    assert_eq!(journal.cursor("halting"), Seq(10), "the cursor is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_with_a_bound_ends_in_a_halt() {
+    let journal = MemoryJournal::with(some_records(3, 1));
+    let script = FaultScript::new().opens([Some(SinkErrorKind::Unavailable); 10_000]);
+    let given = Given {
+        retry: Retry {
+            give_up_after: Patience::After(Span(Duration::from_secs(600))),
+            ..Retry::default()
+        },
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+    let began = tokio::time::Instant::now();
+
+    let mut status = bench.start_scripted("one", &MemoryDestination::default(), &script, given);
+    let halted = until_halted(&mut status).await;
+
+    assert!(began.elapsed() >= Duration::from_secs(600));
+    assert!(
+        began.elapsed() < Duration::from_secs(640),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(halted.error.unwrap().message.contains("gave up"));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_panics_halts_alone_and_says_so() {
+    let journal = MemoryJournal::with(some_records(20, 3));
+    let healthy = MemoryDestination::default();
+    let script = FaultScript::new().deliveries([Fault::Panic]);
+    let mut bench = Bench::at(&journal);
+
+    let mut broken = bench.start_scripted("broken", &MemoryDestination::default(), &script, Given::default());
+    let mut other = bench.start("healthy", Box::new(healthy.sink()), Given::default());
+    until_idle_at(&mut other, 20).await;
+    let halted = until_halted(&mut broken).await;
+    bench.stop().await;
+
+    let trouble = halted.error.unwrap();
+    assert_eq!(trouble.kind, TroubleKind::Worker);
+    assert!(
+        trouble.message.contains("a scripted panic"),
+        "{}",
+        trouble.message
+    );
+}
+
+fn journal_error(kind: JournalErrorKind) -> JournalError {
+    JournalError {
+        kind,
+        file: "main.journal".into(),
+        message: "scripted".into(),
+        source: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_fails_is_tried_again() {
+    let journal = MemoryJournal::with(some_records(20, 3));
+    journal.fail_reads(vec![
+        journal_error(JournalErrorKind::Storage),
+        journal_error(JournalErrorKind::InUse),
+    ]);
+    let destination = MemoryDestination::default();
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start("one", Box::new(destination.sink()), Given::default());
+    let failing = until(&mut status, "failing", |status| status.error.is_some()).await;
+    let end = until_idle_at(&mut status, 20).await;
+    bench.stop().await;
+
+    assert_eq!(failing.error.unwrap().kind, TroubleKind::Journal);
+    assert_eq!((end.retries, end.error), (2, None));
+    assert_eq!(destination.seqs(), (1..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_journal_halts_its_sinks() {
+    let journal = MemoryJournal::with(some_records(20, 3));
+    journal.fail_reads(vec![journal_error(JournalErrorKind::Damaged)]);
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start(
+        "one",
+        Box::new(MemoryDestination::default().sink()),
+        Given::default(),
+    );
+    let halted = until_halted(&mut status).await;
+    bench.stop().await;
+
+    assert_eq!(halted.error.unwrap().message, "journal main.journal: scripted");
+}

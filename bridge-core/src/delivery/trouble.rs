@@ -1,0 +1,68 @@
+//! What stands in the way of a sink, in words for people and programs.
+
+use serde::Serialize;
+
+use crate::sink::SinkErrorKind;
+
+/// The last failure of a sink that has not been healed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// What failed.
+    pub kind: TroubleKind,
+    /// What happened, with its causes.
+    pub message: String,
+    /// What an operator can do.
+    pub remedy: &'static str,
+    /// Whether a person probably has to act.
+    pub calls_operator: bool,
+    /// Failures in a row, this one included where it will be tried again.
+    pub failures: u32,
+}
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TroubleKind {
+    /// The destination.
+    Sink(SinkErrorKind),
+    /// Reading the journal.
+    Journal,
+    /// A record was rejected and the sink is to halt then.
+    Rejected,
+    /// More paths wait behind rejected records than a sink may have.
+    TooManyBlocked,
+    /// The worker itself failed; its message says how.
+    Worker,
+}
+
+impl TroubleKind {
+    /// The word in metrics, logs and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TroubleKind::Sink(kind) => kind.as_str(),
+            TroubleKind::Journal => "journal",
+            TroubleKind::Rejected => "rejected",
+            TroubleKind::TooManyBlocked => "too_many_blocked",
+            TroubleKind::Worker => "worker",
+        }
+    }
+}
+
+impl Serialize for TroubleKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// An error with the errors below it, in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        let words = below.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = below.source();
+    }
+    text
+}

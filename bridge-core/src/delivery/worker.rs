@@ -1,0 +1,330 @@
+//! The worker of one sink and one source: does what the machine says and reports how it ended. All decisions are the
+//! machine's, all waiting is here.
+//!
+//! It must never: deliver before the journal is durable, move a cursor in the journal before the sink reported, hold
+//! back another worker, or outlive its `run`.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::blocked::Blocked;
+use super::feed::{Feed, ReadLimit, Tail};
+use super::filter::Sieve;
+use super::machine::{Input, Machine, Phase, Progress, Task, Terms};
+use super::options::{RejectPolicy, Retry};
+use super::report;
+use super::status::{Meters, SinkStatus};
+use super::trouble::{Trouble, TroubleKind};
+use crate::journal::Note;
+use crate::number::Seq;
+use crate::record::Timestamp;
+use crate::sink::{Delivery, Sink};
+
+/// Status and gauges are at most so old while a call is under way.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// A sink's `close` that takes longer is abandoned: the contract says that it ends within its own bound.
+const CLOSE_BOUND: Duration = Duration::from_secs(15);
+
+/// The time of day, for ages; a test brings its own.
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// All that a worker needs.
+pub struct Setup {
+    /// The sink's name: its cursor, metrics and dead letters carry it.
+    pub sink: Arc<str>,
+    /// The source's name.
+    pub source: Arc<str>,
+    /// The destination.
+    pub destination: Box<dyn Sink>,
+    /// A reader of the journal, for this worker alone.
+    pub tail: Box<dyn Tail>,
+    /// The last seq that is durable in the journal.
+    pub durable: watch::Receiver<Seq>,
+    /// To the journal's writer.
+    pub notes: mpsc::Sender<Note>,
+    /// Where delivery goes on; for a new sink see [`super::Start::first_cursor`].
+    pub cursor: Seq,
+    /// The paths of the sink's dead letters, for `rejected_path = "block"`.
+    pub blocked: Blocked,
+    /// Which records the sink gets.
+    pub filter: Sieve,
+    /// How failures are tried again.
+    pub retry: Retry,
+    /// What becomes of rejected records.
+    pub rejects: RejectPolicy,
+    /// How much is read and delivered at once.
+    pub limit: ReadLimit,
+    /// The time of day.
+    pub clock: WallClock,
+    /// Of the jitter.
+    pub seed: u64,
+    /// Asks the worker to end.
+    pub stop: CancellationToken,
+    /// How long it may go on delivering after that.
+    pub drain: Duration,
+}
+
+/// One sink's delivery of one source's records. Nothing happens before [`Worker::run`].
+pub struct Worker {
+    sink: Box<dyn Sink>,
+    desk: Desk,
+    notes: mpsc::Sender<Note>,
+    stop: CancellationToken,
+    drain: Duration,
+}
+
+/// All but the sink, so that it can be attended to while the sink is busy.
+struct Desk {
+    feed: Feed,
+    machine: Machine,
+    meters: Meters,
+    status: SinkStatus,
+    published: watch::Sender<SinkStatus>,
+    clock: WallClock,
+    /// When the oldest record that is not delivered was captured.
+    oldest: Option<Timestamp>,
+}
+
+/// The journal's writer has ended, so that no cursor can be stored any more.
+struct WriterGone;
+
+impl Worker {
+    /// Prepares a worker. The receiver shows its status from now on.
+    pub fn new(setup: Setup) -> (Worker, watch::Receiver<SinkStatus>) {
+        let status = SinkStatus::new(setup.sink, setup.source, setup.cursor);
+        let (published, receiver) = watch::channel(status.clone());
+        let machine = Machine::new(Terms {
+            cursor: setup.cursor,
+            retry: setup.retry,
+            rejects: setup.rejects,
+            blocked: setup.blocked,
+            seed: setup.seed,
+        });
+        let feed = Feed::new(setup.tail, setup.filter, setup.limit, setup.cursor, setup.durable);
+        let desk = Desk {
+            feed,
+            machine,
+            meters: Meters::new(&status.sink, &status.source),
+            status,
+            published,
+            clock: setup.clock,
+            oldest: None,
+        };
+        let worker = Worker {
+            sink: setup.destination,
+            desk,
+            notes: setup.notes,
+            stop: setup.stop,
+            drain: setup.drain,
+        };
+        (worker, receiver)
+    }
+
+    /// Delivers until the stop, then drains within the bound and closes the sink. Returns with everything joined.
+    ///
+    /// A panic of the sink halts this worker, visibly, and no other.
+    pub async fn run(mut self) {
+        let stop = self.stop.clone();
+        let drain = self.drain;
+        let bound = async {
+            stop.cancelled().await;
+            sleep(drain).await;
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = AssertUnwindSafe(self.work()).catch_unwind() => ended,
+            () = bound => {
+                report::drain_bound_reached(&self.desk.status, drain);
+                Ok(())
+            }
+        };
+        if let Err(panic) = ended {
+            self.desk.panicked(panic.as_ref());
+            return stop.cancelled().await;
+        }
+        self.desk.feed.finish().await;
+        self.close().await;
+    }
+
+    async fn work(&mut self) {
+        // Stored at once, so that a new sink begins at the same place after a restart, whatever was delivered by then.
+        let first = Progress {
+            cursor: self.desk.machine.cursor(),
+            ..Progress::default()
+        };
+        if self.note(first).await.is_err() {
+            return;
+        }
+        let began = Instant::now();
+        loop {
+            self.desk.publish();
+            let Some(input) = self.perform().await else {
+                return;
+            };
+            let progress = self.desk.step(input, began.elapsed());
+            if let Some(progress) = progress
+                && self.note(progress).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Performs the machine's task to its end; `None` when the stop came first and there is nothing more to drain.
+    async fn perform(&mut self) -> Option<Input> {
+        let Worker { sink, desk, stop, .. } = self;
+        match desk.machine.task() {
+            Task::Open => tokio::select! {
+                biased;
+                opened = sink.open() => Some(Input::Opened(opened)),
+                () = stop.cancelled() => None,
+                never = desk.attend() => match never {},
+            },
+            Task::Fetch => desk.fetch(stop).await,
+            Task::Deliver(delivery) => Some(deliver(sink.as_mut(), desk, &delivery).await),
+            Task::Wait(delay) => tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                () = sleep(delay) => Some(Input::Waited),
+                never = desk.attend() => match never {},
+            },
+            Task::Rest => tokio::select! {
+                biased;
+                () = stop.cancelled() => None,
+                never = desk.attend() => match never {},
+            },
+        }
+    }
+
+    async fn note(&mut self, progress: Progress) -> Result<(), WriterGone> {
+        self.desk.status.count(&progress);
+        self.desk.meters.count(&progress);
+        let note = Note {
+            sink: Arc::clone(&self.desk.status.sink),
+            cursor: progress.cursor,
+            rejected: progress.rejected,
+        };
+        self.notes.send(note).await.map_err(|_| {
+            report::writer_gone(&self.desk.status);
+            WriterGone
+        })
+    }
+
+    async fn close(mut self) {
+        match tokio::time::timeout(CLOSE_BOUND, self.sink.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => report::close_failed(&self.desk.status, &error),
+            Err(_) => report::close_abandoned(&self.desk.status, CLOSE_BOUND),
+        }
+        self.desk.publish();
+        self.desk.status.state = Phase::Closed;
+        self.desk.published.send_replace(self.desk.status);
+    }
+}
+
+async fn deliver(sink: &mut dyn Sink, desk: &mut Desk, delivery: &Delivery) -> Input {
+    let began = Instant::now();
+    let result = tokio::select! {
+        biased;
+        result = sink.deliver(delivery) => result,
+        never = desk.attend() => match never {},
+    };
+    desk.meters.deliver_duration.record(began.elapsed().as_secs_f64());
+    Input::Delivered(result)
+}
+
+impl Desk {
+    /// Reads ahead and keeps the status fresh while something else is awaited. Cancel safe.
+    async fn attend(&mut self) -> Infallible {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.feed.progress() => {}
+                () = sleep(STATUS_EVERY) => self.publish(),
+            }
+        }
+    }
+
+    async fn fetch(&mut self, stop: &CancellationToken) -> Option<Input> {
+        loop {
+            if let Some(read) = self.feed.take() {
+                return Some(Input::Fetched(read.map(|read| read.batch)));
+            }
+            if stop.is_cancelled() && self.feed.is_drained() {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                () = self.feed.progress() => {}
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
+                () = sleep(STATUS_EVERY) => self.publish(),
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input, now: Duration) -> Option<Progress> {
+        let before = self.machine.trouble().cloned();
+        let progress = self.machine.step(input, now);
+        let phase = self.machine.phase();
+        let after = self.machine.trouble();
+        if let (Phase::BackingOff, Some(trouble)) = (phase, after) {
+            self.status.retries += 1;
+            self.meters.retried(trouble);
+        }
+        report::moved(&self.status, before.as_ref(), after, phase);
+        progress
+    }
+
+    fn publish(&mut self) {
+        let status = &mut self.status;
+        status.state = self.machine.phase();
+        status.cursor = self.machine.cursor();
+        status.tail = self.feed.tail().max(status.cursor);
+        status.lag_records = status.tail.0 - status.cursor.0;
+        self.oldest = match self.machine.oldest_left() {
+            Some(record) => Some(record.time.captured),
+            None if status.state == Phase::Halted && self.oldest.is_some() => self.oldest,
+            None => self.feed.first_captured(),
+        };
+        status.lag_seconds = match self.oldest {
+            Some(captured) if status.lag_records > 0 => age_seconds(captured, (self.clock)()),
+            _ => 0.0,
+        };
+        status.error = self.machine.trouble().cloned();
+        self.meters.show(status);
+        self.published.send_replace(status.clone());
+    }
+
+    fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) {
+        let words = panic
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("without words");
+        let trouble = Trouble {
+            kind: TroubleKind::Worker,
+            message: format!("the worker panicked: {words}"),
+            remedy: "this is a defect of zkbridge: report it with the log, and restart; the cursor is kept",
+            calls_operator: true,
+            failures: 1,
+        };
+        report::moved(&self.status, None, Some(&trouble), Phase::Halted);
+        self.status.state = Phase::Halted;
+        self.status.error = Some(trouble);
+        self.meters.show(&self.status);
+        self.published.send_replace(self.status.clone());
+    }
+}
+
+fn age_seconds(captured: Timestamp, now: Timestamp) -> f64 {
+    let ms = now.0.saturating_sub(captured.0).max(0);
+    Duration::from_millis(ms.unsigned_abs()).as_secs_f64()
+}

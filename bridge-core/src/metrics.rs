@@ -1,0 +1,128 @@
+//! The names of all metrics, with their units and what they mean. No other module writes a metric's name.
+//!
+//! Conventions are those of Prometheus: base units, `_total` for counters. A queue is never a gauge of its own: two
+//! positions tell it.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Records durable at the destination. Labels: sink, source.
+pub const SINK_DELIVERED_RECORDS: &str = "zkbridge_sink_delivered_records_total";
+/// Bytes of znode data in them. Labels: sink, source.
+pub const SINK_DELIVERED_BYTES: &str = "zkbridge_sink_delivered_bytes_total";
+/// Attempts that failed and are made again. Labels: sink, source, kind.
+pub const SINK_RETRIES: &str = "zkbridge_sink_retries_total";
+/// Records that became dead letters. Labels: sink, source.
+pub const SINK_REJECTED_RECORDS: &str = "zkbridge_sink_rejected_records_total";
+/// The sink's position. Labels: sink, source.
+pub const SINK_CURSOR: &str = "zkbridge_sink_cursor";
+/// Records from the cursor to the tail. Labels: sink, source.
+pub const SINK_LAG_RECORDS: &str = "zkbridge_sink_lag_records";
+/// Age of the oldest record that is not delivered. Labels: sink, source.
+pub const SINK_LAG_SECONDS: &str = "zkbridge_sink_lag_seconds";
+/// Duration of a call of the sink's `deliver`. Labels: sink, source.
+pub const SINK_DELIVER_DURATION: &str = "zkbridge_sink_deliver_duration_seconds";
+/// 1 while the sink is halted. Labels: sink, source.
+pub const SINK_HALTED: &str = "zkbridge_sink_halted";
+
+/// What kind of metric a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes both ways.
+    Gauge,
+    /// Spread over buckets.
+    Histogram,
+}
+
+/// Every metric: name, kind, unit, help.
+pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
+    (
+        SINK_DELIVERED_RECORDS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Records durable at the destination",
+    ),
+    (
+        SINK_DELIVERED_BYTES,
+        MetricKind::Counter,
+        Unit::Bytes,
+        "Bytes of znode data in the delivered records",
+    ),
+    (
+        SINK_RETRIES,
+        MetricKind::Counter,
+        Unit::Count,
+        "Failed attempts that are made again, by kind of failure",
+    ),
+    (
+        SINK_REJECTED_RECORDS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Records that the destination can never accept, kept as dead letters",
+    ),
+    (
+        SINK_CURSOR,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Position up to which everything is delivered, filtered out or rejected",
+    ),
+    (
+        SINK_LAG_RECORDS,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Records from the sink's cursor to the journal's tail",
+    ),
+    (
+        SINK_LAG_SECONDS,
+        MetricKind::Gauge,
+        Unit::Seconds,
+        "Age of the oldest record that is not delivered",
+    ),
+    (
+        SINK_DELIVER_DURATION,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        "Duration of the delivery of one batch",
+    ),
+    (
+        SINK_HALTED,
+        MetricKind::Gauge,
+        Unit::Count,
+        "1 while the sink is halted and needs an operator",
+    ),
+];
+
+/// Buckets for every histogram of durations: from a local file to a webhook's timeout.
+pub const DURATION_BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// Tells the installed recorder the unit and meaning of every metric.
+pub fn describe() {
+    for (name, kind, unit, help) in ALL {
+        match kind {
+            MetricKind::Counter => describe_counter!(*name, *unit, *help),
+            MetricKind::Gauge => describe_gauge!(*name, *unit, *help),
+            MetricKind::Histogram => describe_histogram!(*name, *unit, *help),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_and_stand_once() {
+        let mut seen = HashSet::new();
+        for (name, kind, unit, _) in ALL {
+            assert!(seen.insert(name), "{name} stands twice");
+            assert!(name.starts_with("zkbridge_"), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == MetricKind::Counter, "{name}");
+            assert_eq!(name.ends_with("_seconds"), *unit == Unit::Seconds, "{name}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Faults at the edge of any sink, played from a script. The sink below stays real: what a fault claims was written,
+//! was written.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::number::Seq;
+use crate::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+
+/// What happens to one call of `deliver`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It fails before anything is written.
+    FailBeforeWrite(SinkErrorKind),
+    /// Everything is written and the answer is lost: it reports a failure and no record as done.
+    FailAfterWrite,
+    /// Everything is written and no answer ever comes.
+    HoldResponse,
+    /// It takes so much longer.
+    RespondSlowly(Duration),
+    /// The connection drops in the middle: half is written, and the answer knows nothing of it.
+    DropMidway,
+    /// The connection drops in the middle: half is written and reported as done.
+    DropMidwayReported,
+    /// It panics.
+    Panic,
+}
+
+/// What is to happen, shared by all sinks that a test makes one after another.
+#[derive(Clone, Default)]
+pub struct FaultScript {
+    plan: Arc<Mutex<Plan>>,
+}
+
+#[derive(Default)]
+struct Plan {
+    deliveries: VecDeque<Fault>,
+    opens: VecDeque<Option<SinkErrorKind>>,
+    rejected: BTreeSet<Seq>,
+}
+
+impl FaultScript {
+    /// No faults.
+    pub fn new() -> FaultScript {
+        FaultScript::default()
+    }
+
+    /// One fault for each of the next calls of `deliver`; none afterwards.
+    pub fn deliveries(self, faults: impl IntoIterator<Item = Fault>) -> FaultScript {
+        self.with(|plan| plan.deliveries.extend(faults));
+        self
+    }
+
+    /// One failure, or none, for each of the next calls of `open`.
+    pub fn opens(self, failures: impl IntoIterator<Item = Option<SinkErrorKind>>) -> FaultScript {
+        self.with(|plan| plan.opens.extend(failures));
+        self
+    }
+
+    /// These records are never accepted.
+    pub fn rejects(self, seqs: impl IntoIterator<Item = u64>) -> FaultScript {
+        self.with(|plan| plan.rejected.extend(seqs.into_iter().map(Seq)));
+        self
+    }
+
+    /// From now on every record is accepted.
+    pub fn accept_all(&self) {
+        self.with(|plan| plan.rejected.clear());
+    }
+
+    /// Whether every fault has been played.
+    pub fn is_played(&self) -> bool {
+        self.with(|plan| plan.deliveries.is_empty() && plan.opens.is_empty())
+    }
+
+    /// A sink with these faults in front.
+    pub fn in_front_of(&self, inner: Box<dyn Sink>) -> FaultySink {
+        FaultySink {
+            inner,
+            script: self.clone(),
+        }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
+        change(&mut self.plan.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A sink with faults in front.
+pub struct FaultySink {
+    inner: Box<dyn Sink>,
+    script: FaultScript,
+}
+
+impl Sink for FaultySink {
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        match self.script.with(|plan| plan.opens.pop_front()).flatten() {
+            Some(kind) => async move { Err(scripted(kind)) }.boxed(),
+            None => self.inner.open(),
+        }
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
+        let fault = self.script.with(|plan| plan.deliveries.pop_front());
+        self.play(fault.unwrap_or(Fault::None), batch).boxed()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        self.inner.close()
+    }
+}
+
+impl FaultySink {
+    async fn play(&mut self, fault: Fault, batch: &Delivery) -> Result<(), DeliverError> {
+        let half = batch.records.len() / 2;
+        match fault {
+            Fault::None => self.write(batch).await,
+            Fault::FailBeforeWrite(kind) => Err(failed(0, kind)),
+            Fault::FailAfterWrite => {
+                self.write_some(batch, batch.records.len()).await?;
+                Err(failed(0, SinkErrorKind::Unavailable))
+            }
+            Fault::HoldResponse => {
+                self.write_some(batch, batch.records.len()).await?;
+                std::future::pending().await
+            }
+            Fault::RespondSlowly(delay) => {
+                tokio::time::sleep(delay).await;
+                self.write(batch).await
+            }
+            Fault::DropMidway => {
+                self.write_some(batch, half).await?;
+                Err(failed(0, SinkErrorKind::Broken))
+            }
+            Fault::DropMidwayReported => {
+                let rejected = self.write_some(batch, half).await?;
+                Err(DeliverError {
+                    rejected,
+                    ..failed(half, SinkErrorKind::Broken)
+                })
+            }
+            Fault::Panic => panic!("a scripted panic"),
+        }
+    }
+
+    async fn write(&mut self, batch: &Delivery) -> Result<(), DeliverError> {
+        let rejected = self.write_some(batch, batch.records.len()).await?;
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        Err(DeliverError {
+            done: batch.records.len(),
+            rejected,
+            error: None,
+        })
+    }
+
+    /// Writes the front of a batch but for what is rejected. Errors of the sink below keep their place in the batch.
+    async fn write_some(&mut self, batch: &Delivery, count: usize) -> Result<Vec<Rejected>, DeliverError> {
+        let refused = self.script.with(|plan| plan.rejected.clone());
+        let front = &batch.records[..count];
+        let (kept, rejected): (Vec<_>, Vec<_>) = front
+            .iter()
+            .cloned()
+            .partition(|record| !refused.contains(&record.seq));
+        let rejected: Vec<Rejected> = rejected.iter().map(|record| refusal(record.seq)).collect();
+        if kept.is_empty() {
+            return Ok(rejected);
+        }
+        let inner = Delivery { records: kept };
+        let Err(error) = self.inner.deliver(&inner).await else {
+            return Ok(rejected);
+        };
+        // Nothing of a failed call is claimed: the sink below may have stopped before a rejected record.
+        Err(DeliverError {
+            done: 0,
+            rejected: Vec::new(),
+            error: Some(error.error.unwrap_or_else(|| {
+                SinkError::new(
+                    SinkErrorKind::Broken,
+                    format!("the sink itself rejected {:?}", error.rejected),
+                )
+            })),
+        })
+    }
+}
+
+fn refusal(seq: Seq) -> Rejected {
+    Rejected {
+        seq,
+        reason: "scripted: never accepted".into(),
+    }
+}
+
+fn scripted(kind: SinkErrorKind) -> SinkError {
+    SinkError::new(kind, format!("scripted: {kind}"))
+}
+
+fn failed(done: usize, kind: SinkErrorKind) -> DeliverError {
+    DeliverError {
+        done,
+        rejected: Vec::new(),
+        error: Some(scripted(kind)),
+    }
+}

@@ -1,0 +1,21 @@
+//! What tests of this crate and of every sink share: records, a journal in memory, faults, and the contract suite that
+//! each sink passes at its real destination.
+//!
+//! Only there in tests and with the cargo feature `testing`; never part of the program.
+
+mod faults;
+mod journal;
+mod memory;
+mod records;
+mod suite;
+
+pub use faults::{Fault, FaultScript, FaultySink};
+pub use journal::{MemoryJournal, MemoryTail};
+pub use memory::{MemoryDestination, MemorySink};
+pub use records::{RecordBuilder, a_record, limit_records, some_records};
+pub use suite::{
+    Arrived, Rig, a_cancelled_delivery_loses_nothing, a_crash_before_the_answer_loses_nothing,
+    assert_kept_contract, close_leaves_everything_durable, delivery_goes_on_after_every_fault, every_promise,
+    everything_arrives_in_order, records_at_the_limits_arrive_as_they_are,
+    rejected_records_let_the_others_pass, the_same_sink_goes_on_after_it_is_opened_again,
+};

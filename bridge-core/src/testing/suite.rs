@@ -1,0 +1,353 @@
+//! The contract of [`Sink`] as tests that run at any destination: each sink crate implements [`Rig`] for its real one.
+//!
+//! ```ignore
+//! #[tokio::test]
+//! async fn the_sink_keeps_every_promise_of_its_contract() {
+//!     every_promise(&mut MyRig::start()).await;
+//! }
+//! ```
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Fault, FaultScript, MemoryJournal, limit_records, some_records};
+use crate::amount::Span;
+use crate::delivery::{Blocked, Filter, ReadLimit, RejectPolicy, Retry, Setup, Sieve, SinkStatus, Worker};
+use crate::number::Seq;
+use crate::record::{Record, Timestamp};
+use crate::sink::{Delivery, Sink, SinkErrorKind};
+
+/// A destination under test.
+pub trait Rig: Send {
+    /// Makes a new, empty destination; what follows is about this one.
+    fn fresh(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// A new sink for the present destination, not opened. The one before is gone.
+    fn sink(&mut self) -> Box<dyn Sink>;
+
+    /// Everything that arrived at the present destination, in the order of arrival (of each path).
+    fn arrived(&mut self) -> impl Future<Output = Vec<Arrived>> + Send;
+}
+
+/// A record as it arrived.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrived {
+    /// Its seq.
+    pub seq: Seq,
+    /// Its id.
+    pub id: Uuid,
+    /// All of it.
+    pub json: Value,
+}
+
+impl Arrived {
+    /// Parses a record as sinks write it with `format = "record"`.
+    ///
+    /// # Panics
+    ///
+    /// If it is none: the test has failed.
+    pub fn from_json(json: &[u8]) -> Arrived {
+        let record: Record = serde_json::from_slice(json)
+            .unwrap_or_else(|error| panic!("no record: {error}: {}", String::from_utf8_lossy(json)));
+        Arrived {
+            seq: record.seq,
+            id: record.id,
+            json: serde_json::from_slice(json).expect("it was parsed before"),
+        }
+    }
+}
+
+const SINK: &str = "under-test";
+
+/// A check that takes longer has failed. Generous: a real destination on a busy machine.
+const BOUND: Duration = Duration::from_secs(120);
+
+/// How long a destination under test may need for one answer, in the tests that cut it off.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// All checks, one after another, each at a fresh destination.
+pub async fn every_promise<R: Rig>(rig: &mut R) {
+    everything_arrives_in_order(rig).await;
+    records_at_the_limits_arrive_as_they_are(rig).await;
+    delivery_goes_on_after_every_fault(rig).await;
+    rejected_records_let_the_others_pass(rig).await;
+    the_same_sink_goes_on_after_it_is_opened_again(rig).await;
+    close_leaves_everything_durable(rig).await;
+    a_cancelled_delivery_loses_nothing(rig).await;
+    a_crash_before_the_answer_loses_nothing(rig).await;
+}
+
+/// Without faults every record arrives once, in order.
+pub async fn everything_arrives_in_order<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let journal = MemoryJournal::with(some_records(500, 7));
+    run_to_the_tail(&journal, rig.sink()).await;
+    let arrived = rig.arrived().await;
+    assert_kept_contract(&journal.records(), &arrived);
+    assert_eq!(
+        arrived.len(),
+        journal.records().len(),
+        "duplicates without a fault"
+    );
+}
+
+/// Odd names, empty, binary and large values arrive as they are.
+pub async fn records_at_the_limits_arrive_as_they_are<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let journal = MemoryJournal::with(limit_records());
+    run_to_the_tail(&journal, rig.sink()).await;
+    assert_kept_contract(&journal.records(), &rig.arrived().await);
+}
+
+/// After each kind of fault delivery goes on behind the cursor.
+pub async fn delivery_goes_on_after_every_fault<R: Rig>(rig: &mut R) {
+    let rows: [(&str, FaultScript); 6] = [
+        (
+            "fail before the write",
+            deliveries(Fault::FailBeforeWrite(SinkErrorKind::Unavailable)),
+        ),
+        ("fail after the write", deliveries(Fault::FailAfterWrite)),
+        ("drop in the middle", deliveries(Fault::DropMidway)),
+        (
+            "drop in the middle, reported",
+            deliveries(Fault::DropMidwayReported),
+        ),
+        (
+            "respond slowly",
+            deliveries(Fault::RespondSlowly(Duration::from_millis(20))),
+        ),
+        (
+            "fail to open",
+            deliveries(Fault::FailAfterWrite).opens([
+                Some(SinkErrorKind::Unavailable),
+                None,
+                Some(SinkErrorKind::Broken),
+            ]),
+        ),
+    ];
+    for (name, script) in rows {
+        rig.fresh().await;
+        let journal = MemoryJournal::with(some_records(120, 5));
+        let sink = Box::new(script.in_front_of(rig.sink()));
+        run_to_the_tail(&journal, sink).await;
+        assert!(script.is_played(), "{name}: the fault did not happen");
+        assert_kept_contract(&journal.records(), &rig.arrived().await);
+    }
+}
+
+fn deliveries(fault: Fault) -> FaultScript {
+    FaultScript::new().deliveries([Fault::None, fault, Fault::None, fault])
+}
+
+/// A record that is rejected in front of the sink does not stop the others, and its absence is on the record.
+pub async fn rejected_records_let_the_others_pass<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let journal = MemoryJournal::with(some_records(60, 3));
+    let script = FaultScript::new().rejects([1, 20, 60]);
+    run_to_the_tail(&journal, Box::new(script.in_front_of(rig.sink()))).await;
+    let letters: Vec<u64> = journal
+        .rejected(SINK)
+        .iter()
+        .map(|rejected| rejected.seq.0)
+        .collect();
+    assert_eq!(letters, [1, 20, 60]);
+    let mut expected = journal.records();
+    expected.retain(|record| !letters.contains(&record.seq.0));
+    assert_kept_contract(&expected, &rig.arrived().await);
+}
+
+/// `open` on a sink that has delivered begins anew and loses nothing.
+pub async fn the_same_sink_goes_on_after_it_is_opened_again<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let records = some_records(30, 3);
+    let mut sink = rig.sink();
+    for chunk in records.chunks(10) {
+        sink.open().await.expect("the destination can be opened");
+        deliver(sink.as_mut(), chunk).await;
+    }
+    sink.close().await.expect("the sink can be closed");
+    assert_kept_contract(&records, &rig.arrived().await);
+}
+
+/// What was reported as durable is there after `close`, and the next sink goes on behind it.
+pub async fn close_leaves_everything_durable<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let records = some_records(40, 4);
+    for (chunk, so_far) in records.chunks(20).zip([20, 40]) {
+        let mut sink = rig.sink();
+        sink.open().await.expect("the destination can be opened");
+        deliver(sink.as_mut(), chunk).await;
+        sink.close().await.expect("the sink can be closed");
+        drop(sink);
+        let arrived = rig.arrived().await;
+        assert_kept_contract(&records[..so_far], &arrived);
+        assert_eq!(arrived.len(), so_far, "duplicates without a fault");
+    }
+}
+
+/// Dropping the future of `deliver` at any of its waits loses nothing: the next sink delivers the batch again.
+pub async fn a_cancelled_delivery_loses_nothing<R: Rig>(rig: &mut R) {
+    for polls in [1, 2, 3, 5, 8] {
+        rig.fresh().await;
+        let records = some_records(200, 5);
+        let mut sink = rig.sink();
+        sink.open().await.expect("the destination can be opened");
+        let batch = Delivery {
+            records: records.clone(),
+        };
+        drop_after(polls, sink.deliver(&batch)).await;
+        // A shutdown closes the sink, a crash does not; both must do.
+        if polls % 2 == 0 {
+            let _ = sink.close().await;
+        }
+        drop(sink);
+        let mut sink = rig.sink();
+        sink.open().await.expect("the destination can be opened");
+        deliver(sink.as_mut(), &records).await;
+        sink.close().await.expect("the sink can be closed");
+        assert_kept_contract(&records, &rig.arrived().await);
+    }
+}
+
+async fn drop_after<F: Future>(polls: usize, future: F) {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        // Lets the destination answer in between, so that a later poll comes further.
+        if tokio::time::timeout(Duration::from_millis(1), &mut future)
+            .await
+            .is_ok()
+        {
+            return;
+        }
+    }
+}
+
+/// The process dies after the destination took the records and before the answer: they come again, none is lost.
+pub async fn a_crash_before_the_answer_loses_nothing<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let journal = MemoryJournal::with(some_records(100, 4));
+    let script = FaultScript::new().deliveries([Fault::None, Fault::HoldResponse]);
+    let held = a_run(&journal, Box::new(script.in_front_of(rig.sink())));
+    let answer = tokio::time::timeout(ANSWER, held).await;
+    assert!(answer.is_err(), "the answer was not held");
+    assert!(script.is_played(), "the fault did not happen");
+    run_to_the_tail(&journal, rig.sink()).await;
+    assert_kept_contract(&journal.records(), &rig.arrived().await);
+}
+
+async fn deliver(sink: &mut dyn Sink, records: &[Arc<Record>]) {
+    let batch = Delivery {
+        records: records.to_vec(),
+    };
+    let delivered = tokio::time::timeout(BOUND, sink.deliver(&batch)).await;
+    delivered
+        .expect("the destination answers within the bound")
+        .expect("the destination takes every record");
+}
+
+async fn run_to_the_tail(journal: &MemoryJournal, sink: Box<dyn Sink>) {
+    let status = tokio::time::timeout(BOUND, a_run(journal, sink))
+        .await
+        .expect("everything is delivered within the bound");
+    assert_eq!(status.lag_records, 0, "{status:?}");
+    assert_eq!(journal.cursor(SINK), *journal.durable().borrow());
+}
+
+/// Runs a worker from the stored cursor to the tail. Dropping the future is a crash.
+async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
+    let (notes, stored) = mpsc::channel(4);
+    let stop = CancellationToken::new();
+    let setup = Setup {
+        sink: SINK.into(),
+        source: "main".into(),
+        destination: sink,
+        tail: Box::new(journal.tail()),
+        durable: journal.durable(),
+        notes,
+        cursor: journal.cursor(SINK),
+        blocked: Blocked::default(),
+        filter: Sieve::new(&Filter::default()).expect("the default filter passes everything"),
+        retry: Retry {
+            first: Span(Duration::from_millis(1)),
+            max: Span(Duration::from_millis(20)),
+            ..Retry::default()
+        },
+        rejects: RejectPolicy::default(),
+        limit: ReadLimit {
+            records: 25,
+            bytes: 4 << 20,
+        },
+        clock: Arc::new(|| Timestamp(0)),
+        seed: 1,
+        stop: stop.clone(),
+        drain: Duration::ZERO,
+    };
+    let (worker, mut status) = Worker::new(setup);
+    let tail = *journal.durable().borrow();
+    let until_delivered = async {
+        let reached = status.wait_for(|status| status.cursor >= tail).await;
+        drop(reached);
+        stop.cancel();
+    };
+    tokio::join!(worker.run(), journal.store(stored), until_delivered);
+    status.borrow().clone()
+}
+
+/// Checks what arrived against what was to be delivered: every record is there and equal as JSON; duplicates are
+/// equal with the same id; each path has its records in the order of `seq`, where a repetition begins earlier and
+/// then skips nothing.
+///
+/// # Panics
+///
+/// If a promise is broken.
+pub fn assert_kept_contract(expected: &[Arc<Record>], arrived: &[Arrived]) {
+    let by_seq: HashMap<Seq, &Record> = expected.iter().map(|record| (record.seq, &**record)).collect();
+    for one in arrived {
+        let record = by_seq
+            .get(&one.seq)
+            .unwrap_or_else(|| panic!("record {} arrived and was not to be delivered", one.seq));
+        assert_eq!(one.id, record.id, "record {} has another id", one.seq);
+        let written: Value = serde_json::from_slice(&record.to_json()).expect("a record is JSON");
+        assert!(one.json == written, "record {} arrived changed", one.seq);
+    }
+    let mut orders: HashMap<Option<&str>, Vec<Seq>> = HashMap::new();
+    for record in expected {
+        orders.entry(record.path.as_deref()).or_default().push(record.seq);
+    }
+    for (path, order) in orders {
+        let seen = arrived.iter().map(|one| one.seq).filter(|seq| {
+            by_seq
+                .get(seq)
+                .is_some_and(|record| record.path.as_deref() == path)
+        });
+        assert_in_order(path, &order, seen);
+    }
+}
+
+fn assert_in_order(path: Option<&str>, order: &[Seq], seen: impl Iterator<Item = Seq>) {
+    let mut next = 0;
+    let mut furthest = 0;
+    for seq in seen {
+        let at = order.binary_search(&seq).expect("it is of this path");
+        assert!(
+            at <= next,
+            "{path:?}: record {seq} arrived before {}",
+            order[next]
+        );
+        next = at + 1;
+        furthest = furthest.max(next);
+    }
+    assert_eq!(
+        furthest,
+        order.len(),
+        "{path:?}: record {:?} never arrived",
+        order.get(furthest)
+    );
+}
