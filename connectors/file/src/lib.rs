@@ -1,1 +1,14 @@
-//! The file sink: JSON lines.
+//! The file sink: JSON lines, one record per line, durable before the cursor moves.
+//!
+//! Made for audit trails: records are only ever appended. It must never cut or change a line that is complete.
+
+mod config;
+mod encode;
+mod error;
+mod sink;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use config::FileConfig;
+pub use sink::FileSink;

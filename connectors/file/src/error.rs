@@ -1,0 +1,79 @@
+//! Errors of the file system as kinds of failure.
+
+use std::io;
+use std::path::Path;
+
+use bridge_core::sink::{DeliverError, SinkError, SinkErrorKind};
+
+/// An error of the file system at a path, with what was tried.
+pub(crate) fn at(path: &Path, tried: &str, error: io::Error) -> SinkError {
+    SinkError {
+        kind: kind(&error),
+        message: format!("cannot {tried} {}: {error}", path.display()),
+        source: Some(Box::new(error)),
+    }
+}
+
+/// A path that no attempt makes right.
+pub(crate) fn unusable(path: &Path, reason: &str) -> SinkError {
+    SinkError::new(
+        SinkErrorKind::Configuration,
+        format!(
+            "cannot append to {}: {reason}; give the path of another file",
+            path.display()
+        ),
+    )
+}
+
+/// Nothing of a batch counts as written: the next attempt begins with all of it.
+pub(crate) fn nothing_done(error: SinkError) -> DeliverError {
+    DeliverError {
+        done: 0,
+        rejected: Vec::new(),
+        error: Some(error),
+    }
+}
+
+fn kind(error: &io::Error) -> SinkErrorKind {
+    use io::ErrorKind as Io;
+    match error.kind() {
+        Io::NotFound => SinkErrorKind::Missing,
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => SinkErrorKind::Authorization,
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => SinkErrorKind::Full,
+        Io::IsADirectory | Io::NotADirectory | Io::InvalidFilename => SinkErrorKind::Configuration,
+        // Input and output errors, stale handles of network file systems, interrupted mounts: a later attempt may do.
+        _ => SinkErrorKind::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_of_the_file_system_has_its_kind() {
+        let check = |code: i32, expected: SinkErrorKind| {
+            let error = at(
+                Path::new("/x/y.jsonl"),
+                "write to",
+                io::Error::from_raw_os_error(code),
+            );
+            assert_eq!(error.kind, expected, "{error}");
+            assert!(
+                error.message.starts_with("cannot write to /x/y.jsonl: "),
+                "{error}"
+            );
+        };
+        let (enoent, eio, eacces, enotdir, eisdir, efbig, enospc, erofs, edquot) =
+            (2, 5, 13, 20, 21, 27, 28, 30, 122);
+        check(enoent, SinkErrorKind::Missing);
+        check(eacces, SinkErrorKind::Authorization);
+        check(erofs, SinkErrorKind::Authorization);
+        check(enospc, SinkErrorKind::Full);
+        check(edquot, SinkErrorKind::Full);
+        check(efbig, SinkErrorKind::Full);
+        check(eisdir, SinkErrorKind::Configuration);
+        check(enotdir, SinkErrorKind::Configuration);
+        check(eio, SinkErrorKind::Unavailable);
+    }
+}

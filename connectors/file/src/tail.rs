@@ -1,0 +1,185 @@
+//! The end of a file after a crash: what a write left that was never reported as durable.
+//!
+//! ```text
+//! … complete line⏎ complete line⏎ {"schema":"zkbri            a write was cut
+//! … complete line⏎ \0\0\0\0\0\0 {"schema":…}⏎                  the power went before a page reached the disk
+//!                  ▲ cut here
+//! ```
+//!
+//! Only the end of a file that this sink wrote is cut: what does not look like a record stays, and is an error.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+use crate::encode::LINE_START;
+
+/// A page that never reached the disk lies at most so far before the end: more than one batch is never under way,
+/// and its lines are shorter than this.
+const UNSYNCED_MAX: u64 = 64 << 20;
+
+/// What the end of a file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The file is empty or ends with a complete line.
+    Whole,
+    /// A line of ours was cut; complete lines end at this length.
+    Torn(u64),
+    /// The last line is not complete and none of ours.
+    Foreign,
+}
+
+/// The last line that is complete: bytes `start..end` of the file, `end` behind its line feed.
+#[derive(Clone, Copy)]
+struct LastLine {
+    start: u64,
+    end: u64,
+}
+
+/// Looks at the end of a file.
+pub(crate) fn end_of(file: &File) -> io::Result<End> {
+    let length = file.metadata()?.len();
+    let last = last_complete_line(file, length)?;
+    if last.end == length {
+        return Ok(End::Whole);
+    }
+    if is_ours(file, last)? {
+        return Ok(End::Torn(last.end));
+    }
+    Ok(End::Foreign)
+}
+
+/// The last line whose line feed stands before any NUL: JSON lines hold no NUL, pages that were never written are all
+/// NUL.
+fn last_complete_line(mut file: &File, length: u64) -> io::Result<LastLine> {
+    let mut at = length.saturating_sub(UNSYNCED_MAX);
+    file.seek(SeekFrom::Start(at))?;
+    let mut reader = BufReader::with_capacity(64 << 10, file);
+    let mut last = LastLine { start: at, end: at };
+    loop {
+        let block = reader.fill_buf()?;
+        if block.is_empty() {
+            return Ok(last);
+        }
+        let sound = block.iter().position(|byte| *byte == 0).unwrap_or(block.len());
+        last = last_in(&block[..sound], at).after(last);
+        if sound < block.len() {
+            return Ok(last);
+        }
+        let read = block.len();
+        at += read as u64;
+        reader.consume(read);
+    }
+}
+
+/// What a block tells of the last line: where it starts, if it starts there, and where it ends, if it ends there.
+struct Seen {
+    start: Option<u64>,
+    end: Option<u64>,
+}
+
+fn last_in(block: &[u8], at: u64) -> Seen {
+    let behind_last_feed = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n').map(|feed| feed + 1);
+    let end = behind_last_feed(block);
+    let start = end.and_then(|end| behind_last_feed(&block[..end - 1]));
+    Seen {
+        start: start.map(|start| at + start as u64),
+        end: end.map(|end| at + end as u64),
+    }
+}
+
+impl Seen {
+    fn after(self, before: LastLine) -> LastLine {
+        match self.end {
+            None => before,
+            Some(end) => LastLine {
+                start: self.start.unwrap_or(before.end),
+                end,
+            },
+        }
+    }
+}
+
+/// Whether the rest behind the last complete line is a record of this sink that was cut: it begins as one, or it is too
+/// short to tell and stands behind one (or alone in the file).
+fn is_ours(file: &File, last: LastLine) -> io::Result<bool> {
+    let rest = beginning(file, last.end)?;
+    let written = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+    let rest = &rest[..written];
+    if rest == LINE_START {
+        return Ok(true);
+    }
+    let is_alone = last.end == 0;
+    Ok(LINE_START.starts_with(rest) && (is_alone || beginning(file, last.start)? == LINE_START))
+}
+
+fn beginning(mut file: &File, at: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut start = Vec::new();
+    file.take(LINE_START.len() as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn check(content: &[u8], expected: End) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        assert_eq!(
+            end_of(&file).unwrap(),
+            expected,
+            "{}",
+            String::from_utf8_lossy(content)
+        );
+    }
+
+    #[test]
+    fn a_file_that_ends_with_a_line_feed_is_whole() {
+        check(b"", End::Whole);
+        check(b"anything\n", End::Whole);
+        check(b"a\n\n", End::Whole);
+    }
+
+    /// A complete record of 34 bytes with its line feed, as far as this module looks.
+    const RECORD: &str = "{\"schema\":\"zkbridge.change/1\",2}\n";
+
+    #[test]
+    fn a_record_that_was_cut_is_torn_behind_the_last_line_feed() {
+        check(b"one\n{\"schema\":\"zkbridge.change/1\",\"id\":\"5", End::Torn(4));
+        check(format!("one\n{RECORD}{{\"sch").as_bytes(), End::Torn(38));
+        check(format!("{RECORD}{{").as_bytes(), End::Torn(34));
+        check(b"{\"schema", End::Torn(0));
+    }
+
+    #[test]
+    fn pages_that_never_reached_the_disk_are_cut_with_all_behind_them() {
+        check(format!("{RECORD}\0\0\0").as_bytes(), End::Torn(34));
+        check(
+            format!("{RECORD}{{\"sche\0\0{RECORD}{RECORD}").as_bytes(),
+            End::Torn(34),
+        );
+        check(format!("{RECORD}\0\0{RECORD}").as_bytes(), End::Torn(34));
+        check(b"\0\0\0", End::Torn(0));
+    }
+
+    #[test]
+    fn a_line_of_somebody_else_is_never_cut() {
+        check(b"one\nuser=root", End::Foreign);
+        check(b"one\n{", End::Foreign);
+        check(b"{\"schema\":\"other", End::Foreign);
+        check(b"a binary file\n\0\0\x01two\n", End::Foreign);
+    }
+
+    #[test]
+    fn long_lines_are_found_across_blocks() {
+        let mut content = vec![b'x'; 200_000];
+        content.push(b'\n');
+        let whole = content.len() as u64;
+        content.extend_from_slice(LINE_START);
+        content.extend(vec![b'y'; 150_000]);
+        check(&content, End::Torn(whole));
+    }
+}
