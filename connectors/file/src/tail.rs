@@ -143,25 +143,26 @@ mod tests {
         check(b"a\n\n", End::Whole);
     }
 
-    /// A complete record of 34 bytes with its line feed, as far as this module looks.
+    /// A complete record with its line feed, as far as this module looks.
     const RECORD: &str = "{\"schema\":\"zkbridge.change/1\",2}\n";
+    const WHOLE: u64 = RECORD.len() as u64;
 
     #[test]
     fn a_record_that_was_cut_is_torn_behind_the_last_line_feed() {
         check(b"one\n{\"schema\":\"zkbridge.change/1\",\"id\":\"5", End::Torn(4));
-        check(format!("one\n{RECORD}{{\"sch").as_bytes(), End::Torn(38));
-        check(format!("{RECORD}{{").as_bytes(), End::Torn(34));
+        check(format!("one\n{RECORD}{{\"sch").as_bytes(), End::Torn(4 + WHOLE));
+        check(format!("{RECORD}{{").as_bytes(), End::Torn(WHOLE));
         check(b"{\"schema", End::Torn(0));
     }
 
     #[test]
     fn pages_that_never_reached_the_disk_are_cut_with_all_behind_them() {
-        check(format!("{RECORD}\0\0\0").as_bytes(), End::Torn(34));
+        check(format!("{RECORD}\0\0\0").as_bytes(), End::Torn(WHOLE));
         check(
             format!("{RECORD}{{\"sche\0\0{RECORD}{RECORD}").as_bytes(),
-            End::Torn(34),
+            End::Torn(WHOLE),
         );
-        check(format!("{RECORD}\0\0{RECORD}").as_bytes(), End::Torn(34));
+        check(format!("{RECORD}\0\0{RECORD}").as_bytes(), End::Torn(WHOLE));
         check(b"\0\0\0", End::Torn(0));
     }
 
