@@ -156,6 +156,7 @@ impl Distribution {
         maven.args([
             "-B",
             "-q",
+            "-U", // A fetch that failed for a moment is tried again, not remembered.
             "-Dstyle.color=never",
             COPY_DEPENDENCIES,
             "-DincludeScope=runtime",
