@@ -1,6 +1,7 @@
 # Every target runs on a fresh machine after a clone: `setup` installs what is missing, and is quick when nothing is.
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lint test demo bench clean
@@ -20,7 +21,8 @@ lint: setup ## Check formatting, lints and documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 test: setup ## Run all tests, on real servers too; ZKBRIDGE_TESTS=offline leaves those out
-	$(CARGO) run --quiet --locked -p bridge-servers --bin fetch-servers
+	$(CARGO) test --workspace --locked --no-run
+	$(TARGET)/debug/fetch-servers
 	$(CARGO) test --workspace --locked
 
 demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps them running
