@@ -1,1 +1,17 @@
-//! The console sink: records for people and for pipes.
+//! The console sink: records for people at a terminal and for pipes, and the line format that every command shares.
+//!
+//! What a znode holds must never reach the terminal as a control sequence: all text goes through [`text::escaped`].
+
+mod config;
+mod encode;
+mod error;
+mod sink;
+mod style;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+pub use config::{Color, ConsoleConfig, Format};
+pub use encode::format_line;
+pub use sink::ConsoleSink;
+pub use style::{Style, WIDTH_UNKNOWN};

@@ -1,0 +1,38 @@
+//! The options of a console sink: typed, documented.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The options of a sink of type `console`.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsoleConfig {
+    /// What is printed.
+    pub format: Format,
+    /// Whether lines for people are coloured.
+    pub color: Color,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// A line for people: time, operation, path, what changed. Long values are abbreviated.
+    #[default]
+    Pretty,
+    /// The whole record as one line of JSON.
+    Record,
+}
+
+/// Whether lines for people are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Color {
+    /// On a terminal, unless the environment variable `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Also into a pipe.
+    Always,
+    /// Not even on a terminal.
+    Never,
+}

@@ -1,0 +1,202 @@
+//! A record as a line for people. Pure.
+//!
+//! ```text
+//! 13:40:00.123 update   /services/payments/10.0.0.7:8080  {"w":"1"} → {"w":"3"}  ephemeral, 1 missed
+//! 13:40:07.500 — gap: disconnected
+//! ```
+
+use std::borrow::Cow;
+
+use bridge_core::record::{Acl, Data, Fidelity, Gap, Op, Record, Run, State, Timestamp};
+
+use crate::style::{Role, Style};
+use crate::text::{columns, differing, escaped, shortened, size};
+
+/// Columns of the widest op of a znode.
+const OP_WIDTH: usize = 8;
+
+/// A value gets at least so many columns, also where a long path leaves none: the line is then wider than the screen.
+const VALUE_MIN: usize = 16;
+
+/// The line of a record, without a line feed. Never holds a control character that is not of a colour.
+pub fn format_line(record: &Record, style: &Style) -> String {
+    let time = time_of_day(record.time.changed.unwrap_or(record.time.captured));
+    let time = Role::Quiet.paint(&time, style);
+    match &record.path {
+        None => {
+            let words = Role::Quiet.paint(&control_words(record), style);
+            format!("{time} {words}")
+        }
+        Some(path) => format!("{time} {}", znode_words(record, path, style)),
+    }
+}
+
+fn znode_words(record: &Record, path: &str, style: &Style) -> String {
+    let op = Role::Op(record.op).paint(&format!("{:OP_WIDTH$}", record.op.as_str()), style);
+    let path = escaped(path);
+    let marks = marks(record);
+    let taken = "13:40:00.123 ".len() + OP_WIDTH + 1 + columns(&path) + 2 + room_of(&marks);
+    let space = style.width.saturating_sub(taken).max(VALUE_MIN);
+    let (value, role) = value_words(record, space);
+    let mut line = format!("{op} {path}");
+    for (part, role) in [(value, role), (marks, Role::Quiet)] {
+        if !part.is_empty() {
+            line.push_str("  ");
+            line.push_str(&role.paint(&part, style));
+        }
+    }
+    line
+}
+
+fn room_of(marks: &str) -> usize {
+    if marks.is_empty() { 0 } else { columns(marks) + 2 }
+}
+
+/// `13:40:00.123` of an RFC 3339 text.
+fn time_of_day(time: Timestamp) -> String {
+    let text = time.to_string();
+    let time = text.split_once('T').map_or(&*text, |(_, time)| time);
+    time.trim_end_matches('Z').to_owned()
+}
+
+fn marks(record: &Record) -> String {
+    let mut marks: Vec<Cow<'static, str>> = Vec::new();
+    if record.ephemeral == Some(true) {
+        marks.push("ephemeral".into());
+    }
+    if record.fidelity == Fidelity::Reconciled && record.op != Op::Snapshot {
+        marks.push("reconciled".into());
+    }
+    match record.missed {
+        Some(missed) if missed > 0 => marks.push(format!("{missed} missed").into()),
+        _ => {}
+    }
+    marks.join(", ")
+}
+
+fn value_words(record: &Record, space: usize) -> (String, Role) {
+    match record.op {
+        Op::Update => (
+            change(data_of(&record.before), data_of(&record.after), space),
+            Role::Plain,
+        ),
+        Op::Create | Op::Snapshot => (value(data_of(&record.after), space), Role::Plain),
+        Op::Delete => {
+            let was = value(data_of(&record.before), space.saturating_sub("was ".len()));
+            let words = if was.is_empty() { was } else { format!("was {was}") };
+            (words, Role::Quiet)
+        }
+        Op::Acl => (acl_words(record.acl.as_deref(), space), Role::Plain),
+        Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => {
+            (String::new(), Role::Plain)
+        }
+    }
+}
+
+fn data_of(state: &Option<State>) -> Option<&Data> {
+    state.as_ref()?.data.as_ref()
+}
+
+/// How a value shows.
+enum Shown<'a> {
+    /// Never read, or switched off.
+    Unknown,
+    /// No bytes.
+    Empty,
+    Text(Cow<'a, str>),
+    /// No text, or not wanted as text; and its size.
+    Binary(u64),
+}
+
+fn shown(data: Option<&Data>) -> Shown<'_> {
+    let Some(data) = data else {
+        return Shown::Unknown;
+    };
+    match std::str::from_utf8(&data.bytes) {
+        _ if data.size == 0 => Shown::Empty,
+        Ok(text) => Shown::Text(escaped(text)),
+        Err(_) => Shown::Binary(u64::from(data.size)),
+    }
+}
+
+fn value(data: Option<&Data>, space: usize) -> String {
+    match shown(data) {
+        Shown::Unknown => String::new(),
+        Shown::Empty => "(empty)".into(),
+        Shown::Binary(bytes) => format!("({} binary)", size(bytes)),
+        Shown::Text(text) => cut_text(&text, data, space),
+    }
+}
+
+/// A text in its space, with its size where something was left out.
+fn cut_text(text: &str, data: Option<&Data>, space: usize) -> String {
+    let is_truncated = data.is_some_and(|data| data.truncated);
+    if columns(text) <= space && !is_truncated {
+        return text.to_owned();
+    }
+    let bytes = data.map_or(0, |data| u64::from(data.size));
+    let note = format!(" ({})", size(bytes));
+    let kept = shortened(text, space.saturating_sub(note.len()).max(1));
+    format!("{kept}{note}")
+}
+
+fn change(before: Option<&Data>, after: Option<&Data>, space: usize) -> String {
+    let arrow = " → ";
+    let each = space.saturating_sub(columns(arrow)) / 2;
+    match (shown(before), shown(after)) {
+        (Shown::Unknown, _) => value(after, space),
+        (_, Shown::Unknown) => String::new(),
+        (Shown::Text(old), Shown::Text(new)) if old == new => {
+            let same = " (same data)";
+            format!("{}{same}", value(after, space.saturating_sub(same.len())))
+        }
+        (Shown::Text(old), Shown::Text(new)) => {
+            if columns(&old) + columns(&new) + columns(arrow) <= space {
+                return format!("{old}{arrow}{new}");
+            }
+            let (old, new) = differing(&old, &new, each);
+            format!("{old}{arrow}{new}")
+        }
+        _ => format!("{}{arrow}{}", value(before, each), value(after, each)),
+    }
+}
+
+fn acl_words(acl: Option<&[Acl]>, space: usize) -> String {
+    let entry = |acl: &Acl| format!("{}:{}:{}", acl.scheme, acl.id, acl.perms);
+    let list: Vec<String> = acl.unwrap_or_default().iter().map(entry).collect();
+    let text = list.join(", ");
+    shortened(&escaped(&text), space).into_owned()
+}
+
+fn control_words(record: &Record) -> String {
+    let root = record.root.as_deref().map(escaped).unwrap_or_default();
+    match record.op {
+        Op::GapBegin => format!("— gap: {} ({root})", reason(record.gap.as_ref())),
+        Op::GapEnd => format!("— gap over: {} ({root})", differences(record.gap.as_ref())),
+        Op::SnapshotBegin => format!("— snapshot of {root}"),
+        Op::SnapshotEnd => format!("— snapshot complete: {} ({root})", listed(record.run.as_ref())),
+        Op::Heartbeat => "— heartbeat".into(),
+        Op::Create | Op::Update | Op::Delete | Op::Acl | Op::Snapshot => format!("— {}", record.op.as_str()),
+    }
+}
+
+fn reason(gap: Option<&Gap>) -> &'static str {
+    gap.map_or("unknown", |gap| gap.reason.as_str())
+}
+
+fn differences(gap: Option<&Gap>) -> String {
+    match gap.and_then(|gap| gap.differences) {
+        Some(1) => "1 difference found".into(),
+        Some(count) => format!("{count} differences found"),
+        None => "compared".into(),
+    }
+}
+
+fn listed(run: Option<&Run>) -> String {
+    let nodes = run.and_then(|run| run.nodes).unwrap_or_default();
+    let noun = if nodes == 1 { "znode" } else { "znodes" };
+    match run.and_then(|run| run.unreadable) {
+        Some(unreadable) if unreadable > 0 => format!("{nodes} {noun}, {unreadable} not readable"),
+        _ => format!("{nodes} {noun}"),
+    }
+}

@@ -1,0 +1,37 @@
+//! Errors of an output stream as kinds of failure.
+
+use std::io;
+
+use bridge_core::sink::{DeliverError, SinkError, SinkErrorKind};
+
+/// An error of the output.
+pub(crate) fn of_write(error: io::Error) -> SinkError {
+    let (kind, message) = match error.kind() {
+        io::ErrorKind::BrokenPipe => (
+            SinkErrorKind::Disabled,
+            "nobody reads the standard output any more".to_owned(),
+        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => (
+            SinkErrorKind::Full,
+            format!("cannot write to the standard output: {error}"),
+        ),
+        _ => (
+            SinkErrorKind::Unavailable,
+            format!("cannot write to the standard output: {error}"),
+        ),
+    };
+    SinkError {
+        kind,
+        message,
+        source: Some(Box::new(error)),
+    }
+}
+
+/// Nothing of a batch counts as written.
+pub(crate) fn nothing_done(error: SinkError) -> DeliverError {
+    DeliverError {
+        done: 0,
+        rejected: Vec::new(),
+        error: Some(error),
+    }
+}

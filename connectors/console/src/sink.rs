@@ -1,0 +1,93 @@
+//! One conversation with an output stream.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bridge_core::record::Record;
+use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::config::{ConsoleConfig, Format};
+use crate::encode::format_line;
+use crate::error;
+use crate::style::Style;
+
+/// Prints records to the standard output, or to any writer.
+///
+/// A batch is written at once and flushed before it counts as delivered. What is durable behind a terminal or a pipe
+/// nobody can know: delivered means handed over. When the reader of a pipe is gone the sink halts
+/// ([`SinkErrorKind::Disabled`]).
+pub struct ConsoleSink {
+    output: Arc<Mutex<Box<dyn Write + Send>>>,
+    format: Format,
+    style: Style,
+}
+
+impl ConsoleSink {
+    /// Prints to the standard output of this process.
+    pub fn new(config: &ConsoleConfig) -> ConsoleSink {
+        let style = Style::for_stdout(config.color);
+        ConsoleSink::with_writer(config.format, style, Box::new(std::io::stdout()))
+    }
+
+    /// Prints elsewhere.
+    pub fn with_writer(format: Format, style: Style, output: Box<dyn Write + Send>) -> ConsoleSink {
+        ConsoleSink {
+            output: Arc::new(Mutex::new(output)),
+            format,
+            style,
+        }
+    }
+
+    /// A reader that does not read blocks a write, so it is done off the runtime's threads.
+    async fn print(&self, records: Vec<Arc<Record>>) -> Result<(), SinkError> {
+        let output = Arc::clone(&self.output);
+        let (format, style) = (self.format, self.style);
+        let printed = tokio::task::spawn_blocking(move || {
+            let text = lines(&records, format, &style);
+            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            output.write_all(&text).and_then(|()| output.flush())
+        });
+        match printed.await {
+            Ok(result) => result.map_err(error::of_write),
+            Err(ended) => Err(SinkError {
+                kind: SinkErrorKind::Broken,
+                message: "the thread that prints ended".into(),
+                source: Some(Box::new(ended)),
+            }),
+        }
+    }
+}
+
+fn lines(records: &[Arc<Record>], format: Format, style: &Style) -> Vec<u8> {
+    let mut text = Vec::new();
+    for record in records {
+        match format {
+            Format::Pretty => text.extend_from_slice(format_line(record, style).as_bytes()),
+            Format::Record => text.extend_from_slice(&record.to_json()),
+        }
+        text.push(b'\n');
+    }
+    text
+}
+
+impl Sink for ConsoleSink {
+    /// There is nothing to prove: a closed output shows with the first write.
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
+        async move {
+            let printed = self.print(batch.records.clone()).await;
+            printed.map_err(error::nothing_done)
+        }
+        .boxed()
+    }
+
+    /// Every batch was flushed.
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+}

@@ -1,0 +1,101 @@
+//! How lines for people look: decided once from options and surroundings.
+
+use std::io::IsTerminal;
+
+use bridge_core::record::Op;
+
+use crate::config::Color;
+
+/// Columns where nothing tells the width.
+pub const WIDTH_UNKNOWN: usize = 80;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether lines hold colours.
+    pub color: bool,
+    /// Columns; values are abbreviated to fit, paths never.
+    pub width: usize,
+}
+
+impl Style {
+    /// No colours, 80 columns.
+    pub const PLAIN: Style = Style {
+        color: false,
+        width: WIDTH_UNKNOWN,
+    };
+
+    /// For this process's standard output.
+    pub fn for_stdout(color: Color) -> Style {
+        let stdout = std::io::stdout();
+        let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Style {
+            color: is_colored(color, stdout.is_terminal(), is_wanted),
+            width: terminal_size::terminal_size_of(&stdout)
+                .map_or(WIDTH_UNKNOWN, |(width, _)| usize::from(width.0)),
+        }
+    }
+}
+
+fn is_colored(color: Color, is_terminal: bool, is_wanted: bool) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => is_terminal && is_wanted,
+    }
+}
+
+/// What a part of a line stands for; decides its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Op(Op),
+    Quiet,
+    Plain,
+}
+
+impl Role {
+    /// Only the basic colours, which every terminal lets its user choose.
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Role::Plain => None,
+            Role::Quiet => Some("2"),
+            Role::Op(op) => match op {
+                Op::Create => Some("32"),
+                Op::Update => Some("33"),
+                Op::Delete => Some("31"),
+                Op::Acl => Some("35"),
+                Op::Snapshot => Some("36"),
+                Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => Some("2"),
+            },
+        }
+    }
+
+    /// The text in this role's colour, if the style has colours.
+    pub(crate) fn paint(self, text: &str, style: &Style) -> String {
+        match self.code().filter(|_| style.color && !text.is_empty()) {
+            Some(code) => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            None => text.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_unless_somebody_says_otherwise() {
+        let check = |color, is_terminal, is_wanted, expected| {
+            assert_eq!(
+                is_colored(color, is_terminal, is_wanted),
+                expected,
+                "{color:?} {is_terminal} {is_wanted}"
+            );
+        };
+        check(Color::Auto, true, true, true);
+        check(Color::Auto, false, true, false);
+        check(Color::Auto, true, false, false);
+        check(Color::Always, false, false, true);
+        check(Color::Never, true, true, false);
+    }
+}

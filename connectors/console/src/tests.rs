@@ -1,0 +1,235 @@
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use bridge_core::record::{GapReason, Op};
+use bridge_core::sink::{Delivery, Sink, SinkErrorKind};
+use bridge_core::testing::{
+    Arrived, RecordBuilder, Rig, a_record, every_promise, limit_records, some_records,
+};
+
+use crate::text::columns;
+use crate::{Color, ConsoleConfig, ConsoleSink, Format, Style, format_line};
+
+fn check(record: RecordBuilder, expected: &str) {
+    assert_eq!(format_line(&record.build(), &Style::PLAIN), expected);
+}
+
+#[test]
+fn a_change_shows_time_op_path_and_what_changed() {
+    let path = "/services/a";
+    check(a_record(), "13:40:00.123 update   /services/a  1 → 2");
+    check(
+        a_record().op(Op::Create).after("on"),
+        "13:40:00.123 create   /services/a  on",
+    );
+    check(
+        a_record().op(Op::Delete).before("on"),
+        "13:40:00.123 delete   /services/a  was on",
+    );
+    check(
+        a_record().path(path).before("x").after("x"),
+        "13:40:00.123 update   /services/a  x (same data)",
+    );
+    check(
+        a_record().before("").after("x"),
+        "13:40:00.123 update   /services/a  (empty) → x",
+    );
+    check(
+        a_record().op(Op::Snapshot).after([0xff, 0xfe, 0]),
+        "13:40:00.123 snapshot /services/a  (3 B binary)",
+    );
+    check(a_record().op(Op::Acl), "13:40:00.125 acl      /services/a");
+}
+
+#[test]
+fn what_is_special_about_a_change_is_marked() {
+    check(
+        a_record().ephemeral(Some(true)).reconciled().missed(Some(3)),
+        "13:40:00.123 update   /services/a  1 → 2  ephemeral, reconciled, 3 missed",
+    );
+    check(
+        a_record().missed(None),
+        "13:40:00.123 update   /services/a  1 → 2",
+    );
+}
+
+#[test]
+fn control_records_are_words_about_the_stream() {
+    check(
+        a_record().control(Op::GapBegin).reason(GapReason::Disconnected),
+        "13:40:00.125 — gap: disconnected (/)",
+    );
+    check(
+        a_record().control(Op::GapEnd),
+        "13:40:00.125 — gap over: 3 differences found (/)",
+    );
+    check(
+        a_record().control(Op::SnapshotBegin),
+        "13:40:00.125 — snapshot of /",
+    );
+    check(
+        a_record().control(Op::SnapshotEnd).nodes(12),
+        "13:40:00.125 — snapshot complete: 12 znodes (/)",
+    );
+    check(a_record().control(Op::Heartbeat), "13:40:00.125 — heartbeat");
+}
+
+#[test]
+fn long_values_are_cut_to_the_width_and_paths_never() {
+    let long = "0123456789".repeat(20);
+    let line = format_line(&a_record().op(Op::Create).after(&long).build(), &Style::PLAIN);
+    assert!(
+        line.starts_with("13:40:00.123 create   /services/a  0123456789"),
+        "{line}"
+    );
+    assert!(line.ends_with("… (200 B)"), "{line}");
+    assert_eq!(columns(&line), 80);
+    let line = format_line(
+        &a_record().before(&long).after(long.replace("890", "xyz")).build(),
+        &Style::PLAIN,
+    );
+    assert!(columns(&line) <= 80 && line.contains(" → "), "{line}");
+    let path = format!("/{}", "deep".repeat(40));
+    let line = format_line(&a_record().path(&path).after("new").build(), &Style::PLAIN);
+    assert!(line.contains(&path) && line.ends_with("1 → new"), "{line}");
+}
+
+#[test]
+fn a_value_that_a_limit_cut_says_how_long_it_was() {
+    check(
+        a_record().op(Op::Create).after("0123456789").limit(4),
+        "13:40:00.123 create   /services/a  0123 (10 B)",
+    );
+}
+
+#[test]
+fn colour_stands_around_the_words_and_nothing_else_changes() {
+    let colored = Style {
+        color: true,
+        ..Style::PLAIN
+    };
+    for record in some_records(40, 3) {
+        let line = format_line(&record, &colored);
+        let mut plain = line.clone();
+        for code in ["0", "2", "31", "32", "33", "35", "36"] {
+            plain = plain.replace(&format!("\u{1b}[{code}m"), "");
+        }
+        assert_ne!(line, plain);
+        assert_eq!(plain, format_line(&record, &Style::PLAIN));
+    }
+}
+
+#[test]
+fn no_znode_can_write_to_the_terminal() {
+    for record in limit_records() {
+        let line = format_line(&record, &Style::PLAIN);
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+    let evil = "\u{1b}]0;title\u{7}\u{9b}2J\r\u{8}\u{202e}";
+    for op in Op::ALL {
+        let record = a_record()
+            .op(op)
+            .path(&format!("/{evil}"))
+            .before(evil)
+            .after(evil);
+        let line = format_line(&record.build(), &Style::PLAIN);
+        assert!(
+            !line
+                .chars()
+                .any(|letter| letter.is_control() || letter == '\u{202e}'),
+            "{line:?}"
+        );
+    }
+}
+
+/// A pipe whose other end the test holds.
+#[derive(Clone, Default)]
+struct Pipe {
+    flushed: Arc<Mutex<Vec<u8>>>,
+    held: Vec<u8>,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.flushed.lock().unwrap().append(&mut self.held);
+        Ok(())
+    }
+}
+
+struct PipeRig(Pipe);
+
+impl Rig for PipeRig {
+    async fn fresh(&mut self) {
+        self.0 = Pipe::default();
+    }
+
+    fn sink(&mut self) -> Box<dyn Sink> {
+        Box::new(ConsoleSink::with_writer(
+            Format::Record,
+            Style::PLAIN,
+            Box::new(self.0.clone()),
+        ))
+    }
+
+    async fn arrived(&mut self) -> Vec<Arrived> {
+        let text = self.0.flushed.lock().unwrap().clone();
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(Arrived::from_json).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_sink_keeps_every_promise_of_its_contract() {
+    every_promise(&mut PipeRig(Pipe::default())).await;
+}
+
+struct ClosedPipe;
+
+impl Write for ClosedPipe {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_closed_pipe_ends_the_sink_in_order() {
+    let mut sink = ConsoleSink::with_writer(Format::Pretty, Style::PLAIN, Box::new(ClosedPipe));
+    sink.open().await.unwrap();
+
+    let batch = Delivery {
+        records: some_records(3, 1),
+    };
+    let failed = sink.deliver(&batch).await.unwrap_err();
+
+    assert_eq!(failed.done, 0);
+    let error = failed.error.unwrap();
+    assert_eq!(error.kind, SinkErrorKind::Disabled);
+    assert_eq!(error.message, "nobody reads the standard output any more");
+    sink.close().await.unwrap();
+}
+
+#[test]
+fn options_have_defaults_and_unknown_ones_are_refused() {
+    let read = |text: &str| serde_json::from_str::<ConsoleConfig>(text);
+    assert_eq!(
+        read("{}").unwrap(),
+        ConsoleConfig {
+            format: Format::Pretty,
+            color: Color::Auto
+        }
+    );
+    assert_eq!(
+        read(r#"{"format": "record", "color": "never"}"#).unwrap().format,
+        Format::Record
+    );
+    assert!(read(r#"{"colour": "never"}"#).is_err());
+}
