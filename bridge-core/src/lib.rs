@@ -4,6 +4,7 @@
 
 pub mod amount;
 pub mod book;
+pub mod capture;
 pub mod delivery;
 pub mod entry;
 pub mod journal;

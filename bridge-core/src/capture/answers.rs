@@ -1,0 +1,219 @@
+//! What the answers of a walk and of a sample lead to.
+
+use crate::entry::DeletedAt;
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::GapReason;
+
+use super::audit;
+use super::batch::{Purpose, Request};
+use super::event::EventKind;
+use super::follow::Follow;
+use super::roots::Desk;
+use super::walk::{Fate, Walk, nearest_pzxid};
+use super::{Outcome, ReadRequest, Step, StepError};
+
+/// Compares a sample with the image.
+pub(crate) fn check_sample(
+    desk: &mut Desk<'_>,
+    follow: &Follow,
+    request: Request,
+    outcomes: &[Outcome],
+) -> Step<()> {
+    for (read, outcome) in request.reads.iter().zip(outcomes) {
+        let Some(root) = desk.options.root_of(&read.path) else {
+            continue;
+        };
+        audit::check(desk, follow, root, &read.path, outcome)?;
+    }
+    Ok(())
+}
+
+/// Compares what a walk read with the image, and gives the walk its next work.
+pub(crate) fn walk_answered(
+    desk: &mut Desk<'_>,
+    follow: &mut Follow,
+    walk: &mut Walk,
+    request: Request,
+    outcomes: Vec<Outcome>,
+) -> Step<()> {
+    walk.answered();
+    let covers = request.covers;
+    let is_list = matches!(request.purpose, Purpose::WalkList);
+    let is_above = is_list && request.reads.len() > 1 && !request.reads[1].children;
+    let above = if is_above {
+        Some(nearest_pzxid(&outcomes[1..]))
+    } else {
+        None
+    };
+    let reads = if is_above {
+        &request.reads[..1]
+    } else {
+        &request.reads[..]
+    };
+    for (read, outcome) in reads.iter().zip(outcomes) {
+        match is_list {
+            true => listed(desk, follow, walk, read, outcome, covers, above)?,
+            false => read_answered(desk, follow, walk, read, outcome, covers)?,
+        }
+    }
+    settle_fates(follow, walk);
+    Ok(())
+}
+
+/// What was open before these answers may be decided now.
+fn settle_fates(follow: &mut Follow, walk: &Walk) {
+    for path in follow.tentative() {
+        match walk.fate(&path) {
+            Fate::Walk => follow.leave_to_walk(&path),
+            Fate::Open => {}
+            Fate::Event => follow.confirm(&path),
+        }
+    }
+}
+
+/// A listed child was read.
+fn read_answered(
+    desk: &mut Desk<'_>,
+    follow: &mut Follow,
+    walk: &mut Walk,
+    read: &ReadRequest,
+    outcome: Outcome,
+    covers: u64,
+) -> Step<()> {
+    let (root, path) = (walk.root, &read.path);
+    if walk.is_audit {
+        walk.read(path, found(&outcome));
+        return audit::check(desk, follow, root, path, &outcome);
+    }
+    walk.read(path, found(&outcome));
+    match outcome {
+        Outcome::Found { stat, data, .. } => {
+            desk.roots[root].listed(&stat);
+            follow.absorb(path, covers, Some(&stat));
+            desk.reconcile(root, path, &stat, &data)?;
+            if stat.num_children == 0 {
+                desk.drop_gone_children(root, path, &stat, &[])?;
+            }
+        }
+        Outcome::Missing => {
+            follow.absorb(path, covers, None);
+            return missing(desk, follow, walk, path);
+        }
+        Outcome::Denied => {
+            let root = desk.roots[root].path.clone();
+            desk.unreadable.add(&root, path);
+        }
+    }
+    Ok(())
+}
+
+fn found(outcome: &Outcome) -> Option<(usize, i32)> {
+    match outcome {
+        Outcome::Found { stat, data, .. } => Some((data.len(), stat.num_children)),
+        Outcome::Missing | Outcome::Denied => None,
+    }
+}
+
+/// A znode that was listed is gone. Its delete event tells it; without one its parent is listed again.
+fn missing(desk: &mut Desk<'_>, follow: &Follow, walk: &mut Walk, path: &ZnodePath) -> Step<()> {
+    if follow.has(path, EventKind::Deleted, 0) || desk.book.node(path)?.is_none() {
+        return Ok(());
+    }
+    if walk.list_again(path) {
+        return Ok(());
+    }
+    Err(StepError::Doubt(GapReason::Liveness))
+}
+
+/// A znode was read together with the names of its children.
+fn listed(
+    desk: &mut Desk<'_>,
+    follow: &mut Follow,
+    walk: &mut Walk,
+    read: &ReadRequest,
+    outcome: Outcome,
+    covers: u64,
+    above: Option<Option<Zxid>>,
+) -> Step<()> {
+    let (root, path) = (walk.root, &read.path);
+    match outcome {
+        Outcome::Found { stat, data, children } => {
+            let names = names_to_read(desk, path, children.unwrap_or_default());
+            walk.listed(path, Some(names.clone()));
+            if walk.is_audit {
+                return audit::check_children(desk, follow, path, &stat, &names);
+            }
+            desk.roots[root].listed(&stat);
+            if follow.has_events(path) && *path != desk.roots[root].path {
+                follow.offer(
+                    path,
+                    covers,
+                    Outcome::Found {
+                        stat,
+                        data,
+                        children: None,
+                    },
+                );
+            } else {
+                follow.absorb(path, covers, Some(&stat));
+                desk.reconcile(root, path, &stat, &data)?;
+            }
+            desk.drop_gone_children(root, path, &stat, &names)?;
+            Ok(())
+        }
+        Outcome::Denied => {
+            walk.listed(path, None);
+            let root = desk.roots[root].path.clone();
+            desk.unreadable.add(&root, path);
+            Ok(())
+        }
+        Outcome::Missing if *path == desk.roots[root].path && !walk.is_audit => {
+            root_is_missing(desk, follow, walk, covers, above)
+        }
+        Outcome::Missing => {
+            walk.listed(path, None);
+            missing(desk, follow, walk, path)
+        }
+    }
+}
+
+/// The root is not there (yet): it stays watched. What the image holds of it is gone, bound by the nearest ancestor.
+fn root_is_missing(
+    desk: &mut Desk<'_>,
+    follow: &mut Follow,
+    walk: &mut Walk,
+    covers: u64,
+    above: Option<Option<Zxid>>,
+) -> Step<()> {
+    let (root, path) = (walk.root, desk.roots[walk.root].path.clone());
+    let node = desk.book.node(&path)?;
+    let is_known = node.is_some() || !desk.book.deepest_below(&path, 1)?.is_empty();
+    let Some(pzxid) = above else {
+        if is_known && !path.is_slash() {
+            walk.read_above();
+            return Ok(());
+        }
+        walk.listed(&path, None);
+        follow.absorb(&path, covers, None);
+        return Ok(());
+    };
+    walk.listed(&path, None);
+    follow.absorb(&path, covers, None);
+    let at = pzxid.map_or(DeletedAt::Unknown, DeletedAt::Bound);
+    match node {
+        Some(node) => {
+            let at = pzxid.map_or(at, |pzxid| desk.bound(pzxid, &node));
+            desk.drop_gone(root, &path, &node, at)?;
+        }
+        None => desk.purge(root, &path, None, at)?,
+    }
+    Ok(())
+}
+
+/// The names to read, sorted by their bytes as the image is.
+fn names_to_read(desk: &Desk<'_>, path: &ZnodePath, mut names: Vec<Box<str>>) -> Vec<Box<str>> {
+    names.retain(|name| !desk.options.is_left_out(&path.child(name)));
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,247 @@
+//! Proving that the watch lives: what is read must equal the image, unless events are under way.
+//!
+//! A watch that died in silence is the complaint heard most often in this field. Every event of a change reaches the
+//! machine before a read that reflects it, so a znode that differs from the image while no event of it waits was
+//! changed without an event.
+//!
+//! A sample grows with the depth of the tree, not with its size.
+
+use std::time::Duration;
+
+use crate::book::Book;
+use crate::journal::JournalError;
+use crate::path::ZnodePath;
+use crate::record::{GapReason, Stat};
+
+use super::follow::Follow;
+use super::options::CaptureOptions;
+use super::roots::{Desk, Root};
+use super::unreadable::Unreadable;
+use super::{Outcome, ReadRequest, Step, StepError};
+
+/// Random ways down from each root that one sample reads.
+const SAMPLE_SIZE: usize = 4;
+/// Unreadable znodes that one sample tries again.
+const RETRIES: usize = 8;
+/// A sample lists the children of a znode only up to so many.
+const SAMPLE_CHILDREN_MAX: i32 = 500;
+/// Image rows among which a way down chooses.
+const SAMPLE_PAGE: usize = 256;
+/// How deep a sample goes down.
+const SAMPLE_DEPTH_MAX: usize = 16;
+
+/// When to look, counted in ticks of about one second, so that a jump of the clock changes nothing.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    sample: Option<Round>,
+    reconcile: Option<Round>,
+    heartbeat: Option<Round>,
+    random: u64,
+}
+
+#[derive(Debug)]
+struct Round {
+    every_ticks: u64,
+    ticks: u64,
+}
+
+impl Round {
+    fn new(every: Option<Duration>) -> Option<Round> {
+        every.map(|every| Round {
+            every_ticks: every.as_secs().max(1),
+            ticks: 0,
+        })
+    }
+
+    fn is_due(round: &mut Option<Round>) -> bool {
+        let Some(round) = round else {
+            return false;
+        };
+        round.ticks += 1;
+        let due = round.ticks >= round.every_ticks;
+        if due {
+            round.ticks = 0;
+        }
+        due
+    }
+}
+
+impl Rounds {
+    pub(crate) fn new(options: &CaptureOptions) -> Rounds {
+        Rounds {
+            sample: Round::new(options.sample_every),
+            reconcile: Round::new(options.reconcile_every),
+            heartbeat: Round::new(options.heartbeat_every),
+            random: options.seed,
+        }
+    }
+
+    pub(crate) fn sample_is_due(&mut self) -> bool {
+        Round::is_due(&mut self.sample)
+    }
+
+    pub(crate) fn reconcile_is_due(&mut self) -> bool {
+        Round::is_due(&mut self.reconcile)
+    }
+
+    pub(crate) fn heartbeat_is_due(&mut self) -> bool {
+        Round::is_due(&mut self.heartbeat)
+    }
+
+    /// Something was journalled: no heartbeat is needed for a while.
+    pub(crate) fn journalled(&mut self) {
+        if let Some(round) = &mut self.heartbeat {
+            round.ticks = 0;
+        }
+    }
+
+    /// The root and a few random znodes below it, and some that could not be read before.
+    pub(crate) fn sample(
+        &mut self,
+        roots: &[Root],
+        unreadable: &Unreadable,
+        book: &mut dyn Book,
+    ) -> Result<Vec<ReadRequest>, JournalError> {
+        let mut reads = Vec::new();
+        for root in roots {
+            push_sample(&mut reads, book, root.path.clone())?;
+            for _ in 0..SAMPLE_SIZE {
+                self.push_random_branch(&mut reads, &root.path, book)?;
+            }
+        }
+        let retried = unreadable.named().take(RETRIES);
+        reads.extend(retried.map(|path| ReadRequest {
+            path: path.clone(),
+            children: false,
+        }));
+        Ok(reads)
+    }
+
+    /// All znodes on one random way down: leaves alone would leave those above them unproved.
+    fn push_random_branch(
+        &mut self,
+        reads: &mut Vec<ReadRequest>,
+        root: &ZnodePath,
+        book: &mut dyn Book,
+    ) -> Result<(), JournalError> {
+        let mut path = root.clone();
+        for _ in 0..SAMPLE_DEPTH_MAX {
+            let mut below = book.children(&path, None, SAMPLE_PAGE)?;
+            if below.len() == SAMPLE_PAGE {
+                let after = self.random_name();
+                below.extend(book.children(&path, Some(&after), SAMPLE_PAGE)?);
+            }
+            if below.is_empty() {
+                break;
+            }
+            let chosen = self.next_random() % below.len() as u64;
+            let (name, _) = below.swap_remove(usize::try_from(chosen).unwrap_or_default());
+            path = path.child(&name);
+            push_sample(reads, book, path.clone())?;
+        }
+        Ok(())
+    }
+
+    /// One or two characters that split the names of a listing anywhere.
+    fn random_name(&mut self) -> String {
+        let first = char::from(b' ' + (self.next_random() % 95) as u8);
+        let second = char::from(b' ' + (self.next_random() % 95) as u8);
+        format!("{first}{second}")
+    }
+
+    /// SplitMix64: a sample needs no better randomness, and a seed must repeat it.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+fn push_sample(
+    reads: &mut Vec<ReadRequest>,
+    book: &mut dyn Book,
+    path: ZnodePath,
+) -> Result<(), JournalError> {
+    if reads.iter().any(|read| read.path == path) {
+        return Ok(());
+    }
+    let known = book.node(&path)?.and_then(|node| node.stat);
+    let children = known.is_some_and(|stat| stat.num_children <= SAMPLE_CHILDREN_MAX);
+    reads.push(ReadRequest { path, children });
+    Ok(())
+}
+
+/// Compares one znode with the image while the watch should live.
+pub(crate) fn check(
+    desk: &mut Desk<'_>,
+    follow: &Follow,
+    root: usize,
+    path: &ZnodePath,
+    outcome: &Outcome,
+) -> Step<()> {
+    if follow.has_events(path) {
+        return Ok(());
+    }
+    let was_unreadable = desk.unreadable.named().any(|known| known == path);
+    match (outcome, desk.book.node(path)?) {
+        (Outcome::Denied, _) => {
+            let root = desk.roots[root].path.clone();
+            desk.unreadable.add(&root, path);
+            Ok(())
+        }
+        (Outcome::Found { .. }, _) if was_unreadable => Err(StepError::Doubt(GapReason::Permission)),
+        (Outcome::Missing, None) => Ok(()),
+        (Outcome::Missing, Some(_)) | (Outcome::Found { .. }, None) => {
+            Err(StepError::Doubt(GapReason::Liveness))
+        }
+        (Outcome::Found { stat, children, .. }, Some(node)) => {
+            if stat.czxid != node.czxid || stat.mzxid != node.mzxid() {
+                return Err(StepError::Doubt(GapReason::Liveness));
+            }
+            if desk.acl_moved(&node, stat) {
+                desk.write_acl(root, path, stat)?;
+            }
+            match children {
+                Some(names) => check_children(desk, follow, path, stat, names),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+/// Compares the names below a znode with the image.
+pub(crate) fn check_children(
+    desk: &mut Desk<'_>,
+    follow: &Follow,
+    path: &ZnodePath,
+    stat: &Stat,
+    names: &[Box<str>],
+) -> Step<()> {
+    let limit = names.len() + 1_000;
+    let known = desk.book.children(path, None, limit)?;
+    let is_silent = |name: &str| {
+        let child = path.child(name);
+        !follow.has_events(&child) && !desk.options.is_left_out(&child)
+    };
+    let is_gone = known
+        .iter()
+        .any(|(name, _)| names.binary_search(name).is_err() && is_silent(name));
+    let is_new = names.iter().any(|name| {
+        known.binary_search_by(|(known, _)| known.cmp(name)).is_err()
+            && is_silent(name)
+            && !desk
+                .unreadable
+                .named()
+                .any(|unreadable| *unreadable == path.child(name))
+    });
+    if is_gone || is_new {
+        return Err(StepError::Doubt(GapReason::Liveness));
+    }
+    let node = desk.book.node(path)?;
+    if node.is_some_and(|node| node.stat.is_some_and(|known| known.pzxid > stat.pzxid)) {
+        return Err(StepError::Doubt(GapReason::Liveness));
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! Comparing what a server shows with the image: what differs becomes reconciled records, each with its proof.
+//!
+//! Never compares `version` alone: a znode deleted and created again may show the same version, so `czxid` decides on
+//! the incarnation first.
+
+use std::cmp::Ordering;
+
+use crate::book::Node;
+use crate::entry::{Change, DeletedAt, What};
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::{Fidelity, Stat, Timestamp};
+
+use super::options::AclMode;
+use super::roots::Desk;
+use super::{Step, lagging};
+
+/// Image rows taken at once while a subtree is dropped; bounds memory.
+const PURGE_PAGE: usize = 1_000;
+/// Image rows taken at once while the children of a znode are compared; bounds memory.
+const CHILDREN_PAGE: usize = 1_000;
+
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The image said so already.
+    Same,
+    /// Something differed, and was written down.
+    Different,
+}
+
+impl Desk<'_> {
+    /// Compares a znode that was read with its row, inside a bracket.
+    pub(crate) fn reconcile(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        stat: &Stat,
+        data: &[u8],
+    ) -> Step<Found> {
+        let Some(node) = self.book.node(path)? else {
+            self.write_found(root, path, stat, data)?;
+            return Ok(Found::Different);
+        };
+        match stat.czxid.cmp(&node.czxid) {
+            Ordering::Equal => self.reconcile_same_life(root, path, &node, stat, data),
+            Ordering::Greater => {
+                self.purge(root, path, Some(stat.czxid), DeletedAt::Bound(stat.czxid))?;
+                self.write_delete(root, path, DeletedAt::Bound(stat.czxid))?;
+                self.write_created(root, path, stat, data)?;
+                Ok(Found::Different)
+            }
+            Ordering::Less if self.options.accept_baseline => self.replace_baseline(root, path, stat, data),
+            Ordering::Less => Err(lagging(path, "czxid", stat.czxid, node.czxid)),
+        }
+    }
+
+    fn reconcile_same_life(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        node: &Node,
+        stat: &Stat,
+        data: &[u8],
+    ) -> Step<Found> {
+        if stat.mzxid < node.mzxid() || node.stat.is_some_and(|known| stat.pzxid < known.pzxid) {
+            if self.options.accept_baseline {
+                return self.replace_baseline(root, path, stat, data);
+            }
+            let known = node.stat.map_or(node.czxid, |known| known.mzxid.max(known.pzxid));
+            return Err(lagging(path, "mzxid or pzxid", stat.mzxid.max(stat.pzxid), known));
+        }
+        let acl_moved = self.acl_moved(node, stat);
+        if stat.mzxid > node.mzxid() {
+            let missed = missed_between(node.version(), stat.version);
+            let what = What::Updated {
+                read: self.read(stat, data),
+            };
+            let path = path.clone();
+            let fidelity = Fidelity::Reconciled;
+            self.write(
+                root,
+                Change {
+                    path,
+                    what,
+                    fidelity,
+                    missed,
+                    superseded: vec![],
+                },
+            )?;
+        } else if node.stat != Some(*stat) && !acl_moved {
+            self.book.refresh(path, stat)?;
+            return Ok(Found::Same);
+        }
+        if acl_moved {
+            self.write_acl(root, path, stat)?;
+        }
+        let same = stat.mzxid == node.mzxid() && !acl_moved;
+        Ok(if same { Found::Same } else { Found::Different })
+    }
+
+    /// An operator said that the present state is right although it is older: the known life ends, another begins.
+    fn replace_baseline(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<Found> {
+        self.write_delete(root, path, DeletedAt::Unknown)?;
+        self.write_created(root, path, stat, data)?;
+        Ok(Found::Different)
+    }
+
+    /// A znode that was not living in the image: `snapshot` inside a run, else a reconciled `create`.
+    fn write_found(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
+        let Some((run, index)) = self.next_in_run(root) else {
+            return self.write_created(root, path, stat, data);
+        };
+        let what = What::Listed {
+            read: self.read(stat, data),
+            run,
+            index,
+        };
+        let path = path.clone();
+        self.write(
+            root,
+            Change {
+                path,
+                what,
+                fidelity: Fidelity::Reconciled,
+                missed: None,
+                superseded: vec![],
+            },
+        )?;
+        Ok(())
+    }
+
+    fn write_created(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
+        let what = What::Created {
+            read: self.read(stat, data),
+        };
+        let missed = Some(u64::try_from(stat.version).unwrap_or_default());
+        let path = path.clone();
+        let fidelity = Fidelity::Reconciled;
+        self.write(
+            root,
+            Change {
+                path,
+                what,
+                fidelity,
+                missed,
+                superseded: vec![],
+            },
+        )?;
+        Ok(())
+    }
+
+    /// A reconciled delete.
+    pub(crate) fn write_delete(&mut self, root: usize, path: &ZnodePath, at: DeletedAt) -> Step<()> {
+        let path = path.clone();
+        let what = What::Deleted { at };
+        let fidelity = Fidelity::Reconciled;
+        self.write(
+            root,
+            Change {
+                path,
+                what,
+                fidelity,
+                missed: None,
+                superseded: vec![],
+            },
+        )?;
+        Ok(())
+    }
+
+    /// An `acl` record.
+    pub(crate) fn write_acl(&mut self, root: usize, path: &ZnodePath, stat: &Stat) -> Step<()> {
+        let path = path.clone();
+        let what = What::AclChanged {
+            stat: *stat,
+            acl: None,
+        };
+        let fidelity = Fidelity::Reconciled;
+        self.write(
+            root,
+            Change {
+                path,
+                what,
+                fidelity,
+                missed: Some(0),
+                superseded: vec![],
+            },
+        )?;
+        Ok(())
+    }
+
+    /// Whether the access control list of a known version changed since it was last read.
+    pub(crate) fn acl_moved(&self, node: &Node, stat: &Stat) -> bool {
+        self.options.acls == AclMode::Notice
+            && node.czxid == stat.czxid
+            && node.stat.is_some_and(|known| known.aversion != stat.aversion)
+    }
+
+    /// Drops what the image holds below a path, deepest first: all of it, or what is older than the path's new
+    /// incarnation (a child of the new one may be known already and must survive).
+    pub(crate) fn purge(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        older_than: Option<Zxid>,
+        at: DeletedAt,
+    ) -> Step<()> {
+        let is_old = |node: &Node| older_than.is_none_or(|born| node.czxid < born);
+        let mut limit = PURGE_PAGE;
+        loop {
+            let page = self.book.deepest_below(path, limit)?;
+            let was_last = page.len() < limit;
+            let mut dropped = 0;
+            for (gone, node) in page.iter().filter(|(_, node)| is_old(node)) {
+                self.check_proof(gone, node, at)?;
+                self.write_delete(root, gone, at)?;
+                dropped += 1;
+            }
+            if was_last {
+                return Ok(());
+            }
+            if dropped == 0 {
+                limit = limit.saturating_mul(2);
+            }
+        }
+    }
+
+    /// A delete with a bound is proved only if the bound is not below what is known of the znode.
+    fn check_proof(&self, path: &ZnodePath, node: &Node, at: DeletedAt) -> Step<()> {
+        match at {
+            DeletedAt::Bound(bound) if bound < node.newest_zxid() && !self.options.accept_baseline => Err(
+                lagging(path, "no longer, with a parent at", bound, node.newest_zxid()),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares the list of a znode's children with the image: those that are gone become deletes, bound and proved
+    /// by the `pzxid` that was read together with the list. `names` is sorted.
+    pub(crate) fn drop_gone_children(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        stat: &Stat,
+        names: &[Box<str>],
+    ) -> Step<Found> {
+        let mut after: Option<Box<str>> = None;
+        let mut found = Found::Same;
+        loop {
+            let page = self.book.children(path, after.as_deref(), CHILDREN_PAGE)?;
+            let was_last = page.len() < CHILDREN_PAGE;
+            for (name, node) in &page {
+                if names.binary_search(name).is_ok() {
+                    continue;
+                }
+                let child = path.child(name);
+                if self.options.is_left_out(&child) {
+                    continue;
+                }
+                self.drop_gone(root, &child, node, self.bound(stat.pzxid, node))?;
+                found = Found::Different;
+            }
+            match page.into_iter().last() {
+                Some((name, _)) if !was_last => after = Some(name),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// The bound of a delete found by comparing. An accepted baseline may be older than what was known: no bound then.
+    pub(crate) fn bound(&self, pzxid: Zxid, node: &Node) -> DeletedAt {
+        if self.options.accept_baseline && pzxid < node.newest_zxid() {
+            return DeletedAt::Unknown;
+        }
+        DeletedAt::Bound(pzxid)
+    }
+
+    /// A znode is gone with all below it.
+    pub(crate) fn drop_gone(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        node: &Node,
+        at: DeletedAt,
+    ) -> Step<()> {
+        self.check_proof(path, node, at)?;
+        self.purge(root, path, None, at)?;
+        self.write_delete(root, path, at)
+    }
+}
+
+/// Versions between the one last reported and the one read; `None` where arithmetic cannot tell.
+pub(crate) fn missed_between(reported: i32, read: i32) -> Option<u64> {
+    let between = i64::from(read) - i64::from(reported) - 1;
+    u64::try_from(between).ok()
+}
+
+/// ZooKeeper's time of a create.
+pub(crate) fn ctime(stat: &Stat) -> Timestamp {
+    Timestamp(stat.ctime)
+}

@@ -1,0 +1,391 @@
+//! Settling events that carry their zxid: which value belongs to which, and what was overwritten unread.
+
+use std::collections::HashMap;
+
+use crate::book::Node;
+use crate::entry::{Change, DeletedAt, What};
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::{Fidelity, GapReason, SUPERSEDED_MAX, Stat};
+
+use super::compare::{ctime, missed_between};
+use super::event::EventKind;
+use super::follow::{Follow, Item, Settled, Waiting};
+use super::pending::{Overwritten, Value};
+use super::roots::Desk;
+use super::{Outcome, Step, StepError};
+
+impl Follow {
+    pub(super) fn settle(&mut self, desk: &mut Desk<'_>, position: u64, event: &Waiting) -> Step<Settled> {
+        let Some(zxid) = event.zxid else {
+            return self.settle_by_position(desk, position, event);
+        };
+        if position >= self.complete {
+            return Ok(self.wait_for_read(event));
+        }
+        if position >= self.prepared {
+            self.prepare_group(zxid);
+            if !matches!(self.items.front(), Some(Item::Event(_))) {
+                return Ok(Settled::Done);
+            }
+        }
+        if self.open_group != Some(zxid) && !self.group_is_ready(zxid) {
+            return Ok(Settled::Wait);
+        }
+        if self.open_group != Some(zxid) {
+            self.close_group(desk)?;
+            self.open_group = Some(zxid);
+        }
+        if let Some(pending) = self.paths.get_mut(&event.path)
+            && event.folded.count > 0
+            && let Some(Item::Event(front)) = self.items.front_mut()
+        {
+            pending.overwritten.append(std::mem::take(&mut front.folded));
+        }
+        match event.kind {
+            EventKind::Created => self.settle_created(desk, position, event, zxid),
+            EventKind::Changed => self.settle_changed(desk, position, event, zxid),
+            EventKind::Deleted => self.settle_deleted(desk, event, zxid),
+        }
+    }
+
+    /// Whether every event of the transaction at the front can leave: its records stand together or not at all.
+    fn group_is_ready(&mut self, zxid: Zxid) -> bool {
+        let of_group = |item: &&Item| match item {
+            Item::Event(event) => event.zxid == Some(zxid),
+            Item::Gone => true,
+            Item::Mark(_) => false,
+        };
+        let end = self.items.iter().take_while(of_group).count();
+        let mut is_ready = true;
+        for at in 0..end {
+            let Item::Event(event) = &self.items[at] else {
+                continue;
+            };
+            let (path, kind, position) = (event.path.clone(), event.kind, self.base + at as u64);
+            if self.tentative.contains(&path) {
+                is_ready = false;
+            } else if kind != EventKind::Deleted && !self.can_be_told(&path, position, zxid) {
+                self.read_if_none_is_under_way(&path);
+                is_ready = false;
+            }
+        }
+        is_ready
+    }
+
+    /// Whether what was read, or an event that follows, decides on a create or write.
+    fn can_be_told(&self, path: &ZnodePath, position: u64, zxid: Zxid) -> bool {
+        let is_read = self.newest(path).is_some_and(|value| value.covers > position)
+            || self.values(path).any(|(stat, _)| stat.mzxid >= zxid);
+        is_read || (!self.must_wait(path, position, zxid) && self.has(path, EventKind::Deleted, position))
+    }
+
+    /// Lives that begin and end inside one transaction were never visible: their events are dropped.
+    fn prepare_group(&mut self, zxid: Zxid) {
+        let end = self.complete - self.base;
+        let group: Vec<(u64, ZnodePath, EventKind)> = (0..end)
+            .map_while(|at| match self.items.get(at as usize) {
+                Some(Item::Event(event)) if event.zxid == Some(zxid) => {
+                    Some(Some((self.base + at, event.path.clone(), event.kind)))
+                }
+                Some(Item::Gone) => Some(None),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        self.prepared = group.last().map_or(self.base, |(position, ..)| *position) + 1;
+        if group.len() < 2 {
+            return;
+        }
+        let mut lives: HashMap<&ZnodePath, Vec<(u64, EventKind)>> = HashMap::new();
+        let mut invisible = Vec::new();
+        for (position, path, kind) in &group {
+            let life = lives.entry(path).or_default();
+            life.push((*position, *kind));
+            if *kind == EventKind::Deleted
+                && let Some(born) = life.iter().position(|(_, kind)| *kind == EventKind::Created)
+            {
+                invisible.extend(life.drain(born..).map(|(position, _)| (position, path.clone())));
+            }
+        }
+        for (position, path) in invisible {
+            self.items[(position - self.base) as usize] = Item::Gone;
+            if let Some(pending) = self.paths.get_mut(&path) {
+                pending.positions.retain(|at| *at != position);
+            }
+        }
+    }
+
+    fn settle_created(
+        &mut self,
+        desk: &mut Desk<'_>,
+        position: u64,
+        event: &Waiting,
+        zxid: Zxid,
+    ) -> Step<Settled> {
+        if let Some(node) = desk.book.node(&event.path)? {
+            if node.czxid >= zxid {
+                return Ok(Settled::Done);
+            }
+            if !desk.in_bracket(event.root) {
+                return Err(StepError::Doubt(GapReason::Permission));
+            }
+            desk.purge(event.root, &event.path, Some(zxid), DeletedAt::Bound(zxid))?;
+            desk.write_delete(event.root, &event.path, DeletedAt::Bound(zxid))?;
+        }
+        let what = match self.value_of_life(&event.path, zxid) {
+            Some((stat, data)) if stat.mzxid == zxid => What::Created {
+                read: desk.read(stat, data),
+            },
+            Some((stat, _)) => What::CreatedUnread {
+                czxid: zxid,
+                ephemeral: Some(stat.is_ephemeral()),
+                ctime: Some(ctime(stat)),
+            },
+            None if self.must_wait(&event.path, position, zxid) => {
+                return Ok(self.wait_for_read(event));
+            }
+            None if self.has(&event.path, EventKind::Deleted, position) => What::CreatedUnread {
+                czxid: zxid,
+                ephemeral: None,
+                ctime: None,
+            },
+            None => return self.nothing_read(desk, position, event),
+        };
+        let versions = match &what {
+            What::Created { read } => u64::try_from(read.stat.version).unwrap_or_default(),
+            _ => 0,
+        };
+        let superseded =
+            vec![zxid; usize::try_from(versions).map_or(SUPERSEDED_MAX, |n| n.min(SUPERSEDED_MAX))];
+        let path = event.path.clone();
+        let missed = Some(versions);
+        desk.write(
+            event.root,
+            Change {
+                path,
+                what,
+                fidelity: Fidelity::Exact,
+                missed,
+                superseded,
+            },
+        )?;
+        Ok(Settled::Done)
+    }
+
+    fn settle_changed(
+        &mut self,
+        desk: &mut Desk<'_>,
+        position: u64,
+        event: &Waiting,
+        zxid: Zxid,
+    ) -> Step<Settled> {
+        let node = match desk.book.node(&event.path)? {
+            Some(node) if node.stat.is_none() && node.czxid == zxid => {
+                self.overwritten(&event.path, zxid);
+                return Ok(Settled::Done);
+            }
+            Some(node) if node.mzxid() >= zxid => return Ok(Settled::Done),
+            Some(node) => node,
+            None => return self.changed_but_not_living(desk, position, event),
+        };
+        if self.is_written_again_in_group(&event.path, position, zxid) {
+            self.overwritten(&event.path, zxid);
+            return Ok(Settled::Done);
+        }
+        if self.write_exact_update(desk, event, zxid, &node)? {
+            return Ok(Settled::Done);
+        }
+        if self.was_overwritten(&event.path, &node, zxid) {
+            self.overwritten(&event.path, zxid);
+            return Ok(Settled::Done);
+        }
+        if self.must_wait(&event.path, position, zxid) {
+            return Ok(self.wait_for_read(event));
+        }
+        if self.has(&event.path, EventKind::Deleted, position) {
+            self.overwritten(&event.path, zxid);
+            return Ok(Settled::Done);
+        }
+        self.nothing_read(desk, position, event)
+    }
+
+    fn write_exact_update(
+        &mut self,
+        desk: &mut Desk<'_>,
+        event: &Waiting,
+        zxid: Zxid,
+        node: &Node,
+    ) -> Step<bool> {
+        let Some((stat, data)) = self.value_of_version(&event.path, node.czxid, zxid) else {
+            return Ok(false);
+        };
+        let stat = *stat;
+        let what = What::Updated {
+            read: desk.read(&stat, data),
+        };
+        let overwritten = self.take_overwritten(&event.path);
+        let missed = missed_between(node.version(), stat.version).unwrap_or(overwritten.count);
+        let change = Change {
+            path: event.path.clone(),
+            what,
+            fidelity: Fidelity::Exact,
+            missed: Some(missed.max(overwritten.zxids.len() as u64)),
+            superseded: overwritten.zxids,
+        };
+        if desk.acl_moved(node, &stat) {
+            self.acls.push((event.root, event.path.clone(), stat));
+        }
+        desk.write(event.root, change)?;
+        Ok(true)
+    }
+
+    fn settle_deleted(&mut self, desk: &mut Desk<'_>, event: &Waiting, zxid: Zxid) -> Step<Settled> {
+        let overwritten = self.take_overwritten(&event.path);
+        let Some(node) = desk.book.node(&event.path)? else {
+            return Ok(Settled::Done);
+        };
+        if node.czxid >= zxid {
+            return Ok(Settled::Done);
+        }
+        let bound = DeletedAt::Bound(zxid);
+        if desk.in_bracket(event.root) {
+            desk.purge(event.root, &event.path, Some(zxid), bound)?;
+        } else if !desk.book.deepest_below(&event.path, 1)?.is_empty() {
+            return Err(StepError::Doubt(GapReason::Permission));
+        }
+        if event.uncertain && desk.in_bracket(event.root) {
+            desk.write_delete(event.root, &event.path, bound)?;
+            return Ok(Settled::Done);
+        }
+        let change = Change {
+            path: event.path.clone(),
+            what: What::Deleted {
+                at: DeletedAt::Exact(zxid),
+            },
+            fidelity: Fidelity::Exact,
+            missed: Some(overwritten.count),
+            superseded: overwritten.zxids,
+        };
+        desk.write(event.root, change)?;
+        Ok(Settled::Done)
+    }
+
+    /// A write of a znode that was never reported: it could not be read when it came to be.
+    fn changed_but_not_living(
+        &mut self,
+        desk: &mut Desk<'_>,
+        position: u64,
+        event: &Waiting,
+    ) -> Step<Settled> {
+        if self.has(&event.path, EventKind::Deleted, position) {
+            return Ok(Settled::Done);
+        }
+        Ok(
+            match self
+                .newest(&event.path)
+                .filter(|value| value.covers > position)
+                .map(|value| &value.outcome)
+            {
+                None => self.wait_for_read(event),
+                Some(Outcome::Found { .. }) => return Err(StepError::Doubt(GapReason::Permission)),
+                Some(Outcome::Missing) => Settled::Done,
+                Some(Outcome::Denied) => {
+                    desk.unreadable.add(&desk.roots[event.root].path, &event.path);
+                    Settled::Done
+                }
+            },
+        )
+    }
+
+    /// A read that was sent after the event does not hold what the event told.
+    fn nothing_read(&mut self, desk: &mut Desk<'_>, position: u64, event: &Waiting) -> Step<Settled> {
+        Ok(
+            match self
+                .newest(&event.path)
+                .filter(|value| value.covers > position)
+                .map(|value| &value.outcome)
+            {
+                None => self.wait_for_read(event),
+                Some(Outcome::Denied) => {
+                    desk.unreadable.add(&desk.roots[event.root].path, &event.path);
+                    Settled::Done
+                }
+                Some(Outcome::Missing) => return Err(StepError::Doubt(GapReason::Permission)),
+                Some(Outcome::Found { stat, .. }) if Some(stat.mzxid) < event.zxid => Settled::Denied,
+                Some(Outcome::Found { .. }) => return Err(StepError::Doubt(GapReason::Permission)),
+            },
+        )
+    }
+
+    fn wait_for_read(&mut self, event: &Waiting) -> Settled {
+        self.read_if_none_is_under_way(&event.path);
+        Settled::Wait
+    }
+
+    fn read_if_none_is_under_way(&mut self, path: &ZnodePath) {
+        let pending = self.paths.get(path);
+        if pending.is_none_or(|pending| pending.reads_under_way == 0) {
+            self.want_read(path);
+        }
+    }
+
+    /// Whether a read under way may still bring the value of an event.
+    fn must_wait(&self, path: &str, position: u64, zxid: Zxid) -> bool {
+        let Some(pending) = self.paths.get(path) else {
+            return false;
+        };
+        let is_covered = pending.values.last().is_some_and(|value| value.covers > position);
+        let is_past = self.values(path).any(|(stat, _)| stat.mzxid >= zxid);
+        !is_covered && !is_past && pending.reads_under_way > 0
+    }
+
+    pub(super) fn newest(&self, path: &str) -> Option<&Value> {
+        self.paths.get(path).and_then(|pending| pending.values.last())
+    }
+
+    /// The oldest value read of an incarnation.
+    fn value_of_life(&self, path: &str, czxid: Zxid) -> Option<(&Stat, &[u8])> {
+        self.values(path).find(|(stat, _)| stat.czxid == czxid)
+    }
+
+    fn value_of_version(&self, path: &str, czxid: Zxid, mzxid: Zxid) -> Option<(&Stat, &[u8])> {
+        self.values(path)
+            .find(|(stat, _)| stat.czxid == czxid && stat.mzxid == mzxid)
+    }
+
+    fn values(&self, path: &str) -> impl Iterator<Item = (&Stat, &[u8])> {
+        let values = self.paths.get(path).map_or(&[][..], |pending| &pending.values);
+        values.iter().filter_map(|value| match &value.outcome {
+            Outcome::Found { stat, data, .. } => Some((stat, &**data)),
+            Outcome::Missing | Outcome::Denied => None,
+        })
+    }
+
+    fn was_overwritten(&self, path: &str, node: &Node, zxid: Zxid) -> bool {
+        self.values(path)
+            .any(|(stat, _)| stat.czxid > node.czxid || stat.mzxid > zxid)
+    }
+
+    fn is_written_again_in_group(&self, path: &str, position: u64, zxid: Zxid) -> bool {
+        let Some(pending) = self.paths.get(path) else {
+            return false;
+        };
+        pending.positions.iter().skip_while(|at| **at <= position).any(
+            |at| matches!(&self.items[(at - self.base) as usize], Item::Event(event) if event.zxid == Some(zxid) && event.kind == EventKind::Changed),
+        )
+    }
+
+    fn overwritten(&mut self, path: &ZnodePath, zxid: Zxid) {
+        if let Some(pending) = self.paths.get_mut(path) {
+            pending.overwritten.add(zxid);
+        }
+    }
+
+    fn take_overwritten(&mut self, path: &ZnodePath) -> Overwritten {
+        self.paths
+            .get_mut(path)
+            .map(|pending| std::mem::take(&mut pending.overwritten))
+            .unwrap_or_default()
+    }
+}

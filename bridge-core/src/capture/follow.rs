@@ -1,0 +1,478 @@
+//! Following events: the queue in which they wait for their values, and leave in the order in which they came.
+//!
+//! From servers ≥ 3.9 each event carries its zxid, and a value read belongs to the event whose zxid is its `mzxid`;
+//! what was overwritten before it could be read is listed as superseded by the next record of its path. Events
+//! without zxids are settled by [`positions`](super::positions).
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::Stat;
+
+use super::batch::{FOLLOW_BATCH, Request, Room};
+use super::event::{Event, EventKind};
+use super::pending::{Overwritten, Pending, Value};
+use super::positions::Window;
+use super::roots::Desk;
+use super::{Outcome, ReadRequest, Step};
+
+/// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
+pub(crate) const EVENTS_MAX: usize = 200_000;
+/// From so many waiting events on, a write of a znode replaces the one before it that still waits.
+const FOLD_ABOVE: usize = 20_000;
+/// Bytes of values that wait for the events before theirs; beyond that older values of a path give way to newer ones.
+const HELD_BYTES_MAX: usize = 8 << 20;
+
+/// What the queue came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Advance {
+    /// All that could leave has left.
+    Settled,
+    /// A root's walk ended here, and all events before it have left.
+    Mark(usize),
+    /// A read after the event of this path denies that it changed.
+    Denied(ZnodePath),
+}
+
+/// What became of one event.
+pub(super) enum Settled {
+    Done,
+    Wait,
+    Denied,
+}
+
+/// The events that wait, and what is known of their paths.
+#[derive(Debug, Default)]
+pub(crate) struct Follow {
+    /// Position of the first item; positions count all events of the connection.
+    pub(super) base: u64,
+    pub(super) items: VecDeque<Item>,
+    pub(super) paths: HashMap<ZnodePath, Pending>,
+    pub(super) to_read: VecDeque<ZnodePath>,
+    pub(super) tentative: BTreeSet<ZnodePath>,
+    /// Transactions whose last event stands before it have shown all their events.
+    pub(super) complete: u64,
+    /// Transactions before it were freed of lives that begin and end inside them.
+    pub(super) prepared: u64,
+    pub(super) open_group: Option<Zxid>,
+    pub(super) acls: Vec<(usize, ZnodePath, Stat)>,
+    pub(super) held_bytes: usize,
+    pub(super) window: Window,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    Event(Waiting),
+    Mark(usize),
+    Gone,
+}
+
+/// An event that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) path: ZnodePath,
+    pub(super) root: usize,
+    pub(super) kind: EventKind,
+    pub(super) zxid: Option<Zxid>,
+    /// A delete of an incarnation that nobody may have seen in this epoch.
+    pub(super) uncertain: bool,
+    /// Writes before it that gave way under load.
+    pub(super) folded: Overwritten,
+}
+
+impl Follow {
+    /// Takes an event in. `false`: too many wait.
+    #[must_use]
+    pub(crate) fn push(&mut self, event: Event, root: usize, uncertain: bool, is_tentative: bool) -> bool {
+        if self.items.len() >= EVENTS_MAX {
+            return false;
+        }
+        let path = match self.paths.get_key_value(&event.path) {
+            Some((known, _)) => known.clone(),
+            None => event.path,
+        };
+        let folded = self.fold(&path, event.kind);
+        let uncertain = uncertain && !self.has(&path, EventKind::Created, 0);
+        let position = self.place_behind_last_event(event.zxid);
+        let pending = self.paths.entry(path.clone()).or_default();
+        pending.positions.push_back(position);
+        if is_tentative {
+            self.tentative.insert(path.clone());
+        }
+        let waiting = Waiting {
+            path: path.clone(),
+            root,
+            kind: event.kind,
+            zxid: event.zxid,
+            uncertain,
+            folded,
+        };
+        self.items[(position - self.base) as usize] = Item::Event(waiting);
+        if event.zxid.is_some() && !self.tentative.contains(&path) {
+            self.want_read(&path);
+        }
+        true
+    }
+
+    /// Makes a place for an event: behind all items, but before marks if it belongs to the transaction before them.
+    fn place_behind_last_event(&mut self, zxid: Option<Zxid>) -> u64 {
+        let end = self.base + self.items.len() as u64;
+        let marks = self
+            .items
+            .iter()
+            .rev()
+            .take_while(|item| matches!(item, Item::Mark(_)))
+            .count();
+        let last = self
+            .items
+            .len()
+            .checked_sub(marks + 1)
+            .and_then(|at| self.items.get(at));
+        let is_same_group = match last {
+            Some(Item::Event(last)) => zxid.is_some() && last.zxid == zxid,
+            _ => false,
+        };
+        if is_same_group && marks > 0 {
+            let at = self.items.len() - marks;
+            self.items.insert(at, Item::Gone);
+            return self.base + at as u64;
+        }
+        if !is_same_group {
+            self.complete = self.complete.max(end);
+        }
+        self.items.push_back(Item::Gone);
+        end
+    }
+
+    /// Under load a write takes the place of the write of the same znode that waits right before it.
+    fn fold(&mut self, path: &ZnodePath, kind: EventKind) -> Overwritten {
+        if self.items.len() < FOLD_ABOVE || kind != EventKind::Changed {
+            return Overwritten::default();
+        }
+        let Some(last) = self
+            .paths
+            .get_mut(path)
+            .and_then(|pending| pending.positions.back().copied())
+        else {
+            return Overwritten::default();
+        };
+        let at = (last - self.base) as usize;
+        let Item::Event(earlier) = &mut self.items[at] else {
+            return Overwritten::default();
+        };
+        if earlier.kind != EventKind::Changed || earlier.zxid.is_none() {
+            return Overwritten::default();
+        }
+        let mut folded = std::mem::take(&mut earlier.folded);
+        folded.add(earlier.zxid.unwrap_or_default());
+        self.items[at] = Item::Gone;
+        if let Some(pending) = self.paths.get_mut(path) {
+            pending.positions.pop_back();
+        }
+        folded
+    }
+
+    /// The walk of a root ended: everything before this place has to leave first.
+    pub(crate) fn push_mark(&mut self, root: usize) {
+        self.items.push_back(Item::Mark(root));
+    }
+
+    /// The position behind the last event seen.
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.items.len() as u64
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether events of this path wait.
+    pub(crate) fn has_events(&self, path: &str) -> bool {
+        self.paths
+            .get(path)
+            .is_some_and(|pending| !pending.positions.is_empty())
+    }
+
+    /// Whether an event of this kind waits for this path at or behind a position.
+    pub(crate) fn has(&self, path: &str, kind: EventKind, from: u64) -> bool {
+        let Some(pending) = self.paths.get(path) else {
+            return false;
+        };
+        pending
+            .positions
+            .iter()
+            .any(|position| *position >= from && self.kind_at(*position) == Some(kind))
+    }
+
+    pub(super) fn kind_at(&self, position: u64) -> Option<EventKind> {
+        match self.items.get((position - self.base) as usize) {
+            Some(Item::Event(event)) => Some(event.kind),
+            _ => None,
+        }
+    }
+
+    /// Paths of which it is not yet known whether the walk or their events tell what happened.
+    pub(crate) fn tentative(&self) -> Vec<ZnodePath> {
+        self.tentative.iter().cloned().collect()
+    }
+
+    /// The events of a tentative path stand.
+    pub(crate) fn confirm(&mut self, path: &ZnodePath) {
+        self.tentative.remove(path);
+        let has_zxid = self.paths.get(path).and_then(|pending| pending.positions.front()).is_some_and(
+            |first| matches!(&self.items[(first - self.base) as usize], Item::Event(event) if event.zxid.is_some()),
+        );
+        if has_zxid {
+            self.want_read(path);
+        }
+    }
+
+    /// The walk reads a path after these events: its creates and writes need not be told twice. Deletes stay: they
+    /// tell the end of what the image may hold.
+    pub(crate) fn leave_to_walk(&mut self, path: &ZnodePath) {
+        self.tentative.remove(path);
+        self.drop_events(path, |_, event| event.kind != EventKind::Deleted);
+        self.each_event(path, |event| event.uncertain = true);
+    }
+
+    /// A walk read the path: what the value reflects is told by it.
+    pub(crate) fn absorb(&mut self, path: &ZnodePath, covers: u64, found: Option<&Stat>) {
+        self.tentative.remove(path);
+        match found {
+            Some(stat) => {
+                let newest = stat.mzxid.max(stat.czxid);
+                self.drop_events(path, |position, event| {
+                    position < covers || event.zxid.is_some_and(|zxid| zxid <= newest)
+                });
+                self.each_event(path, |event| event.uncertain = false);
+            }
+            None => self.drop_events(path, |position, event| {
+                position < covers && event.kind != EventKind::Deleted
+            }),
+        }
+        if self.has_events(path) {
+            self.confirm(path);
+        }
+    }
+
+    fn each_event(&mut self, path: &ZnodePath, change: impl Fn(&mut Waiting)) {
+        let Some(pending) = self.paths.get(path) else {
+            return;
+        };
+        for position in &pending.positions {
+            if let Item::Event(event) = &mut self.items[(position - self.base) as usize] {
+                change(event);
+            }
+        }
+    }
+
+    fn drop_events(&mut self, path: &ZnodePath, is_told: impl Fn(u64, &Waiting) -> bool) {
+        let Some(pending) = self.paths.get_mut(path) else {
+            return;
+        };
+        let (base, items) = (self.base, &mut self.items);
+        pending.positions.retain(|position| {
+            let item = &mut items[(position - base) as usize];
+            let told = matches!(item, Item::Event(event) if is_told(*position, event));
+            if told {
+                *item = Item::Gone;
+            }
+            !told
+        });
+        self.forget_if_idle(path);
+    }
+
+    pub(super) fn want_read(&mut self, path: &ZnodePath) {
+        let pending = self.paths.entry(path.clone()).or_default();
+        if !pending.queued {
+            pending.queued = true;
+            self.to_read.push_back(path.clone());
+        }
+    }
+
+    /// The next paths to read, oldest event first; empty if none waits.
+    pub(crate) fn next_reads(&mut self, expected_bytes: impl Fn(&ZnodePath) -> usize) -> Vec<ReadRequest> {
+        let mut room = Room::new(FOLLOW_BATCH);
+        let mut reads = Vec::new();
+        while let Some(path) = self.to_read.front() {
+            if !room.take(path, expected_bytes(path)) {
+                break;
+            }
+            let Some(path) = self.to_read.pop_front() else {
+                break;
+            };
+            let pending = self.paths.entry(path.clone()).or_default();
+            pending.queued = false;
+            if pending.positions.is_empty() {
+                self.forget_if_idle(&path);
+                continue;
+            }
+            pending.reads_under_way += 1;
+            reads.push(ReadRequest {
+                path,
+                children: false,
+            });
+        }
+        reads
+    }
+
+    /// Takes the values of a request in.
+    pub(crate) fn answered(&mut self, request: Request, outcomes: Vec<Outcome>) {
+        for (read, outcome) in request.reads.into_iter().zip(outcomes) {
+            if let Some(pending) = self.paths.get_mut(&read.path) {
+                pending.reads_under_way = pending.reads_under_way.saturating_sub(1);
+            }
+            self.offer(&read.path, request.covers, outcome);
+        }
+    }
+
+    /// An answer proves that every event before `covers` has been seen together with its transaction.
+    pub(crate) fn fence(&mut self, covers: u64) {
+        let mut complete = self.complete.max(covers);
+        while let (Some(Item::Event(last)), Some(Item::Event(next))) =
+            (self.item(complete.wrapping_sub(1)), self.item(complete))
+            && last.zxid.is_some()
+            && last.zxid == next.zxid
+        {
+            complete += 1;
+        }
+        self.complete = complete;
+    }
+
+    pub(super) fn item(&self, position: u64) -> Option<&Item> {
+        self.items
+            .get(usize::try_from(position.checked_sub(self.base)?).ok()?)
+    }
+
+    /// Gives a value to the events of its path that wait for it.
+    pub(crate) fn offer(&mut self, path: &ZnodePath, covers: u64, outcome: Outcome) {
+        let Some(pending) = self.paths.get_mut(path) else {
+            return;
+        };
+        if pending.positions.is_empty() {
+            self.forget_if_idle(path);
+            return;
+        }
+        let value = Value { covers, outcome };
+        self.held_bytes += value.bytes();
+        pending.values.push(value);
+        self.drop_useless_values(path);
+    }
+
+    /// Keeps the newest value, and those that an event still waits for while there is room.
+    fn drop_useless_values(&mut self, path: &ZnodePath) {
+        let is_full = self.held_bytes > HELD_BYTES_MAX;
+        let (base, items) = (self.base, &self.items);
+        let Some(pending) = self.paths.get_mut(path) else {
+            return;
+        };
+        let awaited: Vec<Zxid> = pending
+            .positions
+            .iter()
+            .filter_map(|position| match &items[(position - base) as usize] {
+                Item::Event(event) => event.zxid,
+                _ => None,
+            })
+            .collect();
+        let newest = pending.values.len().saturating_sub(1);
+        let mut at = 0;
+        let mut freed = 0;
+        pending.values.retain(|value| {
+            let is_awaited = !is_full
+                && value.stat().is_some_and(|stat| {
+                    awaited.binary_search(&stat.mzxid).is_ok() || awaited.binary_search(&stat.czxid).is_ok()
+                });
+            let keep = at == newest || is_awaited;
+            at += 1;
+            if !keep {
+                freed += value.bytes();
+            }
+            keep
+        });
+        self.held_bytes -= freed;
+    }
+
+    /// Lets leave what can leave.
+    pub(crate) fn advance(&mut self, desk: &mut Desk<'_>) -> Step<Advance> {
+        loop {
+            let position = self.base;
+            match self.items.front() {
+                None => {
+                    self.close_group(desk)?;
+                    self.report_window(desk);
+                    return Ok(Advance::Settled);
+                }
+                Some(Item::Gone) => self.pop(),
+                Some(Item::Mark(root)) => {
+                    let root = *root;
+                    self.close_group(desk)?;
+                    self.pop();
+                    return Ok(Advance::Mark(root));
+                }
+                Some(Item::Event(event)) => {
+                    if self.tentative.contains(&event.path) {
+                        return Ok(Advance::Settled);
+                    }
+                    let event = event.clone();
+                    match self.settle(desk, position, &event)? {
+                        Settled::Done => self.leave(desk, &event)?,
+                        Settled::Wait => return Ok(Advance::Settled),
+                        Settled::Denied => return Ok(Advance::Denied(event.path)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The event at the front is told.
+    fn leave(&mut self, desk: &mut Desk<'_>, event: &Waiting) -> Step<()> {
+        let position = self.base;
+        if let Some(pending) = self.paths.get_mut(&event.path) {
+            pending.positions.retain(|at| *at != position);
+        }
+        self.pop();
+        while matches!(self.items.front(), Some(Item::Gone)) {
+            self.pop();
+        }
+        self.forget_if_idle(&event.path);
+        let goes_on = matches!(self.items.front(), Some(Item::Event(next)) if next.zxid == event.zxid);
+        if event.zxid.is_some() && !goes_on {
+            self.close_group(desk)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.items.pop_front();
+        self.base += 1;
+    }
+
+    /// A transaction has been told completely: its acl records follow, and everything up to it is reported.
+    pub(super) fn close_group(&mut self, desk: &mut Desk<'_>) -> Step<()> {
+        let Some(zxid) = self.open_group.take() else {
+            return Ok(());
+        };
+        for (root, path, stat) in std::mem::take(&mut self.acls) {
+            desk.write_acl(root, &path, &stat)?;
+        }
+        for root in desk.roots.iter_mut().filter(|root| root.is_watched()) {
+            root.reported(zxid);
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_if_idle(&mut self, path: &ZnodePath) {
+        let Some(pending) = self.paths.get_mut(path) else {
+            return;
+        };
+        if !pending.positions.is_empty() {
+            return;
+        }
+        let freed: usize = pending.values.drain(..).map(|value| value.bytes()).sum();
+        self.held_bytes -= freed;
+        if pending.reads_under_way == 0 && !pending.queued && !pending.unseen_life {
+            self.paths.remove(path);
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! The machine itself: which input does what in which state.
+
+use crate::book::Book;
+use crate::entry::{Entry, Word};
+use crate::number::{Epoch, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{GapReason, Timestamp};
+
+use super::answers::{check_sample, walk_answered};
+use super::audit::Rounds;
+use super::batch::{FOLLOW_WINDOW, Purpose, Request, Requests, WALK_WINDOW};
+use super::event::{Event, EventKind};
+use super::follow::{Advance, Follow};
+use super::options::CaptureOptions;
+use super::roots::{Desk, Root};
+use super::status::{CaptureState, Counters};
+use super::unreadable::Unreadable;
+use super::walk::{Fate, Walk};
+use super::{Effect, Halt, Input, Outcome, SessionFate, Step, StepError, Ticket};
+
+/// Connections that may show an older state than the journal before the source stops: a follower that lags has caught
+/// up after the first `sync`; what remains older after so many is no lag.
+const LAG_ATTEMPTS_MAX: u32 = 6;
+
+/// The capture of one source.
+#[derive(Debug)]
+pub struct Capture {
+    options: CaptureOptions,
+    state: State,
+    requests: Requests,
+    unreadable: Unreadable,
+    counters: Counters,
+    rounds: Rounds,
+    /// Why the next epoch begins, where the connection alone does not tell.
+    reason: Option<GapReason>,
+    lag_attempts: u32,
+    has_accepted_baseline: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Detached,
+    Arming {
+        epoch: Epoch,
+        reason: GapReason,
+        roots: Vec<Root>,
+    },
+    Attached(Box<Attached>),
+    Halted,
+}
+
+/// One watch epoch, from the armed watches to the disconnect.
+#[derive(Debug)]
+struct Attached {
+    epoch: Epoch,
+    reason: GapReason,
+    roots: Vec<Root>,
+    follow: Follow,
+    walk: Option<Walk>,
+}
+
+/// What a part of a step found out about the connection.
+enum Verdict {
+    Fine,
+    Denied(ZnodePath),
+}
+
+impl Capture {
+    /// A machine without a connection.
+    pub fn new(options: CaptureOptions) -> Capture {
+        Capture {
+            rounds: Rounds::new(&options),
+            options,
+            state: State::Detached,
+            requests: Requests::default(),
+            unreadable: Unreadable::default(),
+            counters: Counters::default(),
+            reason: Some(GapReason::Started),
+            lag_attempts: 0,
+            has_accepted_baseline: false,
+        }
+    }
+
+    /// Where the machine stands.
+    pub fn state(&self) -> CaptureState {
+        match &self.state {
+            State::Detached => CaptureState::Detached,
+            State::Arming { .. } => CaptureState::Arming,
+            State::Attached(attached) if attached.walk.as_ref().is_some_and(|walk| !walk.is_audit) => {
+                CaptureState::Walking
+            }
+            State::Attached(attached) if attached.roots.iter().all(Root::is_watched) => CaptureState::Live,
+            State::Attached(_) => CaptureState::Walking,
+            State::Halted => CaptureState::Halted,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Znodes that may not be read, as far as they are kept by name.
+    pub fn unreadable(&self) -> impl Iterator<Item = &ZnodePath> {
+        self.unreadable.named()
+    }
+
+    /// How many znodes may not be read.
+    pub fn unreadable_total(&self) -> u64 {
+        self.unreadable.total()
+    }
+
+    /// Events that wait for their values.
+    pub fn waiting(&self) -> usize {
+        match &self.state {
+            State::Attached(attached) => attached.follow.len(),
+            _ => 0,
+        }
+    }
+
+    /// The watch epoch in use; `None` without one.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Arming { epoch, .. } => Some(*epoch),
+            State::Attached(attached) => Some(attached.epoch),
+            State::Detached | State::Halted => None,
+        }
+    }
+
+    /// The zxid up to which everything was reported for all roots of this epoch.
+    pub fn reported(&self) -> Option<Zxid> {
+        match &self.state {
+            State::Attached(attached) => attached.roots.iter().map(Root::reported_zxid).min(),
+            _ => None,
+        }
+    }
+
+    /// One input. What it leads to is appended to the book and returned as effects.
+    ///
+    /// # Errors
+    /// The transaction must then be rolled back and [`Capture::reset`] be called.
+    pub fn step(&mut self, now: Timestamp, input: Input, book: &mut dyn Book) -> Step<Vec<Effect>> {
+        let mut effects = Vec::new();
+        let recorded = self.records();
+        let verdict = match input {
+            Input::Connected { session } => self.connected(session, book, &mut effects)?,
+            Input::Disconnected => self.detach(None),
+            Input::Overflow => self.detach(Some(GapReason::Overflow)),
+            Input::Armed => self.armed(now, book)?,
+            Input::Events(events) => self.events(events)?,
+            Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, book)?,
+            Input::Tick => self.tick(now, book, &mut effects)?,
+        };
+        let verdict = match verdict {
+            Verdict::Fine => self.go_on(now, book, &mut effects)?,
+            other => other,
+        };
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Denied(path) => self.denied(path, &mut effects),
+        }
+        if self.records() != recorded {
+            self.rounds.journalled();
+        }
+        Ok(effects)
+    }
+
+    fn records(&self) -> u64 {
+        self.counters.records.values().sum()
+    }
+
+    /// After a failed step and its rollback: everything of this connection is forgotten.
+    pub fn reset(&mut self, error: &StepError) -> Vec<Effect> {
+        let evidence = match error {
+            StepError::Lagging(evidence) => evidence,
+            StepError::Doubt(reason) => {
+                self.detach(Some(*reason));
+                return vec![Effect::Reconnect];
+            }
+            StepError::Journal(_) => {
+                self.detach(None);
+                return vec![Effect::Reconnect];
+            }
+        };
+        self.detach(None);
+        self.lag_attempts += 1;
+        if self.lag_attempts < LAG_ATTEMPTS_MAX {
+            return vec![Effect::Reconnect];
+        }
+        self.state = State::Halted;
+        let cluster = self.options.cluster.clone();
+        vec![Effect::Halt(Halt::WentBack {
+            cluster,
+            evidence: evidence.clone(),
+        })]
+    }
+
+    fn detach(&mut self, reason: Option<GapReason>) -> Verdict {
+        if let State::Arming { reason, .. } = &self.state {
+            self.reason.get_or_insert(*reason);
+        }
+        if let State::Attached(attached) = &self.state
+            && !attached.roots.iter().all(Root::is_watched)
+        {
+            self.reason.get_or_insert(attached.reason);
+        }
+        if reason.is_some() {
+            self.reason = reason;
+        }
+        if !matches!(self.state, State::Halted) {
+            self.state = State::Detached;
+        }
+        self.requests = Requests::after(&self.requests);
+        Verdict::Fine
+    }
+
+    fn connected(
+        &mut self,
+        session: SessionFate,
+        book: &mut dyn Book,
+        effects: &mut Vec<Effect>,
+    ) -> Step<Verdict> {
+        if matches!(self.state, State::Halted) {
+            return Ok(Verdict::Fine);
+        }
+        self.detach(None);
+        let from_session = match session {
+            SessionFate::Kept => GapReason::Disconnected,
+            SessionFate::New => GapReason::Expired,
+        };
+        let mut reason = self.reason.take().unwrap_or(from_session);
+        if self.options.accept_baseline && !self.has_accepted_baseline {
+            reason = GapReason::Rebaselined;
+        }
+        let epoch = book.epoch()?.next();
+        book.set_epoch(epoch)?;
+        let roots = self
+            .options
+            .roots
+            .iter()
+            .map(|path| Root::load(path, book))
+            .collect::<Result<_, _>>()?;
+        self.state = State::Arming { epoch, reason, roots };
+        effects.push(Effect::Arm(self.options.roots.clone()));
+        Ok(Verdict::Fine)
+    }
+
+    fn armed(&mut self, now: Timestamp, book: &mut dyn Book) -> Step<Verdict> {
+        let State::Arming { epoch, reason, roots } = std::mem::replace(&mut self.state, State::Detached)
+        else {
+            return Ok(Verdict::Fine);
+        };
+        let follow = Follow::default();
+        self.state = State::Attached(Box::new(Attached {
+            epoch,
+            reason,
+            roots,
+            follow,
+            walk: None,
+        }));
+        self.begin_next_walk(now, book)?;
+        Ok(Verdict::Fine)
+    }
+
+    /// The machine's parts, borrowed for one decision.
+    fn parts<'a>(
+        &'a mut self,
+        now: Timestamp,
+        book: &'a mut dyn Book,
+    ) -> Option<(Desk<'a>, &'a mut Follow, &'a mut Option<Walk>, &'a mut Requests)> {
+        let State::Attached(attached) = &mut self.state else {
+            return None;
+        };
+        let Attached {
+            roots, follow, walk, ..
+        } = &mut **attached;
+        let desk = Desk {
+            now,
+            book,
+            options: &self.options,
+            counters: &mut self.counters,
+            roots,
+            unreadable: &mut self.unreadable,
+        };
+        Some((desk, follow, walk, &mut self.requests))
+    }
+
+    fn begin_next_walk(&mut self, now: Timestamp, book: &mut dyn Book) -> Step<()> {
+        let State::Attached(attached) = &self.state else {
+            return Ok(());
+        };
+        let (epoch, reason) = (attached.epoch, attached.reason);
+        let next = attached.roots.iter().position(|root| !root.is_watched());
+        let Some((mut desk, _, walk, _)) = self.parts(now, book) else {
+            return Ok(());
+        };
+        match next {
+            Some(root) => {
+                desk.open_bracket(root, epoch, reason)?;
+                *walk = Some(Walk::new(root, desk.roots[root].path.clone(), false));
+            }
+            None => {
+                *walk = None;
+                self.lag_attempts = 0;
+                self.has_accepted_baseline = true;
+                self.options.accept_baseline = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn events(&mut self, events: Vec<Event>) -> Step<Verdict> {
+        self.counters.events += events.len() as u64;
+        let State::Attached(attached) = &mut self.state else {
+            return Ok(Verdict::Fine);
+        };
+        for event in events {
+            let Some(root) = self.options.root_of(&event.path) else {
+                continue;
+            };
+            if !attached.take(event, root) {
+                return Err(StepError::Doubt(GapReason::Overflow));
+            }
+        }
+        Ok(Verdict::Fine)
+    }
+
+    fn answer(
+        &mut self,
+        now: Timestamp,
+        ticket: Ticket,
+        outcomes: Vec<Outcome>,
+        book: &mut dyn Book,
+    ) -> Step<Verdict> {
+        let Some(request) = self.requests.answered(ticket) else {
+            return Ok(Verdict::Fine);
+        };
+        self.counters.reads += outcomes.len() as u64;
+        let Some((mut desk, follow, walk, _)) = self.parts(now, book) else {
+            return Ok(Verdict::Fine);
+        };
+        follow.fence(request.covers);
+        match request.purpose {
+            Purpose::Follow => {
+                follow.answered(request, outcomes);
+                Ok(Verdict::Fine)
+            }
+            Purpose::Positions => {
+                follow.window_answered(request, outcomes);
+                Ok(Verdict::Fine)
+            }
+            Purpose::Sample => {
+                check_sample(&mut desk, follow, request, &outcomes)?;
+                Ok(Verdict::Fine)
+            }
+            Purpose::WalkRead | Purpose::WalkList => match walk {
+                Some(walk) => {
+                    walk_answered(&mut desk, follow, walk, request, outcomes)?;
+                    Ok(Verdict::Fine)
+                }
+                None => Ok(Verdict::Fine),
+            },
+        }
+    }
+
+    fn tick(&mut self, now: Timestamp, book: &mut dyn Book, effects: &mut Vec<Effect>) -> Step<Verdict> {
+        if self.rounds.heartbeat_is_due() {
+            book.append(Entry {
+                root: None,
+                captured: now,
+                word: Word::Heartbeat,
+            })?;
+        }
+        if self.state() != CaptureState::Live {
+            return Ok(Verdict::Fine);
+        }
+        let State::Attached(attached) = &mut self.state else {
+            return Ok(Verdict::Fine);
+        };
+        let covers = attached.follow.end();
+        if self.rounds.sample_is_due() {
+            let reads = self.rounds.sample(&attached.roots, &self.unreadable, book)?;
+            self.counters.liveness_checks += 1;
+            self.counters.requests += 1;
+            self.requests.send(
+                Request {
+                    purpose: Purpose::Sample,
+                    reads,
+                    covers,
+                },
+                effects,
+            );
+        }
+        if self.rounds.reconcile_is_due() && attached.walk.is_none() {
+            attached.walk = Some(Walk::new(0, attached.roots[0].path.clone(), true));
+        }
+        Ok(Verdict::Fine)
+    }
+
+    /// Lets leave what can leave, ends walks that are done, and asks for what is needed next.
+    fn go_on(&mut self, now: Timestamp, book: &mut dyn Book, effects: &mut Vec<Effect>) -> Step<Verdict> {
+        loop {
+            self.end_walk_if_done();
+            let Some((mut desk, follow, _, _)) = self.parts(now, book) else {
+                return Ok(Verdict::Fine);
+            };
+            let advance = follow.advance(&mut desk)?;
+            match advance {
+                Advance::Settled => break,
+                Advance::Mark(root) => {
+                    desk.close_bracket(root)?;
+                    self.begin_next_walk(now, book)?;
+                }
+                Advance::Denied(path) => return Ok(Verdict::Denied(path)),
+            }
+        }
+        if let Some((mut desk, ..)) = self.parts(now, book) {
+            desk.save_progress()?;
+        }
+        self.send_requests(now, book, effects)?;
+        Ok(Verdict::Fine)
+    }
+
+    /// A finished walk leaves a mark behind the events seen so far; a finished audit begins with the next root.
+    fn end_walk_if_done(&mut self) {
+        let State::Attached(attached) = &mut self.state else {
+            return;
+        };
+        let Some(walk) = attached.walk.take_if(|walk| walk.is_done()) else {
+            return;
+        };
+        if !walk.is_audit {
+            attached.roots[walk.root].freeze();
+            attached.follow.push_mark(walk.root);
+            return;
+        }
+        let next = walk.root + 1;
+        attached.walk = attached
+            .roots
+            .get(next)
+            .map(|root| Walk::new(next, root.path.clone(), true));
+    }
+
+    fn send_requests(&mut self, now: Timestamp, book: &mut dyn Book, effects: &mut Vec<Effect>) -> Step<()> {
+        let Some((desk, follow, walk, requests)) = self.parts(now, book) else {
+            return Ok(());
+        };
+        let covers = follow.end();
+        let mut sent = 0;
+        while requests.under_way(|purpose| matches!(purpose, Purpose::Follow)) < FOLLOW_WINDOW {
+            let reads = follow.next_reads(|_| 0);
+            if reads.is_empty() {
+                break;
+            }
+            requests.send(
+                Request {
+                    purpose: Purpose::Follow,
+                    reads,
+                    covers,
+                },
+                effects,
+            );
+            sent += 1;
+        }
+        if let Some(reads) = follow.next_window() {
+            requests.send(
+                Request {
+                    purpose: Purpose::Positions,
+                    reads,
+                    covers,
+                },
+                effects,
+            );
+            sent += 1;
+        }
+        if let Some(walk) = walk {
+            let is_walk = |purpose: &Purpose| matches!(purpose, Purpose::WalkRead | Purpose::WalkList);
+            while requests.under_way(is_walk) < WALK_WINDOW {
+                let Some((purpose, reads)) = walk.next_request(desk.book)? else {
+                    break;
+                };
+                requests.send(
+                    Request {
+                        purpose,
+                        reads,
+                        covers,
+                    },
+                    effects,
+                );
+                sent += 1;
+            }
+        }
+        self.counters.requests += sent;
+        Ok(())
+    }
+
+    fn denied(&mut self, path: ZnodePath, effects: &mut Vec<Effect>) {
+        if self.options.roots.contains(&path) {
+            self.state = State::Halted;
+            let cluster = self.options.cluster.clone();
+            effects.push(Effect::Halt(Halt::WrongPaths { cluster, root: path }));
+            return;
+        }
+        self.detach(Some(GapReason::Liveness));
+        effects.push(Effect::Reconnect);
+    }
+}
+
+impl Attached {
+    /// `false`: too many events wait.
+    fn take(&mut self, event: Event, index: usize) -> bool {
+        let root = &mut self.roots[index];
+        if let Some(zxid) = event.zxid {
+            root.saw(zxid);
+        }
+        let fate = match &self.walk {
+            Some(walk) if walk.root == index => walk.fate(&event.path),
+            _ if root.is_watched() || root.is_frozen() => Fate::Event,
+            _ => return true,
+        };
+        match fate {
+            Fate::Event => self.follow.push(event, index, false, false),
+            Fate::Open => self.follow.push(event, index, true, true),
+            Fate::Walk if event.kind == EventKind::Deleted => self.follow.push(event, index, true, false),
+            Fate::Walk => true,
+        }
+    }
+}

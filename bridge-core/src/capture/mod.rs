@@ -1,0 +1,195 @@
+//! The capture machine: watch events and reads go in, journal entries and requests come out.
+//!
+//! It never awaits, opens nothing and asks no clock: the same inputs on the same journal give the same records, so a
+//! simulator can drive it. Its one view of the world besides its inputs is the [`Book`], the image inside the open
+//! journal transaction.
+//!
+//! ```text
+//! Detached ──Connected──▶ Arming ──Armed──▶ Walking ──all roots compared──▶ Live
+//!    ▲                      │                  │                             │
+//!    └──────────── Disconnected, Overflow, a doubt about the watch ◀─────────┘
+//! ```
+//!
+//! Rules that everything here keeps:
+//!
+//! 1. A root is listed only after its watch is armed and a `sync` was answered, both on this connection.
+//! 2. Any disconnect ends the watch epoch: what was known about the connection is forgotten, the image is not.
+//! 3. Every watch event of a transaction reaches the machine before any reply that reflects it. The driver must keep
+//!    this: it drains the watchers before it hands over a reply.
+//! 4. Records leave in the order of events; a value that waits for its read holds back what came after it.
+//! 5. A delete found by comparing is written only with a proof; without one the server lags, and the step fails with
+//!    [`StepError::Lagging`] so that the caller rolls back and reads from another server.
+
+mod answers;
+mod audit;
+mod batch;
+mod compare;
+mod event;
+mod exact;
+mod follow;
+mod machine;
+mod options;
+mod pending;
+mod positions;
+mod roots;
+mod status;
+mod unreadable;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use event::{Event, EventKind};
+pub use machine::Capture;
+pub use options::{AclMode, CaptureOptions, DataMode, SnapshotMode};
+pub use status::{CaptureState, Counters};
+
+use crate::journal::JournalError;
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::{GapReason, Stat};
+
+#[cfg(doc)]
+use crate::book::Book;
+
+/// What the machine is told. Closed: a simulator can make each of them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A session is connected; no watch is armed yet on this connection.
+    Connected {
+        /// What became of the session.
+        session: SessionFate,
+    },
+    /// The answer to [`Effect::Arm`]: all watches are armed, and a `sync` sent after them was answered.
+    Armed,
+    /// The connection is gone.
+    Disconnected,
+    /// The driver had to throw events away and has dropped the connection.
+    Overflow,
+    /// Watch events in the order of the connection (of several roots: merged by zxid).
+    Events(Vec<Event>),
+    /// The answer to [`Effect::Read`]. Answers come in the order of the requests.
+    Answer {
+        /// Of the request.
+        ticket: Ticket,
+        /// One for each read of the request.
+        outcomes: Vec<Outcome>,
+    },
+    /// Time passes: about once a second, and at once after [`Effect::Continue`].
+    Tick,
+}
+
+/// What became of the session between two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionFate {
+    /// The same session goes on.
+    Kept,
+    /// It is a new one.
+    New,
+}
+
+/// What the machine asks for. Its journal entries are not here: they are appended through the book.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Add a persistent recursive watch on each root, then `sync`; answer with [`Input::Armed`].
+    Arm(Vec<ZnodePath>),
+    /// Read these in one atomic MultiRead; answer with [`Input::Answer`].
+    Read {
+        /// Names the answer.
+        ticket: Ticket,
+        /// What to read.
+        reads: Vec<ReadRequest>,
+    },
+    /// Drop the connection and make another one, to another server where there are several.
+    Reconnect,
+    /// There is more to do at once: call with [`Input::Tick`] after the inputs that wait.
+    Continue,
+    /// The source must stop until an operator decides.
+    Halt(Halt),
+}
+
+/// Names a request until its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// One read inside a MultiRead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// Which znode.
+    pub path: ZnodePath,
+    /// Whether its children's names are wanted too.
+    pub children: bool,
+}
+
+/// What came of one read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The znode is there.
+    Found {
+        /// Its Stat.
+        stat: Stat,
+        /// Its data.
+        data: Arc<[u8]>,
+        /// The names of its children, if they were asked for.
+        children: Option<Vec<Box<str>>>,
+    },
+    /// It is not there.
+    Missing,
+    /// It may not be read.
+    Denied,
+}
+
+/// Why a source stopped, with the choices in its message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The ensemble shows an older state than the journal holds, on every connection that was tried.
+    #[error(
+        "the ensemble went back in time: {evidence}. Either it was restored from a backup, or this is another \
+         cluster. If the present tree is right, accept it as the new baseline with \
+         'zkbridge run --accept-baseline {cluster}': what differs is reported, and nothing is taken back. If it is \
+         the wrong cluster, correct 'connect' of source '{cluster}'"
+    )]
+    WentBack {
+        /// The source.
+        cluster: Arc<str>,
+        /// Which znode, and both states.
+        evidence: String,
+    },
+    /// The server names the watched root where a znode below it changed.
+    #[error(
+        "the server of source '{cluster}' reports changes of {root} that its own reads deny: it sends the watched \
+         path instead of the changed one (ClickHouse Keeper does, ClickHouse issue 115475). Recursive watches \
+         cannot be used with it: connect to Apache ZooKeeper 3.6 or newer"
+    )]
+    WrongPaths {
+        /// The source.
+        cluster: Arc<str>,
+        /// The watched root.
+        root: ZnodePath,
+    },
+}
+
+/// Why a step failed. The caller rolls the journal transaction back and calls [`Capture::reset`].
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The journal refused.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The server that answered shows less than is journalled: try another one.
+    #[error("the server lags behind the journal: {0}")]
+    Lagging(String),
+    /// What was read contradicts the events: the watch of this connection cannot be trusted.
+    #[error("the watch cannot be trusted ({}): the tree is compared anew", .0.as_str())]
+    Doubt(GapReason),
+}
+
+/// Shared by all who decide on one input.
+pub(crate) type Step<T> = Result<T, StepError>;
+
+pub(crate) fn lagging(path: &ZnodePath, what: &str, seen: Zxid, known: Zxid) -> StepError {
+    StepError::Lagging(format!(
+        "{path} shows {what} {seen} where the journal holds {known}"
+    ))
+}

@@ -1,0 +1,138 @@
+//! What an operator can choose about a source's capture.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::GlobSet;
+
+use crate::path::{ZnodePath, covers};
+use crate::record::DataForm;
+
+/// ZooKeeper's own znodes: written locally by each server, without transactions, so never captured.
+const RESERVED: &str = "/zookeeper";
+
+/// The choices of one source.
+#[derive(Clone, Debug)]
+pub struct CaptureOptions {
+    /// The source's name, the records' `cluster`.
+    pub cluster: Arc<str>,
+    /// The watched subtrees; none covers another.
+    pub roots: Vec<ZnodePath>,
+    /// Paths left out, with all below them.
+    pub exclude: GlobSet,
+    /// Whether walks list what exists already.
+    pub snapshot: SnapshotMode,
+    /// What is kept of the data.
+    pub data: DataMode,
+    /// Bytes of a value that a record holds at most.
+    pub max_data_bytes: usize,
+    /// What becomes of changes of access control lists.
+    pub acls: AclMode,
+    /// How often a few znodes are read to prove that the watch lives; `None`: never.
+    pub sample_every: Option<Duration>,
+    /// How often everything is compared as a safety net; `None`: never.
+    pub reconcile_every: Option<Duration>,
+    /// How long the journal may stay silent before a heartbeat; `None`: for ever.
+    pub heartbeat_every: Option<Duration>,
+    /// An operator accepted the present tree although it is older than the journal: compare without proofs, once.
+    pub accept_baseline: bool,
+    /// Seeds the choice of samples.
+    pub seed: u64,
+}
+
+impl CaptureOptions {
+    /// The defaults for a source of this name on these roots.
+    pub fn new(cluster: impl Into<Arc<str>>, roots: Vec<ZnodePath>) -> CaptureOptions {
+        CaptureOptions {
+            cluster: cluster.into(),
+            roots,
+            exclude: GlobSet::empty(),
+            snapshot: SnapshotMode::Initial,
+            data: DataMode::Keep(DataForm::Auto),
+            max_data_bytes: 1 << 20,
+            acls: AclMode::Notice,
+            sample_every: Some(Duration::from_secs(10)),
+            reconcile_every: Some(Duration::from_secs(3600)),
+            heartbeat_every: None,
+            accept_baseline: false,
+            seed: 1,
+        }
+    }
+
+    /// The index of the root that covers a path; `None` where it is outside of all, excluded or ZooKeeper's own.
+    pub(crate) fn root_of(&self, path: &str) -> Option<usize> {
+        if self.is_left_out(path) {
+            return None;
+        }
+        self.roots.iter().position(|root| root.covers(path))
+    }
+
+    /// Whether a path, or one above it, is excluded or ZooKeeper's own.
+    pub(crate) fn is_left_out(&self, path: &str) -> bool {
+        if covers(RESERVED, path) {
+            return true;
+        }
+        if self.exclude.is_empty() {
+            return false;
+        }
+        let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
+        ends.chain([path.len()])
+            .any(|end| self.exclude.is_match(&path[..end]))
+    }
+}
+
+/// Whether walks list what exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// At the first start of a root.
+    Initial,
+    /// Then, and again after each gap.
+    Always,
+}
+
+/// What is kept of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataMode {
+    /// The data, written in this form.
+    Keep(DataForm),
+    /// None of it.
+    Drop,
+}
+
+/// What becomes of changes of access control lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AclMode {
+    /// An `acl` record when `aversion` moved.
+    Notice,
+    /// None.
+    Off,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exclusion_takes_a_path_with_all_below_it_and_zookeepers_own_are_never_taken() {
+        let path = |text| ZnodePath::parse(text).unwrap();
+        let mut options = CaptureOptions::new("main", vec![path("/a"), path("/b")]);
+        let glob = |text| {
+            globset::GlobBuilder::new(text)
+                .literal_separator(true)
+                .build()
+                .unwrap()
+        };
+        options.exclude = globset::GlobSetBuilder::new()
+            .add(glob("/a/*/tmp"))
+            .build()
+            .unwrap();
+        assert_eq!(options.root_of("/a"), Some(0));
+        assert_eq!(options.root_of("/b/x"), Some(1));
+        assert_eq!(options.root_of("/c"), None);
+        assert_eq!(options.root_of("/a/x/tmp"), None);
+        assert_eq!(options.root_of("/a/x/tmp/deep/er"), None);
+        assert_eq!(options.root_of("/a/x/tmpfile"), Some(0));
+        assert!(options.is_left_out("/zookeeper/quota"));
+        assert!(!options.is_left_out("/zookeepers"));
+    }
+}

@@ -1,0 +1,73 @@
+//! What is known of a path that has events waiting or reads under way.
+
+use std::collections::VecDeque;
+
+use crate::number::Zxid;
+use crate::record::{SUPERSEDED_MAX, Stat};
+
+use super::Outcome;
+
+/// Versions that nobody could read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Overwritten {
+    pub(super) count: u64,
+    pub(super) zxids: Vec<Zxid>,
+}
+
+impl Overwritten {
+    pub(super) fn add(&mut self, zxid: Zxid) {
+        self.count += 1;
+        self.zxids.push(zxid);
+        self.trim();
+    }
+
+    pub(super) fn append(&mut self, mut later: Overwritten) {
+        self.count += later.count;
+        self.zxids.append(&mut later.zxids);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let excess = self.zxids.len().saturating_sub(SUPERSEDED_MAX);
+        self.zxids.drain(..excess);
+    }
+}
+
+/// What is known of a path that has events waiting or reads under way.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Positions of its events, ascending.
+    pub(super) positions: VecDeque<u64>,
+    /// Values read, oldest first.
+    pub(super) values: Vec<Value>,
+    pub(super) reads_under_way: u32,
+    pub(super) queued: bool,
+    pub(super) overwritten: Overwritten,
+    /// A life was created whose value nobody read (events without zxid).
+    pub(super) unseen_life: bool,
+    /// What was told of it may reflect events that still wait (events without zxid).
+    pub(super) is_ahead: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Value {
+    /// Every event before this position had been seen when the read was sent.
+    pub(super) covers: u64,
+    pub(super) outcome: Outcome,
+}
+
+impl Value {
+    pub(super) fn stat(&self) -> Option<&Stat> {
+        match &self.outcome {
+            Outcome::Found { stat, .. } => Some(stat),
+            Outcome::Missing | Outcome::Denied => None,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match &self.outcome {
+            Outcome::Found { data, .. } => data.len(),
+            Outcome::Missing | Outcome::Denied => 0,
+        }
+    }
+}

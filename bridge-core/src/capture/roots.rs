@@ -1,0 +1,305 @@
+//! What is known of each configured root in the present watch epoch: its phase, its open gap or run, its progress.
+
+use uuid::Uuid;
+
+use crate::book::{Book, OpenRun, Progress};
+use crate::entry::{Change, Entry, Read, What, Word};
+use crate::journal::JournalError;
+use crate::number::{Epoch, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{Data, Fidelity, GapReason, Op, Stat, Timestamp};
+
+use super::options::{CaptureOptions, DataMode};
+use super::status::Counters;
+use super::unreadable::Unreadable;
+
+/// A root in the present epoch.
+#[derive(Debug)]
+pub(crate) struct Root {
+    pub(crate) path: ZnodePath,
+    pub(crate) phase: Phase,
+    progress: Progress,
+    changed: bool,
+    /// The greatest zxid in any Stat or event since the walk began.
+    seen: Zxid,
+    /// The greatest zxid in any Stat of the walk.
+    listed: Option<Zxid>,
+    /// The walk is done; its bracket closes once the events seen during it have left.
+    frozen: bool,
+}
+
+/// How far a root has come in the present epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its walk has not begun; its events are dropped, the walk will see what they say.
+    Waiting,
+    /// It is being walked, inside a run or a gap.
+    Walking(Bracket),
+    /// Compared: every change is seen as it happens.
+    Watched,
+}
+
+/// What encloses the reconciled records of a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bracket {
+    /// The first listing.
+    Run(Uuid),
+    /// A later one.
+    Gap {
+        epoch: Epoch,
+        from_zxid: Zxid,
+        reason: GapReason,
+        differences: u64,
+    },
+}
+
+/// What every part of the machine needs to decide on an input and to write down what it decided.
+pub(crate) struct Desk<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) book: &'a mut dyn Book,
+    pub(crate) options: &'a CaptureOptions,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) roots: &'a mut [Root],
+    pub(crate) unreadable: &'a mut Unreadable,
+}
+
+impl Root {
+    pub(crate) fn load(path: &ZnodePath, book: &mut dyn Book) -> Result<Root, JournalError> {
+        let progress = book.progress(path)?;
+        Ok(Root {
+            path: path.clone(),
+            phase: Phase::Waiting,
+            progress,
+            changed: false,
+            seen: Zxid::ZERO,
+            listed: None,
+            frozen: false,
+        })
+    }
+
+    /// Takes note of a zxid that an event or Stat showed.
+    pub(crate) fn saw(&mut self, zxid: Zxid) {
+        if !self.frozen {
+            self.seen = self.seen.max(zxid);
+        }
+    }
+
+    /// What comes from now on comes after the walk.
+    pub(crate) fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Takes note of a Stat that the walk read.
+    pub(crate) fn listed(&mut self, stat: &Stat) {
+        let newest = stat.newest_zxid();
+        self.saw(newest);
+        self.listed = self.listed.max(Some(newest));
+    }
+
+    /// Everything up to it has been journalled for this root.
+    pub(crate) fn reported(&mut self, zxid: Zxid) {
+        if zxid > self.progress.reported {
+            self.progress.reported = zxid;
+            self.changed = true;
+        }
+    }
+
+    /// Everything up to it was journalled for this root.
+    pub(crate) fn reported_zxid(&self) -> Zxid {
+        self.progress.reported
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.phase == Phase::Watched
+    }
+}
+
+impl Desk<'_> {
+    /// Opens the bracket of a root's walk: a run the first time (or the one that was cut), else a gap.
+    pub(crate) fn open_bracket(
+        &mut self,
+        index: usize,
+        epoch: Epoch,
+        reason: GapReason,
+    ) -> Result<(), JournalError> {
+        let root = &mut self.roots[index];
+        root.seen = Zxid::ZERO;
+        root.listed = None;
+        self.unreadable.forget(&root.path);
+        if root.progress.listed {
+            let from_zxid = root.progress.reported;
+            root.phase = Phase::Walking(Bracket::Gap {
+                epoch,
+                from_zxid,
+                reason,
+                differences: 0,
+            });
+            self.counters.gap(reason);
+            return self.control(
+                index,
+                Word::GapBegin {
+                    epoch,
+                    from_zxid,
+                    reason,
+                },
+            );
+        }
+        if let Some(run) = &root.progress.run {
+            root.phase = Phase::Walking(Bracket::Run(run.id));
+            return Ok(());
+        }
+        let run = self.new_run(index, epoch);
+        let root = &mut self.roots[index];
+        root.progress.run = Some(OpenRun { id: run, index: 0 });
+        root.changed = true;
+        root.phase = Phase::Walking(Bracket::Run(run));
+        self.control(index, Word::RunBegin { run })
+    }
+
+    /// A run's name: of the source, the root, the epoch and the moment, so that no two are alike.
+    fn new_run(&self, index: usize, epoch: Epoch) -> Uuid {
+        let root = &self.roots[index].path;
+        let name = format!("{}\n{root}\n{epoch}\n{}", self.options.cluster, self.now);
+        Uuid::new_v5(&crate::record::NAMESPACE, name.as_bytes())
+    }
+
+    /// Closes it. All that was seen during the walk is journalled before.
+    pub(crate) fn close_bracket(&mut self, index: usize) -> Result<(), JournalError> {
+        let root = &mut self.roots[index];
+        let Phase::Walking(bracket) = root.phase else {
+            return Ok(());
+        };
+        root.phase = Phase::Watched;
+        self.counters.walks += 1;
+        match bracket {
+            Bracket::Run(run) => self.close_run(index, run),
+            Bracket::Gap {
+                epoch,
+                from_zxid,
+                reason,
+                differences,
+            } => {
+                let root = &mut self.roots[index];
+                let to_zxid = root.seen.max(from_zxid);
+                root.reported(to_zxid);
+                self.control(
+                    index,
+                    Word::GapEnd {
+                        epoch,
+                        from_zxid,
+                        to_zxid,
+                        reason,
+                        differences,
+                    },
+                )
+            }
+        }
+    }
+
+    fn close_run(&mut self, index: usize, run: Uuid) -> Result<(), JournalError> {
+        let unreadable = self.unreadable.count(&self.roots[index].path);
+        let root = &mut self.roots[index];
+        let nodes = root.progress.run.as_ref().map_or(0, |run| run.index);
+        let zxid = root.listed;
+        root.reported(root.seen);
+        root.progress.listed = true;
+        root.progress.run = None;
+        root.changed = true;
+        self.control(
+            index,
+            Word::RunEnd {
+                run,
+                index: nodes + 1,
+                nodes,
+                unreadable,
+                zxid,
+            },
+        )
+    }
+
+    fn control(&mut self, index: usize, word: Word) -> Result<(), JournalError> {
+        let op = match &word {
+            Word::RunBegin { .. } => Op::SnapshotBegin,
+            Word::RunEnd { .. } => Op::SnapshotEnd,
+            Word::GapBegin { .. } => Op::GapBegin,
+            Word::GapEnd { .. } => Op::GapEnd,
+            Word::Heartbeat | Word::Change(_) => Op::Heartbeat,
+        };
+        self.counters.record(op, Fidelity::Exact);
+        let root = Some(self.roots[index].path.clone());
+        self.book.append(Entry {
+            root,
+            captured: self.now,
+            word,
+        })?;
+        Ok(())
+    }
+
+    /// Journals a change and counts it.
+    pub(crate) fn write(&mut self, index: usize, change: Change) -> Result<(), JournalError> {
+        let op = op_of(&change.what);
+        self.counters.record(op, change.fidelity);
+        self.counters.missed += change.missed.unwrap_or_default();
+        self.counters.superseded += change.superseded.len() as u64;
+        let root = &mut self.roots[index];
+        if let Phase::Walking(Bracket::Gap { differences, .. }) = &mut root.phase
+            && change.fidelity == Fidelity::Reconciled
+            && op != Op::Acl
+        {
+            *differences += 1;
+        }
+        let root = Some(root.path.clone());
+        self.book.append(Entry {
+            root,
+            captured: self.now,
+            word: Word::Change(change),
+        })?;
+        Ok(())
+    }
+
+    /// The next place in the open run of a root; `None` outside a run.
+    pub(crate) fn next_in_run(&mut self, index: usize) -> Option<(Uuid, u64)> {
+        let root = &mut self.roots[index];
+        let run = root.progress.run.as_mut()?;
+        run.index += 1;
+        root.changed = true;
+        Some((run.id, run.index))
+    }
+
+    /// Whether reconciled records may stand here: only inside a gap or a run.
+    pub(crate) fn in_bracket(&self, index: usize) -> bool {
+        matches!(self.roots[index].phase, Phase::Walking(_))
+    }
+
+    /// A value as the source wants it kept.
+    pub(crate) fn read(&self, stat: &Stat, data: &[u8]) -> Read {
+        let data = match self.options.data {
+            DataMode::Keep(form) => Some(Data::limited(data, form, self.options.max_data_bytes)),
+            DataMode::Drop => None,
+        };
+        Read { stat: *stat, data }
+    }
+
+    /// Stores what changed of the roots' progress.
+    pub(crate) fn save_progress(&mut self) -> Result<(), JournalError> {
+        for root in self.roots.iter_mut().filter(|root| root.changed) {
+            self.book.set_progress(&root.path, &root.progress)?;
+            root.changed = false;
+        }
+        Ok(())
+    }
+}
+
+fn op_of(what: &What) -> Op {
+    match what {
+        What::Created { .. } | What::CreatedUnread { .. } => Op::Create,
+        What::Updated { .. } => Op::Update,
+        What::Deleted { .. } => Op::Delete,
+        What::AclChanged { .. } => Op::Acl,
+        What::Listed { .. } | What::Restated { .. } => Op::Snapshot,
+    }
+}

@@ -1,0 +1,70 @@
+//! What an operator can see of a capture.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Fidelity, GapReason, Op};
+
+/// Where the machine stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CaptureState {
+    /// No connection.
+    Detached,
+    /// The watches are being armed.
+    Arming,
+    /// The tree is being listed and compared.
+    Walking,
+    /// Every change is seen as it happens.
+    Live,
+    /// Stopped until an operator decides.
+    Halted,
+}
+
+impl CaptureState {
+    /// The word in metrics, logs and `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CaptureState::Detached => "detached",
+            CaptureState::Arming => "arming",
+            CaptureState::Walking => "walking",
+            CaptureState::Live => "live",
+            CaptureState::Halted => "halted",
+        }
+    }
+}
+
+/// What was counted since the machine was made. Only grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Watch events taken in.
+    pub events: u64,
+    /// Znodes read.
+    pub reads: u64,
+    /// MultiReads sent.
+    pub requests: u64,
+    /// Records by op and fidelity.
+    pub records: BTreeMap<(&'static str, &'static str), u64>,
+    /// Versions that nobody could read.
+    pub missed: u64,
+    /// Versions known to be overwritten before they could be read.
+    pub superseded: u64,
+    /// Gaps by reason.
+    pub gaps: BTreeMap<&'static str, u64>,
+    /// Samples that proved the watch alive.
+    pub liveness_checks: u64,
+    /// Walks that came to their end.
+    pub walks: u64,
+}
+
+impl Counters {
+    pub(crate) fn record(&mut self, op: Op, fidelity: Fidelity) {
+        let fidelity = match fidelity {
+            Fidelity::Exact => "exact",
+            Fidelity::Reconciled => "reconciled",
+        };
+        *self.records.entry((op.as_str(), fidelity)).or_default() += 1;
+    }
+
+    pub(crate) fn gap(&mut self, reason: GapReason) {
+        *self.gaps.entry(reason.as_str()).or_default() += 1;
+    }
+}

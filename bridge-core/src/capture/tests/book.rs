@@ -1,0 +1,175 @@
+//! A book in memory: the image as a map, the records as a list.
+
+use std::collections::BTreeMap;
+
+use crate::book::{Book, Node, Progress};
+use crate::entry::{Change, Entry, What, Word};
+use crate::journal::JournalError;
+use crate::number::{Epoch, Seq};
+use crate::path::ZnodePath;
+use crate::record::Stat;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemoryBook {
+    pub(super) image: BTreeMap<ZnodePath, Node>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) epoch: Epoch,
+    pub(super) progress: BTreeMap<ZnodePath, Progress>,
+}
+
+impl MemoryBook {
+    /// The changes so far, in order.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.entries.iter().filter_map(|entry| match &entry.word {
+            Word::Change(change) => Some(change),
+            _ => None,
+        })
+    }
+
+    fn apply(&mut self, change: &Change) {
+        let (path, living) = (change.path.clone(), self.image.get(&change.path).copied());
+        match &change.what {
+            What::Created { read } | What::Listed { read, .. } => {
+                assert!(
+                    living.is_none(),
+                    "{path} is created while it lives: {change:?} over {living:?}"
+                );
+                self.image.insert(
+                    path,
+                    Node {
+                        czxid: read.stat.czxid,
+                        stat: Some(read.stat),
+                    },
+                );
+            }
+            What::CreatedUnread { czxid, .. } => {
+                assert!(
+                    living.is_none(),
+                    "{path} is created while it lives: {change:?} over {living:?}"
+                );
+                self.image.insert(
+                    path,
+                    Node {
+                        czxid: *czxid,
+                        stat: None,
+                    },
+                );
+            }
+            What::Updated { read } => {
+                let node = living.unwrap_or_else(|| panic!("{path} is updated but not living: {change:?}"));
+                assert_eq!(
+                    node.czxid, read.stat.czxid,
+                    "{path} is updated as another incarnation"
+                );
+                assert!(
+                    read.stat.mzxid > node.mzxid(),
+                    "{path} is updated to an older version"
+                );
+                self.image.insert(
+                    path,
+                    Node {
+                        czxid: read.stat.czxid,
+                        stat: Some(read.stat),
+                    },
+                );
+            }
+            What::Deleted { .. } => {
+                self.image.remove(&path);
+            }
+            What::AclChanged { stat, .. } => {
+                let node = living.unwrap_or_else(|| panic!("{path} is not living: {change:?}"));
+                assert_eq!(
+                    (node.czxid, node.mzxid()),
+                    (stat.czxid, stat.mzxid),
+                    "{path}: acl of another version"
+                );
+                self.image.insert(
+                    path,
+                    Node {
+                        czxid: stat.czxid,
+                        stat: Some(*stat),
+                    },
+                );
+            }
+            What::Restated { .. } => assert!(living.is_some(), "{path} is restated but not living"),
+        }
+    }
+}
+
+impl Book for MemoryBook {
+    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
+        Ok(self.image.get(path).copied())
+    }
+
+    fn children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        let mut children: Vec<(Box<str>, Node)> = self
+            .image
+            .iter()
+            .filter(|(child, _)| child.parent_str() == Some(path.as_str()))
+            .map(|(child, node)| (child.name().into(), *node))
+            .filter(|(name, _): &(Box<str>, Node)| after.is_none_or(|after| &**name > after))
+            .collect();
+        children.sort_by(|left, right| left.0.cmp(&right.0));
+        children.truncate(limit);
+        Ok(children)
+    }
+
+    fn deepest_below(
+        &mut self,
+        path: &ZnodePath,
+        limit: usize,
+    ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
+        let below = |other: &ZnodePath| other != path && path.covers(other);
+        let mut found: Vec<(ZnodePath, Node)> = self
+            .image
+            .iter()
+            .filter(|(other, _)| below(other))
+            .map(|(other, node)| (other.clone(), *node))
+            .collect();
+        found.sort_by_key(|(other, _)| std::cmp::Reverse(other.names().count()));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+        if let Word::Change(change) = &entry.word {
+            self.apply(change);
+        }
+        self.entries.push(entry);
+        Ok(Seq(self.entries.len() as u64))
+    }
+
+    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
+        let node = self
+            .image
+            .get_mut(path)
+            .unwrap_or_else(|| panic!("{path} is refreshed but not living"));
+        assert_eq!(node.czxid, stat.czxid);
+        node.stat = Some(*stat);
+        Ok(())
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, JournalError> {
+        Ok(self.epoch)
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+        assert!(epoch > self.epoch, "the watch epoch goes back");
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError> {
+        Ok(self.progress.get(root).cloned().unwrap_or_default())
+    }
+
+    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
+        self.progress.insert(root.clone(), progress.clone());
+        Ok(())
+    }
+}

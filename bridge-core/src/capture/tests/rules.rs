@@ -1,0 +1,280 @@
+//! Single rules, by hand.
+
+use super::book::MemoryBook;
+use crate::capture::{
+    Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Outcome, SessionFate,
+    StepError, Ticket,
+};
+use crate::entry::{DeletedAt, What, Word};
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::{GapReason, Stat, Timestamp};
+
+fn path(text: &str) -> ZnodePath {
+    ZnodePath::parse(text).unwrap()
+}
+
+fn stat(czxid: u64, mzxid: u64, version: i32, pzxid: u64, children: i32) -> Stat {
+    Stat {
+        czxid: Zxid(czxid),
+        mzxid: Zxid(mzxid),
+        pzxid: Zxid(pzxid),
+        version,
+        num_children: children,
+        ..Stat::default()
+    }
+}
+
+fn found(stat: Stat, children: Option<&[&str]>) -> Outcome {
+    let children = children.map(|names| names.iter().map(|name| (*name).into()).collect());
+    Outcome::Found {
+        stat,
+        data: b"v".as_slice().into(),
+        children,
+    }
+}
+
+fn event(text: &str, kind: EventKind, zxid: u64) -> Event {
+    Event {
+        path: path(text),
+        kind,
+        zxid: Some(Zxid(zxid)),
+    }
+}
+
+/// A machine on `/a` with its book.
+struct Bench {
+    capture: Capture,
+    book: MemoryBook,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let capture = Capture::new(CaptureOptions::new("main", vec![path("/a")]));
+        Bench {
+            capture,
+            book: MemoryBook::default(),
+        }
+    }
+
+    fn input(&mut self, input: Input) -> Vec<Effect> {
+        self.capture.step(Timestamp(1), input, &mut self.book).unwrap()
+    }
+
+    fn connect(&mut self) -> Ticket {
+        self.input(Input::Connected {
+            session: SessionFate::New,
+        });
+        let effects = self.input(Input::Armed);
+        ticket(&effects)
+    }
+
+    fn answer(&mut self, ticket: Ticket, outcomes: Vec<Outcome>) -> Vec<Effect> {
+        self.input(Input::Answer { ticket, outcomes })
+    }
+
+    /// Live on `/a`, created at 1, without children.
+    fn live() -> Bench {
+        let mut bench = Bench::new();
+        let ticket = bench.connect();
+        bench.answer(ticket, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
+        assert_eq!(bench.capture.state(), CaptureState::Live);
+        bench
+    }
+
+    fn last(&self) -> &What {
+        &self.book.changes().last().unwrap().what
+    }
+}
+
+fn ticket(effects: &[Effect]) -> Ticket {
+    let ticket = effects.iter().find_map(|effect| match effect {
+        Effect::Read { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    ticket.unwrap_or_else(|| panic!("no read among {effects:?}"))
+}
+
+#[test]
+fn nothing_is_read_before_the_watch_is_armed() {
+    let mut bench = Bench::new();
+    let effects = bench.input(Input::Connected {
+        session: SessionFate::New,
+    });
+    assert_eq!(effects, [Effect::Arm(vec![path("/a")])]);
+    assert_eq!(bench.capture.state(), CaptureState::Arming);
+    assert!(bench.book.entries.is_empty());
+}
+
+#[test]
+fn a_root_that_does_not_exist_yet_is_watched_and_its_create_is_seen() {
+    let mut bench = Bench::new();
+    let ticket_of_root = bench.connect();
+    bench.answer(ticket_of_root, vec![Outcome::Missing]);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Created, 7)]));
+    bench.answer(ticket(&effects), vec![found(stat(7, 7, 0, 7, 0), None)]);
+    assert!(matches!(bench.last(), What::Created { read } if read.stat.czxid == Zxid(7)));
+}
+
+#[test]
+fn a_value_overwritten_before_it_was_read_is_listed_by_the_next_record() {
+    let mut bench = Bench::live();
+    let events = [5, 6, 7].map(|zxid| event("/a", EventKind::Changed, zxid));
+    let effects = bench.input(Input::Events(events.to_vec()));
+    bench.answer(ticket(&effects), vec![found(stat(1, 7, 3, 1, 0), None)]);
+    let change = bench.book.changes().last().unwrap();
+    assert_eq!(
+        (change.missed, &change.superseded[..]),
+        (Some(2), &[Zxid(5), Zxid(6)][..])
+    );
+}
+
+#[test]
+fn a_value_waits_for_the_events_before_its_own() {
+    let mut bench = Bench::live();
+    let first = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 5)]));
+    let second = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 6)]));
+    let before = bench.book.entries.len();
+    assert_ne!(ticket(&first), ticket(&second));
+    bench.answer(ticket(&second), vec![found(stat(1, 6, 1, 5, 1), None)]);
+    assert_eq!(
+        bench.book.entries.len(),
+        before,
+        "the write at 6 must wait for the create at 5"
+    );
+    bench.answer(ticket(&first), vec![found(stat(5, 5, 0, 5, 0), None)]);
+    assert_eq!(bench.book.entries.len(), before + 2);
+}
+
+#[test]
+fn a_server_that_names_the_watched_root_for_changes_below_it_is_refused() {
+    let mut bench = Bench::live();
+    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
+    let effects = bench.answer(ticket(&effects), vec![found(stat(1, 1, 0, 9, 1), None)]);
+    assert!(
+        matches!(&effects[..], [Effect::Halt(Halt::WrongPaths { .. })]),
+        "{effects:?}"
+    );
+    assert_eq!(bench.capture.state(), CaptureState::Halted);
+}
+
+/// A second connection after `/a/x` (created at 5) was journalled.
+fn reconnected_with_a_child() -> (Bench, Ticket) {
+    let mut bench = Bench::live();
+    let effects = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 5)]));
+    bench.answer(ticket(&effects), vec![found(stat(5, 5, 0, 5, 0), None)]);
+    bench.input(Input::Disconnected);
+    let ticket = bench.connect();
+    (bench, ticket)
+}
+
+#[test]
+fn a_delete_found_by_comparing_needs_a_parent_that_shows_it() {
+    let (mut bench, ticket) = reconnected_with_a_child();
+    let outcomes = vec![found(stat(1, 1, 0, 4, 0), Some(&[]))];
+    let step = bench
+        .capture
+        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+    assert!(matches!(step, Err(StepError::Lagging(_))), "{step:?}");
+    assert!(
+        !bench
+            .book
+            .changes()
+            .any(|change| matches!(change.what, What::Deleted { .. }))
+    );
+}
+
+#[test]
+fn a_delete_found_by_comparing_is_bound_by_its_parent() {
+    let (mut bench, ticket) = reconnected_with_a_child();
+    bench.answer(ticket, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
+    assert_eq!(
+        *bench.last(),
+        What::Deleted {
+            at: DeletedAt::Bound(Zxid(9))
+        }
+    );
+    let Some(Word::GapEnd {
+        differences, reason, ..
+    }) = bench.book.entries.last().map(|entry| &entry.word)
+    else {
+        panic!("{:?}", bench.book.entries.last());
+    };
+    assert_eq!((*differences, *reason), (1, GapReason::Expired));
+}
+
+#[test]
+fn an_ensemble_that_stays_older_than_the_journal_stops_the_source() {
+    let (mut bench, ticket) = reconnected_with_a_child();
+    let outcomes = vec![found(stat(1, 1, 0, 4, 0), Some(&[]))];
+    let error = bench
+        .capture
+        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+    let error = error.unwrap_err();
+    let effects: Vec<Effect> = (0..6).flat_map(|_| bench.capture.reset(&error)).collect();
+    assert!(
+        matches!(effects.last(), Some(Effect::Halt(Halt::WentBack { .. }))),
+        "{effects:?}"
+    );
+    assert_eq!(bench.capture.state(), CaptureState::Halted);
+}
+
+#[test]
+fn a_znode_deleted_and_created_again_at_the_same_version_is_a_delete_and_a_create() {
+    let (mut bench, first) = reconnected_with_a_child();
+    let effects = bench.answer(first, vec![found(stat(1, 1, 0, 8, 1), Some(&["x"]))]);
+    bench.answer(ticket(&effects), vec![found(stat(8, 8, 0, 8, 0), None)]);
+    let tail: Vec<_> = bench.book.changes().map(|change| &change.what).collect();
+    assert!(matches!(
+        tail[tail.len() - 2..],
+        [
+            What::Deleted {
+                at: DeletedAt::Bound(Zxid(8))
+            },
+            What::Created { .. }
+        ]
+    ));
+}
+
+#[test]
+fn a_watch_that_died_in_silence_is_found_by_a_sample() {
+    let mut bench = Bench::live();
+    let effects: Vec<Effect> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
+    let outcomes = vec![found(stat(1, 12, 1, 1, 0), Some(&[]))];
+    let input = Input::Answer {
+        ticket: ticket(&effects),
+        outcomes,
+    };
+    let step = bench.capture.step(Timestamp(1), input, &mut bench.book);
+    assert!(
+        matches!(step, Err(StepError::Doubt(GapReason::Liveness))),
+        "{step:?}"
+    );
+    assert_eq!(bench.capture.reset(&step.unwrap_err()), [Effect::Reconnect]);
+}
+
+#[test]
+fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
+    let (mut bench, first) = reconnected_with_a_child();
+    let effects = bench.answer(first, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
+    bench.answer(ticket(&effects), vec![Outcome::Denied]);
+    assert_eq!(bench.capture.unreadable().collect::<Vec<_>>(), [&path("/a/x")]);
+    assert!(
+        !bench
+            .book
+            .changes()
+            .any(|change| matches!(change.what, What::Deleted { .. }))
+    );
+}
+
+#[test]
+fn more_events_than_may_wait_end_the_epoch_instead_of_filling_memory() {
+    let mut bench = Bench::live();
+    let many = (0..super::super::follow::EVENTS_MAX as u64 + 1)
+        .map(|at| event(&format!("/a/{at}"), EventKind::Created, at + 10));
+    let step = bench
+        .capture
+        .step(Timestamp(1), Input::Events(many.collect()), &mut bench.book);
+    assert!(matches!(step, Err(StepError::Doubt(GapReason::Overflow))));
+}

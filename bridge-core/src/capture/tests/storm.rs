@@ -1,0 +1,608 @@
+//! Seeded storms: a model server under random writes, cuts, restarts of the bridge and lost watches. After each storm
+//! the records must agree with the server's history.
+//!
+//! `ZKBRIDGE_SEED=n` replays one seed with a trace; `ZKBRIDGE_SEEDS=n` runs more of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use super::book::MemoryBook;
+use super::server::{Packet, Server, Write};
+use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Input, SessionFate};
+use crate::entry::{Change, DeletedAt, Entry, What, Word};
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::{Fidelity, Timestamp};
+
+const SEEDS: u64 = 1_000;
+const STEPS: usize = 400;
+
+struct Storm {
+    random: StdRng,
+    server: Server,
+    book: MemoryBook,
+    capture: Capture,
+    options: CaptureOptions,
+    is_connected: bool,
+    wants_connection: bool,
+    is_traced: bool,
+    watches_may_die: bool,
+    clock: i64,
+}
+
+fn path(text: &str) -> ZnodePath {
+    ZnodePath::parse(text).unwrap()
+}
+
+impl Storm {
+    fn new(seed: u64, sends_zxids: bool, is_traced: bool) -> Storm {
+        let roots = vec![path("/a"), path("/b/c")];
+        let mut options = CaptureOptions::new("main", roots);
+        options.seed = seed;
+        Storm {
+            random: StdRng::seed_from_u64(seed),
+            server: Server::new(sends_zxids),
+            book: MemoryBook::default(),
+            capture: Capture::new(options.clone()),
+            options,
+            is_connected: false,
+            wants_connection: true,
+            is_traced,
+            watches_may_die: seed.is_multiple_of(5),
+            clock: 0,
+        }
+    }
+
+    fn trace(&self, what: impl FnOnce() -> String) {
+        if self.is_traced {
+            println!("{}", what());
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.clock += 1;
+        self.trace(|| format!("→ {input:?}"));
+        let before = self.book.entries.len();
+        let saved = self.book.clone();
+        let effects = match self.capture.step(Timestamp(self.clock), input, &mut self.book) {
+            Ok(effects) => effects,
+            Err(error) => {
+                self.trace(|| format!("  failed: {error}"));
+                self.book = saved;
+                self.capture.reset(&error)
+            }
+        };
+        for entry in self.book.entries.get(before..).unwrap_or_default() {
+            self.trace(|| format!("    {:?}", entry.word));
+        }
+        for effect in effects {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Arm(_) => self.server.arm(),
+            Effect::Read { ticket, reads } => {
+                self.trace(|| format!("  ← {ticket:?} {reads:?}"));
+                self.server.request(ticket, reads);
+            }
+            Effect::Reconnect => {
+                self.trace(|| "  ← reconnect".into());
+                self.server.cut();
+                self.is_connected = false;
+                self.wants_connection = true;
+            }
+            Effect::Continue => {}
+            Effect::Halt(halt) => panic!("halted: {halt}"),
+        }
+    }
+
+    fn any_path(&mut self) -> ZnodePath {
+        let tops = ["/a", "/b", "/b/c", "/d"];
+        let mut found = path(tops.choose(&mut self.random).unwrap());
+        while self.random.random_bool(0.6) && found.names().count() < 5 {
+            found = found.child(["x", "y", "z"].choose(&mut self.random).unwrap());
+        }
+        found
+    }
+
+    fn any_write(&mut self) -> Write {
+        let path = self.any_path();
+        match self.random.random_range(0..10) {
+            0..4 => Write::Create(path),
+            4..7 => Write::Set(path, vec![self.random.random(); 3]),
+            7..9 => Write::Delete(path),
+            _ => Write::SetAcl(path),
+        }
+    }
+
+    fn write(&mut self) {
+        let writes: Vec<Write> = if self.random.random_bool(0.2) {
+            let path = self.any_path();
+            let storm = [
+                Write::Create(path.clone()),
+                Write::Set(path.clone(), vec![1]),
+                Write::Delete(path.clone()),
+                Write::Create(path.clone()),
+                Write::Set(path.clone(), vec![2]),
+                Write::Set(path, vec![3]),
+            ];
+            let from = self.random.random_range(0..storm.len());
+            let upto = self.random.random_range(from..storm.len()) + 1;
+            storm[from..upto].to_vec()
+        } else {
+            let many = if self.random.random_bool(0.2) { 3 } else { 1 };
+            (0..many).map(|_| self.any_write()).collect()
+        };
+        if self.server.commit(&writes) {
+            self.trace(|| format!("zxid {}: {writes:?}", self.server.zxid));
+        }
+    }
+
+    /// Hands over what is on the wire up to and with the next answer: events first, as the driver must.
+    fn deliver(&mut self) {
+        let mut events = Vec::new();
+        while let Some(packet) = self.server.wire.pop_front() {
+            match packet {
+                Packet::Event(event) => events.push(event),
+                Packet::Armed => return self.input(Input::Armed),
+                Packet::Answer(ticket, outcomes) => {
+                    self.drain_beyond(&mut events);
+                    self.input(Input::Events(events));
+                    if self.is_connected {
+                        self.input(Input::Answer { ticket, outcomes });
+                    }
+                    return;
+                }
+            }
+            if self.random.random_bool(0.3) {
+                break;
+            }
+        }
+        if !events.is_empty() {
+            self.input(Input::Events(events));
+        }
+    }
+
+    /// Draining the watchers may take events that came behind the answer.
+    fn drain_beyond(&mut self, events: &mut Vec<crate::capture::Event>) {
+        while self.random.random_bool(0.5) && matches!(self.server.wire.front(), Some(Packet::Event(_))) {
+            if let Some(Packet::Event(event)) = self.server.wire.pop_front() {
+                events.push(event);
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.wants_connection = false;
+        self.is_connected = true;
+        let session = if self.random.random() {
+            SessionFate::Kept
+        } else {
+            SessionFate::New
+        };
+        self.input(Input::Connected { session });
+    }
+
+    fn cut(&mut self) {
+        self.server.cut();
+        if self.is_connected {
+            self.is_connected = false;
+            self.input(Input::Disconnected);
+        }
+        self.wants_connection = true;
+    }
+
+    /// The watch dies in silence: what changes until the next sample cannot be accounted for, so only the end is checked.
+    fn lose_watches(&mut self) {
+        if self.watches_may_die {
+            self.trace(|| "the watch dies".into());
+            self.server.lose_watches();
+        }
+    }
+
+    fn restart(&mut self) {
+        self.trace(|| "restart".into());
+        self.server.cut();
+        self.is_connected = false;
+        self.wants_connection = true;
+        self.capture = Capture::new(self.options.clone());
+    }
+
+    fn step(&mut self) {
+        match self.random.random_range(0..100) {
+            0..30 => self.write(),
+            30..55 => {
+                self.server.serve();
+            }
+            55..90 if self.is_connected => self.deliver(),
+            90..93 if self.is_connected => self.input(Input::Tick),
+            93 if self.random.random_bool(0.2) => self.lose_watches(),
+            93 => self.cut(),
+            94 if self.random.random_bool(0.3) => self.restart(),
+            _ if self.wants_connection => self.connect(),
+            _ => {}
+        }
+    }
+
+    /// No more faults: all must come to rest within a bound.
+    fn settle(&mut self) {
+        if self.watches_may_die {
+            for _ in 0..400 {
+                self.run_quietly();
+                self.input(Input::Tick);
+            }
+        }
+        self.run_quietly();
+    }
+
+    fn run_quietly(&mut self) {
+        for _ in 0..20_000 {
+            if self.wants_connection {
+                self.connect();
+            }
+            self.server.serve();
+            self.deliver();
+            let is_quiet = self.server.wire.is_empty() && !self.server.serve();
+            if is_quiet && self.capture.state() == CaptureState::Live && self.capture.waiting() == 0 {
+                return;
+            }
+        }
+        panic!(
+            "does not come to rest: {:?}, {} wait",
+            self.capture.state(),
+            self.capture.waiting()
+        );
+    }
+
+    fn check(&self) {
+        self.check_tree_at_rest();
+        if self.watches_may_die {
+            return;
+        }
+        self.check_records();
+        if self.server.sends_zxids {
+            self.check_exact_order();
+            self.check_transactions_stand_together();
+            self.check_overwritten_versions();
+            self.check_existence();
+        }
+        self.check_brackets();
+    }
+
+    fn is_under_root(&self, path: &ZnodePath) -> bool {
+        self.options.roots.iter().any(|root| root.covers(path))
+    }
+
+    fn check_tree_at_rest(&self) {
+        let expected: BTreeMap<_, _> = self
+            .server
+            .tree
+            .iter()
+            .filter(|(path, _)| self.is_under_root(path))
+            .map(|(path, znode)| (path.clone(), (znode.stat.czxid, znode.stat.mzxid)))
+            .collect();
+        let image: BTreeMap<_, _> = self
+            .book
+            .image
+            .iter()
+            .map(|(path, node)| (path.clone(), (node.czxid, node.mzxid())))
+            .collect();
+        assert_eq!(image, expected, "the image at rest is not the tree");
+    }
+
+    /// Every value is a version that existed, every delete is bound from the right side, and nothing is invented.
+    fn check_records(&self) {
+        let mut living: BTreeMap<ZnodePath, Zxid> = BTreeMap::new();
+        for change in self.book.changes() {
+            match &change.what {
+                What::Created { read } | What::Listed { read, .. } | What::Updated { read } => {
+                    let key = (change.path.clone(), read.stat.czxid, read.stat.mzxid);
+                    let version = self.server.versions.get(&key);
+                    assert_eq!(
+                        version.map(Vec::as_slice),
+                        read.data.as_ref().map(|data| &*data.bytes),
+                        "{change:?}"
+                    );
+                    living.insert(change.path.clone(), read.stat.czxid);
+                }
+                What::CreatedUnread { czxid, .. } => {
+                    let key = (change.path.clone(), *czxid, *czxid);
+                    assert!(
+                        self.server.versions.contains_key(&key),
+                        "{change:?} never happened"
+                    );
+                    living.insert(change.path.clone(), *czxid);
+                }
+                What::Deleted { at } => self.check_delete(change, *at, living.remove(&change.path)),
+                What::AclChanged { .. } | What::Restated { .. } => {}
+            }
+        }
+    }
+
+    fn check_delete(&self, change: &Change, at: DeletedAt, czxid: Option<Zxid>) {
+        let Some(czxid) = czxid else {
+            assert!(
+                !self.server.sends_zxids,
+                "{change:?} of a path that does not live"
+            );
+            return;
+        };
+        let born_after = |zxid: &Zxid| *zxid >= czxid;
+        let gone = self
+            .server
+            .history
+            .iter()
+            .filter(|(zxid, _)| born_after(zxid))
+            .find(|(zxid, paths)| {
+                let recreated = self
+                    .server
+                    .versions
+                    .contains_key(&(change.path.clone(), **zxid, **zxid));
+                !paths.contains(&change.path) || (recreated && **zxid > czxid)
+            });
+        let gone = gone
+            .map(|(zxid, _)| *zxid)
+            .unwrap_or_else(|| panic!("{change:?} never happened"));
+        match at {
+            DeletedAt::Exact(zxid) => assert_eq!(zxid, gone, "{change:?}"),
+            DeletedAt::Bound(bound) => assert!(bound >= gone, "{change:?} was at {gone}"),
+            DeletedAt::Unknown => {}
+        }
+    }
+
+    fn check_exact_order(&self) {
+        let mut last = Zxid::ZERO;
+        for change in self
+            .book
+            .changes()
+            .filter(|change| change.fidelity == Fidelity::Exact)
+        {
+            let zxid = exact_zxid(change);
+            assert!(zxid >= last, "{change:?} after {last}");
+            last = zxid;
+        }
+    }
+
+    /// The records of one transaction have nothing else between them.
+    fn check_transactions_stand_together(&self) {
+        let exact: Vec<Zxid> = self
+            .book
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.word {
+                Word::Change(change) if change.fidelity == Fidelity::Exact => Some(exact_zxid(change)),
+                Word::Change(change) if matches!(change.what, What::AclChanged { .. }) => None,
+                _ => Some(Zxid(u64::MAX)),
+            })
+            .collect();
+        let mut seen = BTreeSet::new();
+        for run in exact
+            .chunk_by(|left, right| left == right)
+            .filter(|run| run[0].0 != u64::MAX)
+        {
+            assert!(
+                seen.insert(run[0]),
+                "the records of {} do not stand together",
+                run[0]
+            );
+        }
+    }
+
+    /// Every version between two exact records of a life is counted as missed and listed as superseded.
+    fn check_overwritten_versions(&self) {
+        let mut last: BTreeMap<ZnodePath, (Zxid, i32, bool)> = BTreeMap::new();
+        for change in self.book.changes() {
+            let is_exact = change.fidelity == Fidelity::Exact;
+            match &change.what {
+                What::Created { read } | What::Updated { read } | What::Listed { read, .. } => {
+                    let state = (read.stat.mzxid, read.stat.version, true);
+                    let before = last.insert(change.path.clone(), state);
+                    if let (What::Updated { .. }, true, Some((from, version, _))) =
+                        (&change.what, is_exact, before)
+                    {
+                        let between = u64::try_from(read.stat.version - version - 1).unwrap();
+                        assert_eq!(change.missed, Some(between), "{change:?}");
+                        assert_eq!(change.superseded.len() as u64, between, "{change:?}");
+                        assert!(
+                            change
+                                .superseded
+                                .iter()
+                                .all(|zxid| *zxid >= from && *zxid <= read.stat.mzxid)
+                        );
+                        assert!(change.superseded.is_sorted(), "{change:?}");
+                    }
+                }
+                What::CreatedUnread { czxid, .. } => {
+                    last.insert(change.path.clone(), (*czxid, 0, true));
+                }
+                What::Deleted { .. } => {
+                    last.remove(&change.path);
+                }
+                What::AclChanged { .. } | What::Restated { .. } => {}
+            }
+        }
+    }
+
+    /// Outside gaps and runs the fold has exactly the znodes that existed at the last record's zxid.
+    fn check_existence(&self) {
+        let mut living: BTreeSet<ZnodePath> = BTreeSet::new();
+        let mut open: BTreeSet<ZnodePath> = self.options.roots.iter().cloned().collect();
+        let mut upto: BTreeMap<ZnodePath, Zxid> = BTreeMap::new();
+        let entries = &self.book.entries;
+        for (at, entry) in entries.iter().enumerate() {
+            let Some(root) = entry.root.clone() else { continue };
+            match &entry.word {
+                Word::GapBegin { .. } | Word::RunBegin { .. } => {
+                    open.insert(root);
+                }
+                Word::GapEnd { to_zxid, .. } => {
+                    open.remove(&root);
+                    upto.insert(root, *to_zxid);
+                }
+                Word::RunEnd { zxid, .. } => {
+                    open.remove(&root);
+                    upto.insert(root, zxid.unwrap_or_default());
+                }
+                Word::Change(change) => {
+                    match &change.what {
+                        What::Deleted { .. } => living.remove(&change.path),
+                        _ => living.insert(change.path.clone()),
+                    };
+                    let is_complete = entries
+                        .get(at + 1)
+                        .is_none_or(|next| zxid_of(next) != zxid_of(entry));
+                    let past = upto.get(&root).is_some_and(|upto| zxid_of(entry) > Some(*upto));
+                    if !open.contains(&root) && is_complete && past {
+                        self.check_exists(&root, &living, zxid_of(entry).unwrap());
+                    }
+                }
+                Word::Heartbeat => {}
+            }
+        }
+    }
+
+    fn check_exists(&self, root: &ZnodePath, living: &BTreeSet<ZnodePath>, at: Zxid) {
+        let (_, paths) = self.server.history.range(..=at).next_back().unwrap();
+        let expected: BTreeSet<_> = paths.iter().filter(|path| root.covers(path)).collect();
+        let found: BTreeSet<_> = living.iter().filter(|path| root.covers(path)).collect();
+        assert_eq!(found, expected, "the fold at {at} is not the tree of {root}");
+    }
+
+    /// Reconciled records stand in gaps and runs only; runs and gaps open and close as the contract says.
+    fn check_brackets(&self) {
+        let mut open: BTreeMap<ZnodePath, (&Entry, u64)> = BTreeMap::new();
+        for entry in &self.book.entries {
+            let Some(root) = entry.root.clone() else { continue };
+            match &entry.word {
+                Word::GapBegin { from_zxid, .. } => {
+                    if let Some((
+                        Entry {
+                            word:
+                                Word::GapBegin {
+                                    from_zxid: before, ..
+                                },
+                            ..
+                        },
+                        _,
+                    )) = open.get(&root)
+                    {
+                        assert_eq!(before, from_zxid, "a gap that was cut begins anew elsewhere");
+                    }
+                    open.insert(root, (entry, 0));
+                }
+                Word::RunBegin { .. } => {
+                    assert!(open.insert(root, (entry, 0)).is_none(), "{entry:?} in a bracket")
+                }
+                Word::GapEnd {
+                    from_zxid,
+                    to_zxid,
+                    differences,
+                    reason,
+                    ..
+                } => {
+                    let (begin, count) = open.remove(&root).expect("a gap ends that did not begin");
+                    let Word::GapBegin {
+                        from_zxid: began,
+                        reason: why,
+                        ..
+                    } = &begin.word
+                    else {
+                        panic!("{begin:?}")
+                    };
+                    assert_eq!((began, why, count), (from_zxid, reason, *differences));
+                    assert!(to_zxid >= from_zxid);
+                }
+                Word::RunEnd { index, nodes, .. } => {
+                    assert!(open.remove(&root).is_some(), "a run ends that did not begin");
+                    assert_eq!(*index, nodes + 1);
+                }
+                Word::Change(change) if change.fidelity == Fidelity::Reconciled => {
+                    let is_acl = matches!(change.what, What::AclChanged { .. });
+                    let bracket = open.get_mut(&root);
+                    assert!(is_acl || bracket.is_some(), "{change:?} outside a gap or run");
+                    if let Some((_, count)) = bracket {
+                        *count += u64::from(!is_acl);
+                    }
+                }
+                Word::Change(_) | Word::Heartbeat => {}
+            }
+        }
+    }
+}
+
+fn exact_zxid(change: &Change) -> Zxid {
+    match &change.what {
+        What::Created { read } | What::Updated { read } => read.stat.mzxid,
+        What::CreatedUnread { czxid, .. } => *czxid,
+        What::Deleted {
+            at: DeletedAt::Exact(zxid) | DeletedAt::Bound(zxid),
+        } => *zxid,
+        other => panic!("{other:?} is never exact"),
+    }
+}
+
+fn zxid_of(entry: &Entry) -> Option<Zxid> {
+    match &entry.word {
+        Word::Change(Change {
+            what: What::AclChanged { .. } | What::Restated { .. } | What::Listed { .. },
+            ..
+        }) => None,
+        Word::Change(Change {
+            what: What::Deleted {
+                at: DeletedAt::Unknown,
+            },
+            ..
+        }) => None,
+        Word::Change(change) => Some(exact_zxid(change)),
+        _ => None,
+    }
+}
+
+fn run(seed: u64, sends_zxids: bool, is_traced: bool) {
+    let mut storm = Storm::new(seed, sends_zxids, is_traced);
+    for top in ["/a", "/b", "/d"] {
+        if storm.random.random_bool(0.7) {
+            storm.server.commit(&[Write::Create(path(top))]);
+        }
+    }
+    for _ in 0..STEPS {
+        storm.step();
+    }
+    storm.settle();
+    storm.check();
+}
+
+fn run_all(sends_zxids: bool) {
+    if let Some(seed) = std::env::var("ZKBRIDGE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+    {
+        return run(seed, sends_zxids, true);
+    }
+    let seeds = std::env::var("ZKBRIDGE_SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(SEEDS);
+    for seed in 0..seeds {
+        let outcome = std::panic::catch_unwind(|| run(seed, sends_zxids, false));
+        assert!(
+            outcome.is_ok(),
+            "seed {seed} fails: replay it with ZKBRIDGE_SEED={seed}"
+        );
+    }
+}
+
+#[test]
+fn after_any_storm_the_records_agree_with_a_server_that_sends_zxids() {
+    run_all(true);
+}
+
+#[test]
+fn after_any_storm_the_records_agree_with_a_server_before_3_9() {
+    run_all(false);
+}

@@ -1,0 +1,306 @@
+//! Walking a root: listing it in bounded memory, many znodes in one read, and comparing as the answers come.
+//!
+//! A walk knows of every path under its root whether it is still to be read. Events of paths that are still to be read
+//! need not be followed: the walk will see what they told. That is decided by [`Walk::fate`] from the few listings that
+//! are open, not from a mark at each znode, so millions of znodes cost no memory.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::book::Book;
+use crate::journal::JournalError;
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+
+use super::ReadRequest;
+use super::batch::{Purpose, Room, WALK_BATCH};
+use super::positions::ancestors;
+
+/// Bytes of data expected of a znode that was never read, until the walk has read some.
+const UNKNOWN_BYTES: usize = 4 << 10;
+/// Bytes of one child's name in an answer, about.
+const NAME_BYTES: usize = 32;
+/// How often a listing is repeated because a listed child was gone without an event.
+const RELISTS_MAX: usize = 1_000;
+
+/// The walk of one root.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) root: usize,
+    root_path: ZnodePath,
+    work: Vec<Work>,
+    /// Listings whose names are not all asked for yet.
+    open: HashMap<ZnodePath, Listing>,
+    /// Znodes asked for.
+    reading: HashSet<ZnodePath>,
+    /// Znodes whose children are to be listed; `true`: asked for.
+    listing: HashMap<ZnodePath, bool>,
+    under_way: usize,
+    average_bytes: usize,
+    relists: usize,
+    has_read_root: bool,
+    /// Only to compare while the watch lives: events are followed all the same.
+    pub(crate) is_audit: bool,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// Read the next names of an open listing.
+    Names(ZnodePath),
+    /// Read a znode together with the names of its children.
+    List(ZnodePath, usize),
+    /// Read the root again together with all above it, to bound its delete.
+    Above,
+}
+
+#[derive(Debug)]
+struct Listing {
+    names: Vec<Box<str>>,
+    next: usize,
+}
+
+/// Who tells what an event told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The walk: it reads the path later.
+    Walk,
+    /// Not known before the answers under way have come.
+    Open,
+    /// The event.
+    Event,
+}
+
+impl Walk {
+    pub(crate) fn new(root: usize, root_path: ZnodePath, is_audit: bool) -> Walk {
+        Walk {
+            root,
+            work: vec![Work::List(root_path.clone(), UNKNOWN_BYTES)],
+            listing: HashMap::from([(root_path.clone(), false)]),
+            root_path,
+            open: HashMap::new(),
+            reading: HashSet::new(),
+            under_way: 0,
+            average_bytes: UNKNOWN_BYTES,
+            relists: 0,
+            has_read_root: false,
+            is_audit,
+        }
+    }
+
+    /// Whether everything was read and compared.
+    pub(crate) fn is_done(&self) -> bool {
+        self.work.is_empty() && self.under_way == 0
+    }
+
+    /// Who tells what an event of this path tells.
+    pub(crate) fn fate(&self, path: &ZnodePath) -> Fate {
+        if self.is_audit {
+            return Fate::Event;
+        }
+        let mut above = self.root_path.clone();
+        loop {
+            let is_path = above == *path;
+            if self.reading.contains(&above) {
+                return Fate::Open;
+            }
+            if !is_path || !self.has_read_root {
+                match self.listing.get(&above) {
+                    Some(true) => return Fate::Open,
+                    Some(false) => return Fate::Walk,
+                    None => {}
+                }
+            }
+            if is_path {
+                return Fate::Event;
+            }
+            let Some(child) = child_towards(&above, path) else {
+                return Fate::Event;
+            };
+            if self
+                .open
+                .get(&above)
+                .is_some_and(|listing| listing.is_still_to_read(child.name()))
+            {
+                return Fate::Walk;
+            }
+            above = child;
+        }
+    }
+
+    /// The next request; `None` if nothing is left to ask for.
+    pub(crate) fn next_request(
+        &mut self,
+        book: &mut dyn Book,
+    ) -> Result<Option<(Purpose, Vec<ReadRequest>)>, JournalError> {
+        while let Some(work) = self.work.pop() {
+            let (purpose, reads) = match work {
+                Work::Above => (Purpose::WalkList, self.reads_above()),
+                Work::List(path, bytes) => (Purpose::WalkList, self.lists(path, bytes)),
+                Work::Names(path) => (Purpose::WalkRead, self.names(path, book)?),
+            };
+            if !reads.is_empty() {
+                self.under_way += 1;
+                return Ok(Some((purpose, reads)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn reads_above(&mut self) -> Vec<ReadRequest> {
+        self.listing.insert(self.root_path.clone(), true);
+        let root = ReadRequest {
+            path: self.root_path.clone(),
+            children: true,
+        };
+        let above = ancestors(&self.root_path).map(|path| ReadRequest {
+            path,
+            children: false,
+        });
+        std::iter::once(root).chain(above).collect()
+    }
+
+    fn lists(&mut self, path: ZnodePath, bytes: usize) -> Vec<ReadRequest> {
+        let mut room = Room::new(WALK_BATCH);
+        let mut reads = Vec::new();
+        let mut next = Some((path, bytes));
+        while let Some((path, bytes)) = next {
+            if !room.take(&path, bytes) {
+                self.work.push(Work::List(path, bytes));
+                break;
+            }
+            self.listing.insert(path.clone(), true);
+            reads.push(ReadRequest { path, children: true });
+            next = match self.work.pop() {
+                Some(Work::List(path, bytes)) => Some((path, bytes)),
+                Some(other) => {
+                    self.work.push(other);
+                    None
+                }
+                None => None,
+            };
+        }
+        reads
+    }
+
+    fn names(&mut self, path: ZnodePath, book: &mut dyn Book) -> Result<Vec<ReadRequest>, JournalError> {
+        let Some(mut listing) = self.open.remove(&path) else {
+            return Ok(Vec::new());
+        };
+        let lengths = known_lengths(book, &path, &listing)?;
+        let mut room = Room::new(WALK_BATCH);
+        let mut reads = Vec::new();
+        while let Some(name) = listing.names.get(listing.next) {
+            let child = path.child(name);
+            let bytes = lengths.get(name).copied().unwrap_or(self.average_bytes);
+            if !room.take(&child, bytes) {
+                break;
+            }
+            self.reading.insert(child.clone());
+            reads.push(ReadRequest {
+                path: child,
+                children: false,
+            });
+            listing.next += 1;
+        }
+        if listing.next < listing.names.len() {
+            self.open.insert(path.clone(), listing);
+            self.work.push(Work::Names(path));
+        }
+        Ok(reads)
+    }
+
+    /// An answer has come.
+    pub(crate) fn answered(&mut self) {
+        self.under_way -= 1;
+    }
+
+    /// A znode's data has been read; its children are listed next if it has some.
+    pub(crate) fn read(&mut self, path: &ZnodePath, found: Option<(usize, i32)>) {
+        self.reading.remove(path);
+        let Some((bytes, children)) = found else {
+            return;
+        };
+        self.average_bytes = (self.average_bytes * 7 + bytes * 2) / 8 + 64;
+        if children > 0 && !self.listing.contains_key(path) {
+            let names = usize::try_from(children).unwrap_or_default() * NAME_BYTES;
+            self.listing.insert(path.clone(), false);
+            self.work.push(Work::List(path.clone(), bytes + names));
+        }
+    }
+
+    /// A znode's children have been listed; `names` is sorted.
+    pub(crate) fn listed(&mut self, path: &ZnodePath, names: Option<Vec<Box<str>>>) {
+        self.listing.remove(path);
+        self.has_read_root |= *path == self.root_path;
+        if let Some(names) = names.filter(|names| !names.is_empty()) {
+            self.open.insert(path.clone(), Listing { names, next: 0 });
+            self.work.push(Work::Names(path.clone()));
+        }
+    }
+
+    /// A listed child is gone and no event told it: its parent is listed again. `false`: this went on for too long.
+    #[must_use]
+    pub(crate) fn list_again(&mut self, child: &ZnodePath) -> bool {
+        let Some(parent) = child.parent().filter(|parent| self.root_path.covers(parent)) else {
+            return true;
+        };
+        self.relists += 1;
+        if !self.listing.contains_key(&parent) {
+            self.listing.insert(parent.clone(), false);
+            self.work.push(Work::List(parent, UNKNOWN_BYTES));
+        }
+        self.relists <= RELISTS_MAX
+    }
+
+    /// The root is not there: read again, with all above it.
+    pub(crate) fn read_above(&mut self) {
+        self.listing.insert(self.root_path.clone(), false);
+        self.work.push(Work::Above);
+    }
+}
+
+impl Listing {
+    fn is_still_to_read(&self, name: &str) -> bool {
+        self.names[self.next..]
+            .binary_search_by(|other| other.as_ref().cmp(name))
+            .is_ok()
+    }
+}
+
+/// Lengths that the image knows of the next names, so that an answer stays within its limit.
+fn known_lengths(
+    book: &mut dyn Book,
+    path: &ZnodePath,
+    listing: &Listing,
+) -> Result<HashMap<Box<str>, usize>, JournalError> {
+    let Some(first) = listing.names.get(listing.next) else {
+        return Ok(HashMap::new());
+    };
+    let before = listing.next.checked_sub(1).map(|at| listing.names[at].as_ref());
+    let rows = book.children(path, before, WALK_BATCH)?;
+    let length = |stat: crate::record::Stat| usize::try_from(stat.data_length).unwrap_or_default();
+    let is_next = |name: &str| name >= first.as_ref();
+    Ok(rows
+        .into_iter()
+        .filter(|(name, _)| is_next(name))
+        .filter_map(|(name, node)| Some((name, length(node.stat?))))
+        .collect())
+}
+
+/// The child of `above` that is `path` or covers it.
+fn child_towards(above: &ZnodePath, path: &ZnodePath) -> Option<ZnodePath> {
+    let rest = if above.is_slash() {
+        path.get(1..)?
+    } else {
+        path.get(above.len() + 1..)?
+    };
+    let name = rest.split('/').next().filter(|name| !name.is_empty())?;
+    Some(above.child(name))
+}
+
+/// `pzxid` of the nearest path above that was found; the answers are ordered nearest first.
+pub(crate) fn nearest_pzxid(outcomes: &[super::Outcome]) -> Option<Zxid> {
+    outcomes.iter().find_map(|outcome| match outcome {
+        super::Outcome::Found { stat, .. } => Some(stat.pzxid),
+        _ => None,
+    })
+}
