@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::filter::Sieve;
-use super::machine::Batch;
+use super::steps::Batch;
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};

@@ -1,8 +1,9 @@
 //! The filter of a sink, compiled: decides from a record alone whether the sink gets it.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::options::{Ephemeral, Filter, OpClass};
+use crate::objection::Objection;
 use crate::record::{Op, Record};
 
 /// A [`Filter`] ready for use.
@@ -15,25 +16,33 @@ pub struct Sieve {
 
 /// A filter that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadFilter {
-    /// No glob at all.
-    #[error("'{glob}' is not a glob of paths: {reason}; write for example \"/services/**\"")]
-    Glob {
-        /// As given.
-        glob: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Nothing could pass.
-    #[error("ops is empty, so that no record could pass: name at least one, or leave ops out for all")]
-    NoOps,
+#[error("{message}: {remedy}")]
+pub struct BadFilter {
+    key: String,
+    message: String,
+    remedy: String,
+}
+
+impl From<BadFilter> for Objection {
+    fn from(bad: BadFilter) -> Objection {
+        Objection::error(bad.key, bad.message, bad.remedy)
+    }
+}
+
+impl Filter {
+    /// Everything about the options that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        let paths = self.paths.iter().enumerate();
+        let globs = paths.filter_map(|(at, pattern)| glob(at, pattern).err());
+        globs.chain(no_ops(&self.ops)).map(Objection::from).collect()
+    }
 }
 
 impl Sieve {
     /// Checks and compiles a filter.
     pub fn new(filter: &Filter) -> Result<Sieve, BadFilter> {
-        if filter.ops.is_empty() {
-            return Err(BadFilter::NoOps);
+        if let Some(bad) = no_ops(&filter.ops) {
+            return Err(bad);
         }
         Ok(Sieve {
             paths: globs(&filter.paths)?,
@@ -64,32 +73,48 @@ impl Sieve {
     }
 }
 
+fn no_ops(ops: &[OpClass]) -> Option<BadFilter> {
+    ops.is_empty().then(|| BadFilter {
+        key: "ops".into(),
+        message: "ops is empty, so that no record could pass".into(),
+        remedy: "name at least one, or leave ops out for all".into(),
+    })
+}
+
 fn globs(patterns: &[String]) -> Result<Option<GlobSet>, BadFilter> {
     if patterns.is_empty() {
         return Ok(None);
     }
-    let bad = |glob: &str, reason: String| BadFilter::Glob {
-        glob: glob.to_owned(),
-        reason,
-    };
     let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        if !pattern.starts_with(['/', '*', '?', '{', '[']) {
-            return Err(bad(
-                pattern,
-                "paths begin with '/', so it would match nothing".into(),
-            ));
-        }
-        let glob = GlobBuilder::new(pattern)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| bad(pattern, error.kind().to_string()))?;
-        set.add(glob);
+    for (at, pattern) in patterns.iter().enumerate() {
+        set.add(glob(at, pattern)?);
     }
     set.build()
         .map(Some)
-        .map_err(|error| bad(&patterns.join(", "), error.to_string()))
+        .map_err(|error| bad_glob(0, &patterns.join(", "), &error.to_string()))
+}
+
+fn glob(at: usize, pattern: &str) -> Result<Glob, BadFilter> {
+    if !pattern.starts_with(['/', '*', '?', '{', '[']) {
+        return Err(bad_glob(
+            at,
+            pattern,
+            "paths begin with '/', so it would match nothing",
+        ));
+    }
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()
+        .map_err(|error| bad_glob(at, pattern, &error.kind().to_string()))
+}
+
+fn bad_glob(at: usize, pattern: &str, reason: &str) -> BadFilter {
+    BadFilter {
+        key: format!("paths[{at}]"),
+        message: format!("'{pattern}' is not a glob of paths: {reason}"),
+        remedy: "write for example \"/services/**\"; * is within one name, ** across names".into(),
+    }
 }
 
 fn class(op: Op) -> OpClass {
@@ -148,6 +173,17 @@ mod tests {
         assert!(refused(&["services/**"], &OpClass::ALL).contains("paths begin with '/'"));
         assert!(refused(&["/a/["], &OpClass::ALL).contains("'/a/['"));
         assert!(refused(&[], &[]).contains("ops is empty"));
+        let all_wrong = Filter {
+            paths: vec!["/a/**".into(), "a".into(), "/[".into()],
+            ops: Vec::new(),
+            ephemeral: Ephemeral::Any,
+        };
+        let keys: Vec<String> = all_wrong
+            .objections()
+            .into_iter()
+            .map(|found| found.key)
+            .collect();
+        assert_eq!(keys, ["paths[1]", "paths[2]", "ops"]);
     }
 
     #[test]

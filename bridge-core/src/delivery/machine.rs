@@ -23,82 +23,15 @@ use rand::rngs::StdRng;
 
 use super::backoff::Backoff;
 use super::blocked::{BLOCKED_PATHS_MAX, Blocked};
-use super::options::{OnReject, RejectPolicy, RejectedPath, Retry};
+use super::options::{OnReject, RejectPolicy, RejectedPath};
 use super::outcome::Outcome;
 use super::policy::{self, Policy};
+use super::steps::{Batch, Input, Phase, Progress, Task, Terms};
 use super::trouble::{Trouble, TroubleKind, with_causes};
 use crate::journal::JournalError;
 use crate::number::Seq;
 use crate::record::Record;
 use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
-
-/// Records read from the journal and filtered, with the position that they reach.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// What passed the filter, ascending by `seq`; may be empty.
-    pub records: Vec<Arc<Record>>,
-    /// The last record read, whether it passed or not.
-    pub through: Seq,
-}
-
-/// What the driver reports to the machine.
-#[derive(Debug)]
-pub enum Input {
-    /// The sink's `open` ended.
-    Opened(Result<(), SinkError>),
-    /// The journal gave the next records behind the last batch, or failed to.
-    Fetched(Result<Batch, JournalError>),
-    /// The sink's `deliver` ended.
-    Delivered(Result<(), DeliverError>),
-    /// The wait is over.
-    Waited,
-}
-
-/// What the driver has to do next; its end is the next [`Input`].
-#[derive(Clone, Debug)]
-pub enum Task {
-    /// Call `open`.
-    Open,
-    /// Get the next batch.
-    Fetch,
-    /// Call `deliver`.
-    Deliver(Arc<Delivery>),
-    /// Wait so long.
-    Wait(Duration),
-    /// Nothing, until the shutdown.
-    Rest,
-}
-
-/// How far a step brought the sink. It belongs in the journal before the next step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The new cursor.
-    pub cursor: Seq,
-    /// New dead letters, ascending, all at or before the cursor.
-    pub rejected: Vec<Rejected>,
-    /// Records that became durable at the destination.
-    pub delivered: u64,
-    /// Bytes of znode data (`after`) in them.
-    pub delivered_bytes: u64,
-}
-
-/// The words for a machine's states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Proving the destination.
-    Opening,
-    /// Everything in the journal is delivered.
-    Idle,
-    /// Records are under way.
-    Delivering,
-    /// Waiting for the next attempt.
-    BackingOff,
-    /// Stopped until the next start; see the trouble.
-    Halted,
-    /// Ended by a shutdown.
-    Closed,
-}
 
 #[derive(Debug)]
 enum State {
@@ -124,21 +57,6 @@ struct Attempt {
     held: Vec<Rejected>,
     /// The position reached when all of it is delivered.
     through: Seq,
-}
-
-/// What a machine needs to know of its sink.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// The position behind which delivery begins.
-    pub cursor: Seq,
-    /// How failures are tried again.
-    pub retry: Retry,
-    /// What becomes of rejected records.
-    pub rejects: RejectPolicy,
-    /// Paths with dead letters in the journal, for `rejected_path = "block"`.
-    pub blocked: Blocked,
-    /// Of the jitter.
-    pub seed: u64,
 }
 
 /// The delivery of one source's records to one sink.
@@ -286,7 +204,7 @@ impl Machine {
             progress.rejected.extend(attempt.held);
             progress.cursor = attempt.through;
             self.move_to(attempt.through);
-            left = behind(left, attempt.through);
+            left = left.behind(attempt.through);
         }
     }
 
@@ -338,7 +256,7 @@ impl Machine {
             return self.halt_before(first, &attempt);
         }
         let progress = self.account(&attempt, &outcome);
-        let left = behind(left, self.cursor);
+        let left = left.behind(self.cursor);
         if self.blocked.is_over_limit() {
             self.halt(TroubleKind::TooManyBlocked, too_many_blocked());
             return progress;
@@ -359,7 +277,7 @@ impl Machine {
         self.healed();
         // The blocked records at the front of what is left move the cursor in the same step.
         let more = self.go_on(left);
-        join(progress, more)
+        Progress::joined(progress, more)
     }
 
     /// Moves the cursor behind what is done, and only behind that.
@@ -495,26 +413,6 @@ fn too_many_blocked() -> (String, &'static str) {
         format!("more than {BLOCKED_PATHS_MAX} paths wait behind a rejected record"),
         "the destination rejects nearly everything: correct the cause, retry the dead letters, and restart",
     )
-}
-
-/// What of a batch lies behind a position.
-fn behind(mut left: Batch, cursor: Seq) -> Batch {
-    let first = left.records.partition_point(|record| record.seq <= cursor);
-    left.records.drain(..first);
-    left
-}
-
-fn join(first: Option<Progress>, second: Option<Progress>) -> Option<Progress> {
-    match (first, second) {
-        (Some(mut first), Some(second)) => {
-            first.cursor = second.cursor;
-            first.rejected.extend(second.rejected);
-            first.delivered += second.delivered;
-            first.delivered_bytes += second.delivered_bytes;
-            Some(first)
-        }
-        (first, second) => first.or(second),
-    }
 }
 
 fn data_bytes(record: &Record) -> u64 {

@@ -17,6 +17,7 @@ mod outcome;
 pub mod policy;
 mod report;
 mod status;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -27,9 +28,12 @@ pub use backoff::{Backoff, Pace};
 pub use blocked::{BLOCKED_PATHS_MAX, Blocked};
 pub use feed::{ReadLimit, Tail};
 pub use filter::{BadFilter, Sieve};
-pub use machine::{Batch, Input, Machine, Phase, Progress, Task, Terms};
-pub use options::{Ephemeral, Filter, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start};
+pub use machine::Machine;
+pub use options::{
+    Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
+};
 pub use status::SinkStatus;
+pub use steps::{Batch, Input, Phase, Progress, Task, Terms};
 pub use trouble::{Trouble, TroubleKind};
 pub use worker::{Setup, WallClock, Worker};
 pub use workers::Workers;

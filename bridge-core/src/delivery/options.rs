@@ -1,12 +1,11 @@
 //! What a user can choose for the delivery to any sink: plain values, read from a configuration.
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Patience, Span};
 use crate::number::Seq;
+use crate::objection::Objection;
 
 /// Which records a sink gets. What is filtered out moves the sink's cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,12 +87,29 @@ pub enum Start {
     Earliest,
 }
 
+/// A sink is to begin with every znode that exists, and the journal's records no longer tell of all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "start = \"snapshot\" needs every record from the first on, and the journal begins with {oldest} because older ones \
+     were removed by retention: choose start = \"earliest\" or start = \"now\""
+)]
+pub struct HistoryRemoved {
+    /// The first record that is kept.
+    pub oldest: Seq,
+}
+
 impl Start {
-    /// The cursor of a new sink. `oldest` and `tail` are the first and the last record that the journal holds.
-    pub fn first_cursor(self, oldest: Seq, tail: Seq) -> Seq {
+    /// The cursor of a new sink. `oldest` is the first record that the journal still holds, `tail` the last that it
+    /// ever held.
+    pub fn first_cursor(self, oldest: Option<Seq>, tail: Seq) -> Result<Seq, HistoryRemoved> {
+        let before_oldest = oldest.map_or(tail, |oldest| Seq(oldest.0.saturating_sub(1)));
         match self {
-            Start::Now => tail,
-            Start::Snapshot | Start::Earliest => Seq(oldest.0.saturating_sub(1)).min(tail),
+            Start::Now => Ok(tail),
+            Start::Earliest => Ok(before_oldest),
+            Start::Snapshot if before_oldest == Seq::ZERO => Ok(Seq::ZERO),
+            Start::Snapshot => Err(HistoryRemoved {
+                oldest: before_oldest.next(),
+            }),
         }
     }
 }
@@ -113,29 +129,32 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Retry {
         Retry {
-            first: Span(Duration::from_millis(100)),
-            max: Span(Duration::from_secs(30)),
+            first: Span::millis(100),
+            max: Span::secs(30),
             give_up_after: Patience::Never,
         }
     }
 }
 
 impl Retry {
-    /// What is impossible about the values, with the remedy.
-    pub fn check(&self) -> Result<(), String> {
-        if self.first.0 < Duration::from_millis(1) {
-            return Err(format!(
-                "retry.first is {}: a sink that is down would be asked without a pause; give at least 1ms",
-                self.first
+    /// Everything about the options that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        let mut found = Vec::new();
+        if self.first < Span::millis(1) {
+            found.push(Objection::error(
+                "retry.first",
+                format!("a destination that is down would be asked every {}", self.first),
+                "give \"1ms\" or more",
             ));
         }
         if self.max < self.first {
-            return Err(format!(
-                "retry.max ({}) is shorter than retry.first ({}): give a longer max or a shorter first",
-                self.max, self.first
+            found.push(Objection::error(
+                "retry.max",
+                format!("{} is shorter than retry.first, {}", self.max, self.first),
+                "give a longer max or a shorter first",
             ));
         }
-        Ok(())
+        found
     }
 }
 
@@ -182,7 +201,7 @@ mod tests {
         let filter: Filter = serde_json::from_str("{}").unwrap();
         assert_eq!(filter, Filter::default());
         let retry: Retry = serde_json::from_str(r#"{"max": "5s"}"#).unwrap();
-        assert_eq!(retry.max, Span(Duration::from_secs(5)));
+        assert_eq!(retry.max, Span::secs(5));
         assert_eq!(retry.first, Retry::default().first);
         let policy: RejectPolicy = serde_json::from_str(r#"{"rejected_path": "block"}"#).unwrap();
         assert_eq!(
@@ -199,29 +218,35 @@ mod tests {
 
     #[test]
     fn retries_without_a_pause_or_with_crossed_bounds_are_refused() {
-        let retry = |first, max| Retry {
-            first: Span(Duration::from_millis(first)),
-            max: Span(Duration::from_millis(max)),
-            give_up_after: Patience::Never,
+        let check = |first, max, expected: &[&str]| {
+            let retry = Retry {
+                first: Span::millis(first),
+                max: Span::millis(max),
+                give_up_after: Patience::Never,
+            };
+            let keys: Vec<String> = retry.objections().into_iter().map(|found| found.key).collect();
+            assert_eq!(keys, expected, "{retry:?}");
         };
-        assert_eq!(Retry::default().check(), Ok(()));
-        assert!(retry(0, 10).check().unwrap_err().contains("at least 1ms"));
-        assert!(retry(20, 10).check().unwrap_err().contains("shorter than"));
+        check(100, 30_000, &[]);
+        check(10, 10, &[]);
+        check(0, 10, &["retry.first"]);
+        check(20, 10, &["retry.max"]);
     }
 
     #[test]
     fn a_new_sink_begins_where_its_start_says() {
-        let check = |start: Start, oldest, tail, expected| {
-            assert_eq!(
-                start.first_cursor(Seq(oldest), Seq(tail)),
-                Seq(expected),
-                "{start:?}"
-            );
+        let check = |start: Start, oldest: Option<u64>, tail, expected| {
+            let cursor = start.first_cursor(oldest.map(Seq), Seq(tail));
+            assert_eq!(cursor.map_err(|error| error.oldest), expected, "{start:?}");
         };
-        check(Start::Earliest, 1, 9, 0);
-        check(Start::Earliest, 4, 9, 3);
-        check(Start::Now, 4, 9, 9);
-        check(Start::Snapshot, 1, 9, 0);
-        check(Start::Earliest, 1, 0, 0);
+        check(Start::Earliest, Some(1), 9, Ok(Seq(0)));
+        check(Start::Earliest, Some(4), 9, Ok(Seq(3)));
+        check(Start::Earliest, None, 9, Ok(Seq(9)));
+        check(Start::Earliest, None, 0, Ok(Seq(0)));
+        check(Start::Now, Some(4), 9, Ok(Seq(9)));
+        check(Start::Snapshot, Some(1), 9, Ok(Seq(0)));
+        check(Start::Snapshot, None, 0, Ok(Seq(0)));
+        check(Start::Snapshot, Some(4), 9, Err(Seq(4)));
+        check(Start::Snapshot, None, 9, Err(Seq(10)));
     }
 }

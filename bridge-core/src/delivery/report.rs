@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::machine::Phase;
 use super::status::SinkStatus;
+use super::steps::Phase;
 use super::trouble::Trouble;
 use crate::sink::SinkError;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::Serialize;
 
-use super::machine::{Phase, Progress};
+use super::steps::{Phase, Progress};
 use super::trouble::Trouble;
 use crate::metrics as names;
 use crate::number::Seq;

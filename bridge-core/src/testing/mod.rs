@@ -8,6 +8,8 @@ mod journal;
 mod memory;
 mod records;
 mod suite;
+#[cfg(test)]
+mod tests;
 
 pub use faults::{Fault, FaultScript, FaultySink};
 pub use journal::{MemoryJournal, MemoryTail};

@@ -1,12 +1,16 @@
 //! What a sink gets, and when.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
 use super::*;
 use crate::journal::JournalError;
 use crate::record::Record;
+use crate::sink::SinkErrorKind;
 use crate::testing::{Fault, MemoryTail, a_record, every_promise, some_records};
 
 #[tokio::test(start_paused = true)]
@@ -130,13 +134,13 @@ async fn what_is_filtered_out_moves_the_cursor() {
 #[tokio::test(start_paused = true)]
 async fn a_new_sinks_cursor_is_stored_before_anything_is_delivered() {
     let journal = MemoryJournal::with(some_records(8, 2));
-    let script = FaultScript::new().opens([Some(crate::sink::SinkErrorKind::Configuration)]);
+    let script = FaultScript::new().opens([Some(SinkErrorKind::Configuration)]);
     let destination = MemoryDestination::default();
     let mut bench = Bench::at(&journal);
 
     let sink = Box::new(script.in_front_of(Box::new(destination.sink())));
     let mut setup = bench.setup("new", sink, Given::default());
-    setup.cursor = Start::Now.first_cursor(Seq(1), Seq(8));
+    setup.cursor = Start::Now.first_cursor(Some(Seq(1)), Seq(8)).unwrap();
     let mut status = bench.start_with(setup);
     until_halted(&mut status).await;
     bench.stop().await;
@@ -165,6 +169,62 @@ async fn the_status_tells_how_old_the_oldest_undelivered_record_is() {
     assert_eq!(written["state"], "delivering");
     assert_eq!(written["error"], serde_json::Value::Null);
     bench.crash();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_metric_of_a_sink_is_reported_under_its_name() {
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let journal = MemoryJournal::with(some_records(20, 3));
+    let script = FaultScript::new()
+        .deliveries([Fault::FailBeforeWrite(SinkErrorKind::Throttled)])
+        .rejects([20]);
+    let mut bench = Bench::at(&journal);
+
+    let mut status = bench.start_scripted("one", &MemoryDestination::default(), &script, Given::default());
+    until_idle_at(&mut status, 20).await;
+    bench.stop().await;
+
+    let seen: HashMap<String, (Vec<String>, DebugValue)> = snapshots
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let key = key.key();
+            let labels = key
+                .labels()
+                .map(|label| format!("{}={}", label.key(), label.value()));
+            (key.name().to_owned(), (labels.collect(), value))
+        })
+        .collect();
+    for (name, ..) in crate::metrics::ALL
+        .iter()
+        .filter(|(name, ..)| name.contains("_sink_"))
+    {
+        let (labels, _) = seen
+            .get(*name)
+            .unwrap_or_else(|| panic!("{name} is not reported"));
+        assert!(
+            labels.starts_with(&["sink=one".into(), "source=main".into()]),
+            "{name}: {labels:?}"
+        );
+    }
+    let value = |name: &str| &seen[name].1;
+    assert_eq!(
+        value(crate::metrics::SINK_DELIVERED_RECORDS),
+        &DebugValue::Counter(19)
+    );
+    assert_eq!(
+        value(crate::metrics::SINK_REJECTED_RECORDS),
+        &DebugValue::Counter(1)
+    );
+    assert_eq!(value(crate::metrics::SINK_RETRIES), &DebugValue::Counter(1));
+    assert_eq!(seen[crate::metrics::SINK_RETRIES].0[2], "kind=throttled");
+    assert_eq!(
+        value(crate::metrics::SINK_CURSOR),
+        &DebugValue::Gauge(20.0.into())
+    );
 }
 
 struct MemoryRig(MemoryDestination);

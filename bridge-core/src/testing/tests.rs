@@ -1,0 +1,140 @@
+//! The suite must catch the sinks that it is there to catch.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::record::Record;
+use crate::sink::{DeliverError, Delivery, Sink, SinkError};
+
+/// How a sink breaks its contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    /// It does not: the control of the controls.
+    Nothing,
+    /// It reports records that it only holds, and writes them with the next batch.
+    ReportsEarly,
+    /// It writes a batch in another order.
+    Reorders,
+    /// It writes other data than it got.
+    Changes,
+    /// It leaves out what it has seen before by path, as a cache would.
+    DropsRepeatedPaths,
+    /// It writes only so much of a batch.
+    CutsLargeBatches,
+    /// It cannot take some names.
+    TrimsNames,
+}
+
+type Destination = Arc<Mutex<Vec<Arc<Record>>>>;
+
+struct WrongSink {
+    wrong: Wrong,
+    destination: Destination,
+    held: Vec<Arc<Record>>,
+}
+
+impl WrongSink {
+    fn write(&mut self, records: &[Arc<Record>]) {
+        let mut destination = self.destination.lock().unwrap();
+        let mut records = records.to_vec();
+        match self.wrong {
+            Wrong::Nothing => {}
+            Wrong::ReportsEarly => std::mem::swap(&mut records, &mut self.held),
+            Wrong::Reorders => records.reverse(),
+            Wrong::Changes => {
+                for record in &mut records {
+                    Arc::make_mut(record).missed = Some(77);
+                }
+            }
+            Wrong::DropsRepeatedPaths => {
+                records.retain(|record| !destination.iter().any(|seen| seen.path == record.path));
+            }
+            Wrong::CutsLargeBatches => records.truncate(24),
+            Wrong::TrimsNames => records.retain(|record| {
+                let path = record.path.as_deref().unwrap_or_default();
+                path.trim() == path && !path.contains('\n')
+            }),
+        }
+        destination.extend(records);
+    }
+}
+
+impl Sink for WrongSink {
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
+        self.write(&batch.records);
+        async { Ok(()) }.boxed()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+struct WrongRig(Wrong, Destination);
+
+impl Rig for WrongRig {
+    async fn fresh(&mut self) {
+        self.1 = Destination::default();
+    }
+
+    fn sink(&mut self) -> Box<dyn Sink> {
+        Box::new(WrongSink {
+            wrong: self.0,
+            destination: Arc::clone(&self.1),
+            held: Vec::new(),
+        })
+    }
+
+    async fn arrived(&mut self) -> Vec<Arrived> {
+        let records = self.1.lock().unwrap().clone();
+        let json = records.iter().map(|record| record.to_json());
+        json.map(|json| Arrived::from_json(&json)).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_suite_catches_every_sink_that_breaks_the_contract() {
+    let rows = [
+        (Wrong::Nothing, true),
+        (Wrong::ReportsEarly, false),
+        (Wrong::Reorders, false),
+        (Wrong::Changes, false),
+        (Wrong::DropsRepeatedPaths, false),
+        (Wrong::CutsLargeBatches, false),
+        (Wrong::TrimsNames, false),
+    ];
+    for (wrong, passes) in rows {
+        let mut rig = WrongRig(wrong, Destination::default());
+        let outcome = AssertUnwindSafe(every_promise(&mut rig)).catch_unwind().await;
+        assert_eq!(outcome.is_ok(), passes, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_repetition_may_begin_anywhere_and_must_not_skip() {
+    let records: Vec<_> = (1..=4).map(|seq| a_record().seq(seq).arc()).collect();
+    let check = |seqs: &[u64], kept: bool| {
+        let arrived: Vec<Arrived> = seqs
+            .iter()
+            .map(|seq| Arrived::from_json(&a_record().seq(*seq).build().to_json()))
+            .collect();
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| assert_kept_contract(&records, &arrived)));
+        assert_eq!(outcome.is_ok(), kept, "{seqs:?}");
+    };
+    check(&[1, 2, 3, 4], true);
+    check(&[1, 2, 1, 2, 3, 3, 4], true);
+    check(&[1, 2, 3, 4, 2, 3, 4], true);
+    check(&[1, 2, 3], false);
+    check(&[1, 3, 2, 4], false);
+    check(&[1, 2, 1, 3, 4], false);
+    check(&[1, 2, 3, 4, 5], false);
+    check(&[], false);
+}
