@@ -1,6 +1,9 @@
 //! What can go wrong with a journal, and what to do about it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{ErrorCode, ffi};
 
 /// Why the journal cannot be used, with the file and a remedy in its message.
 #[derive(Debug, thiserror::Error)]
@@ -38,4 +41,86 @@ pub enum JournalErrorKind {
     OtherSource,
     /// Anything else that SQLite reports.
     Storage,
+}
+
+impl JournalError {
+    /// An error without a cause below.
+    pub fn new(kind: JournalErrorKind, file: &Path, message: impl Into<String>) -> JournalError {
+        JournalError {
+            kind,
+            file: file.to_owned(),
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// What SQLite reported while `doing` something (a participle: `reading records`).
+    pub(super) fn of_sqlite(file: &Path, doing: &str, error: rusqlite::Error) -> JournalError {
+        let kind = kind_of(&error);
+        JournalError {
+            message: message_of(kind, doing, &error.to_string()),
+            source: Some(Box::new(error)),
+            ..JournalError::new(kind, file, "")
+        }
+    }
+
+    /// What the operating system reported while `doing` something.
+    pub(super) fn of_io(file: &Path, doing: &str, error: io::Error) -> JournalError {
+        let kind = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalErrorKind::DiskFull,
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotFound => JournalErrorKind::Unwritable,
+            _ => JournalErrorKind::Storage,
+        };
+        JournalError {
+            message: message_of(kind, doing, &error.to_string()),
+            source: Some(Box::new(error)),
+            ..JournalError::new(kind, file, "")
+        }
+    }
+}
+
+fn kind_of(error: &rusqlite::Error) -> JournalErrorKind {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => kind_of_code(failure),
+        // What is stored is not what this format stores.
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::QueryReturnedNoRows => JournalErrorKind::Damaged,
+        _ => JournalErrorKind::Storage,
+    }
+}
+
+fn kind_of_code(failure: &ffi::Error) -> JournalErrorKind {
+    // Growing the -shm file fails with an input/output error, not with SQLITE_FULL.
+    if failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE {
+        return JournalErrorKind::DiskFull;
+    }
+    match failure.code {
+        ErrorCode::DiskFull => JournalErrorKind::DiskFull,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => JournalErrorKind::Damaged,
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
+            JournalErrorKind::Unwritable
+        }
+        _ => JournalErrorKind::Storage,
+    }
+}
+
+fn message_of(kind: JournalErrorKind, doing: &str, cause: &str) -> String {
+    let remedy = match kind {
+        JournalErrorKind::DiskFull => "make room on its file system; nothing of this step was kept",
+        JournalErrorKind::Damaged => {
+            "it is damaged: restore it from a copy, or move it away and start with a new one, which begins with \
+             a snapshot"
+        }
+        JournalErrorKind::Unwritable => {
+            "give this user write permission on the file and its folder, or choose another data_dir"
+        }
+        _ => "look at the file system and the disk; starting again is safe",
+    };
+    format!("{doing} failed ({cause}): {remedy}")
 }

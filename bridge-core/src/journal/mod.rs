@@ -1,7 +1,35 @@
 //! The journal: one SQLite file per source, which is checkpoint, image and history at once.
+//!
+//! One [`Journal`] writes, on one thread; any number of [`Reader`]s read what is durable, each on a connection of its
+//! own, and neither waits for the other. One transaction appends the records of a batch and moves the image with
+//! them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written.
 
+mod append;
+mod code;
+mod cursors;
 mod error;
+mod image;
+mod lock;
 mod note;
+mod open;
+mod options;
+mod paths;
+mod progress;
+mod read;
+mod retention;
+mod row;
+mod schema;
+mod size;
+mod writer;
 
+pub use cursors::SinkCursor;
 pub use error::{JournalError, JournalErrorKind};
 pub use note::Note;
+pub use options::{Before, Durability, JournalOptions, WhenFull};
+pub use read::{ReadLimit, Reader, RejectedRecord};
+pub use retention::Maintained;
+pub use size::Stats;
+pub use writer::Journal;
+
+#[cfg(test)]
+mod tests;

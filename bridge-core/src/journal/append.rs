@@ -1,0 +1,441 @@
+//! From an entry to a record: completes it from the image, and moves the image with it.
+//!
+//! What an entry may say of a path follows from what the image says. A capture that breaks these rules would write a
+//! history that contradicts itself, so they are asserted, in release builds too:
+//!
+//! | entry | the path must be | zxid |
+//! | --- | --- | --- |
+//! | `Created`, `CreatedUnread`, `Listed` | not living | seen: not below the life before |
+//! | `Updated` | living, the same czxid | seen: above the last |
+//! | `AclChanged`, `Restated` | living, the same czxid; read | |
+//! | `Deleted` | anything | seen: above the last |
+
+use super::image::{Life, Place};
+use super::options::Before;
+use super::row::{BeforeColumn, Detail, Stored};
+use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
+use crate::number::{Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{
+    Data, Fidelity, Gap, GapReason, Identity, Op, Run, SUPERSEDED_MAX, Stat, Timestamp, ZxidKind,
+};
+
+/// What an entry becomes, before it is stored.
+pub(super) struct Draft {
+    /// The row of the record.
+    pub(super) stored: Stored,
+    /// The value that it brings, stored under its seq.
+    pub(super) brings: Option<Data>,
+    /// The path's row of the image behind it.
+    pub(super) place: Option<Place>,
+}
+
+/// What the journal knows besides the entry and the image.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The position of the record.
+    pub(super) seq: Seq,
+    /// The name of the source.
+    pub(super) cluster: &'a str,
+    /// The row of the root.
+    pub(super) root: Option<i64>,
+    /// The row of mode and server.
+    pub(super) origin: i64,
+    /// What the record is to say of the state before.
+    pub(super) before: Before,
+    /// The last record that says that an older or other state is the new baseline.
+    pub(super) rebaselined: Seq,
+}
+
+impl Context<'_> {
+    /// A record that says nothing yet.
+    fn blank(self, op: Op, captured: Timestamp) -> Stored {
+        Stored {
+            seq: self.seq,
+            id: uuid::Uuid::nil(),
+            op,
+            root: self.root,
+            path: None,
+            previous: None,
+            zxid: None,
+            zxid_kind: ZxidKind::Unknown,
+            fidelity: Fidelity::Exact,
+            missed: None,
+            superseded: Vec::new(),
+            ephemeral: None,
+            before: BeforeColumn::Null,
+            before_stat: None,
+            retired: None,
+            stat: None,
+            value: None,
+            changed: None,
+            captured,
+            origin: self.origin,
+            detail: Detail::None,
+        }
+    }
+
+    /// The id of the value that this record brings.
+    fn own_value(self) -> i64 {
+        self.seq.0.cast_signed()
+    }
+}
+
+/// A record about the stream. Changes go to [`draft_change`].
+pub(super) fn draft_control(ctx: Context<'_>, entry: &Entry) -> Draft {
+    let place = entry.root.as_ref().map_or("", ZnodePath::as_str);
+    let (op, identity, detail) = control_parts(ctx.seq, &entry.word);
+    let mut stored = ctx.blank(op, entry.captured);
+    stored.id = identity.id(ctx.cluster, place);
+    stored.detail = detail;
+    if let Word::RunEnd { zxid: Some(zxid), .. } = entry.word {
+        stored.zxid = Some(zxid);
+        stored.zxid_kind = ZxidKind::UpperBound;
+    }
+    Draft {
+        stored,
+        brings: None,
+        place: None,
+    }
+}
+
+fn control_parts(seq: Seq, word: &Word) -> (Op, Identity<'_>, Detail) {
+    match word {
+        Word::Change(_) => unreachable!("changes have a draft of their own"),
+        Word::RunBegin { run } => run_mark(Op::SnapshotBegin, run, 0, None),
+        Word::RunEnd {
+            run,
+            index,
+            nodes,
+            unreadable,
+            zxid: _,
+        } => run_mark(Op::SnapshotEnd, run, *index, Some((*nodes, *unreadable))),
+        Word::GapBegin {
+            epoch,
+            from_zxid,
+            reason,
+        } => gap_mark(Op::GapBegin, gap(*epoch, *from_zxid, *reason)),
+        Word::GapEnd {
+            epoch,
+            from_zxid,
+            to_zxid,
+            reason,
+            differences,
+        } => gap_mark(
+            Op::GapEnd,
+            Gap {
+                to_zxid: Some(*to_zxid),
+                differences: Some(*differences),
+                ..gap(*epoch, *from_zxid, *reason)
+            },
+        ),
+        Word::Heartbeat => (Op::Heartbeat, Identity::Heartbeat { seq }, Detail::None),
+    }
+}
+
+fn run_mark(op: Op, run: &uuid::Uuid, index: u64, counts: Option<(u64, u64)>) -> (Op, Identity<'_>, Detail) {
+    let detail = Run {
+        id: *run,
+        index,
+        nodes: counts.map(|both| both.0),
+        unreadable: counts.map(|both| both.1),
+    };
+    (op, Identity::RunMark { op, run }, Detail::Run(detail))
+}
+
+fn gap(epoch: crate::number::Epoch, from_zxid: Zxid, reason: GapReason) -> Gap {
+    Gap {
+        epoch,
+        from_zxid,
+        to_zxid: None,
+        reason,
+        differences: None,
+    }
+}
+
+fn gap_mark(op: Op, gap: Gap) -> (Op, Identity<'static>, Detail) {
+    let identity = Identity::GapMark {
+        op,
+        from_zxid: gap.from_zxid,
+        epoch: gap.epoch,
+    };
+    (op, identity, Detail::Gap(gap))
+}
+
+/// A record about a znode, and the image behind it.
+pub(super) fn draft_change(ctx: Context<'_>, captured: Timestamp, change: Change, place: Place) -> Draft {
+    let Change {
+        path,
+        what,
+        fidelity,
+        missed,
+        superseded,
+    } = change;
+    assert!(
+        superseded.len() <= SUPERSEDED_MAX && superseded.is_sorted(),
+        "superseded zxids of {path} must ascend and be at most {SUPERSEDED_MAX}: {superseded:?}"
+    );
+    let mut drafting = Drafting {
+        ctx,
+        path: &path,
+        fidelity,
+        place,
+        stored: Stored {
+            path: Some(place.id),
+            previous: place.last,
+            fidelity,
+            missed,
+            superseded,
+            ..ctx.blank(op_of(&what), captured)
+        },
+        brings: None,
+    };
+    drafting.take(what);
+    drafting.place.last = Some(ctx.seq);
+    Draft {
+        stored: drafting.stored,
+        brings: drafting.brings,
+        place: Some(drafting.place),
+    }
+}
+
+fn op_of(what: &What) -> Op {
+    match what {
+        What::Created { .. } | What::CreatedUnread { .. } => Op::Create,
+        What::Updated { .. } => Op::Update,
+        What::Deleted { .. } => Op::Delete,
+        What::AclChanged { .. } => Op::Acl,
+        What::Listed { .. } | What::Restated { .. } => Op::Snapshot,
+    }
+}
+
+struct Drafting<'a> {
+    ctx: Context<'a>,
+    path: &'a ZnodePath,
+    fidelity: Fidelity,
+    /// As the image has it; moves on with the record.
+    place: Place,
+    stored: Stored,
+    brings: Option<Data>,
+}
+
+impl Drafting<'_> {
+    fn take(&mut self, what: What) {
+        match what {
+            What::Created { read } => self.created(read),
+            What::CreatedUnread {
+                czxid,
+                ephemeral,
+                ctime,
+            } => self.created_unread(czxid, ephemeral, ctime),
+            What::Updated { read } => self.updated(read),
+            What::Deleted { at } => self.deleted(at),
+            What::AclChanged { stat, acl } => {
+                self.stored.detail = acl.map_or(Detail::None, Detail::Acl);
+                self.acl_changed(stat);
+            }
+            What::Listed { read, run, index } => {
+                self.assert_absent(read.stat.mzxid);
+                self.holds(read);
+                self.listed(&run, index);
+            }
+            What::Restated { run, index } => self.restated(&run, index),
+        }
+    }
+
+    fn created(&mut self, read: Read) {
+        self.assert_absent(read.stat.mzxid);
+        let czxid = read.stat.czxid;
+        let version = match self.fidelity {
+            Fidelity::Exact => 0,
+            Fidelity::Reconciled => read.stat.version,
+        };
+        self.exact(read.stat.mzxid);
+        self.named(Identity::Create { czxid, version });
+        self.holds(read);
+    }
+
+    fn created_unread(&mut self, czxid: Zxid, ephemeral: Option<bool>, ctime: Option<Timestamp>) {
+        self.assert_absent(czxid);
+        self.exact(czxid);
+        self.named(Identity::Create { czxid, version: 0 });
+        self.stored.ephemeral = ephemeral;
+        self.stored.changed = ctime;
+        self.place.life = Life::Unread { czxid, ephemeral };
+        self.place.value = None;
+    }
+
+    fn updated(&mut self, read: Read) {
+        let Stat {
+            czxid,
+            mzxid,
+            version,
+            ..
+        } = read.stat;
+        self.assert_same_life(czxid);
+        self.assert_above(mzxid);
+        self.exact(mzxid);
+        self.named(Identity::Update { czxid, version });
+        self.before(BeforeColumn::Retired);
+        self.stored.retired = self.place.value;
+        self.holds(read);
+    }
+
+    fn deleted(&mut self, at: DeletedAt) {
+        let (zxid, kind) = match at {
+            DeletedAt::Exact(zxid) => (Some(zxid), ZxidKind::Exact),
+            DeletedAt::Bound(zxid) => (Some(zxid), ZxidKind::UpperBound),
+            DeletedAt::Unknown => (None, ZxidKind::Unknown),
+        };
+        if let DeletedAt::Exact(zxid) = at {
+            self.assert_above(zxid);
+        }
+        self.stored.zxid = zxid;
+        self.stored.zxid_kind = kind;
+        self.stored.ephemeral = self.place.life.ephemeral();
+        match self.place.life.node() {
+            Some(node) => self.named(Identity::Delete { czxid: node.czxid }),
+            None => self.named(Identity::DeleteUnseen {
+                bound: zxid,
+                seq: self.ctx.seq,
+            }),
+        }
+        // A life of which no value was reported has no state before its end.
+        if matches!(self.place.life, Life::Read { .. }) {
+            self.before(BeforeColumn::Retired);
+        }
+        self.stored.retired = self.place.value;
+        let exact = zxid.filter(|_| kind == ZxidKind::Exact);
+        self.place.life = Life::Gone {
+            floor: exact.map_or(self.newest_known(), |zxid| zxid.max(self.newest_known())),
+        };
+        self.place.value = None;
+    }
+
+    fn acl_changed(&mut self, stat: Stat) {
+        self.assert_same_life(stat.czxid);
+        self.named(Identity::Acl {
+            czxid: stat.czxid,
+            aversion: stat.aversion,
+        });
+        self.before(BeforeColumn::Kept);
+        self.stored.value = self.place.value;
+        self.shows(stat);
+    }
+
+    fn restated(&mut self, run: &uuid::Uuid, index: u64) {
+        let Life::Read { stat } = self.place.life else {
+            panic!(
+                "{} is listed again as the image has it, and the image has {:?}",
+                self.path, self.place.life
+            );
+        };
+        self.stored.value = self.place.value;
+        self.shows(stat);
+        self.listed(run, index);
+    }
+
+    /// The run of a record that has its Stat.
+    fn listed(&mut self, run: &uuid::Uuid, index: u64) {
+        let stat = self.stored.stat.expect("what was listed was read");
+        self.exact(stat.mzxid);
+        self.named(Identity::Snapshot {
+            czxid: stat.czxid,
+            version: stat.version,
+            aversion: stat.aversion,
+            run,
+        });
+        self.stored.detail = Detail::Run(Run {
+            id: *run,
+            index,
+            nodes: None,
+            unreadable: None,
+        });
+    }
+
+    /// Record and image hold what was read.
+    fn holds(&mut self, read: Read) {
+        let value = read.data.is_some().then(|| self.ctx.own_value());
+        self.brings = read.data;
+        self.stored.value = value;
+        self.place.value = value;
+        self.shows(read.stat);
+    }
+
+    /// Record and image have this Stat.
+    fn shows(&mut self, stat: Stat) {
+        self.stored.stat = Some(stat);
+        self.stored.ephemeral = Some(stat.is_ephemeral());
+        self.place.life = Life::Read { stat };
+    }
+
+    fn exact(&mut self, zxid: Zxid) {
+        self.stored.zxid = Some(zxid);
+        self.stored.zxid_kind = ZxidKind::Exact;
+    }
+
+    fn named(&mut self, identity: Identity<'_>) {
+        self.stored.id = identity.id(self.ctx.cluster, self.path);
+    }
+
+    /// What the image has stands before the change, as far as the source's choice goes.
+    fn before(&mut self, data: BeforeColumn) {
+        let (column, stat) = match (self.ctx.before, self.place.life) {
+            (Before::None, _) => (BeforeColumn::Null, None),
+            (Before::Stat, Life::Read { stat }) => (BeforeColumn::Stat, Some(stat)),
+            (Before::Full, Life::Read { stat }) => (data, Some(stat)),
+            (Before::Stat | Before::Full, _) => (BeforeColumn::Stat, None),
+        };
+        self.stored.before = column;
+        self.stored.before_stat = stat;
+    }
+
+    /// The greatest zxid of a record of this path.
+    fn newest_known(&self) -> Zxid {
+        match self.place.life {
+            Life::Gone { floor } => floor,
+            Life::Unread { czxid, .. } => czxid,
+            Life::Read { stat } => stat.mzxid,
+        }
+    }
+
+    /// Only what was seen is held against what stands there: the comparison after a gap may find an older state that an
+    /// operator accepted, and what was recorded before that says nothing about what comes after it.
+    fn is_ordered(&self) -> bool {
+        self.fidelity == Fidelity::Exact && self.place.last.is_some_and(|last| last > self.ctx.rebaselined)
+    }
+
+    fn assert_absent(&self, zxid: Zxid) {
+        let Life::Gone { floor } = self.place.life else {
+            panic!(
+                "{} is created or listed as new at {zxid} while the image has it: {:?}",
+                self.path, self.place.life
+            );
+        };
+        // Equal in a multi that deletes and creates.
+        assert!(
+            !self.is_ordered() || zxid >= floor,
+            "{} is created at {zxid}, before the end {floor} of its last life",
+            self.path
+        );
+    }
+
+    fn assert_same_life(&self, czxid: Zxid) {
+        let node = self.place.life.node();
+        assert!(
+            node.is_some_and(|node| node.czxid == czxid),
+            "{} changed in its life {czxid} while the image has {:?}",
+            self.path,
+            self.place.life
+        );
+    }
+
+    fn assert_above(&self, zxid: Zxid) {
+        assert!(
+            !self.is_ordered() || zxid > self.newest_known(),
+            "{} changed at {zxid}, and its last record is as new as {}",
+            self.path,
+            self.newest_known()
+        );
+    }
+}

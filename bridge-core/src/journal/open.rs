@@ -1,0 +1,293 @@
+//! Opening a journal: what the file is, before anything touches it, and how a new one comes to be.
+//!
+//! A file that is not ours, newer, damaged at first sight, of another source or open elsewhere is left as it is, byte
+//! for byte.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{JournalError, JournalErrorKind};
+use super::lock::{Lock, OWNER_ONLY, beside};
+use super::options::{Durability, JournalOptions};
+use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS, PAGE_BYTES};
+
+/// The log is copied into the file when it has so many pages: large enough that pages written often are copied once,
+/// small enough that one copy stays within a few ms.
+const CHECKPOINT_PAGES: u32 = 2000;
+
+/// A log longer than this is cut after it was copied.
+pub(super) const LOG_BYTES_KEPT: u64 = 2 * CHECKPOINT_PAGES as u64 * PAGE_BYTES as u64;
+
+/// A backup or a shell may hold the file for a moment.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// More than there are different statements.
+const STATEMENTS: usize = 64;
+
+/// A folder made for journals, for its owner only.
+const FOLDER_MODE: u32 = 0o700;
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// The header of an SQLite file: all that is looked at before it is opened.
+const HEADER_BYTES: usize = 100;
+
+enum Found {
+    Nothing,
+    Journal,
+}
+
+/// Opens or creates the journal of a source for its one writer.
+pub(super) fn open_writer(file: &Path, options: &JournalOptions) -> Result<(Connection, Lock), JournalError> {
+    create_folder(file)?;
+    look_at(file)?;
+    let lock = Lock::take(file)?;
+    // Only now nobody else creates it.
+    if matches!(look_at(file)?, Found::Nothing) {
+        create(file, &options.cluster)?;
+    }
+    let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let checked = |error| JournalError::of_sqlite(file, "opening it", error);
+    // Until it is known to be ours, closing must not write to it either.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(checked)?;
+    let format = check_format(file, &connection)?;
+    check_cluster(file, &connection, &options.cluster)?;
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .map_err(checked)?;
+    prepare_writer(&connection, options).map_err(checked)?;
+    schema::migrate(&mut connection, format, MIGRATIONS)
+        .map_err(|error| JournalError::of_sqlite(file, "bringing it to the present format", error))?;
+    Ok((connection, lock))
+}
+
+/// Opens a journal that exists, only to read.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, JournalError> {
+    if matches!(look_at(file)?, Found::Nothing) {
+        return Err(JournalError::new(
+            JournalErrorKind::Unwritable,
+            file,
+            "there is no such file: check data_dir and the name of the source, or run the bridge first",
+        ));
+    }
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    check_format(file, &connection)?;
+    connection
+        .pragma_update(None, "cache_size", READER_CACHE_KIB)
+        .map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
+    Ok(connection)
+}
+
+/// Negative: KiB, not pages. A reader follows the end of the file, where few pages are hot.
+const READER_CACHE_KIB: i64 = -1024;
+
+fn connect(file: &Path, access: OpenFlags) -> Result<Connection, JournalError> {
+    let opened = Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    opened
+        .and_then(|connection| {
+            connection.busy_timeout(BUSY)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            Ok(connection)
+        })
+        .map_err(|error| JournalError::of_sqlite(file, "opening it", error))
+}
+
+fn prepare_writer(connection: &Connection, options: &JournalOptions) -> rusqlite::Result<()> {
+    let synchronous = match options.durability {
+        Durability::PowerLoss => "FULL",
+        // Not OFF: the file stays whole at a loss of power, as the log is synchronised before it is copied.
+        Durability::ProcessCrash => "NORMAL",
+    };
+    let cache_kib = i64::try_from(options.page_cache.0 / 1024).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT.cast_signed())
+}
+
+fn create_folder(file: &Path) -> Result<(), JournalError> {
+    let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+    made.map_err(|error| {
+        JournalError::of_io(file, &format!("creating its folder {}", folder.display()), error)
+    })
+}
+
+/// What stands in the place of the journal, from its first bytes.
+fn look_at(file: &Path) -> Result<Found, JournalError> {
+    let looking = |error| JournalError::of_io(file, "looking at it", error);
+    let metadata = match fs::metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing_unless_a_log(file),
+        other => other.map_err(looking)?,
+    };
+    if !metadata.is_file() {
+        return Err(JournalError::new(
+            JournalErrorKind::Unwritable,
+            file,
+            "this is no file: move it away, or choose another data_dir",
+        ));
+    }
+    if metadata.len() == 0 {
+        return nothing_unless_a_log(file);
+    }
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    File::open(file)
+        .and_then(|opened| opened.take(HEADER_BYTES as u64).read_to_end(&mut header))
+        .map_err(looking)?;
+    check_header(file, &header, metadata.len())?;
+    Ok(Found::Journal)
+}
+
+/// A log whose file is gone would be taken for the log of the new file.
+fn nothing_unless_a_log(file: &Path) -> Result<Found, JournalError> {
+    let log = beside(file, "-wal");
+    match fs::metadata(&log) {
+        Ok(metadata) if metadata.len() > 0 => Err(JournalError::new(
+            JournalErrorKind::Damaged,
+            file,
+            format!(
+                "its log {} is there without it: put the journal back beside its log, or move the log away to \
+                 start with a new journal",
+                log.display()
+            ),
+        )),
+        _ => Ok(Found::Nothing),
+    }
+}
+
+fn check_header(file: &Path, header: &[u8], length: u64) -> Result<(), JournalError> {
+    if header.len() < HEADER_BYTES || !header.starts_with(MAGIC) {
+        return Err(foreign(file, "this is no database"));
+    }
+    let number = |at: usize| {
+        let bytes = header[at..at + 4].try_into().expect("four bytes of a header");
+        u32::from_be_bytes(bytes)
+    };
+    // The offsets of https://www.sqlite.org/fileformat.html, section 1.3.
+    let (pages, format, application) = (number(28), number(60), number(68));
+    if application != APPLICATION_ID {
+        return Err(foreign(file, "this is a database of something else"));
+    }
+    check_not_newer(file, format)?;
+    let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        other => u64::from(other),
+    };
+    let log_is_empty = fs::metadata(beside(file, "-wal")).map_or(true, |log| log.len() == 0);
+    if log_is_empty && length < u64::from(pages) * page_bytes {
+        return Err(JournalError::new(
+            JournalErrorKind::Damaged,
+            file,
+            format!(
+                "it has {length} bytes of {}, so it was cut: restore it from a copy, or move it away and start \
+                 with a new one, which begins with a snapshot",
+                u64::from(pages) * page_bytes
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn foreign(file: &Path, what: &str) -> JournalError {
+    JournalError::new(
+        JournalErrorKind::Foreign,
+        file,
+        format!("{what}, not a journal of zkbridge: move it away, or choose another data_dir"),
+    )
+}
+
+fn check_not_newer(file: &Path, format: u32) -> Result<(), JournalError> {
+    if format <= FORMAT {
+        return Ok(());
+    }
+    Err(JournalError::new(
+        JournalErrorKind::Newer,
+        file,
+        format!(
+            "it has format {format}, and this zkbridge knows formats up to {FORMAT}: use the zkbridge that wrote \
+             it, or a newer one"
+        ),
+    ))
+}
+
+fn check_format(file: &Path, connection: &Connection) -> Result<u32, JournalError> {
+    let format = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|error| JournalError::of_sqlite(file, "reading its format", error))?;
+    check_not_newer(file, format)?;
+    Ok(format)
+}
+
+fn check_cluster(file: &Path, connection: &Connection, wanted: &str) -> Result<(), JournalError> {
+    let cluster: String = connection
+        .query_row("SELECT value FROM meta WHERE key = 'cluster'", [], |row| {
+            row.get(0)
+        })
+        .map_err(|error| JournalError::of_sqlite(file, "reading the name of its source", error))?;
+    if cluster == wanted {
+        return Ok(());
+    }
+    Err(JournalError::new(
+        JournalErrorKind::OtherSource,
+        file,
+        format!(
+            "it belongs to the source '{cluster}', not to '{wanted}': a source keeps its name, which stands in the \
+             id of each record; use that name, or move the file away"
+        ),
+    ))
+}
+
+/// A new journal appears at once and whole: a crash leaves nothing, or a `.new` file that the next start removes.
+fn create(file: &Path, cluster: &str) -> Result<(), JournalError> {
+    let fresh = beside(file, ".new");
+    let creating = |error| JournalError::of_io(file, "creating it", error);
+    // What a crash left of an attempt before, with the log that SQLite would play back into the new file.
+    for left in [&fresh, &beside(&fresh, "-journal"), &beside(&fresh, "-wal")] {
+        remove_if_there(left).map_err(creating)?;
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(&fresh)
+        .map_err(creating)?;
+    fill(&fresh, cluster).map_err(|error| JournalError::of_sqlite(file, "creating it", error))?;
+    File::open(&fresh)
+        .and_then(|written| written.sync_all())
+        .and_then(|()| fs::rename(&fresh, file))
+        .and_then(|()| sync_folder(file))
+        .map_err(creating)
+}
+
+fn fill(fresh: &Path, cluster: &str) -> rusqlite::Result<()> {
+    let mut connection = Connection::open_with_flags(fresh, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    schema::create(&mut connection, cluster)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+fn remove_if_there(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}

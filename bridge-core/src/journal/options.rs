@@ -1,0 +1,86 @@
+//! The choices of one source's journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::amount::{Horizon, Size, Span};
+use crate::record::Mode;
+
+/// How a journal is kept. [`JournalOptions::new`] has the defaults of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalOptions {
+    /// The name of the source; a file belongs to one name for ever.
+    pub cluster: Arc<str>,
+    /// How the source captures; stands in each record.
+    pub mode: Mode,
+    /// What records say about the state before a change. Decided at append: a later choice changes no record.
+    pub before: Before,
+    /// What a batch survives.
+    pub durability: Durability,
+    /// How long delivered records stay readable.
+    pub retention: Horizon,
+    /// The most that records, values, image and cursors may take in the file.
+    pub max_size: Size,
+    /// What happens there.
+    pub when_full: WhenFull,
+    /// The most memory for pages of the file.
+    pub page_cache: Size,
+}
+
+/// 16 MiB of pages: the hot part of the index of a million paths, and far from the 100 MB that a bridge may take.
+const PAGE_CACHE: Size = Size(16 << 20);
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+impl JournalOptions {
+    /// The defaults, for the source of this name.
+    pub fn new(cluster: &str) -> JournalOptions {
+        JournalOptions {
+            cluster: cluster.into(),
+            mode: Mode::Watch,
+            before: Before::default(),
+            durability: Durability::default(),
+            retention: Horizon::For(Span(WEEK)),
+            max_size: Size(10 << 30),
+            when_full: WhenFull::default(),
+            page_cache: PAGE_CACHE,
+        }
+    }
+}
+
+/// What records say about the state before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Before {
+    /// Data and Stat.
+    #[default]
+    Full,
+    /// The Stat.
+    Stat,
+    /// Nothing.
+    None,
+}
+
+/// What a committed batch survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The loss of power: each batch is synchronised to the disk.
+    #[default]
+    PowerLoss,
+    /// The end of the process: the operating system writes when it likes. A loss of power can undo batches whose
+    /// records were delivered already.
+    ProcessCrash,
+}
+
+/// What happens when the journal has reached its size and nothing delivered is left to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Capture waits until the sinks have moved on; a later comparison finds what changed meanwhile.
+    #[default]
+    Hold,
+}

@@ -1,0 +1,316 @@
+//! Reading what is durable, beside the writer.
+//!
+//! A reader never writes, never waits for the writer and never makes it wait: each call is one short read transaction.
+//! A record reads the same at every repetition, as everything in it was decided when it was appended.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashlink::LruCache;
+use rusqlite::{Connection, Row};
+
+use super::cursors::{self, SinkCursor};
+use super::error::JournalError;
+use super::open::open_reader;
+use super::row::{Detail, SELECT, Stored, mode_of_number};
+use super::schema::SLASH;
+use crate::number::Seq;
+use crate::path::ZnodePath;
+use crate::record::{Data, Origin, Record, SchemaName, State};
+
+/// Paths held in memory, so that records of the same path build it once. About 1 MB.
+const PATHS: usize = 8192;
+
+/// What a record costs in memory besides its data, roughly.
+const RECORD_BYTES: usize = 700;
+
+/// How much one read takes. The first record is taken whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// At most so many records.
+    pub records: usize,
+    /// And so many bytes, as they stand in memory.
+    pub bytes: usize,
+}
+
+/// A record that a sink will never accept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RejectedRecord {
+    /// Which.
+    pub seq: Seq,
+    /// The destination's reason.
+    pub reason: String,
+    /// The record, equal as JSON to the one that was rejected.
+    pub record: Arc<Record>,
+}
+
+/// Reads a journal on a connection of its own.
+pub struct Reader {
+    connection: Connection,
+    file: PathBuf,
+    names: Names,
+}
+
+/// What the numbers in records stand for. None of them is ever used for something else.
+pub(super) struct Names {
+    cluster: Arc<str>,
+    paths: LruCache<i64, ZnodePath>,
+    roots: HashMap<i64, ZnodePath>,
+    origins: HashMap<i64, Origin>,
+}
+
+impl Reader {
+    /// Opens a journal that exists.
+    pub fn open(file: &Path) -> Result<Reader, JournalError> {
+        let connection = open_reader(file)?;
+        let cluster: String = connection
+            .query_row("SELECT value FROM meta WHERE key = 'cluster'", [], |row| {
+                row.get(0)
+            })
+            .map_err(|error| JournalError::of_sqlite(file, "reading the name of its source", error))?;
+        Ok(Reader {
+            connection,
+            file: file.to_owned(),
+            names: Names::new(&cluster),
+        })
+    }
+
+    /// The name of the source.
+    pub fn cluster(&self) -> &Arc<str> {
+        &self.names.cluster
+    }
+
+    /// The records from behind `after`, in order, without holes unless retention has removed what was there.
+    pub fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
+        let Reader {
+            connection, names, ..
+        } = self;
+        let read = within(connection, |connection| {
+            read_records(connection, names, after, limit)
+        });
+        read.map_err(|error| self.fault("reading records", error))
+    }
+
+    /// The last durable record; [`Seq::ZERO`] before the first.
+    pub fn tail(&mut self) -> Result<Seq, JournalError> {
+        let newest =
+            cursors::newest(&self.connection).map_err(|error| self.fault("reading the tail", error))?;
+        Ok(newest.unwrap_or_default())
+    }
+
+    /// The first record that is kept; `None` while there is none.
+    pub fn oldest(&mut self) -> Result<Option<Seq>, JournalError> {
+        cursors::oldest(&self.connection).map_err(|error| self.fault("reading the oldest record", error))
+    }
+
+    /// Where a sink stands; `None` if it was never entered.
+    pub fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
+        cursors::cursor(&self.connection, sink).map_err(|error| self.fault("reading a cursor", error))
+    }
+
+    /// Where all sinks stand, by name.
+    pub fn cursors(&mut self) -> Result<Vec<SinkCursor>, JournalError> {
+        cursors::cursors(&self.connection).map_err(|error| self.fault("reading the cursors", error))
+    }
+
+    /// The rejected records of a sink from behind `after`, at most `limit`.
+    pub fn rejected(
+        &mut self,
+        sink: &str,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<RejectedRecord>, JournalError> {
+        let Reader {
+            connection, names, ..
+        } = self;
+        let read = within(connection, |connection| {
+            read_rejected(connection, names, sink, after, limit)
+        });
+        read.map_err(|error| self.fault("reading rejected records", error))
+    }
+
+    fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
+        JournalError::of_sqlite(&self.file, doing, error)
+    }
+}
+
+/// All of it sees one state of the journal.
+fn within<T>(
+    connection: &mut Connection,
+    step: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction()?;
+    let read = step(&transaction)?;
+    transaction.commit()?;
+    Ok(read)
+}
+
+fn read_records(
+    connection: &Connection,
+    names: &mut Names,
+    after: Seq,
+    limit: ReadLimit,
+) -> rusqlite::Result<Vec<Arc<Record>>> {
+    let count = i64::try_from(limit.records).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(SELECT)?;
+    let mut rows = statement.query((after.0.cast_signed(), count))?;
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let record = names.record(connection, row)?;
+        bytes += bytes_of(&record);
+        if bytes > limit.bytes && !records.is_empty() {
+            break;
+        }
+        records.push(Arc::new(record));
+    }
+    Ok(records)
+}
+
+fn bytes_of(record: &Record) -> usize {
+    let data = |state: &Option<State>| {
+        let data: Option<&Data> = state.as_ref().and_then(|state| state.data.as_ref());
+        data.map_or(0, |data| data.bytes.len())
+    };
+    RECORD_BYTES + data(&record.before) + data(&record.after)
+}
+
+fn read_rejected(
+    connection: &Connection,
+    names: &mut Names,
+    sink: &str,
+    after: Seq,
+    limit: usize,
+) -> rusqlite::Result<Vec<RejectedRecord>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, reason, record FROM rejected WHERE sink = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+    )?;
+    let mut rows = statement.query((sink, after.0.cast_signed(), limit))?;
+    let mut rejected = Vec::new();
+    while let Some(row) = rows.next()? {
+        let seq = Seq(row.get::<_, i64>(0)?.cast_unsigned());
+        let kept: Option<String> = row.get(2)?;
+        let record = match kept {
+            Some(json) => Arc::new(parse(&json)?),
+            None => names.one(connection, seq)?,
+        };
+        rejected.push(RejectedRecord {
+            seq,
+            reason: row.get(1)?,
+            record,
+        });
+    }
+    Ok(rejected)
+}
+
+fn parse(json: &str) -> rusqlite::Result<Record> {
+    serde_json::from_str(json).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+impl Names {
+    /// Knows nothing yet but the name of the source.
+    pub(super) fn new(cluster: &str) -> Names {
+        Names {
+            cluster: cluster.into(),
+            paths: LruCache::new(PATHS),
+            roots: HashMap::new(),
+            origins: HashMap::new(),
+        }
+    }
+
+    /// A record that must be there.
+    pub(super) fn one(&mut self, connection: &Connection, seq: Seq) -> rusqlite::Result<Arc<Record>> {
+        let limit = ReadLimit { records: 1, bytes: 0 };
+        let found = read_records(connection, self, Seq(seq.0 - 1), limit)?.pop();
+        found
+            .filter(|record| record.seq == seq)
+            .ok_or(rusqlite::Error::QueryReturnedNoRows)
+    }
+
+    /// The record of a row of [`SELECT`].
+    fn record(&mut self, connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
+        let stored = Stored::of_row(row)?;
+        let (before, after) = (stored.state_before(row)?, stored.state_after(row)?);
+        let path = stored.path.map(|id| self.path(connection, id)).transpose()?;
+        let root = stored.root.map(|id| self.root(connection, id)).transpose()?;
+        let (mut acl, mut gap, mut run) = (None, None, None);
+        let time = stored.times();
+        match stored.detail {
+            Detail::None => {}
+            Detail::Acl(list) => acl = Some(list),
+            Detail::Gap(stretch) => gap = Some(stretch),
+            Detail::Run(place) => run = Some(place),
+        }
+        Ok(Record {
+            schema: SchemaName::V1,
+            id: stored.id,
+            seq: stored.seq,
+            cluster: self.cluster.clone(),
+            root,
+            path,
+            op: stored.op,
+            zxid: stored.zxid,
+            zxid_kind: stored.zxid_kind,
+            fidelity: stored.fidelity,
+            missed: stored.missed,
+            superseded: stored.superseded,
+            ephemeral: stored.ephemeral,
+            before,
+            after,
+            txn: None,
+            time,
+            source: self.origin(connection, stored.origin)?,
+            acl,
+            gap,
+            run,
+        })
+    }
+
+    fn path(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<ZnodePath> {
+        if id == SLASH {
+            return Ok(ZnodePath::slash());
+        }
+        if let Some(path) = self.paths.get(&id) {
+            return Ok(path.clone());
+        }
+        let (parent, name): (i64, String) = connection
+            .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let path = self.path(connection, parent)?.child(&name);
+        self.paths.insert(id, path.clone());
+        Ok(path)
+    }
+
+    fn root(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<ZnodePath> {
+        if let Some(root) = self.roots.get(&id) {
+            return Ok(root.clone());
+        }
+        let path: String =
+            connection.query_row("SELECT path FROM root WHERE id = ?1", [id], |row| row.get(0))?;
+        let root = ZnodePath::parse(&path).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+        })?;
+        self.roots.insert(id, root.clone());
+        Ok(root)
+    }
+
+    fn origin(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<Origin> {
+        if let Some(origin) = self.origins.get(&id) {
+            return Ok(origin.clone());
+        }
+        let (mode, server): (i64, Option<String>) =
+            connection.query_row("SELECT mode, server FROM origin WHERE id = ?1", [id], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let origin = Origin {
+            mode: mode_of_number(mode)?,
+            server: server.map(Into::into),
+        };
+        self.origins.insert(id, origin.clone());
+        Ok(origin)
+    }
+}

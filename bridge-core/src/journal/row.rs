@@ -1,0 +1,344 @@
+//! The columns of a record: how each field is stored, written once and never changed.
+//!
+//! What follows from other columns is not stored: `changed` where a Stat tells it, the cluster, whether there is an
+//! `after`.
+
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::code::{StatCode, ZxidsCode, decode_run, encode_run};
+use crate::number::{Seq, Zxid};
+use crate::record::{
+    Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, State, Times, Timestamp, ZxidKind,
+};
+
+/// What a record says of the state before it, and where its data stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BeforeColumn {
+    /// Null.
+    Null,
+    /// Only the Stat.
+    Stat,
+    /// With the value that the record retired.
+    Retired,
+    /// With the value of the record itself, which it did not change.
+    Kept,
+}
+
+/// A record as it is stored: numbers in place of paths, origin and values.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Stored {
+    pub(super) seq: Seq,
+    pub(super) id: Uuid,
+    pub(super) op: Op,
+    pub(super) root: Option<i64>,
+    pub(super) path: Option<i64>,
+    /// The record of the path before this one.
+    pub(super) previous: Option<Seq>,
+    pub(super) zxid: Option<Zxid>,
+    pub(super) zxid_kind: ZxidKind,
+    pub(super) fidelity: Fidelity,
+    pub(super) missed: Option<u64>,
+    pub(super) superseded: Vec<Zxid>,
+    pub(super) ephemeral: Option<bool>,
+    pub(super) before: BeforeColumn,
+    pub(super) before_stat: Option<Stat>,
+    /// The value that nobody needs once this record is gone.
+    pub(super) retired: Option<i64>,
+    pub(super) stat: Option<Stat>,
+    pub(super) value: Option<i64>,
+    /// Where `stat` does not tell it.
+    pub(super) changed: Option<Timestamp>,
+    pub(super) captured: Timestamp,
+    pub(super) origin: i64,
+    pub(super) detail: Detail,
+}
+
+/// The objects that stand in few records only.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Detail {
+    None,
+    Run(Run),
+    Gap(Gap),
+    Acl(Vec<Acl>),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Written {
+    Gap(Gap),
+    Acl(Vec<Acl>),
+}
+
+const INSERT: &str = "INSERT INTO record(
+    seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before,
+    before_stat, retired, stat, value, changed, captured, origin, detail)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+
+/// Records from behind ?1, at most ?2, each with the data of `value` and of `before`.
+pub(super) const SELECT: &str = "SELECT
+    r.seq, r.id, r.op, r.root, r.path, r.previous, r.zxid, r.zxid_kind, r.fidelity, r.missed, r.superseded,
+    r.ephemeral, r.before, r.before_stat, r.retired, r.stat, r.value, r.changed, r.captured, r.origin, r.detail,
+    a.form, a.size, a.truncated, a.bytes, b.form, b.size, b.truncated, b.bytes
+    FROM record r
+    LEFT JOIN value a ON a.id = r.value
+    LEFT JOIN value b ON b.id = iif(r.before = 2, r.retired, NULL)
+    WHERE r.seq > ?1 ORDER BY r.seq LIMIT ?2";
+
+/// Where the data of `value` begins in [`SELECT`], and the data of `retired`.
+const VALUE_AT: usize = 21;
+const RETIRED_AT: usize = 25;
+
+impl Stored {
+    /// Appends the row.
+    pub(super) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.prepare_cached(INSERT)?.execute(params![
+            self.seq.0.cast_signed(),
+            self.id.as_bytes().as_slice(),
+            op_number(self.op),
+            self.root,
+            self.path,
+            self.previous.map(|seq| seq.0.cast_signed()),
+            self.zxid.map(|zxid| zxid.0.cast_signed()),
+            kind_number(self.zxid_kind),
+            self.fidelity == Fidelity::Reconciled,
+            self.missed.map(u64::cast_signed),
+            ZxidsCode(self.superseded.clone()),
+            self.ephemeral,
+            self.before.number(),
+            self.before_stat.map(StatCode),
+            self.retired,
+            self.stat.map(StatCode),
+            self.value,
+            self.changed.map(|time| time.0),
+            self.captured.0,
+            self.origin,
+            self.detail.bytes(),
+        ])?;
+        Ok(())
+    }
+
+    /// Reads the row.
+    pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Stored> {
+        let seq: i64 = row.get(0)?;
+        let op = op_of_number(row.get(2)?).ok_or_else(|| wrong(2))?;
+        let fidelity = match row.get(8)? {
+            true => Fidelity::Reconciled,
+            false => Fidelity::Exact,
+        };
+        Ok(Stored {
+            seq: Seq(seq.cast_unsigned()),
+            id: Uuid::from_bytes(row.get(1)?),
+            op,
+            root: row.get(3)?,
+            path: row.get(4)?,
+            previous: row.get::<_, Option<i64>>(5)?.map(|seq| Seq(seq.cast_unsigned())),
+            zxid: row
+                .get::<_, Option<i64>>(6)?
+                .map(|zxid| Zxid(zxid.cast_unsigned())),
+            zxid_kind: kind_of_number(row.get(7)?).ok_or_else(|| wrong(7))?,
+            fidelity,
+            missed: row.get::<_, Option<i64>>(9)?.map(i64::cast_unsigned),
+            superseded: row.get::<_, ZxidsCode>(10)?.0,
+            ephemeral: row.get(11)?,
+            before: BeforeColumn::of_number(row.get(12)?).ok_or_else(|| wrong(12))?,
+            before_stat: row.get::<_, Option<StatCode>>(13)?.map(|StatCode(stat)| stat),
+            retired: row.get(14)?,
+            stat: row.get::<_, Option<StatCode>>(15)?.map(|StatCode(stat)| stat),
+            value: row.get(16)?,
+            changed: row.get::<_, Option<i64>>(17)?.map(Timestamp),
+            captured: Timestamp(row.get(18)?),
+            origin: row.get(19)?,
+            detail: Detail::of_row(row, op)?,
+        })
+    }
+
+    /// The state before, with the data that the same row of [`SELECT`] has.
+    pub(super) fn state_before(&self, row: &Row<'_>) -> rusqlite::Result<Option<State>> {
+        let data = match self.before {
+            BeforeColumn::Null => return Ok(None),
+            BeforeColumn::Stat => None,
+            BeforeColumn::Retired => data_at(row, RETIRED_AT, self.retired)?,
+            BeforeColumn::Kept => data_at(row, VALUE_AT, self.value)?,
+        };
+        Ok(Some(State {
+            data,
+            stat: self.before_stat,
+        }))
+    }
+
+    /// The state after, likewise.
+    pub(super) fn state_after(&self, row: &Row<'_>) -> rusqlite::Result<Option<State>> {
+        if self.op.is_control() || self.op == Op::Delete {
+            return Ok(None);
+        }
+        Ok(Some(State {
+            data: data_at(row, VALUE_AT, self.value)?,
+            stat: self.stat,
+        }))
+    }
+
+    /// When it happened and when it was captured.
+    pub(super) fn times(&self) -> Times {
+        let told = self
+            .stat
+            .filter(|_| self.op != Op::Acl)
+            .map(|stat| Timestamp(stat.mtime));
+        Times {
+            changed: told.or(self.changed),
+            captured: self.captured,
+        }
+    }
+}
+
+/// The data that begins in a column. A value that is named and not there is damage, not an absent value.
+fn data_at(row: &Row<'_>, at: usize, value: Option<i64>) -> rusqlite::Result<Option<Data>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let form = form_of_number(row.get(at)?).ok_or_else(|| wrong(at))?;
+    Ok(Some(Data {
+        bytes: row.get_ref(at + 3)?.as_blob()?.into(),
+        size: row.get(at + 1)?,
+        form,
+        truncated: row.get(at + 2)?,
+    }))
+}
+
+/// Stores data under the seq of the record that brought it.
+pub(super) fn insert_value(connection: &Connection, id: i64, data: &Data) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO value(id, form, size, truncated, bytes) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((
+            id,
+            form_number(data.form),
+            data.size,
+            data.truncated,
+            &*data.bytes,
+        ))?;
+    Ok(())
+}
+
+impl Detail {
+    fn bytes(&self) -> Option<Vec<u8>> {
+        let written = match self {
+            Detail::None => return None,
+            Detail::Run(run) => return Some(encode_run(run)),
+            Detail::Gap(gap) => Written::Gap(gap.clone()),
+            Detail::Acl(acl) => Written::Acl(acl.clone()),
+        };
+        Some(serde_json::to_vec(&written).expect("a gap or an access control list has only text keys"))
+    }
+
+    fn of_row(row: &Row<'_>, op: Op) -> rusqlite::Result<Detail> {
+        const AT: usize = 20;
+        let Some(bytes) = row.get_ref(AT)?.as_blob_or_null()? else {
+            return Ok(Detail::None);
+        };
+        let failed = |error: FromSqlError| {
+            rusqlite::Error::FromSqlConversionFailure(AT, rusqlite::types::Type::Blob, Box::new(error))
+        };
+        match op {
+            Op::Snapshot | Op::SnapshotBegin | Op::SnapshotEnd => {
+                decode_run(bytes).map(Detail::Run).map_err(failed)
+            }
+            _ => match serde_json::from_slice(bytes) {
+                Ok(Written::Gap(gap)) => Ok(Detail::Gap(gap)),
+                Ok(Written::Acl(acl)) => Ok(Detail::Acl(acl)),
+                Err(error) => Err(failed(FromSqlError::Other(Box::new(error)))),
+            },
+        }
+    }
+}
+
+impl BeforeColumn {
+    fn number(self) -> i64 {
+        match self {
+            BeforeColumn::Null => 0,
+            BeforeColumn::Stat => 1,
+            BeforeColumn::Retired => 2,
+            BeforeColumn::Kept => 3,
+        }
+    }
+
+    fn of_number(number: i64) -> Option<BeforeColumn> {
+        [
+            BeforeColumn::Null,
+            BeforeColumn::Stat,
+            BeforeColumn::Retired,
+            BeforeColumn::Kept,
+        ]
+        .into_iter()
+        .find(|column| column.number() == number)
+    }
+}
+
+fn wrong(column: usize) -> rusqlite::Error {
+    rusqlite::Error::IntegralValueOutOfRange(column, 0)
+}
+
+/// The number of an op. Numbers stand in files: never change or reuse one.
+pub(super) fn op_number(op: Op) -> i64 {
+    match op {
+        Op::Create => 0,
+        Op::Update => 1,
+        Op::Delete => 2,
+        Op::Acl => 3,
+        Op::Snapshot => 4,
+        Op::SnapshotBegin => 5,
+        Op::SnapshotEnd => 6,
+        Op::GapBegin => 7,
+        Op::GapEnd => 8,
+        Op::Heartbeat => 9,
+    }
+}
+
+fn op_of_number(number: i64) -> Option<Op> {
+    Op::ALL.into_iter().find(|op| op_number(*op) == number)
+}
+
+fn kind_number(kind: ZxidKind) -> i64 {
+    match kind {
+        ZxidKind::Exact => 0,
+        ZxidKind::UpperBound => 1,
+        ZxidKind::Unknown => 2,
+    }
+}
+
+fn kind_of_number(number: i64) -> Option<ZxidKind> {
+    [ZxidKind::Exact, ZxidKind::UpperBound, ZxidKind::Unknown]
+        .into_iter()
+        .find(|kind| kind_number(*kind) == number)
+}
+
+fn form_number(form: DataForm) -> i64 {
+    match form {
+        DataForm::Auto => 0,
+        DataForm::Base64 => 1,
+        DataForm::Json => 2,
+    }
+}
+
+fn form_of_number(number: i64) -> Option<DataForm> {
+    [DataForm::Auto, DataForm::Base64, DataForm::Json]
+        .into_iter()
+        .find(|form| form_number(*form) == number)
+}
+
+/// The number of a mode.
+pub(super) fn mode_number(mode: Mode) -> i64 {
+    match mode {
+        Mode::Watch => 0,
+        Mode::Observer => 1,
+        Mode::Txnlog => 2,
+    }
+}
+
+/// The mode of a number.
+pub(super) fn mode_of_number(number: i64) -> rusqlite::Result<Mode> {
+    [Mode::Watch, Mode::Observer, Mode::Txnlog]
+        .into_iter()
+        .find(|mode| mode_number(*mode) == number)
+        .ok_or_else(|| wrong(0))
+}

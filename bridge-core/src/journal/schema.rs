@@ -1,0 +1,154 @@
+//! The tables of the journal, and how a file of an older format is brought forward.
+//!
+//! ```text
+//! path   id ── parent, name           the dictionary of paths; `occupied`: it or something below it is living
+//! image  path ── life, stat, value    what each path looked like at its last record, and which record that was
+//! record seq ── path, stat, value     the history; `previous` is the record of the same path before this one
+//! value  id ── bytes                  each data once; its id is the seq of the record that brought it
+//! sink, rejected, root, origin, meta
+//! ```
+//!
+//! A value is needed by its own record and those that repeat it (`acl`, `snapshot`), by the image, and as the `before`
+//! of the one record that superseded it. That record comes last, has it in `retired`, and takes it along when it is
+//! removed.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// `zkbj`, in SQLite's header of the file: tells a journal from other databases.
+pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
+
+/// The version of the tables below, in the header as the user version.
+pub(super) const FORMAT: u32 = 1;
+
+/// Smaller than SQLite's default, because a batch touches many image rows that stand far apart, and each of them
+/// costs a page in the write-ahead log.
+pub(super) const PAGE_BYTES: u32 = 4096;
+
+/// The row of `/` in the dictionary.
+pub(super) const SLASH: i64 = 1;
+
+/// A step from the format before.
+pub(super) struct Migration {
+    /// The format that it leads to.
+    pub(super) to: u32,
+    /// What does it.
+    pub(super) sql: &'static str,
+}
+
+/// Each step from the first format to [`FORMAT`], ascending.
+pub(super) const MIGRATIONS: &[Migration] = &[];
+
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+
+CREATE TABLE path(
+    id INTEGER PRIMARY KEY,
+    parent INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    occupied INTEGER NOT NULL
+) STRICT;
+-- The living stand apart from the dead, so that listing children does not wade through the names of years.
+CREATE UNIQUE INDEX path_place ON path(parent, occupied, name);
+
+CREATE TABLE image(
+    path INTEGER PRIMARY KEY,
+    life INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    value INTEGER,
+    czxid INTEGER,
+    stat BLOB
+) STRICT;
+
+CREATE TABLE record(
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    op INTEGER NOT NULL,
+    root INTEGER,
+    path INTEGER,
+    previous INTEGER,
+    zxid INTEGER,
+    zxid_kind INTEGER NOT NULL,
+    fidelity INTEGER NOT NULL,
+    missed INTEGER,
+    superseded BLOB,
+    ephemeral INTEGER,
+    before INTEGER NOT NULL,
+    before_stat BLOB,
+    retired INTEGER,
+    stat BLOB,
+    value INTEGER,
+    changed INTEGER,
+    captured INTEGER NOT NULL,
+    origin INTEGER NOT NULL,
+    detail BLOB
+) STRICT;
+
+CREATE TABLE value(
+    id INTEGER PRIMARY KEY,
+    form INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    truncated INTEGER NOT NULL,
+    bytes BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE sink(name TEXT PRIMARY KEY, cursor INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- `record` is filled with the record's JSON when retention removes its row.
+CREATE TABLE rejected(
+    sink TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    record TEXT,
+    PRIMARY KEY(sink, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX rejected_kept ON rejected(seq) WHERE record IS NULL;
+
+CREATE TABLE root(
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    reported INTEGER NOT NULL,
+    listed INTEGER NOT NULL,
+    run BLOB,
+    run_index INTEGER
+) STRICT;
+
+CREATE TABLE origin(id INTEGER PRIMARY KEY, mode INTEGER NOT NULL, server TEXT) STRICT;
+";
+
+/// Writes the tables of a new journal, still in SQLite's rollback mode.
+pub(super) fn create(connection: &mut Connection, cluster: &str) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.execute(
+        "INSERT INTO path(id, parent, name, occupied) VALUES (?1, 0, '', 0)",
+        [SLASH],
+    )?;
+    transaction.execute(
+        "INSERT INTO meta(key, value) VALUES ('cluster', ?1), ('epoch', 0), ('next_path', ?2), ('rebaselined', 0)",
+        (cluster, SLASH + 1),
+    )?;
+    transaction.commit()
+}
+
+/// Brings the tables from format `from` to the newest of `migrations`, all of it or nothing.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    from: u32,
+    migrations: &[Migration],
+) -> rusqlite::Result<()> {
+    let missing: Vec<&Migration> = migrations.iter().filter(|step| step.to > from).collect();
+    let Some(last) = missing.last() else {
+        return Ok(());
+    };
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in &missing {
+        transaction.execute_batch(step.sql)?;
+    }
+    transaction.pragma_update(None, "user_version", last.to)?;
+    transaction.commit()?;
+    // The format in the header of the file is what others look at before they open it.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}

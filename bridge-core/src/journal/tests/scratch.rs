@@ -1,0 +1,172 @@
+//! A journal in a folder of its own, and short ways to write entries.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::book::Book;
+use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
+use crate::journal::{Journal, JournalOptions, ReadLimit, Reader};
+use crate::number::{Seq, SessionId, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};
+
+/// Enough for every test.
+pub const ALL: ReadLimit = ReadLimit {
+    records: 1_000_000,
+    bytes: usize::MAX,
+};
+
+/// When entries are captured, unless a test says otherwise.
+pub const NOON: Timestamp = Timestamp(1_795_348_800_000);
+
+/// A folder that goes with the test, and the file of a journal in it.
+pub struct Scratch {
+    folder: TempDir,
+    pub options: JournalOptions,
+}
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        Scratch {
+            folder: tempfile::tempdir().unwrap(),
+            options: JournalOptions::new("main"),
+        }
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("main.journal")
+    }
+
+    pub fn open(&self) -> Journal {
+        Journal::open(&self.file(), &self.options).unwrap()
+    }
+
+    pub fn reader(&self) -> Reader {
+        Reader::open(&self.file()).unwrap()
+    }
+
+    /// All records that are durable.
+    pub fn records(&self) -> Vec<Arc<Record>> {
+        self.reader().read(Seq::ZERO, ALL).unwrap()
+    }
+}
+
+/// Appends and commits.
+pub fn append_all(journal: &mut Journal, entries: impl IntoIterator<Item = Entry>) -> Seq {
+    for entry in entries {
+        journal.append(entry).unwrap();
+    }
+    journal.commit().unwrap()
+}
+
+pub fn path(text: &str) -> ZnodePath {
+    ZnodePath::parse(text).unwrap()
+}
+
+/// The Stat of a persistent znode.
+pub fn stat(czxid: u64, mzxid: u64, version: i32) -> Stat {
+    Stat {
+        czxid: Zxid(czxid),
+        mzxid: Zxid(mzxid),
+        pzxid: Zxid(czxid),
+        ctime: 1000 + czxid.cast_signed(),
+        mtime: 1000 + mzxid.cast_signed(),
+        version,
+        ..Stat::default()
+    }
+}
+
+/// The Stat of an ephemeral znode.
+pub fn ephemeral_stat(czxid: u64, mzxid: u64, version: i32) -> Stat {
+    Stat {
+        ephemeral_owner: SessionId(0x0100_002f_037b_0000),
+        ..stat(czxid, mzxid, version)
+    }
+}
+
+pub fn read(stat: Stat, text: &str) -> Read {
+    Read {
+        stat: Stat {
+            data_length: i32::try_from(text.len()).unwrap(),
+            ..stat
+        },
+        data: Some(data(text)),
+    }
+}
+
+pub fn data(text: &str) -> Data {
+    Data::limited(text.as_bytes(), DataForm::Auto, 1 << 20)
+}
+
+/// A change seen as it happened.
+pub fn seen(at: &str, what: What) -> Entry {
+    Entry {
+        root: Some(ZnodePath::slash()),
+        captured: NOON,
+        word: Word::Change(Change {
+            path: path(at),
+            what,
+            fidelity: Fidelity::Exact,
+            missed: Some(0),
+            superseded: Vec::new(),
+        }),
+    }
+}
+
+/// A change found by comparing.
+pub fn found(at: &str, what: What) -> Entry {
+    let mut entry = seen(at, what);
+    if let Word::Change(change) = &mut entry.word {
+        change.fidelity = Fidelity::Reconciled;
+    }
+    entry
+}
+
+pub fn created(at: &str, zxid: u64, text: &str) -> Entry {
+    seen(
+        at,
+        What::Created {
+            read: read(stat(zxid, zxid, 0), text),
+        },
+    )
+}
+
+pub fn updated(at: &str, czxid: u64, mzxid: u64, version: i32, text: &str) -> Entry {
+    seen(
+        at,
+        What::Updated {
+            read: read(stat(czxid, mzxid, version), text),
+        },
+    )
+}
+
+pub fn deleted(at: &str, zxid: u64) -> Entry {
+    seen(
+        at,
+        What::Deleted {
+            at: DeletedAt::Exact(Zxid(zxid)),
+        },
+    )
+}
+
+pub fn unread(at: &str, czxid: u64) -> Entry {
+    seen(
+        at,
+        What::CreatedUnread {
+            czxid: Zxid(czxid),
+            ephemeral: None,
+            ctime: None,
+        },
+    )
+}
+
+/// A word about the stream.
+pub fn word(root: Option<&str>, word: Word) -> Entry {
+    Entry {
+        root: root.map(path),
+        captured: NOON,
+        word,
+    }
+}

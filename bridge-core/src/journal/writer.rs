@@ -1,0 +1,374 @@
+//! The one writer of a journal.
+//!
+//! A batch is a transaction: begun, filled, committed. After any error inside it nothing more is taken until it is
+//! rolled back, so that no half of a batch can become durable.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::append::{Context, Draft, draft_change, draft_control};
+use super::error::{JournalError, JournalErrorKind};
+use super::image::{self, Life};
+use super::lock::Lock;
+use super::open::{LOG_BYTES_KEPT, open_writer};
+use super::options::JournalOptions;
+use super::paths::Paths;
+use super::progress::{self, Origins, Roots};
+use super::row::insert_value;
+use super::size::Room;
+use crate::book::{Book, Node, Progress};
+use crate::entry::{Entry, Word};
+use crate::number::{Epoch, Seq};
+use crate::path::ZnodePath;
+use crate::record::{GapReason, Stat};
+
+/// The log is let grow to so many times its usual length before the writer waits for readers to leave it.
+const LOG_GROWTH_MAX: u64 = 4;
+
+/// The journal of one source, open for writing. Synchronous: it lives on one thread.
+///
+/// Dropping it rolls back what is not committed and lets go of the file.
+pub struct Journal {
+    pub(super) connection: Connection,
+    pub(super) file: PathBuf,
+    pub(super) options: JournalOptions,
+    pub(super) paths: Paths,
+    pub(super) room: Room,
+    roots: Roots,
+    origins: Origins,
+    server: Option<Arc<str>>,
+    /// Of the last record, committed or not.
+    pub(super) head: Seq,
+    /// Of the last record that is durable.
+    pub(super) tail: Seq,
+    rebaselined: Seq,
+    pub(super) batch: Batch,
+    _lock: Lock,
+}
+
+/// The transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// There is none.
+    Closed,
+    /// It takes entries.
+    Open,
+    /// Something in it failed; it waits to be rolled back.
+    Failed,
+}
+
+impl Journal {
+    /// Opens the journal of a source, creates it with its folder if there is none, and keeps every other process from
+    /// writing it.
+    pub fn open(file: &Path, options: &JournalOptions) -> Result<Journal, JournalError> {
+        let (connection, lock) = open_writer(file, options)?;
+        let loaded = load(&connection)
+            .map_err(|error| JournalError::of_sqlite(file, "reading where it ends", error))?;
+        Ok(Journal {
+            paths: loaded.paths,
+            room: Room::new(options.max_size),
+            roots: Roots::default(),
+            origins: Origins::default(),
+            server: None,
+            head: loaded.tail,
+            tail: loaded.tail,
+            rebaselined: loaded.rebaselined,
+            batch: Batch::Closed,
+            connection,
+            file: file.to_owned(),
+            options: options.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// The server's version that the next records name.
+    pub fn set_server(&mut self, server: Option<Arc<str>>) {
+        if self.server != server {
+            self.server = server;
+            self.origins.changed();
+        }
+    }
+
+    /// Begins a batch. Every call that writes begins one by itself, too.
+    pub fn begin(&mut self) -> Result<(), JournalError> {
+        match self.batch {
+            Batch::Open => Ok(()),
+            Batch::Failed => Err(self.failed()),
+            Batch::Closed => {
+                let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
+                begun.map_err(|error| self.fault("beginning a batch", error))?;
+                self.batch = Batch::Open;
+                self.room.forget();
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the batch durable and returns the tail. After an error nothing of it is.
+    pub fn commit(&mut self) -> Result<Seq, JournalError> {
+        match self.batch {
+            Batch::Closed => return Ok(self.tail),
+            Batch::Failed => {
+                let error = self.failed();
+                self.rollback()?;
+                return Err(error);
+            }
+            Batch::Open => {}
+        }
+        let committed = self.connection.execute_batch("COMMIT");
+        if let Err(error) = committed {
+            let error = self.fault("writing a batch", error);
+            self.rollback()?;
+            return Err(error);
+        }
+        self.batch = Batch::Closed;
+        self.tail = self.head;
+        self.bound_log()?;
+        Ok(self.tail)
+    }
+
+    /// Undoes the batch.
+    pub fn rollback(&mut self) -> Result<(), JournalError> {
+        // After some errors SQLite has rolled back by itself.
+        if !self.connection.is_autocommit() {
+            let undone = self.connection.execute_batch("ROLLBACK");
+            undone.map_err(|error| self.fault("undoing a batch", error))?;
+        }
+        if self.batch != Batch::Closed {
+            let loaded =
+                load(&self.connection).map_err(|error| self.fault("reading where it ends", error))?;
+            self.paths = loaded.paths;
+            self.rebaselined = loaded.rebaselined;
+            self.head = self.tail;
+            self.roots = Roots::default();
+            self.origins.changed();
+            self.batch = Batch::Closed;
+        }
+        Ok(())
+    }
+
+    /// The position of the last durable record.
+    pub fn tail(&self) -> Seq {
+        self.tail
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Copies the log into the file, as far as readers let it.
+    pub fn checkpoint(&mut self) -> Result<(), JournalError> {
+        self.copy_log("PRAGMA wal_checkpoint(PASSIVE)")
+    }
+
+    fn copy_log(&self, pragma: &str) -> Result<(), JournalError> {
+        // A reader in the way is reported in the row, not as an error.
+        let copied = self.connection.query_row(pragma, [], |_| Ok(()));
+        copied.map_err(|error| self.fault("copying the log into the file", error))
+    }
+
+    /// Readers that overlap without end would keep the log from ever beginning again at its start. They are short, so
+    /// waiting for them once is.
+    fn bound_log(&self) -> Result<(), JournalError> {
+        if self.log_bytes() <= LOG_GROWTH_MAX * LOG_BYTES_KEPT {
+            return Ok(());
+        }
+        self.copy_log("PRAGMA wal_checkpoint(RESTART)")
+    }
+
+    /// Runs something inside the batch; an error spoils the batch.
+    pub(super) fn write<T>(
+        &mut self,
+        doing: &str,
+        step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        self.begin()?;
+        step(self).map_err(|error| {
+            self.batch = Batch::Failed;
+            self.fault(doing, error)
+        })
+    }
+
+    pub(super) fn read<T>(
+        &mut self,
+        doing: &str,
+        step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        step(self).map_err(|error| self.fault(doing, error))
+    }
+
+    pub(super) fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
+        JournalError::of_sqlite(&self.file, doing, error)
+    }
+
+    fn failed(&self) -> JournalError {
+        JournalError::new(
+            JournalErrorKind::Storage,
+            &self.file,
+            "a batch that failed takes nothing more: roll it back",
+        )
+    }
+
+    fn append_entry(&mut self, entry: Entry) -> rusqlite::Result<Seq> {
+        let seq = self.head.next();
+        let ctx = Context {
+            seq,
+            cluster: &self.options.cluster,
+            root: self.roots.id(&self.connection, entry.root.as_ref())?,
+            origin: self
+                .origins
+                .id(&self.connection, self.options.mode, self.server.as_ref())?,
+            before: self.options.before,
+            rebaselined: self.rebaselined,
+        };
+        if let Word::Change(change) = entry.word {
+            let path = change.path.clone();
+            let place = self.paths.find_or_enter(&self.connection, &path)?;
+            let draft = draft_change(ctx, entry.captured, change, place);
+            self.store(&draft)?;
+            self.follow(&path, place.life, &draft)?;
+        } else {
+            let draft = draft_control(ctx, &entry);
+            self.store(&draft)?;
+            self.note_baseline(&entry.word, seq)?;
+        }
+        self.head = seq;
+        Ok(seq)
+    }
+
+    fn store(&mut self, draft: &Draft) -> rusqlite::Result<()> {
+        if let (Some(data), Some(id)) = (&draft.brings, draft.stored.value) {
+            insert_value(&self.connection, id, data)?;
+        }
+        self.room.grew(draft);
+        draft.stored.insert(&self.connection)
+    }
+
+    /// Moves the image to where the record leads.
+    fn follow(&mut self, path: &ZnodePath, was: Life, draft: &Draft) -> rusqlite::Result<()> {
+        let place = draft.place.as_ref().expect("a change has a place in the image");
+        place.store(&self.connection)?;
+        match (was.node().is_some(), place.life.node().is_some()) {
+            (false, true) => self.paths.occupy(&self.connection, path, place.id),
+            (true, false) => self.paths.vacate(&self.connection, path, place.id),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_baseline(&mut self, word: &Word, seq: Seq) -> rusqlite::Result<()> {
+        if let Word::GapBegin {
+            reason: GapReason::Rebaselined,
+            ..
+        } = word
+        {
+            self.rebaselined = seq;
+            progress::set_number(&self.connection, "rebaselined", seq.0)?;
+        }
+        Ok(())
+    }
+
+    fn refresh_stat(&mut self, path: &ZnodePath, stat: &Stat) -> rusqlite::Result<()> {
+        let place = self.paths.find(&self.connection, path)?;
+        let Some((mut place, known)) = place.and_then(|place| match place.life {
+            Life::Read { stat } => Some((place, stat)),
+            _ => None,
+        }) else {
+            panic!("the Stat of {path} is refreshed while the image has none: {place:?}");
+        };
+        assert!(
+            (known.czxid, known.mzxid) == (stat.czxid, stat.mzxid),
+            "the Stat of {path} is refreshed to another version: {known:?} is not of the version of {stat:?}"
+        );
+        if known == *stat {
+            return Ok(());
+        }
+        place.life = Life::Read { stat: *stat };
+        place.store(&self.connection)
+    }
+}
+
+struct Loaded {
+    tail: Seq,
+    rebaselined: Seq,
+    paths: Paths,
+}
+
+fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
+    let tail: i64 = connection.query_row("SELECT ifnull(max(seq), 0) FROM record", [], |row| row.get(0))?;
+    Ok(Loaded {
+        tail: Seq(tail.cast_unsigned()),
+        rebaselined: Seq(progress::number(connection, "rebaselined")?),
+        paths: Paths::load(connection)?,
+    })
+}
+
+impl Book for Journal {
+    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
+        self.read("reading the image", |journal| {
+            let place = journal.paths.find(&journal.connection, path)?;
+            Ok(place.and_then(|place| place.life.node()))
+        })
+    }
+
+    fn children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        self.read("listing children in the image", |journal| {
+            match journal.paths.find(&journal.connection, path)? {
+                Some(place) => image::children(&journal.connection, place.id, after, limit),
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn deepest_below(
+        &mut self,
+        path: &ZnodePath,
+        limit: usize,
+    ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
+        self.read("walking the image", |journal| {
+            image::deepest_below(&journal.connection, &mut journal.paths, path, limit)
+        })
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+        self.begin()?;
+        self.make_room()?;
+        self.write("appending a record", |journal| journal.append_entry(entry))
+    }
+
+    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
+        self.write("refreshing the image", |journal| journal.refresh_stat(path, stat))
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, JournalError> {
+        self.read("reading the watch epoch", |journal| {
+            progress::number(&journal.connection, "epoch").map(Epoch)
+        })
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+        self.write("storing the watch epoch", |journal| {
+            progress::set_number(&journal.connection, "epoch", epoch.0)
+        })
+    }
+
+    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError> {
+        self.read("reading the progress of a root", |journal| {
+            progress::progress(&journal.connection, root)
+        })
+    }
+
+    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
+        self.write("storing the progress of a root", |journal| {
+            let id = journal.roots.id(&journal.connection, Some(root))?;
+            progress::set_progress(&journal.connection, id, progress)
+        })
+    }
+}
