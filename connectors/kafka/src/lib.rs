@@ -1,1 +1,33 @@
-//! The Kafka sink.
+//! The Kafka sink: change records into topics, at least once, in order per path.
+//!
+//! | file | role |
+//! | --- | --- |
+//! | `config` | the options that users see |
+//! | `properties` | the options of librdkafka below them, and which of them would break a promise |
+//! | `template` | the topic of a record |
+//! | `encode` | a record as messages; pure |
+//! | `producer` | one librdkafka producer and what it says |
+//! | `topics` | whether a topic is there, and creating it |
+//! | `lane` | messages on their way, in the order of the batch |
+//! | `sink` | the conversation with the brokers |
+//! | `error` | Kafka's errors as kinds of the engine |
+//!
+//! This crate must never report a record as durable before every in-sync replica has it, and never let a record pass
+//! an earlier one of the same key.
+
+mod config;
+mod encode;
+mod error;
+mod lane;
+mod producer;
+mod properties;
+mod sink;
+mod template;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Compression, CreateTopics, Format, KafkaConfig, KeyBy, TopicSettings};
+pub use properties::Properties;
+pub use sink::KafkaSink;

@@ -1,0 +1,287 @@
+//! The options of a Kafka sink: typed, documented, checked.
+//!
+//! Only what can be known without a connection is decided here. Nothing in this module opens a file or a socket.
+
+use std::fmt;
+
+use bridge_core::amount::Span;
+use bridge_core::objection::Objection;
+use schemars::JsonSchema;
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::properties::{self, Properties};
+use crate::template::TopicTemplate;
+
+/// Below this no produce request survives an ordinary change of a partition's leader.
+const TIMEOUT_MIN: Span = Span::millis(100);
+
+/// The options of a sink of type `kafka`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Where to begin: `a:9092,b:9092`. The brokers tell of the others.
+    pub brokers: String,
+    /// The topic of a record: a template over `cluster`, `root`, `path`, `op` and `names` (the names of the path, from
+    /// the top). Control records have no path; theirs is that of their root. The filter `topic` writes any text with
+    /// the characters that Kafka allows: `{{ names | topic }}`.
+    #[serde(default = "default_topic")]
+    pub topic: String,
+    /// The key of the messages, which decides the partition, the order and what compaction keeps.
+    #[serde(default)]
+    pub key: KeyBy,
+    /// A message with the same key and a null value after each delete, for compacted topics.
+    #[serde(default)]
+    pub tombstones: bool,
+    /// Whether the sink creates topics that are missing, and how.
+    #[serde(default)]
+    pub create_topics: CreateTopics,
+    /// How batches of messages are compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// What the messages hold.
+    #[serde(default)]
+    pub format: Format,
+    /// A delivery has failed when no message was acknowledged for so long. It is then tried again; the messages on
+    /// their way are not sent twice while the sink lives.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// Properties of librdkafka, such as `security.protocol` and `sasl.password`. Those that would break the order or
+    /// lose records are refused.
+    #[serde(default)]
+    pub properties: Properties,
+}
+
+/// What the key of a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyBy {
+    /// The path: `/services/a`. Control records: `control:` and the root.
+    #[default]
+    Path,
+    /// The cluster and the path, for topics that several sources share: `main/services/a`. Control records: `control:`,
+    /// the cluster and the root.
+    ClusterPath,
+}
+
+/// How batches of messages are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Small and fast; needs brokers from 2.1.
+    #[default]
+    Zstd,
+    /// Fastest.
+    Lz4,
+    /// For old consumers.
+    Snappy,
+    /// For old consumers.
+    Gzip,
+    /// Not at all.
+    None,
+}
+
+impl Compression {
+    /// The word in librdkafka's properties.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Compression::Zstd => "zstd",
+            Compression::Lz4 => "lz4",
+            Compression::Snappy => "snappy",
+            Compression::Gzip => "gzip",
+            Compression::None => "none",
+        }
+    }
+}
+
+/// What the messages hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// The change record as JSON.
+    #[default]
+    Record,
+    /// Structured CloudEvents; not there yet.
+    #[schemars(skip)]
+    Cloudevents,
+    /// Binary CloudEvents; not there yet.
+    #[schemars(skip)]
+    CloudeventsBinary,
+    /// The bare data; not there yet.
+    #[schemars(skip)]
+    Raw,
+}
+
+/// Whether the sink creates topics that are missing.
+#[derive(Clone, Debug, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(untagged)]
+pub enum CreateTopics {
+    /// It does not; the brokers may (`auto.create.topics.enable`).
+    #[default]
+    #[schemars(with = "bool")]
+    No,
+    /// It does, like this.
+    Yes(TopicSettings),
+}
+
+/// What a new topic is like.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicSettings {
+    /// Partitions; left out: as the brokers have it (`num.partitions`).
+    #[schemars(range(min = 1))]
+    pub partitions: Option<i32>,
+    /// Copies of each partition; left out: as the brokers have it (`default.replication.factor`).
+    #[schemars(range(min = 1))]
+    pub replication: Option<i32>,
+    /// The topic's own settings, such as `"cleanup.policy" = "compact"`.
+    pub config: Properties,
+}
+
+fn default_topic() -> String {
+    "zk.{{ cluster }}".to_owned()
+}
+
+fn default_timeout() -> Span {
+    Span::secs(30)
+}
+
+impl KafkaConfig {
+    /// The defaults for these brokers.
+    pub fn new(brokers: impl Into<String>) -> KafkaConfig {
+        KafkaConfig {
+            brokers: brokers.into(),
+            topic: default_topic(),
+            key: KeyBy::default(),
+            tombstones: false,
+            create_topics: CreateTopics::default(),
+            compression: Compression::default(),
+            format: Format::default(),
+            timeout: default_timeout(),
+            properties: Properties::default(),
+        }
+    }
+
+    /// Everything about the options that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        let mut found = Vec::new();
+        objections_to_brokers(&self.brokers, &mut found);
+        match TopicTemplate::parse(&self.topic) {
+            Ok(template) => found.extend(template.objection()),
+            Err(objection) => found.push(objection),
+        }
+        if let CreateTopics::Yes(settings) = &self.create_topics {
+            objections_to_settings(settings, &mut found);
+        }
+        if self.format != Format::Record {
+            found.push(Objection::error(
+                "format",
+                "the kafka sink writes only the format \"record\" so far",
+                "give \"record\", or leave format out",
+            ));
+        }
+        if self.timeout < TIMEOUT_MIN {
+            found.push(Objection::error(
+                "timeout",
+                format!(
+                    "{} is shorter than brokers need for an ordinary acknowledgement",
+                    self.timeout
+                ),
+                "give at least \"100ms\"; \"30s\" suits most clusters",
+            ));
+        }
+        found.extend(properties::objections(&self.properties));
+        found
+    }
+}
+
+fn objections_to_brokers(brokers: &str, found: &mut Vec<Objection>) {
+    const REMEDY: &str = "give hosts and ports, separated by commas, as in \"a:9092,b:9092\"";
+    if brokers.trim().is_empty() {
+        found.push(Objection::error("brokers", "no broker is given", REMEDY));
+        return;
+    }
+    for broker in brokers.split(',') {
+        if let Some(reason) = reason_against_broker(broker.trim()) {
+            let message = format!("'{}' is not a broker's address: {reason}", broker.trim());
+            found.push(Objection::error("brokers", message, REMEDY));
+        }
+    }
+}
+
+fn reason_against_broker(broker: &str) -> Option<String> {
+    if let Some((scheme, _)) = broker.split_once("://") {
+        return Some(format!(
+            "leave '{scheme}://' out and say it with properties.\"security.protocol\""
+        ));
+    }
+    // An IPv6 address stands in brackets and has colons of its own.
+    let (host, port) = match broker.rfind(']') {
+        Some(end) if broker.starts_with('[') => (&broker[..=end], broker[end + 1..].strip_prefix(':')),
+        _ => match broker.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (broker, None),
+        },
+    };
+    if host.is_empty() || host == "[]" {
+        return Some("it has no host".to_owned());
+    }
+    if host.contains(|letter: char| letter.is_whitespace() || letter == '/') {
+        return Some("a host has no spaces and no slashes".to_owned());
+    }
+    match port {
+        Some(port) if !matches!(port.parse::<u16>(), Ok(1..)) => {
+            Some(format!("'{port}' is not a port between 1 and 65535"))
+        }
+        _ => None,
+    }
+}
+
+fn objections_to_settings(settings: &TopicSettings, found: &mut Vec<Objection>) {
+    for (key, value, most) in [
+        ("create_topics.partitions", settings.partitions, i32::MAX),
+        (
+            "create_topics.replication",
+            settings.replication,
+            i32::from(i16::MAX),
+        ),
+    ] {
+        if let Some(count) = value
+            && !(1..=most).contains(&count)
+        {
+            found.push(Objection::error(
+                key,
+                format!("{count} is not a number of copies or partitions that Kafka can make"),
+                "give at least 1, or leave it out for the brokers' default",
+            ));
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CreateTopics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CreateTopicsVisitor)
+    }
+}
+
+struct CreateTopicsVisitor;
+
+impl<'de> Visitor<'de> for CreateTopicsVisitor {
+    type Value = CreateTopics;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("false, true or { partitions = 6, replication = 3, config = { … } }")
+    }
+
+    fn visit_bool<E: de::Error>(self, wanted: bool) -> Result<CreateTopics, E> {
+        Ok(if wanted {
+            CreateTopics::Yes(TopicSettings::default())
+        } else {
+            CreateTopics::No
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CreateTopics, A::Error> {
+        TopicSettings::deserialize(MapAccessDeserializer::new(map)).map(CreateTopics::Yes)
+    }
+}

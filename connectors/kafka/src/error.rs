@@ -1,0 +1,161 @@
+//! Kafka's errors as kinds of the engine.
+
+use bridge_core::sink::{SinkError, SinkErrorKind};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// What an error code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Something is wrong with the destination or the way to it.
+    Trouble(SinkErrorKind),
+    /// Something is wrong with a record of the batch that the brokers refused as a whole.
+    Record,
+    /// Another failure came before, and this message was given up with it.
+    Aftermath,
+}
+
+/// What an error code says. The library may add codes, so that the match cannot be exhaustive; what it does not name
+/// is tried again with a new producer.
+pub(crate) fn meaning(code: Code) -> Meaning {
+    use Meaning::Trouble;
+    match code {
+        Code::MessageSizeTooLarge
+        | Code::MessageBatchTooLarge
+        | Code::InvalidMessageSize
+        | Code::InvalidRecord
+        | Code::InvalidDifferentRecord
+        | Code::InvalidTimestamp => Meaning::Record,
+        Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::GaplessGuarantee => Meaning::Aftermath,
+        code if is_unavailable(code) => Trouble(SinkErrorKind::Unavailable),
+        Code::ThrottlingQuotaExceeded => Trouble(SinkErrorKind::Throttled),
+        Code::KafkaStorageError | Code::LogDirNotFound => Trouble(SinkErrorKind::Full),
+        Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition => {
+            Trouble(SinkErrorKind::Missing)
+        }
+        Code::Authentication
+        | Code::SSL
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        | Code::DelegationTokenExpired
+        | Code::DelegationTokenNotFound => Trouble(SinkErrorKind::Authentication),
+        Code::TopicAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::DelegationTokenAuthorizationFailed => Trouble(SinkErrorKind::Authorization),
+        code if is_configuration(code) => Trouble(SinkErrorKind::Configuration),
+        _ => Trouble(SinkErrorKind::Broken),
+    }
+}
+
+fn is_unavailable(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::BrokerDestroy
+            | Code::DestroyBroker
+            | Code::UnknownBroker
+            | Code::Resolve
+            | Code::MessageTimedOut
+            | Code::OperationTimedOut
+            | Code::TimedOutQueue
+            | Code::RequestTimedOut
+            | Code::WaitCache
+            | Code::ISRInsufficient
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::NotController
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::StaleBrokerEpoch
+            | Code::StaleControllerEpoch
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::ListenerNotFound
+            | Code::EligibleLeadersNotAvailable
+            | Code::PreferredLeaderNotAvailable
+            | Code::ReassignmentInProgress
+    )
+}
+
+fn is_configuration(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidTopic
+            | Code::InvalidArgument
+            | Code::InvalidConfig
+            | Code::InvalidPartitions
+            | Code::InvalidReplicationFactor
+            | Code::InvalidReplicaAssignment
+            | Code::InvalidRequiredAcks
+            | Code::InvalidRequest
+            | Code::PolicyViolation
+            | Code::SecurityDisabled
+            | Code::UnsupportedCompressionType
+            | Code::UnsupportedForMessageFormat
+            | Code::UnsupportedFeature
+            | Code::UnsupportedVersion
+            | Code::NotImplemented
+            | Code::NotConfigured
+            | Code::CriticalSystemResource
+    )
+}
+
+/// The kind of an error that is about no single record.
+pub(crate) fn kind(code: Code) -> SinkErrorKind {
+    match meaning(code) {
+        Meaning::Trouble(kind) => kind,
+        Meaning::Record | Meaning::Aftermath => SinkErrorKind::Broken,
+    }
+}
+
+/// The code inside an error, where there is one.
+pub(crate) fn code_of(error: &KafkaError) -> Code {
+    error.rdkafka_error_code().unwrap_or(Code::Fail)
+}
+
+/// An error about a topic, with what to do about it.
+pub(crate) fn about_topic(code: Code, brokers: &str, topic: &str) -> SinkError {
+    let message = match kind(code) {
+        SinkErrorKind::Missing => format!(
+            "topic '{topic}' does not exist at {brokers} ({code}): create it, or set create_topics so that the sink does"
+        ),
+        SinkErrorKind::Authorization => format!(
+            "{brokers} refuses topic '{topic}' ({code}): grant the sink's user DESCRIBE and WRITE on the topic, and \
+             IDEMPOTENT_WRITE on the cluster where brokers are older than 2.8"
+        ),
+        _ => format!("topic '{topic}' at {brokers}: {code}"),
+    };
+    error(code, message)
+}
+
+/// An error with its cause.
+pub(crate) fn error(code: Code, message: String) -> SinkError {
+    SinkError {
+        kind: kind(code),
+        message,
+        source: Some(Box::new(code)),
+    }
+}
+
+/// Why a record that the brokers, or librdkafka before them, refuse can never be delivered.
+pub(crate) fn refusal(code: Code, topic: &str, bytes: usize) -> String {
+    match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => format!(
+            "a message of {bytes} bytes is too large for topic '{topic}' ({code}): raise max.message.bytes of the topic \
+             (and replica.fetch.max.bytes of the brokers), and properties.\"message.max.bytes\" of the sink if it is \
+             smaller; then retry the record"
+        ),
+        _ => format!(
+            "topic '{topic}' does not take the message of {bytes} bytes ({code}): see the topic's settings and the \
+             broker's log; then retry the record"
+        ),
+    }
+}

@@ -1,0 +1,256 @@
+//! One librdkafka producer, and what it says about the brokers.
+//!
+//! Calls of librdkafka that block run on tokio's blocking threads, in slices short enough that a shutdown never waits
+//! for one long. What librdkafka logs becomes structured logs; nothing of it reaches stderr.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bridge_core::sink::{SinkError, SinkErrorKind};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _, PurgeConfig};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use crate::encode::Encoded;
+use crate::error;
+
+/// The longest that one blocking call may keep a thread: what a shutdown may have to wait for.
+const SLICE: Duration = Duration::from_secs(2);
+
+/// The first look is short, so that a refused connection or password shows at once.
+const FIRST_SLICE: Duration = Duration::from_millis(500);
+
+/// The worst that librdkafka has told about the way to the brokers.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    code: Code,
+    reason: String,
+}
+
+impl Trouble {
+    /// What explains more weighs more: a refused password is also a broker that is down.
+    fn weight(&self) -> u8 {
+        match self.code {
+            Code::Authentication | Code::SSL => 3,
+            Code::Resolve => 2,
+            Code::AllBrokersDown => 0,
+            _ => 1,
+        }
+    }
+}
+
+/// Listens to librdkafka.
+#[derive(Clone, Default)]
+pub(crate) struct Ears {
+    trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+impl Ears {
+    /// What is wrong with the way to the brokers, since the last [`Ears::forget`].
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Begins anew.
+    pub(crate) fn forget(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn hear(&self, trouble: Trouble) {
+        let mut worst = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if worst
+            .as_ref()
+            .is_none_or(|known| known.weight() <= trouble.weight())
+        {
+            *worst = Some(trouble);
+        }
+    }
+
+    /// Whether waiting longer cannot help: somebody answered, and refused.
+    fn is_refused(&self) -> bool {
+        self.trouble()
+            .is_some_and(|trouble| error::kind(trouble.code) == SinkErrorKind::Authentication)
+    }
+
+    /// Why the brokers cannot be used, as far as is known.
+    pub(crate) fn explain(&self, brokers: &str, otherwise: impl FnOnce() -> String) -> SinkError {
+        match self.trouble() {
+            Some(Trouble { code, reason }) => {
+                error::error(code, format!("brokers {brokers}: {reason} ({code})"))
+            }
+            None => SinkError::new(SinkErrorKind::Unavailable, otherwise()),
+        }
+    }
+}
+
+impl ClientContext for Ears {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, said: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                // Fatal for a producer, which the sink then replaces: recovered, not lost.
+                tracing::warn!(facility, said, "the Kafka client gave up a producer");
+            }
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                tracing::warn!(facility, said, "the Kafka client has trouble");
+            }
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(facility, said, "the Kafka client says");
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, said, "the Kafka client says"),
+        }
+    }
+
+    fn stats_raw(&self, _: &[u8]) {
+        // Asked for by `statistics.interval.ms`; the bridge has metrics of its own.
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error::code_of(&error);
+        tracing::debug!(%code, reason, "the Kafka client reports an error");
+        if code != Code::Fatal {
+            self.hear(Trouble {
+                code,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+}
+
+/// One producer: one identity at the brokers, one sequence of messages in each partition.
+pub(crate) struct Producer {
+    inner: FutureProducer<Ears>,
+    brokers: Arc<str>,
+}
+
+impl Producer {
+    /// Starts a producer. Connects in the background.
+    pub(crate) fn start(
+        client: &ClientConfig,
+        brokers: &Arc<str>,
+        ears: &Ears,
+    ) -> Result<Producer, SinkError> {
+        let inner = client
+            .create_with_context(ears.clone())
+            .map_err(refused_options)?;
+        Ok(Producer {
+            inner,
+            brokers: Arc::clone(brokers),
+        })
+    }
+
+    /// Hands one message over; the future tells what became of it. `value` is `None` for a tombstone.
+    ///
+    /// Never waits: a full queue is an error, because to wait here for one message would let the next pass it.
+    pub(crate) fn send(&self, message: &Encoded, value: Option<&[u8]>) -> Result<DeliveryFuture, Code> {
+        let record = FutureRecord {
+            topic: &message.topic,
+            partition: None,
+            payload: value,
+            key: Some(message.key.as_bytes()),
+            timestamp: None,
+            headers: Some(message.kafka_headers()),
+        };
+        self.inner
+            .send_result(record)
+            .map_err(|(error, _)| error::code_of(&error))
+    }
+
+    /// Why this producer can never send again, if so.
+    pub(crate) fn fatal(&self) -> Option<(Code, String)> {
+        self.inner.client().fatal_error()
+    }
+
+    /// Waits until some broker has let us in.
+    pub(crate) async fn reach(&self, ears: &Ears, bound: Duration) -> Result<(), SinkError> {
+        let asked = self
+            .ask(ears, bound, |producer, slice| {
+                producer
+                    .client()
+                    .fetch_cluster_id(slice)
+                    .ok_or(Code::OperationTimedOut)
+            })
+            .await;
+        asked.map(drop).map_err(|_| self.unreachable(ears, bound))
+    }
+
+    /// Asks for a topic: `Ok` of the code that the brokers have for it.
+    pub(crate) async fn look_up(&self, topic: &str, ears: &Ears, bound: Duration) -> Result<Code, SinkError> {
+        let name = topic.to_owned();
+        let asked = self
+            .ask(ears, bound, move |producer, slice| {
+                let metadata = producer
+                    .client()
+                    .fetch_metadata(Some(&name), slice)
+                    .map_err(|error| error::code_of(&error))?;
+                let found = metadata.topics().iter().find(|found| found.name() == name);
+                Ok(match found {
+                    Some(found) => found.error().map_or(Code::NoError, Code::from),
+                    None => Code::UnknownTopicOrPartition,
+                })
+            })
+            .await;
+        asked.map_err(|_| self.unreachable(ears, bound))
+    }
+
+    /// Asks again until there is an answer, the bound is reached, or the answer is known to be no.
+    async fn ask<T, F>(&self, ears: &Ears, bound: Duration, question: F) -> Result<T, Code>
+    where
+        T: Send + 'static,
+        F: Fn(&FutureProducer<Ears>, Duration) -> Result<T, Code> + Clone + Send + 'static,
+    {
+        let deadline = Instant::now() + bound;
+        let mut slice = FIRST_SLICE.min(bound);
+        loop {
+            let (producer, question) = (self.inner.clone(), question.clone());
+            let asked = spawn_blocking(move || question(&producer, slice)).await;
+            let code = match asked {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(code)) => code,
+                Err(_) => Code::Fail,
+            };
+            if Instant::now() >= deadline || ears.is_refused() {
+                return Err(code);
+            }
+            slice = SLICE.min(deadline - Instant::now());
+        }
+    }
+
+    fn unreachable(&self, ears: &Ears, bound: Duration) -> SinkError {
+        ears.explain(&self.brokers, || {
+            format!("brokers {}: no answer within {}", self.brokers, in_words(bound))
+        })
+    }
+
+    /// Reports what was not sent as given up. What is under way keeps its chance to be answered.
+    pub(crate) fn give_up_unsent(&self) {
+        self.inner.purge(PurgeConfig::default().queue().non_blocking());
+    }
+
+    /// Ends the producer; what it still has is given up.
+    pub(crate) async fn retire(self) {
+        // Joins threads. Fails only when the runtime ends, and then the producer ends with it.
+        let _ = spawn_blocking(move || drop(self.inner)).await;
+    }
+}
+
+/// A length of time as people write it.
+pub(crate) fn in_words(time: Duration) -> String {
+    bridge_core::amount::Span(time).to_string()
+}
+
+fn refused_options(refused: KafkaError) -> SinkError {
+    let message = match &refused {
+        // The value may be a secret, and librdkafka's reason may repeat it.
+        KafkaError::ClientConfig(_, _, key, _) => {
+            format!("librdkafka refuses the value of properties.\"{key}\"")
+        }
+        other => format!("librdkafka refuses the sink's options: {other}"),
+    };
+    SinkError::new(SinkErrorKind::Configuration, message)
+}

@@ -1,0 +1,383 @@
+//! The properties of librdkafka: which the sink sets, which a user may set, and which would break a promise.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bridge_core::objection::Objection;
+use bridge_core::secret::MASK;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::config::{CreateTopics, KafkaConfig};
+
+/// The largest message that is handed to the brokers. ZooKeeper's 1 MiB may take six times its size as JSON (a NUL is
+/// `\u0000`), before and after a change, plus the record around it: 12 MiB and some. The brokers' own limit decides.
+const MESSAGE_BYTES_MAX: u32 = 16 << 20;
+
+/// How much may wait in the producer's memory; a full queue holds the batch back, and loses nothing. Four of the
+/// largest messages.
+const QUEUE_KBYTES_MAX: u32 = 64 << 10;
+
+/// How many messages may wait: small records, so that `QUEUE_KBYTES_MAX` is not reached.
+const QUEUE_MESSAGES_MAX: u32 = 100_000;
+
+/// The most that a user may raise these two to: bounded is a promise.
+const USER_QUEUE_KBYTES_MAX: u32 = 1 << 20;
+const USER_QUEUE_MESSAGES_MAX: u32 = 1_000_000;
+
+/// How long a message may wait for company. The engine hands over whole batches, so that company is there at once; what
+/// this costs is paid by a lone record, and what it gains shows only under load.
+const LINGER_MS: &str = "1";
+
+/// The longest pause between two attempts to connect, in ms: a broker that is back is found soon.
+const RECONNECT_MS_MAX: u32 = 2_000;
+
+/// Texts by name. Shows the names only: the values may be secrets.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// One of them.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// Sets one of them.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(key.into(), value.into());
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.0.keys().map(|key| (key, MASK)))
+            .finish()
+    }
+}
+
+impl JsonSchema for Properties {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Properties".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "Texts, numbers and switches by name.",
+            "additionalProperties": {"type": ["string", "integer", "number", "boolean"]},
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let values = BTreeMap::<String, Plain>::deserialize(deserializer)?;
+        let texts = values.into_iter().map(|(key, Plain(text))| (key, text));
+        Ok(Properties(texts.collect()))
+    }
+}
+
+/// A text, number or switch, as a text.
+struct Plain(String);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PlainVisitor;
+
+        impl Visitor<'_> for PlainVisitor {
+            type Value = Plain;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, true or false")
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Plain, E> {
+                Ok(Plain(value.to_owned()))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Plain, E> {
+                Ok(Plain(value.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Plain, E> {
+                Ok(Plain(value.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Plain, E> {
+                Ok(Plain(value.to_string()))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Plain, E> {
+                Ok(Plain(value.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(PlainVisitor)
+    }
+}
+
+/// What of a property the promises allow.
+enum Allowed {
+    /// Nothing: it is said elsewhere or would break a promise.
+    Nothing,
+    /// These values, which say what is so anyway.
+    Values(&'static [&'static str]),
+    /// Whole numbers from 1 to this.
+    UpTo(u32),
+}
+
+const TRUE: Allowed = Allowed::Values(&["true", "t", "1"]);
+const FALSE: Allowed = Allowed::Values(&["false", "f", "0"]);
+
+/// Partitioners that give one key one partition.
+const BY_KEY: Allowed = Allowed::Values(&[
+    "murmur2_random",
+    "murmur2",
+    "consistent",
+    "consistent_random",
+    "fnv1a",
+    "fnv1a_random",
+]);
+
+/// Properties with a limit: name, what is allowed, and why no more.
+const LIMITED: [(&str, Allowed, &str); 24] = [
+    (
+        "bootstrap.servers",
+        Allowed::Nothing,
+        "the brokers are named by the option brokers",
+    ),
+    (
+        "metadata.broker.list",
+        Allowed::Nothing,
+        "the brokers are named by the option brokers",
+    ),
+    ("acks", Allowed::Values(&["all", "-1"]), WITHOUT_ACKS),
+    (
+        "request.required.acks",
+        Allowed::Values(&["all", "-1"]),
+        WITHOUT_ACKS,
+    ),
+    (
+        "enable.idempotence",
+        TRUE,
+        "without idempotence a retry duplicates and reorders records",
+    ),
+    (
+        "enable.gapless.guarantee",
+        TRUE,
+        "without it records pass an earlier one that a broker refused",
+    ),
+    ("max.in.flight", Allowed::UpTo(5), MANY_IN_FLIGHT),
+    (
+        "max.in.flight.requests.per.connection",
+        Allowed::UpTo(5),
+        MANY_IN_FLIGHT,
+    ),
+    ("retries", Allowed::Nothing, GIVEN_UP),
+    ("message.send.max.retries", Allowed::Nothing, GIVEN_UP),
+    ("message.timeout.ms", Allowed::Values(&["0"]), TIMED_OUT),
+    ("delivery.timeout.ms", Allowed::Values(&["0"]), TIMED_OUT),
+    (
+        "transactional.id",
+        Allowed::Nothing,
+        "the sink does not write in transactions",
+    ),
+    (
+        "transaction.timeout.ms",
+        Allowed::Nothing,
+        "the sink does not write in transactions",
+    ),
+    (
+        "partitioner",
+        BY_KEY,
+        "records of one path in several partitions have no order",
+    ),
+    (
+        "queuing.strategy",
+        Allowed::Values(&["fifo"]),
+        "another strategy reorders the records of a path",
+    ),
+    (
+        "queue.buffering.max.messages",
+        Allowed::UpTo(USER_QUEUE_MESSAGES_MAX),
+        UNBOUNDED,
+    ),
+    (
+        "queue.buffering.max.kbytes",
+        Allowed::UpTo(USER_QUEUE_KBYTES_MAX),
+        UNBOUNDED,
+    ),
+    (
+        "delivery.report.only.error",
+        FALSE,
+        "without reports the sink cannot know what is durable",
+    ),
+    (
+        "compression.type",
+        Allowed::Nothing,
+        "compression is chosen by the option compression",
+    ),
+    (
+        "compression.codec",
+        Allowed::Nothing,
+        "compression is chosen by the option compression",
+    ),
+    (
+        "allow.auto.create.topics",
+        FALSE,
+        "creating topics is chosen by the option create_topics",
+    ),
+    (
+        "log.queue",
+        Allowed::Nothing,
+        "librdkafka's log is already part of the bridge's own",
+    ),
+    (
+        "topic.blacklist",
+        Allowed::Nothing,
+        "a topic that is there would be treated as missing",
+    ),
+];
+
+const WITHOUT_ACKS: &str = "fewer acknowledgements than all lose records when a broker dies";
+const MANY_IN_FLIGHT: &str = "brokers keep order and uniqueness for five requests in flight, no more";
+const GIVEN_UP: &str = "a message that librdkafka gives up leaves a gap that later ones pass; how the sink tries again is the option retry";
+const TIMED_OUT: &str = "a message that librdkafka gives up leaves a gap that later ones pass; how long to wait is the option timeout";
+const UNBOUNDED: &str = "the memory of the producer must have a bound";
+
+/// Parts of the names of properties whose values no message may show.
+const SECRET_PARTS: [&str; 6] = [
+    "password",
+    "secret",
+    "passphrase",
+    "key.pem",
+    "jaas",
+    "oauthbearer.config",
+];
+
+/// Everything about these properties that cannot work.
+pub(crate) fn objections(properties: &Properties) -> Vec<Objection> {
+    properties
+        .iter()
+        .filter_map(|(key, value)| objection(key, value))
+        .collect()
+}
+
+fn objection(key: &str, value: &str) -> Option<Objection> {
+    let place = format!("properties.\"{key}\"");
+    if key.starts_with("test.") {
+        let message = format!("{key} is for tests of librdkafka: the records would go nowhere");
+        return Some(Objection::error(place, message, "leave it out"));
+    }
+    if let Some((_, allowed, why)) = LIMITED.iter().find(|(name, ..)| *name == key)
+        && let Some(remedy) = allowed.remedy(value)
+    {
+        return Some(Objection::error(place, format!("{key} = {value}: {why}"), remedy));
+    }
+    let reason = reason_of_librdkafka(key, value)?;
+    let remedy = "see librdkafka's CONFIGURATION.md for names and values";
+    Some(Objection::error(place, reason, remedy))
+}
+
+impl Allowed {
+    /// What to write instead of a value that is not allowed.
+    fn remedy(&self, value: &str) -> Option<String> {
+        match self {
+            Allowed::Nothing => Some("leave it out".to_owned()),
+            Allowed::Values(values) if values.contains(&value.to_lowercase().as_str()) => None,
+            Allowed::Values([only, ..]) if values_are_one(self) => {
+                Some(format!("leave it out, or give \"{only}\""))
+            }
+            Allowed::Values(values) => Some(format!("leave it out, or give one of {}", values.join(", "))),
+            Allowed::UpTo(most) if value.parse().is_ok_and(|count: u32| (1..=*most).contains(&count)) => None,
+            Allowed::UpTo(most) => Some(format!("leave it out, or give a whole number from 1 to {most}")),
+        }
+    }
+}
+
+/// Whether the values are several spellings of one.
+fn values_are_one(allowed: &Allowed) -> bool {
+    matches!(
+        allowed,
+        Allowed::Values(["true" | "false" | "all" | "0" | "fifo", ..])
+    )
+}
+
+/// What librdkafka has against one property on its own.
+fn reason_of_librdkafka(key: &str, value: &str) -> Option<String> {
+    let mut alone = ClientConfig::new();
+    alone.set(key, value);
+    match alone.create_native_config() {
+        Ok(_) => None,
+        Err(KafkaError::ClientConfig(_, _, _, _)) if is_secret(key) => Some(format!(
+            "librdkafka does not take the value of {key}, which is not shown"
+        )),
+        Err(KafkaError::ClientConfig(_, reason, _, _)) => {
+            Some(format!("librdkafka refuses {key} = {value}: {reason}"))
+        }
+        Err(_) => Some(format!(
+            "librdkafka refuses {key}: its name or value holds a NUL character"
+        )),
+    }
+}
+
+/// Whether a property's value must not be shown.
+pub(crate) fn is_secret(key: &str) -> bool {
+    SECRET_PARTS.iter().any(|part| key.contains(part))
+}
+
+/// All properties of a producer: the promises, the defaults, and what the user says.
+pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set_log_level(RDKafkaLogLevel::Info);
+    set_defaults(&mut client, config);
+    for (key, value) in config.properties.iter() {
+        client.set(key, value);
+    }
+    set_promises(&mut client, config);
+    client
+}
+
+fn set_defaults(client: &mut ClientConfig, config: &KafkaConfig) {
+    client
+        .set("client.id", "zkbridge")
+        .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
+        .set("queue.buffering.max.kbytes", QUEUE_KBYTES_MAX.to_string())
+        .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX.to_string())
+        .set("reconnect.backoff.max.ms", RECONNECT_MS_MAX.to_string())
+        .set("socket.keepalive.enable", "true")
+        // What Java producers do, so that a path is in the same partition whoever writes it. librdkafka's own default
+        // hashes by CRC32. No key is ever empty, so nothing about it is random.
+        .set("partitioner", "murmur2_random");
+    // Names that are alias of one property would fight over it.
+    let lingers = ["linger.ms", "queue.buffering.max.ms"];
+    if !lingers.iter().any(|key| config.properties.get(key).is_some()) {
+        client.set("linger.ms", LINGER_MS);
+    }
+}
+
+fn set_promises(client: &mut ClientConfig, config: &KafkaConfig) {
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        // A message that a broker refuses for good stops the producer, so that no later one of its partition passes it.
+        .set("enable.gapless.guarantee", "true")
+        // A message is never given up by librdkafka: while a producer lives it is sent again under the same sequence
+        // number, so that brokers that were cut off or stopped take it once and in its place.
+        .set("message.timeout.ms", "0")
+        .set("compression.type", config.compression.as_str());
+    if config.create_topics != CreateTopics::No {
+        // Else a broker creates the topic with its own settings before the sink can.
+        client.set("allow.auto.create.topics", "false");
+    }
+}

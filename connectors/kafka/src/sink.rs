@@ -1,0 +1,502 @@
+//! The conversation with the brokers.
+//!
+//! **Order.** A producer numbers its messages per partition, and the brokers take them in that order or not at all. So
+//! nothing is ever sent again by a second producer while the first may still have messages on their way:
+//!
+//! * Brokers that do not answer fail the delivery after `timeout`, but the messages stay in the lane, and librdkafka
+//!   keeps sending them under their numbers. `open` waits until the end of each is known; what became durable meanwhile
+//!   is not sent again.
+//! * A message that brokers refuse for good stops its producer (`enable.gapless.guarantee`), so that no later one of its
+//!   partition passes it. A new producer goes on at the first record that is not durable.
+//!
+//! A crash of the process ends all this: brokers may then still take what was under way, as with any producer that is
+//! not transactional; it arrives a second time under the same `zkbridge-id`.
+//!
+//! **Refused records.** Brokers refuse a batch of messages as a whole and do not say for which one. The records under
+//! suspicion are then sent one by one, so that only the guilty are rejected.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::number::Seq;
+use bridge_core::objection::{Gravity, Objection};
+use bridge_core::record::Record;
+use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+use futures::future::BoxFuture;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
+
+use crate::config::KafkaConfig;
+use crate::encode::{Encoded, Encoder};
+use crate::error::{self, Meaning};
+use crate::lane::{Lane, Outcome, Ticket};
+use crate::producer::{Ears, Producer, in_words};
+use crate::properties;
+use crate::template::TopicTemplate;
+use crate::topics::{ANSWER_BOUND, Topics};
+
+/// How long `close` waits for what is on its way. Nothing that was reported depends on it; it spares duplicates.
+const CLOSE_BOUND: Duration = Duration::from_secs(5);
+
+/// A producer that stopped takes messages back into its queue when a connection breaks, and leaves them there.
+const PURGE_EVERY: Duration = Duration::from_secs(1);
+
+/// librdkafka's own default of `batch.size`.
+const BATCH_BYTES: usize = 1_000_000;
+
+/// Batches are not made smaller than this, whatever a topic refuses.
+const BATCH_BYTES_MIN: usize = 16 << 10;
+
+/// A Kafka cluster as a destination, for the records of one source.
+pub struct KafkaSink {
+    brokers: Arc<str>,
+    timeout: Duration,
+    client: ClientConfig,
+    encoder: Encoder,
+    topics: Topics,
+    ears: Ears,
+    producer: Option<Producer>,
+    /// Whether the producer must not be used again.
+    is_spent: bool,
+    lane: Lane,
+    settled: Settled,
+}
+
+/// Records that became durable after their delivery had been reported as failed, in order and without a hole.
+#[derive(Default)]
+struct Settled {
+    records: VecDeque<(Seq, Uuid)>,
+    /// Whether something was not durable, so that what comes behind it is sent again.
+    has_hole: bool,
+}
+
+/// How far a batch has come.
+#[derive(Default)]
+struct Tally {
+    done: usize,
+    rejected: Vec<Rejected>,
+}
+
+/// Why a batch does not go on as it is.
+enum Stop {
+    /// Nothing more can be delivered now.
+    Trouble(SinkError),
+    /// Some record before this position is refused.
+    Suspects { until: usize, code: Code },
+}
+
+impl From<SinkError> for Stop {
+    fn from(error: SinkError) -> Stop {
+        Stop::Trouble(error)
+    }
+}
+
+impl KafkaSink {
+    /// A sink for the records of this cluster (the name of their source). Connects in `open`.
+    ///
+    /// # Errors
+    ///
+    /// The options' [`KafkaConfig::objections`] that are errors.
+    pub fn new(config: &KafkaConfig, cluster: &str) -> Result<KafkaSink, Vec<Objection>> {
+        let mut objections = config.objections();
+        objections.retain(|objection| objection.gravity == Gravity::Error);
+        if !objections.is_empty() {
+            return Err(objections);
+        }
+        let template = TopicTemplate::parse(&config.topic).map_err(|objection| vec![objection])?;
+        let client = properties::client_config(config);
+        let brokers: Arc<str> = config.brokers.as_str().into();
+        Ok(KafkaSink {
+            timeout: config.timeout.0,
+            topics: Topics::new(&client, &brokers, &config.create_topics),
+            encoder: Encoder::new(template, config, cluster),
+            client,
+            brokers,
+            ears: Ears::default(),
+            producer: None,
+            is_spent: false,
+            lane: Lane::default(),
+            settled: Settled::default(),
+        })
+    }
+
+    async fn prove(&mut self) -> Result<(), SinkError> {
+        self.ears.forget();
+        self.topics.forget();
+        self.settle().await?;
+        if self.producer.is_none() || self.is_spent {
+            self.renew().await?;
+        }
+        let producer = self.producer.as_ref().expect("it was made just now");
+        match self.encoder.fixed_topic() {
+            Some(topic) => self.topics.ensure(topic, producer, &self.ears).await,
+            None => producer.reach(&self.ears, ANSWER_BOUND).await,
+        }
+    }
+
+    /// Waits until the end of every message of earlier attempts is known.
+    async fn settle(&mut self) -> Result<(), SinkError> {
+        let deadline = Instant::now() + self.timeout;
+        while let Some((ticket, outcome)) = self.next_before(deadline).await {
+            match outcome {
+                Outcome::Durable if self.settled.has_hole || !ticket.is_last => {}
+                Outcome::Durable => self.settled.records.push_back((ticket.seq, ticket.id)),
+                Outcome::Refused(_) => self.settled.has_hole = true,
+                Outcome::Failed(_) => {
+                    self.settled.has_hole = true;
+                    self.is_spent = true;
+                }
+            }
+        }
+        // A spent producer sends nothing more; what its brokers did not answer for so long they do not have.
+        if self.lane.is_empty() || self.is_spent {
+            return Ok(());
+        }
+        Err(self.silence())
+    }
+
+    /// The end of the oldest message; `None` when there is none, or at the deadline.
+    async fn next_before(&mut self, deadline: Instant) -> Option<(Ticket, Outcome)> {
+        loop {
+            let slice = deadline.min(Instant::now() + PURGE_EVERY);
+            if let Ok(next) = timeout_at(slice, self.lane.next()).await {
+                return next;
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            if let Some(producer) = self.producer.as_ref().filter(|_| self.is_spent) {
+                producer.give_up_unsent();
+            }
+        }
+    }
+
+    /// Replaces the producer.
+    async fn renew(&mut self) -> Result<(), SinkError> {
+        if let Some(producer) = self.producer.take() {
+            producer.retire().await;
+        }
+        self.lane.clear();
+        self.producer = Some(Producer::start(&self.client, &self.brokers, &self.ears)?);
+        self.is_spent = false;
+        Ok(())
+    }
+
+    async fn deliver_batch(&mut self, records: &[Arc<Record>]) -> Result<(), DeliverError> {
+        self.ears.forget();
+        let mut tally = Tally {
+            done: self.take_settled(records),
+            rejected: Vec::new(),
+        };
+        while tally.done < records.len() {
+            let stopped = match self.run(records, &mut tally).await {
+                Ok(()) => continue,
+                Err(Stop::Trouble(error)) => Err(error),
+                Err(Stop::Suspects { until, code }) => {
+                    self.question(&records[..until], &mut tally, code).await
+                }
+            };
+            if let Err(error) = stopped {
+                return Err(tally.failed(error));
+            }
+        }
+        tally.ended()
+    }
+
+    /// How many records from the front of a batch became durable after an earlier attempt had been given up.
+    fn take_settled(&mut self, records: &[Arc<Record>]) -> usize {
+        let settled = std::mem::take(&mut self.settled);
+        let same = |(record, settled): &(&Arc<Record>, (Seq, Uuid))| (record.seq, record.id) == *settled;
+        records.iter().zip(settled.records).take_while(same).count()
+    }
+
+    /// Sends all records and waits for the end of each.
+    async fn run(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), Stop> {
+        for (at, record) in records.iter().enumerate().skip(tally.done) {
+            self.send(at, record, tally).await?;
+        }
+        self.await_all(tally).await
+    }
+
+    /// Puts the messages of a record into the lane.
+    async fn send(&mut self, at: usize, record: &Record, tally: &mut Tally) -> Result<(), Stop> {
+        let mut ticket = Ticket {
+            at,
+            seq: record.seq,
+            id: record.id,
+            is_last: true,
+            topic: "".into(),
+            bytes: 0,
+        };
+        let message = match self.encoder.encode(record) {
+            Ok(message) => message,
+            Err(reason) => {
+                self.lane.refused(ticket, reason);
+                return Ok(());
+            }
+        };
+        if let Err(error) = self.ensure(&message.topic).await {
+            // What was sent before is not concerned.
+            self.await_all(tally).await?;
+            return Err(error.into());
+        }
+        ticket.topic = Arc::clone(&message.topic);
+        ticket.bytes = message.payload.len();
+        ticket.is_last = !message.tombstone;
+        let is_sent = self
+            .hand_over(&message, Some(&message.payload), ticket.clone(), tally)
+            .await?;
+        if message.tombstone && is_sent {
+            ticket.is_last = true;
+            self.hand_over(&message, None, ticket, tally).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure(&mut self, topic: &Arc<str>) -> Result<(), SinkError> {
+        match &self.producer {
+            Some(producer) => self.topics.ensure(topic, producer, &self.ears).await,
+            None => Err(SinkError::new(SinkErrorKind::Broken, "the sink was not opened")),
+        }
+    }
+
+    /// Hands one message to the producer, waiting for room; false when it can never be sent.
+    async fn hand_over(
+        &mut self,
+        message: &Encoded,
+        value: Option<&[u8]>,
+        mut ticket: Ticket,
+        tally: &mut Tally,
+    ) -> Result<bool, Stop> {
+        loop {
+            let Some(producer) = &self.producer else {
+                let message = "the sink was not opened";
+                return Err(SinkError::new(SinkErrorKind::Broken, message).into());
+            };
+            match producer.send(message, value) {
+                Ok(report) => {
+                    self.lane.sent(ticket, report);
+                    return Ok(true);
+                }
+                Err(Code::QueueFull) if !self.lane.is_empty() => {
+                    self.advance(tally).await?;
+                }
+                Err(code) if error::meaning(code) == Meaning::Record => {
+                    let reason = error::refusal(code, &ticket.topic, ticket.bytes);
+                    ticket.is_last = true;
+                    self.lane.refused(ticket, reason);
+                    return Ok(false);
+                }
+                Err(code) => return Err(self.stopped(code, &ticket).await),
+            }
+        }
+    }
+
+    /// Waits for the end of the oldest message; false when there is none.
+    async fn advance(&mut self, tally: &mut Tally) -> Result<bool, Stop> {
+        let Ok(next) = timeout(self.timeout, self.lane.next()).await else {
+            return Err(self.silence().into());
+        };
+        let Some((ticket, outcome)) = next else {
+            return Ok(false);
+        };
+        match outcome {
+            Outcome::Durable if ticket.is_last => tally.done = ticket.at + 1,
+            Outcome::Durable => {}
+            Outcome::Refused(reason) => tally.reject(&ticket, reason),
+            Outcome::Failed(code) => return Err(self.stopped(code, &ticket).await),
+        }
+        Ok(true)
+    }
+
+    /// A message failed: lets all others come to their end, and says what it was.
+    async fn stopped(&mut self, code: Code, ticket: &Ticket) -> Stop {
+        self.is_spent = true;
+        let mut failures = vec![(code, ticket.clone())];
+        let deadline = Instant::now() + self.timeout;
+        while let Some((ticket, outcome)) = self.next_before(deadline).await {
+            if let Outcome::Failed(code) = outcome {
+                failures.push((code, ticket));
+            }
+        }
+        let cause = failures
+            .iter()
+            .find(|(code, _)| error::meaning(*code) != Meaning::Aftermath);
+        let Some((code, ticket)) = cause else {
+            return Stop::Trouble(self.fatal(code));
+        };
+        if let Meaning::Trouble(_) = error::meaning(*code) {
+            return Stop::Trouble(error::about_topic(*code, &self.brokers, &ticket.topic));
+        }
+        if !self.lane.is_empty() {
+            // Other brokers still owe an answer; a new producer must not begin before.
+            return Stop::Trouble(self.silence());
+        }
+        let suspects = failures
+            .iter()
+            .filter(|(code, _)| error::meaning(*code) == Meaning::Record);
+        let last = suspects.map(|(_, ticket)| ticket.at).max().unwrap_or(ticket.at);
+        Stop::Suspects {
+            until: last + 1,
+            code: *code,
+        }
+    }
+
+    fn fatal(&self, code: Code) -> SinkError {
+        let fatal = self.producer.as_ref().and_then(Producer::fatal);
+        let (code, reason) = fatal.unwrap_or_else(|| (code, "the producer gave its messages up".to_owned()));
+        let kind = match error::meaning(code) {
+            Meaning::Trouble(kind) => kind,
+            Meaning::Record | Meaning::Aftermath => SinkErrorKind::Broken,
+        };
+        SinkError {
+            kind,
+            message: format!(
+                "the producer for {} cannot go on ({code}): {reason}",
+                self.brokers
+            ),
+            source: Some(Box::new(code)),
+        }
+    }
+
+    /// Sends records one by one with a new producer, and rejects those that are refused alone.
+    async fn question(
+        &mut self,
+        suspects: &[Arc<Record>],
+        tally: &mut Tally,
+        code: Code,
+    ) -> Result<(), SinkError> {
+        let rejected_before = tally.rejected.len();
+        self.renew().await?;
+        for (at, record) in suspects.iter().enumerate().skip(tally.done) {
+            match self.send_alone(at, record, tally).await {
+                Ok(()) => {}
+                Err(Stop::Trouble(error)) => return Err(error),
+                Err(Stop::Suspects { code, .. }) => self.convict(at, record, code, tally).await?,
+            }
+        }
+        let is_about_size = matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
+        if is_about_size && tally.rejected.len() == rejected_before {
+            self.shrink_batches().await?;
+        }
+        Ok(())
+    }
+
+    async fn send_alone(&mut self, at: usize, record: &Record, tally: &mut Tally) -> Result<(), Stop> {
+        self.send(at, record, tally).await?;
+        self.await_all(tally).await
+    }
+
+    async fn await_all(&mut self, tally: &mut Tally) -> Result<(), Stop> {
+        while self.advance(tally).await? {}
+        Ok(())
+    }
+
+    /// A record was refused alone.
+    async fn convict(
+        &mut self,
+        at: usize,
+        record: &Record,
+        code: Code,
+        tally: &mut Tally,
+    ) -> Result<(), SinkError> {
+        let reason = match self.encoder.encode(record) {
+            Ok(message) => error::refusal(code, &message.topic, message.payload.len()),
+            Err(reason) => reason,
+        };
+        tally.done = at + 1;
+        tally.rejected.push(Rejected {
+            seq: record.seq,
+            reason,
+        });
+        self.renew().await
+    }
+
+    /// No record was too large, so their batch was.
+    async fn shrink_batches(&mut self) -> Result<(), SinkError> {
+        let bytes = self.client.get("batch.size").and_then(|bytes| bytes.parse().ok());
+        let smaller = (bytes.unwrap_or(BATCH_BYTES) / 2).max(BATCH_BYTES_MIN);
+        tracing::warn!(
+            brokers = %self.brokers,
+            batch_size = smaller,
+            "a topic takes smaller batches than the sink makes; set properties.\"batch.size\" below its max.message.bytes"
+        );
+        self.client.set("batch.size", smaller.to_string());
+        self.renew().await
+    }
+
+    /// Nothing was acknowledged in time.
+    fn silence(&self) -> SinkError {
+        self.ears.explain(&self.brokers, || {
+            format!(
+                "brokers {}: no acknowledgement for {}, {} messages wait, the first for topic '{}'; look whether the \
+                 brokers run and whether enough replicas are in sync (min.insync.replicas)",
+                self.brokers,
+                in_words(self.timeout),
+                self.lane.len(),
+                self.lane.first_topic().unwrap_or_default(),
+            )
+        })
+    }
+
+    async fn let_go(&mut self) {
+        let flushed = async { while self.lane.next().await.is_some() {} };
+        if timeout(CLOSE_BOUND, flushed).await.is_err() {
+            let left = self.lane.len();
+            tracing::warn!(brokers = %self.brokers, left, "closing without an answer for messages; they are sent again");
+        }
+        if let Some(producer) = self.producer.take() {
+            producer.retire().await;
+        }
+        self.lane.clear();
+    }
+}
+
+impl Tally {
+    fn reject(&mut self, ticket: &Ticket, reason: String) {
+        self.done = ticket.at + 1;
+        self.rejected.push(Rejected {
+            seq: ticket.seq,
+            reason,
+        });
+    }
+
+    fn failed(self, error: SinkError) -> DeliverError {
+        DeliverError {
+            done: self.done,
+            rejected: self.rejected,
+            error: Some(error),
+        }
+    }
+
+    fn ended(self) -> Result<(), DeliverError> {
+        if self.rejected.is_empty() {
+            return Ok(());
+        }
+        Err(DeliverError {
+            done: self.done,
+            rejected: self.rejected,
+            error: None,
+        })
+    }
+}
+
+impl Sink for KafkaSink {
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(self.prove())
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
+        Box::pin(self.deliver_batch(&batch.records))
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async {
+            self.let_go().await;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Whether a topic is there before the first message goes to it, and creating it where the options say so.
+//!
+//! A message to a topic that nobody knows would wait in librdkafka for half a minute and then fail alone; asking first
+//! gives the right error at once and keeps the lane free of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::sink::{SinkError, SinkErrorKind};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::config::{CreateTopics, TopicSettings};
+use crate::error;
+use crate::producer::{Ears, Producer};
+
+/// How long brokers may take for one question.
+pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
+
+/// How long a topic that was just created, by us or by the brokers at our first question, may take to be seen.
+const APPEARS_BOUND: Duration = Duration::from_secs(5);
+
+/// Between two questions for it.
+const APPEARS_EVERY: Duration = Duration::from_millis(50);
+
+/// So many topics are remembered; beyond, all are asked for again. A template over paths can make very many.
+const KNOWN_MAX: usize = 10_000;
+
+/// How a broker says "as I have it by default" in a request to create a topic (KIP-464).
+const BROKERS_DEFAULT: i32 = -1;
+
+/// The topics that are known to be there.
+pub(crate) struct Topics {
+    client: ClientConfig,
+    brokers: Arc<str>,
+    create: CreateTopics,
+    known: HashSet<Arc<str>>,
+}
+
+impl Topics {
+    pub(crate) fn new(client: &ClientConfig, brokers: &Arc<str>, create: &CreateTopics) -> Topics {
+        Topics {
+            client: client.clone(),
+            brokers: Arc::clone(brokers),
+            create: create.clone(),
+            known: HashSet::new(),
+        }
+    }
+
+    /// Asks for every topic again.
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    pub(crate) fn knows(&self, topic: &str) -> bool {
+        self.known.contains(topic)
+    }
+
+    /// Makes sure that a topic is there.
+    pub(crate) async fn ensure(
+        &mut self,
+        topic: &Arc<str>,
+        producer: &Producer,
+        ears: &Ears,
+    ) -> Result<(), SinkError> {
+        if self.knows(topic) {
+            return Ok(());
+        }
+        let mut code = producer.look_up(topic, ears, ANSWER_BOUND).await?;
+        if is_missing(code) {
+            if let CreateTopics::Yes(settings) = &self.create {
+                self.create(topic, settings, ears).await?;
+            }
+            code = self.await_appearance(topic, producer, ears).await?;
+        }
+        // A topic without a leader is there: its messages wait for one.
+        if !matches!(code, Code::NoError | Code::LeaderNotAvailable) {
+            return Err(error::about_topic(code, &self.brokers, topic));
+        }
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.insert(Arc::clone(topic));
+        Ok(())
+    }
+
+    /// Brokers that create topics by themselves say that there is none when they are first asked.
+    async fn await_appearance(
+        &self,
+        topic: &str,
+        producer: &Producer,
+        ears: &Ears,
+    ) -> Result<Code, SinkError> {
+        let deadline = Instant::now() + APPEARS_BOUND;
+        loop {
+            let code = producer.look_up(topic, ears, ANSWER_BOUND).await?;
+            if !is_missing(code) || Instant::now() >= deadline {
+                return Ok(code);
+            }
+            sleep(APPEARS_EVERY).await;
+        }
+    }
+
+    async fn create(&self, topic: &str, settings: &TopicSettings, ears: &Ears) -> Result<(), SinkError> {
+        let admin: AdminClient<Ears> = self.client.create_with_context(ears.clone()).map_err(|refused| {
+            let message = format!("the client that creates topics cannot start: {refused}");
+            SinkError::new(SinkErrorKind::Configuration, message)
+        })?;
+        let replication = settings.replication.unwrap_or(BROKERS_DEFAULT);
+        let partitions = settings.partitions.unwrap_or(BROKERS_DEFAULT);
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
+        for (key, value) in settings.config.iter() {
+            new = new.set(key, value);
+        }
+        let options = AdminOptions::new()
+            .request_timeout(Some(ANSWER_BOUND))
+            .operation_timeout(Some(ANSWER_BOUND));
+        let created = admin.create_topics([&new], &options).await;
+        // Joins a thread. Fails only when the runtime ends.
+        let _ = spawn_blocking(move || drop(admin)).await;
+        let code = match created {
+            Ok(results) => results
+                .into_iter()
+                .find_map(|result| result.err().map(|(_, code)| code)),
+            Err(failure) => Some(error::code_of(&failure)),
+        };
+        match code {
+            None => {
+                tracing::info!(topic, partitions, replication, "created the topic");
+                Ok(())
+            }
+            // Another instance, or the brokers, were faster.
+            Some(Code::TopicAlreadyExists) => Ok(()),
+            Some(code) => Err(self.not_created(code, topic, partitions, replication)),
+        }
+    }
+
+    fn not_created(&self, code: Code, topic: &str, partitions: i32, replication: i32) -> SinkError {
+        let remedy = match error::kind(code) {
+            SinkErrorKind::Authorization => {
+                "grant the sink's user CREATE on the topic or the cluster, or create it yourself"
+            }
+            SinkErrorKind::Configuration => {
+                "change create_topics to what the cluster can do, or create the topic yourself"
+            }
+            _ => "create the topic yourself, or try again",
+        };
+        let message = format!(
+            "topic '{topic}' cannot be created at {} with {} partitions and {} copies ({code}): {remedy}",
+            self.brokers,
+            count_in_words(partitions),
+            count_in_words(replication),
+        );
+        error::error(code, message)
+    }
+}
+
+fn is_missing(code: Code) -> bool {
+    matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition)
+}
+
+fn count_in_words(count: i32) -> String {
+    if count == BROKERS_DEFAULT {
+        return "the brokers' default of".to_owned();
+    }
+    count.to_string()
+}
