@@ -1,1 +1,143 @@
 //! The typed configuration of zkbridge: its schema, defaults, validation and errors.
+//!
+//! ```text
+//! file ──parse──▶ tree with places ──overrides, interpolation──▶ tree ──decode──▶ sections ──check──▶ Config
+//!                                        every step adds to one list of problems
+//! ```
+//!
+//! All that is wrong is found in one go, each with its place, its key and a remedy. A text that was brought in from
+//! the environment or from a secret's file never stands in a problem, a `Debug` or a log. This crate opens no file but
+//! the configuration and the files that it names as `${file:…}`.
+
+mod check;
+mod decode;
+mod environment;
+mod interpolate;
+mod later;
+mod model;
+mod nearest;
+mod overrides;
+mod parse;
+mod problem;
+mod reading;
+mod section;
+mod tree;
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use bridge_core::objection::Gravity;
+use bridge_core::secret::{MASK, Secret};
+
+pub use environment::Environment;
+pub use model::{
+    BadListen, BadName, Config, ConsoleConfig, Durability, FileConfig, HttpConfig, JournalConfig,
+    KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, SinkConfig, SinkKind, SourceConfig,
+    SourceKind, WhenFull,
+};
+pub use parse::Format;
+pub use problem::{Problem, Refused, WIDTH, count};
+pub use tree::Place;
+
+use reading::Reading;
+
+/// A larger file is surely no configuration.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// What it says.
+    pub config: Config,
+    /// What is legal in it and surely not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and checks a configuration file, with the overrides and references of this process's environment.
+pub fn load(file: &Path) -> Result<Loaded, Refused> {
+    load_with(file, &Environment::of_process())
+}
+
+/// As [`load`], with another environment.
+pub fn load_with(file: &Path, environment: &Environment) -> Result<Loaded, Refused> {
+    let refused = |problem: Problem| Refused {
+        file: file.to_owned(),
+        problems: vec![problem],
+    };
+    let format = Format::of(file).ok_or_else(|| {
+        refused(
+            Problem::error(
+                Place::File,
+                "",
+                "the format of the file is not known by its extension",
+            )
+            .allowed(".toml, .yaml, .yml, .json")
+            .remedy("rename the file"),
+        )
+    })?;
+    let text =
+        read_file(file).map_err(|reason| {
+            refused(Problem::error(Place::File, "", reason).remedy(
+                "name the file with --config, or write one with 'zkbridge init --output zkbridge.toml'",
+            ))
+        })?;
+    read(file, &text, format, environment)
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let mut bytes = Vec::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("the file cannot be read: {error}"))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err("the file is larger than 4 MiB, so it is no configuration".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        format!("the file is not valid UTF-8 from byte {valid} on")
+    })
+}
+
+/// Reads and checks the text of a configuration; `file` is what messages call it.
+pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) -> Result<Loaded, Refused> {
+    let mut problems = Vec::new();
+    let mut secrets = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let tree = parse::parse(text, format, &mut problems);
+    let config = tree.map(|mut tree| {
+        overrides::apply(&mut tree, environment, &mut problems);
+        secrets = interpolate::interpolate(&mut tree, environment, &mut problems);
+        let mut reading = Reading::new(&tree);
+        let sections = reading.sections();
+        let config = check::complete(sections, &mut reading);
+        problems.append(&mut reading.problems);
+        config
+    });
+    for problem in &mut problems {
+        hide(&mut problem.message, &secrets);
+    }
+    problems.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
+    let file = file.to_owned();
+    match config {
+        Some(config) if problems.iter().all(|problem| problem.gravity == Gravity::Warning) => Ok(Loaded {
+            file,
+            config,
+            warnings: problems,
+        }),
+        _ => Err(Refused { file, problems }),
+    }
+}
+
+/// Shorter texts stand in messages by chance, and are no secrets.
+const HIDDEN_CHARS_MIN: usize = 4;
+
+/// A message about one key can repeat the value of another, which was brought in.
+fn hide(message: &mut String, secrets: &[Secret]) {
+    for secret in secrets.iter().map(Secret::reveal) {
+        if secret.chars().count() >= HIDDEN_CHARS_MIN && message.contains(secret) {
+            *message = message.replace(secret, MASK);
+        }
+    }
+}

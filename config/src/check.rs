@@ -1,0 +1,258 @@
+//! What no section can know alone: names that stand twice, sinks without sources, addresses open to all.
+
+use bridge_core::delivery::{Filter, Sieve};
+use bridge_core::objection::Objection;
+use bridge_core::secret::Secret;
+
+use crate::model::{
+    ALL_SOURCES, Config, FileConfig, HttpConfig, Name, SinkConfig, SinkKind, SourceConfig, SourceKind,
+};
+use crate::nearest::nearest;
+use crate::reading::{Reading, Sections, SinkDraft};
+use crate::tree::KeyPath;
+
+/// Completes the sections to a configuration. What is wrong is reported; the result is only good without errors.
+pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config {
+    let Sections { top, sources, sinks } = sections;
+    let at_top = KeyPath::default();
+    reading.object(&at_top, http_objections(&top.http));
+    if reading.is_absent("source") {
+        reading.object(&at_top, vec![no_source()]);
+    }
+    if reading.is_absent("sink") {
+        reading.object(&at_top, vec![no_sink()]);
+    }
+    check_sources(&sources, reading);
+    let names: Vec<Name> = sources.iter().map(|(_, source)| source.name.clone()).collect();
+    let sinks: Vec<(KeyPath, SinkConfig)> = sinks
+        .into_iter()
+        .map(|(path, draft)| {
+            let sink = complete_sink(draft, &path, &names, reading);
+            (path, sink)
+        })
+        .collect();
+    check_sinks(&sinks, reading);
+    Config {
+        data_dir: top.data_dir,
+        http: top.http,
+        log: top.log,
+        sources: sources.into_iter().map(|(_, source)| source).collect(),
+        sinks: sinks.into_iter().map(|(_, sink)| sink).collect(),
+    }
+}
+
+/// A shorter token can be guessed by trying.
+const TOKEN_CHARS_MIN: usize = 16;
+
+fn http_objections(http: &HttpConfig) -> Vec<Objection> {
+    let Some(token) = http.token.as_ref().map(Secret::reveal) else {
+        let open = http.listen.is_open().then(|| {
+            Objection::error(
+                "http.listen",
+                format!(
+                    "{} can be reached by others, and http.token is missing",
+                    http.listen
+                ),
+                "give http.token = \"${ZKBRIDGE_TOKEN}\", or listen on 127.0.0.1",
+            )
+        });
+        return open.into_iter().collect();
+    };
+    if token.is_empty() {
+        let message = "the token is empty, so anybody would know it";
+        let remedy = "give a long random text, or leave token out and listen on 127.0.0.1";
+        return vec![Objection::error("http.token", message, remedy)];
+    }
+    if token.chars().count() < TOKEN_CHARS_MIN {
+        let message = "the token is shorter than 16 characters and can be guessed";
+        let remedy = "give a longer random text, such as the output of 'openssl rand -hex 32'";
+        return vec![Objection::warning("http.token", message, remedy)];
+    }
+    Vec::new()
+}
+
+fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>) {
+    for (at, (path, source)) in sources.iter().enumerate() {
+        let before = &sources[..at];
+        if let Some(other) = before.iter().find(|(_, other)| *other.name == *source.name) {
+            reading.object(path, vec![name_twice("source", &source.name, &other.0)]);
+        } else if let Some((_, other)) = before
+            .iter()
+            .find(|(_, other)| other.name.eq_ignore_ascii_case(&source.name))
+        {
+            let message = format!(
+                "the journals of the sources '{}' and '{}' are one file where file names have no case",
+                other.name, source.name
+            );
+            reading.object(
+                path,
+                vec![Objection::warning(
+                    "name",
+                    message,
+                    "give names that differ in more",
+                )],
+            );
+        }
+        let SourceKind::Zookeeper(options) = &source.kind;
+        let same = |other: &SourceConfig| {
+            let SourceKind::Zookeeper(other) = &other.kind;
+            other.connect == options.connect && other.roots == options.roots
+        };
+        if let Some((_, other)) = before.iter().find(|(_, other)| same(other)) {
+            let message = format!(
+                "the sources '{}' and '{}' watch the same roots of the same servers, so every change comes twice",
+                other.name, source.name
+            );
+            reading.object(
+                path,
+                vec![Objection::warning("connect", message, "leave one of them out")],
+            );
+        }
+    }
+}
+
+fn name_twice(what: &str, name: &Name, first: &KeyPath) -> Objection {
+    Objection::error(
+        "name",
+        format!("the name '{name}' is that of {first} already"),
+        format!("give each {what} a name of its own"),
+    )
+}
+
+fn complete_sink(
+    draft: SinkDraft,
+    path: &KeyPath,
+    sources: &[Name],
+    reading: &mut Reading<'_>,
+) -> SinkConfig {
+    reading.object(path, objections_to_filter(&draft.filter));
+    if let Err(message) = draft.common.retry.check() {
+        let remedy = "leave retry out for { first = \"100ms\", max = \"30s\", give_up_after = \"never\" }";
+        reading.object(path, vec![Objection::error("retry", message, remedy)]);
+    }
+    let objections = objections_to_sources(&draft.common.sources, &reading.source_names());
+    reading.object(path, objections);
+    let wanted = |name: &&Name| {
+        draft
+            .common
+            .sources
+            .iter()
+            .any(|text| text == ALL_SOURCES || **text == ***name)
+    };
+    SinkConfig {
+        name: draft.name,
+        sources: sources.iter().filter(wanted).cloned().collect(),
+        start: draft.common.start,
+        filter: draft.filter,
+        reject: draft.reject,
+        retry: draft.common.retry,
+        kind: draft.kind,
+    }
+}
+
+fn objections_to_filter(filter: &Filter) -> Vec<Objection> {
+    let mut found = Vec::new();
+    if filter.ops.is_empty() {
+        let message = "ops is empty, so that no record could pass";
+        let remedy = "name at least one operation, or leave ops out for all";
+        found.push(Objection::error("ops", message, remedy));
+    }
+    for (index, glob) in filter.paths.iter().enumerate() {
+        let alone = Filter {
+            paths: vec![glob.clone()],
+            ..Filter::default()
+        };
+        if let Err(bad) = Sieve::new(&alone) {
+            let remedy = "correct the glob, or leave paths out for every path";
+            found.push(Objection::error(
+                format!("paths[{index}]"),
+                bad.to_string(),
+                remedy,
+            ));
+        }
+    }
+    found
+}
+
+/// `known` also holds the names of sources that have problems of their own.
+fn objections_to_sources(wanted: &[String], known: &[String]) -> Vec<Objection> {
+    if wanted.is_empty() {
+        let message = "no source is given, so that the sink would get nothing";
+        return vec![Objection::error(
+            "sources",
+            message,
+            "name a source, or leave sources out for all",
+        )];
+    }
+    let mut found = Vec::new();
+    for (index, name) in wanted.iter().enumerate() {
+        if name == ALL_SOURCES || known.contains(name) {
+            continue;
+        }
+        let message = format!("there is no source '{name}'; there is {}", quoted(known));
+        let remedy = match nearest(name, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "give the name of a source, or \"*\" for all".to_owned(),
+        };
+        found.push(Objection::error(format!("sources[{index}]"), message, remedy));
+    }
+    found
+}
+
+fn quoted(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    match quoted.is_empty() {
+        true => "none".to_owned(),
+        false => quoted.join(", "),
+    }
+}
+
+fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
+    for (at, (path, sink)) in sinks.iter().enumerate() {
+        let before = &sinks[..at];
+        if let Some(other) = before.iter().find(|(_, other)| *other.name == *sink.name) {
+            reading.object(path, vec![name_twice("sink", &sink.name, &other.0)]);
+        }
+        let keys = ["topic", "brokers", "path"];
+        if keys.iter().any(|key| reading.is_touched(&path.key(key))) {
+            continue;
+        }
+        if let Some((key, target)) = target(&sink.kind)
+            && let Some((_, other)) = before
+                .iter()
+                .find(|(_, other)| self::target(&other.kind) == Some((key, target.clone())))
+        {
+            let message = format!(
+                "the sinks '{}' and '{}' write to the same {key} {target}",
+                other.name, sink.name
+            );
+            let remedy = "give one of them another destination, unless their filters part the records";
+            reading.object(path, vec![Objection::warning(key, message, remedy)]);
+        }
+    }
+}
+
+/// The key that names a sink's destination, and the destination.
+fn target(kind: &SinkKind) -> Option<(&'static str, String)> {
+    match kind {
+        SinkKind::Kafka(options) => Some(("topic", format!("{} of {}", options.topic, options.brokers))),
+        SinkKind::File(FileConfig { path, .. }) => Some(("path", path.display().to_string())),
+        SinkKind::Console(_) => None,
+    }
+}
+
+fn no_source() -> Objection {
+    Objection::error(
+        "source",
+        "there is no [[source]], so that nothing would be watched",
+        "add [[source]] with connect = \"127.0.0.1:2181\"; 'zkbridge init' prints an example",
+    )
+}
+
+fn no_sink() -> Objection {
+    Objection::warning(
+        "sink",
+        "there is no [[sink]]: changes are journalled and delivered nowhere",
+        "add [[sink]] with a type; 'zkbridge init' prints an example",
+    )
+}

@@ -1,0 +1,40 @@
+//! What is planned and does not exist yet. It is refused by name, never taken in silence and never called a misspelling.
+
+/// Keys, as [`crate::tree::KeyPath::names`] gives them.
+const KEYS: [&str; 10] = [
+    "source.canary_path",
+    "source.server",
+    "source.servers",
+    "source.txnlog",
+    "sink.keep",
+    "sink.merge",
+    "sink.rotate",
+    "sink.subject",
+    "sink.url",
+    "sink.stream",
+];
+
+/// Values of keys.
+const VALUES: [(&str, &str); 11] = [
+    ("source.type", "observer"),
+    ("source.type", "txnlog"),
+    ("source.liveness", "canary"),
+    ("source.acls", "list"),
+    ("source.snapshot", "never"),
+    ("source.journal.when_full", "compact"),
+    ("sink.type", "nats"),
+    ("sink.type", "webhook"),
+    ("sink.format", "cloudevents"),
+    ("sink.format", "cloudevents-binary"),
+    ("sink.format", "raw"),
+];
+
+/// Whether the key is planned.
+pub(crate) fn is_later_key(names: &str) -> bool {
+    KEYS.contains(&names)
+}
+
+/// Whether the value of the key is planned.
+pub(crate) fn is_later_value(names: &str, value: &str) -> bool {
+    VALUES.contains(&(names, value))
+}

@@ -1,0 +1,342 @@
+//! The options that the bridge itself has, and those that every source or every sink has.
+
+mod listen;
+mod name;
+mod sinks;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bridge_core::amount::{Horizon, Size, Span};
+use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
+use bridge_core::objection::Objection;
+use bridge_core::secret::Secret;
+use bridge_zookeeper::config::ZookeeperConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use bridge_console::ConsoleConfig;
+pub use bridge_file::FileConfig;
+pub use listen::{BadListen, Listen};
+pub use name::{BadName, Name};
+pub use sinks::KafkaConfig;
+
+/// A whole configuration, checked.
+#[derive(Clone, PartialEq)]
+pub struct Config {
+    /// Where the journals are: `<data_dir>/<source>.journal`.
+    pub data_dir: PathBuf,
+    /// What is served about the bridge.
+    pub http: HttpConfig,
+    /// What the bridge says about itself.
+    pub log: LogConfig,
+    /// The ensembles; at least one, each of another name.
+    pub sources: Vec<SourceConfig>,
+    /// The destinations, each of another name.
+    pub sinks: Vec<SinkConfig>,
+}
+
+/// The keys at the top besides `source` and `sink`.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Top {
+    /// One journal per source is kept there, `<data_dir>/<source>.journal`. One process at a time.
+    pub(crate) data_dir: PathBuf,
+    /// What is served about the bridge.
+    pub(crate) http: HttpConfig,
+    /// What the bridge says about itself.
+    pub(crate) log: LogConfig,
+}
+
+impl Default for Top {
+    fn default() -> Top {
+        Top {
+            data_dir: PathBuf::from("zkbridge-data"),
+            http: HttpConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// What is served about the bridge: `/metrics`, `/healthz`, `/readyz` and `/status`.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// The address and port to listen on, or `off`.
+    pub listen: Listen,
+    /// What a client must send as `Authorization: Bearer …`. Must be given where `listen` is not a loopback address.
+    pub token: Option<Secret>,
+}
+
+/// What the bridge says about itself, on its standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// How much.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What a person must act on.
+    Error,
+    /// What went wrong and was healed, too.
+    Warn,
+    /// What happens to connections, walks and sinks, too.
+    #[default]
+    Info,
+    /// What happens to batches, too.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// In which form is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For programs: one object a line.
+    Json,
+}
+
+/// One `[[source]]`.
+#[derive(Clone, PartialEq)]
+pub struct SourceConfig {
+    /// The records' `cluster`, and the name of the journal.
+    pub name: Name,
+    /// How the journal is kept.
+    pub journal: JournalConfig,
+    /// What its type asks for.
+    pub kind: SourceKind,
+}
+
+/// The types of sources with their options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceKind {
+    /// `zookeeper`: watches over a client session.
+    Zookeeper(ZookeeperConfig),
+}
+
+/// The options that a source of every type has.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SourceCommon {
+    /// The records' `cluster`, and the name of the journal: letters, digits, `.`, `_` and `-`.
+    pub(crate) name: Name,
+    /// How the journal is kept.
+    pub(crate) journal: JournalConfig,
+}
+
+impl Default for SourceCommon {
+    fn default() -> SourceCommon {
+        SourceCommon {
+            name: Name::known("main"),
+            journal: JournalConfig::default(),
+        }
+    }
+}
+
+/// How the journal of a source is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalConfig {
+    /// What a batch survives once it is delivered.
+    pub durability: Durability,
+    /// How long delivered records stay readable as history, or `forever`.
+    pub retention: Horizon,
+    /// The most that the journal may take.
+    pub max_size: Size,
+    /// What happens there.
+    pub when_full: WhenFull,
+}
+
+impl Default for JournalConfig {
+    fn default() -> JournalConfig {
+        JournalConfig {
+            durability: Durability::PowerLoss,
+            retention: Horizon::For(Span::secs(7 * 24 * 60 * 60)),
+            max_size: Size(10 << 30),
+            when_full: WhenFull::Hold,
+        }
+    }
+}
+
+/// What a committed batch survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The loss of power.
+    PowerLoss,
+    /// The end of the process.
+    ProcessCrash,
+}
+
+/// What happens when the journal has reached its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Capture waits until the sinks have moved on; a later comparison finds what changed meanwhile.
+    Hold,
+}
+
+impl JournalConfig {
+    /// Everything about the options that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        let mut found = Vec::new();
+        if self.max_size < JOURNAL_SIZE_MIN {
+            found.push(Objection::error(
+                "max_size",
+                format!(
+                    "{} is less than one batch of large records may take",
+                    self.max_size
+                ),
+                "give \"64 MiB\" or more",
+            ));
+        }
+        if self.retention == Horizon::Forever {
+            found.push(Objection::warning(
+                "retention",
+                format!(
+                    "records kept for ever fill the journal up to max_size ({}); capture then waits",
+                    self.max_size
+                ),
+                "give a time, or watch the size of the journal",
+            ));
+        }
+        found
+    }
+}
+
+/// One batch of records with before and after of 1 MiB each must fit, with room for the image.
+const JOURNAL_SIZE_MIN: Size = Size(64 << 20);
+
+/// One `[[sink]]`.
+#[derive(Clone, PartialEq)]
+pub struct SinkConfig {
+    /// The name of its cursor, metrics and dead letters.
+    pub name: Name,
+    /// The names of the sources that it takes records from, in the order of the configuration.
+    pub sources: Vec<Name>,
+    /// Where it begins if the journal has not seen it before.
+    pub start: Start,
+    /// Which records it gets.
+    pub filter: Filter,
+    /// What becomes of records that the destination can never accept.
+    pub reject: RejectPolicy,
+    /// How a failed delivery is tried again.
+    pub retry: Retry,
+    /// What its type asks for.
+    pub kind: SinkKind,
+}
+
+/// The types of sinks with their options.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkKind {
+    /// `kafka`
+    Kafka(KafkaConfig),
+    /// `file`: JSON lines.
+    File(FileConfig),
+    /// `console`: the standard output.
+    Console(ConsoleConfig),
+}
+
+impl SinkKind {
+    /// The words that name the types.
+    pub const TYPES: [&str; 3] = ["kafka", "file", "console"];
+
+    /// The word that names this type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            SinkKind::Kafka(_) => "kafka",
+            SinkKind::File(_) => "file",
+            SinkKind::Console(_) => "console",
+        }
+    }
+
+    /// Everything about the options of the type that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        match self {
+            SinkKind::Kafka(options) => options.objections(),
+            SinkKind::File(options) => options.objections(),
+            SinkKind::Console(_) => Vec::new(),
+        }
+    }
+}
+
+impl SourceKind {
+    /// The words that name the types.
+    pub const TYPES: [&str; 1] = ["zookeeper"];
+
+    /// Everything about the options of the type that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        match self {
+            SourceKind::Zookeeper(options) => options.objections(),
+        }
+    }
+}
+
+/// The options that a sink of every type has, besides its filter and what it does with rejected records.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SinkCommon {
+    /// The name of its cursor, metrics and dead letters: letters, digits, `.`, `_` and `-`. Left out: its type.
+    pub(crate) name: Option<Name>,
+    /// The names of the sources that it takes records from; `*` for all.
+    pub(crate) sources: Vec<String>,
+    /// Where it begins if the journal has not seen it before.
+    pub(crate) start: Start,
+    /// How a failed delivery is tried again: exponential backoff with full jitter.
+    pub(crate) retry: Retry,
+}
+
+/// Every source.
+pub(crate) const ALL_SOURCES: &str = "*";
+
+impl Default for SinkCommon {
+    fn default() -> SinkCommon {
+        SinkCommon {
+            name: None,
+            sources: vec![ALL_SOURCES.to_owned()],
+            start: Start::default(),
+            retry: Retry::default(),
+        }
+    }
+}
+
+/// Names only: much of the rest may have been brought in from the environment.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Config");
+        shown.field("sources", &self.sources).field("sinks", &self.sinks);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("SourceConfig");
+        shown.field("name", &self.name).field("journal", &self.journal);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("SinkConfig");
+        shown.field("name", &self.name).field("sources", &self.sources);
+        shown
+            .field("type", &self.kind.type_name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! The names of sources and sinks: they stand in records, metrics, file names and logs.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A longer name would not fit into a file name with its ending on every file system.
+const CHARS_MAX: usize = 100;
+
+/// The name of a source or sink: letters, digits, `.`, `_` and `-`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+/// A text that is no name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is not a name: use 1 to 100 letters (a to z, A to Z), digits, '.', '_' and '-', no '.' at the begin"
+)]
+pub struct BadName(String);
+
+impl Name {
+    /// A name that the program itself gives.
+    pub(crate) fn known(name: &str) -> Name {
+        name.parse().expect("names given by the program are names")
+    }
+
+    /// Shared with whoever needs it for long.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Name, BadName> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let whole = !text.is_empty() && text.len() <= CHARS_MAX && !text.starts_with('.');
+        if whole && text.bytes().all(allowed) {
+            return Ok(Name(text.into()));
+        }
+        Err(BadName(text.to_owned()))
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Name {
+    fn schema_name() -> Cow<'static, str> {
+        "Name".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Letters, digits, '.', '_' and '-'; no '.' at the begin.",
+            "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$|\$\{",
+            "examples": ["main", "registry-hook"],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_stand_in_a_file_name_and_in_a_metric() {
+        for good in ["main", "a", "eu-west-1.prod_2", "-"] {
+            assert!(good.parse::<Name>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", ".a", "a/b", "a b", "ü", "*", &"x".repeat(101)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+}

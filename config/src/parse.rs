@@ -1,0 +1,237 @@
+//! From the text of a configuration file to the tree.
+//!
+//! The values come through the `config` crate, which reads all three formats into one shape; lines and columns, which
+//! it does not keep, come from a second pass of the same parser.
+
+mod json;
+mod toml;
+mod yaml;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use config::{ConfigError, FileFormat, Source, ValueKind};
+
+use crate::problem::Problem;
+use crate::tree::{KeyPath, Node, Place, Text, Value};
+
+/// The formats of a configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `.toml`
+    Toml,
+    /// `.yaml`, `.yml`
+    Yaml,
+    /// `.json`
+    Json,
+}
+
+impl Format {
+    /// The format that a file's extension names.
+    pub fn of(file: &Path) -> Option<Format> {
+        match file.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "toml" => Some(Format::Toml),
+            "yaml" | "yml" => Some(Format::Yaml),
+            "json" => Some(Format::Json),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Format::Toml => "TOML",
+            Format::Yaml => "YAML",
+            Format::Json => "JSON",
+        }
+    }
+}
+
+/// Where keys and values stand, and what the `config` crate does not tell about them.
+#[derive(Default)]
+pub(crate) struct Map {
+    marks: HashMap<KeyPath, Mark>,
+    /// Dates, which arrive as texts.
+    dates: HashSet<KeyPath>,
+    /// Keys that stand twice in one table, where the parser does not mind.
+    twice: Vec<(KeyPath, Place)>,
+}
+
+/// Where a key and its value stand. For an element of a list both are the same.
+struct Mark {
+    key: Place,
+    value: Place,
+}
+
+impl Map {
+    fn put(&mut self, path: KeyPath, key: Place, value: Place) {
+        self.marks.insert(path, Mark { key, value });
+    }
+}
+
+/// Reads the text; an error where it is not of its format.
+pub(crate) fn parse(text: &str, format: Format, problems: &mut Vec<Problem>) -> Option<Node> {
+    let kind = match format {
+        Format::Toml => FileFormat::Toml,
+        Format::Yaml => FileFormat::Yaml,
+        Format::Json => FileFormat::Json,
+    };
+    match config::File::from_str(text, kind).collect() {
+        Ok(table) => {
+            let map = map(text, format);
+            for (path, place) in &map.twice {
+                problems.push(
+                    Problem::error(
+                        place.clone(),
+                        path.to_string(),
+                        "the key stands twice in its table",
+                    )
+                    .remedy("leave one of them out"),
+                );
+            }
+            let value = config::Value::new(None, ValueKind::Table(table));
+            Some(node(value, &KeyPath::default(), &map))
+        }
+        Err(error) => {
+            problems.push(syntax(&error, text, format));
+            None
+        }
+    }
+}
+
+fn map(text: &str, format: Format) -> Map {
+    match format {
+        Format::Toml => toml::map(text),
+        Format::Yaml => yaml::map(text),
+        Format::Json => json::map(text),
+    }
+}
+
+fn node(value: config::Value, path: &KeyPath, map: &Map) -> Node {
+    let place = map
+        .marks
+        .get(path)
+        .map(|mark| mark.value.clone())
+        .unwrap_or_default();
+    let value = match value.kind {
+        ValueKind::Nil => Value::Nothing,
+        ValueKind::Boolean(value) => Value::Bool(value),
+        ValueKind::I64(value) => Value::Integer(value.into()),
+        ValueKind::I128(value) => Value::Integer(value),
+        ValueKind::U64(value) => Value::Integer(value.into()),
+        ValueKind::U128(value) => Value::Integer(i128::try_from(value).unwrap_or(i128::MAX)),
+        ValueKind::Float(value) => Value::Float(value),
+        ValueKind::String(text) if map.dates.contains(path) => Value::Date(text),
+        ValueKind::String(text) => Value::Text(Text {
+            text,
+            brought_in: None,
+            loose: false,
+        }),
+        ValueKind::Array(list) => {
+            let element = |(index, value)| node(value, &path.index(index), map);
+            Value::List(list.into_iter().enumerate().map(element).collect())
+        }
+        ValueKind::Table(table) => {
+            let entry = |(key, value): (String, config::Value)| {
+                let path = path.key(&key);
+                let place = map
+                    .marks
+                    .get(&path)
+                    .map(|mark| mark.key.clone())
+                    .unwrap_or_default();
+                (key, (place, node(value, &path, map)))
+            };
+            Value::Table(table.into_iter().map(entry).collect())
+        }
+    };
+    Node::new(place, value)
+}
+
+/// What a variable holds for a list or a table, written as in TOML. All texts in it are as secret as the variable.
+pub(crate) fn inline_value(text: &str, variable: &Node) -> Option<Node> {
+    if !text.starts_with(['[', '{']) {
+        return None;
+    }
+    let source = config::File::from_str(&format!("value = {text}"), FileFormat::Toml);
+    let value = source.collect().ok()?.remove("value")?;
+    let mut node = node(value, &KeyPath::default(), &Map::default());
+    mark(&mut node, variable);
+    Some(node)
+}
+
+fn mark(node: &mut Node, variable: &Node) {
+    node.place = variable.place.clone();
+    match &mut node.value {
+        Value::Text(text) => text.brought_in = variable.brought_in().cloned(),
+        Value::List(list) => list.iter_mut().for_each(|element| mark(element, variable)),
+        Value::Table(table) => table.values_mut().for_each(|(place, node)| {
+            *place = variable.place.clone();
+            mark(node, variable);
+        }),
+        _ => {}
+    }
+}
+
+/// A text that is not of its format, with line, column and the line.
+fn syntax(error: &ConfigError, text: &str, format: Format) -> Problem {
+    let found = match error {
+        ConfigError::FileParse { cause, .. } => {
+            let cause = cause.as_ref();
+            toml::syntax(cause, text)
+                .or_else(|| yaml::syntax(cause))
+                .or_else(|| json::syntax(cause))
+                .unwrap_or_else(|| (Place::File, cause.to_string()))
+        }
+        other => (Place::File, other.to_string()),
+    };
+    let (place, reason) = found;
+    let line = match place {
+        Place::At { line, .. } => text.lines().nth(line - 1).map(without_secret),
+        _ => None,
+    };
+    let message = format!("this is not {}: {}", format.name(), reason.trim_end());
+    let mut problem = Problem::error(place, String::new(), message);
+    if let Some(line) = line {
+        problem = problem.excerpt(line);
+    }
+    problem.remedy(match format {
+        Format::Toml => {
+            "texts stand in quotes, tables begin with [name] or [[name]]; 'zkbridge init' prints an example"
+        }
+        Format::Yaml => "indent with spaces, not tabs, and put texts with ':' or '#' in quotes",
+        Format::Json => "keys and texts stand in double quotes, and no comma stands behind the last one",
+    })
+}
+
+/// Words in a key that say that its value is not for other eyes.
+const SECRET_WORDS: [&str; 8] = [
+    "pass",
+    "secret",
+    "token",
+    "credential",
+    "auth",
+    "key",
+    "jaas",
+    "id",
+];
+
+/// A line of the file, its value masked if the key sounds like a secret's.
+fn without_secret(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    let Some(at) = lower.find(['=', ':']) else {
+        return line.trim_end().to_owned();
+    };
+    if SECRET_WORDS.iter().any(|word| lower.contains(word)) {
+        return format!("{} ***", &line[..=at]);
+    }
+    line.trim_end().to_owned()
+}
+
+/// Line and column of a byte in a text, from 1.
+fn place_at(text: &str, byte: usize) -> Place {
+    let before = text.get(..byte.min(text.len())).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    Place::At {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}

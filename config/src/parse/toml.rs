@@ -1,0 +1,57 @@
+//! Where things stand in TOML.
+
+use std::error::Error;
+
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
+
+use super::{Map, place_at};
+use crate::tree::{KeyPath, Place};
+
+/// The places of all keys and values. Empty where the text is no TOML.
+pub(super) fn map(text: &str) -> Map {
+    let mut map = Map::default();
+    if let Ok(table) = DeTable::parse(text) {
+        walk_table(table.get_ref(), &KeyPath::default(), text, &mut map);
+    }
+    map
+}
+
+fn walk_table(table: &DeTable<'_>, path: &KeyPath, text: &str, map: &mut Map) {
+    for (key, value) in table {
+        let path = path.key(key.get_ref());
+        map.put(
+            path.clone(),
+            place_at(text, key.span().start),
+            place_at(text, value.span().start),
+        );
+        walk(value, &path, text, map);
+    }
+}
+
+fn walk(value: &Spanned<DeValue<'_>>, path: &KeyPath, text: &str, map: &mut Map) {
+    match value.get_ref() {
+        DeValue::Table(table) => walk_table(table, path, text, map),
+        DeValue::Array(list) => {
+            for (index, element) in list.iter().enumerate() {
+                let path = path.index(index);
+                let place = place_at(text, element.span().start);
+                map.put(path.clone(), place.clone(), place);
+                walk(element, &path, text, map);
+            }
+        }
+        DeValue::Datetime(_) => {
+            map.dates.insert(path.clone());
+        }
+        _ => {}
+    }
+}
+
+/// Where the text stops being TOML, and why.
+pub(super) fn syntax(cause: &(dyn Error + Send + Sync + 'static), text: &str) -> Option<(Place, String)> {
+    let error = cause.downcast_ref::<::toml::de::Error>()?;
+    let place = error
+        .span()
+        .map_or(Place::File, |span| place_at(text, span.start));
+    Some((place, error.message().replace('\n', ", ")))
+}

@@ -1,0 +1,196 @@
+//! What is wrong with a configuration, in a form for people and for programs.
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bridge_core::objection::Gravity;
+use serde_json::{Value, json};
+
+use crate::tree::Place;
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it stands in the way.
+    pub gravity: Gravity,
+    /// Where it stands.
+    pub place: Place,
+    /// The keys that lead to it, `source[0].roots[1]`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong, with the value unless that is a secret.
+    pub message: String,
+    /// The line, where the text could not be read at all.
+    pub excerpt: Option<String>,
+    /// What would be right.
+    pub allowed: Option<String>,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn error(place: Place, key: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem {
+            gravity: Gravity::Error,
+            place,
+            key: key.into(),
+            message: message.into(),
+            excerpt: None,
+            allowed: None,
+            remedy: None,
+        }
+    }
+
+    pub(crate) fn excerpt(mut self, line: impl Into<String>) -> Problem {
+        self.excerpt = Some(line.into());
+        self
+    }
+
+    pub(crate) fn allowed(mut self, allowed: impl Into<String>) -> Problem {
+        self.allowed = Some(allowed.into());
+        self
+    }
+
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Problem {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// For programs.
+    pub fn to_json(&self, file: &Path) -> Value {
+        let (line, column) = match &self.place {
+            Place::At { line, column } => (Some(line), Some(column)),
+            _ => (None, None),
+        };
+        let variable = match &self.place {
+            Place::Variable(name) => Some(name.as_ref()),
+            _ => None,
+        };
+        json!({
+            "severity": self.gravity.as_str(),
+            "file": file.display().to_string(),
+            "line": line,
+            "column": column,
+            "variable": variable,
+            "key": self.key,
+            "message": self.message,
+            "allowed": self.allowed,
+            "remedy": self.remedy,
+        })
+    }
+
+    /// For people, in lines of at most [`WIDTH`] characters as far as words allow; ends with a line feed.
+    pub fn to_text(&self, file: &Path) -> String {
+        let mut head = format!("{}: ", self.gravity.as_str());
+        match &self.place {
+            Place::At { line, column } => head.push_str(&format!("{}:{line}:{column}: ", file.display())),
+            Place::File => head.push_str(&format!("{}: ", file.display())),
+            Place::Variable(name) => head.push_str(&format!("variable {name}: ")),
+        }
+        if !self.key.is_empty() {
+            head.push_str(&format!("{}: ", self.key));
+        }
+        head.push_str(&self.message);
+        let mut text = wrapped(&head, "", "    ");
+        if let Some(line) = &self.excerpt {
+            text.push_str(&format!("  | {line}\n"));
+        }
+        if let Some(allowed) = &self.allowed {
+            text.push_str(&wrapped(&format!("allowed: {allowed}"), "  ", "           "));
+        }
+        if let Some(remedy) = &self.remedy {
+            text.push_str(&wrapped(&format!("remedy:  {remedy}"), "  ", "           "));
+        }
+        text
+    }
+}
+
+/// So wide a terminal is everywhere.
+pub const WIDTH: usize = 80;
+
+fn wrapped(text: &str, first: &str, later: &str) -> String {
+    let mut wrapped = first.to_owned();
+    let mut column = first.chars().count();
+    let mut fresh = true;
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if !fresh && column + 1 + width > WIDTH {
+            wrapped.push('\n');
+            wrapped.push_str(later);
+            column = later.chars().count();
+        } else if !fresh {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += width;
+        fresh = false;
+    }
+    wrapped.push('\n');
+    wrapped
+}
+
+/// A configuration that cannot be used: all that is wrong with it, warnings too.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The file.
+    pub file: PathBuf,
+    /// At least one of them an error; in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl std::error::Error for Refused {}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            f.write_str(&problem.to_text(&self.file))?;
+        }
+        let mut end = String::new();
+        let _ = write!(end, "{}: {}", self.file.display(), count(&self.problems));
+        f.write_str(&end)
+    }
+}
+
+/// `2 errors, 1 warning`.
+pub fn count(problems: &[Problem]) -> String {
+    let of = |gravity| {
+        problems
+            .iter()
+            .filter(|problem| problem.gravity == gravity)
+            .count()
+    };
+    let plural = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        _ => format!("{count} {word}s"),
+    };
+    format!(
+        "{}, {}",
+        plural(of(Gravity::Error), "error"),
+        plural(of(Gravity::Warning), "warning")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_shown_with_its_place_and_what_to_do_in_lines_of_80_columns() {
+        let place = Place::At { line: 3, column: 9 };
+        let problem = Problem::error(
+            place,
+            "http.listen",
+            "'x' is no address, and this is a longer sentence",
+        )
+        .allowed("an address and a port, as in \"127.0.0.1:9641\", or \"off\" for nothing at all")
+        .remedy("give one");
+        let text = problem.to_text(Path::new("zkbridge.toml"));
+        assert!(
+            text.starts_with("error: zkbridge.toml:3:9: http.listen: 'x' is no"),
+            "{text}"
+        );
+        assert!(text.contains("\n  allowed: an address"), "{text}");
+        assert!(text.ends_with("\n  remedy:  give one\n"), "{text}");
+        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+    }
+}

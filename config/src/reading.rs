@@ -1,0 +1,401 @@
+//! From the tree to the configuration: every section is read on its own, so that one that is wrong hides no other.
+
+use bridge_core::delivery::{Filter, RejectPolicy};
+use bridge_core::objection::Objection;
+use serde::de::DeserializeOwned;
+
+use crate::decode::{Fault, FaultKind, decode};
+use crate::later::{is_later_key, is_later_value};
+use crate::model::{Name, SinkCommon, SinkKind, SourceCommon, SourceConfig, SourceKind, Top};
+use crate::nearest::nearest;
+use crate::problem::Problem;
+use crate::section::Parts;
+use crate::tree::{KeyPath, Node, Place, Step, Table, Value};
+
+/// One reading of one tree.
+pub(crate) struct Reading<'a> {
+    tree: &'a Node,
+    pub(crate) problems: Vec<Problem>,
+    /// Keys with a problem of their own: what else is said of them would only be its consequence.
+    touched: Vec<KeyPath>,
+}
+
+/// What the sections hold, as far as they could be read.
+pub(crate) struct Sections {
+    pub(crate) top: Top,
+    pub(crate) sources: Vec<(KeyPath, SourceConfig)>,
+    pub(crate) sinks: Vec<(KeyPath, SinkDraft)>,
+}
+
+/// A sink whose sources are not yet looked up.
+pub(crate) struct SinkDraft {
+    pub(crate) name: Name,
+    pub(crate) common: SinkCommon,
+    pub(crate) filter: Filter,
+    pub(crate) reject: RejectPolicy,
+    pub(crate) kind: SinkKind,
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn new(tree: &'a Node) -> Reading<'a> {
+        Reading {
+            tree,
+            problems: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// Reads all sections.
+    pub(crate) fn sections(&mut self) -> Sections {
+        let mut parts = Parts::of(self.tree).unwrap_or_else(Parts::empty);
+        let (sources, sinks) = (parts.take("source"), parts.take("sink"));
+        let top = KeyPath::default();
+        let node = parts.part::<Top>();
+        let top_options = self.decode(&node, &top).unwrap_or_default();
+        self.refuse_rest(parts, &top);
+        let mut sections = Sections {
+            top: top_options,
+            sources: Vec::new(),
+            sinks: Vec::new(),
+        };
+        for (path, node) in self.elements("source", sources) {
+            sections
+                .sources
+                .extend(self.source(&node, &path).map(|source| (path, source)));
+        }
+        for (path, node) in self.elements("sink", sinks) {
+            sections
+                .sinks
+                .extend(self.sink(&node, &path).map(|sink| (path, sink)));
+        }
+        sections
+    }
+
+    /// Whether the file has no such section.
+    pub(crate) fn is_absent(&self, key: &str) -> bool {
+        match self.tree.table().and_then(|table| table.get(key)) {
+            None => true,
+            Some((_, node)) => matches!(&node.value, Value::List(list) if list.is_empty()),
+        }
+    }
+
+    /// The names of all sources, also of those with problems.
+    pub(crate) fn source_names(&self) -> Vec<String> {
+        let sources = match self
+            .tree
+            .at(&[Step::Key("source".to_owned())])
+            .map(|node| &node.value)
+        {
+            Some(Value::List(list)) => list.as_slice(),
+            _ => &[],
+        };
+        let name = |source: &Node| match source.at(&[Step::Key("name".to_owned())]).map(|node| &node.value) {
+            Some(Value::Text(text)) => text.text.clone(),
+            _ => SourceCommon::default().name.to_string(),
+        };
+        let mut names: Vec<String> = sources.iter().map(name).collect();
+        names.dedup();
+        names
+    }
+
+    /// The tables of a list of tables.
+    fn elements(&mut self, key: &str, node: Option<Node>) -> Vec<(KeyPath, Node)> {
+        let path = KeyPath::default().key(key);
+        let wrong = |node: &Node| format!("{} is given where tables are wanted", node.shown());
+        let list = match node {
+            None => return Vec::new(),
+            Some(Node {
+                value: Value::List(list),
+                ..
+            }) => list,
+            Some(node) => {
+                let remedy = format!("write [[{key}]] above its keys (in YAML and JSON: a list)");
+                self.report(&path, wrong(&node), |problem| problem.remedy(remedy));
+                return Vec::new();
+            }
+        };
+        let mut tables = Vec::new();
+        for (index, node) in list.into_iter().enumerate() {
+            let path = path.index(index);
+            match &node.value {
+                Value::Table(_) => tables.push((path, node)),
+                Value::Skipped => {}
+                _ => self.report(&path, wrong(&node), |problem| problem.remedy("give a table")),
+            }
+        }
+        tables
+    }
+
+    fn source(&mut self, node: &Node, path: &KeyPath) -> Option<SourceConfig> {
+        let mut parts = Parts::of(node)?;
+        let type_name = parts.take("type");
+        let type_name = self.type_of(type_name, path, &SourceKind::TYPES, Some("zookeeper"))?;
+        debug_assert_eq!(type_name, "zookeeper");
+        let kind = self.kind(&mut parts, path).map(SourceKind::Zookeeper);
+        let common = parts.part::<SourceCommon>();
+        let common: Option<SourceCommon> = self.decode(&common, path);
+        self.refuse_rest(parts, path);
+        let (kind, common) = (kind?, common?);
+        self.object(path, kind.objections());
+        self.object(&path.key("journal"), common.journal.objections());
+        Some(SourceConfig {
+            name: common.name,
+            journal: common.journal,
+            kind,
+        })
+    }
+
+    fn sink(&mut self, node: &Node, path: &KeyPath) -> Option<SinkDraft> {
+        let mut parts = Parts::of(node)?;
+        let type_name = parts.take("type");
+        let type_name = self.type_of(type_name, path, &SinkKind::TYPES, None)?;
+        let kind = match type_name {
+            "kafka" => self.kind(&mut parts, path).map(SinkKind::Kafka),
+            "file" => self.kind(&mut parts, path).map(SinkKind::File),
+            _ => self.kind(&mut parts, path).map(SinkKind::Console),
+        };
+        let (common, filter, reject) = (
+            parts.part::<SinkCommon>(),
+            parts.part::<Filter>(),
+            parts.part::<RejectPolicy>(),
+        );
+        let common: Option<SinkCommon> = self.decode(&common, path);
+        let filter: Option<Filter> = self.decode(&filter, path);
+        let reject: Option<RejectPolicy> = self.decode(&reject, path);
+        self.refuse_rest(parts, path);
+        let (kind, common) = (kind?, common?);
+        self.object(path, kind.objections());
+        let name = common.name.clone().unwrap_or_else(|| Name::known(type_name));
+        Some(SinkDraft {
+            name,
+            common,
+            filter: filter?,
+            reject: reject?,
+            kind,
+        })
+    }
+
+    fn kind<T: DeserializeOwned>(&mut self, parts: &mut Parts, path: &KeyPath) -> Option<T> {
+        let part = parts.part::<T>();
+        self.decode(&part, path)
+    }
+
+    /// The type of a section; `None` after it was reported, or where another section's problem says enough.
+    fn type_of(
+        &mut self,
+        node: Option<Node>,
+        section: &KeyPath,
+        known: &[&'static str],
+        default: Option<&'static str>,
+    ) -> Option<&'static str> {
+        let path = section.key("type");
+        let list = known.map_words();
+        let Some(node) = node else {
+            if default.is_none() {
+                let message = "the type must be given";
+                self.report(&path, message, |problem| {
+                    problem
+                        .allowed(list)
+                        .remedy("add a line such as type = \"kafka\"")
+                });
+            }
+            return default;
+        };
+        let word = match &node.value {
+            Value::Text(text) => text.text.as_str(),
+            Value::Skipped => return None,
+            _ => "",
+        };
+        if let Some(known) = known.iter().find(|known| **known == word) {
+            return Some(known);
+        }
+        self.wrong_word(&path, &node, known);
+        None
+    }
+
+    /// Reads one type of options from its table; all that is wrong is reported.
+    fn decode<T: DeserializeOwned>(&mut self, node: &Node, path: &KeyPath) -> Option<T> {
+        let mut faults = Vec::new();
+        let options = decode(node, &mut |fault| faults.push(fault.clone()));
+        for fault in faults {
+            self.fault(&fault, path);
+        }
+        options
+    }
+
+    fn fault(&mut self, fault: &Fault, section: &KeyPath) {
+        let path = section.join(&fault.path);
+        let node = self.tree.at(&path.0).cloned();
+        let node = node.unwrap_or_else(|| Node::new(Place::File, Value::Nothing));
+        match &fault.kind {
+            FaultKind::Unknown { name, known } => self.unknown(&path, name, known),
+            FaultKind::Missing { name } => {
+                let message = format!("'{name}' must be given");
+                self.report(&path.key(name), message, |problem| {
+                    problem.remedy(format!("add a line such as {name} = …"))
+                });
+            }
+            FaultKind::WrongType { expected } => {
+                let shown = if fault.secret {
+                    "a value that is not shown".to_owned()
+                } else {
+                    node.shown()
+                };
+                let message = format!("{shown} is given where {expected} is wanted");
+                self.report(&path, message, |problem| problem.allowed(expected.as_str()));
+            }
+            FaultKind::WrongWord { known } => self.wrong_word(&path, &node, known),
+            FaultKind::Refused { message } if fault.secret => {
+                let _ = message;
+                self.report(&path, "the secret is refused", |problem| problem);
+            }
+            FaultKind::Refused { message } => self.report(&path, message.as_str(), |problem| problem),
+        }
+    }
+
+    fn wrong_word(&mut self, path: &KeyPath, node: &Node, known: &[&'static str]) {
+        let word = match &node.value {
+            Value::Text(text) => text.text.as_str(),
+            _ => "",
+        };
+        let shown = node.shown();
+        if is_later_value(&path.names(), word) {
+            let message = format!("{shown} does not exist yet in this version of zkbridge");
+            self.report(path, message, |problem| {
+                problem
+                    .allowed(known.map_words())
+                    .remedy("give one of these, or wait for a later version")
+            });
+            return;
+        }
+        let message = format!("{shown} is none of the words that this key takes");
+        // What was brought in is not shown, and what it resembles would show it.
+        let near = nearest(word, known.iter().copied()).filter(|_| node.brought_in().is_none());
+        self.report(path, message, |problem| {
+            let problem = problem.allowed(known.map_words());
+            match near {
+                Some(near) => problem.remedy(format!("write \"{near}\"")),
+                None => problem.remedy("give one of these"),
+            }
+        });
+    }
+
+    fn refuse_rest(&mut self, parts: Parts, path: &KeyPath) {
+        let (rest, known) = parts.rest();
+        for name in rest {
+            self.unknown(path, &name, &known);
+        }
+    }
+
+    fn unknown(&mut self, table: &KeyPath, name: &str, known: &[&'static str]) {
+        let path = table.key(name);
+        if is_later_key(&path.names()) {
+            let message = format!("'{name}' does not exist yet in this version of zkbridge");
+            self.report(&path, message, |problem| {
+                problem.remedy("leave it out, or wait for a later version")
+            });
+            return;
+        }
+        let mut sorted = known.to_vec();
+        sorted.sort_unstable();
+        let near = nearest(name, sorted.iter().copied());
+        self.report(&path, format!("there is no key '{name}' here"), |problem| {
+            let problem = problem.allowed(sorted.join(", "));
+            match near {
+                Some(near) => problem.remedy(format!("did you mean '{near}'?")),
+                None => problem.remedy("leave it out"),
+            }
+        });
+    }
+
+    /// Takes over what a section's own type objects to.
+    pub(crate) fn object(&mut self, section: &KeyPath, objections: Vec<Objection>) {
+        for objection in objections {
+            let path = self.as_written(section.join_text(&objection.key));
+            if self.is_touched(&path) {
+                continue;
+            }
+            let problem = self.problem(&path, objection.message).remedy(objection.remedy);
+            self.problems.push(Problem {
+                gravity: objection.gravity,
+                ..problem
+            });
+        }
+    }
+
+    /// Whether the key, or one above or below it, has a problem of its own, so that what was read is not what it says.
+    pub(crate) fn is_touched(&self, path: &KeyPath) -> bool {
+        self.touched.iter().any(|touched| touched.touches(path)) || self.is_skipped(&path.0)
+    }
+
+    fn is_skipped(&self, path: &[Step]) -> bool {
+        self.tree
+            .at(path)
+            .is_some_and(|node| matches!(node.value, Value::Skipped))
+    }
+
+    /// The path with the indexes of the file: elements that were refused are missing in the lists that were read.
+    fn as_written(&self, read: KeyPath) -> KeyPath {
+        let mut path = KeyPath::default();
+        for step in read.0 {
+            let step = match step {
+                Step::Index(index) => Step::Index(self.index_as_written(&path, index)),
+                key => key,
+            };
+            path = path.step(step);
+        }
+        path
+    }
+
+    fn index_as_written(&self, list: &KeyPath, index: usize) -> usize {
+        let was_read = |at: &usize| {
+            let path = list.index(*at);
+            list.0.len() == 1 || !self.touched.contains(&path) && !self.is_skipped(&path.0)
+        };
+        (0..).filter(was_read).nth(index).unwrap_or(index)
+    }
+
+    /// Reports a key as wrong.
+    fn report(
+        &mut self,
+        path: &KeyPath,
+        message: impl Into<String>,
+        finish: impl FnOnce(Problem) -> Problem,
+    ) {
+        let problem = finish(self.problem(path, message.into()));
+        self.touched.push(path.clone());
+        self.problems.push(problem);
+    }
+
+    /// A problem at a key. What was brought in from outside is never shown, so a message that may repeat it is not.
+    fn problem(&self, path: &KeyPath, message: String) -> Problem {
+        let place = self.tree.place_of(&path.0);
+        let brought_in = self.tree.at(&path.0).and_then(Node::brought_in);
+        let message = match brought_in {
+            Some(from) => {
+                format!("the value is refused; it is not shown because it was brought in by {from}")
+            }
+            None => message,
+        };
+        Problem::error(place, path.to_string(), message)
+    }
+}
+
+impl Parts {
+    fn empty() -> Parts {
+        let nothing = Node::new(Place::File, Value::Table(Table::new()));
+        Parts::of(&nothing).expect("a table is a table")
+    }
+}
+
+/// Words as a message lists them.
+trait MapWords {
+    fn map_words(&self) -> String;
+}
+
+impl MapWords for [&'static str] {
+    fn map_words(&self) -> String {
+        let quoted: Vec<String> = self.iter().map(|word| format!("\"{word}\"")).collect();
+        quoted.join(", ")
+    }
+}

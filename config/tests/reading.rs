@@ -1,0 +1,418 @@
+//! What a configuration file says, in all three formats, and how everything that is wrong with it is reported.
+
+use std::path::Path;
+
+use bridge_config::{
+    Environment, Format, Listen, Loaded, Place, Problem, Refused, SinkKind, SourceKind, read,
+};
+use bridge_core::objection::Gravity;
+
+fn read_as(format: Format, text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Refused> {
+    let environment = Environment::of(variables.iter().copied());
+    read(Path::new("zkbridge"), text, format, &environment)
+}
+
+fn read_toml(text: &str) -> Result<Loaded, Refused> {
+    read_as(Format::Toml, text, &[])
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    match read_toml(text) {
+        Ok(loaded) => loaded.warnings,
+        Err(refused) => refused.problems,
+    }
+}
+
+/// The one problem of a configuration: its key, and a part of its message, what is allowed, and remedy together.
+#[track_caller]
+fn check(text: &str, gravity: Gravity, key: &str, words: &[&str]) {
+    let found = problems(text);
+    let [problem] = &found[..] else {
+        panic!("one problem expected in\n{text}\n{found:#?}");
+    };
+    assert_eq!(
+        (problem.gravity, problem.key.as_str()),
+        (gravity, key),
+        "{problem:?}"
+    );
+    let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (allowed, remedy) = (or_nothing(&problem.allowed), or_nothing(&problem.remedy));
+    let said = format!("{} {allowed} {remedy}", problem.message);
+    for word in words {
+        assert!(said.contains(word), "'{word}' is missing in {said}");
+    }
+}
+
+/// A configuration without problems, to which `more` adds one.
+fn with(more: &str) -> String {
+    format!("[[sink]]\ntype = \"console\"\n[[source]]\nconnect = \"a:2181\"\n{more}")
+}
+
+fn with_sink(more: &str) -> String {
+    format!("[[source]]\nconnect = \"a:2181\"\n[[sink]]\n{more}")
+}
+
+#[test]
+fn a_source_needs_only_its_servers_and_a_sink_only_its_type_and_address() {
+    let loaded = read_toml(&with_sink("type = \"file\"\npath = \"x.jsonl\"")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let config = loaded.config;
+    assert_eq!(config.data_dir, Path::new("zkbridge-data"));
+    assert_eq!(config.http.listen, Listen::default());
+    assert_eq!(&*config.sources[0].name, "main");
+    let SourceKind::Zookeeper(source) = &config.sources[0].kind;
+    assert_eq!(source.connect.as_str(), "a:2181");
+    assert_eq!(&*config.sinks[0].name, "file");
+    assert_eq!(config.sinks[0].sources, [config.sources[0].name.clone()]);
+    assert!(matches!(&config.sinks[0].kind, SinkKind::File(_)));
+}
+
+#[test]
+fn the_three_formats_say_the_same() {
+    let toml = read_toml(
+        "data_dir = \"d\"\n[http]\nlisten = \"off\"\n[[source]]\nname = \"s\"\nconnect = \"a\"\nroots = [\"/x\"]\n\
+         [source.journal]\nretention = \"forever\"\n[[sink]]\ntype = \"console\"\nretry = { max = \"1s\" }\n",
+    );
+    let yaml = "data_dir: d\nhttp:\n  listen: off\nsource:\n  - name: s\n    connect: a\n    roots: [/x]\n    journal:\n      \
+                retention: forever\nsink:\n  - type: console\n    retry: {max: 1s}\n";
+    let json = r#"{"data_dir": "d", "http": {"listen": "off"},
+        "source": [{"name": "s", "connect": "a", "roots": ["/x"], "journal": {"retention": "forever"}}],
+        "sink": [{"type": "console", "retry": {"max": "1s"}}]}"#;
+    let toml = toml.unwrap().config;
+    assert!(toml == read_as(Format::Yaml, yaml, &[]).unwrap().config);
+    assert!(toml == read_as(Format::Json, json, &[]).unwrap().config);
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_each_at_its_place() {
+    let text = r#"datadir = "x"
+[http]
+listen = "0.0.0.0:9641"
+[log]
+level = 5
+[[source]]
+roots = ["/a", "b", "/a/b", 7]
+sesion_timeout = "10s"
+heartbeat = "often"
+[source.journal]
+max_size = "1 MiX"
+[[sink]]
+type = "nats"
+[[sink]]
+sources = ["man"]
+type = "file"
+merge = "2s"
+paths = ["x"]
+"#;
+    let found: Vec<(usize, usize, String)> = problems(text)
+        .into_iter()
+        .map(|problem| match problem.place {
+            Place::At { line, column } => (line, column, problem.key),
+            place => panic!("{place:?} of {}", problem.key),
+        })
+        .collect();
+    let expected = [
+        (1, 1, "datadir"),
+        (3, 1, "http.listen"),
+        (5, 1, "log.level"),
+        (6, 1, "source[0].connect"),
+        (7, 16, "source[0].roots[1]"),
+        (7, 21, "source[0].roots[2]"),
+        (7, 29, "source[0].roots[3]"),
+        (8, 1, "source[0].sesion_timeout"),
+        (9, 1, "source[0].heartbeat"),
+        (11, 1, "source[0].journal.max_size"),
+        (13, 1, "sink[0].type"),
+        (14, 1, "sink[1].path"),
+        (15, 12, "sink[1].sources[0]"),
+        (17, 1, "sink[1].merge"),
+        (18, 10, "sink[1].paths[0]"),
+    ];
+    let expected = expected.map(|(line, column, key)| (line, column, key.to_owned()));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn yaml_and_json_problems_have_their_places_too() {
+    let place = |format, text| {
+        let refused = read_as(format, text, &[]).unwrap_err();
+        let problem = refused
+            .problems
+            .into_iter()
+            .find(|problem| problem.key == "source[0].roots[1]");
+        problem.map(|problem| problem.place)
+    };
+    let yaml = "source:\n  - connect: a\n    roots:\n      - /a\n      - 5\n";
+    assert_eq!(place(Format::Yaml, yaml), Some(Place::At { line: 5, column: 9 }));
+    let json = "{\"source\": [\n\t{\"connect\": \"a\\u00fc:\\\"{[,\", \"roots\": [\"/ü\", 5]}\n]}";
+    assert_eq!(place(Format::Json, json), Some(Place::At { line: 2, column: 47 }));
+}
+
+#[test]
+fn nothing_is_converted_from_one_type_to_another() {
+    let error = Gravity::Error;
+    check(
+        &with("name = 5"),
+        error,
+        "source[0].name",
+        &["5 is given", "a text in quotes"],
+    );
+    check(
+        &with("heartbeat = 30"),
+        error,
+        "source[0].heartbeat",
+        &["a text in quotes"],
+    );
+    check(
+        &with("roots = \"/a\""),
+        error,
+        "source[0].roots",
+        &["\"/a\" is given", "a list"],
+    );
+    check(
+        &with("tls = true"),
+        error,
+        "source[0].tls",
+        &["true is given", "a table"],
+    );
+    check(
+        &with("tls = [\"ca.pem\"]"),
+        error,
+        "source[0].tls",
+        &["a list is given", "a table"],
+    );
+    check(
+        &with("name = 1979-05-27"),
+        error,
+        "source[0].name",
+        &["the date 1979-05-27"],
+    );
+    check(
+        &with("tls = { ca = \"x\", verify_hostname = \"yes\" }"),
+        error,
+        "source[0].tls.verify_hostname",
+        &["true or false"],
+    );
+    check(
+        "source = 5\n[[sink]]\ntype = \"console\"",
+        error,
+        "source",
+        &["5 is given", "[[source]]"],
+    );
+}
+
+#[test]
+fn a_misspelt_key_or_word_is_answered_with_the_one_that_was_meant() {
+    let error = Gravity::Error;
+    check(
+        &with("rots = [\"/\"]"),
+        error,
+        "source[0].rots",
+        &["did you mean 'roots'?", "session_timeout"],
+    );
+    check(
+        &with("[source.journal]\nmax-size = \"1 GiB\""),
+        error,
+        "source[0].journal.max-size",
+        &["'max_size'"],
+    );
+    check(
+        &with("snapshot = \"allways\""),
+        error,
+        "source[0].snapshot",
+        &["write \"always\"", "\"initial\""],
+    );
+    check(
+        &with_sink("type = \"kafak\""),
+        error,
+        "sink[0].type",
+        &["write \"kafka\""],
+    );
+    check(
+        &with("swordfish = 1"),
+        error,
+        "source[0].swordfish",
+        &["leave it out"],
+    );
+}
+
+#[test]
+fn what_is_planned_is_refused_as_not_there_yet() {
+    let error = Gravity::Error;
+    let later = "does not exist yet";
+    check(
+        &with("liveness = \"canary\""),
+        error,
+        "source[0].liveness",
+        &[later, "\"sample\", \"off\""],
+    );
+    check(
+        &with("canary_path = \"/x\""),
+        error,
+        "source[0].canary_path",
+        &[later],
+    );
+    check(&with("acls = \"list\""), error, "source[0].acls", &[later]);
+    check(
+        &with("type = \"observer\""),
+        error,
+        "source[0].type",
+        &[later, "\"zookeeper\""],
+    );
+    check(
+        &with("[source.journal]\nwhen_full = \"compact\""),
+        error,
+        "source[0].journal.when_full",
+        &[later],
+    );
+    check(
+        &with_sink("type = \"nats\""),
+        error,
+        "sink[0].type",
+        &[later, "\"kafka\""],
+    );
+    check(
+        &with_sink("type = \"webhook\"\nurl = \"x\""),
+        error,
+        "sink[0].type",
+        &[later],
+    );
+    check(
+        &with_sink("type = \"console\"\nmerge = \"2s\""),
+        error,
+        "sink[0].merge",
+        &[later],
+    );
+}
+
+#[test]
+fn impossible_pairs_are_refused() {
+    let error = Gravity::Error;
+    let two = "[[source]]\nconnect = \"b\"";
+    check(
+        &with(two),
+        error,
+        "source[1].name",
+        &["'main' is that of source[0]"],
+    );
+    check(
+        &with("[[sink]]\ntype = \"console\""),
+        error,
+        "sink[1].name",
+        &["'console' is that of sink[0]"],
+    );
+    check(
+        &with_sink("type = \"console\"\nsources = [\"mian\"]"),
+        error,
+        "sink[0].sources[0]",
+        &["did you mean 'main'?"],
+    );
+    check(
+        &with_sink("type = \"console\"\nsources = []"),
+        error,
+        "sink[0].sources",
+        &["no source"],
+    );
+    check(
+        &with_sink("type = \"console\"\nops = []"),
+        error,
+        "sink[0].ops",
+        &["ops is empty"],
+    );
+    check(
+        &with("[http]\nlisten = \"[::]:9641\""),
+        error,
+        "http.listen",
+        &["http.token is missing"],
+    );
+    check(&with("[http]\ntoken = \"\""), error, "http.token", &["empty"]);
+    check(
+        "[[sink]]\ntype = \"console\"",
+        error,
+        "source",
+        &["there is no [[source]]"],
+    );
+    check(
+        &with_sink("type = \"console\"\nretry = { first = \"10s\", max = \"1s\" }"),
+        error,
+        "sink[0].retry",
+        &["shorter than"],
+    );
+}
+
+#[test]
+fn what_is_legal_and_surely_not_meant_is_warned_about() {
+    let warning = Gravity::Warning;
+    check("[[source]]\nconnect = \"a\"", warning, "sink", &["no [[sink]]"]);
+    check(
+        &with("session_timeout = \"1s\""),
+        warning,
+        "source[0].session_timeout",
+        &["\"4s\" or more"],
+    );
+    check(
+        &with("[http]\ntoken = \"short\""),
+        warning,
+        "http.token",
+        &["can be guessed"],
+    );
+    check(
+        &with("[[source]]\nname = \"Main\"\nconnect = \"b\""),
+        warning,
+        "source[1].name",
+        &["no case"],
+    );
+    check(
+        &with("[[source]]\nname = \"b\"\nconnect = \"a\""),
+        warning,
+        "source[1].connect",
+        &["comes twice"],
+    );
+    let file = "type = \"file\"\npath = \"x\"";
+    check(
+        &with_sink(&format!("{file}\n[[sink]]\nname = \"b\"\n{file}")),
+        warning,
+        "sink[1].path",
+        &["'file' and 'b' write to the same"],
+    );
+}
+
+#[test]
+fn a_text_that_is_not_of_its_format_is_shown_with_its_line() {
+    let check = |format, text: &str, line, words: &[&str]| {
+        let refused = read_as(format, text, &[]).unwrap_err();
+        let [problem] = &refused.problems[..] else {
+            panic!("{refused}");
+        };
+        assert!(
+            matches!(problem.place, Place::At { line: at, .. } if at == line),
+            "{problem:?}"
+        );
+        for word in words {
+            assert!(refused.to_string().contains(word), "{word}: {refused}");
+        }
+    };
+    check(
+        Format::Toml,
+        "[http]\nlisten = off\n",
+        2,
+        &["not TOML", "| listen = off"],
+    );
+    check(Format::Toml, "a = 1\na = 2\n", 2, &["duplicate key"]);
+    check(Format::Yaml, "http:\n\tlisten: off\n", 2, &["not YAML", "tabs"]);
+    check(Format::Json, "{\"http\": {},\n}", 2, &["not JSON", "| }"]);
+    let refused = read_as(Format::Toml, "token = hunter2\n", &[]).unwrap_err();
+    assert!(!refused.to_string().contains("hunter2"), "{refused}");
+}
+
+#[test]
+fn a_key_that_stands_twice_is_an_error_in_json_too() {
+    let refused = read_as(Format::Json, "{\"data_dir\": \"a\",\n \"data_dir\": \"b\"}", &[]).unwrap_err();
+    let problem = &refused
+        .problems
+        .iter()
+        .find(|problem| problem.key == "data_dir")
+        .unwrap();
+    assert_eq!(problem.place, Place::At { line: 2, column: 2 });
+    assert!(problem.message.contains("twice"), "{problem:?}");
+}
