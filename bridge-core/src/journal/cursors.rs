@@ -86,11 +86,9 @@ impl Journal {
             );
         }
         self.write("storing a cursor", |journal| {
-            let from = cursor(&journal.connection, sink)?;
-            assert!(
-                from.is_some(),
-                "sink '{sink}' moves its cursor to {to} and was never entered"
-            );
+            let Some(from) = cursor(&journal.connection, sink)? else {
+                panic!("sink '{sink}' moves to {to} and was never entered");
+            };
             journal
                 .connection
                 .prepare_cached("UPDATE sink SET cursor = max(cursor, ?2) WHERE name = ?1")?
