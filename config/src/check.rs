@@ -1,8 +1,8 @@
 //! What no section can know alone: names that stand twice, sinks without sources, addresses open to all.
 
-use bridge_core::delivery::{Filter, Sieve};
 use bridge_core::objection::Objection;
 use bridge_core::secret::Secret;
+use bridge_kafka::KeyBy;
 
 use crate::model::{
     ALL_SOURCES, Config, FileConfig, HttpConfig, Name, SinkConfig, SinkKind, SourceConfig, SourceKind,
@@ -125,11 +125,8 @@ fn complete_sink(
     sources: &[Name],
     reading: &mut Reading<'_>,
 ) -> SinkConfig {
-    reading.object(path, objections_to_filter(&draft.filter));
-    if let Err(message) = draft.common.retry.check() {
-        let remedy = "leave retry out for { first = \"100ms\", max = \"30s\", give_up_after = \"never\" }";
-        reading.object(path, vec![Objection::error("retry", message, remedy)]);
-    }
+    reading.object(path, draft.filter.objections());
+    reading.object(path, draft.common.retry.objections());
     let objections = objections_to_sources(&draft.common.sources, &reading.source_names());
     reading.object(path, objections);
     let wanted = |name: &&Name| {
@@ -148,30 +145,6 @@ fn complete_sink(
         retry: draft.common.retry,
         kind: draft.kind,
     }
-}
-
-fn objections_to_filter(filter: &Filter) -> Vec<Objection> {
-    let mut found = Vec::new();
-    if filter.ops.is_empty() {
-        let message = "ops is empty, so that no record could pass";
-        let remedy = "name at least one operation, or leave ops out for all";
-        found.push(Objection::error("ops", message, remedy));
-    }
-    for (index, glob) in filter.paths.iter().enumerate() {
-        let alone = Filter {
-            paths: vec![glob.clone()],
-            ..Filter::default()
-        };
-        if let Err(bad) = Sieve::new(&alone) {
-            let remedy = "correct the glob, or leave paths out for every path";
-            found.push(Objection::error(
-                format!("paths[{index}]"),
-                bad.to_string(),
-                remedy,
-            ));
-        }
-    }
-    found
 }
 
 /// `known` also holds the names of sources that have problems of their own.
@@ -207,12 +180,32 @@ fn quoted(names: &[String]) -> String {
     }
 }
 
+/// Records of equal paths from different sources would replace each other in a compacted topic, and share an order that
+/// means nothing.
+fn objections_to_shared_topic(sink: &SinkConfig) -> Option<Objection> {
+    let SinkKind::Kafka(options) = &sink.kind else {
+        return None;
+    };
+    let parted = options.key == KeyBy::ClusterPath || options.topic.contains("cluster");
+    (sink.sources.len() > 1 && !parted).then(|| {
+        Objection::warning(
+            "key",
+            format!(
+                "{} sources write to one topic with the path alone as key",
+                sink.sources.len()
+            ),
+            "give key = \"cluster_path\", or a topic with {{ cluster }}",
+        )
+    })
+}
+
 fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
     for (at, (path, sink)) in sinks.iter().enumerate() {
         let before = &sinks[..at];
         if let Some(other) = before.iter().find(|(_, other)| *other.name == *sink.name) {
             reading.object(path, vec![name_twice("sink", &sink.name, &other.0)]);
         }
+        reading.object(path, objections_to_shared_topic(sink).into_iter().collect());
         let keys = ["topic", "brokers", "path"];
         if keys.iter().any(|key| reading.is_touched(&path.key(key))) {
             continue;

@@ -2,7 +2,6 @@
 
 mod listen;
 mod name;
-mod sinks;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,10 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use bridge_console::ConsoleConfig;
+pub use bridge_core::journal::{Durability, WhenFull};
 pub use bridge_file::FileConfig;
+pub use bridge_kafka::KafkaConfig;
 pub use listen::{BadListen, Listen};
 pub use name::{BadName, Name};
-pub use sinks::KafkaConfig;
 
 /// A whole configuration, checked.
 #[derive(Clone, PartialEq)]
@@ -172,24 +172,6 @@ impl Default for JournalConfig {
     }
 }
 
-/// What a committed batch survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// The loss of power.
-    PowerLoss,
-    /// The end of the process.
-    ProcessCrash,
-}
-
-/// What happens when the journal has reached its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenFull {
-    /// Capture waits until the sinks have moved on; a later comparison finds what changed meanwhile.
-    Hold,
-}
-
 impl JournalConfig {
     /// Everything about the options that cannot work, or is surely not meant.
     pub fn objections(&self) -> Vec<Objection> {
@@ -241,7 +223,7 @@ pub struct SinkConfig {
 }
 
 /// The types of sinks with their options.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum SinkKind {
     /// `kafka`
     Kafka(KafkaConfig),
@@ -328,6 +310,12 @@ impl fmt::Debug for SourceConfig {
         let mut shown = f.debug_struct("SourceConfig");
         shown.field("name", &self.name).field("journal", &self.journal);
         shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.type_name())
     }
 }
 

@@ -186,14 +186,20 @@ impl KeyPath {
         KeyPath(self.0.iter().chain(below).cloned().collect())
     }
 
-    /// Reads a path as it is shown; for the keys that objections name, which hold no odd characters.
+    /// Reads on a path as objections write it: `roots[1]`, `properties."linger.ms"`.
     pub(crate) fn join_text(&self, below: &str) -> KeyPath {
         let mut path = self.clone();
-        for part in below.split('.').filter(|part| !part.is_empty()) {
-            let (key, indexes) = part.split_once('[').unwrap_or((part, ""));
-            path = path.key(key);
-            for index in indexes.split(['[', ']']).filter_map(|index| index.parse().ok()) {
-                path = path.index(index);
+        for (at, part) in below.split('"').enumerate() {
+            if at % 2 == 1 {
+                path = path.key(part);
+                continue;
+            }
+            for part in part.split('.').filter(|part| !part.is_empty()) {
+                let (key, indexes) = part.split_once('[').unwrap_or((part, ""));
+                path = path.key(key);
+                for index in indexes.split(['[', ']']).filter_map(|index| index.parse().ok()) {
+                    path = path.index(index);
+                }
             }
         }
         path
@@ -247,6 +253,8 @@ mod tests {
         assert_eq!(path.to_string(), "source[0].roots[1]");
         assert_eq!(path.names(), "source.roots");
         assert_eq!(top.join_text("source[0].roots[1]"), path);
-        assert_eq!(top.key("a").key("b.c").to_string(), "a.\"b.c\"");
+        let odd = top.key("a").key("b.c").index(2);
+        assert_eq!(odd.to_string(), "a.\"b.c\"[2]");
+        assert_eq!(top.join_text("a.\"b.c\""), top.key("a").key("b.c"));
     }
 }

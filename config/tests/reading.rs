@@ -335,7 +335,7 @@ fn impossible_pairs_are_refused() {
     check(
         &with_sink("type = \"console\"\nretry = { first = \"10s\", max = \"1s\" }"),
         error,
-        "sink[0].retry",
+        "sink[0].retry.max",
         &["shorter than"],
     );
 }

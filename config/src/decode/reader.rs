@@ -41,6 +41,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// For an option that takes several types: what the text looks like in TOML.
+    fn visit_loose<'de, V: Visitor<'de>>(self, text: &str, visitor: V) -> Result<V::Value, Fault> {
+        if let Ok(value) = text.parse() {
+            return visitor.visit_bool(value);
+        }
+        if let Ok(number) = text.parse() {
+            return visit_integer(number, visitor);
+        }
+        match inline_value(text, self.node) {
+            Some(node) => Reader::new(&node).deserialize_any(visitor),
+            None => visitor.visit_str(text),
+        }
+    }
+
+    fn visit_text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Text(text) => visitor.visit_str(&text.text),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn visit_number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.whole_number() {
             Some(number) => visit_integer(number, visitor),
@@ -68,6 +89,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Integer(number) => visit_integer(*number, visitor),
             Value::Float(number) => visitor.visit_f64(*number),
+            Value::Text(text) if text.loose => self.visit_loose(text.text.trim(), visitor),
             Value::Text(text) => visitor.visit_str(&text.text),
             Value::Date(_) => Err(Fault::invalid_type(Unexpected::Other("a date"), &visitor)),
             Value::List(list) => visitor.visit_seq(Elements { list, next: 0 }),
@@ -198,8 +220,16 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.visit_text(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.visit_text(visitor)
+    }
+
     serde::forward_to_deserialize_any! {
-        i128 u128 char str string bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
+        i128 u128 char bytes byte_buf unit unit_struct tuple tuple_struct identifier ignored_any
     }
 }
 

@@ -15,6 +15,8 @@ use bridge_core::path::ZnodePath;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use bridge_core::journal::Before;
+
 pub use auth::{Auth, AuthScheme, Credentials, SaslMechanism};
 pub use connect::{BadConnect, Connect, Server};
 pub use exclude::{BadGlob, PathGlob};
@@ -115,19 +117,6 @@ pub enum DataForm {
     /// As the parsed document where it is JSON and parsing keeps every number, else as with `auto`.
     Json,
     /// Not at all.
-    None,
-}
-
-/// What records say about the state before a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Before {
-    /// Data and Stat.
-    #[default]
-    Full,
-    /// The Stat.
-    Stat,
-    /// Nothing.
     None,
 }
 
