@@ -1,6 +1,6 @@
 //! The contract of [`Sink`] as tests that run at any destination: each sink crate implements [`Rig`] for its real one.
 //!
-//! ```ignore
+//! ```text
 //! #[tokio::test]
 //! async fn the_sink_keeps_every_promise_of_its_contract() {
 //!     every_promise(&mut MyRig::start()).await;

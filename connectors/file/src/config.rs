@@ -1,10 +1,17 @@
 //! The options of a file sink: typed, documented, checked. Nothing in this module opens a file.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 
+use bridge_core::amount::Size;
 use bridge_core::objection::Objection;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Smaller files would be made faster than anybody reads them, several with each batch.
+const ROTATE_MIN: Size = Size(1 << 20);
 
 /// The options of a sink of type `file`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,9 +20,55 @@ pub struct FileConfig {
     /// The file; one record as JSON on each line. A relative path is relative to the working directory. Missing folders
     /// are made, readable by the owner only, as the file is. Records are appended to a file that is there.
     pub path: PathBuf,
+    /// A file that would grow beyond this gets the time into its name (`zk.2026-11-22T13-40-00.123Z.jsonl`), and a new
+    /// one is begun; `off`: never. A batch stays in one file, which may be longer by that.
+    #[serde(default)]
+    pub rotate: Rotate,
+    /// So many of the files with a time in their name stay, the newest; `all`: none is ever removed.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// When a new file is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotate {
+    /// Never.
+    Off,
+    /// Before a file grows beyond this.
+    At(Size),
+}
+
+impl Default for Rotate {
+    fn default() -> Rotate {
+        Rotate::At(Size(256 << 20))
+    }
+}
+
+/// How many of the files that were rotated stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of them.
+    All,
+    /// The newest.
+    Newest(u32),
+}
+
+impl Default for Keep {
+    fn default() -> Keep {
+        Keep::Newest(16)
+    }
 }
 
 impl FileConfig {
+    /// The defaults for this file.
+    pub fn new(path: impl Into<PathBuf>) -> FileConfig {
+        FileConfig {
+            path: path.into(),
+            rotate: Rotate::default(),
+            keep: Keep::default(),
+        }
+    }
+
     /// Everything about the options that cannot work, or is surely not meant.
     pub fn objections(&self) -> Vec<Objection> {
         let mut found = Vec::new();
@@ -27,6 +80,108 @@ impl FileConfig {
                 "give the path of a file, such as \"audit/zk.jsonl\"",
             ));
         }
+        if let Rotate::At(size) = self.rotate
+            && size < ROTATE_MIN
+        {
+            found.push(Objection::error(
+                "rotate",
+                format!("a new file every {size} would make several files a second under load"),
+                format!("give \"{ROTATE_MIN}\" or more, or \"off\""),
+            ));
+        }
         found
+    }
+}
+
+impl Serialize for Rotate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Rotate::Off => serializer.serialize_str("off"),
+            Rotate::At(size) => size.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rotate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        if text == "off" {
+            return Ok(Rotate::Off);
+        }
+        let size = text.parse().map_err(|error| {
+            de::Error::custom(format_args!("{error}; or \"off\" to never begin a new file"))
+        })?;
+        Ok(Rotate::At(size))
+    }
+}
+
+impl JsonSchema for Rotate {
+    fn schema_name() -> Cow<'static, str> {
+        "Rotate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A number of bytes: a whole number and its unit; or off.",
+            "examples": ["256 MiB", "off"],
+        })
+    }
+}
+
+impl Serialize for Keep {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Keep::All => serializer.serialize_str("all"),
+            Keep::Newest(count) => serializer.serialize_u32(*count),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Keep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeepVisitor)
+    }
+}
+
+struct KeepVisitor;
+
+impl Visitor<'_> for KeepVisitor {
+    type Value = Keep;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of files, or \"all\"")
+    }
+
+    fn visit_u64<E: de::Error>(self, count: u64) -> Result<Keep, E> {
+        u32::try_from(count)
+            .map(Keep::Newest)
+            .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(count), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, count: i64) -> Result<Keep, E> {
+        u64::try_from(count)
+            .map_err(|_| E::invalid_value(de::Unexpected::Signed(count), &self))
+            .and_then(|count| self.visit_u64(count))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Keep, E> {
+        match text {
+            "all" => Ok(Keep::All),
+            other => Err(E::invalid_value(de::Unexpected::Str(other), &self)),
+        }
+    }
+}
+
+impl JsonSchema for Keep {
+    fn schema_name() -> Cow<'static, str> {
+        "Keep".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number of files, or all.",
+            "oneOf": [{"type": "integer", "minimum": 0}, {"const": "all"}],
+        })
     }
 }

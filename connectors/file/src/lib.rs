@@ -5,10 +5,11 @@
 mod config;
 mod encode;
 mod error;
+mod log;
 mod sink;
 mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use config::FileConfig;
+pub use config::{FileConfig, Keep, Rotate};
 pub use sink::FileSink;

@@ -3,12 +3,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bridge_core::amount::Size;
 use bridge_core::record::Record;
 use bridge_core::sink::{Delivery, Sink, SinkError, SinkErrorKind};
 use bridge_core::testing::{Arrived, Rig, every_promise, some_records};
 use tempfile::TempDir;
 
-use crate::{FileConfig, FileSink};
+use crate::{FileConfig, FileSink, Keep, Rotate};
 
 struct FileRig {
     folder: TempDir,
@@ -47,7 +48,7 @@ impl Rig for FileRig {
 }
 
 fn sink_at(path: &Path) -> FileSink {
-    FileSink::new(&FileConfig { path: path.into() })
+    FileSink::new(FileConfig::new(path))
 }
 
 async fn deliver(sink: &mut FileSink, records: &[Arc<Record>]) {
@@ -134,19 +135,117 @@ async fn what_can_never_be_a_file_of_records_halts_with_the_reason() {
     check(&plain.join("below/zk.jsonl"), "plain/below").await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn two_sinks_never_write_between_each_others_lines() {
+#[tokio::test(flavor = "multi_thread")]
+async fn sinks_that_share_a_file_never_write_inside_each_others_lines() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("zk.jsonl");
-    let mut first = sink_at(&path);
-    first.open().await.unwrap();
+    let records = some_records(200, 3);
+    let write_all = async |records: Vec<Arc<Record>>| {
+        let mut sink = sink_rotating(&path, 20_000, Keep::All);
+        sink.open().await.unwrap();
+        for batch in records.chunks(3) {
+            deliver(&mut sink, batch).await;
+        }
+        sink.close().await.unwrap();
+    };
 
-    let error = refusal(&path).await;
-    assert_eq!(error.kind, SinkErrorKind::Unavailable);
-    assert!(error.message.contains("is locked"), "{error}");
+    tokio::join!(write_all(records.clone()), write_all(records.clone()));
 
-    first.close().await.unwrap();
-    sink_at(&path).open().await.unwrap();
+    let mut seen: Vec<u64> = files_in(folder.path())
+        .iter()
+        .flat_map(|file| seqs(file))
+        .collect();
+    seen.sort_unstable();
+    let twice: Vec<u64> = (1..=200).flat_map(|seq| [seq, seq]).collect();
+    assert_eq!(seen, twice);
+}
+
+fn sink_rotating(path: &Path, bytes: u64, keep: Keep) -> FileSink {
+    FileSink::new(FileConfig {
+        rotate: Rotate::At(Size(bytes)),
+        keep,
+        ..FileConfig::new(path)
+    })
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn a_file_that_would_grow_too_long_is_followed_by_a_new_one_and_the_oldest_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zk.jsonl");
+    let stranger = folder.path().join("zk.not-a-time-of-rotation.jsonl");
+    fs::write(&stranger, "kept").unwrap();
+    let records = some_records(60, 3);
+    let mut sink = sink_rotating(&path, 10_000, Keep::Newest(2));
+    sink.open().await.unwrap();
+
+    for batch in records.chunks(5) {
+        deliver(&mut sink, batch).await;
+    }
+
+    let files = files_in(folder.path());
+    assert_eq!(
+        files.len(),
+        4,
+        "two rotated, the present one, a stranger: {files:?}"
+    );
+    assert!(files.contains(&stranger) && files.contains(&path));
+    for file in files.iter().filter(|file| **file != stranger) {
+        assert!(fs::metadata(file).unwrap().len() <= 10_000, "{file:?}");
+    }
+    let kept: Vec<u64> = files
+        .iter()
+        .filter(|file| **file != stranger)
+        .flat_map(|file| seqs(file))
+        .collect();
+    assert!(kept.is_sorted() && kept.ends_with(&[60]), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_batch_longer_than_a_file_stays_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zk");
+    let mut sink = sink_rotating(&path, 100, Keep::Newest(0));
+    sink.open().await.unwrap();
+
+    deliver(&mut sink, &some_records(5, 2)).await;
+
+    assert_eq!(seqs(&path), [1, 2, 3, 4, 5]);
+    assert_eq!(files_in(folder.path()), [path]);
+}
+
+struct RotatingRig(FileRig);
+
+impl Rig for RotatingRig {
+    async fn fresh(&mut self) {
+        self.0.fresh().await;
+    }
+
+    fn sink(&mut self) -> Box<dyn Sink> {
+        Box::new(sink_rotating(&self.0.path(), 30_000, Keep::All))
+    }
+
+    async fn arrived(&mut self) -> Vec<Arrived> {
+        let files = files_in(self.0.path().parent().unwrap());
+        let text: String = files
+            .iter()
+            .map(|file| fs::read_to_string(file).unwrap())
+            .collect();
+        text.lines()
+            .map(|line| Arrived::from_json(line.as_bytes()))
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn the_sink_keeps_every_promise_across_rotations() {
+    every_promise(&mut RotatingRig(FileRig::new())).await;
 }
 
 #[tokio::test]
@@ -171,6 +270,27 @@ async fn a_file_that_was_moved_away_is_replaced_by_a_new_one() {
 fn options_are_read_and_checked() {
     let read = |text: &str| serde_json::from_str::<FileConfig>(text);
     assert_eq!(read(r#"{"path": "audit/zk.jsonl"}"#).unwrap().objections(), []);
+    let defaults = read(r#"{"path": "a"}"#).unwrap();
+    let written = serde_json::to_value(&defaults).unwrap();
+    assert_eq!(
+        written,
+        serde_json::json!({"path": "a", "rotate": "256 MiB", "keep": 16})
+    );
+    let off = read(r#"{"path": "a", "rotate": "off", "keep": "all"}"#).unwrap();
+    assert_eq!((off.rotate, off.keep), (Rotate::Off, Keep::All));
+    let small = read(r#"{"path": "a", "rotate": "1 KiB"}"#).unwrap();
+    assert_eq!(small.objections()[0].key, "rotate");
+    for (bad, words) in [
+        (r#"{"path": "a", "rotate": "daily"}"#, "or \"off\""),
+        (
+            r#"{"path": "a", "keep": "some"}"#,
+            "a number of files, or \"all\"",
+        ),
+        (r#"{"path": "a", "keep": -1}"#, "a number of files, or \"all\""),
+    ] {
+        let error = read(bad).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
     assert!(read(r#"{"path": "a", "compress": true}"#).is_err());
     for folder in ["", "audit/", "/", ".."] {
         let objections = read(&format!(r#"{{"path": "{folder}"}}"#)).unwrap().objections();
