@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use super::letters::LETTERS_AT_ONCE;
+use crate::journal::{JournalError, Reader};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::sink::Rejected;
@@ -27,6 +29,23 @@ impl Blocked {
             blocked.add(path, seq);
         }
         blocked
+    }
+
+    /// Takes up a sink's dead letters from its journal. Stops at the limit, which the sink then halts at.
+    pub fn load(reader: &mut Reader, sink: &str) -> Result<Blocked, JournalError> {
+        let mut blocked = Blocked::default();
+        let mut after = Seq::ZERO;
+        while !blocked.is_over_limit() {
+            let letters = reader.rejected(sink, after, LETTERS_AT_ONCE)?;
+            let Some(last) = letters.last() else { break };
+            after = last.seq;
+            for letter in &letters {
+                if let Some(path) = &letter.record.path {
+                    blocked.add(path.clone(), letter.seq);
+                }
+            }
+        }
+        Ok(blocked)
     }
 
     /// Blocks a path behind a rejected record; the first one stays.

@@ -3,7 +3,7 @@
 //! Reading is blocking work, so it is done off the runtime's threads. Nothing is handed out that lies behind the
 //! durable tail, and nothing is skipped: a journal that has no record where its tail says there is one is an error.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -11,34 +11,27 @@ use tokio::task::JoinHandle;
 
 use super::filter::Sieve;
 use super::steps::Batch;
-use crate::journal::{JournalError, JournalErrorKind};
+use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader};
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
 
-/// How much to read at once. The first record is always read, whatever its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadLimit {
-    /// Records at most.
-    pub records: usize,
-    /// Bytes of them at most, but for the first.
-    pub bytes: usize,
-}
-
-impl Default for ReadLimit {
-    /// 1,000 records are 200,000 a second at 5 ms for each delivery; 4 MB bound the memory: each sink holds two
-    /// batches.
-    fn default() -> ReadLimit {
-        ReadLimit {
-            records: 1_000,
-            bytes: 4 << 20,
-        }
-    }
-}
+/// How much a worker reads and delivers at once, if nothing else is wanted: 1,000 records are 200,000 a second at 5 ms
+/// for each delivery; 4 MB bound the memory, as each worker holds two batches.
+pub const READ_LIMIT: ReadLimit = ReadLimit {
+    records: 1_000,
+    bytes: 4 << 20,
+};
 
 /// The journal as delivery needs it. Each worker has a reader of its own.
 pub trait Tail: Send + 'static {
     /// The records behind `after`, ascending by `seq`, as many as there are within the limit. Blocks.
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError>;
+}
+
+impl Tail for Reader {
+    fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
+        Reader::read(self, after, limit)
+    }
 }
 
 /// The batches for one sink, in order.
@@ -188,12 +181,12 @@ fn sift(
 }
 
 fn nothing_there(after: Seq, durable: Seq) -> JournalError {
-    JournalError {
-        kind: JournalErrorKind::Storage,
-        file: PathBuf::new(),
-        message: format!(
+    // The file's name stands in the status of the source; the worker knows only its reader.
+    JournalError::new(
+        JournalErrorKind::Storage,
+        Path::new("of this sink"),
+        format!(
             "holds no record behind {after} although its tail is {durable}; check whether another program changed it"
         ),
-        source: None,
-    }
+    )
 }

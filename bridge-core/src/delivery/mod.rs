@@ -11,6 +11,7 @@ mod backoff;
 mod blocked;
 mod feed;
 mod filter;
+mod letters;
 mod machine;
 mod options;
 mod outcome;
@@ -26,8 +27,9 @@ mod workers;
 
 pub use backoff::{Backoff, Pace};
 pub use blocked::{BLOCKED_PATHS_MAX, Blocked};
-pub use feed::{ReadLimit, Tail};
+pub use feed::{READ_LIMIT, Tail};
 pub use filter::{BadFilter, Sieve};
+pub use letters::{DeadLetters, LETTERS_AT_ONCE};
 pub use machine::Machine;
 pub use options::{
     Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,

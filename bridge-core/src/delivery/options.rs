@@ -77,8 +77,8 @@ pub enum Ephemeral {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// With every znode that exists: the journal's records where it still holds all of them, else a listing of its
-    /// image, then what changes.
+    /// With every znode that exists, told by the journal's records from the first on. An error where retention has
+    /// removed the first.
     #[default]
     Snapshot,
     /// Behind the journal's present tail. In a journal that is new as well that is its beginning.

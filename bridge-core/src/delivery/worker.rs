@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::blocked::Blocked;
-use super::feed::{Feed, ReadLimit, Tail};
+use super::feed::{Feed, Tail};
 use super::filter::Sieve;
 use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
@@ -23,7 +23,7 @@ use super::report;
 use super::status::{Meters, SinkStatus};
 use super::steps::{Input, Phase, Progress, Task, Terms};
 use super::trouble::{Trouble, TroubleKind};
-use crate::journal::Note;
+use crate::journal::{Note, ReadLimit};
 use crate::number::Seq;
 use crate::record::Timestamp;
 use crate::sink::{Delivery, Sink};

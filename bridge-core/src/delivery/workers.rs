@@ -43,7 +43,8 @@ impl Workers {
         self.statuses.clone()
     }
 
-    /// Asks all to end, waits until they have drained and closed within their bounds, and joins them.
+    /// Asks all to end, waits until they have drained and closed within their bounds, and joins them. Notes come until
+    /// then: the journal's writer has to outlive this.
     pub async fn stop(mut self) -> Vec<SinkStatus> {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::delivery::{ReadLimit, Tail};
-use crate::journal::{JournalError, Note};
+use crate::delivery::Tail;
+use crate::journal::{JournalError, Note, ReadLimit};
 use crate::number::Seq;
 use crate::record::Record;
 use crate::sink::Rejected;

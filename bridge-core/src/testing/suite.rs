@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use super::{Fault, FaultScript, MemoryJournal, limit_records, some_records};
 use crate::amount::Span;
-use crate::delivery::{Blocked, Filter, ReadLimit, RejectPolicy, Retry, Setup, Sieve, SinkStatus, Worker};
+use crate::delivery::{Blocked, Filter, RejectPolicy, Retry, Setup, Sieve, SinkStatus, Worker};
+use crate::journal::ReadLimit;
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
 use crate::sink::{Delivery, Sink, SinkErrorKind};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 use super::*;
-use crate::journal::JournalError;
+use crate::journal::{JournalError, ReadLimit};
 use crate::record::Record;
 use crate::sink::SinkErrorKind;
 use crate::testing::{Fault, MemoryTail, a_record, every_promise, some_records};

@@ -129,12 +129,7 @@ async fn a_sink_that_panics_halts_alone_and_says_so() {
 }
 
 fn journal_error(kind: JournalErrorKind) -> JournalError {
-    JournalError {
-        kind,
-        file: "main.journal".into(),
-        message: "scripted".into(),
-        source: None,
-    }
+    JournalError::new(kind, std::path::Path::new("main.journal"), "scripted")
 }
 
 #[tokio::test(start_paused = true)]

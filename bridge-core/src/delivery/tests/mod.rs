@@ -3,6 +3,7 @@
 mod crashes;
 mod engine;
 mod failures;
+mod journalled;
 mod rejects;
 mod shutdown;
 
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::amount::Span;
+use crate::journal::ReadLimit;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
