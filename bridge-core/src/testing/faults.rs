@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
 
 use crate::number::Seq;
 use crate::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
@@ -36,6 +37,7 @@ pub enum Fault {
 #[derive(Clone, Default)]
 pub struct FaultScript {
     plan: Arc<Mutex<Plan>>,
+    held: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -77,6 +79,11 @@ impl FaultScript {
     /// Whether every fault has been played.
     pub fn is_played(&self) -> bool {
         self.with(|plan| plan.deliveries.is_empty() && plan.opens.is_empty())
+    }
+
+    /// Waits until an answer is held: everything is written by then.
+    pub async fn held(&self) {
+        self.held.notified().await;
     }
 
     /// A sink with these faults in front.
@@ -128,6 +135,7 @@ impl FaultySink {
             }
             Fault::HoldResponse => {
                 self.write_some(batch, batch.records.len()).await?;
+                self.script.held.notify_one();
                 std::future::pending().await
             }
             Fault::RespondSlowly(delay) => {
