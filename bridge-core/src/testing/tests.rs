@@ -95,8 +95,7 @@ impl Rig for WrongRig {
 
     async fn arrived(&mut self) -> Vec<Arrived> {
         let records = self.1.lock().unwrap().clone();
-        let json = records.iter().map(|record| record.to_json());
-        json.map(|json| Arrived::from_json(&json)).collect()
+        records.iter().map(|record| Arrived::of(record)).collect()
     }
 }
 

@@ -240,8 +240,9 @@ impl crate::testing::Rig for MemoryRig {
 
     async fn arrived(&mut self) -> Vec<crate::testing::Arrived> {
         let arrived = self.0.arrived();
-        let json = arrived.iter().map(|record| record.to_json());
-        json.map(|json| crate::testing::Arrived::from_json(&json))
+        arrived
+            .iter()
+            .map(|record| crate::testing::Arrived::of(record))
             .collect()
     }
 }
