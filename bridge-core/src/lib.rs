@@ -13,6 +13,7 @@ pub mod number;
 pub mod objection;
 pub mod path;
 pub mod record;
+pub mod restate;
 pub mod secret;
 pub mod sink;
 #[cfg(any(test, feature = "testing"))]

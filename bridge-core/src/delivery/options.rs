@@ -77,8 +77,8 @@ pub enum Ephemeral {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// With every znode that exists, told by the journal's records from the first on. An error where retention has
-    /// removed the first.
+    /// With every znode that exists, told by the journal's records from the first on, or, where retention has removed the
+    /// first, by a run made from the image.
     #[default]
     Snapshot,
     /// Behind the journal's present tail. In a journal that is new as well that is its beginning.
@@ -87,11 +87,12 @@ pub enum Start {
     Earliest,
 }
 
-/// A sink is to begin with every znode that exists, and the journal's records no longer tell of all of them.
+/// A sink is to begin with every znode that exists, and the journal's records no longer tell of all of them. Either a
+/// person chooses another start, or a run is appended ([`crate::restate`]) and the sink begins right before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "start = \"snapshot\" needs every record from the first on, and the journal begins with {oldest} because older ones \
-     were removed by retention: choose start = \"earliest\" or start = \"now\""
+     were removed by retention: choose start = \"earliest\" or start = \"now\", or have the image restated first"
 )]
 pub struct HistoryRemoved {
     /// The first record that is kept.

@@ -1,0 +1,344 @@
+//! A run of `snapshot` records made from the image: what the journal last knew of every living znode of a root.
+//!
+//! For a sink that is to begin with everything although retention has removed the journal's first records: the run is
+//! appended, then the sink begins right before it. Other sinks see the run as well; it tells them nothing new. Made
+//! before the capture starts, so that the image stands still; the capture then finds what has changed since.
+//!
+//! Only what can be reached from the root through living znodes is restated: a znode below one that was never readable
+//! is not.
+//!
+//! A run that a crash has cut has no end, as every cut run; the next one has another id.
+
+use uuid::Uuid;
+
+use crate::book::{Book, Node};
+use crate::entry::{Change, Entry, What, Word};
+use crate::journal::JournalError;
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::{Fidelity, Timestamp};
+
+/// Children read at once and held for each level of the tree.
+const CHILDREN_AT_ONCE: usize = 128;
+
+/// Restates one root, some records at a time: the caller commits in between, so that no transaction grows with the
+/// tree. Memory is bounded by the depth of the tree.
+pub struct Restating {
+    root: ZnodePath,
+    run: Uuid,
+    captured: Timestamp,
+    way: Vec<Level>,
+    nodes: u64,
+    newest: Option<Zxid>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Begin,
+    Walk,
+    Done,
+}
+
+/// A znode whose children are being restated, the next ones in reverse order.
+struct Level {
+    path: ZnodePath,
+    next: Vec<(Box<str>, Node)>,
+    after: Option<Box<str>>,
+}
+
+impl Restating {
+    /// Begins a run of this id.
+    pub fn new(root: ZnodePath, run: Uuid, captured: Timestamp) -> Restating {
+        Restating {
+            root,
+            run,
+            captured,
+            way: Vec::new(),
+            nodes: 0,
+            newest: None,
+            phase: Phase::Begin,
+        }
+    }
+
+    /// Whether the end of the run is appended.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// Znodes restated so far.
+    pub fn nodes(&self) -> u64 {
+        self.nodes
+    }
+
+    /// Appends about `budget` records, parents before their children.
+    pub fn step(&mut self, book: &mut impl Book, budget: usize) -> Result<(), JournalError> {
+        if self.phase == Phase::Begin {
+            self.append(book, Word::RunBegin { run: self.run })?;
+            self.phase = Phase::Walk;
+            let root = self.root.clone();
+            let node = book.node(&root)?;
+            self.visit(book, root, node)?;
+        }
+        for _ in 0..budget {
+            if self.phase == Phase::Done {
+                return Ok(());
+            }
+            self.next(book)?;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, book: &mut impl Book) -> Result<(), JournalError> {
+        let Some(level) = self.way.last_mut() else {
+            return self.end(book);
+        };
+        if level.next.is_empty() {
+            let after = level.after.as_deref();
+            level.next = book.children(&level.path, after, CHILDREN_AT_ONCE)?;
+            level.after = level.next.last().map(|(name, _)| name.clone());
+            level.next.reverse();
+        }
+        match level.next.pop() {
+            Some((name, node)) => {
+                let path = level.path.child(&name);
+                self.visit(book, path, Some(node))
+            }
+            None => {
+                self.way.pop();
+                Ok(())
+            }
+        }
+    }
+
+    /// A znode that nobody has read yet has no state to restate; its first read makes an `update`.
+    fn visit(
+        &mut self,
+        book: &mut impl Book,
+        path: ZnodePath,
+        node: Option<Node>,
+    ) -> Result<(), JournalError> {
+        if let Some(stat) = node.and_then(|node| node.stat) {
+            self.nodes += 1;
+            self.newest = self.newest.max(Some(stat.newest_zxid()));
+            let what = What::Restated {
+                run: self.run,
+                index: self.nodes,
+            };
+            let change = Change {
+                path: path.clone(),
+                what,
+                fidelity: Fidelity::Reconciled,
+                missed: None,
+                superseded: Vec::new(),
+            };
+            self.append(book, Word::Change(change))?;
+        }
+        self.way.push(Level {
+            path,
+            next: Vec::new(),
+            after: None,
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, book: &mut impl Book) -> Result<(), JournalError> {
+        self.phase = Phase::Done;
+        let end = Word::RunEnd {
+            run: self.run,
+            index: self.nodes + 1,
+            nodes: self.nodes,
+            unreadable: 0,
+            zxid: self.newest,
+        };
+        self.append(book, end)
+    }
+
+    fn append(&self, book: &mut impl Book, word: Word) -> Result<(), JournalError> {
+        let entry = Entry {
+            root: Some(self.root.clone()),
+            captured: self.captured,
+            word,
+        };
+        book.append(entry).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::amount::{Horizon, Span};
+    use crate::delivery::{HistoryRemoved, Start};
+    use crate::entry::{DeletedAt, Read};
+    use crate::journal::{Journal, JournalOptions, ReadLimit, Reader};
+    use crate::number::Seq;
+    use crate::record::{Data, DataForm, Op, Record, Stat};
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn path(text: &str) -> ZnodePath {
+        ZnodePath::parse(text).unwrap()
+    }
+
+    fn change(at: &str, what: What) -> Entry {
+        Entry {
+            root: Some(path("/a")),
+            captured: Timestamp(0),
+            word: Word::Change(Change {
+                path: path(at),
+                what,
+                fidelity: Fidelity::Exact,
+                missed: Some(0),
+                superseded: Vec::new(),
+            }),
+        }
+    }
+
+    fn read(czxid: u64, mzxid: u64, version: i32, text: &str) -> Read {
+        Read {
+            stat: Stat {
+                czxid: Zxid(czxid),
+                mzxid: Zxid(mzxid),
+                version,
+                ..Stat::default()
+            },
+            data: Some(Data::limited(text.as_bytes(), DataForm::Auto, 99)),
+        }
+    }
+
+    fn created(at: &str, zxid: u64, text: &str) -> Entry {
+        let read = read(zxid, zxid, 0, text);
+        change(at, What::Created { read })
+    }
+
+    /// `/a` with 300 children, one of them written again, one gone, one with a child, one never read; everything
+    /// older than a day removed by retention.
+    fn a_journal_without_its_beginning(file: &std::path::Path) -> Journal {
+        let mut options = JournalOptions::new("main");
+        options.retention = Horizon::For(Span::secs(86_400));
+        let mut journal = Journal::open(file, &options).unwrap();
+        journal.append(created("/a", 10, "top")).unwrap();
+        for child in 0..300 {
+            let entry = created(&format!("/a/n{child:03}"), 100 + child, &format!("v{child}"));
+            journal.append(entry).unwrap();
+        }
+        let unread = What::CreatedUnread {
+            czxid: Zxid(900),
+            ephemeral: None,
+            ctime: None,
+        };
+        let gone = What::Deleted {
+            at: DeletedAt::Exact(Zxid(902)),
+        };
+        let written = What::Updated {
+            read: read(100, 903, 1, "again"),
+        };
+        for entry in [
+            change("/a/unread", unread),
+            created("/a/n007/below", 901, "deep"),
+            change("/a/n001", gone),
+            change("/a/n000", written),
+        ] {
+            journal.append(entry).unwrap();
+        }
+        journal.commit().unwrap();
+        let removed = journal.maintain(Timestamp(2 * DAY_MS), 10_000).unwrap();
+        assert!(removed.removed > 300, "{removed:?}");
+        journal
+    }
+
+    fn read_all(file: &std::path::Path, after: Seq) -> Vec<Arc<Record>> {
+        let all = ReadLimit {
+            records: 10_000,
+            bytes: usize::MAX,
+        };
+        Reader::open(file).unwrap().read(after, all).unwrap()
+    }
+
+    #[test]
+    fn a_sink_that_begins_before_a_run_gets_every_living_znode_with_its_last_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("main.journal");
+        let mut journal = a_journal_without_its_beginning(&file);
+        let (oldest, tail) = (journal.oldest().unwrap(), journal.tail());
+        let refused = Start::Snapshot.first_cursor(oldest, tail);
+        assert_eq!(
+            refused,
+            Err(HistoryRemoved {
+                oldest: oldest.unwrap()
+            })
+        );
+
+        let mut restating = Restating::new(path("/a"), Uuid::from_u128(7), Timestamp(2 * DAY_MS));
+        while !restating.is_done() {
+            restating.step(&mut journal, 50).unwrap();
+            journal.commit().unwrap();
+        }
+        journal.register_sink("new", tail).unwrap();
+        journal.commit().unwrap();
+
+        let records = read_all(&file, tail);
+        let ops: Vec<Op> = records.iter().map(|record| record.op).collect();
+        assert_eq!((ops[0], ops[ops.len() - 1]), (Op::SnapshotBegin, Op::SnapshotEnd));
+        let told: BTreeMap<&str, &[u8]> = records
+            .iter()
+            .filter(|record| record.op == Op::Snapshot)
+            .map(|record| {
+                let data = record.after.as_ref().unwrap().data.as_ref().unwrap();
+                (record.path.as_deref().unwrap(), &*data.bytes)
+            })
+            .collect();
+        assert_eq!(told.len(), 301, "the top, 299 children, one below");
+        assert_eq!(restating.nodes(), 301);
+        assert_eq!(told["/a/n000"], b"again");
+        assert_eq!(told["/a/n007/below"], b"deep");
+        assert!(!told.contains_key("/a/n001") && !told.contains_key("/a/unread"));
+        let end = records.last().unwrap();
+        assert_eq!(end.zxid, Some(Zxid(903)));
+        assert_eq!(end.run.as_ref().unwrap().nodes, Some(301));
+    }
+
+    #[test]
+    fn parents_come_before_their_children_and_indexes_ascend() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("main.journal");
+        let mut journal = a_journal_without_its_beginning(&file);
+        let tail = journal.tail();
+
+        let mut restating = Restating::new(path("/a"), Uuid::from_u128(7), Timestamp(0));
+        restating.step(&mut journal, 10_000).unwrap();
+        journal.commit().unwrap();
+
+        assert!(restating.is_done());
+        let records = read_all(&file, tail);
+        let indexes: Vec<u64> = records
+            .iter()
+            .map(|record| record.run.as_ref().unwrap().index)
+            .collect();
+        assert_eq!(indexes, (0..303).collect::<Vec<_>>());
+        let mut seen = std::collections::HashSet::from(["/".to_owned()]);
+        for at in records.iter().filter_map(|record| record.path.as_ref()) {
+            assert!(seen.contains(at.parent_str().unwrap()), "{at} before its parent");
+            seen.insert(at.to_string());
+        }
+    }
+
+    #[test]
+    fn a_root_that_does_not_exist_is_a_run_without_znodes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("main.journal");
+        let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
+
+        let mut restating = Restating::new(path("/none"), Uuid::from_u128(7), Timestamp(0));
+        restating.step(&mut journal, 10).unwrap();
+        journal.commit().unwrap();
+
+        let records = read_all(&file, Seq::ZERO);
+        assert!(restating.is_done());
+        assert_eq!(records.len(), 2);
+        assert_eq!((records[1].op, records[1].zxid), (Op::SnapshotEnd, None));
+    }
+}
