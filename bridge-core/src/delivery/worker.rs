@@ -51,7 +51,8 @@ pub struct Setup {
     pub durable: watch::Receiver<Seq>,
     /// To the journal's writer.
     pub notes: mpsc::Sender<Note>,
-    /// Where delivery goes on; for a new sink see [`super::Start::first_cursor`].
+    /// Where delivery goes on. The journal knows the sink by now: a new one was entered by
+    /// [`Journal::register_sink`](crate::journal::Journal::register_sink) at [`super::Start::first_cursor`].
     pub cursor: Seq,
     /// The paths of the sink's dead letters, for `rejected_path = "block"`.
     pub blocked: Blocked,
