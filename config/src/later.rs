@@ -1,14 +1,12 @@
 //! What is planned and does not exist yet. It is refused by name, never taken in silence and never called a misspelling.
 
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 8] = [
     "source.canary_path",
     "source.server",
     "source.servers",
     "source.txnlog",
-    "sink.keep",
     "sink.merge",
-    "sink.rotate",
     "sink.subject",
     "sink.url",
     "sink.stream",

@@ -20,6 +20,7 @@ mod overrides;
 mod parse;
 mod problem;
 mod reading;
+mod schema;
 mod section;
 mod tree;
 
@@ -37,9 +38,13 @@ pub use model::{
 };
 pub use parse::Format;
 pub use problem::{Problem, Refused, WIDTH, count};
+pub use schema::{config_schema, config_schema_text};
 pub use tree::Place;
 
 use reading::Reading;
+
+/// A whole configuration with a comment on each key, its default shown; as `zkbridge init` prints it.
+pub const COMMENTED: &str = include_str!("../examples/zkbridge.toml");
 
 /// A larger file is surely no configuration.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -117,6 +122,9 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
     });
     for problem in &mut problems {
         hide(&mut problem.message, &secrets);
+        if let Some(remedy) = &mut problem.remedy {
+            hide(remedy, &secrets);
+        }
     }
     problems.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
     let file = file.to_owned();

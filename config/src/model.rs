@@ -97,6 +97,31 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+impl LogFormat {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
 /// In which form is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -278,8 +303,19 @@ pub(crate) struct SinkCommon {
     pub(crate) sources: Vec<String>,
     /// Where it begins if the journal has not seen it before.
     pub(crate) start: Start,
+    /// What is delivered. A type with other forms has a key of its own for them.
+    pub(crate) format: Format,
     /// How a failed delivery is tried again: exponential backoff with full jitter.
     pub(crate) retry: Retry,
+}
+
+/// What is delivered by sinks that know one form only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    /// The change record as JSON.
+    #[default]
+    Record,
 }
 
 /// Every source.
@@ -291,6 +327,7 @@ impl Default for SinkCommon {
             name: None,
             sources: vec![ALL_SOURCES.to_owned()],
             start: Start::default(),
+            format: Format::default(),
             retry: Retry::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! From the tree to the configuration: every section is read on its own, so that one that is wrong hides no other.
 
+use std::cell::OnceCell;
+
 use bridge_core::delivery::{Filter, RejectPolicy};
 use bridge_core::objection::Objection;
 use serde::de::DeserializeOwned;
@@ -9,6 +11,7 @@ use crate::later::{is_later_key, is_later_value};
 use crate::model::{Name, SinkCommon, SinkKind, SourceCommon, SourceConfig, SourceKind, Top};
 use crate::nearest::nearest;
 use crate::problem::Problem;
+use crate::schema::Hints;
 use crate::section::Parts;
 use crate::tree::{KeyPath, Node, Place, Step, Table, Value};
 
@@ -18,6 +21,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Keys with a problem of their own: what else is said of them would only be its consequence.
     touched: Vec<KeyPath>,
+    /// Made when the first problem needs it.
+    hints: OnceCell<Hints>,
 }
 
 /// What the sections hold, as far as they could be read.
@@ -42,6 +47,7 @@ impl<'a> Reading<'a> {
             tree,
             problems: Vec::new(),
             touched: Vec::new(),
+            hints: OnceCell::new(),
         }
     }
 
@@ -231,25 +237,25 @@ impl<'a> Reading<'a> {
             FaultKind::Unknown { name, known } => self.unknown(&path, name, known),
             FaultKind::Missing { name } => {
                 let message = format!("'{name}' must be given");
-                self.report(&path.key(name), message, |problem| {
-                    problem.remedy(format!("add a line such as {name} = …"))
-                });
+                let remedy = format!("add a line {name} = …");
+                self.report(&path.key(name), message, |problem| problem.remedy(remedy));
             }
             FaultKind::WrongType { expected } => {
-                let shown = if fault.secret {
-                    "a value that is not shown".to_owned()
-                } else {
-                    node.shown()
+                let shown = match fault.secret {
+                    true => "a value that is not shown".to_owned(),
+                    false => node.shown(),
                 };
                 let message = format!("{shown} is given where {expected} is wanted");
-                self.report(&path, message, |problem| problem.allowed(expected.as_str()));
+                self.report(&path, message, |problem| {
+                    let allowed = problem.allowed.clone().unwrap_or_else(|| expected.clone());
+                    problem.allowed(allowed).remedy(format!("write {expected}"))
+                });
             }
             FaultKind::WrongWord { known } => self.wrong_word(&path, &node, known),
-            FaultKind::Refused { message } if fault.secret => {
-                let _ = message;
-                self.report(&path, "the secret is refused", |problem| problem);
+            FaultKind::Refused { .. } if fault.secret => {
+                self.report(&path, "the secret is refused", correct_it)
             }
-            FaultKind::Refused { message } => self.report(&path, message.as_str(), |problem| problem),
+            FaultKind::Refused { message } => self.report(&path, message.as_str(), correct_it),
         }
     }
 
@@ -377,8 +383,20 @@ impl<'a> Reading<'a> {
             }
             None => message,
         };
-        Problem::error(place, path.to_string(), message)
+        let problem = Problem::error(place, path.to_string(), message);
+        match self.hints.get_or_init(Hints::new).allowed(&path.names()) {
+            Some(allowed) => problem.allowed(allowed),
+            None => problem,
+        }
     }
+}
+
+fn correct_it(problem: Problem) -> Problem {
+    let remedy = match &problem.place {
+        Place::Variable(name) => format!("set {name} to such a value, or unset it"),
+        _ => "write such a value, or leave the key out if it has a default".to_owned(),
+    };
+    problem.remedy(remedy)
 }
 
 impl Parts {

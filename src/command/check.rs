@@ -1,0 +1,99 @@
+//! `zkbridge check`: whether the configuration is right, as far as can be known without a connection.
+
+use std::path::Path;
+
+use bridge_config::{Loaded, Problem, Refused, count};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::ConfigFlag;
+use crate::command::print;
+use crate::exit::{Exit, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge check                     check zkbridge.toml
+  zkbridge check --config prod.yaml
+  zkbridge check --json              for programs
+
+Exit codes: 0 no errors (warnings are none), 2 errors";
+
+/// What to check, and for whom.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks the configuration and reports.
+pub fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let result = bridge_config::load(&args.config.config);
+    if args.json {
+        print(&for_programs(&result))?;
+    } else {
+        print(&for_people(&result))?;
+    }
+    match result {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::new(Exit::Configuration, "")),
+    }
+}
+
+fn for_people(result: &Result<Loaded, Refused>) -> String {
+    match result {
+        Err(refused) => format!("{refused}\n"),
+        Ok(loaded) => {
+            let mut text: String = loaded
+                .warnings
+                .iter()
+                .map(|warning| warning.to_text(&loaded.file))
+                .collect();
+            text.push_str(&summary(loaded));
+            text
+        }
+    }
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let mut text = format!("{}: {}\n", loaded.file.display(), count(&loaded.warnings));
+    for source in &loaded.config.sources {
+        let sinks = loaded
+            .config
+            .sinks
+            .iter()
+            .filter(|sink| sink.sources.contains(&source.name));
+        let sinks: Vec<String> = sinks.map(|sink| sink.name.to_string()).collect();
+        let to = if sinks.is_empty() {
+            "no sink".to_owned()
+        } else {
+            sinks.join(", ")
+        };
+        text.push_str(&format!("  {} -> {to}\n", source.name));
+    }
+    text
+}
+
+fn for_programs(result: &Result<Loaded, Refused>) -> String {
+    let listed = |file: &Path, problems: &[Problem]| -> Vec<Value> {
+        problems.iter().map(|problem| problem.to_json(file)).collect()
+    };
+    let report = match result {
+        Ok(loaded) => json!({
+            "ok": true,
+            "file": loaded.file.display().to_string(),
+            "sources": loaded.config.sources.iter().map(|source| source.name.to_string()).collect::<Vec<_>>(),
+            "sinks": loaded.config.sinks.iter().map(|sink| sink.name.to_string()).collect::<Vec<_>>(),
+            "problems": listed(&loaded.file, &loaded.warnings),
+        }),
+        Err(refused) => json!({
+            "ok": false,
+            "file": refused.file.display().to_string(),
+            "problems": listed(&refused.file, &refused.problems),
+        }),
+    };
+    format!("{report:#}\n")
+}

@@ -1,0 +1,37 @@
+//! `zkbridge schema`: the JSON Schemas of what goes out and of what is configured.
+
+use clap::{Args, ValueEnum};
+
+use crate::command::print;
+use crate::exit::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge schema                        the change record, for consumers
+  zkbridge schema config > config.json   the configuration, for editors";
+
+/// Which schema.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct SchemaArgs {
+    /// Of what
+    #[arg(value_enum, default_value_t = Subject::Record)]
+    subject: Subject,
+}
+
+/// What has a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Subject {
+    /// The change record that sinks deliver
+    Record,
+    /// The configuration file
+    Config,
+}
+
+/// Prints the schema.
+pub fn run(args: &SchemaArgs) -> Result<(), Failure> {
+    match args.subject {
+        Subject::Record => print(&bridge_core::record::record_schema_text()),
+        Subject::Config => print(&bridge_config::config_schema_text()),
+    }
+}

@@ -1,0 +1,52 @@
+//! What the process tells its caller at its end.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The exit codes; documented in `zkbridge --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Something failed at work: 1.
+    Runtime,
+    /// The configuration or the command line is wrong: 2, as clap has it for the command line.
+    Configuration,
+    /// What the configuration relies on is not there: 3.
+    Environment,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Runtime => 1,
+            Exit::Configuration => 2,
+            Exit::Environment => 3,
+        })
+    }
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the caller is told.
+    pub exit: Exit,
+    /// What a person is told, with what to do; empty where it was said already.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

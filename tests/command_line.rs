@@ -1,0 +1,214 @@
+//! The command as a shell sees it: what it prints where, and the code that it ends with.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Runs the real binary in a folder, without variables of this process that could change what it does.
+fn zkbridge(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ZKBRIDGE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(folder)
+        .args(args)
+        .output()
+        .expect("the binary runs")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder for the test")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is text")
+}
+
+/// Runs a command that must end with this code; its standard output and standard error.
+#[track_caller]
+fn check(folder: &Path, args: &[&str], code: i32) -> (String, String) {
+    let output = zkbridge(folder, args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
+    (out, err)
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).expect("the folder can be written");
+}
+
+#[test]
+fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
+    let folder = folder();
+    for command in [&[][..], &["check"], &["init"], &["schema"]] {
+        let (out, err) = check(folder.path(), &[command, &["--help"]].concat(), 0);
+        assert!(out.contains("Examples:"), "{out}");
+        assert!(!out.contains('\u{1b}'), "{out}");
+        assert_eq!(err, "");
+        for line in out.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let (out, _) = check(folder().path(), &["--version"], 0);
+    assert_eq!(out, format!("zkbridge {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_command_line_that_is_wrong_ends_with_2_and_says_what_is_near() {
+    let folder = folder();
+    let (out, err) = check(folder.path(), &["chek"], 2);
+    assert_eq!(out, "");
+    assert!(err.contains("'check'"), "{err}");
+    check(folder.path(), &["check", "--jsn"], 2);
+    check(folder.path(), &["schema", "everything"], 2);
+    let (_, err) = check(folder.path(), &[], 2);
+    assert!(err.contains("Usage: zkbridge"), "{err}");
+}
+
+#[test]
+fn what_init_writes_is_a_configuration_that_check_takes() {
+    let folder = folder();
+    let (printed, _) = check(folder.path(), &["init"], 0);
+    let (said, _) = check(folder.path(), &["init", "--output", "zkbridge.toml"], 0);
+    assert!(said.contains("zkbridge check"), "{said}");
+    let written = std::fs::read_to_string(folder.path().join("zkbridge.toml")).expect("it was written");
+    assert_eq!(printed, written);
+    let (out, err) = check(folder.path(), &["check"], 0);
+    assert!(
+        out.contains("0 errors, 0 warnings") && out.contains("main -> console"),
+        "{out}"
+    );
+    assert_eq!(err, "");
+}
+
+#[test]
+fn init_overwrites_nothing() {
+    let folder = folder();
+    write(folder.path(), "mine.toml", "mine");
+    let (out, err) = check(folder.path(), &["init", "--output", "mine.toml"], 3);
+    assert_eq!(out, "");
+    assert!(err.contains("mine.toml is there already"), "{err}");
+    let kept = std::fs::read_to_string(folder.path().join("mine.toml")).expect("it is there");
+    assert_eq!(kept, "mine");
+    check(folder.path(), &["init", "--output", "no/such/folder.toml"], 3);
+}
+
+#[test]
+fn check_says_all_that_is_wrong_and_ends_with_2() {
+    let folder = folder();
+    let wrong = "[[source]]\nconect = \"a\"\nroots = [\"a\"]\n[[sink]]\ntype = \"console\"\nretry = 5\n";
+    write(folder.path(), "zkbridge.toml", wrong);
+    let (out, err) = check(folder.path(), &["check"], 2);
+    for words in [
+        "zkbridge.toml:2:1: source[0].conect",
+        "did you mean 'connect'?",
+        "zkbridge.toml:3:10: source[0].roots[0]",
+        "zkbridge.toml:6:1: sink[0].retry",
+        "4 errors, 0 warnings",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+    assert!(!out.contains('\u{1b}'), "{out}");
+    assert_eq!(err, "");
+    let (_, err) = check(folder.path(), &["check", "--log-level", "noisy"], 2);
+    assert!(err.contains("possible values"), "{err}");
+}
+
+#[test]
+fn check_speaks_json_to_programs() {
+    let folder = folder();
+    write(folder.path(), "good.toml", "[[source]]\nconnect = \"a\"\n");
+    write(folder.path(), "bad.yaml", "source:\n  - connect: 5\n");
+    let (out, _) = check(folder.path(), &["check", "--json", "--config", "good.toml"], 0);
+    let good: Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!(
+        (&good["ok"], &good["sources"][0]),
+        (&Value::from(true), &Value::from("main"))
+    );
+    assert_eq!(good["problems"][0]["severity"], "warning");
+    let (out, _) = check(folder.path(), &["check", "--json", "--config", "bad.yaml"], 2);
+    let bad: Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!(bad["ok"], false);
+    let problems = bad["problems"].as_array().expect("a list");
+    let problem = problems
+        .iter()
+        .find(|problem| problem["key"] == "source[0].connect")
+        .expect("it is there");
+    assert_eq!(
+        (&problem["line"], &problem["column"]),
+        (&Value::from(2), &Value::from(5))
+    );
+    assert_eq!(problem["severity"], "error");
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_explained() {
+    let (out, _) = check(folder().path(), &["check"], 2);
+    assert!(
+        out.contains("zkbridge.toml") && out.contains("zkbridge init"),
+        "{out}"
+    );
+}
+
+#[test]
+fn variables_override_keys_and_are_never_shown() {
+    let folder = folder();
+    write(
+        folder.path(),
+        "zkbridge.toml",
+        "[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"console\"\n",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    let output = command
+        .current_dir(folder.path())
+        .arg("check")
+        .env("ZKBRIDGE_SOURCE__0__SESSION_TIMEOUT", "Hunter2")
+        .output()
+        .expect("the binary runs");
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{out}");
+    assert!(
+        out.contains("ZKBRIDGE_SOURCE__0__SESSION_TIMEOUT") && !out.contains("Hunter2"),
+        "{out}"
+    );
+}
+
+#[test]
+fn the_schemas_that_are_printed_are_those_that_are_checked_in() {
+    let folder = folder();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (args, file) in [
+        (&["schema"][..], "bridge-core/schema/record.json"),
+        (&["schema", "record"], "bridge-core/schema/record.json"),
+        (&["schema", "config"], "config/schema/config.json"),
+    ] {
+        let (out, _) = check(folder.path(), args, 0);
+        let kept = std::fs::read_to_string(here.join(file)).expect("it is checked in");
+        assert!(out == kept, "{args:?} and {file} differ");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_stops_early_is_no_failure() {
+    use std::process::Stdio;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    let mut child = command
+        .args(["schema", "config"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+}
