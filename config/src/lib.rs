@@ -112,7 +112,7 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let tree = parse::parse(text, format, &mut problems);
     let config = tree.map(|mut tree| {
-        overrides::apply(&mut tree, environment, &mut problems);
+        overrides::apply(&mut tree, text, environment, &mut problems);
         secrets = interpolate::interpolate(&mut tree, environment, &mut problems);
         let mut reading = Reading::new(&tree);
         let sections = reading.sections();

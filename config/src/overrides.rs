@@ -14,9 +14,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bridge_core::objection::Gravity;
 use config::Source;
 
 use crate::environment::Environment;
+use crate::nearest::nearest;
 use crate::problem::Problem;
 use crate::tree::{KeyPath, Node, Place, Step, Table, Text, Value};
 
@@ -29,8 +31,8 @@ const SEPARATOR: &str = "__";
 /// The keys at the top.
 const TOP: [&str; 5] = ["data_dir", "http", "log", "sink", "source"];
 
-/// Puts the overrides into the tree.
-pub(crate) fn apply(tree: &mut Node, environment: &Environment, problems: &mut Vec<Problem>) {
+/// Puts the overrides into the tree. `raw` is the text of the file.
+pub(crate) fn apply(tree: &mut Node, raw: &str, environment: &Environment, problems: &mut Vec<Problem>) {
     let begins = |name: &str| name.to_ascii_uppercase().starts_with("ZKBRIDGE_");
     for name in environment.unreadable.iter().filter(|name| begins(name)) {
         problems.push(
@@ -41,6 +43,7 @@ pub(crate) fn apply(tree: &mut Node, environment: &Environment, problems: &mut V
     for (keys, text) in named(environment) {
         let path: Vec<&str> = keys.split('.').collect();
         if path.len() == 1 && !TOP.contains(&path[0]) {
+            problems.extend(slip(&keys, raw));
             continue;
         }
         let name = format!("{PREFIX}_{}", keys.to_uppercase().replace('.', SEPARATOR));
@@ -56,6 +59,31 @@ pub(crate) fn apply(tree: &mut Node, environment: &Environment, problems: &mut V
             );
         }
     }
+}
+
+/// A variable that is no override and was surely meant to be one: `ZKBRIDGE_HTTP_LISTEN`.
+fn slip(key: &str, raw: &str) -> Option<Problem> {
+    let name = format!("{PREFIX}_{}", key.to_uppercase());
+    // Then it serves a reference.
+    if raw.contains(&format!("${{{name}")) {
+        return None;
+    }
+    let section = TOP
+        .iter()
+        .find_map(|top| Some((top, key.strip_prefix(top)?.strip_prefix('_')?)));
+    let meant = match section {
+        Some((top, rest)) => format!("{top}{SEPARATOR}{rest}"),
+        None => nearest(key, TOP)?.to_owned(),
+    };
+    let message = "the variable names no key, so it overrides nothing";
+    let problem = Problem::error(variable(&name), "", message).remedy(format!(
+        "did you mean {PREFIX}_{}? Two '_' stand between keys",
+        meant.to_uppercase()
+    ));
+    Some(Problem {
+        gravity: Gravity::Warning,
+        ..problem
+    })
 }
 
 /// Key paths, dotted, and values, sorted so that index 0 comes before index 1.

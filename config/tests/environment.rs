@@ -79,6 +79,33 @@ fn variables_of_others_are_no_overrides() {
         ("ZKBRIDGEHTTP__LISTEN", "x"),
     ]);
     assert!(config == self::config(&[]));
+    let others = [
+        ("ZKBRIDGE_SERVICE_HOST", "x"),
+        ("ZKBRIDGE_PORT_9641_TCP", "x"),
+        ("ZKBRIDGE_TOKEN", "x"),
+    ];
+    assert_eq!(read_with(TEXT, &others).unwrap().warnings, []);
+}
+
+#[test]
+fn a_variable_that_was_surely_meant_as_an_override_is_warned_about() {
+    let warnings = |text: &str, name: &str| -> Vec<String> {
+        let loaded = read_with(text, &[(name, "0123456789abcdef")]).unwrap();
+        loaded
+            .warnings
+            .into_iter()
+            .filter_map(|problem| problem.remedy)
+            .collect()
+    };
+    for (name, meant) in [
+        ("ZKBRIDGE_HTTP_LISTEN", "ZKBRIDGE_HTTP__LISTEN?"),
+        ("ZKBRIDGE_DATADIR", "ZKBRIDGE_DATA_DIR?"),
+    ] {
+        let said = warnings(TEXT, name);
+        assert!(said.len() == 1 && said[0].contains(meant), "{name}: {said:?}");
+    }
+    let text = format!("{TEXT}[http]\ntoken = \"${{ZKBRIDGE_HTTP_TOKEN}}\"\n");
+    assert_eq!(warnings(&text, "ZKBRIDGE_HTTP_TOKEN"), [""; 0]);
 }
 
 #[test]
