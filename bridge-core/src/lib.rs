@@ -16,5 +16,6 @@ pub mod record;
 pub mod restate;
 pub mod secret;
 pub mod sink;
+pub mod source;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

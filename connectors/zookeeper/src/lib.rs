@@ -1,3 +1,17 @@
 //! The ZooKeeper source: one session, its watches and its reads.
+//!
+//! [`ZookeeperSource`] keeps a session and does what the capture machine asks for. It decides nothing about changes:
+//! it hands over every event and every answer in the order of the connection.
 
 pub mod config;
+mod connect;
+mod convert;
+mod error;
+mod probe;
+mod serve;
+mod source;
+mod watchers;
+
+pub use connect::test_connection;
+pub use probe::{Probe, probe};
+pub use source::ZookeeperSource;

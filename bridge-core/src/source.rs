@@ -1,0 +1,106 @@
+//! The contract between the pipeline of a source and its connection to the outside system.
+//!
+//! The pipeline owns the capture machine and the journal, on a thread of its own; the connection owns the sockets.
+//! Between them run two bounded channels: commands outward, reports inward. Neither waits for the other while it
+//! holds something: the pipeline sends commands only as far as the machine's windows allow, and a connection whose
+//! reports are not taken keeps reading its socket into a bounded buffer, and gives the connection up when that is full.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::capture::{Input, ReadRequest, Ticket};
+use crate::path::ZnodePath;
+
+/// What the pipeline asks of a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Add a persistent recursive watch on each root, then `sync`; report [`Input::Armed`].
+    Arm(Vec<ZnodePath>),
+    /// One MultiRead; report [`Input::Answer`].
+    Read {
+        /// Names the answer.
+        ticket: Ticket,
+        /// What to read.
+        reads: Vec<ReadRequest>,
+    },
+    /// Drop the connection at once, wait, and make a new one.
+    Reconnect {
+        /// How long to wait.
+        after: Duration,
+    },
+}
+
+/// What a connection tells the pipeline.
+#[derive(Debug)]
+pub enum Report {
+    /// An input of the machine.
+    Input(Input),
+    /// The version of the server, where it tells.
+    Server(Option<Arc<str>>),
+    /// The connection cannot be made or kept. It is tried again unless the kind says that this is in vain.
+    Trouble(SourceError),
+}
+
+/// Why a source has no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// Decides whether it is tried again.
+    pub kind: SourceErrorKind,
+    /// What happened, with the value, and what to do.
+    pub message: String,
+}
+
+/// The kinds of [`SourceError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceErrorKind {
+    /// Nobody answers, or not in time. Tried again for ever.
+    Unavailable,
+    /// The credentials are refused. Final.
+    Authentication,
+    /// The server cannot do what is needed. Final.
+    Unsupported,
+    /// The options cannot work. Final.
+    Configuration,
+}
+
+impl SourceErrorKind {
+    /// Whether another attempt can help.
+    pub fn is_final(self) -> bool {
+        match self {
+            SourceErrorKind::Unavailable => false,
+            SourceErrorKind::Authentication
+            | SourceErrorKind::Unsupported
+            | SourceErrorKind::Configuration => true,
+        }
+    }
+}
+
+/// A connection's ends of the two channels.
+#[derive(Debug)]
+pub struct Link {
+    /// From the pipeline.
+    pub commands: mpsc::Receiver<Command>,
+    /// To the pipeline.
+    pub reports: mpsc::Sender<Report>,
+    /// Asks the connection to end.
+    pub stop: CancellationToken,
+}
+
+/// A connection to an outside system that is watched for changes.
+///
+/// **Order.** Every event of a transaction is reported before any answer that reflects it, and answers come in the
+/// order of their requests.
+///
+/// **Loss.** A connection that may have missed an event reports [`Input::Disconnected`] or [`Input::Overflow`]; it never
+/// goes on in silence.
+///
+/// **End.** `run` returns when asked to stop, when the pipeline is gone, or after a final error was reported.
+pub trait Source: Send {
+    /// Connects, and stays connected.
+    fn run(self: Box<Self>, link: Link) -> BoxFuture<'static, ()>;
+}

@@ -1,0 +1,145 @@
+//! Making a session: credentials, encryption, and what to say when it cannot be made.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::source::{SourceError, SourceErrorKind};
+use futures::future::join_all;
+use tokio::time::timeout;
+use zookeeper_client::{Client, Connector, Error, SaslOptions, TlsOptions};
+
+use crate::config::{Credentials, Tls, ZookeeperConfig};
+use crate::error::{authentication, too_old};
+use crate::probe::{Probe, is_new_enough, probe};
+
+/// An attempt to make a session is given up after the session timeout and this.
+const CONNECT_EXTRA: Duration = Duration::from_secs(2);
+
+/// A session, and what its servers say of themselves.
+pub(crate) struct Connected {
+    pub(crate) client: Client,
+    pub(crate) version: Option<Arc<str>>,
+}
+
+/// Makes a session and gives it back: proves address, encryption and credentials.
+///
+/// # Errors
+/// What [`crate::ZookeeperSource`] would report.
+pub async fn test_connection(config: &ZookeeperConfig) -> Result<Option<Arc<str>>, SourceError> {
+    connect(config).await.map(|connected| connected.version)
+}
+
+/// Makes a session. Cancel safe: an unfinished one is closed.
+pub(crate) async fn connect(config: &ZookeeperConfig) -> Result<Connected, SourceError> {
+    let connector = connector(config)?;
+    let bound = config.session_timeout.0 + CONNECT_EXTRA;
+    let (session, version) = tokio::join!(timeout(bound, open(connector, config)), version(config));
+    if let Some(version) = version.as_deref().filter(|version| !is_new_enough(version)) {
+        return Err(too_old(&format!("is ZooKeeper {version}")));
+    }
+    let error = match session {
+        Ok(Ok(client)) => return Ok(Connected { client, version }),
+        Ok(Err(Error::AuthFailed)) => return Err(authentication()),
+        Ok(Err(Error::BadArguments(what))) => {
+            return Err(SourceError {
+                kind: SourceErrorKind::Configuration,
+                message: format!("the options of the connection are not accepted: {what}"),
+            });
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no session within {} s", bound.as_secs()),
+    };
+    Err(unreachable(config, &error).await)
+}
+
+async fn open(connector: Connector, config: &ZookeeperConfig) -> Result<Client, Error> {
+    let connect = config.connect.as_str();
+    let connector = connector.with_fail_eagerly();
+    match config.tls {
+        Some(_) => connector.secure_connect(connect).await,
+        None => connector.connect(connect).await,
+    }
+}
+
+fn connector(config: &ZookeeperConfig) -> Result<Connector, SourceError> {
+    let mut connector = Client::connector().with_session_timeout(config.session_timeout.0);
+    match config.auth.as_ref().and_then(|auth| auth.credentials()) {
+        Some(Credentials::Digest { id }) => {
+            connector = connector.with_auth("digest", id.reveal().as_bytes());
+        }
+        Some(Credentials::DigestMd5 { user, password }) => {
+            let options = SaslOptions::digest_md5(user.to_owned(), password.reveal().to_owned());
+            connector = connector.with_sasl(SaslOptions::from(options));
+        }
+        None => {}
+    }
+    if let Some(tls) = &config.tls {
+        connector = connector.with_tls(tls_options(tls)?);
+    }
+    Ok(connector)
+}
+
+fn tls_options(tls: &Tls) -> Result<TlsOptions, SourceError> {
+    let mut options = TlsOptions::new();
+    if let Some(ca) = &tls.ca {
+        options = options.with_pem_ca(&pem(ca)?).map_err(|error| bad_pem(ca, &error))?;
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+        options = options
+            .with_pem_identity(&pem(cert)?, &pem(key)?)
+            .map_err(|error| bad_pem(cert, &error))?;
+    }
+    Ok(options)
+}
+
+fn pem(file: &Path) -> Result<String, SourceError> {
+    std::fs::read_to_string(file).map_err(|error| bad_pem(file, &error))
+}
+
+fn bad_pem(file: &Path, error: &dyn std::fmt::Display) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Configuration,
+        message: format!("{} cannot be used for [source.tls]: {error}; give a readable PEM file", file.display()),
+    }
+}
+
+/// The version if all servers that answer say the same; encrypted ports are not asked.
+async fn version(config: &ZookeeperConfig) -> Option<Arc<str>> {
+    if config.tls.is_some() {
+        return None;
+    }
+    let probes = join_all(config.connect.servers().iter().map(probe)).await;
+    let mut versions = probes.into_iter().filter_map(|probe| match probe {
+        Probe::Serves { version, .. } => Some(version),
+        Probe::Mute(_) | Probe::Unreachable(_) => None,
+    });
+    let first = versions.next()?;
+    versions.all(|version| version == first).then(|| first.into())
+}
+
+/// Says of each server why there is no session with it.
+async fn unreachable(config: &ZookeeperConfig, error: &str) -> SourceError {
+    let servers = config.connect.servers();
+    let probes = join_all(servers.iter().map(probe)).await;
+    let reasons: Vec<String> = servers
+        .iter()
+        .zip(probes)
+        .map(|(server, probe)| {
+            let reason = match probe {
+                Probe::Serves { .. } => format!("serves, but gives no session ({error})"),
+                Probe::Mute(answer) => format!("answers, but not as a serving ZooKeeper ({answer})"),
+                Probe::Unreachable(reason) => reason,
+            };
+            format!("{}:{}: {reason}", server.host, server.port)
+        })
+        .collect();
+    SourceError {
+        kind: SourceErrorKind::Unavailable,
+        message: format!(
+            "no session with ZooKeeper at '{}': {}; check 'connect' and that a server runs there",
+            config.connect.as_str(),
+            reasons.join("; ")
+        ),
+    }
+}
