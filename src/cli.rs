@@ -50,6 +50,10 @@ pub enum Command {
     Init(command::init::InitArgs),
     /// Print the JSON Schema of the records or of the configuration
     Schema(command::schema::SchemaArgs),
+    /// Capture every change, keep it in the journal and deliver it
+    Run(command::run::RunArgs),
+    /// Print changes as they happen, with no configuration
+    Watch(command::watch::WatchArgs),
 }
 
 /// Which configuration a command uses.

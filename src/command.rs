@@ -2,7 +2,10 @@
 
 pub mod check;
 pub mod init;
+pub mod run;
 pub mod schema;
+pub mod serving;
+pub mod watch;
 
 use std::io::{self, Write};
 

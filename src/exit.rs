@@ -12,6 +12,8 @@ pub enum Exit {
     Configuration,
     /// What the configuration relies on is not there: 3.
     Environment,
+    /// Ended by this signal: 128 and its number.
+    Signal(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -20,6 +22,7 @@ impl From<Exit> for ExitCode {
             Exit::Runtime => 1,
             Exit::Configuration => 2,
             Exit::Environment => 3,
+            Exit::Signal(number) => 128 + number,
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The command line, and nothing else: what a command does is in the crates below.
 
+mod bridge;
 mod cli;
 mod command;
 mod exit;
@@ -11,7 +12,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use bridge_config::LogConfig;
 use cli::{Cli, Command};
 use exit::{Exit, Failure};
 
@@ -33,12 +33,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
-    let logging = logging::start(&LogConfig::default(), &cli.log);
-    logging.map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
     match &cli.command {
         Command::Check(args) => command::check::run(args),
         Command::Init(args) => command::init::run(args),
+        Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
+        Command::Watch(args) => command::watch::run(args, &cli.log),
     }
 }
 

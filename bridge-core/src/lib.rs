@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod number;
 pub mod objection;
 pub mod path;
+pub mod pipeline;
 pub mod record;
 pub mod restate;
 pub mod secret;

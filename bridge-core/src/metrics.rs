@@ -24,6 +24,47 @@ pub const SINK_DELIVER_DURATION: &str = "zkbridge_sink_deliver_duration_seconds"
 /// 1 while the sink is halted. Labels: sink, source.
 pub const SINK_HALTED: &str = "zkbridge_sink_halted";
 
+/// Watch events taken in. Labels: source.
+pub const SOURCE_EVENTS: &str = "zkbridge_source_events_total";
+/// Znodes read. Labels: source.
+pub const SOURCE_READS: &str = "zkbridge_source_reads_total";
+/// MultiReads sent. Labels: source.
+pub const SOURCE_REQUESTS: &str = "zkbridge_source_requests_total";
+/// Records written. Labels: source, op, fidelity.
+pub const SOURCE_RECORDS: &str = "zkbridge_source_records_total";
+/// Versions that nobody could read. Labels: source.
+pub const SOURCE_MISSED: &str = "zkbridge_source_missed_versions_total";
+/// Versions overwritten before they could be read. Labels: source.
+pub const SOURCE_SUPERSEDED: &str = "zkbridge_source_superseded_versions_total";
+/// Gaps begun. Labels: source, reason.
+pub const SOURCE_GAPS: &str = "zkbridge_source_gaps_total";
+/// Connections made. Labels: source.
+pub const SOURCE_CONNECTIONS: &str = "zkbridge_source_connections_total";
+/// Attempts to connect that failed. Labels: source.
+pub const SOURCE_TROUBLES: &str = "zkbridge_source_connection_failures_total";
+/// Samples read. Labels: source.
+pub const SOURCE_LIVENESS_CHECKS: &str = "zkbridge_source_liveness_checks_total";
+/// Walks ended. Labels: source.
+pub const SOURCE_WALKS: &str = "zkbridge_source_walks_total";
+/// 1 while live. Labels: source.
+pub const SOURCE_LIVE: &str = "zkbridge_source_live";
+/// 1 while halted. Labels: source.
+pub const SOURCE_HALTED: &str = "zkbridge_source_halted";
+/// Blind spots. Labels: source.
+pub const SOURCE_UNREADABLE: &str = "zkbridge_source_unreadable_znodes";
+/// Events that wait. Labels: source.
+pub const SOURCE_WAITING: &str = "zkbridge_source_waiting_events";
+/// The zxid reported. Labels: source.
+pub const SOURCE_LAST_ZXID: &str = "zkbridge_source_reported_zxid";
+/// The journal's tail. Labels: source.
+pub const JOURNAL_TAIL: &str = "zkbridge_journal_tail";
+/// Records kept. Labels: source.
+pub const JOURNAL_RECORDS: &str = "zkbridge_journal_records";
+/// Bytes used. Labels: source.
+pub const JOURNAL_BYTES: &str = "zkbridge_journal_used_bytes";
+/// Duration of a commit. Labels: source.
+pub const JOURNAL_COMMIT_DURATION: &str = "zkbridge_journal_commit_duration_seconds";
+
 /// What kind of metric a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -90,6 +131,121 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Count,
         "1 while the sink is halted and needs an operator",
+    ),
+    (
+        SOURCE_EVENTS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Watch events taken in",
+    ),
+    (SOURCE_READS, MetricKind::Counter, Unit::Count, "Znodes read"),
+    (
+        SOURCE_REQUESTS,
+        MetricKind::Counter,
+        Unit::Count,
+        "MultiReads sent",
+    ),
+    (
+        SOURCE_RECORDS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Records written, by op and fidelity",
+    ),
+    (
+        SOURCE_MISSED,
+        MetricKind::Counter,
+        Unit::Count,
+        "Versions of znodes that nobody could read",
+    ),
+    (
+        SOURCE_SUPERSEDED,
+        MetricKind::Counter,
+        Unit::Count,
+        "Versions known by zxid to be overwritten before they could be read",
+    ),
+    (
+        SOURCE_GAPS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Gaps in the watch, by reason",
+    ),
+    (
+        SOURCE_CONNECTIONS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Connections made",
+    ),
+    (
+        SOURCE_TROUBLES,
+        MetricKind::Counter,
+        Unit::Count,
+        "Attempts to connect that failed",
+    ),
+    (
+        SOURCE_LIVENESS_CHECKS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Samples that compared the tree with the image",
+    ),
+    (
+        SOURCE_WALKS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Walks of a root that came to their end",
+    ),
+    (
+        SOURCE_LIVE,
+        MetricKind::Gauge,
+        Unit::Count,
+        "1 while every watch is armed, every root compared, and every change seen as it happens",
+    ),
+    (
+        SOURCE_HALTED,
+        MetricKind::Gauge,
+        Unit::Count,
+        "1 while the source has stopped and needs an operator",
+    ),
+    (
+        SOURCE_UNREADABLE,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Znodes that may not be read, so that their changes are not seen",
+    ),
+    (
+        SOURCE_WAITING,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Events that wait for the value of their znode",
+    ),
+    (
+        SOURCE_LAST_ZXID,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Zxid up to which everything is reported",
+    ),
+    (
+        JOURNAL_TAIL,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Position of the last durable record",
+    ),
+    (
+        JOURNAL_RECORDS,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Records kept in the journal",
+    ),
+    (
+        JOURNAL_BYTES,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        "Bytes of the journal that count against its size limit",
+    ),
+    (
+        JOURNAL_COMMIT_DURATION,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        "Duration of making one batch durable",
     ),
 ];
 

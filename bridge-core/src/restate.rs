@@ -23,6 +23,7 @@ const CHILDREN_AT_ONCE: usize = 128;
 
 /// Restates one root, some records at a time: the caller commits in between, so that no transaction grows with the
 /// tree. Memory is bounded by the depth of the tree.
+#[derive(Debug)]
 pub struct Restating {
     root: ZnodePath,
     run: Uuid,
@@ -33,7 +34,7 @@ pub struct Restating {
     phase: Phase,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Begin,
     Walk,
@@ -41,6 +42,7 @@ enum Phase {
 }
 
 /// A znode whose children are being restated, the next ones in reverse order.
+#[derive(Debug)]
 struct Level {
     path: ZnodePath,
     next: Vec<(Box<str>, Node)>,
@@ -72,7 +74,7 @@ impl Restating {
     }
 
     /// Appends about `budget` records, parents before their children.
-    pub fn step(&mut self, book: &mut impl Book, budget: usize) -> Result<(), JournalError> {
+    pub fn step(&mut self, book: &mut (impl Book + ?Sized), budget: usize) -> Result<(), JournalError> {
         if self.phase == Phase::Begin {
             self.append(book, Word::RunBegin { run: self.run })?;
             self.phase = Phase::Walk;
@@ -89,7 +91,7 @@ impl Restating {
         Ok(())
     }
 
-    fn next(&mut self, book: &mut impl Book) -> Result<(), JournalError> {
+    fn next(&mut self, book: &mut (impl Book + ?Sized)) -> Result<(), JournalError> {
         let Some(level) = self.way.last_mut() else {
             return self.end(book);
         };
@@ -114,7 +116,7 @@ impl Restating {
     /// A znode that nobody has read yet has no state to restate; its first read makes an `update`.
     fn visit(
         &mut self,
-        book: &mut impl Book,
+        book: &mut (impl Book + ?Sized),
         path: ZnodePath,
         node: Option<Node>,
     ) -> Result<(), JournalError> {
@@ -142,7 +144,7 @@ impl Restating {
         Ok(())
     }
 
-    fn end(&mut self, book: &mut impl Book) -> Result<(), JournalError> {
+    fn end(&mut self, book: &mut (impl Book + ?Sized)) -> Result<(), JournalError> {
         self.phase = Phase::Done;
         let end = Word::RunEnd {
             run: self.run,
@@ -154,7 +156,7 @@ impl Restating {
         self.append(book, end)
     }
 
-    fn append(&self, book: &mut impl Book, word: Word) -> Result<(), JournalError> {
+    fn append(&self, book: &mut (impl Book + ?Sized), word: Word) -> Result<(), JournalError> {
         let entry = Entry {
             root: Some(self.root.clone()),
             captured: self.captured,

@@ -1,17 +1,22 @@
 //! The machine itself: which input does what in which state.
 
+use std::collections::VecDeque;
+
+use uuid::Uuid;
+
 use crate::book::Book;
 use crate::entry::{Entry, Word};
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{GapReason, Timestamp};
+use crate::record::{GapReason, NAMESPACE, Timestamp};
+use crate::restate::Restating;
 
 use super::answers::{check_sample, walk_answered};
 use super::audit::Rounds;
 use super::batch::{FOLLOW_WINDOW, Purpose, Request, Requests, WALK_WINDOW};
 use super::event::{Event, EventKind};
 use super::follow::{Advance, Follow};
-use super::options::CaptureOptions;
+use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::{Desk, Root};
 use super::status::{CaptureState, Counters};
 use super::unreadable::Unreadable;
@@ -21,6 +26,9 @@ use super::{Effect, Halt, Input, Outcome, SessionFate, Step, StepError, Ticket};
 /// Connections that may show an older state than the journal before the source stops: a follower that lags has caught
 /// up after the first `sync`; what remains older after so many is no lag.
 const LAG_ATTEMPTS_MAX: u32 = 6;
+
+/// Records of one step while a root is told again: events that come meanwhile are taken in between.
+const RESTATE_AT_ONCE: usize = 500;
 
 /// The capture of one source.
 #[derive(Debug)]
@@ -57,6 +65,8 @@ struct Attached {
     roots: Vec<Root>,
     follow: Follow,
     walk: Option<Walk>,
+    /// Roots whose image is told again after their gap, in this order.
+    restating: VecDeque<Restating>,
 }
 
 /// What a part of a step found out about the connection.
@@ -150,6 +160,7 @@ impl Capture {
             Input::Events(events) => self.events(events)?,
             Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, book)?,
             Input::Tick => self.tick(now, book, &mut effects)?,
+            Input::Continue => self.restate(book)?,
         };
         let verdict = match verdict {
             Verdict::Fine => self.go_on(now, book, &mut effects)?,
@@ -257,6 +268,7 @@ impl Capture {
             roots,
             follow,
             walk: None,
+            restating: VecDeque::new(),
         }));
         self.begin_next_walk(now, book)?;
         Ok(Verdict::Fine)
@@ -408,7 +420,11 @@ impl Capture {
             match advance {
                 Advance::Settled => break,
                 Advance::Mark(root) => {
+                    let is_gap = desk.in_gap(root);
                     desk.close_bracket(root)?;
+                    if is_gap {
+                        self.restate_root(now, root);
+                    }
                     self.begin_next_walk(now, book)?;
                 }
                 Advance::Denied(path) => return Ok(Verdict::Denied(path)),
@@ -418,6 +434,38 @@ impl Capture {
             desk.save_progress()?;
         }
         self.send_requests(now, book, effects)?;
+        if matches!(&self.state, State::Attached(attached) if !attached.restating.is_empty()) {
+            effects.push(Effect::Continue);
+        }
+        Ok(Verdict::Fine)
+    }
+
+    /// With `snapshot = "always"` a run follows each gap.
+    fn restate_root(&mut self, now: Timestamp, root: usize) {
+        if self.options.snapshot != SnapshotMode::Always {
+            return;
+        }
+        let State::Attached(attached) = &mut self.state else {
+            return;
+        };
+        let path = attached.roots[root].path.clone();
+        let name = format!(
+            "{}\n{path}\n{}\n{now}\nrestated",
+            self.options.cluster, attached.epoch
+        );
+        let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+        attached.restating.push_back(Restating::new(path, run, now));
+    }
+
+    fn restate(&mut self, book: &mut dyn Book) -> Step<Verdict> {
+        if let State::Attached(attached) = &mut self.state
+            && let Some(restating) = attached.restating.front_mut()
+        {
+            restating.step(book, RESTATE_AT_ONCE)?;
+            if restating.is_done() {
+                attached.restating.pop_front();
+            }
+        }
         Ok(Verdict::Fine)
     }
 

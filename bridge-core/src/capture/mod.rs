@@ -77,8 +77,10 @@ pub enum Input {
         /// One for each read of the request.
         outcomes: Vec<Outcome>,
     },
-    /// Time passes: about once a second, and at once after [`Effect::Continue`].
+    /// Time passes: about once a second.
     Tick,
+    /// The answer to [`Effect::Continue`], after the inputs that wait.
+    Continue,
 }
 
 /// What became of the session between two connections.
@@ -104,7 +106,7 @@ pub enum Effect {
     },
     /// Drop the connection and make another one, to another server where there are several.
     Reconnect,
-    /// There is more to do at once: call with [`Input::Tick`] after the inputs that wait.
+    /// There is more to do: answer with [`Input::Continue`] after the inputs that wait.
     Continue,
     /// The source must stop until an operator decides.
     Halt(Halt),

@@ -275,6 +275,11 @@ impl Desk<'_> {
         matches!(self.roots[index].phase, Phase::Walking(_))
     }
 
+    /// Whether the walk of a root is inside a gap.
+    pub(crate) fn in_gap(&self, index: usize) -> bool {
+        matches!(self.roots[index].phase, Phase::Walking(Bracket::Gap { .. }))
+    }
+
     /// A value as the source wants it kept.
     pub(crate) fn read(&self, stat: &Stat, data: &[u8]) -> Read {
         let data = match self.options.data {

@@ -83,7 +83,9 @@ fn connector(config: &ZookeeperConfig) -> Result<Connector, SourceError> {
 fn tls_options(tls: &Tls) -> Result<TlsOptions, SourceError> {
     let mut options = TlsOptions::new();
     if let Some(ca) = &tls.ca {
-        options = options.with_pem_ca(&pem(ca)?).map_err(|error| bad_pem(ca, &error))?;
+        options = options
+            .with_pem_ca(&pem(ca)?)
+            .map_err(|error| bad_pem(ca, &error))?;
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
         options = options
@@ -100,7 +102,10 @@ fn pem(file: &Path) -> Result<String, SourceError> {
 fn bad_pem(file: &Path, error: &dyn std::fmt::Display) -> SourceError {
     SourceError {
         kind: SourceErrorKind::Configuration,
-        message: format!("{} cannot be used for [source.tls]: {error}; give a readable PEM file", file.display()),
+        message: format!(
+            "{} cannot be used for [source.tls]: {error}; give a readable PEM file",
+            file.display()
+        ),
     }
 }
 

@@ -17,7 +17,11 @@ pub(crate) fn event(event: &WatchedEvent) -> Option<Event> {
         EventType::NodeChildrenChanged | EventType::Session => return None,
     };
     let path = ZnodePath::parse(&event.path).ok()?;
-    Some(Event { path, kind, zxid: Zxid::from_wire(event.zxid) })
+    Some(Event {
+        path,
+        kind,
+        zxid: Zxid::from_wire(event.zxid),
+    })
 }
 
 /// The outcomes of a MultiRead, one for each request; an error that is neither a missing nor a forbidden znode fails
@@ -49,7 +53,11 @@ fn outcome(
         None => None,
         Some(_) => return Err(Error::RuntimeInconsistent),
     };
-    Ok(Outcome::Found { stat: convert_stat(&stat), data: Arc::from(data), children })
+    Ok(Outcome::Found {
+        stat: convert_stat(&stat),
+        data: Arc::from(data),
+        children,
+    })
 }
 
 fn convert_stat(stat: &zookeeper_client::Stat) -> Stat {

@@ -47,13 +47,29 @@ async fn ask(server: &Server) -> std::io::Result<String> {
 }
 
 fn understand(answer: &str) -> Probe {
-    let after = |label: &str| answer.lines().find_map(|line| line.strip_prefix(label)).map(str::trim);
+    let after = |label: &str| {
+        answer
+            .lines()
+            .find_map(|line| line.strip_prefix(label))
+            .map(str::trim)
+    };
     match (after("Zookeeper version:"), after("Mode:")) {
         (Some(version), Some(mode)) => {
             let version = version.split(['-', ',', ' ']).next().unwrap_or_default();
-            Probe::Serves { version: version.to_owned(), mode: mode.to_owned() }
+            Probe::Serves {
+                version: version.to_owned(),
+                mode: mode.to_owned(),
+            }
         }
-        _ => Probe::Mute(answer.lines().next().unwrap_or("an empty answer").chars().take(120).collect()),
+        _ => Probe::Mute(
+            answer
+                .lines()
+                .next()
+                .unwrap_or("an empty answer")
+                .chars()
+                .take(120)
+                .collect(),
+        ),
     }
 }
 
@@ -72,23 +88,36 @@ mod tests {
 
     #[test]
     fn the_version_and_role_are_read_from_the_answer() {
-        let answer = "Zookeeper version: 3.9.5-abc, built on 2026-01-01\nLatency min/avg/max: 0/0/0\nMode: leader\n";
-        let expected = Probe::Serves { version: "3.9.5".into(), mode: "leader".into() };
+        let answer =
+            "Zookeeper version: 3.9.5-abc, built on 2026-01-01\nLatency min/avg/max: 0/0/0\nMode: leader\n";
+        let expected = Probe::Serves {
+            version: "3.9.5".into(),
+            mode: "leader".into(),
+        };
         assert_eq!(understand(answer), expected);
     }
 
     #[test]
     fn a_server_that_does_not_serve_or_does_not_allow_the_word_is_mute() {
-        for answer in ["This ZooKeeper instance is not currently serving requests\n", "srvr is not executed\n", ""] {
+        for answer in [
+            "This ZooKeeper instance is not currently serving requests\n",
+            "srvr is not executed\n",
+            "",
+        ] {
             assert!(matches!(understand(answer), Probe::Mute(_)), "{answer}");
         }
     }
 
     #[test]
     fn versions_before_3_6_are_too_old() {
-        for (version, expected) in
-            [("3.4.14", false), ("3.5.10", false), ("3.6.0", true), ("3.10.1", true), ("4.0", true), ("?", true)]
-        {
+        for (version, expected) in [
+            ("3.4.14", false),
+            ("3.5.10", false),
+            ("3.6.0", true),
+            ("3.10.1", true),
+            ("4.0", true),
+            ("?", true),
+        ] {
             assert_eq!(is_new_enough(version), expected, "{version}");
         }
     }

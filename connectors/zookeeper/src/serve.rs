@@ -196,7 +196,11 @@ impl<'a> Connection<'a> {
     fn ask(&mut self, ticket: Ticket, reads: Vec<ReadRequest>) -> Option<End> {
         match multi_read(self.client, &reads) {
             Ok(answer) => {
-                self.asked.push_back(Asked { ticket, reads, answer });
+                self.asked.push_back(Asked {
+                    ticket,
+                    reads,
+                    answer,
+                });
                 None
             }
             Err(error) => Some(self.end_of_failure("a read", &error)),
@@ -224,7 +228,9 @@ async fn arm(client: &Client, roots: &[ZnodePath]) -> Result<Watchers, Error> {
     for root in roots {
         watchers.push(client.watch(root, AddWatchMode::PersistentRecursive).await?);
     }
-    client.sync(roots.first().map_or("/", |root| root.as_str())).await?;
+    client
+        .sync(roots.first().map_or("/", |root| root.as_str()))
+        .await?;
     Ok(Watchers::new(watchers))
 }
 

@@ -143,4 +143,3 @@ async fn wait_for_session(client: &Client, link: &mut Link) -> Option<bool> {
         }
     }
 }
-

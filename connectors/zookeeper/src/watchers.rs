@@ -28,7 +28,10 @@ pub(crate) struct Watchers {
 
 impl Watchers {
     pub(crate) fn new(watchers: Vec<PersistentWatcher>) -> Watchers {
-        Watchers { watchers, ended: HashSet::new() }
+        Watchers {
+            watchers,
+            ended: HashSet::new(),
+        }
     }
 
     /// Waits until any watch tells something, then takes all that is there. Cancel safe.

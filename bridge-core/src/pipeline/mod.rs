@@ -1,0 +1,14 @@
+//! The pipeline of one source: the one place where reports of the connection become durable records.
+//!
+//! It owns the capture machine and the journal's writer, on a thread of its own, because the journal's work blocks and
+//! because record and image must move together. Everything that is waiting when a batch begins goes into one
+//! transaction, so that one sync to disk serves many changes under load and a single change waits for nothing.
+//!
+//! It must never tell the delivery workers of a record that is not durable.
+
+mod hold;
+mod run;
+mod status;
+
+pub use run::{Pipeline, PipelineSetup, Watches};
+pub use status::{JournalStatus, SourceStatus};

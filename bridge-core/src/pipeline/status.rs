@@ -1,0 +1,140 @@
+//! What can be seen of a source from outside: for `/status`, readiness and metrics.
+
+use std::sync::Arc;
+
+use metrics::{counter, gauge};
+use serde::Serialize;
+
+use crate::capture::{Capture, CaptureState};
+use crate::metrics as names;
+use crate::number::{Epoch, Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::Timestamp;
+
+/// Unreadable znodes named in the status; the count tells the rest.
+const NAMED_MAX: usize = 20;
+
+/// A source as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub source: Arc<str>,
+    /// `detached`, `arming`, `walking`, `live` or `halted`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// The server's version, where it tells.
+    pub server: Option<Arc<str>>,
+    /// The watch epoch in use.
+    pub epoch: Option<Epoch>,
+    /// Everything up to it was reported, for all roots.
+    pub reported: Option<Zxid>,
+    /// When the last watch event came.
+    pub last_event: Option<Timestamp>,
+    /// Events that wait for their values.
+    pub waiting: usize,
+    /// Znodes that may not be read.
+    pub unreadable: u64,
+    /// Some of them.
+    pub unreadable_paths: Vec<ZnodePath>,
+    /// Why there is no connection, or the journal takes no records; with the remedy.
+    pub trouble: Option<String>,
+    /// Why the source has stopped for good; with the choices.
+    pub halted: Option<String>,
+    /// Its journal.
+    pub journal: JournalStatus,
+}
+
+/// A journal as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct JournalStatus {
+    /// The last durable record.
+    pub tail: Seq,
+    /// Records kept.
+    pub records: u64,
+    /// When the oldest of them was captured.
+    pub oldest: Option<Timestamp>,
+    /// Bytes that count against the size limit.
+    pub used_bytes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+}
+
+impl SourceStatus {
+    pub(super) fn new(source: Arc<str>, now: Timestamp) -> SourceStatus {
+        SourceStatus {
+            source,
+            state: CaptureState::Detached.as_str(),
+            since: now,
+            server: None,
+            epoch: None,
+            reported: None,
+            last_event: None,
+            waiting: 0,
+            unreadable: 0,
+            unreadable_paths: Vec::new(),
+            trouble: None,
+            halted: None,
+            journal: JournalStatus::default(),
+        }
+    }
+
+    /// Whether every change is seen as it happens.
+    pub fn is_live(&self) -> bool {
+        self.state == CaptureState::Live.as_str()
+    }
+
+    /// Takes over what the machine shows. `true` if its state changed.
+    pub(super) fn follow(&mut self, capture: &Capture, now: Timestamp) -> bool {
+        self.epoch = capture.epoch();
+        self.reported = capture.reported().or(self.reported);
+        self.waiting = capture.waiting();
+        self.unreadable = capture.unreadable_total();
+        self.unreadable_paths = capture.unreadable().take(NAMED_MAX).cloned().collect();
+        let state = capture.state().as_str();
+        let has_changed = state != self.state;
+        if has_changed {
+            self.state = state;
+            self.since = now;
+        }
+        has_changed
+    }
+
+    /// Shows the status and the machine's counters as metrics.
+    pub(super) fn show(&self, capture: &Capture) {
+        let source = self.source.to_string();
+        let count = |name, value| counter!(name, "source" => source.clone()).absolute(value);
+        let level = |name, value: f64| gauge!(name, "source" => source.clone()).set(value);
+        let counters = capture.counters();
+        count(names::SOURCE_EVENTS, counters.events);
+        count(names::SOURCE_READS, counters.reads);
+        count(names::SOURCE_REQUESTS, counters.requests);
+        count(names::SOURCE_MISSED, counters.missed);
+        count(names::SOURCE_SUPERSEDED, counters.superseded);
+        count(names::SOURCE_LIVENESS_CHECKS, counters.liveness_checks);
+        count(names::SOURCE_WALKS, counters.walks);
+        for ((op, fidelity), value) in &counters.records {
+            let labels = [
+                ("source", source.clone()),
+                ("op", (*op).into()),
+                ("fidelity", (*fidelity).into()),
+            ];
+            counter!(names::SOURCE_RECORDS, &labels).absolute(*value);
+        }
+        for (reason, value) in &counters.gaps {
+            let labels = [("source", source.clone()), ("reason", (*reason).into())];
+            counter!(names::SOURCE_GAPS, &labels).absolute(*value);
+        }
+        level(names::SOURCE_LIVE, f64::from(u8::from(self.is_live())));
+        level(names::SOURCE_HALTED, f64::from(u8::from(self.halted.is_some())));
+        level(names::SOURCE_UNREADABLE, self.unreadable as f64);
+        level(names::SOURCE_WAITING, self.waiting as f64);
+        level(
+            names::SOURCE_LAST_ZXID,
+            self.reported.map_or(0.0, |zxid| zxid.0 as f64),
+        );
+        level(names::JOURNAL_TAIL, self.journal.tail.0 as f64);
+        level(names::JOURNAL_RECORDS, self.journal.records as f64);
+        level(names::JOURNAL_BYTES, self.journal.used_bytes as f64);
+    }
+}

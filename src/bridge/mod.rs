@@ -1,0 +1,135 @@
+//! A running bridge: every source with its pipeline, every sink with its workers, started together, seen together,
+//! ended together.
+//!
+//! ```text
+//! connection task ──reports──▶ pipeline thread ──durable tail──▶ worker of each sink
+//!        ▲                      │  (machine + journal)  ▲                 │
+//!        └─────── commands ─────┘                       └──── notes ──────┘
+//! ```
+//!
+//! The end goes the way of the records: connections first, then the workers drain within a bound, then the pipelines
+//! store the last cursors.
+
+mod http;
+mod sinks;
+mod source;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bridge_config::Config;
+use bridge_core::delivery::{SinkStatus, WallClock, Workers};
+use bridge_core::pipeline::SourceStatus;
+use bridge_core::record::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure};
+
+pub use status::View;
+
+use source::RunningSource;
+
+/// How long workers may go on delivering after the end was asked for.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// A running bridge. End it with [`Bridge::stop`].
+pub struct Bridge {
+    sources: Vec<RunningSource>,
+    workers: Workers,
+    http: Option<http::Server>,
+    view: View,
+    stop_sources: CancellationToken,
+}
+
+impl Bridge {
+    /// Opens every journal and listens, then starts everything. Fails before anything is started, or not at all.
+    ///
+    /// `accept` names the sources whose present tree is accepted as the new baseline.
+    pub async fn start(config: &Config, accept: &[String]) -> Result<Bridge, Failure> {
+        let metrics = http::install_metrics()?;
+        let listener = http::bind(&config.http).await?;
+        let opened = config
+            .sources
+            .iter()
+            .map(|source| source::Opened::open(config, source, accept));
+        let opened = opened.collect::<Result<Vec<_>, _>>()?;
+        let stop_sources = CancellationToken::new();
+        let stop_workers = CancellationToken::new();
+        let mut workers = Workers::new(stop_workers.clone());
+        let mut sources = Vec::with_capacity(opened.len());
+        for source in opened {
+            sources.push(source.start(&mut workers, &stop_sources, &stop_workers)?);
+        }
+        let view = View::new(
+            sources.iter().map(|source| source.status.clone()).collect(),
+            workers.watches(),
+        );
+        let http =
+            listener.map(|listener| http::Server::start(listener, &config.http, view.clone(), metrics));
+        Ok(Bridge {
+            sources,
+            workers,
+            http,
+            view,
+            stop_sources,
+        })
+    }
+
+    /// What can be seen of it.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The address that is listened on; `None` if none is.
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        self.http.as_ref().map(http::Server::address)
+    }
+
+    /// Returns when no source can go on, with what stopped each. Cancel safe.
+    pub async fn all_halted(&self) -> Vec<SourceStatus> {
+        let mut halted = Vec::new();
+        for source in &self.sources {
+            let mut status = source.status.clone();
+            // A pipeline that is gone has published why.
+            let found = status
+                .wait_for(|status| status.halted.is_some())
+                .await
+                .map(|status| status.clone());
+            halted.push(found.unwrap_or_else(|_| source.status.borrow().clone()));
+        }
+        halted
+    }
+
+    /// Ends everything within the drain bound and a little more. Returns where the sinks stand.
+    pub async fn stop(self) -> Vec<SinkStatus> {
+        self.stop_sources.cancel();
+        let mut pipelines = Vec::with_capacity(self.sources.len());
+        for source in self.sources {
+            pipelines.push(source.end_connection().await);
+        }
+        let statuses = self.workers.stop().await;
+        for pipeline in pipelines {
+            pipeline.join().await;
+        }
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
+        statuses
+    }
+}
+
+/// The time of day.
+pub fn wall_clock() -> WallClock {
+    Arc::new(|| Timestamp::of(SystemTime::now()))
+}
+
+/// Something outside the configuration is not as it must be.
+fn environment(message: impl Into<String>) -> Failure {
+    Failure::new(Exit::Environment, message)
+}
+
+/// The configuration asks for what cannot be.
+fn configuration(message: impl Into<String>) -> Failure {
+    Failure::new(Exit::Configuration, message)
+}

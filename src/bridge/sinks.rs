@@ -1,0 +1,29 @@
+//! The registry of sinks: a new one is a new crate, and one arm in each match here.
+
+use bridge_config::SinkKind;
+use bridge_console::ConsoleSink;
+use bridge_core::sink::Sink;
+use bridge_file::FileSink;
+use bridge_kafka::KafkaSink;
+
+use super::configuration;
+use crate::exit::Failure;
+
+/// A sink with these options for the records of one source. Nothing is connected or opened yet.
+pub fn sink(kind: &SinkKind, cluster: &str) -> Result<Box<dyn Sink>, Failure> {
+    Ok(match kind {
+        SinkKind::Kafka(options) => Box::new(kafka(options, cluster)?),
+        SinkKind::File(options) => Box::new(FileSink::new(options.clone())),
+        SinkKind::Console(options) => Box::new(ConsoleSink::new(options)),
+    })
+}
+
+fn kafka(options: &bridge_kafka::KafkaConfig, cluster: &str) -> Result<KafkaSink, Failure> {
+    KafkaSink::new(options, cluster).map_err(|objections| {
+        let texts: Vec<String> = objections
+            .iter()
+            .map(|objection| format!("{objection:?}"))
+            .collect();
+        configuration(texts.join("; "))
+    })
+}

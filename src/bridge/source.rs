@@ -1,0 +1,326 @@
+//! One source: its journal opened, then its connection, its pipeline and the workers of the sinks that take from it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
+use bridge_core::capture::{AclMode, CaptureOptions, DataMode, SnapshotMode};
+use bridge_core::delivery::{Blocked, READ_LIMIT, Setup, Sieve, Worker, Workers};
+use bridge_core::journal::{Journal, JournalError, JournalOptions, Note, Reader};
+use bridge_core::number::Seq;
+use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus, Watches};
+use bridge_core::record;
+use bridge_core::restate::Restating;
+use bridge_core::source::{Link, Source};
+use bridge_zookeeper::ZookeeperSource;
+use bridge_zookeeper::config::{Acls, Before, DataForm, Liveness, Snapshot, ZookeeperConfig};
+use globset::GlobSetBuilder;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{DRAIN, configuration, environment, sinks, wall_clock};
+use crate::exit::Failure;
+
+/// Reports that may wait for the pipeline; each holds at most what one read or one burst of events brought.
+const REPORTS: usize = 64;
+/// Commands that may wait for the connection: more than the windows of the machine ever ask for at once.
+const COMMANDS: usize = 64;
+/// Notes that may wait for the pipeline.
+const NOTES: usize = 256;
+/// Records of one transaction while the image is restated for a new sink.
+const RESTATE_AT_ONCE: usize = 500;
+/// How often a silently dead watch is looked for.
+const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A source whose journal is open, and nothing else.
+pub(super) struct Opened {
+    config: SourceConfig,
+    journal: Journal,
+    capture: CaptureOptions,
+    lanes: Vec<Lane>,
+}
+
+/// A source at work.
+pub(super) struct RunningSource {
+    pub(super) status: watch::Receiver<SourceStatus>,
+    connection: JoinHandle<()>,
+    pipeline: RunningPipeline,
+}
+
+/// A pipeline's thread.
+pub(super) struct RunningPipeline {
+    ended: oneshot::Receiver<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Opened {
+    pub(super) fn open(config: &Config, source: &SourceConfig, accept: &[String]) -> Result<Opened, Failure> {
+        let SourceKind::Zookeeper(options) = &source.kind;
+        let file = config.data_dir.join(format!("{}.journal", source.name));
+        let mut journal = Journal::open(&file, &journal_options(source, options)).map_err(journal_failure)?;
+        let accepted = accept.iter().any(|name| **name == *source.name);
+        let capture = capture_options(source, options, accepted)?;
+        let lanes = lanes(config, source, &file, &mut journal)?;
+        Ok(Opened {
+            config: source.clone(),
+            journal,
+            capture,
+            lanes,
+        })
+    }
+
+    pub(super) fn start(
+        self,
+        workers: &mut Workers,
+        stop_source: &CancellationToken,
+        stop_workers: &CancellationToken,
+    ) -> Result<RunningSource, Failure> {
+        let (notes, notes_end) = mpsc::channel(NOTES);
+        let (reports, reports_end) = mpsc::channel(REPORTS);
+        let (commands, commands_end) = mpsc::channel(COMMANDS);
+        let name = self.config.name.shared();
+        let (pipeline, watches) = Pipeline::new(PipelineSetup {
+            capture: self.capture,
+            journal: self.journal,
+            reports: reports_end,
+            commands,
+            notes: notes_end,
+            clock: wall_clock(),
+        });
+        for lane in self.lanes {
+            workers.start(lane.worker(&name, &notes, &watches, stop_workers));
+        }
+        let link = Link {
+            commands: commands_end,
+            reports,
+            stop: stop_source.clone(),
+        };
+        let SourceKind::Zookeeper(options) = self.config.kind;
+        let connection = tokio::spawn(Box::new(ZookeeperSource::new(options)).run(link));
+        let pipeline = RunningPipeline::start(pipeline, &name)?;
+        Ok(RunningSource {
+            status: watches.status,
+            connection,
+            pipeline,
+        })
+    }
+}
+
+/// The lanes of a source to its sinks, each with its cursor. New sinks are registered before anything runs.
+fn lanes(
+    config: &Config,
+    source: &SourceConfig,
+    file: &Path,
+    journal: &mut Journal,
+) -> Result<Vec<Lane>, Failure> {
+    let mine = config
+        .sinks
+        .iter()
+        .filter(|sink| sink.sources.contains(&source.name));
+    let lanes = mine
+        .map(|sink| lane(sink, source, file, journal))
+        .collect::<Result<Vec<_>, _>>()?;
+    journal.commit().map_err(journal_failure)?;
+    Ok(lanes)
+}
+
+/// Where a sink begins that the journal has not seen. Where retention has removed the first records, the image is
+/// restated, and the sink begins right before that.
+fn first_cursor(sink: &SinkConfig, source: &SourceConfig, journal: &mut Journal) -> Result<Seq, Failure> {
+    let oldest = journal.oldest().map_err(journal_failure)?;
+    let tail = journal.tail();
+    if let Ok(cursor) = sink.start.first_cursor(oldest, tail) {
+        return Ok(cursor);
+    }
+    let SourceKind::Zookeeper(options) = &source.kind;
+    let now = wall_clock()();
+    for root in &options.roots {
+        let name = format!("{}\n{}\n{root}\n{tail}\n{now}", source.name, sink.name);
+        let run = Uuid::new_v5(&record::NAMESPACE, name.as_bytes());
+        let mut restating = Restating::new(root.clone(), run, now);
+        while !restating.is_done() {
+            restating
+                .step(journal, RESTATE_AT_ONCE)
+                .map_err(journal_failure)?;
+            journal.commit().map_err(journal_failure)?;
+        }
+    }
+    Ok(tail)
+}
+
+fn lane(
+    sink: &SinkConfig,
+    source: &SourceConfig,
+    file: &Path,
+    journal: &mut Journal,
+) -> Result<Lane, Failure> {
+    let destination = sinks::sink(&sink.kind, &source.name)?;
+    let sieve = Sieve::new(&sink.filter).map_err(|error| configuration(error.to_string()))?;
+    let cursor = match journal.cursor(&sink.name).map_err(journal_failure)? {
+        Some(cursor) => cursor,
+        None => first_cursor(sink, source, journal)?,
+    };
+    let cursor = journal
+        .register_sink(&sink.name, cursor)
+        .map_err(journal_failure)?;
+    let mut reader = Reader::open(file).map_err(journal_failure)?;
+    let blocked = Blocked::load(&mut reader, &sink.name).map_err(journal_failure)?;
+    Ok(Lane {
+        sink: sink.name.shared(),
+        destination,
+        reader,
+        cursor,
+        sieve,
+        blocked,
+        retry: sink.retry,
+        rejects: sink.reject,
+    })
+}
+
+/// One sink's way to its records.
+struct Lane {
+    sink: Arc<str>,
+    destination: Box<dyn bridge_core::sink::Sink>,
+    reader: Reader,
+    cursor: Seq,
+    sieve: Sieve,
+    blocked: Blocked,
+    retry: bridge_core::delivery::Retry,
+    rejects: bridge_core::delivery::RejectPolicy,
+}
+
+impl Lane {
+    fn worker(
+        self,
+        source: &Arc<str>,
+        notes: &mpsc::Sender<Note>,
+        watches: &Watches,
+        stop: &CancellationToken,
+    ) -> (Worker, watch::Receiver<bridge_core::delivery::SinkStatus>) {
+        let seed = rand_seed(&self.sink, source);
+        Worker::new(Setup {
+            sink: self.sink,
+            source: source.clone(),
+            destination: self.destination,
+            tail: Box::new(self.reader),
+            durable: watches.durable.clone(),
+            notes: notes.clone(),
+            cursor: self.cursor,
+            blocked: self.blocked,
+            filter: self.sieve,
+            retry: self.retry,
+            rejects: self.rejects,
+            limit: READ_LIMIT,
+            clock: wall_clock(),
+            seed,
+            stop: stop.clone(),
+            drain: DRAIN,
+        })
+    }
+}
+
+/// A seed of the jitter: different for each lane and each start.
+fn rand_seed(sink: &str, source: &str) -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write(sink.as_bytes());
+    hasher.write(source.as_bytes());
+    hasher.finish()
+}
+
+impl RunningSource {
+    /// Waits for the connection's end; the pipeline goes on until the workers are done.
+    pub(super) async fn end_connection(self) -> RunningPipeline {
+        if let Err(error) = self.connection.await {
+            tracing::error!(
+                error = error.to_string(),
+                "the connection's task did not end properly"
+            );
+        }
+        self.pipeline
+    }
+}
+
+impl RunningPipeline {
+    fn start(pipeline: Pipeline, name: &str) -> Result<RunningPipeline, Failure> {
+        let runtime = tokio::runtime::Handle::current();
+        let (tell, ended) = oneshot::channel();
+        let work = move || {
+            // What went wrong is logged and stands in the status.
+            let _ = pipeline.run(&runtime);
+            let _ = tell.send(());
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("pipeline-{name}"))
+            .spawn(work)
+            .map_err(|error| environment(format!("no thread for source '{name}': {error}")))?;
+        Ok(RunningPipeline { ended, thread })
+    }
+
+    pub(super) async fn join(self) {
+        // An error means that the thread panicked: joining tells.
+        let _ = self.ended.await;
+        if self.thread.join().is_err() {
+            tracing::error!("a pipeline's thread panicked");
+        }
+    }
+}
+
+fn journal_failure(error: JournalError) -> Failure {
+    environment(error.to_string())
+}
+
+fn journal_options(source: &SourceConfig, options: &ZookeeperConfig) -> JournalOptions {
+    let mut journal = JournalOptions::new(&source.name);
+    journal.before = match options.before {
+        Before::Full => bridge_core::journal::Before::Full,
+        Before::Stat => bridge_core::journal::Before::Stat,
+        Before::None => bridge_core::journal::Before::None,
+    };
+    journal.durability = source.journal.durability;
+    journal.retention = source.journal.retention;
+    journal.max_size = source.journal.max_size;
+    journal.when_full = source.journal.when_full;
+    journal
+}
+
+fn capture_options(
+    source: &SourceConfig,
+    options: &ZookeeperConfig,
+    accept_baseline: bool,
+) -> Result<CaptureOptions, Failure> {
+    let mut capture = CaptureOptions::new(source.name.shared(), options.roots.clone());
+    let mut exclude = GlobSetBuilder::new();
+    for glob in &options.exclude {
+        exclude.add(glob.glob().clone());
+    }
+    capture.exclude = exclude
+        .build()
+        .map_err(|error| configuration(error.to_string()))?;
+    capture.snapshot = match options.snapshot {
+        Snapshot::Initial => SnapshotMode::Initial,
+        Snapshot::Always => SnapshotMode::Always,
+    };
+    capture.data = match options.data {
+        DataForm::Auto => DataMode::Keep(record::DataForm::Auto),
+        DataForm::Base64 => DataMode::Keep(record::DataForm::Base64),
+        DataForm::Json => DataMode::Keep(record::DataForm::Json),
+        DataForm::None => DataMode::Drop,
+    };
+    capture.max_data_bytes = usize::try_from(options.max_data.0).unwrap_or(usize::MAX);
+    capture.acls = match options.acls {
+        Acls::Notice => AclMode::Notice,
+        Acls::Off => AclMode::Off,
+    };
+    capture.sample_every = match options.liveness {
+        Liveness::Sample => Some(SAMPLE_EVERY),
+        Liveness::Off => None,
+    };
+    capture.reconcile_every = options.reconcile_every.period();
+    capture.heartbeat_every = options.heartbeat.period();
+    capture.accept_baseline = accept_baseline;
+    capture.seed = rand_seed(&source.name, "samples");
+    Ok(capture)
+}

@@ -1,0 +1,79 @@
+//! `zkbridge run`: capture, journal and deliver until a signal, or until no source can go on.
+
+use std::io::IsTerminal;
+
+use bridge_config::load;
+use clap::Args;
+
+use super::serving;
+use crate::bridge::{Bridge, DRAIN};
+use crate::cli::{ConfigFlag, LogFlags};
+use crate::exit::{Exit, Failure};
+use crate::logging;
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge run --config zkbridge.toml
+  zkbridge run --config zkbridge.toml --accept-baseline main
+
+While it runs, http.listen serves /metrics, /healthz, /readyz and /status.
+SIGTERM or Ctrl-C drain the sinks for up to 10 s; a second one ends at once.";
+
+/// What to run.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFlag,
+    /// Accept the present tree of this source although it is older than its
+    /// journal, or another: what differs is reported in a gap
+    #[arg(long, value_name = "SOURCE")]
+    pub accept_baseline: Vec<String>,
+}
+
+/// Runs until the end.
+pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
+    let loaded = load(&args.config.config)
+        .map_err(|refused| Failure::new(Exit::Configuration, refused.to_string()))?;
+    logging::start(&loaded.config.log, flags)
+        .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
+    for warning in &loaded.warnings {
+        tracing::warn!(key = warning.key, remedy = warning.remedy, "{}", warning.message);
+    }
+    check_accepted(args, &loaded.config)?;
+    serving::block_on(async {
+        let mut signals = serving::Signals::new()?;
+        let bridge = Bridge::start(&loaded.config, &args.accept_baseline).await?;
+        if let Some(address) = bridge.address() {
+            tracing::info!(%address, "serving /metrics /healthz /readyz /status");
+        }
+        if std::io::stderr().is_terminal() && loaded.config.sinks.is_empty() {
+            eprintln!("no [[sink]] is configured: changes are kept in the journal only");
+        }
+        let end = tokio::select! {
+            signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "")),
+            halted = bridge.all_halted() => Err(serving::halted(&halted)),
+        };
+        tracing::info!(drain_seconds = DRAIN.as_secs(), "draining");
+        tokio::select! {
+            _ = bridge.stop() => end,
+            signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "ended at once by a second signal")),
+        }
+    })
+}
+
+fn check_accepted(args: &RunArgs, config: &bridge_config::Config) -> Result<(), Failure> {
+    for name in &args.accept_baseline {
+        if config.sources.iter().any(|source| **name == *source.name) {
+            continue;
+        }
+        let known: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
+        let message = format!(
+            "--accept-baseline {name}: no source has this name; there is {}",
+            known.join(", ")
+        );
+        return Err(Failure::new(Exit::Configuration, message));
+    }
+    Ok(())
+}

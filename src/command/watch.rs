@@ -1,0 +1,190 @@
+//! `zkbridge watch`: prints changes as they happen, with no configuration at all.
+
+use bridge_config::{
+    Config, HttpConfig, JournalConfig, Listen, LogConfig, LogLevel, Name, SinkConfig, SinkKind, SourceConfig,
+    SourceKind,
+};
+use bridge_console::{ConsoleConfig, Format};
+use bridge_core::delivery::{Filter, OpClass, Start};
+use bridge_core::objection::Gravity;
+use bridge_core::path::ZnodePath;
+use bridge_core::pipeline::SourceStatus;
+use bridge_zookeeper::config::{Connect, ZookeeperConfig};
+use clap::Args;
+use tokio::sync::watch;
+
+use super::serving;
+use crate::bridge::Bridge;
+use crate::cli::LogFlags;
+use crate::exit::{Exit, Failure};
+use crate::logging;
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge watch 127.0.0.1:2181
+  zkbridge watch a:2181,b:2181,c:2181/chroot /services /config
+  zkbridge watch 127.0.0.1:2181 /services --existing
+  zkbridge watch 127.0.0.1:2181 /services --record | jq .path
+
+Nothing is kept: the journal lies in a temporary folder and goes at the end.";
+
+/// What the records of a watch call the ensemble.
+const NAME: &str = "main";
+
+/// What to watch.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct WatchArgs {
+    /// The servers, as in host:2181 or a:2181,b:2181/chroot
+    #[arg(value_name = "HOST:PORT")]
+    pub connect: String,
+    /// The subtrees to watch; all of it if left out
+    #[arg(value_name = "PATH")]
+    pub roots: Vec<String>,
+    /// Print what exists already, too
+    #[arg(long)]
+    pub existing: bool,
+    /// Print whole records as JSON lines
+    #[arg(long)]
+    pub record: bool,
+}
+
+/// Watches until a signal.
+pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
+    let quiet = LogConfig {
+        level: LogLevel::Error,
+        ..LogConfig::default()
+    };
+    logging::start(&quiet, flags)
+        .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
+    let folder = tempfile::Builder::new().prefix("zkbridge-watch-").tempdir();
+    let folder = folder.map_err(|error| {
+        Failure::new(
+            Exit::Environment,
+            format!("no temporary folder for the journal: {error}; set TMPDIR"),
+        )
+    })?;
+    let mut config = configuration(args)?;
+    config.data_dir = folder.path().to_owned();
+    serving::block_on(async {
+        let mut signals = serving::Signals::new()?;
+        let bridge = Bridge::start(&config, &[]).await?;
+        let mut source = bridge.view().sources().swap_remove(0);
+        let mut sinks = bridge.view().sinks();
+        eprintln!("connecting to {} …", args.connect);
+        let end = tokio::select! {
+            signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "")),
+            failure = first_trouble(&mut source, args) => Err(failure),
+            halted = bridge.all_halted() => Err(serving::halted(&halted)),
+            () = printer_ended(&mut sinks) => Ok(()),
+        };
+        bridge.stop().await;
+        end
+    })
+}
+
+/// Before the first connection any trouble is the end: a person waits for an answer. Afterwards it is tried again.
+async fn first_trouble(source: &mut watch::Receiver<SourceStatus>, args: &WatchArgs) -> Failure {
+    let begun = source
+        .wait_for(|status| status.trouble.is_some() || status.halted.is_some() || status.epoch.is_some());
+    if let Ok(status) = begun.await.map(|status| status.clone())
+        && let Some(trouble) = status.halted.or(status.trouble)
+    {
+        return Failure::new(Exit::Environment, trouble);
+    }
+    if source.wait_for(SourceStatus::is_live).await.is_ok() {
+        let roots = if args.roots.is_empty() {
+            "/".to_owned()
+        } else {
+            args.roots.join(" ")
+        };
+        eprintln!("watching {roots}; Ctrl-C ends");
+    }
+    let mut said = None;
+    loop {
+        if source.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let trouble = source.borrow_and_update().trouble.clone();
+        if trouble != said {
+            if let Some(trouble) = &trouble {
+                eprintln!("{trouble}; trying again");
+            }
+            said = trouble;
+        }
+    }
+}
+
+/// Who read the output has gone.
+async fn printer_ended(sinks: &mut [watch::Receiver<bridge_core::delivery::SinkStatus>]) {
+    match sinks.first_mut() {
+        Some(sink) => {
+            let halted = sink
+                .wait_for(|status| status.state == bridge_core::delivery::Phase::Halted)
+                .await;
+            if halted.is_err() {
+                std::future::pending().await
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
+    let usage = |message: String| Failure::new(Exit::Configuration, message);
+    let connect: Connect = args.connect.parse().map_err(|error| usage(format!("{error}")))?;
+    let mut zookeeper = ZookeeperConfig::new(connect);
+    if !args.roots.is_empty() {
+        let roots = args
+            .roots
+            .iter()
+            .map(|root| ZnodePath::parse(root))
+            .collect::<Result<_, _>>();
+        zookeeper.roots = roots.map_err(|error| usage(error.to_string()))?;
+    }
+    if let Some(objection) = zookeeper
+        .objections()
+        .into_iter()
+        .find(|objection| objection.gravity == Gravity::Error)
+    {
+        return Err(usage(format!("{}: {}", objection.message, objection.remedy)));
+    }
+    let name: Name = NAME.parse().map_err(|error| usage(format!("{error}")))?;
+    let mut filter = Filter::default();
+    if !args.existing {
+        filter.ops.retain(|op| *op != OpClass::Snapshot);
+    }
+    let format = if args.record {
+        Format::Record
+    } else {
+        Format::Pretty
+    };
+    let console = ConsoleConfig {
+        format,
+        ..ConsoleConfig::default()
+    };
+    let sink = SinkConfig {
+        name: name.clone(),
+        sources: vec![name.clone()],
+        start: Start::Earliest,
+        filter,
+        reject: Default::default(),
+        retry: Default::default(),
+        kind: SinkKind::Console(console),
+    };
+    let source = SourceConfig {
+        name,
+        journal: JournalConfig::default(),
+        kind: SourceKind::Zookeeper(zookeeper),
+    };
+    Ok(Config {
+        data_dir: Default::default(),
+        http: HttpConfig {
+            listen: Listen::Off,
+            token: None,
+        },
+        log: Default::default(),
+        sources: vec![source],
+        sinks: vec![sink],
+    })
+}
