@@ -1,3 +1,5 @@
+//! The contract of the record: its example, its schema, its encoding.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What people see of a record, what a pipe gets, and the contract of sinks.
+
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 

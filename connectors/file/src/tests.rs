@@ -1,3 +1,5 @@
+//! The file sink at real files: its contract, and what a crash, a stranger or a full file does to it.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
