@@ -1,0 +1,139 @@
+//! All sink crates have the same files with the same roles, so that who has read one can read all.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::project::{File, assert_none, assert_one, files_with};
+
+/// The connectors that are sources. Any other is a sink.
+const SOURCES: [&str; 1] = ["zookeeper"];
+
+/// What every sink crate has in `src`, as a file or as a folder of that name.
+const ROLES: [(&str, &str); 6] = [
+    (
+        "lib",
+        "says what the sink promises and must never do, and names its options and its sink",
+    ),
+    (
+        "config",
+        "the options that users see: typed, documented, checked without a connection",
+    ),
+    ("encode", "a record as the destination wants it; pure"),
+    ("sink", "one conversation with the destination"),
+    ("error", "the destination's errors as kinds of the engine"),
+    ("tests", "what can be known without the destination"),
+];
+
+/// The call that runs the contract suite of sinks.
+const SUITE: &str = "every_promise(";
+
+/// The name of a connector's crate with those of its files that are Rust.
+fn connectors(files: Vec<File>) -> BTreeMap<String, Vec<File>> {
+    let mut found: BTreeMap<String, Vec<File>> = BTreeMap::new();
+    for file in files {
+        let mut names = file.path.iter().map(|name| name.to_string_lossy().into_owned());
+        if names.next().as_deref() == Some("connectors")
+            && let Some(name) = names.next()
+        {
+            found.entry(name).or_default().push(file);
+        }
+    }
+    found
+}
+
+/// What a sink crate lacks.
+fn gaps_of_sink(name: &str, files: &[File]) -> Vec<String> {
+    let src = PathBuf::from("connectors").join(name).join("src");
+    let find = |role: &str| {
+        let candidates = [src.join(format!("{role}.rs")), src.join(role).join("mod.rs")];
+        files.iter().find(|file| candidates.contains(&file.path))
+    };
+    let mut complaints = Vec::new();
+    for (role, meaning) in ROLES {
+        if find(role).is_none() {
+            complaints.push(format!("connectors/{name} has no src/{role}.rs: {meaning}"));
+        }
+    }
+    let lib = find("lib").map_or("", |file| &file.text);
+    for export in ["pub use config::", "pub use sink::"] {
+        if !lib.contains(export) {
+            complaints.push(format!("connectors/{name}/src/lib.rs has no '{export}'"));
+        }
+    }
+    let encode = find("encode").map_or("", |file| &file.text);
+    if ["async ", ".await", "std::fs", "tokio"]
+        .iter()
+        .any(|word| encode.contains(word))
+    {
+        complaints.push(format!("connectors/{name}/src/encode.rs is not pure"));
+    }
+    if !files.iter().any(|file| file.text.contains(SUITE)) {
+        complaints.push(format!(
+            "no test of connectors/{name} runs the contract suite: {SUITE}…)"
+        ));
+    }
+    complaints
+}
+
+#[test]
+fn every_sink_crate_has_the_same_files_and_runs_the_contract_suite() {
+    let connectors = connectors(files_with("rs"));
+    let sinks = || {
+        connectors
+            .iter()
+            .filter(|(name, _)| !SOURCES.contains(&name.as_str()))
+    };
+    assert!(sinks().count() >= 3, "{:?}", connectors.keys());
+    let complaints: Vec<String> = sinks()
+        .flat_map(|(name, files)| gaps_of_sink(name, files))
+        .collect();
+    assert_none(&complaints);
+}
+
+#[test]
+fn a_sink_crate_that_lacks_a_file_or_the_contract_suite_is_found() {
+    let whole = || {
+        let file = |name: &str, text: &str| File::imagined(&format!("connectors/bus/src/{name}.rs"), text);
+        vec![
+            file("lib", "pub use config::BusConfig;\npub use sink::BusSink;\n"),
+            file("config", ""),
+            file("encode", ""),
+            file("sink", ""),
+            file("error", ""),
+            file("tests/mod", "every_promise(&mut rig).await;"),
+        ]
+    };
+    let without = |path: &str| {
+        let mut files = whole();
+        files.retain(|file| !file.path.ends_with(path));
+        gaps_of_sink("bus", &files)
+    };
+    let with = |path: &str, text: &str| {
+        let mut files = whole();
+        for file in files.iter_mut().filter(|file| file.path.ends_with(path)) {
+            file.text = text.into();
+        }
+        gaps_of_sink("bus", &files)
+    };
+    assert_none(&gaps_of_sink("bus", &whole()));
+    assert_one(&without("src/error.rs"), "connectors/bus has no src/error.rs");
+    assert_one(
+        &with("src/lib.rs", "pub use sink::BusSink;"),
+        "has no 'pub use config::'",
+    );
+    assert_one(&with("src/encode.rs", "async fn send() {}"), "is not pure");
+    assert_one(&with("tests/mod.rs", "no_promise()"), "runs the contract suite");
+}
+
+#[test]
+fn a_crate_belongs_to_the_connector_of_its_folder() {
+    let files = [
+        "connectors/bus/src/lib.rs",
+        "connectors/bus/tests/a.rs",
+        "src/main.rs",
+        "connectors/readme.rs",
+    ];
+    let found = connectors(files.map(|path| File::imagined(path, "")).into());
+    assert_eq!(found["bus"].len(), 2);
+    assert!(!found.contains_key("src"));
+}
