@@ -322,8 +322,14 @@ impl<'a> Reading<'a> {
                 continue;
             }
             let problem = self.problem(&path, objection.message).remedy(objection.remedy);
+            let hidden = self
+                .tree
+                .at(&path.0)
+                .is_some_and(|node| node.brought_in().is_some());
             self.problems.push(Problem {
                 gravity: objection.gravity,
+                // The form is right, so it is only of use where the message itself had to be left out.
+                allowed: problem.allowed.filter(|_| hidden),
                 ..problem
             });
         }
