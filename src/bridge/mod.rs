@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
 
+pub use sinks::sink;
 pub use status::View;
 
 use source::RunningSource;

@@ -1,5 +1,7 @@
 //! `zkbridge check`: whether the configuration is right, as far as can be known without a connection.
 
+mod connections;
+
 use std::path::Path;
 
 use bridge_config::{Loaded, Problem, Refused, count};
@@ -14,9 +16,11 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge check                     check zkbridge.toml
   zkbridge check --config prod.yaml
+  zkbridge check --connect           and whether all of it can be reached
   zkbridge check --json              for programs
 
-Exit codes: 0 no errors (warnings are none), 2 errors";
+Exit codes: 0 no errors (warnings are none), 2 errors in the file,
+3 a source or sink cannot be used";
 
 /// What to check, and for whom.
 #[derive(Args, Debug)]
@@ -27,19 +31,33 @@ pub struct CheckArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Connect to every source and sink, too, and see whether they can be used
+    #[arg(long)]
+    connect: bool,
 }
 
 /// Checks the configuration and reports.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let result = bridge_config::load(&args.config.config);
+    let findings = match &result {
+        Ok(loaded) if args.connect => connections::look(&loaded.config)?,
+        _ => Vec::new(),
+    };
     if args.json {
-        print(&for_programs(&result))?;
+        let mut report = for_programs(&result);
+        if args.connect {
+            report["connections"] = findings.iter().map(connections::Finding::to_json).collect();
+            report["ok"] = (result.is_ok() && findings.iter().all(|finding| finding.is_fine())).into();
+        }
+        print(&format!("{report:#}\n"))?;
     } else {
-        print(&for_people(&result))?;
+        let findings: String = findings.iter().map(connections::Finding::to_text).collect();
+        print(&format!("{}{findings}", for_people(&result)))?;
     }
     match result {
-        Ok(_) => Ok(()),
         Err(_) => Err(Failure::new(Exit::Configuration, "")),
+        Ok(_) if findings.iter().all(connections::Finding::is_fine) => Ok(()),
+        Ok(_) => Err(Failure::new(Exit::Environment, "")),
     }
 }
 
@@ -77,11 +95,11 @@ fn summary(loaded: &Loaded) -> String {
     text
 }
 
-fn for_programs(result: &Result<Loaded, Refused>) -> String {
+fn for_programs(result: &Result<Loaded, Refused>) -> Value {
     let listed = |file: &Path, problems: &[Problem]| -> Vec<Value> {
         problems.iter().map(|problem| problem.to_json(file)).collect()
     };
-    let report = match result {
+    match result {
         Ok(loaded) => json!({
             "ok": true,
             "file": loaded.file.display().to_string(),
@@ -94,6 +112,5 @@ fn for_programs(result: &Result<Loaded, Refused>) -> String {
             "file": refused.file.display().to_string(),
             "problems": listed(&refused.file, &refused.problems),
         }),
-    };
-    format!("{report:#}\n")
+    }
 }

@@ -52,7 +52,7 @@ pub struct WatchArgs {
 /// Watches until a signal.
 pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     let quiet = LogConfig {
-        level: LogLevel::Error,
+        level: LogLevel::Off,
         ..LogConfig::default()
     };
     logging::start(&quiet, flags)

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::path::ZnodePath;
 use bridge_core::source::{SourceError, SourceErrorKind};
 use futures::future::join_all;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions, TlsOptions};
 
 use crate::config::{Credentials, Tls, ZookeeperConfig};
-use crate::error::{authentication, too_old};
+use crate::error::{Failure, authentication, of_request, too_old};
 use crate::probe::{Probe, is_new_enough, probe};
 
 /// An attempt to make a session is given up after the session timeout and this.
@@ -22,12 +23,60 @@ pub(crate) struct Connected {
     pub(crate) version: Option<Arc<str>>,
 }
 
-/// Makes a session and gives it back: proves address, encryption and credentials.
+/// What a first look at an ensemble found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The version, where all servers that answer say the same.
+    pub version: Option<Arc<str>>,
+    /// Each configured root.
+    pub roots: Vec<(ZnodePath, RootFound)>,
+}
+
+/// A root as the session of the source sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootFound {
+    /// It can be read.
+    Readable {
+        /// How many children it has.
+        children: usize,
+    },
+    /// It is not there (yet): it will be watched all the same.
+    Missing,
+    /// It may not be read, so that nothing of it would be seen.
+    Denied,
+}
+
+/// Makes a session, looks at the roots, and gives it back: proves address, encryption, credentials and permission.
 ///
 /// # Errors
 /// What [`crate::ZookeeperSource`] would report.
-pub async fn test_connection(config: &ZookeeperConfig) -> Result<Option<Arc<str>>, SourceError> {
-    connect(config).await.map(|connected| connected.version)
+pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, SourceError> {
+    let connected = connect(config).await?;
+    let mut roots = Vec::with_capacity(config.roots.len());
+    for root in &config.roots {
+        roots.push((root.clone(), look_at(&connected.client, root).await?));
+    }
+    Ok(Checked {
+        version: connected.version,
+        roots,
+    })
+}
+
+async fn look_at(client: &Client, root: &ZnodePath) -> Result<RootFound, SourceError> {
+    match client.get_children(root).await {
+        Ok((children, _)) => Ok(RootFound::Readable {
+            children: children.len(),
+        }),
+        Err(Error::NoNode) => Ok(RootFound::Missing),
+        Err(Error::NoAuth) => Ok(RootFound::Denied),
+        Err(error) => match of_request("looking at a root", &error) {
+            Failure::Trouble(trouble) => Err(trouble),
+            Failure::Lost => Err(SourceError {
+                kind: SourceErrorKind::Unavailable,
+                message: format!("the session was lost while {root} was looked at ({error}); try again"),
+            }),
+        },
+    }
 }
 
 /// Makes a session. Cancel safe: an unfinished one is closed.

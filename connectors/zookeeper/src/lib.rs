@@ -12,6 +12,6 @@ mod serve;
 mod source;
 mod watchers;
 
-pub use connect::test_connection;
+pub use connect::{Checked, RootFound, test_connection};
 pub use probe::{Probe, probe};
 pub use source::ZookeeperSource;

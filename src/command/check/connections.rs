@@ -1,0 +1,198 @@
+//! `zkbridge check --connect`: whether the data folder, every source and every sink can be used. Nothing is kept, no
+//! record is read or delivered.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
+use bridge_core::sink::Sink;
+use bridge_zookeeper::{Checked, RootFound, test_connection};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::bridge::sink;
+use crate::command::serving::block_on;
+use crate::exit::Failure;
+
+/// A sink that neither opens nor fails within this is taken for unreachable.
+const SINK_BOUND: Duration = Duration::from_secs(30);
+
+/// What became of one connection.
+#[derive(Debug)]
+pub struct Finding {
+    what: String,
+    /// A sentence for each thing that is fine, or why it is not.
+    result: Result<String, String>,
+    /// What is allowed and may not be meant.
+    warnings: Vec<String>,
+}
+
+impl Finding {
+    /// Whether it can be used.
+    pub fn is_fine(&self) -> bool {
+        self.result.is_ok()
+    }
+
+    /// For people, a line or more.
+    pub fn to_text(&self) -> String {
+        let mut text = match &self.result {
+            Ok(found) => format!("  ok       {}: {found}\n", self.what),
+            Err(why) => format!("  failure  {}: {why}\n", self.what),
+        };
+        for warning in &self.warnings {
+            text.push_str(&format!("  warning  {}: {warning}\n", self.what));
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        let (ok, text) = match &self.result {
+            Ok(found) => (true, found),
+            Err(why) => (false, why),
+        };
+        json!({"what": self.what, "ok": ok, "message": text, "warnings": self.warnings})
+    }
+}
+
+/// Looks at everything that the configuration relies on.
+pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
+    block_on(async {
+        let mut findings = vec![data_folder(&config.data_dir)];
+        for source in &config.sources {
+            findings.push(look_at_source(source).await);
+        }
+        for sink in &config.sinks {
+            findings.push(look_at_sink(sink).await);
+        }
+        Ok(findings)
+    })
+}
+
+/// Writes a file there and removes it; of a folder that does not exist yet, in the nearest one above that does.
+fn data_folder(folder: &Path) -> Finding {
+    let what = format!("data_dir {}", folder.display());
+    let nearest = nearest_existing(folder);
+    let result = match tempfile::Builder::new()
+        .prefix(".zkbridge-check-")
+        .tempfile_in(&nearest)
+    {
+        Ok(_) if nearest == folder => Ok("can be written".to_owned()),
+        Ok(_) => Ok("will be created".to_owned()),
+        Err(error) => Err(format!(
+            "{} cannot be written: {error}; give another data_dir, or the permission to write there",
+            nearest.display()
+        )),
+    };
+    Finding {
+        what,
+        result,
+        warnings: Vec::new(),
+    }
+}
+
+fn nearest_existing(folder: &Path) -> PathBuf {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let found = absolute
+        .ancestors()
+        .find(|above| above.exists())
+        .map(Path::to_owned);
+    match found {
+        Some(found) if found == absolute => folder.to_owned(),
+        Some(found) => found,
+        None => folder.to_owned(),
+    }
+}
+
+async fn look_at_source(source: &SourceConfig) -> Finding {
+    let what = format!("source '{}'", source.name);
+    let SourceKind::Zookeeper(options) = &source.kind;
+    match test_connection(options).await {
+        Ok(checked) => judge(what, &checked),
+        Err(error) => Finding {
+            what,
+            result: Err(error.to_string()),
+            warnings: Vec::new(),
+        },
+    }
+}
+
+fn describe(checked: &Checked) -> String {
+    let version = checked
+        .version
+        .as_deref()
+        .map_or("ZooKeeper".to_owned(), |version| format!("ZooKeeper {version}"));
+    let roots: Vec<String> = checked
+        .roots
+        .iter()
+        .filter_map(|(root, found)| match found {
+            RootFound::Readable { children: 1 } => Some(format!("{root} has 1 child")),
+            RootFound::Readable { children } => Some(format!("{root} has {children} children")),
+            RootFound::Missing | RootFound::Denied => None,
+        })
+        .collect();
+    [vec![version], roots].concat().join("; ")
+}
+
+fn judge(what: String, checked: &Checked) -> Finding {
+    let of = |wanted: RootFound| {
+        checked
+            .roots
+            .iter()
+            .filter(move |(_, found)| *found == wanted)
+            .map(|(root, _)| root)
+    };
+    let warnings = of(RootFound::Missing)
+        .map(|root| format!("{root} does not exist yet: it is watched, and its create will be reported"))
+        .collect();
+    let denied: Vec<String> = of(RootFound::Denied).map(ToString::to_string).collect();
+    let result = if denied.is_empty() {
+        Ok(describe(checked))
+    } else {
+        Err(format!(
+            "{} may not be read, so that nothing of it would be seen: give [source.auth] credentials that have READ \
+             permission there",
+            denied.join(", ")
+        ))
+    };
+    Finding {
+        what,
+        result,
+        warnings,
+    }
+}
+
+async fn look_at_sink(config: &SinkConfig) -> Finding {
+    let what = format!("sink '{}'", config.name);
+    let mut problems = Vec::new();
+    for source in &config.sources {
+        if let Err(why) = open_and_close(config, source).await {
+            problems.push(why);
+        }
+    }
+    problems.dedup();
+    let result = if problems.is_empty() {
+        Ok(format!("{} can be used", config.kind.type_name()))
+    } else {
+        Err(problems.join("; "))
+    };
+    Finding {
+        what,
+        result,
+        warnings: Vec::new(),
+    }
+}
+
+async fn open_and_close(config: &SinkConfig, source: &str) -> Result<(), String> {
+    let mut sink: Box<dyn Sink> = sink(&config.kind, source).map_err(|failure| failure.message)?;
+    let opened = timeout(SINK_BOUND, sink.open()).await;
+    let closed = timeout(SINK_BOUND, sink.close()).await;
+    match (opened, closed) {
+        (Ok(Ok(())), Ok(Ok(()))) => Ok(()),
+        (Ok(Err(error)), _) | (_, Ok(Err(error))) => {
+            let remedy = bridge_core::delivery::policy::of_sink(error.kind).remedy;
+            Err(format!("{error}: {remedy}"))
+        }
+        (Err(_), _) | (_, Err(_)) => Err(format!("no answer within {} s", SINK_BOUND.as_secs())),
+    }
+}
