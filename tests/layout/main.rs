@@ -4,8 +4,10 @@
 //! Each rule is a function from an input to complaints. One test holds it against the project, another against an
 //! input that breaks it, so that no rule stands here that cannot fail.
 
+mod commands;
 mod dependencies;
 mod documents;
+mod markdown;
 mod project;
 mod sinks;
 mod sources;

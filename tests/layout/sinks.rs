@@ -27,6 +27,17 @@ const ROLES: [(&str, &str); 6] = [
 /// The call that runs the contract suite of sinks.
 const SUITE: &str = "every_promise(";
 
+/// The same for sources.
+const ROLES_OF_SOURCES: [(&str, &str); 4] = [
+    ("lib", "says what the source hands on and must never decide"),
+    (
+        "config",
+        "the options that users see: typed, documented, checked without a connection",
+    ),
+    ("source", "one conversation with the outside system after another"),
+    ("error", "the outside system's errors as kinds of the pipeline"),
+];
+
 /// The name of a connector's crate with those of its files that are Rust.
 fn connectors(files: Vec<File>) -> BTreeMap<String, Vec<File>> {
     let mut found: BTreeMap<String, Vec<File>> = BTreeMap::new();
@@ -41,19 +52,25 @@ fn connectors(files: Vec<File>) -> BTreeMap<String, Vec<File>> {
     found
 }
 
+/// The file of a connector that has this role.
+fn find<'a>(name: &str, files: &'a [File], role: &str) -> Option<&'a File> {
+    let src = PathBuf::from("connectors").join(name).join("src");
+    let candidates = [src.join(format!("{role}.rs")), src.join(role).join("mod.rs")];
+    files.iter().find(|file| candidates.contains(&file.path))
+}
+
+/// The roles that no file of a connector has.
+fn gaps_of_roles(name: &str, files: &[File], roles: &[(&str, &str)]) -> Vec<String> {
+    let missing = roles.iter().filter(|(role, _)| find(name, files, role).is_none());
+    missing
+        .map(|(role, meaning)| format!("connectors/{name} has no src/{role}.rs: {meaning}"))
+        .collect()
+}
+
 /// What a sink crate lacks.
 fn gaps_of_sink(name: &str, files: &[File]) -> Vec<String> {
-    let src = PathBuf::from("connectors").join(name).join("src");
-    let find = |role: &str| {
-        let candidates = [src.join(format!("{role}.rs")), src.join(role).join("mod.rs")];
-        files.iter().find(|file| candidates.contains(&file.path))
-    };
-    let mut complaints = Vec::new();
-    for (role, meaning) in ROLES {
-        if find(role).is_none() {
-            complaints.push(format!("connectors/{name} has no src/{role}.rs: {meaning}"));
-        }
-    }
+    let mut complaints = gaps_of_roles(name, files, &ROLES);
+    let find = |role: &str| find(name, files, role);
     let lib = find("lib").map_or("", |file| &file.text);
     for export in ["pub use config::", "pub use sink::"] {
         if !lib.contains(export) {
@@ -88,6 +105,24 @@ fn every_sink_crate_has_the_same_files_and_runs_the_contract_suite() {
         .flat_map(|(name, files)| gaps_of_sink(name, files))
         .collect();
     assert_none(&complaints);
+}
+
+#[test]
+fn every_source_crate_has_the_same_files() {
+    let connectors = connectors(files_with("rs"));
+    for name in SOURCES {
+        assert_none(&gaps_of_roles(name, &connectors[name], &ROLES_OF_SOURCES));
+    }
+}
+
+#[test]
+fn a_source_crate_that_lacks_a_file_is_found() {
+    let file = |name: &str| File::imagined(&format!("connectors/etcd/src/{name}.rs"), "");
+    let files = [file("lib"), file("config"), file("source/mod")];
+    assert_one(
+        &gaps_of_roles("etcd", &files, &ROLES_OF_SOURCES),
+        "has no src/error.rs",
+    );
 }
 
 #[test]
