@@ -46,6 +46,8 @@ pub struct Cli {
 pub enum Command {
     /// Check the configuration: everything that is wrong, at once
     Check(command::check::CheckArgs),
+    /// Play a story between a real ZooKeeper and a real Kafka, and check it
+    Demo(command::demo::DemoArgs),
     /// Print a configuration with a comment on each key
     Init(command::init::InitArgs),
     /// Print the JSON Schema of the records or of the configuration

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod check;
+pub mod demo;
 pub mod init;
 pub mod run;
 pub mod schema;

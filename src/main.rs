@@ -5,6 +5,7 @@
 mod bridge;
 mod cli;
 mod command;
+mod demo;
 mod exit;
 mod logging;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Check(args) => command::check::run(args),
+        Command::Demo(args) => command::demo::run(args),
         Command::Init(args) => command::init::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),

@@ -5,6 +5,7 @@
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
 //! * [`eventually`]: waiting for a condition with a bound.
+//! * [`Port`]: a free port for a program under test.
 //!
 //! Nothing that is started here outlives the process that started it, however that ends, and nothing uses a fixed
 //! port. This crate must never depend on another of the workspace: it is the outside world.
@@ -28,5 +29,6 @@ pub use error::{Error, Result};
 pub use kafka::{Kafka, KafkaBuilder};
 pub use offline::{offline, skipped};
 pub use patience::{Look, eventually};
+pub use ports::Port;
 pub use proxy::{Direction, Proxy};
 pub use zookeeper::{Mode, ZooKeeper, ZooKeeperBuilder};

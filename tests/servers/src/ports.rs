@@ -16,16 +16,20 @@ use crate::{Error, Result};
 /// ensembles at a time; few enough that their lock files are no litter.
 const RANGE: RangeInclusive<u16> = 20_000..=23_999;
 
-/// One loopback port that is ours until dropped.
+/// One free loopback port that no other test is given until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     _lock: File,
 }
 
 impl Port {
     /// A free port, starting the search at a random place.
-    pub(crate) fn reserve() -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFreePort`].
+    pub fn reserve() -> Result<Self> {
         let random = RandomState::new().hash_one("a port");
         let start = usize::try_from(random % RANGE.len() as u64).expect("a remainder of a count of ports");
         for number in RANGE.cycle().skip(start).take(RANGE.len()) {
@@ -48,11 +52,13 @@ impl Port {
         Ok(free.then_some(Self { number, _lock: lock }))
     }
 
-    pub(crate) fn number(&self) -> u16 {
+    /// Its number.
+    pub fn number(&self) -> u16 {
         self.number
     }
 
-    pub(crate) fn addr(&self) -> SocketAddr {
+    /// Its address, on 127.0.0.1.
+    pub fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }
 }

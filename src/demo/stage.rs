@@ -1,0 +1,256 @@
+//! The stage: a real ZooKeeper, a real Kafka and the bridge between them, all on loopback and all gone in the end.
+//!
+//! The bridge is a process of its own, run as a user runs it, so that it can be killed. Nothing here outlives this
+//! process, however it ends.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bridge_servers::{Child, Kafka, Port, ZooKeeper, eventually};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The name of the source, which is the `cluster` of the records.
+pub(crate) const SOURCE: &str = "demo";
+
+/// What the template of the topic makes of it.
+pub(crate) const TOPIC: &str = "zk.demo";
+
+/// Enough to show that order holds per path and not by luck.
+pub(crate) const PARTITIONS: i32 = 3;
+
+/// How long the bridge may take to arm its watches and walk; it takes less than a second.
+const READY_BOUND: Duration = Duration::from_secs(60);
+
+/// How long the bridge may take to end: it drains for 10 s at most.
+const END_BOUND: Duration = Duration::from_secs(20);
+
+/// What a shell says of a process that SIGTERM ended in good order.
+const ENDED_BY_SIGTERM: i32 = 128 + 15;
+
+/// How much of the bridge's log an error shows.
+const LOG_LINES: usize = 15;
+
+/// The shell between this process and the bridge sends the output into a file and becomes the bridge.
+const INTO_LOG: &str = r#"log=$1; shift; exec "$@" >>"$log" 2>&1"#;
+
+/// The servers and the bridge. Dropped in this order.
+pub(crate) struct Stage {
+    bridge: Option<Child>,
+    kafka: Kafka,
+    zookeeper: ZooKeeper,
+    http: Port,
+    folder: TempDir,
+}
+
+impl Stage {
+    /// Prepares everything for the bridge, which is not started yet.
+    pub(crate) fn set(zookeeper: ZooKeeper, kafka: Kafka, roots: &[&str]) -> Result<Stage> {
+        let folder = tempfile::Builder::new().prefix("zkbridge-demo-").tempdir();
+        let folder =
+            folder.context("no temporary folder can be made; set TMPDIR to one that can be written")?;
+        let stage = Stage {
+            bridge: None,
+            kafka,
+            zookeeper,
+            http: Port::reserve()?,
+            folder,
+        };
+        let file = stage.configuration();
+        let text = stage.configuration_text(roots)?;
+        std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+        Ok(stage)
+    }
+
+    fn configuration_text(&self, roots: &[&str]) -> Result<String> {
+        // JSON's texts are TOML's, too.
+        let data = self.folder.path().join("data");
+        let data = serde_json::to_string(&data)?;
+        let roots = serde_json::to_string(roots)?;
+        let (listen, connect, brokers) = (self.http.addr(), self.connect_string(), self.brokers());
+        Ok(format!(
+            r#"# Written by `zkbridge demo`.
+data_dir = {data}
+
+[http]
+listen = "{listen}"
+
+[log]
+format = "text"
+
+[[source]]
+name = "{SOURCE}"
+type = "zookeeper"
+connect = "{connect}"
+roots = {roots}
+
+[[sink]]
+name = "changes"
+type = "kafka"
+brokers = "{brokers}"
+topic = "zk.{{{{ cluster }}}}"
+create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
+"#
+        ))
+    }
+
+    /// Where ZooKeeper's clients connect.
+    pub(crate) fn connect_string(&self) -> String {
+        self.zookeeper.connect_string()
+    }
+
+    /// The one ZooKeeper server.
+    pub(crate) fn zookeeper(&self) -> &ZooKeeper {
+        &self.zookeeper
+    }
+
+    /// Where Kafka's clients start.
+    pub(crate) fn brokers(&self) -> String {
+        self.kafka.bootstrap()
+    }
+
+    /// Where the bridge tells how it is.
+    pub(crate) fn http(&self) -> String {
+        format!("http://{}", self.http.addr())
+    }
+
+    /// The bridge's configuration.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.folder.path().join("zkbridge.toml")
+    }
+
+    /// What the bridge logs.
+    pub(crate) fn bridge_log(&self) -> PathBuf {
+        self.folder.path().join("bridge.log")
+    }
+
+    /// The process id of the bridge, while there is one.
+    pub(crate) fn bridge_id(&self) -> Option<u32> {
+        self.bridge.as_ref().map(Child::id)
+    }
+
+    /// Starts the bridge and does not wait for it.
+    pub(crate) fn start_bridge(&mut self) -> Result<()> {
+        let program = std::env::current_exe().context("this program's own file cannot be found")?;
+        let log = self.bridge_log();
+        let opened = OpenOptions::new().create(true).append(true).open(&log);
+        opened.with_context(|| format!("{} cannot be written", log.display()))?;
+        let mut command = Command::new("sh");
+        command.args(["-c", INTO_LOG, "bridge"]).arg(&log).arg(program);
+        command.arg("run").arg("--config").arg(self.configuration());
+        // What the user has set for another bridge is not meant for this one.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ZKBRIDGE_") {
+                command.env_remove(name);
+            }
+        }
+        self.bridge = Some(Child::start(&command)?);
+        Ok(())
+    }
+
+    /// Waits until the bridge says that its watches are armed and its walk is done.
+    pub(crate) async fn bridge_ready(&mut self) -> Result<()> {
+        let address = self.http.addr();
+        let bridge = self.bridge.as_mut().context("the bridge was not started")?;
+        let ready = eventually("the bridge to be ready", READY_BOUND, || {
+            let ended = bridge.ended();
+            async move {
+                match ended {
+                    Some(status) => Some(Err(status)),
+                    None => is_ready(address).await.then_some(Ok(())),
+                }
+            }
+        });
+        let tail = |error: String| {
+            let log = self.folder.path().join("bridge.log");
+            anyhow::anyhow!("{error}; the end of its log:\n{}", tail_of(&log))
+        };
+        match ready.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(status)) => Err(tail(format!("the bridge ended ({status}) before it was ready"))),
+            Err(error) => Err(tail(error.to_string())),
+        }
+    }
+
+    /// `kill -9`; it is gone when this is done.
+    pub(crate) async fn kill_bridge(&mut self) -> Result<()> {
+        if let Some(mut bridge) = self.bridge.take() {
+            bridge.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the bridge as an operator does, with SIGTERM.
+    pub(crate) async fn end_bridge(&mut self) -> Result<()> {
+        let Some(mut bridge) = self.bridge.take() else {
+            return Ok(());
+        };
+        bridge.terminate()?;
+        let code = bridge.exit_code(END_BOUND).await?;
+        if code != 0 && code != ENDED_BY_SIGTERM {
+            let log = tail_of(&self.bridge_log());
+            bail!("the bridge was told to end and did so with exit code {code}; the end of its log:\n{log}");
+        }
+        Ok(())
+    }
+
+    /// How the bridge ended, if it did.
+    pub(crate) fn bridge_ended(&mut self) -> Option<String> {
+        let status = self.bridge.as_mut()?.ended()?;
+        Some(format!("the bridge ended by itself ({status})"))
+    }
+
+    /// Leaves the logs behind, and nothing else, and says where.
+    pub(crate) fn keep_logs(self) -> Result<PathBuf> {
+        let folder = self.folder.path().to_owned();
+        for (log, name) in [
+            (self.zookeeper.log(0), "zookeeper.log"),
+            (self.kafka.log(), "kafka.log"),
+        ] {
+            std::fs::copy(&log, folder.join(name))
+                .with_context(|| format!("{} cannot be kept", log.display()))?;
+        }
+        let Stage {
+            bridge,
+            kafka,
+            zookeeper,
+            folder: kept,
+            ..
+        } = self;
+        drop((bridge, kafka, zookeeper));
+        let data = folder.join("data");
+        if data.exists() {
+            std::fs::remove_dir_all(&data)
+                .with_context(|| format!("{} cannot be removed", data.display()))?;
+        }
+        Ok(kept.keep())
+    }
+}
+
+/// Whether `/readyz` answers 200.
+async fn is_ready(address: std::net::SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; "HTTP/1.1 200".len()];
+        stream.read_exact(&mut status).await?;
+        std::io::Result::Ok(status.ends_with(b" 200"))
+    };
+    ask.await.unwrap_or(false)
+}
+
+fn tail_of(log: &Path) -> String {
+    let text = File::open(log).and_then(|mut file| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    let text = text.unwrap_or_else(|error| format!("{} cannot be read: {error}", log.display()));
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}

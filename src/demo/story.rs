@@ -1,0 +1,330 @@
+//! The story: what is done to ZooKeeper, in five acts, each awaited before the next begins.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::pin;
+use tokio::time::{Instant, interval, timeout_at};
+
+use super::audience::{Audience, Shown};
+use super::cast::{Instance, LASTING, Operator, SHORT};
+use super::expectation::{Step, Version, Wanted};
+use super::screen::{BEAT, Screen};
+use super::stage::Stage;
+use super::verdict::{Arrival, Tree, Verdict, is_complete, is_gap_over, judge};
+
+/// What the bridge is told to watch.
+pub(crate) const ROOTS: [&str; 2] = ["/services", "/config"];
+
+const CART: &str = "/services/cart";
+const INSTANCES: [&str; 3] = [
+    "/services/cart/10.0.0.7:80",
+    "/services/cart/10.0.0.8:80",
+    "/services/cart/10.0.0.9:80",
+];
+const WEIGHT: &str = r#"{"w":1}"#;
+
+const SETTINGS: &str = "/config/cart";
+const TIMEOUT: &str = "/config/cart/timeout";
+const BANNER: &str = "/config/cart/banner";
+const CURRENCY: &str = "/config/cart/currency";
+const LIMIT: &str = "/config/cart/limit";
+
+/// How long the records of an act may take to arrive. They take milliseconds; the death of a session takes its timeout.
+const ARRIVAL_BOUND: Duration = Duration::from_secs(30);
+
+/// Those who act, what they did, and what they know to be there.
+pub(crate) struct Story {
+    operator: Operator,
+    instances: Vec<Instance>,
+    known: Tree,
+    steps: Vec<Step>,
+}
+
+/// A wait that was in vain: the story ends here, and the verdict tells why.
+#[derive(Debug)]
+struct Absent(String);
+
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "waited {} s in vain for {}", ARRIVAL_BOUND.as_secs(), self.0)
+    }
+}
+
+impl std::error::Error for Absent {}
+
+impl Story {
+    /// Makes what is there before the bridge comes.
+    pub(crate) async fn prepare(stage: &Stage) -> Result<Story> {
+        let operator = Operator::connect(&stage.connect_string()).await?;
+        let mut story = Story {
+            operator,
+            instances: Vec::new(),
+            known: Tree::new(),
+            steps: Vec::new(),
+        };
+        let znodes = [
+            (ROOTS[0], ""),
+            (CART, ""),
+            (ROOTS[1], ""),
+            (SETTINGS, ""),
+            (TIMEOUT, "5s"),
+            (BANNER, "Spring sale"),
+            (CURRENCY, "EUR"),
+            (LIMIT, "100"),
+        ];
+        for (path, data) in znodes {
+            story.create(path, data).await?;
+        }
+        let listed = story.known.iter();
+        let wanted: Vec<Wanted> = listed
+            .map(|(path, version)| Wanted::snapshot(path, version.clone()))
+            .collect();
+        let done = format!("{} znodes are there already", wanted.len());
+        let expected = format!("{} snapshot", wanted.len());
+        story.step(&done, &expected, wanted);
+        Ok(story)
+    }
+
+    fn step(&mut self, done: &str, expected: &str, wanted: Vec<Wanted>) {
+        self.steps.push(Step::new(done, expected, wanted));
+    }
+
+    async fn create(&mut self, path: &str, data: &str) -> Result<Wanted> {
+        let version = self.operator.create(path, data).await?;
+        self.known.insert(path.to_owned(), version.clone());
+        Ok(Wanted::create(path, version))
+    }
+
+    async fn set(&mut self, path: &str, data: &str) -> Result<Wanted> {
+        let before = self.forget(path)?;
+        let after = self.operator.set(path, data).await?;
+        self.known.insert(path.to_owned(), after.clone());
+        Ok(Wanted::update(path, before, after))
+    }
+
+    async fn delete(&mut self, path: &str) -> Result<Wanted> {
+        let before = self.forget(path)?;
+        self.operator.delete(path).await?;
+        Ok(Wanted::delete(path, before))
+    }
+
+    async fn register(&mut self, stage: &Stage, path: &str, timeout: Duration) -> Result<Wanted> {
+        let server = stage.zookeeper().client_addr(0);
+        let instance = Instance::register(server, path, WEIGHT, timeout).await?;
+        let wanted = Wanted::create(path, instance.version.clone());
+        self.instances.push(instance);
+        Ok(wanted)
+    }
+
+    fn forget(&mut self, path: &str) -> Result<Version> {
+        match self.known.remove(path) {
+            Some(version) => Ok(version),
+            None => bail!("the story has no {path} at this point"),
+        }
+    }
+}
+
+/// Awaits something, shows for how long, and shows what arrives meanwhile.
+async fn reading(
+    screen: &mut Screen,
+    audience: &mut Audience,
+    what: &str,
+    action: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    screen.wait(what);
+    let mut beat = interval(BEAT);
+    pin!(action);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut action => {
+                screen.end_wait();
+                return done;
+            }
+            shown = audience.next() => print(screen, &shown?),
+            _ = beat.tick() => screen.beat(),
+        }
+    }
+}
+
+/// Prints records whose turn it is.
+pub(crate) fn print(screen: &mut Screen, shown: &[Shown]) {
+    for shown in shown {
+        let line = shown.line(screen.style());
+        screen.line(&line);
+    }
+}
+
+/// A story that is being told.
+pub(crate) struct Telling<'a> {
+    pub(crate) screen: &'a mut Screen,
+    pub(crate) stage: &'a mut Stage,
+    pub(crate) audience: &'a mut Audience,
+    pub(crate) story: &'a mut Story,
+}
+
+impl Telling<'_> {
+    /// Tells all of it, or as far as the records come, and compares.
+    pub(crate) async fn tell(&mut self) -> Result<Verdict> {
+        let absent = match self.acts().await {
+            Ok(()) => None,
+            Err(error) => Some(error.downcast::<Absent>()?),
+        };
+        self.screen.end_wait();
+        print(self.screen, &self.audience.held_back());
+        let tree = self.story.operator.tree(&ROOTS).await?;
+        let mut verdict = judge(&self.story.steps, self.audience.arrivals(), &ROOTS, &tree);
+        if let Some(absent) = absent {
+            verdict.complaints.insert(0, absent.to_string());
+        }
+        Ok(verdict)
+    }
+
+    async fn acts(&mut self) -> Result<()> {
+        self.screen
+            .heading("1. What is there already comes as a snapshot");
+        self.arrive(None).await?;
+        self.three_instances_register().await?;
+        self.a_setting_changes_twice().await?;
+        self.a_session_dies().await?;
+        self.things_happen_while_the_bridge_is_dead().await?;
+        self.the_bridge_comes_back().await?;
+        self.everything_is_read().await
+    }
+
+    async fn three_instances_register(&mut self) -> Result<()> {
+        self.screen
+            .heading("2. Three instances of a service register: ephemeral znodes");
+        let mut wanted = Vec::new();
+        for (path, timeout) in INSTANCES.into_iter().zip([LASTING, LASTING, SHORT]) {
+            wanted.push(self.story.register(self.stage, path, timeout).await?);
+        }
+        self.story
+            .step("three instances register", "3 create, ephemeral", wanted);
+        self.arrive(None).await
+    }
+
+    async fn a_setting_changes_twice(&mut self) -> Result<()> {
+        self.screen.heading("3. A setting changes twice");
+        for (data, done) in [
+            ("10s", "a setting changes"),
+            ("30s", "the same setting changes again"),
+        ] {
+            let wanted = self.story.set(TIMEOUT, data).await?;
+            self.story.step(done, "1 update", vec![wanted]);
+            self.arrive(None).await?;
+        }
+        Ok(())
+    }
+
+    async fn a_session_dies(&mut self) -> Result<()> {
+        self.screen
+            .heading("4. An instance loses its network, and its session dies");
+        let Some(instance) = self.story.instances.pop() else {
+            bail!("no instance is registered at this point");
+        };
+        instance.lose_network().await?;
+        let wanted = Wanted::delete(&instance.path, instance.version.clone());
+        self.story.step(
+            "the session of an instance dies",
+            "1 delete, its session",
+            vec![wanted],
+        );
+        let timeout = SHORT.as_secs();
+        let what = format!("ZooKeeper gives it {timeout} s to come back");
+        self.arrive(Some(&what)).await
+    }
+
+    async fn things_happen_while_the_bridge_is_dead(&mut self) -> Result<()> {
+        self.screen
+            .heading("5. The bridge is killed, and much happens while it is dead");
+        let id = self.stage.bridge_id().unwrap_or_default();
+        self.stage.kill_bridge().await?;
+        self.screen.done(&format!("kill -9 {id}"));
+
+        let wanted = self.story.delete(BANNER).await?.reconciled();
+        self.story
+            .step("bridge dead: one is deleted", "1 delete, in a gap", vec![wanted]);
+        self.screen.done(&format!("delete   {BANNER}"));
+
+        let wanted = vec![
+            self.story.delete(CURRENCY).await?.reconciled(),
+            self.story.create(CURRENCY, "EUR").await?.reconciled(),
+        ];
+        self.story.step(
+            "bridge dead: one deleted, made again",
+            "1 delete, 1 create",
+            wanted,
+        );
+        self.screen.done(&format!("delete   {CURRENCY}"));
+        self.screen.done(&format!("create   {CURRENCY}  EUR, as it was"));
+
+        let wanted = self.story.set(LIMIT, "250").await?.reconciled();
+        self.story
+            .step("bridge dead: one is changed", "1 update, in a gap", vec![wanted]);
+        self.screen.done(&format!("set      {LIMIT}  250"));
+        Ok(())
+    }
+
+    async fn the_bridge_comes_back(&mut self) -> Result<()> {
+        self.screen
+            .heading("6. The bridge is started again, finds all of it and goes on");
+        self.stage.start_bridge()?;
+        let ready = self.stage.bridge_ready();
+        reading(self.screen, self.audience, "starting the bridge", ready).await?;
+        self.arrive(None).await?;
+        let gaps = |arrivals: &[Arrival]| is_gap_over(&ROOTS, arrivals);
+        self.until("the end of the gap of each root", None, gaps).await?;
+        // Its record comes behind all others: once it is there, nothing else is under way.
+        let wanted = self.story.register(self.stage, INSTANCES[2], LASTING).await?;
+        self.story
+            .step("an instance is back", "1 create, ephemeral", vec![wanted]);
+        self.arrive(None).await
+    }
+
+    async fn everything_is_read(&mut self) -> Result<()> {
+        let deadline = Instant::now() + ARRIVAL_BOUND;
+        while !self.audience.has_all().await? {
+            match timeout_at(deadline, self.audience.next()).await {
+                Ok(shown) => print(self.screen, &shown?),
+                Err(_) => return Err(Absent("the end of the topic".to_owned()).into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the records of all steps so far. A wait that may be long is shown.
+    async fn arrive(&mut self, shown_as: Option<&str>) -> Result<()> {
+        let steps = self.story.steps.clone();
+        let last = steps.last().map(|step| step.done.clone()).unwrap_or_default();
+        let what = format!("the records of this step: {last}");
+        self.until(&what, shown_as, |arrivals| is_complete(&steps, arrivals))
+            .await
+    }
+
+    async fn until(
+        &mut self,
+        what: &str,
+        shown_as: Option<&str>,
+        is_there: impl Fn(&[Arrival]) -> bool,
+    ) -> Result<()> {
+        if let Some(shown_as) = shown_as {
+            self.screen.wait(shown_as);
+        }
+        let deadline = Instant::now() + ARRIVAL_BOUND;
+        let mut beat = interval(BEAT);
+        while !is_there(self.audience.arrivals()) {
+            tokio::select! {
+                biased;
+                shown = timeout_at(deadline, self.audience.next()) => match shown {
+                    Ok(shown) => print(self.screen, &shown?),
+                    Err(_) => return Err(Absent(what.to_owned()).into()),
+                },
+                _ = beat.tick() => self.screen.beat(),
+            }
+        }
+        self.screen.end_wait();
+        Ok(())
+    }
+}
