@@ -147,7 +147,7 @@ impl Shown {
     pub(crate) fn line(&self, style: &Style) -> String {
         let line = format_line(&self.record, style);
         if self.is_again {
-            return format!("{line}  (again)");
+            return format!("{line}  again");
         }
         line
     }

@@ -32,11 +32,11 @@ use stage::{PARTITIONS, Stage, TOPIC};
 use story::{ROOTS, Story, Telling, print};
 
 const NEXT_STEPS: &str = "  \
-  zkbridge watch HOST:2181 /services        changes as they happen, no file needed
-  zkbridge init --output zkbridge.toml      a commented configuration to edit
-  zkbridge check --config zkbridge.toml     what is wrong with it; --connect tries
-  zkbridge run --config zkbridge.toml       the bridge
-  README.md, docs/                          what a record promises, how to run it";
+  zkbridge watch HOST:2181 /services      changes as they happen, without a file
+  zkbridge init --output zkbridge.toml    a commented configuration to edit
+  zkbridge check --config zkbridge.toml   what is wrong; --connect tries it out
+  zkbridge run --config zkbridge.toml     the bridge
+  README.md and docs/                     what a record promises, how to run it";
 
 /// How the demo ended, where nothing went wrong with the demo itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

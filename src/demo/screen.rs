@@ -149,8 +149,8 @@ impl Screen {
         let head = self.paint(BOLD, &head);
         self.line(&head);
         self.rows(&verdict.steps);
-        let head = self.paint(BOLD, &cells("All together", "", "", ""));
-        self.line(head.trim_end());
+        let head = self.paint(BOLD, "  All together");
+        self.line(&head);
         self.rows(&verdict.rules);
         let shown = verdict.complaints.iter().take(COMPLAINTS_SHOWN);
         for complaint in shown {
