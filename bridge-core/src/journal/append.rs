@@ -13,7 +13,7 @@
 use super::image::{Life, Place};
 use super::options::Before;
 use super::row::{BeforeColumn, Detail, Stored};
-use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
+use crate::entry::{Change, DeletedAt, Read, What, Word};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{
@@ -26,8 +26,6 @@ pub(super) struct Draft {
     pub(super) stored: Stored,
     /// The value that it brings, stored under its seq.
     pub(super) brings: Option<Data>,
-    /// The path's row of the image behind it.
-    pub(super) place: Option<Place>,
 }
 
 /// What the journal knows besides the entry and the image.
@@ -82,21 +80,21 @@ impl Context<'_> {
 }
 
 /// A record about the stream. Changes go to [`draft_change`].
-pub(super) fn draft_control(ctx: Context<'_>, entry: &Entry) -> Draft {
-    let place = entry.root.as_ref().map_or("", ZnodePath::as_str);
-    let (op, identity, detail) = control_parts(ctx.seq, &entry.word);
-    let mut stored = ctx.blank(op, entry.captured);
-    stored.id = identity.id(ctx.cluster, place);
+pub(super) fn draft_control(
+    ctx: Context<'_>,
+    root: Option<&ZnodePath>,
+    captured: Timestamp,
+    word: &Word,
+) -> Draft {
+    let (op, identity, detail) = control_parts(ctx.seq, word);
+    let mut stored = ctx.blank(op, captured);
+    stored.id = identity.id(ctx.cluster, root.map_or("", ZnodePath::as_str));
     stored.detail = detail;
-    if let Word::RunEnd { zxid: Some(zxid), .. } = entry.word {
-        stored.zxid = Some(zxid);
+    if let Word::RunEnd { zxid: Some(zxid), .. } = word {
+        stored.zxid = Some(*zxid);
         stored.zxid_kind = ZxidKind::UpperBound;
     }
-    Draft {
-        stored,
-        brings: None,
-        place: None,
-    }
+    Draft { stored, brings: None }
 }
 
 fn control_parts(seq: Seq, word: &Word) -> (Op, Identity<'_>, Detail) {
@@ -162,8 +160,13 @@ fn gap_mark(op: Op, gap: Gap) -> (Op, Identity<'static>, Detail) {
     (op, identity, Detail::Gap(gap))
 }
 
-/// A record about a znode, and the image behind it.
-pub(super) fn draft_change(ctx: Context<'_>, captured: Timestamp, change: Change, place: Place) -> Draft {
+/// A record about a znode, and the path's row of the image behind it.
+pub(super) fn draft_change(
+    ctx: Context<'_>,
+    captured: Timestamp,
+    change: Change,
+    place: Place,
+) -> (Draft, Place) {
     let Change {
         path,
         what,
@@ -192,11 +195,11 @@ pub(super) fn draft_change(ctx: Context<'_>, captured: Timestamp, change: Change
     };
     drafting.take(what);
     drafting.place.last = Some(ctx.seq);
-    Draft {
+    let draft = Draft {
         stored: drafting.stored,
         brings: drafting.brings,
-        place: Some(drafting.place),
-    }
+    };
+    (draft, drafting.place)
 }
 
 fn op_of(what: &What) -> Op {

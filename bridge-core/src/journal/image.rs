@@ -3,7 +3,7 @@
 //! It moves only together with a record, except that a newer Stat of the same version may be taken in. A path that is
 //! gone keeps its row as long as one of its records is kept, for the history and to check that zxids ascend.
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::code::StatCode;
 use super::paths::Paths;
@@ -35,8 +35,7 @@ pub(super) enum Life {
 }
 
 impl Life {
-    /// The column's number of a path that is not living.
-    pub(super) const GONE: i64 = 0;
+    const GONE: i64 = 0;
     const READ: i64 = 1;
     const UNREAD: i64 = 2;
     const UNREAD_PERSISTENT: i64 = 3;
@@ -94,10 +93,14 @@ impl Life {
 }
 
 /// A path's number and its row in the image.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// In the dictionary.
+    /// What the path is called in records.
     pub(super) id: i64,
+    /// The number of its parent.
+    pub(super) parent: i64,
+    /// Whether it or something below it is living.
+    pub(super) occupied: bool,
     /// What it looks like.
     pub(super) life: Life,
     /// Its last record, if that is kept.
@@ -106,50 +109,134 @@ pub(super) struct Place {
     pub(super) value: Option<i64>,
 }
 
+const FIND: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat FROM image
+    WHERE parent = ?1 AND occupied = ?2 AND name = ?3";
+
+const INSERT: &str = "INSERT INTO image(parent, occupied, name, path, life, last, value, czxid, stat)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+const UPDATE: &str = "UPDATE image SET life = ?4, last = ?5, value = ?6, czxid = ?7, stat = ?8
+    WHERE parent = ?1 AND occupied = ?2 AND name = ?3";
+
 impl Place {
-    /// A path that was just entered.
-    pub(super) fn never_seen(id: i64) -> Place {
+    /// A path that has no record yet.
+    pub(super) fn unseen(id: i64, parent: i64) -> Place {
         Place {
             id,
+            parent,
+            occupied: false,
             life: Life::Gone { floor: Zxid::ZERO },
             last: None,
             value: None,
         }
     }
 
-    /// From the columns id, life, last, value, czxid, stat; the last five null where there is no row.
-    pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Place> {
-        let Some(life) = row.get::<_, Option<i64>>(1)? else {
-            return Ok(Place::never_seen(row.get(0)?));
-        };
-        let life = Life::of_columns(life, row.get(4)?, row.get(5)?)
-            .ok_or(rusqlite::Error::IntegralValueOutOfRange(1, life))?;
-        let last: i64 = row.get(2)?;
+    /// Whether it is living itself.
+    pub(super) fn is_living(&self) -> bool {
+        !matches!(self.life, Life::Gone { .. })
+    }
+
+    /// From the columns of [`FIND`].
+    fn of_row(row: &Row<'_>) -> rusqlite::Result<Place> {
+        let life: i64 = row.get(3)?;
+        let last: Option<i64> = row.get(4)?;
         Ok(Place {
             id: row.get(0)?,
-            life,
-            last: Some(Seq(last.cast_unsigned())),
-            value: row.get(3)?,
+            parent: row.get(1)?,
+            occupied: row.get(2)?,
+            life: Life::of_columns(life, row.get(6)?, row.get(7)?)
+                .ok_or(rusqlite::Error::IntegralValueOutOfRange(3, life))?,
+            last: last.map(|seq| Seq(seq.cast_unsigned())),
+            value: row.get(5)?,
         })
     }
 
-    /// Stores the row.
-    pub(super) fn store(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let last = self.last.expect("the image moves only with a record");
+    fn last_column(&self) -> Option<i64> {
+        self.last.map(|seq| seq.0.cast_signed())
+    }
+
+    /// Enters the row.
+    pub(super) fn insert(&self, connection: &Connection, name: &str) -> rusqlite::Result<()> {
         let (life, czxid, stat) = self.life.columns();
-        connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO image(path, life, last, value, czxid, stat) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute((self.id, life, last.0.cast_signed(), self.value, czxid, stat))?;
+        let last = self.last_column();
+        connection.prepare_cached(INSERT)?.execute(params![
+            self.parent,
+            self.occupied,
+            name,
+            self.id,
+            life,
+            last,
+            self.value,
+            czxid,
+            stat
+        ])?;
+        Ok(())
+    }
+
+    /// Stores the row, which stood among the occupied or the rest.
+    pub(super) fn update(
+        &self,
+        connection: &Connection,
+        name: &str,
+        was_occupied: bool,
+    ) -> rusqlite::Result<()> {
+        if self.occupied != was_occupied {
+            remove(connection, self.parent, was_occupied, name)?;
+            return self.insert(connection, name);
+        }
+        let (life, czxid, stat) = self.life.columns();
+        let last = self.last_column();
+        connection.prepare_cached(UPDATE)?.execute(params![
+            self.parent,
+            self.occupied,
+            name,
+            life,
+            last,
+            self.value,
+            czxid,
+            stat
+        ])?;
         Ok(())
     }
 }
 
-const CHILDREN: &str = "SELECT p.id, i.life, i.last, i.value, i.czxid, i.stat, p.name
-    FROM path p JOIN image i ON i.path = p.id
-    WHERE p.parent = ?1 AND p.occupied = 1 AND p.name > ?2 AND i.life != 0
-    ORDER BY p.name LIMIT ?3";
+/// Removes a row.
+pub(super) fn remove(
+    connection: &Connection,
+    parent: i64,
+    occupied: bool,
+    name: &str,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM image WHERE parent = ?1 AND occupied = ?2 AND name = ?3")?
+        .execute((parent, occupied, name))?;
+    Ok(())
+}
+
+/// The row of a name below a parent.
+pub(super) fn find(connection: &Connection, parent: i64, name: &str) -> rusqlite::Result<Option<Place>> {
+    let mut statement = connection.prepare_cached(FIND)?;
+    for occupied in [true, false] {
+        let found = statement
+            .query_row((parent, occupied, name), Place::of_row)
+            .optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Whether something stands below a path, among the occupied or the rest.
+pub(super) fn has_child(connection: &Connection, parent: i64, occupied: bool) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM image WHERE parent = ?1 AND occupied = ?2 LIMIT 1")?
+        .exists((parent, occupied))
+}
+
+/// The columns of [`FIND`], and the name.
+const CHILDREN: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, name FROM image
+    WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
 
 /// The living children of a path, as in [`crate::book::Book::children`].
 pub(super) fn children(
@@ -158,19 +245,18 @@ pub(super) fn children(
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<Vec<(Box<str>, Node)>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // No name is empty, so that the empty text is before all of them.
     let mut statement = connection.prepare_cached(CHILDREN)?;
-    let rows = statement.query_map((parent, after.unwrap_or(""), limit), |row| {
-        let node = Place::of_row(row)?.life.node();
-        Ok(((row.get(6)?), node.expect("the query asks for the living")))
-    })?;
-    rows.collect()
+    let mut rows = statement.query((parent, after.unwrap_or("")))?;
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        if let Some(node) = Place::of_row(row)?.life.node() {
+            found.push((row.get(8)?, node));
+        }
+    }
+    Ok(found)
 }
-
-const NEXT_CHILD: &str = "SELECT p.id, i.life, i.last, i.value, i.czxid, i.stat, p.name
-    FROM path p LEFT JOIN image i ON i.path = p.id
-    WHERE p.parent = ?1 AND p.occupied = 1 AND p.name > ?2 ORDER BY p.name LIMIT 1";
 
 /// A znode on the way down, with the last of its children that was visited.
 struct Step {
@@ -198,13 +284,13 @@ pub(super) fn deepest_below(
         node: None,
         visited: "".into(),
     }];
-    let mut next_child = connection.prepare_cached(NEXT_CHILD)?;
+    let mut next_child = connection.prepare_cached(CHILDREN)?;
     while found.len() < limit {
         let Some(step) = way.last_mut() else { break };
         let mut rows = next_child.query((step.id, &*step.visited))?;
         if let Some(row) = rows.next()? {
             let child = Place::of_row(row)?;
-            step.visited = row.get(6)?;
+            step.visited = row.get(8)?;
             let below = Step {
                 id: child.id,
                 path: step.path.child(&step.visited),

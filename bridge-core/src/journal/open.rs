@@ -95,6 +95,9 @@ fn connect(file: &Path, access: OpenFlags) -> Result<Connection, JournalError> {
         .and_then(|connection| {
             connection.busy_timeout(BUSY)?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            // Without it SQLite prepares a statement anew at each execution whose values could make another plan
+            // better, which costs more than the statement.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(connection)
         })
         .map_err(|error| JournalError::of_sqlite(file, "opening it", error))

@@ -1,10 +1,10 @@
 //! The tables of the journal, and how a file of an older format is brought forward.
 //!
 //! ```text
-//! path   id ── parent, name           the dictionary of paths; `occupied`: it or something below it is living
-//! image  path ── life, stat, value    what each path looked like at its last record, and which record that was
-//! record seq ── path, stat, value     the history; `previous` is the record of the same path before this one
-//! value  id ── bytes                  each data once; its id is the seq of the record that brought it
+//! image  parent, name ── path, life, stat, value, last     what each path looked like at its last record
+//! path   id ── parent, name                                what the numbers of paths stand for
+//! record seq ── path, stat, value, previous                the history; `previous`: the record of the path before it
+//! value  id ── bytes                                       each data once, under the seq of the record that brought it
 //! sink, rejected, root, origin, meta
 //! ```
 //!
@@ -20,11 +20,11 @@ pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 /// The version of the tables below, in the header as the user version.
 pub(super) const FORMAT: u32 = 1;
 
-/// Smaller than SQLite's default, because a batch touches many image rows that stand far apart, and each of them
-/// costs a page in the write-ahead log.
+/// The block of most file systems. Smaller pages were not faster: the cost is in the number of pages that a batch
+/// touches.
 pub(super) const PAGE_BYTES: u32 = 4096;
 
-/// The row of `/` in the dictionary.
+/// The number of `/`; its parent is 0, and its name is empty.
 pub(super) const SLASH: i64 = 1;
 
 /// A step from the format before.
@@ -41,23 +41,22 @@ pub(super) const MIGRATIONS: &[Migration] = &[];
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 
-CREATE TABLE path(
-    id INTEGER PRIMARY KEY,
-    parent INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    occupied INTEGER NOT NULL
-) STRICT;
--- The living stand apart from the dead, so that listing children does not wade through the names of years.
-CREATE UNIQUE INDEX path_place ON path(parent, occupied, name);
+CREATE TABLE path(id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL) STRICT;
 
+-- The occupied (living, or with something living below) stand apart from the dead, so that listing children does not
+-- wade through the names of years. One search finds all that is known of a path.
 CREATE TABLE image(
-    path INTEGER PRIMARY KEY,
+    parent INTEGER NOT NULL,
+    occupied INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    path INTEGER NOT NULL,
     life INTEGER NOT NULL,
-    last INTEGER NOT NULL,
+    last INTEGER,
     value INTEGER,
     czxid INTEGER,
-    stat BLOB
-) STRICT;
+    stat BLOB,
+    PRIMARY KEY(parent, occupied, name)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE record(
     seq INTEGER PRIMARY KEY,
@@ -122,8 +121,9 @@ pub(super) fn create(connection: &mut Connection, cluster: &str) -> rusqlite::Re
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.execute("INSERT INTO path(id, parent, name) VALUES (?1, 0, '')", [SLASH])?;
     transaction.execute(
-        "INSERT INTO path(id, parent, name, occupied) VALUES (?1, 0, '', 0)",
+        "INSERT INTO image(parent, occupied, name, path, life, czxid) VALUES (0, 0, '', ?1, 0, 0)",
         [SLASH],
     )?;
     transaction.execute(

@@ -224,17 +224,21 @@ impl Journal {
             before: self.options.before,
             rebaselined: self.rebaselined,
         };
-        if let Word::Change(change) = entry.word {
-            let path = change.path.clone();
-            let place = self.paths.find_or_enter(&self.connection, &path)?;
-            let draft = draft_change(ctx, entry.captured, change, place);
-            self.store(&draft)?;
-            self.follow(&path, place.life, &draft)?;
-        } else {
-            let draft = draft_control(ctx, &entry);
-            self.store(&draft)?;
-            self.note_baseline(&entry.word, seq)?;
-        }
+        let draft = match entry.word {
+            Word::Change(change) => {
+                let path = change.path.clone();
+                let place = self.paths.find_or_enter(&self.connection, &path)?;
+                let (draft, place) = draft_change(ctx, entry.captured, change, place);
+                self.paths.store(&self.connection, &path, place)?;
+                draft
+            }
+            word => {
+                let draft = draft_control(ctx, entry.root.as_ref(), entry.captured, &word);
+                self.note_baseline(&word, seq)?;
+                draft
+            }
+        };
+        self.store(&draft)?;
         self.head = seq;
         Ok(seq)
     }
@@ -245,17 +249,6 @@ impl Journal {
         }
         self.room.grew(draft);
         draft.stored.insert(&self.connection)
-    }
-
-    /// Moves the image to where the record leads.
-    fn follow(&mut self, path: &ZnodePath, was: Life, draft: &Draft) -> rusqlite::Result<()> {
-        let place = draft.place.as_ref().expect("a change has a place in the image");
-        place.store(&self.connection)?;
-        match (was.node().is_some(), place.life.node().is_some()) {
-            (false, true) => self.paths.occupy(&self.connection, path, place.id),
-            (true, false) => self.paths.vacate(&self.connection, path, place.id),
-            _ => Ok(()),
-        }
     }
 
     fn note_baseline(&mut self, word: &Word, seq: Seq) -> rusqlite::Result<()> {
@@ -286,7 +279,7 @@ impl Journal {
             return Ok(());
         }
         place.life = Life::Read { stat: *stat };
-        place.store(&self.connection)
+        self.paths.store(&self.connection, path, place)
     }
 }
 
