@@ -5,7 +5,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::GapReason;
 
-use super::audit;
+use super::audit::{self, Seen};
 use super::batch::{Purpose, Request};
 use super::event::EventKind;
 use super::follow::Follow;
@@ -20,11 +20,15 @@ pub(crate) fn check_sample(
     request: Request,
     outcomes: &[Outcome],
 ) -> Step<()> {
+    let seen = Seen {
+        follow,
+        touched: request.touched.as_ref(),
+    };
     for (read, outcome) in request.reads.iter().zip(outcomes) {
         let Some(root) = desk.options.root_of(&read.path) else {
             continue;
         };
-        audit::check(desk, follow, root, &read.path, outcome)?;
+        audit::check(desk, &seen, root, &read.path, outcome)?;
     }
     Ok(())
 }
@@ -38,6 +42,9 @@ pub(crate) fn walk_answered(
     outcomes: Vec<Outcome>,
 ) -> Step<()> {
     walk.answered();
+    if walk.is_audit {
+        return audit_answered(desk, follow, walk, &request, outcomes);
+    }
     let covers = request.covers;
     let is_list = matches!(request.purpose, Purpose::WalkList);
     let is_above = is_list && request.reads.len() > 1 && !request.reads[1].children;
@@ -58,6 +65,40 @@ pub(crate) fn walk_answered(
         }
     }
     settle_fates(follow, walk);
+    Ok(())
+}
+
+/// Compares what a full comparison read, while the watch lives and events go on.
+fn audit_answered(
+    desk: &mut Desk<'_>,
+    follow: &Follow,
+    walk: &mut Walk,
+    request: &Request,
+    outcomes: Vec<Outcome>,
+) -> Step<()> {
+    let seen = Seen {
+        follow,
+        touched: request.touched.as_ref(),
+    };
+    for (read, mut outcome) in request.reads.iter().zip(outcomes) {
+        let path = &read.path;
+        if !matches!(request.purpose, Purpose::WalkList) {
+            walk.read(path, found(&outcome));
+            audit::check(desk, &seen, walk.root, path, &outcome)?;
+            continue;
+        }
+        if let Outcome::Found {
+            children: Some(names),
+            ..
+        } = &mut outcome
+        {
+            names.retain(|name| !desk.options.is_left_out(&path.child(name)));
+            walk.listed(path, Some(names.clone()));
+        } else {
+            walk.listed(path, None);
+        }
+        audit::check(desk, &seen, walk.root, path, &outcome)?;
+    }
     Ok(())
 }
 
@@ -82,10 +123,6 @@ fn read_answered(
     covers: u64,
 ) -> Step<()> {
     let (root, path) = (walk.root, &read.path);
-    if walk.is_audit {
-        walk.read(path, found(&outcome));
-        return audit::check(desk, follow, root, path, &outcome);
-    }
     walk.read(path, found(&outcome));
     match outcome {
         Outcome::Found { stat, data, .. } => {
@@ -141,9 +178,6 @@ fn listed(
         Outcome::Found { stat, data, children } => {
             let names = names_to_read(desk, path, children.unwrap_or_default());
             walk.listed(path, Some(names.clone()));
-            if walk.is_audit {
-                return audit::check_children(desk, follow, path, &stat, &names);
-            }
             desk.roots[root].listed(&stat);
             if follow.has_events(path) && *path != desk.roots[root].path {
                 follow.offer(
@@ -168,7 +202,7 @@ fn listed(
             desk.unreadable.add(&root, path);
             Ok(())
         }
-        Outcome::Missing if *path == desk.roots[root].path && !walk.is_audit => {
+        Outcome::Missing if *path == desk.roots[root].path => {
             root_is_missing(desk, follow, walk, covers, above)
         }
         Outcome::Missing => {
@@ -211,9 +245,8 @@ fn root_is_missing(
     Ok(())
 }
 
-/// The names to read, sorted by their bytes as the image is.
+/// The names to read, still sorted.
 fn names_to_read(desk: &Desk<'_>, path: &ZnodePath, mut names: Vec<Box<str>>) -> Vec<Box<str>> {
     names.retain(|name| !desk.options.is_left_out(&path.child(name)));
-    names.sort_unstable();
     names
 }

@@ -6,6 +6,7 @@
 //!
 //! A sample grows with the depth of the tree, not with its size.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::book::Book;
@@ -173,15 +174,28 @@ fn push_sample(
     Ok(())
 }
 
+/// The events that are under way, or came while the answer did.
+pub(crate) struct Seen<'a> {
+    pub(crate) follow: &'a Follow,
+    pub(crate) touched: Option<&'a HashSet<ZnodePath>>,
+}
+
+impl Seen<'_> {
+    /// Whether the image and the answer may differ for a path without any doubt about the watch.
+    fn has_moved(&self, path: &ZnodePath) -> bool {
+        self.follow.has_events(path) || self.touched.is_some_and(|touched| touched.contains(path))
+    }
+}
+
 /// Compares one znode with the image while the watch should live.
 pub(crate) fn check(
     desk: &mut Desk<'_>,
-    follow: &Follow,
+    seen: &Seen<'_>,
     root: usize,
     path: &ZnodePath,
     outcome: &Outcome,
 ) -> Step<()> {
-    if follow.has_events(path) {
+    if seen.has_moved(path) {
         return Ok(());
     }
     let was_unreadable = desk.unreadable.named().any(|known| known == path);
@@ -204,7 +218,7 @@ pub(crate) fn check(
                 desk.write_acl(root, path, stat)?;
             }
             match children {
-                Some(names) => check_children(desk, follow, path, stat, names),
+                Some(names) => check_children(desk, seen, path, stat, names),
                 None => Ok(()),
             }
         }
@@ -212,9 +226,9 @@ pub(crate) fn check(
 }
 
 /// Compares the names below a znode with the image.
-pub(crate) fn check_children(
+fn check_children(
     desk: &mut Desk<'_>,
-    follow: &Follow,
+    seen: &Seen<'_>,
     path: &ZnodePath,
     stat: &Stat,
     names: &[Box<str>],
@@ -223,7 +237,7 @@ pub(crate) fn check_children(
     let known = desk.book.children(path, None, limit)?;
     let is_silent = |name: &str| {
         let child = path.child(name);
-        !follow.has_events(&child) && !desk.options.is_left_out(&child)
+        !seen.has_moved(&child) && !desk.options.is_left_out(&child)
     };
     let is_gone = known
         .iter()
@@ -238,6 +252,9 @@ pub(crate) fn check_children(
     });
     if is_gone || is_new {
         return Err(StepError::Doubt(GapReason::Liveness));
+    }
+    if seen.has_moved(path) {
+        return Ok(());
     }
     let node = desk.book.node(path)?;
     if node.is_some_and(|node| node.stat.is_some_and(|known| known.pzxid > stat.pzxid)) {

@@ -1,6 +1,8 @@
 //! How much is asked for at once. Limits in one place, each with its reason.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use crate::path::ZnodePath;
 
 use super::{Effect, ReadRequest, Ticket};
 
@@ -39,6 +41,31 @@ pub(crate) struct Request {
     pub(crate) reads: Vec<ReadRequest>,
     /// Every event before this position had been seen when the request was sent.
     pub(crate) covers: u64,
+    /// For a request that proves the watch: the paths of the events that came since. Its answer may be older than
+    /// these, so it proves nothing about them.
+    pub(crate) touched: Option<HashSet<ZnodePath>>,
+}
+
+impl Request {
+    /// A request whose answer is followed.
+    pub(crate) fn new(purpose: Purpose, reads: Vec<ReadRequest>, covers: u64) -> Request {
+        Request {
+            purpose,
+            reads,
+            covers,
+            touched: None,
+        }
+    }
+
+    /// A request whose answer is compared with the image while events go on.
+    pub(crate) fn proof(purpose: Purpose, reads: Vec<ReadRequest>, covers: u64) -> Request {
+        Request {
+            purpose,
+            reads,
+            covers,
+            touched: Some(HashSet::new()),
+        }
+    }
 }
 
 /// The requests under way on this connection.
@@ -70,6 +97,17 @@ impl Requests {
     /// The request that an answer belongs to; `None` for one of an earlier connection.
     pub(crate) fn answered(&mut self, ticket: Ticket) -> Option<Request> {
         self.open.remove(&ticket)
+    }
+
+    /// An event of this path came.
+    pub(crate) fn touch(&mut self, path: &ZnodePath) {
+        for touched in self
+            .open
+            .values_mut()
+            .filter_map(|request| request.touched.as_mut())
+        {
+            touched.insert(path.clone());
+        }
     }
 
     pub(crate) fn under_way(&self, is_counted: impl Fn(&Purpose) -> bool) -> usize {

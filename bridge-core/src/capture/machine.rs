@@ -330,6 +330,7 @@ impl Capture {
             let Some(root) = self.options.root_of(&event.path) else {
                 continue;
             };
+            self.requests.touch(&event.path);
             if !attached.take(event, root) {
                 return Err(StepError::Doubt(GapReason::Overflow));
             }
@@ -341,9 +342,10 @@ impl Capture {
         &mut self,
         now: Timestamp,
         ticket: Ticket,
-        outcomes: Vec<Outcome>,
+        mut outcomes: Vec<Outcome>,
         book: &mut dyn Book,
     ) -> Step<Verdict> {
+        outcomes.iter_mut().for_each(sort_names);
         let Some(request) = self.requests.answered(ticket) else {
             return Ok(Verdict::Fine);
         };
@@ -394,14 +396,8 @@ impl Capture {
             let reads = self.rounds.sample(&attached.roots, &self.unreadable, book)?;
             self.counters.liveness_checks += 1;
             self.counters.requests += 1;
-            self.requests.send(
-                Request {
-                    purpose: Purpose::Sample,
-                    reads,
-                    covers,
-                },
-                effects,
-            );
+            self.requests
+                .send(Request::proof(Purpose::Sample, reads, covers), effects);
         }
         if self.rounds.reconcile_is_due() && attached.walk.is_none() {
             attached.walk = Some(Walk::new(0, attached.roots[0].path.clone(), true));
@@ -500,25 +496,11 @@ impl Capture {
             if reads.is_empty() {
                 break;
             }
-            requests.send(
-                Request {
-                    purpose: Purpose::Follow,
-                    reads,
-                    covers,
-                },
-                effects,
-            );
+            requests.send(Request::new(Purpose::Follow, reads, covers), effects);
             sent += 1;
         }
         if let Some(reads) = follow.next_window() {
-            requests.send(
-                Request {
-                    purpose: Purpose::Positions,
-                    reads,
-                    covers,
-                },
-                effects,
-            );
+            requests.send(Request::new(Purpose::Positions, reads, covers), effects);
             sent += 1;
         }
         if let Some(walk) = walk {
@@ -527,14 +509,11 @@ impl Capture {
                 let Some((purpose, reads)) = walk.next_request(desk.book)? else {
                     break;
                 };
-                requests.send(
-                    Request {
-                        purpose,
-                        reads,
-                        covers,
-                    },
-                    effects,
-                );
+                let request = match walk.is_audit {
+                    true => Request::proof(purpose, reads, covers),
+                    false => Request::new(purpose, reads, covers),
+                };
+                requests.send(request, effects);
                 sent += 1;
             }
         }
@@ -572,5 +551,16 @@ impl Attached {
             Fate::Walk if event.kind == EventKind::Deleted => self.follow.push(event, index, true, false),
             Fate::Walk => true,
         }
+    }
+}
+
+/// Servers list children in any order; the image, and what compares with it, has the order of bytes.
+fn sort_names(outcome: &mut Outcome) {
+    if let Outcome::Found {
+        children: Some(names),
+        ..
+    } = outcome
+    {
+        names.sort_unstable();
     }
 }

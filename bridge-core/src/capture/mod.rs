@@ -134,7 +134,7 @@ pub enum Outcome {
         stat: Stat,
         /// Its data.
         data: Arc<[u8]>,
-        /// The names of its children, if they were asked for.
+        /// The names of its children in any order, if they were asked for.
         children: Option<Vec<Box<str>>>,
     },
     /// It is not there.

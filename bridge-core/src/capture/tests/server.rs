@@ -186,9 +186,10 @@ impl Server {
             .tree
             .keys()
             .filter(|path| path.parent_str() == Some(read.path.as_str()));
+        // A server lists names in the order of a hash set.
         let children = read
             .children
-            .then(|| names.map(|path| path.name().into()).collect());
+            .then(|| names.rev().map(|path| path.name().into()).collect());
         Outcome::Found {
             stat: znode.stat,
             data: znode.data.clone().into(),

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 
 use super::book::MemoryBook;
 use super::server::{Packet, Server, Write};
-use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Input, SessionFate};
+use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Input, SessionFate, StepError};
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
@@ -40,6 +40,7 @@ impl Storm {
         let roots = vec![path("/a"), path("/b/c")];
         let mut options = CaptureOptions::new("main", roots);
         options.seed = seed;
+        options.reconcile_every = Some(std::time::Duration::from_secs(3));
         Storm {
             random: StdRng::seed_from_u64(seed),
             server: Server::new(sends_zxids),
@@ -68,6 +69,8 @@ impl Storm {
         let effects = match self.capture.step(Timestamp(self.clock), input, &mut self.book) {
             Ok(effects) => effects,
             Err(error) => {
+                let is_due = self.watches_may_die && matches!(error, StepError::Doubt(_));
+                assert!(is_due, "a doubt without a reason: {error}");
                 self.trace(|| format!("  failed: {error}"));
                 self.book = saved;
                 self.capture.reset(&error)
