@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bridge_servers::{Child, eventually, real_servers};
+use zookeeper_client::{Acls, Client, CreateMode};
 
 /// The story takes 10 s, and more on a machine that runs other servers at the same time.
 const BOUND: Duration = Duration::from_secs(180);
@@ -45,6 +46,19 @@ impl Traces {
 
     fn saw(&self, words: &str) -> bool {
         self.processes.values().any(|line| line.contains(words))
+    }
+
+    fn folder(&self, begin: &str) -> PathBuf {
+        let is_it = |folder: &&PathBuf| {
+            folder
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(begin))
+        };
+        self.folders
+            .iter()
+            .find(is_it)
+            .cloned()
+            .expect("the folder was seen in a command line")
     }
 
     /// What is still there of it.
@@ -184,7 +198,7 @@ async fn ctrl_c_in_the_middle_leaves_nothing() {
 async fn it_is_kept_until_ctrl_c() {
     real_servers!("it is kept until Ctrl-C");
     let mut demo = demo(&["--keep"]);
-    let mut traces = seen_until(&mut demo, "its log").await;
+    let mut traces = seen_until(&mut demo, " watch 127.0.0.1:").await;
     traces.look(demo.id());
     let output = demo.stdout().join("\n");
     assert!(output.contains("  Kafka          127.0.0.1:"), "{output}");
@@ -196,5 +210,39 @@ async fn it_is_kept_until_ctrl_c() {
     let code = demo.exit_code(BOUND).await.unwrap();
     assert_eq!(code, 0, "{}", demo.stderr().join("\n"));
     assert!(demo.stdout().join("\n").contains("zkbridge init"));
+    traces.are_gone().await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_not_of_the_story_makes_it_fail() {
+    real_servers!("a change that is not of the story makes it fail");
+    let mut demo = demo(&[]);
+    let mut traces = seen_until(&mut demo, "ZooKeeper gives it").await;
+    let logs = traces.folder("zkbridge-demo-");
+    let configuration = std::fs::read_to_string(logs.join("zkbridge.toml")).unwrap();
+    let connect = configuration
+        .lines()
+        .find_map(|line| line.strip_prefix("connect = "))
+        .unwrap();
+
+    let stranger = Client::connect(connect.trim_matches('"')).await.unwrap();
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    stranger
+        .create("/services/stranger", b"", &options)
+        .await
+        .unwrap();
+
+    let code = demo.exit_code(BOUND).await.unwrap();
+    let (output, errors) = (demo.stdout().join("\n"), demo.stderr().join("\n"));
+    assert_eq!(code, 1, "{output}\n{errors}");
+    let row = "  nothing else                          0 records              1       NO";
+    assert!(output.contains(row), "{output}");
+    assert!(output.contains("a create of /services/stranger"), "{output}");
+    assert!(errors.contains(&logs.display().to_string()), "{errors}");
+    for log in ["bridge.log", "kafka.log", "zookeeper.log"] {
+        assert!(logs.join(log).is_file(), "{log} is not kept");
+    }
+    std::fs::remove_dir_all(&logs).unwrap();
+    traces.folders.remove(&logs);
     traces.are_gone().await;
 }

@@ -34,7 +34,10 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
             played = demo::play() => played.map_err(failure)?,
         };
         if args.keep {
-            keep(&mut performance, &mut signals).await?;
+            let kept = keep(&mut performance, &mut signals).await;
+            if let Err(error) = kept {
+                return Err(failure(performance.fail(error)));
+            }
         }
         tokio::select! {
             biased;
@@ -45,12 +48,11 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 /// Until a signal, which is the ordinary end of it.
-async fn keep(performance: &mut Performance, signals: &mut Signals) -> Result<(), Failure> {
+async fn keep(performance: &mut Performance, signals: &mut Signals) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         _ = signals.next() => Ok(()),
-        Err(error) = performance.keep() => Err(failure(error)),
-        else => Ok(()),
+        kept = performance.keep() => kept,
     }
 }
 

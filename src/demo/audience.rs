@@ -27,6 +27,9 @@ const ANSWER_BOUND: Duration = Duration::from_secs(5);
 /// The story makes 40 records; a bridge that sends this many has gone mad.
 const RECORDS_MAX: usize = 10_000;
 
+/// A record that waits for so many others has waited too long.
+const EARLY_MAX: usize = 1_000;
+
 /// A consumer of all partitions from their beginnings.
 pub(crate) struct Audience {
     consumer: Arc<StreamConsumer>,
@@ -81,6 +84,11 @@ impl Audience {
     /// All that arrived, in the order of arrival.
     pub(crate) fn arrivals(&self) -> &[Arrival] {
         &self.arrivals
+    }
+
+    /// Lets go of all that arrived: the story is over, and nobody will judge what comes.
+    pub(crate) fn forget(&mut self) {
+        self.arrivals.clear();
     }
 
     /// What waits for a record before it, which may never come.
@@ -175,6 +183,9 @@ impl Order {
             self.shown += 1;
             ready.push(first(record));
         }
+        if self.early.len() > EARLY_MAX {
+            ready.extend(self.rest());
+        }
         ready
     }
 
@@ -236,5 +247,16 @@ mod tests {
         shown(&mut order, 2);
         assert_eq!(seqs(&order.rest()), [(2, false), (3, false)]);
         assert_eq!(shown(&mut order, 4), [(4, false)]);
+    }
+
+    #[test]
+    fn a_lost_record_is_not_waited_for_without_end() {
+        let mut order = Order::default();
+        let count: usize = (2..)
+            .take(EARLY_MAX + 1)
+            .map(|seq| shown(&mut order, seq).len())
+            .sum();
+        assert_eq!(count, EARLY_MAX + 1);
+        assert_eq!(order.early.len(), 0);
     }
 }

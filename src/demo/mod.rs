@@ -139,13 +139,18 @@ impl Performance {
                 biased;
                 shown = self.audience.next() => {
                     print(&mut self.screen, &shown?);
+                    self.audience.forget();
                 }
                 _ = beat.tick() => if let Some(ended) = self.stage.bridge_ended() {
-                    let log = self.stage.bridge_log();
-                    anyhow::bail!("{ended}; its log is {}", log.display());
+                    anyhow::bail!("{ended}");
                 }
             }
         }
+    }
+
+    /// Stops everything after [`Performance::keep`] failed, and says where the logs are.
+    pub fn fail(self, error: anyhow::Error) -> anyhow::Error {
+        with_logs(error, self.stage)
     }
 
     fn print_addresses(&mut self) {
@@ -157,11 +162,13 @@ impl Performance {
             ("configuration", stage.configuration().display().to_string()),
             ("its log", stage.bridge_log().display().to_string()),
         ];
-        let watch = format!("  zkbridge watch {} {}", stage.connect_string(), ROOTS.join(" "));
+        let (connect, roots) = (stage.connect_string(), ROOTS.join(" "));
+        let watch = format!("  {} watch {connect} {roots}", program());
         self.screen.heading("It goes on until Ctrl-C");
         for (name, place) in rows {
             self.screen.line(&format!("  {name:14} {place}"));
         }
+        self.screen.heading("In another terminal, for instance");
         self.screen.line(&watch);
         self.screen.line("");
     }
@@ -194,8 +201,18 @@ impl Performance {
         screen.done("Kafka and ZooKeeper are stopped, their data are gone");
         screen.heading("What was done and what arrived agree. Next, with your own ZooKeeper:");
         screen.line(NEXT_STEPS);
+        let program = program();
+        if program.contains('/') {
+            screen.line(&format!("\nzkbridge is {program} here."));
+        }
         Ok(())
     }
+}
+
+/// How this program was called, and can be called again.
+fn program() -> String {
+    let called = std::env::args().next();
+    called.unwrap_or_else(|| "zkbridge".to_owned())
 }
 
 /// The error, and where the logs were put.
