@@ -10,5 +10,8 @@ mod hold;
 mod run;
 mod status;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::{Pipeline, PipelineSetup, Watches};
 pub use status::{JournalStatus, SourceStatus};

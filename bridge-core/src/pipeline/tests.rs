@@ -1,0 +1,296 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::*;
+use crate::amount::Size;
+use crate::capture::{CaptureOptions, Input, Outcome, SessionFate, Ticket};
+use crate::journal::{Journal, JournalOptions, Note, ReadLimit, Reader};
+use crate::number::{Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{Op, Stat, Timestamp};
+use crate::source::{Command, Report, SourceError, SourceErrorKind};
+
+/// No condition of these tests takes longer.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// A pipeline at work, with the test as its connection.
+struct Bench {
+    reports: mpsc::Sender<Report>,
+    commands: mpsc::Receiver<Command>,
+    notes: mpsc::Sender<Note>,
+    watches: Watches,
+    thread: std::thread::JoinHandle<()>,
+    folder: TempDir,
+}
+
+impl Bench {
+    fn start(max_size: Option<Size>) -> Bench {
+        let folder = TempDir::new().unwrap();
+        let mut options = JournalOptions::new("main");
+        if let Some(max_size) = max_size {
+            options.max_size = max_size;
+        }
+        let mut journal = Journal::open(&folder.path().join("main.journal"), &options).unwrap();
+        journal.register_sink("slow", Seq::ZERO).unwrap();
+        journal.commit().unwrap();
+        let (reports, reports_end) = mpsc::channel(16);
+        let (commands_end, commands) = mpsc::channel(16);
+        let (notes, notes_end) = mpsc::channel(16);
+        let (pipeline, watches) = Pipeline::new(PipelineSetup {
+            capture: CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]),
+            journal,
+            reports: reports_end,
+            commands: commands_end,
+            notes: notes_end,
+            clock: Arc::new(|| Timestamp(1_000)),
+        });
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::spawn(move || pipeline.run(&runtime).unwrap());
+        Bench {
+            reports,
+            commands,
+            notes,
+            watches,
+            thread,
+            folder,
+        }
+    }
+
+    async fn input(&self, input: Input) {
+        self.reports.send(Report::Input(input)).await.unwrap();
+    }
+
+    async fn command(&mut self) -> Command {
+        timeout(BOUND, self.commands.recv())
+            .await
+            .expect("a command within the bound")
+            .unwrap()
+    }
+
+    /// Connects up to the first read, and returns its ticket.
+    async fn connect(&mut self) -> Ticket {
+        self.input(Input::Connected {
+            session: SessionFate::New,
+        })
+        .await;
+        assert!(matches!(self.command().await, Command::Arm(_)));
+        self.input(Input::Armed).await;
+        self.read().await
+    }
+
+    async fn read(&mut self) -> Ticket {
+        match self.command().await {
+            Command::Read { ticket, .. } => ticket,
+            other => panic!("{other:?} is no read"),
+        }
+    }
+
+    async fn answer(&self, ticket: Ticket, outcomes: Vec<Outcome>) {
+        self.input(Input::Answer { ticket, outcomes }).await;
+    }
+
+    async fn durable(&mut self, tail: u64) {
+        let durable = self.watches.durable.wait_for(|durable| durable.0 >= tail);
+        timeout(BOUND, durable)
+            .await
+            .expect("durable within the bound")
+            .unwrap();
+    }
+
+    async fn status(&mut self, is_awaited: impl FnMut(&SourceStatus) -> bool) -> SourceStatus {
+        let status = self.watches.status.wait_for(is_awaited);
+        timeout(BOUND, status)
+            .await
+            .expect("the status within the bound")
+            .unwrap()
+            .clone()
+    }
+
+    fn ops(&self) -> Vec<Op> {
+        let mut reader = Reader::open(&self.folder.path().join("main.journal")).unwrap();
+        let limit = ReadLimit {
+            records: 1_000,
+            bytes: 64 << 20,
+        };
+        reader
+            .read(Seq::ZERO, limit)
+            .unwrap()
+            .iter()
+            .map(|record| record.op)
+            .collect()
+    }
+
+    /// The connection and the workers end; so must the pipeline.
+    async fn end(self) {
+        drop((self.reports, self.notes, self.commands));
+        tokio::task::spawn_blocking(move || self.thread.join().unwrap())
+            .await
+            .unwrap();
+    }
+}
+
+fn znode(czxid: u64, bytes: usize, children: Option<&[String]>) -> Outcome {
+    let num_children = children.map_or(0, <[String]>::len) as i32;
+    let zxid = Zxid(czxid);
+    let stat = Stat {
+        czxid: zxid,
+        mzxid: zxid,
+        pzxid: Zxid(1_000),
+        data_length: bytes as i32,
+        num_children,
+        ..Stat::default()
+    };
+    let children = children.map(|names| names.iter().map(|name| name.as_str().into()).collect());
+    Outcome::Found {
+        stat,
+        data: vec![b'x'; bytes].into(),
+        children,
+    }
+}
+
+#[tokio::test]
+async fn a_listing_is_durable_in_the_journal_before_anybody_is_told_of_it() {
+    let mut bench = Bench::start(None);
+    let root = bench.connect().await;
+    bench.answer(root, vec![znode(1, 3, Some(&[]))]).await;
+    bench.durable(3).await;
+    assert_eq!(bench.ops(), [Op::SnapshotBegin, Op::Snapshot, Op::SnapshotEnd]);
+    assert!(bench.status(SourceStatus::is_live).await.halted.is_none());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_full_journal_holds_capture_and_says_so_until_a_sink_has_moved_on() {
+    let mut bench = Bench::start(Some(Size(256 << 10)));
+    let names: Vec<String> = (0..20).map(|at| format!("{at:02}")).collect();
+    let root = bench.connect().await;
+    bench.answer(root, vec![znode(1, 0, Some(&names))]).await;
+    let children = bench.read().await;
+    bench
+        .answer(children, names.iter().map(|_| znode(2, 32 << 10, None)).collect())
+        .await;
+
+    let Command::Reconnect { after } = bench.command().await else {
+        panic!("capture was not held")
+    };
+    assert!(after >= Duration::from_secs(1), "{after:?}");
+    let status = bench.status(|status| status.trouble.is_some()).await;
+    assert!(
+        status.trouble.unwrap().contains("max_size"),
+        "the message names the option"
+    );
+    let kept = bench.ops();
+    assert_eq!(
+        kept[..2],
+        [Op::SnapshotBegin, Op::Snapshot],
+        "what was durable stays, nothing is half there"
+    );
+
+    let tail = Seq(kept.len() as u64);
+    bench
+        .notes
+        .send(Note {
+            sink: "slow".into(),
+            cursor: tail,
+            rejected: vec![],
+        })
+        .await
+        .unwrap();
+    let root = bench.connect().await;
+    bench.answer(root, vec![znode(1, 0, Some(&[]))]).await;
+    assert!(bench.status(SourceStatus::is_live).await.trouble.is_none());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_stays_older_than_the_journal_stops_the_source_after_growing_waits() {
+    let mut bench = Bench::start(None);
+    let root = bench.connect().await;
+    bench.answer(root, vec![znode(5, 3, Some(&[]))]).await;
+    bench.status(SourceStatus::is_live).await;
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let root = bench.connect().await;
+        bench.answer(root, vec![znode(4, 3, Some(&[]))]).await;
+        let Command::Reconnect { after } = bench.command().await else {
+            panic!("no other server was tried")
+        };
+        waits.push(after);
+    }
+    assert!(waits.is_sorted() && waits[4] > waits[0], "{waits:?}");
+    let root = bench.connect().await;
+    bench.answer(root, vec![znode(4, 3, Some(&[]))]).await;
+    let halted = bench
+        .status(|status| status.halted.is_some())
+        .await
+        .halted
+        .unwrap();
+    assert!(
+        halted.contains("--accept-baseline main") && halted.contains("/a"),
+        "{halted}"
+    );
+    let ops = bench.ops();
+    assert!(
+        !ops.contains(&Op::Delete) && !ops.contains(&Op::GapEnd),
+        "nothing was taken back: {ops:?}"
+    );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_final_trouble_of_the_connection_is_shown_as_the_end_and_another_as_passing() {
+    let mut bench = Bench::start(None);
+    let trouble = |kind, message: &str| {
+        Report::Trouble(SourceError {
+            kind,
+            message: message.into(),
+        })
+    };
+    bench
+        .reports
+        .send(trouble(SourceErrorKind::Unavailable, "nobody there"))
+        .await
+        .unwrap();
+    let status = bench.status(|status| status.trouble.is_some()).await;
+    assert_eq!(
+        (status.trouble.as_deref(), status.halted),
+        (Some("nobody there"), None)
+    );
+    bench
+        .reports
+        .send(trouble(SourceErrorKind::Authentication, "refused"))
+        .await
+        .unwrap();
+    let status = bench.status(|status| status.halted.is_some()).await;
+    assert_eq!(status.halted.as_deref(), Some("refused"));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn cursors_are_stored_although_nothing_is_captured() {
+    let mut bench = Bench::start(None);
+    let root = bench.connect().await;
+    bench.answer(root, vec![znode(1, 3, Some(&[]))]).await;
+    bench.durable(3).await;
+    bench
+        .notes
+        .send(Note {
+            sink: "slow".into(),
+            cursor: Seq(2),
+            rejected: vec![],
+        })
+        .await
+        .unwrap();
+    let file = bench.folder.path().join("main.journal");
+    let folder = bench.folder;
+    drop((bench.reports, bench.notes, bench.commands));
+    tokio::task::spawn_blocking(move || bench.thread.join().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(Reader::open(&file).unwrap().cursor("slow").unwrap(), Some(Seq(2)));
+    drop(folder);
+}
