@@ -170,6 +170,7 @@ async fn a_full_journal_holds_capture_and_says_so_until_a_sink_has_moved_on() {
     let root = bench.connect().await;
     bench.answer(root, vec![znode(1, 0, Some(&names))]).await;
     let children = bench.read().await;
+    bench.durable(2).await;
     bench
         .answer(children, names.iter().map(|_| znode(2, 32 << 10, None)).collect())
         .await;
