@@ -107,8 +107,8 @@ impl<'a> Connection<'a> {
             return self.end_of_state(self.states.peek_state());
         }
         loop {
-            // Room for reports first, so that little waits; then what keeps the socket read; commands last, they
-            // only add work.
+            // Room for reports first, so that little waits. Answers and commands come next: the machine's windows bound
+            // them, while events can come without a pause and would keep reads, and so values, waiting for ever.
             let end = tokio::select! {
                 biased;
                 () = link.stop.cancelled() => return End::Stopped,
@@ -121,13 +121,13 @@ impl<'a> Connection<'a> {
                     }
                     Err(_) => return End::Stopped,
                 },
-                told = self.watchers.next() => self.told(told),
                 answer = next_answer(&mut self.asked) => self.answered(answer),
-                state = self.states.changed() => self.state_changed(state),
                 command = link.commands.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => return End::Stopped,
                 },
+                told = self.watchers.next() => self.told(told),
+                state = self.states.changed() => self.state_changed(state),
             };
             if let Some(end) = end {
                 return end;
