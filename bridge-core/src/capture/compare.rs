@@ -99,8 +99,10 @@ impl Desk<'_> {
         Ok(if same { Found::Same } else { Found::Different })
     }
 
-    /// An operator said that the present state is right although it is older: the known life ends, another begins.
+    /// An operator said that the present state is right although it is older: the known life ends with all below it,
+    /// another begins. What still exists below is found by the same walk.
     fn replace_baseline(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<Found> {
+        self.purge(root, path, None, DeletedAt::Unknown)?;
         self.write_delete(root, path, DeletedAt::Unknown)?;
         self.write_created(root, path, stat, data)?;
         Ok(Found::Different)

@@ -278,3 +278,23 @@ fn more_events_than_may_wait_end_the_epoch_instead_of_filling_memory() {
         .step(Timestamp(1), Input::Events(many.collect()), &mut bench.book);
     assert!(matches!(step, Err(StepError::Doubt(GapReason::Overflow))));
 }
+
+#[test]
+fn an_accepted_baseline_ends_the_known_lives_children_first_and_begins_the_present_one() {
+    let (mut bench, _) = reconnected_with_a_child();
+    let mut options = CaptureOptions::new("main", vec![path("/a")]);
+    options.accept_baseline = true;
+    bench.capture = Capture::new(options);
+    let before = bench.book.changes().count();
+    let root = bench.connect();
+    bench.answer(root, vec![found(stat(0, 0, 0, 0, 0), Some(&[]))]);
+    let changes = bench.book.changes().skip(before);
+    let told: Vec<_> = changes
+        .map(|change| (change.path.as_str(), &change.what))
+        .collect();
+    let gone = What::Deleted {
+        at: DeletedAt::Unknown,
+    };
+    assert_eq!(told[..2], [("/a/x", &gone), ("/a", &gone)]);
+    assert!(matches!(told[2..], [("/a", What::Created { .. })]), "{told:?}");
+}
