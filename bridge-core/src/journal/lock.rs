@@ -18,7 +18,7 @@ pub(super) const OWNER_ONLY: u32 = 0o600;
 /// lock two files of one name.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _held: File,
+    held: File,
 }
 
 impl Lock {
@@ -36,10 +36,20 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {
                 write_pid(&mut file);
-                Ok(Lock { _held: file })
+                Ok(Lock { held: file })
             }
             Err(TryLockError::WouldBlock) => Err(in_use(journal, &mut file)),
             Err(TryLockError::Error(error)) => Err(JournalError::of_io(journal, "locking it", error)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that was forked and has not yet begun its own program holds
+        // it, too.
+        if let Err(error) = self.held.unlock() {
+            tracing::debug!(%error, "the lock of a journal is released by closing its file");
         }
     }
 }

@@ -4,12 +4,15 @@
 //! something living below it; this module keeps it true up to `/`. No number is ever used twice, as readers remember
 //! what it stands for.
 
+use std::collections::HashSet;
+
 use hashlink::LruCache;
 use rusqlite::Connection;
 
 use super::image::{self, Place};
 use super::progress;
 use super::schema::SLASH;
+use crate::number::Seq;
 use crate::path::ZnodePath;
 
 /// Rows held in memory: parents, and what the capture has looked at and will append to. A few MB.
@@ -130,25 +133,21 @@ impl Paths {
         Ok(())
     }
 
-    /// Removes what no record speaks of any more: a path whose last record is before `oldest`, if it is not living and
-    /// has nothing below it, and then its parents likewise. True if something was removed.
-    pub(super) fn retire(&mut self, connection: &Connection, id: i64, oldest: i64) -> rusqlite::Result<bool> {
-        let (mut id, mut removed) = (id, Vec::new());
-        while id != SLASH {
-            let (parent, name): (i64, String) = connection
-                .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            if !is_forgotten(connection, parent, &name, oldest)? {
-                break;
-            }
-            image::remove(connection, parent, false, &name)?;
-            connection
-                .prepare_cached("DELETE FROM path WHERE id = ?1")?
-                .execute([id])?;
-            removed.push(id);
-            id = parent;
+    /// Removes what no record speaks of any more: of these paths those whose last record is before `oldest`, that are
+    /// not living and have nothing below them, and then their parents likewise. True if something was removed.
+    pub(super) fn retire(
+        &mut self,
+        connection: &Connection,
+        ids: &[i64],
+        oldest: Seq,
+    ) -> rusqlite::Result<bool> {
+        let mut removed = HashSet::new();
+        for id in ids {
+            retire_upwards(connection, *id, oldest, &mut removed)?;
         }
-        self.recent.retain(|_, place| !removed.contains(&place.id));
+        if !removed.is_empty() {
+            self.recent.retain(|_, place| !removed.contains(&place.id));
+        }
         Ok(!removed.is_empty())
     }
 
@@ -167,10 +166,34 @@ fn split(path: &str) -> Option<(&str, &str)> {
     Some((if above.is_empty() { "/" } else { above }, name))
 }
 
-fn is_forgotten(connection: &Connection, parent: i64, name: &str, oldest: i64) -> rusqlite::Result<bool> {
+fn retire_upwards(
+    connection: &Connection,
+    mut id: i64,
+    oldest: Seq,
+    removed: &mut HashSet<i64>,
+) -> rusqlite::Result<()> {
+    // A path may have gone with a child, or at an earlier of its ends.
+    while id != SLASH && !removed.contains(&id) {
+        let (parent, name): (i64, String) = connection
+            .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if !is_forgotten(connection, parent, &name, oldest)? {
+            return Ok(());
+        }
+        image::remove(connection, parent, false, &name)?;
+        connection
+            .prepare_cached("DELETE FROM path WHERE id = ?1")?
+            .execute([id])?;
+        removed.insert(id);
+        id = parent;
+    }
+    Ok(())
+}
+
+fn is_forgotten(connection: &Connection, parent: i64, name: &str, oldest: Seq) -> rusqlite::Result<bool> {
     let Some(place) = image::find(connection, parent, name)? else {
         return Err(rusqlite::Error::QueryReturnedNoRows);
     };
-    let is_kept = place.last.is_some_and(|last| last.0.cast_signed() >= oldest);
+    let is_kept = place.last.is_some_and(|last| last >= oldest);
     Ok(!place.occupied && !is_kept && !image::has_child(connection, place.id, false)?)
 }

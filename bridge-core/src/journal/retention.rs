@@ -135,13 +135,7 @@ impl Journal {
         keep_rejected(&self.connection, &self.options.cluster, last)?;
         let ends = ends_among(&self.connection, last)?;
         remove_records(&self.connection, last)?;
-        let mut removed_some = false;
-        for path in ends {
-            removed_some |= self
-                .paths
-                .retire(&self.connection, path, last.next().0.cast_signed())?;
-        }
-        if removed_some {
+        if self.paths.retire(&self.connection, &ends, last.next())? {
             self.paths.keep_next(&self.connection)?;
         }
         self.room.forget();

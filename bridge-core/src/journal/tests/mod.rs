@@ -1,4 +1,10 @@
 //! The journal from outside: what is appended is read, survives, and fits the image.
 
+mod crash;
+mod limits;
+mod model;
+mod opening;
+mod random;
 mod records;
 mod scratch;
+mod sinks;

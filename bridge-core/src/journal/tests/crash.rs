@@ -1,0 +1,179 @@
+//! kill -9: what was acknowledged is there, image and records agree, and the lock is free.
+//!
+//! The test runs itself as a child process that appends batches and says on its output how far it has come, kills it
+//! at a random moment, and looks at what is left.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::scratch::*;
+use crate::amount::{Horizon, Size, Span};
+use crate::book::Book;
+use crate::journal::{Journal, JournalOptions, Note};
+use crate::number::Seq;
+use crate::path::ZnodePath;
+use crate::record::{Op, Record, Timestamp};
+
+const FILE: &str = "ZKBRIDGE_TEST_CRASH_FILE";
+const SEED: &str = "ZKBRIDGE_TEST_SEED";
+const KILLS: u64 = 10;
+const PATHS: u64 = 300;
+
+/// Longer than a child ever takes to its first batches on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_at_any_moment() {
+    if let Ok(file) = std::env::var(FILE) {
+        return write_until_killed(Path::new(&file));
+    }
+    let seed = std::env::var(SEED).map_or(20_261_122, |seed| seed.parse().unwrap());
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let scratch = Scratch::new();
+    let mut tail = Seq::ZERO;
+    for kill in 0..KILLS {
+        let acknowledged = run_and_kill(&scratch.file(), &mut random);
+        assert!(acknowledged > tail, "kill {kill}: nothing was written");
+        tail = check_what_is_left(&scratch, acknowledged);
+    }
+}
+
+fn options() -> JournalOptions {
+    JournalOptions {
+        retention: Horizon::For(Span::secs(60)),
+        max_size: Size(64 << 20),
+        ..JournalOptions::new("main")
+    }
+}
+
+/// The child: batches of random sizes, a cursor that follows, retention between.
+fn write_until_killed(file: &Path) {
+    let mut journal = Journal::open(file, &options()).unwrap();
+    let mut random = StdRng::seed_from_u64(journal.tail().0);
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    let mut out = std::io::stdout();
+    loop {
+        for _ in 0..random.random_range(1..60) {
+            append_one(&mut journal, random.random_range(0..PATHS));
+        }
+        let cursor = Seq(random.random_range(0..=journal.tail().0));
+        let note = Note {
+            sink: "one".into(),
+            cursor,
+            rejected: Vec::new(),
+        };
+        journal.note(&note).unwrap();
+        let tail = journal.commit().unwrap();
+        writeln!(out, "acknowledged {tail}").unwrap();
+        out.flush().unwrap();
+        journal.maintain(Timestamp(NOON.0 + 60_001), 20).unwrap();
+    }
+}
+
+/// The zxid of each record is its seq, so that the next one needs nothing but the image.
+fn append_one(journal: &mut Journal, znode: u64) {
+    let at = format!("/top-{}/leaf-{znode}", znode % 7);
+    let zxid = journal.head.0 + 1;
+    let text = format!("{zxid}").repeat(50);
+    let entry = match journal.node(&path(&at)).unwrap() {
+        None => created(&at, zxid, &text),
+        Some(_) if zxid.is_multiple_of(5) => deleted(&at, zxid),
+        Some(node) => updated(&at, node.czxid.0, zxid, node.version() + 1, &text),
+    };
+    journal.append(entry).unwrap();
+}
+
+fn run_and_kill(file: &Path, random: &mut StdRng) -> Seq {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--nocapture",
+            "journal::tests::crash::what_was_acknowledged_survives_a_kill_at_any_moment",
+        ])
+        .env(FILE, file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (said, hears) = std::sync::mpsc::sync_channel(100_000);
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let listener = std::thread::spawn(move || {
+        let lines = out.lines().map_while(Result::ok);
+        for seq in lines.filter_map(|line| {
+            line.strip_prefix("acknowledged ")
+                .and_then(|seq| seq.parse().ok())
+        }) {
+            said.send(Seq(seq)).unwrap();
+        }
+    });
+    let mut last = hears.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..random.random_range(0..12) {
+        last = hears.recv_timeout(PATIENCE).unwrap();
+    }
+    // A moment inside the next batch.
+    let moment = Duration::from_micros(random.random_range(0..4000));
+    last = hears.recv_timeout(moment).unwrap_or(last);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    last = hears.iter().last().unwrap_or(last);
+    listener.join().unwrap();
+    last
+}
+
+fn check_what_is_left(scratch: &Scratch, acknowledged: Seq) -> Seq {
+    let mut journal = Journal::open(&scratch.file(), &options()).unwrap();
+    let tail = journal.tail();
+    assert!(
+        tail >= acknowledged,
+        "{acknowledged} was acknowledged, and the journal ends at {tail}"
+    );
+    let cursor = journal.cursor("one").unwrap().unwrap();
+    assert!(cursor <= tail);
+    let records = scratch.records();
+    let oldest = records.first().map_or(tail.0 + 1, |record| record.seq.0);
+    assert!(oldest <= cursor.0 + 1, "{oldest} is kept, {cursor} delivered");
+    for (record, seq) in records.iter().zip(oldest..) {
+        assert_eq!(record.seq, Seq(seq));
+        check_value(record);
+    }
+    check_image(&mut journal, records.iter().map(|record| &**record));
+    let verdict: String = journal
+        .connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(verdict, "ok");
+    tail
+}
+
+/// Each value says its zxid.
+fn check_value(record: &Record) {
+    for state in [&record.before, &record.after].into_iter().flatten() {
+        let (data, stat) = (state.data.as_ref().unwrap(), state.stat.unwrap());
+        assert_eq!(&*data.bytes, stat.mzxid.0.to_string().repeat(50).as_bytes());
+    }
+}
+
+/// The last kept record of each path says what the image has. A path without one was not touched since, and lives.
+fn check_image<'a>(journal: &mut Journal, records: impl Iterator<Item = &'a Record>) {
+    let living: BTreeMap<ZnodePath, _> = journal
+        .deepest_below(&ZnodePath::slash(), usize::MAX)
+        .unwrap()
+        .into_iter()
+        .collect();
+    let mut last = BTreeMap::new();
+    for record in records {
+        last.insert(record.path.clone().unwrap(), record);
+    }
+    for (path, record) in last {
+        let expected = record.after.as_ref().and_then(|after| after.stat);
+        assert_eq!(record.op == Op::Delete, !living.contains_key(&path), "{path}");
+        assert_eq!(living.get(&path).and_then(|node| node.stat), expected, "{path}");
+    }
+}

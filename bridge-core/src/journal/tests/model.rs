@@ -1,0 +1,317 @@
+//! What a journal must do, said once more in the simplest way: a map and a list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::book::Node;
+use crate::entry::{Change, DeletedAt, Entry, What, Word};
+use crate::journal::Before;
+use crate::number::{Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{
+    Data, Fidelity, Gap, Identity, Mode, Op, Origin, Record, Run, SchemaName, Stat, State, Times, Timestamp,
+    ZxidKind,
+};
+
+/// A living znode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Znode {
+    pub czxid: Zxid,
+    pub stat: Option<Stat>,
+    pub data: Option<Data>,
+    pub ephemeral: Option<bool>,
+}
+
+impl Znode {
+    pub fn node(&self) -> Node {
+        Node {
+            czxid: self.czxid,
+            stat: self.stat,
+        }
+    }
+
+    fn state(&self) -> State {
+        State {
+            data: self.data.clone(),
+            stat: self.stat,
+        }
+    }
+}
+
+/// The image and every record ever appended.
+#[derive(Clone, Default)]
+pub struct Model {
+    pub image: BTreeMap<ZnodePath, Znode>,
+    pub records: Vec<Record>,
+    pub server: Option<Arc<str>>,
+    pub before: Before,
+}
+
+impl Model {
+    pub fn append(&mut self, entry: Entry) -> Seq {
+        let seq = Seq(self.records.len() as u64 + 1);
+        let mut record = Record {
+            schema: SchemaName::V1,
+            id: uuid::Uuid::nil(),
+            seq,
+            cluster: "main".into(),
+            root: entry.root.clone(),
+            path: None,
+            op: Op::Heartbeat,
+            zxid: None,
+            zxid_kind: ZxidKind::Unknown,
+            fidelity: Fidelity::Exact,
+            missed: None,
+            superseded: Vec::new(),
+            ephemeral: None,
+            before: None,
+            after: None,
+            txn: None,
+            time: Times {
+                changed: None,
+                captured: entry.captured,
+            },
+            source: Origin {
+                mode: Mode::Watch,
+                server: self.server.clone(),
+            },
+            acl: None,
+            gap: None,
+            run: None,
+        };
+        match entry.word {
+            Word::Change(change) => self.change(&mut record, change),
+            word => control(&mut record, word),
+        }
+        self.records.push(record);
+        seq
+    }
+
+    fn change(&mut self, record: &mut Record, change: Change) {
+        record.path = Some(change.path.clone());
+        record.fidelity = change.fidelity;
+        record.missed = change.missed;
+        record.superseded = change.superseded;
+        let old = self.image.get(&change.path).cloned();
+        let (new, identity) = outcome(record, change.what, old.as_ref());
+        record.id = identity.id("main", &change.path);
+        record.before = match (record.op, &old) {
+            (Op::Update | Op::Acl, Some(old)) => self.seen_before(old),
+            (Op::Delete, Some(old)) if old.stat.is_some() => self.seen_before(old),
+            _ => None,
+        };
+        match new {
+            Some(new) => {
+                record.after = Some(new.state());
+                record.ephemeral = new.ephemeral;
+                self.image.insert(change.path, new);
+            }
+            None => {
+                record.ephemeral = old.and_then(|old| old.ephemeral);
+                self.image.remove(&change.path);
+            }
+        }
+    }
+
+    fn seen_before(&self, old: &Znode) -> Option<State> {
+        match self.before {
+            Before::Full => Some(old.state()),
+            Before::Stat => Some(State {
+                data: None,
+                stat: old.stat,
+            }),
+            Before::None => None,
+        }
+    }
+}
+
+/// What the znode is afterwards, and what names the change.
+fn outcome<'a>(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znode>, Identity<'a>) {
+    let exact = |record: &mut Record, zxid| {
+        record.zxid = Some(zxid);
+        record.zxid_kind = ZxidKind::Exact;
+    };
+    let read_as = |stat: Stat, data| {
+        Some(Znode {
+            czxid: stat.czxid,
+            stat: Some(stat),
+            data,
+            ephemeral: Some(stat.is_ephemeral()),
+        })
+    };
+    match what {
+        What::Created { read } => {
+            record.op = Op::Create;
+            exact(record, read.stat.mzxid);
+            record.time.changed = Some(Timestamp(read.stat.mtime));
+            let version = match record.fidelity {
+                Fidelity::Exact => 0,
+                Fidelity::Reconciled => read.stat.version,
+            };
+            let czxid = read.stat.czxid;
+            (read_as(read.stat, read.data), Identity::Create { czxid, version })
+        }
+        What::CreatedUnread {
+            czxid,
+            ephemeral,
+            ctime,
+        } => {
+            record.op = Op::Create;
+            exact(record, czxid);
+            record.time.changed = ctime;
+            let unread = Znode {
+                czxid,
+                stat: None,
+                data: None,
+                ephemeral,
+            };
+            (Some(unread), Identity::Create { czxid, version: 0 })
+        }
+        What::Updated { read } => {
+            record.op = Op::Update;
+            exact(record, read.stat.mzxid);
+            record.time.changed = Some(Timestamp(read.stat.mtime));
+            let (czxid, version) = (read.stat.czxid, read.stat.version);
+            (read_as(read.stat, read.data), Identity::Update { czxid, version })
+        }
+        What::Deleted { at } => {
+            record.op = Op::Delete;
+            (record.zxid, record.zxid_kind) = match at {
+                DeletedAt::Exact(zxid) => (Some(zxid), ZxidKind::Exact),
+                DeletedAt::Bound(zxid) => (Some(zxid), ZxidKind::UpperBound),
+                DeletedAt::Unknown => (None, ZxidKind::Unknown),
+            };
+            let identity = match old {
+                Some(old) => Identity::Delete { czxid: old.czxid },
+                None => Identity::DeleteUnseen {
+                    bound: record.zxid,
+                    seq: record.seq,
+                },
+            };
+            (None, identity)
+        }
+        What::AclChanged { stat, acl } => {
+            record.op = Op::Acl;
+            record.acl = acl;
+            let data = old.and_then(|old| old.data.clone());
+            let (czxid, aversion) = (stat.czxid, stat.aversion);
+            (read_as(stat, data), Identity::Acl { czxid, aversion })
+        }
+        What::Listed { read, run, index } => {
+            record.time.changed = Some(Timestamp(read.stat.mtime));
+            exact(record, read.stat.mzxid);
+            listed(record, run, index);
+            let identity = snapshot_identity(&read.stat);
+            (read_as(read.stat, read.data), identity)
+        }
+        What::Restated { run, index } => {
+            let old = old.expect("only a living znode is restated");
+            let stat = old.stat.expect("only a znode that was read is restated");
+            record.time.changed = Some(Timestamp(stat.mtime));
+            exact(record, stat.mzxid);
+            listed(record, run, index);
+            (Some(old.clone()), snapshot_identity(&stat))
+        }
+    }
+}
+
+fn listed(record: &mut Record, run: uuid::Uuid, index: u64) {
+    record.op = Op::Snapshot;
+    record.run = Some(Run {
+        id: run,
+        index,
+        nodes: None,
+        unreadable: None,
+    });
+}
+
+/// The only run of a test, so that it can be borrowed for ever.
+pub static RUN: uuid::Uuid = uuid::Uuid::from_u128(0x5eed);
+
+fn snapshot_identity<'a>(stat: &Stat) -> Identity<'a> {
+    Identity::Snapshot {
+        czxid: stat.czxid,
+        version: stat.version,
+        aversion: stat.aversion,
+        run: &RUN,
+    }
+}
+
+fn control(record: &mut Record, word: Word) {
+    let root = record.root.clone().map_or(String::new(), |root| root.to_string());
+    let identity = match &word {
+        Word::Change(_) => unreachable!("changes are told apart before"),
+        Word::RunBegin { run } => {
+            record.op = Op::SnapshotBegin;
+            record.run = Some(Run {
+                id: *run,
+                index: 0,
+                nodes: None,
+                unreadable: None,
+            });
+            Identity::RunMark { op: record.op, run }
+        }
+        Word::RunEnd {
+            run,
+            index,
+            nodes,
+            unreadable,
+            zxid,
+        } => {
+            record.op = Op::SnapshotEnd;
+            record.run = Some(Run {
+                id: *run,
+                index: *index,
+                nodes: Some(*nodes),
+                unreadable: Some(*unreadable),
+            });
+            record.zxid = *zxid;
+            if zxid.is_some() {
+                record.zxid_kind = ZxidKind::UpperBound;
+            }
+            Identity::RunMark { op: record.op, run }
+        }
+        Word::GapBegin {
+            epoch,
+            from_zxid,
+            reason,
+        } => {
+            record.op = Op::GapBegin;
+            record.gap = Some(Gap {
+                epoch: *epoch,
+                from_zxid: *from_zxid,
+                to_zxid: None,
+                reason: *reason,
+                differences: None,
+            });
+            Identity::GapMark {
+                op: record.op,
+                from_zxid: *from_zxid,
+                epoch: *epoch,
+            }
+        }
+        Word::GapEnd {
+            epoch,
+            from_zxid,
+            to_zxid,
+            reason,
+            differences,
+        } => {
+            record.op = Op::GapEnd;
+            record.gap = Some(Gap {
+                epoch: *epoch,
+                from_zxid: *from_zxid,
+                to_zxid: Some(*to_zxid),
+                reason: *reason,
+                differences: Some(*differences),
+            });
+            Identity::GapMark {
+                op: record.op,
+                from_zxid: *from_zxid,
+                epoch: *epoch,
+            }
+        }
+        Word::Heartbeat => Identity::Heartbeat { seq: record.seq },
+    };
+    record.id = identity.id("main", &root);
+}

@@ -1,0 +1,311 @@
+//! What is opened, what is refused, and that what is refused is left as it is.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::scratch::*;
+use crate::book::Book;
+use crate::journal::schema::{self, Migration};
+use crate::journal::{Journal, JournalError, JournalErrorKind, JournalOptions, Reader};
+use crate::number::Seq;
+
+/// A journal with a record, closed.
+fn filled() -> Scratch {
+    let scratch = Scratch::new();
+    append_all(&mut scratch.open(), [created("/a", 5, "x")]);
+    scratch
+}
+
+fn refusal(file: &Path, options: &JournalOptions) -> JournalError {
+    match Journal::open(file, options) {
+        Ok(_) => panic!("{} must not open", file.display()),
+        Err(error) => error,
+    }
+}
+
+/// Neither writer nor reader takes the file, both say why, and its bytes stay.
+fn check_refused(scratch: &Scratch, kind: JournalErrorKind, words: &[&str]) {
+    let before = fs::read(scratch.file()).unwrap();
+    let error = refusal(&scratch.file(), &scratch.options);
+    assert_eq!(error.kind, kind, "{error}");
+    let message = error.to_string();
+    for word in words {
+        assert!(message.contains(word), "'{word}' is not in: {message}");
+    }
+    assert!(
+        message.contains(&scratch.file().display().to_string()),
+        "{message}"
+    );
+    assert!(!message.contains('\n'), "{message}");
+    assert!(
+        fs::read(scratch.file()).unwrap() == before,
+        "the file was touched"
+    );
+}
+
+#[test]
+fn a_journal_is_created_with_its_folder_for_its_owner_only() {
+    let scratch = Scratch::new();
+    let file = scratch
+        .file()
+        .with_file_name("deep")
+        .join("er")
+        .join("main.journal");
+    let mut journal = Journal::open(&file, &scratch.options).unwrap();
+    append_all(&mut journal, [created("/a", 5, "x")]);
+    for name in ["main.journal", "main.journal-wal", "main.journal.lock"] {
+        let mode = fs::metadata(file.with_file_name(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let folder = fs::metadata(file.parent().unwrap()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn what_was_committed_is_there_after_opening_again_and_nothing_else() {
+    let scratch = filled();
+    let mut journal = scratch.open();
+    journal.append(created("/b", 6, "y")).unwrap();
+    drop(journal);
+    let mut journal = scratch.open();
+    assert_eq!(journal.tail(), Seq(1));
+    assert!(journal.node(&path("/a")).unwrap().is_some());
+    assert!(journal.node(&path("/b")).unwrap().is_none());
+}
+
+#[test]
+fn a_file_of_something_else_is_refused() {
+    let scratch = Scratch::new();
+    fs::write(
+        scratch.file(),
+        "the recipes of my grandmother, in no particular order".repeat(9),
+    )
+    .unwrap();
+    check_refused(
+        &scratch,
+        JournalErrorKind::Foreign,
+        &["no database", "move it away"],
+    );
+    fs::write(scratch.file(), "short").unwrap();
+    check_refused(&scratch, JournalErrorKind::Foreign, &["no database"]);
+}
+
+#[test]
+fn a_database_of_something_else_is_refused() {
+    let scratch = Scratch::new();
+    let other = Connection::open(scratch.file()).unwrap();
+    other
+        .execute_batch("CREATE TABLE recipe(name TEXT); INSERT INTO recipe VALUES ('plum dumplings')")
+        .unwrap();
+    drop(other);
+    check_refused(
+        &scratch,
+        JournalErrorKind::Foreign,
+        &["database of something else"],
+    );
+    let error = Reader::open(&scratch.file()).err().unwrap();
+    assert_eq!(error.kind, JournalErrorKind::Foreign);
+}
+
+#[test]
+fn a_journal_of_a_newer_format_is_refused_with_both_numbers() {
+    let scratch = filled();
+    let newer = Connection::open(scratch.file()).unwrap();
+    newer.pragma_update(None, "user_version", 77).unwrap();
+    drop(newer);
+    check_refused(&scratch, JournalErrorKind::Newer, &["format 77", "up to 1"]);
+}
+
+#[test]
+fn a_newer_format_that_stands_only_in_the_log_is_refused_too() {
+    let scratch = filled();
+    let newer = Connection::open(scratch.file()).unwrap();
+    newer.pragma_update(None, "user_version", 77).unwrap();
+    check_refused(&scratch, JournalErrorKind::Newer, &["format 77"]);
+}
+
+#[test]
+fn a_journal_of_another_source_is_refused_with_both_names() {
+    let mut scratch = filled();
+    scratch.options = JournalOptions::new("spare");
+    check_refused(&scratch, JournalErrorKind::OtherSource, &["'main'", "'spare'"]);
+}
+
+#[test]
+fn a_journal_that_was_cut_is_refused() {
+    let scratch = filled();
+    let length = fs::metadata(scratch.file()).unwrap().len();
+    let file = File::options().write(true).open(scratch.file()).unwrap();
+    file.set_len(length / 2).unwrap();
+    check_refused(&scratch, JournalErrorKind::Damaged, &["it was cut", "restore it"]);
+}
+
+#[test]
+fn a_log_whose_journal_is_gone_is_not_taken_for_the_log_of_a_new_one() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [created("/a", 5, "x")]);
+    let log = scratch.file().with_file_name("main.journal-wal");
+    let kept = fs::read(&log).unwrap();
+    drop(journal);
+    fs::remove_file(scratch.file()).unwrap();
+    fs::write(&log, &kept).unwrap();
+    let error = refusal(&scratch.file(), &scratch.options);
+    assert_eq!(error.kind, JournalErrorKind::Damaged, "{error}");
+    assert!(fs::read(&log).unwrap() == kept);
+    assert!(!scratch.file().exists());
+}
+
+#[test]
+fn damage_met_while_reading_is_called_damage() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        (1..2000).map(|zxid| created(&format!("/a-{zxid}"), zxid, "x")),
+    );
+    drop(journal);
+    let mut bytes = fs::read(scratch.file()).unwrap();
+    for page in bytes.chunks_mut(4096).skip(1) {
+        page[..8].fill(0xee);
+    }
+    fs::write(scratch.file(), &bytes).unwrap();
+    let damaged = match Journal::open(&scratch.file(), &scratch.options) {
+        Err(error) => error,
+        Ok(mut journal) => journal.node(&path("/a-7")).unwrap_err(),
+    };
+    assert_eq!(damaged.kind, JournalErrorKind::Damaged, "{damaged}");
+    assert!(damaged.to_string().contains("move it away"), "{damaged}");
+    assert!(fs::read(scratch.file()).unwrap() == bytes, "the file was touched");
+}
+
+#[test]
+fn a_column_that_holds_no_code_of_a_journal_is_damage() {
+    let scratch = filled();
+    let editor = Connection::open(scratch.file()).unwrap();
+    editor.execute("UPDATE record SET stat = x'ff'", []).unwrap();
+    drop(editor);
+    let error = scratch.reader().read(Seq::ZERO, ALL).unwrap_err();
+    assert_eq!(error.kind, JournalErrorKind::Damaged, "{error}");
+}
+
+#[test]
+fn a_value_that_is_named_and_not_there_is_damage() {
+    let scratch = filled();
+    let editor = Connection::open(scratch.file()).unwrap();
+    editor.execute("DELETE FROM value", []).unwrap();
+    drop(editor);
+    let error = scratch.reader().read(Seq::ZERO, ALL).unwrap_err();
+    assert_eq!(error.kind, JournalErrorKind::Damaged, "{error}");
+}
+
+#[test]
+fn a_second_writer_is_refused_with_the_number_of_the_first_until_that_ends() {
+    let scratch = Scratch::new();
+    let first = scratch.open();
+    let pid = std::process::id().to_string();
+    check_refused(&scratch, JournalErrorKind::InUse, &[pid.as_str(), "data_dir"]);
+    drop(first);
+    assert_eq!(scratch.open().tail(), Seq::ZERO);
+}
+
+#[test]
+fn a_directory_in_the_place_of_the_journal_is_refused() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.file()).unwrap();
+    let error = refusal(&scratch.file(), &scratch.options);
+    assert_eq!(error.kind, JournalErrorKind::Unwritable, "{error}");
+    assert!(error.to_string().contains("this is no file"), "{error}");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_folder_is_refused() {
+    let scratch = Scratch::new();
+    let folder = scratch.file().with_file_name("taken");
+    fs::write(&folder, "x").unwrap();
+    let error = refusal(&folder.join("main.journal"), &scratch.options);
+    assert_ne!(error.kind, JournalErrorKind::Damaged, "{error}");
+    assert!(error.to_string().contains("taken"), "{error}");
+}
+
+#[test]
+fn a_reader_of_no_journal_says_so_and_creates_none() {
+    let scratch = Scratch::new();
+    let error = Reader::open(&scratch.file()).err().unwrap();
+    assert_eq!(error.kind, JournalErrorKind::Unwritable);
+    assert!(error.to_string().contains("no such file"), "{error}");
+    assert!(!scratch.file().exists());
+}
+
+#[test]
+fn what_a_crash_left_of_a_creation_is_overwritten() {
+    let scratch = Scratch::new();
+    fs::write(scratch.file().with_file_name("main.journal.new"), "half").unwrap();
+    fs::write(
+        scratch.file().with_file_name("main.journal.new-journal"),
+        "a half more",
+    )
+    .unwrap();
+    assert_eq!(append_all(&mut scratch.open(), [created("/a", 5, "x")]), Seq(1));
+}
+
+#[test]
+fn migrations_bring_a_file_forward_in_one_step_or_not_at_all() {
+    let scratch = filled();
+    let good = [
+        Migration {
+            to: 2,
+            sql: "ALTER TABLE record ADD COLUMN note TEXT; UPDATE record SET note = 'old'",
+        },
+        Migration {
+            to: 3,
+            sql: "CREATE TABLE audit(who TEXT) STRICT",
+        },
+    ];
+    let bad = [
+        Migration {
+            to: 2,
+            sql: good[0].sql,
+        },
+        Migration {
+            to: 3,
+            sql: "CREATE TABLE record(twice TEXT)",
+        },
+    ];
+    let mut connection = Connection::open(scratch.file()).unwrap();
+    let look = |connection: &Connection| {
+        let format: u32 = connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap();
+        let note = connection.query_row("SELECT note FROM record", [], |row| row.get::<_, String>(0));
+        (format, note.ok())
+    };
+    schema::migrate(&mut connection, 1, &bad).unwrap_err();
+    assert_eq!(look(&connection), (1, None));
+    schema::migrate(&mut connection, 1, &good).unwrap();
+    assert_eq!(look(&connection), (3, Some("old".to_owned())));
+    schema::migrate(&mut connection, 3, &good).unwrap();
+    assert_eq!(look(&connection), (3, Some("old".to_owned())));
+    let header = fs::read(scratch.file()).unwrap();
+    assert_eq!(
+        header[60..64],
+        3_u32.to_be_bytes(),
+        "the file itself must say its format"
+    );
+}
+
+#[test]
+fn the_migrations_lead_from_each_format_to_the_present_one() {
+    let mut format = 1;
+    for step in schema::MIGRATIONS {
+        format += 1;
+        assert_eq!(step.to, format);
+    }
+    assert_eq!(format, schema::FORMAT);
+}

@@ -1,0 +1,202 @@
+//! Cursors, rejected records, epoch and progress.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use uuid::Uuid;
+
+use super::scratch::*;
+use crate::amount::{Horizon, Span};
+use crate::book::{Book, OpenRun, Progress};
+use crate::journal::{Note, ReadLimit, SinkCursor};
+use crate::number::{Epoch, Seq, Zxid};
+use crate::record::Timestamp;
+use crate::sink::Rejected;
+
+fn note(sink: &str, cursor: u64, rejected: &[u64]) -> Note {
+    let reason = "too large".to_owned();
+    Note {
+        sink: sink.into(),
+        cursor: Seq(cursor),
+        rejected: rejected
+            .iter()
+            .map(|seq| Rejected {
+                seq: Seq(*seq),
+                reason: reason.clone(),
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn a_sink_starts_where_it_is_told_once_and_moves_only_forward() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        (1..=9).map(|zxid| created(&format!("/a{zxid}"), zxid, "x")),
+    );
+    assert_eq!(journal.register_sink("one", Seq(4)).unwrap(), Seq(4));
+    assert_eq!(journal.register_sink("one", Seq(9)).unwrap(), Seq(4));
+    journal.note(&note("one", 7, &[])).unwrap();
+    journal.note(&note("one", 5, &[])).unwrap();
+    journal.commit().unwrap();
+    let expected = SinkCursor {
+        sink: "one".into(),
+        cursor: Seq(7),
+    };
+    let mut reader = scratch.reader();
+    let expected = [expected];
+    assert_eq!(reader.cursors().unwrap(), expected);
+    assert_eq!(reader.cursor("one").unwrap(), Some(Seq(7)));
+    assert_eq!(reader.cursor("two").unwrap(), None);
+    assert_eq!(journal.cursors().unwrap(), expected);
+    assert_eq!(journal.stats().unwrap().undelivered, 2);
+}
+
+#[test]
+fn a_cursor_past_the_tail_or_of_nobody_is_a_broken_invariant() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [created("/a", 5, "x")]);
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    journal.commit().unwrap();
+    for bad in [note("one", 2, &[]), note("two", 1, &[]), note("one", 0, &[1])] {
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| journal.note(&bad))).is_err(),
+            "{bad:?}"
+        );
+    }
+    assert!(catch_unwind(AssertUnwindSafe(|| journal.register_sink("far", Seq(2)))).is_err());
+}
+
+#[test]
+fn rejected_records_outlive_the_retention_of_all_around_them() {
+    let mut scratch = Scratch::new();
+    scratch.options.retention = Horizon::For(Span::secs(1));
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        [
+            created("/a", 1, "one"),
+            updated("/a", 1, 2, 1, "two"),
+            updated("/a", 1, 3, 2, "three"),
+            updated("/a", 1, 4, 3, "four"),
+            created("/b", 5, "other"),
+        ],
+    );
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    journal.note(&note("one", 4, &[2, 4])).unwrap();
+    journal.note(&note("one", 5, &[])).unwrap();
+    journal.commit().unwrap();
+    let mut reader = scratch.reader();
+    let as_sent: Vec<_> = scratch.records().iter().map(|record| record.to_json()).collect();
+    let check = |reader: &mut crate::journal::Reader| {
+        let rejected = reader.rejected("one", Seq::ZERO, 9).unwrap();
+        let found: Vec<_> = rejected
+            .iter()
+            .map(|one| (one.seq, one.reason.as_str()))
+            .collect();
+        assert_eq!(found, [(Seq(2), "too large"), (Seq(4), "too large")]);
+        assert_eq!(rejected[0].record.to_json(), as_sent[1]);
+        assert_eq!(rejected[1].record.to_json(), as_sent[3]);
+    };
+    check(&mut reader);
+    let removed = journal.maintain(Timestamp(NOON.0 + 2000), 100).unwrap();
+    assert_eq!(removed.removed, 4);
+    assert_eq!(reader.oldest().unwrap(), Some(Seq(5)));
+    check(&mut reader);
+    assert_eq!(reader.rejected("one", Seq(2), 9).unwrap().len(), 1);
+    assert_eq!(reader.rejected("one", Seq::ZERO, 1).unwrap().len(), 1);
+    journal.note(&note("one", 5, &[2])).unwrap();
+    assert_eq!(journal.drop_rejected("one", &[Seq(2), Seq(3)]).unwrap(), 1);
+    journal.commit().unwrap();
+    assert_eq!(reader.rejected("one", Seq::ZERO, 9).unwrap().len(), 1);
+    assert!(journal.remove_sink("one").unwrap());
+    assert!(!journal.remove_sink("one").unwrap());
+    journal.commit().unwrap();
+    assert_eq!(reader.rejected("one", Seq::ZERO, 9).unwrap(), []);
+}
+
+#[test]
+fn a_sink_that_starts_before_what_is_kept_starts_at_the_oldest() {
+    let mut scratch = Scratch::new();
+    scratch.options.retention = Horizon::For(Span::secs(1));
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        (1..=5).map(|zxid| created(&format!("/a{zxid}"), zxid, "x")),
+    );
+    journal.maintain(Timestamp(NOON.0 + 2000), 3).unwrap();
+    assert_eq!(journal.oldest().unwrap(), Some(Seq(4)));
+    assert_eq!(journal.register_sink("late", Seq::ZERO).unwrap(), Seq(3));
+}
+
+#[test]
+fn epoch_and_progress_are_kept_with_the_batch_that_they_speak_of() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    let (root, other) = (path("/services"), path("/config"));
+    let progress = Progress {
+        reported: Zxid(u64::MAX),
+        listed: true,
+        run: Some(OpenRun {
+            id: Uuid::from_u128(9),
+            index: 42,
+        }),
+    };
+    assert_eq!(journal.progress(&root).unwrap(), Progress::default());
+    assert_eq!(journal.epoch().unwrap(), Epoch(0));
+    journal.set_progress(&root, &progress).unwrap();
+    journal.set_epoch(Epoch(7)).unwrap();
+    assert_eq!(journal.progress(&root).unwrap(), progress);
+    journal.rollback().unwrap();
+    assert_eq!(journal.progress(&root).unwrap(), Progress::default());
+    assert_eq!(journal.epoch().unwrap(), Epoch(0));
+    journal.set_progress(&root, &progress).unwrap();
+    journal.set_epoch(Epoch(7)).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let mut journal = scratch.open();
+    assert_eq!(journal.progress(&root).unwrap(), progress);
+    assert_eq!(journal.progress(&other).unwrap(), Progress::default());
+    assert_eq!(journal.epoch().unwrap(), Epoch(7));
+}
+
+#[test]
+fn a_read_stops_at_its_limits_and_takes_at_least_one_record() {
+    let scratch = Scratch::new();
+    let big = "x".repeat(100_000);
+    append_all(
+        &mut scratch.open(),
+        (1..=5).map(|zxid| created(&format!("/a{zxid}"), zxid, &big)),
+    );
+    let mut reader = scratch.reader();
+    let mut count = |after, records, bytes| {
+        reader
+            .read(Seq(after), ReadLimit { records, bytes })
+            .unwrap()
+            .len()
+    };
+    assert_eq!(count(0, 3, usize::MAX), 3);
+    assert_eq!(count(3, 3, usize::MAX), 2);
+    assert_eq!(count(0, 5, 1), 1);
+    assert_eq!(count(0, 5, 250_000), 2);
+    assert_eq!(count(5, 5, 250_000), 0);
+    assert_eq!(count(0, 0, usize::MAX), 0);
+}
+
+#[test]
+fn a_reader_sees_what_is_committed_and_only_that() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    let mut reader = scratch.reader();
+    assert_eq!(
+        (reader.tail().unwrap(), reader.oldest().unwrap()),
+        (Seq::ZERO, None)
+    );
+    journal.append(created("/a", 5, "x")).unwrap();
+    assert_eq!(reader.tail().unwrap(), Seq::ZERO);
+    journal.commit().unwrap();
+    assert_eq!(reader.tail().unwrap(), Seq(1));
+    assert_eq!(&**reader.cluster(), "main");
+}
