@@ -1,3 +1,6 @@
+//! The pipeline on a real journal, with a connection that the test plays: durable first, hold when full, stop rather
+//! than go back.
+
 use std::sync::Arc;
 use std::time::Duration;
 
