@@ -58,6 +58,8 @@ pub(crate) struct Follow {
     pub(super) open_group: Option<Zxid>,
     pub(super) acls: Vec<(usize, ZnodePath, Stat)>,
     pub(super) held_bytes: usize,
+    /// What the next value may measure: the largest of late, forgotten slowly.
+    pub(super) expected_bytes: usize,
     pub(super) window: Window,
 }
 
@@ -291,12 +293,13 @@ impl Follow {
         }
     }
 
-    /// The next paths to read, oldest event first; empty if none waits.
-    pub(crate) fn next_reads(&mut self, expected_bytes: impl Fn(&ZnodePath) -> usize) -> Vec<ReadRequest> {
+    /// The next paths to read, oldest event first; empty if none waits. An answer has no limit of its own, so that large
+    /// values are asked for a few at a time.
+    pub(crate) fn next_reads(&mut self) -> Vec<ReadRequest> {
         let mut room = Room::new(FOLLOW_BATCH);
         let mut reads = Vec::new();
         while let Some(path) = self.to_read.front() {
-            if !room.take(path, expected_bytes(path)) {
+            if !room.take(path, self.expected_bytes) {
                 break;
             }
             let Some(path) = self.to_read.pop_front() else {
@@ -319,12 +322,22 @@ impl Follow {
 
     /// Takes the values of a request in.
     pub(crate) fn answered(&mut self, request: Request, outcomes: Vec<Outcome>) {
+        self.expect(&outcomes);
         for (read, outcome) in request.reads.into_iter().zip(outcomes) {
             if let Some(pending) = self.paths.get_mut(&read.path) {
                 pending.reads_under_way = pending.reads_under_way.saturating_sub(1);
             }
             self.offer(&read.path, request.covers, outcome);
         }
+    }
+
+    pub(super) fn expect(&mut self, outcomes: &[Outcome]) {
+        let bytes = |outcome: &Outcome| match outcome {
+            Outcome::Found { data, .. } => data.len(),
+            Outcome::Missing | Outcome::Denied => 0,
+        };
+        let largest = outcomes.iter().map(bytes).max().unwrap_or_default();
+        self.expected_bytes = largest.max(self.expected_bytes - self.expected_bytes / 8);
     }
 
     /// An answer proves that every event before `covers` has been seen together with its transaction.

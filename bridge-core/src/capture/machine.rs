@@ -492,7 +492,7 @@ impl Capture {
         let covers = follow.end();
         let mut sent = 0;
         while requests.under_way(|purpose| matches!(purpose, Purpose::Follow)) < FOLLOW_WINDOW {
-            let reads = follow.next_reads(|_| 0);
+            let reads = follow.next_reads();
             if reads.is_empty() {
                 break;
             }

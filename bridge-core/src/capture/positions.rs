@@ -71,7 +71,7 @@ impl Follow {
         for item in &self.items {
             if let Item::Event(event) = item {
                 let stops = event.zxid.is_some() || tentative.contains(&event.path);
-                if stops || !add_reads(event, &mut reads, &mut room) {
+                if stops || !add_reads(event, &mut reads, &mut room, self.expected_bytes) {
                     break;
                 }
             }
@@ -90,6 +90,7 @@ impl Follow {
     /// Takes the answer for the window in.
     pub(crate) fn window_answered(&mut self, request: Request, outcomes: Vec<Outcome>) {
         self.window.is_under_way = false;
+        self.expect(&outcomes);
         for (read, outcome) in request.reads.into_iter().zip(outcomes) {
             if let Outcome::Found { stat, .. } = &outcome {
                 self.window.newest = self.window.newest.max(stat.newest_zxid());
@@ -336,8 +337,8 @@ pub(super) fn ancestors(path: &ZnodePath) -> impl Iterator<Item = ZnodePath> {
     std::iter::successors(path.parent(), ZnodePath::parent)
 }
 
-/// `false`: no room for the reads of this event.
-fn add_reads(event: &Waiting, reads: &mut Vec<ReadRequest>, room: &mut Room) -> bool {
+/// `false`: no room for the reads of this event; the first event of a window always finds room.
+fn add_reads(event: &Waiting, reads: &mut Vec<ReadRequest>, room: &mut Room, expected_bytes: usize) -> bool {
     let above = (event.kind == EventKind::Deleted)
         .then(|| ancestors(&event.path))
         .into_iter()
@@ -346,7 +347,8 @@ fn add_reads(event: &Waiting, reads: &mut Vec<ReadRequest>, room: &mut Room) -> 
         .chain(above)
         .filter(|path| !reads.iter().any(|read| read.path == *path))
         .collect();
-    if !wanted.iter().all(|path| room.take(path, 0)) {
+    let has_room = wanted.iter().all(|path| room.take(path, expected_bytes));
+    if !has_room && !reads.is_empty() {
         return false;
     }
     reads.extend(wanted.into_iter().map(|path| ReadRequest {

@@ -298,3 +298,49 @@ fn an_accepted_baseline_ends_the_known_lives_children_first_and_begins_the_prese
     assert_eq!(told[..2], [("/a/x", &gone), ("/a", &gone)]);
     assert!(matches!(told[2..], [("/a", What::Created { .. })]), "{told:?}");
 }
+
+#[test]
+fn large_values_are_asked_for_a_few_at_a_time() {
+    let mut bench = Bench::live();
+    let large = vec![0u8; 1 << 20];
+    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 5)]));
+    let value = Outcome::Found {
+        stat: stat(1, 5, 1, 1, 0),
+        data: large.into(),
+        children: None,
+    };
+    bench.answer(ticket(&effects), vec![value]);
+    let many = (0..20).map(|at| event(&format!("/a/{at:02}"), EventKind::Created, 6 + at));
+    let effects = bench.input(Input::Events(many.collect()));
+    let sizes: Vec<usize> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Read { reads, .. } => reads.len(),
+            other => panic!("{other:?} is no read"),
+        })
+        .collect();
+    assert!(sizes.iter().all(|reads| *reads <= 5), "{sizes:?}");
+}
+
+#[test]
+fn a_deep_delete_after_a_large_value_is_read_although_it_exceeds_the_answer_that_is_expected() {
+    let mut bench = Bench::live();
+    let old = |text: &str, kind| Event {
+        path: path(text),
+        kind,
+        zxid: None,
+    };
+    let effects = bench.input(Input::Events(vec![old("/a", EventKind::Changed)]));
+    let large = vec![0u8; 1 << 20];
+    let value = Outcome::Found {
+        stat: stat(1, 5, 1, 1, 0),
+        data: large.into(),
+        children: None,
+    };
+    bench.answer(ticket(&effects), vec![value]);
+    let effects = bench.input(Input::Events(vec![old("/a/b/c/d/e/f/g", EventKind::Deleted)]));
+    let Effect::Read { reads, .. } = &effects[0] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(reads.len(), 8, "the path and all above it in one read");
+}
