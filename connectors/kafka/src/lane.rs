@@ -46,6 +46,14 @@ enum Report {
     Known(Outcome),
 }
 
+/// Records that became durable after their delivery had been reported as failed, in order and without a hole.
+#[derive(Default)]
+pub(crate) struct Settled {
+    pub(crate) records: VecDeque<(Seq, Uuid)>,
+    /// Whether something was not durable, so that what comes behind it is sent again.
+    pub(crate) has_hole: bool,
+}
+
 /// Messages on their way.
 #[derive(Default)]
 pub(crate) struct Lane {

@@ -8,6 +8,7 @@
 //! | `encode` | a record as messages; pure |
 //! | `producer` | one librdkafka producer and what it says |
 //! | `topics` | whether a topic is there, and creating it |
+//! | `partition` | the partition of a key, and which of them know the producer |
 //! | `lane` | messages on their way, in the order of the batch |
 //! | `sink` | the conversation with the brokers |
 //! | `error` | Kafka's errors as kinds of the engine |
@@ -19,6 +20,7 @@ mod config;
 mod encode;
 mod error;
 mod lane;
+mod partition;
 mod producer;
 mod properties;
 mod sink;

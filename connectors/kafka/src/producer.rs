@@ -147,10 +147,15 @@ impl Producer {
     /// Hands one message over; the future tells what became of it. `value` is `None` for a tombstone.
     ///
     /// Never waits: a full queue is an error, because to wait here for one message would let the next pass it.
-    pub(crate) fn send(&self, message: &Encoded, value: Option<&[u8]>) -> Result<DeliveryFuture, Code> {
+    pub(crate) fn send(
+        &self,
+        message: &Encoded,
+        partition: i32,
+        value: Option<&[u8]>,
+    ) -> Result<DeliveryFuture, Code> {
         let record = FutureRecord {
             topic: &message.topic,
-            partition: None,
+            partition: Some(partition),
             payload: value,
             key: Some(message.key.as_bytes()),
             timestamp: None,
@@ -179,8 +184,13 @@ impl Producer {
         asked.map(drop).map_err(|_| self.unreachable(ears, bound))
     }
 
-    /// Asks for a topic: `Ok` of the code that the brokers have for it.
-    pub(crate) async fn look_up(&self, topic: &str, ears: &Ears, bound: Duration) -> Result<Code, SinkError> {
+    /// Asks for a topic: the code that the brokers have for it, and how many partitions it has.
+    pub(crate) async fn look_up(
+        &self,
+        topic: &str,
+        ears: &Ears,
+        bound: Duration,
+    ) -> Result<(Code, i32), SinkError> {
         let name = topic.to_owned();
         let asked = self
             .ask(ears, bound, move |producer, slice| {
@@ -190,8 +200,11 @@ impl Producer {
                     .map_err(|error| error::code_of(&error))?;
                 let found = metadata.topics().iter().find(|found| found.name() == name);
                 Ok(match found {
-                    Some(found) => found.error().map_or(Code::NoError, Code::from),
-                    None => Code::UnknownTopicOrPartition,
+                    Some(found) => {
+                        let partitions = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+                        (found.error().map_or(Code::NoError, Code::from), partitions)
+                    }
+                    None => (Code::UnknownTopicOrPartition, 0),
                 })
             })
             .await;

@@ -8,6 +8,7 @@
 //!   is not sent again.
 //! * A message that brokers refuse for good stops its producer (`enable.gapless.guarantee`), so that no later one of its
 //!   partition passes it. A new producer goes on at the first record that is not durable.
+//! * Brokers keep that order only for a producer that they know, so its first message to a partition travels alone.
 //!
 //! A crash of the process ends all this: brokers may then still take what was under way, as with any producer that is
 //! not transactional; it arrives a second time under the same `zkbridge-id`.
@@ -15,7 +16,6 @@
 //! **Refused records.** Brokers refuse a batch of messages as a whole and do not say for which one. The records under
 //! suspicion are then sent one by one, so that only the guilty are rejected.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ use uuid::Uuid;
 use crate::config::KafkaConfig;
 use crate::encode::{Encoded, Encoder};
 use crate::error::{self, Meaning};
-use crate::lane::{Lane, Outcome, Ticket};
+use crate::lane::{Lane, Outcome, Settled, Ticket};
+use crate::partition::{self, Introduced};
 use crate::producer::{Ears, Producer, in_words};
 use crate::properties;
 use crate::template::TopicTemplate;
@@ -63,14 +64,7 @@ pub struct KafkaSink {
     is_spent: bool,
     lane: Lane,
     settled: Settled,
-}
-
-/// Records that became durable after their delivery had been reported as failed, in order and without a hole.
-#[derive(Default)]
-struct Settled {
-    records: VecDeque<(Seq, Uuid)>,
-    /// Whether something was not durable, so that what comes behind it is sent again.
-    has_hole: bool,
+    introduced: Introduced,
 }
 
 /// How far a batch has come.
@@ -120,6 +114,7 @@ impl KafkaSink {
             is_spent: false,
             lane: Lane::default(),
             settled: Settled::default(),
+            introduced: Introduced::default(),
         })
     }
 
@@ -182,6 +177,7 @@ impl KafkaSink {
         self.lane.clear();
         self.producer = Some(Producer::start(&self.client, &self.brokers, &self.ears)?);
         self.is_spent = false;
+        self.introduced.forget();
         Ok(())
     }
 
@@ -259,7 +255,7 @@ impl KafkaSink {
     async fn ensure(&mut self, topic: &Arc<str>) -> Result<(), SinkError> {
         match &self.producer {
             Some(producer) => self.topics.ensure(topic, producer, &self.ears).await,
-            None => Err(SinkError::new(SinkErrorKind::Broken, "the sink was not opened")),
+            None => Err(not_opened()),
         }
     }
 
@@ -271,14 +267,20 @@ impl KafkaSink {
         mut ticket: Ticket,
         tally: &mut Tally,
     ) -> Result<bool, Stop> {
+        let partition = partition::of_key(message.key.as_bytes(), self.topics.partitions(&message.topic));
+        let may_follow = self.introduced.may_follow(&message.topic, partition);
+        if !may_follow {
+            self.await_all(tally).await?;
+        }
         loop {
-            let Some(producer) = &self.producer else {
-                let message = "the sink was not opened";
-                return Err(SinkError::new(SinkErrorKind::Broken, message).into());
-            };
-            match producer.send(message, value) {
+            let producer = self.producer.as_ref().ok_or_else(not_opened)?;
+            match producer.send(message, partition, value) {
                 Ok(report) => {
                     self.lane.sent(ticket, report);
+                    if !may_follow {
+                        self.await_all(tally).await?;
+                        self.introduced.met(&message.topic, partition);
+                    }
                     return Ok(true);
                 }
                 Err(Code::QueueFull) if !self.lane.is_empty() => {
@@ -306,7 +308,7 @@ impl KafkaSink {
         match outcome {
             Outcome::Durable if ticket.is_last => tally.done = ticket.at + 1,
             Outcome::Durable => {}
-            Outcome::Refused(reason) => tally.reject(&ticket, reason),
+            Outcome::Refused(reason) => tally.reject(ticket.at, ticket.seq, reason),
             Outcome::Failed(code) => return Err(self.stopped(code, &ticket).await),
         }
         Ok(true)
@@ -348,18 +350,11 @@ impl KafkaSink {
     fn fatal(&self, code: Code) -> SinkError {
         let fatal = self.producer.as_ref().and_then(Producer::fatal);
         let (code, reason) = fatal.unwrap_or_else(|| (code, "the producer gave its messages up".to_owned()));
-        let kind = match error::meaning(code) {
-            Meaning::Trouble(kind) => kind,
-            Meaning::Record | Meaning::Aftermath => SinkErrorKind::Broken,
-        };
-        SinkError {
-            kind,
-            message: format!(
-                "the producer for {} cannot go on ({code}): {reason}",
-                self.brokers
-            ),
-            source: Some(Box::new(code)),
-        }
+        let message = format!(
+            "the producer for {} cannot go on ({code}): {reason}",
+            self.brokers
+        );
+        error::error(code, message)
     }
 
     /// Sends records one by one with a new producer, and rejects those that are refused alone.
@@ -407,11 +402,7 @@ impl KafkaSink {
             Ok(message) => error::refusal(code, &message.topic, message.payload.len()),
             Err(reason) => reason,
         };
-        tally.done = at + 1;
-        tally.rejected.push(Rejected {
-            seq: record.seq,
-            reason,
-        });
+        tally.reject(at, record.seq, reason);
         self.renew().await
     }
 
@@ -455,13 +446,14 @@ impl KafkaSink {
     }
 }
 
+fn not_opened() -> SinkError {
+    SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
+}
+
 impl Tally {
-    fn reject(&mut self, ticket: &Ticket, reason: String) {
-        self.done = ticket.at + 1;
-        self.rejected.push(Rejected {
-            seq: ticket.seq,
-            reason,
-        });
+    fn reject(&mut self, at: usize, seq: Seq, reason: String) {
+        self.done = at + 1;
+        self.rejected.push(Rejected { seq, reason });
     }
 
     fn failed(self, error: SinkError) -> DeliverError {

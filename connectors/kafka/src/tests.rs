@@ -154,7 +154,8 @@ fn properties_that_would_break_a_promise_are_refused_with_a_reason() {
     check("'bootstrap.servers' = 'b'", "option brokers");
     check("'metadata.broker.list' = 'b'", "option brokers");
     check("'transactional.id' = 'x'", "transactions");
-    check("partitioner = 'random'", "have no order");
+    check("partitioner = 'random'", "the order of a path");
+    check("partitioner = 'consistent'", "the sink chooses");
     check("'queuing.strategy' = 'lifo'", "reorders");
     check("'queue.buffering.max.messages' = 0", "must have a bound");
     check("'queue.buffering.max.kbytes' = 2000000000", "must have a bound");
@@ -169,14 +170,14 @@ fn properties_that_would_break_a_promise_are_refused_with_a_reason() {
 #[test]
 fn properties_that_keep_the_promises_are_passed_on() {
     let text = "brokers = 'a'\nproperties = { acks = 'all', 'enable.idempotence' = true, 'max.in.flight' = 1, \
-                partitioner = 'consistent_random', 'security.protocol' = 'SASL_SSL', 'sasl.mechanism' = 'PLAIN', \
+                partitioner = 'murmur2', 'security.protocol' = 'SASL_SSL', 'sasl.mechanism' = 'PLAIN', \
                 'sasl.username' = 'u', 'sasl.password' = 'p', 'queue.buffering.max.kbytes' = 1024, \
                 'message.max.bytes' = 900000, 'linger.ms' = 0.5, 'enable.gapless.guarantee' = 'true' }";
     assert_eq!(objections(text), []);
     let client = properties::client_config(&config(text));
     for (key, value) in [
         ("sasl.password", "p"),
-        ("partitioner", "consistent_random"),
+        ("partitioner", "murmur2"),
         ("message.max.bytes", "900000"),
         ("linger.ms", "0.5"),
         ("bootstrap.servers", "a"),
@@ -194,7 +195,6 @@ fn the_defaults_are_taken_by_librdkafka_and_have_a_bound_on_memory() {
     let client = properties::client_config(&KafkaConfig::new("a:9092"));
     client.create_native_config().unwrap();
     assert_eq!(client.get("queue.buffering.max.kbytes"), Some("65536"));
-    assert_eq!(client.get("partitioner"), Some("murmur2_random"));
     assert_eq!(client.get("allow.auto.create.topics"), None);
     let creating = config("brokers = 'a'\ncreate_topics = true");
     let client = properties::client_config(&creating);

@@ -3,7 +3,7 @@
 //! A message to a topic that nobody knows would wait in librdkafka for half a minute and then fail alone; asking first
 //! gives the right error at once and keeps the lane free of it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(crate) struct Topics {
     client: ClientConfig,
     brokers: Arc<str>,
     create: CreateTopics,
-    known: HashSet<Arc<str>>,
+    known: HashMap<Arc<str>, i32>,
 }
 
 impl Topics {
@@ -47,7 +47,7 @@ impl Topics {
             client: client.clone(),
             brokers: Arc::clone(brokers),
             create: create.clone(),
-            known: HashSet::new(),
+            known: HashMap::new(),
         }
     }
 
@@ -57,7 +57,13 @@ impl Topics {
     }
 
     pub(crate) fn knows(&self, topic: &str) -> bool {
-        self.known.contains(topic)
+        self.known.contains_key(topic)
+    }
+
+    /// How many partitions a topic had when it was asked for. Partitions added later are used from the next `open` on:
+    /// until then the keys stay where they are.
+    pub(crate) fn partitions(&self, topic: &str) -> i32 {
+        self.known.get(topic).copied().unwrap_or(1)
     }
 
     /// Makes sure that a topic is there.
@@ -70,21 +76,22 @@ impl Topics {
         if self.knows(topic) {
             return Ok(());
         }
-        let mut code = producer.look_up(topic, ears, ANSWER_BOUND).await?;
+        let (mut code, mut partitions) = producer.look_up(topic, ears, ANSWER_BOUND).await?;
         if is_missing(code) {
             if let CreateTopics::Yes(settings) = &self.create {
                 self.create(topic, settings, ears).await?;
             }
-            code = self.await_appearance(topic, producer, ears).await?;
+            (code, partitions) = self.await_appearance(topic, producer, ears).await?;
         }
-        // A topic without a leader is there: its messages wait for one.
-        if !matches!(code, Code::NoError | Code::LeaderNotAvailable) {
+        // A partition without a leader is there: its messages wait for one.
+        let is_there = partitions > 0 && matches!(code, Code::NoError | Code::LeaderNotAvailable);
+        if !is_there {
             return Err(error::about_topic(code, &self.brokers, topic));
         }
         if self.known.len() >= KNOWN_MAX {
             self.known.clear();
         }
-        self.known.insert(Arc::clone(topic));
+        self.known.insert(Arc::clone(topic), partitions);
         Ok(())
     }
 
@@ -94,12 +101,12 @@ impl Topics {
         topic: &str,
         producer: &Producer,
         ears: &Ears,
-    ) -> Result<Code, SinkError> {
+    ) -> Result<(Code, i32), SinkError> {
         let deadline = Instant::now() + APPEARS_BOUND;
         loop {
-            let code = producer.look_up(topic, ears, ANSWER_BOUND).await?;
+            let (code, partitions) = producer.look_up(topic, ears, ANSWER_BOUND).await?;
             if !is_missing(code) || Instant::now() >= deadline {
-                return Ok(code);
+                return Ok((code, partitions));
             }
             sleep(APPEARS_EVERY).await;
         }

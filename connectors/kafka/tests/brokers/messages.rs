@@ -99,31 +99,9 @@ async fn java_producers_would_choose_the_same_partition_for_a_path() {
 
     for message in rig::messages(&bootstrap, &topic).await {
         let key = message.key.unwrap();
-        let expected = i32::try_from(murmur2(key.as_bytes()) & 0x7fff_ffff).unwrap() % 7;
+        let expected = rig::partition_of(&key, 7);
         assert_eq!(message.partition, expected, "{key}");
     }
-}
-
-/// `org.apache.kafka.common.utils.Utils.murmur2`.
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let length = u32::try_from(data.len()).unwrap();
-    let mut hash = 0x9747_b28c ^ length;
-    let words = data.chunks_exact(4);
-    let tail = words.remainder();
-    for word in words {
-        let mut k = u32::from_le_bytes(word.try_into().unwrap()).wrapping_mul(M);
-        k = (k ^ (k >> 24)).wrapping_mul(M);
-        hash = hash.wrapping_mul(M) ^ k;
-    }
-    for (at, byte) in tail.iter().enumerate().rev() {
-        hash ^= u32::from(*byte) << (8 * at);
-    }
-    if !tail.is_empty() {
-        hash = hash.wrapping_mul(M);
-    }
-    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
-    hash ^ (hash >> 15)
 }
 
 #[tokio::test]

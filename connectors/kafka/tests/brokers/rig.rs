@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bridge_core::amount::Span;
 use bridge_core::record::Record;
-use bridge_core::sink::{DeliverError, Delivery, Sink};
+use bridge_core::sink::{DeliverError, Delivery, Sink, SinkErrorKind};
 use bridge_core::testing::Arrived;
 use bridge_kafka::{KafkaConfig, KafkaSink};
 use bridge_servers::Kafka;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -62,6 +63,13 @@ pub fn config(bootstrap: &str, topic: &str) -> KafkaConfig {
     config
 }
 
+/// The options for one topic at a broker that will fail: short patience.
+pub fn hasty_config(bootstrap: &str, topic: &str) -> KafkaConfig {
+    let mut config = config(bootstrap, topic);
+    config.timeout = Span::millis(1_500);
+    config
+}
+
 pub fn sink(config: &KafkaConfig) -> KafkaSink {
     KafkaSink::new(config, "main").unwrap()
 }
@@ -78,6 +86,35 @@ pub async fn deliver(sink: &mut KafkaSink, records: &[Arc<Record>]) -> Result<()
     };
     let delivered = tokio::time::timeout(BOUND, sink.deliver(&batch)).await;
     delivered.expect("the sink answers within the bound")
+}
+
+/// Delivers as the engine does: goes on behind what is done, after opening the sink again. Returns the kinds of the
+/// errors met.
+pub async fn deliver_at_last(sink: &mut KafkaSink, records: &[Arc<Record>]) -> Vec<SinkErrorKind> {
+    let mut kinds = Vec::new();
+    let mut rest = records;
+    let give_up = Instant::now() + BOUND;
+    loop {
+        assert!(Instant::now() < give_up, "not delivered in time: {kinds:?}");
+        let Err(failure) = deliver(sink, rest).await else {
+            return kinds;
+        };
+        assert_eq!(failure.rejected, []);
+        rest = &rest[failure.done..];
+        kinds.push(failure.error.expect("nothing was rejected").kind);
+        kinds.extend(open_at_last(sink).await);
+    }
+}
+
+/// Opens as the engine does, again and again. Returns the kinds of the errors met.
+pub async fn open_at_last(sink: &mut KafkaSink) -> Vec<SinkErrorKind> {
+    let mut kinds = Vec::new();
+    let give_up = Instant::now() + BOUND;
+    while let Err(error) = sink.open().await {
+        assert!(Instant::now() < give_up, "not opened in time: {error}");
+        kinds.push(error.kind);
+    }
+    kinds
 }
 
 /// One message as it lies in a topic.
@@ -160,4 +197,58 @@ fn owned(message: &rdkafka::message::BorrowedMessage<'_>) -> Message {
         headers: headers.unwrap_or_default(),
         value: message.payload().map(<[u8]>::to_vec),
     }
+}
+
+/// How many messages a topic has.
+pub async fn count(bootstrap: &str, topic: &str) -> usize {
+    let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
+    let counted = tokio::task::spawn_blocking(move || {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &bootstrap);
+        let consumer: BaseConsumer = client.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), BOUND).unwrap();
+        let counts = metadata.topics()[0].partitions().iter().map(|partition| {
+            let (low, high) = consumer.fetch_watermarks(&topic, partition.id(), BOUND).unwrap();
+            usize::try_from(high - low).unwrap()
+        });
+        counts.sum()
+    });
+    counted.await.unwrap()
+}
+
+/// A setting of a topic, as the broker has it.
+pub async fn topic_setting(bootstrap: &str, topic: &str, setting: &str) -> String {
+    let admin = admin(bootstrap);
+    let described = admin
+        .describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new())
+        .await;
+    let resource = described.unwrap().remove(0).unwrap();
+    resource.get(setting).unwrap().value.clone().unwrap()
+}
+
+/// The partition that a Java producer chooses for a key.
+pub fn partition_of(key: &str, partitions: i32) -> i32 {
+    i32::try_from(murmur2(key.as_bytes()) & 0x7fff_ffff).unwrap() % partitions
+}
+
+/// `org.apache.kafka.common.utils.Utils.murmur2`.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let length = u32::try_from(data.len()).unwrap();
+    let mut hash = 0x9747_b28c ^ length;
+    let words = data.chunks_exact(4);
+    let tail = words.remainder();
+    for word in words {
+        let mut k = u32::from_le_bytes(word.try_into().unwrap()).wrapping_mul(M);
+        k = (k ^ (k >> 24)).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    for (at, byte) in tail.iter().enumerate().rev() {
+        hash ^= u32::from(*byte) << (8 * at);
+    }
+    if !tail.is_empty() {
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^ (hash >> 15)
 }

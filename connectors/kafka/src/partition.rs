@@ -1,0 +1,119 @@
+//! The partition of a key, and which partitions know the producer.
+//!
+//! A broker that knows nothing of a producer in a partition takes any sequence number from it. So if the first request
+//! to a partition is refused, the next one, already under way, would be taken, and its records would pass those of the
+//! first (seen at Apache Kafka 4.1). Once a message was acknowledged there, the broker refuses what comes out of
+//! sequence. So the first message to a partition travels alone; to know which is the first, the sink itself must choose
+//! the partition.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Brokers forget a producer that is idle, after a day by default (`producer.id.expiration.ms`). Far below that; to
+/// travel alone costs one round trip.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// So many partitions are remembered; beyond, all are introduced again, which is slower and never wrong.
+const PARTITIONS_MAX: usize = 100_000;
+
+/// The partition that Java producers choose for a key, so that a path is in the same one whoever writes it.
+pub(crate) fn of_key(key: &[u8], partitions: i32) -> i32 {
+    let hash = i32::try_from(murmur2(key) & 0x7fff_ffff).expect("31 bits fit in an i32");
+    hash % partitions.max(1)
+}
+
+/// `org.apache.kafka.common.utils.Utils.murmur2`.
+fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    // A key is a path, far below 4 GiB.
+    let mut hash = 0x9747_b28c ^ u32::try_from(data.len()).unwrap_or(u32::MAX);
+    let (words, tail) = data.as_chunks::<4>();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k = (k ^ (k >> 24)).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    for (at, byte) in tail.iter().enumerate() {
+        hash ^= u32::from(*byte) << (8 * at);
+    }
+    if !tail.is_empty() {
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+/// The partitions whose brokers know the present producer.
+#[derive(Default)]
+pub(crate) struct Introduced {
+    last_used: HashMap<Arc<str>, HashMap<i32, Instant>>,
+    count: usize,
+}
+
+impl Introduced {
+    /// Whether a message may follow others to this partition without waiting for them. Counts as use.
+    pub(crate) fn may_follow(&mut self, topic: &str, partition: i32) -> bool {
+        let last = self
+            .last_used
+            .get_mut(topic)
+            .and_then(|topic| topic.get_mut(&partition));
+        let Some(last) = last.filter(|last| last.elapsed() < KNOWN_FOR) else {
+            return false;
+        };
+        *last = Instant::now();
+        true
+    }
+
+    /// A message was acknowledged there with nothing behind it.
+    pub(crate) fn met(&mut self, topic: &Arc<str>, partition: i32) {
+        if self.count >= PARTITIONS_MAX {
+            self.forget();
+        }
+        let topic = self.last_used.entry(Arc::clone(topic)).or_default();
+        if topic.insert(partition, Instant::now()).is_none() {
+            self.count += 1;
+        }
+    }
+
+    /// There is a new producer, which nobody knows.
+    pub(crate) fn forget(&mut self) {
+        *self = Introduced::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_must_be_met_before_messages_follow_and_again_after_a_pause() {
+        let mut introduced = Introduced::default();
+        let topic: Arc<str> = "changes".into();
+        assert!(!introduced.may_follow(&topic, 0));
+        introduced.met(&topic, 0);
+        assert!(introduced.may_follow(&topic, 0));
+        assert!(!introduced.may_follow(&topic, 1) && !introduced.may_follow("other", 0));
+        tokio::time::advance(KNOWN_FOR).await;
+        assert!(!introduced.may_follow(&topic, 0));
+        introduced.met(&topic, 0);
+        introduced.forget();
+        assert!(!introduced.may_follow(&topic, 0));
+    }
+
+    /// The vectors of Kafka's own `UtilsTest.testMurmur2`.
+    #[test]
+    fn the_hash_is_kafkas() {
+        for (key, expected) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ] {
+            assert_eq!(murmur2(key.as_bytes()).cast_signed(), expected, "{key}");
+        }
+    }
+}

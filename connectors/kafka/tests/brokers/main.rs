@@ -1,0 +1,11 @@
+//! The Kafka sink at brokers: a real Apache Kafka, and a mock where errors are injected. `ZKBRIDGE_TESTS=offline`
+//! leaves the real ones out, and says so.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+mod contract;
+mod faults;
+mod injected;
+mod messages;
+mod refusals;
+mod rig;

@@ -1,0 +1,415 @@
+//! What brokers refuse, and how it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::record::Record;
+use bridge_core::sink::{Sink, SinkErrorKind};
+use bridge_core::testing::{a_record, assert_kept_contract, some_records};
+use bridge_kafka::{Compression, CreateTopics, KafkaConfig};
+use bridge_servers::{Direction, Kafka, eventually, real_servers};
+
+use crate::rig::{self, Message};
+
+/// Text that compression makes no smaller.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[(state >> 58) as usize]
+    };
+    (0..bytes).map(letter).collect()
+}
+
+/// Records of a few paths in turn; the value of those in `large` has so many bytes.
+fn records_with(count: u64, large: &[u64], bytes: usize) -> Vec<Arc<Record>> {
+    let record = |seq: u64| {
+        let record = a_record()
+            .seq(seq)
+            .path(&format!("/services/{}", seq % 5))
+            .before("");
+        if large.contains(&seq) {
+            return record.after(noise(bytes)).limit(bytes).arc();
+        }
+        record.after(format!("value {seq}")).arc()
+    };
+    (1..=count).map(record).collect()
+}
+
+async fn assert_only_rejected(topic: &str, config: &KafkaConfig, records: &[Arc<Record>], guilty: &[u64]) {
+    let mut sink = rig::opened(config).await;
+    let failure = rig::deliver(&mut sink, records).await.unwrap_err();
+
+    assert!(failure.error.is_none(), "{:?}", failure.error);
+    assert_eq!(failure.done, records.len());
+    let rejected: Vec<u64> = failure.rejected.iter().map(|one| one.seq.0).collect();
+    assert_eq!(rejected, guilty);
+    for one in &failure.rejected {
+        assert!(
+            one.reason.contains("too large") && one.reason.contains(topic),
+            "{}",
+            one.reason
+        );
+    }
+    let expected: Vec<_> = records
+        .iter()
+        .filter(|record| !guilty.contains(&record.seq.0))
+        .cloned()
+        .collect();
+    let messages = rig::messages(&config.brokers, topic).await;
+    let arrived: Vec<_> = messages.iter().filter_map(Message::arrived).collect();
+    assert_kept_contract(&expected, &arrived);
+}
+
+#[tokio::test]
+async fn a_record_too_large_for_the_broker_is_rejected_and_its_neighbours_arrive_in_order() {
+    real_servers!("a record too large for the broker is rejected and its neighbours arrive in order");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let topic = rig::create_topic(&bootstrap, 3, &[]).await;
+    let records = records_with(60, &[20, 21, 60], 2_000_000);
+    assert_only_rejected(&topic, &rig::config(&bootstrap, &topic), &records, &[20, 21, 60]).await;
+}
+
+#[tokio::test]
+async fn a_record_refused_in_company_is_found_among_its_neighbours() {
+    real_servers!("a record refused in company is found among its neighbours");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    // Far below the size of a batch, so that the large record shares one with others; and small batches, so that some
+    // behind it are under way when it is refused.
+    let topic = rig::create_topic(&bootstrap, 1, &[("max.message.bytes", "20000")]).await;
+    let mut config = rig::config(&bootstrap, &topic);
+    config.properties.set("batch.num.messages", "5");
+    let records = records_with(400, &[111], 30_000);
+    assert_only_rejected(&topic, &config, &records, &[111]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_passes_a_record_refused_in_a_producers_first_batch() {
+    real_servers!("nothing passes a record refused in a producer's first batch");
+    let kafka = Kafka::builder().behind_proxy().start().await.unwrap();
+    let topic = rig::create_topic(&kafka.bootstrap(), 2, &[("max.message.bytes", "20000")]).await;
+    let mut config = rig::config(&kafka.proxied_bootstrap(), &topic);
+    config.properties.set("batch.num.messages", "5");
+    // So that the bytes on the wire can be counted: the first request has 31 kB, each of the others 10.
+    config.compression = Compression::None;
+    let record = |seq: u64, path: &str, bytes: usize| {
+        a_record()
+            .seq(seq)
+            .path(path)
+            .before("")
+            .after(noise(bytes))
+            .limit(bytes)
+            .arc()
+    };
+    let mut sink = rig::opened(&config).await;
+    // The producer has its identity now, and a connection; the broker knows it in this one partition.
+    rig::deliver(&mut sink, &[record(1, "/other-0", 10)])
+        .await
+        .unwrap();
+    let known = rig::messages(&kafka.bootstrap(), &topic).await[0].partition;
+    let path = path_of_other_partition(known);
+    let mut records = vec![record(2, &path, 30_000)];
+    records.extend((3..60).map(|seq| record(seq, &path, 1_500)));
+
+    // All that the sink is willing to send lies in the broker's socket when it refuses the first of it. A sink that does
+    // not hold the others back has sent a second request by then.
+    kafka.pause().unwrap();
+    let before = kafka.proxy().forwarded(Direction::ToServer);
+    let to_deliver = records.clone();
+    let task = tokio::spawn(async move { (rig::deliver(&mut sink, &to_deliver).await, sink) });
+    let sent = || kafka.proxy().forwarded(Direction::ToServer) - before;
+    eventually("the first request", rig::BOUND, || async { sent() > 30_000 })
+        .await
+        .unwrap();
+    let second = eventually("a second", Duration::from_secs(2), || async { sent() > 36_000 }).await;
+    assert!(
+        second.is_err(),
+        "{} bytes were sent before the first was acknowledged",
+        sent()
+    );
+    kafka.resume().unwrap();
+    let (delivered, _sink) = task.await.unwrap();
+
+    let failure = delivered.unwrap_err();
+    assert!(failure.error.is_none(), "{:?}", failure.error);
+    assert_eq!(failure.rejected.len(), 1);
+    let messages = rig::messages(&kafka.bootstrap(), &topic).await;
+    let arrived: Vec<_> = messages
+        .iter()
+        .filter(|message| message.partition != known)
+        .filter_map(Message::arrived)
+        .collect();
+    assert_kept_contract(&records[1..], &arrived);
+    assert_eq!(
+        arrived.len(),
+        records.len() - 1,
+        "something was taken before the refused record was settled"
+    );
+}
+
+/// A path whose messages go to the other one of two partitions.
+fn path_of_other_partition(known: i32) -> String {
+    let mut paths = (0..100).map(|number| format!("/path-{number}"));
+    paths.find(|path| rig::partition_of(path, 2) != known).unwrap()
+}
+
+#[tokio::test]
+async fn a_record_too_large_for_the_sinks_own_limit_is_rejected_without_a_resend() {
+    real_servers!("a record too large for the sink's own limit is rejected without a resend");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let topic = rig::create_topic(&bootstrap, 3, &[]).await;
+    let mut config = rig::config(&bootstrap, &topic);
+    config.properties.set("message.max.bytes", "10000");
+    let records = records_with(60, &[20], 20_000);
+    assert_only_rejected(&topic, &config, &records, &[20]).await;
+    assert_eq!(rig::messages(&bootstrap, &topic).await.len(), 59);
+}
+
+#[tokio::test]
+async fn batches_too_large_for_a_topic_are_made_smaller_and_no_record_is_blamed() {
+    real_servers!("batches too large for a topic are made smaller and no record is blamed");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let topic = rig::create_topic(&bootstrap, 1, &[("max.message.bytes", "100000")]).await;
+    let large: Vec<u64> = (1..=40).collect();
+    let records = records_with(40, &large, 40_000);
+    let mut sink = rig::opened(&rig::config(&bootstrap, &topic)).await;
+
+    rig::deliver(&mut sink, &records).await.unwrap();
+
+    let messages = rig::messages(&bootstrap, &topic).await;
+    let arrived: Vec<_> = messages.iter().filter_map(Message::arrived).collect();
+    assert_kept_contract(&records, &arrived);
+}
+
+#[tokio::test]
+async fn a_record_without_a_topic_is_rejected_and_the_others_arrive() {
+    real_servers!("a record without a topic is rejected and the others arrive");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let prefix = rig::new_topic_name();
+    let mut config = rig::config(&bootstrap, &format!("{prefix}.{{{{ names[0] }}}}"));
+    config.create_topics = CreateTopics::Yes(Default::default());
+    let mut sink = rig::opened(&config).await;
+    let records: Vec<_> = ["/a", "/b c", "/a"]
+        .into_iter()
+        .zip(1..)
+        .map(|(path, seq)| a_record().seq(seq).path(path).arc())
+        .collect();
+
+    let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+    assert!(failure.error.is_none());
+    assert_eq!(failure.done, 3);
+    assert_eq!(failure.rejected.len(), 1);
+    assert_eq!(failure.rejected[0].seq.0, 2);
+    assert!(
+        failure.rejected[0].reason.contains("b c"),
+        "{}",
+        failure.rejected[0].reason
+    );
+    let messages = rig::messages(&bootstrap, &format!("{prefix}.a")).await;
+    assert_eq!(messages.iter().map(Message::seq).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_there_is_missing_until_it_is() {
+    real_servers!("a topic that is not there is missing until it is");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let topic = rig::new_topic_name();
+    let mut config = rig::config(&bootstrap, &topic);
+    let error = rig::sink(&config).open().await.unwrap_err();
+    assert_eq!(error.kind, SinkErrorKind::Missing);
+    for part in [topic.as_str(), "create_topics", &bootstrap] {
+        assert!(error.message.contains(part), "{error}");
+    }
+
+    config.create_topics = serde_json::from_str(
+        r#"{"partitions": 4, "replication": 1, "config": {"cleanup.policy": "compact"}}"#,
+    )
+    .unwrap();
+    let mut sink = rig::opened(&config).await;
+    // A second sink, and a second open, find it there.
+    rig::opened(&config).await;
+    sink.open().await.unwrap();
+    let records = some_records(50, 20);
+    rig::deliver(&mut sink, &records).await.unwrap();
+    let messages = rig::messages(&bootstrap, &topic).await;
+    assert_eq!(messages.len(), 50);
+    assert!(messages.iter().any(|message| message.partition == 3));
+    assert_eq!(
+        rig::topic_setting(&bootstrap, &topic, "cleanup.policy").await,
+        "compact"
+    );
+}
+
+#[tokio::test]
+async fn a_topic_of_a_template_that_is_missing_stops_behind_what_was_delivered() {
+    real_servers!("a topic of a template that is missing stops behind what was delivered");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let there = rig::create_topic(&bootstrap, 1, &[]).await;
+    let config = rig::config(&bootstrap, "{{ names[0] }}");
+    let mut sink = rig::opened(&config).await;
+    let records: Vec<_> = [there.as_str(), &there, "not-there", &there]
+        .into_iter()
+        .zip(1..)
+        .map(|(name, seq)| a_record().seq(seq).path(&format!("/{name}")).arc())
+        .collect();
+
+    let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+    assert_eq!(failure.done, 2);
+    let error = failure.error.unwrap();
+    assert_eq!(error.kind, SinkErrorKind::Missing);
+    assert!(error.message.contains("not-there"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_cluster_cannot_create_is_an_error_of_the_configuration() {
+    real_servers!("what a cluster cannot create is an error of the configuration");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    for (settings, expected) in [
+        (r#"{"replication": 3}"#, SinkErrorKind::Configuration),
+        (
+            r#"{"config": {"no.such.setting": 1}}"#,
+            SinkErrorKind::Configuration,
+        ),
+    ] {
+        let mut config = rig::config(&bootstrap, &rig::new_topic_name());
+        config.create_topics = serde_json::from_str(settings).unwrap();
+        let error = rig::sink(&config).open().await.unwrap_err();
+        assert_eq!(error.kind, expected, "{error}");
+        assert!(error.message.contains("cannot be created"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_down_is_unavailable_under_its_address() {
+    real_servers!("a broker that is down is unavailable under its address");
+    // A port that was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    for topic in ["changes", "{{ names | topic }}"] {
+        let error = rig::sink(&rig::config(&address, topic)).open().await.unwrap_err();
+        assert_eq!(error.kind, SinkErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains(&address), "{error}");
+    }
+}
+
+/// A broker that asks for a password, and lets only `root` write.
+async fn guarded_broker() -> Kafka {
+    let plain = "org.apache.kafka.common.security.plain.PlainLoginModule required user_root=\"r\" user_guest=\"g\" \
+                 username=\"root\" password=\"r\";";
+    Kafka::builder()
+        .property(
+            "listener.security.protocol.map",
+            "DIRECT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        )
+        .property("sasl.enabled.mechanisms", "PLAIN")
+        .property("sasl.mechanism.inter.broker.protocol", "PLAIN")
+        .property("listener.name.direct.plain.sasl.jaas.config", plain)
+        .property(
+            "authorizer.class.name",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        )
+        .property("super.users", "User:root;User:ANONYMOUS")
+        .property("auto.create.topics.enable", "false")
+        .start()
+        .await
+        .unwrap()
+}
+
+fn as_user(bootstrap: &str, topic: &str, user: &str, password: &str) -> KafkaConfig {
+    let mut config = rig::hasty_config(bootstrap, topic);
+    config.properties.set("security.protocol", "SASL_PLAINTEXT");
+    config.properties.set("sasl.mechanism", "PLAIN");
+    config.properties.set("sasl.username", user);
+    config.properties.set("sasl.password", password);
+    config
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_a_missing_right_are_told_apart() {
+    real_servers!("a wrong password and a missing right are told apart");
+    let kafka = guarded_broker().await;
+    let bootstrap = kafka.bootstrap();
+    let topic = rig::new_topic_name();
+    let mut owner = as_user(&bootstrap, &topic, "root", "r");
+    owner.create_topics = CreateTopics::Yes(Default::default());
+    let mut sink = rig::opened(&owner).await;
+    rig::deliver(&mut sink, &some_records(10, 2)).await.unwrap();
+
+    let wrong = as_user(&bootstrap, &topic, "root", "not-the-password");
+    let error = rig::sink(&wrong).open().await.unwrap_err();
+    assert_eq!(error.kind, SinkErrorKind::Authentication, "{error}");
+    assert!(error.message.contains(&bootstrap), "{error}");
+    assert!(!format!("{error:?}").contains("not-the-password"), "{error:?}");
+
+    let guest = as_user(&bootstrap, &topic, "guest", "g");
+    let error = rig::sink(&guest).open().await.unwrap_err();
+    assert_eq!(error.kind, SinkErrorKind::Authorization, "{error}");
+    assert!(error.message.contains(&topic), "{error}");
+
+    // A port without TLS closes the handshake, as a broker does that is going down: not to be told apart, but said.
+    let mut tls = rig::hasty_config(&bootstrap, &topic);
+    tls.properties.set("security.protocol", "SSL");
+    let error = rig::sink(&tls).open().await.unwrap_err();
+    assert_eq!(error.kind, SinkErrorKind::Unavailable, "{error}");
+    assert!(error.message.contains("SSL handshake failed"), "{error}");
+}
+
+/// Runs the JDK's tool for keys, which is there where Kafka can run.
+fn keytool(arguments: &[&str]) {
+    let ran = std::process::Command::new("keytool")
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
+#[tokio::test]
+async fn tls_works_by_properties_and_an_unknown_authority_is_refused() {
+    real_servers!("TLS works by properties and an unknown authority is refused");
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (store, authority) = (place("broker.p12"), place("authority.pem"));
+    let store_options = ["-keystore", &store, "-storepass", "changeit", "-alias", "broker"];
+    let make = [
+        "-genkeypair",
+        "-keyalg",
+        "EC",
+        "-dname",
+        "CN=broker",
+        "-ext",
+        "SAN=IP:127.0.0.1",
+        "-storetype",
+        "PKCS12",
+    ];
+    keytool(&[&make[..], &store_options].concat());
+    keytool(&[&["-exportcert", "-rfc", "-file", &authority][..], &store_options].concat());
+    let kafka = Kafka::builder()
+        .property(
+            "listener.security.protocol.map",
+            "DIRECT:SSL,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        )
+        .property("ssl.keystore.location", &store)
+        .property("ssl.keystore.password", "changeit")
+        .property("ssl.keystore.type", "PKCS12")
+        .property("ssl.truststore.location", &store)
+        .property("ssl.truststore.password", "changeit")
+        .property("ssl.truststore.type", "PKCS12")
+        .start()
+        .await
+        .unwrap();
+    let mut config = rig::hasty_config(&kafka.bootstrap(), &rig::new_topic_name());
+    config.properties.set("security.protocol", "SSL");
+
+    let error = rig::sink(&config).open().await.unwrap_err();
+    assert_eq!(error.kind, SinkErrorKind::Authentication, "{error}");
+    assert!(error.message.contains(&kafka.bootstrap()), "{error}");
+
+    config.properties.set("ssl.ca.location", &authority);
+    let mut sink = rig::opened(&config).await;
+    rig::deliver(&mut sink, &some_records(10, 2)).await.unwrap();
+}
