@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::{Input, ReadRequest, Ticket};
+use crate::capture::{Input, ReadRequest, SessionFate, Ticket};
 use crate::path::ZnodePath;
 
 /// What the pipeline asks of a connection.
@@ -34,10 +34,39 @@ pub enum Command {
     },
 }
 
+/// Counts the connections of a source, from 1; 0 before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection(pub u64);
+
+impl Connection {
+    /// The next one.
+    #[must_use]
+    pub fn next(self) -> Connection {
+        Connection(self.0 + 1)
+    }
+}
+
+/// A command with the connection that it is meant for. Another connection must not follow it: its watches would be
+/// added a second time in the place of those that may have told something already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// The last that the pipeline knew of.
+    pub connection: Connection,
+    /// What it shall do.
+    pub command: Command,
+}
+
 /// What a connection tells the pipeline.
 #[derive(Debug)]
 pub enum Report {
-    /// An input of the machine.
+    /// There is a connection: [`Input::Connected`].
+    Connected {
+        /// Which.
+        connection: Connection,
+        /// What became of the session.
+        session: SessionFate,
+    },
+    /// Any other input of the machine.
     Input(Input),
     /// The version of the server, where it tells.
     Server(Option<Arc<str>>),
@@ -84,7 +113,7 @@ impl SourceErrorKind {
 #[derive(Debug)]
 pub struct Link {
     /// From the pipeline.
-    pub commands: mpsc::Receiver<Command>,
+    pub commands: mpsc::Receiver<Order>,
     /// To the pipeline.
     pub reports: mpsc::Sender<Report>,
     /// Asks the connection to end.
@@ -98,6 +127,8 @@ pub struct Link {
 ///
 /// **Loss.** A connection that may have missed an event reports [`Input::Disconnected`] or [`Input::Overflow`]; it never
 /// goes on in silence.
+///
+/// **Commands.** Only those that name the present connection are followed.
 ///
 /// **End.** `run` returns when asked to stop, when the pipeline is gone, or after a final error was reported.
 pub trait Source: Send {

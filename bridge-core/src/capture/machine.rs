@@ -257,9 +257,13 @@ impl Capture {
     }
 
     fn armed(&mut self, now: Timestamp, book: &mut dyn Book) -> Step<Verdict> {
-        let State::Arming { epoch, reason, roots } = std::mem::replace(&mut self.state, State::Detached)
-        else {
-            return Ok(Verdict::Fine);
+        let (epoch, reason, roots) = match std::mem::replace(&mut self.state, State::Detached) {
+            State::Arming { epoch, reason, roots } => (epoch, reason, roots),
+            // Said twice, or of a connection that is gone, it is no news.
+            other => {
+                self.state = other;
+                return Ok(Verdict::Fine);
+            }
         };
         let follow = Follow::default();
         self.state = State::Attached(Box::new(Attached {

@@ -15,7 +15,7 @@ use crate::delivery::WallClock;
 use crate::journal::{Journal, JournalError, JournalErrorKind, Note};
 use crate::metrics as names;
 use crate::number::Seq;
-use crate::source::{Command, Report};
+use crate::source::{Command, Connection, Order, Report};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
 const BATCH_REPORTS: usize = 64;
@@ -41,7 +41,7 @@ pub struct PipelineSetup {
     /// From the connection; the pipeline's capture ends when it closes.
     pub reports: mpsc::Receiver<Report>,
     /// To the connection.
-    pub commands: mpsc::Sender<Command>,
+    pub commands: mpsc::Sender<Order>,
     /// From the delivery workers; the pipeline ends when both have closed.
     pub notes: mpsc::Receiver<Note>,
     /// The time of day.
@@ -62,7 +62,9 @@ pub struct Pipeline {
     capture: Capture,
     journal: Journal,
     reports: Option<mpsc::Receiver<Report>>,
-    commands: Option<mpsc::Sender<Command>>,
+    commands: Option<mpsc::Sender<Order>>,
+    /// The last that was reported.
+    connection: Connection,
     notes: Option<mpsc::Receiver<Note>>,
     clock: WallClock,
     /// Not stored yet, by sink.
@@ -103,6 +105,7 @@ impl Pipeline {
             journal,
             reports: Some(reports),
             commands: Some(commands),
+            connection: Connection::default(),
             notes: Some(notes),
             clock,
             news: BTreeMap::new(),
@@ -204,6 +207,10 @@ impl Pipeline {
                 self.publish();
                 Ok(())
             }
+            Report::Connected { connection, session } => {
+                self.connection = connection;
+                self.step(Input::Connected { session }).await
+            }
             Report::Input(input) => self.step(input).await,
         }
     }
@@ -281,7 +288,8 @@ impl Pipeline {
         };
         // A connection that is gone has said so, or will: the machine learns it from there.
         if let Some(commands) = &self.commands {
-            let _ = commands.send(command).await;
+            let connection = self.connection;
+            let _ = commands.send(Order { connection, command }).await;
         }
     }
 

@@ -15,7 +15,7 @@ use crate::journal::{Journal, JournalOptions, Note, ReadLimit, Reader};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Op, Stat, Timestamp};
-use crate::source::{Command, Report, SourceError, SourceErrorKind};
+use crate::source::{Command, Connection, Order, Report, SourceError, SourceErrorKind};
 
 /// No condition of these tests takes longer.
 const BOUND: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ const BOUND: Duration = Duration::from_secs(20);
 /// A pipeline at work, with the test as its connection.
 struct Bench {
     reports: mpsc::Sender<Report>,
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Order>,
     notes: mpsc::Sender<Note>,
     watches: Watches,
     thread: std::thread::JoinHandle<()>,
@@ -67,19 +67,23 @@ impl Bench {
         self.reports.send(Report::Input(input)).await.unwrap();
     }
 
+    async fn connected(&self, connection: Connection) {
+        let session = SessionFate::New;
+        let report = Report::Connected { connection, session };
+        self.reports.send(report).await.unwrap();
+    }
+
     async fn command(&mut self) -> Command {
         timeout(BOUND, self.commands.recv())
             .await
             .expect("a command within the bound")
             .unwrap()
+            .command
     }
 
     /// Connects up to the first read, and returns its ticket.
     async fn connect(&mut self) -> Ticket {
-        self.input(Input::Connected {
-            session: SessionFate::New,
-        })
-        .await;
+        self.connected(Connection(1)).await;
         assert!(matches!(self.command().await, Command::Arm(_)));
         self.input(Input::Armed).await;
         self.read().await
@@ -297,4 +301,18 @@ async fn cursors_are_stored_although_nothing_is_captured() {
         .unwrap();
     assert_eq!(Reader::open(&file).unwrap().cursor("slow").unwrap(), Some(Seq(2)));
     drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_names_the_connection_that_it_is_meant_for() {
+    let mut bench = Bench::start(None);
+    bench.connected(Connection(1)).await;
+    bench.input(Input::Disconnected).await;
+    bench.connected(Connection(2)).await;
+    for connection in [1, 2] {
+        let order = timeout(BOUND, bench.commands.recv()).await.unwrap().unwrap();
+        assert_eq!(order.connection, Connection(connection));
+        assert!(matches!(order.command, Command::Arm(_)), "{order:?}");
+    }
+    bench.end().await;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bridge_core::capture::{Input, Outcome, ReadRequest, SessionFate, Ticket};
 use bridge_core::path::ZnodePath;
-use bridge_core::source::{Command, Link, Report, SourceError};
+use bridge_core::source::{self, Command, Link, Order, Report, SourceError};
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 use zookeeper_client::{AddWatchMode, Client, Error, MultiReadResult, SessionState, StateWatcher};
@@ -81,20 +81,30 @@ impl Outbox {
 
 /// Serves one connection until it ends. What is still waiting for the pipeline at the end is dropped but for what says
 /// that it ended: the machine compares anew anyway.
-pub(crate) async fn serve(client: &Client, fate: SessionFate, link: &mut Link) -> End {
+pub(crate) async fn serve(
+    client: &Client,
+    number: source::Connection,
+    session: SessionFate,
+    link: &mut Link,
+) -> End {
     let mut connection = Connection {
         client,
+        number,
         states: client.state_watcher(),
         watchers: Watchers::default(),
         asked: VecDeque::new(),
         outbox: Outbox::default(),
     };
-    connection.outbox.input(Input::Connected { session: fate });
+    connection.outbox.reports.push_back(Report::Connected {
+        connection: number,
+        session,
+    });
     connection.run(link).await
 }
 
 struct Connection<'a> {
     client: &'a Client,
+    number: source::Connection,
     states: StateWatcher,
     watchers: Watchers,
     asked: VecDeque<Asked<'a>>,
@@ -123,7 +133,7 @@ impl<'a> Connection<'a> {
                 },
                 answer = next_answer(&mut self.asked) => self.answered(answer),
                 command = link.commands.recv() => match command {
-                    Some(command) => self.command(command).await,
+                    Some(order) => self.order(order).await,
                     None => return End::Stopped,
                 },
                 told = self.watchers.next() => self.told(told),
@@ -171,8 +181,12 @@ impl<'a> Connection<'a> {
         (state != SessionState::SyncConnected).then(|| self.end_of_state(state))
     }
 
-    async fn command(&mut self, command: Command) -> Option<End> {
-        match command {
+    async fn order(&mut self, order: Order) -> Option<End> {
+        // Meant for a connection that was lost before it could follow.
+        if order.connection != self.number {
+            return None;
+        }
+        match order.command {
             Command::Arm(roots) => self.arm(&roots).await,
             Command::Read { ticket, reads } => self.ask(ticket, reads),
             Command::Reconnect { after } => Some(End::Replace(after)),

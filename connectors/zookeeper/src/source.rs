@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_core::capture::{Input, SessionFate};
-use bridge_core::source::{Link, Report, Source};
+use bridge_core::source::{Connection, Link, Report, Source};
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 use zookeeper_client::{Client, SessionState};
@@ -32,6 +32,7 @@ impl ZookeeperSource {
     async fn run(self, mut link: Link) {
         let stop = link.stop.clone();
         let mut backoff = BACKOFF_FIRST;
+        let mut number = Connection::default();
         loop {
             let connected = tokio::select! {
                 biased;
@@ -41,7 +42,7 @@ impl ZookeeperSource {
             let wait = match connected {
                 Ok(connected) => {
                     backoff = BACKOFF_FIRST;
-                    match keep_session(connected, &mut link).await {
+                    match keep_session(connected, &mut number, &mut link).await {
                         Some(after) => after,
                         None => return,
                     }
@@ -86,12 +87,13 @@ async fn pause(wait: Duration, link: &mut Link) -> bool {
 }
 
 /// Serves a session over all its connections. Returns how long to wait before the next one; `None` to end.
-async fn keep_session(connected: Connected, link: &mut Link) -> Option<Duration> {
+async fn keep_session(connected: Connected, number: &mut Connection, link: &mut Link) -> Option<Duration> {
     let Connected { client, version } = connected;
     link.reports.send(Report::Server(version)).await.ok()?;
     let mut fate = SessionFate::New;
     loop {
-        let end = serve(&client, fate, link).await;
+        *number = number.next();
+        let end = serve(&client, *number, fate, link).await;
         let wait = match end {
             End::Stopped => return None,
             End::Replace(after) => {

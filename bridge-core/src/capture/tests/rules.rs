@@ -344,3 +344,13 @@ fn a_deep_delete_after_a_large_value_is_read_although_it_exceeds_the_answer_that
     };
     assert_eq!(reads.len(), 8, "the path and all above it in one read");
 }
+
+#[test]
+fn a_second_word_that_the_watches_are_armed_is_no_news() {
+    let mut bench = Bench::live();
+    assert_eq!(bench.input(Input::Armed), []);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let mut bench = Bench::new();
+    assert_eq!(bench.input(Input::Armed), []);
+    assert_eq!(bench.capture.state(), CaptureState::Detached);
+}
