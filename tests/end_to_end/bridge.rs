@@ -1,0 +1,172 @@
+//! The real binary with a written configuration, in a folder of its own: started, watched, killed and started again.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use bridge_servers::{Child, eventually};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long a start, a connection or a comparison may take on a machine busy with other tests.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// The exit code after SIGTERM.
+const TERMINATED: i32 = 143;
+
+/// A configured bridge, running or not.
+pub struct Bridge {
+    folder: TempDir,
+    child: Option<Child>,
+    address: Option<SocketAddr>,
+}
+
+impl Bridge {
+    /// Writes the configuration of sources and sinks; the rest is added.
+    pub fn configured(parts: &str) -> Bridge {
+        let folder = tempfile::Builder::new().prefix("zkbridge-end-to-end-").tempdir();
+        let this = Bridge {
+            folder: folder.expect("a folder for the bridge"),
+            child: None,
+            address: None,
+        };
+        this.configure(parts);
+        this
+    }
+
+    /// Writes another configuration, for the next start.
+    pub fn configure(&self, parts: &str) {
+        let text = format!("data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n{parts}");
+        std::fs::write(self.configuration(), text).expect("the configuration can be written");
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.folder.path().join("zkbridge.toml")
+    }
+
+    /// Where configuration, journals and files of sinks are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The command, without variables of this process that could change what it does.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ZKBRIDGE_") {
+                command.env_remove(name);
+            }
+        }
+        command.current_dir(self.folder.path()).args(args);
+        command
+    }
+
+    /// Starts it, and waits until it serves HTTP.
+    pub async fn start(&mut self) {
+        let mut child = Child::start(&self.command(&["run", "--log-format", "json"])).expect("it starts");
+        let address = child.until("its address", BOUND, |lines| {
+            let mut logged = lines
+                .iter()
+                .filter_map(|line| serde_json::from_str::<Value>(&line.text).ok());
+            logged.find_map(|line| line["address"].as_str()?.parse().ok())
+        });
+        self.address = Some(address.await.unwrap());
+        self.child = Some(child);
+    }
+
+    /// Starts it, and waits until every source is live.
+    pub async fn start_ready(&mut self) {
+        self.start().await;
+        self.ready().await;
+    }
+
+    /// Waits until every source is live.
+    pub async fn ready(&self) {
+        let ready = eventually("/readyz", BOUND, || async { self.get("/readyz").await.0 == 200 });
+        if let Err(error) = ready.await {
+            panic!(
+                "{error}: {}\n{}",
+                self.get("/readyz").await.1,
+                self.log().join("\n")
+            );
+        }
+    }
+
+    /// The process.
+    pub fn child(&mut self) -> &mut Child {
+        self.child.as_mut().expect("the bridge was started")
+    }
+
+    /// What it has logged since its start.
+    pub fn log(&self) -> Vec<String> {
+        self.child.as_ref().map(Child::stderr).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self) {
+        self.child().kill().await.expect("it can be killed");
+    }
+
+    /// SIGTERM, and the end that belongs to it.
+    pub async fn terminate(&mut self) {
+        self.child().terminate().expect("it can be signalled");
+        let code = self.child().exit_code(BOUND).await.unwrap();
+        assert_eq!(code, TERMINATED, "{}", self.log().join("\n"));
+    }
+
+    /// Status code and body of one of its pages; 0 where there is no answer.
+    pub async fn get(&self, page: &str) -> (u16, String) {
+        self.request(page).await.unwrap_or_default()
+    }
+
+    async fn request(&self, page: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address?).await.ok()?;
+        let request = format!("GET {page} HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        Some((code, body.to_owned()))
+    }
+
+    /// `/status`; null where there is no answer.
+    pub async fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/status").await.1).unwrap_or_default()
+    }
+
+    /// Waits until `/status` is as wished. `what` completes "waited … in vain for …".
+    pub async fn until(&self, what: &str, mut look: impl FnMut(&Value) -> bool) {
+        let look = RefCell::new(&mut look);
+        let found = eventually(what, BOUND, || async {
+            let status = self.status().await;
+            look.borrow_mut()(&status)
+        });
+        if let Err(error) = found.await {
+            panic!("{error}: {:#}\n{}", self.status().await, self.log().join("\n"));
+        }
+    }
+
+    /// Waits until all is captured that a live source has heard of, and all of it delivered.
+    pub async fn at_rest(&self) {
+        self.until("rest", is_at_rest).await;
+    }
+}
+
+/// Whether all sources are live with nothing waiting, and all sinks are at their tails.
+pub fn is_at_rest(status: &Value) -> bool {
+    let each = |key: &str| status[key].as_array().cloned().unwrap_or_default();
+    let (sources, sinks) = (each("sources"), each("sinks"));
+    let captured = sources
+        .iter()
+        .all(|source| source["state"] == "live" && source["waiting"] == 0);
+    let tails: Vec<&Value> = sources.iter().map(|source| &source["journal"]["tail"]).collect();
+    let delivered = sinks
+        .iter()
+        .all(|sink| sink["lag_records"] == 0 && tails.contains(&&sink["tail"]));
+    status["ready"] == true && captured && delivered
+}

@@ -1,0 +1,117 @@
+//! Reads a topic back, as any consumer would: all partitions, keys, headers and values.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers;
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use serde_json::Value;
+
+/// Enough to show that order holds per path, not per topic.
+pub const PARTITIONS: i32 = 3;
+
+/// Larger than two values of 1 MB and their record.
+const MESSAGE_BYTES_MAX: &str = "8388608";
+
+const BOUND: Duration = Duration::from_secs(30);
+
+/// A record as it was delivered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: String,
+    pub headers: BTreeMap<String, String>,
+    pub record: Value,
+}
+
+/// A topic being read from its beginning.
+pub struct Topic {
+    name: String,
+    consumer: BaseConsumer,
+    next: BTreeMap<i32, i64>,
+    /// What was read so far, in the order of offsets for each partition.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// Creates a topic; with room for the largest values if asked.
+pub async fn create(brokers: &str, name: &str, large: bool) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .expect("an admin client");
+    let mut topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+    if large {
+        topic = topic.set("max.message.bytes", MESSAGE_BYTES_MAX);
+    }
+    let created = admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(BOUND)));
+    for outcome in created.await.expect("the broker answers") {
+        outcome.expect("the topic is created");
+    }
+}
+
+impl Topic {
+    /// Begins to read.
+    pub fn open(brokers: &str, name: &str) -> Topic {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", "end-to-end")
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "20")
+            .create()
+            .expect("a consumer");
+        Topic {
+            name: name.to_owned(),
+            consumer,
+            next: (0..PARTITIONS).map(|partition| (partition, 0)).collect(),
+            deliveries: Vec::new(),
+        }
+    }
+
+    /// Reads on to the present end of every partition. Blocks.
+    pub fn read_on(&mut self) {
+        let deadline = Instant::now() + BOUND;
+        let mut ends = BTreeMap::new();
+        let mut from = TopicPartitionList::new();
+        for (partition, next) in &self.next {
+            let marks = self.consumer.fetch_watermarks(&self.name, *partition, BOUND);
+            ends.insert(*partition, marks.expect("the broker tells the end").1);
+            from.add_partition_offset(&self.name, *partition, Offset::Offset(*next))
+                .expect("an offset");
+        }
+        self.consumer.assign(&from).expect("partitions are assigned");
+        while ends.iter().any(|(partition, end)| self.next[partition] < *end) {
+            assert!(
+                Instant::now() < deadline,
+                "the topic {} cannot be read",
+                self.name
+            );
+            // Errors pass: until the deadline the broker may come back.
+            if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) {
+                let delivery = delivery(&message);
+                self.next.insert(delivery.partition, delivery.offset + 1);
+                self.deliveries.push(delivery);
+            }
+        }
+    }
+}
+
+fn delivery(message: &impl Message) -> Delivery {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let headers = message.headers().map(|headers| {
+        let pairs = headers.iter();
+        let pairs = pairs.map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())));
+        pairs.collect()
+    });
+    let payload = message.payload().expect("a record, no tombstone");
+    Delivery {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: text(message.key().expect("a key")),
+        headers: headers.unwrap_or_default(),
+        record: serde_json::from_slice(payload).expect("JSON"),
+    }
+}

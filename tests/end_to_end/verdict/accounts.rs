@@ -1,0 +1,331 @@
+//! The records against what happened: nothing invented, nothing lost, nothing uncounted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::brackets::{Span, spans};
+use super::fields::{
+    self, bytes, has_exact_zxid, hex, is_change, is_exact, name, op, path, superseded, zxid,
+};
+use super::form::check_exact_order;
+use super::{Case, Events};
+use crate::truth::{Life, Truth, covers};
+
+/// Superseded zxids that a record lists at most.
+const LISTED_MAX: usize = 64;
+
+/// All checks that need the truth.
+pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
+    let mut complaints = check_tree(case);
+    complaints.extend(check_nothing_invented(records, case.truth));
+    if case.events == Events::WithZxid {
+        complaints.extend(check_exact_order(records));
+        complaints.extend(check_nothing_uncounted(records, case));
+        complaints.extend(check_existence(records, case));
+    }
+    complaints
+}
+
+/// The log and the client that read the tree must agree: else the scenario itself is wrong.
+fn check_tree(case: &Case<'_>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (path, lives) in case.truth.below(case.roots) {
+        let living = lives.last().filter(|life| life.died.is_none());
+        let logged = living.map(|life| (life.czxid, life.versions.last().map(|version| version.mzxid)));
+        let read = case.tree.get(path).map(|node| (node.czxid, Some(node.mzxid)));
+        if logged != read {
+            complaints.push(format!("the log has {path} as {logged:?}, a client as {read:?}"));
+        }
+    }
+    complaints
+}
+
+fn check_nothing_invented(records: &[&Value], truth: &Truth) -> Vec<String> {
+    let mut complaints = Vec::new();
+    // The life of each path, and the version told last.
+    let mut living: BTreeMap<&str, (u64, Option<i64>)> = BTreeMap::new();
+    for record in records.iter().filter(|record| is_change(record)) {
+        let Some(path) = path(record) else { continue };
+        let known = living.get(path).copied();
+        let complaint = match op(record) {
+            "delete" => {
+                living.remove(path);
+                check_delete(record, path, known, truth)
+            }
+            op => {
+                let stat = &record["after"]["stat"];
+                let czxid = hex(&stat["czxid"]).or(zxid(record)).unwrap_or_default();
+                living.insert(path, (czxid, stat["version"].as_i64().or(Some(0))));
+                check_value(record, path, czxid, truth)
+                    .or_else(|| check_missed(record, op, known.and_then(|(_, version)| version)))
+            }
+        };
+        complaints.extend(complaint.map(|complaint| format!("{}: {complaint}", name(record))));
+    }
+    complaints
+}
+
+fn check_value(record: &Value, path: &str, czxid: u64, truth: &Truth) -> Option<String> {
+    let Some(life) = truth.life(path, czxid) else {
+        return Some("of a life that never was".to_owned());
+    };
+    let stat = &record["after"]["stat"];
+    if stat.is_null() {
+        let is_create = op(record) == "create" && zxid(record) == Some(czxid);
+        return (!is_create).then(|| "without a value, and no create at its czxid".to_owned());
+    }
+    let (mzxid, number) = (hex(&stat["mzxid"])?, stat["version"].as_i64()?);
+    let Some(version) = life.version(mzxid, number) else {
+        return Some(format!("of a version {number} at {mzxid:#x} that never was"));
+    };
+    if zxid(record) != Some(mzxid) || !has_exact_zxid(record) {
+        return Some("its zxid is not that of its value".to_owned());
+    }
+    let after = &record["after"];
+    if bytes(&after["data"]).as_ref() != Some(&version.data) {
+        return Some("with other data than was written".to_owned());
+    }
+    let size = i64::try_from(version.data.len()).ok();
+    if after["data"]["size"].as_i64() != size || stat["dataLength"].as_i64() != size {
+        return Some("with another size than was written".to_owned());
+    }
+    if stat["mtime"].as_i64() != Some(version.time_ms)
+        || stat["ctime"].as_i64() != Some(life.versions[0].time_ms)
+    {
+        return Some("with other times than the server's".to_owned());
+    }
+    let is_owned = hex(&stat["ephemeralOwner"]) == Some(life.owner);
+    let is_told = record["ephemeral"].as_bool() == Some(life.owner != 0);
+    (!is_owned || !is_told).then(|| "with another owner than it had".to_owned())
+}
+
+/// Versions between two told ones are missed, and as many are listed as may be.
+fn check_missed(record: &Value, op: &str, before: Option<i64>) -> Option<String> {
+    let number = record["after"]["stat"]["version"].as_i64();
+    let expected = match (op, number) {
+        ("create", number) => number.unwrap_or(0),
+        ("update", Some(number)) => number - before? - 1,
+        _ => return None,
+    };
+    let missed = record["missed"].as_i64();
+    if missed != Some(expected) {
+        return Some(format!("{missed:?} versions missed, in truth {expected}"));
+    }
+    let listed = superseded(record);
+    let is_right = listed.is_sorted() && listed.len() as i64 <= expected && listed.len() <= LISTED_MAX;
+    (!is_right).then(|| format!("its superseded zxids are {listed:x?}"))
+}
+
+fn check_delete(
+    record: &Value,
+    path: &str,
+    known: Option<(u64, Option<i64>)>,
+    truth: &Truth,
+) -> Option<String> {
+    let Some((czxid, version)) = known else {
+        // Lives that nobody read, of a server without zxids: one must have ended by then.
+        let lives = truth.lives.get(path).into_iter().flatten();
+        let has_ended = lives
+            .filter_map(|life| life.died)
+            .any(|died| zxid(record).is_none_or(|bound| died <= bound));
+        return (!has_ended).then(|| "ends a life that never ended".to_owned());
+    };
+    let life = truth.life(path, czxid)?;
+    let Some(died) = life.died else {
+        return Some("of a life that goes on".to_owned());
+    };
+    match record["zxid_kind"].as_str() {
+        Some("exact") if zxid(record) != Some(died) => return Some(format!("it was at {died:#x}")),
+        Some("upper_bound") if zxid(record) < Some(died) => {
+            return Some(format!("it was later, at {died:#x}"));
+        }
+        _ => {}
+    }
+    let is_counted = is_exact(record) && has_exact_zxid(record);
+    let inside = |version: &crate::truth::Version| version.mzxid == died;
+    if !is_counted || life.versions.iter().any(inside) {
+        return None;
+    }
+    let expected = life.last_number() - version?;
+    let missed = record["missed"].as_i64();
+    (missed != Some(expected)).then(|| format!("{missed:?} versions missed, in truth {expected}"))
+}
+
+/// What was told of one path.
+#[derive(Default)]
+struct Told {
+    /// Values told or listed as superseded, by zxid.
+    versions: BTreeSet<u64>,
+    created: BTreeSet<u64>,
+    deleted: BTreeSet<u64>,
+    has_full_list: bool,
+    /// The zxid of its last record.
+    last: u64,
+    /// Between a record and a reconciled one that follows it: versions there are counted in `missed` alone. An event
+    /// may have come whose value was not read before the connection was lost.
+    reconciled: Vec<Span>,
+}
+
+/// Outside gaps and runs every create, delete and version is told by its own zxid.
+fn check_nothing_uncounted(records: &[&Value], case: &Case<'_>) -> Vec<String> {
+    let mut told: BTreeMap<&str, Told> = BTreeMap::new();
+    for record in records.iter().filter(|record| is_change(record)) {
+        let Some(path) = path(record) else { continue };
+        let told = told.entry(path).or_default();
+        let from = told.last;
+        told.last = zxid(record).unwrap_or(from);
+        if !is_exact(record) {
+            told.reconciled.push((from, zxid(record).unwrap_or(u64::MAX)));
+        }
+        let Some(zxid) = zxid(record) else { continue };
+        let listed = superseded(record);
+        told.has_full_list |= listed.len() == LISTED_MAX;
+        told.versions.extend(listed);
+        if !is_exact(record) {
+            continue;
+        }
+        match op(record) {
+            "create" => drop((told.created.insert(zxid), told.versions.insert(zxid))),
+            "update" => drop(told.versions.insert(zxid)),
+            _ => drop(told.deleted.insert(zxid)),
+        }
+    }
+    let spans = spans(records);
+    let nothing = Told::default();
+    let mut complaints = Vec::new();
+    for root in case.roots {
+        let spans = spans.get(root).map(Vec::as_slice).unwrap_or_default();
+        for (path, lives) in case.truth.below(std::slice::from_ref(root)) {
+            let told = told.get(path.as_str()).unwrap_or(&nothing);
+            for life in lives {
+                complaints.extend(check_life(path, life, told, spans));
+            }
+        }
+    }
+    complaints
+}
+
+fn check_life(path: &str, life: &Life, told: &Told, spans: &[Span]) -> Vec<String> {
+    let is_inside = |zxid: u64, spans: &[Span]| spans.iter().any(|(from, to)| *from < zxid && zxid <= *to);
+    let is_covered = |zxid: u64| is_inside(zxid, spans);
+    let mut complaints = Vec::new();
+    if !is_covered(life.czxid) && !told.created.contains(&life.czxid) {
+        complaints.push(format!(
+            "the create of {path} at {:#018x} was not told",
+            life.czxid
+        ));
+    }
+    if let Some(died) = life.died
+        && !is_covered(died)
+        && !told.deleted.contains(&died)
+    {
+        complaints.push(format!("the delete of {path} at {died:#018x} was not told"));
+    }
+    let untold = life.versions.iter().filter(|version| {
+        let is_told = told.versions.contains(&version.mzxid) || told.has_full_list;
+        let is_told = is_told || is_inside(version.mzxid, &told.reconciled);
+        !is_told && !is_covered(version.mzxid) && Some(version.mzxid) != life.died
+    });
+    complaints.extend(untold.map(|version| {
+        let (number, mzxid) = (version.number, version.mzxid);
+        format!("version {number} of {path} at {mzxid:#018x} was not told, outside {spans:#x?}")
+    }));
+    complaints
+}
+
+/// Outside gaps and runs the fold has, at each record, exactly the znodes that existed.
+fn check_existence(records: &[&Value], case: &Case<'_>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for root in case.roots {
+        let of_root: Vec<&Value> = records
+            .iter()
+            .copied()
+            .filter(|record| fields::root(record) == Some(root))
+            .collect();
+        complaints.extend(Existence::of(root, case).follow(&of_root));
+    }
+    complaints
+}
+
+/// Two sets of paths, as they differ: what is told to live, and what lived.
+struct Existence<'a> {
+    /// Beginnings and ends of the root's lives, in order.
+    happened: Vec<(u64, &'a str)>,
+    done: usize,
+    differing: BTreeSet<&'a str>,
+    hidden: &'a [String],
+}
+
+impl<'a> Existence<'a> {
+    fn of(root: &str, case: &Case<'a>) -> Existence<'a> {
+        let mut happened = Vec::new();
+        for (path, lives) in case.truth.lives.iter().filter(|(path, _)| covers(root, path)) {
+            let begins = lives.iter().map(|life| life.czxid);
+            let ends = lives.iter().filter_map(|life| life.died);
+            happened.extend(begins.chain(ends).map(|zxid| (zxid, path.as_str())));
+        }
+        happened.sort_unstable();
+        Existence {
+            happened,
+            done: 0,
+            differing: BTreeSet::new(),
+            hidden: case.hidden,
+        }
+    }
+
+    fn toggle(&mut self, path: &'a str) {
+        if self.hidden.iter().any(|hidden| hidden == path) {
+            return;
+        }
+        if !self.differing.remove(path) {
+            self.differing.insert(path);
+        }
+    }
+
+    fn advance(&mut self, to: u64) {
+        while let Some((_, path)) = self.happened.get(self.done).filter(|(zxid, _)| *zxid <= to) {
+            self.toggle(path);
+            self.done += 1;
+        }
+    }
+
+    fn follow(mut self, records: &[&'a Value]) -> Vec<String> {
+        let mut is_open = true;
+        let mut covered = 0;
+        for (at, record) in records.iter().enumerate() {
+            match op(record) {
+                "gap_begin" | "snapshot_begin" => is_open = true,
+                "gap_end" => {
+                    is_open = false;
+                    covered = hex(&record["gap"]["to_zxid"]).unwrap_or_default();
+                }
+                "snapshot_end" => {
+                    is_open = false;
+                    covered = zxid(record).unwrap_or_default();
+                }
+                "create" | "snapshot" | "delete" => {
+                    if let Some(path) = path(record) {
+                        self.toggle(path);
+                    }
+                }
+                _ => {}
+            }
+            let (Some(zxid), false) = (zxid(record), is_open) else {
+                continue;
+            };
+            let is_whole = records.get(at + 1).and_then(|next| fields::zxid(next)) != Some(zxid);
+            if is_change(record) && is_whole && zxid > covered {
+                self.advance(zxid);
+                if let Some(path) = self.differing.first() {
+                    return vec![format!(
+                        "{}: at it {} paths, {path} first, are told otherwise than they existed",
+                        name(record),
+                        self.differing.len()
+                    )];
+                }
+            }
+        }
+        Vec::new()
+    }
+}

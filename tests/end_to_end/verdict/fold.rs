@@ -1,0 +1,212 @@
+//! Folding the records: incarnations never overlap, `before` is what was, and what remains is the tree.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::fields::{self, bytes, has_exact_zxid, hex, name, op, path, zxid};
+use super::{Case, Events};
+
+/// A znode as the records tell it.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    czxid: u64,
+    /// `after` of the last record that had one.
+    after: Option<Value>,
+    mzxid: Option<u64>,
+}
+
+#[derive(Default)]
+struct Folding {
+    living: BTreeMap<String, Told>,
+    /// The last exact zxid of each path.
+    last: BTreeMap<String, u64>,
+    complaints: Vec<String>,
+}
+
+/// The fields of a stat that a record's zxid fixes.
+const FIXED: [&str; 7] = [
+    "czxid",
+    "mzxid",
+    "ctime",
+    "mtime",
+    "version",
+    "dataLength",
+    "ephemeralOwner",
+];
+
+/// All records against each other, and what they add up to against the tree.
+pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
+    let mut folding = Folding::default();
+    for record in records {
+        if let Some(path) = path(record) {
+            folding.take(path, record, case.events);
+        }
+    }
+    folding.compare(case);
+    folding.complaints
+}
+
+impl Folding {
+    fn complain(&mut self, record: &Value, complaint: &str) {
+        self.complaints.push(format!("{}: {complaint}", name(record)));
+    }
+
+    fn take(&mut self, path: &str, record: &Value, events: Events) {
+        self.check_ascending(path, record);
+        self.check_before(path, record);
+        match op(record) {
+            "create" | "snapshot" => self.begin(path, record, events),
+            "update" => self.update(path, record),
+            "delete" => self.end(path, record, events),
+            "acl" => {
+                if !self.living.contains_key(path) {
+                    self.complain(record, "of a path that does not live");
+                }
+            }
+            _ => self.complain(record, "a path in a control record"),
+        }
+    }
+
+    fn check_ascending(&mut self, path: &str, record: &Value) {
+        let Some(zxid) = zxid(record).filter(|_| has_exact_zxid(record)) else {
+            return;
+        };
+        let last = self.last.insert(path.to_owned(), zxid).unwrap_or_default();
+        if zxid < last {
+            self.complain(record, &format!("after {last:#018x} of the same path"));
+        }
+    }
+
+    fn check_before(&mut self, path: &str, record: &Value) {
+        let before = &record["before"];
+        let told = self.living.get(path);
+        let complaint = match (op(record), told) {
+            ("create" | "snapshot", _) | (_, None) if before.is_null() => None,
+            ("create" | "snapshot", _) => Some("a state before the beginning".to_owned()),
+            (_, None) => Some("a state before, of a path that does not live".to_owned()),
+            (_, Some(told)) => differs(before, told.after.as_ref()),
+        };
+        if let Some(complaint) = complaint {
+            self.complain(record, &complaint);
+        }
+    }
+
+    fn begin(&mut self, path: &str, record: &Value, events: Events) {
+        let stat = &record["after"]["stat"];
+        let czxid = hex(&stat["czxid"]).or(zxid(record));
+        let told = Told {
+            czxid: czxid.unwrap_or_default(),
+            after: Some(record["after"].clone()),
+            mzxid: hex(&stat["mzxid"]),
+        };
+        if self.living.insert(path.to_owned(), told).is_some() {
+            self.complain(record, "begins while an earlier incarnation lives");
+        }
+        let is_root = Some(path) == fields::root(record);
+        let parent = parent(path);
+        if events == Events::WithZxid && !is_root && !self.living.contains_key(parent) {
+            self.complain(record, "begins before its parent");
+        }
+    }
+
+    fn update(&mut self, path: &str, record: &Value) {
+        let stat = &record["after"]["stat"];
+        let Some(told) = self.living.get_mut(path) else {
+            return self.complain(record, "of a path that does not live");
+        };
+        let is_same = hex(&stat["czxid"]) == Some(told.czxid);
+        told.after = Some(record["after"].clone());
+        told.mzxid = hex(&stat["mzxid"]);
+        if !is_same {
+            self.complain(record, "of another incarnation than the one that lives");
+        }
+    }
+
+    fn end(&mut self, path: &str, record: &Value, events: Events) {
+        if !record["after"].is_null() {
+            self.complain(record, "a state after the end");
+        }
+        // Without zxids, lives between two reads are known by their end alone.
+        if self.living.remove(path).is_none() && events == Events::WithZxid {
+            self.complain(record, "ends what does not live");
+        }
+        if events == Events::WithZxid && self.has_children(path) {
+            self.complain(record, "ends before its children");
+        }
+    }
+
+    fn has_children(&self, path: &str) -> bool {
+        let below = if path == "/" {
+            "/".to_owned()
+        } else {
+            format!("{path}/")
+        };
+        let next = self
+            .living
+            .range(below.clone()..)
+            .find(|(other, _)| *other != path);
+        next.is_some_and(|(other, _)| other.starts_with(&below))
+    }
+
+    fn compare(&mut self, case: &Case<'_>) {
+        for (path, node) in case.tree {
+            let Some(told) = self.living.get(path) else {
+                self.complaints
+                    .push(format!("{path} lives, and no record says so"));
+                continue;
+            };
+            let data = told.after.as_ref().and_then(|after| bytes(&after["data"]));
+            if (told.czxid, told.mzxid) != (node.czxid, Some(node.mzxid)) {
+                self.complaints.push(format!(
+                    "{path} is told as {:#x} {:?}, it is {:#x} {:#x}",
+                    told.czxid, told.mzxid, node.czxid, node.mzxid
+                ));
+            } else if data.as_ref() != Some(&node.data) {
+                self.complaints
+                    .push(format!("{path} has other data than was told"));
+            }
+        }
+        for path in self.living.keys().filter(|path| !case.tree.contains_key(*path)) {
+            self.complaints
+                .push(format!("{path} is gone, and no record says so"));
+        }
+    }
+}
+
+/// The czxid and mzxid of each path, as the records add up.
+pub fn told(records: &[&Value]) -> BTreeMap<String, (u64, u64)> {
+    let mut told = BTreeMap::new();
+    for record in records.iter().filter(|record| fields::is_change(record)) {
+        let Some(path) = path(record) else { continue };
+        let stat = &record["after"]["stat"];
+        match (hex(&stat["czxid"]), hex(&stat["mzxid"])) {
+            (Some(czxid), Some(mzxid)) => told.insert(path.to_owned(), (czxid, mzxid)),
+            _ => told.remove(path),
+        };
+    }
+    told
+}
+
+/// How `before` differs from what was told last.
+fn differs(before: &Value, told: Option<&Value>) -> Option<String> {
+    let told = told?;
+    if before["data"] != told["data"] {
+        return Some("before.data is not what was told last".to_owned());
+    }
+    if before["stat"].is_null() != told["stat"].is_null() {
+        return Some("before.stat is not what was told last".to_owned());
+    }
+    let field = FIXED
+        .iter()
+        .find(|field| before["stat"][**field] != told["stat"][**field])?;
+    Some(format!("before.stat.{field} is not what was told last"))
+}
+
+/// The path above.
+pub fn parent(path: &str) -> &str {
+    match path.rfind('/') {
+        Some(0) | None => "/",
+        Some(at) => &path[..at],
+    }
+}

@@ -1,0 +1,92 @@
+//! Whether what arrived is what happened: the promises of the record contract, checked from outside.
+//!
+//! Written from the contract, on plain JSON; must never use the product's own types, which would share its mistakes.
+//! Every check gives complaints in sentences, so that one run shows all that is wrong, and every check has a control
+//! that it must object to.
+
+mod accounts;
+mod brackets;
+mod controls;
+mod fields;
+mod fold;
+mod form;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub use fold::told;
+
+use crate::topic::Delivery;
+use crate::truth::Truth;
+
+/// A znode as a client reads it at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub data: Vec<u8>,
+    pub czxid: u64,
+    pub mzxid: u64,
+}
+
+/// All znodes below some roots.
+pub type Tree = BTreeMap<String, Node>;
+
+/// What the servers tell with their events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// Their zxids: servers from 3.9.
+    WithZxid,
+    /// Only their paths.
+    WithoutZxid,
+}
+
+/// All that is judged after a scenario.
+pub struct Case<'a> {
+    pub deliveries: &'a [Delivery],
+    pub truth: &'a Truth,
+    pub tree: &'a Tree,
+    pub roots: &'a [String],
+    pub events: Events,
+    /// Paths that the bridge could not read for some time: when they existed cannot be told.
+    pub hidden: &'a [String],
+}
+
+/// Complaints shown at most: the first tell the cause.
+const SHOWN_MAX: usize = 25;
+
+impl Case<'_> {
+    /// All that is wrong.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints = form::check(self.deliveries);
+        let records = each_once(self.deliveries);
+        complaints.extend(form::check_journal(&records));
+        complaints.extend(brackets::check(&records));
+        complaints.extend(fold::check(&records, self));
+        complaints.extend(accounts::check(&records, self));
+        complaints
+    }
+
+    /// Fails with all that is wrong.
+    #[track_caller]
+    pub fn hold(&self) {
+        let complaints = self.complaints();
+        let shown: Vec<&String> = complaints.iter().take(SHOWN_MAX).collect();
+        assert!(
+            complaints.is_empty(),
+            "{} complaints about {} deliveries: {shown:#?}",
+            complaints.len(),
+            self.deliveries.len()
+        );
+    }
+}
+
+/// Every record once, in the order of the journal.
+pub fn each_once(deliveries: &[Delivery]) -> Vec<&Value> {
+    let mut by_seq = BTreeMap::new();
+    for delivery in deliveries {
+        by_seq
+            .entry(fields::seq(&delivery.record))
+            .or_insert(&delivery.record);
+    }
+    by_seq.into_values().collect()
+}
