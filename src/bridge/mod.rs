@@ -34,6 +34,15 @@ use source::RunningSource;
 /// How long workers may go on delivering after the end was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
+/// What an operator decided for one start.
+#[derive(Clone, Debug, Default)]
+pub struct Decisions {
+    /// Sources whose present tree is the new baseline although it is older than the journal, or another.
+    pub accept_baseline: Vec<String>,
+    /// Sinks that are no longer configured and give up their place in the journals.
+    pub forget_sinks: Vec<String>,
+}
+
 /// A running bridge. End it with [`Bridge::stop`].
 pub struct Bridge {
     sources: Vec<RunningSource>,
@@ -46,14 +55,14 @@ pub struct Bridge {
 impl Bridge {
     /// Opens every journal and listens, then starts everything. Fails before anything is started, or not at all.
     ///
-    /// `accept` names the sources whose present tree is accepted as the new baseline.
-    pub async fn start(config: &Config, accept: &[String]) -> Result<Bridge, Failure> {
+    /// An operator's decisions hold for this start alone.
+    pub async fn start(config: &Config, decisions: &Decisions) -> Result<Bridge, Failure> {
         let metrics = http::install_metrics()?;
         let listener = http::bind(&config.http).await?;
         let opened = config
             .sources
             .iter()
-            .map(|source| source::Opened::open(config, source, accept));
+            .map(|source| source::Opened::open(config, source, decisions));
         let opened = opened.collect::<Result<Vec<_>, _>>()?;
         let stop_sources = CancellationToken::new();
         let stop_workers = CancellationToken::new();

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DRAIN, configuration, environment, sinks, wall_clock};
+use super::{DRAIN, Decisions, configuration, environment, sinks, wall_clock};
 use crate::exit::Failure;
 
 /// Reports that may wait for the pipeline; each holds at most what one read or one burst of events brought.
@@ -56,11 +56,28 @@ pub(super) struct RunningPipeline {
 }
 
 impl Opened {
-    pub(super) fn open(config: &Config, source: &SourceConfig, accept: &[String]) -> Result<Opened, Failure> {
+    pub(super) fn open(
+        config: &Config,
+        source: &SourceConfig,
+        decisions: &Decisions,
+    ) -> Result<Opened, Failure> {
         let SourceKind::Zookeeper(options) = &source.kind;
         let file = config.data_dir.join(format!("{}.journal", source.name));
         let mut journal = Journal::open(&file, &journal_options(source, options)).map_err(journal_failure)?;
-        let accepted = accept.iter().any(|name| **name == *source.name);
+        for sink in &decisions.forget_sinks {
+            if journal.remove_sink(sink).map_err(journal_failure)? {
+                tracing::info!(
+                    source = &*source.name,
+                    sink,
+                    "the sink gave up its place in the journal"
+                );
+            }
+        }
+        journal.commit().map_err(journal_failure)?;
+        let accepted = decisions
+            .accept_baseline
+            .iter()
+            .any(|name| **name == *source.name);
         let capture = capture_options(source, options, accepted)?;
         let lanes = lanes(config, source, &file, &mut journal)?;
         Ok(Opened {

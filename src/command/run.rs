@@ -6,7 +6,7 @@ use bridge_config::load;
 use clap::Args;
 
 use super::serving;
-use crate::bridge::{Bridge, DRAIN};
+use crate::bridge::{Bridge, DRAIN, Decisions};
 use crate::cli::{ConfigFlag, LogFlags};
 use crate::exit::{Exit, Failure};
 use crate::logging;
@@ -30,21 +30,32 @@ pub struct RunArgs {
     /// journal, or another: what differs is reported in a gap
     #[arg(long, value_name = "SOURCE")]
     pub accept_baseline: Vec<String>,
+    /// Give up the place of a sink that is no longer configured, so that it
+    /// no longer holds back what retention may remove
+    #[arg(long, value_name = "SINK")]
+    pub forget_sink: Vec<String>,
 }
 
 /// Runs until the end.
 pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
-    let loaded = load(&args.config.config)
-        .map_err(|refused| Failure::new(Exit::Configuration, refused.to_string()))?;
+    let loaded = load(&args.config.config).map_err(|refused| {
+        eprintln!("{refused}");
+        Failure::new(Exit::Configuration, "")
+    })?;
     logging::start(&loaded.config.log, flags)
         .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
     for warning in &loaded.warnings {
         tracing::warn!(key = warning.key, remedy = warning.remedy, "{}", warning.message);
     }
     check_accepted(args, &loaded.config)?;
+    check_forgotten(args, &loaded.config)?;
+    let decisions = Decisions {
+        accept_baseline: args.accept_baseline.clone(),
+        forget_sinks: args.forget_sink.clone(),
+    };
     serving::block_on(async {
         let mut signals = serving::Signals::new()?;
-        let bridge = Bridge::start(&loaded.config, &args.accept_baseline).await?;
+        let bridge = Bridge::start(&loaded.config, &decisions).await?;
         if let Some(address) = bridge.address() {
             tracing::info!(%address, "serving /metrics /healthz /readyz /status");
         }
@@ -76,4 +87,17 @@ fn check_accepted(args: &RunArgs, config: &bridge_config::Config) -> Result<(), 
         return Err(Failure::new(Exit::Configuration, message));
     }
     Ok(())
+}
+
+fn check_forgotten(args: &RunArgs, config: &bridge_config::Config) -> Result<(), Failure> {
+    let configured = |name: &&String| config.sinks.iter().any(|sink| **name == *sink.name);
+    match args.forget_sink.iter().find(configured) {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(
+            Exit::Configuration,
+            format!(
+                "--forget-sink {name}: this sink is configured; take its [[sink]] out first, or leave the flag out"
+            ),
+        )),
+    }
 }

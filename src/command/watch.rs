@@ -14,7 +14,7 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::serving;
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, Decisions};
 use crate::cli::LogFlags;
 use crate::exit::{Exit, Failure};
 use crate::logging;
@@ -68,7 +68,7 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     config.data_dir = folder.path().to_owned();
     serving::block_on(async {
         let mut signals = serving::Signals::new()?;
-        let bridge = Bridge::start(&config, &[]).await?;
+        let bridge = Bridge::start(&config, &Decisions::default()).await?;
         let mut source = bridge.view().sources().swap_remove(0);
         let mut sinks = bridge.view().sinks();
         eprintln!("connecting to {} …", args.connect);

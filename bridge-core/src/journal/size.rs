@@ -180,7 +180,8 @@ impl Journal {
         let slowest = self.cursors()?.into_iter().min_by_key(|sink| sink.cursor);
         let waiting = match slowest {
             Some(sink) if sink.cursor < self.head => format!(
-                "sink '{}' has not delivered {} of its records: bring it back, or remove it",
+                "sink '{}' has not delivered {} of its records: bring it back, or give its place up with 'zkbridge run \
+                 --forget-sink NAME'",
                 sink.sink,
                 self.head.0 - sink.cursor.0
             ),

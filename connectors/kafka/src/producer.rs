@@ -91,6 +91,11 @@ impl Ears {
 
 impl ClientContext for Ears {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, said: &str) {
+        if facility == "CONFWARN" {
+            // About options that the sink sets itself, with reasons; nothing that an operator could heal.
+            tracing::debug!(facility, said, "the Kafka client says");
+            return;
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 // Fatal for a producer, which the sink then replaces: recovered, not lost.

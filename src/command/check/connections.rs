@@ -1,5 +1,6 @@
-//! `zkbridge check --connect`: whether the data folder, every source and every sink can be used. Nothing is kept, no
-//! record is read or delivered.
+//! `zkbridge check --connect`: whether the data folder, every source and every sink can be used. No record is
+//! read or delivered; what a sink makes when it opens (a file with its folders, a topic where `create_topics` asks for
+//! it) stays.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
