@@ -55,7 +55,7 @@ pub enum Credentials<'a> {
 }
 
 impl Auth {
-    /// The credentials; `None` where [`Auth::objections`] has an error.
+    /// The credentials; `None` where the parts do not make whole ones.
     pub fn credentials(&self) -> Option<Credentials<'_>> {
         match (self.scheme, &self.id, self.sasl, &self.user, &self.password) {
             (Some(AuthScheme::Digest), Some(id), None, None, None) => Some(Credentials::Digest { id }),
