@@ -76,18 +76,7 @@ impl Desk<'_> {
             let what = What::Updated {
                 read: self.read(stat, data),
             };
-            let path = path.clone();
-            let fidelity = Fidelity::Reconciled;
-            self.write(
-                root,
-                Change {
-                    path,
-                    what,
-                    fidelity,
-                    missed,
-                    superseded: vec![],
-                },
-            )?;
+            self.write_reconciled(root, path, what, missed)?;
         } else if node.stat != Some(*stat) && !acl_moved {
             self.book.refresh(path, stat)?;
             return Ok(Found::Same);
@@ -118,18 +107,7 @@ impl Desk<'_> {
             run,
             index,
         };
-        let path = path.clone();
-        self.write(
-            root,
-            Change {
-                path,
-                what,
-                fidelity: Fidelity::Reconciled,
-                missed: None,
-                superseded: vec![],
-            },
-        )?;
-        Ok(())
+        self.write_reconciled(root, path, what, None)
     }
 
     fn write_created(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
@@ -137,8 +115,19 @@ impl Desk<'_> {
             read: self.read(stat, data),
         };
         let missed = Some(u64::try_from(stat.version).unwrap_or_default());
+        self.write_reconciled(root, path, what, missed)
+    }
+
+    fn write_reconciled(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        what: What,
+        missed: Option<u64>,
+    ) -> Step<()> {
         let path = path.clone();
         let fidelity = Fidelity::Reconciled;
+        let superseded = Vec::new();
         self.write(
             root,
             Change {
@@ -146,7 +135,7 @@ impl Desk<'_> {
                 what,
                 fidelity,
                 missed,
-                superseded: vec![],
+                superseded,
             },
         )?;
         Ok(())
@@ -154,41 +143,17 @@ impl Desk<'_> {
 
     /// A reconciled delete.
     pub(crate) fn write_delete(&mut self, root: usize, path: &ZnodePath, at: DeletedAt) -> Step<()> {
-        let path = path.clone();
         let what = What::Deleted { at };
-        let fidelity = Fidelity::Reconciled;
-        self.write(
-            root,
-            Change {
-                path,
-                what,
-                fidelity,
-                missed: None,
-                superseded: vec![],
-            },
-        )?;
-        Ok(())
+        self.write_reconciled(root, path, what, None)
     }
 
     /// An `acl` record.
     pub(crate) fn write_acl(&mut self, root: usize, path: &ZnodePath, stat: &Stat) -> Step<()> {
-        let path = path.clone();
         let what = What::AclChanged {
             stat: *stat,
             acl: None,
         };
-        let fidelity = Fidelity::Reconciled;
-        self.write(
-            root,
-            Change {
-                path,
-                what,
-                fidelity,
-                missed: Some(0),
-                superseded: vec![],
-            },
-        )?;
-        Ok(())
+        self.write_reconciled(root, path, what, Some(0))
     }
 
     /// Whether the access control list of a known version changed since it was last read.
