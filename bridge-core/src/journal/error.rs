@@ -71,6 +71,8 @@ impl JournalError {
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotADirectory
+            // A file where the folder has to be made.
+            | io::ErrorKind::AlreadyExists
             | io::ErrorKind::IsADirectory
             | io::ErrorKind::NotFound => JournalErrorKind::Unwritable,
             _ => JournalErrorKind::Storage,
