@@ -6,6 +6,7 @@ use bridge_config::{
 };
 use bridge_console::{ConsoleConfig, Format};
 use bridge_core::delivery::{Filter, OpClass, Start};
+use bridge_core::number::Seq;
 use bridge_core::objection::Gravity;
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::SourceStatus;
@@ -75,12 +76,25 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
         let end = tokio::select! {
             signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "")),
             failure = first_trouble(&mut source, args) => Err(failure),
-            halted = bridge.all_halted() => Err(serving::halted(&halted)),
+            halted = bridge.all_halted() => Err(stopped(&halted)),
             () = printer_ended(&mut sinks) => Ok(()),
         };
         bridge.stop().await;
         end
     })
+}
+
+/// What stops the source before it has captured anything is what it was given, as with any first trouble.
+fn stopped(halted: &[SourceStatus]) -> Failure {
+    let has_begun = halted.iter().any(|source| source.journal.tail != Seq::ZERO);
+    let failure = serving::halted(halted);
+    if has_begun {
+        return failure;
+    }
+    Failure {
+        exit: Exit::Environment,
+        ..failure
+    }
 }
 
 /// Before the first connection any trouble is the end: a person waits for an answer. Afterwards it is tried again.
