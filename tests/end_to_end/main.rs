@@ -11,6 +11,7 @@ mod changes;
 mod faults;
 mod jute;
 mod older;
+mod refusals;
 mod restarts;
 mod roots;
 mod stage;
