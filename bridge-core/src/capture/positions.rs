@@ -33,6 +33,10 @@ pub(super) struct Window {
     plans: HashMap<ZnodePath, Plan>,
     /// The greatest zxid that any answer showed.
     newest: Zxid,
+    /// Bounds by which ends of lives that nobody read were told: a read that reflects events behind its window tells
+    /// of their lives, too, and the next window finds the same bound. One delete stands for all. With the position
+    /// before which all such events wait: what lies behind it was reflected by no read so far.
+    ends: HashMap<ZnodePath, (Zxid, u64)>,
 }
 
 /// What is told of one path, and at the position of which event.
@@ -84,6 +88,8 @@ impl Follow {
         self.window.is_under_way = true;
         self.window.outcomes.clear();
         self.window.plans.clear();
+        let base = self.base;
+        self.window.ends.retain(|_, (_, upto)| *upto > base);
         Some(reads)
     }
 
@@ -140,11 +146,11 @@ impl Follow {
 
     fn tell(&mut self, desk: &mut Desk<'_>, position: u64, event: &Waiting, plan: &Plan) -> Step<()> {
         let path = &event.path;
-        for (_, at) in [plan.end_of_known_life, plan.unseen_life]
-            .into_iter()
-            .flatten()
-            .filter(|(when, _)| *when == position)
-        {
+        let unseen_life = plan
+            .unseen_life
+            .filter(|(when, at)| *when == position && self.is_new_end(path, *at));
+        let known_life = plan.end_of_known_life.filter(|(when, _)| *when == position);
+        for (_, at) in [known_life, unseen_life].into_iter().flatten() {
             if desk.in_bracket(event.root) {
                 desk.purge(event.root, path, None, at)?;
             }
@@ -166,6 +172,16 @@ impl Follow {
             return write_update(desk, event.root, path, stat, data);
         }
         Ok(())
+    }
+
+    /// Whether the end of a life that nobody read lies beyond the last one that was told of its path.
+    fn is_new_end(&mut self, path: &ZnodePath, at: DeletedAt) -> bool {
+        let DeletedAt::Bound(bound) = at else {
+            return true;
+        };
+        let upto = self.base + self.items.len() as u64;
+        let before = self.window.ends.insert(path.clone(), (bound, upto));
+        before.is_none_or(|(before, _)| before != bound)
     }
 
     fn plan(&mut self, desk: &Desk<'_>, event: &Waiting, node: Option<Node>) -> Plan {

@@ -48,6 +48,7 @@ impl Storm {
     /// Every value is a version that existed, every delete is bound from the right side, and nothing is invented.
     fn check_records(&self) {
         let mut living: BTreeMap<ZnodePath, Zxid> = BTreeMap::new();
+        let mut unseen: BTreeSet<(ZnodePath, Zxid)> = BTreeSet::new();
         for change in self.book.changes() {
             match &change.what {
                 What::Created { read } | What::Listed { read, .. } | What::Updated { read } => {
@@ -68,7 +69,14 @@ impl Storm {
                     );
                     living.insert(change.path.clone(), *czxid);
                 }
-                What::Deleted { at } => self.check_delete(change, *at, living.remove(&change.path)),
+                What::Deleted { at } => {
+                    let life = living.remove(&change.path);
+                    if let (None, DeletedAt::Bound(bound)) = (life, at) {
+                        let is_new = unseen.insert((change.path.clone(), *bound));
+                        assert!(is_new, "{change:?} was told, and has the same id");
+                    }
+                    self.check_delete(change, *at, life);
+                }
                 What::AclChanged { .. } | What::Restated { .. } => {}
             }
         }
