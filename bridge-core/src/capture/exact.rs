@@ -36,12 +36,7 @@ impl Follow {
             self.close_group(desk)?;
             self.open_group = Some(zxid);
         }
-        if let Some(pending) = self.paths.get_mut(&event.path)
-            && event.folded.count > 0
-            && let Some(Item::Event(front)) = self.items.front_mut()
-        {
-            pending.overwritten.append(std::mem::take(&mut front.folded));
-        }
+        self.take_folded(&event.path);
         match event.kind {
             EventKind::Created => self.settle_created(desk, position, event, zxid),
             EventKind::Changed => self.settle_changed(desk, position, event, zxid),
@@ -376,16 +371,42 @@ impl Follow {
         )
     }
 
-    fn overwritten(&mut self, path: &ZnodePath, zxid: Zxid) {
-        if let Some(pending) = self.paths.get_mut(path) {
-            pending.overwritten.add(zxid);
+    /// What gave way to the event at the front under load joins what was overwritten before.
+    fn take_folded(&mut self, path: &ZnodePath) {
+        let Some(Item::Event(front)) = self.items.front_mut() else {
+            return;
+        };
+        let folded = std::mem::take(&mut front.folded);
+        let Some(oldest) = folded.oldest else {
+            return;
+        };
+        let Some(pending) = self.paths.get_mut(path) else {
+            return;
+        };
+        if pending.overwritten.oldest.is_some() {
+            self.unaccounted.remove(&(oldest, path.clone()));
         }
+        pending.overwritten.append(folded);
+    }
+
+    fn overwritten(&mut self, path: &ZnodePath, zxid: Zxid) {
+        let Some(pending) = self.paths.get_mut(path) else {
+            return;
+        };
+        if pending.overwritten.oldest.is_none() {
+            self.unaccounted.insert((zxid, path.clone()));
+        }
+        pending.overwritten.add(zxid);
     }
 
     fn take_overwritten(&mut self, path: &ZnodePath) -> Overwritten {
-        self.paths
-            .get_mut(path)
-            .map(|pending| std::mem::take(&mut pending.overwritten))
-            .unwrap_or_default()
+        let Some(pending) = self.paths.get_mut(path) else {
+            return Overwritten::default();
+        };
+        let taken = std::mem::take(&mut pending.overwritten);
+        if let Some(oldest) = taken.oldest {
+            self.unaccounted.remove(&(oldest, path.clone()));
+        }
+        taken
     }
 }

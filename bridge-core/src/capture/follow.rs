@@ -56,6 +56,8 @@ pub(crate) struct Follow {
     /// Transactions before it were freed of lives that begin and end inside them.
     pub(super) prepared: u64,
     pub(super) open_group: Option<Zxid>,
+    /// The oldest version of each path that was overwritten unread and that no record has accounted for yet.
+    pub(super) unaccounted: BTreeSet<(Zxid, ZnodePath)>,
     pub(super) acls: Vec<(usize, ZnodePath, Stat)>,
     pub(super) held_bytes: usize,
     /// What the next value may measure: the largest of late, forgotten slowly.
@@ -168,6 +170,9 @@ impl Follow {
         }
         let mut folded = std::mem::take(&mut earlier.folded);
         folded.add(earlier.zxid.unwrap_or_default());
+        if let Some(oldest) = folded.oldest {
+            self.unaccounted.insert((oldest, path.clone()));
+        }
         self.items[at] = Item::Gone;
         if let Some(pending) = self.paths.get_mut(path) {
             pending.positions.pop_back();
@@ -273,14 +278,20 @@ impl Follow {
         let Some(pending) = self.paths.get_mut(path) else {
             return;
         };
-        let (base, items) = (self.base, &mut self.items);
+        let (base, items, unaccounted) = (self.base, &mut self.items, &mut self.unaccounted);
         pending.positions.retain(|position| {
             let item = &mut items[(position - base) as usize];
-            let told = matches!(item, Item::Event(event) if is_told(*position, event));
-            if told {
-                *item = Item::Gone;
+            let Item::Event(event) = item else {
+                return true;
+            };
+            if !is_told(*position, event) {
+                return true;
             }
-            !told
+            if let Some(oldest) = event.folded.oldest {
+                unaccounted.remove(&(oldest, path.clone()));
+            }
+            *item = Item::Gone;
+            false
         });
         self.forget_if_idle(path);
     }
@@ -469,8 +480,13 @@ impl Follow {
         for (root, path, stat) in std::mem::take(&mut self.acls) {
             desk.write_acl(root, &path, &stat)?;
         }
+        // A version that was overwritten unread is told by the next record of its path, not before.
+        let reported = match self.unaccounted.first() {
+            Some((oldest, _)) => zxid.min(Zxid(oldest.0.saturating_sub(1))),
+            None => zxid,
+        };
         for root in desk.roots.iter_mut().filter(|root| root.is_watched()) {
-            root.reported(zxid);
+            root.reported(reported);
         }
         Ok(())
     }
@@ -484,6 +500,10 @@ impl Follow {
         }
         let freed: usize = pending.values.drain(..).map(|value| value.bytes()).sum();
         self.held_bytes -= freed;
+        // Without events left, what was overwritten is told by whoever took the events over.
+        if let Some(oldest) = std::mem::take(&mut pending.overwritten).oldest {
+            self.unaccounted.remove(&(oldest, path.clone()));
+        }
         if pending.reads_under_way == 0 && !pending.queued && !pending.unseen_life {
             self.paths.remove(path);
         }

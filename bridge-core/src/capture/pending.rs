@@ -12,17 +12,21 @@ use super::Outcome;
 pub(super) struct Overwritten {
     pub(super) count: u64,
     pub(super) zxids: Vec<Zxid>,
+    /// The first of them, also when it is no longer among `zxids`.
+    pub(super) oldest: Option<Zxid>,
 }
 
 impl Overwritten {
     pub(super) fn add(&mut self, zxid: Zxid) {
         self.count += 1;
+        self.oldest.get_or_insert(zxid);
         self.zxids.push(zxid);
         self.trim();
     }
 
     pub(super) fn append(&mut self, mut later: Overwritten) {
         self.count += later.count;
+        self.oldest = self.oldest.or(later.oldest);
         self.zxids.append(&mut later.zxids);
         self.trim();
     }
