@@ -10,6 +10,7 @@ mod cursors;
 mod error;
 mod image;
 mod lock;
+mod log;
 mod note;
 mod open;
 mod options;

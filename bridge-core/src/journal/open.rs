@@ -14,15 +14,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{JournalError, JournalErrorKind};
 use super::lock::{Lock, OWNER_ONLY, beside};
+use super::log::LOG_BYTES_KEPT;
 use super::options::{Durability, JournalOptions};
-use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS, PAGE_BYTES};
-
-/// The log is copied into the file when it has so many pages: large enough that pages written often are copied once,
-/// small enough that one copy stays within a few ms.
-const CHECKPOINT_PAGES: u32 = 2000;
-
-/// A log longer than this is cut after it was copied.
-pub(super) const LOG_BYTES_KEPT: u64 = 2 * CHECKPOINT_PAGES as u64 * PAGE_BYTES as u64;
+use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS};
 
 /// A backup or a shell may hold the file for a moment.
 const BUSY: Duration = Duration::from_secs(5);
@@ -86,6 +80,11 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, JournalError> {
     Ok(connection)
 }
 
+/// Opens what the writer has opened, to copy its log.
+pub(super) fn open_for_copying(file: &Path) -> Result<Connection, JournalError> {
+    connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
 /// Negative: KiB, not pages. A reader follows the end of the file, where few pages are hot.
 const READER_CACHE_KIB: i64 = -1024;
 
@@ -113,8 +112,8 @@ fn prepare_writer(connection: &Connection, options: &JournalOptions) -> rusqlite
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT.cast_signed())
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)
 }
 
 fn create_folder(file: &Path) -> Result<(), JournalError> {

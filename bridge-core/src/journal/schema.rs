@@ -20,9 +20,9 @@ pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 /// The version of the tables below, in the header as the user version.
 pub(super) const FORMAT: u32 = 1;
 
-/// The block of most file systems. Smaller pages were not faster: the cost is in the number of pages that a batch
-/// touches.
-pub(super) const PAGE_BYTES: u32 = 4096;
+/// A quarter of SQLite's default: a batch touches many image rows that stand far apart, and each of them costs a page
+/// in the log. Random updates of a million znodes are a third faster so, appending in order a tenth slower.
+pub(super) const PAGE_BYTES: u32 = 1024;
 
 /// The number of `/`; its parent is 0, and its name is empty.
 pub(super) const SLASH: i64 = 1;

@@ -12,7 +12,8 @@ use super::append::{Context, Draft, draft_change, draft_control};
 use super::error::{JournalError, JournalErrorKind};
 use super::image::{self, Life};
 use super::lock::Lock;
-use super::open::{LOG_BYTES_KEPT, open_writer};
+use super::log::LogCopier;
+use super::open::open_writer;
 use super::options::JournalOptions;
 use super::paths::Paths;
 use super::progress::{self, Origins, Roots};
@@ -24,13 +25,12 @@ use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat};
 
-/// The log is let grow to so many times its usual length before the writer waits for readers to leave it.
-const LOG_GROWTH_MAX: u64 = 4;
-
 /// The journal of one source, open for writing. Synchronous: it lives on one thread.
 ///
 /// Dropping it rolls back what is not committed and lets go of the file.
 pub struct Journal {
+    /// Before the connection, which is to be the last to close and copies what is left of the log.
+    pub(super) copier: LogCopier,
     pub(super) connection: Connection,
     pub(super) file: PathBuf,
     pub(super) options: JournalOptions,
@@ -45,6 +45,8 @@ pub struct Journal {
     pub(super) tail: Seq,
     rebaselined: Seq,
     pub(super) batch: Batch,
+    /// The log could not be copied, and that was said.
+    pub(super) log_is_stuck: bool,
     _lock: Lock,
 }
 
@@ -67,6 +69,7 @@ impl Journal {
         let loaded = load(&connection)
             .map_err(|error| JournalError::of_sqlite(file, "reading where it ends", error))?;
         Ok(Journal {
+            copier: LogCopier::start(file)?,
             paths: loaded.paths,
             room: Room::new(options.max_size),
             roots: Roots::default(),
@@ -76,6 +79,7 @@ impl Journal {
             tail: loaded.tail,
             rebaselined: loaded.rebaselined,
             batch: Batch::Closed,
+            log_is_stuck: false,
             connection,
             file: file.to_owned(),
             options: options.clone(),
@@ -125,7 +129,7 @@ impl Journal {
         }
         self.batch = Batch::Closed;
         self.tail = self.head;
-        self.bound_log()?;
+        self.mind_log();
         Ok(self.tail)
     }
 
@@ -157,26 +161,6 @@ impl Journal {
     /// The file.
     pub fn file(&self) -> &Path {
         &self.file
-    }
-
-    /// Copies the log into the file, as far as readers let it.
-    pub fn checkpoint(&mut self) -> Result<(), JournalError> {
-        self.copy_log("PRAGMA wal_checkpoint(PASSIVE)")
-    }
-
-    fn copy_log(&self, pragma: &str) -> Result<(), JournalError> {
-        // A reader in the way is reported in the row, not as an error.
-        let copied = self.connection.query_row(pragma, [], |_| Ok(()));
-        copied.map_err(|error| self.fault("copying the log into the file", error))
-    }
-
-    /// Readers that overlap without end would keep the log from ever beginning again at its start. They are short, so
-    /// waiting for them once is.
-    fn bound_log(&self) -> Result<(), JournalError> {
-        if self.log_bytes() <= LOG_GROWTH_MAX * LOG_BYTES_KEPT {
-            return Ok(());
-        }
-        self.copy_log("PRAGMA wal_checkpoint(RESTART)")
     }
 
     /// Runs something inside the batch; an error spoils the batch.

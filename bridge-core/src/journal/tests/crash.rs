@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
 use crate::book::Book;
-use crate::journal::{Journal, JournalOptions, Note};
+use crate::journal::{Journal, JournalErrorKind, JournalOptions, Note};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, Timestamp};
@@ -114,6 +114,7 @@ fn run_and_kill(file: &Path, random: &mut StdRng) -> Seq {
         }
     });
     let mut last = hears.recv_timeout(PATIENCE).unwrap();
+    check_in_use(file, child.id());
     for _ in 0..random.random_range(0..12) {
         last = hears.recv_timeout(PATIENCE).unwrap();
     }
@@ -125,6 +126,15 @@ fn run_and_kill(file: &Path, random: &mut StdRng) -> Seq {
     last = hears.iter().last().unwrap_or(last);
     listener.join().unwrap();
     last
+}
+
+fn check_in_use(file: &Path, owner: u32) {
+    let error = Journal::open(file, &options()).err().unwrap();
+    assert_eq!(error.kind, JournalErrorKind::InUse, "{error}");
+    assert!(
+        error.to_string().contains(&format!("process {owner} ")),
+        "{error}"
+    );
 }
 
 fn check_what_is_left(scratch: &Scratch, acknowledged: Seq) -> Seq {

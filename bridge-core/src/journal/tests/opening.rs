@@ -172,7 +172,7 @@ fn damage_met_while_reading_is_called_damage() {
     );
     drop(journal);
     let mut bytes = fs::read(scratch.file()).unwrap();
-    for page in bytes.chunks_mut(4096).skip(1) {
+    for page in bytes.chunks_mut(schema::PAGE_BYTES as usize).skip(1) {
         page[..8].fill(0xee);
     }
     fs::write(scratch.file(), &bytes).unwrap();
@@ -232,6 +232,20 @@ fn a_file_in_the_place_of_the_folder_is_refused() {
     let error = refusal(&folder.join("main.journal"), &scratch.options);
     assert_ne!(error.kind, JournalErrorKind::Damaged, "{error}");
     assert!(error.to_string().contains("taken"), "{error}");
+}
+
+#[test]
+fn a_place_where_nothing_can_be_written_is_refused_with_a_remedy() {
+    // For root, too, nothing can be created there.
+    for place in [
+        "/proc/zkbridge/main.journal",
+        "/proc/main.journal",
+        "/sys/main.journal",
+    ] {
+        let error = refusal(Path::new(place), &JournalOptions::new("main"));
+        assert_eq!(error.kind, JournalErrorKind::Unwritable, "{error}");
+        assert!(error.to_string().contains("write permission"), "{error}");
+    }
 }
 
 #[test]
