@@ -57,8 +57,13 @@ impl JournalError {
     /// What SQLite reported while `doing` something (a participle: `reading records`).
     pub(super) fn of_sqlite(file: &Path, doing: &str, error: rusqlite::Error) -> JournalError {
         let kind = kind_of(&error);
+        let message = if is_held(&error) {
+            format!("{doing} failed ({error}): end the program that holds it, a backup or an SQLite shell")
+        } else {
+            message_of(kind, doing, &error.to_string())
+        };
         JournalError {
-            message: message_of(kind, doing, &error.to_string()),
+            message,
             source: Some(Box::new(error)),
             ..JournalError::new(kind, file, "")
         }
@@ -83,6 +88,14 @@ impl JournalError {
             ..JournalError::new(kind, file, "")
         }
     }
+}
+
+/// Whether another program has kept it locked for longer than the writer waits.
+fn is_held(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 fn kind_of(error: &rusqlite::Error) -> JournalErrorKind {

@@ -216,6 +216,23 @@ fn a_second_writer_is_refused_with_the_number_of_the_first_until_that_ends() {
 }
 
 #[test]
+fn a_program_that_holds_the_file_is_named_as_the_cause() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    journal
+        .connection
+        .busy_timeout(std::time::Duration::ZERO)
+        .unwrap();
+    let shell = Connection::open(scratch.file()).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = journal.append(created("/a", 5, "x")).unwrap_err();
+    assert_eq!(error.kind, JournalErrorKind::Storage);
+    assert!(error.to_string().contains("SQLite shell"), "{error}");
+    shell.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(append_all(&mut journal, [created("/a", 5, "x")]), Seq(1));
+}
+
+#[test]
 fn a_directory_in_the_place_of_the_journal_is_refused() {
     let scratch = Scratch::new();
     fs::create_dir(scratch.file()).unwrap();
