@@ -1,0 +1,132 @@
+//! What a sink writes of a record: the record itself, a CloudEvent around it, or the bare data of the znode.
+//!
+//! Every sink that offers a choice uses this one, so that a form means the same at every destination. What is added
+//! for the destination (topics, subjects, keys, signatures) is the sink's own. Pure: the same record gives the same
+//! bytes at every delivery.
+
+mod cloudevents;
+#[cfg(test)]
+mod tests;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Op, Record};
+
+pub use cloudevents::header_value;
+
+/// The form of what is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// The change record as JSON.
+    #[default]
+    Record,
+    /// A CloudEvent 1.0 as JSON, with the record as its data (structured mode).
+    Cloudevents,
+    /// The record as JSON, with the attributes of a CloudEvent 1.0 as headers (binary mode).
+    CloudeventsBinary,
+    /// The bytes of the znode, and nothing where it was deleted. What tells of no value (control records, changes of
+    /// the access control list, creates that nobody read) is passed over.
+    Raw,
+}
+
+/// A record in the form that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The attributes of a CloudEvent in binary mode, by name and without a prefix; none in other forms. A destination
+    /// whose headers take visible ASCII only writes the values by [`header_value`].
+    pub attributes: Vec<(&'static str, String)>,
+    /// What is delivered.
+    pub body: Body,
+}
+
+/// The body of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The znode is gone and the form has no word for that: an empty body, or a null value where the destination knows
+    /// one.
+    Deleted,
+    /// The form has nothing to say of this record. The sink passes over it, and the cursor moves on.
+    Nothing,
+}
+
+const JSON: &str = "application/json";
+const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
+const BYTES: &str = "application/octet-stream";
+
+impl Format {
+    /// Every form, in the order of the documentation.
+    pub const ALL: [Format; 4] = [
+        Format::Record,
+        Format::Cloudevents,
+        Format::CloudeventsBinary,
+        Format::Raw,
+    ];
+
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Record => "record",
+            Format::Cloudevents => "cloudevents",
+            Format::CloudeventsBinary => "cloudevents-binary",
+            Format::Raw => "raw",
+        }
+    }
+
+    /// The record in this form.
+    pub fn encode(self, record: &Record) -> Message {
+        let (content_type, attributes, body) = match self {
+            Format::Record => (JSON, Vec::new(), Body::Bytes(record.to_json())),
+            Format::Cloudevents => (
+                STRUCTURED,
+                Vec::new(),
+                Body::Bytes(cloudevents::structured(record)),
+            ),
+            Format::CloudeventsBinary => (
+                JSON,
+                cloudevents::attributes(record),
+                Body::Bytes(record.to_json()),
+            ),
+            Format::Raw => (BYTES, Vec::new(), raw(record)),
+        };
+        Message {
+            content_type,
+            attributes,
+            body,
+        }
+    }
+}
+
+fn raw(record: &Record) -> Body {
+    match record.op {
+        Op::Delete => Body::Deleted,
+        Op::Create | Op::Update | Op::Snapshot => {
+            let data = record.after.as_ref().and_then(|state| state.data.as_ref());
+            data.map_or(Body::Nothing, |data| Body::Bytes(data.bytes.to_vec()))
+        }
+        Op::Acl | Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => {
+            Body::Nothing
+        }
+    }
+}
+
+/// What happened as a dotted name, as receivers of events know them.
+pub fn event_type(op: Op) -> &'static str {
+    match op {
+        Op::Create => "znode.created",
+        Op::Update => "znode.updated",
+        Op::Delete => "znode.deleted",
+        Op::Acl => "znode.acl_changed",
+        Op::Snapshot => "znode.listed",
+        Op::SnapshotBegin => "snapshot.begun",
+        Op::SnapshotEnd => "snapshot.ended",
+        Op::GapBegin => "gap.begun",
+        Op::GapEnd => "gap.ended",
+        Op::Heartbeat => "bridge.heartbeat",
+    }
+}
