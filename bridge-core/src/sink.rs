@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
@@ -75,6 +76,9 @@ pub struct SinkError {
     pub kind: SinkErrorKind,
     /// What happened, with the concrete value.
     pub message: String,
+    /// The destination's own word on when to come back, as in `Retry-After`: the engine waits at least so long, up to
+    /// [`RETRY_AFTER_MAX`](crate::delivery::RETRY_AFTER_MAX).
+    pub retry_after: Option<Duration>,
     /// Below.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -86,7 +90,24 @@ impl SinkError {
         SinkError {
             kind,
             message: message.into(),
+            retry_after: None,
             source: None,
+        }
+    }
+
+    /// The same with its cause.
+    pub fn because(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SinkError {
+        SinkError {
+            source: Some(source.into()),
+            ..self
+        }
+    }
+
+    /// The same with the destination's word on when to come back.
+    pub fn retry_after(self, wait: Duration) -> SinkError {
+        SinkError {
+            retry_after: Some(wait),
+            ..self
         }
     }
 }

@@ -8,6 +8,10 @@ use rand::Rng;
 use super::options::Retry;
 use crate::amount::Patience;
 
+/// The longest that a destination can make a sink wait by its own word, as in `Retry-After`: long enough for every quota
+/// by the hour, and short enough that a date set wrong does not end a delivery for days.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
 /// The waits of failures in a row.
 #[derive(Clone, Debug)]
 pub struct Backoff {

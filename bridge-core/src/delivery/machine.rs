@@ -21,7 +21,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, RETRY_AFTER_MAX};
 use super::blocked::{BLOCKED_PATHS_MAX, Blocked};
 use super::options::{OnReject, RejectPolicy, RejectedPath};
 use super::outcome::Outcome;
@@ -57,6 +57,15 @@ struct Attempt {
     held: Vec<Rejected>,
     /// The position reached when all of it is delivered.
     through: Seq,
+}
+
+/// What failed, and what is to be done about it.
+struct Failure {
+    kind: TroubleKind,
+    message: String,
+    policy: Policy,
+    /// The destination's word on when to come back.
+    not_before: Option<Duration>,
 }
 
 /// The delivery of one source's records to one sink.
@@ -337,24 +346,32 @@ impl Machine {
     }
 
     fn sink_failed(&mut self, error: SinkError, left: Option<Batch>, now: Duration) {
-        let policy = policy::of_sink(error.kind);
-        let message = with_causes(&error);
-        self.failed(
-            TroubleKind::Sink(error.kind),
-            message,
-            policy,
-            Then::Open { left },
-            now,
-        );
+        let failure = Failure {
+            kind: TroubleKind::Sink(error.kind),
+            message: with_causes(&error),
+            policy: policy::of_sink(error.kind),
+            not_before: error.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX)),
+        };
+        self.failed(failure, Then::Open { left }, now);
     }
 
     fn journal_failed(&mut self, error: &JournalError, now: Duration) {
-        let policy = policy::of_journal(error.kind);
-        let message = with_causes(error);
-        self.failed(TroubleKind::Journal, message, policy, Then::Fetch, now);
+        let failure = Failure {
+            kind: TroubleKind::Journal,
+            message: with_causes(error),
+            policy: policy::of_journal(error.kind),
+            not_before: None,
+        };
+        self.failed(failure, Then::Fetch, now);
     }
 
-    fn failed(&mut self, kind: TroubleKind, message: String, policy: Policy, then: Then, now: Duration) {
+    fn failed(&mut self, failure: Failure, then: Then, now: Duration) {
+        let Failure {
+            kind,
+            message,
+            policy,
+            not_before,
+        } = failure;
         let Some(pace) = policy.action.pace() else {
             return self.halt(kind, (message, policy.remedy));
         };
@@ -362,6 +379,7 @@ impl Machine {
             let message = format!("gave up after retry.give_up_after: {message}");
             return self.halt(kind, (message, policy.remedy));
         };
+        let delay = delay.max(not_before.unwrap_or_default());
         self.state = State::BackingOff { delay, then };
         self.trouble = Some(Trouble {
             kind,
@@ -369,6 +387,7 @@ impl Machine {
             remedy: policy.remedy,
             calls_operator: policy.action.calls_operator(),
             failures: self.backoff.failures(),
+            retry_after_seconds: not_before.map(whole_seconds),
         });
     }
 
@@ -380,6 +399,7 @@ impl Machine {
             remedy,
             calls_operator: true,
             failures: self.backoff.failures(),
+            retry_after_seconds: None,
         });
     }
 
@@ -413,6 +433,11 @@ fn too_many_blocked() -> (String, &'static str) {
         format!("more than {BLOCKED_PATHS_MAX} paths wait behind a rejected record"),
         "the destination rejects nearly everything: correct the cause, retry the dead letters, and restart",
     )
+}
+
+/// Rounded up: who comes back a moment early is refused again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 fn data_bytes(record: &Record) -> u64 {

@@ -25,7 +25,7 @@ mod trouble;
 mod worker;
 mod workers;
 
-pub use backoff::{Backoff, Pace};
+pub use backoff::{Backoff, Pace, RETRY_AFTER_MAX};
 pub use blocked::{BLOCKED_PATHS_MAX, Blocked};
 pub use feed::{READ_LIMIT, Tail};
 pub use filter::{BadFilter, Sieve};

@@ -17,6 +17,8 @@ pub struct Trouble {
     pub calls_operator: bool,
     /// Failures in a row, this one included where it will be tried again.
     pub failures: u32,
+    /// The destination's own word on when to come back, as far as it is followed; null where it said nothing.
+    pub retry_after_seconds: Option<u64>,
 }
 
 /// What failed.

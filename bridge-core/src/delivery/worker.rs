@@ -317,6 +317,7 @@ impl Desk {
             remedy: "this is a defect of zkbridge: report it with the log, and restart; the cursor is kept",
             calls_operator: true,
             failures: 1,
+            retry_after_seconds: None,
         };
         report::moved(&self.status, None, Some(&trouble), Phase::Halted);
         self.status.state = Phase::Halted;

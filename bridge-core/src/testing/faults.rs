@@ -19,6 +19,8 @@ pub enum Fault {
     None,
     /// It fails before anything is written.
     FailBeforeWrite(SinkErrorKind),
+    /// It fails before anything is written, and asks to come back after so long.
+    AskToWait(Duration),
     /// Everything is written and the answer is lost: it reports a failure and no record as done.
     FailAfterWrite,
     /// Everything is written and no answer ever comes.
@@ -129,6 +131,13 @@ impl FaultySink {
         match fault {
             Fault::None => self.write(batch).await,
             Fault::FailBeforeWrite(kind) => Err(failed(0, kind)),
+            Fault::AskToWait(wait) => {
+                let error = scripted(SinkErrorKind::Throttled).retry_after(wait);
+                Err(DeliverError {
+                    error: Some(error),
+                    ..failed(0, SinkErrorKind::Throttled)
+                })
+            }
             Fault::FailAfterWrite => {
                 self.write_some(batch, batch.records.len()).await?;
                 Err(failed(0, SinkErrorKind::Unavailable))

@@ -20,11 +20,7 @@ pub(crate) fn of_write(error: io::Error) -> SinkError {
             format!("cannot write to the standard output: {error}"),
         ),
     };
-    SinkError {
-        kind,
-        message,
-        source: Some(Box::new(error)),
-    }
+    SinkError::new(kind, message).because(error)
 }
 
 /// Nothing of a batch counts as written.

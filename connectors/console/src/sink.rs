@@ -51,11 +51,9 @@ impl ConsoleSink {
         });
         match printed.await {
             Ok(result) => result.map_err(error::of_write),
-            Err(ended) => Err(SinkError {
-                kind: SinkErrorKind::Broken,
-                message: "the thread that prints ended".into(),
-                source: Some(Box::new(ended)),
-            }),
+            Err(ended) => {
+                Err(SinkError::new(SinkErrorKind::Broken, "the thread that prints ended").because(ended))
+            }
         }
     }
 }

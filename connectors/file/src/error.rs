@@ -7,11 +7,8 @@ use bridge_core::sink::{DeliverError, SinkError, SinkErrorKind};
 
 /// An error of the file system at a path, with what was tried.
 pub(crate) fn at(path: &Path, tried: &str, error: io::Error) -> SinkError {
-    SinkError {
-        kind: kind(&error),
-        message: format!("cannot {tried} {}: {error}", path.display()),
-        source: Some(Box::new(error)),
-    }
+    let message = format!("cannot {tried} {}: {error}", path.display());
+    SinkError::new(kind(&error), message).because(error)
 }
 
 /// A path that no attempt makes right.

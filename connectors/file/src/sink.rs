@@ -89,10 +89,8 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, SinkError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(SinkError {
-            kind: SinkErrorKind::Broken,
-            message: "the thread that writes the file ended".into(),
-            source: Some(Box::new(error)),
-        }),
+        Err(error) => {
+            Err(SinkError::new(SinkErrorKind::Broken, "the thread that writes the file ended").because(error))
+        }
     }
 }

@@ -138,11 +138,7 @@ pub(crate) fn about_topic(code: Code, brokers: &str, topic: &str) -> SinkError {
 
 /// An error with its cause.
 pub(crate) fn error(code: Code, message: String) -> SinkError {
-    SinkError {
-        kind: kind(code),
-        message,
-        source: Some(Box::new(code)),
-    }
+    SinkError::new(kind(code), message).because(code)
 }
 
 /// Why a record that the brokers, or librdkafka before them, refuse can never be delivered.

@@ -34,6 +34,61 @@ async fn an_unreachable_destination_is_tried_again_until_it_answers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_destination_that_says_when_to_come_back_is_left_alone_until_then_and_an_hour_at_most() {
+    let rows = [(90, 90), (3, 3), (86_400, RETRY_AFTER_MAX.as_secs())];
+    for (asked, followed) in rows {
+        let journal = MemoryJournal::with(some_records(5, 3));
+        let destination = MemoryDestination::default();
+        let script = FaultScript::new().deliveries([Fault::AskToWait(Duration::from_secs(asked))]);
+        let mut bench = Bench::at(&journal);
+        let began = tokio::time::Instant::now();
+
+        let mut status = bench.start_scripted("one", &destination, &script, Given::default());
+        let waiting = until(&mut status, "waiting", |status| status.error.is_some()).await;
+        until_idle_at(&mut status, 5).await;
+        bench.stop().await;
+
+        assert_eq!(
+            waiting.error.unwrap().retry_after_seconds,
+            Some(followed),
+            "{asked}"
+        );
+        let waited = began.elapsed();
+        let bound = Duration::from_secs(followed);
+        assert!(
+            waited >= bound && waited < bound + Duration::from_secs(1),
+            "{waited:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_cannot_shorten_the_wait_of_failures_in_a_row() {
+    let journal = MemoryJournal::with(some_records(5, 3));
+    let script = FaultScript::new().deliveries([Fault::AskToWait(Duration::ZERO); 30]);
+    let given = Given {
+        retry: Retry {
+            first: Span(Duration::from_secs(10)),
+            ..Retry::default()
+        },
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+    let began = tokio::time::Instant::now();
+
+    let mut status = bench.start_scripted("one", &MemoryDestination::default(), &script, given);
+    until_idle_at(&mut status, 5).await;
+    bench.stop().await;
+
+    // Thirty waits at random below 10, 20, 30, 30 … seconds.
+    assert!(
+        began.elapsed() > Duration::from_secs(120),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_part_of_a_batch_delivery_goes_on_behind_the_cursor() {
     let journal = MemoryJournal::with(some_records(10, 3));
     let destination = MemoryDestination::default();
