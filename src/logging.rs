@@ -6,6 +6,7 @@ use std::io::{IsTerminal, stderr};
 
 use bridge_config::{LogConfig, LogFormat, LogLevel};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -26,7 +27,20 @@ pub fn start(options: &LogConfig, flags: &LogFlags) -> Result<(), TryInitError> 
     }
 }
 
-fn filter(level: LogLevel) -> LevelFilter {
+/// What the ZooKeeper client says of its sessions is said by the source already, with its name and a remedy.
+const CLIENT: &str = "zookeeper_client";
+
+fn filter(level: LogLevel) -> Targets {
+    let all = level_filter(level);
+    let of_client = if all == LevelFilter::INFO {
+        LevelFilter::WARN
+    } else {
+        all
+    };
+    Targets::new().with_default(all).with_target(CLIENT, of_client)
+}
+
+fn level_filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Off => LevelFilter::OFF,
         LogLevel::Error => LevelFilter::ERROR,

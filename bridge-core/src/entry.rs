@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{Acl, Data, Fidelity, GapReason, Stat, Timestamp};
+use crate::record::{Acl, Data, Fidelity, GapReason, Op, Stat, Timestamp};
 
 /// One record to append. Everything in it is decided; the journal only completes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +141,19 @@ pub enum What {
         /// Position in the run.
         index: u64,
     },
+}
+
+impl What {
+    /// The op of its record.
+    pub fn op(&self) -> Op {
+        match self {
+            What::Created { .. } | What::CreatedUnread { .. } => Op::Create,
+            What::Updated { .. } => Op::Update,
+            What::Deleted { .. } => Op::Delete,
+            What::AclChanged { .. } => Op::Acl,
+            What::Listed { .. } | What::Restated { .. } => Op::Snapshot,
+        }
+    }
 }
 
 /// The zxid of a delete.

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::book::{Book, OpenRun, Progress};
-use crate::entry::{Change, Entry, Read, What, Word};
+use crate::entry::{Change, Entry, Read, Word};
 use crate::journal::JournalError;
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
@@ -241,7 +241,7 @@ impl Desk<'_> {
 
     /// Journals a change and counts it.
     pub(crate) fn write(&mut self, index: usize, change: Change) -> Result<(), JournalError> {
-        let op = op_of(&change.what);
+        let op = change.what.op();
         self.counters.record(op, change.fidelity);
         self.counters.missed += change.missed.unwrap_or_default();
         self.counters.superseded += change.superseded.len() as u64;
@@ -296,15 +296,5 @@ impl Desk<'_> {
             root.changed = false;
         }
         Ok(())
-    }
-}
-
-fn op_of(what: &What) -> Op {
-    match what {
-        What::Created { .. } | What::CreatedUnread { .. } => Op::Create,
-        What::Updated { .. } => Op::Update,
-        What::Deleted { .. } => Op::Delete,
-        What::AclChanged { .. } => Op::Acl,
-        What::Listed { .. } | What::Restated { .. } => Op::Snapshot,
     }
 }

@@ -189,7 +189,7 @@ pub(super) fn draft_change(
             fidelity,
             missed,
             superseded,
-            ..ctx.blank(op_of(&what), captured)
+            ..ctx.blank(what.op(), captured)
         },
         brings: None,
     };
@@ -200,16 +200,6 @@ pub(super) fn draft_change(
         brings: drafting.brings,
     };
     (draft, drafting.place)
-}
-
-fn op_of(what: &What) -> Op {
-    match what {
-        What::Created { .. } | What::CreatedUnread { .. } => Op::Create,
-        What::Updated { .. } => Op::Update,
-        What::Deleted { .. } => Op::Delete,
-        What::AclChanged { .. } => Op::Acl,
-        What::Listed { .. } | What::Restated { .. } => Op::Snapshot,
-    }
 }
 
 struct Drafting<'a> {
