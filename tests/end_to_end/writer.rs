@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use bridge_judge::tree::{self, Tree};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error};
 
 use crate::bridge::BOUND;
-use crate::verdict::{Node, Tree};
 
 /// Long enough that no scenario loses a session by accident.
 const SESSION: Duration = Duration::from_secs(30);
@@ -62,27 +62,8 @@ impl Writer {
 
     /// Everything at and below the roots.
     pub async fn tree(&self, roots: &[String]) -> Tree {
-        let mut tree = Tree::new();
-        let mut left = roots.to_vec();
-        while let Some(path) = left.pop() {
-            match self.client.get_data(&path).await {
-                Ok((data, stat)) => {
-                    let node = Node {
-                        data,
-                        czxid: stat.czxid as u64,
-                        mzxid: stat.mzxid as u64,
-                    };
-                    tree.insert(path.clone(), node);
-                }
-                Err(Error::NoNode) => continue,
-                Err(error) => panic!("read {path}: {error}"),
-            }
-            let children = self.client.list_children(&path).await.unwrap_or_default();
-            let above = path.trim_end_matches('/');
-            let children = children.iter().map(|child| format!("{above}/{child}"));
-            left.extend(children.filter(|path| path != "/zookeeper"));
-        }
-        tree
+        let read = tree::read(&self.client, roots).await;
+        read.unwrap_or_else(|error| panic!("read {roots:?}: {error}"))
     }
 }
 

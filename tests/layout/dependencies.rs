@@ -17,8 +17,12 @@ enum Layer {
     Connector,
     /// `config`
     Config,
-    /// `tests/*`: real servers; the outside world
+    /// `tests/servers`: real servers; the outside world
     Servers,
+    /// `tests/judge`: what really happened, and the verdict
+    Judge,
+    /// `tests/chaos`: faults at random
+    Chaos,
     /// The package of the command.
     Command,
 }
@@ -31,7 +35,9 @@ impl Layer {
             "bridge-core" => Some(Layer::Core),
             "config" => Some(Layer::Config),
             _ if text.starts_with("connectors/") => Some(Layer::Connector),
-            _ if text.starts_with("tests/") => Some(Layer::Servers),
+            "tests/servers" => Some(Layer::Servers),
+            "tests/judge" => Some(Layer::Judge),
+            "tests/chaos" => Some(Layer::Chaos),
             _ => None,
         }
     }
@@ -39,7 +45,9 @@ impl Layer {
     /// Whether a crate of this layer may depend on one of the other. Tests of connectors may start real servers.
     fn may_use(self, other: Layer, is_for_tests: bool) -> bool {
         match (self, other) {
-            (_, Layer::Command) | (Layer::Core | Layer::Servers, _) => false,
+            (_, Layer::Command) | (Layer::Core | Layer::Servers | Layer::Judge, _) => false,
+            // What judges the product from outside must not share its types.
+            (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
             (Layer::Connector, Layer::Servers) => is_for_tests,
             (Layer::Connector, other) => other == Layer::Core,
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),
@@ -186,6 +194,9 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
         Value::Null,
         Some("must not depend"),
     );
+    check("tests/judge", "bridge-core", dev(), Some("must not depend"));
+    check("tests/chaos", "bridge-core", dev(), Some("must not depend"));
+    check("tests/chaos", "tests/judge", Value::Null, None);
     check("config", "", Value::Null, Some("must not depend"));
     check(
         "tools/other",

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Case, Events, Node, Tree, form};
+use super::{Case, Events, form};
 use crate::topic::Delivery;
+use crate::tree::{Node, Tree};
 use crate::truth::{Life, Truth, Version};
 
 const RUN: &str = "0c8b1a52-6f0e-5d0b-9d3f-3f6a2b1c4d5e";

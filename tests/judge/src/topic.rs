@@ -21,10 +21,15 @@ const BOUND: Duration = Duration::from_secs(30);
 /// A record as it was delivered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
+    /// Where.
     pub partition: i32,
+    /// Where in it.
     pub offset: i64,
+    /// The message's key.
     pub key: String,
+    /// The message's headers.
     pub headers: BTreeMap<String, String>,
+    /// The message's value.
     pub record: Value,
 }
 
@@ -38,6 +43,10 @@ pub struct Topic {
 }
 
 /// Creates a topic; with room for the largest values if asked.
+///
+/// # Panics
+///
+/// If the broker does not create it.
 pub async fn create(brokers: &str, name: &str, large: bool) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -55,6 +64,10 @@ pub async fn create(brokers: &str, name: &str, large: bool) {
 
 impl Topic {
     /// Begins to read.
+    ///
+    /// # Panics
+    ///
+    /// If no consumer can be made.
     pub fn open(brokers: &str, name: &str) -> Topic {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -72,6 +85,10 @@ impl Topic {
     }
 
     /// Reads on to the present end of every partition. Blocks.
+    ///
+    /// # Panics
+    ///
+    /// If the broker does not answer in time, or gives what is no record.
     pub fn read_on(&mut self) {
         let deadline = Instant::now() + BOUND;
         let mut ends = BTreeMap::new();

@@ -11,18 +11,26 @@ use crate::jute::Cursor;
 /// One version of a znode's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
+    /// The zxid of the write.
     pub mzxid: u64,
+    /// The version, from 0.
     pub number: i64,
+    /// When, by the leader's clock.
     pub time_ms: i64,
+    /// What was written.
     pub data: Vec<u8>,
 }
 
 /// One incarnation of a path that was visible: it lived beyond the transaction that created it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
+    /// The zxid of its create.
     pub czxid: u64,
+    /// The session that owned it, or 0.
     pub owner: u64,
+    /// Its values, oldest first.
     pub versions: Vec<Version>,
+    /// The zxid of its delete.
     pub died: Option<u64>,
 }
 
@@ -43,6 +51,7 @@ impl Life {
 /// The lives of all paths, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
+    /// By path.
     pub lives: BTreeMap<String, Vec<Life>>,
     /// The last transaction.
     pub last: u64,
@@ -50,6 +59,10 @@ pub struct Truth {
 
 impl Truth {
     /// Reads all logs of one server, up to the last whole record.
+    ///
+    /// # Panics
+    ///
+    /// If a log cannot be read or is not as ZooKeeper documents it.
     pub fn of_server(data_dir: &Path) -> Truth {
         let mut truth = Builder::default();
         for log in logs(data_dir) {
@@ -72,7 +85,8 @@ impl Truth {
     }
 
     /// A truth written by hand, for controls.
-    pub fn of_lives(lives: impl IntoIterator<Item = (&'static str, Life)>) -> Truth {
+    #[cfg(test)]
+    pub(crate) fn of_lives(lives: impl IntoIterator<Item = (&'static str, Life)>) -> Truth {
         let mut truth = Truth::default();
         for (path, life) in lives {
             let last = life.died.or(life.versions.last().map(|version| version.mzxid));

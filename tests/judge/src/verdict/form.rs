@@ -13,7 +13,7 @@ use crate::topic::Delivery;
 const NAMESPACE: Uuid = uuid!("11ffacbc-6176-5700-805d-4f48ed75f0bc");
 
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
-    let text = include_str!("../../../bridge-core/schema/record.json");
+    let text = include_str!("../../../../bridge-core/schema/record.json");
     let schema = serde_json::from_str(text).expect("the schema is JSON");
     jsonschema::draft202012::new(&schema).expect("the schema is one")
 });

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod brackets;
+#[cfg(test)]
 mod controls;
 mod fields;
 mod fold;
@@ -18,18 +19,8 @@ use serde_json::Value;
 pub use fold::told;
 
 use crate::topic::Delivery;
+use crate::tree::Tree;
 use crate::truth::Truth;
-
-/// A znode as a client reads it at the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    pub data: Vec<u8>,
-    pub czxid: u64,
-    pub mzxid: u64,
-}
-
-/// All znodes below some roots.
-pub type Tree = BTreeMap<String, Node>;
 
 /// What the servers tell with their events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +33,15 @@ pub enum Events {
 
 /// All that is judged after a scenario.
 pub struct Case<'a> {
+    /// What arrived, in the order of each partition.
     pub deliveries: &'a [Delivery],
+    /// What happened.
     pub truth: &'a Truth,
+    /// What there is now.
     pub tree: &'a Tree,
+    /// What the bridge was told to watch.
     pub roots: &'a [String],
+    /// What the servers tell with their events.
     pub events: Events,
     /// Paths that the bridge could not read for some time: when they existed cannot be told.
     pub hidden: &'a [String],
@@ -67,6 +63,10 @@ impl Case<'_> {
     }
 
     /// Fails with all that is wrong.
+    ///
+    /// # Panics
+    ///
+    /// If anything is.
     #[track_caller]
     pub fn hold(&self) {
         let complaints = self.complaints();

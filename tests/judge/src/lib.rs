@@ -1,0 +1,16 @@
+//! The judge: what really happened in ZooKeeper, what arrived in Kafka, and whether the one is told by the other.
+//!
+//! ```text
+//! a server's transaction log ──▶ truth ──┐
+//! a client at the end ─────────▶ tree  ──┼──▶ verdict: complaints, and what became of every change
+//! a consumer of the topic ─────▶ topic ──┘
+//! ```
+//!
+//! It is written from ZooKeeper's formats and from the contract of the record, on plain JSON. It must never depend on
+//! another crate of the workspace: the product's types would share the product's mistakes.
+
+mod jute;
+pub mod topic;
+pub mod tree;
+pub mod truth;
+pub mod verdict;
