@@ -47,16 +47,33 @@ pub trait Sink: Send {
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
 }
 
-/// What a batch came to when not every record is durable.
-#[derive(Debug)]
+/// What a batch came to when not every record is durable. Built from its default, so that what a sink has nothing to say
+/// about need not be named.
+#[derive(Debug, Default)]
 pub struct DeliverError {
-    /// How many records from the front of the batch are durable for certain, or were rejected as listed.
+    /// How many records from the front of the batch are durable for certain, or were rejected or deferred as listed.
     pub done: usize,
     /// Records among those first `done` that the destination will never accept, ascending by `seq`.
     pub rejected: Vec<Rejected>,
-    /// Why the rest is not delivered; `None` where the rejected ones are all there is to say (`done` is then the whole
-    /// batch).
+    /// Records among those first `done` that the destination refused for now, ascending by `seq`: the way to it works, and
+    /// nothing but their own path has to wait. Only a sink whose failures are those of a path says so, such as one that
+    /// calls a service for each record. Behind a deferred record, every later one of its path in the batch must be
+    /// deferred as well (or rejected), as nothing may overtake it.
+    pub deferred: Vec<Deferred>,
+    /// Why the rest is not delivered; `None` where the rejected and deferred ones are all there is to say (`done` is then
+    /// the whole batch).
     pub error: Option<SinkError>,
+}
+
+impl DeliverError {
+    /// The first `done` records are durable, and the rest is not delivered.
+    pub fn after(done: usize, error: SinkError) -> DeliverError {
+        DeliverError {
+            done,
+            error: Some(error),
+            ..DeliverError::default()
+        }
+    }
 }
 
 /// A record that a destination will never accept.
@@ -66,6 +83,15 @@ pub struct Rejected {
     pub seq: Seq,
     /// The destination's reason, with the value it objects to, and what to do.
     pub reason: String,
+}
+
+/// A record that a destination refused for now, while the records of other paths go on.
+#[derive(Debug)]
+pub struct Deferred {
+    /// Which.
+    pub seq: Seq,
+    /// Why, and when to come back where the destination said so.
+    pub error: SinkError,
 }
 
 /// What went wrong at a destination.

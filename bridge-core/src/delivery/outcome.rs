@@ -1,8 +1,11 @@
 //! What a call of `deliver` came to, checked against the batch that it was given. A report is never believed where it
 //! cannot be true.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::number::Seq;
+use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{DeliverError, Rejected, SinkError, SinkErrorKind};
 
@@ -26,11 +29,7 @@ impl Outcome {
     /// lost record is not.
     pub fn checked(error: DeliverError, records: &[Arc<Record>]) -> Outcome {
         match reason_against(&error, records) {
-            None => Outcome {
-                done: error.done,
-                rejected: error.rejected,
-                error: error.error,
-            },
+            None => Outcome::waiting_for_deferred(error, records),
             Some(reason) => Outcome {
                 done: 0,
                 rejected: Vec::new(),
@@ -43,10 +42,28 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// A deferred record holds its sink: delivery goes on with it, and what was durable behind it comes again.
+    fn waiting_for_deferred(error: DeliverError, records: &[Arc<Record>]) -> Outcome {
+        let mut outcome = Outcome {
+            done: error.done,
+            rejected: error.rejected,
+            error: error.error,
+        };
+        if let Some(first) = error.deferred.into_iter().next() {
+            outcome.done = records.partition_point(|record| record.seq < first.seq);
+            outcome.rejected.retain(|rejected| rejected.seq < first.seq);
+            outcome.error = Some(first.error);
+        }
+        outcome
+    }
+}
+
 fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<String> {
     let DeliverError {
         done,
         rejected,
+        deferred,
         error: cause,
     } = error;
     if *done > records.len() {
@@ -55,24 +72,48 @@ fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<Strin
     if cause.is_none() && *done < records.len() {
         return Some(format!("no error, but {done} of {} records done", records.len()));
     }
-    let among_done = |rejected: &Rejected| {
-        records[..*done]
-            .binary_search_by_key(&rejected.seq, |record| record.seq)
-            .is_ok()
-    };
-    if let Some(stranger) = rejected.iter().find(|rejected| !among_done(rejected)) {
-        return Some(format!(
-            "record {} rejected, which is not among the done ones",
-            stranger.seq
-        ));
+    let rejected: Vec<Seq> = rejected.iter().map(|one| one.seq).collect();
+    let deferred: Vec<Seq> = deferred.iter().map(|one| one.seq).collect();
+    let done = &records[..*done];
+    let among_done = |seq: &Seq| done.binary_search_by_key(seq, |record| record.seq).is_ok();
+    for (seqs, word) in [(&rejected, "rejected"), (&deferred, "deferred")] {
+        if let Some(stranger) = seqs.iter().find(|seq| !among_done(seq)) {
+            return Some(format!(
+                "record {stranger} {word}, which is not among the done ones"
+            ));
+        }
+        if !seqs.is_sorted_by(|a, b| a < b) {
+            return Some(format!("{word} records are not ascending"));
+        }
     }
-    (!rejected.is_sorted_by(|a, b| a.seq < b.seq)).then(|| "rejected records are not ascending".into())
+    overtaking(done, &rejected, &deferred)
+}
+
+/// A record that is said to be durable behind a deferred one of its path.
+fn overtaking(done: &[Arc<Record>], rejected: &[Seq], deferred: &[Seq]) -> Option<String> {
+    let mut waiting: HashMap<Option<&ZnodePath>, Seq> = HashMap::new();
+    for record in done.iter().filter(|_| !deferred.is_empty()) {
+        let (seq, path) = (record.seq, record.path.as_ref());
+        let is_deferred = deferred.binary_search(&seq).is_ok();
+        let is_rejected = rejected.binary_search(&seq).is_ok();
+        if is_deferred && is_rejected {
+            return Some(format!("record {seq} both rejected and deferred"));
+        }
+        match waiting.get(&path) {
+            Some(first) if !is_deferred && !is_rejected => {
+                return Some(format!("record {seq} durable before {first} of the same path"));
+            }
+            None if is_deferred => drop(waiting.insert(path, seq)),
+            _ => {}
+        }
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::number::Seq;
+    use crate::sink::Deferred;
     use crate::testing::some_records;
 
     fn checked(done: usize, rejected: &[u64], error: Option<SinkError>) -> Outcome {
@@ -84,8 +125,47 @@ mod tests {
             done,
             rejected: rejected.collect(),
             error,
+            ..DeliverError::default()
         };
         Outcome::checked(error, &some_records(4, 2))
+    }
+
+    /// Four records: 1 and 3 of one path, 2 and 4 of another.
+    fn with_deferred(rejected: &[u64], deferred: &[u64]) -> Outcome {
+        let rejected = rejected.iter().map(|seq| Rejected {
+            seq: Seq(*seq),
+            reason: "never".into(),
+        });
+        let deferred = deferred.iter().map(|seq| Deferred {
+            seq: Seq(*seq),
+            error: SinkError::new(SinkErrorKind::Throttled, "later"),
+        });
+        let error = DeliverError {
+            done: 4,
+            rejected: rejected.collect(),
+            deferred: deferred.collect(),
+            error: None,
+        };
+        Outcome::checked(error, &some_records(4, 2))
+    }
+
+    #[test]
+    fn nothing_may_be_durable_behind_a_deferred_record_of_its_path() {
+        let check = |rejected: &[u64], deferred: &[u64], refused: Option<&str>| {
+            let error = with_deferred(rejected, deferred).error;
+            let message = error.map(|error| error.message).unwrap_or_default();
+            let is_refused = message.contains("cannot be true");
+            assert_eq!(is_refused, refused.is_some(), "{deferred:?}: {message}");
+            assert!(message.contains(refused.unwrap_or_default()), "{message}");
+        };
+        check(&[], &[3], None);
+        check(&[], &[1, 3], None);
+        check(&[3], &[1], None);
+        check(&[], &[1, 2, 3, 4], None);
+        check(&[], &[1], Some("record 3 durable before 1 of the same path"));
+        check(&[1], &[1, 3], Some("record 1 both rejected and deferred"));
+        check(&[], &[3, 1], Some("deferred records are not ascending"));
+        check(&[], &[9], Some("record 9 deferred, which is not among"));
     }
 
     fn unavailable() -> Option<SinkError> {

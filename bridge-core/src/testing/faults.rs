@@ -133,10 +133,7 @@ impl FaultySink {
             Fault::FailBeforeWrite(kind) => Err(failed(0, kind)),
             Fault::AskToWait(wait) => {
                 let error = scripted(SinkErrorKind::Throttled).retry_after(wait);
-                Err(DeliverError {
-                    error: Some(error),
-                    ..failed(0, SinkErrorKind::Throttled)
-                })
+                Err(DeliverError::after(0, error))
             }
             Fault::FailAfterWrite => {
                 self.write_some(batch, batch.records.len()).await?;
@@ -174,7 +171,7 @@ impl FaultySink {
         Err(DeliverError {
             done: batch.records.len(),
             rejected,
-            error: None,
+            ..DeliverError::default()
         })
     }
 
@@ -195,16 +192,13 @@ impl FaultySink {
             return Ok(rejected);
         };
         // Nothing of a failed call is claimed: the sink below may have stopped before a rejected record.
-        Err(DeliverError {
-            done: 0,
-            rejected: Vec::new(),
-            error: Some(error.error.unwrap_or_else(|| {
-                SinkError::new(
-                    SinkErrorKind::Broken,
-                    format!("the sink itself rejected {:?}", error.rejected),
-                )
-            })),
-        })
+        let unclaimed = error.error.unwrap_or_else(|| {
+            SinkError::new(
+                SinkErrorKind::Broken,
+                format!("the sink itself rejected {:?}", error.rejected),
+            )
+        });
+        Err(DeliverError::after(0, unclaimed))
     }
 }
 
@@ -220,9 +214,5 @@ fn scripted(kind: SinkErrorKind) -> SinkError {
 }
 
 fn failed(done: usize, kind: SinkErrorKind) -> DeliverError {
-    DeliverError {
-        done,
-        rejected: Vec::new(),
-        error: Some(scripted(kind)),
-    }
+    DeliverError::after(done, scripted(kind))
 }

@@ -57,11 +57,8 @@ impl Sink for MemorySink {
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         async move {
             if !self.is_open {
-                return Err(DeliverError {
-                    done: 0,
-                    rejected: Vec::new(),
-                    error: Some(SinkError::new(SinkErrorKind::Broken, "delivered before opened")),
-                });
+                let error = SinkError::new(SinkErrorKind::Broken, "delivered before opened");
+                return Err(DeliverError::after(0, error));
             }
             self.destination.add(&batch.records);
             Ok(())

@@ -25,9 +25,5 @@ pub(crate) fn of_write(error: io::Error) -> SinkError {
 
 /// Nothing of a batch counts as written.
 pub(crate) fn nothing_done(error: SinkError) -> DeliverError {
-    DeliverError {
-        done: 0,
-        rejected: Vec::new(),
-        error: Some(error),
-    }
+    DeliverError::after(0, error)
 }

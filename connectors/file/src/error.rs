@@ -24,11 +24,7 @@ pub(crate) fn unusable(path: &Path, reason: &str) -> SinkError {
 
 /// Nothing of a batch counts as written: the next attempt begins with all of it.
 pub(crate) fn nothing_done(error: SinkError) -> DeliverError {
-    DeliverError {
-        done: 0,
-        rejected: Vec::new(),
-        error: Some(error),
-    }
+    DeliverError::after(0, error)
 }
 
 fn kind(error: &io::Error) -> SinkErrorKind {

@@ -458,9 +458,8 @@ impl Tally {
 
     fn failed(self, error: SinkError) -> DeliverError {
         DeliverError {
-            done: self.done,
             rejected: self.rejected,
-            error: Some(error),
+            ..DeliverError::after(self.done, error)
         }
     }
 
@@ -471,7 +470,7 @@ impl Tally {
         Err(DeliverError {
             done: self.done,
             rejected: self.rejected,
-            error: None,
+            ..DeliverError::default()
         })
     }
 }

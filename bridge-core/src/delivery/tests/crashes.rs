@@ -184,7 +184,7 @@ impl World {
             return Err(DeliverError {
                 done: count,
                 rejected,
-                error: None,
+                ..DeliverError::default()
             });
         }
         let done = match self.random.random_bool(0.5) {
@@ -197,7 +197,7 @@ impl World {
         Err(DeliverError {
             done,
             rejected,
-            error: Some(SinkError::new(SinkErrorKind::Broken, "scripted")),
+            ..DeliverError::after(done, SinkError::new(SinkErrorKind::Broken, "scripted"))
         })
     }
 
