@@ -6,6 +6,7 @@
 //!
 //! It must never tell the delivery workers of a record that is not durable.
 
+mod flow;
 mod hold;
 mod run;
 mod status;
@@ -13,5 +14,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use flow::{Flow, Ledger, News};
 pub use run::{Pipeline, PipelineSetup, Watches};
 pub use status::{JournalStatus, SourceStatus};

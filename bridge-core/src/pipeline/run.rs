@@ -1,21 +1,19 @@
 //! The loop of the pipeline.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
-use super::hold::{FULL, Patience};
+use super::flow::{Flow, News};
 use super::status::{JournalStatus, SourceStatus};
-use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Input, StepError};
+use crate::capture::{CaptureOptions, Input};
 use crate::delivery::WallClock;
-use crate::journal::{Journal, JournalError, JournalErrorKind, Note};
+use crate::journal::{Journal, JournalError, Note};
 use crate::metrics as names;
 use crate::number::Seq;
-use crate::source::{Command, Connection, Order, Report};
+use crate::source::{Order, Report, SourceError};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
 const BATCH_REPORTS: usize = 64;
@@ -27,10 +25,6 @@ const BEAT: Duration = Duration::from_millis(200);
 const BEATS_PER_TICK: u64 = 5;
 /// Beats between two rounds of retention (ten seconds).
 const BEATS_PER_RETENTION: u64 = 50;
-/// Records that one round of retention removes at most, in slices.
-const RETENTION_SLICE: usize = 2_000;
-/// Slices of one round.
-const RETENTION_SLICES: usize = 10;
 
 /// All that a pipeline needs.
 pub struct PipelineSetup {
@@ -59,23 +53,15 @@ pub struct Watches {
 
 /// The pipeline of one source. Nothing happens before [`Pipeline::run`].
 pub struct Pipeline {
-    capture: Capture,
-    journal: Journal,
+    flow: Flow<Journal>,
     reports: Option<mpsc::Receiver<Report>>,
     commands: Option<mpsc::Sender<Order>>,
-    /// The last that was reported.
-    connection: Connection,
     notes: Option<mpsc::Receiver<Note>>,
     clock: WallClock,
-    /// Not stored yet, by sink.
-    news: BTreeMap<Arc<str>, Note>,
     durable: watch::Sender<Seq>,
     published: watch::Sender<SourceStatus>,
     status: SourceStatus,
-    patience: Patience,
     beats: u64,
-    /// The machine has more to do when nothing waits.
-    has_more: bool,
 }
 
 /// What the loop waits for.
@@ -101,20 +87,15 @@ impl Pipeline {
         let (durable, durable_watch) = watch::channel(journal.tail());
         let (published, status_watch) = watch::channel(status.clone());
         let pipeline = Pipeline {
-            capture: Capture::new(capture),
-            journal,
+            flow: Flow::new(capture, journal),
             reports: Some(reports),
             commands: Some(commands),
-            connection: Connection::default(),
             notes: Some(notes),
             clock,
-            news: BTreeMap::new(),
             durable,
             published,
             status,
-            patience: Patience::default(),
             beats: 0,
-            has_more: false,
         };
         (
             pipeline,
@@ -153,7 +134,7 @@ impl Pipeline {
                 report = next(&mut self.reports), if self.reports.is_some() => Turn::Report(report),
                 note = next(&mut self.notes), if self.notes.is_some() => Turn::Note(note),
                 _ = beat.tick() => Turn::Beat,
-                () = std::future::ready(()), if self.has_more => Turn::More,
+                () = std::future::ready(()), if self.flow.has_more() => Turn::More,
             };
             match turn {
                 Turn::Report(Some(report)) => self.batch(report).await?,
@@ -161,13 +142,13 @@ impl Pipeline {
                     self.reports = None;
                     self.commands = None;
                 }
-                Turn::Note(Some(note)) => self.take_note(note),
+                Turn::Note(Some(note)) => self.flow.take_note(note),
                 Turn::Note(None) => self.notes = None,
                 Turn::Beat => self.beat().await?,
                 Turn::More => self.go_on().await?,
             }
             if self.reports.is_none() && self.notes.is_none() {
-                return self.store_news();
+                return self.flow.store_notes();
             }
         }
     }
@@ -189,112 +170,62 @@ impl Pipeline {
     }
 
     async fn take_report(&mut self, report: Report) -> Result<(), JournalError> {
-        match report {
-            Report::Server(version) => {
-                self.journal.set_server(version.clone());
-                self.status.server = version;
-                Ok(())
-            }
-            Report::Trouble(trouble) => {
-                let (source, message) = (&*self.status.source, trouble.to_string());
-                tracing::error!(source, trouble = message, "the source has no connection");
-                counter!(names::SOURCE_TROUBLES, "source" => source.to_owned()).increment(1);
-                if trouble.kind.is_final() {
-                    self.status.halted = Some(message);
-                } else {
-                    self.status.trouble = Some(message);
-                }
-                self.publish();
-                Ok(())
-            }
-            Report::Connected { connection, session } => {
-                self.connection = connection;
-                self.step(Input::Connected { session }).await
-            }
-            Report::Input(input) => self.step(input).await,
+        if let Report::Input(Input::Events(_)) = &report {
+            self.status.last_event = Some((self.clock)());
         }
+        let taken = self.flow.report(report, (self.clock)());
+        self.tell().await;
+        taken
     }
 
-    async fn step(&mut self, input: Input) -> Result<(), JournalError> {
-        match &input {
-            Input::Events(_) => self.status.last_event = Some((self.clock)()),
-            Input::Connected { .. } => {
-                counter!(names::SOURCE_CONNECTIONS, "source" => self.status.source.to_string()).increment(1);
-                self.status.trouble = None;
+    /// Hands on what the last decision led to.
+    async fn tell(&mut self) {
+        while let Some(news) = self.flow.next_news() {
+            let source = &*self.status.source;
+            match news {
+                News::Order(order) => {
+                    // A connection that is gone has said so, or will: the machine learns it from there.
+                    if let Some(commands) = &self.commands {
+                        let _ = commands.send(order).await;
+                    }
+                }
+                News::Connected => {
+                    counter!(names::SOURCE_CONNECTIONS, "source" => source.to_owned()).increment(1);
+                    self.status.trouble = None;
+                }
+                News::Server(version) => self.status.server = version,
+                News::Trouble(trouble) => self.trouble(&trouble),
+                News::Anew(error) => tracing::warn!(source, reason = error.to_string(), "comparing anew"),
+                News::Held(error) => {
+                    let trouble = error.to_string();
+                    tracing::error!(source, trouble, "capture is on hold");
+                    self.status.trouble = Some(trouble);
+                }
+                News::Halted(halt) => {
+                    let reason = halt.to_string();
+                    tracing::error!(source, reason, "the source has stopped");
+                    self.status.halted = Some(reason);
+                    self.commands = None;
+                }
             }
-            _ => {}
-        }
-        let effects = match self.capture.step((self.clock)(), input, &mut self.journal) {
-            Ok(effects) => effects,
-            Err(error) => return self.failed(error).await,
-        };
-        for effect in effects {
-            self.act(effect, Duration::ZERO).await;
         }
         self.note_state();
-        Ok(())
     }
 
-    /// A step failed: nothing of the open transaction becomes durable, and the connection is made anew.
-    async fn failed(&mut self, error: StepError) -> Result<(), JournalError> {
-        self.journal.rollback()?;
-        let effects = self.capture.reset(&error);
-        let (wait, trouble) = match error {
-            StepError::Journal(error) => {
-                if !matches!(error.kind, JournalErrorKind::Full | JournalErrorKind::DiskFull) {
-                    return Err(error);
-                }
-                (FULL, Some(error.to_string()))
-            }
-            StepError::Lagging(_) | StepError::Doubt(_) => {
-                tracing::warn!(
-                    source = &*self.status.source,
-                    reason = error.to_string(),
-                    "comparing anew"
-                );
-                (self.patience.next(), None)
-            }
-        };
-        if let Some(trouble) = trouble {
-            tracing::error!(source = &*self.status.source, trouble, "capture is on hold");
-            self.status.trouble = Some(trouble);
+    fn trouble(&mut self, trouble: &SourceError) {
+        let (source, message) = (&*self.status.source, trouble.to_string());
+        tracing::error!(source, trouble = message, "the source has no connection");
+        counter!(names::SOURCE_TROUBLES, "source" => source.to_owned()).increment(1);
+        if trouble.kind.is_final() {
+            self.status.halted = Some(message);
+        } else {
+            self.status.trouble = Some(message);
         }
-        for effect in effects {
-            self.act(effect, wait).await;
-        }
-        self.note_state();
-        Ok(())
-    }
-
-    async fn act(&mut self, effect: Effect, wait: Duration) {
-        let command = match effect {
-            Effect::Arm(roots) => Command::Arm(roots),
-            Effect::Read { ticket, reads } => Command::Read { ticket, reads },
-            Effect::Reconnect => Command::Reconnect { after: wait },
-            Effect::Continue => {
-                self.has_more = true;
-                return;
-            }
-            Effect::Halt(halt) => {
-                tracing::error!(
-                    source = &*self.status.source,
-                    reason = halt.to_string(),
-                    "the source has stopped"
-                );
-                self.status.halted = Some(halt.to_string());
-                self.commands = None;
-                return;
-            }
-        };
-        // A connection that is gone has said so, or will: the machine learns it from there.
-        if let Some(commands) = &self.commands {
-            let connection = self.connection;
-            let _ = commands.send(Order { connection, command }).await;
-        }
+        self.publish();
     }
 
     fn note_state(&mut self) {
-        if !self.status.follow(&self.capture, (self.clock)()) {
+        if !self.status.follow(self.flow.capture(), (self.clock)()) {
             return;
         }
         let status = &self.status;
@@ -304,90 +235,55 @@ impl Pipeline {
             server = status.server.as_deref(),
             "state changed"
         );
-        if self.capture.state() == CaptureState::Live {
-            self.patience.is_live();
-        }
     }
 
     /// Makes the open transaction durable, with the cursors that are waiting, and tells the workers.
     async fn commit(&mut self) -> Result<(), JournalError> {
         let began = Instant::now();
-        let committed = self.write_news().and_then(|()| self.journal.commit());
-        match committed {
-            Ok(tail) => {
-                self.news.clear();
-                let is_new = self.durable.send_if_modified(|durable| {
-                    let is_new = *durable != tail;
-                    *durable = tail;
-                    is_new
-                });
-                if is_new {
-                    let source = self.status.source.to_string();
-                    histogram!(names::JOURNAL_COMMIT_DURATION, "source" => source).record(began.elapsed());
-                }
-                self.status.journal.tail = tail;
-                self.publish();
-                Ok(())
-            }
-            Err(error) => self.failed(StepError::Journal(error)).await,
+        let committed = self.flow.commit();
+        self.tell().await;
+        let Some(tail) = committed? else {
+            return Ok(());
+        };
+        let is_new = self.durable.send_if_modified(|durable| {
+            let is_new = *durable != tail;
+            *durable = tail;
+            is_new
+        });
+        if is_new {
+            let source = self.status.source.to_string();
+            histogram!(names::JOURNAL_COMMIT_DURATION, "source" => source).record(began.elapsed());
         }
-    }
-
-    fn write_news(&mut self) -> Result<(), JournalError> {
-        self.news.values().try_for_each(|note| self.journal.note(note))
-    }
-
-    fn store_news(&mut self) -> Result<(), JournalError> {
-        self.write_news()?;
-        self.journal.commit()?;
-        self.news.clear();
+        self.status.journal.tail = tail;
+        self.publish();
         Ok(())
-    }
-
-    /// Keeps the newest cursor of each sink, and all that it rejected.
-    fn take_note(&mut self, note: Note) {
-        match self.news.get_mut(&note.sink) {
-            Some(waiting) => {
-                waiting.cursor = waiting.cursor.max(note.cursor);
-                waiting.rejected.extend(note.rejected);
-            }
-            None => {
-                self.news.insert(note.sink.clone(), note);
-            }
-        }
     }
 
     async fn beat(&mut self) -> Result<(), JournalError> {
         self.beats += 1;
         if self.beats.is_multiple_of(BEATS_PER_TICK) {
-            self.step(Input::Tick).await?;
+            let ticked = self.flow.tick((self.clock)());
+            self.tell().await;
+            ticked?;
             self.measure()?;
-            self.status.show(&self.capture);
+            self.status.show(self.flow.capture());
         }
         self.commit().await?;
         if self.beats.is_multiple_of(BEATS_PER_RETENTION) {
-            self.retain()?;
+            self.flow.retain((self.clock)())?;
         }
         Ok(())
     }
 
     async fn go_on(&mut self) -> Result<(), JournalError> {
-        self.has_more = false;
-        self.step(Input::Continue).await?;
+        let gone_on = self.flow.go_on((self.clock)());
+        self.tell().await;
+        gone_on?;
         self.commit().await
     }
 
-    fn retain(&mut self) -> Result<(), JournalError> {
-        for _ in 0..RETENTION_SLICES {
-            if !self.journal.maintain((self.clock)(), RETENTION_SLICE)?.more {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     fn measure(&mut self) -> Result<(), JournalError> {
-        let stats = self.journal.stats()?;
+        let stats = self.flow.journal().stats()?;
         self.status.journal = JournalStatus {
             tail: stats.tail,
             records: stats.records,

@@ -1,0 +1,286 @@
+//! What the pipeline decides, without waiting for anything: reports, notes and beats go in, the journal is written,
+//! and what is to be ordered and said comes out.
+//!
+//! The thread of the [`Pipeline`](super::Pipeline) does the waiting; a simulator drives the same decisions in its own
+//! time. Nothing here may know of threads, channels or clocks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hold::{FULL, Patience};
+use crate::book::Book;
+use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Halt, Input, SessionFate, StepError};
+use crate::journal::{Journal, JournalError, JournalErrorKind, Maintained, Note};
+use crate::number::Seq;
+use crate::record::Timestamp;
+use crate::source::{Command, Connection, Order, Report, SourceError};
+
+/// Records that one round of retention removes at most, in slices.
+const RETENTION_SLICE: usize = 2_000;
+/// Slices of one round.
+const RETENTION_SLICES: usize = 10;
+
+/// The journal as the pipeline writes it: a book whose transaction it ends.
+pub trait Ledger: Book {
+    /// The server's version that the next records name.
+    fn set_server(&mut self, server: Option<Arc<str>>);
+
+    /// Takes in what the worker of a sink says.
+    fn note(&mut self, note: &Note) -> Result<(), JournalError>;
+
+    /// Makes the batch durable and returns the tail. After an error nothing of it is.
+    fn commit(&mut self) -> Result<Seq, JournalError>;
+
+    /// Undoes the batch.
+    fn rollback(&mut self) -> Result<(), JournalError>;
+
+    /// Removes at most `budget` records whose time is over.
+    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError>;
+}
+
+impl Ledger for Journal {
+    fn set_server(&mut self, server: Option<Arc<str>>) {
+        Journal::set_server(self, server);
+    }
+
+    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+        Journal::note(self, note)
+    }
+
+    fn commit(&mut self) -> Result<Seq, JournalError> {
+        Journal::commit(self)
+    }
+
+    fn rollback(&mut self) -> Result<(), JournalError> {
+        Journal::rollback(self)
+    }
+
+    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
+        Journal::maintain(self, now, budget)
+    }
+}
+
+/// What a decision led to, in order, besides what was journalled.
+#[derive(Debug)]
+pub enum News {
+    /// For the connection.
+    Order(Order),
+    /// There is a connection.
+    Connected,
+    /// The version of the server, where it tells.
+    Server(Option<Arc<str>>),
+    /// The connection cannot be made or kept.
+    Trouble(SourceError),
+    /// A server lags or a watch is in doubt: the tree is compared anew.
+    Anew(StepError),
+    /// The journal takes nothing at present.
+    Held(JournalError),
+    /// The source has stopped until an operator decides: the connection is to end.
+    Halted(Halt),
+}
+
+/// The capture machine, the journal's writer and the cursors that wait to be stored.
+pub struct Flow<L> {
+    capture: Capture,
+    journal: L,
+    /// The last that was reported.
+    connection: Connection,
+    /// Not stored yet, by sink.
+    notes: BTreeMap<Arc<str>, Note>,
+    patience: Patience,
+    /// The machine has more to do when nothing waits.
+    has_more: bool,
+    news: VecDeque<News>,
+}
+
+impl<L: Ledger> Flow<L> {
+    /// A pipeline without a connection.
+    pub fn new(capture: CaptureOptions, journal: L) -> Flow<L> {
+        Flow {
+            capture: Capture::new(capture),
+            journal,
+            connection: Connection::default(),
+            notes: BTreeMap::new(),
+            patience: Patience::default(),
+            has_more: false,
+            news: VecDeque::new(),
+        }
+    }
+
+    /// The machine, to look at.
+    pub fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
+    /// The journal.
+    pub fn journal(&mut self) -> &mut L {
+        &mut self.journal
+    }
+
+    /// Whether [`Flow::go_on`] has something to do.
+    pub fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    /// The oldest that was not taken yet.
+    pub fn next_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// One report, into the open batch.
+    ///
+    /// # Errors
+    /// The journal cannot be written any more. Everything durable stays so.
+    pub fn report(&mut self, report: Report, now: Timestamp) -> Result<(), JournalError> {
+        match report {
+            Report::Server(version) => {
+                self.journal.set_server(version.clone());
+                self.news.push_back(News::Server(version));
+                Ok(())
+            }
+            Report::Trouble(trouble) => {
+                self.news.push_back(News::Trouble(trouble));
+                Ok(())
+            }
+            Report::Connected { connection, session } => self.connected(connection, session, now),
+            Report::Input(input) => self.step(input, now),
+        }
+    }
+
+    fn connected(
+        &mut self,
+        connection: Connection,
+        session: SessionFate,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.connection = connection;
+        self.news.push_back(News::Connected);
+        self.step(Input::Connected { session }, now)
+    }
+
+    /// About a second has passed.
+    ///
+    /// # Errors
+    /// As of [`Flow::report`].
+    pub fn tick(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.step(Input::Tick, now)
+    }
+
+    /// Nothing waits: the machine does more of what it had left.
+    ///
+    /// # Errors
+    /// As of [`Flow::report`].
+    pub fn go_on(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.has_more = false;
+        self.step(Input::Continue, now)
+    }
+
+    fn step(&mut self, input: Input, now: Timestamp) -> Result<(), JournalError> {
+        match self.capture.step(now, input, &mut self.journal) {
+            Ok(effects) => self.act(effects, Duration::ZERO),
+            Err(error) => return self.failed(error),
+        }
+        Ok(())
+    }
+
+    /// A step failed: nothing of the open transaction becomes durable, and the connection is made anew.
+    fn failed(&mut self, error: StepError) -> Result<(), JournalError> {
+        self.journal.rollback()?;
+        let effects = self.capture.reset(&error);
+        let wait = match error {
+            StepError::Journal(error) => {
+                if !matches!(error.kind, JournalErrorKind::Full | JournalErrorKind::DiskFull) {
+                    return Err(error);
+                }
+                self.news.push_back(News::Held(error));
+                FULL
+            }
+            StepError::Lagging(_) | StepError::Doubt(_) => {
+                self.news.push_back(News::Anew(error));
+                self.patience.next()
+            }
+        };
+        self.act(effects, wait);
+        Ok(())
+    }
+
+    fn act(&mut self, effects: Vec<Effect>, wait: Duration) {
+        for effect in effects {
+            let command = match effect {
+                Effect::Arm(roots) => Command::Arm(roots),
+                Effect::Read { ticket, reads } => Command::Read { ticket, reads },
+                Effect::Reconnect => Command::Reconnect { after: wait },
+                Effect::Continue => {
+                    self.has_more = true;
+                    continue;
+                }
+                Effect::Halt(halt) => {
+                    self.news.push_back(News::Halted(halt));
+                    continue;
+                }
+            };
+            let connection = self.connection;
+            self.news.push_back(News::Order(Order { connection, command }));
+        }
+        if self.capture.state() == CaptureState::Live {
+            self.patience.is_live();
+        }
+    }
+
+    /// Keeps the newest cursor of each sink, and all that it rejected.
+    pub fn take_note(&mut self, note: Note) {
+        match self.notes.get_mut(&note.sink) {
+            Some(waiting) => {
+                waiting.cursor = waiting.cursor.max(note.cursor);
+                waiting.rejected.extend(note.rejected);
+            }
+            None => {
+                self.notes.insert(note.sink.clone(), note);
+            }
+        }
+    }
+
+    /// Makes the open transaction durable, with the cursors that are waiting. `None`: nothing of it became durable, and
+    /// the connection is made anew.
+    ///
+    /// # Errors
+    /// As of [`Flow::report`].
+    pub fn commit(&mut self) -> Result<Option<Seq>, JournalError> {
+        match self.write_notes().and_then(|()| self.journal.commit()) {
+            Ok(tail) => {
+                self.notes.clear();
+                Ok(Some(tail))
+            }
+            Err(error) => self.failed(StepError::Journal(error)).map(|()| None),
+        }
+    }
+
+    fn write_notes(&mut self) -> Result<(), JournalError> {
+        self.notes.values().try_for_each(|note| self.journal.note(note))
+    }
+
+    /// Stores the last cursors; nothing comes after it.
+    ///
+    /// # Errors
+    /// They could not be stored.
+    pub fn store_notes(&mut self) -> Result<(), JournalError> {
+        self.write_notes()?;
+        self.journal.commit()?;
+        self.notes.clear();
+        Ok(())
+    }
+
+    /// One round of retention. Not while a batch is open.
+    ///
+    /// # Errors
+    /// As of [`Flow::report`].
+    pub fn retain(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        for _ in 0..RETENTION_SLICES {
+            if !self.journal.maintain(now, RETENTION_SLICE)?.more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
