@@ -7,17 +7,72 @@ use crate::path::ZnodePath;
 use super::{Effect, ReadRequest, Ticket};
 
 /// MultiReads under way for following events: eight small ones keep up with 23,000 writes/s at a median of 0.5 ms.
-pub(crate) const FOLLOW_WINDOW: usize = 8;
+const FOLLOW_WINDOW: usize = 8;
 /// Znodes in one MultiRead for following events.
-pub(crate) const FOLLOW_BATCH: usize = 200;
+const FOLLOW_BATCH: usize = 200;
 /// MultiReads under way for a walk: paces it, so that the ensemble and the journal keep time for others.
-pub(crate) const WALK_WINDOW: usize = 4;
+const WALK_WINDOW: usize = 4;
 /// Znodes in one MultiRead of a walk.
-pub(crate) const WALK_BATCH: usize = 500;
+const WALK_BATCH: usize = 500;
 /// Bytes of paths in one request: servers close connections that send more than `jute.maxbuffer` (1 MiB).
-pub(crate) const REQUEST_BYTES: usize = 512 << 10;
+const REQUEST_BYTES: usize = 512 << 10;
 /// Bytes of data expected in one answer: servers do not limit answers, so we do.
-pub(crate) const ANSWER_BYTES: usize = 4 << 20;
+const ANSWER_BYTES: usize = 4 << 20;
+/// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
+pub(crate) const EVENTS_MAX: usize = 200_000;
+/// From so many waiting events on, a write of a znode replaces the one before it that still waits.
+const FOLD_ABOVE: usize = 20_000;
+/// Bytes of values that wait for the events before theirs; beyond that older values of a path give way to newer ones.
+const HELD_BYTES_MAX: usize = 8 << 20;
+/// Image rows taken at once while a subtree is dropped or the children of a znode are compared; bounds memory.
+const PAGE: usize = 1_000;
+/// Records of one step while a root is told again: events that come meanwhile are taken in between.
+const RESTATE_AT_ONCE: usize = 500;
+
+/// How much at once: the constants above. A simulator makes them small, so that every bound is met in small trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// MultiReads under way for following events.
+    pub follow_window: usize,
+    /// Znodes in one of them.
+    pub follow_batch: usize,
+    /// MultiReads under way for a walk.
+    pub walk_window: usize,
+    /// Znodes in one of them.
+    pub walk_batch: usize,
+    /// Bytes of paths in one request.
+    pub request_bytes: usize,
+    /// Bytes of data expected in one answer.
+    pub answer_bytes: usize,
+    /// Events that may wait.
+    pub events: usize,
+    /// Waiting events from which on writes of one znode fold.
+    pub fold_above: usize,
+    /// Bytes of values that may wait.
+    pub held_bytes: usize,
+    /// Image rows taken at once.
+    pub page: usize,
+    /// Records of one step of a root that is told again.
+    pub restate_at_once: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            follow_window: FOLLOW_WINDOW,
+            follow_batch: FOLLOW_BATCH,
+            walk_window: WALK_WINDOW,
+            walk_batch: WALK_BATCH,
+            request_bytes: REQUEST_BYTES,
+            answer_bytes: ANSWER_BYTES,
+            events: EVENTS_MAX,
+            fold_above: FOLD_ABOVE,
+            held_bytes: HELD_BYTES_MAX,
+            page: PAGE,
+            restate_at_once: RESTATE_AT_ONCE,
+        }
+    }
+}
 
 /// Why a request was sent.
 #[derive(Clone, Debug)]
@@ -121,27 +176,31 @@ impl Requests {
 /// Room in one request.
 #[derive(Debug)]
 pub(crate) struct Room {
+    is_empty: bool,
     reads: usize,
     request_bytes: usize,
     answer_bytes: usize,
 }
 
 impl Room {
-    pub(crate) fn new(reads: usize) -> Room {
+    pub(crate) fn new(reads: usize, limits: &Limits) -> Room {
         Room {
+            is_empty: true,
             reads,
-            request_bytes: REQUEST_BYTES,
-            answer_bytes: ANSWER_BYTES,
+            request_bytes: limits.request_bytes,
+            answer_bytes: limits.answer_bytes,
         }
     }
 
     /// Takes room for one read; `false` if there is none left. The first read always finds room.
     pub(crate) fn take(&mut self, path: &str, expected_bytes: usize) -> bool {
         let request = path.len() + 16;
-        let first = self.request_bytes == REQUEST_BYTES && self.answer_bytes == ANSWER_BYTES;
-        if !first && (self.reads == 0 || self.request_bytes < request || self.answer_bytes < expected_bytes) {
+        if !self.is_empty
+            && (self.reads == 0 || self.request_bytes < request || self.answer_bytes < expected_bytes)
+        {
             return false;
         }
+        self.is_empty = false;
         self.reads = self.reads.saturating_sub(1);
         self.request_bytes = self.request_bytes.saturating_sub(request);
         self.answer_bytes = self.answer_bytes.saturating_sub(expected_bytes);

@@ -15,11 +15,6 @@ use super::options::AclMode;
 use super::roots::Desk;
 use super::{Step, lagging};
 
-/// Image rows taken at once while a subtree is dropped; bounds memory.
-const PURGE_PAGE: usize = 1_000;
-/// Image rows taken at once while the children of a znode are compared; bounds memory.
-const CHILDREN_PAGE: usize = 1_000;
-
 /// What a comparison found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -173,7 +168,7 @@ impl Desk<'_> {
         at: DeletedAt,
     ) -> Step<()> {
         let is_old = |node: &Node| older_than.is_none_or(|born| node.czxid < born);
-        let mut limit = PURGE_PAGE;
+        let mut limit = self.options.limits.page;
         loop {
             let page = self.book.deepest_below(path, limit)?;
             let was_last = page.len() < limit;
@@ -214,8 +209,10 @@ impl Desk<'_> {
         let mut after: Option<Box<str>> = None;
         let mut found = Found::Same;
         loop {
-            let page = self.book.children(path, after.as_deref(), CHILDREN_PAGE)?;
-            let was_last = page.len() < CHILDREN_PAGE;
+            let page = self
+                .book
+                .children(path, after.as_deref(), self.options.limits.page)?;
+            let was_last = page.len() < self.options.limits.page;
             for (name, node) in &page {
                 if names.binary_search(name).is_ok() {
                     continue;

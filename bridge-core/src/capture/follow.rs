@@ -10,19 +10,12 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::Stat;
 
-use super::batch::{FOLLOW_BATCH, Request, Room};
+use super::batch::{Limits, Request, Room};
 use super::event::{Event, EventKind};
 use super::pending::{Overwritten, Pending, Value};
 use super::positions::Window;
 use super::roots::Desk;
 use super::{Outcome, ReadRequest, Step};
-
-/// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
-pub(crate) const EVENTS_MAX: usize = 200_000;
-/// From so many waiting events on, a write of a znode replaces the one before it that still waits.
-const FOLD_ABOVE: usize = 20_000;
-/// Bytes of values that wait for the events before theirs; beyond that older values of a path give way to newer ones.
-const HELD_BYTES_MAX: usize = 8 << 20;
 
 /// What the queue came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +38,7 @@ pub(super) enum Settled {
 /// The events that wait, and what is known of their paths.
 #[derive(Debug, Default)]
 pub(crate) struct Follow {
+    pub(super) limits: Limits,
     /// Position of the first item; positions count all events of the connection.
     pub(super) base: u64,
     pub(super) items: VecDeque<Item>,
@@ -86,10 +80,18 @@ pub(super) struct Waiting {
 }
 
 impl Follow {
+    /// Nothing waits yet.
+    pub(crate) fn new(limits: Limits) -> Follow {
+        Follow {
+            limits,
+            ..Follow::default()
+        }
+    }
+
     /// Takes an event in. `false`: too many wait.
     #[must_use]
     pub(crate) fn push(&mut self, event: Event, root: usize, uncertain: bool, is_tentative: bool) -> bool {
-        if self.items.len() >= EVENTS_MAX {
+        if self.items.len() >= self.limits.events {
             return false;
         }
         let path = match self.paths.get_key_value(&event.path) {
@@ -151,7 +153,7 @@ impl Follow {
 
     /// Under load a write takes the place of the write of the same znode that waits right before it.
     fn fold(&mut self, path: &ZnodePath, kind: EventKind) -> Overwritten {
-        if self.items.len() < FOLD_ABOVE || kind != EventKind::Changed {
+        if self.items.len() < self.limits.fold_above || kind != EventKind::Changed {
             return Overwritten::default();
         }
         let Some(last) = self
@@ -307,7 +309,7 @@ impl Follow {
     /// The next paths to read, oldest event first; empty if none waits. An answer has no limit of its own, so that large
     /// values are asked for a few at a time.
     pub(crate) fn next_reads(&mut self) -> Vec<ReadRequest> {
-        let mut room = Room::new(FOLLOW_BATCH);
+        let mut room = Room::new(self.limits.follow_batch, &self.limits);
         let mut reads = Vec::new();
         while let Some(path) = self.to_read.front() {
             if !room.take(path, self.expected_bytes) {
@@ -386,7 +388,7 @@ impl Follow {
 
     /// Keeps the newest value, and those that an event still waits for while there is room.
     fn drop_useless_values(&mut self, path: &ZnodePath) {
-        let is_full = self.held_bytes > HELD_BYTES_MAX;
+        let is_full = self.held_bytes > self.limits.held_bytes;
         let (base, items) = (self.base, &self.items);
         let Some(pending) = self.paths.get_mut(path) else {
             return;

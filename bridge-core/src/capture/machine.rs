@@ -13,7 +13,7 @@ use crate::restate::Restating;
 
 use super::answers::{check_sample, walk_answered};
 use super::audit::Rounds;
-use super::batch::{FOLLOW_WINDOW, Purpose, Request, Requests, WALK_WINDOW};
+use super::batch::{Purpose, Request, Requests};
 use super::event::{Event, EventKind};
 use super::follow::{Advance, Follow};
 use super::options::{CaptureOptions, SnapshotMode};
@@ -26,9 +26,6 @@ use super::{Effect, Halt, Input, Outcome, SessionFate, Step, StepError, Ticket};
 /// Connections that may show an older state than the journal before the source stops: a follower that lags has caught
 /// up after the first `sync`; what remains older after so many is no lag.
 const LAG_ATTEMPTS_MAX: u32 = 6;
-
-/// Records of one step while a root is told again: events that come meanwhile are taken in between.
-const RESTATE_AT_ONCE: usize = 500;
 
 /// The capture of one source.
 #[derive(Debug)]
@@ -265,7 +262,7 @@ impl Capture {
                 return Ok(Verdict::Fine);
             }
         };
-        let follow = Follow::default();
+        let follow = Follow::new(self.options.limits);
         self.state = State::Attached(Box::new(Attached {
             epoch,
             reason,
@@ -313,7 +310,12 @@ impl Capture {
         match next {
             Some(root) => {
                 desk.open_bracket(root, epoch, reason)?;
-                *walk = Some(Walk::new(root, desk.roots[root].path.clone(), false));
+                *walk = Some(Walk::new(
+                    root,
+                    desk.roots[root].path.clone(),
+                    false,
+                    desk.options.limits,
+                ));
             }
             None => {
                 *walk = None;
@@ -404,7 +406,12 @@ impl Capture {
                 .send(Request::proof(Purpose::Sample, reads, covers), effects);
         }
         if self.rounds.reconcile_is_due() && attached.walk.is_none() {
-            attached.walk = Some(Walk::new(0, attached.roots[0].path.clone(), true));
+            attached.walk = Some(Walk::new(
+                0,
+                attached.roots[0].path.clone(),
+                true,
+                self.options.limits,
+            ));
         }
         Ok(Verdict::Fine)
     }
@@ -461,7 +468,7 @@ impl Capture {
         if let State::Attached(attached) = &mut self.state
             && let Some(restating) = attached.restating.front_mut()
         {
-            restating.step(book, RESTATE_AT_ONCE)?;
+            restating.step(book, self.options.limits.restate_at_once)?;
             if restating.is_done() {
                 attached.restating.pop_front();
             }
@@ -486,7 +493,7 @@ impl Capture {
         attached.walk = attached
             .roots
             .get(next)
-            .map(|root| Walk::new(next, root.path.clone(), true));
+            .map(|root| Walk::new(next, root.path.clone(), true, self.options.limits));
     }
 
     fn send_requests(&mut self, now: Timestamp, book: &mut dyn Book, effects: &mut Vec<Effect>) -> Step<()> {
@@ -495,7 +502,9 @@ impl Capture {
         };
         let covers = follow.end();
         let mut sent = 0;
-        while requests.under_way(|purpose| matches!(purpose, Purpose::Follow)) < FOLLOW_WINDOW {
+        while requests.under_way(|purpose| matches!(purpose, Purpose::Follow))
+            < desk.options.limits.follow_window
+        {
             let reads = follow.next_reads();
             if reads.is_empty() {
                 break;
@@ -509,7 +518,7 @@ impl Capture {
         }
         if let Some(walk) = walk {
             let is_walk = |purpose: &Purpose| matches!(purpose, Purpose::WalkRead | Purpose::WalkList);
-            while requests.under_way(is_walk) < WALK_WINDOW {
+            while requests.under_way(is_walk) < desk.options.limits.walk_window {
                 let Some((purpose, reads)) = walk.next_request(desk.book)? else {
                     break;
                 };

@@ -41,6 +41,7 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use batch::Limits;
 pub use event::{Event, EventKind};
 pub use machine::Capture;
 pub use options::{AclMode, CaptureOptions, DataMode, SnapshotMode};

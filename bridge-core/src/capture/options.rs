@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use globset::GlobSet;
 
+use super::batch::Limits;
 use crate::path::{ZnodePath, covers};
 use crate::record::DataForm;
 
@@ -38,6 +39,8 @@ pub struct CaptureOptions {
     pub accept_baseline: bool,
     /// Seeds the choice of samples.
     pub seed: u64,
+    /// How much at once.
+    pub limits: Limits,
 }
 
 impl CaptureOptions {
@@ -56,6 +59,7 @@ impl CaptureOptions {
             heartbeat_every: None,
             accept_baseline: false,
             seed: 1,
+            limits: Limits::default(),
         }
     }
 

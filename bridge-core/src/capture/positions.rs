@@ -16,7 +16,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, Stat};
 
-use super::batch::{FOLLOW_BATCH, Request, Room};
+use super::batch::{Request, Room};
 use super::compare::{ctime, missed_between};
 use super::event::EventKind;
 use super::follow::{Follow, Item, Settled, Waiting};
@@ -68,7 +68,7 @@ impl Follow {
         if self.window.is_under_way || self.window.upto > self.base {
             return None;
         }
-        let mut room = Room::new(FOLLOW_BATCH);
+        let mut room = Room::new(self.limits.follow_batch, &self.limits);
         let mut reads: Vec<ReadRequest> = Vec::new();
         let mut upto = self.base;
         let tentative = self.tentative();

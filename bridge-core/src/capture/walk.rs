@@ -12,7 +12,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 
 use super::ReadRequest;
-use super::batch::{Purpose, Room, WALK_BATCH};
+use super::batch::{Limits, Purpose, Room};
 use super::positions::ancestors;
 
 /// Bytes of data expected of a znode that was never read, until the walk has read some.
@@ -25,6 +25,7 @@ const RELISTS_MAX: usize = 1_000;
 /// The walk of one root.
 #[derive(Debug)]
 pub(crate) struct Walk {
+    limits: Limits,
     pub(crate) root: usize,
     root_path: ZnodePath,
     work: Vec<Work>,
@@ -70,8 +71,9 @@ pub(crate) enum Fate {
 }
 
 impl Walk {
-    pub(crate) fn new(root: usize, root_path: ZnodePath, is_audit: bool) -> Walk {
+    pub(crate) fn new(root: usize, root_path: ZnodePath, is_audit: bool, limits: Limits) -> Walk {
         Walk {
+            limits,
             root,
             work: vec![Work::List(root_path.clone(), UNKNOWN_BYTES)],
             listing: HashMap::from([(root_path.clone(), false)]),
@@ -159,7 +161,7 @@ impl Walk {
     }
 
     fn lists(&mut self, path: ZnodePath, bytes: usize) -> Vec<ReadRequest> {
-        let mut room = Room::new(WALK_BATCH);
+        let mut room = Room::new(self.limits.walk_batch, &self.limits);
         let mut reads = Vec::new();
         let mut next = Some((path, bytes));
         while let Some((path, bytes)) = next {
@@ -185,8 +187,8 @@ impl Walk {
         let Some(mut listing) = self.open.remove(&path) else {
             return Ok(Vec::new());
         };
-        let lengths = known_lengths(book, &path, &listing)?;
-        let mut room = Room::new(WALK_BATCH);
+        let lengths = known_lengths(book, &path, &listing, self.limits.walk_batch)?;
+        let mut room = Room::new(self.limits.walk_batch, &self.limits);
         let mut reads = Vec::new();
         while let Some(name) = listing.names.get(listing.next) {
             let child = path.child(name);
@@ -271,12 +273,13 @@ fn known_lengths(
     book: &mut dyn Book,
     path: &ZnodePath,
     listing: &Listing,
+    limit: usize,
 ) -> Result<HashMap<Box<str>, usize>, JournalError> {
     let Some(first) = listing.names.get(listing.next) else {
         return Ok(HashMap::new());
     };
     let before = listing.next.checked_sub(1).map(|at| listing.names[at].as_ref());
-    let rows = book.children(path, before, WALK_BATCH)?;
+    let rows = book.children(path, before, limit)?;
     let length = |stat: crate::record::Stat| usize::try_from(stat.data_length).unwrap_or_default();
     let is_next = |name: &str| name >= first.as_ref();
     Ok(rows

@@ -271,7 +271,7 @@ fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
 #[test]
 fn more_events_than_may_wait_end_the_epoch_instead_of_filling_memory() {
     let mut bench = Bench::live();
-    let many = (0..super::super::follow::EVENTS_MAX as u64 + 1)
+    let many = (0..super::super::batch::EVENTS_MAX as u64 + 1)
         .map(|at| event(&format!("/a/{at}"), EventKind::Created, at + 10));
     let step = bench
         .capture
