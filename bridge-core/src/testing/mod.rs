@@ -5,6 +5,7 @@
 
 mod faults;
 mod journal;
+mod ledger;
 mod memory;
 mod records;
 mod suite;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use faults::{Fault, FaultScript, FaultySink};
 pub use journal::{MemoryJournal, MemoryTail};
+pub use ledger::{Model, Znode};
 pub use memory::{MemoryDestination, MemorySink};
 pub use records::{RecordBuilder, a_record, limit_records, some_records};
 pub use suite::{

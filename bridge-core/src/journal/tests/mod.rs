@@ -3,7 +3,6 @@
 mod beside;
 mod crash;
 mod limits;
-mod model;
 mod opening;
 mod random;
 mod records;

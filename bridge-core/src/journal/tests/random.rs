@@ -5,7 +5,6 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::model::{Model, RUN, Znode};
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::book::Book;
@@ -14,9 +13,13 @@ use crate::journal::{Before, Durability, Journal, Note, Reader};
 use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Acl, Data, DataForm, Fidelity, GapReason, Op, SUPERSEDED_MAX, Stat, Timestamp};
+use crate::testing::{Model, Znode};
 
 const SEEDS: u64 = 24;
 const STEPS: usize = 250;
+
+/// The only run of a trial.
+const RUN: uuid::Uuid = uuid::Uuid::from_u128(0x5eed);
 
 /// Names whose order as bytes differs from that of the paths they end.
 const NAMES: [&str; 4] = ["a", "a-", "a.b", "ü"];
@@ -183,7 +186,7 @@ impl Trial {
         let expected = &self.model.records[first..];
         assert_eq!(records.len(), expected.len());
         for (record, expected) in records.iter().zip(expected) {
-            assert_eq!(&**record, expected);
+            assert_eq!(record, expected);
         }
     }
 

@@ -1,4 +1,5 @@
-//! What a journal must do, said once more in the simplest way: a map and a list.
+//! What a journal must do, said once more in the simplest way: a map and a list. The journal's own tests and the
+//! simulator compare the real one with it; it must never share code with that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +17,18 @@ use crate::record::{
 /// A living znode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Znode {
+    /// Names the incarnation.
     pub czxid: Zxid,
+    /// As last read.
     pub stat: Option<Stat>,
+    /// As last read.
     pub data: Option<Data>,
+    /// Whether it is known to be ephemeral, or not to be.
     pub ephemeral: Option<bool>,
 }
 
 impl Znode {
+    /// As the book shows it.
     pub fn node(&self) -> Node {
         Node {
             czxid: self.czxid,
@@ -41,13 +47,22 @@ impl Znode {
 /// The image and every record ever appended.
 #[derive(Clone, Default)]
 pub struct Model {
+    /// The living znodes.
     pub image: BTreeMap<ZnodePath, Znode>,
-    pub records: Vec<Record>,
+    /// All records; their seqs are their places, from 1.
+    pub records: Vec<Arc<Record>>,
+    /// The version that the next records name.
     pub server: Option<Arc<str>>,
+    /// What records say of the state before.
     pub before: Before,
 }
 
 impl Model {
+    /// Completes the record of an entry and moves the image with it.
+    ///
+    /// # Panics
+    ///
+    /// When the entry restates a znode that does not live or was never read.
     pub fn append(&mut self, entry: Entry) -> Seq {
         let seq = Seq(self.records.len() as u64 + 1);
         let mut record = Record {
@@ -83,7 +98,7 @@ impl Model {
             Word::Change(change) => self.change(&mut record, change),
             word => control(&mut record, word),
         }
-        self.records.push(record);
+        self.records.push(Arc::new(record));
         seq
     }
 
@@ -126,7 +141,7 @@ impl Model {
 }
 
 /// What the znode is afterwards, and what names the change.
-fn outcome<'a>(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znode>, Identity<'a>) {
+fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znode>, Name) {
     let exact = |record: &mut Record, zxid| {
         record.zxid = Some(zxid);
         record.zxid_kind = ZxidKind::Exact;
@@ -149,7 +164,10 @@ fn outcome<'a>(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<
                 Fidelity::Reconciled => read.stat.version,
             };
             let czxid = read.stat.czxid;
-            (read_as(read.stat, read.data), Identity::Create { czxid, version })
+            (
+                read_as(read.stat, read.data),
+                Name::Plain(Identity::Create { czxid, version }),
+            )
         }
         What::CreatedUnread {
             czxid,
@@ -165,14 +183,17 @@ fn outcome<'a>(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<
                 data: None,
                 ephemeral,
             };
-            (Some(unread), Identity::Create { czxid, version: 0 })
+            (Some(unread), Name::Plain(Identity::Create { czxid, version: 0 }))
         }
         What::Updated { read } => {
             record.op = Op::Update;
             exact(record, read.stat.mzxid);
             record.time.changed = Some(Timestamp(read.stat.mtime));
             let (czxid, version) = (read.stat.czxid, read.stat.version);
-            (read_as(read.stat, read.data), Identity::Update { czxid, version })
+            (
+                read_as(read.stat, read.data),
+                Name::Plain(Identity::Update { czxid, version }),
+            )
         }
         What::Deleted { at } => {
             record.op = Op::Delete;
@@ -188,20 +209,23 @@ fn outcome<'a>(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<
                     seq: record.seq,
                 },
             };
-            (None, identity)
+            (None, Name::Plain(identity))
         }
         What::AclChanged { stat, acl } => {
             record.op = Op::Acl;
             record.acl = acl;
             let data = old.and_then(|old| old.data.clone());
             let (czxid, aversion) = (stat.czxid, stat.aversion);
-            (read_as(stat, data), Identity::Acl { czxid, aversion })
+            (
+                read_as(stat, data),
+                Name::Plain(Identity::Acl { czxid, aversion }),
+            )
         }
         What::Listed { read, run, index } => {
             record.time.changed = Some(Timestamp(read.stat.mtime));
             exact(record, read.stat.mzxid);
             listed(record, run, index);
-            let identity = snapshot_identity(&read.stat);
+            let identity = snapshot_identity(&read.stat, run);
             (read_as(read.stat, read.data), identity)
         }
         What::Restated { run, index } => {
@@ -210,7 +234,7 @@ fn outcome<'a>(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<
             record.time.changed = Some(Timestamp(stat.mtime));
             exact(record, stat.mzxid);
             listed(record, run, index);
-            (Some(old.clone()), snapshot_identity(&stat))
+            (Some(old.clone()), snapshot_identity(&stat, run))
         }
     }
 }
@@ -225,15 +249,43 @@ fn listed(record: &mut Record, run: uuid::Uuid, index: u64) {
     });
 }
 
-/// The only run of a test, so that it can be borrowed for ever.
-pub static RUN: uuid::Uuid = uuid::Uuid::from_u128(0x5eed);
+/// Holds its own run, so that it can leave the function that made it.
+enum Name {
+    Plain(Identity<'static>),
+    Snapshot {
+        czxid: Zxid,
+        version: i32,
+        aversion: i32,
+        run: uuid::Uuid,
+    },
+}
 
-fn snapshot_identity<'a>(stat: &Stat) -> Identity<'a> {
-    Identity::Snapshot {
+impl Name {
+    fn id(&self, cluster: &str, path: &str) -> uuid::Uuid {
+        match self {
+            Name::Plain(identity) => identity.id(cluster, path),
+            Name::Snapshot {
+                czxid,
+                version,
+                aversion,
+                run,
+            } => Identity::Snapshot {
+                czxid: *czxid,
+                version: *version,
+                aversion: *aversion,
+                run,
+            }
+            .id(cluster, path),
+        }
+    }
+}
+
+fn snapshot_identity(stat: &Stat, run: uuid::Uuid) -> Name {
+    Name::Snapshot {
         czxid: stat.czxid,
         version: stat.version,
         aversion: stat.aversion,
-        run: &RUN,
+        run,
     }
 }
 
