@@ -35,6 +35,20 @@ pub enum Error {
         output: String,
     },
 
+    /// Python ran and could not bring the packages.
+    #[error(
+        "could not fetch {title} with pip ({status}): check that pip can reach its index, \
+         or set ZKBRIDGE_TESTS=offline to skip what needs it; it said:\n{output}"
+    )]
+    Packages {
+        /// What was to be fetched.
+        title: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it printed.
+        output: String,
+    },
+
     /// A server ended, or did not serve in time.
     #[error("{server} did not start: {reason}; the end of its log {}:\n{tail}", log.display())]
     Start {

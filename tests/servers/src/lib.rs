@@ -2,6 +2,7 @@
 //!
 //! * [`ZooKeeper`] and [`Kafka`]: the real servers of any version, fetched once, on free ports, paused, killed and
 //!   restarted at will.
+//! * [`Python`]: libraries of another language, for independent verdicts.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
 //! * [`eventually`]: waiting for a condition with a bound.
@@ -21,6 +22,7 @@ mod offline;
 mod patience;
 mod ports;
 mod proxy;
+mod python;
 mod zookeeper;
 
 pub use child::{Child, Line, Stream};
@@ -31,4 +33,5 @@ pub use offline::{offline, skipped};
 pub use patience::{Look, eventually};
 pub use ports::Port;
 pub use proxy::{Direction, Proxy};
+pub use python::Python;
 pub use zookeeper::{Mode, ZooKeeper, ZooKeeperBuilder};

@@ -1,12 +1,13 @@
-//! Brings every server that the tests start into the cache, and says what it does.
+//! Brings every server that the tests start, and the Python packages that they ask, into the cache, and says what it
+//! does.
 //!
 //! `fetch-servers` takes the names of the distributions to fetch (`zookeeper-3.9.5`, `kafka-4.1.0`), by default all
-//! that the tests use.
+//! that the tests use and the packages.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bridge_servers::{Distribution, Error, KAFKA_NEWEST, ZOOKEEPER_LINES, cache, offline, skipped};
+use bridge_servers::{Distribution, Error, KAFKA_NEWEST, Python, ZOOKEEPER_LINES, cache, offline, skipped};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -25,7 +26,22 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    let packages = if names.is_empty() { Python::ALL } else { &[] };
+    for python in packages {
+        if let Err(reason) = fetch_packages(python).await {
+            eprintln!("fetch-servers: {reason}");
+            return ExitCode::FAILURE;
+        }
+    }
     ExitCode::SUCCESS
+}
+
+async fn fetch_packages(python: &Python) -> Result<(), Error> {
+    if !python.is_cached() {
+        println!("fetching {} into {}", python.title(), cache().display());
+        python.fetch().await?;
+    }
+    Ok(())
 }
 
 fn chosen(names: &[String]) -> Vec<Result<Distribution, String>> {

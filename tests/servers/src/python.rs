@@ -1,0 +1,202 @@
+//! Libraries of another language, for verdicts that do not come from us: Python packages of fixed versions, in a
+//! virtual environment of their own in the cache.
+//!
+//! Nothing is ever installed outside the cache. An environment there is always whole: it is filled under another name
+//! and then renamed.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::distribution::{cache, find_tool};
+use crate::{Error, Result, machine};
+
+/// How long a fetch may take: a few small packages over a slow line.
+const FETCH_BOUND: Duration = Duration::from_secs(600);
+
+/// How long a script may take; those of the tests need a second on an idle machine.
+const RUN_BOUND: Duration = Duration::from_secs(120);
+
+/// The file that says what an environment holds.
+const RECIPE: &str = "requirements.txt";
+
+/// A set of Python packages, and the environment in the cache that has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Python {
+    name: &'static str,
+    requirements: &'static [&'static str],
+}
+
+impl Python {
+    /// The official CloudEvents SDK for Python, with all that it needs.
+    pub const CLOUDEVENTS: Python = Python::new(
+        "cloudevents",
+        &[
+            "cloudevents==2.2.0",
+            "deprecation==2.1.0",
+            "packaging==26.3",
+            "python-dateutil==4.0.0",
+            "tzdata==2026.6",
+        ],
+    );
+
+    /// Every environment that the tests use.
+    pub const ALL: &[Python] = &[Python::CLOUDEVENTS];
+
+    /// Packages with fixed versions, theirs and those of all that they need, as lines of `requirements.txt`.
+    pub const fn new(name: &'static str, requirements: &'static [&'static str]) -> Python {
+        Python { name, requirements }
+    }
+
+    /// The name for people, and of its directory in the cache.
+    pub fn title(&self) -> String {
+        format!("python-{}", self.name)
+    }
+
+    /// Whether the cache has it, so that running it needs no network.
+    pub fn is_cached(&self) -> bool {
+        let directory = self.directory();
+        let recipe = std::fs::read_to_string(directory.join(RECIPE));
+        recipe.is_ok_and(|recipe| recipe == self.recipe()) && interpreter(&directory).is_file()
+    }
+
+    /// Brings the packages into the cache, unless they are there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTool`] without Python, [`Error::Packages`] if it fails.
+    pub async fn fetch(&self) -> Result<()> {
+        if self.is_cached() {
+            return Ok(());
+        }
+        let _lock = machine::lock("fetch").await?;
+        if self.is_cached() {
+            return Ok(());
+        }
+        info!(packages = self.title(), "fetching the packages, once");
+        let cache = cache();
+        std::fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
+        let staging = tempfile::Builder::new().prefix(".fetching-").tempdir_in(&cache);
+        let staging = staging.map_err(Error::io("create a directory in", &cache))?;
+        self.fill(staging.path()).await?;
+        self.publish(staging)
+    }
+
+    /// Runs a script to its end with this on its standard input, fetching the packages first if need be. Gives back
+    /// what it printed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Python::fetch`]; [`Error::Tool`] if the script fails, with what it printed.
+    pub async fn run(&self, script: &str, input: &[u8]) -> Result<String> {
+        self.fetch().await?;
+        // The libraries of whoever started the tests are not ours; -I leaves them out.
+        let arguments = ["-I", "-c", script].map(OsStr::new);
+        let ran = run(&interpreter(&self.directory()), &arguments, input, RUN_BOUND).await?;
+        if ran.status.success() {
+            return Ok(String::from_utf8_lossy(&ran.stdout).into_owned());
+        }
+        Err(Error::Tool {
+            tool: format!("a script of {}", self.title()),
+            status: ran.status,
+            output: all_output(&ran),
+        })
+    }
+
+    fn directory(&self) -> PathBuf {
+        cache().join(self.title())
+    }
+
+    fn recipe(&self) -> String {
+        let lines = self.requirements.iter().map(|line| format!("{line}\n"));
+        lines.collect()
+    }
+
+    async fn fill(&self, staging: &Path) -> Result<()> {
+        let venv = ["-I", "-m", "venv"].map(OsStr::new);
+        let place = [staging.as_os_str()];
+        self.step(&find_tool("python3")?, &[&venv[..], &place].concat())
+            .await?;
+        let recipe = staging.join(RECIPE);
+        std::fs::write(&recipe, self.recipe()).map_err(Error::io("write", &recipe))?;
+        // No dependency that the recipe does not name: its version would change under our feet.
+        let install = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "-r",
+        ];
+        let install = install.map(OsStr::new);
+        let recipe = [recipe.as_os_str()];
+        self.step(&interpreter(staging), &[&install[..], &recipe].concat())
+            .await
+    }
+
+    async fn step(&self, program: &Path, arguments: &[&OsStr]) -> Result<()> {
+        let ran = run(program, arguments, &[], FETCH_BOUND).await?;
+        if ran.status.success() {
+            return Ok(());
+        }
+        Err(Error::Packages {
+            title: self.title(),
+            status: ran.status,
+            output: all_output(&ran),
+        })
+    }
+
+    /// Gives the filled directory its name. What stands there was made by an older recipe.
+    fn publish(&self, staging: tempfile::TempDir) -> Result<()> {
+        let directory = self.directory();
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory).map_err(Error::io("remove", &directory))?;
+        }
+        let staged = staging.keep();
+        std::fs::rename(&staged, &directory).map_err(Error::io("rename to", &directory))
+    }
+}
+
+/// The interpreter of an environment. Unlike the programs beside it, it works wherever its directory is moved.
+fn interpreter(directory: &Path) -> PathBuf {
+    directory.join("bin/python3")
+}
+
+async fn run(program: &Path, arguments: &[&OsStr], input: &[u8], bound: Duration) -> Result<Output> {
+    let action = || format!("run {}", program.display());
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = child.map_err(Error::attempt(action()))?;
+    let stdin = child.stdin.take();
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // A script that ends early closes it; how it ended is what counts.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let ended = timeout(bound, async { tokio::join!(feed, child.wait_with_output()).1 });
+    match ended.await {
+        Ok(output) => output.map_err(Error::attempt(action())),
+        Err(_) => Err(Error::TimedOut {
+            what: format!("{} to end", program.display()),
+            bound,
+        }),
+    }
+}
+
+fn all_output(ran: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&ran.stdout) + &text(&ran.stderr)
+}
