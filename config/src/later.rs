@@ -13,7 +13,7 @@ const KEYS: [&str; 8] = [
 ];
 
 /// Values of keys.
-const VALUES: [(&str, &str); 11] = [
+const VALUES: [(&str, &str); 8] = [
     ("source.type", "observer"),
     ("source.type", "txnlog"),
     ("source.liveness", "canary"),
@@ -22,9 +22,6 @@ const VALUES: [(&str, &str); 11] = [
     ("source.journal.when_full", "compact"),
     ("sink.type", "nats"),
     ("sink.type", "webhook"),
-    ("sink.format", "cloudevents"),
-    ("sink.format", "cloudevents-binary"),
-    ("sink.format", "raw"),
 ];
 
 /// Whether the key is planned.

@@ -303,19 +303,8 @@ pub(crate) struct SinkCommon {
     pub(crate) sources: Vec<String>,
     /// Where it begins if the journal has not seen it before.
     pub(crate) start: Start,
-    /// What is delivered. A type with other forms has a key of its own for them.
-    pub(crate) format: Format,
     /// How a failed delivery is tried again: exponential backoff with full jitter.
     pub(crate) retry: Retry,
-}
-
-/// What is delivered by sinks that know one form only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Format {
-    /// The change record as JSON.
-    #[default]
-    Record,
 }
 
 /// Every source.
@@ -327,7 +316,6 @@ impl Default for SinkCommon {
             name: None,
             sources: vec![ALL_SOURCES.to_owned()],
             start: Start::default(),
-            format: Format::default(),
             retry: Retry::default(),
         }
     }

@@ -286,6 +286,29 @@ fn what_is_planned_is_refused_as_not_there_yet() {
 }
 
 #[test]
+fn a_format_that_a_sink_does_not_know_is_refused_with_what_it_allows() {
+    let error = Gravity::Error;
+    check(
+        &with_sink("type = \"console\"\nformat = \"cloudevents\""),
+        error,
+        "sink[0].format",
+        &["none of the words", "\"pretty\", \"record\""],
+    );
+    check(
+        &with_sink("type = \"file\"\npath = \"a\"\nformat = \"raw\""),
+        error,
+        "sink[0].format",
+        &["line feeds", "\"record\" or \"cloudevents\""],
+    );
+    check(
+        &with_sink("type = \"kafka\"\nbrokers = \"a\"\nformat = \"avro\""),
+        error,
+        "sink[0].format",
+        &["\"record\", \"cloudevents\", \"cloudevents-binary\", \"raw\""],
+    );
+}
+
+#[test]
 fn impossible_pairs_are_refused() {
     let error = Gravity::Error;
     let two = "[[source]]\nconnect = \"b\"";

@@ -1,3 +1,5 @@
+//! Each form of each kind of record.
+
 use serde_json::{Value, json};
 
 use super::*;

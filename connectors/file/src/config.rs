@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bridge_core::amount::Size;
+use bridge_core::format::Format;
 use bridge_core::objection::Objection;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
@@ -17,9 +18,14 @@ const ROTATE_MIN: Size = Size(1 << 20);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// The file; one record as JSON on each line. A relative path is relative to the working directory. Missing folders
+    /// The file; one JSON object on each line. A relative path is relative to the working directory. Missing folders
     /// are made, readable by the owner only, as the file is. Records are appended to a file that is there.
     pub path: PathBuf,
+    /// What the lines hold. `record`: the change record. `cloudevents`: a CloudEvent 1.0 around it. Events in binary
+    /// mode have headers and raw data may hold line feeds, so neither fits a line.
+    #[serde(default)]
+    #[schemars(schema_with = "formats_of_lines")]
+    pub format: Format,
     /// A file that would grow beyond this gets the time into its name (`zk.2026-11-22T13-40-00.123Z.jsonl`), and a new
     /// one is begun; `off`: never. A batch stays in one file, which may be longer by that.
     #[serde(default)]
@@ -64,6 +70,7 @@ impl FileConfig {
     pub fn new(path: impl Into<PathBuf>) -> FileConfig {
         FileConfig {
             path: path.into(),
+            format: Format::default(),
             rotate: Rotate::default(),
             keep: Keep::default(),
         }
@@ -80,6 +87,13 @@ impl FileConfig {
                 "give the path of a file, such as \"audit/zk.jsonl\"",
             ));
         }
+        if let Some(reason) = reason_against_lines(self.format) {
+            found.push(Objection::error(
+                "format",
+                format!("'{}' cannot be written as lines: {reason}", self.format.as_str()),
+                "give \"record\" or \"cloudevents\"",
+            ));
+        }
         if let Rotate::At(size) = self.rotate
             && size < ROTATE_MIN
         {
@@ -91,6 +105,22 @@ impl FileConfig {
         }
         found
     }
+}
+
+fn reason_against_lines(format: Format) -> Option<&'static str> {
+    match format {
+        Format::Record | Format::Cloudevents => None,
+        Format::CloudeventsBinary => Some("a line has no headers for the attributes of the event"),
+        Format::Raw => Some("the data of a znode may hold line feeds, and says nothing of its path"),
+    }
+}
+
+fn formats_of_lines(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "enum": [Format::Record.as_str(), Format::Cloudevents.as_str()],
+        "default": Format::Record.as_str(),
+    })
 }
 
 impl Serialize for Rotate {

@@ -62,7 +62,7 @@ impl Log {
     /// Whether they are still wanted is asked under the lock: whoever was given up must not write behind the next one,
     /// which opens the file under the same lock.
     pub(crate) fn append(self, records: &[Arc<Record>], wanted: &Wanted) -> Result<Log, SinkError> {
-        let lines = encode::lines(records);
+        let lines = encode::lines(records, self.config.format);
         let log = self.lock_at_path()?;
         if wanted.is_given_up() {
             return Err(SinkError::new(

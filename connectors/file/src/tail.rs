@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
-use crate::encode::LINE_START;
+use crate::encode::{LINE_START_MAX, LINE_STARTS};
 
 /// A page that never reached the disk lies at most so far before the end: more than one batch is never under way,
 /// and its lines are shorter than this.
@@ -105,17 +105,22 @@ fn is_ours(file: &File, last: LastLine) -> io::Result<bool> {
     let rest = beginning(file, last.end)?;
     let written = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
     let rest = &rest[..written];
-    if rest == LINE_START {
+    if begins_as_ours(rest) {
         return Ok(true);
     }
+    let may_be_ours = LINE_STARTS.iter().any(|start| start.starts_with(rest));
     let is_alone = last.end == 0;
-    Ok(LINE_START.starts_with(rest) && (is_alone || beginning(file, last.start)? == LINE_START))
+    Ok(may_be_ours && (is_alone || begins_as_ours(&beginning(file, last.start)?)))
+}
+
+fn begins_as_ours(line: &[u8]) -> bool {
+    LINE_STARTS.iter().any(|start| line.starts_with(start))
 }
 
 fn beginning(mut file: &File, at: u64) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(at))?;
     let mut start = Vec::new();
-    file.take(LINE_START.len() as u64).read_to_end(&mut start)?;
+    file.take(LINE_START_MAX as u64).read_to_end(&mut start)?;
     Ok(start)
 }
 
@@ -153,6 +158,8 @@ mod tests {
         check(format!("one\n{RECORD}{{\"sch").as_bytes(), End::Torn(4 + WHOLE));
         check(format!("{RECORD}{{").as_bytes(), End::Torn(WHOLE));
         check(b"{\"schema", End::Torn(0));
+        check(b"one\n{\"specversion\":\"1.0\",\"id\":\"5", End::Torn(4));
+        check(format!("{RECORD}{{\"spec").as_bytes(), End::Torn(WHOLE));
     }
 
     #[test]
@@ -171,6 +178,7 @@ mod tests {
         check(b"one\nuser=root", End::Foreign);
         check(b"one\n{", End::Foreign);
         check(b"{\"schema\":\"other", End::Foreign);
+        check(b"{\"specversion\":\"0.3\",\"id\":\"", End::Foreign);
         check(b"a binary file\n\0\0\x01two\n", End::Foreign);
     }
 
@@ -179,7 +187,7 @@ mod tests {
         let mut content = vec![b'x'; 200_000];
         content.push(b'\n');
         let whole = content.len() as u64;
-        content.extend_from_slice(LINE_START);
+        content.extend_from_slice(LINE_STARTS[0]);
         content.extend(vec![b'y'; 150_000]);
         check(&content, End::Torn(whole));
     }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bridge_core::amount::Size;
+use bridge_core::format::Format;
 use bridge_core::record::Record;
 use bridge_core::sink::{Delivery, Sink, SinkError, SinkErrorKind};
 use bridge_core::testing::{Arrived, Rig, every_promise, some_records};
 use tempfile::TempDir;
 
+use crate::encode::{self, LINE_START_MAX, LINE_STARTS};
 use crate::{FileConfig, FileSink, Keep, Rotate};
 
 struct FileRig {
@@ -276,7 +278,7 @@ fn options_are_read_and_checked() {
     let written = serde_json::to_value(&defaults).unwrap();
     assert_eq!(
         written,
-        serde_json::json!({"path": "a", "rotate": "256 MiB", "keep": 16})
+        serde_json::json!({"path": "a", "format": "record", "rotate": "256 MiB", "keep": 16})
     );
     let off = read(r#"{"path": "a", "rotate": "off", "keep": "all"}"#).unwrap();
     assert_eq!((off.rotate, off.keep), (Rotate::Off, Keep::All));
@@ -302,7 +304,57 @@ fn options_are_read_and_checked() {
 
 #[test]
 fn every_line_begins_as_a_torn_one_is_recognised() {
-    for record in some_records(3, 1) {
-        assert!(record.to_json().starts_with(crate::encode::LINE_START));
+    for (format, start) in [Format::Record, Format::Cloudevents].into_iter().zip(LINE_STARTS) {
+        assert!(start.len() <= LINE_START_MAX);
+        for record in some_records(20, 1) {
+            let line = encode::lines(&[record], format);
+            assert!(line.starts_with(start), "{}", String::from_utf8_lossy(&line));
+        }
     }
+}
+
+#[tokio::test]
+async fn a_line_can_be_an_event_with_the_record_inside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zk.jsonl");
+    let records = some_records(20, 3);
+    let mut sink = FileSink::new(FileConfig {
+        format: Format::Cloudevents,
+        ..FileConfig::new(&path)
+    });
+    sink.open().await.unwrap();
+
+    deliver(&mut sink, &records).await;
+
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), records.len());
+    for (line, record) in text.lines().zip(&records) {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["specversion"], "1.0");
+        assert_eq!(event["id"], record.id.to_string());
+        let inside = Arrived::from_json(event["data"].to_string().as_bytes());
+        assert_eq!(inside, Arrived::of(record));
+    }
+}
+
+#[test]
+fn formats_that_no_line_can_hold_are_refused_with_the_reason() {
+    let objections = |format: Format| {
+        FileConfig {
+            format,
+            ..FileConfig::new("a")
+        }
+        .objections()
+    };
+    for (format, reason) in [
+        (Format::CloudeventsBinary, "no headers"),
+        (Format::Raw, "line feeds"),
+    ] {
+        let [objection] = &objections(format)[..] else {
+            panic!("{format:?}");
+        };
+        assert_eq!(objection.key, "format");
+        assert!(objection.message.contains(reason), "{objection:?}");
+    }
+    assert_eq!(objections(Format::Cloudevents), []);
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use bridge_core::amount::Span;
+use bridge_core::format::Format;
 use bridge_core::objection::Objection;
 use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -30,7 +31,8 @@ pub struct KafkaConfig {
     /// The key of the messages, which decides the partition, the order and what compaction keeps.
     #[serde(default)]
     pub key: KeyBy,
-    /// A message with the same key and a null value after each delete, for compacted topics.
+    /// A message with the same key and a null value after each delete, for compacted topics. In the form `raw` the
+    /// delete itself is one.
     #[serde(default)]
     pub tombstones: bool,
     /// Whether the sink creates topics that are missing, and how.
@@ -39,7 +41,9 @@ pub struct KafkaConfig {
     /// How batches of messages are compressed.
     #[serde(default)]
     pub compression: Compression,
-    /// What the messages hold.
+    /// What the messages hold. `record`: the change record. `cloudevents`, `cloudevents-binary`: a CloudEvent 1.0 in
+    /// structured or binary mode, as its Kafka binding has it. `raw`: the bytes of the znode, a null value where it was
+    /// deleted; records that tell of no value (control, acl, creates that nobody read) are passed over.
     #[serde(default)]
     pub format: Format,
     /// A delivery has failed when no message was acknowledged for so long. It is then tried again; the messages on
@@ -92,24 +96,6 @@ impl Compression {
             Compression::None => "none",
         }
     }
-}
-
-/// What the messages hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// The change record as JSON.
-    #[default]
-    Record,
-    /// Structured CloudEvents; not there yet.
-    #[schemars(skip)]
-    Cloudevents,
-    /// Binary CloudEvents; not there yet.
-    #[schemars(skip)]
-    CloudeventsBinary,
-    /// The bare data; not there yet.
-    #[schemars(skip)]
-    Raw,
 }
 
 /// Whether the sink creates topics that are missing.
@@ -172,13 +158,6 @@ impl KafkaConfig {
         }
         if let CreateTopics::Yes(settings) = &self.create_topics {
             objections_to_settings(settings, &mut found);
-        }
-        if self.format != Format::Record {
-            found.push(Objection::error(
-                "format",
-                "the kafka sink writes only the format \"record\" so far",
-                "give \"record\", or leave format out",
-            ));
         }
         if self.timeout < TIMEOUT_MIN {
             found.push(Objection::error(

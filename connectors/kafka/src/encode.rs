@@ -1,8 +1,10 @@
 //! A record as Kafka messages. Pure: the same record gives the same bytes at every delivery.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use bridge_core::record::Record;
+use bridge_core::format::{Body, Format, Message};
+use bridge_core::record::{Op, Record};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::config::{KafkaConfig, KeyBy};
@@ -18,6 +20,15 @@ pub(crate) const HEADER_ZXID: &str = "zkbridge-zxid";
 pub(crate) const HEADER_CLUSTER: &str = "zkbridge-cluster";
 /// The record's `schema`.
 pub(crate) const HEADER_SCHEMA: &str = "zkbridge-schema";
+/// The record's `path`; only in the raw form, whose value does not tell it.
+pub(crate) const HEADER_PATH: &str = "zkbridge-path";
+/// How many bytes the znode holds, where the raw value is only their beginning.
+pub(crate) const HEADER_TRUNCATED: &str = "zkbridge-truncated";
+/// The media type of an event (CloudEvents Kafka binding 1.0.2, sections 3.2.1 and 3.3.1).
+pub(crate) const HEADER_CONTENT_TYPE: &str = "content-type";
+
+/// What the headers of an event's attributes begin with in binary mode (section 3.2.3).
+const ATTRIBUTE: &str = "ce_";
 
 /// What the keys of control records begin with. No path begins so, and no cluster has a colon in its name: compaction
 /// must not take the record of a root's own znode for an older word of its root's snapshot.
@@ -28,6 +39,7 @@ pub(crate) struct Encoder {
     template: TopicTemplate,
     fixed: Option<Arc<str>>,
     key: KeyBy,
+    format: Format,
     tombstones: bool,
 }
 
@@ -37,7 +49,10 @@ pub(crate) struct Encoded {
     pub(crate) topic: Arc<str>,
     pub(crate) key: String,
     pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) payload: Vec<u8>,
+    /// Headers of the message itself only: with them a tombstone would be a second event of the same id.
+    pub(crate) event_headers: Vec<(Cow<'static, str>, String)>,
+    /// `None` for a null value.
+    pub(crate) payload: Option<Vec<u8>>,
     /// Whether a null value with the same key follows.
     pub(crate) tombstone: bool,
 }
@@ -48,6 +63,7 @@ impl Encoder {
             fixed: template.fixed(cluster),
             template,
             key: config.key,
+            format: config.format,
             tombstones: config.tombstones,
         }
     }
@@ -57,20 +73,55 @@ impl Encoder {
         self.fixed.as_ref()
     }
 
-    /// The record's messages, or why it can have none.
-    pub(crate) fn encode(&self, record: &Record) -> Result<Encoded, String> {
+    /// The record's messages, or why it can have none. `None` where the format has nothing to say of it: it is passed
+    /// over.
+    pub(crate) fn encode(&self, record: &Record) -> Result<Option<Encoded>, String> {
+        let message = self.format.encode(record);
+        let event_headers = self.event_headers(record, &message);
+        let payload = match message.body {
+            Body::Bytes(bytes) => Some(bytes),
+            Body::Deleted => None,
+            Body::Nothing => return Ok(None),
+        };
         let topic = match &self.fixed {
             Some(topic) => Arc::clone(topic),
             None => self.template.topic(record)?,
         };
-        Ok(Encoded {
+        Ok(Some(Encoded {
             topic,
             key: key(record, self.key),
             headers: headers(record),
-            payload: record.to_json(),
-            tombstone: self.tombstones && record.op == bridge_core::record::Op::Delete,
-        })
+            event_headers,
+            tombstone: self.tombstones && record.op == Op::Delete && payload.is_some(),
+            payload,
+        }))
     }
+
+    fn event_headers(&self, record: &Record, message: &Message) -> Vec<(Cow<'static, str>, String)> {
+        match self.format {
+            Format::Record => Vec::new(),
+            Format::Cloudevents | Format::CloudeventsBinary => {
+                let content_type = (HEADER_CONTENT_TYPE.into(), message.content_type.to_owned());
+                let attributes = message.attributes.iter();
+                let attributes =
+                    attributes.map(|(name, value)| (format!("{ATTRIBUTE}{name}").into(), value.clone()));
+                std::iter::once(content_type).chain(attributes).collect()
+            }
+            Format::Raw => raw_headers(record),
+        }
+    }
+}
+
+/// What the value does not tell: whose it is, and that it is only a beginning.
+fn raw_headers(record: &Record) -> Vec<(Cow<'static, str>, String)> {
+    let path = record
+        .path
+        .as_ref()
+        .map(|path| (HEADER_PATH.into(), path.to_string()));
+    let data = record.after.as_ref().and_then(|state| state.data.as_ref());
+    let truncated = data.filter(|data| data.truncated);
+    let truncated = truncated.map(|data| (HEADER_TRUNCATED.into(), data.size.to_string()));
+    path.into_iter().chain(truncated).collect()
 }
 
 fn key(record: &Record, by: KeyBy) -> String {
@@ -98,12 +149,26 @@ fn headers(record: &Record) -> Vec<(&'static str, String)> {
 }
 
 impl Encoded {
-    /// The headers as librdkafka takes them.
+    /// The headers of the message itself as librdkafka takes them.
     pub(crate) fn kafka_headers(&self) -> OwnedHeaders {
-        let empty = OwnedHeaders::new_with_capacity(self.headers.len());
+        let event = self.event_headers.iter();
+        event.fold(self.tombstone_headers(), |headers, (key, value)| {
+            let value = Some(value.as_str());
+            headers.insert(Header { key, value })
+        })
+    }
+
+    /// The headers of the tombstone that follows it.
+    pub(crate) fn tombstone_headers(&self) -> OwnedHeaders {
+        let empty = OwnedHeaders::new_with_capacity(self.headers.len() + self.event_headers.len());
         self.headers.iter().fold(empty, |headers, (key, value)| {
             let value = Some(value.as_str());
             headers.insert(Header { key, value })
         })
+    }
+
+    /// The bytes of the value, for messages about its size.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.as_ref().map_or(0, Vec::len)
     }
 }

@@ -85,6 +85,11 @@ impl Lane {
             .push_back((ticket, Report::Known(Outcome::Refused(reason))));
     }
 
+    /// Adds a record that needs no message: it is done once those before it are.
+    pub(crate) fn passed(&mut self, ticket: Ticket) {
+        self.queue.push_back((ticket, Report::Known(Outcome::Durable)));
+    }
+
     /// Waits for the end of the oldest message and takes it out; `None` when the lane is empty. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<(Ticket, Outcome)> {
         let (_, report) = self.queue.front_mut()?;

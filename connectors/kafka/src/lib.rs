@@ -30,6 +30,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compression, CreateTopics, Format, KafkaConfig, KeyBy, TopicSettings};
+pub use bridge_core::format::Format;
+pub use config::{Compression, CreateTopics, KafkaConfig, KeyBy, TopicSettings};
 pub use properties::Properties;
 pub use sink::KafkaSink;

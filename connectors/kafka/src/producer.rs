@@ -127,6 +127,15 @@ impl ClientContext for Ears {
     }
 }
 
+/// One of the messages of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What tells the record.
+    Itself,
+    /// The null value behind it.
+    Tombstone,
+}
+
 /// One producer: one identity at the brokers, one sequence of messages in each partition.
 pub(crate) struct Producer {
     inner: FutureProducer<Ears>,
@@ -149,22 +158,21 @@ impl Producer {
         })
     }
 
-    /// Hands one message over; the future tells what became of it. `value` is `None` for a tombstone.
+    /// Hands one message over; the future tells what became of it.
     ///
     /// Never waits: a full queue is an error, because to wait here for one message would let the next pass it.
-    pub(crate) fn send(
-        &self,
-        message: &Encoded,
-        partition: i32,
-        value: Option<&[u8]>,
-    ) -> Result<DeliveryFuture, Code> {
+    pub(crate) fn send(&self, message: &Encoded, partition: i32, part: Part) -> Result<DeliveryFuture, Code> {
+        let (payload, headers) = match part {
+            Part::Itself => (message.payload.as_deref(), message.kafka_headers()),
+            Part::Tombstone => (None, message.tombstone_headers()),
+        };
         let record = FutureRecord {
             topic: &message.topic,
             partition: Some(partition),
-            payload: value,
+            payload,
             key: Some(message.key.as_bytes()),
             timestamp: None,
-            headers: Some(message.kafka_headers()),
+            headers: Some(headers),
         };
         self.inner
             .send_result(record)

@@ -34,7 +34,7 @@ use crate::encode::{Encoded, Encoder};
 use crate::error::{self, Meaning};
 use crate::lane::{Lane, Outcome, Settled, Ticket};
 use crate::partition::{self, Introduced};
-use crate::producer::{Ears, Producer, in_words};
+use crate::producer::{Ears, Part, Producer, in_words};
 use crate::properties;
 use crate::template::TopicTemplate;
 use crate::topics::{ANSWER_BOUND, Topics};
@@ -228,7 +228,11 @@ impl KafkaSink {
             bytes: 0,
         };
         let message = match self.encoder.encode(record) {
-            Ok(message) => message,
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                self.lane.passed(ticket);
+                return Ok(());
+            }
             Err(reason) => {
                 self.lane.refused(ticket, reason);
                 return Ok(());
@@ -240,14 +244,14 @@ impl KafkaSink {
             return Err(error.into());
         }
         ticket.topic = Arc::clone(&message.topic);
-        ticket.bytes = message.payload.len();
+        ticket.bytes = message.bytes();
         ticket.is_last = !message.tombstone;
         let is_sent = self
-            .hand_over(&message, Some(&message.payload), ticket.clone(), tally)
+            .hand_over(&message, Part::Itself, ticket.clone(), tally)
             .await?;
         if message.tombstone && is_sent {
             ticket.is_last = true;
-            self.hand_over(&message, None, ticket, tally).await?;
+            self.hand_over(&message, Part::Tombstone, ticket, tally).await?;
         }
         Ok(())
     }
@@ -263,7 +267,7 @@ impl KafkaSink {
     async fn hand_over(
         &mut self,
         message: &Encoded,
-        value: Option<&[u8]>,
+        part: Part,
         mut ticket: Ticket,
         tally: &mut Tally,
     ) -> Result<bool, Stop> {
@@ -274,7 +278,7 @@ impl KafkaSink {
         }
         loop {
             let producer = self.producer.as_ref().ok_or_else(not_opened)?;
-            match producer.send(message, partition, value) {
+            match producer.send(message, partition, part) {
                 Ok(report) => {
                     self.lane.sent(ticket, report);
                     if !may_follow {
@@ -399,7 +403,8 @@ impl KafkaSink {
         tally: &mut Tally,
     ) -> Result<(), SinkError> {
         let reason = match self.encoder.encode(record) {
-            Ok(message) => error::refusal(code, &message.topic, message.payload.len()),
+            Ok(Some(message)) => error::refusal(code, &message.topic, message.bytes()),
+            Ok(None) => unreachable!("a record that is passed over is never sent"),
             Err(reason) => reason,
         };
         tally.reject(at, record.seq, reason);

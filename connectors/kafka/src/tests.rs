@@ -1,12 +1,14 @@
 //! What can be known without a broker. What cannot is in `tests/real`.
 
+use bridge_core::format::Format;
 use bridge_core::objection::Gravity;
 use bridge_core::record::{Op, Record};
 use bridge_core::sink::SinkErrorKind;
-use bridge_core::testing::{a_record, limit_records};
+use bridge_core::testing::{RecordBuilder, a_record, limit_records};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::message::Headers as _;
 
-use crate::config::{CreateTopics, Format, KafkaConfig, KeyBy};
+use crate::config::{CreateTopics, KafkaConfig, KeyBy};
 use crate::encode::{Encoded, Encoder};
 use crate::error::{self, Meaning};
 use crate::properties;
@@ -30,7 +32,10 @@ fn encoder(config: &KafkaConfig) -> Encoder {
 }
 
 fn encoded(config: &KafkaConfig, record: &Record) -> Encoded {
-    encoder(config).encode(record).unwrap()
+    encoder(config)
+        .encode(record)
+        .unwrap()
+        .expect("the format has a word for it")
 }
 
 fn topic_of(template: &str, path: &str) -> Result<String, String> {
@@ -76,7 +81,7 @@ fn topics_to_create_are_said_by_false_by_true_or_by_what_they_are_like() {
 #[test]
 fn every_mistake_is_reported_at_once_with_its_key() {
     let found = objections(
-        "brokers = 'a:9092,kafka://b:9092,c:port,:1'\ntopic = 'zk {{ cluster }}'\ntimeout = '1ms'\nformat = 'raw'\n\
+        "brokers = 'a:9092,kafka://b:9092,c:port,:1'\ntopic = 'zk {{ cluster }}'\ntimeout = '1ms'\n\
          create_topics = { partitions = 0, replication = 70000 }\n\
          properties = { acks = 1, 'no.such.thing' = true, 'linger.ms' = 'soon' }",
     );
@@ -88,7 +93,6 @@ fn every_mistake_is_reported_at_once_with_its_key() {
         "topic",
         "create_topics.partitions",
         "create_topics.replication",
-        "format",
         "timeout",
         "properties.\"acks\"",
         "properties.\"linger.ms\"",
@@ -112,20 +116,6 @@ fn brokers_are_hosts_with_ports() {
     check("a:99999", 1);
     check("ssl://a:9093", 1);
     check("a b:1,c/d", 2);
-}
-
-#[test]
-fn formats_that_are_not_there_yet_are_refused_by_name() {
-    for (name, format) in [
-        ("cloudevents", Format::Cloudevents),
-        ("cloudevents-binary", Format::CloudeventsBinary),
-        ("raw", Format::Raw),
-    ] {
-        let text = format!("brokers = 'a'\nformat = '{name}'");
-        assert_eq!(config(&text).format, format);
-        assert_eq!(objections(&text)[0].0, "format");
-    }
-    assert_eq!(objections("brokers = 'a'\nformat = 'record'"), []);
 }
 
 #[test]
@@ -338,7 +328,8 @@ fn no_key_of_a_control_record_is_the_key_of_a_znode() {
 fn a_message_is_the_record_with_its_names_in_the_headers() {
     let record = a_record().path("/services/a").build();
     let message = encoded(&KafkaConfig::new("a"), &record);
-    assert_eq!(message.payload, record.to_json());
+    assert_eq!(message.payload, Some(record.to_json()));
+    assert_eq!(message.event_headers, []);
     assert_eq!(&*message.topic, "zk.main");
     let expected = [
         ("zkbridge-id", record.id.to_string()),
@@ -368,12 +359,88 @@ fn only_deletes_have_tombstones_and_only_by_choice() {
     }
 }
 
+/// The options with this format.
+fn in_format(format: Format) -> KafkaConfig {
+    let text = format!("brokers = 'a'\ntombstones = true\nformat = '{}'", format.as_str());
+    config(&text)
+}
+
 #[test]
 fn a_record_is_encoded_alike_every_time() {
     for record in limit_records() {
-        let config = KafkaConfig::new("a");
-        assert_eq!(encoded(&config, &record), encoded(&config, &record));
+        for format in Format::ALL {
+            let encoder = encoder(&in_format(format));
+            assert_eq!(encoder.encode(&record), encoder.encode(&record));
+        }
     }
+}
+
+#[test]
+fn events_have_the_headers_of_the_kafka_binding_and_tombstones_have_none_of_them() {
+    let record = a_record().op(Op::Delete).path("/services/ü").build();
+    let header = |message: &Encoded, name: &str| {
+        let found = message.event_headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone())
+    };
+
+    let structured = encoded(&in_format(Format::Cloudevents), &record);
+    assert_eq!(structured.event_headers.len(), 1);
+    let content_type = header(&structured, "content-type").unwrap();
+    assert!(
+        content_type.starts_with("application/cloudevents+json"),
+        "{content_type}"
+    );
+
+    let binary = encoded(&in_format(Format::CloudeventsBinary), &record);
+    assert_eq!(
+        header(&binary, "content-type").as_deref(),
+        Some("application/json")
+    );
+    assert_eq!(header(&binary, "ce_specversion").as_deref(), Some("1.0"));
+    assert_eq!(header(&binary, "ce_id"), Some(record.id.to_string()));
+    assert_eq!(header(&binary, "ce_subject").as_deref(), Some("/services/ü"));
+    assert_eq!(binary.payload, Some(record.to_json()));
+    for message in [structured, binary] {
+        assert!(message.tombstone);
+        assert_eq!(message.tombstone_headers().count(), message.headers.len());
+        assert_eq!(
+            message.kafka_headers().count(),
+            message.headers.len() + message.event_headers.len()
+        );
+    }
+}
+
+#[test]
+fn a_raw_message_is_the_bytes_and_its_headers_say_the_rest() {
+    let config = in_format(Format::Raw);
+    let check = |record: RecordBuilder, payload: Option<&[u8]>, headers: &[(&str, &str)]| {
+        let message = encoded(&config, &record.build());
+        assert_eq!(message.payload.as_deref(), payload);
+        let found: Vec<(&str, &str)> = message
+            .event_headers
+            .iter()
+            .map(|(key, value)| (&**key, &**value))
+            .collect();
+        assert_eq!(found, headers);
+        assert!(!message.tombstone, "a delete is a null value already");
+        assert_eq!(message.headers.len(), 5);
+    };
+    let path = ("zkbridge-path", "/services/a");
+    check(a_record().after([0xff, 0]), Some(&[0xff, 0]), &[path]);
+    check(a_record().op(Op::Create).after(""), Some(&[]), &[path]);
+    check(a_record().op(Op::Delete), None, &[path]);
+    check(
+        a_record().after("0123456789").limit(4),
+        Some(b"0123"),
+        &[path, ("zkbridge-truncated", "10")],
+    );
+}
+
+#[test]
+fn what_tells_of_no_value_has_no_raw_message() {
+    let raw = encoder(&in_format(Format::Raw));
+    assert_eq!(raw.encode(&a_record().control(Op::GapBegin).build()), Ok(None));
+    assert_eq!(raw.encode(&a_record().op(Op::Acl).build()), Ok(None));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod contract;
 mod faults;
+mod formats;
 mod injected;
 mod messages;
 mod refusals;
