@@ -21,6 +21,7 @@ pub(super) enum Order {
     ResetConnections,
     Hold,
     Dark,
+    Deaf,
     Retarget(SocketAddr),
     ResetAfter(Direction, u64),
 }
@@ -80,6 +81,7 @@ impl Gate {
             Order::ResetConnections => self.reset_connections().await,
             Order::Hold => drop(self.flow.send_replace(Flow::Held)),
             Order::Dark => drop(self.flow.send_replace(Flow::Dark)),
+            Order::Deaf => drop(self.flow.send_replace(Flow::Deaf)),
             Order::Restore => self.restore().await?,
             Order::Retarget(target) => self.target = target,
             Order::ResetAfter(direction, bytes) => self.fuse.arm(direction, bytes),

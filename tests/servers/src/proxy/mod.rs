@@ -5,6 +5,7 @@
 //!            flowing                                 the server
 //!            hold()                                  a silent network; nothing is lost, `release` lets it go on
 //!            dark()                                  a half-open connection; what is sent is lost
+//!            deaf()                                  a watch that died in silence: events of ZooKeeper are lost
 //!            cut()                                   connection reset, then connection refused
 //!            reset_connections()                     connection reset, and the next attempt succeeds
 //!            reset_after(direction, bytes)           a connection reset in the middle of a message
@@ -12,6 +13,7 @@
 //!
 //! One task owns the listener and all connections; a method has taken effect when its future is done.
 
+mod frames;
 mod gate;
 mod pump;
 
@@ -41,6 +43,7 @@ struct Counts {
     accepted: AtomicU64,
     to_server: AtomicU64,
     to_client: AtomicU64,
+    unheard: AtomicU64,
 }
 
 impl Counts {
@@ -96,6 +99,11 @@ impl Proxy {
         self.counts.bytes(direction).load(Ordering::Relaxed)
     }
 
+    /// How many watch events of ZooKeeper were ever lost in [`Proxy::deaf`].
+    pub fn unheard(&self) -> u64 {
+        self.counts.unheard.load(Ordering::Relaxed)
+    }
+
     /// Resets all connections and refuses new ones, until [`Proxy::restore`].
     ///
     /// # Errors
@@ -139,6 +147,16 @@ impl Proxy {
     /// If the proxy's runtime is gone.
     pub async fn dark(&self) -> Result<()> {
         self.order(Order::Dark).await
+    }
+
+    /// Forwards everything but the watch events of ZooKeeper, which are lost, until [`Proxy::restore`]. Connections live
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// If the proxy's runtime is gone.
+    pub async fn deaf(&self) -> Result<()> {
+        self.order(Order::Deaf).await
     }
 
     /// A sound network again. Connections that lost bytes in the dark are reset, others live on.

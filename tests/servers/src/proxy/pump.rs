@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
+use super::frames::{Frames, Hearing, Sifted};
 use super::{Counts, Direction};
 
 /// Small enough that a hold takes effect soon, large enough to be fast.
@@ -20,6 +21,8 @@ pub(super) enum Flow {
     Open,
     Held,
     Dark,
+    /// Watch events of ZooKeeper are lost, and nothing else.
+    Deaf,
 }
 
 /// Blows after so many bytes in one direction.
@@ -92,6 +95,7 @@ impl Lane {
 
     async fn pump(mut self, way: Direction, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK];
+        let mut frames = Frames::default();
         loop {
             self.not_held().await?;
             let read = tokio::select! {
@@ -104,7 +108,11 @@ impl Lane {
                 (Flow::Dark, 0) => return std::future::pending().await,
                 (Flow::Dark, _) => {}
                 (_, 0) => return to.shutdown().await,
-                (_, read) => self.forward(way, &chunk[..read], &mut to).await?,
+                (flow, read) => {
+                    let sifted = sift(&mut frames, way, flow, &chunk[..read]);
+                    self.counts.unheard.fetch_add(sifted.events, Ordering::Relaxed);
+                    self.forward(way, &sifted.bytes, &mut to).await?;
+                }
             }
         }
     }
@@ -124,6 +132,15 @@ impl Lane {
             Blown::No => Ok(()),
         }
     }
+}
+
+/// Only servers send events.
+fn sift(frames: &mut Frames, way: Direction, flow: Flow, bytes: &[u8]) -> Sifted {
+    let hearing = match (way, flow) {
+        (Direction::ToClient, Flow::Deaf) => Hearing::Deaf,
+        _ => Hearing::Sound,
+    };
+    frames.sift(bytes, hearing)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::distribution::{Distribution, ZOOKEEPER_NEWEST};
 use crate::machine::Turn;
 use crate::{Error, Result};
 
-/// Enough for trees of a million small znodes.
+/// Enough for trees of a hundred thousand small znodes.
 const HEAP: &str = "256m";
 
 /// How often new ports are tried when some other program took one of ours.
@@ -44,6 +44,7 @@ const SYSTEM_DEFAULTS: [(&str, &str); 2] = [
 pub struct ZooKeeperBuilder {
     version: String,
     servers: usize,
+    heap: String,
     properties: BTreeMap<String, String>,
     system_properties: BTreeMap<String, String>,
 }
@@ -54,6 +55,7 @@ impl Default for ZooKeeperBuilder {
         let this = Self {
             version: ZOOKEEPER_NEWEST.to_owned(),
             servers: 1,
+            heap: HEAP.to_owned(),
             properties: DEFAULTS.iter().map(owned).collect(),
             system_properties: SYSTEM_DEFAULTS.iter().map(owned).collect(),
         };
@@ -74,6 +76,13 @@ impl ZooKeeperBuilder {
     #[must_use]
     pub fn servers(mut self, count: usize) -> Self {
         self.servers = count;
+        self
+    }
+
+    /// The memory of each server's tree, as Java's `-Xmx` takes it; "256m" if nothing is said.
+    #[must_use]
+    pub fn heap(mut self, size: &str) -> Self {
+        size.clone_into(&mut self.heap);
         self
     }
 
@@ -104,7 +113,7 @@ impl ZooKeeperBuilder {
     /// If the distribution cannot be fetched, or a server does not serve in time; with the end of its log.
     pub async fn start(&self) -> Result<ZooKeeper> {
         let distribution = Distribution::zookeeper(&self.version);
-        let mut java = Java::new(&distribution.jars().await?, HEAP)?;
+        let mut java = Java::new(&distribution.jars().await?, &self.heap)?;
         java.options.extend(
             self.system_properties
                 .iter()
