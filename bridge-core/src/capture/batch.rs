@@ -18,6 +18,11 @@ const WALK_BATCH: usize = 500;
 const REQUEST_BYTES: usize = 512 << 10;
 /// Bytes of data expected in one answer: servers do not limit answers, so we do.
 const ANSWER_BYTES: usize = 4 << 20;
+/// Znodes of a size that nobody knows in one MultiRead: each may measure the 1 MiB that servers take by default, whatever
+/// those before it measured, and a server builds an answer of any length in its memory before it sends it.
+const UNREAD_MAX: usize = 16;
+/// The same where only one such request is under way.
+const UNREAD_ALONE_MAX: usize = 64;
 /// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
 pub(crate) const EVENTS_MAX: usize = 200_000;
 /// From so many waiting events on, a write of a znode replaces the one before it that still waits.
@@ -173,6 +178,15 @@ impl Requests {
     }
 }
 
+/// How long the data of a znode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As it was when last read.
+    Known(usize),
+    /// Nobody has read it, or it was written since. As others of late.
+    Guessed(usize),
+}
+
 /// Room in one request.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -180,6 +194,8 @@ pub(crate) struct Room {
     reads: usize,
     request_bytes: usize,
     answer_bytes: usize,
+    /// No guess is smaller.
+    guess_bytes: usize,
 }
 
 impl Room {
@@ -189,12 +205,25 @@ impl Room {
             reads,
             request_bytes: limits.request_bytes,
             answer_bytes: limits.answer_bytes,
+            guess_bytes: limits.answer_bytes / UNREAD_MAX,
+        }
+    }
+
+    /// The same for a request beside which no other is under way.
+    pub(crate) fn alone(reads: usize, limits: &Limits) -> Room {
+        Room {
+            guess_bytes: limits.answer_bytes / UNREAD_ALONE_MAX,
+            ..Room::new(reads, limits)
         }
     }
 
     /// Takes room for one read; `false` if there is none left. The first read always finds room.
-    pub(crate) fn take(&mut self, path: &str, expected_bytes: usize) -> bool {
+    pub(crate) fn take(&mut self, path: &str, length: Length) -> bool {
         let request = path.len() + 16;
+        let expected_bytes = match length {
+            Length::Known(bytes) => bytes,
+            Length::Guessed(bytes) => bytes.max(self.guess_bytes),
+        };
         if !self.is_empty
             && (self.reads == 0 || self.request_bytes < request || self.answer_bytes < expected_bytes)
         {
@@ -205,5 +234,31 @@ impl Room {
         self.request_bytes = self.request_bytes.saturating_sub(request);
         self.answer_bytes = self.answer_bytes.saturating_sub(expected_bytes);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads(room: &mut Room, length: Length) -> usize {
+        (0..1_000).take_while(|_| room.take("/a", length)).count()
+    }
+
+    #[test]
+    fn of_znodes_that_nobody_has_read_only_a_few_are_asked_for_at_once_however_small_others_were() {
+        let limits = Limits::default();
+        let check = |length, expected| {
+            let mut room = Room::new(limits.walk_batch, &limits);
+            assert_eq!(reads(&mut room, length), expected, "{length:?}");
+        };
+        check(Length::Guessed(0), UNREAD_MAX);
+        check(Length::Guessed(100), UNREAD_MAX);
+        check(Length::Guessed(1 << 20), 4);
+        check(Length::Known(100), WALK_BATCH);
+        check(Length::Known(1 << 20), 4);
+        check(Length::Known(5 << 20), 1);
+        let mut alone = Room::alone(limits.follow_batch, &limits);
+        assert_eq!(reads(&mut alone, Length::Guessed(100)), UNREAD_ALONE_MAX);
     }
 }

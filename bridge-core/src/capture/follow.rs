@@ -10,7 +10,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::Stat;
 
-use super::batch::{Limits, Request, Room};
+use super::batch::{Length, Limits, Request, Room};
 use super::event::{Event, EventKind};
 use super::pending::{Overwritten, Pending, Value};
 use super::positions::Window;
@@ -312,7 +312,7 @@ impl Follow {
         let mut room = Room::new(self.limits.follow_batch, &self.limits);
         let mut reads = Vec::new();
         while let Some(path) = self.to_read.front() {
-            if !room.take(path, self.expected_bytes) {
+            if !room.take(path, Length::Guessed(self.expected_bytes)) {
                 break;
             }
             let Some(path) = self.to_read.pop_front() else {

@@ -16,7 +16,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, Stat};
 
-use super::batch::{Request, Room};
+use super::batch::{Length, Request, Room};
 use super::compare::{ctime, missed_between};
 use super::event::EventKind;
 use super::follow::{Follow, Item, Settled, Waiting};
@@ -68,7 +68,7 @@ impl Follow {
         if self.window.is_under_way || self.window.upto > self.base {
             return None;
         }
-        let mut room = Room::new(self.limits.follow_batch, &self.limits);
+        let mut room = Room::alone(self.limits.follow_batch, &self.limits);
         let mut reads: Vec<ReadRequest> = Vec::new();
         let mut upto = self.base;
         let tentative = self.tentative();
@@ -363,7 +363,9 @@ fn add_reads(event: &Waiting, reads: &mut Vec<ReadRequest>, room: &mut Room, exp
         .chain(above)
         .filter(|path| !reads.iter().any(|read| read.path == *path))
         .collect();
-    let has_room = wanted.iter().all(|path| room.take(path, expected_bytes));
+    let has_room = wanted
+        .iter()
+        .all(|path| room.take(path, Length::Guessed(expected_bytes)));
     if !has_room && !reads.is_empty() {
         return false;
     }

@@ -12,7 +12,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 
 use super::ReadRequest;
-use super::batch::{Limits, Purpose, Room};
+use super::batch::{Length, Limits, Purpose, Room};
 use super::positions::ancestors;
 
 /// Bytes of data expected of a znode that was never read, until the walk has read some.
@@ -165,7 +165,7 @@ impl Walk {
         let mut reads = Vec::new();
         let mut next = Some((path, bytes));
         while let Some((path, bytes)) = next {
-            if !room.take(&path, bytes) {
+            if !room.take(&path, Length::Known(bytes)) {
                 self.work.push(Work::List(path, bytes));
                 break;
             }
@@ -192,8 +192,11 @@ impl Walk {
         let mut reads = Vec::new();
         while let Some(name) = listing.names.get(listing.next) {
             let child = path.child(name);
-            let bytes = lengths.get(name).copied().unwrap_or(self.average_bytes);
-            if !room.take(&child, bytes) {
+            let length = match lengths.get(name) {
+                Some(bytes) => Length::Known(*bytes),
+                None => Length::Guessed(self.average_bytes),
+            };
+            if !room.take(&child, length) {
                 break;
             }
             self.reading.insert(child.clone());
