@@ -13,7 +13,7 @@ use crate::record::{Fidelity, Stat, Timestamp};
 
 use super::options::AclMode;
 use super::roots::Desk;
-use super::{Step, lagging};
+use super::{Step, StepError, lagging};
 
 /// What a comparison found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Desk<'_> {
                 self.write_created(root, path, stat, data)?;
                 Ok(Found::Different)
             }
-            Ordering::Less if self.options.accept_baseline => self.replace_baseline(root, path, stat, data),
+            Ordering::Less if self.options.accept_baseline => self.replace_life(root, path, stat, data),
             Ordering::Less => Err(lagging(path, "czxid", stat.czxid, node.czxid)),
         }
     }
@@ -58,12 +58,11 @@ impl Desk<'_> {
         stat: &Stat,
         data: &[u8],
     ) -> Step<Found> {
-        if stat.mzxid < node.mzxid() || node.stat.is_some_and(|known| stat.pzxid < known.pzxid) {
+        if let Some(evidence) = older_or_other(path, node, stat) {
             if self.options.accept_baseline {
-                return self.replace_baseline(root, path, stat, data);
+                return self.accept_baseline(root, path, node, stat, data);
             }
-            let known = node.stat.map_or(node.czxid, |known| known.mzxid.max(known.pzxid));
-            return Err(lagging(path, "mzxid or pzxid", stat.mzxid.max(stat.pzxid), known));
+            return Err(StepError::Lagging(evidence));
         }
         let acl_moved = self.acl_moved(node, stat);
         if stat.mzxid > node.mzxid() {
@@ -83,9 +82,33 @@ impl Desk<'_> {
         Ok(if same { Found::Same } else { Found::Different })
     }
 
-    /// An operator said that the present state is right although it is older: the known life ends with all below it,
-    /// another begins. What still exists below is found by the same walk.
-    fn replace_baseline(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<Found> {
+    /// An operator said that the present state is right although it is older. A life that goes on keeps what is below it:
+    /// its list of children is compared by the same walk. Only a value that is another one is told.
+    fn accept_baseline(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        node: &Node,
+        stat: &Stat,
+        data: &[u8],
+    ) -> Step<Found> {
+        let Some(known) = node.stat.filter(|known| known.ctime == stat.ctime) else {
+            return self.replace_life(root, path, stat, data);
+        };
+        if is_same_version(&known, stat) {
+            self.book.refresh(path, stat)?;
+            return Ok(Found::Same);
+        }
+        let missed = missed_between(known.version, stat.version);
+        let what = What::Updated {
+            read: self.read(stat, data),
+        };
+        self.write_reconciled(root, path, what, missed)?;
+        Ok(Found::Different)
+    }
+
+    /// The known life ends with all below it, another begins. What still exists below is found by the same walk.
+    fn replace_life(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<Found> {
         self.purge(root, path, None, DeletedAt::Unknown)?;
         self.write_delete(root, path, DeletedAt::Unknown)?;
         self.write_created(root, path, stat, data)?;
@@ -251,6 +274,47 @@ impl Desk<'_> {
         self.purge(root, path, None, at)?;
         self.write_delete(root, path, at)
     }
+}
+
+/// Why a znode of a known czxid cannot be what the journal holds, grown older: it shows an earlier state, or the zxids
+/// are those of another history.
+fn older_or_other(path: &ZnodePath, node: &Node, stat: &Stat) -> Option<String> {
+    let known_pzxid = node.stat.map_or(Zxid::ZERO, |known| known.pzxid);
+    for (what, shown, known) in [
+        ("mzxid", stat.mzxid, node.mzxid()),
+        ("pzxid", stat.pzxid, known_pzxid),
+    ] {
+        if shown < known {
+            return Some(format!(
+                "{path} shows {what} {shown} where the journal holds {known}"
+            ));
+        }
+    }
+    let known = node.stat?;
+    if stat.ctime != known.ctime {
+        return Some(format!(
+            "{path} of czxid {} was created {}, and the journal holds one created {}",
+            stat.czxid,
+            Timestamp(stat.ctime),
+            Timestamp(known.ctime)
+        ));
+    }
+    let is_other = stat.mzxid == known.mzxid && !is_same_version(&known, stat);
+    is_other.then(|| {
+        format!(
+            "{path} of mzxid {} is version {} written {}, and the journal holds version {} written {}",
+            stat.mzxid,
+            stat.version,
+            Timestamp(stat.mtime),
+            known.version,
+            Timestamp(known.mtime)
+        )
+    })
+}
+
+/// Whether two Stats of one life are of the same value.
+fn is_same_version(known: &Stat, stat: &Stat) -> bool {
+    (known.mzxid, known.mtime, known.version) == (stat.mzxid, stat.mtime, stat.version)
 }
 
 /// Versions between the one last reported and the one read; `None` where arithmetic cannot tell.

@@ -108,6 +108,13 @@ impl Root {
         }
     }
 
+    /// Only what was seen in this epoch is reported. Returns up to where that is.
+    fn begin_anew(&mut self) -> Zxid {
+        self.progress.reported = self.seen;
+        self.changed = true;
+        self.seen
+    }
+
     /// Everything up to it was journalled for this root.
     pub(crate) fn reported_zxid(&self) -> Zxid {
         self.progress.reported
@@ -184,7 +191,11 @@ impl Desk<'_> {
                 differences,
             } => {
                 let root = &mut self.roots[index];
-                let to_zxid = root.seen.max(from_zxid);
+                let to_zxid = match reason {
+                    // What was reported of a history that is no more says nothing about this one.
+                    GapReason::Rebaselined => root.begin_anew(),
+                    _ => root.seen.max(from_zxid),
+                };
                 root.reported(to_zxid);
                 self.control(
                     index,

@@ -300,6 +300,43 @@ fn an_accepted_baseline_ends_the_known_lives_children_first_and_begins_the_prese
 }
 
 #[test]
+fn an_accepted_baseline_ends_no_life_that_goes_on_and_tells_only_values_that_differ() {
+    let (mut bench, _) = reconnected_with_a_child();
+    let mut options = CaptureOptions::new("main", vec![path("/a")]);
+    options.accept_baseline = true;
+    bench.capture = Capture::new(options);
+    let before = bench.book.changes().count();
+    // The journal knows a later pzxid of the root, and a later version of a child would be one more update.
+    let root = bench.connect();
+    let effects = bench.answer(root, vec![found(stat(1, 1, 0, 0, 1), Some(&["x"]))]);
+    bench.answer(ticket(&effects), vec![found(stat(5, 5, 0, 4, 0), None)]);
+    assert_eq!(bench.book.changes().count(), before, "{:?}", bench.last());
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let Some(Word::GapEnd { to_zxid, .. }) = bench.book.entries.last().map(|entry| &entry.word) else {
+        panic!("{:?}", bench.book.entries.last());
+    };
+    assert_eq!(*to_zxid, Zxid(5), "what is seen now, not what was before");
+}
+
+#[test]
+fn a_znode_of_the_same_zxids_and_other_times_is_of_another_cluster() {
+    let check = |other: Stat| {
+        let mut bench = Bench::live();
+        bench.input(Input::Disconnected);
+        let ticket = bench.connect();
+        let outcomes = vec![found(other, Some(&[]))];
+        let step = bench
+            .capture
+            .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+        assert!(matches!(step, Err(StepError::Lagging(_))), "{step:?}");
+    };
+    let known = stat(1, 1, 0, 1, 0);
+    check(Stat { ctime: 7, ..known });
+    check(Stat { mtime: 7, ..known });
+    check(Stat { version: 1, ..known });
+}
+
+#[test]
 fn large_values_are_asked_for_a_few_at_a_time() {
     let mut bench = Bench::live();
     let large = vec![0u8; 1 << 20];
