@@ -1,6 +1,7 @@
 //! Znodes that may not be read. They give no events at all, in silence (ZOOKEEPER-4799), so each is counted and named.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::path::ZnodePath;
 
@@ -44,8 +45,52 @@ impl Unreadable {
         self.named.iter()
     }
 
+    /// Whether it is one of those known by name.
+    pub(crate) fn is_named(&self, path: &ZnodePath) -> bool {
+        self.named.contains(path)
+    }
+
+    /// Whether one of those known by name stands above a path.
+    pub(crate) fn covers(&self, path: &ZnodePath) -> bool {
+        super::positions::ancestors(path).any(|above| self.named.contains(&above))
+    }
+
+    /// At most so many of those known by name, going round from the one behind `last`.
+    pub(crate) fn some_after(&self, last: Option<&ZnodePath>, count: usize) -> Vec<ZnodePath> {
+        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.named.range::<ZnodePath, _>((behind, Bound::Unbounded));
+        let count = count.min(self.named.len());
+        rest.chain(&self.named).take(count).cloned().collect()
+    }
+
     /// All of them.
     pub(crate) fn total(&self) -> u64 {
         self.named.len() as u64 + self.unnamed.values().sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ZnodePath {
+        ZnodePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn those_tried_again_go_round_so_that_each_has_its_turn() {
+        let mut unreadable = Unreadable::default();
+        for name in ["/a/1", "/a/2", "/a/3"] {
+            unreadable.add(&path("/a"), &path(name));
+        }
+        let check = |last: Option<&str>, count, expected: &[&str]| {
+            let found = unreadable.some_after(last.map(path).as_ref(), count);
+            let found: Vec<&str> = found.iter().map(ZnodePath::as_str).collect();
+            assert_eq!(found, expected, "{last:?}");
+        };
+        check(None, 2, &["/a/1", "/a/2"]);
+        check(Some("/a/2"), 2, &["/a/3", "/a/1"]);
+        check(Some("/a/3"), 9, &["/a/1", "/a/2", "/a/3"]);
+        check(Some("/b"), 1, &["/a/1"]);
     }
 }

@@ -13,6 +13,7 @@ use crate::delivery::WallClock;
 use crate::journal::{Journal, JournalError, Note};
 use crate::metrics as names;
 use crate::number::Seq;
+use crate::path::ZnodePath;
 use crate::source::{Order, Report, SourceError};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
@@ -62,6 +63,8 @@ pub struct Pipeline {
     published: watch::Sender<SourceStatus>,
     status: SourceStatus,
     beats: u64,
+    /// Blind spots that were logged, as far as they are named.
+    told_blind_spots: Vec<ZnodePath>,
 }
 
 /// What the loop waits for.
@@ -96,6 +99,7 @@ impl Pipeline {
             published,
             status,
             beats: 0,
+            told_blind_spots: Vec::new(),
         };
         (
             pipeline,
@@ -267,6 +271,7 @@ impl Pipeline {
             ticked?;
             self.measure()?;
             self.status.show(self.flow.capture());
+            self.tell_blind_spots();
         }
         self.commit().await?;
         if self.beats.is_multiple_of(BEATS_PER_RETENTION) {
@@ -280,6 +285,27 @@ impl Pipeline {
         self.tell().await;
         gone_on?;
         self.commit().await
+    }
+
+    /// Logs what may not be read when that has changed. Not while the tree is walked, which begins to count anew.
+    fn tell_blind_spots(&mut self) {
+        let status = &self.status;
+        if !status.is_live() || self.told_blind_spots == status.unreadable_paths {
+            return;
+        }
+        self.told_blind_spots.clone_from(&status.unreadable_paths);
+        let (source, unreadable) = (&*status.source, status.unreadable);
+        if unreadable == 0 {
+            tracing::info!(source, "every znode may be read again");
+            return;
+        }
+        let paths: Vec<&str> = status.unreadable_paths.iter().map(ZnodePath::as_str).collect();
+        tracing::warn!(
+            source,
+            unreadable,
+            paths = paths.join(" "),
+            "znodes may not be read, so their changes are not seen: grant the bridge the permission 'r' on them"
+        );
     }
 
     fn measure(&mut self) -> Result<(), JournalError> {
