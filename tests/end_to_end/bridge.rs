@@ -55,7 +55,9 @@ impl Bridge {
 
     /// The command, without variables of this process that could change what it does.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+        // Measurements name the release build.
+        let built = std::env::var_os("ZKBRIDGE_BINARY");
+        let mut command = Command::new(built.unwrap_or_else(|| env!("CARGO_BIN_EXE_zkbridge").into()));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ZKBRIDGE_") {
                 command.env_remove(name);
@@ -67,7 +69,13 @@ impl Bridge {
 
     /// Starts it, and waits until it serves HTTP.
     pub async fn start(&mut self) {
-        let mut child = Child::start(&self.command(&["run", "--log-format", "json"])).expect("it starts");
+        self.start_with(&[]).await;
+    }
+
+    /// The same with more words on its command line.
+    pub async fn start_with(&mut self, words: &[&str]) {
+        let args = [&["run", "--log-format", "json"], words].concat();
+        let mut child = Child::start(&self.command(&args)).expect("it starts");
         let address = child.until("its address", BOUND, |lines| {
             let mut logged = lines
                 .iter()
@@ -137,6 +145,27 @@ impl Bridge {
     /// `/status`; null where there is no answer.
     pub async fn status(&self) -> Value {
         serde_json::from_str(&self.get("/status").await.1).unwrap_or_default()
+    }
+
+    /// The sample of a metric with these labels, all of them or some; 0 where there is none.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = self.get("/metrics").await.1;
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
+        let is_wanted =
+            |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label.as_str()));
+        let found = text.lines().find(is_wanted);
+        let value = found.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_default()
+    }
+
+    /// Whether one line of the log has all of these words.
+    pub fn has_logged(&self, words: &[&str]) -> bool {
+        let log = self.log();
+        log.iter()
+            .any(|line| words.iter().all(|word| line.contains(word)))
     }
 
     /// Waits until `/status` is as wished. `what` completes "waited … in vain for …".

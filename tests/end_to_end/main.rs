@@ -6,13 +6,19 @@
 
 #![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
+mod blind_spots;
 mod bridge;
 mod changes;
 mod faults;
+mod liveness;
+mod load;
 mod older;
 mod refusals;
+mod resident;
 mod restarts;
+mod rewind;
 mod roots;
+mod sizes;
 mod stage;
 mod values;
 mod writer;
