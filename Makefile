@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint test demo bench clean
+.PHONY: help setup build lint test demo bench size clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps 
 
 bench: setup ## Measure the core
 	$(CARGO) bench --locked -p bridge-core
+
+size: setup ## Measure memory and time with a million znodes, large values and storms; fails beyond the promised bounds
+	$(CARGO) build --release --locked -p zkbridge
+	ZKBRIDGE_SIZES=full ZKBRIDGE_BINARY=$(abspath $(TARGET))/release/zkbridge \
+		$(CARGO) test --locked -p zkbridge --test end_to_end sizes:: -- --nocapture --test-threads=1
 
 clean: ## Remove what was built; the fetched servers in .cache stay
 	$(CARGO) clean
