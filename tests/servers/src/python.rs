@@ -46,8 +46,24 @@ impl Python {
         ],
     );
 
+    /// What a receiver of webhooks has: the official library of Standard Webhooks, ed25519, and the CloudEvents SDK.
+    pub const WEBHOOKS: Python = Python::new(
+        "webhooks",
+        &[
+            "cffi==2.1.1",
+            "cloudevents==2.2.0",
+            "cryptography==50.0.2",
+            "deprecation==2.1.0",
+            "packaging==26.3",
+            "pycparser==3.12",
+            "python-dateutil==4.0.0",
+            "standardwebhooks==1.1.0",
+            "tzdata==2026.6",
+        ],
+    );
+
     /// Every environment that the tests use.
-    pub const ALL: &[Python] = &[Python::CLOUDEVENTS];
+    pub const ALL: &[Python] = &[Python::CLOUDEVENTS, Python::WEBHOOKS];
 
     /// Packages with fixed versions, theirs and those of all that they need, as lines of `requirements.txt`.
     pub const fn new(name: &'static str, requirements: &'static [&'static str]) -> Python {

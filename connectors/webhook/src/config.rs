@@ -1,0 +1,427 @@
+//! The options of a webhook sink: typed, documented, checked.
+//!
+//! Only what can be known without a connection is decided here. Nothing in this module opens a file or a socket, and
+//! nothing shows a secret; the path and the query of the address are taken for one, as they often are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bridge_core::amount::Span;
+use bridge_core::format::Format;
+use bridge_core::objection::Objection;
+use bridge_core::secret::Secret;
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::address;
+use crate::signature::Key;
+
+/// Below this no request survives an ordinary pause of a receiver.
+const TIMEOUT_MIN: Span = Span::millis(100);
+
+/// Every path in flight is a connection (or a stream of one) at the receiver. More is an attack, and not a delivery.
+const PARALLEL_MAX: usize = 1_000;
+
+/// So many records make a body that no receiver of webhooks expects; it is cut by its size before that anyway.
+const BATCH_MAX: usize = 10_000;
+
+/// Tries beyond this differ from "never" in no way that anybody lives to see.
+const TRIES_MAX: u32 = 1_000_000;
+
+/// Receivers take about a hundred headers, and the request has its own.
+const HEADERS_MAX: usize = 50;
+
+/// The options of a sink of type `webhook`.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where requests go: `https://hooks.example.com/zk`. Only its scheme, host and port are ever shown.
+    pub url: Secret,
+    /// The secrets that sign, as Standard Webhooks writes them: `whsec_…` (HMAC-SHA256) or `whsk_…` (ed25519). Each adds
+    /// a signature, so that receivers can go over from an old one to a new one.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+    /// What the requests hold.
+    #[serde(default)]
+    pub format: Format,
+    /// Further headers of every request, such as `authorization`. Their values are never shown.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// A request that has not been answered for so long has failed.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// A connection that does not stand after so long has failed.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout: Span,
+    /// A connection that was not used for so long is closed.
+    #[serde(default = "default_idle_timeout")]
+    pub idle_timeout: Span,
+    /// So many paths are in flight at once, of each path one request.
+    #[serde(default = "default_parallel")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub parallel: usize,
+    /// At most so many records in one request, as a JSON array; 1: each alone and no array.
+    #[serde(default = "default_batch")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub batch: usize,
+    /// A record that was answered with a status of the 4xx so many times is rejected. 408, 410, 425 and 429 do not
+    /// count, nor does what says that the address itself is wrong (401, 403, 404, 405, 407) while it takes no record.
+    #[serde(default = "default_reject_after")]
+    #[schemars(range(min = 1))]
+    pub reject_after: u32,
+    /// Whether the answer 410 (gone) ends the sink until an operator switches it on again; else it counts as 4xx.
+    #[serde(default = "default_disable_on_410")]
+    pub disable_on_410: bool,
+    /// Whether addresses may be reached that are not the public internet: private networks, this machine, the local
+    /// link, metadata services of clouds.
+    #[serde(default)]
+    pub allow_private_addresses: bool,
+    /// The version of HTTP.
+    #[serde(default)]
+    pub http: HttpVersion,
+    /// How `https` is spoken.
+    #[serde(default)]
+    pub tls: Tls,
+}
+
+/// The version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersion {
+    /// 2 where the receiver offers it in the TLS handshake, else 1.1.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// Only 1.1.
+    #[serde(rename = "1.1")]
+    One,
+    /// Only 2, also without TLS.
+    #[serde(rename = "2")]
+    Two,
+}
+
+/// How `https` is spoken.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file of the authorities that may have signed the receiver's certificate, instead of those of the system.
+    pub ca: Option<PathBuf>,
+    /// A PEM file of the bridge's own certificate, for receivers that ask for one.
+    pub cert: Option<PathBuf>,
+    /// A PEM file of its key.
+    pub key: Option<PathBuf>,
+}
+
+fn default_timeout() -> Span {
+    Span::secs(20)
+}
+
+fn default_connect_timeout() -> Span {
+    Span::secs(10)
+}
+
+fn default_idle_timeout() -> Span {
+    Span::secs(60)
+}
+
+fn default_parallel() -> usize {
+    16
+}
+
+fn default_batch() -> usize {
+    1
+}
+
+fn default_reject_after() -> u32 {
+    3
+}
+
+fn default_disable_on_410() -> bool {
+    true
+}
+
+/// Shows what no one could have brought in as a secret.
+impl fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("WebhookConfig");
+        shown.field("format", &self.format).field("batch", &self.batch);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl WebhookConfig {
+    /// The defaults for this address.
+    pub fn new(url: &str) -> WebhookConfig {
+        WebhookConfig {
+            url: Secret::new(url),
+            secrets: Vec::new(),
+            format: Format::default(),
+            headers: BTreeMap::new(),
+            timeout: default_timeout(),
+            connect_timeout: default_connect_timeout(),
+            idle_timeout: default_idle_timeout(),
+            parallel: default_parallel(),
+            batch: default_batch(),
+            reject_after: default_reject_after(),
+            disable_on_410: default_disable_on_410(),
+            allow_private_addresses: false,
+            http: HttpVersion::default(),
+            tls: Tls::default(),
+        }
+    }
+
+    /// Everything about the options that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        let mut found = Vec::new();
+        self.object_to_url(&mut found);
+        self.object_to_secrets(&mut found);
+        self.object_to_headers(&mut found);
+        self.object_to_times(&mut found);
+        self.object_to_counts(&mut found);
+        self.object_to_tls(&mut found);
+        found
+    }
+
+    /// The address, parsed.
+    pub(crate) fn parsed_url(&self) -> Result<Url, String> {
+        let url = Url::parse(self.url.reveal()).map_err(|error| error.to_string())?;
+        match url.scheme() {
+            "http" | "https" => Ok(url),
+            other => Err(format!("its scheme is '{other}'")),
+        }
+    }
+
+    /// The keys that sign, where all secrets are some.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        let parsed = self.secrets.iter().map(|secret| Key::parse(secret.reveal()));
+        parsed.filter_map(Result::ok).collect()
+    }
+
+    /// The further headers, marked so that nothing below shows them either.
+    pub(crate) fn header_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in &self.headers {
+            if let (Ok(name), Ok(mut value)) = (name.parse::<HeaderName>(), header_of(value)) {
+                value.set_sensitive(true);
+                map.insert(name, value);
+            }
+        }
+        map
+    }
+
+    fn object_to_url(&self, found: &mut Vec<Objection>) {
+        const REMEDY: &str = "give an address such as \"https://hooks.example.com/zk\"";
+        let url = match self.parsed_url() {
+            Ok(url) => url,
+            Err(reason) => {
+                found.push(Objection::error(
+                    "url",
+                    format!("it is no address of a webhook: {reason}"),
+                    REMEDY,
+                ));
+                return;
+            }
+        };
+        if url.scheme() == "http" {
+            found.push(Objection::warning(
+                "url",
+                format!(
+                    "{} is http: everybody on the way can read the records",
+                    shown(&url)
+                ),
+                "use https; a signature only proves who sent them",
+            ));
+        }
+        if url.fragment().is_some() {
+            found.push(Objection::warning(
+                "url",
+                "what stands behind '#' is never sent to a receiver",
+                "leave it out, or write '%23' where it belongs to the path",
+            ));
+        }
+        if let Some(address) = literal_address(&url)
+            && !self.allow_private_addresses
+            && let Some(what) = address::refusal(address)
+        {
+            found.push(Objection::error(
+                "url",
+                format!("{address} is not on the public internet ({what})"),
+                "set allow_private_addresses = true if the receiver is meant to be there",
+            ));
+        }
+    }
+
+    fn object_to_secrets(&self, found: &mut Vec<Objection>) {
+        for (at, secret) in self.secrets.iter().enumerate() {
+            let key = format!("secrets[{at}]");
+            if let Err(reason) = Key::parse(secret.reveal()) {
+                let message = format!("it is no secret of Standard Webhooks: {}", reason.message);
+                found.push(Objection::error(key, message, reason.remedy));
+            } else if self.secrets[..at].contains(secret) {
+                found.push(Objection::warning(
+                    key,
+                    "the same secret is given twice",
+                    "give it once",
+                ));
+            }
+        }
+        if self.secrets.is_empty() {
+            found.push(Objection::warning(
+                "secrets",
+                "without a secret no request is signed, so that a receiver cannot tell who sent it",
+                "give secrets = [\"${HOOK_SECRET}\"], made with: echo \"whsec_$(openssl rand -base64 32)\"",
+            ));
+        }
+    }
+
+    fn object_to_headers(&self, found: &mut Vec<Objection>) {
+        if self.headers.len() > HEADERS_MAX {
+            found.push(Objection::error(
+                "headers",
+                format!(
+                    "{} headers are more than receivers take ({HEADERS_MAX})",
+                    self.headers.len()
+                ),
+                "leave some out",
+            ));
+        }
+        for (name, value) in &self.headers {
+            let key = format!("headers.{name}");
+            let Ok(parsed) = name.parse::<HeaderName>() else {
+                found.push(Objection::error(
+                    key,
+                    format!("'{name}' is not the name of a header"),
+                    "use letters, digits and '-'",
+                ));
+                continue;
+            };
+            if let Some(why) = reason_against_header(parsed.as_str()) {
+                found.push(Objection::error(
+                    key,
+                    format!("the header '{parsed}' is set by {why}"),
+                    "leave it out",
+                ));
+            } else if header_of(value).is_err() {
+                found.push(Objection::error(
+                    key,
+                    format!("the value of '{parsed}' cannot stand in a header"),
+                    "use one line of visible characters",
+                ));
+            }
+        }
+    }
+
+    fn object_to_times(&self, found: &mut Vec<Objection>) {
+        for (key, span) in [
+            ("timeout", self.timeout),
+            ("connect_timeout", self.connect_timeout),
+        ] {
+            if span < TIMEOUT_MIN {
+                found.push(Objection::error(
+                    key,
+                    format!("{span} is shorter than an ordinary answer takes"),
+                    "give at least \"100ms\"; 15s to 30s suit most receivers",
+                ));
+            }
+        }
+    }
+
+    fn object_to_counts(&self, found: &mut Vec<Objection>) {
+        let mut within = |key: &str, count: u64, most: u64| {
+            if !(1..=most).contains(&count) {
+                found.push(Objection::error(
+                    key,
+                    format!("{count} is not between 1 and {most}"),
+                    "give a number between them, or leave it out for the default",
+                ));
+            }
+        };
+        within("parallel", self.parallel as u64, PARALLEL_MAX as u64);
+        within("batch", self.batch as u64, BATCH_MAX as u64);
+        within("reject_after", self.reject_after.into(), TRIES_MAX.into());
+        if self.batch > 1 && matches!(self.format, Format::CloudeventsBinary | Format::Raw) {
+            found.push(Objection::error(
+                "batch",
+                format!(
+                    "a request in the format \"{}\" holds one record",
+                    self.format.as_str()
+                ),
+                "leave batch out, or use the format \"record\" or \"cloudevents\"",
+            ));
+        }
+    }
+
+    fn object_to_tls(&self, found: &mut Vec<Objection>) {
+        for (there, missing, has) in [
+            (
+                "tls.cert",
+                "tls.key",
+                self.tls.cert.is_some() && self.tls.key.is_none(),
+            ),
+            (
+                "tls.key",
+                "tls.cert",
+                self.tls.key.is_some() && self.tls.cert.is_none(),
+            ),
+        ] {
+            if has {
+                found.push(Objection::error(
+                    there,
+                    format!("{there} is given without {missing}"),
+                    "give both, or neither where the receiver asks for no certificate",
+                ));
+            }
+        }
+        if self.tls != Tls::default() && self.parsed_url().is_ok_and(|url| url.scheme() == "http") {
+            found.push(Objection::warning(
+                "tls",
+                "the address is http, so that nothing of tls is used",
+                "use https, or leave tls out",
+            ));
+        }
+    }
+}
+
+/// What may be shown of an address: everything behind the port is often a secret.
+pub(crate) fn shown(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// The address in a URL without a name, which no resolver will see.
+pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Who else sets the header.
+fn reason_against_header(name: &str) -> Option<&'static str> {
+    match name {
+        "webhook-id" | "webhook-timestamp" | "webhook-signature" => {
+            Some("the sink, as Standard Webhooks has it")
+        }
+        "content-type" | OP | PATH => Some("the sink, by the format"),
+        "host"
+        | "content-length"
+        | "transfer-encoding"
+        | "connection"
+        | "keep-alive"
+        | "te"
+        | "trailer"
+        | "upgrade"
+        | "expect"
+        | "proxy-authorization"
+        | "proxy-connection" => Some("HTTP itself"),
+        _ if name.starts_with("ce-") => Some("the sink, as CloudEvents has it"),
+        _ => None,
+    }
+}
+
+const OP: &str = crate::encode::OP;
+const PATH: &str = crate::encode::PATH;
+
+fn header_of(value: &Secret) -> Result<HeaderValue, ()> {
+    HeaderValue::from_str(value.reveal()).map_err(drop)
+}

@@ -1,0 +1,288 @@
+//! What receivers answer, and what goes wrong on the way, as kinds of the engine.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use bridge_core::sink::{SinkError, SinkErrorKind};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+
+use crate::resolve::Nowhere;
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The receiver has the records.
+    Accepted,
+    /// It objects to the request: to a record, or (`of_address`) rather to the address, the credentials or the method.
+    Refused { of_address: bool, kind: SinkErrorKind },
+    /// It failed, with this request at least; `of_address` where others would fare no better.
+    Failed { of_address: bool, kind: SinkErrorKind },
+    /// Nothing more must be sent now.
+    Ended(SinkErrorKind),
+}
+
+/// What a status says.
+pub(crate) fn meaning(status: StatusCode, asks_to_wait: bool, disables: bool) -> Meaning {
+    use SinkErrorKind as Kind;
+    let of_address = |kind| Meaning::Refused {
+        of_address: true,
+        kind,
+    };
+    let failed = |kind| Meaning::Failed {
+        of_address: false,
+        kind,
+    };
+    match status.as_u16() {
+        200..=299 => Meaning::Accepted,
+        // A redirect is not followed: what stands there was not meant by who wrote the address.
+        300..=399 => Meaning::Failed {
+            of_address: true,
+            kind: Kind::Missing,
+        },
+        401 | 407 => of_address(Kind::Authentication),
+        403 => of_address(Kind::Authorization),
+        404 | 405 => of_address(Kind::Missing),
+        // The receiver gave up waiting, or does not want to be first: nothing is wrong with the record.
+        408 | 425 => failed(Kind::Unavailable),
+        410 if disables => Meaning::Ended(Kind::Disabled),
+        429 => Meaning::Ended(Kind::Throttled),
+        503 if asks_to_wait => Meaning::Ended(Kind::Unavailable),
+        507 => failed(Kind::Full),
+        400..=499 => Meaning::Refused {
+            of_address: false,
+            kind: Kind::Unavailable,
+        },
+        _ => failed(Kind::Unavailable),
+    }
+}
+
+/// The wait that `Retry-After` asks for, in seconds or as a date; a date that has passed is no wait. The engine bounds
+/// it.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// An answer as an error.
+pub(crate) fn about_answer(
+    shown: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    kind: SinkErrorKind,
+) -> SinkError {
+    let message = match status.as_u16() {
+        300..=399 => format!(
+            "{shown} answered {status}, and redirects are not followed: give the address that it names{} as url",
+            target(headers)
+        ),
+        401 | 407 => {
+            format!("{shown} answered {status}: correct the sink's headers, its secrets or the receiver")
+        }
+        403 => format!("{shown} answered {status}: let the receiver take requests from here"),
+        404 | 405 => {
+            format!("{shown} answered {status}: correct the path of url, or let the receiver take POST")
+        }
+        410 => format!("{shown} answered {status}: the receiver wants no more requests"),
+        429 => format!("{shown} answered {status}: it asks for fewer requests; lower parallel or set batch"),
+        _ => format!("{shown} answered {status}: see the receiver's log"),
+    };
+    let error = SinkError::new(kind, message);
+    match retry_after(headers, SystemTime::now()) {
+        Some(wait) => error.retry_after(wait),
+        None => error,
+    }
+}
+
+/// Where a redirect leads, as far as it may be shown: as with our own address, no path.
+fn target(headers: &HeaderMap) -> String {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    match location.and_then(|text| reqwest::Url::parse(text).ok()) {
+        Some(url) => format!(" (at {})", crate::config::shown(&url)),
+        None => String::new(),
+    }
+}
+
+/// A request that was not answered, and whether that is about the way to the receiver rather than about the request.
+pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duration) -> (bool, SinkError) {
+    let error = error.without_url();
+    if error.is_connect() {
+        return (true, about_way(shown, error));
+    }
+    let message = if error.is_timeout() {
+        format!("{shown} did not answer within {timeout:?}; look whether it works, or raise timeout")
+    } else {
+        format!("the connection to {shown} broke before an answer came")
+    };
+    (
+        error.is_builder(),
+        SinkError::new(SinkErrorKind::Unavailable, message).because(error),
+    )
+}
+
+/// No connection can be made.
+pub(crate) fn about_way(shown: &str, error: impl Into<Box<dyn StdError + Send + Sync>>) -> SinkError {
+    let error = error.into();
+    let (kind, advice) = way_blocked(&*error);
+    SinkError::new(kind, format!("{shown} cannot be reached: {advice}")).because(error)
+}
+
+fn way_blocked(error: &(dyn StdError + 'static)) -> (SinkErrorKind, &'static str) {
+    if let Some(nowhere) = find::<Nowhere>(error) {
+        return match nowhere {
+            Nowhere::Refused { .. } => (
+                SinkErrorKind::Authorization,
+                "its address must not be used by this sink",
+            ),
+            Nowhere::Unknown { .. } => (SinkErrorKind::Unavailable, "its name leads nowhere"),
+        };
+    }
+    match find::<rustls::Error>(error) {
+        Some(rustls::Error::InvalidCertificate(_)) => (
+            SinkErrorKind::Authentication,
+            "its certificate is not trusted; name the authority that signed it in tls.ca, or correct the name in url",
+        ),
+        Some(rustls::Error::AlertReceived(_)) => (
+            SinkErrorKind::Authentication,
+            "it ended the TLS handshake; look whether it asks for a certificate (tls.cert, tls.key)",
+        ),
+        Some(_) => (SinkErrorKind::Unavailable, "no TLS handshake with it succeeds"),
+        None => (
+            SinkErrorKind::Unavailable,
+            "look whether it runs, and whether it can be reached from here",
+        ),
+    }
+}
+
+/// The first error of a type in a chain; also inside of errors of the system, which hide theirs.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Why the receiver will never take a record.
+pub(crate) fn refusal(shown: &str, status: StatusCode, tries: u32, id: &str) -> String {
+    let times = match tries {
+        1 => "once".to_owned(),
+        tries => format!("{tries} times"),
+    };
+    let remedy = match status.as_u16() {
+        413 => "let it take larger bodies, or cut the records with max_data of the source",
+        _ => "see its log for that webhook-id, correct it",
+    };
+    format!("{shown} answered {status} {times} (webhook-id {id}): {remedy}; then retry the record")
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn each_status_has_its_meaning() {
+        use Meaning::{Accepted, Ended};
+        use SinkErrorKind as Kind;
+        let check = |status: u16, waits: bool, disables: bool, expected: Meaning| {
+            let found = meaning(StatusCode::from_u16(status).unwrap(), waits, disables);
+            assert_eq!(found, expected, "{status}");
+        };
+        let record = Meaning::Refused {
+            of_address: false,
+            kind: Kind::Unavailable,
+        };
+        let failed = |kind| Meaning::Failed {
+            of_address: kind == Kind::Missing,
+            kind,
+        };
+        let address = |kind| Meaning::Refused {
+            of_address: true,
+            kind,
+        };
+        for status in [200, 201, 202, 204, 299] {
+            check(status, false, true, Accepted);
+        }
+        for status in [300, 301, 302, 303, 304, 307, 308] {
+            check(status, true, true, failed(Kind::Missing));
+        }
+        for status in [400, 402, 406, 409, 411, 413, 415, 418, 422, 431, 451, 499] {
+            check(status, false, true, record);
+        }
+        check(401, false, true, address(Kind::Authentication));
+        check(407, false, true, address(Kind::Authentication));
+        check(403, false, true, address(Kind::Authorization));
+        check(404, false, true, address(Kind::Missing));
+        check(405, false, true, address(Kind::Missing));
+        check(408, false, true, failed(Kind::Unavailable));
+        check(425, false, true, failed(Kind::Unavailable));
+        check(410, false, true, Ended(Kind::Disabled));
+        check(410, false, false, record);
+        check(429, false, true, Ended(Kind::Throttled));
+        check(429, true, true, Ended(Kind::Throttled));
+        check(503, true, true, Ended(Kind::Unavailable));
+        check(507, true, true, failed(Kind::Full));
+        for status in [101, 500, 501, 502, 503, 504, 599, 600] {
+            check(status, false, true, failed(Kind::Unavailable));
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 13:40:00 GMT").unwrap();
+        let check = |text: &'static str, expected: Option<u64>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            assert_eq!(
+                retry_after(&headers, now),
+                expected.map(Duration::from_secs),
+                "{text}"
+            );
+        };
+        check("0", Some(0));
+        check(" 120 ", Some(120));
+        check("Sun, 22 Nov 2026 13:41:30 GMT", Some(90));
+        check("Sunday, 22-Nov-26 13:41:30 GMT", Some(90));
+        check("Sun Nov 22 13:41:30 2026", Some(90));
+        check("Sun, 22 Nov 2026 13:00:00 GMT", Some(0));
+        check("-1", None);
+        check("1.5", None);
+        check("soon", None);
+        check("99999999999999999999999", None);
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn a_redirect_names_where_it_leads_without_what_may_be_secret() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            LOCATION,
+            HeaderValue::from_static("https://new.example.com/t0ken?key=t0ken"),
+        );
+        let error = about_answer(
+            "https://old.example.com",
+            StatusCode::PERMANENT_REDIRECT,
+            &headers,
+            SinkErrorKind::Missing,
+        );
+        assert!(
+            error.message.contains("(at https://new.example.com) as url"),
+            "{error}"
+        );
+        assert!(!error.message.contains("t0ken"), "{error}");
+    }
+}

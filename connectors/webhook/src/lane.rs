@@ -1,0 +1,404 @@
+//! Which records of a batch go next: one request of a path at a time, the paths beside each other. Pure.
+//!
+//! ```text
+//! batch   a1 b1 a2 c1 b2 │gap_end│ a3 c2
+//! lane a  a1 ──▶ a2 ──▶  │       │ a3
+//! lane b  b1 ──▶ b2 ──▶  │gap_end│            a control record waits for all before it and holds all behind it
+//! lane c  c1 ──▶         │       │ c2
+//! ```
+//!
+//! The records of a path make a lane. Its first one is sent, and the next only when that is settled. A record that
+//! fails holds its lane and no other. Among the lanes that are free the one with the oldest record goes first, so that
+//! with one request at a time everything goes in the order of the batch.
+//!
+//! This module must never let a record go before an older one of its path is settled.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bridge_core::record::Record;
+
+/// A body of several records is not made larger than this, so that it fits what servers take by default (1 MB).
+const BODY_BYTES_MAX: usize = 900_000;
+
+/// What a record takes beside its data, generously: two Stats, the path, the rest of the fields.
+const RECORD_BYTES: usize = 2_048;
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The receiver has it.
+    Accepted,
+    /// The receiver will never take it.
+    Rejected(String),
+    /// It failed for now, or one of its path before it did.
+    Held,
+}
+
+/// The records of a batch that are not settled, in lanes.
+pub(crate) struct Lanes<'a> {
+    records: &'a [Arc<Record>],
+    outcomes: Vec<Option<Outcome>>,
+    lanes: Vec<Lane>,
+    lane_of: Vec<usize>,
+    /// The oldest record of each lane that is free, and some that are out of date: those whose lane is not free, or
+    /// whose record is not its lane's oldest any more.
+    free: BinaryHeap<Reverse<usize>>,
+    in_flight: usize,
+    /// A control record is on its way.
+    is_closed: bool,
+}
+
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<usize>,
+    is_busy: bool,
+}
+
+/// Positions in the batch that go in one request, ascending.
+pub(crate) type Parcel = Vec<usize>;
+
+impl<'a> Lanes<'a> {
+    /// The lanes of a batch. What is known of its records from an earlier attempt stands in `outcomes`, one each.
+    pub(crate) fn new(records: &'a [Arc<Record>], outcomes: Vec<Option<Outcome>>) -> Lanes<'a> {
+        assert_eq!(records.len(), outcomes.len(), "an outcome for each record");
+        let mut ids: HashMap<Option<&str>, usize> = HashMap::new();
+        let mut lanes: Vec<Lane> = Vec::new();
+        let mut lane_of = Vec::with_capacity(records.len());
+        for (at, record) in records.iter().enumerate() {
+            let lane = *ids.entry(record.path.as_deref()).or_insert_with(|| {
+                lanes.push(Lane::default());
+                lanes.len() - 1
+            });
+            lane_of.push(lane);
+            if outcomes[at].is_none() {
+                lanes[lane].waiting.push_back(at);
+            }
+        }
+        let oldest = lanes.iter().filter_map(|lane| lane.waiting.front());
+        let free = oldest.copied().map(Reverse).collect();
+        Lanes {
+            records,
+            outcomes,
+            lanes,
+            lane_of,
+            free,
+            in_flight: 0,
+            is_closed: false,
+        }
+    }
+
+    /// The next request of at most so many records; `None` when none can go before another is settled. Records for
+    /// which `alone` holds share theirs with no other.
+    pub(crate) fn next(&mut self, most: usize, alone: impl Fn(&Record) -> bool) -> Option<Parcel> {
+        let mut parcel = Parcel::new();
+        let mut bytes = 0;
+        while parcel.len() < most && !self.is_closed {
+            let Some(at) = self.oldest_free() else { break };
+            let record = &self.records[at];
+            let is_control = record.path.is_none();
+            if is_control && (self.in_flight > 0 || !parcel.is_empty()) {
+                break;
+            }
+            bytes += size(record);
+            let goes_alone = is_control || alone(record);
+            if !parcel.is_empty() && (goes_alone || bytes > BODY_BYTES_MAX) {
+                break;
+            }
+            self.is_closed = is_control;
+            self.take(at);
+            parcel.push(at);
+            if goes_alone {
+                break;
+            }
+        }
+        if parcel.is_empty() {
+            return None;
+        }
+        for at in &parcel {
+            self.lanes[self.lane_of[*at]].is_busy = true;
+        }
+        self.in_flight += 1;
+        Some(parcel)
+    }
+
+    /// A request ended, and each of its records as it stands here; `None` for one that has to be sent again, before
+    /// all others of its lane.
+    pub(crate) fn settle(&mut self, parcel: &[usize], mut outcome_of: impl FnMut(usize) -> Option<Outcome>) {
+        self.in_flight -= 1;
+        self.is_closed = false;
+        let mut again = Vec::new();
+        for at in parcel {
+            self.lanes[self.lane_of[*at]].is_busy = false;
+            match outcome_of(*at) {
+                Some(Outcome::Held) => self.hold(*at),
+                // One of its path before it failed in the meantime.
+                _ if self.outcomes[*at].is_some() => {}
+                Some(outcome) => self.outcomes[*at] = Some(outcome),
+                None => again.push(*at),
+            }
+        }
+        for at in again.into_iter().rev() {
+            self.lanes[self.lane_of[at]].waiting.push_front(at);
+        }
+        for at in parcel {
+            if let Some(oldest) = self.lanes[self.lane_of[*at]].waiting.front() {
+                self.free.push(Reverse(*oldest));
+            }
+        }
+    }
+
+    /// What is known of each record.
+    pub(crate) fn into_outcomes(self) -> Vec<Option<Outcome>> {
+        self.outcomes
+    }
+
+    /// Holds a record with all behind it in its lane.
+    fn hold(&mut self, at: usize) {
+        self.outcomes[at] = Some(Outcome::Held);
+        let waiting = std::mem::take(&mut self.lanes[self.lane_of[at]].waiting);
+        for behind in waiting {
+            self.outcomes[behind] = Some(Outcome::Held);
+        }
+    }
+
+    /// The oldest record that may go; stays where it is.
+    fn oldest_free(&mut self) -> Option<usize> {
+        loop {
+            let Reverse(at) = *self.free.peek()?;
+            let lane = &self.lanes[self.lane_of[at]];
+            if !lane.is_busy && lane.waiting.front() == Some(&at) {
+                return Some(at);
+            }
+            self.free.pop();
+        }
+    }
+
+    fn take(&mut self, at: usize) {
+        self.free.pop();
+        let lane = &mut self.lanes[self.lane_of[at]];
+        lane.waiting.pop_front();
+        if let Some(next) = lane.waiting.front() {
+            self.free.push(Reverse(*next));
+        }
+    }
+}
+
+/// About how many bytes the record takes in a body.
+fn size(record: &Record) -> usize {
+    let of = |state: &Option<bridge_core::record::State>| {
+        let data = state.as_ref().and_then(|state| state.data.as_ref());
+        // Base64 adds a third, and so do escapes in most texts.
+        data.map_or(0, |data| data.bytes.len() / 3 * 4)
+    };
+    RECORD_BYTES + of(&record.before) + of(&record.after)
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::record::Op;
+    use bridge_core::testing::a_record;
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// `a`, `b`, … are records of so named paths, `!` is a control record.
+    fn batch(text: &str) -> Vec<Arc<Record>> {
+        let record = |(at, letter): (usize, char)| {
+            let record = a_record().seq(at as u64 + 1);
+            match letter {
+                '!' => record.control(Op::GapEnd).arc(),
+                letter => record.path(&format!("/{letter}")).arc(),
+            }
+        };
+        text.chars().enumerate().map(record).collect()
+    }
+
+    fn lanes(records: &[Arc<Record>]) -> Lanes<'_> {
+        Lanes::new(records, vec![None; records.len()])
+    }
+
+    fn together(_: &Record) -> bool {
+        false
+    }
+
+    /// All that can go now, request by request.
+    fn all_next(lanes: &mut Lanes<'_>, most: usize) -> Vec<Parcel> {
+        std::iter::from_fn(|| lanes.next(most, together)).collect()
+    }
+
+    fn accept(lanes: &mut Lanes<'_>, parcel: &[usize]) {
+        lanes.settle(parcel, |_| Some(Outcome::Accepted));
+    }
+
+    #[test]
+    fn a_path_has_one_request_at_a_time_and_the_others_go_beside_it() {
+        let records = batch("abacb");
+        let mut lanes = lanes(&records);
+        assert_eq!(all_next(&mut lanes, 1), [[0], [1], [3]]);
+        accept(&mut lanes, &[1]);
+        assert_eq!(all_next(&mut lanes, 1), [[4]]);
+        accept(&mut lanes, &[0]);
+        assert_eq!(all_next(&mut lanes, 1), [[2]]);
+    }
+
+    #[test]
+    fn one_request_at_a_time_keeps_the_order_of_the_batch() {
+        let records = batch("abcabc!cba");
+        let mut lanes = lanes(&records);
+        for at in 0..records.len() {
+            assert_eq!(lanes.next(1, together), Some(vec![at]));
+            accept(&mut lanes, &[at]);
+        }
+        assert_eq!(lanes.next(1, together), None);
+    }
+
+    #[test]
+    fn a_control_record_waits_for_all_before_it_and_holds_all_behind_it() {
+        let records = batch("ab!!ab");
+        let mut lanes = lanes(&records);
+        assert_eq!(all_next(&mut lanes, 1), [[0], [1]]);
+        accept(&mut lanes, &[1]);
+        assert_eq!(lanes.next(1, together), None);
+        accept(&mut lanes, &[0]);
+        for control in [2, 3] {
+            assert_eq!(all_next(&mut lanes, 9), [[control]]);
+            accept(&mut lanes, &[control]);
+        }
+        assert_eq!(all_next(&mut lanes, 1), [[4], [5]]);
+    }
+
+    #[test]
+    fn a_failure_holds_its_path_and_no_other() {
+        let records = batch("aba!a");
+        let mut lanes = lanes(&records);
+        assert_eq!(all_next(&mut lanes, 1), [[0], [1]]);
+        lanes.settle(&[0], |_| Some(Outcome::Held));
+        accept(&mut lanes, &[1]);
+        assert_eq!(all_next(&mut lanes, 1), [[3]]);
+        accept(&mut lanes, &[3]);
+        assert_eq!(lanes.next(1, together), None);
+        let (held, accepted) = (Some(Outcome::Held), Some(Outcome::Accepted));
+        let expected = [
+            held.clone(),
+            accepted.clone(),
+            held.clone(),
+            accepted.clone(),
+            held.clone(),
+        ];
+        assert_eq!(lanes.into_outcomes(), expected);
+    }
+
+    #[test]
+    fn a_request_of_several_takes_free_paths_in_the_order_of_the_batch() {
+        let records = batch("abacabc");
+        let mut lanes = lanes(&records);
+        assert_eq!(lanes.next(3, together), Some(vec![0, 1, 2]));
+        assert_eq!(
+            all_next(&mut lanes, 9),
+            [[3, 6]],
+            "the paths of the first are not free"
+        );
+        accept(&mut lanes, &[0, 1, 2]);
+        assert_eq!(all_next(&mut lanes, 9), [[4, 5]]);
+    }
+
+    #[test]
+    fn who_is_under_suspicion_goes_alone() {
+        let records = batch("abcd");
+        let mut lanes = lanes(&records);
+        let alone = |record: &Record| matches!(record.path.as_deref(), Some("/b" | "/c"));
+        let next = |lanes: &mut Lanes<'_>| lanes.next(9, alone);
+        assert_eq!(next(&mut lanes), Some(vec![0]));
+        assert_eq!(next(&mut lanes), Some(vec![1]));
+        assert_eq!(next(&mut lanes), Some(vec![2]));
+        assert_eq!(next(&mut lanes), Some(vec![3]));
+    }
+
+    #[test]
+    fn what_is_sent_again_goes_before_the_rest_of_its_path() {
+        let records = batch("abab");
+        let mut lanes = lanes(&records);
+        assert_eq!(lanes.next(3, together), Some(vec![0, 1, 2]));
+        lanes.settle(&[0, 1, 2], |_| None);
+        let mut sent = Vec::new();
+        while let Some(parcel) = lanes.next(1, together) {
+            accept(&mut lanes, &parcel);
+            sent.extend(parcel);
+        }
+        assert_eq!(sent, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_failure_within_a_request_of_several_holds_what_stands_behind_it_there() {
+        let records = batch("aab");
+        let mut lanes = lanes(&records);
+        assert_eq!(lanes.next(9, together), Some(vec![0, 1, 2]));
+        lanes.settle(&[0, 1, 2], |_| Some(Outcome::Held));
+        assert_eq!(lanes.into_outcomes(), vec![Some(Outcome::Held); 3]);
+    }
+
+    #[test]
+    fn large_records_share_no_request() {
+        let large = |seq, path| a_record().seq(seq).path(path).after(vec![b'x'; 400_000]).arc();
+        let records = [large(1, "/a"), large(2, "/b"), large(3, "/c")];
+        let mut lanes = lanes(&records);
+        assert_eq!(all_next(&mut lanes, 9), [[0], [1], [2]]);
+    }
+
+    #[test]
+    fn what_is_settled_already_is_not_sent_again() {
+        let records = batch("abc");
+        let known = vec![None, Some(Outcome::Accepted), None];
+        let mut lanes = Lanes::new(&records, known);
+        assert_eq!(all_next(&mut lanes, 1), [[0], [2]]);
+    }
+
+    #[test]
+    fn any_order_of_answers_keeps_the_order_of_each_path_and_sends_everything() {
+        let letters = "abcda!bcaadb!abcd";
+        for seed in 0..2_000u64 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let records = batch(letters);
+            let mut lanes = lanes(&records);
+            let mut in_flight: Vec<Parcel> = Vec::new();
+            let mut settled: Vec<usize> = Vec::new();
+            loop {
+                let most = random.random_range(1..=4);
+                while in_flight.len() < 3 {
+                    let Some(parcel) = lanes.next(most, together) else {
+                        break;
+                    };
+                    in_flight.push(parcel);
+                }
+                if in_flight.is_empty() {
+                    break;
+                }
+                let parcel = in_flight.remove(random.random_range(0..in_flight.len()));
+                let again = random.random_bool(0.2);
+                lanes.settle(&parcel, |_| (!again).then_some(Outcome::Accepted));
+                if !again {
+                    settled.extend(parcel);
+                }
+            }
+            assert_eq!(settled.len(), records.len(), "seed {seed}: {settled:?}");
+            for lane in "abcd!".chars() {
+                let of_lane: Vec<usize> = settled
+                    .iter()
+                    .copied()
+                    .filter(|at| letters.as_bytes()[*at] == lane as u8)
+                    .collect();
+                assert!(of_lane.is_sorted(), "seed {seed}: {lane} {of_lane:?}");
+            }
+            for (at, _) in letters.match_indices('!') {
+                let place = settled.iter().position(|settled| *settled == at).unwrap();
+                assert!(
+                    settled[..place].iter().all(|before| *before < at),
+                    "seed {seed}: a control record overtook, or was overtaken: {settled:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The webhook sink: change records as HTTP requests, signed after Standard Webhooks 1.0, at least once, in order per
+//! path.
+//!
+//! | file | role |
+//! | --- | --- |
+//! | `config` | the options that users see |
+//! | `signature` | secrets, and what they sign |
+//! | `encode` | records as bodies; pure |
+//! | `lane` | which records go next; pure |
+//! | `address` | which addresses may be reached; pure |
+//! | `resolve` | names to addresses, checked where the connection is made |
+//! | `way` | proxy, TLS and the client |
+//! | `sink` | the conversation with the receiver |
+//! | `error` | answers and failures as kinds of the engine |
+//!
+//! This crate must never report a record as delivered before a 2xx answer to the request that held it, never have two
+//! requests of a path on their way, never follow a redirect, and never show a secret, a path or a query of an address.
+
+mod address;
+mod config;
+mod encode;
+mod error;
+mod lane;
+mod resolve;
+mod signature;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod way;
+
+pub use config::{HttpVersion, Tls, WebhookConfig};
+pub use sink::WebhookSink;

@@ -1,0 +1,102 @@
+//! The contract of sinks, at a receiver that behaves and at one that does not.
+
+use bridge_core::sink::Sink;
+use bridge_core::testing::{
+    Arrived, Rig, delivery_goes_on_after_every_fault, every_promise, rejected_records_let_the_others_pass,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::receiver::{Receiver, Reply};
+use super::*;
+
+struct WebhookRig {
+    receiver: Receiver,
+    batch: usize,
+    /// The seed of its bad behaviour.
+    misbehaves: Option<u64>,
+}
+
+impl WebhookRig {
+    async fn start(batch: usize, misbehaves: Option<u64>) -> WebhookRig {
+        WebhookRig {
+            receiver: Receiver::start().await,
+            batch,
+            misbehaves,
+        }
+    }
+}
+
+impl Rig for WebhookRig {
+    async fn fresh(&mut self) {
+        self.receiver = Receiver::start().await;
+        if let Some(seed) = self.misbehaves {
+            let mut random = StdRng::seed_from_u64(seed);
+            self.receiver.answer(move |_| bad_manners(&mut random));
+        }
+    }
+
+    fn sink(&mut self) -> Box<dyn Sink> {
+        let mut config = config(&self.receiver);
+        config.batch = self.batch;
+        config.secrets = vec![bridge_core::secret::Secret::new(SECRET)];
+        if self.misbehaves.is_some() {
+            config.timeout = Span::millis(100);
+        }
+        Box::new(WebhookSink::new(&config).unwrap())
+    }
+
+    async fn arrived(&mut self) -> Vec<Arrived> {
+        let mut arrived = Vec::new();
+        for request in self.receiver.taken() {
+            let events: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            let list = events.as_array().cloned().unwrap_or_else(|| vec![events]);
+            arrived.extend(
+                list.iter()
+                    .map(|event| Arrived::from_json(event["data"].to_string().as_bytes())),
+            );
+        }
+        arrived
+    }
+}
+
+/// One request in eight meets with something.
+fn bad_manners(random: &mut StdRng) -> Reply {
+    match random.random_range(0..80) {
+        0 => Reply::Status(500),
+        1 => Reply::Status(503),
+        2 => Reply::With(503, vec![("retry-after", "0".to_owned())]),
+        3 => Reply::With(429, vec![("retry-after", "0".to_owned())]),
+        4 => Reply::Status(302),
+        5 => Reply::Cut,
+        6 => Reply::CutAfter,
+        7 => Reply::Hold,
+        8 => Reply::Slow(Duration::from_millis(20)),
+        9 => Reply::Large(200_000),
+        _ => Reply::Status(200),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sink_keeps_every_promise_of_its_contract() {
+    every_promise(&mut WebhookRig::start(1, None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sink_keeps_every_promise_with_several_records_in_a_request() {
+    every_promise(&mut WebhookRig::start(7, None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_overtaken_at_a_receiver_that_misbehaves() {
+    let rows = match std::env::var("ZKBRIDGE_SEED") {
+        Ok(seed) => [1, 5].map(|batch| (seed.parse().expect("ZKBRIDGE_SEED is a number"), batch)),
+        Err(_) => [(1, 1), (2, 5)],
+    };
+    for (seed, batch) in rows {
+        println!("ZKBRIDGE_SEED={seed}, batch {batch}");
+        let mut rig = WebhookRig::start(batch, Some(seed)).await;
+        delivery_goes_on_after_every_fault(&mut rig).await;
+        rejected_records_let_the_others_pass(&mut rig).await;
+    }
+}

@@ -1,0 +1,286 @@
+//! The way to the receiver: addresses, proxy, TLS, and the client that goes it.
+//!
+//! Which proxy is used is decided once, from the environment, and then stays: whether names are resolved and checked
+//! here or by the proxy must never be a matter of chance.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_core::sink::{SinkError, SinkErrorKind};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use reqwest::{Client, Proxy, Url, redirect};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::config::{HttpVersion, Tls, WebhookConfig, literal_address, shown};
+use crate::error;
+use crate::resolve::{Guard, no_refusal};
+
+/// How long a receiver is given to refuse a client's certificate: with TLS 1.3 it says so only after the handshake.
+/// One that refuses does it at once; one that is content says nothing.
+const ALERT_BOUND: Duration = Duration::from_millis(300);
+
+const USER_AGENT: &str = concat!("zkbridge/", env!("CARGO_PKG_VERSION"));
+
+/// A way to one receiver.
+pub(crate) struct Way {
+    pub(crate) client: Client,
+    url: Url,
+    shown: String,
+    /// Where the name is resolved; a proxy does it for us where there is one.
+    guard: Guard,
+    proxy: Option<Intercept>,
+    tls: Arc<ClientConfig>,
+    connect_timeout: Duration,
+}
+
+impl Way {
+    /// A way with these options. Reads certificates and the environment; connects to nothing.
+    pub(crate) fn new(config: &WebhookConfig, url: &Url, guard: Guard) -> Result<Way, SinkError> {
+        refuse_literal(url, &guard)?;
+        let proxy = proxy_for(url)?;
+        // The proxy was chosen by who runs this process, and is nearly always on a private network.
+        let guard = Guard {
+            rule: if proxy.is_some() { no_refusal } else { guard.rule },
+            ..guard
+        };
+        let tls = tls_of(&config.tls, config.http)?;
+        let client = client_of(config, proxy.as_ref(), &guard, &tls);
+        let client = client.map_err(|error| {
+            configuration("the HTTP client cannot be made with these options".to_owned()).because(error)
+        })?;
+        Ok(Way {
+            client,
+            url: url.clone(),
+            shown: shown(url),
+            guard,
+            proxy,
+            tls: Arc::new(tls),
+            connect_timeout: config.connect_timeout.0,
+        })
+    }
+
+    /// Goes the way as far as it can without a request: addresses, connection, TLS handshake. Behind a proxy only the
+    /// connection to the proxy.
+    pub(crate) async fn prove(&self) -> Result<(), SinkError> {
+        let proven = timeout(self.connect_timeout, self.connect()).await;
+        let why = match proven {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(why)) => why,
+            Err(_) => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no connection stands after {:?}", self.connect_timeout),
+            ),
+        };
+        match &self.proxy {
+            Some(proxy) => Err(error::about_way(&format!("the proxy {}", bare(proxy)), why)),
+            None => Err(error::about_way(&self.shown, why)),
+        }
+    }
+
+    async fn connect(&self) -> io::Result<()> {
+        if let Some(proxy) = &self.proxy {
+            let port = proxy.uri().port_u16();
+            let default = if proxy.uri().scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            };
+            let host = proxy.uri().host().unwrap_or_default();
+            return self.reach(host, port.unwrap_or(default)).await.map(drop);
+        }
+        let host = self.url.host_str().unwrap_or_default();
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        let stream = self.reach(host, port).await?;
+        if self.url.scheme() == "https" {
+            self.shake_hands(host, stream).await?;
+        }
+        Ok(())
+    }
+
+    async fn reach(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses = self.guard.addresses(unbracketed(host)).await?;
+        let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            match TcpStream::connect(SocketAddr::new(address, port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn shake_hands(&self, host: &str, stream: TcpStream) -> io::Result<()> {
+        let name = ServerName::try_from(unbracketed(host).to_owned()).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let mut stream = connector.connect(name, stream).await?;
+        let is_1_3 = stream.get_ref().1.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+        if is_1_3 && let Ok(Err(error)) = timeout(ALERT_BOUND, stream.read_u8()).await {
+            // An end without a word is a receiver that waits for no request; an alert is a word.
+            if error.kind() == io::ErrorKind::InvalidData {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An address in place of a name is seen by no resolver.
+fn refuse_literal(url: &Url, guard: &Guard) -> Result<(), SinkError> {
+    match literal_address(url).and_then(guard.rule) {
+        None => Ok(()),
+        Some(what) => Err(configuration(format!(
+            "{} is not on the public internet ({what}); set allow_private_addresses = true if the receiver is meant to \
+             be there",
+            shown(url)
+        ))),
+    }
+}
+
+/// The proxy that the environment names for this address.
+fn proxy_for(url: &Url) -> Result<Option<Intercept>, SinkError> {
+    let Ok(uri) = url.as_str().parse() else {
+        return Ok(None);
+    };
+    let Some(proxy) = Matcher::from_env().intercept(&uri) else {
+        return Ok(None);
+    };
+    match proxy.uri().scheme_str() {
+        Some("http" | "https") => Ok(Some(proxy)),
+        other => Err(configuration(format!(
+            "the environment names a proxy of scheme '{}', and only http and https work: unset HTTPS_PROXY, HTTP_PROXY \
+             or ALL_PROXY, or add the receiver to NO_PROXY",
+            other.unwrap_or_default()
+        ))),
+    }
+}
+
+/// A proxy without its password.
+fn bare(proxy: &Intercept) -> String {
+    let authority = proxy.uri().authority().map(|authority| authority.as_str());
+    let host = authority.map(|text| text.rsplit('@').next().unwrap_or(text));
+    host.unwrap_or_default().to_owned()
+}
+
+fn client_of(
+    config: &WebhookConfig,
+    proxy: Option<&Intercept>,
+    guard: &Guard,
+    tls: &ClientConfig,
+) -> reqwest::Result<Client> {
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .default_headers(config.header_map())
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .timeout(config.timeout.0)
+        .connect_timeout(config.connect_timeout.0)
+        .pool_idle_timeout(config.idle_timeout.0)
+        .pool_max_idle_per_host(config.parallel)
+        .dns_resolver(guard.clone())
+        .tls_backend_preconfigured(tls.clone())
+        .no_proxy();
+    builder = match config.http {
+        HttpVersion::Auto => builder,
+        HttpVersion::One => builder.http1_only(),
+        HttpVersion::Two => builder.http2_prior_knowledge(),
+    };
+    if let Some(found) = proxy {
+        let mut proxy = Proxy::all(found.uri().to_string())?;
+        if let Some(credentials) = found.basic_auth() {
+            proxy = proxy.custom_http_auth(credentials.clone());
+        }
+        builder = builder.proxy(proxy);
+    }
+    builder.build()
+}
+
+fn tls_of(options: &Tls, http: HttpVersion) -> Result<ClientConfig, SinkError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| configuration("no version of TLS can be spoken".to_owned()).because(error))?
+        .with_root_certificates(roots(options.ca.as_deref())?);
+    let mut config = match (&options.cert, &options.key) {
+        (Some(cert), Some(key)) => {
+            let certificates = certificates(cert, "tls.cert")?;
+            let secret = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| unreadable(key, "tls.key", "a private key", error))?;
+            builder
+                .with_client_auth_cert(certificates, secret)
+                .map_err(|error| {
+                    configuration(format!(
+                        "the key in {} does not belong to the certificate in {}",
+                        key.display(),
+                        cert.display()
+                    ))
+                    .because(error)
+                })?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = match http {
+        HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        HttpVersion::One => vec![b"http/1.1".to_vec()],
+        HttpVersion::Two => vec![b"h2".to_vec()],
+    };
+    Ok(config)
+}
+
+/// The authorities that are trusted: those given, or those of the system.
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, SinkError> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(ca) => {
+            let (added, _) = roots.add_parsable_certificates(certificates(ca, "tls.ca")?);
+            if added == 0 {
+                return Err(configuration(format!(
+                    "no certificate in {} can be used as an authority; correct tls.ca",
+                    ca.display()
+                )));
+            }
+        }
+        None => {
+            // An empty store refuses every receiver, which says what is missing; http needs none.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, SinkError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(found) if found.is_empty() => Err(configuration(format!(
+            "{} holds no certificate; give {key} a PEM file",
+            path.display()
+        ))),
+        Ok(found) => Ok(found),
+        Err(error) => Err(unreadable(path, key, "certificates", error)),
+    }
+}
+
+fn unreadable(path: &Path, key: &str, what: &str, error: rustls::pki_types::pem::Error) -> SinkError {
+    configuration(format!(
+        "{what} cannot be read from {}; give {key} a PEM file that this process may read",
+        path.display()
+    ))
+    .because(error)
+}
+
+fn configuration(message: String) -> SinkError {
+    SinkError::new(SinkErrorKind::Configuration, message)
+}
+
+/// IPv6 stands in brackets in a URL and nowhere else.
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
