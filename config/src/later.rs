@@ -1,19 +1,18 @@
 //! What is planned and does not exist yet. It is refused by name, never taken in silence and never called a misspelling.
 
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 7] = [
     "source.canary_path",
     "source.server",
     "source.servers",
     "source.txnlog",
     "sink.merge",
     "sink.subject",
-    "sink.url",
     "sink.stream",
 ];
 
 /// Values of keys.
-const VALUES: [(&str, &str); 8] = [
+const VALUES: [(&str, &str); 7] = [
     ("source.type", "observer"),
     ("source.type", "txnlog"),
     ("source.liveness", "canary"),
@@ -21,7 +20,6 @@ const VALUES: [(&str, &str); 8] = [
     ("source.snapshot", "never"),
     ("source.journal.when_full", "compact"),
     ("sink.type", "nats"),
-    ("sink.type", "webhook"),
 ];
 
 /// Whether the key is planned.

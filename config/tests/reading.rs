@@ -272,12 +272,6 @@ fn what_is_planned_is_refused_as_not_there_yet() {
         &[later, "\"kafka\""],
     );
     check(
-        &with_sink("type = \"webhook\"\nurl = \"x\""),
-        error,
-        "sink[0].type",
-        &[later],
-    );
-    check(
         &with_sink("type = \"console\"\nmerge = \"2s\""),
         error,
         "sink[0].merge",

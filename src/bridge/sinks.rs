@@ -2,9 +2,11 @@
 
 use bridge_config::SinkKind;
 use bridge_console::ConsoleSink;
+use bridge_core::objection::Objection;
 use bridge_core::sink::Sink;
 use bridge_file::FileSink;
 use bridge_kafka::KafkaSink;
+use bridge_webhook::WebhookSink;
 
 use super::configuration;
 use crate::exit::Failure;
@@ -13,17 +15,20 @@ use crate::exit::Failure;
 pub fn sink(kind: &SinkKind, cluster: &str) -> Result<Box<dyn Sink>, Failure> {
     Ok(match kind {
         SinkKind::Kafka(options) => Box::new(kafka(options, cluster)?),
+        SinkKind::Webhook(options) => Box::new(WebhookSink::new(options).map_err(|found| refused(&found))?),
         SinkKind::File(options) => Box::new(FileSink::new(options.clone())),
         SinkKind::Console(options) => Box::new(ConsoleSink::new(options)),
     })
 }
 
 fn kafka(options: &bridge_kafka::KafkaConfig, cluster: &str) -> Result<KafkaSink, Failure> {
-    KafkaSink::new(options, cluster).map_err(|objections| {
-        let texts: Vec<String> = objections
-            .iter()
-            .map(|objection| format!("{objection:?}"))
-            .collect();
-        configuration(texts.join("; "))
-    })
+    KafkaSink::new(options, cluster).map_err(|found| refused(&found))
+}
+
+fn refused(objections: &[Objection]) -> Failure {
+    let texts: Vec<String> = objections
+        .iter()
+        .map(|objection| format!("{objection:?}"))
+        .collect();
+    configuration(texts.join("; "))
 }
