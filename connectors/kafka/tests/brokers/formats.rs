@@ -145,18 +145,7 @@ async fn raw_messages_are_bytes_and_null_values_and_what_has_no_value_is_passed_
 
     let messages = delivered(Format::Raw, &records, true).await;
 
-    let seen: Vec<(&str, Option<&[u8]>, &str, Option<&str>)> = messages
-        .iter()
-        .map(|message| {
-            let header = |name: &str| message.headers.get(name).map(String::as_str);
-            (
-                header("zkbridge-path").unwrap(),
-                message.value.as_deref(),
-                header("zkbridge-op").unwrap(),
-                header("zkbridge-truncated"),
-            )
-        })
-        .collect();
+    let seen: Vec<_> = messages.iter().map(seen).collect();
     assert_eq!(
         seen,
         [
@@ -166,4 +155,17 @@ async fn raw_messages_are_bytes_and_null_values_and_what_has_no_value_is_passed_
             ("/a", None, "delete", None),
         ]
     );
+}
+
+/// Path, value, op, and how long the value was where it was cut.
+type Seen<'a> = (&'a str, Option<&'a [u8]>, &'a str, Option<&'a str>);
+
+fn seen(message: &Message) -> Seen<'_> {
+    let header = |name: &str| message.headers.get(name).map(String::as_str);
+    (
+        header("zkbridge-path").unwrap(),
+        message.value.as_deref(),
+        header("zkbridge-op").unwrap(),
+        header("zkbridge-truncated"),
+    )
 }
