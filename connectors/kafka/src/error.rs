@@ -116,6 +116,46 @@ pub(crate) fn kind(code: Code) -> SinkErrorKind {
     }
 }
 
+/// TLS alerts by which a broker says that it does not like the client's certificate, or that there is none (RFC 8446,
+/// section 6.2): bad, unsupported, revoked, expired, unknown, of an unknown authority, access denied, required.
+const CERTIFICATE_ALERTS: [&str; 8] = ["42", "43", "44", "45", "46", "48", "49", "116"];
+
+/// What an error on the way to a broker is, from what librdkafka says beside the code: an alert that comes behind the
+/// handshake, as it does in TLS 1.3, is a failure of the connection there.
+pub(crate) fn on_the_way(code: Code, reason: &str) -> Code {
+    let alert = reason.split_once("SSL alert number ").map(|(_, rest)| rest);
+    let number = alert.and_then(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next());
+    match number {
+        Some(number) if code == Code::BrokerTransportFailure && CERTIFICATE_ALERTS.contains(&number) => {
+            Code::SSL
+        }
+        _ => code,
+    }
+}
+
+/// What to do about an error on the way to a broker, where the error tells.
+pub(crate) fn remedy_on_the_way(code: Code, reason: &str) -> Option<&'static str> {
+    match code {
+        Code::SSL if reason.contains("SSL alert number") => Some(
+            "the broker refuses the sink's certificate or misses one: give properties.\"ssl.certificate.location\" and \
+             \"ssl.key.location\" of a certificate that its truststore knows",
+        ),
+        Code::SSL if reason.contains("certificate verify failed") => Some(
+            "properties.\"ssl.ca.location\" must name the authority that signed the broker's certificate, and brokers must \
+             name the hosts as the certificate does",
+        ),
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => Some(
+            "look at properties.\"sasl.mechanism\", \"sasl.username\" and \"sasl.password\", and at the user's \
+             credentials in the cluster",
+        ),
+        _ => None,
+    }
+}
+
+/// The right that a producer needs before it may write anywhere.
+pub(crate) const RIGHT_TO_PRODUCE: &str = "grant the sink's user WRITE on its topics (with brokers older than 2.8 also \
+    IDEMPOTENT_WRITE on the cluster)";
+
 /// The code inside an error, where there is one.
 pub(crate) fn code_of(error: &KafkaError) -> Code {
     error.rdkafka_error_code().unwrap_or(Code::Fail)

@@ -82,7 +82,11 @@ impl Ears {
     pub(crate) fn explain(&self, brokers: &str, otherwise: impl FnOnce() -> String) -> SinkError {
         match self.trouble() {
             Some(Trouble { code, reason }) => {
-                error::error(code, format!("brokers {brokers}: {reason} ({code})"))
+                let mut message = format!("brokers {brokers}: {reason} ({code})");
+                if let Some(remedy) = error::remedy_on_the_way(code, &reason) {
+                    message = format!("{message}; {remedy}");
+                }
+                error::error(code, message)
             }
             None => SinkError::new(SinkErrorKind::Unavailable, otherwise()),
         }
@@ -116,7 +120,7 @@ impl ClientContext for Ears {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error::code_of(&error);
+        let code = error::on_the_way(error::code_of(&error), reason);
         tracing::debug!(%code, reason, "the Kafka client reports an error");
         if code != Code::Fatal {
             self.hear(Trouble {

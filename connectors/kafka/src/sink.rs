@@ -354,10 +354,13 @@ impl KafkaSink {
     fn fatal(&self, code: Code) -> SinkError {
         let fatal = self.producer.as_ref().and_then(Producer::fatal);
         let (code, reason) = fatal.unwrap_or_else(|| (code, "the producer gave its messages up".to_owned()));
-        let message = format!(
+        let mut message = format!(
             "the producer for {} cannot go on ({code}): {reason}",
             self.brokers
         );
+        if error::kind(code) == SinkErrorKind::Authorization {
+            message = format!("{message}; {}", error::RIGHT_TO_PRODUCE);
+        }
         error::error(code, message)
     }
 

@@ -33,6 +33,9 @@ const PORT_ATTEMPTS: usize = 3;
 /// The line that the server logs when it takes requests.
 const SERVING: &str = "Kafka Server started";
 
+/// The property that names the protocol of each listener.
+const PROTOCOLS: &str = "listener.security.protocol.map";
+
 /// `server.properties` where the test says nothing else: one copy of everything, small internal topics, and sessions
 /// short enough that a node that was killed is let in again at once.
 const DEFAULTS: [(&str, &str); 16] = [
@@ -41,7 +44,7 @@ const DEFAULTS: [(&str, &str); 16] = [
     ("controller.listener.names", "CONTROLLER"),
     ("inter.broker.listener.name", "DIRECT"),
     (
-        "listener.security.protocol.map",
+        PROTOCOLS,
         "DIRECT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     ),
     ("offsets.topic.replication.factor", "1"),
@@ -62,6 +65,8 @@ const DEFAULTS: [(&str, &str); 16] = [
 pub struct KafkaBuilder {
     version: String,
     properties: BTreeMap<String, String>,
+    /// Name and protocol.
+    listeners: Vec<(String, String)>,
     behind_proxy: bool,
 }
 
@@ -80,6 +85,8 @@ struct Ports {
     direct: Port,
     proxied: Port,
     controller: Port,
+    /// Of the listeners that the builder was told, by name.
+    more: Vec<(String, Port)>,
 }
 
 impl Default for KafkaBuilder {
@@ -89,6 +96,7 @@ impl Default for KafkaBuilder {
         Self {
             version: KAFKA_NEWEST.to_owned(),
             properties,
+            listeners: Vec::new(),
             behind_proxy: false,
         }
     }
@@ -107,6 +115,15 @@ impl KafkaBuilder {
     #[must_use]
     pub fn property(mut self, key: &str, value: &str) -> Self {
         self.properties.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// One more listener, on a port of its own: `listener("MUTUAL", "SSL")`. Clients that start from
+    /// [`Kafka::bootstrap_of`] stay on it. What it asks for is said by properties (`listener.name.mutual.…`); the first
+    /// listener, of [`Kafka::bootstrap`], stays as it is.
+    #[must_use]
+    pub fn listener(mut self, name: &str, protocol: &str) -> Self {
+        self.listeners.push((name.to_owned(), protocol.to_owned()));
         self
     }
 
@@ -143,6 +160,7 @@ impl KafkaBuilder {
             direct: Port::reserve()?,
             proxied: Port::reserve()?,
             controller: Port::reserve()?,
+            more: self.reserve_more()?,
         };
         let proxy = if self.behind_proxy {
             Some(Proxy::start(ports.proxied.addr()).await?)
@@ -183,15 +201,30 @@ impl KafkaBuilder {
             let _ = write!(listeners, ",PROXIED://{}", ports.proxied.addr());
             let _ = write!(advertised, ",PROXIED://{}", proxy.addr());
         }
+        for (name, port) in &ports.more {
+            let _ = write!(listeners, ",{name}://{}", port.addr());
+            let _ = write!(advertised, ",{name}://{}", port.addr());
+        }
         let mut lines = format!(
             "listeners={listeners},CONTROLLER://{controller}\nadvertised.listeners={advertised}\n\
              controller.quorum.voters=1@{controller}\nlog.dirs={}\n",
             home.join("data").display()
         );
         for (key, value) in &self.properties {
-            let _ = writeln!(lines, "{key}={value}");
+            let _ = write!(lines, "{key}={value}");
+            if key == PROTOCOLS {
+                for (name, protocol) in &self.listeners {
+                    let _ = write!(lines, ",{name}:{protocol}");
+                }
+            }
+            lines.push('\n');
         }
         lines
+    }
+
+    fn reserve_more(&self) -> Result<Vec<(String, Port)>> {
+        let reserve = |(name, _): &(String, String)| Ok((name.clone(), Port::reserve()?));
+        self.listeners.iter().map(reserve).collect()
     }
 }
 
@@ -227,6 +260,18 @@ impl Kafka {
     /// If the node was not built [`KafkaBuilder::behind_proxy`].
     pub fn proxied_bootstrap(&self) -> String {
         self.proxy().addr().to_string()
+    }
+
+    /// Where clients of a listener of [`KafkaBuilder::listener`] start.
+    ///
+    /// # Panics
+    ///
+    /// If the node was not built with it.
+    pub fn bootstrap_of(&self, listener: &str) -> String {
+        let mut more = self.ports.more.iter();
+        let found = more.find(|(name, _)| name == listener);
+        let (_, port) = found.expect("a listener is there if the builder is told of it");
+        port.addr().to_string()
     }
 
     /// The proxy before the node.

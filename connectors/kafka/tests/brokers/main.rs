@@ -6,7 +6,9 @@
 mod contract;
 mod faults;
 mod formats;
+mod guards;
 mod injected;
 mod messages;
 mod refusals;
 mod rig;
+mod secured;
