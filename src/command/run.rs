@@ -17,7 +17,8 @@ Examples:
   zkbridge run --config zkbridge.toml --accept-baseline main
 
 While it runs, http.listen serves /metrics, /healthz, /readyz and /status.
-SIGTERM or Ctrl-C drain the sinks for up to 10 s; a second one ends at once.";
+SIGTERM or Ctrl-C drain the sinks for up to 10 s; a second one ends at once.
+SIGHUP changes nothing.";
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -54,7 +55,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
         forget_sinks: args.forget_sink.clone(),
     };
     serving::block_on(async {
-        let mut signals = serving::Signals::new()?;
+        let mut signals = serving::Signals::new()?.outliving_hangups()?;
         let bridge = Bridge::start(&loaded.config, &decisions).await?;
         if let Some(address) = bridge.address() {
             tracing::info!(%address, "serving /metrics /healthz /readyz /status");

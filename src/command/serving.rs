@@ -24,32 +24,56 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// There where SIGHUP must not end the process.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// From now on these signals no longer end the process by themselves.
     pub fn new() -> Result<Signals, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(
-                    Exit::Environment,
-                    format!("signals cannot be listened for: {error}"),
-                )
-            })
-        };
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: None,
         })
     }
 
-    /// The number of the next signal. Cancel safe.
+    /// From now on SIGHUP does not end the process either: programs for log rotation send it to whoever writes files.
+    pub fn outliving_hangups(self) -> Result<Signals, Failure> {
+        Ok(Signals {
+            hangup: Some(listen(SignalKind::hangup())?),
+            ..self
+        })
+    }
+
+    /// The number of the next signal that ends the process. Cancel safe.
     pub async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.terminate.recv() => SIGTERM,
-            _ = self.interrupt.recv() => SIGINT,
+        loop {
+            let hangup = async {
+                match &mut self.hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.terminate.recv() => return SIGTERM,
+                _ = self.interrupt.recv() => return SIGINT,
+                _ = hangup => tracing::info!(
+                    "SIGHUP: nothing to reopen, every write looks whether its file was moved away; a changed \
+                     configuration needs a restart"
+                ),
+            }
         }
     }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| {
+        Failure::new(
+            Exit::Environment,
+            format!("signals cannot be listened for: {error}"),
+        )
+    })
 }
 
 /// No source can go on.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-use bridge_core::amount::Size;
+use bridge_core::amount::{Size, Span};
 use bridge_core::format::Format;
 use bridge_core::objection::Objection;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Smaller files would be made faster than anybody reads them, several with each batch.
 const ROTATE_MIN: Size = Size(1 << 20);
+
+/// The same for files that are begun by the clock.
+const ROTATE_EVERY_MIN: Span = Span::secs(60);
 
 /// The options of a sink of type `file`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +33,13 @@ pub struct FileConfig {
     /// one is begun; `off`: never. A batch stays in one file, which may be longer by that.
     #[serde(default)]
     pub rotate: Rotate,
+    /// A file that was begun so long ago is followed by a new one when the next record comes; `off`: never.
+    #[serde(default)]
+    pub rotate_every: RotateEvery,
+    /// How files with a time in their name are kept: `none` as they are, `gzip` or `zstd` compressed, with `.gz` or
+    /// `.zst` behind their name.
+    #[serde(default)]
+    pub compress: Compress,
     /// So many of the files with a time in their name stay, the newest; `all`: none is ever removed.
     #[serde(default)]
     pub keep: Keep,
@@ -47,6 +57,40 @@ pub enum Rotate {
 impl Default for Rotate {
     fn default() -> Rotate {
         Rotate::At(Size(256 << 20))
+    }
+}
+
+/// After how long a new file is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RotateEvery {
+    /// Never.
+    #[default]
+    Off,
+    /// So long after the present one was begun.
+    After(Span),
+}
+
+/// How files that were rotated are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compress {
+    /// As they are.
+    #[default]
+    None,
+    /// For every tool.
+    Gzip,
+    /// Smaller and faster.
+    Zstd,
+}
+
+impl Compress {
+    /// What stands behind the name of a compressed file.
+    pub(crate) fn ending(self) -> &'static str {
+        match self {
+            Compress::None => "",
+            Compress::Gzip => ".gz",
+            Compress::Zstd => ".zst",
+        }
     }
 }
 
@@ -72,6 +116,8 @@ impl FileConfig {
             path: path.into(),
             format: Format::default(),
             rotate: Rotate::default(),
+            rotate_every: RotateEvery::default(),
+            compress: Compress::default(),
             keep: Keep::default(),
         }
     }
@@ -101,6 +147,15 @@ impl FileConfig {
                 "rotate",
                 format!("a new file every {size} would make several files a second under load"),
                 format!("give \"{ROTATE_MIN}\" or more, or \"off\""),
+            ));
+        }
+        if let RotateEvery::After(span) = self.rotate_every
+            && span < ROTATE_EVERY_MIN
+        {
+            found.push(Objection::error(
+                "rotate_every",
+                format!("a new file every {span} makes more files than anybody reads"),
+                format!("give \"{ROTATE_EVERY_MIN}\" or more, or \"off\""),
             ));
         }
         found
@@ -155,6 +210,42 @@ impl JsonSchema for Rotate {
             "type": "string",
             "description": "A number of bytes: a whole number and its unit; or off.",
             "examples": ["256 MiB", "off"],
+        })
+    }
+}
+
+impl Serialize for RotateEvery {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            RotateEvery::Off => serializer.serialize_str("off"),
+            RotateEvery::After(span) => span.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RotateEvery {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        if text == "off" {
+            return Ok(RotateEvery::Off);
+        }
+        let span = text.parse().map_err(|error| {
+            de::Error::custom(format_args!("{error}; or \"off\" to begin no file by the clock"))
+        })?;
+        Ok(RotateEvery::After(span))
+    }
+}
+
+impl JsonSchema for RotateEvery {
+    fn schema_name() -> Cow<'static, str> {
+        "RotateEvery".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A length of time: a whole number and its unit; or off.",
+            "examples": ["1d", "off"],
         })
     }
 }

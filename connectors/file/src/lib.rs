@@ -2,6 +2,8 @@
 //!
 //! Made for audit trails: records are only ever appended. It must never cut or change a line that is complete.
 
+mod closed;
+mod compress;
 mod config;
 mod encode;
 mod error;
@@ -11,5 +13,5 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use config::{FileConfig, Keep, Rotate};
+pub use config::{Compress, FileConfig, Keep, Rotate, RotateEvery};
 pub use sink::FileSink;

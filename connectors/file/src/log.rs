@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bridge_core::record::{Record, Timestamp};
 use bridge_core::sink::{SinkError, SinkErrorKind};
 
-use crate::config::{FileConfig, Keep, Rotate};
+use crate::closed::{self, folder_of};
+use crate::config::{FileConfig, Rotate, RotateEvery};
 use crate::encode;
 use crate::error;
 use crate::tail::{self, End};
@@ -22,10 +23,13 @@ use crate::tail::{self, End};
 /// Others hold the lock for a batch, which takes milliseconds.
 const LOCK_BOUND: Duration = Duration::from_secs(5);
 
+/// Whoever removes the file more often than that while one batch is written wants it gone.
+const REMOVED_MAX: usize = 3;
+
 /// How often to ask for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(2);
 
-/// Whether somebody still waits for a write.
+/// Whether somebody still waits for work on the disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted(Arc<AtomicBool>);
 
@@ -35,24 +39,38 @@ impl Wanted {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn is_given_up(&self) -> bool {
+    /// Whether nobody waits.
+    pub(crate) fn is_given_up(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
+/// What time it is.
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// What a file is opened by: its options, and the clock.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) config: Arc<FileConfig>,
+    pub(crate) clock: Clock,
+}
+
 /// An open file.
-#[derive(Debug)]
 pub(crate) struct Log {
-    config: Arc<FileConfig>,
+    plan: Plan,
     file: File,
     /// Its length when the lock was last let go, with a complete last line.
     length: u64,
+    /// When it was made, or first opened where the file system does not tell.
+    begun: SystemTime,
+    /// Whether the last batch began this file.
+    has_rotated: bool,
 }
 
 impl Log {
     /// Opens or makes the file, and cuts what a crash left at its end.
-    pub(crate) fn open(config: Arc<FileConfig>) -> Result<Log, SinkError> {
-        let log = Log::open_locked(config)?;
+    pub(crate) fn open(plan: Plan) -> Result<Log, SinkError> {
+        let log = Log::open_locked(plan)?;
         log.unlock()?;
         Ok(log)
     }
@@ -62,15 +80,23 @@ impl Log {
     /// Whether they are still wanted is asked under the lock: whoever was given up must not write behind the next one,
     /// which opens the file under the same lock.
     pub(crate) fn append(self, records: &[Arc<Record>], wanted: &Wanted) -> Result<Log, SinkError> {
-        let lines = encode::lines(records, self.config.format);
-        let log = self.lock_at_path()?;
+        let lines = encode::lines(records, self.plan.config.format);
+        let mut log = self.lock_at_path()?;
         if wanted.is_given_up() {
             return Err(SinkError::new(
                 SinkErrorKind::Broken,
                 "the delivery was given up before the records were written",
             ));
         }
-        let log = log.rotated(lines.len() as u64)?.write(&lines)?;
+        log.has_rotated = false;
+        log = log.rotated(lines.len() as u64)?.write(&lines)?;
+        // Removed between the look at its name and the write: nobody would ever read the records there.
+        for _ in 0..REMOVED_MAX {
+            if !log.is_removed()? {
+                break;
+            }
+            log = Log::open_locked(log.plan)?.write(&lines)?;
+        }
         log.unlock()?;
         Ok(log)
     }
@@ -80,19 +106,23 @@ impl Log {
         self.file.sync_all().map_err(|error| self.error("sync", error))
     }
 
-    fn open_locked(config: Arc<FileConfig>) -> Result<Log, SinkError> {
+    fn open_locked(plan: Plan) -> Result<Log, SinkError> {
         loop {
-            let file = open_file(&config.path)?;
-            lock(&file, &config.path)?;
+            let path = &plan.config.path;
+            let file = open_file(path)?;
+            lock(&file, path)?;
             // Another sink may have moved it away before the lock was given.
-            if is_at(&file, &config.path) {
+            if is_at(&file, path) {
+                sync_folder(folder_of(path))?;
+                let made = file.metadata().and_then(|metadata| metadata.created());
                 let mut log = Log {
-                    config,
+                    begun: made.unwrap_or_else(|_| (plan.clock)()),
+                    plan,
                     file,
                     length: 0,
+                    has_rotated: false,
                 };
                 log.length = log.cut_torn_line()?;
-                sync_folder(folder_of(&log.config.path))?;
                 return Ok(log);
             }
         }
@@ -100,9 +130,9 @@ impl Log {
 
     /// Locks the file, or the one that stands in its place by now.
     fn lock_at_path(mut self) -> Result<Log, SinkError> {
-        lock(&self.file, &self.config.path)?;
-        if !is_at(&self.file, &self.config.path) {
-            return Log::open_locked(self.config);
+        lock(&self.file, self.path())?;
+        if !is_at(&self.file, self.path()) {
+            return Log::open_locked(self.plan);
         }
         if self.len()? != self.length {
             self.length = self.cut_torn_line()?;
@@ -111,17 +141,49 @@ impl Log {
     }
 
     fn rotated(self, coming: u64) -> Result<Log, SinkError> {
-        let Rotate::At(limit) = self.config.rotate else {
-            return Ok(self);
-        };
-        if self.length == 0 || self.length + coming <= limit.0 {
+        let now = (self.plan.clock)();
+        if self.length == 0 || !self.is_full(coming) && !self.is_old(now) {
             return Ok(self);
         }
-        let path = &self.config.path;
-        let moved = free_name(path, Timestamp::of(SystemTime::now()));
+        let path = self.path();
+        let moved = closed::free_name(path, Timestamp::of(now));
         fs::rename(path, &moved).map_err(|error| error::at(path, "rename", error))?;
-        remove_oldest(path, self.config.keep)?;
-        Log::open_locked(Arc::clone(&self.config))
+        closed::remove_oldest(path, self.plan.config.keep)?;
+        Ok(Log {
+            has_rotated: true,
+            ..Log::open_locked(self.plan.clone())?
+        })
+    }
+
+    /// Whether the last batch closed a file.
+    pub(crate) fn has_rotated(&self) -> bool {
+        self.has_rotated
+    }
+
+    fn is_full(&self, coming: u64) -> bool {
+        match self.plan.config.rotate {
+            Rotate::Off => false,
+            Rotate::At(limit) => self.length + coming > limit.0,
+        }
+    }
+
+    fn is_old(&self, now: SystemTime) -> bool {
+        match self.plan.config.rotate_every {
+            RotateEvery::Off => false,
+            // A clock that was set back makes no file old.
+            RotateEvery::After(span) => now.duration_since(self.begun).is_ok_and(|age| age >= span.0),
+        }
+    }
+
+    fn is_removed(&self) -> Result<bool, SinkError> {
+        let metadata = self.file.metadata();
+        metadata
+            .map(|metadata| metadata.nlink() == 0)
+            .map_err(|error| self.error("look at", error))
+    }
+
+    fn path(&self) -> &Path {
+        &self.plan.config.path
     }
 
     fn write(mut self, lines: &[u8]) -> Result<Log, SinkError> {
@@ -136,12 +198,12 @@ impl Log {
         match end {
             End::Whole => self.len(),
             End::Foreign => Err(error::unusable(
-                &self.config.path,
+                self.path(),
                 "its last line is not complete and no record, so it belongs to something else",
             )),
             End::Torn(complete) => {
                 tracing::warn!(
-                    path = %self.config.path.display(),
+                    path = %self.path().display(),
                     complete_bytes = complete,
                     "cut a line that a crash left incomplete, its record comes again"
                 );
@@ -164,7 +226,7 @@ impl Log {
     }
 
     fn error(&self, tried: &str, error: std::io::Error) -> SinkError {
-        error::at(&self.config.path, tried, error)
+        error::at(self.path(), tried, error)
     }
 }
 
@@ -213,95 +275,18 @@ fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
     }
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
+/// Whether the path still names this file.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let Ok((open, there)) = file.metadata().and_then(|open| Ok((open, fs::metadata(path)?))) else {
         return false;
     };
     (open.dev(), open.ino()) == (there.dev(), there.ino())
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
 /// Makes the names in a folder durable.
-fn sync_folder(folder: &Path) -> Result<(), SinkError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), SinkError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| error::at(folder, "sync the folder", error))
-}
-
-/// What stands before and behind the time in the name of a rotated file.
-fn name_parts(path: &Path) -> (String, String) {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let ending = path.extension().map(|ending| ending.to_string_lossy());
-    (
-        format!("{stem}."),
-        ending.map_or_else(String::new, |ending| format!(".{ending}")),
-    )
-}
-
-/// Colons are not for every file system. The order of the names is the order of the times.
-fn time_in_name(time: Timestamp) -> String {
-    time.to_string().replace(':', "-")
-}
-
-fn free_name(path: &Path, mut time: Timestamp) -> PathBuf {
-    let (before, behind) = name_parts(path);
-    loop {
-        let name = folder_of(path).join(format!("{before}{}{behind}", time_in_name(time)));
-        if !name.exists() {
-            return name;
-        }
-        time.0 += 1;
-    }
-}
-
-fn remove_oldest(path: &Path, keep: Keep) -> Result<(), SinkError> {
-    let Keep::Newest(count) = keep else {
-        return Ok(());
-    };
-    let folder = folder_of(path);
-    let mut rotated = rotated_files(path).map_err(|error| error::at(folder, "list", error))?;
-    rotated.sort_unstable();
-    let surplus = rotated.len().saturating_sub(count as usize);
-    for oldest in &rotated[..surplus] {
-        fs::remove_file(oldest).map_err(|error| error::at(oldest, "remove", error))?;
-        tracing::info!(path = %oldest.display(), "removed the oldest rotated file");
-    }
-    Ok(())
-}
-
-fn rotated_files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let (before, behind) = name_parts(path);
-    let width = time_in_name(Timestamp(0)).len();
-    let is_rotated = |name: &str| {
-        name.strip_prefix(&before)
-            .and_then(|rest| rest.strip_suffix(&behind))
-            .is_some_and(|time| time.len() == width && is_time(time))
-    };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder_of(path))? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(is_rotated) {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-/// Whether it has the shape of `2026-11-22T13-40-00.123Z`: nothing else in the folder is ever removed.
-fn is_time(text: &str) -> bool {
-    let shape = time_in_name(Timestamp(0));
-    text.bytes().zip(shape.bytes()).all(|(letter, model)| {
-        if model.is_ascii_digit() {
-            letter.is_ascii_digit()
-        } else {
-            letter == model
-        }
-    })
 }
 
 #[cfg(test)]
@@ -314,17 +299,21 @@ mod tests {
     fn a_write_that_was_given_up_leaves_the_file_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zk.jsonl");
-        let log = Log::open(Arc::new(FileConfig::new(&path))).unwrap();
+        let plan = Plan {
+            config: Arc::new(FileConfig::new(&path)),
+            clock: Arc::new(SystemTime::now),
+        };
+        let log = Log::open(plan.clone()).unwrap();
         let wanted = Wanted::default();
         let log = log.append(&some_records(1, 1), &wanted).unwrap();
         let before = fs::read(&path).unwrap();
 
         wanted.give_up();
-        let error = log.append(&some_records(2, 1), &wanted).unwrap_err();
+        let error = log.append(&some_records(2, 1), &wanted).err().unwrap();
 
         assert!(error.message.contains("given up"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
         // And lets the lock go.
-        Log::open(Arc::new(FileConfig::new(&path))).unwrap();
+        Log::open(plan).unwrap();
     }
 }

@@ -1,40 +1,58 @@
 //! One conversation with a file.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::compress::compress_all;
 use crate::config::FileConfig;
 use crate::error;
-use crate::log::{Log, Wanted};
+use crate::log::{Clock, Log, Plan, Wanted};
 
 /// Appends records to a file.
 ///
 /// The file is locked for each batch, so that several sources and also several processes can share it. A file that was
 /// moved away or removed (as programs for log rotation do it) is replaced by a new one with the next batch.
 pub struct FileSink {
-    config: Arc<FileConfig>,
+    plan: Plan,
     /// `None` before `open`, and while a write is under way: a dropped `deliver` leaves it with the thread that writes,
     /// which lets the lock go at the end of the batch.
     log: Option<Log>,
+    compressing: Option<Compressing>,
+}
+
+/// The thread that compresses closed files.
+struct Compressing {
+    thread: JoinHandle<()>,
+    waiting: Waiting,
 }
 
 impl FileSink {
     /// A sink with these options. The file is not touched before `open`.
     pub fn new(config: FileConfig) -> FileSink {
+        FileSink::with_clock(config, Arc::new(SystemTime::now))
+    }
+
+    /// The same with another clock.
+    pub(crate) fn with_clock(config: FileConfig, clock: Clock) -> FileSink {
+        let config = Arc::new(config);
         FileSink {
-            config: Arc::new(config),
+            plan: Plan { config, clock },
             log: None,
+            compressing: None,
         }
     }
 
     async fn open_log(&mut self) -> Result<(), SinkError> {
         self.log = None;
-        let config = Arc::clone(&self.config);
-        self.log = Some(blocking(move || Log::open(config)).await?);
+        let plan = self.plan.clone();
+        self.log = Some(blocking(move || Log::open(plan)).await?);
+        self.compress();
         Ok(())
     }
 
@@ -42,17 +60,59 @@ impl FileSink {
         let Some(log) = self.log.take() else {
             return Err(SinkError::new(
                 SinkErrorKind::Broken,
-                format!("{} is not open", self.config.path.display()),
+                format!("{} is not open", self.plan.config.path.display()),
             ));
         };
         let records = records.to_vec();
         let waiting = Waiting(Wanted::default());
         let wanted = waiting.0.clone();
-        self.log = Some(blocking(move || log.append(&records, &wanted)).await?);
+        let log = blocking(move || log.append(&records, &wanted)).await?;
+        if log.has_rotated() {
+            self.compress();
+        }
+        self.log = Some(log);
         Ok(())
     }
 
-    async fn sync(&mut self) -> Result<(), SinkError> {
+    /// Compresses what was closed, beside the delivery: a large file takes longer than a batch may wait.
+    fn compress(&mut self) {
+        if self
+            .compressing
+            .as_ref()
+            .is_some_and(|one| !one.thread.is_finished())
+        {
+            // What it does not see any more is done after the next rotation.
+            return;
+        }
+        let config = Arc::clone(&self.plan.config);
+        let waiting = Waiting(Wanted::default());
+        let wanted = waiting.0.clone();
+        let thread = spawn_blocking(move || {
+            if let Err(error) = compress_all(&config, &wanted) {
+                tracing::warn!(%error, "a closed file stays as it is, and is compressed later");
+            }
+        });
+        self.compressing = Some(Compressing { thread, waiting });
+    }
+
+    /// Waits until all that was closed is compressed.
+    #[cfg(test)]
+    pub(crate) async fn compressed(&mut self) {
+        if let Some(Compressing {
+            thread,
+            waiting: _kept,
+        }) = self.compressing.take()
+        {
+            thread.await.expect("it does not panic");
+        }
+    }
+
+    async fn let_go(&mut self) -> Result<(), SinkError> {
+        if let Some(Compressing { thread, waiting }) = self.compressing.take() {
+            drop(waiting);
+            // It ends within a chunk. A panic of its thread was logged, and concerns no record.
+            let _ = thread.await;
+        }
         match self.log.take() {
             Some(log) => blocking(move || log.sync()).await,
             None => Ok(()),
@@ -60,7 +120,7 @@ impl FileSink {
     }
 }
 
-/// Tells the thread that writes when the future that waits for it is dropped.
+/// Tells a thread on the disk when whoever waits for it is gone.
 struct Waiting(Wanted);
 
 impl Drop for Waiting {
@@ -79,7 +139,7 @@ impl Sink for FileSink {
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
-        self.sync().boxed()
+        self.let_go().boxed()
     }
 }
 
@@ -87,7 +147,7 @@ impl Sink for FileSink {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SinkError> + Send + 'static,
 ) -> Result<T, SinkError> {
-    match tokio::task::spawn_blocking(work).await {
+    match spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => {
             Err(SinkError::new(SinkErrorKind::Broken, "the thread that writes the file ended").because(error))

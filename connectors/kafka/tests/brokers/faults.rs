@@ -112,7 +112,10 @@ async fn lost_acknowledgements_make_no_duplicate_and_no_inversion() {
     let kafka = Kafka::builder().behind_proxy().start().await.unwrap();
     let topic = rig::create_topic(&kafka.bootstrap(), 3, &[]).await;
     let records = some_records(20_000, 30);
-    let task = delivering(&rig::hasty_config(&kafka.proxied_bootstrap(), &topic), &records);
+    let mut config = rig::hasty_config(&kafka.proxied_bootstrap(), &topic);
+    // So that the time goes into deliveries, and not into waiting after each cut.
+    config.properties.set("reconnect.backoff.max.ms", "200");
+    let task = delivering(&config, &records);
 
     let mut cuts = 0;
     while !task.is_finished() {
