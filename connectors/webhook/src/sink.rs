@@ -46,8 +46,11 @@ use crate::way::Way;
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// So many paths that fail one after another, with none that is taken between, are taken for the receiver's failure. At
-/// the next attempts it is twice as many each time, so that no number of bad paths holds the good ones for ever.
+/// the next attempts it is twice as many each time, so that many bad paths do not hold the good ones for ever.
 const FAILURES_IN_A_ROW: usize = 8;
+
+/// And never more: a receiver that is down must not be sent whole batches with every attempt.
+const FAILURES_IN_A_ROW_MAX: usize = 256;
 
 /// What is remembered of so many records that failed; beyond that all is forgotten, which costs them further tries.
 const SUSPECTS_MAX: usize = 10_000;
@@ -294,13 +297,18 @@ impl WebhookSink {
 
     /// Holds the paths of a request.
     fn hold(&mut self, round: &mut Round<'_>, lanes: &mut Lanes<'_>, parcel: &[usize], failure: Failure) {
+        lanes.settle(parcel, |_| Some(Outcome::Held));
+        let first = round.records[parcel[0]].seq;
+        // What is known to be the failure of a path says nothing about the receiver.
+        if !self.memory.is_of_path(first) {
+            round.in_a_row += 1;
+        }
         for at in parcel {
             self.memory.suspect(round.records[*at].seq);
         }
-        lanes.settle(parcel, |_| Some(Outcome::Held));
-        round.in_a_row += 1;
-        if round.in_a_row >= self.memory.failures_in_a_row {
-            self.memory.failures_in_a_row = self.memory.failures_in_a_row.saturating_mul(2);
+        let most = self.memory.failures_in_a_row;
+        if round.in_a_row >= most {
+            self.memory.failures_in_a_row = (most * 2).min(FAILURES_IN_A_ROW_MAX);
             round.end = Some(failure.error);
             return;
         }
@@ -462,6 +470,12 @@ impl Memory {
         })
     }
 
+    /// Whether a record failed before, and others were taken since or it was set aside for that.
+    fn is_of_path(&self, seq: Seq) -> bool {
+        let suspect = self.suspects.get(&seq);
+        suspect.is_some_and(|suspect| suspect.was_deferred || suspect.accepted_before < self.accepted)
+    }
+
     /// The report of a call, and what is to be known at the next.
     fn conclude(&mut self, round: Round<'_>, outcomes: Vec<Option<Outcome>>) -> Result<(), DeliverError> {
         let records = round.records;
@@ -519,11 +533,8 @@ impl Memory {
         if round.accepted > 0 {
             return true;
         }
-        let is_known = |at: &usize| {
-            let suspect = self.suspects.get(&round.records[*at].seq);
-            suspect.is_some_and(|suspect| suspect.was_deferred)
-        };
-        if round.failures.keys().all(is_known) {
+        let mut failed = round.failures.keys().map(|at| round.records[*at].seq);
+        if failed.all(|seq| self.is_of_path(seq)) {
             return true;
         }
         let is_of_path = round.failures.values().all(|failure| !failure.of_address);

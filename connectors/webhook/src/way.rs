@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::config::{HttpVersion, Tls, WebhookConfig, literal_address, shown};
+use crate::config::{HttpVersion, WebhookConfig, literal_address, shown};
 use crate::error;
 use crate::resolve::{Guard, no_refusal};
 
@@ -52,7 +52,7 @@ impl Way {
             rule: if proxy.is_some() { no_refusal } else { guard.rule },
             ..guard
         };
-        let tls = tls_of(&config.tls, config.http)?;
+        let tls = tls_of(config, is_encrypted(url, proxy.as_ref()))?;
         let client = client_of(config, proxy.as_ref(), &guard, &tls);
         let client = client.map_err(|error| {
             configuration("the HTTP client cannot be made with these options".to_owned()).because(error)
@@ -203,12 +203,22 @@ fn client_of(
     builder.build()
 }
 
-fn tls_of(options: &Tls, http: HttpVersion) -> Result<ClientConfig, SinkError> {
+/// Whether TLS is spoken with anybody, so that authorities are needed.
+fn is_encrypted(url: &Url, proxy: Option<&Intercept>) -> bool {
+    url.scheme() == "https" || proxy.is_some_and(|proxy| proxy.uri().scheme_str() == Some("https"))
+}
+
+fn tls_of(config: &WebhookConfig, needs_roots: bool) -> Result<ClientConfig, SinkError> {
+    let (options, http) = (&config.tls, config.http);
+    let roots = match needs_roots {
+        true => roots(options.ca.as_deref())?,
+        false => RootCertStore::empty(),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| configuration("no version of TLS can be spoken".to_owned()).because(error))?
-        .with_root_certificates(roots(options.ca.as_deref())?);
+        .with_root_certificates(roots);
     let mut config = match (&options.cert, &options.key) {
         (Some(cert), Some(key)) => {
             let certificates = certificates(cert, "tls.cert")?;
@@ -249,7 +259,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, SinkError> {
             }
         }
         None => {
-            // An empty store refuses every receiver, which says what is missing; http needs none.
+            // An empty store refuses every receiver, which says what is missing.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

@@ -128,6 +128,26 @@ async fn however_many_paths_fail_the_others_get_through_in_the_end() {
 }
 
 #[tokio::test]
+async fn paths_that_failed_before_others_were_taken_are_known_for_theirs() {
+    let receiver = Receiver::start().await;
+    receiver.answer(|request| match path_in(&request.body).starts_with("/bad") {
+        true => Reply::Status(500),
+        false => Reply::Status(200),
+    });
+    let mut sink = opened(&config(&receiver)).await;
+    let bad: Vec<String> = (0..12).map(|at| format!("/bad{at}")).collect();
+    let bad = of_paths(&bad.iter().map(String::as_str).collect::<Vec<_>>());
+    let good = [a_record().seq(100).path("/good").arc()];
+
+    // As after a restart, with records that an earlier life has set aside.
+    let first = deliver(&mut sink, &bad).await.unwrap_err();
+    assert_eq!((first.done, first.deferred.len()), (0, 0), "{first:?}");
+    deliver(&mut sink, &good).await.unwrap();
+    let second = deliver(&mut sink, &bad).await.unwrap_err();
+    assert_eq!((second.done, second.deferred.len()), (12, 12), "{second:?}");
+}
+
+#[tokio::test]
 async fn what_was_taken_behind_a_failure_is_not_sent_again() {
     let receiver = Receiver::start().await;
     let mut count = 0;
