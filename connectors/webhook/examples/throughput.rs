@@ -42,7 +42,9 @@ async fn serve(listener: TcpListener) {
         stream.set_nodelay(true).unwrap();
         connections.spawn(async move {
             let builder = auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(stream), service_fn(take)).await;
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service_fn(take))
+                .await;
         });
     }
 }
@@ -75,7 +77,10 @@ async fn bare(address: SocketAddr, parallel: usize, records: &[Arc<Record>]) -> 
             .header("content-type", "application/json")
             .header("webhook-id", record.id.to_string())
             .header("webhook-timestamp", "1795354800")
-            .header("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
+            .header(
+                "webhook-signature",
+                "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+            )
             .body(record.to_json());
         async move {
             let answer = request.send().await.unwrap();
@@ -95,7 +100,10 @@ async fn main() {
     let server = tokio::spawn(serve(listener));
     let records = some_records(RECORDS, PATHS);
     let bytes: usize = records.iter().map(|record| record.to_json().len()).sum();
-    println!("{RECORDS} records of {} bytes, batches of {BATCH}", bytes / records.len());
+    println!(
+        "{RECORDS} records of {} bytes, batches of {BATCH}",
+        bytes / records.len()
+    );
     let rate = |time: Duration| RECORDS as f64 / time.as_secs_f64() / 1_000.0;
     for parallel in [1, 16, 64] {
         let mut sink = WebhookSink::new(&config(address, parallel)).unwrap();

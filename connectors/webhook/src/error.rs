@@ -112,7 +112,7 @@ fn target(headers: &HeaderMap) -> String {
 pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duration) -> (bool, SinkError) {
     let error = error.without_url();
     if error.is_connect() {
-        return (true, about_way(shown, error));
+        return (true, about_way(shown, &error, true));
     }
     let message = if error.is_timeout() {
         format!("{shown} did not answer within {timeout:?}; look whether it works, or raise timeout")
@@ -125,24 +125,18 @@ pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duratio
     )
 }
 
-/// No connection can be made.
-pub(crate) fn about_way(shown: &str, error: impl Into<Box<dyn StdError + Send + Sync>>) -> SinkError {
-    let error = error.into();
-    let (kind, advice) = way_blocked(&*error);
-    SinkError::new(kind, format!("{shown} cannot be reached: {advice}")).because(error)
-}
-
-fn way_blocked(error: &(dyn StdError + 'static)) -> (SinkErrorKind, &'static str) {
+/// No connection can be made. `worked_before`: the name led somewhere else then.
+pub(crate) fn about_way(shown: &str, error: &(dyn StdError + 'static), worked_before: bool) -> SinkError {
+    let cause = root_cause(error);
     if let Some(nowhere) = find::<Nowhere>(error) {
-        return match nowhere {
-            Nowhere::Refused { .. } => (
-                SinkErrorKind::Authorization,
-                "its address must not be used by this sink",
-            ),
-            Nowhere::Unknown { .. } => (SinkErrorKind::Unavailable, "its name leads nowhere"),
+        let kind = match nowhere {
+            // Nothing that was tried here will change it; but a name that was moved can be moved back.
+            Nowhere::Refused { .. } if !worked_before => SinkErrorKind::Configuration,
+            _ => SinkErrorKind::Unavailable,
         };
+        return SinkError::new(kind, format!("{shown} cannot be reached: {nowhere}"));
     }
-    match find::<rustls::Error>(error) {
+    let (kind, advice) = match find::<rustls::Error>(error) {
         Some(rustls::Error::InvalidCertificate(_)) => (
             SinkErrorKind::Authentication,
             "its certificate is not trusted; name the authority that signed it in tls.ca, or correct the name in url",
@@ -151,12 +145,25 @@ fn way_blocked(error: &(dyn StdError + 'static)) -> (SinkErrorKind, &'static str
             SinkErrorKind::Authentication,
             "it ended the TLS handshake; look whether it asks for a certificate (tls.cert, tls.key)",
         ),
-        Some(_) => (SinkErrorKind::Unavailable, "no TLS handshake with it succeeds"),
+        Some(_) => (
+            SinkErrorKind::Unavailable,
+            "no TLS handshake with it succeeds; look whether it speaks TLS on that port",
+        ),
         None => (
             SinkErrorKind::Unavailable,
-            "look whether it runs, and whether it can be reached from here",
+            "look whether the name is right, whether it runs, and whether it can be reached from here",
         ),
+    };
+    SinkError::new(kind, format!("{shown} cannot be reached: {cause}: {advice}"))
+}
+
+/// The words of the innermost error: those around it say only that something failed.
+fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
     }
+    innermost.to_string()
 }
 
 /// The first error of a type in a chain; also inside of errors of the system, which hide theirs.

@@ -61,6 +61,8 @@ pub struct WebhookSink {
     url: Url,
     guard: Guard,
     desk: Option<Arc<Desk>>,
+    /// Whether there has been a connection.
+    was_proven: bool,
     memory: Memory,
 }
 
@@ -147,6 +149,7 @@ impl WebhookSink {
                 },
             },
             desk: None,
+            was_proven: false,
             memory: Memory::new(),
         })
     }
@@ -168,7 +171,8 @@ impl WebhookSink {
                     .because(error),
             )
         })?;
-        desk.way.prove().await?;
+        desk.way.prove(self.was_proven).await?;
+        self.was_proven = true;
         for public_key in desk.keys.iter().filter_map(Key::public) {
             tracing::info!(
                 receiver = desk.shown,

@@ -69,8 +69,8 @@ impl Way {
     }
 
     /// Goes the way as far as it can without a request: addresses, connection, TLS handshake. Behind a proxy only the
-    /// connection to the proxy.
-    pub(crate) async fn prove(&self) -> Result<(), SinkError> {
+    /// connection to the proxy. `worked_before`: this way was gone already.
+    pub(crate) async fn prove(&self, worked_before: bool) -> Result<(), SinkError> {
         let proven = timeout(self.connect_timeout, self.connect()).await;
         let why = match proven {
             Ok(Ok(())) => return Ok(()),
@@ -80,10 +80,11 @@ impl Way {
                 format!("no connection stands after {:?}", self.connect_timeout),
             ),
         };
-        match &self.proxy {
-            Some(proxy) => Err(error::about_way(&format!("the proxy {}", bare(proxy)), why)),
-            None => Err(error::about_way(&self.shown, why)),
-        }
+        let whom = match &self.proxy {
+            Some(proxy) => format!("the proxy {}", bare(proxy)),
+            None => self.shown.clone(),
+        };
+        Err(error::about_way(&whom, &why, worked_before))
     }
 
     async fn connect(&self) -> io::Result<()> {
