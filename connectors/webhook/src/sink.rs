@@ -29,6 +29,7 @@ use bridge_core::sink::{Deferred, DeliverError, Delivery, Rejected, Sink, SinkEr
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, StatusCode, Url};
 use uuid::Uuid;
@@ -60,6 +61,8 @@ pub struct WebhookSink {
     config: WebhookConfig,
     url: Url,
     guard: Guard,
+    /// The proxies that the environment names.
+    proxies: Arc<Matcher>,
     desk: Option<Arc<Desk>>,
     /// Whether there has been a connection.
     was_proven: bool,
@@ -148,6 +151,7 @@ impl WebhookSink {
                     false => address::refusal,
                 },
             },
+            proxies: Arc::new(Matcher::from_env()),
             desk: None,
             was_proven: false,
             memory: Memory::new(),
@@ -161,10 +165,18 @@ impl WebhookSink {
         self
     }
 
+    /// The same in another environment.
+    #[cfg(test)]
+    pub(crate) fn through(mut self, proxies: Matcher) -> WebhookSink {
+        self.proxies = Arc::new(proxies);
+        self
+    }
+
     async fn prove(&mut self) -> Result<(), SinkError> {
         self.desk = None;
         let (config, url, guard) = (self.config.clone(), self.url.clone(), self.guard.clone());
-        let made = tokio::task::spawn_blocking(move || Desk::new(&config, url, guard)).await;
+        let proxies = Arc::clone(&self.proxies);
+        let made = tokio::task::spawn_blocking(move || Desk::new(&config, url, guard, &proxies)).await;
         let desk = made.unwrap_or_else(|error| {
             Err(
                 SinkError::new(SinkErrorKind::Broken, "the thread that reads certificates ended")
@@ -321,9 +333,9 @@ impl WebhookSink {
 }
 
 impl Desk {
-    fn new(config: &WebhookConfig, url: Url, guard: Guard) -> Result<Desk, SinkError> {
+    fn new(config: &WebhookConfig, url: Url, guard: Guard, proxies: &Matcher) -> Result<Desk, SinkError> {
         Ok(Desk {
-            way: Way::new(config, &url, guard)?,
+            way: Way::new(config, &url, guard, proxies)?,
             shown: shown(&url),
             url,
             keys: config.keys(),

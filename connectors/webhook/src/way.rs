@@ -43,10 +43,15 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// A way with these options. Reads certificates and the environment; connects to nothing.
-    pub(crate) fn new(config: &WebhookConfig, url: &Url, guard: Guard) -> Result<Way, SinkError> {
+    /// A way with these options. Reads certificates; connects to nothing.
+    pub(crate) fn new(
+        config: &WebhookConfig,
+        url: &Url,
+        guard: Guard,
+        proxies: &Matcher,
+    ) -> Result<Way, SinkError> {
         refuse_literal(url, &guard)?;
-        let proxy = proxy_for(url)?;
+        let proxy = proxy_for(url, proxies)?;
         // The proxy was chosen by who runs this process, and is nearly always on a private network.
         let guard = Guard {
             rule: if proxy.is_some() { no_refusal } else { guard.rule },
@@ -147,11 +152,11 @@ fn refuse_literal(url: &Url, guard: &Guard) -> Result<(), SinkError> {
 }
 
 /// The proxy that the environment names for this address.
-fn proxy_for(url: &Url) -> Result<Option<Intercept>, SinkError> {
+fn proxy_for(url: &Url, proxies: &Matcher) -> Result<Option<Intercept>, SinkError> {
     let Ok(uri) = url.as_str().parse() else {
         return Ok(None);
     };
-    let Some(proxy) = Matcher::from_env().intercept(&uri) else {
+    let Some(proxy) = proxies.intercept(&uri) else {
         return Ok(None);
     };
     match proxy.uri().scheme_str() {

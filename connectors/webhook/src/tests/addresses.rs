@@ -35,7 +35,7 @@ impl Lookup for Moving {
     }
 }
 
-fn guard(places: &[&[&str]], rule: Rule) -> Guard {
+pub(super) fn guard(places: &[&[&str]], rule: Rule) -> Guard {
     Guard {
         lookup: Moving::through(places),
         rule,

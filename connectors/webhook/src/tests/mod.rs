@@ -6,6 +6,7 @@ mod bodies;
 mod contract;
 mod options;
 mod parallel;
+mod proxies;
 mod receiver;
 mod tls;
 mod verdicts;

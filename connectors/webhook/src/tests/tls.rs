@@ -15,19 +15,19 @@ use super::*;
 use crate::HttpVersion;
 
 /// An authority and the files of what it signed.
-struct Authority {
+pub(super) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 /// A certificate with its key.
-struct Signed {
+pub(super) struct Signed {
     certificate: rcgen::Certificate,
     key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(super) fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Authority {
@@ -36,7 +36,7 @@ impl Authority {
         }
     }
 
-    fn signs(&self, name: &str) -> Signed {
+    pub(super) fn signs(&self, name: &str) -> Signed {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -49,7 +49,7 @@ impl Authority {
         path
     }
 
-    fn pem(&self) -> PathBuf {
+    pub(super) fn pem(&self) -> PathBuf {
         self.file("ca.pem", self.issuer.pem())
     }
 
@@ -65,7 +65,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 /// The receiver's side: its certificate, whom it asks for one, and the versions of HTTP that it offers.
-fn server(signed: &Signed, asks: Option<&Authority>, protocols: &[&str]) -> ServerConfig {
+pub(super) fn server(signed: &Signed, asks: Option<&Authority>, protocols: &[&str]) -> ServerConfig {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap();
