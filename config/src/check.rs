@@ -5,7 +5,8 @@ use bridge_core::secret::Secret;
 use bridge_kafka::KeyBy;
 
 use crate::model::{
-    ALL_SOURCES, Config, FileConfig, HttpConfig, Name, SinkConfig, SinkKind, SourceConfig, SourceKind,
+    ALL_SOURCES, Config, FileConfig, HttpConfig, Name, NatsConfig, SinkConfig, SinkKind, SourceConfig,
+    SourceKind,
 };
 use crate::nearest::nearest;
 use crate::reading::{Reading, Sections, SinkDraft};
@@ -183,8 +184,10 @@ fn quoted(names: &[String]) -> String {
 /// Records of equal paths from different sources would replace each other in a compacted topic, and share an order that
 /// means nothing.
 fn objections_to_shared_topic(sink: &SinkConfig) -> Option<Objection> {
-    let SinkKind::Kafka(options) = &sink.kind else {
-        return None;
+    let options = match &sink.kind {
+        SinkKind::Kafka(options) => options,
+        SinkKind::Nats(options) => return objection_to_shared_subject(sink, options),
+        SinkKind::Webhook(_) | SinkKind::File(_) | SinkKind::Console(_) => return None,
     };
     let parted = options.key == KeyBy::ClusterPath || options.topic.contains("cluster");
     (sink.sources.len() > 1 && !parted).then(|| {
@@ -199,6 +202,24 @@ fn objections_to_shared_topic(sink: &SinkConfig) -> Option<Objection> {
     })
 }
 
+/// The same for subjects. With a fence each source would take the others for strangers.
+fn objection_to_shared_subject(sink: &SinkConfig, options: &NatsConfig) -> Option<Objection> {
+    let parted = options.subject.contains("cluster");
+    if sink.sources.len() < 2 || parted {
+        return None;
+    }
+    let message = format!("{} sources write to the same subjects", sink.sources.len());
+    let remedy = "give a subject with {{ cluster }}";
+    Some(match options.fence {
+        true => Objection::error(
+            "subject",
+            format!("{message}, and fence = true takes the others for strangers"),
+            remedy,
+        ),
+        false => Objection::warning("subject", message, remedy),
+    })
+}
+
 fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
     for (at, (path, sink)) in sinks.iter().enumerate() {
         let before = &sinks[..at];
@@ -206,7 +227,7 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
             reading.object(path, vec![name_twice("sink", &sink.name, &other.0)]);
         }
         reading.object(path, objections_to_shared_topic(sink).into_iter().collect());
-        let keys = ["topic", "brokers", "path"];
+        let keys = ["topic", "brokers", "subject", "servers", "path"];
         if keys.iter().any(|key| reading.is_touched(&path.key(key))) {
             continue;
         }
@@ -229,6 +250,7 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
 fn target(kind: &SinkKind) -> Option<(&'static str, String)> {
     match kind {
         SinkKind::Kafka(options) => Some(("topic", format!("{} of {}", options.topic, options.brokers))),
+        SinkKind::Nats(options) => Some(("subject", format!("{} of {}", options.subject, options.servers))),
         SinkKind::File(FileConfig { path, .. }) => Some(("path", path.display().to_string())),
         // The address of a webhook may be a secret, and nothing is wrong with two that call one service.
         SinkKind::Webhook(_) | SinkKind::Console(_) => None,

@@ -1,25 +1,22 @@
 //! What is planned and does not exist yet. It is refused by name, never taken in silence and never called a misspelling.
 
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 5] = [
     "source.canary_path",
     "source.server",
     "source.servers",
     "source.txnlog",
     "sink.merge",
-    "sink.subject",
-    "sink.stream",
 ];
 
 /// Values of keys.
-const VALUES: [(&str, &str); 7] = [
+const VALUES: [(&str, &str); 6] = [
     ("source.type", "observer"),
     ("source.type", "txnlog"),
     ("source.liveness", "canary"),
     ("source.acls", "list"),
     ("source.snapshot", "never"),
     ("source.journal.when_full", "compact"),
-    ("sink.type", "nats"),
 ];
 
 /// Whether the key is planned.

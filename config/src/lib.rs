@@ -33,8 +33,8 @@ use bridge_core::secret::{MASK, Secret};
 pub use environment::Environment;
 pub use model::{
     BadListen, BadName, Config, ConsoleConfig, Durability, FileConfig, HttpConfig, JournalConfig,
-    KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, SinkConfig, SinkKind, SourceConfig,
-    SourceKind, WhenFull,
+    KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, NatsConfig, SinkConfig, SinkKind,
+    SourceConfig, SourceKind, WhenFull,
 };
 pub use parse::Format;
 pub use problem::{Problem, Refused, WIDTH, count};

@@ -18,6 +18,7 @@ pub use bridge_console::ConsoleConfig;
 pub use bridge_core::journal::{Durability, WhenFull};
 pub use bridge_file::FileConfig;
 pub use bridge_kafka::KafkaConfig;
+pub use bridge_nats::NatsConfig;
 pub use bridge_webhook::WebhookConfig;
 pub use listen::{BadListen, Listen};
 pub use name::{BadName, Name};
@@ -253,6 +254,8 @@ pub struct SinkConfig {
 pub enum SinkKind {
     /// `kafka`
     Kafka(KafkaConfig),
+    /// `nats`: a stream of JetStream.
+    Nats(NatsConfig),
     /// `webhook`: HTTP requests.
     Webhook(WebhookConfig),
     /// `file`: JSON lines.
@@ -263,12 +266,13 @@ pub enum SinkKind {
 
 impl SinkKind {
     /// The words that name the types.
-    pub const TYPES: [&str; 4] = ["kafka", "webhook", "file", "console"];
+    pub const TYPES: [&str; 5] = ["kafka", "nats", "webhook", "file", "console"];
 
     /// The word that names this type.
     pub fn type_name(&self) -> &'static str {
         match self {
             SinkKind::Kafka(_) => "kafka",
+            SinkKind::Nats(_) => "nats",
             SinkKind::Webhook(_) => "webhook",
             SinkKind::File(_) => "file",
             SinkKind::Console(_) => "console",
@@ -279,6 +283,7 @@ impl SinkKind {
     pub fn objections(&self) -> Vec<Objection> {
         match self {
             SinkKind::Kafka(options) => options.objections(),
+            SinkKind::Nats(options) => options.objections(),
             SinkKind::Webhook(options) => options.objections(),
             SinkKind::File(options) => options.objections(),
             SinkKind::Console(_) => Vec::new(),

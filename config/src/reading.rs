@@ -157,6 +157,7 @@ impl<'a> Reading<'a> {
         let type_name = self.type_of(type_name, path, &SinkKind::TYPES, None)?;
         let kind = match type_name {
             "kafka" => self.kind(&mut parts, path).map(SinkKind::Kafka),
+            "nats" => self.kind(&mut parts, path).map(SinkKind::Nats),
             "webhook" => self.kind(&mut parts, path).map(SinkKind::Webhook),
             "file" => self.kind(&mut parts, path).map(SinkKind::File),
             _ => self.kind(&mut parts, path).map(SinkKind::Console),

@@ -4,6 +4,7 @@ use bridge_console::ConsoleConfig;
 use bridge_core::delivery::{Filter, RejectPolicy};
 use bridge_file::FileConfig;
 use bridge_kafka::KafkaConfig;
+use bridge_nats::NatsConfig;
 use bridge_webhook::WebhookConfig;
 use bridge_zookeeper::config::ZookeeperConfig;
 use schemars::generate::SchemaSettings;
@@ -21,6 +22,7 @@ pub fn config_schema() -> Value {
     let source = source(&mut generator);
     let sinks = [
         sink::<KafkaConfig>("kafka", &mut generator),
+        sink::<NatsConfig>("nats", &mut generator),
         sink::<WebhookConfig>("webhook", &mut generator),
         sink::<FileConfig>("file", &mut generator),
         sink::<ConsoleConfig>("console", &mut generator),

@@ -6,6 +6,7 @@ use bridge_core::objection::Objection;
 use bridge_core::sink::Sink;
 use bridge_file::FileSink;
 use bridge_kafka::KafkaSink;
+use bridge_nats::NatsSink;
 use bridge_webhook::WebhookSink;
 
 use super::configuration;
@@ -15,6 +16,7 @@ use crate::exit::Failure;
 pub fn sink(kind: &SinkKind, cluster: &str) -> Result<Box<dyn Sink>, Failure> {
     Ok(match kind {
         SinkKind::Kafka(options) => Box::new(kafka(options, cluster)?),
+        SinkKind::Nats(options) => Box::new(nats(options, cluster)?),
         SinkKind::Webhook(options) => Box::new(WebhookSink::new(options).map_err(|found| refused(&found))?),
         SinkKind::File(options) => Box::new(FileSink::new(options.clone())),
         SinkKind::Console(options) => Box::new(ConsoleSink::new(options)),
@@ -23,6 +25,10 @@ pub fn sink(kind: &SinkKind, cluster: &str) -> Result<Box<dyn Sink>, Failure> {
 
 fn kafka(options: &bridge_kafka::KafkaConfig, cluster: &str) -> Result<KafkaSink, Failure> {
     KafkaSink::new(options, cluster).map_err(|found| refused(&found))
+}
+
+fn nats(options: &bridge_nats::NatsConfig, cluster: &str) -> Result<NatsSink, Failure> {
+    NatsSink::new(options, cluster).map_err(|found| refused(&found))
 }
 
 fn refused(objections: &[Objection]) -> Failure {

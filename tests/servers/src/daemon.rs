@@ -1,10 +1,10 @@
-//! One Java server process: started, watched, paused, killed and started again on the same data.
+//! One server process: started, watched, paused, killed and started again on the same data.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,19 +51,24 @@ impl Java {
         })
     }
 
-    /// Completes a command that starts with the Java program.
-    fn complete(&self, command: &mut Command, main: &str) {
-        command.args(JVM_FLAGS).arg(LOG_TIME).args(&self.options);
-        command.arg("-cp").arg(&self.classpath).arg(main);
+    /// The server of that main class.
+    pub(crate) fn program(&self, main: &str) -> Program {
+        let flags = JVM_FLAGS.into_iter().chain([LOG_TIME]).map(OsString::from);
+        let options = self.options.iter().map(OsString::from);
+        let class = [OsString::from("-cp"), self.classpath.clone(), main.into()];
+        Program {
+            path: self.java.clone(),
+            arguments: flags.chain(options).chain(class).collect(),
+        }
     }
 
     /// Runs a tool to its end and hands back what it printed.
     pub(crate) async fn run(&self, main: &str, arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new(&self.java);
-        self.complete(&mut command, main);
-        command.args(arguments);
-        let mut command = tokio::process::Command::from(command);
+        let program = self.program(main);
+        let mut command = tokio::process::Command::new(&program.path);
         let ran = command
+            .args(&program.arguments)
+            .args(arguments)
             .kill_on_drop(true)
             .output()
             .await
@@ -90,12 +95,18 @@ fn find_java() -> Result<PathBuf> {
     }
 }
 
+/// What is run; the file of configuration follows as the last argument.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+}
+
 /// A server process and all that is needed to start it again.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     name: String,
-    java: Java,
-    main: &'static str,
+    program: Program,
     configuration: PathBuf,
     home: PathBuf,
     /// What the watchdog removes when this process dies without dropping anything.
@@ -109,7 +120,7 @@ pub(crate) struct Home<'a> {
     pub(crate) litter: &'a Path,
     /// This server's own directory in it.
     pub(crate) home: &'a Path,
-    /// The one argument of its main class.
+    /// Its last argument.
     pub(crate) configuration: &'a Path,
 }
 
@@ -122,7 +133,7 @@ struct Life {
 
 impl Daemon {
     /// A server that keeps its log in `home`, which lies in `litter`; nothing runs before [`Daemon::launch`].
-    pub(crate) fn new(name: String, java: Java, main: &'static str, home: Home<'_>) -> Self {
+    pub(crate) fn new(name: String, program: Program, home: Home<'_>) -> Self {
         let Home {
             litter,
             home,
@@ -131,8 +142,7 @@ impl Daemon {
         let (litter, home, configuration) = (litter.to_owned(), home.to_owned(), configuration.to_owned());
         Self {
             name,
-            java,
-            main,
+            program,
             configuration,
             home,
             litter,
@@ -142,10 +152,6 @@ impl Daemon {
 
     fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn java(&self) -> &Java {
-        &self.java
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -164,10 +170,10 @@ impl Daemon {
         }
         let log = self.open_log()?;
         life.log_start = log.metadata().map_err(Error::io("measure", &self.log()))?.len();
-        let mut command = guarded::command(self.java.java.as_os_str(), Some(&self.litter));
-        self.java.complete(&mut command, self.main);
+        let mut command = guarded::command(self.program.path.as_os_str(), Some(&self.litter));
         let errors = log.try_clone().map_err(Error::io("share", &self.log()))?;
         command
+            .args(&self.program.arguments)
             .arg(&self.configuration)
             .current_dir(&self.home)
             .stdout(log)

@@ -1,12 +1,13 @@
-//! Server distributions: which jars make a server, and the cache that holds them.
+//! Server distributions: what makes a server, and the cache that holds it.
 //!
-//! Fetched once with Maven into `<workspace>/.cache/servers` (or `$ZKBRIDGE_CACHE`), for all tests and checkouts that
+//! Fetched once, with Maven or Go, into `<workspace>/.cache/servers` (or `$ZKBRIDGE_CACHE`), for all tests and checkouts that
 //! use the same cache. A directory in the cache is always whole: it is filled under another name and then renamed.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use tracing::info;
@@ -26,21 +27,49 @@ pub const ZOOKEEPER_NEWEST: &str = "3.9.5";
 /// The Apache Kafka started where no version is named.
 pub const KAFKA_NEWEST: &str = "4.1.0";
 
+/// The NATS servers that are tried: the one of Debian 12, and the newest.
+pub const NATS_LINES: [&str; 2] = ["2.9.10", NATS_NEWEST];
+
+/// The NATS server started where no version is named.
+pub const NATS_NEWEST: &str = "2.15.2";
+
+/// The Go module of the NATS server; its last part is also the name of the program.
+const NATS_MODULE: &str = "github.com/nats-io/nats-server/v2";
+
 /// The plugin's version is fixed: an unknown one would be asked for, and could change under our feet.
 const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
 /// How long a fetch may take: Kafka's 54 MB over a slow line.
 const FETCH_BOUND: Duration = Duration::from_secs(900);
 
-/// How much of Maven's output an error shows.
-const MAVEN_LINES: usize = 15;
+/// How much of a tool's output an error shows.
+const TOOL_LINES: usize = 15;
 
-/// A server that Maven can bring: its name and its jars.
+/// A server that can be brought: its name and how.
 #[derive(Debug, Clone)]
 pub struct Distribution {
     name: String,
     title: String,
-    pom: String,
+    recipe: Recipe,
+}
+
+/// How a server is made.
+#[derive(Debug, Clone)]
+enum Recipe {
+    /// Maven brings the jars of this pom.
+    Maven { pom: String },
+    /// Go builds this program, `module@version`.
+    Go { program: String },
+}
+
+impl Recipe {
+    /// The file that says in the cache how it was made: who changes a recipe fetches anew.
+    fn file(&self) -> (&'static str, &str) {
+        match self {
+            Recipe::Maven { pom } => ("pom.xml", pom),
+            Recipe::Go { program } => ("go-install.txt", program),
+        }
+    }
 }
 
 /// The jars of a fetched distribution.
@@ -96,7 +125,19 @@ impl Distribution {
              <packaging>pom</packaging>\n<dependencies>\n{}</dependencies>\n</project>\n",
             dependencies.concat()
         );
-        Self { name, title, pom }
+        let recipe = Recipe::Maven { pom };
+        Self { name, title, recipe }
+    }
+
+    /// The NATS server, of any released version.
+    pub fn nats(version: &str) -> Self {
+        Self {
+            name: format!("nats-{version}"),
+            title: format!("NATS server {version}"),
+            recipe: Recipe::Go {
+                program: format!("{NATS_MODULE}@v{version}"),
+            },
+        }
     }
 
     /// The name for people, with the version.
@@ -106,26 +147,33 @@ impl Distribution {
 
     /// Whether the cache has it, so that starting it needs no network.
     pub fn is_cached(&self) -> bool {
-        // The recipe is kept with the jars: who changes the recipe fetches anew.
-        std::fs::read_to_string(self.directory().join("pom.xml")).is_ok_and(|pom| pom == self.pom)
+        let (file, recipe) = self.recipe.file();
+        std::fs::read_to_string(self.directory().join(file)).is_ok_and(|made| made == recipe)
     }
 
     /// Brings the distribution into the cache, unless it is there.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingTool`] without Maven, [`Error::Fetch`] if it fails.
+    /// [`Error::MissingTool`] without Maven or Go, [`Error::Fetch`] if it fails.
     pub async fn fetch(&self) -> Result<()> {
-        self.jars().await.map(drop)
+        if self.is_cached() {
+            return Ok(());
+        }
+        self.fetch_alone().await
     }
 
     pub(crate) async fn jars(&self) -> Result<Jars> {
-        if !self.is_cached() {
-            self.fetch_alone().await?;
-        }
+        self.fetch().await?;
         Ok(Jars {
             directory: self.directory(),
         })
+    }
+
+    /// The program of that name in a distribution that is one.
+    pub(crate) async fn program(&self, name: &str) -> Result<PathBuf> {
+        self.fetch().await?;
+        Ok(self.directory().join(name))
     }
 
     fn directory(&self) -> PathBuf {
@@ -143,13 +191,24 @@ impl Distribution {
         std::fs::create_dir_all(&cache).map_err(Error::io("create", &cache))?;
         let staging = tempfile::Builder::new().prefix(".fetching-").tempdir_in(&cache);
         let staging = staging.map_err(Error::io("create a directory in", &cache))?;
-        self.run_maven(staging.path()).await?;
+        let (file, recipe) = self.recipe.file();
+        let file = staging.path().join(file);
+        std::fs::write(&file, recipe).map_err(Error::io("write", &file))?;
+        match &self.recipe {
+            Recipe::Maven { .. } => self.run_maven(staging.path(), &file).await?,
+            Recipe::Go { program } => self.run_go(staging.path(), program).await?,
+        }
         self.publish(staging)
     }
 
-    async fn run_maven(&self, staging: &Path) -> Result<()> {
-        let pom = staging.join("pom.xml");
-        std::fs::write(&pom, &self.pom).map_err(Error::io("write", &pom))?;
+    async fn run_go(&self, staging: &Path, program: &str) -> Result<()> {
+        let mut go = guarded::command(find_tool("go")?.as_os_str(), Some(staging));
+        go.args(["install", "-trimpath", "-ldflags=-s -w", program]);
+        go.env("GOBIN", staging).env("CGO_ENABLED", "0");
+        self.run("go", go).await
+    }
+
+    async fn run_maven(&self, staging: &Path, pom: &Path) -> Result<()> {
         let mut output_directory = OsString::from("-DoutputDirectory=");
         output_directory.push(staging);
         let mut maven = guarded::command(find_tool("mvn")?.as_os_str(), Some(staging));
@@ -161,23 +220,28 @@ impl Distribution {
             COPY_DEPENDENCIES,
             "-DincludeScope=runtime",
         ]);
-        maven.arg(output_directory).arg("-f").arg(&pom);
+        maven.arg(output_directory).arg("-f").arg(pom);
+        self.run("mvn", maven).await
+    }
+
+    /// Runs a tool that fills the staging directory, to its end.
+    async fn run(&self, name: &'static str, mut tool: Command) -> Result<()> {
         let mut output = tempfile::tempfile().map_err(Error::attempt("create a temporary file"))?;
         let (stdout, stderr) = (output.try_clone(), output.try_clone());
         let share = || Error::attempt("share a temporary file");
-        maven
-            .stdout(stdout.map_err(share())?)
+        tool.stdout(stdout.map_err(share())?)
             .stderr(stderr.map_err(share())?);
 
-        let mut maven = Guarded::spawn(&mut maven).map_err(Error::attempt("start mvn"))?;
-        let what = format!("mvn to fetch {}", self.title);
-        let status = eventually(what, FETCH_BOUND, || std::future::ready(maven.ended())).await?;
+        let mut tool = Guarded::spawn(&mut tool).map_err(Error::attempt(format!("start {name}")))?;
+        let what = format!("{name} to fetch {}", self.title);
+        let status = eventually(what, FETCH_BOUND, || std::future::ready(tool.ended())).await?;
         if status.success() {
             return Ok(());
         }
-        let output = first_lines(&read_all(&mut output), MAVEN_LINES);
+        let output = first_lines(&read_all(&mut output), TOOL_LINES);
         Err(Error::Fetch {
             title: self.title.clone(),
+            tool: name,
             status,
             output,
         })

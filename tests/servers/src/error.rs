@@ -21,17 +21,19 @@ pub enum Error {
         tool: &'static str,
     },
 
-    /// Maven ran and could not bring the jars.
+    /// Maven or Go ran and could not bring the server.
     #[error(
-        "could not fetch {title} with mvn ({status}): check that Maven can reach its repository, \
-         or set ZKBRIDGE_TESTS=offline to skip what needs real servers; mvn said:\n{output}"
+        "could not fetch {title} with {tool} ({status}): check that {tool} can reach its repository, \
+         or set ZKBRIDGE_TESTS=offline to skip what needs real servers; {tool} said:\n{output}"
     )]
     Fetch {
         /// What was to be fetched.
         title: String,
-        /// How mvn ended.
+        /// What was to bring it: `mvn` or `go`.
+        tool: &'static str,
+        /// How that ended.
         status: ExitStatus,
-        /// The end of what mvn printed.
+        /// What it printed first.
         output: String,
     },
 
@@ -144,6 +146,8 @@ impl Error {
     /// Whether another process took a port between our reservation and the server's bind.
     pub(crate) fn is_port_clash(&self) -> bool {
         matches!(self, Self::Start { tail, .. }
-            if tail.contains("BindException") || tail.contains("Address already in use"))
+            if ["BindException", "Address already in use", "address already in use"]
+                .iter()
+                .any(|words| tail.contains(words)))
     }
 }

@@ -74,6 +74,7 @@ pub struct KafkaBuilder {
 #[derive(Debug)]
 pub struct Kafka {
     daemon: Daemon,
+    java: Java,
     ports: Ports,
     proxy: Option<Proxy>,
     // Last, so that the node is dead before its data go.
@@ -181,9 +182,10 @@ impl KafkaBuilder {
             home: home.path(),
             configuration: &configuration,
         };
-        let daemon = Daemon::new(title.to_owned(), java.clone(), MAIN, place);
+        let daemon = Daemon::new(title.to_owned(), java.program(MAIN), place);
         let started = Kafka {
             daemon,
+            java: java.clone(),
             ports,
             proxy,
             home,
@@ -375,6 +377,6 @@ impl Kafka {
     ///
     /// [`Error::Tool`] if it fails, with what it printed.
     pub async fn tool(&self, main: &str, arguments: &[&str]) -> Result<String> {
-        self.daemon.java().run(main, arguments).await
+        self.java.run(main, arguments).await
     }
 }

@@ -1,6 +1,6 @@
-//! Real ZooKeeper and Kafka servers and a faulty network, for tests and the demo.
+//! Real ZooKeeper, Kafka and NATS servers and a faulty network, for tests and the demo.
 //!
-//! * [`ZooKeeper`] and [`Kafka`]: the real servers of any version, fetched once, on free ports, paused, killed and
+//! * [`ZooKeeper`], [`Kafka`] and [`Nats`]: the real servers of any version, fetched once, on free ports, paused, killed and
 //!   restarted at will.
 //! * [`Python`]: libraries of another language, for independent verdicts.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
@@ -18,6 +18,7 @@ mod error;
 mod guarded;
 mod kafka;
 mod machine;
+mod nats;
 mod offline;
 mod patience;
 mod ports;
@@ -26,9 +27,12 @@ mod python;
 mod zookeeper;
 
 pub use child::{Child, Line, Stream};
-pub use distribution::{Distribution, KAFKA_NEWEST, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache};
+pub use distribution::{
+    Distribution, KAFKA_NEWEST, NATS_LINES, NATS_NEWEST, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache,
+};
 pub use error::{Error, Result};
 pub use kafka::{Kafka, KafkaBuilder};
+pub use nats::{Nats, NatsBuilder};
 pub use offline::{offline, skipped};
 pub use patience::{Look, eventually};
 pub use ports::Port;

@@ -1,13 +1,15 @@
 //! Brings every server that the tests start, and the Python packages that they ask, into the cache, and says what it
 //! does.
 //!
-//! `fetch-servers` takes the names of the distributions to fetch (`zookeeper-3.9.5`, `kafka-4.1.0`), by default all
-//! that the tests use and the packages.
+//! `fetch-servers` takes the names of the distributions to fetch (`zookeeper-3.9.5`, `kafka-4.1.0`, `nats-2.15.2`), by
+//! default all that the tests use and the packages.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bridge_servers::{Distribution, Error, KAFKA_NEWEST, Python, ZOOKEEPER_LINES, cache, offline, skipped};
+use bridge_servers::{
+    Distribution, Error, KAFKA_NEWEST, NATS_LINES, Python, ZOOKEEPER_LINES, cache, offline, skipped,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn chosen(names: &[String]) -> Vec<Result<Distribution, String>> {
             .map(|version| Distribution::zookeeper(version));
         return zookeepers
             .chain([Distribution::kafka(KAFKA_NEWEST)])
+            .chain(NATS_LINES.iter().map(|version| Distribution::nats(version)))
             .map(Ok)
             .collect();
     }
@@ -61,8 +64,9 @@ fn named(name: &str) -> Result<Distribution, String> {
     match name.split_once('-') {
         Some(("zookeeper", version)) => Ok(Distribution::zookeeper(version)),
         Some(("kafka", version)) => Ok(Distribution::kafka(version)),
+        Some(("nats", version)) => Ok(Distribution::nats(version)),
         _ => Err(format!(
-            "no distribution {name:?}: name one as zookeeper-VERSION or kafka-VERSION"
+            "no distribution {name:?}: name one as zookeeper-VERSION, kafka-VERSION or nats-VERSION"
         )),
     }
 }

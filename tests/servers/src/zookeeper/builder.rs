@@ -148,6 +148,7 @@ impl ZooKeeperBuilder {
             .collect::<Result<_>>()?;
         let started = ZooKeeper {
             version: self.version.clone(),
+            java: java.clone(),
             servers,
             home,
         };

@@ -14,6 +14,7 @@ pub use builder::ZooKeeperBuilder;
 pub use four_letter::Mode;
 use server::Server;
 
+use crate::daemon::Java;
 use crate::patience::eventually;
 use crate::{Error, Result};
 
@@ -24,6 +25,7 @@ const SERVE_BOUND: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct ZooKeeper {
     version: String,
+    java: Java,
     servers: Vec<Server>,
     // Last, so that the servers are dead before their data go.
     home: TempDir,
@@ -210,6 +212,6 @@ impl ZooKeeper {
     ///
     /// [`Error::Tool`] if it fails, with what it printed.
     pub async fn tool(&self, main: &str, arguments: &[&str]) -> Result<String, Error> {
-        self.servers[0].daemon().java().run(main, arguments).await
+        self.java.run(main, arguments).await
     }
 }

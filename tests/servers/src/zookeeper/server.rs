@@ -68,8 +68,7 @@ impl Server {
         };
         let daemon = Daemon::new(
             format!("{} server {id}", plan.title),
-            plan.java.clone(),
-            MAIN,
+            plan.java.program(MAIN),
             place,
         );
         Ok(Self { daemon, data, ports })

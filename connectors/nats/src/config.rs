@@ -1,0 +1,178 @@
+//! The options of a NATS sink: typed, documented, checked.
+//!
+//! Only what can be known without a connection is decided here. Nothing in this module opens a file or a socket.
+
+mod auth;
+mod servers;
+mod stream;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bridge_core::amount::Span;
+use bridge_core::format::Format;
+use bridge_core::objection::Objection;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use auth::Auth;
+pub use stream::{CreateStream, Storage, StreamSettings, WhenFull};
+
+use crate::template::SubjectTemplate;
+
+/// Below this no acknowledgement survives an ordinary change of a stream's leader.
+const TIMEOUT_MIN: Span = Span::millis(100);
+
+/// Every message on its way waits in memory, here and in the server.
+const IN_FLIGHT_MAX: u32 = 100_000;
+
+/// The options of a sink of type `nats`.
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// Where to begin: `nats://a:4222,nats://b:4222`. The servers tell of the others of their cluster.
+    pub servers: String,
+    /// The subject of a record: a template over `cluster`, `root`, `path`, `op` and `names` (the names of the path, from
+    /// the top). Control records have no path; theirs is that of their root. The filter `subject` writes any names as
+    /// tokens: `{{ names | subject }}`.
+    #[serde(default = "default_subject")]
+    pub subject: String,
+    /// The JetStream stream that must take the messages.
+    pub stream: String,
+    /// Whether the sink creates the stream if it is missing, and how.
+    #[serde(default)]
+    pub create_stream: CreateStream,
+    /// So many messages may wait for their acknowledgement. One path has one on its way at a time.
+    #[serde(default = "default_in_flight")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub in_flight: u32,
+    /// Whether the stream refuses a message when somebody else has written to its subject
+    /// (`Nats-Expected-Last-Subject-Sequence`). One subject then has one message on its way at a time.
+    #[serde(default)]
+    pub fence: bool,
+    /// What the messages hold.
+    #[serde(default)]
+    pub format: Format,
+    /// A delivery has failed when no message was acknowledged for so long. It is then tried again.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// Who the sink is: a token, a user with a password, an nkey or a file of credentials.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Encrypted connections. Also used, with the system's authorities, where a server asks for them.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+/// Encrypted connections.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file of the authorities that may have signed the servers' certificates; left out: those of the system.
+    pub ca: Option<PathBuf>,
+    /// A PEM file of the sink's own certificate, for servers that ask for one.
+    pub cert: Option<PathBuf>,
+    /// A PEM file of its key.
+    pub key: Option<PathBuf>,
+    /// Whether the connection is encrypted before the server's first word (`handshake_first` of the servers).
+    pub handshake_first: bool,
+}
+
+fn default_subject() -> String {
+    "zk.{{ cluster }}.{{ names | subject }}".to_owned()
+}
+
+fn default_in_flight() -> u32 {
+    1_000
+}
+
+fn default_timeout() -> Span {
+    Span::secs(30)
+}
+
+impl NatsConfig {
+    /// The defaults for these servers and this stream.
+    pub fn new(servers: impl Into<String>, stream: impl Into<String>) -> NatsConfig {
+        NatsConfig {
+            servers: servers.into(),
+            subject: default_subject(),
+            stream: stream.into(),
+            create_stream: CreateStream::default(),
+            in_flight: default_in_flight(),
+            fence: false,
+            format: Format::default(),
+            timeout: default_timeout(),
+            auth: None,
+            tls: None,
+        }
+    }
+
+    /// The servers, each as a URL.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        servers::urls(&self.servers)
+    }
+
+    /// Everything about the options that cannot work, or is surely not meant.
+    pub fn objections(&self) -> Vec<Objection> {
+        let mut found = Vec::new();
+        servers::objections(&self.servers, self.tls.is_some(), &mut found);
+        match SubjectTemplate::parse(&self.subject) {
+            Ok(template) => found.extend(template.objection()),
+            Err(objection) => found.push(objection),
+        }
+        stream::objections_to_name(&self.stream, &mut found);
+        if let CreateStream::Yes(settings) = &self.create_stream {
+            stream::objections(settings, self.timeout, &mut found);
+        }
+        if !(1..=IN_FLIGHT_MAX).contains(&self.in_flight) {
+            found.push(Objection::error(
+                "in_flight",
+                format!("{} messages cannot be on their way at a time", self.in_flight),
+                format!("give a number from 1 to {IN_FLIGHT_MAX}; 1000 suits most"),
+            ));
+        }
+        if self.timeout < TIMEOUT_MIN {
+            found.push(Objection::error(
+                "timeout",
+                format!(
+                    "{} is shorter than servers need for an ordinary acknowledgement",
+                    self.timeout
+                ),
+                "give at least \"100ms\"; \"30s\" suits most",
+            ));
+        }
+        if let Some(auth) = &self.auth {
+            found.extend(auth.objections());
+        }
+        if let Some(tls) = &self.tls {
+            objections_to_tls(tls, &mut found);
+        }
+        found
+    }
+}
+
+fn objections_to_tls(tls: &Tls, found: &mut Vec<Objection>) {
+    for (there, missing, is_alone) in [
+        ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
+        ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),
+    ] {
+        if is_alone {
+            found.push(Objection::error(
+                there,
+                format!("{there} is given without {missing}"),
+                "give both, or neither where the servers ask for no certificate",
+            ));
+        }
+    }
+}
+
+/// Shows where the records go. The rest may have been brought in from the environment.
+impl fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("NatsConfig");
+        shown
+            .field("servers", &self.servers)
+            .field("stream", &self.stream);
+        shown.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,72 @@
+//! The addresses of servers.
+
+use bridge_core::objection::Objection;
+
+const REMEDY: &str = "give addresses separated by commas, as in \"nats://a:4222,nats://b:4222\"";
+
+/// Schemes that are taken, with a word on each in messages.
+const SCHEMES: [&str; 2] = ["nats", "tls"];
+
+/// Each server as a URL.
+pub(super) fn urls(servers: &str) -> Vec<String> {
+    let servers = servers.split(',').map(str::trim);
+    servers
+        .map(|server| match server.contains("://") {
+            true => server.to_owned(),
+            false => format!("nats://{server}"),
+        })
+        .collect()
+}
+
+pub(super) fn objections(servers: &str, has_tls: bool, found: &mut Vec<Objection>) {
+    if servers.trim().is_empty() {
+        found.push(Objection::error("servers", "no server is given", REMEDY));
+        return;
+    }
+    for server in servers.split(',').map(str::trim) {
+        if let Some(reason) = reason_against(server) {
+            found.push(Objection::error("servers", reason, REMEDY));
+        } else if server.starts_with("tls://") && !has_tls {
+            found.push(Objection::warning(
+                "servers",
+                format!("'{server}' is encrypted, and no [sink.tls] says whose certificates are trusted"),
+                "write [sink.tls] with ca, or leave it so for servers whose authority the system knows",
+            ));
+        }
+    }
+}
+
+/// Why it is no address. What may be a password is not repeated.
+fn reason_against(server: &str) -> Option<String> {
+    let (scheme, rest) = server.split_once("://").unwrap_or(("nats", server));
+    if rest.contains('@') {
+        return Some("an address holds a user or a token: they belong under [sink.auth]".to_owned());
+    }
+    if !SCHEMES.contains(&scheme) {
+        return Some(format!(
+            "'{server}' is not the address of a NATS server: '{scheme}' is neither {}",
+            SCHEMES.join(" nor ")
+        ));
+    }
+    // An IPv6 address stands in brackets and has colons of its own.
+    let (host, port) = match rest.rfind(']') {
+        Some(end) if rest.starts_with('[') => (&rest[..=end], rest[end + 1..].strip_prefix(':')),
+        _ => match rest.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    let because = |why: &str| Some(format!("'{server}' is not the address of a NATS server: {why}"));
+    if host.is_empty() || host == "[]" {
+        return because("it has no host");
+    }
+    if host.contains(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '?' | '#')) {
+        return because("a host has no spaces and no slashes");
+    }
+    match port {
+        Some(port) if !matches!(port.parse::<u16>(), Ok(1..)) => {
+            because(&format!("'{port}' is not a port between 1 and 65535"))
+        }
+        _ => None,
+    }
+}

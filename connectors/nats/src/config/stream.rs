@@ -1,0 +1,176 @@
+//! The stream: its name, and what one is like that the sink creates.
+
+use std::fmt;
+
+use bridge_core::amount::{Size, Span};
+use bridge_core::objection::Objection;
+use schemars::JsonSchema;
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::subjects;
+
+/// JetStream keeps no more copies.
+const REPLICAS_MAX: u32 = 5;
+
+/// The longest name that is not refused by some file system of a server.
+const NAME_LENGTH_MAX: usize = 255;
+
+/// Whether the sink creates the stream if it is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Default, JsonSchema)]
+#[schemars(untagged)]
+pub enum CreateStream {
+    /// It does not.
+    #[default]
+    #[schemars(with = "bool")]
+    No,
+    /// It does, like this.
+    Yes(StreamSettings),
+}
+
+/// What a new stream is like. A stream that is there already is never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamSettings {
+    /// What the stream takes; left out: all that the template can give, for every cluster.
+    pub subjects: Vec<String>,
+    /// Copies of each message, on so many servers.
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: u32,
+    /// Where they are.
+    pub storage: Storage,
+    /// Messages are removed after so long; left out: never.
+    pub max_age: Option<Span>,
+    /// The most that the stream may take; left out: as much as the account may.
+    pub max_bytes: Option<Size>,
+    /// What happens at `max_bytes`.
+    pub when_full: WhenFull,
+    /// For how long the stream knows the ids of its messages, so that one that comes again is not stored again.
+    pub duplicate_window: Span,
+}
+
+/// Where a stream is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// On disks.
+    #[default]
+    File,
+    /// In memory: gone when its servers are.
+    Memory,
+}
+
+/// What a stream does when it has no room left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// It refuses new messages; the sink waits until there is room.
+    #[default]
+    Refuse,
+    /// It removes its oldest messages.
+    RemoveOldest,
+}
+
+impl Default for StreamSettings {
+    fn default() -> StreamSettings {
+        StreamSettings {
+            subjects: Vec::new(),
+            replicas: 1,
+            storage: Storage::default(),
+            max_age: None,
+            max_bytes: None,
+            when_full: WhenFull::default(),
+            duplicate_window: Span::secs(600),
+        }
+    }
+}
+
+pub(super) fn objections_to_name(name: &str, found: &mut Vec<Objection>) {
+    let is_odd = |letter: &char| {
+        letter.is_whitespace() || letter.is_control() || matches!(letter, '.' | '*' | '>' | '/' | '\\')
+    };
+    let reason = if name.is_empty() {
+        Some("it is empty".to_owned())
+    } else if let Some(letter) = name.chars().find(is_odd) {
+        Some(format!("it holds {letter:?}"))
+    } else {
+        (name.len() > NAME_LENGTH_MAX)
+            .then(|| format!("it has {} bytes, and {NAME_LENGTH_MAX} are allowed", name.len()))
+    };
+    if let Some(reason) = reason {
+        found.push(Objection::error(
+            "stream",
+            format!("'{name}' is not the name of a stream: {reason}"),
+            "give a name without spaces, dots, slashes and wildcards, as in \"ZK\"",
+        ));
+    }
+}
+
+pub(super) fn objections(settings: &StreamSettings, timeout: Span, found: &mut Vec<Objection>) {
+    for subject in &settings.subjects {
+        if !subjects::is_pattern(subject) {
+            found.push(Objection::error(
+                "create_stream.subjects",
+                format!("'{subject}' is not a subject that a stream can take"),
+                "give tokens with dots between them; '*' stands for one and '>' for the rest, as in \"zk.>\"",
+            ));
+        }
+    }
+    if !(1..=REPLICAS_MAX).contains(&settings.replicas) {
+        found.push(Objection::error(
+            "create_stream.replicas",
+            format!("JetStream cannot keep {} copies", settings.replicas),
+            "give 1, 3 or 5",
+        ));
+    }
+    if settings.duplicate_window <= timeout {
+        found.push(Objection::error(
+            "create_stream.duplicate_window",
+            format!(
+                "{} is over before a message is sent again, which takes the timeout of {timeout}",
+                settings.duplicate_window
+            ),
+            "give more than twice the timeout; \"10m\" suits most",
+        ));
+    }
+    if let Some(age) = settings.max_age
+        && age < settings.duplicate_window
+    {
+        found.push(Objection::error(
+            "create_stream.max_age",
+            format!(
+                "{age} is shorter than the duplicate_window of {}, which JetStream refuses",
+                settings.duplicate_window
+            ),
+            "give a longer max_age, or leave it out",
+        ));
+    }
+}
+
+impl<'de> Deserialize<'de> for CreateStream {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CreateStreamVisitor)
+    }
+}
+
+struct CreateStreamVisitor;
+
+impl<'de> Visitor<'de> for CreateStreamVisitor {
+    type Value = CreateStream;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("false, true or { subjects = [\"zk.>\"], replicas = 3, … }")
+    }
+
+    fn visit_bool<E: de::Error>(self, wanted: bool) -> Result<CreateStream, E> {
+        Ok(if wanted {
+            CreateStream::Yes(StreamSettings::default())
+        } else {
+            CreateStream::No
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CreateStream, A::Error> {
+        StreamSettings::deserialize(MapAccessDeserializer::new(map)).map(CreateStream::Yes)
+    }
+}

@@ -1,0 +1,221 @@
+//! One connection to the servers, and what is said on it.
+//!
+//! The client library connects again by itself and sends what still waits. That can do no harm, as one path has one
+//! message on its way and the stream knows its id; but a delivery never goes on over it: acknowledgements of the lost
+//! connection do not come any more.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{Context, ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event, ServerError};
+use bridge_core::sink::{SinkError, SinkErrorKind};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::config::{Auth, NatsConfig, Tls};
+use crate::error;
+
+/// How long a server may take to let us in, and for one question.
+pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
+
+/// How the connection is called in the servers' lists.
+const CLIENT_NAME: &str = "zkbridge";
+
+/// What was said on a connection.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    is_lost: bool,
+    /// The server's first refusal, with its kind.
+    refusal: Option<(SinkErrorKind, String)>,
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    client: Client,
+    context: Context,
+    said: watch::Receiver<Said>,
+    servers: Arc<str>,
+}
+
+impl Connection {
+    /// Connects and proves who we are.
+    pub(crate) async fn open(config: &NatsConfig) -> Result<Connection, SinkError> {
+        let urls = config.urls();
+        let servers: Arc<str> = urls.join(",").into();
+        let (tell, said) = watch::channel(Said::default());
+        let tell = Arc::new(tell);
+        let options = ConnectOptions::new()
+            .name(CLIENT_NAME)
+            .connection_timeout(ANSWER_BOUND)
+            .request_timeout(Some(ANSWER_BOUND))
+            // Once around after a loss, so that no connection is sought for ever that nobody uses.
+            .max_reconnects(urls.len())
+            .event_callback(move |event| {
+                let tell = Arc::clone(&tell);
+                async move { tell.send_modify(|said| said.hear(event)) }
+            });
+        let options = with_auth(options, config.auth.as_ref()).await?;
+        let options = with_tls(options, config.tls.as_ref()).await?;
+        let client = options
+            .connect(urls)
+            .await
+            .map_err(|failure| error::of_connect(failure, &servers))?;
+        let context = ContextBuilder::new()
+            .timeout(config.timeout.0)
+            // The lane counts for itself, and never waits here.
+            .max_ack_inflight(config.in_flight as usize + 1)
+            .build(client.clone());
+        Ok(Connection {
+            client,
+            context,
+            said,
+            servers,
+        })
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The largest message that the server takes, headers included.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.client.max_payload()
+    }
+
+    /// Whether it was lost since it was opened, even if the library made it anew.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.said.borrow().is_lost
+    }
+
+    /// Asks a question that has no other bound, and hears when the server refuses it aloud.
+    pub(crate) async fn ask<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, SinkError> {
+        let answered = timeout(ANSWER_BOUND, answer);
+        tokio::select! {
+            biased;
+            answered = answered => answered.map_err(|_| self.silence()),
+            trouble = trouble(&mut self.said, &self.servers) => Err(trouble),
+        }
+    }
+
+    /// Waits for something that has a bound of its own, no longer than the connection is there.
+    pub(crate) async fn while_there<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, SinkError> {
+        tokio::select! {
+            biased;
+            answered = answer => Ok(answered),
+            trouble = trouble(&mut self.said, &self.servers) => Err(trouble),
+        }
+    }
+
+    fn silence(&self) -> SinkError {
+        SinkError::new(
+            SinkErrorKind::Unavailable,
+            format!(
+                "NATS at {}: no answer within {} s; see whether JetStream has a leader",
+                self.servers,
+                ANSWER_BOUND.as_secs()
+            ),
+        )
+    }
+}
+
+/// Waits until the connection cannot be used any more, or the server refuses something.
+async fn trouble(said: &mut watch::Receiver<Said>, servers: &str) -> SinkError {
+    let heard = said.wait_for(|said| said.is_lost || said.refusal.is_some()).await;
+    let refusal = heard.ok().and_then(|said| said.refusal.clone());
+    match refusal {
+        Some((kind, words)) => SinkError::new(kind, format!("NATS at {servers}: {words}; {}", remedy(kind))),
+        None => SinkError::new(
+            SinkErrorKind::Unavailable,
+            format!("NATS at {servers}: the connection was lost"),
+        ),
+    }
+}
+
+fn remedy(kind: SinkErrorKind) -> &'static str {
+    match kind {
+        SinkErrorKind::Authorization => {
+            "the sink's user must be allowed to publish to its subjects and to $JS.API.STREAM.INFO.<stream>, with \
+             create_stream to $JS.API.STREAM.CREATE.<stream>, with fence to $JS.API.STREAM.MSG.GET.<stream>, and to \
+             subscribe to _INBOX.>"
+        }
+        SinkErrorKind::Authentication => "see the options under [sink.auth]",
+        _ => "see the server's log",
+    }
+}
+
+impl Said {
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Disconnected | Event::Closed => self.is_lost = true,
+            Event::ServerError(refused) => {
+                let words = match refused {
+                    ServerError::Other(words) => words,
+                    other => other.to_string(),
+                };
+                tracing::debug!(words, "the NATS server says");
+                let kind = error::of_server(&words);
+                self.refusal.get_or_insert((kind, words));
+            }
+            other => tracing::debug!(%other, "the NATS client says"),
+        }
+    }
+}
+
+async fn with_auth(options: ConnectOptions, auth: Option<&Auth>) -> Result<ConnectOptions, SinkError> {
+    let Some(auth) = auth else {
+        return Ok(options);
+    };
+    if let Some(token) = &auth.token {
+        return Ok(options.token(token.reveal().to_owned()));
+    }
+    if let (Some(user), Some(password)) = (&auth.user, &auth.password) {
+        return Ok(options.user_and_password(user.clone(), password.reveal().to_owned()));
+    }
+    if let Some(seed) = &auth.nkey {
+        return Ok(options.nkey(seed.reveal().trim().to_owned()));
+    }
+    let Some(file) = &auth.creds else {
+        return Ok(options);
+    };
+    let text = read(file, "auth.creds").await?;
+    options.credentials(&text).map_err(|_| {
+        let message = format!("{} is no file of credentials: see auth.creds", file.display());
+        SinkError::new(SinkErrorKind::Authentication, message)
+    })
+}
+
+async fn with_tls(options: ConnectOptions, tls: Option<&Tls>) -> Result<ConnectOptions, SinkError> {
+    let Some(tls) = tls else {
+        return Ok(options);
+    };
+    // The library names no file when one cannot be read.
+    for (file, key) in [
+        (&tls.ca, "tls.ca"),
+        (&tls.cert, "tls.cert"),
+        (&tls.key, "tls.key"),
+    ] {
+        if let Some(file) = file {
+            read(file, key).await?;
+        }
+    }
+    let mut options = options.require_tls(true);
+    if let Some(ca) = &tls.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    if tls.handshake_first {
+        options = options.tls_first();
+    }
+    Ok(options)
+}
+
+async fn read(file: &Path, key: &str) -> Result<String, SinkError> {
+    tokio::fs::read_to_string(file).await.map_err(|failure| {
+        let message = format!("{} cannot be read: {failure}; see {key}", file.display());
+        SinkError::new(SinkErrorKind::Authentication, message).because(failure)
+    })
+}

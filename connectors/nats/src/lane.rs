@@ -1,0 +1,117 @@
+//! Messages on their way, in the order of the batch.
+//!
+//! Acknowledgements may come in any order; the lane looks only at its front, so that what lies behind it is durable
+//! without a hole. It must never hold two messages of one key: servers of a cluster may lose the first and take the
+//! second, and the stream would keep that order for ever.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::IntoFuture;
+use std::sync::Arc;
+
+use async_nats::jetstream::context::{PublishAckFuture, PublishError};
+use async_nats::jetstream::publish::PublishAck;
+use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
+use futures::future::BoxFuture;
+
+/// What must stay in order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// The records of a path; of none: control records.
+    Path(Option<ZnodePath>),
+    /// All that goes to a subject.
+    Subject(Arc<str>),
+}
+
+/// A record in the lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    /// Its position in the batch.
+    pub(crate) at: usize,
+    /// The record's.
+    pub(crate) seq: Seq,
+    /// Where it goes.
+    pub(crate) subject: Arc<str>,
+    /// The size of its message.
+    pub(crate) bytes: usize,
+}
+
+/// What became of a record.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The stream has it.
+    Durable(PublishAck),
+    /// There is nothing to send of it.
+    Passed,
+    /// It can never be sent.
+    Refused(String),
+    /// No acknowledgement, or a refusal.
+    Failed(PublishError),
+}
+
+enum Report {
+    Awaited(BoxFuture<'static, Result<PublishAck, PublishError>>),
+    Known(Outcome),
+}
+
+struct Entry {
+    ticket: Ticket,
+    key: Option<Key>,
+    report: Report,
+}
+
+/// Messages on their way.
+#[derive(Default)]
+pub(crate) struct Lane {
+    queue: VecDeque<Entry>,
+    keys: HashSet<Key>,
+}
+
+impl Lane {
+    /// How many messages wait for their acknowledgement.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether a message of this key is on its way.
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Adds a message that was sent.
+    pub(crate) fn sent(&mut self, ticket: Ticket, key: Key, ack: PublishAckFuture) {
+        let is_first = self.keys.insert(key.clone());
+        assert!(is_first, "two messages of {key:?} on their way");
+        self.queue.push_back(Entry {
+            ticket,
+            key: Some(key),
+            report: Report::Awaited(ack.into_future()),
+        });
+    }
+
+    /// Adds a record without a message.
+    pub(crate) fn settled(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.queue.push_back(Entry {
+            ticket,
+            key: None,
+            report: Report::Known(outcome),
+        });
+    }
+
+    /// Waits for the end of the oldest record and takes it out; `None` when the lane is empty. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(Ticket, Outcome)> {
+        let entry = self.queue.front_mut()?;
+        if let Report::Awaited(ack) = &mut entry.report {
+            let answer = ack.await;
+            entry.report = Report::Known(answer.map_or_else(Outcome::Failed, Outcome::Durable));
+        }
+        let Entry { ticket, key, report } = self.queue.pop_front().expect("its front was looked at");
+        if let Some(key) = &key {
+            self.keys.remove(key);
+        }
+        match report {
+            Report::Known(outcome) => Some((ticket, outcome)),
+            Report::Awaited(_) => unreachable!("what was awaited is known"),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The NATS sink: change records into a JetStream stream, at least once, in order per path.
+//!
+//! | file | role |
+//! | --- | --- |
+//! | `config` | the options that users see |
+//! | `template` | the subject of a record, and how names become tokens |
+//! | `subjects` | which subjects a stream takes |
+//! | `encode` | a record as a message; pure |
+//! | `connection` | one connection, and what the server says on it |
+//! | `stream` | whether the stream is there and fit, and creating it |
+//! | `fence` | the last message of each subject, so that nobody else's is written over |
+//! | `lane` | messages on their way, in the order of the batch |
+//! | `sink` | the conversation with the servers |
+//! | `error` | NATS's errors as kinds of the engine |
+//!
+//! This crate must never have two messages of one path on their way at a time, and never count one as durable before
+//! the stream has acknowledged it.
+
+mod config;
+mod connection;
+mod encode;
+mod error;
+mod fence;
+mod lane;
+mod sink;
+mod stream;
+mod subjects;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Auth, CreateStream, NatsConfig, Storage, StreamSettings, Tls, WhenFull};
+pub use sink::NatsSink;

@@ -1,0 +1,393 @@
+//! The conversation with the servers.
+//!
+//! **Order.** A stream keeps messages in the order in which it takes them, for ever: one that was lost on its way and is
+//! sent again comes behind those that were not, and its id keeps the later ones from being stored again. So a path has
+//! one message on its way at a time, and the next is sent when the stream has acknowledged it. Other paths do not wait.
+//! The marks of a snapshot and of a gap wait for all before them and let nothing pass.
+//!
+//! **Repetition.** At the first acknowledgement that fails or does not come the delivery stops; the engine opens the sink
+//! again and sends from there. Every message has the record's id, and within its duplicate window the stream does not
+//! store it twice, also when the first one turns up late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use bridge_core::objection::{Gravity, Objection};
+use bridge_core::record::{Op, Record};
+use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+use futures::future::BoxFuture;
+
+use crate::config::NatsConfig;
+use crate::connection::Connection;
+use crate::encode::{Encoded, Encoder, HEADER_LAST};
+use crate::error::{self, Meaning};
+use crate::fence::{Fence, Verdict};
+use crate::lane::{Key, Lane, Outcome, Ticket};
+use crate::stream::{self, Wanted};
+use crate::subjects::pattern_of;
+use crate::template::SubjectTemplate;
+
+/// A stream of JetStream as a destination, for the records of one source.
+pub struct NatsSink {
+    config: NatsConfig,
+    encoder: Encoder,
+    wanted: Wanted,
+    timeout: Duration,
+    fence: Option<Fence>,
+    connection: Option<Connection>,
+    /// The largest message that the stream takes.
+    largest: usize,
+    /// What was last said about the stream, so that it is said once.
+    remarks: Vec<String>,
+}
+
+/// How far a batch has come.
+#[derive(Default)]
+struct Tally {
+    done: usize,
+    rejected: Vec<Rejected>,
+}
+
+/// Why a batch does not go on as it is.
+enum Stop {
+    /// Nothing more can be delivered now.
+    Trouble(SinkError),
+    /// The rest can be sent again at once.
+    Again,
+}
+
+impl From<SinkError> for Stop {
+    fn from(error: SinkError) -> Stop {
+        Stop::Trouble(error)
+    }
+}
+
+impl NatsSink {
+    /// A sink for the records of this cluster (the name of their source). Connects in `open`.
+    ///
+    /// # Errors
+    ///
+    /// The options' [`NatsConfig::objections`] that are errors.
+    pub fn new(config: &NatsConfig, cluster: &str) -> Result<NatsSink, Vec<Objection>> {
+        let mut objections = config.objections();
+        objections.retain(|objection| objection.gravity == Gravity::Error);
+        if !objections.is_empty() {
+            return Err(objections);
+        }
+        let template = SubjectTemplate::parse(&config.subject).map_err(|objection| vec![objection])?;
+        let name: Arc<str> = config.stream.as_str().into();
+        let wanted = Wanted {
+            name: Arc::clone(&name),
+            create: config.create_stream.clone(),
+            samples: template.samples(cluster),
+            default_subject: subject_of_all_clusters(&template),
+            timeout: config.timeout.0,
+        };
+        Ok(NatsSink {
+            encoder: Encoder::new(template, &name, config.format, cluster),
+            fence: config.fence.then(|| Fence::new(name)),
+            timeout: config.timeout.0,
+            config: config.clone(),
+            wanted,
+            connection: None,
+            largest: usize::MAX,
+            remarks: Vec::new(),
+        })
+    }
+
+    async fn prove(&mut self) -> Result<(), SinkError> {
+        self.connection = None;
+        let mut connection = Connection::open(&self.config).await?;
+        let fit = stream::ensure(&mut connection, &self.wanted).await?;
+        self.largest = fit.largest.map_or(connection.max_payload(), |most| {
+            most.min(connection.max_payload())
+        });
+        if fit.remarks != self.remarks {
+            for remark in &fit.remarks {
+                tracing::warn!("{remark}");
+            }
+            self.remarks = fit.remarks;
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn deliver_batch(&mut self, records: &[Arc<Record>]) -> Result<(), DeliverError> {
+        let mut tally = Tally::default();
+        // A connection that was lost while there was nothing to deliver is no failure.
+        if self.connection.as_ref().is_none_or(Connection::is_lost)
+            && let Err(error) = self.prove().await
+        {
+            return Err(tally.failed(error));
+        }
+        while tally.done < records.len() {
+            match self.run(records, &mut tally).await {
+                Ok(()) | Err(Stop::Again) => {}
+                Err(Stop::Trouble(error)) => return Err(tally.failed(error)),
+            }
+        }
+        tally.ended()
+    }
+
+    /// Sends all records and waits for the end of each.
+    async fn run(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), Stop> {
+        let mut lane = Lane::default();
+        for (at, record) in records.iter().enumerate().skip(tally.done) {
+            let is_mark = is_mark(record.op);
+            if is_mark {
+                self.await_all(&mut lane, records, tally).await?;
+            }
+            self.send(at, records, &mut lane, tally).await?;
+            if is_mark {
+                self.await_all(&mut lane, records, tally).await?;
+            }
+        }
+        self.await_all(&mut lane, records, tally).await
+    }
+
+    /// Puts a record into the lane, when there is room and no other of its path is there.
+    async fn send(
+        &mut self,
+        at: usize,
+        records: &[Arc<Record>],
+        lane: &mut Lane,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        let record = &records[at];
+        let mut ticket = Ticket {
+            at,
+            seq: record.seq,
+            subject: "".into(),
+            bytes: 0,
+        };
+        let message = match self.encoder.encode(record) {
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                lane.settled(ticket, Outcome::Passed);
+                return Ok(());
+            }
+            Err(reason) => {
+                lane.settled(ticket, Outcome::Refused(reason));
+                return Ok(());
+            }
+        };
+        ticket.bytes = message.bytes();
+        ticket.subject = Arc::clone(&message.subject);
+        if ticket.bytes > self.largest {
+            let said = format!("it takes {} at most", self.largest);
+            let reason = error::refusal(&self.wanted.name, &said, ticket.bytes);
+            lane.settled(ticket, Outcome::Refused(reason));
+            return Ok(());
+        }
+        let key = match self.fence {
+            Some(_) => Key::Subject(Arc::clone(&message.subject)),
+            None => Key::Path(record.path.clone()),
+        };
+        while lane.holds(&key) || lane.in_flight() >= self.config.in_flight as usize {
+            self.advance(lane, records, tally).await?;
+        }
+        if let Err(error) = self.publish(message, ticket, key, lane).await {
+            // What was sent before is not concerned.
+            self.await_all(lane, records, tally).await?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    async fn publish(
+        &mut self,
+        message: Encoded,
+        ticket: Ticket,
+        key: Key,
+        lane: &mut Lane,
+    ) -> Result<(), SinkError> {
+        let connection = self.connection.as_mut().ok_or_else(not_opened)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in message.headers {
+            headers.insert(&*name, value);
+        }
+        if let Some(fence) = &mut self.fence {
+            let last = fence.last(connection, &message.subject).await?;
+            headers.insert(HEADER_LAST, last.to_string());
+        }
+        let publish = PublishMessage::build()
+            .headers(headers)
+            .payload(message.payload.into());
+        let context = connection.context().clone();
+        let sent = connection
+            .while_there(context.send_publish(message.subject.to_string(), publish))
+            .await?;
+        match sent {
+            Ok(ack) => lane.sent(ticket, key, ack),
+            Err(failure) => lane.settled(ticket, Outcome::Failed(failure)),
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of the oldest record; false when there is none.
+    async fn advance(
+        &mut self,
+        lane: &mut Lane,
+        records: &[Arc<Record>],
+        tally: &mut Tally,
+    ) -> Result<bool, Stop> {
+        let connection = self.connection.as_mut().ok_or_else(not_opened)?;
+        let Some((ticket, outcome)) = connection.while_there(lane.next()).await? else {
+            return Ok(false);
+        };
+        match outcome {
+            Outcome::Durable(ack) => {
+                if let Some(fence) = &mut self.fence {
+                    fence.acknowledged(&ticket.subject, ack.sequence);
+                }
+                tally.done = ticket.at + 1;
+            }
+            Outcome::Passed => tally.done = ticket.at + 1,
+            Outcome::Refused(reason) => tally.reject(&ticket, reason),
+            Outcome::Failed(failure) => {
+                let record = &records[ticket.at];
+                let waiting = lane.in_flight() + 1;
+                self.failed(&ticket, record, failure, waiting, tally).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A message was refused, or nobody acknowledged it in time.
+    async fn failed(
+        &mut self,
+        ticket: &Ticket,
+        record: &Record,
+        failure: PublishError,
+        waiting: usize,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        match error::of_publish(&failure) {
+            Meaning::Record => {
+                let reason = error::refusal(&self.wanted.name, &failure.to_string(), ticket.bytes);
+                tally.reject(ticket, reason);
+                Ok(())
+            }
+            Meaning::Conflict => self.settle_conflict(ticket, record, tally).await,
+            Meaning::Trouble(_) if failure.kind() == PublishErrorKind::TimedOut => {
+                Err(self.silence(ticket, waiting).into())
+            }
+            Meaning::Trouble(kind) => {
+                let said = failure.to_string();
+                let error = error::about(kind, &self.wanted.name, &ticket.subject, &said);
+                Err(error.because(failure).into())
+            }
+        }
+    }
+
+    async fn settle_conflict(
+        &mut self,
+        ticket: &Ticket,
+        record: &Record,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        let (Some(fence), Some(connection)) = (&mut self.fence, &mut self.connection) else {
+            return Err(not_opened().into());
+        };
+        let id = record.id.to_string();
+        match fence.judge(connection, &ticket.subject, &id).await? {
+            Verdict::Durable => {
+                tally.done = ticket.at + 1;
+                Ok(())
+            }
+            Verdict::Again => Err(Stop::Again),
+        }
+    }
+
+    async fn await_all(
+        &mut self,
+        lane: &mut Lane,
+        records: &[Arc<Record>],
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        while self.advance(lane, records, tally).await? {}
+        Ok(())
+    }
+
+    /// Nothing was acknowledged in time.
+    fn silence(&self, ticket: &Ticket, waiting: usize) -> SinkError {
+        SinkError::new(
+            SinkErrorKind::Unavailable,
+            format!(
+                "stream '{}': no acknowledgement for {}, {waiting} messages wait, the first for subject '{}'; look whether the \
+                 stream has a leader and its servers have room and time",
+                self.wanted.name,
+                bridge_core::amount::Span(self.timeout),
+                ticket.subject,
+            ),
+        )
+    }
+}
+
+/// What a stream takes that is made for the template, whatever the cluster.
+fn subject_of_all_clusters(template: &SubjectTemplate) -> String {
+    let both = ["alpha", "omega"].map(|cluster| template.samples(cluster));
+    let subjects: Vec<Arc<str>> = both.into_iter().flatten().map(|(_, subject)| subject).collect();
+    pattern_of(&subjects)
+}
+
+/// Whether it brackets other records.
+fn is_mark(op: Op) -> bool {
+    matches!(
+        op,
+        Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd
+    )
+}
+
+fn not_opened() -> SinkError {
+    SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
+}
+
+impl Tally {
+    fn reject(&mut self, ticket: &Ticket, reason: String) {
+        self.done = ticket.at + 1;
+        self.rejected.push(Rejected {
+            seq: ticket.seq,
+            reason,
+        });
+    }
+
+    fn failed(self, error: SinkError) -> DeliverError {
+        DeliverError {
+            rejected: self.rejected,
+            ..DeliverError::after(self.done, error)
+        }
+    }
+
+    fn ended(self) -> Result<(), DeliverError> {
+        if self.rejected.is_empty() {
+            return Ok(());
+        }
+        Err(DeliverError {
+            done: self.done,
+            rejected: self.rejected,
+            ..DeliverError::default()
+        })
+    }
+}
+
+impl Sink for NatsSink {
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(self.prove())
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
+        Box::pin(self.deliver_batch(&batch.records))
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async {
+            // All that was reported is acknowledged; what is not will be sent again.
+            self.connection = None;
+            Ok(())
+        })
+    }
+}

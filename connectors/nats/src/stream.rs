@@ -1,0 +1,302 @@
+//! The stream: whether it is there and fit for the records, and creating it where the options say so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode as Code;
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestErrorKind,
+};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use bridge_core::amount::{Size, Span};
+use bridge_core::sink::{SinkError, SinkErrorKind};
+
+use crate::config::{CreateStream, Storage, StreamSettings, WhenFull};
+use crate::connection::Connection;
+use crate::error;
+use crate::subjects::{covers, overlap, pattern_of};
+
+/// How long the engine may wait, by default at most, before it sends again what a failed delivery left open. With twice
+/// the timeout it is what a duplicate window has to be longer than.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// A consumer should be able to stay away for so long.
+const AGE_LEAST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the sink needs of the stream.
+pub(crate) struct Wanted {
+    pub(crate) name: Arc<str>,
+    pub(crate) create: CreateStream,
+    /// Subjects that stand for all that the sink's records get, each with the path of its record.
+    pub(crate) samples: Vec<(&'static str, Arc<str>)>,
+    /// What a stream takes if its subjects are not given: the same for every cluster.
+    pub(crate) default_subject: String,
+    pub(crate) timeout: Duration,
+}
+
+/// A stream that can be used.
+pub(crate) struct Fit {
+    /// What is allowed and may not be meant, a sentence each.
+    pub(crate) remarks: Vec<String>,
+    /// The largest message that it takes, headers included; `None`: the server's limit alone.
+    pub(crate) largest: Option<usize>,
+}
+
+/// Looks at the stream, after creating it if it is missing and that is wanted.
+pub(crate) async fn ensure(connection: &mut Connection, wanted: &Wanted) -> Result<Fit, SinkError> {
+    let config = match look(connection, wanted).await? {
+        Some(config) => config,
+        None => match &wanted.create {
+            CreateStream::Yes(settings) => create(connection, wanted, settings).await?,
+            CreateStream::No => return Err(missing(&wanted.name)),
+        },
+    };
+    judge(&config, wanted)
+}
+
+fn missing(name: &str) -> SinkError {
+    SinkError::new(
+        SinkErrorKind::Missing,
+        format!("stream '{name}' does not exist: create it, or set create_stream so that the sink does"),
+    )
+}
+
+/// The stream's settings; `None` when there is no such stream.
+async fn look(connection: &mut Connection, wanted: &Wanted) -> Result<Option<Config>, SinkError> {
+    let context = connection.context().clone();
+    let asked = connection.ask(context.get_stream(&*wanted.name)).await?;
+    match asked {
+        Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+        Err(failure) => match failure.kind() {
+            GetStreamErrorKind::JetStream(said) if said.error_code() == Code::STREAM_NOT_FOUND => Ok(None),
+            _ => Err(not_looked(failure, &wanted.name)),
+        },
+    }
+}
+
+fn not_looked(failure: GetStreamError, name: &str) -> SinkError {
+    use std::error::Error as _;
+
+    let kind = match failure.kind() {
+        GetStreamErrorKind::JetStream(said) => error::kind(error::of_jetstream(&said)),
+        GetStreamErrorKind::EmptyName | GetStreamErrorKind::InvalidStreamName => SinkErrorKind::Configuration,
+        GetStreamErrorKind::Request => {
+            let below = failure
+                .source()
+                .and_then(|below| below.downcast_ref::<async_nats::jetstream::context::RequestError>());
+            match below.map(|below| below.kind()) {
+                // Nobody listens on the subjects of the API.
+                Some(RequestErrorKind::NoResponders) => return without_jetstream(name),
+                _ => SinkErrorKind::Unavailable,
+            }
+        }
+    };
+    SinkError::new(kind, format!("stream '{name}' cannot be looked at: {failure}")).because(failure)
+}
+
+fn without_jetstream(name: &str) -> SinkError {
+    SinkError::new(
+        SinkErrorKind::Missing,
+        format!(
+            "stream '{name}' cannot be looked at: nobody answers for JetStream; enable it in the servers' configuration \
+             and for the sink's account"
+        ),
+    )
+}
+
+async fn create(
+    connection: &mut Connection,
+    wanted: &Wanted,
+    settings: &StreamSettings,
+) -> Result<Config, SinkError> {
+    let config = config_of(wanted, settings);
+    let context = connection.context().clone();
+    match connection.ask(context.create_stream(config)).await? {
+        Ok(stream) => {
+            let made = stream.cached_info().config.clone();
+            tracing::info!(stream = %wanted.name, subjects = ?made.subjects, "created the stream");
+            Ok(made)
+        }
+        Err(failure) if is_there_already(&failure) => {
+            // Another worker was faster.
+            look(connection, wanted)
+                .await?
+                .ok_or_else(|| missing(&wanted.name))
+        }
+        Err(failure) => Err(not_created(failure, wanted, settings)),
+    }
+}
+
+fn is_there_already(failure: &CreateStreamError) -> bool {
+    matches!(failure.kind(), CreateStreamErrorKind::JetStream(said) if said.error_code() == Code::STREAM_NAME_EXIST)
+}
+
+fn not_created(failure: CreateStreamError, wanted: &Wanted, settings: &StreamSettings) -> SinkError {
+    let kind = match failure.kind() {
+        CreateStreamErrorKind::JetStream(said) => error::kind(error::of_jetstream(&said)),
+        CreateStreamErrorKind::EmptyStreamName
+        | CreateStreamErrorKind::InvalidStreamName
+        | CreateStreamErrorKind::DomainAndExternalSet => SinkErrorKind::Configuration,
+        CreateStreamErrorKind::JetStreamUnavailable | CreateStreamErrorKind::NotFound => {
+            SinkErrorKind::Missing
+        }
+        CreateStreamErrorKind::TimedOut
+        | CreateStreamErrorKind::Response
+        | CreateStreamErrorKind::ResponseParse => SinkErrorKind::Unavailable,
+    };
+    let message = format!(
+        "stream '{}' cannot be created with {} copies of {}: {failure}; change create_stream to what the servers can do, \
+         or create the stream yourself",
+        wanted.name,
+        settings.replicas,
+        subjects_of(wanted, settings).join(", ")
+    );
+    SinkError::new(kind, message).because(failure)
+}
+
+fn subjects_of(wanted: &Wanted, settings: &StreamSettings) -> Vec<String> {
+    if settings.subjects.is_empty() {
+        return vec![wanted.default_subject.clone()];
+    }
+    settings.subjects.clone()
+}
+
+fn config_of(wanted: &Wanted, settings: &StreamSettings) -> Config {
+    Config {
+        name: wanted.name.to_string(),
+        subjects: subjects_of(wanted, settings),
+        num_replicas: settings.replicas as usize,
+        storage: match settings.storage {
+            Storage::File => StorageType::File,
+            Storage::Memory => StorageType::Memory,
+        },
+        max_age: settings.max_age.map_or(Duration::ZERO, |age| age.0),
+        max_bytes: settings
+            .max_bytes
+            .map_or(-1, |Size(bytes)| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        discard: match settings.when_full {
+            WhenFull::Refuse => DiscardPolicy::New,
+            WhenFull::RemoveOldest => DiscardPolicy::Old,
+        },
+        duplicate_window: settings.duplicate_window.0,
+        ..Config::default()
+    }
+}
+
+/// Whether the stream can take the records, and what its settings mean for them.
+pub(crate) fn judge(config: &Config, wanted: &Wanted) -> Result<Fit, SinkError> {
+    let never = [
+        (config.sealed, "it is sealed, so that it takes nothing"),
+        (
+            config.no_ack,
+            "it acknowledges nothing (no_ack), so that nobody knows what it has",
+        ),
+        (
+            config.mirror.is_some(),
+            "it is a mirror of another stream and takes no messages itself",
+        ),
+    ];
+    if let Some((_, reason)) = never.iter().find(|(is_so, _)| *is_so) {
+        return Err(SinkError::new(
+            SinkErrorKind::Configuration,
+            format!(
+                "stream '{}' cannot be used: {reason}; name another stream",
+                wanted.name
+            ),
+        ));
+    }
+    let mut remarks = Vec::new();
+    remarks.extend(judge_subjects(&config.subjects, wanted)?);
+    remarks.extend(losses(config));
+    remarks.extend(judge_window(config, wanted.timeout));
+    Ok(Fit {
+        remarks: remarks
+            .into_iter()
+            .map(|remark| format!("stream '{}' {remark}", wanted.name))
+            .collect(),
+        largest: usize::try_from(config.max_message_size)
+            .ok()
+            .filter(|most| *most > 0),
+    })
+}
+
+/// An error when the stream takes no record at all, a remark when it does not take every one.
+fn judge_subjects(subjects: &[String], wanted: &Wanted) -> Result<Option<String>, SinkError> {
+    let is_taken = |subject: &str| subjects.iter().any(|pattern| covers(pattern, subject));
+    let lost: Vec<_> = wanted
+        .samples
+        .iter()
+        .filter(|(_, subject)| !is_taken(subject))
+        .collect();
+    let Some((path, subject)) = lost.first() else {
+        return Ok(None);
+    };
+    let all: Vec<Arc<str>> = wanted
+        .samples
+        .iter()
+        .map(|(_, subject)| Arc::clone(subject))
+        .collect();
+    let pattern = pattern_of(&all);
+    if !subjects.iter().any(|taken| overlap(taken, &pattern)) {
+        return Err(SinkError::new(
+            SinkErrorKind::Missing,
+            format!(
+                "stream '{}' takes {}, and the records go to {pattern}: add that to the stream's subjects, or change the \
+                 option subject",
+                wanted.name,
+                subjects.join(", ")
+            ),
+        ));
+    }
+    Ok(Some(format!(
+        "takes {}, and not {subject}, where a record of '{path}' would go: the sink stops at a record that the stream \
+         does not take",
+        subjects.join(", ")
+    )))
+}
+
+/// The settings by which the stream removes or loses messages.
+fn losses(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    let limits = [("max_bytes", config.max_bytes), ("max_msgs", config.max_messages)];
+    if config.discard == DiscardPolicy::Old {
+        for (name, limit) in limits.into_iter().filter(|(_, limit)| *limit > 0) {
+            found.push(format!(
+                "removes its oldest messages at {name} = {limit} (discard = old): a consumer that is slower loses records"
+            ));
+        }
+        if config.max_messages_per_subject > 0 {
+            found.push(format!(
+                "keeps only the newest {} of each subject: a consumer that is slower loses records",
+                config.max_messages_per_subject
+            ));
+        }
+    }
+    if config.retention == RetentionPolicy::Interest {
+        found.push(
+            "keeps messages only for consumers that are there: without one, records are lost".to_owned(),
+        );
+    }
+    if !config.max_age.is_zero() && config.max_age < AGE_LEAST {
+        found.push(format!(
+            "removes messages after {}: a consumer that stays away for longer loses records",
+            Span(config.max_age)
+        ));
+    }
+    if config.storage == StorageType::Memory {
+        found.push("is kept in memory: what was delivered is gone when its servers are".to_owned());
+    }
+    found
+}
+
+fn judge_window(config: &Config, timeout: Duration) -> Option<String> {
+    let least = timeout * 2 + RETRY;
+    (config.duplicate_window < least).then(|| {
+        format!(
+            "knows the ids of its messages for {} (duplicate_window): a record that is sent again later than that is stored \
+             twice; give it {} or more",
+            Span(config.duplicate_window),
+            Span(least)
+        )
+    })
+}

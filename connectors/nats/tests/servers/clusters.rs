@@ -1,0 +1,86 @@
+//! A cluster of three, whose leader changes and dies.
+
+use async_nats::jetstream::Context;
+use bridge_core::testing::some_records;
+use bridge_nats::{CreateStream, NatsConfig, StreamSettings};
+use bridge_servers::{Nats, eventually, real_servers};
+use serde_json::{Value, json};
+
+use crate::faults::{assert_all_arrived_once, delivering};
+use crate::rig;
+
+async fn cluster(stream: &str) -> (Nats, NatsConfig) {
+    let nats = Nats::builder().cluster(3).start().await.unwrap();
+    let mut config = rig::hasty_config(&nats.urls(), stream);
+    config.create_stream = CreateStream::Yes(StreamSettings {
+        replicas: 3,
+        ..StreamSettings::default()
+    });
+    // The cluster chooses its leader first.
+    rig::open_at_last(&mut rig::sink(&config)).await;
+    (nats, config)
+}
+
+async fn leader(context: &Context, stream: &str) -> Option<String> {
+    let stream = context.get_stream(stream).await.ok()?;
+    stream.cached_info().cluster.as_ref()?.leader.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_changes_its_leader_keeps_the_order_of_every_path() {
+    real_servers!("a stream that changes its leader keeps the order of every path");
+    let stream = rig::new_name();
+    let (nats, config) = cluster(&stream).await;
+    let records = some_records(4_000, 11);
+    let context = rig::context(&nats.urls()).await;
+
+    let task = delivering(&config, &records);
+    let mut changes = 0;
+    while !task.is_finished() {
+        let before = leader(&context, &stream).await;
+        let asked: Result<Value, _> = context
+            .request(format!("STREAM.LEADER.STEPDOWN.{stream}"), &json!({}))
+            .await;
+        if asked.is_err() || before.is_none() {
+            continue;
+        }
+        eventually("another leader", rig::BOUND, || async {
+            task.is_finished()
+                || leader(&context, &stream)
+                    .await
+                    .is_some_and(|now| Some(now) != before)
+        })
+        .await
+        .unwrap();
+        changes += 1;
+    }
+    task.await.unwrap();
+
+    assert!(changes >= 1, "the leader changed {changes} times only");
+    assert_all_arrived_once(&nats.urls(), &stream, &records).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_killed_loses_nothing_that_was_acknowledged() {
+    real_servers!("a leader that is killed loses nothing that was acknowledged");
+    let stream = rig::new_name();
+    let (nats, config) = cluster(&stream).await;
+    let records = some_records(4_000, 50);
+    let context = rig::context(&nats.urls()).await;
+
+    let task = delivering(&config, &records);
+    crate::faults::some_arrived(&nats.urls(), &stream, 200).await;
+    let name = eventually("a leader", rig::BOUND, || leader(&context, &stream))
+        .await
+        .unwrap();
+    let at = (0..3).find(|at| nats.name(*at) == name).unwrap();
+    nats.kill(at);
+    assert!(
+        !task.is_finished(),
+        "the delivery had ended before the leader was killed"
+    );
+    task.await.unwrap();
+
+    nats.restart(at).await.unwrap();
+    assert_all_arrived_once(&nats.urls(), &stream, &records).await;
+}

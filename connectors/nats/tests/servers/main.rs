@@ -1,0 +1,15 @@
+//! The NATS sink at real servers: the newest, and the one of Debian 12. `ZKBRIDGE_TESTS=offline` leaves them out, and
+//! says so.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+mod clusters;
+mod contract;
+mod credentials;
+mod encryption;
+mod faults;
+mod fences;
+mod messages;
+mod refusals;
+mod rig;
+mod streams;

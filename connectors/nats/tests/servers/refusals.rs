@@ -1,0 +1,303 @@
+//! What servers refuse, and how it is told.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::DiscardPolicy;
+use bridge_core::sink::{Sink, SinkErrorKind};
+use bridge_core::testing::{a_record, assert_kept_contract, some_records};
+use bridge_nats::{Auth, NatsConfig};
+use bridge_servers::{NATS_LINES, Nats, Port, real_servers};
+
+use crate::faults::assert_all_arrived_once;
+use crate::rig;
+
+fn as_user(urls: &str, stream: &str, user: &str) -> NatsConfig {
+    let mut config = rig::hasty_config(urls, stream);
+    config.auth = Some(Auth {
+        user: Some(user.to_owned()),
+        password: Some(bridge_core::secret::Secret::new(user)),
+        ..Auth::default()
+    });
+    config
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unavailable_under_its_address() {
+    real_servers!("a server that is not there is unavailable under its address");
+    let port = Port::reserve().unwrap();
+    for servers in [
+        format!("nats://{}", port.addr()),
+        "nats://no-such-host.invalid:4222".to_owned(),
+    ] {
+        let (kind, said) = rig::refusal(&rig::hasty_config(&servers, "ZK")).await;
+        assert_eq!(kind, SinkErrorKind::Unavailable, "{said}");
+        assert!(said.contains(&servers), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn records_that_are_too_large_are_rejected_and_their_neighbours_arrive_in_order() {
+    real_servers!("records that are too large are rejected and their neighbours arrive in order");
+    let nats = Nats::builder().lines("max_payload: 100KB").start().await.unwrap();
+    let context = rig::context(&nats.urls()).await;
+    for (max_message_size, value, limit) in [(-1, 150_000, "102400"), (20_000, 30_000, "20000")] {
+        let stream = rig::new_name();
+        let mut settings = rig::settings(&stream);
+        settings.max_message_size = max_message_size;
+        context.create_stream(settings).await.unwrap();
+        let records: Vec<_> = (1..=60)
+            .map(|seq| {
+                let record = a_record()
+                    .seq(seq)
+                    .path(&format!("/services/{}", seq % 5))
+                    .before("");
+                match seq {
+                    20 | 21 | 60 => record.after("x".repeat(value)).arc(),
+                    _ => record.after(format!("value {seq}")).arc(),
+                }
+            })
+            .collect();
+        let mut sink = rig::opened(&rig::config(&nats.urls(), &stream)).await;
+
+        let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+        assert!(failure.error.is_none(), "{:?}", failure.error);
+        assert_eq!(failure.done, records.len());
+        let rejected: Vec<u64> = failure.rejected.iter().map(|one| one.seq.0).collect();
+        assert_eq!(rejected, [20, 21, 60]);
+        assert!(
+            failure.rejected[0].reason.contains(limit),
+            "{}",
+            failure.rejected[0].reason
+        );
+        let messages = rig::messages(&nats.urls(), &stream).await;
+        let arrived: Vec<_> = messages.iter().map(rig::Message::arrived).collect();
+        let expected: Vec<_> = records
+            .into_iter()
+            .filter(|one| !rejected.contains(&one.seq.0))
+            .collect();
+        assert_kept_contract(&expected, &arrived);
+    }
+}
+
+#[tokio::test]
+async fn a_limit_lowered_while_the_sink_is_open_rejects_records_too() {
+    real_servers!("a limit lowered while the sink is open rejects records too");
+    let urls = rig::shared_server().await.urls();
+    let stream = rig::create_stream(&urls).await;
+    let mut sink = rig::opened(&rig::config(&urls, &stream)).await;
+    let mut settings = rig::settings(&stream);
+    settings.max_message_size = 5_000;
+    rig::context(&urls).await.update_stream(settings).await.unwrap();
+
+    let large = a_record().seq(1).after("x".repeat(10_000)).arc();
+    let failure = rig::deliver(&mut sink, &[large, a_record().seq(2).arc()])
+        .await
+        .unwrap_err();
+
+    assert!(failure.error.is_none(), "{:?}", failure.error);
+    assert_eq!((failure.done, failure.rejected.len()), (2, 1));
+    assert!(
+        failure.rejected[0].reason.contains("exceeds maximum"),
+        "{}",
+        failure.rejected[0].reason
+    );
+    assert_eq!(rig::messages(&urls, &stream).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_record_without_a_subject_is_rejected_and_the_others_arrive() {
+    real_servers!("a record without a subject is rejected and the others arrive");
+    let urls = rig::shared_server().await.urls();
+    let stream = rig::create_stream(&urls).await;
+    let mut config = rig::config(&urls, &stream);
+    config.subject = format!("{stream}.{{{{ names[0] }}}}");
+    let mut sink = rig::opened(&config).await;
+    let records: Vec<_> = ["/a", "/b c", "/a"]
+        .into_iter()
+        .zip(1..)
+        .map(|(path, seq)| a_record().seq(seq).path(path).arc())
+        .collect();
+
+    let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+    assert_eq!((failure.done, failure.rejected.len()), (3, 1));
+    assert!(
+        failure.rejected[0].reason.contains("b c"),
+        "{}",
+        failure.rejected[0].reason
+    );
+    let messages = rig::messages(&urls, &stream).await;
+    assert_eq!(messages.iter().map(rig::Message::seq).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_full_takes_the_rest_in_order_when_it_has_room() {
+    real_servers!("a stream that is full takes the rest in order when it has room");
+    for version in NATS_LINES {
+        let nats = rig::server(version).await;
+        let context = rig::context(&nats.urls()).await;
+        for by_messages in [true, false] {
+            let stream = rig::new_name();
+            let mut settings = rig::settings(&stream);
+            settings.discard = DiscardPolicy::New;
+            match by_messages {
+                true => settings.max_messages = 100,
+                false => settings.max_bytes = 100_000,
+            }
+            context.create_stream(settings.clone()).await.unwrap();
+            let records = some_records(400, 10);
+            let mut sink = rig::opened(&rig::config(&nats.urls(), &stream)).await;
+
+            let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+            let error = failure.error.unwrap();
+            assert_eq!(error.kind, SinkErrorKind::Full, "{error}");
+            assert!(
+                error.message.contains("maximum") && error.message.contains("raise the limits"),
+                "{error}"
+            );
+            assert_ne!(failure.done, 0);
+
+            (settings.max_messages, settings.max_bytes) = (-1, -1);
+            context.update_stream(settings).await.unwrap();
+            sink.open().await.unwrap();
+            rig::deliver(&mut sink, &records[failure.done..]).await.unwrap();
+            assert_all_arrived_once(&nats.urls(), &stream, &records).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_without_room_is_full() {
+    real_servers!("an account without room is full");
+    let accounts = "accounts { A: { jetstream: { max_file: 100KB }, users: [{user: a, password: a}] } }\nno_auth_user: a";
+    let nats = Nats::builder().lines(accounts).start().await.unwrap();
+    let stream = rig::create_stream(&nats.urls()).await;
+    let mut sink = rig::opened(&rig::config(&nats.urls(), &stream)).await;
+
+    let failure = rig::deliver(&mut sink, &some_records(400, 10)).await.unwrap_err();
+
+    let error = failure.error.unwrap();
+    assert_eq!(error.kind, SinkErrorKind::Full, "{error}");
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_named() {
+    real_servers!("a right that is missing is named");
+    for version in NATS_LINES {
+        let authorization = r#"authorization { users: [
+            { user: owner, password: owner },
+            { user: blind, password: blind, permissions: { publish: ["changes.>"] } },
+            { user: mute, password: mute, permissions: { publish: ["$JS.API.>"] } },
+            { user: deaf, password: deaf, permissions: { subscribe: ["nothing"] } }
+        ] }"#;
+        let nats = Nats::builder()
+            .version(version)
+            .lines(authorization)
+            .start()
+            .await
+            .unwrap();
+        let owner = async_nats::ConnectOptions::with_user_and_password("owner".into(), "owner".into());
+        let context = async_nats::jetstream::new(owner.connect(nats.urls()).await.unwrap());
+        context.create_stream(rig::settings("changes")).await.unwrap();
+        let records = some_records(20, 3);
+        let mut sink = rig::opened(&as_user(&nats.urls(), "changes", "owner")).await;
+        rig::deliver(&mut sink, &records).await.unwrap();
+
+        for (user, expected) in [("blind", "$JS.API.STREAM.INFO.changes"), ("deaf", "_INBOX")] {
+            let (kind, said) = rig::refusal(&as_user(&nats.urls(), "changes", user)).await;
+            assert_eq!(kind, SinkErrorKind::Authorization, "{user}: {said}");
+            assert!(
+                said.contains("Permissions Violation") && said.contains(expected),
+                "{said}"
+            );
+        }
+        let mut mute = rig::opened(&as_user(&nats.urls(), "changes", "mute")).await;
+        let failure = rig::deliver(&mut mute, &records).await.unwrap_err();
+        let error = failure.error.unwrap();
+        assert_eq!(
+            (failure.done, error.kind),
+            (0, SinkErrorKind::Authorization),
+            "{error}"
+        );
+        assert!(error.message.contains("changes.services."), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_deleted_meanwhile_is_missing_and_nothing_counts_that_it_did_not_take() {
+    real_servers!("a stream deleted meanwhile is missing and nothing counts that it did not take");
+    for version in NATS_LINES {
+        let nats = rig::server(version).await;
+        let urls = nats.urls();
+        let stream = rig::create_stream(&urls).await;
+        let records = some_records(200, 10);
+        let mut sink = rig::opened(&rig::config(&urls, &stream)).await;
+        rig::deliver(&mut sink, &records[..100]).await.unwrap();
+
+        let context = rig::context(&urls).await;
+        context.delete_stream(&stream).await.unwrap();
+        let failure = rig::deliver(&mut sink, &records[100..]).await.unwrap_err();
+        let error = failure.error.unwrap();
+        assert_eq!((failure.done, error.kind), (0, SinkErrorKind::Missing), "{error}");
+        assert!(error.message.contains(&stream), "{error}");
+        assert_eq!(sink.open().await.unwrap_err().kind, SinkErrorKind::Missing);
+
+        context.create_stream(rig::settings(&stream)).await.unwrap();
+        sink.open().await.unwrap();
+        rig::deliver(&mut sink, &records[100..]).await.unwrap();
+        assert_all_arrived_once(&urls, &stream, &records[100..]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_subject_that_the_stream_does_not_take_stops_behind_what_was_delivered() {
+    real_servers!("a subject that the stream does not take stops behind what was delivered");
+    let urls = rig::shared_server().await.urls();
+    let context = rig::context(&urls).await;
+    let stream = rig::new_name();
+    let other = rig::new_name();
+    let mut settings = rig::settings(&stream);
+    settings.subjects = vec![format!("{stream}.taken")];
+    context.create_stream(settings).await.unwrap();
+    let mut settings = rig::settings(&other);
+    settings.subjects = vec![format!("{stream}.others")];
+    context.create_stream(settings).await.unwrap();
+
+    for (name, kind) in [
+        ("nobodys", SinkErrorKind::Missing),
+        ("others", SinkErrorKind::Configuration),
+    ] {
+        let mut sink = rig::opened(&rig::config(&urls, &stream)).await;
+        let records: Vec<_> = ["taken", "taken", name, "taken"]
+            .into_iter()
+            .zip(1..)
+            .map(|(name, seq)| a_record().seq(seq).path(&format!("/{name}")).arc())
+            .collect();
+        let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+        let error = failure.error.unwrap();
+        assert_eq!((failure.done, error.kind), (2, kind), "{error}");
+        assert!(error.message.contains(&format!("{stream}.{name}")), "{error}");
+    }
+    assert_eq!(
+        rig::count(&context, &other).await,
+        0,
+        "another stream took a record"
+    );
+}
+
+#[tokio::test]
+async fn a_server_without_room_for_connections_asks_to_slow_down() {
+    real_servers!("a server without room for connections asks to slow down");
+    let nats = Nats::builder().lines("max_connections: 1").start().await.unwrap();
+    let stream = rig::create_stream(&nats.urls()).await;
+    let config = rig::hasty_config(&nats.urls(), &stream);
+    // The connection that made the stream may last a moment longer.
+    let mut first = rig::sink(&config);
+    rig::open_at_last(&mut first).await;
+    let (kind, said) = rig::refusal(&config).await;
+    assert_eq!(kind, SinkErrorKind::Throttled, "{said}");
+    let ended = tokio::time::timeout(Duration::from_secs(5), first.close()).await;
+    ended.expect("close ends within its bound").unwrap();
+    rig::open_at_last(&mut rig::sink(&config)).await;
+}
