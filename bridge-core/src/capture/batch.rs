@@ -6,7 +6,8 @@ use crate::path::ZnodePath;
 
 use super::{Effect, ReadRequest, Ticket};
 
-/// MultiReads under way for following events: eight small ones keep up with 23,000 writes/s at a median of 0.5 ms.
+/// MultiReads under way for following events: eight small ones keep up with 23,000 writes/s at a median of 0.5 ms. With
+/// sixteen a storm of values of 1 MB takes 330 MB of memory instead of 190.
 const FOLLOW_WINDOW: usize = 8;
 /// Znodes in one MultiRead for following events.
 const FOLLOW_BATCH: usize = 200;
@@ -21,8 +22,9 @@ const ANSWER_BYTES: usize = 4 << 20;
 /// Znodes of a size that nobody knows in one MultiRead: each may measure the 1 MiB that servers take by default, whatever
 /// those before it measured, and a server builds an answer of any length in its memory before it sends it.
 const UNREAD_MAX: usize = 16;
-/// The same where only one such request is under way.
-const UNREAD_ALONE_MAX: usize = 64;
+/// Znodes that were written since their size was known: all of them seldom grow at once, and with fewer in one request
+/// more of what a storm writes is overwritten before it can be read.
+const WRITTEN_MAX: usize = 64;
 /// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
 pub(crate) const EVENTS_MAX: usize = 200_000;
 /// From so many waiting events on, a write of a znode replaces the one before it that still waits.
@@ -183,8 +185,10 @@ impl Requests {
 pub(crate) enum Length {
     /// As it was when last read.
     Known(usize),
-    /// Nobody has read it, or it was written since. As others of late.
-    Guessed(usize),
+    /// It was written since: as others of late.
+    Written(usize),
+    /// Nobody has read it: as others of late.
+    Unread(usize),
 }
 
 /// Room in one request.
@@ -194,8 +198,9 @@ pub(crate) struct Room {
     reads: usize,
     request_bytes: usize,
     answer_bytes: usize,
-    /// No guess is smaller.
-    guess_bytes: usize,
+    /// No guess of a znode that was written, or never read, is smaller.
+    written_bytes: usize,
+    unread_bytes: usize,
 }
 
 impl Room {
@@ -205,15 +210,8 @@ impl Room {
             reads,
             request_bytes: limits.request_bytes,
             answer_bytes: limits.answer_bytes,
-            guess_bytes: limits.answer_bytes / UNREAD_MAX,
-        }
-    }
-
-    /// The same for a request beside which no other is under way.
-    pub(crate) fn alone(reads: usize, limits: &Limits) -> Room {
-        Room {
-            guess_bytes: limits.answer_bytes / UNREAD_ALONE_MAX,
-            ..Room::new(reads, limits)
+            written_bytes: limits.answer_bytes / WRITTEN_MAX,
+            unread_bytes: limits.answer_bytes / UNREAD_MAX,
         }
     }
 
@@ -222,7 +220,8 @@ impl Room {
         let request = path.len() + 16;
         let expected_bytes = match length {
             Length::Known(bytes) => bytes,
-            Length::Guessed(bytes) => bytes.max(self.guess_bytes),
+            Length::Written(bytes) => bytes.max(self.written_bytes),
+            Length::Unread(bytes) => bytes.max(self.unread_bytes),
         };
         if !self.is_empty
             && (self.reads == 0 || self.request_bytes < request || self.answer_bytes < expected_bytes)
@@ -252,13 +251,13 @@ mod tests {
             let mut room = Room::new(limits.walk_batch, &limits);
             assert_eq!(reads(&mut room, length), expected, "{length:?}");
         };
-        check(Length::Guessed(0), UNREAD_MAX);
-        check(Length::Guessed(100), UNREAD_MAX);
-        check(Length::Guessed(1 << 20), 4);
+        check(Length::Unread(0), UNREAD_MAX);
+        check(Length::Unread(100), UNREAD_MAX);
+        check(Length::Unread(1 << 20), 4);
+        check(Length::Written(100), WRITTEN_MAX);
+        check(Length::Written(1 << 20), 4);
         check(Length::Known(100), WALK_BATCH);
         check(Length::Known(1 << 20), 4);
         check(Length::Known(5 << 20), 1);
-        let mut alone = Room::alone(limits.follow_batch, &limits);
-        assert_eq!(reads(&mut alone, Length::Guessed(100)), UNREAD_ALONE_MAX);
     }
 }

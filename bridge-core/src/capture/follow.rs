@@ -312,7 +312,7 @@ impl Follow {
         let mut room = Room::new(self.limits.follow_batch, &self.limits);
         let mut reads = Vec::new();
         while let Some(path) = self.to_read.front() {
-            if !room.take(path, Length::Guessed(self.expected_bytes)) {
+            if !room.take(path, Length::Written(self.expected_bytes)) {
                 break;
             }
             let Some(path) = self.to_read.pop_front() else {

@@ -68,7 +68,7 @@ impl Follow {
         if self.window.is_under_way || self.window.upto > self.base {
             return None;
         }
-        let mut room = Room::alone(self.limits.follow_batch, &self.limits);
+        let mut room = Room::new(self.limits.follow_batch, &self.limits);
         let mut reads: Vec<ReadRequest> = Vec::new();
         let mut upto = self.base;
         let tentative = self.tentative();
@@ -365,7 +365,7 @@ fn add_reads(event: &Waiting, reads: &mut Vec<ReadRequest>, room: &mut Room, exp
         .collect();
     let has_room = wanted
         .iter()
-        .all(|path| room.take(path, Length::Guessed(expected_bytes)));
+        .all(|path| room.take(path, Length::Written(expected_bytes)));
     if !has_room && !reads.is_empty() {
         return false;
     }

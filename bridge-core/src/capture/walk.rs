@@ -194,7 +194,7 @@ impl Walk {
             let child = path.child(name);
             let length = match lengths.get(name) {
                 Some(bytes) => Length::Known(*bytes),
-                None => Length::Guessed(self.average_bytes),
+                None => Length::Unread(self.average_bytes),
             };
             if !room.take(&child, length) {
                 break;
