@@ -93,11 +93,13 @@ fn audit_answered(
         } = &mut outcome
         {
             names.retain(|name| !desk.options.is_left_out(&path.child(name)));
-            walk.listed(path, Some(names.clone()));
-        } else {
-            walk.listed(path, None);
         }
         audit::check(desk, &seen, walk.root, path, &outcome)?;
+        let names = match outcome {
+            Outcome::Found { children, .. } => children,
+            Outcome::Missing | Outcome::Denied => None,
+        };
+        walk.listed(path, names);
     }
     Ok(())
 }
@@ -177,7 +179,6 @@ fn listed(
     match outcome {
         Outcome::Found { stat, data, children } => {
             let names = names_to_read(desk, path, children.unwrap_or_default());
-            walk.listed(path, Some(names.clone()));
             desk.roots[root].listed(&stat);
             if follow.has_events(path) && *path != desk.roots[root].path {
                 follow.offer(
@@ -194,6 +195,7 @@ fn listed(
                 desk.reconcile(root, path, &stat, &data)?;
             }
             desk.drop_gone_children(root, path, &stat, &names)?;
+            walk.listed(path, Some(names));
             Ok(())
         }
         Outcome::Denied => {
