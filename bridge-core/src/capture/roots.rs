@@ -49,7 +49,8 @@ pub(crate) enum Bracket {
         epoch: Epoch,
         from_zxid: Zxid,
         reason: GapReason,
-        differences: u64,
+        /// `None` until its begin is told.
+        differences: Option<u64>,
     },
 }
 
@@ -143,17 +144,9 @@ impl Desk<'_> {
                 epoch,
                 from_zxid,
                 reason,
-                differences: 0,
+                differences: None,
             });
-            self.counters.gap(reason);
-            return self.control(
-                index,
-                Word::GapBegin {
-                    epoch,
-                    from_zxid,
-                    reason,
-                },
-            );
+            return Ok(());
         }
         if let Some(run) = &root.progress.run {
             root.phase = Phase::Walking(Bracket::Run(run.id));
@@ -180,6 +173,8 @@ impl Desk<'_> {
         let Phase::Walking(bracket) = root.phase else {
             return Ok(());
         };
+        self.begin_gap(index)?;
+        let root = &mut self.roots[index];
         root.phase = Phase::Watched;
         self.counters.walks += 1;
         match bracket {
@@ -204,11 +199,39 @@ impl Desk<'_> {
                         from_zxid,
                         to_zxid,
                         reason,
-                        differences,
+                        differences: differences.unwrap_or_default(),
                     },
                 )
             }
         }
+    }
+
+    /// A gap is told before the first record inside it, and at the latest before its end: an attempt that a server cuts
+    /// short before it showed anything, as one that lags does, leaves nothing.
+    fn begin_gap(&mut self, index: usize) -> Result<(), JournalError> {
+        let Phase::Walking(Bracket::Gap {
+            epoch,
+            from_zxid,
+            reason,
+            differences,
+        }) = &mut self.roots[index].phase
+        else {
+            return Ok(());
+        };
+        if differences.is_some() {
+            return Ok(());
+        }
+        *differences = Some(0);
+        let (epoch, from_zxid, reason) = (*epoch, *from_zxid, *reason);
+        self.counters.gap(reason);
+        self.control(
+            index,
+            Word::GapBegin {
+                epoch,
+                from_zxid,
+                reason,
+            },
+        )
     }
 
     fn close_run(&mut self, index: usize, run: Uuid) -> Result<(), JournalError> {
@@ -256,8 +279,12 @@ impl Desk<'_> {
         self.counters.record(op, change.fidelity);
         self.counters.missed += change.missed.unwrap_or_default();
         self.counters.superseded += change.superseded.len() as u64;
+        self.begin_gap(index)?;
         let root = &mut self.roots[index];
-        if let Phase::Walking(Bracket::Gap { differences, .. }) = &mut root.phase
+        if let Phase::Walking(Bracket::Gap {
+            differences: Some(differences),
+            ..
+        }) = &mut root.phase
             && change.fidelity == Fidelity::Reconciled
             && op != Op::Acl
         {
