@@ -23,7 +23,7 @@ const RESIDENT_MAX: u64 = 100_000_000;
 /// The memory that it may hold in a storm, when events, values and records of many znodes wait.
 const RESIDENT_IN_STORM_MAX: u64 = 200_000_000;
 /// The same where values are of 1 MB: several of them are under way at every step.
-const RESIDENT_OF_LARGE_VALUES_MAX: u64 = 250_000_000;
+const RESIDENT_OF_LARGE_VALUES_MAX: u64 = 300_000_000;
 
 /// Small sizes for every run of the tests, or those that are promised.
 fn sized(short: usize, full: usize) -> usize {
