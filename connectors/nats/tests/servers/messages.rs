@@ -18,7 +18,9 @@ async fn a_message_has_its_paths_subject_the_records_headers_and_its_json() {
     let record = a_record().path("/services/ü/10.0.0.7:80").arc();
     let mut sink = rig::opened(&rig::config(&urls, &stream)).await;
 
-    rig::deliver(&mut sink, std::slice::from_ref(&record)).await.unwrap();
+    rig::deliver(&mut sink, std::slice::from_ref(&record))
+        .await
+        .unwrap();
 
     let messages = rig::messages(&urls, &stream).await;
     let [message] = messages.as_slice() else {
