@@ -10,6 +10,8 @@
 //! | `address` | which addresses may be reached; pure |
 //! | `resolve` | names to addresses, checked where the connection is made |
 //! | `way` | proxy, TLS and the client |
+//! | `desk` | one request and its answer |
+//! | `memory` | whose failure a failure is, from call to call |
 //! | `sink` | the conversation with the receiver |
 //! | `error` | answers and failures as kinds of the engine |
 //!
@@ -18,9 +20,11 @@
 
 mod address;
 mod config;
+mod desk;
 mod encode;
 mod error;
 mod lane;
+mod memory;
 mod resolve;
 mod signature;
 mod sink;

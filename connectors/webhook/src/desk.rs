@@ -1,0 +1,113 @@
+//! One request: encoded, signed, sent, and its answer read as far as it matters.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bridge_core::record::Record;
+use bridge_core::sink::SinkError;
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Response, StatusCode, Url};
+
+use crate::config::{WebhookConfig, shown};
+use crate::encode::{Encoded, Encoder};
+use crate::error;
+use crate::lane::Parcel;
+use crate::resolve::Guard;
+use crate::signature::{self, Key};
+use crate::way::Way;
+
+/// So much of an answer's body is read, so that the connection can be used again; behind it the connection is closed.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// What is needed for a request.
+pub(crate) struct Desk {
+    pub(crate) way: Way,
+    pub(crate) url: Url,
+    pub(crate) shown: String,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) encoder: Encoder,
+    pub(crate) timeout: Duration,
+}
+
+/// What became of a request.
+pub(crate) enum Answer {
+    /// The form has nothing to say of these records.
+    Nothing,
+    Status(StatusCode, HeaderMap),
+    Lost {
+        error: SinkError,
+        /// Whether others would fare no better.
+        is_way: bool,
+    },
+}
+
+impl Desk {
+    pub(crate) fn new(
+        config: &WebhookConfig,
+        url: Url,
+        guard: Guard,
+        proxies: &Matcher,
+    ) -> Result<Desk, SinkError> {
+        Ok(Desk {
+            way: Way::new(config, &url, guard, proxies)?,
+            shown: shown(&url),
+            url,
+            keys: config.keys(),
+            encoder: Encoder::new(config.format, config.batch),
+            timeout: config.timeout.0,
+        })
+    }
+
+    pub(crate) async fn send(&self, parcel: Parcel, records: &[Arc<Record>]) -> (Parcel, Answer) {
+        let of_parcel: Vec<Arc<Record>> = parcel.iter().map(|at| Arc::clone(&records[*at])).collect();
+        let answer = match self.encoder.encode(&of_parcel) {
+            Some(encoded) => self.post(encoded).await,
+            None => Answer::Nothing,
+        };
+        (parcel, answer)
+    }
+
+    pub(crate) async fn post(&self, encoded: Encoded) -> Answer {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let timestamp = since.as_secs();
+        let mut request = self.way.client.post(self.url.clone());
+        if !self.keys.is_empty() {
+            let signatures = signature::header(&self.keys, &encoded.id, timestamp, &encoded.body);
+            request = request.header("webhook-signature", signatures);
+        }
+        for (name, value) in encoded.headers {
+            request = request.header(name, value);
+        }
+        let sent = request
+            .header("webhook-id", encoded.id)
+            .header("webhook-timestamp", timestamp)
+            .header(CONTENT_TYPE, encoded.content_type)
+            .body(encoded.body)
+            .send()
+            .await;
+        match sent {
+            Ok(mut response) => {
+                let headers = std::mem::take(response.headers_mut());
+                let status = response.status();
+                drain(response).await;
+                Answer::Status(status, headers)
+            }
+            Err(error) => {
+                let (is_way, error) = error::about_request(&self.shown, error, self.timeout);
+                Answer::Lost { error, is_way }
+            }
+        }
+    }
+}
+
+/// Reads what belongs to an answer and is of no interest. The status has said it all, so no failure here counts.
+async fn drain(mut response: Response) {
+    let mut bytes = 0;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        bytes += chunk.len();
+        if bytes > ANSWER_BYTES_MAX {
+            return;
+        }
+    }
+}
