@@ -48,12 +48,16 @@ pub enum Command {
     Check(command::check::CheckArgs),
     /// Play a story between a real ZooKeeper and a real Kafka, and check it
     Demo(command::demo::DemoArgs),
+    /// Look at dead letters, try them again, or let them go
+    Dlq(command::dlq::DlqArgs),
     /// Print a configuration with a comment on each key
     Init(command::init::InitArgs),
     /// Print the JSON Schema of the records or of the configuration
     Schema(command::schema::SchemaArgs),
     /// Capture every change, keep it in the journal and deliver it
     Run(command::run::RunArgs),
+    /// Let a sink that was halted or disabled go on
+    Sink(command::sink::SinkArgs),
     /// Print changes as they happen, with no configuration
     Watch(command::watch::WatchArgs),
 }

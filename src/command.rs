@@ -2,10 +2,12 @@
 
 pub mod check;
 pub mod demo;
+pub mod dlq;
 pub mod init;
 pub mod run;
 pub mod schema;
 pub mod serving;
+pub mod sink;
 pub mod watch;
 
 use std::io::{self, Write};

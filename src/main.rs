@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod exit;
 mod logging;
+mod operator;
 
 use std::process::ExitCode;
 
@@ -37,9 +38,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Check(args) => command::check::run(args),
         Command::Demo(args) => command::demo::run(args),
+        Command::Dlq(args) => command::dlq::run(args),
         Command::Init(args) => command::init::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
+        Command::Sink(args) => command::sink::run(args),
         Command::Watch(args) => command::watch::run(args, &cli.log),
     }
 }

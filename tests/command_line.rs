@@ -44,7 +44,16 @@ fn write(folder: &Path, name: &str, text: &str) {
 #[test]
 fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
     let folder = folder();
-    for command in [&[][..], &["check"], &["init"], &["schema"]] {
+    for command in [
+        &[][..],
+        &["check"],
+        &["init"],
+        &["schema"],
+        &["dlq"],
+        &["dlq", "retry"],
+        &["sink"],
+        &["sink", "enable"],
+    ] {
         let (out, err) = check(folder.path(), &[command, &["--help"]].concat(), 0);
         assert!(out.contains("Examples:"), "{out}");
         assert!(!out.contains('\u{1b}'), "{out}");

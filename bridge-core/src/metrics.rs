@@ -13,6 +13,14 @@ pub const SINK_DELIVERED_BYTES: &str = "zkbridge_sink_delivered_bytes_total";
 pub const SINK_RETRIES: &str = "zkbridge_sink_retries_total";
 /// Records that became dead letters. Labels: sink, source.
 pub const SINK_REJECTED_RECORDS: &str = "zkbridge_sink_rejected_records_total";
+/// Records that the destination refused for now, each counted once. Labels: sink, source.
+pub const SINK_DEFERRED_RECORDS: &str = "zkbridge_sink_deferred_records_total";
+/// Records that wait for their destination while others go on. Labels: sink, source.
+pub const SINK_PARKED_RECORDS: &str = "zkbridge_sink_parked_records";
+/// Dead letters kept. Labels: sink, source.
+pub const SINK_DEAD_LETTERS: &str = "zkbridge_sink_dead_letters";
+/// 1 while the sink is disabled. Labels: sink, source.
+pub const SINK_DISABLED: &str = "zkbridge_sink_disabled";
 /// The sink's position. Labels: sink, source.
 pub const SINK_CURSOR: &str = "zkbridge_sink_cursor";
 /// Records from the cursor to the tail. Labels: sink, source.
@@ -101,6 +109,30 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Counter,
         Unit::Count,
         "Records that the destination can never accept, kept as dead letters",
+    ),
+    (
+        SINK_DEFERRED_RECORDS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Records that the destination refused for now, set aside with those behind them",
+    ),
+    (
+        SINK_PARKED_RECORDS,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Records that wait for their destination while those of other paths go on",
+    ),
+    (
+        SINK_DEAD_LETTERS,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Dead letters kept in the journal",
+    ),
+    (
+        SINK_DISABLED,
+        MetricKind::Gauge,
+        Unit::Count,
+        "1 while the sink is disabled until an operator enables it",
     ),
     (
         SINK_CURSOR,

@@ -22,7 +22,8 @@ pub struct Delivery {
 /// one worker and one `Sink` value each.
 ///
 /// **Order.** `deliver` makes the records of a path durable in the order of `seq`. A sink that spreads paths over
-/// partitions or connections keeps the order of each path only.
+/// partitions or connections keeps the order of each path only. Where a sink defers records ([`DeliverError::deferred`])
+/// or an operator retries dead letters, these come later in deliveries of their own, behind records of other paths.
 ///
 /// **Duplicates.** After an error, a restart or a lost acknowledgement the same records come again from behind the
 /// cursor; a record that comes again is equal as JSON and has the same `id`. Within one value's life, records are never
@@ -157,13 +158,17 @@ pub enum SinkErrorKind {
     Broken,
     /// The options of the sink cannot work with this destination.
     Configuration,
-    /// An operator switched the destination off, or the destination said that it is gone for good.
+    /// The destination said that it is gone for good, or an operator switched it off. Kept over restarts until an operator
+    /// enables the sink.
     Disabled,
+    /// The destination ended with this life of the process, such as an output that nobody reads any more; the next life
+    /// has another one.
+    Ended,
 }
 
 impl SinkErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [SinkErrorKind; 9] = [
+    pub const ALL: [SinkErrorKind; 10] = [
         SinkErrorKind::Unavailable,
         SinkErrorKind::Throttled,
         SinkErrorKind::Authentication,
@@ -173,6 +178,7 @@ impl SinkErrorKind {
         SinkErrorKind::Broken,
         SinkErrorKind::Configuration,
         SinkErrorKind::Disabled,
+        SinkErrorKind::Ended,
     ];
 
     /// The word in metrics and logs.
@@ -187,6 +193,7 @@ impl SinkErrorKind {
             SinkErrorKind::Broken => "broken",
             SinkErrorKind::Configuration => "configuration",
             SinkErrorKind::Disabled => "disabled",
+            SinkErrorKind::Ended => "ended",
         }
     }
 }

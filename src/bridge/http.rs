@@ -206,7 +206,7 @@ async fn show_ready(State(shared): State<Shared>) -> impl IntoResponse {
     )
 }
 
-fn json(code: StatusCode, body: &impl serde::Serialize) -> Response {
+pub(super) fn json(code: StatusCode, body: &impl serde::Serialize) -> Response {
     let body =
         serde_json::to_string_pretty(body).unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"));
     let kind = [(header::CONTENT_TYPE, "application/json")];

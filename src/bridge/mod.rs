@@ -10,6 +10,7 @@
 //! The end goes the way of the records: connections first, then the workers drain within a bound, then the pipelines
 //! store the last cursors.
 
+mod control;
 mod http;
 mod sinks;
 mod source;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{Exit, Failure};
 
 pub use sinks::sink;
+pub use source::{journal_file, journal_options};
 pub use status::View;
 
 use source::RunningSource;
@@ -48,6 +50,7 @@ pub struct Bridge {
     sources: Vec<RunningSource>,
     workers: Workers,
     http: Option<http::Server>,
+    control: Option<control::Control>,
     view: View,
     stop_sources: CancellationToken,
 }
@@ -71,6 +74,8 @@ impl Bridge {
         for source in opened {
             sources.push(source.start(&mut workers, &stop_sources, &stop_workers)?);
         }
+        let levers = sources.iter().flat_map(|source| source.levers.clone()).collect();
+        let control = control::Control::start(&config.data_dir, levers);
         let view = View::new(
             sources.iter().map(|source| source.status.clone()).collect(),
             workers.watches(),
@@ -81,6 +86,7 @@ impl Bridge {
             sources,
             workers,
             http,
+            control,
             view,
             stop_sources,
         })
@@ -113,6 +119,9 @@ impl Bridge {
 
     /// Ends everything within the drain bound and a little more. Returns where the sinks stand.
     pub async fn stop(self) -> Vec<SinkStatus> {
+        if let Some(control) = self.control {
+            control.stop().await;
+        }
         self.stop_sources.cancel();
         let mut pipelines = Vec::with_capacity(self.sources.len());
         for source in self.sources {

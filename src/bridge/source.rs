@@ -1,11 +1,11 @@
 //! One source: its journal opened, then its connection, its pipeline and the workers of the sinks that take from it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
 use bridge_core::capture::{AclMode, CaptureOptions, DataMode, SnapshotMode};
-use bridge_core::delivery::{Blocked, READ_LIMIT, Setup, Sieve, Worker, Workers};
+use bridge_core::delivery::{Order, READ_LIMIT, SetAside, Setup, Sieve, Worker, Workers};
 use bridge_core::journal::{Journal, JournalError, JournalOptions, Note, Reader};
 use bridge_core::number::Seq;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus, Watches};
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::control::{Lever, ORDERS};
 use super::{DRAIN, Decisions, configuration, environment, sinks, wall_clock};
 use crate::exit::Failure;
 
@@ -45,6 +46,8 @@ pub(super) struct Opened {
 /// A source at work.
 pub(super) struct RunningSource {
     pub(super) status: watch::Receiver<SourceStatus>,
+    /// The ways to its workers.
+    pub(super) levers: Vec<Lever>,
     connection: JoinHandle<()>,
     pipeline: RunningPipeline,
 }
@@ -62,8 +65,8 @@ impl Opened {
         decisions: &Decisions,
     ) -> Result<Opened, Failure> {
         let SourceKind::Zookeeper(options) = &source.kind;
-        let file = config.data_dir.join(format!("{}.journal", source.name));
-        let mut journal = Journal::open(&file, &journal_options(source, options)).map_err(journal_failure)?;
+        let file = journal_file(config, source);
+        let mut journal = Journal::open(&file, &journal_options(source)).map_err(journal_failure)?;
         for sink in &decisions.forget_sinks {
             if journal.remove_sink(sink).map_err(journal_failure)? {
                 tracing::info!(
@@ -106,8 +109,15 @@ impl Opened {
             notes: notes_end,
             clock: wall_clock(),
         });
+        let mut levers = Vec::with_capacity(self.lanes.len());
         for lane in self.lanes {
-            workers.start(lane.worker(&name, &notes, &watches, stop_workers));
+            let (orders, orders_end) = mpsc::channel(ORDERS);
+            levers.push(Lever {
+                source: name.clone(),
+                sink: lane.sink.clone(),
+                orders,
+            });
+            workers.start(lane.worker(&name, &notes, &watches, orders_end, stop_workers));
         }
         let link = Link {
             commands: commands_end,
@@ -119,6 +129,7 @@ impl Opened {
         let pipeline = RunningPipeline::start(pipeline, &name)?;
         Ok(RunningSource {
             status: watches.status,
+            levers,
             connection,
             pipeline,
         })
@@ -183,14 +194,14 @@ fn lane(
         .register_sink(&sink.name, cursor)
         .map_err(journal_failure)?;
     let mut reader = Reader::open(file).map_err(journal_failure)?;
-    let blocked = Blocked::load(&mut reader, &sink.name).map_err(journal_failure)?;
+    let aside = SetAside::load(&mut reader, &sink.name, wall_clock()()).map_err(journal_failure)?;
     Ok(Lane {
         sink: sink.name.shared(),
         destination,
         reader,
         cursor,
         sieve,
-        blocked,
+        aside,
         retry: sink.retry,
         rejects: sink.reject,
     })
@@ -203,7 +214,7 @@ struct Lane {
     reader: Reader,
     cursor: Seq,
     sieve: Sieve,
-    blocked: Blocked,
+    aside: SetAside,
     retry: bridge_core::delivery::Retry,
     rejects: bridge_core::delivery::RejectPolicy,
 }
@@ -214,6 +225,7 @@ impl Lane {
         source: &Arc<str>,
         notes: &mpsc::Sender<Note>,
         watches: &Watches,
+        orders: mpsc::Receiver<Order>,
         stop: &CancellationToken,
     ) -> (Worker, watch::Receiver<bridge_core::delivery::SinkStatus>) {
         let seed = rand_seed(&self.sink, source);
@@ -225,7 +237,8 @@ impl Lane {
             durable: watches.durable.clone(),
             notes: notes.clone(),
             cursor: self.cursor,
-            blocked: self.blocked,
+            aside: self.aside,
+            orders,
             filter: self.sieve,
             retry: self.retry,
             rejects: self.rejects,
@@ -289,7 +302,14 @@ fn journal_failure(error: JournalError) -> Failure {
     environment(error.to_string())
 }
 
-fn journal_options(source: &SourceConfig, options: &ZookeeperConfig) -> JournalOptions {
+/// Where the journal of a source is.
+pub fn journal_file(config: &Config, source: &SourceConfig) -> PathBuf {
+    config.data_dir.join(format!("{}.journal", source.name))
+}
+
+/// How the journal of a source is kept.
+pub fn journal_options(source: &SourceConfig) -> JournalOptions {
+    let SourceKind::Zookeeper(options) = &source.kind;
     let mut journal = JournalOptions::new(&source.name);
     journal.before = match options.before {
         Before::Full => bridge_core::journal::Before::Full,

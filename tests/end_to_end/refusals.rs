@@ -309,3 +309,83 @@ async fn brokers_that_are_not_there_hold_nothing_back_but_their_own_records() {
     kafka.restart().await.unwrap();
     scene.judge().await;
 }
+
+/// The list of dead letters, as a program gets it.
+async fn dead_letters(bridge: &Bridge) -> Vec<serde_json::Value> {
+    let mut child = Child::start(&bridge.command(&["dlq", "list", "--json"])).unwrap();
+    assert_eq!(child.exit_code(BOUND).await.unwrap(), 0, "{:#?}", child.stderr());
+    let listed: serde_json::Value = serde_json::from_str(&child.stdout().join("\n")).unwrap();
+    listed["dead_letters"].as_array().unwrap().clone()
+}
+
+async fn order(bridge: &Bridge, args: &[&str]) {
+    let mut child = Child::start(&bridge.command(args)).unwrap();
+    assert_eq!(
+        child.exit_code(BOUND).await.unwrap(),
+        0,
+        "{args:?} {:#?}",
+        child.stderr()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_retried_and_dropped_beside_a_running_bridge() {
+    real_servers!("dead letters beside a running bridge");
+    let mut scene = Scene::open("letters").await;
+    // No topic can have the name that the template makes for "b" and "c".
+    let sink = crate::stage::kafka_sink(&scene.place, "letters");
+    let by_name = sink.replace(
+        "topic = \"letters\"",
+        "topic = \"letters{{ ' ' if names | length > 1 and names[1] in ['b', 'c'] else '' }}\"",
+    );
+    assert_ne!(sink, by_name);
+    let source = source("main", &scene.place, &scene.roots);
+    scene.bridge.configure(&format!("{source}{by_name}"));
+    scene.bridge.start_ready().await;
+    for name in ["a", "b", "c"] {
+        let path = scene.path(name);
+        scene.writer.create(&path, "refused or not").await;
+    }
+    eventually("two dead letters in the journal", BOUND, || async {
+        dead_letters(&scene.bridge).await.len() == 2
+    })
+    .await
+    .unwrap();
+    let listed = dead_letters(&scene.bridge).await;
+    let paths: Vec<&str> = listed
+        .iter()
+        .filter_map(|letter| letter["path"].as_str())
+        .collect();
+    assert_eq!(paths, [scene.path("b"), scene.path("c")], "{listed:#?}");
+
+    order(&scene.bridge, &["dlq", "retry", "--path", &scene.path("b")]).await;
+    scene
+        .bridge
+        .until("it to be rejected again", |status| {
+            status["sinks"][0]["rejected"] == 3
+        })
+        .await;
+    eventually("its second attempt in the journal", BOUND, || async {
+        dead_letters(&scene.bridge).await[0]["attempts"] == 2
+    })
+    .await
+    .unwrap();
+    order(&scene.bridge, &["dlq", "drop", "--path", &scene.path("c")]).await;
+    assert_eq!(dead_letters(&scene.bridge).await.len(), 1);
+
+    // With a template that takes every record, the one that is left arrives, and nothing else does again.
+    scene.bridge.terminate().await;
+    scene.bridge.configure(&format!("{source}{sink}"));
+    scene.bridge.start_ready().await;
+    order(&scene.bridge, &["dlq", "retry", "--all"]).await;
+    scene
+        .bridge
+        .until("no dead letter and nothing parked", |status| {
+            let sink = &status["sinks"][0];
+            sink["dead_letters"] == 0 && sink["parked"]["records"] == 0
+        })
+        .await;
+    scene.settle().await;
+    assert_eq!(scene.story(&scene.path("b")), ["create exact"]);
+    assert!(scene.story(&scene.path("c")).is_empty(), "it was dropped");
+}

@@ -18,6 +18,8 @@ pub struct Backoff {
     retry: Retry,
     failures: u32,
     failing_since: Option<Duration>,
+    /// How long it had been failing before this life of the process.
+    failed_before: Duration,
 }
 
 /// How fast a kind of failure is worth another attempt.
@@ -36,6 +38,17 @@ impl Backoff {
             retry,
             failures: 0,
             failing_since: None,
+            failed_before: Duration::ZERO,
+        }
+    }
+
+    /// As an earlier life of the process left it, at the moment zero.
+    pub(super) fn resumed(retry: Retry, failures: u32, failing_for: Duration) -> Backoff {
+        Backoff {
+            failures,
+            failing_since: (failures > 0).then_some(Duration::ZERO),
+            failed_before: failing_for,
+            ..Backoff::new(retry)
         }
     }
 
@@ -43,7 +56,7 @@ impl Backoff {
     pub fn failed(&mut self, pace: Pace, now: Duration, random: &mut impl Rng) -> Option<Duration> {
         let since = *self.failing_since.get_or_insert(now);
         if let Patience::After(span) = self.retry.give_up_after
-            && now.saturating_sub(since) >= span.0
+            && now.saturating_sub(since) + self.failed_before >= span.0
         {
             return None;
         }
@@ -59,6 +72,7 @@ impl Backoff {
     pub fn succeeded(&mut self) {
         self.failures = 0;
         self.failing_since = None;
+        self.failed_before = Duration::ZERO;
     }
 
     /// Failures in a row.

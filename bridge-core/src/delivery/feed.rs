@@ -26,11 +26,18 @@ pub const READ_LIMIT: ReadLimit = ReadLimit {
 pub trait Tail: Send + 'static {
     /// The records behind `after`, ascending by `seq`, as many as there are within the limit. Blocks.
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError>;
+
+    /// These records that were parked before, ascending by `seq`; what is nowhere any more is left out. Blocks.
+    fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError>;
 }
 
 impl Tail for Reader {
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
         Reader::read(self, after, limit)
+    }
+
+    fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
+        Reader::recall(self, seqs)
     }
 }
 
@@ -43,6 +50,7 @@ pub(super) struct Feed {
     position: Seq,
     durable: watch::Receiver<Seq>,
     ready: Option<Result<Read, JournalError>>,
+    recalled: Option<Result<Vec<Arc<Record>>, JournalError>>,
 }
 
 /// A batch, and when the first of the records that it was read from was captured.
@@ -58,7 +66,13 @@ enum Lane {
     Gone,
 }
 
-type Answer = (Box<dyn Tail>, Result<Read, JournalError>);
+type Answer = (Box<dyn Tail>, Given);
+
+/// What a read gave.
+enum Given {
+    Next(Result<Read, JournalError>),
+    Recalled(Result<Vec<Arc<Record>>, JournalError>),
+}
 
 impl Feed {
     pub fn new(
@@ -75,6 +89,7 @@ impl Feed {
             position: cursor,
             durable,
             ready: None,
+            recalled: None,
         }
     }
 
@@ -117,6 +132,19 @@ impl Feed {
         }
     }
 
+    /// Reads records that were parked before, behind a read that is under way.
+    pub async fn recall(&mut self, seqs: Arc<[Seq]>) -> Result<Vec<Arc<Record>>, JournalError> {
+        self.finish().await;
+        if let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) {
+            self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
+                let recalled = tail.recall(&seqs);
+                (tail, Given::Recalled(recalled))
+            }));
+        }
+        self.end_read().await;
+        self.recalled.take().expect("the read was for these records")
+    }
+
     async fn wait_for_records(&mut self) {
         let position = self.position;
         if self.durable.wait_for(|tail| *tail > position).await.is_err() {
@@ -135,7 +163,7 @@ impl Feed {
             let read = tail
                 .read(after, limit)
                 .and_then(|records| sift(records, after, durable, &sieve));
-            (tail, read)
+            (tail, Given::Next(read))
         }));
     }
 
@@ -144,12 +172,9 @@ impl Feed {
             return std::future::pending().await;
         };
         match handle.await {
-            Ok((tail, read)) => {
+            Ok((tail, given)) => {
                 self.lane = Lane::Resting(tail);
-                if let Ok(read) = &read {
-                    self.position = read.batch.through;
-                }
-                self.ready = Some(read);
+                self.keep(given);
             }
             Err(error) => {
                 self.lane = Lane::Gone;
@@ -157,6 +182,20 @@ impl Feed {
                     std::panic::resume_unwind(panic);
                 }
             }
+        }
+    }
+}
+
+impl Feed {
+    fn keep(&mut self, given: Given) {
+        match given {
+            Given::Next(read) => {
+                if let Ok(read) = &read {
+                    self.position = read.batch.through;
+                }
+                self.ready = Some(read);
+            }
+            Given::Recalled(recalled) => self.recalled = Some(recalled),
         }
     }
 }

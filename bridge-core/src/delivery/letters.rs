@@ -1,60 +1,87 @@
-//! The dead letters of a sink as something to deliver: a retry is a worker that reads them instead of the journal's
-//! tail, with all its order, patience and reports.
+//! Which records of a sink are dead letters, in memory: what waits behind a rejected record (`rejected_path = "block"`),
+//! and how many there are.
 //!
-//! ```text
-//! tail = DeadLetters   cursor = 0   durable = the last letter   each note ──▶ DeadLetters::accepted ──▶ drop_rejected
-//! ```
-//!
-//! Letters that are rejected again, or wait behind one that is, stay.
+//! The records themselves stand in the journal, never here, and their number has a bound.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::feed::Tail;
-use crate::journal::{JournalError, Note, ReadLimit, Reader};
 use crate::number::Seq;
-use crate::record::Record;
+use crate::path::ZnodePath;
 
-/// Letters are read whole: at 1 MB before and after each, this is 64 MB at most.
-pub const LETTERS_AT_ONCE: usize = 32;
+/// More dead letters than this mean that the destination rejects nearly everything: the sink then halts instead of turning
+/// the whole stream into dead letters. A few MB of memory.
+pub const DEAD_LETTERS_MAX: usize = 10_000;
 
-/// Reads the dead letters of one sink.
-pub struct DeadLetters {
-    reader: Reader,
-    sink: Arc<str>,
+/// The dead letters of one sink.
+#[derive(Clone, Debug, Default)]
+pub struct Letters {
+    paths: BTreeMap<Seq, Option<ZnodePath>>,
+    by_path: HashMap<ZnodePath, BTreeSet<Seq>>,
 }
 
-impl DeadLetters {
-    /// The dead letters of this sink.
-    pub fn new(reader: Reader, sink: Arc<str>) -> DeadLetters {
-        DeadLetters { reader, sink }
-    }
-
-    /// All their seqs, ascending; the last is the tail of the worker that retries them. Empty: there is nothing to do.
-    pub fn seqs(&mut self) -> Result<Vec<Seq>, JournalError> {
-        let mut seqs = Vec::new();
-        loop {
-            let after = seqs.last().copied().unwrap_or_default();
-            let letters = self.reader.rejected(&self.sink, after, LETTERS_AT_ONCE)?;
-            if letters.is_empty() {
-                return Ok(seqs);
-            }
-            seqs.extend(letters.iter().map(|letter| letter.seq));
+impl Letters {
+    /// Takes up these dead letters.
+    pub fn of(letters: impl IntoIterator<Item = (Seq, Option<ZnodePath>)>) -> Letters {
+        let mut all = Letters::default();
+        for (seq, path) in letters {
+            all.add(seq, path);
         }
+        all
     }
 
-    /// The letters that a note of the retrying worker tells to be accepted by now: they can be dropped. `letters` are
-    /// those behind the note before.
-    pub fn accepted(letters: &[Seq], note: &Note) -> Vec<Seq> {
-        let stays = |seq: &Seq| note.rejected.iter().any(|rejected| rejected.seq == *seq);
-        let passed = letters.iter().filter(|seq| **seq <= note.cursor);
-        passed.filter(|seq| !stays(seq)).copied().collect()
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.paths.len()
     }
-}
 
-impl Tail for DeadLetters {
-    fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
-        let count = limit.records.min(LETTERS_AT_ONCE);
-        let letters = self.reader.rejected(&self.sink, after, count)?;
-        Ok(letters.into_iter().map(|letter| letter.record).collect())
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Whether there are more than a sink may have.
+    pub fn is_over_limit(&self) -> bool {
+        self.paths.len() > DEAD_LETTERS_MAX
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, seq: Seq, path: Option<ZnodePath>) {
+        if let Some(path) = path.clone() {
+            self.by_path.entry(path).or_default().insert(seq);
+        }
+        self.paths.insert(seq, path);
+    }
+
+    /// One less; its path, or `None` if it was no dead letter.
+    pub(super) fn remove(&mut self, seq: Seq) -> Option<Option<ZnodePath>> {
+        let path = self.paths.remove(&seq)?;
+        if let Some(path) = &path
+            && let Some(seqs) = self.by_path.get_mut(path)
+        {
+            seqs.remove(&seq);
+            if seqs.is_empty() {
+                self.by_path.remove(path);
+            }
+        }
+        Some(path)
+    }
+
+    /// Why a record of this path has to wait where later records do; `None` if it has not.
+    pub(super) fn why_waits(&self, path: &ZnodePath) -> Option<String> {
+        let first = self.by_path.get(path)?.first()?;
+        Some(format!(
+            "waits behind rejected record {first} of the same path (rejected_path = \"block\"): retry or drop the dead \
+             letters of {path:?}"
+        ))
+    }
+
+    /// The dead letters that have to be retried with this one, so that it overtakes none of its path; itself last.
+    pub(super) fn up_to(&self, seq: Seq) -> Vec<Seq> {
+        let of_path = match self.paths.get(&seq) {
+            Some(Some(path)) => self.by_path.get(path),
+            Some(None) => return vec![seq],
+            None => return Vec::new(),
+        };
+        of_path.map_or_else(Vec::new, |seqs| seqs.range(..=seq).copied().collect())
     }
 }

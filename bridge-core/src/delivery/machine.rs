@@ -8,55 +8,64 @@
 //!    │  ▼               └────────────────────┼───┘  └──────┘ more of the same batch
 //!    │ BackingOff ◀──────────────────────────┴── failed
 //!    └──┘ waited            a kind that no attempt can heal, patience at its end, a rejection with
-//!                           on_reject = "halt", too many blocked paths ──▶ Halted
+//!                           on_reject = "halt", too many dead letters ──▶ Halted ── enabled ──▶ Opening
+//!
+//! Idle, Delivering ── the time of parked records has come ──▶ Recalling ── recalled ──▶ Delivering
 //! ```
 //!
 //! What must hold: the cursor moves only behind what the sink reported; after a failure delivery goes on at the record
-//! behind the cursor, in the order of `seq`; a halted sink keeps its cursor.
+//! behind the cursor, in the order of `seq`; no record passes a parked one of its path; parked and fresh records are
+//! delivered in turns, so that neither starves the other; a halted sink keeps its cursor.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::attempt::Attempt;
 use super::backoff::{Backoff, RETRY_AFTER_MAX};
-use super::blocked::{BLOCKED_PATHS_MAX, Blocked};
+use super::letters::{DEAD_LETTERS_MAX, Letters};
 use super::options::{OnReject, RejectPolicy, RejectedPath};
 use super::outcome::Outcome;
+use super::parked::{Glimpse, PARKED_MAX, Parked};
 use super::policy::{self, Policy};
-use super::steps::{Batch, Input, Phase, Progress, Task, Terms};
+use super::steps::{Batch, Input, Order, Phase, Progress, Task, Terms};
 use super::trouble::{Trouble, TroubleKind, with_causes};
-use crate::journal::JournalError;
+use crate::journal::{Disabled, JournalError, Switch};
 use crate::number::Seq;
 use crate::record::Record;
-use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
+use crate::sink::{DeliverError, SinkError, SinkErrorKind};
 
 #[derive(Debug)]
 enum State {
-    Opening { left: Option<Batch> },
+    Opening {
+        left: Option<Batch>,
+    },
     Idle,
-    Delivering { left: Batch, attempt: Attempt },
-    BackingOff { delay: Duration, then: Then },
-    Halted,
+    Recalling {
+        left: Option<Batch>,
+        seqs: Arc<[Seq]>,
+    },
+    Delivering {
+        left: Option<Batch>,
+        attempt: Attempt,
+    },
+    BackingOff {
+        delay: Duration,
+        then: Then,
+    },
+    /// What is left is kept for the operator's word to go on.
+    Halted {
+        left: Option<Batch>,
+    },
 }
 
 /// What follows a wait.
 #[derive(Debug)]
 enum Then {
     Open { left: Option<Batch> },
-    Fetch,
-}
-
-/// One call of `deliver`, cut from the front of a batch.
-#[derive(Debug)]
-struct Attempt {
-    delivery: Arc<Delivery>,
-    /// Records left out because their path is blocked.
-    held: Vec<Rejected>,
-    /// The position reached when all of it is delivered.
-    through: Seq,
+    GoOn { left: Option<Batch> },
 }
 
 /// What failed, and what is to be done about it.
@@ -68,33 +77,58 @@ struct Failure {
     not_before: Option<Duration>,
 }
 
+/// Whose turn it is where both wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Parked,
+    Fresh,
+}
+
 /// The delivery of one source's records to one sink.
 #[derive(Debug)]
 pub struct Machine {
     state: State,
-    cursor: Seq,
+    pub(super) cursor: Seq,
     backoff: Backoff,
-    rejects: RejectPolicy,
-    blocked: Blocked,
-    random: StdRng,
+    pub(super) rejects: RejectPolicy,
+    pub(super) letters: Letters,
+    pub(super) parked: Parked,
+    turn: Turn,
+    pub(super) random: StdRng,
     trouble: Option<Trouble>,
+    /// News for the journal that the present step has made.
+    switch: Option<Switch>,
 }
 
 impl Machine {
-    /// A sink that has to be opened first.
+    /// A sink that has to be opened first, or enabled if it was switched off.
     pub fn new(terms: Terms) -> Machine {
-        Machine {
+        let mut machine = Machine {
             state: State::Opening { left: None },
             cursor: terms.cursor,
             backoff: Backoff::new(terms.retry),
             rejects: terms.rejects,
-            blocked: terms.blocked,
+            letters: terms.aside.letters,
+            parked: Parked::new(terms.retry, terms.aside.parked),
+            turn: Turn::Parked,
             random: StdRng::seed_from_u64(terms.seed),
             trouble: None,
+            switch: None,
+        };
+        if let Some(disabled) = terms.aside.disabled {
+            machine.stay_disabled(&disabled);
         }
+        machine
     }
 
-    /// Everything up to it is durable at the destination, filtered out, or rejected.
+    fn stay_disabled(&mut self, disabled: &Disabled) {
+        let kind = SinkErrorKind::Disabled;
+        let message = format!("disabled since {}: {}", disabled.at, disabled.reason);
+        let remedy = policy::of_sink(kind).remedy;
+        self.halt(TroubleKind::Sink(kind), (message, remedy), None);
+    }
+
+    /// Everything up to it is durable at the destination, filtered out, or set aside.
     pub fn cursor(&self) -> Seq {
         self.cursor
     }
@@ -104,20 +138,38 @@ impl Machine {
         self.trouble.as_ref()
     }
 
+    /// When the next parked record is to be tried, counted as the time of the steps; `None` while none is parked.
+    pub fn due(&self) -> Option<Duration> {
+        self.parked.due()
+    }
+
+    /// Records parked, and their paths.
+    pub fn parked(&self) -> (usize, usize) {
+        (self.parked.len(), self.parked.paths())
+    }
+
+    /// Dead letters kept.
+    pub fn letters(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// The paths that are tried next.
+    pub(super) fn glimpses(&self, count: usize) -> Vec<Glimpse> {
+        self.parked.glimpses(count)
+    }
+
     /// The oldest record that is in hand and not delivered.
     pub fn oldest_left(&self) -> Option<&Record> {
         let left = match &self.state {
-            State::Delivering { left, .. } => Some(left),
-            State::Opening { left }
+            State::Delivering { left, .. }
+            | State::Recalling { left, .. }
+            | State::Opening { left }
+            | State::Halted { left }
             | State::BackingOff {
-                then: Then::Open { left },
+                then: Then::Open { left } | Then::GoOn { left },
                 ..
             } => left.as_ref(),
-            State::Idle
-            | State::Halted
-            | State::BackingOff {
-                then: Then::Fetch, ..
-            } => None,
+            State::Idle => None,
         };
         left?.records.first().map(|record| &**record)
     }
@@ -127,9 +179,9 @@ impl Machine {
         match self.state {
             State::Opening { .. } => Phase::Opening,
             State::Idle => Phase::Idle,
-            State::Delivering { .. } => Phase::Delivering,
+            State::Recalling { .. } | State::Delivering { .. } => Phase::Delivering,
             State::BackingOff { .. } => Phase::BackingOff,
-            State::Halted => Phase::Halted,
+            State::Halted { .. } => Phase::Halted,
         }
     }
 
@@ -138,13 +190,14 @@ impl Machine {
         match &self.state {
             State::Opening { .. } => Task::Open,
             State::Idle => Task::Fetch,
+            State::Recalling { seqs, .. } => Task::Recall(Arc::clone(seqs)),
             State::Delivering { attempt, .. } => Task::Deliver(Arc::clone(&attempt.delivery)),
             State::BackingOff { delay, .. } => Task::Wait(*delay),
-            State::Halted => Task::Rest,
+            State::Halted { .. } => Task::Rest,
         }
     }
 
-    /// Takes the end of the present task. `now` is counted from any fixed moment.
+    /// Takes the end of the present task. `now` is counted from the machine's beginning.
     ///
     /// # Panics
     ///
@@ -152,104 +205,159 @@ impl Machine {
     pub fn step(&mut self, input: Input, now: Duration) -> Option<Progress> {
         let phase = self.phase();
         let state = std::mem::replace(&mut self.state, State::Idle);
-        match (state, input) {
-            (State::Opening { left }, Input::Opened(Ok(()))) => self.opened(left),
+        let progress = match (state, input) {
+            (State::Opening { left }, Input::Opened(Ok(()))) => self.opened(left, now),
             (State::Opening { left }, Input::Opened(Err(error))) => {
                 self.sink_failed(error, left, now);
                 None
             }
             (State::Idle, Input::Fetched(Ok(batch))) => {
                 self.journal_answered();
-                self.go_on(batch)
+                self.go_on(Some(batch), now)
             }
             (State::Idle, Input::Fetched(Err(error))) => {
-                self.journal_failed(&error, now);
+                self.journal_failed(&error, None, now);
+                None
+            }
+            (State::Idle, Input::Due) => {
+                self.turn = Turn::Parked;
+                self.go_on(None, now)
+            }
+            (State::Recalling { left, seqs }, Input::Recalled(Ok(records))) => {
+                self.journal_answered();
+                self.recalled(left, &seqs, records, now)
+            }
+            (State::Recalling { left, .. }, Input::Recalled(Err(error))) => {
+                self.journal_failed(&error, left, now);
                 None
             }
             (State::Delivering { left, attempt }, Input::Delivered(result)) => {
                 self.delivered(left, attempt, result, now)
             }
-            (State::BackingOff { then, .. }, Input::Waited) => {
-                self.state = match then {
-                    Then::Open { left } => State::Opening { left },
-                    Then::Fetch => State::Idle,
-                };
-                None
-            }
+            (State::BackingOff { then, .. }, Input::Waited) => match then {
+                Then::Open { left } => {
+                    self.state = State::Opening { left };
+                    None
+                }
+                Then::GoOn { left } => self.go_on(left, now),
+            },
             // Without the values: a batch holds data of znodes.
             _ => panic!("the driver reported the end of a task that is not that of {phase:?}"),
-        }
+        };
+        self.with_switch(progress)
     }
 
-    fn opened(&mut self, left: Option<Batch>) -> Option<Progress> {
-        match left {
-            Some(batch) => {
-                let progress = self.go_on(batch);
-                if matches!(self.state, State::Idle) {
-                    self.healed();
-                }
-                progress
-            }
-            None => {
-                self.healed();
+    /// Takes an operator's word, between two tasks; the task may be another one afterwards.
+    pub fn order(&mut self, order: &Order) -> Option<Progress> {
+        let progress = match order {
+            Order::Enable => {
+                self.enable();
                 None
             }
+            Order::Retry(seqs) => self.retry_letters(seqs),
+            Order::Drop(seqs) => self.drop_letters(seqs),
+        };
+        self.with_switch(progress)
+    }
+
+    fn enable(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Halted { left } => {
+                self.state = State::Opening { left };
+                self.healed();
+                self.switch = Some(Switch::Enabled);
+            }
+            other => self.state = other,
         }
     }
 
-    /// Delivers the front of what is left of a batch; goes over what needs no delivery.
-    fn go_on(&mut self, mut left: Batch) -> Option<Progress> {
+    fn with_switch(&mut self, progress: Option<Progress>) -> Option<Progress> {
+        let Some(switch) = self.switch.take() else {
+            return progress;
+        };
+        let mut progress = progress.unwrap_or_else(|| self.standing());
+        progress.switch = Some(switch);
+        Some(progress)
+    }
+
+    /// A step that moves nothing yet.
+    pub(super) fn standing(&self) -> Progress {
+        Progress {
+            cursor: self.cursor,
+            ..Progress::default()
+        }
+    }
+
+    fn opened(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
+        let is_proof = left.is_none();
+        let progress = self.go_on(left, now);
+        if is_proof || matches!(self.state, State::Idle) {
+            self.healed();
+        }
+        progress
+    }
+
+    /// Delivers what comes next: parked records whose time has come, or the front of what is left of a batch. Goes
+    /// over what needs no delivery.
+    fn go_on(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
+        let mut left = left.filter(|batch| batch.through > self.cursor);
         let mut moved: Option<Progress> = None;
         loop {
-            if left.through <= self.cursor {
+            if self.turn == Turn::Parked && self.parked.due().is_some_and(|due| due <= now) {
+                self.recall(left, now);
                 return moved;
             }
-            let attempt = self.cut(&left);
+            let Some(batch) = left else {
+                self.state = State::Idle;
+                return moved;
+            };
+            let attempt = self.cut(&batch);
             if !attempt.delivery.records.is_empty() {
+                self.has_room();
+                let left = Some(batch);
                 self.state = State::Delivering { left, attempt };
                 return moved;
             }
+            let Some(through) = attempt.through.filter(|through| *through > self.cursor) else {
+                self.wait_for_room(batch, now);
+                return moved;
+            };
             let progress = moved.get_or_insert_default();
-            progress.rejected.extend(attempt.held);
-            progress.cursor = attempt.through;
-            self.move_to(attempt.through);
-            left = left.behind(attempt.through);
+            progress.asides.extend(self.set_held_aside(attempt.held, through));
+            progress.cursor = through;
+            self.move_to(through);
+            left = Some(batch.behind(through)).filter(|batch| batch.through > through);
         }
     }
 
-    /// With `block`, a path stands once in a delivery, so that no record can arrive behind one that is rejected.
-    fn cut(&self, left: &Batch) -> Attempt {
-        let blocks = self.rejects.rejected_path == RejectedPath::Block;
-        let mut paths = HashSet::new();
-        let mut records = Vec::with_capacity(left.records.len());
-        let mut held = Vec::new();
-        let mut through = left.through;
-        let mut last = self.cursor;
-        for record in &left.records {
-            if let Some(path) = record.path.as_ref().filter(|_| blocks) {
-                if let Some(waits) = self.blocked.why(path, record.seq) {
-                    held.push(waits);
-                    last = record.seq;
-                    continue;
-                }
-                if !paths.insert(path) {
-                    through = last;
-                    break;
-                }
-            }
-            records.push(Arc::clone(record));
-            last = record.seq;
+    fn recall(&mut self, left: Option<Batch>, now: Duration) {
+        let one_of_a_path = self.rejects.rejected_path == RejectedPath::Block;
+        let seqs = self.parked.take_due(now, one_of_a_path).into();
+        self.state = State::Recalling { left, seqs };
+    }
+
+    fn recalled(
+        &mut self,
+        left: Option<Batch>,
+        seqs: &[Seq],
+        records: Vec<Arc<Record>>,
+        now: Duration,
+    ) -> Option<Progress> {
+        let lost = self.release_lost(seqs, &records);
+        if records.is_empty() {
+            let more = self.go_on(left, now);
+            return Progress::joined(lost, more);
         }
-        Attempt {
-            delivery: Arc::new(Delivery { records }),
-            held,
-            through,
-        }
+        self.state = State::Delivering {
+            left,
+            attempt: Attempt::again(records),
+        };
+        lost
     }
 
     fn delivered(
         &mut self,
-        left: Batch,
+        left: Option<Batch>,
         attempt: Attempt,
         result: Result<(), DeliverError>,
         now: Duration,
@@ -259,90 +367,40 @@ impl Machine {
             Ok(()) => Outcome::all(records.len()),
             Err(error) => Outcome::checked(error, records),
         };
-        if let Some(first) = outcome.rejected.first()
-            && self.rejects.on_reject == OnReject::Halt
-        {
-            return self.halt_before(first, &attempt);
+        let (progress, halt) = match attempt.through {
+            Some(_) => {
+                self.turn = Turn::Parked;
+                self.account(&attempt, &outcome, now)
+            }
+            None => {
+                self.turn = Turn::Fresh;
+                self.account_again(&attempt, &outcome, now)
+            }
+        };
+        let left = left.map(|batch| batch.behind(self.cursor));
+        if let Some(message) = halt {
+            self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), left);
+            return progress;
         }
-        let progress = self.account(&attempt, &outcome);
-        let left = left.behind(self.cursor);
-        if self.blocked.is_over_limit() {
-            self.halt(TroubleKind::TooManyBlocked, too_many_blocked());
+        if self.letters.is_over_limit() {
+            self.halt(TroubleKind::TooManyLetters, too_many_letters(), left);
             return progress;
         }
         match outcome.error {
-            None => self.after_success(left, progress),
+            None => {
+                self.healed();
+                // The held records at the front of what is left move the cursor in the same step.
+                let more = self.go_on(left, now);
+                Progress::joined(progress, more)
+            }
             Some(error) => {
                 if outcome.done > 0 {
                     self.backoff.succeeded();
                 }
-                self.sink_failed(error, Some(left), now);
+                self.sink_failed(error, left, now);
                 progress
             }
         }
-    }
-
-    fn after_success(&mut self, left: Batch, progress: Option<Progress>) -> Option<Progress> {
-        self.healed();
-        // The blocked records at the front of what is left move the cursor in the same step.
-        let more = self.go_on(left);
-        Progress::joined(progress, more)
-    }
-
-    /// Moves the cursor behind what is done, and only behind that.
-    fn account(&mut self, attempt: &Attempt, outcome: &Outcome) -> Option<Progress> {
-        let records = &attempt.delivery.records;
-        let cursor = match outcome.done {
-            0 => return None,
-            done if done == records.len() && outcome.error.is_none() => attempt.through,
-            done => records[done - 1].seq,
-        };
-        let is_rejected = |seq: Seq| {
-            outcome
-                .rejected
-                .binary_search_by_key(&seq, |rejected| rejected.seq)
-                .is_ok()
-        };
-        let mut progress = Progress {
-            cursor,
-            rejected: outcome.rejected.clone(),
-            ..Progress::default()
-        };
-        for record in &records[..outcome.done] {
-            if is_rejected(record.seq) {
-                self.block(record);
-            } else {
-                progress.delivered += 1;
-                progress.delivered_bytes += data_bytes(record);
-            }
-        }
-        let held = attempt.held.iter().filter(|held| held.seq <= cursor);
-        progress.rejected.extend(held.cloned());
-        progress.rejected.sort_by_key(|rejected| rejected.seq);
-        self.move_to(cursor);
-        Some(progress)
-    }
-
-    fn block(&mut self, record: &Record) {
-        if self.rejects.rejected_path == RejectedPath::Block
-            && let Some(path) = &record.path
-        {
-            self.blocked.add(path.clone(), record.seq);
-        }
-    }
-
-    fn halt_before(&mut self, rejected: &Rejected, attempt: &Attempt) -> Option<Progress> {
-        let records = &attempt.delivery.records;
-        let done = records.partition_point(|record| record.seq < rejected.seq);
-        let before = Outcome {
-            done,
-            rejected: Vec::new(),
-            error: None,
-        };
-        let progress = self.account(attempt, &before);
-        let message = format!("record {} was rejected: {}", rejected.seq, rejected.reason);
-        self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT));
-        progress
     }
 
     fn sink_failed(&mut self, error: SinkError, left: Option<Batch>, now: Duration) {
@@ -352,17 +410,21 @@ impl Machine {
             policy: policy::of_sink(error.kind),
             not_before: error.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX)),
         };
+        if error.kind == SinkErrorKind::Disabled {
+            let reason = failure.message.clone();
+            self.switch = Some(Switch::Disabled { reason });
+        }
         self.failed(failure, Then::Open { left }, now);
     }
 
-    fn journal_failed(&mut self, error: &JournalError, now: Duration) {
+    fn journal_failed(&mut self, error: &JournalError, left: Option<Batch>, now: Duration) {
         let failure = Failure {
             kind: TroubleKind::Journal,
             message: with_causes(error),
             policy: policy::of_journal(error.kind),
             not_before: None,
         };
-        self.failed(failure, Then::Fetch, now);
+        self.failed(failure, Then::GoOn { left }, now);
     }
 
     fn failed(&mut self, failure: Failure, then: Then, now: Duration) {
@@ -373,11 +435,11 @@ impl Machine {
             not_before,
         } = failure;
         let Some(pace) = policy.action.pace() else {
-            return self.halt(kind, (message, policy.remedy));
+            return self.halt(kind, (message, policy.remedy), then.left());
         };
         let Some(delay) = self.backoff.failed(pace, now, &mut self.random) else {
             let message = format!("gave up after retry.give_up_after: {message}");
-            return self.halt(kind, (message, policy.remedy));
+            return self.halt(kind, (message, policy.remedy), then.left());
         };
         let delay = delay.max(not_before.unwrap_or_default());
         self.state = State::BackingOff { delay, then };
@@ -391,8 +453,41 @@ impl Machine {
         });
     }
 
-    fn halt(&mut self, kind: TroubleKind, (message, remedy): (String, &'static str)) {
-        self.state = State::Halted;
+    /// As many records are parked as may be: nothing fresh is delivered before one of them is.
+    fn wait_for_room(&mut self, left: Batch, now: Duration) {
+        let due = self.parked.due().expect("what takes all room is to be tried");
+        if due <= now {
+            return self.recall(Some(left), now);
+        }
+        self.state = State::BackingOff {
+            delay: due - now,
+            then: Then::GoOn { left: Some(left) },
+        };
+        self.turn = Turn::Parked;
+        let next = self.parked.glimpses(1).pop();
+        let reason = next.map(|next| next.reason).unwrap_or_default();
+        self.trouble = Some(Trouble {
+            kind: TroubleKind::ParkedFull,
+            message: format!(
+                "{PARKED_MAX} records of {} paths wait for their destination, which is the limit: {reason}",
+                self.parked.paths()
+            ),
+            remedy: "check what the paths of the parked records have in common at the destination; delivery goes on \
+                     when one of them is delivered",
+            calls_operator: true,
+            failures: self.backoff.failures(),
+            retry_after_seconds: None,
+        });
+    }
+
+    fn has_room(&mut self) {
+        if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::ParkedFull) {
+            self.trouble = None;
+        }
+    }
+
+    fn halt(&mut self, kind: TroubleKind, (message, remedy): (String, &'static str), left: Option<Batch>) {
+        self.state = State::Halted { left };
         self.trouble = Some(Trouble {
             kind,
             message,
@@ -408,14 +503,14 @@ impl Machine {
         self.trouble = None;
     }
 
-    /// A batch that is read heals a failed read, and nothing else: an open failure is healed before by `open`.
+    /// A read heals a failed read, and nothing else: an open failure is healed before by `open`.
     fn journal_answered(&mut self) {
         if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::Journal) {
             self.healed();
         }
     }
 
-    fn move_to(&mut self, cursor: Seq) {
+    pub(super) fn move_to(&mut self, cursor: Seq) {
         assert!(
             cursor >= self.cursor,
             "the cursor would go back from {} to {cursor}",
@@ -423,24 +518,31 @@ impl Machine {
         );
         self.cursor = cursor;
     }
+
+    pub(super) fn halts_on_reject(&self) -> bool {
+        self.rejects.on_reject == OnReject::Halt
+    }
+}
+
+impl Then {
+    fn left(self) -> Option<Batch> {
+        match self {
+            Then::Open { left } | Then::GoOn { left } => left,
+        }
+    }
 }
 
 const ON_REJECT_HALT: &str = "correct the destination or the sink's options so that the record can be accepted, or set \
-                              on_reject = \"dead_letter\", and restart; the cursor is before the record";
+                              on_reject = \"dead_letter\", and restart; the record is kept";
 
-fn too_many_blocked() -> (String, &'static str) {
+fn too_many_letters() -> (String, &'static str) {
     (
-        format!("more than {BLOCKED_PATHS_MAX} paths wait behind a rejected record"),
-        "the destination rejects nearly everything: correct the cause, retry the dead letters, and restart",
+        format!("there are more than {DEAD_LETTERS_MAX} dead letters"),
+        "the destination rejects nearly everything: correct the cause, retry or drop the dead letters, and restart",
     )
 }
 
 /// Rounded up: who comes back a moment early is refused again.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
-
-fn data_bytes(record: &Record) -> u64 {
-    let data = record.after.as_ref().and_then(|state| state.data.as_ref());
-    data.map_or(0, |data| data.bytes.len() as u64)
 }

@@ -7,16 +7,18 @@
 //! reported, and never back. After a failure delivery goes on behind the cursor, in the order of `seq`. A slow, failing
 //! or halted sink never holds back capture or another sink: they share nothing but the journal.
 
+mod attempt;
 mod backoff;
-mod blocked;
 mod feed;
 mod filter;
 mod letters;
 mod machine;
 mod options;
 mod outcome;
+mod parked;
 pub mod policy;
 mod report;
+mod set_aside;
 mod status;
 mod steps;
 #[cfg(test)]
@@ -26,16 +28,17 @@ mod worker;
 mod workers;
 
 pub use backoff::{Backoff, Pace, RETRY_AFTER_MAX};
-pub use blocked::{BLOCKED_PATHS_MAX, Blocked};
 pub use feed::{READ_LIMIT, Tail};
 pub use filter::{BadFilter, Sieve};
-pub use letters::{DeadLetters, LETTERS_AT_ONCE};
+pub use letters::{DEAD_LETTERS_MAX, Letters};
 pub use machine::Machine;
 pub use options::{
     Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
 };
-pub use status::SinkStatus;
-pub use steps::{Batch, Input, Phase, Progress, Task, Terms};
+pub use parked::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
+pub use set_aside::SetAside;
+pub use status::{ParkedPath, ParkedStatus, SinkStatus};
+pub use steps::{Batch, Input, Order, Phase, Progress, Task, Terms};
 pub use trouble::{Trouble, TroubleKind};
 pub use worker::{Setup, WallClock, Worker};
 pub use workers::Workers;

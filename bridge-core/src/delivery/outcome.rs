@@ -7,12 +7,13 @@ use std::sync::Arc;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Record;
-use crate::sink::{DeliverError, Rejected, SinkError, SinkErrorKind};
+use crate::sink::{Deferred, DeliverError, Rejected, SinkError, SinkErrorKind};
 
 /// What `deliver` came to, checked against the batch.
 pub(super) struct Outcome {
     pub done: usize,
     pub rejected: Vec<Rejected>,
+    pub deferred: Vec<Deferred>,
     pub error: Option<SinkError>,
 }
 
@@ -21,41 +22,43 @@ impl Outcome {
         Outcome {
             done,
             rejected: Vec::new(),
+            deferred: Vec::new(),
             error: None,
         }
+    }
+
+    /// Why a record was rejected, if it was.
+    pub fn rejection(&self, seq: Seq) -> Option<&Rejected> {
+        let at = self.rejected.binary_search_by_key(&seq, |one| one.seq);
+        at.ok().map(|at| &self.rejected[at])
+    }
+
+    /// Why a record was deferred, if it was.
+    pub fn deferral(&self, seq: Seq) -> Option<&Deferred> {
+        let at = self.deferred.binary_search_by_key(&seq, |one| one.seq);
+        at.ok().map(|at| &self.deferred[at])
     }
 
     /// A report that cannot be true counts as a failure in which nothing was delivered: a duplicate is allowed, a
     /// lost record is not.
     pub fn checked(error: DeliverError, records: &[Arc<Record>]) -> Outcome {
         match reason_against(&error, records) {
-            None => Outcome::waiting_for_deferred(error, records),
+            None => Outcome {
+                done: error.done,
+                rejected: error.rejected,
+                deferred: error.deferred,
+                error: error.error,
+            },
             Some(reason) => Outcome {
                 done: 0,
                 rejected: Vec::new(),
+                deferred: Vec::new(),
                 error: Some(SinkError::new(
                     SinkErrorKind::Broken,
                     format!("the sink's report cannot be true: {reason}"),
                 )),
             },
         }
-    }
-}
-
-impl Outcome {
-    /// A deferred record holds its sink: delivery goes on with it, and what was durable behind it comes again.
-    fn waiting_for_deferred(error: DeliverError, records: &[Arc<Record>]) -> Outcome {
-        let mut outcome = Outcome {
-            done: error.done,
-            rejected: error.rejected,
-            error: error.error,
-        };
-        if let Some(first) = error.deferred.into_iter().next() {
-            outcome.done = records.partition_point(|record| record.seq < first.seq);
-            outcome.rejected.retain(|rejected| rejected.seq < first.seq);
-            outcome.error = Some(first.error);
-        }
-        outcome
     }
 }
 
@@ -113,7 +116,6 @@ fn overtaking(done: &[Arc<Record>], rejected: &[Seq], deferred: &[Seq]) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::Deferred;
     use crate::testing::some_records;
 
     fn checked(done: usize, rejected: &[u64], error: Option<SinkError>) -> Outcome {

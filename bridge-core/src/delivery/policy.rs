@@ -81,7 +81,12 @@ pub fn of_sink(kind: SinkErrorKind) -> Policy {
         ),
         SinkErrorKind::Disabled => (
             Action::Halt,
-            "switch the destination on again or remove the sink, and restart; the cursor is kept",
+            "switch the destination on again, then let the sink go on with 'zkbridge sink enable NAME', or remove the sink; the \
+             cursor is kept",
+        ),
+        SinkErrorKind::Ended => (
+            Action::Halt,
+            "restart with a destination that somebody reads; the cursor is kept",
         ),
     };
     Policy { action, remedy }
@@ -131,6 +136,13 @@ mod tests {
             .into_iter()
             .filter(|kind| of_sink(*kind).action == Action::Halt)
             .collect();
-        assert_eq!(halting, [SinkErrorKind::Configuration, SinkErrorKind::Disabled]);
+        assert_eq!(
+            halting,
+            [
+                SinkErrorKind::Configuration,
+                SinkErrorKind::Disabled,
+                SinkErrorKind::Ended
+            ]
+        );
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::machine::Machine;
 use super::status::SinkStatus;
-use super::steps::Phase;
+use super::steps::{Order, Phase};
 use super::trouble::Trouble;
 use crate::sink::SinkError;
 
@@ -58,6 +59,37 @@ fn log_failing(sink: &str, source: &str, trouble: &Trouble) {
     } else {
         tracing::warn!(sink, source, kind, error, remedy, "sink failed, trying again");
     }
+}
+
+/// Logs that records begin to wait for their destination, and that none does any more.
+pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine) {
+    let (sink, source) = (&*status.sink, &*status.source);
+    let (records, paths) = machine.parked();
+    match (before, records) {
+        (0, 1..) => {
+            let error = machine.glimpses(1).pop().map(|next| next.reason);
+            tracing::warn!(
+                sink,
+                source,
+                records,
+                paths,
+                error,
+                "records wait for their destination, other paths go on"
+            );
+        }
+        (1.., 0) => tracing::info!(sink, source, "no record waits for its destination any more"),
+        _ => {}
+    }
+}
+
+pub(super) fn ordered(status: &SinkStatus, order: &Order) {
+    let (sink, source) = (&*status.sink, &*status.source);
+    let (word, records) = match order {
+        Order::Enable => ("enable", 0),
+        Order::Retry(seqs) => ("retry dead letters", seqs.len()),
+        Order::Drop(seqs) => ("drop dead letters", seqs.len()),
+    };
+    tracing::info!(sink, source, order = word, records, "an operator gave an order");
 }
 
 pub(super) fn drain_bound_reached(status: &SinkStatus, drain: Duration) {

@@ -1,14 +1,22 @@
 //! What can be known of a sink at any moment, for status pages, readiness and metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::Serialize;
 
+use super::machine::Machine;
 use super::steps::{Phase, Progress};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, TroubleKind};
+use crate::journal::Aside;
 use crate::metrics as names;
 use crate::number::Seq;
+use crate::path::ZnodePath;
+use crate::sink::SinkErrorKind;
+
+/// Parked paths named in the status; the counts tell the rest.
+const NAMED_MAX: usize = 10;
 
 /// The delivery of one source's records to one sink, as it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,10 +39,70 @@ pub struct SinkStatus {
     pub delivered: u64,
     /// Records rejected since this process started.
     pub rejected: u64,
+    /// Dead letters kept in the journal.
+    pub dead_letters: u64,
+    /// Records that wait for their destination while others go on.
+    pub parked: ParkedStatus,
     /// Attempts that failed and were or will be made again, since this process started.
     pub retries: u64,
     /// What stands in the way; null when nothing does.
     pub error: Option<Trouble>,
+}
+
+/// Records that wait for their destination while those of other paths go on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ParkedStatus {
+    /// How many.
+    pub records: u64,
+    /// Of how many paths.
+    pub paths: u64,
+    /// Those that are tried next.
+    pub next: Vec<ParkedPath>,
+}
+
+/// A path whose records wait.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ParkedPath {
+    /// The path; null for control records.
+    pub path: Option<ZnodePath>,
+    /// The first record that waits.
+    pub seq: Seq,
+    /// How many wait.
+    pub records: u64,
+    /// Attempts in a row that failed.
+    pub attempts: u32,
+    /// Until the next one.
+    pub retry_in_seconds: f64,
+    /// Why the last one failed.
+    pub error: String,
+}
+
+impl ParkedStatus {
+    pub(super) fn of(machine: &Machine, now: Duration) -> ParkedStatus {
+        let (records, paths) = machine.parked();
+        let next = machine.glimpses(NAMED_MAX).into_iter().map(|next| ParkedPath {
+            path: next.path,
+            seq: next.seq,
+            records: next.records as u64,
+            attempts: next.attempts,
+            retry_in_seconds: next.due.saturating_sub(now).as_secs_f64(),
+            error: next.reason,
+        });
+        ParkedStatus {
+            records: records as u64,
+            paths: paths as u64,
+            next: next.collect(),
+        }
+    }
+}
+
+/// How many records a step rejected, and how many it deferred for the first time.
+fn set_aside(progress: &Progress) -> (u64, u64) {
+    let count = |is: fn(&Aside) -> bool| progress.asides.iter().filter(|aside| is(aside)).count() as u64;
+    (
+        count(|aside| matches!(aside, Aside::Rejected { .. })),
+        count(|aside| matches!(aside, Aside::Parked { attempts: 0 | 1, .. })),
+    )
 }
 
 impl SinkStatus {
@@ -50,6 +118,8 @@ impl SinkStatus {
             lag_seconds: 0.0,
             delivered: 0,
             rejected: 0,
+            dead_letters: 0,
+            parked: ParkedStatus::default(),
             retries: 0,
             error: None,
         }
@@ -57,7 +127,7 @@ impl SinkStatus {
 
     pub(super) fn count(&mut self, progress: &Progress) {
         self.delivered += progress.delivered;
-        self.rejected += progress.rejected.len() as u64;
+        self.rejected += set_aside(progress).0;
     }
 }
 
@@ -68,6 +138,10 @@ pub(super) struct Meters {
     records: Counter,
     bytes: Counter,
     rejected: Counter,
+    deferred: Counter,
+    letters: Gauge,
+    parked: Gauge,
+    disabled: Gauge,
     cursor: Gauge,
     lag_records: Gauge,
     lag_seconds: Gauge,
@@ -87,6 +161,10 @@ impl Meters {
             records: counter!(names::SINK_DELIVERED_RECORDS, &labels),
             bytes: counter!(names::SINK_DELIVERED_BYTES, &labels),
             rejected: counter!(names::SINK_REJECTED_RECORDS, &labels),
+            deferred: counter!(names::SINK_DEFERRED_RECORDS, &labels),
+            letters: gauge!(names::SINK_DEAD_LETTERS, &labels),
+            parked: gauge!(names::SINK_PARKED_RECORDS, &labels),
+            disabled: gauge!(names::SINK_DISABLED, &labels),
             cursor: gauge!(names::SINK_CURSOR, &labels),
             lag_records: gauge!(names::SINK_LAG_RECORDS, &labels),
             lag_seconds: gauge!(names::SINK_LAG_SECONDS, &labels),
@@ -98,7 +176,9 @@ impl Meters {
     pub fn count(&self, progress: &Progress) {
         self.records.increment(progress.delivered);
         self.bytes.increment(progress.delivered_bytes);
-        self.rejected.increment(progress.rejected.len() as u64);
+        let (rejected, deferred) = set_aside(progress);
+        self.rejected.increment(rejected);
+        self.deferred.increment(deferred);
     }
 
     pub fn retried(&self, trouble: &Trouble) {
@@ -116,6 +196,11 @@ impl Meters {
         self.cursor.set(status.cursor.0 as f64);
         self.lag_records.set(status.lag_records as f64);
         self.lag_seconds.set(status.lag_seconds);
+        self.letters.set(status.dead_letters as f64);
+        self.parked.set(status.parked.records as f64);
+        let is_disabled = status.state == Phase::Halted
+            && matches!(&status.error, Some(trouble) if trouble.kind == TroubleKind::Sink(SinkErrorKind::Disabled));
+        self.disabled.set(f64::from(u8::from(is_disabled)));
         self.halted
             .set(f64::from(u8::from(status.state == Phase::Halted)));
     }

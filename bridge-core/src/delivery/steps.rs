@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::blocked::Blocked;
 use super::options::{RejectPolicy, Retry};
-use crate::journal::JournalError;
+use super::set_aside::SetAside;
+use crate::journal::{Aside, JournalError, Note, Switch};
 use crate::number::Seq;
-use crate::record::Record;
-use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
+use crate::record::{Record, Timestamp};
+use crate::sink::{DeliverError, Delivery, SinkError};
 
 /// What a machine needs to know of its sink.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Terms {
     /// The position behind which delivery begins.
     pub cursor: Seq,
@@ -21,8 +21,8 @@ pub struct Terms {
     pub retry: Retry,
     /// What becomes of rejected records.
     pub rejects: RejectPolicy,
-    /// Paths with dead letters in the journal, for `rejected_path = "block"`.
-    pub blocked: Blocked,
+    /// What the sink set aside before.
+    pub aside: SetAside,
     /// Of the jitter.
     pub seed: u64,
 }
@@ -47,6 +47,22 @@ pub enum Input {
     Delivered(Result<(), DeliverError>),
     /// The wait is over.
     Waited,
+    /// Instead of `Fetched`: the moment of [`Machine::due`](super::Machine::due) has come and the journal has nothing
+    /// ready.
+    Due,
+    /// The journal gave the parked records that were asked for, as far as it has them, or failed to.
+    Recalled(Result<Vec<Arc<Record>>, JournalError>),
+}
+
+/// An operator's word to a sink. The machine takes it between two tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Deliver again, whatever halted the sink.
+    Enable,
+    /// Try these dead letters again.
+    Retry(Vec<Seq>),
+    /// Let these dead letters go for good.
+    Drop(Vec<Seq>),
 }
 
 /// What the driver has to do next; its end is the next [`Input`].
@@ -54,8 +70,10 @@ pub enum Input {
 pub enum Task {
     /// Call `open`.
     Open,
-    /// Get the next batch.
+    /// Get the next batch; [`Input::Due`] instead when its moment comes first.
     Fetch,
+    /// Get these parked records.
+    Recall(Arc<[Seq]>),
     /// Call `deliver`.
     Deliver(Arc<Delivery>),
     /// Wait so long.
@@ -69,12 +87,14 @@ pub enum Task {
 pub struct Progress {
     /// The new cursor.
     pub cursor: Seq,
-    /// New dead letters, ascending, all at or before the cursor.
-    pub rejected: Vec<Rejected>,
+    /// What became of records that are set aside, all at or before the cursor.
+    pub asides: Vec<Aside>,
     /// Records that became durable at the destination.
     pub delivered: u64,
     /// Bytes of znode data (`after`) in them.
     pub delivered_bytes: u64,
+    /// Whether the sink was switched off or on.
+    pub switch: Option<Switch>,
 }
 
 /// The words for a machine's states.
@@ -89,7 +109,7 @@ pub enum Phase {
     Delivering,
     /// Waiting for the next attempt.
     BackingOff,
-    /// Stopped until the next start; see the trouble.
+    /// Stopped until the next start or an operator's word; see the trouble.
     Halted,
     /// Ended by a shutdown.
     Closed,
@@ -105,12 +125,24 @@ impl Batch {
 }
 
 impl Progress {
+    /// What the journal is told of it.
+    pub fn note(self, sink: Arc<str>, at: Timestamp) -> Note {
+        Note {
+            sink,
+            at,
+            cursor: self.cursor,
+            asides: self.asides,
+            switch: self.switch,
+        }
+    }
+
     /// Two steps taken at once.
     pub(super) fn joined(first: Option<Progress>, second: Option<Progress>) -> Option<Progress> {
         match (first, second) {
             (Some(mut first), Some(second)) => {
-                first.cursor = second.cursor;
-                first.rejected.extend(second.rejected);
+                first.cursor = first.cursor.max(second.cursor);
+                first.asides.extend(second.asides);
+                first.switch = second.switch.or(first.switch);
                 first.delivered += second.delivered;
                 first.delivered_bytes += second.delivered_bytes;
                 Some(first)

@@ -30,8 +30,10 @@ pub enum TroubleKind {
     Journal,
     /// A record was rejected and the sink is to halt then.
     Rejected,
-    /// More paths wait behind rejected records than a sink may have.
-    TooManyBlocked,
+    /// There are more dead letters than a sink may have.
+    TooManyLetters,
+    /// As many records are parked as a sink may have, so that it waits for their destination.
+    ParkedFull,
     /// The worker itself failed; its message says how.
     Worker,
 }
@@ -43,7 +45,8 @@ impl TroubleKind {
             TroubleKind::Sink(kind) => kind.as_str(),
             TroubleKind::Journal => "journal",
             TroubleKind::Rejected => "rejected",
-            TroubleKind::TooManyBlocked => "too_many_blocked",
+            TroubleKind::TooManyLetters => "dead_letters_full",
+            TroubleKind::ParkedFull => "parked_full",
             TroubleKind::Worker => "worker",
         }
     }

@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::blocked::Blocked;
 use super::feed::{Feed, Tail};
 use super::filter::Sieve;
 use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
 use super::report;
-use super::status::{Meters, SinkStatus};
-use super::steps::{Input, Phase, Progress, Task, Terms};
+use super::set_aside::SetAside;
+use super::status::{Meters, ParkedStatus, SinkStatus};
+use super::steps::{Input, Order, Phase, Progress, Task, Terms};
 use super::trouble::{Trouble, TroubleKind};
 use crate::journal::{Note, ReadLimit};
 use crate::number::Seq;
@@ -54,8 +54,10 @@ pub struct Setup {
     /// Where delivery goes on. The journal knows the sink by now: a new one was entered by
     /// [`Journal::register_sink`](crate::journal::Journal::register_sink) at [`super::Start::first_cursor`].
     pub cursor: Seq,
-    /// The paths of the sink's dead letters, for `rejected_path = "block"`.
-    pub blocked: Blocked,
+    /// What the sink set aside in earlier lives.
+    pub aside: SetAside,
+    /// An operator's words to the sink.
+    pub orders: mpsc::Receiver<Order>,
     /// Which records the sink gets.
     pub filter: Sieve,
     /// How failures are tried again.
@@ -79,8 +81,17 @@ pub struct Worker {
     sink: Box<dyn Sink>,
     desk: Desk,
     notes: mpsc::Sender<Note>,
+    orders: Option<mpsc::Receiver<Order>>,
     stop: CancellationToken,
     drain: Duration,
+}
+
+/// What ended a wait of the worker.
+enum Event {
+    Input(Input),
+    Order(Option<Order>),
+    /// The stop came, and there is nothing more to drain.
+    Stop,
 }
 
 /// All but the sink, so that it can be attended to while the sink is busy.
@@ -93,6 +104,8 @@ struct Desk {
     clock: WallClock,
     /// When the oldest record that is not delivered was captured.
     oldest: Option<Timestamp>,
+    /// The machine's zero.
+    began: Instant,
 }
 
 /// The journal's writer has ended, so that no cursor can be stored any more.
@@ -107,11 +120,11 @@ impl Worker {
             cursor: setup.cursor,
             retry: setup.retry,
             rejects: setup.rejects,
-            blocked: setup.blocked,
+            aside: setup.aside,
             seed: setup.seed,
         });
         let feed = Feed::new(setup.tail, setup.filter, setup.limit, setup.cursor, setup.durable);
-        let desk = Desk {
+        let mut desk = Desk {
             feed,
             machine,
             meters: Meters::new(&status.sink, &status.source),
@@ -119,11 +132,14 @@ impl Worker {
             published,
             clock: setup.clock,
             oldest: None,
+            began: Instant::now(),
         };
+        desk.publish();
         let worker = Worker {
             sink: setup.destination,
             desk,
             notes: setup.notes,
+            orders: Some(setup.orders),
             stop: setup.stop,
             drain: setup.drain,
         };
@@ -165,13 +181,18 @@ impl Worker {
         if self.note(first).await.is_err() {
             return;
         }
-        let began = Instant::now();
+        self.desk.began = Instant::now();
         loop {
             self.desk.publish();
-            let Some(input) = self.perform().await else {
-                return;
+            let progress = match self.perform().await {
+                Event::Input(input) => self.desk.step(input),
+                Event::Order(Some(order)) => self.desk.order(&order),
+                Event::Order(None) => {
+                    self.orders = None;
+                    continue;
+                }
+                Event::Stop => return,
             };
-            let progress = self.desk.step(input, began.elapsed());
             if let Some(progress) = progress
                 && self.note(progress).await.is_err()
             {
@@ -180,27 +201,39 @@ impl Worker {
         }
     }
 
-    /// Performs the machine's task to its end; `None` when the stop came first and there is nothing more to drain.
-    async fn perform(&mut self) -> Option<Input> {
-        let Worker { sink, desk, stop, .. } = self;
+    /// Performs the machine's task to its end, or takes an order that came before its beginning or during a wait.
+    async fn perform(&mut self) -> Event {
+        let Worker {
+            sink,
+            desk,
+            stop,
+            orders,
+            ..
+        } = self;
+        if let Some(order) = waiting(orders) {
+            return Event::Order(Some(order));
+        }
         match desk.machine.task() {
             Task::Open => tokio::select! {
                 biased;
-                opened = sink.open() => Some(Input::Opened(opened)),
-                () = stop.cancelled() => None,
+                opened = sink.open() => Event::Input(Input::Opened(opened)),
+                () = stop.cancelled() => Event::Stop,
                 never = desk.attend() => match never {},
             },
-            Task::Fetch => desk.fetch(stop).await,
-            Task::Deliver(delivery) => Some(deliver(sink.as_mut(), desk, &delivery).await),
+            Task::Fetch => desk.fetch(stop, orders).await,
+            Task::Recall(seqs) => Event::Input(Input::Recalled(desk.feed.recall(seqs).await)),
+            Task::Deliver(delivery) => Event::Input(deliver(sink.as_mut(), desk, &delivery).await),
             Task::Wait(delay) => tokio::select! {
                 biased;
-                () = stop.cancelled() => None,
-                () = sleep(delay) => Some(Input::Waited),
+                () = stop.cancelled() => Event::Stop,
+                () = sleep(delay) => Event::Input(Input::Waited),
+                order = next(orders) => Event::Order(order),
                 never = desk.attend() => match never {},
             },
             Task::Rest => tokio::select! {
                 biased;
-                () = stop.cancelled() => None,
+                () = stop.cancelled() => Event::Stop,
+                order = next(orders) => Event::Order(order),
                 never = desk.attend() => match never {},
             },
         }
@@ -209,11 +242,7 @@ impl Worker {
     async fn note(&mut self, progress: Progress) -> Result<(), WriterGone> {
         self.desk.status.count(&progress);
         self.desk.meters.count(&progress);
-        let note = Note {
-            sink: Arc::clone(&self.desk.status.sink),
-            cursor: progress.cursor,
-            rejected: progress.rejected,
-        };
+        let note = progress.note(Arc::clone(&self.desk.status.sink), (self.desk.clock)());
         self.notes.send(note).await.map_err(|_| {
             report::writer_gone(&self.desk.status);
             WriterGone
@@ -255,33 +284,51 @@ impl Desk {
         }
     }
 
-    async fn fetch(&mut self, stop: &CancellationToken) -> Option<Input> {
+    async fn fetch(&mut self, stop: &CancellationToken, orders: &mut Option<mpsc::Receiver<Order>>) -> Event {
+        let due = self.machine.due().map(|due| self.began + due);
         loop {
             if let Some(read) = self.feed.take() {
-                return Some(Input::Fetched(read.map(|read| read.batch)));
+                return Event::Input(Input::Fetched(read.map(|read| read.batch)));
             }
             if stop.is_cancelled() && self.feed.is_drained() {
-                return None;
+                return Event::Stop;
             }
             tokio::select! {
                 biased;
                 () = self.feed.progress() => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
+                order = next(orders) => return Event::Order(order),
+                () = until(due), if !stop.is_cancelled() => return Event::Input(Input::Due),
                 () = sleep(STATUS_EVERY) => self.publish(),
             }
         }
     }
 
-    fn step(&mut self, input: Input, now: Duration) -> Option<Progress> {
+    fn step(&mut self, input: Input) -> Option<Progress> {
+        let now = self.began.elapsed();
+        self.watched(|machine| machine.step(input, now))
+    }
+
+    fn order(&mut self, order: &Order) -> Option<Progress> {
+        report::ordered(&self.status, order);
+        self.watched(|machine| machine.order(order))
+    }
+
+    /// A step of the machine, with what it says of itself.
+    fn watched(&mut self, step: impl FnOnce(&mut Machine) -> Option<Progress>) -> Option<Progress> {
         let before = self.machine.trouble().cloned();
-        let progress = self.machine.step(input, now);
+        let parked_before = self.machine.parked().0;
+        let progress = step(&mut self.machine);
         let phase = self.machine.phase();
         let after = self.machine.trouble();
-        if let (Phase::BackingOff, Some(trouble)) = (phase, after) {
+        if let (Phase::BackingOff, Some(trouble)) = (phase, after)
+            && trouble.kind != TroubleKind::ParkedFull
+        {
             self.status.retries += 1;
             self.meters.retried(trouble);
         }
         report::moved(&self.status, before.as_ref(), after, phase);
+        report::parked(&self.status, parked_before, &self.machine);
         progress
     }
 
@@ -301,6 +348,8 @@ impl Desk {
             _ => 0.0,
         };
         status.error = self.machine.trouble().cloned();
+        status.dead_letters = self.machine.letters() as u64;
+        status.parked = ParkedStatus::of(&self.machine, self.began.elapsed());
         self.meters.show(status);
         self.published.send_replace(status.clone());
     }
@@ -324,6 +373,26 @@ impl Desk {
         self.status.error = Some(trouble);
         self.meters.show(&self.status);
         self.published.send_replace(self.status.clone());
+    }
+}
+
+/// An order that is there.
+fn waiting(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    orders.as_mut()?.try_recv().ok()
+}
+
+/// The next order; `None` when there will be none. Cancel safe.
+async fn next(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    match orders {
+        Some(orders) => orders.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

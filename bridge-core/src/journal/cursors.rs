@@ -1,4 +1,4 @@
-//! How far each sink has come, and the records that a sink will never accept.
+//! How far each sink has come.
 //!
 //! Invariant: a cursor never goes back and is never past the tail.
 
@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::JournalError;
-use super::note::Note;
 use super::writer::Journal;
 use crate::number::Seq;
 
@@ -43,12 +42,13 @@ impl Journal {
         })
     }
 
-    /// Forgets a sink with its rejected records, so that it holds back no retention. True if it was known.
+    /// Forgets a sink with the records that it set aside, so that it holds back no retention. True if it was known.
     pub fn remove_sink(&mut self, name: &str) -> Result<bool, JournalError> {
         self.write("removing a sink", |journal| {
-            journal
-                .connection
-                .execute("DELETE FROM rejected WHERE sink = ?1", [name])?;
+            for table in ["rejected", "parked"] {
+                let sql = format!("DELETE FROM {table} WHERE sink = ?1");
+                journal.connection.execute(&sql, [name])?;
+            }
             let removed = journal
                 .connection
                 .execute("DELETE FROM sink WHERE name = ?1", [name])?;
@@ -64,58 +64,6 @@ impl Journal {
     /// Where all sinks stand, by name.
     pub fn cursors(&mut self) -> Result<Vec<SinkCursor>, JournalError> {
         self.read("reading the cursors", |journal| cursors(&journal.connection))
-    }
-
-    /// Takes in what the worker of a sink says. A note that repeats what is known changes nothing.
-    pub fn note(&mut self, note: &Note) -> Result<(), JournalError> {
-        let Note {
-            sink,
-            cursor: to,
-            rejected,
-        } = note;
-        assert!(
-            *to <= self.head,
-            "sink '{sink}' has a cursor {to} past the tail {}",
-            self.head
-        );
-        for one in rejected {
-            assert!(
-                one.seq <= *to,
-                "sink '{sink}' rejected {} behind its cursor {to}",
-                one.seq
-            );
-        }
-        self.write("storing a cursor", |journal| {
-            let Some(from) = cursor(&journal.connection, sink)? else {
-                panic!("sink '{sink}' moves to {to} and was never entered");
-            };
-            journal
-                .connection
-                .prepare_cached("UPDATE sink SET cursor = max(cursor, ?2) WHERE name = ?1")?
-                .execute((&**sink, to.0.cast_signed()))?;
-            let mut reject = journal
-                .connection
-                .prepare_cached("INSERT INTO rejected(sink, seq, reason) VALUES (?1, ?2, ?3)")?;
-            // What stands before the cursor was noted before, and its record may be gone by now.
-            for one in rejected.iter().filter(|one| one.seq > from) {
-                reject.execute((&**sink, one.seq.0.cast_signed(), &one.reason))?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Drops rejected records of a sink. Returns how many there were.
-    pub fn drop_rejected(&mut self, sink: &str, seqs: &[Seq]) -> Result<usize, JournalError> {
-        self.write("dropping rejected records", |journal| {
-            let mut delete = journal
-                .connection
-                .prepare_cached("DELETE FROM rejected WHERE sink = ?1 AND seq = ?2")?;
-            let mut dropped = 0;
-            for seq in seqs {
-                dropped += delete.execute((sink, seq.0.cast_signed()))?;
-            }
-            Ok(dropped)
-        })
     }
 
     /// The first record that is kept; `None` while there is none.

@@ -5,6 +5,7 @@
 //! them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written.
 
 mod append;
+mod aside;
 mod code;
 mod cursors;
 mod error;
@@ -23,11 +24,12 @@ mod schema;
 mod size;
 mod writer;
 
+pub use aside::{Disabled, Letter, ParkedRecord, RejectedRecord};
 pub use cursors::SinkCursor;
 pub use error::{JournalError, JournalErrorKind};
-pub use note::Note;
+pub use note::{Aside, Note, Switch};
 pub use options::{Before, Durability, JournalOptions, WhenFull};
-pub use read::{ReadLimit, Reader, RejectedRecord};
+pub use read::{ReadLimit, Reader};
 pub use retention::Maintained;
 pub use size::Stats;
 pub use writer::Journal;

@@ -2,17 +2,101 @@
 //! them in its next transaction: a reader never writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::number::Seq;
-use crate::sink::Rejected;
+use crate::path::ZnodePath;
+use crate::record::Timestamp;
 
-/// One piece of news from the worker of a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// News from the worker of a sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     /// The sink's name.
     pub sink: Arc<str>,
-    /// Everything up to it is durable at the destination, filtered out, or rejected. Never goes back.
+    /// When it was written.
+    pub at: Timestamp,
+    /// Everything up to it is durable at the destination, filtered out, or set aside. Never goes back.
     pub cursor: Seq,
-    /// Records that the destination will never accept, kept as dead letters; all at or before `cursor`.
-    pub rejected: Vec<Rejected>,
+    /// What became of records that are set aside, in the order in which it happened; all at or before `cursor`.
+    pub asides: Vec<Aside>,
+    /// Whether the sink was switched off or on.
+    pub switch: Option<Switch>,
+}
+
+/// A step in the life of a record that a sink sets aside while its cursor goes on.
+///
+/// ```text
+///            ┌────────── Parked ──────────┐
+///            ▼                            │ again
+/// fresh ─▶ parked ── Released ─▶ delivered
+///   │        │ ▲
+/// Rejected   │ │ Retried
+///   │        ▼ │
+///   └───▶ dead letter ── Dropped ─▶ gone
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// The destination will never accept it: it becomes a dead letter.
+    Rejected {
+        /// Which.
+        seq: Seq,
+        /// Its path; `None` for a control record.
+        path: Option<ZnodePath>,
+        /// The destination's reason.
+        reason: String,
+    },
+    /// It is parked, or stays so after another attempt.
+    Parked {
+        /// Which.
+        seq: Seq,
+        /// Its path; `None` for a control record.
+        path: Option<ZnodePath>,
+        /// Why.
+        reason: String,
+        /// Attempts in a row that failed; 0 for a record that only waits behind another.
+        attempts: u32,
+        /// How long until the next one.
+        wait: Duration,
+    },
+    /// A parked record is durable at the destination.
+    Released(Seq),
+    /// A dead letter is parked, to be tried at once.
+    Retried(Seq),
+    /// A dead letter goes for good.
+    Dropped(Seq),
+}
+
+/// Whether a sink may deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Not before an operator has enabled it.
+    Disabled {
+        /// Why.
+        reason: String,
+    },
+    /// An operator has enabled it.
+    Enabled,
+}
+
+impl Aside {
+    /// The record.
+    pub fn seq(&self) -> Seq {
+        match self {
+            Aside::Rejected { seq, .. }
+            | Aside::Parked { seq, .. }
+            | Aside::Released(seq)
+            | Aside::Retried(seq)
+            | Aside::Dropped(seq) => *seq,
+        }
+    }
+}
+
+impl Note {
+    /// Takes in a later note of the same sink, so that both are stored as one.
+    pub fn absorb(&mut self, later: Note) {
+        self.at = self.at.max(later.at);
+        self.cursor = self.cursor.max(later.cursor);
+        self.asides.extend(later.asides);
+        self.switch = later.switch.or(self.switch.take());
+    }
 }

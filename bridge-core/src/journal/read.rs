@@ -34,22 +34,11 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
-/// A record that a sink will never accept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RejectedRecord {
-    /// Which.
-    pub seq: Seq,
-    /// The destination's reason.
-    pub reason: String,
-    /// The record, equal as JSON to the one that was rejected.
-    pub record: Arc<Record>,
-}
-
 /// Reads a journal on a connection of its own.
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
     file: PathBuf,
-    names: Names,
+    pub(super) names: Names,
 }
 
 /// What the numbers in records stand for. None of them is ever used for something else.
@@ -114,29 +103,13 @@ impl Reader {
         cursors::cursors(&self.connection).map_err(|error| self.fault("reading the cursors", error))
     }
 
-    /// The rejected records of a sink from behind `after`, at most `limit`.
-    pub fn rejected(
-        &mut self,
-        sink: &str,
-        after: Seq,
-        limit: usize,
-    ) -> Result<Vec<RejectedRecord>, JournalError> {
-        let Reader {
-            connection, names, ..
-        } = self;
-        let read = within(connection, |connection| {
-            read_rejected(connection, names, sink, after, limit)
-        });
-        read.map_err(|error| self.fault("reading rejected records", error))
-    }
-
-    fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
+    pub(super) fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
         JournalError::of_sqlite(&self.file, doing, error)
     }
 }
 
 /// All of it sees one state of the journal.
-fn within<T>(
+pub(super) fn within<T>(
     connection: &mut Connection,
     step: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
@@ -174,41 +147,6 @@ fn bytes_of(record: &Record) -> usize {
         data.map_or(0, |data| data.bytes.len())
     };
     RECORD_BYTES + data(&record.before) + data(&record.after)
-}
-
-fn read_rejected(
-    connection: &Connection,
-    names: &mut Names,
-    sink: &str,
-    after: Seq,
-    limit: usize,
-) -> rusqlite::Result<Vec<RejectedRecord>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, reason, record FROM rejected WHERE sink = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-    )?;
-    let mut rows = statement.query((sink, after.0.cast_signed(), limit))?;
-    let mut rejected = Vec::new();
-    while let Some(row) = rows.next()? {
-        let seq = Seq(row.get::<_, i64>(0)?.cast_unsigned());
-        let kept: Option<String> = row.get(2)?;
-        let record = match kept {
-            Some(json) => Arc::new(parse(&json)?),
-            None => names.one(connection, seq)?,
-        };
-        rejected.push(RejectedRecord {
-            seq,
-            reason: row.get(1)?,
-            record,
-        });
-    }
-    Ok(rejected)
-}
-
-fn parse(json: &str) -> rusqlite::Result<Record> {
-    serde_json::from_str(json).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(error))
-    })
 }
 
 impl Names {

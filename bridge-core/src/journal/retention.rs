@@ -2,7 +2,7 @@
 //!
 //! A record goes when every sink has dealt with it and its time is over, or, at the size limit, as soon as every sink
 //! has dealt with it. With `retention = "forever"` none goes. With it goes the value that it superseded: nothing else
-//! needs that one (see [`super::schema`]). Rejected records are kept as JSON. The last record always stays, as it says
+//! needs that one (see [`super::schema`]). Records that a sink set aside are kept as JSON. The last record always stays, as it says
 //! where the journal ends.
 
 use rusqlite::Connection;
@@ -132,7 +132,9 @@ impl Journal {
         if last < oldest {
             return Ok(0);
         }
-        keep_rejected(&self.connection, &self.options.cluster, last)?;
+        for table in ["rejected", "parked"] {
+            keep_whole(&self.connection, &self.options.cluster, table, last)?;
+        }
         let ends = ends_among(&self.connection, last)?;
         remove_records(&self.connection, last)?;
         if self.paths.retire(&self.connection, &ends, last.next())? {
@@ -143,11 +145,10 @@ impl Journal {
     }
 }
 
-/// Writes the rejected records among those that go as JSON, which needs nothing of the rest.
-fn keep_rejected(connection: &Connection, cluster: &str, last: Seq) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "SELECT DISTINCT seq FROM rejected WHERE record IS NULL AND seq <= ?1 ORDER BY seq",
-    )?;
+/// Writes the records among those that go as JSON, which needs nothing of the rest, where a sink has set them aside.
+fn keep_whole(connection: &Connection, cluster: &str, table: &str, last: Seq) -> rusqlite::Result<()> {
+    let sql = format!("SELECT DISTINCT seq FROM {table} WHERE record IS NULL AND seq <= ?1 ORDER BY seq");
+    let mut statement = connection.prepare_cached(&sql)?;
     let seqs: Vec<i64> = statement
         .query_map([last.0.cast_signed()], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
@@ -155,12 +156,11 @@ fn keep_rejected(connection: &Connection, cluster: &str, last: Seq) -> rusqlite:
         return Ok(());
     }
     let mut names = Names::new(cluster);
+    let sql = format!("UPDATE {table} SET record = ?2 WHERE seq = ?1 AND record IS NULL");
     for seq in seqs {
         let record = names.one(connection, Seq(seq.cast_unsigned()))?;
         let json = String::from_utf8(record.to_json()).expect("JSON is UTF-8");
-        connection
-            .prepare_cached("UPDATE rejected SET record = ?2 WHERE seq = ?1 AND record IS NULL")?
-            .execute((seq, json))?;
+        connection.prepare_cached(&sql)?.execute((seq, json))?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! path   id ── parent, name                                what the numbers of paths stand for
 //! record seq ── path, stat, value, previous                the history; `previous`: the record of the path before it
 //! value  id ── bytes                                       each data once, under the seq of the record that brought it
-//! sink, rejected, root, origin, meta
+//! rejected, parked   sink, seq ── record                  what sinks set aside
+//! sink, root, origin, meta
 //! ```
 //!
 //! A value is needed by its own record and those that repeat it (`acl`, `snapshot`), by the image, and as the `before`
@@ -18,7 +19,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// A quarter of SQLite's default: a batch touches many image rows that stand far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -37,8 +38,40 @@ pub(super) struct Migration {
 }
 
 /// Each step from the first format to [`FORMAT`], ascending.
-pub(super) const MIGRATIONS: &[Migration] = &[];
+pub(super) const MIGRATIONS: &[Migration] = &[Migration {
+    to: 2,
+    sql: SET_ASIDE,
+}];
 
+/// Format 2: parked records, what is known of dead letters, and sinks that were switched off.
+const SET_ASIDE: &str = "
+ALTER TABLE sink ADD COLUMN disabled TEXT;
+ALTER TABLE sink ADD COLUMN disabled_at INTEGER;
+
+ALTER TABLE rejected ADD COLUMN attempts INTEGER NOT NULL DEFAULT 1;
+-- Null in rows of format 1, whose path is not known either.
+ALTER TABLE rejected ADD COLUMN at INTEGER;
+ALTER TABLE rejected ADD COLUMN path TEXT;
+
+-- `record` as in `rejected`.
+CREATE TABLE parked(
+    sink TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    path TEXT,
+    reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    since INTEGER,
+    due INTEGER NOT NULL,
+    record TEXT,
+    PRIMARY KEY(sink, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parked_kept ON parked(seq) WHERE record IS NULL;
+-- A record is looked for by its seq alone.
+CREATE INDEX parked_whole ON parked(seq) WHERE record IS NOT NULL;
+CREATE INDEX rejected_whole ON rejected(seq) WHERE record IS NOT NULL;
+";
+
+/// Format 1. What came later is added by [`MIGRATIONS`], for new files too.
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 
@@ -120,6 +153,9 @@ pub(super) fn create(connection: &mut Connection, cluster: &str) -> rusqlite::Re
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    for step in MIGRATIONS {
+        transaction.execute_batch(step.sql)?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.execute("INSERT INTO path(id, parent, name) VALUES (?1, 0, '')", [SLASH])?;

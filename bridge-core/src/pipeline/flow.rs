@@ -231,10 +231,7 @@ impl<L: Ledger> Flow<L> {
     /// Keeps the newest cursor of each sink, and all that it rejected.
     pub fn take_note(&mut self, note: Note) {
         match self.notes.get_mut(&note.sink) {
-            Some(waiting) => {
-                waiting.cursor = waiting.cursor.max(note.cursor);
-                waiting.rejected.extend(note.rejected);
-            }
+            Some(waiting) => waiting.absorb(note),
             None => {
                 self.notes.insert(note.sink.clone(), note);
             }

@@ -205,7 +205,7 @@ async fn a_full_journal_holds_capture_and_says_so_until_a_sink_has_moved_on() {
         .send(Note {
             sink: "slow".into(),
             cursor: tail,
-            rejected: vec![],
+            ..Note::default()
         })
         .await
         .unwrap();
@@ -290,7 +290,7 @@ async fn cursors_are_stored_although_nothing_is_captured() {
         .send(Note {
             sink: "slow".into(),
             cursor: Seq(2),
-            rejected: vec![],
+            ..Note::default()
         })
         .await
         .unwrap();

@@ -1,7 +1,7 @@
 //! Faults at the edge of any sink, played from a script. The sink below stays real: what a fault claims was written,
 //! was written.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use crate::number::Seq;
-use crate::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+use crate::record::Record;
+use crate::sink::{Deferred, DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
 
 /// What happens to one call of `deliver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ struct Plan {
     deliveries: VecDeque<Fault>,
     opens: VecDeque<Option<SinkErrorKind>>,
     rejected: BTreeSet<Seq>,
+    /// How often these records are still refused for now.
+    deferred: BTreeMap<Seq, u32>,
 }
 
 impl FaultScript {
@@ -73,9 +76,21 @@ impl FaultScript {
         self
     }
 
+    /// These records are refused for now, so many times, together with later ones of their paths.
+    pub fn defers(self, seqs: impl IntoIterator<Item = u64>, times: u32) -> FaultScript {
+        self.with(|plan| {
+            plan.deferred
+                .extend(seqs.into_iter().map(|seq| (Seq(seq), times)))
+        });
+        self
+    }
+
     /// From now on every record is accepted.
     pub fn accept_all(&self) {
-        self.with(|plan| plan.rejected.clear());
+        self.with(|plan| {
+            plan.rejected.clear();
+            plan.deferred.clear();
+        });
     }
 
     /// Whether every fault has been played.
@@ -153,10 +168,11 @@ impl FaultySink {
                 Err(failed(0, SinkErrorKind::Broken))
             }
             Fault::DropMidwayReported => {
-                let rejected = self.write_some(batch, half).await?;
+                let refused = self.write_some(batch, half).await?;
                 Err(DeliverError {
-                    rejected,
-                    ..failed(half, SinkErrorKind::Broken)
+                    done: half,
+                    error: Some(scripted(SinkErrorKind::Broken)),
+                    ..refused
                 })
             }
             Fault::Panic => panic!("a scripted panic"),
@@ -164,32 +180,25 @@ impl FaultySink {
     }
 
     async fn write(&mut self, batch: &Delivery) -> Result<(), DeliverError> {
-        let rejected = self.write_some(batch, batch.records.len()).await?;
-        if rejected.is_empty() {
+        let refused = self.write_some(batch, batch.records.len()).await?;
+        if refused.rejected.is_empty() && refused.deferred.is_empty() {
             return Ok(());
         }
         Err(DeliverError {
             done: batch.records.len(),
-            rejected,
-            ..DeliverError::default()
+            ..refused
         })
     }
 
-    /// Writes the front of a batch but for what is rejected. Errors of the sink below keep their place in the batch.
-    async fn write_some(&mut self, batch: &Delivery, count: usize) -> Result<Vec<Rejected>, DeliverError> {
-        let refused = self.script.with(|plan| plan.rejected.clone());
-        let front = &batch.records[..count];
-        let (kept, rejected): (Vec<_>, Vec<_>) = front
-            .iter()
-            .cloned()
-            .partition(|record| !refused.contains(&record.seq));
-        let rejected: Vec<Rejected> = rejected.iter().map(|record| refusal(record.seq)).collect();
+    /// Writes the front of a batch but for what is refused. Errors of the sink below keep their place in the batch.
+    async fn write_some(&mut self, batch: &Delivery, count: usize) -> Result<DeliverError, DeliverError> {
+        let (kept, refused) = self.script.with(|plan| plan.sort(&batch.records[..count]));
         if kept.is_empty() {
-            return Ok(rejected);
+            return Ok(refused);
         }
         let inner = Delivery { records: kept };
         let Err(error) = self.inner.deliver(&inner).await else {
-            return Ok(rejected);
+            return Ok(refused);
         };
         // Nothing of a failed call is claimed: the sink below may have stopped before a rejected record.
         let unclaimed = error.error.unwrap_or_else(|| {
@@ -199,6 +208,36 @@ impl FaultySink {
             )
         });
         Err(DeliverError::after(0, unclaimed))
+    }
+}
+
+impl Plan {
+    /// What is to be written, and what is refused.
+    fn sort(&mut self, records: &[Arc<Record>]) -> (Vec<Arc<Record>>, DeliverError) {
+        let mut refused = DeliverError::default();
+        let mut kept = Vec::new();
+        let mut waiting = HashSet::new();
+        for record in records {
+            if self.rejected.contains(&record.seq) {
+                refused.rejected.push(refusal(record.seq));
+                continue;
+            }
+            let is_waiting = waiting.contains(&record.path);
+            let times = self.deferred.get_mut(&record.seq).filter(|times| **times > 0);
+            if !is_waiting && times.is_none() {
+                kept.push(Arc::clone(record));
+                continue;
+            }
+            if let Some(times) = times.filter(|_| !is_waiting) {
+                *times -= 1;
+            }
+            waiting.insert(record.path.clone());
+            refused.deferred.push(Deferred {
+                seq: record.seq,
+                error: scripted(SinkErrorKind::Unavailable),
+            });
+        }
+        (kept, refused)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::delivery::Tail;
-use crate::journal::{JournalError, Note, ReadLimit};
+use crate::delivery::{Letters, SetAside, Tail, Waiting};
+use crate::journal::{Aside, Disabled, JournalError, Note, ReadLimit, Switch};
 use crate::number::Seq;
 use crate::record::Record;
 use crate::sink::Rejected;
@@ -22,8 +23,16 @@ pub struct MemoryJournal {
 struct Shared {
     records: Vec<Arc<Record>>,
     cursors: BTreeMap<Arc<str>, Seq>,
-    rejected: BTreeMap<Arc<str>, BTreeMap<Seq, Rejected>>,
+    asides: BTreeMap<Arc<str>, Asides>,
     failures: Vec<JournalError>,
+}
+
+/// What one sink set aside.
+#[derive(Default)]
+struct Asides {
+    rejected: BTreeMap<Seq, Rejected>,
+    parked: BTreeMap<Seq, Waiting>,
+    disabled: Option<Disabled>,
 }
 
 impl MemoryJournal {
@@ -84,8 +93,41 @@ impl MemoryJournal {
     /// A sink's dead letters.
     pub fn rejected(&self, sink: &str) -> Vec<Rejected> {
         let shared = self.lock();
-        let letters = shared.rejected.get(sink);
-        letters.map_or_else(Vec::new, |letters| letters.values().cloned().collect())
+        let asides = shared.asides.get(sink);
+        asides.map_or_else(Vec::new, |asides| asides.rejected.values().cloned().collect())
+    }
+
+    /// The seqs of a sink's parked records.
+    pub fn parked(&self, sink: &str) -> Vec<u64> {
+        let shared = self.lock();
+        let asides = shared.asides.get(sink);
+        asides.map_or_else(Vec::new, |asides| asides.parked.keys().map(|seq| seq.0).collect())
+    }
+
+    /// What a sink set aside, as its next worker takes it up.
+    pub fn aside(&self, sink: &str) -> SetAside {
+        let shared = self.lock();
+        let Some(asides) = shared.asides.get(sink) else {
+            return SetAside::default();
+        };
+        let path_of = |seq: &Seq| {
+            let at = shared.records.binary_search_by_key(seq, |record| record.seq);
+            shared.records[at.expect("it is a record of this journal")]
+                .path
+                .clone()
+        };
+        SetAside {
+            letters: Letters::of(asides.rejected.keys().map(|seq| (*seq, path_of(seq)))),
+            parked: asides
+                .parked
+                .values()
+                .map(|waiting| Waiting {
+                    path: path_of(&waiting.seq),
+                    ..waiting.clone()
+                })
+                .collect(),
+            disabled: asides.disabled.clone(),
+        }
     }
 
     /// All records.
@@ -114,20 +156,71 @@ impl MemoryJournal {
             "the cursor of {} is past the tail",
             note.sink
         );
-        for rejected in &note.rejected {
+        for aside in &note.asides {
             assert!(
-                rejected.seq <= note.cursor,
-                "record {} is rejected ahead of the cursor",
-                rejected.seq
+                aside.seq() <= note.cursor,
+                "record {} is set aside ahead of the cursor",
+                aside.seq()
             );
         }
         shared.cursors.insert(Arc::clone(&note.sink), note.cursor);
-        let letters = shared.rejected.entry(note.sink).or_default();
-        letters.extend(note.rejected.into_iter().map(|letter| (letter.seq, letter)));
+        let asides = shared.asides.entry(note.sink).or_default();
+        for aside in note.asides {
+            asides.take(aside);
+        }
+        match note.switch {
+            Some(Switch::Disabled { reason }) => asides.disabled = Some(Disabled { reason, at: note.at }),
+            Some(Switch::Enabled) => asides.disabled = None,
+            None => {}
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asides {
+    /// The simulated journal keeps no time: what waits is tried at once by the next worker.
+    fn take(&mut self, aside: Aside) {
+        match aside {
+            Aside::Rejected { seq, reason, .. } => {
+                self.parked.remove(&seq);
+                self.rejected.insert(seq, Rejected { seq, reason });
+            }
+            Aside::Parked {
+                seq,
+                path,
+                reason,
+                attempts,
+                ..
+            } => {
+                let waiting = Waiting {
+                    seq,
+                    path,
+                    reason,
+                    attempts,
+                    failing_for: Duration::ZERO,
+                    wait: Duration::ZERO,
+                };
+                self.parked.insert(seq, waiting);
+            }
+            Aside::Released(seq) => drop(self.parked.remove(&seq)),
+            Aside::Retried(seq) => {
+                if let Some(letter) = self.rejected.remove(&seq) {
+                    let waiting = Waiting {
+                        seq,
+                        path: None,
+                        reason: letter.reason,
+                        attempts: 0,
+                        failing_for: Duration::ZERO,
+                        wait: Duration::ZERO,
+                    };
+                    self.parked.insert(seq, waiting);
+                }
+            }
+            Aside::Dropped(seq) => drop(self.rejected.remove(&seq)),
+        }
     }
 }
 
@@ -145,5 +238,11 @@ impl Tail for MemoryTail {
         let first = shared.records.partition_point(|record| record.seq <= after);
         let behind = shared.records[first..].iter().take(limit.records);
         Ok(behind.map(Arc::clone).collect())
+    }
+
+    fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = shared.records.iter().filter(|record| seqs.contains(&record.seq));
+        Ok(wanted.map(Arc::clone).collect())
     }
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{Fault, FaultScript, MemoryJournal, limit_records, some_records};
 use crate::amount::Span;
-use crate::delivery::{Blocked, Filter, RejectPolicy, Retry, Setup, Sieve, SinkStatus, Worker};
+use crate::delivery::{Filter, RejectPolicy, Retry, Setup, Sieve, SinkStatus, Worker};
 use crate::journal::ReadLimit;
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
@@ -85,6 +85,7 @@ pub async fn every_promise<R: Rig>(rig: &mut R) {
     records_at_the_limits_arrive_as_they_are(rig).await;
     delivery_goes_on_after_every_fault(rig).await;
     rejected_records_let_the_others_pass(rig).await;
+    deferred_records_hold_only_their_path(rig).await;
     the_same_sink_goes_on_after_it_is_opened_again(rig).await;
     close_leaves_everything_durable(rig).await;
     a_cancelled_delivery_loses_nothing(rig).await;
@@ -168,6 +169,16 @@ pub async fn rejected_records_let_the_others_pass<R: Rig>(rig: &mut R) {
     let mut expected = journal.records();
     expected.retain(|record| !letters.contains(&record.seq.0));
     assert_kept_contract(&expected, &rig.arrived().await);
+}
+
+/// Records that are refused for now hold their own path and no other; in the end all are there, each path in order.
+pub async fn deferred_records_hold_only_their_path<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let journal = MemoryJournal::with(some_records(90, 3));
+    let script = FaultScript::new().defers([4, 5, 31, 88], 3);
+    run_to_the_tail(&journal, Box::new(script.in_front_of(rig.sink()))).await;
+    assert_eq!(journal.parked(SINK), [0_u64; 0]);
+    assert_kept_contract(&journal.records(), &rig.arrived().await);
 }
 
 /// `open` on a sink that has delivered begins anew and loses nothing.
@@ -272,6 +283,7 @@ async fn run_to_the_tail(journal: &MemoryJournal, sink: Box<dyn Sink>) {
 /// Runs a worker from the stored cursor to the tail. Dropping the future is a crash.
 async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
     let (notes, stored) = mpsc::channel(4);
+    let (_nobody, orders) = mpsc::channel(1);
     let stop = CancellationToken::new();
     let setup = Setup {
         sink: SINK.into(),
@@ -281,7 +293,8 @@ async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
         durable: journal.durable(),
         notes,
         cursor: journal.cursor(SINK),
-        blocked: Blocked::default(),
+        aside: journal.aside(SINK),
+        orders,
         filter: Sieve::new(&Filter::default()).expect("the default filter passes everything"),
         retry: Retry {
             first: Span(Duration::from_millis(1)),
@@ -301,7 +314,8 @@ async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
     let (worker, mut status) = Worker::new(setup);
     let tail = *journal.durable().borrow();
     let until_delivered = async {
-        let reached = status.wait_for(|status| status.cursor >= tail).await;
+        let is_done = |status: &SinkStatus| status.cursor >= tail && status.parked.records == 0;
+        let reached = status.wait_for(is_done).await;
         drop(reached);
         stop.cancel();
     };

@@ -8,7 +8,7 @@ use bridge_core::sink::{DeliverError, SinkError, SinkErrorKind};
 pub(crate) fn of_write(error: io::Error) -> SinkError {
     let (kind, message) = match error.kind() {
         io::ErrorKind::BrokenPipe => (
-            SinkErrorKind::Disabled,
+            SinkErrorKind::Ended,
             "nobody reads the standard output any more".to_owned(),
         ),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => (

@@ -17,7 +17,7 @@ use crate::style::Style;
 ///
 /// A batch is written at once and flushed before it counts as delivered. What is durable behind a terminal or a pipe
 /// nobody can know: delivered means handed over. When the reader of a pipe is gone the sink halts
-/// ([`SinkErrorKind::Disabled`]).
+/// ([`SinkErrorKind::Ended`]).
 pub struct ConsoleSink {
     output: Arc<Mutex<Box<dyn Write + Send>>>,
     format: Format,

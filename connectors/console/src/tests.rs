@@ -214,7 +214,7 @@ async fn a_closed_pipe_ends_the_sink_in_order() {
 
     assert_eq!(failed.done, 0);
     let error = failed.error.unwrap();
-    assert_eq!(error.kind, SinkErrorKind::Disabled);
+    assert_eq!(error.kind, SinkErrorKind::Ended);
     assert_eq!(error.message, "nobody reads the standard output any more");
     sink.close().await.unwrap();
 }

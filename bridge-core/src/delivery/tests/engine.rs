@@ -79,6 +79,10 @@ impl Tail for CountedTail {
         self.1.fetch_add(1, Ordering::SeqCst);
         self.0.read(after, limit)
     }
+
+    fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
+        self.0.recall(seqs)
+    }
 }
 
 #[tokio::test(start_paused = true)]

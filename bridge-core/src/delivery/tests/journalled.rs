@@ -8,6 +8,7 @@ use crate::book::Book;
 use crate::entry::{Change, Entry, Read, What, Word};
 use crate::journal::{Journal, JournalOptions, Note, Reader};
 use crate::number::Zxid;
+use crate::path::ZnodePath;
 use crate::record::{Data, DataForm, Fidelity, Stat};
 use crate::testing::{Arrived, Fault, assert_kept_contract};
 
@@ -54,6 +55,7 @@ struct Life {
     journal: Journal,
     durable: watch::Sender<Seq>,
     notes: mpsc::Receiver<Note>,
+    orders: mpsc::Sender<Order>,
     status: watch::Receiver<SinkStatus>,
     worker: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
@@ -67,17 +69,21 @@ impl Life {
         let cursor = journal.register_sink("one", start).unwrap();
         journal.commit().unwrap();
         let (sender, notes) = mpsc::channel(4);
+        let (orders, words) = mpsc::channel(1);
+        let mut reader = Reader::open(file).unwrap();
+        let aside = SetAside::load(&mut reader, "one", Timestamp(0)).unwrap();
         let durable = watch::Sender::new(journal.tail());
         let stop = CancellationToken::new();
         let (worker, status) = Worker::new(Setup {
             sink: "one".into(),
             source: "main".into(),
             destination: Box::new(script.in_front_of(Box::new(destination.sink()))),
-            tail: Box::new(Reader::open(file).unwrap()),
+            tail: Box::new(reader),
             durable: durable.subscribe(),
             notes: sender,
             cursor,
-            blocked: Blocked::default(),
+            aside,
+            orders: words,
             filter: Sieve::new(&Filter::default()).unwrap(),
             retry: Given::default().retry,
             rejects: RejectPolicy::default(),
@@ -94,6 +100,7 @@ impl Life {
             journal,
             durable,
             notes,
+            orders,
             status,
             worker: tokio::spawn(worker.run()),
             stop,
@@ -110,8 +117,31 @@ impl Life {
         }
         self.durable.send_replace(self.journal.commit().unwrap());
         while self.journal.cursor("one").unwrap() < Some(Seq(cursor)) {
-            let note = tokio::time::timeout(BOUND, self.notes.recv()).await;
-            let note = note.expect("the sink moves").expect("the worker lives");
+            self.store_note().await;
+        }
+    }
+
+    async fn store_note(&mut self) {
+        let note = tokio::time::timeout(BOUND, self.notes.recv()).await;
+        let note = note.expect("the sink moves").expect("the worker lives");
+        self.journal.note(&note).unwrap();
+        self.journal.commit().unwrap();
+    }
+
+    /// Stores notes until the status is so.
+    async fn store_until(&mut self, is_so: impl Fn(&SinkStatus) -> bool) {
+        while !is_so(&self.status.borrow()) {
+            tokio::select! {
+                note = self.notes.recv() => {
+                    self.journal.note(&note.expect("the worker lives")).unwrap();
+                    self.journal.commit().unwrap();
+                }
+                changed = tokio::time::timeout(BOUND, self.status.changed()) => {
+                    changed.expect("something moves").expect("the worker lives");
+                }
+            }
+        }
+        while let Ok(note) = self.notes.try_recv() {
             self.journal.note(&note).unwrap();
             self.journal.commit().unwrap();
         }
@@ -149,7 +179,7 @@ async fn a_sink_goes_on_in_a_real_journal_where_the_crash_left_its_cursor() {
     let mut reader = Reader::open(&file).unwrap();
     let letters = reader.rejected("one", Seq::ZERO, 10).unwrap();
     assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].seq, letters[0].record.seq), (Seq(33), Seq(33)));
+    assert_eq!((letters[0].letter.seq, letters[0].record.seq), (Seq(33), Seq(33)));
     let mut expected = reader
         .read(
             Seq::ZERO,
@@ -174,63 +204,52 @@ async fn dead_letters_are_delivered_again_and_those_that_are_accepted_go() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("main.journal");
     let destination = MemoryDestination::default();
-    let script = FaultScript::new().rejects([7, 8, 40]);
+    let script = FaultScript::new().rejects([7, 8, 40, 41]);
     let mut life = Life::begin(&file, &destination, &script);
     life.write_until(0..50, 50).await;
     life.end().await;
 
     let still = FaultScript::new().rejects([8]);
-    let left = retry_letters(&file, &destination, &still).await;
+    let mut life = Life::begin(&file, &destination, &still);
+    let seqs = |seqs: &[u64]| seqs.iter().map(|seq| Seq(*seq)).collect::<Vec<_>>();
+    life.orders.send(Order::Drop(seqs(&[41]))).await.unwrap();
+    life.orders.send(Order::Retry(seqs(&[7, 8, 40]))).await.unwrap();
+    life.store_until(|status| status.rejected == 1 && status.delivered == 2)
+        .await;
+    life.end().await;
 
-    assert_eq!(left, [Seq(8)]);
     assert!(destination.seqs().ends_with(&[7, 40]), "{:?}", destination.seqs());
     let mut reader = Reader::open(&file).unwrap();
-    let blocked = Blocked::load(&mut reader, "one").unwrap();
-    let letter = reader.rejected("one", Seq(7), 1).unwrap().remove(0);
-    let path = letter.record.path.clone().unwrap();
-    assert!(blocked.why(&path, Seq(99)).is_some());
-    assert!(blocked.why(&ZnodePath::slash(), Seq(99)).is_none());
+    let left = reader.letters("one", Seq::ZERO, 9).unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].seq, left[0].attempts), (Seq(8), 2));
+    assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap(), []);
 }
 
-/// As a command for dead letters does it; returns those that are left.
-async fn retry_letters(file: &Path, destination: &MemoryDestination, script: &FaultScript) -> Vec<Seq> {
-    let mut journal = Journal::open(file, &JournalOptions::new("main")).unwrap();
-    let mut letters = DeadLetters::new(Reader::open(file).unwrap(), "one".into());
-    let mut waiting = letters.seqs().unwrap();
-    let last = *waiting.last().unwrap();
-    let (notes, mut stored) = mpsc::channel(4);
-    let stop = CancellationToken::new();
-    let (worker, mut status) = Worker::new(Setup {
-        sink: "one".into(),
-        source: "main".into(),
-        destination: Box::new(script.in_front_of(Box::new(destination.sink()))),
-        tail: Box::new(letters),
-        durable: watch::Sender::new(last).subscribe(),
-        notes,
-        cursor: Seq::ZERO,
-        blocked: Blocked::default(),
-        filter: Sieve::new(&Filter::default()).unwrap(),
-        retry: Given::default().retry,
-        rejects: RejectPolicy::default(),
-        limit: READ_LIMIT,
-        clock: Arc::new(|| Timestamp(0)),
-        seed: 1,
-        stop: stop.clone(),
-        drain: Duration::ZERO,
-    });
-    let drop_accepted = async {
-        while let Some(note) = stored.recv().await {
-            let accepted = DeadLetters::accepted(&waiting, &note);
-            journal.drop_rejected("one", &accepted).unwrap();
-            journal.commit().unwrap();
-            waiting.retain(|seq| *seq > note.cursor);
-        }
-    };
-    let until_done = async {
-        until(&mut status, "at the last letter", |status| status.cursor == last).await;
-        stop.cancel();
-    };
-    tokio::join!(worker.run(), drop_accepted, until_done);
-    let letters = Reader::open(file).unwrap().rejected("one", Seq::ZERO, 9).unwrap();
-    letters.iter().map(|letter| letter.seq).collect()
+#[tokio::test]
+async fn records_that_a_destination_refuses_for_now_wait_in_the_journal_over_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("main.journal");
+    let destination = MemoryDestination::default();
+    let script = FaultScript::new().defers([3], u32::MAX);
+    let mut life = Life::begin(&file, &destination, &script);
+    life.write_until(0..50, 50).await;
+    let rows = Reader::open(&file).unwrap().parked("one", Seq::ZERO, 99).unwrap();
+    life.crash().await;
+
+    let parked: Vec<u64> = rows.iter().map(|row| row.seq.0).collect();
+    assert_eq!(
+        parked,
+        (0..10).map(|nth| 3 + 5 * nth).collect::<Vec<_>>(),
+        "one of five paths"
+    );
+    assert_eq!(destination.seqs().len(), 40);
+    let healed = FaultScript::new();
+    let mut life = Life::begin(&file, &destination, &healed);
+    life.store_until(|status| status.delivered == 10).await;
+    life.end().await;
+
+    assert_eq!(destination.seqs()[40..], parked);
+    let left = Reader::open(&file).unwrap().parked("one", Seq::ZERO, 99).unwrap();
+    assert_eq!(left, []);
 }

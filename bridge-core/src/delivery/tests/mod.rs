@@ -1,6 +1,7 @@
 //! The engine against a sink in memory, with a paused clock and seeds.
 
 mod crashes;
+mod deferrals;
 mod engine;
 mod failures;
 mod journalled;
@@ -18,7 +19,6 @@ use super::*;
 use crate::amount::Span;
 use crate::journal::ReadLimit;
 use crate::number::Seq;
-use crate::path::ZnodePath;
 use crate::record::Timestamp;
 use crate::sink::Sink;
 use crate::testing::{FaultScript, MemoryDestination, MemoryJournal};
@@ -31,7 +31,6 @@ struct Given {
     filter: Filter,
     retry: Retry,
     rejects: RejectPolicy,
-    blocked: Vec<(ZnodePath, Seq)>,
     records_at_once: usize,
     drain: Duration,
     now_ms: i64,
@@ -47,7 +46,6 @@ impl Default for Given {
                 ..Retry::default()
             },
             rejects: RejectPolicy::default(),
-            blocked: Vec::new(),
             records_at_once: 10,
             drain: Duration::from_secs(5),
             now_ms: 0,
@@ -87,7 +85,8 @@ impl Bench {
             durable: self.journal.durable(),
             notes: self.notes.clone(),
             cursor: self.journal.cursor(name),
-            blocked: Blocked::of(given.blocked),
+            aside: self.journal.aside(name),
+            orders: mpsc::channel(1).1,
             filter: Sieve::new(&given.filter).unwrap(),
             retry: given.retry,
             rejects: given.rejects,

@@ -101,17 +101,20 @@ async fn with_block_the_later_records_of_the_path_wait_behind_the_rejected_one_a
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_lets_nothing_overtake_a_rejected_record() {
-    let journal = MemoryJournal::with(three_paths());
+    let journal = MemoryJournal::with(three_paths()[..6].to_vec());
     let destination = MemoryDestination::default();
-    let mut bench = Bench::at(&journal);
-
-    let given = Given {
-        blocked: vec![(ZnodePath::parse("/b").unwrap(), Seq(1))],
-        ..policy(OnReject::DeadLetter, RejectedPath::Block)
-    };
-    let mut status = bench.start("one", Box::new(destination.sink()), given);
-    until_idle_at(&mut status, 12).await;
-    bench.stop().await;
+    let script = FaultScript::new().rejects([2]);
+    for tail in [6, 12] {
+        let mut bench = Bench::at(&journal);
+        let given = policy(OnReject::DeadLetter, RejectedPath::Block);
+        let mut status = bench.start_scripted("one", &destination, &script, given);
+        until_idle_at(&mut status, tail).await;
+        bench.stop().await;
+        if tail == 6 {
+            script.accept_all();
+            journal.append(three_paths().split_off(6));
+        }
+    }
 
     assert_eq!(destination.seqs(), [1, 3, 4, 6, 7, 9, 10, 12]);
     assert_eq!(letters(&journal), [2, 5, 8, 11]);
@@ -119,7 +122,7 @@ async fn a_restart_lets_nothing_overtake_a_rejected_record() {
 
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_rejects_everything_halts_the_sink_before_its_memory_grows() {
-    let count = BLOCKED_PATHS_MAX as u64 + 5;
+    let count = DEAD_LETTERS_MAX as u64 + 5;
     let journal = MemoryJournal::with(
         (1..=count)
             .map(|seq| a_record().seq(seq).path(&format!("/n/{seq}")).arc())
@@ -136,6 +139,6 @@ async fn a_destination_that_rejects_everything_halts_the_sink_before_its_memory_
     let halted = until_halted(&mut status).await;
     bench.stop().await;
 
-    assert_eq!(halted.error.unwrap().kind, TroubleKind::TooManyBlocked);
+    assert_eq!(halted.error.unwrap().kind, TroubleKind::TooManyLetters);
     assert_eq!(letters(&journal).len() as u64, halted.cursor.0);
 }

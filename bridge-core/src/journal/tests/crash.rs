@@ -67,7 +67,7 @@ fn write_until_killed(file: &Path) {
         let note = Note {
             sink: "one".into(),
             cursor,
-            rejected: Vec::new(),
+            ..Note::default()
         };
         journal.note(&note).unwrap();
         let tail = journal.commit().unwrap();

@@ -4,7 +4,7 @@ use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
 use crate::book::{Book, Progress};
 use crate::entry::Entry;
-use crate::journal::{Journal, JournalError, JournalErrorKind, Note};
+use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, Note};
 use crate::number::{Epoch, Seq};
 use crate::record::Timestamp;
 
@@ -20,7 +20,7 @@ fn moved(sink: &str, cursor: Seq) -> Note {
     Note {
         sink: sink.into(),
         cursor,
-        rejected: Vec::new(),
+        ..Note::default()
     }
 }
 
@@ -262,9 +262,10 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
     journal.commit().unwrap();
     stop_growth(&journal);
     let note = Note {
-        rejected: (1..=100)
-            .map(|seq| crate::sink::Rejected {
+        asides: (1..=100)
+            .map(|seq| Aside::Rejected {
                 seq: Seq(seq),
+                path: None,
                 reason: "z".repeat(9000),
             })
             .collect(),

@@ -8,8 +8,9 @@ use rusqlite::Connection;
 
 use super::scratch::*;
 use crate::book::Book;
-use crate::journal::schema::{self, Migration};
-use crate::journal::{Journal, JournalError, JournalErrorKind, JournalOptions, Reader};
+use crate::delivery::SetAside;
+use crate::journal::schema::{self, FORMAT, Migration};
+use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, JournalOptions, Note, Reader};
 use crate::number::Seq;
 
 /// A journal with a record, closed.
@@ -119,7 +120,11 @@ fn a_journal_of_a_newer_format_is_refused_with_both_numbers() {
     let newer = Connection::open(scratch.file()).unwrap();
     newer.pragma_update(None, "user_version", 77).unwrap();
     drop(newer);
-    check_refused(&scratch, JournalErrorKind::Newer, &["format 77", "up to 1"]);
+    check_refused(
+        &scratch,
+        JournalErrorKind::Newer,
+        &["format 77", &format!("up to {FORMAT}")],
+    );
 }
 
 #[test]
@@ -291,21 +296,21 @@ fn migrations_bring_a_file_forward_in_one_step_or_not_at_all() {
     let scratch = filled();
     let good = [
         Migration {
-            to: 2,
+            to: FORMAT + 1,
             sql: "ALTER TABLE record ADD COLUMN note TEXT; UPDATE record SET note = 'old'",
         },
         Migration {
-            to: 3,
+            to: FORMAT + 2,
             sql: "CREATE TABLE audit(who TEXT) STRICT",
         },
     ];
     let bad = [
         Migration {
-            to: 2,
+            to: FORMAT + 1,
             sql: good[0].sql,
         },
         Migration {
-            to: 3,
+            to: FORMAT + 2,
             sql: "CREATE TABLE record(twice TEXT)",
         },
     ];
@@ -317,16 +322,16 @@ fn migrations_bring_a_file_forward_in_one_step_or_not_at_all() {
         let note = connection.query_row("SELECT note FROM record", [], |row| row.get::<_, String>(0));
         (format, note.ok())
     };
-    schema::migrate(&mut connection, 1, &bad).unwrap_err();
-    assert_eq!(look(&connection), (1, None));
-    schema::migrate(&mut connection, 1, &good).unwrap();
-    assert_eq!(look(&connection), (3, Some("old".to_owned())));
-    schema::migrate(&mut connection, 3, &good).unwrap();
-    assert_eq!(look(&connection), (3, Some("old".to_owned())));
+    schema::migrate(&mut connection, FORMAT, &bad).unwrap_err();
+    assert_eq!(look(&connection), (FORMAT, None));
+    schema::migrate(&mut connection, FORMAT, &good).unwrap();
+    assert_eq!(look(&connection), (FORMAT + 2, Some("old".to_owned())));
+    schema::migrate(&mut connection, FORMAT + 2, &good).unwrap();
+    assert_eq!(look(&connection), (FORMAT + 2, Some("old".to_owned())));
     let header = fs::read(scratch.file()).unwrap();
     assert_eq!(
         header[60..64],
-        3_u32.to_be_bytes(),
+        (FORMAT + 2).to_be_bytes(),
         "the file itself must say its format"
     );
 }
@@ -339,4 +344,52 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
         assert_eq!(step.to, format);
     }
     assert_eq!(format, schema::FORMAT);
+}
+
+/// Back to the first format: what came later is taken away again.
+const TO_FORMAT_1: &str = "
+DROP TABLE parked;
+DROP INDEX rejected_whole;
+ALTER TABLE rejected DROP COLUMN attempts;
+ALTER TABLE rejected DROP COLUMN at;
+ALTER TABLE rejected DROP COLUMN path;
+ALTER TABLE sink DROP COLUMN disabled;
+ALTER TABLE sink DROP COLUMN disabled_at;
+PRAGMA user_version = 1;
+PRAGMA wal_checkpoint(TRUNCATE);
+";
+
+#[test]
+fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
+    let scratch = filled();
+    let mut journal = scratch.open();
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    let letter = Aside::Rejected {
+        seq: Seq(1),
+        path: None,
+        reason: "too large".into(),
+    };
+    let note = Note {
+        sink: "one".into(),
+        cursor: Seq(1),
+        asides: vec![letter],
+        ..Note::default()
+    };
+    journal.note(&note).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let connection = Connection::open(scratch.file()).unwrap();
+    connection.execute_batch(TO_FORMAT_1).unwrap();
+    drop(connection);
+
+    drop(scratch.open());
+
+    let mut reader = scratch.reader();
+    assert_eq!(reader.cursor("one").unwrap(), Some(Seq(1)));
+    let letters = reader.rejected("one", Seq::ZERO, 9).unwrap();
+    assert_eq!((letters[0].letter.attempts, letters[0].letter.at), (1, None));
+    assert_eq!(letters[0].record.path.as_deref(), Some("/a"));
+    assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap(), []);
+    let aside = SetAside::load(&mut reader, "one", NOON).unwrap();
+    assert_eq!(aside.letters.len(), 1);
 }

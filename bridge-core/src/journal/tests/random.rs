@@ -159,7 +159,7 @@ impl Trial {
         let note = Note {
             sink: "one".into(),
             cursor: self.cursor,
-            rejected: Vec::new(),
+            ..Note::default()
         };
         self.journal.note(&note).unwrap();
         self.commit();

@@ -1,29 +1,47 @@
 //! Cursors, rejected records, epoch and progress.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::book::{Book, OpenRun, Progress};
-use crate::journal::{Note, ReadLimit, SinkCursor};
+use crate::journal::{Aside, Disabled, Note, ReadLimit, SinkCursor, Switch};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::Timestamp;
-use crate::sink::Rejected;
 
 fn note(sink: &str, cursor: u64, rejected: &[u64]) -> Note {
-    let reason = "too large".to_owned();
+    let reject = |seq: &u64| Aside::Rejected {
+        seq: Seq(*seq),
+        path: Some(path("/a")),
+        reason: "too large".to_owned(),
+    };
     Note {
         sink: sink.into(),
+        at: NOON,
         cursor: Seq(cursor),
-        rejected: rejected
-            .iter()
-            .map(|seq| Rejected {
-                seq: Seq(*seq),
-                reason: reason.clone(),
-            })
-            .collect(),
+        asides: rejected.iter().map(reject).collect(),
+        switch: None,
+    }
+}
+
+/// A note of a sink whose cursor stays.
+fn asides(cursor: u64, asides: Vec<Aside>) -> Note {
+    Note {
+        asides,
+        ..note("one", cursor, &[])
+    }
+}
+
+fn parked(seq: u64, attempts: u32, wait_ms: u64) -> Aside {
+    Aside::Parked {
+        seq: Seq(seq),
+        path: Some(path("/a")),
+        reason: format!("attempt {attempts}"),
+        attempts,
+        wait: Duration::from_millis(wait_ms),
     }
 }
 
@@ -94,7 +112,7 @@ fn rejected_records_outlive_the_retention_of_all_around_them() {
         let rejected = reader.rejected("one", Seq::ZERO, 9).unwrap();
         let found: Vec<_> = rejected
             .iter()
-            .map(|one| (one.seq, one.reason.as_str()))
+            .map(|one| (one.letter.seq, one.letter.reason.as_str()))
             .collect();
         assert_eq!(found, [(Seq(2), "too large"), (Seq(4), "too large")]);
         assert_eq!(rejected[0].record.to_json(), as_sent[1]);
@@ -108,13 +126,126 @@ fn rejected_records_outlive_the_retention_of_all_around_them() {
     assert_eq!(reader.rejected("one", Seq(2), 9).unwrap().len(), 1);
     assert_eq!(reader.rejected("one", Seq::ZERO, 1).unwrap().len(), 1);
     journal.note(&note("one", 5, &[2])).unwrap();
-    assert_eq!(journal.drop_rejected("one", &[Seq(2), Seq(3)]).unwrap(), 1);
+    let drops = vec![Aside::Dropped(Seq(2)), Aside::Dropped(Seq(3))];
+    journal.note(&asides(5, drops)).unwrap();
     journal.commit().unwrap();
     assert_eq!(reader.rejected("one", Seq::ZERO, 9).unwrap().len(), 1);
     assert!(journal.remove_sink("one").unwrap());
     assert!(!journal.remove_sink("one").unwrap());
     journal.commit().unwrap();
     assert_eq!(reader.rejected("one", Seq::ZERO, 9).unwrap(), []);
+}
+
+#[test]
+fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_when_it_is_delivered() {
+    let mut scratch = Scratch::new();
+    scratch.options.retention = Horizon::For(Span::secs(1));
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        [
+            created("/a", 1, "one"),
+            updated("/a", 1, 2, 1, "two"),
+            created("/b", 3, "other"),
+        ],
+    );
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    journal
+        .note(&asides(3, vec![parked(1, 1, 500), parked(2, 0, 0)]))
+        .unwrap();
+    journal.commit().unwrap();
+    let as_sent: Vec<_> = scratch.records().iter().map(|record| record.to_json()).collect();
+    journal.maintain(Timestamp(NOON.0 + 2000), 100).unwrap();
+    let mut reader = scratch.reader();
+    assert_eq!(reader.oldest().unwrap(), Some(Seq(3)));
+
+    let recalled = reader.recall(&[Seq(1), Seq(2), Seq(3)]).unwrap();
+    let recalled: Vec<_> = recalled.iter().map(|record| record.to_json()).collect();
+    assert_eq!(recalled, as_sent);
+    let rows = reader.parked("one", Seq::ZERO, 9).unwrap();
+    assert_eq!((rows.len(), rows[0].attempts, rows[1].attempts), (2, 1, 0));
+    assert_eq!(rows[0].due, Timestamp(NOON.0 + 500));
+    assert_eq!((rows[0].since, rows[1].since), (Some(NOON), None));
+    assert_eq!(reader.parked("one", Seq(1), 9).unwrap().len(), 1);
+
+    let mut later = asides(3, vec![parked(1, 2, 900)]);
+    later.at = Timestamp(NOON.0 + 100);
+    journal.note(&later).unwrap();
+    journal.commit().unwrap();
+    let rows = reader.parked("one", Seq::ZERO, 1).unwrap();
+    assert_eq!(
+        (rows[0].attempts, rows[0].since),
+        (2, Some(NOON)),
+        "since the first failure"
+    );
+    assert_eq!(
+        (rows[0].due, &*rows[0].reason),
+        (Timestamp(NOON.0 + 1000), "attempt 2")
+    );
+
+    journal.note(&note("one", 3, &[1])).unwrap();
+    journal.commit().unwrap();
+    let letter = reader.rejected("one", Seq::ZERO, 9).unwrap().remove(0);
+    assert_eq!((letter.letter.attempts, letter.letter.at), (3, Some(NOON)));
+    assert_eq!(letter.record.to_json(), as_sent[0]);
+    assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap().len(), 1);
+
+    journal
+        .note(&asides(3, vec![Aside::Retried(Seq(1)), Aside::Retried(Seq(3))]))
+        .unwrap();
+    journal
+        .note(&asides(3, vec![Aside::Released(Seq(2)), parked(2, 1, 0)]))
+        .unwrap();
+    journal.commit().unwrap();
+    assert_eq!(reader.letters("one", Seq::ZERO, 9).unwrap(), []);
+    let rows = reader.parked("one", Seq::ZERO, 9).unwrap();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [Seq(1)]);
+    assert_eq!(
+        reader.recall(&[Seq(1), Seq(2)]).unwrap().len(),
+        1,
+        "2 is nowhere any more"
+    );
+}
+
+#[test]
+fn a_sink_stays_disabled_over_restarts_until_it_is_enabled() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [created("/a", 1, "one")]);
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    let switched = |switch| Note {
+        switch: Some(switch),
+        ..note("one", 0, &[])
+    };
+    let reason = "the endpoint is gone".to_owned();
+    let off = Switch::Disabled {
+        reason: reason.clone(),
+    };
+    journal.note(&switched(off)).unwrap();
+    journal.note(&note("one", 1, &[])).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+
+    let mut journal = scratch.open();
+    let mut reader = scratch.reader();
+    let expected = Disabled { reason, at: NOON };
+    assert_eq!(reader.disabled("one").unwrap(), Some(expected));
+    assert_eq!(reader.disabled("two").unwrap(), None);
+    journal.note(&switched(Switch::Enabled)).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(reader.disabled("one").unwrap(), None);
+}
+
+#[test]
+fn a_note_that_takes_in_later_ones_says_the_same_as_all_of_them() {
+    let mut first = asides(3, vec![parked(1, 1, 500)]);
+    first.switch = Some(Switch::Enabled);
+    let mut later = asides(2, vec![Aside::Released(Seq(1))]);
+    later.at = Timestamp(NOON.0 + 7);
+    first.absorb(later);
+    assert_eq!((first.cursor, first.at), (Seq(3), Timestamp(NOON.0 + 7)));
+    assert_eq!(first.asides, [parked(1, 1, 500), Aside::Released(Seq(1))]);
+    assert_eq!(first.switch, Some(Switch::Enabled));
 }
 
 #[test]

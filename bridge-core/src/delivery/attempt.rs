@@ -1,0 +1,294 @@
+//! One call of `deliver`: what goes into it, and what its outcome does to cursor, dead letters and parked records.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::machine::Machine;
+use super::options::RejectedPath;
+use super::outcome::Outcome;
+use super::parked::Verdict;
+use super::steps::{Batch, Progress};
+use crate::journal::Aside;
+use crate::number::Seq;
+use crate::path::ZnodePath;
+use crate::record::Record;
+use crate::sink::{Deferred, Delivery};
+
+/// One call of `deliver`.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub delivery: Arc<Delivery>,
+    /// Records left out because their path waits, ascending.
+    pub held: Vec<Aside>,
+    /// The position reached when all of it is delivered; `None` for parked records, which move no cursor.
+    pub through: Option<Seq>,
+}
+
+/// What an accounted outcome leads to: what is to be stored, and why the sink is to halt.
+type Accounted = (Option<Progress>, Option<String>);
+
+impl Attempt {
+    /// Parked records once more.
+    pub fn again(records: Vec<Arc<Record>>) -> Attempt {
+        Attempt {
+            delivery: Arc::new(Delivery { records }),
+            held: Vec::new(),
+            through: None,
+        }
+    }
+}
+
+impl Machine {
+    /// The front of what is left of a batch. With `block`, a path stands once in a delivery, so that no record can
+    /// arrive behind one that is rejected. No more than could be parked if the destination deferred all of it.
+    pub(super) fn cut(&self, left: &Batch) -> Attempt {
+        let blocks = self.rejects.rejected_path == RejectedPath::Block;
+        let mut room = self.parked.room();
+        let mut paths = HashSet::new();
+        let mut records = Vec::with_capacity(left.records.len());
+        let mut held = Vec::new();
+        let mut through = left.through;
+        let mut last = self.cursor;
+        for record in &left.records {
+            if room == 0 {
+                through = last;
+                break;
+            }
+            if let Some(path) = record.path.as_ref().filter(|_| blocks) {
+                if let Some(reason) = self.letters.why_waits(path) {
+                    held.push(rejected(record, reason));
+                    last = record.seq;
+                    continue;
+                }
+                if !paths.insert(path) {
+                    through = last;
+                    break;
+                }
+            }
+            room -= 1;
+            last = record.seq;
+            match self.parked.why_waits(&record.path) {
+                Some(reason) => held.push(behind(record, reason)),
+                None => records.push(Arc::clone(record)),
+            }
+        }
+        Attempt {
+            delivery: Arc::new(Delivery { records }),
+            held,
+            through: Some(through),
+        }
+    }
+
+    /// Moves the cursor behind what is done, and only behind that.
+    pub(super) fn account(&mut self, attempt: &Attempt, outcome: &Outcome, now: Duration) -> Accounted {
+        let records = &attempt.delivery.records;
+        let (mut done, mut halt) = (outcome.done, None);
+        if let Some(first) = outcome.rejected.first().filter(|_| self.halts_on_reject()) {
+            done = records.partition_point(|record| record.seq < first.seq);
+            halt = Some(format!("record {} was rejected: {}", first.seq, first.reason));
+        }
+        let is_whole = done == records.len() && outcome.error.is_none();
+        let cursor = match (done, attempt.through) {
+            (0, _) => return (None, halt),
+            (_, Some(through)) if is_whole => through,
+            _ => records[done - 1].seq,
+        };
+        let mut progress = Progress {
+            cursor,
+            ..Progress::default()
+        };
+        for record in &records[..done] {
+            if let Some(rejection) = outcome.rejection(record.seq) {
+                progress.asides.push(self.reject(record, &rejection.reason));
+            } else if let Some(deferred) = outcome.deferral(record.seq) {
+                progress.asides.push(self.defer(record, deferred, now));
+            } else {
+                progress.count(record);
+            }
+        }
+        progress
+            .asides
+            .extend(self.set_held_aside(attempt.held.clone(), cursor));
+        self.move_to(cursor);
+        (Some(progress), halt)
+    }
+
+    /// A fresh record becomes a dead letter.
+    fn reject(&mut self, record: &Record, reason: &str) -> Aside {
+        self.letters.add(record.seq, record.path.clone());
+        rejected(record, reason.to_owned())
+    }
+
+    /// A fresh record is parked, as the first of its path or behind another one that was deferred with it.
+    fn defer(&mut self, record: &Record, deferred: &Deferred, now: Duration) -> Aside {
+        let path = &record.path;
+        if let Some(reason) = self.parked.why_waits(path) {
+            self.parked.insert(path.clone(), record.seq);
+            return behind(record, reason);
+        }
+        self.parked.insert(path.clone(), record.seq);
+        match self.parked.failed(path, &deferred.error, now, &mut self.random) {
+            Verdict::Wait(aside) => aside,
+            Verdict::GiveUp(reason) => {
+                self.parked.remove(path, record.seq);
+                self.reject(record, &reason)
+            }
+        }
+    }
+
+    /// Takes up the records up to a position that were left out of a delivery.
+    pub(super) fn set_held_aside(&mut self, held: Vec<Aside>, cursor: Seq) -> Vec<Aside> {
+        let mut passed = held;
+        passed.retain(|aside| aside.seq() <= cursor);
+        for aside in &passed {
+            match aside {
+                Aside::Rejected { seq, path, .. } => self.letters.add(*seq, path.clone()),
+                Aside::Parked { seq, path, .. } => self.parked.insert(path.clone(), *seq),
+                Aside::Released(_) | Aside::Retried(_) | Aside::Dropped(_) => {}
+            }
+        }
+        passed
+    }
+
+    /// Takes the outcome for parked records: they are released, become dead letters, or stay.
+    pub(super) fn account_again(&mut self, attempt: &Attempt, outcome: &Outcome, now: Duration) -> Accounted {
+        let mut progress = self.standing();
+        let mut halt = None;
+        let mut stuck: HashSet<&Option<ZnodePath>> = HashSet::new();
+        for record in &attempt.delivery.records[..outcome.done] {
+            if stuck.contains(&record.path) {
+                continue;
+            }
+            let refused = match (outcome.rejection(record.seq), outcome.deferral(record.seq)) {
+                (Some(rejection), _) => rejection.reason.clone(),
+                (None, Some(deferred)) => {
+                    stuck.insert(&record.path);
+                    match self
+                        .parked
+                        .failed(&record.path, &deferred.error, now, &mut self.random)
+                    {
+                        Verdict::Wait(aside) => {
+                            progress.asides.push(aside);
+                            continue;
+                        }
+                        Verdict::GiveUp(reason) => reason,
+                    }
+                }
+                (None, None) => {
+                    self.parked.remove(&record.path, record.seq);
+                    progress.asides.push(Aside::Released(record.seq));
+                    progress.count(record);
+                    continue;
+                }
+            };
+            if self.halts_on_reject() {
+                stuck.insert(&record.path);
+                halt.get_or_insert(format!("record {} was rejected: {refused}", record.seq));
+                continue;
+            }
+            progress.asides.extend(self.reject_parked(record, &refused));
+        }
+        let is_news = !progress.asides.is_empty();
+        (is_news.then_some(progress), halt)
+    }
+
+    /// A parked record becomes a dead letter; with `block` all that wait behind it do.
+    fn reject_parked(&mut self, record: &Record, reason: &str) -> Vec<Aside> {
+        self.parked.remove(&record.path, record.seq);
+        let mut asides = vec![self.reject(record, reason)];
+        let Some(path) = record
+            .path
+            .as_ref()
+            .filter(|_| self.rejects.rejected_path == RejectedPath::Block)
+        else {
+            return asides;
+        };
+        let reason = self.letters.why_waits(path).unwrap_or_default();
+        for seq in self.parked.remove_path(&record.path) {
+            self.letters.add(seq, record.path.clone());
+            asides.push(Aside::Rejected {
+                seq,
+                path: record.path.clone(),
+                reason: reason.clone(),
+            });
+        }
+        asides
+    }
+
+    /// Parked records that are nowhere any more need no delivery: an operator has dropped them.
+    pub(super) fn release_lost(&mut self, seqs: &[Seq], records: &[Arc<Record>]) -> Option<Progress> {
+        let is_there = |seq: &Seq| records.binary_search_by_key(seq, |record| record.seq).is_ok();
+        let lost: Vec<Seq> = seqs.iter().filter(|seq| !is_there(seq)).copied().collect();
+        if lost.is_empty() {
+            return None;
+        }
+        let mut progress = self.standing();
+        for seq in lost {
+            self.parked.forget(seq);
+            progress.asides.push(Aside::Released(seq));
+        }
+        Some(progress)
+    }
+
+    /// Parks dead letters, to be tried at once, as far as there is room. With `block` those before them of the same path
+    /// go along.
+    pub(super) fn retry_letters(&mut self, seqs: &[Seq]) -> Option<Progress> {
+        let blocks = self.rejects.rejected_path == RejectedPath::Block;
+        let mut wanted: Vec<Seq> = match blocks {
+            true => seqs.iter().flat_map(|seq| self.letters.up_to(*seq)).collect(),
+            false => seqs.to_vec(),
+        };
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut progress = self.standing();
+        for seq in wanted {
+            if self.parked.room() == 0 {
+                break;
+            }
+            if let Some(path) = self.letters.remove(seq) {
+                self.parked.insert(path.clone(), seq);
+                self.parked.hurry(&path);
+                progress.asides.push(Aside::Retried(seq));
+            }
+        }
+        (!progress.asides.is_empty()).then_some(progress)
+    }
+
+    /// Lets dead letters go.
+    pub(super) fn drop_letters(&mut self, seqs: &[Seq]) -> Option<Progress> {
+        let mut progress = self.standing();
+        for seq in seqs {
+            if self.letters.remove(*seq).is_some() {
+                progress.asides.push(Aside::Dropped(*seq));
+            }
+        }
+        (!progress.asides.is_empty()).then_some(progress)
+    }
+}
+
+impl Progress {
+    fn count(&mut self, record: &Record) {
+        let data = record.after.as_ref().and_then(|state| state.data.as_ref());
+        self.delivered += 1;
+        self.delivered_bytes += data.map_or(0, |data| data.bytes.len() as u64);
+    }
+}
+
+fn rejected(record: &Record, reason: String) -> Aside {
+    Aside::Rejected {
+        seq: record.seq,
+        path: record.path.clone(),
+        reason,
+    }
+}
+
+fn behind(record: &Record, reason: String) -> Aside {
+    Aside::Parked {
+        seq: record.seq,
+        path: record.path.clone(),
+        reason,
+        attempts: 0,
+        wait: Duration::ZERO,
+    }
+}

@@ -1,0 +1,380 @@
+//! The records that wait for their destination while the sink's cursor goes on, in memory: one lane for each path, in
+//! order, with a backoff of its own.
+//!
+//! The records themselves stand in the journal, never here, and their number has a bound.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::backoff::{Backoff, Pace, RETRY_AFTER_MAX};
+use super::options::Retry;
+use super::policy;
+use super::trouble::with_causes;
+use crate::journal::Aside;
+use crate::number::Seq;
+use crate::path::ZnodePath;
+use crate::sink::SinkError;
+
+/// More parked records than this mean that most of the destination does not answer: the sink then waits for it, as it
+/// would for any failure, instead of turning the whole stream into parked records. A few MB of memory.
+pub const PARKED_MAX: usize = 10_000;
+
+/// Parked records are read whole: at 1 MB before and after each, this is 64 MB at most.
+pub const PARKED_AT_ONCE: usize = 32;
+
+/// So much of a reason is kept in memory and journal.
+const REASON_BYTES_MAX: usize = 1000;
+
+/// A parked record as the journal kept it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub seq: Seq,
+    /// Its path; `None` for a control record.
+    pub path: Option<ZnodePath>,
+    /// Why it waits.
+    pub reason: String,
+    /// Attempts in a row that failed.
+    pub attempts: u32,
+    /// How long ago the first of them failed.
+    pub failing_for: Duration,
+    /// How long until the next one.
+    pub wait: Duration,
+}
+
+/// A path that waits, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Glimpse {
+    pub path: Option<ZnodePath>,
+    pub seq: Seq,
+    pub records: usize,
+    pub attempts: u32,
+    pub due: Duration,
+    pub reason: String,
+}
+
+type Key = Option<ZnodePath>;
+
+/// The parked records of one sink.
+#[derive(Debug)]
+pub(super) struct Parked {
+    retry: Retry,
+    lanes: HashMap<Key, Lane>,
+    /// When each lane is to be tried, with its first record, as no two lanes have the same.
+    due: BTreeMap<(Duration, Seq), Key>,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Lane {
+    seqs: BTreeSet<Seq>,
+    backoff: Backoff,
+    due: Duration,
+    /// Why the first one waits.
+    reason: String,
+}
+
+/// What a failed attempt leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Another one later.
+    Wait(Aside),
+    /// Patience is at its end: the reason for giving the record up.
+    GiveUp(String),
+}
+
+impl Parked {
+    pub fn new(retry: Retry, waiting: Vec<Waiting>) -> Parked {
+        let mut parked = Parked {
+            retry,
+            lanes: HashMap::new(),
+            due: BTreeMap::new(),
+            count: 0,
+        };
+        for one in waiting {
+            parked.resume(one);
+        }
+        parked
+    }
+
+    /// The first record of a path brings its backoff; the others wait behind it.
+    fn resume(&mut self, one: Waiting) {
+        let is_first = !self.lanes.contains_key(&one.path);
+        let (wait, backoff) = (
+            one.wait.min(RETRY_AFTER_MAX),
+            Backoff::resumed(self.retry, one.attempts, one.failing_for),
+        );
+        self.insert(one.path.clone(), one.seq);
+        if is_first {
+            self.change(&one.path, |lane| {
+                lane.backoff = backoff;
+                lane.due = wait;
+                lane.reason = one.reason;
+            });
+        }
+    }
+
+    /// Records parked.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Paths that wait.
+    pub fn paths(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// How many more may be parked.
+    pub fn room(&self) -> usize {
+        PARKED_MAX.saturating_sub(self.count)
+    }
+
+    /// Why a record of this path has to wait; `None` if it has not.
+    pub fn why_waits(&self, path: &Key) -> Option<String> {
+        let first = self.lanes.get(path)?.seqs.first()?;
+        Some(format!("waits behind record {first} of the same path"))
+    }
+
+    /// When the next lane is to be tried.
+    pub fn due(&self) -> Option<Duration> {
+        self.due.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// The records to try now, ascending: the first of each lane whose time has come, more of those whose destination
+    /// is known to answer. With `one_of_a_path` never more than that.
+    pub fn take_due(&self, now: Duration, one_of_a_path: bool) -> Vec<Seq> {
+        let mut seqs = Vec::new();
+        for key in self.due.range(..=(now, Seq(u64::MAX))).map(|(_, key)| key) {
+            let lane = &self.lanes[key];
+            let many = lane.backoff.failures() == 0 && !one_of_a_path;
+            let room = PARKED_AT_ONCE - seqs.len();
+            seqs.extend(lane.seqs.iter().take(if many { room } else { room.min(1) }));
+            if seqs.len() == PARKED_AT_ONCE {
+                break;
+            }
+        }
+        seqs.sort_unstable();
+        seqs
+    }
+
+    /// Parks a record behind others of its path, or as the first one, to be tried at once.
+    pub fn insert(&mut self, path: Key, seq: Seq) {
+        let retry = self.retry;
+        let lane = self.lanes.entry(path.clone()).or_insert_with(|| Lane {
+            seqs: BTreeSet::new(),
+            backoff: Backoff::new(retry),
+            due: Duration::ZERO,
+            reason: String::new(),
+        });
+        let before = lane.seqs.first().map(|first| (lane.due, *first));
+        if lane.seqs.insert(seq) {
+            self.count += 1;
+        }
+        let after = lane.seqs.first().map(|first| (lane.due, *first));
+        self.place(before, after, &path);
+    }
+
+    /// The record is durable, or a dead letter: the next one of its path may be tried at once.
+    pub fn remove(&mut self, path: &Key, seq: Seq) {
+        let Some(lane) = self.lanes.get_mut(path) else {
+            return;
+        };
+        let before = lane.seqs.first().map(|first| (lane.due, *first));
+        if !lane.seqs.remove(&seq) {
+            return;
+        }
+        self.count -= 1;
+        lane.backoff.succeeded();
+        lane.due = Duration::ZERO;
+        lane.reason.clear();
+        let after = lane.seqs.first().map(|first| (lane.due, *first));
+        if after.is_none() {
+            self.lanes.remove(path);
+        }
+        self.place(before, after, path);
+    }
+
+    /// A record that is nowhere any more.
+    pub fn forget(&mut self, seq: Seq) {
+        let holds = |(key, lane): (&Key, &Lane)| lane.seqs.contains(&seq).then(|| key.clone());
+        if let Some(path) = self.lanes.iter().find_map(holds) {
+            self.remove(&path, seq);
+        }
+    }
+
+    /// The path is to be tried at once.
+    pub fn hurry(&mut self, path: &Key) {
+        self.change(path, |lane| lane.due = Duration::ZERO);
+    }
+
+    /// All records of a path go.
+    pub fn remove_path(&mut self, path: &Key) -> Vec<Seq> {
+        let Some(lane) = self.lanes.remove(path) else {
+            return Vec::new();
+        };
+        let before = lane.seqs.first().map(|first| (lane.due, *first));
+        self.place(before, None, path);
+        self.count -= lane.seqs.len();
+        lane.seqs.into_iter().collect()
+    }
+
+    /// The attempt to deliver the first record of a lane failed.
+    pub fn failed(&mut self, path: &Key, error: &SinkError, now: Duration, random: &mut impl Rng) -> Verdict {
+        let reason = shortened(with_causes(error));
+        let pace = policy::of_sink(error.kind).action.pace().unwrap_or(Pace::Slow);
+        let lane = self.lanes.get_mut(path).expect("a record that failed is parked");
+        let Some(wait) = lane.backoff.failed(pace, now, random) else {
+            return Verdict::GiveUp(format!("gave up after retry.give_up_after: {reason}"));
+        };
+        let asked = error.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+        let wait = wait.max(asked);
+        self.change(path, |lane| {
+            lane.due = now + wait;
+            lane.reason.clone_from(&reason);
+        });
+        let lane = &self.lanes[path];
+        Verdict::Wait(Aside::Parked {
+            seq: *lane.seqs.first().expect("a lane has records"),
+            path: path.clone(),
+            reason,
+            attempts: lane.backoff.failures(),
+            wait,
+        })
+    }
+
+    /// The lanes that are tried next.
+    pub fn glimpses(&self, count: usize) -> Vec<Glimpse> {
+        let next = self.due.iter().take(count);
+        next.map(|((due, seq), key)| {
+            let lane = &self.lanes[key];
+            Glimpse {
+                path: key.clone(),
+                seq: *seq,
+                records: lane.seqs.len(),
+                attempts: lane.backoff.failures(),
+                due: *due,
+                reason: lane.reason.clone(),
+            }
+        })
+        .collect()
+    }
+
+    fn change(&mut self, path: &Key, change: impl FnOnce(&mut Lane)) {
+        let lane = self.lanes.get_mut(path).expect("the lane is there");
+        let first = *lane.seqs.first().expect("a lane has records");
+        let before = (lane.due, first);
+        change(lane);
+        let after = (lane.due, first);
+        self.place(Some(before), Some(after), path);
+    }
+
+    fn place(&mut self, before: Option<(Duration, Seq)>, after: Option<(Duration, Seq)>, path: &Key) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.due.remove(&before);
+        }
+        if let Some(after) = after {
+            self.due.insert(after, path.clone());
+        }
+    }
+}
+
+fn shortened(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::amount::{Patience, Span};
+    use crate::sink::SinkErrorKind;
+
+    fn key(path: &str) -> Key {
+        Some(ZnodePath::parse(path).unwrap())
+    }
+
+    fn parked(records: &[(&str, u64)]) -> Parked {
+        let mut parked = Parked::new(Retry::default(), Vec::new());
+        for (path, seq) in records {
+            parked.insert(key(path), Seq(*seq));
+        }
+        parked
+    }
+
+    fn seqs(seqs: &[Seq]) -> Vec<u64> {
+        seqs.iter().map(|seq| seq.0).collect()
+    }
+
+    fn fail(parked: &mut Parked, path: &str, now: Duration) -> Verdict {
+        let error = SinkError::new(SinkErrorKind::Throttled, "later");
+        let error = error.retry_after(Duration::from_secs(60));
+        parked.failed(&key(path), &error, now, &mut StdRng::seed_from_u64(1))
+    }
+
+    #[test]
+    fn a_path_that_failed_is_tried_with_its_first_record_and_one_that_answers_with_many() {
+        let mut parked = parked(&[("/a", 1), ("/b", 2), ("/a", 3), ("/b", 4)]);
+        fail(&mut parked, "/a", Duration::ZERO);
+
+        assert_eq!(seqs(&parked.take_due(Duration::from_secs(1), false)), [2, 4]);
+        assert_eq!(seqs(&parked.take_due(Duration::from_secs(1), true)), [2]);
+        assert_eq!(seqs(&parked.take_due(Duration::from_secs(60), false)), [1, 2, 4]);
+        assert_eq!(parked.due(), Some(Duration::ZERO));
+        parked.remove(&key("/b"), Seq(2));
+        parked.remove(&key("/b"), Seq(4));
+        assert_eq!(parked.due(), Some(Duration::from_secs(60)));
+        assert_eq!((parked.len(), parked.paths()), (2, 1));
+
+        parked.remove(&key("/a"), Seq(1));
+        assert_eq!(seqs(&parked.take_due(Duration::ZERO, false)), [3], "at once");
+    }
+
+    #[test]
+    fn an_older_record_of_a_path_goes_before_those_that_wait() {
+        let mut parked = parked(&[("/a", 5)]);
+        fail(&mut parked, "/a", Duration::ZERO);
+        parked.insert(key("/a"), Seq(3));
+        assert_eq!(seqs(&parked.take_due(Duration::from_secs(60), false)), [3]);
+        assert_eq!(parked.remove_path(&key("/a")), [Seq(3), Seq(5)]);
+        assert_eq!((parked.len(), parked.due()), (0, None));
+    }
+
+    #[test]
+    fn what_the_journal_kept_goes_on_with_its_waits_and_its_patience() {
+        let waiting = |seq, attempts, failing_for, wait| Waiting {
+            seq: Seq(seq),
+            path: key("/a"),
+            reason: "down".into(),
+            attempts,
+            failing_for: Duration::from_secs(failing_for),
+            wait: Duration::from_secs(wait),
+        };
+        let retry = Retry {
+            give_up_after: Patience::After(Span(Duration::from_secs(100))),
+            ..Retry::default()
+        };
+        let mut parked = Parked::new(retry, vec![waiting(1, 7, 90, 20), waiting(2, 0, 0, 0)]);
+
+        assert_eq!(parked.due(), Some(Duration::from_secs(20)));
+        assert_eq!(parked.glimpses(9)[0].attempts, 7);
+        assert_eq!(parked.glimpses(9)[0].records, 2);
+        let verdict = fail(&mut parked, "/a", Duration::from_secs(9));
+        assert!(
+            matches!(verdict, Verdict::Wait(Aside::Parked { attempts: 8, .. })),
+            "{verdict:?}"
+        );
+        let verdict = fail(&mut parked, "/a", Duration::from_secs(10));
+        assert!(
+            matches!(&verdict, Verdict::GiveUp(reason) if reason.ends_with("later")),
+            "{verdict:?}"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! What a sink set aside in earlier lives of the process, as its machine takes it up again.
+
+use std::time::Duration;
+
+use super::letters::{DEAD_LETTERS_MAX, Letters};
+use super::parked::{PARKED_MAX, Waiting};
+use crate::journal::{Disabled, JournalError, ParkedRecord, Reader};
+use crate::number::Seq;
+use crate::path::ZnodePath;
+use crate::record::Timestamp;
+
+/// Letters and parked rows read in one go.
+const ROWS_AT_ONCE: usize = 1_000;
+
+/// What a sink set aside, and whether it may deliver.
+#[derive(Clone, Debug, Default)]
+pub struct SetAside {
+    /// Its dead letters.
+    pub letters: Letters,
+    /// Its parked records, ascending by `seq`.
+    pub parked: Vec<Waiting>,
+    /// Why it may not deliver; `None` if it may.
+    pub disabled: Option<Disabled>,
+}
+
+impl SetAside {
+    /// Takes up what the journal holds for a sink. Stops at the limits, which no sink gets past.
+    pub fn load(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<SetAside, JournalError> {
+        Ok(SetAside {
+            letters: load_letters(reader, sink)?,
+            parked: load_parked(reader, sink, now)?,
+            disabled: reader.disabled(sink)?,
+        })
+    }
+}
+
+fn load_letters(reader: &mut Reader, sink: &str) -> Result<Letters, JournalError> {
+    let mut all = Letters::default();
+    let mut after = Seq::ZERO;
+    // A batch at the limit may have brought some more.
+    while all.len() <= 2 * DEAD_LETTERS_MAX {
+        let letters = reader.letters(sink, after, ROWS_AT_ONCE)?;
+        let Some(last) = letters.last() else { break };
+        after = last.seq;
+        for letter in letters {
+            let path = match letter.at {
+                Some(_) => letter.path,
+                None => path_of(reader, sink, letter.seq)?,
+            };
+            all.add(letter.seq, path);
+        }
+    }
+    Ok(all)
+}
+
+/// The path of a letter of the first format, which is only in its record.
+fn path_of(reader: &mut Reader, sink: &str, seq: Seq) -> Result<Option<ZnodePath>, JournalError> {
+    let found = reader.rejected(sink, Seq(seq.0 - 1), 1)?.pop();
+    Ok(found.and_then(|letter| letter.record.path.clone()))
+}
+
+fn load_parked(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<Vec<Waiting>, JournalError> {
+    let mut all: Vec<Waiting> = Vec::new();
+    while all.len() <= 2 * PARKED_MAX {
+        let after = all.last().map_or(Seq::ZERO, |last| last.seq);
+        let rows = reader.parked(sink, after, ROWS_AT_ONCE)?;
+        if rows.is_empty() {
+            break;
+        }
+        all.extend(rows.into_iter().map(|row| waiting(row, now)));
+    }
+    Ok(all)
+}
+
+fn waiting(row: ParkedRecord, now: Timestamp) -> Waiting {
+    let from_to = |from: Timestamp, to: Timestamp| {
+        let ms = to.0.saturating_sub(from.0).max(0);
+        Duration::from_millis(ms.unsigned_abs())
+    };
+    Waiting {
+        seq: row.seq,
+        path: row.path,
+        reason: row.reason,
+        attempts: row.attempts,
+        failing_for: row.since.map_or(Duration::ZERO, |since| from_to(since, now)),
+        wait: from_to(now, row.due),
+    }
+}

@@ -1,0 +1,227 @@
+//! The control socket: what an operator asks of the sinks of this bridge. For its own command alone; the socket is
+//! open to its user only, and no znode data goes over it.
+
+use std::fs;
+use std::future::IntoFuture;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bridge_core::delivery::Order;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::operator::{Answer, Ask, SOCKET};
+
+/// Orders that may wait for a sink that is busy with a delivery.
+pub(super) const ORDERS: usize = 16;
+/// For its owner only.
+const MODE: u32 = 0o600;
+/// Requests under way at the end may take so long.
+const CLOSE_BOUND: Duration = Duration::from_secs(2);
+
+/// The way to the worker of one sink and source.
+#[derive(Clone, Debug)]
+pub(super) struct Lever {
+    pub(super) source: Arc<str>,
+    pub(super) sink: Arc<str>,
+    pub(super) orders: mpsc::Sender<Order>,
+}
+
+/// The socket at work. Dropped, it removes its file.
+pub(super) struct Control {
+    file: PathBuf,
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Listens in this folder. A bridge without the socket works all the same, so that a folder that cannot have one
+    /// (as where its path is too long) is logged, and no more.
+    pub(super) fn start(data_dir: &Path, levers: Vec<Lever>) -> Option<Control> {
+        let file = data_dir.join(SOCKET);
+        match listen(&file) {
+            Ok(listener) => Some(Control::serve(listener, file, levers)),
+            Err(error) => {
+                tracing::warn!(
+                    file = %file.display(),
+                    error = error.to_string(),
+                    "no control socket: commands that give orders to sinks need the bridge stopped"
+                );
+                None
+            }
+        }
+    }
+
+    fn serve(listener: UnixListener, file: PathBuf, levers: Vec<Lever>) -> Control {
+        let stop = CancellationToken::new();
+        let router = Router::new()
+            .route("/orders", post(take))
+            .with_state(Arc::<[Lever]>::from(levers));
+        let closing = stop.clone();
+        let task = tokio::spawn(async move {
+            let shutdown = closing.clone().cancelled_owned();
+            let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
+            let bounded = async {
+                closing.cancelled().await;
+                tokio::time::sleep(CLOSE_BOUND).await;
+            };
+            tokio::select! {
+                served = server.into_future() => if let Err(error) = served {
+                    tracing::error!(error = error.to_string(), "the control socket failed");
+                },
+                () = bounded => {}
+            }
+        });
+        Control {
+            file,
+            stop,
+            task: Some(task),
+        }
+    }
+
+    pub(super) async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take()
+            && timeout(CLOSE_BOUND * 2, task).await.is_err()
+        {
+            tracing::warn!("the control socket did not close in time");
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Err(error) = fs::remove_file(&self.file) {
+            tracing::debug!(error = error.to_string(), "the control socket was gone already");
+        }
+    }
+}
+
+/// A socket that nobody answers is what a killed bridge left; one that somebody answers is left alone.
+fn listen(file: &Path) -> io::Result<UnixListener> {
+    if BlockingStream::connect(file).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another bridge with this data_dir answers there",
+        ));
+    }
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(file)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(MODE))?;
+    Ok(listener)
+}
+
+async fn take(State(levers): State<Arc<[Lever]>>, body: Bytes) -> Response {
+    let ask = match serde_json::from_slice(&body) {
+        Ok(ask) => ask,
+        Err(error) => {
+            let message = format!("not an order that this version knows: {error}\n");
+            return (StatusCode::BAD_REQUEST, message).into_response();
+        }
+    };
+    let refused = give(&levers, ask).err();
+    super::http::json(StatusCode::OK, &Answer { refused })
+}
+
+fn give(levers: &[Lever], ask: Ask) -> Result<(), String> {
+    let Ask { source, sink, order } = ask;
+    let lever = levers
+        .iter()
+        .find(|lever| *lever.source == *source && *lever.sink == *sink)
+        .ok_or_else(|| {
+            format!(
+                "the running bridge delivers nothing from source '{source}' to sink '{sink}': give it the same \
+                 configuration, or stop it"
+            )
+        })?;
+    lever.orders.try_send(order.into()).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => {
+            format!("sink '{sink}' is busy and {ORDERS} orders wait for it already: try again later")
+        }
+        mpsc::error::TrySendError::Closed(_) => {
+            format!("sink '{sink}' takes no orders any more: its log says why; restart the bridge")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::number::Seq;
+
+    use super::*;
+    use crate::operator;
+
+    fn an_ask(sink: &str, order: Order) -> Ask {
+        Ask {
+            source: "main".into(),
+            sink: sink.into(),
+            order: (&order).into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_goes_over_the_socket_to_its_sink_and_the_socket_goes_with_the_bridge() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(SOCKET);
+        assert_eq!(
+            operator::ask(folder.path(), &an_ask("one", Order::Enable))
+                .await
+                .unwrap(),
+            None,
+            "nobody there"
+        );
+        let (orders, mut taken) = mpsc::channel(1);
+        let lever = Lever {
+            source: "main".into(),
+            sink: "one".into(),
+            orders,
+        };
+        // What a killed bridge leaves.
+        drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
+        let control = Control::start(folder.path(), vec![lever]).unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let retry = Order::Retry(vec![Seq(3), Seq(9)]);
+        let answer = operator::ask(folder.path(), &an_ask("one", retry.clone()))
+            .await
+            .unwrap();
+        assert_eq!(answer, Some(Answer::default()));
+        let check = async |sink: &str, words: &str| {
+            let answer = operator::ask(folder.path(), &an_ask(sink, Order::Enable))
+                .await
+                .unwrap();
+            let refused = answer.unwrap().refused.unwrap();
+            assert!(refused.contains(words), "{refused}");
+        };
+        check("two", "to sink 'two'").await;
+        check("one", "is busy").await;
+        assert_eq!(taken.recv().await, Some(retry));
+        drop(taken);
+        check("one", "restart the bridge").await;
+
+        assert!(
+            Control::start(folder.path(), Vec::new()).is_none(),
+            "it is in use"
+        );
+        control.stop().await;
+        assert!(!file.exists());
+    }
+}

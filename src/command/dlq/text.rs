@@ -1,0 +1,152 @@
+//! Dead letters for people, in lines of at most 80 columns. Never values of znodes but in [`whole`].
+
+use bridge_config::WIDTH;
+use bridge_core::journal::{Letter, RejectedRecord};
+use bridge_core::record::Timestamp;
+
+use crate::operator::{Carried, SinkLetters};
+
+/// What stands below a path is set in by so much.
+const INDENT: &str = "    ";
+
+/// A table with two lines for each letter: where it stands, and why it could not be delivered.
+pub fn list(found: &[SinkLetters]) -> String {
+    let count: usize = found.iter().map(|of| of.letters.len()).sum();
+    if count == 0 {
+        return "no dead letters\n".to_owned();
+    }
+    let mut text = String::new();
+    for of in found {
+        text.push_str(&fitted(&format!("sink {} from source {}", of.sink, of.source)));
+        text.push_str(&fitted(&format!(
+            "{:>10}  {:>5}  {:<20}  PATH",
+            "SEQ", "TRIES", "REJECTED"
+        )));
+        for letter in &of.letters {
+            text.push_str(&row(letter));
+        }
+    }
+    text.push_str(&format!(
+        "{count} dead letter{}\n",
+        if count == 1 { "" } else { "s" }
+    ));
+    text
+}
+
+fn row(letter: &Letter) -> String {
+    let path = letter.path.as_deref().unwrap_or("(control record)");
+    let rejected = time(letter.at);
+    let line = format!(
+        "{:>10}  {:>5}  {rejected:<20}  {}",
+        letter.seq.0,
+        letter.attempts,
+        printable(path)
+    );
+    format!(
+        "{}{}",
+        fitted(&line),
+        fitted(&format!("{INDENT}{}", printable(&letter.reason)))
+    )
+}
+
+/// To the second, which is as much as a person compares.
+fn time(at: Option<Timestamp>) -> String {
+    let Some(at) = at else { return "unknown".to_owned() };
+    let text = at.to_string();
+    text.split('.')
+        .next()
+        .map_or(text.clone(), |seconds| format!("{seconds}Z"))
+}
+
+/// A letter with everything that is known of it.
+pub fn whole(of: &SinkLetters, found: &RejectedRecord) -> String {
+    let letter = &found.letter;
+    let record = serde_json::to_string_pretty(&*found.record)
+        .unwrap_or_else(|error| format!("(it cannot be written as JSON: {error})"));
+    format!(
+        "record {} of source {}, refused by sink {}\n{INDENT}rejected {}, tried {} time{}\n{INDENT}{}\n{record}\n",
+        letter.seq,
+        of.source,
+        of.sink,
+        time(letter.at),
+        letter.attempts,
+        if letter.attempts == 1 { "" } else { "s" },
+        printable(&letter.reason)
+    )
+}
+
+/// What became of an order.
+pub fn ordered(of: &SinkLetters, count: usize, word: &str, carried: Carried) -> String {
+    let records = if count == 1 { "record" } else { "records" };
+    let sink = &of.sink;
+    match (carried, word) {
+        (Carried::Later, _) => {
+            format!("{count} {records} of sink {sink}: taken, and done after the delivery under way\n")
+        }
+        (Carried::Out, "retried") => {
+            format!("{count} {records} of sink {sink}: no longer dead letters, delivered in turn\n")
+        }
+        (Carried::Out, _) => format!("{count} {records} of sink {sink}: {word}\n"),
+    }
+}
+
+/// No name of a znode and no reason writes a control sequence to the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|char| {
+            if char.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                char
+            }
+        })
+        .collect()
+}
+
+/// A line that ends with an ellipsis where it is too long.
+fn fitted(line: &str) -> String {
+    if line.chars().count() <= WIDTH {
+        return format!("{}\n", line.trim_end());
+    }
+    let kept: String = line.chars().take(WIDTH - 1).collect();
+    format!("{kept}…\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::number::Seq;
+    use bridge_core::path::ZnodePath;
+
+    use super::*;
+
+    #[test]
+    fn the_table_keeps_to_80_columns_and_writes_no_control_characters() {
+        let letter = |seq, path: &str, reason: &str| Letter {
+            seq: Seq(seq),
+            reason: reason.to_owned(),
+            attempts: 3,
+            at: Some(Timestamp(1_795_355_000_123)),
+            path: Some(ZnodePath::parse(path).unwrap()),
+        };
+        let found = SinkLetters {
+            source: "main".into(),
+            sink: "changes".into(),
+            letters: vec![
+                letter(7, "/a", "too large"),
+                letter(1842, &format!("/{}", "x".repeat(99)), &"why ".repeat(40)),
+                letter(9, "/\u{1b}[31m", "a\nb"),
+            ],
+        };
+        let text = list(&[found]);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "sink changes from source main");
+        assert_eq!(lines[2], "         7      3  2026-11-22T13:43:20Z  /a");
+        assert_eq!(lines[3], "    too large");
+        assert!(lines[4].ends_with("x…") && lines[5].ends_with('…'), "{text}");
+        assert_eq!(lines[7], "    a\u{fffd}b");
+        assert_eq!(lines[8], "3 dead letters");
+        assert_eq!(list(&[]), "no dead letters\n");
+    }
+}

@@ -1,0 +1,56 @@
+//! What goes over the control socket. Internal to the command: both ends are the same version of it.
+
+use bridge_core::delivery::Order;
+use bridge_core::number::Seq;
+use serde::{Deserialize, Serialize};
+
+/// An order for the deliveries of one sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The source whose records are meant.
+    pub source: String,
+    /// The sink.
+    pub sink: String,
+    /// What to do.
+    pub order: Word,
+}
+
+/// An order as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// Let the sink go on.
+    Enable,
+    /// Try these dead letters again.
+    Retry(Vec<Seq>),
+    /// Let these dead letters go.
+    Drop(Vec<Seq>),
+}
+
+/// What the bridge says to it; `None`: it takes the order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Why it does not.
+    pub refused: Option<String>,
+}
+
+impl From<Word> for Order {
+    fn from(word: Word) -> Order {
+        match word {
+            Word::Enable => Order::Enable,
+            Word::Retry(seqs) => Order::Retry(seqs),
+            Word::Drop(seqs) => Order::Drop(seqs),
+        }
+    }
+}
+
+impl From<&Order> for Word {
+    fn from(order: &Order) -> Word {
+        match order {
+            Order::Enable => Word::Enable,
+            Order::Retry(seqs) => Word::Retry(seqs.clone()),
+            Order::Drop(seqs) => Word::Drop(seqs.clone()),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What an operator asks of sinks: the same whether a bridge runs, which is then asked through its control socket, or
+//! none does, and the journal is written here.
+//!
+//! Nothing is decided here: the machine of the sink does, in the bridge or in this process.
+
+mod journals;
+mod message;
+mod socket;
+
+pub use journals::{Carried, Journals, SinkLetters, letters_of};
+pub use message::{Answer, Ask};
+pub use socket::SOCKET;
+#[cfg(test)]
+pub use socket::ask;

@@ -1,0 +1,85 @@
+//! The command's end of the control socket: one question over HTTP, one answer.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::message::{Answer, Ask};
+use crate::exit::{Exit, Failure};
+
+/// The name of the socket in `data_dir`.
+pub const SOCKET: &str = "control.sock";
+
+/// A bridge that does not answer for so long is stuck: it only has to put an order into a queue.
+const ANSWER_BOUND: Duration = Duration::from_secs(10);
+
+/// An answer is one sentence.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Gives an order to the bridge that runs on this `data_dir`. `None`: none does.
+pub async fn ask(data_dir: &Path, ask: &Ask) -> Result<Option<Answer>, Failure> {
+    let file = data_dir.join(SOCKET);
+    let stream = match UnixStream::connect(&file).await {
+        Ok(stream) => stream,
+        // No socket, or what a killed bridge left; the journal's lock tells if that is wrong.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(unreachable(&file, &error)),
+    };
+    let answered = timeout(ANSWER_BOUND, converse(stream, ask)).await;
+    let answer = answered.map_err(|_| unreachable(&file, &"no answer in 10 s"))?;
+    answer.map(Some).map_err(|error| unreachable(&file, &error))
+}
+
+fn unreachable(file: &Path, error: &dyn std::fmt::Display) -> Failure {
+    let message = format!(
+        "the bridge cannot be asked through {}: {error}; run the command as the user of the bridge, or stop the bridge",
+        file.display()
+    );
+    Failure::new(Exit::Runtime, message)
+}
+
+async fn converse(stream: UnixStream, ask: &Ask) -> anyhow::Result<Answer> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::post("/orders")
+        .header(header::HOST, "bridge")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(serde_json::to_vec(ask)?)))?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await;
+        let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+        anyhow::Ok((status, body))
+    };
+    // The connection moves only while it is polled, and ends after the answer.
+    let mut connection = std::pin::pin!(connection);
+    let mut exchange = std::pin::pin!(exchange);
+    let (status, body) = tokio::select! {
+        exchanged = &mut exchange => exchanged?,
+        ended = &mut connection => {
+            ended?;
+            exchange.await?
+        }
+    };
+    if status == StatusCode::OK {
+        return Ok(serde_json::from_slice(&body)?);
+    }
+    anyhow::bail!("it answers {status}: {}", String::from_utf8_lossy(&body).trim())
+}

@@ -1,0 +1,193 @@
+//! `zkbridge dlq` and `zkbridge sink` on a journal that no bridge has open.
+
+use std::path::Path;
+use std::process::Command;
+
+use bridge_core::book::Book;
+use bridge_core::entry::{Change, Entry, Read, What, Word};
+use bridge_core::journal::{Aside, Journal, JournalOptions, Note, Reader, Switch};
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};
+use serde_json::Value;
+
+const CONFIGURATION: &str = "\
+data_dir = \"data\"
+[[source]]
+connect = \"127.0.0.1:1\"
+[[sink]]
+name = \"audit\"
+type = \"file\"
+path = \"audit.jsonl\"
+rejected_path = \"block\"
+";
+
+/// Runs the command in the folder; its code, standard output and standard error.
+fn zkbridge(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ZKBRIDGE_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command.current_dir(folder).args(args).output().expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().expect("it ends by itself");
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+fn created(name: &str, zxid: u64) -> Entry {
+    let stat = Stat {
+        czxid: Zxid(zxid),
+        mzxid: Zxid(zxid),
+        ..Stat::default()
+    };
+    let data = Data::limited(b"the value", DataForm::Auto, 99);
+    Entry {
+        root: Some(ZnodePath::slash()),
+        captured: Timestamp(0),
+        word: Word::Change(Change {
+            path: ZnodePath::slash().child(name),
+            what: What::Created {
+                read: Read {
+                    stat,
+                    data: Some(data),
+                },
+            },
+            fidelity: Fidelity::Exact,
+            missed: Some(0),
+            superseded: Vec::new(),
+        }),
+    }
+}
+
+/// Four records, of which 2 and 4 are dead letters of `audit`, which is disabled.
+fn a_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("zkbridge.toml"), CONFIGURATION).expect("it can be written");
+    let file = folder.path().join("data/main.journal");
+    let mut journal = Journal::open(&file, &JournalOptions::new("main")).expect("a new journal");
+    for (at, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        journal.append(created(name, 5 + at as u64)).expect("room");
+    }
+    journal.register_sink("audit", Seq::ZERO).expect("a new sink");
+    let reject = |seq, name| Aside::Rejected {
+        seq: Seq(seq),
+        path: Some(ZnodePath::slash().child(name)),
+        reason: format!("no room for {name}"),
+    };
+    let note = Note {
+        sink: "audit".into(),
+        at: Timestamp(1_795_355_000_123),
+        cursor: Seq(4),
+        asides: vec![reject(2, "b"), reject(4, "d")],
+        switch: Some(Switch::Disabled {
+            reason: "gone".into(),
+        }),
+    };
+    journal.note(&note).expect("a note");
+    journal.commit().expect("room");
+    folder
+}
+
+fn reader(folder: &Path) -> Reader {
+    Reader::open(&folder.join("data/main.journal")).expect("a journal")
+}
+
+#[test]
+fn dead_letters_are_listed_without_values_and_shown_with_them() {
+    let folder = a_folder();
+    let (code, out, err) = zkbridge(folder.path(), &["dlq", "list"]);
+    assert_eq!((code, &*err), (0, ""));
+    for words in [
+        "sink audit from source main",
+        "2026-11-22T13:43:20Z  /b",
+        "no room for d",
+        "2 dead letters",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+    assert!(!out.contains("the value"), "{out}");
+    let (_, out, _) = zkbridge(folder.path(), &["dlq", "list", "--path", "/d", "--json"]);
+    let listed: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(listed["dead_letters"][0]["seq"], 4);
+    assert_eq!(listed["dead_letters"][0]["attempts"], 1);
+    assert_eq!(listed["dead_letters"].as_array().map(Vec::len), Some(1));
+    let (code, out, _) = zkbridge(folder.path(), &["dlq", "show", "--seq", "2"]);
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("record 2 of source main") && out.contains("\"the value\""),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_retry_is_for_the_next_start_and_a_drop_is_for_good() {
+    let folder = a_folder();
+    let (code, out, err) = zkbridge(folder.path(), &["dlq", "retry", "--sink", "audit", "--seq", "2"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("1 record of sink audit: no longer dead letters"),
+        "{out}"
+    );
+    let parked = reader(folder.path()).parked("audit", Seq::ZERO, 9).expect("rows");
+    assert_eq!(parked.iter().map(|row| row.seq).collect::<Vec<_>>(), [Seq(2)]);
+    let (code, out, _) = zkbridge(folder.path(), &["dlq", "drop", "--all"]);
+    assert_eq!(code, 0);
+    assert_eq!(out, "1 record of sink audit: dropped\n");
+    assert_eq!(
+        reader(folder.path())
+            .letters("audit", Seq::ZERO, 9)
+            .expect("rows"),
+        []
+    );
+    let (code, _, err) = zkbridge(folder.path(), &["dlq", "drop", "--all"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("no dead letter is meant"), "{err}");
+    assert_eq!(zkbridge(folder.path(), &["dlq", "list"]).1, "no dead letters\n");
+}
+
+#[test]
+fn what_is_not_named_is_not_touched() {
+    let folder = a_folder();
+    let (code, _, err) = zkbridge(folder.path(), &["dlq", "drop"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("--all for all of them"), "{err}");
+    assert_eq!(zkbridge(folder.path(), &["dlq", "retry", "--sink", "other"]).0, 1);
+    assert_eq!(zkbridge(folder.path(), &["sink", "enable", "other"]).0, 2);
+    assert_eq!(
+        reader(folder.path())
+            .letters("audit", Seq::ZERO, 9)
+            .expect("rows")
+            .len(),
+        2
+    );
+    std::fs::remove_dir_all(folder.path().join("data")).expect("it is there");
+    let (code, _, err) = zkbridge(folder.path(), &["dlq", "list"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("there is no journal in data"), "{err}");
+}
+
+#[test]
+fn a_disabled_sink_is_enabled_where_no_bridge_runs() {
+    let folder = a_folder();
+    assert!(reader(folder.path()).disabled("audit").expect("a row").is_some());
+    let (code, out, err) = zkbridge(folder.path(), &["sink", "enable", "audit"]);
+    assert_eq!((code, &*out), (0, "sink 'audit' is enabled\n"), "{err}");
+    assert!(reader(folder.path()).disabled("audit").expect("a row").is_none());
+}
+
+#[test]
+fn a_journal_that_another_process_writes_is_left_alone() {
+    let folder = a_folder();
+    let file = folder.path().join("data/main.journal");
+    let _held = Journal::open(&file, &JournalOptions::new("main")).expect("the journal");
+    assert_eq!(
+        zkbridge(folder.path(), &["dlq", "list"]).0,
+        0,
+        "reading does no harm"
+    );
+    let (code, _, err) = zkbridge(folder.path(), &["dlq", "drop", "--all"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("has it open"), "{err}");
+}
