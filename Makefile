@@ -3,11 +3,14 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
+# The sinks that have an example `throughput`.
+BENCHED := kafka file console
+
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint test demo bench size clean
+.PHONY: help setup build lint test demo bench bench-sinks size clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what building and testing needs
 	@scripts/setup
@@ -30,6 +33,14 @@ demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps 
 
 bench: setup ## Measure the core
 	$(CARGO) bench --locked -p bridge-core
+
+bench-sinks: setup ## Measure each sink beside the bare client below it, with the same settings and records
+	$(CARGO) build --release --locked $(foreach sink,$(BENCHED),-p bridge-$(sink)) --example throughput
+	@echo "| sink     | bare client              | sink        | bare        | ratio |"
+	@echo "| -------- | ------------------------ | ----------- | ----------- | ----- |"
+	@for sink in $(BENCHED); do \
+		$(CARGO) run -q --release --locked -p bridge-$$sink --example throughput | grep '^|' || exit 1; \
+	done
 
 size: setup ## Measure memory and time with a million znodes, large values and storms; fails beyond the promised bounds
 	$(CARGO) build --release --locked -p zkbridge

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use bridge_servers::Child;
 use serde_json::Value;
 
 /// Runs the real binary in a folder, without variables of this process that could change what it does.
@@ -220,4 +221,35 @@ fn a_reader_that_stops_early_is_no_failure() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stderr), "");
+}
+
+#[tokio::test]
+async fn a_hangup_does_not_end_run_and_a_termination_does() {
+    let folder = folder();
+    // Nothing serves there: port 1 is free or refuses.
+    let config = "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n\
+                  [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n";
+    write(folder.path(), "zkbridge.toml", config);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    command
+        .current_dir(folder.path())
+        .args(["run", "--config", "zkbridge.toml"]);
+    let bound = std::time::Duration::from_secs(60);
+    let mut child = Child::start(&command).expect("it starts");
+    child
+        .line("no session with ZooKeeper", bound)
+        .await
+        .expect("it is at work");
+
+    let hung_up = Command::new("kill")
+        .args(["-HUP", &child.id().to_string()])
+        .status();
+    assert!(hung_up.expect("kill runs").success());
+
+    child
+        .line("SIGHUP", bound)
+        .await
+        .expect("it says that nothing is to be done");
+    child.terminate().expect("it still runs");
+    assert_eq!(child.exit_code(bound).await.expect("it ends"), 143);
 }

@@ -32,6 +32,21 @@ pub const SINK_DELIVER_DURATION: &str = "zkbridge_sink_deliver_duration_seconds"
 /// 1 while the sink is halted. Labels: sink, source.
 pub const SINK_HALTED: &str = "zkbridge_sink_halted";
 
+/// Messages in the memory of a Kafka producer. Labels: sink, source.
+pub const KAFKA_QUEUED_MESSAGES: &str = "zkbridge_kafka_queued_messages";
+/// Bytes of them. Labels: sink, source.
+pub const KAFKA_QUEUED_BYTES: &str = "zkbridge_kafka_queued_bytes";
+/// Round trip to the slowest broker. Labels: sink, source.
+pub const KAFKA_ROUND_TRIP: &str = "zkbridge_kafka_round_trip_seconds";
+/// How long brokers hold answers back. Labels: sink, source.
+pub const KAFKA_THROTTLE: &str = "zkbridge_kafka_throttle_seconds";
+/// Messages sent to brokers. Labels: sink, source.
+pub const KAFKA_SENT_MESSAGES: &str = "zkbridge_kafka_sent_messages_total";
+/// Requests sent again. Labels: sink, source.
+pub const KAFKA_RETRIES: &str = "zkbridge_kafka_retries_total";
+/// Requests that failed. Labels: sink, source.
+pub const KAFKA_ERRORS: &str = "zkbridge_kafka_errors_total";
+
 /// Watch events taken in. Labels: source.
 pub const SOURCE_EVENTS: &str = "zkbridge_source_events_total";
 /// Znodes read. Labels: source.
@@ -163,6 +178,48 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Count,
         "1 while the sink is halted and needs an operator",
+    ),
+    (
+        KAFKA_QUEUED_MESSAGES,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Messages that wait in the memory of a Kafka producer or for an acknowledgement",
+    ),
+    (
+        KAFKA_QUEUED_BYTES,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        "Bytes of the messages that wait in the memory of a Kafka producer",
+    ),
+    (
+        KAFKA_ROUND_TRIP,
+        MetricKind::Gauge,
+        Unit::Seconds,
+        "Round trip to the slowest Kafka broker, 99th percentile",
+    ),
+    (
+        KAFKA_THROTTLE,
+        MetricKind::Gauge,
+        Unit::Seconds,
+        "How long Kafka brokers hold their answers back to slow the sink down",
+    ),
+    (
+        KAFKA_SENT_MESSAGES,
+        MetricKind::Counter,
+        Unit::Count,
+        "Messages sent to Kafka brokers, tombstones and repetitions too",
+    ),
+    (
+        KAFKA_RETRIES,
+        MetricKind::Counter,
+        Unit::Count,
+        "Requests to Kafka brokers that were sent again",
+    ),
+    (
+        KAFKA_ERRORS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Requests to Kafka brokers that could not be sent or were not answered in time",
     ),
     (
         SOURCE_EVENTS,

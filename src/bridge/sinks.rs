@@ -12,10 +12,10 @@ use bridge_webhook::WebhookSink;
 use super::configuration;
 use crate::exit::Failure;
 
-/// A sink with these options for the records of one source. Nothing is connected or opened yet.
-pub fn sink(kind: &SinkKind, cluster: &str) -> Result<Box<dyn Sink>, Failure> {
+/// A sink of this name with these options for the records of one source. Nothing is connected or opened yet.
+pub fn sink(kind: &SinkKind, name: &str, cluster: &str) -> Result<Box<dyn Sink>, Failure> {
     Ok(match kind {
-        SinkKind::Kafka(options) => Box::new(kafka(options, cluster)?),
+        SinkKind::Kafka(options) => Box::new(kafka(options, cluster)?.metered(name, cluster)),
         SinkKind::Nats(options) => Box::new(nats(options, cluster)?),
         SinkKind::Webhook(options) => Box::new(WebhookSink::new(options).map_err(|found| refused(&found))?),
         SinkKind::File(options) => Box::new(FileSink::new(options.clone())),

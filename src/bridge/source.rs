@@ -184,7 +184,7 @@ fn lane(
     file: &Path,
     journal: &mut Journal,
 ) -> Result<Lane, Failure> {
-    let destination = sinks::sink(&sink.kind, &source.name)?;
+    let destination = sinks::sink(&sink.kind, &sink.name, &source.name)?;
     let sieve = Sieve::new(&sink.filter).map_err(|error| configuration(error.to_string()))?;
     let cursor = match journal.cursor(&sink.name).map_err(journal_failure)? {
         Some(cursor) => cursor,

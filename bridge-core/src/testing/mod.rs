@@ -7,6 +7,7 @@ mod faults;
 mod journal;
 mod ledger;
 mod memory;
+mod ratio;
 mod records;
 mod suite;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use faults::{Fault, FaultScript, FaultySink};
 pub use journal::{MemoryJournal, MemoryTail};
 pub use ledger::{Model, Znode};
 pub use memory::{MemoryDestination, MemorySink};
+pub use ratio::Ratio;
 pub use records::{RecordBuilder, a_record, limit_records, some_records};
 pub use suite::{
     Arrived, Rig, a_cancelled_delivery_loses_nothing, a_crash_before_the_answer_loses_nothing,

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use bridge_core::record::{Acl, Data, Fidelity, Gap, Op, Record, Run, State, Timestamp};
 
+use crate::diff;
 use crate::style::{Role, Style};
 use crate::text::{columns, differing, escaped, shortened, size};
 
@@ -154,11 +155,19 @@ fn change(before: Option<&Data>, after: Option<&Data>, space: usize) -> String {
             if columns(&old) + columns(&new) + columns(arrow) <= space {
                 return format!("{old}{arrow}{new}");
             }
+            if let Some(members) = members_of(before, after, space) {
+                return members;
+            }
             let (old, new) = differing(&old, &new, each);
             format!("{old}{arrow}{new}")
         }
         _ => format!("{}{arrow}{}", value(before, each), value(after, each)),
     }
+}
+
+/// What differs between two JSON objects that are too long to be shown whole.
+fn members_of(before: Option<&Data>, after: Option<&Data>, space: usize) -> Option<String> {
+    diff::members(&before?.bytes, &after?.bytes, space)
 }
 
 fn acl_words(acl: Option<&[Acl]>, space: usize) -> String {

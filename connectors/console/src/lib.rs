@@ -3,6 +3,7 @@
 //! What a znode holds must never reach the terminal as a control sequence: all text goes through [`text::escaped`].
 
 mod config;
+mod diff;
 mod encode;
 mod error;
 mod sink;

@@ -97,6 +97,19 @@ fn long_values_are_cut_to_the_width_and_paths_never() {
 }
 
 #[test]
+fn of_a_long_json_object_only_what_changed_is_shown() {
+    let value = |weight: u32| {
+        format!(
+            r#"{{"name":"payments","zone":"eu-central-1","weight":{weight},"tags":{{"team":"billing","tier":"gold"}}}}"#
+        )
+    };
+    check(
+        a_record().before(value(1)).after(value(25)),
+        "13:40:00.123 update   /services/a  weight: 1 → 25",
+    );
+}
+
+#[test]
 fn a_value_that_a_limit_cut_says_how_long_it_was() {
     check(
         a_record().op(Op::Create).after("0123456789").limit(4),

@@ -7,6 +7,7 @@
 //! | `template` | the topic of a record |
 //! | `encode` | a record as messages; pure |
 //! | `producer` | one librdkafka producer and what it says |
+//! | `statistics` | what librdkafka counts, as metrics |
 //! | `topics` | whether a topic is there, and creating it |
 //! | `partition` | the partition of a key, and which of them know the producer |
 //! | `lane` | messages on their way, in the order of the batch |
@@ -24,6 +25,7 @@ mod partition;
 mod producer;
 mod properties;
 mod sink;
+mod statistics;
 mod template;
 mod topics;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge_core::sink::{SinkError, SinkErrorKind};
+use rdkafka::Statistics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::encode::Encoded;
 use crate::error;
+use crate::statistics::Meter;
 
 /// The longest that one blocking call may keep a thread: what a shutdown may have to wait for.
 const SLICE: Duration = Duration::from_secs(2);
@@ -46,6 +48,7 @@ impl Trouble {
 #[derive(Clone, Default)]
 pub(crate) struct Ears {
     trouble: Arc<Mutex<Option<Trouble>>>,
+    pub(crate) meter: Meter,
 }
 
 impl Ears {
@@ -88,7 +91,17 @@ impl Ears {
                 }
                 error::error(code, message)
             }
-            None => SinkError::new(SinkErrorKind::Unavailable, otherwise()),
+            None => match self.meter.throttle() {
+                Some(pause) => {
+                    let message = format!(
+                        "{}; the brokers hold their answers back by {}: raise the quota of the sink's user or client id",
+                        otherwise(),
+                        in_words(pause)
+                    );
+                    SinkError::new(SinkErrorKind::Throttled, message)
+                }
+                None => SinkError::new(SinkErrorKind::Unavailable, otherwise()),
+            },
         }
     }
 }
@@ -115,8 +128,8 @@ impl ClientContext for Ears {
         }
     }
 
-    fn stats_raw(&self, _: &[u8]) {
-        // Asked for by `statistics.interval.ms`; the bridge has metrics of its own.
+    fn stats(&self, told: Statistics) {
+        self.meter.take(&told);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

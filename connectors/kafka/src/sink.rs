@@ -36,6 +36,7 @@ use crate::lane::{Lane, Outcome, Settled, Ticket};
 use crate::partition::{self, Introduced};
 use crate::producer::{Ears, Part, Producer, in_words};
 use crate::properties;
+use crate::statistics::{self, Meter};
 use crate::template::TopicTemplate;
 use crate::topics::{ANSWER_BOUND, Topics};
 
@@ -50,6 +51,9 @@ const BATCH_BYTES: usize = 1_000_000;
 
 /// Batches are not made smaller than this, whatever a topic refuses.
 const BATCH_BYTES_MIN: usize = 16 << 10;
+
+/// The property that says how often librdkafka tells its statistics.
+const STATISTICS: &str = "statistics.interval.ms";
 
 /// A Kafka cluster as a destination, for the records of one source.
 pub struct KafkaSink {
@@ -116,6 +120,19 @@ impl KafkaSink {
             settled: Settled::default(),
             introduced: Introduced::default(),
         })
+    }
+
+    /// Feeds what librdkafka counts into the metrics of the sink of this name.
+    ///
+    /// By default only where there is one topic: librdkafka tells about every partition of every topic, and a template
+    /// over paths can make very many.
+    #[must_use]
+    pub fn metered(mut self, name: &str, source: &str) -> KafkaSink {
+        self.ears.meter = Meter::of(name, source);
+        if self.encoder.fixed_topic().is_some() && self.client.get(STATISTICS).is_none() {
+            self.client.set(STATISTICS, statistics::INTERVAL_MS);
+        }
+        self
     }
 
     async fn prove(&mut self) -> Result<(), SinkError> {

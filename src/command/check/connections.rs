@@ -185,7 +185,8 @@ async fn look_at_sink(config: &SinkConfig) -> Finding {
 }
 
 async fn open_and_close(config: &SinkConfig, source: &str) -> Result<(), String> {
-    let mut sink: Box<dyn Sink> = sink(&config.kind, source).map_err(|failure| failure.message)?;
+    let mut sink: Box<dyn Sink> =
+        sink(&config.kind, &config.name, source).map_err(|failure| failure.message)?;
     let opened = timeout(SINK_BOUND, sink.open()).await;
     let closed = timeout(SINK_BOUND, sink.close()).await;
     match (opened, closed) {

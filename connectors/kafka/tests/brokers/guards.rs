@@ -22,7 +22,7 @@ pub const PASSWORD: &str = "PASSWORD";
 pub const SCRAM: &str = "SCRAM";
 
 const USERS: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required user_writer=\"w-pass\" \
-                     user_reader=\"r-pass\" user_nobody=\"n-pass\";";
+                     user_slow=\"slow-pass\" user_nobody=\"n-pass\";";
 const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
 const CONFIG_TOOL: &str = "kafka.admin.ConfigCommand";
 const ACL_TOOL: &str = "org.apache.kafka.tools.AclCommand";
@@ -79,7 +79,7 @@ async fn start() -> Guarded {
         )
         .property(
             "super.users",
-            "User:ANONYMOUS;User:writer;User:CN=bridge;User:scram;User:short-lived",
+            "User:ANONYMOUS;User:writer;User:CN=bridge;User:slow;User:scram;User:short-lived",
         );
     for (listener, paper) in [
         ("tls", "broker"),
@@ -141,6 +141,12 @@ impl Guarded {
     /// Takes it away.
     pub async fn delete_password(&self, user: &str, mechanism: &str) {
         self.configure(user, "--delete-config", mechanism).await;
+    }
+
+    /// Lets a user write no more than so many bytes a second.
+    pub async fn set_quota(&self, user: &str, bytes: u32) {
+        self.configure(user, "--add-config", &format!("producer_byte_rate={bytes}"))
+            .await;
     }
 
     async fn configure(&self, user: &str, action: &str, settings: &str) {

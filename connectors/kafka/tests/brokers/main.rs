@@ -12,3 +12,5 @@ mod messages;
 mod refusals;
 mod rig;
 mod secured;
+mod statistics;
+mod topics;

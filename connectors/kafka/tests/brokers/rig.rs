@@ -26,7 +26,10 @@ pub const BOUND: Duration = Duration::from_secs(60);
 pub async fn shared_broker() -> &'static Kafka {
     static BROKER: OnceCell<Kafka> = OnceCell::const_new();
     let start = || async {
-        let builder = Kafka::builder().property("auto.create.topics.enable", "false");
+        let builder = Kafka::builder()
+            .property("auto.create.topics.enable", "false")
+            // For the tests of compacted topics.
+            .property("log.cleaner.backoff.ms", "200");
         builder.start().await.unwrap()
     };
     BROKER.get_or_init(start).await
@@ -41,13 +44,17 @@ pub fn new_topic_name() -> String {
 /// Makes a topic with so many partitions and these settings.
 pub async fn create_topic(bootstrap: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
     let name = new_topic_name();
-    let mut new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    create_topic_named(bootstrap, &name, partitions, settings).await;
+    name
+}
+
+pub async fn create_topic_named(bootstrap: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
         new = new.set(key, value);
     }
     let made = admin(bootstrap).create_topics([&new], &AdminOptions::new()).await;
     made.unwrap().remove(0).unwrap();
-    name
 }
 
 pub fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
@@ -212,6 +219,19 @@ pub async fn count(bootstrap: &str, topic: &str) -> usize {
             usize::try_from(high - low).unwrap()
         });
         counts.sum()
+    });
+    counted.await.unwrap()
+}
+
+/// How many partitions a topic has.
+pub async fn count_of_partitions(bootstrap: &str, topic: &str) -> usize {
+    let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
+    let counted = tokio::task::spawn_blocking(move || {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &bootstrap);
+        let consumer: BaseConsumer = client.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), BOUND).unwrap();
+        metadata.topics()[0].partitions().len()
     });
     counted.await.unwrap()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bridge_core::record::Record;
 use bridge_core::sink::{Sink, SinkError, SinkErrorKind};
 use bridge_core::testing::{assert_kept_contract, some_records};
-use bridge_kafka::{CreateTopics, KafkaConfig};
+use bridge_kafka::{Compression, CreateTopics, KafkaConfig};
 use bridge_servers::real_servers;
 
 use crate::guards::{self, ELSEWHERE, Guarded, MUTUAL, PASSWORD, SCRAM, SCRAMS, TLS};
@@ -182,5 +182,26 @@ async fn each_missing_right_is_named_and_delivery_goes_on_once_it_is_granted() {
 
     guarded.allow("nobody", &topic, &["Write"]).await;
     rig::deliver_at_last(&mut sink, &records).await;
+    assert_all_arrived(guarded, &topic, &records).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_slows_the_sink_down_and_is_told_from_a_broker_that_is_gone() {
+    real_servers!("a quota slows the sink down and is told from a broker that is gone");
+    let guarded = guards::shared().await;
+    guarded.set_quota("slow", 20_000).await;
+    let topic = new_topic(guarded).await;
+    let mut config = guarded.config_of(PASSWORD, &topic, "PLAIN", "slow", "slow-pass");
+    config.compression = Compression::None;
+    config.properties.set("statistics.interval.ms", "100");
+    let records = some_records(600, 20);
+    let mut sink = rig::opened(&config).await;
+
+    let mut kinds = Vec::new();
+    for batch in records.chunks(200) {
+        kinds.extend(rig::deliver_at_last(&mut sink, batch).await);
+    }
+
+    assert!(kinds.contains(&SinkErrorKind::Throttled), "{kinds:?}");
     assert_all_arrived(guarded, &topic, &records).await;
 }
