@@ -140,6 +140,11 @@ impl Follow {
             None if self.must_wait(&event.path, position, zxid) => {
                 return Ok(self.wait_for_read(event));
             }
+            None if self.has(&event.path, EventKind::Deleted, position)
+                && self.is_below_untold(desk, event)? =>
+            {
+                return Ok(Settled::Done);
+            }
             None if self.has(&event.path, EventKind::Deleted, position) => What::CreatedUnread {
                 czxid: zxid,
                 ephemeral: None,
@@ -166,6 +171,15 @@ impl Follow {
             },
         )?;
         Ok(Settled::Done)
+    }
+
+    /// Whether the znode above ended before its walk could list it: nothing is told of it, nor of what was below it.
+    fn is_below_untold(&self, desk: &mut Desk<'_>, event: &Waiting) -> Step<bool> {
+        let Some(parent) = event.path.parent() else {
+            return Ok(false);
+        };
+        let is_watched = desk.in_bracket(event.root) && desk.roots[event.root].path.covers(&parent);
+        Ok(is_watched && desk.book.node(&parent)?.is_none() && !desk.unreadable.has(&parent))
     }
 
     fn settle_changed(

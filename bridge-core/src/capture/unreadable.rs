@@ -40,6 +40,11 @@ impl Unreadable {
         named + self.unnamed.get(root).copied().unwrap_or_default()
     }
 
+    /// Whether it is one of them, or may be one that is not known by name.
+    pub(crate) fn has(&self, path: &ZnodePath) -> bool {
+        self.named.contains(path) || self.unnamed.keys().any(|root| root.covers(path))
+    }
+
     /// Those known by name.
     pub(crate) fn named(&self) -> impl Iterator<Item = &ZnodePath> {
         self.named.iter()
