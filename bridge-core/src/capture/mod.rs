@@ -144,6 +144,16 @@ pub enum Outcome {
     Denied,
 }
 
+impl Outcome {
+    /// The Stat, if the znode was read.
+    pub(crate) fn stat(&self) -> Option<&Stat> {
+        match self {
+            Outcome::Found { stat, .. } => Some(stat),
+            Outcome::Missing | Outcome::Denied => None,
+        }
+    }
+}
+
 /// Why a source stopped, with the choices in its message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {

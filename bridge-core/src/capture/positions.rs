@@ -21,6 +21,7 @@ use super::compare::{ctime, missed_between};
 use super::event::EventKind;
 use super::follow::{Follow, Item, Settled, Waiting};
 use super::roots::Desk;
+use super::walk::nearest_pzxid;
 use super::{Outcome, ReadRequest, Step, StepError};
 
 /// The events that were read together.
@@ -152,7 +153,7 @@ impl Follow {
         let known_life = plan.end_of_known_life.filter(|(when, _)| *when == position);
         for (_, at) in [known_life, unseen_life].into_iter().flatten() {
             if desk.in_bracket(event.root) {
-                desk.purge(event.root, path, None, at)?;
+                desk.purge(event.root, path, self.czxid_of_present(path), at)?;
             }
             let is_reconciled = event.uncertain && desk.in_bracket(event.root);
             let fidelity = if is_reconciled {
@@ -172,6 +173,12 @@ impl Follow {
             return write_update(desk, event.root, path, stat, data);
         }
         Ok(())
+    }
+
+    /// Of the life that the read found: what is known below it and is no older belongs to it.
+    fn czxid_of_present(&self, path: &ZnodePath) -> Option<Zxid> {
+        let outcome = self.window.outcomes.get(path);
+        outcome.and_then(Outcome::stat).map(|stat| stat.czxid)
     }
 
     /// Whether the end of a life that nobody read lies beyond the last one that was told of its path.
@@ -315,16 +322,11 @@ impl Follow {
         told
     }
 
-    /// The smallest of: `pzxid` of the nearest ancestor that is there and can be read, czxid of the next incarnation.
+    /// The smallest of: `pzxid` of the nearest ancestor that is there, if it can be read; czxid of the next incarnation.
     fn bound(&self, path: &ZnodePath, outcome: Option<&Outcome>) -> DeletedAt {
-        let next = match outcome {
-            Some(Outcome::Found { stat, .. }) => Some(stat.czxid),
-            _ => None,
-        };
-        let above = ancestors(path).find_map(|above| match self.window.outcomes.get(&above) {
-            Some(Outcome::Found { stat, .. }) => Some(stat.pzxid),
-            _ => None,
-        });
+        let next = outcome.and_then(Outcome::stat).map(|stat| stat.czxid);
+        let above = ancestors(path).filter_map(|above| self.window.outcomes.get(&above));
+        let above = nearest_pzxid(above);
         let bound = [next, above].into_iter().flatten().min();
         bound.map_or(DeletedAt::Unknown, DeletedAt::Bound)
     }

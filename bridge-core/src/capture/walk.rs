@@ -11,9 +11,9 @@ use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 
-use super::ReadRequest;
 use super::batch::{Length, Limits, Purpose, Room};
 use super::positions::ancestors;
+use super::{Outcome, ReadRequest};
 
 /// Bytes of data expected of a znode that was never read, until the walk has read some.
 const UNKNOWN_BYTES: usize = 4 << 10;
@@ -303,10 +303,11 @@ fn child_towards(above: &ZnodePath, path: &ZnodePath) -> Option<ZnodePath> {
     Some(above.child(name))
 }
 
-/// `pzxid` of the nearest path above that was found; the answers are ordered nearest first.
-pub(crate) fn nearest_pzxid(outcomes: &[super::Outcome]) -> Option<Zxid> {
-    outcomes.iter().find_map(|outcome| match outcome {
-        super::Outcome::Found { stat, .. } => Some(stat.pzxid),
-        _ => None,
-    })
+/// `pzxid` of the nearest path above that is there; the answers are ordered nearest first. If it may not be read, there
+/// is none: what died below it has not touched the paths above it.
+pub(crate) fn nearest_pzxid<'a>(above: impl IntoIterator<Item = &'a Outcome>) -> Option<Zxid> {
+    let mut there = above
+        .into_iter()
+        .skip_while(|outcome| **outcome == Outcome::Missing);
+    there.next().and_then(Outcome::stat).map(|stat| stat.pzxid)
 }
