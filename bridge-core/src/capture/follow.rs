@@ -255,6 +255,7 @@ impl Follow {
                     position < covers || event.zxid.is_some_and(|zxid| zxid <= newest)
                 });
                 self.each_event(path, |event| event.uncertain = false);
+                self.forget_overwritten(path, newest);
             }
             None => self.drop_events(path, |position, event| {
                 position < covers && event.kind != EventKind::Deleted
@@ -262,6 +263,40 @@ impl Follow {
         }
         if self.has_events(path) {
             self.confirm(path);
+        }
+    }
+
+    /// What a walk read tells of the versions before it, also of those that later events hold as overwritten.
+    fn forget_overwritten(&mut self, path: &ZnodePath, told: Zxid) {
+        let Some(pending) = self.paths.get_mut(path) else {
+            return;
+        };
+        let (base, items) = (self.base, &mut self.items);
+        let folded = pending
+            .positions
+            .iter()
+            .map(|position| (position - base) as usize);
+        let mut held = vec![std::mem::take(&mut pending.overwritten)];
+        for at in folded.clone() {
+            if let Item::Event(event) = &mut items[at] {
+                held.push(std::mem::take(&mut event.folded));
+            }
+        }
+        for one in &mut held {
+            if let Some(oldest) = one.oldest {
+                self.unaccounted.remove(&(oldest, path.clone()));
+            }
+            one.forget_until(told);
+            if let Some(oldest) = one.oldest {
+                self.unaccounted.insert((oldest, path.clone()));
+            }
+        }
+        let mut held = held.into_iter();
+        pending.overwritten = held.next().unwrap_or_default();
+        for at in folded {
+            if let Item::Event(event) = &mut items[at] {
+                event.folded = held.next().unwrap_or_default();
+            }
         }
     }
 
@@ -434,6 +469,10 @@ impl Follow {
                     let root = *root;
                     self.close_group(desk)?;
                     self.pop();
+                    if self.owes_a_version(desk.roots[root].seen_zxid()) {
+                        self.items.push_back(Item::Mark(root));
+                        continue;
+                    }
                     return Ok(Advance::Mark(root));
                 }
                 Some(Item::Event(event)) => {
@@ -449,6 +488,13 @@ impl Follow {
                 }
             }
         }
+    }
+
+    /// Whether a version up to a zxid was overwritten unread, and the event whose record tells so still waits.
+    fn owes_a_version(&self, upto: Zxid) -> bool {
+        let oldest = self.unaccounted.first();
+        oldest.is_some_and(|(zxid, _)| *zxid <= upto)
+            && self.items.iter().any(|item| matches!(item, Item::Event(_)))
     }
 
     /// The event at the front is told.

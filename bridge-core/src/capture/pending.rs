@@ -31,6 +31,20 @@ impl Overwritten {
         self.trim();
     }
 
+    /// Versions up to a zxid are told by what was read of them.
+    pub(super) fn forget_until(&mut self, told: Zxid) {
+        if self.oldest.is_none_or(|oldest| oldest > told) {
+            return;
+        }
+        let listed = self.zxids.len();
+        self.zxids.retain(|zxid| *zxid > told);
+        // Those that are only counted are older than those that are listed.
+        if self.zxids.len() < listed {
+            self.count = self.zxids.len() as u64;
+        }
+        self.oldest = self.zxids.first().copied();
+    }
+
     fn trim(&mut self) {
         let excess = self.zxids.len().saturating_sub(SUPERSEDED_MAX);
         self.zxids.drain(..excess);
@@ -62,10 +76,7 @@ pub(super) struct Value {
 
 impl Value {
     pub(super) fn stat(&self) -> Option<&Stat> {
-        match &self.outcome {
-            Outcome::Found { stat, .. } => Some(stat),
-            Outcome::Missing | Outcome::Denied => None,
-        }
+        self.outcome.stat()
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -85,6 +85,11 @@ impl Root {
         }
     }
 
+    /// The greatest zxid that was seen until the walk ended.
+    pub(crate) fn seen_zxid(&self) -> Zxid {
+        self.seen
+    }
+
     /// What comes from now on comes after the walk.
     pub(crate) fn freeze(&mut self) {
         self.frozen = true;

@@ -2,19 +2,19 @@
 
 use super::book::MemoryBook;
 use crate::capture::{
-    Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Outcome, SessionFate,
-    StepError, Ticket,
+    Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Limits, Outcome,
+    SessionFate, StepError, Ticket,
 };
 use crate::entry::{DeletedAt, What, Word};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat, Timestamp};
 
-fn path(text: &str) -> ZnodePath {
+pub(super) fn path(text: &str) -> ZnodePath {
     ZnodePath::parse(text).unwrap()
 }
 
-fn stat(czxid: u64, mzxid: u64, version: i32, pzxid: u64, children: i32) -> Stat {
+pub(super) fn stat(czxid: u64, mzxid: u64, version: i32, pzxid: u64, children: i32) -> Stat {
     Stat {
         czxid: Zxid(czxid),
         mzxid: Zxid(mzxid),
@@ -25,7 +25,7 @@ fn stat(czxid: u64, mzxid: u64, version: i32, pzxid: u64, children: i32) -> Stat
     }
 }
 
-fn found(stat: Stat, children: Option<&[&str]>) -> Outcome {
+pub(super) fn found(stat: Stat, children: Option<&[&str]>) -> Outcome {
     let children = children.map(|names| names.iter().map(|name| (*name).into()).collect());
     Outcome::Found {
         stat,
@@ -34,7 +34,7 @@ fn found(stat: Stat, children: Option<&[&str]>) -> Outcome {
     }
 }
 
-fn event(text: &str, kind: EventKind, zxid: u64) -> Event {
+pub(super) fn event(text: &str, kind: EventKind, zxid: u64) -> Event {
     Event {
         path: path(text),
         kind,
@@ -43,13 +43,13 @@ fn event(text: &str, kind: EventKind, zxid: u64) -> Event {
 }
 
 /// A machine on `/a` with its book.
-struct Bench {
-    capture: Capture,
-    book: MemoryBook,
+pub(super) struct Bench {
+    pub(super) capture: Capture,
+    pub(super) book: MemoryBook,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         let capture = Capture::new(CaptureOptions::new("main", vec![path("/a")]));
         Bench {
             capture,
@@ -57,11 +57,21 @@ impl Bench {
         }
     }
 
-    fn input(&mut self, input: Input) -> Vec<Effect> {
+    /// With limits that a few events meet.
+    pub(super) fn small(change: impl FnOnce(&mut Limits)) -> Bench {
+        let mut options = CaptureOptions::new("main", vec![path("/a")]);
+        change(&mut options.limits);
+        Bench {
+            capture: Capture::new(options),
+            book: MemoryBook::default(),
+        }
+    }
+
+    pub(super) fn input(&mut self, input: Input) -> Vec<Effect> {
         self.capture.step(Timestamp(1), input, &mut self.book).unwrap()
     }
 
-    fn connect(&mut self) -> Ticket {
+    pub(super) fn connect(&mut self) -> Ticket {
         self.input(Input::Connected {
             session: SessionFate::New,
         });
@@ -69,12 +79,12 @@ impl Bench {
         ticket(&effects)
     }
 
-    fn answer(&mut self, ticket: Ticket, outcomes: Vec<Outcome>) -> Vec<Effect> {
+    pub(super) fn answer(&mut self, ticket: Ticket, outcomes: Vec<Outcome>) -> Vec<Effect> {
         self.input(Input::Answer { ticket, outcomes })
     }
 
     /// Live on `/a`, created at 1, without children.
-    fn live() -> Bench {
+    pub(super) fn live() -> Bench {
         let mut bench = Bench::new();
         let ticket = bench.connect();
         bench.answer(ticket, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
@@ -82,12 +92,12 @@ impl Bench {
         bench
     }
 
-    fn last(&self) -> &What {
+    pub(super) fn last(&self) -> &What {
         &self.book.changes().last().unwrap().what
     }
 }
 
-fn ticket(effects: &[Effect]) -> Ticket {
+pub(super) fn ticket(effects: &[Effect]) -> Ticket {
     let ticket = effects.iter().find_map(|effect| match effect {
         Effect::Read { ticket, .. } => Some(*ticket),
         _ => None,
