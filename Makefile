@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCHED := kafka file console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint test demo bench bench-sinks size clean
+.PHONY: help setup build lint test demo sim bench bench-sinks size clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: setup ## Run all tests, on real servers too; ZKBRIDGE_TESTS=offline leaves
 
 demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps them running
 	$(CARGO) run --locked -- demo $(if $(KEEP),--keep)
+
+sim: setup ## Play SEEDS=n seeds of the simulator on all cores; ends with 1 if one fails or a state is never reached
+	ZKBRIDGE_SEEDS=$(or $(SEEDS),10000) $(CARGO) run --release --locked -p bridge-simulator --bin simulate
 
 bench: setup ## Measure the core
 	$(CARGO) bench --locked -p bridge-core

@@ -23,6 +23,8 @@ enum Layer {
     Judge,
     /// `tests/chaos`: faults at random
     Chaos,
+    /// `tests/simulator`: everything around the core, in virtual time
+    Simulator,
     /// The package of the command.
     Command,
 }
@@ -38,6 +40,7 @@ impl Layer {
             "tests/servers" => Some(Layer::Servers),
             "tests/judge" => Some(Layer::Judge),
             "tests/chaos" => Some(Layer::Chaos),
+            "tests/simulator" => Some(Layer::Simulator),
             _ => None,
         }
     }
@@ -48,6 +51,7 @@ impl Layer {
             (_, Layer::Command) | (Layer::Core | Layer::Servers | Layer::Judge, _) => false,
             // What judges the product from outside must not share its types.
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
+            (Layer::Simulator, other) => other == Layer::Core,
             (Layer::Connector, Layer::Servers) => is_for_tests,
             (Layer::Connector, other) => other == Layer::Core,
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),

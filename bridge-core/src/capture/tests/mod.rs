@@ -1,7 +1,5 @@
-//! Tests of the machine: by hand for single rules, and by a seeded model of a server for all of them together.
+//! Tests of the machine, rule by rule. All rules together are tested by the simulator, `tests/simulator`.
 
 mod book;
 mod found;
 mod rules;
-mod server;
-mod storm;

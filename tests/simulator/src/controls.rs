@@ -1,0 +1,27 @@
+//! The wrong habits of bridges, each of which the simulator must catch. They live outside of the product: as a
+//! connection, a journal or a worker that lies to it.
+
+/// One wrong habit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// The tree is read before the watch is there: the connection says "armed" before it has asked for the watch.
+    WalkBeforeArmed,
+    /// A connection that comes back says nothing: its watch is believed to have seen everything.
+    WatchTrusted,
+    /// What shows the same version is taken for the same znode.
+    VersionOnly,
+    /// What is not listed is deleted, whatever the parent's `pzxid` says.
+    DeleteWithoutProof,
+    /// No `sync` after the watch is armed.
+    NoSync,
+    /// The image is stored only when the sinks have acknowledged.
+    CheckpointAfterAck,
+    /// A value is taken for that of the event that led to its read.
+    WrongZxid,
+    /// When a znode was created again, all that the image has below it is dropped.
+    ChildrenDroppedWithParent,
+    /// A cursor is stored before the destination has answered.
+    CursorBeforeAck,
+    /// Each record is committed by itself.
+    TornMulti,
+}

@@ -1,0 +1,331 @@
+//! The journal as a model of its transactions: what is committed is on the disk, what is open is lost with the process,
+//! and what a disk has not synchronised yet is lost with the power, the newest commits first and nothing else.
+//!
+//! Records and image come from [`bridge_core::testing::Model`]. `tests/faithful.rs` holds it against the real journal.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bridge_core::book::{Book, Node, Progress};
+use bridge_core::entry::Entry;
+use bridge_core::journal::{Aside, JournalError, Maintained, Note};
+use bridge_core::number::{Epoch, Seq};
+use bridge_core::path::ZnodePath;
+use bridge_core::pipeline::Ledger;
+use bridge_core::record::{Record, Stat, Timestamp};
+use bridge_core::testing::{Model, Znode};
+
+/// What survives the process.
+#[derive(Clone, Default)]
+pub struct State {
+    /// Records and image.
+    pub model: Model,
+    /// Of the sinks, by name.
+    pub cursors: BTreeMap<Arc<str>, Seq>,
+    /// Dead letters, by sink.
+    pub letters: BTreeMap<Arc<str>, BTreeMap<Seq, String>>,
+    epoch: Epoch,
+    progress: BTreeMap<ZnodePath, Progress>,
+    /// The first record that is kept.
+    oldest: u64,
+}
+
+/// A disk: what is committed, and what of it is synchronised.
+pub struct Disk {
+    /// As the process sees it.
+    pub state: State,
+    synced: Option<State>,
+    /// How long delivered records stay readable.
+    pub retention_ms: i64,
+}
+
+impl Disk {
+    /// An empty one. `syncs_commits`: each commit survives a loss of power.
+    pub fn new(syncs_commits: bool, retention_ms: i64) -> Disk {
+        Disk {
+            state: State::default(),
+            synced: (!syncs_commits).then(State::default),
+            retention_ms,
+        }
+    }
+
+    /// The first record that is kept.
+    pub fn kept_from(&self) -> u64 {
+        self.state.oldest.max(1)
+    }
+
+    /// The operating system writes what was committed.
+    pub fn sync(&mut self) {
+        if let Some(synced) = &mut self.synced {
+            *synced = self.state.clone();
+        }
+    }
+
+    /// The power is gone: so many records of the newest commits are lost.
+    pub fn lose_power(&mut self) -> usize {
+        let Some(synced) = &self.synced else {
+            return 0;
+        };
+        let lost = self.state.model.records.len() - synced.model.records.len();
+        self.state = synced.clone();
+        lost
+    }
+}
+
+/// What undoes an open transaction.
+struct Undo {
+    image: Vec<(ZnodePath, Option<Znode>)>,
+    records: usize,
+    cursors: BTreeMap<Arc<str>, Seq>,
+    letters: BTreeMap<Arc<str>, BTreeMap<Seq, String>>,
+    epoch: Epoch,
+    progress: BTreeMap<ZnodePath, Progress>,
+}
+
+/// The one writer. Dropping it is the end of the process: what is not committed is gone.
+pub struct ModelJournal {
+    disk: Rc<RefCell<Disk>>,
+    undo: Option<Undo>,
+}
+
+impl ModelJournal {
+    /// Opens what is on the disk.
+    pub fn open(disk: Rc<RefCell<Disk>>) -> ModelJournal {
+        // Who is asked is known to the process only.
+        disk.borrow_mut().state.model.server = None;
+        ModelJournal { disk, undo: None }
+    }
+
+    /// Enters a sink that is new. Returns where it stands.
+    pub fn register_sink(&mut self, name: &str) -> Seq {
+        let mut disk = self.disk.borrow_mut();
+        *disk.state.cursors.entry(name.into()).or_default()
+    }
+
+    fn begin(&mut self) {
+        if self.undo.is_some() {
+            return;
+        }
+        let disk = self.disk.borrow();
+        let state = &disk.state;
+        self.undo = Some(Undo {
+            image: Vec::new(),
+            records: state.model.records.len(),
+            cursors: state.cursors.clone(),
+            letters: state.letters.clone(),
+            epoch: state.epoch,
+            progress: state.progress.clone(),
+        });
+    }
+
+    fn keep(&mut self, path: &ZnodePath) {
+        self.begin();
+        let was = self.disk.borrow().state.model.image.get(path).cloned();
+        if let Some(undo) = &mut self.undo {
+            undo.image.push((path.clone(), was));
+        }
+    }
+
+    fn undo(&mut self) {
+        let Some(undo) = self.undo.take() else {
+            return;
+        };
+        let mut disk = self.disk.borrow_mut();
+        let state = &mut disk.state;
+        for (path, was) in undo.image.into_iter().rev() {
+            match was {
+                Some(znode) => drop(state.model.image.insert(path, znode)),
+                None => drop(state.model.image.remove(&path)),
+            }
+        }
+        state.model.records.truncate(undo.records);
+        state.cursors = undo.cursors;
+        state.letters = undo.letters;
+        state.epoch = undo.epoch;
+        state.progress = undo.progress;
+    }
+}
+
+impl Drop for ModelJournal {
+    fn drop(&mut self) {
+        self.undo();
+    }
+}
+
+/// The committed records behind a position that are still kept.
+pub fn records_behind(disk: &Disk, after: Seq, limit: usize) -> Vec<Arc<Record>> {
+    let first = usize::try_from(after.0.max(disk.state.oldest.saturating_sub(1))).unwrap_or(usize::MAX);
+    let records = &disk.state.model.records;
+    records.iter().skip(first).take(limit).cloned().collect()
+}
+
+impl Book for ModelJournal {
+    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
+        Ok(self.disk.borrow().state.model.image.get(path).map(Znode::node))
+    }
+
+    fn children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        let disk = self.disk.borrow();
+        let is_child = |child: &ZnodePath| child.parent_str() == Some(path.as_str());
+        let image = disk.state.model.image.range(path.clone()..);
+        let mut found: Vec<(Box<str>, Node)> = image
+            .filter(|(child, _)| is_child(child) && after.is_none_or(|after| child.name() > after))
+            .map(|(child, znode)| (child.name().into(), znode.node()))
+            .collect();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn deepest_below(
+        &mut self,
+        path: &ZnodePath,
+        limit: usize,
+    ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
+        let disk = self.disk.borrow();
+        let image = disk.state.model.image.range(path.clone()..);
+        let mut found: Vec<(ZnodePath, Node)> = image
+            .filter(|(other, _)| *other != path && path.covers(other))
+            .map(|(other, znode)| (other.clone(), znode.node()))
+            .collect();
+        found.sort_by(|one, other| after_those_below(&one.0, &other.0));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+        if let bridge_core::entry::Word::Change(change) = &entry.word {
+            let path = change.path.clone();
+            self.keep(&path);
+        }
+        self.begin();
+        Ok(self.disk.borrow_mut().state.model.append(entry))
+    }
+
+    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
+        self.keep(path);
+        let mut disk = self.disk.borrow_mut();
+        let znode = disk.state.model.image.get_mut(path);
+        let known = znode.and_then(|znode| znode.stat.as_mut());
+        let known = known.unwrap_or_else(|| panic!("{path} is refreshed and has no Stat"));
+        assert_eq!(
+            (known.czxid, known.mzxid),
+            (stat.czxid, stat.mzxid),
+            "{path} is refreshed to another version"
+        );
+        *known = *stat;
+        Ok(())
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, JournalError> {
+        Ok(self.disk.borrow().state.epoch)
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+        self.begin();
+        let state = &mut self.disk.borrow_mut().state;
+        assert!(epoch > state.epoch, "the watch epoch goes back to {epoch}");
+        state.epoch = epoch;
+        Ok(())
+    }
+
+    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError> {
+        Ok(self
+            .disk
+            .borrow()
+            .state
+            .progress
+            .get(root)
+            .cloned()
+            .unwrap_or_default())
+    }
+
+    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
+        self.begin();
+        let state = &mut self.disk.borrow_mut().state;
+        state.progress.insert(root.clone(), progress.clone());
+        Ok(())
+    }
+}
+
+/// Children in the order of their names, each before its parent.
+fn after_those_below(one: &ZnodePath, other: &ZnodePath) -> std::cmp::Ordering {
+    let (mut left, mut right) = (one.names(), other.names());
+    loop {
+        match (left.next(), right.next()) {
+            (Some(left), Some(right)) if left == right => {}
+            (Some(left), Some(right)) => return left.cmp(right),
+            (left, right) => return right.is_some().cmp(&left.is_some()),
+        }
+    }
+}
+
+impl Ledger for ModelJournal {
+    fn set_server(&mut self, server: Option<Arc<str>>) {
+        self.disk.borrow_mut().state.model.server = server;
+    }
+
+    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+        self.begin();
+        let state = &mut self.disk.borrow_mut().state;
+        let head = Seq(state.model.records.len() as u64);
+        assert!(
+            note.cursor <= head,
+            "the cursor of '{}' is past the head {head}",
+            note.sink
+        );
+        let cursor = state.cursors.get_mut(&note.sink);
+        let cursor = cursor.unwrap_or_else(|| panic!("'{}' was never entered", note.sink));
+        let letters = state.letters.entry(Arc::clone(&note.sink)).or_default();
+        for aside in note.asides.iter().filter(|aside| aside.seq() > *cursor) {
+            match aside {
+                Aside::Rejected { seq, reason, .. } => drop(letters.insert(*seq, reason.clone())),
+                other => panic!("no simulated destination defers, and the note says {other:?}"),
+            }
+        }
+        *cursor = note.cursor.max(*cursor);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<Seq, JournalError> {
+        self.undo = None;
+        Ok(Seq(self.disk.borrow().state.model.records.len() as u64))
+    }
+
+    fn rollback(&mut self) -> Result<(), JournalError> {
+        self.undo();
+        Ok(())
+    }
+
+    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
+        assert!(self.undo.is_none(), "retention has a batch of its own");
+        let mut disk = self.disk.borrow_mut();
+        let removed = removable(&disk, now, budget);
+        disk.state.oldest = disk.state.oldest.max(1) + removed as u64;
+        let more = removable(&disk, now, 1) > 0;
+        Ok(Maintained { removed, more })
+    }
+}
+
+/// How many records from the oldest on may go now: delivered to all, old enough, never the last.
+fn removable(disk: &Disk, now: Timestamp, budget: usize) -> usize {
+    let state = &disk.state;
+    let before_last = (state.model.records.len() as u64).saturating_sub(1);
+    let delivered = state.cursors.values().map(|cursor| cursor.0).min();
+    let last = delivered.unwrap_or(before_last).min(before_last);
+    let horizon = now.0.saturating_sub(disk.retention_ms);
+    let first = state.oldest.max(1);
+    let old = (first..=last).take(budget);
+    let is_old = |seq: &u64| {
+        let record = &state.model.records[usize::try_from(*seq - 1).unwrap_or_default()];
+        record.time.captured.0 < horizon
+    };
+    old.take_while(is_old).count()
+}

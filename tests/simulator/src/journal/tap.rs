@@ -1,0 +1,219 @@
+//! Between the pipeline and the journal: lets the disk fail, tells the judge what is committed, and lets the wrong
+//! habits of a bridge lie about the image.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bridge_core::book::{Book, Node, Progress};
+use bridge_core::entry::{Entry, Word};
+use bridge_core::journal::{JournalError, JournalErrorKind, Maintained, Note};
+use bridge_core::number::{Epoch, Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::pipeline::Ledger;
+use bridge_core::record::{Stat, Timestamp};
+
+use super::twin::Twin;
+use crate::controls::Habit;
+
+/// What the disk does to the journal at present.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Nothing can be written.
+    pub disk_is_full: bool,
+    /// Undelivered records that may be held; `None`: any number.
+    pub room: Option<u64>,
+    /// Where the slowest sink stands.
+    pub slowest: Seq,
+}
+
+/// What was committed and the judge has not heard yet, a batch for each commit.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// In the open transaction.
+    pub open: Vec<Entry>,
+    /// Committed.
+    pub batches: Vec<Vec<Entry>>,
+}
+
+/// The journal as the pipeline sees it.
+pub struct Tap {
+    inner: Twin,
+    faults: Rc<RefCell<Faults>>,
+    trail: Rc<RefCell<Trail>>,
+    habit: Option<Habit>,
+    head: Seq,
+    tail: Seq,
+    has_failed: bool,
+}
+
+impl Tap {
+    /// In front of a journal that was just opened and ends at `tail`.
+    pub fn new(
+        inner: Twin,
+        tail: Seq,
+        faults: Rc<RefCell<Faults>>,
+        trail: Rc<RefCell<Trail>>,
+        habit: Option<Habit>,
+    ) -> Tap {
+        trail.borrow_mut().open.clear();
+        Tap {
+            inner,
+            faults,
+            trail,
+            habit,
+            head: tail,
+            tail,
+            has_failed: false,
+        }
+    }
+
+    fn fail(&mut self, kind: JournalErrorKind) -> JournalError {
+        self.has_failed = true;
+        JournalError::new(kind, Path::new("simulated"), "the simulated disk says so")
+    }
+
+    /// A batch that failed takes nothing more; a full disk takes nothing at all.
+    fn check_writable(&mut self) -> Result<(), JournalError> {
+        if self.has_failed {
+            return Err(self.fail(JournalErrorKind::Storage));
+        }
+        if self.faults.borrow().disk_is_full {
+            return Err(self.fail(JournalErrorKind::DiskFull));
+        }
+        Ok(())
+    }
+
+    fn check_room(&mut self) -> Result<(), JournalError> {
+        let Faults { room, slowest, .. } = *self.faults.borrow();
+        if room.is_some_and(|room| self.head.0 - slowest.0.min(self.head.0) >= room) {
+            return Err(self.fail(JournalErrorKind::Full));
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        self.tail = self.head;
+        let mut trail = self.trail.borrow_mut();
+        if !trail.open.is_empty() {
+            let batch = std::mem::take(&mut trail.open);
+            trail.batches.push(batch);
+        }
+    }
+}
+
+impl Book for Tap {
+    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
+        self.inner.node(path)
+    }
+
+    fn children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        let mut rows = self.inner.children(path, after, limit)?;
+        if self.habit == Some(Habit::DeleteWithoutProof) {
+            rows.iter_mut().for_each(|(_, node)| *node = forged(Zxid::ZERO));
+        }
+        Ok(rows)
+    }
+
+    fn deepest_below(
+        &mut self,
+        path: &ZnodePath,
+        limit: usize,
+    ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
+        let mut rows = self.inner.deepest_below(path, limit)?;
+        for (_, node) in &mut rows {
+            match self.habit {
+                Some(Habit::DeleteWithoutProof) => *node = forged(node.czxid),
+                Some(Habit::ChildrenDroppedWithParent) => *node = forged(Zxid::ZERO),
+                _ => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+        self.check_writable()?;
+        self.check_room()?;
+        self.head = self.inner.append(entry.clone())?;
+        let is_change = matches!(entry.word, Word::Change(_));
+        self.trail.borrow_mut().open.push(entry);
+        if is_change && self.habit == Some(Habit::TornMulti) {
+            self.inner.commit()?;
+            self.publish();
+        }
+        Ok(self.head)
+    }
+
+    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.refresh(path, stat)
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, JournalError> {
+        self.inner.epoch()
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_epoch(epoch)
+    }
+
+    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError> {
+        self.inner.progress(root)
+    }
+
+    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_progress(root, progress)
+    }
+}
+
+impl Ledger for Tap {
+    fn set_server(&mut self, server: Option<Arc<str>>) {
+        self.inner.set_server(server);
+    }
+
+    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.note(note)
+    }
+
+    fn commit(&mut self) -> Result<Seq, JournalError> {
+        if let Err(error) = self.check_writable() {
+            self.rollback()?;
+            return Err(error);
+        }
+        let tail = self.inner.commit()?;
+        self.publish();
+        Ok(tail)
+    }
+
+    fn rollback(&mut self) -> Result<(), JournalError> {
+        self.inner.rollback()?;
+        self.trail.borrow_mut().open.clear();
+        self.head = self.tail;
+        self.has_failed = false;
+        Ok(())
+    }
+
+    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
+        if self.faults.borrow().disk_is_full {
+            return Ok(Maintained {
+                removed: 0,
+                more: false,
+            });
+        }
+        self.inner.maintain(now, budget)
+    }
+}
+
+/// A row that proves nothing.
+fn forged(czxid: Zxid) -> Node {
+    Node { czxid, stat: None }
+}

@@ -1,0 +1,195 @@
+//! The model and the real journal side by side: every call goes to both, and both must answer the same.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bridge_core::amount::{Horizon, Span};
+use bridge_core::book::{Book, Node, Progress};
+use bridge_core::entry::Entry;
+use bridge_core::journal::{
+    Durability, Journal, JournalError, JournalOptions, Maintained, Note, ReadLimit, Reader,
+};
+use bridge_core::number::{Epoch, Seq};
+use bridge_core::path::ZnodePath;
+use bridge_core::pipeline::Ledger;
+use bridge_core::record::{Record, Stat, Timestamp};
+use tempfile::TempDir;
+
+use super::model::{Disk, ModelJournal, records_behind};
+
+/// Where the journal is kept while no process has it open.
+#[derive(Clone)]
+pub struct Store {
+    /// The model's disk.
+    pub disk: Rc<RefCell<Disk>>,
+    /// Of the real journal, where there is one.
+    folder: Option<Rc<TempDir>>,
+}
+
+impl Store {
+    /// A disk without a journal on it yet.
+    ///
+    /// # Panics
+    ///
+    /// When there is no temporary folder for the real one.
+    pub fn new(disk: Disk, with_real_journal: bool) -> Store {
+        let folder = || Rc::new(tempfile::tempdir().expect("there is a folder for temporary files"));
+        Store {
+            disk: Rc::new(RefCell::new(disk)),
+            folder: with_real_journal.then(folder),
+        }
+    }
+
+    /// Opens it, as a process that starts.
+    ///
+    /// # Panics
+    ///
+    /// When the real journal cannot be opened.
+    pub fn open(&self) -> Twin {
+        let retention = Span::millis(self.disk.borrow().retention_ms.unsigned_abs());
+        let real = self.folder.as_ref().map(|folder| {
+            let file = folder.path().join("main.journal");
+            let options = JournalOptions {
+                // Synchronising proves nothing here and takes most of the time.
+                durability: Durability::ProcessCrash,
+                retention: Horizon::For(retention),
+                ..JournalOptions::new("main")
+            };
+            Journal::open(&file, &options).expect("what was written can be opened again")
+        });
+        Twin {
+            model: ModelJournal::open(Rc::clone(&self.disk)),
+            real,
+        }
+    }
+
+    /// The durable records behind a position.
+    ///
+    /// # Panics
+    ///
+    /// When the real journal holds others.
+    pub fn read(&self, after: Seq, limit: usize) -> Vec<Arc<Record>> {
+        let records = records_behind(&self.disk.borrow(), after, limit);
+        if let Some(folder) = &self.folder {
+            let limit = ReadLimit {
+                records: limit,
+                bytes: usize::MAX,
+            };
+            let mut reader = Reader::open(&folder.path().join("main.journal")).expect("it was opened before");
+            assert_eq!(reader.read(after, limit).expect("it can be read"), records);
+        }
+        records
+    }
+}
+
+/// Both journals, open.
+pub struct Twin {
+    model: ModelJournal,
+    real: Option<Journal>,
+}
+
+impl Twin {
+    /// Enters a sink that is new. Returns where it stands.
+    ///
+    /// # Panics
+    ///
+    /// When the journals disagree.
+    pub fn register_sink(&mut self, name: &str) -> Seq {
+        let start = self.model.register_sink(name);
+        if let Some(real) = &mut self.real {
+            assert_eq!(
+                real.register_sink(name, Seq::ZERO)
+                    .expect("a sink can be entered"),
+                start
+            );
+            real.commit().expect("a sink can be stored");
+        }
+        start
+    }
+
+    fn both<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        call: impl Fn(&mut dyn Ledger) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let expected = call(&mut self.model)?;
+        if let Some(real) = &mut self.real {
+            let answer = call(real).unwrap_or_else(|error| panic!("{what} failed: {error}"));
+            assert_eq!(answer, expected, "{what}: the real journal, and then the model");
+        }
+        Ok(expected)
+    }
+}
+
+impl Book for Twin {
+    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
+        self.both("node", |journal| journal.node(path))
+    }
+
+    fn children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        self.both("children", |journal| journal.children(path, after, limit))
+    }
+
+    fn deepest_below(
+        &mut self,
+        path: &ZnodePath,
+        limit: usize,
+    ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
+        self.both("deepest_below", |journal| journal.deepest_below(path, limit))
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+        self.both("append", |journal| journal.append(entry.clone()))
+    }
+
+    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
+        self.both("refresh", |journal| journal.refresh(path, stat))
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, JournalError> {
+        self.both("epoch", |journal| journal.epoch())
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+        self.both("set_epoch", |journal| journal.set_epoch(epoch))
+    }
+
+    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError> {
+        self.both("progress", |journal| journal.progress(root))
+    }
+
+    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
+        self.both("set_progress", |journal| journal.set_progress(root, progress))
+    }
+}
+
+impl Ledger for Twin {
+    fn set_server(&mut self, server: Option<Arc<str>>) {
+        self.model.set_server(server.clone());
+        if let Some(real) = &mut self.real {
+            real.set_server(server);
+        }
+    }
+
+    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+        self.both("note", |journal| journal.note(note))
+    }
+
+    fn commit(&mut self) -> Result<Seq, JournalError> {
+        self.both("commit", |journal| journal.commit())
+    }
+
+    fn rollback(&mut self) -> Result<(), JournalError> {
+        self.both("rollback", |journal| journal.rollback())
+    }
+
+    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
+        self.both("maintain", |journal| journal.maintain(now, budget))
+    }
+}

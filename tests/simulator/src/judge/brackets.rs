@@ -1,0 +1,192 @@
+//! Gaps and runs: they open and close as the contract says, reconciled records stand in nothing else, and what they
+//! claim to have told was told.
+
+use bridge_core::entry::{Entry, What, Word};
+use bridge_core::number::Zxid;
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Fidelity, GapReason};
+use uuid::Uuid;
+
+use super::{Bench, Judge};
+use crate::coverage::Seen;
+
+/// A gap or run that has begun.
+#[derive(Clone, Debug)]
+pub(super) enum Open {
+    /// Reconciled records so far.
+    Gap {
+        from_zxid: Zxid,
+        reason: GapReason,
+        differences: u64,
+    },
+    /// Its last index. `is_first`: the first listing of the root.
+    Run { id: Uuid, index: u64, is_first: bool },
+}
+
+impl Judge {
+    pub(super) fn check_bracket(&mut self, entry: &Entry, bench: &mut Bench<'_>) {
+        let Some(root) = entry.root.clone() else {
+            assert!(matches!(entry.word, Word::Heartbeat), "{entry:?} has no root");
+            return;
+        };
+        match &entry.word {
+            Word::GapBegin {
+                from_zxid, reason, ..
+            } => self.gap_begins(root, *from_zxid, *reason, bench),
+            Word::GapEnd {
+                from_zxid,
+                to_zxid,
+                reason,
+                differences,
+                ..
+            } => {
+                let open = self.open.remove(&root);
+                let Some(Open::Gap {
+                    from_zxid: began,
+                    reason: why,
+                    differences: count,
+                }) = open
+                else {
+                    panic!("{entry:?} ends {open:?}");
+                };
+                assert_eq!(
+                    (began, why, count),
+                    (*from_zxid, *reason, *differences),
+                    "{entry:?}"
+                );
+                let may_be_less = *reason == GapReason::Rebaselined;
+                assert!(to_zxid >= from_zxid || may_be_less, "{entry:?}");
+                let seen = if count > 0 {
+                    Seen::DifferencesFound
+                } else {
+                    Seen::EmptyGap
+                };
+                bench.seen.see(seen);
+                self.check_not_older(&root, *to_zxid, "at the end of its gap", bench);
+                self.upto.insert(root, Some(*to_zxid));
+            }
+            Word::RunBegin { run } => {
+                let is_first = self.upto.get(&root).is_none_or(Option::is_none);
+                let open = Open::Run {
+                    id: *run,
+                    index: 0,
+                    is_first,
+                };
+                let before = self.open.insert(root, open);
+                assert!(before.is_none(), "{entry:?} begins in {before:?}");
+            }
+            Word::RunEnd {
+                run,
+                index,
+                nodes,
+                zxid,
+                ..
+            } => {
+                let open = self.open.remove(&root);
+                let Some(Open::Run {
+                    id,
+                    index: last,
+                    is_first,
+                }) = open
+                else {
+                    panic!("{entry:?} ends {open:?}");
+                };
+                assert_eq!((*run, *index, *nodes), (id, last + 1, last), "{entry:?}");
+                if is_first {
+                    let zxid = zxid.unwrap_or_default();
+                    self.check_not_older(&root, zxid, "at the end of its first run", bench);
+                    self.upto.insert(root, Some(zxid));
+                }
+            }
+            Word::Change(change) => {
+                let is_acl = matches!(change.what, What::AclChanged { .. });
+                let open = self.open.get_mut(&root);
+                if let What::Listed { run, index, .. } | What::Restated { run, index } = &change.what {
+                    let Some(Open::Run { id, index: last, .. }) = open else {
+                        panic!("{entry:?} in {open:?}");
+                    };
+                    assert_eq!((*run, *index), (*id, *last + 1), "{entry:?}");
+                    *last += 1;
+                } else if change.fidelity == Fidelity::Reconciled && !is_acl {
+                    match open {
+                        Some(Open::Gap { differences, .. }) => *differences += 1,
+                        Some(Open::Run { is_first: true, .. }) => {}
+                        _ => panic!("{entry:?} stands outside of gaps and runs"),
+                    }
+                }
+            }
+            Word::Heartbeat => {}
+        }
+    }
+
+    /// Whether an operator accepted the present state of this root, and it is being compared.
+    pub(super) fn is_rebaselining(&self, root: &ZnodePath) -> bool {
+        let open = self.open.get(root);
+        matches!(
+            open,
+            Some(Open::Gap {
+                reason: GapReason::Rebaselined,
+                ..
+            })
+        )
+    }
+
+    fn gap_begins(&mut self, root: ZnodePath, from_zxid: Zxid, reason: GapReason, bench: &mut Bench<'_>) {
+        if reason == GapReason::Rebaselined {
+            self.rebaselined = self.count;
+        }
+        self.check_not_older(&root, from_zxid, "at the begin of its gap", bench);
+        let open = Open::Gap {
+            from_zxid,
+            reason,
+            differences: 0,
+        };
+        match self.open.insert(root.clone(), open) {
+            None => {}
+            Some(Open::Gap {
+                from_zxid: before, ..
+            }) => {
+                assert_eq!(
+                    before, from_zxid,
+                    "a gap of {root} that was cut begins anew elsewhere"
+                );
+                bench.seen.see(Seen::GapCutAgain);
+            }
+            // A root that was told again: its run was cut, and has no end.
+            Some(Open::Run { is_first, .. }) => assert!(!is_first, "a gap of {root} in its first run"),
+        }
+    }
+
+    /// What is known of a root is no older than the tree was at a zxid.
+    fn check_not_older(&self, root: &ZnodePath, zxid: Zxid, when: &str, bench: &Bench<'_>) {
+        if !bench.excuses.is_none() {
+            return;
+        }
+        for (path, life) in bench.ensemble.truth.at(root, zxid) {
+            let Some(known) = self.living.get(path) else {
+                let is_gone = life.gone.is_some();
+                assert!(is_gone, "{path} lived at {zxid}, {when}, and is not known");
+                continue;
+            };
+            let version = life.version_at(zxid).unwrap_or_default();
+            let is_as_new = known.czxid > life.czxid || (known.czxid == life.czxid && known.mzxid >= version);
+            assert!(
+                is_as_new,
+                "{path} had version {version} of life {} at {zxid}, {when}, and {known:?} is known",
+                life.czxid
+            );
+        }
+        for (path, known) in self
+            .living
+            .range(root.clone()..)
+            .filter(|(path, _)| root.covers(path))
+        {
+            let life = bench.ensemble.truth.life(path, known.czxid);
+            let gone = life.and_then(|life| life.gone);
+            assert!(
+                gone.is_none_or(|gone| gone > zxid),
+                "{path} died at {gone:?}, and {when}, {zxid}, {known:?} is known to live"
+            );
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The judge: what was journalled and delivered against what really happened, after every commit.
+//!
+//! It knows the truth of the ensemble and the contract of the record, and nothing of how the product works. What it
+//! checks of records is in [`records`], of gaps and runs in [`brackets`], of the tree that they add up to in [`fold`], of
+//! the sinks in [`arrivals`].
+
+mod arrivals;
+mod brackets;
+mod fold;
+mod records;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bridge_core::entry::{Change, DeletedAt, Entry, What, Word};
+use bridge_core::number::Zxid;
+use bridge_core::path::ZnodePath;
+use bridge_core::record::Fidelity;
+
+use crate::coverage::Coverage;
+use crate::ensemble::Ensemble;
+
+pub use arrivals::check_arrivals;
+use brackets::Open;
+
+/// What happened in a seed that takes something away from what can be promised.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Excuses {
+    /// The ensemble was set back: what was exact before says nothing about what comes after.
+    pub was_rewound: bool,
+    /// An operator accepted the present state.
+    pub accepted_baseline: bool,
+    /// A watch was gone in silence: until that is found out, nobody knows of changes.
+    pub lost_a_watch: bool,
+    /// Permission was withdrawn: who may not read a znode hears nothing of it.
+    pub lost_permission: bool,
+}
+
+impl Excuses {
+    /// Whether everything that happens while a watch is armed can be known.
+    pub fn is_none(self) -> bool {
+        !self.was_rewound && !self.lost_a_watch && !self.lost_permission
+    }
+}
+
+/// What the records so far say of a living znode.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    czxid: Zxid,
+    mzxid: Zxid,
+    version: i32,
+    /// The last that an `acl` record told, or that was there from the begin.
+    told_aversion: i32,
+    is_read: bool,
+}
+
+/// What is judged against.
+pub struct Bench<'a> {
+    /// What really happened.
+    pub ensemble: &'a Ensemble,
+    /// What takes something away from it.
+    pub excuses: Excuses,
+    /// What was reached.
+    pub seen: &'a mut Coverage,
+}
+
+/// What all records so far add up to.
+pub struct Judge {
+    roots: Vec<ZnodePath>,
+    living: BTreeMap<ZnodePath, Known>,
+    /// Of paths that ended: how new their records are, and how many records there were by then.
+    ended: BTreeMap<ZnodePath, (Zxid, u64)>,
+    /// Records so far, and at the last acceptance of another state.
+    count: u64,
+    rebaselined: u64,
+    /// The ends of lives that nobody saw: one delete stands for each.
+    unseen: BTreeSet<(ZnodePath, Zxid)>,
+    last_exact: Zxid,
+    /// Transactions whose records are complete.
+    told: BTreeSet<Zxid>,
+    telling: Option<Zxid>,
+    open: BTreeMap<ZnodePath, Open>,
+    /// Roots inside a gap or run, and how far the last one of each speaks.
+    upto: BTreeMap<ZnodePath, Option<Zxid>>,
+    /// Every batch, to begin anew after commits were lost.
+    batches: Vec<Vec<Entry>>,
+}
+
+impl Judge {
+    /// Before the first record.
+    pub fn new(roots: &[ZnodePath]) -> Judge {
+        Judge {
+            roots: roots.to_vec(),
+            living: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            count: 0,
+            rebaselined: 0,
+            unseen: BTreeSet::new(),
+            last_exact: Zxid::ZERO,
+            told: BTreeSet::new(),
+            telling: None,
+            open: BTreeMap::new(),
+            upto: roots.iter().map(|root| (root.clone(), None)).collect(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// What one commit made durable.
+    pub fn take(&mut self, batch: Vec<Entry>, bench: &mut Bench<'_>) {
+        self.telling = None;
+        for (at, entry) in batch.iter().enumerate() {
+            let next = batch.get(at + 1);
+            self.take_entry(entry, next, bench);
+        }
+        self.batches.push(batch);
+    }
+
+    /// The newest commits were lost with the power: so many records are left.
+    pub fn forget_behind(&mut self, tail: usize, bench: &mut Bench<'_>) {
+        let mut left = tail;
+        let batches = std::mem::take(&mut self.batches);
+        *self = Judge::new(&self.roots);
+        for batch in batches {
+            if batch.len() > left {
+                break;
+            }
+            left -= batch.len();
+            self.take(batch, bench);
+        }
+        assert_eq!(left, 0, "a power loss tore a batch");
+    }
+
+    fn take_entry(&mut self, entry: &Entry, next: Option<&Entry>, bench: &mut Bench<'_>) {
+        self.count += 1;
+        self.check_bracket(entry, bench);
+        let Word::Change(change) = &entry.word else {
+            self.telling = None;
+            return;
+        };
+        let root = entry.root.as_ref().expect("a change has a root");
+        self.check_order(change, bench);
+        self.check_change(root, change, bench);
+        self.check_family(root, change, bench);
+        self.fold(change);
+        assert!(root.covers(&change.path), "{root} does not cover {}", change.path);
+        let is_complete = next.is_none_or(|next| zxid_of(next) != zxid_of(entry));
+        if is_complete {
+            self.check_existence(root, entry, bench);
+        }
+    }
+
+    /// Moves what is known of the path.
+    fn fold(&mut self, change: &Change) {
+        let path = change.path.clone();
+        match &change.what {
+            What::Created { read } | What::Updated { read } | What::Listed { read, .. } => {
+                let before = self.living.get(&path).filter(|known| known.is_read);
+                let known = Known {
+                    czxid: read.stat.czxid,
+                    mzxid: read.stat.mzxid,
+                    version: read.stat.version,
+                    told_aversion: before.map_or(read.stat.aversion, |known| known.told_aversion),
+                    is_read: true,
+                };
+                self.living.insert(path, known);
+            }
+            What::CreatedUnread { czxid, .. } => {
+                let known = Known {
+                    czxid: *czxid,
+                    mzxid: *czxid,
+                    version: 0,
+                    told_aversion: 0,
+                    is_read: false,
+                };
+                self.living.insert(path, known);
+            }
+            What::Deleted { at } => {
+                let before = self.ended.get(&path).map_or(Zxid::ZERO, |ended| ended.0);
+                let newest = self.living.remove(&path).map_or(before, |known| known.mzxid);
+                let newest = match at {
+                    DeletedAt::Exact(zxid) => newest.max(*zxid),
+                    _ => newest,
+                };
+                self.ended.insert(path, (newest, self.count));
+            }
+            What::AclChanged { stat, .. } => {
+                if let Some(known) = self.living.get_mut(&path) {
+                    known.told_aversion = stat.aversion;
+                }
+            }
+            What::Restated { .. } => {}
+        }
+    }
+
+    /// Whether a first listing has begun and not ended.
+    pub fn has_open_run(&self) -> bool {
+        self.open
+            .values()
+            .any(|open| matches!(open, Open::Run { is_first: true, .. }))
+    }
+
+    /// At rest the records add up to the tree.
+    pub fn check_rest(&self, bench: &Bench<'_>) {
+        let hidden = bench.ensemble.unreadable(&self.roots);
+        let is_hidden = |path: &ZnodePath| hidden.iter().any(|above| above.covers(path));
+        let expected: BTreeMap<_, _> = bench
+            .ensemble
+            .readable(&self.roots)
+            .into_iter()
+            .filter(|(path, _)| !is_hidden(path))
+            .collect();
+        let found: BTreeMap<_, _> = self
+            .living
+            .iter()
+            .filter(|(path, _)| !is_hidden(path))
+            .map(|(path, known)| (path.clone(), (known.czxid, known.mzxid)))
+            .collect();
+        assert_eq!(
+            found, expected,
+            "at rest: the fold of all records, and then the tree"
+        );
+        assert!(self.open.is_empty(), "at rest in a gap or run: {:?}", self.open);
+    }
+}
+
+/// The zxid by which a change is told, where it has its place by it.
+fn exact_zxid(change: &Change) -> Option<Zxid> {
+    match &change.what {
+        What::Created { read } | What::Updated { read } => Some(read.stat.mzxid),
+        What::CreatedUnread { czxid, .. } => Some(*czxid),
+        What::Deleted {
+            at: DeletedAt::Exact(zxid) | DeletedAt::Bound(zxid),
+        } => Some(*zxid),
+        What::Deleted {
+            at: DeletedAt::Unknown,
+        }
+        | What::AclChanged { .. }
+        | What::Restated { .. }
+        | What::Listed { .. } => None,
+    }
+}
+
+fn zxid_of(entry: &Entry) -> Option<Zxid> {
+    match &entry.word {
+        Word::Change(change) => exact_zxid(change),
+        _ => None,
+    }
+}
+
+fn is_exact(change: &Change) -> bool {
+    change.fidelity == Fidelity::Exact
+}

@@ -1,0 +1,91 @@
+//! Wrong habits that concern what a bridge believes of its answers: the answers are forged before the machine sees them,
+//! so that it decides as a machine with that habit would.
+
+use std::collections::HashMap;
+
+use bridge_core::book::Book;
+use bridge_core::capture::{CaptureState, Input, Outcome};
+use bridge_core::number::Zxid;
+use bridge_core::path::ZnodePath;
+use bridge_core::pipeline::Flow;
+use bridge_core::source::Report;
+
+use crate::controls::Habit;
+use crate::journal::Tap;
+
+/// Forges reports.
+pub struct Liar {
+    habit: Option<Habit>,
+    /// The last event of each path.
+    events: HashMap<ZnodePath, Zxid>,
+    /// The paths of each read under way.
+    reads: HashMap<u64, Vec<ZnodePath>>,
+}
+
+impl Liar {
+    /// Without a habit it never lies.
+    pub fn new(habit: Option<Habit>) -> Liar {
+        Liar {
+            habit,
+            events: HashMap::new(),
+            reads: HashMap::new(),
+        }
+    }
+
+    /// Remembers what a read asked for.
+    pub fn asked(&mut self, ticket: u64, paths: Vec<ZnodePath>) {
+        if self.habit.is_some() {
+            self.reads.insert(ticket, paths);
+        }
+    }
+
+    /// Changes what a bridge with the habit would not have noticed.
+    pub fn forge(&mut self, report: &mut Report, flow: &mut Flow<Tap>) {
+        match (self.habit, report) {
+            (Some(Habit::WrongZxid), Report::Input(Input::Events(events))) => {
+                let known = events
+                    .iter()
+                    .filter_map(|event| Some((event.path.clone(), event.zxid?)));
+                self.events.extend(known);
+            }
+            (Some(habit), Report::Input(Input::Answer { ticket, outcomes })) => {
+                let paths = self.reads.remove(&ticket.0).unwrap_or_default();
+                for (path, outcome) in paths.iter().zip(outcomes) {
+                    match habit {
+                        Habit::VersionOnly => same_version_is_same(path, outcome, flow),
+                        Habit::WrongZxid => self.value_of_last_event(path, outcome),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The value that was read is taken for that of the event that led to the read.
+    fn value_of_last_event(&self, path: &ZnodePath, outcome: &mut Outcome) {
+        if let (Some(event), Outcome::Found { stat, .. }) = (self.events.get(path), outcome)
+            && *event > stat.czxid
+        {
+            stat.mzxid = *event;
+        }
+    }
+}
+
+fn same_version_is_same(path: &ZnodePath, outcome: &mut Outcome, flow: &mut Flow<Tap>) {
+    if flow.capture().state() != CaptureState::Walking {
+        return;
+    }
+    let known = flow
+        .journal()
+        .node(path)
+        .ok()
+        .flatten()
+        .and_then(|node| node.stat);
+    if let (Some(known), Outcome::Found { stat, .. }) = (known, outcome)
+        && known.version == stat.version
+    {
+        (stat.czxid, stat.mzxid) = (known.czxid, known.mzxid);
+        stat.pzxid = stat.pzxid.max(known.pzxid);
+    }
+}

@@ -1,0 +1,114 @@
+//! Seeds, one or many, on one or many threads.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::controls::Habit;
+use crate::coverage::Coverage;
+use crate::plan::Plan;
+use crate::world::World;
+
+/// A seed on which something broke.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which.
+    pub seed: u64,
+    /// What the judge said.
+    pub message: String,
+}
+
+/// What many seeds came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// What they reached together.
+    pub coverage: Coverage,
+    /// Those that failed, ascending.
+    pub failures: Vec<Failure>,
+    /// How many were played.
+    pub played: u64,
+}
+
+/// Even seeds play servers that send zxids with their events, odd ones servers before 3.9.
+pub fn sends_zxids(seed: u64) -> bool {
+    seed.is_multiple_of(2)
+}
+
+/// Plays one seed.
+///
+/// # Panics
+///
+/// When something broke.
+pub fn play(seed: u64, habit: Option<Habit>, is_traced: bool) -> Coverage {
+    let plan = Plan::new(seed, sends_zxids(seed));
+    if is_traced {
+        println!("{plan:#?}");
+    }
+    World::new(plan, habit, is_traced).play()
+}
+
+/// Plays one seed and catches what breaks.
+///
+/// # Errors
+/// What the judge said.
+pub fn try_play(seed: u64, habit: Option<Habit>) -> Result<Coverage, Failure> {
+    catch_unwind(AssertUnwindSafe(|| play(seed, habit, false))).map_err(|panic| Failure {
+        seed,
+        message: words_of(panic.as_ref()),
+    })
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without words")
+        .to_owned()
+}
+
+/// Plays seeds on so many threads; `progress` hears how many are done and how many have failed.
+pub fn play_all(
+    seeds: std::ops::Range<u64>,
+    threads: usize,
+    progress: impl Fn(u64, usize) + Sync,
+) -> Summary {
+    let (next, summary) = (AtomicU64::new(seeds.start), Mutex::new(Summary::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let played = try_play(seed, None);
+                    let mut summary = summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    summary.played += 1;
+                    match played {
+                        Ok(coverage) => summary.coverage.merge(&coverage),
+                        Err(failure) => summary.failures.push(failure),
+                    }
+                    progress(summary.played, summary.failures.len());
+                }
+            });
+        }
+    });
+    let mut summary = summary
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    summary.failures.sort_by_key(|failure| failure.seed);
+    summary
+}
+
+/// The number in an environment variable.
+///
+/// # Panics
+///
+/// When it is no number.
+pub fn number_of(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is '{text}': give a number")),
+    )
+}
