@@ -21,6 +21,7 @@ mod roots;
 mod sizes;
 mod stage;
 mod values;
+mod webhook;
 mod writer;
 
 use bridge_judge::{topic, truth, verdict};

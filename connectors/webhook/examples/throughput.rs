@@ -95,6 +95,10 @@ async fn bare(address: SocketAddr, parallel: usize, records: &[Arc<Record>]) -> 
 
 #[tokio::main]
 async fn main() {
+    // The bare client takes what the process has; the sink brings its own.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(serve(listener));
