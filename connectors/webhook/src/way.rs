@@ -189,8 +189,9 @@ fn client_of(
         .referer(false)
         .timeout(config.timeout.0)
         .connect_timeout(config.connect_timeout.0)
+        // No limit of idle ones: there are no more than requests at a time, and one below that would close and open
+        // connections all the time.
         .pool_idle_timeout(config.idle_timeout.0)
-        .pool_max_idle_per_host(config.parallel)
         .dns_resolver(guard.clone())
         .tls_backend_preconfigured(tls.clone())
         .no_proxy();
