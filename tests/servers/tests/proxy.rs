@@ -186,3 +186,31 @@ async fn last_error(client: &mut TcpStream) -> ErrorKind {
         }
     }
 }
+
+#[tokio::test]
+async fn one_way_loses_what_goes_that_way_and_forwards_the_other() {
+    let (proxy, mut client) = proxied().await;
+    proxy.one_way(Direction::ToClient).await.unwrap();
+    client.write_all(b"heard").await.unwrap();
+    eventually("the server to be told", BOUND, || async {
+        proxy.forwarded(Direction::ToServer) == 5
+    })
+    .await
+    .unwrap();
+    assert!(is_silent(&mut client).await);
+    assert_eq!(proxy.forwarded(Direction::ToClient), 1);
+
+    proxy.restore().await.unwrap();
+    assert_eq!(end(&mut client).await, ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_slow_network_delivers_late_and_loses_nothing() {
+    let (proxy, mut client) = proxied().await;
+    proxy.slow(SILENCE * 2).await.unwrap();
+    client.write_all(b"late").await.unwrap();
+    assert!(is_silent(&mut client).await);
+    assert_eq!(read(&mut client, 4).await.unwrap(), b"late");
+    proxy.restore().await.unwrap();
+    echoes(&mut client, b"quick").await.unwrap();
+}

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,6 +23,8 @@ pub(super) enum Order {
     Hold,
     Dark,
     Deaf,
+    OneWay(Direction),
+    Slow(Duration),
     Retarget(SocketAddr),
     ResetAfter(Direction, u64),
 }
@@ -82,6 +85,8 @@ impl Gate {
             Order::Hold => drop(self.flow.send_replace(Flow::Held)),
             Order::Dark => drop(self.flow.send_replace(Flow::Dark)),
             Order::Deaf => drop(self.flow.send_replace(Flow::Deaf)),
+            Order::OneWay(lost) => drop(self.flow.send_replace(Flow::OneWay(lost))),
+            Order::Slow(delay) => drop(self.flow.send_replace(Flow::Slow(delay))),
             Order::Restore => self.restore().await?,
             Order::Retarget(target) => self.target = target,
             Order::ResetAfter(direction, bytes) => self.fuse.arm(direction, bytes),
@@ -90,7 +95,8 @@ impl Gate {
     }
 
     async fn restore(&mut self) -> Result<()> {
-        if self.flow.send_replace(Flow::Open) == Flow::Dark {
+        let before = self.flow.send_replace(Flow::Open);
+        if matches!(before, Flow::Dark | Flow::OneWay(_)) {
             self.reset_connections().await;
         }
         if self.listener.is_none() {

@@ -5,7 +5,9 @@
 //!            flowing                                 the server
 //!            hold()                                  a silent network; nothing is lost, `release` lets it go on
 //!            dark()                                  a half-open connection; what is sent is lost
+//!            one_way(direction)                      the same in one direction; the other way bytes pass
 //!            deaf()                                  a watch that died in silence: events of ZooKeeper are lost
+//!            slow(delay)                             every chunk takes so much longer; nothing is lost
 //!            cut()                                   connection reset, then connection refused
 //!            reset_connections()                     connection reset, and the next attempt succeeds
 //!            reset_after(direction, bytes)           a connection reset in the middle of a message
@@ -20,6 +22,7 @@ mod pump;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -157,6 +160,24 @@ impl Proxy {
     /// If the proxy's runtime is gone.
     pub async fn deaf(&self) -> Result<()> {
         self.order(Order::Deaf).await
+    }
+
+    /// Loses what goes one way, and forwards what goes the other, until [`Proxy::restore`].
+    ///
+    /// # Errors
+    ///
+    /// If the proxy's runtime is gone.
+    pub async fn one_way(&self, lost: Direction) -> Result<()> {
+        self.order(Order::OneWay(lost)).await
+    }
+
+    /// Delays every chunk, of 16 KiB at most, both ways, until [`Proxy::restore`]. Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// If the proxy's runtime is gone.
+    pub async fn slow(&self, delay: Duration) -> Result<()> {
+        self.order(Order::Slow(delay)).await
     }
 
     /// A sound network again. Connections that lost bytes in the dark are reset, others live on.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,6 +24,10 @@ pub(super) enum Flow {
     Dark,
     /// Watch events of ZooKeeper are lost, and nothing else.
     Deaf,
+    /// What goes that way is lost.
+    OneWay(Direction),
+    /// Every chunk takes so much longer.
+    Slow(Duration),
 }
 
 /// Blows after so many bytes in one direction.
@@ -104,11 +109,16 @@ impl Lane {
                 read = from.read(&mut chunk) => read?,
             };
             // A hold may have come with the bytes.
-            match (self.not_held().await?, read) {
-                (Flow::Dark, 0) => return std::future::pending().await,
-                (Flow::Dark, _) => {}
+            let flow = self.not_held().await?;
+            let is_lost = flow == Flow::Dark || flow == Flow::OneWay(way);
+            match (flow, read) {
+                (_, 0) if is_lost => return std::future::pending().await,
+                _ if is_lost => {}
                 (_, 0) => return to.shutdown().await,
                 (flow, read) => {
+                    if let Flow::Slow(delay) = flow {
+                        tokio::time::sleep(delay).await;
+                    }
                     let sifted = sift(&mut frames, way, flow, &chunk[..read]);
                     self.counts.unheard.fetch_add(sifted.events, Ordering::Relaxed);
                     self.forward(way, &sifted.bytes, &mut to).await?;
