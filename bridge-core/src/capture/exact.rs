@@ -267,13 +267,15 @@ impl Follow {
             desk.write_delete(event.root, &event.path, bound)?;
             return Ok(Settled::Done);
         }
+        // Of what is or stands below an unreadable znode the walk cannot say whether it is still the life that was told.
+        let unreadable = &desk.unreadable;
+        let is_sure = !unreadable.is_named(&event.path) && !unreadable.covers(&event.path);
+        let at = if is_sure { DeletedAt::Exact(zxid) } else { bound };
         let change = Change {
             path: event.path.clone(),
-            what: What::Deleted {
-                at: DeletedAt::Exact(zxid),
-            },
+            what: What::Deleted { at },
             fidelity: Fidelity::Exact,
-            missed: Some(overwritten.count),
+            missed: is_sure.then_some(overwritten.count),
             superseded: overwritten.zxids,
         };
         desk.write(event.root, change)?;

@@ -279,6 +279,29 @@ fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
 }
 
 #[test]
+fn a_delete_below_what_may_not_be_read_has_a_bound_as_nobody_knows_which_life_it_ends() {
+    let mut bench = Bench::live();
+    for (text, zxid) in [("/a/x", 5), ("/a/x/y", 6)] {
+        let effects = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
+        bench.answer(ticket(&effects), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
+    }
+    bench.input(Input::Disconnected);
+    let ticket_of_root = bench.connect();
+    // Meanwhile /a/x was closed, and whether /a/x/y is still the one that was told cannot be found out.
+    let effects = bench.answer(ticket_of_root, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
+    bench.answer(ticket(&effects), vec![Outcome::Denied]);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    bench.input(Input::Events(vec![event("/a/x/y", EventKind::Deleted, 30)]));
+    // A transaction is whole when the next one begins.
+    bench.input(Input::Events(vec![event("/a", EventKind::Changed, 31)]));
+    let expected = What::Deleted {
+        at: DeletedAt::Bound(Zxid(30)),
+    };
+    let change = bench.book.changes().last().unwrap();
+    assert_eq!((&change.what, change.missed), (&expected, None));
+}
+
+#[test]
 fn more_events_than_may_wait_end_the_epoch_instead_of_filling_memory() {
     let mut bench = Bench::live();
     let many = (0..super::super::batch::EVENTS_MAX as u64 + 1)
