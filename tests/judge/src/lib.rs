@@ -9,7 +9,6 @@
 //! It is written from ZooKeeper's formats and from the contract of the record, on plain JSON. It must never depend on
 //! another crate of the workspace: the product's types would share the product's mistakes.
 
-mod jute;
 pub mod topic;
 pub mod tree;
 pub mod truth;

@@ -4,24 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::brackets::{Span, spans};
 use super::fields::{
     self, bytes, has_exact_zxid, hex, is_change, is_exact, name, op, path, superseded, zxid,
 };
 use super::form::check_exact_order;
 use super::{Case, Events};
-use crate::truth::{Life, Truth, covers};
+use crate::truth::{Truth, covers};
 
 /// Superseded zxids that a record lists at most.
-const LISTED_MAX: usize = 64;
+pub const LISTED_MAX: usize = 64;
 
 /// All checks that need the truth.
 pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
-    let mut complaints = check_tree(case);
+    let mut complaints = case.truth.faults.clone();
+    complaints.extend(check_tree(case));
     complaints.extend(check_nothing_invented(records, case.truth));
     if case.events == Events::WithZxid {
-        complaints.extend(check_exact_order(records));
-        complaints.extend(check_nothing_uncounted(records, case));
+        complaints.extend(check_exact_order(records, case));
         complaints.extend(check_existence(records, case));
     }
     complaints
@@ -152,90 +151,6 @@ fn check_delete(
     (missed != Some(expected)).then(|| format!("{missed:?} versions missed, in truth {expected}"))
 }
 
-/// What was told of one path.
-#[derive(Default)]
-struct Told {
-    /// Values told or listed as superseded, by zxid.
-    versions: BTreeSet<u64>,
-    created: BTreeSet<u64>,
-    deleted: BTreeSet<u64>,
-    has_full_list: bool,
-    /// The zxid of its last record.
-    last: u64,
-    /// Between a record and a reconciled one that follows it: versions there are counted in `missed` alone. An event
-    /// may have come whose value was not read before the connection was lost.
-    reconciled: Vec<Span>,
-}
-
-/// Outside gaps and runs every create, delete and version is told by its own zxid.
-fn check_nothing_uncounted(records: &[&Value], case: &Case<'_>) -> Vec<String> {
-    let mut told: BTreeMap<&str, Told> = BTreeMap::new();
-    for record in records.iter().filter(|record| is_change(record)) {
-        let Some(path) = path(record) else { continue };
-        let told = told.entry(path).or_default();
-        let from = told.last;
-        told.last = zxid(record).unwrap_or(from);
-        if !is_exact(record) {
-            told.reconciled.push((from, zxid(record).unwrap_or(u64::MAX)));
-        }
-        let Some(zxid) = zxid(record) else { continue };
-        let listed = superseded(record);
-        told.has_full_list |= listed.len() == LISTED_MAX;
-        told.versions.extend(listed);
-        if !is_exact(record) {
-            continue;
-        }
-        match op(record) {
-            "create" => drop((told.created.insert(zxid), told.versions.insert(zxid))),
-            "update" => drop(told.versions.insert(zxid)),
-            _ => drop(told.deleted.insert(zxid)),
-        }
-    }
-    let spans = spans(records);
-    let nothing = Told::default();
-    let mut complaints = Vec::new();
-    for root in case.roots {
-        let spans = spans.get(root).map(Vec::as_slice).unwrap_or_default();
-        let below = case.truth.below(std::slice::from_ref(root));
-        // Of what could not be read for some time nobody can tell each change.
-        for (path, lives) in below.filter(|(path, _)| !case.hidden.contains(path)) {
-            let told = told.get(path.as_str()).unwrap_or(&nothing);
-            for life in lives {
-                complaints.extend(check_life(path, life, told, spans));
-            }
-        }
-    }
-    complaints
-}
-
-fn check_life(path: &str, life: &Life, told: &Told, spans: &[Span]) -> Vec<String> {
-    let is_inside = |zxid: u64, spans: &[Span]| spans.iter().any(|(from, to)| *from < zxid && zxid <= *to);
-    let is_covered = |zxid: u64| is_inside(zxid, spans);
-    let mut complaints = Vec::new();
-    if !is_covered(life.czxid) && !told.created.contains(&life.czxid) {
-        complaints.push(format!(
-            "the create of {path} at {:#018x} was not told",
-            life.czxid
-        ));
-    }
-    if let Some(died) = life.died
-        && !is_covered(died)
-        && !told.deleted.contains(&died)
-    {
-        complaints.push(format!("the delete of {path} at {died:#018x} was not told"));
-    }
-    let untold = life.versions.iter().filter(|version| {
-        let is_told = told.versions.contains(&version.mzxid) || told.has_full_list;
-        let is_told = is_told || is_inside(version.mzxid, &told.reconciled);
-        !is_told && !is_covered(version.mzxid) && Some(version.mzxid) != life.died
-    });
-    complaints.extend(untold.map(|version| {
-        let (number, mzxid) = (version.number, version.mzxid);
-        format!("version {number} of {path} at {mzxid:#018x} was not told, outside {spans:#x?}")
-    }));
-    complaints
-}
-
 /// Outside gaps and runs the fold has, at each record, exactly the znodes that existed.
 fn check_existence(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -256,11 +171,11 @@ struct Existence<'a> {
     happened: Vec<(u64, &'a str)>,
     done: usize,
     differing: BTreeSet<&'a str>,
-    hidden: &'a [String],
+    case: &'a Case<'a>,
 }
 
 impl<'a> Existence<'a> {
-    fn of(root: &str, case: &Case<'a>) -> Existence<'a> {
+    fn of(root: &str, case: &'a Case<'a>) -> Existence<'a> {
         let mut happened = Vec::new();
         for (path, lives) in case.truth.lives.iter().filter(|(path, _)| covers(root, path)) {
             let begins = lives.iter().map(|life| life.czxid);
@@ -272,12 +187,12 @@ impl<'a> Existence<'a> {
             happened,
             done: 0,
             differing: BTreeSet::new(),
-            hidden: case.hidden,
+            case,
         }
     }
 
     fn toggle(&mut self, path: &'a str) {
-        if self.hidden.iter().any(|hidden| hidden == path) {
+        if self.case.is_hidden(path) {
             return;
         }
         if !self.differing.remove(path) {

@@ -1,5 +1,7 @@
 //! The judge judged: a right story draws no complaint, and each wrong one draws that which names its fault.
 
+mod fates;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -231,16 +233,19 @@ impl Story {
         Story::of(|records| drop(records.remove(at - 1)))
     }
 
-    fn complaints(&self) -> Vec<String> {
-        let case = Case {
+    fn judged<T>(&self, judge: impl FnOnce(&Case<'_>) -> T) -> T {
+        judge(&Case {
             deliveries: &self.deliveries,
             truth: &self.truth,
             tree: &self.tree,
             roots: &["/r".to_owned()],
             events: self.events,
             hidden: &[],
-        };
-        case.complaints()
+        })
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        self.judged(|case| case.complaints())
     }
 }
 

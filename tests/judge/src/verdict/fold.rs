@@ -40,7 +40,7 @@ pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     let mut folding = Folding::default();
     for record in records {
         if let Some(path) = path(record) {
-            folding.take(path, record, case.events);
+            folding.take(path, record, case);
         }
     }
     folding.compare(case);
@@ -52,13 +52,13 @@ impl Folding {
         self.complaints.push(format!("{}: {complaint}", name(record)));
     }
 
-    fn take(&mut self, path: &str, record: &Value, events: Events) {
+    fn take(&mut self, path: &str, record: &Value, case: &Case<'_>) {
         self.check_ascending(path, record);
         self.check_before(path, record);
         match op(record) {
-            "create" | "snapshot" => self.begin(path, record, events),
+            "create" | "snapshot" => self.begin(path, record, case),
             "update" => self.update(path, record),
-            "delete" => self.end(path, record, events),
+            "delete" => self.end(path, record, case),
             "acl" => {
                 if !self.living.contains_key(path) {
                     self.complain(record, "of a path that does not live");
@@ -92,7 +92,7 @@ impl Folding {
         }
     }
 
-    fn begin(&mut self, path: &str, record: &Value, events: Events) {
+    fn begin(&mut self, path: &str, record: &Value, case: &Case<'_>) {
         let stat = &record["after"]["stat"];
         let czxid = hex(&stat["czxid"]).or(zxid(record));
         let told = Told {
@@ -105,7 +105,9 @@ impl Folding {
         }
         let is_root = Some(path) == fields::root(record);
         let parent = parent(path);
-        if events == Events::WithZxid && !is_root && !self.living.contains_key(parent) {
+        // A parent that may not be read is not told, and its children are.
+        let is_told = self.living.contains_key(parent) || case.is_hidden(parent);
+        if case.events == Events::WithZxid && !is_root && !is_told {
             self.complain(record, "begins before its parent");
         }
     }
@@ -123,30 +125,29 @@ impl Folding {
         }
     }
 
-    fn end(&mut self, path: &str, record: &Value, events: Events) {
+    fn end(&mut self, path: &str, record: &Value, case: &Case<'_>) {
         if !record["after"].is_null() {
             self.complain(record, "a state after the end");
         }
         // Without zxids, lives between two reads are known by their end alone.
-        if self.living.remove(path).is_none() && events == Events::WithZxid {
+        if self.living.remove(path).is_none() && case.events == Events::WithZxid {
             self.complain(record, "ends what does not live");
         }
-        if events == Events::WithZxid && self.has_children(path) {
+        if case.events == Events::WithZxid && self.has_children(path, case) {
             self.complain(record, "ends before its children");
         }
     }
 
-    fn has_children(&self, path: &str) -> bool {
+    /// Whether something is told to live below. What may not be read can be found gone later than what is above it.
+    fn has_children(&self, path: &str, case: &Case<'_>) -> bool {
         let below = if path == "/" {
             "/".to_owned()
         } else {
             format!("{path}/")
         };
-        let next = self
-            .living
-            .range(below.clone()..)
-            .find(|(other, _)| *other != path);
-        next.is_some_and(|(other, _)| other.starts_with(&below))
+        let others = self.living.range(below.clone()..);
+        let mut others = others.take_while(|(other, _)| other.starts_with(&below));
+        others.any(|(other, _)| other != path && !case.is_hidden(other))
     }
 
     fn compare(&mut self, case: &Case<'_>) {

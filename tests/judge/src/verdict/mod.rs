@@ -6,16 +6,19 @@
 
 mod accounts;
 mod brackets;
+mod census;
 #[cfg(test)]
 mod controls;
 mod fields;
 mod fold;
 mod form;
+mod whole;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use census::Census;
 pub use fold::told;
 
 use crate::topic::Delivery;
@@ -59,10 +62,22 @@ impl Case<'_> {
         complaints.extend(brackets::check(&records));
         complaints.extend(fold::check(&records, self));
         complaints.extend(accounts::check(&records, self));
+        complaints.extend(whole::check(&records, self));
+        complaints.extend(census::check(&records, self).1);
         complaints
     }
 
-    /// Fails with all that is wrong.
+    /// What became of every change.
+    pub fn census(&self) -> Census {
+        census::check(&each_once(self.deliveries), self).0
+    }
+
+    /// Whether there was a time when the bridge could not read this path.
+    fn is_hidden(&self, path: &str) -> bool {
+        self.truth.was_hidden(path) || self.hidden.iter().any(|hidden| hidden == path)
+    }
+
+    /// Fails with all that is wrong, and else prints what became of every change.
     ///
     /// # Panics
     ///
@@ -77,6 +92,7 @@ impl Case<'_> {
             complaints.len(),
             self.deliveries.len()
         );
+        println!("{}", self.census());
     }
 }
 

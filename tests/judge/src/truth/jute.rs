@@ -1,6 +1,7 @@
 //! ZooKeeper's encoding, as far as its transaction log needs it: big-endian numbers, and lengths before texts.
 
 /// Reads from the front of some bytes; `None` past their end.
+#[derive(Clone)]
 pub struct Cursor<'a> {
     rest: &'a [u8],
 }
@@ -38,13 +39,5 @@ impl<'a> Cursor<'a> {
 
     pub fn text(&mut self) -> Option<String> {
         String::from_utf8(self.buffer()?).ok()
-    }
-
-    /// Passes over an access control list.
-    pub fn acls(&mut self) -> Option<()> {
-        for _ in 0..self.int()? {
-            let (_perms, _scheme, _id) = (self.int()?, self.buffer()?, self.buffer()?);
-        }
-        Some(())
     }
 }

@@ -1,0 +1,288 @@
+//! A server's transaction log: files, records, and what each transaction did. Never guesses: a record whose checksum
+//! is wrong is the end of its file, and a kind that nobody knows is a fault.
+
+use std::path::{Path, PathBuf};
+
+use super::checksum::adler;
+use super::jute::Cursor;
+
+/// Who may read a znode, as far as the judge needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readable(pub bool);
+
+/// What a transaction did to one znode, or to all of a session's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Create {
+        path: String,
+        data: Vec<u8>,
+        readable: Readable,
+        /// As it is kept: the session, or what marks a container or a TTL.
+        owner: u64,
+        /// Of the parent after it; -1 for one more.
+        parent_cversion: i32,
+    },
+    Delete {
+        path: String,
+    },
+    Set {
+        path: String,
+        data: Vec<u8>,
+        version: i32,
+    },
+    SetAcl {
+        path: String,
+        readable: Readable,
+        version: i32,
+    },
+    /// The session's ephemerals go.
+    Close,
+}
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    pub session: u64,
+    pub zxid: u64,
+    pub time_ms: i64,
+    /// What it did; nothing if it failed.
+    pub changes: Vec<Change>,
+    /// Of the whole tree after it, where the server wrote one.
+    pub digest: Option<u64>,
+}
+
+const CREATE: i32 = 1;
+const DELETE: i32 = 2;
+const SET_DATA: i32 = 5;
+const SET_ACL: i32 = 7;
+const CHECK: i32 = 13;
+const MULTI: i32 = 14;
+const CREATE2: i32 = 15;
+const RECONFIG: i32 = 16;
+const CREATE_CONTAINER: i32 = 19;
+const DELETE_CONTAINER: i32 = 20;
+const CREATE_TTL: i32 = 21;
+const CREATE_SESSION: i32 = -10;
+const CLOSE_SESSION: i32 = -11;
+const ERROR: i32 = -1;
+
+/// What is kept as the owner of a container, and above the time of a znode with one.
+pub const CONTAINER: u64 = 1 << 63;
+pub const TTL: u64 = 0xff << 56;
+
+/// The digest that is described here; others are not compared.
+const DIGEST_VERSION: i32 = 2;
+
+/// In the permissions of a list.
+const READ: i32 = 1;
+
+/// The file's magic, version and database.
+const FILE_HEADER_BYTES: usize = 16;
+/// Checksum and length before each record.
+const RECORD_HEADER_BYTES: usize = 12;
+
+/// All transactions of one server, in the order of its files.
+///
+/// # Errors
+///
+/// What cannot be read.
+pub fn read_all(data_dir: &Path) -> Result<Vec<Transaction>, String> {
+    let mut transactions: Vec<Transaction> = Vec::new();
+    for log in logs(data_dir)? {
+        let bytes = std::fs::read(&log).map_err(|error| format!("read {}: {error}", log.display()))?;
+        for transaction in records(&bytes) {
+            let transaction = transaction.map_err(|fault| format!("{}: {fault}", log.display()))?;
+            // A malformed request is logged under the zxid before it.
+            if transactions
+                .last()
+                .is_none_or(|last| last.zxid < transaction.zxid)
+            {
+                transactions.push(transaction);
+            }
+        }
+    }
+    Ok(transactions)
+}
+
+fn logs(data_dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let folder = data_dir.join("version-2");
+    let listed = std::fs::read_dir(&folder).map_err(|error| format!("list {}: {error}", folder.display()))?;
+    let mut logs: Vec<(u64, PathBuf)> = listed
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let zxid = path.file_name()?.to_str()?.strip_prefix("log.")?.to_owned();
+            Some((u64::from_str_radix(&zxid, 16).ok()?, path))
+        })
+        .collect();
+    logs.sort();
+    Ok(logs.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The whole records of one file.
+pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<Transaction, String>> {
+    let mut rest = bytes.get(FILE_HEADER_BYTES..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        // A length of zero is the padding; a record that is not whole is being written.
+        let mut header = Cursor::new(rest.get(..RECORD_HEADER_BYTES)?);
+        let (checksum, length) = (header.long()?, usize::try_from(header.int()?).ok()?);
+        let end = RECORD_HEADER_BYTES + length;
+        let payload = rest
+            .get(RECORD_HEADER_BYTES..end)
+            .filter(|payload| !payload.is_empty())?;
+        let is_whole = rest.get(end) == Some(&b'B') && i64::from(adler(payload)) == checksum;
+        if !is_whole {
+            return None;
+        }
+        rest = &rest[end + 1..];
+        Some(transaction(payload).ok_or_else(|| format!("a record is not as documented: {payload:02x?}")))
+    })
+}
+
+fn transaction(payload: &[u8]) -> Option<Transaction> {
+    let mut cursor = Cursor::new(payload);
+    let session = cursor.long()? as u64;
+    let _cxid = cursor.int()?;
+    let (zxid, time_ms, kind) = (cursor.long()? as u64, cursor.long()?, cursor.int()?);
+    let changes = changes(session, kind, &mut cursor)?;
+    let digest = match (cursor.int(), cursor.long()) {
+        (Some(DIGEST_VERSION), Some(digest)) => Some(digest as u64),
+        _ => None,
+    };
+    Some(Transaction {
+        session,
+        zxid,
+        time_ms,
+        changes,
+        digest,
+    })
+}
+
+fn changes(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Vec<Change>> {
+    let change = match kind {
+        CREATE | CREATE2 | CREATE_TTL | CREATE_CONTAINER => create(session, kind, body)?,
+        DELETE | DELETE_CONTAINER => Change::Delete { path: body.text()? },
+        SET_DATA | RECONFIG => Change::Set {
+            path: body.text()?,
+            data: body.buffer()?,
+            version: body.int()?,
+        },
+        SET_ACL => Change::SetAcl {
+            path: body.text()?,
+            readable: readable(body)?,
+            version: body.int()?,
+        },
+        MULTI => return multi(session, body),
+        CLOSE_SESSION => close(body)?,
+        CHECK => {
+            let (_path, _version) = (body.text()?, body.int()?);
+            return Some(Vec::new());
+        }
+        CREATE_SESSION | ERROR => {
+            let _timeout_or_error = body.int()?;
+            return Some(Vec::new());
+        }
+        _ => return None,
+    };
+    Some(vec![change])
+}
+
+fn create(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Change> {
+    let (path, data, readable) = (body.text()?, body.buffer()?, readable(body)?);
+    let is_ephemeral = matches!(kind, CREATE | CREATE2) && body.byte()? != 0;
+    let parent_cversion = body.int()?;
+    let owner = match kind {
+        CREATE_TTL => TTL | body.long()? as u64,
+        CREATE_CONTAINER => CONTAINER,
+        _ if is_ephemeral => session,
+        _ => 0,
+    };
+    Some(Change::Create {
+        path,
+        data,
+        readable,
+        owner,
+        parent_cversion,
+    })
+}
+
+/// Whether a client on this machine that never proved who it is may read.
+fn readable(body: &mut Cursor<'_>) -> Option<Readable> {
+    let mut is_readable = false;
+    for _ in 0..body.int()? {
+        let (permissions, scheme, id) = (body.int()?, body.text()?, body.text()?);
+        let is_anyone = matches!(
+            (scheme.as_str(), id.as_str()),
+            ("world", "anyone") | ("ip", "127.0.0.1")
+        );
+        is_readable |= is_anyone && permissions & READ != 0;
+    }
+    Some(Readable(is_readable))
+}
+
+fn multi(session: u64, body: &mut Cursor<'_>) -> Option<Vec<Change>> {
+    let mut parts = Vec::new();
+    for _ in 0..body.int()? {
+        parts.push((body.int()?, body.buffer()?));
+    }
+    // The parts before the one that failed look as if they had happened.
+    if parts.iter().any(|(kind, _)| *kind == ERROR) {
+        return Some(Vec::new());
+    }
+    let mut all = Vec::new();
+    for (kind, bytes) in parts {
+        all.extend(changes(session, kind, &mut Cursor::new(&bytes))?);
+    }
+    Some(all)
+}
+
+/// Servers from 3.6 list the paths; the truth knows them better, so they are passed over.
+fn close(body: &mut Cursor<'_>) -> Option<Change> {
+    let mut listed = body.clone();
+    let count = listed.int();
+    let is_list = count.is_some_and(|count| (0..count).all(|_| listed.text().is_some()));
+    if is_list {
+        *body = listed;
+    }
+    Some(Change::Close)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shadow::Shadow;
+    use super::*;
+
+    /// A file with one record, as ZooKeeper 3.9.6 wrote it.
+    const FILE: &str = "5a4b4c47 00000002 0000000000000000 00000000baa00a72 00000030 0100002f037b0000 00000000 \
+                        0000000000000001 000001a1ffc96c3c fffffff6 00004e20 00000002 0000000051c6d660 42";
+
+    fn file() -> Vec<u8> {
+        let digits: Vec<u8> = FILE.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(byte).collect()
+    }
+
+    #[test]
+    fn a_record_is_read_as_a_server_wrote_it_and_its_digest_is_that_of_an_empty_tree() {
+        let read: Vec<Transaction> = records(&file()).map(Result::unwrap).collect();
+        let [transaction] = read.as_slice() else {
+            panic!("{read:?}")
+        };
+        assert_eq!(
+            (transaction.zxid, transaction.session),
+            (1, 0x0100_002f_037b_0000)
+        );
+        assert_eq!(transaction.changes, []);
+        assert_eq!(transaction.digest, Some(Shadow::default().digest()));
+    }
+
+    #[test]
+    fn a_record_with_a_wrong_checksum_or_cut_off_is_the_end() {
+        let mut spoiled = file();
+        spoiled[40] ^= 1;
+        assert_eq!(records(&spoiled).count(), 0);
+        let whole = file();
+        for end in 0..whole.len() {
+            assert_eq!(records(&whole[..end]).count(), 0, "cut at {end}");
+        }
+    }
+}
