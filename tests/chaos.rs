@@ -1,0 +1,25 @@
+//! A short run of chaos: three servers, Kafka, everything failing at random for some seconds. `make chaos` goes on for
+//! as long as wanted. `ZKBRIDGE_TESTS=offline` leaves it out, and says so.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+use bridge_chaos::{Chaos, Length};
+use bridge_servers::{ZOOKEEPER_NEWEST, real_servers};
+
+/// What a run chooses by, so that two runs of the same code are as alike as machines allow.
+const SEED: u64 = 20_261_122;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_fails_every_change_is_told_or_accounted_for() {
+    real_servers!("chaos");
+    let chaos = Chaos {
+        bridge: env!("CARGO_BIN_EXE_zkbridge").into(),
+        seed: SEED,
+        length: Length::Short(ZOOKEEPER_NEWEST),
+        keep: concat!(env!("CARGO_TARGET_TMPDIR"), "/chaos").into(),
+    };
+    match Box::pin(chaos.run()).await {
+        Ok(total) => println!("{total}"),
+        Err(error) => panic!("{error:#}"),
+    }
+}

@@ -1,0 +1,134 @@
+//! One act: servers of one version, Kafka, the networks before them, a bridge and a topic. Rounds play on it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use bridge_judge::topic::{self, Topic};
+use bridge_judge::truth::Truth;
+use bridge_judge::verdict::Events;
+use bridge_servers::{Kafka, Proxy, ZooKeeper};
+
+use crate::bridge::Bridge;
+use crate::faults::SESSION;
+use crate::gardener::Gardener;
+
+/// What the bridge watches.
+pub const ROOTS: [&str; 2] = ["/chaos", "/other root"];
+
+/// The name of the topic.
+const TOPIC: &str = "chaos";
+
+/// Which servers an act is played on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cast {
+    /// The version of ZooKeeper.
+    pub version: &'static str,
+    /// 1 or 3.
+    pub servers: usize,
+    /// Children of the widest znode.
+    pub width: usize,
+}
+
+impl Cast {
+    /// Servers from 3.9 tell the zxids of their events.
+    fn events(self) -> Events {
+        let is_old = ["3.6.", "3.7.", "3.8."]
+            .iter()
+            .any(|line| self.version.starts_with(line));
+        if is_old {
+            Events::WithoutZxid
+        } else {
+            Events::WithZxid
+        }
+    }
+}
+
+/// All that plays.
+pub struct Act {
+    pub cast: Cast,
+    pub events: Events,
+    pub zookeeper: ZooKeeper,
+    pub kafka: Kafka,
+    pub proxies: Vec<Proxy>,
+    pub bridge: Bridge,
+    pub topic: Topic,
+    pub roots: Vec<String>,
+    /// Rounds that have begun.
+    pub rounds: usize,
+}
+
+impl Act {
+    /// Starts everything, plants the roots, and starts the bridge.
+    pub async fn open(cast: Cast, program: &Path) -> Result<Act> {
+        let zookeeper = ZooKeeper::builder()
+            .version(cast.version)
+            .servers(cast.servers)
+            .system_property("zookeeper.extendedTypesEnabled", "true")
+            .system_property("znode.container.checkIntervalMs", "500");
+        let kafka = Kafka::builder()
+            .property("auto.create.topics.enable", "false")
+            .behind_proxy();
+        let (zookeeper, kafka) = tokio::try_join!(zookeeper.start(), kafka.start())?;
+        let mut proxies = Vec::new();
+        for server in 0..zookeeper.count() {
+            proxies.push(Proxy::start(zookeeper.client_addr(server)).await?);
+        }
+        topic::create(&kafka.bootstrap(), TOPIC, true).await;
+        let roots = ROOTS.map(str::to_owned).to_vec();
+        let gardener = Gardener::connect(&zookeeper.connect_string()).await?;
+        gardener.plant(&roots[0], cast.width).await?;
+        gardener.plant(&roots[1], 0).await?;
+        // Below the servers' own directory, which goes with them even if this process is killed.
+        let folder = zookeeper.home().join("bridge");
+        let mut bridge = Bridge::configured(program, folder, &configuration(&proxies, &kafka, &roots))?;
+        bridge.launch()?;
+        Ok(Act {
+            cast,
+            events: cast.events(),
+            topic: Topic::open(&kafka.bootstrap(), TOPIC),
+            zookeeper,
+            kafka,
+            proxies,
+            bridge,
+            roots,
+            rounds: 0,
+        })
+    }
+
+    /// What really happened so far.
+    pub fn truth(&self) -> Truth {
+        let data_dirs: Vec<PathBuf> = (0..self.zookeeper.count())
+            .map(|server| self.zookeeper.data_dir(server))
+            .collect();
+        Truth::of_servers(&data_dirs)
+    }
+
+    /// Everything runs and every way is open.
+    pub async fn heal(&mut self) -> Result<()> {
+        for proxy in &self.proxies {
+            proxy.restore().await?;
+        }
+        self.kafka.proxy().restore().await?;
+        for server in 0..self.zookeeper.count() {
+            self.zookeeper.launch(server)?;
+        }
+        self.zookeeper.serves().await?;
+        self.kafka.launch()?;
+        self.kafka.serves().await?;
+        self.bridge.launch()
+    }
+}
+
+fn configuration(proxies: &[Proxy], kafka: &Kafka, roots: &[String]) -> String {
+    let connect: Vec<String> = proxies.iter().map(|proxy| proxy.addr().to_string()).collect();
+    format!(
+        "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [[source]]\nname = \"main\"\ntype = \"zookeeper\"\nconnect = \"{}\"\nroots = {roots:?}\n\
+         session_timeout = \"{}s\"\n\
+         [[sink]]\nname = \"topic\"\ntype = \"kafka\"\nbrokers = \"{}\"\ntopic = \"{TOPIC}\"\n\
+         retry = {{ first = \"50ms\", max = \"500ms\" }}\n",
+        connect.join(","),
+        SESSION.as_secs(),
+        kafka.proxied_bootstrap(),
+    )
+}

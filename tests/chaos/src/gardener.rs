@@ -1,0 +1,104 @@
+//! Putting the tree in order at the end of a round, so that it stands still: what was closed is opened, and what would
+//! pass by itself is deleted.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use bridge_judge::tree::{self, Tree};
+use bridge_servers::eventually;
+use futures::{StreamExt, stream};
+use zookeeper_client::{Acl, Acls, Client, CreateMode, Error};
+
+use crate::work::{self, PASSING, VEILED, WIDE};
+
+/// How long the servers may take to let a client in after all that was done to them.
+const BOUND: Duration = Duration::from_secs(60);
+/// Creates under way at once.
+const CREATES_MAX: usize = 200;
+
+/// A client who may read everything.
+pub struct Gardener {
+    client: Client,
+}
+
+impl Gardener {
+    /// Connects, for as long as it takes.
+    pub async fn connect(connect: &str) -> Result<Gardener> {
+        let connecting = eventually("a session for the gardener", BOUND, || async {
+            work::connect(connect).await.ok()
+        });
+        Ok(Gardener {
+            client: connecting.await?,
+        })
+    }
+
+    async fn create(&self, path: &str, data: &str) -> Result<(), Error> {
+        let open = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        match self.client.create(path, data.as_bytes(), &open).await {
+            Ok(_) | Err(Error::NodeExists) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a root, and below it the znode with many children.
+    pub async fn plant(&self, root: &str, width: usize) -> Result<()> {
+        self.create(root, "root").await?;
+        for name in [PASSING, VEILED] {
+            self.create(&format!("{root}/{name}"), "").await?;
+        }
+        if width == 0 {
+            return Ok(());
+        }
+        self.create(&format!("{root}/{WIDE}"), "").await?;
+        let paths = (0..width).map(|child| format!("{root}/{WIDE}/c{child:05}"));
+        let mut creates = stream::iter(paths)
+            .map(|path| async move { self.create(&path, "planted").await })
+            .buffer_unordered(CREATES_MAX);
+        while let Some(created) = creates.next().await {
+            created?;
+        }
+        Ok(())
+    }
+
+    /// Opens what was closed.
+    pub async fn open(&self, closed: &BTreeSet<String>) -> Result<()> {
+        let open: Vec<Acl> = Acls::anyone_all().iter().cloned().collect();
+        for path in closed {
+            match self.client.set_acl(path, &open, None).await {
+                Ok(_) | Err(Error::NoNode) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes containers and znodes with a time to live, and waits until none is left.
+    pub async fn sweep(&self, root: &str) -> Result<()> {
+        let passing = format!("{root}/{PASSING}");
+        let swept = eventually("what passes to be gone", BOUND, || async {
+            let tree = tree::read(&self.client, std::slice::from_ref(&passing))
+                .await
+                .ok()?;
+            let left: Vec<&String> = tree.keys().rev().filter(|path| **path != passing).collect();
+            for path in &left {
+                // Gone meanwhile, or not empty any more: the next look tells.
+                let _ = self.client.delete(path, None).await;
+            }
+            left.is_empty().then_some(())
+        });
+        Ok(swept.await?)
+    }
+
+    /// Everything below the roots.
+    pub async fn tree(&self, roots: &[String]) -> Result<Tree> {
+        Ok(tree::read(&self.client, roots).await?)
+    }
+
+    /// A last write, so that there is one behind all faults.
+    pub async fn mark(&self, root: &str, round: usize) -> Result<()> {
+        self.create(root, "again").await?;
+        self.create(&format!("{root}/~end-{round}"), "end").await?;
+        Ok(())
+    }
+}

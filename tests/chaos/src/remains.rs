@@ -1,0 +1,56 @@
+//! What is kept of a failure, so that it can be understood without a repetition: complaints, the topic, the bridge's
+//! folder with its journal, its log, and all of the servers' data.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::act::Act;
+
+/// Writes everything into a folder of this name below `keep`, and hands back the folder.
+pub fn keep(act: &Act, keep: &Path, name: &str, complaints: &[String]) -> Result<PathBuf> {
+    let folder = keep.join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    write_lines(&folder.join("complaints.txt"), complaints)?;
+    write_lines(&folder.join("bridge.log"), &act.bridge.log())?;
+    let deliveries = act.topic.deliveries.iter();
+    let deliveries: Vec<String> = deliveries
+        .map(|delivery| format!("{}\t{}\t{}", delivery.partition, delivery.offset, delivery.record))
+        .collect();
+    write_lines(&folder.join("topic.tsv"), &deliveries)?;
+    copy(act.zookeeper.home(), &folder.join("zookeeper"))?;
+    copy(&act.kafka.log(), &folder.join("kafka.log"))?;
+    Ok(folder)
+}
+
+fn write_lines(path: &Path, lines: &[String]) -> Result<()> {
+    let write = || {
+        let mut file = BufWriter::new(std::fs::File::create(path)?);
+        for line in lines {
+            writeln!(file, "{line}")?;
+        }
+        file.flush()
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+/// Copies a file, or a folder with all that is in it. What vanishes meanwhile is left out: the servers still run.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        match std::fs::copy(from, to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => drop(copied.with_context(|| format!("copy {}", from.display()))?),
+        }
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("list {}", from.display()))? {
+        let entry = entry.with_context(|| format!("list {}", from.display()))?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! One round: work and faults for a while, then everything healed, at rest within a bound, and judged.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bridge_judge::tree::Tree;
+use bridge_judge::verdict::{Case, Census, each_once, told};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::task::{JoinSet, block_in_place};
+
+use crate::act::Act;
+use crate::faults::{shake_inside, shake_outside};
+use crate::gardener::Gardener;
+use crate::tally::Tally;
+use crate::work::{Shared, Worker};
+
+/// Sessions that write at the same time.
+const WORKERS: usize = 3;
+/// How long everything may take to arrive once everything is healed: Kafka's and ZooKeeper's own elections and
+/// timeouts are within it, on a machine with two cores.
+const REST_BOUND: Duration = Duration::from_secs(120);
+/// Between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
+/// What a round came to.
+pub struct Outcome {
+    pub faults: Tally,
+    pub tried: u64,
+    pub transactions: usize,
+    pub digests: u64,
+    pub census: Census,
+    /// From the last fault until everything had arrived.
+    pub healed_in: Duration,
+    pub judged_in: Duration,
+    pub complaints: Vec<String>,
+}
+
+/// Plays a round on the act.
+pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome> {
+    act.rounds += 1;
+    let mut random = StdRng::seed_from_u64(seed);
+    let shared = Arc::new(Shared::default());
+    let mut workers = JoinSet::new();
+    for worker in 0..WORKERS {
+        let root = &act.roots[worker % act.roots.len()];
+        let width = if root == &act.roots[0] { act.cast.width } else { 0 };
+        let connect = act.zookeeper.connect_string();
+        workers.spawn(Worker::new(&connect, root, width, random.random(), &shared).work());
+    }
+    let (mut outside, mut inside) = (
+        StdRng::seed_from_u64(random.random()),
+        StdRng::seed_from_u64(random.random()),
+    );
+    let deadline = tokio::time::Instant::now() + lasting;
+    let shaken = tokio::try_join!(
+        shake_outside(&act.zookeeper, &act.proxies, &mut outside, deadline),
+        shake_inside(&mut act.bridge, &act.kafka, &mut inside, deadline),
+    );
+    shared.stop();
+    while let Some(worked) = workers.join_next().await {
+        worked.context("a worker broke")?;
+    }
+    let (mut faults, others) = shaken?;
+    faults.add(&others);
+    let since = Instant::now();
+    act.heal().await?;
+    let tree = settle(act, &shared).await?;
+    let healed_in = since.elapsed();
+    let judged = Instant::now();
+    Ok(block_in_place(|| {
+        let truth = act.truth();
+        let case = Case {
+            deliveries: &act.topic.deliveries,
+            truth: &truth,
+            tree: &tree,
+            roots: &act.roots,
+            events: act.events,
+            hidden: &[],
+        };
+        Outcome {
+            faults,
+            tried: shared.tried(),
+            transactions: truth.transactions,
+            digests: truth.digests,
+            census: case.census(),
+            healed_in,
+            complaints: case.complaints(),
+            judged_in: judged.elapsed(),
+        }
+    }))
+}
+
+/// Puts the tree in order and waits until all of it has arrived; hands back the tree.
+async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
+    let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
+    let closed = shared.closed();
+    gardener.open(&closed).await?;
+    for root in &act.roots {
+        gardener.mark(root, act.rounds).await?;
+        gardener.sweep(root).await?;
+    }
+    if !closed.is_empty() {
+        // No event tells what happened to a znode while it could not be read, nor that it can be read again.
+        act.bridge.kill().await?;
+        act.bridge.launch()?;
+    }
+    act.bridge.ready().await?;
+    let deadline = Instant::now() + REST_BOUND;
+    let mut seen = "nothing at rest".to_owned();
+    while Instant::now() < deadline {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        if !act.bridge.is_at_rest().await? {
+            continue;
+        }
+        block_in_place(|| act.topic.read_on());
+        let tree = gardener.tree(&act.roots).await?;
+        let told = told(&each_once(&act.topic.deliveries));
+        let differing = difference(&tree, &told);
+        match differing {
+            None => return Ok(tree),
+            Some(difference) => seen = difference,
+        }
+    }
+    let status = act.bridge.status().await;
+    bail!(
+        "nothing more happens, and {REST_BOUND:?} later the records do not add up to the tree: {seen}; {status:#}"
+    )
+}
+
+/// The first path that is told otherwise than it is.
+fn difference(tree: &Tree, told: &std::collections::BTreeMap<String, (u64, u64)>) -> Option<String> {
+    let untold = tree
+        .iter()
+        .find(|(path, node)| told.get(*path) != Some(&(node.czxid, node.mzxid)))
+        .map(|(path, node)| {
+            format!(
+                "{path:?} is {:x?}, told as {:x?}",
+                (node.czxid, node.mzxid),
+                told.get(path)
+            )
+        });
+    let gone = || {
+        told.keys()
+            .find(|path| !tree.contains_key(*path))
+            .map(|path| format!("{path:?} is gone"))
+    };
+    untold.or_else(gone)
+}

@@ -1,0 +1,189 @@
+//! A run: act after act, each on other servers, round after round, until the time is over or a round fails.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use bridge_judge::verdict::Census;
+
+use crate::act::{Act, Cast};
+use crate::remains;
+use crate::round::{self, Outcome};
+use crate::tally::Tally;
+
+/// Children of the widest znode in a long run.
+const WIDE: usize = 20_000;
+
+/// The servers of a long run, one act after the other, and again. The newest line comes most often.
+const CASTS: [Cast; 8] = [
+    cast("3.9.5", 3, 0),
+    cast("3.8.6", 3, WIDE),
+    cast("3.9.5", 1, WIDE),
+    cast("3.7.2", 3, 0),
+    cast("3.9.5", 3, WIDE),
+    cast("3.6.4", 1, 0),
+    cast("3.9.5", 3, 0),
+    cast("3.6.4", 3, 0),
+];
+
+/// Rounds of an act of a long run: everything is judged from its start, so that each round takes longer to judge.
+const ROUNDS: usize = 6;
+
+/// How long faults last in a round of a long run, and of a short one.
+const LONG_ROUND: Duration = Duration::from_secs(20);
+const SHORT_ROUND: Duration = Duration::from_secs(6);
+
+/// Children of the widest znode in a short run.
+const SHORT_WIDTH: usize = 500;
+
+const fn cast(version: &'static str, servers: usize, width: usize) -> Cast {
+    Cast {
+        version,
+        servers,
+        width,
+    }
+}
+
+/// How long a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Acts on all lines, begun until this time is over.
+    Time(Duration),
+    /// One act of two quick rounds on three servers of this version.
+    Short(&'static str),
+}
+
+/// A run of chaos.
+#[derive(Clone, Debug)]
+pub struct Chaos {
+    /// The `zkbridge` program.
+    pub bridge: PathBuf,
+    /// Chooses work and faults.
+    pub seed: u64,
+    /// How long it goes on.
+    pub length: Length,
+    /// Where what is left of a failure is kept.
+    pub keep: PathBuf,
+}
+
+/// What a run came to.
+#[derive(Default)]
+pub struct Total {
+    acts: usize,
+    rounds: usize,
+    transactions: usize,
+    tried: u64,
+    faults: Tally,
+    census: Census,
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Total {
+            acts,
+            rounds,
+            transactions,
+            tried,
+            faults,
+            census,
+        } = self;
+        writeln!(
+            f,
+            "{acts} acts, {rounds} rounds, {tried} writes tried, {transactions} transactions committed"
+        )?;
+        writeln!(f, "{} faults: {faults}", faults.total())?;
+        write!(f, "{census}")
+    }
+}
+
+impl Chaos {
+    /// Plays, and prints a line for each round.
+    ///
+    /// # Errors
+    ///
+    /// If a promise is broken, with where everything is kept; or if something could not be started.
+    pub async fn run(&self) -> Result<Total> {
+        println!("chaos with seed {}", self.seed);
+        let mut total = Total::default();
+        let started = Instant::now();
+        for number in 0.. {
+            let (cast, rounds, lasting) = match self.length {
+                Length::Time(_) => (CASTS[number % CASTS.len()], ROUNDS, LONG_ROUND),
+                Length::Short(version) => (cast(version, 3, SHORT_WIDTH), 2, SHORT_ROUND),
+            };
+            total.acts += 1;
+            let mut act = Box::pin(Act::open(cast, &self.bridge)).await?;
+            let mut last = None;
+            for round in 0..rounds {
+                if self.is_over(started) && round > 0 {
+                    break;
+                }
+                let seed = self.seed ^ ((number as u64) << 32 | (round as u64) << 16);
+                let outcome = Box::pin(self.play(&mut act, number, seed, lasting)).await?;
+                total.rounds += 1;
+                total.tried += outcome.tried;
+                total.faults.add(&outcome.faults);
+                last = Some(outcome);
+            }
+            if let Some(last) = last {
+                total.transactions += last.transactions;
+                total.census.add(&last.census);
+            }
+            if self.is_over(started) {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    fn is_over(&self, started: Instant) -> bool {
+        match self.length {
+            Length::Time(time) => started.elapsed() >= time,
+            Length::Short(_) => started.elapsed() >= SHORT_ROUND * 2,
+        }
+    }
+
+    async fn play(&self, act: &mut Act, number: usize, seed: u64, lasting: Duration) -> Result<Outcome> {
+        let complaints = match round::play(act, seed, lasting).await {
+            Ok(outcome) if outcome.complaints.is_empty() => {
+                say(act, number, &outcome);
+                return Ok(outcome);
+            }
+            Ok(outcome) => outcome.complaints,
+            Err(error) => vec![format!("{error:#}")],
+        };
+        let (round, cast) = (act.rounds, act.cast);
+        let name = format!("seed-{}-act-{}-round-{round}", self.seed, number + 1);
+        let folder = remains::keep(act, &self.keep, &name, &complaints)?;
+        let shown: Vec<&str> = complaints.iter().take(20).map(String::as_str).collect();
+        bail!(
+            "seed {}, act {} ({}, {} servers), round {round}: {} complaints\n{}\nall of it is kept in {}: read \
+             complaints.txt, topic.tsv and bridge.log there; SEED={} repeats the choices",
+            self.seed,
+            number + 1,
+            cast.version,
+            cast.servers,
+            complaints.len(),
+            shown.join("\n"),
+            folder.display(),
+            self.seed,
+        )
+    }
+}
+
+fn say(act: &Act, number: usize, outcome: &Outcome) {
+    println!(
+        "act {} ({}, {} servers) round {}: {} transactions, {} digests agree, {}; at rest after {:.1} s, judged in {:.1} s; faults: {}",
+        number + 1,
+        act.cast.version,
+        act.cast.servers,
+        act.rounds,
+        outcome.transactions,
+        outcome.digests,
+        outcome.census,
+        outcome.healed_in.as_secs_f64(),
+        outcome.judged_in.as_secs_f64(),
+        outcome.faults,
+    );
+}
