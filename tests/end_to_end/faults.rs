@@ -172,7 +172,5 @@ async fn an_ensemble_that_loses_the_connected_server_and_then_its_leader_loses_n
         ensemble.serves().await.unwrap();
     }
     scene.writer = Writer::connect(&scene.place.direct).await;
-    let leader = ensemble.leader().await.unwrap();
-    scene.place.data_dir = ensemble.data_dir(leader);
     scene.judge().await;
 }

@@ -156,7 +156,7 @@ async fn two_sources_and_two_sinks_in_one_process_do_not_mix() {
     scene.bridge.start_ready().await;
     scene.judge().await;
     scene.bridge.at_rest().await;
-    let truth = Truth::of_server(&place.data_dir);
+    let truth = Truth::of_servers(&place.data_dirs);
     let below = Writer::connect(&through_chroot.connect).await;
     let others = [
         ("two-b", other_root, truth.clone(), &scene.writer),

@@ -42,7 +42,7 @@ pub struct Place {
     /// How the writer does: never through a proxy.
     pub direct: String,
     /// Where the log of the truth is.
-    pub data_dir: PathBuf,
+    pub data_dirs: Vec<PathBuf>,
     /// How the bridge connects to Kafka, and the topic's reader.
     pub brokers: String,
     pub events: Events,
@@ -62,7 +62,9 @@ impl Place {
         Place {
             connect: zookeeper.connect_string(),
             direct: zookeeper.connect_string(),
-            data_dir: zookeeper.data_dir(0),
+            data_dirs: (0..zookeeper.count())
+                .map(|server| zookeeper.data_dir(server))
+                .collect(),
             brokers: kafka.bootstrap(),
             events: Events::WithZxid,
             is_large: false,
@@ -161,7 +163,7 @@ impl Scene {
     pub async fn judge(&mut self) {
         self.settle().await;
         let tree = self.writer.tree(&self.roots).await;
-        let truth = Truth::of_server(&self.place.data_dir);
+        let truth = Truth::of_servers(&self.place.data_dirs);
         let case = Case {
             deliveries: &self.topic.deliveries,
             truth: &truth,

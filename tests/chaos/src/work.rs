@@ -367,7 +367,7 @@ impl Worker {
 
     /// Everything goes but what is wide, and with luck, when that is gone too, the root; then it comes again.
     async fn replace_root(&self, client: &Client) -> Result<(), Error> {
-        let mut tree = bridge_judge::tree::read(client, &[self.root.clone()]).await?;
+        let mut tree = bridge_judge::tree::read(client, std::slice::from_ref(&self.root)).await?;
         let wide = format!("{}/{WIDE}", self.root);
         if self.width > 0 {
             tree.retain(|path, _| !path.starts_with(&wide));

@@ -12,7 +12,7 @@ mod log;
 mod shadow;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use committed::Committed;
 use log::{Change, Transaction};
@@ -88,12 +88,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// Reads all logs of one server, up to the last whole record.
-    pub fn of_server(data_dir: &Path) -> Truth {
-        Truth::of_servers(&[data_dir.to_owned()])
-    }
-
-    /// Reads all logs of all servers of an ensemble.
+    /// Reads all logs of all servers of an ensemble, or of the one that there is, up to the last whole record.
     pub fn of_servers(data_dirs: &[PathBuf]) -> Truth {
         let mut logs = Vec::new();
         let mut faults = Vec::new();

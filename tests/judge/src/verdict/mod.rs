@@ -67,6 +67,21 @@ impl Case<'_> {
         complaints
     }
 
+    /// Prints all records of the paths that complaints are about, as they were told.
+    fn show(&self, complaints: &[&String]) {
+        for record in each_once(self.deliveries) {
+            let Some(path) = fields::path(record) else {
+                continue;
+            };
+            if complaints
+                .iter()
+                .any(|complaint| complaint.contains(&format!("{path} ")))
+            {
+                println!("{record}");
+            }
+        }
+    }
+
     /// What became of every change.
     pub fn census(&self) -> Census {
         census::check(&each_once(self.deliveries), self).0
@@ -86,6 +101,7 @@ impl Case<'_> {
     pub fn hold(&self) {
         let complaints = self.complaints();
         let shown: Vec<&String> = complaints.iter().take(SHOWN_MAX).collect();
+        self.show(&shown);
         assert!(
             complaints.is_empty(),
             "{} complaints about {} deliveries: {shown:#?}",
