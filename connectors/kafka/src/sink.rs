@@ -23,6 +23,7 @@ use bridge_core::number::Seq;
 use bridge_core::objection::{Gravity, Objection};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -320,8 +321,13 @@ impl KafkaSink {
 
     /// Waits for the end of the oldest message; false when there is none.
     async fn advance(&mut self, tally: &mut Tally) -> Result<bool, Stop> {
-        let Ok(next) = timeout(self.timeout, self.lane.next()).await else {
-            return Err(self.silence().into());
+        // Brokers answer for many messages at once: most need no timer.
+        let next = match self.lane.next().now_or_never() {
+            Some(next) => next,
+            None => match timeout(self.timeout, self.lane.next()).await {
+                Ok(next) => next,
+                Err(_) => return Err(self.silence().into()),
+            },
         };
         let Some((ticket, outcome)) = next else {
             return Ok(false);
