@@ -10,6 +10,7 @@ mod blind_spots;
 mod bridge;
 mod changes;
 mod faults;
+mod lines;
 mod liveness;
 mod load;
 mod older;

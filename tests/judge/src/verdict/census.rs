@@ -104,6 +104,8 @@ struct Light<'a> {
     /// What gaps and runs of its root cover.
     spans: &'a [Span],
     is_hidden: bool,
+    /// A later life is told.
+    is_passed: bool,
     events: Events,
 }
 
@@ -151,13 +153,16 @@ pub fn check(records: &[&Value], case: &Case<'_>) -> (Census, Vec<String>) {
         for (path, lives) in case.truth.below(std::slice::from_ref(root)) {
             let told = told.get(path.as_str()).unwrap_or(&nothing);
             let is_hidden = case.is_hidden(path);
-            for life in lives {
+            for (at, life) in lives.iter().enumerate() {
+                let next = lives.get(at + 1..).unwrap_or_default();
+                let is_passed = next.iter().any(|next| told.lives.contains_key(&next.czxid));
                 complaints.extend(told.account(
                     path,
                     life,
                     &Light {
                         spans,
                         is_hidden,
+                        is_passed,
                         events: case.events,
                     },
                     &mut census,
@@ -228,6 +233,7 @@ impl Told {
         let Light {
             spans,
             is_hidden,
+            is_passed,
             events,
         } = *light;
         let is_covered = |zxid: u64| spans.iter().any(|(from, to)| *from < zxid && zxid <= *to);
@@ -240,6 +246,8 @@ impl Told {
             _ if is_hidden => Some(Fate::Unreadable),
             Some(died) if telling.is_none() => {
                 let is_ended = self.blind.iter().any(|bound| died <= *bound);
+                // The read for its create may find the next life already: without zxids nobody can tell the two apart.
+                let is_ended = is_ended || (is_passed && events == Events::WithoutZxid);
                 is_ended.then_some(Fate::Missed)
             }
             _ => None,

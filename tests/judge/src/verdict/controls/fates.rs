@@ -135,6 +135,30 @@ fn a_delete_of_what_nobody_read_stands_for_lives_that_ended_by_then_and_for_no_o
 }
 
 #[test]
+fn a_life_that_the_next_one_hid_is_missed_only_where_events_have_no_zxids() {
+    let hidden = |events| {
+        let end = record(
+            Some("/r/c"),
+            "delete",
+            Some(11),
+            json!({"before": super::state(10, 10, 0, "c")}),
+        );
+        let mut story = Story::of(|records| *records.last_mut().unwrap() = end);
+        let lives = [life(&[(3, "1")], Some(5)), life(&[(10, "c")], Some(11))];
+        story.truth.lives.insert("/r/c".to_owned(), lives.to_vec());
+        story.events = events;
+        story
+    };
+    let story = hidden(Events::WithoutZxid);
+    assert_eq!(story.complaints(), [""; 0]);
+    assert_eq!(census(&story).missed, 2);
+    objects(
+        hidden(Events::WithZxid),
+        "the create of /r/c at 0x0000000000000003 was not told",
+    );
+}
+
+#[test]
 fn a_log_that_cannot_be_trusted_is_a_complaint() {
     let mut story = Story::right();
     story
