@@ -27,6 +27,9 @@ use super::{Effect, Halt, Input, Outcome, SessionFate, Step, StepError, Ticket};
 /// up after the first `sync`; what remains older after so many is no lag.
 const LAG_ATTEMPTS_MAX: u32 = 6;
 
+/// Before a server is blamed for naming the watched root where a znode below it changed.
+pub(super) const DENIALS_MAX: u32 = 3;
+
 /// The capture of one source.
 #[derive(Debug)]
 pub struct Capture {
@@ -39,7 +42,16 @@ pub struct Capture {
     /// Why the next epoch begins, where the connection alone does not tell.
     reason: Option<GapReason>,
     lag_attempts: u32,
+    denials: Denials,
     has_accepted_baseline: bool,
+}
+
+/// How often in a row the reads of a server denied what it had told of a watched root.
+#[derive(Debug, Default)]
+struct Denials {
+    times: u32,
+    /// Updates that were told exactly by the last time: one more proves that the server names what changed.
+    updates: u64,
 }
 
 #[derive(Debug)]
@@ -84,6 +96,7 @@ impl Capture {
             counters: Counters::default(),
             reason: Some(GapReason::Started),
             lag_attempts: 0,
+            denials: Denials::default(),
             has_accepted_baseline: false,
         }
     }
@@ -534,8 +547,9 @@ impl Capture {
         Ok(())
     }
 
+    /// An ensemble that is set back under a living connection denies what it told as well, once.
     fn denied(&mut self, path: ZnodePath, effects: &mut Vec<Effect>) {
-        if self.options.roots.contains(&path) {
+        if self.options.roots.contains(&path) && self.is_denied_again() {
             self.state = State::Halted;
             let cluster = self.options.cluster.clone();
             effects.push(Effect::Halt(Halt::WrongPaths { cluster, root: path }));
@@ -543,6 +557,16 @@ impl Capture {
         }
         self.detach(Some(GapReason::Liveness));
         effects.push(Effect::Reconnect);
+    }
+
+    /// Whether it was so on so many connections that the server can be blamed.
+    fn is_denied_again(&mut self) -> bool {
+        let updates = self.counters.exact_updates();
+        if updates != self.denials.updates {
+            self.denials = Denials { times: 0, updates };
+        }
+        self.denials.times += 1;
+        self.denials.times >= DENIALS_MAX
     }
 }
 

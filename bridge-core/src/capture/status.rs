@@ -64,6 +64,11 @@ impl Counters {
         *self.records.entry((op.as_str(), fidelity)).or_default() += 1;
     }
 
+    pub(crate) fn exact_updates(&self) -> u64 {
+        let updates = self.records.get(&(Op::Update.as_str(), "exact"));
+        updates.copied().unwrap_or_default()
+    }
+
     pub(crate) fn gap(&mut self, reason: GapReason) {
         *self.gaps.entry(reason.as_str()).or_default() += 1;
     }

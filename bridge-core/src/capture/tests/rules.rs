@@ -1,6 +1,7 @@
 //! Single rules, by hand.
 
 use super::book::MemoryBook;
+use crate::capture::machine::DENIALS_MAX;
 use crate::capture::{
     Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Limits, Outcome,
     SessionFate, StepError, Ticket,
@@ -86,10 +87,14 @@ impl Bench {
     /// Live on `/a`, created at 1, without children.
     pub(super) fn live() -> Bench {
         let mut bench = Bench::new();
-        let ticket = bench.connect();
-        bench.answer(ticket, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
-        assert_eq!(bench.capture.state(), CaptureState::Live);
+        bench.go_live();
         bench
+    }
+
+    fn go_live(&mut self) {
+        let ticket = self.connect();
+        self.answer(ticket, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
+        assert_eq!(self.capture.state(), CaptureState::Live);
     }
 
     pub(super) fn last(&self) -> &What {
@@ -160,13 +165,30 @@ fn a_value_waits_for_the_events_before_its_own() {
 #[test]
 fn a_server_that_names_the_watched_root_for_changes_below_it_is_refused() {
     let mut bench = Bench::live();
-    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
-    let effects = bench.answer(ticket(&effects), vec![found(stat(1, 1, 0, 9, 1), None)]);
+    for _ in 1..DENIALS_MAX {
+        deny(&mut bench);
+        bench.go_live();
+    }
+    let effects = deny(&mut bench);
     assert!(
         matches!(&effects[..], [Effect::Halt(Halt::WrongPaths { .. })]),
         "{effects:?}"
     );
     assert_eq!(bench.capture.state(), CaptureState::Halted);
+}
+
+#[test]
+fn a_server_that_denies_its_own_word_once_is_connected_to_again() {
+    let mut bench = Bench::live();
+    let effects = deny(&mut bench);
+    assert!(matches!(&effects[..], [Effect::Reconnect]), "{effects:?}");
+    assert_eq!(bench.capture.state(), CaptureState::Detached);
+}
+
+/// The server tells of a change of the root, and a read after it does not know of any.
+fn deny(bench: &mut Bench) -> Vec<Effect> {
+    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
+    bench.answer(ticket(&effects), vec![found(stat(1, 1, 0, 1, 0), None)])
 }
 
 /// A second connection after `/a/x` (created at 5) was journalled.
