@@ -288,10 +288,11 @@ impl Follow {
         let began = told
             .last_create
             .is_some_and(|create| ended.is_none_or(|end| end < create));
+        let nobody_lives = node.is_none() || plan.end_of_known_life.is_some();
         if let Some(pending) = self.paths.get_mut(&event.path) {
             let goes_on = pending.unseen_life && plan.unseen_life.is_none() && told.deletes == 0;
             pending.is_ahead = comes_later;
-            pending.unseen_life = is_missing && (goes_on || (began && node.is_none()));
+            pending.unseen_life = is_missing && (goes_on || (began && nobody_lives));
         }
     }
 
