@@ -104,8 +104,6 @@ struct Light<'a> {
     /// What gaps and runs of its root cover.
     spans: &'a [Span],
     is_hidden: bool,
-    /// A later life is told.
-    is_passed: bool,
     events: Events,
 }
 
@@ -129,6 +127,8 @@ struct Told {
     living: Option<u64>,
     /// Bounds of deletes that end lives which nobody read.
     blind: Vec<u64>,
+    /// Bounds of the other deletes.
+    bounds: Vec<u64>,
 }
 
 /// The fate of every change, and complaints about those that have none and about claims without a change.
@@ -153,16 +153,13 @@ pub fn check(records: &[&Value], case: &Case<'_>) -> (Census, Vec<String>) {
         for (path, lives) in case.truth.below(std::slice::from_ref(root)) {
             let told = told.get(path.as_str()).unwrap_or(&nothing);
             let is_hidden = case.is_hidden(path);
-            for (at, life) in lives.iter().enumerate() {
-                let next = lives.get(at + 1..).unwrap_or_default();
-                let is_passed = next.iter().any(|next| told.lives.contains_key(&next.czxid));
+            for life in lives {
                 complaints.extend(told.account(
                     path,
                     life,
                     &Light {
                         spans,
                         is_hidden,
-                        is_passed,
                         events: case.events,
                     },
                     &mut census,
@@ -217,6 +214,9 @@ impl Told {
             }
             return None;
         };
+        if !has_exact_zxid(record) {
+            self.bounds.extend(zxid(record));
+        }
         let telling = self.lives.entry(czxid).or_default();
         telling.deleted = Some(match (is_exact(record), has_exact_zxid(record)) {
             (true, true) => Fate::Exact,
@@ -228,12 +228,18 @@ impl Told {
         telling.list(record, (from, life?.last_number()), life, case.events)
     }
 
+    /// Without zxids a read that runs ahead of the events it was sent for finds the next life, or none, and what lived
+    /// and died between is told by nothing but that what came before it was over by then.
+    fn is_passed_over(&self, died: u64) -> bool {
+        let told = self.lives.keys().chain(&self.bounds);
+        told.into_iter().any(|zxid| died <= *zxid)
+    }
+
     /// The fate of each change of a life.
     fn account(&self, path: &str, life: &Life, light: &Light<'_>, census: &mut Census) -> Vec<String> {
         let Light {
             spans,
             is_hidden,
-            is_passed,
             events,
         } = *light;
         let is_covered = |zxid: u64| spans.iter().any(|(from, to)| *from < zxid && zxid <= *to);
@@ -245,9 +251,8 @@ impl Told {
             _ if is_covered(zxid) => Some(Fate::Gap),
             _ if is_hidden => Some(Fate::Unreadable),
             Some(died) if telling.is_none() => {
-                let is_ended = self.blind.iter().any(|bound| died <= *bound);
-                // The read for its create may find the next life already: without zxids nobody can tell the two apart.
-                let is_ended = is_ended || (is_passed && events == Events::WithoutZxid);
+                let is_ended = self.blind.iter().any(|bound| died <= *bound)
+                    || events == Events::WithoutZxid && self.is_passed_over(died);
                 is_ended.then_some(Fate::Missed)
             }
             _ => None,
