@@ -14,6 +14,7 @@ use crate::restate::Restating;
 use super::answers::{check_sample, walk_answered};
 use super::audit::Rounds;
 use super::batch::{Purpose, Request, Requests};
+use super::denials::Denials;
 use super::event::{Event, EventKind};
 use super::follow::{Advance, Follow};
 use super::options::{CaptureOptions, SnapshotMode};
@@ -26,9 +27,6 @@ use super::{Effect, Halt, Input, Outcome, SessionFate, Step, StepError, Ticket};
 /// Connections that may show an older state than the journal before the source stops: a follower that lags has caught
 /// up after the first `sync`; what remains older after so many is no lag.
 const LAG_ATTEMPTS_MAX: u32 = 6;
-
-/// Before a server is blamed for naming the watched root where a znode below it changed.
-pub(super) const DENIALS_MAX: u32 = 3;
 
 /// The capture of one source.
 #[derive(Debug)]
@@ -44,14 +42,6 @@ pub struct Capture {
     lag_attempts: u32,
     denials: Denials,
     has_accepted_baseline: bool,
-}
-
-/// How often in a row the reads of a server denied what it had told of a watched root.
-#[derive(Debug, Default)]
-struct Denials {
-    times: u32,
-    /// Updates that were told exactly by the last time: one more proves that the server names what changed.
-    updates: u64,
 }
 
 #[derive(Debug)]
@@ -549,7 +539,7 @@ impl Capture {
 
     /// An ensemble that is set back under a living connection denies what it told as well, once.
     fn denied(&mut self, path: ZnodePath, effects: &mut Vec<Effect>) {
-        if self.options.roots.contains(&path) && self.is_denied_again() {
+        if self.options.roots.contains(&path) && self.denials.add(self.counters.exact_updates()) {
             self.state = State::Halted;
             let cluster = self.options.cluster.clone();
             effects.push(Effect::Halt(Halt::WrongPaths { cluster, root: path }));
@@ -557,16 +547,6 @@ impl Capture {
         }
         self.detach(Some(GapReason::Liveness));
         effects.push(Effect::Reconnect);
-    }
-
-    /// Whether it was so on so many connections that the server can be blamed.
-    fn is_denied_again(&mut self) -> bool {
-        let updates = self.counters.exact_updates();
-        if updates != self.denials.updates {
-            self.denials = Denials { times: 0, updates };
-        }
-        self.denials.times += 1;
-        self.denials.times >= DENIALS_MAX
     }
 }
 

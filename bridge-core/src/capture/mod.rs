@@ -24,6 +24,7 @@ mod answers;
 mod audit;
 mod batch;
 mod compare;
+mod denials;
 mod event;
 mod exact;
 mod follow;

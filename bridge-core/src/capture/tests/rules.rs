@@ -1,7 +1,7 @@
 //! Single rules, by hand.
 
 use super::book::MemoryBook;
-use crate::capture::machine::DENIALS_MAX;
+use crate::capture::denials::DENIALS_MAX;
 use crate::capture::{
     Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Limits, Outcome,
     SessionFate, StepError, Ticket,
