@@ -1,8 +1,8 @@
 //! The judge: what was journalled and delivered against what really happened, after every commit.
 //!
 //! It knows the truth of the ensemble and the contract of the record, and nothing of how the product works. What it
-//! checks of records is in [`records`], of gaps and runs in [`brackets`], of the tree that they add up to in [`fold`], of
-//! the sinks in [`arrivals`].
+//! checks of records is in `records`, of gaps and runs in `brackets`, of the tree that they add up to in `fold`, of
+//! the sinks in `arrivals`.
 
 mod arrivals;
 mod brackets;
