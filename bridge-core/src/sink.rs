@@ -46,6 +46,13 @@ pub trait Sink: Send {
 
     /// Flushes and lets go of the destination.
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
+
+    /// What the last successful `open` found at the destination that is allowed and may not be meant, such as settings by
+    /// which it would lose what was delivered: a sentence each, with what to do. `zkbridge check --connect` prints them as
+    /// warnings; the sink itself logs them, each once.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a batch came to when not every record is durable. Built from its default, so that what a sink has nothing to say

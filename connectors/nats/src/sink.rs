@@ -390,4 +390,8 @@ impl Sink for NatsSink {
             Ok(())
         })
     }
+
+    fn remarks(&self) -> Vec<String> {
+        self.remarks.clone()
+    }
 }

@@ -166,9 +166,18 @@ fn judge(what: String, checked: &Checked) -> Finding {
 async fn look_at_sink(config: &SinkConfig) -> Finding {
     let what = format!("sink '{}'", config.name);
     let mut problems = Vec::new();
+    let mut warnings: Vec<String> = Vec::new();
     for source in &config.sources {
-        if let Err(why) = open_and_close(config, source).await {
-            problems.push(why);
+        match open_and_close(config, source).await {
+            // Several sources hear the same of one destination.
+            Ok(remarks) => {
+                for remark in remarks {
+                    if !warnings.contains(&remark) {
+                        warnings.push(remark);
+                    }
+                }
+            }
+            Err(why) => problems.push(why),
         }
     }
     problems.dedup();
@@ -180,17 +189,19 @@ async fn look_at_sink(config: &SinkConfig) -> Finding {
     Finding {
         what,
         result,
-        warnings: Vec::new(),
+        warnings,
     }
 }
 
-async fn open_and_close(config: &SinkConfig, source: &str) -> Result<(), String> {
+/// What the sink remarks on a destination that can be used, or why it cannot.
+async fn open_and_close(config: &SinkConfig, source: &str) -> Result<Vec<String>, String> {
     let mut sink: Box<dyn Sink> =
         sink(&config.kind, &config.name, source).map_err(|failure| failure.message)?;
     let opened = timeout(SINK_BOUND, sink.open()).await;
+    let remarks = sink.remarks();
     let closed = timeout(SINK_BOUND, sink.close()).await;
     match (opened, closed) {
-        (Ok(Ok(())), Ok(Ok(()))) => Ok(()),
+        (Ok(Ok(())), Ok(Ok(()))) => Ok(remarks),
         (Ok(Err(error)), _) | (_, Ok(Err(error))) => {
             let remedy = bridge_core::delivery::policy::of_sink(error.kind).remedy;
             Err(format!("{error}: {remedy}"))
