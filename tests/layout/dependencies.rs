@@ -17,6 +17,8 @@ enum Layer {
     Connector,
     /// `config`
     Config,
+    /// `examples/*`: crates that documents show
+    Example,
     /// `tests/servers`: real servers; the outside world
     Servers,
     /// `tests/judge`: what really happened, and the verdict
@@ -37,6 +39,7 @@ impl Layer {
             "bridge-core" => Some(Layer::Core),
             "config" => Some(Layer::Config),
             _ if text.starts_with("connectors/") => Some(Layer::Connector),
+            _ if text.starts_with("examples/") => Some(Layer::Example),
             "tests/servers" => Some(Layer::Servers),
             "tests/judge" => Some(Layer::Judge),
             "tests/chaos" => Some(Layer::Chaos),
@@ -51,11 +54,12 @@ impl Layer {
             (_, Layer::Command) | (Layer::Core | Layer::Servers | Layer::Judge, _) => false,
             // What judges the product from outside must not share its types.
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
-            (Layer::Simulator, other) => other == Layer::Core,
+            (Layer::Simulator | Layer::Example, other) => other == Layer::Core,
             (Layer::Connector, Layer::Servers) => is_for_tests,
             (Layer::Connector, other) => other == Layer::Core,
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),
-            (Layer::Command, _) => true,
+            // Nothing that is delivered depends on an example.
+            (Layer::Command, other) => other != Layer::Example,
         }
     }
 }
@@ -171,6 +175,9 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
     check("connectors/kafka", "bridge-core", Value::Null, None);
     check("connectors/kafka", "tests/servers", dev(), None);
     check("config", "connectors/file", Value::Null, None);
+    check("examples/spool", "bridge-core", Value::Null, None);
+    check("examples/spool", "config", dev(), Some("must not depend"));
+    check("", "examples/spool", dev(), Some("must not depend"));
     check("", "config", Value::Null, None);
     check(
         "connectors/kafka",

@@ -7,6 +7,7 @@
 mod commands;
 mod dependencies;
 mod documents;
+mod examples;
 mod markdown;
 mod project;
 mod sinks;

@@ -1,4 +1,5 @@
-//! All sink crates have the same files with the same roles, so that who has read one can read all.
+//! All sink crates have the same files with the same roles, so that who has read one can read all. The examples of
+//! documents are held to it as well.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +7,10 @@ use std::path::PathBuf;
 use crate::project::{File, assert_none, assert_one, files_with};
 
 /// The connectors that are sources. Any other is a sink.
-const SOURCES: [&str; 1] = ["zookeeper"];
+const SOURCES: [&str; 1] = ["connectors/zookeeper"];
+
+/// Where connectors are, and examples of them.
+const PLACES: [&str; 2] = ["connectors", "examples"];
 
 /// What every sink crate has in `src`, as a file or as a folder of that name.
 const ROLES: [(&str, &str); 6] = [
@@ -38,43 +42,45 @@ const ROLES_OF_SOURCES: [(&str, &str); 4] = [
     ("error", "the outside system's errors as kinds of the pipeline"),
 ];
 
-/// The name of a connector's crate with those of its files that are Rust.
+/// The folder of a connector's crate with those of its files that are Rust.
 fn connectors(files: Vec<File>) -> BTreeMap<String, Vec<File>> {
     let mut found: BTreeMap<String, Vec<File>> = BTreeMap::new();
     for file in files {
         let mut names = file.path.iter().map(|name| name.to_string_lossy().into_owned());
-        if names.next().as_deref() == Some("connectors")
-            && let Some(name) = names.next()
+        if let (Some(place), Some(name), Some(_)) = (names.next(), names.next(), names.next())
+            && PLACES.contains(&place.as_str())
         {
-            found.entry(name).or_default().push(file);
+            found.entry(format!("{place}/{name}")).or_default().push(file);
         }
     }
     found
 }
 
 /// The file of a connector that has this role.
-fn find<'a>(name: &str, files: &'a [File], role: &str) -> Option<&'a File> {
-    let src = PathBuf::from("connectors").join(name).join("src");
+fn find<'a>(folder: &str, files: &'a [File], role: &str) -> Option<&'a File> {
+    let src = PathBuf::from(folder).join("src");
     let candidates = [src.join(format!("{role}.rs")), src.join(role).join("mod.rs")];
     files.iter().find(|file| candidates.contains(&file.path))
 }
 
 /// The roles that no file of a connector has.
-fn gaps_of_roles(name: &str, files: &[File], roles: &[(&str, &str)]) -> Vec<String> {
-    let missing = roles.iter().filter(|(role, _)| find(name, files, role).is_none());
+fn gaps_of_roles(folder: &str, files: &[File], roles: &[(&str, &str)]) -> Vec<String> {
+    let missing = roles
+        .iter()
+        .filter(|(role, _)| find(folder, files, role).is_none());
     missing
-        .map(|(role, meaning)| format!("connectors/{name} has no src/{role}.rs: {meaning}"))
+        .map(|(role, meaning)| format!("{folder} has no src/{role}.rs: {meaning}"))
         .collect()
 }
 
 /// What a sink crate lacks.
-fn gaps_of_sink(name: &str, files: &[File]) -> Vec<String> {
-    let mut complaints = gaps_of_roles(name, files, &ROLES);
-    let find = |role: &str| find(name, files, role);
+fn gaps_of_sink(folder: &str, files: &[File]) -> Vec<String> {
+    let mut complaints = gaps_of_roles(folder, files, &ROLES);
+    let find = |role: &str| find(folder, files, role);
     let lib = find("lib").map_or("", |file| &file.text);
     for export in ["pub use config::", "pub use sink::"] {
         if !lib.contains(export) {
-            complaints.push(format!("connectors/{name}/src/lib.rs has no '{export}'"));
+            complaints.push(format!("{folder}/src/lib.rs has no '{export}'"));
         }
     }
     let encode = find("encode").map_or("", |file| &file.text);
@@ -82,12 +88,10 @@ fn gaps_of_sink(name: &str, files: &[File]) -> Vec<String> {
         .iter()
         .any(|word| encode.contains(word))
     {
-        complaints.push(format!("connectors/{name}/src/encode.rs is not pure"));
+        complaints.push(format!("{folder}/src/encode.rs is not pure"));
     }
     if !files.iter().any(|file| file.text.contains(SUITE)) {
-        complaints.push(format!(
-            "no test of connectors/{name} runs the contract suite: {SUITE}…)"
-        ));
+        complaints.push(format!("no test of {folder} runs the contract suite: {SUITE}…)"));
     }
     complaints
 }
@@ -98,11 +102,16 @@ fn every_sink_crate_has_the_same_files_and_runs_the_contract_suite() {
     let sinks = || {
         connectors
             .iter()
-            .filter(|(name, _)| !SOURCES.contains(&name.as_str()))
+            .filter(|(folder, _)| !SOURCES.contains(&folder.as_str()))
     };
     assert!(sinks().count() >= 3, "{:?}", connectors.keys());
+    assert!(
+        connectors.contains_key("examples/spool"),
+        "{:?}",
+        connectors.keys()
+    );
     let complaints: Vec<String> = sinks()
-        .flat_map(|(name, files)| gaps_of_sink(name, files))
+        .flat_map(|(folder, files)| gaps_of_sink(folder, files))
         .collect();
     assert_none(&complaints);
 }
@@ -110,8 +119,8 @@ fn every_sink_crate_has_the_same_files_and_runs_the_contract_suite() {
 #[test]
 fn every_source_crate_has_the_same_files() {
     let connectors = connectors(files_with("rs"));
-    for name in SOURCES {
-        assert_none(&gaps_of_roles(name, &connectors[name], &ROLES_OF_SOURCES));
+    for folder in SOURCES {
+        assert_none(&gaps_of_roles(folder, &connectors[folder], &ROLES_OF_SOURCES));
     }
 }
 
@@ -120,7 +129,7 @@ fn a_source_crate_that_lacks_a_file_is_found() {
     let file = |name: &str| File::imagined(&format!("connectors/etcd/src/{name}.rs"), "");
     let files = [file("lib"), file("config"), file("source/mod")];
     assert_one(
-        &gaps_of_roles("etcd", &files, &ROLES_OF_SOURCES),
+        &gaps_of_roles("connectors/etcd", &files, &ROLES_OF_SOURCES),
         "has no src/error.rs",
     );
 }
@@ -141,16 +150,16 @@ fn a_sink_crate_that_lacks_a_file_or_the_contract_suite_is_found() {
     let without = |path: &str| {
         let mut files = whole();
         files.retain(|file| !file.path.ends_with(path));
-        gaps_of_sink("bus", &files)
+        gaps_of_sink("connectors/bus", &files)
     };
     let with = |path: &str, text: &str| {
         let mut files = whole();
         for file in files.iter_mut().filter(|file| file.path.ends_with(path)) {
             file.text = text.into();
         }
-        gaps_of_sink("bus", &files)
+        gaps_of_sink("connectors/bus", &files)
     };
-    assert_none(&gaps_of_sink("bus", &whole()));
+    assert_none(&gaps_of_sink("connectors/bus", &whole()));
     assert_one(&without("src/error.rs"), "connectors/bus has no src/error.rs");
     assert_one(
         &with("src/lib.rs", "pub use sink::BusSink;"),
@@ -165,10 +174,12 @@ fn a_crate_belongs_to_the_connector_of_its_folder() {
     let files = [
         "connectors/bus/src/lib.rs",
         "connectors/bus/tests/a.rs",
+        "examples/bus/src/lib.rs",
         "src/main.rs",
         "connectors/readme.rs",
     ];
     let found = connectors(files.map(|path| File::imagined(path, "")).into());
-    assert_eq!(found["bus"].len(), 2);
-    assert!(!found.contains_key("src"));
+    assert_eq!(found["connectors/bus"].len(), 2);
+    assert_eq!(found["examples/bus"].len(), 1);
+    assert_eq!(found.len(), 2, "{:?}", found.keys());
 }
