@@ -12,6 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge init --output zkbridge.toml   write a commented configuration
   zkbridge check                         say all that is wrong with it
+  zkbridge status                        where the running bridge stands
   zkbridge schema record                 what a consumer can rely on
 
 Exit codes:
@@ -50,6 +51,8 @@ pub enum Command {
     Demo(command::demo::DemoArgs),
     /// Look at dead letters, try them again, or let them go
     Dlq(command::dlq::DlqArgs),
+    /// Print every journalled version of a znode, or its value at a moment
+    History(command::history::HistoryArgs),
     /// Print a configuration with a comment on each key
     Init(command::init::InitArgs),
     /// Print the JSON Schema of the records or of the configuration
@@ -58,6 +61,10 @@ pub enum Command {
     Run(command::run::RunArgs),
     /// Let a sink that was halted or disabled go on
     Sink(command::sink::SinkArgs),
+    /// Show where the bridge stands: sources, sinks, journals
+    Status(command::status::StatusArgs),
+    /// Print the last journalled changes, and those that follow
+    Tail(command::tail::TailArgs),
     /// Print changes as they happen, with no configuration
     Watch(command::watch::WatchArgs),
 }

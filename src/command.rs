@@ -3,11 +3,14 @@
 pub mod check;
 pub mod demo;
 pub mod dlq;
+pub mod history;
 pub mod init;
 pub mod run;
 pub mod schema;
 pub mod serving;
 pub mod sink;
+pub mod status;
+pub mod tail;
 pub mod watch;
 
 use std::io::{self, Write};
@@ -16,12 +19,18 @@ use crate::exit::{Exit, Failure};
 
 /// Prints to standard output. Who stops reading has seen enough, so a closed pipe is no failure.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_on(text).map(|_| ())
+}
+
+/// The same; `false` if nobody reads on.
+pub fn print_on(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(
             Exit::Runtime,
             format!("standard output cannot be written: {error}"),
         )),
-        _ => Ok(()),
     }
 }

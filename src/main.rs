@@ -7,8 +7,12 @@ mod cli;
 mod command;
 mod demo;
 mod exit;
+mod history;
 mod logging;
 mod operator;
+mod position;
+mod status;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -39,10 +43,13 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Check(args) => command::check::run(args),
         Command::Demo(args) => command::demo::run(args),
         Command::Dlq(args) => command::dlq::run(args),
+        Command::History(args) => command::history::run(args),
         Command::Init(args) => command::init::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
         Command::Sink(args) => command::sink::run(args),
+        Command::Status(args) => command::status::run(args),
+        Command::Tail(args) => command::tail::run(args),
         Command::Watch(args) => command::watch::run(args, &cli.log),
     }
 }

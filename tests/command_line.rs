@@ -54,6 +54,9 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
         &["dlq", "retry"],
         &["sink"],
         &["sink", "enable"],
+        &["status"],
+        &["tail"],
+        &["history"],
     ] {
         let (out, err) = check(folder.path(), &[command, &["--help"]].concat(), 0);
         assert!(out.contains("Examples:"), "{out}");

@@ -15,7 +15,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bridge_core::delivery::Order;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::View;
 use crate::operator::{Answer, Ask, SOCKET};
 
 /// Orders that may wait for a sink that is busy with a delivery.
@@ -50,10 +51,10 @@ pub(super) struct Control {
 impl Control {
     /// Listens in this folder. A bridge without the socket works all the same, so that a folder that cannot have one
     /// (as where its path is too long) is logged, and no more.
-    pub(super) fn start(data_dir: &Path, levers: Vec<Lever>) -> Option<Control> {
+    pub(super) fn start(data_dir: &Path, levers: Vec<Lever>, view: View) -> Option<Control> {
         let file = data_dir.join(SOCKET);
         match listen(&file) {
-            Ok(listener) => Some(Control::serve(listener, file, levers)),
+            Ok(listener) => Some(Control::serve(listener, file, levers, view)),
             Err(error) => {
                 tracing::warn!(
                     file = %file.display(),
@@ -65,11 +66,15 @@ impl Control {
         }
     }
 
-    fn serve(listener: UnixListener, file: PathBuf, levers: Vec<Lever>) -> Control {
+    fn serve(listener: UnixListener, file: PathBuf, levers: Vec<Lever>, view: View) -> Control {
         let stop = CancellationToken::new();
         let router = Router::new()
             .route("/orders", post(take))
-            .with_state(Arc::<[Lever]>::from(levers));
+            .with_state(Arc::<[Lever]>::from(levers))
+            .route(
+                "/status",
+                get(async move || super::http::json(StatusCode::OK, &view.status())),
+            );
         let closing = stop.clone();
         let task = tokio::spawn(async move {
             let shutdown = closing.clone().cancelled_owned();
@@ -168,6 +173,10 @@ mod tests {
     use super::*;
     use crate::operator;
 
+    fn an_empty_view() -> View {
+        View::new(Vec::new(), Vec::new())
+    }
+
     fn an_ask(sink: &str, order: Order) -> Ask {
         Ask {
             source: "main".into(),
@@ -195,7 +204,13 @@ mod tests {
         };
         // What a killed bridge leaves.
         drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
-        let control = Control::start(folder.path(), vec![lever]).unwrap();
+        assert_eq!(operator::ask_status(folder.path()).await.unwrap(), None);
+        let control = Control::start(folder.path(), vec![lever], an_empty_view()).unwrap();
+        let status = operator::ask_status(folder.path()).await.unwrap().unwrap();
+        assert!(
+            status.running && status.ready,
+            "a bridge without sources has nothing to wait for"
+        );
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
@@ -218,7 +233,7 @@ mod tests {
         check("one", "restart the bridge").await;
 
         assert!(
-            Control::start(folder.path(), Vec::new()).is_none(),
+            Control::start(folder.path(), Vec::new(), an_empty_view()).is_none(),
             "it is in use"
         );
         control.stop().await;

@@ -14,7 +14,7 @@ mod control;
 mod http;
 mod sinks;
 mod source;
-mod status;
+mod view;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@ use crate::exit::{Exit, Failure};
 
 pub use sinks::sink;
 pub use source::{journal_file, journal_options};
-pub use status::View;
+pub use view::View;
 
 use source::RunningSource;
 
@@ -75,11 +75,11 @@ impl Bridge {
             sources.push(source.start(&mut workers, &stop_sources, &stop_workers)?);
         }
         let levers = sources.iter().flat_map(|source| source.levers.clone()).collect();
-        let control = control::Control::start(&config.data_dir, levers);
         let view = View::new(
             sources.iter().map(|source| source.status.clone()).collect(),
             workers.watches(),
         );
+        let control = control::Control::start(&config.data_dir, levers, view.clone());
         let http =
             listener.map(|listener| http::Server::start(listener, &config.http, view.clone(), metrics));
         Ok(Bridge {

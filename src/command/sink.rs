@@ -1,6 +1,6 @@
 //! `zkbridge sink`: an operator's word to a sink.
 
-use bridge_config::load;
+use bridge_config::{Config, SinkConfig, load};
 use bridge_core::delivery::Order;
 use clap::{Args, Subcommand};
 
@@ -55,12 +55,7 @@ pub fn run(args: &SinkArgs) -> Result<(), Failure> {
 async fn enable(args: &EnableArgs) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
     let name = &args.name;
-    let Some(sink) = journals.config().sinks.iter().find(|sink| *sink.name == **name) else {
-        let known: Vec<&str> = journals.config().sinks.iter().map(|sink| &*sink.name).collect();
-        let message = format!("no sink has the name '{name}'; there is {}", known.join(", "));
-        return Err(Failure::new(Exit::Configuration, message));
-    };
-    let sources = sink.sources.clone();
+    let sources = configured(journals.config(), name)?.sources.clone();
     let mut known = 0;
     for (source, mut reader) in journals.readers()? {
         let stands = reader
@@ -80,6 +75,16 @@ async fn enable(args: &EnableArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Runtime, message));
     }
     print(&format!("sink '{name}' is enabled\n"))
+}
+
+/// The sink of this name.
+pub fn configured<'a>(config: &'a Config, name: &str) -> Result<&'a SinkConfig, Failure> {
+    let found = config.sinks.iter().find(|sink| *sink.name == *name);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
+        let message = format!("no sink has the name '{name}'; there is {}", known.join(", "));
+        Failure::new(Exit::Configuration, message)
+    })
 }
 
 /// The journals of the configuration that a command is given.

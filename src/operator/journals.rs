@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{Machine, Order, RejectPolicy, SetAside, Terms};
-use bridge_core::journal::{Journal, JournalError, Letter, Note, Reader, RejectedRecord};
+use bridge_core::journal::{Journal, JournalError, Letter, Note, ParkedRecord, Reader, RejectedRecord};
 use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
 
@@ -199,6 +199,19 @@ pub fn letters_of(reader: &mut Reader, sink: &str) -> Result<Vec<Letter>, Journa
             return Ok(all);
         }
         all.extend(letters);
+    }
+}
+
+/// All parked records of a sink.
+pub fn parked_of(reader: &mut Reader, sink: &str) -> Result<Vec<ParkedRecord>, JournalError> {
+    let mut all: Vec<ParkedRecord> = Vec::new();
+    loop {
+        let after = all.last().map_or(Seq::ZERO, |last| last.seq);
+        let parked = reader.parked(sink, after, LETTERS_AT_ONCE)?;
+        if parked.is_empty() {
+            return Ok(all);
+        }
+        all.extend(parked);
     }
 }
 

@@ -7,8 +7,8 @@ mod journals;
 mod message;
 mod socket;
 
-pub use journals::{Carried, Journals, SinkLetters, letters_of};
+pub use journals::{Carried, Journals, SinkLetters, letters_of, parked_of, unusable};
 pub use message::{Answer, Ask};
-pub use socket::SOCKET;
 #[cfg(test)]
 pub use socket::ask;
+pub use socket::{SOCKET, ask_status};

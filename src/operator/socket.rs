@@ -5,15 +5,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::request::Builder;
 use axum::http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::message::{Answer, Ask};
 use crate::exit::{Exit, Failure};
+use crate::status::Status;
 
 /// The name of the socket in `data_dir`.
 pub const SOCKET: &str = "control.sock";
@@ -21,11 +24,27 @@ pub const SOCKET: &str = "control.sock";
 /// A bridge that does not answer for so long is stuck: it only has to put an order into a queue.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
 
-/// An answer is one sentence.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The longest answer is a status with the names of some paths for each of many sinks.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Gives an order to the bridge that runs on this `data_dir`. `None`: none does.
 pub async fn ask(data_dir: &Path, ask: &Ask) -> Result<Option<Answer>, Failure> {
+    let body = serde_json::to_vec(ask)
+        .map_err(|error| Failure::new(Exit::Runtime, format!("the order cannot be written: {error}")))?;
+    let request = Request::post("/orders").header(header::CONTENT_TYPE, "application/json");
+    exchange(data_dir, request, body).await
+}
+
+/// Where the bridge that runs on this `data_dir` stands. `None`: none does.
+pub async fn ask_status(data_dir: &Path) -> Result<Option<Status>, Failure> {
+    exchange(data_dir, Request::get("/status"), Vec::new()).await
+}
+
+async fn exchange<T: DeserializeOwned>(
+    data_dir: &Path,
+    request: Builder,
+    body: Vec<u8>,
+) -> Result<Option<T>, Failure> {
     let file = data_dir.join(SOCKET);
     let stream = match UnixStream::connect(&file).await {
         Ok(stream) => stream,
@@ -40,7 +59,7 @@ pub async fn ask(data_dir: &Path, ask: &Ask) -> Result<Option<Answer>, Failure> 
         }
         Err(error) => return Err(unreachable(&file, &error)),
     };
-    let answered = timeout(ANSWER_BOUND, converse(stream, ask)).await;
+    let answered = timeout(ANSWER_BOUND, converse(stream, request, body)).await;
     let answer = answered.map_err(|_| unreachable(&file, &"no answer in 10 s"))?;
     answer.map(Some).map_err(|error| unreachable(&file, &error))
 }
@@ -53,12 +72,15 @@ fn unreachable(file: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Runtime, message)
 }
 
-async fn converse(stream: UnixStream, ask: &Ask) -> anyhow::Result<Answer> {
+async fn converse<T: DeserializeOwned>(
+    stream: UnixStream,
+    request: Builder,
+    body: Vec<u8>,
+) -> anyhow::Result<T> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::post("/orders")
+    let request = request
         .header(header::HOST, "bridge")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(serde_json::to_vec(ask)?)))?;
+        .body(Full::new(Bytes::from(body)))?;
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

@@ -30,6 +30,14 @@ impl CaptureState {
             CaptureState::Halted => "halted",
         }
     }
+
+    /// Whether a change that happens now is seen.
+    pub fn is_armed(self) -> bool {
+        match self {
+            CaptureState::Walking | CaptureState::Live => true,
+            CaptureState::Detached | CaptureState::Arming | CaptureState::Halted => false,
+        }
+    }
 }
 
 /// What was counted since the machine was made. Only grows.

@@ -258,6 +258,8 @@ impl Pipeline {
             let source = self.status.source.to_string();
             histogram!(names::JOURNAL_COMMIT_DURATION, "source" => source).record(began.elapsed());
         }
+        // Measured anew with the next tick; until then what came is known.
+        self.status.journal.records += tail.0 - self.status.journal.tail.0;
         self.status.journal.tail = tail;
         self.publish();
         Ok(())

@@ -1,5 +1,6 @@
 //! What can be seen of a source from outside: for `/status`, readiness and metrics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use metrics::{counter, gauge};
@@ -25,6 +26,8 @@ pub struct SourceStatus {
     pub since: Timestamp,
     /// The server's version, where it tells.
     pub server: Option<Arc<str>>,
+    /// Since when the watches of this connection are armed; null while they are not.
+    pub armed_since: Option<Timestamp>,
     /// The watch epoch in use.
     pub epoch: Option<Epoch>,
     /// Everything up to it was reported, for all roots.
@@ -33,6 +36,10 @@ pub struct SourceStatus {
     pub last_event: Option<Timestamp>,
     /// Events that wait for their values.
     pub waiting: usize,
+    /// Walks of a root that came to their end since this process started.
+    pub walks: u64,
+    /// Gaps begun since this process started, by reason.
+    pub gaps: BTreeMap<&'static str, u64>,
     /// Znodes that may not be read.
     pub unreadable: u64,
     /// Some of them.
@@ -67,10 +74,13 @@ impl SourceStatus {
             state: CaptureState::Detached.as_str(),
             since: now,
             server: None,
+            armed_since: None,
             epoch: None,
             reported: None,
             last_event: None,
             waiting: 0,
+            walks: 0,
+            gaps: BTreeMap::new(),
             unreadable: 0,
             unreadable_paths: Vec::new(),
             trouble: None,
@@ -89,6 +99,10 @@ impl SourceStatus {
         self.epoch = capture.epoch();
         self.reported = capture.reported().or(self.reported);
         self.waiting = capture.waiting();
+        self.walks = capture.counters().walks;
+        if self.gaps != capture.counters().gaps {
+            self.gaps.clone_from(&capture.counters().gaps);
+        }
         self.unreadable = capture.unreadable_total();
         self.unreadable_paths = capture.unreadable().take(NAMED_MAX).cloned().collect();
         let state = capture.state().as_str();
@@ -96,6 +110,10 @@ impl SourceStatus {
         if has_changed {
             self.state = state;
             self.since = now;
+            self.armed_since = capture
+                .state()
+                .is_armed()
+                .then(|| self.armed_since.unwrap_or(now));
         }
         has_changed
     }

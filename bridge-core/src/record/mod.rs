@@ -20,7 +20,7 @@ pub use data::{Data, DataForm};
 pub use identity::{Identity, NAMESPACE, czxid_text};
 pub use schema::{record_schema, record_schema_text};
 pub use stat::Stat;
-pub use time::Timestamp;
+pub use time::{BadTimestamp, Timestamp};
 
 use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -23,6 +24,23 @@ impl Timestamp {
 
     fn system_time(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.0.clamp(0, MAX_MS).unsigned_abs())
+    }
+}
+
+/// A text that is no moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a moment: write it in UTC, as in 2026-11-22T13:40:00Z")]
+pub struct BadTimestamp(String);
+
+/// As people write it: the `T`, the `Z` and the fraction may be left out, and it is UTC.
+impl FromStr for Timestamp {
+    type Err = BadTimestamp;
+
+    fn from_str(text: &str) -> Result<Timestamp, BadTimestamp> {
+        let parsed = humantime::parse_rfc3339_weak(text);
+        parsed
+            .map(Timestamp::of)
+            .map_err(|_| BadTimestamp(text.to_owned()))
     }
 }
 

@@ -38,7 +38,7 @@ fn znode_words(record: &Record, path: &str, style: &Style) -> String {
     let marks = marks(record);
     let taken = "13:40:00.123 ".len() + OP_WIDTH + 1 + columns(&path) + 2 + room_of(&marks);
     let space = style.width.saturating_sub(taken).max(VALUE_MIN);
-    let (value, role) = value_words(record, space);
+    let (value, role) = value_of(record, space);
     let mut line = format!("{op} {path}");
     for (part, role) in [(value, role), (marks, Role::Quiet)] {
         if !part.is_empty() {
@@ -75,7 +75,13 @@ fn marks(record: &Record) -> String {
     marks.join(", ")
 }
 
-fn value_words(record: &Record, space: usize) -> (String, Role) {
+/// What a record says of the value, in so many columns: the value, what changed, or what it was. Empty where it says
+/// nothing. Never holds a control character.
+pub fn value_words(record: &Record, space: usize) -> String {
+    value_of(record, space).0
+}
+
+fn value_of(record: &Record, space: usize) -> (String, Role) {
     match record.op {
         Op::Update => (
             change(data_of(&record.before), data_of(&record.after), space),

@@ -2,6 +2,7 @@
 
 mod beside;
 mod crash;
+mod history;
 mod limits;
 mod opening;
 mod random;

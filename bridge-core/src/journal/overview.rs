@@ -1,0 +1,104 @@
+//! What a journal says of itself to who only reads it: measures, roots, where it stands.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::cursors;
+use super::error::JournalError;
+use super::progress;
+use super::read::{Reader, within};
+use super::schema::PAGE_BYTES;
+use super::size::{captured_at, pages};
+use crate::number::{Epoch, Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::Timestamp;
+
+/// A journal as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overview {
+    /// Records kept.
+    pub records: u64,
+    /// The first of them, and when it was captured.
+    pub oldest: Option<(Seq, Timestamp)>,
+    /// The last of them, and when it was captured.
+    pub newest: Option<(Seq, Timestamp)>,
+    /// Bytes in use: what counts against the limit.
+    pub used_bytes: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// The last watch epoch.
+    pub epoch: Epoch,
+    /// The version of the server that the last record came from, where it told.
+    pub server: Option<Arc<str>>,
+    /// The roots that have records.
+    pub roots: Vec<RootProgress>,
+}
+
+/// How far a root has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootProgress {
+    /// Its path.
+    pub path: ZnodePath,
+    /// Everything up to it is journalled.
+    pub reported: Zxid,
+    /// Whether its first listing is complete.
+    pub is_listed: bool,
+}
+
+impl Reader {
+    /// Measures the journal, and reads how far it has come.
+    pub fn overview(&mut self) -> Result<Overview, JournalError> {
+        let seen = within(&mut self.connection, overview);
+        seen.map_err(|error| self.fault("measuring it", error))
+    }
+
+    /// When a record was captured; `None` if it is not kept.
+    pub fn captured_at(&mut self, seq: Seq) -> Result<Option<Timestamp>, JournalError> {
+        let found = captured_at(&self.connection, seq).optional();
+        found.map_err(|error| self.fault("reading the time of a record", error))
+    }
+}
+
+fn overview(connection: &Connection) -> rusqlite::Result<Overview> {
+    let (pages, free_pages) = pages(connection)?;
+    let at = |seq: Option<Seq>| -> rusqlite::Result<Option<(Seq, Timestamp)>> {
+        let Some(seq) = seq else { return Ok(None) };
+        Ok(Some((seq, captured_at(connection, seq)?)))
+    };
+    let oldest = at(cursors::oldest(connection)?)?;
+    let newest = at(cursors::newest(connection)?)?;
+    let records = oldest.zip(newest);
+    Ok(Overview {
+        records: records.map_or(0, |((oldest, _), (newest, _))| newest.0 + 1 - oldest.0),
+        oldest,
+        newest,
+        used_bytes: (pages - free_pages) * u64::from(PAGE_BYTES),
+        file_bytes: pages * u64::from(PAGE_BYTES),
+        epoch: Epoch(progress::number(connection, "epoch")?),
+        server: server(connection)?,
+        roots: roots(connection)?,
+    })
+}
+
+fn server(connection: &Connection) -> rusqlite::Result<Option<Arc<str>>> {
+    let sql = "SELECT server FROM origin WHERE id = (SELECT origin FROM record ORDER BY seq DESC LIMIT 1)";
+    let found: Option<Option<String>> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    Ok(found.flatten().map(Into::into))
+}
+
+fn roots(connection: &Connection) -> rusqlite::Result<Vec<RootProgress>> {
+    let mut statement = connection.prepare("SELECT path, reported, listed FROM root ORDER BY path")?;
+    let rows = statement.query_map([], |row| {
+        let path: String = row.get(0)?;
+        let path = ZnodePath::parse(&path).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+        })?;
+        Ok(RootProgress {
+            path,
+            reported: Zxid(row.get::<_, i64>(1)?.cast_unsigned()),
+            is_listed: row.get(2)?,
+        })
+    })?;
+    rows.collect()
+}

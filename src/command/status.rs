@@ -1,0 +1,118 @@
+//! `zkbridge status`: where a bridge stands, from itself if it runs, else from its journals.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use bridge_config::load;
+use bridge_console::{Color, Style};
+use clap::Args;
+
+use super::serving::{self, Signals};
+use crate::bridge::wall_clock;
+use crate::cli::ConfigFlag;
+use crate::command::print;
+use crate::exit::{Exit, Failure};
+use crate::operator::{Journals, ask_status};
+use crate::status::{Status, for_people, of_journals};
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge status
+  zkbridge status --watch                refreshed every second until Ctrl-C
+  zkbridge status --json | jq .ready     the document of /status
+
+Asks the running bridge through its control socket; where none runs it says
+so, and shows what the journals tell.
+
+Exit codes: 0 shown, whatever it says, 1 the running bridge does not answer,
+2 the configuration is wrong, 3 no bridge runs and there is no journal,
+130 --watch was ended by Ctrl-C";
+
+/// How often `--watch` looks again.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// To the top left, and nothing of the last picture below the new one.
+const ANEW: &str = "\u{1b}[H\u{1b}[J";
+
+/// What to show.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// Show it again every second, in place on a terminal
+    #[arg(short, long)]
+    watch: bool,
+    /// Print the JSON document of /status; with --watch one a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows it.
+pub fn run(args: &StatusArgs) -> Result<(), Failure> {
+    let loaded = load(&args.config.config).map_err(|refused| {
+        eprintln!("{refused}");
+        Failure::new(Exit::Configuration, "")
+    })?;
+    let journals = Journals::new(loaded.config);
+    serving::block_on(async {
+        if args.watch {
+            return watch(args, &journals).await;
+        }
+        let status = look(&journals).await?;
+        print(&match args.json {
+            true => pretty(&status)?,
+            false => for_people(&status, &Style::for_stdout(Color::Auto)),
+        })
+    })
+}
+
+async fn look(journals: &Journals) -> Result<Status, Failure> {
+    match ask_status(&journals.config().data_dir).await? {
+        Some(status) => Ok(status),
+        None => of_journals(journals, wall_clock()()),
+    }
+}
+
+async fn watch(args: &StatusArgs, journals: &Journals) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let is_terminal = std::io::stdout().is_terminal();
+    let mut beat = tokio::time::interval(REFRESH);
+    loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => return Err(Failure::new(Exit::Signal(signal), "")),
+            _ = beat.tick() => {}
+        }
+        let status = look(journals).await?;
+        let text = match args.json {
+            true => compact(&status)?,
+            false => for_people(&status, &Style::for_stdout(Color::Auto)),
+        };
+        let before = match (is_terminal, args.json) {
+            (true, false) => ANEW,
+            (false, false) => "\n",
+            (_, true) => "",
+        };
+        if !crate::command::print_on(&format!("{before}{text}"))? {
+            return Ok(());
+        }
+    }
+}
+
+fn pretty(status: &Status) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(status).map_err(unwritable)?;
+    Ok(text + "\n")
+}
+
+fn compact(status: &Status) -> Result<String, Failure> {
+    let text = serde_json::to_string(status).map_err(unwritable)?;
+    Ok(text + "\n")
+}
+
+fn unwritable(error: serde_json::Error) -> Failure {
+    Failure::new(
+        Exit::Runtime,
+        format!("the status cannot be written as JSON: {error}"),
+    )
+}

@@ -1,0 +1,253 @@
+//! The document for people, within the width of their terminal.
+
+use std::collections::BTreeMap;
+
+use bridge_console::Style;
+
+use super::document::{JournalSeen, SinkSeen, SourceSeen, Status, Trouble};
+use crate::terminal::{Tone, bytes, count, line, moment, span};
+
+/// The whole document.
+pub fn for_people(status: &Status, style: &Style) -> String {
+    let mut text = head(status, style);
+    for source in &status.sources {
+        text.push('\n');
+        text.push_str(&source_lines(source, status, style));
+    }
+    for sink in &status.sinks {
+        text.push('\n');
+        text.push_str(&sink_lines(sink, style));
+    }
+    text
+}
+
+fn head(status: &Status, style: &Style) -> String {
+    let (word, tone) = match (status.running, status.ready) {
+        (true, true) => ("running, ready", Tone::Good),
+        (true, false) => ("running, not ready", Tone::Warning),
+        (false, _) => ("not running: this is what the journals tell", Tone::Warning),
+    };
+    format!("zkbridge {}: {}\n", status.version, tone.paint(word, style))
+}
+
+/// `source main: live since …`.
+fn heading(what: &str, state: &str, tone: Tone, rest: &str, style: &Style) -> String {
+    let state = state.replace('_', " ");
+    let what = Tone::Strong.paint(what, style);
+    format!("{what}: {}{rest}\n", tone.paint(&state, style))
+}
+
+fn source_lines(source: &SourceSeen, status: &Status, style: &Style) -> String {
+    let tone = match &*source.state {
+        "live" => Tone::Good,
+        "halted" => Tone::Bad,
+        _ => Tone::Warning,
+    };
+    let since = source
+        .since
+        .map(|since| format!(" since {}", moment(since, status.time)));
+    let what = format!("source {}", source.source);
+    let mut text = heading(&what, &source.state, tone, &since.unwrap_or_default(), style);
+    let mut add = |label: &str, words: Option<String>, tone: Tone| {
+        if let Some(words) = words {
+            text.push_str(&line(label, &words, tone, style));
+        }
+    };
+    add("halted", source.halted.clone(), Tone::Bad);
+    add("trouble", source.trouble.clone(), Tone::Bad);
+    let server = source
+        .server
+        .as_ref()
+        .map(|version| format!("ZooKeeper {version}"));
+    add("server", server, Tone::Plain);
+    let armed = source
+        .armed_since
+        .map(|since| format!("armed since {}", moment(since, status.time)));
+    let unarmed = status
+        .running
+        .then(|| "not armed: changes are found by comparing later".to_owned());
+    match armed {
+        Some(armed) => add("watch", Some(armed), Tone::Plain),
+        None => add("watch", unarmed, Tone::Warning),
+    }
+    add(
+        "last zxid",
+        source.reported.map(|zxid| zxid.to_string()),
+        Tone::Plain,
+    );
+    let last_event = source.last_event.map(|at| moment(at, status.time));
+    let no_event = status.running.then(|| "none since the start".to_owned());
+    add("last event", last_event.or(no_event), Tone::Plain);
+    let waiting = source.waiting.filter(|waiting| *waiting > 0);
+    add(
+        "waiting",
+        waiting.map(|waiting| count(waiting, "event")),
+        Tone::Plain,
+    );
+    add("walks", source.walks.map(|walks| walks.to_string()), Tone::Plain);
+    add("gaps", source.gaps.as_ref().map(gaps), Tone::Plain);
+    let unreadable = source
+        .unreadable
+        .map(|unreadable| blind_spots(unreadable, source));
+    let is_blind = source.unreadable.is_some_and(|unreadable| unreadable > 0);
+    add(
+        "unreadable",
+        unreadable,
+        if is_blind { Tone::Warning } else { Tone::Plain },
+    );
+    add("journal", Some(journal(&source.journal, status)), Tone::Plain);
+    text
+}
+
+fn gaps(gaps: &BTreeMap<String, u64>) -> String {
+    let total: u64 = gaps.values().sum();
+    if total == 0 {
+        return "none since the start".to_owned();
+    }
+    let reasons: Vec<String> = gaps
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    format!("{total} since the start: {}", reasons.join(", "))
+}
+
+fn blind_spots(unreadable: u64, source: &SourceSeen) -> String {
+    if unreadable == 0 {
+        return "none".to_owned();
+    }
+    let named: Vec<&str> = source.unreadable_paths.iter().map(|path| path.as_str()).collect();
+    let more = if named.len() as u64 == unreadable {
+        ""
+    } else {
+        " …"
+    };
+    format!(
+        "{}, whose changes are not seen: {}{more}",
+        count(unreadable, "znode"),
+        named.join(" ")
+    )
+}
+
+fn journal(journal: &JournalSeen, status: &Status) -> String {
+    let oldest = journal
+        .oldest
+        .map(|at| format!(", the oldest from {}", moment(at, status.time)));
+    format!(
+        "{} up to seq {}, {} in use, file {}{}",
+        count(journal.records, "record"),
+        journal.tail,
+        bytes(journal.used_bytes),
+        bytes(journal.file_bytes),
+        oldest.unwrap_or_default()
+    )
+}
+
+fn sink_lines(sink: &SinkSeen, style: &Style) -> String {
+    let tone = match &*sink.state {
+        "idle" | "delivering" => Tone::Good,
+        "halted" => Tone::Bad,
+        _ => Tone::Warning,
+    };
+    let what = format!("sink {} from {}", sink.sink, sink.source);
+    let rest = if sink.state == "new" {
+        ", it begins with the next start"
+    } else {
+        ""
+    };
+    let mut text = heading(&what, &sink.state, tone, rest, style);
+    if sink.state == "new" {
+        return text;
+    }
+    let mut add = |label: &str, words: String, tone: Tone| text.push_str(&line(label, &words, tone, style));
+    if let Some(trouble) = &sink.error {
+        add("error", error(trouble), Tone::Bad);
+        add("", format!("to do: {}", trouble.remedy), Tone::Plain);
+    }
+    add("cursor", format!("{} of {}", sink.cursor, sink.tail), Tone::Plain);
+    add(
+        "lag",
+        lag(sink),
+        if sink.lag_records == 0 {
+            Tone::Plain
+        } else {
+            Tone::Warning
+        },
+    );
+    if let Some(delivered) = sink.delivered {
+        let retries = sink.retries.unwrap_or_default();
+        let failed = format!(
+            "{} since the start, {}",
+            count(delivered, "record"),
+            failed_attempts(retries)
+        );
+        add("delivered", failed, Tone::Plain);
+    }
+    let letters = sink.dead_letters;
+    let rejected = match (letters, sink.rejected.unwrap_or_default()) {
+        (0, 0) => "none".to_owned(),
+        (0, since) => format!("{since} since the start, none of them kept"),
+        _ => format!(
+            "{}: see 'zkbridge dlq list --sink {}'",
+            count(letters, "dead letter"),
+            sink.sink
+        ),
+    };
+    add(
+        "rejected",
+        rejected,
+        if letters == 0 { Tone::Plain } else { Tone::Warning },
+    );
+    if sink.parked.records > 0 {
+        add("parked", parked(sink), Tone::Warning);
+    }
+    text
+}
+
+fn failed_attempts(retries: u64) -> String {
+    match retries {
+        0 => "no failed attempt".to_owned(),
+        _ => count(retries, "failed attempt"),
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "milliseconds of a lag")]
+fn lag(sink: &SinkSeen) -> String {
+    if sink.lag_records == 0 {
+        return "none".to_owned();
+    }
+    let records = count(sink.lag_records, "record");
+    match (sink.lag_seconds * 1000.0) as i64 {
+        0 => records,
+        oldest => format!("{records}, the oldest of them {} old", span(oldest)),
+    }
+}
+
+fn error(trouble: &Trouble) -> String {
+    let again = match trouble.failures {
+        0 | 1 => String::new(),
+        failures => format!(", {failures} times in a row"),
+    };
+    format!("{}{again}: {}", trouble.kind, trouble.message)
+}
+
+fn parked(sink: &SinkSeen) -> String {
+    let parked = &sink.parked;
+    let next: Vec<String> = parked
+        .next
+        .iter()
+        .map(|next| {
+            let path = next.path.as_ref().map_or("(control)", |path| path.as_str());
+            format!("{path} ({})", next.error)
+        })
+        .collect();
+    let named = if next.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", next.join("; "))
+    };
+    format!(
+        "{} of {} wait for the destination{named}",
+        count(parked.records, "record"),
+        count(parked.paths, "path")
+    )
+}

@@ -1,0 +1,163 @@
+//! Text for people at a terminal: what stands out, how a long text is broken, how a span of time reads.
+//!
+//! What comes from a znode or a destination goes through [`escaped`](bridge_console::text::escaped) here, so that it
+//! never reaches the terminal as a control sequence.
+
+use bridge_console::Style;
+use bridge_console::text::{columns, escaped, size};
+use bridge_core::record::Timestamp;
+
+/// Where the texts of a section begin, behind their labels.
+const TEXT_AT: usize = 14;
+
+/// Narrower terminals are not catered for.
+const WIDTH_MIN: usize = 40;
+
+/// How a word is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Warning,
+    /// Somebody has to act.
+    Bad,
+    /// A heading.
+    Strong,
+    /// Beside the point.
+    Quiet,
+    /// Like the rest.
+    Plain,
+}
+
+impl Tone {
+    /// The text in the colour of the tone, where there are colours.
+    pub fn paint(self, text: &str, style: &Style) -> String {
+        let code = match self {
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "31",
+            Tone::Strong => "1",
+            Tone::Quiet => "2",
+            Tone::Plain => return text.to_owned(),
+        };
+        match style.color && !text.is_empty() {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// A label and its text, broken between words within the width; further lines stand below the text.
+pub fn line(label: &str, text: &str, tone: Tone, style: &Style) -> String {
+    let head = format!("  {label:<width$}", width = TEXT_AT - 2);
+    let mut lines = String::new();
+    for (at, part) in broken(text, style.width.saturating_sub(TEXT_AT))
+        .iter()
+        .enumerate()
+    {
+        let part = tone.paint(part, style);
+        match at {
+            0 => lines.push_str(&format!("{}{part}\n", Tone::Quiet.paint(&head, style))),
+            _ => lines.push_str(&format!("{:TEXT_AT$}{part}\n", "")),
+        }
+    }
+    lines
+}
+
+/// A text in lines of at most so many columns, broken between words; a word that is longer stands alone.
+pub fn broken(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(WIDTH_MIN - TEXT_AT);
+    let text = escaped(text);
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is one from the beginning");
+        if last.is_empty() {
+            last.push_str(word);
+        } else if columns(last) + 1 + columns(word) <= width {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// `3 s`, `2 min`, `1 h 5 min`, `3 d 2 h`: as much as a person takes in.
+pub fn span(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) if ms < 1000 => format!("{} ms", ms.max(0)),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+/// A moment to the second, and how long ago it is.
+pub fn moment(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ({} ago)", to_the_second(at), span(now.0 - at.0))
+}
+
+/// `2026-11-22T13:40:00Z`.
+pub fn to_the_second(at: Timestamp) -> String {
+    let text = at.to_string();
+    let seconds = text.split('.').next().unwrap_or_default();
+    format!("{seconds}Z")
+}
+
+/// A count and its noun: `1 record`, `2 records`.
+pub fn count(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// Bytes for people, up to GiB.
+#[allow(clippy::cast_precision_loss, reason = "shown with one digit behind the point")]
+pub fn bytes(count: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    match count >= GIB {
+        true => format!("{:.1} GiB", count as f64 / GIB as f64),
+        false => size(count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_as_exact_as_a_person_takes_it_in() {
+        let check = |ms, expected| assert_eq!(span(ms), expected, "{ms}");
+        check(-5, "0 ms");
+        check(999, "999 ms");
+        check(59_999, "59 s");
+        check(60_000, "1 min");
+        check(3_900_000, "1 h 5 min");
+        check(180_000_000, "2 d 2 h");
+    }
+
+    #[test]
+    fn a_long_text_is_broken_between_words_below_its_beginning() {
+        let text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen";
+        let shown = line("error", text, Tone::Bad, &Style::PLAIN);
+        assert_eq!(
+            shown,
+            "  error       one two three four five six seven eight nine ten eleven twelve\n              \
+             thirteen fourteen\n"
+        );
+        let style = Style {
+            color: true,
+            ..Style::PLAIN
+        };
+        assert_eq!(
+            line("a", "b\u{1b}[2J", Tone::Bad, &style),
+            "\u{1b}[2m  a           \u{1b}[0m\u{1b}[31mb\\u{1b}[2J\u{1b}[0m\n"
+        );
+    }
+}

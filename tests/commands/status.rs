@@ -1,0 +1,101 @@
+//! `zkbridge status`.
+
+use bridge_servers::{Child, real_servers};
+use serde_json::Value;
+
+use crate::bridge::BOUND;
+use crate::golden;
+use crate::stage::Stage;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_a_running_bridge_and_what_its_journal_tells_without_it() {
+    real_servers!("status");
+    let mut stage = Stage::set("status").await;
+    let none = stage.run(&["status"]).await;
+    assert_eq!(none.code, 3);
+    assert!(none.err.contains("there is no journal in data"), "{}", none.err);
+
+    stage.bridge.start_ready().await;
+    stage.create("a", "one").await;
+    stage
+        .bridge
+        .until("the journal to be measured", |status| {
+            !status["sources"][0]["journal"]["oldest"].is_null()
+        })
+        .await;
+    let text = stage.run(&["status"]).await.ended(0);
+    golden::fits(&text);
+    golden::check("status-running.txt", &text);
+    let mut document = stage.run(&["status", "--json"]).await.json(0);
+    let mut served = stage.bridge.status().await;
+    assert_eq!(document["ready"], true);
+    for changing in [&mut document, &mut served] {
+        changing["time"] = Value::Null;
+    }
+    assert_eq!(document, served, "the command and /status give one document");
+
+    stage.bridge.terminate().await;
+    let text = stage.run(&["status"]).await.ended(0);
+    golden::fits(&text);
+    golden::check("status-stopped.txt", &text);
+    let stopped = stage.run(&["status", "--json"]).await.json(0);
+    assert_eq!(
+        (&stopped["running"], &stopped["ready"]),
+        (&Value::from(false), &Value::from(false))
+    );
+    assert_eq!(
+        stopped["sources"][0]["reported"],
+        document["sources"][0]["reported"]
+    );
+    assert_eq!(stopped["sinks"][0]["cursor"], document["sinks"][0]["cursor"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_names_what_stands_in_the_way_and_what_to_do() {
+    real_servers!("status of trouble");
+    let hook = "[[sink]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:1/\"\n\
+                allow_private_addresses = true\nsecrets = [\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"]\n";
+    let mut stage = Stage::set_with("status-trouble", hook).await;
+    stage.bridge.start_ready().await;
+    stage
+        .bridge
+        .until("the sink to fail", |status| {
+            !status["sinks"][1]["error"].is_null()
+        })
+        .await;
+    let text = stage.run(&["status"]).await.ended(0);
+    golden::fits(&text);
+    for words in [
+        "sink hook from main: backing off",
+        "unavailable",
+        "to do: check",
+        "cursor      0 of 3",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_that_watches_shows_the_change_and_ends_with_the_signal() {
+    real_servers!("status --watch");
+    let mut stage = Stage::set("status-watch").await;
+    stage.bridge.start_ready().await;
+    let mut watching = Child::start(&stage.bridge.command(&["status", "--watch", "--json"])).unwrap();
+    let told = watching.until("the running bridge", BOUND, |lines| {
+        let text = &lines.last()?.text;
+        serde_json::from_str::<Value>(text).ok()?["running"]
+            .as_bool()
+            .filter(|running| *running)
+    });
+    told.await.unwrap();
+    stage.bridge.kill().await;
+    let told = watching.until("its end", BOUND, |lines| {
+        let text = &lines.last()?.text;
+        serde_json::from_str::<Value>(text).ok()?["running"]
+            .as_bool()
+            .filter(|running| !*running)
+    });
+    told.await.unwrap();
+    watching.terminate().unwrap();
+    assert_eq!(watching.exit_code(BOUND).await.unwrap(), 143);
+}
