@@ -69,6 +69,10 @@ pub const SOURCE_TROUBLES: &str = "zkbridge_source_connection_failures_total";
 pub const SOURCE_LIVENESS_CHECKS: &str = "zkbridge_source_liveness_checks_total";
 /// Walks ended. Labels: source.
 pub const SOURCE_WALKS: &str = "zkbridge_source_walks_total";
+/// Duration of comparing the whole tree. Labels: source.
+pub const SOURCE_WALK_DURATION: &str = "zkbridge_source_walk_duration_seconds";
+/// From the arrival of an event to its durable record. Labels: source.
+pub const SOURCE_CAPTURE_DURATION: &str = "zkbridge_source_capture_duration_seconds";
 /// 1 while live. Labels: source.
 pub const SOURCE_LIVE: &str = "zkbridge_source_live";
 /// 1 while halted. Labels: source.
@@ -85,6 +89,8 @@ pub const JOURNAL_TAIL: &str = "zkbridge_journal_tail";
 pub const JOURNAL_RECORDS: &str = "zkbridge_journal_records";
 /// Bytes used. Labels: source.
 pub const JOURNAL_BYTES: &str = "zkbridge_journal_used_bytes";
+/// Bytes that may be used. Labels: source.
+pub const JOURNAL_LIMIT: &str = "zkbridge_journal_limit_bytes";
 /// Duration of a commit. Labels: source.
 pub const JOURNAL_COMMIT_DURATION: &str = "zkbridge_journal_commit_duration_seconds";
 
@@ -283,6 +289,18 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         "Walks of a root that came to their end",
     ),
     (
+        SOURCE_WALK_DURATION,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        "Duration of comparing all roots after a connection was made",
+    ),
+    (
+        SOURCE_CAPTURE_DURATION,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        "From the arrival of watch events to what they tell being durable in the journal",
+    ),
+    (
         SOURCE_LIVE,
         MetricKind::Gauge,
         Unit::Count,
@@ -329,6 +347,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Bytes,
         "Bytes of the journal that count against its size limit",
+    ),
+    (
+        JOURNAL_LIMIT,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        "Size limit of the journal",
     ),
     (
         JOURNAL_COMMIT_DURATION,

@@ -387,7 +387,9 @@ impl<'a> Reading<'a> {
         let brought_in = self.tree.at(&path.0).and_then(Node::brought_in);
         let message = match brought_in {
             Some(from) => {
-                format!("the value is refused; it is not shown because it was brought in by {from}")
+                format!(
+                    "the value is not as it should be; it is not shown because it was brought in by {from}"
+                )
             }
             None => message,
         };

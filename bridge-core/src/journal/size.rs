@@ -149,6 +149,11 @@ impl Journal {
         fs::metadata(beside(&self.file, "-wal")).map_or(0, |metadata| metadata.len())
     }
 
+    /// How large the journal may become.
+    pub fn max_size(&self) -> Size {
+        self.options.max_size
+    }
+
     /// Makes sure that a record may be appended: at the limit delivered records go before their time, the oldest first.
     pub(super) fn make_room(&mut self) -> Result<(), JournalError> {
         for _ in 0..SLICES_MAX {

@@ -8,6 +8,7 @@
 
 mod flow;
 mod hold;
+mod latency;
 mod run;
 mod status;
 

@@ -7,8 +7,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
 use super::flow::{Flow, News};
+use super::latency::Arrivals;
 use super::status::{JournalStatus, SourceStatus};
-use crate::capture::{CaptureOptions, Input};
+use crate::capture::{CaptureOptions, CaptureState, Input};
 use crate::delivery::WallClock;
 use crate::journal::{Journal, JournalError, Note};
 use crate::metrics as names;
@@ -62,6 +63,9 @@ pub struct Pipeline {
     durable: watch::Sender<Seq>,
     published: watch::Sender<SourceStatus>,
     status: SourceStatus,
+    /// When the present state of the source began.
+    since: Instant,
+    arrivals: Arrivals,
     beats: u64,
     /// Blind spots that were logged, as far as they are named.
     told_blind_spots: Vec<ZnodePath>,
@@ -98,6 +102,8 @@ impl Pipeline {
             durable,
             published,
             status,
+            since: Instant::now(),
+            arrivals: Arrivals::default(),
             beats: 0,
             told_blind_spots: Vec::new(),
         };
@@ -174,10 +180,13 @@ impl Pipeline {
     }
 
     async fn take_report(&mut self, report: Report) -> Result<(), JournalError> {
-        if let Report::Input(Input::Events(_)) = &report {
-            self.status.last_event = Some((self.clock)());
-        }
+        let is_news = matches!(&report, Report::Input(Input::Events(_)));
         let taken = self.flow.report(report, (self.clock)());
+        if is_news {
+            self.status.last_event = Some((self.clock)());
+            let events = self.flow.capture().counters().events;
+            self.arrivals.came(events, Instant::now());
+        }
         self.tell().await;
         taken
     }
@@ -194,6 +203,7 @@ impl Pipeline {
                     }
                 }
                 News::Connected => {
+                    self.arrivals.forget();
                     counter!(names::SOURCE_CONNECTIONS, "source" => source.to_owned()).increment(1);
                     self.status.trouble = None;
                 }
@@ -229,10 +239,16 @@ impl Pipeline {
     }
 
     fn note_state(&mut self) {
+        let before = self.status.state;
         if !self.status.follow(self.flow.capture(), (self.clock)()) {
             return;
         }
-        let status = &self.status;
+        let (status, took) = (&self.status, self.since.elapsed());
+        self.since = Instant::now();
+        if status.is_live() && before == CaptureState::Walking.as_str() {
+            let source = status.source.to_string();
+            histogram!(names::SOURCE_WALK_DURATION, "source" => source).record(took);
+        }
         tracing::info!(
             source = &*status.source,
             state = status.state,
@@ -260,9 +276,24 @@ impl Pipeline {
         }
         // Measured anew with the next tick; until then what came is known.
         self.status.journal.records += tail.0 - self.status.journal.tail.0;
+        self.show_waits();
         self.status.journal.tail = tail;
         self.publish();
         Ok(())
+    }
+
+    /// What has become durable is no longer waited for.
+    fn show_waits(&mut self) {
+        let capture = self.flow.capture();
+        if capture.epoch().is_none() {
+            self.arrivals.forget();
+            return;
+        }
+        let settled = capture.counters().events.saturating_sub(capture.waiting() as u64);
+        let source = &self.status.source;
+        for wait in self.arrivals.durable(settled, Instant::now()) {
+            histogram!(names::SOURCE_CAPTURE_DURATION, "source" => source.to_string()).record(wait);
+        }
     }
 
     async fn beat(&mut self) -> Result<(), JournalError> {
@@ -317,6 +348,7 @@ impl Pipeline {
             records: stats.records,
             oldest: stats.oldest.map(|(_, captured)| captured),
             used_bytes: stats.used_bytes,
+            limit_bytes: self.flow.journal().max_size().0,
             file_bytes: stats.file_bytes,
         };
         Ok(())

@@ -63,6 +63,8 @@ pub struct JournalStatus {
     pub oldest: Option<Timestamp>,
     /// Bytes that count against the size limit.
     pub used_bytes: u64,
+    /// The size limit.
+    pub limit_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
 }
@@ -154,5 +156,6 @@ impl SourceStatus {
         level(names::JOURNAL_TAIL, self.journal.tail.0 as f64);
         level(names::JOURNAL_RECORDS, self.journal.records as f64);
         level(names::JOURNAL_BYTES, self.journal.used_bytes as f64);
+        level(names::JOURNAL_LIMIT, self.journal.limit_bytes as f64);
     }
 }

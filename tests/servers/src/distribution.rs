@@ -1,9 +1,9 @@
 //! Server distributions: what makes a server, and the cache that holds it.
 //!
-//! Fetched once, with Maven or Go, into `<workspace>/.cache/servers` (or `$ZKBRIDGE_CACHE`), for all tests and checkouts that
+//! Fetched once, with Maven, Go or apt, into `<workspace>/.cache/servers` (or `$ZKBRIDGE_CACHE`), for all tests and checkouts that
 //! use the same cache. A directory in the cache is always whole: it is filled under another name and then renamed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,22 @@ const NATS_MODULE: &str = "github.com/nats-io/nats-server/v2";
 /// The plugin's version is fixed: an unknown one would be asked for, and could change under our feet.
 const COPY_DEPENDENCIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
+/// Unpacks the package `$1` into the working directory. A system that was never updated has no lists of packages: then
+/// they are fetched, for this once and for us alone.
+const UNPACK_PACKAGE: &str = r#"
+apt_alone() {
+    apt-get -q -o Dir::State::Lists="$PWD/lists" -o Dir::Cache="$PWD/packages" "$@"
+}
+apt-get -q download "$1" || {
+    mkdir -p lists/partial packages/archives/partial
+    apt_alone update
+    apt_alone download "$1"
+    rm -r lists packages
+}
+dpkg-deb --extract ./*.deb .
+rm ./*.deb
+"#;
+
 /// How long a fetch may take: Kafka's 54 MB over a slow line.
 const FETCH_BOUND: Duration = Duration::from_secs(900);
 
@@ -60,6 +76,8 @@ enum Recipe {
     Maven { pom: String },
     /// Go builds this program, `module@version`.
     Go { program: String },
+    /// The files of a package of Debian, unpacked and not installed.
+    Debian { package: String },
 }
 
 impl Recipe {
@@ -68,6 +86,7 @@ impl Recipe {
         match self {
             Recipe::Maven { pom } => ("pom.xml", pom),
             Recipe::Go { program } => ("go-install.txt", program),
+            Recipe::Debian { package } => ("debian-package.txt", package),
         }
     }
 }
@@ -131,11 +150,31 @@ impl Distribution {
 
     /// The NATS server, of any released version.
     pub fn nats(version: &str) -> Self {
+        let this = Self::go("nats", version, NATS_MODULE);
         Self {
-            name: format!("nats-{version}"),
             title: format!("NATS server {version}"),
+            ..this
+        }
+    }
+
+    /// A program that Go builds of this module.
+    pub(crate) fn go(name: &str, version: &str, module: &str) -> Self {
+        Self {
+            name: format!("{name}-{version}"),
+            title: format!("{name} {version}"),
             recipe: Recipe::Go {
-                program: format!("{NATS_MODULE}@v{version}"),
+                program: format!("{module}@v{version}"),
+            },
+        }
+    }
+
+    /// What is in a package of the Debian that this machine runs, in the version that it has.
+    pub(crate) fn debian(package: &str) -> Self {
+        Self {
+            name: format!("debian-{package}"),
+            title: format!("Debian's package {package}"),
+            recipe: Recipe::Debian {
+                package: package.to_owned(),
             },
         }
     }
@@ -197,6 +236,7 @@ impl Distribution {
         match &self.recipe {
             Recipe::Maven { .. } => self.run_maven(staging.path(), &file).await?,
             Recipe::Go { program } => self.run_go(staging.path(), program).await?,
+            Recipe::Debian { package } => self.run_apt(staging.path(), package).await?,
         }
         self.publish(staging)
     }
@@ -206,6 +246,16 @@ impl Distribution {
         go.args(["install", "-trimpath", "-ldflags=-s -w", program]);
         go.env("GOBIN", staging).env("CGO_ENABLED", "0");
         self.run("go", go).await
+    }
+
+    async fn run_apt(&self, staging: &Path, package: &str) -> Result<()> {
+        find_tool("apt-get")?;
+        find_tool("dpkg-deb")?;
+        let mut shell = guarded::command(OsStr::new("sh"), Some(staging));
+        shell
+            .args(["-ec", UNPACK_PACKAGE, "sh", package])
+            .current_dir(staging);
+        self.run("apt-get", shell).await
     }
 
     async fn run_maven(&self, staging: &Path, pom: &Path) -> Result<()> {

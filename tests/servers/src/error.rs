@@ -21,7 +21,7 @@ pub enum Error {
         tool: &'static str,
     },
 
-    /// Maven or Go ran and could not bring the server.
+    /// Maven, Go or apt ran and could not bring it.
     #[error(
         "could not fetch {title} with {tool} ({status}): check that {tool} can reach its repository, \
          or set ZKBRIDGE_TESTS=offline to skip what needs real servers; {tool} said:\n{output}"
@@ -29,7 +29,7 @@ pub enum Error {
     Fetch {
         /// What was to be fetched.
         title: String,
-        /// What was to bring it: `mvn` or `go`.
+        /// What was to bring it: `mvn`, `go`, `apt-get`.
         tool: &'static str,
         /// How that ended.
         status: ExitStatus,

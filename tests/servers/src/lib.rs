@@ -3,6 +3,7 @@
 //! * [`ZooKeeper`], [`Kafka`] and [`Nats`]: the real servers of any version, fetched once, on free ports, paused, killed and
 //!   restarted at will.
 //! * [`Python`]: libraries of another language, for independent verdicts.
+//! * [`Tool`]: Helm and promtool, for what they say about files that are meant for them.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
 //! * [`eventually`]: waiting for a condition with a bound.
@@ -24,6 +25,7 @@ mod patience;
 mod ports;
 mod proxy;
 mod python;
+mod tool;
 mod zookeeper;
 
 pub use child::{Child, Line, Stream};
@@ -38,4 +40,5 @@ pub use patience::{Look, eventually};
 pub use ports::Port;
 pub use proxy::{Direction, Proxy};
 pub use python::Python;
+pub use tool::Tool;
 pub use zookeeper::{Mode, ZooKeeper, ZooKeeperBuilder};

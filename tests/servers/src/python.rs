@@ -185,7 +185,12 @@ fn interpreter(directory: &Path) -> PathBuf {
     directory.join("bin/python3")
 }
 
-async fn run(program: &Path, arguments: &[&OsStr], input: &[u8], bound: Duration) -> Result<Output> {
+pub(crate) async fn run(
+    program: &Path,
+    arguments: &[&OsStr],
+    input: &[u8],
+    bound: Duration,
+) -> Result<Output> {
     let action = || format!("run {}", program.display());
     let child = Command::new(program)
         .args(arguments)
@@ -212,7 +217,7 @@ async fn run(program: &Path, arguments: &[&OsStr], input: &[u8], bound: Duration
     }
 }
 
-fn all_output(ran: &Output) -> String {
+pub(crate) fn all_output(ran: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&ran.stdout) + &text(&ran.stderr)
 }

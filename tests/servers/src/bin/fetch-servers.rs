@@ -1,5 +1,5 @@
-//! Brings every server that the tests start, and the Python packages that they ask, into the cache, and says what it
-//! does.
+//! Brings every server that the tests start, and the tools and Python packages that they ask, into the cache, and says
+//! what it does.
 //!
 //! `fetch-servers` takes the names of the distributions to fetch (`zookeeper-3.9.5`, `kafka-4.1.0`, `nats-2.15.2`), by
 //! default all that the tests use and the packages.
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use bridge_servers::{
-    Distribution, Error, KAFKA_NEWEST, NATS_LINES, Python, ZOOKEEPER_LINES, cache, offline, skipped,
+    Distribution, Error, KAFKA_NEWEST, NATS_LINES, Python, Tool, ZOOKEEPER_LINES, cache, offline, skipped,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -54,6 +54,7 @@ fn chosen(names: &[String]) -> Vec<Result<Distribution, String>> {
         return zookeepers
             .chain([Distribution::kafka(KAFKA_NEWEST)])
             .chain(NATS_LINES.iter().map(|version| Distribution::nats(version)))
+            .chain(Tool::all().iter().filter_map(Tool::distribution).cloned())
             .map(Ok)
             .collect();
     }

@@ -1,0 +1,23 @@
+//! The files for operators (`docker/`), judged by the tools that they are for and compared with what the program does.
+//! `ZKBRIDGE_TESTS=offline` leaves out what needs a tool that is fetched, and says so.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+mod chart;
+mod compose;
+mod monitoring;
+mod program;
+mod unit;
+
+use std::path::{Path, PathBuf};
+
+/// A file or folder in `docker/`.
+fn place(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docker").join(path)
+}
+
+/// The text of a file in `docker/`.
+fn text(path: &str) -> String {
+    let place = place(path);
+    std::fs::read_to_string(&place).unwrap_or_else(|error| panic!("{}: {error}", place.display()))
+}

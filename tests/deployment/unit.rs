@@ -1,0 +1,43 @@
+//! The unit of systemd.
+
+use std::process::Command;
+
+use super::text;
+
+const INSTALLED: &str = "/usr/local/bin/zkbridge";
+
+#[test]
+fn systemd_takes_the_unit_as_it_stands() {
+    // It wants programs to be there; where they will be installed is not up to a test.
+    let unit = text("systemd/zkbridge.service").replace(INSTALLED, env!("CARGO_BIN_EXE_zkbridge"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("zkbridge.service");
+    std::fs::write(&file, &unit).unwrap();
+
+    let verified = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&file)
+        .output()
+        .expect("systemd-analyze is there: run make setup");
+
+    let said = String::from_utf8_lossy(&verified.stderr);
+    // It looks at units of the machine, too, and what it says of those is not about ours.
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("zkbridge")).collect();
+    assert!(verified.status.success() && ours.is_empty(), "{said}");
+}
+
+#[test]
+fn systemd_refuses_a_unit_with_an_unknown_setting() {
+    let unit = text("systemd/zkbridge.service").replace("PrivateTmp=yes", "PrivateTemp=yes");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("zkbridge.service");
+    std::fs::write(&file, unit).unwrap();
+
+    let verified = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&file)
+        .output();
+
+    let said = String::from_utf8_lossy(&verified.unwrap().stderr).into_owned();
+    assert!(said.contains("PrivateTemp"), "{said}");
+}
