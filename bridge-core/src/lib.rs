@@ -12,6 +12,7 @@ pub mod journal;
 pub mod metrics;
 pub mod number;
 pub mod objection;
+pub mod oversize;
 pub mod path;
 pub mod pipeline;
 pub mod record;

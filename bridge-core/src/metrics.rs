@@ -9,6 +9,8 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub const SINK_DELIVERED_RECORDS: &str = "zkbridge_sink_delivered_records_total";
 /// Bytes of znode data in them. Labels: sink, source.
 pub const SINK_DELIVERED_BYTES: &str = "zkbridge_sink_delivered_bytes_total";
+/// Of them, records that were shrunk to what the destination takes. Labels: sink, source.
+pub const SINK_SHRUNK_RECORDS: &str = "zkbridge_sink_shrunk_records_total";
 /// Attempts that failed and are made again. Labels: sink, source, kind.
 pub const SINK_RETRIES: &str = "zkbridge_sink_retries_total";
 /// Records that became dead letters. Labels: sink, source.
@@ -118,6 +120,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Counter,
         Unit::Bytes,
         "Bytes of znode data in the delivered records",
+    ),
+    (
+        SINK_SHRUNK_RECORDS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Delivered records whose data was cut to what the destination takes",
     ),
     (
         SINK_RETRIES,

@@ -44,6 +44,12 @@ pub trait Sink: Send {
     /// Delivers a batch. `Ok`: every record is durable at the destination.
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>>;
 
+    /// How many of the records that became durable since this was last asked had been shrunk to what the destination
+    /// takes ([`crate::oversize`]). A destination without a limit has nothing to say.
+    fn take_shrunk(&mut self) -> u64 {
+        0
+    }
+
     /// Flushes and lets go of the destination.
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
 

@@ -217,7 +217,7 @@ async fn a_topic_that_does_not_exist_is_said_and_gets_everything_once_it_does() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_is_too_large_becomes_a_dead_letter_while_others_flow() {
+async fn a_record_that_is_too_large_arrives_cut_while_others_flow() {
     real_servers!("a record that is too large");
     let mut scene = Scene::live("too-large").await;
     let mut random = StdRng::seed_from_u64(3);
@@ -231,21 +231,25 @@ async fn a_record_that_is_too_large_becomes_a_dead_letter_while_others_flow() {
     scene.writer.set(&large, incompressible()).await;
     scene
         .bridge
-        .until("a dead letter", |status| status["sinks"][0]["rejected"] == 1)
+        .until("a cut record", |status| status["sinks"][0]["shrunk"] == 1)
         .await;
+    scene.settle().await;
+    let cut = scene.last(&large).record;
+    assert_eq!(cut["before"]["data"]["value"], "");
+    for state in ["before", "after"] {
+        assert_eq!(cut[state]["data"]["truncated"], true, "{state}");
+        assert_eq!(cut[state]["data"]["size"], 900_000, "{state}");
+    }
     scene.writer.set(&large, "small again").await;
     scene.writer.create(&small, "flows").await;
     scene.settle().await;
     assert_eq!(scene.story(&small), ["create exact"]);
     assert_eq!(scene.last(&large).record["after"]["data"]["value"], "small again");
-    let rejected = scene.bridge.status().await["sinks"][0]["rejected"]
-        .as_u64()
-        .unwrap();
     let tail = scene.bridge.status().await["sinks"][0]["tail"].as_u64().unwrap();
     assert_eq!(
         each_once(&scene.topic.deliveries).len() as u64,
-        tail - rejected,
-        "no other is missing"
+        tail,
+        "none is missing"
     );
 }
 

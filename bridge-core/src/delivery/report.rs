@@ -82,6 +82,15 @@ pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine) {
     }
 }
 
+/// Logs that data is cut, the first time in the life of a worker; the metric counts.
+pub(super) fn shrunk(status: &SinkStatus) {
+    tracing::warn!(
+        sink = &*status.sink,
+        source = &*status.source,
+        "records are larger than the destination takes, and their data is cut to what it does"
+    );
+}
+
 pub(super) fn ordered(status: &SinkStatus, order: &Order) {
     let (sink, source) = (&*status.sink, &*status.source);
     let (word, records) = match order {

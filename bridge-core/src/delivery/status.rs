@@ -37,6 +37,8 @@ pub struct SinkStatus {
     pub lag_seconds: f64,
     /// Records delivered since this process started.
     pub delivered: u64,
+    /// Of them, records whose data was cut to what the destination takes.
+    pub shrunk: u64,
     /// Records rejected since this process started.
     pub rejected: u64,
     /// Dead letters kept in the journal.
@@ -117,6 +119,7 @@ impl SinkStatus {
             lag_records: 0,
             lag_seconds: 0.0,
             delivered: 0,
+            shrunk: 0,
             rejected: 0,
             dead_letters: 0,
             parked: ParkedStatus::default(),
@@ -137,6 +140,7 @@ pub(super) struct Meters {
     source: Arc<str>,
     records: Counter,
     bytes: Counter,
+    pub shrunk: Counter,
     rejected: Counter,
     deferred: Counter,
     letters: Gauge,
@@ -160,6 +164,7 @@ impl Meters {
             source: Arc::clone(source),
             records: counter!(names::SINK_DELIVERED_RECORDS, &labels),
             bytes: counter!(names::SINK_DELIVERED_BYTES, &labels),
+            shrunk: counter!(names::SINK_SHRUNK_RECORDS, &labels),
             rejected: counter!(names::SINK_REJECTED_RECORDS, &labels),
             deferred: counter!(names::SINK_DEFERRED_RECORDS, &labels),
             letters: gauge!(names::SINK_DEAD_LETTERS, &labels),

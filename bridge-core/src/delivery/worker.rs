@@ -269,6 +269,7 @@ async fn deliver(sink: &mut dyn Sink, desk: &mut Desk, delivery: &Delivery) -> I
         never = desk.attend() => match never {},
     };
     desk.meters.deliver_duration.record(began.elapsed().as_secs_f64());
+    desk.shrunk(sink.take_shrunk());
     Input::Delivered(result)
 }
 
@@ -330,6 +331,14 @@ impl Desk {
         report::moved(&self.status, before.as_ref(), after, phase);
         report::parked(&self.status, parked_before, &self.machine);
         progress
+    }
+
+    fn shrunk(&mut self, records: u64) {
+        if records > 0 && self.status.shrunk == 0 {
+            report::shrunk(&self.status);
+        }
+        self.status.shrunk += records;
+        self.meters.shrunk.increment(records);
     }
 
     fn publish(&mut self) {

@@ -48,6 +48,18 @@ impl Data {
         }
     }
 
+    /// At most `max_bytes` from its beginning, written as the whole is: bytes that are no text do not become one where they
+    /// are cut.
+    pub(crate) fn cut(&self, max_bytes: usize) -> Data {
+        let mut cut = Data::limited(&self.bytes, self.form, max_bytes);
+        if std::str::from_utf8(&self.bytes).is_err() {
+            cut.form = DataForm::Base64;
+        }
+        cut.size = self.size;
+        cut.truncated |= self.truncated;
+        cut
+    }
+
     fn json(&self) -> Option<serde_json::Value> {
         if self.form != DataForm::Json || self.truncated {
             return None;

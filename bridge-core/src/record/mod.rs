@@ -313,6 +313,12 @@ pub struct Run {
 }
 
 impl Record {
+    /// How many bytes the znode holds after the change, where the record has only the first of them.
+    pub fn size_if_truncated(&self) -> Option<u32> {
+        let data = self.after.as_ref()?.data.as_ref()?;
+        data.truncated.then_some(data.size)
+    }
+
     /// The record as it is delivered: one line of JSON without a line feed.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a record has only text keys and finite numbers")

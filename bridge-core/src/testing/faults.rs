@@ -135,6 +135,10 @@ impl Sink for FaultySink {
         self.play(fault.unwrap_or(Fault::None), batch).boxed()
     }
 
+    fn take_shrunk(&mut self) -> u64 {
+        self.inner.take_shrunk()
+    }
+
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         self.inner.close()
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Format, Message};
+use bridge_core::oversize::{self, Fit};
 use bridge_core::record::{Op, Record};
 use rdkafka::message::{Header, OwnedHeaders};
 
@@ -34,6 +35,13 @@ const ATTRIBUTE: &str = "ce_";
 /// must not take the record of a root's own znode for an older word of its root's snapshot.
 pub(crate) const CONTROL: &str = "control:";
 
+/// What brokers and librdkafka count besides key, value and headers, at most: the frame of a batch of one message
+/// (61 bytes), and that of the message (36).
+const FRAME_BYTES: usize = 61 + 36;
+
+/// And for each header: the lengths of its name and value.
+const HEADER_FRAME_BYTES: usize = 2 * 5;
+
 /// The choices that decide how records become messages.
 pub(crate) struct Encoder {
     template: TopicTemplate,
@@ -55,6 +63,21 @@ pub(crate) struct Encoded {
     pub(crate) payload: Option<Vec<u8>>,
     /// Whether a null value with the same key follows.
     pub(crate) tombstone: bool,
+}
+
+/// A record's messages, none of them larger than it may be.
+pub(crate) struct Fitted {
+    pub(crate) message: Encoded,
+    /// Whether data was cut for that.
+    pub(crate) is_shrunk: bool,
+}
+
+/// Why a record can have no message.
+pub(crate) enum Misfit {
+    /// It has no topic.
+    Topic(String),
+    /// It is too large for its topic without any data, too; so large it is with all of it.
+    Size { topic: Arc<str>, bytes: usize },
 }
 
 impl Encoder {
@@ -97,6 +120,34 @@ impl Encoder {
         }))
     }
 
+    /// The same where a topic takes so many bytes: where they do not suffice, the messages of the record as it is shrunk
+    /// to them ([`oversize`]).
+    pub(crate) fn encode_within(
+        &self,
+        record: &Record,
+        most: impl Fn(&str) -> usize,
+    ) -> Result<Option<Fitted>, Misfit> {
+        let Some(message) = self.encode(record).map_err(Misfit::Topic)? else {
+            return Ok(None);
+        };
+        let most = most(&message.topic);
+        if message.bytes() <= most {
+            let is_shrunk = false;
+            return Ok(Some(Fitted { message, is_shrunk }));
+        }
+        let bytes = |record: &Record| match self.encode(record) {
+            Ok(Some(message)) => message.bytes(),
+            Ok(None) | Err(_) => 0,
+        };
+        let Fit::Shrunk(shrunk) = oversize::fit(record, self.format, most, bytes) else {
+            let (topic, bytes) = (Arc::clone(&message.topic), message.bytes());
+            return Err(Misfit::Size { topic, bytes });
+        };
+        let message = self.encode(&shrunk).map_err(Misfit::Topic)?;
+        let is_shrunk = true;
+        Ok(message.map(|message| Fitted { message, is_shrunk }))
+    }
+
     fn event_headers(&self, record: &Record, message: &Message) -> Vec<(Cow<'static, str>, String)> {
         match self.format {
             Format::Record => Vec::new(),
@@ -118,9 +169,8 @@ fn raw_headers(record: &Record) -> Vec<(Cow<'static, str>, String)> {
         .path
         .as_ref()
         .map(|path| (HEADER_PATH.into(), path.to_string()));
-    let data = record.after.as_ref().and_then(|state| state.data.as_ref());
-    let truncated = data.filter(|data| data.truncated);
-    let truncated = truncated.map(|data| (HEADER_TRUNCATED.into(), data.size.to_string()));
+    let truncated = record.size_if_truncated();
+    let truncated = truncated.map(|size| (HEADER_TRUNCATED.into(), size.to_string()));
     path.into_iter().chain(truncated).collect()
 }
 
@@ -167,8 +217,13 @@ impl Encoded {
         })
     }
 
-    /// The bytes of the value, for messages about its size.
+    /// What the message itself takes before it is compressed, or a little more than that.
     pub(crate) fn bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, Vec::len)
+        let header = |key: &str, value: &String| key.len() + value.len() + HEADER_FRAME_BYTES;
+        let own: usize = self.headers.iter().map(|(key, value)| header(key, value)).sum();
+        let event = self.event_headers.iter();
+        let event: usize = event.map(|(key, value)| header(key, value)).sum();
+        let payload = self.payload.as_ref().map_or(0, Vec::len);
+        FRAME_BYTES + self.key.len() + own + event + payload
     }
 }

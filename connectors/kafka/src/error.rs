@@ -108,6 +108,14 @@ fn is_configuration(code: Code) -> bool {
     )
 }
 
+/// Whether it says that a message, or a batch of them, is too large.
+pub(crate) fn is_about_size(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize
+    )
+}
+
 /// The kind of an error that is about no single record.
 pub(crate) fn kind(code: Code) -> SinkErrorKind {
     match meaning(code) {
@@ -184,8 +192,8 @@ pub(crate) fn error(code: Code, message: String) -> SinkError {
 /// Why a record that the brokers, or librdkafka before them, refuse can never be delivered.
 pub(crate) fn refusal(code: Code, topic: &str, bytes: usize) -> String {
     match code {
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => format!(
-            "a message of {bytes} bytes is too large for topic '{topic}' ({code}): raise max.message.bytes of the topic \
+        code if is_about_size(code) => format!(
+            "a message of {bytes} bytes is too large for topic '{topic}' without its data, too ({code}): raise max.message.bytes of the topic \
              (and replica.fetch.max.bytes of the brokers), and properties.\"message.max.bytes\" of the sink if it is \
              smaller; then retry the record"
         ),

@@ -28,6 +28,8 @@ pub(crate) struct Ticket {
     pub(crate) topic: Arc<str>,
     /// Its size, for messages.
     pub(crate) bytes: usize,
+    /// Whether its data was cut to what the topic takes.
+    pub(crate) is_shrunk: bool,
 }
 
 /// What became of a message.

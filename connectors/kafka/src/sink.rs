@@ -14,7 +14,8 @@
 //! not transactional; it arrives a second time under the same `zkbridge-id`.
 //!
 //! **Refused records.** Brokers refuse a batch of messages as a whole and do not say for which one. The records under
-//! suspicion are then sent one by one, so that only the guilty are rejected.
+//! suspicion are then sent one by one, so that only the guilty are rejected. One that is refused for its size alone is
+//! sent again with less data ([`bridge_core::oversize`]): before that nobody knows how well it can be compressed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::config::KafkaConfig;
-use crate::encode::{Encoded, Encoder};
+use crate::encode::{Encoded, Encoder, Fitted, Misfit};
 use crate::error::{self, Meaning};
 use crate::lane::{Lane, Outcome, Settled, Ticket};
 use crate::partition::{self, Introduced};
@@ -70,6 +71,10 @@ pub struct KafkaSink {
     lane: Lane,
     settled: Settled,
     introduced: Introduced,
+    /// The largest message that librdkafka takes (`message.max.bytes`).
+    largest: usize,
+    /// Records that became durable with less data than they have.
+    shrunk: u64,
 }
 
 /// How far a batch has come.
@@ -112,6 +117,11 @@ impl KafkaSink {
             timeout: config.timeout.0,
             topics: Topics::new(&client, &brokers, &config.create_topics),
             encoder: Encoder::new(template, config, cluster),
+            largest: client
+                .get("message.max.bytes")
+                .and_then(|bytes| bytes.parse().ok())
+                .unwrap_or(usize::MAX),
+            shrunk: 0,
             client,
             brokers,
             ears: Ears::default(),
@@ -156,7 +166,10 @@ impl KafkaSink {
         while let Some((ticket, outcome)) = self.next_before(deadline).await {
             match outcome {
                 Outcome::Durable if self.settled.has_hole || !ticket.is_last => {}
-                Outcome::Durable => self.settled.records.push_back((ticket.seq, ticket.id)),
+                Outcome::Durable => {
+                    self.shrunk += u64::from(ticket.is_shrunk);
+                    self.settled.records.push_back((ticket.seq, ticket.id));
+                }
                 Outcome::Refused(_) => self.settled.has_hole = true,
                 Outcome::Failed(_) => {
                     self.settled.has_hole = true;
@@ -230,13 +243,19 @@ impl KafkaSink {
     /// Sends all records and waits for the end of each.
     async fn run(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), Stop> {
         for (at, record) in records.iter().enumerate().skip(tally.done) {
-            self.send(at, record, tally).await?;
+            self.send(at, record, None, tally).await?;
         }
         self.await_all(tally).await
     }
 
-    /// Puts the messages of a record into the lane.
-    async fn send(&mut self, at: usize, record: &Record, tally: &mut Tally) -> Result<(), Stop> {
+    /// Puts the messages of a record into the lane, made so small, or as it is known that they have to be.
+    async fn send(
+        &mut self,
+        at: usize,
+        record: &Record,
+        most: Option<usize>,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
         let mut ticket = Ticket {
             at,
             seq: record.seq,
@@ -244,15 +263,20 @@ impl KafkaSink {
             is_last: true,
             topic: "".into(),
             bytes: 0,
+            is_shrunk: false,
         };
-        let message = match self.encoder.encode(record) {
-            Ok(Some(message)) => message,
+        let room = |topic: &str| most.unwrap_or_else(|| self.room(topic));
+        let message = match self.encoder.encode_within(record, room) {
+            Ok(Some(Fitted { message, is_shrunk })) => {
+                ticket.is_shrunk = is_shrunk;
+                message
+            }
             Ok(None) => {
                 self.lane.passed(ticket);
                 return Ok(());
             }
-            Err(reason) => {
-                self.lane.refused(ticket, reason);
+            Err(misfit) => {
+                self.lane.refused(ticket, reason(misfit));
                 return Ok(());
             }
         };
@@ -272,6 +296,14 @@ impl KafkaSink {
             self.hand_over(&message, Part::Tombstone, ticket, tally).await?;
         }
         Ok(())
+    }
+
+    /// How large a message for a topic may be, as far as that is known before it is sent: brokers measure what was
+    /// compressed.
+    fn room(&self, topic: &str) -> usize {
+        let is_compressed = self.client.get("compression.type") != Some("none");
+        let of_topic = self.topics.largest(topic).filter(|_| !is_compressed);
+        of_topic.map_or(self.largest, |most| most.min(self.largest))
     }
 
     async fn ensure(&mut self, topic: &Arc<str>) -> Result<(), SinkError> {
@@ -333,7 +365,10 @@ impl KafkaSink {
             return Ok(false);
         };
         match outcome {
-            Outcome::Durable if ticket.is_last => tally.done = ticket.at + 1,
+            Outcome::Durable if ticket.is_last => {
+                self.shrunk += u64::from(ticket.is_shrunk);
+                tally.done = ticket.at + 1;
+            }
             Outcome::Durable => {}
             Outcome::Refused(reason) => tally.reject(ticket.at, ticket.seq, reason),
             Outcome::Failed(code) => return Err(self.stopped(code, &ticket).await),
@@ -394,25 +429,37 @@ impl KafkaSink {
         tally: &mut Tally,
         code: Code,
     ) -> Result<(), SinkError> {
-        let rejected_before = tally.rejected.len();
+        let mut is_one_guilty = false;
         self.renew().await?;
         for (at, record) in suspects.iter().enumerate().skip(tally.done) {
-            match self.send_alone(at, record, tally).await {
-                Ok(()) => {}
-                Err(Stop::Trouble(error)) => return Err(error),
-                Err(Stop::Suspects { code, .. }) => self.convict(at, record, code, tally).await?,
+            if let Some(code) = self.send_alone(at, record, None, tally).await? {
+                is_one_guilty = true;
+                self.convict(at, record, code, tally).await?;
             }
         }
-        let is_about_size = matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
-        if is_about_size && tally.rejected.len() == rejected_before {
+        if error::is_about_size(code) && !is_one_guilty {
             self.shrink_batches().await?;
         }
         Ok(())
     }
 
-    async fn send_alone(&mut self, at: usize, record: &Record, tally: &mut Tally) -> Result<(), Stop> {
-        self.send(at, record, tally).await?;
-        self.await_all(tally).await
+    /// Sends one record and waits for its end. Returns why it was refused.
+    async fn send_alone(
+        &mut self,
+        at: usize,
+        record: &Record,
+        most: Option<usize>,
+        tally: &mut Tally,
+    ) -> Result<Option<Code>, SinkError> {
+        let sent = match self.send(at, record, most, tally).await {
+            Ok(()) => self.await_all(tally).await,
+            stopped => stopped,
+        };
+        match sent {
+            Ok(()) => Ok(None),
+            Err(Stop::Trouble(error)) => Err(error),
+            Err(Stop::Suspects { code, .. }) => Ok(Some(code)),
+        }
     }
 
     async fn await_all(&mut self, tally: &mut Tally) -> Result<(), Stop> {
@@ -420,7 +467,7 @@ impl KafkaSink {
         Ok(())
     }
 
-    /// A record was refused alone.
+    /// A record was refused alone. If that was for its size it is made smaller until it is taken.
     async fn convict(
         &mut self,
         at: usize,
@@ -428,13 +475,28 @@ impl KafkaSink {
         code: Code,
         tally: &mut Tally,
     ) -> Result<(), SinkError> {
-        let reason = match self.encoder.encode(record) {
-            Ok(Some(message)) => error::refusal(code, &message.topic, message.bytes()),
-            Ok(None) => unreachable!("a record that is passed over is never sent"),
-            Err(reason) => reason,
+        let refused = self.encoder.encode_within(record, |topic| self.room(topic));
+        let (topic, mut bytes) = match refused {
+            Ok(Some(Fitted { message, .. })) => (Arc::clone(&message.topic), message.bytes()),
+            Ok(None) | Err(_) => unreachable!("a record without a message is never sent"),
         };
-        tally.reject(at, record.seq, reason);
-        self.renew().await
+        if !error::is_about_size(code) {
+            tally.reject(at, record.seq, error::refusal(code, &topic, bytes));
+            return self.renew().await;
+        }
+        loop {
+            self.renew().await?;
+            let told = self.topics.ask_largest(&topic, &self.ears).await;
+            let smaller = told.filter(|most| *most < bytes).unwrap_or(bytes / 2);
+            match self.send_alone(at, record, Some(smaller), tally).await? {
+                None => return Ok(()),
+                Some(code) if error::is_about_size(code) => bytes = smaller,
+                Some(code) => {
+                    tally.reject(at, record.seq, error::refusal(code, &topic, smaller));
+                    return self.renew().await;
+                }
+            }
+        }
     }
 
     /// No record was too large, so their batch was.
@@ -477,6 +539,14 @@ impl KafkaSink {
     }
 }
 
+/// Why a record that can have no message can never be delivered.
+fn reason(misfit: Misfit) -> String {
+    match misfit {
+        Misfit::Topic(reason) => reason,
+        Misfit::Size { topic, bytes } => error::refusal(Code::MessageSizeTooLarge, &topic, bytes),
+    }
+}
+
 fn not_opened() -> SinkError {
     SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
 }
@@ -513,6 +583,10 @@ impl Sink for KafkaSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         Box::pin(self.deliver_batch(&batch.records))
+    }
+
+    fn take_shrunk(&mut self) -> u64 {
+        std::mem::take(&mut self.shrunk)
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::sink::{SinkError, SinkErrorKind};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::task::spawn_blocking;
@@ -33,12 +33,17 @@ const KNOWN_MAX: usize = 10_000;
 /// How a broker says "as I have it by default" in a request to create a topic (KIP-464).
 const BROKERS_DEFAULT: i32 = -1;
 
+/// The setting of a topic that says how much a batch of messages may take, as it was compressed.
+const LARGEST: &str = "max.message.bytes";
+
 /// The topics that are known to be there.
 pub(crate) struct Topics {
     client: ClientConfig,
     brokers: Arc<str>,
     create: CreateTopics,
     known: HashMap<Arc<str>, i32>,
+    /// How much those take that refused a message for its size.
+    largest: HashMap<Arc<str>, usize>,
 }
 
 impl Topics {
@@ -48,12 +53,14 @@ impl Topics {
             brokers: Arc::clone(brokers),
             create: create.clone(),
             known: HashMap::new(),
+            largest: HashMap::new(),
         }
     }
 
     /// Asks for every topic again.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
+        self.largest.clear();
     }
 
     pub(crate) fn knows(&self, topic: &str) -> bool {
@@ -89,10 +96,39 @@ impl Topics {
             return Err(error::about_topic(code, &self.brokers, topic));
         }
         if self.known.len() >= KNOWN_MAX {
-            self.known.clear();
+            self.forget();
         }
         self.known.insert(Arc::clone(topic), partitions);
         Ok(())
+    }
+
+    /// How much a topic takes, as far as it was asked for.
+    pub(crate) fn largest(&self, topic: &str) -> Option<usize> {
+        self.largest.get(topic).copied()
+    }
+
+    /// Asks how much a topic takes. That needs a right (DESCRIBE_CONFIGS) that nothing else does: without it nobody
+    /// knows.
+    pub(crate) async fn ask_largest(&mut self, topic: &Arc<str>, ears: &Ears) -> Option<usize> {
+        if let Some(largest) = self.largest(topic) {
+            return Some(largest);
+        }
+        let admin: AdminClient<Ears> = self.client.create_with_context(ears.clone()).ok()?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_BOUND));
+        let described = admin
+            .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
+            .await;
+        // Joins a thread. Fails only when the runtime ends.
+        let _ = spawn_blocking(move || drop(admin)).await;
+        let resource = described.ok()?.pop()?.ok()?;
+        let largest = resource.get(LARGEST)?.value.as_ref()?.parse().ok()?;
+        tracing::info!(
+            topic = &**topic,
+            largest,
+            "records are cut to what the topic takes"
+        );
+        self.largest.insert(Arc::clone(topic), largest);
+        Some(largest)
     }
 
     /// Brokers that create topics by themselves say that there is none when they are first asked.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Format, header_value};
+use bridge_core::oversize::{self, Fit};
 use bridge_core::record::Record;
 
 use crate::template::SubjectTemplate;
@@ -26,6 +27,8 @@ pub(crate) const HEADER_ZXID: &str = "zkbridge-zxid";
 pub(crate) const HEADER_CLUSTER: &str = "zkbridge-cluster";
 /// The record's `schema`.
 pub(crate) const HEADER_SCHEMA: &str = "zkbridge-schema";
+/// How many bytes the znode holds, where the bytes of the form `raw` are only their beginning.
+pub(crate) const HEADER_TRUNCATED: &str = "zkbridge-truncated";
 /// The media type of the body, where that is not the record itself.
 const HEADER_CONTENT_TYPE: &str = "content-type";
 /// What the attributes of a CloudEvent in binary mode begin with (CloudEvents binding for NATS, section 3.1.3).
@@ -45,6 +48,21 @@ pub(crate) struct Encoded {
     pub(crate) subject: Arc<str>,
     pub(crate) headers: Vec<(Cow<'static, str>, String)>,
     pub(crate) payload: Vec<u8>,
+}
+
+/// A record's message that is not larger than it may be.
+pub(crate) struct Fitted {
+    pub(crate) message: Encoded,
+    /// Whether data was cut for that.
+    pub(crate) is_shrunk: bool,
+}
+
+/// Why a record can have no message.
+pub(crate) enum Misfit {
+    /// It has no subject.
+    Subject(String),
+    /// It is too large without any data, too; so large it is with all of it.
+    Size { bytes: usize },
 }
 
 impl Encoder {
@@ -85,6 +103,29 @@ impl Encoder {
         }))
     }
 
+    /// The same for a stream that takes so many bytes: where they do not suffice, the message of the record as it is
+    /// shrunk to them ([`oversize`]).
+    pub(crate) fn encode_within(&self, record: &Record, most: usize) -> Result<Option<Fitted>, Misfit> {
+        let Some(message) = self.encode(record).map_err(Misfit::Subject)? else {
+            return Ok(None);
+        };
+        if message.bytes() <= most {
+            let is_shrunk = false;
+            return Ok(Some(Fitted { message, is_shrunk }));
+        }
+        let bytes = |record: &Record| match self.encode(record) {
+            Ok(Some(message)) => message.bytes(),
+            Ok(None) | Err(_) => 0,
+        };
+        let Fit::Shrunk(shrunk) = oversize::fit(record, self.format, most, bytes) else {
+            let bytes = message.bytes();
+            return Err(Misfit::Size { bytes });
+        };
+        let message = self.encode(&shrunk).map_err(Misfit::Subject)?;
+        let is_shrunk = true;
+        Ok(message.map(|message| Fitted { message, is_shrunk }))
+    }
+
     fn headers(&self, record: &Record) -> Vec<(Cow<'static, str>, String)> {
         let id = record.id.to_string();
         let mut headers = vec![
@@ -101,6 +142,11 @@ impl Encoder {
         }
         headers.push((HEADER_CLUSTER.into(), record.cluster.to_string()));
         headers.push((HEADER_SCHEMA.into(), bridge_core::record::SCHEMA.to_owned()));
+        if self.format == Format::Raw
+            && let Some(size) = record.size_if_truncated()
+        {
+            headers.push((HEADER_TRUNCATED.into(), size.to_string()));
+        }
         headers
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Ticket {
     pub(crate) subject: Arc<str>,
     /// The size of its message.
     pub(crate) bytes: usize,
+    /// Whether its data was cut to what the stream takes.
+    pub(crate) is_shrunk: bool,
 }
 
 /// What became of a record.

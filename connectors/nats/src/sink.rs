@@ -22,13 +22,16 @@ use futures::future::BoxFuture;
 
 use crate::config::NatsConfig;
 use crate::connection::Connection;
-use crate::encode::{Encoded, Encoder, HEADER_LAST};
+use crate::encode::{Encoded, Encoder, HEADER_LAST, Misfit};
 use crate::error::{self, Meaning};
 use crate::fence::{Fence, Verdict};
 use crate::lane::{Key, Lane, Outcome, Ticket};
-use crate::stream::{self, Wanted};
+use crate::stream::{self, Fit, Wanted};
 use crate::subjects::pattern_of;
 use crate::template::SubjectTemplate;
+
+/// What the header of the fence adds to a message: its name, a separator, a number of 64 bits, the end of the line.
+const FENCE_BYTES: usize = HEADER_LAST.len() + 2 + 20 + 2;
 
 /// A stream of JetStream as a destination, for the records of one source.
 pub struct NatsSink {
@@ -40,6 +43,8 @@ pub struct NatsSink {
     connection: Option<Connection>,
     /// The largest message that the stream takes.
     largest: usize,
+    /// Records that became durable with less data than they have.
+    shrunk: u64,
     /// What was last said about the stream, so that it is said once.
     remarks: Vec<String>,
 }
@@ -94,6 +99,7 @@ impl NatsSink {
             wanted,
             connection: None,
             largest: usize::MAX,
+            shrunk: 0,
             remarks: Vec::new(),
         })
     }
@@ -102,9 +108,7 @@ impl NatsSink {
         self.connection = None;
         let mut connection = Connection::open(&self.config).await?;
         let fit = stream::ensure(&mut connection, &self.wanted).await?;
-        self.largest = fit.largest.map_or(connection.max_payload(), |most| {
-            most.min(connection.max_payload())
-        });
+        self.largest = largest(&fit, &connection);
         if fit.remarks != self.remarks {
             for remark in &fit.remarks {
                 tracing::warn!("{remark}");
@@ -162,26 +166,33 @@ impl NatsSink {
             seq: record.seq,
             subject: "".into(),
             bytes: 0,
+            is_shrunk: false,
         };
-        let message = match self.encoder.encode(record) {
-            Ok(Some(message)) => message,
+        let message = match self.encoder.encode_within(record, self.room()) {
+            Ok(Some(fitted)) => {
+                ticket.is_shrunk = fitted.is_shrunk;
+                fitted.message
+            }
             Ok(None) => {
                 lane.settled(ticket, Outcome::Passed);
                 return Ok(());
             }
-            Err(reason) => {
+            Err(Misfit::Subject(reason)) => {
+                lane.settled(ticket, Outcome::Refused(reason));
+                return Ok(());
+            }
+            Err(Misfit::Size { bytes }) => {
+                let said = format!(
+                    "it takes {} at most, and without data it is larger, too",
+                    self.largest
+                );
+                let reason = error::refusal(&self.wanted.name, &said, bytes);
                 lane.settled(ticket, Outcome::Refused(reason));
                 return Ok(());
             }
         };
         ticket.bytes = message.bytes();
         ticket.subject = Arc::clone(&message.subject);
-        if ticket.bytes > self.largest {
-            let said = format!("it takes {} at most", self.largest);
-            let reason = error::refusal(&self.wanted.name, &said, ticket.bytes);
-            lane.settled(ticket, Outcome::Refused(reason));
-            return Ok(());
-        }
         let key = match self.fence {
             Some(_) => Key::Subject(Arc::clone(&message.subject)),
             None => Key::Path(record.path.clone()),
@@ -195,6 +206,12 @@ impl NatsSink {
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// How large a message may be before the fence adds to it.
+    fn room(&self) -> usize {
+        let fence = self.fence.as_ref().map_or(0, |_| FENCE_BYTES);
+        self.largest.saturating_sub(fence)
     }
 
     async fn publish(
@@ -243,6 +260,7 @@ impl NatsSink {
                 if let Some(fence) = &mut self.fence {
                     fence.acknowledged(&ticket.subject, ack.sequence);
                 }
+                self.shrunk += u64::from(ticket.is_shrunk);
                 tally.done = ticket.at + 1;
             }
             Outcome::Passed => tally.done = ticket.at + 1,
@@ -266,6 +284,8 @@ impl NatsSink {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         match error::of_publish(&failure) {
+            // It was lowered since the sink was opened.
+            Meaning::Record if self.takes_less_than(ticket.bytes).await? => Err(Stop::Again),
             Meaning::Record => {
                 let reason = error::refusal(&self.wanted.name, &failure.to_string(), ticket.bytes);
                 tally.reject(ticket, reason);
@@ -283,6 +303,14 @@ impl NatsSink {
         }
     }
 
+    /// Asks anew how much the stream takes.
+    async fn takes_less_than(&mut self, bytes: usize) -> Result<bool, SinkError> {
+        let connection = self.connection.as_mut().ok_or_else(not_opened)?;
+        let fit = stream::ensure(connection, &self.wanted).await?;
+        self.largest = largest(&fit, connection);
+        Ok(bytes > self.room())
+    }
+
     async fn settle_conflict(
         &mut self,
         ticket: &Ticket,
@@ -295,6 +323,7 @@ impl NatsSink {
         let id = record.id.to_string();
         match fence.judge(connection, &ticket.subject, &id).await? {
             Verdict::Durable => {
+                self.shrunk += u64::from(ticket.is_shrunk);
                 tally.done = ticket.at + 1;
                 Ok(())
             }
@@ -325,6 +354,12 @@ impl NatsSink {
             ),
         )
     }
+}
+
+/// The largest message that stream and server take.
+fn largest(fit: &Fit, connection: &Connection) -> usize {
+    let most = connection.max_payload();
+    fit.largest.map_or(most, |of_stream| of_stream.min(most))
 }
 
 /// What a stream takes that is made for the template, whatever the cluster.
@@ -381,6 +416,10 @@ impl Sink for NatsSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         Box::pin(self.deliver_batch(&batch.records))
+    }
+
+    fn take_shrunk(&mut self) -> u64 {
+        std::mem::take(&mut self.shrunk)
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {

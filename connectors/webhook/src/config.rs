@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bridge_core::amount::Span;
+use bridge_core::amount::{Size, Span};
 use bridge_core::format::Format;
 use bridge_core::objection::Objection;
 use bridge_core::secret::Secret;
@@ -31,6 +31,9 @@ const BATCH_MAX: usize = 10_000;
 
 /// Tries beyond this differ from "never" in no way that anybody lives to see.
 const TRIES_MAX: u32 = 1_000_000;
+
+/// What a record takes beside its data, and some more, must fit, or every one would be rejected.
+const BODY_MIN: Size = Size(4 << 10);
 
 /// Receivers take about a hundred headers, and the request has its own.
 const HEADERS_MAX: usize = 50;
@@ -68,6 +71,10 @@ pub struct WebhookConfig {
     #[serde(default = "default_batch")]
     #[schemars(range(min = 1, max = 10000))]
     pub batch: usize,
+    /// No body is larger than this: data is cut until the record fits. Left out: until the receiver answers a body with
+    /// 413, which is then sent with half of it, again and again.
+    #[serde(default)]
+    pub max_body: Option<Size>,
     /// A record that was answered with a status of the 4xx so many times is rejected. 408, 410, 425 and 429 do not
     /// count, nor does what says that the address itself is wrong (401, 403, 404, 405, 407) while it takes no record.
     #[serde(default = "default_reject_after")]
@@ -165,6 +172,7 @@ impl WebhookConfig {
             idle_timeout: default_idle_timeout(),
             parallel: default_parallel(),
             batch: default_batch(),
+            max_body: None,
             reject_after: default_reject_after(),
             disable_on_410: default_disable_on_410(),
             allow_private_addresses: false,
@@ -342,6 +350,13 @@ impl WebhookConfig {
         within("parallel", self.parallel as u64, PARALLEL_MAX as u64);
         within("batch", self.batch as u64, BATCH_MAX as u64);
         within("reject_after", self.reject_after.into(), TRIES_MAX.into());
+        if let Some(most) = self.max_body.filter(|most| *most < BODY_MIN) {
+            found.push(Objection::error(
+                "max_body",
+                format!("{most} is less than a record takes without any data"),
+                format!("give \"{BODY_MIN}\" or more"),
+            ));
+        }
         if self.batch > 1 && matches!(self.format, Format::CloudeventsBinary | Format::Raw) {
             found.push(Objection::error(
                 "batch",
@@ -402,7 +417,7 @@ fn reason_against_header(name: &str) -> Option<&'static str> {
         "webhook-id" | "webhook-timestamp" | "webhook-signature" => {
             Some("the sink, as Standard Webhooks has it")
         }
-        "content-type" | OP | PATH => Some("the sink, by the format"),
+        "content-type" | OP | PATH | TRUNCATED => Some("the sink, by the format"),
         "host"
         | "content-length"
         | "transfer-encoding"
@@ -421,6 +436,7 @@ fn reason_against_header(name: &str) -> Option<&'static str> {
 
 const OP: &str = crate::encode::OP;
 const PATH: &str = crate::encode::PATH;
+const TRUNCATED: &str = crate::encode::TRUNCATED;
 
 fn header_of(value: &Secret) -> Result<HeaderValue, ()> {
     HeaderValue::from_str(value.reveal()).map_err(drop)

@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, StatusCode, Url};
 
 use crate::config::{WebhookConfig, shown};
-use crate::encode::{Encoded, Encoder};
+use crate::encode::{Encoded, Encoder, Fitted, TooLarge};
 use crate::error;
 use crate::lane::Parcel;
 use crate::resolve::Guard;
@@ -34,12 +34,24 @@ pub(crate) struct Desk {
 pub(crate) enum Answer {
     /// The form has nothing to say of these records.
     Nothing,
+    /// There is no body of them that is as small as it must be: nothing was sent.
+    TooLarge(TooLarge),
     Status(StatusCode, HeaderMap),
     Lost {
         error: SinkError,
         /// Whether others would fare no better.
         is_way: bool,
     },
+}
+
+/// What became of some records of a batch.
+pub(crate) struct Reply {
+    pub(crate) parcel: Parcel,
+    pub(crate) answer: Answer,
+    /// The size of the body that was sent.
+    pub(crate) bytes: usize,
+    /// Whether data was cut for that.
+    pub(crate) is_shrunk: bool,
 }
 
 impl Desk {
@@ -59,13 +71,25 @@ impl Desk {
         })
     }
 
-    pub(crate) async fn send(&self, parcel: Parcel, records: &[Arc<Record>]) -> (Parcel, Answer) {
+    /// Sends these records in a body of so many bytes at most.
+    pub(crate) async fn send(&self, parcel: Parcel, records: &[Arc<Record>], most: usize) -> Reply {
         let of_parcel: Vec<Arc<Record>> = parcel.iter().map(|at| Arc::clone(&records[*at])).collect();
-        let answer = match self.encoder.encode(&of_parcel) {
-            Some(encoded) => self.post(encoded).await,
-            None => Answer::Nothing,
+        let mut reply = Reply {
+            parcel,
+            answer: Answer::Nothing,
+            bytes: 0,
+            is_shrunk: false,
         };
-        (parcel, answer)
+        match self.encoder.encode_within(&of_parcel, most) {
+            Ok(Some(Fitted { request, is_shrunk })) => {
+                reply.bytes = request.body.len();
+                reply.is_shrunk = is_shrunk;
+                reply.answer = self.post(request).await;
+            }
+            Ok(None) => {}
+            Err(too_large) => reply.answer = Answer::TooLarge(too_large),
+        }
+        reply
     }
 
     pub(crate) async fn post(&self, encoded: Encoded) -> Answer {

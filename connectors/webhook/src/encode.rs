@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Format, event_type, header_value};
+use bridge_core::oversize::{self, Fit};
 use bridge_core::record::Record;
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ const EVENTS: &str = "application/cloudevents-batch+json; charset=utf-8";
 /// What goes with a delete in the form `raw`, which has no word for it.
 pub(crate) const OP: &str = "zkbridge-op";
 pub(crate) const PATH: &str = "zkbridge-path";
+/// How many bytes the znode holds, where the body is only their beginning.
+pub(crate) const TRUNCATED: &str = "zkbridge-truncated";
 
 /// A request without what belongs to one attempt only: time and signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,21 @@ pub(crate) struct Encoded {
     /// Names without upper case, values in visible ASCII.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+/// A request that is not larger than it may be.
+pub(crate) struct Fitted {
+    pub(crate) request: Encoded,
+    /// Whether data was cut for that.
+    pub(crate) is_shrunk: bool,
+}
+
+/// Why there is no request of these records that is small enough.
+pub(crate) enum TooLarge {
+    /// Each of them may have one.
+    Together,
+    /// The record is too large without any data, too; so large it is with all of it.
+    Alone { bytes: usize },
 }
 
 /// How records become bodies.
@@ -88,6 +106,48 @@ impl Encoder {
         })
     }
 
+    /// The same with a body of so many bytes at most. One record is shrunk to them ([`oversize`]); several are not, as
+    /// each of them may fit alone.
+    pub(crate) fn encode_within(
+        &self,
+        records: &[Arc<Record>],
+        most: usize,
+    ) -> Result<Option<Fitted>, TooLarge> {
+        let Some(request) = self.encode(records) else {
+            return Ok(None);
+        };
+        if request.body.len() <= most {
+            let is_shrunk = false;
+            return Ok(Some(Fitted { request, is_shrunk }));
+        }
+        let [record] = records else {
+            return Err(TooLarge::Together);
+        };
+        match oversize::fit(record, self.format, most, |record| self.bytes(record)) {
+            Fit::Shrunk(shrunk) => {
+                let request = self.encode(&[Arc::new(*shrunk)]);
+                let is_shrunk = true;
+                Ok(request.map(|request| Fitted { request, is_shrunk }))
+            }
+            Fit::Whole | Fit::Never { .. } => Err(TooLarge::Alone {
+                bytes: request.body.len(),
+            }),
+        }
+    }
+
+    /// How large the body of a record is without data.
+    pub(crate) fn least(&self, record: &Record) -> usize {
+        match oversize::fit(record, self.format, 0, |record| self.bytes(record)) {
+            Fit::Never { least } => least,
+            Fit::Whole | Fit::Shrunk(_) => 0,
+        }
+    }
+
+    fn bytes(&self, record: &Record) -> usize {
+        let request = self.encode(&[Arc::new(record.clone())]);
+        request.map_or(0, |request| request.body.len())
+    }
+
     fn list(&self, records: &[Arc<Record>]) -> Encoded {
         let content_type = match self.format {
             Format::Record => JSON,
@@ -135,6 +195,9 @@ fn about(record: &Record) -> Vec<(String, String)> {
     let mut headers = vec![(OP.to_owned(), record.op.as_str().to_owned())];
     if let Some(path) = &record.path {
         headers.push((PATH.to_owned(), header_value(path)));
+    }
+    if let Some(size) = record.size_if_truncated() {
+        headers.push((TRUNCATED.to_owned(), size.to_string()));
     }
     headers
 }

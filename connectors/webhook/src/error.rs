@@ -182,6 +182,14 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     None
 }
 
+/// Why a record can never be sent.
+pub(crate) fn too_large(bytes: usize) -> String {
+    format!(
+        "its body of {bytes} bytes cannot be cut to max_body, which is less than it takes without data: raise max_body; \
+         then retry the record"
+    )
+}
+
 /// Why the receiver will never take a record.
 pub(crate) fn refusal(shown: &str, status: StatusCode, tries: u32, id: &str) -> String {
     let times = match tries {
@@ -189,7 +197,7 @@ pub(crate) fn refusal(shown: &str, status: StatusCode, tries: u32, id: &str) -> 
         tries => format!("{tries} times"),
     };
     let remedy = match status.as_u16() {
-        413 => "let it take larger bodies, or cut the records with max_data of the source",
+        413 => "it refused the record without data, too: let it take larger bodies",
         _ => "see its log for that webhook-id, correct it",
     };
     format!("{shown} answered {status} {times} (webhook-id {id}): {remedy}; then retry the record")

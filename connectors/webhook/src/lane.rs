@@ -48,6 +48,8 @@ pub(crate) struct Lanes<'a> {
     in_flight: usize,
     /// A control record is on its way.
     is_closed: bool,
+    /// A body of several records is not made larger.
+    body_bytes: usize,
 }
 
 #[derive(Default)]
@@ -86,7 +88,14 @@ impl<'a> Lanes<'a> {
             free,
             in_flight: 0,
             is_closed: false,
+            body_bytes: BODY_BYTES_MAX,
         }
+    }
+
+    /// The same where no body may be larger than this.
+    pub(crate) fn within(mut self, body_bytes: usize) -> Lanes<'a> {
+        self.body_bytes = self.body_bytes.min(body_bytes);
+        self
     }
 
     /// The next request of at most so many records; `None` when none can go before another is settled. Records for
@@ -103,7 +112,7 @@ impl<'a> Lanes<'a> {
             }
             bytes += size(record);
             let goes_alone = is_control || alone(record);
-            if !parcel.is_empty() && (goes_alone || bytes > BODY_BYTES_MAX) {
+            if !parcel.is_empty() && (goes_alone || bytes > self.body_bytes) {
                 break;
             }
             self.is_closed = is_control;

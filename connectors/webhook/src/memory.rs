@@ -42,6 +42,8 @@ pub(crate) struct Suspect {
     /// What the receiver had taken by the first failure.
     pub(crate) accepted_before: u64,
     pub(crate) was_deferred: bool,
+    /// The receiver found larger bodies too large.
+    pub(crate) most: Option<usize>,
 }
 
 /// One call of `deliver`.
@@ -146,6 +148,7 @@ impl Memory {
             refusals: 0,
             accepted_before,
             was_deferred: false,
+            most: None,
         })
     }
 

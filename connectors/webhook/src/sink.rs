@@ -15,6 +15,7 @@
 //! | 3xx | the same; nothing is followed |
 //! | 410 | the sink ends until an operator switches it on (`disable_on_410`) |
 //! | 429, and 503 with `Retry-After` | nothing is sent for so long |
+//! | 413 | the record is sent again with less data, at once, as long as it has any |
 //! | other 4xx | after `reject_after` tries the record is rejected |
 //! | no connection | nothing is sent until there is one |
 
@@ -32,7 +33,8 @@ use reqwest::{StatusCode, Url};
 
 use crate::address;
 use crate::config::WebhookConfig;
-use crate::desk::{Answer, Desk};
+use crate::desk::{Answer, Desk, Reply};
+use crate::encode::TooLarge;
 use crate::error::{self, Meaning};
 use crate::lane::{Lanes, Outcome};
 use crate::memory::{Failure, Memory, Round};
@@ -50,6 +52,10 @@ pub struct WebhookSink {
     /// Whether there has been a connection.
     was_proven: bool,
     memory: Memory,
+    /// No body may be larger.
+    max_body: usize,
+    /// Records that were taken with less data than they have.
+    shrunk: u64,
 }
 
 impl WebhookSink {
@@ -79,6 +85,10 @@ impl WebhookSink {
             desk: None,
             was_proven: false,
             memory: Memory::new(),
+            max_body: config
+                .max_body
+                .map_or(usize::MAX, |most| usize::try_from(most.0).unwrap_or(usize::MAX)),
+            shrunk: 0,
         })
     }
 
@@ -125,7 +135,7 @@ impl WebhookSink {
             let error = SinkError::new(SinkErrorKind::Broken, "the sink was not opened");
             return Err(DeliverError::after(0, error));
         };
-        let mut lanes = Lanes::new(records, self.memory.recall(records));
+        let mut lanes = Lanes::new(records, self.memory.recall(records)).within(self.max_body);
         let mut round = Round::new(records);
         let mut in_flight = FuturesUnordered::new();
         loop {
@@ -134,27 +144,33 @@ impl WebhookSink {
                 let Some(parcel) = lanes.next(self.config.batch, alone) else {
                     break;
                 };
-                in_flight.push(desk.send(parcel, records));
+                let most = self.most(&records[parcel[0]]);
+                in_flight.push(desk.send(parcel, records, most));
             }
-            let Some((parcel, answer)) = in_flight.next().await else {
+            let Some(reply) = in_flight.next().await else {
                 break;
             };
-            self.settle(&desk, &mut round, &mut lanes, &parcel, answer);
+            self.settle(&desk, &mut round, &mut lanes, reply);
         }
         drop(in_flight);
         self.memory.conclude(round, lanes.into_outcomes())
     }
 
-    fn settle(
-        &mut self,
-        desk: &Desk,
-        round: &mut Round<'_>,
-        lanes: &mut Lanes<'_>,
-        parcel: &[usize],
-        answer: Answer,
-    ) {
-        let (status, headers) = match answer {
+    /// How large a body may be that holds this record alone, or it and those behind it.
+    fn most(&self, record: &Record) -> usize {
+        let suspect = self.memory.suspects.get(&record.seq);
+        let told = suspect.and_then(|suspect| suspect.most);
+        told.map_or(self.max_body, |most| most.min(self.max_body))
+    }
+
+    fn settle(&mut self, desk: &Desk, round: &mut Round<'_>, lanes: &mut Lanes<'_>, reply: Reply) {
+        let (parcel, bytes, is_shrunk) = (&reply.parcel[..], reply.bytes, reply.is_shrunk);
+        let (status, headers) = match reply.answer {
             Answer::Nothing => return lanes.settle(parcel, |_| Some(Outcome::Accepted)),
+            Answer::TooLarge(TooLarge::Together) => return self.take_apart(round, lanes, parcel),
+            Answer::TooLarge(TooLarge::Alone { bytes }) => {
+                return lanes.settle(parcel, |_| Some(Outcome::Rejected(error::too_large(bytes))));
+            }
             Answer::Lost { error, is_way: true } => {
                 round.end = Some(error);
                 return lanes.settle(parcel, |_| Some(Outcome::Held));
@@ -177,6 +193,7 @@ impl WebhookSink {
         match error::meaning(status, waits, self.config.disable_on_410) {
             Meaning::Accepted => {
                 round.took(parcel.len());
+                self.shrunk += u64::from(is_shrunk);
                 self.memory.took(parcel.iter().map(|at| round.records[*at].seq));
                 lanes.settle(parcel, |_| Some(Outcome::Accepted));
             }
@@ -191,10 +208,10 @@ impl WebhookSink {
             // Which of them is refused, each of them tells when it is sent alone.
             Meaning::Refused {
                 of_address: false, ..
-            } if parcel.len() > 1 => {
-                for at in parcel {
-                    self.memory.suspect(round.records[*at].seq);
-                }
+            } if parcel.len() > 1 => self.take_apart(round, lanes, parcel),
+            Meaning::Refused { .. }
+                if status == StatusCode::PAYLOAD_TOO_LARGE && self.may_shrink(desk, round, parcel, bytes) =>
+            {
                 lanes.settle(parcel, |_| None);
             }
             Meaning::Refused { of_address, kind } => {
@@ -205,6 +222,26 @@ impl WebhookSink {
                 self.refused(desk, round, lanes, parcel, (status, failure));
             }
         }
+    }
+
+    /// Each goes alone from now on.
+    fn take_apart(&mut self, round: &Round<'_>, lanes: &mut Lanes<'_>, parcel: &[usize]) {
+        for at in parcel {
+            self.memory.suspect(round.records[*at].seq);
+        }
+        lanes.settle(parcel, |_| None);
+    }
+
+    /// A body of so many bytes was too large for the receiver: whether the record can be sent with less data. It is tried
+    /// with half as much each time, so that the same receiver gets the same bodies after a restart.
+    fn may_shrink(&mut self, desk: &Desk, round: &Round<'_>, parcel: &[usize], bytes: usize) -> bool {
+        let [at] = parcel else { return false };
+        let record = &round.records[*at];
+        let least = desk.encoder.least(record);
+        let smaller = (bytes > least).then(|| least.max(bytes / 2));
+        // After the last one it begins anew with all of the data, should it be tried again.
+        self.memory.suspect(record.seq).most = smaller;
+        smaller.is_some()
     }
 
     /// The receiver objects to a request of one record, or to the address with one of several.
@@ -263,6 +300,10 @@ impl Sink for WebhookSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         Box::pin(self.deliver_batch(&batch.records))
+    }
+
+    fn take_shrunk(&mut self) -> u64 {
+        std::mem::take(&mut self.shrunk)
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -1,8 +1,10 @@
 //! What brokers refuse, and how it is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::format::Format;
 use bridge_core::record::Record;
 use bridge_core::sink::{Sink, SinkErrorKind};
 use bridge_core::testing::{a_record, assert_kept_contract, some_records};
@@ -38,38 +40,76 @@ fn records_with(count: u64, large: &[u64], bytes: usize) -> Vec<Arc<Record>> {
     (1..=count).map(record).collect()
 }
 
-async fn assert_only_rejected(topic: &str, config: &KafkaConfig, records: &[Arc<Record>], guilty: &[u64]) {
+/// The large ones arrive with the beginning of their value, all others as they are, and all in their order.
+async fn assert_only_cut(
+    topic: &str,
+    config: &KafkaConfig,
+    records: &[Arc<Record>],
+    large: &[u64],
+    most: usize,
+) {
     let mut sink = rig::opened(config).await;
-    let failure = rig::deliver(&mut sink, records).await.unwrap_err();
 
-    assert!(failure.error.is_none(), "{:?}", failure.error);
-    assert_eq!(failure.done, records.len());
-    let rejected: Vec<u64> = failure.rejected.iter().map(|one| one.seq.0).collect();
-    assert_eq!(rejected, guilty);
-    for one in &failure.rejected {
-        assert!(
-            one.reason.contains("too large") && one.reason.contains(topic),
-            "{}",
-            one.reason
-        );
+    rig::deliver(&mut sink, records).await.unwrap();
+
+    assert_eq!(sink.take_shrunk(), large.len() as u64);
+    let messages = rig::messages(&config.brokers, topic).await;
+    let (cut, whole): (Vec<_>, Vec<_>) = messages.iter().partition(|one| large.contains(&one.seq()));
+    for message in cut {
+        let sent = records
+            .iter()
+            .find(|record| record.seq.0 == message.seq())
+            .unwrap();
+        assert_cut(message, sent, most);
     }
+    let arrived: Vec<_> = whole.into_iter().filter_map(Message::arrived).collect();
     let expected: Vec<_> = records
         .iter()
-        .filter(|record| !guilty.contains(&record.seq.0))
+        .filter(|record| !large.contains(&record.seq.0))
         .cloned()
         .collect();
-    let messages = rig::messages(&config.brokers, topic).await;
-    let arrived: Vec<_> = messages.iter().filter_map(Message::arrived).collect();
     assert_kept_contract(&expected, &arrived);
+    for path in 0..5 {
+        // What was behind the refused ones in other partitions may come twice.
+        let mut seen = BTreeSet::new();
+        let is_new = |seq: &u64| seq % 5 == path && seen.insert(*seq);
+        let seqs: Vec<u64> = messages.iter().map(Message::seq).filter(is_new).collect();
+        let expected = records
+            .iter()
+            .map(|record| record.seq.0)
+            .filter(|seq| seq % 5 == path);
+        assert!(seqs.iter().copied().eq(expected), "{seqs:?}");
+    }
+}
+
+/// It is the beginning of the value and says so; no more is missing than has to.
+fn assert_cut(message: &Message, sent: &Record, most: usize) {
+    let value = message.value.as_deref().unwrap();
+    let arrived: Record = serde_json::from_slice(value).unwrap();
+    let data = |record: &Record| record.after.clone().unwrap().data.unwrap();
+    let (cut, whole) = (data(&arrived), data(sent));
+    assert!(cut.truncated && whole.bytes.starts_with(&cut.bytes));
+    assert_eq!(
+        (cut.size, arrived.id, &arrived.path),
+        (whole.size, sent.id, &sent.path)
+    );
+    assert_eq!(data(&arrived).size as usize, whole.bytes.len());
+    assert!(arrived.before.unwrap().data.unwrap().bytes.is_empty());
+    assert!(
+        (most - 600..most).contains(&value.len()),
+        "{} of {most}",
+        value.len()
+    );
 }
 
 #[tokio::test]
-async fn a_record_too_large_for_the_broker_is_rejected_and_its_neighbours_arrive_in_order() {
-    real_servers!("a record too large for the broker is rejected and its neighbours arrive in order");
+async fn a_record_too_large_for_the_broker_is_cut_and_its_neighbours_arrive_in_order() {
+    real_servers!("a record too large for the broker is cut and its neighbours arrive in order");
     let bootstrap = rig::shared_broker().await.bootstrap();
     let topic = rig::create_topic(&bootstrap, 3, &[]).await;
     let records = records_with(60, &[20, 21, 60], 2_000_000);
-    assert_only_rejected(&topic, &rig::config(&bootstrap, &topic), &records, &[20, 21, 60]).await;
+    let config = rig::config(&bootstrap, &topic);
+    assert_only_cut(&topic, &config, &records, &[20, 21, 60], 1_048_588).await;
 }
 
 #[tokio::test]
@@ -82,7 +122,7 @@ async fn a_record_refused_in_company_is_found_among_its_neighbours() {
     let mut config = rig::config(&bootstrap, &topic);
     config.properties.set("batch.num.messages", "5");
     let records = records_with(400, &[111], 30_000);
-    assert_only_rejected(&topic, &config, &records, &[111]).await;
+    assert_only_cut(&topic, &config, &records, &[111], 20_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,19 +172,16 @@ async fn nothing_passes_a_record_refused_in_a_producers_first_batch() {
     kafka.resume().unwrap();
     let (delivered, _sink) = task.await.unwrap();
 
-    let failure = delivered.unwrap_err();
-    assert!(failure.error.is_none(), "{:?}", failure.error);
-    assert_eq!(failure.rejected.len(), 1);
+    delivered.unwrap();
     let messages = rig::messages(&kafka.bootstrap(), &topic).await;
     let arrived: Vec<_> = messages
         .iter()
         .filter(|message| message.partition != known)
-        .filter_map(Message::arrived)
+        .map(Message::seq)
         .collect();
-    assert_kept_contract(&records[1..], &arrived);
+    let expected: Vec<u64> = records.iter().map(|record| record.seq.0).collect();
     assert_eq!(
-        arrived.len(),
-        records.len() - 1,
+        arrived, expected,
         "something was taken before the refused record was settled"
     );
 }
@@ -156,15 +193,93 @@ fn path_of_other_partition(known: i32) -> String {
 }
 
 #[tokio::test]
-async fn a_record_too_large_for_the_sinks_own_limit_is_rejected_without_a_resend() {
-    real_servers!("a record too large for the sink's own limit is rejected without a resend");
+async fn a_record_too_large_for_the_sinks_own_limit_is_cut_without_a_resend() {
+    real_servers!("a record too large for the sink's own limit is cut without a resend");
     let bootstrap = rig::shared_broker().await.bootstrap();
     let topic = rig::create_topic(&bootstrap, 3, &[]).await;
     let mut config = rig::config(&bootstrap, &topic);
     config.properties.set("message.max.bytes", "10000");
     let records = records_with(60, &[20], 20_000);
-    assert_only_rejected(&topic, &config, &records, &[20]).await;
-    assert_eq!(rig::messages(&bootstrap, &topic).await.len(), 59);
+    assert_only_cut(&topic, &config, &records, &[20], 10_000).await;
+}
+
+#[tokio::test]
+async fn what_compression_makes_small_enough_is_not_cut() {
+    real_servers!("what compression makes small enough is not cut");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let topic = rig::create_topic(&bootstrap, 1, &[("max.message.bytes", "20000")]).await;
+    let large = "b".repeat(900_000);
+    let records = [a_record().seq(1).before(&large).after(&large).arc()];
+    let mut sink = rig::opened(&rig::config(&bootstrap, &topic)).await;
+
+    rig::deliver(&mut sink, &records).await.unwrap();
+
+    assert_eq!(sink.take_shrunk(), 0);
+    let messages = rig::messages(&bootstrap, &topic).await;
+    let arrived: Vec<_> = messages.iter().filter_map(Message::arrived).collect();
+    assert_kept_contract(&records, &arrived);
+}
+
+#[tokio::test]
+async fn every_form_of_a_large_record_is_cut_where_nothing_is_compressed() {
+    real_servers!("every form of a large record is cut where nothing is compressed");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    for format in Format::ALL {
+        let topic = rig::create_topic(&bootstrap, 1, &[("max.message.bytes", "20000")]).await;
+        let mut config = rig::config(&bootstrap, &topic);
+        config.compression = Compression::None;
+        config.format = format;
+        let mut sink = rig::opened(&config).await;
+        let large = |seq| {
+            a_record()
+                .seq(seq)
+                .before(noise(900_000))
+                .after(noise(900_000))
+                .arc()
+        };
+        // The second is cut before it is sent: the topic's limit is known by then.
+        for seq in [1, 2] {
+            rig::deliver(&mut sink, &[large(seq)]).await.unwrap();
+            assert_eq!(sink.take_shrunk(), 1, "{format:?}");
+        }
+        let messages = rig::messages(&bootstrap, &topic).await;
+        assert_eq!(messages.len(), 2, "{format:?}");
+        for message in &messages {
+            let bytes = message.value.as_ref().unwrap().len();
+            assert!((18_500..20_000).contains(&bytes), "{format:?}: {bytes}");
+            let truncated = message.headers.get("zkbridge-truncated").map(String::as_str);
+            assert_eq!(truncated, (format == Format::Raw).then_some("900000"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_too_large_without_its_data_is_rejected_and_its_neighbours_arrive() {
+    real_servers!("a record too large without its data is rejected and its neighbours arrive");
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let topic = rig::create_topic(&bootstrap, 1, &[("max.message.bytes", "4000")]).await;
+    let mut config = rig::config(&bootstrap, &topic);
+    // So that a batch of small ones is no suspect.
+    config.properties.set("batch.num.messages", "1");
+    let long = format!("/{}", String::from_utf8(noise(6_000)).unwrap());
+    let records = [
+        a_record().seq(1).arc(),
+        a_record().seq(2).path(&long).arc(),
+        a_record().seq(3).arc(),
+    ];
+    let mut sink = rig::opened(&config).await;
+
+    let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+    assert!(failure.error.is_none(), "{:?}", failure.error);
+    assert_eq!((failure.done, failure.rejected.len()), (3, 1));
+    let reason = &failure.rejected[0].reason;
+    assert!(
+        reason.contains("too large") && reason.contains(&topic),
+        "{reason}"
+    );
+    let messages = rig::messages(&bootstrap, &topic).await;
+    assert_eq!(messages.iter().map(Message::seq).collect::<Vec<_>>(), [1, 3]);
 }
 
 #[tokio::test]

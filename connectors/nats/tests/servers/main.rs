@@ -10,6 +10,7 @@ mod encryption;
 mod faults;
 mod fences;
 mod messages;
+mod oversize;
 mod refusals;
 mod rig;
 mod streams;

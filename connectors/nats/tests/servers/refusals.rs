@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::DiscardPolicy;
 use bridge_core::sink::{Sink, SinkErrorKind};
-use bridge_core::testing::{a_record, assert_kept_contract, some_records};
+use bridge_core::testing::{a_record, some_records};
 use bridge_nats::{Auth, NatsConfig};
 use bridge_servers::{NATS_LINES, Nats, Port, real_servers};
 
@@ -33,76 +33,6 @@ async fn a_server_that_is_not_there_is_unavailable_under_its_address() {
         assert_eq!(kind, SinkErrorKind::Unavailable, "{said}");
         assert!(said.contains(&servers), "{said}");
     }
-}
-
-#[tokio::test]
-async fn records_that_are_too_large_are_rejected_and_their_neighbours_arrive_in_order() {
-    real_servers!("records that are too large are rejected and their neighbours arrive in order");
-    let nats = Nats::builder().lines("max_payload: 100KB").start().await.unwrap();
-    let context = rig::context(&nats.urls()).await;
-    for (max_message_size, value, limit) in [(-1, 150_000, "102400"), (20_000, 30_000, "20000")] {
-        let stream = rig::new_name();
-        let mut settings = rig::settings(&stream);
-        settings.max_message_size = max_message_size;
-        context.create_stream(settings).await.unwrap();
-        let records: Vec<_> = (1..=60)
-            .map(|seq| {
-                let record = a_record()
-                    .seq(seq)
-                    .path(&format!("/services/{}", seq % 5))
-                    .before("");
-                match seq {
-                    20 | 21 | 60 => record.after("x".repeat(value)).arc(),
-                    _ => record.after(format!("value {seq}")).arc(),
-                }
-            })
-            .collect();
-        let mut sink = rig::opened(&rig::config(&nats.urls(), &stream)).await;
-
-        let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
-
-        assert!(failure.error.is_none(), "{:?}", failure.error);
-        assert_eq!(failure.done, records.len());
-        let rejected: Vec<u64> = failure.rejected.iter().map(|one| one.seq.0).collect();
-        assert_eq!(rejected, [20, 21, 60]);
-        assert!(
-            failure.rejected[0].reason.contains(limit),
-            "{}",
-            failure.rejected[0].reason
-        );
-        let messages = rig::messages(&nats.urls(), &stream).await;
-        let arrived: Vec<_> = messages.iter().map(rig::Message::arrived).collect();
-        let expected: Vec<_> = records
-            .into_iter()
-            .filter(|one| !rejected.contains(&one.seq.0))
-            .collect();
-        assert_kept_contract(&expected, &arrived);
-    }
-}
-
-#[tokio::test]
-async fn a_limit_lowered_while_the_sink_is_open_rejects_records_too() {
-    real_servers!("a limit lowered while the sink is open rejects records too");
-    let urls = rig::shared_server().await.urls();
-    let stream = rig::create_stream(&urls).await;
-    let mut sink = rig::opened(&rig::config(&urls, &stream)).await;
-    let mut settings = rig::settings(&stream);
-    settings.max_message_size = 5_000;
-    rig::context(&urls).await.update_stream(settings).await.unwrap();
-
-    let large = a_record().seq(1).after("x".repeat(10_000)).arc();
-    let failure = rig::deliver(&mut sink, &[large, a_record().seq(2).arc()])
-        .await
-        .unwrap_err();
-
-    assert!(failure.error.is_none(), "{:?}", failure.error);
-    assert_eq!((failure.done, failure.rejected.len()), (2, 1));
-    assert!(
-        failure.rejected[0].reason.contains("exceeds maximum"),
-        "{}",
-        failure.rejected[0].reason
-    );
-    assert_eq!(rig::messages(&urls, &stream).await.len(), 1);
 }
 
 #[tokio::test]

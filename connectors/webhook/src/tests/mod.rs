@@ -5,6 +5,7 @@ mod answers;
 mod bodies;
 mod contract;
 mod options;
+mod oversize;
 mod parallel;
 mod proxies;
 mod receiver;
