@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCHED := kafka file console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint test demo sim bench bench-sinks size chaos clean
+.PHONY: help setup build lint test demo sim bench bench-sinks size chaos docker-test clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ size: setup ## Measure memory and time with a million znodes, large values and s
 	$(CARGO) build --release --locked -p zkbridge
 	ZKBRIDGE_SIZES=full ZKBRIDGE_BINARY=$(abspath $(TARGET))/release/zkbridge \
 		$(CARGO) test --locked -p zkbridge --test end_to_end sizes:: -- --nocapture --test-threads=1
+
+docker-test: setup ## Build the image and let it run, with Docker where its engine answers, else with buildah
+	@scripts/docker-test
 
 chaos: setup ## Let everything fail at random on real servers; MINUTES=30 goes on so long, SEED=1 chooses what is done
 	$(CARGO) build --release --locked -p zkbridge -p bridge-chaos

@@ -20,13 +20,14 @@ Examples:
   zkbridge status
   zkbridge status --watch                refreshed every second until Ctrl-C
   zkbridge status --json | jq .ready     the document of /status
+  zkbridge status --running              for the health check of a container
 
 Asks the running bridge through its control socket; where none runs it says
 so, and shows what the journals tell.
 
 Exit codes: 0 shown, whatever it says, 1 the running bridge does not answer,
-2 the configuration is wrong, 3 no bridge runs and there is no journal,
-130 --watch was ended by Ctrl-C";
+2 the configuration is wrong, 3 no bridge runs and there is no journal, or with
+--running no bridge runs, 130 --watch was ended by Ctrl-C";
 
 /// How often `--watch` looks again.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -46,6 +47,9 @@ pub struct StatusArgs {
     /// Print the JSON document of /status; with --watch one a line
     #[arg(long)]
     json: bool,
+    /// Fail unless a bridge runs
+    #[arg(long)]
+    running: bool,
 }
 
 /// Shows it.
@@ -59,7 +63,7 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
         if args.watch {
             return watch(args, &journals).await;
         }
-        let status = look(&journals).await?;
+        let status = look(args, &journals).await?;
         print(&match args.json {
             true => pretty(&status)?,
             false => for_people(&status, &Style::for_stdout(Color::Auto)),
@@ -67,9 +71,17 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     })
 }
 
-async fn look(journals: &Journals) -> Result<Status, Failure> {
-    match ask_status(&journals.config().data_dir).await? {
+async fn look(args: &StatusArgs, journals: &Journals) -> Result<Status, Failure> {
+    let data_dir = &journals.config().data_dir;
+    match ask_status(data_dir).await? {
         Some(status) => Ok(status),
+        None if args.running => Err(Failure::new(
+            Exit::Environment,
+            format!(
+                "no bridge runs on {}; start it with 'zkbridge run'",
+                data_dir.display()
+            ),
+        )),
         None => of_journals(journals, wall_clock()()),
     }
 }
@@ -84,7 +96,7 @@ async fn watch(args: &StatusArgs, journals: &Journals) -> Result<(), Failure> {
             signal = signals.next() => return Err(Failure::new(Exit::Signal(signal), "")),
             _ = beat.tick() => {}
         }
-        let status = look(journals).await?;
+        let status = look(args, journals).await?;
         let text = match args.json {
             true => compact(&status)?,
             false => for_people(&status, &Style::for_stdout(Color::Auto)),

@@ -34,7 +34,12 @@ async fn status_shows_a_running_bridge_and_what_its_journal_tells_without_it() {
     }
     assert_eq!(document, served, "the command and /status give one document");
 
+    stage.run(&["status", "--running"]).await.ended(0);
+
     stage.bridge.terminate().await;
+    let probed = stage.run(&["status", "--running"]).await;
+    assert_eq!((probed.code, probed.out.as_str()), (3, ""));
+    assert!(probed.err.contains("no bridge runs on data"), "{}", probed.err);
     let text = stage.run(&["status"]).await.ended(0);
     golden::fits(&text);
     golden::check("status-stopped.txt", &text);
