@@ -9,6 +9,7 @@
 mod flow;
 mod hold;
 mod latency;
+mod repeats;
 mod run;
 mod status;
 

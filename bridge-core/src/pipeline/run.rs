@@ -8,6 +8,7 @@ use tokio::time::interval;
 
 use super::flow::{Flow, News};
 use super::latency::Arrivals;
+use super::repeats::Repeats;
 use super::status::{JournalStatus, SourceStatus};
 use crate::capture::{CaptureOptions, CaptureState, Input};
 use crate::delivery::WallClock;
@@ -66,6 +67,7 @@ pub struct Pipeline {
     /// When the present state of the source began.
     since: Instant,
     arrivals: Arrivals,
+    troubles: Repeats,
     beats: u64,
     /// Blind spots that were logged, as far as they are named.
     told_blind_spots: Vec<ZnodePath>,
@@ -104,6 +106,7 @@ impl Pipeline {
             status,
             since: Instant::now(),
             arrivals: Arrivals::default(),
+            troubles: Repeats::default(),
             beats: 0,
             told_blind_spots: Vec::new(),
         };
@@ -204,6 +207,7 @@ impl Pipeline {
                 }
                 News::Connected => {
                     self.arrivals.forget();
+                    self.troubles.forget();
                     counter!(names::SOURCE_CONNECTIONS, "source" => source.to_owned()).increment(1);
                     self.status.trouble = None;
                 }
@@ -228,7 +232,10 @@ impl Pipeline {
 
     fn trouble(&mut self, trouble: &SourceError) {
         let (source, message) = (&*self.status.source, trouble.to_string());
-        tracing::error!(source, trouble = message, "the source has no connection");
+        // Attempts follow each other within a second.
+        if let Some(left_out) = self.troubles.say(&message, Instant::now()) {
+            tracing::error!(source, trouble = message, left_out, "the source has no connection");
+        }
         counter!(names::SOURCE_TROUBLES, "source" => source.to_owned()).increment(1);
         if trouble.kind.is_final() {
             self.status.halted = Some(message);

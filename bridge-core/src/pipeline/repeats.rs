@@ -1,0 +1,60 @@
+//! What is said again and again is logged once, and then once in a while.
+
+use std::time::{Duration, Instant};
+
+/// How long the same words are left out of the log.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The last words, and how often they came since they were logged.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    last: Option<(String, Instant)>,
+    left_out: u64,
+}
+
+impl Repeats {
+    /// Whether these words are to be logged now; then with how many times they were left out.
+    pub(super) fn say(&mut self, words: &str, now: Instant) -> Option<u64> {
+        if let Some((last, since)) = &self.last
+            && last == words
+            && now.saturating_duration_since(*since) < SILENCE
+        {
+            self.left_out += 1;
+            return None;
+        }
+        self.last = Some((words.to_owned(), now));
+        Some(std::mem::take(&mut self.left_out))
+    }
+
+    /// All is well again: the same words would be news.
+    pub(super) fn forget(&mut self) {
+        *self = Repeats::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_words_are_logged_once_a_minute_with_how_often_they_came() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut repeats = Repeats::default();
+        assert_eq!(repeats.say("refused", at(0)), Some(0));
+        assert_eq!(repeats.say("refused", at(1)), None);
+        assert_eq!(repeats.say("refused", at(59)), None);
+        assert_eq!(repeats.say("refused", at(60)), Some(2));
+        assert_eq!(repeats.say("refused", at(61)), None);
+    }
+
+    #[test]
+    fn other_words_and_words_after_a_recovery_are_logged_at_once() {
+        let now = Instant::now();
+        let mut repeats = Repeats::default();
+        assert_eq!(repeats.say("refused", now), Some(0));
+        assert_eq!(repeats.say("no route", now), Some(0));
+        repeats.forget();
+        assert_eq!(repeats.say("no route", now), Some(0));
+    }
+}
