@@ -55,6 +55,8 @@ pub enum Command {
     History(command::history::HistoryArgs),
     /// Print a configuration with a comment on each key
     Init(command::init::InitArgs),
+    /// Check, compact and export the journals
+    Journal(command::journal::JournalArgs),
     /// Print the JSON Schema of the records or of the configuration
     Schema(command::schema::SchemaArgs),
     /// Capture every change, keep it in the journal and deliver it

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod dlq;
 pub mod history;
 pub mod init;
+pub mod journal;
 pub mod run;
 pub mod schema;
 pub mod serving;

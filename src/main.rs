@@ -45,6 +45,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Dlq(args) => command::dlq::run(args),
         Command::History(args) => command::history::run(args),
         Command::Init(args) => command::init::run(args),
+        Command::Journal(args) => command::journal::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
         Command::Sink(args) => command::sink::run(args),

@@ -57,6 +57,9 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
         &["status"],
         &["tail"],
         &["history"],
+        &["journal"],
+        &["journal", "check"],
+        &["journal", "export"],
     ] {
         let (out, err) = check(folder.path(), &[command, &["--help"]].concat(), 0);
         assert!(out.contains("Examples:"), "{out}");

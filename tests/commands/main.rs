@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "the end-to-end tests need more of it")]
 mod bridge;
 mod golden;
+mod journals;
 mod records;
 mod stage;
 mod status;

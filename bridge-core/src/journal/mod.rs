@@ -7,10 +7,12 @@
 mod append;
 mod aside;
 mod code;
+mod compact;
 mod cursors;
 mod error;
 mod history;
 mod image;
+mod inspect;
 mod lock;
 mod log;
 mod note;
@@ -27,9 +29,11 @@ mod size;
 mod writer;
 
 pub use aside::{Disabled, Letter, ParkedRecord, RejectedRecord};
+pub use compact::Compacted;
 pub use cursors::SinkCursor;
 pub use error::{JournalError, JournalErrorKind};
 pub use history::{History, Position};
+pub use inspect::{FINDINGS_MAX, Finding, Inspection};
 pub use note::{Aside, Note, Switch};
 pub use options::{Before, Durability, JournalOptions, WhenFull};
 pub use overview::{Overview, RootProgress};

@@ -3,6 +3,7 @@
 mod beside;
 mod crash;
 mod history;
+mod inspection;
 mod limits;
 mod opening;
 mod random;

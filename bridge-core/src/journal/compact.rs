@@ -1,0 +1,58 @@
+//! Giving space back to the file system, which takes the writer alone and no open batch: the file is written anew.
+
+use super::error::JournalError;
+use super::schema::PAGE_BYTES;
+use super::size::pages;
+use super::writer::{Batch, Journal};
+use crate::record::Timestamp;
+
+/// Records removed between two looks.
+const SLICE: usize = 10_000;
+
+/// What became of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Records that retention removed.
+    pub removed: u64,
+    /// Bytes of the file and its log before.
+    pub bytes_before: u64,
+    /// And behind.
+    pub bytes_after: u64,
+}
+
+impl Journal {
+    /// Removes every record whose time is over, then writes the file anew without the space that they left. Needs as
+    /// much room on the file system as the journal has in use. A crash at any moment leaves the old file or the new one.
+    pub fn compact(&mut self, now: Timestamp) -> Result<Compacted, JournalError> {
+        assert!(
+            self.batch == Batch::Closed,
+            "a journal is compacted between two batches"
+        );
+        let bytes_before = self.bytes()?;
+        let mut removed = 0;
+        loop {
+            let round = self.maintain(now, SLICE)?;
+            removed += round.removed as u64;
+            if !round.more {
+                break;
+            }
+        }
+        let written = self.connection.execute_batch("VACUUM").and_then(|()| {
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        });
+        written.map_err(|error| self.fault("writing it anew", error))?;
+        self.room.forget();
+        Ok(Compacted {
+            removed,
+            bytes_before,
+            bytes_after: self.bytes()?,
+        })
+    }
+
+    fn bytes(&mut self) -> Result<u64, JournalError> {
+        let log = self.log_bytes();
+        let (pages, _) = self.read("measuring it", |journal| pages(&journal.connection))?;
+        Ok(pages * u64::from(PAGE_BYTES) + log)
+    }
+}

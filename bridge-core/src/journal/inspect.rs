@@ -1,0 +1,426 @@
+//! Whether a journal is whole: the file itself, and what its tables must say of each other.
+//!
+//! Each question is one read of its own, so that a running bridge is not held up: what one read sees is one state of the
+//! journal. Nothing is repaired here.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::code::StatCode;
+use super::error::JournalError;
+use super::read::{ReadLimit, Reader};
+use super::row::op_number;
+use crate::number::Seq;
+use crate::record::{Op, Stat};
+
+/// Findings that are kept; more of them are counted only.
+pub const FINDINGS_MAX: usize = 1000;
+
+/// Records that are read at once to see whether they can be.
+const AT_ONCE: ReadLimit = ReadLimit {
+    records: 1000,
+    bytes: 8 << 20,
+};
+
+/// What is wrong in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What ought to hold, in one word: `file`, `records`, `history`, `values`, `image`, `cursors`, `aside`.
+    pub subject: &'static str,
+    /// The path that is concerned, as far as there is one.
+    pub path: Option<String>,
+    /// The record that is concerned, as far as there is one.
+    pub seq: Option<Seq>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// What an inspection found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// Records that were read.
+    pub records: u64,
+    /// Paths of the image that were compared with their last record.
+    pub paths: u64,
+    /// What is wrong, at most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// How much is wrong.
+    pub total: u64,
+}
+
+const RESTORE: &str = "restore a copy of the data directory, or move the journal away and begin with a new one, which \
+     begins with a snapshot; deletes of the time between are then not reported";
+const ANEW: &str = "what this znode is now is found by the next comparison; to have all of it right, restore a copy or \
+     begin with a new journal";
+const FORGET: &str = "restore a copy, or give the sink's place up with 'zkbridge run --forget-sink NAME' and let it \
+     begin anew";
+
+/// A question whose rows are what is wrong.
+struct Question {
+    subject: &'static str,
+    /// Columns: the number of the path or null, the seq or null, and a word for the message.
+    sql: &'static str,
+    message: &'static str,
+    remedy: &'static str,
+}
+
+const QUESTIONS: &[Question] = &[
+    Question {
+        subject: "records",
+        sql: "SELECT NULL, seq, NULL FROM record r WHERE seq > (SELECT min(seq) FROM record)
+            AND NOT EXISTS (SELECT 1 FROM record p WHERE p.seq = r.seq - 1)",
+        message: "the record before it is missing",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "records",
+        sql: "SELECT r.path, r.seq, NULL FROM record r WHERE r.path IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM path p WHERE p.id = r.path)",
+        message: "its path is not known",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "history",
+        sql: "SELECT r.path, r.seq, r.previous FROM record r LEFT JOIN record p ON p.seq = r.previous
+            WHERE r.previous >= (SELECT min(seq) FROM record) AND (p.seq IS NULL OR p.path <> r.path OR p.seq >= r.seq)",
+        message: "the record that it follows is not one of its path",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "history",
+        sql: "SELECT r.path, r.seq, NULL FROM record r JOIN record p ON p.seq = r.previous
+            WHERE r.zxid_kind = 0 AND p.zxid_kind = 0 AND r.zxid < p.zxid
+            AND NOT EXISTS (SELECT 1 FROM meta WHERE key = 'rebaselined' AND value BETWEEN p.seq AND r.seq)",
+        message: "its zxid is before that of the record that it follows",
+        remedy: ANEW,
+    },
+    Question {
+        subject: "values",
+        sql: "SELECT r.path, r.seq, r.value FROM record r WHERE r.value IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM value v WHERE v.id = r.value)",
+        message: "its value is missing",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "values",
+        sql: "SELECT r.path, r.seq, r.retired FROM record r WHERE r.before = 2 AND r.retired IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM value v WHERE v.id = r.retired)",
+        message: "the value before it is missing",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "values",
+        sql: "SELECT i.path, NULL, i.value FROM image i WHERE i.value IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM value v WHERE v.id = i.value)",
+        message: "the value that the image has of it is missing",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "image",
+        sql: "SELECT p.id, NULL, NULL FROM path p LEFT JOIN image i
+            ON i.parent = p.parent AND i.name = p.name AND i.path = p.id WHERE i.path IS NULL",
+        message: "the image does not have it under its number",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "image",
+        sql: "SELECT i.path, NULL, i.occupied FROM image i WHERE i.occupied <> (i.life <> 0
+            OR EXISTS (SELECT 1 FROM image c WHERE c.parent = i.path AND c.occupied = 1))",
+        message: "the image is wrong about whether it or something below it is living",
+        remedy: ANEW,
+    },
+    Question {
+        subject: "cursors",
+        sql: "SELECT NULL, cursor, name FROM sink
+            WHERE cursor < 0 OR cursor > (SELECT ifnull(max(seq), 0) FROM record)",
+        message: "this sink's cursor is behind the end of the journal",
+        remedy: FORGET,
+    },
+    Question {
+        subject: "cursors",
+        sql: "SELECT NULL, cursor, name FROM sink WHERE cursor + 1 < (SELECT min(seq) FROM record)",
+        message: "records that this sink has not got are gone",
+        remedy: FORGET,
+    },
+    Question {
+        subject: "aside",
+        sql: "SELECT NULL, seq, sink FROM (SELECT sink, seq, record FROM rejected UNION ALL
+            SELECT sink, seq, record FROM parked) WHERE record IS NULL
+            AND seq NOT IN (SELECT seq FROM record)",
+        message: "a record that this sink has set aside is gone",
+        remedy: "let it go with 'zkbridge dlq drop', as it cannot be delivered any more",
+    },
+    Question {
+        subject: "aside",
+        sql: "SELECT NULL, a.seq, a.sink FROM (SELECT sink, seq FROM rejected UNION ALL
+            SELECT sink, seq FROM parked) a LEFT JOIN sink s ON s.name = a.sink WHERE s.name IS NULL OR a.seq > s.cursor",
+        message: "this sink has set a record aside that it never came to",
+        remedy: FORGET,
+    },
+];
+
+/// The image beside the last record of each path.
+const FOLDED: &str = "SELECT i.path, i.last, i.life, i.stat, i.value, r.op, r.stat, r.value, r.path
+    FROM image i LEFT JOIN record r ON r.seq = i.last
+    WHERE i.last IS NOT NULL AND i.last >= (SELECT min(seq) FROM record)";
+
+/// Paths whose newest record is not the one that the image names.
+const NEWEST: &str = "SELECT n.path, n.newest, i.last
+    FROM (SELECT path, max(seq) AS newest FROM record WHERE path IS NOT NULL GROUP BY path) n
+    LEFT JOIN path p ON p.id = n.path
+    LEFT JOIN image i ON i.parent = p.parent AND i.name = p.name
+    WHERE i.last IS NOT n.newest";
+
+impl Reader {
+    /// Looks whether the journal is whole. `tell` is called with each subject that is begun.
+    pub fn inspect(&mut self, mut tell: impl FnMut(&'static str)) -> Result<Inspection, JournalError> {
+        let mut found = Inspection::default();
+        tell("file");
+        self.ask(&mut found, file_is_whole)?;
+        tell("tables");
+        for question in QUESTIONS {
+            self.ask(&mut found, |connection, found| question.ask(connection, found))?;
+        }
+        tell("image");
+        self.ask(&mut found, image_is_folded)?;
+        self.ask(&mut found, image_names_the_newest)?;
+        tell("records");
+        self.read_all(&mut found)?;
+        Ok(found)
+    }
+
+    fn ask(
+        &mut self,
+        found: &mut Inspection,
+        question: impl FnOnce(&Connection, &mut Inspection) -> rusqlite::Result<()>,
+    ) -> Result<(), JournalError> {
+        question(&self.connection, found).map_err(|error| self.fault("inspecting it", error))
+    }
+
+    /// Each record must be one that can be read.
+    fn read_all(&mut self, found: &mut Inspection) -> Result<(), JournalError> {
+        let Some(oldest) = self.oldest()? else {
+            return Ok(());
+        };
+        let (mut after, tail) = (Seq(oldest.0 - 1), self.tail()?);
+        while after < tail {
+            match self.read(after, AT_ONCE) {
+                Ok(records) => {
+                    let Some(last) = records.last() else { break };
+                    (after, found.records) = (last.seq, found.records + records.len() as u64);
+                }
+                Err(error) => after = self.read_singly(after, found, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Among the next records there is one that cannot be read: names it, and returns how far it came.
+    fn read_singly(
+        &mut self,
+        mut after: Seq,
+        found: &mut Inspection,
+        error: &JournalError,
+    ) -> Result<Seq, JournalError> {
+        let single = ReadLimit { records: 1, bytes: 0 };
+        for _ in 0..AT_ONCE.records {
+            match self.read(after, single) {
+                Ok(records) => {
+                    let Some(last) = records.last() else {
+                        return Ok(after);
+                    };
+                    (after, found.records) = (last.seq, found.records + 1);
+                }
+                Err(error) => {
+                    let Some(next) = self.first_at(super::Position::Seq(after.next()))? else {
+                        return Ok(after);
+                    };
+                    found.add(Finding {
+                        subject: "records",
+                        path: None,
+                        seq: Some(next),
+                        message: format!("it cannot be read: {}", error.message),
+                        remedy: RESTORE,
+                    });
+                    return Ok(next);
+                }
+            }
+        }
+        // None of them alone: the error passed.
+        tracing::debug!(%error, "records could be read the second time");
+        Ok(after)
+    }
+}
+
+impl Question {
+    fn ask(&self, connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(self.sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let seq: Option<i64> = row.get(1)?;
+            let word: Option<rusqlite::types::Value> = row.get(2)?;
+            let whose = match word {
+                Some(rusqlite::types::Value::Text(name)) => format!("sink '{name}': "),
+                _ => String::new(),
+            };
+            let path = path_of(connection, row.get(0)?)?;
+            found.add(Finding {
+                subject: self.subject,
+                path,
+                seq: seq.map(|seq| Seq(seq.cast_unsigned())),
+                message: format!("{whose}{}", self.message),
+                remedy: self.remedy,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Inspection {
+    fn add(&mut self, finding: Finding) {
+        self.total += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+}
+
+fn file_is_whole(connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(100)")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let word: String = row.get(0)?;
+        if word != "ok" {
+            found.add(Finding {
+                subject: "file",
+                path: None,
+                seq: None,
+                message: format!("SQLite says: {word}"),
+                remedy: RESTORE,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Folding the records gives the image: the last record of each path says what the image says.
+fn image_is_folded(connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(FOLDED)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        found.paths += 1;
+        let Some(message) = unlike(row)? else { continue };
+        let last: i64 = row.get(1)?;
+        found.add(Finding {
+            subject: "image",
+            path: path_of(connection, row.get(0)?)?,
+            seq: Some(Seq(last.cast_unsigned())),
+            message,
+            remedy: ANEW,
+        });
+    }
+    Ok(())
+}
+
+/// How a row of [`FOLDED`] contradicts itself.
+fn unlike(row: &Row<'_>) -> rusqlite::Result<Option<String>> {
+    let op: Option<i64> = row.get(5)?;
+    let Some(op) = op else {
+        return Ok(Some("its last record is missing".to_owned()));
+    };
+    let (own, of_record): (i64, Option<i64>) = (row.get(0)?, row.get(8)?);
+    if of_record != Some(own) {
+        return Ok(Some(
+            "the last record that the image names is one of another path".to_owned(),
+        ));
+    }
+    let is_gone = op == op_number(Op::Delete);
+    let life: i64 = row.get(2)?;
+    if (life == 0) != is_gone {
+        let (image, record) = if is_gone {
+            ("living", "deleted")
+        } else {
+            ("gone", "living")
+        };
+        return Ok(Some(format!(
+            "it is {image} in the image, and {record} by its last record"
+        )));
+    }
+    if is_gone {
+        return Ok(None);
+    }
+    let (image, record): (Option<StatCode>, Option<StatCode>) = (row.get(3)?, row.get(6)?);
+    let version = |stat: StatCode| -> (u64, u64, i32) {
+        let StatCode(Stat {
+            czxid,
+            mzxid,
+            version,
+            ..
+        }) = stat;
+        (czxid.0, mzxid.0, version)
+    };
+    let (image, record) = (image.map(version), record.map(version));
+    if image != record {
+        return Ok(Some(format!(
+            "the image has another version than its last record: {} and {}",
+            told(image),
+            told(record)
+        )));
+    }
+    let (image, record): (Option<i64>, Option<i64>) = (row.get(4)?, row.get(7)?);
+    Ok((image != record).then(|| "the image has another value than its last record".to_owned()))
+}
+
+fn told(version: Option<(u64, u64, i32)>) -> String {
+    match version {
+        None => "none that was read".to_owned(),
+        Some((czxid, mzxid, version)) => {
+            format!("version {version} of {mzxid:#018x}, created at {czxid:#018x}")
+        }
+    }
+}
+
+fn image_names_the_newest(connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(NEWEST)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let newest: i64 = row.get(1)?;
+        found.add(Finding {
+            subject: "image",
+            path: path_of(connection, row.get(0)?)?,
+            seq: Some(Seq(newest.cast_unsigned())),
+            message: "its newest record is not the one that the image names".to_owned(),
+            remedy: ANEW,
+        });
+    }
+    Ok(())
+}
+
+/// More levels than any path has.
+const LEVELS_MAX: usize = 10_000;
+
+/// The path of a number as far as it can be told: the table of paths may be what is wrong.
+fn path_of(connection: &Connection, id: Option<i64>) -> rusqlite::Result<Option<String>> {
+    let Some(mut id) = id else { return Ok(None) };
+    let mut names: Vec<String> = Vec::new();
+    for _ in 0..LEVELS_MAX {
+        let found: Option<(i64, String)> = connection
+            .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match found {
+            Some((0, _)) => break,
+            Some((parent, name)) => {
+                names.push(name);
+                id = parent;
+            }
+            None => {
+                names.push(format!("(path {id})"));
+                break;
+            }
+        }
+    }
+    names.reverse();
+    Ok(Some(format!("/{}", names.join("/"))))
+}

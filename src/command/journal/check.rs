@@ -1,0 +1,104 @@
+//! `zkbridge journal check`: whether the journals are whole.
+
+use std::io::IsTerminal;
+
+use bridge_console::{Color, Style};
+use bridge_core::journal::{Finding, Inspection};
+use serde_json::{Value, json};
+
+use super::{Checked, chosen};
+use crate::command::print;
+use crate::command::sink::journals;
+use crate::exit::{Exit, Failure};
+use crate::operator::unusable;
+use crate::terminal::{Tone, count, line};
+
+pub(super) fn run(args: &Checked) -> Result<(), Failure> {
+    let journals = journals(&args.config)?;
+    let style = Style::for_stdout(Color::Auto);
+    let (mut total, mut reports) = (0, Vec::new());
+    for (source, mut reader) in chosen(&journals, args.source.as_deref())? {
+        let name = source.name.to_string();
+        let is_watched = std::io::stderr().is_terminal();
+        let inspected = reader.inspect(|subject| {
+            if is_watched {
+                eprintln!("{name}: looking at the {subject} …");
+            }
+        });
+        let inspection = inspected.map_err(unusable)?;
+        total += inspection.total;
+        match args.json {
+            true => reports.push(for_programs(&name, &inspection)),
+            false => print(&for_people(&name, &inspection, &style))?,
+        }
+    }
+    if args.json {
+        print(&format!("{:#}\n", json!({"ok": total == 0, "journals": reports})))?;
+    }
+    match total {
+        0 => Ok(()),
+        _ => Err(Failure::new(Exit::Runtime, "")),
+    }
+}
+
+fn for_people(name: &str, inspection: &Inspection, style: &Style) -> String {
+    let looked_at = format!(
+        "{} and {} of the image looked at",
+        count(inspection.records, "record"),
+        count(inspection.paths, "path")
+    );
+    if inspection.total == 0 {
+        return format!(
+            "journal of {name}: {}, {looked_at}\n",
+            Tone::Good.paint("whole", style)
+        );
+    }
+    let found = format!("{} wrong", count(inspection.total, "thing"));
+    let mut text = format!(
+        "journal of {name}: {}, {looked_at}\n",
+        Tone::Bad.paint(&found, style)
+    );
+    for finding in &inspection.findings {
+        text.push_str(&line(finding.subject, &sentence(finding), Tone::Plain, style));
+        text.push_str(&line(
+            "",
+            &format!("to do: {}", finding.remedy),
+            Tone::Quiet,
+            style,
+        ));
+    }
+    let left_out = inspection.total - inspection.findings.len() as u64;
+    if left_out > 0 {
+        text.push_str(&format!("  and {left_out} more\n"));
+    }
+    text
+}
+
+fn sentence(finding: &Finding) -> String {
+    let seq = finding.seq.map(|seq| format!("seq {seq}"));
+    let place: Vec<String> = finding.path.clone().into_iter().chain(seq).collect();
+    match place.is_empty() {
+        true => finding.message.clone(),
+        false => format!("{}: {}", place.join(", "), finding.message),
+    }
+}
+
+fn for_programs(name: &str, inspection: &Inspection) -> Value {
+    let findings = inspection.findings.iter().map(|finding| {
+        json!({
+            "subject": finding.subject,
+            "path": finding.path,
+            "seq": finding.seq,
+            "message": finding.message,
+            "remedy": finding.remedy,
+        })
+    });
+    json!({
+        "source": name,
+        "ok": inspection.total == 0,
+        "records": inspection.records,
+        "paths": inspection.paths,
+        "total": inspection.total,
+        "findings": findings.collect::<Vec<_>>(),
+    })
+}
