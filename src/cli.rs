@@ -67,6 +67,8 @@ pub enum Command {
     Status(command::status::StatusArgs),
     /// Print the last journalled changes, and those that follow
     Tail(command::tail::TailArgs),
+    /// Compare the journal's image with the tree as ZooKeeper has it
+    Verify(command::verify::VerifyArgs),
     /// Print changes as they happen, with no configuration
     Watch(command::watch::WatchArgs),
 }

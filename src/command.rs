@@ -12,6 +12,7 @@ pub mod serving;
 pub mod sink;
 pub mod status;
 pub mod tail;
+pub mod verify;
 pub mod watch;
 
 use std::io::{self, Write};

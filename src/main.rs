@@ -13,6 +13,7 @@ mod operator;
 mod position;
 mod status;
 mod terminal;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Sink(args) => command::sink::run(args),
         Command::Status(args) => command::status::run(args),
         Command::Tail(args) => command::tail::run(args),
+        Command::Verify(args) => command::verify::run(args),
         Command::Watch(args) => command::watch::run(args, &cli.log),
     }
 }

@@ -12,3 +12,4 @@ mod journals;
 mod records;
 mod stage;
 mod status;
+mod verify;

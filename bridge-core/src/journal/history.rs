@@ -9,9 +9,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::cursors;
 use super::error::JournalError;
-use super::image;
+use super::imaged::place_of;
 use super::read::{Names, Reader, within};
-use super::schema::SLASH;
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
@@ -52,10 +51,10 @@ impl Reader {
             connection, names, ..
         } = self;
         let read = within(connection, |connection| {
-            let Some(last) = last_of(connection, path)? else {
+            let Some(place) = place_of(connection, path)? else {
                 return Ok(None);
             };
-            walk_back(connection, names, from.or(last), limit).map(Some)
+            walk_back(connection, names, from.or(place.last), limit).map(Some)
         });
         read.map_err(|error| self.fault("reading the history of a path", error))
     }
@@ -100,23 +99,6 @@ impl Reader {
             None => self.tail(),
         }
     }
-}
-
-/// The last record of a path that the image names; the outer `None`: the path is not known.
-#[allow(
-    clippy::option_option,
-    reason = "a path that is known may have no record that is kept"
-)]
-fn last_of(connection: &Connection, path: &ZnodePath) -> rusqlite::Result<Option<Option<Seq>>> {
-    let mut id = SLASH;
-    let mut last = image::find(connection, 0, "")?.and_then(|place| place.last);
-    for name in path.names() {
-        let Some(place) = image::find(connection, id, name)? else {
-            return Ok(None);
-        };
-        (id, last) = (place.id, place.last);
-    }
-    Ok(Some(last))
 }
 
 fn walk_back(

@@ -206,6 +206,14 @@ fn data_at(row: &Row<'_>, at: usize, value: Option<i64>) -> rusqlite::Result<Opt
     }))
 }
 
+/// The data of a value that is named.
+pub(super) fn data_of_value(connection: &Connection, id: i64) -> rusqlite::Result<Data> {
+    connection
+        .prepare_cached("SELECT form, size, truncated, bytes FROM value WHERE id = ?1")?
+        .query_row([id], |row| data_at(row, 0, Some(id)))?
+        .ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
 /// Stores data under the seq of the record that brought it.
 pub(super) fn insert_value(connection: &Connection, id: i64, data: &Data) -> rusqlite::Result<()> {
     connection

@@ -10,8 +10,10 @@ mod error;
 mod probe;
 mod serve;
 mod source;
+mod survey;
 mod watchers;
 
 pub use connect::{Checked, RootFound, test_connection};
 pub use probe::{Probe, probe};
 pub use source::ZookeeperSource;
+pub use survey::Survey;

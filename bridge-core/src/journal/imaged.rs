@@ -1,0 +1,69 @@
+//! The image for who only reads: what the journal last knew of a path, and what lives below it.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::error::JournalError;
+use super::image::{self, Place};
+use super::read::{Reader, within};
+use super::row::data_of_value;
+use super::schema::SLASH;
+use crate::book::Node;
+use crate::path::ZnodePath;
+use crate::record::Data;
+
+/// A living znode as the image has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imaged {
+    /// Its life, with the Stat of the last version that was read.
+    pub node: Node,
+    /// The data of that version, where it was read and is kept.
+    pub data: Option<Data>,
+}
+
+impl Reader {
+    /// What the image has of a path; `None` if it is not living there.
+    pub fn imaged(&mut self, path: &ZnodePath) -> Result<Option<Imaged>, JournalError> {
+        let read = within(&mut self.connection, |connection| {
+            let place = place_of(connection, path)?;
+            let Some((node, value)) = place.and_then(|place| Some((place.life.node()?, place.value))) else {
+                return Ok(None);
+            };
+            let data = value.map(|id| data_of_value(connection, id)).transpose()?;
+            Ok(Some(Imaged { node, data }))
+        });
+        read.map_err(|error| self.fault("reading the image", error))
+    }
+
+    /// The names of the living children of a path behind `after`, in the order of their bytes.
+    pub fn living_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Arc<str>>, JournalError> {
+        let read = within(&mut self.connection, |connection| {
+            match place_of(connection, path)? {
+                Some(place) => image::children(connection, place.id, after, limit),
+                None => Ok(Vec::new()),
+            }
+        });
+        let children = read.map_err(|error| self.fault("listing children in the image", error))?;
+        Ok(children.into_iter().map(|(name, _)| Arc::from(name)).collect())
+    }
+}
+
+/// The row of a path; `None` if no record that is kept speaks of it or of what is below it.
+pub(super) fn place_of(connection: &Connection, path: &ZnodePath) -> rusqlite::Result<Option<Place>> {
+    let mut found = image::find(connection, 0, "")?;
+    let mut id = SLASH;
+    for name in path.names() {
+        found = image::find(connection, id, name)?;
+        match &found {
+            Some(place) => id = place.id,
+            None => return Ok(None),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,124 @@
+//! Looking at a tree beside the watches: for commands that compare or measure it. A session of its own, and reads only.
+
+use bridge_core::capture::{Outcome, ReadRequest};
+use bridge_core::path::ZnodePath;
+use bridge_core::source::{SourceError, SourceErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use zookeeper_client::{Client, Error};
+
+use crate::config::ZookeeperConfig;
+use crate::connect::connect;
+use crate::convert;
+use crate::error::{Failure, of_request};
+
+/// ZooKeeper's own znodes, which are never captured.
+const RESERVED: &str = "/zookeeper";
+
+/// A session that reads what it is asked for, with the credentials of a source.
+pub struct Survey {
+    client: Client,
+    version: Option<Arc<str>>,
+    config: ZookeeperConfig,
+}
+
+impl Survey {
+    /// Makes the session.
+    pub async fn open(config: &ZookeeperConfig) -> Result<Survey, SourceError> {
+        let connected = connect(config).await?;
+        Ok(Survey {
+            client: connected.client,
+            version: connected.version,
+            config: config.clone(),
+        })
+    }
+
+    /// The version, where all servers that answer say the same.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// What the servers have granted.
+    pub fn session_timeout(&self) -> Duration {
+        self.client.session_timeout()
+    }
+
+    /// Whether the source captures a path that is below one of its roots.
+    pub fn is_captured(&self, path: &str) -> bool {
+        let is_reserved = path == RESERVED || path.starts_with("/zookeeper/");
+        !is_reserved && !self.config.exclude.iter().any(|glob| glob.takes(path))
+    }
+
+    /// What is read from now on is no older than what anybody was told before.
+    pub async fn sync(&self) -> Result<(), SourceError> {
+        self.bounded("sync", self.client.sync("/")).await
+    }
+
+    /// Reads these znodes with the names of their children, in one request.
+    pub async fn read(&self, paths: &[ZnodePath]) -> Result<Vec<Outcome>, SourceError> {
+        let reads: Vec<ReadRequest> = paths
+            .iter()
+            .map(|path| ReadRequest {
+                path: path.clone(),
+                children: true,
+            })
+            .collect();
+        let mut reader = self.client.new_multi_reader();
+        for path in paths {
+            let added = reader
+                .add_get_data(path)
+                .and_then(|()| reader.add_get_children(path));
+            added.map_err(|error| self.failed("a read", &error))?;
+        }
+        let results = self.bounded("a read", reader.commit()).await?;
+        convert::outcomes(&reads, results).map_err(|error| self.failed("a read", &error))
+    }
+
+    /// How many znodes are below one; `None` where it may not be told, or is not there.
+    pub async fn count_below(&self, path: &ZnodePath) -> Result<Option<u64>, SourceError> {
+        let counted = timeout(self.session_timeout(), self.client.count_descendants_number(path)).await;
+        match counted {
+            Ok(Ok(count)) => Ok(Some(count as u64)),
+            Ok(Err(Error::NoNode | Error::NoAuth)) => Ok(None),
+            Ok(Err(error)) => Err(self.failed("counting znodes", &error)),
+            Err(_) => Err(self.silent("counting znodes")),
+        }
+    }
+
+    async fn bounded<T>(
+        &self,
+        what: &str,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, SourceError> {
+        match timeout(self.session_timeout(), request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.failed(what, &error)),
+            Err(_) => Err(self.silent(what)),
+        }
+    }
+
+    fn failed(&self, what: &str, error: &Error) -> SourceError {
+        match of_request(what, error) {
+            Failure::Trouble(trouble) => trouble,
+            Failure::Lost => SourceError {
+                kind: SourceErrorKind::Unavailable,
+                message: format!(
+                    "the session with '{}' was lost during {what} ({error}); try again",
+                    self.config.connect.as_str()
+                ),
+            },
+        }
+    }
+
+    fn silent(&self, what: &str) -> SourceError {
+        SourceError {
+            kind: SourceErrorKind::Unavailable,
+            message: format!(
+                "'{}' did not answer {what} within {} s; try again",
+                self.config.connect.as_str(),
+                self.session_timeout().as_secs()
+            ),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `zkbridge verify`: whether the journal's image is the tree as ZooKeeper has it.
+
+use std::io::IsTerminal;
+
+use bridge_config::{SourceConfig, SourceKind};
+use bridge_console::{Color, Style};
+use bridge_core::journal::Reader;
+use bridge_zookeeper::Survey;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::serving;
+use super::sink::journals;
+use crate::cli::ConfigFlag;
+use crate::command::print;
+use crate::exit::{Exit, Failure};
+use crate::operator::{Journals, ask_status};
+use crate::terminal::{Tone, count, line};
+use crate::verify::{Bridge, Difference, Pace, Verdict, verify};
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge verify
+  zkbridge verify --source main --rate 500
+  zkbridge verify --json | jq '.sources[].differences[].path'
+
+Reads every znode below the roots once, at most so many a second, in a session
+of its own with the source's credentials, and compares it with the image.
+Beside a running bridge what differs is looked at again until the journal is
+past it, for up to 15 s. Without one, what changed since its end differs.
+
+Exit codes: 0 no difference, 1 at least one, 2 the command line or the
+configuration is wrong, 3 no journal, or ZooKeeper cannot be reached";
+
+/// Differences that are printed; the rest are counted.
+const SHOWN_MAX: usize = 100;
+
+/// What to compare.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// Only this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// At most so many znodes are read in a second
+    #[arg(long, value_name = "ZNODES", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Print one JSON object with all differences
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares.
+pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
+    let journals = journals(&args.config)?;
+    serving::block_on(compare(args, &journals))
+}
+
+async fn compare(args: &VerifyArgs, journals: &Journals) -> Result<(), Failure> {
+    let style = Style::for_stdout(Color::Auto);
+    let bridge = match ask_status(&journals.config().data_dir).await? {
+        Some(_) => Bridge::Runs,
+        None => Bridge::Stopped,
+    };
+    let (mut total, mut looked_at, mut reports) = (0, 0, Vec::new());
+    for (source, mut reader) in journals.readers()? {
+        if args
+            .source
+            .as_deref()
+            .is_some_and(|wanted| *wanted != *source.name)
+        {
+            continue;
+        }
+        let verdict = one(args, source, &mut reader, bridge).await?;
+        (total, looked_at) = (total + verdict.differences.len(), looked_at + 1);
+        match args.json {
+            true => reports.push(for_programs(&source.name, &verdict)),
+            false => print(&for_people(&source.name, &verdict, bridge, &style))?,
+        }
+    }
+    if looked_at == 0 {
+        let message = "no source that is meant has a journal: look at --source, or run the bridge first";
+        return Err(Failure::new(Exit::Environment, message));
+    }
+    if args.json {
+        let runs = bridge == Bridge::Runs;
+        print(&format!(
+            "{:#}\n",
+            json!({"ok": total == 0, "running": runs, "sources": reports})
+        ))?;
+    }
+    match total {
+        0 => Ok(()),
+        _ => Err(Failure::new(Exit::Runtime, "")),
+    }
+}
+
+async fn one(
+    args: &VerifyArgs,
+    source: &SourceConfig,
+    reader: &mut Reader,
+    bridge: Bridge,
+) -> Result<Verdict, Failure> {
+    let SourceKind::Zookeeper(options) = &source.kind;
+    if std::io::stderr().is_terminal() {
+        eprintln!("{}: reading at most {} znodes a second …", source.name, args.rate);
+    }
+    let opened = Survey::open(options).await;
+    let survey = opened.map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
+    let mut pace = Pace::new(args.rate);
+    let mut sum = Verdict::default();
+    for root in &options.roots {
+        let verdict = verify(&survey, reader, root, bridge, &mut pace).await?;
+        sum.znodes += verdict.znodes;
+        sum.unreadable += verdict.unreadable;
+        sum.differences.extend(verdict.differences);
+        sum.more |= verdict.more;
+    }
+    Ok(sum)
+}
+
+fn for_people(name: &str, verdict: &Verdict, bridge: Bridge, style: &Style) -> String {
+    let differences = verdict.differences.len() as u64;
+    let (word, tone) = match differences {
+        0 => ("no difference".to_owned(), Tone::Good),
+        _ => (count(differences, "difference"), Tone::Bad),
+    };
+    let unreadable = match verdict.unreadable {
+        0 => String::new(),
+        unreadable => format!(", {unreadable} not readable"),
+    };
+    let mut text = format!(
+        "source {name}: {}, {} compared{unreadable}\n",
+        tone.paint(&word, style),
+        count(verdict.znodes, "znode")
+    );
+    for difference in verdict.differences.iter().take(SHOWN_MAX) {
+        text.push_str(&shown(difference, style));
+    }
+    let left_out = verdict.differences.len().saturating_sub(SHOWN_MAX);
+    if left_out > 0 {
+        text.push_str(&format!("  and {left_out} more: --json prints all\n"));
+    }
+    if verdict.more {
+        text.push_str("  and more than were looked at again\n");
+    }
+    if differences > 0 {
+        let remedy = match bridge {
+            Bridge::Runs => {
+                "a change was not seen: look at 'zkbridge status' for a source that is not live; a restart compares \
+                 everything and reports what differs"
+            }
+            Bridge::Stopped => {
+                "no bridge runs: what changed since its end is reported by its next start, as a gap"
+            }
+        };
+        text.push_str(&line("to do", remedy, Tone::Plain, style));
+    }
+    text
+}
+
+fn shown(difference: &Difference, style: &Style) -> String {
+    let path = bridge_console::text::escaped(&difference.path).into_owned();
+    format!(
+        "  {path}\n{}",
+        line("", &difference.sentence(), Tone::Plain, style)
+    )
+}
+
+fn for_programs(name: &str, verdict: &Verdict) -> Value {
+    json!({
+        "source": name,
+        "znodes": verdict.znodes,
+        "unreadable": verdict.unreadable,
+        "differences": verdict.differences,
+        "more": verdict.more,
+    })
+}

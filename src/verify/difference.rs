@@ -1,0 +1,223 @@
+//! One znode on both sides. Pure.
+
+use bridge_core::capture::Outcome;
+use bridge_core::journal::Imaged;
+use bridge_core::number::Zxid;
+use bridge_core::path::ZnodePath;
+use serde::Serialize;
+
+/// How a znode differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// ZooKeeper has it, and the image does not.
+    OnlyInZookeeper,
+    /// The image has it, and ZooKeeper does not.
+    OnlyInImage,
+    /// Both have it, and it was deleted and created again between.
+    OtherLife,
+    /// The same life, and another version.
+    OtherVersion,
+    /// The same version, and other data.
+    OtherData,
+    /// The image knows that it is there, and not what it holds.
+    Unread,
+}
+
+/// What one side has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// The transaction that created it.
+    pub czxid: Zxid,
+    /// The transaction that wrote it last; null where it was never read.
+    pub mzxid: Option<Zxid>,
+    /// Its version, likewise.
+    pub version: Option<i32>,
+}
+
+/// A znode that is not the same on both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Which.
+    pub path: ZnodePath,
+    /// How.
+    pub kind: Kind,
+    /// As ZooKeeper has it.
+    pub zookeeper: Option<Side>,
+    /// As the image has it.
+    pub image: Option<Side>,
+}
+
+/// `None` where both sides are the same, or where it may not be read, so that nobody can know.
+pub fn compare(path: &ZnodePath, outcome: &Outcome, imaged: Option<&Imaged>) -> Option<Difference> {
+    let image = imaged.map(|imaged| Side {
+        czxid: imaged.node.czxid,
+        mzxid: imaged.node.stat.map(|stat| stat.mzxid),
+        version: imaged.node.stat.map(|stat| stat.version),
+    });
+    let difference = |kind, zookeeper, image| {
+        Some(Difference {
+            path: path.clone(),
+            kind,
+            zookeeper,
+            image,
+        })
+    };
+    let (stat, data) = match outcome {
+        Outcome::Denied => return None,
+        Outcome::Missing => return image.and_then(|image| difference(Kind::OnlyInImage, None, Some(image))),
+        Outcome::Found { stat, data, .. } => (stat, data),
+    };
+    let zookeeper = Side {
+        czxid: stat.czxid,
+        mzxid: Some(stat.mzxid),
+        version: Some(stat.version),
+    };
+    let (Some(imaged), Some(image)) = (imaged, image) else {
+        return difference(Kind::OnlyInZookeeper, Some(zookeeper), None);
+    };
+    let kind = if image.czxid != zookeeper.czxid {
+        Kind::OtherLife
+    } else if image.mzxid.is_none() {
+        Kind::Unread
+    } else if image != zookeeper {
+        Kind::OtherVersion
+    } else if is_other_data(imaged, data) {
+        Kind::OtherData
+    } else {
+        return None;
+    };
+    difference(kind, Some(zookeeper), Some(image))
+}
+
+/// Of data that a limit cut, its size and its beginning are known; data that is not kept is not compared.
+fn is_other_data(imaged: &Imaged, data: &[u8]) -> bool {
+    imaged
+        .data
+        .as_ref()
+        .is_some_and(|kept| kept.size as usize != data.len() || !data.starts_with(&kept.bytes))
+}
+
+impl Difference {
+    /// Whether the image has come to what ZooKeeper showed at an earlier look, or past it: a znode that is written all
+    /// the time is never the same on both sides, and is followed all the same.
+    pub fn has_followed(&self, earlier: &Difference) -> bool {
+        let image = self.image.as_ref().and_then(|side| side.mzxid);
+        let was = earlier.zookeeper.as_ref().and_then(|side| side.mzxid);
+        self.kind != Kind::OtherData && image.zip(was).is_some_and(|(image, was)| image >= was)
+    }
+
+    /// For people.
+    pub fn sentence(&self) -> String {
+        let told = |side: &Option<Side>| match side {
+            Some(Side {
+                mzxid: Some(mzxid),
+                version: Some(version),
+                ..
+            }) => format!("version {version} of {mzxid}"),
+            Some(Side { czxid, .. }) => format!("created at {czxid}, never read"),
+            None => "none".to_owned(),
+        };
+        let (zookeeper, image) = (told(&self.zookeeper), told(&self.image));
+        match self.kind {
+            Kind::OnlyInZookeeper => format!("only in ZooKeeper: {zookeeper}"),
+            Kind::OnlyInImage => format!("only in the image: {image}"),
+            Kind::OtherLife => {
+                format!("deleted and created again between: ZooKeeper has {zookeeper}, the image {image}")
+            }
+            Kind::OtherVersion => format!("ZooKeeper has {zookeeper}, the image {image}"),
+            Kind::OtherData => format!("other data at the same version: {zookeeper}"),
+            Kind::Unread => format!("the image has not read it: ZooKeeper has {zookeeper}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::book::Node;
+    use bridge_core::record::{Data, DataForm, Stat};
+
+    use super::*;
+
+    fn stat(czxid: u64, mzxid: u64, version: i32) -> Stat {
+        Stat {
+            czxid: Zxid(czxid),
+            mzxid: Zxid(mzxid),
+            version,
+            ..Stat::default()
+        }
+    }
+
+    fn found(stat: Stat, data: &str) -> Outcome {
+        Outcome::Found {
+            stat,
+            data: data.as_bytes().into(),
+            children: None,
+        }
+    }
+
+    fn imaged(stat: Stat, data: Option<Data>) -> Imaged {
+        let node = Node {
+            czxid: stat.czxid,
+            stat: Some(stat),
+        };
+        Imaged { node, data }
+    }
+
+    #[test]
+    fn each_way_to_differ_has_its_word() {
+        let path = ZnodePath::parse("/a").unwrap();
+        let kept = |max| Some(Data::limited(b"value", DataForm::Auto, max));
+        let same = imaged(stat(1, 2, 1), kept(99));
+        let check = |outcome: &Outcome, imaged: Option<&Imaged>, expected: Option<Kind>| {
+            let kind = compare(&path, outcome, imaged).map(|difference| difference.kind);
+            assert_eq!(kind, expected, "{outcome:?} {imaged:?}");
+        };
+        let there = found(stat(1, 2, 1), "value");
+        check(&there, Some(&same), None);
+        check(&there, None, Some(Kind::OnlyInZookeeper));
+        check(&Outcome::Missing, Some(&same), Some(Kind::OnlyInImage));
+        check(&Outcome::Missing, None, None);
+        check(&Outcome::Denied, Some(&same), None);
+        check(&found(stat(3, 3, 0), "value"), Some(&same), Some(Kind::OtherLife));
+        check(
+            &found(stat(1, 3, 2), "value"),
+            Some(&same),
+            Some(Kind::OtherVersion),
+        );
+        check(&found(stat(1, 2, 1), "valeu"), Some(&same), Some(Kind::OtherData));
+        // Only what is kept is compared.
+        check(&there, Some(&imaged(stat(1, 2, 1), kept(3))), None);
+        check(&there, Some(&imaged(stat(1, 2, 1), None)), None);
+        let unread = Imaged {
+            node: Node {
+                czxid: Zxid(1),
+                stat: None,
+            },
+            data: None,
+        };
+        check(&there, Some(&unread), Some(Kind::Unread));
+    }
+
+    #[test]
+    fn an_image_that_comes_past_what_was_shown_follows() {
+        let path = ZnodePath::parse("/a").unwrap();
+        let look = |zookeeper: u64, image: u64, data: &str| {
+            let imaged = imaged(
+                stat(1, image, 0),
+                Some(Data::limited(b"value", DataForm::Auto, 99)),
+            );
+            compare(&path, &found(stat(1, zookeeper, 0), data), Some(&imaged)).unwrap()
+        };
+        let earlier = look(5, 4, "value");
+        assert!(look(9, 5, "value").has_followed(&earlier));
+        assert!(!look(9, 4, "value").has_followed(&earlier));
+        assert!(!look(5, 5, "other").has_followed(&look(5, 5, "other")));
+        let gone = Difference {
+            image: None,
+            kind: Kind::OnlyInZookeeper,
+            ..look(5, 4, "value")
+        };
+        assert!(!gone.has_followed(&earlier));
+    }
+}

@@ -1,0 +1,84 @@
+//! `zkbridge verify`.
+
+use bridge_servers::real_servers;
+
+use crate::golden;
+use crate::stage::Stage;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_no_difference_beside_a_bridge_and_each_one_without_it() {
+    real_servers!("verify");
+    let mut stage = Stage::set("verify").await;
+    stage.bridge.start_ready().await;
+    for name in ["kept", "written", "deleted", "deleted/below", "recreated"] {
+        stage.create(name, name).await;
+    }
+    let text = stage.run(&["verify"]).await.ended(0);
+    golden::check("verify-running.txt", &text);
+
+    // Changes that are on their way are no differences.
+    let (client, path) = (stage.client.clone(), stage.path("written"));
+    let writing = tokio::spawn(async move {
+        loop {
+            client.set_data(&path, b"again and again", None).await.unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let report = stage.run(&["verify", "--json"]).await.json(0);
+        assert_eq!(
+            (&report["ok"], &report["sources"][0]["znodes"]),
+            (&true.into(), &6.into())
+        );
+    }
+    writing.abort();
+    assert!(writing.await.unwrap_err().is_cancelled());
+    stage.write("written", "the last").await;
+
+    stage.bridge.terminate().await;
+    assert_eq!(stage.run(&["verify"]).await.ended(0).lines().count(), 1);
+    stage
+        .client
+        .set_data(&stage.path("written"), b"while away", None)
+        .await
+        .unwrap();
+    for name in ["deleted/below", "deleted", "recreated"] {
+        stage.client.delete(&stage.path(name), None).await.unwrap();
+    }
+    for name in ["recreated", "new"] {
+        let options =
+            zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
+        stage
+            .client
+            .create(&stage.path(name), b"", &options)
+            .await
+            .unwrap();
+    }
+    let text = stage.run(&["verify"]).await.ended(1);
+    golden::fits(&text);
+    // How often it was written is a matter of speed.
+    let version = regex::Regex::new(r"version \d\d+").unwrap();
+    golden::check("verify-stopped.txt", &version.replace_all(&text, "version N"));
+    let report = stage.run(&["verify", "--json"]).await.json(1);
+    let differences = report["sources"][0]["differences"].as_array().unwrap().clone();
+    let told: Vec<(&str, &str)> = differences
+        .iter()
+        .map(|difference| {
+            (
+                difference["path"].as_str().unwrap(),
+                difference["kind"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("/verify/deleted", "only_in_image"),
+        ("/verify/deleted/below", "only_in_image"),
+        ("/verify/new", "only_in_zookeeper"),
+        ("/verify/recreated", "other_life"),
+        ("/verify/written", "other_version"),
+    ];
+    assert_eq!(told, expected);
+
+    stage.bridge.start_ready().await;
+    stage.bridge.at_rest().await;
+    stage.run(&["verify"]).await.ended(0);
+}
