@@ -234,7 +234,7 @@ async fn a_record_that_is_too_large_arrives_cut_while_others_flow() {
         .until("a cut record", |status| status["sinks"][0]["shrunk"] == 1)
         .await;
     scene.settle().await;
-    let cut = scene.last(&large).record;
+    let cut = &scene.last(&large).record;
     assert_eq!(cut["before"]["data"]["value"], "");
     for state in ["before", "after"] {
         assert_eq!(cut[state]["data"]["truncated"], true, "{state}");
