@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use bridge_core::journal::Reader;
 use bridge_servers::{eventually, real_servers};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -208,7 +209,18 @@ async fn a_service_that_is_gone_is_left_alone_over_restarts_until_the_sink_is_en
     let is_halted = |status: &Value| status["sinks"][0]["state"] == "halted";
     bridge.until("the sink to halt", is_halted).await;
     let calls = service.calls().len();
-    bridge.terminate().await;
+    let journal = bridge.folder().join("data/main.journal");
+    let is_kept = async || {
+        Reader::open(&journal)
+            .unwrap()
+            .disabled("hook")
+            .unwrap()
+            .is_some()
+    };
+    eventually("the journal to know it", BOUND, is_kept)
+        .await
+        .unwrap();
+    bridge.kill().await;
     service.answer("", 200);
     bridge.start().await;
     bridge.until("the sink to stay halted", is_halted).await;

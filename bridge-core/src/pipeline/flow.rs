@@ -238,6 +238,12 @@ impl<L: Ledger> Flow<L> {
         }
     }
 
+    /// Whether what is waiting must not wait for the next beat: a cursor that is lost costs a record that is delivered
+    /// twice, but a sink that was switched off would call a destination again that has asked never to be called.
+    pub fn is_urgent(&self) -> bool {
+        self.notes.values().any(|note| note.switch.is_some())
+    }
+
     /// Makes the open transaction durable, with the cursors that are waiting. `None`: nothing of it became durable, and
     /// the connection is made anew.
     ///

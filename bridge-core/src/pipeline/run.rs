@@ -155,7 +155,12 @@ impl Pipeline {
                     self.reports = None;
                     self.commands = None;
                 }
-                Turn::Note(Some(note)) => self.flow.take_note(note),
+                Turn::Note(Some(note)) => {
+                    self.flow.take_note(note);
+                    if self.flow.is_urgent() {
+                        self.commit().await?;
+                    }
+                }
                 Turn::Note(None) => self.notes = None,
                 Turn::Beat => self.beat().await?,
                 Turn::More => self.go_on().await?,

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::amount::Size;
 use crate::capture::{CaptureOptions, Input, Outcome, SessionFate, Ticket};
-use crate::journal::{Journal, JournalOptions, Note, ReadLimit, Reader};
+use crate::journal::{Journal, JournalOptions, Note, ReadLimit, Reader, Switch};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Op, Stat, Timestamp};
@@ -302,6 +302,34 @@ async fn cursors_are_stored_although_nothing_is_captured() {
         .unwrap();
     assert_eq!(Reader::open(&file).unwrap().cursor("slow").unwrap(), Some(Seq(2)));
     drop(folder);
+}
+
+#[test]
+fn a_sink_that_was_switched_off_is_stored_at_once_and_a_cursor_with_what_comes_next() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("main.journal");
+    let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
+    journal.register_sink("slow", Seq::ZERO).unwrap();
+    journal.commit().unwrap();
+    let mut flow = Flow::new(
+        CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]),
+        journal,
+    );
+    let note = |switch| Note {
+        sink: "slow".into(),
+        switch,
+        ..Note::default()
+    };
+    flow.take_note(note(None));
+    assert!(!flow.is_urgent());
+    let reason = "gone".to_owned();
+    flow.take_note(note(Some(Switch::Disabled { reason })));
+    flow.take_note(note(None));
+    assert!(flow.is_urgent(), "a later note does not make it less so");
+    flow.commit().unwrap();
+    assert!(!flow.is_urgent());
+    let disabled = Reader::open(&file).unwrap().disabled("slow").unwrap();
+    assert_eq!(disabled.unwrap().reason, "gone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
