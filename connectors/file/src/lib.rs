@@ -2,6 +2,7 @@
 //!
 //! Made for audit trails: records are only ever appended. It must never cut or change a line that is complete.
 
+mod age;
 mod closed;
 mod compress;
 mod config;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bridge_core::record::{Record, Timestamp};
 use bridge_core::sink::{SinkError, SinkErrorKind};
 
+use crate::age;
 use crate::closed::{self, folder_of};
 use crate::config::{FileConfig, Rotate, RotateEvery};
 use crate::encode;
@@ -61,7 +62,7 @@ pub(crate) struct Log {
     file: File,
     /// Its length when the lock was last let go, with a complete last line.
     length: u64,
-    /// When it was made, or first opened where the file system does not tell.
+    /// When it was made.
     begun: SystemTime,
     /// Whether the last batch began this file.
     has_rotated: bool,
@@ -116,7 +117,7 @@ impl Log {
                 sync_folder(folder_of(path))?;
                 let made = file.metadata().and_then(|metadata| metadata.created());
                 let mut log = Log {
-                    begun: made.unwrap_or_else(|_| (plan.clock)()),
+                    begun: age::begun(&file, made, (plan.clock)()),
                     plan,
                     file,
                     length: 0,
