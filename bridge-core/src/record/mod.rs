@@ -31,6 +31,10 @@ pub const SCHEMA: &str = "zkbridge.change/1";
 /// At most so many zxids stand in `superseded`, the newest; the rest are only counted in `missed`.
 pub const SUPERSEDED_MAX: usize = 64;
 
+/// What a record of a small value takes as JSON: room for so much spares growing four times, and costs nothing where it
+/// is wrong.
+const JSON_GUESS: usize = 1_024;
+
 /// One change of one znode, or one word about the stream itself.
 ///
 /// All fields are always written, null where they do not apply, except `acl`, `gap` and `run`, which stand in their
@@ -321,7 +325,9 @@ impl Record {
 
     /// The record as it is delivered: one line of JSON without a line feed.
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record has only text keys and finite numbers")
+        let mut json = Vec::with_capacity(JSON_GUESS);
+        serde_json::to_writer(&mut json, self).expect("a record has only text keys and finite numbers");
+        json
     }
 }
 

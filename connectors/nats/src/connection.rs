@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context, ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event, ServerError};
+use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishError};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::{Client, ConnectOptions, Event, ServerError, Subject};
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -104,6 +105,19 @@ impl Connection {
         tokio::select! {
             biased;
             answered = answer => Ok(answered),
+            trouble = trouble(&mut self.said, &self.servers) => Err(trouble),
+        }
+    }
+
+    /// Sends a message, no longer than the connection is there; the future inside tells its end.
+    pub(crate) async fn send(
+        &mut self,
+        subject: &str,
+        message: PublishMessage,
+    ) -> Result<Result<PublishAckFuture, PublishError>, SinkError> {
+        tokio::select! {
+            biased;
+            sent = self.context.send_publish(Subject::from(subject), message) => Ok(sent),
             trouble = trouble(&mut self.said, &self.servers) => Err(trouble),
         }
     }

@@ -9,12 +9,13 @@
 //! again and sends from there. Every message has the record's id, and within its duplicate window the stream does not
 //! store it twice, also when the first one turns up late.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::{HeaderMap, HeaderName};
 use bridge_core::objection::{Gravity, Objection};
 use bridge_core::record::{Op, Record};
 use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
@@ -224,7 +225,11 @@ impl NatsSink {
         let connection = self.connection.as_mut().ok_or_else(not_opened)?;
         let mut headers = HeaderMap::new();
         for (name, value) in message.headers {
-            headers.insert(&*name, value);
+            match name {
+                // What is known beforehand need not be checked and copied for each message.
+                Cow::Borrowed(name) => headers.insert(HeaderName::from_static(name), value),
+                Cow::Owned(name) => headers.insert(name, value),
+            }
         }
         if let Some(fence) = &mut self.fence {
             let last = fence.last(connection, &message.subject).await?;
@@ -233,11 +238,7 @@ impl NatsSink {
         let publish = PublishMessage::build()
             .headers(headers)
             .payload(message.payload.into());
-        let context = connection.context().clone();
-        let sent = connection
-            .while_there(context.send_publish(message.subject.to_string(), publish))
-            .await?;
-        match sent {
+        match connection.send(&message.subject, publish).await? {
             Ok(ack) => lane.sent(ticket, key, ack),
             Err(failure) => lane.settled(ticket, Outcome::Failed(failure)),
         }

@@ -3,6 +3,8 @@
 //! A subject that NATS would not take, or would take for something else, is never sent. Where every record would get
 //! one it is an error of the configuration, elsewhere the record is rejected.
 
+mod plain;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
+use plain::Plain;
 use uuid::Uuid;
 
 /// What a template can speak of.
@@ -38,6 +41,8 @@ const NAME: &str = "subject";
 pub(crate) struct SubjectTemplate {
     environment: Environment<'static>,
     variables: Vec<String>,
+    /// The same without the engine, where it is as simple as that.
+    plain: Option<Plain>,
 }
 
 /// What a template is rendered for.
@@ -75,6 +80,7 @@ impl SubjectTemplate {
         Ok(SubjectTemplate {
             environment,
             variables,
+            plain: Plain::parse(source),
         })
     }
 
@@ -146,19 +152,26 @@ impl SubjectTemplate {
         let slash = ZnodePath::slash();
         let root = place.root.unwrap_or(&slash);
         let path = place.path.unwrap_or(root);
+        let rendered = match &self.plain {
+            Some(plain) => plain.render(place.cluster, place.op, path.names()),
+            None => self.by_the_engine(place, root, path)?,
+        };
+        match reason_against(&rendered) {
+            None => Ok(rendered.into()),
+            Some(reason) => Err(format!("'{rendered}' is not a subject for records: {reason}")),
+        }
+    }
+
+    fn by_the_engine(&self, place: Place<'_>, root: &ZnodePath, path: &ZnodePath) -> Result<String, String> {
         let template = self
             .environment
             .get_template(NAME)
             .expect("the template was added when this was made");
         let names: Value = path.names().map(Value::from).collect();
         let (cluster, op) = (place.cluster, place.op);
-        let rendered = template
+        template
             .render(context! { cluster, root => root.as_str(), path => path.as_str(), op, names })
-            .map_err(|error| format!("the subject template has no result: {}", sentence(&error)))?;
-        match reason_against(&rendered) {
-            None => Ok(rendered.into()),
-            Some(reason) => Err(format!("'{rendered}' is not a subject for records: {reason}")),
-        }
+            .map_err(|error| format!("the subject template has no result: {}", sentence(&error)))
     }
 }
 
@@ -228,9 +241,9 @@ fn text_of(value: &Value) -> Result<String, Error> {
     })
 }
 
-fn tokens(names: &[String]) -> String {
+fn tokens<S: AsRef<str>>(names: &[S]) -> String {
     let mut subject = String::new();
-    let escaped: Vec<String> = names.iter().map(|name| escaped(name)).collect();
+    let escaped: Vec<String> = names.iter().map(|name| escaped(name.as_ref())).collect();
     let length: usize = escaped.iter().map(|token| token.len() + 1).sum();
     let fits = escaped.len() <= TOKENS_MAX && length <= LENGTH_MAX + 1;
     for (at, token) in escaped.iter().enumerate() {
@@ -248,7 +261,8 @@ fn tokens(names: &[String]) -> String {
 }
 
 /// The token that stands for names that have no room: a hash of them with slashes between.
-fn rest(names: &[String]) -> String {
+fn rest<S: AsRef<str>>(names: &[S]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, names.join("/").as_bytes());
     format!("{REST}{}", hash.simple())
 }

@@ -34,6 +34,32 @@ fn unescaped(token: &str) -> String {
 }
 
 #[test]
+fn a_template_that_only_puts_values_in_gives_what_the_template_engine_gives() {
+    let depths =
+        (0..16).map(|depth| a_record().path(&format!("/{}", "a.b/ü/".repeat(depth).trim_matches('/'))));
+    let mut records: Vec<_> = depths.map(|record| record.arc()).collect();
+    records.extend(limit_records());
+    for source in [
+        DEFAULT,
+        "{{op}}.{{ names|subject }}",
+        "all.{{ cluster }}",
+        "{{ names | subject }}.x",
+    ] {
+        let plain = SubjectTemplate::parse(source).unwrap();
+        // What has more than names between braces is for the engine.
+        let by_the_engine = SubjectTemplate::parse(&format!("{source}{{{{ '' }}}}")).unwrap();
+        for record in &records {
+            assert_eq!(
+                plain.subject(record),
+                by_the_engine.subject(record),
+                "{source} {:?}",
+                record.path
+            );
+        }
+    }
+}
+
+#[test]
 fn names_become_tokens_that_wildcards_can_select() {
     let check = |path: &str, expected: &str| {
         assert_eq!(subject_of(DEFAULT, path).as_deref(), Ok(expected), "{path}");
