@@ -4,7 +4,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # The sinks that have an example `throughput`.
-BENCHED := kafka file console
+BENCHED := kafka nats webhook file console
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lint test demo sim bench bench-sinks size chaos docker-test clean

@@ -18,7 +18,7 @@ pub use journal::{MemoryJournal, MemoryTail};
 pub use ledger::{Model, Znode};
 pub use memory::{MemoryDestination, MemorySink};
 pub use ratio::Ratio;
-pub use records::{RecordBuilder, a_record, limit_records, some_records};
+pub use records::{RecordBuilder, a_record, limit_records, some_changes, some_records};
 pub use suite::{
     Arrived, Rig, a_cancelled_delivery_loses_nothing, a_crash_before_the_answer_loses_nothing,
     assert_kept_contract, close_leaves_everything_durable, deferred_records_hold_only_their_path,

@@ -289,6 +289,22 @@ pub fn some_records(count: u64, paths: u64) -> Vec<Arc<Record>> {
         .collect()
 }
 
+/// Changes of znodes without a control record, from seq 1: what measurements deliver. Among [`some_records`] each
+/// seventeenth is a heartbeat, which a bridge sends only when it is told to, and then in silence; sinks that keep control
+/// records in order would be measured by them.
+pub fn some_changes(count: u64, paths: u64) -> Vec<Arc<Record>> {
+    let records = some_records(count + count / 16 + 1, paths).into_iter();
+    let changes = records.filter(|record| record.path.is_some());
+    changes
+        .zip(1..=count)
+        .map(|(record, seq)| {
+            let mut record = Arc::unwrap_or_clone(record);
+            record.seq = Seq(seq);
+            Arc::new(record)
+        })
+        .collect()
+}
+
 /// Records at the limits of what ZooKeeper can hold, from seq 1: odd names, no data, binary data, a full megabyte.
 pub fn limit_records() -> Vec<Arc<Record>> {
     let names = [

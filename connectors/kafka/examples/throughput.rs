@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bridge_core::record::{Record, SCHEMA};
 use bridge_core::sink::{Delivery, Sink};
-use bridge_core::testing::{Ratio, some_records};
+use bridge_core::testing::{Ratio, some_changes};
 use bridge_kafka::{CreateTopics, KafkaConfig, KafkaSink};
 use bridge_servers::Kafka;
 use rdkafka::config::ClientConfig;
@@ -104,7 +104,7 @@ async fn lone_latencies(sink: &mut KafkaSink, records: &[Arc<Record>]) -> Vec<Du
 #[tokio::main]
 async fn main() {
     let kafka = Kafka::start().await.unwrap();
-    let records = some_records(RECORDS, PATHS);
+    let records = some_changes(RECORDS, PATHS);
     let mut sink = opened(&kafka.bootstrap()).await;
     let producer = producer(&kafka.bootstrap());
     by_the_sink(&mut sink, &records[..20_000]).await;

@@ -1,4 +1,5 @@
-//! How fast the NATS sink is beside the bare client with the same settings, at a real server on this machine.
+//! How fast the NATS sink is beside the bare client with the same settings and messages, at a real server on this
+//! machine. Prints one row of the table of `make bench-sinks`, and the latency of a lone record before it.
 //!
 //! `cargo run --release -p bridge-nats --example throughput`
 
@@ -10,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context};
-use bridge_core::record::Record;
+use bridge_core::record::{Record, SCHEMA};
 use bridge_core::sink::{Delivery, Sink};
-use bridge_core::testing::some_records;
+use bridge_core::testing::{Ratio, some_changes};
 use bridge_nats::{CreateStream, NatsConfig, NatsSink, StreamSettings};
 use bridge_servers::Nats;
 
@@ -20,7 +21,7 @@ const RECORDS: u64 = 100_000;
 const PATHS: u64 = 2_000;
 const BATCH: usize = 1_000;
 const LONE_RECORDS: usize = 500;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const STREAM: &str = "ZK";
 
 fn config(urls: &str) -> NatsConfig {
@@ -49,7 +50,24 @@ async fn by_the_sink(sink: &mut NatsSink, records: &[Arc<Record>]) -> Duration {
     began.elapsed()
 }
 
-/// The same payloads, subjects and ids, encoded like the sink does, with as many on their way, awaited batch by batch.
+fn headers(record: &Record) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", record.id.to_string());
+    headers.insert("Nats-Expected-Stream", STREAM);
+    headers.insert("zkbridge-id", record.id.to_string());
+    headers.insert("zkbridge-op", record.op.as_str());
+    if let Some(path) = &record.path {
+        headers.insert("zkbridge-path", path.as_str());
+    }
+    if let Some(zxid) = record.zxid {
+        headers.insert("zkbridge-zxid", zxid.to_string());
+    }
+    headers.insert("zkbridge-cluster", &*record.cluster);
+    headers.insert("zkbridge-schema", SCHEMA);
+    headers
+}
+
+/// The same messages, encoded in the same task, with as many on their way, awaited batch by batch.
 async fn bare(context: &Context, in_flight: usize, records: &[Arc<Record>]) -> Duration {
     let began = Instant::now();
     for batch in records.chunks(BATCH) {
@@ -59,14 +77,12 @@ async fn bare(context: &Context, in_flight: usize, records: &[Arc<Record>]) -> D
                 let oldest: jetstream::context::PublishAckFuture = acks.pop_front().unwrap();
                 oldest.await.unwrap();
             }
-            let mut headers = HeaderMap::new();
-            headers.insert("Nats-Msg-Id", record.id.to_string());
             let path = record.path.as_deref().unwrap_or("/control");
             let subject = format!("zk.main{}", path.replace('/', "."));
             let payload = record.to_json().into();
             acks.push_back(
                 context
-                    .publish_with_headers(subject, headers, payload)
+                    .publish_with_headers(subject, headers(record), payload)
                     .await
                     .unwrap(),
             );
@@ -96,31 +112,20 @@ async fn main() {
     let urls = nats.urls();
     let context = jetstream::new(async_nats::connect(&urls).await.unwrap());
     let in_flight = config(&urls).in_flight as usize;
-    let records = some_records(RECORDS, PATHS);
-    let bytes: usize = records.iter().map(|record| record.to_json().len()).sum();
-    println!(
-        "{RECORDS} records of {} bytes on {PATHS} paths, batches of {BATCH}, {in_flight} on their way",
-        bytes / records.len()
-    );
+    let records = some_changes(RECORDS, PATHS);
     let mut sink = opened(&urls).await;
     let lone = lone_latencies(&mut sink, &records).await;
-    println!(
-        "a lone record p50 {:?}, p99 {:?}",
-        lone[lone.len() / 2],
-        lone[lone.len() * 99 / 100]
-    );
-    let rate = |time: Duration| RECORDS as f64 / time.as_secs_f64() / 1_000.0;
+    let (middle, late) = (lone[lone.len() / 2], lone[lone.len() * 99 / 100]);
+    println!("nats: a lone record takes {middle:?} (p99 {late:?})");
+    let mut ratio = Ratio::new("nats", "async-nats jetstream", RECORDS);
     for _ in 0..ROUNDS {
         fresh_stream(&context).await;
         sink.open().await.unwrap();
-        let with_sink = rate(by_the_sink(&mut sink, &records).await);
+        let with_sink = by_the_sink(&mut sink, &records).await;
         fresh_stream(&context).await;
         sink.open().await.unwrap();
-        let without = rate(bare(&context, in_flight, &records).await);
-        println!(
-            "  sink {with_sink:.0} k/s, bare {without:.0} k/s, ratio {:.2}",
-            with_sink / without
-        );
+        ratio.add(with_sink, bare(&context, in_flight, &records).await);
     }
+    println!("{ratio}");
     sink.close().await.unwrap();
 }

@@ -1,4 +1,6 @@
-//! How fast the webhook sink is beside a bare client with the same settings, at a receiver on this machine.
+//! How fast the webhook sink is beside a bare client with the same settings and requests, at a receiver in the same
+//! process. Prints one row of the table of `make bench-sinks`, for the default of `parallel`, and the ratios for others
+//! before it.
 //!
 //! `cargo run --release -p bridge-webhook --example throughput`
 
@@ -9,10 +11,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_core::format::event_type;
 use bridge_core::record::Record;
 use bridge_core::secret::Secret;
 use bridge_core::sink::{Delivery, Sink};
-use bridge_core::testing::some_records;
+use bridge_core::testing::{Ratio, some_changes};
 use bridge_webhook::{WebhookConfig, WebhookSink};
 use futures::StreamExt;
 use http_body_util::{BodyExt, Empty};
@@ -24,12 +27,12 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// In each turn. Short turns, so that what else the machine does meets both alike.
+/// In each round. Short rounds, so that what else the machine does meets both alike.
 const RECORDS: u64 = 2_000;
 const PATHS: u64 = 1_000;
 /// As the engine delivers them.
 const BATCH: usize = 1_000;
-const ROUNDS: u32 = 20;
+const ROUNDS: usize = 21;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 async fn take(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
@@ -67,7 +70,21 @@ async fn by_the_sink(sink: &mut WebhookSink, records: &[Arc<Record>]) -> Duratio
     began.elapsed()
 }
 
-/// The same bodies with an id and a signature's length of header, so many at a time, in whatever order.
+/// What the sink writes around a record, after Standard Webhooks.
+fn body(record: &Record) -> Vec<u8> {
+    let time = record.time.changed.unwrap_or(record.time.captured);
+    let mut body = format!(
+        r#"{{"type":"{}","timestamp":"{time}","data":"#,
+        event_type(record.op)
+    )
+    .into_bytes();
+    body.extend(record.to_json());
+    body.push(b'}');
+    body
+}
+
+/// The same bodies and headers, encoded in the same task, so many at a time; a signature of the same length that is
+/// none, and no order.
 async fn bare(
     client: &reqwest::Client,
     address: SocketAddr,
@@ -86,7 +103,7 @@ async fn bare(
                 "webhook-signature",
                 "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
             )
-            .body(record.to_json());
+            .body(body(record));
         async move {
             let answer = request.send().await.unwrap();
             assert!(answer.status().is_success());
@@ -107,29 +124,29 @@ async fn main() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(serve(listener));
-    let records = some_records(RECORDS, PATHS);
-    let bytes: usize = records.iter().map(|record| record.to_json().len()).sum();
-    println!(
-        "{ROUNDS} times {RECORDS} records of {} bytes, batches of {BATCH}",
-        bytes / records.len()
-    );
-    let rate = |time: Duration| f64::from(ROUNDS) * RECORDS as f64 / time.as_secs_f64() / 1_000.0;
-    for parallel in [1, 16, 64] {
+    let records = some_changes(RECORDS, PATHS);
+    let by_default = WebhookConfig::new("http://localhost").parallel;
+    for parallel in [1, 64, by_default] {
         let mut sink = WebhookSink::new(&config(address, parallel)).unwrap();
         sink.open().await.unwrap();
         by_the_sink(&mut sink, &records).await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         bare(&client, address, parallel, &records).await;
-        let (mut with_sink, mut without) = (Duration::ZERO, Duration::ZERO);
+        let mut ratio = Ratio::new("webhook", "reqwest", RECORDS);
         for _ in 0..ROUNDS {
-            with_sink += by_the_sink(&mut sink, &records).await;
-            without += bare(&client, address, parallel, &records).await;
+            ratio.add(
+                by_the_sink(&mut sink, &records).await,
+                bare(&client, address, parallel, &records).await,
+            );
         }
-        let (with_sink, without) = (rate(with_sink), rate(without));
-        println!(
-            "parallel {parallel}: sink {with_sink:.1} k/s, bare {without:.1} k/s, ratio {:.2}",
-            with_sink / without
-        );
+        if parallel == by_default {
+            println!("{ratio}");
+        } else {
+            println!(
+                "webhook: with parallel = {parallel}, {:.2} of the bare client",
+                ratio.median()
+            );
+        }
         sink.close().await.unwrap();
     }
     server.abort();
