@@ -21,6 +21,7 @@ mod resident;
 mod restarts;
 mod rewind;
 mod roots;
+mod secured;
 mod sizes;
 mod stage;
 mod values;

@@ -239,7 +239,12 @@ impl Pipeline {
         let (source, message) = (&*self.status.source, trouble.to_string());
         // Attempts follow each other within a second.
         if let Some(left_out) = self.troubles.say(&message, Instant::now()) {
-            tracing::error!(source, trouble = message, left_out, "the source has no connection");
+            tracing::error!(
+                source,
+                trouble = message,
+                left_out,
+                "the source has no connection"
+            );
         }
         counter!(names::SOURCE_TROUBLES, "source" => source.to_owned()).increment(1);
         if trouble.kind.is_final() {

@@ -12,6 +12,7 @@ use zookeeper_client::{Client, Connector, Error, SaslOptions, TlsOptions};
 
 use crate::config::{Credentials, Tls, ZookeeperConfig};
 use crate::error::{Failure, authentication, of_request, too_old};
+use crate::handshake::probe_encrypted;
 use crate::probe::{Probe, is_new_enough, probe};
 
 /// An attempt to make a session is given up after the session timeout and this.
@@ -158,12 +159,18 @@ fn bad_pem(file: &Path, error: &dyn std::fmt::Display) -> SourceError {
     }
 }
 
-/// The version if all servers that answer say the same; encrypted ports are not asked.
+/// Asks every server who it is, in the way in which the source connects.
+async fn probes(config: &ZookeeperConfig) -> Vec<Probe> {
+    let ask = async |server| match &config.tls {
+        Some(tls) => probe_encrypted(server, tls).await,
+        None => probe(server).await,
+    };
+    join_all(config.connect.servers().iter().map(ask)).await
+}
+
+/// The version if all servers that answer say the same.
 async fn version(config: &ZookeeperConfig) -> Option<Arc<str>> {
-    if config.tls.is_some() {
-        return None;
-    }
-    let probes = join_all(config.connect.servers().iter().map(probe)).await;
+    let probes = probes(config).await;
     let mut versions = probes.into_iter().filter_map(|probe| match probe {
         Probe::Serves { version, .. } => Some(version),
         Probe::Mute(_) | Probe::Unreachable(_) => None,
@@ -175,7 +182,7 @@ async fn version(config: &ZookeeperConfig) -> Option<Arc<str>> {
 /// Says of each server why there is no session with it.
 async fn unreachable(config: &ZookeeperConfig, error: &str) -> SourceError {
     let servers = config.connect.servers();
-    let probes = join_all(servers.iter().map(probe)).await;
+    let probes = probes(config).await;
     let reasons: Vec<String> = servers
         .iter()
         .zip(probes)

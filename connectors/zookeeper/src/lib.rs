@@ -7,6 +7,7 @@ pub mod config;
 mod connect;
 mod convert;
 mod error;
+mod handshake;
 mod probe;
 mod serve;
 mod source;
@@ -14,6 +15,7 @@ mod survey;
 mod watchers;
 
 pub use connect::{Checked, RootFound, test_connection};
+pub use handshake::probe_encrypted;
 pub use probe::{Probe, probe};
 pub use source::ZookeeperSource;
 pub use survey::Survey;

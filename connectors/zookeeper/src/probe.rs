@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -31,22 +31,27 @@ pub enum Probe {
 
 /// Asks one server. Never takes longer than about two seconds.
 pub async fn probe(server: &Server) -> Probe {
-    match timeout(PROBE_BOUND, ask(server)).await {
+    let asked = async {
+        let mut stream = TcpStream::connect((server.host.as_str(), server.port)).await?;
+        ask(&mut stream).await
+    };
+    match timeout(PROBE_BOUND, asked).await {
         Ok(Ok(answer)) => understand(&answer),
         Ok(Err(error)) => Probe::Unreachable(error.to_string()),
         Err(_) => Probe::Unreachable(format!("no answer within {} s", PROBE_BOUND.as_secs())),
     }
 }
 
-async fn ask(server: &Server) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((server.host.as_str(), server.port)).await?;
+/// The answer to `srvr`.
+pub(crate) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<String> {
     stream.write_all(b"srvr").await?;
+    stream.flush().await?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn understand(answer: &str) -> Probe {
+pub(crate) fn understand(answer: &str) -> Probe {
     let after = |label: &str| {
         answer
             .lines()

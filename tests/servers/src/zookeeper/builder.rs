@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use super::server::{Plan, Ports, Server};
 use super::{SERVE_BOUND, ZooKeeper};
@@ -47,6 +48,7 @@ pub struct ZooKeeperBuilder {
     heap: String,
     properties: BTreeMap<String, String>,
     system_properties: BTreeMap<String, String>,
+    is_secure: bool,
 }
 
 impl Default for ZooKeeperBuilder {
@@ -58,6 +60,7 @@ impl Default for ZooKeeperBuilder {
             heap: HEAP.to_owned(),
             properties: DEFAULTS.iter().map(owned).collect(),
             system_properties: SYSTEM_DEFAULTS.iter().map(owned).collect(),
+            is_secure: false,
         };
         // Tests kill processes, not machines: what was written survives that without a forced write.
         this.property("forceSync", "no")
@@ -100,6 +103,24 @@ impl ZooKeeperBuilder {
         self
     }
 
+    /// Beside the usual port one for encrypted connections, at [`ZooKeeper::secure_connect_string`].
+    ///
+    /// Two PEM files: the servers' own certificate with its key, and the authorities of the certificates that clients
+    /// must have.
+    #[must_use]
+    pub fn encrypted(mut self, identity: &Path, authorities: &Path) -> Self {
+        self.is_secure = true;
+        self.property(
+            "serverCnxnFactory",
+            "org.apache.zookeeper.server.NettyServerCnxnFactory",
+        )
+        .property("ssl.keyStore.type", "PEM")
+        .property("ssl.keyStore.location", &identity.display().to_string())
+        .property("ssl.trustStore.type", "PEM")
+        .property("ssl.trustStore.location", &authorities.display().to_string())
+        .property("ssl.clientAuth", "need")
+    }
+
     /// Every transaction is forced to the disk before it is acknowledged, as in production and unlike the default.
     #[must_use]
     pub fn force_sync(self) -> Self {
@@ -133,7 +154,7 @@ impl ZooKeeperBuilder {
         let home = tempfile::Builder::new().prefix("zkbridge-zookeeper-").tempdir();
         let home = home.map_err(Error::attempt("create a temporary directory"))?;
         let ports: Vec<Ports> = (0..self.servers)
-            .map(|_| Ports::reserve())
+            .map(|_| Ports::reserve(self.is_secure))
             .collect::<Result<_>>()?;
         let configuration = self.configure(&ports);
         let plan = Plan {

@@ -66,6 +66,13 @@ impl ZooKeeper {
         addresses.join(",")
     }
 
+    /// The same for encrypted connections; empty unless started [`ZooKeeperBuilder::encrypted`].
+    pub fn secure_connect_string(&self) -> String {
+        let addresses = self.servers.iter().filter_map(Server::secure_addr);
+        let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+        addresses.join(",")
+    }
+
     /// The client port of server `i`; it never changes.
     pub fn client_port(&self, i: usize) -> u16 {
         self.client_addr(i).port()

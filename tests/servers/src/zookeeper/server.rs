@@ -11,18 +11,21 @@ use crate::{Error, Result};
 
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
-/// The three ports of a server, kept through restarts.
+/// The ports of a server, kept through restarts.
 #[derive(Debug)]
 pub(super) struct Ports {
     client: Port,
+    /// For encrypted connections, where there are any.
+    secure: Option<Port>,
     quorum: Port,
     election: Port,
 }
 
 impl Ports {
-    pub(super) fn reserve() -> Result<Self> {
+    pub(super) fn reserve(is_secure: bool) -> Result<Self> {
         Ok(Self {
             client: Port::reserve()?,
+            secure: is_secure.then(Port::reserve).transpose()?,
             quorum: Port::reserve()?,
             election: Port::reserve()?,
         })
@@ -82,6 +85,10 @@ impl Server {
         self.ports.client.addr()
     }
 
+    pub(super) fn secure_addr(&self) -> Option<SocketAddr> {
+        self.ports.secure.as_ref().map(Port::addr)
+    }
+
     pub(super) fn data_dir(&self) -> PathBuf {
         self.data.clone()
     }
@@ -101,7 +108,12 @@ impl Server {
 
 fn configure(common: &str, data: &Path, ports: &Ports) -> String {
     let (data, port) = (data.display(), ports.client.number());
-    format!("{common}dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\n")
+    let secure = ports.secure.as_ref().map(|port| {
+        let port = port.number();
+        format!("secureClientPort={port}\nsecureClientPortAddress=127.0.0.1\n")
+    });
+    let secure = secure.unwrap_or_default();
+    format!("{common}dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\n{secure}")
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

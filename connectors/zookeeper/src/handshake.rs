@@ -1,0 +1,116 @@
+//! Why an encrypted connection cannot be made: the client library says only that there is none, so a handshake of our
+//! own is tried.
+//!
+//! A server that does not take the bridge's certificate says so only after the handshake (TLS 1.3), with the first
+//! answer; so something is asked, too.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::config::{Server, Tls};
+use crate::probe::{Probe, ask, understand};
+
+/// How long one server may take.
+const BOUND: Duration = Duration::from_secs(2);
+
+/// Asks one server over an encrypted connection as `[source.tls]` has it. Never takes longer than about two seconds.
+pub async fn probe_encrypted(server: &Server, tls: &Tls) -> Probe {
+    let attempt = async {
+        let config = client_config(tls)?;
+        let name = ServerName::try_from(server.host.clone())
+            .map_err(|_| format!("'{}' is no name that a certificate can have", server.host))?;
+        let stream = TcpStream::connect((server.host.as_str(), server.port))
+            .await
+            .map_err(|error| error.to_string())?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut stream = connector.connect(name, stream).await.map_err(|e| explain(&e))?;
+        ask(&mut stream).await.map_err(|error| explain(&error))
+    };
+    match timeout(BOUND, attempt).await {
+        Ok(Ok(answer)) => understand(&answer),
+        Ok(Err(reason)) => Probe::Unreachable(reason),
+        Err(_) => Probe::Unreachable(format!(
+            "no answer to a handshake within {} s; is this the port for encrypted connections (secureClientPort)?",
+            BOUND.as_secs()
+        )),
+    }
+}
+
+fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in tls.ca.iter().map(|file| certificates(file)) {
+        for certificate in authority? {
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+    }
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(cert)?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+    builder
+        .with_client_auth_cert(chain, secret)
+        .map_err(|error| unusable(cert, &error))
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    read.map_err(|error| unusable(file, &error))
+}
+
+fn unusable(file: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("{} cannot be used for [source.tls]: {error}", file.display())
+}
+
+/// What an operator can do about a failed handshake.
+fn explain(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let remedy = match inner {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "no authority in tls.ca has signed the server's certificate: give the file of the one that has"
+        }
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "the server's certificate is for another name: connect by a name that stands in it",
+        Some(Error::InvalidCertificate(_)) => {
+            "the server's certificate cannot be trusted: it has to be renewed on the server"
+        }
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "the server answers, but not encrypted: name its secureClientPort in 'connect', or leave [source.tls] out"
+        }
+        Some(Error::AlertReceived(alert)) if is_about_our_certificate(*alert) => {
+            "the server does not take the bridge's certificate: give tls.cert and tls.key of one that is valid and \
+             signed by an authority that the server knows"
+        }
+        _ => {
+            "the encrypted connection ended: is this the secureClientPort, and does the server take tls.cert?"
+        }
+    };
+    format!("{error}; {remedy}")
+}
+
+fn is_about_our_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::AccessDenied
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::NoCertificate
+    )
+}

@@ -1,0 +1,204 @@
+//! An ensemble that wants certificates and passwords: what is let in, and what an operator reads where it is not.
+
+use std::path::{Path, PathBuf};
+
+use bridge_servers::{Child, ZooKeeper, eventually, real_servers};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    date_time_ymd,
+};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::bridge::{BOUND, Bridge};
+use crate::writer::Writer;
+
+const ROOT: &str = "/secured";
+const USER: &str = "bridge";
+const PASSWORD: &str = "pa55-w0rd";
+
+/// Certificates: an authority, the servers', a client's, one that has expired, and an authority that nobody knows.
+struct Papers {
+    folder: TempDir,
+}
+
+impl Papers {
+    fn make() -> Papers {
+        let folder = tempfile::tempdir().unwrap();
+        let papers = Papers { folder };
+        let ours = papers.authority("authority");
+        papers.authority("stranger");
+        papers.signed("server", &ours, 2100);
+        papers.signed("client", &ours, 2100);
+        papers.signed("expired", &ours, 2001);
+        let both = [papers.text("server.key"), papers.text("server.pem")].concat();
+        std::fs::write(papers.path("server.both"), both).unwrap();
+        papers
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, certificate: &str, key: &KeyPair) {
+        std::fs::write(self.path(&format!("{name}.pem")), certificate).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    fn authority(&self, name: &str) -> Issuer<'static, KeyPair> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.self_signed(&key).unwrap();
+        self.write(name, &certificate.pem(), &key);
+        Issuer::new(params, key)
+    }
+
+    fn signed(&self, name: &str, by: &Issuer<'static, KeyPair>, until: i32) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let addresses = [SanType::IpAddress([127, 0, 0, 1].into())];
+        params.subject_alt_names = addresses.to_vec();
+        let certificate = params.signed_by(&key, by).unwrap();
+        self.write(name, &certificate.pem(), &key);
+    }
+}
+
+/// A server with an encrypted port for those who have a certificate, and SASL for those who have a password.
+struct Guarded {
+    zookeeper: ZooKeeper,
+    papers: Papers,
+}
+
+async fn shared() -> &'static Guarded {
+    static GUARDED: OnceCell<Guarded> = OnceCell::const_new();
+    GUARDED.get_or_init(start).await
+}
+
+async fn start() -> Guarded {
+    let papers = Papers::make();
+    let users = papers.path("users.conf");
+    let module = "org.apache.zookeeper.server.auth.DigestLoginModule";
+    let text = format!("Server {{ {module} required user_{USER}=\"{PASSWORD}\"; }};\n");
+    std::fs::write(&users, text).unwrap();
+    let builder = ZooKeeper::builder()
+        .encrypted(&papers.path("server.both"), &papers.path("authority.pem"))
+        .property(
+            "authProvider.sasl",
+            "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+        )
+        .system_property("java.security.auth.login.config", users.to_str().unwrap());
+    let zookeeper = builder.start().await.unwrap();
+    let writer = Writer::connect(&zookeeper.connect_string()).await;
+    writer.create(ROOT, b"").await;
+    Guarded { zookeeper, papers }
+}
+
+impl Guarded {
+    /// A bridge on the encrypted port with these lines of `[source.tls]`.
+    fn encrypted(&self, tls: &str) -> Bridge {
+        self.bridge(
+            &self.zookeeper.secure_connect_string(),
+            &format!("[source.tls]\n{tls}"),
+        )
+    }
+
+    fn bridge(&self, connect: &str, more: &str) -> Bridge {
+        Bridge::configured(&format!(
+            "[[source]]\nconnect = \"{connect}\"\nroots = [\"{ROOT}\"]\nsession_timeout = \"5s\"\n{more}\n\
+             [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n"
+        ))
+    }
+
+    fn line(&self, key: &str, file: &str) -> String {
+        format!("{key} = \"{}\"\n", self.papers.path(file).display())
+    }
+
+    fn identity(&self, name: &str) -> String {
+        self.line("cert", &format!("{name}.pem")) + &self.line("key", &format!("{name}.key"))
+    }
+}
+
+/// A change that was made after the start arrives.
+async fn assert_follows(bridge: &mut Bridge, writer: &Writer, path: &str) {
+    bridge.start_ready().await;
+    writer.create(path, b"seen").await;
+    let file = bridge.folder().join("out.jsonl");
+    let arrived = eventually("the change", BOUND, || async { holds(&file, path) });
+    arrived.await.unwrap();
+    bridge.terminate().await;
+}
+
+fn holds(file: &Path, path: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.contains(path))
+}
+
+/// `check --connect` says so in one message, and shows no password.
+async fn assert_refused(bridge: &Bridge, words: &[&str]) {
+    let mut child = Child::start(&bridge.command(&["check", "--connect"])).unwrap();
+    let code = child.exit_code(BOUND).await.unwrap();
+    let said = [child.stdout(), child.stderr()].concat().join("\n");
+    assert_eq!(code, 3, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word}:\n{said}");
+    }
+    assert!(!said.contains(PASSWORD) && !said.contains("not-it"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_ensemble_is_followed_by_a_bridge_with_a_certificate() {
+    real_servers!("TLS to ZooKeeper");
+    let guarded = shared().await;
+    let writer = Writer::connect(&guarded.zookeeper.connect_string()).await;
+    let tls = guarded.line("ca", "authority.pem") + &guarded.identity("client");
+    let mut bridge = guarded.encrypted(&tls);
+    assert_follows(&mut bridge, &writer, &format!("{ROOT}/tls")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_do_not_fit_are_refused_with_what_to_do() {
+    real_servers!("certificates that ZooKeeper does not take");
+    let guarded = shared().await;
+    let ca = guarded.line("ca", "authority.pem");
+
+    let stranger = guarded.line("ca", "stranger.pem") + &guarded.identity("client");
+    assert_refused(&guarded.encrypted(&stranger), &["certificate", "ca"]).await;
+    let expired = ca.clone() + &guarded.identity("expired");
+    assert_refused(&guarded.encrypted(&expired), &["certificate", "cert"]).await;
+    assert_refused(&guarded.encrypted(&ca), &["certificate", "cert"]).await;
+    let missing = guarded.line("ca", "nowhere.pem");
+    assert_refused(&guarded.encrypted(&missing), &["nowhere.pem", "PEM"]).await;
+    // The port for connections that are not encrypted.
+    let tls = ca + &guarded.identity("client");
+    let plain = guarded.zookeeper.connect_string();
+    let bridge = guarded.bridge(&plain, &format!("[source.tls]\n{tls}"));
+    assert_refused(&bridge, &["encrypted"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sasl_lets_in_who_knows_the_password_and_tells_who_does_not() {
+    real_servers!("SASL DIGEST-MD5 to ZooKeeper");
+    let guarded = shared().await;
+    let connect = guarded.zookeeper.connect_string();
+    let sasl = |password: &str| {
+        format!("[source.auth]\nsasl = \"digest-md5\"\nuser = \"{USER}\"\npassword = \"{password}\"\n")
+    };
+    let writer = Writer::connect(&connect).await;
+    let mut right = guarded.bridge(&connect, &sasl(PASSWORD));
+    assert_follows(&mut right, &writer, &format!("{ROOT}/sasl")).await;
+
+    let wrong = guarded.bridge(&connect, &sasl("not-it"));
+    assert_refused(&wrong, &["credentials", "password"]).await;
+}
