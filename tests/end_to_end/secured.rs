@@ -202,3 +202,63 @@ async fn sasl_lets_in_who_knows_the_password_and_tells_who_does_not() {
     let wrong = guarded.bridge(&connect, &sasl("not-it"));
     assert_refused(&wrong, &["credentials", "password"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_ever_logged_or_printed() {
+    real_servers!("secrets at trace level");
+    let guarded = shared().await;
+    let connect = guarded.zookeeper.connect_string();
+    let token = "t0ken-of-the-listener-0123456789abcdef";
+    let signing = "whsec_c2lnbmluZy1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
+    let mut bridge = Bridge::configured(&format!(
+        "token = \"{token}\"\n[[source]]\nconnect = \"{connect}\"\nroots = [\"{ROOT}\"]\n\
+         [source.auth]\nsasl = \"digest-md5\"\nuser = \"{USER}\"\npassword = \"{PASSWORD}\"\n\
+         [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n\
+         [[sink]]\ntype = \"webhook\"\nurl = \"http://127.0.0.1:1/\"\nallow_private_addresses = true\n\
+         secrets = [\"{signing}\"]\nheaders = {{ Authorization = \"Bearer of-the-header\" }}\n\
+         [[sink]]\ntype = \"nats\"\nservers = \"nats://127.0.0.1:1\"\nstream = \"S\"\n\
+         [sink.auth]\nuser = \"nats\"\npassword = \"of-nats-itself\"\n\
+         [[sink]]\ntype = \"kafka\"\nbrokers = \"127.0.0.1:1\"\n\
+         properties = {{ \"security.protocol\" = \"SASL_PLAINTEXT\", \"sasl.mechanism\" = \"PLAIN\", \
+         \"sasl.username\" = \"kafka\", \"sasl.password\" = \"of-kafka-itself\" }}\n"
+    ));
+    let secrets = [
+        token,
+        PASSWORD,
+        signing,
+        "c2lnbmluZy1zZWNyZXQ",
+        "of-the-header",
+        "of-nats-itself",
+        "of-kafka-itself",
+    ];
+    let mut said = Vec::new();
+    bridge.start_with(&["--log-level", "trace"]).await;
+    let failed = eventually("every sink that reaches nobody to have tried", BOUND, || async {
+        let log = bridge.log().join("\n");
+        ["webhook", "nats", "kafka"].iter().all(|sink| {
+            log.lines()
+                .any(|line| line.contains("\"sink\"") && line.contains(sink) && line.contains("unavailable"))
+        })
+    });
+    failed.await.unwrap();
+    for args in [
+        &["check"][..],
+        &["check", "--connect"],
+        &["status"],
+        &["status", "--json"],
+        &["tail"],
+        &["dlq", "list"],
+    ] {
+        let mut child = Child::start(&bridge.command(args)).unwrap();
+        child.exit_code(BOUND).await.unwrap();
+        said.extend(child.stdout());
+        said.extend(child.stderr());
+    }
+    assert!(said.len() > 20, "{said:#?}");
+    bridge.terminate().await;
+    said.extend(bridge.log());
+    for secret in secrets {
+        let shown: Vec<&String> = said.iter().filter(|line| line.contains(secret)).collect();
+        assert!(shown.is_empty(), "{secret} is shown: {shown:#?}");
+    }
+}
