@@ -12,6 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge init --output zkbridge.toml   write a commented configuration
   zkbridge check                         say all that is wrong with it
+  zkbridge doctor                        whether all that it needs is there
   zkbridge status                        where the running bridge stands
   zkbridge schema record                 what a consumer can rely on
 
@@ -51,6 +52,8 @@ pub enum Command {
     Demo(command::demo::DemoArgs),
     /// Look at dead letters, try them again, or let them go
     Dlq(command::dlq::DlqArgs),
+    /// Examine everything that the bridge relies on
+    Doctor(command::doctor::DoctorArgs),
     /// Print every journalled version of a znode, or its value at a moment
     History(command::history::HistoryArgs),
     /// Print a configuration with a comment on each key

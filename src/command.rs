@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod dlq;
+pub mod doctor;
 pub mod history;
 pub mod init;
 pub mod journal;

@@ -6,6 +6,7 @@ mod bridge;
 mod cli;
 mod command;
 mod demo;
+mod doctor;
 mod exit;
 mod history;
 mod logging;
@@ -44,6 +45,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Check(args) => command::check::run(args),
         Command::Demo(args) => command::demo::run(args),
         Command::Dlq(args) => command::dlq::run(args),
+        Command::Doctor(args) => command::doctor::run(args),
         Command::History(args) => command::history::run(args),
         Command::Init(args) => command::init::run(args),
         Command::Journal(args) => command::journal::run(args),

@@ -12,6 +12,8 @@ use crate::cli::ConfigFlag;
 use crate::command::print;
 use crate::exit::{Exit, Failure};
 
+pub use connections::{nearest_existing, open_sink};
+
 const EXAMPLES: &str = "\
 Examples:
   zkbridge check                     check zkbridge.toml

@@ -77,6 +77,11 @@ impl Journals {
         Ok(readers)
     }
 
+    /// A reader of the journal of one source, if there is one that can be read.
+    pub fn reader_of(&self, source: &SourceConfig) -> Option<Reader> {
+        Reader::open(&self.file(source)).ok()
+    }
+
     fn file(&self, source: &SourceConfig) -> PathBuf {
         journal_file(&self.config, source)
     }

@@ -7,6 +7,6 @@ mod document;
 mod journal;
 mod text;
 
-pub use document::Status;
+pub use document::{SinkSeen, Status};
 pub use journal::of_journals;
 pub use text::for_people;

@@ -7,6 +7,7 @@
 #[path = "../end_to_end/bridge.rs"]
 #[allow(dead_code, reason = "the end-to-end tests need more of it")]
 mod bridge;
+mod doctor;
 mod golden;
 mod journals;
 mod records;

@@ -92,7 +92,8 @@ fn data_folder(folder: &Path) -> Finding {
     }
 }
 
-fn nearest_existing(folder: &Path) -> PathBuf {
+/// The folder, or the nearest one above it that exists.
+pub fn nearest_existing(folder: &Path) -> PathBuf {
     let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let found = absolute
         .ancestors()
@@ -165,15 +166,28 @@ fn judge(what: String, checked: &Checked) -> Finding {
 
 async fn look_at_sink(config: &SinkConfig) -> Finding {
     let what = format!("sink '{}'", config.name);
+    let opened = open_sink(config).await;
+    Finding {
+        what,
+        result: match &opened {
+            Ok(_) => Ok(format!("{} can be used", config.kind.type_name())),
+            Err(why) => Err(why.clone()),
+        },
+        warnings: opened.unwrap_or_default(),
+    }
+}
+
+/// Opens a sink as a start would, for each of its sources, and closes it. What it remarks, or why it cannot be used.
+pub async fn open_sink(config: &SinkConfig) -> Result<Vec<String>, String> {
     let mut problems = Vec::new();
-    let mut warnings: Vec<String> = Vec::new();
+    let mut remarked: Vec<String> = Vec::new();
     for source in &config.sources {
         match open_and_close(config, source).await {
             // Several sources hear the same of one destination.
             Ok(remarks) => {
                 for remark in remarks {
-                    if !warnings.contains(&remark) {
-                        warnings.push(remark);
+                    if !remarked.contains(&remark) {
+                        remarked.push(remark);
                     }
                 }
             }
@@ -181,15 +195,9 @@ async fn look_at_sink(config: &SinkConfig) -> Finding {
         }
     }
     problems.dedup();
-    let result = if problems.is_empty() {
-        Ok(format!("{} can be used", config.kind.type_name()))
-    } else {
-        Err(problems.join("; "))
-    };
-    Finding {
-        what,
-        result,
-        warnings,
+    match problems.is_empty() {
+        true => Ok(remarked),
+        false => Err(problems.join("; ")),
     }
 }
 

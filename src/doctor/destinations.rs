@@ -1,0 +1,58 @@
+//! The destinations: opened as at a start, or, where a bridge runs, what it says of them, as it has them open.
+
+use bridge_config::SinkConfig;
+
+use super::Line;
+use crate::command::check::open_sink;
+use crate::status::{SinkSeen, Status};
+
+const CHECK: &str = "destination";
+
+pub(super) async fn examine(sink: &SinkConfig, running: Option<&Status>) -> Vec<Line> {
+    let subject = format!("sink {}", sink.name);
+    match running.map(|status| of_running(&subject, &sink.name, status)) {
+        Some(lines) if !lines.is_empty() => lines,
+        _ => opened(&subject, sink).await,
+    }
+}
+
+fn of_running(subject: &str, name: &str, status: &Status) -> Vec<Line> {
+    let mine = status.sinks.iter().filter(|sink| sink.sink == name);
+    let line = |sink: &SinkSeen| match &sink.error {
+        None => Line::ok(
+            subject,
+            CHECK,
+            format!("the running bridge delivers to it from {}", sink.source),
+        ),
+        Some(trouble) if trouble.calls_operator || sink.state == "halted" => {
+            Line::failure(subject, CHECK, &trouble.message, &trouble.remedy)
+        }
+        Some(trouble) => Line::warning(subject, CHECK, &trouble.message, &trouble.remedy),
+    };
+    mine.map(line).collect()
+}
+
+async fn opened(subject: &str, sink: &SinkConfig) -> Vec<Line> {
+    match open_sink(sink).await {
+        Ok(remarks) => {
+            let mut lines = vec![Line::ok(
+                subject,
+                CHECK,
+                format!("{} can be used", sink.kind.type_name()),
+            )];
+            let remedy = "change it at the destination, if it is not meant";
+            lines.extend(
+                remarks
+                    .into_iter()
+                    .map(|remark| Line::warning(subject, CHECK, remark, remedy)),
+            );
+            lines
+        }
+        Err(why) => vec![Line::failure(
+            subject,
+            CHECK,
+            why,
+            "correct what the message names, and look again with 'zkbridge check --connect'",
+        )],
+    }
+}

@@ -1,0 +1,319 @@
+//! An ensemble: each of its servers, the session that it grants, and the roots as the source sees them.
+
+use std::time::{Duration, Instant};
+
+use bridge_config::{SourceConfig, SourceKind};
+use bridge_core::capture::Outcome;
+use bridge_core::journal::{JournalError, ReadLimit, Reader};
+use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
+use bridge_core::record::Fidelity;
+use bridge_core::source::SourceError;
+use bridge_zookeeper::config::{Server, ZookeeperConfig};
+use bridge_zookeeper::{Probe, Survey, probe};
+use futures::future::join_all;
+
+use super::Line;
+use crate::operator::Journals;
+use crate::terminal::{count, span};
+
+/// Znodes of one request.
+const AT_ONCE: usize = 64;
+
+/// A server that takes longer makes every walk and every read slow.
+const ANSWER_SLOW: Duration = Duration::from_millis(250);
+
+/// Clocks that are further apart make the times of records misleading.
+const CLOCK_MS_MAX: i64 = 2_000;
+
+/// A change is in the journal long before; more than that is a clock that is ahead.
+const CAPTURE_MS_MAX: i64 = 10_000;
+
+/// The last records that tell of the servers' clock.
+const RECORDS: u64 = 500;
+
+/// Unreadable znodes that are named.
+const NAMED_MAX: usize = 5;
+
+/// Everything about one source.
+pub(super) async fn examine(source: &SourceConfig, journals: &Journals, znodes: u64) -> Vec<Line> {
+    let subject = format!("source {}", source.name);
+    let SourceKind::Zookeeper(options) = &source.kind;
+    let mut lines = servers(&subject, options).await;
+    match Survey::open(options).await {
+        Err(error) => lines.push(refused(&subject, "session", &error)),
+        Ok(survey) => {
+            lines.push(session(&subject, options, &survey));
+            for root in &options.roots {
+                match look_at(&subject, &survey, root, znodes).await {
+                    Ok(found) => lines.extend(found),
+                    Err(error) => lines.push(refused(&subject, "roots", &error)),
+                }
+            }
+        }
+    }
+    lines.push(clock(&subject, source, journals));
+    lines
+}
+
+fn refused(subject: &str, check: &str, error: &SourceError) -> Line {
+    let remedy = "correct what the message names; nothing is captured until then";
+    Line::failure(subject, check, &error.message, remedy)
+}
+
+/// Each server, asked for itself.
+async fn servers(subject: &str, options: &ZookeeperConfig) -> Vec<Line> {
+    let servers = options.connect.servers();
+    if options.tls.is_some() {
+        let message = "the ports are encrypted, so that versions and roles cannot be asked for";
+        return vec![Line::ok(subject, "servers", message)];
+    }
+    let asked = join_all(servers.iter().map(|server| async move {
+        let begun = Instant::now();
+        let answer = probe(server).await;
+        (answer, begun.elapsed())
+    }));
+    let answers = asked.await;
+    let serves = answers
+        .iter()
+        .any(|(answer, _)| matches!(answer, Probe::Serves { .. }));
+    let lines = servers.iter().zip(&answers);
+    let mut lines: Vec<Line> = lines
+        .map(|(server, answer)| one(subject, server, answer, serves))
+        .collect();
+    lines.extend(versions(subject, &answers));
+    lines
+}
+
+fn one(subject: &str, server: &Server, (answer, took): &(Probe, Duration), others_serve: bool) -> Line {
+    let check = format!("server {}:{}", server.host, server.port);
+    let message = match answer {
+        Probe::Serves { version, mode } => {
+            let message = format!(
+                "ZooKeeper {version}, {mode}, answers in {:.1} ms",
+                took.as_secs_f64() * 1000.0
+            );
+            if *took > ANSWER_SLOW {
+                let remedy = "look at the network between, and at the load of the server";
+                return Line::warning(subject, &check, message, remedy);
+            }
+            return Line::ok(subject, &check, message);
+        }
+        Probe::Mute(answer) if answer.contains("srvr is not executed") => {
+            let remedy = "nothing is needed; to see versions and roles allow it: 4lw.commands.whitelist=srvr";
+            return Line::warning(subject, &check, "does not say who it is", remedy);
+        }
+        Probe::Mute(answer) => format!("answers, but not as a serving ZooKeeper: {answer}"),
+        Probe::Unreachable(reason) => format!("does not answer: {reason}"),
+    };
+    match others_serve {
+        true => Line::warning(
+            subject,
+            &check,
+            message,
+            "start it, or take it out of 'connect'; others serve",
+        ),
+        false => Line::failure(subject, &check, message, "start it, or correct 'connect'"),
+    }
+}
+
+/// Servers of several versions are one thing during an upgrade, and another afterwards.
+fn versions(subject: &str, answers: &[(Probe, Duration)]) -> Option<Line> {
+    let mut versions: Vec<&str> = answers
+        .iter()
+        .filter_map(|(answer, _)| match answer {
+            Probe::Serves { version, .. } => Some(&**version),
+            Probe::Mute(_) | Probe::Unreachable(_) => None,
+        })
+        .collect();
+    versions.sort_unstable();
+    versions.dedup();
+    (versions.len() > 1).then(|| {
+        Line::warning(
+            subject,
+            "versions",
+            format!("the servers differ: {}", versions.join(", ")),
+            "finish the upgrade: servers before 3.9 send events without zxids, so that records are exact only on the \
+             newer ones",
+        )
+    })
+}
+
+fn session(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Line {
+    const CHECK: &str = "session";
+    let (granted, wanted) = (survey.session_timeout(), options.session_timeout.0);
+    let message = format!("granted, with a timeout of {} s", granted.as_secs_f64());
+    match granted == wanted {
+        true => Line::ok(subject, CHECK, message),
+        false => Line::warning(
+            subject,
+            CHECK,
+            format!("{message} where {} s were asked for", wanted.as_secs_f64()),
+            "set session_timeout within minSessionTimeout and maxSessionTimeout of the servers, or change these",
+        ),
+    }
+}
+
+/// What a look at the first znodes of a root found.
+#[derive(Default)]
+struct Sample {
+    read: u64,
+    took: Duration,
+    unreadable: u64,
+    named: Vec<ZnodePath>,
+    is_whole: bool,
+}
+
+async fn look_at(
+    subject: &str,
+    survey: &Survey,
+    root: &ZnodePath,
+    znodes: u64,
+) -> Result<Vec<Line>, SourceError> {
+    let check = format!("root {root}");
+    let first = survey.read(std::slice::from_ref(root)).await?;
+    match first.first() {
+        Some(Outcome::Missing) | None => {
+            let message = "does not exist";
+            let remedy =
+                "nothing is needed: it is watched, and its create will be reported; or correct 'roots'";
+            return Ok(vec![Line::warning(subject, &check, message, remedy)]);
+        }
+        Some(Outcome::Denied) => {
+            let remedy =
+                "give [source.auth] credentials that have READ permission there: nothing of it is seen";
+            return Ok(vec![Line::failure(subject, &check, "may not be read", remedy)]);
+        }
+        Some(Outcome::Found { .. }) => {}
+    }
+    let below = survey.count_below(root).await?;
+    let sample = sample(survey, root, znodes).await?;
+    let mut lines = vec![Line::ok(subject, &check, size(below, &sample))];
+    lines.push(readable(subject, &check, &sample));
+    Ok(lines)
+}
+
+async fn sample(survey: &Survey, root: &ZnodePath, znodes: u64) -> Result<Sample, SourceError> {
+    let mut found = Sample::default();
+    let mut ahead = vec![root.clone()];
+    while !ahead.is_empty() && found.read < znodes {
+        let from = ahead.len().saturating_sub(AT_ONCE);
+        let paths = ahead.split_off(from);
+        let begun = Instant::now();
+        let outcomes = survey.read(&paths).await?;
+        found.took += begun.elapsed();
+        found.read += paths.len() as u64;
+        for (path, outcome) in paths.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Found { children, .. } => {
+                    let names = children.unwrap_or_default();
+                    let below = names.iter().map(|name| path.child(name));
+                    ahead.extend(below.filter(|path| survey.is_captured(path)));
+                }
+                Outcome::Denied => {
+                    found.unreadable += 1;
+                    if found.named.len() < NAMED_MAX {
+                        found.named.push(path.clone());
+                    }
+                }
+                Outcome::Missing => {}
+            }
+        }
+    }
+    found.is_whole = ahead.is_empty();
+    Ok(found)
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "an estimate"
+)]
+fn size(below: Option<u64>, sample: &Sample) -> String {
+    let each = sample.took.as_secs_f64() / sample.read.max(1) as f64;
+    let znodes = match (below, sample.is_whole) {
+        (_, true) => sample.read,
+        (Some(below), false) => below + 1,
+        (None, false) => return "its znodes may not be counted".to_owned(),
+    };
+    let walk = span((znodes as f64 * each * 1000.0).ceil() as i64);
+    format!(
+        "{}, and a walk takes about {walk}, or less",
+        count(znodes, "znode")
+    )
+}
+
+fn readable(subject: &str, check: &str, sample: &Sample) -> Line {
+    let of = match sample.is_whole {
+        true => "all of them".to_owned(),
+        false => format!("the first {} of them", sample.read),
+    };
+    if sample.unreadable == 0 {
+        return Line::ok(subject, check, format!("{of} may be read"));
+    }
+    let named: Vec<&str> = sample.named.iter().map(|path| path.as_str()).collect();
+    let more = if (named.len() as u64) < sample.unreadable {
+        " …"
+    } else {
+        ""
+    };
+    Line::warning(
+        subject,
+        check,
+        format!(
+            "{} among {of} may not be read: {}{more}",
+            sample.unreadable,
+            named.join(" ")
+        ),
+        "grant the bridge the permission 'r' on them, or name them in 'exclude': their changes are not seen",
+    )
+}
+
+/// ZooKeeper tells its time only in what is written, so that records tell it.
+fn clock(subject: &str, source: &SourceConfig, journals: &Journals) -> Line {
+    const CHECK: &str = "clock";
+    let told = journals
+        .reader_of(source)
+        .and_then(|reader| least_delay(reader).ok().flatten());
+    let Some(least_ms) = told else {
+        return Line::ok(
+            subject,
+            CHECK,
+            "nothing tells the servers' time before the first record of a change",
+        );
+    };
+    let remedy =
+        "let both follow a time server: the times in records are those of ZooKeeper and of this machine";
+    if least_ms < -CLOCK_MS_MAX {
+        let message = format!(
+            "the servers' clock is ahead of this machine's by at least {}",
+            span(-least_ms)
+        );
+        return Line::warning(subject, CHECK, message, remedy);
+    }
+    if least_ms > CAPTURE_MS_MAX {
+        let message = format!(
+            "changes were captured {} after ZooKeeper's time at the least: its clock is behind, or capture was",
+            span(least_ms)
+        );
+        return Line::warning(subject, CHECK, message, remedy);
+    }
+    Line::ok(
+        subject,
+        CHECK,
+        "the last changes were captured right after ZooKeeper's time of them",
+    )
+}
+
+/// The least time between a change and its capture among the last records, in ms.
+fn least_delay(mut reader: Reader) -> Result<Option<i64>, JournalError> {
+    let limit = ReadLimit {
+        records: usize::try_from(RECORDS).unwrap_or(usize::MAX),
+        bytes: 4 << 20,
+    };
+    let tail = reader.tail()?;
+    let records = reader.read(Seq(tail.0.saturating_sub(RECORDS)), limit)?;
+    let seen = records.iter().filter(|record| record.fidelity == Fidelity::Exact);
+    let delays = seen.filter_map(|record| Some(record.time.captured.0 - record.time.changed?.0));
+    Ok(delays.min())
+}

@@ -1,0 +1,120 @@
+//! What an operator wants to know before a start, and when something is odd: each thing that the bridge relies on, with
+//! a remedy where it is not as it should be. Reads only, but for a file of a moment in the data directory and what a
+//! sink makes when it is opened.
+
+mod destinations;
+mod ensemble;
+mod machine;
+mod text;
+
+use bridge_config::Loaded;
+use serde::Serialize;
+
+use crate::operator::Journals;
+use crate::status::Status;
+
+pub use text::for_people;
+
+/// How it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It works, and may not be meant, or not for long.
+    Warning,
+    /// The bridge cannot do its work so.
+    Failure,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// How it stands.
+    pub level: Level,
+    /// What it belongs to: `configuration`, `bridge`, `machine`, `source main`, `sink changes`.
+    pub subject: String,
+    /// What was looked at, in a word or two.
+    pub check: String,
+    /// What was found.
+    pub message: String,
+    /// What to do about it; null where all is well.
+    pub remedy: Option<String>,
+}
+
+impl Line {
+    fn ok(subject: &str, check: &str, message: impl Into<String>) -> Line {
+        Line {
+            level: Level::Ok,
+            subject: subject.to_owned(),
+            check: check.to_owned(),
+            message: message.into(),
+            remedy: None,
+        }
+    }
+
+    fn warning(subject: &str, check: &str, message: impl Into<String>, remedy: impl Into<String>) -> Line {
+        Line {
+            level: Level::Warning,
+            remedy: Some(remedy.into()),
+            ..Line::ok(subject, check, message)
+        }
+    }
+
+    fn failure(subject: &str, check: &str, message: impl Into<String>, remedy: impl Into<String>) -> Line {
+        Line {
+            level: Level::Failure,
+            ..Line::warning(subject, check, message, remedy)
+        }
+    }
+}
+
+/// Looks at everything. `running`: what the bridge says of itself, if one runs. `znodes`: how many of each root are
+/// read to find those that may not be, and to measure.
+pub async fn examine(loaded: &Loaded, running: Option<&Status>, znodes: u64) -> Vec<Line> {
+    let config = &loaded.config;
+    let mut lines = configuration(loaded);
+    lines.push(bridge(running));
+    lines.extend(machine::examine(config));
+    let journals = Journals::new(config.clone());
+    for source in &config.sources {
+        lines.extend(ensemble::examine(source, &journals, znodes).await);
+    }
+    for sink in &config.sinks {
+        lines.extend(destinations::examine(sink, running).await);
+    }
+    lines
+}
+
+fn configuration(loaded: &Loaded) -> Vec<Line> {
+    const SUBJECT: &str = "configuration";
+    if loaded.warnings.is_empty() {
+        return vec![Line::ok(
+            SUBJECT,
+            "file",
+            format!("{} is right", loaded.file.display()),
+        )];
+    }
+    let warning = |problem: &bridge_config::Problem| {
+        let remedy = problem
+            .remedy
+            .clone()
+            .unwrap_or_else(|| "see 'zkbridge check'".to_owned());
+        Line::warning(SUBJECT, &problem.key, &problem.message, remedy)
+    };
+    loaded.warnings.iter().map(warning).collect()
+}
+
+fn bridge(running: Option<&Status>) -> Line {
+    const SUBJECT: &str = "bridge";
+    match running {
+        None => Line::ok(SUBJECT, "process", "none runs on this data_dir"),
+        Some(status) if status.ready => Line::ok(SUBJECT, "process", "it runs, and every source is live"),
+        Some(status) => Line::warning(
+            SUBJECT,
+            "process",
+            status.not_ready.join("; "),
+            "look at 'zkbridge status'; what it waits for is below",
+        ),
+    }
+}

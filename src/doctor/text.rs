@@ -1,0 +1,58 @@
+//! What was found, for people.
+
+use bridge_console::Style;
+use bridge_console::text::{columns, escaped};
+
+use super::{Level, Line};
+use crate::terminal::{Tone, broken, count};
+
+/// Where the texts begin, behind the word for the level.
+const TEXT_AT: usize = 9;
+
+/// Lines grouped by what they belong to, and a sum.
+pub fn for_people(lines: &[Line], style: &Style) -> String {
+    let mut text = String::new();
+    let mut subject = None;
+    for line in lines {
+        if subject != Some(&line.subject) {
+            text.push_str(&format!(
+                "{}\n",
+                Tone::Strong.paint(&escaped(&line.subject), style)
+            ));
+            subject = Some(&line.subject);
+        }
+        text.push_str(&one(line, style));
+    }
+    let of = |level| lines.iter().filter(|line| line.level == level).count() as u64;
+    let (warnings, failures) = (of(Level::Warning), of(Level::Failure));
+    let tone = match (warnings, failures) {
+        (0, 0) => Tone::Good,
+        (_, 0) => Tone::Warning,
+        _ => Tone::Bad,
+    };
+    let sum = format!("{}, {}", count(failures, "failure"), count(warnings, "warning"));
+    text.push_str(&format!("\n{}\n", tone.paint(&sum, style)));
+    text
+}
+
+fn one(line: &Line, style: &Style) -> String {
+    let (word, tone) = match line.level {
+        Level::Ok => ("ok", Tone::Good),
+        Level::Warning => ("warning", Tone::Warning),
+        Level::Failure => ("failure", Tone::Bad),
+    };
+    let words = format!("{}: {}", line.check, line.message);
+    let room = style.width.saturating_sub(TEXT_AT);
+    let mut text = String::new();
+    for (at, part) in broken(&words, room).iter().enumerate() {
+        let head = if at == 0 { word } else { "" };
+        let padding = " ".repeat(TEXT_AT - columns(head));
+        text.push_str(&format!("{}{padding}{part}\n", tone.paint(head, style)));
+    }
+    if let Some(remedy) = &line.remedy {
+        for part in broken(&format!("to do: {remedy}"), room) {
+            text.push_str(&format!("{:TEXT_AT$}{}\n", "", Tone::Quiet.paint(&part, style)));
+        }
+    }
+    text
+}
