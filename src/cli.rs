@@ -48,6 +48,8 @@ pub struct Cli {
 pub enum Command {
     /// Check the configuration: everything that is wrong, at once
     Check(command::check::CheckArgs),
+    /// Print what a shell needs to complete the command line
+    Completions(command::completions::CompletionsArgs),
     /// Play a story between a real ZooKeeper and a real Kafka, and check it
     Demo(command::demo::DemoArgs),
     /// Look at dead letters, try them again, or let them go
@@ -60,6 +62,8 @@ pub enum Command {
     Init(command::init::InitArgs),
     /// Check, compact and export the journals
     Journal(command::journal::JournalArgs),
+    /// Print the manual pages
+    Man(command::man::ManArgs),
     /// Print the JSON Schema of the records or of the configuration
     Schema(command::schema::SchemaArgs),
     /// Capture every change, keep it in the journal and deliver it

@@ -1,12 +1,14 @@
 //! The commands, one file each.
 
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod dlq;
 pub mod doctor;
 pub mod history;
 pub mod init;
 pub mod journal;
+pub mod man;
 pub mod run;
 pub mod schema;
 pub mod serving;

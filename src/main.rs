@@ -43,12 +43,14 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Check(args) => command::check::run(args),
+        Command::Completions(args) => command::completions::run(args),
         Command::Demo(args) => command::demo::run(args),
         Command::Dlq(args) => command::dlq::run(args),
         Command::Doctor(args) => command::doctor::run(args),
         Command::History(args) => command::history::run(args),
         Command::Init(args) => command::init::run(args),
         Command::Journal(args) => command::journal::run(args),
+        Command::Man(args) => command::man::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
         Command::Sink(args) => command::sink::run(args),

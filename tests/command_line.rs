@@ -57,6 +57,8 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
         &["status"],
         &["tail"],
         &["history"],
+        &["completions"],
+        &["man"],
         &["doctor"],
         &["verify"],
         &["journal"],
@@ -71,6 +73,31 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
             assert!(line.chars().count() <= 80, "{line}");
         }
     }
+}
+
+#[test]
+fn shells_and_man_are_given_what_they_read() {
+    let folder = folder();
+    for (shell, words) in [
+        ("bash", "complete -F _zkbridge"),
+        ("zsh", "#compdef zkbridge"),
+        ("fish", "complete -c zkbridge"),
+    ] {
+        let (out, _) = check(folder.path(), &["completions", shell], 0);
+        assert!(out.contains(words) && out.contains("history"), "{shell}: {out}");
+    }
+    check(folder.path(), &["completions", "tcsh"], 2);
+    let (whole, _) = check(folder.path(), &["man"], 0);
+    assert!(
+        whole.starts_with(".ie") && whole.contains("zkbridge\\-tail(1)"),
+        "{whole}"
+    );
+    let (page, _) = check(folder.path(), &["man", "journal", "export"], 0);
+    assert!(
+        page.contains(".TH zkbridge-journal-export 1") && page.contains("Exit codes"),
+        "{page}"
+    );
+    check(folder.path(), &["man", "tial"], 2);
 }
 
 #[test]
