@@ -56,7 +56,7 @@ pub(crate) struct Encoder {
 pub(crate) struct Encoded {
     pub(crate) topic: Arc<str>,
     pub(crate) key: String,
-    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(&'static str, Cow<'static, str>)>,
     /// Headers of the message itself only: with them a tombstone would be a second event of the same id.
     pub(crate) event_headers: Vec<(Cow<'static, str>, String)>,
     /// `None` for a null value.
@@ -185,16 +185,15 @@ fn key(record: &Record, by: KeyBy) -> String {
     }
 }
 
-fn headers(record: &Record) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        (HEADER_ID, record.id.to_string()),
-        (HEADER_OP, record.op.as_str().to_owned()),
-    ];
+fn headers(record: &Record) -> Vec<(&'static str, Cow<'static, str>)> {
+    let mut headers = Vec::with_capacity(5);
+    headers.push((HEADER_ID, record.id.to_string().into()));
+    headers.push((HEADER_OP, record.op.as_str().into()));
     if let Some(zxid) = record.zxid {
-        headers.push((HEADER_ZXID, zxid.to_string()));
+        headers.push((HEADER_ZXID, zxid.to_string().into()));
     }
-    headers.push((HEADER_CLUSTER, record.cluster.to_string()));
-    headers.push((HEADER_SCHEMA, bridge_core::record::SCHEMA.to_owned()));
+    headers.push((HEADER_CLUSTER, record.cluster.to_string().into()));
+    headers.push((HEADER_SCHEMA, bridge_core::record::SCHEMA.into()));
     headers
 }
 
@@ -212,14 +211,14 @@ impl Encoded {
     pub(crate) fn tombstone_headers(&self) -> OwnedHeaders {
         let empty = OwnedHeaders::new_with_capacity(self.headers.len() + self.event_headers.len());
         self.headers.iter().fold(empty, |headers, (key, value)| {
-            let value = Some(value.as_str());
+            let value = Some(&**value);
             headers.insert(Header { key, value })
         })
     }
 
     /// What the message itself takes before it is compressed, or a little more than that.
     pub(crate) fn bytes(&self) -> usize {
-        let header = |key: &str, value: &String| key.len() + value.len() + HEADER_FRAME_BYTES;
+        let header = |key: &str, value: &str| key.len() + value.len() + HEADER_FRAME_BYTES;
         let own: usize = self.headers.iter().map(|(key, value)| header(key, value)).sum();
         let event = self.event_headers.iter();
         let event: usize = event.map(|(key, value)| header(key, value)).sum();

@@ -338,6 +338,7 @@ fn a_message_is_the_record_with_its_names_in_the_headers() {
         ("zkbridge-cluster", "main".to_owned()),
         ("zkbridge-schema", "zkbridge.change/1".to_owned()),
     ];
+    let expected = expected.map(|(key, value)| (key, value.into()));
     assert_eq!(message.headers, expected);
     let unknown = Record { zxid: None, ..record };
     let headers = encoded(&KafkaConfig::new("a"), &unknown).headers;
