@@ -70,6 +70,8 @@ pub enum Command {
     Run(command::run::RunArgs),
     /// Let a sink that was halted or disabled go on
     Sink(command::sink::SinkArgs),
+    /// Send the present state again, to one sink
+    Snapshot(command::snapshot::SnapshotArgs),
     /// Show where the bridge stands: sources, sinks, journals
     Status(command::status::StatusArgs),
     /// Print the last journalled changes, and those that follow

@@ -13,6 +13,7 @@ pub mod run;
 pub mod schema;
 pub mod serving;
 pub mod sink;
+pub mod snapshot;
 pub mod status;
 pub mod tail;
 pub mod verify;

@@ -54,6 +54,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
         Command::Sink(args) => command::sink::run(args),
+        Command::Snapshot(args) => command::snapshot::run(args),
         Command::Status(args) => command::status::run(args),
         Command::Tail(args) => command::tail::run(args),
         Command::Verify(args) => command::verify::run(args),

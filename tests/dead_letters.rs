@@ -84,6 +84,7 @@ fn a_folder() -> tempfile::TempDir {
         switch: Some(Switch::Disabled {
             reason: "gone".into(),
         }),
+        ..Note::default()
     };
     journal.note(&note).expect("a note");
     journal.commit().expect("room");

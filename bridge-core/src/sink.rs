@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use crate::number::Seq;
 use crate::record::Record;
 
-/// Records of one source in the order of `seq`, for one sink. Never empty.
+/// Records of one source in the order of `seq`, or of a run that is made for the sink, whose records repeat the `seq` of
+/// what they restate and come in the order of their paths. For one sink. Never empty; each record has another `seq`.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// What to deliver. Filters have been applied, so `seq` may have holes.
@@ -67,9 +68,9 @@ pub trait Sink: Send {
 pub struct DeliverError {
     /// How many records from the front of the batch are durable for certain, or were rejected or deferred as listed.
     pub done: usize,
-    /// Records among those first `done` that the destination will never accept, ascending by `seq`.
+    /// Records among those first `done` that the destination will never accept, in the order of the batch.
     pub rejected: Vec<Rejected>,
-    /// Records among those first `done` that the destination refused for now, ascending by `seq`: the way to it works, and
+    /// Records among those first `done` that the destination refused for now, in the order of the batch: the way to it works, and
     /// nothing but their own path has to wait. Only a sink whose failures are those of a path says so, such as one that
     /// calls a service for each record. Behind a deferred record, every later one of its path in the batch must be
     /// deferred as well (or rejected), as nothing may overtake it.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{Exit, Failure};
 
 pub use sinks::sink;
-pub use source::{journal_file, journal_options};
+pub use source::{journal_file, journal_options, run_id};
 pub use view::View;
 
 use source::RunningSource;

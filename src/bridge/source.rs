@@ -6,11 +6,10 @@ use std::sync::Arc;
 use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
 use bridge_core::capture::{AclMode, CaptureOptions, DataMode, SnapshotMode};
 use bridge_core::delivery::{Order, READ_LIMIT, SetAside, Setup, Sieve, Worker, Workers};
-use bridge_core::journal::{Journal, JournalError, JournalOptions, Note, Reader};
+use bridge_core::journal::{Journal, JournalError, JournalOptions, Note, Reader, SinkRun};
 use bridge_core::number::Seq;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus, Watches};
-use bridge_core::record;
-use bridge_core::restate::Restating;
+use bridge_core::record::{self, Timestamp};
 use bridge_core::source::{Link, Source};
 use bridge_zookeeper::ZookeeperSource;
 use bridge_zookeeper::config::{Acls, Before, DataForm, Liveness, Snapshot, ZookeeperConfig};
@@ -30,8 +29,6 @@ const REPORTS: usize = 64;
 const COMMANDS: usize = 64;
 /// Notes that may wait for the pipeline.
 const NOTES: usize = 256;
-/// Records of one transaction while the image is restated for a new sink.
-const RESTATE_AT_ONCE: usize = 500;
 /// How often a silently dead watch is looked for.
 const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -154,28 +151,30 @@ fn lanes(
     Ok(lanes)
 }
 
-/// Where a sink begins that the journal has not seen. Where retention has removed the first records, the image is
-/// restated, and the sink begins right before that.
-fn first_cursor(sink: &SinkConfig, source: &SourceConfig, journal: &mut Journal) -> Result<Seq, Failure> {
-    let oldest = journal.oldest().map_err(journal_failure)?;
-    let tail = journal.tail();
-    if let Ok(cursor) = sink.start.first_cursor(oldest, tail) {
+/// Enters a sink where it begins. Where retention has removed the first records, that is the tail, and a run is made for
+/// it that tells what there is.
+fn enter(sink: &SinkConfig, source: &SourceConfig, journal: &mut Journal) -> Result<Seq, Failure> {
+    if let Some(cursor) = journal.cursor(&sink.name).map_err(journal_failure)? {
         return Ok(cursor);
     }
-    let SourceKind::Zookeeper(options) = &source.kind;
-    let now = wall_clock()();
-    for root in &options.roots {
-        let name = format!("{}\n{}\n{root}\n{tail}\n{now}", source.name, sink.name);
-        let run = Uuid::new_v5(&record::NAMESPACE, name.as_bytes());
-        let mut restating = Restating::new(root.clone(), run, now);
-        while !restating.is_done() {
-            restating
-                .step(journal, RESTATE_AT_ONCE)
-                .map_err(journal_failure)?;
-            journal.commit().map_err(journal_failure)?;
-        }
+    let oldest = journal.oldest().map_err(journal_failure)?;
+    let tail = journal.tail();
+    let first = sink.start.first_cursor(oldest, tail);
+    let cursor = journal
+        .register_sink(&sink.name, first.unwrap_or(tail))
+        .map_err(journal_failure)?;
+    if first.is_err() {
+        let now = wall_clock()();
+        let run = SinkRun::new(run_id(&source.name, &sink.name, now), None, now);
+        journal.begin_run(&sink.name, &run).map_err(journal_failure)?;
     }
-    Ok(tail)
+    Ok(cursor)
+}
+
+/// The id of a run for one sink.
+pub fn run_id(source: &str, sink: &str, now: Timestamp) -> Uuid {
+    let name = format!("{source}\n{sink}\n{now}\n{}", rand_seed(sink, source));
+    Uuid::new_v5(&record::NAMESPACE, name.as_bytes())
 }
 
 fn lane(
@@ -186,13 +185,9 @@ fn lane(
 ) -> Result<Lane, Failure> {
     let destination = sinks::sink(&sink.kind, &sink.name, &source.name)?;
     let sieve = Sieve::new(&sink.filter).map_err(|error| configuration(error.to_string()))?;
-    let cursor = match journal.cursor(&sink.name).map_err(journal_failure)? {
-        Some(cursor) => cursor,
-        None => first_cursor(sink, source, journal)?,
-    };
-    let cursor = journal
-        .register_sink(&sink.name, cursor)
-        .map_err(journal_failure)?;
+    let cursor = enter(sink, source, journal)?;
+    // A run that was begun for it is read beside.
+    journal.commit().map_err(journal_failure)?;
     let mut reader = Reader::open(file).map_err(journal_failure)?;
     let aside = SetAside::load(&mut reader, &sink.name, wall_clock()()).map_err(journal_failure)?;
     Ok(Lane {

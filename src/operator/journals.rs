@@ -131,8 +131,25 @@ impl Journals {
         source: &str,
         sink: &str,
         order: &Order,
-        mut is_done: impl FnMut(&mut Reader) -> Result<bool, JournalError>,
+        is_done: impl FnMut(&mut Reader) -> Result<bool, JournalError>,
     ) -> Result<Carried, Failure> {
+        match self.hand_over(source, sink, order, is_done).await? {
+            Some(carried) => Ok(carried),
+            None => {
+                self.write(self.source(source), sink, order)?;
+                Ok(Carried::Out)
+            }
+        }
+    }
+
+    /// The same where only a running bridge can carry it out; `None` where none runs.
+    pub async fn hand_over(
+        &self,
+        source: &str,
+        sink: &str,
+        order: &Order,
+        mut is_done: impl FnMut(&mut Reader) -> Result<bool, JournalError>,
+    ) -> Result<Option<Carried>, Failure> {
         let question = Ask {
             source: source.to_owned(),
             sink: sink.to_owned(),
@@ -140,10 +157,7 @@ impl Journals {
         };
         let source = self.source(source);
         match socket::ask(&self.config.data_dir, &question).await? {
-            None => {
-                self.write(source, sink, order)?;
-                return Ok(Carried::Out);
-            }
+            None => return Ok(None),
             Some(answer) => {
                 if let Some(refused) = answer.refused {
                     return Err(Failure::new(Exit::Runtime, refused));
@@ -154,14 +168,14 @@ impl Journals {
         let looks = async {
             loop {
                 if is_done(&mut reader).map_err(unusable)? {
-                    return Ok(Carried::Out);
+                    return Ok(Some(Carried::Out));
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
         tokio::time::timeout(DONE_BOUND, looks)
             .await
-            .unwrap_or(Ok(Carried::Later))
+            .unwrap_or(Ok(Some(Carried::Later)))
     }
 
     /// No bridge runs: what its machine would note is noted here.

@@ -1,6 +1,7 @@
 //! What goes over the control socket. Internal to the command: both ends are the same version of it.
 
 use bridge_core::delivery::Order;
+use bridge_core::journal::SinkRun;
 use bridge_core::number::Seq;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub enum Word {
     Retry(Vec<Seq>),
     /// Let these dead letters go.
     Drop(Vec<Seq>),
+    /// Send the present state again.
+    Restate(Box<SinkRun>),
 }
 
 /// What the bridge says to it; `None`: it takes the order.
@@ -41,6 +44,7 @@ impl From<Word> for Order {
             Word::Enable => Order::Enable,
             Word::Retry(seqs) => Order::Retry(seqs),
             Word::Drop(seqs) => Order::Drop(seqs),
+            Word::Restate(run) => Order::Restate(run),
         }
     }
 }
@@ -51,6 +55,7 @@ impl From<&Order> for Word {
             Order::Enable => Word::Enable,
             Order::Retry(seqs) => Word::Retry(seqs.clone()),
             Order::Drop(seqs) => Word::Drop(seqs.clone()),
+            Order::Restate(run) => Word::Restate(run.clone()),
         }
     }
 }

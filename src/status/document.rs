@@ -100,16 +100,29 @@ pub struct SinkSeen {
     pub lag_seconds: f64,
     /// Records delivered since the start.
     pub delivered: Option<u64>,
+    /// Of them, records whose data was cut to what the destination takes.
+    pub shrunk: Option<u64>,
     /// Records rejected since the start.
     pub rejected: Option<u64>,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for their destination while others go on.
     pub parked: Parked,
+    /// How far `zkbridge snapshot` is; null when none is under way or no bridge runs.
+    pub snapshot: Option<SnapshotSeen>,
     /// Attempts that failed and were or will be made again, since the start.
     pub retries: Option<u64>,
     /// What stands in the way; null when nothing does.
     pub error: Option<Trouble>,
+}
+
+/// The present state on its way to one sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotSeen {
+    /// Of this path and all below it; null: of everything.
+    pub path: Option<ZnodePath>,
+    /// Znodes told of the root that it has come to.
+    pub told: u64,
 }
 
 /// Records that wait for their destination while those of other paths go on.
@@ -237,6 +250,7 @@ impl From<&SinkStatus> for SinkSeen {
             lag_records: status.lag_records,
             lag_seconds: status.lag_seconds,
             delivered: Some(status.delivered),
+            shrunk: Some(status.shrunk),
             rejected: Some(status.rejected),
             dead_letters: status.dead_letters,
             parked: Parked {
@@ -244,6 +258,10 @@ impl From<&SinkStatus> for SinkSeen {
                 paths: status.parked.paths,
                 next: status.parked.next.iter().map(ParkedNext::from).collect(),
             },
+            snapshot: status.run.as_ref().map(|run| SnapshotSeen {
+                path: run.path.clone(),
+                told: run.told,
+            }),
             retries: Some(status.retries),
             error: status.error.as_ref().map(Trouble::from),
         }

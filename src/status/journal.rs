@@ -105,6 +105,8 @@ fn standing(source: &SourceConfig, name: &str, state: &str, cursor: Seq, tail: S
         lag_records: 0,
         lag_seconds: 0.0,
         delivered: None,
+        shrunk: None,
+        snapshot: None,
         rejected: None,
         dead_letters: 0,
         parked: Parked::default(),

@@ -197,6 +197,14 @@ fn sink_lines(sink: &SinkSeen, style: &Style) -> String {
         rejected,
         if letters == 0 { Tone::Plain } else { Tone::Warning },
     );
+    if let Some(snapshot) = &sink.snapshot {
+        let of = snapshot
+            .path
+            .as_ref()
+            .map_or_else(|| "everything".to_owned(), ToString::to_string);
+        let told = count(snapshot.told, "znode");
+        add("snapshot", format!("of {of}, {told} told"), Tone::Plain);
+    }
     if sink.parked.records > 0 {
         add("parked", parked(sink), Tone::Warning);
     }

@@ -23,6 +23,7 @@ mod rewind;
 mod roots;
 mod secured;
 mod sizes;
+mod snapshots;
 mod stage;
 mod values;
 mod webhook;

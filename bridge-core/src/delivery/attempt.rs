@@ -268,7 +268,7 @@ impl Machine {
 }
 
 impl Progress {
-    fn count(&mut self, record: &Record) {
+    pub(super) fn count(&mut self, record: &Record) {
         let data = record.after.as_ref().and_then(|state| state.data.as_ref());
         self.delivered += 1;
         self.delivered_bytes += data.map_or(0, |data| data.bytes.len() as u64);

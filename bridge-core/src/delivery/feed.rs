@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::filter::Sieve;
 use super::steps::Batch;
-use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader};
+use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader, RunPage, SinkRun};
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
 
@@ -29,6 +29,9 @@ pub trait Tail: Send + 'static {
 
     /// These records that were parked before, ascending by `seq`; what is nowhere any more is left out. Blocks.
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError>;
+
+    /// The next records of a run that has a position. Blocks.
+    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError>;
 }
 
 impl Tail for Reader {
@@ -38,6 +41,10 @@ impl Tail for Reader {
 
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
         Reader::recall(self, seqs)
+    }
+
+    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+        Reader::restate(self, run, limit)
     }
 }
 
@@ -51,6 +58,7 @@ pub(super) struct Feed {
     durable: watch::Receiver<Seq>,
     ready: Option<Result<Read, JournalError>>,
     recalled: Option<Result<Vec<Arc<Record>>, JournalError>>,
+    restated: Option<Result<RunPage, JournalError>>,
 }
 
 /// A batch, and when the first of the records that it was read from was captured.
@@ -72,6 +80,7 @@ type Answer = (Box<dyn Tail>, Given);
 enum Given {
     Next(Result<Read, JournalError>),
     Recalled(Result<Vec<Arc<Record>>, JournalError>),
+    Restated(Result<RunPage, JournalError>),
 }
 
 impl Feed {
@@ -90,6 +99,7 @@ impl Feed {
             durable,
             ready: None,
             recalled: None,
+            restated: None,
         }
     }
 
@@ -145,6 +155,23 @@ impl Feed {
         self.recalled.take().expect("the read was for these records")
     }
 
+    /// Reads the next records of a run that pass the filter, behind a read that is under way.
+    pub async fn restate(&mut self, run: Box<SinkRun>) -> Result<RunPage, JournalError> {
+        self.finish().await;
+        let (limit, sieve) = (self.limit, Arc::clone(&self.sieve));
+        if let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) {
+            self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
+                let mut restated = tail.restate(&run, limit);
+                if let Ok(page) = &mut restated {
+                    page.records.retain(|record| sieve.passes(record));
+                }
+                (tail, Given::Restated(restated))
+            }));
+        }
+        self.end_read().await;
+        self.restated.take().expect("the read was for this run")
+    }
+
     async fn wait_for_records(&mut self) {
         let position = self.position;
         if self.durable.wait_for(|tail| *tail > position).await.is_err() {
@@ -196,6 +223,7 @@ impl Feed {
                 self.ready = Some(read);
             }
             Given::Recalled(recalled) => self.recalled = Some(recalled),
+            Given::Restated(restated) => self.restated = Some(restated),
         }
     }
 }

@@ -10,6 +10,7 @@
 //!    └──┘ waited            a kind that no attempt can heal, patience at its end, a rejection with
 //!                           on_reject = "halt", too many dead letters ──▶ Halted ── enabled ──▶ Opening
 //!
+//! Idle ── a run was ordered ──▶ Restating ◀── restated ──▶ Telling ── the page is delivered ──▶ Restating, Idle
 //! Idle, Delivering ── the time of parked records has come ──▶ Recalling ── recalled ──▶ Delivering
 //! ```
 //!
@@ -31,14 +32,15 @@ use super::outcome::Outcome;
 use super::parked::{Glimpse, PARKED_MAX, Parked};
 use super::policy::{self, Policy};
 use super::steps::{Batch, Input, Order, Phase, Progress, Task, Terms};
+use super::telling::Telling;
 use super::trouble::{Trouble, TroubleKind, with_causes};
-use crate::journal::{Disabled, JournalError, Switch};
+use crate::journal::{Disabled, JournalError, SinkRun, Switch};
 use crate::number::Seq;
 use crate::record::Record;
-use crate::sink::{DeliverError, SinkError, SinkErrorKind};
+use crate::sink::{DeliverError, Delivery, SinkError, SinkErrorKind};
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Opening {
         left: Option<Batch>,
     },
@@ -51,10 +53,14 @@ enum State {
         left: Option<Batch>,
         attempt: Attempt,
     },
+    /// Records of the run are under way.
+    Telling(Arc<Delivery>),
     BackingOff {
         delay: Duration,
         then: Then,
     },
+    /// A page of the run is read.
+    Restating,
     /// What is left is kept for the operator's word to go on.
     Halted {
         left: Option<Batch>,
@@ -63,7 +69,7 @@ enum State {
 
 /// What follows a wait.
 #[derive(Debug)]
-enum Then {
+pub(super) enum Then {
     Open { left: Option<Batch> },
     GoOn { left: Option<Batch> },
 }
@@ -79,7 +85,7 @@ struct Failure {
 
 /// Whose turn it is where both wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     Parked,
     Fresh,
 }
@@ -87,17 +93,18 @@ enum Turn {
 /// The delivery of one source's records to one sink.
 #[derive(Debug)]
 pub struct Machine {
-    state: State,
+    pub(super) state: State,
     pub(super) cursor: Seq,
     backoff: Backoff,
     pub(super) rejects: RejectPolicy,
     pub(super) letters: Letters,
     pub(super) parked: Parked,
-    turn: Turn,
+    pub(super) turn: Turn,
     pub(super) random: StdRng,
     trouble: Option<Trouble>,
     /// News for the journal that the present step has made.
     switch: Option<Switch>,
+    pub(super) run: Telling,
 }
 
 impl Machine {
@@ -110,6 +117,7 @@ impl Machine {
             rejects: terms.rejects,
             letters: terms.aside.letters,
             parked: Parked::new(terms.retry, terms.aside.parked),
+            run: Telling::of(terms.aside.run),
             turn: Turn::Parked,
             random: StdRng::seed_from_u64(terms.seed),
             trouble: None,
@@ -136,6 +144,11 @@ impl Machine {
     /// What stands in the way; cleared by the next success.
     pub fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
+    }
+
+    /// The run that is made for the sink.
+    pub fn run(&self) -> Option<&SinkRun> {
+        self.run.run()
     }
 
     /// When the next parked record is to be tried, counted as the time of the steps; `None` while none is parked.
@@ -169,7 +182,7 @@ impl Machine {
                 then: Then::Open { left } | Then::GoOn { left },
                 ..
             } => left.as_ref(),
-            State::Idle => None,
+            State::Idle | State::Restating | State::Telling(_) => None,
         };
         left?.records.first().map(|record| &**record)
     }
@@ -179,7 +192,9 @@ impl Machine {
         match self.state {
             State::Opening { .. } => Phase::Opening,
             State::Idle => Phase::Idle,
-            State::Recalling { .. } | State::Delivering { .. } => Phase::Delivering,
+            State::Recalling { .. } | State::Delivering { .. } | State::Restating | State::Telling(_) => {
+                Phase::Delivering
+            }
             State::BackingOff { .. } => Phase::BackingOff,
             State::Halted { .. } => Phase::Halted,
         }
@@ -192,6 +207,8 @@ impl Machine {
             State::Idle => Task::Fetch,
             State::Recalling { seqs, .. } => Task::Recall(Arc::clone(seqs)),
             State::Delivering { attempt, .. } => Task::Deliver(Arc::clone(&attempt.delivery)),
+            State::Restating => Task::Restate(self.run.wanted(self.cursor)),
+            State::Telling(delivery) => Task::Deliver(Arc::clone(delivery)),
             State::BackingOff { delay, .. } => Task::Wait(*delay),
             State::Halted { .. } => Task::Rest,
         }
@@ -234,6 +251,15 @@ impl Machine {
             (State::Delivering { left, attempt }, Input::Delivered(result)) => {
                 self.delivered(left, attempt, result, now)
             }
+            (State::Restating, Input::Restated(Ok(page))) => {
+                self.journal_answered();
+                self.restated(page, now)
+            }
+            (State::Restating, Input::Restated(Err(error))) => {
+                self.journal_failed(&error, None, now);
+                None
+            }
+            (State::Telling(delivery), Input::Delivered(result)) => self.told(&delivery, result, now),
             (State::BackingOff { then, .. }, Input::Waited) => match then {
                 Then::Open { left } => {
                     self.state = State::Opening { left };
@@ -256,6 +282,7 @@ impl Machine {
             }
             Order::Retry(seqs) => self.retry_letters(seqs),
             Order::Drop(seqs) => self.drop_letters(seqs),
+            Order::Restate(run) => Some(self.begin_run((**run).clone())),
         };
         self.with_switch(progress)
     }
@@ -289,9 +316,9 @@ impl Machine {
     }
 
     fn opened(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
-        let is_proof = left.is_none();
+        let is_proof = left.is_none() && self.run.next_delivery().is_none();
         let progress = self.go_on(left, now);
-        if is_proof || matches!(self.state, State::Idle) {
+        if is_proof || matches!(self.state, State::Idle | State::Restating) {
             self.healed();
         }
         progress
@@ -299,7 +326,7 @@ impl Machine {
 
     /// Delivers what comes next: parked records whose time has come, or the front of what is left of a batch. Goes
     /// over what needs no delivery.
-    fn go_on(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
+    pub(super) fn go_on(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
         let mut left = left.filter(|batch| batch.through > self.cursor);
         let mut moved: Option<Progress> = None;
         loop {
@@ -308,7 +335,7 @@ impl Machine {
                 return moved;
             }
             let Some(batch) = left else {
-                self.state = State::Idle;
+                self.state = self.at_rest();
                 return moved;
             };
             let attempt = self.cut(&batch);
@@ -403,7 +430,16 @@ impl Machine {
         }
     }
 
-    fn sink_failed(&mut self, error: SinkError, left: Option<Batch>, now: Duration) {
+    /// What there is to do while no fresh record is in hand: a run goes before them.
+    fn at_rest(&self) -> State {
+        match self.run.next_delivery() {
+            _ if !self.run.is_there() => State::Idle,
+            None => State::Restating,
+            Some(delivery) => State::Telling(delivery),
+        }
+    }
+
+    pub(super) fn sink_failed(&mut self, error: SinkError, left: Option<Batch>, now: Duration) {
         let failure = Failure {
             kind: TroubleKind::Sink(error.kind),
             message: with_causes(&error),
@@ -486,7 +522,12 @@ impl Machine {
         }
     }
 
-    fn halt(&mut self, kind: TroubleKind, (message, remedy): (String, &'static str), left: Option<Batch>) {
+    pub(super) fn halt(
+        &mut self,
+        kind: TroubleKind,
+        (message, remedy): (String, &'static str),
+        left: Option<Batch>,
+    ) {
         self.state = State::Halted { left };
         self.trouble = Some(Trouble {
             kind,
@@ -498,7 +539,7 @@ impl Machine {
         });
     }
 
-    fn healed(&mut self) {
+    pub(super) fn healed(&mut self) {
         self.backoff.succeeded();
         self.trouble = None;
     }
@@ -532,7 +573,7 @@ impl Then {
     }
 }
 
-const ON_REJECT_HALT: &str = "correct the destination or the sink's options so that the record can be accepted, or set \
+pub(super) const ON_REJECT_HALT: &str = "correct the destination or the sink's options so that the record can be accepted, or set \
                               on_reject = \"dead_letter\", and restart; the record is kept";
 
 fn too_many_letters() -> (String, &'static str) {

@@ -21,6 +21,7 @@ mod report;
 mod set_aside;
 mod status;
 mod steps;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -37,7 +38,7 @@ pub use options::{
 };
 pub use parked::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
 pub use set_aside::SetAside;
-pub use status::{ParkedPath, ParkedStatus, SinkStatus};
+pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};
 pub use steps::{Batch, Input, Order, Phase, Progress, Task, Terms};
 pub use trouble::{Trouble, TroubleKind};
 pub use worker::{Setup, WallClock, Worker};

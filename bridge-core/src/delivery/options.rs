@@ -78,7 +78,7 @@ pub enum Ephemeral {
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// With every znode that exists, told by the journal's records from the first on, or, where retention has removed the
-    /// first, by a run made from the image.
+    /// first, by a run that is made from the image for it alone.
     #[default]
     Snapshot,
     /// Behind the journal's present tail. In a journal that is new as well that is its beginning.
@@ -88,11 +88,11 @@ pub enum Start {
 }
 
 /// A sink is to begin with every znode that exists, and the journal's records no longer tell of all of them. Either a
-/// person chooses another start, or a run is appended ([`crate::restate`]) and the sink begins right before it.
+/// person chooses another start, or a run is made for the sink alone ([`crate::journal::SinkRun`]), which begins at the tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "start = \"snapshot\" needs every record from the first on, and the journal begins with {oldest} because older ones \
-     were removed by retention: choose start = \"earliest\" or start = \"now\", or have the image restated first"
+     were removed by retention: choose start = \"earliest\" or start = \"now\", or have the present state told first"
 )]
 pub struct HistoryRemoved {
     /// The first record that is kept.

@@ -1,7 +1,7 @@
 //! What a call of `deliver` came to, checked against the batch that it was given. A report is never believed where it
 //! cannot be true.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::number::Seq;
@@ -15,6 +15,8 @@ pub(super) struct Outcome {
     pub rejected: Vec<Rejected>,
     pub deferred: Vec<Deferred>,
     pub error: Option<SinkError>,
+    rejected_at: HashMap<Seq, usize>,
+    deferred_at: HashMap<Seq, usize>,
 }
 
 impl Outcome {
@@ -24,19 +26,21 @@ impl Outcome {
             rejected: Vec::new(),
             deferred: Vec::new(),
             error: None,
+            rejected_at: HashMap::new(),
+            deferred_at: HashMap::new(),
         }
     }
 
     /// Why a record was rejected, if it was.
     pub fn rejection(&self, seq: Seq) -> Option<&Rejected> {
-        let at = self.rejected.binary_search_by_key(&seq, |one| one.seq);
-        at.ok().map(|at| &self.rejected[at])
+        let at = self.rejected_at.get(&seq)?;
+        Some(&self.rejected[*at])
     }
 
     /// Why a record was deferred, if it was.
     pub fn deferral(&self, seq: Seq) -> Option<&Deferred> {
-        let at = self.deferred.binary_search_by_key(&seq, |one| one.seq);
-        at.ok().map(|at| &self.deferred[at])
+        let at = self.deferred_at.get(&seq)?;
+        Some(&self.deferred[*at])
     }
 
     /// A report that cannot be true counts as a failure in which nothing was delivered: a duplicate is allowed, a
@@ -45,21 +49,25 @@ impl Outcome {
         match reason_against(&error, records) {
             None => Outcome {
                 done: error.done,
+                rejected_at: places(error.rejected.iter().map(|one| one.seq)),
+                deferred_at: places(error.deferred.iter().map(|one| one.seq)),
                 rejected: error.rejected,
                 deferred: error.deferred,
                 error: error.error,
             },
             Some(reason) => Outcome {
-                done: 0,
-                rejected: Vec::new(),
-                deferred: Vec::new(),
                 error: Some(SinkError::new(
                     SinkErrorKind::Broken,
                     format!("the sink's report cannot be true: {reason}"),
                 )),
+                ..Outcome::all(0)
             },
         }
     }
+}
+
+fn places(seqs: impl Iterator<Item = Seq>) -> HashMap<Seq, usize> {
+    seqs.zip(0..).collect()
 }
 
 fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<String> {
@@ -78,15 +86,16 @@ fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<Strin
     let rejected: Vec<Seq> = rejected.iter().map(|one| one.seq).collect();
     let deferred: Vec<Seq> = deferred.iter().map(|one| one.seq).collect();
     let done = &records[..*done];
-    let among_done = |seq: &Seq| done.binary_search_by_key(seq, |record| record.seq).is_ok();
+    // The records of a run are in the order of their paths.
+    let place = places(done.iter().map(|record| record.seq));
     for (seqs, word) in [(&rejected, "rejected"), (&deferred, "deferred")] {
-        if let Some(stranger) = seqs.iter().find(|seq| !among_done(seq)) {
+        if let Some(stranger) = seqs.iter().find(|seq| !place.contains_key(*seq)) {
             return Some(format!(
                 "record {stranger} {word}, which is not among the done ones"
             ));
         }
-        if !seqs.is_sorted_by(|a, b| a < b) {
-            return Some(format!("{word} records are not ascending"));
+        if !seqs.is_sorted_by(|a, b| place[a] < place[b]) {
+            return Some(format!("{word} records are not in their order"));
         }
     }
     overtaking(done, &rejected, &deferred)
@@ -94,11 +103,12 @@ fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<Strin
 
 /// A record that is said to be durable behind a deferred one of its path.
 fn overtaking(done: &[Arc<Record>], rejected: &[Seq], deferred: &[Seq]) -> Option<String> {
+    let rejected: HashSet<Seq> = rejected.iter().copied().collect();
+    let deferred: HashSet<Seq> = deferred.iter().copied().collect();
     let mut waiting: HashMap<Option<&ZnodePath>, Seq> = HashMap::new();
     for record in done.iter().filter(|_| !deferred.is_empty()) {
         let (seq, path) = (record.seq, record.path.as_ref());
-        let is_deferred = deferred.binary_search(&seq).is_ok();
-        let is_rejected = rejected.binary_search(&seq).is_ok();
+        let (is_deferred, is_rejected) = (deferred.contains(&seq), rejected.contains(&seq));
         if is_deferred && is_rejected {
             return Some(format!("record {seq} both rejected and deferred"));
         }
@@ -166,7 +176,7 @@ mod tests {
         check(&[], &[1, 2, 3, 4], None);
         check(&[], &[1], Some("record 3 durable before 1 of the same path"));
         check(&[1], &[1, 3], Some("record 1 both rejected and deferred"));
-        check(&[], &[3, 1], Some("deferred records are not ascending"));
+        check(&[], &[3, 1], Some("deferred records are not in their order"));
         check(&[], &[9], Some("record 9 deferred, which is not among"));
     }
 
@@ -199,7 +209,7 @@ mod tests {
             unavailable(),
             "record 3 rejected, which is not among the done ones",
         );
-        refused(3, &[3, 1], unavailable(), "not ascending");
-        refused(3, &[1, 1], unavailable(), "not ascending");
+        refused(3, &[3, 1], unavailable(), "not in their order");
+        refused(3, &[1, 1], unavailable(), "not in their order");
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::machine::Machine;
 use super::status::SinkStatus;
-use super::steps::{Order, Phase};
+use super::steps::{Order, Phase, Progress};
 use super::trouble::Trouble;
+use crate::journal::RunStep;
 use crate::sink::SinkError;
 
 /// Logs the step from one trouble to another.
@@ -97,8 +98,27 @@ pub(super) fn ordered(status: &SinkStatus, order: &Order) {
         Order::Enable => ("enable", 0),
         Order::Retry(seqs) => ("retry dead letters", seqs.len()),
         Order::Drop(seqs) => ("drop dead letters", seqs.len()),
+        Order::Restate(_) => ("send the present state again", 0),
     };
     tracing::info!(sink, source, order = word, records, "an operator gave an order");
+}
+
+/// Logs each record of a run that the destination does not take, and the end of the run.
+pub(super) fn not_restated(status: &SinkStatus, progress: &Progress) {
+    let (sink, source) = (&*status.sink, &*status.source);
+    for rejected in &progress.not_restated {
+        let (seq, reason) = (rejected.seq.0, &rejected.reason);
+        tracing::error!(
+            sink,
+            source,
+            seq,
+            reason,
+            "the destination does not take the present state of a znode; correct it and order the snapshot again"
+        );
+    }
+    if let Some(RunStep::Told(_)) = progress.run {
+        tracing::info!(sink, source, "the present state was sent again");
+    }
 }
 
 pub(super) fn drain_bound_reached(status: &SinkStatus, drain: Duration) {

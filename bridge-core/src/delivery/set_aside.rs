@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::letters::{DEAD_LETTERS_MAX, Letters};
 use super::parked::{PARKED_MAX, Waiting};
-use crate::journal::{Disabled, JournalError, ParkedRecord, Reader};
+use crate::journal::{Disabled, JournalError, ParkedRecord, Reader, SinkRun};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
@@ -21,6 +21,8 @@ pub struct SetAside {
     pub parked: Vec<Waiting>,
     /// Why it may not deliver; `None` if it may.
     pub disabled: Option<Disabled>,
+    /// The run that was made for it and is not told to its end.
+    pub run: Option<SinkRun>,
 }
 
 impl SetAside {
@@ -30,6 +32,7 @@ impl SetAside {
             letters: load_letters(reader, sink)?,
             parked: load_parked(reader, sink, now)?,
             disabled: reader.disabled(sink)?,
+            run: reader.run(sink)?,
         })
     }
 }

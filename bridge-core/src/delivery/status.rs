@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::machine::Machine;
 use super::steps::{Phase, Progress};
 use super::trouble::{Trouble, TroubleKind};
-use crate::journal::Aside;
+use crate::journal::{Aside, SinkRun};
 use crate::metrics as names;
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -45,6 +45,8 @@ pub struct SinkStatus {
     pub dead_letters: u64,
     /// Records that wait for their destination while others go on.
     pub parked: ParkedStatus,
+    /// The present state as it is sent again; null when that is not under way.
+    pub run: Option<RunStatus>,
     /// Attempts that failed and were or will be made again, since this process started.
     pub retries: u64,
     /// What stands in the way; null when nothing does.
@@ -77,6 +79,24 @@ pub struct ParkedPath {
     pub retry_in_seconds: f64,
     /// Why the last one failed.
     pub error: String,
+}
+
+/// How far the present state has been sent again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunStatus {
+    /// Of this path and all below it; null: of everything.
+    pub path: Option<ZnodePath>,
+    /// Znodes told of the root that it has come to.
+    pub told: u64,
+}
+
+impl RunStatus {
+    pub(super) fn of(run: &SinkRun) -> RunStatus {
+        RunStatus {
+            path: run.path.clone(),
+            told: run.told(),
+        }
+    }
 }
 
 impl ParkedStatus {
@@ -123,6 +143,7 @@ impl SinkStatus {
             rejected: 0,
             dead_letters: 0,
             parked: ParkedStatus::default(),
+            run: None,
             retries: 0,
             error: None,
         }
@@ -130,7 +151,7 @@ impl SinkStatus {
 
     pub(super) fn count(&mut self, progress: &Progress) {
         self.delivered += progress.delivered;
-        self.rejected += set_aside(progress).0;
+        self.rejected += set_aside(progress).0 + progress.not_restated.len() as u64;
     }
 }
 
@@ -182,7 +203,8 @@ impl Meters {
         self.records.increment(progress.delivered);
         self.bytes.increment(progress.delivered_bytes);
         let (rejected, deferred) = set_aside(progress);
-        self.rejected.increment(rejected);
+        self.rejected
+            .increment(rejected + progress.not_restated.len() as u64);
         self.deferred.increment(deferred);
     }
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::options::{RejectPolicy, Retry};
 use super::set_aside::SetAside;
-use crate::journal::{Aside, JournalError, Note, Switch};
+use crate::journal::{Aside, JournalError, Note, RunPage, RunStep, SinkRun, Switch};
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
-use crate::sink::{DeliverError, Delivery, SinkError};
+use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
 
 /// What a machine needs to know of its sink.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +52,8 @@ pub enum Input {
     Due,
     /// The journal gave the parked records that were asked for, as far as it has them, or failed to.
     Recalled(Result<Vec<Arc<Record>>, JournalError>),
+    /// The journal gave the next page of the run, filtered, or failed to.
+    Restated(Result<RunPage, JournalError>),
 }
 
 /// An operator's word to a sink. The machine takes it between two tasks.
@@ -63,6 +65,8 @@ pub enum Order {
     Retry(Vec<Seq>),
     /// Let these dead letters go for good.
     Drop(Vec<Seq>),
+    /// Send the present state again, instead of what is left of an earlier such order.
+    Restate(Box<SinkRun>),
 }
 
 /// What the driver has to do next; its end is the next [`Input`].
@@ -74,6 +78,8 @@ pub enum Task {
     Fetch,
     /// Get these parked records.
     Recall(Arc<[Seq]>),
+    /// Get the next page of this run.
+    Restate(Box<SinkRun>),
     /// Call `deliver`.
     Deliver(Arc<Delivery>),
     /// Wait so long.
@@ -95,6 +101,11 @@ pub struct Progress {
     pub delivered_bytes: u64,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,
+    /// How far the run has come.
+    pub run: Option<RunStep>,
+    /// Records of the run that the destination will never accept. They are no dead letters: what they restate stands in
+    /// the journal, and can be ordered again.
+    pub not_restated: Vec<Rejected>,
 }
 
 /// The words for a machine's states.
@@ -133,6 +144,7 @@ impl Progress {
             cursor: self.cursor,
             asides: self.asides,
             switch: self.switch,
+            run: self.run,
         }
     }
 
@@ -143,6 +155,8 @@ impl Progress {
                 first.cursor = first.cursor.max(second.cursor);
                 first.asides.extend(second.asides);
                 first.switch = second.switch.or(first.switch);
+                first.run = second.run.or(first.run);
+                first.not_restated.extend(second.not_restated);
                 first.delivered += second.delivered;
                 first.delivered_bytes += second.delivered_bytes;
                 Some(first)

@@ -20,7 +20,7 @@ use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
 use super::report;
 use super::set_aside::SetAside;
-use super::status::{Meters, ParkedStatus, SinkStatus};
+use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus};
 use super::steps::{Input, Order, Phase, Progress, Task, Terms};
 use super::trouble::{Trouble, TroubleKind};
 use crate::journal::{Note, ReadLimit};
@@ -222,6 +222,9 @@ impl Worker {
             },
             Task::Fetch => desk.fetch(stop, orders).await,
             Task::Recall(seqs) => Event::Input(Input::Recalled(desk.feed.recall(seqs).await)),
+            // What is told of a run is stored, and it goes on at the next start.
+            Task::Restate(_) if stop.is_cancelled() => Event::Stop,
+            Task::Restate(run) => Event::Input(Input::Restated(desk.feed.restate(run).await)),
             Task::Deliver(delivery) => Event::Input(deliver(sink.as_mut(), desk, &delivery).await),
             Task::Wait(delay) => tokio::select! {
                 biased;
@@ -242,6 +245,7 @@ impl Worker {
     async fn note(&mut self, progress: Progress) -> Result<(), WriterGone> {
         self.desk.status.count(&progress);
         self.desk.meters.count(&progress);
+        report::not_restated(&self.desk.status, &progress);
         let note = progress.note(Arc::clone(&self.desk.status.sink), (self.desk.clock)());
         self.notes.send(note).await.map_err(|_| {
             report::writer_gone(&self.desk.status);
@@ -358,6 +362,7 @@ impl Desk {
         };
         status.error = self.machine.trouble().cloned();
         status.dead_letters = self.machine.letters() as u64;
+        status.run = self.machine.run().map(RunStatus::of);
         status.parked = ParkedStatus::of(&self.machine, self.began.elapsed());
         self.meters.show(status);
         self.published.send_replace(status.clone());

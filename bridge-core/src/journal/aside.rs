@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cursors;
 use super::error::JournalError;
-use super::note::{Aside, Note, Switch};
+use super::note::{Aside, Note, RunStep, Switch};
+use super::present;
 use super::read::{Names, Reader, within};
 use super::writer::Journal;
 use crate::number::Seq;
@@ -100,6 +101,11 @@ impl Journal {
                     is_new: aside.seq() > from,
                 };
                 desk.take(aside)?;
+            }
+            match &note.run {
+                Some(RunStep::At(run)) => present::store(connection, sink, run)?,
+                Some(RunStep::Told(id)) => present::store_told(connection, sink, *id)?,
+                None => {}
             }
             match &note.switch {
                 Some(switch) => store_switch(connection, sink, switch, note.at),

@@ -258,6 +258,18 @@ pub(super) fn children(
     Ok(found)
 }
 
+/// The first child of a path whose name is greater, if it or something below it is living.
+pub(super) fn child_behind(
+    connection: &Connection,
+    parent: i64,
+    name: &str,
+) -> rusqlite::Result<Option<(Box<str>, Place)>> {
+    connection
+        .prepare_cached(CHILDREN)?
+        .query_row((parent, name), |row| Ok((row.get(8)?, Place::of_row(row)?)))
+        .optional()
+}
+
 /// A znode on the way down, with the last of its children that was visited.
 struct Step {
     id: i64,

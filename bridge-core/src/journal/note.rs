@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use super::present::SinkRun;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
@@ -21,6 +24,17 @@ pub struct Note {
     pub asides: Vec<Aside>,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,
+    /// How far the run that is made for this sink has come.
+    pub run: Option<RunStep>,
+}
+
+/// A step of a run that is made for one sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunStep {
+    /// It stands there.
+    At(Box<SinkRun>),
+    /// All of the run of this id is told.
+    Told(Uuid),
 }
 
 /// A step in the life of a record that a sink sets aside while its cursor goes on.
@@ -98,5 +112,6 @@ impl Note {
         self.cursor = self.cursor.max(later.cursor);
         self.asides.extend(later.asides);
         self.switch = later.switch.or(self.switch.take());
+        self.run = later.run.or(self.run.take());
     }
 }

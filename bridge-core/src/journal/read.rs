@@ -141,7 +141,7 @@ fn read_records(
     Ok(records)
 }
 
-fn bytes_of(record: &Record) -> usize {
+pub(super) fn bytes_of(record: &Record) -> usize {
     let data = |state: &Option<State>| {
         let data: Option<&Data> = state.as_ref().and_then(|state| state.data.as_ref());
         data.map_or(0, |data| data.bytes.len())
@@ -150,6 +150,11 @@ fn bytes_of(record: &Record) -> usize {
 }
 
 impl Names {
+    /// The name of the source.
+    pub(super) fn cluster(&self) -> &Arc<str> {
+        &self.cluster
+    }
+
     /// Knows nothing yet but the name of the source.
     pub(super) fn new(cluster: &str) -> Names {
         Names {

@@ -328,7 +328,7 @@ fn form_number(form: DataForm) -> i64 {
     }
 }
 
-fn form_of_number(number: i64) -> Option<DataForm> {
+pub(super) fn form_of_number(number: i64) -> Option<DataForm> {
     [DataForm::Auto, DataForm::Base64, DataForm::Json]
         .into_iter()
         .find(|form| form_number(*form) == number)

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::delivery::{Letters, SetAside, Tail, Waiting};
-use crate::journal::{Aside, Disabled, JournalError, Note, ReadLimit, Switch};
+use crate::journal::{Aside, Disabled, JournalError, Note, ReadLimit, RunPage, RunStep, SinkRun, Switch};
 use crate::number::Seq;
-use crate::record::Record;
+use crate::path::ZnodePath;
+use crate::record::{Fidelity, Op, Record, Run};
 use crate::sink::Rejected;
 
 /// Records, cursors and dead letters that outlive a worker, as a crash leaves them.
@@ -33,6 +34,7 @@ struct Asides {
     rejected: BTreeMap<Seq, Rejected>,
     parked: BTreeMap<Seq, Waiting>,
     disabled: Option<Disabled>,
+    run: Option<SinkRun>,
 }
 
 impl MemoryJournal {
@@ -127,6 +129,7 @@ impl MemoryJournal {
                 })
                 .collect(),
             disabled: asides.disabled.clone(),
+            run: asides.run.clone(),
         }
     }
 
@@ -167,6 +170,11 @@ impl MemoryJournal {
         let asides = shared.asides.entry(note.sink).or_default();
         for aside in note.asides {
             asides.take(aside);
+        }
+        match note.run {
+            Some(RunStep::At(run)) => asides.run = Some(*run),
+            Some(RunStep::Told(_)) => asides.run = None,
+            None => {}
         }
         match note.switch {
             Some(Switch::Disabled { reason }) => asides.disabled = Some(Disabled { reason, at: note.at }),
@@ -245,4 +253,52 @@ impl Tail for MemoryTail {
         let wanted = shared.records.iter().filter(|record| seqs.contains(&record.seq));
         Ok(wanted.map(Arc::clone).collect())
     }
+
+    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(restated(&shared.records, run, limit.records))
+    }
+}
+
+/// The next records of a run, made of records in place of an image: the last state of each path that is living.
+pub(crate) fn restated(records: &[Arc<Record>], run: &SinkRun, limit: usize) -> RunPage {
+    let at = run.at.expect("a run that is read has a position");
+    let mut living: BTreeMap<&ZnodePath, &Arc<Record>> = BTreeMap::new();
+    for record in records {
+        match (&record.path, record.op) {
+            (Some(path), Op::Delete) => drop(living.remove(path)),
+            (Some(path), Op::Create | Op::Update | Op::Snapshot) => drop(living.insert(path, record)),
+            _ => {}
+        }
+    }
+    let is_wanted = |path: &ZnodePath| run.path.as_ref().is_none_or(|top| top.covers(path));
+    let behind = |path: &ZnodePath| run.last().is_none_or(|last| path > last);
+    living.retain(|path, record| is_wanted(path) && behind(path) && record.seq <= at);
+    let told: Vec<Arc<Record>> = living
+        .into_values()
+        .take(limit)
+        .map(|record| again(record, run))
+        .collect();
+    let next = told.last().and_then(|last| last.path.clone());
+    RunPage {
+        records: told,
+        next: next.map(|last| run.behind(last)),
+    }
+}
+
+fn again(record: &Record, run: &SinkRun) -> Arc<Record> {
+    Arc::new(Record {
+        id: uuid::Uuid::new_v5(&run.id, record.id.as_bytes()),
+        op: Op::Snapshot,
+        fidelity: Fidelity::Reconciled,
+        missed: None,
+        before: None,
+        run: Some(Run {
+            id: run.id,
+            index: record.seq.0,
+            nodes: None,
+            unreadable: None,
+        }),
+        ..record.clone()
+    })
 }

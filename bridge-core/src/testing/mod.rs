@@ -14,6 +14,8 @@ mod suite;
 mod tests;
 
 pub use faults::{Fault, FaultScript, FaultySink};
+#[cfg(test)]
+pub(crate) use journal::restated;
 pub use journal::{MemoryJournal, MemoryTail};
 pub use ledger::{Model, Znode};
 pub use memory::{MemoryDestination, MemorySink};

@@ -197,6 +197,7 @@ impl Sink {
                 self.input(Input::Waited, around)
             }
             Task::Recall(seqs) => panic!("no simulated destination defers, and {seqs:?} are parked"),
+            Task::Restate(run) => panic!("nobody gives orders here, and {run:?} is under way"),
             Task::Rest => Step::Idle,
         }
     }

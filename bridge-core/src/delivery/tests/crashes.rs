@@ -103,7 +103,7 @@ impl World {
         let aside = SetAside {
             letters: Letters::of(letters),
             parked: self.parked.iter().map(waiting).collect(),
-            disabled: None,
+            ..SetAside::default()
         };
         self.machine = Machine::new(Terms {
             cursor: self.stored,
@@ -164,6 +164,7 @@ impl World {
                 }
                 Task::Fetch => self.fetch(),
                 Task::Recall(seqs) => self.recall(&seqs),
+                Task::Restate(run) => panic!("nobody ordered {run:?}"),
                 Task::Deliver(batch) => self.deliver(&batch),
                 Task::Wait(delay) => {
                     self.clock += delay;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 use super::*;
-use crate::journal::{JournalError, ReadLimit};
+use crate::journal::{JournalError, ReadLimit, RunPage, SinkRun};
 use crate::record::Record;
 use crate::sink::SinkErrorKind;
 use crate::testing::{Fault, MemoryTail, a_record, every_promise, some_records};
@@ -82,6 +82,10 @@ impl Tail for CountedTail {
 
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
         self.0.recall(seqs)
+    }
+
+    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+        self.0.restate(run, limit)
     }
 }
 

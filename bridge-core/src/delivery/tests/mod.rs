@@ -6,6 +6,7 @@ mod engine;
 mod failures;
 mod journalled;
 mod rejects;
+mod restating;
 mod shutdown;
 
 use std::sync::Arc;

@@ -66,6 +66,7 @@ fn a_story(journal: &mut Journal) {
         cursor: Seq(5),
         asides: vec![rejected],
         switch: None,
+        ..Note::default()
     };
     journal.note(&note).unwrap();
     journal.commit().unwrap();

@@ -6,6 +6,7 @@ mod history;
 mod inspection;
 mod limits;
 mod opening;
+mod present;
 mod random;
 mod records;
 mod scratch;

@@ -19,6 +19,7 @@ fn note(sink: &str, cursor: u64, rejected: &[u64]) -> Note {
         reason: "too large".to_owned(),
     };
     Note {
+        run: None,
         sink: sink.into(),
         at: NOON,
         cursor: Seq(cursor),

@@ -1,0 +1,496 @@
+//! The present state as the image holds it, as a run of `snapshot` records for one sink.
+//!
+//! A run speaks for one position of the journal, `at`, up to which its sink has everything. A znode whose value was
+//! written behind that is left out: its records come to the sink anyway, and nothing newer may stand before them. So the
+//! image may move while a run is read page by page, and no transaction is held open for it. Parents come before their
+//! children; a life that nobody has read yet has nothing to tell.
+//!
+//! The run is no part of the history: its records are made when they are read, and what is kept of it is where it stands.
+
+use rusqlite::{Connection, OptionalExtension};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::image::{self, Life, Place};
+use super::read::{Names, ReadLimit, Reader, bytes_of, within};
+use super::row::form_of_number;
+use super::{Journal, JournalError};
+use crate::number::{Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{
+    Data, Fidelity, Identity, Mode, Op, Origin, Record, Run, SchemaName, Stat, State, Times, Timestamp,
+    ZxidKind,
+};
+
+/// Rows of the image that one page looks at, at most, however few of them it tells.
+const ROWS_AT_ONCE: usize = 10_000;
+
+/// A run for one sink, and how far it has come. It goes on where it was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkRun {
+    /// Names it. The run of each root has an id of its own that is made of it.
+    pub id: Uuid,
+    /// What is told: this path and all below it; `None`: everything.
+    pub path: Option<ZnodePath>,
+    /// When it was asked for: the `captured` of its records.
+    pub captured: Timestamp,
+    /// The position that it speaks for: the sink's cursor when the first page was read; `None` before.
+    pub at: Option<Seq>,
+    /// The root that is told.
+    place: Option<RunPlace>,
+}
+
+/// Where a run stands inside a root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RunPlace {
+    root: ZnodePath,
+    /// The last path looked at.
+    after: Option<ZnodePath>,
+    /// Znodes told.
+    told: u64,
+    /// The greatest zxid of their Stats.
+    newest: Option<Zxid>,
+    /// Whether the end is told, too.
+    is_ended: bool,
+}
+
+/// Some records of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPage {
+    /// In their order, each of another seq; may be empty.
+    pub records: Vec<Arc<Record>>,
+    /// Where the run stands behind them; `None` where that was all.
+    pub next: Option<SinkRun>,
+}
+
+impl SinkRun {
+    /// A run that has not begun.
+    pub fn new(id: Uuid, path: Option<ZnodePath>, captured: Timestamp) -> SinkRun {
+        SinkRun {
+            id,
+            path,
+            captured,
+            at: None,
+            place: None,
+        }
+    }
+
+    /// Znodes told of the present root.
+    pub fn told(&self) -> u64 {
+        self.place.as_ref().map_or(0, |place| place.told)
+    }
+
+    /// The last path looked at.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn last(&self) -> Option<&ZnodePath> {
+        self.place.as_ref()?.after.as_ref()
+    }
+
+    /// The same behind a path, where all is one root.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn behind(&self, path: ZnodePath) -> SinkRun {
+        let place = RunPlace {
+            root: ZnodePath::slash(),
+            after: Some(path),
+            told: self.told() + 1,
+            newest: None,
+            is_ended: false,
+        };
+        SinkRun {
+            place: Some(place),
+            ..self.clone()
+        }
+    }
+
+    /// Where the walk of a root begins; `None` where nothing of it is wanted.
+    fn top(&self, root: &ZnodePath) -> Option<ZnodePath> {
+        match &self.path {
+            None => Some(root.clone()),
+            Some(path) if path.covers(root) => Some(root.clone()),
+            Some(path) if root.covers(path) => Some(path.clone()),
+            Some(_) => None,
+        }
+    }
+
+    fn page(self, records: Vec<Record>) -> RunPage {
+        RunPage {
+            records: records.into_iter().map(Arc::new).collect(),
+            next: Some(self),
+        }
+    }
+}
+
+impl Reader {
+    /// The next records of a run.
+    ///
+    /// # Panics
+    ///
+    /// Where the run has no position: its sink has to say up to where it has everything.
+    pub fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+        let at = run.at.expect("a run that is read has a position");
+        let Reader {
+            connection, names, ..
+        } = self;
+        let page = within(connection, |connection| {
+            Telling {
+                connection,
+                names,
+                run,
+                at,
+            }
+            .page(limit)
+        });
+        page.map_err(|error| self.fault("reading the present state", error))
+    }
+
+    /// The run of a sink that is not told to its end.
+    pub fn run(&mut self, sink: &str) -> Result<Option<SinkRun>, JournalError> {
+        stored(&self.connection, sink).map_err(|error| self.fault("reading the run of a sink", error))
+    }
+}
+
+impl Reader {
+    /// Whether this run was taken up by its sink: it is under way, or was the last that was told.
+    pub fn knows_run(&mut self, sink: &str, id: Uuid) -> Result<bool, JournalError> {
+        let is_under_way = self.run(sink)?.is_some_and(|run| run.id == id);
+        let [_, told] = keys(sink);
+        let told =
+            get(&self.connection, &told).map_err(|error| self.fault("reading the run of a sink", error))?;
+        Ok(is_under_way || told == Some(id.to_string()))
+    }
+}
+
+impl Journal {
+    /// Stores a run for a sink, to be told when its worker starts.
+    pub fn begin_run(&mut self, sink: &str, run: &SinkRun) -> Result<(), JournalError> {
+        self.write("storing a run", |journal| store(&journal.connection, sink, run))
+    }
+}
+
+/// Where the run of a sink is kept, and the id of the last one that was told.
+fn keys(sink: &str) -> [String; 2] {
+    [format!("run/{sink}"), format!("told/{sink}")]
+}
+
+/// Keeps how far the run of a sink has come.
+pub(super) fn store(connection: &Connection, sink: &str, run: &SinkRun) -> rusqlite::Result<()> {
+    let [at, _] = keys(sink);
+    put(
+        connection,
+        &at,
+        &serde_json::to_string(run).expect("a run has only text keys"),
+    )
+}
+
+/// Keeps that the run of a sink is told.
+pub(super) fn store_told(connection: &Connection, sink: &str, id: Uuid) -> rusqlite::Result<()> {
+    let [at, told] = keys(sink);
+    remove(connection, &at)?;
+    put(connection, &told, &id.to_string())
+}
+
+/// Forgets all of it.
+pub(super) fn forget(connection: &Connection, sink: &str) -> rusqlite::Result<()> {
+    keys(sink).iter().try_for_each(|key| remove(connection, key))
+}
+
+fn put(connection: &Connection, key: &str, text: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)")?
+        .execute((key, text))
+        .map(drop)
+}
+
+fn remove(connection: &Connection, key: &str) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached("DELETE FROM meta WHERE key = ?1")?;
+    delete.execute([key]).map(drop)
+}
+
+fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()
+}
+
+fn stored(connection: &Connection, sink: &str) -> rusqlite::Result<Option<SinkRun>> {
+    let [at, _] = keys(sink);
+    let text = get(connection, &at)?;
+    let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
+    parsed.map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// One page in the making.
+struct Telling<'a> {
+    connection: &'a Connection,
+    names: &'a Names,
+    run: &'a SinkRun,
+    at: Seq,
+}
+
+/// A znode on the way down, with the last of its children that was looked at.
+struct Level {
+    id: i64,
+    path: ZnodePath,
+    visited: Box<str>,
+}
+
+impl Telling<'_> {
+    fn page(&self, limit: ReadLimit) -> rusqlite::Result<RunPage> {
+        match &self.run.place {
+            Some(place) if !place.is_ended => self.walk(place.clone(), limit),
+            place => self.begin(place.as_ref().map(|place| place.root.as_str())),
+        }
+    }
+
+    /// The begin of the next root's run.
+    fn begin(&self, after: Option<&str>) -> rusqlite::Result<RunPage> {
+        let mut roots = self
+            .connection
+            .prepare_cached("SELECT path FROM root WHERE path > ?1 ORDER BY path")?;
+        let mut rows = roots.query([after.unwrap_or_default()])?;
+        while let Some(row) = rows.next()? {
+            let root: String = row.get(0)?;
+            let root = ZnodePath::parse(&root).map_err(|error| wrong_text(Box::new(error)))?;
+            if self.run.top(&root).is_none() {
+                continue;
+            }
+            let begin = self.mark(Op::SnapshotBegin, &root, 0);
+            let place = RunPlace {
+                root,
+                after: None,
+                told: 0,
+                newest: None,
+                is_ended: false,
+            };
+            return Ok(self.behind(place).page(vec![begin]));
+        }
+        Ok(RunPage {
+            records: Vec::new(),
+            next: None,
+        })
+    }
+
+    fn behind(&self, place: RunPlace) -> SinkRun {
+        SinkRun {
+            place: Some(place),
+            ..self.run.clone()
+        }
+    }
+
+    fn walk(&self, mut place: RunPlace, limit: ReadLimit) -> rusqlite::Result<RunPage> {
+        let top = self.run.top(&place.root).expect("the root was begun");
+        let mut records = Vec::new();
+        let mut seqs = HashSet::new();
+        let mut bytes = 0;
+        let mut way = Vec::new();
+        let mut next = match &place.after {
+            None => self.find(&top)?.map(|found| (top.clone(), found)),
+            Some(after) => {
+                way = self.way_to(&top, after)?;
+                self.next(&mut way)?
+            }
+        };
+        for _ in 0..ROWS_AT_ONCE {
+            let Some((path, found)) = next else {
+                return self.end(place, records);
+            };
+            if let Some(record) = self.snapshot(&place, &path, &found)? {
+                bytes += bytes_of(&record);
+                let is_full = records.len() >= limit.records || bytes > limit.bytes;
+                if !records.is_empty() && (is_full || seqs.contains(&record.seq)) {
+                    break;
+                }
+                seqs.insert(record.seq);
+                place.told += 1;
+                place.newest = place.newest.max(stat_of(&record).map(Stat::newest_zxid));
+                records.push(record);
+            }
+            place.after = Some(path.clone());
+            way.push(Level {
+                id: found.id,
+                path,
+                visited: "".into(),
+            });
+            next = self.next(&mut way)?;
+        }
+        Ok(self.behind(place).page(records))
+    }
+
+    /// Behind the last znode. The end has the seq of no znode only where it stands alone.
+    fn end(&self, mut place: RunPlace, records: Vec<Record>) -> rusqlite::Result<RunPage> {
+        if !records.is_empty() {
+            return Ok(self.behind(place).page(records));
+        }
+        let mut end = self.mark(Op::SnapshotEnd, &place.root, place.told + 1);
+        if let Some(newest) = place.newest {
+            (end.zxid, end.zxid_kind) = (Some(newest), ZxidKind::UpperBound);
+        }
+        if let Some(run) = &mut end.run {
+            (run.nodes, run.unreadable) = (Some(place.told), Some(0));
+        }
+        place.is_ended = true;
+        Ok(self.behind(place).page(vec![end]))
+    }
+
+    /// The row of a path, from the top down.
+    fn find(&self, path: &ZnodePath) -> rusqlite::Result<Option<Place>> {
+        let mut found = image::find(self.connection, 0, "")?;
+        for name in path.names() {
+            let Some(above) = found else { return Ok(None) };
+            found = image::find(self.connection, above.id, name)?;
+        }
+        Ok(found)
+    }
+
+    /// The levels from the top to a path that was looked at. One that is gone by now has nothing below it.
+    fn way_to(&self, top: &ZnodePath, after: &ZnodePath) -> rusqlite::Result<Vec<Level>> {
+        let mut way = Vec::new();
+        let mut visited: Box<str> = "".into();
+        let mut path = Some(after.clone());
+        while let Some(at) = path.filter(|path| top.covers(path)) {
+            let name: Box<str> = at.name().into();
+            path = at.parent();
+            if let Some(found) = self.find(&at)? {
+                let id = found.id;
+                way.push(Level {
+                    id,
+                    path: at,
+                    visited,
+                });
+            }
+            visited = name;
+        }
+        way.reverse();
+        Ok(way)
+    }
+
+    /// The next path below the levels, children before siblings.
+    fn next(&self, way: &mut Vec<Level>) -> rusqlite::Result<Option<(ZnodePath, Place)>> {
+        while let Some(level) = way.last_mut() {
+            if let Some((name, found)) = image::child_behind(self.connection, level.id, &level.visited)? {
+                let path = level.path.child(&name);
+                level.visited = name;
+                return Ok(Some((path, found)));
+            }
+            way.pop();
+        }
+        Ok(None)
+    }
+
+    /// The record of a row, where its value is no newer than the position.
+    fn snapshot(
+        &self,
+        place: &RunPlace,
+        path: &ZnodePath,
+        found: &Place,
+    ) -> rusqlite::Result<Option<Record>> {
+        let Life::Read { stat } = found.life else {
+            return Ok(None);
+        };
+        let value = found.value.map(|id| Seq(id.cast_unsigned()));
+        // What stands behind the position and did not bring the value is a change of the access control list.
+        let seq = match (found.last, value) {
+            (Some(last), _) if last <= self.at => last,
+            (_, Some(value)) if value <= self.at => value,
+            (None, None) => self.at,
+            _ => return Ok(None),
+        };
+        let run = self.run_of(&place.root);
+        let identity = Identity::Snapshot {
+            czxid: stat.czxid,
+            version: stat.version,
+            aversion: stat.aversion,
+            run: &run,
+        };
+        let data = found.value.map(|id| self.data(id)).transpose()?;
+        Ok(Some(Record {
+            id: identity.id(self.names.cluster(), path),
+            seq,
+            path: Some(path.clone()),
+            zxid: Some(stat.mzxid),
+            zxid_kind: ZxidKind::Exact,
+            fidelity: Fidelity::Reconciled,
+            ephemeral: Some(stat.is_ephemeral()),
+            after: Some(State {
+                data,
+                stat: Some(stat),
+            }),
+            time: Times {
+                changed: Some(Timestamp(stat.mtime)),
+                captured: self.run.captured,
+            },
+            ..self.mark(Op::Snapshot, &place.root, place.told + 1)
+        }))
+    }
+
+    fn data(&self, id: i64) -> rusqlite::Result<Data> {
+        self.connection
+            .prepare_cached("SELECT form, size, truncated, bytes FROM value WHERE id = ?1")?
+            .query_row([id], |row| {
+                let form: i64 = row.get(0)?;
+                Ok(Data {
+                    form: form_of_number(form).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, form))?,
+                    size: row.get(1)?,
+                    truncated: row.get(2)?,
+                    bytes: row.get_ref(3)?.as_blob()?.into(),
+                })
+            })
+    }
+
+    fn run_of(&self, root: &ZnodePath) -> Uuid {
+        Uuid::new_v5(&self.run.id, root.as_bytes())
+    }
+
+    /// A record of the run that speaks of no znode.
+    fn mark(&self, op: Op, root: &ZnodePath, index: u64) -> Record {
+        let run = self.run_of(root);
+        Record {
+            schema: SchemaName::V1,
+            id: Identity::RunMark { op, run: &run }.id(self.names.cluster(), root),
+            seq: self.at,
+            cluster: Arc::clone(self.names.cluster()),
+            root: Some(root.clone()),
+            path: None,
+            op,
+            zxid: None,
+            zxid_kind: ZxidKind::Unknown,
+            fidelity: Fidelity::Exact,
+            missed: None,
+            superseded: Vec::new(),
+            ephemeral: None,
+            before: None,
+            after: None,
+            txn: None,
+            time: Times {
+                changed: None,
+                captured: self.run.captured,
+            },
+            source: Origin {
+                mode: Mode::Watch,
+                server: None,
+            },
+            acl: None,
+            gap: None,
+            run: Some(Run {
+                id: run,
+                index,
+                nodes: None,
+                unreadable: None,
+            }),
+        }
+    }
+}
+
+fn stat_of(record: &Record) -> Option<&Stat> {
+    record.after.as_ref()?.stat.as_ref()
+}
+
+fn wrong_text(error: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error)
+}
