@@ -170,32 +170,46 @@ impl Message {
     }
 }
 
-/// All messages of a stream, from its beginning.
+/// All messages of a stream, from its beginning. A cluster that has just lost a server may refuse a reader, or forget
+/// it, so it is asked again.
 pub async fn messages(urls: &str, stream: &str) -> Vec<Message> {
-    tokio::time::timeout(BOUND, read(urls, stream))
-        .await
-        .expect("the stream can be read in time")
+    let context = context(urls).await;
+    let give_up = Instant::now() + BOUND;
+    loop {
+        match read(&context, stream).await {
+            Ok(messages) => return messages,
+            Err(error) => assert!(
+                Instant::now() < give_up,
+                "the stream cannot be read in time: {error}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
-async fn read(urls: &str, stream: &str) -> Vec<Message> {
-    let context = context(urls).await;
-    let mut stream = context.get_stream(stream).await.unwrap();
-    let expected = stream.info().await.unwrap().state.messages;
-    let consumer = stream
-        .create_consumer(pull::Config {
-            ack_policy: AckPolicy::None,
-            ..pull::Config::default()
-        })
-        .await
-        .unwrap();
+async fn read(
+    context: &Context,
+    stream: &str,
+) -> Result<Vec<Message>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut stream = context.get_stream(stream).await?;
+    let expected = stream.info().await?.state.messages;
+    let consumer = pull::Config {
+        ack_policy: AckPolicy::None,
+        ..pull::Config::default()
+    };
+    let consumer = stream.create_consumer(consumer).await?;
     let mut messages = Vec::new();
     while (messages.len() as u64) < expected {
-        let mut fetched = consumer.fetch().max_messages(500).messages().await.unwrap();
+        let mut fetched = consumer.fetch().max_messages(500).messages().await?;
+        let before = messages.len();
         while let Some(message) = fetched.next().await {
-            messages.push(owned(&message.unwrap()));
+            messages.push(owned(&message?));
+        }
+        if messages.len() == before {
+            return Err("the consumer has nothing more".into());
         }
     }
-    messages
+    Ok(messages)
 }
 
 fn owned(message: &jetstream::Message) -> Message {
