@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCHED := kafka nats webhook file console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint test demo sim bench bench-sinks size chaos docker-test clean
+.PHONY: help setup build lint test demo sim fuzz bench bench-sinks size chaos docker-test clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps 
 
 sim: setup ## Play SEEDS=n seeds of the simulator on all cores; ends with 1 if one fails or a state is never reached
 	ZKBRIDGE_SEEDS=$(or $(SEEDS),10000) $(CARGO) run --release --locked -p bridge-simulator --bin simulate
+
+fuzz: setup ## Mutilate what comes from outside, TIMES=n times as long as in the tests
+	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --locked -p bridge-fuzz
 
 bench: setup ## Measure the core
 	$(CARGO) bench --locked -p bridge-core

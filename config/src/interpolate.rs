@@ -86,7 +86,8 @@ impl Work<'_> {
             match self.resolve(reference)? {
                 Resolved::Default(text) => done.push_str(text),
                 Resolved::BroughtIn(text) => {
-                    sources.push(format!("${{{reference}}}"));
+                    let name = reference.split_once(":-").map_or(reference, |(name, _)| name);
+                    sources.push(format!("${{{name}}}"));
                     done.push_str(&text);
                     self.secrets.push(Secret::new(text));
                 }

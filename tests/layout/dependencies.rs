@@ -25,6 +25,8 @@ enum Layer {
     Judge,
     /// `tests/chaos`: faults at random
     Chaos,
+    /// `tests/fuzz`: what comes from outside, mutilated
+    Fuzz,
     /// `tests/simulator`: everything around the core, in virtual time
     Simulator,
     /// The package of the command.
@@ -43,6 +45,7 @@ impl Layer {
             "tests/servers" => Some(Layer::Servers),
             "tests/judge" => Some(Layer::Judge),
             "tests/chaos" => Some(Layer::Chaos),
+            "tests/fuzz" => Some(Layer::Fuzz),
             "tests/simulator" => Some(Layer::Simulator),
             _ => None,
         }
@@ -52,6 +55,9 @@ impl Layer {
     fn may_use(self, other: Layer, is_for_tests: bool) -> bool {
         match (self, other) {
             (_, Layer::Command) | (Layer::Core | Layer::Servers | Layer::Judge, _) => false,
+            (Layer::Fuzz, other) => {
+                is_for_tests && matches!(other, Layer::Core | Layer::Connector | Layer::Config)
+            }
             // What judges the product from outside must not share its types.
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
             (Layer::Simulator | Layer::Example, other) => other == Layer::Core,

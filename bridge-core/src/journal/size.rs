@@ -107,7 +107,8 @@ impl Room {
     }
 }
 
-/// All pages of the file, and those among them that are free.
+/// All pages of the file, and those among them that are free. The second number stands in the file, so that a damaged
+/// one can be anything.
 pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let number = |pragma: &str| -> rusqlite::Result<u64> {
         let pages: i64 = connection
@@ -115,7 +116,8 @@ pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
             .query_row([], |row| row.get(0))?;
         Ok(pages.cast_unsigned())
     };
-    Ok((number("PRAGMA page_count")?, number("PRAGMA freelist_count")?))
+    let (all, free) = (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?);
+    Ok((all, free.min(all)))
 }
 
 impl Journal {
@@ -136,7 +138,7 @@ impl Journal {
                 records: oldest.map_or(0, |seq| journal.head.0 + 1 - seq.0),
                 oldest: oldest.zip(captured),
                 tail: journal.tail,
-                undelivered: behind.map_or(0, |cursor| journal.head.0 - cursor.0),
+                undelivered: behind.map_or(0, |cursor| journal.head.0.saturating_sub(cursor.0)),
                 used_bytes: (pages - free_pages) * u64::from(PAGE_BYTES),
                 file_bytes: pages * u64::from(PAGE_BYTES),
                 free_pages,

@@ -1,0 +1,96 @@
+//! Mutilating what is valid: bytes that are wrong everywhere are refused by the first look at them, so what is fuzzed
+//! begins as something that is accepted.
+//!
+//! The targets are tests (`tests/`), a bounded number of cases each with `cargo test`; `make fuzz TIMES=1000` has so many
+//! times as many. A failure prints its seed, `BOLERO_RANDOM_SEED`. With `cargo bolero test NAME` the same targets are led
+//! by what the code covers.
+
+use bolero::TypeGenerator;
+
+/// Cases of one target in `cargo test`: `usual` ones, times what `ZKBRIDGE_FUZZ` says.
+///
+/// # Panics
+/// If that is no number.
+pub fn cases(usual: usize) -> usize {
+    let times = std::env::var("ZKBRIDGE_FUZZ").map_or(1, |text| {
+        text.parse::<usize>()
+            .expect("ZKBRIDGE_FUZZ is how many times as many cases")
+    });
+    usual * times
+}
+
+/// Edits of one case at most.
+const EDITS_MAX: usize = 8;
+
+/// One change of some bytes. Positions are taken modulo the length.
+#[derive(Clone, Debug, TypeGenerator)]
+pub enum Edit {
+    /// Another byte in the place of one.
+    Replace(u32, u8),
+    /// A bit that flips, as a disk does it.
+    Flip(u32, u8),
+    /// So many bytes (modulo 64) are gone.
+    Remove(u32, u8),
+    /// All behind it is gone.
+    Cut(u32),
+    /// A copy of some of the bytes somewhere else.
+    Copy(u32, u32, u8),
+    /// A word of the language put in.
+    Insert(u32, u8),
+}
+
+/// The valid bytes with up to eight edits; `words` is what may be put in.
+pub fn mutilated(valid: &[u8], edits: &[Edit], words: &[&str]) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
+    for edit in edits.iter().take(EDITS_MAX) {
+        apply(&mut bytes, edit, words);
+    }
+    bytes
+}
+
+fn apply(bytes: &mut Vec<u8>, edit: &Edit, words: &[&str]) {
+    if bytes.is_empty() {
+        return;
+    }
+    let length = bytes.len();
+    let at = |position: u32| position as usize % length;
+    match *edit {
+        Edit::Replace(position, byte) => bytes[at(position)] = byte,
+        Edit::Flip(position, bit) => bytes[at(position)] ^= 1 << (bit % 8),
+        Edit::Remove(position, count) => {
+            let from = at(position);
+            bytes.drain(from..length.min(from + usize::from(count % 64)));
+        }
+        Edit::Cut(position) => bytes.truncate(at(position)),
+        Edit::Copy(from, to, count) => {
+            let from = at(from);
+            let copy = bytes[from..length.min(from + usize::from(count))].to_vec();
+            let to = at(to);
+            bytes.splice(to..to, copy);
+        }
+        Edit::Insert(position, word) => {
+            let word = words[usize::from(word) % words.len()];
+            let to = at(position);
+            bytes.splice(to..to, word.bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_do_what_they_say() {
+        let edited = |edit| {
+            let bytes = mutilated(b"abcdef", &[edit], &["WORD"]);
+            String::from_utf8(bytes).expect("plain text stays so here")
+        };
+        assert_eq!(edited(Edit::Replace(7, b'x')), "axcdef");
+        assert_eq!(edited(Edit::Flip(0, 1)), "cbcdef");
+        assert_eq!(edited(Edit::Remove(4, 9)), "abcd");
+        assert_eq!(edited(Edit::Cut(2)), "ab");
+        assert_eq!(edited(Edit::Copy(4, 0, 9)), "efabcdef");
+        assert_eq!(edited(Edit::Insert(3, 5)), "abcWORDdef");
+    }
+}

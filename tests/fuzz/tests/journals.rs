@@ -1,0 +1,108 @@
+//! A journal's file that a disk, a copy or a person changed: it is refused, or read as far as it is whole.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+use std::path::Path;
+
+use bolero::check;
+use bridge_core::book::Book;
+use bridge_core::entry::{Change, Entry, Read, What, Word};
+use bridge_core::journal::{Journal, JournalOptions, ReadLimit, Reader};
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};
+use bridge_fuzz::{Edit, cases, mutilated};
+
+const LIMIT: ReadLimit = ReadLimit {
+    records: 1000,
+    bytes: 1 << 20,
+};
+
+fn create(at: u64) -> Entry {
+    let zxid = Zxid(0x2_0000_0000 + at);
+    let stat = Stat {
+        czxid: zxid,
+        mzxid: zxid,
+        pzxid: zxid,
+        data_length: 5,
+        ..Stat::default()
+    };
+    let read = Read {
+        stat,
+        data: Some(Data::limited(b"value", DataForm::Auto, 1 << 20)),
+    };
+    Entry {
+        root: Some(ZnodePath::slash()),
+        captured: Timestamp(1_795_355_000_120),
+        word: Word::Change(Change {
+            path: ZnodePath::parse(&format!("/a/{at}")).unwrap(),
+            what: What::Created { read },
+            fidelity: Fidelity::Exact,
+            missed: Some(0),
+            superseded: Vec::new(),
+        }),
+    }
+}
+
+/// A small journal, closed, as its bytes.
+fn valid(folder: &Path) -> Vec<u8> {
+    let file = folder.join("main.journal");
+    let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
+    for at in 1..=50 {
+        journal.append(create(at)).unwrap();
+    }
+    journal.register_sink("out", Seq(7)).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    std::fs::read(&file).unwrap()
+}
+
+fn read_all(file: &Path) -> Result<Vec<String>, String> {
+    let mut reader = Reader::open(file).map_err(|error| error.to_string())?;
+    let records = reader.read(Seq::ZERO, LIMIT).map_err(|error| error.to_string())?;
+    let texts = records
+        .iter()
+        .map(|record| serde_json::to_string(&**record).unwrap());
+    Ok(texts.collect())
+}
+
+#[test]
+fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_what_cannot_be_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let valid = valid(folder.path());
+    check!()
+        .with_iterations(cases(300))
+        .with_type::<Vec<Edit>>()
+        .for_each(|edits| {
+            let place = tempfile::tempdir_in(folder.path()).unwrap();
+            let file = place.path().join("main.journal");
+            std::fs::write(&file, mutilated(&valid, edits, &["SQLite", "\0\0\0\0"])).unwrap();
+            match read_all(&file) {
+                Err(said) => assert!(said.contains("main.journal"), "{said}"),
+                Ok(texts) => {
+                    for text in texts {
+                        serde_json::from_str::<Record>(&text)
+                            .unwrap_or_else(|error| panic!("{error}: {text}"));
+                    }
+                }
+            }
+        });
+}
+
+#[test]
+fn no_damage_of_a_journal_makes_its_writer_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let valid = valid(folder.path());
+    check!()
+        .with_iterations(cases(300))
+        .with_type::<Vec<Edit>>()
+        .for_each(|edits| {
+            let place = tempfile::tempdir_in(folder.path()).unwrap();
+            let file = place.path().join("main.journal");
+            std::fs::write(&file, mutilated(&valid, edits, &["SQLite", "\0\0\0\0"])).unwrap();
+            if let Ok(mut journal) = Journal::open(&file, &JournalOptions::new("main")) {
+                let _ = journal.stats();
+                let _ = journal.cursors();
+            }
+        });
+}
