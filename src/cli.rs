@@ -66,6 +66,8 @@ pub enum Command {
     Man(command::man::ManArgs),
     /// Print the JSON Schema of the records or of the configuration
     Schema(command::schema::SchemaArgs),
+    /// Deliver journalled records to a sink once more
+    Replay(command::replay::ReplayArgs),
     /// Capture every change, keep it in the journal and deliver it
     Run(command::run::RunArgs),
     /// Let a sink that was halted or disabled go on

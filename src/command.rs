@@ -9,6 +9,7 @@ pub mod history;
 pub mod init;
 pub mod journal;
 pub mod man;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod serving;

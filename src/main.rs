@@ -51,6 +51,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Init(args) => command::init::run(args),
         Command::Journal(args) => command::journal::run(args),
         Command::Man(args) => command::man::run(args),
+        Command::Replay(args) => command::replay::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
         Command::Sink(args) => command::sink::run(args),

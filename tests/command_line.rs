@@ -57,6 +57,7 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
         &["status"],
         &["tail"],
         &["history"],
+        &["replay"],
         &["completions"],
         &["man"],
         &["doctor"],

@@ -3,6 +3,7 @@
 use bridge_core::delivery::Order;
 use bridge_core::journal::SinkRun;
 use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
 use serde::{Deserialize, Serialize};
 
 /// An order for the deliveries of one sink.
@@ -29,6 +30,8 @@ pub enum Word {
     Drop(Vec<Seq>),
     /// Send the present state again.
     Restate(Box<SinkRun>),
+    /// Deliver these records once more.
+    Replay(Vec<(Seq, Option<ZnodePath>)>),
 }
 
 /// What the bridge says to it; `None`: it takes the order.
@@ -45,6 +48,7 @@ impl From<Word> for Order {
             Word::Retry(seqs) => Order::Retry(seqs),
             Word::Drop(seqs) => Order::Drop(seqs),
             Word::Restate(run) => Order::Restate(run),
+            Word::Replay(records) => Order::Replay(records),
         }
     }
 }
@@ -56,6 +60,7 @@ impl From<&Order> for Word {
             Order::Retry(seqs) => Word::Retry(seqs.clone()),
             Order::Drop(seqs) => Word::Drop(seqs.clone()),
             Order::Restate(run) => Word::Restate(run.clone()),
+            Order::Replay(records) => Word::Replay(records.clone()),
         }
     }
 }

@@ -104,6 +104,8 @@ pub struct SinkSeen {
     pub shrunk: Option<u64>,
     /// Records rejected since the start.
     pub rejected: Option<u64>,
+    /// Records that orders to replay have named since the start.
+    pub replayed: Option<u64>,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for their destination while others go on.
@@ -132,6 +134,8 @@ pub struct Parked {
     pub records: u64,
     /// Of how many paths.
     pub paths: u64,
+    /// Those among the records that an operator wants once more.
+    pub replaying: u64,
     /// Those that are tried next.
     pub next: Vec<ParkedNext>,
 }
@@ -252,10 +256,12 @@ impl From<&SinkStatus> for SinkSeen {
             delivered: Some(status.delivered),
             shrunk: Some(status.shrunk),
             rejected: Some(status.rejected),
+            replayed: Some(status.replayed),
             dead_letters: status.dead_letters,
             parked: Parked {
                 records: status.parked.records,
                 paths: status.parked.paths,
+                replaying: status.parked.replaying,
                 next: status.parked.next.iter().map(ParkedNext::from).collect(),
             },
             snapshot: status.run.as_ref().map(|run| SnapshotSeen {

@@ -108,6 +108,7 @@ fn standing(source: &SourceConfig, name: &str, state: &str, cursor: Seq, tail: S
         shrunk: None,
         snapshot: None,
         rejected: None,
+        replayed: None,
         dead_letters: 0,
         parked: Parked::default(),
         retries: None,
@@ -141,6 +142,7 @@ fn sink(
         parked: Parked {
             records: parked.len() as u64,
             paths: paths.len() as u64,
+            replaying: 0,
             next: Vec::new(),
         },
         error: disabled.map(|disabled| Trouble {

@@ -145,7 +145,7 @@ impl Machine {
             match aside {
                 Aside::Rejected { seq, path, .. } => self.letters.add(*seq, path.clone()),
                 Aside::Parked { seq, path, .. } => self.parked.insert(path.clone(), *seq),
-                Aside::Released(_) | Aside::Retried(_) | Aside::Dropped(_) => {}
+                Aside::Released(_) | Aside::Retried(_) | Aside::Dropped(_) | Aside::Replayed { .. } => {}
             }
         }
         passed
@@ -251,6 +251,25 @@ impl Machine {
                 self.parked.hurry(&path);
                 progress.asides.push(Aside::Retried(seq));
             }
+        }
+        (!progress.asides.is_empty()).then_some(progress)
+    }
+
+    /// Parks records that were dealt with before, to be delivered at once and in their order, as far as there is room.
+    pub(super) fn replay(&mut self, records: &[(Seq, Option<ZnodePath>)]) -> Option<Progress> {
+        let mut progress = self.standing();
+        for (seq, path) in records {
+            if *seq > self.cursor || self.letters.holds(*seq) {
+                continue;
+            }
+            if self.parked.room() == 0 {
+                break;
+            }
+            self.parked.insert_again(path.clone(), *seq);
+            progress.asides.push(Aside::Replayed {
+                seq: *seq,
+                path: path.clone(),
+            });
         }
         (!progress.asides.is_empty()).then_some(progress)
     }

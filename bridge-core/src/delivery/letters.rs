@@ -44,6 +44,11 @@ impl Letters {
         self.paths.len() > DEAD_LETTERS_MAX
     }
 
+    /// Whether this record is one of them.
+    pub(super) fn holds(&self, seq: Seq) -> bool {
+        self.paths.contains_key(&seq)
+    }
+
     /// One more.
     pub(super) fn add(&mut self, seq: Seq, path: Option<ZnodePath>) {
         if let Some(path) = path.clone() {

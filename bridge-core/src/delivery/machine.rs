@@ -161,6 +161,11 @@ impl Machine {
         (self.parked.len(), self.parked.paths())
     }
 
+    /// Records that are to be delivered once more, on an operator's word.
+    pub fn replaying(&self) -> usize {
+        self.parked.again()
+    }
+
     /// Dead letters kept.
     pub fn letters(&self) -> usize {
         self.letters.len()
@@ -283,6 +288,7 @@ impl Machine {
             Order::Retry(seqs) => self.retry_letters(seqs),
             Order::Drop(seqs) => self.drop_letters(seqs),
             Order::Restate(run) => Some(self.begin_run((**run).clone())),
+            Order::Replay(records) => self.replay(records),
         };
         self.with_switch(progress)
     }

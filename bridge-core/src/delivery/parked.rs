@@ -3,7 +3,7 @@
 //!
 //! The records themselves stand in the journal, never here, and their number has a bound.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use rand::Rng;
@@ -65,6 +65,8 @@ pub(super) struct Parked {
     /// When each lane is to be tried, with its first record, as no two lanes have the same.
     due: BTreeMap<(Duration, Seq), Key>,
     count: usize,
+    /// Those among them that an operator wants once more.
+    again: HashSet<Seq>,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Parked {
             lanes: HashMap::new(),
             due: BTreeMap::new(),
             count: 0,
+            again: HashSet::new(),
         };
         for one in waiting {
             parked.resume(one);
@@ -176,6 +179,17 @@ impl Parked {
         self.place(before, after, &path);
     }
 
+    /// Parks a record that was dealt with before, to be delivered once more.
+    pub fn insert_again(&mut self, path: Key, seq: Seq) {
+        self.insert(path, seq);
+        self.again.insert(seq);
+    }
+
+    /// How many of those wait.
+    pub fn again(&self) -> usize {
+        self.again.len()
+    }
+
     /// The record is durable, or a dead letter: the next one of its path may be tried at once.
     pub fn remove(&mut self, path: &Key, seq: Seq) {
         let Some(lane) = self.lanes.get_mut(path) else {
@@ -186,6 +200,7 @@ impl Parked {
             return;
         }
         self.count -= 1;
+        self.again.remove(&seq);
         lane.backoff.succeeded();
         lane.due = Duration::ZERO;
         lane.reason.clear();
@@ -217,6 +232,7 @@ impl Parked {
         let before = lane.seqs.first().map(|first| (lane.due, *first));
         self.place(before, None, path);
         self.count -= lane.seqs.len();
+        self.again.retain(|seq| !lane.seqs.contains(seq));
         lane.seqs.into_iter().collect()
     }
 

@@ -99,6 +99,7 @@ pub(super) fn ordered(status: &SinkStatus, order: &Order) {
         Order::Retry(seqs) => ("retry dead letters", seqs.len()),
         Order::Drop(seqs) => ("drop dead letters", seqs.len()),
         Order::Restate(_) => ("send the present state again", 0),
+        Order::Replay(records) => ("replay records", records.len()),
     };
     tracing::info!(sink, source, order = word, records, "an operator gave an order");
 }

@@ -41,6 +41,8 @@ pub struct SinkStatus {
     pub shrunk: u64,
     /// Records rejected since this process started.
     pub rejected: u64,
+    /// Records that orders to replay have named since this process started.
+    pub replayed: u64,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for their destination while others go on.
@@ -60,6 +62,8 @@ pub struct ParkedStatus {
     pub records: u64,
     /// Of how many paths.
     pub paths: u64,
+    /// Those among the records that an operator wants once more.
+    pub replaying: u64,
     /// Those that are tried next.
     pub next: Vec<ParkedPath>,
 }
@@ -113,6 +117,7 @@ impl ParkedStatus {
         ParkedStatus {
             records: records as u64,
             paths: paths as u64,
+            replaying: machine.replaying() as u64,
             next: next.collect(),
         }
     }
@@ -141,6 +146,7 @@ impl SinkStatus {
             delivered: 0,
             shrunk: 0,
             rejected: 0,
+            replayed: 0,
             dead_letters: 0,
             parked: ParkedStatus::default(),
             run: None,

@@ -9,6 +9,7 @@ use super::options::{RejectPolicy, Retry};
 use super::set_aside::SetAside;
 use crate::journal::{Aside, JournalError, Note, RunPage, RunStep, SinkRun, Switch};
 use crate::number::Seq;
+use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
 use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
 
@@ -67,6 +68,9 @@ pub enum Order {
     Drop(Vec<Seq>),
     /// Send the present state again, instead of what is left of an earlier such order.
     Restate(Box<SinkRun>),
+    /// Deliver these records once more, each with its path, as far as they were dealt with before and there is room for
+    /// parked records. Dead letters among them are left to [`Order::Retry`].
+    Replay(Vec<(Seq, Option<ZnodePath>)>),
 }
 
 /// What the driver has to do next; its end is the next [`Input`].

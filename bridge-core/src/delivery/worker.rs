@@ -316,6 +316,9 @@ impl Desk {
 
     fn order(&mut self, order: &Order) -> Option<Progress> {
         report::ordered(&self.status, order);
+        if let Order::Replay(records) = order {
+            self.status.replayed += records.len() as u64;
+        }
         self.watched(|machine| machine.order(order))
     }
 

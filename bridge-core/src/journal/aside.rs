@@ -143,6 +143,7 @@ impl Desk<'_> {
             Aside::Released(seq) => self.delete("DELETE FROM parked WHERE sink = ?1 AND seq = ?2", *seq),
             Aside::Retried(seq) => self.retry(*seq),
             Aside::Dropped(seq) => self.delete("DELETE FROM rejected WHERE sink = ?1 AND seq = ?2", *seq),
+            Aside::Replayed { seq, path } => self.replay(*seq, path.as_ref()),
         }
     }
 
@@ -156,6 +157,17 @@ impl Desk<'_> {
         self.connection
             .prepare_cached(sql)?
             .execute((self.sink, seq.0.cast_signed(), path.map(ZnodePath::as_str)))
+            .map(drop)
+    }
+
+    /// A record that is gone by now is not parked: its row would name nothing.
+    fn replay(&self, seq: Seq, path: Option<&ZnodePath>) -> rusqlite::Result<()> {
+        let sql = "INSERT OR IGNORE INTO parked(sink, seq, path, reason, attempts, due)
+            SELECT ?1, ?2, ?3, '', 0, ?4 WHERE EXISTS (SELECT 1 FROM record WHERE seq = ?2)";
+        let path = path.map(ZnodePath::as_str);
+        self.connection
+            .prepare_cached(sql)?
+            .execute((self.sink, seq.0.cast_signed(), path, self.at.0))
             .map(drop)
     }
 

@@ -78,6 +78,13 @@ pub enum Aside {
     Retried(Seq),
     /// A dead letter goes for good.
     Dropped(Seq),
+    /// A record that was dealt with is parked, to be delivered once more, if the journal still has it.
+    Replayed {
+        /// Which.
+        seq: Seq,
+        /// Its path; `None` for a control record.
+        path: Option<ZnodePath>,
+    },
 }
 
 /// Whether a sink may deliver.
@@ -98,6 +105,7 @@ impl Aside {
         match self {
             Aside::Rejected { seq, .. }
             | Aside::Parked { seq, .. }
+            | Aside::Replayed { seq, .. }
             | Aside::Released(seq)
             | Aside::Retried(seq)
             | Aside::Dropped(seq) => *seq,

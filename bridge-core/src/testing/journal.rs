@@ -213,6 +213,17 @@ impl Asides {
                 };
                 self.parked.insert(seq, waiting);
             }
+            Aside::Replayed { seq, path } => {
+                let waiting = Waiting {
+                    seq,
+                    path,
+                    reason: String::new(),
+                    attempts: 0,
+                    failing_for: Duration::ZERO,
+                    wait: Duration::ZERO,
+                };
+                self.parked.insert(seq, waiting);
+            }
             Aside::Released(seq) => drop(self.parked.remove(&seq)),
             Aside::Retried(seq) => {
                 if let Some(letter) = self.rejected.remove(&seq) {

@@ -129,6 +129,7 @@ impl World {
                 }
                 Aside::Parked { .. } if self.driver == Driver::ForgetsParked => {}
                 Aside::Parked { seq, .. } => drop(self.parked.insert(seq)),
+                Aside::Replayed { seq, .. } => drop(self.parked.insert(seq)),
                 Aside::Released(seq) => drop(self.parked.remove(&seq)),
                 Aside::Dropped(seq) => drop(self.letters.remove(&seq)),
                 Aside::Retried(seq) => {

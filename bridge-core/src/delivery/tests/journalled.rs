@@ -227,6 +227,38 @@ async fn dead_letters_are_delivered_again_and_those_that_are_accepted_go() {
 }
 
 #[tokio::test]
+async fn records_are_delivered_once_more_in_order_as_far_as_they_were_dealt_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("main.journal");
+    let destination = MemoryDestination::default();
+    let script = FaultScript::new().rejects([7]);
+    let mut life = Life::begin(&file, &destination, &script);
+    life.write_until(0..50, 50).await;
+    let mut reader = Reader::open(&file).unwrap();
+    let all = ReadLimit {
+        records: 99,
+        bytes: usize::MAX,
+    };
+    let records = reader.read(Seq(4), all).unwrap();
+    let named = records.iter().map(|record| (record.seq, record.path.clone()));
+    let ahead = [(Seq(99), None)];
+    let order = Order::Replay(named.take(10).chain(ahead).collect());
+    life.orders.send(order).await.unwrap();
+    life.store_until(|status| status.replayed == 11 && status.parked.replaying == 0)
+        .await;
+    let status = life.end().await;
+
+    // 7 is a dead letter, and stays one; 99 was never dealt with.
+    let again: Vec<u64> = (5..15).filter(|seq| *seq != 7).collect();
+    let mut arrived = destination.seqs()[49..].to_vec();
+    arrived.sort_unstable();
+    assert_eq!(arrived, again);
+    assert_eq!((status.cursor, status.delivered), (Seq(50), 49 + 9));
+    assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap(), []);
+    assert_eq!(reader.letters("one", Seq::ZERO, 9).unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn records_that_a_destination_refuses_for_now_wait_in_the_journal_over_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("main.journal");
