@@ -41,11 +41,13 @@ enum Phase {
     Done,
 }
 
-/// A znode whose children are being restated, the next ones in reverse order.
+/// A znode whose children are being restated.
 #[derive(Debug)]
 struct Level {
     path: ZnodePath,
+    /// The next ones, in reverse order; never held from one step to the next.
     next: Vec<(Box<str>, Node)>,
+    /// The last one that was restated.
     after: Option<Box<str>>,
 }
 
@@ -82,6 +84,10 @@ impl Restating {
             let node = book.node(&root)?;
             self.visit(book, root, node)?;
         }
+        // What was held since the last step may have ended meanwhile.
+        for level in &mut self.way {
+            level.next.clear();
+        }
         for _ in 0..budget {
             if self.phase == Phase::Done {
                 return Ok(());
@@ -98,12 +104,12 @@ impl Restating {
         if level.next.is_empty() {
             let after = level.after.as_deref();
             level.next = book.children(&level.path, after, CHILDREN_AT_ONCE)?;
-            level.after = level.next.last().map(|(name, _)| name.clone());
             level.next.reverse();
         }
         match level.next.pop() {
             Some((name, node)) => {
                 let path = level.path.child(&name);
+                level.after = Some(name);
                 self.visit(book, path, Some(node))
             }
             None => {

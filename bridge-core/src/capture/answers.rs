@@ -3,7 +3,7 @@
 use crate::entry::DeletedAt;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
-use crate::record::GapReason;
+use crate::record::{GapReason, Stat};
 
 use super::audit::{self, Seen};
 use super::batch::{Purpose, Request};
@@ -11,7 +11,7 @@ use super::event::EventKind;
 use super::follow::Follow;
 use super::roots::Desk;
 use super::walk::{Fate, Walk, nearest_pzxid};
-use super::{Outcome, ReadRequest, Step, StepError};
+use super::{Outcome, ReadRequest, Step, StepError, lagging};
 
 /// Compares a sample with the image.
 pub(crate) fn check_sample(
@@ -59,6 +59,10 @@ pub(crate) fn walk_answered(
         &request.reads[..]
     };
     for (read, outcome) in reads.iter().zip(outcomes) {
+        if !walk.awaits(&read.path) {
+            follow.offer(&read.path, covers, outcome);
+            continue;
+        }
         match is_list {
             true => listed(desk, follow, walk, read, outcome, covers, above)?,
             false => read_answered(desk, follow, walk, read, outcome, covers)?,
@@ -178,6 +182,7 @@ fn listed(
     let (root, path) = (walk.root, &read.path);
     match outcome {
         Outcome::Found { stat, data, children } => {
+            check_root_is_new(desk, root, path, &stat)?;
             let names = names_to_read(desk, path, children.unwrap_or_default());
             desk.roots[root].listed(&stat);
             if follow.has_events(path) && *path != desk.roots[root].path {
@@ -195,7 +200,9 @@ fn listed(
                 desk.reconcile(root, path, &stat, &data)?;
             }
             desk.drop_gone_children(root, path, &stat, &names)?;
-            walk.listed(path, Some(names));
+            // It ended since it was asked for: of its next life, too, all events are there.
+            let has_ended = follow.has(path, EventKind::Deleted, covers);
+            walk.listed(path, (!has_ended).then_some(names));
             Ok(())
         }
         Outcome::Denied => {
@@ -212,6 +219,20 @@ fn listed(
             missing(desk, follow, walk, path)
         }
     }
+}
+
+/// A root whose end was told is not there again without a change. A server that does not know of its end has nothing
+/// else to be recognized by.
+fn check_root_is_new(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat) -> Step<()> {
+    let is_suspect = *path == desk.roots[root].path
+        && desk.roots[root].is_past(stat)
+        && desk.may_lag
+        && !desk.options.accept_baseline;
+    if is_suspect && desk.book.node(path)?.is_none() {
+        let reported = desk.roots[root].reported_zxid();
+        return Err(lagging(path, "nothing beyond", stat.newest_zxid(), reported));
+    }
+    Ok(())
 }
 
 /// The root is not there (yet): it stays watched. What the image holds of it is gone, bound by the nearest ancestor.

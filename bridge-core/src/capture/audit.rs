@@ -226,6 +226,14 @@ pub(crate) fn check(
             Ok(())
         }
         (Outcome::Found { .. }, _) if was_unreadable => Err(StepError::Doubt(GapReason::Permission)),
+        // A blind spot is gone, and nobody heard of what had been told below it.
+        (Outcome::Missing, None)
+            if was_unreadable
+                && desk.roots[root].path == *path
+                && !desk.book.deepest_below(path, 1)?.is_empty() =>
+        {
+            Err(StepError::Doubt(GapReason::Permission))
+        }
         // A comparison would not get there either, as what is below may not be listed: a doubt would come back for ever.
         _ if desk.unreadable.covers(path) => Ok(()),
         (Outcome::Missing, None) => Ok(()),

@@ -34,6 +34,8 @@ impl Desk<'_> {
         data: &[u8],
     ) -> Step<Found> {
         let Some(node) = self.book.node(path)? else {
+            // What was told below one that could not be read, of a life before.
+            self.purge(root, path, Some(stat.czxid), DeletedAt::Bound(stat.czxid))?;
             self.write_found(root, path, stat, data)?;
             return Ok(Found::Different);
         };
@@ -71,7 +73,7 @@ impl Desk<'_> {
                 read: self.read(stat, data),
             };
             self.write_reconciled(root, path, what, missed)?;
-        } else if node.stat != Some(*stat) && !acl_moved {
+        } else if node.stat.is_some_and(|known| known != *stat) && !acl_moved {
             self.book.refresh(path, stat)?;
             return Ok(Found::Same);
         }

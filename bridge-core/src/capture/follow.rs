@@ -46,10 +46,12 @@ pub(crate) struct Follow {
     pub(super) to_read: VecDeque<ZnodePath>,
     pub(super) tentative: BTreeSet<ZnodePath>,
     /// Transactions whose last event stands before it have shown all their events.
-    pub(super) complete: u64,
+    pub(in crate::capture) complete: u64,
     /// Transactions before it were freed of lives that begin and end inside them.
     pub(super) prepared: u64,
     pub(super) open_group: Option<Zxid>,
+    /// Of the last event that came.
+    last_zxid: Option<Zxid>,
     /// The oldest version of each path that was overwritten unread and that no record has accounted for yet.
     pub(super) unaccounted: BTreeSet<(Zxid, ZnodePath)>,
     pub(super) acls: Vec<(usize, ZnodePath, Stat)>,
@@ -75,6 +77,8 @@ pub(super) struct Waiting {
     pub(super) zxid: Option<Zxid>,
     /// A delete of an incarnation that nobody may have seen in this epoch.
     pub(super) uncertain: bool,
+    /// A walk read the path after the event had come, and may have told what it says.
+    pub(super) may_be_told: bool,
     /// Writes before it that gave way under load.
     pub(super) folded: Overwritten,
 }
@@ -112,6 +116,7 @@ impl Follow {
             kind: event.kind,
             zxid: event.zxid,
             uncertain,
+            may_be_told: false,
             folded,
         };
         self.items[(position - self.base) as usize] = Item::Event(waiting);
@@ -130,15 +135,9 @@ impl Follow {
             .rev()
             .take_while(|item| matches!(item, Item::Mark(_)))
             .count();
-        let last = self
-            .items
-            .len()
-            .checked_sub(marks + 1)
-            .and_then(|at| self.items.get(at));
-        let is_same_group = match last {
-            Some(Item::Event(last)) => zxid.is_some() && last.zxid == zxid,
-            _ => false,
-        };
+        // Of the last event that came, also when it was told by a walk meanwhile or gave way.
+        let is_same_group = zxid.is_some() && self.last_zxid == zxid;
+        self.last_zxid = zxid;
         if is_same_group && marks > 0 {
             let at = self.items.len() - marks;
             self.items.insert(at, Item::Gone);
@@ -158,11 +157,15 @@ impl Follow {
         }
         let Some(last) = self
             .paths
-            .get_mut(path)
+            .get(path)
             .and_then(|pending| pending.positions.back().copied())
         else {
             return Overwritten::default();
         };
+        // What one transaction does to a znode is told by one record, so it gives way as a whole or not at all.
+        if self.is_second_of_transaction(path, last) {
+            return Overwritten::default();
+        }
         let at = (last - self.base) as usize;
         let Item::Event(earlier) = &mut self.items[at] else {
             return Overwritten::default();
@@ -180,6 +183,17 @@ impl Follow {
             pending.positions.pop_back();
         }
         folded
+    }
+
+    /// Whether another event of the same path and transaction waits before one.
+    fn is_second_of_transaction(&self, path: &ZnodePath, position: u64) -> bool {
+        let positions = self.paths.get(path).map(|pending| &pending.positions);
+        let before = positions.and_then(|positions| positions.iter().rev().nth(1).copied());
+        let zxid_at = |position| match self.item(position) {
+            Some(Item::Event(event)) => event.zxid,
+            _ => None,
+        };
+        before.is_some_and(|before| zxid_at(before) == zxid_at(position))
     }
 
     /// The walk of a root ended: everything before this place has to leave first.
@@ -254,7 +268,10 @@ impl Follow {
                 self.drop_events(path, |position, event| {
                     position < covers || event.zxid.is_some_and(|zxid| zxid <= newest)
                 });
-                self.each_event(path, |event| event.uncertain = false);
+                self.each_event(path, |event| {
+                    event.uncertain = false;
+                    event.may_be_told = true;
+                });
                 self.forget_overwritten(path, newest);
             }
             None => self.drop_events(path, |position, event| {
@@ -311,7 +328,7 @@ impl Follow {
         }
     }
 
-    fn drop_events(&mut self, path: &ZnodePath, is_told: impl Fn(u64, &Waiting) -> bool) {
+    pub(super) fn drop_events(&mut self, path: &ZnodePath, is_told: impl Fn(u64, &Waiting) -> bool) {
         let Some(pending) = self.paths.get_mut(path) else {
             return;
         };
@@ -390,15 +407,22 @@ impl Follow {
 
     /// An answer proves that every event before `covers` has been seen together with its transaction.
     pub(crate) fn fence(&mut self, covers: u64) {
-        let mut complete = self.complete.max(covers);
-        while let (Some(Item::Event(last)), Some(Item::Event(next))) =
-            (self.item(complete.wrapping_sub(1)), self.item(complete))
-            && last.zxid.is_some()
-            && last.zxid == next.zxid
-        {
-            complete += 1;
+        if covers <= self.complete {
+            return;
         }
-        self.complete = complete;
+        self.complete = covers;
+        let event_at = |position: &u64| match self.item(*position) {
+            Some(Item::Event(event)) => Some((*position, event.zxid)),
+            _ => None,
+        };
+        // What gave way, or was told by a walk, stands between events of one transaction and parts nothing.
+        let before = (self.base..covers).rev().find_map(|position| event_at(&position));
+        let Some((_, Some(zxid))) = before else { return };
+        let behind = (covers..self.end()).filter_map(|position| event_at(&position));
+        let rest = behind.take_while(|(_, other)| *other == Some(zxid)).last();
+        if let Some((last, _)) = rest {
+            self.complete = last + 1;
+        }
     }
 
     pub(super) fn item(&self, position: u64) -> Option<&Item> {
@@ -552,7 +576,7 @@ impl Follow {
         if let Some(oldest) = std::mem::take(&mut pending.overwritten).oldest {
             self.unaccounted.remove(&(oldest, path.clone()));
         }
-        if pending.reads_under_way == 0 && !pending.queued && !pending.unseen_life {
+        if pending.reads_under_way == 0 && !pending.queued {
             self.paths.remove(path);
         }
     }

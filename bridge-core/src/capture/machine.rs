@@ -24,9 +24,10 @@ use super::unreadable::Unreadable;
 use super::walk::{Fate, Walk};
 use super::{Effect, Halt, Input, Outcome, SessionFate, Step, StepError, Ticket};
 
-/// Connections that may show an older state than the journal before the source stops: a follower that lags has caught
-/// up after the first `sync`; what remains older after so many is no lag.
-const LAG_ATTEMPTS_MAX: u32 = 6;
+/// Connections that may show an older state than the journal before the source stops. A server that has lost its leader
+/// goes on answering until it knows: for `syncLimit`, by default 10 s. With the waits between connections, which double
+/// from 0.1 s up to 5 s, so many take 21 s; what remains older is no lag.
+pub(super) const LAG_ATTEMPTS_MAX: u32 = 10;
 
 /// The capture of one source.
 #[derive(Debug)]
@@ -297,6 +298,7 @@ impl Capture {
             counters: &mut self.counters,
             roots,
             unreadable: &mut self.unreadable,
+            may_lag: self.lag_attempts + 1 < LAG_ATTEMPTS_MAX,
         };
         Some((desk, follow, walk, &mut self.requests))
     }
@@ -562,6 +564,14 @@ impl Attached {
             _ if root.is_watched() || root.is_frozen() => Fate::Event,
             _ => return true,
         };
+        if let Some(walk) = self
+            .walk
+            .as_mut()
+            .filter(|walk| walk.root == index && !walk.is_audit)
+            && event.kind == EventKind::Deleted
+        {
+            walk.ended(&event.path);
+        }
         match fate {
             Fate::Event => self.follow.push(event, index, false, false),
             Fate::Open => self.follow.push(event, index, true, true),

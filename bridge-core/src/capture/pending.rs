@@ -61,10 +61,6 @@ pub(super) struct Pending {
     pub(super) reads_under_way: u32,
     pub(super) queued: bool,
     pub(super) overwritten: Overwritten,
-    /// A life was created whose value nobody read (events without zxid).
-    pub(super) unseen_life: bool,
-    /// What was told of it may reflect events that still wait (events without zxid).
-    pub(super) is_ahead: bool,
 }
 
 #[derive(Debug)]

@@ -1,12 +1,14 @@
-//! Events without zxids, from servers before 3.9: settled by their position in the stream.
+//! Events without zxids, from servers before 3.9: a window of them is read at one moment, and what that moment shows is
+//! told.
 //!
-//! All events seen so far form a window; one MultiRead reads all their paths (and for a delete all paths above it) at
-//! one moment. Every event of the window had been seen before that read was sent, so the read reflects them all. What
-//! the read shows is told at the place of the event that explains it: the end of the known life at the first delete,
-//! the present life at the last create, a new version at the last write. So a child's delete stays before its
-//! parent's and a parent's create before its child's, which answers taken one by one would not keep.
+//! One MultiRead reads the paths of the window and, of those that begin or end, all paths above them. Every event before
+//! it was sent is reflected in it, and later ones may be. So nothing is told at the place of an event: the first event of
+//! a path brings the image of the path to that moment, children ended before their parents, parents begun before their
+//! children, also where the events that say so still wait. Whatever is told is true together, however small the window.
 //!
-//! A read can reflect events behind the window too. What no event of the window explains is left to the next one.
+//! Each change that is told has its event in hand. Where the events leave open whether a life began and ended before the
+//! one that was read, the window is read again: what was in doubt then lies before the read. A life that nobody reads
+//! is never passed over.
 
 use std::collections::HashMap;
 
@@ -29,38 +31,39 @@ use super::{Outcome, ReadRequest, Step, StepError};
 pub(super) struct Window {
     /// Events before this position belong to it.
     upto: u64,
+    /// Every event before this position had been seen when the read was sent.
+    covers: u64,
     is_under_way: bool,
     outcomes: HashMap<ZnodePath, Outcome>,
-    plans: HashMap<ZnodePath, Plan>,
     /// The greatest zxid that any answer showed.
     newest: Zxid,
-    /// Bounds by which ends of lives that nobody read were told: a read that reflects events behind its window tells
-    /// of their lives, too, and the next window finds the same bound. One delete stands for all. With the position
-    /// before which all such events wait: what lies behind it was reflected by no read so far.
+    /// Bounds by which ends of lives that nobody read were told: a later read that finds the same bound saw no later
+    /// end. With the position before which all such events wait.
     ends: HashMap<ZnodePath, (Zxid, u64)>,
 }
 
-/// What is told of one path, and at the position of which event.
-#[derive(Clone, Debug, Default)]
-struct Plan {
-    end_of_known_life: Option<(u64, DeletedAt)>,
-    unseen_life: Option<(u64, DeletedAt)>,
-    create: Option<u64>,
-    update: Option<u64>,
-    doubt: Option<GapReason>,
-    is_denied: bool,
-    is_unreadable: bool,
+/// What the events of one path say of its lives, up to where the read stands.
+#[derive(Debug, Default)]
+struct Story {
+    /// Events before this position are reflected in the read.
+    upto: u64,
+    begins: usize,
+    ends: usize,
+    /// Whether the first end may be that of a life that was never told.
+    is_uncertain: bool,
+    /// A life that nobody read began and ended.
+    has_unread: bool,
+    /// The life that was read may be a later one than the first that the events tell of.
+    may_be_later: bool,
 }
 
-/// The events of one path inside the window.
-#[derive(Debug, Default)]
-struct Told {
-    first_delete: Option<u64>,
-    last_delete: Option<u64>,
-    deletes: usize,
-    first_create: Option<u64>,
-    last_create: Option<u64>,
-    last: u64,
+/// What became of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Told,
+    /// The events do not say yet which life it is.
+    ReadAgain,
+    Denied,
 }
 
 impl Follow {
@@ -72,11 +75,10 @@ impl Follow {
         let mut room = Room::new(self.limits.follow_batch, &self.limits);
         let mut reads: Vec<ReadRequest> = Vec::new();
         let mut upto = self.base;
-        let tentative = self.tentative();
         for item in &self.items {
             if let Item::Event(event) = item {
-                let stops = event.zxid.is_some() || tentative.contains(&event.path);
-                if stops || !add_reads(event, &mut reads, &mut room, self.expected_bytes) {
+                let stops = event.zxid.is_some() || self.tentative.contains(&event.path);
+                if stops || !self.add_reads(event, &mut reads, &mut room) {
                     break;
                 }
             }
@@ -88,15 +90,44 @@ impl Follow {
         self.window.upto = upto;
         self.window.is_under_way = true;
         self.window.outcomes.clear();
-        self.window.plans.clear();
         let base = self.base;
         self.window.ends.retain(|_, (_, upto)| *upto > base);
         Some(reads)
     }
 
+    /// `false`: no room for the reads of this event; the first event of a window always finds room.
+    fn add_reads(&self, event: &Waiting, reads: &mut Vec<ReadRequest>, room: &mut Room) -> bool {
+        let above = self
+            .begins_or_ends(&event.path)
+            .then(|| ancestors(&event.path))
+            .into_iter()
+            .flatten();
+        let wanted: Vec<ZnodePath> = std::iter::once(event.path.clone())
+            .chain(above)
+            .filter(|path| !reads.iter().any(|read| read.path == *path))
+            .collect();
+        let has_room = wanted
+            .iter()
+            .all(|path| room.take(path, Length::Written(self.expected_bytes)));
+        if !has_room && !reads.is_empty() {
+            return false;
+        }
+        reads.extend(wanted.into_iter().map(|path| ReadRequest {
+            path,
+            children: false,
+        }));
+        true
+    }
+
+    /// Whether events that wait say so of a path.
+    fn begins_or_ends(&self, path: &ZnodePath) -> bool {
+        self.has(path, EventKind::Created, 0) || self.has(path, EventKind::Deleted, 0)
+    }
+
     /// Takes the answer for the window in.
     pub(crate) fn window_answered(&mut self, request: Request, outcomes: Vec<Outcome>) {
         self.window.is_under_way = false;
+        self.window.covers = request.covers;
         self.expect(&outcomes);
         for (read, outcome) in request.reads.into_iter().zip(outcomes) {
             if let Outcome::Found { stat, .. } = &outcome {
@@ -123,62 +154,192 @@ impl Follow {
         if position >= self.window.upto || self.window.is_under_way {
             return Ok(Settled::Wait);
         }
-        if !self.window.plans.contains_key(&event.path) {
-            let node = desk.book.node(&event.path)?;
-            let plan = self.plan(desk, event, node);
-            self.window.plans.insert(event.path.clone(), plan);
-        }
-        let Some(plan) = self.window.plans.get(&event.path).cloned() else {
-            return Ok(Settled::Done);
-        };
-        if let Some(reason) = plan.doubt {
-            return Err(StepError::Doubt(reason));
-        }
-        if plan.is_denied {
-            return Ok(Settled::Denied);
-        }
-        if plan.is_unreadable {
-            desk.unreadable.add(&desk.roots[event.root].path, &event.path);
-            return Ok(Settled::Done);
-        }
-        self.tell(desk, position, event, &plan)?;
-        Ok(Settled::Done)
+        Ok(match self.tell_line(desk, event.root, &event.path)? {
+            Turn::Told => Settled::Done,
+            Turn::Denied => Settled::Denied,
+            Turn::ReadAgain => {
+                self.window.upto = self.base;
+                Settled::Wait
+            }
+        })
     }
 
-    fn tell(&mut self, desk: &mut Desk<'_>, position: u64, event: &Waiting, plan: &Plan) -> Step<()> {
-        let path = &event.path;
-        let unseen_life = plan
-            .unseen_life
-            .filter(|(when, at)| *when == position && self.is_new_end(path, *at));
-        let known_life = plan.end_of_known_life.filter(|(when, _)| *when == position);
-        for (_, at) in [known_life, unseen_life].into_iter().flatten() {
-            if desk.in_bracket(event.root) {
-                desk.purge(event.root, path, self.czxid_of_present(path), at)?;
+    /// Brings a path to the moment of the read, and before it what is above it.
+    fn tell_line(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
+        let outcome = self.window.outcomes.get(path).cloned();
+        match outcome {
+            None | Some(Outcome::Denied) => {
+                desk.unreadable.add(&desk.roots[root].path, path);
+                self.drop_until(path, self.window.covers);
+                Ok(Turn::Told)
             }
-            let is_reconciled = event.uncertain && desk.in_bracket(event.root);
+            // It began or ended behind the window, and nobody asked for what is above it.
+            Some(Outcome::Missing) if !self.has_read_above(path) && self.begins_or_ends(path) => {
+                Ok(Turn::ReadAgain)
+            }
+            Some(Outcome::Missing) => self.tell_missing(desk, root, path),
+            Some(Outcome::Found { stat, data, .. }) => {
+                let turn = self.tell_above(desk, root, path, &stat)?;
+                if turn != Turn::Told {
+                    return Ok(turn);
+                }
+                self.tell_found(desk, root, path, &stat, &data, true)
+            }
+        }
+    }
+
+    /// A znode that is there has all above it there: what of that began anew is told first.
+    fn tell_above(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat) -> Step<Turn> {
+        let node = desk.book.node(path)?;
+        if node.is_some_and(|node| node.czxid == stat.czxid) {
+            return Ok(Turn::Told);
+        }
+        if !self.has_read_above(path) && self.begins_or_ends(path) {
+            return Ok(Turn::ReadAgain);
+        }
+        let top = desk.roots[root].path.clone();
+        let mut line: Vec<ZnodePath> = ancestors(path).filter(|above| top.covers(above)).collect();
+        line.reverse();
+        for above in line {
+            let Some(Outcome::Found { stat, data, .. }) = self.window.outcomes.get(&above).cloned() else {
+                continue;
+            };
+            let turn = self.tell_found(desk, root, &above, &stat, &data, false)?;
+            if turn != Turn::Told {
+                return Ok(turn);
+            }
+        }
+        Ok(Turn::Told)
+    }
+
+    fn has_read_above(&self, path: &ZnodePath) -> bool {
+        path.parent()
+            .is_none_or(|parent| self.window.outcomes.contains_key(&parent))
+    }
+
+    fn tell_found(
+        &mut self,
+        desk: &mut Desk<'_>,
+        root: usize,
+        path: &ZnodePath,
+        stat: &Stat,
+        data: &[u8],
+        is_own: bool,
+    ) -> Step<Turn> {
+        let node = desk.book.node(path)?;
+        let story = self.story(path, node.is_some(), true);
+        let in_bracket = desk.in_bracket(root);
+        match node {
+            Some(node) if node.czxid == stat.czxid => {
+                if !is_own {
+                    return Ok(Turn::Told);
+                }
+                let is_denied = story.begins > 0 && story.ends == 0 && stat.mzxid == node.mzxid();
+                if is_denied && !in_bracket {
+                    return Ok(Turn::Denied);
+                }
+                write_update(desk, root, path, stat, data)?;
+                self.drop_until(path, story.upto);
+                return Ok(Turn::Told);
+            }
+            // The walk has read it since.
+            Some(node) if node.czxid > stat.czxid && in_bracket => {
+                self.drop_until(path, self.window.covers);
+                return Ok(Turn::Told);
+            }
+            Some(node) if node.czxid > stat.czxid => return Err(StepError::Doubt(GapReason::Liveness)),
+            _ => {}
+        }
+        if story.may_be_later && !story.has_unread {
+            return Ok(Turn::ReadAgain);
+        }
+        let is_told = if node.is_some() {
+            story.ends > 0
+        } else {
+            story.begins > 0
+        };
+        if !is_told && !in_bracket {
+            return Err(StepError::Doubt(GapReason::Permission));
+        }
+        if is_told {
+            // Of what began up to there everything was told: an ensemble that was set back begins it again.
+            if stat.czxid <= desk.roots[root].reported_zxid() {
+                return Err(StepError::Doubt(GapReason::Liveness));
+            }
+            self.end_lives(desk, root, path, node, &story)?;
+            write_create(desk, root, path, stat, data)?;
+        }
+        if is_told || is_own {
+            self.drop_until(path, story.upto);
+        }
+        Ok(Turn::Told)
+    }
+
+    fn tell_missing(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
+        let node = desk.book.node(path)?;
+        let story = self.story(path, node.is_some(), false);
+        if node.is_some() && story.ends == 0 && !desk.in_bracket(root) {
+            return Err(StepError::Doubt(GapReason::Permission));
+        }
+        if node.is_none() || story.ends > 0 {
+            self.end_lives(desk, root, path, node, &story)?;
+        }
+        self.drop_until(path, story.upto);
+        Ok(Turn::Told)
+    }
+
+    /// The known life ends with all below it; one delete more stands for all that nobody read.
+    fn end_lives(
+        &mut self,
+        desk: &mut Desk<'_>,
+        root: usize,
+        path: &ZnodePath,
+        node: Option<Node>,
+        story: &Story,
+    ) -> Step<()> {
+        let at = self.bound(path);
+        if node.is_some() {
+            self.end_below(desk, root, path, at)?;
+            let is_reconciled = story.is_uncertain && desk.in_bracket(root);
             let fidelity = if is_reconciled {
                 Fidelity::Reconciled
             } else {
                 Fidelity::Exact
             };
-            write(desk, event.root, path, What::Deleted { at }, fidelity, None)?;
+            write(desk, root, path, What::Deleted { at }, fidelity, None)?;
         }
-        let Some(Outcome::Found { stat, data, .. }) = self.window.outcomes.get(path) else {
-            return Ok(());
-        };
-        if plan.create == Some(position) {
-            return write_create(desk, event.root, path, stat, data);
-        }
-        if plan.update == Some(position) {
-            return write_update(desk, event.root, path, stat, data);
+        if story.has_unread && self.is_new_end(path, at) {
+            write(desk, root, path, What::Deleted { at }, Fidelity::Exact, None)?;
         }
         Ok(())
     }
 
-    /// Of the life that the read found: what is known below it and is no older belongs to it.
-    fn czxid_of_present(&self, path: &ZnodePath) -> Option<Zxid> {
-        let outcome = self.window.outcomes.get(path);
-        outcome.and_then(Outcome::stat).map(|stat| stat.czxid)
+    /// What the image holds below a life that ended has ended, too, and its events wait. While a walk goes on there may be
+    /// znodes of the next life.
+    fn end_below(&self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath, at: DeletedAt) -> Step<()> {
+        if desk.in_bracket(root) {
+            let older_than = match at {
+                DeletedAt::Bound(bound) | DeletedAt::Exact(bound) => Some(bound),
+                DeletedAt::Unknown => None,
+            };
+            return desk.purge(root, path, older_than, at);
+        }
+        loop {
+            let page = desk.book.deepest_below(path, desk.options.limits.page)?;
+            for (gone, _) in &page {
+                if !self.has(gone, EventKind::Deleted, 0) {
+                    return Err(StepError::Doubt(GapReason::Permission));
+                }
+                write(desk, root, gone, What::Deleted { at }, Fidelity::Exact, None)?;
+            }
+            if page.len() < desk.options.limits.page {
+                return Ok(());
+            }
+        }
+    }
+
+    fn drop_until(&mut self, path: &ZnodePath, upto: u64) {
+        self.drop_events(path, |position, _| position < upto);
     }
 
     /// Whether the end of a life that nobody read lies beyond the last one that was told of its path.
@@ -191,141 +352,56 @@ impl Follow {
         before.is_none_or(|(before, _)| before != bound)
     }
 
-    fn plan(&mut self, desk: &Desk<'_>, event: &Waiting, node: Option<Node>) -> Plan {
-        let told = self.told(&event.path);
-        let comes_later = self.paths.get(&event.path).is_some_and(|pending| {
-            pending
-                .positions
-                .iter()
-                .any(|position| *position >= self.window.upto)
-        });
-        let had_unseen_life = self
-            .paths
-            .get(&event.path)
-            .is_some_and(|pending| pending.unseen_life);
-        let was_ahead = self
-            .paths
-            .get(&event.path)
-            .is_some_and(|pending| pending.is_ahead);
-        let outcome = self.window.outcomes.get(&event.path);
-        let bound = self.bound(&event.path, outcome);
-        let doubt = (!comes_later && !desk.in_bracket(event.root)).then_some(GapReason::Permission);
-        let plan = match (outcome, node) {
-            (None | Some(Outcome::Denied), _) => Plan {
-                is_unreadable: true,
-                ..Plan::default()
-            },
-            (Some(Outcome::Missing), Some(_)) => match told.first_delete {
-                Some(at) => Plan {
-                    end_of_known_life: Some((at, bound)),
-                    unseen_life: told.life_between(bound),
-                    ..Plan::default()
-                },
-                None => Plan {
-                    doubt,
-                    ..Plan::default()
-                },
-            },
-            (Some(Outcome::Missing), None) => {
-                let began = told.last_create.is_some() || had_unseen_life;
-                Plan {
-                    unseen_life: told.last_delete.filter(|_| began).map(|at| (at, bound)),
-                    ..Plan::default()
-                }
-            }
-            (Some(Outcome::Found { stat, .. }), Some(node)) if stat.czxid == node.czxid => {
-                let is_impossible = told.last_create.is_some()
-                    && told.deletes == 0
-                    && !was_ahead
-                    && !desk.in_bracket(event.root);
-                Plan {
-                    update: Some(told.last),
-                    is_denied: is_impossible && stat.mzxid == node.mzxid(),
-                    ..Plan::default()
-                }
-            }
-            (Some(Outcome::Found { .. }), Some(_)) => match told.first_delete {
-                Some(at) => Plan {
-                    end_of_known_life: Some((at, bound)),
-                    unseen_life: told.life_between(bound),
-                    create: told.create_of_present(),
-                    ..Plan::default()
-                },
-                None => Plan {
-                    doubt,
-                    ..Plan::default()
-                },
-            },
-            (Some(Outcome::Found { .. }), None) => {
-                let ended = told
-                    .last_delete
-                    .filter(|at| had_unseen_life || told.began_before(*at));
-                let create = told.create_of_present();
-                let doubt = doubt.filter(|_| create.is_none() && told.last_create.is_none());
-                Plan {
-                    create,
-                    unseen_life: ended.map(|at| (at, bound)),
-                    doubt,
-                    ..Plan::default()
-                }
-            }
+    /// What the events of a path say, from whether it is known to live to whether it was found.
+    fn story(&self, path: &ZnodePath, is_known: bool, is_found: bool) -> Story {
+        let covers = self.window.covers;
+        let mut story = Story {
+            upto: covers,
+            ..Story::default()
         };
-        self.note_what_is_open(event, &told, &plan, node, comes_later);
-        plan
-    }
-
-    /// A create whose life the read did not find, and whose delete is still to come.
-    fn note_what_is_open(
-        &mut self,
-        event: &Waiting,
-        told: &Told,
-        plan: &Plan,
-        node: Option<Node>,
-        comes_later: bool,
-    ) {
-        let is_missing = matches!(self.window.outcomes.get(&event.path), Some(Outcome::Missing));
-        let ended = told.last_delete.max(plan.unseen_life.map(|(at, _)| at));
-        let began = told
-            .last_create
-            .is_some_and(|create| ended.is_none_or(|end| end < create));
-        let nobody_lives = node.is_none() || plan.end_of_known_life.is_some();
-        if let Some(pending) = self.paths.get_mut(&event.path) {
-            let goes_on = pending.unseen_life && plan.unseen_life.is_none() && told.deletes == 0;
-            pending.is_ahead = comes_later;
-            pending.unseen_life = is_missing && (goes_on || (began && nobody_lives));
-        }
-    }
-
-    fn told(&self, path: &ZnodePath) -> Told {
-        let mut told = Told::default();
         let Some(pending) = self.paths.get(path) else {
-            return told;
+            return story;
         };
-        for position in pending
-            .positions
-            .iter()
-            .take_while(|position| **position < self.window.upto)
-        {
-            told.last = *position;
-            match self.kind_at(*position) {
-                Some(EventKind::Deleted) => {
-                    told.first_delete = told.first_delete.or(Some(*position));
-                    told.last_delete = Some(*position);
-                    told.deletes += 1;
+        let mut lives = is_known;
+        // Ends that are surely of lives behind the last that was told.
+        let mut unread_ends = 0;
+        let mut has_begun = is_known;
+        for position in &pending.positions {
+            let Some(Item::Event(event)) = self.item(*position) else {
+                continue;
+            };
+            let is_reflected = *position < covers || (lives != is_found && !story.may_be_later);
+            match event.kind {
+                EventKind::Changed => continue,
+                EventKind::Created if !is_reflected => {
+                    story.may_be_later |= is_found;
+                    continue;
                 }
-                Some(EventKind::Created) => {
-                    told.first_create = told.first_create.or(Some(*position));
-                    told.last_create = Some(*position);
+                EventKind::Deleted if !is_reflected => continue,
+                EventKind::Created => {
+                    story.begins += 1;
+                    has_begun = true;
+                    lives = true;
                 }
-                Some(EventKind::Changed) | None => {}
+                EventKind::Deleted => {
+                    story.ends += 1;
+                    if story.ends == 1 {
+                        story.is_uncertain = event.uncertain;
+                    }
+                    unread_ends += usize::from(has_begun && !event.may_be_told);
+                    lives = false;
+                }
             }
+            story.upto = story.upto.max(*position + 1);
         }
-        told
+        story.has_unread = unread_ends > usize::from(is_known);
+        story
     }
 
     /// The smallest of: `pzxid` of the nearest ancestor that is there, if it can be read; czxid of the next incarnation.
-    fn bound(&self, path: &ZnodePath, outcome: Option<&Outcome>) -> DeletedAt {
-        let next = outcome.and_then(Outcome::stat).map(|stat| stat.czxid);
+    fn bound(&self, path: &ZnodePath) -> DeletedAt {
+        let next = self.window.outcomes.get(path).and_then(Outcome::stat);
+        let next = next.map(|stat| stat.czxid);
         let above = ancestors(path).filter_map(|above| self.window.outcomes.get(&above));
         let above = nearest_pzxid(above);
         let bound = [next, above].into_iter().flatten().min();
@@ -333,50 +409,9 @@ impl Follow {
     }
 }
 
-impl Told {
-    /// The create of the life that the read found: one that no delete of the window ended.
-    fn create_of_present(&self) -> Option<u64> {
-        self.last_create
-            .filter(|create| self.last_delete.is_none_or(|delete| delete < *create))
-    }
-
-    fn began_before(&self, delete: u64) -> bool {
-        self.first_create.is_some_and(|create| create < delete)
-    }
-
-    /// Lives that began and ended between the end of the known life and the read: they make one delete.
-    fn life_between(&self, bound: DeletedAt) -> Option<(u64, DeletedAt)> {
-        let last = self.last_delete?;
-        (self.deletes > 1).then_some((last, bound))
-    }
-}
-
 /// All paths above a path, nearest first.
 pub(super) fn ancestors(path: &ZnodePath) -> impl Iterator<Item = ZnodePath> {
     std::iter::successors(path.parent(), ZnodePath::parent)
-}
-
-/// `false`: no room for the reads of this event; the first event of a window always finds room.
-fn add_reads(event: &Waiting, reads: &mut Vec<ReadRequest>, room: &mut Room, expected_bytes: usize) -> bool {
-    let above = (event.kind == EventKind::Deleted)
-        .then(|| ancestors(&event.path))
-        .into_iter()
-        .flatten();
-    let wanted: Vec<ZnodePath> = std::iter::once(event.path.clone())
-        .chain(above)
-        .filter(|path| !reads.iter().any(|read| read.path == *path))
-        .collect();
-    let has_room = wanted
-        .iter()
-        .all(|path| room.take(path, Length::Written(expected_bytes)));
-    if !has_room && !reads.is_empty() {
-        return false;
-    }
-    reads.extend(wanted.into_iter().map(|path| ReadRequest {
-        path,
-        children: false,
-    }));
-    true
 }
 
 fn write(
@@ -430,6 +465,10 @@ fn write_update(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat,
     let Some(node) = desk.book.node(path)? else {
         return Ok(());
     };
+    // A walk may have read it since.
+    if stat.mzxid < node.mzxid() || node.stat.is_some_and(|known| stat.aversion < known.aversion) {
+        return Ok(());
+    }
     if stat.mzxid > node.mzxid() {
         let what = What::Updated {
             read: desk.read(stat, data),

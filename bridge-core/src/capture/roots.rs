@@ -24,6 +24,8 @@ pub(crate) struct Root {
     seen: Zxid,
     /// The greatest zxid in any Stat of the walk.
     listed: Option<Zxid>,
+    /// Whether it could not be read when it was last walked by this process.
+    was_unreadable: bool,
     /// The walk is done; its bracket closes once the events seen during it have left.
     frozen: bool,
 }
@@ -62,6 +64,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) counters: &'a mut Counters,
     pub(crate) roots: &'a mut [Root],
     pub(crate) unreadable: &'a mut Unreadable,
+    /// Whether another server may be tried on a suspicion alone.
+    pub(crate) may_lag: bool,
 }
 
 impl Root {
@@ -74,8 +78,19 @@ impl Root {
             changed: false,
             seen: Zxid::ZERO,
             listed: None,
+            was_unreadable: false,
             frozen: false,
         })
+    }
+
+    /// Whether a root that is not known to live cannot be there as it was read: everything up to that was reported, its
+    /// end among it. A root that became readable meanwhile, or one whose watch was dead unnoticed, looks alike.
+    pub(crate) fn is_past(&self, stat: &Stat) -> bool {
+        let Phase::Walking(Bracket::Gap { reason, .. }) = self.phase else {
+            return false;
+        };
+        let was_seen = !self.was_unreadable && !matches!(reason, GapReason::Liveness | GapReason::Permission);
+        was_seen && stat.newest_zxid() <= self.progress.reported
     }
 
     /// Takes note of a zxid that an event or Stat showed.
@@ -142,6 +157,7 @@ impl Desk<'_> {
         let root = &mut self.roots[index];
         root.seen = Zxid::ZERO;
         root.listed = None;
+        root.was_unreadable = self.unreadable.has(&root.path);
         self.unreadable.forget(&root.path);
         if root.progress.listed {
             let from_zxid = root.progress.reported;

@@ -4,7 +4,7 @@
 //! need not be followed: the walk will see what they told. That is decided by [`Walk::fate`] from the few listings that
 //! are open, not from a mark at each znode, so millions of znodes cost no memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::book::Book;
 use crate::journal::JournalError;
@@ -30,11 +30,11 @@ pub(crate) struct Walk {
     root_path: ZnodePath,
     work: Vec<Work>,
     /// Listings whose names are not all asked for yet.
-    open: HashMap<ZnodePath, Listing>,
+    open: BTreeMap<ZnodePath, Listing>,
     /// Znodes asked for.
-    reading: HashSet<ZnodePath>,
+    reading: BTreeSet<ZnodePath>,
     /// Znodes whose children are to be listed; `true`: asked for.
-    listing: HashMap<ZnodePath, bool>,
+    listing: BTreeMap<ZnodePath, bool>,
     under_way: usize,
     average_bytes: usize,
     relists: usize,
@@ -76,10 +76,10 @@ impl Walk {
             limits,
             root,
             work: vec![Work::List(root_path.clone(), UNKNOWN_BYTES)],
-            listing: HashMap::from([(root_path.clone(), false)]),
+            listing: BTreeMap::from([(root_path.clone(), false)]),
             root_path,
-            open: HashMap::new(),
-            reading: HashSet::new(),
+            open: BTreeMap::new(),
+            reading: BTreeSet::new(),
             under_way: 0,
             average_bytes: UNKNOWN_BYTES,
             relists: 0,
@@ -136,6 +136,7 @@ impl Walk {
         while let Some(work) = self.work.pop() {
             let (purpose, reads) = match work {
                 Work::Above => (Purpose::WalkList, self.reads_above()),
+                Work::List(path, _) if !self.listing.contains_key(&path) => continue,
                 Work::List(path, bytes) => (Purpose::WalkList, self.lists(path, bytes)),
                 Work::Names(path) => (Purpose::WalkRead, self.names(path, book)?),
             };
@@ -172,7 +173,8 @@ impl Walk {
             self.listing.insert(path.clone(), true);
             reads.push(ReadRequest { path, children: true });
             next = match self.work.pop() {
-                Some(Work::List(path, bytes)) => Some((path, bytes)),
+                Some(Work::List(path, bytes)) if self.listing.contains_key(&path) => Some((path, bytes)),
+                Some(Work::List(..)) => None,
                 Some(other) => {
                     self.work.push(other);
                     None
@@ -242,6 +244,31 @@ impl Walk {
         }
     }
 
+    /// The life of a znode ended behind its listing: what is below it in its next life has events of its own, and what
+    /// answers that are under way show of it belongs to them.
+    pub(crate) fn ended(&mut self, path: &ZnodePath) {
+        self.open.remove(path);
+        let from = path.child("");
+        let is_below = |other: &ZnodePath| other.starts_with(from.as_str());
+        let below = |keys: &mut dyn Iterator<Item = &ZnodePath>| -> Vec<ZnodePath> {
+            keys.take_while(|other| is_below(other)).cloned().collect()
+        };
+        for gone in below(&mut self.open.range(from.clone()..).map(|(path, _)| path)) {
+            self.open.remove(&gone);
+        }
+        for gone in below(&mut self.listing.range(from.clone()..).map(|(path, _)| path)) {
+            self.listing.remove(&gone);
+        }
+        for gone in below(&mut self.reading.range(from.clone()..)) {
+            self.reading.remove(&gone);
+        }
+    }
+
+    /// Whether the answer for a path is still the walk's.
+    pub(crate) fn awaits(&self, path: &ZnodePath) -> bool {
+        self.reading.contains(path) || self.listing.get(path) == Some(&true)
+    }
+
     /// A listed child is gone and no event told it: its parent is listed again. `false`: this went on for too long.
     #[must_use]
     pub(crate) fn list_again(&mut self, child: &ZnodePath) -> bool {
@@ -277,9 +304,9 @@ fn known_lengths(
     path: &ZnodePath,
     listing: &Listing,
     limit: usize,
-) -> Result<HashMap<Box<str>, usize>, JournalError> {
+) -> Result<BTreeMap<Box<str>, usize>, JournalError> {
     let Some(first) = listing.names.get(listing.next) else {
-        return Ok(HashMap::new());
+        return Ok(BTreeMap::new());
     };
     let before = listing.next.checked_sub(1).map(|at| listing.names[at].as_ref());
     let rows = book.children(path, before, limit)?;

@@ -222,7 +222,7 @@ async fn a_server_that_stays_older_than_the_journal_stops_the_source_after_growi
     bench.answer(root, vec![znode(5, 3, Some(&[]))]).await;
     bench.status(SourceStatus::is_live).await;
     let mut waits = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..9 {
         let root = bench.connect().await;
         bench.answer(root, vec![znode(4, 3, Some(&[]))]).await;
         let Command::Reconnect { after } = bench.command().await else {

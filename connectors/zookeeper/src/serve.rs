@@ -197,7 +197,11 @@ impl<'a> Connection<'a> {
     async fn arm(&mut self, roots: &[ZnodePath]) -> Option<End> {
         let bound = self.client.session_timeout();
         match timeout(bound, arm(self.client, roots)).await {
-            Ok(Ok(watchers)) => {
+            Ok(Ok(mut watchers)) => {
+                // What a server that lagged caught up with was told on an earlier connection, or is seen by the walk.
+                if watchers.drain().is_lost {
+                    return Some(self.end_of_state(self.states.peek_state()));
+                }
                 self.watchers = watchers;
                 self.outbox.input(Input::Armed);
                 None

@@ -55,6 +55,8 @@ pub struct Client {
     session: Option<Session>,
     number: Connection,
     arming: Arming,
+    /// When it gives up to wait for its watches.
+    arms_by_ms: u64,
     /// Not before this is a connection made; `None`: never again.
     next_try_ms: Option<u64>,
     /// What the watchers have and nobody has taken, by root.
@@ -83,6 +85,7 @@ impl Client {
             session: None,
             number: Connection::default(),
             arming: Arming::Not,
+            arms_by_ms: 0,
             next_try_ms: Some(now_ms),
             heard: vec![Vec::new(); plan.capture.roots.len()],
             answers: VecDeque::new(),
@@ -113,6 +116,11 @@ impl Client {
 
     /// Makes a connection if it is time for one.
     pub fn connect(&mut self, ensemble: &Ensemble, now_ms: u64, seen: &mut Coverage) {
+        // Watches that take longer than a session lives are given up with their connection: a server may wait for a
+        // transaction that its ensemble has no more.
+        if matches!(self.arming, Arming::Waits(_)) && now_ms > self.arms_by_ms {
+            self.lose(now_ms, seen);
+        }
         if self.wire.is_some() || self.next_try_ms.is_none_or(|at| at > now_ms) {
             return;
         }
@@ -211,7 +219,7 @@ impl Client {
             return;
         }
         match order.command {
-            Command::Arm(roots) => self.arm(roots),
+            Command::Arm(roots) => self.arm(roots, now_ms),
             Command::Read { ticket, reads } => {
                 let request = Request::Read(ticket, reads);
                 self.asked.push(request.clone());
@@ -221,7 +229,8 @@ impl Client {
         }
     }
 
-    fn arm(&mut self, roots: Vec<ZnodePath>) {
+    fn arm(&mut self, roots: Vec<ZnodePath>, now_ms: u64) {
+        self.arms_by_ms = now_ms + self.session_ms;
         let count = roots.len();
         for root in roots {
             self.send(Request::AddWatch(root));
@@ -293,6 +302,8 @@ impl Client {
             }
             (Reply::Watching | Reply::Synced, Arming::Waits(1)) => {
                 self.arming = Arming::Done;
+                // What a server that lagged caught up with was told before, or is seen by the walk.
+                self.heard.iter_mut().for_each(Vec::clear);
                 self.outbox.push_back(Report::Input(Input::Armed));
             }
             (Reply::Watching | Reply::Synced, Arming::Waits(left)) => self.arming = Arming::Waits(left - 1),

@@ -8,9 +8,9 @@ use crate::coverage::Seen;
 use crate::ensemble::Op;
 use crate::world::World;
 
-/// How long a server that was cut off from its leader may go on answering; a lag that lasts longer than the patience of
-/// the capture would be a rewind to it.
-const ISOLATED_MS: u64 = 2_500;
+/// How long a server that was cut off from its leader may go on answering: mostly for a moment, seldom for longer than
+/// `syncLimit` usually is.
+const ISOLATED_MS: [u64; 4] = [2_500, 2_500, 2_500, 14_000];
 
 /// Whether the plan knows a fault, its weight, and the fault.
 type Row = (bool, u32, fn(&mut World));
@@ -179,7 +179,8 @@ impl World {
         self.seen.see(Seen::Isolated);
         self.was_isolated = true;
         self.ensemble.servers[server].is_isolated = true;
-        self.isolated_until_ms = Some(self.now_ms + self.random.random_range(100..ISOLATED_MS));
+        let upto = *ISOLATED_MS.choose(&mut self.random).unwrap_or(&2_500);
+        self.isolated_until_ms = Some(self.now_ms + self.random.random_range(100..upto));
     }
 
     fn set_acl(&mut self, path: ZnodePath, readable: bool) {

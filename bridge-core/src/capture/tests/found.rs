@@ -1,9 +1,15 @@
 //! Single rules that the simulator once found broken.
 
+use uuid::Uuid;
+
 use super::rules::{Bench, event, found, path, stat, ticket};
-use crate::capture::{CaptureState, Effect, Event, EventKind, Input, Outcome};
+use crate::capture::follow::Follow;
+use crate::capture::machine::LAG_ATTEMPTS_MAX;
+use crate::capture::{CaptureState, Effect, Event, EventKind, Input, Limits, Outcome, StepError};
 use crate::entry::{DeletedAt, What, Word};
 use crate::number::Zxid;
+use crate::record::{GapReason, Op, Timestamp};
+use crate::restate::Restating;
 
 /// Without a zxid, as servers before 3.9 send it.
 fn bare(text: &str, kind: EventKind) -> Event {
@@ -144,5 +150,196 @@ fn writes_that_gave_way_under_load_and_that_a_walk_told_are_not_counted_again() 
     assert_eq!(
         (change.missed, &change.superseded[..]),
         (Some(2), &[Zxid(7), Zxid(8)][..])
+    );
+}
+
+#[test]
+fn a_znode_that_ended_while_its_root_is_told_again_is_not_restated() {
+    let mut bench = Bench::live();
+    for (text, zxid) in [("/a/x", 5), ("/a/y", 6), ("/a/z", 7)] {
+        let effects = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
+        bench.answer(ticket(&effects), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
+    }
+    let mut restating = Restating::new(path("/a"), Uuid::nil(), Timestamp(1));
+    restating.step(&mut bench.book, 1).unwrap();
+    bench.input(Input::Events(vec![event("/a/y", EventKind::Deleted, 8)]));
+    bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
+    assert!(!bench.book.image.contains_key(&path("/a/y")));
+    let before = bench.book.changes().count();
+    while !restating.is_done() {
+        restating.step(&mut bench.book, 1).unwrap();
+    }
+    let restated = bench.book.changes().skip(before);
+    let restated: Vec<&str> = restated.map(|change| change.path.as_str()).collect();
+    assert_eq!(restated, ["/a/z"]);
+}
+
+#[test]
+fn what_an_ensemble_that_was_set_back_begins_again_is_a_doubt_and_no_create() {
+    let mut bench = Bench::live();
+    let effects = bench.input(Input::Events(vec![bare("/a", EventKind::Changed)]));
+    bench.answer(ticket(&effects), vec![found(stat(1, 9, 1, 8, 0), None)]);
+    assert_eq!(bench.capture.reported(), Some(Zxid(9)));
+    let window = ticket(&bench.input(Input::Events(vec![bare("/a/x", EventKind::Created)])));
+    let above = found(stat(1, 1, 0, 5, 1), None);
+    let input = Input::Answer {
+        ticket: window,
+        outcomes: vec![found(stat(5, 5, 0, 5, 0), None), above.clone(), above],
+    };
+    let step = bench.capture.step(Timestamp(1), input, &mut bench.book);
+    assert!(
+        matches!(step, Err(StepError::Doubt(GapReason::Liveness))),
+        "{step:?}"
+    );
+}
+
+#[test]
+fn of_two_writes_in_one_transaction_none_gives_way_alone_under_load() {
+    let mut bench = Bench::small(|limits| limits.fold_above = 2);
+    let list = bench.connect();
+    bench.answer(list, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
+    let write = |zxid| event("/a", EventKind::Changed, zxid);
+    let reads = bench.input(Input::Events(vec![write(5), write(5)]));
+    // Nothing is told before the value has come; another write comes first.
+    let next = bench.input(Input::Events(vec![write(7)]));
+    bench.answer(ticket(&reads), vec![found(stat(1, 5, 2, 1, 0), None)]);
+    bench.answer(ticket(&next), vec![found(stat(1, 7, 3, 1, 0), None)]);
+    let told: Vec<_> = bench.book.changes().skip(1).collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|change| (change.missed, &change.superseded[..]))
+        .collect();
+    assert_eq!(told, [(Some(1), &[Zxid(5)][..]), (Some(0), &[][..])]);
+}
+
+#[test]
+fn a_transaction_of_which_a_part_was_told_by_a_walk_is_not_torn_apart() {
+    let mut follow = Follow::new(Limits::default());
+    let write = |text| event(text, EventKind::Changed, 9);
+    assert!(follow.push(write("/a/x"), 0, false, false));
+    assert!(follow.push(write("/a/y"), 0, false, false));
+    follow.absorb(&path("/a/y"), 2, Some(&stat(1, 9, 1, 1, 0)));
+    assert!(follow.push(write("/a/z"), 0, false, false));
+    follow.fence(1);
+    assert_eq!(follow.complete, 3, "whole behind its last event");
+}
+
+#[test]
+fn what_was_told_below_a_znode_that_could_not_be_read_ends_with_its_life() {
+    let mut bench = Bench::live();
+    // A child is told, and the znode above it never is.
+    let reads = bench.input(Input::Events(vec![event("/a/x/y", EventKind::Created, 6)]));
+    bench.answer(ticket(&reads), vec![found(stat(6, 6, 0, 6, 0), None)]);
+    bench.input(Input::Disconnected);
+    let list = bench.connect();
+    let read = bench.answer(list, vec![found(stat(1, 1, 0, 9, 1), Some(&["x"]))]);
+    bench.answer(ticket(&read), vec![found(stat(9, 9, 0, 9, 0), None)]);
+    let told: Vec<_> = bench.book.changes().skip(2).collect();
+    assert_eq!(
+        (told[0].path.as_str(), &told[0].what),
+        (
+            "/a/x/y",
+            &What::Deleted {
+                at: DeletedAt::Bound(Zxid(9))
+            }
+        )
+    );
+    assert!(!bench.book.image.contains_key(&path("/a/x/y")));
+}
+
+#[test]
+fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() {
+    let mut bench = Bench::new();
+    let list = bench.connect();
+    let read = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["x"]))]));
+    let mut effects = bench.input(Input::Events(vec![
+        event("/a/x", EventKind::Deleted, 5),
+        event("/a", EventKind::Deleted, 5),
+        event("/a", EventKind::Created, 7),
+        event("/a/x", EventKind::Created, 8),
+    ]));
+    // The walk had asked for the child of the life before.
+    effects.extend(bench.answer(read, vec![found(stat(8, 8, 0, 8, 0), None)]));
+    while bench.capture.state() != CaptureState::Live {
+        let Some(Effect::Read { ticket, reads }) = effects.first().cloned() else {
+            panic!("{effects:?}");
+        };
+        let outcomes = reads.iter().map(|read| match read.path.as_str() {
+            "/a" => found(stat(7, 7, 0, 8, 1), read.children.then_some(&["x"][..])),
+            _ => found(stat(8, 8, 0, 8, 0), read.children.then_some(&[][..])),
+        });
+        let outcomes = outcomes.collect();
+        let more = bench.answer(ticket, outcomes);
+        effects.extend(more);
+        effects.remove(0);
+    }
+    let told: Vec<_> = bench
+        .book
+        .changes()
+        .map(|change| (change.path.as_str(), change.what.op()))
+        .collect();
+    let behind = |path: &str| {
+        told.iter()
+            .rposition(|(told, op)| *told == path && *op == Op::Create)
+    };
+    assert!(
+        behind("/a").is_some() && behind("/a") < behind("/a/x"),
+        "{told:?}"
+    );
+    assert_eq!(
+        told.iter().filter(|(path, _)| *path == "/a/x").count(),
+        1,
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_root_whose_end_was_told_is_not_taken_from_a_server_that_does_not_know_of_it_yet() {
+    let mut bench = Bench::live();
+    bench.input(Input::Events(vec![event("/a", EventKind::Deleted, 9)]));
+    bench.input(Input::Events(vec![event("/a", EventKind::Created, 11)]));
+    bench.input(Input::Disconnected);
+    assert!(bench.book.image.is_empty());
+    let old = || vec![found(stat(1, 1, 0, 1, 0), Some(&[]))];
+    for attempt in 1..LAG_ATTEMPTS_MAX {
+        let ticket = bench.connect();
+        let input = Input::Answer {
+            ticket,
+            outcomes: old(),
+        };
+        let step = bench.capture.step(Timestamp(1), input, &mut bench.book);
+        let Err(error @ StepError::Lagging(_)) = step else {
+            panic!("{attempt}: {step:?}");
+        };
+        bench.capture.reset(&error);
+    }
+    // What all servers show is true: it may have become readable.
+    let ticket = bench.connect();
+    bench.answer(ticket, old());
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    assert!(bench.book.image.contains_key(&path("/a")));
+}
+
+#[test]
+fn what_was_told_below_a_root_that_could_not_be_read_is_found_to_be_gone_with_it() {
+    let mut bench = Bench::new();
+    let list = bench.connect();
+    bench.answer(list, vec![Outcome::Denied]);
+    let reads = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 6)]));
+    bench.answer(ticket(&reads), vec![found(stat(6, 6, 0, 6, 0), None)]);
+    // Then both end, and nobody hears of it.
+    let sample = (0..20)
+        .flat_map(|_| bench.input(Input::Tick))
+        .collect::<Vec<Effect>>();
+    let Some(Effect::Read { ticket, reads }) = sample.first().cloned() else {
+        panic!("{sample:?}");
+    };
+    let outcomes = reads.iter().map(|_| Outcome::Missing).collect();
+    let step = bench
+        .capture
+        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+    assert!(
+        matches!(step, Err(StepError::Doubt(GapReason::Permission))),
+        "{step:?}"
     );
 }

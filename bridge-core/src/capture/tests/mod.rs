@@ -2,4 +2,5 @@
 
 mod book;
 mod found;
+mod positions;
 mod rules;

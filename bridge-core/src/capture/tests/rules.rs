@@ -2,6 +2,7 @@
 
 use super::book::MemoryBook;
 use crate::capture::denials::DENIALS_MAX;
+use crate::capture::machine::LAG_ATTEMPTS_MAX;
 use crate::capture::{
     Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Limits, Outcome,
     SessionFate, StepError, Ticket,
@@ -244,7 +245,9 @@ fn an_ensemble_that_stays_older_than_the_journal_stops_the_source() {
         .capture
         .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
     let error = error.unwrap_err();
-    let effects: Vec<Effect> = (0..6).flat_map(|_| bench.capture.reset(&error)).collect();
+    let effects: Vec<Effect> = (0..LAG_ATTEMPTS_MAX)
+        .flat_map(|_| bench.capture.reset(&error))
+        .collect();
     assert!(
         matches!(effects.last(), Some(Effect::Halt(Halt::WentBack { .. }))),
         "{effects:?}"

@@ -127,8 +127,6 @@ struct Told {
     living: Option<u64>,
     /// Bounds of deletes that end lives which nobody read.
     blind: Vec<u64>,
-    /// Bounds of the other deletes.
-    bounds: Vec<u64>,
 }
 
 /// The fate of every change, and complaints about those that have none and about claims without a change.
@@ -214,9 +212,6 @@ impl Told {
             }
             return None;
         };
-        if !has_exact_zxid(record) {
-            self.bounds.extend(zxid(record));
-        }
         let telling = self.lives.entry(czxid).or_default();
         telling.deleted = Some(match (is_exact(record), has_exact_zxid(record)) {
             (true, true) => Fate::Exact,
@@ -226,13 +221,6 @@ impl Told {
         let life = case.truth.life(path, czxid);
         let from = telling.last.map_or(0, |last| last + 1);
         telling.list(record, (from, life?.last_number()), life, case.events)
-    }
-
-    /// Without zxids a read that runs ahead of the events it was sent for finds the next life, or none, and what lived
-    /// and died between is told by nothing but that what came before it was over by then.
-    fn is_passed_over(&self, died: u64) -> bool {
-        let told = self.lives.keys().chain(&self.bounds);
-        told.into_iter().any(|zxid| died <= *zxid)
     }
 
     /// The fate of each change of a life.
@@ -251,8 +239,7 @@ impl Told {
             _ if is_covered(zxid) => Some(Fate::Gap),
             _ if is_hidden => Some(Fate::Unreadable),
             Some(died) if telling.is_none() => {
-                let is_ended = self.blind.iter().any(|bound| died <= *bound)
-                    || events == Events::WithoutZxid && self.is_passed_over(died);
+                let is_ended = self.blind.iter().any(|bound| died <= *bound);
                 is_ended.then_some(Fate::Missed)
             }
             _ => None,

@@ -1,0 +1,177 @@
+//! Events without zxids, as servers before 3.9 send them: what a read shows that ran ahead of its events.
+
+use super::rules::{Bench, event, found, path, stat, ticket};
+use crate::capture::{Effect, Event, EventKind, Input, Limits, Outcome};
+use crate::entry::{DeletedAt, What};
+use crate::number::Zxid;
+
+use EventKind::{Changed, Created, Deleted};
+
+/// Without a zxid.
+fn bare(text: &str, kind: EventKind) -> Event {
+    Event {
+        zxid: None,
+        ..event(text, kind, 0)
+    }
+}
+
+fn events(kinds: &[(&str, EventKind)]) -> Input {
+    Input::Events(kinds.iter().map(|(text, kind)| bare(text, *kind)).collect())
+}
+
+/// The first read among these, and its paths.
+fn read(effects: &[Effect]) -> (crate::capture::Ticket, Vec<String>) {
+    let reads = effects.iter().find_map(|effect| match effect {
+        Effect::Read { reads, .. } => Some(reads.iter().map(|read| read.path.to_string()).collect()),
+        _ => None,
+    });
+    (ticket(effects), reads.unwrap_or_default())
+}
+
+/// Answers a read from a table of what is there. All that may have lost a child did so at 90.
+fn answer(bench: &mut Bench, effects: &[Effect], there: &[(&str, u64)]) -> Vec<Effect> {
+    let (ticket, reads) = read(effects);
+    let outcomes = reads.iter().map(|path| {
+        let zxid = there.iter().find(|(there, _)| there == path).map(|there| there.1);
+        zxid.map_or(Outcome::Missing, |zxid| found(stat(zxid, zxid, 0, 90, 0), None))
+    });
+    let outcomes = outcomes.collect();
+    bench.answer(ticket, outcomes)
+}
+
+/// Live, with these below `/a`, which was there at 1; and how many records that makes.
+fn live_with(there: &[(&str, u64)], change: impl FnOnce(&mut Limits)) -> (Bench, usize) {
+    let mut bench = Bench::small(change);
+    let root = bench.connect();
+    bench.answer(root, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
+    for (text, zxid) in there {
+        let (ticket, reads) = read(&bench.input(events(&[(text, Created)])));
+        let mut outcomes = vec![found(stat(*zxid, *zxid, 0, *zxid, 0), None)];
+        let known = |path: &str| {
+            there
+                .iter()
+                .find(|(there, _)| *there == path)
+                .map_or(1, |there| there.1)
+        };
+        outcomes.extend(reads[1..].iter().map(|path| {
+            let czxid = known(path);
+            found(stat(czxid, czxid, 0, *zxid, 1), None)
+        }));
+        bench.answer(ticket, outcomes);
+    }
+    let told = bench.book.changes().count();
+    (bench, told)
+}
+
+fn told(bench: &Bench, behind: usize) -> Vec<(String, &'static str, u64)> {
+    let changes = bench.book.changes().skip(behind);
+    let words = changes.map(|change| match &change.what {
+        What::Created { read } => (change.path.to_string(), "create", read.stat.czxid.0),
+        What::Updated { read } => (change.path.to_string(), "update", read.stat.mzxid.0),
+        What::Deleted {
+            at: DeletedAt::Bound(bound),
+        } => (change.path.to_string(), "delete", bound.0),
+        other => panic!("{other:?}"),
+    });
+    words.collect()
+}
+
+fn owned(expected: &[(&str, &'static str, u64)]) -> Vec<(String, &'static str, u64)> {
+    let rows = expected.iter();
+    rows.map(|(path, op, zxid)| ((*path).to_owned(), *op, *zxid))
+        .collect()
+}
+
+#[test]
+fn a_parent_that_began_anew_is_told_before_a_child_whose_read_ran_ahead_of_its_events() {
+    let (mut bench, before) = live_with(&[("/a/p", 5)], |limits| limits.follow_batch = 1);
+    // Room for one event: that of the child is read first, and before its parent's are told.
+    let effects = bench.input(events(&[
+        ("/a/p/c", Created),
+        ("/a/p/c", Deleted),
+        ("/a/p", Deleted),
+        ("/a/p", Created),
+        ("/a/p/c", Created),
+    ]));
+    let now = [("/", 0), ("/a", 1), ("/a/p", 20), ("/a/p/c", 21)];
+    let effects = answer(&mut bench, &effects, &now);
+    assert_eq!(
+        told(&bench, before),
+        owned(&[
+            ("/a/p", "delete", 20),
+            ("/a/p", "create", 20),
+            ("/a/p/c", "delete", 21),
+            ("/a/p/c", "create", 21)
+        ])
+    );
+    assert!(effects.is_empty(), "nothing is left to be read: {effects:?}");
+}
+
+#[test]
+fn a_parent_that_ended_takes_only_what_lived_below_it_then_and_children_come_first() {
+    let there = [("/a/p", 5), ("/a/p/c", 6), ("/a/q", 7)];
+    let (mut bench, before) = live_with(&there, |limits| limits.follow_batch = 1);
+    // The window has room for the first event only.
+    let effects = bench.input(events(&[
+        ("/a/p/d", Created),
+        ("/a/p/d", Deleted),
+        ("/a/p/c", Deleted),
+        ("/a/p", Deleted),
+        ("/a/p", Created),
+        ("/a/p/d", Created),
+    ]));
+    let now = [("/", 0), ("/a", 1), ("/a/p", 20), ("/a/p/d", 21), ("/a/q", 7)];
+    answer(&mut bench, &effects, &now);
+    let expected = [
+        ("/a/p/c", "delete", 20),
+        ("/a/p", "delete", 20),
+        ("/a/p", "create", 20),
+        ("/a/p/d", "delete", 21),
+        ("/a/p/d", "create", 21),
+    ];
+    assert_eq!(told(&bench, before), owned(&expected));
+}
+
+#[test]
+fn a_read_that_may_have_found_a_later_life_than_its_events_tell_of_is_made_again() {
+    let (mut bench, before) = live_with(&[], |_| {});
+    let effects = bench.input(events(&[("/a/x", Created)]));
+    bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)]));
+    let now = [("/", 0), ("/a", 1), ("/a/x", 30)];
+    let effects = answer(&mut bench, &effects, &now);
+    assert_eq!(
+        told(&bench, before),
+        [],
+        "which of two lives it is nobody knows yet"
+    );
+    answer(&mut bench, &effects, &now);
+    // The life before gets a delete of its own.
+    let expected = [("/a/x", "delete", 30), ("/a/x", "create", 30)];
+    assert_eq!(told(&bench, before), owned(&expected));
+}
+
+#[test]
+fn a_life_that_began_in_the_window_that_told_the_end_of_the_one_before_gets_its_own_delete() {
+    let (mut bench, before) = live_with(&[("/a/x", 5)], |_| {});
+    let effects = bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)]));
+    bench.input(events(&[("/a/x", Deleted)]));
+    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    let expected = [("/a/x", "delete", 90), ("/a/x", "delete", 90)];
+    assert_eq!(told(&bench, before), owned(&expected));
+    assert_eq!(bench.capture.waiting(), 0);
+}
+
+#[test]
+fn a_delete_that_came_behind_the_read_that_reflects_it_is_bound_by_what_is_above() {
+    let (mut bench, before) = live_with(&[("/a/x", 5)], |_| {});
+    let effects = bench.input(events(&[("/a/x", Changed)]));
+    bench.input(events(&[("/a/x", Deleted)]));
+    let effects = answer(&mut bench, &effects, &[]);
+    assert_eq!(told(&bench, before), [], "nobody asked for what is above it");
+    let (_, reads) = read(&effects);
+    assert_eq!(reads, ["/a/x", "/a", "/"]);
+    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    assert_eq!(told(&bench, before), owned(&[("/a/x", "delete", 90)]));
+    assert!(!bench.book.image.contains_key(&path("/a/x")));
+    assert!(bench.capture.reported() >= Some(Zxid(90)));
+}
