@@ -262,6 +262,7 @@ impl Follow {
     /// A walk read the path: what the value reflects is told by it.
     pub(crate) fn absorb(&mut self, path: &ZnodePath, covers: u64, found: Option<&Stat>) {
         self.tentative.remove(path);
+        self.window_is_older(path);
         match found {
             Some(stat) => {
                 let newest = stat.mzxid.max(stat.czxid);

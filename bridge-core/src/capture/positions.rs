@@ -137,6 +137,11 @@ impl Follow {
         }
     }
 
+    /// A walk read a path after the window did: what the window shows of it says nothing about the events that are left.
+    pub(super) fn window_is_older(&mut self, path: &ZnodePath) {
+        self.window.outcomes.remove(path);
+    }
+
     /// With nothing left to tell, all that the answers reflect has been reported.
     pub(super) fn report_window(&mut self, desk: &mut Desk<'_>) {
         let newest = self.window.newest;
@@ -168,7 +173,8 @@ impl Follow {
     fn tell_line(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
         let outcome = self.window.outcomes.get(path).cloned();
         match outcome {
-            None | Some(Outcome::Denied) => {
+            None => Ok(Turn::ReadAgain),
+            Some(Outcome::Denied) => {
                 desk.unreadable.add(&desk.roots[root].path, path);
                 self.drop_until(path, self.window.covers);
                 Ok(Turn::Told)

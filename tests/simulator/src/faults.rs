@@ -8,9 +8,10 @@ use crate::coverage::Seen;
 use crate::ensemble::Op;
 use crate::world::World;
 
-/// How long a server that was cut off from its leader may go on answering: mostly for a moment, seldom for longer than
-/// `syncLimit` usually is.
-const ISOLATED_MS: [u64; 4] = [2_500, 2_500, 2_500, 14_000];
+/// How long a server that was cut off from its leader may go on answering.
+const ISOLATED_MS: u64 = 2_500;
+/// The same where it takes longer to know, by the usual `syncLimit` and more.
+const ISOLATED_FOR_LONG_MS: u64 = 14_000;
 
 /// Whether the plan knows a fault, its weight, and the fault.
 type Row = (bool, u32, fn(&mut World));
@@ -179,7 +180,10 @@ impl World {
         self.seen.see(Seen::Isolated);
         self.was_isolated = true;
         self.ensemble.servers[server].is_isolated = true;
-        let upto = *ISOLATED_MS.choose(&mut self.random).unwrap_or(&2_500);
+        let upto = match self.random.random_bool(0.04) {
+            true => ISOLATED_FOR_LONG_MS,
+            false => ISOLATED_MS,
+        };
         self.isolated_until_ms = Some(self.now_ms + self.random.random_range(100..upto));
     }
 

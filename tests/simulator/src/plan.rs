@@ -133,6 +133,18 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Nothing goes wrong but that servers are cut off from their leader: the one fault that a proof of deletes is for is
+    /// rare among all others.
+    pub fn only_isolates(&mut self) {
+        self.faults = FaultPlan {
+            isolation: true,
+            ..FaultPlan::default()
+        };
+        self.servers = self.servers.max(3);
+    }
+}
+
 impl FaultPlan {
     fn draw(random: &mut StdRng) -> FaultPlan {
         let mut often = |chance: f64| random.random_bool(chance);

@@ -41,7 +41,10 @@ pub fn sends_zxids(seed: u64) -> bool {
 ///
 /// When something broke.
 pub fn play(seed: u64, habit: Option<Habit>, is_traced: bool) -> Coverage {
-    let plan = Plan::new(seed, sends_zxids(seed));
+    let mut plan = Plan::new(seed, sends_zxids(seed));
+    if habit == Some(Habit::DeleteWithoutProof) {
+        plan.only_isolates();
+    }
     if is_traced {
         println!("{plan:#?}");
     }

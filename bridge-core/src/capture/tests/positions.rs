@@ -175,3 +175,24 @@ fn a_delete_that_came_behind_the_read_that_reflects_it_is_bound_by_what_is_above
     assert!(!bench.book.image.contains_key(&path("/a/x")));
     assert!(bench.capture.reported() >= Some(Zxid(90)));
 }
+
+#[test]
+fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
+    let mut bench = Bench::new();
+    let list = bench.connect();
+    // Whether the walk tells of /a/x is open until its list has come; the one behind it keeps the window waiting.
+    bench.input(events(&[("/a", Changed)]));
+    let walk = bench.answer(list, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
+    let mut effects = walk;
+    effects.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
+    effects.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
+    // The walk finds nobody between the lives, and reads see the last.
+    let mut now = vec![("/", 0), ("/a", 1)];
+    while bench.capture.state() != crate::capture::CaptureState::Live || !effects.is_empty() {
+        assert!(!effects.is_empty(), "{:?}", bench.capture.state());
+        let next = vec![effects.remove(0)];
+        effects.extend(answer(&mut bench, &next, &now));
+        now = vec![("/", 0), ("/a", 1), ("/a/x", 40)];
+    }
+    assert_eq!(bench.book.image[&path("/a/x")].czxid, Zxid(40));
+}
