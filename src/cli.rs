@@ -50,6 +50,8 @@ pub enum Command {
     Check(command::check::CheckArgs),
     /// Print what a shell needs to complete the command line
     Completions(command::completions::CompletionsArgs),
+    /// Show the configuration as it takes effect
+    Config(command::config::ConfigArgs),
     /// Play a story between a real ZooKeeper and a real Kafka, and check it
     Demo(command::demo::DemoArgs),
     /// Look at dead letters, try them again, or let them go

@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Check(args) => command::check::run(args),
         Command::Completions(args) => command::completions::run(args),
+        Command::Config(args) => command::config::run(args),
         Command::Demo(args) => command::demo::run(args),
         Command::Dlq(args) => command::dlq::run(args),
         Command::Doctor(args) => command::doctor::run(args),

@@ -57,6 +57,8 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
         &["status"],
         &["tail"],
         &["history"],
+        &["config"],
+        &["config", "show"],
         &["replay"],
         &["completions"],
         &["man"],
@@ -74,6 +76,37 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
             assert!(line.chars().count() <= 80, "{line}");
         }
     }
+}
+
+#[test]
+fn config_show_tells_each_value_with_its_origin_and_no_secret() {
+    let folder = folder();
+    let file = "[http]\ntoken = \"hunter2hunter2hunter2\"\n[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"console\"\n";
+    write(folder.path(), "zkbridge.toml", file);
+    let (out, err) = check(folder.path(), &["config", "show"], 0);
+    assert_eq!(err, "");
+    for words in [
+        "http.token = \"***\"",
+        "line 2",
+        "source[0].connect = \"a\"",
+        "sink[0].format = \"pretty\"",
+        "default",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+    assert!(!out.contains("hunter2"), "{out}");
+    let (out, _) = check(folder.path(), &["config", "show", "--json"], 0);
+    let shown: Value = serde_json::from_str(&out).expect("it is JSON");
+    let settings = shown["settings"].as_array().expect("a list");
+    let connect = settings
+        .iter()
+        .find(|setting| setting["key"] == "source[0].connect");
+    assert_eq!(
+        connect.map(|setting| &setting["origin"]),
+        Some(&Value::from("line 4"))
+    );
+    write(folder.path(), "zkbridge.toml", "[[source]]\nconect = \"a\"\n");
+    check(folder.path(), &["config", "show"], 2);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod problem;
 mod reading;
 mod schema;
 mod section;
+mod shown;
 mod tree;
 
 use std::io::Read as _;
@@ -39,6 +40,7 @@ pub use model::{
 pub use parse::Format;
 pub use problem::{Problem, Refused, WIDTH, count};
 pub use schema::{config_schema, config_schema_text};
+pub use shown::{Origin, Setting, settings};
 pub use tree::Place;
 
 use reading::Reading;
@@ -63,6 +65,19 @@ pub struct Loaded {
 /// Reads and checks a configuration file, with the overrides and references of this process's environment.
 pub fn load(file: &Path) -> Result<Loaded, Refused> {
     load_with(file, &Environment::of_process())
+}
+
+/// All keys of a configuration file, each with its value and where that comes from.
+pub fn load_settings(file: &Path) -> Result<Vec<Setting>, Refused> {
+    let loaded = load(file)?;
+    let (Some(format), Ok(text)) = (Format::of(file), read_file(file)) else {
+        // It was there a moment ago.
+        return Err(Refused {
+            file: loaded.file,
+            problems: vec![Problem::error(Place::File, "", "the file has changed; try again")],
+        });
+    };
+    settings(file, &text, format, &Environment::of_process())
 }
 
 /// As [`load`], with another environment.
