@@ -11,6 +11,8 @@ pub const SINK_DELIVERED_RECORDS: &str = "zkbridge_sink_delivered_records_total"
 pub const SINK_DELIVERED_BYTES: &str = "zkbridge_sink_delivered_bytes_total";
 /// Of them, records that were shrunk to what the destination takes. Labels: sink, source.
 pub const SINK_SHRUNK_RECORDS: &str = "zkbridge_sink_shrunk_records_total";
+/// Records that went into a later one of their znode. Labels: sink, source.
+pub const SINK_MERGED_RECORDS: &str = "zkbridge_sink_merged_records_total";
 /// Attempts that failed and are made again. Labels: sink, source, kind.
 pub const SINK_RETRIES: &str = "zkbridge_sink_retries_total";
 /// Records that became dead letters. Labels: sink, source.
@@ -126,6 +128,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Counter,
         Unit::Count,
         "Delivered records whose data was cut to what the destination takes",
+    ),
+    (
+        SINK_MERGED_RECORDS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Records that were merged into a later one of their znode and not delivered themselves",
     ),
     (
         SINK_RETRIES,

@@ -127,7 +127,7 @@ fn complete_sink(
     reading: &mut Reading<'_>,
 ) -> SinkConfig {
     reading.object(path, draft.filter.objections());
-    reading.object(path, draft.common.retry.objections());
+    reading.object(path, draft.common.objections());
     let objections = objections_to_sources(&draft.common.sources, &reading.source_names());
     reading.object(path, objections);
     let wanted = |name: &&Name| {
@@ -143,6 +143,7 @@ fn complete_sink(
         start: draft.common.start,
         filter: draft.filter,
         reject: draft.reject,
+        merge: draft.common.merge,
         retry: draft.common.retry,
         kind: draft.kind,
     }

@@ -1,12 +1,11 @@
 //! What is planned and does not exist yet. It is refused by name, never taken in silence and never called a misspelling.
 
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
-const KEYS: [&str; 5] = [
+const KEYS: [&str; 4] = [
     "source.canary_path",
     "source.server",
     "source.servers",
     "source.txnlog",
-    "sink.merge",
 ];
 
 /// Values of keys.

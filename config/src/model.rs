@@ -6,7 +6,7 @@ mod name;
 use std::fmt;
 use std::path::PathBuf;
 
-use bridge_core::amount::{Horizon, Size, Span};
+use bridge_core::amount::{Horizon, Interval, Size, Span};
 use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
 use bridge_core::objection::Objection;
 use bridge_core::secret::Secret;
@@ -243,6 +243,8 @@ pub struct SinkConfig {
     pub filter: Filter,
     /// What becomes of records that the destination can never accept.
     pub reject: RejectPolicy,
+    /// The window in which the writes of a znode are merged.
+    pub merge: Interval,
     /// How a failed delivery is tried again.
     pub retry: Retry,
     /// What its type asks for.
@@ -313,6 +315,9 @@ pub(crate) struct SinkCommon {
     pub(crate) sources: Vec<String>,
     /// Where it begins if the journal has not seen it before.
     pub(crate) start: Start,
+    /// Within a window so long, only the last write of each znode is delivered, with `missed` and `superseded` kept true;
+    /// `off`: each write is. The window begins with the first record in it.
+    pub(crate) merge: Interval,
     /// How a failed delivery is tried again: exponential backoff with full jitter.
     pub(crate) retry: Retry,
 }
@@ -326,10 +331,34 @@ impl Default for SinkCommon {
             name: None,
             sources: vec![ALL_SOURCES.to_owned()],
             start: Start::default(),
+            merge: Interval::Off,
             retry: Retry::default(),
         }
     }
 }
+
+impl SinkCommon {
+    /// Everything about the options that cannot work.
+    pub(crate) fn objections(&self) -> Vec<Objection> {
+        let mut found = self.retry.objections();
+        if let Interval::Every(window) = self.merge
+            && !(MERGE_MIN..=MERGE_MAX).contains(&window)
+        {
+            found.push(Objection::error(
+                "merge",
+                format!("a window of {window} is not between {MERGE_MIN} and {MERGE_MAX}"),
+                "give a time between them, or \"off\"",
+            ));
+        }
+        found
+    }
+}
+
+/// A shorter window merges nothing that a busy bridge does not.
+const MERGE_MIN: Span = Span::millis(10);
+
+/// A record waits as long as its window; whoever wants less often wants a snapshot.
+const MERGE_MAX: Span = Span::secs(600);
 
 /// Names only: much of the rest may have been brought in from the environment.
 impl fmt::Debug for Config {

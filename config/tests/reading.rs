@@ -101,7 +101,7 @@ type = "fax"
 [[sink]]
 sources = ["man"]
 type = "file"
-merge = "2s"
+merge = "2 sec onds"
 paths = ["x"]
 "#;
     let found: Vec<(usize, usize, String)> = problems(text)
@@ -266,10 +266,10 @@ fn what_is_planned_is_refused_as_not_there_yet() {
         &[later],
     );
     check(
-        &with_sink("type = \"console\"\nmerge = \"2s\""),
+        &with_sink("type = \"console\"\nmerge = \"1ms\""),
         error,
         "sink[0].merge",
-        &[later],
+        &["10ms"],
     );
 }
 

@@ -183,6 +183,7 @@ fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
         start: Start::Earliest,
         filter,
         reject: Default::default(),
+        merge: bridge_core::amount::Interval::Off,
         retry: Default::default(),
         kind: SinkKind::Console(console),
     };

@@ -13,6 +13,7 @@ mod faults;
 mod lines;
 mod liveness;
 mod load;
+mod merging;
 mod metrics;
 mod nats;
 mod older;

@@ -8,7 +8,7 @@ use super::machine::Machine;
 use super::options::RejectedPath;
 use super::outcome::Outcome;
 use super::parked::Verdict;
-use super::steps::{Batch, Progress};
+use super::steps::{Batch, Parts, Progress};
 use crate::journal::Aside;
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -23,6 +23,8 @@ pub(super) struct Attempt {
     pub held: Vec<Aside>,
     /// The position reached when all of it is delivered; `None` for parked records, which move no cursor.
     pub through: Option<Seq>,
+    /// Of records that were merged.
+    parts: Parts,
 }
 
 /// What an accounted outcome leads to: what is to be stored, and why the sink is to halt.
@@ -35,6 +37,7 @@ impl Attempt {
             delivery: Arc::new(Delivery { records }),
             held: Vec::new(),
             through: None,
+            parts: Parts::default(),
         }
     }
 }
@@ -49,7 +52,7 @@ impl Machine {
         let mut records = Vec::with_capacity(left.records.len());
         let mut held = Vec::new();
         let mut through = left.through;
-        let mut last = self.cursor;
+        let mut last = self.handled;
         for record in &left.records {
             if room == 0 {
                 through = last;
@@ -57,7 +60,8 @@ impl Machine {
             }
             if let Some(path) = record.path.as_ref().filter(|_| blocks) {
                 if let Some(reason) = self.letters.why_waits(path) {
-                    held.push(rejected(record, reason));
+                    let parts = parts_of(&left.parts, record.seq);
+                    held.extend(parts.iter().map(|seq| rejected(*seq, record, reason.clone())));
                     last = record.seq;
                     continue;
                 }
@@ -69,7 +73,10 @@ impl Machine {
             room -= 1;
             last = record.seq;
             match self.parked.why_waits(&record.path) {
-                Some(reason) => held.push(behind(record, reason)),
+                Some(reason) => {
+                    let parts = parts_of(&left.parts, record.seq);
+                    held.extend(parts.iter().map(|seq| behind(*seq, record, reason.clone())));
+                }
                 None => records.push(Arc::clone(record)),
             }
         }
@@ -77,6 +84,7 @@ impl Machine {
             delivery: Arc::new(Delivery { records }),
             held,
             through: Some(through),
+            parts: Arc::clone(&left.parts),
         }
     }
 
@@ -94,47 +102,62 @@ impl Machine {
             (_, Some(through)) if is_whole => through,
             _ => records[done - 1].seq,
         };
-        let mut progress = Progress {
-            cursor,
-            ..Progress::default()
-        };
+        let mut progress = Progress::default();
         for record in &records[..done] {
+            let parts = parts_of(&attempt.parts, record.seq);
             if let Some(rejection) = outcome.rejection(record.seq) {
-                progress.asides.push(self.reject(record, &rejection.reason));
+                progress
+                    .asides
+                    .extend(self.reject(&parts, record, &rejection.reason));
             } else if let Some(deferred) = outcome.deferral(record.seq) {
-                progress.asides.push(self.defer(record, deferred, now));
+                progress.asides.extend(self.defer(&parts, record, deferred, now));
             } else {
                 progress.count(record);
+                progress.merged += parts.len() as u64 - 1;
             }
         }
         progress
             .asides
             .extend(self.set_held_aside(attempt.held.clone(), cursor));
-        self.move_to(cursor);
+        self.reach(cursor);
+        progress.cursor = self.cursor;
         (Some(progress), halt)
     }
 
-    /// A fresh record becomes a dead letter.
-    fn reject(&mut self, record: &Record, reason: &str) -> Aside {
-        self.letters.add(record.seq, record.path.clone());
-        rejected(record, reason.to_owned())
+    /// A fresh record, with those that went into it, becomes a dead letter.
+    fn reject(&mut self, parts: &[Seq], record: &Record, reason: &str) -> Vec<Aside> {
+        let letter = |seq: &Seq| {
+            self.letters.add(*seq, record.path.clone());
+            rejected(*seq, record, reason.to_owned())
+        };
+        parts.iter().map(letter).collect()
     }
 
     /// A fresh record is parked, as the first of its path or behind another one that was deferred with it.
-    fn defer(&mut self, record: &Record, deferred: &Deferred, now: Duration) -> Aside {
+    /// What went into it is parked in its place, and comes as it stands in the journal.
+    fn defer(&mut self, parts: &[Seq], record: &Record, deferred: &Deferred, now: Duration) -> Vec<Aside> {
         let path = &record.path;
-        if let Some(reason) = self.parked.why_waits(path) {
-            self.parked.insert(path.clone(), record.seq);
-            return behind(record, reason);
-        }
-        self.parked.insert(path.clone(), record.seq);
-        match self.parked.failed(path, &deferred.error, now, &mut self.random) {
-            Verdict::Wait(aside) => aside,
-            Verdict::GiveUp(reason) => {
-                self.parked.remove(path, record.seq);
-                self.reject(record, &reason)
+        let first = match self.parked.why_waits(path) {
+            Some(_) => None,
+            None => parts.first(),
+        };
+        let mut asides = Vec::with_capacity(parts.len());
+        if let Some(first) = first {
+            self.parked.insert(path.clone(), *first);
+            match self.parked.failed(path, &deferred.error, now, &mut self.random) {
+                Verdict::Wait(aside) => asides.push(aside),
+                Verdict::GiveUp(reason) => {
+                    self.parked.remove(path, *first);
+                    return self.reject(parts, record, &reason);
+                }
             }
         }
+        let reason = self.parked.why_waits(path).unwrap_or_default();
+        for seq in &parts[usize::from(first.is_some())..] {
+            self.parked.insert(path.clone(), *seq);
+            asides.push(behind(*seq, record, reason.clone()));
+        }
+        asides
     }
 
     /// Takes up the records up to a position that were left out of a delivery.
@@ -196,7 +219,7 @@ impl Machine {
     /// A parked record becomes a dead letter; with `block` all that wait behind it do.
     fn reject_parked(&mut self, record: &Record, reason: &str) -> Vec<Aside> {
         self.parked.remove(&record.path, record.seq);
-        let mut asides = vec![self.reject(record, reason)];
+        let mut asides = self.reject(&[record.seq], record, reason);
         let Some(path) = record
             .path
             .as_ref()
@@ -294,17 +317,22 @@ impl Progress {
     }
 }
 
-fn rejected(record: &Record, reason: String) -> Aside {
+/// What a record stands for: itself, where it was not merged.
+fn parts_of(parts: &Parts, seq: Seq) -> Vec<Seq> {
+    parts.get(&seq).cloned().unwrap_or_else(|| vec![seq])
+}
+
+fn rejected(seq: Seq, record: &Record, reason: String) -> Aside {
     Aside::Rejected {
-        seq: record.seq,
+        seq,
         path: record.path.clone(),
         reason,
     }
 }
 
-fn behind(record: &Record, reason: String) -> Aside {
+fn behind(seq: Seq, record: &Record, reason: String) -> Aside {
     Aside::Parked {
-        seq: record.seq,
+        seq,
         path: record.path.clone(),
         reason,
         attempts: 0,

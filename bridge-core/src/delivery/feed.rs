@@ -3,14 +3,19 @@
 //! Reading is blocking work, so it is done off the runtime's threads. Nothing is handed out that lies behind the
 //! durable tail, and nothing is skipped: a journal that has no record where its tail says there is one is an error.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::filter::Sieve;
-use super::steps::Batch;
+use super::merge::Window;
+use super::steps::{Batch, Parts};
+use super::worker::WallClock;
 use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader, RunPage, SinkRun};
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
@@ -56,12 +61,22 @@ pub(super) struct Feed {
     /// Everything up to it was read.
     position: Seq,
     durable: watch::Receiver<Seq>,
-    ready: Option<Result<Read, JournalError>>,
+    ready: VecDeque<Result<Read, JournalError>>,
+    merging: Option<Merging>,
     recalled: Option<Result<Vec<Arc<Record>>, JournalError>>,
     restated: Option<Result<RunPage, JournalError>>,
 }
 
+/// The window that is being filled, and the time of day.
+pub(super) struct Merging {
+    window: Window,
+    clock: WallClock,
+    /// The first record of the window, and when it ends.
+    due: Option<(Seq, Instant)>,
+}
+
 /// A batch, and when the first of the records that it was read from was captured.
+#[derive(Debug)]
 pub(super) struct Read {
     pub batch: Batch,
     pub first_captured: Option<Timestamp>,
@@ -90,6 +105,7 @@ impl Feed {
         limit: ReadLimit,
         cursor: Seq,
         durable: watch::Receiver<Seq>,
+        merging: Option<Merging>,
     ) -> Feed {
         Feed {
             lane: Lane::Resting(tail),
@@ -97,7 +113,8 @@ impl Feed {
             limit,
             position: cursor,
             durable,
-            ready: None,
+            ready: VecDeque::new(),
+            merging,
             recalled: None,
             restated: None,
         }
@@ -110,27 +127,54 @@ impl Feed {
 
     /// Whether everything durable was read and handed out.
     pub fn is_drained(&self) -> bool {
-        self.ready.is_none() && matches!(self.lane, Lane::Resting(_)) && self.position >= self.tail()
+        let is_merged = self
+            .merging
+            .as_ref()
+            .is_none_or(|merging| merging.window.is_empty());
+        self.ready.is_empty() && is_merged && self.is_read()
     }
 
     /// When the first record was captured that was read and not handed out.
     pub fn first_captured(&self) -> Option<Timestamp> {
-        self.ready.as_ref()?.as_ref().ok()?.first_captured
+        match self.ready.front() {
+            Some(ready) => ready.as_ref().ok()?.first_captured,
+            None => self.merging.as_ref()?.window.first_captured(),
+        }
     }
 
     /// The next batch, if it is there.
     pub fn take(&mut self) -> Option<Result<Read, JournalError>> {
-        self.ready.take()
+        self.ready.pop_front()
+    }
+
+    /// Hands out what the window has, without waiting for its end, once all that is durable was read.
+    pub fn end_last_window(&mut self) {
+        if self.is_read() {
+            self.end_window();
+        }
+    }
+
+    fn end_window(&mut self) {
+        let ended = self.merging.as_mut().and_then(|merging| merging.window.end());
+        self.ready.extend(ended.map(Ok));
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self.lane, Lane::Resting(_)) && self.position >= self.tail()
     }
 
     /// Gets the next batch ready; pending while one is ready or the journal has no more. Cancel safe.
     pub async fn progress(&mut self) {
-        if self.ready.is_some() {
+        if !self.ready.is_empty() {
             return std::future::pending().await;
         }
         if matches!(self.lane, Lane::Resting(_)) {
-            self.wait_for_records().await;
-            self.begin_read();
+            let ends = self.merging.as_mut().and_then(Merging::ends_at);
+            tokio::select! {
+                biased;
+                () = self.wait_for_records() => self.begin_read(),
+                () = moment(ends) => return self.end_window(),
+            }
         }
         self.end_read().await;
     }
@@ -220,11 +264,46 @@ impl Feed {
                 if let Ok(read) = &read {
                     self.position = read.batch.through;
                 }
-                self.ready = Some(read);
+                match (read, &mut self.merging) {
+                    (Ok(read), Some(merging)) => {
+                        self.ready.extend(merging.window.take(read).into_iter().map(Ok))
+                    }
+                    (read, _) => self.ready.push_back(read),
+                }
             }
             Given::Recalled(recalled) => self.recalled = Some(recalled),
             Given::Restated(restated) => self.restated = Some(restated),
         }
+    }
+}
+
+impl Merging {
+    pub fn new(span: Duration, clock: WallClock) -> Merging {
+        Merging {
+            window: Window::new(span),
+            clock,
+            due: None,
+        }
+    }
+
+    /// When the window ends by itself. Looked up once for each, so that a clock that is set moves no end.
+    fn ends_at(&mut self) -> Option<Instant> {
+        let first = self.window.first()?;
+        match self.due {
+            Some((of, due)) if of == first => Some(due),
+            _ => {
+                let due = Instant::now() + self.window.wait((self.clock)())?;
+                self.due = Some((first, due));
+                Some(due)
+            }
+        }
+    }
+}
+
+async fn moment(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -242,7 +321,11 @@ fn sift(
     let first_captured = records.first().map(|record| record.time.captured);
     records.retain(|record| sieve.passes(record));
     Ok(Read {
-        batch: Batch { records, through },
+        batch: Batch {
+            records,
+            through,
+            parts: Parts::default(),
+        },
         first_captured,
     })
 }

@@ -95,6 +95,11 @@ pub(super) enum Turn {
 pub struct Machine {
     pub(super) state: State,
     pub(super) cursor: Seq,
+    /// Up to there everything of the batch in hand is dealt with; ahead of the cursor inside a batch that was merged.
+    pub(super) handled: Seq,
+    /// What becomes of such a batch moves the cursor no further than to the end of it, and is told then.
+    merged_through: Option<Seq>,
+    untold: Option<Progress>,
     backoff: Backoff,
     pub(super) rejects: RejectPolicy,
     pub(super) letters: Letters,
@@ -113,6 +118,9 @@ impl Machine {
         let mut machine = Machine {
             state: State::Opening { left: None },
             cursor: terms.cursor,
+            handled: terms.cursor,
+            merged_through: None,
+            untold: None,
             backoff: Backoff::new(terms.retry),
             rejects: terms.rejects,
             letters: terms.aside.letters,
@@ -275,7 +283,8 @@ impl Machine {
             // Without the values: a batch holds data of znodes.
             _ => panic!("the driver reported the end of a task that is not that of {phase:?}"),
         };
-        self.with_switch(progress)
+        let progress = self.with_switch(progress);
+        self.told_at_last(progress)
     }
 
     /// Takes an operator's word, between two tasks; the task may be another one afterwards.
@@ -290,7 +299,23 @@ impl Machine {
             Order::Restate(run) => Some(self.begin_run((**run).clone())),
             Order::Replay(records) => self.replay(records),
         };
-        self.with_switch(progress)
+        let progress = self.with_switch(progress);
+        self.told_at_last(progress)
+    }
+
+    /// Inside of a batch that was merged only what is no news of its records is told at once.
+    fn told_at_last(&mut self, progress: Option<Progress>) -> Option<Progress> {
+        if self.handled == self.cursor {
+            return Progress::joined(self.untold.take(), progress);
+        }
+        let mut progress = progress?;
+        let (switch, run) = (progress.switch.take(), progress.run.take());
+        self.untold = Progress::joined(self.untold.take(), Some(progress));
+        (switch.is_some() || run.is_some()).then(|| Progress {
+            switch,
+            run,
+            ..self.standing()
+        })
     }
 
     fn enable(&mut self) {
@@ -333,7 +358,11 @@ impl Machine {
     /// Delivers what comes next: parked records whose time has come, or the front of what is left of a batch. Goes
     /// over what needs no delivery.
     pub(super) fn go_on(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
-        let mut left = left.filter(|batch| batch.through > self.cursor);
+        let mut left = left.filter(|batch| batch.through > self.handled);
+        self.merged_through = left
+            .as_ref()
+            .filter(|batch| !batch.parts.is_empty())
+            .map(|batch| batch.through);
         let mut moved: Option<Progress> = None;
         loop {
             if self.turn == Turn::Parked && self.parked.due().is_some_and(|due| due <= now) {
@@ -351,14 +380,14 @@ impl Machine {
                 self.state = State::Delivering { left, attempt };
                 return moved;
             }
-            let Some(through) = attempt.through.filter(|through| *through > self.cursor) else {
+            let Some(through) = attempt.through.filter(|through| *through > self.handled) else {
                 self.wait_for_room(batch, now);
                 return moved;
             };
             let progress = moved.get_or_insert_default();
             progress.asides.extend(self.set_held_aside(attempt.held, through));
-            progress.cursor = through;
-            self.move_to(through);
+            self.reach(through);
+            progress.cursor = self.cursor;
             left = Some(batch.behind(through)).filter(|batch| batch.through > through);
         }
     }
@@ -410,7 +439,7 @@ impl Machine {
                 self.account_again(&attempt, &outcome, now)
             }
         };
-        let left = left.map(|batch| batch.behind(self.cursor));
+        let left = left.map(|batch| batch.behind(self.handled));
         if let Some(message) = halt {
             self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), left);
             return progress;
@@ -557,13 +586,17 @@ impl Machine {
         }
     }
 
-    pub(super) fn move_to(&mut self, cursor: Seq) {
+    /// Everything up to there is dealt with.
+    pub(super) fn reach(&mut self, position: Seq) {
         assert!(
-            cursor >= self.cursor,
-            "the cursor would go back from {} to {cursor}",
-            self.cursor
+            position >= self.handled,
+            "the cursor would go back from {} to {position}",
+            self.handled
         );
-        self.cursor = cursor;
+        self.handled = position;
+        if self.merged_through.is_none_or(|through| position >= through) {
+            self.cursor = position;
+        }
     }
 
     pub(super) fn halts_on_reject(&self) -> bool {

@@ -13,6 +13,7 @@ mod feed;
 mod filter;
 mod letters;
 mod machine;
+mod merge;
 mod options;
 mod outcome;
 mod parked;
@@ -33,13 +34,14 @@ pub use feed::{READ_LIMIT, Tail};
 pub use filter::{BadFilter, Sieve};
 pub use letters::{DEAD_LETTERS_MAX, Letters};
 pub use machine::Machine;
+pub use merge::{WINDOW_BYTES_MAX, WINDOW_RECORDS_MAX, merge};
 pub use options::{
     Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
 };
 pub use parked::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
 pub use set_aside::SetAside;
 pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};
-pub use steps::{Batch, Input, Order, Phase, Progress, Task, Terms};
+pub use steps::{Batch, Input, Order, Parts, Phase, Progress, Task, Terms};
 pub use trouble::{Trouble, TroubleKind};
 pub use worker::{Setup, WallClock, Worker};
 pub use workers::Workers;

@@ -168,6 +168,7 @@ pub(super) struct Meters {
     records: Counter,
     bytes: Counter,
     pub shrunk: Counter,
+    merged: Counter,
     rejected: Counter,
     deferred: Counter,
     letters: Gauge,
@@ -192,6 +193,7 @@ impl Meters {
             records: counter!(names::SINK_DELIVERED_RECORDS, &labels),
             bytes: counter!(names::SINK_DELIVERED_BYTES, &labels),
             shrunk: counter!(names::SINK_SHRUNK_RECORDS, &labels),
+            merged: counter!(names::SINK_MERGED_RECORDS, &labels),
             rejected: counter!(names::SINK_REJECTED_RECORDS, &labels),
             deferred: counter!(names::SINK_DEFERRED_RECORDS, &labels),
             letters: gauge!(names::SINK_DEAD_LETTERS, &labels),
@@ -208,6 +210,7 @@ impl Meters {
     pub fn count(&self, progress: &Progress) {
         self.records.increment(progress.delivered);
         self.bytes.increment(progress.delivered_bytes);
+        self.merged.increment(progress.merged);
         let (rejected, deferred) = set_aside(progress);
         self.rejected
             .increment(rejected + progress.not_restated.len() as u64);

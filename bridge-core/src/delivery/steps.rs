@@ -1,5 +1,6 @@
 //! What goes into the machine and what comes out: plain values.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub struct Terms {
     pub seed: u64,
 }
 
+/// For each merged record all that it stands for, ascending, itself last.
+pub type Parts = Arc<HashMap<Seq, Vec<Seq>>>;
+
 /// Records read from the journal and filtered, with the position that they reach.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
@@ -35,6 +39,9 @@ pub struct Batch {
     pub records: Vec<Arc<Record>>,
     /// The last record read, whether it passed or not.
     pub through: Seq,
+    /// Of those that were merged. Such a batch moves the cursor as a whole: behind one of its records stand others that
+    /// went into a later one.
+    pub parts: Parts,
 }
 
 /// What the driver reports to the machine.
@@ -101,6 +108,8 @@ pub struct Progress {
     pub asides: Vec<Aside>,
     /// Records that became durable at the destination.
     pub delivered: u64,
+    /// Records that went into them and were not delivered themselves.
+    pub merged: u64,
     /// Bytes of znode data (`after`) in them.
     pub delivered_bytes: u64,
     /// Whether the sink was switched off or on.
@@ -163,6 +172,7 @@ impl Progress {
                 first.not_restated.extend(second.not_restated);
                 first.delivered += second.delivered;
                 first.delivered_bytes += second.delivered_bytes;
+                first.merged += second.merged;
                 Some(first)
             }
             (first, second) => first.or(second),

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Feed, Tail};
+use super::feed::{Feed, Merging, Tail};
 use super::filter::Sieve;
 use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
@@ -60,6 +60,8 @@ pub struct Setup {
     pub orders: mpsc::Receiver<Order>,
     /// Which records the sink gets.
     pub filter: Sieve,
+    /// The window in which writes are merged; `None`: each is delivered.
+    pub merge: Option<Duration>,
     /// How failures are tried again.
     pub retry: Retry,
     /// What becomes of rejected records.
@@ -123,7 +125,17 @@ impl Worker {
             aside: setup.aside,
             seed: setup.seed,
         });
-        let feed = Feed::new(setup.tail, setup.filter, setup.limit, setup.cursor, setup.durable);
+        let merging = setup
+            .merge
+            .map(|span| Merging::new(span, Arc::clone(&setup.clock)));
+        let feed = Feed::new(
+            setup.tail,
+            setup.filter,
+            setup.limit,
+            setup.cursor,
+            setup.durable,
+            merging,
+        );
         let mut desk = Desk {
             feed,
             machine,
@@ -292,6 +304,9 @@ impl Desk {
     async fn fetch(&mut self, stop: &CancellationToken, orders: &mut Option<mpsc::Receiver<Order>>) -> Event {
         let due = self.machine.due().map(|due| self.began + due);
         loop {
+            if stop.is_cancelled() {
+                self.feed.end_last_window();
+            }
             if let Some(read) = self.feed.take() {
                 return Event::Input(Input::Fetched(read.map(|read| read.batch)));
             }

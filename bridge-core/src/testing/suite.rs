@@ -295,6 +295,7 @@ async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
         cursor: journal.cursor(SINK),
         aside: journal.aside(SINK),
         orders,
+        merge: None,
         filter: Sieve::new(&Filter::default()).expect("the default filter passes everything"),
         retry: Retry {
             first: Span(Duration::from_millis(1)),

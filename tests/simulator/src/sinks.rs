@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::delivery::{
-    Batch, Filter, Input, Letters, Machine, OnReject, OpClass, Progress, RejectPolicy, RejectedPath, Retry,
-    SetAside, Sieve, Task, Terms,
+    Batch, Filter, Input, Letters, Machine, OnReject, OpClass, Parts, Progress, RejectPolicy, RejectedPath,
+    Retry, SetAside, Sieve, Task, Terms,
 };
 use bridge_core::journal::{Aside, Note};
 use bridge_core::number::Seq;
@@ -242,6 +242,7 @@ impl Sink {
         let batch = Batch {
             records,
             through: worker.position,
+            parts: Parts::default(),
         };
         self.input(Input::Fetched(Ok(batch)), around)
     }

@@ -198,6 +198,7 @@ impl World {
         self.step(Input::Fetched(Ok(Batch {
             records,
             through: self.position,
+            parts: Parts::default(),
         })));
     }
 

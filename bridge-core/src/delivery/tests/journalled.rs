@@ -84,6 +84,7 @@ impl Life {
             cursor,
             aside,
             orders: words,
+            merge: None,
             filter: Sieve::new(&Filter::default()).unwrap(),
             retry: Given::default().retry,
             rejects: RejectPolicy::default(),

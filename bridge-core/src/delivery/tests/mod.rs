@@ -5,6 +5,7 @@ mod deferrals;
 mod engine;
 mod failures;
 mod journalled;
+mod merging;
 mod rejects;
 mod restating;
 mod shutdown;
@@ -32,6 +33,7 @@ struct Given {
     filter: Filter,
     retry: Retry,
     rejects: RejectPolicy,
+    merge: Option<Duration>,
     records_at_once: usize,
     drain: Duration,
     now_ms: i64,
@@ -47,6 +49,7 @@ impl Default for Given {
                 ..Retry::default()
             },
             rejects: RejectPolicy::default(),
+            merge: None,
             records_at_once: 10,
             drain: Duration::from_secs(5),
             now_ms: 0,
@@ -88,6 +91,7 @@ impl Bench {
             cursor: self.journal.cursor(name),
             aside: self.journal.aside(name),
             orders: mpsc::channel(1).1,
+            merge: given.merge,
             filter: Sieve::new(&given.filter).unwrap(),
             retry: given.retry,
             rejects: given.rejects,

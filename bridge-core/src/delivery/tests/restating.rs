@@ -218,7 +218,11 @@ impl World {
         self.position = Seq(last as u64);
         let records = self.records[first..last].to_vec();
         let through = self.position;
-        self.step(Input::Fetched(Ok(Batch { records, through })));
+        self.step(Input::Fetched(Ok(Batch {
+            records,
+            through,
+            parts: Parts::default(),
+        })));
     }
 
     fn deliver(&mut self, batch: &Delivery) {

@@ -1,0 +1,442 @@
+//! Merging by choice: of the writes of a znode within a window only the last one is delivered, for receivers that want
+//! state and not every step.
+//!
+//! An `update` goes into the next `update`, or into the `delete`, of the same life. Nothing else is ever merged: each
+//! `create` and each `delete` is delivered, so that no life is hidden and no two are made one; changes of access control
+//! lists and snapshots stay where they are, and control records bound the window. The record that stays has its own `id`,
+//! `seq` and state; its `before` is what was delivered last, `missed` counts the versions that went into it, and
+//! `superseded` has their zxids.
+//!
+//! A window is bounded by what stands in the records, never by when they were read: the same records make the same windows
+//! at every repetition, as long as they begin at the same place. So the cursor moves from the end of one to the next.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::feed::Read;
+use super::steps::{Batch, Parts};
+use crate::number::{Seq, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{Op, Record, SUPERSEDED_MAX, State, Timestamp};
+
+/// A window ends at so many records, and at so many bytes of data in them: it is held in memory.
+pub const WINDOW_RECORDS_MAX: usize = 5_000;
+
+/// See [`WINDOW_RECORDS_MAX`]. The record that goes beyond it belongs to the next window.
+pub const WINDOW_BYTES_MAX: usize = 8 << 20;
+
+/// The records of one window, as far as they are read.
+#[derive(Debug)]
+pub(super) struct Window {
+    span: Duration,
+    records: Vec<Arc<Record>>,
+    bytes: usize,
+    /// Everything up to it was read.
+    through: Seq,
+}
+
+impl Window {
+    pub fn new(span: Duration) -> Window {
+        Window {
+            span,
+            records: Vec::new(),
+            bytes: 0,
+            through: Seq::ZERO,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The first record.
+    pub fn first(&self) -> Option<Seq> {
+        self.records.first().map(|record| record.seq)
+    }
+
+    /// When the first record was captured.
+    pub fn first_captured(&self) -> Option<Timestamp> {
+        self.records.first().map(|record| record.time.captured)
+    }
+
+    /// How long until no further record can belong to it; `None` where it has none yet.
+    pub fn wait(&self, now: Timestamp) -> Option<Duration> {
+        let passed = now.0.saturating_sub(self.first_captured()?.0).max(0);
+        let passed = Duration::from_millis(passed.unsigned_abs());
+        Some(self.span.saturating_sub(passed))
+    }
+
+    /// Takes what was read; gives the windows that it ends.
+    pub fn take(&mut self, read: Read) -> VecDeque<Read> {
+        let mut ended = VecDeque::new();
+        for record in read.batch.records {
+            let before = Seq(record.seq.0 - 1);
+            if record.op.is_control() {
+                ended.extend(self.close(before));
+                ended.push_back(alone(record));
+                continue;
+            }
+            let bytes = bytes_of(&record);
+            if !self.has_room(&record, bytes) {
+                ended.extend(self.close(before));
+            }
+            self.bytes += bytes;
+            self.records.push(record);
+        }
+        self.through = read.batch.through;
+        let reached = ended.back().map(|read| read.batch.through);
+        if self.records.is_empty() && reached.is_none_or(|reached| reached < self.through) {
+            ended.push_back(Read {
+                batch: Batch {
+                    records: Vec::new(),
+                    through: self.through,
+                    parts: Parts::default(),
+                },
+                first_captured: read.first_captured,
+            });
+        }
+        ended
+    }
+
+    /// Ends the window with what it has.
+    pub fn end(&mut self) -> Option<Read> {
+        self.close(self.through)
+    }
+
+    fn has_room(&self, record: &Record, bytes: usize) -> bool {
+        let Some(first) = self.first_captured() else {
+            return true;
+        };
+        let age = record.time.captured.0.saturating_sub(first.0).max(0);
+        let is_in_time = Duration::from_millis(age.unsigned_abs()) < self.span;
+        is_in_time && self.records.len() < WINDOW_RECORDS_MAX && self.bytes + bytes <= WINDOW_BYTES_MAX
+    }
+
+    fn close(&mut self, through: Seq) -> Option<Read> {
+        let first_captured = self.first_captured()?;
+        self.bytes = 0;
+        let (records, parts) = merge(std::mem::take(&mut self.records));
+        Some(Read {
+            batch: Batch {
+                records,
+                through,
+                parts: Arc::new(parts),
+            },
+            first_captured: Some(first_captured),
+        })
+    }
+}
+
+fn alone(record: Arc<Record>) -> Read {
+    Read {
+        first_captured: Some(record.time.captured),
+        batch: Batch {
+            through: record.seq,
+            records: vec![record],
+            parts: Parts::default(),
+        },
+    }
+}
+
+fn bytes_of(record: &Record) -> usize {
+    let data = |state: &Option<State>| {
+        let data = state.as_ref().and_then(|state| state.data.as_ref());
+        data.map_or(0, |data| data.bytes.len())
+    };
+    data(&record.before) + data(&record.after)
+}
+
+/// Merges the records of one window. Returns what stays, ascending by `seq`, and for each record into which others went
+/// all that it stands for, itself last.
+pub fn merge(records: Vec<Arc<Record>>) -> (Vec<Arc<Record>>, HashMap<Seq, Vec<Seq>>) {
+    let mut kept: Vec<Option<Arc<Record>>> = Vec::with_capacity(records.len());
+    let mut parts: HashMap<Seq, Vec<Seq>> = HashMap::new();
+    let mut open: HashMap<ZnodePath, usize> = HashMap::new();
+    for record in records {
+        let Some(path) = record.path.clone() else {
+            open.clear();
+            kept.push(Some(record));
+            continue;
+        };
+        let at = open.remove(&path);
+        let last = at.and_then(|at| kept[at].take_if(|last| goes_into(last, &record)));
+        let record = match last {
+            Some(last) => {
+                let mut all = parts.remove(&last.seq).unwrap_or_else(|| vec![last.seq]);
+                all.push(record.seq);
+                parts.insert(record.seq, all);
+                Arc::new(with(&last, &record))
+            }
+            None => record,
+        };
+        if record.op == Op::Update {
+            open.insert(path, kept.len());
+        }
+        kept.push(Some(record));
+    }
+    (kept.into_iter().flatten().collect(), parts)
+}
+
+/// Whether a record supersedes an update of its path before it.
+fn goes_into(update: &Record, record: &Record) -> bool {
+    let life = |state: &Option<State>| Some(state.as_ref()?.stat?.czxid);
+    let next = match record.op {
+        Op::Update => life(&record.after),
+        Op::Delete => life(&record.before),
+        _ => None,
+    };
+    next.is_some() && next == life(&update.after)
+}
+
+/// The later record, which stands for both.
+fn with(update: &Record, record: &Record) -> Record {
+    let missed = |record: &Record| record.missed;
+    let mut superseded: Vec<Zxid> = update
+        .superseded
+        .iter()
+        .chain(&update.zxid)
+        .chain(&record.superseded)
+        .copied()
+        .collect();
+    superseded.sort_unstable();
+    superseded.drain(..superseded.len().saturating_sub(SUPERSEDED_MAX));
+    Record {
+        before: update.before.clone(),
+        missed: missed(update)
+            .zip(missed(record))
+            .map(|(first, then)| first + 1 + then),
+        superseded,
+        ..record.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::testing::a_record;
+
+    /// A history of a few paths that is consistent: lives, versions, values that are the version before.
+    fn some_history(random: &mut StdRng, count: u64) -> Vec<Arc<Record>> {
+        let mut living: BTreeMap<String, (Zxid, String)> = BTreeMap::new();
+        let mut captured_ms = 0;
+        let mut history = Vec::new();
+        for seq in 1..=count {
+            captured_ms += random.random_range(0..400);
+            if random.random_bool(0.03) {
+                history.push(
+                    a_record()
+                        .seq(seq)
+                        .captured_ms(captured_ms)
+                        .control(Op::Heartbeat)
+                        .arc(),
+                );
+                continue;
+            }
+            let path = format!("/services/{}", random.random_range(0..4));
+            let before = living.get(&path).cloned();
+            let op = match &before {
+                None => Op::Create,
+                Some(_) if random.random_bool(0.15) => Op::Delete,
+                Some(_) if random.random_bool(0.1) => Op::Acl,
+                Some(_) => Op::Update,
+            };
+            let (czxid, value) = before.unwrap_or((Zxid(seq), String::new()));
+            let after = if op == Op::Acl {
+                value.clone()
+            } else {
+                format!("value {seq}")
+            };
+            let record = a_record().seq(seq).path(&path).op(op).captured_ms(captured_ms);
+            let missed = if op == Op::Update {
+                random.random_range(0..3)
+            } else {
+                0
+            };
+            let mut record = record.before(&value).after(&after).missed(Some(missed)).build();
+            record.superseded = (0..missed).map(|nth| Zxid(seq * 10 + nth)).collect();
+            record.zxid = record.zxid.map(|_| Zxid(seq * 10 + 9));
+            for state in [&mut record.before, &mut record.after].into_iter().flatten() {
+                if let Some(stat) = &mut state.stat {
+                    stat.czxid = czxid;
+                }
+            }
+            match op {
+                Op::Delete => drop(living.remove(&path)),
+                _ => drop(living.insert(path, (czxid, after))),
+            }
+            history.push(Arc::new(record));
+        }
+        history
+    }
+
+    /// What somebody has behind these records.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    struct Reader {
+        tree: BTreeMap<ZnodePath, State>,
+        lives: Vec<(ZnodePath, Op, Seq)>,
+        versions: u64,
+        zxids: Vec<Zxid>,
+    }
+
+    impl Reader {
+        fn take(&mut self, record: &Record) {
+            let Some(path) = record.path.clone() else {
+                return self.lives.push((ZnodePath::slash(), record.op, record.seq));
+            };
+            let bytes = |state: &State| state.data.clone().map(|data| data.bytes);
+            if matches!(record.op, Op::Update | Op::Delete | Op::Acl) {
+                let (known, said) = (self.tree.get(&path), record.before.as_ref());
+                assert_eq!(
+                    known.map(bytes),
+                    said.map(bytes),
+                    "before is what was delivered last"
+                );
+            }
+            self.versions += record.missed.unwrap_or_default() + u64::from(record.op == Op::Update);
+            self.zxids.extend(&record.superseded);
+            match record.op {
+                Op::Update => self.zxids.extend(record.zxid),
+                op => self.lives.push((path.clone(), op, record.seq)),
+            }
+            match &record.after {
+                Some(after) => drop(self.tree.insert(path, after.clone())),
+                None => drop(self.tree.remove(&path)),
+            }
+        }
+
+        fn behind(records: &[Arc<Record>]) -> Reader {
+            let mut reader = Reader::default();
+            records.iter().for_each(|record| reader.take(record));
+            reader.zxids.sort_unstable();
+            reader
+        }
+    }
+
+    fn windows(history: &[Arc<Record>], random: &mut StdRng, span: Duration) -> Vec<Read> {
+        let mut window = Window::new(span);
+        let (mut rest, mut all) = (history, Vec::new());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(random.random_range(1..=rest.len().min(20)));
+            rest = later;
+            all.extend(window.take(Read {
+                first_captured: now.first().map(|record| record.time.captured),
+                batch: Batch {
+                    records: now.to_vec(),
+                    through: now[now.len() - 1].seq,
+                    parts: Parts::default(),
+                },
+            }));
+        }
+        all.extend(window.end());
+        all
+    }
+
+    #[test]
+    fn behind_each_window_a_reader_has_what_it_would_have_without_merging() {
+        for seed in 0..500 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let count = random.random_range(1..150);
+            let history = some_history(&mut random, count);
+            let mut delivered: Vec<Arc<Record>> = Vec::new();
+            for read in windows(&history, &mut random, Duration::from_secs(2)) {
+                let Batch {
+                    records,
+                    through,
+                    parts,
+                } = read.batch;
+                assert!(records.is_sorted_by_key(|record| record.seq), "seed {seed}");
+                let stands_for: usize = records
+                    .iter()
+                    .map(|record| parts.get(&record.seq).map_or(1, Vec::len))
+                    .sum();
+                delivered.extend(records);
+                let unmerged: Vec<_> = history
+                    .iter()
+                    .filter(|record| record.seq <= through)
+                    .cloned()
+                    .collect();
+                assert_eq!(
+                    Reader::behind(&delivered),
+                    Reader::behind(&unmerged),
+                    "seed {seed}"
+                );
+                assert!(stands_for <= WINDOW_RECORDS_MAX);
+            }
+            let last = delivered.last().map(|record| record.seq);
+            assert_eq!(last, history.last().map(|record| record.seq), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn windows_do_not_depend_on_the_portions_that_were_read() {
+        for seed in 0..200 {
+            let history = some_history(&mut StdRng::seed_from_u64(seed), 100);
+            let cut = |portions| {
+                let mut random = StdRng::seed_from_u64(portions);
+                let windows = windows(&history, &mut random, Duration::from_secs(2));
+                let full = windows.into_iter().filter(|read| !read.batch.records.is_empty());
+                full.map(|read| read.batch.records).collect::<Vec<_>>()
+            };
+            assert_eq!(cut(1), cut(2), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn only_the_last_of_many_writes_stays_and_counts_the_others() {
+        let write = |seq| {
+            a_record()
+                .seq(seq)
+                .before(format!("{}", seq - 1))
+                .after(format!("{seq}"))
+                .arc()
+        };
+        let (kept, parts) = merge((1..=100).map(write).collect());
+        let [record] = &kept[..] else { panic!("{kept:?}") };
+        assert_eq!(
+            (record.seq, record.missed, record.superseded.len()),
+            (Seq(100), Some(99), SUPERSEDED_MAX)
+        );
+        assert_eq!(record.superseded.last(), write(99).zxid.as_ref());
+        assert_eq!(record.before, write(1).before);
+        assert_eq!((record.id, &record.after), (write(100).id, &write(100).after));
+        assert_eq!(parts[&Seq(100)], (1..=100).map(Seq).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_cannot_be_known_stays_unknown() {
+        let (kept, _) = merge(vec![
+            a_record().seq(1).arc(),
+            a_record().seq(2).missed(None).arc(),
+        ]);
+        assert_eq!((kept.len(), kept[0].missed), (1, None));
+    }
+
+    #[test]
+    fn a_window_ends_at_its_limits() {
+        let mut window = Window::new(Duration::from_secs(3600));
+        let large = |seq| a_record().seq(seq).before("").after(vec![b'x'; 1 << 20]).arc();
+        let read = |records: Vec<Arc<Record>>| Read {
+            first_captured: None,
+            batch: Batch {
+                through: records[records.len() - 1].seq,
+                records,
+                parts: Parts::default(),
+            },
+        };
+        let ended = window.take(read((1..=9).map(large).collect()));
+        assert_eq!(
+            ended.iter().map(|read| read.batch.through).collect::<Vec<_>>(),
+            [Seq(8)]
+        );
+        let small = |seq| a_record().seq(seq).arc();
+        let ended = window.take(read((10..10 + WINDOW_RECORDS_MAX as u64).map(small).collect()));
+        assert_eq!(ended.len(), 1);
+        assert_eq!(window.end().unwrap().batch.records.len(), 1);
+    }
+}
