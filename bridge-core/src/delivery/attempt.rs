@@ -43,6 +43,34 @@ impl Attempt {
 }
 
 impl Machine {
+    /// Everything up to there is dealt with.
+    pub(super) fn reach(&mut self, position: Seq) {
+        assert!(
+            position >= self.handled,
+            "the cursor would go back from {} to {position}",
+            self.handled
+        );
+        self.handled = position;
+        if self.merged_through.is_none_or(|through| position >= through) {
+            self.cursor = position;
+        }
+    }
+
+    /// Inside of a batch that was merged only what is no news of its records is told at once.
+    pub(super) fn told_at_last(&mut self, progress: Option<Progress>) -> Option<Progress> {
+        if self.handled == self.cursor {
+            return Progress::joined(self.untold.take(), progress);
+        }
+        let mut progress = progress?;
+        let (switch, run) = (progress.switch.take(), progress.run.take());
+        self.untold = Progress::joined(self.untold.take(), Some(progress));
+        (switch.is_some() || run.is_some()).then(|| Progress {
+            switch,
+            run,
+            ..self.standing()
+        })
+    }
+
     /// The front of what is left of a batch. With `block`, a path stands once in a delivery, so that no record can
     /// arrive behind one that is rejected. No more than could be parked if the destination deferred all of it.
     pub(super) fn cut(&self, left: &Batch) -> Attempt {

@@ -98,8 +98,8 @@ pub struct Machine {
     /// Up to there everything of the batch in hand is dealt with; ahead of the cursor inside a batch that was merged.
     pub(super) handled: Seq,
     /// What becomes of such a batch moves the cursor no further than to the end of it, and is told then.
-    merged_through: Option<Seq>,
-    untold: Option<Progress>,
+    pub(super) merged_through: Option<Seq>,
+    pub(super) untold: Option<Progress>,
     backoff: Backoff,
     pub(super) rejects: RejectPolicy,
     pub(super) letters: Letters,
@@ -301,21 +301,6 @@ impl Machine {
         };
         let progress = self.with_switch(progress);
         self.told_at_last(progress)
-    }
-
-    /// Inside of a batch that was merged only what is no news of its records is told at once.
-    fn told_at_last(&mut self, progress: Option<Progress>) -> Option<Progress> {
-        if self.handled == self.cursor {
-            return Progress::joined(self.untold.take(), progress);
-        }
-        let mut progress = progress?;
-        let (switch, run) = (progress.switch.take(), progress.run.take());
-        self.untold = Progress::joined(self.untold.take(), Some(progress));
-        (switch.is_some() || run.is_some()).then(|| Progress {
-            switch,
-            run,
-            ..self.standing()
-        })
     }
 
     fn enable(&mut self) {
@@ -583,19 +568,6 @@ impl Machine {
     fn journal_answered(&mut self) {
         if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::Journal) {
             self.healed();
-        }
-    }
-
-    /// Everything up to there is dealt with.
-    pub(super) fn reach(&mut self, position: Seq) {
-        assert!(
-            position >= self.handled,
-            "the cursor would go back from {} to {position}",
-            self.handled
-        );
-        self.handled = position;
-        if self.merged_through.is_none_or(|through| position >= through) {
-            self.cursor = position;
         }
     }
 
