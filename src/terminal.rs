@@ -1,6 +1,6 @@
 //! Text for people at a terminal: what stands out, how a long text is broken, how a span of time reads.
 //!
-//! What comes from a znode or a destination goes through [`escaped`](bridge_console::text::escaped) here, so that it
+//! What comes from a znode or a destination goes through [`escaped`] here, so that it
 //! never reaches the terminal as a control sequence.
 
 use bridge_console::Style;
