@@ -68,6 +68,8 @@ pub enum Command {
     Man(command::man::ManArgs),
     /// Print the JSON Schema of the records or of the configuration
     Schema(command::schema::SchemaArgs),
+    /// Let a running bridge read its configuration again
+    Reload(command::reload::ReloadArgs),
     /// Deliver journalled records to a sink once more
     Replay(command::replay::ReplayArgs),
     /// Capture every change, keep it in the journal and deliver it

@@ -10,6 +10,7 @@ pub mod history;
 pub mod init;
 pub mod journal;
 pub mod man;
+pub mod reload;
 pub mod replay;
 pub mod run;
 pub mod schema;

@@ -55,6 +55,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Replay(args) => command::replay::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
+        Command::Reload(args) => command::reload::run(args),
         Command::Sink(args) => command::sink::run(args),
         Command::Snapshot(args) => command::snapshot::run(args),
         Command::Status(args) => command::status::run(args),

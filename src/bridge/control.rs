@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,13 +18,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bridge_core::delivery::Order;
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::View;
-use crate::operator::{Answer, Ask, SOCKET};
+use super::{ReloadRequest, View};
+use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET};
 
 /// Orders that may wait for a sink that is busy with a delivery.
 pub(super) const ORDERS: usize = 16;
@@ -41,6 +41,25 @@ pub(super) struct Lever {
     pub(super) orders: mpsc::Sender<Order>,
 }
 
+/// The ways to the workers that there are; they change when the configuration does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Levers(Arc<RwLock<Vec<Lever>>>);
+
+impl Levers {
+    pub(super) fn replace(&self, levers: Vec<Lever>) {
+        *self.0.write().expect(UNPOISONED) = levers;
+    }
+
+    fn find(&self, source: &str, sink: &str) -> Option<Lever> {
+        let levers = self.0.read().expect(UNPOISONED);
+        let is_meant = |lever: &&Lever| *lever.source == *source && *lever.sink == *sink;
+        levers.iter().find(is_meant).cloned()
+    }
+}
+
+/// Nobody panics while holding the lock: it is held to look into a list, or to replace it.
+const UNPOISONED: &str = "the list of levers is whole";
+
 /// The socket at work. Dropped, it removes its file.
 pub(super) struct Control {
     file: PathBuf,
@@ -51,10 +70,15 @@ pub(super) struct Control {
 impl Control {
     /// Listens in this folder. A bridge without the socket works all the same, so that a folder that cannot have one
     /// (as where its path is too long) is logged, and no more.
-    pub(super) fn start(data_dir: &Path, levers: Vec<Lever>, view: View) -> Option<Control> {
+    pub(super) fn start(
+        data_dir: &Path,
+        levers: Levers,
+        reloads: mpsc::Sender<ReloadRequest>,
+        view: View,
+    ) -> Option<Control> {
         let file = data_dir.join(SOCKET);
         match listen(&file) {
-            Ok(listener) => Some(Control::serve(listener, file, levers, view)),
+            Ok(listener) => Some(Control::serve(listener, file, levers, reloads, view)),
             Err(error) => {
                 tracing::warn!(
                     file = %file.display(),
@@ -66,11 +90,18 @@ impl Control {
         }
     }
 
-    fn serve(listener: UnixListener, file: PathBuf, levers: Vec<Lever>, view: View) -> Control {
+    fn serve(
+        listener: UnixListener,
+        file: PathBuf,
+        levers: Levers,
+        reloads: mpsc::Sender<ReloadRequest>,
+        view: View,
+    ) -> Control {
         let stop = CancellationToken::new();
         let router = Router::new()
             .route("/orders", post(take))
-            .with_state(Arc::<[Lever]>::from(levers))
+            .with_state(levers)
+            .route("/reload", post(async move || reload(&reloads).await))
             .route(
                 "/status",
                 get(async move || super::http::json(StatusCode::OK, &view.status())),
@@ -133,7 +164,25 @@ fn listen(file: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn take(State(levers): State<Arc<[Lever]>>, body: Bytes) -> Response {
+/// Hands on the wish, and answers when it was carried out: draining sinks takes as long as it takes.
+async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
+    let (tell, told) = oneshot::channel();
+    let answer = match reloads.try_send(tell) {
+        Ok(()) => told
+            .await
+            .unwrap_or_else(|_| Err("the bridge is ending".to_owned())),
+        Err(mpsc::error::TrySendError::Full(_)) => {
+            Err("other reloads are waiting already: try again later".to_owned())
+        }
+        Err(mpsc::error::TrySendError::Closed(_)) => Err(
+            "this bridge was not started with 'zkbridge run', so it cannot read another configuration"
+                .to_owned(),
+        ),
+    };
+    super::http::json(StatusCode::OK, &ReloadAnswer::from(answer))
+}
+
+async fn take(State(levers): State<Levers>, body: Bytes) -> Response {
     let ask = match serde_json::from_slice(&body) {
         Ok(ask) => ask,
         Err(error) => {
@@ -145,17 +194,14 @@ async fn take(State(levers): State<Arc<[Lever]>>, body: Bytes) -> Response {
     super::http::json(StatusCode::OK, &Answer { refused })
 }
 
-fn give(levers: &[Lever], ask: Ask) -> Result<(), String> {
+fn give(levers: &Levers, ask: Ask) -> Result<(), String> {
     let Ask { source, sink, order } = ask;
-    let lever = levers
-        .iter()
-        .find(|lever| *lever.source == *source && *lever.sink == *sink)
-        .ok_or_else(|| {
-            format!(
-                "the running bridge delivers nothing from source '{source}' to sink '{sink}': give it the same \
-                 configuration, or stop it"
-            )
-        })?;
+    let lever = levers.find(&source, &sink).ok_or_else(|| {
+        format!(
+            "the running bridge delivers nothing from source '{source}' to sink '{sink}': give it the same \
+             configuration with 'zkbridge reload', or stop it"
+        )
+    })?;
     lever.orders.try_send(order.into()).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => {
             format!("sink '{sink}' is busy and {ORDERS} orders wait for it already: try again later")
@@ -205,7 +251,10 @@ mod tests {
         // What a killed bridge leaves.
         drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
         assert_eq!(operator::ask_status(folder.path()).await.unwrap(), None);
-        let control = Control::start(folder.path(), vec![lever], an_empty_view()).unwrap();
+        let levers = Levers::default();
+        levers.replace(vec![lever]);
+        let (reloads, wishes) = mpsc::channel(1);
+        let control = Control::start(folder.path(), levers, reloads.clone(), an_empty_view()).unwrap();
         let status = operator::ask_status(folder.path()).await.unwrap().unwrap();
         assert!(
             status.running && status.ready,
@@ -231,9 +280,12 @@ mod tests {
         assert_eq!(taken.recv().await, Some(retry));
         drop(taken);
         check("one", "restart the bridge").await;
+        drop(wishes);
+        let answer = operator::ask_reload(folder.path()).await.unwrap().unwrap();
+        assert!(answer.refused.unwrap().contains("zkbridge run"));
 
         assert!(
-            Control::start(folder.path(), Vec::new(), an_empty_view()).is_none(),
+            Control::start(folder.path(), Levers::default(), reloads, an_empty_view()).is_none(),
             "it is in use"
         );
         control.stop().await;

@@ -12,6 +12,8 @@
 
 mod control;
 mod http;
+mod lanes;
+mod reload;
 mod sinks;
 mod source;
 mod view;
@@ -23,18 +25,27 @@ use bridge_config::Config;
 use bridge_core::delivery::{SinkStatus, WallClock, Workers};
 use bridge_core::pipeline::SourceStatus;
 use bridge_core::record::Timestamp;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
 
+pub use lanes::run_id;
+pub use reload::Reloaded;
 pub use sinks::sink;
-pub use source::{journal_file, journal_options, run_id};
+pub use source::{journal_file, journal_options};
 pub use view::View;
 
 use source::RunningSource;
 
 /// How long workers may go on delivering after the end was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// Wishes for another configuration that may wait.
+const RELOADS: usize = 4;
+
+/// An operator's wish for another configuration, and where the answer goes: what was done, or why nothing was.
+pub type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
 
 /// What an operator decided for one start.
 #[derive(Clone, Debug, Default)]
@@ -47,10 +58,14 @@ pub struct Decisions {
 
 /// A running bridge. End it with [`Bridge::stop`].
 pub struct Bridge {
+    /// What it runs with.
+    config: Config,
     sources: Vec<RunningSource>,
     workers: Workers,
     http: Option<http::Server>,
     control: Option<control::Control>,
+    levers: control::Levers,
+    reloads: Option<mpsc::Receiver<ReloadRequest>>,
     view: View,
     stop_sources: CancellationToken,
 }
@@ -74,22 +89,42 @@ impl Bridge {
         for source in opened {
             sources.push(source.start(&mut workers, &stop_sources, &stop_workers)?);
         }
-        let levers = sources.iter().flat_map(|source| source.levers.clone()).collect();
+        let levers = control::Levers::default();
         let view = View::new(
             sources.iter().map(|source| source.status.clone()).collect(),
             workers.watches(),
         );
-        let control = control::Control::start(&config.data_dir, levers, view.clone());
+        let (ask, reloads) = mpsc::channel(RELOADS);
+        let control = control::Control::start(&config.data_dir, levers.clone(), ask, view.clone());
         let http =
             listener.map(|listener| http::Server::start(listener, &config.http, view.clone(), metrics));
-        Ok(Bridge {
+        let mut bridge = Bridge {
+            config: config.clone(),
             sources,
             workers,
             http,
             control,
+            levers,
+            reloads: Some(reloads),
             view,
             stop_sources,
-        })
+        };
+        bridge.show_lanes();
+        Ok(bridge)
+    }
+
+    /// Operators' wishes for another configuration, for the one who can read it; once. Dropped, they are refused.
+    pub fn take_reloads(&mut self) -> mpsc::Receiver<ReloadRequest> {
+        self.reloads.take().unwrap_or_else(|| mpsc::channel(RELOADS).1)
+    }
+
+    /// Lets the outside see and reach the lanes that there are.
+    fn show_lanes(&mut self) {
+        self.workers.forget_ended();
+        self.view.show_sinks(self.workers.watches());
+        let lanes = self.sources.iter().flat_map(|source| &source.lanes);
+        self.levers
+            .replace(lanes.map(|lane| lane.lever.clone()).collect());
     }
 
     /// What can be seen of it.

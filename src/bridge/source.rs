@@ -1,15 +1,13 @@
 //! One source: its journal opened, then its connection, its pipeline and the workers of the sinks that take from it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
+use bridge_config::{Config, SourceConfig, SourceKind};
 use bridge_core::capture::{AclMode, CaptureOptions, DataMode, SnapshotMode};
-use bridge_core::delivery::{Order, READ_LIMIT, SetAside, Setup, Sieve, Worker, Workers};
-use bridge_core::journal::{Journal, JournalError, JournalOptions, Note, Reader, SinkRun};
-use bridge_core::number::Seq;
-use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus, Watches};
-use bridge_core::record::{self, Timestamp};
+use bridge_core::delivery::Workers;
+use bridge_core::journal::{Journal, JournalError, JournalOptions};
+use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
+use bridge_core::record;
 use bridge_core::source::{Link, Source};
 use bridge_zookeeper::ZookeeperSource;
 use bridge_zookeeper::config::{Acls, Before, DataForm, Liveness, Snapshot, ZookeeperConfig};
@@ -17,10 +15,9 @@ use globset::GlobSetBuilder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::control::{Lever, ORDERS};
-use super::{DRAIN, Decisions, configuration, environment, sinks, wall_clock};
+use super::lanes::{Blank, Ground, Lane, RunningLane};
+use super::{Decisions, configuration, environment, wall_clock};
 use crate::exit::Failure;
 
 /// Reports that may wait for the pipeline; each holds at most what one read or one burst of events brought.
@@ -29,12 +26,15 @@ const REPORTS: usize = 64;
 const COMMANDS: usize = 64;
 /// Notes that may wait for the pipeline.
 const NOTES: usize = 256;
+/// Sinks that may wait to be entered.
+const VISITS: usize = 1;
 /// How often a silently dead watch is looked for.
 const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A source whose journal is open, and nothing else.
 pub(super) struct Opened {
     config: SourceConfig,
+    file: PathBuf,
     journal: Journal,
     capture: CaptureOptions,
     lanes: Vec<Lane>,
@@ -43,8 +43,10 @@ pub(super) struct Opened {
 /// A source at work.
 pub(super) struct RunningSource {
     pub(super) status: watch::Receiver<SourceStatus>,
-    /// The ways to its workers.
-    pub(super) levers: Vec<Lever>,
+    /// What its lanes stand on.
+    pub(super) ground: Ground,
+    /// Its ways to its sinks.
+    pub(super) lanes: Vec<RunningLane>,
     connection: JoinHandle<()>,
     pipeline: RunningPipeline,
 }
@@ -79,9 +81,16 @@ impl Opened {
             .iter()
             .any(|name| **name == *source.name);
         let capture = capture_options(source, options, accepted)?;
-        let lanes = lanes(config, source, &file, &mut journal)?;
+        let mine = config
+            .sinks
+            .iter()
+            .filter(|sink| sink.sources.contains(&source.name));
+        let lanes = mine
+            .map(|sink| Blank::new(sink, &source.name)?.enter(&source.name, &file, &mut journal))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Opened {
             config: source.clone(),
+            file,
             journal,
             capture,
             lanes,
@@ -97,6 +106,7 @@ impl Opened {
         let (notes, notes_end) = mpsc::channel(NOTES);
         let (reports, reports_end) = mpsc::channel(REPORTS);
         let (commands, commands_end) = mpsc::channel(COMMANDS);
+        let (visits, visits_end) = mpsc::channel(VISITS);
         let name = self.config.name.shared();
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
             capture: self.capture,
@@ -104,18 +114,22 @@ impl Opened {
             reports: reports_end,
             commands,
             notes: notes_end,
+            visits: visits_end,
             clock: wall_clock(),
         });
-        let mut levers = Vec::with_capacity(self.lanes.len());
-        for lane in self.lanes {
-            let (orders, orders_end) = mpsc::channel(ORDERS);
-            levers.push(Lever {
-                source: name.clone(),
-                sink: lane.sink.clone(),
-                orders,
-            });
-            workers.start(lane.worker(&name, &notes, &watches, orders_end, stop_workers));
-        }
+        let ground = Ground {
+            source: self.config.name.clone(),
+            file: self.file,
+            notes,
+            visits,
+            durable: watches.durable,
+            stop: stop_workers.clone(),
+        };
+        let lanes = self
+            .lanes
+            .into_iter()
+            .map(|lane| lane.start(&ground, workers))
+            .collect();
         let link = Link {
             commands: commands_end,
             reports,
@@ -126,131 +140,16 @@ impl Opened {
         let pipeline = RunningPipeline::start(pipeline, &name)?;
         Ok(RunningSource {
             status: watches.status,
-            levers,
+            ground,
+            lanes,
             connection,
             pipeline,
         })
     }
 }
 
-/// The lanes of a source to its sinks, each with its cursor. New sinks are registered before anything runs.
-fn lanes(
-    config: &Config,
-    source: &SourceConfig,
-    file: &Path,
-    journal: &mut Journal,
-) -> Result<Vec<Lane>, Failure> {
-    let mine = config
-        .sinks
-        .iter()
-        .filter(|sink| sink.sources.contains(&source.name));
-    let lanes = mine
-        .map(|sink| lane(sink, source, file, journal))
-        .collect::<Result<Vec<_>, _>>()?;
-    journal.commit().map_err(journal_failure)?;
-    Ok(lanes)
-}
-
-/// Enters a sink where it begins. Where retention has removed the first records, that is the tail, and a run is made for
-/// it that tells what there is.
-fn enter(sink: &SinkConfig, source: &SourceConfig, journal: &mut Journal) -> Result<Seq, Failure> {
-    if let Some(cursor) = journal.cursor(&sink.name).map_err(journal_failure)? {
-        return Ok(cursor);
-    }
-    let oldest = journal.oldest().map_err(journal_failure)?;
-    let tail = journal.tail();
-    let first = sink.start.first_cursor(oldest, tail);
-    let cursor = journal
-        .register_sink(&sink.name, first.unwrap_or(tail))
-        .map_err(journal_failure)?;
-    if first.is_err() {
-        let now = wall_clock()();
-        let run = SinkRun::new(run_id(&source.name, &sink.name, now), None, now);
-        journal.begin_run(&sink.name, &run).map_err(journal_failure)?;
-    }
-    Ok(cursor)
-}
-
-/// The id of a run for one sink.
-pub fn run_id(source: &str, sink: &str, now: Timestamp) -> Uuid {
-    let name = format!("{source}\n{sink}\n{now}\n{}", rand_seed(sink, source));
-    Uuid::new_v5(&record::NAMESPACE, name.as_bytes())
-}
-
-fn lane(
-    sink: &SinkConfig,
-    source: &SourceConfig,
-    file: &Path,
-    journal: &mut Journal,
-) -> Result<Lane, Failure> {
-    let destination = sinks::sink(&sink.kind, &sink.name, &source.name)?;
-    let sieve = Sieve::new(&sink.filter).map_err(|error| configuration(error.to_string()))?;
-    let cursor = enter(sink, source, journal)?;
-    // A run that was begun for it is read beside.
-    journal.commit().map_err(journal_failure)?;
-    let mut reader = Reader::open(file).map_err(journal_failure)?;
-    let aside = SetAside::load(&mut reader, &sink.name, wall_clock()()).map_err(journal_failure)?;
-    Ok(Lane {
-        sink: sink.name.shared(),
-        destination,
-        reader,
-        cursor,
-        sieve,
-        merge: sink.merge.period(),
-        aside,
-        retry: sink.retry,
-        rejects: sink.reject,
-    })
-}
-
-/// One sink's way to its records.
-struct Lane {
-    sink: Arc<str>,
-    destination: Box<dyn bridge_core::sink::Sink>,
-    reader: Reader,
-    cursor: Seq,
-    sieve: Sieve,
-    merge: Option<std::time::Duration>,
-    aside: SetAside,
-    retry: bridge_core::delivery::Retry,
-    rejects: bridge_core::delivery::RejectPolicy,
-}
-
-impl Lane {
-    fn worker(
-        self,
-        source: &Arc<str>,
-        notes: &mpsc::Sender<Note>,
-        watches: &Watches,
-        orders: mpsc::Receiver<Order>,
-        stop: &CancellationToken,
-    ) -> (Worker, watch::Receiver<bridge_core::delivery::SinkStatus>) {
-        let seed = rand_seed(&self.sink, source);
-        Worker::new(Setup {
-            sink: self.sink,
-            source: source.clone(),
-            destination: self.destination,
-            tail: Box::new(self.reader),
-            durable: watches.durable.clone(),
-            notes: notes.clone(),
-            cursor: self.cursor,
-            aside: self.aside,
-            orders,
-            filter: self.sieve,
-            merge: self.merge,
-            retry: self.retry,
-            rejects: self.rejects,
-            limit: READ_LIMIT,
-            clock: wall_clock(),
-            seed,
-            stop: stop.clone(),
-            drain: DRAIN,
-        })
-    }
-}
-
 /// A seed of the jitter: different for each lane and each start.
-fn rand_seed(sink: &str, source: &str) -> u64 {
+pub(super) fn rand_seed(sink: &str, source: &str) -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let mut hasher = RandomState::new().build_hasher();
     hasher.write(sink.as_bytes());
@@ -296,7 +195,7 @@ impl RunningPipeline {
     }
 }
 
-fn journal_failure(error: JournalError) -> Failure {
+pub(super) fn journal_failure(error: JournalError) -> Failure {
     environment(error.to_string())
 }
 

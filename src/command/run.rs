@@ -1,12 +1,13 @@
 //! `zkbridge run`: capture, journal and deliver until a signal, or until no source can go on.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use bridge_config::load;
 use clap::Args;
 
-use super::serving;
-use crate::bridge::{Bridge, DRAIN, Decisions};
+use super::serving::{self, Wish};
+use crate::bridge::{Bridge, DRAIN, Decisions, Reloaded};
 use crate::cli::{ConfigFlag, LogFlags};
 use crate::exit::{Exit, Failure};
 use crate::logging;
@@ -18,7 +19,8 @@ Examples:
 
 While it runs, http.listen serves /metrics, /healthz, /readyz and /status.
 SIGTERM or Ctrl-C drain the sinks for up to 10 s; a second one ends at once.
-SIGHUP changes nothing.";
+SIGHUP, or 'zkbridge reload', reads the configuration again: sinks and their
+filters change without a restart, and an invalid file changes nothing.";
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -55,17 +57,28 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
         forget_sinks: args.forget_sink.clone(),
     };
     serving::block_on(async {
-        let mut signals = serving::Signals::new()?.outliving_hangups()?;
-        let bridge = Bridge::start(&loaded.config, &decisions).await?;
+        let mut signals = serving::Signals::new()?.with_hangups()?;
+        let mut bridge = Bridge::start(&loaded.config, &decisions).await?;
         if let Some(address) = bridge.address() {
             tracing::info!(%address, "serving /metrics /healthz /readyz /status");
         }
         if std::io::stderr().is_terminal() && loaded.config.sinks.is_empty() {
             eprintln!("no [[sink]] is configured: changes are kept in the journal only");
         }
-        let end = tokio::select! {
-            signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "")),
-            halted = bridge.all_halted() => Err(serving::halted(&halted)),
+        let mut reloads = bridge.take_reloads();
+        let end = loop {
+            tokio::select! {
+                wish = signals.wish() => match wish {
+                    Wish::End(signal) => break Err(Failure::new(Exit::Signal(signal), "")),
+                    Wish::Reload => drop(reload(&mut bridge, &args.config.config).await),
+                },
+                halted = bridge.all_halted() => break Err(serving::halted(&halted)),
+                Some(answer) = reloads.recv() => {
+                    let done = reload(&mut bridge, &args.config.config).await;
+                    // Who asked may have given up.
+                    let _ = answer.send(done);
+                }
+            }
         };
         tracing::info!(drain_seconds = DRAIN.as_secs(), "draining");
         tokio::select! {
@@ -73,6 +86,32 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "ended at once by a second signal")),
         }
     })
+}
+
+/// Reads the configuration again. What came of it is logged, and given back for who asked.
+async fn reload(bridge: &mut Bridge, file: &Path) -> Result<Reloaded, String> {
+    let done = match load(file) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                tracing::warn!(key = warning.key, remedy = warning.remedy, "{}", warning.message);
+            }
+            bridge
+                .reload(&loaded.config)
+                .await
+                .map_err(|failure| failure.message)
+        }
+        Err(refused) => Err(format!("nothing was changed:\n{refused}")),
+    };
+    match &done {
+        Ok(reloaded) => tracing::info!(
+            started = ?reloaded.started,
+            changed = ?reloaded.changed,
+            stopped = ?reloaded.stopped,
+            "the configuration was read again"
+        ),
+        Err(reason) => tracing::error!(reason, "the configuration was not taken over"),
+    }
+    done
 }
 
 fn check_accepted(args: &RunArgs, config: &bridge_config::Config) -> Result<(), Failure> {

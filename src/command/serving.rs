@@ -20,11 +20,20 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     runtime.block_on(future)
 }
 
-/// SIGTERM and SIGINT.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The end, by the signal of this number.
+    End(u8),
+    /// Another configuration: SIGHUP.
+    Reload,
+}
+
+/// SIGTERM and SIGINT, and SIGHUP where it means something.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// There where SIGHUP must not end the process.
+    /// There where SIGHUP does not end the process.
     hangup: Option<Signal>,
 }
 
@@ -38,30 +47,34 @@ impl Signals {
         })
     }
 
-    /// From now on SIGHUP does not end the process either: programs for log rotation send it to whoever writes files.
-    pub fn outliving_hangups(self) -> Result<Signals, Failure> {
+    /// From now on SIGHUP does not end the process either, but is told as [`Wish::Reload`].
+    pub fn with_hangups(self) -> Result<Signals, Failure> {
         Ok(Signals {
             hangup: Some(listen(SignalKind::hangup())?),
             ..self
         })
     }
 
+    /// What the next signal asks for. Cancel safe.
+    pub async fn wish(&mut self) -> Wish {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::End(SIGTERM),
+            _ = self.interrupt.recv() => Wish::End(SIGINT),
+            _ = hangup => Wish::Reload,
+        }
+    }
+
     /// The number of the next signal that ends the process. Cancel safe.
     pub async fn next(&mut self) -> u8 {
         loop {
-            let hangup = async {
-                match &mut self.hangup {
-                    Some(hangup) => hangup.recv().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = self.terminate.recv() => return SIGTERM,
-                _ = self.interrupt.recv() => return SIGINT,
-                _ = hangup => tracing::info!(
-                    "SIGHUP: nothing to reopen, every write looks whether its file was moved away; a changed \
-                     configuration needs a restart"
-                ),
+            if let Wish::End(signal) = self.wish().await {
+                return signal;
             }
         }
     }

@@ -6,6 +6,8 @@ use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use serde::{Deserialize, Serialize};
 
+use crate::bridge::Reloaded;
+
 /// An order for the deliveries of one sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,28 @@ pub enum Word {
 pub struct Answer {
     /// Why it does not.
     pub refused: Option<String>,
+}
+
+/// What became of a wish for another configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadAnswer {
+    /// Why nothing was changed.
+    pub refused: Option<String>,
+    /// What was done.
+    #[serde(flatten)]
+    pub done: Reloaded,
+}
+
+impl From<Result<Reloaded, String>> for ReloadAnswer {
+    fn from(result: Result<Reloaded, String>) -> ReloadAnswer {
+        match result {
+            Ok(done) => ReloadAnswer { refused: None, done },
+            Err(refused) => ReloadAnswer {
+                refused: Some(refused),
+                done: Reloaded::default(),
+            },
+        }
+    }
 }
 
 impl From<Word> for Order {

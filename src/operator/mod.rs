@@ -8,7 +8,7 @@ mod message;
 mod socket;
 
 pub use journals::{Carried, Journals, SinkLetters, letters_of, parked_of, unusable};
-pub use message::{Answer, Ask};
+pub use message::{Answer, Ask, ReloadAnswer};
 #[cfg(test)]
 pub use socket::ask;
-pub use socket::{SOCKET, ask_status};
+pub use socket::{SOCKET, ask_reload, ask_status};

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::message::{Answer, Ask};
+use super::message::{Answer, Ask, ReloadAnswer};
 use crate::exit::{Exit, Failure};
 use crate::status::Status;
 
@@ -23,6 +23,9 @@ pub const SOCKET: &str = "control.sock";
 
 /// A bridge that does not answer for so long is stuck: it only has to put an order into a queue.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
+
+/// Sinks that change drain first, 10 s at most, and may take 15 s to close.
+const RELOAD_BOUND: Duration = Duration::from_secs(60);
 
 /// The longest answer is a status with the names of some paths for each of many sinks.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -40,14 +43,25 @@ pub async fn ask_status(data_dir: &Path) -> Result<Option<Status>, Failure> {
     exchange(data_dir, Request::get("/status"), Vec::new()).await
 }
 
-async fn exchange<T: DeserializeOwned>(
-    data_dir: &Path,
-    request: Builder,
-    body: Vec<u8>,
-) -> Result<Option<T>, Failure> {
+/// Asks the bridge that runs on this `data_dir` to read its configuration again. `None`: none does.
+pub async fn ask_reload(data_dir: &Path) -> Result<Option<ReloadAnswer>, Failure> {
     let file = data_dir.join(SOCKET);
-    let stream = match UnixStream::connect(&file).await {
-        Ok(stream) => stream,
+    let Some(stream) = reach(&file).await? else {
+        return Ok(None);
+    };
+    let answered = timeout(
+        RELOAD_BOUND,
+        converse(stream, Request::post("/reload"), Vec::new()),
+    )
+    .await;
+    let answer = answered.map_err(|_| unreachable(&file, &"no answer in 60 s"))?;
+    answer.map(Some).map_err(|error| unreachable(&file, &error))
+}
+
+/// `None`: nobody is there.
+async fn reach(file: &Path) -> Result<Option<UnixStream>, Failure> {
+    match UnixStream::connect(file).await {
+        Ok(stream) => Ok(Some(stream)),
         // No socket, or what a killed bridge left; the journal's lock tells if that is wrong.
         Err(error)
             if matches!(
@@ -55,9 +69,20 @@ async fn exchange<T: DeserializeOwned>(
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
             ) =>
         {
-            return Ok(None);
+            Ok(None)
         }
-        Err(error) => return Err(unreachable(&file, &error)),
+        Err(error) => Err(unreachable(file, &error)),
+    }
+}
+
+async fn exchange<T: DeserializeOwned>(
+    data_dir: &Path,
+    request: Builder,
+    body: Vec<u8>,
+) -> Result<Option<T>, Failure> {
+    let file = data_dir.join(SOCKET);
+    let Some(stream) = reach(&file).await? else {
+        return Ok(None);
     };
     let answered = timeout(ANSWER_BOUND, converse(stream, request, body)).await;
     let answer = answered.map_err(|_| unreachable(&file, &"no answer in 10 s"))?;

@@ -11,6 +11,7 @@ mod doctor;
 mod golden;
 mod journals;
 mod records;
+mod reload;
 mod replay;
 mod stage;
 mod status;

@@ -24,6 +24,12 @@ impl Workers {
         }
     }
 
+    /// Leaves out those that have ended, as one does whose own token was cancelled.
+    pub fn forget_ended(&mut self) {
+        // A worker that is gone has dropped the other end.
+        self.statuses.retain(|status| status.has_changed().is_ok());
+    }
+
     /// Starts a worker as a task of its own.
     pub fn start(&mut self, (worker, status): (Worker, watch::Receiver<SinkStatus>)) {
         self.statuses.push(status);

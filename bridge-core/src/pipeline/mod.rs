@@ -17,5 +17,5 @@ mod status;
 mod tests;
 
 pub use flow::{Flow, Ledger, News};
-pub use run::{Pipeline, PipelineSetup, Watches};
+pub use run::{Pipeline, PipelineSetup, Visit, Watches};
 pub use status::{JournalStatus, SourceStatus};

@@ -29,6 +29,10 @@ const BEATS_PER_TICK: u64 = 5;
 /// Beats between two rounds of retention (ten seconds).
 const BEATS_PER_RETENTION: u64 = 50;
 
+/// Work on the journal by somebody else, on the pipeline's thread and between two batches: the journal has one writer.
+/// It must be short, and commit what it writes.
+pub type Visit = Box<dyn FnOnce(&mut Journal) + Send>;
+
 /// All that a pipeline needs.
 pub struct PipelineSetup {
     /// How to capture.
@@ -41,6 +45,8 @@ pub struct PipelineSetup {
     pub commands: mpsc::Sender<Order>,
     /// From the delivery workers; the pipeline ends when both have closed.
     pub notes: mpsc::Receiver<Note>,
+    /// From who enters sinks while it runs. Closed, there are none.
+    pub visits: mpsc::Receiver<Visit>,
     /// The time of day.
     pub clock: WallClock,
 }
@@ -60,6 +66,7 @@ pub struct Pipeline {
     reports: Option<mpsc::Receiver<Report>>,
     commands: Option<mpsc::Sender<Order>>,
     notes: Option<mpsc::Receiver<Note>>,
+    visits: Option<mpsc::Receiver<Visit>>,
     clock: WallClock,
     durable: watch::Sender<Seq>,
     published: watch::Sender<SourceStatus>,
@@ -77,6 +84,7 @@ pub struct Pipeline {
 enum Turn {
     Report(Option<Report>),
     Note(Option<Note>),
+    Visit(Option<Visit>),
     Beat,
     More,
 }
@@ -90,6 +98,7 @@ impl Pipeline {
             reports,
             commands,
             notes,
+            visits,
             clock,
         } = setup;
         let status = SourceStatus::new(capture.cluster.clone(), clock());
@@ -100,6 +109,7 @@ impl Pipeline {
             reports: Some(reports),
             commands: Some(commands),
             notes: Some(notes),
+            visits: Some(visits),
             clock,
             durable,
             published,
@@ -146,6 +156,7 @@ impl Pipeline {
                 biased;
                 report = next(&mut self.reports), if self.reports.is_some() => Turn::Report(report),
                 note = next(&mut self.notes), if self.notes.is_some() => Turn::Note(note),
+                visit = next(&mut self.visits), if self.visits.is_some() => Turn::Visit(visit),
                 _ = beat.tick() => Turn::Beat,
                 () = std::future::ready(()), if self.flow.has_more() => Turn::More,
             };
@@ -162,6 +173,12 @@ impl Pipeline {
                     }
                 }
                 Turn::Note(None) => self.notes = None,
+                Turn::Visit(Some(visit)) => {
+                    // What a worker noted at its end is there when its successor looks for it.
+                    self.commit().await?;
+                    visit(self.flow.journal());
+                }
+                Turn::Visit(None) => self.visits = None,
                 Turn::Beat => self.beat().await?,
                 Turn::More => self.go_on().await?,
             }

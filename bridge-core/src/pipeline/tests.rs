@@ -43,12 +43,14 @@ impl Bench {
         let (reports, reports_end) = mpsc::channel(16);
         let (commands_end, commands) = mpsc::channel(16);
         let (notes, notes_end) = mpsc::channel(16);
+        let (_, visits_end) = mpsc::channel(1);
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
             capture: CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]),
             journal,
             reports: reports_end,
             commands: commands_end,
             notes: notes_end,
+            visits: visits_end,
             clock: Arc::new(|| Timestamp(1_000)),
         });
         let runtime = tokio::runtime::Handle::current();
