@@ -316,9 +316,9 @@ async fn a_hangup_does_not_end_run_and_a_termination_does() {
     assert!(hung_up.expect("kill runs").success());
 
     child
-        .line("SIGHUP", bound)
+        .line("the configuration was read again", bound)
         .await
-        .expect("it says that nothing is to be done");
+        .expect("it says what came of it");
     child.terminate().expect("it still runs");
     assert_eq!(child.exit_code(bound).await.expect("it ends"), 143);
 }

@@ -176,14 +176,14 @@ async fn a_record_that_is_refused_becomes_a_dead_letter_while_others_flow() {
     let place = Place::shared().await;
     let service = Service::start().await;
     let writer = Writer::connect(&place.direct).await;
-    writer.create("/refused", "root").await;
-    let mut bridge = configured("refused", &place, &service);
+    writer.create("/refused-by-hook", "root").await;
+    let mut bridge = configured("refused-by-hook", &place, &service);
     bridge.start_ready().await;
-    service.answer("/refused/bad", 422);
+    service.answer("/refused-by-hook/bad", 422);
 
-    writer.create("/refused/bad", "1").await;
-    writer.create("/refused/good", "1").await;
-    service.told(&bridge, "/refused/good", &["create"]).await;
+    writer.create("/refused-by-hook/bad", "1").await;
+    writer.create("/refused-by-hook/good", "1").await;
+    service.told(&bridge, "/refused-by-hook/good", &["create"]).await;
     bridge
         .until("a dead letter", |status| status["sinks"][0]["rejected"] == 1)
         .await;
