@@ -71,10 +71,16 @@ async fn sinks_come_change_and_go_under_load_and_nothing_of_theirs_is_lost() {
     let common = source(&stage, &connect);
     stage.bridge.start_ready().await;
     let stop = Arc::new(AtomicBool::new(false));
-    let writing = tokio::spawn(write_until(stage.client.clone(), stage.root.clone(), stop.clone()));
+    let writing = tokio::spawn(write_until(
+        stage.client.clone(),
+        stage.root.clone(),
+        stop.clone(),
+    ));
 
     // A sink that is new begins with everything.
-    stage.bridge.configure(&(common.clone() + &file_sink("second", "")));
+    stage
+        .bridge
+        .configure(&(common.clone() + &file_sink("second", "")));
     let done = stage.run(&["reload", "--json"]).await.json(0);
     assert_eq!(
         done,
@@ -90,18 +96,26 @@ async fn sinks_come_change_and_go_under_load_and_nothing_of_theirs_is_lost() {
     // Without it, it stops, and the first is not disturbed.
     stage.bridge.configure(&common);
     let done = stage.run(&["reload", "--json"]).await.json(0);
-    assert_eq!((&done["stopped"], &done["untouched"]), (&json!(["second"]), &json!(["audit"])));
+    assert_eq!(
+        (&done["stopped"], &done["untouched"]),
+        (&json!(["second"]), &json!(["audit"]))
+    );
     let ended = seqs(&stage.bridge.folder().join("second.jsonl"));
 
     // Back again, it goes on behind its cursor.
-    stage.bridge.configure(&(common.clone() + &file_sink("second", "")));
+    stage
+        .bridge
+        .configure(&(common.clone() + &file_sink("second", "")));
     stage.run(&["reload"]).await.ended(0);
     stop.store(true, Ordering::Relaxed);
     let written = writing.await.unwrap();
     at_rest(&stage).await;
 
     let folder = stage.bridge.folder();
-    let (audit, second) = (seqs(&folder.join("audit.jsonl")), seqs(&folder.join("second.jsonl")));
+    let (audit, second) = (
+        seqs(&folder.join("audit.jsonl")),
+        seqs(&folder.join("second.jsonl")),
+    );
     let creates = records(&folder.join("audit.jsonl"));
     let paths: BTreeMap<&str, &Value> = creates
         .iter()
@@ -109,9 +123,15 @@ async fn sinks_come_change_and_go_under_load_and_nothing_of_theirs_is_lost() {
         .map(|record| (record["path"].as_str().unwrap(), &record["seq"]))
         .collect();
     assert_eq!(paths.len() as u64, written, "every create is there");
-    assert!(second.starts_with(&ended), "nothing was delivered anew out of order");
+    assert!(
+        second.starts_with(&ended),
+        "nothing was delivered anew out of order"
+    );
     // While the filter was on, odd ones were left out, and nothing else ever was.
-    let missing: Vec<&u64> = audit.iter().filter(|seq| second.binary_search(seq).is_err()).collect();
+    let missing: Vec<&u64> = audit
+        .iter()
+        .filter(|seq| second.binary_search(seq).is_err())
+        .collect();
     let is_odd = |seq: &&&u64| {
         let of = creates.iter().find(|record| record["seq"] == ***seq).unwrap();
         of["path"].as_str().is_some_and(|path| path.contains("/odd-"))
@@ -133,7 +153,9 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
     stage.bridge.start_ready().await;
 
     // The command finds what is wrong by itself.
-    stage.bridge.configure(&(common.clone() + "[[sink]]\ntype = \"kafak\"\n"));
+    stage
+        .bridge
+        .configure(&(common.clone() + "[[sink]]\ntype = \"kafak\"\n"));
     let wrong = stage.run(&["reload"]).await;
     assert_eq!(wrong.code, 2);
     assert!(wrong.err.contains("kafka"), "{}", wrong.err);
@@ -141,7 +163,9 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
     // So does a bridge that gets the signal.
     hang_up(stage.bridge.child().id());
     let told = eventually("the refusal in the log", BOUND, || async {
-        stage.bridge.has_logged(&["the configuration was not taken over", "kafak"])
+        stage
+            .bridge
+            .has_logged(&["the configuration was not taken over", "kafak"])
     });
     told.await.unwrap();
 
@@ -170,7 +194,9 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
     at_rest(&stage).await;
     let second = records(&stage.bridge.folder().join("second.jsonl"));
     assert!(
-        second.iter().any(|record| record["path"] == stage.path("after").as_str()),
+        second
+            .iter()
+            .any(|record| record["path"] == stage.path("after").as_str()),
         "{second:?}"
     );
     stage.bridge.terminate().await;
