@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use bridge_judge::truth::cut_torn_record;
 use bridge_servers::{Direction, Kafka, Proxy, ZooKeeper};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -185,6 +186,10 @@ async fn kill(zookeeper: &ZooKeeper, servers: &[usize], lasting: Duration) -> Re
     }
     sleep(lasting).await;
     for server in servers {
+        let data = zookeeper.data_dir(*server);
+        if cut_torn_record(&data).map_err(anyhow::Error::msg)? {
+            println!("server {server} was killed in the middle of a write: what it wrote of it is cut off");
+        }
         zookeeper.launch(*server)?;
     }
     Ok(())

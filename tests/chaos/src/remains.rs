@@ -38,9 +38,13 @@ fn write_lines(path: &Path, lines: &[String]) -> Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
-/// Copies a file, or a folder with all that is in it. What vanishes meanwhile is left out: the servers still run.
+/// Copies a file, or a folder with all that is in it. What vanishes meanwhile is left out, as the servers still run, and
+/// so are sockets.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     if !from.is_dir() {
+        if from.exists() && !from.is_file() {
+            return Ok(());
+        }
         match std::fs::copy(from, to) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             copied => drop(copied.with_context(|| format!("copy {}", from.display()))?),

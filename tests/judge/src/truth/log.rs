@@ -118,8 +118,48 @@ fn logs(data_dir: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(logs.into_iter().map(|(_, path)| path).collect())
 }
 
+/// Cuts off the record that a killed server has written in part, as a person with ZooKeeper's `TxnLogToolkit` would: a
+/// server refuses to start on it ("CRC check failed"). It was acknowledged to nobody. The server must not run. Gives
+/// back whether there was one.
+///
+/// # Errors
+///
+/// What cannot be read or written.
+pub fn cut_torn_record(data_dir: &Path) -> Result<bool, String> {
+    let Some(log) = logs(data_dir)?.pop() else {
+        return Ok(false);
+    };
+    let fault = |doing: &str, error: std::io::Error| format!("{doing} {}: {error}", log.display());
+    let bytes = std::fs::read(&log).map_err(|error| fault("read", error))?;
+    let whole = FILE_HEADER_BYTES
+        + payloads(&bytes)
+            .map(|payload| record_bytes(payload))
+            .sum::<usize>();
+    // Behind the last record there is nothing, or padding.
+    let is_torn = bytes
+        .get(whole..)
+        .is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
+    if is_torn {
+        let file = std::fs::OpenOptions::new().write(true).open(&log);
+        let cut = file.and_then(|file| file.set_len(whole as u64));
+        cut.map_err(|error| fault("cut", error))?;
+    }
+    Ok(is_torn)
+}
+
+fn record_bytes(payload: &[u8]) -> usize {
+    RECORD_HEADER_BYTES + payload.len() + 1
+}
+
 /// The whole records of one file.
 pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<Transaction, String>> {
+    payloads(bytes).map(|payload| {
+        transaction(payload).ok_or_else(|| format!("a record is not as documented: {payload:02x?}"))
+    })
+}
+
+/// What is in the whole records of one file.
+fn payloads(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes.get(FILE_HEADER_BYTES..).unwrap_or_default();
     std::iter::from_fn(move || {
         // A length of zero is the padding; a record that is not whole is being written.
@@ -134,7 +174,7 @@ pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<Transaction, String>
             return None;
         }
         rest = &rest[end + 1..];
-        Some(transaction(payload).ok_or_else(|| format!("a record is not as documented: {payload:02x?}")))
+        Some(payload)
     })
 }
 
@@ -273,6 +313,28 @@ mod tests {
         );
         assert_eq!(transaction.changes, []);
         assert_eq!(transaction.digest, Some(Shadow::default().digest()));
+    }
+
+    #[test]
+    fn a_record_that_a_killed_server_wrote_in_part_is_cut_off_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("version-2").join("log.1");
+        std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+        let whole = file();
+        let record = &whole[FILE_HEADER_BYTES..];
+        let padding = [0; 64];
+        let check = |bytes: &[u8], left: usize| {
+            std::fs::write(&log, bytes).unwrap();
+            assert_eq!(cut_torn_record(folder.path()), Ok(left != bytes.len()));
+            assert_eq!(std::fs::read(&log).unwrap(), bytes[..left]);
+        };
+        let padded = [&whole[..], &padding].concat();
+        check(&padded, padded.len());
+        check(&whole[..FILE_HEADER_BYTES], FILE_HEADER_BYTES);
+        for written in 8..record.len() {
+            let torn = [&whole[..], &record[..written], &padding].concat();
+            check(&torn, whole.len());
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod shadow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+pub use log::cut_torn_record;
+
 use committed::Committed;
 use log::{Change, Transaction};
 
