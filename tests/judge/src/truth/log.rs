@@ -131,10 +131,7 @@ pub fn cut_torn_record(data_dir: &Path) -> Result<bool, String> {
     };
     let fault = |doing: &str, error: std::io::Error| format!("{doing} {}: {error}", log.display());
     let bytes = std::fs::read(&log).map_err(|error| fault("read", error))?;
-    let whole = FILE_HEADER_BYTES
-        + payloads(&bytes)
-            .map(|payload| record_bytes(payload))
-            .sum::<usize>();
+    let whole = FILE_HEADER_BYTES + payloads(&bytes).map(record_bytes).sum::<usize>();
     // Behind the last record there is nothing, or padding.
     let is_torn = bytes
         .get(whole..)
