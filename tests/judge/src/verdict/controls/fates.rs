@@ -158,6 +158,30 @@ fn a_life_that_nobody_read_needs_a_delete_of_its_own() {
 }
 
 #[test]
+fn a_life_that_a_comparison_passed_over_is_missed_only_where_events_have_no_zxids() {
+    let passed = |events| {
+        let before = super::state(10, 10, 0, "c");
+        let more =
+            json!({"before": before, "fidelity": "reconciled", "zxid_kind": "upper_bound", "missed": null});
+        let end = record(Some("/r/c"), "delete", Some(15), more);
+        let mut story = Story::of(|records| *records.last_mut().unwrap() = end);
+        let lives = [life(&[(10, "c")], Some(11)), life(&[(12, "1")], Some(14))];
+        story.truth.lives.insert("/r/c".to_owned(), lives.to_vec());
+        story.events = events;
+        story
+    };
+    let untold = "the create of /r/c at 0x000000000000000c was not told";
+    let is_untold = |events| {
+        passed(events)
+            .complaints()
+            .iter()
+            .any(|complaint| complaint == untold)
+    };
+    assert!(is_untold(Events::WithZxid));
+    assert!(!is_untold(Events::WithoutZxid));
+}
+
+#[test]
 fn a_log_that_cannot_be_trusted_is_a_complaint() {
     let mut story = Story::right();
     story
