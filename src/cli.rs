@@ -66,14 +66,14 @@ pub enum Command {
     Journal(command::journal::JournalArgs),
     /// Print the manual pages
     Man(command::man::ManArgs),
-    /// Print the JSON Schema of the records or of the configuration
-    Schema(command::schema::SchemaArgs),
     /// Let a running bridge read its configuration again
     Reload(command::reload::ReloadArgs),
     /// Deliver journalled records to a sink once more
     Replay(command::replay::ReplayArgs),
     /// Capture every change, keep it in the journal and deliver it
     Run(command::run::RunArgs),
+    /// Print the JSON Schema of the records or of the configuration
+    Schema(command::schema::SchemaArgs),
     /// Let a sink that was halted or disabled go on
     Sink(command::sink::SinkArgs),
     /// Send the present state again, to one sink
