@@ -35,33 +35,28 @@ pub async fn ask(data_dir: &Path, ask: &Ask) -> Result<Option<Answer>, Failure> 
     let body = serde_json::to_vec(ask)
         .map_err(|error| Failure::new(Exit::Runtime, format!("the order cannot be written: {error}")))?;
     let request = Request::post("/orders").header(header::CONTENT_TYPE, "application/json");
-    exchange(data_dir, request, body).await
+    exchange(data_dir, request, body, ANSWER_BOUND).await
 }
 
 /// Where the bridge that runs on this `data_dir` stands. `None`: none does.
 pub async fn ask_status(data_dir: &Path) -> Result<Option<Status>, Failure> {
-    exchange(data_dir, Request::get("/status"), Vec::new()).await
+    exchange(data_dir, Request::get("/status"), Vec::new(), ANSWER_BOUND).await
 }
 
 /// Asks the bridge that runs on this `data_dir` to read its configuration again. `None`: none does.
 pub async fn ask_reload(data_dir: &Path) -> Result<Option<ReloadAnswer>, Failure> {
-    let file = data_dir.join(SOCKET);
-    let Some(stream) = reach(&file).await? else {
-        return Ok(None);
-    };
-    let answered = timeout(
-        RELOAD_BOUND,
-        converse(stream, Request::post("/reload"), Vec::new()),
-    )
-    .await;
-    let answer = answered.map_err(|_| unreachable(&file, &"no answer in 60 s"))?;
-    answer.map(Some).map_err(|error| unreachable(&file, &error))
+    exchange(data_dir, Request::post("/reload"), Vec::new(), RELOAD_BOUND).await
 }
 
-/// `None`: nobody is there.
-async fn reach(file: &Path) -> Result<Option<UnixStream>, Failure> {
-    match UnixStream::connect(file).await {
-        Ok(stream) => Ok(Some(stream)),
+async fn exchange<T: DeserializeOwned>(
+    data_dir: &Path,
+    request: Builder,
+    body: Vec<u8>,
+    bound: Duration,
+) -> Result<Option<T>, Failure> {
+    let file = data_dir.join(SOCKET);
+    let stream = match UnixStream::connect(&file).await {
+        Ok(stream) => stream,
         // No socket, or what a killed bridge left; the journal's lock tells if that is wrong.
         Err(error)
             if matches!(
@@ -69,23 +64,12 @@ async fn reach(file: &Path) -> Result<Option<UnixStream>, Failure> {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
             ) =>
         {
-            Ok(None)
+            return Ok(None);
         }
-        Err(error) => Err(unreachable(file, &error)),
-    }
-}
-
-async fn exchange<T: DeserializeOwned>(
-    data_dir: &Path,
-    request: Builder,
-    body: Vec<u8>,
-) -> Result<Option<T>, Failure> {
-    let file = data_dir.join(SOCKET);
-    let Some(stream) = reach(&file).await? else {
-        return Ok(None);
+        Err(error) => return Err(unreachable(&file, &error)),
     };
-    let answered = timeout(ANSWER_BOUND, converse(stream, request, body)).await;
-    let answer = answered.map_err(|_| unreachable(&file, &"no answer in 10 s"))?;
+    let answered = timeout(bound, converse(stream, request, body)).await;
+    let answer = answered.map_err(|_| unreachable(&file, &format!("no answer in {} s", bound.as_secs())))?;
     answer.map(Some).map_err(|error| unreachable(&file, &error))
 }
 

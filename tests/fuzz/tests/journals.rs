@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bolero::check;
 use bridge_core::book::Book;
@@ -12,6 +12,7 @@ use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};
 use bridge_fuzz::{Edit, cases, mutilated};
+use tempfile::TempDir;
 
 const LIMIT: ReadLimit = ReadLimit {
     records: 1000,
@@ -57,6 +58,14 @@ fn valid(folder: &Path) -> Vec<u8> {
     std::fs::read(&file).unwrap()
 }
 
+/// The journal with these edits, in a folder of its own.
+fn damaged(folder: &Path, valid: &[u8], edits: &[Edit]) -> (TempDir, PathBuf) {
+    let place = tempfile::tempdir_in(folder).unwrap();
+    let file = place.path().join("main.journal");
+    std::fs::write(&file, mutilated(valid, edits, &["SQLite", "\0\0\0\0"])).unwrap();
+    (place, file)
+}
+
 fn read_all(file: &Path) -> Result<Vec<String>, String> {
     let mut reader = Reader::open(file).map_err(|error| error.to_string())?;
     let records = reader.read(Seq::ZERO, LIMIT).map_err(|error| error.to_string())?;
@@ -74,9 +83,7 @@ fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_what_cannot_be_a_reco
         .with_iterations(cases(300))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
-            let place = tempfile::tempdir_in(folder.path()).unwrap();
-            let file = place.path().join("main.journal");
-            std::fs::write(&file, mutilated(&valid, edits, &["SQLite", "\0\0\0\0"])).unwrap();
+            let (_place, file) = damaged(folder.path(), &valid, edits);
             match read_all(&file) {
                 Err(said) => assert!(said.contains("main.journal"), "{said}"),
                 Ok(texts) => {
@@ -97,9 +104,7 @@ fn no_damage_of_a_journal_makes_its_writer_panic() {
         .with_iterations(cases(300))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
-            let place = tempfile::tempdir_in(folder.path()).unwrap();
-            let file = place.path().join("main.journal");
-            std::fs::write(&file, mutilated(&valid, edits, &["SQLite", "\0\0\0\0"])).unwrap();
+            let (_place, file) = damaged(folder.path(), &valid, edits);
             if let Ok(mut journal) = Journal::open(&file, &JournalOptions::new("main")) {
                 let _ = journal.stats();
                 let _ = journal.cursors();

@@ -298,16 +298,6 @@ impl World {
     }
 }
 
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    match std::env::var("ZKBRIDGE_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("ZKBRIDGE_SEED is a number");
-            seed..seed + 1
-        }
-        Err(_) => 0..count,
-    }
-}
-
 fn holds(seed: u64, driver: Driver) -> std::thread::Result<()> {
     catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(seed, driver);

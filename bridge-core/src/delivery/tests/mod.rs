@@ -28,6 +28,17 @@ use crate::testing::{FaultScript, MemoryDestination, MemoryJournal};
 /// Longer than anything in a test with a paused clock.
 const BOUND: Duration = Duration::from_secs(24 * 3600);
 
+/// So many seeds, or the one that `ZKBRIDGE_SEED` names.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    match std::env::var("ZKBRIDGE_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("ZKBRIDGE_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..count,
+    }
+}
+
 /// What a test may change about a sink.
 struct Given {
     filter: Filter,

@@ -290,14 +290,7 @@ fn holds(seed: u64, driver: Driver) -> std::thread::Result<()> {
 
 #[test]
 fn who_lost_everything_has_it_again_and_nothing_overtakes_anything() {
-    let seeds = match std::env::var("ZKBRIDGE_SEED") {
-        Ok(seed) => {
-            let seed: u64 = seed.parse().expect("ZKBRIDGE_SEED is a number");
-            seed..seed + 1
-        }
-        Err(_) => 0..600,
-    };
-    for seed in seeds {
+    for seed in seeds(600) {
         if let Err(panic) = holds(seed, Driver::Careful) {
             eprintln!("replay with ZKBRIDGE_SEED={seed}");
             std::panic::resume_unwind(panic);
