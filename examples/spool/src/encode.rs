@@ -1,17 +1,17 @@
-//! Records as a file. Pure: the same records give the same name and the same bytes at every delivery.
+//! Records as a file. Pure: the same records give the same bytes at every delivery.
 
 use std::sync::Arc;
 
 use bridge_core::amount::Size;
 use bridge_core::record::Record;
 use bridge_core::sink::Rejected;
-use uuid::Uuid;
 
-/// The name and the content of a file.
+/// The content of a file, and what its name says of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    /// Names of one source sort in the order of `seq`. Other records give another name, also between the same two.
-    pub(crate) name: String,
+    /// The source's cluster and the range of `seq`: for people. Order is not in it, as a record that was held back comes
+    /// behind records with higher numbers.
+    pub(crate) title: String,
     /// A record on each line.
     pub(crate) lines: Vec<u8>,
     /// Records that can have no line, and why.
@@ -21,7 +21,6 @@ pub(crate) struct Encoded {
 /// The file of a batch.
 pub(crate) fn encode(batch: &[Arc<Record>], largest: Size) -> Encoded {
     let mut encoded = Encoded::default();
-    let mut ids = Vec::new();
     for record in batch {
         let line = record.to_json();
         if line.len() as u64 > largest.0 {
@@ -34,13 +33,10 @@ pub(crate) fn encode(batch: &[Arc<Record>], largest: Size) -> Encoded {
         } else {
             encoded.lines.extend(line);
             encoded.lines.push(b'\n');
-            ids.extend(record.id.into_bytes());
         }
     }
     if let (Some(first), Some(last)) = (batch.first(), batch.last()) {
-        let id = Uuid::new_v5(&first.id, &ids);
-        let (cluster, from, to) = (&first.cluster, first.seq.0, last.seq.0);
-        encoded.name = format!("{cluster}-{from:020}-{to:020}-{id}.jsonl");
+        encoded.title = format!("{}-{}-{}", first.cluster, first.seq, last.seq);
     }
     encoded
 }

@@ -27,3 +27,12 @@ fn kind(error: &io::Error) -> SinkErrorKind {
 pub(crate) fn broken(message: &str) -> SinkError {
     SinkError::new(SinkErrorKind::Broken, message)
 }
+
+/// The file with the number of the last file holds something else.
+pub(crate) fn no_number(path: &Path, text: &str) -> SinkError {
+    let message = format!(
+        "{} holds {text:?} and no number: write there the highest number that a file in `new` ever had",
+        path.display()
+    );
+    SinkError::new(SinkErrorKind::Configuration, message)
+}

@@ -1,11 +1,11 @@
 //! The conversation with the folder.
 //!
 //! As in a mail folder, a file is written in `tmp`, synchronised, and moved to `new`, where readers look. It counts when
-//! that folder is synchronised as well. After a failure the same records may come in files of other lengths: a reader
-//! then meets them twice, with the same ids.
+//! that folder is synchronised as well. Files are numbered as they are delivered, and that is the order of each path.
+//! After a failure the same records may come in another file: a reader then meets them twice, with the same ids.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::config::SpoolConfig;
 use crate::encode::{Encoded, encode};
@@ -27,6 +27,8 @@ const MANY_FILES: usize = 10_000;
 pub struct SpoolSink {
     config: Arc<SpoolConfig>,
     spool: Option<Arc<Spool>>,
+    /// A write that may still be under way: a dropped future does not stop its thread.
+    writing: Option<JoinHandle<Result<(), DeliverError>>>,
     /// How many files lay there at `open`.
     waiting: usize,
 }
@@ -37,11 +39,13 @@ impl SpoolSink {
         SpoolSink {
             config: Arc::new(config.clone()),
             spool: None,
+            writing: None,
             waiting: 0,
         }
     }
 
     async fn prove(&mut self) -> Result<(), SinkError> {
+        self.end_of_write().await;
         self.spool = None;
         let config = Arc::clone(&self.config);
         let opened = spawn_blocking(move || Spool::open(&config)).await;
@@ -56,13 +60,21 @@ impl SpoolSink {
         let Some(spool) = self.spool.clone() else {
             return Err(DeliverError::after(0, error::broken("the sink was not opened")));
         };
-        // A dropped future does not stop this thread. It holds the lock, so that the next attempt waits for its end.
+        // What an earlier attempt began must not come behind this one.
+        self.end_of_write().await;
         let (largest, records) = (self.config.largest, records.to_vec());
-        let written = spawn_blocking(move || spool.write(&records, largest)).await;
-        written.unwrap_or_else(|_| {
+        self.writing = Some(spawn_blocking(move || spool.write(&records, largest)));
+        self.end_of_write().await.unwrap_or_else(|| {
             let error = error::broken("the thread that writes ended");
             Err(DeliverError::after(0, error))
         })
+    }
+
+    /// Waits for the write under way; none if there is none, or its thread panicked. May be dropped and called again.
+    async fn end_of_write(&mut self) -> Option<Result<(), DeliverError>> {
+        let ended = self.writing.as_mut()?.await;
+        self.writing = None;
+        ended.ok()
     }
 }
 
@@ -77,8 +89,12 @@ impl Sink for SpoolSink {
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         // What was reported is durable; nothing else is held back.
-        self.spool = None;
-        async { Ok(()) }.boxed()
+        async {
+            self.end_of_write().await;
+            self.spool = None;
+            Ok(())
+        }
+        .boxed()
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -114,11 +130,15 @@ impl Spool {
         Ok((spool, waiting))
     }
 
-    /// Waits until no other writes; let go when it is dropped, also by a crash.
-    fn lock(&self) -> Result<File, SinkError> {
-        let path = self.tmp.join("lock");
-        let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
-        locked.map_err(|error| error::at(&path, "lock", error))
+    /// Waits until no other writes; let go when it is dropped, also by a crash. The file holds the number of the file
+    /// that was written last, in any process.
+    fn lock(&self) -> Result<(PathBuf, File), SinkError> {
+        let path = self.tmp.join("number");
+        let mut options = File::options();
+        options.create(true).truncate(false).read(true).write(true);
+        let locked = options.open(&path).and_then(|file| file.lock().map(|()| file));
+        let locked = locked.map_err(|error| error::at(&path, "lock", error))?;
+        Ok((path, locked))
     }
 
     fn write(&self, batch: &[Arc<Record>], largest: Size) -> Result<(), DeliverError> {
@@ -138,15 +158,37 @@ impl Spool {
         })
     }
 
-    fn add(&self, Encoded { name, lines, .. }: &Encoded) -> Result<(), SinkError> {
-        let (unfinished, finished) = (self.tmp.join(name), self.new.join(name));
-        let _held = self.lock()?;
+    fn add(&self, Encoded { title, lines, .. }: &Encoded) -> Result<(), SinkError> {
+        let (path, mut held) = self.lock()?;
+        let number = next_number(&path, &mut held)?;
+        let name = format!("{number:020}-{title}.jsonl");
+        let (unfinished, finished) = (self.tmp.join(&name), self.new.join(&name));
         File::create(&unfinished)
             .and_then(|mut file| file.write_all(lines).and_then(|()| file.sync_all()))
             .map_err(|error| error::at(&unfinished, "write", error))?;
         fs::rename(&unfinished, &finished).map_err(|error| error::at(&finished, "move a file to", error))?;
         sync_folder(&self.new)
     }
+}
+
+/// Counts one file more, before it is written: a number is never used again, whatever happens to the file.
+fn next_number(path: &Path, held: &mut File) -> Result<u64, SinkError> {
+    let mut text = String::new();
+    held.read_to_string(&mut text)
+        .map_err(|error| error::at(path, "read", error))?;
+    let last = if text.is_empty() {
+        Some(0)
+    } else {
+        text.parse().ok()
+    };
+    let Some(number) = last.and_then(|last: u64| last.checked_add(1)) else {
+        return Err(error::no_number(path, &text));
+    };
+    held.rewind()
+        .and_then(|()| write!(held, "{number:020}"))
+        .and_then(|()| held.sync_all())
+        .map_err(|error| error::at(path, "write", error))?;
+    Ok(number)
 }
 
 fn sync_folder(folder: &Path) -> Result<(), SinkError> {

@@ -78,6 +78,34 @@ async fn a_record_that_is_too_large_is_rejected_and_its_retry_writes_over_no_fil
     assert_eq!(seqs, [1, 2, 3]);
 }
 
+#[tokio::test]
+async fn a_record_that_was_held_back_is_read_before_what_waited_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SpoolConfig::new(folder.path());
+    let record = |seq, path| a_record().seq(seq).path(path).arc();
+
+    deliver(&config, &[record(5, "/b")]).await.unwrap();
+    let behind = [record(4, "/a"), record(8, "/b")];
+    deliver(&config, &behind).await.unwrap();
+
+    let seqs: Vec<u64> = arrived(folder.path()).iter().map(|one| one.seq.0).collect();
+    assert_eq!(seqs, [5, 4, 8]);
+}
+
+#[tokio::test]
+async fn a_lost_number_stops_the_sink_and_no_file_takes_the_place_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SpoolConfig::new(folder.path());
+    deliver(&config, &[a_record().arc()]).await.unwrap();
+    fs::write(folder.path().join("tmp/number"), "one").unwrap();
+
+    let refused = deliver(&config, &[a_record().arc()]).await.unwrap_err();
+    let error = refused.error.unwrap();
+    assert_eq!(error.kind, SinkErrorKind::Configuration);
+    assert!(error.message.contains("\"one\""), "{error}");
+    assert_eq!(arrived(folder.path()).len(), 1);
+}
+
 async fn deliver(config: &SpoolConfig, records: &[Arc<Record>]) -> Result<(), DeliverError> {
     let mut sink = SpoolSink::new(config);
     sink.open().await.unwrap();
