@@ -33,6 +33,8 @@ pub const SINK_LAG_RECORDS: &str = "zkbridge_sink_lag_records";
 pub const SINK_LAG_SECONDS: &str = "zkbridge_sink_lag_seconds";
 /// Duration of a call of the sink's `deliver`. Labels: sink, source.
 pub const SINK_DELIVER_DURATION: &str = "zkbridge_sink_deliver_duration_seconds";
+/// From the capture of a record to its being durable at the destination. Labels: sink, source.
+pub const SINK_DELIVERY_LATENCY: &str = "zkbridge_sink_delivery_latency_seconds";
 /// 1 while the sink is halted. Labels: sink, source.
 pub const SINK_HALTED: &str = "zkbridge_sink_halted";
 
@@ -194,6 +196,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Histogram,
         Unit::Seconds,
         "Duration of the delivery of one batch",
+    ),
+    (
+        SINK_DELIVERY_LATENCY,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        "From the journal to durable at the destination, once for all records of one moment",
     ),
     (
         SINK_HALTED,
@@ -381,6 +389,11 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
 /// Buckets for every histogram of durations: from a local file to a webhook's timeout.
 pub const DURATION_BUCKETS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// Buckets for how long records take to a destination, which may be down for hours.
+pub const LATENCY_BUCKETS: [f64; 13] = [
+    0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0,
 ];
 
 /// Tells the installed recorder the unit and meaning of every metric.

@@ -13,9 +13,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bridge_config::{HttpConfig, Listen};
-use bridge_core::metrics::{self, DURATION_BUCKETS};
+use bridge_core::metrics::{self, DURATION_BUCKETS, LATENCY_BUCKETS};
 use bridge_core::secret::Secret;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
@@ -42,6 +42,10 @@ pub(super) fn install_metrics() -> Result<PrometheusHandle, Failure> {
     };
     let handle = PrometheusBuilder::new()
         .set_buckets(&DURATION_BUCKETS)
+        .and_then(|builder| {
+            let latency = Matcher::Full(metrics::SINK_DELIVERY_LATENCY.into());
+            builder.set_buckets_for_metric(latency, &LATENCY_BUCKETS)
+        })
         .map_err(|error| failure(&error))?
         .install_recorder()
         .map_err(|error| failure(&error))?;

@@ -68,6 +68,7 @@ async fn prometheus_finds_no_fault_with_the_metrics_and_they_are_those_that_are_
         ("zkbridge_journal_limit_bytes", "gauge"),
         ("zkbridge_sink_delivered_records_total", "counter"),
         ("zkbridge_sink_lag_seconds", "gauge"),
+        ("zkbridge_sink_delivery_latency_seconds", "histogram"),
     ];
     for metric in expected {
         assert!(typed.contains(&metric), "{metric:?} is not told:\n{page}");

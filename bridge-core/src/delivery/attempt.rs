@@ -140,7 +140,7 @@ impl Machine {
             } else if let Some(deferred) = outcome.deferral(record.seq) {
                 progress.asides.extend(self.defer(&parts, record, deferred, now));
             } else {
-                progress.count(record);
+                progress.count_first(record);
                 progress.merged += parts.len() as u64 - 1;
             }
         }
@@ -227,9 +227,12 @@ impl Machine {
                     }
                 }
                 (None, None) => {
+                    match self.parked.is_again(record.seq) {
+                        true => progress.count(record),
+                        false => progress.count_first(record),
+                    }
                     self.parked.remove(&record.path, record.seq);
                     progress.asides.push(Aside::Released(record.seq));
-                    progress.count(record);
                     continue;
                 }
             };
@@ -338,6 +341,14 @@ impl Machine {
 }
 
 impl Progress {
+    /// A record that comes to the destination for the first time: how long it took is news.
+    fn count_first(&mut self, record: &Record) {
+        self.count(record);
+        if self.captured.last() != Some(&record.time.captured) {
+            self.captured.push(record.time.captured);
+        }
+    }
+
     pub(super) fn count(&mut self, record: &Record) {
         let data = record.after.as_ref().and_then(|state| state.data.as_ref());
         self.delivered += 1;

@@ -185,6 +185,11 @@ impl Parked {
         self.again.insert(seq);
     }
 
+    /// Whether it is one of those.
+    pub fn is_again(&self, seq: Seq) -> bool {
+        self.again.contains(&seq)
+    }
+
     /// How many of those wait.
     pub fn again(&self) -> usize {
         self.again.len()

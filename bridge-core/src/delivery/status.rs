@@ -13,6 +13,7 @@ use crate::journal::{Aside, SinkRun};
 use crate::metrics as names;
 use crate::number::Seq;
 use crate::path::ZnodePath;
+use crate::record::Timestamp;
 use crate::sink::SinkErrorKind;
 
 /// Parked paths named in the status; the counts tell the rest.
@@ -179,6 +180,7 @@ pub(super) struct Meters {
     lag_seconds: Gauge,
     halted: Gauge,
     pub deliver_duration: Histogram,
+    latency: Histogram,
 }
 
 impl Meters {
@@ -204,10 +206,14 @@ impl Meters {
             lag_seconds: gauge!(names::SINK_LAG_SECONDS, &labels),
             halted: gauge!(names::SINK_HALTED, &labels),
             deliver_duration: histogram!(names::SINK_DELIVER_DURATION, &labels),
+            latency: histogram!(names::SINK_DELIVERY_LATENCY, &labels),
         }
     }
 
-    pub fn count(&self, progress: &Progress) {
+    pub fn count(&self, progress: &Progress, now: Timestamp) {
+        for captured in &progress.captured {
+            self.latency.record(captured.age_seconds(now));
+        }
         self.records.increment(progress.delivered);
         self.bytes.increment(progress.delivered_bytes);
         self.merged.increment(progress.merged);

@@ -112,6 +112,8 @@ pub struct Progress {
     pub merged: u64,
     /// Bytes of znode data (`after`) in them.
     pub delivered_bytes: u64,
+    /// When those were captured that were delivered for the first time; neighbours of one moment stand for one.
+    pub captured: Vec<Timestamp>,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,
     /// How far the run has come.
@@ -173,6 +175,7 @@ impl Progress {
                 first.delivered += second.delivered;
                 first.delivered_bytes += second.delivered_bytes;
                 first.merged += second.merged;
+                first.captured.extend(second.captured);
                 Some(first)
             }
             (first, second) => first.or(second),

@@ -256,9 +256,10 @@ impl Worker {
 
     async fn note(&mut self, progress: Progress) -> Result<(), WriterGone> {
         self.desk.status.count(&progress);
-        self.desk.meters.count(&progress);
+        let now = (self.desk.clock)();
+        self.desk.meters.count(&progress, now);
         report::not_restated(&self.desk.status, &progress);
-        let note = progress.note(Arc::clone(&self.desk.status.sink), (self.desk.clock)());
+        let note = progress.note(Arc::clone(&self.desk.status.sink), now);
         self.notes.send(note).await.map_err(|_| {
             report::writer_gone(&self.desk.status);
             WriterGone
@@ -375,7 +376,7 @@ impl Desk {
             None => self.feed.first_captured(),
         };
         status.lag_seconds = match self.oldest {
-            Some(captured) if status.lag_records > 0 => age_seconds(captured, (self.clock)()),
+            Some(captured) if status.lag_records > 0 => captured.age_seconds((self.clock)()),
             _ => 0.0,
         };
         status.error = self.machine.trouble().cloned();
@@ -426,9 +427,4 @@ async fn until(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn age_seconds(captured: Timestamp, now: Timestamp) -> f64 {
-    let ms = now.0.saturating_sub(captured.0).max(0);
-    Duration::from_millis(ms.unsigned_abs()).as_secs_f64()
 }

@@ -22,6 +22,12 @@ impl Timestamp {
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(MAX_MS))
     }
 
+    /// How long ago it was; 0 where the clock was set back meanwhile.
+    pub fn age_seconds(self, now: Timestamp) -> f64 {
+        let ms = now.0.saturating_sub(self.0).max(0);
+        Duration::from_millis(ms.unsigned_abs()).as_secs_f64()
+    }
+
     fn system_time(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.0.clamp(0, MAX_MS).unsigned_abs())
     }

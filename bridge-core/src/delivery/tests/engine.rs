@@ -235,6 +235,45 @@ async fn every_metric_of_a_sink_is_reported_under_its_name() {
     );
 }
 
+/// What a histogram has been told.
+fn told(recorder: &DebuggingRecorder, name: &str) -> Vec<f64> {
+    let seen = recorder.snapshotter().snapshot().into_vec();
+    let of_name = seen.into_iter().find(|(key, ..)| key.key().name() == name);
+    match of_name {
+        Some((_, _, _, DebugValue::Histogram(values))) => values.into_iter().map(Into::into).collect(),
+        other => panic!("{name} is no histogram: {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_records_took_is_told_once_for_each_moment_and_not_again_when_they_are_replayed() {
+    let recorder = DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let at = |seq, ms| a_record().seq(seq).captured_ms(ms).arc();
+    let journal = MemoryJournal::with(vec![at(1, 1_000), at(2, 1_000), at(3, 4_500), at(4, 9_000)]);
+    let destination = MemoryDestination::default();
+    let given = Given {
+        now_ms: 5_000,
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+    let mut setup = bench.setup("one", Box::new(destination.sink()), given);
+    let (orders, received) = mpsc::channel(1);
+    setup.orders = received;
+
+    let mut status = bench.start_with(setup);
+    until_idle_at(&mut status, 4).await;
+    let path = at(1, 0).path.clone();
+    orders.send(Order::Replay(vec![(Seq(1), path)])).await.unwrap();
+    until(&mut status, "replayed", |status| status.delivered == 5).await;
+    bench.stop().await;
+
+    // The last one is of a clock that was set back since.
+    let told = told(&recorder, crate::metrics::SINK_DELIVERY_LATENCY);
+    assert_eq!(told, [4.0, 0.5, 0.0]);
+    assert_eq!(destination.seqs(), [1, 2, 3, 4, 1]);
+}
+
 struct MemoryRig(MemoryDestination);
 
 impl crate::testing::Rig for MemoryRig {
