@@ -20,6 +20,7 @@ mod overrides;
 mod parse;
 mod problem;
 mod reading;
+mod reference;
 mod schema;
 mod section;
 mod shown;
@@ -39,6 +40,7 @@ pub use model::{
 };
 pub use parse::Format;
 pub use problem::{Problem, Refused, WIDTH, count};
+pub use reference::config_reference;
 pub use schema::{config_schema, config_schema_text};
 pub use shown::{Origin, Setting, settings};
 pub use tree::Place;

@@ -74,9 +74,9 @@ pub struct HttpConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// How much.
+    /// How much is logged.
     pub level: LogLevel,
-    /// In which form.
+    /// In which form it is logged.
     pub format: LogFormat,
 }
 
@@ -184,7 +184,7 @@ pub struct JournalConfig {
     pub retention: Horizon,
     /// The most that the journal may take.
     pub max_size: Size,
-    /// What happens there.
+    /// What happens at `max_size`.
     pub when_full: WhenFull,
 }
 

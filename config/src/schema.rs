@@ -108,6 +108,13 @@ impl Object {
     }
 }
 
+/// What a schema refers to, or itself.
+pub(crate) fn resolved<'a>(whole: &'a Value, schema: &'a Value) -> &'a Value {
+    let name = schema.get("$ref").and_then(Value::as_str);
+    let name = name.and_then(|name| name.strip_prefix("#/$defs/"));
+    name.and_then(|name| whole["$defs"].get(name)).unwrap_or(schema)
+}
+
 /// What messages say is allowed at a key.
 pub(crate) struct Hints {
     schema: Value,
@@ -158,10 +165,7 @@ impl Hints {
     }
 
     fn resolved<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        let name = schema.get("$ref").and_then(Value::as_str);
-        let name = name.and_then(|name| name.strip_prefix("#/$defs/"));
-        name.and_then(|name| self.schema["$defs"].get(name))
-            .unwrap_or(schema)
+        resolved(&self.schema, schema)
     }
 
     fn in_words(&self, schema: &Value) -> Option<String> {

@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json};
 use crate::environment::Environment;
 use crate::parse::{Format, parse};
 use crate::problem::Refused;
-use crate::schema::config_schema;
+use crate::schema::{config_schema, resolved};
 use crate::tree::{KeyPath, Node, Place, Table, Text, Value};
 use crate::{overrides, read};
 
@@ -106,13 +106,19 @@ impl Shower {
             };
             for (at, element) in list.iter().enumerate() {
                 let schema = of_type(&items, element);
-                self.table(
-                    &schema,
-                    element.table(),
-                    &Json::Null,
-                    &start.key(section).index(at),
-                );
+                let path = start.key(section).index(at);
+                self.table(&schema, element.table(), &Json::Null, &path);
+                self.name_of_type(&path, &schema);
             }
+        }
+    }
+
+    /// A sink without a name has that of its type.
+    fn name_of_type(&mut self, path: &KeyPath, schema: &Json) {
+        let name = path.key("name").to_string();
+        let setting = self.settings.iter_mut().find(|setting| setting.key == name);
+        if let Some(setting) = setting.filter(|setting| setting.value.is_null()) {
+            setting.value = schema["properties"]["type"]["const"].clone();
         }
     }
 
@@ -149,8 +155,7 @@ impl Shower {
     }
 
     fn resolved(&self, schema: &Json) -> Json {
-        let name = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next());
-        name.map_or_else(|| schema.clone(), |name| self.schema["$defs"][name].clone())
+        resolved(&self.schema, schema).clone()
     }
 
     /// What a key may be besides null, and whether it may be that.
@@ -383,6 +388,8 @@ secrets = ["${HOOK}", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="]
             "{\"linger.ms\":5,\"sasl.password\":\"***\"}",
             "line 17",
         );
+        check("sink[0].name", "\"bus\"", "line 13");
+        check("sink[1].name", "\"webhook\"", "default");
         check("sink[1].url", "\"***\"", "line 23");
         check("sink[1].secrets", "[\"${HOOK}\",\"***\"]", "line 24");
     }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use bridge_config::{COMMENTED, Environment, Format, config_schema, config_schema_text, read};
+use bridge_config::{
+    COMMENTED, Environment, Format, config_reference, config_schema, config_schema_text, read,
+};
 use serde_json::{Value, json};
 
 fn folder() -> PathBuf {
@@ -25,6 +27,17 @@ fn the_schema_that_is_checked_in_is_the_one_of_the_types() {
         checked_in == config_schema_text(),
         "{} is out of date; write it with: zkbridge schema config > {}",
         file.display(),
+        file.display()
+    );
+}
+
+#[test]
+fn the_reference_that_is_checked_in_is_the_one_of_the_types() {
+    let file = folder().join("../docs/configuration-reference.md");
+    let checked_in = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        checked_in == config_reference(),
+        "{} is out of date; write it with: cargo run -- schema reference > docs/configuration-reference.md",
         file.display()
     );
 }

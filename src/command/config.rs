@@ -63,27 +63,110 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
 /// The width of origins beside the values.
 const ORIGIN_WIDTH: usize = 24;
 
+/// How far a value stands in on lines of its own.
+const INDENT: usize = 4;
+
 fn for_people(settings: &[Setting], style: &Style) -> String {
+    settings.iter().map(|setting| one(setting, style)).collect()
+}
+
+/// A line; where key, value and origin are too much for one, the value stands below.
+fn one(Setting { key, value, origin }: &Setting, style: &Style) -> String {
+    let value = match value.is_null() {
+        true => "(not set)".to_owned(),
+        false => escaped(&value.to_string()).into_owned(),
+    };
+    let tone = match origin {
+        Origin::Default => Tone::Quiet,
+        Origin::File(_) | Origin::Variable(_) => Tone::Plain,
+    };
+    let origin = origin.to_string();
     let room = style.width.saturating_sub(ORIGIN_WIDTH);
-    let mut text = String::new();
-    for Setting { key, value, origin } in settings {
-        let value = if value.is_null() {
-            "(not set)".to_owned()
-        } else {
-            value.to_string()
-        };
-        let words = format!("{key} = {}", escaped(&value));
-        let tone = if *origin == Origin::Default {
-            Tone::Quiet
-        } else {
-            Tone::Plain
-        };
-        let padding = " ".repeat(room.saturating_sub(columns(&words)).max(2));
-        text.push_str(&format!(
-            "{}{padding}{}\n",
-            tone.paint(&words, style),
-            tone.paint(&origin.to_string(), style)
-        ));
+    let whole = format!("{} = {value}", escaped(key));
+    let is_short = columns(&whole) + 2 + columns(&origin).max(ORIGIN_WIDTH - 2) <= style.width;
+    let (head, below) = match is_short {
+        true => (whole, Vec::new()),
+        false => (
+            format!("{} =", escaped(key)),
+            cut(&value, style.width.saturating_sub(INDENT)),
+        ),
+    };
+    let padding = " ".repeat(room.saturating_sub(columns(&head)).max(2));
+    let mut text = format!(
+        "{}{padding}{}\n",
+        tone.paint(&head, style),
+        tone.paint(&origin, style)
+    );
+    for part in below {
+        text.push_str(&format!("{:INDENT$}{}\n", "", tone.paint(&part, style)));
     }
     text
+}
+
+/// A text in parts of at most so many columns, cut behind commas where there are some: a value has no other place
+/// where a person would break it.
+fn cut(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(INDENT);
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while columns(rest) > width {
+        let mut used = 0;
+        let end = rest.char_indices().find_map(|(at, char)| {
+            used += columns(char.encode_utf8(&mut [0; 4]));
+            (used > width).then_some(at)
+        });
+        let end = end.filter(|end| *end > 0).unwrap_or(rest.len());
+        let end = rest[..end].rfind(',').map_or(end, |comma| comma + 1);
+        let (part, behind) = rest.split_at(end);
+        parts.push(part.to_owned());
+        rest = behind;
+    }
+    parts.push(rest.to_owned());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(key: &str, value: serde_json::Value) -> String {
+        let setting = Setting {
+            key: key.into(),
+            value,
+            origin: Origin::File(7),
+        };
+        one(&setting, &Style::PLAIN)
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_for_a_line_stands_below_its_key() {
+        let pad = " ".repeat(56 - 18);
+        assert_eq!(
+            shown("log.level", "info".into()),
+            format!("log.level = \"info\"{pad}line 7\n")
+        );
+        let ops = json!(["create", "update", "delete", "acl", "snapshot", "control"]);
+        let pad = " ".repeat(56 - 13);
+        assert_eq!(
+            shown("sink[0].ops", ops),
+            format!(
+                "sink[0].ops ={pad}line 7\n    [\"create\",\"update\",\"delete\",\"acl\",\"snapshot\",\"control\"]\n"
+            )
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let many: Vec<String> = (0..40).map(|at| format!("/services/number-{at}")).collect();
+        for value in [json!(many), json!("x".repeat(300)), json!("日本".repeat(90))] {
+            let text = shown("source[0].roots", value.clone());
+            assert!(text.lines().all(|line| columns(line) <= 80), "{text}");
+            let whole: String = text
+                .lines()
+                .skip(1)
+                .map(|line| line.trim_start().to_owned())
+                .collect();
+            assert_eq!(whole, value.to_string());
+        }
+    }
 }

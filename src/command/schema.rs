@@ -1,4 +1,4 @@
-//! `zkbridge schema`: the JSON Schemas of what goes out and of what is configured.
+//! `zkbridge schema`: the JSON Schemas of what goes out and of what is configured, and the reference made from them.
 
 use clap::{Args, ValueEnum};
 
@@ -8,7 +8,8 @@ use crate::exit::Failure;
 const EXAMPLES: &str = "\
 Examples:
   zkbridge schema                        the change record, for consumers
-  zkbridge schema config > config.json   the configuration, for editors";
+  zkbridge schema config > config.json   the configuration, for editors
+  zkbridge schema reference              the configuration, for people";
 
 /// Which schema.
 #[derive(Args, Debug)]
@@ -26,6 +27,8 @@ enum Subject {
     Record,
     /// The configuration file
     Config,
+    /// Every key of the configuration file with what it takes, its default and its meaning, as Markdown
+    Reference,
 }
 
 /// Prints the schema.
@@ -33,5 +36,6 @@ pub fn run(args: &SchemaArgs) -> Result<(), Failure> {
     match args.subject {
         Subject::Record => print(&bridge_core::record::record_schema_text()),
         Subject::Config => print(&bridge_config::config_schema_text()),
+        Subject::Reference => print(&bridge_config::config_reference()),
     }
 }

@@ -14,9 +14,9 @@ pub struct Filter {
     /// Globs of paths, after the source's roots: `*` within one name, `**` across names. Empty: every path. Control
     /// records have no path and are chosen by `ops` alone.
     pub paths: Vec<String>,
-    /// The operations.
+    /// Records with these operations.
     pub ops: Vec<OpClass>,
-    /// By the kind of znode.
+    /// Records of znodes of this kind.
     pub ephemeral: Ephemeral,
 }
 
@@ -163,9 +163,9 @@ impl Retry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RejectPolicy {
-    /// The record itself.
+    /// What becomes of a record that the destination can never accept.
     pub on_reject: OnReject,
-    /// The later records of its path.
+    /// What becomes of the later records of its path.
     pub rejected_path: RejectedPath,
 }
 

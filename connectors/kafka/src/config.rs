@@ -37,6 +37,7 @@ pub struct KafkaConfig {
     pub tombstones: bool,
     /// Whether the sink creates topics that are missing, and how.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub create_topics: CreateTopics,
     /// How batches of messages are compressed.
     #[serde(default)]
@@ -104,7 +105,10 @@ impl Compression {
 pub enum CreateTopics {
     /// It does not; the brokers may (`auto.create.topics.enable`).
     #[default]
-    #[schemars(with = "bool")]
+    #[schemars(
+        with = "bool",
+        description = "Whether it does, with the settings of the brokers."
+    )]
     No,
     /// It does, like this.
     Yes(TopicSettings),

@@ -41,6 +41,7 @@ pub struct NatsConfig {
     pub stream: String,
     /// Whether the sink creates the stream if it is missing, and how.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub create_stream: CreateStream,
     /// So many messages may wait for their acknowledgement. One path has one on its way at a time.
     #[serde(default = "default_in_flight")]

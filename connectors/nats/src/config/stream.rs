@@ -22,7 +22,10 @@ const NAME_LENGTH_MAX: usize = 255;
 pub enum CreateStream {
     /// It does not.
     #[default]
-    #[schemars(with = "bool")]
+    #[schemars(
+        with = "bool",
+        description = "Whether it does, with the defaults of the table."
+    )]
     No,
     /// It does, like this.
     Yes(StreamSettings),
