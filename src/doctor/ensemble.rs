@@ -10,7 +10,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::Fidelity;
 use bridge_core::source::SourceError;
 use bridge_zookeeper::config::{Server, ZookeeperConfig};
-use bridge_zookeeper::{Probe, Survey, probe};
+use bridge_zookeeper::{Probe, Survey, ask_server};
 use futures::future::join_all;
 
 use super::Line;
@@ -64,13 +64,9 @@ fn refused(subject: &str, check: &str, error: &SourceError) -> Line {
 /// Each server, asked for itself.
 async fn servers(subject: &str, options: &ZookeeperConfig) -> Vec<Line> {
     let servers = options.connect.servers();
-    if options.tls.is_some() {
-        let message = "the ports are encrypted, so that versions and roles cannot be asked for";
-        return vec![Line::ok(subject, "servers", message)];
-    }
     let asked = join_all(servers.iter().map(|server| async move {
         let begun = Instant::now();
-        let answer = probe(server).await;
+        let answer = ask_server(options, server).await;
         (answer, begun.elapsed())
     }));
     let answers = asked.await;
@@ -104,7 +100,7 @@ fn one(subject: &str, server: &Server, (answer, took): &(Probe, Duration), other
             return Line::warning(subject, &check, "does not say who it is", remedy);
         }
         Probe::Mute(answer) => format!("answers, but not as a serving ZooKeeper: {answer}"),
-        Probe::Unreachable(reason) => format!("does not answer: {reason}"),
+        Probe::Unreachable(reason) => format!("cannot be asked: {reason}"),
     };
     match others_serve {
         true => Line::warning(

@@ -61,7 +61,7 @@ async fn doctor_finds_all_well_and_names_what_is_not_with_a_remedy() {
     let text = stage.run(&["doctor"]).await.ended(1);
     golden::fits(&text);
     for words in [
-        "failure  server 127.0.0.1:1: does not answer",
+        "failure  server 127.0.0.1:1: cannot be asked: ",
         "failure  session: no session",
         "to do: ",
     ] {

@@ -167,6 +167,57 @@ async fn an_encrypted_ensemble_is_followed_by_a_bridge_with_a_certificate() {
     assert_follows(&mut bridge, &writer, &format!("{ROOT}/tls")).await;
 }
 
+/// What doctor says, and how it ends.
+async fn doctor(bridge: &Bridge) -> (i32, String) {
+    let mut child = Child::start(&bridge.command(&["doctor"])).unwrap();
+    let code = child.exit_code(BOUND).await.unwrap();
+    (code, child.stdout().join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_asks_servers_on_encrypted_ports_as_the_bridge_does() {
+    real_servers!("doctor on an encrypted port");
+    let guarded = shared().await;
+    let ca = guarded.line("ca", "authority.pem");
+
+    let right = guarded.encrypted(&(ca.clone() + &guarded.identity("client")));
+    let (code, said) = doctor(&right).await;
+    assert!(said.contains("standalone, answers in"), "{said}");
+    assert!(said.contains("session: granted"), "{said}");
+    assert_eq!(code, 0, "{said}");
+
+    let (code, said) = doctor(&guarded.encrypted(&(ca + &guarded.identity("expired")))).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("cannot be asked: "), "{said}");
+    assert!(said.contains("certificate"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_timeout_that_the_servers_do_not_grant_is_said_at_the_check_and_at_the_start() {
+    real_servers!("the servers' bounds of session timeouts");
+    let guarded = shared().await;
+    let connect = guarded.zookeeper.connect_string();
+    let mut bridge = Bridge::configured(&format!(
+        "[[source]]\nconnect = \"{connect}\"\nroots = [\"{ROOT}\"]\nsession_timeout = \"700s\"\n\
+         [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n"
+    ));
+    let words = "of 600 s where 700 s were asked for";
+
+    let mut child = Child::start(&bridge.command(&["check", "--connect"])).unwrap();
+    assert_eq!(child.exit_code(BOUND).await.unwrap(), 0);
+    let said = child.stdout().join("\n");
+    assert!(
+        said.contains(words) && said.contains("maxSessionTimeout"),
+        "{said}"
+    );
+
+    bridge.start_ready().await;
+    bridge.terminate().await;
+    let log = bridge.log();
+    let said = log.iter().filter(|line| line.contains(words));
+    assert_eq!(said.count(), 1, "{log:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_do_not_fit_are_refused_with_what_to_do() {
     real_servers!("certificates that ZooKeeper does not take");

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions, TlsOptions};
 
-use crate::config::{Credentials, Tls, ZookeeperConfig};
+use crate::config::{Credentials, Server, Tls, ZookeeperConfig};
 use crate::error::{Failure, authentication, of_request, too_old};
 use crate::handshake::probe_encrypted;
 use crate::probe::{Probe, is_new_enough, probe};
@@ -29,6 +29,8 @@ pub(crate) struct Connected {
 pub struct Checked {
     /// The version, where all servers that answer say the same.
     pub version: Option<Arc<str>>,
+    /// For how long the servers keep the session without contact.
+    pub session_timeout: Duration,
     /// Each configured root.
     pub roots: Vec<(ZnodePath, RootFound)>,
 }
@@ -59,7 +61,21 @@ pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, Source
     }
     Ok(Checked {
         version: connected.version,
+        session_timeout: connected.client.session_timeout(),
         roots,
+    })
+}
+
+/// What to say of a session timeout that the servers have granted, if it is not the one that was asked for.
+pub fn remark_on_timeout(config: &ZookeeperConfig, granted: Duration) -> Option<String> {
+    let asked = config.session_timeout.0;
+    (granted != asked).then(|| {
+        format!(
+            "the servers grant a session timeout of {} s where {} s were asked for: set session_timeout within their \
+             minSessionTimeout and maxSessionTimeout, or change these",
+            granted.as_secs_f64(),
+            asked.as_secs_f64()
+        )
     })
 }
 
@@ -159,13 +175,17 @@ fn bad_pem(file: &Path, error: &dyn std::fmt::Display) -> SourceError {
     }
 }
 
-/// Asks every server who it is, in the way in which the source connects.
-async fn probes(config: &ZookeeperConfig) -> Vec<Probe> {
-    let ask = async |server| match &config.tls {
+/// Asks a server who it is, in the way in which the source connects. Never takes longer than about two seconds.
+pub async fn ask_server(config: &ZookeeperConfig, server: &Server) -> Probe {
+    match &config.tls {
         Some(tls) => probe_encrypted(server, tls).await,
         None => probe(server).await,
-    };
-    join_all(config.connect.servers().iter().map(ask)).await
+    }
+}
+
+async fn probes(config: &ZookeeperConfig) -> Vec<Probe> {
+    let servers = config.connect.servers().iter();
+    join_all(servers.map(|server| ask_server(config, server))).await
 }
 
 /// The version if all servers that answer say the same.

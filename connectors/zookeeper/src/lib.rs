@@ -14,7 +14,7 @@ mod source;
 mod survey;
 mod watchers;
 
-pub use connect::{Checked, RootFound, test_connection};
+pub use connect::{Checked, RootFound, ask_server, remark_on_timeout, test_connection};
 pub use handshake::probe_encrypted;
 pub use probe::{Probe, probe};
 pub use source::ZookeeperSource;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use zookeeper_client::{Client, SessionState};
 
 use crate::config::ZookeeperConfig;
-use crate::connect::{Connected, connect};
+use crate::connect::{Connected, connect, remark_on_timeout};
 use crate::serve::{End, serve};
 
 /// The wait before the first new attempt to make a session; it doubles with each failure.
@@ -33,6 +33,7 @@ impl ZookeeperSource {
         let stop = link.stop.clone();
         let mut backoff = BACKOFF_FIRST;
         let mut number = Connection::default();
+        let mut remarked = None;
         loop {
             let connected = tokio::select! {
                 biased;
@@ -42,6 +43,7 @@ impl ZookeeperSource {
             let wait = match connected {
                 Ok(connected) => {
                     backoff = BACKOFF_FIRST;
+                    self.remark(&connected, &mut remarked);
                     match keep_session(connected, &mut number, &mut link).await {
                         Some(after) => after,
                         None => return,
@@ -61,6 +63,15 @@ impl ZookeeperSource {
                 return;
             }
         }
+    }
+
+    /// Says once that the servers do not grant the session timeout that is asked for.
+    fn remark(&self, connected: &Connected, remarked: &mut Option<String>) {
+        let remark = remark_on_timeout(&self.config, connected.client.session_timeout());
+        if let Some(remark) = remark.as_ref().filter(|_| remark != *remarked) {
+            tracing::warn!(servers = self.config.connect.as_str(), "{remark}");
+        }
+        *remarked = remark;
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
 use bridge_core::sink::Sink;
-use bridge_zookeeper::{Checked, RootFound, test_connection};
+use bridge_zookeeper::config::ZookeeperConfig;
+use bridge_zookeeper::{Checked, RootFound, remark_on_timeout, test_connection};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -110,7 +111,7 @@ async fn look_at_source(source: &SourceConfig) -> Finding {
     let what = format!("source '{}'", source.name);
     let SourceKind::Zookeeper(options) = &source.kind;
     match test_connection(options).await {
-        Ok(checked) => judge(what, &checked),
+        Ok(checked) => judge(what, options, &checked),
         Err(error) => Finding {
             what,
             result: Err(error.to_string()),
@@ -136,7 +137,7 @@ fn describe(checked: &Checked) -> String {
     [vec![version], roots].concat().join("; ")
 }
 
-fn judge(what: String, checked: &Checked) -> Finding {
+fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding {
     let of = |wanted: RootFound| {
         checked
             .roots
@@ -144,9 +145,10 @@ fn judge(what: String, checked: &Checked) -> Finding {
             .filter(move |(_, found)| *found == wanted)
             .map(|(root, _)| root)
     };
-    let warnings = of(RootFound::Missing)
-        .map(|root| format!("{root} does not exist yet: it is watched, and its create will be reported"))
-        .collect();
+    let missing = of(RootFound::Missing)
+        .map(|root| format!("{root} does not exist yet: it is watched, and its create will be reported"));
+    let timeout = remark_on_timeout(options, checked.session_timeout);
+    let warnings = missing.chain(timeout).collect();
     let denied: Vec<String> = of(RootFound::Denied).map(ToString::to_string).collect();
     let result = if denied.is_empty() {
         Ok(describe(checked))
