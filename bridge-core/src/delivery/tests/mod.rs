@@ -9,6 +9,7 @@ mod merging;
 mod rejects;
 mod restating;
 mod shutdown;
+mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;
