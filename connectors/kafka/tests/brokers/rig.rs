@@ -73,7 +73,8 @@ pub fn config(bootstrap: &str, topic: &str) -> KafkaConfig {
 /// The options for one topic at a broker that will fail: short patience.
 pub fn hasty_config(bootstrap: &str, topic: &str) -> KafkaConfig {
     let mut config = config(bootstrap, topic);
-    config.timeout = Span::millis(1_500);
+    // Long enough for a broker that works on a machine that is busy.
+    config.timeout = Span::millis(3_000);
     config
 }
 
@@ -83,7 +84,7 @@ pub fn sink(config: &KafkaConfig) -> KafkaSink {
 
 pub async fn opened(config: &KafkaConfig) -> KafkaSink {
     let mut sink = sink(config);
-    sink.open().await.unwrap();
+    open_at_last(&mut sink).await;
     sink
 }
 
