@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCHED := kafka nats webhook file console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint test demo sim fuzz bench bench-sinks size chaos docker-test clean
+.PHONY: help setup build lint deny test demo sim fuzz bench bench-sinks size chaos docker-test clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ lint: setup ## Check formatting, lints and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+deny: setup ## Check the dependencies: licences, bans, sources, and known vulnerabilities where these can be reached
+	@scripts/deny
 
 test: setup ## Run all tests, on real servers too; ZKBRIDGE_TESTS=offline leaves those out
 	$(CARGO) test --workspace --locked --no-run
