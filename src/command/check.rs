@@ -5,6 +5,7 @@ mod connections;
 use std::path::Path;
 
 use bridge_config::{Loaded, Problem, Refused, count};
+use bridge_console::{Color, Style};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -53,7 +54,8 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         }
         print(&format!("{report:#}\n"))?;
     } else {
-        let findings: String = findings.iter().map(connections::Finding::to_text).collect();
+        let style = Style::for_stdout(Color::Auto);
+        let findings: String = findings.iter().map(|finding| finding.to_text(&style)).collect();
         print(&format!("{}{findings}", for_people(&result)))?;
     }
     match result {

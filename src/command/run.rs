@@ -1,5 +1,6 @@
 //! `zkbridge run`: capture, journal and deliver until a signal, or until no source can go on.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -88,6 +89,11 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     })
 }
 
+/// For the log.
+fn named(sinks: &BTreeSet<String>) -> String {
+    sinks.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
 /// Reads the configuration again. What came of it is logged, and given back for who asked.
 async fn reload(bridge: &mut Bridge, file: &Path) -> Result<Reloaded, String> {
     let done = match load(file) {
@@ -104,9 +110,9 @@ async fn reload(bridge: &mut Bridge, file: &Path) -> Result<Reloaded, String> {
     };
     match &done {
         Ok(reloaded) => tracing::info!(
-            started = ?reloaded.started,
-            changed = ?reloaded.changed,
-            stopped = ?reloaded.stopped,
+            started = named(&reloaded.started),
+            changed = named(&reloaded.changed),
+            stopped = named(&reloaded.stopped),
             "the configuration was read again"
         ),
         Err(reason) => tracing::error!(reason, "the configuration was not taken over"),

@@ -149,7 +149,7 @@ fn holds(file: &Path, path: &str) -> bool {
 async fn assert_refused(bridge: &Bridge, words: &[&str]) {
     let mut child = Child::start(&bridge.command(&["check", "--connect"])).unwrap();
     let code = child.exit_code(BOUND).await.unwrap();
-    let said = [child.stdout(), child.stderr()].concat().join("\n");
+    let said = in_one_line(&[child.stdout(), child.stderr()].concat());
     assert_eq!(code, 3, "{said}");
     for word in words {
         assert!(said.contains(word), "{word}:\n{said}");
@@ -165,6 +165,15 @@ async fn an_encrypted_ensemble_is_followed_by_a_bridge_with_a_certificate() {
     let tls = guarded.line("ca", "authority.pem") + &guarded.identity("client");
     let mut bridge = guarded.encrypted(&tls);
     assert_follows(&mut bridge, &writer, &format!("{ROOT}/tls")).await;
+}
+
+/// What was broken between words, whole again.
+fn in_one_line(lines: &[String]) -> String {
+    lines
+        .iter()
+        .flat_map(|line| line.split_whitespace())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What doctor says, and how it ends.
@@ -205,7 +214,7 @@ async fn a_session_timeout_that_the_servers_do_not_grant_is_said_at_the_check_an
 
     let mut child = Child::start(&bridge.command(&["check", "--connect"])).unwrap();
     assert_eq!(child.exit_code(BOUND).await.unwrap(), 0);
-    let said = child.stdout().join("\n");
+    let said = in_one_line(&child.stdout());
     assert!(
         said.contains(words) && said.contains("maxSessionTimeout"),
         "{said}"

@@ -28,10 +28,12 @@ fn shown(text: &str) -> Option<Shown> {
     })
 }
 
-/// Every command line of a document: lines of its blocks, and what stands between backticks.
+/// Every command line of a document: lines of its blocks but those of plain text, which is what commands print, and
+/// what stands between backticks.
 fn command_lines(document: &File) -> Vec<Shown> {
     let (blocks, prose) = parted(&document.text);
-    let lines = blocks.iter().flat_map(|block| block.text.lines());
+    let of_shells = blocks.iter().filter(|block| block.language != "text");
+    let lines = of_shells.flat_map(|block| block.text.lines());
     let quoted = prose.iter().flat_map(|(_, line)| quoted(line));
     lines.chain(quoted).filter_map(shown).collect()
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
+use bridge_console::Style;
 use bridge_core::sink::Sink;
 use bridge_zookeeper::config::ZookeeperConfig;
 use bridge_zookeeper::{Checked, RootFound, remark_on_timeout, test_connection};
@@ -15,9 +16,13 @@ use tokio::time::timeout;
 use crate::bridge::sink;
 use crate::command::serving::block_on;
 use crate::exit::Failure;
+use crate::terminal::{Tone, broken};
 
 /// A sink that neither opens nor fails within this is taken for unreachable.
 const SINK_BOUND: Duration = Duration::from_secs(30);
+
+/// Where the texts begin, behind the word for how it went.
+const TEXT_AT: usize = 11;
 
 /// What became of one connection.
 #[derive(Debug)]
@@ -35,14 +40,27 @@ impl Finding {
         self.result.is_ok()
     }
 
-    /// For people, a line or more.
-    pub fn to_text(&self) -> String {
-        let mut text = match &self.result {
-            Ok(found) => format!("  ok       {}: {found}\n", self.what),
-            Err(why) => format!("  failure  {}: {why}\n", self.what),
+    /// For people, a line or more, none wider than the terminal where words can be parted.
+    pub fn to_text(&self, style: &Style) -> String {
+        let found = match &self.result {
+            Ok(found) => ("ok", Tone::Good, found),
+            Err(why) => ("failure", Tone::Bad, why),
         };
-        for warning in &self.warnings {
-            text.push_str(&format!("  warning  {}: {warning}\n", self.what));
+        let warned = self
+            .warnings
+            .iter()
+            .map(|warning| ("warning", Tone::Warning, warning));
+        let mut text = String::new();
+        for (word, tone, message) in std::iter::once(found).chain(warned) {
+            let whole = format!("{}: {message}", self.what);
+            for (at, part) in broken(&whole, style.width.saturating_sub(TEXT_AT))
+                .iter()
+                .enumerate()
+            {
+                let head = if at == 0 { word } else { "" };
+                let padding = " ".repeat(TEXT_AT - 2 - head.len());
+                text.push_str(&format!("  {}{padding}{part}\n", tone.paint(head, style)));
+            }
         }
         text
     }
