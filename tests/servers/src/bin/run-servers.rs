@@ -49,20 +49,23 @@ impl Running {
         match name.split_once('-') {
             Some(("zookeeper", version)) => {
                 let zookeeper = ZooKeeper::builder().version(version).start().await?;
-                println!(
-                    "{name} {} process {:?}",
-                    zookeeper.connect_string(),
-                    zookeeper.process_id(0)
-                );
+                print_started(name, &zookeeper.connect_string(), zookeeper.process_id(0));
                 self.zookeepers.push(zookeeper);
             }
             Some(("kafka", version)) => {
                 let kafka = Kafka::builder().version(version).start().await?;
-                println!("{name} {} process {:?}", kafka.bootstrap(), kafka.process_id());
+                print_started(name, &kafka.bootstrap(), kafka.process_id());
                 self.kafkas.push(kafka);
             }
             _ => eprintln!("no server {name:?}: name one as zookeeper-VERSION or kafka-VERSION"),
         }
         Ok(())
+    }
+}
+
+fn print_started(name: &str, address: &str, process: Option<u32>) {
+    match process {
+        Some(id) => println!("{name} {address} process {id}"),
+        None => println!("{name} {address} has ended: see its log"),
     }
 }
