@@ -7,10 +7,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCHED := kafka nats webhook file console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint deny test demo sim fuzz bench bench-sinks size chaos docker-test clean
+.PHONY: help setup build lint deny test demo sim fuzz bench bench-journal bench-sinks size chaos docker-test clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what building and testing needs
 	@scripts/setup
@@ -40,8 +40,14 @@ sim: setup ## Play SEEDS=n seeds of the simulator on all cores; ends with 1 if o
 fuzz: setup ## Mutilate what comes from outside, TIMES=n times as long as in the tests
 	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --locked -p bridge-fuzz
 
-bench: setup ## Measure the core
-	$(CARGO) bench --locked -p bridge-core
+bench: ## Measure the bridge beside a bare pipeline and Curator; QUICK=1 for minutes, SCENARIO=sustained,idle for some
+	@scripts/setup bench
+	$(CARGO) build --release --locked -p zkbridge -p bridge-bench
+	$(TARGET)/release/bench run --bridge $(TARGET)/release/zkbridge --folder $(TARGET)/bench \
+		$(if $(QUICK),--quick) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+bench-journal: setup ## Measure the journal alone, with a million znodes
+	$(CARGO) bench --locked -p bridge-core --bench journal
 
 bench-sinks: setup ## Measure each sink beside the bare client below it, with the same settings and records
 	@# One by one: the examples have the same name.

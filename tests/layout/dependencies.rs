@@ -29,6 +29,8 @@ enum Layer {
     Fuzz,
     /// `tests/simulator`: everything around the core, in virtual time
     Simulator,
+    /// `benches`: the bridge beside what it is measured by
+    Bench,
     /// The package of the command.
     Command,
 }
@@ -40,6 +42,7 @@ impl Layer {
             "" => Some(Layer::Command),
             "bridge-core" => Some(Layer::Core),
             "config" => Some(Layer::Config),
+            "benches" => Some(Layer::Bench),
             _ if text.starts_with("connectors/") => Some(Layer::Connector),
             _ if text.starts_with("examples/") => Some(Layer::Example),
             "tests/servers" => Some(Layer::Servers),
@@ -58,14 +61,15 @@ impl Layer {
             (Layer::Fuzz, other) => {
                 is_for_tests && matches!(other, Layer::Core | Layer::Connector | Layer::Config)
             }
-            // What judges the product from outside must not share its types.
+            // What judges or measures the product from outside must not share its types.
+            (Layer::Bench, other) => other == Layer::Servers,
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
             (Layer::Simulator | Layer::Example, other) => other == Layer::Core,
             (Layer::Connector, Layer::Servers) => is_for_tests,
             (Layer::Connector, other) => other == Layer::Core,
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),
             // Nothing that is delivered depends on an example.
-            (Layer::Command, other) => other != Layer::Example,
+            (Layer::Command, other) => !matches!(other, Layer::Example | Layer::Bench),
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) struct Java {
     classpath: OsString,
     /// `-Xmx…` and `-D…`.
     pub(crate) options: Vec<String>,
+    flags: &'static [&'static str],
 }
 
 impl Java {
@@ -48,12 +49,19 @@ impl Java {
             java: find_java()?,
             classpath: jars.classpath()?,
             options,
+            flags: &JVM_FLAGS,
         })
+    }
+
+    /// The virtual machine as it is by itself: slower to start, and with both of its compilers.
+    pub(crate) fn with_its_own_flags(mut self) -> Self {
+        self.flags = &[];
+        self
     }
 
     /// The server of that main class.
     pub(crate) fn program(&self, main: &str) -> Program {
-        let flags = JVM_FLAGS.into_iter().chain([LOG_TIME]).map(OsString::from);
+        let flags = self.flags.iter().copied().chain([LOG_TIME]).map(OsString::from);
         let options = self.options.iter().map(OsString::from);
         let class = [OsString::from("-cp"), self.classpath.clone(), main.into()];
         Program {

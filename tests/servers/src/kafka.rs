@@ -68,6 +68,7 @@ pub struct KafkaBuilder {
     /// Name and protocol.
     listeners: Vec<(String, String)>,
     behind_proxy: bool,
+    is_lasting: bool,
 }
 
 /// A running Kafka node. It, and its data, are gone when this is dropped.
@@ -99,6 +100,7 @@ impl Default for KafkaBuilder {
             properties,
             listeners: Vec::new(),
             behind_proxy: false,
+            is_lasting: false,
         }
     }
 }
@@ -136,6 +138,13 @@ impl KafkaBuilder {
         self
     }
 
+    /// With Java's own flags, as in production: tests take those of a quick start, with which a node is slower for good.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.is_lasting = true;
+        self
+    }
+
     /// Fetches the distribution if need be, starts the node and waits until it serves.
     ///
     /// # Errors
@@ -143,7 +152,10 @@ impl KafkaBuilder {
     /// If the distribution cannot be fetched, or the node does not serve in time; with the end of its log.
     pub async fn start(&self) -> Result<Kafka> {
         let distribution = Distribution::kafka(&self.version);
-        let java = Java::new(&distribution.jars().await?, HEAP)?;
+        let mut java = Java::new(&distribution.jars().await?, HEAP)?;
+        if self.is_lasting {
+            java = java.with_its_own_flags();
+        }
         let _turn = Turn::take().await?;
         for _ in 1..PORT_ATTEMPTS {
             match self.start_once(distribution.title(), &java).await {

@@ -49,6 +49,7 @@ pub struct ZooKeeperBuilder {
     properties: BTreeMap<String, String>,
     system_properties: BTreeMap<String, String>,
     is_secure: bool,
+    is_lasting: bool,
 }
 
 impl Default for ZooKeeperBuilder {
@@ -61,6 +62,7 @@ impl Default for ZooKeeperBuilder {
             properties: DEFAULTS.iter().map(owned).collect(),
             system_properties: SYSTEM_DEFAULTS.iter().map(owned).collect(),
             is_secure: false,
+            is_lasting: false,
         };
         // Tests kill processes, not machines: what was written survives that without a forced write.
         this.property("forceSync", "no")
@@ -127,6 +129,14 @@ impl ZooKeeperBuilder {
         self.property("forceSync", "yes")
     }
 
+    /// With Java's own flags, as in production: tests take those of a quick start, with which a server is slower for
+    /// good.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.is_lasting = true;
+        self
+    }
+
     /// Fetches the distribution if need be, starts the servers and waits until all serve.
     ///
     /// # Errors
@@ -140,6 +150,9 @@ impl ZooKeeperBuilder {
                 .iter()
                 .map(|(key, value)| format!("-D{key}={value}")),
         );
+        if self.is_lasting {
+            java = java.with_its_own_flags();
+        }
         let _turn = Turn::take().await?;
         for _ in 1..PORT_ATTEMPTS {
             match self.start_once(distribution.title(), &java).await {

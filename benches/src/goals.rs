@@ -1,0 +1,177 @@
+//! What the bridge is to reach, beside its floor in the same rounds.
+
+use serde::Serialize;
+
+use crate::figures::{Comparison, Figures, Summary};
+use crate::scenario::{cut, idle, latency, reconnect, start, sustained};
+use crate::subject::Subject::{self, Bridge, Curator, Pipeline};
+
+/// What is wanted of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// What stands beside the bridge.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Beside {
+    /// Nobody: the value itself.
+    Itself,
+    /// The bridge's value by that of another.
+    By(Subject),
+    /// The bridge's value less that of another.
+    Less(Subject),
+}
+
+struct Goal {
+    title: &'static str,
+    scenario: &'static str,
+    measure: &'static str,
+    beside: Beside,
+    bound: Bound,
+}
+
+const fn goal(
+    title: &'static str,
+    scenario: &'static str,
+    measure: &'static str,
+    beside: Beside,
+    bound: Bound,
+) -> Goal {
+    Goal {
+        title,
+        scenario,
+        measure,
+        beside,
+        bound,
+    }
+}
+
+use Beside::{By, Itself, Less};
+use Bound::{AtLeast, AtMost};
+
+/// All of them but those of the journal and the sinks by themselves, which have their own benchmarks.
+#[rustfmt::skip] // One row each.
+const GOALS: [Goal; 25] = [
+    goal("sustained rate by that of the bare pipeline", sustained::NAME, sustained::RATE, By(Pipeline), AtLeast(0.9)),
+    goal("sustained rate by that of Curator", sustained::NAME, sustained::RATE, By(Curator), AtLeast(1.5)),
+    goal("sustained: versions delivered, %", sustained::NAME, sustained::DELIVERED, Itself, AtLeast(99.0)),
+    goal("sustained: versions neither delivered nor declared, %", sustained::NAME, sustained::SILENT, Itself, AtMost(0.0)),
+    goal("sustained: last record acknowledged, ms behind the last write", sustained::NAME, sustained::BEHIND, Itself, AtMost(100.0)),
+    goal("CPU for a change by that of the bare pipeline", sustained::NAME, sustained::CPU, By(Pipeline), AtMost(1.5)),
+    goal("CPU for a change by that of Curator", sustained::NAME, sustained::CPU, By(Curator), AtMost(0.5)),
+    goal("ZooKeeper's CPU for a change by that with the bare pipeline", sustained::NAME, sustained::ZOOKEEPER_CPU, By(Pipeline), AtMost(1.1)),
+    goal("latency: p50 less that of the bare pipeline, ms", latency::SAME_LINGER, latency::P50, Less(Pipeline), AtMost(1.0)),
+    goal("latency: p99 by that of the bare pipeline", latency::SAME_LINGER, latency::P99, By(Pipeline), AtMost(1.5)),
+    goal("latency with the sink's own linger: p50, ms", latency::OWN_LINGER, latency::P50, Itself, AtMost(3.0)),
+    goal("start, 100,000 znodes: time by that of the bare pipeline", start::HUNDRED_THOUSAND, start::SECONDS, By(Pipeline), AtMost(3.0)),
+    goal("start, 100,000 znodes: time by that of Curator", start::HUNDRED_THOUSAND, start::SECONDS, By(Curator), AtMost(0.2)),
+    goal("start, 100,000 znodes: peak memory, MB", start::HUNDRED_THOUSAND, start::MEMORY, Itself, AtMost(60.0)),
+    goal("start, 1,000,000 znodes: time by that of the bare pipeline", start::MILLION, start::SECONDS, By(Pipeline), AtMost(3.0)),
+    goal("start, 1,000,000 znodes: time by that of Curator", start::MILLION, start::SECONDS, By(Curator), AtMost(0.2)),
+    goal("start, 1,000,000 znodes: peak memory, MB", start::MILLION, start::MEMORY, Itself, AtMost(100.0)),
+    goal("reconnect, nothing changed: time by that of the raw walk", reconnect::NAME, reconnect::SECONDS, By(Pipeline), AtMost(2.0)),
+    goal("reconnect, nothing changed: records beside the gap's two", reconnect::NAME, reconnect::RECORDS, Itself, AtMost(0.0)),
+    goal("cut: paths that are wrong for ever afterwards", cut::NAME, cut::WRONG, Itself, AtMost(0.0)),
+    goal("idle: CPU, % of one core", idle::NAME, idle::CPU, Itself, AtMost(0.2)),
+    goal("idle: memory, MB", idle::NAME, idle::MEMORY, Itself, AtMost(60.0)),
+    goal("sustained: paths whose last state is wrong", sustained::NAME, sustained::WRONG, Itself, AtMost(0.0)),
+    goal("start, 100,000 znodes: messages too few", start::HUNDRED_THOUSAND, start::TOO_FEW, Itself, AtMost(0.0)),
+    goal("start, 1,000,000 znodes: messages too few", start::MILLION, start::TOO_FEW, Itself, AtMost(0.0)),
+];
+
+/// A goal and what was reached.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// What is wanted.
+    pub title: &'static str,
+    /// `≥ 0.9`.
+    pub goal: String,
+    /// What was reached, over the rounds; the middle one counts.
+    pub reached: Option<Summary>,
+    /// Whether that is enough; `None` where it was not measured.
+    pub is_met: Option<bool>,
+}
+
+/// All goals beside what was measured.
+pub fn outcomes(figures: &Figures) -> Vec<Outcome> {
+    GOALS.iter().map(|goal| goal.outcome(figures)).collect()
+}
+
+impl Goal {
+    fn outcome(&self, figures: &Figures) -> Outcome {
+        let beside =
+            |other, comparison| figures.beside(self.scenario, self.measure, (Bridge, other), comparison);
+        let reached = match self.beside {
+            Itself => figures.summary(self.scenario, Bridge, self.measure),
+            By(other) => beside(other, Comparison::Ratio),
+            Less(other) => beside(other, Comparison::Difference),
+        };
+        let (sign, bound) = match self.bound {
+            AtLeast(bound) => ("≥", bound),
+            AtMost(bound) => ("≤", bound),
+        };
+        Outcome {
+            title: self.title,
+            goal: format!("{sign} {bound}"),
+            reached,
+            is_met: reached.map(|reached| self.bound.holds(reached.median)),
+        }
+    }
+}
+
+impl Bound {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            AtLeast(bound) => value >= bound,
+            AtMost(bound) => value <= bound,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::Measures;
+
+    fn outcome(figures: &Figures, title: &str) -> Outcome {
+        let all = outcomes(figures);
+        all.into_iter()
+            .find(|outcome| outcome.title == title)
+            .expect("there is such a goal")
+    }
+
+    #[test]
+    fn a_goal_is_met_by_the_middle_round_and_unknown_without_one() {
+        let title = "sustained rate by that of the bare pipeline";
+        let mut figures = Figures::default();
+        assert_eq!(outcome(&figures, title).is_met, None);
+        for (at, rate) in [0.2, 0.95, 0.9].into_iter().enumerate() {
+            figures.add(
+                sustained::NAME,
+                at,
+                Bridge,
+                Measures::from([(sustained::RATE, rate)]),
+            );
+            figures.add(
+                sustained::NAME,
+                at,
+                Pipeline,
+                Measures::from([(sustained::RATE, 1.0)]),
+            );
+        }
+        assert_eq!(outcome(&figures, title).is_met, Some(true));
+        assert_eq!(outcome(&figures, title).goal, "≥ 0.9");
+        let by_curator = outcome(&figures, "sustained rate by that of Curator");
+        assert_eq!(by_curator.is_met, None, "Curator was left out");
+    }
+
+    #[test]
+    fn a_goal_that_is_missed_says_so() {
+        let mut figures = Figures::default();
+        figures.add(cut::NAME, 0, Bridge, Measures::from([(cut::WRONG, 1.0)]));
+        let missed = outcome(&figures, "cut: paths that are wrong for ever afterwards");
+        assert_eq!(missed.is_met, Some(false));
+    }
+}

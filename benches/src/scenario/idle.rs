@@ -1,0 +1,61 @@
+//! A tree of which nothing changes: what watching it costs.
+
+use anyhow::{Context, Result};
+
+use super::in_turn;
+use super::sustained::megabytes;
+use crate::figures::{Figures, Measures};
+use crate::settings::Settings;
+use crate::stage::{HEAP, Stage};
+use crate::subject::{Linger, Orders, Running, Subject};
+use crate::{machine, tree};
+
+/// The scenario's name.
+pub const NAME: &str = "idle, 100,000 znodes watched";
+/// Of the subject.
+pub const CPU: &str = "CPU of the subject, % of one core";
+/// Of the subject, at the end.
+pub const MEMORY: &str = "memory, MB";
+/// What others took.
+const OTHERS: &str = "CPU of others, % of one core";
+
+const SUBJECTS: [Subject; 3] = [Subject::Pipeline, Subject::Curator, Subject::Bridge];
+
+pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
+    let stage = Stage::start(HEAP).await?;
+    let leaves = settings.sizes.idle_tree;
+    tree::plant(stage.client(), tree::large(leaves), settings.sizes.value_bytes).await?;
+    for subject in in_turn(&SUBJECTS, settings, 0) {
+        let measures = Box::pin(round(&stage, settings, subject)).await;
+        let measures = measures.with_context(|| format!("{NAME}, {subject}"))?;
+        figures.add(NAME, 0, subject, measures);
+    }
+    Ok(())
+}
+
+async fn round(stage: &Stage, settings: &Settings, subject: Subject) -> Result<Measures> {
+    let topic = stage.topic().await?;
+    let orders = Orders {
+        server: stage.server(),
+        bootstrap: &stage.bootstrap(),
+        topic: &topic,
+        linger: Linger::Own,
+    };
+    let mut running = Running::start(subject, settings, &orders)?.context("nobody watches nothing")?;
+    running.ready().await?;
+    tokio::time::sleep(settings.sizes.settle).await;
+    let before = stage.costs(Some(&running))?;
+    tokio::time::sleep(settings.sizes.idle).await;
+    let spent = stage.costs(Some(&running))?.since(&before);
+    let measures = Measures::from([
+        (
+            CPU,
+            100.0 * spent.subject.as_secs_f64() / spent.time.as_secs_f64(),
+        ),
+        (MEMORY, megabytes(machine::resident_memory(running.id())?)),
+        (OTHERS, spent.others_percent()),
+    ]);
+    running.end().await?;
+    topic.remove().await?;
+    Ok(measures)
+}

@@ -1,0 +1,111 @@
+//! Some hundred writes a second, and how old a value is when a consumer of the topic has it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::in_turn;
+use crate::figures::{Figures, Measures};
+use crate::settings::Settings;
+use crate::stage::{HEAP, Stage};
+use crate::subject::{Linger, Orders, Running, Subject};
+use crate::topic::Watch;
+use crate::tree;
+use crate::writer::{flat_out, paced};
+
+/// With the same linger for all producers.
+pub const SAME_LINGER: &str = "latency, linger 5 ms";
+/// With the one that each chooses by itself.
+pub const OWN_LINGER: &str = "latency, the sink's own linger";
+/// Half of the values are younger.
+pub const P50: &str = "p50, ms";
+/// One of a hundred is older.
+pub const P99: &str = "p99, ms";
+/// The oldest.
+const MOST: &str = "most, ms";
+/// What the subject costs.
+const CPU: &str = "CPU of the subject, µs a change";
+/// What others took.
+const OTHERS: &str = "CPU of others, % of one core";
+/// Values that came.
+const CAME: &str = "values that came, %";
+
+const SUBJECTS: [Subject; 3] = [Subject::Pipeline, Subject::Curator, Subject::Bridge];
+
+/// How long all may take.
+const REST_BOUND: Duration = Duration::from_secs(120);
+/// Writes before the first is measured: what a program needs to be in its stride, a JVM most of all.
+const WARMING: usize = 20_000;
+
+pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
+    let stage = Stage::start(HEAP).await?;
+    let paths = tree::flat(settings.sizes.written_znodes);
+    tree::plant(stage.client(), paths.iter().cloned(), settings.sizes.value_bytes).await?;
+    for repetition in 0..settings.sizes.repetitions {
+        for subject in in_turn(&SUBJECTS, settings, repetition) {
+            let measures = Box::pin(round(&stage, settings, subject, Linger::Millis(5), &paths)).await;
+            let measures = measures.with_context(|| format!("{SAME_LINGER}, {subject}"))?;
+            figures.add(SAME_LINGER, repetition, subject, measures);
+        }
+        let measures = Box::pin(round(&stage, settings, Subject::Bridge, Linger::Own, &paths)).await?;
+        figures.add(OWN_LINGER, repetition, Subject::Bridge, measures);
+    }
+    Ok(())
+}
+
+async fn round(
+    stage: &Stage,
+    settings: &Settings,
+    subject: Subject,
+    linger: Linger,
+    paths: &[String],
+) -> Result<Measures> {
+    let sizes = &settings.sizes;
+    let topic = stage.topic().await?;
+    let orders = Orders {
+        server: stage.server(),
+        bootstrap: &stage.bootstrap(),
+        topic: &topic,
+        linger,
+    };
+    let mut running = Running::start(subject, settings, &orders)?.context("nobody has no latency")?;
+    running.ready().await?;
+    let warming = WARMING.min(sizes.warming_writes);
+    flat_out(stage.server(), paths.to_vec(), warming, sizes.value_bytes).await?;
+    topic.rest(1, sizes.quiet, REST_BOUND, Watch::Loosely).await?;
+
+    let follower = topic.follow()?;
+    let before = stage.costs(Some(&running))?;
+    let paced = paced(
+        stage.server(),
+        paths.to_vec(),
+        sizes.paced_writes,
+        sizes.paced_rate,
+        sizes.value_bytes,
+    );
+    paced.await?;
+    topic.rest(1, sizes.quiet, REST_BOUND, Watch::Loosely).await?;
+    let spent = stage.costs(Some(&running))?.since(&before);
+    let ages = follower.ages().await?;
+    running.end().await?;
+    topic.remove().await?;
+    measures(ages, sizes.paced_writes, spent.subject, spent.others_percent())
+}
+
+fn measures(mut ages: Vec<Duration>, writes: usize, spent: Duration, others: f64) -> Result<Measures> {
+    ensure!(!ages.is_empty(), "no value came");
+    ages.sort_unstable();
+    let at = |percent: usize| ages[(ages.len() - 1) * percent / 100].as_secs_f64() * 1_000.0;
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let of_all = |value: f64| value / writes as f64;
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let came = 100.0 * of_all(ages.len() as f64);
+    Ok(Measures::from([
+        (P50, at(50)),
+        (P99, at(99)),
+        (MOST, at(100)),
+        (CAME, came),
+        (CPU, of_all(spent.as_secs_f64() * 1e6)),
+        (OTHERS, others),
+    ]))
+}

@@ -1,0 +1,39 @@
+//! What is done to the servers while the subjects are attached, each subject in turn beside the others.
+
+pub mod cut;
+pub mod idle;
+pub mod latency;
+pub mod reconnect;
+pub mod start;
+pub mod sustained;
+
+use anyhow::Result;
+
+use crate::figures::Figures;
+use crate::settings::{Scenario, Settings};
+use crate::subject::Subject;
+
+/// Runs one.
+///
+/// # Errors
+///
+/// If a server or a subject fails.
+pub async fn run(scenario: Scenario, settings: &Settings, figures: &mut Figures) -> Result<()> {
+    match scenario {
+        Scenario::Sustained => Box::pin(sustained::run(settings, figures)).await,
+        Scenario::Latency => Box::pin(latency::run(settings, figures)).await,
+        Scenario::Start => Box::pin(start::run(settings, figures)).await,
+        Scenario::Reconnect => Box::pin(reconnect::run(settings, figures)).await,
+        Scenario::Cut => Box::pin(cut::run(settings, figures)).await,
+        Scenario::Idle => Box::pin(idle::run(settings, figures)).await,
+    }
+}
+
+/// The subjects in the order of a repetition: each begins once, so that none always follows the same one.
+fn in_turn(subjects: &[Subject], settings: &Settings, repetition: usize) -> Vec<Subject> {
+    let is_there = |subject: &Subject| *subject != Subject::Curator || settings.peer.is_some();
+    let mut order: Vec<Subject> = subjects.iter().copied().filter(is_there).collect();
+    let first = repetition % order.len().max(1);
+    order.rotate_left(first);
+    order
+}

@@ -1,0 +1,228 @@
+//! As many writes as the server takes, and who follows: what rate the writer keeps, what comes through, what it costs.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bridge_servers::eventually;
+
+use super::in_turn;
+use crate::figures::{Figures, Measures};
+use crate::settings::Settings;
+use crate::stage::{Costs, HEAP, Stage};
+use crate::subject::{Linger, Orders, Running, START_BOUND, Subject};
+use crate::topic::{Rest, Told, Topic, Watch, versions};
+use crate::tree::State;
+use crate::writer::{Written, flat_out};
+use crate::{machine, tree};
+
+/// The scenario's name.
+pub const NAME: &str = "sustained";
+/// What the writer keeps.
+pub const RATE: &str = "writes/s";
+/// Versions whose values are in the topic.
+pub const DELIVERED: &str = "versions delivered, %";
+/// Versions that were overwritten before they could be read, and that records say so of.
+pub const DECLARED: &str = "versions declared overwritten, %";
+/// Versions of which nothing says that they ever were.
+pub const SILENT: &str = "versions lost in silence, %";
+/// Paths of which the last message tells another state than the server has.
+pub const WRONG: &str = "paths whose last state is wrong";
+/// From the last answer to the writer to the last durable message.
+pub const BEHIND: &str = "last record behind the last write, ms";
+/// What the subject costs.
+pub const CPU: &str = "CPU of the subject, µs a change";
+/// What the server costs.
+pub const ZOOKEEPER_CPU: &str = "CPU of ZooKeeper, µs a change";
+/// What the broker costs.
+const KAFKA_CPU: &str = "CPU of Kafka, µs a change";
+/// What others took.
+const OTHERS: &str = "CPU of others, % of one core";
+/// Memory of the subject.
+const MEMORY: &str = "peak memory, MB";
+
+/// Who has a turn.
+const SUBJECTS: [Subject; 6] = [
+    Subject::Nobody,
+    Subject::Watcher,
+    Subject::Pipeline,
+    Subject::Curator,
+    Subject::Bridge,
+    Subject::BridgeUnsynced,
+];
+
+/// A subject that has not told the last state of every path by then, though nothing comes any more, never will.
+const LATE: Duration = Duration::from_secs(30);
+/// How long all may take.
+const REST_BOUND: Duration = Duration::from_secs(300);
+
+pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
+    let stage = Stage::start(HEAP).await?;
+    let paths = tree::flat(settings.sizes.written_znodes);
+    tree::plant(stage.client(), paths.iter().cloned(), settings.sizes.value_bytes).await?;
+    warm(&stage, settings, &paths).await?;
+    for repetition in 0..settings.sizes.repetitions {
+        for subject in in_turn(&SUBJECTS, settings, repetition) {
+            let measures = Box::pin(round(&stage, settings, subject, &paths)).await;
+            let measures = measures.with_context(|| format!("{NAME}, {subject}"))?;
+            figures.add(NAME, repetition, subject, measures);
+        }
+    }
+    Ok(())
+}
+
+/// Lets both servers compile what they run.
+async fn warm(stage: &Stage, settings: &Settings, paths: &[String]) -> Result<()> {
+    let (writes, bytes) = (settings.sizes.warming_writes, settings.sizes.value_bytes);
+    flat_out(stage.server(), paths.to_vec(), writes / 2, bytes).await?;
+    let topic = stage.topic().await?;
+    let running = attach(stage, settings, Subject::Pipeline, &topic).await?;
+    flat_out(stage.server(), paths.to_vec(), writes / 2, bytes).await?;
+    topic
+        .rest(1, settings.sizes.quiet, REST_BOUND, Watch::Loosely)
+        .await?;
+    if let Some(running) = running {
+        running.end().await?;
+    }
+    topic.remove().await
+}
+
+async fn attach(
+    stage: &Stage,
+    settings: &Settings,
+    subject: Subject,
+    topic: &Topic,
+) -> Result<Option<Running>> {
+    let orders = Orders {
+        server: stage.server(),
+        bootstrap: &stage.bootstrap(),
+        topic,
+        linger: Linger::Millis(5),
+    };
+    let mut running = Running::start(subject, settings, &orders)?;
+    if let Some(running) = &mut running {
+        running.ready().await?;
+    }
+    Ok(running)
+}
+
+async fn round(stage: &Stage, settings: &Settings, subject: Subject, paths: &[String]) -> Result<Measures> {
+    let topic = stage.topic().await?;
+    let running = attach(stage, settings, subject, &topic).await?;
+    let before = stage.costs(running.as_ref())?;
+    let (writes, bytes) = (settings.sizes.sustained_writes, settings.sizes.value_bytes);
+    let written = flat_out(stage.server(), paths.to_vec(), writes, bytes).await?;
+    let mut measures = Measures::from([(RATE, written.rate())]);
+    let after = match &running {
+        None => stage.costs(None)?,
+        Some(watcher) if watcher.subject() == Subject::Watcher => {
+            eventually("all events", START_BOUND, || async { watcher.events() >= writes }).await?;
+            measures.insert(DELIVERED, 100.0);
+            stage.costs(Some(watcher))?
+        }
+        Some(running) => {
+            let (rest, costs) = came_through(stage, &topic, running, settings.sizes.quiet).await?;
+            measures.insert(BEHIND, behind(rest, written));
+            costs
+        }
+    };
+    let spent = after.since(&before);
+    measures.insert(ZOOKEEPER_CPU, for_each(spent.zookeeper, writes));
+    measures.insert(OTHERS, spent.others_percent());
+    if let Some(running) = running {
+        measures.insert(CPU, for_each(spent.subject, writes));
+        measures.insert(MEMORY, megabytes(machine::peak_memory(running.id())?));
+        if running.subject() != Subject::Watcher {
+            measures.insert(KAFKA_CPU, for_each(spent.kafka, writes));
+            judge(stage, &topic, writes, &mut measures).await?;
+        }
+        running.end().await?;
+    }
+    topic.remove().await?;
+    Ok(measures)
+}
+
+/// Waits until the last state of every path is in the topic and no more comes. Where that does not come to be, what
+/// there is after a while is all that there is.
+async fn came_through(
+    stage: &Stage,
+    topic: &Topic,
+    running: &Running,
+    quiet: Duration,
+) -> Result<(Rest, Costs)> {
+    let began = Instant::now();
+    loop {
+        let rest = topic.rest(1, quiet, REST_BOUND, Watch::Closely).await?;
+        // Before the reading, which costs the servers something, too.
+        let costs = stage.costs(Some(running))?;
+        if began.elapsed() > LATE || wrong(stage, &topic.read().await?).await? == 0 {
+            return Ok((rest, costs));
+        }
+    }
+}
+
+/// Of how many paths the last message tells another state than the server has.
+async fn wrong(stage: &Stage, told: &[Told]) -> Result<usize> {
+    let tree = tree::read(stage.client()).await?;
+    let last = last_told(told);
+    let wrong = tree
+        .iter()
+        .filter(|(path, state)| last.get(path.as_str()) != Some(&Some(**state)));
+    Ok(wrong.count())
+}
+
+/// How long after the last write the last message was durable, in ms.
+fn behind(rest: Rest, written: Written) -> f64 {
+    rest.at.saturating_duration_since(written.ended).as_secs_f64() * 1_000.0
+}
+
+/// Reads the topic and says what of the writes is in it.
+async fn judge(stage: &Stage, topic: &Topic, writes: usize, measures: &mut Measures) -> Result<()> {
+    let told = topic.read().await?;
+    let (delivered, declared) = versions(&told);
+    measures.insert(DELIVERED, percent(delivered, writes));
+    measures.insert(DECLARED, percent(usize::try_from(declared)?, writes));
+    let accounted = delivered + usize::try_from(declared)?;
+    measures.insert(SILENT, percent(writes.saturating_sub(accounted), writes));
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    measures.insert(WRONG, wrong(stage, &told).await? as f64);
+    Ok(())
+}
+
+/// What the last message of each path tells; `None` where it tells that the path is gone.
+pub(super) fn last_told(told: &[Told]) -> HashMap<&str, Option<State>> {
+    let mut last = HashMap::new();
+    for told in told {
+        let Some(path) = told.path.as_deref() else {
+            continue;
+        };
+        let state = told.after.as_ref().and_then(|after| after.stat.as_ref());
+        let state = state.and_then(|stat| {
+            Some(State {
+                czxid: zxid(&stat.czxid)?,
+                mzxid: zxid(&stat.mzxid)?,
+            })
+        });
+        last.insert(path, state);
+    }
+    last
+}
+
+fn zxid(text: &str) -> Option<i64> {
+    i64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn percent(part: usize, whole: usize) -> f64 {
+    100.0 * part as f64 / whole as f64
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn for_each(spent: Duration, writes: usize) -> f64 {
+    spent.as_secs_f64() * 1e6 / writes as f64
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(super) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

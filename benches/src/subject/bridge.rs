@@ -1,0 +1,124 @@
+//! The bridge, as users run it: a configuration, a journal on the disk, a sink for Kafka.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bridge_servers::{Child, eventually};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Linger, Orders};
+use crate::settings::Settings;
+use crate::tree::ROOT;
+
+/// How long it may take to say where it listens.
+const ADDRESS_BOUND: Duration = Duration::from_secs(60);
+
+/// What the bridge says of itself where nobody else can know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// `live`, and the other states.
+    pub state: String,
+    /// Since when its watches are armed, and since when it is in this state.
+    pub armed_since: Option<String>,
+    /// Since when it is in this state.
+    pub since: Option<String>,
+    /// Walks that came to their end.
+    pub walks: u64,
+    /// The last durable record.
+    pub tail: u64,
+}
+
+pub(super) fn command(
+    settings: &Settings,
+    orders: &Orders<'_>,
+    folder: &Path,
+    durability: &str,
+) -> Result<Command> {
+    let mut text = format!(
+        "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [[source]]\nname = \"main\"\nconnect = \"{}\"\nroots = [\"{ROOT}\"]\n\
+         [source.journal]\ndurability = \"{durability}\"\n\
+         [[sink]]\nname = \"kafka\"\ntype = \"kafka\"\nbrokers = \"{}\"\ntopic = \"{}\"\n",
+        orders.server,
+        orders.bootstrap,
+        orders.topic.name()
+    );
+    if let Linger::Millis(millis) = orders.linger {
+        let _ = write!(text, "[sink.properties]\n\"linger.ms\" = \"{millis}\"\n");
+    }
+    let file = folder.join("zkbridge.toml");
+    std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+    let mut command = Command::new(&settings.bridge);
+    command.args(["run", "--log-format", "json"]);
+    Ok(command)
+}
+
+/// Waits until it is live and all is delivered.
+pub(super) async fn at_rest(child: &mut Child, bound: Duration) -> Result<()> {
+    let address = address(child).await?;
+    eventually("the bridge to be at rest", bound, || async {
+        status(address).await.is_some_and(|status| is_at_rest(&status))
+    })
+    .await?;
+    Ok(())
+}
+
+/// What it holds now; `None` where it does not answer.
+///
+/// # Errors
+///
+/// If it does not even say where it listens.
+pub async fn held(child: &mut Child) -> Result<Option<Held>> {
+    let address = address(child).await?;
+    let status = status(address).await;
+    Ok(status.map(|status| {
+        let source = &status["sources"][0];
+        let text = |key: &str| source[key].as_str().map(str::to_owned);
+        Held {
+            state: text("state").unwrap_or_default(),
+            armed_since: text("armed_since"),
+            since: text("since"),
+            walks: source["walks"].as_u64().unwrap_or_default(),
+            tail: source["journal"]["tail"].as_u64().unwrap_or_default(),
+        }
+    }))
+}
+
+async fn address(child: &mut Child) -> Result<SocketAddr> {
+    let address = child.until("the bridge's address", ADDRESS_BOUND, |lines| {
+        let mut logged = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(&line.text).ok());
+        logged.find_map(|line| line["address"].as_str()?.parse().ok())
+    });
+    Ok(address.await?)
+}
+
+async fn status(address: SocketAddr) -> Option<Value> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let request = b"GET /status HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    serde_json::from_str(body).ok()
+}
+
+fn is_at_rest(status: &Value) -> bool {
+    let each = |key: &str| status[key].as_array().cloned().unwrap_or_default();
+    let (sources, sinks) = (each("sources"), each("sinks"));
+    let captured = sources
+        .iter()
+        .all(|source| source["state"] == "live" && source["waiting"] == 0);
+    let tails: Vec<&Value> = sources.iter().map(|source| &source["journal"]["tail"]).collect();
+    let delivered = sinks
+        .iter()
+        .all(|sink| sink["lag_records"] == 0 && tails.contains(&&sink["tail"]));
+    status["ready"] == true && captured && delivered
+}

@@ -1,0 +1,331 @@
+//! The topic that a subject fills: made, watched, counted. What subjects say of themselves is not asked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bridge_servers::eventually;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
+use tokio::task::JoinHandle;
+
+use crate::writer;
+
+/// Partitions of each topic, as the sinks' own benchmark has them.
+pub const PARTITIONS: i32 = 6;
+
+/// How long an answer of the broker may take on a busy machine.
+const ANSWER_BOUND: Duration = Duration::from_secs(30);
+/// How long a message that is there may take.
+const MESSAGE_BOUND: Duration = Duration::from_secs(30);
+/// How often the end of the topic is looked at: rarely enough to cost nothing that is measured.
+const LOOK: Duration = Duration::from_millis(2);
+/// The same for fills that take seconds.
+const LOOK_SELDOM: Duration = Duration::from_millis(20);
+/// How long a follower waits for the next message before it looks whether it is to stop.
+const FOLLOW: Duration = Duration::from_millis(100);
+
+/// A topic of its own for one round.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    bootstrap: String,
+    name: String,
+}
+
+/// When a topic came to rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// When the last message became durable.
+    pub at: Instant,
+    /// How many messages there are.
+    pub messages: i64,
+}
+
+/// How closely a topic is looked at while it fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// To some milliseconds.
+    Closely,
+    /// To some tens of milliseconds.
+    Loosely,
+}
+
+/// What a message tells of a znode; of other messages nothing is taken.
+#[derive(Debug, Deserialize)]
+pub struct Told {
+    /// The znode; null for what tells of none.
+    pub path: Option<String>,
+    /// What happened.
+    #[serde(default)]
+    pub op: String,
+    /// Versions between this and the one told before, which nobody could read.
+    #[serde(default)]
+    pub missed: Option<u64>,
+    /// How it is since.
+    #[serde(default)]
+    pub after: Option<After>,
+}
+
+/// How a znode is.
+#[derive(Debug, Deserialize)]
+pub struct After {
+    /// Its value.
+    #[serde(default)]
+    pub data: Option<Data>,
+    /// Its numbers.
+    #[serde(default)]
+    pub stat: Option<Stat>,
+}
+
+/// The value of a znode.
+#[derive(Debug, Deserialize)]
+pub struct Data {
+    /// As text.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+/// The numbers of a znode that are compared.
+#[derive(Debug, Deserialize)]
+pub struct Stat {
+    /// The transaction that created it, in hexadecimal.
+    pub czxid: String,
+    /// The transaction that wrote it last, in hexadecimal.
+    pub mzxid: String,
+    /// Its version.
+    pub version: i64,
+}
+
+impl Topic {
+    /// Makes it.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not.
+    pub async fn create(bootstrap: &str, name: &str) -> Result<Topic> {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
+        let new = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_BOUND));
+        for outcome in admin.create_topics([&new], &options).await? {
+            outcome.map_err(|(topic, code)| anyhow::anyhow!("make the topic {topic}: {code}"))?;
+        }
+        let this = Topic {
+            bootstrap: bootstrap.to_owned(),
+            name: name.to_owned(),
+        };
+        // Partitions have leaders some moments after they were made.
+        let consumer = this.consumer()?;
+        let is_led = || std::future::ready(this.ends(&consumer).is_ok());
+        eventually("leaders of a new topic", ANSWER_BOUND, is_led).await?;
+        Ok(this)
+    }
+
+    /// Removes it, so that the broker's disk does not fill over a long run.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not.
+    pub async fn remove(self) -> Result<()> {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .create()?;
+        admin.delete_topics(&[&self.name], &AdminOptions::new()).await?;
+        Ok(())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer> {
+        let consumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", "bench")
+            .set("enable.auto.commit", "false")
+            .set("fetch.message.max.bytes", "4194304")
+            .create();
+        consumer.context("make a consumer")
+    }
+
+    fn ends(&self, consumer: &BaseConsumer) -> Result<Vec<i64>> {
+        let end = |partition| {
+            let marks = consumer.fetch_watermarks(&self.name, partition, ANSWER_BOUND);
+            Ok(marks.context("ask for the end of the topic")?.1)
+        };
+        (0..PARTITIONS).map(end).collect()
+    }
+
+    /// Waits until there are so many messages and, for `quiet`, no more come. A message counts when it is durable as
+    /// far as the broker has been told to make it so.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than `bound`.
+    pub async fn rest(&self, least: i64, quiet: Duration, bound: Duration, watch: Watch) -> Result<Rest> {
+        let this = self.clone();
+        let look = match watch {
+            Watch::Closely => LOOK,
+            Watch::Loosely => LOOK_SELDOM,
+        };
+        let waiting = tokio::task::spawn_blocking(move || {
+            let consumer = this.consumer()?;
+            let began = Instant::now();
+            let mut rest = Rest {
+                at: began,
+                messages: -1,
+            };
+            loop {
+                let asked = Instant::now();
+                let messages = this.ends(&consumer)?.iter().sum();
+                if messages != rest.messages {
+                    rest = Rest {
+                        at: asked.max(began),
+                        messages,
+                    };
+                }
+                if messages >= least && rest.at.elapsed() >= quiet {
+                    return Ok(rest);
+                }
+                ensure!(
+                    began.elapsed() < bound,
+                    "{messages} messages of at least {least} after {} s",
+                    bound.as_secs()
+                );
+                std::thread::sleep(look);
+            }
+        });
+        waiting.await?
+    }
+
+    /// Reads all that is there, in order for each key.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub async fn read(&self) -> Result<Vec<Told>> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let consumer = this.consumer()?;
+            let mut waiting: i64 = this.ends(&consumer)?.iter().sum();
+            consumer.assign(&this.from(Offset::Beginning)?)?;
+            let mut told = Vec::new();
+            while waiting > 0 {
+                let message = consumer.poll(MESSAGE_BOUND);
+                let message = message.with_context(|| format!("{waiting} messages did not come"))??;
+                told.extend(parsed(&message)?);
+                waiting -= 1;
+            }
+            Ok(told)
+        })
+        .await?
+    }
+
+    fn from(&self, offset: Offset) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            list.add_partition_offset(&self.name, partition, offset)?;
+        }
+        Ok(list)
+    }
+
+    /// Follows the topic from its present end and takes down how old each value is when it comes.
+    ///
+    /// # Errors
+    ///
+    /// If there is no consumer.
+    pub fn follow(&self) -> Result<Follower> {
+        let consumer = self.consumer()?;
+        let mut list = TopicPartitionList::new();
+        for (partition, end) in (0..PARTITIONS).zip(self.ends(&consumer)?) {
+            list.add_partition_offset(&self.name, partition, Offset::Offset(end))?;
+        }
+        consumer.assign(&list)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut ages = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let Some(message) = consumer.poll(FOLLOW) else {
+                    continue;
+                };
+                let message = message?;
+                let now = writer::now();
+                let issued = parsed(&message)?.and_then(|told| told.issued());
+                ages.extend(issued.map(|issued| now.saturating_sub(issued)));
+            }
+            Ok(ages)
+        });
+        Ok(Follower { stop, task })
+    }
+}
+
+/// Follows a topic until it is asked for what it has seen.
+#[derive(Debug)]
+pub struct Follower {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<Vec<Duration>>>,
+}
+
+impl Follower {
+    /// The age of each value when it came.
+    ///
+    /// # Errors
+    ///
+    /// If the topic could not be read.
+    pub async fn ages(self) -> Result<Vec<Duration>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await?
+    }
+}
+
+impl Told {
+    fn issued(&self) -> Option<Duration> {
+        let value = self.after.as_ref()?.data.as_ref()?.value.as_ref()?;
+        writer::issued(value)
+    }
+
+    /// The version that is told with its value.
+    pub fn version(&self) -> Option<(&str, i64)> {
+        let after = self.after.as_ref()?;
+        after.data.as_ref()?;
+        Some((self.path.as_deref()?, after.stat.as_ref()?.version))
+    }
+}
+
+/// `None` for a message without a value.
+fn parsed(message: &BorrowedMessage<'_>) -> Result<Option<Told>> {
+    let Some(payload) = message.payload() else {
+        return Ok(None);
+    };
+    let told = serde_json::from_slice(payload);
+    let told = told.with_context(|| format!("no record: {}", String::from_utf8_lossy(payload)))?;
+    Ok(Some(told))
+}
+
+/// How many different versions of znodes are told with their values, and how many are declared as overwritten before
+/// they could be read.
+pub fn versions(told: &[Told]) -> (usize, u64) {
+    let mut seen: HashMap<&str, Vec<i64>> = HashMap::new();
+    let mut missed = 0;
+    for told in told.iter().filter(|told| told.op != "snapshot") {
+        if let Some((path, version)) = told.version() {
+            seen.entry(path).or_default().push(version);
+        }
+        missed += told.missed.unwrap_or_default();
+    }
+    let count = seen.values_mut().map(|versions| {
+        versions.sort_unstable();
+        versions.dedup();
+        versions.len()
+    });
+    (count.sum(), missed)
+}

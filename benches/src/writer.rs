@@ -1,0 +1,133 @@
+//! The writers: as fast as the server takes it, and at a steady pace. Each value begins with the moment at which it
+//! was to be written, so that whoever reads it knows how long it took.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use crate::wire::Wire;
+
+/// Writes under way at most: enough that the server never waits for the next.
+const WINDOW: usize = 1_000;
+/// New writes are sent together when so many are answered: one call for hundreds of them.
+const REFILL: usize = WINDOW / 2;
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// Answered writes.
+    pub writes: usize,
+    /// From the first request to the last answer.
+    pub took: Duration,
+    /// When the last answer came.
+    pub ended: Instant,
+}
+
+impl Written {
+    /// Writes a second.
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub fn rate(&self) -> f64 {
+        self.writes as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// A value of 100 bytes (or so many) that tells when it was to be written.
+fn value(bytes: usize, now: Duration) -> Vec<u8> {
+    let mut value = format!("{:020} ", now.as_nanos()).into_bytes();
+    value.resize(bytes, b'x');
+    value
+}
+
+/// The moment that a value tells; `None` for one of another kind.
+pub fn issued(value: &str) -> Option<Duration> {
+    let nanos = value.split(' ').next()?.parse::<u64>().ok()?;
+    Some(Duration::from_nanos(nanos))
+}
+
+/// Since 1970; the same clock for who writes and who reads.
+pub fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+}
+
+/// Sets each path in turn, as fast as the server takes it.
+///
+/// # Errors
+///
+/// If the server refuses a write or the connection is gone.
+pub async fn flat_out(
+    server: SocketAddr,
+    paths: Vec<String>,
+    writes: usize,
+    bytes: usize,
+) -> Result<Written> {
+    on_a_thread(move || {
+        let mut wire = Wire::open(server)?;
+        let mut in_turn = paths.iter().cycle();
+        let (mut sent, mut answered) = (0, 0);
+        let began = Instant::now();
+        while answered < writes {
+            if sent - answered <= WINDOW - REFILL {
+                let now = now();
+                while sent < writes && sent - answered < WINDOW {
+                    wire.set_data(in_turn.next().context("no path to write to")?, &value(bytes, now));
+                    sent += 1;
+                }
+                wire.send()?;
+            }
+            answered += wire.take_answers()?;
+        }
+        Ok(written(writes, began))
+    })
+    .await
+}
+
+/// Sets each path in turn, so many a second. A write that the server holds up delays the later ones, and all of them
+/// tell the moment at which they were due.
+///
+/// # Errors
+///
+/// As [`flat_out`].
+pub async fn paced(
+    server: SocketAddr,
+    paths: Vec<String>,
+    writes: usize,
+    rate: u32,
+    bytes: usize,
+) -> Result<Written> {
+    on_a_thread(move || {
+        let mut wire = Wire::open(server)?;
+        let pause = Duration::from_secs(1) / rate;
+        let began = Instant::now();
+        let clock = now();
+        let mut due = Duration::ZERO;
+        for path in paths.iter().cycle().take(writes) {
+            if let Some(early) = due.checked_sub(began.elapsed()) {
+                std::thread::sleep(early);
+            }
+            wire.set_data(path, &value(bytes, clock + due));
+            wire.send()?;
+            wire.take_answers()?;
+            due += pause;
+        }
+        Ok(written(writes, began))
+    })
+    .await
+}
+
+fn written(writes: usize, began: Instant) -> Written {
+    let ended = Instant::now();
+    Written {
+        writes,
+        took: ended - began,
+        ended,
+    }
+}
+
+async fn on_a_thread(work: impl FnOnce() -> Result<Written> + Send + 'static) -> Result<Written> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("the writer's thread ended")?
+}

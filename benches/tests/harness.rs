@@ -1,0 +1,113 @@
+//! The harness itself on real servers, with small counts: that it counts what is there, finds what is wrong, and ends.
+//! No time is judged. The program in Java has no part in it: `make bench` builds it. `ZKBRIDGE_TESTS=offline` leaves
+//! this out, and says so.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bridge_bench::{
+    Figures, Scenario, Settings, Sizes, Subject, cut, latency, reconnect, run, start, sustained, table,
+};
+use bridge_servers::real_servers;
+
+fn sizes() -> Sizes {
+    Sizes {
+        repetitions: 1,
+        written_znodes: 100,
+        sustained_writes: 1_000,
+        warming_writes: 200,
+        paced_rate: 100,
+        paced_writes: 50,
+        start_trees: vec![1_500],
+        reconnect_tree: 1_500,
+        idle_tree: 500,
+        idle: Duration::from_millis(500),
+        settle: Duration::from_millis(100),
+        quiet: Duration::from_millis(400),
+        value_bytes: 100,
+    }
+}
+
+/// The bridge that was built with this test, beside it.
+fn bridge(harness: &Path) -> PathBuf {
+    let bridge = harness.with_file_name("zkbridge");
+    assert!(
+        bridge.is_file(),
+        "{} is missing: build it with cargo build, or run all tests",
+        bridge.display()
+    );
+    bridge
+}
+
+async fn figures(scenarios: &[Scenario]) -> (Figures, String) {
+    let harness = PathBuf::from(env!("CARGO_BIN_EXE_bench"));
+    let folder = tempfile::Builder::new().prefix("zkbridge-bench-").tempdir();
+    let folder = folder.unwrap();
+    let settings = Settings {
+        bridge: bridge(&harness),
+        harness,
+        folder: folder.path().join("rounds"),
+        scenarios: scenarios.to_vec(),
+        sizes: sizes(),
+        peer: None,
+    };
+    let figures = Box::pin(run(&settings, folder.path())).await.unwrap();
+    let written = std::fs::read_to_string(folder.path().join("bench.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(
+        written["rounds"].as_array().map(Vec::len),
+        Some(figures.rounds().len())
+    );
+    let left = std::fs::read_dir(&settings.folder).unwrap().count();
+    assert_eq!(left, 0, "nothing of a round is left");
+    (figures.clone(), table(&figures, &settings))
+}
+
+fn value(figures: &Figures, scenario: &str, subject: Subject, measure: &str) -> f64 {
+    let summary = figures.summary(scenario, subject, measure);
+    summary
+        .unwrap_or_else(|| panic!("{scenario}: {subject} has no {measure}"))
+        .median
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_through_and_what_does_not_is_counted() {
+    real_servers!("the benchmark's count of writes");
+    let (figures, table) = figures(&[Scenario::Sustained, Scenario::Latency]).await;
+    let of = |subject, measure| value(&figures, sustained::NAME, subject, measure);
+    assert_eq!(
+        of(Subject::Watcher, sustained::DELIVERED),
+        100.0,
+        "each write is an event"
+    );
+    for subject in [Subject::Bridge, Subject::BridgeUnsynced, Subject::Pipeline] {
+        assert_eq!(of(subject, sustained::WRONG), 0.0, "{subject}: {table}");
+        assert!(of(subject, sustained::DELIVERED) > 0.0, "{subject}: {table}");
+    }
+    assert_eq!(of(Subject::Bridge, sustained::SILENT), 0.0, "{table}");
+    let p50 = value(&figures, latency::OWN_LINGER, Subject::Bridge, latency::P50);
+    assert!(p50 > 0.0, "{table}");
+    assert!(table.contains("| bare watcher |"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_is_told_whole_and_a_cut_shows_who_compares() {
+    real_servers!("the benchmark's trees and cuts");
+    let scenarios = [Scenario::Start, Scenario::Reconnect, Scenario::Cut];
+    let (figures, table) = figures(&scenarios).await;
+    for subject in [Subject::Pipeline, Subject::Bridge] {
+        let few = value(&figures, "start, 1500 znodes", subject, start::TOO_FEW);
+        assert_eq!(few, 0.0, "{subject}: {table}");
+    }
+    let records = value(&figures, reconnect::NAME, Subject::Bridge, reconnect::RECORDS);
+    assert_eq!(records, 0.0, "{table}");
+    let wrong = |subject| value(&figures, cut::NAME, subject, cut::WRONG);
+    assert_eq!(wrong(Subject::Bridge), 0.0, "{table}");
+    assert_eq!(
+        wrong(Subject::Pipeline),
+        200.0,
+        "who does not compare never hears of a delete: {table}"
+    );
+}
