@@ -16,6 +16,7 @@ pub mod oversize;
 pub mod path;
 pub mod pipeline;
 pub mod record;
+mod repeats;
 pub mod restate;
 pub mod secret;
 pub mod sink;

@@ -100,6 +100,9 @@ pub const JOURNAL_LIMIT: &str = "zkbridge_journal_limit_bytes";
 /// Duration of a commit. Labels: source.
 pub const JOURNAL_COMMIT_DURATION: &str = "zkbridge_journal_commit_duration_seconds";
 
+/// The part of a commit that waits for the disk. Labels: source.
+pub const JOURNAL_FSYNC_DURATION: &str = "zkbridge_journal_fsync_duration_seconds";
+
 /// What kind of metric a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -383,6 +386,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Histogram,
         Unit::Seconds,
         "Duration of making one batch durable",
+    ),
+    (
+        JOURNAL_FSYNC_DURATION,
+        MetricKind::Histogram,
+        Unit::Seconds,
+        "Duration of writing one batch to the disk with fsync",
     ),
 ];
 

@@ -65,6 +65,7 @@ async fn prometheus_finds_no_fault_with_the_metrics_and_they_are_those_that_are_
         ("zkbridge_source_capture_duration_seconds", "histogram"),
         ("zkbridge_source_walk_duration_seconds", "histogram"),
         ("zkbridge_journal_commit_duration_seconds", "histogram"),
+        ("zkbridge_journal_fsync_duration_seconds", "histogram"),
         ("zkbridge_journal_limit_bytes", "gauge"),
         ("zkbridge_sink_delivered_records_total", "counter"),
         ("zkbridge_sink_lag_seconds", "gauge"),

@@ -26,6 +26,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod voice;
 mod worker;
 mod workers;
 

@@ -1,37 +1,34 @@
 //! What a worker logs: once when something begins, once when it ends. Never data of znodes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::machine::Machine;
 use super::status::SinkStatus;
-use super::steps::{Order, Phase, Progress};
+use super::steps::{Order, Progress};
 use super::trouble::Trouble;
+use super::voice::{Line, Voice};
 use crate::journal::RunStep;
 use crate::sink::SinkError;
 
 /// Logs the step from one trouble to another.
-pub(super) fn moved(status: &SinkStatus, before: Option<&Trouble>, after: Option<&Trouble>, phase: Phase) {
+pub(super) fn moved(status: &SinkStatus, line: Line, before: Option<&Trouble>, after: Option<&Trouble>) {
     let (sink, source) = (&*status.sink, &*status.source);
-    match (before, after) {
-        (None, None) => {}
-        (Some(before), None) => {
+    match (line, before, after) {
+        (Line::Again, Some(before), _) => {
             tracing::info!(sink, source, failures = before.failures, "sink delivers again");
         }
-        (_, Some(trouble)) if phase == Phase::Halted => {
-            if before.is_none_or(|before| before.message != trouble.message) {
-                log_halted(sink, source, trouble);
-            }
-        }
-        (Some(before), Some(after)) if before.kind == after.kind => {
+        (Line::Halted, _, Some(trouble)) => log_halted(sink, source, trouble),
+        (Line::Failing { left_out }, _, Some(trouble)) => log_failing(sink, source, trouble, left_out),
+        (Line::Detail, _, Some(trouble)) => {
             tracing::debug!(
                 sink,
                 source,
-                kind = after.kind.as_str(),
-                failures = after.failures,
+                kind = trouble.kind.as_str(),
+                failures = trouble.failures,
                 "sink still fails"
             );
         }
-        (_, Some(trouble)) => log_failing(sink, source, trouble),
+        (_, _, None) | (Line::Again, None, _) => {}
     }
 }
 
@@ -46,7 +43,7 @@ fn log_halted(sink: &str, source: &str, trouble: &Trouble) {
     );
 }
 
-fn log_failing(sink: &str, source: &str, trouble: &Trouble) {
+fn log_failing(sink: &str, source: &str, trouble: &Trouble, left_out: u64) {
     let (kind, error, remedy) = (trouble.kind.as_str(), &trouble.message, trouble.remedy);
     if trouble.calls_operator {
         tracing::error!(
@@ -55,10 +52,19 @@ fn log_failing(sink: &str, source: &str, trouble: &Trouble) {
             kind,
             error,
             remedy,
+            left_out,
             "sink needs an operator, trying again slowly"
         );
     } else {
-        tracing::warn!(sink, source, kind, error, remedy, "sink failed, trying again");
+        tracing::warn!(
+            sink,
+            source,
+            kind,
+            error,
+            remedy,
+            left_out,
+            "sink failed, trying again"
+        );
     }
 }
 
@@ -104,16 +110,20 @@ pub(super) fn ordered(status: &SinkStatus, order: &Order) {
     tracing::info!(sink, source, order = word, records, "an operator gave an order");
 }
 
-/// Logs each record of a run that the destination does not take, and the end of the run.
-pub(super) fn not_restated(status: &SinkStatus, progress: &Progress) {
+/// Logs that the destination does not take a record of a run, once a minute one of them, and the end of the run.
+pub(super) fn not_restated(status: &SinkStatus, progress: &Progress, voice: &mut Voice, now: Instant) {
     let (sink, source) = (&*status.sink, &*status.source);
     for rejected in &progress.not_restated {
+        let Some(left_out) = voice.refused(now) else {
+            continue;
+        };
         let (seq, reason) = (rejected.seq.0, &rejected.reason);
         tracing::error!(
             sink,
             source,
             seq,
             reason,
+            left_out,
             "the destination does not take the present state of a znode; correct it and order the snapshot again"
         );
     }

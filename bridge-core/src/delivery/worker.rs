@@ -23,6 +23,7 @@ use super::set_aside::SetAside;
 use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus};
 use super::steps::{Input, Order, Phase, Progress, Task, Terms};
 use super::trouble::{Trouble, TroubleKind};
+use super::voice::{Line, Voice};
 use crate::journal::{Note, ReadLimit};
 use crate::number::Seq;
 use crate::record::Timestamp;
@@ -104,6 +105,7 @@ struct Desk {
     status: SinkStatus,
     published: watch::Sender<SinkStatus>,
     clock: WallClock,
+    voice: Voice,
     /// When the oldest record that is not delivered was captured.
     oldest: Option<Timestamp>,
     /// The machine's zero.
@@ -143,6 +145,7 @@ impl Worker {
             status,
             published,
             clock: setup.clock,
+            voice: Voice::default(),
             oldest: None,
             began: Instant::now(),
         };
@@ -258,7 +261,8 @@ impl Worker {
         self.desk.status.count(&progress);
         let now = (self.desk.clock)();
         self.desk.meters.count(&progress, now);
-        report::not_restated(&self.desk.status, &progress);
+        let (status, at) = (&self.desk.status, Instant::now().into_std());
+        report::not_restated(status, &progress, &mut self.desk.voice, at);
         let note = progress.note(Arc::clone(&self.desk.status.sink), now);
         self.notes.send(note).await.map_err(|_| {
             report::writer_gone(&self.desk.status);
@@ -351,8 +355,13 @@ impl Desk {
             self.status.retries += 1;
             self.meters.retried(trouble);
         }
-        report::moved(&self.status, before.as_ref(), after, phase);
-        report::parked(&self.status, parked_before, &self.machine);
+        let now = Instant::now().into_std();
+        if let Some(line) = self.voice.moved(before.as_ref(), after, phase, now) {
+            report::moved(&self.status, line, before.as_ref(), after);
+        }
+        if self.voice.parked(parked_before, self.machine.parked().0, now) {
+            report::parked(&self.status, parked_before, &self.machine);
+        }
         progress
     }
 
@@ -401,7 +410,7 @@ impl Desk {
             failures: 1,
             retry_after_seconds: None,
         };
-        report::moved(&self.status, None, Some(&trouble), Phase::Halted);
+        report::moved(&self.status, Line::Halted, None, Some(&trouble));
         self.status.state = Phase::Halted;
         self.status.error = Some(trouble);
         self.meters.show(&self.status);

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -14,7 +15,7 @@ use super::image::{self, Life};
 use super::lock::Lock;
 use super::log::LogCopier;
 use super::open::open_writer;
-use super::options::JournalOptions;
+use super::options::{Durability, JournalOptions};
 use super::paths::Paths;
 use super::progress::{self, Origins, Roots};
 use super::row::insert_value;
@@ -47,6 +48,8 @@ pub struct Journal {
     pub(super) batch: Batch,
     /// The log could not be copied, and that was said.
     pub(super) log_is_stuck: bool,
+    /// How long the last batch took to the disk.
+    synchronised: Option<Duration>,
     _lock: Lock,
 }
 
@@ -80,6 +83,7 @@ impl Journal {
             rebaselined: loaded.rebaselined,
             batch: Batch::Closed,
             log_is_stuck: false,
+            synchronised: None,
             connection,
             file: file.to_owned(),
             options: options.clone(),
@@ -121,7 +125,9 @@ impl Journal {
             }
             Batch::Open => {}
         }
+        let began = Instant::now();
         let committed = self.connection.execute_batch("COMMIT");
+        self.synchronised = (self.options.durability == Durability::PowerLoss).then(|| began.elapsed());
         if let Err(error) = committed {
             let error = self.fault("writing a batch", error);
             self.rollback()?;
@@ -156,6 +162,12 @@ impl Journal {
     /// The position of the last durable record.
     pub fn tail(&self) -> Seq {
         self.tail
+    }
+
+    /// How long the database took to write the last batch and to synchronise it to the disk; `None` where it does not
+    /// wait for the disk.
+    pub fn synchronised(&self) -> Option<Duration> {
+        self.synchronised
     }
 
     /// The file.

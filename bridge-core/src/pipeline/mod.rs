@@ -9,7 +9,6 @@
 mod flow;
 mod hold;
 mod latency;
-mod repeats;
 mod run;
 mod status;
 

@@ -8,7 +8,6 @@ use tokio::time::interval;
 
 use super::flow::{Flow, News};
 use super::latency::Arrivals;
-use super::repeats::Repeats;
 use super::status::{JournalStatus, SourceStatus};
 use crate::capture::{CaptureOptions, CaptureState, Input};
 use crate::delivery::WallClock;
@@ -16,6 +15,7 @@ use crate::journal::{Journal, JournalError, Note};
 use crate::metrics as names;
 use crate::number::Seq;
 use crate::path::ZnodePath;
+use crate::repeats::Repeats;
 use crate::source::{Order, Report, SourceError};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
@@ -306,7 +306,10 @@ impl Pipeline {
         });
         if is_new {
             let source = self.status.source.to_string();
-            histogram!(names::JOURNAL_COMMIT_DURATION, "source" => source).record(began.elapsed());
+            histogram!(names::JOURNAL_COMMIT_DURATION, "source" => source.clone()).record(began.elapsed());
+            if let Some(took) = self.flow.journal().synchronised() {
+                histogram!(names::JOURNAL_FSYNC_DURATION, "source" => source).record(took);
+            }
         }
         // Measured anew with the next tick; until then what came is known.
         self.status.journal.records += tail.0 - self.status.journal.tail.0;

@@ -7,14 +7,14 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// The last words, and how often they came since they were logged.
 #[derive(Debug, Default)]
-pub(super) struct Repeats {
+pub(crate) struct Repeats {
     last: Option<(String, Instant)>,
     left_out: u64,
 }
 
 impl Repeats {
     /// Whether these words are to be logged now; then with how many times they were left out.
-    pub(super) fn say(&mut self, words: &str, now: Instant) -> Option<u64> {
+    pub(crate) fn say(&mut self, words: &str, now: Instant) -> Option<u64> {
         if let Some((last, since)) = &self.last
             && last == words
             && now.saturating_duration_since(*since) < SILENCE
@@ -27,7 +27,7 @@ impl Repeats {
     }
 
     /// All is well again: the same words would be news.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = Repeats::default();
     }
 }

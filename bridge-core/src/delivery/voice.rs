@@ -1,0 +1,217 @@
+//! What of a sink's troubles is logged. One that comes and goes again and again is told once a minute, and one that
+//! stays is told for certain.
+
+use std::time::Instant;
+
+use super::steps::Phase;
+use super::trouble::{Trouble, TroubleKind};
+use crate::repeats::Repeats;
+
+/// A line for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// It delivers again.
+    Again,
+    /// It has halted.
+    Halted,
+    /// It fails; so often since such a line nothing was said.
+    Failing { left_out: u64 },
+    /// Nothing but for those who look for details.
+    Detail,
+}
+
+/// Remembers what was said.
+#[derive(Debug, Default)]
+pub(super) struct Voice {
+    /// There are as many as kinds of trouble.
+    kinds: Vec<(TroubleKind, Repeats)>,
+    /// The present trouble was told.
+    is_told: bool,
+    parked: Repeats,
+    parked_is_told: bool,
+    refused: Repeats,
+}
+
+impl Voice {
+    /// What to say of a step from one trouble to another.
+    pub(super) fn moved(
+        &mut self,
+        before: Option<&Trouble>,
+        after: Option<&Trouble>,
+        phase: Phase,
+        now: Instant,
+    ) -> Option<Line> {
+        match (before, after) {
+            (None, None) => None,
+            (Some(_), None) => std::mem::take(&mut self.is_told).then_some(Line::Again),
+            (_, Some(trouble)) if phase == Phase::Halted => {
+                self.is_told = true;
+                let is_news = before.is_none_or(|before| before.message != trouble.message);
+                is_news.then_some(Line::Halted)
+            }
+            (Some(before), Some(after)) if self.is_told && before.kind == after.kind => Some(Line::Detail),
+            (_, Some(trouble)) => Some(match self.of(trouble.kind).say("", now) {
+                Some(left_out) => {
+                    self.is_told = true;
+                    Line::Failing { left_out }
+                }
+                None => Line::Detail,
+            }),
+        }
+    }
+
+    fn of(&mut self, kind: TroubleKind) -> &mut Repeats {
+        let at = self.kinds.iter().position(|(known, _)| *known == kind);
+        let at = at.unwrap_or_else(|| {
+            self.kinds.push((kind, Repeats::default()));
+            self.kinds.len() - 1
+        });
+        &mut self.kinds[at].1
+    }
+
+    /// Whether to say that records begin to wait, or, with none after, that none does any more.
+    pub(super) fn parked(&mut self, before: usize, after: usize, now: Instant) -> bool {
+        match (before, after) {
+            (0, 1..) => {
+                self.parked_is_told = self.parked.say("", now).is_some();
+                self.parked_is_told
+            }
+            (1.., 0) => std::mem::take(&mut self.parked_is_told),
+            _ => false,
+        }
+    }
+
+    /// Whether to say that a record of a run is refused; then how many were not named.
+    pub(super) fn refused(&mut self, now: Instant) -> Option<u64> {
+        self.refused.say("", now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sink::SinkErrorKind;
+
+    fn trouble(kind: SinkErrorKind) -> Trouble {
+        Trouble {
+            kind: TroubleKind::Sink(kind),
+            message: format!("{kind:?}"),
+            remedy: "",
+            calls_operator: false,
+            failures: 1,
+            retry_after_seconds: None,
+        }
+    }
+
+    /// A voice, its clock, and the trouble that there is.
+    struct Stage {
+        voice: Voice,
+        start: Instant,
+        trouble: Option<Trouble>,
+    }
+
+    impl Stage {
+        fn set() -> Stage {
+            Stage {
+                voice: Voice::default(),
+                start: Instant::now(),
+                trouble: None,
+            }
+        }
+
+        fn fails(&mut self, second: u64, kind: SinkErrorKind) -> Option<Line> {
+            self.step(second, Some(trouble(kind)), Phase::BackingOff)
+        }
+
+        fn heals(&mut self, second: u64) -> Option<Line> {
+            self.step(second, None, Phase::Idle)
+        }
+
+        fn step(&mut self, second: u64, after: Option<Trouble>, phase: Phase) -> Option<Line> {
+            let now = self.start + Duration::from_secs(second);
+            let line = self
+                .voice
+                .moved(self.trouble.as_ref(), after.as_ref(), phase, now);
+            self.trouble = after;
+            line
+        }
+    }
+
+    use SinkErrorKind::{Throttled, Unavailable};
+
+    const FIRST: Option<Line> = Some(Line::Failing { left_out: 0 });
+    const DETAIL: Option<Line> = Some(Line::Detail);
+
+    #[test]
+    fn a_trouble_is_told_when_it_begins_and_when_it_ends() {
+        let mut stage = Stage::set();
+        assert_eq!(stage.heals(0), None);
+        assert_eq!(stage.fails(1, Unavailable), FIRST);
+        assert_eq!(stage.fails(2, Unavailable), DETAIL);
+        assert_eq!(stage.fails(90, Unavailable), DETAIL);
+        assert_eq!(stage.heals(91), Some(Line::Again));
+        assert_eq!(stage.fails(92, Throttled), FIRST);
+    }
+
+    #[test]
+    fn a_sink_that_fails_and_delivers_in_turns_is_told_once_a_minute() {
+        let mut stage = Stage::set();
+        let mut told = Vec::new();
+        for second in 0..130 {
+            told.extend(
+                stage
+                    .fails(second, Unavailable)
+                    .filter(|line| *line != Line::Detail),
+            );
+            told.extend(stage.heals(second));
+        }
+        let failing = |left_out| Line::Failing { left_out };
+        assert_eq!(
+            told,
+            [
+                failing(0),
+                Line::Again,
+                failing(59),
+                Line::Again,
+                failing(59),
+                Line::Again
+            ]
+        );
+    }
+
+    #[test]
+    fn a_trouble_that_stays_is_told_although_it_came_right_behind_another() {
+        let mut stage = Stage::set();
+        assert_eq!(stage.fails(0, Unavailable), FIRST);
+        assert_eq!(stage.heals(1), Some(Line::Again));
+        assert_eq!(stage.fails(2, Unavailable), DETAIL);
+        assert_eq!(stage.fails(30, Unavailable), DETAIL);
+        assert_eq!(stage.fails(61, Unavailable), Some(Line::Failing { left_out: 2 }));
+        assert_eq!(stage.fails(62, Unavailable), DETAIL);
+        assert_eq!(stage.heals(63), Some(Line::Again));
+    }
+
+    #[test]
+    fn a_halt_is_always_told() {
+        let mut stage = Stage::set();
+        for second in 0..3 {
+            let halted = stage.step(second, Some(trouble(Unavailable)), Phase::Halted);
+            assert_eq!(halted, Some(Line::Halted));
+            assert_eq!(stage.heals(second), Some(Line::Again));
+        }
+    }
+
+    #[test]
+    fn records_that_begin_to_wait_again_and_again_are_told_once_a_minute() {
+        let mut voice = Voice::default();
+        let now = Instant::now();
+        assert!(voice.parked(0, 3, now));
+        assert!(!voice.parked(3, 2, now));
+        assert!(voice.parked(2, 0, now));
+        assert!(!voice.parked(0, 1, now));
+        assert!(!voice.parked(1, 0, now));
+        assert!(voice.parked(0, 1, now + Duration::from_secs(60)));
+    }
+}
