@@ -67,7 +67,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 
 fn report(failure: &Failure) -> ExitCode {
     if !failure.message.is_empty() {
-        eprintln!("error: {failure}");
+        eprintln!("{}", terminal::message(&format!("error: {failure}")));
     }
     failure.exit.into()
 }

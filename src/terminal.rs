@@ -3,8 +3,10 @@
 //! What comes from a znode or a destination goes through [`escaped`] here, so that it
 //! never reaches the terminal as a control sequence.
 
-use bridge_console::Style;
+use std::io::IsTerminal;
+
 use bridge_console::text::{columns, escaped, size};
+use bridge_console::{Color, Style};
 use bridge_core::record::Timestamp;
 
 /// Where the texts of a section begin, behind their labels.
@@ -84,6 +86,23 @@ pub fn broken(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A message for the standard error: as it is for programs that read it, broken between words on a terminal.
+pub fn message(text: &str) -> String {
+    match std::io::stderr().is_terminal() {
+        true => within(text, Style::for_stdout(Color::Never).width),
+        false => text.to_owned(),
+    }
+}
+
+/// Each line of a text in lines of at most so many columns.
+fn within(text: &str, width: usize) -> String {
+    let part = |line: &str| match columns(line) > width {
+        true => broken(line, width),
+        false => vec![escaped(line).into_owned()],
+    };
+    text.lines().flat_map(part).collect::<Vec<_>>().join("\n")
+}
+
 /// `3 s`, `2 min`, `1 h 5 min`, `3 d 2 h`: as much as a person takes in.
 pub fn span(ms: i64) -> String {
     let seconds = ms.max(0) / 1000;
@@ -140,6 +159,14 @@ mod tests {
         check(60_000, "1 min");
         check(3_900_000, "1 h 5 min");
         check(180_000_000, "2 d 2 h");
+    }
+
+    #[test]
+    fn a_message_keeps_its_lines_and_each_is_broken() {
+        assert_eq!(
+            within("error: one two three four five six seven\n  second", 30),
+            "error: one two three four five\nsix seven\n  second"
+        );
     }
 
     #[test]

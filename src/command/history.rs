@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use bridge_console::text::escaped;
 use bridge_console::{Color, Style};
-use bridge_core::journal::Reader;
+use bridge_core::journal::{Position, Reader};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Data;
@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::sink::journals;
+use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_on};
 use crate::exit::{Exit, Failure};
@@ -155,6 +156,12 @@ fn look(args: &HistoryArgs, reader: &mut Reader, at: Typed) -> Result<Option<(Th
     let mut from = None;
     let source = reader.cluster().to_string();
     let reported = reported(reader, &args.path)?;
+    let beyond = beyond(reader, at)?;
+    let doubting = |mut then: Then| {
+        then.certain &= beyond.is_none();
+        then.doubts.extend(beyond.clone());
+        then
+    };
     loop {
         let Some(read) = reader.history(&args.path, from, STRETCH).map_err(unusable)? else {
             return Ok(None);
@@ -164,14 +171,30 @@ fn look(args: &HistoryArgs, reader: &mut Reader, at: Typed) -> Result<Option<(Th
         }
         for record in &read.records {
             if let Some(then) = account.take(record, reported) {
-                return Ok(Some((then, source)));
+                return Ok(Some((doubting(then), source)));
             }
         }
         match read.next {
             Some(next) => from = Some(next),
-            None => return Ok(Some((account.end(read.is_cut), source))),
+            None => return Ok(Some((doubting(account.end(read.is_cut)), source))),
         }
     }
+}
+
+/// What is open because nobody can know of the moment yet.
+fn beyond(reader: &mut Reader, at: Typed) -> Result<Option<String>, Failure> {
+    Ok(match at.0 {
+        Position::Seq(seq) => {
+            let tail = reader.tail().map_err(unusable)?;
+            (seq > tail).then(|| format!("the journal's last record is {tail}: there is no record {seq} yet"))
+        }
+        Position::Time(time) => {
+            let now = wall_clock()();
+            (time > now).then(|| format!("{time} is still to come"))
+        }
+        // The account itself knows how far the journal has come.
+        Position::Zxid(_) => None,
+    })
 }
 
 /// Everything up to it is journalled, for the root of the path.

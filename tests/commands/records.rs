@@ -108,6 +108,14 @@ async fn history_prints_every_version_and_the_value_at_a_moment() {
         let then = stage.run(&["history", &path, "--at", zxids[at]]).await;
         assert_eq!((then.code, &*then.out), (0, value), "{}", then.err);
     }
+    for (at, words) in [
+        ("99999", "there is no record 99999 yet"),
+        ("2999-01-01T00:00:00Z", "still to come"),
+    ] {
+        let then = stage.run(&["history", &path, "--at", at]).await;
+        assert_eq!((then.code, &*then.out), (1, "third"), "{}", then.err);
+        assert!(then.err.contains(words), "{}", then.err);
+    }
     let none = stage.run(&["history", &stage.path("none")]).await;
     assert_eq!(none.code, 1);
     assert!(none.err.contains("no journal has a record of"), "{}", none.err);

@@ -84,3 +84,112 @@ async fn records_come_once_more_beside_the_bridge_and_with_its_next_start() {
     );
     stage.run(&["journal", "check"]).await.ended(0);
 }
+
+/// The records of a path in the file of the sink, from a line on: seq and value.
+fn of_path(stage: &Stage, path: &str, from: usize) -> Vec<(u64, String)> {
+    let text = std::fs::read_to_string(stage.bridge.folder().join("audit.jsonl")).unwrap();
+    let records = text.lines().skip(from).map(|line| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let value = record["after"]["data"]["value"].as_str().unwrap_or_default();
+        (record["path"] == path).then(|| (record["seq"].as_u64().unwrap(), value.to_owned()))
+    });
+    records.flatten().collect()
+}
+
+/// Waits until the sink has nothing more to do.
+async fn done(stage: &Stage) {
+    stage.bridge.at_rest().await;
+    stage
+        .bridge
+        .until("nothing to be parked or told", |status| {
+            let sink = &status["sinks"][0];
+            sink["parked"]["records"] == 0 && sink["snapshot"].is_null() && sink["lag_records"] == 0
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_were_merged_come_one_by_one_and_none_overtakes_what_is_being_merged() {
+    real_servers!("replay beside a window of merging");
+    let mut stage = Stage::set_with("replay-merge", "merge = \"1s\"\n").await;
+    stage.bridge.start_ready().await;
+    let path = stage.path("busy");
+    stage.create("busy", "0").await;
+    for write in 1..=10 {
+        let value = format!("{write}");
+        stage
+            .client
+            .set_data(&path, value.as_bytes(), None)
+            .await
+            .unwrap();
+    }
+    done(&stage).await;
+    let merged = delivered(&stage).len();
+    let tail = *delivered(&stage).last().unwrap();
+
+    // While the next window is open, all that was merged before is wanted once more.
+    for write in 11..=20 {
+        let value = format!("{write}");
+        stage
+            .client
+            .set_data(&path, value.as_bytes(), None)
+            .await
+            .unwrap();
+    }
+    let to = tail.to_string();
+    stage
+        .run(&["replay", "--sink", "audit", "--from", "1", "--to", &to])
+        .await
+        .ended(0);
+    done(&stage).await;
+
+    let again: Vec<u64> = delivered(&stage)[merged..].to_vec();
+    let missing: Vec<u64> = (1..=tail).filter(|seq| !again.contains(seq)).collect();
+    assert!(missing.is_empty(), "{missing:?} of {again:?}");
+    let told = of_path(&stage, &path, merged);
+    assert_eq!(told.last().unwrap().1, "20", "{told:?}");
+    let older = told.iter().filter(|(seq, _)| *seq <= tail);
+    assert!(older.is_sorted(), "{told:?}");
+    stage.run(&["journal", "check"]).await.ended(0);
+    stage.bridge.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_and_a_snapshot_that_are_ordered_together_both_come_to_their_end() {
+    real_servers!("replay beside a snapshot");
+    let mut stage = Stage::set("replay-snapshot").await;
+    stage.bridge.start_ready().await;
+    for node in 0..40 {
+        let path = stage.path(&format!("node-{node}"));
+        let options =
+            zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
+        stage.client.create(&path, b"value", &options).await.unwrap();
+    }
+    done(&stage).await;
+    let before = delivered(&stage).len();
+    let tail = *delivered(&stage).last().unwrap();
+
+    let (replayed, told) = tokio::join!(
+        stage.run(&["replay", "--sink", "audit", "--from", "1"]),
+        stage.run(&["snapshot", "--sink", "audit"])
+    );
+    assert_eq!((replayed.code, told.code), (0, 0), "{replayed:?} {told:?}");
+    done(&stage).await;
+
+    let text = std::fs::read_to_string(stage.bridge.folder().join("audit.jsonl")).unwrap();
+    let behind: Vec<Value> = text
+        .lines()
+        .skip(before)
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ends = behind.iter().filter(|record| record["op"] == "snapshot_end");
+    assert!(ends.count() >= 1, "{text}");
+    // Each znode comes by the one or the other, and all that was to come once more does.
+    let again: Vec<u64> = behind
+        .iter()
+        .filter_map(|record| record["seq"].as_u64())
+        .collect();
+    let missing: Vec<u64> = (1..=tail).filter(|seq| !again.contains(seq)).collect();
+    assert!(missing.is_empty(), "{missing:?} of {again:?}");
+    stage.bridge.terminate().await;
+}

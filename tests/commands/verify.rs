@@ -1,9 +1,9 @@
 //! `zkbridge verify`.
 
-use bridge_servers::real_servers;
+use bridge_servers::{Proxy, real_servers};
 
 use crate::golden;
-use crate::stage::Stage;
+use crate::stage::{Stage, zookeeper};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_no_difference_beside_a_bridge_and_each_one_without_it() {
@@ -81,4 +81,37 @@ async fn verify_finds_no_difference_beside_a_bridge_and_each_one_without_it() {
     stage.bridge.start_ready().await;
     stage.bridge.at_rest().await;
     stage.run(&["verify"]).await.ended(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_what_a_bridge_with_a_dead_watch_does_not_know() {
+    real_servers!("verify beside a dead watch");
+    let mut stage = Stage::set("verify-dead").await;
+    let proxy = Proxy::start(zookeeper().await.client_addr(0)).await.unwrap();
+    stage.bridge.configure(&format!(
+        "[[source]]\nconnect = \"{}\"\nroots = [\"{}\"]\nsession_timeout = \"30s\"\n\
+         liveness = \"off\"\nreconcile_every = \"off\"\n\
+         [[sink]]\nname = \"audit\"\ntype = \"file\"\npath = \"audit.jsonl\"\n",
+        proxy.addr(),
+        stage.root
+    ));
+    stage.bridge.start_ready().await;
+    stage.create("written", "seen").await;
+    proxy.deaf().await.unwrap();
+    let (written, new) = (stage.path("written"), stage.path("new"));
+    stage.client.set_data(&written, b"unheard", None).await.unwrap();
+    let options = zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
+    stage.client.create(&new, b"unheard", &options).await.unwrap();
+
+    // The bridge believes that all is well.
+    assert_eq!(stage.run(&["status", "--json"]).await.json(0)["ready"], true);
+    let report = stage.run(&["verify", "--json"]).await.json(1);
+    assert_eq!(report["running"], true);
+    let differences = report["sources"][0]["differences"].as_array().unwrap();
+    let told: Vec<(&str, &str)> = differences
+        .iter()
+        .map(|one| (one["path"].as_str().unwrap(), one["kind"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [(&*new, "only_in_zookeeper"), (&*written, "other_version")]);
+    stage.bridge.terminate().await;
 }
