@@ -308,6 +308,20 @@ async fn no_secret_is_ever_logged_or_printed() {
         &["status", "--json"],
         &["tail"],
         &["dlq", "list"],
+        &["dlq", "list", "--json"],
+        &["config", "show"],
+        &["config", "show", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["history", ROOT],
+        &["verify"],
+        &["journal", "check"],
+        &["journal", "export"],
+        &["replay", "--sink", "file", "--from", "1"],
+        &["snapshot", "--sink", "file"],
+        &["sink", "enable", "webhook"],
+        &["reload"],
+        &["reload", "--json"],
     ] {
         let mut child = Child::start(&bridge.command(args)).unwrap();
         child.exit_code(BOUND).await.unwrap();

@@ -207,6 +207,9 @@ pub(crate) fn refusal(shown: &str, status: StatusCode, tries: u32, id: &str) -> 
 mod tests {
     use reqwest::header::HeaderValue;
 
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
     use super::*;
 
     #[test]
@@ -279,6 +282,40 @@ mod tests {
         check("soon", None);
         check("99999999999999999999999", None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn no_header_of_an_answer_is_too_odd_to_be_read() {
+        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 13:40:00 GMT").unwrap();
+        let valid = [
+            "120",
+            "Sun, 22 Nov 2026 13:41:30 GMT",
+            "Sun Nov 22 13:41:30 2026",
+            "https://[::1]:8080/a?b",
+        ];
+        for seed in 0..5_000 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let mut bytes = valid[random.random_range(0..valid.len())].as_bytes().to_vec();
+            for _ in 0..random.random_range(0..6) {
+                let at = random.random_range(0..bytes.len());
+                bytes[at] = random.random();
+            }
+            // What no header can hold never comes so far.
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else {
+                continue;
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.clone());
+            headers.insert(LOCATION, value);
+            let wait = retry_after(&headers, now);
+            assert!(wait.is_none_or(|wait| wait < Duration::MAX), "seed {seed}");
+            let status = StatusCode::TEMPORARY_REDIRECT;
+            let error = about_answer("https://a", status, &headers, SinkErrorKind::Missing);
+            assert!(
+                error.message.starts_with("https://a answered 307"),
+                "seed {seed}: {error}"
+            );
+        }
     }
 
     #[test]

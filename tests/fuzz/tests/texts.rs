@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bolero::check;
 use bridge_config::{Environment, Format};
 use bridge_core::amount::{Horizon, Interval, Patience, Size, Span};
+use bridge_core::delivery::{Filter, Sieve};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
@@ -158,6 +159,34 @@ fn no_record_is_read_as_another_than_it_writes() {
             let again: Record =
                 serde_json::from_str(&written).unwrap_or_else(|error| panic!("{error}: {written}"));
             assert_eq!(serde_json::to_string(&again).unwrap(), written);
+        });
+}
+
+#[test]
+fn a_filter_is_refused_or_decides_on_every_record_in_time() {
+    let records: Vec<_> = some_records(10, 5).into_iter().chain(limit_records()).collect();
+    let globs = ["/services/**", "/a/*/tmp", "/**/lock-*", "/x{a,b}/[0-9]*", "/"];
+    check!()
+        .with_iterations(cases(2000))
+        .with_type::<(u8, Vec<Edit>)>()
+        .for_each(|(seed, edits)| {
+            let valid = globs[usize::from(*seed) % globs.len()];
+            let bytes = mutilated(valid.as_bytes(), edits, WORDS);
+            let filter = Filter {
+                paths: vec![String::from_utf8_lossy(&bytes).into_owned()],
+                ..Filter::default()
+            };
+            let began = Instant::now();
+            match Sieve::new(&filter) {
+                Ok(sieve) => {
+                    // Control records have no path, and pass whatever the globs are.
+                    let passed = records.iter().filter(|record| sieve.passes(record));
+                    let controls = records.iter().filter(|record| record.path.is_none());
+                    assert!(passed.count() >= controls.count());
+                }
+                Err(refused) => assert!(!refused.to_string().is_empty()),
+            }
+            assert!(began.elapsed() < BOUND, "it takes {:?}", began.elapsed());
         });
 }
 
