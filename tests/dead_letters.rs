@@ -175,6 +175,10 @@ fn a_disabled_sink_is_enabled_where_no_bridge_runs() {
     assert!(reader(folder.path()).disabled("audit").expect("a row").is_some());
     let (code, out, err) = zkbridge(folder.path(), &["sink", "enable", "audit"]);
     assert_eq!((code, &*out), (0, "sink 'audit' is enabled\n"), "{err}");
+    let (code, out, err) = zkbridge(folder.path(), &["sink", "enable", "audit", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("one document");
+    let expected = serde_json::json!({"sink": "audit", "enabled": true, "sources": ["main"]});
+    assert_eq!((code, told), (0, expected), "{err}");
     assert!(reader(folder.path()).disabled("audit").expect("a row").is_none());
 }
 

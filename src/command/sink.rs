@@ -3,6 +3,7 @@
 use bridge_config::{Config, SinkConfig, load};
 use bridge_core::delivery::Order;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::serving;
 use crate::cli::ConfigFlag;
@@ -43,6 +44,9 @@ struct EnableArgs {
     name: String,
     #[command(flatten)]
     config: ConfigFlag,
+    /// Print a JSON document: the sink, and of which sources
+    #[arg(long)]
+    json: bool,
 }
 
 /// Does it.
@@ -56,7 +60,7 @@ async fn enable(args: &EnableArgs) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
     let name = &args.name;
     let sources = configured(journals.config(), name)?.sources.clone();
-    let mut known = 0;
+    let mut enabled = Vec::new();
     for (source, mut reader) in journals.readers()? {
         let stands = reader
             .cursor(name)
@@ -64,17 +68,23 @@ async fn enable(args: &EnableArgs) -> Result<(), Failure> {
         if stands.is_none() || !sources.contains(&source.name) {
             continue;
         }
-        known += 1;
         let is_enabled = |reader: &mut bridge_core::journal::Reader| Ok(reader.disabled(name)?.is_none());
         journals
             .carry_out(&source.name, name, &Order::Enable, is_enabled)
             .await?;
+        enabled.push(source.name.to_string());
     }
-    if known == 0 {
+    if enabled.is_empty() {
         let message = format!("sink '{name}' has no place in a journal yet: run the bridge first");
         return Err(Failure::new(Exit::Runtime, message));
     }
-    print(&format!("sink '{name}' is enabled\n"))
+    print(&match args.json {
+        true => format!(
+            "{:#}\n",
+            json!({"sink": name, "enabled": true, "sources": enabled})
+        ),
+        false => format!("sink '{name}' is enabled\n"),
+    })
 }
 
 /// The sink of this name.

@@ -1,13 +1,14 @@
 //! `zkbridge snapshot`: the present state again, for one sink.
 
-use bridge_config::{SinkConfig, SourceConfig, SourceKind};
+use bridge_config::{SourceConfig, SourceKind};
 use bridge_core::delivery::Order;
 use bridge_core::journal::SinkRun;
 use bridge_core::path::ZnodePath;
 use clap::Args;
+use serde_json::json;
 
 use super::serving;
-use super::sink::journals;
+use super::sink::{configured, journals};
 use crate::bridge::{run_id, wall_clock};
 use crate::cli::ConfigFlag;
 use crate::command::print;
@@ -40,6 +41,9 @@ pub struct SnapshotArgs {
     path: Option<String>,
     #[command(flatten)]
     config: ConfigFlag,
+    /// Print a JSON document: the sink, the path, and of which sources
+    #[arg(long)]
+    json: bool,
 }
 
 /// Gives the order.
@@ -50,7 +54,7 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
 async fn order(args: &SnapshotArgs) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
     let path = args.path.as_deref().map(parse).transpose()?;
-    let sink = find(&journals, &args.sink)?;
+    let sink = configured(journals.config(), &args.sink)?;
     let mut orders = Vec::new();
     let mut roots = Vec::new();
     for (source, mut reader) in journals.readers()? {
@@ -66,8 +70,14 @@ async fn order(args: &SnapshotArgs) -> Result<(), Failure> {
     if orders.is_empty() {
         return Err(nothing_to_tell(&args.sink, path.as_ref(), &roots));
     }
+    let mut sources = Vec::new();
     for source in orders {
         give(&journals, source, &args.sink, path.clone()).await?;
+        sources.push(source.name.to_string());
+    }
+    if args.json {
+        let ordered = json!({"sink": args.sink, "path": path, "sources": sources});
+        return print(&format!("{ordered:#}\n"));
     }
     let what = path.map_or("everything".to_owned(), |path| format!("{path} and all below it"));
     print(&format!(
@@ -104,15 +114,6 @@ async fn give(
 fn parse(path: &str) -> Result<ZnodePath, Failure> {
     ZnodePath::parse(path).map_err(|error| {
         let message = format!("--path {path:?} is not a path of a znode: {error}");
-        Failure::new(Exit::Configuration, message)
-    })
-}
-
-fn find<'a>(journals: &'a Journals, name: &str) -> Result<&'a SinkConfig, Failure> {
-    let sinks = &journals.config().sinks;
-    sinks.iter().find(|sink| *sink.name == *name).ok_or_else(|| {
-        let known: Vec<&str> = sinks.iter().map(|sink| &*sink.name).collect();
-        let message = format!("no sink has the name '{name}'; there is {}", known.join(", "));
         Failure::new(Exit::Configuration, message)
     })
 }

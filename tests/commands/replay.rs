@@ -171,7 +171,12 @@ async fn a_replay_and_a_snapshot_that_are_ordered_together_both_come_to_their_en
 
     let (replayed, told) = tokio::join!(
         stage.run(&["replay", "--sink", "audit", "--from", "1"]),
-        stage.run(&["snapshot", "--sink", "audit"])
+        stage.run(&["snapshot", "--sink", "audit", "--json"])
+    );
+    let ordered: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(
+        ordered,
+        serde_json::json!({"sink": "audit", "path": null, "sources": ["main"]})
     );
     assert_eq!((replayed.code, told.code), (0, 0), "{replayed:?} {told:?}");
     done(&stage).await;
