@@ -233,13 +233,14 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
             continue;
         }
         if let Some((key, target)) = target(&sink.kind)
-            && let Some((_, other)) = before
-                .iter()
-                .find(|(_, other)| self::target(&other.kind) == Some((key, target.clone())))
+            && let Some((_, other)) = before.iter().find(|(_, other)| {
+                self::target(&other.kind)
+                    .is_some_and(|other| (other.0, other.1.same()) == (key, target.same()))
+            })
         {
             let message = format!(
-                "the sinks '{}' and '{}' write to the same {key} {target}",
-                other.name, sink.name
+                "the sinks '{}' and '{}' write to the same {key} {}",
+                other.name, sink.name, target.shown
             );
             let remedy = "give one of them another destination, unless their filters part the records";
             reading.object(path, vec![Objection::warning(key, message, remedy)]);
@@ -247,12 +248,47 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
     }
 }
 
+/// Where a sink writes to.
+struct Target<'a> {
+    shown: String,
+    /// The topic, subject or file.
+    name: &'a str,
+    /// `a:1,b:2`; in which order is a matter of taste. None for a file.
+    servers: &'a str,
+}
+
+impl<'a> Target<'a> {
+    /// What two names of one destination have in common.
+    fn same(&self) -> (&'a str, Vec<&'a str>) {
+        let name = self.name.strip_prefix("./").unwrap_or(self.name);
+        let mut servers: Vec<&str> = self.servers.split(',').map(str::trim).collect();
+        servers.sort_unstable();
+        (name, servers)
+    }
+}
+
 /// The key that names a sink's destination, and the destination.
-fn target(kind: &SinkKind) -> Option<(&'static str, String)> {
+fn target(kind: &SinkKind) -> Option<(&'static str, Target<'_>)> {
+    let on = |name, servers| Target {
+        shown: format!("{name} of {servers}"),
+        name,
+        servers,
+    };
     match kind {
-        SinkKind::Kafka(options) => Some(("topic", format!("{} of {}", options.topic, options.brokers))),
-        SinkKind::Nats(options) => Some(("subject", format!("{} of {}", options.subject, options.servers))),
-        SinkKind::File(FileConfig { path, .. }) => Some(("path", path.display().to_string())),
+        SinkKind::Kafka(options) => Some(("topic", on(&options.topic, &options.brokers))),
+        SinkKind::Nats(options) => Some(("subject", on(&options.subject, &options.servers))),
+        SinkKind::File(FileConfig { path, .. }) => {
+            let name = path.to_str()?;
+            let shown = name.to_owned();
+            Some((
+                "path",
+                Target {
+                    shown,
+                    name,
+                    servers: "",
+                },
+            ))
+        }
         // The address of a webhook may be a secret, and nothing is wrong with two that call one service.
         SinkKind::Webhook(_) | SinkKind::Console(_) => None,
     }

@@ -386,6 +386,38 @@ fn what_is_legal_and_surely_not_meant_is_warned_about() {
         "sink[1].path",
         &["'file' and 'b' write to the same"],
     );
+    check(
+        &with_sink(&format!(
+            "{file}\n[[sink]]\nname = \"b\"\ntype = \"file\"\npath = \"./x\""
+        )),
+        warning,
+        "sink[1].path",
+        &["'file' and 'b' write to the same"],
+    );
+    let kafka = |name: &str, brokers: &str| {
+        format!(
+            "name = \"{name}\"\ntype = \"kafka\"\nbrokers = \"{brokers}\"\ntopic = \"t-{{{{ cluster }}}}\""
+        )
+    };
+    let both = format!(
+        "{}\n[[sink]]\n{}",
+        kafka("a", "k1:1,k2:2"),
+        kafka("b", "k2:2, k1:1")
+    );
+    check(
+        &with_sink(&both),
+        warning,
+        "sink[1].topic",
+        &["'a' and 'b' write to the same topic"],
+    );
+    let nats =
+        |name: &str| format!("name = \"{name}\"\ntype = \"nats\"\nservers = \"nats://n:1\"\nstream = \"S\"");
+    check(
+        &with_sink(&format!("{}\n[[sink]]\n{}", nats("a"), nats("b"))),
+        warning,
+        "sink[1].subject",
+        &["'a' and 'b' write to the same subject"],
+    );
 }
 
 #[test]
