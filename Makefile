@@ -43,8 +43,13 @@ fuzz: setup ## Mutilate what comes from outside, TIMES=n times as long as in the
 bench: ## Measure the bridge beside a bare pipeline and Curator; QUICK=1 for minutes, SCENARIO=sustained,idle for some
 	@scripts/setup bench
 	$(CARGO) build --release --locked -p zkbridge -p bridge-bench
+	@mkdir -p $(TARGET)/bench
+ifeq ($(QUICK)$(SCENARIO),)
+	$(CARGO) bench --locked -p bridge-core --bench journal >$(TARGET)/bench/journal.txt
+endif
 	$(TARGET)/release/bench run --bridge $(TARGET)/release/zkbridge --folder $(TARGET)/bench \
-		$(if $(QUICK),--quick) $(if $(SCENARIO),--scenario $(SCENARIO))
+		$(if $(QUICK),--quick) $(if $(SCENARIO),--scenario $(SCENARIO)) \
+		$(if $(QUICK)$(SCENARIO),,--journal $(TARGET)/bench/journal.txt)
 
 bench-journal: setup ## Measure the journal alone, with a million znodes
 	$(CARGO) bench --locked -p bridge-core --bench journal

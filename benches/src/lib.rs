@@ -22,12 +22,12 @@ mod writer;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use figures::{Comparison, Figures, Measures, Round, Summary};
 pub use goals::{Outcome, outcomes};
 pub use report::table;
-pub use scenario::{cut, idle, latency, reconnect, start, sustained};
+pub use scenario::{cut, idle, journal, latency, reconnect, start, sustained};
 pub use settings::{SCENARIOS, Scenario, Settings, Sizes};
 pub use subject::{Subject, peer};
 
@@ -35,14 +35,30 @@ pub use subject::{Subject, peer};
 ///
 /// # Errors
 ///
-/// If a server or a subject fails, or the table cannot be written.
+/// If a server or a subject fails, or the table cannot be written. The scenarios behind one that fails run all the same.
 pub async fn run(settings: &Settings, folder: &Path) -> Result<Figures> {
     std::fs::create_dir_all(&settings.folder)
         .with_context(|| format!("create {}", settings.folder.display()))?;
     let mut figures = Figures::default();
+    let mut failures = Vec::new();
+    if let Some(file) = &settings.journal {
+        journal::take(file, &mut figures)?;
+    }
     for scenario in &settings.scenarios {
-        Box::pin(scenario::run(*scenario, settings, &mut figures)).await?;
+        // One that fails takes nothing from the others, which have cost their time.
+        if let Err(error) = Box::pin(scenario::run(*scenario, settings, &mut figures)).await {
+            eprintln!("{scenario:?} failed: {error:#}");
+            failures.push(format!("{scenario:?}: {error:#}"));
+        }
         report::write(&figures, settings, folder)?;
     }
+    ensure!(
+        failures.is_empty(),
+        "{} of {} scenarios failed, and {} has what the others came to: {}",
+        failures.len(),
+        settings.scenarios.len(),
+        folder.join(report::TABLE).display(),
+        failures.join("; ")
+    );
     Ok(figures)
 }

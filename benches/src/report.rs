@@ -9,9 +9,16 @@ use serde_json::{Value, json};
 use crate::figures::{Figures, Summary};
 use crate::goals::{Outcome, outcomes};
 use crate::machine;
+use crate::scenario::OTHERS;
 use crate::settings::Settings;
 use crate::subject::{COMPRESSION, Subject};
 use crate::topic::PARTITIONS;
+
+/// Characters of a line of prose.
+const WIDTH: usize = 118;
+
+/// The file of the tables.
+pub const TABLE: &str = "bench.md";
 
 /// A number with as many digits as mean something.
 pub fn number(value: f64) -> String {
@@ -47,13 +54,29 @@ fn cell(summary: Option<Summary>) -> String {
 
 /// The tables, as Markdown.
 pub fn table(figures: &Figures, settings: &Settings) -> String {
-    let mut text = format!("{}\n\n", conditions(settings));
+    let mut text = format!("{}\n\n{}", wrapped(&conditions(settings)), others(figures));
     text += &goal_table(&outcomes(figures));
     for scenario in figures.scenarios() {
         let _ = write!(text, "\n**{scenario}**\n\n");
         text += &scenario_table(figures, scenario);
     }
     text
+}
+
+/// In lines that fit into the project's documents.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
 }
 
 fn goal_table(outcomes: &[Outcome]) -> String {
@@ -101,6 +124,16 @@ fn conditions(settings: &Settings) -> String {
         sizes.value_bytes,
         sizes.repetitions,
     )
+}
+
+/// How much of the machine others took while all this was measured.
+fn others(figures: &Figures) -> String {
+    let rounds = figures.rounds().iter();
+    let values = rounds.filter_map(|round| round.measures.get(OTHERS).copied());
+    match Summary::of(values) {
+        None => String::new(),
+        took => format!("Meanwhile other programs took {} % of one core.\n\n", cell(took)),
+    }
 }
 
 fn cores() -> usize {
@@ -151,7 +184,7 @@ pub fn write(figures: &Figures, settings: &Settings, folder: &Path) -> Result<()
         let file = folder.join(name);
         std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))
     };
-    put("bench.md", table(figures, settings))?;
+    put(TABLE, table(figures, settings))?;
     put("bench.json", format!("{:#}\n", json(figures, settings)))
 }
 
@@ -169,6 +202,14 @@ mod tests {
         check(24_700.3, "24,700");
         check(1_234_567.0, "1,234,567");
         check(-1_234.0, "-1,234");
+    }
+
+    #[test]
+    fn prose_is_wrapped_and_keeps_its_words() {
+        let text = ["word"; 100].join(" ");
+        let wrapped = wrapped(&text);
+        assert!(wrapped.lines().all(|line| line.len() <= WIDTH), "{wrapped}");
+        assert_eq!(wrapped.replace('\n', " "), text);
     }
 
     #[test]

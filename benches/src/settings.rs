@@ -109,6 +109,8 @@ pub struct Settings {
     pub scenarios: Vec<Scenario>,
     /// How much of it.
     pub sizes: Sizes,
+    /// What `make bench-journal` printed; `None` leaves it out.
+    pub journal: Option<PathBuf>,
     /// The class path of the program in Java; `None` leaves it out.
     pub peer: Option<String>,
 }

@@ -51,6 +51,7 @@ async fn figures(scenarios: &[Scenario]) -> (Figures, String) {
         folder: folder.path().join("rounds"),
         scenarios: scenarios.to_vec(),
         sizes: sizes(),
+        journal: None,
         peer: None,
     };
     let figures = Box::pin(run(&settings, folder.path())).await.unwrap();
@@ -98,8 +99,8 @@ async fn a_tree_is_told_whole_and_a_cut_shows_who_compares() {
     let scenarios = [Scenario::Start, Scenario::Reconnect, Scenario::Cut];
     let (figures, table) = figures(&scenarios).await;
     for subject in [Subject::Pipeline, Subject::Bridge] {
-        let few = value(&figures, "start, 1500 znodes", subject, start::TOO_FEW);
-        assert_eq!(few, 0.0, "{subject}: {table}");
+        let missing = value(&figures, "start, 1500 znodes", subject, start::MISSING);
+        assert_eq!(missing, 0.0, "{subject}: {table}");
     }
     let records = value(&figures, reconnect::NAME, Subject::Bridge, reconnect::RECORDS);
     assert_eq!(records, 0.0, "{table}");

@@ -45,6 +45,9 @@ struct Run {
     /// Leaves out the program in Java, which Maven builds
     #[arg(long)]
     no_curator: bool,
+    /// What `make bench-journal` printed: its figures go into the table
+    #[arg(long)]
+    journal: Option<PathBuf>,
     /// Where journals are written meanwhile, and the table and its JSON in the end
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
@@ -149,6 +152,7 @@ impl Run {
             folder: self.folder.join("rounds"),
             scenarios: chosen,
             sizes,
+            journal: self.journal.clone(),
             peer,
         })
     }

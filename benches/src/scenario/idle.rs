@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use super::in_turn;
 use super::sustained::megabytes;
+use super::{OTHERS, in_turn};
 use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
 use crate::stage::{HEAP, Stage};
@@ -16,8 +16,6 @@ pub const NAME: &str = "idle, 100,000 znodes watched";
 pub const CPU: &str = "CPU of the subject, % of one core";
 /// Of the subject, at the end.
 pub const MEMORY: &str = "memory, MB";
-/// What others took.
-const OTHERS: &str = "CPU of others, % of one core";
 
 const SUBJECTS: [Subject; 3] = [Subject::Pipeline, Subject::Curator, Subject::Bridge];
 

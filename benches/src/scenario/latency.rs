@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::in_turn;
+use super::{OTHERS, in_turn};
 use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
 use crate::stage::{HEAP, Stage};
@@ -25,8 +25,6 @@ pub const P99: &str = "p99, ms";
 const MOST: &str = "most, ms";
 /// What the subject costs.
 const CPU: &str = "CPU of the subject, µs a change";
-/// What others took.
-const OTHERS: &str = "CPU of others, % of one core";
 /// Values that came.
 const CAME: &str = "values that came, %";
 

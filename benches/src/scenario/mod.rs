@@ -2,6 +2,7 @@
 
 pub mod cut;
 pub mod idle;
+pub mod journal;
 pub mod latency;
 pub mod reconnect;
 pub mod start;
@@ -12,6 +13,9 @@ use anyhow::Result;
 use crate::figures::Figures;
 use crate::settings::{Scenario, Settings};
 use crate::subject::Subject;
+
+/// What others on the machine took: what makes a round worth less.
+pub const OTHERS: &str = "CPU of others, % of one core";
 
 /// Runs one.
 ///

@@ -15,7 +15,7 @@ use crate::{machine, tree};
 
 /// The scenario's name.
 pub const NAME: &str = "reconnect, nothing has changed";
-/// From the armed watch to the end of the comparison; the raw walk stands beside the bare pipeline's name.
+/// From the armed watch to the end of the comparison, or of the raw walk.
 pub const SECONDS: &str = "armed to live, s";
 /// Records beside the two of the gap.
 pub const RECORDS: &str = "records beside the gap's two";
@@ -49,7 +49,7 @@ pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()
         figures.add(
             NAME,
             repetition,
-            Subject::Pipeline,
+            Subject::Walk,
             Measures::from([(SECONDS, floor)]),
         );
         let measures = Box::pin(round(&stage, &proxy, &mut bridge)).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bridge_servers::eventually;
 
-use super::in_turn;
+use super::{OTHERS, in_turn};
 use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
 use crate::stage::{Costs, HEAP, Stage};
@@ -36,8 +36,6 @@ pub const CPU: &str = "CPU of the subject, µs a change";
 pub const ZOOKEEPER_CPU: &str = "CPU of ZooKeeper, µs a change";
 /// What the broker costs.
 const KAFKA_CPU: &str = "CPU of Kafka, µs a change";
-/// What others took.
-const OTHERS: &str = "CPU of others, % of one core";
 /// Memory of the subject.
 const MEMORY: &str = "peak memory, MB";
 

@@ -35,6 +35,8 @@ pub enum Subject {
     Nobody,
     /// Events are counted.
     Watcher,
+    /// A tree is read once.
+    Walk,
     /// Watch, reads and producer, and nothing else.
     Pipeline,
     /// `CuratorCache` and `KafkaProducer`.
@@ -50,6 +52,7 @@ impl fmt::Display for Subject {
         let name = match self {
             Subject::Nobody => "nobody",
             Subject::Watcher => "bare watcher",
+            Subject::Walk => "raw walk",
             Subject::Pipeline => "bare pipeline",
             Subject::Curator => "Curator",
             Subject::Bridge => "bridge",
@@ -91,7 +94,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a subject, and does not wait; `None` for nobody.
+    /// Starts a subject, and does not wait; `None` for nobody, and for what does not stay.
     ///
     /// # Errors
     ///
@@ -102,7 +105,7 @@ impl Running {
             .tempdir_in(&settings.folder)
             .with_context(|| format!("make a folder in {}", settings.folder.display()))?;
         let mut command = match subject {
-            Subject::Nobody => return Ok(None),
+            Subject::Nobody | Subject::Walk => return Ok(None),
             Subject::Watcher => watcher(settings, orders),
             Subject::Pipeline => pipeline(settings, orders),
             Subject::Curator => peer::command(settings, orders)?,
