@@ -132,7 +132,10 @@ async fn a_check_that_connects_warns_of_a_stream_that_would_lose_or_double_recor
         let sink = sink(&nats, stream, lines);
         let bridge = Bridge::configured(&(source("main", &place, &["/".to_owned()]) + &sink));
         let output = bridge.command(args).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        // What is broken between words at the width of a terminal is whole again.
+        let text = String::from_utf8(output.stdout).unwrap();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        (output.status.code(), words.join(" "))
     };
     let warnings = [
         "takes zk.main.services.>, and not",
@@ -142,9 +145,9 @@ async fn a_check_that_connects_warns_of_a_stream_that_would_lose_or_double_recor
 
     let (code, text) = check(&["check", "--connect"], "unfit", "");
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("ok       sink 'stream'"), "{text}");
+    assert!(text.contains("ok sink 'stream'"), "{text}");
     for warning in warnings {
-        let expected = format!("  warning  sink 'stream': stream 'unfit' {warning}");
+        let expected = format!(" warning sink 'stream': stream 'unfit' {warning}");
         assert_eq!(text.matches(&expected).count(), 1, "{expected}: {text}");
     }
 
@@ -169,7 +172,7 @@ async fn a_check_that_connects_warns_of_a_stream_that_would_lose_or_double_recor
     );
     assert_eq!(code, Some(3), "{text}");
     assert!(
-        text.contains("failure  sink 'stream': stream 'fit' takes other.>"),
+        text.contains("failure sink 'stream': stream 'fit' takes other.>"),
         "{text}"
     );
     let (code, text) = check(
@@ -178,5 +181,5 @@ async fn a_check_that_connects_warns_of_a_stream_that_would_lose_or_double_recor
         "subject = \"whole.{{ names | subject }}\"\ncreate_stream = true",
     );
     assert_eq!(code, Some(0), "{text}");
-    assert!(!text.contains("warning  "), "{text}");
+    assert!(!text.contains("warning sink"), "{text}");
 }

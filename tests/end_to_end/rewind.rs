@@ -81,7 +81,10 @@ async fn check_stopped(scene: &Scene) {
     let status = scene.bridge.status().await;
     let halted = of_main(&status)["halted"].as_str().unwrap_or_default();
     assert!(words.iter().all(|word| halted.contains(word)), "{halted}");
-    assert!(scene.bridge.has_logged(&["ERROR", words[0]]));
+    let logged = bridge_servers::eventually("the log", BOUND, || async {
+        scene.bridge.has_logged(&["ERROR", words[0]])
+    });
+    logged.await.unwrap();
     let (code, reasons) = scene.bridge.get("/readyz").await;
     assert!(code == 503 && reasons.contains(words[0]), "{code}: {reasons}");
     let shown = bridge_servers::eventually("the metric", BOUND, || async {
