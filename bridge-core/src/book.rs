@@ -73,6 +73,16 @@ pub trait Book {
         limit: usize,
     ) -> Result<Vec<(Box<str>, Node)>, JournalError>;
 
+    /// The same, of znodes that are compared next: a book that reads from a disk keeps them at hand.
+    fn children_to_compare(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        self.children(path, after, limit)
+    }
+
     /// Living znodes strictly below a path in an order in which each comes before its ancestors, at most `limit`.
     /// Goes through intermediate paths that are not living themselves.
     fn deepest_below(

@@ -309,7 +309,7 @@ fn known_lengths(
         return Ok(BTreeMap::new());
     };
     let before = listing.next.checked_sub(1).map(|at| listing.names[at].as_ref());
-    let rows = book.children(path, before, limit)?;
+    let rows = book.children_to_compare(path, before, limit)?;
     let length = |stat: crate::record::Stat| usize::try_from(stat.data_length).unwrap_or_default();
     let is_next = |name: &str| name >= first.as_ref();
     Ok(rows

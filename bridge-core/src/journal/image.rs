@@ -258,6 +258,30 @@ pub(super) fn children(
     Ok(found)
 }
 
+/// The columns of [`CHILDREN`], and whether something living stands below.
+const CHILDREN_WITH_BELOW: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, name,
+    EXISTS(SELECT 1 FROM image AS below WHERE below.parent = image.path AND below.occupied = 1) FROM image
+    WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
+
+/// Rows below a path, at most `limit` of them living, each with whether something living stands below it.
+pub(super) fn children_with_below(
+    connection: &Connection,
+    parent: i64,
+    after: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<Vec<(Box<str>, Place, bool)>> {
+    let mut statement = connection.prepare_cached(CHILDREN_WITH_BELOW)?;
+    let mut rows = statement.query((parent, after.unwrap_or("")))?;
+    let (mut found, mut living) = (Vec::new(), 0);
+    while living < limit {
+        let Some(row) = rows.next()? else { break };
+        let place = Place::of_row(row)?;
+        living += usize::from(place.is_living());
+        found.push((row.get(8)?, place, row.get(9)?));
+    }
+    Ok(found)
+}
+
 /// The first child of a path whose name is greater, if it or something below it is living.
 pub(super) fn child_behind(
     connection: &Connection,
@@ -287,7 +311,7 @@ pub(super) fn deepest_below(
     limit: usize,
 ) -> rusqlite::Result<Vec<(ZnodePath, Node)>> {
     let mut found = Vec::new();
-    let Some(place) = paths.find(connection, top)? else {
+    let Some(place) = paths.find(connection, top)?.filter(|_| !paths.is_barren(top)) else {
         return Ok(found);
     };
     let mut way = vec![Step {

@@ -18,10 +18,43 @@ use crate::path::ZnodePath;
 /// Rows held in memory: parents, and what the capture has looked at and will append to. A few MB.
 const RECENT: usize = 8192;
 
+/// Parents of which the greatest name below them is known.
+const GREATEST: usize = 1024;
+
 /// The paths, as the one writer sees them.
 pub(super) struct Paths {
-    recent: LruCache<Box<str>, Place>,
+    recent: LruCache<Box<str>, Known>,
+    /// By the number of a parent: no row below it has a greater name. A listing enters names in their order, so that
+    /// each is known to be new without a look.
+    greatest: LruCache<i64, Box<str>>,
+    /// The path that was last found to have no row: a walk looks three times for each znode that is new.
+    absent: Option<Box<str>>,
     next: i64,
+}
+
+/// A row held in memory.
+#[derive(Clone, Copy)]
+struct Known {
+    place: Place,
+    below: Below,
+}
+
+/// What is known of the rows below a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Below {
+    Unknown,
+    /// None is occupied.
+    NoneLiving,
+    /// There is none.
+    NoRow,
+}
+
+/// A path's row, for a record of it.
+#[derive(Clone, Copy)]
+pub(super) struct Entered {
+    pub(super) place: Place,
+    /// It is not written yet.
+    pub(super) is_new: bool,
 }
 
 impl Paths {
@@ -31,43 +64,50 @@ impl Paths {
         let kept = progress::number(connection, "next_path")?.cast_signed();
         Ok(Paths {
             recent: LruCache::new(RECENT),
+            greatest: LruCache::new(GREATEST),
+            absent: None,
             next: kept.max(highest + 1),
         })
     }
 
     /// A path's row; `None` if no record that is kept speaks of it or of what is below it.
     pub(super) fn find(&mut self, connection: &Connection, path: &str) -> rusqlite::Result<Option<Place>> {
-        if let Some(place) = self.recent.get(path) {
-            return Ok(Some(*place));
+        if let Some(known) = self.recent.get(path) {
+            return Ok(Some(known.place));
+        }
+        if self.absent.as_deref() == Some(path) {
+            return Ok(None);
         }
         let found = match split(path) {
             None => image::find(connection, 0, "")?,
             Some((above, name)) => match self.find(connection, above)? {
-                None => None,
-                Some(above) => image::find(connection, above.id, name)?,
+                Some(parent) if !self.is_new_below(above, parent.id, name) => {
+                    image::find(connection, parent.id, name)?
+                }
+                _ => None,
             },
         };
-        if let Some(place) = found {
-            self.recent.insert(path.into(), place);
+        match found {
+            Some(place) => self.keep(path, place, Below::Unknown),
+            None => self.absent = Some(path.into()),
         }
         Ok(found)
     }
 
-    /// A path's row, entered with those of its ancestors where they are not there.
-    pub(super) fn find_or_enter(&mut self, connection: &Connection, path: &str) -> rusqlite::Result<Place> {
+    /// A path's row for a record of it, with those of its ancestors entered where they are not there.
+    /// [`Paths::store`] is to follow.
+    pub(super) fn find_or_enter(&mut self, connection: &Connection, path: &str) -> rusqlite::Result<Entered> {
         if let Some(place) = self.find(connection, path)? {
-            return Ok(place);
+            return Ok(Entered { place, is_new: false });
         }
-        let (above, name) = split(path).expect("'/' is there from the beginning");
-        let parent = self.find_or_enter(connection, above)?.id;
-        let place = Place::unseen(self.next, parent);
-        connection
-            .prepare_cached("INSERT INTO path(id, parent, name) VALUES (?1, ?2, ?3)")?
-            .execute((place.id, parent, name))?;
-        place.insert(connection, name)?;
+        let (above, _) = split(path).expect("'/' is there from the beginning");
+        let parent = self.find_or_enter(connection, above)?;
+        if parent.is_new {
+            self.enter(connection, above, parent.place)?;
+        }
+        let place = Place::unseen(self.next, parent.place.id);
         self.next += 1;
-        self.recent.insert(path.into(), place);
-        Ok(place)
+        Ok(Entered { place, is_new: true })
     }
 
     /// Stores where a record leads, and whether the path and its ancestors are occupied now.
@@ -75,15 +115,100 @@ impl Paths {
         &mut self,
         connection: &Connection,
         path: &ZnodePath,
-        mut place: Place,
+        entered: Entered,
     ) -> rusqlite::Result<()> {
+        let Entered { mut place, is_new } = entered;
         let was = place.occupied;
-        place.occupied = place.is_living() || image::has_child(connection, place.id, true)?;
-        self.put(connection, path, place, was)?;
+        if is_new {
+            place.occupied = place.is_living();
+            self.enter(connection, path, place)?;
+        } else {
+            place.occupied = place.is_living() || self.has_living_below(connection, path, place.id)?;
+            self.put(connection, path, place, was)?;
+        }
         match (was, place.occupied) {
             (false, true) => self.occupy_above(connection, path),
             (true, false) => self.vacate_above(connection, path),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether it is known, without a look, that nothing below a path is living.
+    pub(super) fn is_barren(&self, path: &str) -> bool {
+        self.recent
+            .peek(path)
+            .is_some_and(|known| known.below != Below::Unknown)
+    }
+
+    /// Holds rows that were read together below a parent, each with whether something is living below it.
+    pub(super) fn foresee<'a>(
+        &mut self,
+        parent: &ZnodePath,
+        children: impl Iterator<Item = (&'a str, Place, bool)>,
+    ) {
+        for (name, place, has_living) in children {
+            let below = match has_living {
+                true => Below::Unknown,
+                false => Below::NoneLiving,
+            };
+            self.keep(&parent.child(name), place, below);
+        }
+    }
+
+    fn keep(&mut self, path: &str, place: Place, below: Below) {
+        match self.recent.get_mut(path) {
+            // What is known of the rows below it is kept true by those who write them.
+            Some(known) => known.place = place,
+            None => {
+                self.recent.insert(path.into(), Known { place, below });
+            }
+        }
+    }
+
+    /// Whether it is known, without a look, that a parent has no row of this name.
+    fn is_new_below(&mut self, above: &str, parent: i64, name: &str) -> bool {
+        let has_none = |known: &Known| known.below == Below::NoRow;
+        self.recent.peek(above).is_some_and(has_none)
+            || self
+                .greatest
+                .get(&parent)
+                .is_some_and(|greatest| name > &**greatest)
+    }
+
+    fn has_living_below(&self, connection: &Connection, path: &str, id: i64) -> rusqlite::Result<bool> {
+        Ok(!self.is_barren(path) && image::has_child(connection, id, true)?)
+    }
+
+    /// Writes a row that is not there yet.
+    fn enter(&mut self, connection: &Connection, path: &str, place: Place) -> rusqlite::Result<()> {
+        let (above, name) = split(path).expect("'/' is there from the beginning");
+        connection
+            .prepare_cached("INSERT INTO path(id, parent, name) VALUES (?1, ?2, ?3)")?
+            .execute((place.id, place.parent, name))?;
+        place.insert(connection, name)?;
+        self.absent = None;
+        self.came_below(above, place.parent, name, place.occupied);
+        self.keep(path, place, Below::NoRow);
+        Ok(())
+    }
+
+    /// A row came to be below a parent.
+    fn came_below(&mut self, above: &str, parent: i64, name: &str, is_occupied: bool) {
+        let known = self.recent.get_mut(above);
+        let was_first = known.as_ref().is_some_and(|known| known.below == Below::NoRow);
+        if let Some(known) = known {
+            known.below = match known.below {
+                Below::NoRow | Below::NoneLiving if !is_occupied => Below::NoneLiving,
+                _ => Below::Unknown,
+            };
+        }
+        match self.greatest.get_mut(&parent) {
+            Some(greatest) if name > &**greatest => *greatest = name.into(),
+            Some(_) => {}
+            None if was_first => {
+                self.greatest.insert(parent, name.into());
+            }
+            None => {}
         }
     }
 
@@ -94,9 +219,15 @@ impl Paths {
         place: Place,
         was_occupied: bool,
     ) -> rusqlite::Result<()> {
-        let name = split(path).map_or("", |(_, name)| name);
+        let (above, name) = split(path).unwrap_or(("", ""));
         place.update(connection, name, was_occupied)?;
-        self.recent.insert(path.into(), place);
+        if place.occupied
+            && !was_occupied
+            && let Some(known) = self.recent.get_mut(above)
+        {
+            known.below = Below::Unknown;
+        }
+        self.keep(path, place, Below::Unknown);
         Ok(())
     }
 
@@ -123,7 +254,7 @@ impl Paths {
         let mut path = path;
         while let Some((above, _)) = split(path) {
             let mut place = self.above(connection, above)?;
-            if place.is_living() || image::has_child(connection, place.id, true)? {
+            if place.is_living() || self.has_living_below(connection, above, place.id)? {
                 return Ok(());
             }
             place.occupied = false;
@@ -146,7 +277,7 @@ impl Paths {
             retire_upwards(connection, *id, oldest, &mut removed)?;
         }
         if !removed.is_empty() {
-            self.recent.retain(|_, place| !removed.contains(&place.id));
+            self.recent.retain(|_, known| !removed.contains(&known.place.id));
         }
         Ok(!removed.is_empty())
     }

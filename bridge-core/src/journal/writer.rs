@@ -11,12 +11,12 @@ use rusqlite::Connection;
 
 use super::append::{Context, Draft, draft_change, draft_control};
 use super::error::{JournalError, JournalErrorKind};
-use super::image::{self, Life};
+use super::image::{self, Life, Place};
 use super::lock::Lock;
 use super::log::LogCopier;
 use super::open::open_writer;
 use super::options::{Durability, JournalOptions};
-use super::paths::Paths;
+use super::paths::{Entered, Paths};
 use super::progress::{self, Origins, Roots};
 use super::row::insert_value;
 use super::size::Room;
@@ -223,9 +223,10 @@ impl Journal {
         let draft = match entry.word {
             Word::Change(change) => {
                 let path = change.path.clone();
-                let place = self.paths.find_or_enter(&self.connection, &path)?;
+                let Entered { place, is_new } = self.paths.find_or_enter(&self.connection, &path)?;
                 let (draft, place) = draft_change(ctx, entry.captured, change, place);
-                self.paths.store(&self.connection, &path, place)?;
+                self.paths
+                    .store(&self.connection, &path, Entered { place, is_new })?;
                 draft
             }
             word => {
@@ -275,7 +276,9 @@ impl Journal {
             return Ok(());
         }
         place.life = Life::Read { stat: *stat };
-        self.paths.store(&self.connection, path, place)
+        let is_new = false;
+        self.paths
+            .store(&self.connection, path, Entered { place, is_new })
     }
 }
 
@@ -310,8 +313,30 @@ impl Book for Journal {
     ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
         self.read("listing children in the image", |journal| {
             match journal.paths.find(&journal.connection, path)? {
-                Some(place) => image::children(&journal.connection, place.id, after, limit),
-                None => Ok(Vec::new()),
+                Some(place) if !journal.paths.is_barren(path) => {
+                    image::children(&journal.connection, place.id, after, limit)
+                }
+                _ => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn children_to_compare(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        self.read("listing children in the image", |journal| {
+            match journal.paths.find(&journal.connection, path)? {
+                Some(place) if !journal.paths.is_barren(path) => {
+                    let found = image::children_with_below(&journal.connection, place.id, after, limit)?;
+                    let rows = found.iter().map(|(name, place, below)| (&**name, *place, *below));
+                    journal.paths.foresee(path, rows);
+                    let living = |(name, place, _): (Box<str>, Place, bool)| Some((name, place.life.node()?));
+                    Ok(found.into_iter().filter_map(living).collect())
+                }
+                _ => Ok(Vec::new()),
             }
         })
     }

@@ -1,6 +1,7 @@
 //! The journal from outside: what is appended is read, survives, and fits the image.
 
 mod beside;
+mod costs;
 mod crash;
 mod history;
 mod inspection;

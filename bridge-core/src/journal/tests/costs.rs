@@ -1,0 +1,178 @@
+//! What the journal does for a batch, counted: statements, and pages in its log. Counts are the same on every machine,
+//! so that a change that makes the journal do more is seen where no time could be trusted.
+
+use std::cell::Cell;
+
+use rusqlite::Connection;
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
+
+use super::scratch::{Scratch, found, path, read, seen, stat};
+use crate::book::Book;
+use crate::entry::What;
+use crate::journal::Journal;
+
+thread_local! {
+    static STATEMENTS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(event: TraceEvent<'_>) {
+    if let TraceEvent::Stmt(..) = event {
+        STATEMENTS.set(STATEMENTS.get() + 1);
+    }
+}
+
+/// What something did for each of `count` records.
+fn statements_each(journal: &mut Journal, count_of: usize, work: impl FnOnce(&mut Journal)) -> f64 {
+    journal
+        .connection
+        .trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(count))
+        .unwrap();
+    STATEMENTS.set(0);
+    work(journal);
+    STATEMENTS.get() as f64 / count_of as f64
+}
+
+fn log_pages(connection: &Connection) -> i64 {
+    let noop = connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1));
+    noop.unwrap()
+}
+
+#[track_caller]
+fn check(what: &str, counted: f64, bound: f64) {
+    assert!(
+        counted <= bound,
+        "{what}: {counted:.3} for each, more than {bound}. If the journal has to do more now, measure what it costs with \
+         `cargo bench -p bridge-core --bench journal`, say it in the commit, and raise the bound"
+    );
+    assert!(
+        counted * 2.0 >= bound,
+        "{what}: only {counted:.3} for each, so the bound of {bound} guards nothing any more: lower it"
+    );
+}
+
+const ZNODES: u64 = 500;
+
+fn child(number: u64) -> String {
+    format!("/a/{number:06}")
+}
+
+fn version(number: u64, version: i32) -> What {
+    let czxid = 10 + number;
+    let mzxid = czxid + 1_000 * u64::from(version.cast_unsigned());
+    let read = read(stat(czxid, mzxid, version), &"x".repeat(100));
+    match version {
+        0 => What::Created { read },
+        _ => What::Updated { read },
+    }
+}
+
+/// As a walk does: looks whether the znode is there, whether something is below it, and writes it.
+fn list(journal: &mut Journal) {
+    for number in 0..ZNODES {
+        let at = path(&child(number));
+        assert_eq!(journal.node(&at).unwrap(), None);
+        assert_eq!(journal.deepest_below(&at, 10).unwrap(), []);
+        journal.append(found(&child(number), version(number, 0))).unwrap();
+        assert_eq!(journal.children(&at, None, 10).unwrap(), []);
+    }
+    journal.commit().unwrap();
+}
+
+#[test]
+fn a_batch_takes_few_statements_and_pages() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    let parent = What::Created {
+        read: read(stat(5, 5, 0), ""),
+    };
+    journal.append(seen("/a", parent)).unwrap();
+    journal.commit().unwrap();
+
+    let listing = statements_each(&mut journal, 500, list);
+    // The number of the path, its row of the image, the value and the record.
+    check("statements for a znode that is listed", listing, 4.02);
+
+    let before = log_pages(&journal.connection);
+    let updating = statements_each(&mut journal, 500, |journal| {
+        for number in 0..ZNODES {
+            assert!(journal.node(&path(&child(number))).unwrap().is_some());
+            journal.append(seen(&child(number), version(number, 1))).unwrap();
+        }
+        journal.commit().unwrap();
+    });
+    check("statements for a write that is followed", updating, 3.02);
+    let pages = (log_pages(&journal.connection) - before) as f64 / 500.0;
+    check("pages in the log for a write that is followed", pages, 0.3);
+}
+
+#[test]
+fn a_batch_is_one_transaction_and_so_one_synchronisation() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    let around = statements_each(&mut journal, 1, |journal| {
+        journal.begin().unwrap();
+        journal.commit().unwrap();
+    });
+    // BEGIN, COMMIT, and a look at the length of the log.
+    check("statements of a batch besides its records", around, 3.0);
+}
+
+#[test]
+fn an_unchanged_znode_is_compared_without_a_statement_of_its_own() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    list(&mut journal);
+    drop(journal);
+    let mut journal = scratch.open();
+    let comparing = statements_each(&mut journal, 500, |journal| {
+        let rows = journal.children_to_compare(&path("/a"), None, 500).unwrap();
+        assert_eq!(rows.len(), 500);
+        for (name, node) in rows {
+            let at = path("/a").child(&name);
+            assert_eq!(journal.node(&at).unwrap(), Some(node));
+            assert_eq!(journal.children(&at, None, 10).unwrap(), []);
+        }
+    });
+    // Those that find the parent and list its children.
+    check("statements for a znode that is compared", comparing, 0.01);
+}
+
+#[test]
+fn what_is_known_of_the_rows_below_a_path_follows_what_is_written() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    let created = |at: &str, czxid| {
+        let read = read(stat(czxid, czxid, 0), "");
+        found(at, What::Created { read })
+    };
+    let names = |journal: &mut Journal, at: &str| -> Vec<String> {
+        let rows = journal.children(&path(at), None, 10).unwrap();
+        rows.into_iter().map(|(name, _)| name.into_string()).collect()
+    };
+    // A leaf gets a child, out of the order of names too, and a grandchild whose parent nobody told.
+    journal.append(created("/a", 1)).unwrap();
+    assert_eq!(names(&mut journal, "/a"), [""; 0]);
+    journal.append(created("/a/m", 2)).unwrap();
+    journal.append(created("/a/c", 3)).unwrap();
+    journal.append(created("/a/z", 4)).unwrap();
+    journal.append(created("/a/x/y", 5)).unwrap();
+    assert_eq!(names(&mut journal, "/a"), ["c", "m", "z"]);
+    assert_eq!(names(&mut journal, "/a/x"), ["y"]);
+    assert_eq!(journal.deepest_below(&path("/a"), 10).unwrap().len(), 4);
+    // What a comparison has held at hand is no longer true once something is written.
+    journal.commit().unwrap();
+    let mut journal = {
+        drop(journal);
+        scratch.open()
+    };
+    journal.children_to_compare(&path("/a"), None, 10).unwrap();
+    assert_eq!(names(&mut journal, "/a/m"), [""; 0]);
+    journal.append(created("/a/m/n", 6)).unwrap();
+    assert_eq!(names(&mut journal, "/a/m"), ["n"]);
+    // A rollback takes it back.
+    journal.rollback().unwrap();
+    assert_eq!(names(&mut journal, "/a/m"), [""; 0]);
+    assert_eq!(journal.node(&path("/a/m/n")).unwrap(), None);
+    journal.append(created("/a/m/n", 7)).unwrap();
+    assert_eq!(names(&mut journal, "/a/m"), ["n"]);
+}
