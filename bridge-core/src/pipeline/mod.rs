@@ -9,6 +9,7 @@
 mod flow;
 mod hold;
 mod latency;
+mod pace;
 mod run;
 mod status;
 

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval;
+use tokio::time::{interval, timeout_at};
 
 use super::flow::{Flow, News};
 use super::latency::Arrivals;
+use super::pace::Pace;
 use super::status::{JournalStatus, SourceStatus};
 use crate::capture::{CaptureOptions, CaptureState, Input};
 use crate::delivery::WallClock;
@@ -19,7 +20,7 @@ use crate::repeats::Repeats;
 use crate::source::{Order, Report, SourceError};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
-const BATCH_REPORTS: usize = 64;
+const BATCH_REPORTS: usize = 256;
 /// No new report joins a transaction after this.
 const BATCH_TIME: Duration = Duration::from_millis(20);
 /// The rhythm in which cursors are stored that no batch took along, and the status is looked at.
@@ -74,6 +75,7 @@ pub struct Pipeline {
     /// When the present state of the source began.
     since: Instant,
     arrivals: Arrivals,
+    pace: Pace,
     troubles: Repeats,
     beats: u64,
     /// Blind spots that were logged, as far as they are named.
@@ -116,6 +118,7 @@ impl Pipeline {
             status,
             since: Instant::now(),
             arrivals: Arrivals::default(),
+            pace: Pace::new(Instant::now()),
             troubles: Repeats::default(),
             beats: 0,
             told_blind_spots: Vec::new(),
@@ -196,12 +199,23 @@ impl Pipeline {
             if began.elapsed() > BATCH_TIME {
                 break;
             }
-            let Some(Ok(report)) = self.reports.as_mut().map(mpsc::Receiver::try_recv) else {
+            let Some(report) = self.next_of_batch().await else {
                 break;
             };
             self.take_report(report).await?;
         }
         self.commit().await
+    }
+
+    /// A report that waits, or under load comes soon. What it leads to is handed on at once, so that reads go on while
+    /// a batch waits for company.
+    async fn next_of_batch(&mut self) -> Option<Report> {
+        let reports = self.reports.as_mut()?;
+        if let Ok(report) = reports.try_recv() {
+            return Some(report);
+        }
+        let until = self.pace.wait(Instant::now())?;
+        timeout_at(until.into(), reports.recv()).await.ok().flatten()
     }
 
     async fn take_report(&mut self, report: Report) -> Result<(), JournalError> {
@@ -312,7 +326,9 @@ impl Pipeline {
             }
         }
         // Measured anew with the next tick; until then what came is known.
-        self.status.journal.records += tail.0 - self.status.journal.tail.0;
+        let came = tail.0 - self.status.journal.tail.0;
+        self.status.journal.records += came;
+        self.pace.committed(came, Instant::now());
         self.show_waits();
         self.status.journal.tail = tail;
         self.publish();

@@ -1,0 +1,96 @@
+//! When a batch waits for company: under load a batch that is open a little longer takes more along, and each batch
+//! costs a sync to disk, the pages that many records share, and a message to the sinks.
+//!
+//! Must never hold up a lone change: below [`LOADED`] a batch is committed as soon as nothing waits.
+
+use std::time::{Duration, Instant};
+
+/// Batches are so far apart under load. The sync itself takes 1 to 5 ms, so that a change under load waits about twice
+/// as long as it must.
+const APART: Duration = Duration::from_millis(8);
+
+/// Records in a second from which on batches are kept apart: 24 in each.
+const LOADED: u64 = 3_000;
+
+/// Measured over stretches of at least this length, so that one transaction of many changes is no load.
+const STRETCH: Duration = Duration::from_millis(50);
+
+/// The rate of late, and the last batch.
+#[derive(Debug)]
+pub(super) struct Pace {
+    committed: Instant,
+    stretch_began: Instant,
+    records: u64,
+    is_loaded: bool,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Pace {
+        Pace {
+            committed: now,
+            stretch_began: now,
+            records: 0,
+            is_loaded: false,
+        }
+    }
+
+    /// A batch of so many records became durable.
+    pub(super) fn committed(&mut self, records: u64, now: Instant) {
+        self.committed = now;
+        self.records += records;
+        let stretch = now.saturating_duration_since(self.stretch_began);
+        if stretch >= STRETCH {
+            let micros = u64::try_from(stretch.as_micros()).unwrap_or(u64::MAX);
+            self.is_loaded = self.records.saturating_mul(1_000_000) >= LOADED.saturating_mul(micros);
+            self.stretch_began = now;
+            self.records = 0;
+        }
+    }
+
+    /// Until when a batch that is open now waits for more; `None`: not at all.
+    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+        let until = self.committed + APART;
+        (self.is_loaded && until > now).then_some(until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Commits `records` every `every`, for a second.
+    fn after_a_second(records: u64, every: Duration) -> (Pace, Instant) {
+        let began = Instant::now();
+        let mut pace = Pace::new(began);
+        let mut now = began;
+        while now < began + Duration::from_secs(1) {
+            now += every;
+            pace.committed(records, now);
+        }
+        (pace, now)
+    }
+
+    #[test]
+    fn a_batch_waits_for_company_only_while_records_come_fast() {
+        let check = |records, every, waits: bool| {
+            let (pace, now) = after_a_second(records, every);
+            let until = pace.wait(now + MS);
+            assert_eq!(until.is_some(), waits, "{records} records every {every:?}");
+            assert!(until.is_none_or(|until| until == now + APART));
+        };
+        check(1, 2 * MS, false);
+        check(10, 5 * MS, false);
+        check(20, 5 * MS, true);
+        check(200, 10 * MS, true);
+    }
+
+    #[test]
+    fn a_batch_that_is_open_long_enough_and_one_after_a_pause_wait_no_more() {
+        let (mut pace, now) = after_a_second(200, 5 * MS);
+        assert_eq!(pace.wait(now + APART), None);
+        pace.committed(1, now + 200 * MS);
+        assert_eq!(pace.wait(now + 201 * MS), None, "nothing came for 200 ms");
+    }
+}
