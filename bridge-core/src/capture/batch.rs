@@ -11,6 +11,9 @@ use super::{Effect, ReadRequest, Ticket};
 const FOLLOW_WINDOW: usize = 8;
 /// Znodes in one MultiRead for following events.
 const FOLLOW_BATCH: usize = 200;
+/// Znodes that have to wait for each MultiRead under way before another is sent: a lone event is read at once, and
+/// under load many are read together, as a request costs the server and us as much as some tens of znodes in it.
+const FOLLOW_APART: usize = 16;
 /// MultiReads under way for a walk: paces it, so that the ensemble and the journal keep time for others.
 const WALK_WINDOW: usize = 4;
 /// Znodes in one MultiRead of a walk.
@@ -43,6 +46,8 @@ pub struct Limits {
     pub follow_window: usize,
     /// Znodes in one of them.
     pub follow_batch: usize,
+    /// Znodes that have to wait for each of those under way before another is sent.
+    pub follow_apart: usize,
     /// MultiReads under way for a walk.
     pub walk_window: usize,
     /// Znodes in one of them.
@@ -63,11 +68,19 @@ pub struct Limits {
     pub restate_at_once: usize,
 }
 
+impl Limits {
+    /// Whether another MultiRead for following events is sent now.
+    pub(crate) fn follow_is_due(&self, under_way: usize, waiting: usize) -> bool {
+        waiting > 0 && under_way < self.follow_window && waiting >= under_way * self.follow_apart
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
             follow_window: FOLLOW_WINDOW,
             follow_batch: FOLLOW_BATCH,
+            follow_apart: FOLLOW_APART,
             walk_window: WALK_WINDOW,
             walk_batch: WALK_BATCH,
             request_bytes: REQUEST_BYTES,
@@ -242,6 +255,22 @@ mod tests {
 
     fn reads(room: &mut Room, length: Length) -> usize {
         (0..1_000).take_while(|_| room.take("/a", length)).count()
+    }
+
+    #[test]
+    fn a_lone_event_is_read_at_once_and_under_load_many_are_read_together() {
+        let limits = Limits::default();
+        let check = |under_way, waiting, expected| {
+            let is_due = limits.follow_is_due(under_way, waiting);
+            assert_eq!(is_due, expected, "{under_way} under way, {waiting} waiting");
+        };
+        check(0, 0, false);
+        check(0, 1, true);
+        check(1, 1, false);
+        check(1, 16, true);
+        check(7, 64, false);
+        check(7, 112, true);
+        check(FOLLOW_WINDOW, 10_000, false);
     }
 
     #[test]

@@ -507,8 +507,11 @@ impl Capture {
         };
         let covers = follow.end();
         let mut sent = 0;
-        while requests.under_way(|purpose| matches!(purpose, Purpose::Follow))
-            < desk.options.limits.follow_window
+        let is_follow = |purpose: &Purpose| matches!(purpose, Purpose::Follow);
+        while desk
+            .options
+            .limits
+            .follow_is_due(requests.under_way(is_follow), follow.to_read.len())
         {
             let reads = follow.next_reads();
             if reads.is_empty() {

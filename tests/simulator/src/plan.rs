@@ -201,6 +201,8 @@ fn small_limits(faults: &FaultPlan, random: &mut StdRng) -> Limits {
         held_bytes: *[0, 10, 1_000].choose(random).unwrap_or(&10),
         ..Limits::default()
     };
+    // From another one, so that this takes no chance of its own.
+    limits.follow_apart = limits.follow_window % 3;
     if faults.floods {
         limits.fold_above = random.random_range(2..20);
         limits.events = random.random_range(60..400);
