@@ -1,6 +1,7 @@
 //! Paths of znodes, as a client with the source's connect string sees them.
 
 use std::borrow::{Borrow, Cow};
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,6 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// no NUL.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZnodePath(Arc<str>);
+
+thread_local! {
+    /// Where paths are put together before they are copied to their place: a walk makes some for each znode.
+    static JOINED: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// A text that is no path of a znode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,10 +48,15 @@ impl ZnodePath {
 
     /// The child of this name. The name comes from a server's child list and is taken as it is.
     pub fn child(&self, name: &str) -> ZnodePath {
-        if self.is_slash() {
-            return ZnodePath(format!("/{name}").into());
-        }
-        ZnodePath(format!("{}/{name}", self.0).into())
+        JOINED.with_borrow_mut(|joined| {
+            joined.clear();
+            if !self.is_slash() {
+                joined.push_str(&self.0);
+            }
+            joined.push('/');
+            joined.push_str(name);
+            ZnodePath(joined.as_str().into())
+        })
     }
 
     /// The parent; `None` for `/`.

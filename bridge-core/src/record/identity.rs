@@ -1,6 +1,8 @@
 //! The identity of a change: a UUIDv5 of what names it, so that the same change has the same id at every delivery,
 //! restart and replay, and when another instance sees it.
 
+use std::fmt::{self, Write};
+
 use uuid::Uuid;
 
 use super::Op;
@@ -8,6 +10,10 @@ use crate::number::{Epoch, Seq, Zxid};
 
 /// The UUIDv5 of `zkbridge.change` in the DNS namespace; a test computes it.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x11ffacbc_6176_5700_805d_4f48ed75f0bc);
+
+/// Room for all of a name but the cluster and the path. The longest is that of a listing: op, zxid, version, aversion
+/// and run.
+const PARTS_BYTES: usize = 96;
 
 /// What names a change. The name is six texts joined by line feeds: cluster, path (control records: root), op,
 /// czxid, version, extra.
@@ -83,42 +89,46 @@ pub enum Identity<'a> {
 impl Identity<'_> {
     /// The id. `place` is the path, for control records the root, for heartbeats empty.
     pub fn id(self, cluster: &str, place: &str) -> Uuid {
-        let (op, czxid, version, extra) = self.parts();
-        let name = format!("{cluster}\n{place}\n{}\n{czxid}\n{version}\n{extra}", op.as_str());
+        let mut name = String::with_capacity(cluster.len() + place.len() + PARTS_BYTES);
+        let written = self.write(&mut name, cluster, place);
+        written.expect("a text takes all that is written to it");
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 
-    fn parts(self) -> (Op, String, String, String) {
-        let none = String::new;
+    fn write(self, to: &mut String, cluster: &str, place: &str) -> fmt::Result {
+        write!(to, "{cluster}\n{place}\n{}\n", self.op().as_str())?;
         match self {
-            Identity::Create { czxid, version } => {
-                (Op::Create, czxid_text(czxid), version.to_string(), none())
+            Identity::Create { czxid, version } | Identity::Update { czxid, version } => {
+                write!(to, "{:016x}\n{version}\n", czxid.0)
             }
-            Identity::Update { czxid, version } => {
-                (Op::Update, czxid_text(czxid), version.to_string(), none())
+            Identity::Delete { czxid } => write!(to, "{:016x}\n\n", czxid.0),
+            Identity::DeleteUnseen {
+                bound: Some(bound), ..
+            } => write!(to, "\n\n{:016x}", bound.0),
+            Identity::DeleteUnseen { bound: None, seq } | Identity::Heartbeat { seq } => {
+                write!(to, "\n\n{seq}")
             }
-            Identity::Delete { czxid } => (Op::Delete, czxid_text(czxid), none(), none()),
-            Identity::DeleteUnseen { bound, seq } => {
-                let extra = bound.map_or_else(|| seq.to_string(), czxid_text);
-                (Op::Delete, none(), none(), extra)
-            }
-            Identity::Acl { czxid, aversion } => (Op::Acl, czxid_text(czxid), none(), aversion.to_string()),
+            Identity::Acl { czxid, aversion } => write!(to, "{:016x}\n\n{aversion}", czxid.0),
             Identity::Snapshot {
                 czxid,
                 version,
                 aversion,
                 run,
-            } => (
-                Op::Snapshot,
-                czxid_text(czxid),
-                version.to_string(),
-                format!("{aversion}/{run}"),
-            ),
-            Identity::RunMark { op, run } => (op, none(), none(), run.to_string()),
-            Identity::GapMark { op, from_zxid, epoch } => {
-                (op, none(), none(), format!("{}/{epoch}", czxid_text(from_zxid)))
-            }
-            Identity::Heartbeat { seq } => (Op::Heartbeat, none(), none(), seq.to_string()),
+            } => write!(to, "{:016x}\n{version}\n{aversion}/{run}", czxid.0),
+            Identity::RunMark { run, .. } => write!(to, "\n\n{run}"),
+            Identity::GapMark { from_zxid, epoch, .. } => write!(to, "\n\n{:016x}/{epoch}", from_zxid.0),
+        }
+    }
+
+    fn op(self) -> Op {
+        match self {
+            Identity::Create { .. } => Op::Create,
+            Identity::Update { .. } => Op::Update,
+            Identity::Delete { .. } | Identity::DeleteUnseen { .. } => Op::Delete,
+            Identity::Acl { .. } => Op::Acl,
+            Identity::Snapshot { .. } => Op::Snapshot,
+            Identity::RunMark { op, .. } | Identity::GapMark { op, .. } => op,
+            Identity::Heartbeat { .. } => Op::Heartbeat,
         }
     }
 }
