@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bridge_core::book::Book;
 use bridge_core::entry::{Change, Entry, Read, What, Word};
-use bridge_core::journal::{Journal, JournalOptions, ReadLimit, Reader};
+use bridge_core::journal::{Durability, Journal, JournalOptions, ReadLimit, Reader};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};
@@ -36,8 +36,15 @@ const BARE_RECORD_BYTES: usize = 200;
 const SEED: u64 = 7;
 
 fn main() -> Outcome<()> {
-    let znodes = setting("ZKBRIDGE_BENCH_PATHS", 1_000_000)?;
-    let updates = setting("ZKBRIDGE_BENCH_UPDATES", 500_000)?;
+    // Cargo says this to what it measures; `cargo test --all-targets` runs the bench, too, and only asks that it works.
+    let is_measured = std::env::args().any(|arg| arg == "--bench");
+    let (znodes, updates) = if is_measured {
+        (1_000_000, 500_000)
+    } else {
+        (2_000, 2_000)
+    };
+    let znodes = setting("ZKBRIDGE_BENCH_PATHS", znodes)?;
+    let updates = setting("ZKBRIDGE_BENCH_UPDATES", updates)?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("journal-bench");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -50,13 +57,18 @@ fn main() -> Outcome<()> {
     let mut world = World::new(znodes);
     let mut journal = Journal::open(&file, &JournalOptions::new("main"))?;
     load(&mut journal, &mut world)?;
-    let updating = update(&mut journal, &mut world, updates)?;
+    let of_znodes = report_bytes(&mut journal, 0, "znode with its record", znodes)?;
+    let updating = update(&mut journal, &mut world, "random updates", updates)?;
+    report_bytes(&mut journal, of_znodes, "update", updates)?;
     let bare = bare_appends(&folder.join("bare"), updates)?;
     println!(
         "  of bare appends           {:>9.0} records/s, ratio {:.2}",
         bare,
         updating / bare
     );
+    drop(journal);
+    let mut journal = open_without_sync(&file)?;
+    update(&mut journal, &mut world, "  with process_crash", updates)?;
     list(&mut journal, &world)?;
     follow(&file)?;
     retain(&mut journal)?;
@@ -174,8 +186,25 @@ fn load(journal: &mut Journal, world: &mut World) -> Outcome<()> {
     Ok(())
 }
 
+/// What `durability = "process_crash"` makes of it.
+fn open_without_sync(file: &Path) -> Outcome<Journal> {
+    let mut options = JournalOptions::new("main");
+    options.durability = Durability::ProcessCrash;
+    Ok(Journal::open(file, &options)?)
+}
+
+/// What was added to the bytes in use for each of `count`.
+fn report_bytes(journal: &mut Journal, before: u64, what: &str, count: usize) -> Outcome<u64> {
+    let used = journal.stats()?.used_bytes;
+    println!(
+        "  bytes of the file for each {what}: {}",
+        (used - before) / count as u64
+    );
+    Ok(used)
+}
+
 /// As the capture works: looks at the image, then appends.
-fn update(journal: &mut Journal, world: &mut World, updates: usize) -> Outcome<f64> {
+fn update(journal: &mut Journal, world: &mut World, what: &str, updates: usize) -> Outcome<f64> {
     let mut clock = Clock::start();
     for _ in 0..updates / BATCH {
         let entries = (0..BATCH)
@@ -192,7 +221,7 @@ fn update(journal: &mut Journal, world: &mut World, updates: usize) -> Outcome<f
         journal.commit()?;
         clock.batch(begun);
     }
-    Ok(clock.report("random updates", updates))
+    Ok(clock.report(what, updates))
 }
 
 /// The same amount of bytes, with the same promise, and nothing else.

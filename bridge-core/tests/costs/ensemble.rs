@@ -1,0 +1,155 @@
+//! A tree of znodes that answers the machine's requests at once, on a server that sends zxids with its events. What it
+//! does itself is not counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bridge_core::capture::{Event, EventKind, Input, Outcome, ReadRequest, SessionFate};
+use bridge_core::journal::Journal;
+use bridge_core::number::Zxid;
+use bridge_core::path::ZnodePath;
+use bridge_core::pipeline::{Flow, News};
+use bridge_core::record::{Stat, Timestamp};
+use bridge_core::source::{Command, Connection, Report};
+
+use super::allocations;
+
+const NOW: Timestamp = Timestamp(1_795_348_800_000);
+const DATA_BYTES: usize = 100;
+
+pub struct Ensemble {
+    znodes: BTreeMap<ZnodePath, Stat>,
+    paths: Vec<ZnodePath>,
+    data: Arc<[u8]>,
+    zxid: u64,
+    connections: u64,
+    requests: usize,
+    untold: Vec<(ZnodePath, Zxid)>,
+}
+
+impl Ensemble {
+    /// `/a` with so many children.
+    pub fn new(children: usize) -> Ensemble {
+        let root = ZnodePath::parse("/a").unwrap();
+        let paths: Vec<ZnodePath> = (0..children)
+            .map(|child| root.child(&format!("instance-{child:06}")))
+            .collect();
+        let mut this = Ensemble {
+            znodes: BTreeMap::new(),
+            paths,
+            data: vec![b'x'; DATA_BYTES].into(),
+            zxid: 0x1_0000_0000,
+            connections: 0,
+            requests: 0,
+            untold: Vec::new(),
+        };
+        for path in std::iter::once(root.clone()).chain(this.paths.clone()) {
+            let zxid = this.next_zxid();
+            let stat = Stat {
+                czxid: zxid,
+                mzxid: zxid,
+                pzxid: zxid,
+                ctime: NOW.0,
+                mtime: NOW.0,
+                data_length: DATA_BYTES as i32,
+                ..Stat::default()
+            };
+            this.znodes.insert(path, stat);
+        }
+        let last = Zxid(this.zxid);
+        if let Some(root) = this.znodes.get_mut(&root) {
+            root.pzxid = last;
+            root.num_children = i32::try_from(children).unwrap();
+        }
+        this
+    }
+
+    fn next_zxid(&mut self) -> Zxid {
+        self.zxid += 1;
+        Zxid(self.zxid)
+    }
+
+    /// Requests since the last call.
+    pub fn requests(&mut self) -> usize {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Writes these children.
+    pub fn set(&mut self, children: impl Iterator<Item = usize>) {
+        for child in children {
+            let zxid = self.next_zxid();
+            let path = self.paths[child].clone();
+            if let Some(stat) = self.znodes.get_mut(&path) {
+                stat.mzxid = zxid;
+                stat.version += 1;
+            }
+            self.untold.push((path, zxid));
+        }
+    }
+
+    /// Connects, and answers until nothing is asked any more.
+    pub fn walk(&mut self, flow: &mut Flow<Journal>, counted: &mut usize) {
+        self.connections += 1;
+        let connected = Report::Connected {
+            connection: Connection(self.connections),
+            session: SessionFate::New,
+        };
+        self.play(flow, connected, counted);
+    }
+
+    /// Tells what was written, and answers until nothing is asked any more.
+    pub fn tell(&mut self, flow: &mut Flow<Journal>, kind: EventKind, counted: &mut usize) {
+        let event = |(path, zxid)| Event {
+            path,
+            kind,
+            zxid: Some(zxid),
+        };
+        let events = std::mem::take(&mut self.untold).into_iter().map(event).collect();
+        self.play(flow, Report::Input(Input::Events(events)), counted);
+    }
+
+    fn play(&mut self, flow: &mut Flow<Journal>, first: Report, counted: &mut usize) {
+        let mut reports = VecDeque::from([first]);
+        while let Some(report) = reports.pop_front() {
+            let mut orders = Vec::with_capacity(16);
+            allocations(counted, || {
+                flow.report(report, NOW).unwrap();
+                while let Some(news) = flow.next_news() {
+                    orders.push(news);
+                }
+            });
+            reports.extend(orders.into_iter().filter_map(|news| self.follow(news)));
+        }
+    }
+
+    fn follow(&mut self, news: News) -> Option<Report> {
+        match news {
+            News::Order(order) => match order.command {
+                Command::Arm(_) => Some(Report::Input(Input::Armed)),
+                Command::Read { ticket, reads } => {
+                    self.requests += 1;
+                    let outcomes = reads.iter().map(|read| self.read(read)).collect();
+                    Some(Report::Input(Input::Answer { ticket, outcomes }))
+                }
+                Command::Reconnect { .. } => panic!("nothing is wrong with this connection"),
+            },
+            News::Connected | News::Server(_) => None,
+            other => panic!("nothing is wrong: {other:?}"),
+        }
+    }
+
+    fn read(&self, read: &ReadRequest) -> Outcome {
+        let Some(stat) = self.znodes.get(&read.path) else {
+            return Outcome::Missing;
+        };
+        let has_children = stat.num_children > 0;
+        let names = || self.paths.iter().map(|path| path.name().into()).collect();
+        Outcome::Found {
+            stat: *stat,
+            data: Arc::from(&*self.data),
+            children: read
+                .children
+                .then(|| if has_children { names() } else { Vec::new() }),
+        }
+    }
+}
