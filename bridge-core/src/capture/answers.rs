@@ -235,7 +235,8 @@ fn check_root_is_new(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &
     Ok(())
 }
 
-/// The root is not there (yet): it stays watched. What the image holds of it is gone, bound by the nearest ancestor.
+/// The root is not there (yet): it stays watched. What the image holds of it is gone, bound by the nearest ancestor, and
+/// what nobody heard of since lies before that, too.
 fn root_is_missing(
     desk: &mut Desk<'_>,
     follow: &mut Follow,
@@ -244,21 +245,15 @@ fn root_is_missing(
     above: Option<Option<Zxid>>,
 ) -> Step<()> {
     let (root, path) = (walk.root, desk.roots[walk.root].path.clone());
-    let node = desk.book.node(&path)?;
-    let is_known = node.is_some() || !desk.book.deepest_below(&path, 1)?.is_empty();
-    let Some(pzxid) = above else {
-        if is_known && !path.is_slash() {
-            walk.read_above();
-            return Ok(());
-        }
-        walk.listed(&path, None);
-        follow.absorb(&path, covers, None);
+    let Some(pzxid) = above.or(path.is_slash().then_some(None)) else {
+        walk.read_above();
         return Ok(());
     };
     walk.listed(&path, None);
     follow.absorb(&path, covers, None);
+    desk.roots[root].saw(pzxid.unwrap_or_default());
     let at = pzxid.map_or(DeletedAt::Unknown, DeletedAt::Bound);
-    match node {
+    match desk.book.node(&path)? {
         Some(node) => {
             let at = pzxid.map_or(at, |pzxid| desk.bound(pzxid, &node));
             desk.drop_gone(root, &path, &node, at)?;

@@ -494,7 +494,8 @@ impl Follow {
                     let root = *root;
                     self.close_group(desk)?;
                     self.pop();
-                    if self.owes_a_version(desk.roots[root].seen_zxid()) {
+                    let reaches_further = desk.roots[root].reaches_further();
+                    if reaches_further || self.owes_a_version(desk.roots[root].seen_zxid()) {
                         self.items.push_back(Item::Mark(root));
                         continue;
                     }

@@ -490,7 +490,7 @@ impl Capture {
             return;
         };
         if !walk.is_audit {
-            attached.roots[walk.root].freeze();
+            attached.roots[walk.root].freeze(attached.follow.end());
             attached.follow.push_mark(walk.root);
             return;
         }

@@ -49,6 +49,8 @@ struct Story {
     upto: u64,
     begins: usize,
     ends: usize,
+    /// Where the first end stands.
+    first_end: Option<u64>,
     /// Whether the first end may be that of a life that was never told.
     is_uncertain: bool,
     /// A life that nobody read began and ended.
@@ -218,6 +220,15 @@ impl Follow {
         Ok(Turn::Told)
     }
 
+    /// While a walk goes on, what begins is left to it, and may end before it gets there: then the gap or run says so.
+    fn reach(&self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath, story: &Story) {
+        if let (Some(position), DeletedAt::Bound(bound)) = (story.first_end, self.bound(path))
+            && desk.in_bracket(root)
+        {
+            desk.roots[root].ended(position, bound);
+        }
+    }
+
     fn has_read_above(&self, path: &ZnodePath) -> bool {
         path.parent()
             .is_none_or(|parent| self.window.outcomes.contains_key(&parent))
@@ -234,6 +245,7 @@ impl Follow {
     ) -> Step<Turn> {
         let node = desk.book.node(path)?;
         let story = self.story(path, node.is_some(), true);
+        self.reach(desk, root, path, &story);
         let in_bracket = desk.in_bracket(root);
         match node {
             Some(node) if node.czxid == stat.czxid => {
@@ -284,6 +296,7 @@ impl Follow {
     fn tell_missing(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
         let node = desk.book.node(path)?;
         let story = self.story(path, node.is_some(), false);
+        self.reach(desk, root, path, &story);
         if node.is_some() && story.ends == 0 && !desk.in_bracket(root) {
             return Err(StepError::Doubt(GapReason::Permission));
         }
@@ -391,6 +404,7 @@ impl Follow {
                 }
                 EventKind::Deleted => {
                     story.ends += 1;
+                    story.first_end.get_or_insert(*position);
                     if story.ends == 1 {
                         story.is_uncertain = event.uncertain;
                     }

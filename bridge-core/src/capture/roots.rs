@@ -22,12 +22,13 @@ pub(crate) struct Root {
     changed: bool,
     /// The greatest zxid in any Stat or event since the walk began.
     seen: Zxid,
-    /// The greatest zxid in any Stat of the walk.
-    listed: Option<Zxid>,
     /// Whether it could not be read when it was last walked by this process.
     was_unreadable: bool,
-    /// The walk is done; its bracket closes once the events seen during it have left.
-    frozen: bool,
+    /// The walk is done, and events before this position came during it; its bracket closes once they have left.
+    frozen: Option<u64>,
+    /// Lives that began and ended during the walk, and of which no record tells, ended at or before it: the bracket has
+    /// to reach so far.
+    unread: Zxid,
 }
 
 /// How far a root has come in the present epoch.
@@ -77,9 +78,9 @@ impl Root {
             progress,
             changed: false,
             seen: Zxid::ZERO,
-            listed: None,
             was_unreadable: false,
-            frozen: false,
+            frozen: None,
+            unread: Zxid::ZERO,
         })
     }
 
@@ -95,9 +96,25 @@ impl Root {
 
     /// Takes note of a zxid that an event or Stat showed.
     pub(crate) fn saw(&mut self, zxid: Zxid) {
-        if !self.frozen {
+        if self.frozen.is_none() {
             self.seen = self.seen.max(zxid);
         }
+    }
+
+    /// Ends of lives that an event without a zxid told, and that are bound so. Only those that came during the walk may
+    /// be of lives that no record tells of, as what began them was left to the walk.
+    pub(crate) fn ended(&mut self, position: u64, bound: Zxid) {
+        if self.frozen.is_none_or(|end| position < end) {
+            self.unread = self.unread.max(bound);
+        }
+    }
+
+    /// Takes the ends that were bound into what the bracket reaches. `true`: what came up to there has to be told first.
+    #[must_use]
+    pub(crate) fn reaches_further(&mut self) -> bool {
+        let is_further = self.unread > self.seen;
+        self.seen = self.seen.max(self.unread);
+        is_further
     }
 
     /// The greatest zxid that was seen until the walk ended.
@@ -106,19 +123,17 @@ impl Root {
     }
 
     /// What comes from now on comes after the walk.
-    pub(crate) fn freeze(&mut self) {
-        self.frozen = true;
+    pub(crate) fn freeze(&mut self, end: u64) {
+        self.frozen = Some(end);
     }
 
     pub(crate) fn is_frozen(&self) -> bool {
-        self.frozen
+        self.frozen.is_some()
     }
 
     /// Takes note of a Stat that the walk read.
     pub(crate) fn listed(&mut self, stat: &Stat) {
-        let newest = stat.newest_zxid();
-        self.saw(newest);
-        self.listed = self.listed.max(Some(newest));
+        self.saw(stat.newest_zxid());
     }
 
     /// Everything up to it has been journalled for this root.
@@ -156,7 +171,6 @@ impl Desk<'_> {
     ) -> Result<(), JournalError> {
         let root = &mut self.roots[index];
         root.seen = Zxid::ZERO;
-        root.listed = None;
         root.was_unreadable = self.unreadable.has(&root.path);
         self.unreadable.forget(&root.path);
         if root.progress.listed {
@@ -259,7 +273,7 @@ impl Desk<'_> {
         let unreadable = self.unreadable.count(&self.roots[index].path);
         let root = &mut self.roots[index];
         let nodes = root.progress.run.as_ref().map_or(0, |run| run.index);
-        let zxid = root.listed;
+        let zxid = Some(root.seen).filter(|seen| *seen > Zxid::ZERO);
         root.reported(root.seen);
         root.progress.listed = true;
         root.progress.run = None;

@@ -132,6 +132,8 @@ impl Client {
         let fate = match self.session {
             Some(session) if ensemble.zxid_of(server) < session.newest => return seen.see(Seen::Refused),
             Some(_) => SessionFate::Kept,
+            // A session begins with a transaction of the quorum, which this server has lost.
+            None if ensemble.servers[server].is_isolated => return,
             None => SessionFate::New,
         };
         if ensemble.servers[server].applied < ensemble.log_len() {

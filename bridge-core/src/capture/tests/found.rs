@@ -49,8 +49,12 @@ fn a_life_below_a_znode_that_ended_before_it_was_listed_is_not_told() {
         event("/a/x", EventKind::Deleted, 7),
         event("/a", EventKind::Deleted, 7),
     ]));
-    let reads = bench.answer(list, vec![Outcome::Missing]);
-    bench.answer(ticket(&reads), vec![Outcome::Missing, Outcome::Missing]);
+    for effect in bench.answer(list, vec![Outcome::Missing]) {
+        let Effect::Read { ticket, reads } = effect else {
+            panic!("{effect:?}");
+        };
+        bench.answer(ticket, vec![Outcome::Missing; reads.len()]);
+    }
     assert_eq!(bench.capture.state(), CaptureState::Live);
     assert_eq!(bench.book.changes().count(), 0, "{:?}", bench.book.entries);
 }
@@ -342,4 +346,31 @@ fn what_was_told_below_a_root_that_could_not_be_read_is_found_to_be_gone_with_it
         matches!(step, Err(StepError::Doubt(GapReason::Permission))),
         "{step:?}"
     );
+}
+
+#[test]
+fn the_bracket_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
+    let check = |above: Outcome, run: Option<u64>, gap: u64| {
+        let mut bench = Bench::new();
+        for _ in 0..2 {
+            let list = bench.connect();
+            let effects = bench.answer(list, vec![Outcome::Missing]);
+            bench.answer(ticket(&effects), vec![Outcome::Missing, above.clone()]);
+            assert_eq!(bench.capture.state(), CaptureState::Live);
+            bench.input(Input::Disconnected);
+        }
+        let ends: Vec<_> = bench.book.entries.iter().map(|entry| &entry.word).collect();
+        let expected = run.map(Zxid);
+        assert!(
+            matches!(ends[1], Word::RunEnd { zxid, .. } if *zxid == expected),
+            "{ends:?}"
+        );
+        assert!(
+            matches!(ends[3], Word::GapEnd { to_zxid, .. } if *to_zxid == Zxid(gap)),
+            "{ends:?}"
+        );
+    };
+    // Somebody may have created and deleted it at 7, while nobody was connected.
+    check(found(stat(0, 0, 0, 7, 0), None), Some(7), 7);
+    check(Outcome::Denied, None, 0);
 }

@@ -1,8 +1,8 @@
 //! Events without zxids, as servers before 3.9 send them: what a read shows that ran ahead of its events.
 
 use super::rules::{Bench, event, found, path, stat, ticket};
-use crate::capture::{Effect, Event, EventKind, Input, Limits, Outcome};
-use crate::entry::{DeletedAt, What};
+use crate::capture::{CaptureState, Effect, Event, EventKind, Input, Limits, Outcome};
+use crate::entry::{DeletedAt, What, Word};
 use crate::number::Zxid;
 
 use EventKind::{Changed, Created, Deleted};
@@ -195,4 +195,39 @@ fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
         now = vec![("/", 0), ("/a", 1), ("/a/x", 40)];
     }
     assert_eq!(bench.book.image[&path("/a/x")].czxid, Zxid(40));
+}
+
+#[test]
+fn a_gap_reaches_behind_the_lives_that_began_and_ended_unread_while_its_walk_went_on() {
+    let (mut bench, before) = live_with(&[], |limits| {
+        limits.walk_batch = 1;
+        limits.walk_window = 1;
+    });
+    bench.input(Input::Disconnected);
+    let list = bench.connect();
+    let walk = bench.answer(list, vec![found(stat(1, 1, 0, 5, 2), Some(&["w", "x"]))]);
+    // One life was listed. The second is left to the walk, which has yet to read the path, and finds nobody.
+    let lives = [("/a/x", Deleted), ("/a/x", Created), ("/a/x", Deleted)];
+    let mut window = bench.input(events(&lives));
+    let walk = bench.answer(ticket(&walk), vec![found(stat(4, 4, 0, 4, 0), None)]);
+    bench.answer(ticket(&walk), vec![Outcome::Missing]);
+    // What comes before the answer may lie before the end that it bounds, so it is told before the gap ends.
+    window.extend(bench.input(events(&[("/a/y", Created)])));
+    let next = answer(&mut bench, &window, &[("/", 0), ("/a", 1)]);
+    assert_eq!(bench.capture.state(), CaptureState::Walking);
+    answer(&mut bench, &next, &[("/", 0), ("/a", 1), ("/a/y", 80)]);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let expected = [("/a/w", "create", 4), ("/a/y", "create", 80)];
+    assert_eq!(told(&bench, before), owned(&expected), "nobody read what ended");
+    let last = &bench.book.entries.last().unwrap().word;
+    assert!(
+        matches!(
+            last,
+            Word::GapEnd {
+                to_zxid: Zxid(90),
+                ..
+            }
+        ),
+        "no record tells of the lives, so the gap has to: {last:?}"
+    );
 }

@@ -124,7 +124,11 @@ fn nothing_is_read_before_the_watch_is_armed() {
 fn a_root_that_does_not_exist_yet_is_watched_and_its_create_is_seen() {
     let mut bench = Bench::new();
     let ticket_of_root = bench.connect();
-    bench.answer(ticket_of_root, vec![Outcome::Missing]);
+    let effects = bench.answer(ticket_of_root, vec![Outcome::Missing]);
+    bench.answer(
+        ticket(&effects),
+        vec![Outcome::Missing, found(stat(0, 0, 0, 5, 0), None)],
+    );
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let effects = bench.input(Input::Events(vec![event("/a", EventKind::Created, 7)]));
     bench.answer(ticket(&effects), vec![found(stat(7, 7, 0, 7, 0), None)]);

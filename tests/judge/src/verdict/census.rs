@@ -127,8 +127,6 @@ struct Told {
     living: Option<u64>,
     /// Bounds of deletes that end lives which nobody read.
     blind: Vec<u64>,
-    /// Bounds of deletes that a comparison found.
-    compared: Vec<u64>,
 }
 
 /// The fate of every change, and complaints about those that have none and about claims without a change.
@@ -214,9 +212,6 @@ impl Told {
             }
             return None;
         };
-        if !is_exact(record) && !has_exact_zxid(record) {
-            self.compared.extend(zxid(record));
-        }
         let telling = self.lives.entry(czxid).or_default();
         telling.deleted = Some(match (is_exact(record), has_exact_zxid(record)) {
             (true, true) => Fate::Exact,
@@ -226,14 +221,6 @@ impl Told {
         let life = case.truth.life(path, czxid);
         let from = telling.last.map_or(0, |last| last + 1);
         telling.list(record, (from, life?.last_number()), life, case.events)
-    }
-
-    /// Where a comparison told a path, without zxids, lives that began and ended between the arming of the watch and the
-    /// read of the comparison are told by nothing but that what it found came behind them.
-    fn is_passed_over(&self, died: u64) -> bool {
-        let is_found = |(czxid, telling): &(&u64, &Telling)| telling.values.get(*czxid) == Some(&Fate::Found);
-        let begun = self.lives.iter().filter(is_found).map(|(czxid, _)| czxid);
-        self.compared.iter().chain(begun).any(|zxid| died <= *zxid)
     }
 
     /// The fate of each change of a life.
@@ -252,8 +239,7 @@ impl Told {
             _ if is_covered(zxid) => Some(Fate::Gap),
             _ if is_hidden => Some(Fate::Unreadable),
             Some(died) if telling.is_none() => {
-                let is_ended = self.blind.iter().any(|bound| died <= *bound)
-                    || events == Events::WithoutZxid && self.is_passed_over(died);
+                let is_ended = self.blind.iter().any(|bound| died <= *bound);
                 is_ended.then_some(Fate::Missed)
             }
             _ => None,

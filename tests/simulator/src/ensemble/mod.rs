@@ -99,6 +99,11 @@ impl Ensemble {
         self.log.get(entries..).unwrap_or_default()
     }
 
+    /// The zxid of the last transaction that was committed.
+    pub fn newest(&self) -> Zxid {
+        self.log.last().map_or(Zxid::ZERO, |last| last.zxid)
+    }
+
     /// The zxid of the last transaction that a server has applied.
     pub fn zxid_of(&self, server: usize) -> Zxid {
         let applied = self.servers[server].applied;

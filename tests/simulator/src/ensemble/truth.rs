@@ -1,6 +1,6 @@
 //! What really happened, kept beside the servers and in another shape: every life of every path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bridge_core::number::{SessionId, Zxid};
@@ -25,6 +25,8 @@ pub struct Life {
 #[derive(Clone, Debug)]
 pub struct Truth {
     lives: BTreeMap<ZnodePath, Vec<Life>>,
+    /// Where lives ended that had begun in the same transaction.
+    invisible: BTreeSet<(ZnodePath, Zxid)>,
 }
 
 impl Default for Truth {
@@ -38,6 +40,7 @@ impl Default for Truth {
         };
         Truth {
             lives: BTreeMap::from([(ZnodePath::slash(), vec![slash])]),
+            invisible: BTreeSet::new(),
         }
     }
 }
@@ -76,6 +79,7 @@ impl Truth {
         };
         if lives.last().is_some_and(|life| life.czxid == zxid) {
             lives.pop();
+            self.invisible.insert((path.clone(), zxid));
         } else if let Some(life) = lives.last_mut() {
             life.gone = Some(zxid);
         }
@@ -89,6 +93,19 @@ impl Truth {
     /// All lives of a path, oldest first.
     pub fn lives(&self, path: &ZnodePath) -> &[Life] {
         self.lives.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where lives ended that had begun in the same transaction.
+    pub fn invisible_ends<'a>(&'a self, path: &'a ZnodePath) -> impl Iterator<Item = Zxid> + 'a {
+        let of_path = self.invisible.range((path.clone(), Zxid::ZERO)..);
+        let of_path = of_path.take_while(move |(other, _)| other == path);
+        of_path.map(|(_, zxid)| *zxid)
+    }
+
+    /// All lives under a root.
+    pub fn below<'a>(&'a self, root: &'a ZnodePath) -> impl Iterator<Item = (&'a ZnodePath, &'a Life)> {
+        let below = self.lives.iter().filter(move |(path, _)| root.covers(path));
+        below.flat_map(|(path, lives)| lives.iter().map(move |life| (path, life)))
     }
 
     /// The lives under a root that existed right after a transaction.

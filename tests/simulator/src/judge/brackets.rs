@@ -63,6 +63,7 @@ impl Judge {
                 };
                 bench.seen.see(seen);
                 self.check_not_older(&root, *to_zxid, "at the end of its gap", bench);
+                self.lives.cover(&root, *from_zxid, *to_zxid);
                 self.upto.insert(root, Some(*to_zxid));
             }
             Word::RunBegin { run } => {
@@ -72,6 +73,10 @@ impl Judge {
                     index: 0,
                     is_first,
                 };
+                if is_first {
+                    // What was gone before the first listing was never visible.
+                    self.lives.cover(&root, Zxid::ZERO, bench.ensemble.newest());
+                }
                 let before = self.open.insert(root, open);
                 assert!(before.is_none(), "{entry:?} begins in {before:?}");
             }
@@ -95,6 +100,7 @@ impl Judge {
                 if is_first {
                     let zxid = zxid.unwrap_or_default();
                     self.check_not_older(&root, zxid, "at the end of its first run", bench);
+                    self.lives.cover(&root, Zxid::ZERO, zxid);
                     self.upto.insert(root, Some(zxid));
                 }
             }

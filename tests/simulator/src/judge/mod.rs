@@ -2,11 +2,12 @@
 //!
 //! It knows the truth of the ensemble and the contract of the record, and nothing of how the product works. What it
 //! checks of records is in `records`, of gaps and runs in `brackets`, of the tree that they add up to in `fold`, of
-//! the sinks in `arrivals`.
+//! lives that nobody read in `lives`, of the sinks in `arrivals`.
 
 mod arrivals;
 mod brackets;
 mod fold;
+mod lives;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::ensemble::Ensemble;
 
 pub use arrivals::check_arrivals;
 use brackets::Open;
+use lives::Lives;
 
 /// What happened in a seed that takes something away from what can be promised.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +76,7 @@ pub struct Judge {
     rebaselined: u64,
     /// The ends of lives that nobody saw: one delete stands for each.
     unseen: BTreeSet<(ZnodePath, Zxid)>,
+    lives: Lives,
     last_exact: Zxid,
     /// Transactions whose records are complete.
     told: BTreeSet<Zxid>,
@@ -95,6 +98,7 @@ impl Judge {
             count: 0,
             rebaselined: 0,
             unseen: BTreeSet::new(),
+            lives: Lives::default(),
             last_exact: Zxid::ZERO,
             told: BTreeSet::new(),
             telling: None,
@@ -140,6 +144,7 @@ impl Judge {
         self.check_order(change, bench);
         self.check_change(root, change, bench);
         self.check_family(root, change, bench);
+        self.note_life(change, bench);
         self.fold(change);
         assert!(root.covers(&change.path), "{root} does not cover {}", change.path);
         let is_complete = next.is_none_or(|next| zxid_of(next) != zxid_of(entry));
@@ -218,6 +223,7 @@ impl Judge {
             found, expected,
             "at rest: the fold of all records, and then the tree"
         );
+        self.check_lives(bench);
         assert!(self.open.is_empty(), "at rest in a gap or run: {:?}", self.open);
     }
 }
