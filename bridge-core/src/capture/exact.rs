@@ -34,6 +34,7 @@ impl Follow {
         }
         if self.open_group != Some(zxid) {
             self.close_group(desk)?;
+            self.begin_gaps_of(desk, zxid)?;
             self.open_group = Some(zxid);
         }
         self.take_folded(&event.path);
@@ -66,6 +67,18 @@ impl Follow {
             }
         }
         is_ready
+    }
+
+    /// The gaps in which records of the transaction at the front stand begin before the first of them: nothing parts them.
+    fn begin_gaps_of(&self, desk: &mut Desk<'_>, zxid: Zxid) -> Step<()> {
+        for item in &self.items {
+            match item {
+                Item::Event(event) if event.zxid == Some(zxid) => desk.begin_gap(event.root)?,
+                Item::Gone => {}
+                Item::Event(_) | Item::Mark(_) => break,
+            }
+        }
+        Ok(())
     }
 
     /// Whether what was read, or an event that follows, decides on a create or write.

@@ -389,6 +389,8 @@ impl Follow {
             let Some(Item::Event(event)) = self.item(*position) else {
                 continue;
             };
+            // What ends has lived, also where its create was left to the walk: what was found may be that life.
+            lives |= is_found && *position >= covers && event.kind == EventKind::Deleted;
             let is_reflected = *position < covers || (lives != is_found && !story.may_be_later);
             match event.kind {
                 EventKind::Changed => continue,

@@ -243,7 +243,7 @@ impl Desk<'_> {
 
     /// A gap is told before the first record inside it, and at the latest before its end: an attempt that a server cuts
     /// short before it showed anything, as one that lags does, leaves nothing.
-    fn begin_gap(&mut self, index: usize) -> Result<(), JournalError> {
+    pub(crate) fn begin_gap(&mut self, index: usize) -> Result<(), JournalError> {
         let Phase::Walking(Bracket::Gap {
             epoch,
             from_zxid,

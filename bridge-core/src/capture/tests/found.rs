@@ -2,10 +2,13 @@
 
 use uuid::Uuid;
 
+use super::book::MemoryBook;
 use super::rules::{Bench, event, found, path, stat, ticket};
 use crate::capture::follow::Follow;
 use crate::capture::machine::LAG_ATTEMPTS_MAX;
-use crate::capture::{CaptureState, Effect, Event, EventKind, Input, Limits, Outcome, StepError};
+use crate::capture::{
+    Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Input, Limits, Outcome, StepError,
+};
 use crate::entry::{DeletedAt, What, Word};
 use crate::number::Zxid;
 use crate::record::{GapReason, Op, Timestamp};
@@ -373,4 +376,35 @@ fn the_bracket_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() 
     // Somebody may have created and deleted it at 7, while nobody was connected.
     check(found(stat(0, 0, 0, 7, 0), None), Some(7), 7);
     check(Outcome::Denied, None, 0);
+}
+
+#[test]
+fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
+    let mut bench = Bench {
+        capture: Capture::new(CaptureOptions::new("main", vec![path("/a"), path("/b")])),
+        book: MemoryBook::default(),
+    };
+    // Up to where the child of the second root is read.
+    let come_to_child = |bench: &mut Bench| {
+        let list = bench.connect();
+        let list = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]));
+        ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 1, 1), Some(&["c"]))]))
+    };
+    let child = come_to_child(&mut bench);
+    bench.answer(child, vec![found(stat(1, 1, 0, 1, 0), None)]);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    bench.input(Input::Disconnected);
+    come_to_child(&mut bench);
+    let writes = ["/a", "/b"].map(|text| event(text, EventKind::Changed, 9));
+    let reads = bench.input(Input::Events(writes.to_vec()));
+    let written = || found(stat(1, 9, 1, 1, 0), None);
+    bench.answer(ticket(&reads), vec![written(), written()]);
+    let told: Vec<_> = bench.book.entries.iter().rev().take(3).collect();
+    let ops = told.iter().rev().map(|entry| match &entry.word {
+        Word::Change(change) => change.what.op(),
+        Word::GapBegin { .. } => Op::GapBegin,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(ops.collect::<Vec<_>>(), [Op::GapBegin, Op::Update, Op::Update]);
+    assert_eq!(told[2].root, Some(path("/b")));
 }

@@ -231,3 +231,42 @@ fn a_gap_reaches_behind_the_lives_that_began_and_ended_unread_while_its_walk_wen
         "no record tells of the lives, so the gap has to: {last:?}"
     );
 }
+
+#[test]
+fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end_stands_between() {
+    let mut bench = Bench::new();
+    let list = bench.connect();
+    // Whether the walk tells of /a/x is open: its first create is left to it, and then its parent begins anew.
+    let window = bench.input(events(&[("/a/x", Created), ("/a/x", Deleted), ("/a/x", Created)]));
+    assert_eq!(window, [], "all wait for the list");
+    let mut effects = bench.answer(list, vec![found(stat(1, 1, 0, 17, 1), Some(&["x"]))]);
+    effects.extend(bench.input(events(&[
+        ("/a/x", Deleted),
+        ("/a", Deleted),
+        ("/a", Created),
+        ("/a/x", Created),
+    ])));
+    // What was asked for before that shows the life that ended.
+    let before = [("/", 0), ("/a", 1), ("/a/x", 17)];
+    let after = [("/", 0), ("/a", 40), ("/a/x", 40)];
+    for round in 0.. {
+        if effects.is_empty() {
+            break;
+        }
+        assert!(round < 20, "no end: {effects:?}");
+        let next = vec![effects.remove(0)];
+        effects.extend(answer(
+            &mut bench,
+            &next,
+            if round < 2 { &before } else { &after },
+        ));
+    }
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    for path in ["/a", "/a/x"] {
+        assert_eq!(
+            bench.book.image[&super::rules::path(path)].czxid,
+            Zxid(40),
+            "{path}"
+        );
+    }
+}
