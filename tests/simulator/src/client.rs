@@ -48,6 +48,7 @@ pub struct Client {
     random: StdRng,
     habit: Option<Habit>,
     session_ms: u64,
+    has_local_sessions: bool,
     outbox_max: usize,
     channel_max: usize,
     /// The connection that there is.
@@ -79,6 +80,7 @@ impl Client {
             random,
             habit,
             session_ms: plan.session_ms,
+            has_local_sessions: plan.has_local_sessions,
             outbox_max: plan.outbox,
             channel_max: plan.channel,
             wire: None,
@@ -133,7 +135,7 @@ impl Client {
             Some(session) if ensemble.zxid_of(server) < session.newest => return seen.see(Seen::Refused),
             Some(_) => SessionFate::Kept,
             // A session begins with a transaction of the quorum, which this server has lost.
-            None if ensemble.servers[server].is_isolated => return,
+            None if ensemble.servers[server].is_isolated && !self.has_local_sessions => return,
             None => SessionFate::New,
         };
         if ensemble.servers[server].applied < ensemble.log_len() {

@@ -47,6 +47,9 @@ pub struct Plan {
     pub outbox: usize,
     /// After what time a session without a connection is over.
     pub session_ms: u64,
+    /// Whether a session begins without a transaction of the quorum, as with `localSessionsEnabled`, and so on a server
+    /// that has lost its leader, too. No ensemble has it by default.
+    pub has_local_sessions: bool,
     /// What may go wrong.
     pub faults: FaultPlan,
     /// Whether the real journal runs beside the model.
@@ -125,6 +128,7 @@ impl Plan {
                 100_000
             },
             session_ms: random.random_range(500..4_000),
+            has_local_sessions: false,
             with_real_journal,
             syncs_commits: with_real_journal || random.random_bool(0.7),
             retention_ms: *[200, 3_000, 3_600_000].choose(&mut random).unwrap_or(&3_000),
@@ -134,14 +138,15 @@ impl Plan {
 }
 
 impl Plan {
-    /// Nothing goes wrong but that servers are cut off from their leader: the one fault that a proof of deletes is for is
-    /// rare among all others.
+    /// Nothing goes wrong but that servers are cut off from their leader, and give sessions all the same: the one fault
+    /// that a proof of deletes is for is rare among all others.
     pub fn only_isolates(&mut self) {
         self.faults = FaultPlan {
             isolation: true,
             ..FaultPlan::default()
         };
         self.servers = self.servers.max(3);
+        self.has_local_sessions = true;
     }
 }
 
