@@ -321,6 +321,20 @@ fn faults_of_order_are_found() {
 }
 
 #[test]
+fn an_end_that_a_walk_could_not_place_stands_among_the_others_of_the_transaction_that_its_event_names() {
+    let is_torn = |zxid| {
+        let more = json!({"fidelity": "reconciled", "zxid_kind": "upper_bound", "missed": null});
+        let end = record(Some("/r/a"), "delete", Some(zxid), more);
+        let complaints = Story::of(|records| records.insert(12, end)).complaints();
+        complaints
+            .iter()
+            .any(|complaint| complaint.contains("not beside the others"))
+    };
+    assert!(!is_torn(10), "it is one of them");
+    assert!(is_torn(9), "it is of another one");
+}
+
+#[test]
 fn faults_of_gaps_and_runs_are_found() {
     objects(Story::without(11), "never ends");
     objects(Story::without(8), "ends a gap that did not begin");
