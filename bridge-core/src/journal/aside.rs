@@ -268,12 +268,17 @@ impl Reader {
         })
     }
 
-    /// These records, as far as they are kept: in the journal or with what is parked.
+    /// These records, as far as they are kept: in the journal or with what is set aside. A dead letter that is retried is
+    /// asked for before its row has moved to those that are parked.
     pub fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
         self.look("reading parked records", |connection, names| {
             let mut found = Vec::with_capacity(seqs.len());
             for seq in seqs {
-                found.extend(record_of(connection, names, "parked", *seq)?);
+                let parked = record_of(connection, names, "parked", *seq)?;
+                found.extend(match parked {
+                    Some(record) => Some(record),
+                    None => record_of(connection, names, "rejected", *seq)?,
+                });
             }
             Ok(found)
         })

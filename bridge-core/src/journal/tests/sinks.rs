@@ -209,6 +209,33 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
 }
 
 #[test]
+fn a_dead_letter_that_outlived_its_record_is_recalled_before_its_retry_is_stored() {
+    let mut scratch = Scratch::new();
+    scratch.options.retention = Horizon::For(Span::secs(1));
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        [created("/a", 1, "one"), updated("/a", 1, 2, 1, "two")],
+    );
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    journal.note(&note("one", 2, &[1])).unwrap();
+    journal.commit().unwrap();
+    let as_sent = [scratch.records()[0].to_json()];
+    journal.maintain(Timestamp(NOON.0 + 2000), 100).unwrap();
+    let mut reader = scratch.reader();
+    assert_eq!(reader.oldest().unwrap(), Some(Seq(2)));
+    // The worker asks at once for what a person wants to be tried again; its note is still on its way.
+    let recalled = |reader: &mut crate::journal::Reader| {
+        let records = reader.recall(&[Seq(1)]).unwrap();
+        records.iter().map(|record| record.to_json()).collect::<Vec<_>>()
+    };
+    assert_eq!(recalled(&mut reader), as_sent);
+    journal.note(&asides(2, vec![Aside::Retried(Seq(1))])).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(recalled(&mut reader), as_sent);
+}
+
+#[test]
 fn a_sink_stays_disabled_over_restarts_until_it_is_enabled() {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
