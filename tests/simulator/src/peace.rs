@@ -64,10 +64,7 @@ impl World {
             && !bridge.flow.has_more()
             && !bridge.has_open_batch
             && bridge.client.is_quiet()
-            && self
-                .sinks
-                .iter()
-                .all(|sink| sink.cursor() == Some(bridge.durable))
+            && self.sinks.iter().all(|sink| sink.is_at_rest(bridge.durable))
     }
 
     fn check_end(&mut self) {
@@ -75,7 +72,7 @@ impl World {
         if let Some(bridge) = &self.bridge {
             let state = &self.store.disk.borrow().state;
             for sink in &self.sinks {
-                check_arrivals(sink, state, true);
+                check_arrivals(sink, state);
             }
             let named: Vec<_> = bridge.flow.capture().unreadable().collect();
             for path in self.ensemble.topmost_unreadable(&self.plan.capture.roots) {

@@ -23,13 +23,10 @@ impl World {
         let mut journal = self.store.open();
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         let cursors: Vec<Seq> = names.iter().map(|name| journal.register_sink(name)).collect();
-        let tail = {
-            let disk = self.store.disk.borrow();
-            for (sink, cursor) in self.sinks.iter_mut().zip(cursors) {
-                sink.start(cursor, &disk.state);
-            }
-            Seq(disk.state.model.records.len() as u64)
-        };
+        for (sink, cursor) in self.sinks.iter_mut().zip(cursors) {
+            sink.start(cursor, &self.store, self.now_ms, &mut self.seen);
+        }
+        let tail = Seq(self.store.disk.borrow().state.model.records.len() as u64);
         let (faults, trail) = (Rc::clone(&self.disk_faults), Rc::clone(&self.trail));
         let tap = Tap::new(journal, tail, faults, trail, self.habit);
         let mut options = self.plan.capture.clone();
@@ -96,7 +93,7 @@ impl World {
         if self.habit != Some(Habit::CheckpointAfterAck) {
             // The documented price of durability = "process_crash": a destination may hold what the journal lost.
             for sink in &mut self.sinks {
-                sink.arrived.retain(|record| record.seq.0 <= tail as u64);
+                sink.forget_behind(Seq(tail as u64));
             }
         }
     }

@@ -1,27 +1,34 @@
-//! Sinks that misbehave, and the worker of each: the real delivery machine, read ahead of a model of its destination.
+//! Sinks that misbehave, and the worker of each: the real delivery machine, read ahead of a model of its destination. What
+//! the destination does to a delivery is in `destination`, what an operator orders in `operator`.
 //!
 //! What the real worker does with threads and channels is one step each here, so that the bridge can be killed between
 //! any two of them: read a batch, write some of it, answer, tell the pipeline.
 
-use std::collections::BTreeSet;
+mod destination;
+mod operator;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::delivery::{
-    Batch, Filter, Input, Letters, Machine, OnReject, OpClass, Parts, Progress, RejectPolicy, RejectedPath,
-    Retry, SetAside, Sieve, Task, Terms,
+    self, Batch, Filter, Input, Letters, Machine, OnReject, OpClass, Parts, Progress, RejectPolicy,
+    RejectedPath, Retry, Sieve, Task, Terms, Waiting,
 };
-use bridge_core::journal::{Aside, Note};
+use bridge_core::journal::{Aside, Note, ParkedRecord};
 use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Timestamp};
-use bridge_core::sink::{DeliverError, Delivery, Rejected, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Delivery, SinkError, SinkErrorKind};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 use crate::controls::Habit;
 use crate::coverage::{Coverage, Seen};
-use crate::journal::{State, Store};
+use crate::journal::Store;
+
+pub use destination::Destination;
+pub use operator::Orders;
 
 /// What a sink gets and does, for the whole seed.
 pub struct Sink {
@@ -29,11 +36,11 @@ pub struct Sink {
     pub name: Arc<str>,
     /// What it gets.
     pub sieve: Sieve,
-    rejects: RejectPolicy,
-    /// Whether it never accepts some records.
-    is_picky: bool,
-    /// Everything that arrived, in the order of arrival. Outlives the bridge.
-    pub arrived: Vec<Arc<Record>>,
+    pub(crate) rejects: RejectPolicy,
+    /// The other end. Outlives the bridge.
+    pub destination: Destination,
+    /// What an operator ordered beside the stream.
+    pub orders: Orders,
     random: StdRng,
     worker: Option<Worker>,
 }
@@ -41,6 +48,8 @@ pub struct Sink {
 /// The part that dies with the bridge.
 struct Worker {
     machine: Machine,
+    /// The machine's zero.
+    began_ms: u64,
     /// Everything up to it was read.
     position: Seq,
     /// Until when it waits.
@@ -69,8 +78,6 @@ pub struct Around<'a> {
     pub durable: Seq,
     /// Virtual time.
     pub now_ms: u64,
-    /// What the wall clock shows.
-    pub wall: Timestamp,
     /// Whether the destination may misbehave.
     pub may_fail: bool,
     /// A wrong habit.
@@ -101,15 +108,19 @@ impl Sink {
             let rejected_path = *[RejectedPath::Block, RejectedPath::Continue]
                 .choose(&mut random)
                 .unwrap_or(&RejectedPath::Block);
+            let on_reject = match random.random_bool(0.3) {
+                true => OnReject::Halt,
+                false => OnReject::DeadLetter,
+            };
             Sink {
                 name: name.into(),
                 sieve: Sieve::new(filter).expect("the filter is a constant"),
                 rejects: RejectPolicy {
-                    on_reject: OnReject::DeadLetter,
+                    on_reject,
                     rejected_path,
                 },
-                is_picky,
-                arrived: Vec::new(),
+                destination: Destination::new(is_picky, random.random_bool(0.5)),
+                orders: Orders::default(),
                 random,
                 worker: None,
             }
@@ -121,25 +132,32 @@ impl Sink {
         ]
     }
 
-    /// The worker starts where the journal has its cursor.
-    pub fn start(&mut self, cursor: Seq, state: &State) {
-        let letters = state.letters.get(&self.name).into_iter().flatten();
-        let path_of = |seq: &Seq| {
-            let record = &state.model.records[usize::try_from(seq.0 - 1).unwrap_or_default()];
-            record.path.clone()
-        };
+    /// The worker starts where the journal has its cursor, with what the sink set aside.
+    pub fn start(&mut self, cursor: Seq, store: &Store, now_ms: u64, seen: &mut Coverage) {
+        let aside = store.set_aside(&self.name);
+        if !aside.parked.is_empty() {
+            seen.see(Seen::RestartedParked);
+        }
+        let now = steady(now_ms);
         let terms = Terms {
             cursor,
             retry: Retry::default(),
             rejects: self.rejects,
-            aside: SetAside {
-                letters: Letters::of(letters.map(|(seq, _)| (*seq, path_of(seq)))),
-                ..SetAside::default()
+            aside: delivery::SetAside {
+                letters: Letters::of(
+                    aside
+                        .letters
+                        .into_values()
+                        .map(|letter| (letter.seq, letter.path)),
+                ),
+                parked: aside.parked.into_values().map(|row| waiting(row, now)).collect(),
+                ..delivery::SetAside::default()
             },
             seed: self.random.random(),
         };
         self.worker = Some(Worker {
             machine: Machine::new(terms),
+            began_ms: now_ms,
             position: cursor,
             wakes_ms: None,
             answer: None,
@@ -157,9 +175,18 @@ impl Sink {
         self.worker.as_ref().map(|worker| worker.machine.cursor())
     }
 
-    /// Whether this sink never accepts a record.
-    pub fn refuses(&self, record: &Record) -> bool {
-        self.is_picky && record.id.as_u128() % 17 == 3
+    /// Whether the worker has nothing left that it could do.
+    pub fn is_at_rest(&self, durable: Seq) -> bool {
+        let worker = self.worker.as_ref();
+        worker.is_some_and(|worker| {
+            worker.machine.cursor() == durable && worker.machine.parked().0 == 0 && !worker.is_halted()
+        })
+    }
+
+    /// The newest records were lost with the power, and others will have their numbers.
+    pub fn forget_behind(&mut self, tail: Seq) {
+        self.destination.forget_behind(tail);
+        self.orders.forget_behind(tail);
     }
 
     /// One step of the worker.
@@ -169,9 +196,17 @@ impl Sink {
         };
         if !worker.owed.is_empty() {
             if self.random.random_bool(0.5) {
-                self.arrived.append(&mut worker.owed);
+                self.destination.arrived.append(&mut worker.owed);
             }
             return Step::Moved;
+        }
+        if let Some(progress) = worker.ordered(
+            (&mut self.orders, &mut self.destination),
+            &self.sieve,
+            &mut self.random,
+            around,
+        ) {
+            return self.note(progress, around);
         }
         match worker.machine.task() {
             Task::Open => {
@@ -196,8 +231,12 @@ impl Sink {
                 worker.wakes_ms = None;
                 self.input(Input::Waited, around)
             }
-            Task::Recall(seqs) => panic!("no simulated destination defers, and {seqs:?} are parked"),
-            Task::Restate(run) => panic!("nobody gives orders here, and {run:?} is under way"),
+            Task::Recall(seqs) => {
+                let records = around.store.recall(&seqs);
+                around.seen.add(Seen::Recalled, records.len() as u64);
+                self.input(Input::Recalled(Ok(records)), around)
+            }
+            Task::Restate(run) => panic!("nobody orders a run here, and {run:?} is under way"),
             Task::Rest => Step::Idle,
         }
     }
@@ -206,7 +245,12 @@ impl Sink {
         let Some(worker) = &mut self.worker else {
             return Step::Idle;
         };
-        let progress = worker.machine.step(input, Duration::from_millis(around.now_ms));
+        let was_halted = worker.is_halted();
+        let now = Duration::from_millis(around.now_ms - worker.began_ms);
+        let progress = worker.machine.step(input, now);
+        if worker.is_halted() && !was_halted {
+            around.seen.see(Seen::HaltedOnReject);
+        }
         progress.map_or(Step::Moved, |progress| self.note(progress, around))
     }
 
@@ -221,7 +265,17 @@ impl Sink {
             .count() as u64;
         around.seen.add(Seen::BlockedPath, blocked);
         around.seen.add(Seen::Rejected, rejected.count() as u64 - blocked);
-        Step::Told(progress.note(Arc::clone(&self.name), around.wall))
+        for aside in &progress.asides {
+            match aside {
+                Aside::Parked { attempts: 0, .. } => around.seen.see(Seen::ParkedBehind),
+                Aside::Parked { .. } => around.seen.see(Seen::Deferred),
+                Aside::Retried(_) => around.seen.see(Seen::Retried),
+                Aside::Dropped(_) => around.seen.see(Seen::LetterDropped),
+                Aside::Replayed { .. } => around.seen.see(Seen::Replayed),
+                Aside::Rejected { .. } | Aside::Released(_) => {}
+            }
+        }
+        Step::Told(progress.note(Arc::clone(&self.name), steady(around.now_ms)))
     }
 
     fn fetch(&mut self, around: &mut Around<'_>) -> Step {
@@ -229,7 +283,11 @@ impl Sink {
             return Step::Idle;
         };
         if worker.position >= around.durable {
-            return Step::Idle;
+            let now = Duration::from_millis(around.now_ms - worker.began_ms);
+            return match worker.machine.due() {
+                Some(due) if due <= now => self.input(Input::Due, around),
+                _ => Step::Idle,
+            };
         }
         let limit = self.random.random_range(1..20);
         let mut records = around.store.read(worker.position, limit);
@@ -265,7 +323,9 @@ impl Sink {
                     worker.owed.extend_from_slice(&delivery.records);
                     return self.input(Input::Delivered(Ok(())), around);
                 }
-                let (wait_ms, answer) = self.write(delivery, around);
+                let (wait_ms, answer) = self
+                    .destination
+                    .write(&delivery.records, &mut self.random, around);
                 if let Some(worker) = &mut self.worker {
                     worker.answer = Some((around.now_ms + wait_ms, answer));
                 }
@@ -273,83 +333,63 @@ impl Sink {
             }
         }
     }
+}
 
-    fn write(&mut self, delivery: &Delivery, around: &mut Around<'_>) -> (u64, Result<(), DeliverError>) {
-        let count = delivery.records.len();
-        let fault = match around.may_fail {
-            true => self.random.random_range(0..10),
-            false => 9,
-        };
-        let wait_ms = match fault {
-            0 => {
-                around.seen.see(Seen::SinkSlow);
-                self.random.random_range(50..2_000)
-            }
-            _ => self.random.random_range(0..10),
-        };
-        let written = match fault {
-            1 => 0,
-            2 | 3 => count / 2,
-            _ => count,
-        };
-        let rejected = self.accept(&delivery.records[..written], around);
-        let answer = match fault {
-            1 => {
-                around.seen.see(Seen::SinkFailed);
-                Err(DeliverError::after(0, failure(SinkErrorKind::Unavailable)))
-            }
-            2 => {
-                around.seen.see(Seen::SinkHalf);
-                Err(DeliverError::after(0, failure(SinkErrorKind::Broken)))
-            }
-            3 => Err(DeliverError {
-                done: written,
-                rejected,
-                error: Some(failure(SinkErrorKind::Broken)),
-                ..DeliverError::default()
-            }),
-            4 => {
-                around.seen.see(Seen::SinkFailedAfter);
-                Err(DeliverError::after(0, failure(SinkErrorKind::Unavailable)))
-            }
-            _ if rejected.is_empty() => Ok(()),
-            _ => Err(DeliverError {
-                done: count,
-                rejected,
-                ..DeliverError::default()
-            }),
-        };
-        (wait_ms, answer)
-    }
-
-    /// Takes in what is not rejected.
-    fn accept(&mut self, records: &[Arc<Record>], around: &mut Around<'_>) -> Vec<Rejected> {
-        let mut rejected = Vec::new();
-        let newest = self
-            .arrived
-            .iter()
-            .rev()
-            .take(200)
-            .map(|record| record.seq)
-            .collect::<BTreeSet<_>>();
-        for record in records {
-            if self.refuses(record) {
-                let reason = "the simulated destination never takes it".into();
-                rejected.push(Rejected {
-                    seq: record.seq,
-                    reason,
-                });
-                continue;
-            }
-            if newest.contains(&record.seq) {
-                around.seen.see(Seen::Duplicate);
-            }
-            self.arrived.push(Arc::clone(record));
-        }
-        rejected
+impl Around<'_> {
+    /// Of these records those that a sink gets, with their paths, as an order names them.
+    fn with_paths(&self, seqs: &[Seq], sieve: &Sieve) -> Vec<(Seq, Option<ZnodePath>)> {
+        let disk = self.store.disk.borrow();
+        let record = |seq: &Seq| &disk.state.model.records[usize::try_from(seq.0 - 1).unwrap_or_default()];
+        let passing = seqs.iter().map(record).filter(|record| sieve.passes(record));
+        passing.map(|record| (record.seq, record.path.clone())).collect()
     }
 }
 
-fn failure(kind: SinkErrorKind) -> SinkError {
+impl Worker {
+    fn is_halted(&self) -> bool {
+        matches!(self.machine.task(), Task::Rest)
+    }
+
+    /// What an operator orders between two tasks.
+    fn ordered(
+        &mut self,
+        (orders, destination): (&mut Orders, &mut Destination),
+        sieve: &Sieve,
+        random: &mut StdRng,
+        around: &mut Around<'_>,
+    ) -> Option<Progress> {
+        let is_between = self.answer.is_none();
+        let order = match self.is_halted() {
+            true => orders.for_halted(destination, random, around),
+            false if is_between => orders.draw(&self.machine, destination, sieve, random, around),
+            false => None,
+        }?;
+        let progress = self.machine.order(&order);
+        if !matches!(self.machine.task(), Task::Wait(_)) {
+            self.wakes_ms = None;
+        }
+        progress
+    }
+}
+
+/// The time of day without the jumps of the clock: what waits for hours because of them is no fault of a delivery.
+fn steady(now_ms: u64) -> Timestamp {
+    Timestamp(now_ms.cast_signed())
+}
+
+fn waiting(row: ParkedRecord, now: Timestamp) -> Waiting {
+    let from_to =
+        |from: Timestamp, to: Timestamp| Duration::from_millis((to.0 - from.0).max(0).unsigned_abs());
+    Waiting {
+        seq: row.seq,
+        path: row.path,
+        reason: row.reason,
+        attempts: row.attempts,
+        failing_for: row.since.map_or(Duration::ZERO, |since| from_to(since, now)),
+        wait: from_to(now, row.due),
+    }
+}
+
+pub(crate) fn failure(kind: SinkErrorKind) -> SinkError {
     SinkError::new(kind, "simulated")
 }

@@ -489,10 +489,8 @@ impl World {
     pub(crate) fn deliver(&mut self) {
         let at = self.random.random_range(0..self.sinks.len());
         for _ in 0..self.random.random_range(1..5) {
-            let wall = self.wall();
             let Some(bridge) = &mut self.bridge else { return };
             let mut around = Around {
-                wall,
                 store: &self.store,
                 durable: bridge.durable,
                 now_ms: self.now_ms,

@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use bridge_core::book::{Book, Node, Progress};
 use bridge_core::entry::Entry;
-use bridge_core::journal::{Aside, JournalError, Maintained, Note};
+use bridge_core::journal::{JournalError, Maintained, Note};
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::Ledger;
 use bridge_core::record::{Record, Stat, Timestamp};
 use bridge_core::testing::{Model, Znode};
+
+use super::aside::SetAside;
 
 /// What survives the process.
 #[derive(Clone, Default)]
@@ -24,8 +26,8 @@ pub struct State {
     pub model: Model,
     /// Of the sinks, by name.
     pub cursors: BTreeMap<Arc<str>, Seq>,
-    /// Dead letters, by sink.
-    pub letters: BTreeMap<Arc<str>, BTreeMap<Seq, String>>,
+    /// What they set aside.
+    pub asides: BTreeMap<Arc<str>, SetAside>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
     /// The first record that is kept.
@@ -79,7 +81,7 @@ struct Undo {
     image: Vec<(ZnodePath, Option<Znode>)>,
     records: usize,
     cursors: BTreeMap<Arc<str>, Seq>,
-    letters: BTreeMap<Arc<str>, BTreeMap<Seq, String>>,
+    asides: BTreeMap<Arc<str>, SetAside>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
 }
@@ -114,7 +116,7 @@ impl ModelJournal {
             image: Vec::new(),
             records: state.model.records.len(),
             cursors: state.cursors.clone(),
-            letters: state.letters.clone(),
+            asides: state.asides.clone(),
             epoch: state.epoch,
             progress: state.progress.clone(),
         });
@@ -142,7 +144,7 @@ impl ModelJournal {
         }
         state.model.records.truncate(undo.records);
         state.cursors = undo.cursors;
-        state.letters = undo.letters;
+        state.asides = undo.asides;
         state.epoch = undo.epoch;
         state.progress = undo.progress;
     }
@@ -283,12 +285,10 @@ impl Ledger for ModelJournal {
         );
         let cursor = state.cursors.get_mut(&note.sink);
         let cursor = cursor.unwrap_or_else(|| panic!("'{}' was never entered", note.sink));
-        let letters = state.letters.entry(Arc::clone(&note.sink)).or_default();
-        for aside in note.asides.iter().filter(|aside| aside.seq() > *cursor) {
-            match aside {
-                Aside::Rejected { seq, reason, .. } => drop(letters.insert(*seq, reason.clone())),
-                other => panic!("no simulated destination defers, and the note says {other:?}"),
-            }
+        let aside = state.asides.entry(Arc::clone(&note.sink)).or_default();
+        let kept_from = Seq(state.oldest);
+        for one in &note.asides {
+            aside.take(one, one.seq() > *cursor, kept_from, note.at);
         }
         *cursor = note.cursor.max(*cursor);
         Ok(())

@@ -16,6 +16,7 @@ use bridge_core::pipeline::Ledger;
 use bridge_core::record::{Record, Stat, Timestamp};
 use tempfile::TempDir;
 
+use super::aside::SetAside;
 use super::model::{Disk, ModelJournal, records_behind};
 
 /// Where the journal is kept while no process has it open.
@@ -71,15 +72,77 @@ impl Store {
     /// When the real journal holds others.
     pub fn read(&self, after: Seq, limit: usize) -> Vec<Arc<Record>> {
         let records = records_behind(&self.disk.borrow(), after, limit);
-        if let Some(folder) = &self.folder {
+        if let Some(mut reader) = self.reader() {
             let limit = ReadLimit {
                 records: limit,
                 bytes: usize::MAX,
             };
-            let mut reader = Reader::open(&folder.path().join("main.journal")).expect("it was opened before");
             assert_eq!(reader.read(after, limit).expect("it can be read"), records);
         }
         records
+    }
+}
+
+impl Store {
+    /// These records, as far as they are kept: in the journal or with what is set aside.
+    ///
+    /// # Panics
+    ///
+    /// When the real journal holds others.
+    pub fn recall(&self, seqs: &[Seq]) -> Vec<Arc<Record>> {
+        let disk = self.disk.borrow();
+        // Of any sink: a record is the same for all.
+        let is_aside = |seq: &Seq| {
+            let mut asides = disk.state.asides.values();
+            asides.any(|aside| aside.parked.contains_key(seq) || aside.letters.contains_key(seq))
+        };
+        let kept = seqs
+            .iter()
+            .filter(|seq| seq.0 >= disk.kept_from() || is_aside(seq));
+        let record = |seq: &Seq| &disk.state.model.records[usize::try_from(seq.0 - 1).unwrap_or_default()];
+        let records: Vec<Arc<Record>> = kept.map(record).cloned().collect();
+        if let Some(mut reader) = self.reader() {
+            assert_eq!(reader.recall(seqs).expect("it can be read"), records);
+        }
+        records
+    }
+
+    /// What a sink set aside.
+    ///
+    /// # Panics
+    ///
+    /// When the real journal holds other things.
+    pub fn set_aside(&self, sink: &str) -> SetAside {
+        let aside = self
+            .disk
+            .borrow()
+            .state
+            .asides
+            .get(sink)
+            .cloned()
+            .unwrap_or_default();
+        if let Some(mut reader) = self.reader() {
+            let letters = reader
+                .letters(sink, Seq::ZERO, usize::MAX)
+                .expect("it can be read");
+            let parked = reader
+                .parked(sink, Seq::ZERO, usize::MAX)
+                .expect("it can be read");
+            let real = SetAside {
+                letters: letters.into_iter().map(|letter| (letter.seq, letter)).collect(),
+                parked: parked.into_iter().map(|parked| (parked.seq, parked)).collect(),
+            };
+            assert_eq!(
+                real, aside,
+                "what '{sink}' set aside in the real journal, and then in the model"
+            );
+        }
+        aside
+    }
+
+    fn reader(&self) -> Option<Reader> {
+        let file = self.folder.as_ref()?.path().join("main.journal");
+        Some(Reader::open(&file).expect("it was opened before"))
     }
 }
 

@@ -1,69 +1,128 @@
 //! What a sink got: every record that passes its filter or a dead letter for it, in order, with repetitions that begin
-//! anywhere behind what was acknowledged and skip nothing.
+//! anywhere behind what was acknowledged and skip nothing. Where paths may wait by themselves, so it is for each path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
 
 use crate::journal::State;
 use crate::sinks::Sink;
 
-/// Checks one sink. `is_end`: everything journalled must have arrived.
+/// What a sink should have got.
+struct Expected<'a> {
+    sink: &'a Sink,
+    passing: BTreeMap<Seq, &'a Arc<Record>>,
+    letters: BTreeSet<Seq>,
+}
+
+/// Checks one sink, to which everything journalled must have come.
 ///
 /// # Panics
 ///
 /// When the contract is broken.
-pub fn check_arrivals(sink: &Sink, state: &State, is_end: bool) {
-    let letters = state.letters.get(&sink.name);
-    let is_letter = |seq: Seq| letters.is_some_and(|letters| letters.contains_key(&seq));
-    let passing: BTreeMap<Seq, &Arc<Record>> = state
-        .model
-        .records
-        .iter()
-        .filter(|record| sink.sieve.passes(record))
-        .map(|record| (record.seq, record))
-        .collect();
-    let mut last = Seq::ZERO;
-    let mut arrived = std::collections::BTreeSet::new();
-    for record in &sink.arrived {
-        let journalled = passing.get(&record.seq);
-        let journalled =
-            journalled.unwrap_or_else(|| panic!("'{}' got {record:?}, which passes no filter", sink.name));
-        assert_eq!(
-            record, *journalled,
-            "'{}' got another record at {} than the journal has",
-            sink.name, record.seq
-        );
-        if record.seq > last {
-            let between = passing.range(last.next()..record.seq);
-            let skipped = between
-                .map(|(seq, record)| (*seq, record))
-                .find(|(seq, record)| !is_letter(*seq) && !sink.refuses(record));
+pub fn check_arrivals(sink: &Sink, state: &State) {
+    let records = &state.model.records;
+    let passing = records.iter().filter(|record| sink.sieve.passes(record));
+    let aside = state.asides.get(&sink.name);
+    let letters = aside.into_iter().flat_map(|aside| aside.letters.keys());
+    let expected = Expected {
+        sink,
+        passing: passing.map(|record| (record.seq, record)).collect(),
+        letters: letters.copied().collect(),
+    };
+    expected.check_order();
+    expected.check_all_arrived();
+    expected.check_last();
+}
+
+impl Expected<'_> {
+    /// Beside the stream come records that an operator ordered.
+    fn is_extra(&self, seq: Seq) -> bool {
+        self.sink.orders.extra.contains(&seq)
+    }
+
+    /// What the stream may go over: the destination refused it.
+    fn may_be_skipped(&self, seq: Seq) -> bool {
+        let has_refused = self.sink.destination.refused.contains(&seq);
+        has_refused || self.is_set_aside(seq) || self.is_extra(seq)
+    }
+
+    fn is_set_aside(&self, seq: Seq) -> bool {
+        self.letters.contains(&seq) || self.sink.orders.dropped.contains(&seq)
+    }
+
+    fn check_order(&self) {
+        let name = &self.sink.name;
+        let orders = &self.sink.orders;
+        let has_orders = !orders.extra.is_empty() || !orders.dropped.is_empty();
+        let is_by_path = self.sink.destination.defers() || has_orders;
+        let mut last: BTreeMap<Option<&ZnodePath>, Seq> = BTreeMap::new();
+        for record in &self.sink.destination.arrived {
+            let journalled = self.passing.get(&record.seq);
+            let journalled =
+                journalled.unwrap_or_else(|| panic!("'{name}' got {record:?}, which passes no filter"));
+            assert_eq!(
+                record, *journalled,
+                "'{name}' got another record at {} than the journal has",
+                record.seq
+            );
+            if self.is_extra(record.seq) {
+                continue;
+            }
+            let lane = record.path.as_ref().filter(|_| is_by_path);
+            let before = last.insert(lane, record.seq).unwrap_or_default();
+            if record.seq <= before {
+                continue;
+            }
+            let mut between = self.passing.range(before.next()..record.seq);
+            let skipped = between.find(|(seq, other)| {
+                (!is_by_path || other.path == record.path) && !self.may_be_skipped(**seq)
+            });
             assert!(
                 skipped.is_none(),
-                "'{}' got {} right after {last}: {skipped:?}",
-                sink.name,
+                "'{name}' got {} right after {before}: {skipped:?}",
                 record.seq
             );
         }
-        last = record.seq;
-        arrived.insert(record.seq);
     }
-    if !is_end {
-        return;
+
+    fn check_all_arrived(&self) {
+        let arrived = self.sink.destination.arrived.iter().map(|record| record.seq);
+        let arrived: BTreeSet<Seq> = arrived.collect();
+        for (seq, record) in &self.passing {
+            assert!(
+                arrived.contains(seq) || self.is_set_aside(*seq),
+                "'{}' never got {record:?}, and it is no dead letter",
+                self.sink.name
+            );
+            assert!(
+                !self.sink.destination.refuses(record) || self.is_set_aside(*seq),
+                "{record:?} was refused in silence"
+            );
+        }
     }
-    for (seq, record) in &passing {
-        let is_there = arrived.contains(seq) || is_letter(*seq);
-        assert!(
-            is_there,
-            "'{}' never got {record:?}, and it is no dead letter",
-            sink.name
-        );
-        assert!(
-            !sink.refuses(record) || is_letter(*seq),
-            "{record:?} was refused in silence"
+
+    /// Whatever was repeated, the last of each path is the newest.
+    fn check_last(&self) {
+        let of_path = |record: &Arc<Record>| (record.path.clone(), record.seq);
+        let is_of_stream =
+            |record: &&Arc<Record>| !self.is_extra(record.seq) && !self.is_set_aside(record.seq);
+        let arrived = self.sink.destination.arrived.iter();
+        let last: BTreeMap<_, _> = arrived.filter(is_of_stream).map(of_path).collect();
+        let newest: BTreeMap<_, _> = self
+            .passing
+            .values()
+            .copied()
+            .filter(is_of_stream)
+            .map(of_path)
+            .collect();
+        assert_eq!(
+            last, newest,
+            "'{}': the last arrival of each path, and then its newest record",
+            self.sink.name
         );
     }
 }

@@ -1,0 +1,89 @@
+//! What a sink sets aside, as the journal keeps it: its dead letters and its parked records.
+
+use std::collections::BTreeMap;
+
+use bridge_core::journal::{Aside, Letter, ParkedRecord};
+use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
+use bridge_core::record::Timestamp;
+
+/// Of one sink.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SetAside {
+    /// Its dead letters.
+    pub letters: BTreeMap<Seq, Letter>,
+    /// Its parked records.
+    pub parked: BTreeMap<Seq, ParkedRecord>,
+}
+
+impl SetAside {
+    /// Takes in what became of one record. `is_new`: the sink's cursor passes it now; what stands before it was noted
+    /// already. Records before `kept_from` are gone.
+    pub fn take(&mut self, aside: &Aside, is_new: bool, kept_from: Seq, at: Timestamp) {
+        match aside {
+            Aside::Rejected { seq, path, reason } => {
+                let attempts = match self.parked.remove(seq) {
+                    Some(parked) => parked.attempts,
+                    None if is_new => 0,
+                    None => return,
+                };
+                self.letters.entry(*seq).or_insert_with(|| Letter {
+                    seq: *seq,
+                    reason: reason.clone(),
+                    attempts: attempts + 1,
+                    at: Some(at),
+                    path: path.clone(),
+                });
+            }
+            Aside::Parked {
+                seq,
+                path,
+                reason,
+                attempts,
+                wait,
+            } => {
+                if is_new {
+                    self.parked
+                        .entry(*seq)
+                        .or_insert_with(|| fresh(*seq, path.clone(), at));
+                }
+                if let Some(row) = self.parked.get_mut(seq) {
+                    row.reason.clone_from(reason);
+                    row.attempts = *attempts;
+                    row.since = row.since.or((*attempts > 0).then_some(at));
+                    row.due = Timestamp(at.0 + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+                }
+            }
+            Aside::Released(seq) => drop(self.parked.remove(seq)),
+            Aside::Retried(seq) => {
+                if let Some(letter) = self.letters.remove(seq) {
+                    self.parked.entry(*seq).or_insert_with(|| ParkedRecord {
+                        reason: letter.reason,
+                        attempts: letter.attempts,
+                        ..fresh(*seq, letter.path, at)
+                    });
+                }
+            }
+            Aside::Dropped(seq) => drop(self.letters.remove(seq)),
+            Aside::Replayed { seq, path } => {
+                if *seq >= kept_from {
+                    self.parked
+                        .entry(*seq)
+                        .or_insert_with(|| fresh(*seq, path.clone(), at));
+                }
+            }
+        }
+    }
+}
+
+/// To be tried at once.
+fn fresh(seq: Seq, path: Option<ZnodePath>, at: Timestamp) -> ParkedRecord {
+    ParkedRecord {
+        seq,
+        path,
+        reason: String::new(),
+        attempts: 0,
+        since: None,
+        due: at,
+    }
+}
