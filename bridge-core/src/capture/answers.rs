@@ -251,7 +251,7 @@ fn root_is_missing(
     };
     walk.listed(&path, None);
     follow.absorb(&path, covers, None);
-    desk.roots[root].saw(pzxid.unwrap_or_default());
+    desk.roots[root].is_missing(pzxid.unwrap_or_default());
     let at = pzxid.map_or(DeletedAt::Unknown, DeletedAt::Bound);
     match desk.book.node(&path)? {
         Some(node) => {

@@ -22,6 +22,8 @@ pub(crate) struct Root {
     changed: bool,
     /// The greatest zxid in any Stat or event since the walk began.
     seen: Zxid,
+    /// Whether the walk met any Stat.
+    has_listed: bool,
     /// Whether it could not be read when it was last walked by this process.
     was_unreadable: bool,
     /// The walk is done, and events before this position came during it; its bracket closes once they have left.
@@ -78,6 +80,7 @@ impl Root {
             progress,
             changed: false,
             seen: Zxid::ZERO,
+            has_listed: false,
             was_unreadable: false,
             frozen: None,
             unread: Zxid::ZERO,
@@ -134,6 +137,15 @@ impl Root {
     /// Takes note of a Stat that the walk read.
     pub(crate) fn listed(&mut self, stat: &Stat) {
         self.saw(stat.newest_zxid());
+        self.has_listed = true;
+    }
+
+    /// The root is not there, and what is above it last changed so. A gap reaches so far, as somebody may have created and
+    /// deleted the root while nobody was connected; a first listing owes nothing of what went before it.
+    pub(crate) fn is_missing(&mut self, above: Zxid) {
+        if matches!(self.phase, Phase::Walking(Bracket::Gap { .. })) {
+            self.saw(above);
+        }
     }
 
     /// Everything up to it has been journalled for this root.
@@ -171,6 +183,7 @@ impl Desk<'_> {
     ) -> Result<(), JournalError> {
         let root = &mut self.roots[index];
         root.seen = Zxid::ZERO;
+        root.has_listed = false;
         root.was_unreadable = self.unreadable.has(&root.path);
         self.unreadable.forget(&root.path);
         if root.progress.listed {
@@ -273,7 +286,8 @@ impl Desk<'_> {
         let unreadable = self.unreadable.count(&self.roots[index].path);
         let root = &mut self.roots[index];
         let nodes = root.progress.run.as_ref().map_or(0, |run| run.index);
-        let zxid = Some(root.seen).filter(|seen| *seen > Zxid::ZERO);
+        let unread = Some(root.unread).filter(|unread| *unread > Zxid::ZERO);
+        let zxid = if root.has_listed { Some(root.seen) } else { unread };
         root.reported(root.seen);
         root.progress.listed = true;
         root.progress.run = None;

@@ -98,10 +98,12 @@ impl Judge {
                 };
                 assert_eq!((*run, *index, *nodes), (id, last + 1, last), "{entry:?}");
                 if is_first {
-                    let zxid = zxid.unwrap_or_default();
-                    self.check_not_older(&root, zxid, "at the end of its first run", bench);
-                    self.lives.cover(&root, Zxid::ZERO, zxid);
-                    self.upto.insert(root, Some(zxid));
+                    let upto = zxid.unwrap_or_default();
+                    self.check_not_older(&root, upto, "at the end of its first run", bench);
+                    // What went before the root was found missing was never visible.
+                    let covered = zxid.unwrap_or_else(|| bench.ensemble.newest());
+                    self.lives.cover(&root, Zxid::ZERO, covered);
+                    self.upto.insert(root, Some(upto));
                 }
             }
             Word::Change(change) => {
