@@ -125,6 +125,19 @@ pub async fn open_at_last(sink: &mut KafkaSink) -> Vec<SinkErrorKind> {
     kinds
 }
 
+/// Opens until the reason is this one. Before it was told, a client may only know that no connection stays.
+pub async fn refused_at_last(sink: &mut KafkaSink, kind: SinkErrorKind) {
+    let give_up = Instant::now() + BOUND;
+    loop {
+        let error = sink.open().await.expect_err("it is refused");
+        if error.kind == kind {
+            return;
+        }
+        assert_eq!(error.kind, SinkErrorKind::Unavailable, "{error}");
+        assert!(Instant::now() < give_up, "never {kind:?}: {error}");
+    }
+}
+
 /// One message as it lies in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

@@ -137,8 +137,7 @@ async fn credentials_deleted_at_work_stop_the_delivery_until_they_are_back() {
         ),
         "{error}"
     );
-    let error = sink.open().await.unwrap_err();
-    assert_eq!(error.kind, SinkErrorKind::Authentication, "{error}");
+    rig::refused_at_last(&mut sink, SinkErrorKind::Authentication).await;
 
     guarded.set_password(user, mechanism, "first").await;
     rig::open_at_last(&mut sink).await;
