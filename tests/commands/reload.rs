@@ -59,7 +59,7 @@ async fn write_until(client: Client, root: String, stop: Arc<AtomicBool>) -> u64
 async fn at_rest(stage: &Stage) {
     stage
         .bridge
-        .until("everything to be delivered", crate::bridge::is_at_rest)
+        .until("everything to be delivered", bridge_servers::is_at_rest)
         .await;
 }
 

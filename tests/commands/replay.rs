@@ -115,27 +115,13 @@ async fn records_that_were_merged_come_one_by_one_and_none_overtakes_what_is_bei
     stage.bridge.start_ready().await;
     let path = stage.path("busy");
     stage.create("busy", "0").await;
-    for write in 1..=10 {
-        let value = format!("{write}");
-        stage
-            .client
-            .set_data(&path, value.as_bytes(), None)
-            .await
-            .unwrap();
-    }
+    set_each(&stage, &path, 1..=10).await;
     done(&stage).await;
     let merged = delivered(&stage).len();
     let tail = *delivered(&stage).last().unwrap();
 
     // While the next window is open, all that was merged before is wanted once more.
-    for write in 11..=20 {
-        let value = format!("{write}");
-        stage
-            .client
-            .set_data(&path, value.as_bytes(), None)
-            .await
-            .unwrap();
-    }
+    set_each(&stage, &path, 11..=20).await;
     let to = tail.to_string();
     stage
         .run(&["replay", "--sink", "audit", "--from", "1", "--to", &to])
@@ -197,4 +183,12 @@ async fn a_replay_and_a_snapshot_that_are_ordered_together_both_come_to_their_en
     let missing: Vec<u64> = (1..=tail).filter(|seq| !again.contains(seq)).collect();
     assert!(missing.is_empty(), "{missing:?} of {again:?}");
     stage.bridge.terminate().await;
+}
+
+async fn set_each(stage: &Stage, path: &str, values: std::ops::RangeInclusive<u32>) {
+    for value in values {
+        let value = value.to_string();
+        let written = stage.client.set_data(path, value.as_bytes(), None).await;
+        written.unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bridge_servers::{Child, eventually};
+use bridge_servers::{Child, eventually, is_at_rest};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -184,18 +184,4 @@ impl Bridge {
     pub async fn at_rest(&self) {
         self.until("rest", is_at_rest).await;
     }
-}
-
-/// Whether all sources are live with nothing waiting, and all sinks are at their tails.
-pub fn is_at_rest(status: &Value) -> bool {
-    let each = |key: &str| status[key].as_array().cloned().unwrap_or_default();
-    let (sources, sinks) = (each("sources"), each("sinks"));
-    let captured = sources
-        .iter()
-        .all(|source| source["state"] == "live" && source["waiting"] == 0);
-    let tails: Vec<&Value> = sources.iter().map(|source| &source["journal"]["tail"]).collect();
-    let delivered = sinks
-        .iter()
-        .all(|sink| sink["lag_records"] == 0 && tails.contains(&&sink["tail"]));
-    status["ready"] == true && captured && delivered
 }

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use bridge_servers::{ZooKeeper, eventually, real_servers};
+use bridge_servers::{ZooKeeper, eventually, is_at_rest, real_servers};
 use serde_json::Value;
 
-use crate::bridge::{Bridge, is_at_rest};
+use crate::bridge::Bridge;
 use crate::load::{Load, Write};
 use crate::resident::Resident;
 

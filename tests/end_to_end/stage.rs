@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use bridge_servers::{Kafka, ZooKeeper, eventually};
+use bridge_servers::{Kafka, ZooKeeper, eventually, is_at_rest};
 use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
-use crate::bridge::{BOUND, Bridge, is_at_rest};
+use crate::bridge::{BOUND, Bridge};
 use crate::topic::{self, Delivery, Topic};
 use crate::truth::Truth;
 use crate::verdict::{Case, Events, each_once, told};

@@ -7,10 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bridge_servers::{Child, eventually};
+use bridge_servers::{Child, eventually, is_at_rest, status_of};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::{Linger, Orders};
 use crate::settings::Settings;
@@ -63,7 +61,7 @@ pub(super) fn command(
 pub(super) async fn at_rest(child: &mut Child, bound: Duration) -> Result<()> {
     let address = address(child).await?;
     eventually("the bridge to be at rest", bound, || async {
-        status(address).await.is_some_and(|status| is_at_rest(&status))
+        status_of(address).await.is_some_and(|status| is_at_rest(&status))
     })
     .await?;
     Ok(())
@@ -76,7 +74,7 @@ pub(super) async fn at_rest(child: &mut Child, bound: Duration) -> Result<()> {
 /// If it does not even say where it listens.
 pub async fn held(child: &mut Child) -> Result<Option<Held>> {
     let address = address(child).await?;
-    let status = status(address).await;
+    let status = status_of(address).await;
     Ok(status.map(|status| {
         let source = &status["sources"][0];
         let text = |key: &str| source[key].as_str().map(str::to_owned);
@@ -98,27 +96,4 @@ async fn address(child: &mut Child) -> Result<SocketAddr> {
         logged.find_map(|line| line["address"].as_str()?.parse().ok())
     });
     Ok(address.await?)
-}
-
-async fn status(address: SocketAddr) -> Option<Value> {
-    let mut stream = TcpStream::connect(address).await.ok()?;
-    let request = b"GET /status HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    serde_json::from_str(body).ok()
-}
-
-fn is_at_rest(status: &Value) -> bool {
-    let each = |key: &str| status[key].as_array().cloned().unwrap_or_default();
-    let (sources, sinks) = (each("sources"), each("sinks"));
-    let captured = sources
-        .iter()
-        .all(|source| source["state"] == "live" && source["waiting"] == 0);
-    let tails: Vec<&Value> = sources.iter().map(|source| &source["journal"]["tail"]).collect();
-    let delivered = sinks
-        .iter()
-        .all(|sink| sink["lag_records"] == 0 && tails.contains(&&sink["tail"]));
-    status["ready"] == true && captured && delivered
 }

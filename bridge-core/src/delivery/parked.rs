@@ -12,9 +12,10 @@ use super::backoff::{Backoff, Pace, RETRY_AFTER_MAX};
 use super::options::Retry;
 use super::policy;
 use super::trouble::with_causes;
-use crate::journal::Aside;
+use crate::journal::{Aside, ParkedRecord};
 use crate::number::Seq;
 use crate::path::ZnodePath;
+use crate::record::Timestamp;
 use crate::sink::SinkError;
 
 /// More parked records than this mean that most of the destination does not answer: the sink then waits for it, as it
@@ -42,6 +43,24 @@ pub struct Waiting {
     pub failing_for: Duration,
     /// How long until the next one.
     pub wait: Duration,
+}
+
+impl Waiting {
+    /// A row at this time of day.
+    pub fn of(row: ParkedRecord, now: Timestamp) -> Waiting {
+        let from_to = |from: Timestamp, to: Timestamp| {
+            let ms = to.0.saturating_sub(from.0).max(0);
+            Duration::from_millis(ms.unsigned_abs())
+        };
+        Waiting {
+            seq: row.seq,
+            path: row.path,
+            reason: row.reason,
+            attempts: row.attempts,
+            failing_for: row.since.map_or(Duration::ZERO, |since| from_to(since, now)),
+            wait: from_to(now, row.due),
+        }
+    }
 }
 
 /// A path that waits, for people.

@@ -1,10 +1,8 @@
 //! What a sink set aside in earlier lives of the process, as its machine takes it up again.
 
-use std::time::Duration;
-
 use super::letters::{DEAD_LETTERS_MAX, Letters};
 use super::parked::{PARKED_MAX, Waiting};
-use crate::journal::{Disabled, JournalError, ParkedRecord, Reader, SinkRun};
+use crate::journal::{Disabled, JournalError, Reader, SinkRun};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
@@ -70,22 +68,7 @@ fn load_parked(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<Vec<Wa
         if rows.is_empty() {
             break;
         }
-        all.extend(rows.into_iter().map(|row| waiting(row, now)));
+        all.extend(rows.into_iter().map(|row| Waiting::of(row, now)));
     }
     Ok(all)
-}
-
-fn waiting(row: ParkedRecord, now: Timestamp) -> Waiting {
-    let from_to = |from: Timestamp, to: Timestamp| {
-        let ms = to.0.saturating_sub(from.0).max(0);
-        Duration::from_millis(ms.unsigned_abs())
-    };
-    Waiting {
-        seq: row.seq,
-        path: row.path,
-        reason: row.reason,
-        attempts: row.attempts,
-        failing_for: row.since.map_or(Duration::ZERO, |since| from_to(since, now)),
-        wait: from_to(now, row.due),
-    }
 }

@@ -6,10 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bridge_servers::{Child, eventually};
+use bridge_servers::{Child, eventually, is_at_rest, status_of};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// How long a start may take on a machine that is busy with everything else.
 const START_BOUND: Duration = Duration::from_secs(60);
@@ -127,14 +125,14 @@ impl Bridge {
     pub async fn is_at_rest(&mut self) -> Result<bool> {
         self.check_running()?;
         let address = self.address().await?;
-        let status = tokio::time::timeout(ANSWER_BOUND, status(address)).await;
+        let status = tokio::time::timeout(ANSWER_BOUND, status_of(address)).await;
         Ok(status.ok().flatten().is_some_and(|status| is_at_rest(&status)))
     }
 
     /// What it says of itself, for a report of what went wrong.
     pub async fn status(&mut self) -> Value {
         match self.address().await {
-            Ok(address) => status(address).await.unwrap_or_default(),
+            Ok(address) => status_of(address).await.unwrap_or_default(),
             Err(error) => Value::from(error.to_string()),
         }
     }
@@ -143,7 +141,7 @@ impl Bridge {
     pub async fn ready(&mut self) -> Result<()> {
         let address = self.address().await?;
         let ready = eventually("the bridge to be ready", START_BOUND, || async {
-            status(address)
+            status_of(address)
                 .await
                 .is_some_and(|status| status["ready"] == true)
         });
@@ -158,27 +156,4 @@ impl Bridge {
         }
         log
     }
-}
-
-async fn status(address: SocketAddr) -> Option<Value> {
-    let mut stream = TcpStream::connect(address).await.ok()?;
-    let request = b"GET /status HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    serde_json::from_str(body).ok()
-}
-
-fn is_at_rest(status: &Value) -> bool {
-    let each = |key: &str| status[key].as_array().cloned().unwrap_or_default();
-    let (sources, sinks) = (each("sources"), each("sinks"));
-    let captured = sources
-        .iter()
-        .all(|source| source["state"] == "live" && source["waiting"] == 0);
-    let tails: Vec<&Value> = sources.iter().map(|source| &source["journal"]["tail"]).collect();
-    let delivered = sinks
-        .iter()
-        .all(|sink| sink["lag_records"] == 0 && tails.contains(&&sink["tail"]));
-    status["ready"] == true && captured && delivered
 }

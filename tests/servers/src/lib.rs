@@ -6,12 +6,14 @@
 //! * [`Tool`]: Helm and promtool, for what they say about files that are meant for them.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
+//! * [`status_of`], [`is_at_rest`]: what a bridge under test says of itself.
 //! * [`eventually`]: waiting for a condition with a bound.
 //! * [`Port`]: a free port for a program under test.
 //!
 //! Nothing that is started here outlives the process that started it, however that ends, and nothing uses a fixed
 //! port. This crate must never depend on another of the workspace: it is the outside world.
 
+mod bridge;
 mod child;
 mod daemon;
 mod distribution;
@@ -28,6 +30,7 @@ mod python;
 mod tool;
 mod zookeeper;
 
+pub use bridge::{is_at_rest, status_of};
 pub use child::{Child, Line, Stream};
 pub use distribution::{
     Distribution, KAFKA_NEWEST, NATS_LINES, NATS_NEWEST, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache,

@@ -14,7 +14,7 @@ use bridge_core::delivery::{
     self, Batch, Filter, Input, Letters, Machine, OnReject, OpClass, Parts, Progress, RejectPolicy,
     RejectedPath, Retry, Sieve, Task, Terms, Waiting,
 };
-use bridge_core::journal::{Aside, Note, ParkedRecord};
+use bridge_core::journal::{Aside, Note};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Timestamp};
@@ -150,7 +150,11 @@ impl Sink {
                         .into_values()
                         .map(|letter| (letter.seq, letter.path)),
                 ),
-                parked: aside.parked.into_values().map(|row| waiting(row, now)).collect(),
+                parked: aside
+                    .parked
+                    .into_values()
+                    .map(|row| Waiting::of(row, now))
+                    .collect(),
                 ..delivery::SetAside::default()
             },
             seed: self.random.random(),
@@ -375,19 +379,6 @@ impl Worker {
 /// The time of day without the jumps of the clock: what waits for hours because of them is no fault of a delivery.
 fn steady(now_ms: u64) -> Timestamp {
     Timestamp(now_ms.cast_signed())
-}
-
-fn waiting(row: ParkedRecord, now: Timestamp) -> Waiting {
-    let from_to =
-        |from: Timestamp, to: Timestamp| Duration::from_millis((to.0 - from.0).max(0).unsigned_abs());
-    Waiting {
-        seq: row.seq,
-        path: row.path,
-        reason: row.reason,
-        attempts: row.attempts,
-        failing_for: row.since.map_or(Duration::ZERO, |since| from_to(since, now)),
-        wait: from_to(now, row.due),
-    }
 }
 
 pub(crate) fn failure(kind: SinkErrorKind) -> SinkError {
