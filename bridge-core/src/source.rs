@@ -12,13 +12,13 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::{Input, ReadRequest, SessionFate, Ticket};
+use crate::capture::{Input, Mark, ReadRequest, SessionFate, Ticket};
 use crate::path::ZnodePath;
 
 /// What the pipeline asks of a connection.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Add a persistent recursive watch on each root, then `sync`; report [`Input::Armed`].
+    /// Add a persistent recursive watch on each of these, then `sync`; report [`Input::Armed`].
     Arm(Vec<ZnodePath>),
     /// One MultiRead; report [`Input::Answer`].
     Read {
@@ -26,6 +26,13 @@ pub enum Command {
         ticket: Ticket,
         /// What to read.
         reads: Vec<ReadRequest>,
+    },
+    /// Write the canary, over a session apart; report [`Input::CanaryWritten`].
+    WriteCanary {
+        /// Names the answer.
+        mark: Mark,
+        /// The znode, which is created where it is missing.
+        path: ZnodePath,
     },
     /// Drop the connection at once, wait, and make a new one.
     Reconnect {

@@ -1,18 +1,12 @@
 //! What is planned and does not exist yet. It is refused by name, never taken in silence and never called a misspelling.
 
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
-const KEYS: [&str; 4] = [
-    "source.canary_path",
-    "source.server",
-    "source.servers",
-    "source.txnlog",
-];
+const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];
 
 /// Values of keys.
-const VALUES: [(&str, &str); 6] = [
+const VALUES: [(&str, &str); 5] = [
     ("source.type", "observer"),
     ("source.type", "txnlog"),
-    ("source.liveness", "canary"),
     ("source.acls", "list"),
     ("source.snapshot", "never"),
     ("source.journal.when_full", "compact"),

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use bridge_config::{Config, SourceConfig, SourceKind};
-use bridge_core::capture::{AclMode, CaptureOptions, DataMode, SnapshotMode};
+use bridge_core::capture::{AclMode, CanaryOptions, CaptureOptions, DataMode, SnapshotMode};
 use bridge_core::delivery::Workers;
 use bridge_core::journal::{Journal, JournalError, JournalOptions};
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
 use bridge_core::record;
 use bridge_core::source::{Link, Source};
-use bridge_zookeeper::ZookeeperSource;
 use bridge_zookeeper::config::{Acls, Before, DataForm, Liveness, Snapshot, ZookeeperConfig};
+use bridge_zookeeper::{ZookeeperSource, fresh_canary};
 use globset::GlobSetBuilder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -30,6 +30,8 @@ const NOTES: usize = 256;
 const VISITS: usize = 1;
 /// How often a silently dead watch is looked for.
 const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often the canary is written: as often as samples are read, so that both find a dead watch as soon.
+const CANARY_EVERY: std::time::Duration = SAMPLE_EVERY;
 
 /// A source whose journal is open, and nothing else.
 pub(super) struct Opened {
@@ -249,9 +251,15 @@ fn capture_options(
         Acls::Off => AclMode::Off,
     };
     capture.sample_every = match options.liveness {
-        Liveness::Sample => Some(SAMPLE_EVERY),
+        // The canary proves the watch that covers it; that of another root is proved by samples still.
+        Liveness::Sample | Liveness::Canary => Some(SAMPLE_EVERY),
         Liveness::Off => None,
     };
+    capture.canary = (options.liveness == Liveness::Canary).then(|| CanaryOptions {
+        path: fresh_canary(options, &source.name),
+        every: CANARY_EVERY,
+    });
+    capture.own = Some(options.own_area());
     capture.reconcile_every = options.reconcile_every.period();
     capture.heartbeat_every = options.heartbeat.period();
     capture.accept_baseline = accept_baseline;

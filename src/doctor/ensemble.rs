@@ -9,7 +9,7 @@ use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Fidelity;
 use bridge_core::source::SourceError;
-use bridge_zookeeper::config::{Server, ZookeeperConfig};
+use bridge_zookeeper::config::{Liveness, Server, ZookeeperConfig};
 use bridge_zookeeper::{Probe, Survey, ask_server};
 use futures::future::join_all;
 
@@ -49,6 +49,9 @@ pub(super) async fn examine(source: &SourceConfig, journals: &Journals, znodes: 
                     Ok(found) => lines.extend(found),
                     Err(error) => lines.push(refused(&subject, "roots", &error)),
                 }
+            }
+            if options.liveness == Liveness::Canary {
+                lines.push(canary(&subject, options, &survey).await);
             }
         }
     }
@@ -147,6 +150,19 @@ fn session(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Line {
             format!("{message} where {} s were asked for", wanted.as_secs_f64()),
             "set session_timeout within minSessionTimeout and maxSessionTimeout of the servers, or change these",
         ),
+    }
+}
+
+/// Writes one and takes it back.
+async fn canary(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Line {
+    const CHECK: &str = "canary";
+    match survey.try_canary().await {
+        Ok(()) => Line::ok(
+            subject,
+            CHECK,
+            format!("may be written in {}", options.canary_path),
+        ),
+        Err(error) => refused(subject, CHECK, &error),
     }
 }
 

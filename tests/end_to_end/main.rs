@@ -8,6 +8,7 @@
 
 mod blind_spots;
 mod bridge;
+mod canary;
 mod changes;
 mod faults;
 mod lines;

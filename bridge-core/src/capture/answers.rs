@@ -268,3 +268,14 @@ fn names_to_read(desk: &Desk<'_>, path: &ZnodePath, mut names: Vec<Box<str>>) ->
     names.retain(|name| !desk.options.is_left_out(&path.child(name)));
     names
 }
+
+/// Servers list children in any order; the image, and what compares with it, has the order of bytes.
+pub(crate) fn sort_names(outcome: &mut Outcome) {
+    if let Outcome::Found {
+        children: Some(names),
+        ..
+    } = outcome
+    {
+        names.sort_unstable();
+    }
+}

@@ -44,21 +44,22 @@ pub(crate) struct Rounds {
     limits: Limits,
 }
 
+/// Something that is done every so many ticks.
 #[derive(Debug)]
-struct Round {
+pub(crate) struct Round {
     every_ticks: u64,
     ticks: u64,
 }
 
 impl Round {
-    fn new(every: Option<Duration>) -> Option<Round> {
+    pub(crate) fn new(every: Option<Duration>) -> Option<Round> {
         every.map(|every| Round {
             every_ticks: every.as_secs().max(1),
             ticks: 0,
         })
     }
 
-    fn is_due(round: &mut Option<Round>) -> bool {
+    pub(crate) fn is_due(round: &mut Option<Round>) -> bool {
         let Some(round) = round else {
             return false;
         };

@@ -107,6 +107,8 @@ pub(crate) enum Purpose {
     WalkList,
     /// A few znodes, to prove that the watch lives.
     Sample,
+    /// The canary, to see whether the event of its write is missing.
+    Canary,
 }
 
 /// A request under way.

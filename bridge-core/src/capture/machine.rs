@@ -11,18 +11,20 @@ use crate::path::ZnodePath;
 use crate::record::{GapReason, NAMESPACE, Timestamp};
 use crate::restate::Restating;
 
-use super::answers::{check_sample, walk_answered};
+use super::answers::{check_sample, sort_names, walk_answered};
+use super::attached::Attached;
 use super::audit::Rounds;
 use super::batch::{Purpose, Request, Requests};
+use super::canary::Canary;
 use super::denials::Denials;
-use super::event::{Event, EventKind};
+use super::event::Event;
 use super::follow::{Advance, Follow};
 use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::{Desk, Root};
 use super::status::{CaptureState, Counters};
 use super::unreadable::Unreadable;
-use super::walk::{Fate, Walk};
-use super::{Effect, Halt, Input, Outcome, SessionFate, Step, StepError, Ticket};
+use super::walk::Walk;
+use super::{Effect, Halt, Input, Outcome, ReadRequest, SessionFate, Step, StepError, Ticket};
 
 /// Connections that may show an older state than the journal before the source stops. A server that has lost its leader
 /// goes on answering until it knows: for `syncLimit`, by default 10 s. With the waits between connections, which double
@@ -38,6 +40,7 @@ pub struct Capture {
     unreadable: Unreadable,
     counters: Counters,
     rounds: Rounds,
+    canary: Canary,
     /// Why the next epoch begins, where the connection alone does not tell.
     reason: Option<GapReason>,
     lag_attempts: u32,
@@ -57,18 +60,6 @@ enum State {
     Halted,
 }
 
-/// One watch epoch, from the armed watches to the disconnect.
-#[derive(Debug)]
-struct Attached {
-    epoch: Epoch,
-    reason: GapReason,
-    roots: Vec<Root>,
-    follow: Follow,
-    walk: Option<Walk>,
-    /// Roots whose image is told again after their gap, in this order.
-    restating: VecDeque<Restating>,
-}
-
 /// What a part of a step found out about the connection.
 enum Verdict {
     Fine,
@@ -80,6 +71,7 @@ impl Capture {
     pub fn new(options: CaptureOptions) -> Capture {
         Capture {
             rounds: Rounds::new(&options),
+            canary: Canary::new(options.canary.as_ref()),
             options,
             state: State::Detached,
             requests: Requests::default(),
@@ -160,6 +152,10 @@ impl Capture {
             Input::Armed => self.armed(now, book)?,
             Input::Events(events) => self.events(events)?,
             Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, book)?,
+            Input::CanaryWritten { mark, zxid } => {
+                let read = self.canary.written(mark, zxid);
+                self.read_canary(read, &mut effects)
+            }
             Input::Tick => self.tick(now, book, &mut effects)?,
             Input::Continue => self.restate(book)?,
         };
@@ -253,7 +249,8 @@ impl Capture {
             .map(|path| Root::load(path, book))
             .collect::<Result<_, _>>()?;
         self.state = State::Arming { epoch, reason, roots };
-        effects.push(Effect::Arm(self.options.roots.clone()));
+        effects.push(Effect::Arm(self.options.watched()));
+        self.canary.connected(effects);
         Ok(Verdict::Fine)
     }
 
@@ -338,6 +335,9 @@ impl Capture {
             return Ok(Verdict::Fine);
         };
         for event in events {
+            if self.canary.hears(&event) {
+                continue;
+            }
             let Some(root) = self.options.root_of(&event.path) else {
                 continue;
             };
@@ -376,6 +376,11 @@ impl Capture {
             }
             Purpose::Sample => {
                 check_sample(&mut desk, follow, request, &outcomes)?;
+                Ok(Verdict::Fine)
+            }
+            Purpose::Canary => {
+                let is_proved = self.canary.was_read(outcomes.first())?;
+                self.counters.liveness_checks += u64::from(is_proved);
                 Ok(Verdict::Fine)
             }
             Purpose::WalkRead | Purpose::WalkList => match walk {
@@ -418,7 +423,17 @@ impl Capture {
                 self.options.limits,
             ));
         }
-        Ok(Verdict::Fine)
+        let read = self.canary.tick(effects)?;
+        Ok(self.read_canary(read, effects))
+    }
+
+    fn read_canary(&mut self, read: Option<ReadRequest>, effects: &mut Vec<Effect>) -> Verdict {
+        if let (Some(read), State::Attached(attached)) = (read, &self.state) {
+            let request = Request::new(Purpose::Canary, vec![read], attached.follow.end());
+            self.counters.requests += 1;
+            self.requests.send(request, effects);
+        }
+        Verdict::Fine
     }
 
     /// Lets leave what can leave, ends walks that are done, and asks for what is needed next.
@@ -552,45 +567,5 @@ impl Capture {
         }
         self.detach(Some(GapReason::Liveness));
         effects.push(Effect::Reconnect);
-    }
-}
-
-impl Attached {
-    /// `false`: too many events wait.
-    fn take(&mut self, event: Event, index: usize) -> bool {
-        let root = &mut self.roots[index];
-        if let Some(zxid) = event.zxid {
-            root.saw(zxid);
-        }
-        let fate = match &self.walk {
-            Some(walk) if walk.root == index => walk.fate(&event.path),
-            _ if root.is_watched() || root.is_frozen() => Fate::Event,
-            _ => return true,
-        };
-        if let Some(walk) = self
-            .walk
-            .as_mut()
-            .filter(|walk| walk.root == index && !walk.is_audit)
-            && event.kind == EventKind::Deleted
-        {
-            walk.ended(&event.path);
-        }
-        match fate {
-            Fate::Event => self.follow.push(event, index, false, false),
-            Fate::Open => self.follow.push(event, index, true, true),
-            Fate::Walk if event.kind == EventKind::Deleted => self.follow.push(event, index, true, false),
-            Fate::Walk => true,
-        }
-    }
-}
-
-/// Servers list children in any order; the image, and what compares with it, has the order of bytes.
-fn sort_names(outcome: &mut Outcome) {
-    if let Outcome::Found {
-        children: Some(names),
-        ..
-    } = outcome
-    {
-        names.sort_unstable();
     }
 }

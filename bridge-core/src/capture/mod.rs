@@ -21,8 +21,10 @@
 //!    [`StepError::Lagging`] so that the caller rolls back and reads from another server.
 
 mod answers;
+mod attached;
 mod audit;
 mod batch;
+mod canary;
 mod compare;
 mod denials;
 mod event;
@@ -43,6 +45,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use batch::Limits;
+pub use canary::{CanaryOptions, Mark};
 pub use event::{Event, EventKind};
 pub use machine::Capture;
 pub use options::{AclMode, CaptureOptions, DataMode, SnapshotMode};
@@ -79,6 +82,13 @@ pub enum Input {
         /// One for each read of the request.
         outcomes: Vec<Outcome>,
     },
+    /// The answer to [`Effect::WriteCanary`].
+    CanaryWritten {
+        /// Of the write.
+        mark: Mark,
+        /// The transaction; `None` where the write failed, or nobody knows what became of it.
+        zxid: Option<Zxid>,
+    },
     /// Time passes: about once a second.
     Tick,
     /// The answer to [`Effect::Continue`], after the inputs that wait.
@@ -97,7 +107,8 @@ pub enum SessionFate {
 /// What the machine asks for. Its journal entries are not here: they are appended through the book.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Add a persistent recursive watch on each root, then `sync`; answer with [`Input::Armed`].
+    /// Add a persistent recursive watch on each root, and on a canary outside of them, then `sync`; answer with
+    /// [`Input::Armed`].
     Arm(Vec<ZnodePath>),
     /// Read these in one atomic MultiRead; answer with [`Input::Answer`].
     Read {
@@ -105,6 +116,13 @@ pub enum Effect {
         ticket: Ticket,
         /// What to read.
         reads: Vec<ReadRequest>,
+    },
+    /// Write the canary, over a session apart; answer with [`Input::CanaryWritten`].
+    WriteCanary {
+        /// Names the answer.
+        mark: Mark,
+        /// The znode, which is created where it is missing.
+        path: ZnodePath,
     },
     /// Drop the connection and make another one, to another server where there are several.
     Reconnect,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use globset::GlobSet;
 
 use super::batch::Limits;
+use super::canary::CanaryOptions;
 use crate::path::{ZnodePath, covers};
 use crate::record::DataForm;
 
@@ -31,6 +32,10 @@ pub struct CaptureOptions {
     pub acls: AclMode,
     /// How often a few znodes are read to prove that the watch lives; `None`: never.
     pub sample_every: Option<Duration>,
+    /// The znode that is written to prove it, too.
+    pub canary: Option<CanaryOptions>,
+    /// What bridges keep for themselves, whether this one has a canary or not: left out with all below it.
+    pub own: Option<ZnodePath>,
     /// How often everything is compared as a safety net; `None`: never.
     pub reconcile_every: Option<Duration>,
     /// How long the journal may stay silent before a heartbeat; `None`: for ever.
@@ -55,6 +60,8 @@ impl CaptureOptions {
             max_data_bytes: 1 << 20,
             acls: AclMode::Notice,
             sample_every: Some(Duration::from_secs(10)),
+            canary: None,
+            own: None,
             reconcile_every: Some(Duration::from_secs(3600)),
             heartbeat_every: None,
             accept_baseline: false,
@@ -63,7 +70,7 @@ impl CaptureOptions {
         }
     }
 
-    /// The index of the root that covers a path; `None` where it is outside of all, excluded or ZooKeeper's own.
+    /// The index of the root that covers a path; `None` where it is outside of all or left out.
     pub(crate) fn root_of(&self, path: &str) -> Option<usize> {
         if self.is_left_out(path) {
             return None;
@@ -71,9 +78,16 @@ impl CaptureOptions {
         self.roots.iter().position(|root| root.covers(path))
     }
 
-    /// Whether a path, or one above it, is excluded or ZooKeeper's own.
+    /// What is watched: the roots, and a canary that none of them covers.
+    pub(crate) fn watched(&self) -> Vec<ZnodePath> {
+        let canary = self.canary.iter().map(|canary| &canary.path);
+        let apart = canary.filter(|path| !self.roots.iter().any(|root| root.covers(path)));
+        self.roots.iter().chain(apart).cloned().collect()
+    }
+
+    /// Whether a path, or one above it, is excluded, ZooKeeper's own or the bridge's.
     pub(crate) fn is_left_out(&self, path: &str) -> bool {
-        if covers(RESERVED, path) {
+        if covers(RESERVED, path) || self.own.as_ref().is_some_and(|own| own.covers(path)) {
             return true;
         }
         if self.exclude.is_empty() {

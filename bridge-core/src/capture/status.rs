@@ -57,7 +57,7 @@ pub struct Counters {
     pub superseded: u64,
     /// Gaps by reason.
     pub gaps: BTreeMap<&'static str, u64>,
-    /// Samples that proved the watch alive.
+    /// Samples, and events of the canary, that proved the watch alive.
     pub liveness_checks: u64,
     /// Walks that came to their end.
     pub walks: u64,

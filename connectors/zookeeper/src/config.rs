@@ -22,7 +22,10 @@ pub use connect::{BadConnect, Connect, Server};
 pub use exclude::{BadGlob, PathGlob};
 
 /// ZooKeeper's own znodes.
-const RESERVED: &str = "/zookeeper";
+pub(crate) const RESERVED: &str = "/zookeeper";
+
+/// Where bridges have what they need for themselves.
+const OWN: &str = "/zkbridge";
 
 /// Servers give a session at least two of their ticks, of 2 s by default, whatever is asked for.
 const SESSION_TIMEOUT_USUAL_MIN: Span = Span::secs(4);
@@ -60,6 +63,10 @@ pub struct ZookeeperConfig {
     /// How a watch that died in silence is found.
     #[serde(default)]
     pub liveness: Liveness,
+    /// In which znode the canary is, for `liveness = "canary"`: created where it is missing. It is left out of what is
+    /// captured, with all below it, and so is all of `/zkbridge` where it lies in there.
+    #[serde(default = "default_canary_path")]
+    pub canary_path: ZnodePath,
     /// How the data of znodes is written.
     #[serde(default)]
     pub data: DataForm,
@@ -101,6 +108,9 @@ pub enum Liveness {
     /// A few znodes are read every 10 s and must equal what is known of them.
     #[default]
     Sample,
+    /// Besides, a znode of the bridge's own is written every 10 s, and the event of that must come: this finds a dead
+    /// watch also where nobody changes anything. Needs the permission to write.
+    Canary,
     /// Not at all.
     Off,
 }
@@ -157,6 +167,10 @@ fn default_session_timeout() -> Span {
     Span::secs(10)
 }
 
+fn default_canary_path() -> ZnodePath {
+    ZnodePath::slash().child("zkbridge").child("canary")
+}
+
 fn default_reconcile_every() -> Interval {
     Interval::Every(Span::secs(3600))
 }
@@ -192,6 +206,7 @@ impl ZookeeperConfig {
             snapshot: Snapshot::default(),
             reconcile_every: default_reconcile_every(),
             liveness: Liveness::default(),
+            canary_path: default_canary_path(),
             data: DataForm::default(),
             before: Before::default(),
             max_data: default_max_data(),
@@ -207,6 +222,7 @@ impl ZookeeperConfig {
         let mut found = Vec::new();
         objections_to_roots(&self.roots, &mut found);
         self.objections_to_excluded_roots(&mut found);
+        self.objections_to_canary_path(&mut found);
         self.objections_to_times(&mut found);
         if let Some(auth) = &self.auth {
             found.extend(auth.objections());
@@ -233,6 +249,35 @@ impl ZookeeperConfig {
                     "make the glob narrower, or leave that root out of roots",
                 ));
             }
+        }
+    }
+
+    /// What bridges keep for themselves below these servers: left out with all below it.
+    pub fn own_area(&self) -> ZnodePath {
+        let own = ZnodePath::slash().child(OWN.trim_start_matches('/'));
+        if own.covers(&self.canary_path) {
+            return own;
+        }
+        self.canary_path.clone()
+    }
+
+    fn objections_to_canary_path(&self, found: &mut Vec<Objection>) {
+        let path = &self.canary_path;
+        if bridge_core::path::covers(RESERVED, path) {
+            found.push(Objection::error(
+                "canary_path",
+                format!("'{path}' lies among ZooKeeper's own znodes, where nobody may write"),
+                "name a znode of your own, or leave canary_path out for \"/zkbridge/canary\"",
+            ));
+            return;
+        }
+        let own = self.own_area();
+        for (at, root) in self.roots.iter().enumerate().filter(|(_, root)| own.covers(root)) {
+            found.push(Objection::error(
+                format!("roots[{at}]"),
+                format!("'{own}' is left out for the canary, so that nothing of the root '{root}' would be captured"),
+                "watch another path, or give a canary_path that does not lie above a root",
+            ));
         }
     }
 

@@ -10,7 +10,8 @@ use futures::future::join_all;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions, TlsOptions};
 
-use crate::config::{Credentials, Server, Tls, ZookeeperConfig};
+use crate::canary::try_out;
+use crate::config::{Credentials, Liveness, Server, Tls, ZookeeperConfig};
 use crate::error::{Failure, authentication, of_request, too_old};
 use crate::handshake::probe_encrypted;
 use crate::probe::{Probe, is_new_enough, probe};
@@ -33,6 +34,8 @@ pub struct Checked {
     pub session_timeout: Duration,
     /// Each configured root.
     pub roots: Vec<(ZnodePath, RootFound)>,
+    /// Where a canary was written, if the source is to have one.
+    pub canary: Option<ZnodePath>,
 }
 
 /// A root as the session of the source sees it.
@@ -49,7 +52,8 @@ pub enum RootFound {
     Denied,
 }
 
-/// Makes a session, looks at the roots, and gives it back: proves address, encryption, credentials and permission.
+/// Makes a session, looks at the roots, tries out the canary if there is to be one, and gives the session back: proves
+/// address, encryption, credentials and permission.
 ///
 /// # Errors
 /// What [`crate::ZookeeperSource`] would report.
@@ -59,10 +63,15 @@ pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, Source
     for root in &config.roots {
         roots.push((root.clone(), look_at(&connected.client, root).await?));
     }
+    let has_canary = config.liveness == Liveness::Canary;
+    if has_canary {
+        try_out(config, &connected.client).await?;
+    }
     Ok(Checked {
         version: connected.version,
         session_timeout: connected.client.session_timeout(),
         roots,
+        canary: has_canary.then(|| config.canary_path.clone()),
     })
 }
 

@@ -3,6 +3,7 @@
 //! [`ZookeeperSource`] keeps a session and does what the capture machine asks for. It decides nothing about changes:
 //! it hands over every event and every answer in the order of the connection.
 
+mod canary;
 pub mod config;
 mod connect;
 mod convert;
@@ -14,6 +15,7 @@ mod source;
 mod survey;
 mod watchers;
 
+pub use canary::fresh_canary;
 pub use connect::{Checked, RootFound, ask_server, remark_on_timeout, test_connection};
 pub use handshake::probe_encrypted;
 pub use probe::{Probe, probe};

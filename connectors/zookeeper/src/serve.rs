@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use tokio::time::timeout;
 use zookeeper_client::{AddWatchMode, Client, Error, MultiReadResult, SessionState, StateWatcher};
 
+use crate::canary::{Attempt, Writer};
 use crate::convert;
 use crate::error::{Failure, of_request};
 use crate::watchers::{Told, Watchers};
@@ -85,6 +86,7 @@ pub(crate) async fn serve(
     client: &Client,
     number: source::Connection,
     session: SessionFate,
+    writer: &mut Writer,
     link: &mut Link,
 ) -> End {
     let mut connection = Connection {
@@ -93,6 +95,8 @@ pub(crate) async fn serve(
         states: client.state_watcher(),
         watchers: Watchers::default(),
         asked: VecDeque::new(),
+        writer,
+        writing: None,
         outbox: Outbox::default(),
     };
     connection.outbox.reports.push_back(Report::Connected {
@@ -108,6 +112,9 @@ struct Connection<'a> {
     states: StateWatcher,
     watchers: Watchers,
     asked: VecDeque<Asked<'a>>,
+    writer: &'a mut Writer,
+    /// A write of the canary under way.
+    writing: Option<BoxFuture<'static, Attempt>>,
     outbox: Outbox,
 }
 
@@ -136,6 +143,7 @@ impl<'a> Connection<'a> {
                     Some(order) => self.order(order).await,
                     None => return End::Stopped,
                 },
+                attempt = next_attempt(&mut self.writing) => self.attempted(attempt),
                 told = self.watchers.next() => self.told(told),
                 state = self.states.changed() => self.state_changed(state),
             };
@@ -189,6 +197,10 @@ impl<'a> Connection<'a> {
         match order.command {
             Command::Arm(roots) => self.arm(&roots).await,
             Command::Read { ticket, reads } => self.ask(ticket, reads),
+            Command::WriteCanary { mark, path } => {
+                self.writing = Some(self.writer.write(mark, path));
+                None
+            }
             Command::Reconnect { after } => Some(End::Replace(after)),
         }
     }
@@ -222,6 +234,16 @@ impl<'a> Connection<'a> {
                 None
             }
             Err(error) => Some(self.end_of_failure("a read", &error)),
+        }
+    }
+
+    fn attempted(&mut self, attempt: Attempt) -> Option<End> {
+        match self.writer.done(attempt) {
+            Ok(input) => {
+                self.outbox.input(input);
+                None
+            }
+            Err(trouble) => Some(End::Trouble(trouble)),
         }
     }
 
@@ -262,6 +284,16 @@ fn multi_read<'a>(client: &'a Client, reads: &[ReadRequest]) -> Result<Answer<'a
         }
     }
     Ok(Box::pin(reader.commit()))
+}
+
+/// The end of the write under way; pending without one. Cancel safe.
+async fn next_attempt(writing: &mut Option<BoxFuture<'static, Attempt>>) -> Attempt {
+    let Some(attempt) = writing else {
+        return std::future::pending().await;
+    };
+    let attempt = attempt.await;
+    *writing = None;
+    attempt
 }
 
 /// The answer to the oldest request; pending without one. Cancel safe: the request stays in the queue until then.

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use tokio::time::sleep;
 use zookeeper_client::{Client, SessionState};
 
+use crate::canary::Writer;
 use crate::config::ZookeeperConfig;
 use crate::connect::{Connected, connect, remark_on_timeout};
 use crate::serve::{End, serve};
@@ -34,6 +35,7 @@ impl ZookeeperSource {
         let mut backoff = BACKOFF_FIRST;
         let mut number = Connection::default();
         let mut remarked = None;
+        let mut writer = Writer::new(self.config.clone());
         loop {
             let connected = tokio::select! {
                 biased;
@@ -44,7 +46,7 @@ impl ZookeeperSource {
                 Ok(connected) => {
                     backoff = BACKOFF_FIRST;
                     self.remark(&connected, &mut remarked);
-                    match keep_session(connected, &mut number, &mut link).await {
+                    match keep_session(connected, &mut number, &mut writer, &mut link).await {
                         Some(after) => after,
                         None => return,
                     }
@@ -98,13 +100,18 @@ async fn pause(wait: Duration, link: &mut Link) -> bool {
 }
 
 /// Serves a session over all its connections. Returns how long to wait before the next one; `None` to end.
-async fn keep_session(connected: Connected, number: &mut Connection, link: &mut Link) -> Option<Duration> {
+async fn keep_session(
+    connected: Connected,
+    number: &mut Connection,
+    writer: &mut Writer,
+    link: &mut Link,
+) -> Option<Duration> {
     let Connected { client, version } = connected;
     link.reports.send(Report::Server(version)).await.ok()?;
     let mut fate = SessionFate::New;
     loop {
         *number = number.next();
-        let end = serve(&client, *number, fate, link).await;
+        let end = serve(&client, *number, fate, writer, link).await;
         let wait = match end {
             End::Stopped => return None,
             End::Replace(after) => {

@@ -1,20 +1,18 @@
 //! Looking at a tree beside the watches: for commands that compare or measure it. A session of its own, and reads only.
 
 use bridge_core::capture::{Outcome, ReadRequest};
-use bridge_core::path::ZnodePath;
+use bridge_core::path::{ZnodePath, covers};
 use bridge_core::source::{SourceError, SourceErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use zookeeper_client::{Client, Error};
 
-use crate::config::ZookeeperConfig;
+use crate::canary::try_out;
+use crate::config::{RESERVED, ZookeeperConfig};
 use crate::connect::connect;
 use crate::convert;
 use crate::error::{Failure, of_request};
-
-/// ZooKeeper's own znodes, which are never captured.
-const RESERVED: &str = "/zookeeper";
 
 /// A session that reads what it is asked for, with the credentials of a source.
 pub struct Survey {
@@ -46,7 +44,7 @@ impl Survey {
 
     /// Whether the source captures a path that is below one of its roots.
     pub fn is_captured(&self, path: &str) -> bool {
-        let is_reserved = path == RESERVED || path.starts_with("/zookeeper/");
+        let is_reserved = covers(RESERVED, path) || self.config.own_area().covers(path);
         !is_reserved && !self.config.exclude.iter().any(|glob| glob.takes(path))
     }
 
@@ -84,6 +82,12 @@ impl Survey {
             Ok(Err(error)) => Err(self.failed("counting znodes", &error)),
             Err(_) => Err(self.silent("counting znodes")),
         }
+    }
+
+    /// Whether a canary may be written: makes one, with its folder where that is missing, and takes it back.
+    pub async fn try_canary(&self) -> Result<(), SourceError> {
+        let tried = timeout(self.session_timeout(), try_out(&self.config, &self.client)).await;
+        tried.unwrap_or_else(|_| Err(self.silent("writing the canary")))
     }
 
     async fn bounded<T>(

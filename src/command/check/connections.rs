@@ -152,7 +152,9 @@ fn describe(checked: &Checked) -> String {
             RootFound::Missing | RootFound::Denied => None,
         })
         .collect();
-    [vec![version], roots].concat().join("; ")
+    let canary = checked.canary.iter();
+    let canary = canary.map(|folder| format!("a canary may be written in {folder}"));
+    [vec![version], roots, canary.collect()].concat().join("; ")
 }
 
 fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding {

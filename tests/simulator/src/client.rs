@@ -229,6 +229,8 @@ impl Client {
                 self.asked.push(request.clone());
                 self.send(request);
             }
+            // No plan has a canary.
+            Command::WriteCanary { .. } => {}
             Command::Reconnect { after } => self.replace(after, now_ms),
         }
     }

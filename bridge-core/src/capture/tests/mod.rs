@@ -1,6 +1,7 @@
 //! Tests of the machine, rule by rule. All rules together are tested by the simulator, `tests/simulator`.
 
 mod book;
+mod canary;
 mod found;
 mod positions;
 mod rules;

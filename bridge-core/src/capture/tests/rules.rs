@@ -57,10 +57,14 @@ impl Bench {
 
     /// With limits that a few events meet.
     pub(super) fn small(change: impl FnOnce(&mut Limits)) -> Bench {
+        Bench::with(|options| change(&mut options.limits))
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut CaptureOptions)) -> Bench {
         let mut options = CaptureOptions::new("main", vec![path("/a")]);
         // Each event is asked for at once, so that answers can come in any order.
         options.limits.follow_apart = 0;
-        change(&mut options.limits);
+        change(&mut options);
         Bench {
             capture: Capture::new(options),
             book: MemoryBook::default(),
@@ -90,7 +94,7 @@ impl Bench {
         bench
     }
 
-    fn go_live(&mut self) {
+    pub(super) fn go_live(&mut self) {
         let ticket = self.connect();
         self.answer(ticket, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
         assert_eq!(self.capture.state(), CaptureState::Live);

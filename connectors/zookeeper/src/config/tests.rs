@@ -87,7 +87,35 @@ fn roots_must_not_overlap_nor_be_zookeepers_own() {
     check(&["/a/b", "/c", "/a"], "roots[2]", "'/a' covers '/a/b'");
     check(&["/", "/a"], "roots[1]", "'/' covers '/a'");
     check(&["/zookeeper/quota"], "roots[0]", "own znodes");
+    check(
+        &["/a", "/zkbridge/b"],
+        "roots[1]",
+        "'/zkbridge' is left out for the canary",
+    );
     assert_eq!(objections(json!({"roots": ["/a", "/ab"]})), []);
+}
+
+#[test]
+fn what_is_left_out_for_the_canary_holds_no_root_and_is_no_more_than_needed() {
+    let check = |canary: &str, root: &str, own: &str, expected: Option<&str>| {
+        let mut options = ZookeeperConfig::new("a:2181".parse().unwrap());
+        options.canary_path = ZnodePath::parse(canary).unwrap();
+        assert_eq!(options.own_area().as_str(), own, "{canary}");
+        let found = objections(json!({"roots": [root], "canary_path": canary}));
+        let found = found.first().map(|(_, at, _)| at.as_str());
+        assert_eq!(found, expected, "{canary} {root}");
+    };
+    check("/zkbridge/canary", "/", "/zkbridge", None);
+    check("/zkbridge/of/a/team", "/zkbridges", "/zkbridge", None);
+    check("/team/canary", "/team", "/team/canary", None);
+    check("/team/canary", "/team/canary/x", "/team/canary", Some("roots[0]"));
+    check("/", "/a", "/", Some("roots[0]"));
+    check(
+        "/zookeeper/canary",
+        "/a",
+        "/zookeeper/canary",
+        Some("canary_path"),
+    );
 }
 
 #[test]

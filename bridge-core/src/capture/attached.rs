@@ -1,0 +1,54 @@
+//! What is known of the present watch epoch, and which of its events are followed.
+//!
+//! Nothing of it outlives the connection.
+
+use std::collections::VecDeque;
+
+use super::event::{Event, EventKind};
+use super::follow::Follow;
+use super::roots::Root;
+use super::walk::{Fate, Walk};
+use crate::number::Epoch;
+use crate::record::GapReason;
+use crate::restate::Restating;
+
+/// One watch epoch, from the armed watches to the disconnect.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) epoch: Epoch,
+    pub(crate) reason: GapReason,
+    pub(crate) roots: Vec<Root>,
+    pub(crate) follow: Follow,
+    pub(crate) walk: Option<Walk>,
+    /// Roots whose image is told again after their gap, in this order.
+    pub(crate) restating: VecDeque<Restating>,
+}
+
+impl Attached {
+    /// `false`: too many events wait.
+    pub(crate) fn take(&mut self, event: Event, index: usize) -> bool {
+        let root = &mut self.roots[index];
+        if let Some(zxid) = event.zxid {
+            root.saw(zxid);
+        }
+        let fate = match &self.walk {
+            Some(walk) if walk.root == index => walk.fate(&event.path),
+            _ if root.is_watched() || root.is_frozen() => Fate::Event,
+            _ => return true,
+        };
+        if let Some(walk) = self
+            .walk
+            .as_mut()
+            .filter(|walk| walk.root == index && !walk.is_audit)
+            && event.kind == EventKind::Deleted
+        {
+            walk.ended(&event.path);
+        }
+        match fate {
+            Fate::Event => self.follow.push(event, index, false, false),
+            Fate::Open => self.follow.push(event, index, true, true),
+            Fate::Walk if event.kind == EventKind::Deleted => self.follow.push(event, index, true, false),
+            Fate::Walk => true,
+        }
+    }
+}

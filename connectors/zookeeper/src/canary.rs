@@ -1,0 +1,242 @@
+//! Writing the canary: over a session of its own, so that a write delays no read and its event takes the way of every other.
+//!
+//! The znode is ephemeral, so that nothing of a bridge that is gone stays but the folder. It decides nothing about the
+//! watch: the capture machine does.
+
+use std::hash::{BuildHasher, RandomState};
+
+use bridge_core::capture::{Input, Mark};
+use bridge_core::number::Zxid;
+use bridge_core::path::ZnodePath;
+use bridge_core::source::{SourceError, SourceErrorKind};
+use futures::future::BoxFuture;
+use tokio::time::timeout;
+use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Error, Permission};
+
+use crate::config::ZookeeperConfig;
+use crate::connect::connect;
+
+/// Who made the canary may do all with it, and everybody may see it: servers drop events of what may not be read.
+static CANARY: [Acl; 2] = [
+    Acl::new_const(Permission::ALL, "auth", ""),
+    Acl::new_const(Permission::READ, "world", "anyone"),
+];
+
+/// Who made the folder may do all with it, and bridges with other credentials may have their canaries there, too.
+fn folder_acls() -> [Acl; 2] {
+    [
+        Acl::new(Permission::ALL, AuthId::authed()),
+        Acl::new(Permission::READ | Permission::CREATE, AuthId::anyone()),
+    ]
+}
+
+/// A name for the canary of a source that no other process gives to its own.
+pub fn fresh_canary(config: &ZookeeperConfig, source: &str) -> ZnodePath {
+    // Its keys are random.
+    let random = RandomState::new().hash_one(source);
+    config.canary_path.child(&format!("{source}-{random:016x}"))
+}
+
+/// Why the canary was not written.
+#[derive(Debug)]
+struct Refused {
+    /// No permission: trying again is in vain until somebody grants it.
+    is_denied: bool,
+    message: String,
+}
+
+/// One write, done.
+pub(crate) struct Attempt {
+    mark: Mark,
+    /// The session that it was made over, if there is one still.
+    client: Option<Client>,
+    written: Result<Zxid, Refused>,
+}
+
+/// The session that writes, over all connections of a source.
+pub(crate) struct Writer {
+    config: ZookeeperConfig,
+    client: Option<Client>,
+    has_written: bool,
+    /// What was logged last, and is so still.
+    said: Option<String>,
+}
+
+impl Writer {
+    pub(crate) fn new(config: ZookeeperConfig) -> Writer {
+        Writer {
+            config,
+            client: None,
+            has_written: false,
+            said: None,
+        }
+    }
+
+    /// One write. Cancel safe: what became of it is then unknown.
+    pub(crate) fn write(&self, mark: Mark, path: ZnodePath) -> BoxFuture<'static, Attempt> {
+        let (config, client) = (self.config.clone(), self.client.clone());
+        Box::pin(async move {
+            // To make a session may take its timeout, and so may each request until the client gives it up.
+            let bound = config.session_timeout.0 * 2;
+            let (client, written) = match timeout(bound, attempt(&config, client, mark, &path)).await {
+                Ok((client, written)) => (client, written),
+                Err(_) => (
+                    None,
+                    Err(failed(
+                        &path,
+                        &format!("no answer within {} s", bound.as_secs_f64()),
+                    )),
+                ),
+            };
+            Attempt {
+                mark,
+                client,
+                written,
+            }
+        })
+    }
+
+    /// What to tell of it. Without permission from the beginning the source cannot do what was asked for.
+    pub(crate) fn done(&mut self, attempt: Attempt) -> Result<Input, SourceError> {
+        let Attempt {
+            mark,
+            client,
+            written,
+        } = attempt;
+        self.client = client;
+        let zxid = match written {
+            Ok(zxid) => {
+                self.has_written = true;
+                if self.said.take().is_some() {
+                    tracing::info!("the canary is written again");
+                }
+                Some(zxid)
+            }
+            Err(refused) if refused.is_denied && !self.has_written => {
+                return Err(refused.into());
+            }
+            Err(refused) => {
+                if self.said.as_ref() != Some(&refused.message) {
+                    tracing::error!(
+                        trouble = refused.message,
+                        "the canary is not written; samples alone prove the watch"
+                    );
+                }
+                self.said = Some(refused.message);
+                None
+            }
+        };
+        Ok(Input::CanaryWritten { mark, zxid })
+    }
+}
+
+impl From<Refused> for SourceError {
+    fn from(refused: Refused) -> SourceError {
+        SourceError {
+            kind: match refused.is_denied {
+                true => SourceErrorKind::Configuration,
+                false => SourceErrorKind::Unavailable,
+            },
+            message: refused.message,
+        }
+    }
+}
+
+async fn attempt(
+    config: &ZookeeperConfig,
+    client: Option<Client>,
+    mark: Mark,
+    path: &ZnodePath,
+) -> (Option<Client>, Result<Zxid, Refused>) {
+    let client = match client.filter(|client| !client.state().is_terminated()) {
+        Some(client) => client,
+        None => match connect(config).await {
+            Ok(connected) => connected.client,
+            Err(error) => return (None, Err(failed(path, &error.message))),
+        },
+    };
+    let written = put(config, &client, path, mark.0.to_string().as_bytes()).await;
+    (Some(client), written)
+}
+
+/// Proves that a canary may be written, and leaves nothing of it but the folder.
+///
+/// # Errors
+/// The permission is missing, or the server does not take it.
+pub(crate) async fn try_out(config: &ZookeeperConfig, client: &Client) -> Result<(), SourceError> {
+    let path = fresh_canary(config, "check");
+    put(config, client, &path, b"check").await?;
+    match client.delete(&path, None).await {
+        // It ends with the session anyway.
+        Ok(()) | Err(Error::NoNode | Error::NoAuth) => Ok(()),
+        Err(error) => Err(failed(&path, &error.to_string()).into()),
+    }
+}
+
+/// Sets the data of the canary; creates it, and the folder, where they are missing.
+async fn put(
+    config: &ZookeeperConfig,
+    client: &Client,
+    path: &ZnodePath,
+    data: &[u8],
+) -> Result<Zxid, Refused> {
+    match client.set_data(path, data, None).await {
+        Ok(stat) => return Ok(Zxid(stat.mzxid.cast_unsigned())),
+        Err(Error::NoNode) => {}
+        Err(error) => return Err(refused(config, path, "write", &error)),
+    }
+    match create(config, client, path, data).await {
+        Err(Error::NoNode) => {}
+        created => return created.map_err(|error| refused(config, path, "create", &error)),
+    }
+    let folder = &config.canary_path;
+    let with_credentials = folder_acls();
+    let acls = match config.auth {
+        Some(_) => Acls::new(&with_credentials),
+        None => Acls::anyone_all(),
+    };
+    client
+        .mkdir(folder, &CreateMode::Persistent.with_acls(acls))
+        .await
+        .map_err(|error| refused(config, folder, "create", &error))?;
+    create(config, client, path, data)
+        .await
+        .map_err(|error| refused(config, path, "create", &error))
+}
+
+async fn create(
+    config: &ZookeeperConfig,
+    client: &Client,
+    path: &ZnodePath,
+    data: &[u8],
+) -> Result<Zxid, Error> {
+    let acls = match config.auth {
+        Some(_) => Acls::new(&CANARY),
+        None => Acls::anyone_all(),
+    };
+    let options = CreateMode::Ephemeral.with_acls(acls);
+    let (stat, _) = client.create(path, data, &options).await?;
+    Ok(Zxid(stat.mzxid.cast_unsigned()))
+}
+
+fn refused(config: &ZookeeperConfig, at: &ZnodePath, what: &str, error: &Error) -> Refused {
+    if !matches!(error, Error::NoAuth) {
+        return failed(at, &error.to_string());
+    }
+    let folder = &config.canary_path;
+    Refused {
+        is_denied: true,
+        message: format!(
+            "the canary needs permission to write: the servers do not let the bridge {what} '{at}'. Give [source.auth] \
+             credentials that may create znodes in '{folder}' (let an administrator create it and grant them 'c' on \
+             it), choose another canary_path, or set liveness = \"sample\", which only reads"
+        ),
+    }
+}
+
+fn failed(path: &ZnodePath, why: &str) -> Refused {
+    Refused {
+        is_denied: false,
+        message: format!("the canary '{path}' cannot be written: {why}"),
+    }
+}
