@@ -73,6 +73,8 @@ pub const SOURCE_CONNECTIONS: &str = "zkbridge_source_connections_total";
 pub const SOURCE_TROUBLES: &str = "zkbridge_source_connection_failures_total";
 /// Samples read. Labels: source.
 pub const SOURCE_LIVENESS_CHECKS: &str = "zkbridge_source_liveness_checks_total";
+/// Access control lists that were wanted and not read. Labels: source.
+pub const SOURCE_UNREAD_ACLS: &str = "zkbridge_source_unread_acls_total";
 /// Walks ended. Labels: source.
 pub const SOURCE_WALKS: &str = "zkbridge_source_walks_total";
 /// Duration of comparing the whole tree. Labels: source.
@@ -307,7 +309,13 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         SOURCE_LIVENESS_CHECKS,
         MetricKind::Counter,
         Unit::Count,
-        "Samples that compared the tree with the image",
+        "Proofs that the watch lives",
+    ),
+    (
+        SOURCE_UNREAD_ACLS,
+        MetricKind::Counter,
+        Unit::Count,
+        "acl records without the list that was wanted",
     ),
     (
         SOURCE_WALKS,

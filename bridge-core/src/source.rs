@@ -27,6 +27,13 @@ pub enum Command {
         /// What to read.
         reads: Vec<ReadRequest>,
     },
+    /// Read these access control lists, behind all reads asked for before; report [`Input::Acls`].
+    ReadAcls {
+        /// Names the answer.
+        ticket: Ticket,
+        /// Of which znodes.
+        paths: Vec<ZnodePath>,
+    },
     /// Write the canary, over a session apart; report [`Input::CanaryWritten`].
     WriteCanary {
         /// Names the answer.

@@ -4,10 +4,9 @@
 const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];
 
 /// Values of keys.
-const VALUES: [(&str, &str); 5] = [
+const VALUES: [(&str, &str); 4] = [
     ("source.type", "observer"),
     ("source.type", "txnlog"),
-    ("source.acls", "list"),
     ("source.snapshot", "never"),
     ("source.journal.when_full", "compact"),
 ];

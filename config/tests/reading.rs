@@ -240,7 +240,6 @@ fn a_misspelt_key_or_word_is_answered_with_the_one_that_was_meant() {
 fn what_is_planned_is_refused_as_not_there_yet() {
     let error = Gravity::Error;
     let later = "does not exist yet";
-    check(&with("acls = \"list\""), error, "source[0].acls", &[later]);
     check(
         &with("type = \"observer\""),
         error,

@@ -248,6 +248,7 @@ fn capture_options(
     capture.max_data_bytes = usize::try_from(options.max_data.0).unwrap_or(usize::MAX);
     capture.acls = match options.acls {
         Acls::Notice => AclMode::Notice,
+        Acls::List => AclMode::List,
         Acls::Off => AclMode::Off,
     };
     capture.sample_every = match options.liveness {

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
+mod access;
 mod blind_spots;
 mod bridge;
 mod canary;

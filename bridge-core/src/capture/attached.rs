@@ -4,12 +4,17 @@
 
 use std::collections::VecDeque;
 
+use uuid::Uuid;
+
 use super::event::{Event, EventKind};
 use super::follow::Follow;
+use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::Root;
 use super::walk::{Fate, Walk};
+use crate::book::Book;
+use crate::journal::JournalError;
 use crate::number::Epoch;
-use crate::record::GapReason;
+use crate::record::{GapReason, NAMESPACE, Timestamp};
 use crate::restate::Restating;
 
 /// One watch epoch, from the armed watches to the disconnect.
@@ -25,6 +30,32 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
+    /// With `snapshot = "always"` a run follows each gap.
+    pub(crate) fn restate_root(&mut self, options: &CaptureOptions, now: Timestamp, root: usize) {
+        if options.snapshot != SnapshotMode::Always {
+            return;
+        }
+        let path = self.roots[root].path.clone();
+        let name = format!("{}\n{path}\n{}\n{now}\nrestated", options.cluster, self.epoch);
+        let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+        self.restating.push_back(Restating::new(path, run, now));
+    }
+
+    /// Tells some more of the roots that are told again.
+    pub(crate) fn restate(
+        &mut self,
+        options: &CaptureOptions,
+        book: &mut dyn Book,
+    ) -> Result<(), JournalError> {
+        if let Some(restating) = self.restating.front_mut() {
+            restating.step(book, options.limits.restate_at_once)?;
+            if restating.is_done() {
+                self.restating.pop_front();
+            }
+        }
+        Ok(())
+    }
+
     /// `false`: too many events wait.
     pub(crate) fn take(&mut self, event: Event, index: usize) -> bool {
         let root = &mut self.roots[index];

@@ -161,9 +161,20 @@ impl Requests {
         }
     }
 
-    pub(crate) fn send(&mut self, request: Request, effects: &mut Vec<Effect>) {
+    /// A number for a request that is kept elsewhere.
+    pub(crate) fn next_ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
+        ticket
+    }
+
+    /// What an answer that has come was asked for.
+    pub(crate) fn asked(&self, ticket: Ticket) -> Option<&Request> {
+        self.open.get(&ticket)
+    }
+
+    pub(crate) fn send(&mut self, request: Request, effects: &mut Vec<Effect>) {
+        let ticket = self.next_ticket();
         effects.push(Effect::Read {
             ticket,
             reads: request.reads.clone(),

@@ -169,16 +169,17 @@ impl Desk<'_> {
 
     /// An `acl` record.
     pub(crate) fn write_acl(&mut self, root: usize, path: &ZnodePath, stat: &Stat) -> Step<()> {
-        let what = What::AclChanged {
-            stat: *stat,
-            acl: None,
-        };
+        let acl = self.lists.of(path, stat);
+        if acl.is_none() && self.options.acls == AclMode::List {
+            self.counters.unread_acls += 1;
+        }
+        let what = What::AclChanged { stat: *stat, acl };
         self.write_reconciled(root, path, what, Some(0))
     }
 
     /// Whether the access control list of a known version changed since it was last read.
     pub(crate) fn acl_moved(&self, node: &Node, stat: &Stat) -> bool {
-        self.options.acls == AclMode::Notice
+        self.options.acls != AclMode::Off
             && node.czxid == stat.czxid
             && node.stat.is_some_and(|known| known.aversion != stat.aversion)
     }

@@ -206,6 +206,11 @@ impl Follow {
         self.base + self.items.len() as u64
     }
 
+    /// Whether no event and no change of a list waits for its record.
+    pub(crate) fn has_told_all(&self) -> bool {
+        self.items.is_empty() && self.acls.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }

@@ -2,14 +2,11 @@
 
 use std::collections::VecDeque;
 
-use uuid::Uuid;
-
 use crate::book::Book;
 use crate::entry::{Entry, Word};
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{GapReason, NAMESPACE, Timestamp};
-use crate::restate::Restating;
+use crate::record::{GapReason, Timestamp};
 
 use super::answers::{check_sample, sort_names, walk_answered};
 use super::attached::Attached;
@@ -19,7 +16,8 @@ use super::canary::Canary;
 use super::denials::Denials;
 use super::event::Event;
 use super::follow::{Advance, Follow};
-use super::options::{CaptureOptions, SnapshotMode};
+use super::lists::Lists;
+use super::options::CaptureOptions;
 use super::roots::{Desk, Root};
 use super::status::{CaptureState, Counters};
 use super::unreadable::Unreadable;
@@ -41,6 +39,7 @@ pub struct Capture {
     counters: Counters,
     rounds: Rounds,
     canary: Canary,
+    lists: Lists,
     /// Why the next epoch begins, where the connection alone does not tell.
     reason: Option<GapReason>,
     lag_attempts: u32,
@@ -72,6 +71,7 @@ impl Capture {
         Capture {
             rounds: Rounds::new(&options),
             canary: Canary::new(options.canary.as_ref()),
+            lists: Lists::default(),
             options,
             state: State::Detached,
             requests: Requests::default(),
@@ -144,33 +144,60 @@ impl Capture {
     /// The transaction must then be rolled back and [`Capture::reset`] be called.
     pub fn step(&mut self, now: Timestamp, input: Input, book: &mut dyn Book) -> Step<Vec<Effect>> {
         let mut effects = Vec::new();
+        let mut next = self.lists.admit(input, self.options.limits.events)?;
+        while let Some(input) = next {
+            self.take(now, input, book, &mut effects)?;
+            next = self.lists.next_held();
+        }
+        if let State::Attached(attached) = &self.state
+            && attached.follow.has_told_all()
+        {
+            self.lists.settled();
+        }
+        Ok(effects)
+    }
+
+    fn take(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        book: &mut dyn Book,
+        effects: &mut Vec<Effect>,
+    ) -> Step<()> {
         let recorded = self.records();
         let verdict = match input {
-            Input::Connected { session } => self.connected(session, book, &mut effects)?,
+            Input::Connected { session } => self.connected(session, book, effects)?,
             Input::Disconnected => self.detach(None),
             Input::Overflow => self.detach(Some(GapReason::Overflow)),
             Input::Armed => self.armed(now, book)?,
             Input::Events(events) => self.events(events)?,
-            Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, book)?,
+            Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, book, effects)?,
+            // Taken in before.
+            Input::Acls { .. } => Verdict::Fine,
             Input::CanaryWritten { mark, zxid } => {
                 let read = self.canary.written(mark, zxid);
-                self.read_canary(read, &mut effects)
+                self.read_canary(read, effects)
             }
-            Input::Tick => self.tick(now, book, &mut effects)?,
-            Input::Continue => self.restate(book)?,
+            Input::Tick => self.tick(now, book, effects)?,
+            Input::Continue => {
+                if let State::Attached(attached) = &mut self.state {
+                    attached.restate(&self.options, book)?;
+                }
+                Verdict::Fine
+            }
         };
         let verdict = match verdict {
-            Verdict::Fine => self.go_on(now, book, &mut effects)?,
+            Verdict::Fine => self.go_on(now, book, effects)?,
             other => other,
         };
         match verdict {
             Verdict::Fine => {}
-            Verdict::Denied(path) => self.denied(path, &mut effects),
+            Verdict::Denied(path) => self.denied(path, effects),
         }
         if self.records() != recorded {
             self.rounds.journalled();
         }
-        Ok(effects)
+        Ok(())
     }
 
     fn records(&self) -> u64 {
@@ -219,6 +246,7 @@ impl Capture {
             self.state = State::Detached;
         }
         self.requests = Requests::after(&self.requests);
+        self.lists.forget();
         Verdict::Fine
     }
 
@@ -295,6 +323,7 @@ impl Capture {
             counters: &mut self.counters,
             roots,
             unreadable: &mut self.unreadable,
+            lists: &self.lists,
             may_lag: self.lag_attempts + 1 < LAG_ATTEMPTS_MAX,
         };
         Some((desk, follow, walk, &mut self.requests))
@@ -355,7 +384,22 @@ impl Capture {
         ticket: Ticket,
         mut outcomes: Vec<Outcome>,
         book: &mut dyn Book,
+        effects: &mut Vec<Effect>,
     ) -> Step<Verdict> {
+        if let Some(request) = self.requests.asked(ticket) {
+            let is_follow = matches!(request.purpose, Purpose::Follow | Purpose::Positions);
+            let mode = self.options.acls;
+            let keys = self
+                .lists
+                .missing(mode, &request.reads, &outcomes, is_follow, book)?;
+            if !keys.is_empty() {
+                let request = self.requests.next_ticket();
+                let paths = self.lists.hold(request, keys, Input::Answer { ticket, outcomes });
+                let ticket = request;
+                effects.push(Effect::ReadAcls { ticket, paths });
+                return Ok(Verdict::Fine);
+            }
+        }
         outcomes.iter_mut().for_each(sort_names);
         let Some(request) = self.requests.answered(ticket) else {
             return Ok(Verdict::Fine);
@@ -423,6 +467,12 @@ impl Capture {
                 self.options.limits,
             ));
         }
+        let again = self.lists.again();
+        if !again.is_empty() {
+            self.counters.requests += 1;
+            self.requests
+                .send(Request::proof(Purpose::Sample, again, covers), effects);
+        }
         let read = self.canary.tick(effects)?;
         Ok(self.read_canary(read, effects))
     }
@@ -449,8 +499,8 @@ impl Capture {
                 Advance::Mark(root) => {
                     let is_gap = desk.in_gap(root);
                     desk.close_bracket(root)?;
-                    if is_gap {
-                        self.restate_root(now, root);
+                    if is_gap && let State::Attached(attached) = &mut self.state {
+                        attached.restate_root(&self.options, now, root);
                     }
                     self.begin_next_walk(now, book)?;
                 }
@@ -463,35 +513,6 @@ impl Capture {
         self.send_requests(now, book, effects)?;
         if matches!(&self.state, State::Attached(attached) if !attached.restating.is_empty()) {
             effects.push(Effect::Continue);
-        }
-        Ok(Verdict::Fine)
-    }
-
-    /// With `snapshot = "always"` a run follows each gap.
-    fn restate_root(&mut self, now: Timestamp, root: usize) {
-        if self.options.snapshot != SnapshotMode::Always {
-            return;
-        }
-        let State::Attached(attached) = &mut self.state else {
-            return;
-        };
-        let path = attached.roots[root].path.clone();
-        let name = format!(
-            "{}\n{path}\n{}\n{now}\nrestated",
-            self.options.cluster, attached.epoch
-        );
-        let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-        attached.restating.push_back(Restating::new(path, run, now));
-    }
-
-    fn restate(&mut self, book: &mut dyn Book) -> Step<Verdict> {
-        if let State::Attached(attached) = &mut self.state
-            && let Some(restating) = attached.restating.front_mut()
-        {
-            restating.step(book, self.options.limits.restate_at_once)?;
-            if restating.is_done() {
-                attached.restating.pop_front();
-            }
         }
         Ok(Verdict::Fine)
     }

@@ -30,6 +30,7 @@ mod denials;
 mod event;
 mod exact;
 mod follow;
+mod lists;
 mod machine;
 mod options;
 mod pending;
@@ -54,7 +55,7 @@ pub use status::{CaptureState, Counters};
 use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
-use crate::record::{GapReason, Stat};
+use crate::record::{Acl, GapReason, Stat};
 
 #[cfg(doc)]
 use crate::book::Book;
@@ -81,6 +82,13 @@ pub enum Input {
         ticket: Ticket,
         /// One for each read of the request.
         outcomes: Vec<Outcome>,
+    },
+    /// The answer to [`Effect::ReadAcls`].
+    Acls {
+        /// Of the request.
+        ticket: Ticket,
+        /// One for each path of the request.
+        outcomes: Vec<AclOutcome>,
     },
     /// The answer to [`Effect::WriteCanary`].
     CanaryWritten {
@@ -116,6 +124,13 @@ pub enum Effect {
         ticket: Ticket,
         /// What to read.
         reads: Vec<ReadRequest>,
+    },
+    /// Read the access control lists of these znodes, behind all reads asked for before; answer with [`Input::Acls`].
+    ReadAcls {
+        /// Names the answer.
+        ticket: Ticket,
+        /// Of which znodes.
+        paths: Vec<ZnodePath>,
     },
     /// Write the canary, over a session apart; answer with [`Input::CanaryWritten`].
     WriteCanary {
@@ -158,6 +173,22 @@ pub enum Outcome {
         children: Option<Vec<Box<str>>>,
     },
     /// It is not there.
+    Missing,
+    /// It may not be read.
+    Denied,
+}
+
+/// What came of reading one access control list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AclOutcome {
+    /// It was read.
+    Found {
+        /// The Stat that it came with.
+        stat: Stat,
+        /// Its entries.
+        acl: Vec<Acl>,
+    },
+    /// The znode is not there.
     Missing,
     /// It may not be read.
     Denied,

@@ -122,6 +122,8 @@ pub enum DataMode {
 pub enum AclMode {
     /// An `acl` record when `aversion` moved.
     Notice,
+    /// The same, with the list.
+    List,
     /// None.
     Off,
 }

@@ -9,6 +9,7 @@ use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Data, Fidelity, GapReason, Op, Stat, Timestamp};
 
+use super::lists::Lists;
 use super::options::{CaptureOptions, DataMode};
 use super::status::Counters;
 use super::unreadable::Unreadable;
@@ -67,6 +68,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) counters: &'a mut Counters,
     pub(crate) roots: &'a mut [Root],
     pub(crate) unreadable: &'a mut Unreadable,
+    pub(crate) lists: &'a Lists,
     /// Whether another server may be tried on a suspicion alone.
     pub(crate) may_lag: bool,
 }

@@ -59,6 +59,8 @@ pub struct Counters {
     pub gaps: BTreeMap<&'static str, u64>,
     /// Samples, and events of the canary, that proved the watch alive.
     pub liveness_checks: u64,
+    /// `acl` records without the list that was wanted.
+    pub unread_acls: u64,
     /// Walks that came to their end.
     pub walks: u64,
 }

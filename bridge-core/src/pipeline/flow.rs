@@ -210,6 +210,7 @@ impl<L: Ledger> Flow<L> {
             let command = match effect {
                 Effect::Arm(roots) => Command::Arm(roots),
                 Effect::Read { ticket, reads } => Command::Read { ticket, reads },
+                Effect::ReadAcls { ticket, paths } => Command::ReadAcls { ticket, paths },
                 Effect::WriteCanary { mark, path } => Command::WriteCanary { mark, path },
                 Effect::Reconnect => Command::Reconnect { after: wait },
                 Effect::Continue => {

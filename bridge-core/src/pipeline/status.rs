@@ -132,6 +132,7 @@ impl SourceStatus {
         count(names::SOURCE_MISSED, counters.missed);
         count(names::SOURCE_SUPERSEDED, counters.superseded);
         count(names::SOURCE_LIVENESS_CHECKS, counters.liveness_checks);
+        count(names::SOURCE_UNREAD_ACLS, counters.unread_acls);
         count(names::SOURCE_WALKS, counters.walks);
         for ((op, fidelity), value) in &counters.records {
             let labels = [

@@ -131,7 +131,7 @@ impl Ensemble {
                     let outcomes = reads.iter().map(|read| self.read(read)).collect();
                     Some(Report::Input(Input::Answer { ticket, outcomes }))
                 }
-                Command::WriteCanary { .. } => None,
+                Command::WriteCanary { .. } | Command::ReadAcls { .. } => None,
                 Command::Reconnect { .. } => panic!("nothing is wrong with this connection"),
             },
             News::Connected | News::Server(_) => None,

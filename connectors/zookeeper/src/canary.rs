@@ -72,6 +72,11 @@ impl Writer {
         }
     }
 
+    /// The options of the source.
+    pub(crate) fn config(&self) -> &ZookeeperConfig {
+        &self.config
+    }
+
     /// One write. Cancel safe: what became of it is then unknown.
     pub(crate) fn write(&self, mark: Mark, path: ZnodePath) -> BoxFuture<'static, Attempt> {
         let (config, client) = (self.config.clone(), self.client.clone());

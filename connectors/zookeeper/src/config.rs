@@ -79,6 +79,9 @@ pub struct ZookeeperConfig {
     /// What becomes of changes of access control lists.
     #[serde(default)]
     pub acls: Acls,
+    /// Whether access control lists hold digests of passwords, for `acls = "list"`.
+    #[serde(default)]
+    pub acl_digests: AclDigests,
     /// A `heartbeat` record when nothing else was journalled for so long.
     #[serde(default = "default_heartbeat")]
     pub heartbeat: Interval,
@@ -137,8 +140,21 @@ pub enum Acls {
     /// An `acl` record when `aversion` moved.
     #[default]
     Notice,
+    /// The same, with the list as it is then.
+    List,
     /// Nothing.
     Off,
+}
+
+/// Whether the ids of scheme `digest` hold the digests of passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AclDigests {
+    /// Only the user: `user:x`.
+    #[default]
+    Masked,
+    /// As the server tells them: whoever reads the records can try passwords.
+    Full,
 }
 
 /// Encrypted connections. Without `ca` the server's certificate is checked against no authority and refused.
@@ -211,6 +227,7 @@ impl ZookeeperConfig {
             before: Before::default(),
             max_data: default_max_data(),
             acls: Acls::default(),
+            acl_digests: AclDigests::default(),
             heartbeat: default_heartbeat(),
             auth: None,
             tls: None,

@@ -6,14 +6,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bridge_core::capture::{Input, Outcome, ReadRequest, SessionFate, Ticket};
+use bridge_core::capture::{AclOutcome, Input, ReadRequest, SessionFate, Ticket};
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{self, Command, Link, Order, Report, SourceError};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use tokio::time::timeout;
-use zookeeper_client::{AddWatchMode, Client, Error, MultiReadResult, SessionState, StateWatcher};
+use zookeeper_client::{AddWatchMode, Client, Error, SessionState, StateWatcher};
 
 use crate::canary::{Attempt, Writer};
+use crate::config::AclDigests;
 use crate::convert;
 use crate::error::{Failure, of_request};
 use crate::watchers::{Told, Watchers};
@@ -38,14 +39,7 @@ pub(crate) enum End {
     Stopped,
 }
 
-type Answer<'a> = BoxFuture<'a, Result<Vec<MultiReadResult>, Error>>;
-
-/// A MultiRead under way.
-struct Asked<'a> {
-    ticket: Ticket,
-    reads: Vec<ReadRequest>,
-    answer: Answer<'a>,
-}
+type Answer<'a> = BoxFuture<'a, Result<Input, Error>>;
 
 /// What waits for the pipeline.
 #[derive(Default)]
@@ -111,7 +105,8 @@ struct Connection<'a> {
     number: source::Connection,
     states: StateWatcher,
     watchers: Watchers,
-    asked: VecDeque<Asked<'a>>,
+    /// Requests under way, in their order.
+    asked: VecDeque<Answer<'a>>,
     writer: &'a mut Writer,
     /// A write of the canary under way.
     writing: Option<BoxFuture<'static, Attempt>>,
@@ -165,22 +160,19 @@ impl<'a> Connection<'a> {
         None
     }
 
-    fn answered(&mut self, (asked, answer): (Asked<'a>, Result<Vec<MultiReadResult>, Error>)) -> Option<End> {
-        let outcomes = answer.and_then(|results| convert::outcomes(&asked.reads, results));
+    fn answered(&mut self, answer: Result<Input, Error>) -> Option<End> {
         // Every event that came before this answer is in the watchers by now, and has to be told before it.
         let told = self.watchers.drain();
         if let Some(end) = self.told(told) {
             return Some(end);
         }
-        match outcomes {
-            Ok(outcomes) => self.answer(asked.ticket, outcomes),
+        match answer {
+            Ok(input) => {
+                self.outbox.input(input);
+                None
+            }
             Err(error) => Some(self.end_of_failure("a read", &error)),
         }
-    }
-
-    fn answer(&mut self, ticket: Ticket, outcomes: Vec<Outcome>) -> Option<End> {
-        self.outbox.input(Input::Answer { ticket, outcomes });
-        None
     }
 
     fn state_changed(&mut self, state: SessionState) -> Option<End> {
@@ -197,6 +189,12 @@ impl<'a> Connection<'a> {
         match order.command {
             Command::Arm(roots) => self.arm(&roots).await,
             Command::Read { ticket, reads } => self.ask(ticket, reads),
+            Command::ReadAcls { ticket, paths } => {
+                let digests = self.writer.config().acl_digests;
+                self.asked
+                    .push_back(read_acls(self.client, ticket, paths, digests));
+                None
+            }
             Command::WriteCanary { mark, path } => {
                 self.writing = Some(self.writer.write(mark, path));
                 None
@@ -224,13 +222,9 @@ impl<'a> Connection<'a> {
     }
 
     fn ask(&mut self, ticket: Ticket, reads: Vec<ReadRequest>) -> Option<End> {
-        match multi_read(self.client, &reads) {
+        match multi_read(self.client, ticket, reads) {
             Ok(answer) => {
-                self.asked.push_back(Asked {
-                    ticket,
-                    reads,
-                    answer,
-                });
+                self.asked.push_back(answer);
                 None
             }
             Err(error) => Some(self.end_of_failure("a read", &error)),
@@ -275,15 +269,41 @@ async fn arm(client: &Client, roots: &[ZnodePath]) -> Result<Watchers, Error> {
 }
 
 /// Sends one MultiRead; the client sends when called, so requests leave in this order.
-fn multi_read<'a>(client: &'a Client, reads: &[ReadRequest]) -> Result<Answer<'a>, Error> {
+fn multi_read(client: &Client, ticket: Ticket, reads: Vec<ReadRequest>) -> Result<Answer<'_>, Error> {
     let mut reader = client.new_multi_reader();
-    for read in reads {
+    for read in &reads {
         reader.add_get_data(&read.path)?;
         if read.children {
             reader.add_get_children(&read.path)?;
         }
     }
-    Ok(Box::pin(reader.commit()))
+    let results = reader.commit();
+    Ok(Box::pin(async move {
+        let outcomes = convert::outcomes(&reads, results.await?)?;
+        Ok(Input::Answer { ticket, outcomes })
+    }))
+}
+
+/// Asks for lists one by one, as there is no request for many: all leave now, and their answers come in order.
+fn read_acls(client: &Client, ticket: Ticket, paths: Vec<ZnodePath>, digests: AclDigests) -> Answer<'_> {
+    let asked: Vec<_> = paths.iter().map(|path| client.get_acl(path)).collect();
+    let answers = join_all(asked);
+    Box::pin(async move {
+        let outcomes = answers
+            .await
+            .into_iter()
+            .map(|answer| convert::acl_outcome(answer, digests))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut outcomes_of_paths = paths.iter().zip(&outcomes);
+        if let Some((path, _)) = outcomes_of_paths.find(|(_, outcome)| **outcome == AclOutcome::Denied) {
+            tracing::warn!(
+                path = path.as_str(),
+                "an access control list may not be read, so that the acl record is without it: grant the bridge the \
+                 permission 'r' or 'a'"
+            );
+        }
+        Ok(Input::Acls { ticket, outcomes })
+    })
 }
 
 /// The end of the write under way; pending without one. Cancel safe.
@@ -297,15 +317,11 @@ async fn next_attempt(writing: &mut Option<BoxFuture<'static, Attempt>>) -> Atte
 }
 
 /// The answer to the oldest request; pending without one. Cancel safe: the request stays in the queue until then.
-async fn next_answer<'a>(
-    asked: &mut VecDeque<Asked<'a>>,
-) -> (Asked<'a>, Result<Vec<MultiReadResult>, Error>) {
+async fn next_answer(asked: &mut VecDeque<Answer<'_>>) -> Result<Input, Error> {
     let Some(oldest) = asked.front_mut() else {
         return std::future::pending().await;
     };
-    let answer = (&mut oldest.answer).await;
-    match asked.pop_front() {
-        Some(oldest) => (oldest, answer),
-        None => std::future::pending().await,
-    }
+    let answer = oldest.await;
+    asked.pop_front();
+    answer
 }

@@ -229,8 +229,8 @@ impl Client {
                 self.asked.push(request.clone());
                 self.send(request);
             }
-            // No plan has a canary.
-            Command::WriteCanary { .. } => {}
+            // No plan has a canary, or reads lists.
+            Command::WriteCanary { .. } | Command::ReadAcls { .. } => {}
             Command::Reconnect { after } => self.replace(after, now_ms),
         }
     }

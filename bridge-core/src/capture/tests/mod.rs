@@ -3,5 +3,6 @@
 mod book;
 mod canary;
 mod found;
+mod lists;
 mod positions;
 mod rules;

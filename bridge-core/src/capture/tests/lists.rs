@@ -1,0 +1,202 @@
+//! Access control lists: each goes with the record of the change that it belongs to, or with none.
+
+use super::rules::{Bench, event, found, path, stat, ticket};
+use crate::capture::{
+    AclMode, AclOutcome, Effect, EventKind, Input, Outcome, SessionFate, StepError, Ticket,
+};
+use crate::entry::What;
+use crate::path::ZnodePath;
+use crate::record::{Acl, GapReason, Stat, Timestamp};
+
+fn list(id: &str) -> Vec<Acl> {
+    vec![Acl {
+        scheme: "sasl".into(),
+        id: id.into(),
+        perms: "cdrwa".into(),
+    }]
+}
+
+/// `/a` after so many writes and changes of its list; written at 1, 11, 12 and so on.
+fn after(version: i32, aversion: i32) -> Stat {
+    let mzxid = if version == 0 {
+        1
+    } else {
+        10 + u64::from(version.unsigned_abs())
+    };
+    Stat {
+        aversion,
+        ..stat(1, mzxid, version, 1, 0)
+    }
+}
+
+fn live(mode: AclMode) -> Bench {
+    let mut bench = Bench::with(|options| {
+        options.acls = mode;
+        options.limits.follow_apart = 0;
+        options.limits.events = 5;
+    });
+    bench.go_live();
+    bench
+}
+
+impl Bench {
+    fn set(&mut self, zxid: u64) -> Vec<Effect> {
+        self.input(Input::Events(vec![event("/a", EventKind::Changed, zxid)]))
+    }
+
+    fn acls(&mut self, ticket: Ticket, outcome: AclOutcome) -> Vec<Effect> {
+        let outcomes = vec![outcome];
+        self.input(Input::Acls { ticket, outcomes })
+    }
+
+    /// `/a` was written, and its answer shows a changed list.
+    fn asks(&mut self, version: i32, aversion: i32) -> Ticket {
+        let effects = self.set(10 + u64::from(version.unsigned_abs()));
+        let effects = self.answer(ticket(&effects), vec![found(after(version, aversion), None)]);
+        asked(&effects, &path("/a"))
+    }
+
+    /// The `acl` records: at which change, and with which list.
+    fn told(&self) -> Vec<(i32, Option<Vec<Acl>>)> {
+        let changes = self.book.changes();
+        let acls = changes.filter_map(|change| match &change.what {
+            What::AclChanged { stat, acl } => Some((stat.aversion, acl.clone())),
+            _ => None,
+        });
+        acls.collect()
+    }
+}
+
+fn asked(effects: &[Effect], of: &ZnodePath) -> Ticket {
+    let [Effect::ReadAcls { ticket, paths }] = effects else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(paths, std::slice::from_ref(of));
+    *ticket
+}
+
+#[test]
+fn the_answer_that_shows_a_changed_list_waits_for_it_and_so_does_what_comes_behind() {
+    let mut bench = live(AclMode::List);
+    let before = bench.book.entries.len();
+    let lists = bench.asks(1, 1);
+    assert_eq!(bench.set(12), []);
+    assert_eq!(bench.input(Input::Tick), []);
+    assert_eq!(bench.book.entries.len(), before);
+
+    let stat = after(1, 1);
+    let acl = list("one");
+    let effects = bench.acls(lists, AclOutcome::Found { stat, acl });
+    assert_eq!(bench.told(), [(1, Some(list("one")))]);
+    let changes: Vec<_> = bench
+        .book
+        .changes()
+        .map(|change| change.what.op().as_str())
+        .collect();
+    assert_eq!(changes[changes.len() - 2..], ["update", "acl"]);
+    bench.answer(ticket(&effects), vec![found(after(2, 1), None)]);
+    assert!(matches!(bench.last(), What::Updated { .. }));
+    assert_eq!(bench.capture.counters().unread_acls, 0);
+}
+
+#[test]
+fn a_list_that_was_changed_again_is_left_out_and_read_once_more() {
+    let mut bench = live(AclMode::List);
+    let lists = bench.asks(1, 1);
+    let newer = AclOutcome::Found {
+        stat: after(1, 2),
+        acl: list("two"),
+    };
+    bench.acls(lists, newer);
+    assert_eq!(bench.told(), [(1, None)]);
+    assert_eq!(bench.capture.counters().unread_acls, 1);
+
+    let effects = bench.input(Input::Tick);
+    let effects = bench.answer(ticket(&effects), vec![found(after(1, 2), None)]);
+    let lists = asked(&effects, &path("/a"));
+    let (stat, acl) = (after(1, 2), list("two"));
+    bench.acls(lists, AclOutcome::Found { stat, acl });
+    assert_eq!(bench.told(), [(1, None), (2, Some(list("two")))]);
+    assert_eq!(bench.input(Input::Tick), []);
+}
+
+#[test]
+fn a_list_that_may_not_be_read_or_is_of_another_life_is_left_out_and_counted() {
+    let other_life = AclOutcome::Found {
+        stat: Stat {
+            aversion: 1,
+            ..stat(20, 20, 0, 20, 0)
+        },
+        acl: list("other"),
+    };
+    for outcome in [AclOutcome::Denied, AclOutcome::Missing, other_life] {
+        let mut bench = live(AclMode::List);
+        let lists = bench.asks(1, 1);
+        bench.acls(lists, outcome);
+        assert_eq!(bench.told(), [(1, None)]);
+        assert_eq!(bench.capture.counters().unread_acls, 1);
+    }
+}
+
+#[test]
+fn a_sample_and_a_walk_that_find_a_changed_list_ask_for_it_too() {
+    let mut bench = live(AclMode::List);
+    let sample: Vec<Effect> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
+    let effects = bench.answer(ticket(&sample), vec![found(after(0, 1), Some(&[]))]);
+    let lists = asked(&effects, &path("/a"));
+    let (stat, acl) = (after(0, 1), list("one"));
+    bench.acls(lists, AclOutcome::Found { stat, acl });
+
+    let walk = bench.connect();
+    let effects = bench.answer(walk, vec![found(after(0, 2), Some(&[]))]);
+    let lists = asked(&effects, &path("/a"));
+    let (stat, acl) = (after(0, 2), list("two"));
+    bench.acls(lists, AclOutcome::Found { stat, acl });
+    assert_eq!(bench.told(), [(1, Some(list("one"))), (2, Some(list("two")))]);
+}
+
+#[test]
+fn a_list_that_comes_after_the_connection_is_gone_is_nobodys() {
+    let mut bench = live(AclMode::List);
+    let lists = bench.asks(1, 1);
+    bench.set(12);
+    let before = bench.book.entries.len();
+    assert_eq!(bench.input(Input::Disconnected), []);
+    let (stat, acl) = (after(1, 1), list("one"));
+    assert_eq!(bench.acls(lists, AclOutcome::Found { stat, acl }), []);
+    assert_eq!(bench.book.entries.len(), before);
+    let session = SessionFate::Kept;
+    assert!(matches!(
+        bench.input(Input::Connected { session })[..],
+        [Effect::Arm(_)]
+    ));
+}
+
+#[test]
+fn more_events_than_may_wait_behind_a_list_end_the_epoch() {
+    let mut bench = live(AclMode::List);
+    bench.asks(1, 1);
+    for zxid in 12..17 {
+        assert_eq!(bench.set(zxid), []);
+    }
+    let events = vec![event("/a", EventKind::Changed, 17)];
+    let step = bench
+        .capture
+        .step(Timestamp(1), Input::Events(events), &mut bench.book);
+    assert!(
+        matches!(step, Err(StepError::Doubt(GapReason::Overflow))),
+        "{step:?}"
+    );
+}
+
+#[test]
+fn without_lists_nobody_asks_for_any() {
+    for (mode, expected) in [(AclMode::Notice, 1), (AclMode::Off, 0)] {
+        let mut bench = live(mode);
+        let effects = bench.set(11);
+        let outcomes: Vec<Outcome> = vec![found(after(1, 1), None)];
+        assert_eq!(bench.answer(ticket(&effects), outcomes), []);
+        assert_eq!(bench.told(), vec![(1, None); expected]);
+        assert_eq!(bench.capture.counters().unread_acls, 0);
+    }
+}
