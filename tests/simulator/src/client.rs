@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bridge_core::capture::{Event, Input, Outcome, SessionFate, Ticket};
+use bridge_core::capture::{Event, Input, SessionFate};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{Command, Connection, Order, Report};
@@ -62,7 +62,7 @@ pub struct Client {
     next_try_ms: Option<u64>,
     /// What the watchers have and nobody has taken, by root.
     heard: Vec<Vec<Event>>,
-    answers: VecDeque<(Ticket, Vec<Outcome>)>,
+    answers: VecDeque<Input>,
     outbox: VecDeque<Report>,
     /// What the pipeline can take.
     pub channel: VecDeque<Report>,
@@ -229,8 +229,9 @@ impl Client {
                 self.asked.push(request.clone());
                 self.send(request);
             }
-            // No plan has a canary, or reads lists.
-            Command::WriteCanary { .. } | Command::ReadAcls { .. } => {}
+            Command::ReadAcls { ticket, paths } => self.send(Request::Acls(ticket, paths)),
+            // No plan has a canary.
+            Command::WriteCanary { .. } => {}
             Command::Reconnect { after } => self.replace(after, now_ms),
         }
     }
@@ -304,8 +305,9 @@ impl Client {
             (Reply::Read(ticket, outcomes), _) => {
                 self.asked
                     .retain(|request| !matches!(request, Request::Read(asked, _) if *asked == ticket));
-                self.answers.push_back((ticket, outcomes));
+                self.answers.push_back(Input::Answer { ticket, outcomes });
             }
+            (Reply::Acls(ticket, outcomes), _) => self.answers.push_back(Input::Acls { ticket, outcomes }),
             (Reply::Watching | Reply::Synced, Arming::Waits(1)) => {
                 self.arming = Arming::Done;
                 // What a server that lagged caught up with was told before, or is seen by the walk.
@@ -324,9 +326,8 @@ impl Client {
         }
         while !self.answers.is_empty() && self.random.random_bool(0.7) {
             self.drain();
-            if let Some((ticket, outcomes)) = self.answers.pop_front() {
-                self.outbox
-                    .push_back(Report::Input(Input::Answer { ticket, outcomes }));
+            if let Some(answer) = self.answers.pop_front() {
+                self.outbox.push_back(Report::Input(answer));
             }
         }
         if self.random.random_bool(0.6) {

@@ -88,6 +88,7 @@ states! {
     SupersededMany "more than 64 versions superseded"
     Missed "missed versions found by arithmetic"
     AclRecord "acl record"
+    AclList "acl record with the list"
     UnreadableFound "unreadable znode named"
     UnreadableRegained "unreadable znode captured again"
     Restated "root told again after a gap"

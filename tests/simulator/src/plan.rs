@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bridge_core::capture::{CaptureOptions, Limits, SnapshotMode};
+use bridge_core::capture::{AclMode, CaptureOptions, Limits, SnapshotMode};
 use bridge_core::path::ZnodePath;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -13,6 +13,9 @@ use crate::ensemble::Release;
 
 /// Every so many seeds the real journal runs beside the model.
 const REAL_JOURNAL_EVERY: u64 = 20;
+
+/// Every so many seeds lists are read.
+const LISTS_EVERY: u64 = 3;
 
 /// What one seed plays.
 #[derive(Clone, Debug)]
@@ -179,6 +182,9 @@ fn capture_options(seed: u64, faults: &FaultPlan, random: &mut StdRng) -> Captur
         .unwrap_or(&&["/a"][..]);
     let mut options = CaptureOptions::new("main", roots.iter().map(|text| path(text)).collect());
     options.seed = seed;
+    if seed % LISTS_EVERY == 1 {
+        options.acls = AclMode::List;
+    }
     options.sample_every = Some(Duration::from_secs(random.random_range(1..4)));
     // What a sample of a few znodes may miss for a while has to be found in the time of a simulation.
     options.reconcile_every = Some(Duration::from_secs(random.random_range(2..5)));

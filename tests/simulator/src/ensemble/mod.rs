@@ -12,9 +12,10 @@ mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bridge_core::capture::{Event, Outcome, ReadRequest};
+use bridge_core::capture::{AclOutcome, Event, Outcome, ReadRequest};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
+use bridge_core::record::{Acl, Stat};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -187,6 +188,10 @@ impl Ensemble {
                 let outcomes = reads.iter().map(|one| read(&server.tree, one)).collect();
                 Reply::Read(*ticket, outcomes)
             }
+            Some(Request::Acls(ticket, paths)) => {
+                let outcomes = paths.iter().map(|path| read_acl(&server.tree, path)).collect();
+                Reply::Acls(*ticket, outcomes)
+            }
         };
         wire.requests.pop_front();
         let zxid = self.zxid_of(wire.server);
@@ -280,6 +285,26 @@ impl Ensemble {
         let truths = std::iter::once(&self.truth).chain(&self.past);
         let versions = truths.filter_map(|truth| truth.life(path, czxid)?.versions.get(&mzxid));
         versions.map(|(data, _)| Arc::clone(data)).collect()
+    }
+}
+
+/// The list that a znode has after each of its changes: no two are alike.
+pub fn acl_of(stat: &Stat) -> Vec<Acl> {
+    vec![Acl {
+        scheme: "world".to_owned(),
+        id: format!("{}/{}", stat.czxid, stat.aversion),
+        perms: "r".to_owned(),
+    }]
+}
+
+fn read_acl(tree: &Tree, path: &ZnodePath) -> AclOutcome {
+    match tree.get(path) {
+        None => AclOutcome::Missing,
+        Some(znode) if !znode.readable => AclOutcome::Denied,
+        Some(znode) => AclOutcome::Found {
+            stat: znode.stat,
+            acl: acl_of(&znode.stat),
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bridge_core::capture::{Event, Outcome, ReadRequest, Ticket};
+use bridge_core::capture::{AclOutcome, Event, Outcome, ReadRequest, Ticket};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 
@@ -18,6 +18,8 @@ pub enum Request {
     },
     /// One MultiRead.
     Read(Ticket, Vec<ReadRequest>),
+    /// Access control lists.
+    Acls(Ticket, Vec<ZnodePath>),
 }
 
 /// What a server answers, with the zxid of its header.
@@ -29,6 +31,8 @@ pub enum Reply {
     Synced,
     /// A MultiRead.
     Read(Ticket, Vec<Outcome>),
+    /// Access control lists.
+    Acls(Ticket, Vec<AclOutcome>),
 }
 
 /// One message to the client.

@@ -8,7 +8,7 @@ use bridge_core::record::{SUPERSEDED_MAX, Stat};
 use super::brackets::Open;
 use super::{Bench, Judge, Known, exact_zxid, is_exact};
 use crate::coverage::Seen;
-use crate::ensemble::Life;
+use crate::ensemble::{Life, acl_of};
 
 impl Judge {
     /// Exact records ascend, and those of a transaction stand together in one commit.
@@ -68,7 +68,7 @@ impl Judge {
                 check_overwritten(change, &known, &read.stat, is_in_gap, bench);
             }
             What::Deleted { at } => self.check_delete(change, *at, known, bench),
-            What::AclChanged { stat, .. } => {
+            What::AclChanged { stat, acl } => {
                 let known = known.unwrap_or_else(|| panic!("{change:?} of a path that does not live"));
                 assert_eq!((known.czxid, known.mzxid), (stat.czxid, stat.mzxid), "{change:?}");
                 assert_ne!(
@@ -76,6 +76,10 @@ impl Judge {
                     "{change:?} of an unchanged list"
                 );
                 bench.seen.see(Seen::AclRecord);
+                if let Some(acl) = acl {
+                    assert_eq!(*acl, acl_of(stat), "{change:?} with the list of another change");
+                    bench.seen.see(Seen::AclList);
+                }
             }
             What::Restated { .. } => {
                 assert!(
