@@ -128,6 +128,8 @@ async fn two_sources_and_two_sinks_in_one_process_do_not_mix() {
     }
     let through_chroot = Place {
         connect: format!("{}{chroot}", place.connect),
+        // What this writes is below its root, and nobody is told of it.
+        source: "liveness = \"canary\"".to_owned(),
         ..place.clone()
     };
     let sink = |name: &str| {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use futures::{StreamExt, stream};
 use zookeeper_client::{Client, Error};
 
+use crate::truth::is_left_out;
+
 /// Reads under way at once: enough to hide the round trips, few beside what a server takes.
 const READS_MAX: usize = 64;
 
@@ -22,7 +24,7 @@ pub struct Node {
 /// All znodes below some roots.
 pub type Tree = BTreeMap<String, Node>;
 
-/// Reads everything at and below the roots, `/zookeeper` excepted.
+/// Reads everything at and below the roots that anybody is told of.
 ///
 /// # Errors
 ///
@@ -63,6 +65,6 @@ async fn read_one(client: &Client, path: String) -> Result<Option<(String, Node,
     };
     let above = path.trim_end_matches('/');
     let children = children.iter().map(|child| format!("{above}/{child}"));
-    let children = children.filter(|path| path != "/zookeeper").collect();
+    let children = children.filter(|path| !is_left_out(path)).collect();
     Ok(Some((path, node, children)))
 }

@@ -73,7 +73,7 @@ impl Life {
 /// The lives of all paths, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
-    /// By path.
+    /// By path, but for those that nobody is told of.
     pub lives: BTreeMap<String, Vec<Life>>,
     /// The last transaction.
     pub last: u64,
@@ -110,6 +110,7 @@ impl Truth {
         for transaction in &committed.transactions {
             lives.apply(transaction);
         }
+        lives.lives.retain(|path, _| !is_left_out(path));
         Truth {
             lives: lives.lives,
             closed: lives.closed,
@@ -167,7 +168,8 @@ impl Truth {
             }
         };
         let lives = std::mem::take(&mut self.lives).into_iter();
-        let lives = lives.filter_map(|(path, lives)| seen(&path).map(|path| (path, lives)));
+        let lives = lives.filter_map(|(path, lives)| Some((seen(&path)?, lives)));
+        let lives = lives.filter(|(path, _)| !is_left_out(path));
         let closed = std::mem::take(&mut self.closed);
         Truth {
             lives: lives.collect(),
@@ -175,6 +177,11 @@ impl Truth {
             ..self
         }
     }
+}
+
+/// Whether nobody is told of a path: ZooKeeper's own, and what bridges keep for themselves.
+pub fn is_left_out(path: &str) -> bool {
+    covers("/zookeeper", path) || covers("/zkbridge", path)
 }
 
 /// Whether a path is the root or below it.
