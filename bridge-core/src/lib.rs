@@ -7,6 +7,7 @@ pub mod book;
 pub mod capture;
 pub mod delivery;
 pub mod entry;
+mod fold;
 pub mod format;
 pub mod journal;
 pub mod metrics;

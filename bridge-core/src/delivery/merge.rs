@@ -1,11 +1,9 @@
 //! Merging by choice: of the writes of a znode within a window only the last one is delivered, for receivers that want
 //! state and not every step.
 //!
-//! An `update` goes into the next `update`, or into the `delete`, of the same life. Nothing else is ever merged: each
-//! `create` and each `delete` is delivered, so that no life is hidden and no two are made one; changes of access control
-//! lists and snapshots stay where they are, and control records bound the window. The record that stays has its own `id`,
-//! `seq` and state; its `before` is what was delivered last, `missed` counts the versions that went into it, and
-//! `superseded` has their zxids.
+//! What goes into what is decided by [`crate::fold`]: an `update` into the next `update`, or into the `delete`, of the same
+//! life, and nothing else. Changes of access control lists and snapshots stay where they are, and control records bound
+//! the window.
 //!
 //! A window is bounded by what stands in the records, never by when they were read: the same records make the same windows
 //! at every repetition, as long as they begin at the same place. So the cursor moves from the end of one to the next.
@@ -16,9 +14,10 @@ use std::time::Duration;
 
 use super::feed::Read;
 use super::steps::{Batch, Parts};
-use crate::number::{Seq, Zxid};
+use crate::fold::{Both, Told};
+use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::record::{Op, Record, SUPERSEDED_MAX, State, Timestamp};
+use crate::record::{Op, Record, State, Timestamp};
 
 /// A window ends at so many records, and at so many bytes of data in them: it is held in memory.
 pub const WINDOW_RECORDS_MAX: usize = 5_000;
@@ -159,14 +158,17 @@ pub fn merge(records: Vec<Arc<Record>>) -> (Vec<Arc<Record>>, HashMap<Seq, Vec<S
             kept.push(Some(record));
             continue;
         };
-        let at = open.remove(&path);
-        let last = at.and_then(|at| kept[at].take_if(|last| goes_into(last, &record)));
-        let record = match last {
-            Some(last) => {
+        let last = open
+            .remove(&path)
+            .and_then(|at| kept[at].as_ref().map(|last| (at, last)));
+        let both = last.and_then(|(at, last)| Some((at, with(last, &record)?)));
+        let record = match both {
+            Some((at, both)) => {
+                let last = kept[at].take().expect("it was folded from there");
                 let mut all = parts.remove(&last.seq).unwrap_or_else(|| vec![last.seq]);
                 all.push(record.seq);
                 parts.insert(record.seq, all);
-                Arc::new(with(&last, &record))
+                Arc::new(both)
             }
             None => record,
         };
@@ -178,37 +180,15 @@ pub fn merge(records: Vec<Arc<Record>>) -> (Vec<Arc<Record>>, HashMap<Seq, Vec<S
     (kept.into_iter().flatten().collect(), parts)
 }
 
-/// Whether a record supersedes an update of its path before it.
-fn goes_into(update: &Record, record: &Record) -> bool {
-    let life = |state: &Option<State>| Some(state.as_ref()?.stat?.czxid);
-    let next = match record.op {
-        Op::Update => life(&record.after),
-        Op::Delete => life(&record.before),
-        _ => None,
-    };
-    next.is_some() && next == life(&update.after)
-}
-
-/// The later record, which stands for both.
-fn with(update: &Record, record: &Record) -> Record {
-    let missed = |record: &Record| record.missed;
-    let mut superseded: Vec<Zxid> = update
-        .superseded
-        .iter()
-        .chain(&update.zxid)
-        .chain(&record.superseded)
-        .copied()
-        .collect();
-    superseded.sort_unstable();
-    superseded.drain(..superseded.len().saturating_sub(SUPERSEDED_MAX));
-    Record {
+/// The later record, which stands for both; `None` where it does not supersede the one before.
+fn with(update: &Record, record: &Record) -> Option<Record> {
+    let Both { missed, superseded } = Told::by(update).into_next(Told::by(record))?;
+    Some(Record {
         before: update.before.clone(),
-        missed: missed(update)
-            .zip(missed(record))
-            .map(|(first, then)| first + 1 + then),
+        missed,
         superseded,
         ..record.clone()
-    }
+    })
 }
 
 #[cfg(test)]
@@ -219,6 +199,8 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::number::Zxid;
+    use crate::record::SUPERSEDED_MAX;
     use crate::testing::a_record;
 
     /// A history of a few paths that is consistent: lives, versions, values that are the version before.
