@@ -95,6 +95,8 @@ pub const SOURCE_LAST_ZXID: &str = "zkbridge_source_reported_zxid";
 pub const JOURNAL_TAIL: &str = "zkbridge_journal_tail";
 /// Records kept. Labels: source.
 pub const JOURNAL_RECORDS: &str = "zkbridge_journal_records";
+/// Records compacted. Labels: source.
+pub const JOURNAL_COMPACTED: &str = "zkbridge_journal_compacted_records_total";
 /// Bytes used. Labels: source.
 pub const JOURNAL_BYTES: &str = "zkbridge_journal_used_bytes";
 /// Bytes that may be used. Labels: source.
@@ -376,6 +378,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Count,
         "Records kept in the journal",
+    ),
+    (
+        JOURNAL_COMPACTED,
+        MetricKind::Counter,
+        Unit::Count,
+        "Undelivered records that went into later ones because the journal was full",
     ),
     (
         JOURNAL_BYTES,

@@ -4,11 +4,10 @@
 const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];
 
 /// Values of keys.
-const VALUES: [(&str, &str); 4] = [
+const VALUES: [(&str, &str); 3] = [
     ("source.type", "observer"),
     ("source.type", "txnlog"),
     ("source.snapshot", "never"),
-    ("source.journal.when_full", "compact"),
 ];
 
 /// Whether the key is planned.

@@ -247,12 +247,6 @@ fn what_is_planned_is_refused_as_not_there_yet() {
         &[later, "\"zookeeper\""],
     );
     check(
-        &with("[source.journal]\nwhen_full = \"compact\""),
-        error,
-        "source[0].journal.when_full",
-        &[later],
-    );
-    check(
         &with_sink("type = \"console\"\nmerge = \"1ms\""),
         error,
         "sink[0].merge",

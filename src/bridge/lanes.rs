@@ -5,7 +5,6 @@
 //! options checked  in the journal  at work
 //! ```
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bridge_config::{Name, SinkConfig};
@@ -27,8 +26,6 @@ use crate::exit::Failure;
 /// What the lanes of a source stand on.
 pub(super) struct Ground {
     pub(super) source: Name,
-    /// The journal.
-    pub(super) file: PathBuf,
     pub(super) notes: mpsc::Sender<Note>,
     pub(super) visits: mpsc::Sender<Visit>,
     pub(super) durable: watch::Receiver<Seq>,
@@ -69,11 +66,11 @@ impl Blank {
     }
 
     /// Enters it in the journal where it begins, or finds where it stands.
-    pub(super) fn enter(self, source: &Name, file: &Path, journal: &mut Journal) -> Result<Lane, Failure> {
+    pub(super) fn enter(self, source: &Name, journal: &mut Journal) -> Result<Lane, Failure> {
         let cursor = enter(&self.config, source, journal)?;
         // A run that was begun for it is read beside.
         journal.commit().map_err(journal_failure)?;
-        let mut reader = Reader::open(file).map_err(journal_failure)?;
+        let mut reader = journal.reader_for(&self.config.name).map_err(journal_failure)?;
         let aside =
             SetAside::load(&mut reader, &self.config.name, wall_clock()()).map_err(journal_failure)?;
         Ok(Lane {
@@ -87,10 +84,10 @@ impl Blank {
     /// The same while the source is at work: its pipeline is the journal's one writer.
     pub(super) async fn enter_beside(self, ground: &Ground) -> Result<Lane, Failure> {
         let (tell, told) = oneshot::channel();
-        let (source, file) = (ground.source.clone(), ground.file.clone());
+        let source = ground.source.clone();
         let visit: Visit = Box::new(move |journal| {
             // Who asked is waiting, or gone with the bridge.
-            let _ = tell.send(self.enter(&source, &file, journal));
+            let _ = tell.send(self.enter(&source, journal));
         });
         let gone = || {
             environment(format!(

@@ -36,7 +36,6 @@ const CANARY_EVERY: std::time::Duration = SAMPLE_EVERY;
 /// A source whose journal is open, and nothing else.
 pub(super) struct Opened {
     config: SourceConfig,
-    file: PathBuf,
     journal: Journal,
     capture: CaptureOptions,
     lanes: Vec<Lane>,
@@ -88,11 +87,10 @@ impl Opened {
             .iter()
             .filter(|sink| sink.sources.contains(&source.name));
         let lanes = mine
-            .map(|sink| Blank::new(sink, &source.name)?.enter(&source.name, &file, &mut journal))
+            .map(|sink| Blank::new(sink, &source.name)?.enter(&source.name, &mut journal))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Opened {
             config: source.clone(),
-            file,
             journal,
             capture,
             lanes,
@@ -121,7 +119,6 @@ impl Opened {
         });
         let ground = Ground {
             source: self.config.name.clone(),
-            file: self.file,
             notes,
             visits,
             durable: watches.durable,

@@ -7,7 +7,7 @@ use bridge_console::{Color, Style};
 use bridge_core::journal::{Position, Reader};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Data;
+use bridge_core::record::{Data, Op};
 use clap::Args;
 use serde_json::json;
 
@@ -30,7 +30,8 @@ Examples:
 
 The newest record comes first. --at prints the value that the znode had, as it
 is when the output is no terminal, and says on standard error what is not
-certain: values that nobody could read, gaps, records that retention removed.
+certain: values that nobody could read or that went with a record that a full
+journal compacted, gaps, records that retention removed.
 Reads the journal alone, beside a running bridge and without one.
 
 Exit codes: 0 printed, 1 no record of this znode, or with --at: not certain,
@@ -107,7 +108,7 @@ fn records(args: &HistoryArgs, reader: &mut Reader) -> Result<usize, Failure> {
         for record in &read.records {
             match args.json {
                 true => text.push_str(&(String::from_utf8_lossy(&record.to_json()) + "\n")),
-                false => text.push_str(&entry(record, &style)),
+                false => text.push_str(&entry(record, read.compacted.get(&record.seq).copied(), &style)),
             }
         }
         if shown == 0 && !args.json {
@@ -157,9 +158,15 @@ fn look(args: &HistoryArgs, reader: &mut Reader, at: Typed) -> Result<Option<(Th
     let source = reader.cluster().to_string();
     let reported = reported(reader, &args.path)?;
     let beyond = beyond(reader, at)?;
-    let doubting = |mut then: Then| {
+    // Into the record behind the moment, if there is one by now.
+    let mut compacted = None;
+    let doubting = |mut then: Then, compacted: Option<u64>| {
+        let compacted = compacted.filter(|_| !then.certain);
         then.certain &= beyond.is_none();
         then.doubts.extend(beyond.clone());
+        then.doubts.extend(compacted.map(|count| {
+            format!("{count} records went into the next one as the journal was full: their values are gone")
+        }));
         then
     };
     loop {
@@ -171,12 +178,15 @@ fn look(args: &HistoryArgs, reader: &mut Reader, at: Typed) -> Result<Option<(Th
         }
         for record in &read.records {
             if let Some(then) = account.take(record, reported) {
-                return Ok(Some((doubting(then), source)));
+                return Ok(Some((doubting(then, compacted), source)));
+            }
+            if record.op != Op::Acl {
+                compacted = read.compacted.get(&record.seq).copied();
             }
         }
         match read.next {
             Some(next) => from = Some(next),
-            None => return Ok(Some((doubting(account.end(read.is_cut)), source))),
+            None => return Ok(Some((doubting(account.end(read.is_cut), compacted), source))),
         }
     }
 }

@@ -12,8 +12,9 @@ const INDENT: &str = "        ";
 /// Zxids of overwritten versions that are shown; the rest are in the record.
 const SHOWN_MAX: usize = 3;
 
-/// When and what, what is special about it, what changed.
-pub fn entry(record: &Record, style: &Style) -> String {
+/// When and what, what is special about it, what changed. `compacted`: how many records a full journal has taken into
+/// this one.
+pub fn entry(record: &Record, compacted: Option<u64>, style: &Style) -> String {
     let zxid = match (record.zxid, record.zxid_kind) {
         (None, _) => "zxid not known".to_owned(),
         (Some(zxid), ZxidKind::UpperBound) => format!("≤ {zxid}"),
@@ -31,7 +32,7 @@ pub fn entry(record: &Record, style: &Style) -> String {
     if !value.is_empty() {
         text.push_str(&format!("{INDENT}{value}\n"));
     }
-    let notes = notes(record);
+    let notes = notes(record, compacted.unwrap_or(0));
     if !notes.is_empty() {
         for line in broken(&notes.join(", "), style.width.saturating_sub(INDENT.len())) {
             text.push_str(&format!("{INDENT}{}\n", Tone::Quiet.paint(&line, style)));
@@ -47,7 +48,7 @@ fn fidelity(record: &Record) -> &'static str {
     }
 }
 
-fn notes(record: &Record) -> Vec<String> {
+fn notes(record: &Record, compacted: u64) -> Vec<String> {
     let mut notes = Vec::new();
     let stat = |state: &Option<bridge_core::record::State>| state.as_ref().and_then(|state| state.stat);
     let stat = stat(&record.after).or_else(|| stat(&record.before));
@@ -64,6 +65,10 @@ fn notes(record: &Record) -> Vec<String> {
     }
     match record.missed {
         Some(0) => {}
+        None if compacted > 0 => notes.push(format!(
+            "{} before it went into it as the journal was full",
+            count(compacted, "record")
+        )),
         None => {}
         Some(missed) => {
             let zxids: Vec<String> = record.superseded.iter().rev().map(ToString::to_string).collect();
@@ -74,10 +79,19 @@ fn notes(record: &Record) -> Vec<String> {
             } else {
                 format!(" at {}{more}", shown.join(" "))
             };
-            notes.push(format!(
-                "{} before it{at} could not be read",
-                count(missed, "value")
-            ));
+            let unread = missed.saturating_sub(compacted);
+            notes.push(match (compacted, unread) {
+                (0, unread) => format!("{} before it{at} could not be read", count(unread, "value")),
+                (compacted, 0) => format!(
+                    "{} before it{at} went into it as the journal was full",
+                    count(compacted, "record")
+                ),
+                (compacted, unread) => format!(
+                    "{} before it{at} went into it as the journal was full, and {} could not be read",
+                    count(compacted, "record"),
+                    count(unread, "value")
+                ),
+            });
         }
     }
     notes
@@ -98,4 +112,36 @@ pub fn then_lines(then: &Then) -> String {
         .flat_map(|line| broken(line, bridge_config::WIDTH))
         .map(|line| line + "\n")
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_console::Color;
+    use bridge_core::testing::a_record;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(missed: Option<u64>, compacted: Option<u64>, expected: Option<&str>) {
+        let record = a_record().missed(missed).build();
+        let text = entry(&record, compacted, &Style::for_stdout(Color::Never));
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        match expected {
+            Some(words) => assert!(text.contains(words), "'{words}' is not in: {text}"),
+            None => assert!(!text.contains("before it"), "{text}"),
+        }
+    }
+
+    #[test]
+    fn what_nobody_could_read_is_told_apart_from_what_a_full_journal_has_compacted() {
+        check(Some(0), None, None);
+        check(Some(2), None, Some("2 values before it could not be read"));
+        check(
+            Some(2),
+            Some(2),
+            Some("2 records before it went into it as the journal was full"),
+        );
+        check(Some(3), Some(2), Some("full, and 1 value could not be read"));
+        check(None, Some(2), Some("2 records before it went into it"));
+    }
 }

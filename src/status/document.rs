@@ -74,6 +74,9 @@ pub struct JournalSeen {
     pub records: u64,
     /// When the oldest of them was captured.
     pub oldest: Option<Timestamp>,
+    /// Records that went into later ones because the journal was full, since it began.
+    #[serde(default)]
+    pub compacted: u64,
     /// Bytes that count against the size limit.
     pub used_bytes: u64,
     /// Bytes of the file.
@@ -236,6 +239,7 @@ impl From<&SourceStatus> for SourceSeen {
                 tail: status.journal.tail,
                 records: status.journal.records,
                 oldest: status.journal.oldest,
+                compacted: status.journal.compacted,
                 used_bytes: status.journal.used_bytes,
                 file_bytes: status.journal.file_bytes,
             },

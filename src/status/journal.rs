@@ -88,6 +88,7 @@ fn source_seen(source: &SourceConfig, overview: &Overview) -> SourceSeen {
             tail: tail_of(overview),
             records: overview.records,
             oldest: overview.oldest.map(|(_, captured)| captured),
+            compacted: overview.compacted,
             used_bytes: overview.used_bytes,
             file_bytes: overview.file_bytes,
         },

@@ -132,8 +132,12 @@ fn journal(journal: &JournalSeen, status: &Status) -> String {
     let oldest = journal
         .oldest
         .map(|at| format!(", the oldest from {}", moment(at, status.time)));
+    let compacted = match journal.compacted {
+        0 => String::new(),
+        records => format!(", {} compacted", count(records, "record")),
+    };
     format!(
-        "{} up to seq {}, {} in use, file {}{}",
+        "{} up to seq {}, {} in use, file {}{}{compacted}",
         count(journal.records, "record"),
         journal.tail,
         bytes(journal.used_bytes),

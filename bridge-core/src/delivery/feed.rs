@@ -313,11 +313,12 @@ fn sift(
     durable: Seq,
     sieve: &Sieve,
 ) -> Result<Read, JournalError> {
-    records.truncate(records.partition_point(|record| record.seq <= durable));
-    let Some(last) = records.last() else {
+    if records.is_empty() {
         return Err(nothing_there(after, durable));
-    };
-    let through = last.seq;
+    }
+    records.truncate(records.partition_point(|record| record.seq <= durable));
+    // All up to the tail may have gone into a record behind it, of which this worker was not told yet.
+    let through = records.last().map_or(durable, |record| record.seq);
     let first_captured = records.first().map(|record| record.time.captured);
     records.retain(|record| sieve.passes(record));
     Ok(Read {
@@ -339,4 +340,20 @@ fn nothing_there(after: Seq, durable: Seq) -> JournalError {
             "holds no record behind {after} although its tail is {durable}; check whether another program changed it"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Filter;
+    use crate::testing::a_record;
+
+    #[test]
+    fn a_tail_that_went_into_a_record_behind_it_is_no_loss_and_is_not_asked_for_again() {
+        let sieve = Sieve::new(&Filter::default()).unwrap();
+        let read = sift(vec![a_record().seq(9).arc()], Seq(1), Seq(4), &sieve).unwrap();
+        assert_eq!((read.batch.records.len(), read.batch.through), (0, Seq(4)));
+        let lost = sift(Vec::new(), Seq(1), Seq(4), &sieve).unwrap_err();
+        assert!(lost.to_string().contains("no record behind 1"), "{lost}");
+    }
 }

@@ -3,12 +3,14 @@
 //! Every record of a path names the one before it, and the image names the last, so that a history is a walk back that
 //! reads nothing else. It ends at the first record of the path, or where retention has removed what was before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::cursors;
 use super::error::JournalError;
+use super::folding;
 use super::imaged::place_of;
 use super::read::{Names, Reader, within};
 use crate::number::{Seq, Zxid};
@@ -33,6 +35,8 @@ pub struct History {
     pub records: Vec<Arc<Record>>,
     /// The record before the last of them, if it is kept: where the next stretch begins.
     pub next: Option<Seq>,
+    /// How many records a full journal has compacted into each of these, as far as it has.
+    pub compacted: BTreeMap<Seq, u64>,
     /// Whether records of the path may have been removed by retention before the last of them. Only told where `next`
     /// is `None`.
     pub is_cut: bool,
@@ -110,8 +114,10 @@ fn walk_back(
     let oldest = cursors::oldest(connection)?.unwrap_or(Seq(1));
     let mut next = from;
     let mut records = Vec::new();
+    let mut compacted = BTreeMap::new();
     while let Some(seq) = next.filter(|seq| *seq >= oldest && records.len() < limit) {
         records.push(names.one(connection, seq)?);
+        compacted.extend(folding::folded_into(connection, seq)?.map(|count| (seq, count)));
         next = previous_of(connection, seq)?;
     }
     let is_removed = next.is_some_and(|seq| seq < oldest);
@@ -120,6 +126,7 @@ fn walk_back(
         // A path that was forgotten with its records begins anew, without a word of what was before.
         is_cut: next.is_none() && (is_removed || oldest > Seq(1)),
         next,
+        compacted,
         records,
     })
 }

@@ -68,9 +68,18 @@ struct Question {
 const QUESTIONS: &[Question] = &[
     Question {
         subject: "records",
+        // A hole that is known reaches from one record to the next.
         sql: "SELECT NULL, seq, NULL FROM record r WHERE seq > (SELECT min(seq) FROM record)
-            AND NOT EXISTS (SELECT 1 FROM record p WHERE p.seq = r.seq - 1)",
+            AND NOT EXISTS (SELECT 1 FROM record p WHERE p.seq = r.seq - 1)
+            AND NOT EXISTS (SELECT 1 FROM hole h WHERE h.first = (SELECT max(first) FROM hole WHERE first < r.seq)
+                AND h.last = r.seq - 1 AND EXISTS (SELECT 1 FROM record p WHERE p.seq = h.first - 1))",
         message: "the record before it is missing",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "records",
+        sql: "SELECT r.path, r.seq, NULL FROM hole h JOIN record r ON r.seq BETWEEN h.first AND h.last",
+        message: "it is there and is said to have gone into a later one",
         remedy: RESTORE,
     },
     Question {
@@ -139,7 +148,8 @@ const QUESTIONS: &[Question] = &[
     },
     Question {
         subject: "cursors",
-        sql: "SELECT NULL, cursor, name FROM sink WHERE cursor + 1 < (SELECT min(seq) FROM record)",
+        sql: "SELECT NULL, cursor, name FROM sink WHERE cursor + 1 <
+            min((SELECT min(seq) FROM record), ifnull((SELECT min(first) FROM hole), 9223372036854775807))",
         message: "records that this sink has not got are gone",
         remedy: FORGET,
     },

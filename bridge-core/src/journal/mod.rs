@@ -2,7 +2,8 @@
 //!
 //! One [`Journal`] writes, on one thread; any number of [`Reader`]s read what is durable, each on a connection of its
 //! own, and neither waits for the other. One transaction appends the records of a batch and moves the image with
-//! them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written.
+//! them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written, except where a
+//! journal that is full compacts what is not delivered, if it was told to (`folding`).
 
 mod append;
 mod aside;
@@ -10,7 +11,9 @@ mod code;
 mod compact;
 mod cursors;
 mod error;
+mod folding;
 mod history;
+mod holes;
 mod image;
 mod imaged;
 mod inspect;
@@ -23,6 +26,7 @@ mod overview;
 mod paths;
 mod present;
 mod progress;
+mod reach;
 mod read;
 mod retention;
 mod row;
@@ -34,6 +38,7 @@ pub use aside::{Disabled, Letter, ParkedRecord, RejectedRecord};
 pub use compact::Compacted;
 pub use cursors::SinkCursor;
 pub use error::{JournalError, JournalErrorKind};
+pub use folding::Folded;
 pub use history::{History, Position};
 pub use imaged::Imaged;
 pub use inspect::{FINDINGS_MAX, Finding, Inspection};

@@ -73,9 +73,13 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, JournalError> {
         ));
     }
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    check_format(file, &connection)?;
+    let format = check_format(file, &connection)?;
     connection
         .pragma_update(None, "cache_size", READER_CACHE_KIB)
+        .and_then(|()| match format < schema::COMPACTED_SINCE {
+            true => connection.execute_batch(schema::COMPACTED_ABSENT),
+            false => Ok(()),
+        })
         .map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
     Ok(connection)
 }

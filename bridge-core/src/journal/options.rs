@@ -83,4 +83,7 @@ pub enum WhenFull {
     /// Capture waits until the sinks have moved on; a later comparison finds what changed meanwhile.
     #[default]
     Hold,
+    /// Of the writes of a znode that are not delivered only the newest stays, and its `missed` and `superseded` tell of
+    /// the others. Creates, deletes and all other records stay; where that makes no room, capture waits.
+    Compact,
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::cursors;
 use super::error::JournalError;
+use super::holes::Holes;
 use super::progress;
 use super::read::{Reader, within};
 use super::schema::PAGE_BYTES;
@@ -23,6 +24,8 @@ pub struct Overview {
     pub oldest: Option<(Seq, Timestamp)>,
     /// The last of them, and when it was captured.
     pub newest: Option<(Seq, Timestamp)>,
+    /// Records that went into later ones since the journal began.
+    pub compacted: u64,
     /// Bytes in use: what counts against the limit.
     pub used_bytes: u64,
     /// Bytes of the file.
@@ -68,9 +71,14 @@ fn overview(connection: &Connection) -> rusqlite::Result<Overview> {
     };
     let oldest = at(cursors::oldest(connection)?)?;
     let newest = at(cursors::newest(connection)?)?;
-    let records = oldest.zip(newest);
+    let ends = oldest.zip(newest);
+    let holes = Holes::load(connection)?;
+    let records = ends.map_or(Ok(0), |((oldest, _), (newest, _))| {
+        holes.records(connection, oldest, newest)
+    })?;
     Ok(Overview {
-        records: records.map_or(0, |((oldest, _), (newest, _))| newest.0 + 1 - oldest.0),
+        records,
+        compacted: holes.ever,
         oldest,
         newest,
         used_bytes: (pages - free_pages) * u64::from(PAGE_BYTES),

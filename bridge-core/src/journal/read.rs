@@ -13,6 +13,7 @@ use rusqlite::{Connection, Row};
 use super::cursors::{self, SinkCursor};
 use super::error::JournalError;
 use super::open::open_reader;
+use super::reach::Mark;
 use super::row::{Detail, SELECT, Stored, mode_of_number};
 use super::schema::SLASH;
 use crate::number::Seq;
@@ -39,6 +40,8 @@ pub struct Reader {
     pub(super) connection: Connection,
     file: PathBuf,
     pub(super) names: Names,
+    /// Of the worker that it reads for.
+    mark: Option<Mark>,
 }
 
 /// What the numbers in records stand for. None of them is ever used for something else.
@@ -62,7 +65,16 @@ impl Reader {
             connection,
             file: file.to_owned(),
             names: Names::new(&cluster),
+            mark: None,
         })
+    }
+
+    /// The same for a worker, whose reads are kept in mind.
+    pub(super) fn marking(self, mark: Mark) -> Reader {
+        Reader {
+            mark: Some(mark),
+            ..self
+        }
     }
 
     /// The name of the source.
@@ -70,14 +82,24 @@ impl Reader {
         &self.names.cluster
     }
 
-    /// The records from behind `after`, in order, without holes unless retention has removed what was there.
+    /// The records from behind `after`, in order, without holes unless retention has removed what was there, or they
+    /// were compacted.
     pub fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
         let Reader {
-            connection, names, ..
+            connection,
+            names,
+            mark,
+            ..
         } = self;
-        let read = within(connection, |connection| {
-            read_records(connection, names, after, limit)
-        });
+        let mut read = || {
+            within(connection, |connection| {
+                read_records(connection, names, after, limit)
+            })
+        };
+        let read = match mark {
+            Some(mark) => mark.over(read),
+            None => read(),
+        };
         read.map_err(|error| self.fault("reading records", error))
     }
 

@@ -18,7 +18,7 @@ use crate::number::Seq;
 use crate::record::{Op, Timestamp};
 
 /// Delivered records go before their time above this share of the size limit, so that appending need not wait for it.
-const CROWDED: (u64, u64) = (9, 10);
+pub(super) const CROWDED: (u64, u64) = (9, 10);
 
 /// What a call of [`Journal::maintain`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +136,13 @@ impl Journal {
             keep_whole(&self.connection, &self.options.cluster, table, last)?;
         }
         let ends = ends_among(&self.connection, last)?;
-        remove_records(&self.connection, last)?;
+        let removed = remove_records(&self.connection, last)?;
+        self.holes.forget(&self.connection, last)?;
         if self.paths.retire(&self.connection, &ends, last.next())? {
             self.paths.keep_next(&self.connection)?;
         }
         self.room.forget();
-        Ok(usize::try_from(last.0 + 1 - oldest.0).unwrap_or(usize::MAX))
+        Ok(removed)
     }
 }
 
@@ -172,7 +173,7 @@ fn ends_among(connection: &Connection, last: Seq) -> rusqlite::Result<Vec<i64>> 
     rows.collect()
 }
 
-fn remove_records(connection: &Connection, last: Seq) -> rusqlite::Result<()> {
+fn remove_records(connection: &Connection, last: Seq) -> rusqlite::Result<usize> {
     let last = [last.0.cast_signed()];
     connection
         .prepare_cached(
@@ -180,7 +181,9 @@ fn remove_records(connection: &Connection, last: Seq) -> rusqlite::Result<()> {
         )?
         .execute(last)?;
     connection
-        .prepare_cached("DELETE FROM record WHERE seq <= ?1")?
+        .prepare_cached("DELETE FROM folded WHERE seq <= ?1")?
         .execute(last)?;
-    Ok(())
+    connection
+        .prepare_cached("DELETE FROM record WHERE seq <= ?1")?
+        .execute(last)
 }

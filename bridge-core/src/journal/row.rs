@@ -1,14 +1,15 @@
-//! The columns of a record: how each field is stored, written once and never changed.
+//! The columns of a record: how each field is stored, written once and changed only by a fold ([`super::folding`]).
 //!
 //! What follows from other columns is not stored: `changed` where a Stat tells it, the cluster, whether there is an
 //! `after`.
 
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::code::{StatCode, ZxidsCode, decode_run, encode_run};
+use crate::fold::Told;
 use crate::number::{Seq, Zxid};
 use crate::record::{
     Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, State, Times, Timestamp, ZxidKind,
@@ -86,6 +87,14 @@ pub(super) const SELECT: &str = "SELECT
     LEFT JOIN value b ON b.id = iif(r.before = 2, r.retired, NULL)
     WHERE r.seq > ?1 ORDER BY r.seq LIMIT ?2";
 
+/// One record, without data.
+const SELECT_BARE: &str = "SELECT
+    seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before, before_stat,
+    retired, stat, value, changed, captured, origin, detail FROM record WHERE seq = ?1";
+
+const UPDATE_FOLDED: &str = "UPDATE record SET
+    previous = ?2, missed = ?3, superseded = ?4, before = ?5, before_stat = ?6, retired = ?7 WHERE seq = ?1";
+
 /// Where the data of `value` begins in [`SELECT`], and the data of `retired`.
 const VALUE_AT: usize = 21;
 const RETIRED_AT: usize = 25;
@@ -115,6 +124,40 @@ impl Stored {
             self.captured.0,
             self.origin,
             self.detail.bytes(),
+        ])?;
+        Ok(())
+    }
+
+    /// The row of a position.
+    pub(super) fn find(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Stored>> {
+        connection
+            .prepare_cached(SELECT_BARE)?
+            .query_row([seq.0.cast_signed()], Stored::of_row)
+            .optional()
+    }
+
+    /// What the fold looks at.
+    pub(super) fn told(&self) -> Told<'_> {
+        Told {
+            op: self.op,
+            zxid: self.zxid,
+            before: self.before_stat.map(|stat| stat.czxid),
+            after: self.stat.map(|stat| stat.czxid),
+            missed: self.missed,
+            superseded: &self.superseded,
+        }
+    }
+
+    /// Writes again what a fold changes.
+    pub(super) fn store_folded(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.prepare_cached(UPDATE_FOLDED)?.execute(params![
+            self.seq.0.cast_signed(),
+            self.previous.map(|seq| seq.0.cast_signed()),
+            self.missed.map(u64::cast_signed),
+            ZxidsCode(self.superseded.clone()),
+            self.before.number(),
+            self.before_stat.map(StatCode),
+            self.retired,
         ])?;
         Ok(())
     }

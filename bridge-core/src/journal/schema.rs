@@ -6,6 +6,7 @@
 //! record seq ── path, stat, value, previous                the history; `previous`: the record of the path before it
 //! value  id ── bytes                                       each data once, under the seq of the record that brought it
 //! rejected, parked   sink, seq ── record                  what sinks set aside
+//! hole, folded                                            what was compacted: where, and into which records
 //! sink, root, origin, meta
 //! ```
 //!
@@ -19,7 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// A quarter of SQLite's default: a batch touches many image rows that stand far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -38,10 +39,34 @@ pub(super) struct Migration {
 }
 
 /// Each step from the first format to [`FORMAT`], ascending.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    to: 2,
-    sql: SET_ASIDE,
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        to: 2,
+        sql: SET_ASIDE,
+    },
+    Migration {
+        to: 3,
+        sql: COMPACTED,
+    },
+];
+
+/// Format 3: what a full journal has compacted, see [`super::folding`].
+const COMPACTED: &str = "
+-- Positions whose record has gone into a later one; neighbours are one row.
+CREATE TABLE hole(first INTEGER PRIMARY KEY, last INTEGER NOT NULL) STRICT;
+-- How many went into the record of a position.
+CREATE TABLE folded(seq INTEGER PRIMARY KEY, records INTEGER NOT NULL) STRICT;
+INSERT INTO meta(key, value) VALUES ('holes', 0), ('compacted', 0);
+";
+
+/// The tables of [`COMPACTED`] for who only reads a file that has none of them yet.
+pub(super) const COMPACTED_ABSENT: &str = "
+CREATE TEMP TABLE hole(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+CREATE TEMP TABLE folded(seq INTEGER PRIMARY KEY, records INTEGER NOT NULL);
+";
+
+/// The first format with these tables.
+pub(super) const COMPACTED_SINCE: u32 = 3;
 
 /// Format 2: parked records, what is known of dead letters, and sinks that were switched off.
 const SET_ASIDE: &str = "

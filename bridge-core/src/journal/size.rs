@@ -11,6 +11,7 @@ use super::append::Draft;
 use super::cursors;
 use super::error::{JournalError, JournalErrorKind};
 use super::lock::beside;
+use super::options::WhenFull;
 use super::schema::PAGE_BYTES;
 use super::writer::{Batch, Journal};
 use crate::amount::Size;
@@ -38,8 +39,10 @@ pub struct Stats {
     pub oldest: Option<(Seq, Timestamp)>,
     /// The last durable record.
     pub tail: Seq,
-    /// Records that some sink has not dealt with.
+    /// Positions that some sink has not dealt with.
     pub undelivered: u64,
+    /// Records that went into later ones since the journal began ([`Journal::fold`]).
+    pub compacted: u64,
     /// Bytes in use: what counts against the limit.
     pub used_bytes: u64,
     /// Bytes of the file.
@@ -101,6 +104,11 @@ impl Room {
         Ok(used)
     }
 
+    /// What came since, or more.
+    pub(super) fn grown(&self) -> u64 {
+        self.grown
+    }
+
     /// What was measured last.
     fn used(&self) -> u64 {
         self.measured.unwrap_or_default()
@@ -135,10 +143,13 @@ impl Journal {
                 .map(|seq| captured_at(&journal.connection, seq))
                 .transpose()?;
             Ok(Stats {
-                records: oldest.map_or(0, |seq| journal.head.0 + 1 - seq.0),
+                records: oldest.map_or(Ok(0), |oldest| {
+                    journal.holes.records(&journal.connection, oldest, journal.head)
+                })?,
                 oldest: oldest.zip(captured),
                 tail: journal.tail,
                 undelivered: behind.map_or(0, |cursor| journal.head.0.saturating_sub(cursor.0)),
+                compacted: journal.holes.ever,
                 used_bytes: (pages - free_pages) * u64::from(PAGE_BYTES),
                 file_bytes: pages * u64::from(PAGE_BYTES),
                 free_pages,
@@ -184,10 +195,15 @@ impl Journal {
             return Ok(());
         }
         self.batch = Batch::Failed;
+        self.folding.press();
         let slowest = self.cursors()?.into_iter().min_by_key(|sink| sink.cursor);
+        let compacted = match self.options.when_full {
+            WhenFull::Hold => "",
+            WhenFull::Compact => ", also where only the newest write of each znode is kept",
+        };
         let waiting = match slowest {
             Some(sink) if sink.cursor < self.head => format!(
-                "sink '{}' has not delivered {} of its records: bring it back, or give its place up with 'zkbridge run \
+                "sink '{}' has not delivered {} of its records{compacted}: bring it back, or give its place up with 'zkbridge run \
                  --forget-sink NAME'",
                 sink.sink,
                 self.head.0 - sink.cursor.0

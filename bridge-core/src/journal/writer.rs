@@ -11,6 +11,8 @@ use rusqlite::Connection;
 
 use super::append::{Context, Draft, draft_change, draft_control};
 use super::error::{JournalError, JournalErrorKind};
+use super::folding::Folding;
+use super::holes::Holes;
 use super::image::{self, Life, Place};
 use super::lock::Lock;
 use super::log::LogCopier;
@@ -18,6 +20,8 @@ use super::open::open_writer;
 use super::options::{Durability, JournalOptions};
 use super::paths::{Entered, Paths};
 use super::progress::{self, Origins, Roots};
+use super::reach::Reach;
+use super::read::Reader;
 use super::row::insert_value;
 use super::size::Room;
 use crate::book::{Book, Node, Progress};
@@ -37,6 +41,9 @@ pub struct Journal {
     pub(super) options: JournalOptions,
     pub(super) paths: Paths,
     pub(super) room: Room,
+    pub(super) holes: Holes,
+    pub(super) folding: Folding,
+    pub(super) reach: Reach,
     roots: Roots,
     origins: Origins,
     server: Option<Arc<str>>,
@@ -75,6 +82,9 @@ impl Journal {
             copier: LogCopier::start(file)?,
             paths: loaded.paths,
             room: Room::new(options.max_size),
+            holes: loaded.holes,
+            folding: Folding::default(),
+            reach: Reach::default(),
             roots: Roots::default(),
             origins: Origins::default(),
             server: None,
@@ -89,6 +99,11 @@ impl Journal {
             options: options.clone(),
             _lock: lock,
         })
+    }
+
+    /// A reader for the worker of a sink. No record that it has read goes into one that it has not.
+    pub fn reader_for(&self, sink: &str) -> Result<Reader, JournalError> {
+        Ok(Reader::open(&self.file)?.marking(self.reach.enter(sink)))
     }
 
     /// The server's version that the next records name.
@@ -150,6 +165,7 @@ impl Journal {
             let loaded =
                 load(&self.connection).map_err(|error| self.fault("reading where it ends", error))?;
             self.paths = loaded.paths;
+            self.holes = loaded.holes;
             self.rebaselined = loaded.rebaselined;
             self.head = self.tail;
             self.roots = Roots::default();
@@ -285,6 +301,7 @@ impl Journal {
 struct Loaded {
     tail: Seq,
     rebaselined: Seq,
+    holes: Holes,
     paths: Paths,
 }
 
@@ -293,6 +310,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     Ok(Loaded {
         tail: Seq(tail.cast_unsigned()),
         rebaselined: Seq(progress::number(connection, "rebaselined")?),
+        holes: Holes::load(connection)?,
         paths: Paths::load(connection)?,
     })
 }

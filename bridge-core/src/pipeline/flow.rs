@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::hold::{FULL, Patience};
 use crate::book::Book;
 use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Halt, Input, SessionFate, StepError};
-use crate::journal::{Journal, JournalError, JournalErrorKind, Maintained, Note};
+use crate::journal::{Folded, Journal, JournalError, JournalErrorKind, Maintained, Note};
 use crate::number::Seq;
 use crate::record::Timestamp;
 use crate::source::{Command, Connection, Order, Report, SourceError};
@@ -20,6 +20,10 @@ use crate::source::{Command, Connection, Order, Report, SourceError};
 const RETENTION_SLICE: usize = 2_000;
 /// Slices of one round.
 const RETENTION_SLICES: usize = 10;
+/// Records that a full journal looks at in one transaction when it compacts: what waits is held up for a few 10 ms.
+const FOLD_SLICE: usize = 500;
+/// Slices behind a batch that found no room: seconds at most, and a connection waits meanwhile.
+const FOLD_SLICES: usize = 50;
 
 /// The journal as the pipeline writes it: a book whose transaction it ends.
 pub trait Ledger: Book {
@@ -37,6 +41,12 @@ pub trait Ledger: Book {
 
     /// Removes at most `budget` records whose time is over.
     fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError>;
+
+    /// Compacts undelivered records where the journal is told to and needs it, looking at `budget` of them at most.
+    fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
+        let _ = budget;
+        Ok(Folded::default())
+    }
 }
 
 impl Ledger for Journal {
@@ -59,6 +69,10 @@ impl Ledger for Journal {
     fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
         Journal::maintain(self, now, budget)
     }
+
+    fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
+        Journal::fold(self, budget)
+    }
 }
 
 /// What a decision led to, in order, besides what was journalled.
@@ -76,6 +90,10 @@ pub enum News {
     Anew(StepError),
     /// The journal takes nothing at present.
     Held(JournalError),
+    /// The journal is near its limit and compacts what is not delivered.
+    Compacting,
+    /// It has gone over all of that; so many records went into later ones.
+    Compacted(u64),
     /// The source has stopped until an operator decides: the connection is to end.
     Halted(Halt),
 }
@@ -91,6 +109,8 @@ pub struct Flow<L> {
     patience: Patience,
     /// The machine has more to do when nothing waits.
     has_more: bool,
+    /// The journal has more to compact.
+    is_crowded: bool,
     news: VecDeque<News>,
 }
 
@@ -104,6 +124,7 @@ impl<L: Ledger> Flow<L> {
             notes: BTreeMap::new(),
             patience: Patience::default(),
             has_more: false,
+            is_crowded: false,
             news: VecDeque::new(),
         }
     }
@@ -193,8 +214,13 @@ impl<L: Ledger> Flow<L> {
                 if !matches!(error.kind, JournalErrorKind::Full | JournalErrorKind::DiskFull) {
                     return Err(error);
                 }
-                self.news.push_back(News::Held(error));
-                FULL
+                if self.make_room()? {
+                    self.news.push_back(News::Anew(StepError::Journal(error)));
+                    self.patience.next()
+                } else {
+                    self.news.push_back(News::Held(error));
+                    FULL
+                }
             }
             StepError::Lagging(_) | StepError::Doubt(_) => {
                 self.news.push_back(News::Anew(error));
@@ -203,6 +229,43 @@ impl<L: Ledger> Flow<L> {
         };
         self.act(effects, wait);
         Ok(())
+    }
+
+    /// Whether a journal that has refused a record could be compacted.
+    fn make_room(&mut self) -> Result<bool, JournalError> {
+        let mut records = 0;
+        for _ in 0..FOLD_SLICES {
+            records += self.compact()?;
+            if !self.is_crowded {
+                break;
+            }
+        }
+        Ok(records > 0)
+    }
+
+    /// Whether [`Flow::compact`] has something left to do.
+    pub fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// Compacts a little where the journal is told to and needs it; returns how many records went into later ones. Not
+    /// while a batch is open.
+    ///
+    /// # Errors
+    /// As of [`Flow::report`].
+    pub fn compact(&mut self) -> Result<u64, JournalError> {
+        let folded = match self.journal.fold(FOLD_SLICE) {
+            Ok(folded) => folded,
+            // Nothing of it was done; the next batch says what there is to say.
+            Err(error) if error.kind == JournalErrorKind::DiskFull => Folded::default(),
+            Err(error) => return Err(error),
+        };
+        self.is_crowded = folded.more;
+        if folded.began {
+            self.news.push_back(News::Compacting);
+        }
+        self.news.extend(folded.ended.map(News::Compacted));
+        Ok(folded.records)
     }
 
     fn act(&mut self, effects: Vec<Effect>, wait: Duration) {

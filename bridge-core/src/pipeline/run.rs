@@ -89,6 +89,7 @@ enum Turn {
     Visit(Option<Visit>),
     Beat,
     More,
+    Compact,
 }
 
 impl Pipeline {
@@ -162,6 +163,7 @@ impl Pipeline {
                 visit = next(&mut self.visits), if self.visits.is_some() => Turn::Visit(visit),
                 _ = beat.tick() => Turn::Beat,
                 () = std::future::ready(()), if self.flow.has_more() => Turn::More,
+                () = std::future::ready(()), if self.flow.is_crowded() => Turn::Compact,
             };
             match turn {
                 Turn::Report(Some(report)) => self.batch(report).await?,
@@ -184,6 +186,8 @@ impl Pipeline {
                 Turn::Visit(None) => self.visits = None,
                 Turn::Beat => self.beat().await?,
                 Turn::More => self.go_on().await?,
+                // What waits is taken into the journal first, and takes the cursors along.
+                Turn::Compact => self.commit().await?,
             }
             if self.reports.is_none() && self.notes.is_none() {
                 return self.flow.store_notes();
@@ -196,7 +200,7 @@ impl Pipeline {
         let began = Instant::now();
         self.take_report(first).await?;
         for _ in 1..BATCH_REPORTS {
-            if began.elapsed() > BATCH_TIME {
+            if began.elapsed() > BATCH_TIME || self.flow.journal().has_large_batch() {
                 break;
             }
             let Some(report) = self.next_of_batch().await else {
@@ -254,6 +258,15 @@ impl Pipeline {
                     let trouble = error.to_string();
                     tracing::error!(source, trouble, "capture is on hold");
                     self.status.trouble = Some(trouble);
+                }
+                News::Compacting => tracing::warn!(
+                    source,
+                    used_bytes = self.status.journal.used_bytes,
+                    limit_bytes = self.status.journal.limit_bytes,
+                    "the journal is near its limit: of the undelivered writes of a znode only the newest is kept"
+                ),
+                News::Compacted(records) => {
+                    tracing::info!(source, records, "the undelivered records were compacted");
                 }
                 News::Halted(halt) => {
                     let reason = halt.to_string();
@@ -332,6 +345,9 @@ impl Pipeline {
         self.show_waits();
         self.status.journal.tail = tail;
         self.publish();
+        // A slice behind each batch, so that it keeps up with what comes.
+        self.flow.compact()?;
+        self.tell().await;
         Ok(())
     }
 
@@ -400,6 +416,7 @@ impl Pipeline {
             tail: stats.tail,
             records: stats.records,
             oldest: stats.oldest.map(|(_, captured)| captured),
+            compacted: stats.compacted,
             used_bytes: stats.used_bytes,
             limit_bytes: self.flow.journal().max_size().0,
             file_bytes: stats.file_bytes,

@@ -61,6 +61,8 @@ pub struct JournalStatus {
     pub records: u64,
     /// When the oldest of them was captured.
     pub oldest: Option<Timestamp>,
+    /// Records that went into later ones, because the journal was full, since it began.
+    pub compacted: u64,
     /// Bytes that count against the size limit.
     pub used_bytes: u64,
     /// The size limit.
@@ -134,6 +136,7 @@ impl SourceStatus {
         count(names::SOURCE_LIVENESS_CHECKS, counters.liveness_checks);
         count(names::SOURCE_UNREAD_ACLS, counters.unread_acls);
         count(names::SOURCE_WALKS, counters.walks);
+        count(names::JOURNAL_COMPACTED, self.journal.compacted);
         for ((op, fidelity), value) in &counters.records {
             let labels = [
                 ("source", source.clone()),

@@ -1,6 +1,8 @@
 //! The pipeline on a real journal, with a connection that the test plays: durable first, hold when full, stop rather
 //! than go back.
 
+mod compacting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,14 +34,19 @@ struct Bench {
 
 impl Bench {
     fn start(max_size: Option<Size>) -> Bench {
-        let folder = TempDir::new().unwrap();
         let mut options = JournalOptions::new("main");
         if let Some(max_size) = max_size {
             options.max_size = max_size;
         }
-        let mut journal = Journal::open(&folder.path().join("main.journal"), &options).unwrap();
+        Bench::begin(&options, |_| ())
+    }
+
+    fn begin(options: &JournalOptions, look: impl FnOnce(&mut Journal)) -> Bench {
+        let folder = TempDir::new().unwrap();
+        let mut journal = Journal::open(&folder.path().join("main.journal"), options).unwrap();
         journal.register_sink("slow", Seq::ZERO).unwrap();
         journal.commit().unwrap();
+        look(&mut journal);
         let (reports, reports_end) = mpsc::channel(16);
         let (commands_end, commands) = mpsc::channel(16);
         let (notes, notes_end) = mpsc::channel(16);

@@ -336,6 +336,7 @@ impl World {
                 }
                 News::Halted(halt) => self.halted(halt),
                 News::Connected | News::Server(_) | News::Trouble(_) => {}
+                News::Compacting | News::Compacted(_) => unreachable!("its journal is not told to compact"),
             }
         }
         self.note_unreadable();

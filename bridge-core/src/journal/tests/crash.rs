@@ -15,10 +15,10 @@ use rand::{Rng, SeedableRng};
 use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
 use crate::book::Book;
-use crate::journal::{Journal, JournalErrorKind, JournalOptions, Note};
+use crate::journal::{Journal, JournalErrorKind, JournalOptions, Note, WhenFull};
 use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::record::{Op, Record, Timestamp};
+use crate::record::{Op, Record, SUPERSEDED_MAX, State, Timestamp};
 
 const FILE: &str = "ZKBRIDGE_TEST_CRASH_FILE";
 const SEED: &str = "ZKBRIDGE_TEST_SEED";
@@ -30,8 +30,48 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_was_acknowledged_survives_a_kill_at_any_moment() {
+    survives(Kind::Kept);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_of_a_journal_that_compacts() {
+    survives(Kind::Compacted);
+}
+
+/// What becomes of undelivered records in the child.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Kept,
+    Compacted,
+}
+
+impl Kind {
+    /// The test that runs itself.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Kept => "journal::tests::crash::what_was_acknowledged_survives_a_kill_at_any_moment",
+            Kind::Compacted => {
+                "journal::tests::crash::what_was_acknowledged_survives_a_kill_of_a_journal_that_compacts"
+            }
+        }
+    }
+
+    fn options(self) -> JournalOptions {
+        JournalOptions {
+            retention: Horizon::For(Span::secs(60)),
+            max_size: Size(64 << 20),
+            when_full: match self {
+                Kind::Kept => WhenFull::Hold,
+                Kind::Compacted => WhenFull::Compact,
+            },
+            ..JournalOptions::new("main")
+        }
+    }
+}
+
+fn survives(kind: Kind) {
     if let Ok(file) = std::env::var(FILE) {
-        return write_until_killed(Path::new(&file));
+        return write_until_killed(Path::new(&file), kind);
     }
     let seed = std::env::var(SEED).map_or(20_261_122, |seed| seed.parse().unwrap());
     println!("seed {seed}");
@@ -39,23 +79,21 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
     let scratch = Scratch::new();
     let mut tail = Seq::ZERO;
     for kill in 0..KILLS {
-        let acknowledged = run_and_kill(&scratch.file(), &mut random);
+        let acknowledged = run_and_kill(&scratch.file(), kind, &mut random);
         assert!(acknowledged > tail, "kill {kill}: nothing was written");
-        tail = check_what_is_left(&scratch, acknowledged);
+        tail = check_what_is_left(&scratch, kind, acknowledged);
     }
-}
-
-fn options() -> JournalOptions {
-    JournalOptions {
-        retention: Horizon::For(Span::secs(60)),
-        max_size: Size(64 << 20),
-        ..JournalOptions::new("main")
-    }
+    let compacted = scratch.reader().overview().unwrap().compacted;
+    assert_eq!(
+        compacted > 100,
+        kind == Kind::Compacted,
+        "{compacted} were compacted"
+    );
 }
 
 /// The child: batches of random sizes, a cursor that follows, retention between.
-fn write_until_killed(file: &Path) {
-    let mut journal = Journal::open(file, &options()).unwrap();
+fn write_until_killed(file: &Path, kind: Kind) {
+    let mut journal = Journal::open(file, &kind.options()).unwrap();
     let mut random = StdRng::seed_from_u64(journal.tail().0);
     journal.register_sink("one", Seq::ZERO).unwrap();
     let mut out = std::io::stdout();
@@ -63,7 +101,11 @@ fn write_until_killed(file: &Path) {
         for _ in 0..random.random_range(1..60) {
             append_one(&mut journal, random.random_range(0..PATHS));
         }
-        let cursor = Seq(random.random_range(0..=journal.tail().0));
+        let cursor = match kind {
+            Kind::Kept => random.random_range(0..=journal.tail().0),
+            Kind::Compacted => random.random_range(0..=journal.tail().0 / 4),
+        };
+        let cursor = Seq(cursor);
         let note = Note {
             sink: "one".into(),
             cursor,
@@ -74,6 +116,8 @@ fn write_until_killed(file: &Path) {
         writeln!(out, "acknowledged {tail}").unwrap();
         out.flush().unwrap();
         journal.maintain(Timestamp(NOON.0 + 60_001), 20).unwrap();
+        journal.folding.press();
+        journal.fold(200).unwrap();
     }
 }
 
@@ -90,13 +134,9 @@ fn append_one(journal: &mut Journal, znode: u64) {
     journal.append(entry).unwrap();
 }
 
-fn run_and_kill(file: &Path, random: &mut StdRng) -> Seq {
+fn run_and_kill(file: &Path, kind: Kind, random: &mut StdRng) -> Seq {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "--nocapture",
-            "journal::tests::crash::what_was_acknowledged_survives_a_kill_at_any_moment",
-        ])
+        .args(["--exact", "--nocapture", kind.name()])
         .env(FILE, file)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -114,7 +154,7 @@ fn run_and_kill(file: &Path, random: &mut StdRng) -> Seq {
         }
     });
     let mut last = hears.recv_timeout(PATIENCE).unwrap();
-    check_in_use(file, child.id());
+    check_in_use(file, kind, child.id());
     for _ in 0..random.random_range(0..12) {
         last = hears.recv_timeout(PATIENCE).unwrap();
     }
@@ -128,8 +168,8 @@ fn run_and_kill(file: &Path, random: &mut StdRng) -> Seq {
     last
 }
 
-fn check_in_use(file: &Path, owner: u32) {
-    let error = Journal::open(file, &options()).err().unwrap();
+fn check_in_use(file: &Path, kind: Kind, owner: u32) {
+    let error = Journal::open(file, &kind.options()).err().unwrap();
     assert_eq!(error.kind, JournalErrorKind::InUse, "{error}");
     assert!(
         error.to_string().contains(&format!("process {owner} ")),
@@ -137,8 +177,8 @@ fn check_in_use(file: &Path, owner: u32) {
     );
 }
 
-fn check_what_is_left(scratch: &Scratch, acknowledged: Seq) -> Seq {
-    let mut journal = Journal::open(&scratch.file(), &options()).unwrap();
+fn check_what_is_left(scratch: &Scratch, kind: Kind, acknowledged: Seq) -> Seq {
+    let mut journal = Journal::open(&scratch.file(), &kind.options()).unwrap();
     let tail = journal.tail();
     assert!(
         tail >= acknowledged,
@@ -148,10 +188,18 @@ fn check_what_is_left(scratch: &Scratch, acknowledged: Seq) -> Seq {
     assert!(cursor <= tail);
     let records = scratch.records();
     let oldest = records.first().map_or(tail.0 + 1, |record| record.seq.0);
-    assert!(oldest <= cursor.0 + 1, "{oldest} is kept, {cursor} delivered");
-    for (record, seq) in records.iter().zip(oldest..) {
-        assert_eq!(record.seq, Seq(seq));
+    assert_eq!(records.len() as u64, journal.stats().unwrap().records);
+    match kind {
+        Kind::Kept => {
+            assert!(oldest <= cursor.0 + 1, "{oldest} is kept, {cursor} delivered");
+            assert_eq!(records.len() as u64, tail.0 + 1 - oldest);
+        }
+        // It knows which holes are none.
+        Kind::Compacted => assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []),
+    }
+    for record in &records {
         check_value(record);
+        check_count(record);
     }
     check_image(&mut journal, records.iter().map(|record| &**record));
     let verdict: String = journal
@@ -167,6 +215,23 @@ fn check_value(record: &Record) {
     for state in [&record.before, &record.after].into_iter().flatten() {
         let (data, stat) = (state.data.as_ref().unwrap(), state.stat.unwrap());
         assert_eq!(&*data.bytes, stat.mzxid.0.to_string().repeat(50).as_bytes());
+    }
+}
+
+/// Each version between the states before and behind is counted.
+fn check_count(record: &Record) {
+    let version = |state: &Option<State>| {
+        state
+            .as_ref()
+            .and_then(|state| state.stat)
+            .map(|stat| stat.version)
+    };
+    if let (Op::Update, Some(before), Some(after)) =
+        (record.op, version(&record.before), version(&record.after))
+    {
+        let between = u64::try_from(after - before - 1).unwrap();
+        assert_eq!(record.missed, Some(between), "{}", record.seq);
+        assert_eq!(record.superseded.len() as u64, between.min(SUPERSEDED_MAX as u64));
     }
 }
 

@@ -3,6 +3,8 @@
 mod beside;
 mod costs;
 mod crash;
+mod folding;
+mod folding_random;
 mod history;
 mod inspection;
 mod limits;

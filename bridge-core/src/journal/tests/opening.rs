@@ -348,6 +348,9 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 
 /// Back to the first format: what came later is taken away again.
 const TO_FORMAT_1: &str = "
+DROP TABLE hole;
+DROP TABLE folded;
+DELETE FROM meta WHERE key IN ('holes', 'compacted');
 DROP TABLE parked;
 DROP INDEX rejected_whole;
 ALTER TABLE rejected DROP COLUMN attempts;
@@ -392,6 +395,35 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap(), []);
     let aside = SetAside::load(&mut reader, "one", NOON).unwrap();
     assert_eq!(aside.letters.len(), 1);
+}
+
+/// Back to the format before holes.
+const TO_FORMAT_2: &str = "
+DROP TABLE hole;
+DROP TABLE folded;
+DELETE FROM meta WHERE key IN ('holes', 'compacted');
+PRAGMA user_version = 2;
+PRAGMA wal_checkpoint(TRUNCATE);
+";
+
+#[test]
+fn a_journal_of_the_second_format_can_be_looked_at_before_it_is_brought_forward() {
+    let scratch = filled();
+    let before = scratch.reader().overview().unwrap();
+    let connection = Connection::open(scratch.file()).unwrap();
+    connection.execute_batch(TO_FORMAT_2).unwrap();
+    drop(connection);
+
+    let look = || {
+        let mut reader = scratch.reader();
+        let history = reader.history(&path("/a"), None, 9).unwrap().unwrap();
+        assert_eq!(reader.inspect(|_| {}).unwrap().findings, []);
+        assert!(history.compacted.is_empty());
+        reader.overview().unwrap().records
+    };
+    assert_eq!(look(), before.records);
+    drop(scratch.open());
+    assert_eq!(look(), before.records);
 }
 
 #[test]

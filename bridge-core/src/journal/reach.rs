@@ -1,0 +1,70 @@
+//! How far the workers of this process have read, so that no record that one of them has goes into a record that it will
+//! read: it would deliver a change once by itself and once more in `missed`.
+//!
+//! A cursor says what is dealt with. Between it and what was read stand the records that a worker holds: read ahead,
+//! under way, in a window, delivered and not noted yet. While records are folded nothing is read for a sink; a read
+//! takes no turn from another. What the workers of a process held that is gone is not known: that is delivered again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use crate::number::Seq;
+use crate::record::Record;
+
+type Marks = BTreeMap<Arc<str>, Arc<AtomicU64>>;
+
+/// Of one journal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reach(Arc<RwLock<Marks>>);
+
+/// The place of one worker in it.
+pub(super) struct Mark {
+    reach: Reach,
+    read: Arc<AtomicU64>,
+}
+
+/// As long as it lives nothing is read for a sink.
+pub(super) struct Closed<'a>(RwLockWriteGuard<'a, Marks>);
+
+impl Reach {
+    /// Enters a worker that has read nothing yet, in the place of one that has ended.
+    pub(super) fn enter(&self, sink: &str) -> Mark {
+        let read = Arc::new(AtomicU64::new(0));
+        let mut marks = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        marks.insert(sink.into(), Arc::clone(&read));
+        Mark {
+            reach: self.clone(),
+            read,
+        }
+    }
+
+    /// Waits for the reads that are under way, and keeps others from beginning.
+    pub(super) fn close(&self) -> Closed<'_> {
+        Closed(self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Closed<'_> {
+    /// What the worker of a sink has read.
+    pub(super) fn read_by(&self, sink: &str) -> Seq {
+        self.0
+            .get(sink)
+            .map_or(Seq::ZERO, |read| Seq(read.load(Ordering::Acquire)))
+    }
+}
+
+impl Mark {
+    /// Reads, and keeps how far it came before anything may be folded again.
+    pub(super) fn over<E>(
+        &self,
+        read: impl FnOnce() -> Result<Vec<Arc<Record>>, E>,
+    ) -> Result<Vec<Arc<Record>>, E> {
+        let _open = self.reach.0.read().unwrap_or_else(PoisonError::into_inner);
+        let records = read()?;
+        if let Some(last) = records.last() {
+            self.read.fetch_max(last.seq.0, Ordering::AcqRel);
+        }
+        Ok(records)
+    }
+}
