@@ -85,7 +85,7 @@ impl Desk<'_> {
     }
 
     /// An operator said that the present state is right although it is older. A life that goes on keeps what is below it:
-    /// its list of children is compared by the same walk. Only a value that is another one is told.
+    /// its list of children is compared by the same walk. Only a value and an access control list that are others are told.
     fn accept_baseline(
         &mut self,
         root: usize,
@@ -97,15 +97,21 @@ impl Desk<'_> {
         let Some(known) = node.stat.filter(|known| known.ctime == stat.ctime) else {
             return self.replace_life(root, path, stat, data);
         };
-        if is_same_version(&known, stat) {
+        let acl_moved = self.acl_moved(node, stat);
+        let is_same = is_same_version(&known, stat);
+        if !is_same {
+            let missed = missed_between(known.version, stat.version);
+            let what = What::Updated {
+                read: self.read(stat, data),
+            };
+            self.write_reconciled(root, path, what, missed)?;
+        }
+        if acl_moved {
+            self.write_acl(root, path, stat)?;
+        } else if is_same {
             self.book.refresh(path, stat)?;
             return Ok(Found::Same);
         }
-        let missed = missed_between(known.version, stat.version);
-        let what = What::Updated {
-            read: self.read(stat, data),
-        };
-        self.write_reconciled(root, path, what, missed)?;
         Ok(Found::Different)
     }
 

@@ -22,6 +22,8 @@ pub enum Habit {
     ChildrenDroppedWithParent,
     /// A cursor is stored before the destination has answered.
     CursorBeforeAck,
+    /// An access control list is taken for that of the read that asked for it.
+    ListUnchecked,
     /// Each record is committed by itself.
     TornMulti,
 }

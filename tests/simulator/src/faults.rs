@@ -1,5 +1,6 @@
 //! What goes wrong, one fault at a time, as far as the plan of the seed allows.
 
+use bridge_core::capture::{AclMode, Ticket};
 use bridge_core::path::ZnodePath;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -12,6 +13,9 @@ use crate::world::World;
 const ISOLATED_MS: u64 = 2_500;
 /// The same where it takes longer to know, by the usual `syncLimit` and more.
 const ISOLATED_FOR_LONG_MS: u64 = 14_000;
+
+/// Every so many requests a list changes before they are answered, where lists are read.
+const LIST_CHANGES_EVERY: u64 = 5;
 
 /// Whether the plan knows a fault, its weight, and the fault.
 type Row = (bool, u32, fn(&mut World));
@@ -191,6 +195,20 @@ impl World {
         self.trace(|| format!("{path} readable: {readable}"));
         let time = self.wall().0;
         self.ensemble.commit(vec![Op::SetAcl(path, readable)], time);
+    }
+
+    /// Where lists are read, some change right before they are, or before their znode is.
+    pub(crate) fn change_a_list(&mut self, ticket: Ticket, path: ZnodePath) {
+        let is_readable = self
+            .ensemble
+            .head()
+            .get(&path)
+            .is_some_and(|znode| znode.readable);
+        // Of its own making, so that this takes no chance of the seed's.
+        let is_due = ticket.0 % LIST_CHANGES_EVERY == 1;
+        if self.plan.capture.acls == AclMode::List && is_due && is_readable {
+            self.set_acl(path, true);
+        }
     }
 
     fn withdraw(&mut self) {

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use bridge_core::book::Book;
-use bridge_core::capture::{CaptureState, Input, Outcome};
+use bridge_core::capture::{AclOutcome, CaptureState, Input, Outcome};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::Flow;
+use bridge_core::record::Stat;
 use bridge_core::source::Report;
 
 use crate::controls::Habit;
@@ -20,6 +21,8 @@ pub struct Liar {
     events: HashMap<ZnodePath, Zxid>,
     /// The paths of each read under way.
     reads: HashMap<u64, Vec<ZnodePath>>,
+    /// The last Stat of each path.
+    stats: HashMap<ZnodePath, Stat>,
 }
 
 impl Liar {
@@ -29,6 +32,7 @@ impl Liar {
             habit,
             events: HashMap::new(),
             reads: HashMap::new(),
+            stats: HashMap::new(),
         }
     }
 
@@ -54,11 +58,26 @@ impl Liar {
                     match habit {
                         Habit::VersionOnly => same_version_is_same(path, outcome, flow),
                         Habit::WrongZxid => self.value_of_last_event(path, outcome),
+                        Habit::ListUnchecked => self.remember(path, outcome),
                         _ => {}
                     }
                 }
             }
+            (Some(Habit::ListUnchecked), Report::Input(Input::Acls { ticket, outcomes })) => {
+                let paths = self.reads.remove(&ticket.0).unwrap_or_default();
+                for (path, outcome) in paths.iter().zip(outcomes) {
+                    if let (Some(known), AclOutcome::Found { stat, .. }) = (self.stats.get(path), outcome) {
+                        *stat = *known;
+                    }
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn remember(&mut self, path: &ZnodePath, outcome: &Outcome) {
+        if let Outcome::Found { stat, .. } = outcome {
+            self.stats.insert(path.clone(), *stat);
         }
     }
 

@@ -148,6 +148,7 @@ impl Plan {
             isolation: true,
             ..FaultPlan::default()
         };
+        self.capture.acls = AclMode::Notice;
         self.servers = self.servers.max(3);
         self.has_local_sessions = true;
     }

@@ -319,6 +319,16 @@ impl World {
                         self.liar
                             .asked(ticket.0, reads.iter().map(|read| read.path.clone()).collect());
                     }
+                    let read = match &order.command {
+                        Command::Read { ticket, reads } => {
+                            reads.first().map(|read| (*ticket, read.path.clone()))
+                        }
+                        Command::ReadAcls { ticket, paths } => {
+                            self.liar.asked(ticket.0, paths.clone());
+                            paths.first().map(|path| (*ticket, path.clone()))
+                        }
+                        _ => None,
+                    };
                     match &order.command {
                         Command::Read { .. } if is_walk => bridge.walk_reads += 1,
                         Command::Arm(_) => bridge.walk_reads = 0,
@@ -328,6 +338,9 @@ impl World {
                         self.seen.see(Seen::WalkInBatches);
                     }
                     bridge.client.orders.push_back(order);
+                    if let Some((ticket, path)) = read {
+                        self.change_a_list(ticket, path);
+                    }
                 }
                 News::Anew(error) => self.compared_anew(&error),
                 News::Held(error) => {

@@ -81,6 +81,11 @@ fn a_value_at_the_zxid_of_another_write_is_caught() {
 }
 
 #[test]
+fn an_access_control_list_of_another_change_is_caught() {
+    is_caught(Habit::ListUnchecked, &["with the list of another change"]);
+}
+
+#[test]
 fn dropping_the_children_of_a_recreated_parent_is_caught() {
     is_caught(Habit::ChildrenDroppedWithParent, &["the znode lives", "was at"]);
 }

@@ -2,9 +2,11 @@
 
 use super::rules::{Bench, event, found, path, stat, ticket};
 use crate::capture::{
-    AclMode, AclOutcome, Effect, EventKind, Input, Outcome, SessionFate, StepError, Ticket,
+    AclMode, AclOutcome, Capture, CaptureOptions, Effect, EventKind, Input, Outcome, SessionFate, StepError,
+    Ticket,
 };
 use crate::entry::What;
+use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Acl, GapReason, Stat, Timestamp};
 
@@ -199,4 +201,21 @@ fn without_lists_nobody_asks_for_any() {
         assert_eq!(bench.told(), vec![(1, None); expected]);
         assert_eq!(bench.capture.counters().unread_acls, 0);
     }
+}
+
+#[test]
+fn a_list_that_an_accepted_baseline_sets_back_is_told() {
+    let mut bench = Bench::new();
+    let root = bench.connect();
+    let known = Stat {
+        pzxid: Zxid(5),
+        ..after(0, 2)
+    };
+    bench.answer(root, vec![found(known, Some(&[]))]);
+    let mut options = CaptureOptions::new("main", vec![path("/a")]);
+    options.accept_baseline = true;
+    bench.capture = Capture::new(options);
+    let root = bench.connect();
+    bench.answer(root, vec![found(after(0, 1), Some(&[]))]);
+    assert_eq!(bench.told(), [(1, None)]);
 }
