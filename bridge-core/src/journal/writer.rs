@@ -315,6 +315,22 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     })
 }
 
+impl Journal {
+    /// Children of a path, looked for by its id; none where it is not known, or known to have none.
+    fn below(
+        &mut self,
+        path: &ZnodePath,
+        list: impl FnOnce(&mut Journal, i64) -> rusqlite::Result<Vec<(Box<str>, Node)>>,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        self.read("listing children in the image", |journal| {
+            match journal.paths.find(&journal.connection, path)? {
+                Some(place) if !journal.paths.is_barren(path) => list(journal, place.id),
+                _ => Ok(Vec::new()),
+            }
+        })
+    }
+}
+
 impl Book for Journal {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
         self.read("reading the image", |journal| {
@@ -329,13 +345,8 @@ impl Book for Journal {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
-        self.read("listing children in the image", |journal| {
-            match journal.paths.find(&journal.connection, path)? {
-                Some(place) if !journal.paths.is_barren(path) => {
-                    image::children(&journal.connection, place.id, after, limit)
-                }
-                _ => Ok(Vec::new()),
-            }
+        self.below(path, |journal, id| {
+            image::children(&journal.connection, id, after, limit)
         })
     }
 
@@ -345,17 +356,12 @@ impl Book for Journal {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
-        self.read("listing children in the image", |journal| {
-            match journal.paths.find(&journal.connection, path)? {
-                Some(place) if !journal.paths.is_barren(path) => {
-                    let found = image::children_with_below(&journal.connection, place.id, after, limit)?;
-                    let rows = found.iter().map(|(name, place, below)| (&**name, *place, *below));
-                    journal.paths.foresee(path, rows);
-                    let living = |(name, place, _): (Box<str>, Place, bool)| Some((name, place.life.node()?));
-                    Ok(found.into_iter().filter_map(living).collect())
-                }
-                _ => Ok(Vec::new()),
-            }
+        self.below(path, |journal, id| {
+            let found = image::children_with_below(&journal.connection, id, after, limit)?;
+            let rows = found.iter().map(|(name, place, below)| (&**name, *place, *below));
+            journal.paths.foresee(path, rows);
+            let living = |(name, place, _): (Box<str>, Place, bool)| Some((name, place.life.node()?));
+            Ok(found.into_iter().filter_map(living).collect())
         })
     }
 

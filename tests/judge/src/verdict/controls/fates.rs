@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::Census;
-use super::{Events, Story, hex, life, merge, objects, record};
+use super::{Events, Life, Story, hex, life, merge, objects, record};
 
 fn census(story: &Story) -> Census {
     story.judged(|case| case.census())
@@ -134,6 +134,14 @@ fn a_delete_of_what_nobody_read_stands_for_lives_that_ended_by_then_and_for_no_o
     objects(blind(11), "the create of /r/e at 0x000000000000000b was not told");
 }
 
+/// The right story but for its last record, and for what became of `/r/c`.
+fn ending(end: Value, lives: &[Life], events: Events) -> Story {
+    let mut story = Story::of(|records| *records.last_mut().unwrap() = end);
+    story.truth.lives.insert("/r/c".to_owned(), lives.to_vec());
+    story.events = events;
+    story
+}
+
 #[test]
 fn a_life_that_nobody_read_needs_a_delete_of_its_own() {
     let hidden = |events| {
@@ -143,11 +151,8 @@ fn a_life_that_nobody_read_needs_a_delete_of_its_own() {
             Some(11),
             json!({"before": super::state(10, 10, 0, "c")}),
         );
-        let mut story = Story::of(|records| *records.last_mut().unwrap() = end);
         let lives = [life(&[(3, "1")], Some(5)), life(&[(10, "c")], Some(11))];
-        story.truth.lives.insert("/r/c".to_owned(), lives.to_vec());
-        story.events = events;
-        story
+        ending(end, &lives, events)
     };
     for events in [Events::WithoutZxid, Events::WithZxid] {
         objects(
@@ -164,11 +169,8 @@ fn a_life_behind_the_end_of_a_gap_is_not_told_by_a_delete_that_its_comparison_fo
         let more =
             json!({"before": before, "fidelity": "reconciled", "zxid_kind": "upper_bound", "missed": null});
         let end = record(Some("/r/c"), "delete", Some(15), more);
-        let mut story = Story::of(|records| *records.last_mut().unwrap() = end);
         let lives = [life(&[(10, "c")], Some(11)), life(&[(12, "1")], Some(14))];
-        story.truth.lives.insert("/r/c".to_owned(), lives.to_vec());
-        story.events = events;
-        story
+        ending(end, &lives, events)
     };
     for events in [Events::WithZxid, Events::WithoutZxid] {
         objects(
