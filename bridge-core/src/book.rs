@@ -60,6 +60,9 @@ pub struct OpenRun {
     pub index: u64,
 }
 
+/// Rows below a path, by the bytes of their names, and what is said of each.
+pub type Children<T> = Vec<(Box<str>, T)>;
+
 /// The image and the tail of one source's journal, inside one open transaction.
 pub trait Book {
     /// The image's row of a path; `None` if it is not living.
@@ -82,6 +85,15 @@ pub trait Book {
     ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
         self.children(path, after, limit)
     }
+
+    /// The children of a path that live, or below which something lives: such a one is `None` if it does not live
+    /// itself. By the bytes of their names, names greater than `after`, at most `limit`.
+    fn occupied_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Children<Option<Node>>, JournalError>;
 
     /// Living znodes strictly below a path in an order in which each comes before its ancestors, at most `limit`.
     /// Goes through intermediate paths that are not living themselves.

@@ -85,6 +85,18 @@ impl ZnodePath {
         self.0.split('/').filter(|name| !name.is_empty())
     }
 
+    /// The child of this path that is `below` or covers it; `None` for what is not below it.
+    pub fn child_towards(&self, below: &str) -> Option<ZnodePath> {
+        let rest = below.strip_prefix(&*self.0)?;
+        let rest = if self.is_slash() {
+            rest
+        } else {
+            rest.strip_prefix('/')?
+        };
+        let name = rest.split('/').next().filter(|name| !name.is_empty())?;
+        Some(self.child(name))
+    }
+
     /// Whether this is `/`.
     pub fn is_slash(&self) -> bool {
         &*self.0 == "/"
@@ -212,6 +224,22 @@ mod tests {
             let error = ZnodePath::parse(bad).unwrap_err();
             assert!(error.to_string().contains("is not a znode path"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_child_towards_a_path_is_the_first_step_down_to_it() {
+        let check = |above: &str, below: &str, expected: Option<&str>| {
+            let above = ZnodePath::parse(above).unwrap();
+            let child = above.child_towards(below);
+            assert_eq!(child.as_deref(), expected, "{above} {below}");
+        };
+        check("/", "/a/b", Some("/a"));
+        check("/a", "/a/b/c", Some("/a/b"));
+        check("/a", "/a/b", Some("/a/b"));
+        check("/a", "/a", None);
+        check("/", "/", None);
+        check("/a", "/ab/c", None);
+        check("/a/b", "/a", None);
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl Desk<'_> {
     }
 
     /// A delete with a bound is proved only if the bound is not below what is known of the znode.
-    fn check_proof(&self, path: &ZnodePath, node: &Node, at: DeletedAt) -> Step<()> {
+    pub(crate) fn check_proof(&self, path: &ZnodePath, node: &Node, at: DeletedAt) -> Step<()> {
         match at {
             DeletedAt::Bound(bound) if bound < node.newest_zxid() && !self.options.accept_baseline => Err(
                 lagging(path, "no longer, with a parent at", bound, node.newest_zxid()),
@@ -243,7 +243,7 @@ impl Desk<'_> {
         loop {
             let page = self
                 .book
-                .children(path, after.as_deref(), self.options.limits.page)?;
+                .occupied_children(path, after.as_deref(), self.options.limits.page)?;
             let was_last = page.len() < self.options.limits.page;
             for (name, node) in &page {
                 if names.binary_search(name).is_ok() {
@@ -253,7 +253,10 @@ impl Desk<'_> {
                 if self.options.is_left_out(&child) {
                     continue;
                 }
-                self.drop_gone(root, &child, node, self.bound(stat.pzxid, node))?;
+                match node {
+                    Some(node) => self.drop_gone(root, &child, node, self.bound(stat.pzxid, node))?,
+                    None => self.drop_orphans(root, &child, stat.pzxid)?,
+                }
                 found = Found::Different;
             }
             match page.into_iter().last() {
@@ -261,6 +264,17 @@ impl Desk<'_> {
                 _ => return Ok(found),
             }
         }
+    }
+
+    /// What lives below a znode that does not, as far as is known: a walk found it in a life of its parent that nobody
+    /// told, and was cut. Without the parent it is gone, too.
+    fn drop_orphans(&mut self, root: usize, parent: &ZnodePath, pzxid: Zxid) -> Step<()> {
+        let at = if self.options.accept_baseline {
+            DeletedAt::Unknown
+        } else {
+            DeletedAt::Bound(pzxid)
+        };
+        self.purge(root, parent, None, at)
     }
 
     /// The bound of a delete found by comparing. An accepted baseline may be older than what was known: no bound then.

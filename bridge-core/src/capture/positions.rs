@@ -229,9 +229,10 @@ impl Follow {
         }
     }
 
+    /// Whether the window shows all that is above a path. One that is not known may be where its line broke or began anew:
+    /// then what is above that one says nothing of the path.
     fn has_read_above(&self, path: &ZnodePath) -> bool {
-        path.parent()
-            .is_none_or(|parent| self.window.outcomes.contains_key(&parent))
+        ancestors(path).all(|above| self.window.outcomes.contains_key(&above))
     }
 
     fn tell_found(
@@ -317,8 +318,9 @@ impl Follow {
         story: &Story,
     ) -> Step<()> {
         let at = self.bound(path);
-        if node.is_some() {
+        if let Some(node) = node {
             self.end_below(desk, root, path, at)?;
+            desk.check_proof(path, &node, at)?;
             let is_reconciled = story.is_uncertain && desk.in_bracket(root);
             let fidelity = if is_reconciled {
                 Fidelity::Reconciled
@@ -345,10 +347,11 @@ impl Follow {
         }
         loop {
             let page = desk.book.deepest_below(path, desk.options.limits.page)?;
-            for (gone, _) in &page {
+            for (gone, node) in &page {
                 if !self.has(gone, EventKind::Deleted, 0) {
                     return Err(StepError::Doubt(GapReason::Permission));
                 }
+                desk.check_proof(gone, node, at)?;
                 write(desk, root, gone, What::Deleted { at }, Fidelity::Exact, None)?;
             }
             if page.len() < desk.options.limits.page {
@@ -422,10 +425,11 @@ impl Follow {
 
     /// The smallest of: `pzxid` of the nearest ancestor that is there, if it can be read; czxid of the next incarnation.
     fn bound(&self, path: &ZnodePath) -> DeletedAt {
-        let next = self.window.outcomes.get(path).and_then(Outcome::stat);
+        let outcomes = &self.window.outcomes;
+        let next = outcomes.get(path).and_then(Outcome::stat);
         let next = next.map(|stat| stat.czxid);
-        let above = ancestors(path).filter_map(|above| self.window.outcomes.get(&above));
-        let above = nearest_pzxid(above);
+        let line: Vec<ZnodePath> = ancestors(path).collect();
+        let above = nearest_pzxid(line.iter().map_while(|above| outcomes.get(above)));
         let bound = [next, above].into_iter().flatten().min();
         bound.map_or(DeletedAt::Unknown, DeletedAt::Bound)
     }

@@ -114,7 +114,7 @@ impl Walk {
             if is_path {
                 return Fate::Event;
             }
-            let Some(child) = child_towards(&above, path) else {
+            let Some(child) = above.child_towards(path) else {
                 return Fate::Event;
             };
             if self
@@ -317,17 +317,6 @@ fn known_lengths(
         .filter(|(name, _)| is_next(name))
         .filter_map(|(name, node)| Some((name, length(node.stat?))))
         .collect())
-}
-
-/// The child of `above` that is `path` or covers it.
-fn child_towards(above: &ZnodePath, path: &ZnodePath) -> Option<ZnodePath> {
-    let rest = if above.is_slash() {
-        path.get(1..)?
-    } else {
-        path.get(above.len() + 1..)?
-    };
-    let name = rest.split('/').next().filter(|name| !name.is_empty())?;
-    Some(above.child(name))
 }
 
 /// `pzxid` of the nearest path above that is there; the answers are ordered nearest first. If it may not be read, there

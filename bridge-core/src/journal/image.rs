@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::code::StatCode;
 use super::paths::Paths;
-use crate::book::Node;
+use crate::book::{Children, Node};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Stat;
@@ -245,14 +245,35 @@ pub(super) fn children(
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<Vec<(Box<str>, Node)>> {
+    select_children(connection, parent, after, limit, |node| node)
+}
+
+/// As in [`crate::book::Book::occupied_children`].
+pub(super) fn occupied_children(
+    connection: &Connection,
+    parent: i64,
+    after: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<Children<Option<Node>>> {
+    select_children(connection, parent, after, limit, Some)
+}
+
+/// What `pick` takes of the children of a path that are occupied.
+fn select_children<T>(
+    connection: &Connection,
+    parent: i64,
+    after: Option<&str>,
+    limit: usize,
+    pick: impl Fn(Option<Node>) -> Option<T>,
+) -> rusqlite::Result<Children<T>> {
     // No name is empty, so that the empty text is before all of them.
     let mut statement = connection.prepare_cached(CHILDREN)?;
     let mut rows = statement.query((parent, after.unwrap_or("")))?;
     let mut found = Vec::new();
     while found.len() < limit {
         let Some(row) = rows.next()? else { break };
-        if let Some(node) = Place::of_row(row)?.life.node() {
-            found.push((row.get(8)?, node));
+        if let Some(picked) = pick(Place::of_row(row)?.life.node()) {
+            found.push((row.get(8)?, picked));
         }
     }
     Ok(found)

@@ -24,7 +24,7 @@ use super::reach::Reach;
 use super::read::Reader;
 use super::row::insert_value;
 use super::size::Room;
-use crate::book::{Book, Node, Progress};
+use crate::book::{Book, Children, Node, Progress};
 use crate::entry::{Entry, Word};
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
@@ -317,11 +317,11 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
 
 impl Journal {
     /// Children of a path, looked for by its id; none where it is not known, or known to have none.
-    fn below(
+    fn below<T>(
         &mut self,
         path: &ZnodePath,
-        list: impl FnOnce(&mut Journal, i64) -> rusqlite::Result<Vec<(Box<str>, Node)>>,
-    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        list: impl FnOnce(&mut Journal, i64) -> rusqlite::Result<Children<T>>,
+    ) -> Result<Children<T>, JournalError> {
         self.read("listing children in the image", |journal| {
             match journal.paths.find(&journal.connection, path)? {
                 Some(place) if !journal.paths.is_barren(path) => list(journal, place.id),
@@ -362,6 +362,17 @@ impl Book for Journal {
             journal.paths.foresee(path, rows);
             let living = |(name, place, _): (Box<str>, Place, bool)| Some((name, place.life.node()?));
             Ok(found.into_iter().filter_map(living).collect())
+        })
+    }
+
+    fn occupied_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Children<Option<Node>>, JournalError> {
+        self.below(path, |journal, id| {
+            image::occupied_children(&journal.connection, id, after, limit)
         })
     }
 

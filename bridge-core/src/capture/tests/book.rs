@@ -1,8 +1,8 @@
 //! A book in memory: the image as a map, the records as a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::book::{Book, Node, Progress};
+use crate::book::{Book, Children, Node, Progress};
 use crate::entry::{Change, Entry, What, Word};
 use crate::journal::JournalError;
 use crate::number::{Epoch, Seq};
@@ -117,6 +117,26 @@ impl Book for MemoryBook {
         children.sort_by(|left, right| left.0.cmp(&right.0));
         children.truncate(limit);
         Ok(children)
+    }
+
+    fn occupied_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Children<Option<Node>>, JournalError> {
+        let names: BTreeSet<Box<str>> = self
+            .image
+            .keys()
+            .filter_map(|below| path.child_towards(below))
+            .map(|child| Box::<str>::from(child.name()))
+            .filter(|name| after.is_none_or(|after| **name > *after))
+            .collect();
+        let rows = names.into_iter().take(limit).map(|name| {
+            let node = self.image.get(&path.child(&name)).copied();
+            (name, node)
+        });
+        Ok(rows.collect())
     }
 
     fn deepest_below(

@@ -255,6 +255,30 @@ fn what_was_told_below_a_znode_that_could_not_be_read_ends_with_its_life() {
 }
 
 #[test]
+fn what_was_told_below_a_znode_that_is_not_known_ends_when_the_list_above_does_not_name_that_znode() {
+    let mut bench = Bench::live();
+    // As a walk leaves it that was cut: a child is told, and the life of its parent is not.
+    let reads = bench.input(Input::Events(vec![event("/a/x/y", EventKind::Created, 6)]));
+    bench.answer(ticket(&reads), vec![found(stat(6, 6, 0, 6, 0), None)]);
+    bench.input(Input::Disconnected);
+    let list = bench.connect();
+    bench.answer(list, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let told: Vec<_> = bench.book.changes().skip(2).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (told[0].path.as_str(), &told[0].what),
+        (
+            "/a/x/y",
+            &What::Deleted {
+                at: DeletedAt::Bound(Zxid(9))
+            }
+        )
+    );
+    assert!(!bench.book.image.contains_key(&path("/a/x/y")));
+}
+
+#[test]
 fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() {
     let mut bench = Bench::new();
     let list = bench.connect();

@@ -177,6 +177,44 @@ fn a_delete_that_came_behind_the_read_that_reflects_it_is_bound_by_what_is_above
 }
 
 #[test]
+fn an_end_is_never_bound_by_what_lies_above_a_path_that_nobody_asked_for() {
+    let there = [("/a/p", 5), ("/a/p/q", 6), ("/a/p/q/x", 7)];
+    let (mut bench, before) = live_with(&there, |_| {});
+    // What is above them is not asked for; the path that begins has `/a` read, and nobody reads `/a/p`.
+    let window = [("/a/p/q/x", Changed), ("/a/p/q", Changed), ("/a/z", Created)];
+    let effects = bench.input(events(&window));
+    let (ticket, reads) = read(&effects);
+    assert_eq!(reads, ["/a/p/q/x", "/a/p/q", "/a/z", "/a", "/"]);
+    bench.input(events(&[("/a/p/q/x", Deleted), ("/a/p/q", Deleted)]));
+    // They ended at 95, which only `/a/p` shows; `/a` had its last child at 80.
+    let top = [
+        found(stat(80, 80, 0, 80, 0), None),
+        found(stat(1, 1, 0, 80, 2), None),
+        found(stat(0, 0, 0, 1, 1), None),
+    ];
+    let outcomes = [Outcome::Missing, Outcome::Missing].into_iter().chain(top);
+    let effects = bench.answer(ticket, outcomes.collect());
+    assert_eq!(told(&bench, before), [], "80 is before their end");
+    let (ticket, reads) = read(&effects);
+    assert_eq!(reads, ["/a/p/q/x", "/a/p/q", "/a/p", "/a", "/", "/a/z"]);
+    let above = [
+        Outcome::Missing,
+        Outcome::Missing,
+        found(stat(5, 5, 0, 95, 0), None),
+        found(stat(1, 1, 0, 80, 2), None),
+        found(stat(0, 0, 0, 1, 1), None),
+        found(stat(80, 80, 0, 80, 0), None),
+    ];
+    bench.answer(ticket, above.into());
+    let expected = [
+        ("/a/p/q/x", "delete", 95),
+        ("/a/p/q", "delete", 95),
+        ("/a/z", "create", 80),
+    ];
+    assert_eq!(told(&bench, before), owned(&expected));
+}
+
+#[test]
 fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
     let mut bench = Bench::new();
     let list = bench.connect();

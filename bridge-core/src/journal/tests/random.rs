@@ -1,6 +1,8 @@
 //! Random histories: the journal and the model must agree at every commit, whatever is rolled back, reopened or
 //! removed between. A failing seed is replayed with `ZKBRIDGE_TEST_SEED`.
 
+use std::collections::BTreeSet;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -214,6 +216,25 @@ impl Trial {
         expected.sort_by(|one, other| one.0.cmp(&other.0));
         expected.truncate(limit);
         assert_eq!(self.journal.children(&parent, after, limit).unwrap(), expected);
+        let below = self
+            .model
+            .image
+            .keys()
+            .filter_map(|path| parent.child_towards(path));
+        let names: BTreeSet<Box<str>> = below
+            .map(|child| Box::<str>::from(child.name()))
+            .filter(|name| after.is_none_or(|after| **name > *after))
+            .collect();
+        let node_of = |name: &str| self.model.image.get(&parent.child(name)).map(Znode::node);
+        let occupied: Vec<_> = names
+            .into_iter()
+            .take(limit)
+            .map(|name| (name.clone(), node_of(&name)))
+            .collect();
+        assert_eq!(
+            self.journal.occupied_children(&parent, after, limit).unwrap(),
+            occupied
+        );
         let living = self.model.image.get(&parent).map(Znode::node);
         assert_eq!(self.journal.node(&parent).unwrap(), living, "{parent}");
     }

@@ -4,11 +4,11 @@
 //! Records and image come from [`bridge_core::testing::Model`]. `tests/faithful.rs` holds it against the real journal.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bridge_core::book::{Book, Node, Progress};
+use bridge_core::book::{Book, Children, Node, Progress};
 use bridge_core::entry::Entry;
 use bridge_core::journal::{JournalError, Maintained, Note};
 use bridge_core::number::{Epoch, Seq};
@@ -184,6 +184,27 @@ impl Book for ModelJournal {
         found.sort_by(|one, other| one.0.cmp(&other.0));
         found.truncate(limit);
         Ok(found)
+    }
+
+    fn occupied_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Children<Option<Node>>, JournalError> {
+        let disk = self.disk.borrow();
+        let image = &disk.state.model.image;
+        let below = image.range(path.clone()..);
+        let names: BTreeSet<Box<str>> = below
+            .filter_map(|(below, _)| path.child_towards(below))
+            .map(|child| Box::<str>::from(child.name()))
+            .filter(|name| after.is_none_or(|after| **name > *after))
+            .collect();
+        let rows = names.into_iter().take(limit).map(|name| {
+            let node = image.get(&path.child(&name)).map(Znode::node);
+            (name, node)
+        });
+        Ok(rows.collect())
     }
 
     fn deepest_below(

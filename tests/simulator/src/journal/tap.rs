@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bridge_core::book::{Book, Node, Progress};
+use bridge_core::book::{Book, Children, Node, Progress};
 use bridge_core::entry::{Entry, Word};
 use bridge_core::journal::{JournalError, JournalErrorKind, Maintained, Note};
 use bridge_core::number::{Epoch, Seq, Zxid};
@@ -117,6 +117,20 @@ impl Book for Tap {
         let mut rows = self.inner.children(path, after, limit)?;
         if self.habit == Some(Habit::DeleteWithoutProof) {
             rows.iter_mut().for_each(|(_, node)| *node = forged(Zxid::ZERO));
+        }
+        Ok(rows)
+    }
+
+    fn occupied_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Children<Option<Node>>, JournalError> {
+        let mut rows = self.inner.occupied_children(path, after, limit)?;
+        if self.habit == Some(Habit::DeleteWithoutProof) {
+            let living = rows.iter_mut().filter_map(|(_, node)| node.as_mut());
+            living.for_each(|node| *node = forged(Zxid::ZERO));
         }
         Ok(rows)
     }

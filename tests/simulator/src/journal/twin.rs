@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bridge_core::amount::{Horizon, Span};
-use bridge_core::book::{Book, Node, Progress};
+use bridge_core::book::{Book, Children, Node, Progress};
 use bridge_core::entry::Entry;
 use bridge_core::journal::{
     Durability, Journal, JournalError, JournalOptions, Maintained, Note, ReadLimit, Reader,
@@ -197,6 +197,17 @@ impl Book for Twin {
         limit: usize,
     ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
         self.both("children", |journal| journal.children(path, after, limit))
+    }
+
+    fn occupied_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Children<Option<Node>>, JournalError> {
+        self.both("occupied_children", |journal| {
+            journal.occupied_children(path, after, limit)
+        })
     }
 
     fn deepest_below(
