@@ -33,6 +33,7 @@ states! {
     MultiVisible "multi that changed several watched znodes"
     Recreated "znode deleted and created again in one transaction"
     Replaced "whole subtree replaced"
+    Withered "subtree ended behind writes to it"
     RootDeleted "root deleted"
     RootRecreated "root created again"
     Flood "flood of writes on one znode"

@@ -27,6 +27,8 @@ pub struct Workload {
     sessions: Vec<SessionId>,
     next_session: u64,
     writes: u64,
+    /// What was written last from below, and may end next.
+    withering: Option<ZnodePath>,
 }
 
 impl Workload {
@@ -41,13 +43,16 @@ impl Workload {
             sessions: (1..=SESSIONS).map(SessionId).collect(),
             next_session: SESSIONS + 1,
             writes: 0,
+            withering: None,
         }
     }
 
     /// One or more transactions.
     pub fn write(&mut self, ensemble: &mut Ensemble, time: i64, seen: &mut Coverage) {
         let ops = match self.random.random_range(0..100) {
-            0..55 => vec![self.any_op(ensemble)],
+            0..49 => vec![self.any_op(ensemble)],
+            49..52 => return self.write_line(ensemble, time, seen),
+            52..55 => self.wither(ensemble, seen),
             55..70 => {
                 let count = self.random.random_range(2..6);
                 (0..count).map(|_| self.any_op(ensemble)).collect()
@@ -181,6 +186,35 @@ impl Workload {
             }
         }
         ops
+    }
+
+    /// A znode is written, and then the one above it, and something begins elsewhere: what is above them has no part in
+    /// it, and what comes next may be the end of both.
+    fn write_line(&mut self, ensemble: &mut Ensemble, time: i64, seen: &mut Coverage) {
+        let Op::Set(low, _) = self.set_of_existing(ensemble) else {
+            return;
+        };
+        if low.names().count() == 0 {
+            return;
+        }
+        let above = low.parent().filter(|above| above.names().count() > 1);
+        self.withering = Some(above.clone().unwrap_or_else(|| low.clone()));
+        for path in std::iter::once(low).chain(above) {
+            let write = Op::Set(path, self.data());
+            self.commit(ensemble, vec![write], time, seen);
+        }
+        let elsewhere = self.any_path();
+        let begin = self.create(elsewhere);
+        self.commit(ensemble, vec![begin], time, seen);
+    }
+
+    /// It ends with all below it, and does not come again.
+    fn wither(&mut self, ensemble: &Ensemble, seen: &mut Coverage) -> Vec<Op> {
+        let Some(top) = self.withering.take() else {
+            return vec![self.any_op(ensemble)];
+        };
+        seen.see(Seen::Withered);
+        deletes_of(ensemble, &top)
     }
 
     fn root(&mut self, ensemble: &Ensemble, seen: &mut Coverage) -> Vec<Op> {

@@ -296,8 +296,11 @@ impl World {
         if is_walking && ends {
             self.seen.see(Seen::WalkCut);
         }
-        if matches!(report, Report::Input(Input::Armed)) && self.judge.has_open_run() {
-            self.seen.see(Seen::RunResumed);
+        if matches!(report, Report::Input(Input::Armed)) {
+            if self.judge.has_open_run() {
+                self.seen.see(Seen::RunResumed);
+            }
+            self.judge.watched_again();
         }
         bridge.has_open_batch = true;
         let taken = bridge.flow.report(report, now);

@@ -19,8 +19,13 @@ pub(super) enum Open {
         reason: GapReason,
         differences: u64,
     },
-    /// Its last index. `is_first`: the first listing of the root.
-    Run { id: Uuid, index: u64, is_first: bool },
+    /// Its last index. `is_first`: the first listing of the root. `is_resumed`: nobody watched for some time in it.
+    Run {
+        id: Uuid,
+        index: u64,
+        is_first: bool,
+        is_resumed: bool,
+    },
 }
 
 impl Judge {
@@ -72,6 +77,7 @@ impl Judge {
                     id: *run,
                     index: 0,
                     is_first,
+                    is_resumed: false,
                 };
                 if is_first {
                     // What was gone before the first listing was never visible.
@@ -92,6 +98,7 @@ impl Judge {
                     id,
                     index: last,
                     is_first,
+                    ..
                 }) = open
                 else {
                     panic!("{entry:?} ends {open:?}");
@@ -125,6 +132,23 @@ impl Judge {
             }
             Word::Heartbeat => {}
         }
+    }
+
+    /// A connection watches again: runs that are open go on, and what was written meanwhile no event told.
+    pub(crate) fn watched_again(&mut self) {
+        for open in self.open.values_mut() {
+            if let Open::Run { is_resumed, .. } = open {
+                *is_resumed = true;
+            }
+        }
+    }
+
+    /// Whether versions may be missed of which no event told.
+    pub(super) fn was_unwatched(&self, root: &ZnodePath) -> bool {
+        matches!(
+            self.open.get(root),
+            Some(Open::Gap { .. } | Open::Run { is_resumed: true, .. })
+        )
     }
 
     /// Whether an operator accepted the present state of this root, and it is being compared.

@@ -5,7 +5,6 @@ use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{SUPERSEDED_MAX, Stat};
 
-use super::brackets::Open;
 use super::{Bench, Judge, Known, exact_zxid, is_exact};
 use crate::coverage::Seen;
 use crate::ensemble::{Life, acl_of};
@@ -64,8 +63,7 @@ impl Judge {
                 let is_new = read.stat.mzxid > known.mzxid || (may_go_back && read.stat.mzxid != known.mzxid);
                 assert!(is_new, "{change:?} is older than {known:?}");
                 check_value(change, &read.stat, bench);
-                let is_in_gap = matches!(self.open.get(root), Some(Open::Gap { .. }));
-                check_overwritten(change, &known, &read.stat, is_in_gap, bench);
+                check_overwritten(change, &known, &read.stat, self.was_unwatched(root), bench);
             }
             What::Deleted { at } => self.check_delete(change, *at, known, bench),
             What::AclChanged { stat, acl } => {
@@ -159,9 +157,16 @@ fn check_value(change: &Change, stat: &Stat, bench: &Bench<'_>) {
     );
 }
 
-/// Every version between two exact records of a life is counted as missed and listed as superseded. Inside a gap no event
-/// told of those that were written before the watch was armed; all of them are older than what is listed.
-fn check_overwritten(change: &Change, known: &Known, stat: &Stat, is_in_gap: bool, bench: &mut Bench<'_>) {
+/// Every version between two exact records of a life is counted as missed and listed as superseded. Inside a gap, and in a
+/// run that goes on after a cut, no event told of those that were written before the watch was armed; all of them are
+/// older than what is listed.
+fn check_overwritten(
+    change: &Change,
+    known: &Known,
+    stat: &Stat,
+    was_unwatched: bool,
+    bench: &mut Bench<'_>,
+) {
     let between = u64::try_from(stat.version - known.version - 1).unwrap_or_default();
     if between > 0 && change.superseded.is_empty() {
         bench.seen.see(Seen::Missed);
@@ -175,7 +180,7 @@ fn check_overwritten(change: &Change, known: &Known, stat: &Stat, is_in_gap: boo
     }
     let listed = change.superseded.len() as u64;
     let life = bench.ensemble.truth.life(&change.path, known.czxid);
-    if !is_in_gap {
+    if !was_unwatched {
         let expected = between.min(SUPERSEDED_MAX as u64);
         assert_eq!(listed, expected, "{change:?} after {known:?}");
     } else if let (Some(first), Some(life)) = (change.superseded.first(), life) {
