@@ -4,7 +4,7 @@ use bridge_simulator::controls::Habit;
 use bridge_simulator::run::{sends_zxids, try_play};
 
 /// As many as `tests/seeds.rs` plays.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 3_000;
 
 /// Plays seeds until the habit is caught. `words`: what the judge says when it is caught for what it does; the habit may
 /// have other consequences in other seeds.

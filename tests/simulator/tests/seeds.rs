@@ -4,7 +4,7 @@
 use bridge_simulator::run::{number_of, play, play_all};
 
 /// About half a minute of a busy machine.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 3_000;
 
 #[test]
 fn no_seed_breaks_a_promise_and_together_they_reach_every_fault_and_state() {
