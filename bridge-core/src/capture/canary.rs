@@ -16,7 +16,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::GapReason;
 
-/// Ticks, of about a second, within which a write has to be answered, and then to be seen. A server that falls further
+/// Ticks, of about a second, within which a write has to be answered, and then to be seen by what is read. A server that falls further
 /// behind than `syncLimit`, by default 10 s, is cut off by its leader, and ends its connections then.
 const BOUND_TICKS: u64 = 20;
 
@@ -125,6 +125,8 @@ impl Canary {
                 }
                 Ok(None)
             }
+            // The answer waits behind what came before it: nobody can know yet.
+            Stand::Written { is_read: true, .. } => Ok(None),
             Stand::Written { ticks, is_there, .. } => {
                 *ticks += 1;
                 if *ticks <= BOUND_TICKS {

@@ -129,8 +129,19 @@ fn a_server_that_lags_is_asked_again_and_at_last_its_watch_is_taken_for_dead() {
         assert_eq!(bench.try_answer(read, shows(10)).unwrap(), []);
         read = ticket(&bench.ticks(1));
     }
+    bench.try_answer(read, shows(10)).unwrap();
     let step = bench.capture.step(Timestamp(1), Input::Tick, &mut bench.book);
     assert!(is_dead(&step), "{step:?}");
+}
+
+#[test]
+fn a_read_that_waits_behind_a_storm_of_events_is_waited_for() {
+    let mut bench = live();
+    let read = bench.writes(20);
+    assert_eq!(bench.ticks(100), []);
+    bench.hears(Some(20));
+    assert_eq!(bench.try_answer(read, shows(20)).unwrap(), []);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
 }
 
 #[test]
