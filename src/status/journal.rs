@@ -129,7 +129,7 @@ fn sink(
     time: Timestamp,
 ) -> Result<SinkSeen, JournalError> {
     let tail = tail_of(overview);
-    let behind = reader.captured_at(cursor.next())?;
+    let behind = reader.captured_from(cursor.next())?;
     let age_ms = behind.map_or(0, |captured| (time.0 - captured.0).max(0));
     let parked = parked_of(reader, name)?;
     let mut paths: Vec<_> = parked.iter().map(|record| &record.path).collect();

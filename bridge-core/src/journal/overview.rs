@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::cursors;
 use super::error::JournalError;
+use super::history::Position;
 use super::holes::Holes;
 use super::progress;
 use super::read::{Reader, within};
@@ -56,10 +57,15 @@ impl Reader {
         seen.map_err(|error| self.fault("measuring it", error))
     }
 
-    /// When a record was captured; `None` if it is not kept.
-    pub fn captured_at(&mut self, seq: Seq) -> Result<Option<Timestamp>, JournalError> {
-        let found = captured_at(&self.connection, seq).optional();
-        found.map_err(|error| self.fault("reading the time of a record", error))
+    /// When the first record at a position or behind it was captured; `None` if there is none. The position itself may
+    /// have none that is left.
+    pub fn captured_from(&mut self, seq: Seq) -> Result<Option<Timestamp>, JournalError> {
+        match self.first_at(Position::Seq(seq))? {
+            Some(first) => captured_at(&self.connection, first)
+                .optional()
+                .map_err(|error| self.fault("reading the time of a record", error)),
+            None => Ok(None),
+        }
     }
 }
 

@@ -306,6 +306,13 @@ fn retention_takes_holes_along_and_the_history_says_how_many_records_went_into_o
     assert_eq!(told, [20, 1]);
     assert_eq!(history.compacted.into_iter().collect::<Vec<_>>(), [(Seq(20), 18)]);
     assert!(!history.is_cut);
+    let mut reader = scratch.reader();
+    assert_eq!(
+        reader.captured_from(Seq(5)).unwrap(),
+        Some(NOON),
+        "what waits in a hole waits in the record that it went into"
+    );
+    assert_eq!(reader.captured_from(Seq(21)).unwrap(), None);
 
     append_all(&mut journal, [write(20), write(21)]);
     journal.note(&moved("slow", 20)).unwrap();

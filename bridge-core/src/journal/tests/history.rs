@@ -139,5 +139,5 @@ fn a_reader_measures_what_the_writer_measures() {
         seen.roots.iter().map(|root| &*root.path).collect::<Vec<_>>(),
         ["/"]
     );
-    assert_eq!(scratch.reader().captured_at(Seq(9)).unwrap(), None);
+    assert_eq!(scratch.reader().captured_from(Seq(9)).unwrap(), None);
 }
