@@ -24,6 +24,7 @@ mod resident;
 mod restarts;
 mod rewind;
 mod roots;
+mod secrets;
 mod secured;
 mod sizes;
 mod snapshots;
