@@ -22,12 +22,20 @@ const WALK_BATCH: usize = 500;
 const REQUEST_BYTES: usize = 512 << 10;
 /// Bytes of data expected in one answer: servers do not limit answers, so we do.
 const ANSWER_BYTES: usize = 4 << 20;
-/// Znodes of a size that nobody knows in one MultiRead: each may measure the 1 MiB that servers take by default, whatever
-/// those before it measured, and a server builds an answer of any length in its memory before it sends it.
+/// Znodes of a size that nobody knows in one MultiRead, where nothing tells of their neighbours: each may measure the
+/// 1 MiB that servers take by default, and a server builds an answer of any length in its memory before it sends it.
 const UNREAD_MAX: usize = 16;
-/// Znodes that were written since their size was known: all of them seldom grow at once, and with fewer in one request
-/// more of what a storm writes is overwritten before it can be read.
+/// The same where enough of their siblings were small, as siblings mostly are alike. No more, as they need not be.
+const UNREAD_AMONG_SMALL_MAX: usize = 96;
+/// Data of a znode that is no reason to be careful with its siblings.
+pub(crate) const SMALL_BYTES: usize = 4 << 10;
+/// Znodes that were written since their size was known, in one MultiRead.
 const WRITTEN_MAX: usize = 64;
+/// A znode that was written is taken for so many times as large as the largest of late: where these are small,
+/// [`FOLLOW_BATCH`] of them are asked for at once. A server at full load answers a read behind the writes that came
+/// before it, and what is not asked for by then is overwritten. That many cannot have grown large since: they would have
+/// had to be written while the last answer was on its way.
+const WRITTEN_GROWTH: usize = 64;
 /// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
 pub(crate) const EVENTS_MAX: usize = 200_000;
 /// From so many waiting events on, a write of a znode replaces the one before it that still waits.
@@ -214,7 +222,12 @@ pub(crate) enum Length {
     /// It was written since: as others of late.
     Written(usize),
     /// Nobody has read it: as others of late.
-    Unread(usize),
+    Unread {
+        /// What others measured.
+        bytes: usize,
+        /// How many of its siblings were read, and all of them small.
+        small: usize,
+    },
 }
 
 /// Room in one request.
@@ -224,9 +237,8 @@ pub(crate) struct Room {
     reads: usize,
     request_bytes: usize,
     answer_bytes: usize,
-    /// No guess of a znode that was written, or never read, is smaller.
-    written_bytes: usize,
-    unread_bytes: usize,
+    /// All that an answer may hold.
+    whole_bytes: usize,
 }
 
 impl Room {
@@ -236,8 +248,7 @@ impl Room {
             reads,
             request_bytes: limits.request_bytes,
             answer_bytes: limits.answer_bytes,
-            written_bytes: limits.answer_bytes / WRITTEN_MAX,
-            unread_bytes: limits.answer_bytes / UNREAD_MAX,
+            whole_bytes: limits.answer_bytes,
         }
     }
 
@@ -246,8 +257,14 @@ impl Room {
         let request = path.len() + 16;
         let expected_bytes = match length {
             Length::Known(bytes) => bytes,
-            Length::Written(bytes) => bytes.max(self.written_bytes),
-            Length::Unread(bytes) => bytes.max(self.unread_bytes),
+            Length::Written(bytes) => {
+                let (least, most) = (self.whole_bytes / FOLLOW_BATCH, self.whole_bytes / WRITTEN_MAX);
+                bytes.max((bytes.saturating_mul(WRITTEN_GROWTH)).clamp(least, most))
+            }
+            Length::Unread { bytes, small } => {
+                let at_once = small.clamp(UNREAD_MAX, UNREAD_AMONG_SMALL_MAX);
+                bytes.max(self.whole_bytes / at_once)
+            }
         };
         if !self.is_empty
             && (self.reads == 0 || self.request_bytes < request || self.answer_bytes < expected_bytes)
@@ -287,16 +304,24 @@ mod tests {
     }
 
     #[test]
-    fn of_znodes_that_nobody_has_read_only_a_few_are_asked_for_at_once_however_small_others_were() {
+    fn of_znodes_of_unknown_size_as_many_are_asked_for_at_once_as_their_neighbours_make_safe() {
+        let unread = |bytes, small| Length::Unread { bytes, small };
         let limits = Limits::default();
         let check = |length, expected| {
             let mut room = Room::new(limits.walk_batch, &limits);
             assert_eq!(reads(&mut room, length), expected, "{length:?}");
         };
-        check(Length::Unread(0), UNREAD_MAX);
-        check(Length::Unread(100), UNREAD_MAX);
-        check(Length::Unread(1 << 20), 4);
-        check(Length::Written(100), WRITTEN_MAX);
+        check(unread(0, 0), UNREAD_MAX);
+        check(unread(100, 0), UNREAD_MAX);
+        check(unread(100, 40), 40);
+        check(unread(100, 10_000), UNREAD_AMONG_SMALL_MAX);
+        check(unread(1 << 20, 0), 4);
+        check(unread(1 << 20, 10_000), 4);
+        check(Length::Written(0), FOLLOW_BATCH);
+        check(Length::Written(100), FOLLOW_BATCH);
+        check(Length::Written(500), 131);
+        check(Length::Written(2_000), WRITTEN_MAX);
+        check(Length::Written(60_000), WRITTEN_MAX);
         check(Length::Written(1 << 20), 4);
         check(Length::Known(100), WALK_BATCH);
         check(Length::Known(1 << 20), 4);

@@ -11,7 +11,7 @@ use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 
-use super::batch::{Length, Limits, Purpose, Room};
+use super::batch::{Length, Limits, Purpose, Room, SMALL_BYTES};
 use super::positions::ancestors;
 use super::{Outcome, ReadRequest};
 
@@ -57,6 +57,8 @@ enum Work {
 struct Listing {
     names: Vec<Box<str>>,
     next: usize,
+    /// Names that were read, since one of them was not small.
+    small: usize,
 }
 
 /// Who tells what an event told.
@@ -196,7 +198,10 @@ impl Walk {
             let child = path.child(name);
             let length = match lengths.get(name) {
                 Some(bytes) => Length::Known(*bytes),
-                None => Length::Unread(self.average_bytes),
+                None => Length::Unread {
+                    bytes: self.average_bytes,
+                    small: listing.small,
+                },
             };
             if !room.take(&child, length) {
                 break;
@@ -227,6 +232,13 @@ impl Walk {
             return;
         };
         self.average_bytes = (self.average_bytes * 7 + bytes * 2) / 8 + 64;
+        if let Some(siblings) = path.parent_str().and_then(|parent| self.open.get_mut(parent)) {
+            siblings.small = if bytes > SMALL_BYTES {
+                0
+            } else {
+                siblings.small + 1
+            };
+        }
         if children > 0 && !self.listing.contains_key(path) {
             let names = usize::try_from(children).unwrap_or_default() * NAME_BYTES;
             self.listing.insert(path.clone(), false);
@@ -239,7 +251,8 @@ impl Walk {
         self.listing.remove(path);
         self.has_read_root |= *path == self.root_path;
         if let Some(names) = names.filter(|names| !names.is_empty()) {
-            self.open.insert(path.clone(), Listing { names, next: 0 });
+            let (next, small) = (0, 0);
+            self.open.insert(path.clone(), Listing { names, next, small });
             self.work.push(Work::Names(path.clone()));
         }
     }

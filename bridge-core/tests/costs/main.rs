@@ -153,10 +153,10 @@ fn a_walk_takes_few_requests() {
     account.check(
         "requests for a first walk of 2,000 znodes",
         ensemble.requests() as f64,
-        130.0,
+        34.0,
     );
     let each = allocated as f64 / ZNODES as f64;
-    account.check("allocations to list a znode", each, 19.0);
+    account.check("allocations to list a znode", each, 18.0);
 
     drop(first);
     let mut again = flow(&file);
