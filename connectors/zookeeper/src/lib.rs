@@ -9,6 +9,7 @@ mod connect;
 mod convert;
 mod error;
 mod handshake;
+mod own_thread;
 mod probe;
 mod serve;
 mod source;

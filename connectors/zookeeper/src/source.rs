@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_core::capture::{Input, SessionFate};
-use bridge_core::source::{Connection, Link, Report, Source};
+use bridge_core::source::{Connection, Link, Report, Source, SourceError, SourceErrorKind};
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 use zookeeper_client::{Client, SessionState};
@@ -11,6 +11,7 @@ use zookeeper_client::{Client, SessionState};
 use crate::canary::Writer;
 use crate::config::ZookeeperConfig;
 use crate::connect::{Connected, connect, remark_on_timeout};
+use crate::own_thread;
 use crate::serve::{End, serve};
 
 /// The wait before the first new attempt to make a session; it doubles with each failure.
@@ -79,7 +80,23 @@ impl ZookeeperSource {
 
 impl Source for ZookeeperSource {
     fn run(self: Box<Self>, link: Link) -> BoxFuture<'static, ()> {
-        Box::pin((*self).run(link))
+        Box::pin(apart(*self, link))
+    }
+}
+
+/// Runs a source on a thread of its own, which ends when nobody waits for it any more.
+async fn apart(source: ZookeeperSource, mut link: Link) {
+    link.stop = link.stop.child_token();
+    let _ends_too = link.stop.clone().drop_guard();
+    let reports = link.reports.clone();
+    if let Err(error) = own_thread::run(source.run(link)).await {
+        let trouble = SourceError {
+            kind: SourceErrorKind::Configuration,
+            message: format!(
+                "there is no thread for the connection: {error}; allow the process more threads (ulimit -u, TasksMax)"
+            ),
+        };
+        let _pipeline_gone = reports.send(Report::Trouble(trouble)).await;
     }
 }
 
