@@ -303,6 +303,11 @@ impl<L: Ledger> Flow<L> {
         }
     }
 
+    /// Whether a cursor waits to be stored.
+    pub fn has_notes(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
     /// Whether what is waiting must not wait for the next beat: a cursor that is lost costs a record that is delivered
     /// twice, but a sink that was switched off would call a destination again that has asked never to be called.
     pub fn is_urgent(&self) -> bool {

@@ -6,6 +6,7 @@
 //!
 //! It must never tell the delivery workers of a record that is not durable.
 
+mod beats;
 mod flow;
 mod hold;
 mod latency;

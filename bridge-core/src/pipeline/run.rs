@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 
+use super::beats::Beats;
 use super::flow::{Flow, News};
 use super::latency::Arrivals;
 use super::pace::Pace;
@@ -23,12 +24,6 @@ use crate::source::{Order, Report, SourceError};
 const BATCH_REPORTS: usize = 256;
 /// No new report joins a transaction after this.
 const BATCH_TIME: Duration = Duration::from_millis(20);
-/// The rhythm in which cursors are stored that no batch took along, and the status is looked at.
-const BEAT: Duration = Duration::from_millis(200);
-/// Beats between two ticks of the machine (a second), and two shows of the metrics.
-const BEATS_PER_TICK: u64 = 5;
-/// Beats between two rounds of retention (ten seconds).
-const BEATS_PER_RETENTION: u64 = 50;
 
 /// Work on the journal by somebody else, on the pipeline's thread and between two batches: the journal has one writer.
 /// It must be short, and commit what it writes.
@@ -77,7 +72,7 @@ pub struct Pipeline {
     arrivals: Arrivals,
     pace: Pace,
     troubles: Repeats,
-    beats: u64,
+    beats: Beats,
     /// Blind spots that were logged, as far as they are named.
     told_blind_spots: Vec<ZnodePath>,
 }
@@ -121,7 +116,7 @@ impl Pipeline {
             arrivals: Arrivals::default(),
             pace: Pace::new(Instant::now()),
             troubles: Repeats::default(),
-            beats: 0,
+            beats: Beats::new(tokio::time::Instant::now()),
             told_blind_spots: Vec::new(),
         };
         (
@@ -153,15 +148,20 @@ impl Pipeline {
     }
 
     async fn run_inside(&mut self) -> Result<(), JournalError> {
-        let mut beat = interval(BEAT);
         self.measure()?;
+        let beat = sleep_until(self.beats.due(false));
+        tokio::pin!(beat);
         loop {
+            let due = self.beats.due(self.flow.has_notes());
+            if beat.deadline() != due {
+                beat.as_mut().reset(due);
+            }
             let turn = tokio::select! {
                 biased;
                 report = next(&mut self.reports), if self.reports.is_some() => Turn::Report(report),
                 note = next(&mut self.notes), if self.notes.is_some() => Turn::Note(note),
                 visit = next(&mut self.visits), if self.visits.is_some() => Turn::Visit(visit),
-                _ = beat.tick() => Turn::Beat,
+                () = &mut beat => Turn::Beat,
                 () = std::future::ready(()), if self.flow.has_more() => Turn::More,
                 () = std::future::ready(()), if self.flow.is_crowded() => Turn::Compact,
             };
@@ -366,8 +366,8 @@ impl Pipeline {
     }
 
     async fn beat(&mut self) -> Result<(), JournalError> {
-        self.beats += 1;
-        if self.beats.is_multiple_of(BEATS_PER_TICK) {
+        let beat = self.beats.beat(tokio::time::Instant::now());
+        if beat.is_tick {
             let ticked = self.flow.tick((self.clock)());
             self.tell().await;
             ticked?;
@@ -376,7 +376,7 @@ impl Pipeline {
             self.tell_blind_spots();
         }
         self.commit().await?;
-        if self.beats.is_multiple_of(BEATS_PER_RETENTION) {
+        if beat.is_for_retention {
             self.flow.retain((self.clock)())?;
         }
         Ok(())
