@@ -6,7 +6,14 @@
 //! end of a long log, and waits for it at a length of [`PAGES_MAX`], whatever is left.
 //!
 //! A copy that fails loses nothing: the log stays as it is, and the next one copies more.
+//!
+//! Where batches are synchronised, the log is longer than what is written of it: file systems synchronise a file that
+//! grows together with what others have changed, and then a batch waits for their data, too. SQLite takes zeros for the
+//! end of its log.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +22,9 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, Row};
 
 use super::error::JournalError;
+use super::lock::beside;
 use super::open::open_for_copying;
+use super::options::Durability;
 use super::schema::PAGE_BYTES;
 use super::writer::Journal;
 
@@ -34,6 +43,47 @@ const PAGES_MAX: i64 = 65_536;
 
 /// The space that the log keeps.
 pub(super) const LOG_BYTES_KEPT: i64 = PAGES_LONG * PAGE_BYTES as i64;
+
+/// So much longer than what is written the log becomes in one step: some ten batches under load.
+const ROOM_BYTES: u64 = 1 << 20;
+
+/// Of the log, and of each page in it: <https://www.sqlite.org/fileformat2.html#walformat>.
+const LOG_HEADER_BYTES: u64 = 32;
+const FRAME_HEADER_BYTES: u64 = 24;
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// The room behind what is written of the log.
+#[derive(Default)]
+pub(super) struct LogRoom {
+    log: Option<File>,
+}
+
+impl LogRoom {
+    /// Makes room behind so many pages, where little is left. Not while a batch is written.
+    fn keep(&mut self, file: &Path, pages: u64) -> io::Result<()> {
+        let log = match &self.log {
+            Some(log) => log,
+            // Not created here: a log without a header would be no log.
+            None => self
+                .log
+                .insert(OpenOptions::new().write(true).open(beside(file, "-wal"))?),
+        };
+        let end = LOG_HEADER_BYTES + pages * (FRAME_HEADER_BYTES + u64::from(PAGE_BYTES));
+        let length = log.metadata()?.len();
+        if pages == 0 || end + ROOM_BYTES / 2 <= length {
+            return Ok(());
+        }
+        let whole = length.max(end) + ROOM_BYTES;
+        let mut at = length;
+        while at < whole {
+            let step = usize::try_from(whole - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+            log.write_all_at(&ZEROS[..step], at)?;
+            at += step as u64;
+        }
+        Ok(())
+    }
+}
 
 /// Copies the log on a thread of its own. Ends with its value.
 pub(super) struct LogCopier {
@@ -117,7 +167,10 @@ impl Journal {
     /// After each batch, which is durable whatever becomes of the log: trouble is told once and tried again.
     pub(super) fn mind_log(&mut self) {
         match (self.try_to_mind_log(), self.log_is_stuck) {
-            (Ok(()), _) => self.log_is_stuck = false,
+            (Ok(pages), _) => {
+                self.log_is_stuck = false;
+                self.keep_log_room(pages);
+            }
             (Err(_), true) => {}
             (Err(error), false) => {
                 tracing::warn!(%error, "the log of a journal grows");
@@ -126,21 +179,29 @@ impl Journal {
         }
     }
 
-    fn try_to_mind_log(&self) -> Result<(), JournalError> {
+    /// Room that cannot be made only lets the next batches wait longer; a full disk is told by them.
+    fn keep_log_room(&mut self, pages: i64) {
+        if self.options.durability == Durability::PowerLoss
+            && let Err(error) = self.log_room.keep(&self.file, pages.max(0).cast_unsigned())
+        {
+            tracing::debug!(%error, "there is no room to be made in the log of a journal");
+        }
+    }
+
+    /// Says how many pages of the log are written.
+    fn try_to_mind_log(&self) -> Result<i64, JournalError> {
         let log = Log::of(&self.connection, "PRAGMA wal_checkpoint(NOOP)");
         let log = log.map_err(|error| self.fault("looking at its log", error))?;
         let left = log.pages - log.copied;
         if log.pages >= PAGES_MAX {
             let _turn = self.copier.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            return self.copy_log("PRAGMA wal_checkpoint(RESTART)");
-        }
-        if log.pages >= PAGES_LONG && left <= PAGES_LEFT {
-            return self.copy_log("PRAGMA wal_checkpoint(RESTART)");
-        }
-        if left >= PAGES_COPIED {
+            self.copy_log("PRAGMA wal_checkpoint(RESTART)")?;
+        } else if log.pages >= PAGES_LONG && left <= PAGES_LEFT {
+            self.copy_log("PRAGMA wal_checkpoint(RESTART)")?;
+        } else if left >= PAGES_COPIED {
             self.copier.wish();
         }
-        Ok(())
+        Ok(log.pages)
     }
 
     /// Others in the way are reported in the row, not as an error.

@@ -15,7 +15,7 @@ use super::folding::Folding;
 use super::holes::Holes;
 use super::image::{self, Life, Place};
 use super::lock::Lock;
-use super::log::LogCopier;
+use super::log::{LogCopier, LogRoom};
 use super::open::open_writer;
 use super::options::{Durability, JournalOptions};
 use super::paths::{Entered, Paths};
@@ -53,6 +53,7 @@ pub struct Journal {
     pub(super) tail: Seq,
     rebaselined: Seq,
     pub(super) batch: Batch,
+    pub(super) log_room: LogRoom,
     /// The log could not be copied, and that was said.
     pub(super) log_is_stuck: bool,
     /// How long the last batch took to the disk.
@@ -92,6 +93,7 @@ impl Journal {
             tail: loaded.tail,
             rebaselined: loaded.rebaselined,
             batch: Batch::Closed,
+            log_room: LogRoom::default(),
             log_is_stuck: false,
             synchronised: None,
             connection,

@@ -8,6 +8,7 @@ mod folding_random;
 mod history;
 mod inspection;
 mod limits;
+mod log;
 mod opening;
 mod present;
 mod random;
