@@ -25,8 +25,9 @@ const ANSWER_BYTES: usize = 4 << 20;
 /// Znodes of a size that nobody knows in one MultiRead, where nothing tells of their neighbours: each may measure the
 /// 1 MiB that servers take by default, and a server builds an answer of any length in its memory before it sends it.
 const UNREAD_MAX: usize = 16;
-/// The same where enough of their siblings were small, as siblings mostly are alike. No more, as they need not be.
-const UNREAD_AMONG_SMALL_MAX: usize = 96;
+/// The same where enough of their siblings were small, as siblings mostly are alike. No more, as they need not be: if
+/// all of these measure 1 MiB after all, [`WALK_WINDOW`] answers take 128 MiB.
+const UNREAD_AMONG_SMALL_MAX: usize = 32;
 /// Data of a znode that is no reason to be careful with its siblings.
 pub(crate) const SMALL_BYTES: usize = 4 << 10;
 /// Znodes that were written since their size was known, in one MultiRead.
@@ -313,7 +314,7 @@ mod tests {
         };
         check(unread(0, 0), UNREAD_MAX);
         check(unread(100, 0), UNREAD_MAX);
-        check(unread(100, 40), 40);
+        check(unread(100, 24), 24);
         check(unread(100, 10_000), UNREAD_AMONG_SMALL_MAX);
         check(unread(1 << 20, 0), 4);
         check(unread(1 << 20, 10_000), 4);
