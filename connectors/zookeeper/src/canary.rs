@@ -245,3 +245,64 @@ fn failed(path: &ZnodePath, why: &str) -> Refused {
         message: format!("the canary '{path}' cannot be written: {why}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied() -> Result<Zxid, Refused> {
+        Err(Refused {
+            is_denied: true,
+            message: "no permission".to_owned(),
+        })
+    }
+
+    fn attempt(written: Result<Zxid, Refused>) -> Attempt {
+        Attempt {
+            mark: Mark(1),
+            client: None,
+            written,
+        }
+    }
+
+    fn writer() -> Writer {
+        Writer::new(ZookeeperConfig::new("a:2181".parse().unwrap()))
+    }
+
+    #[test]
+    fn a_source_that_may_never_write_its_canary_stops_and_one_that_may_no_longer_goes_on_and_says_so() {
+        let error = writer().done(attempt(denied())).unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Configuration);
+
+        let mut writer = writer();
+        let is_answered = |input: Input, expected| {
+            assert_eq!(
+                input,
+                Input::CanaryWritten {
+                    mark: Mark(1),
+                    zxid: expected
+                }
+            );
+        };
+        is_answered(writer.done(attempt(Ok(Zxid(7)))).unwrap(), Some(Zxid(7)));
+        is_answered(writer.done(attempt(denied())).unwrap(), None);
+        assert_eq!(writer.said.as_deref(), Some("no permission"));
+        is_answered(writer.done(attempt(Ok(Zxid(8)))).unwrap(), Some(Zxid(8)));
+        assert_eq!(writer.said, None);
+    }
+
+    #[test]
+    fn a_write_that_fails_for_another_reason_is_tried_again() {
+        let failed = Err(failed(&ZnodePath::slash(), "timeout"));
+        let input = writer().done(attempt(failed)).unwrap();
+        assert!(matches!(input, Input::CanaryWritten { zxid: None, .. }));
+    }
+
+    #[test]
+    fn no_two_canaries_have_one_name() {
+        let config = ZookeeperConfig::new("a:2181".parse().unwrap());
+        let (one, other) = (fresh_canary(&config, "main"), fresh_canary(&config, "main"));
+        assert_ne!(one, other);
+        assert!(one.as_str().starts_with("/zkbridge/canary/main-"), "{one}");
+    }
+}
