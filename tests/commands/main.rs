@@ -10,6 +10,7 @@ mod bridge;
 mod doctor;
 mod golden;
 mod journals;
+mod printed;
 mod records;
 mod reload;
 mod replay;
