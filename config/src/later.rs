@@ -3,19 +3,28 @@
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
 const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];
 
-/// Values of keys.
-const VALUES: [(&str, &str); 3] = [
-    ("source.type", "observer"),
-    ("source.type", "txnlog"),
-    ("source.snapshot", "never"),
+/// Values of keys, and what to do without them.
+const VALUES: [(&str, &str, &str); 3] = [
+    ("source.type", "observer", WAIT),
+    ("source.type", "txnlog", WAIT),
+    (
+        "source.snapshot",
+        "never",
+        "give one of these; a sink gets only what changes if the `ops` of its filter lack \"snapshot\"",
+    ),
 ];
+
+const WAIT: &str = "give one of these, or wait for a later version";
 
 /// Whether the key is planned.
 pub(crate) fn is_later_key(names: &str) -> bool {
     KEYS.contains(&names)
 }
 
-/// Whether the value of the key is planned.
-pub(crate) fn is_later_value(names: &str, value: &str) -> bool {
-    VALUES.contains(&(names, value))
+/// Whether the value of the key is planned: what to do meanwhile.
+pub(crate) fn remedy_of_later_value(names: &str, value: &str) -> Option<&'static str> {
+    let planned = VALUES
+        .iter()
+        .find(|(key, planned, _)| *key == names && *planned == value);
+    planned.map(|(_, _, remedy)| *remedy)
 }

@@ -7,7 +7,7 @@ use bridge_core::objection::Objection;
 use serde::de::DeserializeOwned;
 
 use crate::decode::{Fault, FaultKind, decode};
-use crate::later::{is_later_key, is_later_value};
+use crate::later::{is_later_key, remedy_of_later_value};
 use crate::model::{Name, SinkCommon, SinkKind, SourceCommon, SourceConfig, SourceKind, Top};
 use crate::nearest::nearest;
 use crate::problem::Problem;
@@ -267,12 +267,10 @@ impl<'a> Reading<'a> {
             _ => "",
         };
         let shown = node.shown();
-        if is_later_value(&path.names(), word) {
+        if let Some(remedy) = remedy_of_later_value(&path.names(), word) {
             let message = format!("{shown} does not exist yet in this version of zkbridge");
             self.report(path, message, |problem| {
-                problem
-                    .allowed(known.map_words())
-                    .remedy("give one of these, or wait for a later version")
+                problem.allowed(known.map_words()).remedy(remedy)
             });
             return;
         }

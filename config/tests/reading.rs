@@ -247,6 +247,12 @@ fn what_is_planned_is_refused_as_not_there_yet() {
         &[later, "\"zookeeper\""],
     );
     check(
+        &with("snapshot = \"never\""),
+        error,
+        "source[0].snapshot",
+        &[later, "`ops` of its filter lack \"snapshot\""],
+    );
+    check(
         &with_sink("type = \"console\"\nmerge = \"1ms\""),
         error,
         "sink[0].merge",
