@@ -16,8 +16,8 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::GapReason;
 
-/// Ticks, of about a second, within which a write has to be answered, and then to be seen by what is read. A server that falls further
-/// behind than `syncLimit`, by default 10 s, is cut off by its leader, and ends its connections then.
+/// Ticks, of about a second, within which a write has to be answered, and then to be seen by what is read. A server that
+/// falls further behind than `syncLimit`, by default 10 s, is cut off by its leader, and ends its connections then.
 const BOUND_TICKS: u64 = 20;
 
 /// The znode that a source writes for itself.

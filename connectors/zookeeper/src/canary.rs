@@ -1,4 +1,5 @@
-//! Writing the canary: over a session of its own, so that a write delays no read and its event takes the way of every other.
+//! Writing the canary: over a session of its own, so that a write delays no read, and its event takes the way of every
+//! other.
 //!
 //! The znode is ephemeral, so that nothing of a bridge that is gone stays but the folder. It decides nothing about the
 //! watch: the capture machine does.
