@@ -27,15 +27,15 @@ pub fn start(options: &LogConfig, flags: &LogFlags) -> Result<(), TryInitError> 
     }
 }
 
-/// What the ZooKeeper client says of its sessions is said by the source already, with its name and a remedy.
+/// What the ZooKeeper client says of its sessions is said by the source already, with its name and a remedy. Beside that
+/// it warns of sessions that it has itself asked to be closed, where the server is quicker than its reply.
 const CLIENT: &str = "zookeeper_client";
 
 fn filter(level: LogLevel) -> Targets {
     let all = level_filter(level);
-    let of_client = if all == LevelFilter::INFO {
-        LevelFilter::WARN
-    } else {
-        all
+    let of_client = match all {
+        LevelFilter::INFO | LevelFilter::WARN => LevelFilter::ERROR,
+        other => other,
     };
     Targets::new().with_default(all).with_target(CLIENT, of_client)
 }

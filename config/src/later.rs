@@ -10,7 +10,7 @@ const VALUES: [(&str, &str, &str); 3] = [
     (
         "source.snapshot",
         "never",
-        "give one of these; a sink gets only what changes if the `ops` of its filter lack \"snapshot\"",
+        "give one of these; a sink whose `ops` lack \"snapshot\" gets only what changes",
     ),
 ];
 

@@ -250,7 +250,7 @@ fn what_is_planned_is_refused_as_not_there_yet() {
         &with("snapshot = \"never\""),
         error,
         "source[0].snapshot",
-        &[later, "`ops` of its filter lack \"snapshot\""],
+        &[later, "a sink whose `ops` lack \"snapshot\""],
     );
     check(
         &with_sink("type = \"console\"\nmerge = \"1ms\""),

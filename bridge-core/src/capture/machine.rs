@@ -358,15 +358,15 @@ impl Capture {
         Ok(())
     }
 
-    fn events(&mut self, events: Vec<Event>) -> Step<Verdict> {
+    fn events(&mut self, mut events: Vec<Event>) -> Step<Verdict> {
+        // The bridge's own write is no news of the tree.
+        let canary = &mut self.canary;
+        events.retain(|event| !canary.hears(event));
         self.counters.events += events.len() as u64;
         let State::Attached(attached) = &mut self.state else {
             return Ok(Verdict::Fine);
         };
         for event in events {
-            if self.canary.hears(&event) {
-                continue;
-            }
             let Some(root) = self.options.root_of(&event.path) else {
                 continue;
             };

@@ -11,7 +11,7 @@ use super::flow::{Flow, News};
 use super::latency::Arrivals;
 use super::pace::Pace;
 use super::status::{JournalStatus, SourceStatus};
-use crate::capture::{CaptureOptions, CaptureState, Input};
+use crate::capture::{CaptureOptions, CaptureState};
 use crate::delivery::WallClock;
 use crate::journal::{Journal, JournalError, Note};
 use crate::metrics as names;
@@ -223,11 +223,11 @@ impl Pipeline {
     }
 
     async fn take_report(&mut self, report: Report) -> Result<(), JournalError> {
-        let is_news = matches!(&report, Report::Input(Input::Events(_)));
+        let before = self.flow.capture().counters().events;
         let taken = self.flow.report(report, (self.clock)());
-        if is_news {
+        let events = self.flow.capture().counters().events;
+        if events > before {
             self.status.last_event = Some((self.clock)());
-            let events = self.flow.capture().counters().events;
             self.arrivals.came(events, Instant::now());
         }
         self.tell().await;

@@ -100,6 +100,7 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
         assert_eq!(bench.book.entries.len(), before);
         assert_eq!(bench.capture.state(), CaptureState::Live);
         assert!(matches!(bench.ticks(10)[..], [Effect::WriteCanary { .. }]));
+        assert_eq!(bench.capture.counters().events, 0, "the tree has no news");
     }
 }
 
