@@ -208,6 +208,11 @@ async fn a_service_that_is_gone_is_left_alone_over_restarts_until_the_sink_is_en
     writer.create("/gone/a", "1").await;
     let is_halted = |status: &Value| status["sinks"][0]["state"] == "halted";
     bridge.until("the sink to halt", is_halted).await;
+    // The end of the snapshot may have halted it.
+    let is_journalled = |status: &Value| status["sources"][0]["journal"]["tail"].as_u64() >= Some(4);
+    bridge
+        .until("the create to be in the journal", is_journalled)
+        .await;
     let calls = service.calls().len();
     let journal = bridge.folder().join("data/main.journal");
     let is_kept = async || {
