@@ -10,9 +10,12 @@
 //! | `AclChanged`, `Restated` | living, the same czxid; read | |
 //! | `Deleted` | anything | seen: above the last |
 
+use rusqlite::Connection;
+
 use super::image::{Life, Place};
 use super::options::Before;
-use super::row::{BeforeColumn, Detail, Stored};
+use super::row::{BeforeColumn, Detail, Stored, insert_records, insert_values};
+use super::rows::AT_ONCE;
 use crate::entry::{Change, DeletedAt, Read, What, Word};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
@@ -26,6 +29,42 @@ pub(super) struct Draft {
     pub(super) stored: Stored,
     /// The value that it brings, stored under its seq.
     pub(super) brings: Option<Data>,
+}
+
+/// Bytes of values that wait: more of them are written at once.
+const BYTES_WAITING: usize = 64 << 10;
+
+/// Records of the open batch that wait to be written together.
+#[derive(Default)]
+pub(super) struct Drafts {
+    waiting: Vec<Draft>,
+    bytes: usize,
+}
+
+impl Drafts {
+    /// Takes the next one.
+    pub(super) fn add(&mut self, connection: &Connection, draft: Draft) -> rusqlite::Result<()> {
+        self.bytes += draft.brings.as_ref().map_or(0, |data| data.bytes.len());
+        self.waiting.push(draft);
+        match self.waiting.len() >= AT_ONCE || self.bytes > BYTES_WAITING {
+            true => self.write(connection),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes all that wait.
+    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let brought = self
+            .waiting
+            .iter()
+            .filter_map(|draft| draft.stored.value.zip(draft.brings.as_ref()));
+        let values: Vec<(i64, &Data)> = brought.collect();
+        insert_values(connection, &values)?;
+        insert_records(connection, self.waiting.iter().map(|draft| &draft.stored))?;
+        self.waiting.clear();
+        self.bytes = 0;
+        Ok(())
+    }
 }
 
 /// What the journal knows besides the entry and the image.

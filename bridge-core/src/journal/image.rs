@@ -3,10 +3,13 @@
 //! It moves only together with a record, except that a newer Stat of the same version may be taken in. A path that is
 //! gone keeps its row as long as one of its records is kept, for the history and to check that zxids ascend.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::code::StatCode;
 use super::paths::Paths;
+use super::rows::{AT_ONCE, Columns, Writing};
 use crate::book::{Children, Node};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
@@ -112,11 +115,14 @@ pub(super) struct Place {
 const FIND: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat FROM image
     WHERE parent = ?1 AND occupied = ?2 AND name = ?3";
 
-const INSERT: &str = "INSERT INTO image(parent, occupied, name, path, life, last, value, czxid, stat)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const COLUMNS: &str = "image(parent, occupied, name, path, life, last, value, czxid, stat)";
 
-const UPDATE: &str = "UPDATE image SET life = ?4, last = ?5, value = ?6, czxid = ?7, stat = ?8
-    WHERE parent = ?1 AND occupied = ?2 AND name = ?3";
+static PATHS: LazyLock<Writing> = LazyLock::new(|| Writing::new("INSERT INTO path(id, parent, name)", 3));
+
+static ENTERED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("INSERT INTO {COLUMNS}"), 9));
+
+/// In a table without other indexes SQLite replaces a row in one step, where `UPDATE` takes several.
+static CHANGED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("REPLACE INTO {COLUMNS}"), 9));
 
 impl Place {
     /// A path that has no record yet.
@@ -155,47 +161,92 @@ impl Place {
         self.last.map(|seq| seq.0.cast_signed())
     }
 
-    /// Enters the row.
-    pub(super) fn insert(&self, connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    fn bind(&self, name: &str, to: &mut Columns<'_, '_>) -> rusqlite::Result<()> {
         let (life, czxid, stat) = self.life.columns();
-        let last = self.last_column();
-        connection.prepare_cached(INSERT)?.execute(params![
-            self.parent,
-            self.occupied,
-            name,
-            self.id,
-            life,
-            last,
-            self.value,
-            czxid,
-            stat
-        ])?;
-        Ok(())
+        to.put(self.parent)?;
+        to.put(self.occupied)?;
+        to.put(name)?;
+        to.put(self.id)?;
+        to.put(life)?;
+        to.put(self.last_column())?;
+        to.put(self.value)?;
+        to.put(czxid)?;
+        to.put(stat)
+    }
+}
+
+/// Rows of the open batch that wait to be written together.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    /// With the numbers of paths.
+    entered: Vec<(Place, Box<str>)>,
+    changed: Vec<(Place, Box<str>)>,
+}
+
+impl Unwritten {
+    /// Enters a path and its row.
+    pub(super) fn enter(
+        &mut self,
+        connection: &Connection,
+        place: Place,
+        name: &str,
+    ) -> rusqlite::Result<()> {
+        self.entered.push((place, name.into()));
+        self.write_if_full(connection)
     }
 
-    /// Stores the row, which stood among the occupied or the rest.
-    pub(super) fn update(
-        &self,
+    /// Stores a row, which stood among the occupied or the rest.
+    pub(super) fn change(
+        &mut self,
         connection: &Connection,
+        place: Place,
         name: &str,
         was_occupied: bool,
     ) -> rusqlite::Result<()> {
-        if self.occupied != was_occupied {
-            remove(connection, self.parent, was_occupied, name)?;
-            return self.insert(connection, name);
+        if place.occupied != was_occupied {
+            self.write(connection)?;
+            remove(connection, place.parent, was_occupied, name)?;
         }
-        let (life, czxid, stat) = self.life.columns();
-        let last = self.last_column();
-        connection.prepare_cached(UPDATE)?.execute(params![
-            self.parent,
-            self.occupied,
-            name,
-            life,
-            last,
-            self.value,
-            czxid,
-            stat
-        ])?;
+        self.changed.push((place, name.into()));
+        self.write_if_full(connection)
+    }
+
+    /// The row of a name below a parent, if it waits.
+    pub(super) fn find(&self, parent: i64, name: &str) -> Option<Place> {
+        let newest_first = self.changed.iter().rev().chain(&self.entered);
+        let is_wanted = |(place, of): &&(Place, Box<str>)| place.parent == parent && **of == *name;
+        newest_first.clone().find(is_wanted).map(|(place, _)| *place)
+    }
+
+    /// Whether a row below a parent waits.
+    pub(super) fn is_below(&self, parent: i64) -> bool {
+        let mut rows = self.entered.iter().chain(&self.changed);
+        rows.any(|(place, _)| place.parent == parent)
+    }
+
+    fn write_if_full(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        match self.entered.len() >= AT_ONCE || self.changed.len() >= AT_ONCE {
+            true => self.write(connection),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes all that waits.
+    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        PATHS.write(connection, &self.entered, |(place, name), to| {
+            to.put(place.id)?;
+            to.put(place.parent)?;
+            to.put(&**name)
+        })?;
+        ENTERED.write(connection, &self.entered, |(place, name), to| {
+            place.bind(name, to)
+        })?;
+        self.entered.clear();
+        // Behind those, as a row may have been changed since it was entered.
+        CHANGED.write(connection, &self.changed, |(place, name), to| {
+            place.bind(name, to)
+        })?;
+        self.changed.clear();
         Ok(())
     }
 }
@@ -335,6 +386,7 @@ pub(super) fn deepest_below(
     let Some(place) = paths.find(connection, top)?.filter(|_| !paths.is_barren(top)) else {
         return Ok(found);
     };
+    paths.write(connection)?;
     let mut way = vec![Step {
         id: place.id,
         path: top.clone(),

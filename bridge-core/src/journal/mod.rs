@@ -30,6 +30,7 @@ mod reach;
 mod read;
 mod retention;
 mod row;
+mod rows;
 mod schema;
 mod size;
 mod writer;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use hashlink::LruCache;
 use rusqlite::Connection;
 
-use super::image::{self, Place};
+use super::image::{self, Place, Unwritten};
 use super::progress;
 use super::schema::SLASH;
 use crate::number::Seq;
@@ -29,6 +29,7 @@ pub(super) struct Paths {
     greatest: LruCache<i64, Box<str>>,
     /// The path that was last found to have no row: a walk looks three times for each znode that is new.
     absent: Option<Box<str>>,
+    unwritten: Unwritten,
     next: i64,
 }
 
@@ -66,6 +67,7 @@ impl Paths {
             recent: LruCache::new(RECENT),
             greatest: LruCache::new(GREATEST),
             absent: None,
+            unwritten: Unwritten::default(),
             next: kept.max(highest + 1),
         })
     }
@@ -79,10 +81,16 @@ impl Paths {
             return Ok(None);
         }
         let found = match split(path) {
-            None => image::find(connection, 0, "")?,
+            None => match self.unwritten.find(0, "") {
+                None => image::find(connection, 0, "")?,
+                waiting => waiting,
+            },
             Some((above, name)) => match self.find(connection, above)? {
                 Some(parent) if !self.is_new_below(above, parent.id, name) => {
-                    image::find(connection, parent.id, name)?
+                    match self.unwritten.find(parent.id, name) {
+                        None => image::find(connection, parent.id, name)?,
+                        waiting => waiting,
+                    }
                 }
                 _ => None,
             },
@@ -175,17 +183,25 @@ impl Paths {
                 .is_some_and(|greatest| name > &**greatest)
     }
 
-    fn has_living_below(&self, connection: &Connection, path: &str, id: i64) -> rusqlite::Result<bool> {
-        Ok(!self.is_barren(path) && image::has_child(connection, id, true)?)
+    fn has_living_below(&mut self, connection: &Connection, path: &str, id: i64) -> rusqlite::Result<bool> {
+        if self.is_barren(path) {
+            return Ok(false);
+        }
+        if self.unwritten.is_below(id) {
+            self.write(connection)?;
+        }
+        image::has_child(connection, id, true)
+    }
+
+    /// Writes the rows that wait: before anybody but [`Paths::find`] reads them, and at the end of a batch.
+    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.unwritten.write(connection)
     }
 
     /// Writes a row that is not there yet.
     fn enter(&mut self, connection: &Connection, path: &str, place: Place) -> rusqlite::Result<()> {
         let (above, name) = split(path).expect("'/' is there from the beginning");
-        connection
-            .prepare_cached("INSERT INTO path(id, parent, name) VALUES (?1, ?2, ?3)")?
-            .execute((place.id, place.parent, name))?;
-        place.insert(connection, name)?;
+        self.unwritten.enter(connection, place, name)?;
         self.absent = None;
         self.came_below(above, place.parent, name, place.occupied);
         self.keep(path, place, Below::NoRow);
@@ -220,7 +236,7 @@ impl Paths {
         was_occupied: bool,
     ) -> rusqlite::Result<()> {
         let (above, name) = split(path).unwrap_or(("", ""));
-        place.update(connection, name, was_occupied)?;
+        self.unwritten.change(connection, place, name, was_occupied)?;
         if place.occupied
             && !was_occupied
             && let Some(known) = self.recent.get_mut(above)

@@ -12,9 +12,13 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::Mode;
 
-/// The numbers of the roots in use; as many as the configuration has.
+/// The roots in use; as many as the configuration has.
 #[derive(Default)]
-pub(super) struct Roots(HashMap<ZnodePath, i64>);
+pub(super) struct Roots {
+    numbers: HashMap<ZnodePath, i64>,
+    /// Moves with most records, and is written with the batch.
+    unwritten: HashMap<i64, Progress>,
+}
 
 impl Roots {
     /// The number of a root, which gets one with its first record.
@@ -24,7 +28,7 @@ impl Roots {
         root: Option<&ZnodePath>,
     ) -> rusqlite::Result<Option<i64>> {
         let Some(root) = root else { return Ok(None) };
-        if let Some(id) = self.0.get(root) {
+        if let Some(id) = self.numbers.get(root) {
             return Ok(Some(*id));
         }
         let known = connection
@@ -40,8 +44,21 @@ impl Roots {
                 |row| row.get(0),
             )?,
         };
-        self.0.insert(root.clone(), id);
+        self.numbers.insert(root.clone(), id);
         Ok(Some(id))
+    }
+
+    /// Takes in how far a root has come, under its number.
+    pub(super) fn set_progress(&mut self, root: i64, progress: &Progress) {
+        self.unwritten.insert(root, progress.clone());
+    }
+
+    /// Writes it: before anybody reads it, and at the end of a batch.
+    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        for (root, progress) in self.unwritten.drain() {
+            set_progress(connection, root, &progress)?;
+        }
+        Ok(())
     }
 }
 
@@ -106,12 +123,7 @@ pub(super) fn progress(connection: &Connection, root: &ZnodePath) -> rusqlite::R
     Ok(known.unwrap_or_default())
 }
 
-/// Stores it under the root's number.
-pub(super) fn set_progress(
-    connection: &Connection,
-    root: Option<i64>,
-    progress: &Progress,
-) -> rusqlite::Result<()> {
+fn set_progress(connection: &Connection, root: i64, progress: &Progress) -> rusqlite::Result<()> {
     let run = progress.run.as_ref();
     connection
         .prepare_cached("UPDATE root SET reported = ?2, listed = ?3, run = ?4, run_index = ?5 WHERE id = ?1")?

@@ -3,12 +3,15 @@
 //! What follows from other columns is not stored: `changed` where a Stat tells it, the cluster, whether there is an
 //! `after`.
 
+use std::sync::LazyLock;
+
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::code::{StatCode, ZxidsCode, decode_run, encode_run};
+use super::rows::{Columns, Writing};
 use crate::fold::Told;
 use crate::number::{Seq, Zxid};
 use crate::record::{
@@ -72,10 +75,15 @@ enum Written {
     Acl(Vec<Acl>),
 }
 
-const INSERT: &str = "INSERT INTO record(
-    seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before,
-    before_stat, retired, stat, value, changed, captured, origin, detail)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
+    let into = "INSERT INTO record(
+        seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before,
+        before_stat, retired, stat, value, changed, captured, origin, detail)";
+    Writing::new(into, 21)
+});
+
+static VALUES: LazyLock<Writing> =
+    LazyLock::new(|| Writing::new("INSERT INTO value(id, form, size, truncated, bytes)", 5));
 
 /// Records from behind ?1, at most ?2, each with the data of `value` and of `before`.
 pub(super) const SELECT: &str = "SELECT
@@ -100,32 +108,28 @@ const VALUE_AT: usize = 21;
 const RETIRED_AT: usize = 25;
 
 impl Stored {
-    /// Appends the row.
-    pub(super) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
-        connection.prepare_cached(INSERT)?.execute(params![
-            self.seq.0.cast_signed(),
-            self.id.as_bytes().as_slice(),
-            op_number(self.op),
-            self.root,
-            self.path,
-            self.previous.map(|seq| seq.0.cast_signed()),
-            self.zxid.map(|zxid| zxid.0.cast_signed()),
-            kind_number(self.zxid_kind),
-            self.fidelity == Fidelity::Reconciled,
-            self.missed.map(u64::cast_signed),
-            ZxidsCode(self.superseded.clone()),
-            self.ephemeral,
-            self.before.number(),
-            self.before_stat.map(StatCode),
-            self.retired,
-            self.stat.map(StatCode),
-            self.value,
-            self.changed.map(|time| time.0),
-            self.captured.0,
-            self.origin,
-            self.detail.bytes(),
-        ])?;
-        Ok(())
+    fn bind(&self, to: &mut Columns<'_, '_>) -> rusqlite::Result<()> {
+        to.put(self.seq.0.cast_signed())?;
+        to.put(self.id.as_bytes().as_slice())?;
+        to.put(op_number(self.op))?;
+        to.put(self.root)?;
+        to.put(self.path)?;
+        to.put(self.previous.map(|seq| seq.0.cast_signed()))?;
+        to.put(self.zxid.map(|zxid| zxid.0.cast_signed()))?;
+        to.put(kind_number(self.zxid_kind))?;
+        to.put(self.fidelity == Fidelity::Reconciled)?;
+        to.put(self.missed.map(u64::cast_signed))?;
+        to.put(ZxidsCode(self.superseded.clone()))?;
+        to.put(self.ephemeral)?;
+        to.put(self.before.number())?;
+        to.put(self.before_stat.map(StatCode))?;
+        to.put(self.retired)?;
+        to.put(self.stat.map(StatCode))?;
+        to.put(self.value)?;
+        to.put(self.changed.map(|time| time.0))?;
+        to.put(self.captured.0)?;
+        to.put(self.origin)?;
+        to.put(self.detail.bytes())
     }
 
     /// The row of a position.
@@ -257,18 +261,24 @@ pub(super) fn data_of_value(connection: &Connection, id: i64) -> rusqlite::Resul
         .ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
-/// Stores data under the seq of the record that brought it.
-pub(super) fn insert_value(connection: &Connection, id: i64, data: &Data) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO value(id, form, size, truncated, bytes) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((
-            id,
-            form_number(data.form),
-            data.size,
-            data.truncated,
-            &*data.bytes,
-        ))?;
-    Ok(())
+/// Appends the rows of records.
+pub(super) fn insert_records<'a>(
+    connection: &Connection,
+    records: impl Iterator<Item = &'a Stored>,
+) -> rusqlite::Result<()> {
+    let records: Vec<&Stored> = records.collect();
+    RECORDS.write(connection, &records, |record, to| record.bind(to))
+}
+
+/// Stores data, each under the seq of the record that brought it.
+pub(super) fn insert_values(connection: &Connection, values: &[(i64, &Data)]) -> rusqlite::Result<()> {
+    VALUES.write(connection, values, |(id, data), to| {
+        to.put(id)?;
+        to.put(form_number(data.form))?;
+        to.put(data.size)?;
+        to.put(data.truncated)?;
+        to.put(&*data.bytes)
+    })
 }
 
 impl Detail {

@@ -85,6 +85,12 @@ impl Room {
         self.grown += RECORD_BYTES + value;
     }
 
+    /// Whether there is some for sure, as far as is known without a look.
+    fn has_some_surely(&self) -> bool {
+        self.measured
+            .is_some_and(|measured| measured + self.grown < self.limit)
+    }
+
     fn has_some(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let measured = match self.measured {
             Some(measured) => measured,
@@ -169,6 +175,9 @@ impl Journal {
 
     /// Makes sure that a record may be appended: at the limit delivered records go before their time, the oldest first.
     pub(super) fn make_room(&mut self) -> Result<(), JournalError> {
+        if self.room.has_some_surely() {
+            return Ok(());
+        }
         for _ in 0..SLICES_MAX {
             let has_some = self.write("measuring it", |journal| {
                 journal.room.has_some(&journal.connection)

@@ -1,7 +1,8 @@
 //! The one writer of a journal.
 //!
 //! A batch is a transaction: begun, filled, committed. After any error inside it nothing more is taken until it is
-//! rolled back, so that no half of a batch can become durable.
+//! rolled back, so that no half of a batch can become durable. Rows of the open batch wait to be written together, see
+//! [`super::rows`]: they are written before anything but the image's own look-ups reads the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::append::{Context, Draft, draft_change, draft_control};
+use super::append::{Context, Drafts, draft_change, draft_control};
 use super::error::{JournalError, JournalErrorKind};
 use super::folding::Folding;
 use super::holes::Holes;
@@ -22,7 +23,6 @@ use super::paths::{Entered, Paths};
 use super::progress::{self, Origins, Roots};
 use super::reach::Reach;
 use super::read::Reader;
-use super::row::insert_value;
 use super::size::Room;
 use crate::book::{Book, Children, Node, Progress};
 use crate::entry::{Entry, Word};
@@ -44,6 +44,8 @@ pub struct Journal {
     pub(super) holes: Holes,
     pub(super) folding: Folding,
     pub(super) reach: Reach,
+    /// Written with others, as the rows that wait in `paths` and `roots` are.
+    drafts: Drafts,
     roots: Roots,
     origins: Origins,
     server: Option<Arc<str>>,
@@ -86,6 +88,7 @@ impl Journal {
             holes: loaded.holes,
             folding: Folding::default(),
             reach: Reach::default(),
+            drafts: Drafts::default(),
             roots: Roots::default(),
             origins: Origins::default(),
             server: None,
@@ -143,7 +146,9 @@ impl Journal {
             Batch::Open => {}
         }
         let began = Instant::now();
-        let committed = self.connection.execute_batch("COMMIT");
+        let committed = self
+            .write_waiting()
+            .and_then(|()| self.connection.execute_batch("COMMIT"));
         self.synchronised = (self.options.durability == Durability::PowerLoss).then(|| began.elapsed());
         if let Err(error) = committed {
             let error = self.fault("writing a batch", error);
@@ -170,6 +175,7 @@ impl Journal {
             self.holes = loaded.holes;
             self.rebaselined = loaded.rebaselined;
             self.head = self.tail;
+            self.drafts = Drafts::default();
             self.roots = Roots::default();
             self.origins.changed();
             self.batch = Batch::Closed;
@@ -193,8 +199,20 @@ impl Journal {
         &self.file
     }
 
-    /// Runs something inside the batch; an error spoils the batch.
+    /// Runs something inside the batch, behind all that was to be written; an error spoils the batch.
     pub(super) fn write<T>(
+        &mut self,
+        doing: &str,
+        step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        self.write_beside(doing, |journal| {
+            journal.write_waiting()?;
+            step(journal)
+        })
+    }
+
+    /// The same for what reads no row that may wait.
+    fn write_beside<T>(
         &mut self,
         doing: &str,
         step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
@@ -206,12 +224,37 @@ impl Journal {
         })
     }
 
+    /// Reads what the journal holds with the open batch.
     pub(super) fn read<T>(
         &mut self,
         doing: &str,
         step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
-        step(self).map_err(|error| self.fault(doing, error))
+        if self.batch == Batch::Open {
+            self.write(doing, |_| Ok(()))?;
+        }
+        self.read_beside(doing, step)
+    }
+
+    /// The same for what reads no row that may wait. Rows of the image may have to be written first: where that fails, the
+    /// batch is spoiled.
+    fn read_beside<T>(
+        &mut self,
+        doing: &str,
+        step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        step(self).map_err(|error| {
+            if self.batch == Batch::Open {
+                self.batch = Batch::Failed;
+            }
+            self.fault(doing, error)
+        })
+    }
+
+    fn write_waiting(&mut self) -> rusqlite::Result<()> {
+        self.paths.write(&self.connection)?;
+        self.drafts.write(&self.connection)?;
+        self.roots.write(&self.connection)
     }
 
     pub(super) fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
@@ -253,17 +296,10 @@ impl Journal {
                 draft
             }
         };
-        self.store(&draft)?;
+        self.room.grew(&draft);
+        self.drafts.add(&self.connection, draft)?;
         self.head = seq;
         Ok(seq)
-    }
-
-    fn store(&mut self, draft: &Draft) -> rusqlite::Result<()> {
-        if let (Some(data), Some(id)) = (&draft.brings, draft.stored.value) {
-            insert_value(&self.connection, id, data)?;
-        }
-        self.room.grew(draft);
-        draft.stored.insert(&self.connection)
     }
 
     fn note_baseline(&mut self, word: &Word, seq: Seq) -> rusqlite::Result<()> {
@@ -324,9 +360,12 @@ impl Journal {
         path: &ZnodePath,
         list: impl FnOnce(&mut Journal, i64) -> rusqlite::Result<Children<T>>,
     ) -> Result<Children<T>, JournalError> {
-        self.read("listing children in the image", |journal| {
+        self.read_beside("listing children in the image", |journal| {
             match journal.paths.find(&journal.connection, path)? {
-                Some(place) if !journal.paths.is_barren(path) => list(journal, place.id),
+                Some(place) if !journal.paths.is_barren(path) => {
+                    journal.paths.write(&journal.connection)?;
+                    list(journal, place.id)
+                }
                 _ => Ok(Vec::new()),
             }
         })
@@ -335,7 +374,7 @@ impl Journal {
 
 impl Book for Journal {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
-        self.read("reading the image", |journal| {
+        self.read_beside("reading the image", |journal| {
             let place = journal.paths.find(&journal.connection, path)?;
             Ok(place.and_then(|place| place.life.node()))
         })
@@ -383,7 +422,7 @@ impl Book for Journal {
         path: &ZnodePath,
         limit: usize,
     ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
-        self.read("walking the image", |journal| {
+        self.read_beside("walking the image", |journal| {
             image::deepest_below(&journal.connection, &mut journal.paths, path, limit)
         })
     }
@@ -391,11 +430,11 @@ impl Book for Journal {
     fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
         self.begin()?;
         self.make_room()?;
-        self.write("appending a record", |journal| journal.append_entry(entry))
+        self.write_beside("appending a record", |journal| journal.append_entry(entry))
     }
 
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
-        self.write("refreshing the image", |journal| journal.refresh_stat(path, stat))
+        self.write_beside("refreshing the image", |journal| journal.refresh_stat(path, stat))
     }
 
     fn epoch(&mut self) -> Result<Epoch, JournalError> {
@@ -417,9 +456,11 @@ impl Book for Journal {
     }
 
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
-        self.write("storing the progress of a root", |journal| {
-            let id = journal.roots.id(&journal.connection, Some(root))?;
-            progress::set_progress(&journal.connection, id, progress)
+        self.write_beside("storing the progress of a root", |journal| {
+            if let Some(id) = journal.roots.id(&journal.connection, Some(root))? {
+                journal.roots.set_progress(id, progress);
+            }
+            Ok(())
         })
     }
 }
