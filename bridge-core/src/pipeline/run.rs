@@ -73,6 +73,8 @@ pub struct Pipeline {
     pace: Pace,
     troubles: Repeats,
     beats: Beats,
+    /// Whether what was measured of the journal still holds.
+    is_measured: bool,
     /// Blind spots that were logged, as far as they are named.
     told_blind_spots: Vec<ZnodePath>,
 }
@@ -117,6 +119,7 @@ impl Pipeline {
             pace: Pace::new(Instant::now()),
             troubles: Repeats::default(),
             beats: Beats::new(tokio::time::Instant::now()),
+            is_measured: false,
             told_blind_spots: Vec::new(),
         };
         (
@@ -182,6 +185,7 @@ impl Pipeline {
                     // What a worker noted at its end is there when its successor looks for it.
                     self.commit().await?;
                     visit(self.flow.journal());
+                    self.is_measured = false;
                 }
                 Turn::Visit(None) => self.visits = None,
                 Turn::Beat => self.beat().await?,
@@ -331,6 +335,7 @@ impl Pipeline {
             *durable = tail;
             is_new
         });
+        self.is_measured &= !is_new;
         if is_new {
             let source = self.status.source.to_string();
             histogram!(names::JOURNAL_COMMIT_DURATION, "source" => source.clone()).record(began.elapsed());
@@ -346,7 +351,7 @@ impl Pipeline {
         self.status.journal.tail = tail;
         self.publish();
         // A slice behind each batch, so that it keeps up with what comes.
-        self.flow.compact()?;
+        self.is_measured &= self.flow.compact()? == 0;
         self.tell().await;
         Ok(())
     }
@@ -378,6 +383,7 @@ impl Pipeline {
         self.commit().await?;
         if beat.is_for_retention {
             self.flow.retain((self.clock)())?;
+            self.is_measured = false;
         }
         Ok(())
     }
@@ -410,7 +416,11 @@ impl Pipeline {
         );
     }
 
+    /// Looks at the journal, unless nothing was written since.
     fn measure(&mut self) -> Result<(), JournalError> {
+        if self.is_measured {
+            return Ok(());
+        }
         let stats = self.flow.journal().stats()?;
         self.status.journal = JournalStatus {
             tail: stats.tail,
@@ -421,6 +431,7 @@ impl Pipeline {
             limit_bytes: self.flow.journal().max_size().0,
             file_bytes: stats.file_bytes,
         };
+        self.is_measured = true;
         Ok(())
     }
 
