@@ -45,6 +45,13 @@ pub trait Sink: Send {
     /// Delivers a batch. `Ok`: every record is durable at the destination.
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>>;
 
+    /// How long a record may wait for company before it is handed over in a batch that is not full. Asked once, before the
+    /// first record is read. The next batch is handed over when one is durable, so that a destination which waits by
+    /// itself, as the producers of some client libraries do, makes each record wait for nobody.
+    fn linger(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How many of the records that became durable since this was last asked had been shrunk to what the destination
     /// takes ([`crate::oversize`]). A destination without a limit has nothing to say.
     fn take_shrunk(&mut self) -> u64 {

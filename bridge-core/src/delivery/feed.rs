@@ -63,8 +63,16 @@ pub(super) struct Feed {
     durable: watch::Receiver<Seq>,
     ready: VecDeque<Result<Read, JournalError>>,
     merging: Option<Merging>,
+    lingering: Lingering,
     recalled: Option<Result<Vec<Arc<Record>>, JournalError>>,
     restated: Option<Result<RunPage, JournalError>>,
+}
+
+/// How long records wait for company, and until when those that wait do.
+#[derive(Default)]
+struct Lingering {
+    span: Duration,
+    until: Option<Instant>,
 }
 
 /// The window that is being filled, and the time of day.
@@ -115,9 +123,21 @@ impl Feed {
             durable,
             ready: VecDeque::new(),
             merging,
+            lingering: Lingering::default(),
             recalled: None,
             restated: None,
         }
+    }
+
+    /// The same where the first record that waits does so for `span`, unless there is a whole batch before.
+    pub fn lingering(mut self, span: Duration) -> Feed {
+        self.lingering.span = span;
+        self
+    }
+
+    /// Nothing waits for company any more.
+    pub fn hurry(&mut self) {
+        self.lingering = Lingering::default();
     }
 
     /// The journal's durable tail.
@@ -172,7 +192,7 @@ impl Feed {
             let ends = self.merging.as_mut().and_then(Merging::ends_at);
             tokio::select! {
                 biased;
-                () = self.wait_for_records() => self.begin_read(),
+                () = self.wait_for_a_batch() => self.begin_read(),
                 () = moment(ends) => return self.end_window(),
             }
         }
@@ -216,15 +236,31 @@ impl Feed {
         self.restated.take().expect("the read was for this run")
     }
 
-    async fn wait_for_records(&mut self) {
-        let position = self.position;
-        if self.durable.wait_for(|tail| *tail > position).await.is_err() {
+    /// Waits for records, and then for as many as make a batch or until they have waited long enough.
+    async fn wait_for_a_batch(&mut self) {
+        self.wait_for_tail(self.position.next()).await;
+        let span = self.lingering.span;
+        if span.is_zero() {
+            return;
+        }
+        let until = *self.lingering.until.get_or_insert_with(|| Instant::now() + span);
+        let batch = Seq(self.position.0.saturating_add(self.limit.records as u64));
+        tokio::select! {
+            biased;
+            () = self.wait_for_tail(batch) => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+
+    async fn wait_for_tail(&mut self, least: Seq) {
+        if self.durable.wait_for(|tail| *tail >= least).await.is_err() {
             // The journal's writer has ended; there will be no more.
             std::future::pending().await
         }
     }
 
     fn begin_read(&mut self) {
+        self.lingering.until = None;
         let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) else {
             return;
         };

@@ -137,7 +137,8 @@ impl Worker {
             setup.cursor,
             setup.durable,
             merging,
-        );
+        )
+        .lingering(setup.destination.linger());
         let mut desk = Desk {
             feed,
             machine,
@@ -310,6 +311,7 @@ impl Desk {
         let due = self.machine.due().map(|due| self.began + due);
         loop {
             if stop.is_cancelled() {
+                self.feed.hurry();
                 self.feed.end_last_window();
             }
             if let Some(read) = self.feed.take() {

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use bridge_core::number::Seq;
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::producer::DeliveryFuture;
 use uuid::Uuid;
 
-use crate::error;
+use crate::reports::Reports;
 
 /// A message in the lane: whose it is and where it goes.
 #[derive(Clone, Debug)]
@@ -44,7 +43,8 @@ pub(crate) enum Outcome {
 }
 
 enum Report {
-    Awaited(DeliveryFuture),
+    /// The next that the producer has not told, or that was not taken.
+    Awaited,
     Known(Outcome),
 }
 
@@ -56,10 +56,13 @@ pub(crate) struct Settled {
     pub(crate) has_hole: bool,
 }
 
-/// Messages on their way.
+/// Messages on their way, all of one producer.
 #[derive(Default)]
 pub(crate) struct Lane {
     queue: VecDeque<(Ticket, Report)>,
+    reports: Arc<Reports>,
+    /// How many messages were handed to the producer.
+    handed_over: usize,
 }
 
 impl Lane {
@@ -76,9 +79,15 @@ impl Lane {
         self.queue.front().map(|(ticket, _)| &*ticket.topic)
     }
 
-    /// Adds a message that was handed over.
-    pub(crate) fn sent(&mut self, ticket: Ticket, report: DeliveryFuture) {
-        self.queue.push_back((ticket, Report::Awaited(report)));
+    /// The number under which the producer reports the next message.
+    pub(crate) fn number(&self) -> usize {
+        self.handed_over
+    }
+
+    /// Adds the message that was handed over under [`Lane::number`].
+    pub(crate) fn sent(&mut self, ticket: Ticket) {
+        self.handed_over += 1;
+        self.queue.push_back((ticket, Report::Awaited));
     }
 
     /// Adds a record that can have no message.
@@ -92,24 +101,57 @@ impl Lane {
         self.queue.push_back((ticket, Report::Known(Outcome::Durable)));
     }
 
-    /// Waits for the end of the oldest message and takes it out; `None` when the lane is empty. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(Ticket, Outcome)> {
-        let (_, report) = self.queue.front_mut()?;
-        let outcome = match report {
-            Report::Known(outcome) => outcome.clone(),
-            Report::Awaited(report) => match report.await {
-                Ok(Ok(_)) => Outcome::Durable,
-                Ok(Err((failure, _))) => Outcome::Failed(error::code_of(&failure)),
-                // The producer is gone, and the message with it.
-                Err(_) => Outcome::Failed(Code::PurgeInflight),
+    /// Takes out the oldest message if its end is known.
+    pub(crate) fn take(&mut self) -> Option<(Ticket, Outcome)> {
+        let outcome = match self.queue.front()? {
+            (_, Report::Known(outcome)) => outcome.clone(),
+            (_, Report::Awaited) => match self.reports.take()? {
+                Ok(()) => Outcome::Durable,
+                Err(code) => Outcome::Failed(code),
             },
         };
-        let (ticket, _) = self.queue.pop_front().expect("its front was looked at");
+        let (ticket, _) = self.queue.pop_front()?;
         Some((ticket, outcome))
     }
 
-    /// Forgets all; only right when their producer is gone.
-    pub(crate) fn clear(&mut self) {
-        self.queue.clear();
+    /// Whether [`Lane::take`] has something.
+    pub(crate) fn has_next(&self) -> bool {
+        match self.queue.front() {
+            Some((_, Report::Known(_))) => true,
+            Some((_, Report::Awaited)) => self.reports.has_next(),
+            None => false,
+        }
+    }
+
+    /// Waits for the end of the oldest message and takes it out; `None` when the lane is empty. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(Ticket, Outcome)> {
+        while !self.is_empty() {
+            let told = self.reports.told();
+            if let Some(next) = self.take() {
+                return Some(next);
+            }
+            self.reports.until(told + 1).await;
+        }
+        None
+    }
+
+    /// Waits until the end of every message is known, or one has failed. Cancel safe.
+    pub(crate) async fn all_told(&self) {
+        self.reports.until(self.handed_over).await;
+    }
+
+    /// Waits until the ends of half of those messages are known whose end is not, or one has failed. Cancel safe.
+    pub(crate) async fn half_told(&self) {
+        let told = self.reports.told();
+        let more = (self.handed_over - told).div_ceil(2);
+        self.reports.until(told + more).await;
+    }
+
+    /// Forgets all, for a producer that tells its reports here; only right when the one before is gone.
+    pub(crate) fn begin(&mut self, reports: Arc<Reports>) {
+        *self = Lane {
+            reports,
+            ..Lane::default()
+        };
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! Calls of librdkafka that block run on tokio's blocking threads, in slices short enough that a shutdown never waits
 //! for one long. What librdkafka logs becomes structured logs; nothing of it reaches stderr.
+//!
+//! What it has to tell is asked for on a thread of the producer's own. (`FutureProducer` has one as well, which spins
+//! for the last millisecond of every 100: most of what an idle bridge would use.)
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bridge_core::sink::{SinkError, SinkErrorKind};
@@ -11,12 +16,16 @@ use rdkafka::Statistics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _, PurgeConfig};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
+    PurgeConfig,
+};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::encode::Encoded;
 use crate::error;
+use crate::reports::Reports;
 use crate::statistics::Meter;
 
 /// The longest that one blocking call may keep a thread: what a shutdown may have to wait for.
@@ -24,6 +33,11 @@ const SLICE: Duration = Duration::from_secs(2);
 
 /// The first look is short, so that a refused connection or password shows at once.
 const FIRST_SLICE: Duration = Duration::from_millis(500);
+
+/// How long the thread that listens to librdkafka waits before it looks whether it is to end: what the end of a producer
+/// may have to wait for. librdkafka counts whole milliseconds and the wrapper around it spins for what is left of one, so
+/// that a little more than a whole number wakes up once.
+const LISTEN: Duration = Duration::from_micros(200_050);
 
 /// The worst that librdkafka has told about the way to the brokers.
 #[derive(Clone, Debug)]
@@ -144,6 +158,39 @@ impl ClientContext for Ears {
     }
 }
 
+/// Where librdkafka says what it has to say.
+struct Listener {
+    ears: Ears,
+    reports: Arc<Reports>,
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, said: &str) {
+        self.ears.log(level, facility, said);
+    }
+
+    fn stats(&self, told: Statistics) {
+        self.ears.stats(told);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.ears.error(error, reason);
+    }
+}
+
+impl ProducerContext<NoCustomPartitioner> for Listener {
+    /// The number of the message.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let end = match result {
+            Ok(_) => Ok(()),
+            Err((failure, _)) => Err(error::code_of(failure)),
+        };
+        self.reports.tell(number, end);
+    }
+}
+
 /// One of the messages of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -153,10 +200,14 @@ pub(crate) enum Part {
     Tombstone,
 }
 
-/// One producer: one identity at the brokers, one sequence of messages in each partition.
+/// One producer: one identity at the brokers, one sequence of messages in each partition. Dropping it waits for its
+/// thread.
 pub(crate) struct Producer {
-    inner: FutureProducer<Ears>,
+    inner: Arc<BaseProducer<Listener>>,
     brokers: Arc<str>,
+    reports: Arc<Reports>,
+    is_ended: Arc<AtomicBool>,
+    listening: Option<JoinHandle<()>>,
 }
 
 impl Producer {
@@ -166,33 +217,69 @@ impl Producer {
         brokers: &Arc<str>,
         ears: &Ears,
     ) -> Result<Producer, SinkError> {
-        let inner = client
-            .create_with_context(ears.clone())
-            .map_err(refused_options)?;
-        Ok(Producer {
-            inner,
+        let reports = Arc::new(Reports::default());
+        let listener = Listener {
+            ears: ears.clone(),
+            reports: Arc::clone(&reports),
+        };
+        let inner: BaseProducer<Listener> = client.create_with_context(listener).map_err(refused_options)?;
+        let mut producer = Producer {
+            inner: Arc::new(inner),
             brokers: Arc::clone(brokers),
-        })
+            reports,
+            is_ended: Arc::new(AtomicBool::new(false)),
+            listening: None,
+        };
+        producer.listen()?;
+        Ok(producer)
     }
 
-    /// Hands one message over; the future tells what became of it.
+    fn listen(&mut self) -> Result<(), SinkError> {
+        let (inner, is_ended) = (Arc::clone(&self.inner), Arc::clone(&self.is_ended));
+        let listening = thread::Builder::new().name("kafka-reports".to_owned());
+        let listening = listening.spawn(move || {
+            while !is_ended.load(Ordering::Relaxed) {
+                inner.poll(LISTEN);
+            }
+        });
+        let listening = listening.map_err(|error| {
+            let message = format!("no thread for the producer: {error}; raise the limit of threads");
+            SinkError::new(SinkErrorKind::Unavailable, message).because(error)
+        })?;
+        self.listening = Some(listening);
+        Ok(())
+    }
+
+    /// Where the ends of its messages are told.
+    pub(crate) fn reports(&self) -> Arc<Reports> {
+        Arc::clone(&self.reports)
+    }
+
+    /// Hands one message over; what becomes of it is reported under its number.
     ///
     /// Never waits: a full queue is an error, because to wait here for one message would let the next pass it.
-    pub(crate) fn send(&self, message: &Encoded, partition: i32, part: Part) -> Result<DeliveryFuture, Code> {
+    pub(crate) fn send(
+        &self,
+        message: &Encoded,
+        partition: i32,
+        part: Part,
+        number: usize,
+    ) -> Result<(), Code> {
         let (payload, headers) = match part {
             Part::Itself => (message.payload.as_deref(), message.kafka_headers()),
             Part::Tombstone => (None, message.tombstone_headers()),
         };
-        let record = FutureRecord {
+        let record = BaseRecord {
             topic: &message.topic,
             partition: Some(partition),
             payload,
             key: Some(message.key.as_bytes()),
             timestamp: None,
             headers: Some(headers),
+            delivery_opaque: number,
         };
         self.inner
-            .send_result(record)
+            .send(record)
             .map_err(|(error, _)| error::code_of(&error))
     }
 
@@ -245,12 +332,12 @@ impl Producer {
     async fn ask<T, F>(&self, ears: &Ears, bound: Duration, question: F) -> Result<T, Code>
     where
         T: Send + 'static,
-        F: Fn(&FutureProducer<Ears>, Duration) -> Result<T, Code> + Clone + Send + 'static,
+        F: Fn(&BaseProducer<Listener>, Duration) -> Result<T, Code> + Clone + Send + 'static,
     {
         let deadline = Instant::now() + bound;
         let mut slice = FIRST_SLICE.min(bound);
         loop {
-            let (producer, question) = (self.inner.clone(), question.clone());
+            let (producer, question) = (Arc::clone(&self.inner), question.clone());
             let asked = spawn_blocking(move || question(&producer, slice)).await;
             let code = match asked {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -278,7 +365,18 @@ impl Producer {
     /// Ends the producer; what it still has is given up.
     pub(crate) async fn retire(self) {
         // Joins threads. Fails only when the runtime ends, and then the producer ends with it.
-        let _ = spawn_blocking(move || drop(self.inner)).await;
+        let _ = spawn_blocking(move || drop(self)).await;
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.is_ended.store(true, Ordering::Relaxed);
+        if let Some(listening) = self.listening.take() {
+            // It panics only with a defect, which the log has by then; nothing is reported from here on.
+            let _ = listening.join();
+        }
+        self.reports.end();
     }
 }
 

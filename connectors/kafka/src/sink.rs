@@ -17,6 +17,8 @@
 //! suspicion are then sent one by one, so that only the guilty are rejected. One that is refused for its size alone is
 //! sent again with less data ([`bridge_core::oversize`]): before that nobody knows how well it can be compressed.
 
+mod suspects;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,6 @@ use bridge_core::number::Seq;
 use bridge_core::objection::{Gravity, Objection};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -48,11 +49,9 @@ const CLOSE_BOUND: Duration = Duration::from_secs(5);
 /// A producer that stopped takes messages back into its queue when a connection breaks, and leaves them there.
 const PURGE_EVERY: Duration = Duration::from_secs(1);
 
-/// librdkafka's own default of `batch.size`.
-const BATCH_BYTES: usize = 1_000_000;
-
-/// Batches are not made smaller than this, whatever a topic refuses.
-const BATCH_BYTES_MIN: usize = 16 << 10;
+/// Who waits for the ends of many messages looks so often whether the oldest has ended: only when that does not happen
+/// within `timeout` has the delivery failed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The property that says how often librdkafka tells its statistics.
 const STATISTICS: &str = "statistics.interval.ms";
@@ -75,6 +74,8 @@ pub struct KafkaSink {
     largest: usize,
     /// Records that became durable with less data than they have.
     shrunk: u64,
+    /// How long a record waits for company.
+    linger: Duration,
 }
 
 /// How far a batch has come.
@@ -82,6 +83,15 @@ pub struct KafkaSink {
 struct Tally {
     done: usize,
     rejected: Vec<Rejected>,
+}
+
+/// How much is worth waking up for.
+#[derive(Clone, Copy)]
+enum Until {
+    /// The end of all that is on its way.
+    AllTold,
+    /// The end of half of it, when the producer's queue is full.
+    HalfTold,
 }
 
 /// Why a batch does not go on as it is.
@@ -122,6 +132,7 @@ impl KafkaSink {
                 .and_then(|bytes| bytes.parse().ok())
                 .unwrap_or(usize::MAX),
             shrunk: 0,
+            linger: properties::linger(config),
             client,
             brokers,
             ears: Ears::default(),
@@ -205,8 +216,10 @@ impl KafkaSink {
         if let Some(producer) = self.producer.take() {
             producer.retire().await;
         }
-        self.lane.clear();
-        self.producer = Some(Producer::start(&self.client, &self.brokers, &self.ears)?);
+        self.lane.begin(Arc::default());
+        let producer = Producer::start(&self.client, &self.brokers, &self.ears)?;
+        self.lane.begin(producer.reports());
+        self.producer = Some(producer);
         self.is_spent = false;
         self.introduced.forget();
         Ok(())
@@ -328,9 +341,9 @@ impl KafkaSink {
         }
         loop {
             let producer = self.producer.as_ref().ok_or_else(not_opened)?;
-            match producer.send(message, partition, part) {
-                Ok(report) => {
-                    self.lane.sent(ticket, report);
+            match producer.send(message, partition, part, self.lane.number()) {
+                Ok(()) => {
+                    self.lane.sent(ticket);
                     if !may_follow {
                         self.await_all(tally).await?;
                         self.introduced.met(&message.topic, partition);
@@ -338,7 +351,7 @@ impl KafkaSink {
                     return Ok(true);
                 }
                 Err(Code::QueueFull) if !self.lane.is_empty() => {
-                    self.advance(tally).await?;
+                    self.advance(Until::HalfTold, tally).await?;
                 }
                 Err(code) if error::meaning(code) == Meaning::Record => {
                     let reason = error::refusal(code, &ticket.topic, ticket.bytes);
@@ -352,17 +365,24 @@ impl KafkaSink {
     }
 
     /// Waits for the end of the oldest message; false when there is none.
-    async fn advance(&mut self, tally: &mut Tally) -> Result<bool, Stop> {
-        // Brokers answer for many messages at once: most need no timer.
-        let next = match self.lane.next().now_or_never() {
-            Some(next) => next,
-            None => match timeout(self.timeout, self.lane.next()).await {
-                Ok(next) => next,
-                Err(_) => return Err(self.silence().into()),
-            },
-        };
-        let Some((ticket, outcome)) = next else {
-            return Ok(false);
+    async fn advance(&mut self, until: Until, tally: &mut Tally) -> Result<bool, Stop> {
+        let deadline = Instant::now() + self.timeout;
+        let (ticket, outcome) = loop {
+            if let Some(next) = self.lane.take() {
+                break next;
+            }
+            if self.lane.is_empty() {
+                return Ok(false);
+            }
+            let slice = deadline.min(Instant::now() + LOOK_EVERY);
+            let waited = match until {
+                Until::AllTold => timeout_at(slice, self.lane.all_told()).await,
+                Until::HalfTold => timeout_at(slice, self.lane.half_told()).await,
+            };
+            // What was told meanwhile is taken first.
+            if waited.is_err() && Instant::now() >= deadline && !self.lane.has_next() {
+                return Err(self.silence().into());
+            }
         };
         match outcome {
             Outcome::Durable if ticket.is_last => {
@@ -422,94 +442,9 @@ impl KafkaSink {
         error::error(code, message)
     }
 
-    /// Sends records one by one with a new producer, and rejects those that are refused alone.
-    async fn question(
-        &mut self,
-        suspects: &[Arc<Record>],
-        tally: &mut Tally,
-        code: Code,
-    ) -> Result<(), SinkError> {
-        let mut is_one_guilty = false;
-        self.renew().await?;
-        for (at, record) in suspects.iter().enumerate().skip(tally.done) {
-            if let Some(code) = self.send_alone(at, record, None, tally).await? {
-                is_one_guilty = true;
-                self.convict(at, record, code, tally).await?;
-            }
-        }
-        if error::is_about_size(code) && !is_one_guilty {
-            self.shrink_batches().await?;
-        }
-        Ok(())
-    }
-
-    /// Sends one record and waits for its end. Returns why it was refused.
-    async fn send_alone(
-        &mut self,
-        at: usize,
-        record: &Record,
-        most: Option<usize>,
-        tally: &mut Tally,
-    ) -> Result<Option<Code>, SinkError> {
-        let sent = match self.send(at, record, most, tally).await {
-            Ok(()) => self.await_all(tally).await,
-            stopped => stopped,
-        };
-        match sent {
-            Ok(()) => Ok(None),
-            Err(Stop::Trouble(error)) => Err(error),
-            Err(Stop::Suspects { code, .. }) => Ok(Some(code)),
-        }
-    }
-
     async fn await_all(&mut self, tally: &mut Tally) -> Result<(), Stop> {
-        while self.advance(tally).await? {}
+        while self.advance(Until::AllTold, tally).await? {}
         Ok(())
-    }
-
-    /// A record was refused alone. If that was for its size it is made smaller until it is taken.
-    async fn convict(
-        &mut self,
-        at: usize,
-        record: &Record,
-        code: Code,
-        tally: &mut Tally,
-    ) -> Result<(), SinkError> {
-        let refused = self.encoder.encode_within(record, |topic| self.room(topic));
-        let (topic, mut bytes) = match refused {
-            Ok(Some(Fitted { message, .. })) => (Arc::clone(&message.topic), message.bytes()),
-            Ok(None) | Err(_) => unreachable!("a record without a message is never sent"),
-        };
-        if !error::is_about_size(code) {
-            tally.reject(at, record.seq, error::refusal(code, &topic, bytes));
-            return self.renew().await;
-        }
-        loop {
-            self.renew().await?;
-            let told = self.topics.ask_largest(&topic, &self.ears).await;
-            let smaller = told.filter(|most| *most < bytes).unwrap_or(bytes / 2);
-            match self.send_alone(at, record, Some(smaller), tally).await? {
-                None => return Ok(()),
-                Some(code) if error::is_about_size(code) => bytes = smaller,
-                Some(code) => {
-                    tally.reject(at, record.seq, error::refusal(code, &topic, smaller));
-                    return self.renew().await;
-                }
-            }
-        }
-    }
-
-    /// No record was too large, so their batch was.
-    async fn shrink_batches(&mut self) -> Result<(), SinkError> {
-        let bytes = self.client.get("batch.size").and_then(|bytes| bytes.parse().ok());
-        let smaller = (bytes.unwrap_or(BATCH_BYTES) / 2).max(BATCH_BYTES_MIN);
-        tracing::warn!(
-            brokers = %self.brokers,
-            batch_size = smaller,
-            "a topic takes smaller batches than the sink makes; set properties.\"batch.size\" below its max.message.bytes"
-        );
-        self.client.set("batch.size", smaller.to_string());
-        self.renew().await
     }
 
     /// Nothing was acknowledged in time.
@@ -535,7 +470,7 @@ impl KafkaSink {
         if let Some(producer) = self.producer.take() {
             producer.retire().await;
         }
-        self.lane.clear();
+        self.lane.begin(Arc::default());
     }
 }
 
@@ -583,6 +518,10 @@ impl Sink for KafkaSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         Box::pin(self.deliver_batch(&batch.records))
+    }
+
+    fn linger(&self) -> Duration {
+        self.linger
     }
 
     fn take_shrunk(&mut self) -> u64 {

@@ -1,9 +1,11 @@
 //! What can be known without a broker. What cannot is in `tests/real`.
 
+use std::time::Duration;
+
 use bridge_core::format::Format;
 use bridge_core::objection::Gravity;
 use bridge_core::record::{Op, Record};
-use bridge_core::sink::SinkErrorKind;
+use bridge_core::sink::{Sink as _, SinkErrorKind};
 use bridge_core::testing::{RecordBuilder, a_record, limit_records};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::Headers as _;
@@ -12,6 +14,7 @@ use crate::config::{CreateTopics, KafkaConfig, KeyBy};
 use crate::encode::{Encoded, Encoder};
 use crate::error::{self, Meaning};
 use crate::properties;
+use crate::sink::KafkaSink;
 use crate::template::TopicTemplate;
 
 fn config(text: &str) -> KafkaConfig {
@@ -169,7 +172,6 @@ fn properties_that_keep_the_promises_are_passed_on() {
         ("sasl.password", "p"),
         ("partitioner", "murmur2"),
         ("message.max.bytes", "900000"),
-        ("linger.ms", "0.5"),
         ("bootstrap.servers", "a"),
         ("acks", "all"),
         ("message.timeout.ms", "0"),
@@ -178,6 +180,25 @@ fn properties_that_keep_the_promises_are_passed_on() {
         assert_eq!(client.get(key), Some(value), "{key}");
     }
     client.create_native_config().unwrap();
+}
+
+#[test]
+fn records_wait_for_company_before_they_are_handed_to_the_producer_and_never_in_it() {
+    for (properties, expected) in [
+        ("", Duration::ZERO),
+        ("'linger.ms' = 5", Duration::from_millis(5)),
+        ("'linger.ms' = 0.5", Duration::from_micros(500)),
+        ("'queue.buffering.max.ms' = 900000", Duration::from_secs(900)),
+    ] {
+        let text = format!("brokers = 'a'\nproperties = {{ {properties} }}");
+        assert_eq!(objections(&text), [], "{properties}");
+        let config = config(&text);
+        let client = properties::client_config(&config);
+        assert_eq!(client.get("linger.ms"), Some("0"), "{properties}");
+        assert_eq!(client.get("queue.buffering.max.ms"), None, "{properties}");
+        let sink = KafkaSink::new(&config, "main").expect("these properties are allowed");
+        assert_eq!(sink.linger(), expected, "{properties}");
+    }
 }
 
 #[test]

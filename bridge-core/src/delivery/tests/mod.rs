@@ -5,6 +5,7 @@ mod deferrals;
 mod engine;
 mod failures;
 mod journalled;
+mod lingering;
 mod merging;
 mod rejects;
 mod restating;

@@ -2,7 +2,7 @@
 //!
 //! The mock checks the sequence numbers of transactional producers only (librdkafka 2.12, `rdkafka_mock.c`,
 //! `rd_kafka_mock_validate_records`): from the sink's it takes a request behind one that it refused, which a real broker
-//! does not. So a delivery is one request for each partition here; the order between requests is tried in `refusals`.
+//! does not. So only one request is under way here; the order between several is tried in `refusals`.
 
 use bridge_core::sink::SinkErrorKind;
 use bridge_core::testing::{assert_kept_contract, some_records};
@@ -21,7 +21,7 @@ fn mock() -> (Mock, KafkaConfig) {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic(TOPIC, 2, 1).unwrap();
     let mut config = rig::config(&mock.bootstrap_servers(), TOPIC);
-    config.properties.set("linger.ms", "100");
+    config.properties.set("max.in.flight", "1");
     (mock, config)
 }
 

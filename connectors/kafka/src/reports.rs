@@ -1,0 +1,194 @@
+//! What became of the messages of one producer: told on the producer's own thread, taken in the order of handing over.
+//!
+//! Brokers answer for hundreds of messages at once, and for each partition when it suits them. Whoever waits says how
+//! many reports are worth waking up for, so that a batch costs one wake-up and not one for each message; a failure
+//! wakes at once. The numbers are positions: the message that was handed over first is 0.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+/// How a message ended.
+pub(crate) type End = Result<(), Code>;
+
+/// The reports of one producer. Bounded by what the producer's queue holds.
+#[derive(Default)]
+pub(crate) struct Reports {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The ends of the messages from `taken` on, as far as they are known.
+    ends: VecDeque<Option<End>>,
+    /// How many ends were taken, from the first on.
+    taken: usize,
+    /// How many were told.
+    told: usize,
+    /// A failure was told that nobody woke up for.
+    has_failed: bool,
+    /// The producer is gone: what was not told will never be.
+    is_over: bool,
+    /// Who waits, and for how many reports.
+    waiting: Option<(usize, Waker)>,
+}
+
+impl Reports {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics halfway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells how a message ended. Each is told once.
+    pub(crate) fn tell(&self, number: usize, end: End) {
+        let mut state = self.state();
+        let Some(at) = number.checked_sub(state.taken) else {
+            return;
+        };
+        if state.ends.len() <= at {
+            state.ends.resize(at + 1, None);
+        }
+        state.ends[at] = Some(end);
+        state.told += 1;
+        state.has_failed |= end.is_err();
+        state.wake();
+    }
+
+    /// There will be no more reports.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        state.wake();
+    }
+
+    /// How many reports were told so far.
+    pub(crate) fn told(&self) -> usize {
+        self.state().told
+    }
+
+    /// Takes the end of the oldest message whose end was not taken, if it is known.
+    pub(crate) fn take(&self) -> Option<End> {
+        let mut state = self.state();
+        let end = match state.ends.front() {
+            Some(Some(end)) => *end,
+            Some(None) | None if state.is_over => Err(Code::PurgeInflight),
+            Some(None) | None => return None,
+        };
+        state.ends.pop_front();
+        state.taken += 1;
+        Some(end)
+    }
+
+    /// Whether [`Reports::take`] has something.
+    pub(crate) fn has_next(&self) -> bool {
+        let state = self.state();
+        state.is_over || matches!(state.ends.front(), Some(Some(_)))
+    }
+
+    /// Waits until so many reports were told since the producer began, or a failure was, or there will be no more. One
+    /// may wait at a time. Cancel safe.
+    pub(crate) async fn until(&self, enough: usize) {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if state.is_enough(enough) {
+                state.has_failed = false;
+                state.waiting = None;
+                return Poll::Ready(());
+            }
+            state.waiting = Some((enough, context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl State {
+    fn is_enough(&self, enough: usize) -> bool {
+        self.told >= enough || self.has_failed || self.is_over
+    }
+
+    fn wake(&mut self) {
+        if self
+            .waiting
+            .as_ref()
+            .is_some_and(|(enough, _)| self.is_enough(*enough))
+            && let Some((_, waker)) = self.waiting.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn ends_are_taken_in_the_order_of_handing_over_however_they_are_told() {
+        let reports = Reports::default();
+        reports.tell(2, Ok(()));
+        reports.tell(1, Err(Code::MessageSizeTooLarge));
+        assert_eq!(reports.take(), None, "the first is not known");
+        reports.tell(0, Ok(()));
+        assert_eq!(reports.take(), Some(Ok(())));
+        assert_eq!(reports.take(), Some(Err(Code::MessageSizeTooLarge)));
+        assert_eq!(reports.take(), Some(Ok(())));
+        assert_eq!(reports.take(), None);
+    }
+
+    #[test]
+    fn who_waits_wakes_up_once_all_were_told() {
+        let reports = Reports::default();
+        let (waker, wakes) = counted_waker();
+        let mut context = Context::from_waker(&waker);
+        let mut all = std::pin::pin!(reports.until(3));
+        assert!(all.as_mut().poll(&mut context).is_pending());
+        for number in 0..3 {
+            assert_eq!(wakes(), 0, "{number} were told");
+            reports.tell(number, Ok(()));
+        }
+        assert_eq!(wakes(), 1);
+        assert!(all.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn a_failure_wakes_at_once_and_is_woken_up_for_once() {
+        let reports = Reports::default();
+        reports.tell(1, Err(Code::PurgeQueue));
+        assert_eq!(reports.until(9).now_or_never(), Some(()));
+        assert_eq!(reports.until(9).now_or_never(), None);
+    }
+
+    #[test]
+    fn what_a_producer_that_is_gone_never_told_is_given_up() {
+        let reports = Reports::default();
+        reports.tell(1, Ok(()));
+        reports.end();
+        assert_eq!(reports.until(9).now_or_never(), Some(()));
+        assert_eq!(reports.take(), Some(Err(Code::PurgeInflight)));
+        assert_eq!(reports.take(), Some(Ok(())));
+        assert_eq!(reports.take(), Some(Err(Code::PurgeInflight)));
+    }
+
+    /// A waker, and how often it was woken.
+    fn counted_waker() -> (Waker, impl Fn() -> usize) {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        (waker, move || count.0.load(Ordering::Relaxed))
+    }
+}
