@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::number::Zxid;
-use crate::path::ZnodePath;
+use crate::path::{Hasher, ZnodePath};
 use crate::record::Stat;
 
 use super::batch::{Length, Limits, Request, Room};
@@ -42,7 +42,7 @@ pub(crate) struct Follow {
     /// Position of the first item; positions count all events of the connection.
     pub(super) base: u64,
     pub(super) items: VecDeque<Item>,
-    pub(super) paths: HashMap<ZnodePath, Pending>,
+    pub(super) paths: HashMap<ZnodePath, Pending, Hasher>,
     pub(super) to_read: VecDeque<ZnodePath>,
     pub(super) tentative: BTreeSet<ZnodePath>,
     /// Transactions whose last event stands before it have shown all their events.

@@ -201,7 +201,7 @@ impl Capture {
     }
 
     fn records(&self) -> u64 {
-        self.counters.records.values().sum()
+        self.counters.records.total()
     }
 
     /// After a failed step and its rollback: everything of this connection is forgotten.

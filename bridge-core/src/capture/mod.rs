@@ -50,7 +50,7 @@ pub use canary::{CanaryOptions, Mark};
 pub use event::{Event, EventKind};
 pub use machine::Capture;
 pub use options::{AclMode, CaptureOptions, DataMode, SnapshotMode};
-pub use status::{CaptureState, Counters};
+pub use status::{CaptureState, Counters, RecordCounts};
 
 use crate::journal::JournalError;
 use crate::number::Zxid;

@@ -50,7 +50,7 @@ pub struct Counters {
     /// MultiReads sent.
     pub requests: u64,
     /// Records by op and fidelity.
-    pub records: BTreeMap<(&'static str, &'static str), u64>,
+    pub records: RecordCounts,
     /// Versions that nobody could read.
     pub missed: u64,
     /// Versions known to be overwritten before they could be read.
@@ -65,18 +65,40 @@ pub struct Counters {
     pub walks: u64,
 }
 
+/// How many records there are of each op and fidelity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordCounts {
+    total: u64,
+    each: [[u64; FIDELITIES.len()]; Op::ALL.len()],
+}
+
+const FIDELITIES: [(Fidelity, &str); 2] = [(Fidelity::Exact, "exact"), (Fidelity::Reconciled, "reconciled")];
+
+impl RecordCounts {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Those that came, by the names of op and fidelity.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let kinds = Op::ALL
+            .into_iter()
+            .flat_map(|op| FIDELITIES.map(|fidelity| (op, fidelity)));
+        kinds
+            .map(|(op, (fidelity, name))| (op.as_str(), name, self.each[op as usize][fidelity as usize]))
+            .filter(|(.., count)| *count > 0)
+    }
+}
+
 impl Counters {
     pub(crate) fn record(&mut self, op: Op, fidelity: Fidelity) {
-        let fidelity = match fidelity {
-            Fidelity::Exact => "exact",
-            Fidelity::Reconciled => "reconciled",
-        };
-        *self.records.entry((op.as_str(), fidelity)).or_default() += 1;
+        self.records.total += 1;
+        self.records.each[op as usize][fidelity as usize] += 1;
     }
 
     pub(crate) fn exact_updates(&self) -> u64 {
-        let updates = self.records.get(&(Op::Update.as_str(), "exact"));
-        updates.copied().unwrap_or_default()
+        self.records.each[Op::Update as usize][Fidelity::Exact as usize]
     }
 
     pub(crate) fn gap(&mut self, reason: GapReason) {

@@ -4,12 +4,13 @@
 //! need not be followed: the walk will see what they told. That is decided by [`Walk::fate`] from the few listings that
 //! are open, not from a mark at each znode, so millions of znodes cost no memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 
 use crate::book::Book;
 use crate::journal::JournalError;
 use crate::number::Zxid;
-use crate::path::ZnodePath;
+use crate::path::{Hasher, ZnodePath};
 
 use super::batch::{Length, Limits, Purpose, Room, SMALL_BYTES};
 use super::positions::ancestors;
@@ -31,8 +32,7 @@ pub(crate) struct Walk {
     work: Vec<Work>,
     /// Listings whose names are not all asked for yet.
     open: BTreeMap<ZnodePath, Listing>,
-    /// Znodes asked for.
-    reading: BTreeSet<ZnodePath>,
+    reading: Reading,
     /// Znodes whose children are to be listed; `true`: asked for.
     listing: BTreeMap<ZnodePath, bool>,
     under_way: usize,
@@ -81,7 +81,7 @@ impl Walk {
             listing: BTreeMap::from([(root_path.clone(), false)]),
             root_path,
             open: BTreeMap::new(),
-            reading: BTreeSet::new(),
+            reading: Reading::default(),
             under_way: 0,
             average_bytes: UNKNOWN_BYTES,
             relists: 0,
@@ -191,13 +191,17 @@ impl Walk {
         let Some(mut listing) = self.open.remove(&path) else {
             return Ok(Vec::new());
         };
-        let lengths = known_lengths(book, &path, &listing, self.limits.walk_batch)?;
+        let mut known = known_lengths(book, &path, &listing, self.limits.walk_batch)?
+            .into_iter()
+            .peekable();
         let mut room = Room::new(self.limits.walk_batch, &self.limits);
         let mut reads = Vec::new();
         while let Some(name) = listing.names.get(listing.next) {
             let child = path.child(name);
-            let length = match lengths.get(name) {
-                Some(bytes) => Length::Known(*bytes),
+            // Both are in the order of names.
+            while known.next_if(|(other, _)| other < name).is_some() {}
+            let length = match known.next_if(|(other, _)| other == name) {
+                Some((_, bytes)) => Length::Known(bytes),
                 None => Length::Unread {
                     bytes: self.average_bytes,
                     small: listing.small,
@@ -206,7 +210,7 @@ impl Walk {
             if !room.take(&child, length) {
                 break;
             }
-            self.reading.insert(child.clone());
+            self.reading.insert(&child);
             reads.push(ReadRequest {
                 path: child,
                 children: false,
@@ -272,9 +276,7 @@ impl Walk {
         for gone in below(&mut self.listing.range(from.clone()..).map(|(path, _)| path)) {
             self.listing.remove(&gone);
         }
-        for gone in below(&mut self.reading.range(from.clone()..)) {
-            self.reading.remove(&gone);
-        }
+        self.reading.forget_below(&from);
     }
 
     /// Whether the answer for a path is still the walk's.
@@ -303,6 +305,73 @@ impl Walk {
     }
 }
 
+/// Znodes asked for.
+#[derive(Debug, Default)]
+struct Reading {
+    paths: HashSet<ZnodePath, Hasher>,
+    /// How many of them each parent has: few, as those of a request have one.
+    parents: BTreeMap<ZnodePath, usize>,
+}
+
+impl Reading {
+    fn insert(&mut self, path: &ZnodePath) {
+        if !self.paths.insert(path.clone()) {
+            return;
+        }
+        let Some(parent) = path.parent_str() else { return };
+        match self.parents.get_mut(parent) {
+            Some(count) => *count += 1,
+            None => {
+                self.parents.extend(path.parent().map(|parent| (parent, 1)));
+            }
+        }
+    }
+
+    fn remove(&mut self, path: &ZnodePath) {
+        if !self.paths.remove(path) {
+            return;
+        }
+        let parent = path.parent_str().unwrap_or_default();
+        if let Some(count) = self.parents.get_mut(parent) {
+            *count -= 1;
+            if *count == 0 {
+                self.parents.remove(parent);
+            }
+        }
+    }
+
+    fn contains(&self, path: &ZnodePath) -> bool {
+        self.paths.contains(path)
+    }
+
+    /// Forgets those whose path begins so: a path and what parts it from what is below it.
+    fn forget_below(&mut self, from: &ZnodePath) {
+        let above = from.parent_str().unwrap_or_default();
+        let mut parents = self
+            .parents
+            .range::<str, _>((Bound::Included(above), Bound::Unbounded))
+            .map(|(parent, _)| parent);
+        // A path comes first, then perhaps others that begin with its letters, and what is below it.
+        let is_near = |parent: &&ZnodePath| parent.starts_with(above);
+        if !parents
+            .by_ref()
+            .take_while(is_near)
+            .any(|parent| **parent == *above || parent.starts_with(from.as_str()))
+        {
+            return;
+        }
+        let gone: Vec<ZnodePath> = self
+            .paths
+            .iter()
+            .filter(|path| path.starts_with(from.as_str()))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.remove(&path);
+        }
+    }
+}
+
 impl Listing {
     fn is_still_to_read(&self, name: &str) -> bool {
         self.names[self.next..]
@@ -311,23 +380,18 @@ impl Listing {
     }
 }
 
-/// Lengths that the image knows of the next names, so that an answer stays within its limit.
+/// Lengths that the image knows of the next names, in their order, so that an answer stays within its limit.
 fn known_lengths(
     book: &mut dyn Book,
     path: &ZnodePath,
     listing: &Listing,
     limit: usize,
-) -> Result<BTreeMap<Box<str>, usize>, JournalError> {
-    let Some(first) = listing.names.get(listing.next) else {
-        return Ok(BTreeMap::new());
-    };
+) -> Result<Vec<(Box<str>, usize)>, JournalError> {
     let before = listing.next.checked_sub(1).map(|at| listing.names[at].as_ref());
     let rows = book.children_to_compare(path, before, limit)?;
     let length = |stat: crate::record::Stat| usize::try_from(stat.data_length).unwrap_or_default();
-    let is_next = |name: &str| name >= first.as_ref();
     Ok(rows
         .into_iter()
-        .filter(|(name, _)| is_next(name))
         .filter_map(|(name, node)| Some((name, length(node.stat?))))
         .collect())
 }

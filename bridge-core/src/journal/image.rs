@@ -3,6 +3,7 @@
 //! It moves only together with a record, except that a newer Stat of the same version may be taken in. A path that is
 //! gone keeps its row as long as one of its records is kept, for the history and to check that zxids ascend.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -330,26 +331,41 @@ fn select_children<T>(
     Ok(found)
 }
 
-/// The columns of [`CHILDREN`], and whether something living stands below.
-const CHILDREN_WITH_BELOW: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, name,
-    EXISTS(SELECT 1 FROM image AS below WHERE below.parent = image.path AND below.occupied = 1) FROM image
-    WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
+/// The next number that is a parent's.
+const NEXT_PARENT: &str = "SELECT parent FROM image WHERE parent >= ?1 ORDER BY parent LIMIT 1";
 
-/// Rows below a path, at most `limit` of them living, each with whether something living stands below it.
-pub(super) fn children_with_below(
+/// Which numbers have no row below them, learned by few looks: siblings mostly got theirs one after the other, and most
+/// have no children.
+#[derive(Default)]
+struct Leaves(Range<i64>);
+
+impl Leaves {
+    fn has(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<bool> {
+        if !self.0.contains(&id) {
+            let mut statement = connection.prepare_cached(NEXT_PARENT)?;
+            let next: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
+            self.0 = id..next.unwrap_or(i64::MAX);
+        }
+        Ok(self.0.contains(&id))
+    }
+}
+
+/// Rows below a path, at most `limit` of them living, each with whether it is known that nothing stands below it.
+pub(super) fn children_and_leaves(
     connection: &Connection,
     parent: i64,
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<Vec<(Box<str>, Place, bool)>> {
-    let mut statement = connection.prepare_cached(CHILDREN_WITH_BELOW)?;
+    let mut statement = connection.prepare_cached(CHILDREN)?;
     let mut rows = statement.query((parent, after.unwrap_or("")))?;
     let (mut found, mut living) = (Vec::new(), 0);
+    let mut leaves = Leaves::default();
     while living < limit {
         let Some(row) = rows.next()? else { break };
         let place = Place::of_row(row)?;
         living += usize::from(place.is_living());
-        found.push((row.get(8)?, place, row.get(9)?));
+        found.push((row.get(8)?, place, leaves.has(connection, place.id)?));
     }
     Ok(found)
 }

@@ -74,11 +74,11 @@ impl Paths {
 
     /// A path's row; `None` if no record that is kept speaks of it or of what is below it.
     pub(super) fn find(&mut self, connection: &Connection, path: &str) -> rusqlite::Result<Option<Place>> {
-        if let Some(known) = self.recent.get(path) {
-            return Ok(Some(known.place));
-        }
         if self.absent.as_deref() == Some(path) {
             return Ok(None);
+        }
+        if let Some(known) = self.recent.get(path) {
+            return Ok(Some(known.place));
         }
         let found = match split(path) {
             None => match self.unwritten.find(0, "") {
@@ -148,16 +148,22 @@ impl Paths {
             .is_some_and(|known| known.below != Below::Unknown)
     }
 
-    /// Holds rows that were read together below a parent, each with whether something is living below it.
+    /// Whether it is known, without a look, that nothing below a path has a name behind this one.
+    pub(super) fn is_last_below(&self, path: &str, id: i64, name: Option<&str>) -> bool {
+        let greatest = self.greatest.peek(&id).zip(name);
+        self.is_barren(path) || greatest.is_some_and(|(greatest, name)| **greatest <= *name)
+    }
+
+    /// Holds rows that were read together below a parent, each with whether it is known that nothing stands below it.
     pub(super) fn foresee<'a>(
         &mut self,
         parent: &ZnodePath,
         children: impl Iterator<Item = (&'a str, Place, bool)>,
     ) {
-        for (name, place, has_living) in children {
-            let below = match has_living {
-                true => Below::Unknown,
-                false => Below::NoneLiving,
+        for (name, place, is_leaf) in children {
+            let below = match is_leaf {
+                true => Below::NoRow,
+                false => Below::Unknown,
             };
             self.keep(&parent.child(name), place, below);
         }

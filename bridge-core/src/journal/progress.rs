@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::row::mode_number;
 use crate::book::{OpenRun, Progress};
 use crate::number::Zxid;
-use crate::path::ZnodePath;
+use crate::path::{Hasher, ZnodePath};
 use crate::record::Mode;
 
 /// The roots in use; as many as the configuration has.
 #[derive(Default)]
 pub(super) struct Roots {
-    numbers: HashMap<ZnodePath, i64>,
+    numbers: HashMap<ZnodePath, i64, Hasher>,
     /// Moves with most records, and is written with the batch.
     unwritten: HashMap<i64, Progress>,
 }

@@ -354,15 +354,16 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
 }
 
 impl Journal {
-    /// Children of a path, looked for by its id; none where it is not known, or known to have none.
+    /// Children of a path behind a name, looked for by its id; none where it is not known, or known to have none.
     fn below<T>(
         &mut self,
         path: &ZnodePath,
+        after: Option<&str>,
         list: impl FnOnce(&mut Journal, i64) -> rusqlite::Result<Children<T>>,
     ) -> Result<Children<T>, JournalError> {
         self.read_beside("listing children in the image", |journal| {
             match journal.paths.find(&journal.connection, path)? {
-                Some(place) if !journal.paths.is_barren(path) => {
+                Some(place) if !journal.paths.is_last_below(path, place.id, after) => {
                     journal.paths.write(&journal.connection)?;
                     list(journal, place.id)
                 }
@@ -386,7 +387,7 @@ impl Book for Journal {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
-        self.below(path, |journal, id| {
+        self.below(path, after, |journal, id| {
             image::children(&journal.connection, id, after, limit)
         })
     }
@@ -397,9 +398,11 @@ impl Book for Journal {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
-        self.below(path, |journal, id| {
-            let found = image::children_with_below(&journal.connection, id, after, limit)?;
-            let rows = found.iter().map(|(name, place, below)| (&**name, *place, *below));
+        self.below(path, after, |journal, id| {
+            let found = image::children_and_leaves(&journal.connection, id, after, limit)?;
+            let rows = found
+                .iter()
+                .map(|(name, place, is_leaf)| (&**name, *place, *is_leaf));
             journal.paths.foresee(path, rows);
             let living = |(name, place, _): (Box<str>, Place, bool)| Some((name, place.life.node()?));
             Ok(found.into_iter().filter_map(living).collect())
@@ -412,7 +415,7 @@ impl Book for Journal {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Children<Option<Node>>, JournalError> {
-        self.below(path, |journal, id| {
+        self.below(path, after, |journal, id| {
             image::occupied_children(&journal.connection, id, after, limit)
         })
     }

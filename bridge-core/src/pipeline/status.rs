@@ -137,13 +137,13 @@ impl SourceStatus {
         count(names::SOURCE_UNREAD_ACLS, counters.unread_acls);
         count(names::SOURCE_WALKS, counters.walks);
         count(names::JOURNAL_COMPACTED, self.journal.compacted);
-        for ((op, fidelity), value) in &counters.records {
+        for (op, fidelity, value) in counters.records.each() {
             let labels = [
                 ("source", source.clone()),
-                ("op", (*op).into()),
-                ("fidelity", (*fidelity).into()),
+                ("op", op.into()),
+                ("fidelity", fidelity.into()),
             ];
-            counter!(names::SOURCE_RECORDS, &labels).absolute(*value);
+            counter!(names::SOURCE_RECORDS, &labels).absolute(value);
         }
         for (reason, value) in &counters.gaps {
             let labels = [("source", source.clone()), ("reason", (*reason).into())];
