@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Format, Message};
+use bridge_core::number::Zxid;
 use bridge_core::oversize::{self, Fit};
 use bridge_core::record::{Op, Record};
 use rdkafka::message::{Header, OwnedHeaders};
+use uuid::Uuid;
 
 use crate::config::{KafkaConfig, KeyBy};
 use crate::template::TopicTemplate;
@@ -56,13 +58,22 @@ pub(crate) struct Encoder {
 pub(crate) struct Encoded {
     pub(crate) topic: Arc<str>,
     pub(crate) key: String,
-    pub(crate) headers: Vec<(&'static str, Cow<'static, str>)>,
+    pub(crate) headers: Headers,
     /// Headers of the message itself only: with them a tombstone would be a second event of the same id.
     pub(crate) event_headers: Vec<(Cow<'static, str>, String)>,
     /// `None` for a null value.
     pub(crate) payload: Option<Vec<u8>>,
     /// Whether a null value with the same key follows.
     pub(crate) tombstone: bool,
+}
+
+/// What the headers of every message of a record say.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Headers {
+    id: Uuid,
+    op: Op,
+    zxid: Option<Zxid>,
+    cluster: Arc<str>,
 }
 
 /// A record's messages, none of them larger than it may be.
@@ -99,7 +110,13 @@ impl Encoder {
     /// The record's messages, or why it can have none. `None` where the format has nothing to say of it: it is passed
     /// over.
     pub(crate) fn encode(&self, record: &Record) -> Result<Option<Encoded>, String> {
-        let message = self.format.encode(record);
+        self.encode_into(Vec::new(), record)
+    }
+
+    /// The same in a buffer that is the payload's then.
+    fn encode_into(&self, mut buffer: Vec<u8>, record: &Record) -> Result<Option<Encoded>, String> {
+        buffer.clear();
+        let message = self.format.encode_into(buffer, record);
         let event_headers = self.event_headers(record, &message);
         let payload = match message.body {
             Body::Bytes(bytes) => Some(bytes),
@@ -113,7 +130,7 @@ impl Encoder {
         Ok(Some(Encoded {
             topic,
             key: key(record, self.key),
-            headers: headers(record),
+            headers: Headers::of(record),
             event_headers,
             tombstone: self.tombstones && record.op == Op::Delete && payload.is_some(),
             payload,
@@ -121,13 +138,14 @@ impl Encoder {
     }
 
     /// The same where a topic takes so many bytes: where they do not suffice, the messages of the record as it is shrunk
-    /// to them ([`oversize`]).
+    /// to them ([`oversize`]). The buffer becomes the payload's.
     pub(crate) fn encode_within(
         &self,
+        buffer: Vec<u8>,
         record: &Record,
         most: impl Fn(&str) -> usize,
     ) -> Result<Option<Fitted>, Misfit> {
-        let Some(message) = self.encode(record).map_err(Misfit::Topic)? else {
+        let Some(message) = self.encode_into(buffer, record).map_err(Misfit::Topic)? else {
             return Ok(None);
         };
         let most = most(&message.topic);
@@ -185,16 +203,30 @@ fn key(record: &Record, by: KeyBy) -> String {
     }
 }
 
-fn headers(record: &Record) -> Vec<(&'static str, Cow<'static, str>)> {
-    let mut headers = Vec::with_capacity(5);
-    headers.push((HEADER_ID, record.id.to_string().into()));
-    headers.push((HEADER_OP, record.op.as_str().into()));
-    if let Some(zxid) = record.zxid {
-        headers.push((HEADER_ZXID, zxid.to_string().into()));
+impl Headers {
+    /// How many there are at most.
+    const MOST: usize = 5;
+
+    fn of(record: &Record) -> Headers {
+        Headers {
+            id: record.id,
+            op: record.op,
+            zxid: record.zxid,
+            cluster: Arc::clone(&record.cluster),
+        }
     }
-    headers.push((HEADER_CLUSTER, record.cluster.to_string().into()));
-    headers.push((HEADER_SCHEMA, bridge_core::record::SCHEMA.into()));
-    headers
+
+    /// Names and values, in order, one after the other.
+    pub(crate) fn tell(&self, mut to: impl FnMut(&'static str, &str)) {
+        let mut id = Uuid::encode_buffer();
+        to(HEADER_ID, self.id.hyphenated().encode_lower(&mut id));
+        to(HEADER_OP, self.op.as_str());
+        if let Some(zxid) = self.zxid {
+            to(HEADER_ZXID, &zxid.to_string());
+        }
+        to(HEADER_CLUSTER, &self.cluster);
+        to(HEADER_SCHEMA, bridge_core::record::SCHEMA);
+    }
 }
 
 impl Encoded {
@@ -209,17 +241,21 @@ impl Encoded {
 
     /// The headers of the tombstone that follows it.
     pub(crate) fn tombstone_headers(&self) -> OwnedHeaders {
-        let empty = OwnedHeaders::new_with_capacity(self.headers.len() + self.event_headers.len());
-        self.headers.iter().fold(empty, |headers, (key, value)| {
-            let value = Some(&**value);
-            headers.insert(Header { key, value })
-        })
+        let mut all = Some(OwnedHeaders::new_with_capacity(
+            Headers::MOST + self.event_headers.len(),
+        ));
+        self.headers.tell(|key, value| {
+            let value = Some(value);
+            all = all.take().map(|headers| headers.insert(Header { key, value }));
+        });
+        all.unwrap_or_default()
     }
 
     /// What the message itself takes before it is compressed, or a little more than that.
     pub(crate) fn bytes(&self) -> usize {
         let header = |key: &str, value: &str| key.len() + value.len() + HEADER_FRAME_BYTES;
-        let own: usize = self.headers.iter().map(|(key, value)| header(key, value)).sum();
+        let mut own = 0;
+        self.headers.tell(|key, value| own += header(key, value));
         let event = self.event_headers.iter();
         let event: usize = event.map(|(key, value)| header(key, value)).sum();
         let payload = self.payload.as_ref().map_or(0, Vec::len);

@@ -53,6 +53,9 @@ const PURGE_EVERY: Duration = Duration::from_secs(1);
 /// within `timeout` has the delivery failed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// More than this is not kept of the buffer of a large record: ordinary ones have about 1,000 bytes.
+const BUFFER_BYTES: usize = 16 << 10;
+
 /// The property that says how often librdkafka tells its statistics.
 const STATISTICS: &str = "statistics.interval.ms";
 
@@ -76,6 +79,8 @@ pub struct KafkaSink {
     shrunk: u64,
     /// How long a record waits for company.
     linger: Duration,
+    /// Of the last payload, for the next.
+    buffer: Vec<u8>,
 }
 
 /// How far a batch has come.
@@ -133,6 +138,7 @@ impl KafkaSink {
                 .unwrap_or(usize::MAX),
             shrunk: 0,
             linger: properties::linger(config),
+            buffer: Vec::new(),
             client,
             brokers,
             ears: Ears::default(),
@@ -278,8 +284,9 @@ impl KafkaSink {
             bytes: 0,
             is_shrunk: false,
         };
+        let buffer = std::mem::take(&mut self.buffer);
         let room = |topic: &str| most.unwrap_or_else(|| self.room(topic));
-        let message = match self.encoder.encode_within(record, room) {
+        let message = match self.encoder.encode_within(buffer, record, room) {
             Ok(Some(Fitted { message, is_shrunk })) => {
                 ticket.is_shrunk = is_shrunk;
                 message
@@ -308,6 +315,9 @@ impl KafkaSink {
             ticket.is_last = true;
             self.hand_over(&message, Part::Tombstone, ticket, tally).await?;
         }
+        self.buffer = message.payload.unwrap_or_default();
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES);
         Ok(())
     }
 

@@ -65,7 +65,9 @@ impl KafkaSink {
         code: Code,
         tally: &mut Tally,
     ) -> Result<(), SinkError> {
-        let refused = self.encoder.encode_within(record, |topic| self.room(topic));
+        let refused = self
+            .encoder
+            .encode_within(Vec::new(), record, |topic| self.room(topic));
         let (topic, mut bytes) = match refused {
             Ok(Some(Fitted { message, .. })) => (Arc::clone(&message.topic), message.bytes()),
             Ok(None) | Err(_) => unreachable!("a record without a message is never sent"),
