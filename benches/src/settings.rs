@@ -18,16 +18,19 @@ pub enum Scenario {
     Cut,
     /// A tree of which nothing changes.
     Idle,
+    /// What goes over the network.
+    Network,
 }
 
 /// All of them, in the order in which they run.
-pub const SCENARIOS: [Scenario; 6] = [
+pub const SCENARIOS: [Scenario; 7] = [
     Scenario::Sustained,
     Scenario::Latency,
     Scenario::Start,
     Scenario::Reconnect,
     Scenario::Cut,
     Scenario::Idle,
+    Scenario::Network,
 ];
 
 /// The size of everything.
@@ -53,6 +56,8 @@ pub struct Sizes {
     pub idle_tree: usize,
     /// For how long.
     pub idle: Duration,
+    /// The tree whose listing and comparison are counted in bytes.
+    pub network_tree: usize,
     /// Until a program has dealt with its start: freed memory, closed what it opened.
     pub settle: Duration,
     /// When nothing has come for so long, all has come.
@@ -75,6 +80,7 @@ impl Sizes {
             reconnect_tree: 1_000_000,
             idle_tree: 100_000,
             idle: Duration::from_secs(60),
+            network_tree: 10_000,
             settle: Duration::from_secs(5),
             quiet: Duration::from_millis(1_500),
             value_bytes: 100,

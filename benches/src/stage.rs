@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bridge_servers::{Kafka, ZooKeeper};
+use bridge_servers::{Kafka, KafkaBuilder, Proxy, ZooKeeper};
 use zookeeper_client::Client;
 
 use crate::machine;
@@ -61,6 +61,19 @@ impl Stage {
     ///
     /// If one does not start.
     pub async fn start(heap: &str) -> Result<Stage> {
+        Stage::with(heap, Kafka::builder()).await
+    }
+
+    /// The same with a proxy before the broker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::start`].
+    pub async fn start_behind_proxy(heap: &str) -> Result<Stage> {
+        Stage::with(heap, Kafka::builder().behind_proxy()).await
+    }
+
+    async fn with(heap: &str, kafka: KafkaBuilder) -> Result<Stage> {
         let zookeeper = ZooKeeper::builder()
             .heap(heap)
             .property("tickTime", "2000")
@@ -69,7 +82,7 @@ impl Stage {
             .property("minSessionTimeout", "4000")
             .property("preAllocSize", "65536")
             .lasting();
-        let kafka = Kafka::builder().lasting();
+        let kafka = kafka.lasting();
         let (zookeeper, kafka) = futures::try_join!(zookeeper.start(), kafka.start())?;
         let client = tree::connect(&zookeeper.connect_string()).await?;
         Ok(Stage {
@@ -93,6 +106,15 @@ impl Stage {
     /// The broker.
     pub fn bootstrap(&self) -> String {
         self.kafka.bootstrap()
+    }
+
+    /// The proxy before the broker of [`Stage::start_behind_proxy`].
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn kafka_proxy(&self) -> &Proxy {
+        self.kafka.proxy()
     }
 
     /// A new topic for a round.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_bench::{
-    Figures, Scenario, Settings, Sizes, Subject, cut, latency, reconnect, run, start, sustained, table,
+    Figures, Scenario, Settings, Sizes, Subject, cut, latency, network, reconnect, run, start, sustained,
+    table,
 };
 use bridge_servers::real_servers;
 
@@ -23,6 +24,7 @@ fn sizes() -> Sizes {
         start_trees: vec![1_500],
         reconnect_tree: 1_500,
         idle_tree: 500,
+        network_tree: 500,
         idle: Duration::from_millis(500),
         settle: Duration::from_millis(100),
         quiet: Duration::from_millis(400),
@@ -110,5 +112,24 @@ async fn a_tree_is_told_whole_and_a_cut_shows_who_compares() {
         wrong(Subject::Pipeline),
         200.0,
         "who does not compare never hears of a delete: {table}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_counted_on_both_sides_of_the_bridge() {
+    real_servers!("the benchmark's bytes");
+    let (figures, table) = figures(&[Scenario::Network]).await;
+    let of = |measure| value(&figures, network::NAME, Subject::Bridge, measure);
+    let [from_zookeeper, to_zookeeper, to_kafka] = network::PACED;
+    // The value twice 100 bytes in a record of Kafka, and once with its Stat from ZooKeeper, behind an event.
+    assert!(
+        of(from_zookeeper) > 200.0 && of(to_zookeeper) > 20.0 && of(to_kafka) > 200.0,
+        "{table}"
+    );
+    let [listed, ..] = network::LISTED;
+    let [compared, ..] = network::COMPARED;
+    assert!(
+        of(listed) > 168.0 && of(compared) > 168.0,
+        "a value of 100 bytes and a Stat of 68: {table}"
     );
 }

@@ -4,6 +4,7 @@ pub mod cut;
 pub mod idle;
 pub mod journal;
 pub mod latency;
+pub mod network;
 pub mod reconnect;
 pub mod start;
 pub mod sustained;
@@ -30,6 +31,7 @@ pub async fn run(scenario: Scenario, settings: &Settings, figures: &mut Figures)
         Scenario::Reconnect => Box::pin(reconnect::run(settings, figures)).await,
         Scenario::Cut => Box::pin(cut::run(settings, figures)).await,
         Scenario::Idle => Box::pin(idle::run(settings, figures)).await,
+        Scenario::Network => Box::pin(network::run(settings, figures)).await,
     }
 }
 

@@ -81,7 +81,7 @@ async fn round(stage: &Stage, proxy: &Proxy, bridge: &mut Running) -> Result<Mea
 }
 
 /// Waits until the bridge has walked once more and is live again.
-async fn compared(bridge: &mut Running, before: &Held) -> Result<Held> {
+pub(super) async fn compared(bridge: &mut Running, before: &Held) -> Result<Held> {
     let began = Instant::now();
     loop {
         let now = held(bridge.child()).await?;
