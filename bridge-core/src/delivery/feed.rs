@@ -1,7 +1,8 @@
 //! Reads ahead for one sink: one batch at most is ready while another is delivered.
 //!
-//! Reading is blocking work, so it is done off the runtime's threads. Nothing is handed out that lies behind the
-//! durable tail, and nothing is skipped: a journal that has no record where its tail says there is one is an error.
+//! What the journal has in memory is taken at once ([`Tail::at_hand`]); reading is blocking work, so it is done off the
+//! runtime's threads. Nothing is handed out that lies behind the durable tail, and nothing is skipped: a journal that has
+//! no record where its tail says there is one is an error.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -32,6 +33,12 @@ pub trait Tail: Send + 'static {
     /// The records behind `after`, ascending by `seq`, as many as there are within the limit. Blocks.
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError>;
 
+    /// The same where the journal has them in memory; `None` where they have to be read. Does not block.
+    fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+        let _ = (after, limit);
+        None
+    }
+
     /// These records that were parked before, ascending by `seq`; what is nowhere any more is left out. Blocks.
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError>;
 
@@ -42,6 +49,10 @@ pub trait Tail: Send + 'static {
 impl Tail for Reader {
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
         Reader::read(self, after, limit)
+    }
+
+    fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+        Reader::at_hand(self, after, limit)
     }
 
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
@@ -192,7 +203,7 @@ impl Feed {
             let ends = self.merging.as_mut().and_then(Merging::ends_at);
             tokio::select! {
                 biased;
-                () = self.wait_for_a_batch() => self.begin_read(),
+                () = self.wait_for_a_batch() => if self.take_at_hand() { return } else { self.begin_read() },
                 () = moment(ends) => return self.end_window(),
             }
         }
@@ -257,6 +268,21 @@ impl Feed {
             // The journal's writer has ended; there will be no more.
             std::future::pending().await
         }
+    }
+
+    /// Takes what the journal's writer has just made durable, if that is what follows.
+    fn take_at_hand(&mut self) -> bool {
+        self.lingering.until = None;
+        let (after, durable, limit) = (self.position, self.tail(), self.limit);
+        let Lane::Resting(tail) = &mut self.lane else {
+            return false;
+        };
+        let Some(records) = tail.at_hand(after, limit) else {
+            return false;
+        };
+        let read = sift(records, after, durable, &self.sieve);
+        self.keep(Given::Next(read));
+        true
     }
 
     fn begin_read(&mut self) {
@@ -383,6 +409,56 @@ mod tests {
     use super::*;
     use crate::delivery::Filter;
     use crate::testing::a_record;
+
+    /// Has everything at hand.
+    struct AtHand(Vec<Arc<Record>>);
+
+    impl Tail for AtHand {
+        fn read(&mut self, after: Seq, _: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
+            panic!("what is behind {after} is at hand")
+        }
+
+        fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+            let behind = self.0.iter().filter(|record| record.seq > after);
+            Some(behind.take(limit.records).cloned().collect())
+        }
+
+        fn recall(&mut self, _: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
+            panic!("nothing is parked")
+        }
+
+        fn restate(&mut self, _: &SinkRun, _: ReadLimit) -> Result<RunPage, JournalError> {
+            panic!("there is no run")
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_at_hand_is_taken_as_far_as_it_is_durable_and_nothing_is_read() {
+        let records = (1..=5).map(|seq| a_record().seq(seq).arc()).collect();
+        let durable = watch::Sender::new(Seq(3));
+        let sieve = Sieve::new(&Filter::default()).unwrap();
+        let tail = Box::new(AtHand(records));
+        let limit = ReadLimit {
+            records: 2,
+            ..READ_LIMIT
+        };
+        let mut feed = Feed::new(tail, sieve, limit, Seq::ZERO, durable.subscribe(), None);
+        let mut taken = Vec::new();
+        for tail in [3, 3, 5] {
+            durable.send_replace(Seq(tail));
+            feed.progress().await;
+            let batch = feed.take().unwrap().unwrap().batch;
+            taken.push(
+                batch
+                    .records
+                    .iter()
+                    .map(|record| record.seq.0)
+                    .collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(taken, [vec![1, 2], vec![3], vec![4, 5]]);
+        assert!(feed.is_drained());
+    }
 
     #[test]
     fn a_tail_that_went_into_a_record_behind_it_is_no_loss_and_is_not_asked_for_again() {

@@ -1,7 +1,7 @@
 //! Delivery: one worker and one durable cursor for each pair of sink and source.
 //!
-//! A worker reads the journal behind its cursor, filters, hands batches to its [`Sink`](crate::sink::Sink) and tells
-//! the journal how far it came. What it decides is in [`Machine`], which never awaits; [`Worker`] is the thin driver.
+//! A worker takes from the journal what is behind its cursor, filters, hands batches to its
+//! [`Sink`](crate::sink::Sink) and tells the journal how far it came. What it decides is in [`Machine`], which never awaits; [`Worker`] is the thin driver.
 //!
 //! *Invariants.* Nothing is delivered before it is durable in the journal. The cursor moves only behind what the sink
 //! reported, and never back. After a failure delivery goes on behind the cursor, in the order of `seq`. A slow, failing

@@ -12,10 +12,12 @@
 
 use rusqlite::Connection;
 
+use super::handover::Handover;
 use super::image::{Life, Place};
 use super::options::Before;
 use super::row::{BeforeColumn, Detail, Stored, insert_records, insert_values};
 use super::rows::AT_ONCE;
+use super::whole::Named;
 use crate::entry::{Change, DeletedAt, Read, What, Word};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
@@ -37,31 +39,36 @@ const BYTES_WAITING: usize = 64 << 10;
 /// Records of the open batch that wait to be written together.
 #[derive(Default)]
 pub(super) struct Drafts {
-    waiting: Vec<Draft>,
+    waiting: Vec<(Draft, Option<Named>)>,
     bytes: usize,
 }
 
 impl Drafts {
-    /// Takes the next one.
-    pub(super) fn add(&mut self, connection: &Connection, draft: Draft) -> rusqlite::Result<()> {
-        self.bytes += draft.brings.as_ref().map_or(0, |data| data.bytes.len());
+    /// Takes the next one, with its names where it is to be handed over.
+    pub(super) fn add(
+        &mut self,
+        connection: &Connection,
+        draft: (Draft, Option<Named>),
+        handover: &mut Handover,
+    ) -> rusqlite::Result<()> {
+        self.bytes += draft.0.brings.as_ref().map_or(0, |data| data.bytes.len());
         self.waiting.push(draft);
         match self.waiting.len() >= AT_ONCE || self.bytes > BYTES_WAITING {
-            true => self.write(connection),
+            true => self.write(connection, handover),
             false => Ok(()),
         }
     }
 
-    /// Writes all that wait.
-    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Writes all that wait, and hands them over.
+    pub(super) fn write(&mut self, connection: &Connection, handover: &mut Handover) -> rusqlite::Result<()> {
         let brought = self
             .waiting
             .iter()
-            .filter_map(|draft| draft.stored.value.zip(draft.brings.as_ref()));
+            .filter_map(|(draft, _)| draft.stored.value.zip(draft.brings.as_ref()));
         let values: Vec<(i64, &Data)> = brought.collect();
         insert_values(connection, &values)?;
-        insert_records(connection, self.waiting.iter().map(|draft| &draft.stored))?;
-        self.waiting.clear();
+        insert_records(connection, self.waiting.iter().map(|(draft, _)| &draft.stored))?;
+        handover.take(self.waiting.drain(..));
         self.bytes = 0;
         Ok(())
     }

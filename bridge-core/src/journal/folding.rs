@@ -176,6 +176,7 @@ impl Journal {
         };
         let reach = self.reach.clone();
         let closed = reach.close();
+        self.handover.forget();
         let slice = self.write("compacting records", |journal| journal.slice(&closed, budget));
         let slice = match slice {
             Ok(slice) => slice,

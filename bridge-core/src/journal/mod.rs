@@ -12,6 +12,7 @@ mod compact;
 mod cursors;
 mod error;
 mod folding;
+mod handover;
 mod history;
 mod holes;
 mod image;
@@ -33,6 +34,7 @@ mod row;
 mod rows;
 mod schema;
 mod size;
+mod whole;
 mod writer;
 
 pub use aside::{Disabled, Letter, ParkedRecord, RejectedRecord};

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 
 use crate::number::Seq;
 use crate::record::Record;
@@ -62,9 +62,28 @@ impl Mark {
     ) -> Result<Vec<Arc<Record>>, E> {
         let _open = self.reach.0.read().unwrap_or_else(PoisonError::into_inner);
         let records = read()?;
+        self.came_to(&records);
+        Ok(records)
+    }
+
+    /// The same for a read that must not wait: `None` while records are folded.
+    pub(super) fn over_at_once(
+        &self,
+        read: impl FnOnce() -> Option<Vec<Arc<Record>>>,
+    ) -> Option<Vec<Arc<Record>>> {
+        let _open = match self.reach.0.try_read() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(open)) => open.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let records = read()?;
+        self.came_to(&records);
+        Some(records)
+    }
+
+    fn came_to(&self, records: &[Arc<Record>]) {
         if let Some(last) = records.last() {
             self.read.fetch_max(last.seq.0, Ordering::AcqRel);
         }
-        Ok(records)
     }
 }

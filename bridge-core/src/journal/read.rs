@@ -1,7 +1,8 @@
 //! Reading what is durable, beside the writer.
 //!
 //! A reader never writes, never waits for the writer and never makes it wait: each call is one short read transaction.
-//! A record reads the same at every repetition, as everything in it was decided when it was appended.
+//! A record reads the same at every repetition, as everything in it was decided when it was appended. The reader of a
+//! worker takes from memory what the writer holds there ([`super::handover`]), which is the same again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,15 @@ use rusqlite::{Connection, Row};
 
 use super::cursors::{self, SinkCursor};
 use super::error::JournalError;
+use super::handover::{Newest, Taken};
 use super::open::open_reader;
 use super::reach::Mark;
-use super::row::{Detail, SELECT, Stored, mode_of_number};
+use super::row::{SELECT, Stored, data_of_value, mode_of_number};
 use super::schema::SLASH;
+use super::whole::Named;
 use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::record::{Data, Origin, Record, SchemaName, State};
+use crate::record::{Data, Origin, Record, State};
 
 /// Paths held in memory, so that records of the same path build it once. About 1 MB.
 const PATHS: usize = 8192;
@@ -40,8 +43,13 @@ pub struct Reader {
     pub(super) connection: Connection,
     file: PathBuf,
     pub(super) names: Names,
-    /// Of the worker that it reads for.
-    mark: Option<Mark>,
+    worker: Option<ForWorker>,
+}
+
+/// What a reader for a worker shares with the writer.
+struct ForWorker {
+    mark: Mark,
+    newest: Newest,
 }
 
 /// What the numbers in records stand for. None of them is ever used for something else.
@@ -65,14 +73,14 @@ impl Reader {
             connection,
             file: file.to_owned(),
             names: Names::new(&cluster),
-            mark: None,
+            worker: None,
         })
     }
 
-    /// The same for a worker, whose reads are kept in mind.
-    pub(super) fn marking(self, mark: Mark) -> Reader {
+    /// The same for a worker, whose reads are kept in mind, and who gets from memory what is held there.
+    pub(super) fn for_worker(self, mark: Mark, newest: Newest) -> Reader {
         Reader {
-            mark: Some(mark),
+            worker: Some(ForWorker { mark, newest }),
             ..self
         }
     }
@@ -88,19 +96,29 @@ impl Reader {
         let Reader {
             connection,
             names,
-            mark,
+            worker,
             ..
         } = self;
-        let mut read = || {
-            within(connection, |connection| {
-                read_records(connection, names, after, limit)
-            })
-        };
-        let read = match mark {
-            Some(mark) => mark.over(read),
-            None => read(),
+        let read = match worker {
+            Some(ForWorker { mark, newest }) => mark.over(|| match newest.behind(after, limit) {
+                // What the file has is told by the file where a value is missing there.
+                Some(taken) => completed(connection, taken, limit)
+                    .or_else(|_| read_within(connection, names, after, limit)),
+                None => read_within(connection, names, after, limit),
+            }),
+            None => read_within(connection, names, after, limit),
         };
         read.map_err(|error| self.fault("reading records", error))
+    }
+
+    /// What [`Reader::read`] would give, where that is held in memory: only for the reader of a worker that has kept up
+    /// with the writer. Does not wait for anything.
+    pub fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+        let ForWorker { mark, newest } = self.worker.as_ref()?;
+        mark.over_at_once(|| {
+            let Taken { records, lacking } = newest.behind(after, limit)?;
+            lacking.is_empty().then_some(records)
+        })
     }
 
     /// The last durable record; [`Seq::ZERO`] before the first.
@@ -141,6 +159,17 @@ pub(super) fn within<T>(
     Ok(read)
 }
 
+fn read_within(
+    connection: &mut Connection,
+    names: &mut Names,
+    after: Seq,
+    limit: ReadLimit,
+) -> rusqlite::Result<Vec<Arc<Record>>> {
+    within(connection, |connection| {
+        read_records(connection, names, after, limit)
+    })
+}
+
 fn read_records(
     connection: &Connection,
     names: &mut Names,
@@ -151,16 +180,55 @@ fn read_records(
     let mut statement = connection.prepare_cached(SELECT)?;
     let mut rows = statement.query((after.0.cast_signed(), count))?;
     let mut records = Vec::new();
-    let mut bytes = 0;
+    let mut filling = Filling::new(limit);
     while let Some(row) = rows.next()? {
         let record = names.record(connection, row)?;
-        bytes += bytes_of(&record);
-        if bytes > limit.bytes && !records.is_empty() {
+        if !filling.takes(&record) {
             break;
         }
         records.push(Arc::new(record));
     }
     Ok(records)
+}
+
+/// Records from memory with the values that they lack.
+fn completed(
+    connection: &mut Connection,
+    mut taken: Taken,
+    limit: ReadLimit,
+) -> rusqlite::Result<Vec<Arc<Record>>> {
+    if taken.lacking.is_empty() {
+        return Ok(taken.records);
+    }
+    within(connection, |connection| {
+        taken.complete(limit, |number| data_of_value(connection, number))
+    })?;
+    Ok(taken.records)
+}
+
+/// How far a limit is filled.
+pub(super) struct Filling {
+    limit: ReadLimit,
+    records: usize,
+    bytes: usize,
+}
+
+impl Filling {
+    /// Nothing is taken yet.
+    pub(super) fn new(limit: ReadLimit) -> Filling {
+        Filling {
+            limit,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Takes the next record, if there is room for it.
+    pub(super) fn takes(&mut self, record: &Record) -> bool {
+        self.bytes += bytes_of(record);
+        self.records += 1;
+        self.records <= self.limit.records && (self.bytes <= self.limit.bytes || self.records == 1)
+    }
 }
 
 pub(super) fn bytes_of(record: &Record) -> usize {
@@ -199,40 +267,14 @@ impl Names {
     /// The record of a row of [`SELECT`].
     fn record(&mut self, connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
         let stored = Stored::of_row(row)?;
-        let (before, after) = (stored.state_before(row)?, stored.state_after(row)?);
-        let path = stored.path.map(|id| self.path(connection, id)).transpose()?;
-        let root = stored.root.map(|id| self.root(connection, id)).transpose()?;
-        let (mut acl, mut gap, mut run) = (None, None, None);
-        let time = stored.times();
-        match stored.detail {
-            Detail::None => {}
-            Detail::Acl(list) => acl = Some(list),
-            Detail::Gap(stretch) => gap = Some(stretch),
-            Detail::Run(place) => run = Some(place),
-        }
-        Ok(Record {
-            schema: SchemaName::V1,
-            id: stored.id,
-            seq: stored.seq,
-            cluster: self.cluster.clone(),
-            root,
-            path,
-            op: stored.op,
-            zxid: stored.zxid,
-            zxid_kind: stored.zxid_kind,
-            fidelity: stored.fidelity,
-            missed: stored.missed,
-            superseded: stored.superseded,
-            ephemeral: stored.ephemeral,
-            before,
-            after,
-            txn: None,
-            time,
-            source: self.origin(connection, stored.origin)?,
-            acl,
-            gap,
-            run,
-        })
+        let data = stored.data(row)?;
+        let named = Named {
+            cluster: Arc::clone(&self.cluster),
+            root: stored.root.map(|id| self.root(connection, id)).transpose()?,
+            path: stored.path.map(|id| self.path(connection, id)).transpose()?,
+            origin: self.origin(connection, stored.origin)?,
+        };
+        Ok(stored.into_record(named, data))
     }
 
     fn path(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<ZnodePath> {

@@ -137,6 +137,7 @@ impl Journal {
         }
         let ends = ends_among(&self.connection, last)?;
         let removed = remove_records(&self.connection, last)?;
+        self.handover.forget_until(last);
         self.holes.forget(&self.connection, last)?;
         if self.paths.retire(&self.connection, &ends, last.next())? {
             self.paths.keep_next(&self.connection)?;

@@ -14,9 +14,7 @@ use super::code::{StatCode, ZxidsCode, decode_run, encode_run};
 use super::rows::{Columns, Writing};
 use crate::fold::Told;
 use crate::number::{Seq, Zxid};
-use crate::record::{
-    Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, State, Times, Timestamp, ZxidKind,
-};
+use crate::record::{Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, Times, Timestamp, ZxidKind};
 
 /// What a record says of the state before it, and where its data stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +27,15 @@ pub(super) enum BeforeColumn {
     Retired,
     /// With the value of the record itself, which it did not change.
     Kept,
+}
+
+/// Something for each of the two states that a record tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Values<T> {
+    /// For `before`.
+    pub(super) before: T,
+    /// For `after`.
+    pub(super) after: T,
 }
 
 /// A record as it is stored: numbers in place of paths, origin and values.
@@ -201,29 +208,34 @@ impl Stored {
         })
     }
 
-    /// The state before, with the data that the same row of [`SELECT`] has.
-    pub(super) fn state_before(&self, row: &Row<'_>) -> rusqlite::Result<Option<State>> {
-        let data = match self.before {
-            BeforeColumn::Null => return Ok(None),
-            BeforeColumn::Stat => None,
-            BeforeColumn::Retired => data_at(row, RETIRED_AT, self.retired)?,
-            BeforeColumn::Kept => data_at(row, VALUE_AT, self.value)?,
-        };
-        Ok(Some(State {
-            data,
-            stat: self.before_stat,
-        }))
+    /// The values that stand in its `before` and its `after`.
+    pub(super) fn values(&self) -> Values<Option<i64>> {
+        Values {
+            before: match self.before {
+                BeforeColumn::Null | BeforeColumn::Stat => None,
+                BeforeColumn::Retired => self.retired,
+                BeforeColumn::Kept => self.value,
+            },
+            after: self.value.filter(|_| self.has_after()),
+        }
     }
 
-    /// The state after, likewise.
-    pub(super) fn state_after(&self, row: &Row<'_>) -> rusqlite::Result<Option<State>> {
-        if self.op.is_control() || self.op == Op::Delete {
-            return Ok(None);
-        }
-        Ok(Some(State {
-            data: data_at(row, VALUE_AT, self.value)?,
-            stat: self.stat,
-        }))
+    /// Whether its record tells a state after the change.
+    pub(super) fn has_after(&self) -> bool {
+        !self.op.is_control() && self.op != Op::Delete
+    }
+
+    /// The data of [`Stored::values`], from the same row of [`SELECT`].
+    pub(super) fn data(&self, row: &Row<'_>) -> rusqlite::Result<Values<Option<Data>>> {
+        let Values { before, after } = self.values();
+        let before_at = match self.before {
+            BeforeColumn::Retired => RETIRED_AT,
+            _ => VALUE_AT,
+        };
+        Ok(Values {
+            before: data_at(row, before_at, before)?,
+            after: data_at(row, VALUE_AT, after)?,
+        })
     }
 
     /// When it happened and when it was captured.

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use super::append::{Context, Drafts, draft_change, draft_control};
 use super::error::{JournalError, JournalErrorKind};
 use super::folding::Folding;
+use super::handover::Handover;
 use super::holes::Holes;
 use super::image::{self, Life, Place};
 use super::lock::Lock;
@@ -24,11 +25,12 @@ use super::progress::{self, Origins, Roots};
 use super::reach::Reach;
 use super::read::Reader;
 use super::size::Room;
+use super::whole::Named;
 use crate::book::{Book, Children, Node, Progress};
 use crate::entry::{Entry, Word};
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
-use crate::record::{GapReason, Stat};
+use crate::record::{GapReason, Origin, Stat};
 
 /// The journal of one source, open for writing. Synchronous: it lives on one thread.
 ///
@@ -46,6 +48,7 @@ pub struct Journal {
     pub(super) reach: Reach,
     /// Written with others, as the rows that wait in `paths` and `roots` are.
     drafts: Drafts,
+    pub(super) handover: Handover,
     roots: Roots,
     origins: Origins,
     server: Option<Arc<str>>,
@@ -89,6 +92,7 @@ impl Journal {
             folding: Folding::default(),
             reach: Reach::default(),
             drafts: Drafts::default(),
+            handover: Handover::default(),
             roots: Roots::default(),
             origins: Origins::default(),
             server: None,
@@ -106,9 +110,11 @@ impl Journal {
         })
     }
 
-    /// A reader for the worker of a sink. No record that it has read goes into one that it has not.
+    /// A reader for the worker of a sink. No record that it has read goes into one that it has not, and what is held in
+    /// memory it need not read.
     pub fn reader_for(&self, sink: &str) -> Result<Reader, JournalError> {
-        Ok(Reader::open(&self.file)?.marking(self.reach.enter(sink)))
+        let reader = Reader::open(&self.file)?;
+        Ok(reader.for_worker(self.reach.enter(sink), self.handover.newest()))
     }
 
     /// The server's version that the next records name.
@@ -157,6 +163,7 @@ impl Journal {
         }
         self.batch = Batch::Closed;
         self.tail = self.head;
+        self.handover.committed(self.tail);
         self.mind_log();
         Ok(self.tail)
     }
@@ -178,6 +185,7 @@ impl Journal {
             self.drafts = Drafts::default();
             self.roots = Roots::default();
             self.origins.changed();
+            self.handover.rolled_back();
             self.batch = Batch::Closed;
         }
         Ok(())
@@ -253,7 +261,7 @@ impl Journal {
 
     fn write_waiting(&mut self) -> rusqlite::Result<()> {
         self.paths.write(&self.connection)?;
-        self.drafts.write(&self.connection)?;
+        self.drafts.write(&self.connection, &mut self.handover)?;
         self.roots.write(&self.connection)
     }
 
@@ -270,34 +278,45 @@ impl Journal {
     }
 
     fn append_entry(&mut self, entry: Entry) -> rusqlite::Result<Seq> {
+        let Entry { root, captured, word } = entry;
         let seq = self.head.next();
         let ctx = Context {
             seq,
             cluster: &self.options.cluster,
-            root: self.roots.id(&self.connection, entry.root.as_ref())?,
+            root: self.roots.id(&self.connection, root.as_ref())?,
             origin: self
                 .origins
                 .id(&self.connection, self.options.mode, self.server.as_ref())?,
             before: self.options.before,
             rebaselined: self.rebaselined,
         };
-        let draft = match entry.word {
+        let (draft, path) = match word {
             Word::Change(change) => {
                 let path = change.path.clone();
                 let Entered { place, is_new } = self.paths.find_or_enter(&self.connection, &path)?;
-                let (draft, place) = draft_change(ctx, entry.captured, change, place);
+                let (draft, place) = draft_change(ctx, captured, change, place);
                 self.paths
                     .store(&self.connection, &path, Entered { place, is_new })?;
-                draft
+                (draft, Some(path))
             }
             word => {
-                let draft = draft_control(ctx, entry.root.as_ref(), entry.captured, &word);
+                let draft = draft_control(ctx, root.as_ref(), captured, &word);
                 self.note_baseline(&word, seq)?;
-                draft
+                (draft, None)
             }
         };
         self.room.grew(&draft);
-        self.drafts.add(&self.connection, draft)?;
+        let named = self.handover.is_wanted().then(|| Named {
+            cluster: Arc::clone(&self.options.cluster),
+            root,
+            path,
+            origin: Origin {
+                mode: self.options.mode,
+                server: self.server.clone(),
+            },
+        });
+        self.drafts
+            .add(&self.connection, (draft, named), &mut self.handover)?;
         self.head = seq;
         Ok(seq)
     }

@@ -81,6 +81,11 @@ const ZNODES: usize = 2_000;
 const ROUNDS: usize = 50;
 /// As the pipeline finds them waiting under load.
 const EVENTS_AT_ONCE: usize = 100;
+/// As a worker reads.
+const AT_ONCE: ReadLimit = ReadLimit {
+    records: 500,
+    bytes: 4 << 20,
+};
 
 #[test]
 fn a_change_takes_few_allocations_from_its_event_to_the_bytes_that_are_sent() {
@@ -88,6 +93,7 @@ fn a_change_takes_few_allocations_from_its_event_to_the_bytes_that_are_sent() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("main.journal");
     let mut flow = flow(&file);
+    let mut worker = flow.journal().reader_for("one").unwrap();
     let mut ensemble = Ensemble::new(ZNODES);
     let mut warm_up = 0;
     ensemble.walk(&mut flow, &mut warm_up);
@@ -95,12 +101,17 @@ fn a_change_takes_few_allocations_from_its_event_to_the_bytes_that_are_sent() {
     assert_eq!(flow.capture().state(), CaptureState::Live);
 
     let begin = flow.journal().tail();
-    let mut capturing = 0;
+    let (mut capturing, mut handing, mut handed) = (0, 0, Vec::new());
     for round in 0..ROUNDS {
         let znodes = (0..EVENTS_AT_ONCE).map(|at| (round * EVENTS_AT_ONCE + at) % ZNODES);
         ensemble.set(znodes);
         ensemble.tell(&mut flow, EventKind::Changed, &mut capturing);
+        let behind = flow.journal().tail();
         allocations(&mut capturing, || flow.commit()).unwrap();
+        // The worker keeps them until it has delivered them.
+        if let Some(records) = allocations(&mut handing, || worker.at_hand(behind, AT_ONCE)) {
+            handed.push(records);
+        }
     }
     let changes = flow.journal().tail().0 - begin.0;
     assert_eq!(
@@ -113,17 +124,20 @@ fn a_change_takes_few_allocations_from_its_event_to_the_bytes_that_are_sent() {
     account.check(
         "allocations to capture and journal a change",
         each(capturing),
-        15.0,
+        14.0,
     );
+    let records: Vec<_> = handed.into_iter().flatten().collect();
+    assert_eq!(
+        records.len(),
+        changes as usize,
+        "every record was handed over in memory, with the value before it"
+    );
+    account.check("allocations to take a record from memory", each(handing), 1.1);
 
     let mut reader = Reader::open(&file).unwrap();
     let (mut after, mut reading, mut encoding) = (begin, 0, 0);
     while after < flow.journal().tail() {
-        let limit = ReadLimit {
-            records: 500,
-            bytes: 4 << 20,
-        };
-        let records = allocations(&mut reading, || reader.read(after, limit)).unwrap();
+        let records = allocations(&mut reading, || reader.read(after, AT_ONCE)).unwrap();
         for record in &records {
             let body = allocations(&mut encoding, || Format::Record.encode(record)).body;
             assert!(matches!(body, Body::Bytes(bytes) if bytes.len() > 200));

@@ -98,6 +98,7 @@ states! {
     SinkHalf "sink wrote half and failed"
     SinkSlow "sink acknowledged late"
     SinkOpenFailed "sink did not open"
+    HandedOver "records handed over in memory, as the real journal has them"
     Rejected "record rejected"
     BlockedPath "record waits behind a rejected one"
     Deferred "record deferred by its path"

@@ -294,7 +294,7 @@ impl Sink {
             };
         }
         let limit = self.random.random_range(1..20);
-        let mut records = around.store.read(worker.position, limit);
+        let mut records = around.store.read(worker.position, limit, around.seen);
         records.retain(|record| record.seq <= around.durable);
         let through = records.last().map(|record| record.seq);
         worker.position = through.unwrap_or_else(|| panic!("nothing behind {} is there", worker.position));

@@ -70,7 +70,7 @@ impl Life {
         journal.commit().unwrap();
         let (sender, notes) = mpsc::channel(4);
         let (orders, words) = mpsc::channel(1);
-        let mut reader = Reader::open(file).unwrap();
+        let mut reader = journal.reader_for("one").unwrap();
         let aside = SetAside::load(&mut reader, "one", Timestamp(0)).unwrap();
         let durable = watch::Sender::new(journal.tail());
         let stop = CancellationToken::new();

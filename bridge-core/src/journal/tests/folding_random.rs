@@ -299,7 +299,9 @@ impl Sink {
                 records: share.min(40),
                 bytes: usize::MAX,
             };
-            self.held.extend(self.reader.read(self.read, limit).unwrap());
+            let handed = self.reader.at_hand(self.read, limit);
+            self.held
+                .extend(handed.unwrap_or_else(|| self.reader.read(self.read, limit).unwrap()));
             self.read = self.held.back().map_or(self.read, |record| record.seq);
         }
         let count = share.min(self.held.len());

@@ -5,6 +5,7 @@ mod costs;
 mod crash;
 mod folding;
 mod folding_random;
+mod handover;
 mod history;
 mod inspection;
 mod limits;

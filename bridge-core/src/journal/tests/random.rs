@@ -11,7 +11,7 @@ use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::book::Book;
 use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
-use crate::journal::{Before, Durability, Journal, Note, Reader};
+use crate::journal::{Before, Durability, Journal, Note, ReadLimit, Reader};
 use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Acl, Data, DataForm, Fidelity, GapReason, Op, SUPERSEDED_MAX, Stat, Timestamp};
@@ -31,6 +31,9 @@ struct Trial {
     scratch: Scratch,
     journal: Journal,
     reader: Reader,
+    /// Of a worker, who gets from memory what is there, and how often it did.
+    worker: Reader,
+    handed: usize,
     model: Model,
     committed: Model,
     zxid: u64,
@@ -45,6 +48,7 @@ fn random_histories_read_as_the_model_says() {
         Some(seed) => seed..seed + 1,
         None => 0..SEEDS,
     };
+    let (mut played, mut handed) = (0, 0);
     for seed in seeds {
         println!("seed {seed}");
         let mut trial = Trial::new(seed);
@@ -52,7 +56,10 @@ fn random_histories_read_as_the_model_says() {
             trial.step();
         }
         trial.commit();
+        played += 1;
+        handed += trial.handed;
     }
+    assert!(handed > 20 * played, "memory was asked in vain: {handed} answers");
 }
 
 impl Trial {
@@ -74,6 +81,8 @@ impl Trial {
         };
         Trial {
             reader: scratch.reader(),
+            worker: journal.reader_for("one").unwrap(),
+            handed: 0,
             random,
             scratch,
             journal,
@@ -125,6 +134,7 @@ impl Trial {
         assert_eq!(tail, Seq(self.model.records.len() as u64));
         self.committed = self.model.clone();
         self.check_records();
+        self.check_handover();
         self.check_image();
         self.check_nothing_is_left_over();
     }
@@ -143,6 +153,7 @@ impl Trial {
         let placeholder = Scratch::new();
         drop(std::mem::replace(&mut self.journal, placeholder.open()));
         self.journal = self.scratch.open();
+        self.worker = self.journal.reader_for("one").unwrap();
         self.model = self.committed.clone();
         self.model.server = None;
         self.check_image();
@@ -189,6 +200,25 @@ impl Trial {
         assert_eq!(records.len(), expected.len());
         for (record, expected) in records.iter().zip(expected) {
             assert_eq!(record, expected);
+        }
+    }
+
+    /// Whatever a worker is behind, it is told by memory what the file tells.
+    fn check_handover(&mut self) {
+        for _ in 0..4 {
+            let after = Seq(self.random.random_range(self.cursor.0..=self.journal.tail().0));
+            let limit = ReadLimit {
+                records: self.random.random_range(1..30),
+                bytes: *[0, 5_000, usize::MAX].choose(&mut self.random).unwrap(),
+            };
+            let told = self.reader.read(after, limit).unwrap();
+            if let Some(handed) = self.worker.at_hand(after, limit) {
+                assert_eq!(handed, told, "in memory behind {after}");
+                self.handed += 1;
+            }
+            if self.random.random_bool(0.3) {
+                assert_eq!(self.worker.read(after, limit).unwrap(), told, "behind {after}");
+            }
         }
     }
 

@@ -17,8 +17,17 @@ fn last_of(entries: Vec<Entry>) -> Record {
 fn last_with(before: Before, entries: Vec<Entry>) -> Record {
     let mut scratch = Scratch::new();
     scratch.options.before = before;
-    append_all(&mut scratch.open(), entries);
-    (**scratch.records().last().unwrap()).clone()
+    let mut journal = scratch.open();
+    let mut worker = journal.reader_for("worker").unwrap();
+    append_all(&mut journal, entries);
+    let records = scratch.records();
+    let handed = worker.at_hand(Seq::ZERO, ALL);
+    assert_eq!(
+        handed.as_deref(),
+        Some(&*records),
+        "memory tells what the file tells"
+    );
+    (**records.last().unwrap()).clone()
 }
 
 fn state(stat: crate::record::Stat, text: &str) -> Option<State> {

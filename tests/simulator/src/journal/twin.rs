@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::aside::SetAside;
 use super::model::{Disk, ModelJournal, records_behind};
+use crate::coverage::{Coverage, Seen};
 
 /// Where the journal is kept while no process has it open.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct Store {
     pub disk: Rc<RefCell<Disk>>,
     /// Of the real journal, where there is one.
     folder: Option<Rc<TempDir>>,
+    /// A worker's reader of the real journal that is open, which gets from memory what is there.
+    worker: Rc<RefCell<Option<Reader>>>,
 }
 
 impl Store {
@@ -39,6 +42,7 @@ impl Store {
         Store {
             disk: Rc::new(RefCell::new(disk)),
             folder: with_real_journal.then(folder),
+            worker: Rc::default(),
         }
     }
 
@@ -59,6 +63,9 @@ impl Store {
             };
             Journal::open(&file, &options).expect("what was written can be opened again")
         });
+        *self.worker.borrow_mut() = real
+            .as_ref()
+            .map(|real| real.reader_for("worker").expect("it can be read"));
         Twin {
             model: ModelJournal::open(Rc::clone(&self.disk)),
             real,
@@ -69,8 +76,8 @@ impl Store {
     ///
     /// # Panics
     ///
-    /// When the real journal holds others.
-    pub fn read(&self, after: Seq, limit: usize) -> Vec<Arc<Record>> {
+    /// When the real journal holds others, in its file or in memory.
+    pub fn read(&self, after: Seq, limit: usize, seen: &mut Coverage) -> Vec<Arc<Record>> {
         let records = records_behind(&self.disk.borrow(), after, limit);
         if let Some(mut reader) = self.reader() {
             let limit = ReadLimit {
@@ -78,6 +85,12 @@ impl Store {
                 bytes: usize::MAX,
             };
             assert_eq!(reader.read(after, limit).expect("it can be read"), records);
+            if let Some(worker) = &mut *self.worker.borrow_mut()
+                && let Some(handed) = worker.at_hand(after, limit)
+            {
+                seen.see(Seen::HandedOver);
+                assert_eq!(handed, records, "in memory behind {after}");
+            }
         }
         records
     }

@@ -1,0 +1,278 @@
+//! The newest durable records in memory, for workers at the journal's tail: they would read back at once what was just
+//! written.
+//!
+//! ```text
+//!   append ──▶ rows of the open batch ──commit──▶ the newest ──▶ Reader::at_hand, Reader::read ──▶ workers
+//!                        │                            │
+//!                    rollback: gone        forgotten: by a fold, by retention, the oldest beyond the bound
+//! ```
+//!
+//! What holds:
+//!
+//! * **Only what is durable is handed over.** The commit of a batch moves the mark up to which rows may be seen; a batch
+//!   that is rolled back leaves nothing.
+//! * **It is equal to what the file gives.** Held are the rows as they were written, and the same code makes a record of
+//!   them ([`super::whole`]), on the side of the worker. A value that the row did not bring, as that before a write, is
+//!   that of an earlier row which is held too; where it is not held, the record *lacks* it, and the reader looks up this
+//!   value alone.
+//! * **Without holes**: what is held is one stretch of `seq`. A worker takes from it only what follows its position at
+//!   once, and otherwise reads the file.
+//! * **Forgetting is always right**, as the file has everything. A fold, which alone changes records, forgets all, while
+//!   nothing is read for a sink ([`super::reach`]); retention forgets what it removes.
+//! * **Bounded** by [`RECORDS`] and [`BYTES`]. A worker that lags holds none of it.
+//! * **Nothing is held for nobody**: only the reader of a worker makes the writer hold rows.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::append::Draft;
+use super::read::{Filling, ReadLimit};
+use super::row::Values;
+use super::whole::Named;
+use crate::number::Seq;
+use crate::record::{Data, Record};
+
+/// At most so many rows: a fifth of a second under the heaviest load, within which a worker that keeps up has taken
+/// them, and more than the 1,000 znodes that are often written in turn.
+const RECORDS: usize = 4_096;
+
+/// And so many bytes, as they stand in memory.
+const BYTES: usize = 4 << 20;
+
+/// What a row costs in memory besides its data and its path, roughly.
+const ROW_BYTES: usize = 600;
+
+/// Records made while the writer may have to wait for it: a few 10 µs.
+const AT_ONCE: usize = 64;
+
+/// The values that a record lacks, by number.
+pub(super) type Lack = Values<Option<i64>>;
+
+/// The writer's side.
+#[derive(Default)]
+pub(super) struct Handover(Newest);
+
+/// What readers share with the writer. The lock is held for moments, never while a file is read.
+#[derive(Clone, Default)]
+pub(super) struct Newest(Arc<Mutex<Stretch>>);
+
+/// Rows whose `seq` follow each other.
+#[derive(Default)]
+struct Stretch {
+    rows: VecDeque<Row>,
+    bytes: usize,
+    /// Those behind it are of the open batch.
+    durable: Seq,
+}
+
+struct Row {
+    draft: Draft,
+    named: Named,
+}
+
+/// What a reader took.
+pub(super) struct Taken {
+    /// Those behind its position.
+    pub(super) records: Vec<Arc<Record>>,
+    /// Places of those that lack values.
+    pub(super) lacking: Vec<(usize, Lack)>,
+}
+
+impl Handover {
+    /// For a reader of a worker.
+    pub(super) fn newest(&self) -> Newest {
+        self.0.clone()
+    }
+
+    /// Whether there is a worker for whom something is to be held.
+    pub(super) fn is_wanted(&self) -> bool {
+        Arc::strong_count(&self.0.0) > 1
+    }
+
+    /// Rows were written to the open batch; those that were wanted have their names.
+    pub(super) fn take(&mut self, rows: impl Iterator<Item = (Draft, Option<Named>)>) {
+        let mut newest = self.0.lock();
+        for (draft, named) in rows {
+            if let Some(named) = named {
+                newest.push(Row { draft, named });
+            }
+        }
+    }
+
+    /// Everything up to it is durable.
+    pub(super) fn committed(&mut self, tail: Seq) {
+        let is_wanted = self.is_wanted();
+        let mut newest = self.0.lock();
+        newest.durable = tail;
+        if !is_wanted && !newest.rows.is_empty() {
+            newest.forget();
+        }
+    }
+
+    /// The open batch is undone.
+    pub(super) fn rolled_back(&mut self) {
+        let mut newest = self.0.lock();
+        let durable = newest.durable;
+        while newest.rows.back().is_some_and(|row| row.seq() > durable) {
+            let gone = newest.rows.pop_back();
+            newest.bytes -= gone.map_or(0, |row| row.bytes());
+        }
+    }
+
+    /// What is held may no longer be what the file has.
+    pub(super) fn forget(&mut self) {
+        self.0.lock().forget();
+    }
+
+    /// The records up to it are removed.
+    pub(super) fn forget_until(&mut self, last: Seq) {
+        let mut newest = self.0.lock();
+        while newest.rows.front().is_some_and(|row| row.seq() <= last) {
+            newest.pop();
+        }
+    }
+}
+
+impl Newest {
+    /// The records behind `after`, if what follows it at once is held.
+    pub(super) fn behind(&self, after: Seq, limit: ReadLimit) -> Option<Taken> {
+        let mut taken = Taken {
+            records: Vec::with_capacity(self.lock().count_behind(after).min(limit.records)),
+            lacking: Vec::new(),
+        };
+        let mut filling = Filling::new(limit);
+        let mut next = after.next();
+        loop {
+            let newest = self.lock();
+            for _ in 0..AT_ONCE {
+                let Some((record, lack)) = newest.record(next).filter(|(record, _)| filling.takes(record))
+                else {
+                    return (!taken.records.is_empty()).then_some(taken);
+                };
+                if lack != Lack::default() {
+                    taken.lacking.push((taken.records.len(), lack));
+                }
+                taken.records.push(Arc::new(record));
+                next = next.next();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stretch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Row {
+    fn seq(&self) -> Seq {
+        self.draft.stored.seq
+    }
+
+    fn bytes(&self) -> usize {
+        let data = self.draft.brings.as_ref().map_or(0, |data| data.bytes.len());
+        ROW_BYTES + data + self.named.path.as_ref().map_or(0, |path| path.len())
+    }
+}
+
+impl Stretch {
+    /// Where a row is held.
+    fn place(&self, seq: Seq) -> Option<usize> {
+        let place = usize::try_from(seq.0.checked_sub(self.rows.front()?.seq().0)?).ok()?;
+        (place < self.rows.len()).then_some(place)
+    }
+
+    fn count_behind(&self, after: Seq) -> usize {
+        self.place(after.next())
+            .map_or(0, |place| self.rows.len() - place)
+    }
+
+    fn pop(&mut self) {
+        let gone = self.rows.pop_front();
+        self.bytes -= gone.map_or(0, |row| row.bytes());
+    }
+
+    fn forget(&mut self) {
+        self.rows = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// Takes the next row, and lets go of those for which there is no room any more.
+    fn push(&mut self, row: Row) {
+        if self
+            .rows
+            .back()
+            .is_some_and(|last| last.seq().next() != row.seq())
+        {
+            self.forget();
+        }
+        // First, as the room for one more row is room for twice as many.
+        if self.rows.len() == RECORDS {
+            self.pop();
+        }
+        self.bytes += row.bytes();
+        self.rows.push_back(row);
+        while self.bytes > BYTES {
+            self.pop();
+        }
+    }
+
+    /// A durable record, with what it lacks.
+    fn record(&self, seq: Seq) -> Option<(Record, Lack)> {
+        let place = self.place(seq).filter(|_| seq <= self.durable)?;
+        let Row { draft, named } = &self.rows[place];
+        let numbers = draft.stored.values();
+        let data = Values {
+            before: self.value(numbers.before),
+            after: self.value(numbers.after),
+        };
+        let lack = Values {
+            before: numbers.before.filter(|_| data.before.is_none()),
+            after: numbers.after.filter(|_| data.after.is_none()),
+        };
+        Some((draft.stored.clone().into_record(named.clone(), data), lack))
+    }
+
+    /// A value has the number of the record that brought it.
+    fn value(&self, number: Option<i64>) -> Option<Data> {
+        let place = self.place(Seq(number?.cast_unsigned()))?;
+        self.rows[place].draft.brings.clone()
+    }
+}
+
+impl Taken {
+    /// The records with the values that they lacked, as many as there is room for now.
+    pub(super) fn complete<E>(
+        &mut self,
+        limit: ReadLimit,
+        mut value: impl FnMut(i64) -> Result<Data, E>,
+    ) -> Result<(), E> {
+        let mut filling = Filling::new(limit);
+        let mut lacking = self.lacking.iter().peekable();
+        for place in 0..self.records.len() {
+            if let Some((_, lack)) = lacking.next_if(|(lacking, _)| *lacking == place) {
+                let whole = whole(&self.records[place], *lack, &mut value)?;
+                self.records[place] = Arc::new(whole);
+            }
+            if !filling.takes(&self.records[place]) {
+                self.records.truncate(place);
+                self.lacking.retain(|(lacking, _)| *lacking < place);
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn whole<E>(
+    record: &Record,
+    lack: Lack,
+    value: &mut impl FnMut(i64) -> Result<Data, E>,
+) -> Result<Record, E> {
+    let mut record = record.clone();
+    for (number, state) in [(lack.before, &mut record.before), (lack.after, &mut record.after)] {
+        if let (Some(number), Some(state)) = (number, state) {
+            state.data = Some(value(number)?);
+        }
+    }
+    Ok(record)
+}

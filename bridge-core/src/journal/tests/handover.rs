@@ -1,0 +1,206 @@
+//! What the writer hands to workers in memory: equal to the file, durable, bounded, and forgotten when the file changes.
+
+use std::sync::Arc;
+
+use super::folding::{compacting, fold_all};
+use super::scratch::*;
+use crate::amount::{Horizon, Span};
+use crate::book::Book;
+use crate::entry::{Entry, Read, What};
+use crate::journal::{Before, Journal, Note, ReadLimit, Reader};
+use crate::number::Seq;
+use crate::record::{Data, DataForm, Record, Timestamp};
+
+fn seqs(records: &[Arc<Record>]) -> Vec<u64> {
+    records.iter().map(|record| record.seq.0).collect()
+}
+
+/// What is at hand behind a position.
+fn handed(worker: &mut Reader, after: u64) -> Option<Vec<u64>> {
+    let records = worker.at_hand(Seq(after), ALL)?;
+    Some(seqs(&records))
+}
+
+fn created_each(names: std::ops::Range<u64>) -> impl Iterator<Item = Entry> {
+    names.map(|name| created(&format!("/{name:06}"), name, "as it was"))
+}
+
+fn written(name: u64, zxid: u64) -> Entry {
+    updated(&format!("/{name:06}"), name, zxid, 1, "as it is")
+}
+
+fn a_journal() -> (Scratch, Journal, Reader) {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    journal.commit().unwrap();
+    let worker = journal.reader_for("one").unwrap();
+    (scratch, journal, worker)
+}
+
+#[test]
+fn a_batch_is_at_hand_behind_its_commit_and_not_before() {
+    let (scratch, mut journal, mut worker) = a_journal();
+    journal.append(created("/a", 1, "")).unwrap();
+    assert_eq!(handed(&mut worker, 0), None);
+    journal.commit().unwrap();
+    assert_eq!(handed(&mut worker, 0), Some(vec![1]));
+
+    for entry in created_each(2..50) {
+        journal.append(entry).unwrap();
+    }
+    assert_eq!(handed(&mut worker, 1), None);
+    journal.rollback().unwrap();
+    assert_eq!(handed(&mut worker, 1), None);
+    append_all(&mut journal, [created("/c", 3, "")]);
+    assert_eq!(worker.at_hand(Seq::ZERO, ALL), Some(scratch.records()));
+}
+
+#[test]
+fn a_worker_gets_what_follows_its_position_and_no_more_than_it_may_take() {
+    let (_scratch, mut journal, mut worker) = a_journal();
+    append_all(&mut journal, created_each(1..10));
+    let limited = |worker: &mut Reader, after, records, bytes| {
+        let limit = ReadLimit { records, bytes };
+        worker.at_hand(Seq(after), limit).map(|records| seqs(&records))
+    };
+    assert_eq!(limited(&mut worker, 3, 2, usize::MAX), Some(vec![4, 5]));
+    assert_eq!(limited(&mut worker, 3, 9, 0), Some(vec![4]));
+    assert_eq!(limited(&mut worker, 8, 9, usize::MAX), Some(vec![9]));
+    assert_eq!(limited(&mut worker, 9, 9, usize::MAX), None);
+    // Who reads for nobody is not in the writer's process.
+    assert_eq!(
+        Reader::open(journal.file()).unwrap().at_hand(Seq::ZERO, ALL),
+        None
+    );
+}
+
+#[test]
+fn a_value_that_is_not_at_hand_is_looked_up() {
+    for before in [Before::Full, Before::Stat, Before::None] {
+        let mut scratch = Scratch::new();
+        scratch.options.before = before;
+        append_all(&mut scratch.open(), created_each(1..4));
+        let mut journal = scratch.open();
+        let mut one = journal.reader_for("one").unwrap();
+        let entries = [written(1, 10), deleted("/000002", 11), created("/x", 12, "")];
+        append_all(&mut journal, entries);
+
+        let lacks = before == Before::Full;
+        assert_eq!(one.at_hand(Seq(3), ALL).is_none(), lacks, "{before:?}");
+        let records = scratch.records();
+        assert_eq!(one.read(Seq(3), ALL).unwrap(), records[3..]);
+        // The next write finds the value before it in memory.
+        append_all(&mut journal, [updated("/000001", 1, 13, 2, "newest")]);
+        assert_eq!(one.at_hand(Seq(6), ALL).as_deref(), Some(&scratch.records()[6..]));
+    }
+}
+
+#[test]
+fn the_oldest_go_and_a_worker_that_lags_reads_the_file() {
+    let (scratch, mut journal, mut worker) = a_journal();
+    for batch in 0..6 {
+        append_all(
+            &mut journal,
+            created_each(1 + 1_000 * batch..1_001 + 1_000 * batch),
+        );
+    }
+    let newest = handed(&mut worker, 6_000 - 4_096).unwrap();
+    assert_eq!((newest[0], newest.len()), (6_000 - 4_095, 4_096));
+    assert_eq!(handed(&mut worker, 6_000 - 4_097), None);
+    assert_eq!(worker.read(Seq(9), ALL).unwrap(), scratch.records()[9..]);
+    // One batch of more than there is room for.
+    append_all(&mut journal, created_each(7_000..12_000));
+    assert_eq!(handed(&mut worker, 6_000), None);
+    assert_eq!(
+        handed(&mut worker, 11_000 - 4_096).map(|newest| newest.len()),
+        Some(4_096)
+    );
+}
+
+#[test]
+fn large_values_leave_room_for_few_records() {
+    let (_scratch, mut journal, mut worker) = a_journal();
+    let large = "x".repeat(1 << 20);
+    append_all(
+        &mut journal,
+        (1..9).map(|zxid| created(&format!("/{zxid}"), zxid, &large)),
+    );
+    assert_eq!(handed(&mut worker, 4), None);
+    assert_eq!(handed(&mut worker, 5), Some(vec![6, 7, 8]));
+    // Alone it is more than there is room for.
+    let what = What::Created {
+        read: Read {
+            stat: stat(20, 20, 0),
+            data: Some(Data::limited(&[0; 5 << 20], DataForm::Auto, usize::MAX)),
+        },
+    };
+    append_all(&mut journal, [seen("/huge", what)]);
+    assert_eq!(handed(&mut worker, 8), None);
+    assert_eq!(seqs(&worker.read(Seq(8), ALL).unwrap()), [9]);
+}
+
+#[test]
+fn a_fold_makes_memory_forget_and_nothing_is_at_hand_meanwhile() {
+    let scratch = compacting();
+    let mut journal = scratch.open();
+    journal.register_sink("slow", Seq::ZERO).unwrap();
+    journal.commit().unwrap();
+    let mut worker = journal.reader_for("slow").unwrap();
+    let write = |version: u64| updated("/a", 1, version + 1, i32::try_from(version).unwrap(), "x");
+    append_all(&mut journal, [created("/a", 1, "x"), write(1), write(2)]);
+    let reach = journal.reach.clone();
+    let closed = reach.close();
+    assert_eq!(handed(&mut worker, 0), None);
+    drop(closed);
+
+    assert_eq!(fold_all(&mut journal), 1);
+    assert_eq!(handed(&mut worker, 0), None);
+    assert_eq!(worker.read(Seq::ZERO, ALL).unwrap(), scratch.records());
+    append_all(&mut journal, [write(3)]);
+    assert_eq!(
+        worker.at_hand(Seq(3), ALL),
+        None,
+        "the value before it was forgotten"
+    );
+    assert_eq!(seqs(&worker.read(Seq(3), ALL).unwrap()), [4]);
+    // What was at hand is with the worker, and stays as it is.
+    append_all(&mut journal, [write(4)]);
+    assert_eq!(handed(&mut worker, 4), Some(vec![5]));
+    append_all(&mut journal, [write(5), write(6)]);
+    assert_eq!(fold_all(&mut journal), 1);
+    let told: Vec<_> = scratch.records().iter().map(|record| record.seq.0).collect();
+    assert_eq!(told, [1, 3, 4, 5, 7]);
+}
+
+#[test]
+fn retention_takes_from_memory_what_it_takes_from_the_file() {
+    let mut scratch = Scratch::new();
+    scratch.options.retention = Horizon::For(Span::secs(60));
+    let mut journal = scratch.open();
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    let mut worker = journal.reader_for("one").unwrap();
+    append_all(&mut journal, created_each(1..10));
+    journal
+        .note(&Note {
+            sink: "one".into(),
+            cursor: Seq(6),
+            ..Note::default()
+        })
+        .unwrap();
+    journal.commit().unwrap();
+    journal.maintain(Timestamp(NOON.0 + 60_001), 100).unwrap();
+    assert_eq!(handed(&mut worker, 0), None);
+    assert_eq!(handed(&mut worker, 6), Some(vec![7, 8, 9]));
+}
+
+#[test]
+fn nothing_is_held_for_nobody() {
+    let (_scratch, mut journal, worker) = a_journal();
+    drop(worker);
+    append_all(&mut journal, created_each(1..4));
+    let mut worker = journal.reader_for("one").unwrap();
+    assert_eq!(handed(&mut worker, 0), None);
+    append_all(&mut journal, created_each(4..6));
+    assert_eq!(handed(&mut worker, 3), Some(vec![4, 5]));
+}

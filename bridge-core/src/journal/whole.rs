@@ -1,0 +1,68 @@
+//! From a row to the record that it stands for.
+//!
+//! This is the only way to a record: the reader takes it with what it has looked up, and the writer with what it has at
+//! hand, so that both tell the same.
+
+use std::sync::Arc;
+
+use super::row::{BeforeColumn, Detail, Stored, Values};
+use crate::path::ZnodePath;
+use crate::record::{Data, Origin, Record, SchemaName, State};
+
+/// What the numbers of one row stand for.
+#[derive(Clone)]
+pub(super) struct Named {
+    /// The name of the source.
+    pub(super) cluster: Arc<str>,
+    /// The root.
+    pub(super) root: Option<ZnodePath>,
+    /// The path.
+    pub(super) path: Option<ZnodePath>,
+    /// Mode and server.
+    pub(super) origin: Origin,
+}
+
+impl Stored {
+    /// The record, with the data of [`Stored::values`].
+    pub(super) fn into_record(self, named: Named, data: Values<Option<Data>>) -> Record {
+        let before = (self.before != BeforeColumn::Null).then_some(State {
+            data: data.before,
+            stat: self.before_stat,
+        });
+        let after = self.has_after().then_some(State {
+            data: data.after,
+            stat: self.stat,
+        });
+        let time = self.times();
+        let (mut acl, mut gap, mut run) = (None, None, None);
+        match self.detail {
+            Detail::None => {}
+            Detail::Acl(list) => acl = Some(list),
+            Detail::Gap(stretch) => gap = Some(stretch),
+            Detail::Run(place) => run = Some(place),
+        }
+        Record {
+            schema: SchemaName::V1,
+            id: self.id,
+            seq: self.seq,
+            cluster: named.cluster,
+            root: named.root,
+            path: named.path,
+            op: self.op,
+            zxid: self.zxid,
+            zxid_kind: self.zxid_kind,
+            fidelity: self.fidelity,
+            missed: self.missed,
+            superseded: self.superseded,
+            ephemeral: self.ephemeral,
+            before,
+            after,
+            txn: None,
+            time,
+            source: named.origin,
+            acl,
+            gap,
+            run,
+        }
+    }
+}
