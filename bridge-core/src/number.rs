@@ -115,6 +115,11 @@ impl Hex {
     }
 }
 
+/// Appends the 16 digits of a number, without `0x`.
+pub(crate) fn push_hex(to: &mut String, number: u64) {
+    to.push_str(&Hex::of(number).as_str()[2..]);
+}
+
 macro_rules! hex_text {
     ($name:ident, $title:literal, $meaning:literal) => {
         impl fmt::Display for $name {

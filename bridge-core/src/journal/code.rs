@@ -14,14 +14,29 @@ use crate::record::{Run, Stat};
 #[error("{0} bytes are no {1} of a journal")]
 struct BadCode(usize, &'static str);
 
-/// A Stat as a column.
+/// A Stat as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StatCode(pub(super) Stat);
 
-impl ToSql for StatCode {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let stat = &self.0;
-        let mut out = Vec::with_capacity(40);
+/// The longest code of a Stat: 11 numbers.
+const STAT_BYTES: usize = 11 * NUMBER_BYTES;
+
+/// Of a number of 64 bits, 7 in each byte.
+const NUMBER_BYTES: usize = 10;
+
+/// A Stat as it is written, beside which nothing is allocated.
+pub(super) struct StatBytes {
+    bytes: [u8; STAT_BYTES],
+    length: usize,
+}
+
+impl StatBytes {
+    /// The code of a Stat.
+    pub(super) fn of(stat: Stat) -> StatBytes {
+        let mut out = StatBytes {
+            bytes: [0; STAT_BYTES],
+            length: 0,
+        };
         put(&mut out, stat.czxid.0);
         put_distance(&mut out, stat.czxid.0, stat.mzxid.0);
         put_distance(&mut out, stat.czxid.0, stat.pzxid.0);
@@ -33,7 +48,31 @@ impl ToSql for StatCode {
         put(&mut out, stat.ephemeral_owner.0);
         put_signed(&mut out, stat.data_length.into());
         put_signed(&mut out, stat.num_children.into());
-        Ok(ToSqlOutput::Owned(Value::Blob(out)))
+        out
+    }
+}
+
+impl ToSql for StatBytes {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.bytes[..self.length])))
+    }
+}
+
+/// Where a code is written to.
+trait Out {
+    fn push(&mut self, byte: u8);
+}
+
+impl Out for Vec<u8> {
+    fn push(&mut self, byte: u8) {
+        self.push(byte);
+    }
+}
+
+impl Out for StatBytes {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
     }
 }
 
@@ -143,7 +182,7 @@ fn bad(bytes: &[u8], what: &'static str) -> FromSqlError {
     FromSqlError::Other(Box::new(BadCode(bytes.len(), what)))
 }
 
-fn put(out: &mut Vec<u8>, mut number: u64) {
+fn put(out: &mut impl Out, mut number: u64) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
@@ -152,11 +191,11 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Zigzag: small numbers of both signs are short.
-fn put_signed(out: &mut Vec<u8>, number: i64) {
+fn put_signed(out: &mut impl Out, number: i64) {
     put(out, ((number << 1) ^ (number >> 63)).cast_unsigned());
 }
 
-fn put_distance(out: &mut Vec<u8>, from: u64, to: u64) {
+fn put_distance(out: &mut impl Out, from: u64, to: u64) {
     put_signed(out, to.wrapping_sub(from).cast_signed());
 }
 
@@ -195,7 +234,8 @@ mod tests {
     fn stored<T: ToSql>(value: &T) -> Value {
         match value.to_sql().unwrap() {
             ToSqlOutput::Owned(value) => value,
-            other => panic!("{other:?} is not owned"),
+            ToSqlOutput::Borrowed(value) => value.try_into().unwrap(),
+            other => panic!("{other:?} is no value"),
         }
     }
 
@@ -221,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_stat_is_read_as_it_was_written_and_no_shorter_code_is_one(stat in any_stat()) {
-            let written = stored(&StatCode(stat));
+            let written = stored(&StatBytes::of(stat));
             prop_assert_eq!(read::<StatCode>(&written).unwrap(), StatCode(stat));
             let Value::Blob(mut bytes) = written else { panic!("a Stat is a blob") };
             bytes.pop();
@@ -262,7 +302,7 @@ mod tests {
             data_length: 9,
             ..Stat::default()
         };
-        let Value::Blob(bytes) = stored(&StatCode(stat)) else {
+        let Value::Blob(bytes) = stored(&StatBytes::of(stat)) else {
             panic!("a Stat is a blob")
         };
         assert!(bytes.len() <= 25, "{} bytes", bytes.len());

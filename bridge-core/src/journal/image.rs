@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::code::StatCode;
+use super::code::{StatBytes, StatCode};
 use super::paths::Paths;
 use super::rows::{AT_ONCE, Columns, Writing};
 use crate::book::{Children, Node};
@@ -66,11 +66,11 @@ impl Life {
         }
     }
 
-    fn columns(&self) -> (i64, Option<i64>, Option<StatCode>) {
+    fn columns(&self) -> (i64, Option<i64>, Option<StatBytes>) {
         let column = |zxid: Zxid| Some(zxid.0.cast_signed());
         match *self {
             Life::Gone { floor } => (Life::GONE, column(floor), None),
-            Life::Read { stat } => (Life::READ, None, Some(StatCode(stat))),
+            Life::Read { stat } => (Life::READ, None, Some(StatBytes::of(stat))),
             Life::Unread { czxid, ephemeral } => {
                 let number = match ephemeral {
                     None => Life::UNREAD,

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::code::{StatCode, ZxidsCode, decode_run, encode_run};
+use super::code::{StatBytes, StatCode, ZxidsCode, decode_run, encode_run};
 use super::rows::{Columns, Writing};
 use crate::fold::Told;
 use crate::number::{Seq, Zxid};
@@ -129,9 +129,9 @@ impl Stored {
         to.put(ZxidsCode(self.superseded.clone()))?;
         to.put(self.ephemeral)?;
         to.put(self.before.number())?;
-        to.put(self.before_stat.map(StatCode))?;
+        to.put(self.before_stat.map(StatBytes::of))?;
         to.put(self.retired)?;
-        to.put(self.stat.map(StatCode))?;
+        to.put(self.stat.map(StatBytes::of))?;
         to.put(self.value)?;
         to.put(self.changed.map(|time| time.0))?;
         to.put(self.captured.0)?;
@@ -167,7 +167,7 @@ impl Stored {
             self.missed.map(u64::cast_signed),
             ZxidsCode(self.superseded.clone()),
             self.before.number(),
-            self.before_stat.map(StatCode),
+            self.before_stat.map(StatBytes::of),
             self.retired,
         ])?;
         Ok(())

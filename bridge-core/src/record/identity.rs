@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use uuid::Uuid;
 
 use super::Op;
-use crate::number::{Epoch, Seq, Zxid};
+use crate::number::{Epoch, Seq, Zxid, push_hex};
 
 /// The UUIDv5 of `zkbridge.change` in the DNS namespace; a test computes it.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x11ffacbc_6176_5700_805d_4f48ed75f0bc);
@@ -95,28 +95,60 @@ impl Identity<'_> {
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 
+    /// Texts and zxids without the standard formatter, which would take a third of the time of an id.
     fn write(self, to: &mut String, cluster: &str, place: &str) -> fmt::Result {
-        write!(to, "{cluster}\n{place}\n{}\n", self.op().as_str())?;
+        for text in [cluster, place, self.op().as_str()] {
+            to.push_str(text);
+            to.push('\n');
+        }
+        if let Some(zxid) = self.life() {
+            push_hex(to, zxid.0);
+        }
+        to.push('\n');
         match self {
-            Identity::Create { czxid, version } | Identity::Update { czxid, version } => {
-                write!(to, "{:016x}\n{version}\n", czxid.0)
+            Identity::Create { version, .. } | Identity::Update { version, .. } => writeln!(to, "{version}"),
+            Identity::Delete { .. } => {
+                to.push('\n');
+                Ok(())
             }
-            Identity::Delete { czxid } => write!(to, "{:016x}\n\n", czxid.0),
             Identity::DeleteUnseen {
                 bound: Some(bound), ..
-            } => write!(to, "\n\n{:016x}", bound.0),
-            Identity::DeleteUnseen { bound: None, seq } | Identity::Heartbeat { seq } => {
-                write!(to, "\n\n{seq}")
+            } => {
+                to.push('\n');
+                push_hex(to, bound.0);
+                Ok(())
             }
-            Identity::Acl { czxid, aversion } => write!(to, "{:016x}\n\n{aversion}", czxid.0),
+            Identity::DeleteUnseen { bound: None, seq } | Identity::Heartbeat { seq } => {
+                write!(to, "\n{seq}")
+            }
+            Identity::Acl { aversion, .. } => write!(to, "\n{aversion}"),
             Identity::Snapshot {
-                czxid,
                 version,
                 aversion,
                 run,
-            } => write!(to, "{:016x}\n{version}\n{aversion}/{run}", czxid.0),
-            Identity::RunMark { run, .. } => write!(to, "\n\n{run}"),
-            Identity::GapMark { from_zxid, epoch, .. } => write!(to, "\n\n{:016x}/{epoch}", from_zxid.0),
+                ..
+            } => write!(to, "{version}\n{aversion}/{run}"),
+            Identity::RunMark { run, .. } => write!(to, "\n{run}"),
+            Identity::GapMark { from_zxid, epoch, .. } => {
+                to.push('\n');
+                push_hex(to, from_zxid.0);
+                write!(to, "/{epoch}")
+            }
+        }
+    }
+
+    /// The czxid, where it is part of the name.
+    fn life(self) -> Option<Zxid> {
+        match self {
+            Identity::Create { czxid, .. }
+            | Identity::Update { czxid, .. }
+            | Identity::Delete { czxid }
+            | Identity::Acl { czxid, .. }
+            | Identity::Snapshot { czxid, .. } => Some(czxid),
+            Identity::DeleteUnseen { .. }
+            | Identity::RunMark { .. }
+            | Identity::GapMark { .. }
+            | Identity::Heartbeat { .. } => None,
         }
     }
 
@@ -155,6 +187,50 @@ mod tests {
         }
         .id("main", "/services/payments/10.0.0.7:8080");
         assert_eq!(id.to_string(), "590f094f-2a01-52a9-9179-91366077bdc2");
+    }
+
+    #[test]
+    fn a_name_is_six_texts_joined_by_line_feeds() {
+        let run = Uuid::from_u128(7);
+        let check = |identity: Identity<'_>, expected: [&str; 4]| {
+            let mut name = String::new();
+            identity.write(&mut name, "main", "/a").unwrap();
+            assert_eq!(name, format!("main\n/a\n{}", expected.join("\n")));
+        };
+        let (czxid, life) = (Zxid(0x3_0000_1a01), "0000000300001a01");
+        check(Identity::Create { czxid, version: 0 }, ["create", life, "0", ""]);
+        check(
+            Identity::Update { czxid, version: -2 },
+            ["update", life, "-2", ""],
+        );
+        check(Identity::Delete { czxid }, ["delete", life, "", ""]);
+        let (seq, bound) = (Seq(12), Some(czxid));
+        check(Identity::DeleteUnseen { bound, seq }, ["delete", "", "", life]);
+        check(
+            Identity::DeleteUnseen { bound: None, seq },
+            ["delete", "", "", "12"],
+        );
+        check(Identity::Acl { czxid, aversion: 3 }, ["acl", life, "", "3"]);
+        let listed = Identity::Snapshot {
+            czxid,
+            version: 1,
+            aversion: 2,
+            run: &run,
+        };
+        let place = "2/00000000-0000-0000-0000-000000000007";
+        check(listed, ["snapshot", life, "1", place]);
+        let (op, run) = (Op::SnapshotEnd, &run);
+        check(
+            Identity::RunMark { op, run },
+            ["snapshot_end", "", "", &place[2..]],
+        );
+        let begun = Identity::GapMark {
+            op: Op::GapBegin,
+            from_zxid: czxid,
+            epoch: Epoch(4),
+        };
+        check(begun, ["gap_begin", "", "", "0000000300001a01/4"]);
+        check(Identity::Heartbeat { seq }, ["heartbeat", "", "", "12"]);
     }
 
     #[test]
