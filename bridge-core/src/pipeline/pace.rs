@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 /// Batches are so far apart under load. The sync takes 0.4 to 5 ms, and more beside others who write: meanwhile no value
 /// is asked for, so that the longer they are apart, the fewer versions are overwritten unread. A change under load waits
 /// for so long.
-const APART: Duration = Duration::from_millis(16);
+const APART: Duration = Duration::from_millis(24);
 
-/// Records in a second from which on batches are kept apart: 48 in each.
+/// Records in a second from which on batches are kept apart: 72 in each.
 const LOADED: u64 = 3_000;
 
 /// Measured over stretches of at least this length, so that one transaction of many changes is no load.

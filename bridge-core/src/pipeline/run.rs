@@ -23,7 +23,7 @@ use crate::source::{Order, Report, SourceError};
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
 const BATCH_REPORTS: usize = 256;
 /// No new report joins a transaction after this.
-const BATCH_TIME: Duration = Duration::from_millis(20);
+const BATCH_TIME: Duration = Duration::from_millis(30);
 
 /// Work on the journal by somebody else, on the pipeline's thread and between two batches: the journal has one writer.
 /// It must be short, and commit what it writes.
