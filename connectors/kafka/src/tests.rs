@@ -192,18 +192,18 @@ fn properties_that_keep_the_promises_are_passed_on() {
 }
 
 #[test]
-fn records_wait_for_company_before_they_are_handed_to_the_producer_and_never_in_it() {
-    for (properties, expected) in [
-        ("", Duration::ZERO),
-        ("'linger.ms' = 5", Duration::from_millis(5)),
-        ("'linger.ms' = 0.5", Duration::from_micros(500)),
-        ("'queue.buffering.max.ms' = 900000", Duration::from_secs(900)),
+fn records_wait_for_company_before_they_are_handed_to_the_producer_and_in_it_while_they_are() {
+    for (properties, expected, in_it) in [
+        ("", Duration::ZERO, "0"),
+        ("'linger.ms' = 5", Duration::from_millis(5), "1"),
+        ("'linger.ms' = 0.5", Duration::from_micros(500), "0.5"),
+        ("'queue.buffering.max.ms' = 900000", Duration::from_secs(900), "1"),
     ] {
         let text = format!("brokers = 'a'\nproperties = {{ {properties} }}");
         assert_eq!(objections(&text), [], "{properties}");
         let config = config(&text);
         let client = properties::client_config(&config);
-        assert_eq!(client.get("linger.ms"), Some("0"), "{properties}");
+        assert_eq!(client.get("linger.ms"), Some(in_it), "{properties}");
         assert_eq!(client.get("queue.buffering.max.ms"), None, "{properties}");
         let sink = KafkaSink::new(&config, "main").expect("these properties are allowed");
         assert_eq!(sink.linger(), expected, "{properties}");
