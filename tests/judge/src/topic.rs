@@ -37,6 +37,7 @@ pub struct Delivery {
 pub struct Topic {
     name: String,
     consumer: BaseConsumer,
+    is_assigned: bool,
     next: BTreeMap<i32, i64>,
     /// What was read so far, in the order of offsets for each partition.
     pub deliveries: Vec<Delivery>,
@@ -80,6 +81,7 @@ impl Topic {
             name: name.to_owned(),
             consumer,
             next: (0..PARTITIONS).map(|partition| (partition, 0)).collect(),
+            is_assigned: false,
             deliveries: Vec::new(),
         }
     }
@@ -92,14 +94,11 @@ impl Topic {
     pub fn read_on(&mut self) {
         let deadline = Instant::now() + BOUND;
         let mut ends = BTreeMap::new();
-        let mut from = TopicPartitionList::new();
-        for (partition, next) in &self.next {
+        for partition in self.next.keys() {
             let marks = self.consumer.fetch_watermarks(&self.name, *partition, BOUND);
             ends.insert(*partition, marks.expect("the broker tells the end").1);
-            from.add_partition_offset(&self.name, *partition, Offset::Offset(*next))
-                .expect("an offset");
         }
-        self.consumer.assign(&from).expect("partitions are assigned");
+        self.assign_once();
         while ends.iter().any(|(partition, end)| self.next[partition] < *end) {
             assert!(
                 Instant::now() < deadline,
@@ -113,6 +112,22 @@ impl Topic {
                 self.deliveries.push(delivery);
             }
         }
+    }
+}
+
+impl Topic {
+    /// Takes all partitions from the beginning. Not again with each reading: librdkafka aborts where partitions are taken
+    /// away while they still stop (librdkafka issue 5573, up to 2.15.0).
+    fn assign_once(&mut self) {
+        if std::mem::replace(&mut self.is_assigned, true) {
+            return;
+        }
+        let mut from = TopicPartitionList::new();
+        for partition in self.next.keys() {
+            from.add_partition_offset(&self.name, *partition, Offset::Beginning)
+                .expect("an offset");
+        }
+        self.consumer.assign(&from).expect("partitions are assigned");
     }
 }
 
