@@ -286,7 +286,6 @@ impl Feed {
     }
 
     fn begin_read(&mut self) {
-        self.lingering.until = None;
         let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) else {
             return;
         };

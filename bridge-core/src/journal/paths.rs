@@ -81,16 +81,10 @@ impl Paths {
             return Ok(Some(known.place));
         }
         let found = match split(path) {
-            None => match self.unwritten.find(0, "") {
-                None => image::find(connection, 0, "")?,
-                waiting => waiting,
-            },
+            None => self.row(connection, 0, "")?,
             Some((above, name)) => match self.find(connection, above)? {
                 Some(parent) if !self.is_new_below(above, parent.id, name) => {
-                    match self.unwritten.find(parent.id, name) {
-                        None => image::find(connection, parent.id, name)?,
-                        waiting => waiting,
-                    }
+                    self.row(connection, parent.id, name)?
                 }
                 _ => None,
             },
@@ -100,6 +94,14 @@ impl Paths {
             None => self.absent = Some(path.into()),
         }
         Ok(found)
+    }
+
+    /// A row, which may wait to be written.
+    fn row(&self, connection: &Connection, parent: i64, name: &str) -> rusqlite::Result<Option<Place>> {
+        match self.unwritten.find(parent, name) {
+            None => image::find(connection, parent, name),
+            waiting => Ok(waiting),
+        }
     }
 
     /// A path's row for a record of it, with those of its ancestors entered where they are not there.

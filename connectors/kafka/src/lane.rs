@@ -114,15 +114,6 @@ impl Lane {
         Some((ticket, outcome))
     }
 
-    /// Whether [`Lane::take`] has something.
-    pub(crate) fn has_next(&self) -> bool {
-        match self.queue.front() {
-            Some((_, Report::Known(_))) => true,
-            Some((_, Report::Awaited)) => self.reports.has_next(),
-            None => false,
-        }
-    }
-
     /// Waits for the end of the oldest message and takes it out; `None` when the lane is empty. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<(Ticket, Outcome)> {
         while !self.is_empty() {

@@ -82,12 +82,6 @@ impl Reports {
         Some(end)
     }
 
-    /// Whether [`Reports::take`] has something.
-    pub(crate) fn has_next(&self) -> bool {
-        let state = self.state();
-        state.is_over || matches!(state.ends.front(), Some(Some(_)))
-    }
-
     /// Waits until so many reports were told since the producer began, or a failure was, or there will be no more. One
     /// may wait at a time. Cancel safe.
     pub(crate) async fn until(&self, enough: usize) {

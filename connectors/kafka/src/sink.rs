@@ -222,7 +222,7 @@ impl KafkaSink {
         if let Some(producer) = self.producer.take() {
             producer.retire().await;
         }
-        self.lane.begin(Arc::default());
+        self.lane = Lane::default();
         let producer = Producer::start(&self.client, &self.brokers, &self.ears)?;
         self.lane.begin(producer.reports());
         self.producer = Some(producer);
@@ -384,15 +384,16 @@ impl KafkaSink {
             if self.lane.is_empty() {
                 return Ok(false);
             }
-            let slice = deadline.min(Instant::now() + LOOK_EVERY);
-            let waited = match until {
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(self.silence().into());
+            }
+            let slice = deadline.min(now + LOOK_EVERY);
+            // However it ends: what was told meanwhile is taken first.
+            let _ = match until {
                 Until::AllTold => timeout_at(slice, self.lane.all_told()).await,
                 Until::HalfTold => timeout_at(slice, self.lane.half_told()).await,
             };
-            // What was told meanwhile is taken first.
-            if waited.is_err() && Instant::now() >= deadline && !self.lane.has_next() {
-                return Err(self.silence().into());
-            }
         };
         match outcome {
             Outcome::Durable if ticket.is_last => {
@@ -480,7 +481,7 @@ impl KafkaSink {
         if let Some(producer) = self.producer.take() {
             producer.retire().await;
         }
-        self.lane.begin(Arc::default());
+        self.lane = Lane::default();
     }
 }
 
