@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use bridge_core::book::Book;
-use bridge_core::entry::{Change, Entry, Read, What, Word};
-use bridge_core::journal::{Aside, Journal, JournalOptions, Note, Reader, Switch};
+use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
+use bridge_core::image_txn::ImageTxn;
+use bridge_core::journal::{Aside, Journal, JournalOptions, Reader, SinkProgress, Switch};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};
@@ -36,19 +36,19 @@ fn zkbridge(folder: &Path, args: &[&str]) -> (i32, String, String) {
     (code, text(&output.stdout), text(&output.stderr))
 }
 
-fn created(name: &str, zxid: u64) -> Entry {
+fn created(name: &str, zxid: u64) -> Append {
     let stat = Stat {
         czxid: Zxid(zxid),
         mzxid: Zxid(zxid),
         ..Stat::default()
     };
     let data = Data::limited(b"the value", DataForm::Auto, 99);
-    Entry {
+    Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(0),
-        word: Word::Change(Change {
+        word: RecordKind::Change(Change {
             path: ZnodePath::slash().child(name),
-            what: What::Created {
+            what: ChangeKind::Created {
                 read: Read {
                     stat,
                     data: Some(data),
@@ -76,7 +76,7 @@ fn a_folder() -> tempfile::TempDir {
         path: Some(ZnodePath::slash().child(name)),
         reason: format!("no room for {name}"),
     };
-    let note = Note {
+    let note = SinkProgress {
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
         cursor: Seq(4),
@@ -84,7 +84,7 @@ fn a_folder() -> tempfile::TempDir {
         switch: Some(Switch::Disabled {
             reason: "gone".into(),
         }),
-        ..Note::default()
+        ..SinkProgress::default()
     };
     journal.note(&note).expect("a note");
     journal.commit().expect("room");

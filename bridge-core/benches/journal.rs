@@ -10,8 +10,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bridge_core::book::Book;
-use bridge_core::entry::{Change, Entry, Read, What, Word};
+use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
+use bridge_core::image_txn::ImageTxn;
 use bridge_core::journal::{Durability, Journal, JournalOptions, ReadLimit, Reader};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
@@ -126,7 +126,7 @@ impl World {
         0x2_0000_0000 + znode as u64
     }
 
-    fn entry(&mut self, znode: usize, created: bool) -> Outcome<Entry> {
+    fn entry(&mut self, znode: usize, created: bool) -> Outcome<Append> {
         self.zxid += 1;
         let version = self.versions[znode];
         let czxid = Zxid(World::czxid(znode));
@@ -147,14 +147,14 @@ impl World {
             data: Some(Data::limited(&bytes, DataForm::Auto, 1 << 20)),
         };
         let what = if created {
-            What::Created { read }
+            ChangeKind::Created { read }
         } else {
-            What::Updated { read }
+            ChangeKind::Updated { read }
         };
-        Ok(Entry {
+        Ok(Append {
             root: Some(ZnodePath::slash()),
             captured: Timestamp(1_795_355_000_125),
-            word: Word::Change(Change {
+            word: RecordKind::Change(Change {
                 path: World::path(znode)?,
                 what,
                 fidelity: Fidelity::Exact,
@@ -164,7 +164,7 @@ impl World {
         })
     }
 
-    fn next_update(&mut self) -> Outcome<Entry> {
+    fn next_update(&mut self) -> Outcome<Append> {
         let znode = self.random.random_range(0..self.versions.len());
         self.versions[znode] += 1;
         self.entry(znode, false)
@@ -212,7 +212,7 @@ fn update(journal: &mut Journal, world: &mut World, what: &str, updates: usize) 
             .collect::<Outcome<Vec<_>>>()?;
         let begun = Instant::now();
         for entry in entries {
-            if let Word::Change(change) = &entry.word {
+            if let RecordKind::Change(change) = &entry.word {
                 let node = journal.node(&change.path)?;
                 assert!(node.is_some(), "{} was created", change.path);
             }

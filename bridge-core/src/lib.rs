@@ -3,22 +3,22 @@
 //! This crate names no connector and opens no socket. Sources and sinks are other crates that depend on it.
 
 pub mod amount;
-pub mod book;
+pub mod append;
 pub mod capture;
 pub mod delivery;
-pub mod entry;
 mod fold;
 pub mod format;
+pub mod image_txn;
+pub mod issue;
 pub mod journal;
+mod log_throttle;
 pub mod metrics;
 pub mod number;
-pub mod objection;
 pub mod oversize;
 pub mod path;
 pub mod pipeline;
 pub mod record;
-mod repeats;
-pub mod restate;
+pub mod resnapshot;
 pub mod secret;
 pub mod sink;
 pub mod source;

@@ -72,7 +72,7 @@ pub struct Order {
 
 /// What a connection tells the pipeline.
 #[derive(Debug)]
-pub enum Report {
+pub enum SourceEvent {
     /// There is a connection: [`Input::Connected`].
     Connected {
         /// Which.
@@ -129,7 +129,7 @@ pub struct Link {
     /// From the pipeline.
     pub commands: mpsc::Receiver<Order>,
     /// To the pipeline.
-    pub reports: mpsc::Sender<Report>,
+    pub reports: mpsc::Sender<SourceEvent>,
     /// Asks the connection to end.
     pub stop: CancellationToken,
 }

@@ -1,6 +1,6 @@
 //! What no section can know alone: names that stand twice, sinks without sources, addresses open to all.
 
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use bridge_kafka::KeyBy;
 
@@ -45,10 +45,10 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
 /// A shorter token can be guessed by trying.
 const TOKEN_CHARS_MIN: usize = 16;
 
-fn http_objections(http: &HttpConfig) -> Vec<Objection> {
+fn http_objections(http: &HttpConfig) -> Vec<ConfigIssue> {
     let Some(token) = http.token.as_ref().map(Secret::reveal) else {
         let open = http.listen.is_open().then(|| {
-            Objection::error(
+            ConfigIssue::error(
                 "http.listen",
                 format!(
                     "{} can be reached by others, and http.token is missing",
@@ -62,12 +62,12 @@ fn http_objections(http: &HttpConfig) -> Vec<Objection> {
     if token.is_empty() {
         let message = "the token is empty, so anybody would know it";
         let remedy = "give a long random text, or leave token out and listen on 127.0.0.1";
-        return vec![Objection::error("http.token", message, remedy)];
+        return vec![ConfigIssue::error("http.token", message, remedy)];
     }
     if token.chars().count() < TOKEN_CHARS_MIN {
         let message = "the token is shorter than 16 characters and can be guessed";
         let remedy = "give a longer random text, such as the output of 'openssl rand -hex 32'";
-        return vec![Objection::warning("http.token", message, remedy)];
+        return vec![ConfigIssue::warning("http.token", message, remedy)];
     }
     Vec::new()
 }
@@ -87,7 +87,7 @@ fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>)
             );
             reading.object(
                 path,
-                vec![Objection::warning(
+                vec![ConfigIssue::warning(
                     "name",
                     message,
                     "give names that differ in more",
@@ -106,14 +106,14 @@ fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>)
             );
             reading.object(
                 path,
-                vec![Objection::warning("connect", message, "leave one of them out")],
+                vec![ConfigIssue::warning("connect", message, "leave one of them out")],
             );
         }
     }
 }
 
-fn name_twice(what: &str, name: &Name, first: &KeyPath) -> Objection {
-    Objection::error(
+fn name_twice(what: &str, name: &Name, first: &KeyPath) -> ConfigIssue {
+    ConfigIssue::error(
         "name",
         format!("the name '{name}' is that of {first} already"),
         format!("give each {what} a name of its own"),
@@ -150,10 +150,10 @@ fn complete_sink(
 }
 
 /// `known` also holds the names of sources that have problems of their own.
-fn objections_to_sources(wanted: &[String], known: &[String]) -> Vec<Objection> {
+fn objections_to_sources(wanted: &[String], known: &[String]) -> Vec<ConfigIssue> {
     if wanted.is_empty() {
         let message = "no source is given, so that the sink would get nothing";
-        return vec![Objection::error(
+        return vec![ConfigIssue::error(
             "sources",
             message,
             "name a source, or leave sources out for all",
@@ -169,7 +169,7 @@ fn objections_to_sources(wanted: &[String], known: &[String]) -> Vec<Objection> 
             Some(near) => format!("did you mean '{near}'?"),
             None => "give the name of a source, or \"*\" for all".to_owned(),
         };
-        found.push(Objection::error(format!("sources[{index}]"), message, remedy));
+        found.push(ConfigIssue::error(format!("sources[{index}]"), message, remedy));
     }
     found
 }
@@ -184,7 +184,7 @@ fn quoted(names: &[String]) -> String {
 
 /// Records of equal paths from different sources would replace each other in a compacted topic, and share an order that
 /// means nothing.
-fn objections_to_shared_topic(sink: &SinkConfig) -> Option<Objection> {
+fn objections_to_shared_topic(sink: &SinkConfig) -> Option<ConfigIssue> {
     let options = match &sink.kind {
         SinkKind::Kafka(options) => options,
         SinkKind::Nats(options) => return objection_to_shared_subject(sink, options),
@@ -192,7 +192,7 @@ fn objections_to_shared_topic(sink: &SinkConfig) -> Option<Objection> {
     };
     let parted = options.key == KeyBy::ClusterPath || options.topic.contains("cluster");
     (sink.sources.len() > 1 && !parted).then(|| {
-        Objection::warning(
+        ConfigIssue::warning(
             "key",
             format!(
                 "{} sources write to one topic with the path alone as key",
@@ -204,7 +204,7 @@ fn objections_to_shared_topic(sink: &SinkConfig) -> Option<Objection> {
 }
 
 /// The same for subjects. With a fence each source would take the others for strangers.
-fn objection_to_shared_subject(sink: &SinkConfig, options: &NatsConfig) -> Option<Objection> {
+fn objection_to_shared_subject(sink: &SinkConfig, options: &NatsConfig) -> Option<ConfigIssue> {
     let parted = options.subject.contains("cluster");
     if sink.sources.len() < 2 || parted {
         return None;
@@ -212,12 +212,12 @@ fn objection_to_shared_subject(sink: &SinkConfig, options: &NatsConfig) -> Optio
     let message = format!("{} sources write to the same subjects", sink.sources.len());
     let remedy = "give a subject with {{ cluster }}";
     Some(match options.fence {
-        true => Objection::error(
+        true => ConfigIssue::error(
             "subject",
             format!("{message}, and fence = true takes the others for strangers"),
             remedy,
         ),
-        false => Objection::warning("subject", message, remedy),
+        false => ConfigIssue::warning("subject", message, remedy),
     })
 }
 
@@ -243,7 +243,7 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
                 other.name, sink.name, target.shown
             );
             let remedy = "give one of them another destination, unless their filters part the records";
-            reading.object(path, vec![Objection::warning(key, message, remedy)]);
+            reading.object(path, vec![ConfigIssue::warning(key, message, remedy)]);
         }
     }
 }
@@ -294,16 +294,16 @@ fn target(kind: &SinkKind) -> Option<(&'static str, Target<'_>)> {
     }
 }
 
-fn no_source() -> Objection {
-    Objection::error(
+fn no_source() -> ConfigIssue {
+    ConfigIssue::error(
         "source",
         "there is no [[source]], so that nothing would be watched",
         "add [[source]] with connect = \"127.0.0.1:2181\"; 'zkbridge init' prints an example",
     )
 }
 
-fn no_sink() -> Objection {
-    Objection::warning(
+fn no_sink() -> ConfigIssue {
+    ConfigIssue::warning(
         "sink",
         "there is no [[sink]]: changes are journalled and delivered nowhere",
         "add [[sink]] with a type; 'zkbridge init' prints an example",

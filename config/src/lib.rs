@@ -29,7 +29,7 @@ mod tree;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 use bridge_core::secret::{MASK, Secret};
 
 pub use environment::Environment;
@@ -146,11 +146,17 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
     problems.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
     let file = file.to_owned();
     match config {
-        Some(config) if problems.iter().all(|problem| problem.gravity == Gravity::Warning) => Ok(Loaded {
-            file,
-            config,
-            warnings: problems,
-        }),
+        Some(config)
+            if problems
+                .iter()
+                .all(|problem| problem.gravity == Severity::Warning) =>
+        {
+            Ok(Loaded {
+                file,
+                config,
+                warnings: problems,
+            })
+        }
         _ => Err(Refused { file, problems }),
     }
 }

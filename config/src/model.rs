@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use bridge_core::amount::{Horizon, Interval, Size, Span};
 use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use bridge_zookeeper::config::ZookeeperConfig;
 use schemars::JsonSchema;
@@ -201,10 +201,10 @@ impl Default for JournalConfig {
 
 impl JournalConfig {
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         if self.max_size < JOURNAL_SIZE_MIN {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "max_size",
                 format!(
                     "{} is less than one batch of large records may take",
@@ -214,7 +214,7 @@ impl JournalConfig {
             ));
         }
         if self.retention == Horizon::Forever {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "retention",
                 format!(
                     "records kept for ever fill the journal up to max_size ({}); capture then waits",
@@ -282,7 +282,7 @@ impl SinkKind {
     }
 
     /// Everything about the options of the type that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         match self {
             SinkKind::Kafka(options) => options.objections(),
             SinkKind::Nats(options) => options.objections(),
@@ -298,7 +298,7 @@ impl SourceKind {
     pub const TYPES: [&str; 1] = ["zookeeper"];
 
     /// Everything about the options of the type that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         match self {
             SourceKind::Zookeeper(options) => options.objections(),
         }
@@ -339,12 +339,12 @@ impl Default for SinkCommon {
 
 impl SinkCommon {
     /// Everything about the options that cannot work.
-    pub(crate) fn objections(&self) -> Vec<Objection> {
+    pub(crate) fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = self.retry.objections();
         if let Interval::Every(window) = self.merge
             && !(MERGE_MIN..=MERGE_MAX).contains(&window)
         {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "merge",
                 format!("a window of {window} is not between {MERGE_MIN} and {MERGE_MAX}"),
                 "give a time between them, or \"off\"",

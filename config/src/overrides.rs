@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 use config::Source;
 
 use crate::environment::Environment;
@@ -81,7 +81,7 @@ fn slip(key: &str, raw: &str) -> Option<Problem> {
         meant.to_uppercase()
     ));
     Some(Problem {
-        gravity: Gravity::Warning,
+        gravity: Severity::Warning,
         ..problem
     })
 }

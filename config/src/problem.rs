@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 use serde_json::{Value, json};
 
 use crate::tree::Place;
@@ -12,7 +12,7 @@ use crate::tree::Place;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Whether it stands in the way.
-    pub gravity: Gravity,
+    pub gravity: Severity,
     /// Where it stands.
     pub place: Place,
     /// The keys that lead to it, `source[0].roots[1]`; empty for the file as a whole.
@@ -30,7 +30,7 @@ pub struct Problem {
 impl Problem {
     pub(crate) fn error(place: Place, key: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem {
-            gravity: Gravity::Error,
+            gravity: Severity::Error,
             place,
             key: key.into(),
             message: message.into(),
@@ -165,8 +165,8 @@ pub fn count(problems: &[Problem]) -> String {
     };
     format!(
         "{}, {}",
-        plural(of(Gravity::Error), "error"),
-        plural(of(Gravity::Warning), "warning")
+        plural(of(Severity::Error), "error"),
+        plural(of(Severity::Warning), "warning")
     )
 }
 

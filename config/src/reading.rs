@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use bridge_core::delivery::{Filter, RejectPolicy};
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use serde::de::DeserializeOwned;
 
 use crate::decode::{Fault, FaultKind, decode};
@@ -315,7 +315,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Takes over what a section's own type objects to.
-    pub(crate) fn object(&mut self, section: &KeyPath, objections: Vec<Objection>) {
+    pub(crate) fn object(&mut self, section: &KeyPath, objections: Vec<ConfigIssue>) {
         for objection in objections {
             let path = self.as_written(section.join_text(&objection.key));
             if self.is_touched(&path) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use bridge_config::{
     Environment, Format, Listen, Loaded, Place, Problem, Refused, SinkKind, SourceKind, read,
 };
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 
 fn read_as(format: Format, text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Refused> {
     let environment = Environment::of(variables.iter().copied());
@@ -25,7 +25,7 @@ fn problems(text: &str) -> Vec<Problem> {
 
 /// The one problem of a configuration: its key, and a part of its message, what is allowed, and remedy together.
 #[track_caller]
-fn check(text: &str, gravity: Gravity, key: &str, words: &[&str]) {
+fn check(text: &str, gravity: Severity, key: &str, words: &[&str]) {
     let found = problems(text);
     let [problem] = &found[..] else {
         panic!("one problem expected in\n{text}\n{found:#?}");
@@ -150,7 +150,7 @@ fn yaml_and_json_problems_have_their_places_too() {
 
 #[test]
 fn nothing_is_converted_from_one_type_to_another() {
-    let error = Gravity::Error;
+    let error = Severity::Error;
     check(
         &with("name = 5"),
         error,
@@ -203,7 +203,7 @@ fn nothing_is_converted_from_one_type_to_another() {
 
 #[test]
 fn a_misspelt_key_or_word_is_answered_with_the_one_that_was_meant() {
-    let error = Gravity::Error;
+    let error = Severity::Error;
     check(
         &with("rots = [\"/\"]"),
         error,
@@ -238,7 +238,7 @@ fn a_misspelt_key_or_word_is_answered_with_the_one_that_was_meant() {
 
 #[test]
 fn what_is_planned_is_refused_as_not_there_yet() {
-    let error = Gravity::Error;
+    let error = Severity::Error;
     let later = "does not exist yet";
     check(
         &with("type = \"observer\""),
@@ -262,7 +262,7 @@ fn what_is_planned_is_refused_as_not_there_yet() {
 
 #[test]
 fn a_format_that_a_sink_does_not_know_is_refused_with_what_it_allows() {
-    let error = Gravity::Error;
+    let error = Severity::Error;
     check(
         &with_sink("type = \"console\"\nformat = \"cloudevents\""),
         error,
@@ -285,7 +285,7 @@ fn a_format_that_a_sink_does_not_know_is_refused_with_what_it_allows() {
 
 #[test]
 fn impossible_pairs_are_refused() {
-    let error = Gravity::Error;
+    let error = Severity::Error;
     let two = "[[source]]\nconnect = \"b\"";
     check(
         &with(two),
@@ -340,7 +340,7 @@ fn impossible_pairs_are_refused() {
 
 #[test]
 fn what_is_legal_and_surely_not_meant_is_warned_about() {
-    let warning = Gravity::Warning;
+    let warning = Severity::Warning;
     check("[[source]]\nconnect = \"a\"", warning, "sink", &["no [[sink]]"]);
     check(
         &with("session_timeout = \"1s\""),

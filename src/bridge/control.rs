@@ -35,7 +35,7 @@ const CLOSE_BOUND: Duration = Duration::from_secs(2);
 
 /// The way to the worker of one sink and source.
 #[derive(Clone, Debug)]
-pub(super) struct Lever {
+pub(super) struct OrderHandle {
     pub(super) source: Arc<str>,
     pub(super) sink: Arc<str>,
     pub(super) orders: mpsc::Sender<Order>,
@@ -43,16 +43,16 @@ pub(super) struct Lever {
 
 /// The ways to the workers that there are; they change when the configuration does.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Levers(Arc<RwLock<Vec<Lever>>>);
+pub(super) struct Levers(Arc<RwLock<Vec<OrderHandle>>>);
 
 impl Levers {
-    pub(super) fn replace(&self, levers: Vec<Lever>) {
+    pub(super) fn replace(&self, levers: Vec<OrderHandle>) {
         *self.0.write().expect(UNPOISONED) = levers;
     }
 
-    fn find(&self, source: &str, sink: &str) -> Option<Lever> {
+    fn find(&self, source: &str, sink: &str) -> Option<OrderHandle> {
         let levers = self.0.read().expect(UNPOISONED);
-        let is_meant = |lever: &&Lever| *lever.source == *source && *lever.sink == *sink;
+        let is_meant = |lever: &&OrderHandle| *lever.source == *source && *lever.sink == *sink;
         levers.iter().find(is_meant).cloned()
     }
 }
@@ -243,7 +243,7 @@ mod tests {
             "nobody there"
         );
         let (orders, mut taken) = mpsc::channel(1);
-        let lever = Lever {
+        let lever = OrderHandle {
             source: "main".into(),
             sink: "one".into(),
             orders,

@@ -8,59 +8,59 @@
 use std::sync::Arc;
 
 use bridge_config::{Name, SinkConfig};
-use bridge_core::delivery::{READ_LIMIT, SetAside, Setup, Sieve, SinkStatus, Worker, Workers};
-use bridge_core::journal::{Journal, Note, Reader, SinkRun};
+use bridge_core::delivery::{CompiledFilter, READ_LIMIT, Setup, SinkBacklog, SinkStatus, Worker, Workers};
+use bridge_core::journal::{Journal, Reader, SinkProgress, SinkRun};
 use bridge_core::number::Seq;
-use bridge_core::pipeline::Visit;
+use bridge_core::pipeline::WriterTask;
 use bridge_core::record::{self, Timestamp};
 use bridge_core::sink::Sink;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::control::{Lever, ORDERS};
+use super::control::{ORDERS, OrderHandle};
 use super::source::{journal_failure, rand_seed};
 use super::{DRAIN, configuration, environment, sinks, wall_clock};
 use crate::exit::Failure;
 
 /// What the lanes of a source stand on.
-pub(super) struct Ground {
+pub(super) struct SourceHandles {
     pub(super) source: Name,
-    pub(super) notes: mpsc::Sender<Note>,
-    pub(super) visits: mpsc::Sender<Visit>,
+    pub(super) notes: mpsc::Sender<SinkProgress>,
+    pub(super) visits: mpsc::Sender<WriterTask>,
     pub(super) durable: watch::Receiver<Seq>,
     /// Ends every lane.
     pub(super) stop: CancellationToken,
 }
 
 /// A sink whose options are checked. Nothing is connected, opened or written.
-pub(super) struct Blank {
+pub(super) struct PreparedSink {
     config: SinkConfig,
     destination: Box<dyn Sink>,
-    sieve: Sieve,
+    filter: CompiledFilter,
 }
 
 /// One that the journal knows.
 pub(super) struct Lane {
-    blank: Blank,
+    blank: PreparedSink,
     reader: Reader,
     cursor: Seq,
-    aside: SetAside,
+    aside: SinkBacklog,
 }
 
 /// One at work.
 pub(super) struct RunningLane {
     pub(super) config: SinkConfig,
-    pub(super) lever: Lever,
+    pub(super) lever: OrderHandle,
     status: watch::Receiver<SinkStatus>,
     stop: CancellationToken,
 }
 
-impl Blank {
-    pub(super) fn new(sink: &SinkConfig, source: &Name) -> Result<Blank, Failure> {
-        Ok(Blank {
+impl PreparedSink {
+    pub(super) fn new(sink: &SinkConfig, source: &Name) -> Result<PreparedSink, Failure> {
+        Ok(PreparedSink {
             destination: sinks::sink(&sink.kind, &sink.name, source)?,
-            sieve: Sieve::new(&sink.filter).map_err(|error| configuration(error.to_string()))?,
+            filter: CompiledFilter::new(&sink.filter).map_err(|error| configuration(error.to_string()))?,
             config: sink.clone(),
         })
     }
@@ -72,7 +72,7 @@ impl Blank {
         journal.commit().map_err(journal_failure)?;
         let mut reader = journal.reader_for(&self.config.name).map_err(journal_failure)?;
         let aside =
-            SetAside::load(&mut reader, &self.config.name, wall_clock()()).map_err(journal_failure)?;
+            SinkBacklog::load(&mut reader, &self.config.name, wall_clock()()).map_err(journal_failure)?;
         Ok(Lane {
             blank: self,
             reader,
@@ -82,10 +82,10 @@ impl Blank {
     }
 
     /// The same while the source is at work: its pipeline is the journal's one writer.
-    pub(super) async fn enter_beside(self, ground: &Ground) -> Result<Lane, Failure> {
+    pub(super) async fn enter_beside(self, ground: &SourceHandles) -> Result<Lane, Failure> {
         let (tell, told) = oneshot::channel();
         let source = ground.source.clone();
-        let visit: Visit = Box::new(move |journal| {
+        let visit: WriterTask = Box::new(move |journal| {
             // Who asked is waiting, or gone with the bridge.
             let _ = tell.send(self.enter(&source, journal));
         });
@@ -127,7 +127,7 @@ pub fn run_id(source: &str, sink: &str, now: Timestamp) -> Uuid {
 }
 
 impl Lane {
-    pub(super) fn start(self, ground: &Ground, workers: &mut Workers) -> RunningLane {
+    pub(super) fn start(self, ground: &SourceHandles, workers: &mut Workers) -> RunningLane {
         let (orders, orders_end) = mpsc::channel(ORDERS);
         let stop = ground.stop.child_token();
         let (source, config) = (ground.source.shared(), self.blank.config);
@@ -143,7 +143,7 @@ impl Lane {
             cursor: self.cursor,
             aside: self.aside,
             orders: orders_end,
-            filter: self.blank.sieve,
+            filter: self.blank.filter,
             merge: config.merge.period(),
             retry: config.retry,
             rejects: config.reject,
@@ -154,7 +154,7 @@ impl Lane {
             drain: DRAIN,
         });
         workers.start((worker, status.clone()));
-        let lever = Lever { source, sink, orders };
+        let lever = OrderHandle { source, sink, orders };
         RunningLane {
             config,
             lever,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use bridge_config::{Config, SinkConfig};
 use serde::{Deserialize, Serialize};
 
-use super::lanes::Blank;
+use super::lanes::PreparedSink;
 use super::{Bridge, configuration};
 use crate::exit::Failure;
 
@@ -29,7 +29,7 @@ pub struct Reloaded {
 struct Plan {
     /// Names of those that end.
     ending: BTreeSet<String>,
-    beginning: Vec<Blank>,
+    beginning: Vec<PreparedSink>,
 }
 
 impl Bridge {
@@ -53,7 +53,7 @@ impl Bridge {
                 Ok(Plan {
                     ending: ending.map(|sink| sink.name.to_string()).collect(),
                     beginning: beginning
-                        .map(|sink| Blank::new(sink, name))
+                        .map(|sink| PreparedSink::new(sink, name))
                         .collect::<Result<_, _>>()?,
                 })
             })

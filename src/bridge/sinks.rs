@@ -2,7 +2,7 @@
 
 use bridge_config::SinkKind;
 use bridge_console::ConsoleSink;
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::sink::Sink;
 use bridge_file::FileSink;
 use bridge_kafka::KafkaSink;
@@ -31,7 +31,7 @@ fn nats(options: &bridge_nats::NatsConfig, cluster: &str) -> Result<NatsSink, Fa
     NatsSink::new(options, cluster).map_err(|found| refused(&found))
 }
 
-fn refused(objections: &[Objection]) -> Failure {
+fn refused(objections: &[ConfigIssue]) -> Failure {
     let texts: Vec<String> = objections
         .iter()
         .map(|objection| format!("{objection:?}"))

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::lanes::{Blank, Ground, Lane, RunningLane};
+use super::lanes::{Lane, PreparedSink, RunningLane, SourceHandles};
 use super::{Decisions, configuration, environment, wall_clock};
 use crate::exit::Failure;
 
@@ -45,7 +45,7 @@ pub(super) struct Opened {
 pub(super) struct RunningSource {
     pub(super) status: watch::Receiver<SourceStatus>,
     /// What its lanes stand on.
-    pub(super) ground: Ground,
+    pub(super) ground: SourceHandles,
     /// Its ways to its sinks.
     pub(super) lanes: Vec<RunningLane>,
     connection: JoinHandle<()>,
@@ -87,7 +87,7 @@ impl Opened {
             .iter()
             .filter(|sink| sink.sources.contains(&source.name));
         let lanes = mine
-            .map(|sink| Blank::new(sink, &source.name)?.enter(&source.name, &mut journal))
+            .map(|sink| PreparedSink::new(sink, &source.name)?.enter(&source.name, &mut journal))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Opened {
             config: source.clone(),
@@ -117,7 +117,7 @@ impl Opened {
             visits: visits_end,
             clock: wall_clock(),
         });
-        let ground = Ground {
+        let ground = SourceHandles {
             source: self.config.name.clone(),
             notes,
             visits,

@@ -16,7 +16,7 @@ use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_on};
 use crate::exit::{Exit, Failure};
-use crate::history::{Account, Then, entry, then_lines};
+use crate::history::{AsOfQuery, AsOfValue, entry, then_lines};
 use crate::operator::unusable;
 use crate::position::Typed;
 
@@ -152,15 +152,15 @@ fn value_at(args: &HistoryArgs, reader: &mut Reader, at: Typed) -> Result<bool, 
     }
 }
 
-fn look(args: &HistoryArgs, reader: &mut Reader, at: Typed) -> Result<Option<(Then, String)>, Failure> {
-    let mut account = Account::new(at.0.into());
+fn look(args: &HistoryArgs, reader: &mut Reader, at: Typed) -> Result<Option<(AsOfValue, String)>, Failure> {
+    let mut account = AsOfQuery::new(at.0.into());
     let mut from = None;
     let source = reader.cluster().to_string();
     let reported = reported(reader, &args.path)?;
     let beyond = beyond(reader, at)?;
     // Into the record behind the moment, if there is one by now.
     let mut compacted = None;
-    let doubting = |mut then: Then, compacted: Option<u64>| {
+    let doubting = |mut then: AsOfValue, compacted: Option<u64>| {
         let compacted = compacted.filter(|_| !then.certain);
         then.certain &= beyond.is_none();
         then.doubts.extend(beyond.clone());

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use bridge_console::text::escaped;
-use bridge_core::delivery::{Filter, Order, PARKED_MAX, Sieve};
+use bridge_core::delivery::{CompiledFilter, Filter, Order, PARKED_MAX};
 use bridge_core::journal::{ReadLimit, Reader};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
@@ -89,8 +89,8 @@ async fn replay(args: &ReplayArgs) -> Result<(), Failure> {
         ..Filter::default()
     };
     let choice = Choice {
-        of_sink: Sieve::new(&sink.filter).map_err(wrong)?,
-        of_paths: Sieve::new(&paths).map_err(wrong)?,
+        of_sink: CompiledFilter::new(&sink.filter).map_err(wrong)?,
+        of_paths: CompiledFilter::new(&paths).map_err(wrong)?,
         has_paths: !args.path.is_empty(),
     };
     let running = ask_status(&journals.config().data_dir).await?;
@@ -159,8 +159,8 @@ fn say(args: &ReplayArgs, reports: &[Value], is_running: bool) -> Result<(), Fai
 
 /// Which records are meant.
 struct Choice {
-    of_sink: Sieve,
-    of_paths: Sieve,
+    of_sink: CompiledFilter,
+    of_paths: CompiledFilter,
     has_paths: bool,
 }
 

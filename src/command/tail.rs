@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bridge_config::{Config, SinkConfig, SourceConfig};
 use bridge_console::{Color, Style, format_line};
-use bridge_core::delivery::{Filter, OpClass, Sieve};
+use bridge_core::delivery::{CompiledFilter, Filter, OpClass};
 use bridge_core::journal::{JournalError, Position, ReadLimit, Reader};
 use bridge_core::number::Seq;
 use bridge_core::record::{Op, Record};
@@ -170,10 +170,10 @@ struct Tail {
 
 /// Which records are meant.
 struct Choice {
-    sieve: Sieve,
+    filter: CompiledFilter,
     ops: Vec<Op>,
     has_paths: bool,
-    sink: Option<(SinkConfig, Sieve)>,
+    sink: Option<(SinkConfig, CompiledFilter)>,
     source: Option<String>,
 }
 
@@ -185,7 +185,7 @@ impl Choice {
             ops: OpClass::ALL.to_vec(),
             ..Filter::default()
         };
-        let sieve = Sieve::new(&filter).map_err(|error| usage(error.to_string()))?;
+        let filter = CompiledFilter::new(&filter).map_err(|error| usage(error.to_string()))?;
         let sink = match &args.sink {
             None => None,
             Some(name) => Some(super::sink::configured(config, name)?),
@@ -200,11 +200,11 @@ impl Choice {
             )));
         }
         let sink = sink.map(|sink| {
-            let sieve = Sieve::new(&sink.filter).map_err(|error| usage(error.to_string()))?;
-            Ok::<_, Failure>((sink.clone(), sieve))
+            let filter = CompiledFilter::new(&sink.filter).map_err(|error| usage(error.to_string()))?;
+            Ok::<_, Failure>((sink.clone(), filter))
         });
         Ok(Choice {
-            sieve,
+            filter,
             ops: args.op.iter().map(|op| op.0).collect(),
             has_paths: !args.path.is_empty(),
             sink: sink.transpose()?,
@@ -227,8 +227,8 @@ impl Choice {
     fn passes(&self, record: &Record) -> bool {
         (self.ops.is_empty() || self.ops.contains(&record.op))
             && (record.path.is_some() || !self.has_paths)
-            && self.sieve.passes(record)
-            && self.sink.as_ref().is_none_or(|(_, sieve)| sieve.passes(record))
+            && self.filter.passes(record)
+            && self.sink.as_ref().is_none_or(|(_, filter)| filter.passes(record))
     }
 }
 

@@ -6,8 +6,8 @@ use bridge_config::{
 };
 use bridge_console::{ConsoleConfig, Format};
 use bridge_core::delivery::{Filter, OpClass, Start};
+use bridge_core::issue::Severity;
 use bridge_core::number::Seq;
-use bridge_core::objection::Gravity;
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::SourceStatus;
 use bridge_zookeeper::config::{Connect, ZookeeperConfig};
@@ -159,7 +159,7 @@ fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
     if let Some(objection) = zookeeper
         .objections()
         .into_iter()
-        .find(|objection| objection.gravity == Gravity::Error)
+        .find(|objection| objection.gravity == Severity::Error)
     {
         return Err(usage(format!("{}: {}", objection.message, objection.remedy)));
     }

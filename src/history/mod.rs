@@ -2,8 +2,8 @@
 //!
 //! Nothing is guessed here: what the records leave open is said as a doubt.
 
-mod moment;
+mod as_of;
 mod text;
 
-pub use moment::{Account, Then};
+pub use as_of::{AsOfQuery, AsOfValue};
 pub use text::{entry, then_lines};

@@ -3,7 +3,7 @@
 use bridge_console::{Style, value_words};
 use bridge_core::record::{Fidelity, Record, ZxidKind};
 
-use super::moment::Then;
+use super::as_of::AsOfValue;
 use crate::terminal::{Tone, broken, count};
 
 /// What stands below a record is set in by so much.
@@ -98,7 +98,7 @@ fn notes(record: &Record, compacted: u64) -> Vec<String> {
 }
 
 /// What is said about a value at a moment, besides the value.
-pub fn then_lines(then: &Then) -> String {
+pub fn then_lines(then: &AsOfValue) -> String {
     let head = match (then.exists, then.data.is_some()) {
         (Some(false), _) => "it did not exist",
         (Some(true), true) if then.certain => "",

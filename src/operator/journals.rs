@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_config::{Config, SourceConfig};
-use bridge_core::delivery::{Machine, Order, RejectPolicy, SetAside, Terms};
-use bridge_core::journal::{Journal, JournalError, Letter, Note, ParkedRecord, Reader, RejectedRecord};
+use bridge_core::delivery::{Machine, MachineConfig, Order, RejectPolicy, SinkBacklog};
+use bridge_core::journal::{
+    Journal, JournalError, Letter, ParkedRecord, Reader, RejectedRecord, SinkProgress,
+};
 use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
 
@@ -190,17 +192,22 @@ impl Journals {
         Ok(())
     }
 
-    fn note(&self, reader: &mut Reader, sink: &str, order: &Order) -> Result<Option<Note>, JournalError> {
+    fn note(
+        &self,
+        reader: &mut Reader,
+        sink: &str,
+        order: &Order,
+    ) -> Result<Option<SinkProgress>, JournalError> {
         let now: Timestamp = wall_clock()();
         let Some(cursor) = reader.cursor(sink)? else {
             return Ok(None);
         };
         let configured = self.config.sinks.iter().find(|known| *known.name == *sink);
-        let mut machine = Machine::new(Terms {
+        let mut machine = Machine::new(MachineConfig {
             cursor,
             rejects: configured.map_or_else(RejectPolicy::default, |sink| sink.reject),
-            aside: SetAside::load(reader, sink, now)?,
-            ..Terms::default()
+            aside: SinkBacklog::load(reader, sink, now)?,
+            ..MachineConfig::default()
         });
         Ok(machine
             .order(order)

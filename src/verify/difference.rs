@@ -134,7 +134,7 @@ impl Difference {
 
 #[cfg(test)]
 mod tests {
-    use bridge_core::book::Node;
+    use bridge_core::image_txn::Node;
     use bridge_core::record::{Data, DataForm, Stat};
 
     use super::*;

@@ -1,6 +1,6 @@
 //! What the answers of a walk and of a sample lead to.
 
-use crate::entry::DeletedAt;
+use crate::append::DeletedAt;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat};
@@ -160,7 +160,7 @@ fn found(outcome: &Outcome) -> Option<(usize, i32)> {
 
 /// A znode that was listed is gone. Its delete event tells it; without one its parent is listed again.
 fn missing(desk: &mut Desk<'_>, follow: &Follow, walk: &mut Walk, path: &ZnodePath) -> Step<()> {
-    if follow.has(path, EventKind::Deleted, 0) || desk.book.node(path)?.is_none() {
+    if follow.has(path, EventKind::Deleted, 0) || desk.image.node(path)?.is_none() {
         return Ok(());
     }
     if walk.list_again(path) {
@@ -228,7 +228,7 @@ fn check_root_is_new(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &
         && desk.roots[root].is_past(stat)
         && desk.may_lag
         && !desk.options.accept_baseline;
-    if is_suspect && desk.book.node(path)?.is_none() {
+    if is_suspect && desk.image.node(path)?.is_none() {
         let reported = desk.roots[root].reported_zxid();
         return Err(lagging(path, "nothing beyond", stat.newest_zxid(), reported));
     }
@@ -253,7 +253,7 @@ fn root_is_missing(
     follow.absorb(&path, covers, None);
     desk.roots[root].is_missing(pzxid.unwrap_or_default());
     let at = pzxid.map_or(DeletedAt::Unknown, DeletedAt::Bound);
-    match desk.book.node(&path)? {
+    match desk.image.node(&path)? {
         Some(node) => {
             let at = pzxid.map_or(at, |pzxid| desk.bound(pzxid, &node));
             desk.drop_gone(root, &path, &node, at)?;

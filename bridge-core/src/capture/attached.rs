@@ -11,11 +11,11 @@ use super::follow::Follow;
 use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::Root;
 use super::walk::{Fate, Walk};
-use crate::book::Book;
+use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
 use crate::number::Epoch;
 use crate::record::{GapReason, NAMESPACE, Timestamp};
-use crate::restate::Restating;
+use crate::resnapshot::Restating;
 
 /// One watch epoch, from the armed watches to the disconnect.
 #[derive(Debug)]
@@ -45,10 +45,10 @@ impl Attached {
     pub(crate) fn restate(
         &mut self,
         options: &CaptureOptions,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
     ) -> Result<(), JournalError> {
         if let Some(restating) = self.restating.front_mut() {
-            restating.step(book, options.limits.restate_at_once)?;
+            restating.step(image, options.limits.restate_at_once)?;
             if restating.is_done() {
                 self.restating.pop_front();
             }

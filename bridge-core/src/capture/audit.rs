@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::book::Book;
+use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat};
@@ -108,7 +108,7 @@ impl Rounds {
         &mut self,
         roots: &[Root],
         unreadable: &Unreadable,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
     ) -> Result<Vec<ReadRequest>, JournalError> {
         let mut sample = Sample {
             reads: Vec::new(),
@@ -117,9 +117,9 @@ impl Rounds {
         let first = self.next_random() % roots.len().max(1) as u64;
         let (before, after) = roots.split_at(usize::try_from(first).unwrap_or_default());
         for root in after.iter().chain(before) {
-            sample.push(book, root.path.clone())?;
+            sample.push(image, root.path.clone())?;
             for _ in 0..SAMPLE_SIZE {
-                self.push_random_branch(&mut sample, &root.path, book)?;
+                self.push_random_branch(&mut sample, &root.path, image)?;
             }
         }
         for path in unreadable.some_after(self.retried.as_ref(), RETRIES) {
@@ -137,14 +137,14 @@ impl Rounds {
         &mut self,
         sample: &mut Sample,
         root: &ZnodePath,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
     ) -> Result<(), JournalError> {
         let mut path = root.clone();
         for _ in 0..SAMPLE_DEPTH_MAX {
-            let mut below = book.children(&path, None, SAMPLE_PAGE)?;
+            let mut below = image.children(&path, None, SAMPLE_PAGE)?;
             if below.len() == SAMPLE_PAGE {
                 let after = self.random_name();
-                below.extend(book.children(&path, Some(&after), SAMPLE_PAGE)?);
+                below.extend(image.children(&path, Some(&after), SAMPLE_PAGE)?);
             }
             if below.is_empty() {
                 break;
@@ -152,7 +152,7 @@ impl Rounds {
             let chosen = self.next_random() % below.len() as u64;
             let (name, _) = below.swap_remove(usize::try_from(chosen).unwrap_or_default());
             path = path.child(&name);
-            sample.push(book, path.clone())?;
+            sample.push(image, path.clone())?;
         }
         Ok(())
     }
@@ -181,11 +181,11 @@ struct Sample {
 }
 
 impl Sample {
-    fn push(&mut self, book: &mut dyn Book, path: ZnodePath) -> Result<(), JournalError> {
+    fn push(&mut self, image: &mut dyn ImageTxn, path: ZnodePath) -> Result<(), JournalError> {
         if self.reads.iter().any(|read| read.path == path) {
             return Ok(());
         }
-        let known = book.node(&path)?.and_then(|node| node.stat);
+        let known = image.node(&path)?.and_then(|node| node.stat);
         let bytes = known.map_or(0, |stat| usize::try_from(stat.data_length).unwrap_or_default());
         if self.room.take(&path, Length::Known(bytes)) {
             let children = known.is_some_and(|stat| stat.num_children <= SAMPLE_CHILDREN_MAX);
@@ -220,7 +220,7 @@ pub(crate) fn check(
         return Ok(());
     }
     let was_unreadable = desk.unreadable.is_named(path);
-    match (outcome, desk.book.node(path)?) {
+    match (outcome, desk.image.node(path)?) {
         (Outcome::Denied, _) => {
             let root = desk.roots[root].path.clone();
             desk.unreadable.add(&root, path);
@@ -231,7 +231,7 @@ pub(crate) fn check(
         (Outcome::Missing, None)
             if was_unreadable
                 && desk.roots[root].path == *path
-                && !desk.book.deepest_below(path, 1)?.is_empty() =>
+                && !desk.image.deepest_below(path, 1)?.is_empty() =>
         {
             Err(StepError::Doubt(GapReason::Permission))
         }
@@ -265,7 +265,7 @@ fn check_children(
     names: &[Box<str>],
 ) -> Step<()> {
     let limit = names.len() + 1_000;
-    let known = desk.book.children(path, None, limit)?;
+    let known = desk.image.children(path, None, limit)?;
     let is_silent = |name: &str| {
         let child = path.child(name);
         !seen.has_moved(&child) && !desk.options.is_left_out(&child)
@@ -284,7 +284,7 @@ fn check_children(
     if seen.has_moved(path) {
         return Ok(());
     }
-    let node = desk.book.node(path)?;
+    let node = desk.image.node(path)?;
     if node.is_some_and(|node| node.stat.is_some_and(|known| known.pzxid > stat.pzxid)) {
         return Err(StepError::Doubt(GapReason::Liveness));
     }

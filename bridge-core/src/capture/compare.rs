@@ -5,8 +5,8 @@
 
 use std::cmp::Ordering;
 
-use crate::book::Node;
-use crate::entry::{Change, DeletedAt, What};
+use crate::append::{Change, ChangeKind, DeletedAt};
+use crate::image_txn::Node;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, Stat, Timestamp};
@@ -33,7 +33,7 @@ impl Desk<'_> {
         stat: &Stat,
         data: &[u8],
     ) -> Step<Found> {
-        let Some(node) = self.book.node(path)? else {
+        let Some(node) = self.image.node(path)? else {
             // What was told below one that could not be read, of a life before.
             self.purge(root, path, Some(stat.czxid), DeletedAt::Bound(stat.czxid))?;
             self.write_found(root, path, stat, data)?;
@@ -69,12 +69,12 @@ impl Desk<'_> {
         let acl_moved = self.acl_moved(node, stat);
         if stat.mzxid > node.mzxid() {
             let missed = missed_between(node.version(), stat.version);
-            let what = What::Updated {
+            let what = ChangeKind::Updated {
                 read: self.read(stat, data),
             };
             self.write_reconciled(root, path, what, missed)?;
         } else if node.stat.is_some_and(|known| known != *stat) && !acl_moved {
-            self.book.refresh(path, stat)?;
+            self.image.refresh(path, stat)?;
             return Ok(Found::Same);
         }
         if acl_moved {
@@ -101,7 +101,7 @@ impl Desk<'_> {
         let is_same = is_same_version(&known, stat);
         if !is_same {
             let missed = missed_between(known.version, stat.version);
-            let what = What::Updated {
+            let what = ChangeKind::Updated {
                 read: self.read(stat, data),
             };
             self.write_reconciled(root, path, what, missed)?;
@@ -109,7 +109,7 @@ impl Desk<'_> {
         if acl_moved {
             self.write_acl(root, path, stat)?;
         } else if is_same {
-            self.book.refresh(path, stat)?;
+            self.image.refresh(path, stat)?;
             return Ok(Found::Same);
         }
         Ok(Found::Different)
@@ -128,7 +128,7 @@ impl Desk<'_> {
         let Some((run, index)) = self.next_in_run(root) else {
             return self.write_created(root, path, stat, data);
         };
-        let what = What::Listed {
+        let what = ChangeKind::Listed {
             read: self.read(stat, data),
             run,
             index,
@@ -137,7 +137,7 @@ impl Desk<'_> {
     }
 
     fn write_created(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
-        let what = What::Created {
+        let what = ChangeKind::Created {
             read: self.read(stat, data),
         };
         let missed = Some(u64::try_from(stat.version).unwrap_or_default());
@@ -148,7 +148,7 @@ impl Desk<'_> {
         &mut self,
         root: usize,
         path: &ZnodePath,
-        what: What,
+        what: ChangeKind,
         missed: Option<u64>,
     ) -> Step<()> {
         let path = path.clone();
@@ -169,7 +169,7 @@ impl Desk<'_> {
 
     /// A reconciled delete.
     pub(crate) fn write_delete(&mut self, root: usize, path: &ZnodePath, at: DeletedAt) -> Step<()> {
-        let what = What::Deleted { at };
+        let what = ChangeKind::Deleted { at };
         self.write_reconciled(root, path, what, None)
     }
 
@@ -179,7 +179,7 @@ impl Desk<'_> {
         if acl.is_none() && self.options.acls == AclMode::List {
             self.counters.unread_acls += 1;
         }
-        let what = What::AclChanged { stat: *stat, acl };
+        let what = ChangeKind::AclChanged { stat: *stat, acl };
         self.write_reconciled(root, path, what, Some(0))
     }
 
@@ -202,7 +202,7 @@ impl Desk<'_> {
         let is_old = |node: &Node| older_than.is_none_or(|born| node.czxid < born);
         let mut limit = self.options.limits.page;
         loop {
-            let page = self.book.deepest_below(path, limit)?;
+            let page = self.image.deepest_below(path, limit)?;
             let was_last = page.len() < limit;
             let mut dropped = 0;
             for (gone, node) in page.iter().filter(|(_, node)| is_old(node)) {
@@ -242,7 +242,7 @@ impl Desk<'_> {
         let mut found = Found::Same;
         loop {
             let page = self
-                .book
+                .image
                 .occupied_children(path, after.as_deref(), self.options.limits.page)?;
             let was_last = page.len() < self.options.limits.page;
             for (name, node) in &page {

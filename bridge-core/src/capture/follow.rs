@@ -2,7 +2,7 @@
 //!
 //! From servers ≥ 3.9 each event carries its zxid, and a value read belongs to the event whose zxid is its `mzxid`;
 //! what was overwritten before it could be read is listed as superseded by the next record of its path. Events
-//! without zxids are settled by [`positions`](super::positions).
+//! without zxids are settled by [`positions`](super::settle_by_read).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -13,8 +13,8 @@ use crate::record::Stat;
 use super::batch::{Length, Limits, Request, Room};
 use super::event::{Event, EventKind};
 use super::pending::{Overwritten, Pending, Value};
-use super::positions::Window;
 use super::roots::Desk;
+use super::settle_by_read::Window;
 use super::{Outcome, ReadRequest, Step};
 
 /// What the queue came to.

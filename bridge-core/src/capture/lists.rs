@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::options::AclMode;
 use super::{AclOutcome, Input, Outcome, ReadRequest, Step, StepError, Ticket};
-use crate::book::Book;
+use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
@@ -104,7 +104,7 @@ impl Lists {
         reads: &[ReadRequest],
         outcomes: &[Outcome],
         is_follow: bool,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
     ) -> Result<Vec<Key>, JournalError> {
         let mut missing = Vec::new();
         if mode != AclMode::List {
@@ -116,7 +116,7 @@ impl Lists {
             if self.known.contains_key(&key) {
                 continue;
             }
-            let known = book.node(&read.path)?.filter(|node| node.czxid == stat.czxid);
+            let known = image.node(&read.path)?.filter(|node| node.czxid == stat.czxid);
             let has_moved = match known.and_then(|node| node.stat) {
                 Some(known) => known.aversion != stat.aversion,
                 // A value that waits may be told before this one, with the list as it was then.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::book::Book;
-use crate::entry::{Entry, Word};
+use crate::append::{Append, RecordKind};
+use crate::image_txn::ImageTxn;
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
@@ -142,11 +142,11 @@ impl Capture {
     ///
     /// # Errors
     /// The transaction must then be rolled back and [`Capture::reset`] be called.
-    pub fn step(&mut self, now: Timestamp, input: Input, book: &mut dyn Book) -> Step<Vec<Effect>> {
+    pub fn step(&mut self, now: Timestamp, input: Input, image: &mut dyn ImageTxn) -> Step<Vec<Effect>> {
         let mut effects = Vec::new();
         let mut next = self.lists.admit(input, self.options.limits.events)?;
         while let Some(input) = next {
-            self.take(now, input, book, &mut effects)?;
+            self.take(now, input, image, &mut effects)?;
             next = self.lists.next_held();
         }
         if let State::Attached(attached) = &self.state
@@ -161,33 +161,33 @@ impl Capture {
         &mut self,
         now: Timestamp,
         input: Input,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
         effects: &mut Vec<Effect>,
     ) -> Step<()> {
         let recorded = self.records();
         let verdict = match input {
-            Input::Connected { session } => self.connected(session, book, effects)?,
+            Input::Connected { session } => self.connected(session, image, effects)?,
             Input::Disconnected => self.detach(None),
             Input::Overflow => self.detach(Some(GapReason::Overflow)),
-            Input::Armed => self.armed(now, book)?,
+            Input::Armed => self.armed(now, image)?,
             Input::Events(events) => self.events(events)?,
-            Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, book, effects)?,
+            Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, image, effects)?,
             // Taken in before.
             Input::Acls { .. } => Verdict::Fine,
             Input::CanaryWritten { mark, zxid } => {
                 let read = self.canary.written(mark, zxid);
                 self.read_canary(read, effects)
             }
-            Input::Tick => self.tick(now, book, effects)?,
+            Input::Tick => self.tick(now, image, effects)?,
             Input::Continue => {
                 if let State::Attached(attached) = &mut self.state {
-                    attached.restate(&self.options, book)?;
+                    attached.restate(&self.options, image)?;
                 }
                 Verdict::Fine
             }
         };
         let verdict = match verdict {
-            Verdict::Fine => self.go_on(now, book, effects)?,
+            Verdict::Fine => self.go_on(now, image, effects)?,
             other => other,
         };
         match verdict {
@@ -253,7 +253,7 @@ impl Capture {
     fn connected(
         &mut self,
         session: SessionFate,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
         effects: &mut Vec<Effect>,
     ) -> Step<Verdict> {
         if matches!(self.state, State::Halted) {
@@ -268,13 +268,13 @@ impl Capture {
         if self.options.accept_baseline && !self.has_accepted_baseline {
             reason = GapReason::Rebaselined;
         }
-        let epoch = book.epoch()?.next();
-        book.set_epoch(epoch)?;
+        let epoch = image.epoch()?.next();
+        image.set_epoch(epoch)?;
         let roots = self
             .options
             .roots
             .iter()
-            .map(|path| Root::load(path, book))
+            .map(|path| Root::load(path, image))
             .collect::<Result<_, _>>()?;
         self.state = State::Arming { epoch, reason, roots };
         effects.push(Effect::Arm(self.options.watched()));
@@ -282,7 +282,7 @@ impl Capture {
         Ok(Verdict::Fine)
     }
 
-    fn armed(&mut self, now: Timestamp, book: &mut dyn Book) -> Step<Verdict> {
+    fn armed(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> Step<Verdict> {
         let (epoch, reason, roots) = match std::mem::replace(&mut self.state, State::Detached) {
             State::Arming { epoch, reason, roots } => (epoch, reason, roots),
             // Said twice, or of a connection that is gone, it is no news.
@@ -300,7 +300,7 @@ impl Capture {
             walk: None,
             restating: VecDeque::new(),
         }));
-        self.begin_next_walk(now, book)?;
+        self.begin_next_walk(now, image)?;
         Ok(Verdict::Fine)
     }
 
@@ -308,7 +308,7 @@ impl Capture {
     fn parts<'a>(
         &'a mut self,
         now: Timestamp,
-        book: &'a mut dyn Book,
+        image: &'a mut dyn ImageTxn,
     ) -> Option<(Desk<'a>, &'a mut Follow, &'a mut Option<Walk>, &'a mut Requests)> {
         let State::Attached(attached) = &mut self.state else {
             return None;
@@ -318,7 +318,7 @@ impl Capture {
         } = &mut **attached;
         let desk = Desk {
             now,
-            book,
+            image,
             options: &self.options,
             counters: &mut self.counters,
             roots,
@@ -329,13 +329,13 @@ impl Capture {
         Some((desk, follow, walk, &mut self.requests))
     }
 
-    fn begin_next_walk(&mut self, now: Timestamp, book: &mut dyn Book) -> Step<()> {
+    fn begin_next_walk(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> Step<()> {
         let State::Attached(attached) = &self.state else {
             return Ok(());
         };
         let (epoch, reason) = (attached.epoch, attached.reason);
         let next = attached.roots.iter().position(|root| !root.is_watched());
-        let Some((mut desk, _, walk, _)) = self.parts(now, book) else {
+        let Some((mut desk, _, walk, _)) = self.parts(now, image) else {
             return Ok(());
         };
         match next {
@@ -383,7 +383,7 @@ impl Capture {
         now: Timestamp,
         ticket: Ticket,
         mut outcomes: Vec<Outcome>,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
         effects: &mut Vec<Effect>,
     ) -> Step<Verdict> {
         if let Some(request) = self.requests.asked(ticket) {
@@ -391,7 +391,7 @@ impl Capture {
             let mode = self.options.acls;
             let keys = self
                 .lists
-                .missing(mode, &request.reads, &outcomes, is_follow, book)?;
+                .missing(mode, &request.reads, &outcomes, is_follow, image)?;
             if !keys.is_empty() {
                 let request = self.requests.next_ticket();
                 let paths = self.lists.hold(request, keys, Input::Answer { ticket, outcomes });
@@ -405,7 +405,7 @@ impl Capture {
             return Ok(Verdict::Fine);
         };
         self.counters.reads += outcomes.len() as u64;
-        let Some((mut desk, follow, walk, _)) = self.parts(now, book) else {
+        let Some((mut desk, follow, walk, _)) = self.parts(now, image) else {
             return Ok(Verdict::Fine);
         };
         follow.fence(request.covers);
@@ -437,12 +437,12 @@ impl Capture {
         }
     }
 
-    fn tick(&mut self, now: Timestamp, book: &mut dyn Book, effects: &mut Vec<Effect>) -> Step<Verdict> {
+    fn tick(&mut self, now: Timestamp, image: &mut dyn ImageTxn, effects: &mut Vec<Effect>) -> Step<Verdict> {
         if self.rounds.heartbeat_is_due() {
-            book.append(Entry {
+            image.append(Append {
                 root: None,
                 captured: now,
-                word: Word::Heartbeat,
+                word: RecordKind::Heartbeat,
             })?;
         }
         if self.state() != CaptureState::Live {
@@ -453,7 +453,7 @@ impl Capture {
         };
         let covers = attached.follow.end();
         if self.rounds.sample_is_due() {
-            let reads = self.rounds.sample(&attached.roots, &self.unreadable, book)?;
+            let reads = self.rounds.sample(&attached.roots, &self.unreadable, image)?;
             self.counters.liveness_checks += 1;
             self.counters.requests += 1;
             self.requests
@@ -487,10 +487,15 @@ impl Capture {
     }
 
     /// Lets leave what can leave, ends walks that are done, and asks for what is needed next.
-    fn go_on(&mut self, now: Timestamp, book: &mut dyn Book, effects: &mut Vec<Effect>) -> Step<Verdict> {
+    fn go_on(
+        &mut self,
+        now: Timestamp,
+        image: &mut dyn ImageTxn,
+        effects: &mut Vec<Effect>,
+    ) -> Step<Verdict> {
         loop {
             self.end_walk_if_done();
-            let Some((mut desk, follow, _, _)) = self.parts(now, book) else {
+            let Some((mut desk, follow, _, _)) = self.parts(now, image) else {
                 return Ok(Verdict::Fine);
             };
             let advance = follow.advance(&mut desk)?;
@@ -502,15 +507,15 @@ impl Capture {
                     if is_gap && let State::Attached(attached) = &mut self.state {
                         attached.restate_root(&self.options, now, root);
                     }
-                    self.begin_next_walk(now, book)?;
+                    self.begin_next_walk(now, image)?;
                 }
                 Advance::Denied(path) => return Ok(Verdict::Denied(path)),
             }
         }
-        if let Some((mut desk, ..)) = self.parts(now, book) {
+        if let Some((mut desk, ..)) = self.parts(now, image) {
             desk.save_progress()?;
         }
-        self.send_requests(now, book, effects)?;
+        self.send_requests(now, image, effects)?;
         if matches!(&self.state, State::Attached(attached) if !attached.restating.is_empty()) {
             effects.push(Effect::Continue);
         }
@@ -537,8 +542,13 @@ impl Capture {
             .map(|root| Walk::new(next, root.path.clone(), true, self.options.limits));
     }
 
-    fn send_requests(&mut self, now: Timestamp, book: &mut dyn Book, effects: &mut Vec<Effect>) -> Step<()> {
-        let Some((desk, follow, walk, requests)) = self.parts(now, book) else {
+    fn send_requests(
+        &mut self,
+        now: Timestamp,
+        image: &mut dyn ImageTxn,
+        effects: &mut Vec<Effect>,
+    ) -> Step<()> {
+        let Some((desk, follow, walk, requests)) = self.parts(now, image) else {
             return Ok(());
         };
         let covers = follow.end();
@@ -563,7 +573,7 @@ impl Capture {
         if let Some(walk) = walk {
             let is_walk = |purpose: &Purpose| matches!(purpose, Purpose::WalkRead | Purpose::WalkList);
             while requests.under_way(is_walk) < desk.options.limits.walk_window {
-                let Some((purpose, reads)) = walk.next_request(desk.book)? else {
+                let Some((purpose, reads)) = walk.next_request(desk.image)? else {
                     break;
                 };
                 let request = match walk.is_audit {

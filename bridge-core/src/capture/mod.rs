@@ -1,7 +1,7 @@
 //! The capture machine: watch events and reads go in, journal entries and requests come out.
 //!
 //! It never awaits, opens nothing and asks no clock: the same inputs on the same journal give the same records, so a
-//! simulator can drive it. Its one view of the world besides its inputs is the [`Book`], the image inside the open
+//! simulator can drive it. Its one view of the world besides its inputs is the [`ImageTxn`], the image inside the open
 //! journal transaction.
 //!
 //! ```text
@@ -28,14 +28,14 @@ mod canary;
 mod compare;
 mod denials;
 mod event;
-mod exact;
 mod follow;
 mod lists;
 mod machine;
 mod options;
 mod pending;
-mod positions;
 mod roots;
+mod settle_by_read;
+mod settle_by_zxid;
 mod status;
 mod unreadable;
 mod walk;
@@ -58,7 +58,7 @@ use crate::path::ZnodePath;
 use crate::record::{Acl, GapReason, Stat};
 
 #[cfg(doc)]
-use crate::book::Book;
+use crate::image_txn::ImageTxn;
 
 /// What the machine is told. Closed: a simulator can make each of them.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::book::{Book, OpenRun, Progress};
-use crate::entry::{Change, Entry, Read, Word};
+use crate::append::{Append, Change, Read, RecordKind};
+use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::JournalError;
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
@@ -63,7 +63,7 @@ pub(crate) enum Bracket {
 /// What every part of the machine needs to decide on an input and to write down what it decided.
 pub(crate) struct Desk<'a> {
     pub(crate) now: Timestamp,
-    pub(crate) book: &'a mut dyn Book,
+    pub(crate) image: &'a mut dyn ImageTxn,
     pub(crate) options: &'a CaptureOptions,
     pub(crate) counters: &'a mut Counters,
     pub(crate) roots: &'a mut [Root],
@@ -74,8 +74,8 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Root {
-    pub(crate) fn load(path: &ZnodePath, book: &mut dyn Book) -> Result<Root, JournalError> {
-        let progress = book.progress(path)?;
+    pub(crate) fn load(path: &ZnodePath, image: &mut dyn ImageTxn) -> Result<Root, JournalError> {
+        let progress = image.progress(path)?;
         Ok(Root {
             path: path.clone(),
             phase: Phase::Waiting,
@@ -207,7 +207,7 @@ impl Desk<'_> {
         root.progress.run = Some(OpenRun { id: run, index: 0 });
         root.changed = true;
         root.phase = Phase::Walking(Bracket::Run(run));
-        self.control(index, Word::RunBegin { run })
+        self.control(index, RecordKind::RunBegin { run })
     }
 
     /// A run's name: of the source, the root, the epoch and the moment, so that no two are alike.
@@ -244,7 +244,7 @@ impl Desk<'_> {
                 root.reported(to_zxid);
                 self.control(
                     index,
-                    Word::GapEnd {
+                    RecordKind::GapEnd {
                         epoch,
                         from_zxid,
                         to_zxid,
@@ -276,7 +276,7 @@ impl Desk<'_> {
         self.counters.gap(reason);
         self.control(
             index,
-            Word::GapBegin {
+            RecordKind::GapBegin {
                 epoch,
                 from_zxid,
                 reason,
@@ -296,7 +296,7 @@ impl Desk<'_> {
         root.changed = true;
         self.control(
             index,
-            Word::RunEnd {
+            RecordKind::RunEnd {
                 run,
                 index: nodes + 1,
                 nodes,
@@ -306,17 +306,17 @@ impl Desk<'_> {
         )
     }
 
-    fn control(&mut self, index: usize, word: Word) -> Result<(), JournalError> {
+    fn control(&mut self, index: usize, word: RecordKind) -> Result<(), JournalError> {
         let op = match &word {
-            Word::RunBegin { .. } => Op::SnapshotBegin,
-            Word::RunEnd { .. } => Op::SnapshotEnd,
-            Word::GapBegin { .. } => Op::GapBegin,
-            Word::GapEnd { .. } => Op::GapEnd,
-            Word::Heartbeat | Word::Change(_) => Op::Heartbeat,
+            RecordKind::RunBegin { .. } => Op::SnapshotBegin,
+            RecordKind::RunEnd { .. } => Op::SnapshotEnd,
+            RecordKind::GapBegin { .. } => Op::GapBegin,
+            RecordKind::GapEnd { .. } => Op::GapEnd,
+            RecordKind::Heartbeat | RecordKind::Change(_) => Op::Heartbeat,
         };
         self.counters.record(op, Fidelity::Exact);
         let root = Some(self.roots[index].path.clone());
-        self.book.append(Entry {
+        self.image.append(Append {
             root,
             captured: self.now,
             word,
@@ -342,10 +342,10 @@ impl Desk<'_> {
             *differences += 1;
         }
         let root = Some(root.path.clone());
-        self.book.append(Entry {
+        self.image.append(Append {
             root,
             captured: self.now,
-            word: Word::Change(change),
+            word: RecordKind::Change(change),
         })?;
         Ok(())
     }
@@ -381,7 +381,7 @@ impl Desk<'_> {
     /// Stores what changed of the roots' progress.
     pub(crate) fn save_progress(&mut self) -> Result<(), JournalError> {
         for root in self.roots.iter_mut().filter(|root| root.changed) {
-            self.book.set_progress(&root.path, &root.progress)?;
+            self.image.set_progress(&root.path, &root.progress)?;
             root.changed = false;
         }
         Ok(())

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
-use crate::book::Book;
+use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::{Hasher, ZnodePath};
 
 use super::batch::{Length, Limits, Purpose, Room, SMALL_BYTES};
-use super::positions::ancestors;
+use super::settle_by_read::ancestors;
 use super::{Outcome, ReadRequest};
 
 /// Bytes of data expected of a znode that was never read, until the walk has read some.
@@ -133,14 +133,14 @@ impl Walk {
     /// The next request; `None` if nothing is left to ask for.
     pub(crate) fn next_request(
         &mut self,
-        book: &mut dyn Book,
+        image: &mut dyn ImageTxn,
     ) -> Result<Option<(Purpose, Vec<ReadRequest>)>, JournalError> {
         while let Some(work) = self.work.pop() {
             let (purpose, reads) = match work {
                 Work::Above => (Purpose::WalkList, self.reads_above()),
                 Work::List(path, _) if !self.listing.contains_key(&path) => continue,
                 Work::List(path, bytes) => (Purpose::WalkList, self.lists(path, bytes)),
-                Work::Names(path) => (Purpose::WalkRead, self.names(path, book)?),
+                Work::Names(path) => (Purpose::WalkRead, self.names(path, image)?),
             };
             if !reads.is_empty() {
                 self.under_way += 1;
@@ -187,11 +187,11 @@ impl Walk {
         reads
     }
 
-    fn names(&mut self, path: ZnodePath, book: &mut dyn Book) -> Result<Vec<ReadRequest>, JournalError> {
+    fn names(&mut self, path: ZnodePath, image: &mut dyn ImageTxn) -> Result<Vec<ReadRequest>, JournalError> {
         let Some(mut listing) = self.open.remove(&path) else {
             return Ok(Vec::new());
         };
-        let mut known = known_lengths(book, &path, &listing, self.limits.walk_batch)?
+        let mut known = known_lengths(image, &path, &listing, self.limits.walk_batch)?
             .into_iter()
             .peekable();
         let mut room = Room::new(self.limits.walk_batch, &self.limits);
@@ -382,13 +382,13 @@ impl Listing {
 
 /// Lengths that the image knows of the next names, in their order, so that an answer stays within its limit.
 fn known_lengths(
-    book: &mut dyn Book,
+    image: &mut dyn ImageTxn,
     path: &ZnodePath,
     listing: &Listing,
     limit: usize,
 ) -> Result<Vec<(Box<str>, usize)>, JournalError> {
     let before = listing.next.checked_sub(1).map(|at| listing.names[at].as_ref());
-    let rows = book.children_to_compare(path, before, limit)?;
+    let rows = image.children_to_compare(path, before, limit)?;
     let length = |stat: crate::record::Stat| usize::try_from(stat.data_length).unwrap_or_default();
     Ok(rows
         .into_iter()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::machine::Machine;
 use super::options::RejectedPath;
 use super::outcome::Outcome;
-use super::parked::Verdict;
+use super::retry_queue::Verdict;
 use super::steps::{Batch, Parts, Progress};
 use crate::journal::Aside;
 use crate::number::Seq;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::filter::Sieve;
+use super::filter::CompiledFilter;
 use super::merge::Window;
 use super::steps::{Batch, Parts};
 use super::worker::WallClock;
@@ -67,7 +67,7 @@ impl Tail for Reader {
 /// The batches for one sink, in order.
 pub(super) struct Feed {
     lane: Lane,
-    sieve: Arc<Sieve>,
+    filter: Arc<CompiledFilter>,
     limit: ReadLimit,
     /// Everything up to it was read.
     position: Seq,
@@ -120,7 +120,7 @@ enum Given {
 impl Feed {
     pub fn new(
         tail: Box<dyn Tail>,
-        sieve: Sieve,
+        filter: CompiledFilter,
         limit: ReadLimit,
         cursor: Seq,
         durable: watch::Receiver<Seq>,
@@ -128,7 +128,7 @@ impl Feed {
     ) -> Feed {
         Feed {
             lane: Lane::Resting(tail),
-            sieve: Arc::new(sieve),
+            filter: Arc::new(filter),
             limit,
             position: cursor,
             durable,
@@ -233,12 +233,12 @@ impl Feed {
     /// Reads the next records of a run that pass the filter, behind a read that is under way.
     pub async fn restate(&mut self, run: Box<SinkRun>) -> Result<RunPage, JournalError> {
         self.finish().await;
-        let (limit, sieve) = (self.limit, Arc::clone(&self.sieve));
+        let (limit, filter) = (self.limit, Arc::clone(&self.filter));
         if let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) {
             self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
                 let mut restated = tail.restate(&run, limit);
                 if let Ok(page) = &mut restated {
-                    page.records.retain(|record| sieve.passes(record));
+                    page.records.retain(|record| filter.passes(record));
                 }
                 (tail, Given::Restated(restated))
             }));
@@ -280,7 +280,7 @@ impl Feed {
         let Some(records) = tail.at_hand(after, limit) else {
             return false;
         };
-        let read = sift(records, after, durable, &self.sieve);
+        let read = sift(records, after, durable, &self.filter);
         self.keep(Given::Next(read));
         true
     }
@@ -290,11 +290,11 @@ impl Feed {
             return;
         };
         let (after, durable, limit) = (self.position, self.tail(), self.limit);
-        let sieve = Arc::clone(&self.sieve);
+        let filter = Arc::clone(&self.filter);
         self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
             let read = tail
                 .read(after, limit)
-                .and_then(|records| sift(records, after, durable, &sieve));
+                .and_then(|records| sift(records, after, durable, &filter));
             (tail, Given::Next(read))
         }));
     }
@@ -372,7 +372,7 @@ fn sift(
     mut records: Vec<Arc<Record>>,
     after: Seq,
     durable: Seq,
-    sieve: &Sieve,
+    filter: &CompiledFilter,
 ) -> Result<Read, JournalError> {
     if records.is_empty() {
         return Err(nothing_there(after, durable));
@@ -381,7 +381,7 @@ fn sift(
     // All up to the tail may have gone into a record behind it, of which this worker was not told yet.
     let through = records.last().map_or(durable, |record| record.seq);
     let first_captured = records.first().map(|record| record.time.captured);
-    records.retain(|record| sieve.passes(record));
+    records.retain(|record| filter.passes(record));
     Ok(Read {
         batch: Batch {
             records,
@@ -435,13 +435,13 @@ mod tests {
     async fn what_is_at_hand_is_taken_as_far_as_it_is_durable_and_nothing_is_read() {
         let records = (1..=5).map(|seq| a_record().seq(seq).arc()).collect();
         let durable = watch::Sender::new(Seq(3));
-        let sieve = Sieve::new(&Filter::default()).unwrap();
+        let filter = CompiledFilter::new(&Filter::default()).unwrap();
         let tail = Box::new(AtHand(records));
         let limit = ReadLimit {
             records: 2,
             ..READ_LIMIT
         };
-        let mut feed = Feed::new(tail, sieve, limit, Seq::ZERO, durable.subscribe(), None);
+        let mut feed = Feed::new(tail, filter, limit, Seq::ZERO, durable.subscribe(), None);
         let mut taken = Vec::new();
         for tail in [3, 3, 5] {
             durable.send_replace(Seq(tail));
@@ -461,10 +461,10 @@ mod tests {
 
     #[test]
     fn a_tail_that_went_into_a_record_behind_it_is_no_loss_and_is_not_asked_for_again() {
-        let sieve = Sieve::new(&Filter::default()).unwrap();
-        let read = sift(vec![a_record().seq(9).arc()], Seq(1), Seq(4), &sieve).unwrap();
+        let filter = CompiledFilter::new(&Filter::default()).unwrap();
+        let read = sift(vec![a_record().seq(9).arc()], Seq(1), Seq(4), &filter).unwrap();
         assert_eq!((read.batch.records.len(), read.batch.through), (0, Seq(4)));
-        let lost = sift(Vec::new(), Seq(1), Seq(4), &sieve).unwrap_err();
+        let lost = sift(Vec::new(), Seq(1), Seq(4), &filter).unwrap_err();
         assert!(lost.to_string().contains("no record behind 1"), "{lost}");
     }
 }

@@ -3,12 +3,12 @@
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::options::{Ephemeral, Filter, OpClass};
-use crate::objection::Objection;
+use crate::issue::ConfigIssue;
 use crate::record::{Op, Record};
 
 /// A [`Filter`] ready for use.
 #[derive(Clone, Debug)]
-pub struct Sieve {
+pub struct CompiledFilter {
     paths: Option<GlobSet>,
     ops: Vec<OpClass>,
     ephemeral: Ephemeral,
@@ -23,28 +23,28 @@ pub struct BadFilter {
     remedy: String,
 }
 
-impl From<BadFilter> for Objection {
-    fn from(bad: BadFilter) -> Objection {
-        Objection::error(bad.key, bad.message, bad.remedy)
+impl From<BadFilter> for ConfigIssue {
+    fn from(bad: BadFilter) -> ConfigIssue {
+        ConfigIssue::error(bad.key, bad.message, bad.remedy)
     }
 }
 
 impl Filter {
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let paths = self.paths.iter().enumerate();
         let globs = paths.filter_map(|(at, pattern)| glob(at, pattern).err());
-        globs.chain(no_ops(&self.ops)).map(Objection::from).collect()
+        globs.chain(no_ops(&self.ops)).map(ConfigIssue::from).collect()
     }
 }
 
-impl Sieve {
+impl CompiledFilter {
     /// Checks and compiles a filter.
-    pub fn new(filter: &Filter) -> Result<Sieve, BadFilter> {
+    pub fn new(filter: &Filter) -> Result<CompiledFilter, BadFilter> {
         if let Some(bad) = no_ops(&filter.ops) {
             return Err(bad);
         }
-        Ok(Sieve {
+        Ok(CompiledFilter {
             paths: globs(&filter.paths)?,
             ops: filter.ops.clone(),
             ephemeral: filter.ephemeral,
@@ -138,7 +138,7 @@ mod tests {
             paths: vec![glob.to_owned()],
             ..Filter::default()
         };
-        Sieve::new(&filter)
+        CompiledFilter::new(&filter)
             .unwrap()
             .passes(&a_record().path(path).build())
     }
@@ -168,7 +168,7 @@ mod tests {
                 ops: ops.to_vec(),
                 ephemeral: Ephemeral::Any,
             };
-            Sieve::new(&filter).unwrap_err().to_string()
+            CompiledFilter::new(&filter).unwrap_err().to_string()
         };
         assert!(refused(&["services/**"], &OpClass::ALL).contains("paths begin with '/'"));
         assert!(refused(&["/a/["], &OpClass::ALL).contains("'/a/['"));
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn control_records_are_chosen_by_ops_alone() {
         let filter = |ops: &[OpClass]| {
-            Sieve::new(&Filter {
+            CompiledFilter::new(&Filter {
                 paths: vec!["/a/**".into()],
                 ops: ops.to_vec(),
                 ephemeral: Ephemeral::Only,
@@ -210,7 +210,7 @@ mod tests {
             };
             let record = a_record().ephemeral(ephemeral).build();
             assert_eq!(
-                Sieve::new(&filter).unwrap().passes(&record),
+                CompiledFilter::new(&filter).unwrap().passes(&record),
                 expected,
                 "{choice:?} {ephemeral:?}"
             );

@@ -26,13 +26,13 @@ use rand::rngs::StdRng;
 
 use super::attempt::Attempt;
 use super::backoff::{Backoff, RETRY_AFTER_MAX};
-use super::letters::{DEAD_LETTERS_MAX, Letters};
+use super::dead_letters::{DEAD_LETTERS_MAX, DeadLetters};
 use super::options::{OnReject, RejectPolicy, RejectedPath};
 use super::outcome::Outcome;
-use super::parked::{Glimpse, PARKED_MAX, Parked};
 use super::policy::{self, Policy};
-use super::steps::{Batch, Input, Order, Phase, Progress, Task, Terms};
-use super::telling::Telling;
+use super::retry_queue::{Glimpse, PARKED_MAX, RetryQueue};
+use super::snapshot_cursor::SnapshotCursor;
+use super::steps::{Batch, Input, MachineConfig, Order, Phase, Progress, Task};
 use super::trouble::{Trouble, TroubleKind, with_causes};
 use crate::journal::{Disabled, JournalError, SinkRun, Switch};
 use crate::number::Seq;
@@ -102,19 +102,19 @@ pub struct Machine {
     pub(super) untold: Option<Progress>,
     backoff: Backoff,
     pub(super) rejects: RejectPolicy,
-    pub(super) letters: Letters,
-    pub(super) parked: Parked,
+    pub(super) letters: DeadLetters,
+    pub(super) parked: RetryQueue,
     pub(super) turn: Turn,
     pub(super) random: StdRng,
     trouble: Option<Trouble>,
     /// News for the journal that the present step has made.
     switch: Option<Switch>,
-    pub(super) run: Telling,
+    pub(super) run: SnapshotCursor,
 }
 
 impl Machine {
     /// A sink that has to be opened first, or enabled if it was switched off.
-    pub fn new(terms: Terms) -> Machine {
+    pub fn new(terms: MachineConfig) -> Machine {
         let mut machine = Machine {
             state: State::Opening { left: None },
             cursor: terms.cursor,
@@ -124,8 +124,8 @@ impl Machine {
             backoff: Backoff::new(terms.retry),
             rejects: terms.rejects,
             letters: terms.aside.letters,
-            parked: Parked::new(terms.retry, terms.aside.parked),
-            run: Telling::of(terms.aside.run),
+            parked: RetryQueue::new(terms.retry, terms.aside.parked),
+            run: SnapshotCursor::of(terms.aside.run),
             turn: Turn::Parked,
             random: StdRng::seed_from_u64(terms.seed),
             trouble: None,

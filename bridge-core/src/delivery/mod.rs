@@ -9,40 +9,40 @@
 
 mod attempt;
 mod backoff;
+mod dead_letters;
 mod feed;
 mod filter;
-mod letters;
 mod machine;
 mod merge;
 mod options;
 mod outcome;
-mod parked;
 pub mod policy;
 mod report;
-mod set_aside;
+mod retry_queue;
+mod sink_backlog;
+mod sink_log;
+mod snapshot_cursor;
 mod status;
 mod steps;
-mod telling;
 #[cfg(test)]
 mod tests;
 mod trouble;
-mod voice;
 mod worker;
 mod workers;
 
 pub use backoff::{Backoff, Pace, RETRY_AFTER_MAX};
+pub use dead_letters::{DEAD_LETTERS_MAX, DeadLetters};
 pub use feed::{READ_LIMIT, Tail};
-pub use filter::{BadFilter, Sieve};
-pub use letters::{DEAD_LETTERS_MAX, Letters};
+pub use filter::{BadFilter, CompiledFilter};
 pub use machine::Machine;
 pub use merge::{WINDOW_BYTES_MAX, WINDOW_RECORDS_MAX, merge};
 pub use options::{
     Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
 };
-pub use parked::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
-pub use set_aside::SetAside;
+pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
+pub use sink_backlog::SinkBacklog;
 pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};
-pub use steps::{Batch, Input, Order, Parts, Phase, Progress, Task, Terms};
+pub use steps::{Batch, Input, MachineConfig, Order, Parts, Phase, Progress, Task};
 pub use trouble::{Trouble, TroubleKind};
 pub use worker::{Setup, WallClock, Worker};
 pub use workers::Workers;

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Patience, Span};
+use crate::issue::ConfigIssue;
 use crate::number::Seq;
-use crate::objection::Objection;
 
 /// Which records a sink gets. What is filtered out moves the sink's cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -139,17 +139,17 @@ impl Default for Retry {
 
 impl Retry {
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         if self.first < Span::millis(1) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "retry.first",
                 format!("a destination that is down would be asked every {}", self.first),
                 "give \"1ms\" or more",
             ));
         }
         if self.max < self.first {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "retry.max",
                 format!("{} is shorter than retry.first, {}", self.max, self.first),
                 "give a longer max or a shorter first",

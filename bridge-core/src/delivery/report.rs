@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::machine::Machine;
+use super::sink_log::{Line, SinkLog};
 use super::status::SinkStatus;
 use super::steps::{Order, Progress};
 use super::trouble::Trouble;
-use super::voice::{Line, Voice};
 use crate::journal::RunStep;
 use crate::sink::SinkError;
 
@@ -111,10 +111,10 @@ pub(super) fn ordered(status: &SinkStatus, order: &Order) {
 }
 
 /// Logs that the destination does not take a record of a run, once a minute one of them, and the end of the run.
-pub(super) fn not_restated(status: &SinkStatus, progress: &Progress, voice: &mut Voice, now: Instant) {
+pub(super) fn not_restated(status: &SinkStatus, progress: &Progress, sink_log: &mut SinkLog, now: Instant) {
     let (sink, source) = (&*status.sink, &*status.source);
     for rejected in &progress.not_restated {
-        let Some(left_out) = voice.refused(now) else {
+        let Some(left_out) = sink_log.refused(now) else {
             continue;
         };
         let (seq, reason) = (rejected.seq.0, &rejected.reason);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::options::{RejectPolicy, Retry};
-use super::set_aside::SetAside;
-use crate::journal::{Aside, JournalError, Note, RunPage, RunStep, SinkRun, Switch};
+use super::sink_backlog::SinkBacklog;
+use crate::journal::{Aside, JournalError, RunPage, RunStep, SinkProgress, SinkRun, Switch};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
@@ -16,7 +16,7 @@ use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
 
 /// What a machine needs to know of its sink.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
+pub struct MachineConfig {
     /// The position behind which delivery begins.
     pub cursor: Seq,
     /// How failures are tried again.
@@ -24,7 +24,7 @@ pub struct Terms {
     /// What becomes of rejected records.
     pub rejects: RejectPolicy,
     /// What the sink set aside before.
-    pub aside: SetAside,
+    pub aside: SinkBacklog,
     /// Of the jitter.
     pub seed: u64,
 }
@@ -152,8 +152,8 @@ impl Batch {
 
 impl Progress {
     /// What the journal is told of it.
-    pub fn note(self, sink: Arc<str>, at: Timestamp) -> Note {
-        Note {
+    pub fn note(self, sink: Arc<str>, at: Timestamp) -> SinkProgress {
+        SinkProgress {
             sink,
             at,
             cursor: self.cursor,

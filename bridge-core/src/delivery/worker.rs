@@ -15,16 +15,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Feed, Merging, Tail};
-use super::filter::Sieve;
+use super::filter::CompiledFilter;
 use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
 use super::report;
-use super::set_aside::SetAside;
+use super::sink_backlog::SinkBacklog;
+use super::sink_log::{Line, SinkLog};
 use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus};
-use super::steps::{Input, Order, Phase, Progress, Task, Terms};
+use super::steps::{Input, MachineConfig, Order, Phase, Progress, Task};
 use super::trouble::{Trouble, TroubleKind};
-use super::voice::{Line, Voice};
-use crate::journal::{Note, ReadLimit};
+use crate::journal::{ReadLimit, SinkProgress};
 use crate::number::Seq;
 use crate::record::Timestamp;
 use crate::sink::{Delivery, Sink};
@@ -51,16 +51,16 @@ pub struct Setup {
     /// The last seq that is durable in the journal.
     pub durable: watch::Receiver<Seq>,
     /// To the journal's writer.
-    pub notes: mpsc::Sender<Note>,
+    pub notes: mpsc::Sender<SinkProgress>,
     /// Where delivery goes on. The journal knows the sink by now: a new one was entered by
     /// [`Journal::register_sink`](crate::journal::Journal::register_sink) at [`super::Start::first_cursor`].
     pub cursor: Seq,
     /// What the sink set aside in earlier lives.
-    pub aside: SetAside,
+    pub aside: SinkBacklog,
     /// An operator's words to the sink.
     pub orders: mpsc::Receiver<Order>,
     /// Which records the sink gets.
-    pub filter: Sieve,
+    pub filter: CompiledFilter,
     /// The window in which writes are merged; `None`: each is delivered.
     pub merge: Option<Duration>,
     /// How failures are tried again.
@@ -83,7 +83,7 @@ pub struct Setup {
 pub struct Worker {
     sink: Box<dyn Sink>,
     desk: Desk,
-    notes: mpsc::Sender<Note>,
+    notes: mpsc::Sender<SinkProgress>,
     orders: Option<mpsc::Receiver<Order>>,
     stop: CancellationToken,
     drain: Duration,
@@ -105,7 +105,7 @@ struct Desk {
     status: SinkStatus,
     published: watch::Sender<SinkStatus>,
     clock: WallClock,
-    voice: Voice,
+    sink_log: SinkLog,
     /// When the oldest record that is not delivered was captured.
     oldest: Option<Timestamp>,
     /// The machine's zero.
@@ -120,7 +120,7 @@ impl Worker {
     pub fn new(setup: Setup) -> (Worker, watch::Receiver<SinkStatus>) {
         let status = SinkStatus::new(setup.sink, setup.source, setup.cursor);
         let (published, receiver) = watch::channel(status.clone());
-        let machine = Machine::new(Terms {
+        let machine = Machine::new(MachineConfig {
             cursor: setup.cursor,
             retry: setup.retry,
             rejects: setup.rejects,
@@ -146,7 +146,7 @@ impl Worker {
             status,
             published,
             clock: setup.clock,
-            voice: Voice::default(),
+            sink_log: SinkLog::default(),
             oldest: None,
             began: Instant::now(),
         };
@@ -263,7 +263,7 @@ impl Worker {
         let now = (self.desk.clock)();
         self.desk.meters.count(&progress, now);
         let (status, at) = (&self.desk.status, Instant::now().into_std());
-        report::not_restated(status, &progress, &mut self.desk.voice, at);
+        report::not_restated(status, &progress, &mut self.desk.sink_log, at);
         let note = progress.note(Arc::clone(&self.desk.status.sink), now);
         self.notes.send(note).await.map_err(|_| {
             report::writer_gone(&self.desk.status);
@@ -358,10 +358,10 @@ impl Desk {
             self.meters.retried(trouble);
         }
         let now = Instant::now().into_std();
-        if let Some(line) = self.voice.moved(before.as_ref(), after, phase, now) {
+        if let Some(line) = self.sink_log.moved(before.as_ref(), after, phase, now) {
             report::moved(&self.status, line, before.as_ref(), after);
         }
-        if self.voice.parked(parked_before, self.machine.parked().0, now) {
+        if self.sink_log.parked(parked_before, self.machine.parked().0, now) {
             report::parked(&self.status, parked_before, &self.machine);
         }
         progress

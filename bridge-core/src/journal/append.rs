@@ -12,13 +12,13 @@
 
 use rusqlite::Connection;
 
-use super::handover::Handover;
+use super::hydrate::Named;
 use super::image::{Life, Place};
 use super::options::Before;
 use super::row::{BeforeColumn, Detail, Stored, insert_records, insert_values};
 use super::rows::AT_ONCE;
-use super::whole::Named;
-use crate::entry::{Change, DeletedAt, Read, What, Word};
+use super::tail_cache::TailCache;
+use crate::append::{Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{
@@ -49,7 +49,7 @@ impl Drafts {
         &mut self,
         connection: &Connection,
         draft: (Draft, Option<Named>),
-        handover: &mut Handover,
+        handover: &mut TailCache,
     ) -> rusqlite::Result<()> {
         self.bytes += draft.0.brings.as_ref().map_or(0, |data| data.bytes.len());
         self.waiting.push(draft);
@@ -60,7 +60,11 @@ impl Drafts {
     }
 
     /// Writes all that wait, and hands them over.
-    pub(super) fn write(&mut self, connection: &Connection, handover: &mut Handover) -> rusqlite::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        connection: &Connection,
+        handover: &mut TailCache,
+    ) -> rusqlite::Result<()> {
         let brought = self
             .waiting
             .iter()
@@ -130,36 +134,36 @@ pub(super) fn draft_control(
     ctx: Context<'_>,
     root: Option<&ZnodePath>,
     captured: Timestamp,
-    word: &Word,
+    word: &RecordKind,
 ) -> Draft {
     let (op, identity, detail) = control_parts(ctx.seq, word);
     let mut stored = ctx.blank(op, captured);
     stored.id = identity.id(ctx.cluster, root.map_or("", ZnodePath::as_str));
     stored.detail = detail;
-    if let Word::RunEnd { zxid: Some(zxid), .. } = word {
+    if let RecordKind::RunEnd { zxid: Some(zxid), .. } = word {
         stored.zxid = Some(*zxid);
         stored.zxid_kind = ZxidKind::UpperBound;
     }
     Draft { stored, brings: None }
 }
 
-fn control_parts(seq: Seq, word: &Word) -> (Op, Identity<'_>, Detail) {
+fn control_parts(seq: Seq, word: &RecordKind) -> (Op, Identity<'_>, Detail) {
     match word {
-        Word::Change(_) => unreachable!("changes have a draft of their own"),
-        Word::RunBegin { run } => run_mark(Op::SnapshotBegin, run, 0, None),
-        Word::RunEnd {
+        RecordKind::Change(_) => unreachable!("changes have a draft of their own"),
+        RecordKind::RunBegin { run } => run_mark(Op::SnapshotBegin, run, 0, None),
+        RecordKind::RunEnd {
             run,
             index,
             nodes,
             unreadable,
             zxid: _,
         } => run_mark(Op::SnapshotEnd, run, *index, Some((*nodes, *unreadable))),
-        Word::GapBegin {
+        RecordKind::GapBegin {
             epoch,
             from_zxid,
             reason,
         } => gap_mark(Op::GapBegin, gap(*epoch, *from_zxid, *reason)),
-        Word::GapEnd {
+        RecordKind::GapEnd {
             epoch,
             from_zxid,
             to_zxid,
@@ -173,7 +177,7 @@ fn control_parts(seq: Seq, word: &Word) -> (Op, Identity<'_>, Detail) {
                 ..gap(*epoch, *from_zxid, *reason)
             },
         ),
-        Word::Heartbeat => (Op::Heartbeat, Identity::Heartbeat { seq }, Detail::None),
+        RecordKind::Heartbeat => (Op::Heartbeat, Identity::Heartbeat { seq }, Detail::None),
     }
 }
 
@@ -259,26 +263,26 @@ struct Drafting<'a> {
 }
 
 impl Drafting<'_> {
-    fn take(&mut self, what: What) {
+    fn take(&mut self, what: ChangeKind) {
         match what {
-            What::Created { read } => self.created(read),
-            What::CreatedUnread {
+            ChangeKind::Created { read } => self.created(read),
+            ChangeKind::CreatedUnread {
                 czxid,
                 ephemeral,
                 ctime,
             } => self.created_unread(czxid, ephemeral, ctime),
-            What::Updated { read } => self.updated(read),
-            What::Deleted { at } => self.deleted(at),
-            What::AclChanged { stat, acl } => {
+            ChangeKind::Updated { read } => self.updated(read),
+            ChangeKind::Deleted { at } => self.deleted(at),
+            ChangeKind::AclChanged { stat, acl } => {
                 self.stored.detail = acl.map_or(Detail::None, Detail::Acl);
                 self.acl_changed(stat);
             }
-            What::Listed { read, run, index } => {
+            ChangeKind::Listed { read, run, index } => {
                 self.assert_absent(read.stat.mzxid);
                 self.holds(read);
                 self.listed(&run, index);
             }
-            What::Restated { run, index } => self.restated(&run, index),
+            ChangeKind::Restated { run, index } => self.restated(&run, index),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::JournalError;
-use super::present;
+use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
 
@@ -50,7 +50,7 @@ impl Journal {
                 let sql = format!("DELETE FROM {table} WHERE sink = ?1");
                 journal.connection.execute(&sql, [name])?;
             }
-            present::forget(&journal.connection, name)?;
+            sink_snapshot::forget(&journal.connection, name)?;
             let removed = journal
                 .connection
                 .execute("DELETE FROM sink WHERE name = ?1", [name])?;

@@ -9,7 +9,7 @@
 //!
 //! What holds at every commit:
 //!
-//! * **A fold crosses no cursor**, nor the place up to which a worker of this process has read ([`super::reach`]), and
+//! * **A fold crosses no cursor**, nor the place up to which a worker of this process has read ([`super::read_marks`]), and
 //!   between the two nothing is touched. So each sink gets a version once: by itself, or counted in `missed` of the record
 //!   that stands for it. A sink that has delivered both records, and has them replayed later, gets the one that stands for
 //!   both. What a worker had delivered and not noted when its process was killed comes again, as ever, and may then be
@@ -37,7 +37,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::cursors;
 use super::error::JournalError;
 use super::options::WhenFull;
-use super::reach::Closed;
+use super::read_marks::Closed;
 use super::retention::CROWDED;
 use super::row::{Stored, op_number};
 use super::schema::PAGE_BYTES;

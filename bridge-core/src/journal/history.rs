@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::cursors;
 use super::error::JournalError;
 use super::folding;
-use super::imaged::place_of;
+use super::image_reader::place_of;
 use super::read::{Names, Reader, within};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::code::{StatBytes, StatCode};
 use super::paths::Paths;
 use super::rows::{AT_ONCE, Columns, Writing};
-use crate::book::{Children, Node};
+use crate::image_txn::{Children, Node};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Stat;
@@ -290,7 +290,7 @@ pub(super) fn has_child(connection: &Connection, parent: i64, occupied: bool) ->
 const CHILDREN: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, name FROM image
     WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
 
-/// The living children of a path, as in [`crate::book::Book::children`].
+/// The living children of a path, as in [`crate::image_txn::ImageTxn::children`].
 pub(super) fn children(
     connection: &Connection,
     parent: i64,
@@ -300,7 +300,7 @@ pub(super) fn children(
     select_children(connection, parent, after, limit, |node| node)
 }
 
-/// As in [`crate::book::Book::occupied_children`].
+/// As in [`crate::image_txn::ImageTxn::occupied_children`].
 pub(super) fn occupied_children(
     connection: &Connection,
     parent: i64,
@@ -390,7 +390,7 @@ struct Step {
     visited: Box<str>,
 }
 
-/// The living below a path, children first, as in [`crate::book::Book::deepest_below`]. Memory is bounded by depth
+/// The living below a path, children first, as in [`crate::image_txn::ImageTxn::deepest_below`]. Memory is bounded by depth
 /// and limit.
 pub(super) fn deepest_below(
     connection: &Connection,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::row::mode_number;
-use crate::book::{OpenRun, Progress};
+use crate::image_txn::{OpenRun, Progress};
 use crate::number::Zxid;
 use crate::path::{Hasher, ZnodePath};
 use crate::record::Mode;

@@ -2,7 +2,7 @@
 //!
 //! A reader never writes, never waits for the writer and never makes it wait: each call is one short read transaction.
 //! A record reads the same at every repetition, as everything in it was decided when it was appended. The reader of a
-//! worker takes from memory what the writer holds there ([`super::handover`]), which is the same again.
+//! worker takes from memory what the writer holds there ([`super::tail_cache`]), which is the same again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use rusqlite::{Connection, Row};
 
 use super::cursors::{self, SinkCursor};
 use super::error::JournalError;
-use super::handover::{Newest, Taken};
+use super::hydrate::Named;
 use super::open::open_reader;
-use super::reach::Mark;
+use super::read_marks::Mark;
 use super::row::{SELECT, Stored, data_of_value, mode_of_number};
 use super::schema::SLASH;
-use super::whole::Named;
+use super::tail_cache::{Newest, Taken};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Data, Origin, Record, State};

@@ -13,8 +13,8 @@ use rusqlite::Connection;
 use super::append::{Context, Drafts, draft_change, draft_control};
 use super::error::{JournalError, JournalErrorKind};
 use super::folding::Folding;
-use super::handover::Handover;
 use super::holes::Holes;
+use super::hydrate::Named;
 use super::image::{self, Life, Place};
 use super::lock::Lock;
 use super::log::{LogCopier, LogRoom};
@@ -22,12 +22,12 @@ use super::open::open_writer;
 use super::options::{Durability, JournalOptions};
 use super::paths::{Entered, Paths};
 use super::progress::{self, Origins, Roots};
-use super::reach::Reach;
 use super::read::Reader;
+use super::read_marks::ReadMarks;
 use super::size::Room;
-use super::whole::Named;
-use crate::book::{Book, Children, Node, Progress};
-use crate::entry::{Entry, Word};
+use super::tail_cache::TailCache;
+use crate::append::{Append, RecordKind};
+use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Origin, Stat};
@@ -45,10 +45,10 @@ pub struct Journal {
     pub(super) room: Room,
     pub(super) holes: Holes,
     pub(super) folding: Folding,
-    pub(super) reach: Reach,
+    pub(super) reach: ReadMarks,
     /// Written with others, as the rows that wait in `paths` and `roots` are.
     drafts: Drafts,
-    pub(super) handover: Handover,
+    pub(super) handover: TailCache,
     roots: Roots,
     origins: Origins,
     server: Option<Arc<str>>,
@@ -90,9 +90,9 @@ impl Journal {
             room: Room::new(options.max_size),
             holes: loaded.holes,
             folding: Folding::default(),
-            reach: Reach::default(),
+            reach: ReadMarks::default(),
             drafts: Drafts::default(),
-            handover: Handover::default(),
+            handover: TailCache::default(),
             roots: Roots::default(),
             origins: Origins::default(),
             server: None,
@@ -277,8 +277,8 @@ impl Journal {
         )
     }
 
-    fn append_entry(&mut self, entry: Entry) -> rusqlite::Result<Seq> {
-        let Entry { root, captured, word } = entry;
+    fn append_record(&mut self, entry: Append) -> rusqlite::Result<Seq> {
+        let Append { root, captured, word } = entry;
         let seq = self.head.next();
         let ctx = Context {
             seq,
@@ -291,7 +291,7 @@ impl Journal {
             rebaselined: self.rebaselined,
         };
         let (draft, path) = match word {
-            Word::Change(change) => {
+            RecordKind::Change(change) => {
                 let path = change.path.clone();
                 let Entered { place, is_new } = self.paths.find_or_enter(&self.connection, &path)?;
                 let (draft, place) = draft_change(ctx, captured, change, place);
@@ -321,8 +321,8 @@ impl Journal {
         Ok(seq)
     }
 
-    fn note_baseline(&mut self, word: &Word, seq: Seq) -> rusqlite::Result<()> {
-        if let Word::GapBegin {
+    fn note_baseline(&mut self, word: &RecordKind, seq: Seq) -> rusqlite::Result<()> {
+        if let RecordKind::GapBegin {
             reason: GapReason::Rebaselined,
             ..
         } = word
@@ -392,7 +392,7 @@ impl Journal {
     }
 }
 
-impl Book for Journal {
+impl ImageTxn for Journal {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
         self.read_beside("reading the image", |journal| {
             let place = journal.paths.find(&journal.connection, path)?;
@@ -449,10 +449,10 @@ impl Book for Journal {
         })
     }
 
-    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
         self.begin()?;
         self.make_room()?;
-        self.write_beside("appending a record", |journal| journal.append_entry(entry))
+        self.write_beside("appending a record", |journal| journal.append_record(entry))
     }
 
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {

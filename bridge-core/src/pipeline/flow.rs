@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hold::{FULL, Patience};
-use crate::book::Book;
+use super::hold::{FULL, ReconnectBackoff};
 use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Halt, Input, SessionFate, StepError};
-use crate::journal::{Folded, Journal, JournalError, JournalErrorKind, Maintained, Note};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Folded, Journal, JournalError, JournalErrorKind, Maintained, SinkProgress};
 use crate::number::Seq;
 use crate::record::Timestamp;
-use crate::source::{Command, Connection, Order, Report, SourceError};
+use crate::source::{Command, Connection, Order, SourceError, SourceEvent};
 
 /// Records that one round of retention removes at most, in slices.
 const RETENTION_SLICE: usize = 2_000;
@@ -26,12 +26,12 @@ const FOLD_SLICE: usize = 500;
 const FOLD_SLICES: usize = 50;
 
 /// The journal as the pipeline writes it: a book whose transaction it ends.
-pub trait Ledger: Book {
+pub trait JournalWriter: ImageTxn {
     /// The server's version that the next records name.
     fn set_server(&mut self, server: Option<Arc<str>>);
 
     /// Takes in what the worker of a sink says.
-    fn note(&mut self, note: &Note) -> Result<(), JournalError>;
+    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError>;
 
     /// Makes the batch durable and returns the tail. After an error nothing of it is.
     fn commit(&mut self) -> Result<Seq, JournalError>;
@@ -49,12 +49,12 @@ pub trait Ledger: Book {
     }
 }
 
-impl Ledger for Journal {
+impl JournalWriter for Journal {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         Journal::set_server(self, server);
     }
 
-    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
         Journal::note(self, note)
     }
 
@@ -77,7 +77,7 @@ impl Ledger for Journal {
 
 /// What a decision led to, in order, besides what was journalled.
 #[derive(Debug)]
-pub enum News {
+pub enum PipelineEvent {
     /// For the connection.
     Order(Order),
     /// There is a connection.
@@ -105,16 +105,16 @@ pub struct Flow<L> {
     /// The last that was reported.
     connection: Connection,
     /// Not stored yet, by sink.
-    notes: BTreeMap<Arc<str>, Note>,
-    patience: Patience,
+    notes: BTreeMap<Arc<str>, SinkProgress>,
+    patience: ReconnectBackoff,
     /// The machine has more to do when nothing waits.
     has_more: bool,
     /// The journal has more to compact.
     is_crowded: bool,
-    news: VecDeque<News>,
+    event: VecDeque<PipelineEvent>,
 }
 
-impl<L: Ledger> Flow<L> {
+impl<L: JournalWriter> Flow<L> {
     /// A pipeline without a connection.
     pub fn new(capture: CaptureOptions, journal: L) -> Flow<L> {
         Flow {
@@ -122,10 +122,10 @@ impl<L: Ledger> Flow<L> {
             journal,
             connection: Connection::default(),
             notes: BTreeMap::new(),
-            patience: Patience::default(),
+            patience: ReconnectBackoff::default(),
             has_more: false,
             is_crowded: false,
-            news: VecDeque::new(),
+            event: VecDeque::new(),
         }
     }
 
@@ -145,27 +145,27 @@ impl<L: Ledger> Flow<L> {
     }
 
     /// The oldest that was not taken yet.
-    pub fn next_news(&mut self) -> Option<News> {
-        self.news.pop_front()
+    pub fn next_event(&mut self) -> Option<PipelineEvent> {
+        self.event.pop_front()
     }
 
     /// One report, into the open batch.
     ///
     /// # Errors
     /// The journal cannot be written any more. Everything durable stays so.
-    pub fn report(&mut self, report: Report, now: Timestamp) -> Result<(), JournalError> {
+    pub fn report(&mut self, report: SourceEvent, now: Timestamp) -> Result<(), JournalError> {
         match report {
-            Report::Server(version) => {
+            SourceEvent::Server(version) => {
                 self.journal.set_server(version.clone());
-                self.news.push_back(News::Server(version));
+                self.event.push_back(PipelineEvent::Server(version));
                 Ok(())
             }
-            Report::Trouble(trouble) => {
-                self.news.push_back(News::Trouble(trouble));
+            SourceEvent::Trouble(trouble) => {
+                self.event.push_back(PipelineEvent::Trouble(trouble));
                 Ok(())
             }
-            Report::Connected { connection, session } => self.connected(connection, session, now),
-            Report::Input(input) => self.step(input, now),
+            SourceEvent::Connected { connection, session } => self.connected(connection, session, now),
+            SourceEvent::Input(input) => self.step(input, now),
         }
     }
 
@@ -176,7 +176,7 @@ impl<L: Ledger> Flow<L> {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         self.connection = connection;
-        self.news.push_back(News::Connected);
+        self.event.push_back(PipelineEvent::Connected);
         self.step(Input::Connected { session }, now)
     }
 
@@ -215,15 +215,16 @@ impl<L: Ledger> Flow<L> {
                     return Err(error);
                 }
                 if self.make_room()? {
-                    self.news.push_back(News::Anew(StepError::Journal(error)));
+                    self.event
+                        .push_back(PipelineEvent::Anew(StepError::Journal(error)));
                     self.patience.next()
                 } else {
-                    self.news.push_back(News::Held(error));
+                    self.event.push_back(PipelineEvent::Held(error));
                     FULL
                 }
             }
             StepError::Lagging(_) | StepError::Doubt(_) => {
-                self.news.push_back(News::Anew(error));
+                self.event.push_back(PipelineEvent::Anew(error));
                 self.patience.next()
             }
         };
@@ -262,9 +263,9 @@ impl<L: Ledger> Flow<L> {
         };
         self.is_crowded = folded.more;
         if folded.began {
-            self.news.push_back(News::Compacting);
+            self.event.push_back(PipelineEvent::Compacting);
         }
-        self.news.extend(folded.ended.map(News::Compacted));
+        self.event.extend(folded.ended.map(PipelineEvent::Compacted));
         Ok(folded.records)
     }
 
@@ -281,12 +282,13 @@ impl<L: Ledger> Flow<L> {
                     continue;
                 }
                 Effect::Halt(halt) => {
-                    self.news.push_back(News::Halted(halt));
+                    self.event.push_back(PipelineEvent::Halted(halt));
                     continue;
                 }
             };
             let connection = self.connection;
-            self.news.push_back(News::Order(Order { connection, command }));
+            self.event
+                .push_back(PipelineEvent::Order(Order { connection, command }));
         }
         if self.capture.state() == CaptureState::Live {
             self.patience.is_live();
@@ -294,7 +296,7 @@ impl<L: Ledger> Flow<L> {
     }
 
     /// Keeps the newest cursor of each sink, and all that it rejected.
-    pub fn take_note(&mut self, note: Note) {
+    pub fn take_note(&mut self, note: SinkProgress) {
         match self.notes.get_mut(&note.sink) {
             Some(waiting) => waiting.absorb(note),
             None => {

@@ -11,11 +11,11 @@ pub(super) const FULL: Duration = Duration::from_secs(5);
 
 /// Waits that grow until the source is live again.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct ReconnectBackoff {
     failures: u32,
 }
 
-impl Patience {
+impl ReconnectBackoff {
     pub(super) fn next(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(1 << self.failures.min(10)).min(MAX);
         self.failures = self.failures.saturating_add(1);
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_limit_and_begin_anew_after_success() {
-        let mut patience = Patience::default();
+        let mut patience = ReconnectBackoff::default();
         let waits: Vec<u128> = (0..8).map(|_| patience.next().as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         patience.is_live();

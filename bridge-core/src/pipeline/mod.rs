@@ -6,17 +6,17 @@
 //!
 //! It must never tell the delivery workers of a record that is not durable.
 
-mod beats;
 mod flow;
+mod group_commit;
 mod hold;
 mod latency;
-mod pace;
 mod run;
 mod status;
+mod ticker;
 
 #[cfg(test)]
 mod tests;
 
-pub use flow::{Flow, Ledger, News};
-pub use run::{Pipeline, PipelineSetup, Visit, Watches};
+pub use flow::{Flow, JournalWriter, PipelineEvent};
+pub use run::{Pipeline, PipelineSetup, Watches, WriterTask};
 pub use status::{JournalStatus, SourceStatus};

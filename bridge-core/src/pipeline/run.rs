@@ -6,19 +6,19 @@ use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::beats::Beats;
-use super::flow::{Flow, News};
+use super::flow::{Flow, PipelineEvent};
+use super::group_commit::GroupCommit;
 use super::latency::Arrivals;
-use super::pace::Pace;
 use super::status::{JournalStatus, SourceStatus};
+use super::ticker::Ticker;
 use crate::capture::{CaptureOptions, CaptureState};
 use crate::delivery::WallClock;
-use crate::journal::{Journal, JournalError, Note};
+use crate::journal::{Journal, JournalError, SinkProgress};
+use crate::log_throttle::LogThrottle;
 use crate::metrics as names;
 use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::repeats::Repeats;
-use crate::source::{Order, Report, SourceError};
+use crate::source::{Order, SourceError, SourceEvent};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
 const BATCH_REPORTS: usize = 256;
@@ -27,7 +27,7 @@ const BATCH_TIME: Duration = Duration::from_millis(30);
 
 /// Work on the journal by somebody else, on the pipeline's thread and between two batches: the journal has one writer.
 /// It must be short, and commit what it writes.
-pub type Visit = Box<dyn FnOnce(&mut Journal) + Send>;
+pub type WriterTask = Box<dyn FnOnce(&mut Journal) + Send>;
 
 /// All that a pipeline needs.
 pub struct PipelineSetup {
@@ -36,13 +36,13 @@ pub struct PipelineSetup {
     /// Open, and owned from now on.
     pub journal: Journal,
     /// From the connection; the pipeline's capture ends when it closes.
-    pub reports: mpsc::Receiver<Report>,
+    pub reports: mpsc::Receiver<SourceEvent>,
     /// To the connection.
     pub commands: mpsc::Sender<Order>,
     /// From the delivery workers; the pipeline ends when both have closed.
-    pub notes: mpsc::Receiver<Note>,
+    pub notes: mpsc::Receiver<SinkProgress>,
     /// From who enters sinks while it runs. Closed, there are none.
-    pub visits: mpsc::Receiver<Visit>,
+    pub visits: mpsc::Receiver<WriterTask>,
     /// The time of day.
     pub clock: WallClock,
 }
@@ -59,10 +59,10 @@ pub struct Watches {
 /// The pipeline of one source. Nothing happens before [`Pipeline::run`].
 pub struct Pipeline {
     flow: Flow<Journal>,
-    reports: Option<mpsc::Receiver<Report>>,
+    reports: Option<mpsc::Receiver<SourceEvent>>,
     commands: Option<mpsc::Sender<Order>>,
-    notes: Option<mpsc::Receiver<Note>>,
-    visits: Option<mpsc::Receiver<Visit>>,
+    notes: Option<mpsc::Receiver<SinkProgress>>,
+    visits: Option<mpsc::Receiver<WriterTask>>,
     clock: WallClock,
     durable: watch::Sender<Seq>,
     published: watch::Sender<SourceStatus>,
@@ -70,9 +70,9 @@ pub struct Pipeline {
     /// When the present state of the source began.
     since: Instant,
     arrivals: Arrivals,
-    pace: Pace,
-    troubles: Repeats,
-    beats: Beats,
+    pace: GroupCommit,
+    troubles: LogThrottle,
+    beats: Ticker,
     /// Whether what was measured of the journal still holds.
     is_measured: bool,
     /// Blind spots that were logged, as far as they are named.
@@ -81,9 +81,9 @@ pub struct Pipeline {
 
 /// What the loop waits for.
 enum Turn {
-    Report(Option<Report>),
-    Note(Option<Note>),
-    Visit(Option<Visit>),
+    Report(Option<SourceEvent>),
+    Note(Option<SinkProgress>),
+    Visit(Option<WriterTask>),
     Beat,
     More,
     Compact,
@@ -116,9 +116,9 @@ impl Pipeline {
             status,
             since: Instant::now(),
             arrivals: Arrivals::default(),
-            pace: Pace::new(Instant::now()),
-            troubles: Repeats::default(),
-            beats: Beats::new(tokio::time::Instant::now()),
+            pace: GroupCommit::new(Instant::now()),
+            troubles: LogThrottle::default(),
+            beats: Ticker::new(tokio::time::Instant::now()),
             is_measured: false,
             told_blind_spots: Vec::new(),
         };
@@ -200,7 +200,7 @@ impl Pipeline {
     }
 
     /// One transaction from all that is waiting.
-    async fn batch(&mut self, first: Report) -> Result<(), JournalError> {
+    async fn batch(&mut self, first: SourceEvent) -> Result<(), JournalError> {
         let began = Instant::now();
         self.take_report(first).await?;
         for _ in 1..BATCH_REPORTS {
@@ -217,7 +217,7 @@ impl Pipeline {
 
     /// A report that waits, or under load comes soon. What it leads to is handed on at once, so that reads go on while
     /// a batch waits for company.
-    async fn next_of_batch(&mut self) -> Option<Report> {
+    async fn next_of_batch(&mut self) -> Option<SourceEvent> {
         let reports = self.reports.as_mut()?;
         if let Ok(report) = reports.try_recv() {
             return Some(report);
@@ -226,7 +226,7 @@ impl Pipeline {
         timeout_at(until.into(), reports.recv()).await.ok().flatten()
     }
 
-    async fn take_report(&mut self, report: Report) -> Result<(), JournalError> {
+    async fn take_report(&mut self, report: SourceEvent) -> Result<(), JournalError> {
         let before = self.flow.capture().counters().events;
         let taken = self.flow.report(report, (self.clock)());
         let events = self.flow.capture().counters().events;
@@ -240,39 +240,41 @@ impl Pipeline {
 
     /// Hands on what the last decision led to.
     async fn tell(&mut self) {
-        while let Some(news) = self.flow.next_news() {
+        while let Some(event) = self.flow.next_event() {
             let source = &*self.status.source;
-            match news {
-                News::Order(order) => {
+            match event {
+                PipelineEvent::Order(order) => {
                     // A connection that is gone has said so, or will: the machine learns it from there.
                     if let Some(commands) = &self.commands {
                         let _ = commands.send(order).await;
                     }
                 }
-                News::Connected => {
+                PipelineEvent::Connected => {
                     self.arrivals.forget();
                     self.troubles.forget();
                     counter!(names::SOURCE_CONNECTIONS, "source" => source.to_owned()).increment(1);
                     self.status.trouble = None;
                 }
-                News::Server(version) => self.status.server = version,
-                News::Trouble(trouble) => self.trouble(&trouble),
-                News::Anew(error) => tracing::warn!(source, reason = error.to_string(), "comparing anew"),
-                News::Held(error) => {
+                PipelineEvent::Server(version) => self.status.server = version,
+                PipelineEvent::Trouble(trouble) => self.trouble(&trouble),
+                PipelineEvent::Anew(error) => {
+                    tracing::warn!(source, reason = error.to_string(), "comparing anew")
+                }
+                PipelineEvent::Held(error) => {
                     let trouble = error.to_string();
                     tracing::error!(source, trouble, "capture is on hold");
                     self.status.trouble = Some(trouble);
                 }
-                News::Compacting => tracing::warn!(
+                PipelineEvent::Compacting => tracing::warn!(
                     source,
                     used_bytes = self.status.journal.used_bytes,
                     limit_bytes = self.status.journal.limit_bytes,
                     "the journal is near its limit: of the undelivered writes of a znode only the newest is kept"
                 ),
-                News::Compacted(records) => {
+                PipelineEvent::Compacted(records) => {
                     tracing::info!(source, records, "the undelivered records were compacted");
                 }
-                News::Halted(halt) => {
+                PipelineEvent::Halted(halt) => {
                     let reason = halt.to_string();
                     tracing::error!(source, reason, "the source has stopped");
                     self.status.halted = Some(reason);

@@ -13,20 +13,20 @@ use tokio::time::timeout;
 use super::*;
 use crate::amount::Size;
 use crate::capture::{CaptureOptions, Input, Outcome, SessionFate, Ticket};
-use crate::journal::{Journal, JournalOptions, Note, ReadLimit, Reader, Switch};
+use crate::journal::{Journal, JournalOptions, ReadLimit, Reader, SinkProgress, Switch};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Op, Stat, Timestamp};
-use crate::source::{Command, Connection, Order, Report, SourceError, SourceErrorKind};
+use crate::source::{Command, Connection, Order, SourceError, SourceErrorKind, SourceEvent};
 
 /// No condition of these tests takes longer.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// A pipeline at work, with the test as its connection.
 struct Bench {
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<SourceEvent>,
     commands: mpsc::Receiver<Order>,
-    notes: mpsc::Sender<Note>,
+    notes: mpsc::Sender<SinkProgress>,
     watches: Watches,
     thread: std::thread::JoinHandle<()>,
     folder: TempDir,
@@ -73,12 +73,12 @@ impl Bench {
     }
 
     async fn input(&self, input: Input) {
-        self.reports.send(Report::Input(input)).await.unwrap();
+        self.reports.send(SourceEvent::Input(input)).await.unwrap();
     }
 
     async fn connected(&self, connection: Connection) {
         let session = SessionFate::New;
-        let report = Report::Connected { connection, session };
+        let report = SourceEvent::Connected { connection, session };
         self.reports.send(report).await.unwrap();
     }
 
@@ -211,10 +211,10 @@ async fn a_full_journal_holds_capture_and_says_so_until_a_sink_has_moved_on() {
     let tail = Seq(kept.len() as u64);
     bench
         .notes
-        .send(Note {
+        .send(SinkProgress {
             sink: "slow".into(),
             cursor: tail,
-            ..Note::default()
+            ..SinkProgress::default()
         })
         .await
         .unwrap();
@@ -263,7 +263,7 @@ async fn a_server_that_stays_older_than_the_journal_stops_the_source_after_growi
 async fn a_final_trouble_of_the_connection_is_shown_as_the_end_and_another_as_passing() {
     let mut bench = Bench::start(None);
     let trouble = |kind, message: &str| {
-        Report::Trouble(SourceError {
+        SourceEvent::Trouble(SourceError {
             kind,
             message: message.into(),
         })
@@ -296,10 +296,10 @@ async fn cursors_are_stored_although_nothing_is_captured() {
     bench.durable(3).await;
     bench
         .notes
-        .send(Note {
+        .send(SinkProgress {
             sink: "slow".into(),
             cursor: Seq(2),
-            ..Note::default()
+            ..SinkProgress::default()
         })
         .await
         .unwrap();
@@ -324,10 +324,10 @@ fn a_sink_that_was_switched_off_is_stored_at_once_and_a_cursor_with_what_comes_n
         CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]),
         journal,
     );
-    let note = |switch| Note {
+    let note = |switch| SinkProgress {
         sink: "slow".into(),
         switch,
-        ..Note::default()
+        ..SinkProgress::default()
     };
     flow.take_note(note(None));
     assert!(!flow.is_urgent());

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::delivery::{Letters, SetAside, Tail, Waiting};
-use crate::journal::{Aside, Disabled, JournalError, Note, ReadLimit, RunPage, RunStep, SinkRun, Switch};
+use crate::delivery::{DeadLetters, SinkBacklog, Tail, Waiting};
+use crate::journal::{
+    Aside, Disabled, JournalError, ReadLimit, RunPage, RunStep, SinkProgress, SinkRun, Switch,
+};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, Op, Record, Run};
@@ -107,10 +109,10 @@ impl MemoryJournal {
     }
 
     /// What a sink set aside, as its next worker takes it up.
-    pub fn aside(&self, sink: &str) -> SetAside {
+    pub fn aside(&self, sink: &str) -> SinkBacklog {
         let shared = self.lock();
         let Some(asides) = shared.asides.get(sink) else {
-            return SetAside::default();
+            return SinkBacklog::default();
         };
         let path_of = |seq: &Seq| {
             let at = shared.records.binary_search_by_key(seq, |record| record.seq);
@@ -118,8 +120,8 @@ impl MemoryJournal {
                 .path
                 .clone()
         };
-        SetAside {
-            letters: Letters::of(asides.rejected.keys().map(|seq| (*seq, path_of(seq)))),
+        SinkBacklog {
+            letters: DeadLetters::of(asides.rejected.keys().map(|seq| (*seq, path_of(seq)))),
             parked: asides
                 .parked
                 .values()
@@ -143,13 +145,13 @@ impl MemoryJournal {
     /// # Panics
     ///
     /// When a cursor goes back, passes the durable tail, or lies before a rejected record of its note.
-    pub async fn store(&self, mut notes: mpsc::Receiver<Note>) {
+    pub async fn store(&self, mut notes: mpsc::Receiver<SinkProgress>) {
         while let Some(note) = notes.recv().await {
             self.store_one(note);
         }
     }
 
-    fn store_one(&self, note: Note) {
+    fn store_one(&self, note: SinkProgress) {
         let durable = *self.durable.borrow();
         let mut shared = self.lock();
         let before = shared.cursors.get(&note.sink).copied().unwrap_or_default();

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::book::Node;
-use crate::entry::{Change, DeletedAt, Entry, What, Word};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
+use crate::image_txn::Node;
 use crate::journal::Before;
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
@@ -63,7 +63,7 @@ impl Model {
     /// # Panics
     ///
     /// When the entry restates a znode that does not live or was never read.
-    pub fn append(&mut self, entry: Entry) -> Seq {
+    pub fn append(&mut self, entry: Append) -> Seq {
         let seq = Seq(self.records.len() as u64 + 1);
         let mut record = Record {
             schema: SchemaName::V1,
@@ -95,7 +95,7 @@ impl Model {
             run: None,
         };
         match entry.word {
-            Word::Change(change) => self.change(&mut record, change),
+            RecordKind::Change(change) => self.change(&mut record, change),
             word => control(&mut record, word),
         }
         self.records.push(Arc::new(record));
@@ -141,7 +141,7 @@ impl Model {
 }
 
 /// What the znode is afterwards, and what names the change.
-fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znode>, Name) {
+fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Option<Znode>, Name) {
     let exact = |record: &mut Record, zxid| {
         record.zxid = Some(zxid);
         record.zxid_kind = ZxidKind::Exact;
@@ -155,7 +155,7 @@ fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znod
         })
     };
     match what {
-        What::Created { read } => {
+        ChangeKind::Created { read } => {
             record.op = Op::Create;
             exact(record, read.stat.mzxid);
             record.time.changed = Some(Timestamp(read.stat.mtime));
@@ -169,7 +169,7 @@ fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znod
                 Name::Plain(Identity::Create { czxid, version }),
             )
         }
-        What::CreatedUnread {
+        ChangeKind::CreatedUnread {
             czxid,
             ephemeral,
             ctime,
@@ -185,7 +185,7 @@ fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znod
             };
             (Some(unread), Name::Plain(Identity::Create { czxid, version: 0 }))
         }
-        What::Updated { read } => {
+        ChangeKind::Updated { read } => {
             record.op = Op::Update;
             exact(record, read.stat.mzxid);
             record.time.changed = Some(Timestamp(read.stat.mtime));
@@ -195,7 +195,7 @@ fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znod
                 Name::Plain(Identity::Update { czxid, version }),
             )
         }
-        What::Deleted { at } => {
+        ChangeKind::Deleted { at } => {
             record.op = Op::Delete;
             (record.zxid, record.zxid_kind) = match at {
                 DeletedAt::Exact(zxid) => (Some(zxid), ZxidKind::Exact),
@@ -211,7 +211,7 @@ fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znod
             };
             (None, Name::Plain(identity))
         }
-        What::AclChanged { stat, acl } => {
+        ChangeKind::AclChanged { stat, acl } => {
             record.op = Op::Acl;
             record.acl = acl;
             let data = old.and_then(|old| old.data.clone());
@@ -221,14 +221,14 @@ fn outcome(record: &mut Record, what: What, old: Option<&Znode>) -> (Option<Znod
                 Name::Plain(Identity::Acl { czxid, aversion }),
             )
         }
-        What::Listed { read, run, index } => {
+        ChangeKind::Listed { read, run, index } => {
             record.time.changed = Some(Timestamp(read.stat.mtime));
             exact(record, read.stat.mzxid);
             listed(record, run, index);
             let identity = snapshot_identity(&read.stat, run);
             (read_as(read.stat, read.data), identity)
         }
-        What::Restated { run, index } => {
+        ChangeKind::Restated { run, index } => {
             let old = old.expect("only a living znode is restated");
             let stat = old.stat.expect("only a znode that was read is restated");
             record.time.changed = Some(Timestamp(stat.mtime));
@@ -289,11 +289,11 @@ fn snapshot_identity(stat: &Stat, run: uuid::Uuid) -> Name {
     }
 }
 
-fn control(record: &mut Record, word: Word) {
+fn control(record: &mut Record, word: RecordKind) {
     let root = record.root.clone().map_or(String::new(), |root| root.to_string());
     let identity = match &word {
-        Word::Change(_) => unreachable!("changes are told apart before"),
-        Word::RunBegin { run } => {
+        RecordKind::Change(_) => unreachable!("changes are told apart before"),
+        RecordKind::RunBegin { run } => {
             record.op = Op::SnapshotBegin;
             record.run = Some(Run {
                 id: *run,
@@ -303,7 +303,7 @@ fn control(record: &mut Record, word: Word) {
             });
             Identity::RunMark { op: record.op, run }
         }
-        Word::RunEnd {
+        RecordKind::RunEnd {
             run,
             index,
             nodes,
@@ -323,7 +323,7 @@ fn control(record: &mut Record, word: Word) {
             }
             Identity::RunMark { op: record.op, run }
         }
-        Word::GapBegin {
+        RecordKind::GapBegin {
             epoch,
             from_zxid,
             reason,
@@ -342,7 +342,7 @@ fn control(record: &mut Record, word: Word) {
                 epoch: *epoch,
             }
         }
-        Word::GapEnd {
+        RecordKind::GapEnd {
             epoch,
             from_zxid,
             to_zxid,
@@ -363,7 +363,7 @@ fn control(record: &mut Record, word: Word) {
                 epoch: *epoch,
             }
         }
-        Word::Heartbeat => Identity::Heartbeat { seq: record.seq },
+        RecordKind::Heartbeat => Identity::Heartbeat { seq: record.seq },
     };
     record.id = identity.id("main", &root);
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{Fault, FaultScript, MemoryJournal, limit_records, some_records};
 use crate::amount::Span;
-use crate::delivery::{Filter, RejectPolicy, Retry, Setup, Sieve, SinkStatus, Worker};
+use crate::delivery::{CompiledFilter, Filter, RejectPolicy, Retry, Setup, SinkStatus, Worker};
 use crate::journal::ReadLimit;
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
@@ -296,7 +296,7 @@ async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
         aside: journal.aside(SINK),
         orders,
         merge: None,
-        filter: Sieve::new(&Filter::default()).expect("the default filter passes everything"),
+        filter: CompiledFilter::new(&Filter::default()).expect("the default filter passes everything"),
         retry: Retry {
             first: Span(Duration::from_millis(1)),
             max: Span(Duration::from_millis(20)),

@@ -8,9 +8,9 @@ use bridge_core::capture::{Event, EventKind, Input, Outcome, ReadRequest, Sessio
 use bridge_core::journal::Journal;
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::{Flow, News};
+use bridge_core::pipeline::{Flow, PipelineEvent};
 use bridge_core::record::{Stat, Timestamp};
-use bridge_core::source::{Command, Connection, Report};
+use bridge_core::source::{Command, Connection, SourceEvent};
 
 use super::allocations;
 
@@ -90,7 +90,7 @@ impl Ensemble {
     /// Connects, and answers until nothing is asked any more.
     pub fn walk(&mut self, flow: &mut Flow<Journal>, counted: &mut usize) {
         self.connections += 1;
-        let connected = Report::Connected {
+        let connected = SourceEvent::Connected {
             connection: Connection(self.connections),
             session: SessionFate::New,
         };
@@ -105,16 +105,16 @@ impl Ensemble {
             zxid: Some(zxid),
         };
         let events = std::mem::take(&mut self.untold).into_iter().map(event).collect();
-        self.play(flow, Report::Input(Input::Events(events)), counted);
+        self.play(flow, SourceEvent::Input(Input::Events(events)), counted);
     }
 
-    fn play(&mut self, flow: &mut Flow<Journal>, first: Report, counted: &mut usize) {
+    fn play(&mut self, flow: &mut Flow<Journal>, first: SourceEvent, counted: &mut usize) {
         let mut reports = VecDeque::from([first]);
         while let Some(report) = reports.pop_front() {
             let mut orders = Vec::with_capacity(16);
             allocations(counted, || {
                 flow.report(report, NOW).unwrap();
-                while let Some(news) = flow.next_news() {
+                while let Some(news) = flow.next_event() {
                     orders.push(news);
                 }
             });
@@ -122,19 +122,19 @@ impl Ensemble {
         }
     }
 
-    fn follow(&mut self, news: News) -> Option<Report> {
+    fn follow(&mut self, news: PipelineEvent) -> Option<SourceEvent> {
         match news {
-            News::Order(order) => match order.command {
-                Command::Arm(_) => Some(Report::Input(Input::Armed)),
+            PipelineEvent::Order(order) => match order.command {
+                Command::Arm(_) => Some(SourceEvent::Input(Input::Armed)),
                 Command::Read { ticket, reads } => {
                     self.requests += 1;
                     let outcomes = reads.iter().map(|read| self.read(read)).collect();
-                    Some(Report::Input(Input::Answer { ticket, outcomes }))
+                    Some(SourceEvent::Input(Input::Answer { ticket, outcomes }))
                 }
                 Command::WriteCanary { .. } | Command::ReadAcls { .. } => None,
                 Command::Reconnect { .. } => panic!("nothing is wrong with this connection"),
             },
-            News::Connected | News::Server(_) => None,
+            PipelineEvent::Connected | PipelineEvent::Server(_) => None,
             other => panic!("nothing is wrong: {other:?}"),
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use bridge_core::amount::{Size, Span};
 use bridge_core::format::Format;
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -123,18 +123,18 @@ impl FileConfig {
     }
 
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         let text = self.path.to_string_lossy();
         if self.path.file_name().is_none() || text.ends_with('/') {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "path",
                 format!("'{text}' names a folder and no file"),
                 "give the path of a file, such as \"audit/zk.jsonl\"",
             ));
         }
         if let Some(reason) = reason_against_lines(self.format) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "format",
                 format!("'{}' cannot be written as lines: {reason}", self.format.as_str()),
                 "give \"record\" or \"cloudevents\"",
@@ -143,7 +143,7 @@ impl FileConfig {
         if let Rotate::At(size) = self.rotate
             && size < ROTATE_MIN
         {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "rotate",
                 format!("a new file every {size} would make several files a second under load"),
                 format!("give \"{ROTATE_MIN}\" or more, or \"off\""),
@@ -152,7 +152,7 @@ impl FileConfig {
         if let RotateEvery::After(span) = self.rotate_every
             && span < ROTATE_EVERY_MIN
         {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "rotate_every",
                 format!("a new file every {span} makes more files than anybody reads"),
                 format!("give \"{ROTATE_EVERY_MIN}\" or more, or \"off\""),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use bridge_core::amount::Span;
 use bridge_core::format::Format;
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -153,7 +153,7 @@ impl KafkaConfig {
     }
 
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         objections_to_brokers(&self.brokers, &mut found);
         match TopicTemplate::parse(&self.topic) {
@@ -164,7 +164,7 @@ impl KafkaConfig {
             objections_to_settings(settings, &mut found);
         }
         if self.timeout < TIMEOUT_MIN {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "timeout",
                 format!(
                     "{} is shorter than brokers need for an ordinary acknowledgement",
@@ -178,16 +178,16 @@ impl KafkaConfig {
     }
 }
 
-fn objections_to_brokers(brokers: &str, found: &mut Vec<Objection>) {
+fn objections_to_brokers(brokers: &str, found: &mut Vec<ConfigIssue>) {
     const REMEDY: &str = "give hosts and ports, separated by commas, as in \"a:9092,b:9092\"";
     if brokers.trim().is_empty() {
-        found.push(Objection::error("brokers", "no broker is given", REMEDY));
+        found.push(ConfigIssue::error("brokers", "no broker is given", REMEDY));
         return;
     }
     for broker in brokers.split(',') {
         if let Some(reason) = reason_against_broker(broker.trim()) {
             let message = format!("'{}' is not a broker's address: {reason}", broker.trim());
-            found.push(Objection::error("brokers", message, REMEDY));
+            found.push(ConfigIssue::error("brokers", message, REMEDY));
         }
     }
 }
@@ -220,7 +220,7 @@ fn reason_against_broker(broker: &str) -> Option<String> {
     }
 }
 
-fn objections_to_settings(settings: &TopicSettings, found: &mut Vec<Objection>) {
+fn objections_to_settings(settings: &TopicSettings, found: &mut Vec<ConfigIssue>) {
     for (key, value, most) in [
         ("create_topics.partitions", settings.partitions, i32::MAX),
         (
@@ -232,7 +232,7 @@ fn objections_to_settings(settings: &TopicSettings, found: &mut Vec<Objection>) 
         if let Some(count) = value
             && !(1..=most).contains(&count)
         {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 key,
                 format!("{count} is not a number of copies or partitions that Kafka can make"),
                 "give at least 1, or leave it out for the brokers' default",

@@ -60,13 +60,13 @@ impl Trouble {
 
 /// Listens to librdkafka.
 #[derive(Clone, Default)]
-pub(crate) struct Ears {
+pub(crate) struct ClientEvents {
     trouble: Arc<Mutex<Option<Trouble>>>,
     pub(crate) meter: Meter,
 }
 
-impl Ears {
-    /// What is wrong with the way to the brokers, since the last [`Ears::forget`].
+impl ClientEvents {
+    /// What is wrong with the way to the brokers, since the last [`ClientEvents::forget`].
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         self.trouble
             .lock()
@@ -120,7 +120,7 @@ impl Ears {
     }
 }
 
-impl ClientContext for Ears {
+impl ClientContext for ClientEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, said: &str) {
         if facility == "CONFWARN" {
             // About options that the sink sets itself, with reasons; nothing that an operator could heal.
@@ -160,7 +160,7 @@ impl ClientContext for Ears {
 
 /// Where librdkafka says what it has to say.
 struct Listener {
-    ears: Ears,
+    ears: ClientEvents,
     reports: Arc<Reports>,
 }
 
@@ -215,7 +215,7 @@ impl Producer {
     pub(crate) fn start(
         client: &ClientConfig,
         brokers: &Arc<str>,
-        ears: &Ears,
+        ears: &ClientEvents,
     ) -> Result<Producer, SinkError> {
         let reports = Arc::new(Reports::default());
         let listener = Listener {
@@ -289,7 +289,7 @@ impl Producer {
     }
 
     /// Waits until some broker has let us in.
-    pub(crate) async fn reach(&self, ears: &Ears, bound: Duration) -> Result<(), SinkError> {
+    pub(crate) async fn reach(&self, ears: &ClientEvents, bound: Duration) -> Result<(), SinkError> {
         let asked = self
             .ask(ears, bound, |producer, slice| {
                 producer
@@ -305,7 +305,7 @@ impl Producer {
     pub(crate) async fn look_up(
         &self,
         topic: &str,
-        ears: &Ears,
+        ears: &ClientEvents,
         bound: Duration,
     ) -> Result<(Code, i32), SinkError> {
         let name = topic.to_owned();
@@ -329,7 +329,7 @@ impl Producer {
     }
 
     /// Asks again until there is an answer, the bound is reached, or the answer is known to be no.
-    async fn ask<T, F>(&self, ears: &Ears, bound: Duration, question: F) -> Result<T, Code>
+    async fn ask<T, F>(&self, ears: &ClientEvents, bound: Duration, question: F) -> Result<T, Code>
     where
         T: Send + 'static,
         F: Fn(&BaseProducer<Listener>, Duration) -> Result<T, Code> + Clone + Send + 'static,
@@ -351,7 +351,7 @@ impl Producer {
         }
     }
 
-    fn unreachable(&self, ears: &Ears, bound: Duration) -> SinkError {
+    fn unreachable(&self, ears: &ClientEvents, bound: Duration) -> SinkError {
         ears.explain(&self.brokers, || {
             format!("brokers {}: no answer within {}", self.brokers, in_words(bound))
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::MASK;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -265,27 +265,31 @@ const SECRET_PARTS: [&str; 6] = [
 ];
 
 /// Everything about these properties that cannot work.
-pub(crate) fn objections(properties: &Properties) -> Vec<Objection> {
+pub(crate) fn objections(properties: &Properties) -> Vec<ConfigIssue> {
     properties
         .iter()
         .filter_map(|(key, value)| objection(key, value))
         .collect()
 }
 
-fn objection(key: &str, value: &str) -> Option<Objection> {
+fn objection(key: &str, value: &str) -> Option<ConfigIssue> {
     let place = format!("properties.\"{key}\"");
     if key.starts_with("test.") {
         let message = format!("{key} is for tests of librdkafka: the records would go nowhere");
-        return Some(Objection::error(place, message, "leave it out"));
+        return Some(ConfigIssue::error(place, message, "leave it out"));
     }
     if let Some((_, allowed, why)) = LIMITED.iter().find(|(name, ..)| *name == key)
         && let Some(remedy) = allowed.remedy(value)
     {
-        return Some(Objection::error(place, format!("{key} = {value}: {why}"), remedy));
+        return Some(ConfigIssue::error(
+            place,
+            format!("{key} = {value}: {why}"),
+            remedy,
+        ));
     }
     let reason = reason_of_librdkafka(key, value)?;
     let remedy = "see librdkafka's CONFIGURATION.md for names and values";
-    Some(Objection::error(place, reason, remedy))
+    Some(ConfigIssue::error(place, reason, remedy))
 }
 
 impl Allowed {

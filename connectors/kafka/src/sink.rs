@@ -22,8 +22,8 @@ mod suspects;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::issue::{ConfigIssue, Severity};
 use bridge_core::number::Seq;
-use bridge_core::objection::{Gravity, Objection};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
@@ -37,7 +37,7 @@ use crate::encode::{Encoded, Encoder, Fitted, Misfit};
 use crate::error::{self, Meaning};
 use crate::lane::{Lane, Outcome, Settled, Ticket};
 use crate::partition::{self, Introduced};
-use crate::producer::{Ears, Part, Producer, in_words};
+use crate::producer::{ClientEvents, Part, Producer, in_words};
 use crate::properties;
 use crate::statistics::{self, Meter};
 use crate::template::TopicTemplate;
@@ -66,7 +66,7 @@ pub struct KafkaSink {
     client: ClientConfig,
     encoder: Encoder,
     topics: Topics,
-    ears: Ears,
+    ears: ClientEvents,
     producer: Option<Producer>,
     /// Whether the producer must not be used again.
     is_spent: bool,
@@ -119,9 +119,9 @@ impl KafkaSink {
     /// # Errors
     ///
     /// The options' [`KafkaConfig::objections`] that are errors.
-    pub fn new(config: &KafkaConfig, cluster: &str) -> Result<KafkaSink, Vec<Objection>> {
+    pub fn new(config: &KafkaConfig, cluster: &str) -> Result<KafkaSink, Vec<ConfigIssue>> {
         let mut objections = config.objections();
-        objections.retain(|objection| objection.gravity == Gravity::Error);
+        objections.retain(|objection| objection.gravity == Severity::Error);
         if !objections.is_empty() {
             return Err(objections);
         }
@@ -141,7 +141,7 @@ impl KafkaSink {
             buffer: Vec::new(),
             client,
             brokers,
-            ears: Ears::default(),
+            ears: ClientEvents::default(),
             producer: None,
             is_spent: false,
             lane: Lane::default(),

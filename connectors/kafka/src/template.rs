@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
 use minijinja::value::{Value, ValueKind};
@@ -27,13 +27,13 @@ pub(crate) struct TopicTemplate {
 
 impl TopicTemplate {
     /// Compiles a template.
-    pub(crate) fn parse(source: &str) -> Result<TopicTemplate, Objection> {
+    pub(crate) fn parse(source: &str) -> Result<TopicTemplate, ConfigIssue> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.add_filter("topic", topic_filter);
         if let Err(error) = environment.add_template_owned(NAME, source.to_owned()) {
             let message = format!("'{source}' is not a template: {}", sentence(&error));
-            return Err(Objection::error("topic", message, remedy()));
+            return Err(ConfigIssue::error("topic", message, remedy()));
         }
         let template = environment
             .get_template(NAME)
@@ -45,7 +45,7 @@ impl TopicTemplate {
             variables,
         };
         match template.unknown_variable() {
-            Some(unknown) => Err(Objection::error(
+            Some(unknown) => Err(ConfigIssue::error(
                 "topic",
                 format!("'{source}' speaks of '{unknown}', which no record has"),
                 remedy(),
@@ -60,7 +60,7 @@ impl TopicTemplate {
     }
 
     /// What is wrong with the topic of an ordinary record, which is then wrong with every record's.
-    pub(crate) fn objection(&self) -> Option<Objection> {
+    pub(crate) fn objection(&self) -> Option<ConfigIssue> {
         let sample = "/services/payments";
         let path = ZnodePath::parse(sample).expect("the sample is a path");
         let reason = self.name_of("main", Some(&path), Some(&path), "update").err()?;
@@ -68,7 +68,7 @@ impl TopicTemplate {
             [] => reason,
             _ => format!("for a record of '{sample}' in cluster 'main': {reason}"),
         };
-        Some(Objection::error("topic", message, remedy()))
+        Some(ConfigIssue::error("topic", message, remedy()))
     }
 
     /// The topic, where it is the same for all records of a cluster and Kafka would take it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_core::format::Format;
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 use bridge_core::record::{Op, Record};
 use bridge_core::sink::{Sink as _, SinkErrorKind};
 use bridge_core::testing::{RecordBuilder, a_record, limit_records};
@@ -526,7 +526,7 @@ fn a_sink_with_options_that_cannot_work_is_not_made() {
     config.topic = "{{ nope }}".to_owned();
     let objections = crate::KafkaSink::new(&config, "main").err().unwrap();
     assert_eq!(objections.len(), 2);
-    assert!(objections.iter().all(|one| one.gravity == Gravity::Error));
+    assert!(objections.iter().all(|one| one.gravity == Severity::Error));
     assert!(crate::KafkaSink::new(&KafkaConfig::new("a:1"), "main").is_ok());
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::{CreateTopics, TopicSettings};
 use crate::error;
-use crate::producer::{Ears, Producer};
+use crate::producer::{ClientEvents, Producer};
 
 /// How long brokers may take for one question.
 pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl Topics {
         &mut self,
         topic: &Arc<str>,
         producer: &Producer,
-        ears: &Ears,
+        ears: &ClientEvents,
     ) -> Result<(), SinkError> {
         if self.knows(topic) {
             return Ok(());
@@ -109,11 +109,11 @@ impl Topics {
 
     /// Asks how much a topic takes. That needs a right (DESCRIBE_CONFIGS) that nothing else does: without it nobody
     /// knows.
-    pub(crate) async fn ask_largest(&mut self, topic: &Arc<str>, ears: &Ears) -> Option<usize> {
+    pub(crate) async fn ask_largest(&mut self, topic: &Arc<str>, ears: &ClientEvents) -> Option<usize> {
         if let Some(largest) = self.largest(topic) {
             return Some(largest);
         }
-        let admin: AdminClient<Ears> = self.client.create_with_context(ears.clone()).ok()?;
+        let admin: AdminClient<ClientEvents> = self.client.create_with_context(ears.clone()).ok()?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER_BOUND));
         let described = admin
             .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
@@ -136,7 +136,7 @@ impl Topics {
         &self,
         topic: &str,
         producer: &Producer,
-        ears: &Ears,
+        ears: &ClientEvents,
     ) -> Result<(Code, i32), SinkError> {
         let deadline = Instant::now() + APPEARS_BOUND;
         loop {
@@ -148,11 +148,17 @@ impl Topics {
         }
     }
 
-    async fn create(&self, topic: &str, settings: &TopicSettings, ears: &Ears) -> Result<(), SinkError> {
-        let admin: AdminClient<Ears> = self.client.create_with_context(ears.clone()).map_err(|refused| {
-            let message = format!("the client that creates topics cannot start: {refused}");
-            SinkError::new(SinkErrorKind::Configuration, message)
-        })?;
+    async fn create(
+        &self,
+        topic: &str,
+        settings: &TopicSettings,
+        ears: &ClientEvents,
+    ) -> Result<(), SinkError> {
+        let admin: AdminClient<ClientEvents> =
+            self.client.create_with_context(ears.clone()).map_err(|refused| {
+                let message = format!("the client that creates topics cannot start: {refused}");
+                SinkError::new(SinkErrorKind::Configuration, message)
+            })?;
         let replication = settings.replication.unwrap_or(BROKERS_DEFAULT);
         let partitions = settings.partitions.unwrap_or(BROKERS_DEFAULT);
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use bridge_core::amount::Span;
 use bridge_core::format::Format;
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +114,7 @@ impl NatsConfig {
     }
 
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         servers::objections(&self.servers, self.tls.is_some(), &mut found);
         match SubjectTemplate::parse(&self.subject) {
@@ -126,14 +126,14 @@ impl NatsConfig {
             stream::objections(settings, self.timeout, &mut found);
         }
         if !(1..=IN_FLIGHT_MAX).contains(&self.in_flight) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "in_flight",
                 format!("{} messages cannot be on their way at a time", self.in_flight),
                 format!("give a number from 1 to {IN_FLIGHT_MAX}; 1000 suits most"),
             ));
         }
         if self.timeout < TIMEOUT_MIN {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "timeout",
                 format!(
                     "{} is shorter than servers need for an ordinary acknowledgement",
@@ -152,13 +152,13 @@ impl NatsConfig {
     }
 }
 
-fn objections_to_tls(tls: &Tls, found: &mut Vec<Objection>) {
+fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
     for (there, missing, is_alone) in [
         ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
         ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),
     ] {
         if is_alone {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 there,
                 format!("{there} is given without {missing}"),
                 "give both, or neither where the servers ask for no certificate",

@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName};
-use bridge_core::objection::{Gravity, Objection};
+use bridge_core::issue::{ConfigIssue, Severity};
 use bridge_core::record::{Op, Record};
 use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
@@ -77,9 +77,9 @@ impl NatsSink {
     /// # Errors
     ///
     /// The options' [`NatsConfig::objections`] that are errors.
-    pub fn new(config: &NatsConfig, cluster: &str) -> Result<NatsSink, Vec<Objection>> {
+    pub fn new(config: &NatsConfig, cluster: &str) -> Result<NatsSink, Vec<ConfigIssue>> {
         let mut objections = config.objections();
-        objections.retain(|objection| objection.gravity == Gravity::Error);
+        objections.retain(|objection| objection.gravity == Severity::Error);
         if !objections.is_empty() {
             return Err(objections);
         }

@@ -8,7 +8,7 @@ mod plain;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
 use minijinja::value::{Value, ValueKind};
@@ -56,13 +56,13 @@ struct Place<'a> {
 
 impl SubjectTemplate {
     /// Compiles a template.
-    pub(crate) fn parse(source: &str) -> Result<SubjectTemplate, Objection> {
+    pub(crate) fn parse(source: &str) -> Result<SubjectTemplate, ConfigIssue> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.add_filter("subject", subject_filter);
         if let Err(error) = environment.add_template_owned(NAME, source.to_owned()) {
             let message = format!("'{source}' is not a template: {}", sentence(&error));
-            return Err(Objection::error("subject", message, remedy()));
+            return Err(ConfigIssue::error("subject", message, remedy()));
         }
         let template = environment
             .get_template(NAME)
@@ -71,7 +71,7 @@ impl SubjectTemplate {
         variables.sort_unstable();
         let unknown = variables.iter().find(|name| !VARIABLES.contains(&name.as_str()));
         if let Some(unknown) = unknown {
-            return Err(Objection::error(
+            return Err(ConfigIssue::error(
                 "subject",
                 format!("'{source}' speaks of '{unknown}', which no record has"),
                 remedy(),
@@ -85,7 +85,7 @@ impl SubjectTemplate {
     }
 
     /// What is wrong with the subject of an ordinary record, which is then wrong with every record's.
-    pub(crate) fn objection(&self) -> Option<Objection> {
+    pub(crate) fn objection(&self) -> Option<ConfigIssue> {
         let sample = "/services/payments";
         let path = ZnodePath::parse(sample).expect("the sample is a path");
         let place = Place {
@@ -99,7 +99,7 @@ impl SubjectTemplate {
             [] => reason,
             _ => format!("for a record of '{sample}' in cluster 'main': {reason}"),
         };
-        Some(Objection::error("subject", message, remedy()))
+        Some(ConfigIssue::error("subject", message, remedy()))
     }
 
     /// The subject, where it is the same for all records of a cluster and NATS would take it.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use bridge_core::amount::{Size, Span};
 use bridge_core::format::Format;
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -182,7 +182,7 @@ impl WebhookConfig {
     }
 
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         self.object_to_url(&mut found);
         self.object_to_secrets(&mut found);
@@ -220,12 +220,12 @@ impl WebhookConfig {
         map
     }
 
-    fn object_to_url(&self, found: &mut Vec<Objection>) {
+    fn object_to_url(&self, found: &mut Vec<ConfigIssue>) {
         const REMEDY: &str = "give an address such as \"https://hooks.example.com/zk\"";
         let url = match self.parsed_url() {
             Ok(url) => url,
             Err(reason) => {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     "url",
                     format!("it is no address of a webhook: {reason}"),
                     REMEDY,
@@ -234,7 +234,7 @@ impl WebhookConfig {
             }
         };
         if url.scheme() == "http" {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "url",
                 format!(
                     "{} is http: everybody on the way can read the records",
@@ -244,7 +244,7 @@ impl WebhookConfig {
             ));
         }
         if url.fragment().is_some() {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "url",
                 "what stands behind '#' is never sent to a receiver",
                 "leave it out, or write '%23' where it belongs to the path",
@@ -254,7 +254,7 @@ impl WebhookConfig {
             && !self.allow_private_addresses
             && let Some(what) = address::refusal(address)
         {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "url",
                 format!("{address} is not on the public internet ({what})"),
                 "set allow_private_addresses = true if the receiver is meant to be there",
@@ -262,14 +262,14 @@ impl WebhookConfig {
         }
     }
 
-    fn object_to_secrets(&self, found: &mut Vec<Objection>) {
+    fn object_to_secrets(&self, found: &mut Vec<ConfigIssue>) {
         for (at, secret) in self.secrets.iter().enumerate() {
             let key = format!("secrets[{at}]");
             if let Err(reason) = Key::parse(secret.reveal()) {
                 let message = format!("it is no secret of Standard Webhooks: {}", reason.message);
-                found.push(Objection::error(key, message, reason.remedy));
+                found.push(ConfigIssue::error(key, message, reason.remedy));
             } else if self.secrets[..at].contains(secret) {
-                found.push(Objection::warning(
+                found.push(ConfigIssue::warning(
                     key,
                     "the same secret is given twice",
                     "give it once",
@@ -277,7 +277,7 @@ impl WebhookConfig {
             }
         }
         if self.secrets.is_empty() {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "secrets",
                 "without a secret no request is signed, so that a receiver cannot tell who sent it",
                 "give secrets = [\"${HOOK_SECRET}\"], made with: echo \"whsec_$(openssl rand -base64 32)\"",
@@ -285,9 +285,9 @@ impl WebhookConfig {
         }
     }
 
-    fn object_to_headers(&self, found: &mut Vec<Objection>) {
+    fn object_to_headers(&self, found: &mut Vec<ConfigIssue>) {
         if self.headers.len() > HEADERS_MAX {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "headers",
                 format!(
                     "{} headers are more than receivers take ({HEADERS_MAX})",
@@ -299,7 +299,7 @@ impl WebhookConfig {
         for (name, value) in &self.headers {
             let key = format!("headers.{name}");
             let Ok(parsed) = name.parse::<HeaderName>() else {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     key,
                     format!("'{name}' is not the name of a header"),
                     "use letters, digits and '-'",
@@ -307,13 +307,13 @@ impl WebhookConfig {
                 continue;
             };
             if let Some(why) = reason_against_header(parsed.as_str()) {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     key,
                     format!("the header '{parsed}' is set by {why}"),
                     "leave it out",
                 ));
             } else if header_of(value).is_err() {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     key,
                     format!("the value of '{parsed}' cannot stand in a header"),
                     "use one line of visible characters",
@@ -322,13 +322,13 @@ impl WebhookConfig {
         }
     }
 
-    fn object_to_times(&self, found: &mut Vec<Objection>) {
+    fn object_to_times(&self, found: &mut Vec<ConfigIssue>) {
         for (key, span) in [
             ("timeout", self.timeout),
             ("connect_timeout", self.connect_timeout),
         ] {
             if span < TIMEOUT_MIN {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     key,
                     format!("{span} is shorter than an ordinary answer takes"),
                     "give at least \"100ms\"; 15s to 30s suit most receivers",
@@ -337,10 +337,10 @@ impl WebhookConfig {
         }
     }
 
-    fn object_to_counts(&self, found: &mut Vec<Objection>) {
+    fn object_to_counts(&self, found: &mut Vec<ConfigIssue>) {
         let mut within = |key: &str, count: u64, most: u64| {
             if !(1..=most).contains(&count) {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     key,
                     format!("{count} is not between 1 and {most}"),
                     "give a number between them, or leave it out for the default",
@@ -351,14 +351,14 @@ impl WebhookConfig {
         within("batch", self.batch as u64, BATCH_MAX as u64);
         within("reject_after", self.reject_after.into(), TRIES_MAX.into());
         if let Some(most) = self.max_body.filter(|most| *most < BODY_MIN) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "max_body",
                 format!("{most} is less than a record takes without any data"),
                 format!("give \"{BODY_MIN}\" or more"),
             ));
         }
         if self.batch > 1 && matches!(self.format, Format::CloudeventsBinary | Format::Raw) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "batch",
                 format!(
                     "a request in the format \"{}\" holds one record",
@@ -369,7 +369,7 @@ impl WebhookConfig {
         }
     }
 
-    fn object_to_tls(&self, found: &mut Vec<Objection>) {
+    fn object_to_tls(&self, found: &mut Vec<ConfigIssue>) {
         for (there, missing, has) in [
             (
                 "tls.cert",
@@ -383,7 +383,7 @@ impl WebhookConfig {
             ),
         ] {
             if has {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     there,
                     format!("{there} is given without {missing}"),
                     "give both, or neither where the receiver asks for no certificate",
@@ -391,7 +391,7 @@ impl WebhookConfig {
             }
         }
         if self.tls != Tls::default() && self.parsed_url().is_ok_and(|url| url.scheme() == "http") {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "tls",
                 "the address is http, so that nothing of tls is used",
                 "use https, or leave tls out",

@@ -15,7 +15,7 @@ use crate::error;
 use crate::lane::Parcel;
 use crate::resolve::Guard;
 use crate::signature::{self, Key};
-use crate::way::Way;
+use crate::transport::Way;
 
 /// So much of an answer's body is read, so that the connection can be used again; behind it the connection is closed.
 const ANSWER_BYTES_MAX: usize = 64 << 10;

@@ -30,7 +30,7 @@ mod signature;
 mod sink;
 #[cfg(test)]
 mod tests;
-mod way;
+mod transport;
 
 pub use config::{HttpVersion, Tls, WebhookConfig};
 pub use sink::WebhookSink;

@@ -22,7 +22,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bridge_core::objection::{Gravity, Objection};
+use bridge_core::issue::{ConfigIssue, Severity};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::StreamExt;
@@ -64,9 +64,9 @@ impl WebhookSink {
     /// # Errors
     ///
     /// The options' [`WebhookConfig::objections`] that are errors.
-    pub fn new(config: &WebhookConfig) -> Result<WebhookSink, Vec<Objection>> {
+    pub fn new(config: &WebhookConfig) -> Result<WebhookSink, Vec<ConfigIssue>> {
         let mut objections = config.objections();
-        objections.retain(|objection| objection.gravity == Gravity::Error);
+        objections.retain(|objection| objection.gravity == Severity::Error);
         if !objections.is_empty() {
             return Err(objections);
         }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bridge_core::amount::{Interval, Size, Span};
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -235,7 +235,7 @@ impl ZookeeperConfig {
     }
 
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         objections_to_roots(&self.roots, &mut found);
         self.objections_to_excluded_roots(&mut found);
@@ -248,7 +248,7 @@ impl ZookeeperConfig {
             objections_to_tls(tls, &mut found);
         }
         if self.max_data.0 == 0 {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "max_data",
                 "max_data is 0 B, so that every value would be cut to nothing",
                 "give at least \"1 B\", or leave data out with data = \"none\"",
@@ -257,10 +257,10 @@ impl ZookeeperConfig {
         found
     }
 
-    fn objections_to_excluded_roots(&self, found: &mut Vec<Objection>) {
+    fn objections_to_excluded_roots(&self, found: &mut Vec<ConfigIssue>) {
         for (at, glob) in self.exclude.iter().enumerate() {
             for root in self.roots.iter().filter(|root| glob.takes(root)) {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     format!("exclude[{at}]"),
                     format!("the glob '{glob}' takes the whole root '{root}', so that nothing of it is left"),
                     "make the glob narrower, or leave that root out of roots",
@@ -278,10 +278,10 @@ impl ZookeeperConfig {
         self.canary_path.clone()
     }
 
-    fn objections_to_canary_path(&self, found: &mut Vec<Objection>) {
+    fn objections_to_canary_path(&self, found: &mut Vec<ConfigIssue>) {
         let path = &self.canary_path;
         if bridge_core::path::covers(RESERVED, path) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "canary_path",
                 format!("'{path}' lies among ZooKeeper's own znodes, where nobody may write"),
                 "name a znode of your own, or leave canary_path out for \"/zkbridge/canary\"",
@@ -290,7 +290,7 @@ impl ZookeeperConfig {
         }
         let own = self.own_area();
         for (at, root) in self.roots.iter().enumerate().filter(|(_, root)| own.covers(root)) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 format!("roots[{at}]"),
                 format!("'{own}' is left out for the canary, so that nothing of the root '{root}' would be captured"),
                 "watch another path, or give a canary_path that does not lie above a root",
@@ -298,16 +298,16 @@ impl ZookeeperConfig {
         }
     }
 
-    fn objections_to_times(&self, found: &mut Vec<Objection>) {
+    fn objections_to_times(&self, found: &mut Vec<ConfigIssue>) {
         let timeout = self.session_timeout;
         if timeout < SESSION_TIMEOUT_MIN {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "session_timeout",
                 format!("{timeout} is shorter than any session lives"),
                 "give at least \"100ms\"; servers usually grant between 4s and 40s",
             ));
         } else if timeout < SESSION_TIMEOUT_USUAL_MIN {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "session_timeout",
                 format!(
                     "{timeout} is less than servers usually grant; each short pause may cost a full walk"
@@ -315,7 +315,7 @@ impl ZookeeperConfig {
                 "give \"4s\" or more",
             ));
         } else if timeout > SESSION_TIMEOUT_USUAL_MAX {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "session_timeout",
                 format!("{timeout} is more than servers usually grant (20 ticks, 40s); they shorten it"),
                 "give \"40s\" or less, or raise maxSessionTimeout on the servers",
@@ -324,14 +324,14 @@ impl ZookeeperConfig {
         if let Interval::Every(every) = self.reconcile_every
             && every < RECONCILE_USUAL_MIN
         {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "reconcile_every",
                 format!("comparing the whole tree every {every} is a constant load on the servers"),
                 "give \"1m\" or more; the watch reports changes without it",
             ));
         }
         if self.heartbeat == Interval::Every(Span::millis(0)) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "heartbeat",
                 "a heartbeat every 0s would never pause",
                 "give \"1s\" or more, or \"off\"",
@@ -340,9 +340,9 @@ impl ZookeeperConfig {
     }
 }
 
-fn objections_to_roots(roots: &[ZnodePath], found: &mut Vec<Objection>) {
+fn objections_to_roots(roots: &[ZnodePath], found: &mut Vec<ConfigIssue>) {
     if roots.is_empty() {
-        found.push(Objection::error(
+        found.push(ConfigIssue::error(
             "roots",
             "no root is given, so that nothing would be watched",
             "name at least one path, or leave roots out for [\"/\"]",
@@ -350,7 +350,7 @@ fn objections_to_roots(roots: &[ZnodePath], found: &mut Vec<Objection>) {
     }
     for (at, root) in roots.iter().enumerate() {
         if bridge_core::path::covers(RESERVED, root) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 format!("roots[{at}]"),
                 format!("'{root}' holds ZooKeeper's own znodes, which change without transactions"),
                 "watch another path; /zookeeper is always left out",
@@ -373,7 +373,7 @@ fn objections_to_roots(roots: &[ZnodePath], found: &mut Vec<Objection>) {
                 format!("leave out '{lower}'; it is watched with '{upper}'"),
             )
         };
-        found.push(Objection::error(format!("roots[{at}]"), message, remedy));
+        found.push(ConfigIssue::error(format!("roots[{at}]"), message, remedy));
     }
 }
 
@@ -381,13 +381,13 @@ fn overlap(one: &ZnodePath, other: &ZnodePath) -> bool {
     one.covers(other) || other.covers(one)
 }
 
-fn objections_to_tls(tls: &Tls, found: &mut Vec<Objection>) {
+fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
     for (there, missing, has) in [
         ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
         ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),
     ] {
         if has {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 there,
                 format!("{there} is given without {missing}"),
                 "give both, or neither where the servers ask for no certificate",
@@ -395,14 +395,14 @@ fn objections_to_tls(tls: &Tls, found: &mut Vec<Objection>) {
         }
     }
     if !tls.verify_hostname {
-        found.push(Objection::error(
+        found.push(ConfigIssue::error(
             "tls.verify_hostname",
             "verify_hostname = false is not possible: it would accept the certificate of any server",
             "connect by a name that stands in the servers' certificates",
         ));
     }
     if tls.ca.is_none() {
-        found.push(Objection::error(
+        found.push(ConfigIssue::error(
             "tls.ca",
             "tls.ca is missing, so that no server's certificate could be checked",
             "name the PEM file of the authority that signed the servers' certificates",

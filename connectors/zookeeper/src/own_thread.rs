@@ -34,7 +34,7 @@ pub(crate) async fn run(source: impl Future<Output = ()> + Send + 'static) -> io
         let _told_at_the_end = told_at_the_end;
         // For clocks, name look-ups and looks at servers, which are tokio's.
         let _runtime = runtime.enter();
-        let crew = Crew::default();
+        let crew = LocalSpawner::default();
         let _spawned_here = spawns_core::enter(&crew);
         let whole = async {
             source.await;
@@ -53,18 +53,18 @@ pub(crate) async fn run(source: impl Future<Output = ()> + Send + 'static) -> io
 
 /// What the client library has spawned.
 #[derive(Default)]
-struct Crew {
+struct LocalSpawner {
     tasks: TaskTracker,
 }
 
-impl Spawn for Crew {
+impl Spawn for LocalSpawner {
     fn spawn(&self, task: Task) {
         // It goes with the set of tasks of this thread.
         let _never_awaited = spawn_local(self.tasks.track_future(Box::into_pin(task.future)));
     }
 }
 
-impl Crew {
+impl LocalSpawner {
     /// Waits until all have ended, or for as long as they may take.
     async fn end(&self) {
         self.tasks.close();

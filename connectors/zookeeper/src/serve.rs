@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bridge_core::capture::{AclOutcome, Input, ReadRequest, SessionFate, Ticket};
 use bridge_core::path::ZnodePath;
-use bridge_core::source::{self, Command, Link, Order, Report, SourceError};
+use bridge_core::source::{self, Command, Link, Order, SourceError, SourceEvent};
 use futures::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 use zookeeper_client::{AddWatchMode, Client, Error, SessionState, StateWatcher};
@@ -44,13 +44,13 @@ type Answer<'a> = BoxFuture<'a, Result<Input, Error>>;
 /// What waits for the pipeline.
 #[derive(Default)]
 struct Outbox {
-    reports: VecDeque<Report>,
+    reports: VecDeque<SourceEvent>,
     events: usize,
 }
 
 impl Outbox {
     fn input(&mut self, input: Input) {
-        self.reports.push_back(Report::Input(input));
+        self.reports.push_back(SourceEvent::Input(input));
     }
 
     /// Adds events to those that wait at the end already.
@@ -60,14 +60,14 @@ impl Outbox {
         }
         self.events += told.events.len();
         match self.reports.back_mut() {
-            Some(Report::Input(Input::Events(waiting))) => waiting.extend(told.events),
+            Some(SourceEvent::Input(Input::Events(waiting))) => waiting.extend(told.events),
             _ => self.input(Input::Events(told.events)),
         }
     }
 
-    fn next(&mut self) -> Option<Report> {
+    fn next(&mut self) -> Option<SourceEvent> {
         let report = self.reports.pop_front();
-        if let Some(Report::Input(Input::Events(events))) = &report {
+        if let Some(SourceEvent::Input(Input::Events(events))) = &report {
             self.events -= events.len();
         }
         report
@@ -93,7 +93,7 @@ pub(crate) async fn serve(
         writing: None,
         outbox: Outbox::default(),
     };
-    connection.outbox.reports.push_back(Report::Connected {
+    connection.outbox.reports.push_back(SourceEvent::Connected {
         connection: number,
         session,
     });

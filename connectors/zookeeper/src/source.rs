@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_core::capture::{Input, SessionFate};
-use bridge_core::source::{Connection, Link, Report, Source, SourceError, SourceErrorKind};
+use bridge_core::source::{Connection, Link, Source, SourceError, SourceErrorKind, SourceEvent};
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 use zookeeper_client::{Client, SessionState};
@@ -54,7 +54,7 @@ impl ZookeeperSource {
                 }
                 Err(trouble) => {
                     let is_final = trouble.kind.is_final();
-                    if link.reports.send(Report::Trouble(trouble)).await.is_err() || is_final {
+                    if link.reports.send(SourceEvent::Trouble(trouble)).await.is_err() || is_final {
                         return;
                     }
                     let wait = backoff;
@@ -96,7 +96,7 @@ async fn apart(source: ZookeeperSource, mut link: Link) {
                 "there is no thread for the connection: {error}; allow the process more threads (ulimit -u, TasksMax)"
             ),
         };
-        let _pipeline_gone = reports.send(Report::Trouble(trouble)).await;
+        let _pipeline_gone = reports.send(SourceEvent::Trouble(trouble)).await;
     }
 }
 
@@ -124,7 +124,7 @@ async fn keep_session(
     link: &mut Link,
 ) -> Option<Duration> {
     let Connected { client, version } = connected;
-    link.reports.send(Report::Server(version)).await.ok()?;
+    link.reports.send(SourceEvent::Server(version)).await.ok()?;
     let mut fate = SessionFate::New;
     loop {
         *number = number.next();
@@ -132,25 +132,40 @@ async fn keep_session(
         let wait = match end {
             End::Stopped => return None,
             End::Replace(after) => {
-                link.reports.send(Report::Input(Input::Disconnected)).await.ok()?;
+                link.reports
+                    .send(SourceEvent::Input(Input::Disconnected))
+                    .await
+                    .ok()?;
                 return Some(after);
             }
             End::Overflow => {
-                link.reports.send(Report::Input(Input::Overflow)).await.ok()?;
+                link.reports
+                    .send(SourceEvent::Input(Input::Overflow))
+                    .await
+                    .ok()?;
                 return Some(Duration::ZERO);
             }
             End::Trouble(trouble) => {
                 let is_final = trouble.kind.is_final();
-                link.reports.send(Report::Input(Input::Disconnected)).await.ok()?;
-                link.reports.send(Report::Trouble(trouble)).await.ok()?;
+                link.reports
+                    .send(SourceEvent::Input(Input::Disconnected))
+                    .await
+                    .ok()?;
+                link.reports.send(SourceEvent::Trouble(trouble)).await.ok()?;
                 return (!is_final).then_some(BACKOFF_MAX);
             }
             End::Lost => {
-                link.reports.send(Report::Input(Input::Disconnected)).await.ok()?;
+                link.reports
+                    .send(SourceEvent::Input(Input::Disconnected))
+                    .await
+                    .ok()?;
                 wait_for_session(&client, link).await?
             }
             End::Expired => {
-                link.reports.send(Report::Input(Input::Disconnected)).await.ok()?;
+                link.reports
+                    .send(SourceEvent::Input(Input::Disconnected))
+                    .await
+                    .ok()?;
                 false
             }
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bridge_core::capture::{Event, EventKind, Input, ReadRequest, SessionFate, Ticket};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::source::{Command, Connection, Link, Order, Report, Source};
+use bridge_core::source::{Command, Connection, Link, Order, Source, SourceEvent};
 use bridge_zookeeper::ZookeeperSource;
 use bridge_zookeeper::config::ZookeeperConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -123,19 +123,19 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
     let source = tokio::spawn(source.run(link));
     let (root, mut number) = (ZnodePath::parse("/a").unwrap(), Connection::default());
     let mut told = Vec::new();
-    let is_told = |told: &[Report]| matches!(told.last(), Some(Report::Input(Input::Events(_))));
+    let is_told = |told: &[SourceEvent]| matches!(told.last(), Some(SourceEvent::Input(Input::Events(_))));
     while !is_told(&told) {
         let report = timeout(BOUND, reported.recv())
             .await
             .expect("a report in time")
             .unwrap();
         let command = match &report {
-            Report::Connected { connection, session } => {
+            SourceEvent::Connected { connection, session } => {
                 assert_eq!(*session, SessionFate::New);
                 number = *connection;
                 Some(Command::Arm(vec![root.clone()]))
             }
-            Report::Input(Input::Armed) => Some(Command::Read {
+            SourceEvent::Input(Input::Armed) => Some(Command::Read {
                 ticket: Ticket(1),
                 reads: vec![ReadRequest {
                     path: root.clone(),
@@ -159,7 +159,11 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
         zxid: Some(Zxid(6)),
     };
     // What came before the answer to sync was told on an earlier connection, or is read by the walk.
-    let [Report::Input(Input::Armed), Report::Input(Input::Events(events))] = &told[2..] else {
+    let [
+        SourceEvent::Input(Input::Armed),
+        SourceEvent::Input(Input::Events(events)),
+    ] = &told[2..]
+    else {
         panic!("{told:?}");
     };
     assert_eq!(events, &[event]);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bridge_core::amount::Size;
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,17 +35,17 @@ impl SpoolConfig {
     }
 
     /// Everything about the options that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<Objection> {
+    pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         if self.folder.as_os_str().is_empty() {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "folder",
                 "it is empty",
                 "give the path of a folder, such as \"/var/spool/zk\"",
             ));
         }
         if self.largest < LARGEST_MIN {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "largest",
                 format!("{} is less than most records take", self.largest),
                 format!("give \"{LARGEST_MIN}\" or more; \"16 MiB\" takes all"),

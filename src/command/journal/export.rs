@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use bridge_core::delivery::{Filter, Sieve};
+use bridge_core::delivery::{CompiledFilter, Filter};
 use bridge_core::journal::{ReadLimit, Reader};
 use bridge_core::number::Seq;
 use clap::Args;
@@ -56,12 +56,13 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         paths: args.path.clone(),
         ..Filter::default()
     };
-    let sieve = Sieve::new(&filter).map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    let filter =
+        CompiledFilter::new(&filter).map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
     let readers = chosen(&journals, args.source.as_deref())?;
     let mut out = BufWriter::new(output(args)?);
     let mut written = 0;
     for (_, mut reader) in readers {
-        written += export(args, &sieve, &mut reader, &mut out)?;
+        written += export(args, &filter, &mut reader, &mut out)?;
     }
     finish(out.flush())?;
     if let Some(file) = &args.output {
@@ -94,7 +95,7 @@ fn output(args: &ExportArgs) -> Result<Box<dyn Write>, Failure> {
 
 fn export(
     args: &ExportArgs,
-    sieve: &Sieve,
+    filter: &CompiledFilter,
     reader: &mut Reader,
     out: &mut impl Write,
 ) -> Result<u64, Failure> {
@@ -116,7 +117,7 @@ fn export(
         let Some(last) = records.last() else { break };
         after = last.seq;
         for record in records.iter().filter(|record| record.seq <= end) {
-            if !sieve.passes(record) || (record.path.is_none() && !args.path.is_empty()) {
+            if !filter.passes(record) || (record.path.is_none() && !args.path.is_empty()) {
                 continue;
             }
             let line = out

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use bolero::check;
-use bridge_core::book::Book;
-use bridge_core::entry::{Change, Entry, Read, What, Word};
+use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
+use bridge_core::image_txn::ImageTxn;
 use bridge_core::journal::{Journal, JournalOptions, ReadLimit, Reader};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
@@ -19,7 +19,7 @@ const LIMIT: ReadLimit = ReadLimit {
     bytes: 1 << 20,
 };
 
-fn create(at: u64) -> Entry {
+fn create(at: u64) -> Append {
     let zxid = Zxid(0x2_0000_0000 + at);
     let stat = Stat {
         czxid: zxid,
@@ -32,12 +32,12 @@ fn create(at: u64) -> Entry {
         stat,
         data: Some(Data::limited(b"value", DataForm::Auto, 1 << 20)),
     };
-    Entry {
+    Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(1_795_355_000_120),
-        word: Word::Change(Change {
+        word: RecordKind::Change(Change {
             path: ZnodePath::parse(&format!("/a/{at}")).unwrap(),
-            what: What::Created { read },
+            what: ChangeKind::Created { read },
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bolero::check;
 use bridge_config::{Environment, Format};
 use bridge_core::amount::{Horizon, Interval, Patience, Size, Span};
-use bridge_core::delivery::{Filter, Sieve};
+use bridge_core::delivery::{CompiledFilter, Filter};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
@@ -177,10 +177,10 @@ fn a_filter_is_refused_or_decides_on_every_record_in_time() {
                 ..Filter::default()
             };
             let began = Instant::now();
-            match Sieve::new(&filter) {
-                Ok(sieve) => {
+            match CompiledFilter::new(&filter) {
+                Ok(filter) => {
                     // Control records have no path, and pass whatever the globs are.
-                    let passed = records.iter().filter(|record| sieve.passes(record));
+                    let passed = records.iter().filter(|record| filter.passes(record));
                     let controls = records.iter().filter(|record| record.path.is_none());
                     assert!(passed.count() >= controls.count());
                 }

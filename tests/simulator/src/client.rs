@@ -10,7 +10,7 @@ use std::time::Duration;
 use bridge_core::capture::{Event, Input, SessionFate};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::source::{Command, Connection, Order, Report};
+use bridge_core::source::{Command, Connection, Order, SourceEvent};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -63,9 +63,9 @@ pub struct Client {
     /// What the watchers have and nobody has taken, by root.
     heard: Vec<Vec<Event>>,
     answers: VecDeque<Input>,
-    outbox: VecDeque<Report>,
+    outbox: VecDeque<SourceEvent>,
     /// What the pipeline can take.
-    pub channel: VecDeque<Report>,
+    pub channel: VecDeque<SourceEvent>,
     /// What it asked for.
     pub orders: VecDeque<Order>,
     /// Reads under way, for the habit that keeps them across a reconnect.
@@ -151,12 +151,12 @@ impl Client {
             return self.trust_the_watch();
         }
         if fate == SessionFate::New {
-            self.outbox.push_back(Report::Server(Some("3.9.5".into())));
+            self.outbox.push_back(SourceEvent::Server(Some("3.9.5".into())));
         }
         self.number = self.number.next();
         self.arming = Arming::Not;
         let connection = self.number;
-        self.outbox.push_back(Report::Connected {
+        self.outbox.push_back(SourceEvent::Connected {
             connection,
             session: fate,
         });
@@ -207,7 +207,7 @@ impl Client {
         self.answers.clear();
         self.outbox.clear();
         self.asked.clear();
-        self.outbox.push_back(Report::Input(input));
+        self.outbox.push_back(SourceEvent::Input(input));
     }
 
     /// Follows the next command.
@@ -247,7 +247,7 @@ impl Client {
             Some(Habit::WalkBeforeArmed) => {
                 // The requests for the watches leave after those of the walk.
                 self.arming = Arming::Done;
-                self.outbox.push_back(Report::Input(Input::Armed));
+                self.outbox.push_back(SourceEvent::Input(Input::Armed));
             }
             _ => {
                 self.send(Request::Sync { target: None });
@@ -312,7 +312,7 @@ impl Client {
                 self.arming = Arming::Done;
                 // What a server that lagged caught up with was told before, or is seen by the walk.
                 self.heard.iter_mut().for_each(Vec::clear);
-                self.outbox.push_back(Report::Input(Input::Armed));
+                self.outbox.push_back(SourceEvent::Input(Input::Armed));
             }
             (Reply::Watching | Reply::Synced, Arming::Waits(left)) => self.arming = Arming::Waits(left - 1),
             (Reply::Watching | Reply::Synced, _) => {}
@@ -327,14 +327,14 @@ impl Client {
         while !self.answers.is_empty() && self.random.random_bool(0.7) {
             self.drain();
             if let Some(answer) = self.answers.pop_front() {
-                self.outbox.push_back(Report::Input(answer));
+                self.outbox.push_back(SourceEvent::Input(answer));
             }
         }
         if self.random.random_bool(0.6) {
             self.drain();
         }
-        let events = |report: &Report| match report {
-            Report::Input(Input::Events(events)) => events.len(),
+        let events = |report: &SourceEvent| match report {
+            SourceEvent::Input(Input::Events(events)) => events.len(),
             _ => 0,
         };
         if self.outbox.iter().map(events).sum::<usize>() > self.outbox_max {
@@ -360,8 +360,8 @@ impl Client {
             events.sort_by_key(|event| event.zxid);
         }
         match self.outbox.back_mut() {
-            Some(Report::Input(Input::Events(waiting))) => waiting.extend(events),
-            _ => self.outbox.push_back(Report::Input(Input::Events(events))),
+            Some(SourceEvent::Input(Input::Events(waiting))) => waiting.extend(events),
+            _ => self.outbox.push_back(SourceEvent::Input(Input::Events(events))),
         }
     }
 

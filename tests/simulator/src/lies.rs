@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 
-use bridge_core::book::Book;
 use bridge_core::capture::{AclOutcome, CaptureState, Input, Outcome};
+use bridge_core::image_txn::ImageTxn;
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::Flow;
 use bridge_core::record::Stat;
-use bridge_core::source::Report;
+use bridge_core::source::SourceEvent;
 
 use crate::controls::Habit;
 use crate::journal::Tap;
@@ -44,15 +44,15 @@ impl Liar {
     }
 
     /// Changes what a bridge with the habit would not have noticed.
-    pub fn forge(&mut self, report: &mut Report, flow: &mut Flow<Tap>) {
+    pub fn forge(&mut self, report: &mut SourceEvent, flow: &mut Flow<Tap>) {
         match (self.habit, report) {
-            (Some(Habit::WrongZxid), Report::Input(Input::Events(events))) => {
+            (Some(Habit::WrongZxid), SourceEvent::Input(Input::Events(events))) => {
                 let known = events
                     .iter()
                     .filter_map(|event| Some((event.path.clone(), event.zxid?)));
                 self.events.extend(known);
             }
-            (Some(habit), Report::Input(Input::Answer { ticket, outcomes })) => {
+            (Some(habit), SourceEvent::Input(Input::Answer { ticket, outcomes })) => {
                 let paths = self.reads.remove(&ticket.0).unwrap_or_default();
                 for (path, outcome) in paths.iter().zip(outcomes) {
                     match habit {
@@ -63,7 +63,7 @@ impl Liar {
                     }
                 }
             }
-            (Some(Habit::ListUnchecked), Report::Input(Input::Acls { ticket, outcomes })) => {
+            (Some(Habit::ListUnchecked), SourceEvent::Input(Input::Acls { ticket, outcomes })) => {
                 let paths = self.reads.remove(&ticket.0).unwrap_or_default();
                 for (path, outcome) in paths.iter().zip(outcomes) {
                     if let (Some(known), AclOutcome::Found { stat, .. }) = (self.stats.get(path), outcome) {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::delivery::{
-    self, Batch, Filter, Input, Letters, Machine, OnReject, OpClass, Parts, Progress, RejectPolicy,
-    RejectedPath, Retry, Sieve, Task, Terms, Waiting,
+    self, Batch, CompiledFilter, DeadLetters, Filter, Input, Machine, MachineConfig, OnReject, OpClass,
+    Parts, Progress, RejectPolicy, RejectedPath, Retry, Task, Waiting,
 };
-use bridge_core::journal::{Aside, Note};
+use bridge_core::journal::{Aside, SinkProgress};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Timestamp};
@@ -35,7 +35,7 @@ pub struct Sink {
     /// Its name.
     pub name: Arc<str>,
     /// What it gets.
-    pub sieve: Sieve,
+    pub sieve: CompiledFilter,
     pub(crate) rejects: RejectPolicy,
     /// The other end. Outlives the bridge.
     pub destination: Destination,
@@ -67,7 +67,7 @@ pub enum Step {
     /// Something happened.
     Moved,
     /// The pipeline is to be told.
-    Told(Note),
+    Told(SinkProgress),
 }
 
 /// What a worker sees around it.
@@ -114,7 +114,7 @@ impl Sink {
             };
             Sink {
                 name: name.into(),
-                sieve: Sieve::new(filter).expect("the filter is a constant"),
+                sieve: CompiledFilter::new(filter).expect("the filter is a constant"),
                 rejects: RejectPolicy {
                     on_reject,
                     rejected_path,
@@ -139,12 +139,12 @@ impl Sink {
             seen.see(Seen::RestartedParked);
         }
         let now = steady(now_ms);
-        let terms = Terms {
+        let terms = MachineConfig {
             cursor,
             retry: Retry::default(),
             rejects: self.rejects,
-            aside: delivery::SetAside {
-                letters: Letters::of(
+            aside: delivery::SinkBacklog {
+                letters: DeadLetters::of(
                     aside
                         .letters
                         .into_values()
@@ -155,7 +155,7 @@ impl Sink {
                     .into_values()
                     .map(|row| Waiting::of(row, now))
                     .collect(),
-                ..delivery::SetAside::default()
+                ..delivery::SinkBacklog::default()
             },
             seed: self.random.random(),
         };
@@ -341,7 +341,7 @@ impl Sink {
 
 impl Around<'_> {
     /// Of these records those that a sink gets, with their paths, as an order names them.
-    fn with_paths(&self, seqs: &[Seq], sieve: &Sieve) -> Vec<(Seq, Option<ZnodePath>)> {
+    fn with_paths(&self, seqs: &[Seq], sieve: &CompiledFilter) -> Vec<(Seq, Option<ZnodePath>)> {
         let disk = self.store.disk.borrow();
         let record = |seq: &Seq| &disk.state.model.records[usize::try_from(seq.0 - 1).unwrap_or_default()];
         let passing = seqs.iter().map(record).filter(|record| sieve.passes(record));
@@ -358,7 +358,7 @@ impl Worker {
     fn ordered(
         &mut self,
         (orders, destination): (&mut Orders, &mut Destination),
-        sieve: &Sieve,
+        sieve: &CompiledFilter,
         random: &mut StdRng,
         around: &mut Around<'_>,
     ) -> Option<Progress> {

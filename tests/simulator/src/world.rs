@@ -9,9 +9,9 @@ use std::rc::Rc;
 use bridge_core::capture::{CaptureState, Halt, Input, StepError};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::{Flow, News};
+use bridge_core::pipeline::{Flow, PipelineEvent};
 use bridge_core::record::{GapReason, Timestamp};
-use bridge_core::source::{Command, Report};
+use bridge_core::source::{Command, SourceEvent};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -286,17 +286,17 @@ impl World {
         self.plan.faults.kills && !self.is_peace && self.random.random_bool(0.01)
     }
 
-    fn report(&mut self, mut report: Report) {
+    fn report(&mut self, mut report: SourceEvent) {
         self.trace(|| format!("→ {report:?}"));
         let now = self.wall();
         let Some(bridge) = &mut self.bridge else { return };
         self.liar.forge(&mut report, &mut bridge.flow);
         let is_walking = bridge.flow.capture().state() == CaptureState::Walking;
-        let ends = matches!(report, Report::Input(Input::Disconnected | Input::Overflow));
+        let ends = matches!(report, SourceEvent::Input(Input::Disconnected | Input::Overflow));
         if is_walking && ends {
             self.seen.see(Seen::WalkCut);
         }
-        if matches!(report, Report::Input(Input::Armed)) {
+        if matches!(report, SourceEvent::Input(Input::Armed)) {
             if self.judge.has_open_run() {
                 self.seen.see(Seen::RunResumed);
             }
@@ -310,13 +310,16 @@ impl World {
 
     /// What the pipeline says: orders for the connection, and what is worth a line in the log.
     fn hear(&mut self) {
-        while let Some(news) = self.bridge.as_mut().and_then(|bridge| bridge.flow.next_news()) {
-            if matches!(news, News::Connected | News::Anew(_) | News::Halted(_)) {
+        while let Some(event) = self.bridge.as_mut().and_then(|bridge| bridge.flow.next_event()) {
+            if matches!(
+                event,
+                PipelineEvent::Connected | PipelineEvent::Anew(_) | PipelineEvent::Halted(_)
+            ) {
                 self.disturbed_ms = self.now_ms;
             }
             let Some(bridge) = &mut self.bridge else { return };
-            match news {
-                News::Order(order) => {
+            match event {
+                PipelineEvent::Order(order) => {
                     let is_walk = bridge.flow.capture().state() == CaptureState::Walking;
                     if let Command::Read { ticket, reads } = &order.command {
                         self.liar
@@ -345,14 +348,16 @@ impl World {
                         self.change_a_list(ticket, path);
                     }
                 }
-                News::Anew(error) => self.compared_anew(&error),
-                News::Held(error) => {
+                PipelineEvent::Anew(error) => self.compared_anew(&error),
+                PipelineEvent::Held(error) => {
                     self.trace(|| format!("  held: {error}"));
                     self.seen.see(Seen::Held);
                 }
-                News::Halted(halt) => self.halted(halt),
-                News::Connected | News::Server(_) | News::Trouble(_) => {}
-                News::Compacting | News::Compacted(_) => unreachable!("its journal is not told to compact"),
+                PipelineEvent::Halted(halt) => self.halted(halt),
+                PipelineEvent::Connected | PipelineEvent::Server(_) | PipelineEvent::Trouble(_) => {}
+                PipelineEvent::Compacting | PipelineEvent::Compacted(_) => {
+                    unreachable!("its journal is not told to compact")
+                }
             }
         }
         self.note_unreadable();

@@ -61,7 +61,7 @@ impl Bench {
     fn try_answer(&mut self, ticket: Ticket, outcome: Outcome) -> Result<Vec<Effect>, StepError> {
         let outcomes = vec![outcome];
         let input = Input::Answer { ticket, outcomes };
-        self.capture.step(Timestamp(1), input, &mut self.book)
+        self.capture.step(Timestamp(1), input, &mut self.image)
     }
 }
 
@@ -78,7 +78,7 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
     // Servers before 3.9 name no zxid.
     for (zxid, is_heard_first) in [(Some(20), true), (Some(20), false), (None, true), (None, false)] {
         let mut bench = live();
-        let before = bench.book.entries.len();
+        let before = bench.image.entries.len();
         let checks = bench.capture.counters().liveness_checks;
         let effects = bench.ticks(10);
         assert_eq!(
@@ -97,7 +97,7 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
         }
         assert_eq!(bench.try_answer(read, shows(20)).unwrap(), []);
         assert_eq!(bench.capture.counters().liveness_checks, checks + 1);
-        assert_eq!(bench.book.entries.len(), before);
+        assert_eq!(bench.image.entries.len(), before);
         assert_eq!(bench.capture.state(), CaptureState::Live);
         assert!(matches!(bench.ticks(10)[..], [Effect::WriteCanary { .. }]));
         assert_eq!(bench.capture.counters().events, 0, "the tree has no news");
@@ -131,7 +131,7 @@ fn a_server_that_lags_is_asked_again_and_at_last_its_watch_is_taken_for_dead() {
         read = ticket(&bench.ticks(1));
     }
     bench.try_answer(read, shows(10)).unwrap();
-    let step = bench.capture.step(Timestamp(1), Input::Tick, &mut bench.book);
+    let step = bench.capture.step(Timestamp(1), Input::Tick, &mut bench.image);
     assert!(is_dead(&step), "{step:?}");
 }
 
@@ -220,5 +220,5 @@ fn what_bridges_keep_for_themselves_is_neither_listed_nor_followed() {
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let events = vec![event("/zkbridge/canary/other-7", EventKind::Created, 12)];
     assert_eq!(bench.input(Input::Events(events)), []);
-    assert_eq!(bench.book.changes().count(), 1);
+    assert_eq!(bench.image.changes().count(), 1);
 }

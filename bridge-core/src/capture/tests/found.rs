@@ -2,18 +2,18 @@
 
 use uuid::Uuid;
 
-use super::book::MemoryBook;
+use super::image_txn::MemoryBook;
 use super::rules::{Bench, event, found, path, stat, ticket};
+use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::follow::Follow;
 use crate::capture::machine::LAG_ATTEMPTS_MAX;
 use crate::capture::{
     Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Input, Limits, Outcome, StepError,
     Ticket,
 };
-use crate::entry::{DeletedAt, What, Word};
 use crate::number::Zxid;
 use crate::record::{GapReason, Op, Timestamp};
-use crate::restate::Restating;
+use crate::resnapshot::Restating;
 
 /// Without a zxid, as servers before 3.9 send it.
 fn bare(text: &str, kind: EventKind) -> Event {
@@ -34,12 +34,12 @@ fn a_gap_ends_behind_the_record_that_tells_of_a_version_overwritten_during_its_w
     let next = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 6)]));
     bench.answer(follow, vec![found(stat(1, 6, 2, 4, 1), None)]);
     bench.answer(ticket(&next), vec![found(stat(1, 6, 2, 4, 1), None)]);
-    let last = bench.book.entries.last().map(|entry| &entry.word);
-    let Some(Word::GapEnd { to_zxid, .. }) = last else {
+    let last = bench.image.entries.last().map(|entry| &entry.word);
+    let Some(RecordKind::GapEnd { to_zxid, .. }) = last else {
         panic!("{last:?}");
     };
     assert_eq!(*to_zxid, Zxid(5));
-    let change = bench.book.changes().last().unwrap();
+    let change = bench.image.changes().last().unwrap();
     assert_eq!((&change.superseded[..], change.missed), (&[Zxid(5)][..], Some(1)));
 }
 
@@ -60,7 +60,7 @@ fn a_life_below_a_znode_that_ended_before_it_was_listed_is_not_told() {
         bench.answer(ticket, vec![Outcome::Missing; reads.len()]);
     }
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    assert_eq!(bench.book.changes().count(), 0, "{:?}", bench.book.entries);
+    assert_eq!(bench.image.changes().count(), 0, "{:?}", bench.image.entries);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn no_ancestor_bounds_a_delete_below_one_that_is_there_and_may_not_be_read() {
     );
     assert_eq!(
         bench.last(),
-        &What::Deleted {
+        &ChangeKind::Deleted {
             at: DeletedAt::Unknown
         }
     );
@@ -136,13 +136,13 @@ fn a_child_that_the_walk_told_survives_the_delete_of_its_recreated_parent_told_b
     bench.answer(read, vec![found(stat(9, 9, 0, 9, 0), None)]);
     let (parent, child) = (found(stat(9, 9, 0, 9, 1), None), found(stat(9, 9, 0, 9, 0), None));
     bench.answer(ticket(&window), vec![parent, Outcome::Missing, child]);
-    let told: Vec<&What> = bench.book.changes().map(|change| &change.what).collect();
+    let told: Vec<&ChangeKind> = bench.image.changes().map(|change| &change.what).collect();
     let deletes = told
         .iter()
-        .filter(|what| matches!(what, What::Deleted { .. }))
+        .filter(|what| matches!(what, ChangeKind::Deleted { .. }))
         .count();
     assert_eq!(deletes, 1, "only the life of /a before ended: {told:?}");
-    assert_eq!(bench.book.image[&path("/a/x")].czxid, Zxid(9));
+    assert_eq!(bench.image.image[&path("/a/x")].czxid, Zxid(9));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn writes_that_gave_way_under_load_and_that_a_walk_told_are_not_counted_again() 
     bench.input(Input::Events((3..10).map(write).collect()));
     let effects = bench.answer(read, vec![found(stat(2, 6, 4, 2, 0), None)]);
     bench.answer(ticket(&effects), vec![found(stat(2, 9, 7, 2, 0), None)]);
-    let change = bench.book.changes().last().unwrap();
+    let change = bench.image.changes().last().unwrap();
     assert_eq!(
         (change.missed, &change.superseded[..]),
         (Some(2), &[Zxid(7), Zxid(8)][..])
@@ -169,15 +169,15 @@ fn a_znode_that_ended_while_its_root_is_told_again_is_not_restated() {
         bench.answer(ticket(&effects), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
     }
     let mut restating = Restating::new(path("/a"), Uuid::nil(), Timestamp(1));
-    restating.step(&mut bench.book, 1).unwrap();
+    restating.step(&mut bench.image, 1).unwrap();
     bench.input(Input::Events(vec![event("/a/y", EventKind::Deleted, 8)]));
     bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
-    assert!(!bench.book.image.contains_key(&path("/a/y")));
-    let before = bench.book.changes().count();
+    assert!(!bench.image.image.contains_key(&path("/a/y")));
+    let before = bench.image.changes().count();
     while !restating.is_done() {
-        restating.step(&mut bench.book, 1).unwrap();
+        restating.step(&mut bench.image, 1).unwrap();
     }
-    let restated = bench.book.changes().skip(before);
+    let restated = bench.image.changes().skip(before);
     let restated: Vec<&str> = restated.map(|change| change.path.as_str()).collect();
     assert_eq!(restated, ["/a/z"]);
 }
@@ -194,7 +194,7 @@ fn what_an_ensemble_that_was_set_back_begins_again_is_a_doubt_and_no_create() {
         ticket: window,
         outcomes: vec![found(stat(5, 5, 0, 5, 0), None), above.clone(), above],
     };
-    let step = bench.capture.step(Timestamp(1), input, &mut bench.book);
+    let step = bench.capture.step(Timestamp(1), input, &mut bench.image);
     assert!(
         matches!(step, Err(StepError::Doubt(GapReason::Liveness))),
         "{step:?}"
@@ -212,7 +212,7 @@ fn of_two_writes_in_one_transaction_none_gives_way_alone_under_load() {
     let next = bench.input(Input::Events(vec![write(7)]));
     bench.answer(ticket(&reads), vec![found(stat(1, 5, 2, 1, 0), None)]);
     bench.answer(ticket(&next), vec![found(stat(1, 7, 3, 1, 0), None)]);
-    let told: Vec<_> = bench.book.changes().skip(1).collect();
+    let told: Vec<_> = bench.image.changes().skip(1).collect();
     let told: Vec<_> = told
         .iter()
         .map(|change| (change.missed, &change.superseded[..]))
@@ -244,13 +244,13 @@ fn with_a_child_of_an_untold_parent() -> (Bench, Ticket) {
 
 /// The first record since then ends the child, by 9.
 fn assert_child_ended(bench: &Bench) {
-    let told = bench.book.changes().nth(2).unwrap();
+    let told = bench.image.changes().nth(2).unwrap();
     let at = DeletedAt::Bound(Zxid(9));
     assert_eq!(
         (told.path.as_str(), &told.what),
-        ("/a/x/y", &What::Deleted { at })
+        ("/a/x/y", &ChangeKind::Deleted { at })
     );
-    assert!(!bench.book.image.contains_key(&path("/a/x/y")));
+    assert!(!bench.image.image.contains_key(&path("/a/x/y")));
 }
 
 #[test]
@@ -268,10 +268,10 @@ fn what_was_told_below_a_znode_that_is_not_known_ends_when_the_list_above_does_n
     bench.answer(list, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
     assert_eq!(
-        bench.book.changes().skip(2).count(),
+        bench.image.changes().skip(2).count(),
         1,
         "{:?}",
-        bench.book.entries
+        bench.image.entries
     );
     assert_child_ended(&bench);
 }
@@ -303,7 +303,7 @@ fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() 
         effects.remove(0);
     }
     let told: Vec<_> = bench
-        .book
+        .image
         .changes()
         .map(|change| (change.path.as_str(), change.what.op()))
         .collect();
@@ -328,7 +328,7 @@ fn a_root_whose_end_was_told_is_not_taken_from_a_server_that_does_not_know_of_it
     bench.input(Input::Events(vec![event("/a", EventKind::Deleted, 9)]));
     bench.input(Input::Events(vec![event("/a", EventKind::Created, 11)]));
     bench.input(Input::Disconnected);
-    assert!(bench.book.image.is_empty());
+    assert!(bench.image.image.is_empty());
     let old = || vec![found(stat(1, 1, 0, 1, 0), Some(&[]))];
     for attempt in 1..LAG_ATTEMPTS_MAX {
         let ticket = bench.connect();
@@ -336,7 +336,7 @@ fn a_root_whose_end_was_told_is_not_taken_from_a_server_that_does_not_know_of_it
             ticket,
             outcomes: old(),
         };
-        let step = bench.capture.step(Timestamp(1), input, &mut bench.book);
+        let step = bench.capture.step(Timestamp(1), input, &mut bench.image);
         let Err(error @ StepError::Lagging(_)) = step else {
             panic!("{attempt}: {step:?}");
         };
@@ -346,7 +346,7 @@ fn a_root_whose_end_was_told_is_not_taken_from_a_server_that_does_not_know_of_it
     let ticket = bench.connect();
     bench.answer(ticket, old());
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    assert!(bench.book.image.contains_key(&path("/a")));
+    assert!(bench.image.image.contains_key(&path("/a")));
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn what_was_told_below_a_root_that_could_not_be_read_is_found_to_be_gone_with_it
     let outcomes = reads.iter().map(|_| Outcome::Missing).collect();
     let step = bench
         .capture
-        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.image);
     assert!(
         matches!(step, Err(StepError::Doubt(GapReason::Permission))),
         "{step:?}"
@@ -384,10 +384,13 @@ fn the_gap_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
             assert_eq!(bench.capture.state(), CaptureState::Live);
             bench.input(Input::Disconnected);
         }
-        let ends: Vec<_> = bench.book.entries.iter().map(|entry| &entry.word).collect();
-        assert!(matches!(ends[1], Word::RunEnd { zxid: None, .. }), "{ends:?}");
+        let ends: Vec<_> = bench.image.entries.iter().map(|entry| &entry.word).collect();
         assert!(
-            matches!(ends[3], Word::GapEnd { to_zxid, .. } if *to_zxid == Zxid(gap)),
+            matches!(ends[1], RecordKind::RunEnd { zxid: None, .. }),
+            "{ends:?}"
+        );
+        assert!(
+            matches!(ends[3], RecordKind::GapEnd { to_zxid, .. } if *to_zxid == Zxid(gap)),
             "{ends:?}"
         );
     };
@@ -400,7 +403,7 @@ fn the_gap_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
 fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
     let mut bench = Bench {
         capture: Capture::new(CaptureOptions::new("main", vec![path("/a"), path("/b")])),
-        book: MemoryBook::default(),
+        image: MemoryBook::default(),
     };
     // Up to where the child of the second root is read.
     let come_to_child = |bench: &mut Bench| {
@@ -417,10 +420,10 @@ fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
     let reads = bench.input(Input::Events(writes.to_vec()));
     let written = || found(stat(1, 9, 1, 1, 0), None);
     bench.answer(ticket(&reads), vec![written(), written()]);
-    let told: Vec<_> = bench.book.entries.iter().rev().take(3).collect();
+    let told: Vec<_> = bench.image.entries.iter().rev().take(3).collect();
     let ops = told.iter().rev().map(|entry| match &entry.word {
-        Word::Change(change) => change.what.op(),
-        Word::GapBegin { .. } => Op::GapBegin,
+        RecordKind::Change(change) => change.what.op(),
+        RecordKind::GapBegin { .. } => Op::GapBegin,
         other => panic!("{other:?}"),
     });
     assert_eq!(ops.collect::<Vec<_>>(), [Op::GapBegin, Op::Update, Op::Update]);

@@ -1,11 +1,11 @@
 //! Access control lists: each goes with the record of the change that it belongs to, or with none.
 
 use super::rules::{Bench, event, found, path, stat, ticket};
+use crate::append::ChangeKind;
 use crate::capture::{
     AclMode, AclOutcome, Capture, CaptureOptions, Effect, EventKind, Input, Outcome, SessionFate, StepError,
     Ticket,
 };
-use crate::entry::What;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Acl, GapReason, Stat, Timestamp};
@@ -60,9 +60,9 @@ impl Bench {
 
     /// The `acl` records: at which change, and with which list.
     fn told(&self) -> Vec<(i32, Option<Vec<Acl>>)> {
-        let changes = self.book.changes();
+        let changes = self.image.changes();
         let acls = changes.filter_map(|change| match &change.what {
-            What::AclChanged { stat, acl } => Some((stat.aversion, acl.clone())),
+            ChangeKind::AclChanged { stat, acl } => Some((stat.aversion, acl.clone())),
             _ => None,
         });
         acls.collect()
@@ -80,24 +80,24 @@ fn asked(effects: &[Effect], of: &ZnodePath) -> Ticket {
 #[test]
 fn the_answer_that_shows_a_changed_list_waits_for_it_and_so_does_what_comes_behind() {
     let mut bench = live(AclMode::List);
-    let before = bench.book.entries.len();
+    let before = bench.image.entries.len();
     let lists = bench.asks(1, 1);
     assert_eq!(bench.set(12), []);
     assert_eq!(bench.input(Input::Tick), []);
-    assert_eq!(bench.book.entries.len(), before);
+    assert_eq!(bench.image.entries.len(), before);
 
     let stat = after(1, 1);
     let acl = list("one");
     let effects = bench.acls(lists, AclOutcome::Found { stat, acl });
     assert_eq!(bench.told(), [(1, Some(list("one")))]);
     let changes: Vec<_> = bench
-        .book
+        .image
         .changes()
         .map(|change| change.what.op().as_str())
         .collect();
     assert_eq!(changes[changes.len() - 2..], ["update", "acl"]);
     bench.answer(ticket(&effects), vec![found(after(2, 1), None)]);
-    assert!(matches!(bench.last(), What::Updated { .. }));
+    assert!(matches!(bench.last(), ChangeKind::Updated { .. }));
     assert_eq!(bench.capture.counters().unread_acls, 0);
 }
 
@@ -162,11 +162,11 @@ fn a_list_that_comes_after_the_connection_is_gone_is_nobodys() {
     let mut bench = live(AclMode::List);
     let lists = bench.asks(1, 1);
     bench.set(12);
-    let before = bench.book.entries.len();
+    let before = bench.image.entries.len();
     assert_eq!(bench.input(Input::Disconnected), []);
     let (stat, acl) = (after(1, 1), list("one"));
     assert_eq!(bench.acls(lists, AclOutcome::Found { stat, acl }), []);
-    assert_eq!(bench.book.entries.len(), before);
+    assert_eq!(bench.image.entries.len(), before);
     let session = SessionFate::Kept;
     assert!(matches!(
         bench.input(Input::Connected { session })[..],
@@ -184,7 +184,7 @@ fn more_events_than_may_wait_behind_a_list_end_the_epoch() {
     let events = vec![event("/a", EventKind::Changed, 17)];
     let step = bench
         .capture
-        .step(Timestamp(1), Input::Events(events), &mut bench.book);
+        .step(Timestamp(1), Input::Events(events), &mut bench.image);
     assert!(
         matches!(step, Err(StepError::Doubt(GapReason::Overflow))),
         "{step:?}"

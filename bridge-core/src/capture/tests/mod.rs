@@ -1,8 +1,8 @@
 //! Tests of the machine, rule by rule. All rules together are tested by the simulator, `tests/simulator`.
 
-mod book;
 mod canary;
 mod found;
+mod image_txn;
 mod lists;
-mod positions;
 mod rules;
+mod settle_by_read;

@@ -1,13 +1,13 @@
 //! Single rules, by hand.
 
-use super::book::MemoryBook;
+use super::image_txn::MemoryBook;
+use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::denials::DENIALS_MAX;
 use crate::capture::machine::LAG_ATTEMPTS_MAX;
 use crate::capture::{
     Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Limits, Outcome,
     SessionFate, StepError, Ticket,
 };
-use crate::entry::{DeletedAt, What, Word};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat, Timestamp};
@@ -47,7 +47,7 @@ pub(super) fn event(text: &str, kind: EventKind, zxid: u64) -> Event {
 /// A machine on `/a` with its book.
 pub(super) struct Bench {
     pub(super) capture: Capture,
-    pub(super) book: MemoryBook,
+    pub(super) image: MemoryBook,
 }
 
 impl Bench {
@@ -67,12 +67,12 @@ impl Bench {
         change(&mut options);
         Bench {
             capture: Capture::new(options),
-            book: MemoryBook::default(),
+            image: MemoryBook::default(),
         }
     }
 
     pub(super) fn input(&mut self, input: Input) -> Vec<Effect> {
-        self.capture.step(Timestamp(1), input, &mut self.book).unwrap()
+        self.capture.step(Timestamp(1), input, &mut self.image).unwrap()
     }
 
     pub(super) fn connect(&mut self) -> Ticket {
@@ -100,8 +100,8 @@ impl Bench {
         assert_eq!(self.capture.state(), CaptureState::Live);
     }
 
-    pub(super) fn last(&self) -> &What {
-        &self.book.changes().last().unwrap().what
+    pub(super) fn last(&self) -> &ChangeKind {
+        &self.image.changes().last().unwrap().what
     }
 }
 
@@ -121,7 +121,7 @@ fn nothing_is_read_before_the_watch_is_armed() {
     });
     assert_eq!(effects, [Effect::Arm(vec![path("/a")])]);
     assert_eq!(bench.capture.state(), CaptureState::Arming);
-    assert!(bench.book.entries.is_empty());
+    assert!(bench.image.entries.is_empty());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_root_that_does_not_exist_yet_is_watched_and_its_create_is_seen() {
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let effects = bench.input(Input::Events(vec![event("/a", EventKind::Created, 7)]));
     bench.answer(ticket(&effects), vec![found(stat(7, 7, 0, 7, 0), None)]);
-    assert!(matches!(bench.last(), What::Created { read } if read.stat.czxid == Zxid(7)));
+    assert!(matches!(bench.last(), ChangeKind::Created { read } if read.stat.czxid == Zxid(7)));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_value_overwritten_before_it_was_read_is_listed_by_the_next_record() {
     let events = [5, 6, 7].map(|zxid| event("/a", EventKind::Changed, zxid));
     let effects = bench.input(Input::Events(events.to_vec()));
     bench.answer(ticket(&effects), vec![found(stat(1, 7, 3, 1, 0), None)]);
-    let change = bench.book.changes().last().unwrap();
+    let change = bench.image.changes().last().unwrap();
     assert_eq!(
         (change.missed, &change.superseded[..]),
         (Some(2), &[Zxid(5), Zxid(6)][..])
@@ -157,16 +157,16 @@ fn a_value_waits_for_the_events_before_its_own() {
     let mut bench = Bench::live();
     let first = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 5)]));
     let second = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 6)]));
-    let before = bench.book.entries.len();
+    let before = bench.image.entries.len();
     assert_ne!(ticket(&first), ticket(&second));
     bench.answer(ticket(&second), vec![found(stat(1, 6, 1, 5, 1), None)]);
     assert_eq!(
-        bench.book.entries.len(),
+        bench.image.entries.len(),
         before,
         "the write at 6 must wait for the create at 5"
     );
     bench.answer(ticket(&first), vec![found(stat(5, 5, 0, 5, 0), None)]);
-    assert_eq!(bench.book.entries.len(), before + 2);
+    assert_eq!(bench.image.entries.len(), before + 2);
 }
 
 #[test]
@@ -214,13 +214,13 @@ fn a_delete_found_by_comparing_needs_a_parent_that_shows_it() {
     let outcomes = vec![found(stat(1, 1, 0, 4, 0), Some(&[]))];
     let step = bench
         .capture
-        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.image);
     assert!(matches!(step, Err(StepError::Lagging(_))), "{step:?}");
     assert!(
         !bench
-            .book
+            .image
             .changes()
-            .any(|change| matches!(change.what, What::Deleted { .. }))
+            .any(|change| matches!(change.what, ChangeKind::Deleted { .. }))
     );
 }
 
@@ -230,15 +230,15 @@ fn a_delete_found_by_comparing_is_bound_by_its_parent() {
     bench.answer(ticket, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
     assert_eq!(
         *bench.last(),
-        What::Deleted {
+        ChangeKind::Deleted {
             at: DeletedAt::Bound(Zxid(9))
         }
     );
-    let Some(Word::GapEnd {
+    let Some(RecordKind::GapEnd {
         differences, reason, ..
-    }) = bench.book.entries.last().map(|entry| &entry.word)
+    }) = bench.image.entries.last().map(|entry| &entry.word)
     else {
-        panic!("{:?}", bench.book.entries.last());
+        panic!("{:?}", bench.image.entries.last());
     };
     assert_eq!((*differences, *reason), (1, GapReason::Expired));
 }
@@ -249,7 +249,7 @@ fn an_ensemble_that_stays_older_than_the_journal_stops_the_source() {
     let outcomes = vec![found(stat(1, 1, 0, 4, 0), Some(&[]))];
     let error = bench
         .capture
-        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+        .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.image);
     let error = error.unwrap_err();
     let effects: Vec<Effect> = (0..LAG_ATTEMPTS_MAX)
         .flat_map(|_| bench.capture.reset(&error))
@@ -266,14 +266,14 @@ fn a_znode_deleted_and_created_again_at_the_same_version_is_a_delete_and_a_creat
     let (mut bench, first) = reconnected_with_a_child();
     let effects = bench.answer(first, vec![found(stat(1, 1, 0, 8, 1), Some(&["x"]))]);
     bench.answer(ticket(&effects), vec![found(stat(8, 8, 0, 8, 0), None)]);
-    let tail: Vec<_> = bench.book.changes().map(|change| &change.what).collect();
+    let tail: Vec<_> = bench.image.changes().map(|change| &change.what).collect();
     assert!(matches!(
         tail[tail.len() - 2..],
         [
-            What::Deleted {
+            ChangeKind::Deleted {
                 at: DeletedAt::Bound(Zxid(8))
             },
-            What::Created { .. }
+            ChangeKind::Created { .. }
         ]
     ));
 }
@@ -287,7 +287,7 @@ fn a_watch_that_died_in_silence_is_found_by_a_sample() {
         ticket: ticket(&effects),
         outcomes,
     };
-    let step = bench.capture.step(Timestamp(1), input, &mut bench.book);
+    let step = bench.capture.step(Timestamp(1), input, &mut bench.image);
     assert!(
         matches!(step, Err(StepError::Doubt(GapReason::Liveness))),
         "{step:?}"
@@ -303,9 +303,9 @@ fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
     assert_eq!(bench.capture.unreadable().collect::<Vec<_>>(), [&path("/a/x")]);
     assert!(
         !bench
-            .book
+            .image
             .changes()
-            .any(|change| matches!(change.what, What::Deleted { .. }))
+            .any(|change| matches!(change.what, ChangeKind::Deleted { .. }))
     );
 }
 
@@ -325,10 +325,10 @@ fn a_delete_below_what_may_not_be_read_has_a_bound_as_nobody_knows_which_life_it
     bench.input(Input::Events(vec![event("/a/x/y", EventKind::Deleted, 30)]));
     // A transaction is whole when the next one begins.
     bench.input(Input::Events(vec![event("/a", EventKind::Changed, 31)]));
-    let expected = What::Deleted {
+    let expected = ChangeKind::Deleted {
         at: DeletedAt::Bound(Zxid(30)),
     };
-    let change = bench.book.changes().last().unwrap();
+    let change = bench.image.changes().last().unwrap();
     assert_eq!((&change.what, change.missed), (&expected, None));
 }
 
@@ -339,7 +339,7 @@ fn more_events_than_may_wait_end_the_epoch_instead_of_filling_memory() {
         .map(|at| event(&format!("/a/{at}"), EventKind::Created, at + 10));
     let step = bench
         .capture
-        .step(Timestamp(1), Input::Events(many.collect()), &mut bench.book);
+        .step(Timestamp(1), Input::Events(many.collect()), &mut bench.image);
     assert!(matches!(step, Err(StepError::Doubt(GapReason::Overflow))));
 }
 
@@ -349,18 +349,21 @@ fn an_accepted_baseline_ends_the_known_lives_children_first_and_begins_the_prese
     let mut options = CaptureOptions::new("main", vec![path("/a")]);
     options.accept_baseline = true;
     bench.capture = Capture::new(options);
-    let before = bench.book.changes().count();
+    let before = bench.image.changes().count();
     let root = bench.connect();
     bench.answer(root, vec![found(stat(0, 0, 0, 0, 0), Some(&[]))]);
-    let changes = bench.book.changes().skip(before);
+    let changes = bench.image.changes().skip(before);
     let told: Vec<_> = changes
         .map(|change| (change.path.as_str(), &change.what))
         .collect();
-    let gone = What::Deleted {
+    let gone = ChangeKind::Deleted {
         at: DeletedAt::Unknown,
     };
     assert_eq!(told[..2], [("/a/x", &gone), ("/a", &gone)]);
-    assert!(matches!(told[2..], [("/a", What::Created { .. })]), "{told:?}");
+    assert!(
+        matches!(told[2..], [("/a", ChangeKind::Created { .. })]),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -374,15 +377,17 @@ fn servers_that_lag_leave_one_gap_however_many_were_tried() {
         };
         let error = bench
             .capture
-            .step(Timestamp(1), input, &mut bench.book)
+            .step(Timestamp(1), input, &mut bench.image)
             .unwrap_err();
         bench.capture.reset(&error);
         root = bench.connect();
     }
     bench.answer(root, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let gaps: Vec<&Word> = bench.book.entries.iter().map(|entry| &entry.word).collect();
-    let begins = gaps.iter().filter(|word| matches!(word, Word::GapBegin { .. }));
+    let gaps: Vec<&RecordKind> = bench.image.entries.iter().map(|entry| &entry.word).collect();
+    let begins = gaps
+        .iter()
+        .filter(|word| matches!(word, RecordKind::GapBegin { .. }));
     assert_eq!(begins.count(), 1, "{gaps:?}");
 }
 
@@ -392,15 +397,15 @@ fn an_accepted_baseline_ends_no_life_that_goes_on_and_tells_only_values_that_dif
     let mut options = CaptureOptions::new("main", vec![path("/a")]);
     options.accept_baseline = true;
     bench.capture = Capture::new(options);
-    let before = bench.book.changes().count();
+    let before = bench.image.changes().count();
     // The journal knows a later pzxid of the root, and a later version of a child would be one more update.
     let root = bench.connect();
     let effects = bench.answer(root, vec![found(stat(1, 1, 0, 0, 1), Some(&["x"]))]);
     bench.answer(ticket(&effects), vec![found(stat(5, 5, 0, 4, 0), None)]);
-    assert_eq!(bench.book.changes().count(), before, "{:?}", bench.last());
+    assert_eq!(bench.image.changes().count(), before, "{:?}", bench.last());
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let Some(Word::GapEnd { to_zxid, .. }) = bench.book.entries.last().map(|entry| &entry.word) else {
-        panic!("{:?}", bench.book.entries.last());
+    let Some(RecordKind::GapEnd { to_zxid, .. }) = bench.image.entries.last().map(|entry| &entry.word) else {
+        panic!("{:?}", bench.image.entries.last());
     };
     assert_eq!(*to_zxid, Zxid(5), "what is seen now, not what was before");
 }
@@ -414,7 +419,7 @@ fn a_znode_of_the_same_zxids_and_other_times_is_of_another_cluster() {
         let outcomes = vec![found(other, Some(&[]))];
         let step = bench
             .capture
-            .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.book);
+            .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.image);
         assert!(matches!(step, Err(StepError::Lagging(_))), "{step:?}");
     };
     let known = stat(1, 1, 0, 1, 0);
@@ -489,8 +494,8 @@ fn a_gap_never_claims_as_reported_a_version_that_no_record_has_accounted_for() {
     bench.input(Input::Disconnected);
     let root = bench.connect();
     bench.answer(root, vec![found(stat(1, 7, 2, 6, 1), Some(&["x"]))]);
-    let from_zxid = bench.book.entries.iter().find_map(|entry| match &entry.word {
-        Word::GapBegin { from_zxid, .. } => Some(from_zxid),
+    let from_zxid = bench.image.entries.iter().find_map(|entry| match &entry.word {
+        RecordKind::GapBegin { from_zxid, .. } => Some(from_zxid),
         _ => None,
     });
     let from_zxid = from_zxid.expect("a gap");

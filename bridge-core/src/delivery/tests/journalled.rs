@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::*;
-use crate::book::Book;
-use crate::entry::{Change, Entry, Read, What, Word};
-use crate::journal::{Journal, JournalOptions, Note, Reader};
+use crate::append::{Append, Change, ChangeKind, Read, RecordKind};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Journal, JournalOptions, Reader, SinkProgress};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Data, DataForm, Fidelity, Stat};
@@ -16,7 +16,7 @@ use crate::testing::{Arrived, Fault, assert_kept_contract};
 const BOUND: Duration = Duration::from_secs(60);
 
 /// A create or a write of one of five znodes for each step.
-fn entry(step: u64) -> Entry {
+fn entry(step: u64) -> Append {
     let node = step % 5;
     let version = i32::try_from(step / 5).unwrap();
     let stat = Stat {
@@ -34,13 +34,13 @@ fn entry(step: u64) -> Entry {
         )),
     };
     let what = match version {
-        0 => What::Created { read },
-        _ => What::Updated { read },
+        0 => ChangeKind::Created { read },
+        _ => ChangeKind::Updated { read },
     };
-    Entry {
+    Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(0),
-        word: Word::Change(Change {
+        word: RecordKind::Change(Change {
             path: ZnodePath::slash().child(&format!("node-{node}")),
             what,
             fidelity: Fidelity::Exact,
@@ -54,7 +54,7 @@ fn entry(step: u64) -> Entry {
 struct Life {
     journal: Journal,
     durable: watch::Sender<Seq>,
-    notes: mpsc::Receiver<Note>,
+    notes: mpsc::Receiver<SinkProgress>,
     orders: mpsc::Sender<Order>,
     status: watch::Receiver<SinkStatus>,
     worker: tokio::task::JoinHandle<()>,
@@ -71,7 +71,7 @@ impl Life {
         let (sender, notes) = mpsc::channel(4);
         let (orders, words) = mpsc::channel(1);
         let mut reader = journal.reader_for("one").unwrap();
-        let aside = SetAside::load(&mut reader, "one", Timestamp(0)).unwrap();
+        let aside = SinkBacklog::load(&mut reader, "one", Timestamp(0)).unwrap();
         let durable = watch::Sender::new(journal.tail());
         let stop = CancellationToken::new();
         let (worker, status) = Worker::new(Setup {
@@ -85,7 +85,7 @@ impl Life {
             aside,
             orders: words,
             merge: None,
-            filter: Sieve::new(&Filter::default()).unwrap(),
+            filter: CompiledFilter::new(&Filter::default()).unwrap(),
             retry: Given::default().retry,
             rejects: RejectPolicy::default(),
             limit: ReadLimit {

@@ -75,7 +75,7 @@ impl Default for Given {
 struct Bench {
     journal: MemoryJournal,
     tasks: JoinSet<()>,
-    notes: mpsc::Sender<crate::journal::Note>,
+    notes: mpsc::Sender<crate::journal::SinkProgress>,
     stop: CancellationToken,
 }
 
@@ -105,7 +105,7 @@ impl Bench {
             aside: self.journal.aside(name),
             orders: mpsc::channel(1).1,
             merge: given.merge,
-            filter: Sieve::new(&given.filter).unwrap(),
+            filter: CompiledFilter::new(&given.filter).unwrap(),
             retry: given.retry,
             rejects: given.rejects,
             limit: ReadLimit {

@@ -48,9 +48,9 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new(mut random: StdRng, records: Vec<Arc<Record>>, most_faults: u32) -> Stage {
         Stage {
-            machine: Machine::new(Terms {
+            machine: Machine::new(MachineConfig {
                 seed: random.random(),
-                ..Terms::default()
+                ..MachineConfig::default()
             }),
             faults_left: random.random_range(0..most_faults),
             random,
@@ -91,18 +91,18 @@ impl Stage {
             failing_for: Duration::ZERO,
             wait: Duration::ZERO,
         };
-        let aside = SetAside {
-            letters: Letters::of(self.letters.iter().map(|seq| (*seq, path_of(seq)))),
+        let aside = SinkBacklog {
+            letters: DeadLetters::of(self.letters.iter().map(|seq| (*seq, path_of(seq)))),
             parked: self.parked.iter().map(waiting).collect(),
             run: self.run.clone(),
-            ..SetAside::default()
+            ..SinkBacklog::default()
         };
-        self.machine = Machine::new(Terms {
+        self.machine = Machine::new(MachineConfig {
             cursor: self.stored,
             rejects: self.rejects,
             aside,
             seed: self.random.random(),
-            ..Terms::default()
+            ..MachineConfig::default()
         });
         self.position = self.stored;
         self.clock = Duration::ZERO;

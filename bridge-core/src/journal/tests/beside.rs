@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::scratch::*;
-use crate::book::Book;
+use crate::image_txn::ImageTxn;
 use crate::journal::log::LOG_BYTES_KEPT;
 use crate::journal::{Durability, Journal, ReadLimit};
 use crate::number::Seq;

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::scratch::{Scratch, found, path, read, seen, stat};
-use crate::book::Book;
-use crate::entry::What;
+use crate::append::ChangeKind;
+use crate::image_txn::ImageTxn;
 use crate::journal::Journal;
 
 thread_local! {
@@ -56,13 +56,13 @@ fn child(number: u64) -> String {
     format!("/a/{number:06}")
 }
 
-fn version(number: u64, version: i32) -> What {
+fn version(number: u64, version: i32) -> ChangeKind {
     let czxid = 10 + number;
     let mzxid = czxid + 1_000 * u64::from(version.cast_unsigned());
     let read = read(stat(czxid, mzxid, version), &"x".repeat(100));
     match version {
-        0 => What::Created { read },
-        _ => What::Updated { read },
+        0 => ChangeKind::Created { read },
+        _ => ChangeKind::Updated { read },
     }
 }
 
@@ -82,7 +82,7 @@ fn list(journal: &mut Journal) {
 fn a_batch_takes_few_statements_and_pages() {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
-    let parent = What::Created {
+    let parent = ChangeKind::Created {
         read: read(stat(5, 5, 0), ""),
     };
     journal.append(seen("/a", parent)).unwrap();
@@ -183,7 +183,7 @@ fn what_is_known_of_the_rows_below_a_path_follows_what_is_written() {
     let mut journal = scratch.open();
     let created = |at: &str, czxid| {
         let read = read(stat(czxid, czxid, 0), "");
-        found(at, What::Created { read })
+        found(at, ChangeKind::Created { read })
     };
     let names = |journal: &mut Journal, at: &str| -> Vec<String> {
         let rows = journal.children(&path(at), None, 10).unwrap();

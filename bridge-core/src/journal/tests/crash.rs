@@ -14,8 +14,8 @@ use rand::{Rng, SeedableRng};
 
 use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
-use crate::book::Book;
-use crate::journal::{Journal, JournalErrorKind, JournalOptions, Note, WhenFull};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Journal, JournalErrorKind, JournalOptions, SinkProgress, WhenFull};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, SUPERSEDED_MAX, State, Timestamp};
@@ -106,10 +106,10 @@ fn write_until_killed(file: &Path, kind: Kind) {
             Kind::Compacted => random.random_range(0..=journal.tail().0 / 4),
         };
         let cursor = Seq(cursor);
-        let note = Note {
+        let note = SinkProgress {
             sink: "one".into(),
             cursor,
-            ..Note::default()
+            ..SinkProgress::default()
         };
         journal.note(&note).unwrap();
         let tail = journal.commit().unwrap();

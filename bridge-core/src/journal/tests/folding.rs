@@ -2,9 +2,9 @@
 
 use super::scratch::*;
 use crate::amount::Size;
-use crate::book::Book;
-use crate::entry::{Entry, What, Word};
-use crate::journal::{Aside, Folded, Journal, JournalErrorKind, Note, ReadLimit, SinkRun, WhenFull};
+use crate::append::{Append, ChangeKind, RecordKind};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Aside, Folded, Journal, JournalErrorKind, ReadLimit, SinkProgress, SinkRun, WhenFull};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::{GapReason, Op, Record};
 
@@ -28,20 +28,20 @@ pub fn fold_all(journal: &mut Journal) -> u64 {
     }
 }
 
-fn moved(sink: &str, cursor: u64) -> Note {
-    Note {
+fn moved(sink: &str, cursor: u64) -> SinkProgress {
+    SinkProgress {
         sink: sink.into(),
         cursor: Seq(cursor),
-        ..Note::default()
+        ..SinkProgress::default()
     }
 }
 
 /// `/a` from version 0 at zxid 1 up to this version, each zxid one above the last.
-fn writes(versions: u64) -> impl Iterator<Item = Entry> {
+fn writes(versions: u64) -> impl Iterator<Item = Append> {
     std::iter::once(created("/a", 1, "0")).chain((1..=versions).map(write))
 }
 
-fn write(version: u64) -> Entry {
+fn write(version: u64) -> Append {
     updated(
         "/a",
         1,
@@ -220,7 +220,7 @@ fn what_a_sink_has_set_aside_stays_as_it_is() {
         },
     ];
     journal
-        .note(&Note {
+        .note(&SinkProgress {
             asides,
             ..moved("fast", 10)
         })
@@ -242,12 +242,12 @@ fn lives_brackets_and_access_control_lists_stay_and_nothing_is_folded_across_the
     let mut journal = scratch.open();
     journal.register_sink("slow", Seq::ZERO).unwrap();
     let gap = |end| match end {
-        false => Word::GapBegin {
+        false => RecordKind::GapBegin {
             epoch: Epoch(1),
             from_zxid: Zxid(9),
             reason: GapReason::Disconnected,
         },
-        true => Word::GapEnd {
+        true => RecordKind::GapEnd {
             epoch: Epoch(1),
             from_zxid: Zxid(9),
             to_zxid: Zxid(20),
@@ -266,7 +266,7 @@ fn lives_brackets_and_access_control_lists_stay_and_nothing_is_folded_across_the
             updated("/a", 5, 6, 1, "newer"),
             seen(
                 "/a",
-                What::AclChanged {
+                ChangeKind::AclChanged {
                     stat: stat(5, 6, 1),
                     acl: None,
                 },

@@ -10,9 +10,9 @@ use rand::{Rng, SeedableRng};
 use super::folding::compacting;
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
-use crate::book::Book;
-use crate::entry::{Entry, What, Word};
-use crate::journal::{Aside, Durability, Journal, Note, ReadLimit, Reader};
+use crate::append::{Append, ChangeKind, RecordKind};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Aside, Durability, Journal, ReadLimit, Reader, SinkProgress};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, State, Timestamp};
@@ -91,7 +91,7 @@ struct Sink {
     /// As it stood when it was set aside.
     parked: BTreeMap<Seq, Arc<Record>>,
     done: Seq,
-    note: Note,
+    note: SinkProgress,
 }
 
 /// How the workers read: the second is the mistake that must be caught.
@@ -190,9 +190,9 @@ impl Trial {
             .extend(self.scratch.reader().read(before, ALL).unwrap());
     }
 
-    fn an_entry(&mut self) -> Entry {
+    fn an_entry(&mut self) -> Append {
         if self.random.random_bool(0.02) {
-            return word(None, Word::Heartbeat);
+            return word(None, RecordKind::Heartbeat);
         }
         let missed = self.random.random_range(0..3_u64) / 2;
         let at = format!("/{}", self.random.random_range(0..4));
@@ -207,11 +207,11 @@ impl Trial {
             1 => {
                 let mzxid = node.stat.unwrap().mzxid.0;
                 let stat = stat(czxid, mzxid, version);
-                return seen(&at, What::AclChanged { stat, acl: None });
+                return seen(&at, ChangeKind::AclChanged { stat, acl: None });
             }
             _ => updated(&at, czxid, zxid, version + 1 + missed as i32, &value),
         };
-        if let Word::Change(change) = &mut entry.word {
+        if let RecordKind::Change(change) = &mut entry.word {
             change.missed = Some(missed);
             change.superseded = (0..missed).map(|nth| Zxid(zxid - missed + nth)).collect();
         }
@@ -283,11 +283,11 @@ fn check_before(delivered: &[Arc<Record>], seed: u64) {
     }
 }
 
-fn note(sink: &str, cursor: Seq) -> Note {
-    Note {
+fn note(sink: &str, cursor: Seq) -> SinkProgress {
+    SinkProgress {
         sink: sink.into(),
         cursor,
-        ..Note::default()
+        ..SinkProgress::default()
     }
 }
 

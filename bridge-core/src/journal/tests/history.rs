@@ -2,16 +2,16 @@
 
 use super::scratch::{NOON, Scratch, append_all, path, stat};
 use crate::amount::{Horizon, Span};
-use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::journal::{Journal, Position};
 use crate::number::{Seq, Zxid};
 use crate::record::{Fidelity, Timestamp};
 
-fn change(at: &str, captured: i64, what: What) -> Entry {
-    Entry {
+fn change(at: &str, captured: i64, what: ChangeKind) -> Append {
+    Append {
         root: Some(path("/")),
         captured: Timestamp(NOON.0 + captured),
-        word: Word::Change(Change {
+        word: RecordKind::Change(Change {
             path: path(at),
             what,
             fidelity: Fidelity::Exact,
@@ -32,12 +32,12 @@ fn read(czxid: u64, mzxid: u64, version: i32) -> Read {
 fn a_story(journal: &mut Journal) {
     let created = |at: &str, zxid: u64| {
         let read = read(zxid, zxid, 0);
-        change(at, i64::try_from(zxid).unwrap(), What::Created { read })
+        change(at, i64::try_from(zxid).unwrap(), ChangeKind::Created { read })
     };
-    let written = What::Updated {
+    let written = ChangeKind::Updated {
         read: read(10, 12, 1),
     };
-    let deleted = |zxid| What::Deleted {
+    let deleted = |zxid| ChangeKind::Deleted {
         at: DeletedAt::Exact(Zxid(zxid)),
     };
     append_all(

@@ -4,16 +4,16 @@ use rusqlite::Connection;
 
 use super::scratch::{NOON, Scratch, append_all, path, stat};
 use crate::amount::{Horizon, Span};
-use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
-use crate::journal::{Aside, Inspection, Journal, Note};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
+use crate::journal::{Aside, Inspection, Journal, SinkProgress};
 use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm, Fidelity, Timestamp};
 
-fn change(at: &str, what: What) -> Entry {
-    Entry {
+fn change(at: &str, what: ChangeKind) -> Append {
+    Append {
         root: Some(path("/")),
         captured: NOON,
-        word: Word::Change(Change {
+        word: RecordKind::Change(Change {
             path: path(at),
             what,
             fidelity: Fidelity::Exact,
@@ -31,17 +31,17 @@ fn read(czxid: u64, mzxid: u64, version: i32) -> Read {
     }
 }
 
-fn created(at: &str, zxid: u64) -> Entry {
+fn created(at: &str, zxid: u64) -> Append {
     let read = read(zxid, zxid, 0);
-    change(at, What::Created { read })
+    change(at, ChangeKind::Created { read })
 }
 
 /// `/a` (1), written (2); `/a/b` (3), gone (4); `/c` (5), which `audit` has rejected.
 fn a_story(journal: &mut Journal) {
-    let written = What::Updated {
+    let written = ChangeKind::Updated {
         read: read(10, 11, 1),
     };
-    let gone = What::Deleted {
+    let gone = ChangeKind::Deleted {
         at: DeletedAt::Exact(Zxid(13)),
     };
     append_all(
@@ -60,13 +60,13 @@ fn a_story(journal: &mut Journal) {
         path: Some(path("/c")),
         reason: "too large".into(),
     };
-    let note = Note {
+    let note = SinkProgress {
         sink: "audit".into(),
         at: NOON,
         cursor: Seq(5),
         asides: vec![rejected],
         switch: None,
-        ..Note::default()
+        ..SinkProgress::default()
     };
     journal.note(&note).unwrap();
     journal.commit().unwrap();

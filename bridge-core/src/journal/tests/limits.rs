@@ -2,9 +2,9 @@
 
 use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
-use crate::book::{Book, Progress};
-use crate::entry::Entry;
-use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, Note};
+use crate::append::Append;
+use crate::image_txn::{ImageTxn, Progress};
+use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, SinkProgress};
 use crate::number::{Epoch, Seq};
 use crate::record::Timestamp;
 
@@ -16,16 +16,16 @@ fn small() -> Scratch {
     scratch
 }
 
-fn moved(sink: &str, cursor: Seq) -> Note {
-    Note {
+fn moved(sink: &str, cursor: Seq) -> SinkProgress {
+    SinkProgress {
         sink: sink.into(),
         cursor,
-        ..Note::default()
+        ..SinkProgress::default()
     }
 }
 
 /// The `index`th record of one path that is written again and again.
-fn write_of(index: u64) -> Entry {
+fn write_of(index: u64) -> Append {
     let text = format!("{index:04000}");
     match index {
         1 => created("/busy", 1, &text),
@@ -196,7 +196,7 @@ fn a_path_that_is_gone_leaves_with_its_last_record_and_its_number_is_not_used_ag
     assert_eq!(ids(&journal), [1, 2, 3, 4]);
     append_all(
         &mut journal,
-        [deleted("/z", 6), word(None, crate::entry::Word::Heartbeat)],
+        [deleted("/z", 6), word(None, crate::append::RecordKind::Heartbeat)],
     );
     journal.maintain(Timestamp(NOON.0 + 60_001), 100).unwrap();
     assert_eq!(ids(&journal), [1]);
@@ -261,7 +261,7 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
     journal.register_sink("one", Seq::ZERO).unwrap();
     journal.commit().unwrap();
     stop_growth(&journal);
-    let note = Note {
+    let note = SinkProgress {
         asides: (1..=100)
             .map(|seq| Aside::Rejected {
                 seq: Seq(seq),

@@ -7,10 +7,10 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::scratch::*;
-use crate::book::Book;
-use crate::delivery::SetAside;
+use crate::delivery::SinkBacklog;
+use crate::image_txn::ImageTxn;
 use crate::journal::schema::{self, FORMAT, Migration};
-use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, JournalOptions, Note, Reader};
+use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, JournalOptions, Reader, SinkProgress};
 use crate::number::Seq;
 
 /// A journal with a record, closed.
@@ -372,11 +372,11 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
         path: None,
         reason: "too large".into(),
     };
-    let note = Note {
+    let note = SinkProgress {
         sink: "one".into(),
         cursor: Seq(1),
         asides: vec![letter],
-        ..Note::default()
+        ..SinkProgress::default()
     };
     journal.note(&note).unwrap();
     journal.commit().unwrap();
@@ -393,7 +393,7 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     assert_eq!((letters[0].letter.attempts, letters[0].letter.at), (1, None));
     assert_eq!(letters[0].record.path.as_deref(), Some("/a"));
     assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap(), []);
-    let aside = SetAside::load(&mut reader, "one", NOON).unwrap();
+    let aside = SinkBacklog::load(&mut reader, "one", NOON).unwrap();
     assert_eq!(aside.letters.len(), 1);
 }
 

@@ -9,9 +9,9 @@ use rand::{Rng, SeedableRng};
 
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
-use crate::book::Book;
-use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
-use crate::journal::{Before, Durability, Journal, Note, ReadLimit, Reader};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Before, Durability, Journal, ReadLimit, Reader, SinkProgress};
 use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Acl, Data, DataForm, Fidelity, GapReason, Op, SUPERSEDED_MAX, Stat, Timestamp};
@@ -169,10 +169,10 @@ impl Trial {
         self.commit();
         let tail = self.journal.tail();
         self.cursor = Seq(self.random.random_range(self.cursor.0..=tail.0));
-        let note = Note {
+        let note = SinkProgress {
             sink: "one".into(),
             cursor: self.cursor,
-            ..Note::default()
+            ..SinkProgress::default()
         };
         self.journal.note(&note).unwrap();
         self.commit();
@@ -326,43 +326,43 @@ impl Trial {
         (0..depth).fold(ZnodePath::slash(), |path, _| path.child(self.name()))
     }
 
-    fn entry(&mut self) -> Entry {
+    fn entry(&mut self) -> Append {
         let word = if self.random.random_bool(0.1) {
             self.control()
         } else {
-            Word::Change(self.change())
+            RecordKind::Change(self.change())
         };
-        Entry {
-            root: (word != Word::Heartbeat).then(ZnodePath::slash),
+        Append {
+            root: (word != RecordKind::Heartbeat).then(ZnodePath::slash),
             captured: Timestamp(self.clock),
             word,
         }
     }
 
-    fn control(&mut self) -> Word {
+    fn control(&mut self) -> RecordKind {
         let (epoch, from_zxid, reason) = (Epoch(3), Zxid(self.zxid), GapReason::Overflow);
         match self.random.random_range(0..5) {
-            0 => Word::RunBegin { run: RUN },
-            1 => Word::RunEnd {
+            0 => RecordKind::RunBegin { run: RUN },
+            1 => RecordKind::RunEnd {
                 run: RUN,
                 index: 7,
                 nodes: 6,
                 unreadable: 0,
                 zxid: self.random.random_bool(0.5).then_some(from_zxid),
             },
-            2 => Word::GapBegin {
+            2 => RecordKind::GapBegin {
                 epoch,
                 from_zxid,
                 reason,
             },
-            3 => Word::GapEnd {
+            3 => RecordKind::GapEnd {
                 epoch,
                 from_zxid,
                 to_zxid: Zxid(self.zxid + 1),
                 reason,
                 differences: 4,
             },
-            _ => Word::Heartbeat,
+            _ => RecordKind::Heartbeat,
         }
     }
 
@@ -388,19 +388,19 @@ impl Trial {
         }
     }
 
-    fn change_of_absent(&mut self) -> What {
+    fn change_of_absent(&mut self) -> ChangeKind {
         let stat = self.stat(Zxid(self.zxid), 0);
         match self.random.random_range(0..8) {
-            0..4 => What::Created {
+            0..4 => ChangeKind::Created {
                 read: self.read(stat),
             },
-            4 => What::Listed {
+            4 => ChangeKind::Listed {
                 read: self.read(stat),
                 run: RUN,
                 index: 3,
             },
             5 => self.deleted(),
-            _ => What::CreatedUnread {
+            _ => ChangeKind::CreatedUnread {
                 czxid: stat.czxid,
                 ephemeral: *[None, Some(false), Some(true)].choose(&mut self.random).unwrap(),
                 ctime: self.random.random_bool(0.5).then_some(Timestamp(self.clock)),
@@ -408,14 +408,14 @@ impl Trial {
         }
     }
 
-    fn change_of_living(&mut self, znode: &Znode) -> What {
+    fn change_of_living(&mut self, znode: &Znode) -> ChangeKind {
         let version = znode.stat.map_or(1, |stat| stat.version + 1);
         let stat = self.stat(znode.czxid, version);
         match (self.random.random_range(0..8), znode.stat) {
-            (0..4, _) => What::Updated {
+            (0..4, _) => ChangeKind::Updated {
                 read: self.read(stat),
             },
-            (4, Some(known)) => What::AclChanged {
+            (4, Some(known)) => ChangeKind::AclChanged {
                 stat: Stat {
                     aversion: known.aversion + 1,
                     ..known
@@ -428,18 +428,18 @@ impl Trial {
                     }]
                 }),
             },
-            (5, Some(_)) => What::Restated { run: RUN, index: 9 },
+            (5, Some(_)) => ChangeKind::Restated { run: RUN, index: 9 },
             _ => self.deleted(),
         }
     }
 
-    fn deleted(&mut self) -> What {
+    fn deleted(&mut self) -> ChangeKind {
         let at = match self.random.random_range(0..3) {
             0 => DeletedAt::Exact(Zxid(self.zxid)),
             1 => DeletedAt::Bound(Zxid(self.zxid)),
             _ => DeletedAt::Unknown,
         };
-        What::Deleted { at }
+        ChangeKind::Deleted { at }
     }
 
     fn stat(&mut self, czxid: Zxid, version: i32) -> Stat {

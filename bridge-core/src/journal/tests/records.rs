@@ -3,18 +3,18 @@
 use uuid::Uuid;
 
 use super::scratch::*;
-use crate::book::{Book, Node};
-use crate::entry::{DeletedAt, Entry, What, Word};
+use crate::append::{Append, ChangeKind, DeletedAt, RecordKind};
+use crate::image_txn::{ImageTxn, Node};
 use crate::journal::{Before, Journal};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::{Acl, Fidelity, GapReason, Identity, Op, Origin, Record, State, Timestamp, ZxidKind};
 
 /// What entries become, as the last record.
-fn last_of(entries: Vec<Entry>) -> Record {
+fn last_of(entries: Vec<Append>) -> Record {
     last_with(Before::Full, entries)
 }
 
-fn last_with(before: Before, entries: Vec<Entry>) -> Record {
+fn last_with(before: Before, entries: Vec<Append>) -> Record {
     let mut scratch = Scratch::new();
     scratch.options.before = before;
     let mut journal = scratch.open();
@@ -104,10 +104,10 @@ fn what_a_record_says_of_the_state_before_follows_the_choice_of_the_source() {
 
 #[test]
 fn a_delete_tells_the_life_that_it_ended() {
-    let eph = |zxid| What::Created {
+    let eph = |zxid| ChangeKind::Created {
         read: read(ephemeral_stat(zxid, zxid, 0), "x"),
     };
-    let known = |ephemeral| What::CreatedUnread {
+    let known = |ephemeral| ChangeKind::CreatedUnread {
         czxid: Zxid(5),
         ephemeral,
         ctime: None,
@@ -151,7 +151,7 @@ fn the_delete_of_a_life_that_nobody_saw_is_named_by_its_bound_or_its_position() 
         (DeletedAt::Unknown, None, ZxidKind::Unknown),
     ];
     for (at, bound, kind) in rows {
-        let record = last_of(vec![seen("/a", What::Deleted { at })]);
+        let record = last_of(vec![seen("/a", ChangeKind::Deleted { at })]);
         assert_eq!((record.zxid, record.zxid_kind), (bound, kind));
         assert_eq!((&record.before, record.ephemeral), (&None, None));
         let identity = Identity::DeleteUnseen { bound, seq: Seq(1) };
@@ -161,7 +161,7 @@ fn the_delete_of_a_life_that_nobody_saw_is_named_by_its_bound_or_its_position() 
 
 #[test]
 fn a_create_that_nobody_read_says_what_a_later_read_told() {
-    let what = What::CreatedUnread {
+    let what = ChangeKind::CreatedUnread {
         czxid: Zxid(5),
         ephemeral: Some(true),
         ctime: Some(Timestamp(77)),
@@ -175,7 +175,7 @@ fn a_create_that_nobody_read_says_what_a_later_read_told() {
 
 #[test]
 fn a_create_found_by_comparing_is_named_by_the_version_that_it_holds() {
-    let what = || What::Created {
+    let what = || ChangeKind::Created {
         read: read(stat(5, 8, 3), "x"),
     };
     for (entry, version) in [(seen("/a", what()), 0), (found("/a", what()), 3)] {
@@ -200,7 +200,7 @@ fn an_acl_record_repeats_the_data_and_moves_the_stat() {
         id: "anyone".into(),
         perms: "r".into(),
     }];
-    let what = What::AclChanged {
+    let what = ChangeKind::AclChanged {
         stat: moved,
         acl: Some(acl.clone()),
     };
@@ -222,13 +222,13 @@ fn an_acl_record_repeats_the_data_and_moves_the_stat() {
 fn a_listing_is_bracketed_and_its_znodes_are_numbered() {
     let run = Uuid::from_u128(7);
     let scratch = Scratch::new();
-    let listed = What::Listed {
+    let listed = ChangeKind::Listed {
         read: read(stat(5, 6, 1), "x"),
         run,
         index: 1,
     };
-    let restated = What::Restated { run, index: 2 };
-    let end = Word::RunEnd {
+    let restated = ChangeKind::Restated { run, index: 2 };
+    let end = RecordKind::RunEnd {
         run,
         index: 3,
         nodes: 2,
@@ -238,7 +238,7 @@ fn a_listing_is_bracketed_and_its_znodes_are_numbered() {
     append_all(
         &mut scratch.open(),
         [
-            word(Some("/"), Word::RunBegin { run }),
+            word(Some("/"), RecordKind::RunBegin { run }),
             found("/a", listed),
             found("/a", restated),
             word(Some("/"), end),
@@ -278,7 +278,7 @@ fn gaps_and_heartbeats_are_kept_as_they_were_said() {
         [
             word(
                 Some("/a"),
-                Word::GapBegin {
+                RecordKind::GapBegin {
                     epoch,
                     from_zxid,
                     reason,
@@ -286,7 +286,7 @@ fn gaps_and_heartbeats_are_kept_as_they_were_said() {
             ),
             word(
                 Some("/a"),
-                Word::GapEnd {
+                RecordKind::GapEnd {
                     epoch,
                     from_zxid,
                     to_zxid: Zxid(50),
@@ -294,7 +294,7 @@ fn gaps_and_heartbeats_are_kept_as_they_were_said() {
                     differences: 2,
                 },
             ),
-            word(None, Word::Heartbeat),
+            word(None, RecordKind::Heartbeat),
         ],
     );
     let records = scratch.records();
@@ -317,8 +317,8 @@ fn a_source_without_data_has_null_data_everywhere() {
         read
     };
     let record = last_of(vec![
-        seen("/a", What::Created { read: bare(5, 5, 0) }),
-        seen("/a", What::Updated { read: bare(5, 6, 1) }),
+        seen("/a", ChangeKind::Created { read: bare(5, 5, 0) }),
+        seen("/a", ChangeKind::Updated { read: bare(5, 6, 1) }),
     ]);
     assert_eq!(record.before.unwrap().data, None);
     let after = record.after.unwrap();
@@ -346,7 +346,7 @@ fn a_refresh_moves_the_image_and_writes_no_record() {
     assert_eq!(expected.newest_zxid(), Zxid(9));
 }
 
-fn refused(entries: Vec<Entry>, why: &str) {
+fn refused(entries: Vec<Append>, why: &str) {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -388,7 +388,7 @@ fn a_history_that_contradicts_itself_is_never_written() {
         vec![created("/a", 5, "x"), deleted("/a", 9), created("/a", 8, "x")],
         "before the end",
     );
-    let restated = What::Restated {
+    let restated = ChangeKind::Restated {
         run: Uuid::nil(),
         index: 1,
     };
@@ -407,7 +407,7 @@ fn a_multi_may_delete_and_create_a_path_at_one_zxid() {
 
 #[test]
 fn after_a_new_baseline_older_zxids_are_accepted_again() {
-    let rebaselined = Word::GapBegin {
+    let rebaselined = RecordKind::GapBegin {
         epoch: Epoch(2),
         from_zxid: Zxid(9),
         reason: GapReason::Rebaselined,

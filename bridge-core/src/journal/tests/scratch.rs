@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::book::Book;
-use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
+use crate::image_txn::ImageTxn;
 use crate::journal::{Journal, JournalOptions, ReadLimit, Reader};
 use crate::number::{Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
@@ -54,7 +54,7 @@ impl Scratch {
 }
 
 /// Appends and commits.
-pub fn append_all(journal: &mut Journal, entries: impl IntoIterator<Item = Entry>) -> Seq {
+pub fn append_all(journal: &mut Journal, entries: impl IntoIterator<Item = Append>) -> Seq {
     for entry in entries {
         journal.append(entry).unwrap();
     }
@@ -101,11 +101,11 @@ pub fn data(text: &str) -> Data {
 }
 
 /// A change seen as it happened.
-pub fn seen(at: &str, what: What) -> Entry {
-    Entry {
+pub fn seen(at: &str, what: ChangeKind) -> Append {
+    Append {
         root: Some(ZnodePath::slash()),
         captured: NOON,
-        word: Word::Change(Change {
+        word: RecordKind::Change(Change {
             path: path(at),
             what,
             fidelity: Fidelity::Exact,
@@ -116,45 +116,45 @@ pub fn seen(at: &str, what: What) -> Entry {
 }
 
 /// A change found by comparing.
-pub fn found(at: &str, what: What) -> Entry {
+pub fn found(at: &str, what: ChangeKind) -> Append {
     let mut entry = seen(at, what);
-    if let Word::Change(change) = &mut entry.word {
+    if let RecordKind::Change(change) = &mut entry.word {
         change.fidelity = Fidelity::Reconciled;
     }
     entry
 }
 
-pub fn created(at: &str, zxid: u64, text: &str) -> Entry {
+pub fn created(at: &str, zxid: u64, text: &str) -> Append {
     seen(
         at,
-        What::Created {
+        ChangeKind::Created {
             read: read(stat(zxid, zxid, 0), text),
         },
     )
 }
 
-pub fn updated(at: &str, czxid: u64, mzxid: u64, version: i32, text: &str) -> Entry {
+pub fn updated(at: &str, czxid: u64, mzxid: u64, version: i32, text: &str) -> Append {
     seen(
         at,
-        What::Updated {
+        ChangeKind::Updated {
             read: read(stat(czxid, mzxid, version), text),
         },
     )
 }
 
-pub fn deleted(at: &str, zxid: u64) -> Entry {
+pub fn deleted(at: &str, zxid: u64) -> Append {
     seen(
         at,
-        What::Deleted {
+        ChangeKind::Deleted {
             at: DeletedAt::Exact(Zxid(zxid)),
         },
     )
 }
 
-pub fn unread(at: &str, czxid: u64) -> Entry {
+pub fn unread(at: &str, czxid: u64) -> Append {
     seen(
         at,
-        What::CreatedUnread {
+        ChangeKind::CreatedUnread {
             czxid: Zxid(czxid),
             ephemeral: None,
             ctime: None,
@@ -163,8 +163,8 @@ pub fn unread(at: &str, czxid: u64) -> Entry {
 }
 
 /// A word about the stream.
-pub fn word(root: Option<&str>, word: Word) -> Entry {
-    Entry {
+pub fn word(root: Option<&str>, word: RecordKind) -> Append {
+    Append {
         root: root.map(path),
         captured: NOON,
         word,

@@ -7,18 +7,18 @@ use uuid::Uuid;
 
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
-use crate::book::{Book, OpenRun, Progress};
-use crate::journal::{Aside, Disabled, Note, ReadLimit, SinkCursor, Switch};
+use crate::image_txn::{ImageTxn, OpenRun, Progress};
+use crate::journal::{Aside, Disabled, ReadLimit, SinkCursor, SinkProgress, Switch};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::Timestamp;
 
-fn note(sink: &str, cursor: u64, rejected: &[u64]) -> Note {
+fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
     let reject = |seq: &u64| Aside::Rejected {
         seq: Seq(*seq),
         path: Some(path("/a")),
         reason: "too large".to_owned(),
     };
-    Note {
+    SinkProgress {
         run: None,
         sink: sink.into(),
         at: NOON,
@@ -29,8 +29,8 @@ fn note(sink: &str, cursor: u64, rejected: &[u64]) -> Note {
 }
 
 /// A note of a sink whose cursor stays.
-fn asides(cursor: u64, asides: Vec<Aside>) -> Note {
-    Note {
+fn asides(cursor: u64, asides: Vec<Aside>) -> SinkProgress {
+    SinkProgress {
         asides,
         ..note("one", cursor, &[])
     }
@@ -241,7 +241,7 @@ fn a_sink_stays_disabled_over_restarts_until_it_is_enabled() {
     let mut journal = scratch.open();
     append_all(&mut journal, [created("/a", 1, "one")]);
     journal.register_sink("one", Seq::ZERO).unwrap();
-    let switched = |switch| Note {
+    let switched = |switch| SinkProgress {
         switch: Some(switch),
         ..note("one", 0, &[])
     };

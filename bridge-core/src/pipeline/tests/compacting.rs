@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::capture::{Event, EventKind};
-use crate::delivery::{Filter, RejectPolicy, Retry, SetAside, Setup, Sieve, SinkStatus, Worker};
+use crate::delivery::{CompiledFilter, Filter, RejectPolicy, Retry, Setup, SinkBacklog, SinkStatus, Worker};
 use crate::journal::WhenFull;
 use crate::record::{Record, State};
 use crate::sink::{DeliverError, Delivery, Sink, SinkError};
@@ -64,14 +64,14 @@ impl Lane {
                 sink: destination.sink(),
                 is_free: freed,
             }),
-            aside: SetAside::load(&mut reader, "slow", Timestamp(1_000)).unwrap(),
+            aside: SinkBacklog::load(&mut reader, "slow", Timestamp(1_000)).unwrap(),
             tail: Box::new(reader),
             durable: bench.watches.durable.clone(),
             notes: bench.notes.clone(),
             cursor: Seq::ZERO,
             orders,
             merge: None,
-            filter: Sieve::new(&Filter::default()).unwrap(),
+            filter: CompiledFilter::new(&Filter::default()).unwrap(),
             retry: Retry::default(),
             rejects: RejectPolicy::default(),
             // What it holds stays: well below the limit of the journal.

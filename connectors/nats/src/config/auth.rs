@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,7 +28,7 @@ pub struct Auth {
 
 impl Auth {
     /// Everything that cannot work.
-    pub(super) fn objections(&self) -> Vec<Objection> {
+    pub(super) fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         let given: Vec<&str> = [
             ("token", self.token.is_some()),
@@ -47,7 +47,7 @@ impl Auth {
                     several.join(", ")
                 ),
             };
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "auth",
                 message,
                 "give token, or user and password, or nkey, or creds",
@@ -66,7 +66,7 @@ impl Auth {
             ),
         ] {
             if is_alone {
-                found.push(Objection::error(
+                found.push(ConfigIssue::error(
                     there,
                     format!("{missing} is missing beside it"),
                     "give both user and password",
@@ -76,7 +76,7 @@ impl Auth {
         if let Some(seed) = &self.nkey
             && !is_seed_of_user(seed.reveal().trim())
         {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "auth.nkey",
                 "it is not the seed of a user's nkey",
                 "give the 58 capitals and digits that begin with SU, best as ${file:/run/secrets/nkey}",

@@ -1,6 +1,6 @@
 //! The addresses of servers.
 
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 
 const REMEDY: &str = "give addresses separated by commas, as in \"nats://a:4222,nats://b:4222\"";
 
@@ -18,16 +18,16 @@ pub(super) fn urls(servers: &str) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn objections(servers: &str, has_tls: bool, found: &mut Vec<Objection>) {
+pub(super) fn objections(servers: &str, has_tls: bool, found: &mut Vec<ConfigIssue>) {
     if servers.trim().is_empty() {
-        found.push(Objection::error("servers", "no server is given", REMEDY));
+        found.push(ConfigIssue::error("servers", "no server is given", REMEDY));
         return;
     }
     for server in servers.split(',').map(str::trim) {
         if let Some(reason) = reason_against(server) {
-            found.push(Objection::error("servers", reason, REMEDY));
+            found.push(ConfigIssue::error("servers", reason, REMEDY));
         } else if server.starts_with("tls://") && !has_tls {
-            found.push(Objection::warning(
+            found.push(ConfigIssue::warning(
                 "servers",
                 format!("'{server}' is encrypted, and no [sink.tls] says whose certificates are trusted"),
                 "write [sink.tls] with ca, or leave it so for servers whose authority the system knows",

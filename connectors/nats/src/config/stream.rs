@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bridge_core::amount::{Size, Span};
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -88,7 +88,7 @@ impl Default for StreamSettings {
     }
 }
 
-pub(super) fn objections_to_name(name: &str, found: &mut Vec<Objection>) {
+pub(super) fn objections_to_name(name: &str, found: &mut Vec<ConfigIssue>) {
     let is_odd = |letter: &char| {
         letter.is_whitespace() || letter.is_control() || matches!(letter, '.' | '*' | '>' | '/' | '\\')
     };
@@ -101,7 +101,7 @@ pub(super) fn objections_to_name(name: &str, found: &mut Vec<Objection>) {
             .then(|| format!("it has {} bytes, and {NAME_LENGTH_MAX} are allowed", name.len()))
     };
     if let Some(reason) = reason {
-        found.push(Objection::error(
+        found.push(ConfigIssue::error(
             "stream",
             format!("'{name}' is not the name of a stream: {reason}"),
             "give a name without spaces, dots, slashes and wildcards, as in \"ZK\"",
@@ -109,10 +109,10 @@ pub(super) fn objections_to_name(name: &str, found: &mut Vec<Objection>) {
     }
 }
 
-pub(super) fn objections(settings: &StreamSettings, timeout: Span, found: &mut Vec<Objection>) {
+pub(super) fn objections(settings: &StreamSettings, timeout: Span, found: &mut Vec<ConfigIssue>) {
     for subject in &settings.subjects {
         if !subjects::is_pattern(subject) {
-            found.push(Objection::error(
+            found.push(ConfigIssue::error(
                 "create_stream.subjects",
                 format!("'{subject}' is not a subject that a stream can take"),
                 "give tokens with dots between them; '*' stands for one and '>' for the rest, as in \"zk.>\"",
@@ -120,14 +120,14 @@ pub(super) fn objections(settings: &StreamSettings, timeout: Span, found: &mut V
         }
     }
     if !(1..=REPLICAS_MAX).contains(&settings.replicas) {
-        found.push(Objection::error(
+        found.push(ConfigIssue::error(
             "create_stream.replicas",
             format!("JetStream cannot keep {} copies", settings.replicas),
             "give 1, 3 or 5",
         ));
     }
     if settings.duplicate_window <= timeout {
-        found.push(Objection::error(
+        found.push(ConfigIssue::error(
             "create_stream.duplicate_window",
             format!(
                 "{} is over before a message is sent again, which takes the timeout of {timeout}",
@@ -139,7 +139,7 @@ pub(super) fn objections(settings: &StreamSettings, timeout: Span, found: &mut V
     if let Some(age) = settings.max_age
         && age < settings.duplicate_window
     {
-        found.push(Objection::error(
+        found.push(ConfigIssue::error(
             "create_stream.max_age",
             format!(
                 "{age} is shorter than the duplicate_window of {}, which JetStream refuses",

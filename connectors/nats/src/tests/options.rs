@@ -1,6 +1,6 @@
 //! The options.
 
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 
 use super::config;
 use crate::config::{CreateStream, NatsConfig, StreamSettings, WhenFull};
@@ -102,7 +102,7 @@ fn servers_are_addresses_of_nats() {
     check("ws://a", 1);
     check("nats://a b,nats://c/d", 2);
     let warned = NatsConfig::new("tls://a:4222", "ZK").objections();
-    assert_eq!(warned[0].gravity, Gravity::Warning);
+    assert_eq!(warned[0].gravity, Severity::Warning);
 }
 
 #[test]

@@ -1,21 +1,21 @@
 //! What is objected to, and what is never shown.
 
 use bridge_core::format::Format;
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 use bridge_core::secret::Secret;
 
 use super::*;
 
-fn with(change: impl FnOnce(&mut WebhookConfig)) -> Vec<(Gravity, String, String)> {
+fn with(change: impl FnOnce(&mut WebhookConfig)) -> Vec<(Severity, String, String)> {
     let mut config = WebhookConfig::new("https://hooks.example.com/t0ken?k=t0ken");
     config.secrets = vec![Secret::new(SECRET)];
     change(&mut config);
     let shown =
-        |one: bridge_core::objection::Objection| (one.gravity, one.key, one.message + ": " + &one.remedy);
+        |one: bridge_core::issue::ConfigIssue| (one.gravity, one.key, one.message + ": " + &one.remedy);
     config.objections().into_iter().map(shown).collect()
 }
 
-fn check(change: impl FnOnce(&mut WebhookConfig), gravity: Gravity, key: &str, part: &str) {
+fn check(change: impl FnOnce(&mut WebhookConfig), gravity: Severity, key: &str, part: &str) {
     let found = with(change);
     let [(found_gravity, found_key, message)] = &found[..] else {
         panic!("{part}: {found:?}");
@@ -34,7 +34,7 @@ fn good_options_meet_no_objection() {
 
 #[test]
 fn what_cannot_work_or_is_not_meant_is_objected_to_with_a_remedy() {
-    use Gravity::{Error, Warning};
+    use Severity::{Error, Warning};
     let url = |text: &'static str| move |config: &mut WebhookConfig| config.url = Secret::new(text);
     let header = |name: &'static str, value: &'static str| {
         move |config: &mut WebhookConfig| drop(config.headers.insert(name.into(), Secret::new(value)))

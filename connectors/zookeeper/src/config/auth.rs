@@ -1,6 +1,6 @@
 //! Who the bridge is to the servers.
 
-use bridge_core::objection::Objection;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,16 +67,16 @@ impl Auth {
     }
 
     /// What keeps the parts from being whole.
-    pub(super) fn objections(&self) -> Option<Objection> {
+    pub(super) fn objections(&self) -> Option<ConfigIssue> {
         if self.credentials().is_none() {
             let (key, message) = self.what_is_wrong();
             let remedy = "give scheme = \"digest\" and id = \"user:${ZK_PASSWORD}\", or sasl = \"digest-md5\", user and password";
-            return Some(Objection::error(key, message, remedy));
+            return Some(ConfigIssue::error(key, message, remedy));
         }
         let id = self.id.as_ref().map(Secret::reveal);
         let half = id.is_some_and(|id| id.split_once(':').is_none_or(|(user, _)| user.is_empty()));
         half.then(|| {
-            Objection::error(
+            ConfigIssue::error(
                 "auth.id",
                 "auth.id is not of the form user:password",
                 "write it as \"user:${ZK_PASSWORD}\"",

@@ -1,6 +1,6 @@
 //! The options of a source: what is taken, what is refused, and with which words.
 
-use bridge_core::objection::Gravity;
+use bridge_core::issue::Severity;
 use serde_json::json;
 
 use super::*;
@@ -10,7 +10,7 @@ fn read(options: serde_json::Value) -> ZookeeperConfig {
 }
 
 /// The keys and messages of the objections to these options, besides a connect string.
-fn objections(mut options: serde_json::Value) -> Vec<(Gravity, String, String)> {
+fn objections(mut options: serde_json::Value) -> Vec<(Severity, String, String)> {
     options["connect"] = json!("127.0.0.1:2181");
     let found = read(options).objections();
     found
@@ -77,7 +77,7 @@ fn a_text_that_is_no_connect_string_is_refused_with_its_reason() {
 fn roots_must_not_overlap_nor_be_zookeepers_own() {
     let check = |roots: &[&str], key: &str, word: &str| {
         let found = objections(json!({"roots": roots}));
-        let [(Gravity::Error, at, message)] = &found[..] else {
+        let [(Severity::Error, at, message)] = &found[..] else {
             panic!("{roots:?}: {found:?}");
         };
         assert!(at == key && message.contains(word), "{roots:?}: {at} {message}");
@@ -147,18 +147,18 @@ fn a_glob_that_takes_a_whole_root_is_refused() {
 
 #[test]
 fn times_outside_of_what_servers_grant_are_warned_about() {
-    let check = |options, expected: Option<Gravity>| {
+    let check = |options, expected: Option<Severity>| {
         let found = objections(options);
         assert_eq!(found.first().map(|(gravity, ..)| *gravity), expected, "{found:?}");
     };
-    check(json!({"session_timeout": "1ms"}), Some(Gravity::Error));
-    check(json!({"session_timeout": "1s"}), Some(Gravity::Warning));
+    check(json!({"session_timeout": "1ms"}), Some(Severity::Error));
+    check(json!({"session_timeout": "1s"}), Some(Severity::Warning));
     check(json!({"session_timeout": "4s"}), None);
-    check(json!({"session_timeout": "5m"}), Some(Gravity::Warning));
-    check(json!({"reconcile_every": "1s"}), Some(Gravity::Warning));
+    check(json!({"session_timeout": "5m"}), Some(Severity::Warning));
+    check(json!({"reconcile_every": "1s"}), Some(Severity::Warning));
     check(json!({"reconcile_every": "off"}), None);
-    check(json!({"heartbeat": "0s"}), Some(Gravity::Error));
-    check(json!({"max_data": "0 B"}), Some(Gravity::Error));
+    check(json!({"heartbeat": "0s"}), Some(Severity::Error));
+    check(json!({"max_data": "0 B"}), Some(Severity::Error));
 }
 
 #[test]

@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bridge_core::book::{Book, Children, Node, Progress};
-use bridge_core::entry::Entry;
-use bridge_core::journal::{JournalError, Maintained, Note};
+use bridge_core::append::Append;
+use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
+use bridge_core::journal::{JournalError, Maintained, SinkProgress};
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::Ledger;
+use bridge_core::pipeline::JournalWriter;
 use bridge_core::record::{Record, Stat, Timestamp};
 use bridge_core::testing::{Model, Znode};
 
-use super::aside::SetAside;
+use super::sink_state::SinkBacklog;
 
 /// What survives the process.
 #[derive(Clone, Default)]
@@ -27,7 +27,7 @@ pub struct State {
     /// Of the sinks, by name.
     pub cursors: BTreeMap<Arc<str>, Seq>,
     /// What they set aside.
-    pub asides: BTreeMap<Arc<str>, SetAside>,
+    pub asides: BTreeMap<Arc<str>, SinkBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
     /// The first record that is kept.
@@ -81,7 +81,7 @@ struct Undo {
     image: Vec<(ZnodePath, Option<Znode>)>,
     records: usize,
     cursors: BTreeMap<Arc<str>, Seq>,
-    asides: BTreeMap<Arc<str>, SetAside>,
+    asides: BTreeMap<Arc<str>, SinkBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
 }
@@ -163,7 +163,7 @@ pub fn records_behind(disk: &Disk, after: Seq, limit: usize) -> Vec<Arc<Record>>
     records.iter().skip(first).take(limit).cloned().collect()
 }
 
-impl Book for ModelJournal {
+impl ImageTxn for ModelJournal {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
         Ok(self.disk.borrow().state.model.image.get(path).map(Znode::node))
     }
@@ -223,8 +223,8 @@ impl Book for ModelJournal {
         Ok(found)
     }
 
-    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
-        if let bridge_core::entry::Word::Change(change) = &entry.word {
+    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
+        if let bridge_core::append::RecordKind::Change(change) = &entry.word {
             let path = change.path.clone();
             self.keep(&path);
         }
@@ -290,12 +290,12 @@ fn after_those_below(one: &ZnodePath, other: &ZnodePath) -> std::cmp::Ordering {
     }
 }
 
-impl Ledger for ModelJournal {
+impl JournalWriter for ModelJournal {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         self.disk.borrow_mut().state.model.server = server;
     }
 
-    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
         self.begin();
         let state = &mut self.disk.borrow_mut().state;
         let head = Seq(state.model.records.len() as u64);

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bridge_core::book::{Book, Children, Node, Progress};
-use bridge_core::entry::{Entry, Word};
-use bridge_core::journal::{JournalError, JournalErrorKind, Maintained, Note};
+use bridge_core::append::{Append, RecordKind};
+use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
+use bridge_core::journal::{JournalError, JournalErrorKind, Maintained, SinkProgress};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::Ledger;
+use bridge_core::pipeline::JournalWriter;
 use bridge_core::record::{Stat, Timestamp};
 
 use super::twin::Twin;
@@ -32,9 +32,9 @@ pub struct Faults {
 #[derive(Debug, Default)]
 pub struct Trail {
     /// In the open transaction.
-    pub open: Vec<Entry>,
+    pub open: Vec<Append>,
     /// Committed.
-    pub batches: Vec<Vec<Entry>>,
+    pub batches: Vec<Vec<Append>>,
 }
 
 /// The journal as the pipeline sees it.
@@ -103,7 +103,7 @@ impl Tap {
     }
 }
 
-impl Book for Tap {
+impl ImageTxn for Tap {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
         self.inner.node(path)
     }
@@ -151,11 +151,11 @@ impl Book for Tap {
         Ok(rows)
     }
 
-    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
         self.check_writable()?;
         self.check_room()?;
         self.head = self.inner.append(entry.clone())?;
-        let is_change = matches!(entry.word, Word::Change(_));
+        let is_change = matches!(entry.word, RecordKind::Change(_));
         self.trail.borrow_mut().open.push(entry);
         if is_change && self.habit == Some(Habit::TornMulti) {
             self.inner.commit()?;
@@ -188,12 +188,12 @@ impl Book for Tap {
     }
 }
 
-impl Ledger for Tap {
+impl JournalWriter for Tap {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         self.inner.set_server(server);
     }
 
-    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
         self.check_writable()?;
         self.inner.note(note)
     }

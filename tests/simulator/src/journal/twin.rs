@@ -5,19 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bridge_core::amount::{Horizon, Span};
-use bridge_core::book::{Book, Children, Node, Progress};
-use bridge_core::entry::Entry;
+use bridge_core::append::Append;
+use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
-    Durability, Journal, JournalError, JournalOptions, Maintained, Note, ReadLimit, Reader,
+    Durability, Journal, JournalError, JournalOptions, Maintained, ReadLimit, Reader, SinkProgress,
 };
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::Ledger;
+use bridge_core::pipeline::JournalWriter;
 use bridge_core::record::{Record, Stat, Timestamp};
 use tempfile::TempDir;
 
-use super::aside::SetAside;
 use super::model::{Disk, ModelJournal, records_behind};
+use super::sink_state::SinkBacklog;
 use crate::coverage::{Coverage, Seen};
 
 /// Where the journal is kept while no process has it open.
@@ -125,7 +125,7 @@ impl Store {
     /// # Panics
     ///
     /// When the real journal holds other things.
-    pub fn set_aside(&self, sink: &str) -> SetAside {
+    pub fn set_aside(&self, sink: &str) -> SinkBacklog {
         let aside = self
             .disk
             .borrow()
@@ -141,7 +141,7 @@ impl Store {
             let parked = reader
                 .parked(sink, Seq::ZERO, usize::MAX)
                 .expect("it can be read");
-            let real = SetAside {
+            let real = SinkBacklog {
                 letters: letters.into_iter().map(|letter| (letter.seq, letter)).collect(),
                 parked: parked.into_iter().map(|parked| (parked.seq, parked)).collect(),
             };
@@ -187,7 +187,7 @@ impl Twin {
     fn both<T: PartialEq + std::fmt::Debug>(
         &mut self,
         what: &str,
-        call: impl Fn(&mut dyn Ledger) -> Result<T, JournalError>,
+        call: impl Fn(&mut dyn JournalWriter) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
         let expected = call(&mut self.model)?;
         if let Some(real) = &mut self.real {
@@ -198,7 +198,7 @@ impl Twin {
     }
 }
 
-impl Book for Twin {
+impl ImageTxn for Twin {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
         self.both("node", |journal| journal.node(path))
     }
@@ -231,7 +231,7 @@ impl Book for Twin {
         self.both("deepest_below", |journal| journal.deepest_below(path, limit))
     }
 
-    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
+    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
         self.both("append", |journal| journal.append(entry.clone()))
     }
 
@@ -256,7 +256,7 @@ impl Book for Twin {
     }
 }
 
-impl Ledger for Twin {
+impl JournalWriter for Twin {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         self.model.set_server(server.clone());
         if let Some(real) = &mut self.real {
@@ -264,7 +264,7 @@ impl Ledger for Twin {
         }
     }
 
-    fn note(&mut self, note: &Note) -> Result<(), JournalError> {
+    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
         self.both("note", |journal| journal.note(note))
     }
 

@@ -1,7 +1,7 @@
 //! Gaps and runs: they open and close as the contract says, reconciled records stand in nothing else, and what they
 //! claim to have told was told.
 
-use bridge_core::entry::{Entry, What, Word};
+use bridge_core::append::{Append, ChangeKind, RecordKind};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Fidelity, GapReason};
@@ -29,16 +29,19 @@ pub(super) enum Open {
 }
 
 impl Judge {
-    pub(super) fn check_bracket(&mut self, entry: &Entry, bench: &mut Bench<'_>) {
+    pub(super) fn check_bracket(&mut self, entry: &Append, bench: &mut Bench<'_>) {
         let Some(root) = entry.root.clone() else {
-            assert!(matches!(entry.word, Word::Heartbeat), "{entry:?} has no root");
+            assert!(
+                matches!(entry.word, RecordKind::Heartbeat),
+                "{entry:?} has no root"
+            );
             return;
         };
         match &entry.word {
-            Word::GapBegin {
+            RecordKind::GapBegin {
                 from_zxid, reason, ..
             } => self.gap_begins(root, *from_zxid, *reason, bench),
-            Word::GapEnd {
+            RecordKind::GapEnd {
                 from_zxid,
                 to_zxid,
                 reason,
@@ -71,7 +74,7 @@ impl Judge {
                 self.lives.cover(&root, *from_zxid, *to_zxid);
                 self.upto.insert(root, Some(*to_zxid));
             }
-            Word::RunBegin { run } => {
+            RecordKind::RunBegin { run } => {
                 let is_first = self.upto.get(&root).is_none_or(Option::is_none);
                 let open = Open::Run {
                     id: *run,
@@ -86,7 +89,7 @@ impl Judge {
                 let before = self.open.insert(root, open);
                 assert!(before.is_none(), "{entry:?} begins in {before:?}");
             }
-            Word::RunEnd {
+            RecordKind::RunEnd {
                 run,
                 index,
                 nodes,
@@ -113,10 +116,12 @@ impl Judge {
                     self.upto.insert(root, Some(upto));
                 }
             }
-            Word::Change(change) => {
-                let is_acl = matches!(change.what, What::AclChanged { .. });
+            RecordKind::Change(change) => {
+                let is_acl = matches!(change.what, ChangeKind::AclChanged { .. });
                 let open = self.open.get_mut(&root);
-                if let What::Listed { run, index, .. } | What::Restated { run, index } = &change.what {
+                if let ChangeKind::Listed { run, index, .. } | ChangeKind::Restated { run, index } =
+                    &change.what
+                {
                     let Some(Open::Run { id, index: last, .. }) = open else {
                         panic!("{entry:?} in {open:?}");
                     };
@@ -130,7 +135,7 @@ impl Judge {
                     }
                 }
             }
-            Word::Heartbeat => {}
+            RecordKind::Heartbeat => {}
         }
     }
 

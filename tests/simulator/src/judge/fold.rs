@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bridge_core::entry::{Change, Entry, What};
+use bridge_core::append::{Append, Change, ChangeKind};
 use bridge_core::path::ZnodePath;
 
 use super::{Bench, Judge, exact_zxid, zxid_of};
@@ -17,7 +17,7 @@ impl Judge {
         }
         let (path, is_open) = (&change.path, self.open.contains_key(root));
         match &change.what {
-            What::Created { .. } | What::CreatedUnread { .. } | What::Listed { .. } => {
+            ChangeKind::Created { .. } | ChangeKind::CreatedUnread { .. } | ChangeKind::Listed { .. } => {
                 let Some(parent) = path.parent() else { return };
                 let is_watched = self.roots.iter().any(|root| root.covers(&parent));
                 assert!(
@@ -25,7 +25,7 @@ impl Judge {
                     "{change:?} comes before its parent's create"
                 );
             }
-            What::Deleted { .. } => {
+            ChangeKind::Deleted { .. } => {
                 // Inside a gap or run a walk may have told of a child of the next life before.
                 let is_of_next = |czxid| is_open && exact_zxid(change).is_some_and(|gone| czxid >= gone);
                 let below = self
@@ -39,12 +39,12 @@ impl Judge {
                     "{change:?} comes before the delete of what is below it"
                 );
             }
-            What::Updated { .. } | What::AclChanged { .. } | What::Restated { .. } => {}
+            ChangeKind::Updated { .. } | ChangeKind::AclChanged { .. } | ChangeKind::Restated { .. } => {}
         }
     }
 
     /// Outside gaps and runs, and past their last zxid, the fold has exactly the znodes that existed.
-    pub(super) fn check_existence(&self, root: &ZnodePath, entry: &Entry, bench: &mut Bench<'_>) {
+    pub(super) fn check_existence(&self, root: &ZnodePath, entry: &Append, bench: &mut Bench<'_>) {
         let is_open = self.open.contains_key(root);
         let (Some(zxid), Some(Some(upto))) = (zxid_of(entry), self.upto.get(root)) else {
             return;
@@ -65,7 +65,7 @@ impl Judge {
         }
     }
 
-    fn told_together(&self, entry: &Entry) -> bool {
+    fn told_together(&self, entry: &Append) -> bool {
         let zxid = zxid_of(entry);
         let of_txn = self.living.values().filter(|known| Some(known.mzxid) == zxid);
         of_txn.count() > 1

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_core::entry::{Change, DeletedAt, What};
+use bridge_core::append::{Change, ChangeKind, DeletedAt};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 
@@ -27,9 +27,11 @@ impl Judge {
     pub(super) fn note_life(&mut self, change: &Change, bench: &Bench<'_>) {
         let path = change.path.clone();
         let czxid = match &change.what {
-            What::Created { read } | What::Updated { read } | What::Listed { read, .. } => read.stat.czxid,
-            What::CreatedUnread { czxid, .. } => *czxid,
-            What::Deleted { at } if !self.living.contains_key(&path) => {
+            ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
+                read.stat.czxid
+            }
+            ChangeKind::CreatedUnread { czxid, .. } => *czxid,
+            ChangeKind::Deleted { at } if !self.living.contains_key(&path) => {
                 return self.note_unread(change, *at, bench);
             }
             _ => return,

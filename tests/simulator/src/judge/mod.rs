@@ -12,7 +12,7 @@ mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_core::entry::{Change, DeletedAt, Entry, What, Word};
+use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Fidelity;
@@ -85,7 +85,7 @@ pub struct Judge {
     /// Roots inside a gap or run, and how far the last one of each speaks.
     upto: BTreeMap<ZnodePath, Option<Zxid>>,
     /// Every batch, to begin anew after commits were lost.
-    batches: Vec<Vec<Entry>>,
+    batches: Vec<Vec<Append>>,
 }
 
 impl Judge {
@@ -109,7 +109,7 @@ impl Judge {
     }
 
     /// What one commit made durable.
-    pub fn take(&mut self, batch: Vec<Entry>, bench: &mut Bench<'_>) {
+    pub fn take(&mut self, batch: Vec<Append>, bench: &mut Bench<'_>) {
         self.telling = None;
         for (at, entry) in batch.iter().enumerate() {
             let next = batch.get(at + 1);
@@ -133,10 +133,10 @@ impl Judge {
         assert_eq!(left, 0, "a power loss tore a batch");
     }
 
-    fn take_entry(&mut self, entry: &Entry, next: Option<&Entry>, bench: &mut Bench<'_>) {
+    fn take_entry(&mut self, entry: &Append, next: Option<&Append>, bench: &mut Bench<'_>) {
         self.count += 1;
         self.check_bracket(entry, bench);
-        let Word::Change(change) = &entry.word else {
+        let RecordKind::Change(change) = &entry.word else {
             self.telling = None;
             return;
         };
@@ -157,7 +157,7 @@ impl Judge {
     fn fold(&mut self, change: &Change) {
         let path = change.path.clone();
         match &change.what {
-            What::Created { read } | What::Updated { read } | What::Listed { read, .. } => {
+            ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
                 let before = self.living.get(&path).filter(|known| known.is_read);
                 let known = Known {
                     czxid: read.stat.czxid,
@@ -168,7 +168,7 @@ impl Judge {
                 };
                 self.living.insert(path, known);
             }
-            What::CreatedUnread { czxid, .. } => {
+            ChangeKind::CreatedUnread { czxid, .. } => {
                 let known = Known {
                     czxid: *czxid,
                     mzxid: *czxid,
@@ -178,7 +178,7 @@ impl Judge {
                 };
                 self.living.insert(path, known);
             }
-            What::Deleted { at } => {
+            ChangeKind::Deleted { at } => {
                 let before = self.ended.get(&path).map_or(Zxid::ZERO, |ended| ended.0);
                 let newest = self.living.remove(&path).map_or(before, |known| known.mzxid);
                 let newest = match at {
@@ -187,12 +187,12 @@ impl Judge {
                 };
                 self.ended.insert(path, (newest, self.count));
             }
-            What::AclChanged { stat, .. } => {
+            ChangeKind::AclChanged { stat, .. } => {
                 if let Some(known) = self.living.get_mut(&path) {
                     known.told_aversion = stat.aversion;
                 }
             }
-            What::Restated { .. } => {}
+            ChangeKind::Restated { .. } => {}
         }
     }
 
@@ -231,23 +231,23 @@ impl Judge {
 /// The zxid by which a change is told, where it has its place by it.
 fn exact_zxid(change: &Change) -> Option<Zxid> {
     match &change.what {
-        What::Created { read } | What::Updated { read } => Some(read.stat.mzxid),
-        What::CreatedUnread { czxid, .. } => Some(*czxid),
-        What::Deleted {
+        ChangeKind::Created { read } | ChangeKind::Updated { read } => Some(read.stat.mzxid),
+        ChangeKind::CreatedUnread { czxid, .. } => Some(*czxid),
+        ChangeKind::Deleted {
             at: DeletedAt::Exact(zxid) | DeletedAt::Bound(zxid),
         } => Some(*zxid),
-        What::Deleted {
+        ChangeKind::Deleted {
             at: DeletedAt::Unknown,
         }
-        | What::AclChanged { .. }
-        | What::Restated { .. }
-        | What::Listed { .. } => None,
+        | ChangeKind::AclChanged { .. }
+        | ChangeKind::Restated { .. }
+        | ChangeKind::Listed { .. } => None,
     }
 }
 
-fn zxid_of(entry: &Entry) -> Option<Zxid> {
+fn zxid_of(entry: &Append) -> Option<Zxid> {
     match &entry.word {
-        Word::Change(change) => exact_zxid(change),
+        RecordKind::Change(change) => exact_zxid(change),
         _ => None,
     }
 }

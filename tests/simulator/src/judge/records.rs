@@ -1,6 +1,6 @@
 //! Single records: whether what one says happened, and stands where it may.
 
-use bridge_core::entry::{Change, DeletedAt, What};
+use bridge_core::append::{Change, ChangeKind, DeletedAt};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{SUPERSEDED_MAX, Stat};
@@ -14,8 +14,8 @@ impl Judge {
     pub(super) fn check_order(&mut self, change: &Change, bench: &Bench<'_>) {
         if !is_exact(change) {
             // A delete found by comparing may stand among those that its transaction is known to have made.
-            let is_of_same = matches!(change.what, What::Deleted { at: DeletedAt::Bound(zxid) } if Some(zxid) == self.telling);
-            if !is_of_same && !matches!(change.what, What::AclChanged { .. }) {
+            let is_of_same = matches!(change.what, ChangeKind::Deleted { at: DeletedAt::Bound(zxid) } if Some(zxid) == self.telling);
+            if !is_of_same && !matches!(change.what, ChangeKind::AclChanged { .. }) {
                 self.telling = None;
             }
             return;
@@ -43,19 +43,19 @@ impl Judge {
             bench.seen.see(Seen::SupersededMany);
         }
         match &change.what {
-            What::Created { read } | What::Listed { read, .. } => {
+            ChangeKind::Created { read } | ChangeKind::Listed { read, .. } => {
                 assert!(known.is_none(), "{change:?} over the living {known:?}");
                 check_value(change, &read.stat, bench);
                 self.check_ended(change, read.stat.mzxid);
             }
-            What::CreatedUnread { czxid, .. } => {
+            ChangeKind::CreatedUnread { czxid, .. } => {
                 assert!(known.is_none(), "{change:?} over the living {known:?}");
                 let is_true = !bench.ensemble.data_of(&change.path, *czxid, *czxid).is_empty();
                 assert!(is_true, "{change:?} never happened");
                 bench.seen.see(Seen::CreateUnread);
                 self.check_ended(change, *czxid);
             }
-            What::Updated { read } => {
+            ChangeKind::Updated { read } => {
                 let known = known.unwrap_or_else(|| panic!("{change:?} of a path that does not live"));
                 assert_eq!(known.czxid, read.stat.czxid, "{change:?} of another incarnation");
                 let may_go_back = self.is_rebaselining(root) || bench.excuses.accepted_baseline;
@@ -65,8 +65,8 @@ impl Judge {
                 check_value(change, &read.stat, bench);
                 check_overwritten(change, &known, &read.stat, self.was_unwatched(root), bench);
             }
-            What::Deleted { at } => self.check_delete(change, *at, known, bench),
-            What::AclChanged { stat, acl } => {
+            ChangeKind::Deleted { at } => self.check_delete(change, *at, known, bench),
+            ChangeKind::AclChanged { stat, acl } => {
                 let known = known.unwrap_or_else(|| panic!("{change:?} of a path that does not live"));
                 assert_eq!((known.czxid, known.mzxid), (stat.czxid, stat.mzxid), "{change:?}");
                 assert_ne!(
@@ -79,7 +79,7 @@ impl Judge {
                     bench.seen.see(Seen::AclList);
                 }
             }
-            What::Restated { .. } => {
+            ChangeKind::Restated { .. } => {
                 assert!(
                     known.is_some_and(|known| known.is_read),
                     "{change:?} of {known:?}"
@@ -146,7 +146,9 @@ impl Judge {
 
 /// A value is one that the znode had, at the zxid that the record says.
 fn check_value(change: &Change, stat: &Stat, bench: &Bench<'_>) {
-    let (What::Created { read } | What::Listed { read, .. } | What::Updated { read }) = &change.what else {
+    let (ChangeKind::Created { read } | ChangeKind::Listed { read, .. } | ChangeKind::Updated { read }) =
+        &change.what
+    else {
         return;
     };
     let Some(data) = &read.data else { return };
@@ -213,7 +215,7 @@ fn check_last_versions(change: &Change, known: &Known, life: &Life, bench: &Benc
         return;
     }
     let DeletedAt::Exact(gone) = (match &change.what {
-        What::Deleted { at } => *at,
+        ChangeKind::Deleted { at } => *at,
         _ => return,
     }) else {
         return;

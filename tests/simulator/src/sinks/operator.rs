@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bridge_core::delivery::{Machine, Order, Sieve};
+use bridge_core::delivery::{CompiledFilter, Machine, Order};
 use bridge_core::number::Seq;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -53,7 +53,7 @@ impl Orders {
         &mut self,
         machine: &Machine,
         destination: &mut Destination,
-        sieve: &Sieve,
+        sieve: &CompiledFilter,
         random: &mut StdRng,
         around: &Around<'_>,
     ) -> Option<Order> {

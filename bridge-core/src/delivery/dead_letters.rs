@@ -14,15 +14,15 @@ pub const DEAD_LETTERS_MAX: usize = 10_000;
 
 /// The dead letters of one sink.
 #[derive(Clone, Debug, Default)]
-pub struct Letters {
+pub struct DeadLetters {
     paths: BTreeMap<Seq, Option<ZnodePath>>,
     by_path: HashMap<ZnodePath, BTreeSet<Seq>>,
 }
 
-impl Letters {
+impl DeadLetters {
     /// Takes up these dead letters.
-    pub fn of(letters: impl IntoIterator<Item = (Seq, Option<ZnodePath>)>) -> Letters {
-        let mut all = Letters::default();
+    pub fn of(letters: impl IntoIterator<Item = (Seq, Option<ZnodePath>)>) -> DeadLetters {
+        let mut all = DeadLetters::default();
         for (seq, path) in letters {
             all.add(seq, path);
         }

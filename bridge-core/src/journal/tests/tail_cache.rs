@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::folding::{compacting, fold_all};
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
-use crate::book::Book;
-use crate::entry::{Entry, Read, What};
-use crate::journal::{Before, Journal, Note, ReadLimit, Reader};
+use crate::append::{Append, ChangeKind, Read};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Before, Journal, ReadLimit, Reader, SinkProgress};
 use crate::number::Seq;
 use crate::record::{Data, DataForm, Record, Timestamp};
 
@@ -21,11 +21,11 @@ fn handed(worker: &mut Reader, after: u64) -> Option<Vec<u64>> {
     Some(seqs(&records))
 }
 
-fn created_each(names: std::ops::Range<u64>) -> impl Iterator<Item = Entry> {
+fn created_each(names: std::ops::Range<u64>) -> impl Iterator<Item = Append> {
     names.map(|name| created(&format!("/{name:06}"), name, "as it was"))
 }
 
-fn written(name: u64, zxid: u64) -> Entry {
+fn written(name: u64, zxid: u64) -> Append {
     updated(&format!("/{name:06}"), name, zxid, 1, "as it is")
 }
 
@@ -129,7 +129,7 @@ fn large_values_leave_room_for_few_records() {
     assert_eq!(handed(&mut worker, 4), None);
     assert_eq!(handed(&mut worker, 5), Some(vec![6, 7, 8]));
     // Alone it is more than there is room for.
-    let what = What::Created {
+    let what = ChangeKind::Created {
         read: Read {
             stat: stat(20, 20, 0),
             data: Some(Data::limited(&[0; 5 << 20], DataForm::Auto, usize::MAX)),
@@ -182,10 +182,10 @@ fn retention_takes_from_memory_what_it_takes_from_the_file() {
     let mut worker = journal.reader_for("one").unwrap();
     append_all(&mut journal, created_each(1..10));
     journal
-        .note(&Note {
+        .note(&SinkProgress {
             sink: "one".into(),
             cursor: Seq(6),
-            ..Note::default()
+            ..SinkProgress::default()
         })
         .unwrap();
     journal.commit().unwrap();

@@ -7,12 +7,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// The last words, and how often they came since they were logged.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats {
+pub(crate) struct LogThrottle {
     last: Option<(String, Instant)>,
     left_out: u64,
 }
 
-impl Repeats {
+impl LogThrottle {
     /// Whether these words are to be logged now; then with how many times they were left out.
     pub(crate) fn say(&mut self, words: &str, now: Instant) -> Option<u64> {
         if let Some((last, since)) = &self.last
@@ -28,7 +28,7 @@ impl Repeats {
 
     /// All is well again: the same words would be news.
     pub(crate) fn forget(&mut self) {
-        *self = Repeats::default();
+        *self = LogThrottle::default();
     }
 }
 
@@ -40,7 +40,7 @@ mod tests {
     fn the_same_words_are_logged_once_a_minute_with_how_often_they_came() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut repeats = Repeats::default();
+        let mut repeats = LogThrottle::default();
         assert_eq!(repeats.say("refused", at(0)), Some(0));
         assert_eq!(repeats.say("refused", at(1)), None);
         assert_eq!(repeats.say("refused", at(59)), None);
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn other_words_and_words_after_a_recovery_are_logged_at_once() {
         let now = Instant::now();
-        let mut repeats = Repeats::default();
+        let mut repeats = LogThrottle::default();
         assert_eq!(repeats.say("refused", now), Some(0));
         assert_eq!(repeats.say("no route", now), Some(0));
         repeats.forget();

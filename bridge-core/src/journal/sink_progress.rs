@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::present::SinkRun;
+use super::sink_snapshot::SinkRun;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
 /// News from the worker of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Note {
+pub struct SinkProgress {
     /// The sink's name.
     pub sink: Arc<str>,
     /// When it was written.
@@ -113,9 +113,9 @@ impl Aside {
     }
 }
 
-impl Note {
+impl SinkProgress {
     /// Takes in a later note of the same sink, so that both are stored as one.
-    pub fn absorb(&mut self, later: Note) {
+    pub fn absorb(&mut self, later: SinkProgress) {
         self.at = self.at.max(later.at);
         self.cursor = self.cursor.max(later.cursor);
         self.asides.extend(later.asides);

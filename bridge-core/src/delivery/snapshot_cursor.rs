@@ -18,15 +18,15 @@ use crate::sink::{DeliverError, Delivery};
 
 /// A run and the page of it that is not dealt with; nothing most of the time.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(super) struct SnapshotCursor {
     run: Option<SinkRun>,
     page: Option<RunPage>,
 }
 
-impl Telling {
+impl SnapshotCursor {
     /// As an earlier life of the process left it.
-    pub fn of(run: Option<SinkRun>) -> Telling {
-        Telling { run, page: None }
+    pub fn of(run: Option<SinkRun>) -> SnapshotCursor {
+        SnapshotCursor { run, page: None }
     }
 
     /// Begins another one.

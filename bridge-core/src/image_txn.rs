@@ -7,7 +7,7 @@
 
 use uuid::Uuid;
 
-use crate::entry::Entry;
+use crate::append::Append;
 use crate::journal::JournalError;
 use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
@@ -64,7 +64,7 @@ pub struct OpenRun {
 pub type Children<T> = Vec<(Box<str>, T)>;
 
 /// The image and the tail of one source's journal, inside one open transaction.
-pub trait Book {
+pub trait ImageTxn {
     /// The image's row of a path; `None` if it is not living.
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError>;
 
@@ -104,7 +104,7 @@ pub trait Book {
     ) -> Result<Vec<(ZnodePath, Node)>, JournalError>;
 
     /// Appends one record and moves the image with it.
-    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError>;
+    fn append(&mut self, entry: Append) -> Result<Seq, JournalError>;
 
     /// Takes a newer Stat of the same version into the image, without a record (`pzxid`, `cversion`, `numChildren`
     /// move when children come and go).

@@ -12,8 +12,8 @@
 
 use std::collections::HashMap;
 
-use crate::book::Node;
-use crate::entry::{Change, DeletedAt, What};
+use crate::append::{Change, ChangeKind, DeletedAt};
+use crate::image_txn::Node;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, Stat};
@@ -198,7 +198,7 @@ impl Follow {
 
     /// A znode that is there has all above it there: what of that began anew is told first.
     fn tell_above(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat) -> Step<Turn> {
-        let node = desk.book.node(path)?;
+        let node = desk.image.node(path)?;
         if node.is_some_and(|node| node.czxid == stat.czxid) {
             return Ok(Turn::Told);
         }
@@ -244,7 +244,7 @@ impl Follow {
         data: &[u8],
         is_own: bool,
     ) -> Step<Turn> {
-        let node = desk.book.node(path)?;
+        let node = desk.image.node(path)?;
         let story = self.story(path, node.is_some(), true);
         self.reach(desk, root, path, &story);
         let in_bracket = desk.in_bracket(root);
@@ -295,7 +295,7 @@ impl Follow {
     }
 
     fn tell_missing(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
-        let node = desk.book.node(path)?;
+        let node = desk.image.node(path)?;
         let story = self.story(path, node.is_some(), false);
         self.reach(desk, root, path, &story);
         if node.is_some() && story.ends == 0 && !desk.in_bracket(root) {
@@ -327,10 +327,17 @@ impl Follow {
             } else {
                 Fidelity::Exact
             };
-            write(desk, root, path, What::Deleted { at }, fidelity, None)?;
+            write(desk, root, path, ChangeKind::Deleted { at }, fidelity, None)?;
         }
         if story.has_unread && self.is_new_end(path, at) {
-            write(desk, root, path, What::Deleted { at }, Fidelity::Exact, None)?;
+            write(
+                desk,
+                root,
+                path,
+                ChangeKind::Deleted { at },
+                Fidelity::Exact,
+                None,
+            )?;
         }
         Ok(())
     }
@@ -346,13 +353,20 @@ impl Follow {
             return desk.purge(root, path, older_than, at);
         }
         loop {
-            let page = desk.book.deepest_below(path, desk.options.limits.page)?;
+            let page = desk.image.deepest_below(path, desk.options.limits.page)?;
             for (gone, node) in &page {
                 if !self.has(gone, EventKind::Deleted, 0) {
                     return Err(StepError::Doubt(GapReason::Permission));
                 }
                 desk.check_proof(gone, node, at)?;
-                write(desk, root, gone, What::Deleted { at }, Fidelity::Exact, None)?;
+                write(
+                    desk,
+                    root,
+                    gone,
+                    ChangeKind::Deleted { at },
+                    Fidelity::Exact,
+                    None,
+                )?;
             }
             if page.len() < desk.options.limits.page {
                 return Ok(());
@@ -444,7 +458,7 @@ fn write(
     desk: &mut Desk<'_>,
     root: usize,
     path: &ZnodePath,
-    what: What,
+    what: ChangeKind,
     fidelity: Fidelity,
     missed: Option<u64>,
 ) -> Step<()> {
@@ -462,19 +476,19 @@ fn write(
 fn write_create(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
     if stat.mzxid == stat.czxid {
         let missed = Some(u64::try_from(stat.version).unwrap_or_default());
-        let what = What::Created {
+        let what = ChangeKind::Created {
             read: desk.read(stat, data),
         };
         return write(desk, root, path, what, Fidelity::Exact, missed);
     }
     let (ephemeral, ctime) = (Some(stat.is_ephemeral()), Some(ctime(stat)));
-    let what = What::CreatedUnread {
+    let what = ChangeKind::CreatedUnread {
         czxid: stat.czxid,
         ephemeral,
         ctime,
     };
     write(desk, root, path, what, Fidelity::Exact, Some(0))?;
-    let what = What::Updated {
+    let what = ChangeKind::Updated {
         read: desk.read(stat, data),
     };
     write(
@@ -488,7 +502,7 @@ fn write_create(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat,
 }
 
 fn write_update(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
-    let Some(node) = desk.book.node(path)? else {
+    let Some(node) = desk.image.node(path)? else {
         return Ok(());
     };
     // A walk may have read it since.
@@ -496,7 +510,7 @@ fn write_update(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat,
         return Ok(());
     }
     if stat.mzxid > node.mzxid() {
-        let what = What::Updated {
+        let what = ChangeKind::Updated {
             read: desk.read(stat, data),
         };
         let missed = missed_between(node.version(), stat.version);

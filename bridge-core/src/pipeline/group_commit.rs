@@ -18,16 +18,16 @@ const STRETCH: Duration = Duration::from_millis(50);
 
 /// The rate of late, and the last batch.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct GroupCommit {
     committed: Instant,
     stretch_began: Instant,
     records: u64,
     is_loaded: bool,
 }
 
-impl Pace {
-    pub(super) fn new(now: Instant) -> Pace {
-        Pace {
+impl GroupCommit {
+    pub(super) fn new(now: Instant) -> GroupCommit {
+        GroupCommit {
             committed: now,
             stretch_began: now,
             records: 0,
@@ -62,9 +62,9 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Commits `records` every `every`, for a second.
-    fn after_a_second(records: u64, every: Duration) -> (Pace, Instant) {
+    fn after_a_second(records: u64, every: Duration) -> (GroupCommit, Instant) {
         let began = Instant::now();
-        let mut pace = Pace::new(began);
+        let mut pace = GroupCommit::new(began);
         let mut now = began;
         while now < began + Duration::from_secs(1) {
             now += every;

@@ -32,7 +32,7 @@ pub enum Moment {
 
 /// What can be said.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Then {
+pub struct AsOfValue {
     /// Whether it existed; null where that is not known.
     pub exists: Option<bool>,
     /// Its data; null where it did not exist, and where nobody knows it.
@@ -47,7 +47,7 @@ pub struct Then {
 
 /// Reads records, the newest first, until enough is known.
 #[derive(Debug)]
-pub struct Account {
+pub struct AsOfQuery {
     moment: Moment,
     later: Option<Arc<Record>>,
 }
@@ -73,15 +73,15 @@ impl From<Position> for Moment {
     }
 }
 
-impl Account {
+impl AsOfQuery {
     /// Of this moment.
-    pub fn new(moment: Moment) -> Account {
-        Account { moment, later: None }
+    pub fn new(moment: Moment) -> AsOfQuery {
+        AsOfQuery { moment, later: None }
     }
 
     /// Takes the next older record; `Some` once it is known what stood. `reported`: everything up to it is in the
     /// journal.
-    pub fn take(&mut self, record: &Arc<Record>, reported: Option<Zxid>) -> Option<Then> {
+    pub fn take(&mut self, record: &Arc<Record>, reported: Option<Zxid>) -> Option<AsOfValue> {
         // Its data is that of the record before, and its time is that of a read.
         if record.op == Op::Acl || record.op.is_control() {
             return None;
@@ -94,8 +94,8 @@ impl Account {
     }
 
     /// No older record is kept. `is_cut`: there may have been some.
-    pub fn end(self, is_cut: bool) -> Then {
-        let mut then = Then::default();
+    pub fn end(self, is_cut: bool) -> AsOfValue {
+        let mut then = AsOfValue::default();
         if is_cut {
             then.doubts
                 .push("retention has removed the records before".to_owned());
@@ -148,13 +148,13 @@ impl Account {
         }
     }
 
-    fn then(&self, standing: &Record, reported: Option<Zxid>) -> Then {
+    fn then(&self, standing: &Record, reported: Option<Zxid>) -> AsOfValue {
         let data = standing.after.as_ref().and_then(|state| state.data.clone());
-        let mut then = Then {
+        let mut then = AsOfValue {
             exists: Some(standing.op != Op::Delete),
             seq: Some(standing.seq),
             data,
-            ..Then::default()
+            ..AsOfValue::default()
         };
         match &self.later {
             Some(later) => self.doubt_between(standing, later, &mut then),
@@ -176,7 +176,7 @@ impl Account {
     }
 
     /// The next record says what is not known of the time before it.
-    fn doubt_between(&self, standing: &Record, later: &Record, then: &mut Then) {
+    fn doubt_between(&self, standing: &Record, later: &Record, then: &mut AsOfValue) {
         if let Moment::Seq(_) = self.moment {
             return;
         }
@@ -233,7 +233,7 @@ impl Account {
     }
 
     /// It is the last record: it holds as far as the journal has come.
-    fn doubt_end(&self, reported: Option<Zxid>, then: &mut Then) {
+    fn doubt_end(&self, reported: Option<Zxid>, then: &mut AsOfValue) {
         if let (Moment::Zxid(at), Some(reported)) = (self.moment, reported)
             && at > reported
         {
@@ -272,8 +272,8 @@ mod tests {
     }
 
     /// What is said at a moment, of records from the oldest to the newest, up to zxid 100.
-    fn then(moment: Moment, records: &[Record], is_cut: bool) -> Then {
-        let mut account = Account::new(moment);
+    fn then(moment: Moment, records: &[Record], is_cut: bool) -> AsOfValue {
+        let mut account = AsOfQuery::new(moment);
         for record in records.iter().rev() {
             if let Some(then) = account.take(&Arc::new(record.clone()), Some(Zxid(100))) {
                 return then;
@@ -317,7 +317,7 @@ mod tests {
     }
 
     /// Whether it existed, its value, and whether that is certain.
-    fn said(then: &Then) -> (Option<bool>, Option<String>, bool) {
+    fn said(then: &AsOfValue) -> (Option<bool>, Option<String>, bool) {
         let text = |data: &Data| String::from_utf8_lossy(&data.bytes).into_owned();
         (then.exists, then.data.as_ref().map(text), then.certain)
     }

@@ -1,8 +1,8 @@
 //! Events without zxids, as servers before 3.9 send them: what a read shows that ran ahead of its events.
 
 use super::rules::{Bench, event, found, path, stat, ticket};
+use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::{CaptureState, Effect, Event, EventKind, Input, Limits, Outcome};
-use crate::entry::{DeletedAt, What, Word};
 use crate::number::Zxid;
 
 use EventKind::{Changed, Created, Deleted};
@@ -59,16 +59,16 @@ fn live_with(there: &[(&str, u64)], change: impl FnOnce(&mut Limits)) -> (Bench,
         }));
         bench.answer(ticket, outcomes);
     }
-    let told = bench.book.changes().count();
+    let told = bench.image.changes().count();
     (bench, told)
 }
 
 fn told(bench: &Bench, behind: usize) -> Vec<(String, &'static str, u64)> {
-    let changes = bench.book.changes().skip(behind);
+    let changes = bench.image.changes().skip(behind);
     let words = changes.map(|change| match &change.what {
-        What::Created { read } => (change.path.to_string(), "create", read.stat.czxid.0),
-        What::Updated { read } => (change.path.to_string(), "update", read.stat.mzxid.0),
-        What::Deleted {
+        ChangeKind::Created { read } => (change.path.to_string(), "create", read.stat.czxid.0),
+        ChangeKind::Updated { read } => (change.path.to_string(), "update", read.stat.mzxid.0),
+        ChangeKind::Deleted {
             at: DeletedAt::Bound(bound),
         } => (change.path.to_string(), "delete", bound.0),
         other => panic!("{other:?}"),
@@ -172,7 +172,7 @@ fn a_delete_that_came_behind_the_read_that_reflects_it_is_bound_by_what_is_above
     assert_eq!(reads, ["/a/x", "/a", "/"]);
     answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
     assert_eq!(told(&bench, before), owned(&[("/a/x", "delete", 90)]));
-    assert!(!bench.book.image.contains_key(&path("/a/x")));
+    assert!(!bench.image.image.contains_key(&path("/a/x")));
     assert!(bench.capture.reported() >= Some(Zxid(90)));
 }
 
@@ -232,7 +232,7 @@ fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
         effects.extend(answer(&mut bench, &next, &now));
         now = vec![("/", 0), ("/a", 1), ("/a/x", 40)];
     }
-    assert_eq!(bench.book.image[&path("/a/x")].czxid, Zxid(40));
+    assert_eq!(bench.image.image[&path("/a/x")].czxid, Zxid(40));
 }
 
 #[test]
@@ -257,11 +257,11 @@ fn a_gap_reaches_behind_the_lives_that_began_and_ended_unread_while_its_walk_wen
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let expected = [("/a/w", "create", 4), ("/a/y", "create", 80)];
     assert_eq!(told(&bench, before), owned(&expected), "nobody read what ended");
-    let last = &bench.book.entries.last().unwrap().word;
+    let last = &bench.image.entries.last().unwrap().word;
     assert!(
         matches!(
             last,
-            Word::GapEnd {
+            RecordKind::GapEnd {
                 to_zxid: Zxid(90),
                 ..
             }
@@ -302,7 +302,7 @@ fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end
     assert_eq!(bench.capture.state(), CaptureState::Live);
     for path in ["/a", "/a/x"] {
         assert_eq!(
-            bench.book.image[&super::rules::path(path)].czxid,
+            bench.image.image[&super::rules::path(path)].czxid,
             Zxid(40),
             "{path}"
         );

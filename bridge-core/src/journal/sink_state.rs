@@ -11,9 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cursors;
 use super::error::JournalError;
-use super::note::{Aside, Note, RunStep, Switch};
-use super::present;
 use super::read::{Names, Reader, within};
+use super::sink_progress::{Aside, RunStep, SinkProgress, Switch};
+use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -71,8 +71,8 @@ pub struct Disabled {
 
 impl Journal {
     /// Takes in what the worker of a sink says. A note that repeats what is known changes nothing.
-    pub fn note(&mut self, note: &Note) -> Result<(), JournalError> {
-        let Note { sink, cursor: to, .. } = note;
+    pub fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
+        let SinkProgress { sink, cursor: to, .. } = note;
         assert!(
             *to <= self.head,
             "sink '{sink}' has a cursor {to} past the tail {}",
@@ -103,8 +103,8 @@ impl Journal {
                 desk.take(aside)?;
             }
             match &note.run {
-                Some(RunStep::At(run)) => present::store(connection, sink, run)?,
-                Some(RunStep::Told(id)) => present::store_told(connection, sink, *id)?,
+                Some(RunStep::At(run)) => sink_snapshot::store(connection, sink, run)?,
+                Some(RunStep::Told(id)) => sink_snapshot::store_told(connection, sink, *id)?,
                 None => {}
             }
             match &note.switch {

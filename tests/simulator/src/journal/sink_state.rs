@@ -9,14 +9,14 @@ use bridge_core::record::Timestamp;
 
 /// Of one sink.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SetAside {
+pub struct SinkBacklog {
     /// Its dead letters.
     pub letters: BTreeMap<Seq, Letter>,
     /// Its parked records.
     pub parked: BTreeMap<Seq, ParkedRecord>,
 }
 
-impl SetAside {
+impl SinkBacklog {
     /// Takes in what became of one record. `is_new`: the sink's cursor passes it now; what stands before it was noted
     /// already. Records before `kept_from` are gone.
     pub fn take(&mut self, aside: &Aside, is_new: bool, kept_from: Seq, at: Timestamp) {

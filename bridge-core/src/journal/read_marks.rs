@@ -16,18 +16,18 @@ type Marks = BTreeMap<Arc<str>, Arc<AtomicU64>>;
 
 /// Of one journal.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reach(Arc<RwLock<Marks>>);
+pub(super) struct ReadMarks(Arc<RwLock<Marks>>);
 
 /// The place of one worker in it.
 pub(super) struct Mark {
-    reach: Reach,
+    reach: ReadMarks,
     read: Arc<AtomicU64>,
 }
 
 /// As long as it lives nothing is read for a sink.
 pub(super) struct Closed<'a>(RwLockWriteGuard<'a, Marks>);
 
-impl Reach {
+impl ReadMarks {
     /// Enters a worker that has read nothing yet, in the place of one that has ended.
     pub(super) fn enter(&self, sink: &str) -> Mark {
         let read = Arc::new(AtomicU64::new(0));

@@ -15,7 +15,7 @@ const BEATS_PER_RETENTION: u32 = 50;
 
 /// The beats that were.
 #[derive(Debug)]
-pub(super) struct Beats {
+pub(super) struct Ticker {
     began: Instant,
     passed: u32,
 }
@@ -29,9 +29,9 @@ pub(super) struct Beat {
     pub(super) is_for_retention: bool,
 }
 
-impl Beats {
-    pub(super) fn new(now: Instant) -> Beats {
-        Beats {
+impl Ticker {
+    pub(super) fn new(now: Instant) -> Ticker {
+        Ticker {
             began: now,
             passed: 0,
         }
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_pipeline_at_rest_looks_up_once_a_second_and_soon_where_a_cursor_waits() {
         let began = Instant::now();
-        let mut beats = Beats::new(began);
+        let mut beats = Ticker::new(began);
         assert_eq!(beats.due(true), began + BEAT);
         assert_eq!(beats.due(false), began + 5 * BEAT);
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_minute_at_rest_has_sixty_ticks_and_six_rounds_of_retention() {
-        let mut beats = Beats::new(Instant::now());
+        let mut beats = Ticker::new(Instant::now());
         let (mut ticks, mut rounds) = (0, 0);
         for _ in 0..60 {
             let now = beats.due(false);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_was_missed_is_done_once() {
         let began = Instant::now();
-        let mut beats = Beats::new(began);
+        let mut beats = Ticker::new(began);
         let late = began + Duration::from_secs(25);
         let beat = beats.beat(late);
         assert!(beat.is_tick && beat.is_for_retention);

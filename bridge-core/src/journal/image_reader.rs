@@ -9,7 +9,7 @@ use super::image::{self, Place};
 use super::read::{Reader, within};
 use super::row::data_of_value;
 use super::schema::SLASH;
-use crate::book::Node;
+use crate::image_txn::Node;
 use crate::path::ZnodePath;
 use crate::record::Data;
 

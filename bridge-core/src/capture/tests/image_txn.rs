@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::book::{Book, Children, Node, Progress};
-use crate::entry::{Change, Entry, What, Word};
+use crate::append::{Append, Change, ChangeKind, RecordKind};
+use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::journal::JournalError;
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
@@ -12,7 +12,7 @@ use crate::record::Stat;
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemoryBook {
     pub(super) image: BTreeMap<ZnodePath, Node>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Append>,
     pub(super) epoch: Epoch,
     pub(super) progress: BTreeMap<ZnodePath, Progress>,
 }
@@ -21,7 +21,7 @@ impl MemoryBook {
     /// The changes so far, in order.
     pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
         self.entries.iter().filter_map(|entry| match &entry.word {
-            Word::Change(change) => Some(change),
+            RecordKind::Change(change) => Some(change),
             _ => None,
         })
     }
@@ -29,7 +29,7 @@ impl MemoryBook {
     fn apply(&mut self, change: &Change) {
         let (path, living) = (change.path.clone(), self.image.get(&change.path).copied());
         match &change.what {
-            What::Created { read } | What::Listed { read, .. } => {
+            ChangeKind::Created { read } | ChangeKind::Listed { read, .. } => {
                 assert!(
                     living.is_none(),
                     "{path} is created while it lives: {change:?} over {living:?}"
@@ -42,7 +42,7 @@ impl MemoryBook {
                     },
                 );
             }
-            What::CreatedUnread { czxid, .. } => {
+            ChangeKind::CreatedUnread { czxid, .. } => {
                 assert!(
                     living.is_none(),
                     "{path} is created while it lives: {change:?} over {living:?}"
@@ -55,7 +55,7 @@ impl MemoryBook {
                     },
                 );
             }
-            What::Updated { read } => {
+            ChangeKind::Updated { read } => {
                 let node = living.unwrap_or_else(|| panic!("{path} is updated but not living: {change:?}"));
                 assert_eq!(
                     node.czxid, read.stat.czxid,
@@ -73,10 +73,10 @@ impl MemoryBook {
                     },
                 );
             }
-            What::Deleted { .. } => {
+            ChangeKind::Deleted { .. } => {
                 self.image.remove(&path);
             }
-            What::AclChanged { stat, .. } => {
+            ChangeKind::AclChanged { stat, .. } => {
                 let node = living.unwrap_or_else(|| panic!("{path} is not living: {change:?}"));
                 assert_eq!(
                     (node.czxid, node.mzxid()),
@@ -91,12 +91,12 @@ impl MemoryBook {
                     },
                 );
             }
-            What::Restated { .. } => assert!(living.is_some(), "{path} is restated but not living"),
+            ChangeKind::Restated { .. } => assert!(living.is_some(), "{path} is restated but not living"),
         }
     }
 }
 
-impl Book for MemoryBook {
+impl ImageTxn for MemoryBook {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
         Ok(self.image.get(path).copied())
     }
@@ -156,8 +156,8 @@ impl Book for MemoryBook {
         Ok(found)
     }
 
-    fn append(&mut self, entry: Entry) -> Result<Seq, JournalError> {
-        if let Word::Change(change) = &entry.word {
+    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
+        if let RecordKind::Change(change) = &entry.word {
             self.apply(change);
         }
         self.entries.push(entry);

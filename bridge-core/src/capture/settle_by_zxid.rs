@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::book::Node;
-use crate::entry::{Change, DeletedAt, What};
+use crate::append::{Change, ChangeKind, DeletedAt};
+use crate::image_txn::Node;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, SUPERSEDED_MAX, Stat};
@@ -131,7 +131,7 @@ impl Follow {
         event: &Waiting,
         zxid: Zxid,
     ) -> Step<Settled> {
-        if let Some(node) = desk.book.node(&event.path)? {
+        if let Some(node) = desk.image.node(&event.path)? {
             if node.czxid >= zxid {
                 return Ok(Settled::Done);
             }
@@ -142,10 +142,10 @@ impl Follow {
             desk.write_delete(event.root, &event.path, DeletedAt::Bound(zxid))?;
         }
         let what = match self.value_of_life(&event.path, zxid) {
-            Some((stat, data)) if stat.mzxid == zxid => What::Created {
+            Some((stat, data)) if stat.mzxid == zxid => ChangeKind::Created {
                 read: desk.read(stat, data),
             },
-            Some((stat, _)) => What::CreatedUnread {
+            Some((stat, _)) => ChangeKind::CreatedUnread {
                 czxid: zxid,
                 ephemeral: Some(stat.is_ephemeral()),
                 ctime: Some(ctime(stat)),
@@ -158,7 +158,7 @@ impl Follow {
             {
                 return Ok(Settled::Done);
             }
-            None if self.has(&event.path, EventKind::Deleted, position) => What::CreatedUnread {
+            None if self.has(&event.path, EventKind::Deleted, position) => ChangeKind::CreatedUnread {
                 czxid: zxid,
                 ephemeral: None,
                 ctime: None,
@@ -166,7 +166,7 @@ impl Follow {
             None => return self.nothing_read(desk, position, event),
         };
         let versions = match &what {
-            What::Created { read } => u64::try_from(read.stat.version).unwrap_or_default(),
+            ChangeKind::Created { read } => u64::try_from(read.stat.version).unwrap_or_default(),
             _ => 0,
         };
         let superseded =
@@ -192,7 +192,7 @@ impl Follow {
             return Ok(false);
         };
         let is_watched = desk.in_bracket(event.root) && desk.roots[event.root].path.covers(&parent);
-        Ok(is_watched && desk.book.node(&parent)?.is_none() && !desk.unreadable.has(&parent))
+        Ok(is_watched && desk.image.node(&parent)?.is_none() && !desk.unreadable.has(&parent))
     }
 
     fn settle_changed(
@@ -202,7 +202,7 @@ impl Follow {
         event: &Waiting,
         zxid: Zxid,
     ) -> Step<Settled> {
-        let node = match desk.book.node(&event.path)? {
+        let node = match desk.image.node(&event.path)? {
             Some(node) if node.stat.is_none() && node.czxid == zxid => {
                 self.overwritten(&event.path, zxid);
                 return Ok(Settled::Done);
@@ -243,7 +243,7 @@ impl Follow {
             return Ok(false);
         };
         let stat = *stat;
-        let what = What::Updated {
+        let what = ChangeKind::Updated {
             read: desk.read(&stat, data),
         };
         let overwritten = self.take_overwritten(&event.path);
@@ -264,7 +264,7 @@ impl Follow {
 
     fn settle_deleted(&mut self, desk: &mut Desk<'_>, event: &Waiting, zxid: Zxid) -> Step<Settled> {
         let overwritten = self.take_overwritten(&event.path);
-        let Some(node) = desk.book.node(&event.path)? else {
+        let Some(node) = desk.image.node(&event.path)? else {
             return Ok(Settled::Done);
         };
         if node.czxid >= zxid {
@@ -273,7 +273,7 @@ impl Follow {
         let bound = DeletedAt::Bound(zxid);
         if desk.in_bracket(event.root) {
             desk.purge(event.root, &event.path, Some(zxid), bound)?;
-        } else if !desk.book.deepest_below(&event.path, 1)?.is_empty() {
+        } else if !desk.image.deepest_below(&event.path, 1)?.is_empty() {
             return Err(StepError::Doubt(GapReason::Permission));
         }
         if event.uncertain && desk.in_bracket(event.root) {
@@ -286,7 +286,7 @@ impl Follow {
         let at = if is_sure { DeletedAt::Exact(zxid) } else { bound };
         let change = Change {
             path: event.path.clone(),
-            what: What::Deleted { at },
+            what: ChangeKind::Deleted { at },
             fidelity: Fidelity::Exact,
             missed: is_sure.then_some(overwritten.count),
             superseded: overwritten.zxids,

@@ -11,18 +11,18 @@ use crate::record::{Acl, Data, Fidelity, GapReason, Op, Stat, Timestamp};
 
 /// One record to append. Everything in it is decided; the journal only completes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct Append {
     /// The configured root; `None` for heartbeats.
     pub root: Option<ZnodePath>,
     /// When the capture decided on it.
     pub captured: Timestamp,
     /// What it says.
-    pub word: Word,
+    pub word: RecordKind,
 }
 
 /// What an entry says. Each variant holds just what its record needs.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Word {
+pub enum RecordKind {
     /// A change of a znode. Moves the image.
     Change(Change),
     /// A listing begins.
@@ -75,7 +75,7 @@ pub struct Change {
     /// Which.
     pub path: ZnodePath,
     /// What happened, and what is known of it.
-    pub what: What,
+    pub what: ChangeKind,
     /// Seen or found.
     pub fidelity: Fidelity,
     /// As in the record.
@@ -93,7 +93,7 @@ pub struct Change {
 /// | `Deleted` | no longer living |
 /// | `AclChanged`, `Restated` | this Stat; the data stays |
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum ChangeKind {
     /// `create`, with the value read; zxid = mzxid, exact.
     Created {
         /// As read.
@@ -143,15 +143,15 @@ pub enum What {
     },
 }
 
-impl What {
+impl ChangeKind {
     /// The op of its record.
     pub fn op(&self) -> Op {
         match self {
-            What::Created { .. } | What::CreatedUnread { .. } => Op::Create,
-            What::Updated { .. } => Op::Update,
-            What::Deleted { .. } => Op::Delete,
-            What::AclChanged { .. } => Op::Acl,
-            What::Listed { .. } | What::Restated { .. } => Op::Snapshot,
+            ChangeKind::Created { .. } | ChangeKind::CreatedUnread { .. } => Op::Create,
+            ChangeKind::Updated { .. } => Op::Update,
+            ChangeKind::Deleted { .. } => Op::Delete,
+            ChangeKind::AclChanged { .. } => Op::Acl,
+            ChangeKind::Listed { .. } | ChangeKind::Restated { .. } => Op::Snapshot,
         }
     }
 }

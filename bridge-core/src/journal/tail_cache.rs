@@ -12,13 +12,13 @@
 //! * **Only what is durable is handed over.** The commit of a batch moves the mark up to which rows may be seen; a batch
 //!   that is rolled back leaves nothing.
 //! * **It is equal to what the file gives.** Held are the rows as they were written, and the same code makes a record of
-//!   them ([`super::whole`]), on the side of the worker. A value that the row did not bring, as that before a write, is
+//!   them ([`super::hydrate`]), on the side of the worker. A value that the row did not bring, as that before a write, is
 //!   that of an earlier row which is held too; where it is not held, the record *lacks* it, and the reader looks up this
 //!   value alone.
 //! * **Without holes**: what is held is one stretch of `seq`. A worker takes from it only what follows its position at
 //!   once, and otherwise reads the file.
 //! * **Forgetting is always right**, as the file has everything. A fold, which alone changes records, forgets all, while
-//!   nothing is read for a sink ([`super::reach`]); retention forgets what it removes.
+//!   nothing is read for a sink ([`super::read_marks`]); retention forgets what it removes.
 //! * **Bounded** by [`RECORDS`] and [`BYTES`]. A worker that lags holds none of it.
 //! * **Nothing is held for nobody**: only the reader of a worker makes the writer hold rows.
 
@@ -26,9 +26,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::append::Draft;
+use super::hydrate::Named;
 use super::read::{Filling, ReadLimit};
 use super::row::Values;
-use super::whole::Named;
 use crate::number::Seq;
 use crate::record::{Data, Record};
 
@@ -50,7 +50,7 @@ pub(super) type Lack = Values<Option<i64>>;
 
 /// The writer's side.
 #[derive(Default)]
-pub(super) struct Handover(Newest);
+pub(super) struct TailCache(Newest);
 
 /// What readers share with the writer. The lock is held for moments, never while a file is read.
 #[derive(Clone, Default)]
@@ -78,7 +78,7 @@ pub(super) struct Taken {
     pub(super) lacking: Vec<(usize, Lack)>,
 }
 
-impl Handover {
+impl TailCache {
     /// For a reader of a worker.
     pub(super) fn newest(&self) -> Newest {
         self.0.clone()

@@ -1,7 +1,7 @@
 //! What a sink set aside in earlier lives of the process, as its machine takes it up again.
 
-use super::letters::{DEAD_LETTERS_MAX, Letters};
-use super::parked::{PARKED_MAX, Waiting};
+use super::dead_letters::{DEAD_LETTERS_MAX, DeadLetters};
+use super::retry_queue::{PARKED_MAX, Waiting};
 use crate::journal::{Disabled, JournalError, Reader, SinkRun};
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -12,9 +12,9 @@ const ROWS_AT_ONCE: usize = 1_000;
 
 /// What a sink set aside, and whether it may deliver.
 #[derive(Clone, Debug, Default)]
-pub struct SetAside {
+pub struct SinkBacklog {
     /// Its dead letters.
-    pub letters: Letters,
+    pub letters: DeadLetters,
     /// Its parked records, ascending by `seq`.
     pub parked: Vec<Waiting>,
     /// Why it may not deliver; `None` if it may.
@@ -23,10 +23,10 @@ pub struct SetAside {
     pub run: Option<SinkRun>,
 }
 
-impl SetAside {
+impl SinkBacklog {
     /// Takes up what the journal holds for a sink. Stops at the limits, which no sink gets past.
-    pub fn load(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<SetAside, JournalError> {
-        Ok(SetAside {
+    pub fn load(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<SinkBacklog, JournalError> {
+        Ok(SinkBacklog {
             letters: load_letters(reader, sink)?,
             parked: load_parked(reader, sink, now)?,
             disabled: reader.disabled(sink)?,
@@ -35,8 +35,8 @@ impl SetAside {
     }
 }
 
-fn load_letters(reader: &mut Reader, sink: &str) -> Result<Letters, JournalError> {
-    let mut all = Letters::default();
+fn load_letters(reader: &mut Reader, sink: &str) -> Result<DeadLetters, JournalError> {
+    let mut all = DeadLetters::default();
     let mut after = Seq::ZERO;
     // A batch at the limit may have brought some more.
     while all.len() <= 2 * DEAD_LETTERS_MAX {

@@ -11,8 +11,8 @@
 
 use uuid::Uuid;
 
-use crate::book::{Book, Node};
-use crate::entry::{Change, Entry, What, Word};
+use crate::append::{Append, Change, ChangeKind, RecordKind};
+use crate::image_txn::{ImageTxn, Node};
 use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
@@ -76,13 +76,13 @@ impl Restating {
     }
 
     /// Appends about `budget` records, parents before their children.
-    pub fn step(&mut self, book: &mut (impl Book + ?Sized), budget: usize) -> Result<(), JournalError> {
+    pub fn step(&mut self, image: &mut (impl ImageTxn + ?Sized), budget: usize) -> Result<(), JournalError> {
         if self.phase == Phase::Begin {
-            self.append(book, Word::RunBegin { run: self.run })?;
+            self.append(image, RecordKind::RunBegin { run: self.run })?;
             self.phase = Phase::Walk;
             let root = self.root.clone();
-            let node = book.node(&root)?;
-            self.visit(book, root, node)?;
+            let node = image.node(&root)?;
+            self.visit(image, root, node)?;
         }
         // What was held since the last step may have ended meanwhile.
         for level in &mut self.way {
@@ -92,25 +92,25 @@ impl Restating {
             if self.phase == Phase::Done {
                 return Ok(());
             }
-            self.next(book)?;
+            self.next(image)?;
         }
         Ok(())
     }
 
-    fn next(&mut self, book: &mut (impl Book + ?Sized)) -> Result<(), JournalError> {
+    fn next(&mut self, image: &mut (impl ImageTxn + ?Sized)) -> Result<(), JournalError> {
         let Some(level) = self.way.last_mut() else {
-            return self.end(book);
+            return self.end(image);
         };
         if level.next.is_empty() {
             let after = level.after.as_deref();
-            level.next = book.children(&level.path, after, CHILDREN_AT_ONCE)?;
+            level.next = image.children(&level.path, after, CHILDREN_AT_ONCE)?;
             level.next.reverse();
         }
         match level.next.pop() {
             Some((name, node)) => {
                 let path = level.path.child(&name);
                 level.after = Some(name);
-                self.visit(book, path, Some(node))
+                self.visit(image, path, Some(node))
             }
             None => {
                 self.way.pop();
@@ -122,14 +122,14 @@ impl Restating {
     /// A znode that nobody has read yet has no state to restate; its first read makes an `update`.
     fn visit(
         &mut self,
-        book: &mut (impl Book + ?Sized),
+        image: &mut (impl ImageTxn + ?Sized),
         path: ZnodePath,
         node: Option<Node>,
     ) -> Result<(), JournalError> {
         if let Some(stat) = node.and_then(|node| node.stat) {
             self.nodes += 1;
             self.newest = self.newest.max(Some(stat.newest_zxid()));
-            let what = What::Restated {
+            let what = ChangeKind::Restated {
                 run: self.run,
                 index: self.nodes,
             };
@@ -140,7 +140,7 @@ impl Restating {
                 missed: None,
                 superseded: Vec::new(),
             };
-            self.append(book, Word::Change(change))?;
+            self.append(image, RecordKind::Change(change))?;
         }
         self.way.push(Level {
             path,
@@ -150,25 +150,25 @@ impl Restating {
         Ok(())
     }
 
-    fn end(&mut self, book: &mut (impl Book + ?Sized)) -> Result<(), JournalError> {
+    fn end(&mut self, image: &mut (impl ImageTxn + ?Sized)) -> Result<(), JournalError> {
         self.phase = Phase::Done;
-        let end = Word::RunEnd {
+        let end = RecordKind::RunEnd {
             run: self.run,
             index: self.nodes + 1,
             nodes: self.nodes,
             unreadable: 0,
             zxid: self.newest,
         };
-        self.append(book, end)
+        self.append(image, end)
     }
 
-    fn append(&self, book: &mut (impl Book + ?Sized), word: Word) -> Result<(), JournalError> {
-        let entry = Entry {
+    fn append(&self, image: &mut (impl ImageTxn + ?Sized), word: RecordKind) -> Result<(), JournalError> {
+        let entry = Append {
             root: Some(self.root.clone()),
             captured: self.captured,
             word,
         };
-        book.append(entry).map(|_| ())
+        image.append(entry).map(|_| ())
     }
 }
 
@@ -179,8 +179,8 @@ mod tests {
 
     use super::*;
     use crate::amount::{Horizon, Span};
+    use crate::append::{DeletedAt, Read};
     use crate::delivery::{HistoryRemoved, Start};
-    use crate::entry::{DeletedAt, Read};
     use crate::journal::{Journal, JournalOptions, ReadLimit, Reader};
     use crate::number::Seq;
     use crate::record::{Data, DataForm, Op, Record, Stat};
@@ -191,11 +191,11 @@ mod tests {
         ZnodePath::parse(text).unwrap()
     }
 
-    fn change(at: &str, what: What) -> Entry {
-        Entry {
+    fn change(at: &str, what: ChangeKind) -> Append {
+        Append {
             root: Some(path("/a")),
             captured: Timestamp(0),
-            word: Word::Change(Change {
+            word: RecordKind::Change(Change {
                 path: path(at),
                 what,
                 fidelity: Fidelity::Exact,
@@ -217,9 +217,9 @@ mod tests {
         }
     }
 
-    fn created(at: &str, zxid: u64, text: &str) -> Entry {
+    fn created(at: &str, zxid: u64, text: &str) -> Append {
         let read = read(zxid, zxid, 0, text);
-        change(at, What::Created { read })
+        change(at, ChangeKind::Created { read })
     }
 
     /// `/a` with 300 children, one of them written again, one gone, one with a child, one never read; everything
@@ -233,15 +233,15 @@ mod tests {
             let entry = created(&format!("/a/n{child:03}"), 100 + child, &format!("v{child}"));
             journal.append(entry).unwrap();
         }
-        let unread = What::CreatedUnread {
+        let unread = ChangeKind::CreatedUnread {
             czxid: Zxid(900),
             ephemeral: None,
             ctime: None,
         };
-        let gone = What::Deleted {
+        let gone = ChangeKind::Deleted {
             at: DeletedAt::Exact(Zxid(902)),
         };
-        let written = What::Updated {
+        let written = ChangeKind::Updated {
             read: read(100, 903, 1, "again"),
         };
         for entry in [

@@ -78,7 +78,7 @@ type Key = Option<ZnodePath>;
 
 /// The parked records of one sink.
 #[derive(Debug)]
-pub(super) struct Parked {
+pub(super) struct RetryQueue {
     retry: Retry,
     lanes: HashMap<Key, Lane>,
     /// When each lane is to be tried, with its first record, as no two lanes have the same.
@@ -106,9 +106,9 @@ pub(super) enum Verdict {
     GiveUp(String),
 }
 
-impl Parked {
-    pub fn new(retry: Retry, waiting: Vec<Waiting>) -> Parked {
-        let mut parked = Parked {
+impl RetryQueue {
+    pub fn new(retry: Retry, waiting: Vec<Waiting>) -> RetryQueue {
+        let mut parked = RetryQueue {
             retry,
             lanes: HashMap::new(),
             due: BTreeMap::new(),
@@ -341,8 +341,8 @@ mod tests {
         Some(ZnodePath::parse(path).unwrap())
     }
 
-    fn parked(records: &[(&str, u64)]) -> Parked {
-        let mut parked = Parked::new(Retry::default(), Vec::new());
+    fn parked(records: &[(&str, u64)]) -> RetryQueue {
+        let mut parked = RetryQueue::new(Retry::default(), Vec::new());
         for (path, seq) in records {
             parked.insert(key(path), Seq(*seq));
         }
@@ -353,7 +353,7 @@ mod tests {
         seqs.iter().map(|seq| seq.0).collect()
     }
 
-    fn fail(parked: &mut Parked, path: &str, now: Duration) -> Verdict {
+    fn fail(parked: &mut RetryQueue, path: &str, now: Duration) -> Verdict {
         let error = SinkError::new(SinkErrorKind::Throttled, "later");
         let error = error.retry_after(Duration::from_secs(60));
         parked.failed(&key(path), &error, now, &mut StdRng::seed_from_u64(1))
@@ -401,7 +401,7 @@ mod tests {
             give_up_after: Patience::After(Span(Duration::from_secs(100))),
             ..Retry::default()
         };
-        let mut parked = Parked::new(retry, vec![waiting(1, 7, 90, 20), waiting(2, 0, 0, 0)]);
+        let mut parked = RetryQueue::new(retry, vec![waiting(1, 7, 90, 20), waiting(2, 0, 0, 0)]);
 
         assert_eq!(parked.due(), Some(Duration::from_secs(20)));
         assert_eq!(parked.glimpses(9)[0].attempts, 7);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::steps::Phase;
 use super::trouble::{Trouble, TroubleKind};
-use crate::repeats::Repeats;
+use crate::log_throttle::LogThrottle;
 
 /// A line for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +22,17 @@ pub(super) enum Line {
 
 /// Remembers what was said.
 #[derive(Debug, Default)]
-pub(super) struct Voice {
+pub(super) struct SinkLog {
     /// There are as many as kinds of trouble.
-    kinds: Vec<(TroubleKind, Repeats)>,
+    kinds: Vec<(TroubleKind, LogThrottle)>,
     /// The present trouble was told.
     is_told: bool,
-    parked: Repeats,
+    parked: LogThrottle,
     parked_is_told: bool,
-    refused: Repeats,
+    refused: LogThrottle,
 }
 
-impl Voice {
+impl SinkLog {
     /// What to say of a step from one trouble to another.
     pub(super) fn moved(
         &mut self,
@@ -60,10 +60,10 @@ impl Voice {
         }
     }
 
-    fn of(&mut self, kind: TroubleKind) -> &mut Repeats {
+    fn of(&mut self, kind: TroubleKind) -> &mut LogThrottle {
         let at = self.kinds.iter().position(|(known, _)| *known == kind);
         let at = at.unwrap_or_else(|| {
-            self.kinds.push((kind, Repeats::default()));
+            self.kinds.push((kind, LogThrottle::default()));
             self.kinds.len() - 1
         });
         &mut self.kinds[at].1
@@ -107,7 +107,7 @@ mod tests {
 
     /// A voice, its clock, and the trouble that there is.
     struct Stage {
-        voice: Voice,
+        sink_log: SinkLog,
         start: Instant,
         trouble: Option<Trouble>,
     }
@@ -115,7 +115,7 @@ mod tests {
     impl Stage {
         fn set() -> Stage {
             Stage {
-                voice: Voice::default(),
+                sink_log: SinkLog::default(),
                 start: Instant::now(),
                 trouble: None,
             }
@@ -132,7 +132,7 @@ mod tests {
         fn step(&mut self, second: u64, after: Option<Trouble>, phase: Phase) -> Option<Line> {
             let now = self.start + Duration::from_secs(second);
             let line = self
-                .voice
+                .sink_log
                 .moved(self.trouble.as_ref(), after.as_ref(), phase, now);
             self.trouble = after;
             line
@@ -205,13 +205,13 @@ mod tests {
 
     #[test]
     fn records_that_begin_to_wait_again_and_again_are_told_once_a_minute() {
-        let mut voice = Voice::default();
+        let mut sink_log = SinkLog::default();
         let now = Instant::now();
-        assert!(voice.parked(0, 3, now));
-        assert!(!voice.parked(3, 2, now));
-        assert!(voice.parked(2, 0, now));
-        assert!(!voice.parked(0, 1, now));
-        assert!(!voice.parked(1, 0, now));
-        assert!(voice.parked(0, 1, now + Duration::from_secs(60)));
+        assert!(sink_log.parked(0, 3, now));
+        assert!(!sink_log.parked(3, 2, now));
+        assert!(sink_log.parked(2, 0, now));
+        assert!(!sink_log.parked(0, 1, now));
+        assert!(!sink_log.parked(1, 0, now));
+        assert!(sink_log.parked(0, 1, now + Duration::from_secs(60)));
     }
 }

@@ -4,9 +4,9 @@
 
 /// One thing that is wrong with a group of options.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Objection {
+pub struct ConfigIssue {
     /// Whether it stands in the way.
-    pub gravity: Gravity,
+    pub gravity: Severity,
     /// The key below the group, as a person writes it: `roots[1]`, `tls.cert`.
     pub key: String,
     /// What is wrong, lower case, with the concrete value unless that is a secret.
@@ -15,30 +15,34 @@ pub struct Objection {
     pub remedy: String,
 }
 
-/// Whether an [`Objection`] stands in the way.
+/// Whether an [`ConfigIssue`] stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Gravity {
+pub enum Severity {
     /// It cannot work.
     Error,
     /// It works, and is surely not meant.
     Warning,
 }
 
-impl Gravity {
+impl Severity {
     /// The word in messages.
     pub fn as_str(self) -> &'static str {
         match self {
-            Gravity::Error => "error",
-            Gravity::Warning => "warning",
+            Severity::Error => "error",
+            Severity::Warning => "warning",
         }
     }
 }
 
-impl Objection {
+impl ConfigIssue {
     /// It cannot work.
-    pub fn error(key: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Objection {
-        Objection {
-            gravity: Gravity::Error,
+    pub fn error(
+        key: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> ConfigIssue {
+        ConfigIssue {
+            gravity: Severity::Error,
             key: key.into(),
             message: message.into(),
             remedy: remedy.into(),
@@ -50,10 +54,10 @@ impl Objection {
         key: impl Into<String>,
         message: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> Objection {
-        Objection {
-            gravity: Gravity::Warning,
-            ..Objection::error(key, message, remedy)
+    ) -> ConfigIssue {
+        ConfigIssue {
+            gravity: Severity::Warning,
+            ..ConfigIssue::error(key, message, remedy)
         }
     }
 }

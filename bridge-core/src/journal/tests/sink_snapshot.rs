@@ -4,19 +4,19 @@ use uuid::Uuid;
 
 use super::scratch::path;
 use crate::amount::{Horizon, Span};
-use crate::book::Book;
-use crate::entry::{Change, DeletedAt, Entry, Read, What, Word};
-use crate::journal::{Journal, JournalOptions, Note, ReadLimit, Reader, RunStep, SinkRun};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
+use crate::image_txn::ImageTxn;
+use crate::journal::{Journal, JournalOptions, ReadLimit, Reader, RunStep, SinkProgress, SinkRun};
 use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm, Fidelity, Op, Record, Stat, Timestamp};
 
 const DAY_MS: i64 = 86_400_000;
 
-fn change(root: &str, at: &str, what: What) -> Entry {
-    Entry {
+fn change(root: &str, at: &str, what: ChangeKind) -> Append {
+    Append {
         root: Some(path(root)),
         captured: Timestamp(0),
-        word: Word::Change(Change {
+        word: RecordKind::Change(Change {
             path: path(at),
             what,
             fidelity: Fidelity::Exact,
@@ -40,9 +40,9 @@ fn read(stat: Stat, text: &str) -> Read {
     Read { stat, data }
 }
 
-fn created(root: &str, at: &str, zxid: u64, text: &str) -> Entry {
+fn created(root: &str, at: &str, zxid: u64, text: &str) -> Append {
     let read = read(stat(zxid, zxid, 0), text);
-    change(root, at, What::Created { read })
+    change(root, at, ChangeKind::Created { read })
 }
 
 /// `/a` with 40 children, one of them with a child, one gone and one never read; `/b` with nothing below.
@@ -55,14 +55,14 @@ fn a_tree(journal: &mut Journal) {
             .unwrap();
     }
     let at = DeletedAt::Exact(Zxid(901));
-    let unread = What::CreatedUnread {
+    let unread = ChangeKind::CreatedUnread {
         czxid: Zxid(902),
         ephemeral: None,
         ctime: None,
     };
     for entry in [
         created("/a", "/a/n07/below", 900, "deep"),
-        change("/a", "/a/n01", What::Deleted { at }),
+        change("/a", "/a/n01", ChangeKind::Deleted { at }),
         change("/a", "/a/unread", unread),
         created("/b", "/b", 903, "other"),
     ] {
@@ -191,22 +191,22 @@ fn what_is_written_meanwhile_is_left_to_its_own_record_and_nothing_else_is() {
         let newer = read(stat(130, 950, 1), "newer");
         let mut with_acl = stat(131, 131, 0);
         with_acl.aversion = 1;
-        let acl = What::AclChanged {
+        let acl = ChangeKind::AclChanged {
             stat: with_acl,
             acl: None,
         };
         let at = DeletedAt::Exact(Zxid(951));
         for entry in [
-            change("/a", "/a/n30", What::Updated { read: newer }),
+            change("/a", "/a/n30", ChangeKind::Updated { read: newer }),
             change("/a", "/a/n31", acl),
-            change("/a", "/a/n32", What::Deleted { at }),
+            change("/a", "/a/n32", ChangeKind::Deleted { at }),
             created("/a", "/a/n32", 952, "born again"),
             created("/a", "/a/n33/new", 953, "new"),
             // Those that the pages before have come to.
             change(
                 "/a",
                 "/a/n05",
-                What::Deleted {
+                ChangeKind::Deleted {
                     at: DeletedAt::Exact(Zxid(954)),
                 },
             ),
@@ -239,10 +239,10 @@ fn a_state_whose_record_retention_has_removed_is_told_all_the_same() {
     let mut journal = open(folder.path());
     a_tree(&mut journal);
     let tail = journal.tail();
-    let moved = Note {
+    let moved = SinkProgress {
         sink: "one".into(),
         cursor: tail,
-        ..Note::default()
+        ..SinkProgress::default()
     };
     journal.note(&moved).unwrap();
     journal.commit().unwrap();
@@ -262,10 +262,10 @@ fn a_run_stays_with_its_sink_until_it_is_told_or_the_sink_is_removed() {
     a_tree(&mut journal);
     let run = a_run(Some("/a"), Seq(3));
     let noted = |journal: &mut Journal, step| {
-        let note = Note {
+        let note = SinkProgress {
             sink: "one".into(),
             run: Some(step),
-            ..Note::default()
+            ..SinkProgress::default()
         };
         journal.note(&note).unwrap();
         journal.commit().unwrap();

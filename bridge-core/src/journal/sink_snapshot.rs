@@ -135,7 +135,7 @@ impl Reader {
             connection, names, ..
         } = self;
         let page = within(connection, |connection| {
-            Telling {
+            PageBuilder {
                 connection,
                 names,
                 run,
@@ -226,7 +226,7 @@ fn stored(connection: &Connection, sink: &str) -> rusqlite::Result<Option<SinkRu
 }
 
 /// One page in the making.
-struct Telling<'a> {
+struct PageBuilder<'a> {
     connection: &'a Connection,
     names: &'a Names,
     run: &'a SinkRun,
@@ -240,7 +240,7 @@ struct Level {
     visited: Box<str>,
 }
 
-impl Telling<'_> {
+impl PageBuilder<'_> {
     fn page(&self, limit: ReadLimit) -> rusqlite::Result<RunPage> {
         match &self.run.place {
             Some(place) if !place.is_ended => self.walk(place.clone(), limit),
