@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and the help that teaches it.
+//! The command line and its help.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ use crate::command;
 const EXAMPLES: &str = "\
 Examples:
   zkbridge init --output zkbridge.toml   write a commented configuration
-  zkbridge check                         say all that is wrong with it
-  zkbridge doctor                        whether all that it needs is there
-  zkbridge status                        where the running bridge stands
-  zkbridge schema record                 what a consumer can rely on
+  zkbridge check                         report everything wrong with it
+  zkbridge doctor                        examine what the bridge relies on
+  zkbridge status                        show the running bridge
+  zkbridge schema record                 print the contract for consumers
 
 Exit codes:
-  0      fine
-  1      something failed at work
+  0      success
+  1      a runtime failure
   2      the configuration or the command line is wrong
-  3      what the configuration relies on is not there
+  3      something that the configuration relies on is missing
   128+n  ended by signal n";
 
 /// Change data capture for Apache ZooKeeper: every change under the watched
@@ -35,10 +35,10 @@ Exit codes:
     after_help = EXAMPLES
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// How the program reports on itself.
+    /// The log.
     #[command(flatten)]
     pub log: LogFlags,
 }
@@ -46,15 +46,15 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check the configuration: everything that is wrong, at once
+    /// Check the configuration and report everything wrong with it
     Check(command::check::CheckArgs),
-    /// Print what a shell needs to complete the command line
+    /// Print the completion script of a shell
     Completions(command::completions::CompletionsArgs),
     /// Show the configuration as it takes effect
     Config(command::config::ConfigArgs),
     /// Play a story between a real ZooKeeper and a real Kafka, and check it
     Demo(command::demo::DemoArgs),
-    /// Look at dead letters, try them again, or let them go
+    /// List, print, retry or drop dead letters
     Dlq(command::dlq::DlqArgs),
     /// Examine everything that the bridge relies on
     Doctor(command::doctor::DoctorArgs),
@@ -66,32 +66,32 @@ pub enum Command {
     Journal(command::journal::JournalArgs),
     /// Print the manual pages
     Man(command::man::ManArgs),
-    /// Let a running bridge read its configuration again
+    /// Make a running bridge read its configuration again
     Reload(command::reload::ReloadArgs),
-    /// Deliver journalled records to a sink once more
+    /// Deliver journalled records to a sink again
     Replay(command::replay::ReplayArgs),
     /// Capture every change, keep it in the journal and deliver it
     Run(command::run::RunArgs),
     /// Print the JSON Schema of the records or of the configuration
     Schema(command::schema::SchemaArgs),
-    /// Let a sink that was halted or disabled go on
+    /// Resume a sink that halted or was disabled
     Sink(command::sink::SinkArgs),
-    /// Send the present state again, to one sink
+    /// Send the present state to one sink again
     Snapshot(command::snapshot::SnapshotArgs),
-    /// Show where the bridge stands: sources, sinks, journals
+    /// Show the state of sources, sinks and journals
     Status(command::status::StatusArgs),
-    /// Print the last journalled changes, and those that follow
+    /// Print the last journalled changes, and new ones as they come
     Tail(command::tail::TailArgs),
-    /// Compare the journal's image with the tree as ZooKeeper has it
+    /// Compare the journal's image with the tree in ZooKeeper
     Verify(command::verify::VerifyArgs),
     /// Print changes as they happen, with no configuration
     Watch(command::watch::WatchArgs),
 }
 
-/// Which configuration a command uses.
+/// The configuration of a command.
 #[derive(Args, Debug)]
 pub struct ConfigFlag {
-    /// The configuration: a .toml, .yaml or .json file
+    /// Configuration file: .toml, .yaml or .json
     #[arg(
         short,
         long,
@@ -102,22 +102,22 @@ pub struct ConfigFlag {
     pub config: PathBuf,
 }
 
-/// How the program reports on itself; goes before what the configuration says.
+/// The log; overrides the configuration.
 #[derive(Args, Debug, Clone, Default)]
 pub struct LogFlags {
-    /// How much is logged to standard error
+    /// Log level of standard error
     #[arg(long, global = true, value_name = "LEVEL", hide_possible_values = false)]
     pub log_level: Option<LevelWord>,
-    /// In which form is logged; auto: text on a terminal, else json
+    /// Log format. auto: text on a terminal, JSON otherwise
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<FormatWord>,
 }
 
-/// A level as the command line takes it.
+/// A log level on the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct LevelWord(pub LogLevel);
 
-/// A form as the command line takes it.
+/// A log format on the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct FormatWord(pub LogFormat);
 

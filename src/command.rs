@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod argument;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -26,12 +27,12 @@ use std::io::{self, Write};
 
 use crate::exit::{Exit, Failure};
 
-/// Prints to standard output. Who stops reading has seen enough, so a closed pipe is no failure.
+/// Prints to standard output. A closed pipe is no failure: its reader has seen enough.
 pub fn print(text: &str) -> Result<(), Failure> {
     print_on(text).map(|_| ())
 }
 
-/// The same; `false` if nobody reads on.
+/// The same; `false` once the reader of the output is gone.
 pub fn print_on(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

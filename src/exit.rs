@@ -3,6 +3,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use bridge_core::journal::JournalError;
+use bridge_query::QueryError;
+
 /// The exit codes; documented in `zkbridge --help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -42,6 +45,22 @@ impl Failure {
         Failure {
             exit,
             message: message.into(),
+        }
+    }
+}
+
+/// A journal that cannot be used is an environment that does not fit.
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Failure {
+        Failure::new(Exit::Environment, error.to_string())
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Failure {
+        match error {
+            QueryError::Journal(error) => error.into(),
+            QueryError::Busy { .. } | QueryError::Hidden(_) => Failure::new(Exit::Runtime, error.to_string()),
         }
     }
 }

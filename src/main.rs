@@ -8,11 +8,8 @@ mod command;
 mod demo;
 mod doctor;
 mod exit;
-mod history;
 mod logging;
 mod operator;
-mod position;
-mod status;
 mod terminal;
 mod verify;
 

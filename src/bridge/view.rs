@@ -4,10 +4,10 @@ use std::sync::{Arc, RwLock};
 
 use bridge_core::delivery::SinkStatus;
 use bridge_core::pipeline::SourceStatus;
+use bridge_query::status::BridgeStatus;
 use tokio::sync::watch;
 
 use super::wall_clock;
-use crate::status::Status;
 
 /// A window on a running bridge. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl View {
     }
 
     /// Everything as it stands now.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> BridgeStatus {
         let sources: Vec<SourceStatus> = self
             .sources
             .iter()
@@ -57,6 +57,6 @@ impl View {
             .iter()
             .map(|status| status.borrow().clone())
             .collect();
-        Status::of_running(&sources, &sinks, wall_clock()())
+        BridgeStatus::of_running(&sources, &sinks, wall_clock()())
     }
 }

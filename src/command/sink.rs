@@ -1,7 +1,8 @@
-//! `zkbridge sink`: an operator's word to a sink.
+//! `zkbridge sink`: resumes sinks.
 
 use bridge_config::{Config, SinkConfig, load};
 use bridge_core::delivery::Order;
+use bridge_query::JournalQuery;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -15,14 +16,15 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge sink enable hook --config zkbridge.toml
 
-A destination that says that it is gone for good disables its sink, over
-restarts too, until it is enabled. A sink that has halted for another reason
-goes on without a restart. Works beside a running bridge and without one.
+A destination that reports that it is gone for good disables its sink; the sink
+stays disabled over restarts until it is enabled. A sink that halted for
+another reason resumes without a restart. Works with or without a running
+bridge.
 
-Exit codes: 0 done, 1 the bridge did not take it, 2 no such sink,
+Exit codes: 0 done, 1 the bridge refused the order, 2 no such sink,
 3 the journal cannot be used";
 
-/// What to do with a sink.
+/// Options of `sink`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct SinkArgs {
@@ -32,24 +34,24 @@ pub struct SinkArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Let a sink go on that was disabled or has halted
+    /// Resume a sink that halted or was disabled
     Enable(EnableArgs),
 }
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 struct EnableArgs {
-    /// Its name
+    /// Name of the sink
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
     config: ConfigFlag,
-    /// Print a JSON document: the sink, and of which sources
+    /// Print a JSON document: the sink and its sources
     #[arg(long)]
     json: bool,
 }
 
-/// Does it.
+/// Runs the command.
 pub fn run(args: &SinkArgs) -> Result<(), Failure> {
     match &args.verb {
         Verb::Enable(args) => serving::block_on(enable(args)),
@@ -61,21 +63,18 @@ async fn enable(args: &EnableArgs) -> Result<(), Failure> {
     let name = &args.name;
     let sources = configured(journals.config(), name)?.sources.clone();
     let mut enabled = Vec::new();
-    for (source, mut reader) in journals.readers()? {
-        let stands = reader
-            .cursor(name)
-            .map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
-        if stands.is_none() || !sources.contains(&source.name) {
+    for (source, journal) in journals.open()? {
+        if journal.cursor(name)?.is_none() || !sources.contains(&source.name) {
             continue;
         }
-        let is_enabled = |reader: &mut bridge_core::journal::Reader| Ok(reader.disabled(name)?.is_none());
+        let is_enabled = |journal: &JournalQuery| Ok(journal.disabled(name)?.is_none());
         journals
             .carry_out(&source.name, name, &Order::Enable, is_enabled)
             .await?;
         enabled.push(source.name.to_string());
     }
     if enabled.is_empty() {
-        let message = format!("sink '{name}' has no place in a journal yet: run the bridge first");
+        let message = format!("sink '{name}' has no cursor in a journal yet\nhelp: run the bridge first");
         return Err(Failure::new(Exit::Runtime, message));
     }
     print(&match args.json {
@@ -97,7 +96,7 @@ pub fn configured<'a>(config: &'a Config, name: &str) -> Result<&'a SinkConfig, 
     })
 }
 
-/// The journals of the configuration that a command is given.
+/// The journals of the configuration of a command.
 pub fn journals(flag: &ConfigFlag) -> Result<Journals, Failure> {
     let loaded = load(&flag.config).map_err(|refused| {
         eprintln!("{refused}");

@@ -1,17 +1,17 @@
-//! `zkbridge snapshot`: the present state again, for one sink.
+//! `zkbridge snapshot`: sends the present state to one sink again.
 
 use bridge_config::{SourceConfig, SourceKind};
 use bridge_core::delivery::Order;
 use bridge_core::journal::SinkRun;
 use bridge_core::path::ZnodePath;
+use bridge_query::JournalQuery;
 use clap::Args;
 use serde_json::json;
 
-use super::serving;
 use super::sink::{configured, journals};
+use super::{argument, print, serving};
 use crate::bridge::{run_id, wall_clock};
 use crate::cli::ConfigFlag;
-use crate::command::print;
 use crate::exit::{Exit, Failure};
 use crate::operator::{Carried, Journals};
 
@@ -20,50 +20,50 @@ Examples:
   zkbridge snapshot --sink changes
   zkbridge snapshot --sink hook --path /services/payments
 
-Each znode that exists comes as a record with the op 'snapshot', between a
-'snapshot_begin' and a 'snapshot_end' for each root, in order with the changes
-that happen meanwhile. Other sinks get nothing of it. It goes on after a
-restart, and a new order takes the place of one that is under way.
-'zkbridge status' and /status show how far it is.
+Delivers each existing znode as a record with the op 'snapshot', between a
+'snapshot_begin' and a 'snapshot_end' for each root, in order with concurrent
+changes. Other sinks get none of these records. A snapshot continues after a
+restart; a new one replaces one that is under way. 'zkbridge status' and
+/status show its progress.
 
-Exit codes: 0 the sink has the order, 1 the bridge did not take it or none
-runs, 2 no such sink or path, 3 the journal cannot be used";
+Exit codes: 0 the sink has the order, 1 the bridge refused it or none runs,
+2 no such sink or path, 3 the journal cannot be used";
 
-/// Which state, and for whom.
+/// Options of `snapshot`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct SnapshotArgs {
-    /// The sink that gets it
+    /// Deliver to this sink
     #[arg(long, value_name = "NAME")]
     sink: String,
-    /// This znode and all below it; without, everything
-    #[arg(long, value_name = "PATH")]
-    path: Option<String>,
+    /// Deliver only this path and below [default: all roots]
+    #[arg(long, value_name = "PATH", value_parser = argument::znode)]
+    path: Option<ZnodePath>,
     #[command(flatten)]
     config: ConfigFlag,
-    /// Print a JSON document: the sink, the path, and of which sources
+    /// Print a JSON document: the sink, the path and the sources
     #[arg(long)]
     json: bool,
 }
 
-/// Gives the order.
+/// Runs the command.
 pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     serving::block_on(order(args))
 }
 
 async fn order(args: &SnapshotArgs) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
-    let path = args.path.as_deref().map(parse).transpose()?;
+    let path = args.path.clone();
     let sink = configured(journals.config(), &args.sink)?;
     let mut orders = Vec::new();
     let mut roots = Vec::new();
-    for (source, mut reader) in journals.readers()? {
+    for (source, journal) in journals.open()? {
         if !sink.sources.contains(&source.name) {
             continue;
         }
         roots.extend(roots_of(source).iter().cloned());
-        let stands = reader.cursor(&args.sink).map_err(crate::operator::unusable)?;
-        if stands.is_some() && roots_of(source).iter().any(|root| is_wanted(root, path.as_ref())) {
+        let has_cursor = journal.cursor(&args.sink)?.is_some();
+        if has_cursor && roots_of(source).iter().any(|root| is_wanted(root, path.as_ref())) {
             orders.push(source);
         }
     }
@@ -79,7 +79,7 @@ async fn order(args: &SnapshotArgs) -> Result<(), Failure> {
         let ordered = json!({"sink": args.sink, "path": path, "sources": sources});
         return print(&format!("{ordered:#}\n"));
     }
-    let what = path.map_or("everything".to_owned(), |path| format!("{path} and all below it"));
+    let what = path.map_or("all roots".to_owned(), |path| format!("{path} and below"));
     print(&format!(
         "sink '{}' gets the present state of {what} again\n",
         args.sink
@@ -96,26 +96,18 @@ async fn give(
     let run = SinkRun::new(run_id(&source.name, sink, now), path, now);
     let id = run.id;
     let order = Order::Restate(Box::new(run));
-    match journals
-        .hand_over(&source.name, sink, &order, |reader| reader.knows_run(sink, id))
-        .await?
-    {
+    let knows_run = |journal: &JournalQuery| Ok(journal.reader()?.knows_run(sink, id)?);
+    match journals.hand_over(&source.name, sink, &order, knows_run).await? {
         Some(Carried::Out | Carried::Later) => Ok(()),
         None => Err(Failure::new(
             Exit::Runtime,
             format!(
-                "no bridge runs on {}, and nothing was ordered: start it with 'zkbridge run' and give the order again",
+                "no bridge runs on {}, so no snapshot was ordered\nhelp: start it with 'zkbridge run' and repeat the \
+                 command",
                 journals.config().data_dir.display()
             ),
         )),
     }
-}
-
-fn parse(path: &str) -> Result<ZnodePath, Failure> {
-    ZnodePath::parse(path).map_err(|error| {
-        let message = format!("--path {path:?} is not a path of a znode: {error}");
-        Failure::new(Exit::Configuration, message)
-    })
 }
 
 fn roots_of(source: &SourceConfig) -> &[ZnodePath] {
@@ -132,13 +124,13 @@ fn nothing_to_tell(sink: &str, path: Option<&ZnodePath>, roots: &[ZnodePath]) ->
         Some(path) => {
             let roots: Vec<&str> = roots.iter().map(ZnodePath::as_str).collect();
             let message = format!(
-                "{path} is in no root of the sources of sink '{sink}': give a path in {}",
+                "{path} is below no root of the sources of sink '{sink}'\nhelp: give a path below {}",
                 roots.join(", ")
             );
             Failure::new(Exit::Configuration, message)
         }
         None => {
-            let message = format!("sink '{sink}' has no place in a journal yet: run the bridge first");
+            let message = format!("sink '{sink}' has no cursor in a journal yet\nhelp: run the bridge first");
             Failure::new(Exit::Runtime, message)
         }
     }

@@ -1,105 +1,97 @@
-//! `zkbridge tail`: the last records of the journals, and those that follow.
+//! `zkbridge tail`: prints the last records of the journals, and those that follow.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_config::{Config, SinkConfig, SourceConfig};
+use bridge_config::SinkConfig;
 use bridge_console::{Color, Style, format_line};
-use bridge_core::delivery::{CompiledFilter, Filter, OpClass};
-use bridge_core::journal::{JournalError, Position, ReadLimit, Reader};
+use bridge_core::delivery::CompiledFilter;
+use bridge_core::journal::Position;
 use bridge_core::number::Seq;
 use bridge_core::record::{Op, Record};
+use bridge_query::{Follower, JournalQuery, PAGE_MAX, PathPattern, Range, Selection};
 use clap::{Args, ValueEnum};
 
 use super::serving::{self, Signals};
-use super::sink::journals;
+use super::sink::{configured, journals};
+use super::{argument, print_on};
 use crate::cli::ConfigFlag;
-use crate::command::print_on;
 use crate::exit::{Exit, Failure};
-use crate::operator::unusable;
-use crate::position::Typed;
 
 const EXAMPLES: &str = "\
 Examples:
   zkbridge tail                                    the last 10 records
-  zkbridge tail -f --path '/services/**'           and those that follow
+  zkbridge tail -f --path /services                and those that follow
   zkbridge tail --op delete --from 1h              all deletes of an hour
   zkbridge tail --from 0x300001a2f -n 5            the first 5 from there on
-  zkbridge tail --sink changes --json | jq .path   what a sink gets
+  zkbridge tail --sink changes --json | jq .path   the records of a sink
 
-Reads the journals alone, beside a running bridge and without one. In globs *
-is within one name, ** across names; without --path control records (gaps,
-snapshots) are shown, too. A colour may be had in a pipe by --color always.
+Reads only the journals, with or without a running bridge. A path selects the
+znode and everything below it; in a glob * is within one name, ** across names.
+Without --path, control records (gaps, snapshots) are printed too.
+--color always keeps colours in a pipe.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
 3 there is no journal, 130 -f was ended by Ctrl-C";
 
-/// Records printed where nothing says how many.
+/// Records printed without `-n` and `--from`.
 const COUNT: usize = 10;
 
-/// How often `-f` looks for more. A look that finds nothing is one search in an index.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Poll interval of `-f`. A poll that finds nothing is one search in an index.
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
-/// Read at once.
-const LIMIT: ReadLimit = ReadLimit {
-    records: 1_000,
-    bytes: 8 << 20,
-};
-
-/// Which records.
+/// Options of `tail`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct TailArgs {
     #[command(flatten)]
     config: ConfigFlag,
-    /// Go on with what comes, until Ctrl-C
+    /// Print new records as they come, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// Only of these paths; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    path: Vec<String>,
-    /// Only these operations; may be given several times
+    /// Print only records of this path and below, or of a glob; repeatable
+    #[arg(long, value_name = "PATH|GLOB")]
+    path: Vec<PathPattern>,
+    /// Print only records with this operation; repeatable
     #[arg(long, value_name = "OP")]
     op: Vec<OpWord>,
-    /// Only what this sink gets, by its sources and filters
+    /// Print only the records of this sink, by its sources and filters
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// Only of this source
+    /// Read only the journal of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// From here on: a record's number, a zxid (0x300001a2f), a time in UTC
-    /// (2026-11-22T13:40:00Z), or how long ago (15m)
-    #[arg(long, value_name = "SEQ|ZXID|TIME")]
-    from: Option<Typed>,
-    /// So many of them; 10 without --from, else all
+    /// Begin at this position: a record's number, a zxid (0x300001a2f), a
+    /// time (2026-11-22T13:40:00Z), a date, or an age (15m)
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    from: Option<Position>,
+    /// Print N records: the last, or with --from the first [default: 10, or
+    /// all with --from]
     #[arg(short = 'n', long = "lines", value_name = "N")]
     count: Option<usize>,
     /// Print whole records as JSON lines
     #[arg(long)]
     json: bool,
-    /// Whether to colour
+    /// When to colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorWord,
 }
 
-/// An operation as the record has it.
+/// An operation, by its name in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OpWord(Op);
 
 impl ValueEnum for OpWord {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [OpWord; 10] = [
-            OpWord(Op::Create),
-            OpWord(Op::Update),
-            OpWord(Op::Delete),
-            OpWord(Op::Acl),
-            OpWord(Op::Snapshot),
-            OpWord(Op::SnapshotBegin),
-            OpWord(Op::SnapshotEnd),
-            OpWord(Op::GapBegin),
-            OpWord(Op::GapEnd),
-            OpWord(Op::Heartbeat),
-        ];
+        const ALL: [OpWord; Op::ALL.len()] = {
+            let mut all = [OpWord(Op::Create); Op::ALL.len()];
+            let mut at = 0;
+            while at < all.len() {
+                all[at] = OpWord(Op::ALL[at]);
+                at += 1;
+            }
+            all
+        };
         &ALL
     }
 
@@ -108,14 +100,14 @@ impl ValueEnum for OpWord {
     }
 }
 
-/// When there are colours.
+/// When to colour.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ColorWord {
     /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// In a pipe, too
+    /// Also in a pipe
     Always,
-    /// Not even on a terminal
+    /// Never
     Never,
 }
 
@@ -129,22 +121,22 @@ impl From<ColorWord> for Color {
     }
 }
 
-/// Prints them.
+/// Runs the command.
 pub fn run(args: &TailArgs) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
-    let choice = Choice::new(args, journals.config())?;
-    let mut tails = Vec::new();
-    for (source, reader) in journals.readers()? {
-        if choice.wants(source) {
-            tails.push(Tail {
-                reader,
-                after: Seq::ZERO,
-            });
-        }
-    }
+    let sink = match &args.sink {
+        None => None,
+        Some(name) => Some(configured(journals.config(), name)?),
+    };
+    let selection = selection(args, sink)?;
+    let mut opened = journals.of_source(args.source.as_deref())?;
+    opened.retain(|(source, _)| sink.is_none_or(|sink| sink.sources.contains(&source.name)));
+    let mut tails: Vec<Tail> = opened
+        .into_iter()
+        .map(|(_, journal)| Tail::new(journal))
+        .collect();
     if tails.is_empty() {
-        let message =
-            "no source that is meant has a journal: look at --source and --sink, or run the bridge first";
+        let message = "the sources of this sink have no journal yet: run the bridge first";
         return Err(Failure::new(Exit::Environment, message));
     }
     let printer = Printer {
@@ -153,83 +145,28 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
         names_sources: tails.len() > 1,
     };
     let goes_on = match args.from {
-        Some(from) => forward(&mut tails, from.0, args, &choice, &printer)?,
-        None => last(&mut tails, args.count.unwrap_or(COUNT), &choice, &printer)?,
+        Some(from) => print_from(&mut tails, from, args.count, &selection, &printer)?,
+        None => print_last(&mut tails, args.count.unwrap_or(COUNT), &selection, &printer)?,
     };
     match args.follow && goes_on {
-        true => serving::block_on(follow(&mut tails, &choice, &printer)),
+        true => serving::block_on(follow(&mut tails, &selection, &printer)),
         false => Ok(()),
     }
 }
 
-/// A journal, and how far it was printed.
+fn selection(args: &TailArgs, sink: Option<&SinkConfig>) -> Result<Selection, Failure> {
+    let filter = sink.map(|sink| CompiledFilter::new(&sink.filter));
+    Ok(Selection {
+        ops: args.op.iter().map(|op| op.0).collect(),
+        sink: filter.transpose().map_err(argument::bad_filter)?,
+        ..argument::of_paths(&args.path)
+    })
+}
+
+/// A journal, and the last record that was read of it.
 struct Tail {
-    reader: Reader,
-    after: Seq,
-}
-
-/// Which records are meant.
-struct Choice {
-    filter: CompiledFilter,
-    ops: Vec<Op>,
-    has_paths: bool,
-    sink: Option<(SinkConfig, CompiledFilter)>,
-    source: Option<String>,
-}
-
-impl Choice {
-    fn new(args: &TailArgs, config: &Config) -> Result<Choice, Failure> {
-        let usage = |message: String| Failure::new(Exit::Configuration, message);
-        let filter = Filter {
-            paths: args.path.clone(),
-            ops: OpClass::ALL.to_vec(),
-            ..Filter::default()
-        };
-        let filter = CompiledFilter::new(&filter).map_err(|error| usage(error.to_string()))?;
-        let sink = match &args.sink {
-            None => None,
-            Some(name) => Some(super::sink::configured(config, name)?),
-        };
-        if let Some(name) = &args.source
-            && !config.sources.iter().any(|source| *source.name == **name)
-        {
-            let known: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
-            return Err(usage(format!(
-                "no source has the name '{name}'; there is {}",
-                known.join(", ")
-            )));
-        }
-        let sink = sink.map(|sink| {
-            let filter = CompiledFilter::new(&sink.filter).map_err(|error| usage(error.to_string()))?;
-            Ok::<_, Failure>((sink.clone(), filter))
-        });
-        Ok(Choice {
-            filter,
-            ops: args.op.iter().map(|op| op.0).collect(),
-            has_paths: !args.path.is_empty(),
-            sink: sink.transpose()?,
-            source: args.source.clone(),
-        })
-    }
-
-    fn wants(&self, source: &SourceConfig) -> bool {
-        let by_name = self
-            .source
-            .as_deref()
-            .is_none_or(|wanted| *wanted == *source.name);
-        let by_sink = self
-            .sink
-            .as_ref()
-            .is_none_or(|(sink, _)| sink.sources.contains(&source.name));
-        by_name && by_sink
-    }
-
-    fn passes(&self, record: &Record) -> bool {
-        (self.ops.is_empty() || self.ops.contains(&record.op))
-            && (record.path.is_some() || !self.has_paths)
-            && self.filter.passes(record)
-            && self.sink.as_ref().is_none_or(|(_, filter)| filter.passes(record))
-    }
+    journal: JournalQuery,
+    follower: Follower,
 }
 
 struct Printer {
@@ -239,7 +176,7 @@ struct Printer {
 }
 
 impl Printer {
-    /// `false` if nobody reads on.
+    /// Prints records; `false` once the reader of the output is gone.
     fn print<'a>(&self, records: impl IntoIterator<Item = &'a Arc<Record>>) -> Result<bool, Failure> {
         let mut text = String::new();
         for record in records {
@@ -257,36 +194,41 @@ impl Printer {
     }
 }
 
-/// The last records that pass, in the order of their capture.
-fn last(tails: &mut [Tail], count: usize, choice: &Choice, printer: &Printer) -> Result<bool, Failure> {
+/// Prints the last selected records of all journals, in the order of their capture.
+fn print_last(
+    tails: &mut [Tail],
+    count: usize,
+    selection: &Selection,
+    printer: &Printer,
+) -> Result<bool, Failure> {
     let mut found = Vec::new();
     for tail in tails {
-        found.extend(tail.last(count, choice).map_err(unusable)?);
+        found.extend(tail.last(count, selection)?);
     }
     found.sort_by_key(|record| record.time.captured);
     let from = found.len().saturating_sub(count);
     printer.print(&found[from..])
 }
 
-/// From a position on, journal by journal.
-fn forward(
+/// Prints the selected records from a position on, journal by journal; `false` once enough are printed.
+fn print_from(
     tails: &mut [Tail],
     from: Position,
-    args: &TailArgs,
-    choice: &Choice,
+    count: Option<usize>,
+    selection: &Selection,
     printer: &Printer,
 ) -> Result<bool, Failure> {
-    let mut left = args.count.unwrap_or(usize::MAX);
+    let mut left = count.unwrap_or(usize::MAX);
     for tail in tails.iter_mut() {
-        let end = tail.reader.tail().map_err(unusable)?;
-        let first = tail.reader.first_at(from).map_err(unusable)?;
-        tail.after = first.map_or(end, |seq| Seq(seq.0 - 1));
+        let cut = tail.journal.cut(from)?;
+        tail.follower = Follower::new(cut.first.map_or(cut.tail, |first| Seq(first.0 - 1)));
         while left > 0 {
-            let mut records = tail.next(choice).map_err(unusable)?;
-            let Some(found) = records.as_mut() else { break };
-            found.truncate(left);
-            left -= found.len();
-            if !printer.print(found.iter())? {
+            let Some(page) = tail.follower.next(&tail.journal, selection)? else {
+                break;
+            };
+            let records = &page.records[..page.records.len().min(left)];
+            left -= records.len();
+            if !printer.print(records)? {
                 return Ok(false);
             }
         }
@@ -294,18 +236,18 @@ fn forward(
     Ok(left > 0)
 }
 
-async fn follow(tails: &mut [Tail], choice: &Choice, printer: &Printer) -> Result<(), Failure> {
+async fn follow(tails: &mut [Tail], selection: &Selection, printer: &Printer) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let mut beat = tokio::time::interval(LOOK_EVERY);
+    let mut ticks = tokio::time::interval(POLL_EVERY);
     loop {
         tokio::select! {
             biased;
             signal = signals.next() => return Err(Failure::new(Exit::Signal(signal), "")),
-            _ = beat.tick() => {}
+            _ = ticks.tick() => {}
         }
         for tail in tails.iter_mut() {
-            while let Some(records) = tail.next(choice).map_err(unusable)? {
-                if !printer.print(&records)? {
+            while let Some(page) = tail.follower.next(&tail.journal, selection)? {
+                if !printer.print(&page.records)? {
                     return Ok(());
                 }
             }
@@ -314,45 +256,29 @@ async fn follow(tails: &mut [Tail], choice: &Choice, printer: &Printer) -> Resul
 }
 
 impl Tail {
-    /// The last records that pass, at most `count`, in their order; what follows comes with [`Tail::next`].
-    fn last(&mut self, count: usize, choice: &Choice) -> Result<Vec<Arc<Record>>, JournalError> {
-        self.after = self.reader.tail()?;
-        let oldest = self.reader.oldest()?.unwrap_or(Seq(1));
-        let mut found: Vec<Arc<Record>> = Vec::new();
-        let mut end = self.after;
-        while end >= oldest && found.len() < count {
-            let begin = Seq(end.0.saturating_sub(LIMIT.records as u64).max(oldest.0 - 1));
-            let mut stretch = self.stretch(begin, end)?;
-            stretch.retain(|record| choice.passes(record));
-            stretch.extend(found);
-            found = stretch;
-            end = begin;
+    fn new(journal: JournalQuery) -> Tail {
+        Tail {
+            journal,
+            follower: Follower::new(Seq::ZERO),
         }
-        let from = found.len().saturating_sub(count);
-        Ok(found.split_off(from))
     }
 
-    /// The records behind `begin` up to `end`.
-    fn stretch(&mut self, begin: Seq, end: Seq) -> Result<Vec<Arc<Record>>, JournalError> {
+    /// The last selected records, at most `count`, in their order. The follower then continues after the tail.
+    fn last(&mut self, count: usize, selection: &Selection) -> Result<Vec<Arc<Record>>, Failure> {
+        let until = self.journal.tail()?;
+        self.follower = Follower::new(until);
+        let mut left = Some(Range {
+            after: Seq::ZERO,
+            until,
+        });
         let mut found: Vec<Arc<Record>> = Vec::new();
-        let mut after = begin;
-        while after < end {
-            let read = self.reader.read(after, LIMIT)?;
-            let Some(last) = read.last() else { break };
-            after = last.seq;
-            found.extend(read.into_iter().filter(|record| record.seq <= end));
+        while let Some(range) = left.filter(|_| found.len() < count) {
+            let limit = (count - found.len()).min(PAGE_MAX);
+            let mut page = self.journal.newest(range, selection, limit)?;
+            page.records.append(&mut found);
+            found = page.records;
+            left = page.next;
         }
         Ok(found)
-    }
-
-    /// The next records that pass, perhaps none; `None` at the end of the journal.
-    fn next(&mut self, choice: &Choice) -> Result<Option<Vec<Arc<Record>>>, JournalError> {
-        let mut records = self.reader.read(self.after, LIMIT)?;
-        let Some(last) = records.last() else {
-            return Ok(None);
-        };
-        self.after = last.seq;
-        records.retain(|record| choice.passes(record));
-        Ok(Some(records))
     }
 }

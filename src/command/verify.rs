@@ -1,10 +1,10 @@
-//! `zkbridge verify`: whether the journal's image is the tree as ZooKeeper has it.
+//! `zkbridge verify`: compares the image of the journal with the tree in ZooKeeper.
 
 use std::io::IsTerminal;
 
 use bridge_config::{SourceConfig, SourceKind};
 use bridge_console::{Color, Style};
-use bridge_core::journal::Reader;
+use bridge_query::JournalQuery;
 use bridge_zookeeper::Survey;
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,27 +24,27 @@ Examples:
   zkbridge verify --source main --rate 500
   zkbridge verify --json | jq '.sources[].differences[].path'
 
-Reads every znode below the roots once, at most so many a second, in a session
-of its own with the source's credentials, and compares it with the image.
-Beside a running bridge what differs is looked at again until the journal is
-past it, for up to 15 s. Without one, what changed since its end differs.
+Reads every znode below the roots once, at a limited rate, in a session of its
+own with the credentials of the source, and compares it with the image.
+With a running bridge it reads a znode that differs again until the journal has
+caught up, for up to 15 s. Without one, later changes count as differences.
 
 Exit codes: 0 no difference, 1 at least one, 2 the command line or the
 configuration is wrong, 3 no journal, or ZooKeeper cannot be reached";
 
-/// Differences that are printed; the rest are counted.
+/// Differences that are printed; the others are counted.
 const SHOWN_MAX: usize = 100;
 
-/// What to compare.
+/// Options of `verify`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
     #[command(flatten)]
     config: ConfigFlag,
-    /// Only this source
+    /// Verify only this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// At most so many znodes are read in a second
+    /// Read at most this many znodes per second
     #[arg(long, value_name = "ZNODES", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Print one JSON object with all differences
@@ -52,7 +52,7 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-/// Compares.
+/// Runs the command.
 pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
     serving::block_on(compare(args, &journals))
@@ -64,25 +64,14 @@ async fn compare(args: &VerifyArgs, journals: &Journals) -> Result<(), Failure> 
         Some(_) => Bridge::Runs,
         None => Bridge::Stopped,
     };
-    let (mut total, mut looked_at, mut reports) = (0, 0, Vec::new());
-    for (source, mut reader) in journals.readers()? {
-        if args
-            .source
-            .as_deref()
-            .is_some_and(|wanted| *wanted != *source.name)
-        {
-            continue;
-        }
-        let verdict = one(args, source, &mut reader, bridge).await?;
-        (total, looked_at) = (total + verdict.differences.len(), looked_at + 1);
+    let (mut total, mut reports) = (0, Vec::new());
+    for (source, journal) in journals.of_source(args.source.as_deref())? {
+        let verdict = verify_source(args, source, &journal, bridge).await?;
+        total += verdict.differences.len();
         match args.json {
             true => reports.push(for_programs(&source.name, &verdict)),
             false => print(&for_people(&source.name, &verdict, bridge, &style))?,
         }
-    }
-    if looked_at == 0 {
-        let message = "no source that is meant has a journal: look at --source, or run the bridge first";
-        return Err(Failure::new(Exit::Environment, message));
     }
     if args.json {
         let runs = bridge == Bridge::Runs;
@@ -97,10 +86,10 @@ async fn compare(args: &VerifyArgs, journals: &Journals) -> Result<(), Failure> 
     }
 }
 
-async fn one(
+async fn verify_source(
     args: &VerifyArgs,
     source: &SourceConfig,
-    reader: &mut Reader,
+    journal: &JournalQuery,
     bridge: Bridge,
 ) -> Result<Verdict, Failure> {
     let SourceKind::Zookeeper(options) = &source.kind;
@@ -112,7 +101,7 @@ async fn one(
     let mut pace = Pace::new(args.rate);
     let mut sum = Verdict::default();
     for root in &options.roots {
-        let verdict = verify(&survey, reader, root, bridge, &mut pace).await?;
+        let verdict = verify(&survey, journal, root, bridge, &mut pace).await?;
         sum.znodes += verdict.znodes;
         sum.unreadable += verdict.unreadable;
         sum.differences.extend(verdict.differences);
@@ -144,19 +133,19 @@ fn for_people(name: &str, verdict: &Verdict, bridge: Bridge, style: &Style) -> S
         text.push_str(&format!("  and {left_out} more: --json prints all\n"));
     }
     if verdict.more {
-        text.push_str("  and more than were looked at again\n");
+        text.push_str("  and more; only the first were read again\n");
     }
     if differences > 0 {
         let remedy = match bridge {
             Bridge::Runs => {
-                "a change was not seen: look at 'zkbridge status' for a source that is not live; a restart compares \
-                 everything and reports what differs"
+                "look in 'zkbridge status' for a source that is not live; a restart compares everything and \
+                 reports the differences"
             }
             Bridge::Stopped => {
-                "no bridge runs: what changed since its end is reported by its next start, as a gap"
+                "no bridge runs: the next start reports what changed since the last one, as a gap"
             }
         };
-        text.push_str(&line("to do", remedy, Tone::Plain, style));
+        text.push_str(&line("help", remedy, Tone::Plain, style));
     }
     text
 }

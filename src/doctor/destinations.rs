@@ -1,14 +1,14 @@
 //! The destinations: opened as at a start, or, where a bridge runs, what it says of them, as it has them open.
 
 use bridge_config::SinkConfig;
+use bridge_query::status::{BridgeStatus, SinkSummary};
 
 use super::Line;
 use crate::command::check::open_sink;
-use crate::status::{SinkSeen, Status};
 
 const CHECK: &str = "destination";
 
-pub(super) async fn examine(sink: &SinkConfig, running: Option<&Status>) -> Vec<Line> {
+pub(super) async fn examine(sink: &SinkConfig, running: Option<&BridgeStatus>) -> Vec<Line> {
     let subject = format!("sink {}", sink.name);
     match running.map(|status| of_running(&subject, &sink.name, status)) {
         Some(lines) if !lines.is_empty() => lines,
@@ -16,9 +16,9 @@ pub(super) async fn examine(sink: &SinkConfig, running: Option<&Status>) -> Vec<
     }
 }
 
-fn of_running(subject: &str, name: &str, status: &Status) -> Vec<Line> {
+fn of_running(subject: &str, name: &str, status: &BridgeStatus) -> Vec<Line> {
     let mine = status.sinks.iter().filter(|sink| sink.sink == name);
-    let line = |sink: &SinkSeen| match &sink.error {
+    let line = |sink: &SinkSummary| match &sink.error {
         None => Line::ok(
             subject,
             CHECK,

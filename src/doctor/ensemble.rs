@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use bridge_config::{SourceConfig, SourceKind};
 use bridge_core::capture::Outcome;
-use bridge_core::journal::{JournalError, ReadLimit, Reader};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Fidelity;
 use bridge_core::source::SourceError;
+use bridge_query::{JournalQuery, QueryError, Range, Selection};
 use bridge_zookeeper::config::{Liveness, Server, ZookeeperConfig};
 use bridge_zookeeper::{Probe, Survey, ask_server};
 use futures::future::join_all;
@@ -30,7 +30,7 @@ const CLOCK_MS_MAX: i64 = 2_000;
 const CAPTURE_MS_MAX: i64 = 10_000;
 
 /// The last records that tell of the servers' clock.
-const RECORDS: u64 = 500;
+const RECORDS: usize = 500;
 
 /// Unreadable znodes that are named.
 const NAMED_MAX: usize = 5;
@@ -285,8 +285,8 @@ fn readable(subject: &str, check: &str, sample: &Sample) -> Line {
 fn clock(subject: &str, source: &SourceConfig, journals: &Journals) -> Line {
     const CHECK: &str = "clock";
     let told = journals
-        .reader_of(source)
-        .and_then(|reader| least_delay(reader).ok().flatten());
+        .journal_of(source)
+        .and_then(|journal| least_delay(&journal).ok().flatten());
     let Some(least_ms) = told else {
         return Line::ok(
             subject,
@@ -318,14 +318,16 @@ fn clock(subject: &str, source: &SourceConfig, journals: &Journals) -> Line {
 }
 
 /// The least time between a change and its capture among the last records, in ms.
-fn least_delay(mut reader: Reader) -> Result<Option<i64>, JournalError> {
-    let limit = ReadLimit {
-        records: usize::try_from(RECORDS).unwrap_or(usize::MAX),
-        bytes: 4 << 20,
+fn least_delay(journal: &JournalQuery) -> Result<Option<i64>, QueryError> {
+    let range = Range {
+        after: Seq::ZERO,
+        until: journal.tail()?,
     };
-    let tail = reader.tail()?;
-    let records = reader.read(Seq(tail.0.saturating_sub(RECORDS)), limit)?;
-    let seen = records.iter().filter(|record| record.fidelity == Fidelity::Exact);
+    let page = journal.newest(range, &Selection::default(), RECORDS)?;
+    let seen = page
+        .records
+        .iter()
+        .filter(|record| record.fidelity == Fidelity::Exact);
     let delays = seen.filter_map(|record| Some(record.time.captured.0 - record.time.changed?.0));
     Ok(delays.min())
 }

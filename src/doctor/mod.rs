@@ -8,10 +8,10 @@ mod machine;
 mod text;
 
 use bridge_config::Loaded;
+use bridge_query::status::BridgeStatus;
 use serde::Serialize;
 
 use crate::operator::Journals;
-use crate::status::Status;
 
 pub use text::for_people;
 
@@ -71,7 +71,7 @@ impl Line {
 
 /// Looks at everything. `running`: what the bridge says of itself, if one runs. `znodes`: how many of each root are
 /// read to find those that may not be, and to measure.
-pub async fn examine(loaded: &Loaded, running: Option<&Status>, znodes: u64) -> Vec<Line> {
+pub async fn examine(loaded: &Loaded, running: Option<&BridgeStatus>, znodes: u64) -> Vec<Line> {
     let config = &loaded.config;
     let mut lines = configuration(loaded);
     lines.push(bridge(running));
@@ -105,7 +105,7 @@ fn configuration(loaded: &Loaded) -> Vec<Line> {
     loaded.warnings.iter().map(warning).collect()
 }
 
-fn bridge(running: Option<&Status>) -> Line {
+fn bridge(running: Option<&BridgeStatus>) -> Line {
     const SUBJECT: &str = "bridge";
     match running {
         None => Line::ok(SUBJECT, "process", "none runs on this data_dir"),

@@ -50,7 +50,7 @@ fn one(line: &Line, style: &Style) -> String {
         text.push_str(&format!("{}{padding}{part}\n", tone.paint(head, style)));
     }
     if let Some(remedy) = &line.remedy {
-        for part in broken(&format!("to do: {remedy}"), room) {
+        for part in broken(&format!("help: {remedy}"), room) {
             text.push_str(&format!("{:TEXT_AT$}{}\n", "", Tone::Quiet.paint(&part, style)));
         }
     }

@@ -6,24 +6,20 @@ use std::time::Duration;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{Machine, MachineConfig, Order, RejectPolicy, SinkBacklog};
-use bridge_core::journal::{
-    Journal, JournalError, Letter, ParkedRecord, Reader, RejectedRecord, SinkProgress,
-};
+use bridge_core::journal::{Journal, JournalError, Letter, Reader, RejectedRecord, SinkProgress};
 use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
+use bridge_query::{JournalQuery, QueryError};
 
 use super::message::Ask;
 use super::socket;
 use crate::bridge::{journal_file, journal_options, wall_clock};
 use crate::exit::{Exit, Failure};
 
-/// Letters read at once, without their records.
-const LETTERS_AT_ONCE: usize = 1_000;
-
-/// How long a running bridge may take until an order stands in its journal. A delivery that is under way goes first.
+/// How long a running bridge may take to write an order into its journal. A delivery that is under way goes first.
 const DONE_BOUND: Duration = Duration::from_secs(10);
 
-/// How often that is looked at.
+/// Poll interval while waiting for that.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The journals of all sources, of one configuration.
@@ -44,9 +40,9 @@ pub struct SinkLetters {
 /// How far an order has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carried {
-    /// It stands in the journal.
+    /// It is in the journal.
     Out,
-    /// The bridge has taken it and is busy with a delivery.
+    /// The bridge has accepted it and is busy with a delivery.
     Later,
 }
 
@@ -61,27 +57,47 @@ impl Journals {
         &self.config
     }
 
-    /// The sources that have a journal, each with a reader.
-    pub fn readers(&self) -> Result<Vec<(&SourceConfig, Reader)>, Failure> {
-        let mut readers = Vec::new();
+    /// The journals that exist, each with its source.
+    pub fn open(&self) -> Result<Vec<(&SourceConfig, JournalQuery)>, Failure> {
+        let mut journals = Vec::new();
         for source in &self.config.sources {
             if self.file(source).exists() {
-                readers.push((source, Reader::open(&self.file(source)).map_err(unusable)?));
+                journals.push((source, JournalQuery::open(&self.file(source))?));
             }
         }
-        if readers.is_empty() {
+        if journals.is_empty() {
             let message = format!(
                 "there is no journal in {}: check data_dir and the names of the sources, or run the bridge first",
                 self.config.data_dir.display()
             );
             return Err(Failure::new(Exit::Environment, message));
         }
-        Ok(readers)
+        Ok(journals)
     }
 
-    /// A reader of the journal of one source, if there is one that can be read.
-    pub fn reader_of(&self, source: &SourceConfig) -> Option<Reader> {
-        Reader::open(&self.file(source)).ok()
+    /// The journals that exist, of all sources or of the named one, which must be configured and have a journal.
+    pub fn of_source(&self, name: Option<&str>) -> Result<Vec<(&SourceConfig, JournalQuery)>, Failure> {
+        if let Some(name) = name
+            && !self.config.sources.iter().any(|source| *source.name == *name)
+        {
+            let known: Vec<&str> = self.config.sources.iter().map(|source| &*source.name).collect();
+            let message = format!("no source has the name '{name}'; there is {}", known.join(", "));
+            return Err(Failure::new(Exit::Configuration, message));
+        }
+        let mut journals = self.open()?;
+        journals.retain(|(source, _)| name.is_none_or(|name| *source.name == *name));
+        match (journals.is_empty(), name) {
+            (true, Some(name)) => Err(Failure::new(
+                Exit::Environment,
+                format!("source '{name}' has no journal: run the bridge first"),
+            )),
+            _ => Ok(journals),
+        }
+    }
+
+    /// The journal of one source, if it exists and can be read.
+    pub fn journal_of(&self, source: &SourceConfig) -> Option<JournalQuery> {
+        JournalQuery::open(&self.file(source)).ok()
     }
 
     fn file(&self, source: &SourceConfig) -> PathBuf {
@@ -94,9 +110,9 @@ impl Journals {
         is_wanted: impl Fn(&str, &str, &Letter) -> bool,
     ) -> Result<Vec<SinkLetters>, Failure> {
         let mut found = Vec::new();
-        for (source, mut reader) in self.readers()? {
-            for cursor in reader.cursors().map_err(unusable)? {
-                let all = letters_of(&mut reader, &cursor.sink).map_err(unusable)?;
+        for (source, journal) in self.open()? {
+            for cursor in journal.cursors()? {
+                let all = journal.dead_letters(&cursor.sink)?;
                 let letters: Vec<Letter> = all
                     .into_iter()
                     .filter(|letter| is_wanted(&source.name, &cursor.sink, letter))
@@ -115,11 +131,8 @@ impl Journals {
 
     /// One of them with its record; `None` if it went meanwhile.
     pub fn letter(&self, of: &SinkLetters, seq: Seq) -> Result<Option<RejectedRecord>, Failure> {
-        let mut reader = Reader::open(&self.file(self.source(&of.source))).map_err(unusable)?;
-        let found = reader
-            .rejected(&of.sink, Seq(seq.0.saturating_sub(1)), 1)
-            .map_err(unusable)?;
-        Ok(found.into_iter().find(|found| found.letter.seq == seq))
+        let journal = JournalQuery::open(&self.file(self.source(&of.source)))?;
+        Ok(journal.dead_letter(&of.sink, seq)?)
     }
 
     fn source(&self, name: &str) -> &SourceConfig {
@@ -133,7 +146,7 @@ impl Journals {
         source: &str,
         sink: &str,
         order: &Order,
-        is_done: impl FnMut(&mut Reader) -> Result<bool, JournalError>,
+        is_done: impl FnMut(&JournalQuery) -> Result<bool, QueryError>,
     ) -> Result<Carried, Failure> {
         match self.hand_over(source, sink, order, is_done).await? {
             Some(carried) => Ok(carried),
@@ -150,7 +163,7 @@ impl Journals {
         source: &str,
         sink: &str,
         order: &Order,
-        mut is_done: impl FnMut(&mut Reader) -> Result<bool, JournalError>,
+        mut is_done: impl FnMut(&JournalQuery) -> Result<bool, QueryError>,
     ) -> Result<Option<Carried>, Failure> {
         let question = Ask {
             source: source.to_owned(),
@@ -166,10 +179,10 @@ impl Journals {
                 }
             }
         }
-        let mut reader = Reader::open(&self.file(source)).map_err(unusable)?;
+        let journal = JournalQuery::open(&self.file(source))?;
         let looks = async {
             loop {
-                if is_done(&mut reader).map_err(unusable)? {
+                if is_done(&journal)? {
                     return Ok(Some(Carried::Out));
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -183,11 +196,11 @@ impl Journals {
     /// No bridge runs: what its machine would note is noted here.
     fn write(&self, source: &SourceConfig, sink: &str, order: &Order) -> Result<(), Failure> {
         let file = self.file(source);
-        let mut journal = Journal::open(&file, &journal_options(source)).map_err(unusable)?;
-        let mut reader = Reader::open(&file).map_err(unusable)?;
-        if let Some(note) = self.note(&mut reader, sink, order).map_err(unusable)? {
-            journal.note(&note).map_err(unusable)?;
-            journal.commit().map_err(unusable)?;
+        let mut journal = Journal::open(&file, &journal_options(source))?;
+        let mut reader = Reader::open(&file)?;
+        if let Some(note) = self.note(&mut reader, sink, order)? {
+            journal.note(&note)?;
+            journal.commit()?;
         }
         Ok(())
     }
@@ -213,35 +226,4 @@ impl Journals {
             .order(order)
             .map(|progress| progress.note(sink.into(), now)))
     }
-}
-
-/// All letters of a sink, without their records.
-pub fn letters_of(reader: &mut Reader, sink: &str) -> Result<Vec<Letter>, JournalError> {
-    let mut all: Vec<Letter> = Vec::new();
-    loop {
-        let after = all.last().map_or(Seq::ZERO, |last| last.seq);
-        let letters = reader.letters(sink, after, LETTERS_AT_ONCE)?;
-        if letters.is_empty() {
-            return Ok(all);
-        }
-        all.extend(letters);
-    }
-}
-
-/// All parked records of a sink.
-pub fn parked_of(reader: &mut Reader, sink: &str) -> Result<Vec<ParkedRecord>, JournalError> {
-    let mut all: Vec<ParkedRecord> = Vec::new();
-    loop {
-        let after = all.last().map_or(Seq::ZERO, |last| last.seq);
-        let parked = reader.parked(sink, after, LETTERS_AT_ONCE)?;
-        if parked.is_empty() {
-            return Ok(all);
-        }
-        all.extend(parked);
-    }
-}
-
-/// A journal that cannot be used, as a start of the bridge has it.
-pub fn unusable(error: JournalError) -> Failure {
-    Failure::new(Exit::Environment, error.to_string())
 }

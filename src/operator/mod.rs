@@ -7,7 +7,7 @@ mod journals;
 mod message;
 mod socket;
 
-pub use journals::{Carried, Journals, SinkLetters, letters_of, parked_of, unusable};
+pub use journals::{Carried, Journals, SinkLetters};
 pub use message::{Answer, Ask, ReloadAnswer};
 #[cfg(test)]
 pub use socket::ask;

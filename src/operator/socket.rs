@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::request::Builder;
 use axum::http::{Request, StatusCode, header};
+use bridge_query::status::BridgeStatus;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -16,7 +17,6 @@ use tokio::time::timeout;
 
 use super::message::{Answer, Ask, ReloadAnswer};
 use crate::exit::{Exit, Failure};
-use crate::status::Status;
 
 /// The name of the socket in `data_dir`.
 pub const SOCKET: &str = "control.sock";
@@ -39,7 +39,7 @@ pub async fn ask(data_dir: &Path, ask: &Ask) -> Result<Option<Answer>, Failure> 
 }
 
 /// Where the bridge that runs on this `data_dir` stands. `None`: none does.
-pub async fn ask_status(data_dir: &Path) -> Result<Option<Status>, Failure> {
+pub async fn ask_status(data_dir: &Path) -> Result<Option<BridgeStatus>, Failure> {
     exchange(data_dir, Request::get("/status"), Vec::new(), ANSWER_BOUND).await
 }
 

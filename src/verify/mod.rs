@@ -1,7 +1,7 @@
-//! Whether the image in the journal is the tree as ZooKeeper has it.
+//! Compares the image in the journal with the tree in ZooKeeper.
 //!
-//! Both move while they are compared. What differs at first is looked at again, and counts only when both sides have
-//! stood still while the journal went past what ZooKeeper showed, or when patience is at its end.
+//! Both change during the comparison. A znode that differs at first is read again. It counts as a difference only if both
+//! sides stayed the same while the journal passed the version in ZooKeeper, or when [`PATIENCE`] ends.
 
 mod difference;
 mod walk;
@@ -9,9 +9,9 @@ mod walk;
 use std::time::{Duration, Instant};
 
 use bridge_core::capture::Outcome;
-use bridge_core::journal::Reader;
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
+use bridge_query::JournalQuery;
 use bridge_zookeeper::Survey;
 use tokio::time::sleep;
 
@@ -20,50 +20,49 @@ pub use walk::Pace;
 use walk::Walk;
 
 use crate::exit::{Exit, Failure};
-use crate::operator::unusable;
 use difference::compare;
 
-/// How long a change may take from ZooKeeper into the journal of a running bridge before it counts as missing there.
+/// How long a running bridge may take to journal a change before the change counts as missing.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Between two looks at what differs.
+/// Time between two reads of a znode that differs.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Znodes that are looked at again at once.
+/// Znodes that are read again in one request.
 const AT_ONCE: usize = 32;
 
-/// Whether changes can be on their way into the journal.
+/// Whether changes can be on their way to the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bridge {
-    /// It runs: what is under way is waited for.
+    /// It runs, so the comparison waits for changes under way.
     Runs,
-    /// It does not: the image stands still.
+    /// It does not run, so the image does not change.
     Stopped,
 }
 
-/// What is said of one root.
+/// The result for one root.
 #[derive(Debug, Default)]
 pub struct Verdict {
     /// Znodes of ZooKeeper that were compared.
     pub znodes: u64,
-    /// Those among them that may not be read.
+    /// Znodes without read permission.
     pub unreadable: u64,
-    /// What differs for certain, at most [`walk::SUSPECTS_MAX`].
+    /// The differences, at most [`walk::SUSPECTS_MAX`].
     pub differences: Vec<Difference>,
-    /// Whether there were more than could be looked at again.
+    /// Whether there were more differences than that.
     pub more: bool,
 }
 
 /// Compares one root.
 pub async fn verify(
     survey: &Survey,
-    reader: &mut Reader,
+    journal: &JournalQuery,
     root: &ZnodePath,
     bridge: Bridge,
     pace: &mut Pace,
 ) -> Result<Verdict, Failure> {
     let mut walk = Walk::new(root);
-    while walk.step(survey, reader, pace).await? {}
+    while walk.step(survey, journal, pace).await? {}
     let mut verdict = Verdict {
         znodes: walk.znodes,
         unreadable: walk.unreadable,
@@ -75,7 +74,7 @@ pub async fn verify(
     let deadline = Instant::now() + PATIENCE;
     while !suspects.is_empty() {
         let is_last = bridge == Bridge::Stopped || Instant::now() >= deadline;
-        suspects = look_again(survey, reader, root, suspects, is_last, &mut verdict, pace).await?;
+        suspects = look_again(survey, journal, root, suspects, is_last, &mut verdict, pace).await?;
         if !suspects.is_empty() {
             sleep(LOOK_EVERY).await;
         }
@@ -89,14 +88,14 @@ pub async fn verify(
 /// A path that differed.
 struct Suspect {
     path: ZnodePath,
-    /// How, at the last look.
+    /// The difference at the last read.
     seen: Option<Difference>,
 }
 
-/// Looks at all of them once; returns those that may still be under way.
+/// Reads all of them once; returns those whose change may still be under way.
 async fn look_again(
     survey: &Survey,
-    reader: &mut Reader,
+    journal: &JournalQuery,
     root: &ZnodePath,
     suspects: Vec<Suspect>,
     is_last: bool,
@@ -114,10 +113,10 @@ async fn look_again(
         let paths: Vec<ZnodePath> = some.iter().map(|suspect| suspect.path.clone()).collect();
         pace.wait(paths.len()).await;
         let outcomes = survey.read(&paths).await.map_err(unreachable)?;
-        // The journal first: what the image shows afterwards is no older than that.
-        let reported = reported(reader, root)?;
+        // Read before the image, so that the image is at least that new.
+        let reported = journal.reported(root)?;
         for (suspect, outcome) in some.into_iter().zip(outcomes) {
-            let imaged = reader.imaged(&suspect.path).map_err(unusable)?;
+            let imaged = journal.znode(&suspect.path)?;
             let Some(difference) = compare(&suspect.path, &outcome, imaged.as_ref()) else {
                 continue;
             };
@@ -142,21 +141,12 @@ async fn look_again(
     }
 }
 
-/// What the journal must have passed to know the version that was read.
+/// The zxid that the journal must pass to know the version that was read.
 fn newest(outcome: &Outcome) -> Option<Zxid> {
     match outcome {
         Outcome::Found { stat, .. } => Some(stat.mzxid.max(stat.czxid)),
         Outcome::Missing | Outcome::Denied => None,
     }
-}
-
-/// Everything up to it is in the journal.
-fn reported(reader: &mut Reader, root: &ZnodePath) -> Result<Option<Zxid>, Failure> {
-    let roots = reader.overview().map_err(unusable)?.roots;
-    Ok(roots
-        .into_iter()
-        .find(|known| known.path == *root)
-        .map(|known| known.reported))
 }
 
 fn unreachable(error: bridge_core::source::SourceError) -> Failure {

@@ -1,20 +1,19 @@
-//! The first look at every znode of a root, on both sides, no faster than the pace allows.
+//! Compares every znode of a root once, at a limited rate.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bridge_core::capture::Outcome;
-use bridge_core::journal::Reader;
 use bridge_core::path::ZnodePath;
+use bridge_query::JournalQuery;
 use bridge_zookeeper::Survey;
 use tokio::time::sleep;
 
 use super::difference::compare;
 use super::unreachable;
 use crate::exit::Failure;
-use crate::operator::unusable;
 
-/// What differs at first and is looked at again. More than that is another tree, and the first of them tell it.
+/// Znodes that differ at first and are read again. A tree with more differences is another tree.
 pub const SUSPECTS_MAX: usize = 10_000;
 
 /// Znodes of one request: with values of 1 MB, the largest that servers take by default, an answer of 16 MB.
@@ -23,7 +22,7 @@ const AT_ONCE: usize = 16;
 /// Children of the image read at once.
 const CHILDREN_AT_ONCE: usize = 1_000;
 
-/// So many reads a second, and no more.
+/// Limits the rate of reads.
 #[derive(Debug)]
 pub struct Pace {
     per_second: u32,
@@ -32,7 +31,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Begins now.
+    /// A pace of at most `per_second` reads per second, from now on.
     pub fn new(per_second: u32) -> Pace {
         Pace {
             per_second: per_second.max(1),
@@ -41,7 +40,7 @@ impl Pace {
         }
     }
 
-    /// Waits until so many more may be read.
+    /// Waits until `count` more znodes may be read. Cancel safe.
     pub async fn wait(&mut self, count: usize) {
         let due = Duration::from_secs(1).mul_f64(self.done as f64 / f64::from(self.per_second));
         self.done += count as u64;
@@ -54,16 +53,16 @@ pub struct Walk {
     ahead: Vec<ZnodePath>,
     /// Znodes compared.
     pub znodes: u64,
-    /// Those that may not be read.
+    /// Znodes without read permission.
     pub unreadable: u64,
-    /// What differs at first.
+    /// Znodes that differ at first.
     pub suspects: Vec<ZnodePath>,
     /// Whether there were more of them.
     pub more: bool,
 }
 
 impl Walk {
-    /// From the root down.
+    /// A walk from the root down.
     pub fn new(root: &ZnodePath) -> Walk {
         Walk {
             ahead: vec![root.clone()],
@@ -74,11 +73,11 @@ impl Walk {
         }
     }
 
-    /// Compares some more; `false` at the end.
+    /// Compares the next znodes; `false` at the end.
     pub async fn step(
         &mut self,
         survey: &Survey,
-        reader: &mut Reader,
+        journal: &JournalQuery,
         pace: &mut Pace,
     ) -> Result<bool, Failure> {
         let from = self.ahead.len().saturating_sub(AT_ONCE);
@@ -89,7 +88,7 @@ impl Walk {
         pace.wait(paths.len()).await;
         let outcomes = survey.read(&paths).await.map_err(unreachable)?;
         for (path, outcome) in paths.into_iter().zip(outcomes) {
-            self.compare(survey, reader, &path, outcome)?;
+            self.compare(survey, journal, &path, outcome)?;
         }
         Ok(true)
     }
@@ -97,11 +96,11 @@ impl Walk {
     fn compare(
         &mut self,
         survey: &Survey,
-        reader: &mut Reader,
+        journal: &JournalQuery,
         path: &ZnodePath,
         outcome: Outcome,
     ) -> Result<(), Failure> {
-        let imaged = reader.imaged(path).map_err(unusable)?;
+        let imaged = journal.znode(path)?;
         if compare(path, &outcome, imaged.as_ref()).is_some() {
             self.suspect(path);
         }
@@ -109,7 +108,7 @@ impl Walk {
             Outcome::Missing => Vec::new(),
             Outcome::Denied => {
                 self.unreadable += 1;
-                // What is below it may be known from before, and nobody can see it now.
+                // Znodes below it may be known from earlier, and cannot be compared now.
                 return Ok(());
             }
             Outcome::Found { children, .. } => {
@@ -122,15 +121,14 @@ impl Walk {
         let there: HashSet<&str> = names.iter().map(|name| &**name).collect();
         let mut after: Option<std::sync::Arc<str>> = None;
         loop {
-            let known = reader.living_children(path, after.as_deref(), CHILDREN_AT_ONCE);
-            let known = known.map_err(unusable)?;
-            let Some(last) = known.last().cloned() else {
-                return Ok(());
-            };
-            // Missing in ZooKeeper, so that they are found missing when they are read; and so on below them.
+            let (known, next) = journal.children(path, after.as_deref(), CHILDREN_AT_ONCE)?;
+            // Missing in ZooKeeper: their read finds that out, and then the walk continues below them.
             let gone = known.iter().filter(|name| !there.contains(&***name));
             self.ahead.extend(gone.filter_map(|name| below(name)));
-            after = Some(last);
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
         }
     }
 

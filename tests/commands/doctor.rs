@@ -63,7 +63,7 @@ async fn doctor_finds_all_well_and_names_what_is_not_with_a_remedy() {
     for words in [
         "failure  server 127.0.0.1:1: cannot be asked: ",
         "failure  session: no session",
-        "to do: ",
+        "help: ",
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }

@@ -42,7 +42,7 @@ async fn a_journal_is_checked_and_exported_beside_the_bridge_and_compacted_witho
     let refused = stage.run(&["journal", "compact"]).await;
     assert_eq!(refused.code, 3);
     assert!(
-        refused.err.contains("applies retention by itself"),
+        refused.err.contains("applies retention itself"),
         "{}",
         refused.err
     );

@@ -30,7 +30,7 @@ async fn records_come_once_more_beside_the_bridge_and_with_its_next_start() {
         .run(&["replay", "--sink", "audit", "--from", "5"])
         .await
         .ended(0);
-    assert_eq!(out, "sink 'audit': 3 records delivered once more\n");
+    assert_eq!(out, "sink 'audit': 3 records delivered again\n");
     assert_eq!(delivered(&stage)[7..], [5, 6, 7]);
     let report = stage
         .run(&[
@@ -54,7 +54,7 @@ async fn records_come_once_more_beside_the_bridge_and_with_its_next_start() {
     assert_eq!(delivered(&stage)[10..], [4, 5, 6]);
     let none = stage.run(&["replay", "--sink", "audit", "--from", "8"]).await;
     assert_eq!(none.code, 1);
-    assert!(none.err.contains("has got no such record"), "{}", none.err);
+    assert!(none.err.contains("no record matches"), "{}", none.err);
     assert_eq!(
         stage
             .run(&["replay", "--sink", "other", "--from", "1"])
@@ -68,7 +68,7 @@ async fn records_come_once_more_beside_the_bridge_and_with_its_next_start() {
         .run(&["replay", "--sink", "audit", "--from", "6"])
         .await
         .ended(0);
-    assert!(out.contains("2 records put down"), "{out}");
+    assert!(out.contains("2 records queued"), "{out}");
     assert_eq!(delivered(&stage).len(), 13);
     stage.bridge.start_ready().await;
     stage

@@ -73,7 +73,7 @@ async fn status_names_what_stands_in_the_way_and_what_to_do() {
     for words in [
         "sink hook from main: backing off",
         "unavailable",
-        "to do: check",
+        "help: check",
         "cursor      0 of 3",
     ] {
         assert!(text.contains(words), "{words}\n{text}");

@@ -17,6 +17,8 @@ enum Layer {
     Connector,
     /// `config`
     Config,
+    /// `query`: answers from journals
+    Query,
     /// `examples/*`: crates that documents show
     Example,
     /// `tests/servers`: real servers; the outside world
@@ -42,6 +44,7 @@ impl Layer {
             "" => Some(Layer::Command),
             "bridge-core" => Some(Layer::Core),
             "config" => Some(Layer::Config),
+            "query" => Some(Layer::Query),
             "benches" => Some(Layer::Bench),
             _ if text.starts_with("connectors/") => Some(Layer::Connector),
             _ if text.starts_with("examples/") => Some(Layer::Example),
@@ -64,7 +67,7 @@ impl Layer {
             // What judges or measures the product from outside must not share its types.
             (Layer::Bench, other) => other == Layer::Servers,
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
-            (Layer::Simulator | Layer::Example, other) => other == Layer::Core,
+            (Layer::Simulator | Layer::Example | Layer::Query, other) => other == Layer::Core,
             (Layer::Connector, Layer::Servers) => is_for_tests,
             (Layer::Connector, other) => other == Layer::Core,
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),
@@ -189,6 +192,10 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
     check("examples/spool", "config", dev(), Some("must not depend"));
     check("", "examples/spool", dev(), Some("must not depend"));
     check("", "config", Value::Null, None);
+    check("query", "bridge-core", Value::Null, None);
+    check("query", "config", Value::Null, Some("must not depend"));
+    check("connectors/kafka", "query", Value::Null, Some("must not depend"));
+    check("", "query", Value::Null, None);
     check(
         "connectors/kafka",
         "tests/servers",

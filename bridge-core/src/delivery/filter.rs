@@ -59,7 +59,12 @@ impl CompiledFilter {
         let Some(path) = &record.path else {
             return true;
         };
-        self.passes_kind(record.ephemeral) && self.paths.as_ref().is_none_or(|globs| globs.is_match(&**path))
+        self.passes_kind(record.ephemeral) && self.passes_path(path)
+    }
+
+    /// Whether the paths of the filter include this one.
+    pub fn passes_path(&self, path: &str) -> bool {
+        self.paths.as_ref().is_none_or(|globs| globs.is_match(path))
     }
 
     /// A life that was never read is not known to be ephemeral: all its records have null, so none of them is split

@@ -100,6 +100,11 @@ fn value_of(record: &Record, space: usize) -> (String, Role) {
     }
 }
 
+/// A value in at most `space` columns. Never holds a control character.
+pub fn data_words(data: &Data, space: usize) -> String {
+    value(Some(data), space)
+}
+
 fn data_of(state: &Option<State>) -> Option<&Data> {
     state.as_ref()?.data.as_ref()
 }

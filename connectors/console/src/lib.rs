@@ -13,6 +13,6 @@ mod tests;
 pub mod text;
 
 pub use config::{Color, ConsoleConfig, Format};
-pub use encode::{format_line, value_words};
+pub use encode::{data_words, format_line, value_words};
 pub use sink::ConsoleSink;
 pub use style::{Style, WIDTH_UNKNOWN};

@@ -1,10 +1,11 @@
-//! `zkbridge dlq`: the records that a sink could not deliver, and will not without a person.
+//! `zkbridge dlq`: lists, prints, retries and drops dead letters.
 
 mod text;
 
 use bridge_core::delivery::Order;
-use bridge_core::journal::{JournalError, Letter, Reader};
+use bridge_core::journal::Letter;
 use bridge_core::number::Seq;
+use bridge_query::{JournalQuery, PathPattern, QueryError};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::sink::journals;
 use crate::cli::ConfigFlag;
 use crate::command::print;
 use crate::exit::{Exit, Failure};
-use crate::operator::{Carried, Journals, SinkLetters, letters_of};
+use crate::operator::{Carried, Journals, SinkLetters};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,15 +23,14 @@ Examples:
   zkbridge dlq retry --sink changes --path /services/payments
   zkbridge dlq drop --sink changes --all
 
-Works beside a running bridge and without one. With rejected_path = \"block\"
-a retry takes along what waits before a record of the same path. Values of
-znodes are printed by 'show' alone.
+Works with or without a running bridge. With rejected_path = \"block\" a retry
+includes earlier records of the same path. Only 'show' prints the values of
+znodes.
 
-Exit codes: 0 done, 1 no dead letter is meant or the bridge did not take the
-order, 2 the command line or the configuration is wrong, 3 a journal cannot
-be used";
+Exit codes: 0 done, 1 no dead letter matches or the bridge refused the order,
+2 the command line or the configuration is wrong, 3 a journal cannot be used";
 
-/// What to do with dead letters.
+/// Options of `dlq`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct DlqArgs {
@@ -40,35 +40,35 @@ pub struct DlqArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List them with their reasons
+    /// List dead letters with their reasons
     List(Choice),
-    /// Print them whole, with the values of their znodes
+    /// Print whole dead letters, with the values of their znodes
     Show(Choice),
-    /// Try them again, in order
+    /// Retry dead letters, in order
     Retry(Choice),
-    /// Let them go for good
+    /// Drop dead letters for good
     Drop(Choice),
 }
 
-/// Which dead letters.
+/// Selects dead letters.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 struct Choice {
     #[command(flatten)]
     config: ConfigFlag,
-    /// Of this sink
+    /// Take only those of this sink
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// Of this source
+    /// Take only those of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Of this znode and what is below it
-    #[arg(long, value_name = "PATH")]
-    path: Option<String>,
-    /// With this seq; may be given several times
+    /// Take only those of this path and below, or of a glob; repeatable
+    #[arg(long, value_name = "PATH|GLOB")]
+    path: Vec<PathPattern>,
+    /// Take only the one with this seq; repeatable
     #[arg(long, value_name = "N")]
     seq: Vec<u64>,
-    /// All that there are, where nothing else is given
+    /// Take all dead letters, if nothing else is given
     #[arg(long)]
     all: bool,
     /// Print one JSON object
@@ -76,7 +76,7 @@ struct Choice {
     json: bool,
 }
 
-/// Does it.
+/// Runs the command.
 pub fn run(args: &DlqArgs) -> Result<(), Failure> {
     match &args.verb {
         Verb::List(choice) => list(choice),
@@ -89,26 +89,24 @@ pub fn run(args: &DlqArgs) -> Result<(), Failure> {
 impl Choice {
     fn wants(&self, source: &str, sink: &str, letter: &Letter) -> bool {
         let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-        let path = letter.path.as_deref();
+        let path = letter.path.as_ref();
         is(&self.source, source)
             && is(&self.sink, sink)
             && (self.seq.is_empty() || self.seq.contains(&letter.seq.0))
-            && self
-                .path
-                .as_deref()
-                .is_none_or(|top| path.is_some_and(|path| is_at_or_below(top, path)))
+            && (self.path.is_empty()
+                || path.is_some_and(|path| self.path.iter().any(|pattern| pattern.selects(path))))
     }
 
     fn is_narrow(&self) -> bool {
-        self.sink.is_some() || self.source.is_some() || self.path.is_some() || !self.seq.is_empty()
+        self.sink.is_some() || self.source.is_some() || !self.path.is_empty() || !self.seq.is_empty()
     }
 
-    /// What is lost or sent again by mistake must be named.
+    /// A retry or a drop must name its dead letters, so that none is sent again or lost by mistake.
     fn must_be_narrow(&self) -> Result<(), Failure> {
         if self.is_narrow() || self.all {
             return Ok(());
         }
-        let message = "say which dead letters: --sink, --source, --path, --seq, or --all for all of them";
+        let message = "select dead letters with --sink, --source, --path, --seq, or --all";
         Err(Failure::new(Exit::Configuration, message))
     }
 
@@ -117,11 +115,6 @@ impl Choice {
         let found = journals.letters(|source, sink, letter| self.wants(source, sink, letter))?;
         Ok((journals, found))
     }
-}
-
-fn is_at_or_below(top: &str, path: &str) -> bool {
-    let rest = path.strip_prefix(top.trim_end_matches('/'));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn list(choice: &Choice) -> Result<(), Failure> {
@@ -175,7 +168,10 @@ fn show(choice: &Choice) -> Result<(), Failure> {
 }
 
 fn none() -> Failure {
-    Failure::new(Exit::Runtime, "no dead letter is meant: see 'zkbridge dlq list'")
+    Failure::new(
+        Exit::Runtime,
+        "no dead letter matches\nhelp: list them with 'zkbridge dlq list'",
+    )
 }
 
 async fn order(choice: &Choice, word: &str, order: fn(Vec<Seq>) -> Order) -> Result<(), Failure> {
@@ -187,7 +183,7 @@ async fn order(choice: &Choice, word: &str, order: fn(Vec<Seq>) -> Order) -> Res
     let mut outcomes = Vec::new();
     for of in &found {
         let count = of.letters.len();
-        let is_gone = |reader: &mut Reader| is_gone(reader, of);
+        let is_gone = |journal: &JournalQuery| is_gone(journal, of);
         let orders = order(of.letters.iter().map(|letter| letter.seq).collect());
         let carried = journals.carry_out(&of.source, &of.sink, &orders, is_gone).await?;
         if !choice.json {
@@ -206,28 +202,12 @@ async fn order(choice: &Choice, word: &str, order: fn(Vec<Seq>) -> Order) -> Res
     }
 }
 
-/// Whether none of the letters stands there as it did: it is gone, or was tried and rejected once more.
-fn is_gone(reader: &mut Reader, of: &SinkLetters) -> Result<bool, JournalError> {
-    let left = letters_of(reader, &of.sink)?;
-    let stands = |letter: &Letter| {
+/// Whether none of the letters is still there as it was: each is gone, or was tried and rejected again.
+fn is_gone(journal: &JournalQuery, of: &SinkLetters) -> Result<bool, QueryError> {
+    let left = journal.dead_letters(&of.sink)?;
+    let is_left = |letter: &Letter| {
         let as_before = |left: &Letter| (left.seq, left.attempts) == (letter.seq, letter.attempts);
         left.iter().any(as_before)
     };
-    Ok(!of.letters.iter().any(stands))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_takes_itself_and_what_is_below() {
-        let check = |top, path, expected| assert_eq!(is_at_or_below(top, path), expected, "{top} {path}");
-        check("/a", "/a", true);
-        check("/a", "/a/b/c", true);
-        check("/a/", "/a/b", true);
-        check("/a", "/ab", false);
-        check("/a/b", "/a", false);
-        check("/", "/a", true);
-    }
+    Ok(!of.letters.iter().any(is_left))
 }

@@ -1,4 +1,4 @@
-//! `zkbridge journal check`: whether the journals are whole.
+//! `zkbridge journal check`: checks the journals for damage.
 
 use std::io::IsTerminal;
 
@@ -6,26 +6,24 @@ use bridge_console::{Color, Style};
 use bridge_core::journal::{Finding, Inspection};
 use serde_json::{Value, json};
 
-use super::{Checked, chosen};
+use super::ChosenJournals;
 use crate::command::print;
 use crate::command::sink::journals;
 use crate::exit::{Exit, Failure};
-use crate::operator::unusable;
 use crate::terminal::{Tone, count, line};
 
-pub(super) fn run(args: &Checked) -> Result<(), Failure> {
+pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
     let style = Style::for_stdout(Color::Auto);
     let (mut total, mut reports) = (0, Vec::new());
-    for (source, mut reader) in chosen(&journals, args.source.as_deref())? {
+    for (source, journal) in journals.of_source(args.source.as_deref())? {
         let name = source.name.to_string();
         let is_watched = std::io::stderr().is_terminal();
-        let inspected = reader.inspect(|subject| {
+        let inspection = journal.reader()?.inspect(|subject| {
             if is_watched {
-                eprintln!("{name}: looking at the {subject} …");
+                eprintln!("{name}: checking the {subject} …");
             }
-        });
-        let inspection = inspected.map_err(unusable)?;
+        })?;
         total += inspection.total;
         match args.json {
             true => reports.push(for_programs(&name, &inspection)),
@@ -62,7 +60,7 @@ fn for_people(name: &str, inspection: &Inspection, style: &Style) -> String {
         text.push_str(&line(finding.subject, &sentence(finding), Tone::Plain, style));
         text.push_str(&line(
             "",
-            &format!("to do: {}", finding.remedy),
+            &format!("help: {}", finding.remedy),
             Tone::Quiet,
             style,
         ));

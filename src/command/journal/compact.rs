@@ -1,33 +1,32 @@
-//! `zkbridge journal compact`: what retention lets go is removed, and its space given back.
+//! `zkbridge journal compact`: removes expired records and shrinks the file.
 
 use bridge_core::journal::{Compacted, Journal, JournalErrorKind};
 use serde_json::json;
 
-use super::{Checked, chosen};
+use super::ChosenJournals;
 use crate::bridge::{journal_file, journal_options, wall_clock};
 use crate::command::print;
 use crate::command::sink::journals;
 use crate::exit::{Exit, Failure};
-use crate::operator::unusable;
 use crate::terminal::{bytes, count};
 
-pub(super) fn run(args: &Checked) -> Result<(), Failure> {
+pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
     let config = journals.config();
     let mut reports = Vec::new();
-    for (source, reader) in chosen(&journals, args.source.as_deref())? {
-        // A reader would keep its part of the log.
-        drop(reader);
+    for (source, journal) in journals.of_source(args.source.as_deref())? {
+        // An open reader would keep SQLite from truncating the write-ahead log.
+        drop(journal);
         let opened = Journal::open(&journal_file(config, source), &journal_options(source));
         let mut journal = opened.map_err(|error| match error.kind {
             JournalErrorKind::InUse => Failure::new(
                 Exit::Environment,
                 format!(
-                    "{error}; a running bridge applies retention by itself and uses the space again, so that only a \
-                     file that is to shrink needs it stopped"
+                    "{error}\nhelp: stop the bridge to shrink the file; a running bridge applies retention itself and \
+                     reuses the space"
                 ),
             ),
-            _ => unusable(error),
+            _ => error.into(),
         })?;
         let done = journal
             .compact(wall_clock()())

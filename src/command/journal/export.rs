@@ -1,68 +1,57 @@
-//! `zkbridge journal export`: records as JSON lines.
+//! `zkbridge journal export`: writes records as JSON lines.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use bridge_core::delivery::{CompiledFilter, Filter};
-use bridge_core::journal::{ReadLimit, Reader};
+use bridge_core::journal::Position;
 use bridge_core::number::Seq;
+use bridge_query::{JournalQuery, PAGE_MAX, PathPattern, Range, Selection};
 use clap::Args;
 
-use super::{EXAMPLES, chosen};
+use super::EXAMPLES;
 use crate::cli::ConfigFlag;
+use crate::command::argument;
 use crate::command::sink::journals;
 use crate::exit::{Exit, Failure};
-use crate::operator::unusable;
-use crate::position::Typed;
 use crate::terminal::count;
 
-/// Read at once.
-const LIMIT: ReadLimit = ReadLimit {
-    records: 1_000,
-    bytes: 8 << 20,
-};
-
-/// Data of znodes is for the owner of the file only.
+/// Only the owner of the file may read the data of znodes.
 const MODE: u32 = 0o600;
 
-/// Which records, and where to.
+/// Options of `journal export`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     config: ConfigFlag,
-    /// Only of this source
+    /// Export only the journal of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// From here on: a record's number, a zxid, a time or how long ago
-    #[arg(long, value_name = "SEQ|ZXID|TIME")]
-    from: Option<Typed>,
-    /// Up to here
-    #[arg(long, value_name = "SEQ|ZXID|TIME")]
-    to: Option<Typed>,
-    /// Only of these paths, and no control records; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    path: Vec<String>,
-    /// Into this file, which must not exist; else to standard output
+    /// Begin at this position: a record's number, a zxid, a time or an age
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    from: Option<Position>,
+    /// End at this position
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    to: Option<Position>,
+    /// Export only records of this path and below, or of a glob, and no
+    /// control records; repeatable
+    #[arg(long, value_name = "PATH|GLOB")]
+    path: Vec<PathPattern>,
+    /// Write to this new file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let journals = journals(&args.config)?;
-    let filter = Filter {
-        paths: args.path.clone(),
-        ..Filter::default()
-    };
-    let filter =
-        CompiledFilter::new(&filter).map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
-    let readers = chosen(&journals, args.source.as_deref())?;
+    let selection = argument::of_paths(&args.path);
+    let opened = journals.of_source(args.source.as_deref())?;
     let mut out = BufWriter::new(output(args)?);
     let mut written = 0;
-    for (_, mut reader) in readers {
-        written += export(args, &filter, &mut reader, &mut out)?;
+    for (_, journal) in opened {
+        written += export(args, &selection, &journal, &mut out)?;
     }
     finish(out.flush())?;
     if let Some(file) = &args.output {
@@ -84,7 +73,7 @@ fn output(args: &ExportArgs) -> Result<Box<dyn Write>, Failure> {
         Ok(opened) => Ok(Box::new(opened)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::new(
             Exit::Environment,
-            format!("{} is there already: name another file", file.display()),
+            format!("{} exists already: name another file", file.display()),
         )),
         Err(error) => Err(Failure::new(
             Exit::Environment,
@@ -95,31 +84,26 @@ fn output(args: &ExportArgs) -> Result<Box<dyn Write>, Failure> {
 
 fn export(
     args: &ExportArgs,
-    filter: &CompiledFilter,
-    reader: &mut Reader,
+    selection: &Selection,
+    journal: &JournalQuery,
     out: &mut impl Write,
 ) -> Result<u64, Failure> {
-    let tail = reader.tail().map_err(unusable)?;
-    let end = match args.to {
-        Some(to) => reader.last_at(to.0).map_err(unusable)?.min(tail),
-        None => tail,
+    let until = match args.to {
+        Some(to) => journal.cut(to)?.seq,
+        None => journal.tail()?,
     };
-    let mut after = match args.from {
-        Some(from) => match reader.first_at(from.0).map_err(unusable)? {
+    let after = match args.from {
+        Some(from) => match journal.cut(from)?.first {
             Some(first) => Seq(first.0 - 1),
             None => return Ok(0),
         },
         None => Seq::ZERO,
     };
+    let mut left = Some(Range { after, until });
     let mut written = 0;
-    while after < end {
-        let records = reader.read(after, LIMIT).map_err(unusable)?;
-        let Some(last) = records.last() else { break };
-        after = last.seq;
-        for record in records.iter().filter(|record| record.seq <= end) {
-            if !filter.passes(record) || (record.path.is_none() && !args.path.is_empty()) {
-                continue;
-            }
+    while let Some(range) = left {
+        let page = journal.changes(range, selection, PAGE_MAX)?;
+        for record in &page.records {
             let line = out
                 .write_all(&record.to_json())
                 .and_then(|()| out.write_all(b"\n"));
@@ -128,18 +112,19 @@ fn export(
             }
             written += 1;
         }
+        left = page.next;
     }
     Ok(written)
 }
 
-/// `false` if nobody reads on.
+/// `false` once the reader of the output is gone.
 fn finish(done: io::Result<()>) -> Result<bool, Failure> {
     match done {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::new(
             Exit::Runtime,
-            format!("the records cannot be written: {error}; what was written so far is not all"),
+            format!("the records cannot be written: {error}; the export is not complete"),
         )),
     }
 }

@@ -1,16 +1,13 @@
-//! `zkbridge journal`: looks after the journals themselves.
+//! `zkbridge journal`: checks, compacts and exports the journals.
 
 mod check;
 mod compact;
 mod export;
 
-use bridge_config::SourceConfig;
-use bridge_core::journal::Reader;
 use clap::{Args, Subcommand};
 
 use crate::cli::ConfigFlag;
-use crate::exit::{Exit, Failure};
-use crate::operator::Journals;
+use crate::exit::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +24,7 @@ Exit codes: 0 done, 1 check found something wrong, or the disk is full,
 2 the command line or the configuration is wrong, 3 there is no journal, it
 cannot be used, or compact found a running bridge";
 
-/// What to do with journals.
+/// Options of `journal`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct JournalArgs {
@@ -37,21 +34,21 @@ pub struct JournalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Look whether they are whole: the files, records, image and cursors
-    Check(Checked),
-    /// Remove what retention lets go, and give the space back
-    Compact(Checked),
+    /// Check the files, records, image and cursors for damage
+    Check(ChosenJournals),
+    /// Remove expired records and shrink the file
+    Compact(ChosenJournals),
     /// Write records as JSON lines
     Export(export::ExportArgs),
 }
 
-/// Which journals, and for whom.
+/// Options of `journal check` and `journal compact`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-struct Checked {
+struct ChosenJournals {
     #[command(flatten)]
     config: ConfigFlag,
-    /// Only that of this source
+    /// Take only the journal of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Print one JSON object
@@ -59,29 +56,11 @@ struct Checked {
     json: bool,
 }
 
-/// Does it.
+/// Runs the command.
 pub fn run(args: &JournalArgs) -> Result<(), Failure> {
     match &args.verb {
         Verb::Check(args) => check::run(args),
         Verb::Compact(args) => compact::run(args),
         Verb::Export(args) => export::run(args),
-    }
-}
-
-/// The journals that are meant, each with a reader.
-fn chosen<'a>(
-    journals: &'a Journals,
-    source: Option<&str>,
-) -> Result<Vec<(&'a SourceConfig, Reader)>, Failure> {
-    let mut readers = journals.readers()?;
-    readers.retain(|(config, _)| source.is_none_or(|wanted| *wanted == *config.name));
-    match (readers.is_empty(), source) {
-        (true, Some(name)) => Err(Failure::new(
-            Exit::Environment,
-            format!(
-                "source '{name}' has no journal: look at the names of the sources, or run the bridge first"
-            ),
-        )),
-        _ => Ok(readers),
     }
 }

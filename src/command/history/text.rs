@@ -1,20 +1,26 @@
-//! A record of a path for people: two lines, or three.
+//! The history of a znode as text: two or three lines for each record.
 
-use bridge_console::{Style, value_words};
-use bridge_core::record::{Fidelity, Record, ZxidKind};
+use bridge_console::text::escaped;
+use bridge_console::{Style, data_words, value_words};
+use bridge_core::record::{Fidelity, Record, Timestamp, ZxidKind};
+use bridge_query::{AsOfValue, HistoryPage};
 
-use super::as_of::AsOfValue;
 use crate::terminal::{Tone, broken, count};
 
-/// What stands below a record is set in by so much.
+/// Indents the lines below the head of a record.
 const INDENT: &str = "        ";
 
-/// Zxids of overwritten versions that are shown; the rest are in the record.
+/// Zxids of overwritten versions that are shown; the others are in the record.
 const SHOWN_MAX: usize = 3;
 
-/// When and what, what is special about it, what changed. `compacted`: how many records a full journal has taken into
-/// this one.
-pub fn entry(record: &Record, compacted: Option<u64>, style: &Style) -> String {
+/// The line above the versions in one journal.
+pub fn heading(path: &str, source: &str) -> String {
+    format!("{} in source {source}\n", escaped(path))
+}
+
+/// The head of a record, its value or change, and remarks. `compacted`: how many records were merged into it because
+/// the journal was full.
+pub fn version(record: &Record, compacted: Option<u64>, style: &Style) -> String {
     let zxid = match (record.zxid, record.zxid_kind) {
         (None, _) => "zxid not known".to_owned(),
         (Some(zxid), ZxidKind::UpperBound) => format!("≤ {zxid}"),
@@ -66,7 +72,7 @@ fn notes(record: &Record, compacted: u64) -> Vec<String> {
     match record.missed {
         Some(0) => {}
         None if compacted > 0 => notes.push(format!(
-            "{} before it went into it as the journal was full",
+            "{} before it were merged into it because the journal was full",
             count(compacted, "record")
         )),
         None => {}
@@ -83,11 +89,11 @@ fn notes(record: &Record, compacted: u64) -> Vec<String> {
             notes.push(match (compacted, unread) {
                 (0, unread) => format!("{} before it{at} could not be read", count(unread, "value")),
                 (compacted, 0) => format!(
-                    "{} before it{at} went into it as the journal was full",
+                    "{} before it{at} were merged into it because the journal was full",
                     count(compacted, "record")
                 ),
                 (compacted, unread) => format!(
-                    "{} before it{at} went into it as the journal was full, and {} could not be read",
+                    "{} before it{at} were merged into it because the journal was full, and {} could not be read",
                     count(compacted, "record"),
                     count(unread, "value")
                 ),
@@ -97,19 +103,41 @@ fn notes(record: &Record, compacted: u64) -> Vec<String> {
     notes
 }
 
-/// What is said about a value at a moment, besides the value.
-pub fn then_lines(then: &AsOfValue) -> String {
-    let head = match (then.exists, then.data.is_some()) {
+/// What comes after the last version of a page.
+pub fn end(page: &HistoryPage, style: &Style) -> String {
+    if let Some(znode) = &page.unchanged
+        && let Some(stat) = znode.node.stat
+    {
+        let changed = Timestamp(stat.mtime);
+        let head = format!("unchanged since {changed}  {}", stat.mzxid);
+        let mut text = format!("        {}\n", Tone::Strong.paint(&head, style));
+        if let Some(data) = &znode.data {
+            let value = data_words(data, style.width.saturating_sub(INDENT.len()));
+            text.push_str(&format!("{INDENT}{value}\n"));
+        }
+        let note = format!("version {}, retention has removed its records", stat.version);
+        text.push_str(&format!("{INDENT}{}\n", Tone::Quiet.paint(&note, style)));
+        return text;
+    }
+    match page.next.is_none() && page.is_cut {
+        true => format!("{INDENT}(retention may have removed older records)\n"),
+        false => String::new(),
+    }
+}
+
+/// The remarks about a value at a moment.
+pub fn doubts(value: &AsOfValue) -> String {
+    let head = match (value.exists, value.data.is_some()) {
         (Some(false), _) => "it did not exist",
-        (Some(true), true) if then.certain => "",
+        (Some(true), true) if value.certain => "",
         (Some(true), true) => "the value is the last one known, and not certain",
         (Some(true), false) => "it existed, and its value is not known",
         (None, _) => "whether it existed is not known",
     };
-    let lines = std::iter::once(head).chain(then.doubts.iter().map(String::as_str));
+    let lines = std::iter::once(head.to_owned()).chain(value.doubts.iter().map(ToString::to_string));
     let lines = lines.filter(|line| !line.is_empty());
     lines
-        .flat_map(|line| broken(line, bridge_config::WIDTH))
+        .flat_map(|line| broken(&line, bridge_config::WIDTH))
         .map(|line| line + "\n")
         .collect()
 }
@@ -124,7 +152,7 @@ mod tests {
     #[track_caller]
     fn check(missed: Option<u64>, compacted: Option<u64>, expected: Option<&str>) {
         let record = a_record().missed(missed).build();
-        let text = entry(&record, compacted, &Style::for_stdout(Color::Never));
+        let text = version(&record, compacted, &Style::for_stdout(Color::Never));
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         match expected {
             Some(words) => assert!(text.contains(words), "'{words}' is not in: {text}"),
@@ -139,9 +167,9 @@ mod tests {
         check(
             Some(2),
             Some(2),
-            Some("2 records before it went into it as the journal was full"),
+            Some("2 records before it were merged into it because the journal was full"),
         );
         check(Some(3), Some(2), Some("full, and 1 value could not be read"));
-        check(None, Some(2), Some("2 records before it went into it"));
+        check(None, Some(2), Some("2 records before it were merged into it"));
     }
 }

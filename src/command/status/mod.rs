@@ -1,50 +1,53 @@
-//! `zkbridge status`: where a bridge stands, from itself if it runs, else from its journals.
+//! `zkbridge status`: shows the state of the bridge, or of its journals if it does not run.
+
+mod text;
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use bridge_config::load;
 use bridge_console::{Color, Style};
+use bridge_query::status::BridgeStatus;
 use clap::Args;
 
+use self::text::for_people;
 use super::serving::{self, Signals};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::command::print;
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
-use crate::status::{Status, for_people, of_journals};
 
 const EXAMPLES: &str = "\
 Examples:
   zkbridge status
-  zkbridge status --watch                refreshed every second until Ctrl-C
+  zkbridge status --watch                refresh every second until Ctrl-C
   zkbridge status --json | jq .ready     the document of /status
   zkbridge status --running              for the health check of a container
 
-Asks the running bridge through its control socket; where none runs it says
-so, and shows what the journals tell.
+Asks the running bridge through its control socket. If none runs, it says so and
+shows the state of the journals.
 
-Exit codes: 0 shown, whatever it says, 1 the running bridge does not answer,
+Exit codes: 0 shown, whatever the state, 1 the running bridge does not answer,
 2 the configuration is wrong, 3 no bridge runs and there is no journal, or with
 --running no bridge runs, 130 --watch was ended by Ctrl-C";
 
-/// How often `--watch` looks again.
+/// Refresh interval of `--watch`.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// To the top left, and nothing of the last picture below the new one.
+/// Moves to the top left and clears the screen.
 const ANEW: &str = "\u{1b}[H\u{1b}[J";
 
-/// What to show.
+/// Options of `status`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct StatusArgs {
     #[command(flatten)]
     config: ConfigFlag,
-    /// Show it again every second, in place on a terminal
+    /// Refresh every second, in place on a terminal
     #[arg(short, long)]
     watch: bool,
-    /// Print the JSON document of /status; with --watch one a line
+    /// Print the JSON document of /status; with --watch one per line
     #[arg(long)]
     json: bool,
     /// Fail unless a bridge runs
@@ -52,7 +55,7 @@ pub struct StatusArgs {
     running: bool,
 }
 
-/// Shows it.
+/// Runs the command.
 pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     let loaded = load(&args.config.config).map_err(|refused| {
         eprintln!("{refused}");
@@ -71,7 +74,7 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     })
 }
 
-async fn look(args: &StatusArgs, journals: &Journals) -> Result<Status, Failure> {
+async fn look(args: &StatusArgs, journals: &Journals) -> Result<BridgeStatus, Failure> {
     let data_dir = &journals.config().data_dir;
     match ask_status(data_dir).await? {
         Some(status) => Ok(status),
@@ -82,8 +85,21 @@ async fn look(args: &StatusArgs, journals: &Journals) -> Result<Status, Failure>
                 data_dir.display()
             ),
         )),
-        None => of_journals(journals, wall_clock()()),
+        None => of_journals(journals),
     }
+}
+
+/// The status of the journals, as no bridge runs.
+fn of_journals(journals: &Journals) -> Result<BridgeStatus, Failure> {
+    let config = journals.config();
+    let opened = journals.open()?;
+    let with_sinks = opened.iter().map(|(source, journal)| {
+        let sinks = config.sinks.iter();
+        let of_source = sinks.filter(|sink| sink.sources.contains(&source.name));
+        let names: Vec<&str> = of_source.map(|sink| &*sink.name).collect();
+        (journal, names)
+    });
+    Ok(BridgeStatus::of_journals(with_sinks, wall_clock()())?)
 }
 
 async fn watch(args: &StatusArgs, journals: &Journals) -> Result<(), Failure> {
@@ -112,12 +128,12 @@ async fn watch(args: &StatusArgs, journals: &Journals) -> Result<(), Failure> {
     }
 }
 
-fn pretty(status: &Status) -> Result<String, Failure> {
+fn pretty(status: &BridgeStatus) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(status).map_err(unwritable)?;
     Ok(text + "\n")
 }
 
-fn compact(status: &Status) -> Result<String, Failure> {
+fn compact(status: &BridgeStatus) -> Result<String, Failure> {
     let text = serde_json::to_string(status).map_err(unwritable)?;
     Ok(text + "\n")
 }

@@ -1,4 +1,5 @@
-//! The document. Programs read it: a field is added, never removed or given another meaning.
+//! The status document of `/status` and `zkbridge status --json`. Programs read it: a field may be added, never removed
+//! or given another meaning.
 
 use std::collections::BTreeMap;
 
@@ -9,72 +10,72 @@ use bridge_core::pipeline::SourceStatus;
 use bridge_core::record::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Everything as it stands.
+/// The state of a bridge: its sources and sinks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The version of the program that says so.
+pub struct BridgeStatus {
+    /// The version of the program.
     pub version: String,
-    /// Whether a bridge runs. If not, the rest is what the journals tell.
+    /// Whether a bridge runs. If not, the rest comes from the journals.
     pub running: bool,
-    /// When this was so.
+    /// When the document was made.
     pub time: Timestamp,
     /// Whether every source is live.
     pub ready: bool,
-    /// Why not, in sentences.
+    /// Why it is not ready, in sentences.
     pub not_ready: Vec<String>,
     /// The sources.
-    pub sources: Vec<SourceSeen>,
-    /// The sinks, one for each source that they take from.
-    pub sinks: Vec<SinkSeen>,
+    pub sources: Vec<SourceSummary>,
+    /// The sinks, one entry for each source of a sink.
+    pub sinks: Vec<SinkSummary>,
 }
 
-/// A source.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SourceSeen {
+pub struct SourceSummary {
     /// Its name.
     pub source: String,
     /// `detached`, `arming`, `walking`, `live` or `halted`; `stopped` where no bridge runs.
     pub state: String,
-    /// Since when.
+    /// When it came into this state.
     pub since: Option<Timestamp>,
-    /// The server's version, where it tells.
+    /// The server's version, if known.
     pub server: Option<String>,
-    /// Since when the watches are armed.
+    /// When the watches were armed.
     pub armed_since: Option<Timestamp>,
     /// The watch epoch in use, or the last one.
     pub epoch: Option<Epoch>,
-    /// Everything up to it was reported, for all roots.
+    /// The zxid up to which all roots are journalled.
     pub reported: Option<Zxid>,
-    /// When the last watch event came.
+    /// When the last watch event arrived.
     pub last_event: Option<Timestamp>,
-    /// Events that wait for their values.
+    /// Events whose values are still being read.
     pub waiting: Option<u64>,
-    /// Walks of a root that came to their end, since the start.
+    /// Full scans of a root since the start.
     pub walks: Option<u64>,
-    /// Gaps begun since the start, by reason.
+    /// Gaps since the start, by reason.
     pub gaps: Option<BTreeMap<String, u64>>,
-    /// Znodes that may not be read.
+    /// Znodes without read permission.
     pub unreadable: Option<u64>,
     /// Some of them.
     pub unreadable_paths: Vec<ZnodePath>,
-    /// Why there is no connection, or the journal takes no records; with the remedy.
+    /// Why there is no connection, or why the journal accepts no records; with the remedy.
     pub trouble: Option<String>,
-    /// Why the source has stopped for good; with the choices.
+    /// Why the source has halted; with the choices.
     pub halted: Option<String>,
     /// Its journal.
-    pub journal: JournalSeen,
+    pub journal: JournalSummary,
 }
 
-/// A journal.
+/// Measures of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct JournalSeen {
+pub struct JournalSummary {
     /// The last durable record.
     pub tail: Seq,
     /// Records kept.
     pub records: u64,
     /// When the oldest of them was captured.
     pub oldest: Option<Timestamp>,
-    /// Records that went into later ones because the journal was full, since it began.
+    /// Records merged into later ones because the journal was full, since the journal began.
     #[serde(default)]
     pub compacted: u64,
     /// Bytes that count against the size limit.
@@ -83,9 +84,9 @@ pub struct JournalSeen {
     pub file_bytes: u64,
 }
 
-/// A sink.
+/// The state of a sink for one source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SinkSeen {
+pub struct SinkSummary {
     /// Its name.
     pub sink: String,
     /// The source's name.
@@ -93,115 +94,115 @@ pub struct SinkSeen {
     /// `opening`, `idle`, `delivering`, `backing_off`, `halted` or `closed`; where no bridge runs `stopped`, or `new`
     /// before the first start.
     pub state: String,
-    /// Everything up to it is durable at the destination, filtered out, or set aside.
+    /// The last record that is done: delivered, filtered out, or kept as a dead letter or for a retry.
     pub cursor: Seq,
     /// The journal's durable tail.
     pub tail: Seq,
-    /// From the cursor to the tail.
+    /// Records between the cursor and the tail.
     pub lag_records: u64,
-    /// Age of the oldest record that is not delivered; 0 where there is none.
+    /// Age of the oldest record that is not delivered; 0 if there is none.
     pub lag_seconds: f64,
     /// Records delivered since the start.
     pub delivered: Option<u64>,
-    /// Of them, records whose data was cut to what the destination takes.
+    /// Of them, records whose data was cut to the limit of the destination.
     pub shrunk: Option<u64>,
     /// Records rejected since the start.
     pub rejected: Option<u64>,
-    /// Records that orders to replay have named since the start.
+    /// Records replayed since the start.
     pub replayed: Option<u64>,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
-    /// Records that wait for their destination while others go on.
-    pub parked: Parked,
-    /// How far `zkbridge snapshot` is; null when none is under way or no bridge runs.
-    pub snapshot: Option<SnapshotSeen>,
-    /// Attempts that failed and were or will be made again, since the start.
+    /// Records that wait for a retry.
+    pub parked: RetrySummary,
+    /// Progress of `zkbridge snapshot`; null if none is under way or no bridge runs.
+    pub snapshot: Option<SnapshotProgress>,
+    /// Failed attempts since the start that were or will be repeated.
     pub retries: Option<u64>,
-    /// What stands in the way; null when nothing does.
-    pub error: Option<Trouble>,
+    /// Why the sink does not deliver; null if it does.
+    pub error: Option<SinkFault>,
 }
 
-/// The present state on its way to one sink.
+/// A snapshot on its way to one sink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SnapshotSeen {
-    /// Of this path and all below it; null: of everything.
+pub struct SnapshotProgress {
+    /// The path with everything below it; null: all roots.
     pub path: Option<ZnodePath>,
-    /// Znodes told of the root that it has come to.
+    /// Znodes delivered of the current root.
     pub told: u64,
 }
 
-/// Records that wait for their destination while those of other paths go on.
+/// Records that wait for a retry while those of other paths are delivered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Parked {
-    /// How many.
+pub struct RetrySummary {
+    /// Number of records.
     pub records: u64,
-    /// Of how many paths.
+    /// Number of paths.
     pub paths: u64,
-    /// Those among the records that an operator wants once more.
+    /// Those among the records that come from a replay.
     pub replaying: u64,
-    /// Those that are tried next.
-    pub next: Vec<ParkedNext>,
+    /// The paths whose retry is due next.
+    pub next: Vec<RetryPath>,
 }
 
-/// A path whose records wait.
+/// A path whose records wait for a retry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ParkedNext {
+pub struct RetryPath {
     /// The path; null for control records.
     pub path: Option<ZnodePath>,
-    /// The first record that waits.
+    /// The first of its records.
     pub seq: Seq,
-    /// How many wait.
+    /// Number of its records.
     pub records: u64,
-    /// Attempts in a row that failed.
+    /// Failed attempts in a row.
     pub attempts: u32,
-    /// Until the next one.
+    /// Seconds until the next attempt.
     pub retry_in_seconds: f64,
-    /// Why the last one failed.
+    /// Why the last attempt failed.
     pub error: String,
 }
 
-/// What stands in the way of a sink.
+/// Why a sink does not deliver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// What failed, in one word.
+pub struct SinkFault {
+    /// The kind of error, in one word.
     pub kind: String,
-    /// What happened, with its causes.
+    /// The error with its causes.
     pub message: String,
-    /// What an operator can do.
+    /// The remedy for an operator.
     pub remedy: String,
-    /// Whether a person probably has to act.
+    /// Whether an operator has to act.
     pub calls_operator: bool,
     /// Failures in a row.
     pub failures: u32,
-    /// The destination's own word on when to come back.
+    /// Seconds until the destination wants the next attempt, if it said so.
     pub retry_after_seconds: Option<u64>,
 }
 
-impl Status {
-    /// Of a running bridge.
-    pub fn of_running(sources: &[SourceStatus], sinks: &[SinkStatus], time: Timestamp) -> Status {
+impl BridgeStatus {
+    /// The status of a running bridge.
+    pub fn of_running(sources: &[SourceStatus], sinks: &[SinkStatus], time: Timestamp) -> BridgeStatus {
         let not_ready: Vec<String> = sources.iter().filter_map(why_not_ready).collect();
-        let mut sinks: Vec<SinkSeen> = sinks.iter().map(SinkSeen::from).collect();
+        let mut sinks: Vec<SinkSummary> = sinks.iter().map(SinkSummary::from).collect();
         for sink in &mut sinks {
-            // A sink that waits for its destination says where the journal ended when it began to wait.
+            // A sink that waits for its destination reports the tail of the time when it began to wait.
             let source = sources.iter().find(|source| *source.source == *sink.source);
             let tail = source.map_or(Seq::ZERO, |source| source.journal.tail);
             sink.tail = sink.tail.max(tail);
             sink.lag_records = sink.tail.0.saturating_sub(sink.cursor.0);
         }
-        Status {
+        BridgeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             running: true,
             time,
             ready: not_ready.is_empty(),
             not_ready,
-            sources: sources.iter().map(SourceSeen::from).collect(),
+            sources: sources.iter().map(SourceSummary::from).collect(),
             sinks,
         }
     }
 }
 
-/// A source is ready when its watches are armed, its roots compared and its journal takes records.
+/// A source is ready when its watches are armed, its roots compared and its journal accepts records.
 fn why_not_ready(source: &SourceStatus) -> Option<String> {
     let name = &source.source;
     if let Some(halted) = &source.halted {
@@ -213,10 +214,10 @@ fn why_not_ready(source: &SourceStatus) -> Option<String> {
     (!source.is_live()).then(|| format!("source '{name}' is {}", source.state))
 }
 
-impl From<&SourceStatus> for SourceSeen {
-    fn from(status: &SourceStatus) -> SourceSeen {
+impl From<&SourceStatus> for SourceSummary {
+    fn from(status: &SourceStatus) -> SourceSummary {
         let gaps = status.gaps.iter();
-        SourceSeen {
+        SourceSummary {
             source: status.source.to_string(),
             state: status.state.to_owned(),
             since: Some(status.since),
@@ -235,7 +236,7 @@ impl From<&SourceStatus> for SourceSeen {
             unreadable_paths: status.unreadable_paths.clone(),
             trouble: status.trouble.clone(),
             halted: status.halted.clone(),
-            journal: JournalSeen {
+            journal: JournalSummary {
                 tail: status.journal.tail,
                 records: status.journal.records,
                 oldest: status.journal.oldest,
@@ -247,9 +248,9 @@ impl From<&SourceStatus> for SourceSeen {
     }
 }
 
-impl From<&SinkStatus> for SinkSeen {
-    fn from(status: &SinkStatus) -> SinkSeen {
-        SinkSeen {
+impl From<&SinkStatus> for SinkSummary {
+    fn from(status: &SinkStatus) -> SinkSummary {
+        SinkSummary {
             sink: status.sink.to_string(),
             source: status.source.to_string(),
             state: word(status.state),
@@ -262,32 +263,32 @@ impl From<&SinkStatus> for SinkSeen {
             rejected: Some(status.rejected),
             replayed: Some(status.replayed),
             dead_letters: status.dead_letters,
-            parked: Parked {
+            parked: RetrySummary {
                 records: status.parked.records,
                 paths: status.parked.paths,
                 replaying: status.parked.replaying,
-                next: status.parked.next.iter().map(ParkedNext::from).collect(),
+                next: status.parked.next.iter().map(RetryPath::from).collect(),
             },
-            snapshot: status.run.as_ref().map(|run| SnapshotSeen {
+            snapshot: status.run.as_ref().map(|run| SnapshotProgress {
                 path: run.path.clone(),
                 told: run.told,
             }),
             retries: Some(status.retries),
-            error: status.error.as_ref().map(Trouble::from),
+            error: status.error.as_ref().map(SinkFault::from),
         }
     }
 }
 
-/// The word of a phase, as it is written everywhere.
+/// The word of a phase, as in the logs and the record of a status.
 fn word(phase: Phase) -> String {
     let word = serde_json::to_value(phase).ok();
     word.and_then(|word| word.as_str().map(str::to_owned))
         .unwrap_or_default()
 }
 
-impl From<&ParkedPath> for ParkedNext {
-    fn from(parked: &ParkedPath) -> ParkedNext {
-        ParkedNext {
+impl From<&ParkedPath> for RetryPath {
+    fn from(parked: &ParkedPath) -> RetryPath {
+        RetryPath {
             path: parked.path.clone(),
             seq: parked.seq,
             records: parked.records,
@@ -298,9 +299,9 @@ impl From<&ParkedPath> for ParkedNext {
     }
 }
 
-impl From<&bridge_core::delivery::Trouble> for Trouble {
-    fn from(trouble: &bridge_core::delivery::Trouble) -> Trouble {
-        Trouble {
+impl From<&bridge_core::delivery::Trouble> for SinkFault {
+    fn from(trouble: &bridge_core::delivery::Trouble) -> SinkFault {
+        SinkFault {
             kind: trouble.kind.as_str().to_owned(),
             message: trouble.message.clone(),
             remedy: trouble.remedy.to_owned(),

@@ -1,14 +1,14 @@
-//! The document for people, within the width of their terminal.
+//! The status document as text, within the width of the terminal.
 
 use std::collections::BTreeMap;
 
 use bridge_console::Style;
+use bridge_query::status::{BridgeStatus, JournalSummary, SinkFault, SinkSummary, SourceSummary};
 
-use super::document::{JournalSeen, SinkSeen, SourceSeen, Status, Trouble};
 use crate::terminal::{Tone, bytes, count, line, moment, span};
 
 /// The whole document.
-pub fn for_people(status: &Status, style: &Style) -> String {
+pub fn for_people(status: &BridgeStatus, style: &Style) -> String {
     let mut text = head(status, style);
     for source in &status.sources {
         text.push('\n');
@@ -21,11 +21,11 @@ pub fn for_people(status: &Status, style: &Style) -> String {
     text
 }
 
-fn head(status: &Status, style: &Style) -> String {
+fn head(status: &BridgeStatus, style: &Style) -> String {
     let (word, tone) = match (status.running, status.ready) {
         (true, true) => ("running, ready", Tone::Good),
         (true, false) => ("running, not ready", Tone::Warning),
-        (false, _) => ("not running: this is what the journals tell", Tone::Warning),
+        (false, _) => ("not running; state of the journals", Tone::Warning),
     };
     format!("zkbridge {}: {}\n", status.version, tone.paint(word, style))
 }
@@ -37,7 +37,7 @@ fn heading(what: &str, state: &str, tone: Tone, rest: &str, style: &Style) -> St
     format!("{what}: {}{rest}\n", tone.paint(&state, style))
 }
 
-fn source_lines(source: &SourceSeen, status: &Status, style: &Style) -> String {
+fn source_lines(source: &SourceSummary, status: &BridgeStatus, style: &Style) -> String {
     let tone = match &*source.state {
         "live" => Tone::Good,
         "halted" => Tone::Bad,
@@ -65,7 +65,7 @@ fn source_lines(source: &SourceSeen, status: &Status, style: &Style) -> String {
         .map(|since| format!("armed since {}", moment(since, status.time)));
     let unarmed = status
         .running
-        .then(|| "not armed: changes are found by comparing later".to_owned());
+        .then(|| "not armed; changes are found by a later comparison".to_owned());
     match armed {
         Some(armed) => add("watch", Some(armed), Tone::Plain),
         None => add("watch", unarmed, Tone::Warning),
@@ -84,7 +84,11 @@ fn source_lines(source: &SourceSeen, status: &Status, style: &Style) -> String {
         waiting.map(|waiting| count(waiting, "event")),
         Tone::Plain,
     );
-    add("walks", source.walks.map(|walks| walks.to_string()), Tone::Plain);
+    add(
+        "full scans",
+        source.walks.map(|walks| walks.to_string()),
+        Tone::Plain,
+    );
     add("gaps", source.gaps.as_ref().map(gaps), Tone::Plain);
     let unreadable = source
         .unreadable
@@ -111,7 +115,7 @@ fn gaps(gaps: &BTreeMap<String, u64>) -> String {
     format!("{total} since the start: {}", reasons.join(", "))
 }
 
-fn blind_spots(unreadable: u64, source: &SourceSeen) -> String {
+fn blind_spots(unreadable: u64, source: &SourceSummary) -> String {
     if unreadable == 0 {
         return "none".to_owned();
     }
@@ -128,7 +132,7 @@ fn blind_spots(unreadable: u64, source: &SourceSeen) -> String {
     )
 }
 
-fn journal(journal: &JournalSeen, status: &Status) -> String {
+fn journal(journal: &JournalSummary, status: &BridgeStatus) -> String {
     let oldest = journal
         .oldest
         .map(|at| format!(", the oldest from {}", moment(at, status.time)));
@@ -146,7 +150,7 @@ fn journal(journal: &JournalSeen, status: &Status) -> String {
     )
 }
 
-fn sink_lines(sink: &SinkSeen, style: &Style) -> String {
+fn sink_lines(sink: &SinkSummary, style: &Style) -> String {
     let tone = match &*sink.state {
         "idle" | "delivering" => Tone::Good,
         "halted" => Tone::Bad,
@@ -154,7 +158,7 @@ fn sink_lines(sink: &SinkSeen, style: &Style) -> String {
     };
     let what = format!("sink {} from {}", sink.sink, sink.source);
     let rest = if sink.state == "new" {
-        ", it begins with the next start"
+        ", begins at the next start"
     } else {
         ""
     };
@@ -165,7 +169,7 @@ fn sink_lines(sink: &SinkSeen, style: &Style) -> String {
     let mut add = |label: &str, words: String, tone: Tone| text.push_str(&line(label, &words, tone, style));
     if let Some(trouble) = &sink.error {
         add("error", error(trouble), Tone::Bad);
-        add("", format!("to do: {}", trouble.remedy), Tone::Plain);
+        add("", format!("help: {}", trouble.remedy), Tone::Plain);
     }
     add("cursor", format!("{} of {}", sink.cursor, sink.tail), Tone::Plain);
     add(
@@ -189,7 +193,7 @@ fn sink_lines(sink: &SinkSeen, style: &Style) -> String {
     let letters = sink.dead_letters;
     let rejected = match (letters, sink.rejected.unwrap_or_default()) {
         (0, 0) => "none".to_owned(),
-        (0, since) => format!("{since} since the start, none of them kept"),
+        (0, since) => format!("{since} since the start, none kept"),
         _ => format!(
             "{}: see 'zkbridge dlq list --sink {}'",
             count(letters, "dead letter"),
@@ -205,9 +209,9 @@ fn sink_lines(sink: &SinkSeen, style: &Style) -> String {
         let of = snapshot
             .path
             .as_ref()
-            .map_or_else(|| "everything".to_owned(), ToString::to_string);
-        let told = count(snapshot.told, "znode");
-        add("snapshot", format!("of {of}, {told} told"), Tone::Plain);
+            .map_or_else(|| "all roots".to_owned(), ToString::to_string);
+        let delivered = count(snapshot.told, "znode");
+        add("snapshot", format!("of {of}, {delivered} delivered"), Tone::Plain);
     }
     if sink.parked.records > 0 {
         add("parked", parked(sink), Tone::Warning);
@@ -223,18 +227,18 @@ fn failed_attempts(retries: u64) -> String {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "milliseconds of a lag")]
-fn lag(sink: &SinkSeen) -> String {
+fn lag(sink: &SinkSummary) -> String {
     if sink.lag_records == 0 {
         return "none".to_owned();
     }
     let records = count(sink.lag_records, "record");
     match (sink.lag_seconds * 1000.0) as i64 {
         0 => records,
-        oldest => format!("{records}, the oldest of them {} old", span(oldest)),
+        oldest => format!("{records}, the oldest {} old", span(oldest)),
     }
 }
 
-fn error(trouble: &Trouble) -> String {
+fn error(trouble: &SinkFault) -> String {
     let again = match trouble.failures {
         0 | 1 => String::new(),
         failures => format!(", {failures} times in a row"),
@@ -242,7 +246,7 @@ fn error(trouble: &Trouble) -> String {
     format!("{}{again}: {}", trouble.kind, trouble.message)
 }
 
-fn parked(sink: &SinkSeen) -> String {
+fn parked(sink: &SinkSummary) -> String {
     let parked = &sink.parked;
     let next: Vec<String> = parked
         .next
@@ -258,7 +262,7 @@ fn parked(sink: &SinkSeen) -> String {
         format!(": {}", next.join("; "))
     };
     format!(
-        "{} of {} wait for the destination{named}",
+        "{} of {} wait for a retry{named}",
         count(parked.records, "record"),
         count(parked.paths, "path")
     )

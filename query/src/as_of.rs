@@ -1,0 +1,343 @@
+//! The value of a znode at a moment, as far as its records say.
+//!
+//! ```text
+//! newest ─── later ───┬─── last ─── oldest      records of the path, newest first
+//!                     │
+//!                  position
+//! ```
+//!
+//! `last` is the newest record that is certainly at or before the position; `later` is the record after it. What
+//! `later` says of the time between the two decides how certain `last` is.
+
+use std::sync::Arc;
+
+use bridge_core::journal::{Imaged, Position};
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Data, Fidelity, Op, Record, Timestamp, ZxidKind};
+use serde::Serialize;
+
+use crate::certainty::{Bound, Certainty, Doubt, RecordRef};
+use crate::error::QueryError;
+use crate::history::STEP_VERSIONS;
+use crate::journal::JournalQuery;
+use crate::visibility::Access;
+
+/// A change that is seen as it happens is captured within the session timeout; servers allow 40 s by default.
+const LATE_MS: i64 = 60_000;
+
+/// A znode at a moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AsOfValue {
+    /// Whether it existed; null if that is not known.
+    pub exists: Option<bool>,
+    /// Its data; null if it did not exist, and if the data is not known.
+    pub data: Option<Data>,
+    /// The record with this value; null if the value comes from the image, or there is none.
+    pub seq: Option<Seq>,
+    /// Whether nothing is open: the same as `certainty` = `exact`.
+    pub certain: bool,
+    /// What is open, in sentences.
+    pub doubts: Vec<Doubt>,
+    /// The worst of the doubts.
+    pub certainty: Certainty,
+}
+
+impl AsOfValue {
+    /// Nothing is known yet, and nothing is open.
+    fn unknown() -> AsOfValue {
+        AsOfValue {
+            exists: None,
+            data: None,
+            seq: None,
+            certain: true,
+            doubts: Vec::new(),
+            certainty: Certainty::Exact,
+        }
+    }
+
+    fn doubt(&mut self, doubt: Doubt) {
+        self.certainty = self.certainty.max(doubt.certainty());
+        self.certain = false;
+        self.doubts.push(doubt);
+    }
+}
+
+impl JournalQuery {
+    /// The value of a znode right after a zxid or a record, or at a time of ZooKeeper's clock. `None`: the journal knows
+    /// nothing of the path. `now` decides which times are in the future.
+    ///
+    /// Reads the records of the path, the newest first, until the answer is known.
+    ///
+    /// # Errors
+    ///
+    /// If the path is hidden, the journal cannot be read, or all readers are busy.
+    pub fn as_of(
+        &self,
+        path: &ZnodePath,
+        position: Position,
+        now: Timestamp,
+    ) -> Result<Option<AsOfValue>, QueryError> {
+        let access = self.must_be_visible(path)?;
+        let Some(mut value) = self.value_at(path, position)? else {
+            return Ok(None);
+        };
+        if let Some(doubt) = self.beyond(position, now)? {
+            value.doubt(doubt);
+        }
+        if access == Access::Masked && value.data.take().is_some() {
+            value.doubt(Doubt::Masked);
+        }
+        Ok(Some(value))
+    }
+
+    fn value_at(&self, path: &ZnodePath, position: Position) -> Result<Option<AsOfValue>, QueryError> {
+        let reported = self.reported(path)?;
+        let mut query = AsOfQuery::new(position);
+        let mut from = None;
+        // How many records were merged into the record after the position, once that record is known.
+        let mut merged = None;
+        loop {
+            let Some(read) = self.reader()?.history(path, from, STEP_VERSIONS)? else {
+                return Ok(None);
+            };
+            if from.is_none() && read.records.is_empty() {
+                let unchanged = self.reader()?.imaged(path)?;
+                return Ok(unchanged.and_then(|znode| query.unchanged(znode)));
+            }
+            for record in &read.records {
+                if let Some(value) = query.take(record, reported) {
+                    return Ok(Some(with_merged(value, merged)));
+                }
+                if record.op != Op::Acl {
+                    merged = read.compacted.get(&record.seq).copied();
+                }
+            }
+            match read.next {
+                Some(next) => from = Some(next),
+                None => return Ok(Some(with_merged(query.end(read.is_cut), merged))),
+            }
+        }
+    }
+
+    /// What is open because the moment lies past what the journal knows.
+    fn beyond(&self, position: Position, now: Timestamp) -> Result<Option<Doubt>, QueryError> {
+        Ok(match position {
+            Position::Seq(seq) => {
+                let tail = self.tail()?;
+                (seq > tail).then_some(Doubt::PastTail { seq, tail })
+            }
+            Position::Time(time) => (time > now).then_some(Doubt::Future(time)),
+            // The records themselves say how far the journal has come.
+            Position::Zxid(_) => None,
+        })
+    }
+}
+
+/// A certain value stays certain: merged records only matter where something is open.
+fn with_merged(mut value: AsOfValue, merged: Option<u64>) -> AsOfValue {
+    if let Some(records) = merged.filter(|_| !value.certain) {
+        value.doubt(Doubt::Compacted(records));
+    }
+    value
+}
+
+/// Takes the records of a path, the newest first, until the value is known.
+#[derive(Debug)]
+pub(crate) struct AsOfQuery {
+    position: Position,
+    later: Option<Arc<Record>>,
+}
+
+/// Where a record lies, seen from the position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// At the position or before it.
+    Before,
+    /// After it.
+    After,
+    /// Its own zxid or time is only a bound.
+    Unclear,
+}
+
+impl AsOfQuery {
+    /// Asks for the value at this position.
+    pub(crate) fn new(position: Position) -> AsOfQuery {
+        AsOfQuery {
+            position,
+            later: None,
+        }
+    }
+
+    /// Takes the next older record; `Some` once the value is known. `reported`: the zxid up to which the journal is
+    /// complete.
+    pub(crate) fn take(&mut self, record: &Arc<Record>, reported: Option<Zxid>) -> Option<AsOfValue> {
+        // An `acl` record has the data of the record before it, and the time of a read.
+        if record.op == Op::Acl || record.op.is_control() {
+            return None;
+        }
+        if self.side_of(record) == Side::Before {
+            return Some(self.value(record, reported));
+        }
+        self.later = Some(Arc::clone(record));
+        None
+    }
+
+    /// No older record is kept. `is_cut`: retention may have removed some.
+    pub(crate) fn end(self, is_cut: bool) -> AsOfValue {
+        let mut value = AsOfValue::unknown();
+        if is_cut {
+            value.doubt(Doubt::Removed);
+        }
+        let Some(later) = self.later.clone() else {
+            value.doubt(Doubt::NoRecord);
+            return value;
+        };
+        let first = RecordRef::from(&*later);
+        match (later.op, self.position, czxid_of(&later)) {
+            (Op::Create, _, _) if self.side_of(&later) == Side::After && !is_cut => {
+                value.exists = Some(false);
+                value.doubt(Doubt::BeforeFirst(first));
+            }
+            (_, Position::Zxid(at), Some(born)) if born <= at => {
+                value.exists = Some(true);
+                value.doubt(Doubt::FirstValue { born, first });
+            }
+            _ => value.doubt(Doubt::FirstKept(first)),
+        }
+        value
+    }
+
+    /// No record of the path is kept, and the image has it: it has not changed since the Stat of the image.
+    pub(crate) fn unchanged(self, znode: Imaged) -> Option<AsOfValue> {
+        let stat = znode.node.stat?;
+        let is_since = match self.position {
+            Position::Zxid(at) => stat.mzxid <= at,
+            Position::Time(at) => stat.mtime <= at.0,
+            // All of its records are older than the oldest kept one; an older position is refused as removed.
+            Position::Seq(_) => true,
+        };
+        let mut value = AsOfValue::unknown();
+        if !is_since {
+            value.doubt(Doubt::Removed);
+            return Some(value);
+        }
+        value.exists = Some(true);
+        match znode.data {
+            Some(data) => {
+                let is_cut = data.truncated;
+                value.data = Some(data);
+                if is_cut {
+                    value.doubt(Doubt::Cut);
+                }
+            }
+            None => value.doubt(Doubt::NoRecord),
+        }
+        Some(value)
+    }
+
+    fn side_of(&self, record: &Record) -> Side {
+        match self.position {
+            Position::Seq(seq) => side(record.seq <= seq, true),
+            Position::Zxid(at) => match (record.zxid, record.zxid_kind) {
+                (Some(zxid), kind) => side(zxid <= at, kind == ZxidKind::Exact),
+                (None, _) => Side::Unclear,
+            },
+            Position::Time(at) => match record.time.changed {
+                Some(changed) => side(changed <= at, true),
+                None => {
+                    let captured = record.time.captured;
+                    let is_long_after = at.0.saturating_add(LATE_MS) < captured.0;
+                    side(
+                        captured <= at,
+                        is_long_after && record.fidelity == Fidelity::Exact,
+                    )
+                }
+            },
+        }
+    }
+
+    fn value(&self, last: &Record, reported: Option<Zxid>) -> AsOfValue {
+        let mut value = AsOfValue::unknown();
+        value.exists = Some(last.op != Op::Delete);
+        value.seq = Some(last.seq);
+        value.data = last.after.as_ref().and_then(|state| state.data.clone());
+        match &self.later {
+            Some(later) => self.doubt_between(last, later, &mut value),
+            None => self.doubt_end(reported, &mut value),
+        }
+        let is_without_data = value.exists == Some(true) && value.data.is_none();
+        if is_without_data && value.certain {
+            value.doubt(Doubt::Unread(last.into()));
+        }
+        if value.data.as_ref().is_some_and(|data| data.truncated) {
+            value.doubt(Doubt::Cut);
+        }
+        value
+    }
+
+    /// The next record says what is not known of the time before it.
+    fn doubt_between(&self, last: &Record, later: &Record, value: &mut AsOfValue) {
+        if let Position::Seq(_) = self.position {
+            return;
+        }
+        let next = RecordRef::from(later);
+        if self.side_of(later) == Side::Unclear {
+            value.exists = None;
+            let bound = match (self.position, later.zxid) {
+                (Position::Time(_), _) => Bound::Time(later.time.captured),
+                (_, Some(zxid)) => Bound::Zxid(zxid),
+                (_, None) => Bound::Unknown,
+            };
+            value.doubt(Doubt::DeletedUpTo { bound, delete: next });
+        }
+        let born = czxid_of(later).filter(|_| last.op == Op::Delete);
+        if let (Some(born), Position::Zxid(at)) = (born, self.position)
+            && born <= at
+        {
+            value.exists = Some(true);
+            value.data = None;
+            value.doubt(Doubt::Recreated { born, first: next });
+            return;
+        }
+        let overwritten = match self.position {
+            Position::Zxid(at) => later.superseded.iter().find(|zxid| **zxid <= at),
+            _ => None,
+        };
+        if let Some(zxid) = overwritten {
+            value.data = None;
+            value.doubt(Doubt::Overwritten(*zxid));
+            return;
+        }
+        let missed = later.missed.unwrap_or(0);
+        let has_unplaced = missed > later.superseded.len() as u64;
+        let is_timeless = matches!(self.position, Position::Time(_)) && missed > 0;
+        if has_unplaced || is_timeless {
+            value.doubt(Doubt::Missed { values: missed, next });
+        } else if later.missed.is_none() && later.op != Op::Snapshot && last.op != Op::Delete {
+            value.doubt(Doubt::MissedUnknown(next));
+        }
+    }
+
+    /// It is the last record: it holds as far as the journal is complete.
+    fn doubt_end(&self, reported: Option<Zxid>, value: &mut AsOfValue) {
+        if let (Position::Zxid(at), Some(reported)) = (self.position, reported)
+            && at > reported
+        {
+            value.doubt(Doubt::NotReported(reported));
+        }
+    }
+}
+
+fn side(is_before: bool, is_exact: bool) -> Side {
+    match (is_before, is_exact) {
+        (true, _) => Side::Before,
+        (false, true) => Side::After,
+        (false, false) => Side::Unclear,
+    }
+}
+
+fn czxid_of(record: &Record) -> Option<Zxid> {
+    let state = record.after.as_ref().or(record.before.as_ref());
+    state.and_then(|state| state.stat).map(|stat| stat.czxid)
+}

@@ -1,0 +1,225 @@
+//! How certain an answer is, and what it leaves open.
+
+use std::fmt;
+
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::record::{Op, Record, Timestamp};
+use serde::{Serialize, Serializer};
+
+/// How certain an answer is, from the best to the worst. The certainty of an answer is the worst of its doubts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// Nothing is open.
+    Exact,
+    /// The value was overwritten at a known zxid before it could be read.
+    Superseded,
+    /// A known number of values in between is not known.
+    Missed,
+    /// A delete happened at some zxid up to a known one.
+    Bounded,
+    /// The watch was down, so the number of changes in between is not known.
+    Gap,
+    /// The value was never read, or the source keeps no data.
+    Unread,
+    /// The value is masked.
+    Masked,
+    /// Only the beginning of the value is kept (`max_data`).
+    Cut,
+    /// The journal keeps no record that old: retention removed it, or the journal began later.
+    Removed,
+    /// The moment lies past what the journal knows.
+    Beyond,
+}
+
+/// Names a record in a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef {
+    /// Its operation.
+    pub op: Op,
+    /// Its position.
+    pub seq: Seq,
+}
+
+impl From<&Record> for RecordRef {
+    fn from(record: &Record) -> RecordRef {
+        RecordRef {
+            op: record.op,
+            seq: record.seq,
+        }
+    }
+}
+
+impl fmt::Display for RecordRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (seq {})", self.op.as_str(), self.seq)
+    }
+}
+
+/// One thing that an answer leaves open. Displays as a sentence, and is serialized as that sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Retention removed older records.
+    Removed,
+    /// The journal has no record of the znode.
+    NoRecord,
+    /// The first record is the create; what was before the journal began is not known.
+    BeforeFirst(RecordRef),
+    /// The first kept record is later than the moment.
+    FirstKept(RecordRef),
+    /// The znode existed from `born` on; its first known value is that of `first`.
+    FirstValue {
+        /// The zxid of its create.
+        born: Zxid,
+        /// The record with the first value that is kept.
+        first: RecordRef,
+    },
+    /// The znode was created again at `born`; its first value that was read is that of `first`.
+    Recreated {
+        /// The zxid of the create.
+        born: Zxid,
+        /// The record with the first value.
+        first: RecordRef,
+    },
+    /// A delete happened at some moment up to a bound.
+    DeletedUpTo {
+        /// The bound.
+        bound: Bound,
+        /// The record of the delete.
+        delete: RecordRef,
+    },
+    /// The value written at this zxid was overwritten before it could be read.
+    Overwritten(Zxid),
+    /// So many values before `next` could not be read.
+    Missed {
+        /// How many.
+        values: u64,
+        /// The record after them.
+        next: RecordRef,
+    },
+    /// The number of values before this record is not known.
+    MissedUnknown(RecordRef),
+    /// So many records were merged into the next one when the journal was full.
+    Compacted(u64),
+    /// The record has no value.
+    Unread(RecordRef),
+    /// The caller may not see the value.
+    Masked,
+    /// Only the beginning of the value is kept.
+    Cut,
+    /// The journal knows everything up to this zxid, and the moment is later.
+    NotReported(Zxid),
+    /// There is no record `seq` yet.
+    PastTail {
+        /// The record that was asked for.
+        seq: Seq,
+        /// The last record.
+        tail: Seq,
+    },
+    /// The moment is in the future.
+    Future(Timestamp),
+}
+
+/// The latest moment at which something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// At or before this zxid.
+    Zxid(Zxid),
+    /// At or before this time.
+    Time(Timestamp),
+    /// Nothing is known.
+    Unknown,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Zxid(zxid) => zxid.fmt(f),
+            Bound::Time(time) => time.fmt(f),
+            Bound::Unknown => f.write_str("an unknown zxid"),
+        }
+    }
+}
+
+impl Doubt {
+    /// The certainty of an answer with this doubt alone.
+    pub fn certainty(&self) -> Certainty {
+        match self {
+            Doubt::Overwritten(_) => Certainty::Superseded,
+            Doubt::Missed { .. } | Doubt::Compacted(_) => Certainty::Missed,
+            Doubt::DeletedUpTo { .. } => Certainty::Bounded,
+            Doubt::MissedUnknown(_) => Certainty::Gap,
+            Doubt::Unread(_) | Doubt::FirstValue { .. } | Doubt::Recreated { .. } => Certainty::Unread,
+            Doubt::Masked => Certainty::Masked,
+            Doubt::Cut => Certainty::Cut,
+            Doubt::Removed | Doubt::NoRecord | Doubt::BeforeFirst(_) | Doubt::FirstKept(_) => {
+                Certainty::Removed
+            }
+            Doubt::NotReported(_) | Doubt::PastTail { .. } | Doubt::Future(_) => Certainty::Beyond,
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::Removed => f.write_str("retention has removed older records"),
+            Doubt::NoRecord => f.write_str("the journal has no record of it"),
+            Doubt::BeforeFirst(first) => write!(
+                f,
+                "its first record is {first}; what was before the journal began is not known"
+            ),
+            Doubt::FirstKept(first) => write!(f, "the first record that is kept is {first}"),
+            Doubt::FirstValue { born, first } => write!(
+                f,
+                "it was created at {born}; the first value that is kept is that of {first}"
+            ),
+            Doubt::Recreated { born, first } => write!(
+                f,
+                "it was created again at {born}; the first value that was read is that of {first}"
+            ),
+            Doubt::DeletedUpTo { bound, delete } => write!(
+                f,
+                "it was deleted at some time up to {bound}, found as {delete}: perhaps before"
+            ),
+            Doubt::Overwritten(zxid) => {
+                write!(
+                    f,
+                    "it was written at {zxid} and overwritten before it could be read"
+                )
+            }
+            Doubt::Missed { values, next } => write!(
+                f,
+                "{values} values between this and {next} could not be read: it may have been one of them"
+            ),
+            Doubt::MissedUnknown(next) => {
+                write!(f, "the number of values between this and {next} is not known")
+            }
+            Doubt::Compacted(records) => write!(
+                f,
+                "{records} records were merged into the next one because the journal was full: their values are lost"
+            ),
+            Doubt::Unread(record) => write!(
+                f,
+                "{record} has no value: it was never read, or the source keeps no data"
+            ),
+            Doubt::Masked => f.write_str("the value is masked"),
+            Doubt::Cut => f.write_str("only the beginning of the value is kept (max_data)"),
+            Doubt::NotReported(reported) => write!(
+                f,
+                "the journal is complete up to {reported}; later changes are not known yet"
+            ),
+            Doubt::PastTail { seq, tail } => write!(
+                f,
+                "the last record of the journal is {tail}: there is no record {seq} yet"
+            ),
+            Doubt::Future(time) => write!(f, "{time} is still to come"),
+        }
+    }
+}
+
+impl Serialize for Doubt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

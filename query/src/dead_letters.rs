@@ -1,0 +1,79 @@
+//! What a sink keeps in the journal: dead letters, records that wait for a retry, and why it is disabled.
+
+use bridge_core::journal::{Disabled, Letter, ParkedRecord, RejectedRecord};
+use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
+
+use crate::error::QueryError;
+use crate::journal::JournalQuery;
+use crate::visibility::Access;
+
+/// Entries read in one step, without their records.
+const STEP_LETTERS: usize = 1_000;
+
+impl JournalQuery {
+    /// All dead letters of a sink, without their records, ascending. The policy of the sink bounds their number.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn dead_letters(&self, sink: &str) -> Result<Vec<Letter>, QueryError> {
+        let mut all: Vec<Letter> = Vec::new();
+        loop {
+            let after = all.last().map_or(Seq::ZERO, |last| last.seq);
+            let some = self.reader()?.letters(sink, after, STEP_LETTERS)?;
+            if some.is_empty() {
+                break;
+            }
+            all.extend(some);
+        }
+        all.retain(|letter| self.is_visible(letter.path.as_ref()));
+        Ok(all)
+    }
+
+    /// One dead letter with its record; `None` if it is gone or hidden.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn dead_letter(&self, sink: &str, seq: Seq) -> Result<Option<RejectedRecord>, QueryError> {
+        let found = self.reader()?.rejected(sink, Seq(seq.0.saturating_sub(1)), 1)?;
+        let found = found.into_iter().find(|found| found.letter.seq == seq);
+        Ok(found.and_then(|found| {
+            let record = self.shown(&found.record)?;
+            Some(RejectedRecord { record, ..found })
+        }))
+    }
+
+    /// All records of a sink that wait for a retry, ascending. The engine bounds their number.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn retry_queue(&self, sink: &str) -> Result<Vec<ParkedRecord>, QueryError> {
+        let mut all: Vec<ParkedRecord> = Vec::new();
+        loop {
+            let after = all.last().map_or(Seq::ZERO, |last| last.seq);
+            let some = self.reader()?.parked(sink, after, STEP_LETTERS)?;
+            if some.is_empty() {
+                break;
+            }
+            all.extend(some);
+        }
+        all.retain(|record| self.is_visible(record.path.as_ref()));
+        Ok(all)
+    }
+
+    fn is_visible(&self, path: Option<&ZnodePath>) -> bool {
+        path.is_none_or(|path| self.access(path) != Access::Hidden)
+    }
+
+    /// Why a sink is disabled; `None` if it is not.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn disabled(&self, sink: &str) -> Result<Option<Disabled>, QueryError> {
+        Ok(self.reader()?.disabled(sink)?)
+    }
+}

@@ -1,0 +1,32 @@
+//! Why a question has no answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bridge_core::journal::JournalError;
+use bridge_core::path::ZnodePath;
+
+/// Why a query failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Every reader of the pool is in use.
+    #[error(
+        "query failed: journal {}: all {readers} readers stayed busy for {} s\nhelp: repeat the query later",
+        file.display(),
+        waited.as_secs()
+    )]
+    Busy {
+        /// The journal's file.
+        file: PathBuf,
+        /// The size of the pool.
+        readers: usize,
+        /// How long the query waited.
+        waited: Duration,
+    },
+    /// The path is hidden from this caller.
+    #[error("query failed: {0}: this path is hidden")]
+    Hidden(ZnodePath),
+}

@@ -1,0 +1,131 @@
+//! One journal as its readers ask it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bridge_core::journal::{Overview, SinkCursor};
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::Record;
+
+use crate::error::QueryError;
+use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
+use crate::visibility::{self, Access, AllVisible, Visibility};
+
+/// The queries of one source's journal. Share it between threads; each call takes a reader of the pool for each step.
+pub struct JournalQuery {
+    source: Arc<str>,
+    pool: ReaderPool,
+    visibility: Arc<dyn Visibility>,
+}
+
+impl fmt::Debug for JournalQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JournalQuery")
+            .field("source", &self.source)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JournalQuery {
+    /// Opens a journal that exists; everything is visible.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing, damaged, newer than this program, or no journal.
+    pub fn open(file: &Path) -> Result<JournalQuery, QueryError> {
+        let pool = ReaderPool::new(file, READERS_MAX, READER_WAIT);
+        let source = Arc::clone(pool.reader()?.cluster());
+        Ok(JournalQuery {
+            source,
+            pool,
+            visibility: Arc::new(AllVisible),
+        })
+    }
+
+    /// The same journal for a caller who may see less.
+    pub fn with_visibility(self, visibility: Arc<dyn Visibility>) -> JournalQuery {
+        JournalQuery { visibility, ..self }
+    }
+
+    /// The name of the source.
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    /// Lends a reader for what is no query: an inspection of the file. It sees everything; hold it briefly.
+    ///
+    /// # Errors
+    ///
+    /// If all readers are busy or the file cannot be opened.
+    pub fn reader(&self) -> Result<PooledReader<'_>, QueryError> {
+        self.pool.reader()
+    }
+
+    /// The last durable record; [`Seq::ZERO`] before the first.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn tail(&self) -> Result<Seq, QueryError> {
+        Ok(self.reader()?.tail()?)
+    }
+
+    /// Measures of the journal, and the progress of its roots.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn overview(&self) -> Result<Overview, QueryError> {
+        Ok(self.reader()?.overview()?)
+    }
+
+    /// The zxid up to which everything below the root of a path is journalled; `None` if no root covers it.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn reported(&self, path: &ZnodePath) -> Result<Option<Zxid>, QueryError> {
+        let roots = self.overview()?.roots;
+        let root = roots.iter().find(|root| root.path.covers(path));
+        Ok(root.map(|root| root.reported))
+    }
+
+    /// The cursor of a sink; `None` if the journal does not know the sink.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn cursor(&self, sink: &str) -> Result<Option<Seq>, QueryError> {
+        Ok(self.reader()?.cursor(sink)?)
+    }
+
+    /// The cursors of all sinks, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn cursors(&self) -> Result<Vec<SinkCursor>, QueryError> {
+        Ok(self.reader()?.cursors()?)
+    }
+
+    /// The access of this caller to a znode.
+    pub(crate) fn access(&self, path: &ZnodePath) -> Access {
+        self.visibility.access(path)
+    }
+
+    /// Fails for a hidden path.
+    pub(crate) fn must_be_visible(&self, path: &ZnodePath) -> Result<Access, QueryError> {
+        match self.access(path) {
+            Access::Hidden => Err(QueryError::Hidden(path.clone())),
+            access => Ok(access),
+        }
+    }
+
+    /// The record as the caller may see it; `None` if it is hidden.
+    pub(crate) fn shown(&self, record: &Arc<Record>) -> Option<Arc<Record>> {
+        visibility::shown(&*self.visibility, record)
+    }
+}

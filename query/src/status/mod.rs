@@ -1,0 +1,9 @@
+//! The state of a bridge as one document: from the running bridge, or from the journals if none runs.
+
+mod document;
+mod stopped;
+
+pub use document::{
+    BridgeStatus, JournalSummary, RetryPath, RetrySummary, SinkFault, SinkSummary, SnapshotProgress,
+    SourceSummary,
+};

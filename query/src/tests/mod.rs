@@ -1,0 +1,8 @@
+//! The queries against real journals.
+
+mod as_of;
+mod lists;
+mod pool;
+mod scratch;
+mod status;
+mod visible;

@@ -1,0 +1,132 @@
+//! Real journals in folders of their own, and short ways to write records.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+use std::path::PathBuf;
+
+use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
+use bridge_core::image_txn::ImageTxn;
+use bridge_core::journal::{Journal, JournalOptions};
+use bridge_core::number::{Epoch, Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Data, DataForm, Fidelity, GapReason, Stat, Timestamp};
+use tempfile::TempDir;
+
+use crate::JournalQuery;
+
+/// When records are captured: this, and a second more for each zxid.
+pub const NOON: i64 = 1_795_348_800_000;
+
+/// A journal that goes with the test.
+pub struct Scratch {
+    folder: TempDir,
+    pub journal: Journal,
+}
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        let folder = tempfile::tempdir().unwrap();
+        let options = JournalOptions::new("main");
+        let journal = Journal::open(&folder.path().join("main.journal"), &options).unwrap();
+        Scratch { folder, journal }
+    }
+
+    /// With these records.
+    pub fn with(entries: impl IntoIterator<Item = Append>) -> Scratch {
+        let mut scratch = Scratch::new();
+        scratch.append(entries);
+        scratch
+    }
+
+    pub fn append(&mut self, entries: impl IntoIterator<Item = Append>) -> Seq {
+        for entry in entries {
+            self.journal.append(entry).unwrap();
+        }
+        self.journal.commit().unwrap()
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("main.journal")
+    }
+
+    pub fn query(&self) -> JournalQuery {
+        JournalQuery::open(&self.file()).unwrap()
+    }
+}
+
+pub fn path(text: &str) -> ZnodePath {
+    ZnodePath::parse(text).unwrap()
+}
+
+/// When a zxid happened, by the clock of ZooKeeper and of the capture.
+pub fn time_of(zxid: u64) -> i64 {
+    NOON + zxid.cast_signed() * 1000
+}
+
+fn read(czxid: u64, mzxid: u64, text: &str) -> Read {
+    Read {
+        stat: Stat {
+            czxid: Zxid(czxid),
+            mzxid: Zxid(mzxid),
+            pzxid: Zxid(czxid),
+            ctime: time_of(czxid),
+            mtime: time_of(mzxid),
+            version: i32::from(mzxid > czxid),
+            data_length: i32::try_from(text.len()).unwrap(),
+            ..Stat::default()
+        },
+        data: Some(Data::limited(text.as_bytes(), DataForm::Auto, 1 << 20)),
+    }
+}
+
+fn change(at: &str, zxid: u64, what: ChangeKind) -> Append {
+    Append {
+        root: Some(ZnodePath::slash()),
+        captured: Timestamp(time_of(zxid)),
+        word: RecordKind::Change(Change {
+            path: path(at),
+            what,
+            fidelity: Fidelity::Exact,
+            missed: Some(0),
+            superseded: Vec::new(),
+        }),
+    }
+}
+
+pub fn created(at: &str, zxid: u64, text: &str) -> Append {
+    let read = read(zxid, zxid, text);
+    change(at, zxid, ChangeKind::Created { read })
+}
+
+pub fn updated(at: &str, czxid: u64, zxid: u64, text: &str) -> Append {
+    let read = read(czxid, zxid, text);
+    change(at, zxid, ChangeKind::Updated { read })
+}
+
+/// An update before which the values of these zxids could not be read.
+pub fn updated_over(at: &str, czxid: u64, zxid: u64, text: &str, superseded: &[u64]) -> Append {
+    let mut entry = updated(at, czxid, zxid, text);
+    if let RecordKind::Change(change) = &mut entry.word {
+        change.missed = Some(superseded.len() as u64);
+        change.superseded = superseded.iter().map(|zxid| Zxid(*zxid)).collect();
+    }
+    entry
+}
+
+pub fn deleted(at: &str, zxid: u64) -> Append {
+    let at_zxid = DeletedAt::Exact(Zxid(zxid));
+    change(at, zxid, ChangeKind::Deleted { at: at_zxid })
+}
+
+/// A gap from a zxid on begins.
+pub fn gap(from: u64) -> Append {
+    Append {
+        root: Some(ZnodePath::slash()),
+        captured: Timestamp(time_of(from)),
+        word: RecordKind::GapBegin {
+            epoch: Epoch(2),
+            from_zxid: Zxid(from),
+            reason: GapReason::Disconnected,
+        },
+    }
+}

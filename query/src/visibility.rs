@@ -1,0 +1,61 @@
+//! What a caller may see of each znode. Every answer of this crate is filtered through it.
+
+use std::sync::Arc;
+
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Record, State};
+
+/// How much of a znode a caller sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    Full,
+    /// Its path, operations and Stat; neither its data nor its access control list.
+    Masked,
+    /// Nothing: it is left out of lists, and a question about it fails.
+    Hidden,
+}
+
+/// Decides what a caller may see. An implementation is fast and does no I/O: it runs once for each record of a page.
+pub trait Visibility: Send + Sync {
+    /// The access to a znode.
+    fn access(&self, path: &ZnodePath) -> Access;
+}
+
+/// Shows everything: for the operator's own commands, which can read the file anyway.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllVisible;
+
+impl Visibility for AllVisible {
+    fn access(&self, _: &ZnodePath) -> Access {
+        Access::Full
+    }
+}
+
+/// The record as the caller may see it; `None` if it is hidden. Control records are always visible.
+pub(crate) fn shown(visibility: &dyn Visibility, record: &Arc<Record>) -> Option<Arc<Record>> {
+    let access = record
+        .path
+        .as_ref()
+        .map_or(Access::Full, |path| visibility.access(path));
+    match access {
+        Access::Full => Some(Arc::clone(record)),
+        Access::Masked => Some(Arc::new(masked(record))),
+        Access::Hidden => None,
+    }
+}
+
+fn masked(record: &Record) -> Record {
+    let without_data = |state: &Option<State>| {
+        state.as_ref().map(|state| State {
+            data: None,
+            stat: state.stat,
+        })
+    };
+    Record {
+        before: without_data(&record.before),
+        after: without_data(&record.after),
+        acl: None,
+        ..record.clone()
+    }
+}

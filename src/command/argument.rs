@@ -1,0 +1,52 @@
+//! Values that several commands take.
+
+use bridge_core::journal::Position;
+use bridge_core::path::ZnodePath;
+use bridge_query::{PathPattern, Selection, parse_position};
+
+use crate::bridge::wall_clock;
+use crate::exit::{Exit, Failure};
+
+/// Reads a position for `--from`, `--to` and `--at`.
+pub fn position(text: &str) -> Result<Position, String> {
+    parse_position(text, wall_clock()()).map_err(|error| error.reason_and_help())
+}
+
+/// Reads the path of one znode. A trailing slash is ignored.
+pub fn znode(text: &str) -> Result<ZnodePath, String> {
+    let trimmed = match text.trim_end_matches('/') {
+        "" if !text.is_empty() => "/",
+        trimmed => trimmed,
+    };
+    ZnodePath::parse(trimmed).map_err(|error| error.to_string())
+}
+
+/// Selects the records of these patterns; all if there is none.
+pub fn of_paths(patterns: &[PathPattern]) -> Selection {
+    Selection {
+        paths: patterns.to_vec(),
+        ..Selection::default()
+    }
+}
+
+/// A filter of the command line that cannot work.
+pub fn bad_filter(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Configuration, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trailing_slash_of_a_znode_is_ignored() {
+        let check = |text, expected: &str| assert_eq!(znode(text).as_deref(), Ok(expected));
+        check("/a", "/a");
+        check("/a/", "/a");
+        check("/a/b//", "/a/b");
+        check("/", "/");
+        for wrong in ["", "a", "/a//b"] {
+            assert!(znode(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `zkbridge history`: prints every journalled version of one znode, or its value at a moment.
+
+mod text;
+
+use std::io::{IsTerminal, Write};
+
+use bridge_console::text::escaped;
+use bridge_console::{Color, Style};
+use bridge_core::journal::Position;
+use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
+use bridge_core::record::Data;
+use bridge_query::{HistoryPage, JournalQuery, PAGE_MAX};
+use clap::Args;
+use serde_json::json;
+
+use super::sink::journals;
+use super::{argument, print, print_on};
+use crate::bridge::wall_clock;
+use crate::cli::ConfigFlag;
+use crate::exit::{Exit, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge history /services/payments
+  zkbridge history /services/payments -n 3
+  zkbridge history /config/limits --at 2026-11-22T13:40:00Z
+  zkbridge history /config/limits --at 0x300001a2f > limits.then
+  zkbridge history /config/limits --json | jq -r .op
+
+Prints the newest record first. --at prints the value that the znode had, byte
+for byte unless the output is a terminal, and writes to standard error what is
+not certain: values that could not be read, values of records that a full
+journal merged, gaps, records that retention removed.
+Reads only the journal, with or without a running bridge.
+
+Exit codes: 0 printed, 1 no record of this znode, or with --at: not certain,
+2 the command line or the configuration is wrong, 3 there is no journal";
+
+/// Options of `history`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct HistoryArgs {
+    /// Path of the znode
+    #[arg(value_name = "PATH", value_parser = argument::znode)]
+    path: ZnodePath,
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// Read only the journal of this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Print only the value at this moment: a zxid (0x300001a2f), a time
+    /// (2026-11-22T13:40:00Z), a date, an age (15m), or a record's number
+    #[arg(long, value_name = "ZXID|TIME", value_parser = argument::position)]
+    at: Option<Position>,
+    /// Print only the newest N records
+    #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with = "at")]
+    count: Option<usize>,
+    /// Print whole records as JSON lines; with --at one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
+    let journals = journals(&args.config)?;
+    let mut is_known = false;
+    for (_, journal) in journals.of_source(args.source.as_deref())? {
+        is_known |= match args.at {
+            Some(at) => print_value(args, &journal, at)?,
+            None => print_versions(args, &journal)?,
+        };
+    }
+    if is_known {
+        return Ok(());
+    }
+    let message = format!(
+        "no journal has a record of {}: it was never below a watched root, or retention has removed all its records",
+        escaped(&args.path)
+    );
+    Err(Failure::new(Exit::Runtime, message))
+}
+
+/// Prints the versions in a journal; `false` if it knows nothing of the path.
+fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Failure> {
+    let style = Style::for_stdout(Color::Auto);
+    let mut left = args.count.unwrap_or(usize::MAX);
+    let Some(mut page) = journal.history(&args.path, None, left.min(PAGE_MAX))? else {
+        return Ok(false);
+    };
+    if !args.json {
+        print(&text::heading(&args.path, journal.source()))?;
+    }
+    loop {
+        left -= page.versions.len().min(left);
+        let mut text = page_text(args, &page, &style);
+        if left > 0 && !args.json {
+            text.push_str(&text::end(&page, &style));
+        }
+        if !print_on(&text)? {
+            return Ok(true);
+        }
+        let next: Seq = match page.next {
+            Some(next) if left > 0 => next,
+            _ => return Ok(true),
+        };
+        match journal.history(&args.path, Some(next), left.min(PAGE_MAX))? {
+            Some(following) => page = following,
+            None => return Ok(true),
+        }
+    }
+}
+
+fn page_text(args: &HistoryArgs, page: &HistoryPage, style: &Style) -> String {
+    let mut text = String::new();
+    for version in &page.versions {
+        match args.json {
+            true => text.push_str(&(String::from_utf8_lossy(&version.record.to_json()) + "\n")),
+            false => text.push_str(&text::version(&version.record, version.compacted, style)),
+        }
+    }
+    text
+}
+
+/// Prints the value at a moment; `false` if the journal knows nothing of the path.
+fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Result<bool, Failure> {
+    let Some(value) = journal.as_of(&args.path, at, wall_clock()())? else {
+        return Ok(false);
+    };
+    if args.json {
+        let object = json!({"path": args.path, "source": journal.source(), "then": value});
+        print(&format!("{object:#}\n"))?;
+    } else {
+        if let Some(data) = &value.data {
+            write_data(data)?;
+        }
+        eprint!("{}", text::doubts(&value));
+    }
+    match value.certain {
+        true => Ok(true),
+        false => Err(Failure::new(Exit::Runtime, "")),
+    }
+}
+
+/// Writes the data as it is, or escaped to a terminal.
+fn write_data(data: &Data) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = match (out.is_terminal(), std::str::from_utf8(&data.bytes)) {
+        (true, Ok(text)) => writeln!(out, "{}", escaped(text)),
+        (true, Err(_)) => writeln!(
+            out,
+            "({} bytes that are no text; redirect the output to a file)",
+            data.bytes.len()
+        ),
+        (false, _) => out.write_all(&data.bytes),
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Runtime,
+            format!("standard output cannot be written: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
