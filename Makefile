@@ -32,7 +32,8 @@ test: setup ## Run all tests, on real servers too; ZKBRIDGE_TESTS=offline leaves
 	$(CARGO) test --workspace --locked
 
 demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps them running
-	$(CARGO) run --locked -- demo $(if $(KEEP),--keep)
+	$(CARGO) build --locked -p zkbridge -p bridge-demo
+	$(TARGET)/debug/demo $(if $(KEEP),--keep)
 
 sim: setup ## Play SEEDS=n seeds of the simulator on all cores; ends with 1 if one fails or a state is never reached
 	ZKBRIDGE_SEEDS=$(or $(SEEDS),10000) $(CARGO) run --release --locked -p bridge-simulator --bin simulate

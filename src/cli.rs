@@ -52,8 +52,6 @@ pub enum Command {
     Completions(command::completions::CompletionsArgs),
     /// Show the configuration as it takes effect
     Config(command::config::ConfigArgs),
-    /// Play a story between a real ZooKeeper and a real Kafka, and check it
-    Demo(command::demo::DemoArgs),
     /// List, print, retry or drop dead letters
     Dlq(command::dlq::DlqArgs),
     /// Examine everything that the bridge relies on

@@ -4,7 +4,6 @@ pub mod argument;
 pub mod check;
 pub mod completions;
 pub mod config;
-pub mod demo;
 pub mod dlq;
 pub mod doctor;
 pub mod history;

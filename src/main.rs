@@ -5,7 +5,6 @@
 mod bridge;
 mod cli;
 mod command;
-mod demo;
 mod doctor;
 mod exit;
 mod logging;
@@ -42,7 +41,6 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Check(args) => command::check::run(args),
         Command::Completions(args) => command::completions::run(args),
         Command::Config(args) => command::config::run(args),
-        Command::Demo(args) => command::demo::run(args),
         Command::Dlq(args) => command::dlq::run(args),
         Command::Doctor(args) => command::doctor::run(args),
         Command::History(args) => command::history::run(args),

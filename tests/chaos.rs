@@ -6,7 +6,7 @@
 use bridge_chaos::{Chaos, Length};
 use bridge_servers::{ZOOKEEPER_NEWEST, real_servers};
 
-/// What a run chooses by, so that two runs of the same code are as alike as machines allow.
+/// The seed of the run, so that two runs of the same code make the same choices.
 const SEED: u64 = 20_261_122;
 
 #[tokio::test(flavor = "multi_thread")]

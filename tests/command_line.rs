@@ -1,4 +1,4 @@
-//! The command as a shell sees it: what it prints where, and the code that it ends with.
+//! The command as a shell sees it: its output, its errors, and its exit code.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use bridge_servers::Child;
 use serde_json::Value;
 
-/// Runs the real binary in a folder, without variables of this process that could change what it does.
+/// Runs the real binary in a folder, without environment variables that could affect it.
 fn zkbridge(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
     for (name, _) in std::env::vars_os() {
@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("output is text")
 }
 
-/// Runs a command that must end with this code; its standard output and standard error.
+/// Runs a command that must end with this code. Returns standard output and standard error.
 #[track_caller]
 fn check(folder: &Path, args: &[&str], code: i32) -> (String, String) {
     let output = zkbridge(folder, args);

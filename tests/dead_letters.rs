@@ -22,7 +22,7 @@ path = \"audit.jsonl\"
 rejected_path = \"block\"
 ";
 
-/// Runs the command in the folder; its code, standard output and standard error.
+/// Runs the command in the folder. Returns the exit code, standard output and standard error.
 fn zkbridge(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
     for (name, _) in std::env::vars_os() {
@@ -176,9 +176,9 @@ fn a_disabled_sink_is_enabled_where_no_bridge_runs() {
     let (code, out, err) = zkbridge(folder.path(), &["sink", "enable", "audit"]);
     assert_eq!((code, &*out), (0, "sink 'audit' is enabled\n"), "{err}");
     let (code, out, err) = zkbridge(folder.path(), &["sink", "enable", "audit", "--json"]);
-    let told: serde_json::Value = serde_json::from_str(&out).expect("one document");
+    let printed: serde_json::Value = serde_json::from_str(&out).expect("one document");
     let expected = serde_json::json!({"sink": "audit", "enabled": true, "sources": ["main"]});
-    assert_eq!((code, told), (0, expected), "{err}");
+    assert_eq!((code, printed), (0, expected), "{err}");
     assert!(reader(folder.path()).disabled("audit").expect("a row").is_none());
 }
 

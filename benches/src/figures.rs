@@ -1,4 +1,4 @@
-//! What was measured: every round by itself, and the middle and the range of the rounds.
+//! The measurements: every round, and the median and range over the rounds.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,35 @@ use serde::Serialize;
 
 use crate::subject::Subject;
 
-/// What one round of one subject came to, by the name of the measure.
+/// The results of one round of one subject, by measure.
 pub type Measures = BTreeMap<&'static str, f64>;
 
 /// One round of one subject.
 #[derive(Clone, Debug, Serialize)]
 pub struct Round {
-    /// The scenario, with its size where it has several.
+    /// The scenario, with its size if it has several.
     pub scenario: String,
-    /// Rounds of the same number stood beside each other.
+    /// The number of the repetition; rounds of the same number ran next to each other.
     pub repetition: usize,
     /// The subject.
     pub subject: Subject,
-    /// What it came to.
+    /// Its results.
     pub measures: Measures,
 }
 
-/// The middle one of the rounds, and the outermost ones.
+/// Median, minimum and maximum of the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// The middle one; of an even number the mean of the two in the middle.
+    /// The median; of an even number, the mean of the two middle values.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub least: f64,
-    /// The most.
+    /// The maximum.
     pub most: f64,
 }
 
 impl Summary {
-    /// Of some values; `None` of none.
+    /// The summary of some values; `None` without values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Summary> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_unstable_by(f64::total_cmp);
@@ -48,12 +48,12 @@ impl Summary {
     }
 }
 
-/// How two subjects are compared: within a round, as the machine's pace changes from one to the next.
+/// How two subjects are compared: within a round, because the speed of the machine changes between rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// The one by the other.
+    /// The ratio.
     Ratio,
-    /// The one less the other.
+    /// The difference.
     Difference,
 }
 
@@ -83,7 +83,7 @@ impl Figures {
         });
     }
 
-    /// All of them.
+    /// All rounds.
     pub fn rounds(&self) -> &[Round] {
         &self.rounds
     }
@@ -130,13 +130,13 @@ impl Figures {
         most.map_or(0, |most| most + 1)
     }
 
-    /// What a subject came to.
+    /// The results of a subject.
     pub fn summary(&self, scenario: &str, subject: Subject, measure: &str) -> Option<Summary> {
         let values = (0..self.repetitions()).filter_map(|at| self.value(scenario, at, subject, measure));
         Summary::of(values)
     }
 
-    /// What a subject came to beside another one, round by round.
+    /// The results of a subject relative to another one, round by round.
     pub fn beside(
         &self,
         scenario: &str,
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(
             figures.beside("s", "other", both, Comparison::Ratio),
             None,
-            "what was not measured has no ratio"
+            "an unmeasured value has no ratio"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the bridge is to reach, beside its floor in the same rounds.
+//! The goals of the bridge, relative to the baselines of the same rounds.
 
 use serde::Serialize;
 
@@ -6,21 +6,21 @@ use crate::figures::{Comparison, Figures, Summary};
 use crate::scenario::{cut, idle, journal, latency, reconnect, start, sustained};
 use crate::subject::Subject::{self, Bridge, Curator, Pipeline, Walk};
 
-/// What is wanted of a value.
+/// The bound of a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// What stands beside the bridge.
+/// What the bridge's value is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Beside {
-    /// Nobody: the value itself.
+    /// Nothing: the value itself.
     Itself,
-    /// The bridge's value by that of another.
+    /// The ratio to another subject's value.
     By(Subject),
-    /// The bridge's value less that of another.
+    /// The difference from another subject's value.
     Less(Subject),
 }
 
@@ -51,14 +51,14 @@ const fn goal(
 use Beside::{By, Itself, Less};
 use Bound::{AtLeast, AtMost};
 
-/// All of them but those of the journal and the sinks by themselves, which have their own benchmarks.
+/// All goals, except those of single sinks, which have their own benchmark.
 #[rustfmt::skip] // One row each.
 const GOALS: [Goal; 26] = [
     goal("sustained rate by that of the bare pipeline", sustained::NAME, sustained::RATE, By(Pipeline), AtLeast(0.9)),
     goal("sustained rate by that of Curator", sustained::NAME, sustained::RATE, By(Curator), AtLeast(1.5)),
     goal("sustained: versions delivered, %", sustained::NAME, sustained::DELIVERED, Itself, AtLeast(99.0)),
     goal("sustained: versions neither delivered nor declared, %", sustained::NAME, sustained::SILENT, Itself, AtMost(0.0)),
-    goal("sustained: last record acknowledged, ms behind the last write", sustained::NAME, sustained::BEHIND, Itself, AtMost(100.0)),
+    goal("sustained: last record acknowledged, ms after the last write", sustained::NAME, sustained::BEHIND, Itself, AtMost(100.0)),
     goal("CPU for a change by that of the bare pipeline", sustained::NAME, sustained::CPU, By(Pipeline), AtMost(1.5)),
     goal("CPU for a change by that of Curator", sustained::NAME, sustained::CPU, By(Curator), AtMost(0.5)),
     goal("ZooKeeper's CPU for a change by that with the bare pipeline", sustained::NAME, sustained::ZOOKEEPER_CPU, By(Pipeline), AtMost(1.1)),
@@ -72,8 +72,8 @@ const GOALS: [Goal; 26] = [
     goal("start, 1,000,000 znodes: time by that of Curator", start::MILLION, start::SECONDS, By(Curator), AtMost(0.2)),
     goal("start, 1,000,000 znodes: peak memory, MB", start::MILLION, start::MEMORY, Itself, AtMost(100.0)),
     goal("reconnect, nothing changed: time by that of the raw walk", reconnect::NAME, reconnect::SECONDS, By(Walk), AtMost(2.0)),
-    goal("reconnect, nothing changed: records beside the gap's two", reconnect::NAME, reconnect::RECORDS, Itself, AtMost(0.0)),
-    goal("cut: paths that are wrong for ever afterwards", cut::NAME, cut::WRONG, Itself, AtMost(0.0)),
+    goal("reconnect, nothing changed: records other than the gap's two", reconnect::NAME, reconnect::RECORDS, Itself, AtMost(0.0)),
+    goal("cut: paths that stay wrong", cut::NAME, cut::WRONG, Itself, AtMost(0.0)),
     goal("journal alone, random updates of 1,000,000 paths: records/s", journal::NAME, journal::RATE, Itself, AtLeast(50_000.0)),
     goal("journal alone: p99 of a batch of 500, ms", journal::NAME, journal::P99, Itself, AtMost(20.0)),
     goal("idle: CPU, % of one core", idle::NAME, idle::CPU, Itself, AtMost(0.2)),
@@ -82,20 +82,20 @@ const GOALS: [Goal; 26] = [
     goal("start, 100,000 znodes: paths missing in the topic", start::HUNDRED_THOUSAND, start::MISSING, Itself, AtMost(0.0)),
 ];
 
-/// A goal and what was reached.
+/// A goal and its result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
-    /// What is wanted.
+    /// The title of the goal.
     pub title: &'static str,
     /// `≥ 0.9`.
     pub goal: String,
-    /// What was reached, over the rounds; the middle one counts.
+    /// The result over the rounds; the median counts.
     pub reached: Option<Summary>,
-    /// Whether that is enough; `None` where it was not measured.
+    /// Whether the goal is met; `None` if it was not measured.
     pub is_met: Option<bool>,
 }
 
-/// All goals beside what was measured.
+/// All goals with their results.
 pub fn outcomes(figures: &Figures) -> Vec<Outcome> {
     GOALS.iter().map(|goal| goal.outcome(figures)).collect()
 }
@@ -172,7 +172,7 @@ mod tests {
     fn a_goal_that_is_missed_says_so() {
         let mut figures = Figures::default();
         figures.add(cut::NAME, 0, Bridge, Measures::from([(cut::WRONG, 1.0)]));
-        let missed = outcome(&figures, "cut: paths that are wrong for ever afterwards");
+        let missed = outcome(&figures, "cut: paths that stay wrong");
         assert_eq!(missed.is_met, Some(false));
     }
 }

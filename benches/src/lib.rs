@@ -1,10 +1,10 @@
-//! The bridge beside what it is measured by, on real servers: a writer with nobody attached, a bare watcher, a bare
-//! pipeline, a careful program in Java, and the bridge as users run it.
+//! Measures the bridge beside its baselines on real servers: a writer alone, a bare watcher, a bare pipeline, a careful
+//! Java program, and the bridge as users run it.
 //!
-//! Every subject runs in a process of its own, and the kernel and the topic are asked what it cost and what came
-//! through; what a subject says of itself is taken only where nobody else can know it. Subjects have their turns
-//! beside each other, so that a change of the machine's pace meets all of them; ratios within a round count. Nothing
-//! in the test suite depends on a time. This crate must not share types with the bridge.
+//! Every subject runs in a process of its own. Costs come from the kernel and deliveries from the topic; a subject's own
+//! figures are used only if no one else can know them. Subjects take turns in each repetition, so that a change in the
+//! machine's speed affects all of them; the results are ratios within a repetition. No test depends on a time. This crate
+//! must not share types with the bridge.
 
 mod figures;
 mod goals;
@@ -31,11 +31,11 @@ pub use scenario::{cut, idle, journal, latency, network, reconnect, start, susta
 pub use settings::{SCENARIOS, Scenario, Settings, Sizes};
 pub use subject::{Subject, peer};
 
-/// Runs all that is asked for. After each scenario the table so far is written into `folder`.
+/// Runs the scenarios of the settings. Writes the table so far into `folder` after each scenario.
 ///
 /// # Errors
 ///
-/// If a server or a subject fails, or the table cannot be written. The scenarios behind one that fails run all the same.
+/// If a server or a subject fails, or the table cannot be written. The scenarios after a failed one still run.
 pub async fn run(settings: &Settings, folder: &Path) -> Result<Figures> {
     std::fs::create_dir_all(&settings.folder)
         .with_context(|| format!("create {}", settings.folder.display()))?;
@@ -45,7 +45,7 @@ pub async fn run(settings: &Settings, folder: &Path) -> Result<Figures> {
         journal::take(file, &mut figures)?;
     }
     for scenario in &settings.scenarios {
-        // One that fails takes nothing from the others, which have cost their time.
+        // A failed scenario does not discard the results of the others.
         if let Err(error) = Box::pin(scenario::run(*scenario, settings, &mut figures)).await {
             eprintln!("{scenario:?} failed: {error:#}");
             failures.push(format!("{scenario:?}: {error:#}"));
@@ -54,7 +54,7 @@ pub async fn run(settings: &Settings, folder: &Path) -> Result<Figures> {
     }
     ensure!(
         failures.is_empty(),
-        "{} of {} scenarios failed, and {} has what the others came to: {}",
+        "{} of {} scenarios failed, and {} has the results of the others: {}",
         failures.len(),
         settings.scenarios.len(),
         folder.join(report::TABLE).display(),

@@ -1,4 +1,4 @@
-//! What the kernel counts: the processor time of processes and of the whole machine, and the memory of a process.
+//! Figures of the kernel: the processor time of processes and of the whole machine, and the memory of a process.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 /// `/proc` counts in hundredths of a second on every Linux that this runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The processor time that a process has used so far, in user and kernel, of all its threads that live or ended.
+/// The processor time that a process has used so far, in user and kernel mode, over all its threads.
 ///
 /// # Errors
 ///
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub fn used(process: u32) -> Result<Duration> {
     let file = format!("/proc/{process}/stat");
     let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-    // The name of the program stands in parentheses and may hold anything.
+    // The name of the program is in parentheses and may contain anything.
     let behind_name = text.rsplit(')').next().unwrap_or_default();
     let ticks = |field: usize| {
         let value = behind_name.split_whitespace().nth(field);
@@ -29,11 +29,11 @@ pub fn used(process: u32) -> Result<Duration> {
     Ok(TICK * (user + system))
 }
 
-/// The processor time that the machine's cores have used so far, for whomever, and what a hypervisor took away.
+/// The processor time that the machine's cores have used so far, including time stolen by a hypervisor.
 ///
 /// # Errors
 ///
-/// If the kernel does not tell.
+/// If the kernel does not report it.
 pub fn used_by_all() -> Result<Duration> {
     let text = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
     let line = text.lines().next().context("/proc/stat is empty")?;
@@ -47,7 +47,7 @@ pub fn used_by_all() -> Result<Duration> {
     Ok(Duration::from_millis(busy * 10))
 }
 
-/// Resident memory at its peak, in bytes.
+/// Peak resident memory, in bytes.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub fn bytes_written(process: u32) -> Result<u64> {
     bytes.with_context(|| format!("{file} tells no bytes written"))
 }
 
-/// The name of the processor, as the kernel tells it.
+/// The name of the processor.
 pub fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));

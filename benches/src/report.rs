@@ -20,7 +20,7 @@ const WIDTH: usize = 118;
 /// The file of the tables.
 pub const TABLE: &str = "bench.md";
 
-/// A number with as many digits as mean something.
+/// A number with its significant digits.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     match size {
@@ -63,7 +63,7 @@ pub fn table(figures: &Figures, settings: &Settings) -> String {
     text
 }
 
-/// In lines that fit into the project's documents.
+/// Wraps a text to the width of the project's documents.
 fn wrapped(text: &str) -> String {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split(' ') {
@@ -80,8 +80,7 @@ fn wrapped(text: &str) -> String {
 }
 
 fn goal_table(outcomes: &[Outcome]) -> String {
-    let mut text =
-        "| goal | wanted | reached: median (range) | met |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut text = "| goal | wanted | result: median (range) | met |\n| --- | --- | --- | --- |\n".to_owned();
     for outcome in outcomes {
         let met = match outcome.is_met {
             Some(true) => "yes",
@@ -114,8 +113,8 @@ fn conditions(settings: &Settings) -> String {
     format!(
         "{} cores ({}), Linux {}; ZooKeeper {}, one server, `forceSync=no`; Kafka {}, one broker, {PARTITIONS} \
          partitions; everything on this machine, over loopback. Values of {} bytes. Producers: idempotent, \
-         `acks=all`, {COMPRESSION}, linger 5 ms where nothing else is said. The bridge: release build, journal with \
-         fsync (`durability = \"power_loss\"`) where nothing else is said. Rounds in turn, {} of each.",
+         `acks=all`, {COMPRESSION}, linger 5 ms unless stated otherwise. The bridge: release build, journal with \
+         fsync (`durability = \"power_loss\"`) unless stated otherwise. {} repetitions.",
         cores(),
         machine::processor(),
         machine::kernel(),
@@ -126,7 +125,7 @@ fn conditions(settings: &Settings) -> String {
     )
 }
 
-/// How much of the machine others took while all this was measured.
+/// The processor time of other programs during the measurements.
 fn others(figures: &Figures) -> String {
     let rounds = figures.rounds().iter();
     let values = rounds.filter_map(|round| round.measures.get(OTHERS).copied());
@@ -140,7 +139,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Everything, for programs.
+/// All measurements, for programs.
 pub fn json(figures: &Figures, settings: &Settings) -> Value {
     let mut summaries = Vec::new();
     for scenario in figures.scenarios() {
@@ -174,7 +173,7 @@ pub fn json(figures: &Figures, settings: &Settings) -> Value {
     })
 }
 
-/// Writes both beside each other, `bench.md` and `bench.json`.
+/// Writes `bench.md` and `bench.json`.
 ///
 /// # Errors
 ///

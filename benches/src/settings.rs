@@ -1,24 +1,24 @@
-//! What a run measures, and how much of it.
+//! The scenarios and sizes of a run.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The scenarios, by the names under which they are asked for.
+/// The scenarios, by their names on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Scenario {
-    /// As many writes as the server takes.
+    /// Writes at the maximum rate of the server.
     Sustained,
-    /// Some hundred writes a second, and how old a value is when it comes.
+    /// Writes at a steady rate, and the age of each value at its arrival.
     Latency,
-    /// The start beside a tree that is there.
+    /// A start with an existing tree.
     Start,
-    /// A connection that is lost and comes back, and nothing has changed.
+    /// A lost and restored connection without changes.
     Reconnect,
-    /// A connection that is lost and comes back, and much has changed.
+    /// A lost and restored connection with many changes.
     Cut,
-    /// A tree of which nothing changes.
+    /// A tree without changes.
     Idle,
-    /// What goes over the network.
+    /// Bytes on the network.
     Network,
 }
 
@@ -36,38 +36,38 @@ pub const SCENARIOS: [Scenario; 7] = [
 /// The size of everything.
 #[derive(Clone, Debug)]
 pub struct Sizes {
-    /// How often each subject has its turn.
+    /// The number of repetitions.
     pub repetitions: usize,
     /// Znodes that writers write to.
     pub written_znodes: usize,
     /// Writes of a sustained round.
     pub sustained_writes: usize,
-    /// Writes before the first round, so that the servers have compiled what they run.
+    /// Writes before the first round, to warm up the servers.
     pub warming_writes: usize,
-    /// Writes a second where latency is measured.
+    /// Writes a second for the latency.
     pub paced_rate: u32,
     /// Writes of a round of latency.
     pub paced_writes: usize,
-    /// Trees beside which subjects start.
+    /// The sizes of the trees of a start.
     pub start_trees: Vec<usize>,
-    /// The tree that nothing has changed in after a connection was lost.
+    /// The size of the tree of a reconnect.
     pub reconnect_tree: usize,
-    /// The tree that is watched and left alone.
+    /// The size of the idle tree.
     pub idle_tree: usize,
-    /// For how long.
+    /// The time of the idle scenario.
     pub idle: Duration,
-    /// The tree whose listing and comparison are counted in bytes.
+    /// The size of the tree of the network scenario.
     pub network_tree: usize,
-    /// Until a program has dealt with its start: freed memory, closed what it opened.
+    /// How long a program needs after its start to free memory and close files.
     pub settle: Duration,
-    /// When nothing has come for so long, all has come.
+    /// The topic counts as complete after this time without a message.
     pub quiet: Duration,
     /// Bytes of each value.
     pub value_bytes: usize,
 }
 
 impl Sizes {
-    /// What is promised.
+    /// The sizes of the published goals.
     pub fn full() -> Sizes {
         Sizes {
             repetitions: 5,
@@ -87,7 +87,7 @@ impl Sizes {
         }
     }
 
-    /// What shows a change of the code within minutes.
+    /// Sizes for minutes instead of an hour.
     pub fn quick() -> Sizes {
         Sizes {
             repetitions: 3,
@@ -102,21 +102,21 @@ impl Sizes {
     }
 }
 
-/// What is run, and with what.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The zkbridge program.
     pub bridge: PathBuf,
-    /// This harness's own program, which has the floors, too.
+    /// The program of this harness, which includes the baselines.
     pub harness: PathBuf,
-    /// Where journals are: on the disk that is meant, as a file system in memory would make its part vanish.
+    /// The folder of the journals. It must be on a real disk: a file system in memory would hide the cost of fsync.
     pub folder: PathBuf,
-    /// What runs.
+    /// The scenarios.
     pub scenarios: Vec<Scenario>,
-    /// How much of it.
+    /// The sizes.
     pub sizes: Sizes,
-    /// What `make bench-journal` printed; `None` leaves it out.
+    /// The output of `make bench-journal`; `None` omits it.
     pub journal: Option<PathBuf>,
-    /// The class path of the program in Java; `None` leaves it out.
+    /// The class path of the Java program; `None` omits it.
     pub peer: Option<String>,
 }

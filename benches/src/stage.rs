@@ -1,4 +1,4 @@
-//! The servers of a scenario, and what everything on the machine costs meanwhile.
+//! The servers of a scenario, and the processor time of everything on the machine.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,12 +13,12 @@ use crate::subject::Running;
 use crate::topic::Topic;
 use crate::tree;
 
-/// The memory of the server's tree where it is small.
+/// The heap of the server for a small tree.
 pub const HEAP: &str = "1g";
-/// The same with a million znodes.
+/// The heap of the server for a million znodes.
 pub const HEAP_OF_A_MILLION: &str = "3g";
 
-/// Real servers, and a session beside those that are measured.
+/// Real servers, and a session that no subject uses.
 #[derive(Debug)]
 pub struct Stage {
     zookeeper: ZooKeeper,
@@ -27,7 +27,7 @@ pub struct Stage {
     topics: AtomicUsize,
 }
 
-/// The processor time that was used up to a moment.
+/// The processor time used so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
     at: Instant,
@@ -38,10 +38,10 @@ pub struct Costs {
     all: Duration,
 }
 
-/// What was used between two moments.
+/// The processor time used between two measurements.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
-    /// How far the moments lie apart.
+    /// The time between the measurements.
     pub time: Duration,
     /// By the subject.
     pub subject: Duration,
@@ -49,13 +49,13 @@ pub struct Spent {
     pub zookeeper: Duration,
     /// By the broker.
     pub kafka: Duration,
-    /// By all that has nothing to do with the measurement.
+    /// By all other programs of the machine.
     pub others: Duration,
 }
 
 impl Stage {
-    /// Starts the servers as they would run in production, but that ZooKeeper forces no transaction to its disk: it
-    /// is the load, and its disk is not what is measured.
+    /// Starts the servers as in production, except that ZooKeeper does not fsync transactions: it is the load, and its
+    /// disk must not limit the measurement.
     ///
     /// # Errors
     ///
@@ -64,12 +64,12 @@ impl Stage {
         Stage::with(heap, Kafka::builder()).await
     }
 
-    /// The same with a proxy before the broker.
+    /// Starts the servers with a proxy in front of the broker.
     ///
     /// # Errors
     ///
     /// As [`Stage::start`].
-    pub async fn start_behind_proxy(heap: &str) -> Result<Stage> {
+    pub async fn start_with_proxy(heap: &str) -> Result<Stage> {
         Stage::with(heap, Kafka::builder().behind_proxy()).await
     }
 
@@ -108,7 +108,7 @@ impl Stage {
         self.kafka.bootstrap()
     }
 
-    /// The proxy before the broker of [`Stage::start_behind_proxy`].
+    /// The proxy in front of the broker of [`Stage::start_with_proxy`].
     ///
     /// # Panics
     ///
@@ -121,17 +121,17 @@ impl Stage {
     ///
     /// # Errors
     ///
-    /// If the broker does not make it.
+    /// If the broker does not create it.
     pub async fn topic(&self) -> Result<Topic> {
         let number = self.topics.fetch_add(1, Ordering::Relaxed);
         Topic::create(&self.bootstrap(), &format!("bench-{number}")).await
     }
 
-    /// What was used up to now, by a subject and all others.
+    /// The processor time used so far, by a subject and all others.
     ///
     /// # Errors
     ///
-    /// If one of the processes runs no more.
+    /// If one of the processes has ended.
     pub fn costs(&self, subject: Option<&Running>) -> Result<Costs> {
         let server = self.zookeeper.process_id(0).context("ZooKeeper has ended")?;
         let broker = self.kafka.process_id().context("Kafka has ended")?;
@@ -147,7 +147,7 @@ impl Stage {
 }
 
 impl Costs {
-    /// What was used since an earlier moment.
+    /// The processor time used since an earlier measurement.
     pub fn since(&self, earlier: &Costs) -> Spent {
         let between = |part: fn(&Costs) -> Duration| part(self).saturating_sub(part(earlier));
         let (subject, zookeeper) = (between(|costs| costs.subject), between(|costs| costs.zookeeper));
@@ -164,7 +164,7 @@ impl Costs {
 }
 
 impl Spent {
-    /// The part of one core that others took, in percent: what makes a round worth less.
+    /// The share of one core that other programs used, in percent. It makes a round less reliable.
     pub fn others_percent(&self) -> f64 {
         100.0 * self.others.as_secs_f64() / self.time.as_secs_f64()
     }

@@ -1,4 +1,4 @@
-//! The topic that a subject fills: made, watched, counted. What subjects say of themselves is not asked.
+//! The topic of a subject: created, watched and counted from outside.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use tokio::task::JoinHandle;
 
 use crate::writer;
 
-/// Partitions of each topic, as the sinks' own benchmark has them.
+/// Partitions of each topic, as in the benchmark of the sinks.
 pub const PARTITIONS: i32 = 6;
 
 /// How long an answer of the broker may take on a busy machine.
 const ANSWER_BOUND: Duration = Duration::from_secs(30);
-/// How long a message that is there may take.
+/// How long the read of an existing message may take.
 const MESSAGE_BOUND: Duration = Duration::from_secs(30);
-/// How often the end of the topic is looked at: rarely enough to cost nothing that is measured.
+/// Poll interval for the end of the topic: long enough to cost nothing measurable.
 const LOOK: Duration = Duration::from_millis(2);
-/// The same for fills that take seconds.
+/// Poll interval for fills that take seconds.
 const LOOK_SELDOM: Duration = Duration::from_millis(20);
-/// How long a follower waits for the next message before it looks whether it is to stop.
+/// How long a follower waits for the next message before it checks whether to stop.
 const FOLLOW: Duration = Duration::from_millis(100);
 
 /// A topic of its own for one round.
@@ -39,16 +39,16 @@ pub struct Topic {
     name: String,
 }
 
-/// When a topic came to rest.
+/// The state of a topic after its last message.
 #[derive(Clone, Copy, Debug)]
 pub struct Rest {
-    /// When the last message became durable.
+    /// The time at which the last message became durable.
     pub at: Instant,
-    /// How many messages there are.
+    /// The number of messages.
     pub messages: i64,
 }
 
-/// How closely a topic is looked at while it fills.
+/// The precision with which the end of a topic is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
     /// To some milliseconds.
@@ -57,23 +57,23 @@ pub enum Watch {
     Loosely,
 }
 
-/// What a message tells of a znode; of other messages nothing is taken.
+/// The fields of a message that are compared.
 #[derive(Debug, Deserialize)]
-pub struct Told {
-    /// The znode; null for what tells of none.
+pub struct TopicRecord {
+    /// The znode; null in control records.
     pub path: Option<String>,
-    /// What happened.
+    /// The operation.
     #[serde(default)]
     pub op: String,
-    /// Versions between this and the one told before, which nobody could read.
+    /// The number of unread versions since the path's last message.
     #[serde(default)]
     pub missed: Option<u64>,
-    /// How it is since.
+    /// The new state.
     #[serde(default)]
     pub after: Option<After>,
 }
 
-/// How a znode is.
+/// The state of a znode.
 #[derive(Debug, Deserialize)]
 pub struct After {
     /// Its value.
@@ -104,11 +104,11 @@ pub struct Stat {
 }
 
 impl Topic {
-    /// Makes it.
+    /// Creates it.
     ///
     /// # Errors
     ///
-    /// If the broker does not.
+    /// If the broker refuses it.
     pub async fn create(bootstrap: &str, name: &str) -> Result<Topic> {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
@@ -121,7 +121,7 @@ impl Topic {
             bootstrap: bootstrap.to_owned(),
             name: name.to_owned(),
         };
-        // Partitions have leaders some moments after they were made.
+        // Partitions get leaders some time after their creation.
         let consumer = this.consumer()?;
         let is_led = || std::future::ready(this.ends(&consumer).is_ok());
         eventually("leaders of a new topic", ANSWER_BOUND, is_led).await?;
@@ -132,7 +132,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// If the broker does not.
+    /// If the broker refuses it.
     pub async fn remove(self) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
@@ -164,8 +164,8 @@ impl Topic {
         (0..PARTITIONS).map(end).collect()
     }
 
-    /// Waits until there are so many messages and, for `quiet`, no more come. A message counts when it is durable as
-    /// far as the broker has been told to make it so.
+    /// Waits until there are at least `least` messages and no more arrive for `quiet`. A message counts once it is durable
+    /// according to the producer's `acks`.
     ///
     /// # Errors
     ///
@@ -206,25 +206,25 @@ impl Topic {
         waiting.await?
     }
 
-    /// Reads all that is there, in order for each key.
+    /// Reads all messages, in order for each key.
     ///
     /// # Errors
     ///
     /// If it cannot be read.
-    pub async fn read(&self) -> Result<Vec<Told>> {
+    pub async fn read(&self) -> Result<Vec<TopicRecord>> {
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
             let consumer = this.consumer()?;
             let mut waiting: i64 = this.ends(&consumer)?.iter().sum();
             consumer.assign(&this.from(Offset::Beginning)?)?;
-            let mut told = Vec::new();
+            let mut records = Vec::new();
             while waiting > 0 {
                 let message = consumer.poll(MESSAGE_BOUND);
                 let message = message.with_context(|| format!("{waiting} messages did not come"))??;
-                told.extend(parsed(&message)?);
+                records.extend(parsed(&message)?);
                 waiting -= 1;
             }
-            Ok(told)
+            Ok(records)
         })
         .await?
     }
@@ -237,11 +237,11 @@ impl Topic {
         Ok(list)
     }
 
-    /// Follows the topic from its present end and takes down how old each value is when it comes.
+    /// Follows the topic from its current end and records the age of each value at its arrival.
     ///
     /// # Errors
     ///
-    /// If there is no consumer.
+    /// If the consumer cannot be created.
     pub fn follow(&self) -> Result<Follower> {
         let consumer = self.consumer()?;
         let mut list = TopicPartitionList::new();
@@ -259,7 +259,7 @@ impl Topic {
                 };
                 let message = message?;
                 let now = writer::now();
-                let issued = parsed(&message)?.and_then(|told| told.issued());
+                let issued = parsed(&message)?.and_then(|record| record.issued());
                 ages.extend(issued.map(|issued| now.saturating_sub(issued)));
             }
             Ok(ages)
@@ -268,7 +268,7 @@ impl Topic {
     }
 }
 
-/// Follows a topic until it is asked for what it has seen.
+/// Follows a topic until its result is requested.
 #[derive(Debug)]
 pub struct Follower {
     stop: Arc<AtomicBool>,
@@ -276,7 +276,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// The age of each value when it came.
+    /// The age of each value at its arrival.
     ///
     /// # Errors
     ///
@@ -287,13 +287,13 @@ impl Follower {
     }
 }
 
-impl Told {
+impl TopicRecord {
     fn issued(&self) -> Option<Duration> {
         let value = self.after.as_ref()?.data.as_ref()?.value.as_ref()?;
         writer::issued(value)
     }
 
-    /// The version that is told with its value.
+    /// The version, if the message has its value.
     pub fn version(&self) -> Option<(&str, i64)> {
         let after = self.after.as_ref()?;
         after.data.as_ref()?;
@@ -302,25 +302,24 @@ impl Told {
 }
 
 /// `None` for a message without a value.
-fn parsed(message: &BorrowedMessage<'_>) -> Result<Option<Told>> {
+fn parsed(message: &BorrowedMessage<'_>) -> Result<Option<TopicRecord>> {
     let Some(payload) = message.payload() else {
         return Ok(None);
     };
-    let told = serde_json::from_slice(payload);
-    let told = told.with_context(|| format!("no record: {}", String::from_utf8_lossy(payload)))?;
-    Ok(Some(told))
+    let record = serde_json::from_slice(payload);
+    let record = record.with_context(|| format!("no record: {}", String::from_utf8_lossy(payload)))?;
+    Ok(Some(record))
 }
 
-/// How many different versions of znodes are told with their values, and how many are declared as overwritten before
-/// they could be read.
-pub fn versions(told: &[Told]) -> (usize, u64) {
+/// The number of different versions that have a value in the topic, and of those declared as overwritten.
+pub fn versions(records: &[TopicRecord]) -> (usize, u64) {
     let mut seen: HashMap<&str, Vec<i64>> = HashMap::new();
     let mut missed = 0;
-    for told in told.iter().filter(|told| told.op != "snapshot") {
-        if let Some((path, version)) = told.version() {
+    for record in records.iter().filter(|record| record.op != "snapshot") {
+        if let Some((path, version)) = record.version() {
             seen.entry(path).or_default().push(version);
         }
-        missed += told.missed.unwrap_or_default();
+        missed += record.missed.unwrap_or_default();
     }
     let count = seen.values_mut().map(|versions| {
         versions.sort_unstable();

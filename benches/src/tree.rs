@@ -1,4 +1,4 @@
-//! The trees that are watched: made fast, and read as they are.
+//! Creates and reads the watched trees.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use bridge_servers::eventually;
 use futures::{StreamExt, stream};
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions};
 
-/// What all subjects watch.
+/// The root that all subjects watch.
 pub const ROOT: &str = "/bench";
 
 /// Children of each parent of a large tree.
 const SIBLINGS: usize = 1_000;
-/// A server at full load answers late, and no load may lose its session by that.
+/// A session timeout that outlasts the delays of a server at full load.
 const SESSION: Duration = Duration::from_secs(60);
 /// How long a first session may take.
 const CONNECT_BOUND: Duration = Duration::from_secs(60);
-/// Transactions under way: enough that the server never waits for the next.
+/// Transactions in flight: enough that the server never waits.
 const UNDER_WAY: usize = 8;
-/// Operations of one transaction: of 100 bytes each far below the limit of 1 MiB for a request.
+/// Operations of one transaction: with 100 bytes each, far below the limit of 1 MiB for a request.
 const OPERATIONS: usize = 1_000;
 
-/// Znodes that stay.
+/// The options of persistent znodes.
 pub const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
 
-/// What tells two states of a znode apart: when it began, when it was written last.
+/// Identifies the state of a znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// The zxid that created it.
@@ -34,11 +34,11 @@ pub struct State {
     pub mzxid: i64,
 }
 
-/// A session of a client that does not give up.
+/// Connects, and retries within a bound.
 ///
 /// # Errors
 ///
-/// If there is none in time.
+/// If there is no session in time.
 pub async fn connect(servers: &str) -> Result<Client> {
     let connecting = eventually("a session", CONNECT_BOUND, || async {
         let connector = Client::connector().with_session_timeout(SESSION);
@@ -47,7 +47,7 @@ pub async fn connect(servers: &str) -> Result<Client> {
     Ok(connecting.await?)
 }
 
-/// The paths of a flat tree below the root: what writers write to.
+/// The paths of a flat tree below the root, for the writers.
 pub fn flat(leaves: usize) -> Vec<String> {
     (0..leaves).map(|leaf| format!("{ROOT}/n{leaf:05}")).collect()
 }
@@ -62,7 +62,7 @@ pub fn large(leaves: usize) -> impl Iterator<Item = String> {
     })
 }
 
-/// Makes the root and these paths, with so many bytes each, in the order given. Says how many znodes there are then.
+/// Creates the root and these paths in order, with `bytes` bytes each. Returns the number of znodes.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ pub async fn plant(
     Ok(count)
 }
 
-/// Every znode below the root, and the root, as they are.
+/// Reads the root and every znode below it.
 ///
 /// # Errors
 ///
@@ -124,7 +124,7 @@ pub async fn read(client: &Client) -> Result<BTreeMap<String, State>> {
 ///
 /// If the server refuses it.
 pub async fn clear(client: &Client) -> Result<()> {
-    // A child's path sorts behind its parent's.
+    // A child's path sorts after its parent's.
     let mut paths = read(client).await?.into_keys().rev().peekable();
     while paths.peek().is_some() {
         let mut multi = client.new_multi_writer();
@@ -136,7 +136,7 @@ pub async fn clear(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Cuts paths into transactions.
+/// Splits paths into transactions.
 struct Chunks<I> {
     paths: I,
 }

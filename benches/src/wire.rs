@@ -1,22 +1,22 @@
-//! A bare client of ZooKeeper that can do one thing: set data, with many requests under way, for as little processor
-//! time as possible. The load must not be what is measured.
+//! A bare ZooKeeper client that only sets data, with many requests in flight and as little processor time as possible, so
+//! that the load does not distort the measurement.
 //!
-//! It knows no reconnecting and no watch; whatever goes wrong ends it.
+//! It neither reconnects nor watches; any error ends it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, ensure};
 
-/// What the server is asked to keep the session for; it lowers it to its own bound.
+/// The requested session timeout; the server lowers it to its own limit.
 const SESSION_MS: i32 = 60_000;
 /// The code of `setData` in the protocol.
 const SET_DATA: i32 = 5;
 /// Any version.
 const ANY: i32 = -1;
-/// Bytes taken from the socket at once: the answers to hundreds of writes.
+/// Bytes of one read from the socket: the answers to hundreds of writes.
 const CHUNK: usize = 64 << 10;
-/// Length, number of the request, zxid and error, with which an answer begins.
+/// Bytes of an answer's header: length, number of the request, zxid and error.
 const HEADER: usize = 4 + 4 + 8 + 4;
 
 /// A session that only sets data.
@@ -32,7 +32,7 @@ impl Wire {
     ///
     /// # Errors
     ///
-    /// If the server gives none.
+    /// If the server refuses it.
     pub fn open(server: SocketAddr) -> Result<Wire> {
         let stream = TcpStream::connect(server).with_context(|| format!("connect to {server}"))?;
         stream.set_nodelay(true)?;
@@ -65,7 +65,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Adds a write to what is sent next.
+    /// Adds a write to the next packet.
     pub fn set_data(&mut self, path: &str, data: &[u8]) {
         self.number = self.number.wrapping_add(1) & i32::MAX;
         let length = 4 + 4 + 4 + path.len() + 4 + data.len() + 4;
@@ -77,7 +77,7 @@ impl Wire {
         self.requests.extend_from_slice(&ANY.to_be_bytes());
     }
 
-    /// Sends what was added.
+    /// Sends the added writes.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits for answers and says how many came; at least one.
+    /// Waits for answers. Returns their number, at least 1.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The writers: as fast as the server takes it, and at a steady pace. Each value begins with the moment at which it
-//! was to be written, so that whoever reads it knows how long it took.
+//! The writers: at the maximum rate, and at a steady rate. Each value begins with the time at which it was due, so that a
+//! reader can compute its age.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,19 +8,19 @@ use anyhow::{Context, Result};
 
 use crate::wire::Wire;
 
-/// Writes under way at most: enough that the server never waits for the next.
+/// Maximum number of writes in flight: enough that the server never waits.
 const WINDOW: usize = 1_000;
-/// New writes are sent together when so many are answered: one call for hundreds of them.
+/// New writes are sent together after this many answers: one system call for hundreds of writes.
 const REFILL: usize = WINDOW / 2;
 
-/// What was written.
+/// The result of a writer.
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
     /// Answered writes.
     pub writes: usize,
     /// From the first request to the last answer.
     pub took: Duration,
-    /// When the last answer came.
+    /// The time of the last answer.
     pub ended: Instant,
 }
 
@@ -32,27 +32,27 @@ impl Written {
     }
 }
 
-/// A value of 100 bytes (or so many) that tells when it was to be written.
+/// A value of `bytes` bytes that begins with the time at which it was due.
 fn value(bytes: usize, now: Duration) -> Vec<u8> {
     let mut value = format!("{:020} ", now.as_nanos()).into_bytes();
     value.resize(bytes, b'x');
     value
 }
 
-/// The moment that a value tells; `None` for one of another kind.
+/// The time at the start of a value; `None` if it has none.
 pub fn issued(value: &str) -> Option<Duration> {
     let nanos = value.split(' ').next()?.parse::<u64>().ok()?;
     Some(Duration::from_nanos(nanos))
 }
 
-/// Since 1970; the same clock for who writes and who reads.
+/// The time since 1970; writer and reader use the same clock.
 pub fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO)
 }
 
-/// Sets each path in turn, as fast as the server takes it.
+/// Sets each path in turn, at the maximum rate of the server.
 ///
 /// # Errors
 ///
@@ -84,8 +84,8 @@ pub async fn flat_out(
     .await
 }
 
-/// Sets each path in turn, so many a second. A write that the server holds up delays the later ones, and all of them
-/// tell the moment at which they were due.
+/// Sets each path in turn, at `rate` writes a second. A slow answer delays the later writes, but their values keep the time
+/// at which they were due.
 ///
 /// # Errors
 ///

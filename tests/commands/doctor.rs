@@ -12,7 +12,7 @@ async fn doctor_finds_all_well_and_names_what_is_not_with_a_remedy() {
     let mut stage = Stage::set("doctor").await;
     let text = stage.run(&["doctor"]).await.ended(0);
     golden::fits(&text);
-    // What the machine is like, and how fast it is now, is not for a test.
+    // The figures of the machine differ from run to run.
     for words in [
         "ok       process: none runs on this data_dir",
         "fsync: ",

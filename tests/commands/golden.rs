@@ -1,11 +1,11 @@
-//! What a command printed, compared with what it is known to print. `ZKBRIDGE_GOLDEN=write` writes the files anew: look
-//! at the difference before you commit it.
+//! Compares the output of a command with its golden file. `ZKBRIDGE_GOLDEN=write` writes the files; check the difference
+//! before you commit it.
 
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// What differs from run to run, and what stands for it. The first that fits wins.
+/// Patterns that differ from run to run, with their placeholders. The first match wins.
 const MASKS: &[(&str, &str)] = &[
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"\d\d:\d\d:\d\d\.\d{3}", "HH:MM:SS.mmm"),
@@ -31,7 +31,7 @@ pub fn masked(text: &str) -> String {
     })
 }
 
-/// The text is what stands in `golden/<name>`.
+/// Fails unless the text equals `golden/<name>`.
 #[track_caller]
 pub fn check(name: &str, text: &str) {
     let file: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))

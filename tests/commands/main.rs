@@ -1,6 +1,6 @@
-//! The commands that look at a bridge, each on a real running one and beside its journal without one. What they print
-//! is compared with files in `golden/`, after times, zxids and sizes are masked. `ZKBRIDGE_TESTS=offline` leaves these
-//! out, and says so.
+//! The commands that inspect a bridge, each with a real running bridge and on the journal of a stopped one. Their output is
+//! compared with the files in `golden/`, with times, zxids and sizes masked. `ZKBRIDGE_TESTS=offline` skips these tests,
+//! and prints their names.
 
 #![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 

@@ -1,4 +1,4 @@
-//! What the commands print that have no file of tests of their own for it, all on one bridge.
+//! The output of commands without test files of their own, all on one bridge.
 
 use bridge_servers::{eventually, real_servers};
 use serde_json::Value;
@@ -29,7 +29,7 @@ async fn refusing() -> (u16, JoinHandle<()>) {
                 false => "204 No Content",
             };
             let answer = format!("HTTP/1.1 {word}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-            // Who asked may be gone.
+            // The client may have disconnected.
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
@@ -56,7 +56,7 @@ async fn check(stage: &Stage, name: &str, args: &[&str]) {
     golden::fits(&text);
 }
 
-/// The same where records are printed as they are.
+/// The same for records that are printed as JSON.
 async fn check_wide(stage: &Stage, name: &str, args: &[&str]) -> String {
     let text = stage.run(args).await.ended(0);
     golden::check(&format!("{name}.txt"), &text);
@@ -67,7 +67,7 @@ async fn check_wide(stage: &Stage, name: &str, args: &[&str]) -> String {
     text
 }
 
-/// What the machine is like, and how fast it is now, is not for a test, nor how many warnings that comes to.
+/// Removes lines about the machine, which differ, and the number of warnings.
 fn without_machine(doctor: &str) -> String {
     let mut text = String::new();
     let (mut section, mut is_left_out) = ("", false);

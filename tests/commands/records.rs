@@ -120,7 +120,7 @@ async fn history_prints_every_version_and_the_value_at_a_moment() {
     assert_eq!(none.code, 1);
     assert!(none.err.contains("no journal has a record of"), "{}", none.err);
 
-    // What happens while nobody looks is found later, and only bounds of it are known.
+    // Changes while the bridge is down are found later, with bounds only.
     stage.bridge.kill().await;
     let (b, gone) = (stage.path("b"), stage.path("gone"));
     stage.client.set_data(&b, b"first", None).await.unwrap();

@@ -1,4 +1,4 @@
-//! `zkbridge reload`, and SIGHUP: sinks change while changes come.
+//! `zkbridge reload` and SIGHUP: sinks change while records arrive.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn file_sink(name: &str, more: &str) -> String {
     format!("[[sink]]\nname = \"{name}\"\ntype = \"file\"\npath = \"{name}.jsonl\"\n{more}")
 }
 
-/// Writes without end until told to stop; how many there were.
+/// Writes until it is stopped. Returns the number of writes.
 async fn write_until(client: Client, root: String, stop: Arc<AtomicBool>) -> u64 {
     let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
     let mut count = 0;
@@ -87,7 +87,7 @@ async fn sinks_come_change_and_go_under_load_and_nothing_of_theirs_is_lost() {
         json!({"started": ["second"], "changed": [], "stopped": [], "untouched": ["audit"]})
     );
 
-    // With a filter it goes on from where it was.
+    // With a filter it continues from its cursor.
     let filtered = file_sink("second", &format!("paths = [\"{}/even-*\"]\n", stage.root));
     stage.bridge.configure(&(common.clone() + &filtered));
     let text = stage.run(&["reload"]).await.ended(0);
@@ -102,7 +102,7 @@ async fn sinks_come_change_and_go_under_load_and_nothing_of_theirs_is_lost() {
     );
     let ended = seqs(&stage.bridge.folder().join("second.jsonl"));
 
-    // Back again, it goes on behind its cursor.
+    // Added again, it continues after its cursor.
     stage
         .bridge
         .configure(&(common.clone() + &file_sink("second", "")));
@@ -152,7 +152,7 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
     assert!(nobody.err.contains("no bridge runs on data"), "{}", nobody.err);
     stage.bridge.start_ready().await;
 
-    // The command finds what is wrong by itself.
+    // The command itself finds the mistake.
     stage
         .bridge
         .configure(&(common.clone() + "[[sink]]\ntype = \"kafak\"\n"));
@@ -162,14 +162,14 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
 
     // So does a bridge that gets the signal.
     hang_up(stage.bridge.child().id());
-    let told = eventually("the refusal in the log", BOUND, || async {
+    let found = eventually("the refusal in the log", BOUND, || async {
         stage
             .bridge
             .has_logged(&["the configuration was not taken over", "kafak"])
     });
-    told.await.unwrap();
+    found.await.unwrap();
 
-    // What is not a sink needs a restart.
+    // Sections other than sinks need a restart.
     let elsewhere = common.replace("[[source]]\n", "[[source]]\nmax_data = \"1 KiB\"\n");
     stage.bridge.configure(&(elsewhere + &file_sink("second", "")));
     let refused = stage.run(&["reload"]).await;

@@ -101,7 +101,7 @@ async fn done(stage: &Stage) {
     stage.bridge.at_rest().await;
     stage
         .bridge
-        .until("nothing to be parked or told", |status| {
+        .until("no parked and no undelivered record", |status| {
             let sink = &status["sinks"][0];
             sink["parked"]["records"] == 0 && sink["snapshot"].is_null() && sink["lag_records"] == 0
         })
@@ -132,10 +132,10 @@ async fn records_that_were_merged_come_one_by_one_and_none_overtakes_what_is_bei
     let again: Vec<u64> = delivered(&stage)[merged..].to_vec();
     let missing: Vec<u64> = (1..=tail).filter(|seq| !again.contains(seq)).collect();
     assert!(missing.is_empty(), "{missing:?} of {again:?}");
-    let told = of_path(&stage, &path, merged);
-    assert_eq!(told.last().unwrap().1, "20", "{told:?}");
-    let older = told.iter().filter(|(seq, _)| *seq <= tail);
-    assert!(older.is_sorted(), "{told:?}");
+    let records = of_path(&stage, &path, merged);
+    assert_eq!(records.last().unwrap().1, "20", "{records:?}");
+    let older = records.iter().filter(|(seq, _)| *seq <= tail);
+    assert!(older.is_sorted(), "{records:?}");
     stage.run(&["journal", "check"]).await.ended(0);
     stage.bridge.terminate().await;
 }
@@ -155,16 +155,20 @@ async fn a_replay_and_a_snapshot_that_are_ordered_together_both_come_to_their_en
     let before = delivered(&stage).len();
     let tail = *delivered(&stage).last().unwrap();
 
-    let (replayed, told) = tokio::join!(
+    let (replayed, snapshot) = tokio::join!(
         stage.run(&["replay", "--sink", "audit", "--from", "1"]),
         stage.run(&["snapshot", "--sink", "audit", "--json"])
     );
-    let ordered: Value = serde_json::from_str(&told.out).unwrap();
+    let ordered: Value = serde_json::from_str(&snapshot.out).unwrap();
     assert_eq!(
         ordered,
         serde_json::json!({"sink": "audit", "path": null, "sources": ["main"]})
     );
-    assert_eq!((replayed.code, told.code), (0, 0), "{replayed:?} {told:?}");
+    assert_eq!(
+        (replayed.code, snapshot.code),
+        (0, 0),
+        "{replayed:?} {snapshot:?}"
+    );
     done(&stage).await;
 
     let text = std::fs::read_to_string(stage.bridge.folder().join("audit.jsonl")).unwrap();
@@ -175,7 +179,7 @@ async fn a_replay_and_a_snapshot_that_are_ordered_together_both_come_to_their_en
         .collect();
     let ends = behind.iter().filter(|record| record["op"] == "snapshot_end");
     assert!(ends.count() >= 1, "{text}");
-    // Each znode comes by the one or the other, and all that was to come once more does.
+    // Each znode arrives by the replay or by the retry, and every replayed record arrives.
     let again: Vec<u64> = behind
         .iter()
         .filter_map(|record| record["seq"].as_u64())

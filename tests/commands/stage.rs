@@ -22,7 +22,7 @@ pub async fn zookeeper() -> &'static ZooKeeper {
         .await
 }
 
-/// What a command printed, and how it ended.
+/// The output and exit code of a command.
 #[derive(Debug)]
 pub struct Printed {
     pub code: i32,
@@ -58,7 +58,7 @@ impl Stage {
         Stage::set_with(name, "").await
     }
 
-    /// The same with more lines of configuration behind those of the sink.
+    /// The same with more lines of configuration after those of the sink.
     pub async fn set_with(name: &str, more: &str) -> Stage {
         let root = format!("/{name}");
         let connect = zookeeper().await.connect_string();
@@ -110,7 +110,7 @@ impl Stage {
         self.settle(name, "delete").await;
     }
 
-    /// Waits until the file of the sink ends with what was done, so that one write is one record.
+    /// Waits until the file of the sink ends with the last change, so that each write is one record.
     async fn settle(&self, name: &str, word: &str) {
         let (file, path) = (self.bridge.folder().join("audit.jsonl"), self.path(name));
         let arrived = eventually("a record", BOUND, || async {

@@ -86,21 +86,21 @@ async fn status_that_watches_shows_the_change_and_ends_with_the_signal() {
     let mut stage = Stage::set("status-watch").await;
     stage.bridge.start_ready().await;
     let mut watching = Child::start(&stage.bridge.command(&["status", "--watch", "--json"])).unwrap();
-    let told = watching.until("the running bridge", BOUND, |lines| {
+    let found = watching.until("the running bridge", BOUND, |lines| {
         let text = &lines.last()?.text;
         serde_json::from_str::<Value>(text).ok()?["running"]
             .as_bool()
             .filter(|running| *running)
     });
-    told.await.unwrap();
+    found.await.unwrap();
     stage.bridge.kill().await;
-    let told = watching.until("its end", BOUND, |lines| {
+    let found = watching.until("its end", BOUND, |lines| {
         let text = &lines.last()?.text;
         serde_json::from_str::<Value>(text).ok()?["running"]
             .as_bool()
             .filter(|running| !*running)
     });
-    told.await.unwrap();
+    found.await.unwrap();
     watching.terminate().unwrap();
     assert_eq!(watching.exit_code(BOUND).await.unwrap(), 143);
 }

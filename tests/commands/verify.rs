@@ -55,7 +55,7 @@ async fn verify_finds_no_difference_beside_a_bridge_and_each_one_without_it() {
     }
     let text = stage.run(&["verify"]).await.ended(1);
     golden::fits(&text);
-    // How often it was written is a matter of speed, and so is where the line breaks.
+    // The number of writes depends on the speed of the machine, and so does the line break.
     let version = regex::Regex::new(r"version\s+\d\d+\s+of\s+\S+,\s+the\s+image\s+version\s+\d\d+").unwrap();
     golden::check(
         "verify-stopped.txt",
@@ -63,7 +63,7 @@ async fn verify_finds_no_difference_beside_a_bridge_and_each_one_without_it() {
     );
     let report = stage.run(&["verify", "--json"]).await.json(1);
     let differences = report["sources"][0]["differences"].as_array().unwrap().clone();
-    let told: Vec<(&str, &str)> = differences
+    let found: Vec<(&str, &str)> = differences
         .iter()
         .map(|difference| {
             (
@@ -79,7 +79,7 @@ async fn verify_finds_no_difference_beside_a_bridge_and_each_one_without_it() {
         ("/verify/recreated", "other_life"),
         ("/verify/written", "other_version"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
 
     stage.bridge.start_ready().await;
     stage.bridge.at_rest().await;
@@ -111,10 +111,13 @@ async fn verify_finds_what_a_bridge_with_a_dead_watch_does_not_know() {
     let report = stage.run(&["verify", "--json"]).await.json(1);
     assert_eq!(report["running"], true);
     let differences = report["sources"][0]["differences"].as_array().unwrap();
-    let told: Vec<(&str, &str)> = differences
+    let found: Vec<(&str, &str)> = differences
         .iter()
         .map(|one| (one["path"].as_str().unwrap(), one["kind"].as_str().unwrap()))
         .collect();
-    assert_eq!(told, [(&*new, "only_in_zookeeper"), (&*written, "other_version")]);
+    assert_eq!(
+        found,
+        [(&*new, "only_in_zookeeper"), (&*written, "other_version")]
+    );
     stage.bridge.terminate().await;
 }

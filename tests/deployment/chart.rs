@@ -1,4 +1,4 @@
-//! The chart of Helm: rendered by Helm itself, read into the types of Kubernetes, compared with what the program does.
+//! The Helm chart: rendered by Helm, parsed into the types of Kubernetes, and compared with the program.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const ALL: &[&str] = &[
     "secretEnv.ZK_PASSWORD.key=zk-password",
 ];
 const TOKEN: &str = "t0ken";
-/// The newest whose types are read here; what is older differs in nothing that the chart uses.
+/// The newest version whose types are used here; older ones are the same for everything in the chart.
 const KUBERNETES: &str = "1.33.0";
 
 /// The rendered objects.
@@ -67,7 +67,7 @@ impl Rendered {
         self.pod().containers.remove(0)
     }
 
-    /// The text of the configuration in the ConfigMap, under the name that the program is told.
+    /// The text of the configuration in the ConfigMap, under the name that the program gets.
     fn configuration(&self) -> String {
         let file = self.container().args.unwrap().pop().unwrap();
         let name = Path::new(&file).file_name().unwrap().to_str().unwrap();
@@ -135,25 +135,25 @@ async fn every_rendered_object_is_one_that_kubernetes_knows() {
 }
 
 fn assert_kept<T: DeserializeOwned + serde::Serialize>(rendered: &Rendered, kind: &str) {
-    let told = rendered.value(kind);
+    let written = rendered.value(kind);
     let read = serde_json::to_value(rendered.read::<T>(kind)).unwrap();
-    assert_eq!(lost(told, &read, kind), [""; 0]);
+    assert_eq!(lost(written, &read, kind), [""; 0]);
 }
 
-/// The places in `told` that are not in `read`.
-fn lost(told: &Value, read: &Value, place: &str) -> Vec<String> {
-    match (told, read) {
-        (Value::Object(told), Value::Object(read)) => told
+/// The places in `written` that are not in `read`.
+fn lost(written: &Value, read: &Value, place: &str) -> Vec<String> {
+    match (written, read) {
+        (Value::Object(written), Value::Object(read)) => written
             .iter()
             .flat_map(|(key, value)| lost(value, &read[key], &format!("{place}.{key}")))
             .collect(),
-        (Value::Array(told), Value::Array(read)) if told.len() == read.len() => told
+        (Value::Array(written), Value::Array(read)) if written.len() == read.len() => written
             .iter()
             .zip(read)
-            .flat_map(|(told, read)| lost(told, read, &format!("{place}[]")))
+            .flat_map(|(written, read)| lost(written, read, &format!("{place}[]")))
             .collect(),
-        _ if told == read => Vec::new(),
-        _ => vec![format!("{place}: {told} is read as {read}")],
+        _ if written == read => Vec::new(),
+        _ => vec![format!("{place}: {written} is read as {read}")],
     }
 }
 
@@ -219,7 +219,7 @@ async fn the_pod_has_no_privilege_that_it_does_not_need() {
     assert_eq!(inside.allow_privilege_escalation, Some(false));
     assert_eq!(inside.capabilities.unwrap().drop.unwrap(), ["ALL"]);
     assert_eq!(pod.automount_service_account_token, Some(false));
-    // The group of the volume may read the secrets, nobody may write them.
+    // The group of the volume may read the secrets, and no one may write them.
     let volumes = pod.volumes.unwrap();
     let secret = volumes.iter().find_map(|volume| volume.secret.as_ref()).unwrap();
     assert_eq!(secret.default_mode, Some(0o440));

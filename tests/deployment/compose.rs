@@ -13,7 +13,7 @@ fn services() -> Value {
     serde_saphyr::from_str(&text("compose.yaml")).unwrap()
 }
 
-/// What is mounted from the checkout: place here, place in the container.
+/// The mounts from the checkout: path here, path in the container.
 fn mounted(services: &Value) -> Vec<(String, String)> {
     let services = services["services"].as_object().unwrap().values();
     let volumes = services

@@ -1,5 +1,5 @@
-//! The files for operators (`docker/`), judged by the tools that they are for and compared with what the program does.
-//! `ZKBRIDGE_TESTS=offline` leaves out what needs a tool that is fetched, and says so.
+//! The files for operators (`docker/`), checked with the tools that read them and compared with the program.
+//! `ZKBRIDGE_TESTS=offline` skips tests that need a fetched tool, and prints their names.
 
 #![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 

@@ -12,7 +12,7 @@ const RULES: &str = "prometheus/zkbridge.rules.yml";
 const RULES_TEST: &str = "prometheus/zkbridge.rules.test.yml";
 const DASHBOARD: &str = "grafana/zkbridge.json";
 
-/// The names of metrics in a text, as the bridge tells them.
+/// The names of metrics in a text, as the bridge exports them.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_inside = |char: char| char.is_ascii_alphanumeric() || char == '_';
     let words = text.split(|char| !is_inside(char));
@@ -133,7 +133,7 @@ async fn prometheus_understands_every_expression_of_the_dashboard() {
     let rules = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dashboard.yml");
-    // YAML takes JSON as it stands.
+    // JSON is valid YAML.
     std::fs::write(&file, rules.to_string()).unwrap();
 
     let checked = Tool::promtool()

@@ -8,7 +8,7 @@ const INSTALLED: &str = "/usr/local/bin/zkbridge";
 
 #[test]
 fn systemd_takes_the_unit_as_it_stands() {
-    // It wants programs to be there; where they will be installed is not up to a test.
+    // The tool requires the programs to exist, and a test cannot install them.
     let unit = text("systemd/zkbridge.service").replace(INSTALLED, env!("CARGO_BIN_EXE_zkbridge"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("zkbridge.service");
@@ -21,7 +21,7 @@ fn systemd_takes_the_unit_as_it_stands() {
         .expect("systemd-analyze is there: run make setup");
 
     let said = String::from_utf8_lossy(&verified.stderr);
-    // It looks at units of the machine, too, and what it says of those is not about ours.
+    // The tool also checks units of the machine; complaints about those are ignored.
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("zkbridge")).collect();
     assert!(verified.status.success() && ours.is_empty(), "{said}");
 }

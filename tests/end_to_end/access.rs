@@ -26,7 +26,7 @@ fn lists(user: &str) -> Vec<Acl> {
     ]
 }
 
-fn told(user: &str) -> Value {
+fn entry(user: &str) -> Value {
     json!([
         {"scheme": "world", "id": "anyone", "perms": "r"},
         {"scheme": "digest", "id": format!("{user}:x"), "perms": "cdrwa"},
@@ -41,7 +41,7 @@ impl Scene {
         set.await.unwrap();
     }
 
-    /// The lists that records of a path tell, in order.
+    /// The lists in the records of a path, in order.
     fn lists(&self, path: &str) -> Vec<Value> {
         let records = each_once(&self.topic.deliveries);
         let of_path = records.iter().filter(|record| record["path"] == path);
@@ -63,13 +63,13 @@ async fn a_changed_access_control_list_is_told_with_its_entries_and_without_dige
     scene.bridge.start_ready().await;
     scene.settle().await;
 
-    // One that is found with a write, and writes that come right behind it.
+    // A list that is found with a write, and writes directly after it.
     scene.set_lists(&many[0], "first").await;
     for value in ["2", "3", "4"] {
         scene.writer.set(&many[0], value).await;
     }
     scene.judge().await;
-    assert_eq!(scene.lists(&many[0]), [told("first")]);
+    assert_eq!(scene.lists(&many[0]), [entry("first")]);
 
     // Many that are found by the walk after a restart.
     scene.bridge.kill().await;
@@ -80,9 +80,9 @@ async fn a_changed_access_control_list_is_told_with_its_entries_and_without_dige
     scene.judge().await;
     for (at, path) in many.iter().enumerate() {
         let expected = if at == 0 {
-            vec![told("first"), told("second")]
+            vec![entry("first"), entry("second")]
         } else {
-            vec![told("second")]
+            vec![entry("second")]
         };
         assert_eq!(scene.lists(path), expected, "{path}");
     }

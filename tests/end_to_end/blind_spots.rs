@@ -65,7 +65,7 @@ async fn an_unreadable_subtree_is_counted_named_and_picked_up_when_permission_co
             .unwrap();
     }
     scene.bridge.start_ready().await;
-    // What is below one that may not be read cannot even be listed.
+    // The descendants of an unreadable znode cannot even be listed.
     scene.until_unreadable(1, &secret).await;
     let hidden: Vec<&str> = std::iter::once(&secret)
         .chain(&below)
@@ -80,7 +80,7 @@ async fn an_unreadable_subtree_is_counted_named_and_picked_up_when_permission_co
     assert_eq!(end.unwrap().record["run"]["unreadable"], 1);
     assert_eq!(scene.story(&secret), [""; 0]);
 
-    // The permission comes, below first; nobody restarts anything.
+    // Permission is granted, below first, without a restart.
     for path in below.iter().chain([&secret]) {
         scene.writer.client.set_acl(path, &open(), None).await.unwrap();
     }

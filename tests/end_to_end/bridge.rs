@@ -53,7 +53,7 @@ impl Bridge {
         self.folder.path()
     }
 
-    /// The command, without variables of this process that could change what it does.
+    /// The command, without environment variables that could affect it.
     pub fn command(&self, args: &[&str]) -> Command {
         // Measurements name the release build.
         let built = std::env::var_os("ZKBRIDGE_BINARY");
@@ -109,7 +109,7 @@ impl Bridge {
         self.child.as_mut().expect("the bridge was started")
     }
 
-    /// What it has logged since its start.
+    /// Its log since its start.
     pub fn log(&self) -> Vec<String> {
         self.child.as_ref().map(Child::stderr).unwrap_or_default()
     }
@@ -126,7 +126,7 @@ impl Bridge {
         assert_eq!(code, TERMINATED, "{}", self.log().join("\n"));
     }
 
-    /// Status code and body of one of its pages; 0 where there is no answer.
+    /// Status code and body of one of its pages; 0 without an answer.
     pub async fn get(&self, page: &str) -> (u16, String) {
         self.request(page).await.unwrap_or_default()
     }
@@ -142,12 +142,12 @@ impl Bridge {
         Some((code, body.to_owned()))
     }
 
-    /// `/status`; null where there is no answer.
+    /// `/status`; null without an answer.
     pub async fn status(&self) -> Value {
         serde_json::from_str(&self.get("/status").await.1).unwrap_or_default()
     }
 
-    /// The sample of a metric with these labels, all of them or some; 0 where there is none.
+    /// The sample of a metric with these labels, all of them or some; 0 if there is none.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let text = self.get("/metrics").await.1;
         let labels: Vec<String> = labels
@@ -168,7 +168,7 @@ impl Bridge {
             .any(|line| words.iter().all(|word| line.contains(word)))
     }
 
-    /// Waits until `/status` is as wished. `what` completes "waited … in vain for …".
+    /// Waits until `/status` meets the condition. `what` completes "waited … in vain for …".
     pub async fn until(&self, what: &str, mut look: impl FnMut(&Value) -> bool) {
         let look = RefCell::new(&mut look);
         let found = eventually(what, BOUND, || async {
@@ -180,7 +180,7 @@ impl Bridge {
         }
     }
 
-    /// Waits until all is captured that a live source has heard of, and all of it delivered.
+    /// Waits until all known changes of the live sources are captured and delivered.
     pub async fn at_rest(&self) {
         self.until("rest", is_at_rest).await;
     }

@@ -1,4 +1,4 @@
-//! The canary: the bridge's own write proves the watch, where nobody else changes anything.
+//! The canary: the bridge's own write proves the watch on a tree without other changes.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::writer::Writer;
 /// The canary is written every 10 seconds; the rest is for a machine busy with other tests.
 const FOUND_WITHIN: Duration = Duration::from_secs(25);
 
-/// Takes the events out of the connection until one of the canary is lost, and waits for what comes of it.
+/// Drops the events of the connection until one of the canary is lost, and waits for the consequence.
 async fn assert_finds_a_dead_watch(bridge: &Bridge, proxy: &Proxy) {
     let epoch = bridge.status().await["sources"][0]["epoch"].clone();
     proxy.deaf().await.unwrap();

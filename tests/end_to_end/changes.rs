@@ -1,4 +1,4 @@
-//! What clients do to znodes, one kind after the other.
+//! The changes of znodes, one kind after the other.
 
 use bridge_servers::real_servers;
 
@@ -19,8 +19,8 @@ async fn creates_updates_deletes_and_recreates_are_told_one_by_one() {
     scene.writer.delete(&path).await;
     scene.writer.create(&path, "again").await;
     scene.judge().await;
-    let told = ["create", "update", "update", "delete", "create"];
-    assert_eq!(scene.story(&path), told.map(|op| format!("{op} exact")));
+    let expected = ["create", "update", "update", "delete", "create"];
+    assert_eq!(scene.story(&path), expected.map(|op| format!("{op} exact")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ async fn kafka_that_dies_and_comes_back_gets_everything() {
             !status["sinks"][0]["error"].is_null()
         })
         .await;
-    // Capture goes on, and says so.
+    // Capture continues, and the status shows it.
     assert_eq!(scene.bridge.get("/readyz").await.0, 200);
     scene.bridge.kill().await;
     scene.bridge.start_ready().await;
@@ -32,7 +32,7 @@ async fn kafka_that_dies_and_comes_back_gets_everything() {
     scene.judge().await;
 }
 
-/// A scene whose bridge reaches ZooKeeper through a proxy, live.
+/// A live scene whose bridge connects to ZooKeeper through a proxy.
 async fn behind_proxy(name: &str, session_timeout: &str) -> (Scene, Proxy) {
     let mut place = Place::shared().await;
     let proxy = Proxy::start(shared().await.zookeeper.client_addr(0))
@@ -96,7 +96,7 @@ async fn a_connection_cut_for_more_than_the_session_is_a_gap_that_says_expired()
             status["sources"][0]["state"] == "detached"
         })
         .await;
-    // The session's end is awaited where it is decided.
+    // Waits for the end of the session at the server.
     let log = || std::fs::read_to_string(zookeeper.log(0)).unwrap_or_default();
     let before = log().matches("Expiring session").count();
     let expired = eventually("a session to expire", BOUND, || async {
@@ -156,7 +156,7 @@ async fn an_ensemble_that_loses_the_connected_server_and_then_its_leader_loses_n
     real_servers!("an ensemble loses servers");
     let (mut scene, ensemble) = on_ensemble("ensemble").await;
     let root = scene.root().to_owned();
-    // The writer's own server may die, too: what it does not know of a write, the log does.
+    // The writer's own server may be killed too: the log knows the writes whose answers were lost.
     for round in 0..2 {
         let victim = match round {
             0 => watched_server(&ensemble).await,

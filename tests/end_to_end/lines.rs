@@ -1,4 +1,4 @@
-//! What holds on every line of ZooKeeper that zkbridge works with, on one server and on three: writes of all kinds, a
+//! The promises on every supported version of ZooKeeper, on one server and on three: writes of all kinds, a
 //! network that is cut, a bridge that is killed, a server that is killed, and the same judgement on all of them.
 
 use bridge_servers::{Proxy, ZOOKEEPER_LINES, ZooKeeper, real_servers};
@@ -71,7 +71,7 @@ async fn check(line: &str, servers: usize) {
     }
 }
 
-/// Writes by a session of its own: what it owned goes with it.
+/// Writes in a session of its own: its ephemerals end with it.
 async fn storm(scene: &Scene, seed: u64) {
     let writer = Writer::connect(&scene.place.direct).await;
     Storm::new(&writer, scene.root(), seed).blow(WRITES).await;

@@ -1,6 +1,6 @@
-//! A watch that died in silence: the connection is sound, reads are answered, and no event comes any more.
+//! A watch that stopped without an error: the connection works, reads are answered, and no event arrives any more.
 //!
-//! A man in the middle takes the events out. The bridge has nothing to go by but what it reads.
+//! A proxy drops the events, so only the bridge's reads can show the fault.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use bridge_servers::{Proxy, ZooKeeper, eventually, real_servers};
 
 use crate::bridge::BOUND;
 use crate::stage::{Place, Scene, shared};
-use crate::verdict::{Events, told};
+use crate::verdict::{Events, folded};
 
 /// A sample is taken every 10 seconds; the rest is for a machine busy with other tests.
 const FOUND_WITHIN: Duration = Duration::from_secs(25);
 
-/// A live scene behind a proxy, with a few znodes.
+/// A live scene that uses a proxy, with a few znodes.
 async fn behind_proxy(name: &str, mut place: Place, zookeeper: &ZooKeeper) -> (Scene, Proxy) {
     let proxy = Proxy::start(zookeeper.client_addr(0)).await.unwrap();
     place.connect = proxy.addr().to_string();
@@ -90,7 +90,7 @@ async fn a_watch_that_died_in_silence_is_found_on_servers_whose_events_have_no_z
 async fn with_watches_that_never_tell_anything_every_change_is_still_told_by_samples() {
     real_servers!("watches that never tell");
     let place = Place::shared().await;
-    let (mut scene, proxy) = behind_proxy("never-told", place, &shared().await.zookeeper).await;
+    let (mut scene, proxy) = behind_proxy("never-reported", place, &shared().await.zookeeper).await;
     proxy.deaf().await.unwrap();
     for round in 0..2 {
         let (kept, short) = (scene.path("changed"), scene.path(&format!("short-{round}")));
@@ -103,7 +103,7 @@ async fn with_watches_that_never_tell_anything_every_change_is_still_told_by_sam
             .into_iter()
             .map(|(path, node)| (path, (node.czxid, node.mzxid)));
         assert_eq!(
-            told(&crate::verdict::each_once(&scene.topic.deliveries)),
+            folded(&crate::verdict::each_once(&scene.topic.deliveries)),
             tree.collect()
         );
     }

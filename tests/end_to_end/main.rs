@@ -1,8 +1,8 @@
-//! zkbridge on real servers: the real binary between a real ZooKeeper and a real Kafka, through everything that may
-//! happen to them. `ZKBRIDGE_TESTS=offline` leaves these out, and says so.
+//! zkbridge on real servers: the real binary between a real ZooKeeper and a real Kafka, with every kind of fault.
+//! `ZKBRIDGE_TESTS=offline` skips these tests, and prints their names.
 //!
-//! Every scenario ends with the same judgement (`bridge-judge`): what arrived is compared with what the server's own
-//! transaction log says happened and with the tree as a client reads it.
+//! The judge (`bridge-judge`) checks the end of every scenario: it compares the records with the server's own transaction
+//! log and with the tree as a client reads it.
 
 #![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 

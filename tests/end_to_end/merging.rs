@@ -9,8 +9,8 @@ use crate::writer::Writer;
 
 const ROOT: &str = "/merging";
 
-/// What a sink's file says of a path.
-fn told(bridge: &Bridge, file: &str, path: &str) -> Vec<Value> {
+/// The records of a path in a sink's file.
+fn records_of(bridge: &Bridge, file: &str, path: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(bridge.folder().join(file)).expect("the sink has written");
     let records = text
         .lines()
@@ -55,14 +55,14 @@ async fn of_many_writes_only_the_last_of_each_window_is_delivered_and_all_are_ac
     bridge.at_rest().await;
 
     let (state, steps) = (
-        told(&bridge, "state.jsonl", &busy),
-        told(&bridge, "steps.jsonl", &busy),
+        records_of(&bridge, "state.jsonl", &busy),
+        records_of(&bridge, "steps.jsonl", &busy),
     );
     assert_eq!((versions(&state), versions(&steps)), (200, 200));
     assert!(state.len() < steps.len(), "{} and {}", state.len(), steps.len());
     assert_eq!(state[0]["op"], "create");
     for records in [&state, &steps] {
-        let last = records.last().expect("it was told");
+        let last = records.last().expect("the path has a record");
         assert_eq!(last["after"]["data"]["value"], "200");
     }
     assert_eq!(

@@ -45,10 +45,10 @@ async fn prometheus_finds_no_fault_with_the_metrics_and_they_are_those_that_are_
             status["sinks"][0]["delivered"].as_u64() >= Some(21)
         })
         .await;
-    let told = eventually("the metrics to follow", BOUND, || async {
+    let followed = eventually("the metrics to follow", BOUND, || async {
         bridge.metric("zkbridge_source_events_total", &[]).await >= 20.0
     });
-    told.await.unwrap();
+    followed.await.unwrap();
     let page = bridge.get("/metrics").await.1;
 
     let said = Tool::promtool().run(&["check", "metrics"], page.as_bytes()).await;
@@ -60,7 +60,7 @@ async fn prometheus_finds_no_fault_with_the_metrics_and_they_are_those_that_are_
     let typed = typed(&page);
     let unknown: Vec<_> = typed.difference(&known).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-    // What a sink that cannot reach anything tells, and Kafka's own, have nothing to tell here.
+    // Metrics of failing sinks and of librdkafka have no values here.
     let expected = [
         ("zkbridge_source_capture_duration_seconds", "histogram"),
         ("zkbridge_source_walk_duration_seconds", "histogram"),
@@ -72,7 +72,7 @@ async fn prometheus_finds_no_fault_with_the_metrics_and_they_are_those_that_are_
         ("zkbridge_sink_delivery_latency_seconds", "histogram"),
     ];
     for metric in expected {
-        assert!(typed.contains(&metric), "{metric:?} is not told:\n{page}");
+        assert!(typed.contains(&metric), "{metric:?} is missing:\n{page}");
     }
     bridge.terminate().await;
 }

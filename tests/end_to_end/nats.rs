@@ -48,7 +48,7 @@ async fn records(context: &Context, stream: &str) -> Option<Vec<(String, Value)>
     Some(records)
 }
 
-/// What the stream tells of a path, in its order: the ops.
+/// The ops of a path in the stream, in order.
 fn story(records: &[(String, Value)], path: &str) -> Vec<String> {
     let of_path = records.iter().filter(|(_, record)| record["path"] == path);
     of_path
@@ -56,14 +56,14 @@ fn story(records: &[(String, Value)], path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Waits until the stream tells this of a path.
-async fn told(bridge: &Bridge, nats: &Nats, path: &str, expected: &[&str]) {
+/// Waits until the stream has exactly these ops of a path.
+async fn has_ops(bridge: &Bridge, nats: &Nats, path: &str, expected: &[&str]) {
     let context = context(nats).await;
-    let told = eventually(format!("{expected:?} of {path}"), BOUND, || async {
+    let found = eventually(format!("{expected:?} of {path}"), BOUND, || async {
         let records = records(&context, "ZK").await.unwrap_or_default();
         story(&records, path) == expected
     });
-    if let Err(error) = told.await {
+    if let Err(error) = found.await {
         let (records, log) = (records(&context, "ZK").await, bridge.log().join("\n"));
         panic!("{error}: {records:#?}\n{:#}\n{log}", bridge.status().await);
     }
@@ -75,17 +75,17 @@ async fn a_stream_tells_every_change_once_in_order_over_kills_of_the_bridge_and_
     let place = Place::shared().await;
     let nats = Nats::start().await.unwrap();
     let writer = Writer::connect(&place.direct).await;
-    writer.create("/told", "root").await;
+    writer.create("/ops", "root").await;
     let configuration =
-        source("main", &place, &["/told".to_owned()]) + &sink(&nats, "ZK", "create_stream = true");
+        source("main", &place, &["/ops".to_owned()]) + &sink(&nats, "ZK", "create_stream = true");
     let mut bridge = Bridge::configured(&configuration);
     bridge.start_ready().await;
 
-    writer.create("/told/a b", "1").await;
-    writer.set("/told/a b", "2").await;
-    told(&bridge, &nats, "/told/a b", &["create", "update"]).await;
+    writer.create("/ops/a b", "1").await;
+    writer.set("/ops/a b", "2").await;
+    has_ops(&bridge, &nats, "/ops/a b", &["create", "update"]).await;
     nats.kill(0);
-    writer.create("/told/other", "1").await;
+    writer.create("/ops/other", "1").await;
     bridge
         .until("a record that waits for a server that is away", |status| {
             let sink = &status["sinks"][0];
@@ -93,13 +93,13 @@ async fn a_stream_tells_every_change_once_in_order_over_kills_of_the_bridge_and_
         })
         .await;
     bridge.kill().await;
-    writer.delete("/told/other").await;
+    writer.delete("/ops/other").await;
     nats.restart(0).await.unwrap();
     bridge.start_ready().await;
-    writer.delete("/told/a b").await;
-    told(&bridge, &nats, "/told/a b", &["create", "update", "delete"]).await;
-    told(&bridge, &nats, "/told/other", &["create", "delete"]).await;
-    told(&bridge, &nats, "/told", &["snapshot"]).await;
+    writer.delete("/ops/a b").await;
+    has_ops(&bridge, &nats, "/ops/a b", &["create", "update", "delete"]).await;
+    has_ops(&bridge, &nats, "/ops/other", &["create", "delete"]).await;
+    has_ops(&bridge, &nats, "/ops", &["snapshot"]).await;
     bridge.terminate().await;
 
     let arrived = records(&context(&nats).await, "ZK").await.unwrap();
@@ -132,7 +132,7 @@ async fn a_check_that_connects_warns_of_a_stream_that_would_lose_or_double_recor
         let sink = sink(&nats, stream, lines);
         let bridge = Bridge::configured(&(source("main", &place, &["/".to_owned()]) + &sink));
         let output = bridge.command(args).output().unwrap();
-        // What is broken between words at the width of a terminal is whole again.
+        // Joins the lines that were wrapped at the width of a terminal.
         let text = String::from_utf8(output.stdout).unwrap();
         let words: Vec<&str> = text.split_whitespace().collect();
         (output.status.code(), words.join(" "))

@@ -1,4 +1,4 @@
-//! Servers before 3.9, which do not tell the zxids of their events: bounds in the place of exact deletes, and the same
+//! Servers before 3.9, which do not send the zxids of their events: bounds instead of exact deletes, and the same
 //! tree at the end.
 
 use bridge_servers::{ZooKeeper, eventually, real_servers};

@@ -1,4 +1,4 @@
-//! What the bridge is given that cannot work: one clear message with the value and what to do, the right exit code,
+//! Input that cannot work: one clear message with the value and what to do, the right exit code,
 //! and nothing lost.
 
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use crate::verdict::each_once;
 const RUNTIME: i32 = 1;
 const ENVIRONMENT: i32 = 3;
 
-/// Runs a command that must end by itself with this code; all words must be in one message, and nothing on stdout.
+/// Runs a command that must end with this code; all words must be in one message, and nothing on stdout.
 async fn check_ends(bridge: &Bridge, args: &[&str], code: i32, words: &[&str]) {
     let mut child = Child::start(&bridge.command(args)).unwrap();
     let ended = child.exit_code(BOUND).await.unwrap();
@@ -31,7 +31,7 @@ async fn check_ends(bridge: &Bridge, args: &[&str], code: i32, words: &[&str]) {
     );
 }
 
-/// A port on which nobody listens.
+/// A port without a listener.
 fn closed_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -42,7 +42,7 @@ fn nowhere(connect: &str) -> Bridge {
     Bridge::configured(&place)
 }
 
-/// A bridge that goes on trying, and says why it is not ready.
+/// A bridge that keeps retrying, and reports why it is not ready.
 async fn check_not_ready(bridge: &mut Bridge, words: &[&str]) {
     let why = eventually("a reason for not being ready", BOUND, || async {
         let (code, body) = bridge.get("/readyz").await;

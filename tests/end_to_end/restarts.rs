@@ -24,7 +24,7 @@ async fn end(scene: &mut Scene, how: End) {
     }
 }
 
-/// A change while the bridge is down, and what was told of its path at the end.
+/// A change while the bridge is down, and the last record of its path.
 async fn check_changes_while_down(name: &str, how: End) {
     let mut scene = Scene::live(name).await;
     let mortal = Writer::connect(&scene.place.direct).await;
@@ -109,7 +109,7 @@ async fn ends_between_any_two_changes_lose_nothing() {
             2 => scene.writer.delete(&path).await,
             _ => scene.writer.create(&scene.path("b"), "beside").await,
         }
-        // No waiting for the record: the end may come before, during or after it.
+        // Does not wait for the record: the bridge may end before, during or after it.
         end(&mut scene, how).await;
         scene.bridge.start_ready().await;
     }

@@ -1,6 +1,7 @@
 //! An ensemble that goes back in time: a data directory replaced by an old copy, or another cluster at the old address.
 //!
-//! The bridge stops that source with the choices, reports nothing of it, and goes on with the others. A person decides.
+//! The bridge stops that source, prints the choices, reports nothing of it, and continues with the others. An operator
+//! decides.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,13 @@ use serde_json::Value;
 
 use crate::bridge::BOUND;
 use crate::stage::{Place, Scene, kafka_sink, shared, source};
-use crate::verdict::{each_once, told};
+use crate::verdict::{each_once, folded};
 use crate::writer::Writer;
 
 /// The other source of the process, on a server to which nothing happens.
 const OTHER: &str = "/rewind-other";
 
-/// Children of the root that nobody touches: none of them may be told again.
+/// Unchanged children of the root: none of them may be reported again.
 const UNTOUCHED: usize = 20;
 
 fn copy(from: &Path, to: &Path) {
@@ -26,12 +27,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What the server keeps.
+/// The data directory of the server.
 fn kept(zookeeper: &ZooKeeper) -> PathBuf {
     zookeeper.data_dir(0).join("version-2")
 }
 
-/// A live scene on a server of its own, with a second source and a file that gets what that tells.
+/// A live scene on a server of its own, with a second source and a file for its records.
 async fn two_sources(name: &str, zookeeper: &ZooKeeper, other: &Writer, other_root: &str) -> Scene {
     let place = Place::on(zookeeper, &shared().await.kafka);
     let mut scene = Scene::at(name, place).await;
@@ -64,7 +65,7 @@ fn of_main(status: &Value) -> &Value {
         .expect("main")
 }
 
-/// Waits until the source has stopped and says why, and what a person can do, in every place.
+/// Waits until the source has stopped, with the cause and the choices in every place.
 async fn check_stopped(scene: &Scene) {
     scene
         .bridge
@@ -94,7 +95,7 @@ async fn check_stopped(scene: &Scene) {
     shown.await.unwrap();
 }
 
-/// What the other source tells arrives although the first has stopped.
+/// Records of the other source arrive although the first has stopped.
 async fn check_other_goes_on(scene: &Scene, other: &Writer, path: &str) {
     other.create(path, "it goes on").await;
     let file = scene.bridge.folder().join("other.jsonl");
@@ -111,7 +112,7 @@ async fn check_told(scene: &mut Scene) {
     let tree = tree
         .into_iter()
         .map(|(path, node)| (path, (node.czxid, node.mzxid)));
-    assert_eq!(told(&each_once(&scene.topic.deliveries)), tree.collect());
+    assert_eq!(folded(&each_once(&scene.topic.deliveries)), tree.collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +128,7 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
     }
     scene.settle().await;
 
-    // A copy, and what happens after it.
+    // A copy, and changes after it.
     let copied = tempfile::tempdir().unwrap();
     zookeeper.stop(0).await.unwrap();
     copy(&kept(&zookeeper), copied.path());
@@ -164,7 +165,7 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
     tokio::task::block_in_place(|| scene.topic.read_on());
     let since = each_once(&scene.topic.deliveries).split_off(before);
     let changes: Vec<_> = since.iter().filter(|record| !record["path"].is_null()).collect();
-    assert!(changes.is_empty(), "nothing is told before: {changes:#?}");
+    assert!(changes.is_empty(), "nothing is reported before: {changes:#?}");
     scene.bridge.start_with(&["--accept-baseline", "main"]).await;
     scene.bridge.ready().await;
     check_told(&mut scene).await;
@@ -182,7 +183,7 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
         ["create exact", "delete exact", "create reconciled"]
     );
     assert_eq!(scene.last(&changed).record["after"]["data"]["value"], "before");
-    // What did not change is not told again.
+    // Unchanged znodes are not reported again.
     for at in 0..UNTOUCHED {
         let path = scene.path(&format!("untouched-{at:02}"));
         assert_eq!(scene.story(&path), ["snapshot reconciled"]);

@@ -1,4 +1,4 @@
-//! Roots that come and go, that cannot be read, and that are seen through a chroot; several sources and sinks.
+//! Roots that are created and deleted, that cannot be read, and that are seen through a chroot; several sources and sinks.
 
 use bridge_servers::real_servers;
 use zookeeper_client::{Acl, Acls, AuthId, CreateMode, Permission};
@@ -27,7 +27,7 @@ async fn a_root_that_does_not_exist_is_told_when_it_comes_goes_and_comes_again()
         scene.story(&root),
         ["create exact", "delete exact", "create exact"]
     );
-    // And while nobody looks.
+    // The same while the bridge is down.
     scene.bridge.kill().await;
     scene.writer.delete_all(&root).await;
     scene.bridge.start_ready().await;
@@ -89,7 +89,7 @@ async fn a_znode_that_may_not_be_read_is_counted_and_never_told_deleted() {
     assert_eq!(status["sources"][0]["unreadable"], 1, "{status:#}");
     assert_eq!(status["sources"][0]["unreadable_paths"][0], *secret);
     assert_eq!(scene.story(&secret), [""; 0]);
-    // One that was told and is closed later is not gone either.
+    // A reported znode that is closed later is not reported as deleted either.
     let lists: Vec<Acl> = Acls::creator_all().iter().cloned().collect();
     scene.writer.client.set_acl(&later, &lists, None).await.unwrap();
     scene.bridge.kill().await;
@@ -102,7 +102,7 @@ async fn a_znode_that_may_not_be_read_is_counted_and_never_told_deleted() {
         .await;
     scene.settle_without(&[&secret]).await;
     assert_eq!(scene.story(&later), ["snapshot reconciled"]);
-    // Opened again, they are told as they are.
+    // After it is opened again, the current state is reported.
     let open: Vec<Acl> = Acls::anyone_all().iter().cloned().collect();
     for path in [&secret, &later] {
         scene.writer.client.set_acl(path, &open, None).await.unwrap();
@@ -128,7 +128,7 @@ async fn two_sources_and_two_sinks_in_one_process_do_not_mix() {
     }
     let through_chroot = Place {
         connect: format!("{}{chroot}", place.connect),
-        // What this writes is below its root, and nobody is told of it.
+        // The canary writes below this root, and its znodes are not reported.
         source: "liveness = \"canary\"".to_owned(),
         ..place.clone()
     };

@@ -26,8 +26,6 @@ const RUNNING: &[&[&str]] = &[
     &["completions", "bash"],
     &["config", "show"],
     &["config", "show", "--json"],
-    // It takes no configuration, and its story is told by a test of its own: here only what is wrong to type.
-    &["demo", "--no-such-option"],
     &["dlq", "list"],
     &["dlq", "list", "--json"],
     &["dlq", "show", "--all"],
@@ -69,7 +67,7 @@ const REFUSED: &[&[&str]] = &[
     &["run", "--config", "wrong.toml"],
 ];
 
-/// What is typed wrongly in a configuration: each time something next to a secret, or the secret itself.
+/// Mistakes in a configuration: each next to a secret, or in the secret itself.
 const MISTAKES: [(&str, &str); 7] = [
     ("password = ", "pasword = "),
     ("secrets = [", "secrets = [5, "),
@@ -108,7 +106,7 @@ impl Said {
         (code, child.stdout())
     }
 
-    /// It goes on until it is told to end.
+    /// It runs until a signal.
     async fn watch(&mut self, bridge: &Bridge, connect: &str) {
         let args = ["watch", connect, ROOT, "--existing", "--log-level", "trace"];
         let mut child = Child::start(&bridge.command(&args)).unwrap();

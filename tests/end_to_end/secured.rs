@@ -1,4 +1,4 @@
-//! An ensemble that wants certificates and passwords: what is let in, and what an operator reads where it is not.
+//! An ensemble with certificates and passwords: which credentials work, and the messages for those that do not.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub(crate) const ROOT: &str = "/secured";
 pub(crate) const USER: &str = "bridge";
 pub(crate) const PASSWORD: &str = "pa55-w0rd";
 
-/// Certificates: an authority, the servers', a client's, one that has expired, and an authority that nobody knows.
+/// Certificates: an authority, the servers', a client's, one that has expired, and an unknown authority.
 struct Papers {
     folder: TempDir,
 }
@@ -148,7 +148,7 @@ fn holds(file: &Path, path: &str) -> bool {
 /// `check --connect` says so in one message, and shows no password. On a busy machine a server may not have answered in
 /// time, which is said, too; then it is asked again.
 async fn assert_refused(bridge: &Bridge, words: &[&str]) {
-    eventually(&format!("to be told of {words:?}"), BOUND, || async {
+    eventually(&format!("a message with {words:?}"), BOUND, || async {
         let mut child = Child::start(&bridge.command(&["check", "--connect"])).unwrap();
         let code = child.exit_code(BOUND).await.unwrap();
         let said = in_one_line(&[child.stdout(), child.stderr()].concat());
@@ -175,7 +175,7 @@ async fn an_encrypted_ensemble_is_followed_by_a_bridge_with_a_certificate() {
     assert_follows(&mut bridge, &writer, &format!("{ROOT}/tls")).await;
 }
 
-/// What was broken between words, whole again.
+/// Joins lines that were wrapped between words.
 fn in_one_line(lines: &[String]) -> String {
     lines
         .iter()
@@ -184,7 +184,7 @@ fn in_one_line(lines: &[String]) -> String {
         .join(" ")
 }
 
-/// What doctor says, and how it ends.
+/// The output of doctor, and its exit code.
 async fn doctor(bridge: &Bridge) -> (i32, String) {
     let mut child = Child::start(&bridge.command(&["doctor"])).unwrap();
     let code = child.exit_code(BOUND).await.unwrap();

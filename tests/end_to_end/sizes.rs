@@ -22,10 +22,10 @@ const LONG: Duration = Duration::from_secs(1_800);
 const RESIDENT_MAX: u64 = 100_000_000;
 /// The memory that it may hold in a storm, when events, values and records of many znodes wait.
 const RESIDENT_IN_STORM_MAX: u64 = 200_000_000;
-/// The same where values are of 1 MB: several of them are under way at every step.
+/// The same with values of 1 MB: several of them are in flight at every step.
 const RESIDENT_OF_LARGE_VALUES_MAX: u64 = 300_000_000;
 
-/// Small sizes for every run of the tests, or those that are promised.
+/// Small sizes for every run of the tests, or the published ones.
 fn sized(short: usize, full: usize) -> usize {
     match std::env::var("ZKBRIDGE_SIZES") {
         Ok(form) if form == "full" => full,
@@ -34,24 +34,24 @@ fn sized(short: usize, full: usize) -> usize {
     }
 }
 
-/// What the records say of a znode, added up.
+/// The sum of the records of a znode.
 #[derive(Debug, PartialEq)]
-struct Told {
+struct Reported {
     value: String,
     version: i64,
-    /// Versions that were told, or counted as missed.
+    /// Versions that were reported, or counted as missed.
     accounted: i64,
 }
 
-/// A server, a bridge with a file as its sink, and what it has written so far.
+/// A server, a bridge with a file sink, and the records so far.
 struct Stage {
     _zookeeper: ZooKeeper,
     load: Load,
     bridge: Bridge,
     file: Option<BufReader<std::fs::File>>,
-    /// The position of the last record; what is delivered again after a kill lies before it.
+    /// The position of the last record; records that are repeated after a kill are before it.
     seq: u64,
-    told: HashMap<String, Told>,
+    reported: HashMap<String, Reported>,
     gaps: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ impl Stage {
             bridge: Bridge::configured(&format!("{source}{sink}")),
             file: None,
             seq: 0,
-            told: HashMap::new(),
+            reported: HashMap::new(),
             gaps: Vec::new(),
         }
     }
@@ -93,7 +93,7 @@ impl Stage {
         self.read_on();
     }
 
-    /// Starts the bridge and waits until it is live with everything written. Returns how long that took.
+    /// Starts the bridge and waits until it is live with everything written. Returns the time.
     async fn start(&mut self) -> Duration {
         let began = Instant::now();
         self.bridge.start().await;
@@ -101,11 +101,11 @@ impl Stage {
         began.elapsed()
     }
 
-    /// Waits until the znode has been told with this value and everything is at rest.
+    /// Waits until the znode was reported with this value and everything is at rest.
     async fn until_told(&mut self, path: &str, value: &str) {
         let began = Instant::now();
-        while self.told.get(path).is_none_or(|told| told.value != value) {
-            assert!(began.elapsed() < LONG, "{path} was not told as {value}");
+        while self.reported.get(path).is_none_or(|znode| znode.value != value) {
+            assert!(began.elapsed() < LONG, "{path} was not reported with {value}");
             tokio::time::sleep(Duration::from_millis(50)).await;
             self.settle().await;
         }
@@ -122,7 +122,7 @@ impl Stage {
             let seq = record["seq"].as_u64().unwrap();
             if seq > self.seq {
                 self.seq = seq;
-                take(&mut self.told, &mut self.gaps, &record);
+                take(&mut self.reported, &mut self.gaps, &record);
             }
             line.clear();
         }
@@ -155,8 +155,8 @@ impl Stage {
     }
 }
 
-/// Adds a record to what was told.
-fn take(told: &mut HashMap<String, Told>, gaps: &mut Vec<String>, record: &Value) {
+/// Adds a record to the sums.
+fn take(reported: &mut HashMap<String, Reported>, gaps: &mut Vec<String>, record: &Value) {
     let Some(path) = record["path"].as_str() else {
         if record["op"] == "gap_end" {
             gaps.push(record["gap"]["reason"].as_str().unwrap_or("?").to_owned());
@@ -164,13 +164,13 @@ fn take(told: &mut HashMap<String, Told>, gaps: &mut Vec<String>, record: &Value
         return;
     };
     match record["op"].as_str().unwrap_or_default() {
-        "delete" => drop(told.remove(path)),
+        "delete" => drop(reported.remove(path)),
         "create" | "snapshot" | "update" => {
-            let before = told.get(path).map_or(0, |told| told.accounted);
+            let before = reported.get(path).map_or(0, |znode| znode.accounted);
             let missed = record["missed"].as_i64();
-            // What begins with a listing has all versions before it.
+            // A listing accounts for all earlier versions.
             let version = record["after"]["stat"]["version"].as_i64().unwrap_or_default();
-            let now = Told {
+            let now = Reported {
                 value: record["after"]["data"]["value"]
                     .as_str()
                     .unwrap_or_default()
@@ -178,27 +178,30 @@ fn take(told: &mut HashMap<String, Told>, gaps: &mut Vec<String>, record: &Value
                 version,
                 accounted: before + 1 + missed.unwrap_or(version),
             };
-            told.insert(path.to_owned(), now);
+            reported.insert(path.to_owned(), now);
         }
         _ => {}
     }
 }
 
-/// Fails unless exactly these znodes are told, with these values, and every version is accounted for.
-fn check_told<'a>(told: &HashMap<String, Told>, expected: impl Iterator<Item = (String, &'a str, i64)>) {
+/// Fails unless exactly these znodes were reported, with these values, and every version is accounted for.
+fn check_reported<'a>(
+    reported: &HashMap<String, Reported>,
+    expected: impl Iterator<Item = (String, &'a str, i64)>,
+) {
     let mut count = 0;
     for (path, value, version) in expected {
         count += 1;
-        let expected = Told {
+        let expected = Reported {
             value: value.to_owned(),
             version,
             accounted: version + 1,
         };
-        let found = told.get(&path);
+        let found = reported.get(&path);
         assert_eq!(found, Some(&expected), "{path}");
     }
-    let below = told.keys().filter(|path| path.as_str() != "/").count();
-    assert_eq!(below, count, "znodes told and there");
+    let below = reported.keys().filter(|path| path.as_str() != "/").count();
+    assert_eq!(below, count, "reported and existing znodes");
 }
 
 /// The value of most znodes: 100 bytes.
@@ -235,7 +238,7 @@ async fn a_tree_of_any_size_is_walked_and_followed_within_100_mb() {
         .report("walked and journalled", took, leaves, RESIDENT_MAX)
         .await;
     let paths: Vec<String> = tree(leaves).collect();
-    check_told(&stage.told, paths.iter().map(|path| (path.clone(), SMALL, 0)));
+    check_reported(&stage.reported, paths.iter().map(|path| (path.clone(), SMALL, 0)));
 
     // Spread over the whole tree.
     let changed = |at: usize| &paths[at * (paths.len() / changes)];
@@ -253,14 +256,14 @@ async fn a_tree_of_any_size_is_walked_and_followed_within_100_mb() {
     assert_eq!(stage.gaps, [""; 0]);
 
     stage.bridge.kill().await;
-    let told = stage.seq;
+    let before = stage.seq;
     let took = stage.start().await;
     stage
         .report("compared after kill -9", took, leaves, RESIDENT_MAX)
         .await;
-    assert_eq!(stage.seq - told, 2, "a gap without differences");
+    assert_eq!(stage.seq - before, 2, "a gap without differences");
     assert_eq!(
-        stage.told.values().filter(|told| told.version == 1).count(),
+        stage.reported.values().filter(|znode| znode.version == 1).count(),
         changes
     );
 }
@@ -291,7 +294,7 @@ async fn a_znode_with_more_names_below_it_than_fit_into_1_mb_is_listed_and_follo
         7 => (name(at), "changed", 1),
         _ => (name(at), SMALL, 0),
     });
-    check_told(&stage.told, expected.chain([("/many".to_owned(), SMALL, 0)]));
+    check_reported(&stage.reported, expected.chain([("/many".to_owned(), SMALL, 0)]));
     assert_eq!(stage.gaps, ["started"]);
 }
 
@@ -313,7 +316,7 @@ async fn values_of_1_mb_that_follow_many_small_ones_are_read_in_bounded_memory()
             RESIDENT_OF_LARGE_VALUES_MAX,
         )
         .await;
-    check_told(&stage.told, (0..count).map(|at| (path(at), value(at), 0)));
+    check_reported(&stage.reported, (0..count).map(|at| (path(at), value(at), 0)));
     // Small ones become large, all at once.
     let began = Instant::now();
     let grown = (0..large_ones).map(|at| (path(at), large.clone().into_bytes()));
@@ -352,14 +355,14 @@ async fn a_path_of_100_levels_is_listed_followed_and_told_when_it_goes() {
     stage.start().await;
     let expected = (1..=99).map(|levels| (deep(levels), SMALL, 0));
     let expected = expected.chain([(deep(100), "changed", 1), (below.clone(), SMALL, 0)]);
-    check_told(&stage.told, expected);
+    check_reported(&stage.reported, expected);
     let levels = (1..=100).rev().map(deep);
     for path in std::iter::once(below).chain(levels) {
         stage.load.delete(&path).await;
     }
     stage.load.create(small(["/last".to_owned()].into_iter())).await;
     stage.until_told("/last", SMALL).await;
-    check_told(&stage.told, [("/last".to_owned(), SMALL, 0)].into_iter());
+    check_reported(&stage.reported, [("/last".to_owned(), SMALL, 0)].into_iter());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -381,8 +384,8 @@ async fn a_storm_on_one_znode_leaves_memory_bounded_and_no_version_uncounted() {
         )
         .await;
     let last = changes.to_string();
-    check_told(
-        &stage.told,
+    check_reported(
+        &stage.reported,
         [("/hot".to_owned(), last.as_str(), changes as i64)].into_iter(),
     );
 }
@@ -411,5 +414,5 @@ async fn a_storm_on_many_znodes_leaves_memory_bounded_and_no_version_uncounted()
         )
         .await;
     let expected = (0..nodes).map(|at| (path(at), last.as_str(), rounds as i64));
-    check_told(&stage.told, expected.chain([("/storm".to_owned(), SMALL, 0)]));
+    check_reported(&stage.reported, expected.chain([("/storm".to_owned(), SMALL, 0)]));
 }

@@ -12,7 +12,7 @@ use crate::writer::{Storm, Writer};
 
 const ROOT: &str = "/snapshots";
 
-/// The lines of a sink's file, from the one behind `skip` on.
+/// The lines of a sink's file after the first `skip`.
 fn lines(bridge: &Bridge, file: &str, skip: usize) -> Vec<Value> {
     let text = std::fs::read_to_string(bridge.folder().join(file)).expect("the sink has written");
     let lines = text.lines().skip(skip);
@@ -21,7 +21,7 @@ fn lines(bridge: &Bridge, file: &str, skip: usize) -> Vec<Value> {
         .collect()
 }
 
-/// What somebody has who gets these records and knows nothing.
+/// The fold of these records alone.
 fn fold(records: &[Value]) -> BTreeMap<String, String> {
     let mut tree = BTreeMap::new();
     for record in records {
@@ -96,15 +96,15 @@ async fn who_lost_everything_gets_it_again_over_a_kill_and_a_storm_and_nobody_el
                 .all(|sink| sink["snapshot"].is_null() && sink["lag_records"] == 0)
         })
         .await;
-    let told = lines(&bridge, "one.jsonl", known);
+    let records = lines(&bridge, "one.jsonl", known);
     let tree = writer.tree(&roots).await;
     let expected: BTreeMap<String, String> = tree
         .iter()
         .map(|(path, node)| (path.clone(), format!("0x{:016x}", node.mzxid)))
         .collect();
-    assert_eq!(fold(&told), expected);
-    // What was under way at the kill may come again, under the same id.
-    let ended = told.iter().filter(|record| record["op"] == "snapshot_end");
+    assert_eq!(fold(&records), expected);
+    // Records in flight at the kill may be repeated, with the same id.
+    let ended = records.iter().filter(|record| record["op"] == "snapshot_end");
     let runs: BTreeSet<String> = ended.map(|record| record["id"].to_string()).collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
     let of_others = lines(&bridge, "two.jsonl", others);
@@ -120,12 +120,12 @@ async fn who_lost_everything_gets_it_again_over_a_kill_and_a_storm_and_nobody_el
             status["sinks"][0]["snapshot"].is_null()
         })
         .await;
-    let told = lines(&bridge, "one.jsonl", known);
-    let ops: Vec<_> = told
+    let records = lines(&bridge, "one.jsonl", known);
+    let ops: Vec<_> = records
         .iter()
         .map(|record| record["op"].as_str().unwrap_or_default())
         .collect();
     assert_eq!(ops, ["snapshot_begin", "snapshot", "snapshot_end"]);
-    assert_eq!(told[1]["path"], part.as_str());
+    assert_eq!(records[1]["path"], part.as_str());
     bridge.terminate().await;
 }

@@ -1,4 +1,4 @@
-//! What a scenario plays on: servers, a root and a topic of its own, a bridge between them, and the judgement.
+//! The environment of a scenario: servers, a root and a topic of its own, a bridge, and the judge.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tokio::task::block_in_place;
 use crate::bridge::{BOUND, Bridge};
 use crate::topic::{self, Delivery, Topic};
 use crate::truth::Truth;
-use crate::verdict::{Case, Events, each_once, told};
+use crate::verdict::{Case, Events, each_once, folded};
 use crate::writer::Writer;
 
 /// The servers that all scenarios share that do them no harm.
@@ -21,7 +21,8 @@ pub struct Servers {
 
 static SHARED: OnceCell<Servers> = OnceCell::const_new();
 
-/// The shared servers, started by who comes first. Kafka creates no topic by itself, so that none is a typing error.
+/// The shared servers, started by the first test. Kafka does not create topics automatically, so that a typing error
+/// creates none.
 pub async fn shared() -> &'static Servers {
     let start = || async {
         let kafka = Kafka::builder().property("auto.create.topics.enable", "false");
@@ -94,7 +95,7 @@ impl Scene {
         scene
     }
 
-    /// The same, and the bridge is live.
+    /// A scene with a live bridge.
     pub async fn live(name: &str) -> Scene {
         let mut scene = Scene::open(name).await;
         scene.bridge.start_ready().await;
@@ -127,13 +128,13 @@ impl Scene {
         format!("{}/{name}", self.root())
     }
 
-    /// Waits until everything has arrived: a last znode, and what the records add up to is the tree. What has not
-    /// arrived by the bound is for the judgement.
+    /// Waits until everything has arrived: a last znode, and the fold of the records equals the tree. The judge reports what
+    /// is missing after the bound.
     pub async fn settle(&mut self) {
         self.settle_without(&[]).await;
     }
 
-    /// The same, but for paths that the bridge may not read and has never told.
+    /// The same, except for paths that the bridge cannot read and has never reported.
     pub async fn settle_without(&mut self, hidden: &[&str]) {
         self.marks += 1;
         let mark = self.path(&format!("~end-{}", self.marks));
@@ -148,7 +149,7 @@ impl Scene {
             let is_resting = is_at_rest(&bridge.status().await);
             let mut topic = topic.borrow_mut();
             block_in_place(|| topic.read_on());
-            is_resting && told(&each_once(&topic.deliveries)) == expected
+            is_resting && folded(&each_once(&topic.deliveries)) == expected
         });
         if let Err(error) = settled.await {
             println!(

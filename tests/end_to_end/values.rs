@@ -1,4 +1,4 @@
-//! What may stand in a znode and in its name.
+//! Unusual values and names of znodes.
 
 use bridge_servers::real_servers;
 
@@ -42,7 +42,7 @@ async fn values_of_all_kinds_and_sizes_arrive_as_they_were_written() {
 async fn names_of_all_kinds_arrive_as_they_were_written() {
     real_servers!("names");
     let mut scene = Scene::live("names").await;
-    // Servers take neither control characters nor what lies beyond the basic plane.
+    // Servers reject control characters and characters outside the basic plane.
     let names = [
         "with space",
         " leading and trailing ",

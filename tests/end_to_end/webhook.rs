@@ -18,7 +18,7 @@ use crate::bridge::{BOUND, Bridge};
 use crate::stage::{Place, source};
 use crate::writer::Writer;
 
-/// A request that the service got, and what it answered.
+/// A request to the service, and its answer.
 #[derive(Clone)]
 struct Call {
     id: String,
@@ -30,11 +30,11 @@ struct Call {
 #[derive(Default)]
 struct Desk {
     calls: Mutex<Vec<Call>>,
-    /// What is answered for a path, and for all others (`""`).
+    /// The answers for a path, and for all others (`""`).
     answers: Mutex<BTreeMap<String, u16>>,
 }
 
-/// A service that answers as it is told.
+/// A service with configured answers.
 struct Service {
     url: String,
     desk: Arc<Desk>,
@@ -93,7 +93,7 @@ impl Service {
         self.desk.calls.lock().unwrap().clone()
     }
 
-    /// What it took of a path, each once, in order: the ops.
+    /// The accepted ops of a path, each once, in order.
     fn story(&self, path: &str) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let calls = self.calls().into_iter().filter(|call| call.status < 300);
@@ -104,14 +104,14 @@ impl Service {
             .collect()
     }
 
-    async fn told(&self, bridge: &Bridge, path: &str, story: &[&str]) {
-        let told = eventually(format!("{story:?} of {path}"), BOUND, || async {
+    async fn has_ops(&self, bridge: &Bridge, path: &str, story: &[&str]) {
+        let found = eventually(format!("{story:?} of {path}"), BOUND, || async {
             self.story(path) == story
         });
-        if let Err(error) = told.await {
+        if let Err(error) = found.await {
             let log = bridge.log().join("\n");
             panic!(
-                "{error}; told: {:?}; {:#}\n{log}",
+                "{error}; accepted: {:?}; {:#}\n{log}",
                 self.story(path),
                 bridge.status().await
             );
@@ -154,17 +154,19 @@ async fn a_path_that_fails_holds_only_itself_also_over_a_kill() {
     writer.create("/hook/bad", "1").await;
     writer.set("/hook/bad", "2").await;
     writer.create("/hook/good", "1").await;
-    service.told(&bridge, "/hook/good", &["create"]).await;
+    service.has_ops(&bridge, "/hook/good", &["create"]).await;
     bridge.kill().await;
     bridge.start_ready().await;
     writer.delete("/hook/bad").await;
     writer.set("/hook/good", "2").await;
-    service.told(&bridge, "/hook/good", &["create", "update"]).await;
+    service
+        .has_ops(&bridge, "/hook/good", &["create", "update"])
+        .await;
     assert_eq!(service.story("/hook/bad"), [""; 0]);
 
     service.answer("/hook/bad", 200);
     service
-        .told(&bridge, "/hook/bad", &["create", "update", "delete"])
+        .has_ops(&bridge, "/hook/bad", &["create", "update", "delete"])
         .await;
     bridge.terminate().await;
     service.assert_signed_and_stable();
@@ -183,7 +185,9 @@ async fn a_record_that_is_refused_becomes_a_dead_letter_while_others_flow() {
 
     writer.create("/refused-by-hook/bad", "1").await;
     writer.create("/refused-by-hook/good", "1").await;
-    service.told(&bridge, "/refused-by-hook/good", &["create"]).await;
+    service
+        .has_ops(&bridge, "/refused-by-hook/good", &["create"])
+        .await;
     bridge
         .until("a dead letter", |status| status["sinks"][0]["rejected"] == 1)
         .await;
@@ -202,7 +206,7 @@ async fn a_service_that_is_gone_is_left_alone_over_restarts_until_the_sink_is_en
     writer.create("/gone", "root").await;
     let mut bridge = configured("gone", &place, &service);
     bridge.start_ready().await;
-    service.told(&bridge, "/gone", &["snapshot"]).await;
+    service.has_ops(&bridge, "/gone", &["snapshot"]).await;
     service.answer("", 410);
 
     writer.create("/gone/a", "1").await;
@@ -239,7 +243,7 @@ async fn a_service_that_is_gone_is_left_alone_over_restarts_until_the_sink_is_en
 
     let enabled = bridge.command(&["sink", "enable", "hook"]).output().unwrap();
     assert!(enabled.status.success(), "{enabled:?}");
-    service.told(&bridge, "/gone/a", &["create", "update"]).await;
+    service.has_ops(&bridge, "/gone/a", &["create", "update"]).await;
     bridge.terminate().await;
 }
 

@@ -1,4 +1,4 @@
-//! A client of ZooKeeper that is not the bridge: it writes what a scenario asks for, and reads the tree at the end.
+//! A ZooKeeper client that makes the writes of a scenario, and reads the tree at the end.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub struct Storm<'a> {
 
 impl<'a> Storm<'a> {
     pub fn new(writer: &'a Writer, root: &'a str, seed: u64) -> Storm<'a> {
-        // A failing test shows what it printed: the seed replays the writes.
+        // Shown if the test fails: the seed replays the writes.
         println!("storm below {root} with seed {seed}");
         Storm {
             writer,

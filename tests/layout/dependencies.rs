@@ -1,5 +1,5 @@
-//! Dependencies point one way: the command knows all, the connectors and the configuration know the core, the core
-//! knows nobody.
+//! Dependencies point one way: the command uses the product's crates, the connectors and the configuration use the core,
+//! and the core uses none of the workspace. No part of the product uses a crate that exists for tests.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::project::{File, ROOT, assert_none, assert_one, files_with};
 
-/// Where a crate of the workspace belongs, by its folder.
+/// The layer of a crate, by its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layer {
     /// `bridge-core`
@@ -21,17 +21,19 @@ enum Layer {
     Query,
     /// `examples/*`: crates that documents show
     Example,
-    /// `tests/servers`: real servers; the outside world
+    /// `tests/servers`: starts real servers
     Servers,
-    /// `tests/judge`: what really happened, and the verdict
+    /// `tests/judge`: compares ZooKeeper's transaction log with the topic
     Judge,
-    /// `tests/chaos`: faults at random
+    /// `tests/chaos`: random faults on real servers
     Chaos,
-    /// `tests/fuzz`: what comes from outside, mutilated
+    /// `tests/demo`: a scenario on real servers
+    Demo,
+    /// `tests/fuzz`: mutated input
     Fuzz,
-    /// `tests/simulator`: everything around the core, in virtual time
+    /// `tests/simulator`: the core in virtual time
     Simulator,
-    /// `benches`: the bridge beside what it is measured by
+    /// `benches`: measures the bridge beside its baselines
     Bench,
     /// The package of the command.
     Command,
@@ -51,33 +53,42 @@ impl Layer {
             "tests/servers" => Some(Layer::Servers),
             "tests/judge" => Some(Layer::Judge),
             "tests/chaos" => Some(Layer::Chaos),
+            "tests/demo" => Some(Layer::Demo),
             "tests/fuzz" => Some(Layer::Fuzz),
             "tests/simulator" => Some(Layer::Simulator),
             _ => None,
         }
     }
 
-    /// Whether a crate of this layer may depend on one of the other. Tests of connectors may start real servers.
+    /// Whether a crate of this layer may depend on one of the other layer.
     fn may_use(self, other: Layer, is_for_tests: bool) -> bool {
         match (self, other) {
             (_, Layer::Command) | (Layer::Core | Layer::Servers | Layer::Judge, _) => false,
             (Layer::Fuzz, other) => {
                 is_for_tests && matches!(other, Layer::Core | Layer::Connector | Layer::Config)
             }
-            // What judges or measures the product from outside must not share its types.
+            // A crate that judges or measures the product from outside must not share its types.
             (Layer::Bench, other) => other == Layer::Servers,
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
+            // The demo reads the topic as a consumer in Rust does, with the product's record.
+            (Layer::Demo, other) => matches!(other, Layer::Core | Layer::Connector | Layer::Servers),
             (Layer::Simulator | Layer::Example | Layer::Query, other) => other == Layer::Core,
             (Layer::Connector, Layer::Servers) => is_for_tests,
             (Layer::Connector, other) => other == Layer::Core,
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),
-            // Nothing that is delivered depends on an example.
-            (Layer::Command, other) => !matches!(other, Layer::Example | Layer::Bench),
+            // Its tests judge the program from outside, on real servers.
+            (Layer::Command, Layer::Servers | Layer::Judge | Layer::Chaos) => is_for_tests,
+            (Layer::Command, other) => {
+                matches!(
+                    other,
+                    Layer::Core | Layer::Connector | Layer::Config | Layer::Query
+                )
+            }
         }
     }
 }
 
-/// What `cargo metadata` says about the workspace. Needs no network and resolves nothing.
+/// The output of `cargo metadata` for the workspace, without a network and without resolving.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -93,10 +104,10 @@ fn layer_of(folder: &str, root: &str) -> Result<Layer, String> {
     let inside = Path::new(folder)
         .strip_prefix(root)
         .map_err(|_| format!("{folder} is outside"))?;
-    Layer::of(inside).ok_or_else(|| format!("{folder} is in no folder that stands for a layer"))
+    Layer::of(inside).ok_or_else(|| format!("{folder} is in no folder of a layer"))
 }
 
-/// Every dependency inside the workspace that points the wrong way.
+/// Every dependency inside the workspace that its layer must not have.
 fn wrong_directions(metadata: &Value) -> Vec<String> {
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
@@ -129,7 +140,7 @@ fn wrong_directions(metadata: &Value) -> Vec<String> {
     complaints
 }
 
-/// Places where the core opens a socket, or names a library that does.
+/// Lines of the core that open a socket or name a library that does.
 fn sockets(files: &[File]) -> Vec<String> {
     const WORDS: [&str; 7] = [
         "std::net",
@@ -196,6 +207,22 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
     check("query", "config", Value::Null, Some("must not depend"));
     check("connectors/kafka", "query", Value::Null, Some("must not depend"));
     check("", "query", Value::Null, None);
+    for other in ["tests/servers", "tests/judge", "tests/chaos"] {
+        check("", other, dev(), None);
+        check(
+            "",
+            other,
+            Value::Null,
+            Some("one (Command) must not depend on other"),
+        );
+    }
+    for other in ["tests/simulator", "tests/fuzz", "tests/demo", "benches"] {
+        check("", other, dev(), Some("must not depend"));
+        check("", other, Value::Null, Some("must not depend"));
+    }
+    check("tests/demo", "connectors/console", Value::Null, None);
+    check("tests/demo", "config", Value::Null, Some("must not depend"));
+    check("query", "connectors/file", Value::Null, Some("must not depend"));
     check(
         "connectors/kafka",
         "tests/servers",
@@ -230,7 +257,7 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
         "tools/other",
         "bridge-core",
         Value::Null,
-        Some("in no folder that stands for a layer"),
+        Some("in no folder of a layer"),
     );
 }
 

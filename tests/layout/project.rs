@@ -1,4 +1,4 @@
-//! The files of the project: what git tracks, not what lies around.
+//! The files of the project: those that git tracks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ pub struct File {
 }
 
 impl File {
-    /// One that exists only in a test.
+    /// A file that exists only in a test.
     pub fn imagined(path: &str, text: &str) -> File {
         File {
             path: path.into(),
@@ -27,7 +27,14 @@ impl File {
     }
 }
 
-/// Every text file that git tracks; binary ones are left out.
+/// Whether the file is source code of the product, which the tests, benches and examples are not.
+pub fn is_product(file: &File) -> bool {
+    let outside = ["tests", "benches", "examples"];
+    let is_outside = outside.iter().any(|folder| file.path.starts_with(folder));
+    file.has_extension("rs") && !is_outside
+}
+
+/// Every text file that git tracks, without binary files.
 pub fn files() -> Vec<File> {
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(Path::new(ROOT).join(&path)).ok()?;
@@ -51,12 +58,12 @@ pub fn files_with(extension: &str) -> Vec<File> {
 }
 
 fn tracked() -> Vec<PathBuf> {
-    // The owner of the checkout and the user of the tests are not the same everywhere.
+    // The checkout may belong to another user than the tests.
     let output = Command::new("git")
         .args(["-c", "safe.directory=*", "ls-files", "-z"])
         .current_dir(ROOT)
         .output()
-        .expect("git tells which files belong to the project: install it");
+        .expect("git lists the files of the project: install it");
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

@@ -1,16 +1,22 @@
-//! What holds for every source file.
+//! Rules for every source file.
+
+use std::path::Path;
 
 use crate::project::{File, assert_none, assert_one, files, files_with};
 
-/// A longer file has more than one subject.
-const LINES_MAX: usize = 600;
+/// Lines of code of a file: neither blank nor a comment. A longer file has more than one subject.
+const LINES_MAX: usize = 500;
 
-/// Files that do not say at their top what they are for.
+/// Files that may be longer, with their lines of code: a ratchet. Lower a number with every line that goes, never raise
+/// one, and never add a file.
+const LONGER: &[(&str, usize)] = &[("bridge-core/src/capture/machine.rs", 533)];
+
+/// Files without a first line that states their purpose.
 fn without_header(files: &[File]) -> Vec<String> {
     let begins = |file: &&File| !file.text.starts_with("//! ");
     let shown = |file: &File| {
         format!(
-            "{} does not begin with '//! ' and what it is for",
+            "{} does not begin with '//! ' and its purpose",
             file.path.display()
         )
     };
@@ -18,16 +24,25 @@ fn without_header(files: &[File]) -> Vec<String> {
 }
 
 /// Files with more than one subject.
-fn too_long(files: &[File]) -> Vec<String> {
+fn too_long(files: &[File], longer: &[(&str, usize)]) -> Vec<String> {
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
     let shown = |file: &File| {
-        let lines = file.text.lines().count();
-        (lines > LINES_MAX)
-            .then(|| format!("{} has {lines} lines, more than {LINES_MAX}", file.path.display()))
+        let lines = file.text.lines().filter(is_code).count();
+        let listed = longer
+            .iter()
+            .find(|(path, _)| file.path.as_path() == Path::new(path));
+        let max = listed.map_or(LINES_MAX, |(_, max)| *max);
+        (lines > max).then(|| {
+            format!(
+                "{} has {lines} lines of code, more than {max}",
+                file.path.display()
+            )
+        })
     };
     files.iter().filter_map(shown).collect()
 }
 
-/// Words that no file may hold, with the reason. Put together here, so that this file does not hold them.
+/// Words that no file may contain, with the reason. They are assembled here, so that this file does not contain them.
 fn forbidden(file: &File) -> Vec<(String, &'static str)> {
     let mut words = vec![
         (
@@ -39,14 +54,14 @@ fn forbidden(file: &File) -> Vec<(String, &'static str)> {
         (["<<<", "<<<< "].concat(), "a merge is not finished"),
     ];
     if file.has_extension("rs") {
-        words.push((["#[", "ignore"].concat(), "a test that is not run proves nothing"));
+        words.push((["#[", "ignore"].concat(), "an ignored test proves nothing"));
         words.push((["to", "do!("].concat(), "something is not written"));
         words.push((["unimple", "mented!("].concat(), "something is not written"));
     }
     words
 }
 
-/// Lines with words that must not be there.
+/// Lines with forbidden words.
 fn with_forbidden_words(files: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files {
@@ -70,7 +85,7 @@ fn with_forbidden_words(files: &[File]) -> Vec<String> {
 }
 
 #[test]
-fn every_module_begins_with_what_it_is_for() {
+fn every_module_begins_with_its_purpose() {
     assert_none(&without_header(&files_with("rs")));
 }
 
@@ -88,23 +103,29 @@ fn a_module_without_a_header_is_found() {
 
 #[test]
 fn no_source_file_has_more_than_one_subject() {
-    assert_none(&too_long(&files_with("rs")));
+    assert_none(&too_long(&files_with("rs"), LONGER));
 }
 
 #[test]
 fn a_source_file_that_is_too_long_is_found() {
-    let lines = |count: usize| File::imagined("a.rs", &"\n".repeat(count));
-    assert_none(&too_long(&[lines(LINES_MAX)]));
-    assert_one(&too_long(&[lines(LINES_MAX + 1)]), "a.rs has 601 lines");
+    let lines = |count: usize| [File::imagined("a.rs", &"// why\n\nuse x;\n".repeat(count))];
+    assert_none(&too_long(&lines(LINES_MAX), &[]));
+    assert_one(
+        &too_long(&lines(LINES_MAX + 1), &[]),
+        "a.rs has 501 lines of code",
+    );
+    let longer = [("a.rs", LINES_MAX + 1)];
+    assert_none(&too_long(&lines(LINES_MAX + 1), &longer));
+    assert_one(&too_long(&lines(LINES_MAX + 2), &longer), "more than 501");
 }
 
 #[test]
-fn nothing_is_left_out_unwritten_or_only_here() {
+fn no_file_holds_ignored_tests_unwritten_code_or_local_paths() {
     assert_none(&with_forbidden_words(&files()));
 }
 
 #[test]
-fn words_that_must_not_be_there_are_found() {
+fn forbidden_words_are_found() {
     let check = |path: &str, text: String, expected: &str| {
         assert_one(&with_forbidden_words(&[File::imagined(path, &text)]), expected);
     };

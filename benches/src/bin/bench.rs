@@ -1,5 +1,5 @@
-//! `bench run --bridge PROGRAM` measures; `make bench` builds all for release first. The other commands are the bare
-//! programs that the bridge is measured by, each started by the first in a process of its own.
+//! `bench run --bridge PROGRAM` measures; `make bench` builds for release first. The other commands are the baselines,
+//! which `run` starts in processes of their own.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use bridge_bench::{SCENARIOS, Scenario, Settings, Sizes, peer, run, table};
 use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(about = "Measures zkbridge beside what it is to be measured by")]
+#[command(about = "Measure zkbridge beside its baselines")]
 struct Line {
     #[command(subcommand)]
     command: Command,
@@ -18,13 +18,13 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the scenarios and prints the table
+    /// Run the scenarios and print the table
     Run(Run),
-    /// Counts events
+    /// Count events
     Watcher(Watched),
-    /// Watches, reads and produces
+    /// Watch, read and produce
     Pipeline(Produced),
-    /// Reads a tree once
+    /// Read a tree once
     Walk(Watched),
 }
 
@@ -33,32 +33,32 @@ struct Run {
     /// The zkbridge program; `make build` makes target/release/zkbridge
     #[arg(long)]
     bridge: PathBuf,
-    /// What runs; everything if nothing is said
+    /// Scenarios to run; the default is all
     #[arg(long, value_delimiter = ',')]
     scenario: Vec<Scenario>,
-    /// Smaller sizes: minutes in place of an hour
+    /// Use smaller sizes: minutes instead of an hour
     #[arg(long)]
     quick: bool,
-    /// How often each subject has its turn
+    /// Number of repetitions
     #[arg(long)]
     repetitions: Option<usize>,
-    /// Leaves out the program in Java, which Maven builds
+    /// Omit the Java program, which Maven builds
     #[arg(long)]
     no_curator: bool,
-    /// What `make bench-journal` printed: its figures go into the table
+    /// Output of `make bench-journal` to include in the table
     #[arg(long)]
     journal: Option<PathBuf>,
-    /// Where journals are written meanwhile, and the table and its JSON in the end
+    /// Folder for journals, and for the table and its JSON
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
 }
 
 #[derive(Args)]
 struct Watched {
-    /// The servers of ZooKeeper
+    /// ZooKeeper servers
     #[arg(long)]
     servers: String,
-    /// What is watched
+    /// Root to watch
     #[arg(long)]
     root: String,
 }
@@ -67,16 +67,16 @@ struct Watched {
 struct Produced {
     #[command(flatten)]
     watched: Watched,
-    /// The broker
+    /// Kafka broker
     #[arg(long)]
     bootstrap: String,
-    /// Where changes go
+    /// Topic for changes
     #[arg(long)]
     topic: String,
-    /// How long a message waits for company, in ms
+    /// Producer linger in ms
     #[arg(long)]
     linger: u32,
-    /// How batches are compressed
+    /// Compression of batches
     #[arg(long)]
     compression: String,
 }
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
 
 impl Command {
     fn run(self) -> Result<()> {
-        // The bare programs have one thread of their own: measured to cost the least.
+        // The baselines use one thread: measured to cost the least.
         let mut runtime = match self {
             Command::Run(_) => tokio::runtime::Builder::new_multi_thread(),
             _ => tokio::runtime::Builder::new_current_thread(),
@@ -137,7 +137,7 @@ impl Run {
         let bridge = self
             .bridge
             .canonicalize()
-            .with_context(|| format!("find {}: make build makes it", self.bridge.display()))?;
+            .with_context(|| format!("find {}: build it with `make build`", self.bridge.display()))?;
         let peer = match self.no_curator {
             true => None,
             false => Some(peer::build(&self.folder.join("peers"))?),

@@ -1,8 +1,8 @@
-//! Programs of which each runs in a process of its own, so that the kernel tells what it costs: the bare watcher, the
-//! bare pipeline and the raw walk.
+//! The baselines, each in a process of its own, so that the kernel measures its costs: the bare watcher, the bare pipeline
+//! and the raw walk.
 //!
-//! They are what zkbridge is measured by, so they share nothing with it but the client libraries, and do nothing that
-//! their purpose does not need: no journal, no comparison, no promise.
+//! They share only the client libraries with zkbridge, and do only what their purpose needs: no journal, no comparison, no
+//! promises.
 
 mod pipeline;
 mod record;
@@ -19,10 +19,10 @@ pub use pipeline::{Pipeline, pipeline};
 pub use walk::walk;
 pub use watcher::watcher;
 
-/// As zkbridge's own default.
+/// The default of zkbridge.
 const SESSION: Duration = Duration::from_secs(10);
 
-/// The word with which a program says that it follows and has told what there was.
+/// The line that a program prints once it follows changes and has delivered the existing tree.
 pub const READY: &str = "ready";
 
 async fn connect(servers: &str) -> Result<Client> {
@@ -33,6 +33,6 @@ async fn connect(servers: &str) -> Result<Client> {
 /// Prints a line at once, also into a pipe.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    // Who does not listen any more has no use for it.
+    // The reader may have closed the pipe.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

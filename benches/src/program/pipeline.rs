@@ -1,5 +1,5 @@
-//! The bare pipeline: a persistent recursive watch, MultiReads in small batches, an idempotent producer. It keeps
-//! nothing and compares nothing, so it is the floor under what costs and lasts.
+//! The bare pipeline: a persistent recursive watch, MultiReads in small batches, an idempotent producer. It stores and
+//! compares nothing, so it is the lower bound for cost and time.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,37 +25,37 @@ use zookeeper_client::{
 use super::record::Record;
 use super::{READY, connect, say, walk};
 
-/// Events of one MultiRead at most: measured to keep up with a server at full load.
+/// Maximum number of events in one MultiRead: measured to keep up with a server at full load.
 const BATCH: usize = 200;
-/// MultiReads under way.
+/// Parallel MultiReads.
 const WINDOW: usize = 8;
-/// How long a full queue of the producer is waited for at a time.
+/// The pause after the producer's queue was full.
 const FULL_WAIT: Duration = Duration::from_millis(1);
 /// The pause before a new session.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How long what is under way may take at the end of a walk.
+/// How long the last deliveries may take at the end of a walk.
 const FLUSH_BOUND: Duration = Duration::from_secs(60);
 
-/// What the pipeline is told.
+/// The arguments of the pipeline.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The servers of ZooKeeper.
     pub servers: String,
-    /// What is watched.
+    /// The watched root.
     pub root: String,
     /// The broker.
     pub bootstrap: String,
-    /// Where changes go.
+    /// The topic.
     pub topic: String,
-    /// How long a message waits for company, in milliseconds.
+    /// The producer's linger, in milliseconds.
     pub linger: u32,
-    /// How batches are compressed.
+    /// The compression of batches.
     pub compression: String,
 }
 
 type Answer = Result<Vec<MultiReadResult>, Error>;
 
-/// Follows until it is killed.
+/// Follows changes until it is killed.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub async fn pipeline(options: Pipeline) -> Result<()> {
     }
 }
 
-/// Follows until the session ends.
+/// Follows changes until the session ends.
 async fn session(options: &Pipeline, out: &Out) -> Result<Infallible> {
     let client = connect(&options.servers).await?;
     let watch = || client.watch(&options.root, AddWatchMode::PersistentRecursive);
@@ -80,8 +80,8 @@ async fn session(options: &Pipeline, out: &Out) -> Result<Infallible> {
     say(READY);
     loop {
         Box::pin(follow(&client, &mut watcher, out)).await?;
-        // The new watch first, then the old one may go. What happened between is known to nobody; all that is there
-        // is told again.
+        // The new watch comes first, then the old one ends. Changes in between are unknown, so the whole tree is delivered
+        // again.
         watcher = watch().await?;
         tell_all(&client, &options.root, out).await?;
     }
@@ -95,7 +95,7 @@ async fn tell_all(client: &Client, root: &str, out: &Out) -> Result<()> {
     .await
 }
 
-/// Follows until the connection was lost and is there again.
+/// Follows changes until the connection was lost and restored.
 async fn follow(client: &Client, watcher: &mut PersistentWatcher, out: &Out) -> Result<()> {
     let mut asked: VecDeque<Vec<WatchedEvent>> = VecDeque::new();
     let mut answers: FuturesOrdered<BoxFuture<'_, Answer>> = FuturesOrdered::new();
@@ -107,7 +107,7 @@ async fn follow(client: &Client, watcher: &mut PersistentWatcher, out: &Out) -> 
                 let events = asked.pop_front().unwrap_or_default();
                 match answer {
                     Ok(results) => tell(&events, results, out).await?,
-                    // What the connection took with it is told again behind it.
+                    // Events lost with the connection are replaced by a new walk.
                     Err(error) => say(&format!("{} reads are lost: {error}", events.len())),
                 }
             }
@@ -159,7 +159,7 @@ async fn tell(events: &[WatchedEvent], results: Vec<MultiReadResult>, out: &Out)
         let Some(result) = results.next() else {
             bail!("fewer answers than questions");
         };
-        // A znode that is gone meanwhile tells so by an event of its own.
+        // A znode that was deleted meanwhile has an event of its own.
         let Some((data, stat)) = walk::data_of(result)? else {
             continue;
         };
@@ -180,7 +180,7 @@ struct Out {
     topic: String,
 }
 
-/// Notices a message that was refused for good.
+/// Records whether a message was refused permanently.
 #[derive(Clone)]
 struct Refusals(Arc<AtomicBool>);
 

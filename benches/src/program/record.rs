@@ -1,4 +1,4 @@
-//! What the bare pipeline tells of a change: the same of it that a change record has, as far as it knows it.
+//! The bare pipeline's message for a change: the fields of a change record that it knows.
 
 use serde::Serialize;
 use zookeeper_client::Stat;
@@ -46,7 +46,7 @@ fn zxid(zxid: i64) -> String {
 }
 
 impl<'a> Record<'a> {
-    /// A znode as it was read.
+    /// The message for a znode that was read.
     pub(super) fn of_read(path: &'a str, op: &'a str, data: &'a [u8], stat: &Stat) -> Record<'a> {
         let after = After {
             data: Data {
@@ -76,7 +76,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A znode that is gone.
+    /// The message for a deleted znode.
     pub(super) fn of_delete(path: &'a str, at: i64) -> Record<'a> {
         Record {
             path,

@@ -12,22 +12,22 @@ use zookeeper_client::{Client, Error, MultiReadResult, Stat};
 
 use super::{connect, say};
 
-/// Znodes of one MultiRead: where the rate of a server levels off.
+/// Znodes of one MultiRead: the server is not faster with more.
 const BATCH: usize = 500;
-/// MultiReads under way.
+/// Parallel MultiReads.
 const WINDOW: usize = 10;
-/// Lists of children in one MultiRead: each may be long.
+/// Child lists in one MultiRead: each may be long.
 const LISTS: usize = 50;
 
 type Answer = Result<Vec<MultiReadResult>, Error>;
 
-/// What a MultiRead asks for.
+/// The content of a MultiRead.
 enum Asked {
     Data(Vec<String>),
     Children(Vec<String>),
 }
 
-/// Hands each znode that is there to `visit`, parents first.
+/// Calls `visit` for each existing znode, parents first.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// The next request. What can be read goes before what can be listed, so that little waits.
+/// The next request. Reads go before listings, so that few znodes are pending.
 fn ask<'a>(
     client: &'a Client,
     to_read: &mut VecDeque<String>,
@@ -102,7 +102,7 @@ fn ask<'a>(
     Ok(Some((Asked::Children(parents), Box::pin(reads.commit()))))
 }
 
-/// `None` where the znode is gone.
+/// `None` if the znode is gone.
 pub(super) fn data_of(result: MultiReadResult) -> Result<Option<(Vec<u8>, Stat)>> {
     match result {
         MultiReadResult::Data { data, stat } => Ok(Some((data, stat))),
@@ -125,7 +125,7 @@ fn children_of(parent: &str, result: MultiReadResult) -> Result<Vec<String>> {
     }
 }
 
-/// Walks once and prints how many znodes there were and how many seconds it took.
+/// Walks once and prints the number of znodes and the seconds.
 ///
 /// # Errors
 ///

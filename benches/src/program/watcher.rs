@@ -1,4 +1,4 @@
-//! The bare watcher: it takes events and counts them. What any follower costs the server at least.
+//! The bare watcher: it receives and counts events. The server's minimum cost for any subscriber.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use zookeeper_client::{AddWatchMode, EventType, WatchedEvent};
 
 use super::{READY, connect, say};
 
-/// How often the count is told.
+/// How often the count is printed.
 const TELL: Duration = Duration::from_millis(100);
 
-/// Counts the events below the root until it is killed, and tells the count where it has changed.
+/// Counts the events below the root until it is killed, and prints the count after changes.
 ///
 /// # Errors
 ///
@@ -22,16 +22,16 @@ pub async fn watcher(servers: &str, root: &str) -> Result<()> {
     let client = connect(servers).await?;
     let mut watcher = client.watch(root, AddWatchMode::PersistentRecursive).await?;
     say(READY);
-    let (mut count, mut told) = (0_u64, 0);
+    let (mut count, mut printed) = (0_u64, 0);
     let mut ticks = interval(TELL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             _ = ticks.tick() => {
-                if count != told {
+                if count != printed {
                     say(&format!("events {count}"));
-                    told = count;
+                    printed = count;
                 }
             }
             event = watcher.changed() => {

@@ -1,5 +1,4 @@
-//! A connection that is cut, 500 paths changed meanwhile, and a connection again: of how many paths a reader of the
-//! topic believes something wrong for ever afterwards.
+//! 500 paths change during a lost connection: for how many paths does the topic stay wrong after the reconnect?
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use bridge_servers::{Proxy, eventually};
 use zookeeper_client::Client;
 
 use super::in_turn;
-use super::sustained::last_told;
+use super::sustained::last_states;
 use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
 use crate::stage::{HEAP, Stage};
@@ -18,29 +17,29 @@ use crate::tree::{self, PERSISTENT, ROOT};
 
 /// The scenario's name.
 pub const NAME: &str = "500 paths changed during a cut";
-/// Of the paths.
-pub const WRONG: &str = "paths wrong for ever afterwards";
-/// Gone, and still there for readers.
-const GONE: &str = "of them deleted";
-/// There, and gone or another one for readers.
-const OTHER: &str = "of them created again or set";
+/// All wrong paths.
+pub const WRONG: &str = "paths that stay wrong";
+/// Deleted, but existing in the topic.
+const GONE: &str = "of these, deleted";
+/// Existing, but missing or different in the topic.
+const OTHER: &str = "of these, recreated or set";
 
-/// Paths that are deleted and stay so.
+/// Number of paths that are deleted.
 const DELETED: usize = 200;
-/// Paths that are deleted and created again; half of them with as many versions as before.
+/// Number of paths that are deleted and created again, half of them with the same version as before.
 const RECREATED: usize = 200;
-/// Paths that are set.
+/// Number of paths that are set.
 const SET: usize = 100;
-/// Paths that nothing happens to.
+/// Number of unchanged paths.
 const SPARED: usize = 500;
 
 const SUBJECTS: [Subject; 3] = [Subject::Pipeline, Subject::Curator, Subject::Bridge];
 
-/// How long the bridge may take to follow again, and every other subject: far more than any backoff.
+/// How long every subject may take to follow again: far longer than any backoff.
 const AGAIN_BOUND: Duration = Duration::from_secs(60);
-/// So many times the usual quiet tells behind a cut that all has come.
+/// The factor of the usual quiet period after a cut.
 const QUIET_TIMES: u32 = 2;
-/// How often the znode is written that shows it.
+/// How often the marker znode is written.
 const SIGN_PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
@@ -69,7 +68,7 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject) -> Result<M
         topic: &topic,
         linger: Linger::Millis(5),
     };
-    let mut running = Running::start(subject, settings, &orders)?.context("nobody follows nothing")?;
+    let mut running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
     running.ready().await?;
     proxy.cut().await?;
     change(client, &paths).await?;
@@ -109,19 +108,19 @@ async fn follows_again(client: &Client, topic: &Topic, sign: &str) -> Result<()>
     eventually("a subject to follow again", AGAIN_BOUND, || async {
         let stat = client.set_data(sign, b"sign", None).await.ok()?;
         tokio::time::sleep(SIGN_PAUSE).await;
-        let told = topic.read().await.ok()?;
-        let last = last_told(&told).get(sign).copied().flatten()?;
+        let records = topic.read().await.ok()?;
+        let last = last_states(&records).get(sign).copied().flatten()?;
         (last.mzxid == stat.mzxid).then_some(())
     })
     .await?;
     Ok(())
 }
 
-/// Compares what a reader of the topic believes with what is.
+/// Compares the fold of the topic with the tree.
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
 async fn wrong(stage: &Stage, topic: &Topic) -> Result<Measures> {
-    let told = topic.read().await?;
-    let believed = last_told(&told);
+    let records = topic.read().await?;
+    let believed = last_states(&records);
     let tree = tree::read(stage.client()).await?;
     let gone = believed
         .iter()

@@ -1,4 +1,4 @@
-//! A tree of which nothing changes: what watching it costs.
+//! The costs of watching a tree without changes.
 
 use anyhow::{Context, Result};
 
@@ -12,9 +12,9 @@ use crate::{machine, tree};
 
 /// The scenario's name.
 pub const NAME: &str = "idle, 100,000 znodes watched";
-/// Of the subject.
+/// Processor time of the subject.
 pub const CPU: &str = "CPU of the subject, % of one core";
-/// Of the subject, at the end.
+/// Memory of the subject at the end.
 pub const MEMORY: &str = "memory, MB";
 
 const SUBJECTS: [Subject; 3] = [Subject::Pipeline, Subject::Curator, Subject::Bridge];
@@ -39,7 +39,7 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject) -> Result<M
         topic: &topic,
         linger: Linger::Own,
     };
-    let mut running = Running::start(subject, settings, &orders)?.context("nobody watches nothing")?;
+    let mut running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
     running.ready().await?;
     tokio::time::sleep(settings.sizes.settle).await;
     let before = stage.costs(Some(&running))?;

@@ -1,4 +1,4 @@
-//! The journal alone: `make bench-journal` measures it, and what it printed is taken into the table.
+//! The journal alone: `make bench-journal` measures it, and its output is included in the table.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use crate::subject::Subject;
 pub const NAME: &str = "journal alone, random updates in batches of 500 with fsync";
 /// Records a second.
 pub const RATE: &str = "records/s";
-/// One of a hundred batches takes longer.
+/// The 99th percentile of a batch.
 pub const P99: &str = "p99 of a batch, ms";
 
-/// The line that counts.
+/// The line with the figures.
 const LINE: &str = "random updates";
 
-/// Takes the figures from what was printed.
+/// Parses the figures of the output.
 ///
 /// # Errors
 ///
-/// If they are not there.
+/// If they are missing.
 pub(crate) fn take(file: &Path, figures: &mut Figures) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let measures = parsed(&text).with_context(|| format!("{} has no figures of {LINE}", file.display()))?;

@@ -1,4 +1,4 @@
-//! Some hundred writes a second, and how old a value is when a consumer of the topic has it.
+//! A steady rate of some hundred writes a second: the age of each value when a consumer of the topic receives it.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use crate::writer::{flat_out, paced};
 
 /// With the same linger for all producers.
 pub const SAME_LINGER: &str = "latency, linger 5 ms";
-/// With the one that each chooses by itself.
+/// With the default linger of each.
 pub const OWN_LINGER: &str = "latency, the sink's own linger";
-/// Half of the values are younger.
+/// The median age.
 pub const P50: &str = "p50, ms";
-/// One of a hundred is older.
+/// The 99th percentile of the age.
 pub const P99: &str = "p99, ms";
-/// The oldest.
-const MOST: &str = "most, ms";
-/// What the subject costs.
+/// The maximum age.
+const MOST: &str = "maximum, ms";
+/// Processor time of the subject.
 const CPU: &str = "CPU of the subject, µs a change";
-/// Values that came.
-const CAME: &str = "values that came, %";
+/// Values that the consumer received.
+const CAME: &str = "values received, %";
 
 const SUBJECTS: [Subject; 3] = [Subject::Pipeline, Subject::Curator, Subject::Bridge];
 
-/// How long all may take.
+/// How long a round may take.
 const REST_BOUND: Duration = Duration::from_secs(120);
-/// Writes before the first is measured: what a program needs to be in its stride, a JVM most of all.
+/// Unmeasured writes at the start, to warm up the programs, above all a JVM.
 const WARMING: usize = 20_000;
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
@@ -66,7 +66,7 @@ async fn round(
         topic: &topic,
         linger,
     };
-    let mut running = Running::start(subject, settings, &orders)?.context("nobody has no latency")?;
+    let mut running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
     running.ready().await?;
     let warming = WARMING.min(sizes.warming_writes);
     flat_out(stage.server(), paths.to_vec(), warming, sizes.value_bytes).await?;

@@ -1,4 +1,4 @@
-//! What is done to the servers while the subjects are attached, each subject in turn beside the others.
+//! The scenarios: the load on the servers while subjects run, one subject after the other in each repetition.
 
 pub mod cut;
 pub mod idle;
@@ -15,10 +15,10 @@ use crate::figures::Figures;
 use crate::settings::{Scenario, Settings};
 use crate::subject::Subject;
 
-/// What others on the machine took: what makes a round worth less.
+/// Processor time of other programs. It makes a round less reliable.
 pub const OTHERS: &str = "CPU of others, % of one core";
 
-/// Runs one.
+/// Runs one scenario.
 ///
 /// # Errors
 ///
@@ -35,7 +35,7 @@ pub async fn run(scenario: Scenario, settings: &Settings, figures: &mut Figures)
     }
 }
 
-/// The subjects in the order of a repetition: each begins once, so that none always follows the same one.
+/// The order of the subjects in a repetition. It rotates, so that none always follows the same one.
 fn in_turn(subjects: &[Subject], settings: &Settings, repetition: usize) -> Vec<Subject> {
     let is_there = |subject: &Subject| *subject != Subject::Curator || settings.peer.is_some();
     let mut order: Vec<Subject> = subjects.iter().copied().filter(is_there).collect();

@@ -1,5 +1,5 @@
-//! What goes over the network on both sides of the bridge: bytes that passed through proxies, for each znode and each
-//! change. Of the bridge alone, and once: bytes do not depend on the machine as times do.
+//! Bytes on both sides of the bridge, counted by proxies, for each znode and each change. Only the bridge is measured, and
+//! only once, because bytes do not depend on the machine.
 
 use std::time::Duration;
 
@@ -17,42 +17,42 @@ use crate::writer::{flat_out, paced};
 
 /// The scenario's name.
 pub const NAME: &str = "network, bytes";
-/// Of a first listing, for a znode.
+/// A first listing, for each znode.
 pub const LISTED: [&str; 3] = [
     "a listed znode: from ZooKeeper",
     "a listed znode: to ZooKeeper",
     "a listed znode: to Kafka",
 ];
-/// Of changes that come some hundred a second.
+/// Changes at some hundred a second.
 pub const PACED: [&str; 3] = [
     "a change, 500 a second: from ZooKeeper",
     "a change, 500 a second: to ZooKeeper",
     "a change, 500 a second: to Kafka",
 ];
-/// Of changes that come as fast as the server takes them.
+/// Changes at the maximum rate of the server.
 pub const FLAT_OUT: [&str; 3] = [
     "a change under load: from ZooKeeper",
     "a change under load: to ZooKeeper",
     "a change under load: to Kafka",
 ];
-/// Of a comparison, for a znode.
+/// A comparison, for each znode.
 pub const COMPARED: [&str; 3] = [
     "a compared znode: from ZooKeeper",
     "a compared znode: to ZooKeeper",
     "a compared znode: to Kafka",
 ];
 
-/// How long all may take.
+/// How long the scenario may take.
 const REST_BOUND: Duration = Duration::from_secs(120);
 
-/// The ways on both sides of the bridge.
+/// The proxies on both sides of the bridge.
 struct Ways<'a> {
     zookeeper: &'a Proxy,
     kafka: &'a Proxy,
 }
 
 impl Ways<'_> {
-    /// What passed so far, in the order of the measures.
+    /// The bytes so far, in the order of the measures.
     fn passed(&self) -> [u64; 3] {
         [
             self.zookeeper.forwarded(Direction::ToClient),
@@ -61,7 +61,7 @@ impl Ways<'_> {
         ]
     }
 
-    /// What passed since, for each of so many.
+    /// The bytes since `earlier`, divided by `count`.
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     fn since(&self, before: [u64; 3], names: [&'static str; 3], count: usize) -> [(&'static str, f64); 3] {
         let now = self.passed();
@@ -70,7 +70,7 @@ impl Ways<'_> {
 }
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
-    let stage = Stage::start_behind_proxy(HEAP).await?;
+    let stage = Stage::start_with_proxy(HEAP).await?;
     let sizes = &settings.sizes;
     let written = tree::flat(sizes.written_znodes);
     let all = written.iter().cloned().chain(tree::large(sizes.network_tree));

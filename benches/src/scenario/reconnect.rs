@@ -1,5 +1,5 @@
-//! A connection that is lost and comes back while nothing has changed: how long the bridge compares, beside the raw
-//! walk over the same network, and that it writes nothing but the gap.
+//! A lost and restored connection without changes: the time of the bridge's comparison, relative to the raw walk over the
+//! same network. The bridge must write only the gap.
 
 use std::time::{Duration, Instant};
 
@@ -15,18 +15,18 @@ use crate::{machine, tree};
 
 /// The scenario's name.
 pub const NAME: &str = "reconnect, nothing has changed";
-/// From the armed watch to the end of the comparison, or of the raw walk.
+/// The time from the armed watch to the end of the comparison, or of the raw walk.
 pub const SECONDS: &str = "armed to live, s";
-/// Records beside the two of the gap.
-pub const RECORDS: &str = "records beside the gap's two";
-/// What the disk was given.
+/// Records other than the two of the gap.
+pub const RECORDS: &str = "records other than the gap's two";
+/// Bytes written to the disk.
 const WRITTEN: &str = "written to the disk, MB";
-/// What the subject costs.
+/// Processor time of the subject.
 const CPU: &str = "CPU of the subject, s";
 
-/// How often the bridge is asked; seldom enough to cost nothing that is measured.
+/// Poll interval for the bridge's status: long enough to cost nothing measurable.
 const LOOK: Duration = Duration::from_millis(100);
-/// The records around what a gap has found.
+/// The two records of a gap.
 const OF_A_GAP: u64 = 2;
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
@@ -97,17 +97,17 @@ pub(super) async fn compared(bridge: &mut Running, before: &Held) -> Result<Held
     }
 }
 
-/// How long the bridge itself says that it took. The pause before it connects again is not in it.
+/// The bridge's own time for the comparison, without the pause before it reconnects.
 fn armed_to_live(held: &Held) -> Result<Duration> {
     let moment = |text: &Option<String>| text.as_deref().and_then(millis_of_day);
     let (armed, live) = (moment(&held.armed_since), moment(&held.since));
     let (armed, live) = armed.zip(live).with_context(|| format!("no times in {held:?}"))?;
-    // A round may begin before midnight and end behind it.
+    // A round may begin before midnight and end after it.
     let day = 24 * 3_600 * 1_000;
     Ok(Duration::from_millis((live + day - armed) % day))
 }
 
-/// Of `2026-11-22T13:40:00.123Z`.
+/// The time of day of `2026-11-22T13:40:00.123Z`.
 fn millis_of_day(text: &str) -> Option<u64> {
     let time = text.split('T').nth(1)?.trim_end_matches('Z');
     let (seconds, millis) = time.split_once('.').unwrap_or((time, "0"));

@@ -1,4 +1,4 @@
-//! The start beside a tree that is there: from the start of the process until all of it is durable in the topic.
+//! A start with an existing tree: the time from the start of the process until all znodes are durable in the topic.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -18,15 +18,15 @@ use crate::{machine, tree};
 pub const HUNDRED_THOUSAND: &str = "start, 100,000 znodes";
 /// With 1,000,000.
 pub const MILLION: &str = "start, 1,000,000 znodes";
-/// From the start of the process until all is durable.
+/// The time from the start of the process until all is durable.
 pub const SECONDS: &str = "all in the topic, s";
-/// At its peak.
+/// Peak memory of the subject.
 pub const MEMORY: &str = "peak memory, MB";
-/// Znodes of which no message tells. Not looked for in the largest trees, as it takes longer than the start.
+/// Znodes without a message. Not counted in the largest trees, because the count takes longer than the start.
 pub const MISSING: &str = "paths missing in the topic";
-/// What the subject costs.
+/// Processor time of the subject.
 const CPU: &str = "CPU of the subject, s";
-/// What the server costs.
+/// Processor time of the server.
 const ZOOKEEPER_CPU: &str = "CPU of ZooKeeper, s";
 
 const SUBJECTS: [Subject; 4] = [
@@ -36,7 +36,7 @@ const SUBJECTS: [Subject; 4] = [
     Subject::BridgeUnsynced,
 ];
 
-/// More znodes than this have fewer rounds: each takes its time, and the range is small.
+/// Trees with more znodes than this have fewer rounds: a round takes long, and the range is small.
 const LARGE: usize = 500_000;
 const ROUNDS_OF_LARGE: usize = 3;
 
@@ -59,8 +59,8 @@ async fn beside(leaves: usize, settings: &Settings, figures: &mut Figures) -> Re
     let is_large = leaves > LARGE;
     let stage = Stage::start(if is_large { HEAP_OF_A_MILLION } else { HEAP }).await?;
     let znodes = tree::plant(stage.client(), tree::large(leaves), settings.sizes.value_bytes).await?;
-    // The servers compile what they run, and servers that people have ran before: what a subject asks of them is asked
-    // once before it counts. A JVM of a subject itself starts cold, as it does wherever it is started.
+    // The JVMs of the servers are warmed up with the requests of a subject, because servers in production run for long. A
+    // JVM of a subject starts cold, as it does everywhere.
     crate::subject::walk(settings, stage.server()).await?;
     for subject in [Subject::Pipeline, Subject::Bridge] {
         Box::pin(round(&stage, settings, subject, znodes)).await?;
@@ -86,12 +86,12 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject, znodes: usi
     };
     let idle = stage.costs(None)?;
     let began = Instant::now();
-    let running = Running::start(subject, settings, &orders)?.context("nobody starts nothing")?;
+    let running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
     let least = i64::try_from(znodes)?;
     let rest = topic
         .rest(least, settings.sizes.quiet, START_BOUND, Watch::Loosely)
         .await?;
-    // All that the process has used since it began.
+    // The processor time since the start of the process.
     let now = stage.costs(Some(&running))?;
     let spent = now.since(&idle);
     let memory = machine::peak_memory(running.id())?;
@@ -112,7 +112,10 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject, znodes: usi
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
 async fn missing(topic: &Topic, znodes: usize) -> Result<f64> {
-    let told = topic.read().await?;
-    let paths: HashSet<&str> = told.iter().filter_map(|told| told.path.as_deref()).collect();
+    let records = topic.read().await?;
+    let paths: HashSet<&str> = records
+        .iter()
+        .filter_map(|record| record.path.as_deref())
+        .collect();
     Ok(znodes.abs_diff(paths.len()) as f64)
 }

@@ -1,4 +1,4 @@
-//! As many writes as the server takes, and who follows: what rate the writer keeps, what comes through, what it costs.
+//! Writes at the maximum rate of the server: the rate, the delivered versions, the costs.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,37 +11,37 @@ use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
 use crate::stage::{Costs, HEAP, Stage};
 use crate::subject::{Linger, Orders, Running, START_BOUND, Subject};
-use crate::topic::{Rest, Told, Topic, Watch, versions};
+use crate::topic::{Rest, Topic, TopicRecord, Watch, versions};
 use crate::tree::State;
 use crate::writer::{Written, flat_out};
 use crate::{machine, tree};
 
 /// The scenario's name.
 pub const NAME: &str = "sustained";
-/// What the writer keeps.
+/// The rate of the writer.
 pub const RATE: &str = "writes/s";
-/// Versions whose values are in the topic.
+/// Versions with a value in the topic.
 pub const DELIVERED: &str = "versions delivered, %";
-/// Versions that were overwritten before they could be read, and that records say so of.
+/// Versions that records declare as overwritten.
 pub const DECLARED: &str = "versions declared overwritten, %";
-/// Versions of which nothing says that they ever were.
-pub const SILENT: &str = "versions lost in silence, %";
-/// Paths of which the last message tells another state than the server has.
+/// Versions without any trace in the topic.
+pub const SILENT: &str = "versions lost without a trace, %";
+/// Paths whose last message differs from the server's state.
 pub const WRONG: &str = "paths whose last state is wrong";
-/// From the last answer to the writer to the last durable message.
-pub const BEHIND: &str = "last record behind the last write, ms";
-/// What the subject costs.
+/// The time from the writer's last answer to the last durable message.
+pub const BEHIND: &str = "last record after the last write, ms";
+/// Processor time of the subject.
 pub const CPU: &str = "CPU of the subject, µs a change";
-/// What the server costs.
+/// Processor time of the server.
 pub const ZOOKEEPER_CPU: &str = "CPU of ZooKeeper, µs a change";
-/// What the broker costs.
+/// Processor time of the broker.
 const KAFKA_CPU: &str = "CPU of Kafka, µs a change";
-/// Memory of the subject.
+/// Peak memory of the subject.
 const MEMORY: &str = "peak memory, MB";
 
-/// Who has a turn.
+/// The subjects.
 const SUBJECTS: [Subject; 6] = [
-    Subject::Nobody,
+    Subject::None,
     Subject::Watcher,
     Subject::Pipeline,
     Subject::Curator,
@@ -49,9 +49,9 @@ const SUBJECTS: [Subject; 6] = [
     Subject::BridgeUnsynced,
 ];
 
-/// A subject that has not told the last state of every path by then, though nothing comes any more, never will.
+/// How long the last state of every path may take after the last message. Later it counts as wrong.
 const LATE: Duration = Duration::from_secs(30);
-/// How long all may take.
+/// How long a round may take.
 const REST_BOUND: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
@@ -69,7 +69,7 @@ pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()
     Ok(())
 }
 
-/// Lets both servers compile what they run.
+/// Warms up the JVMs of both servers.
 async fn warm(stage: &Stage, settings: &Settings, paths: &[String]) -> Result<()> {
     let (writes, bytes) = (settings.sizes.warming_writes, settings.sizes.value_bytes);
     flat_out(stage.server(), paths.to_vec(), writes / 2, bytes).await?;
@@ -140,8 +140,7 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject, paths: &[St
     Ok(measures)
 }
 
-/// Waits until the last state of every path is in the topic and no more comes. Where that does not come to be, what
-/// there is after a while is all that there is.
+/// Waits until the last state of every path is in the topic and no more messages arrive, or until the bound.
 async fn came_through(
     stage: &Stage,
     topic: &Topic,
@@ -151,7 +150,7 @@ async fn came_through(
     let began = Instant::now();
     loop {
         let rest = topic.rest(1, quiet, REST_BOUND, Watch::Closely).await?;
-        // Before the reading, which costs the servers something, too.
+        // Measured before the topic is read, because that costs the servers processor time.
         let costs = stage.costs(Some(running))?;
         if began.elapsed() > LATE || wrong(stage, &topic.read().await?).await? == 0 {
             return Ok((rest, costs));
@@ -159,42 +158,42 @@ async fn came_through(
     }
 }
 
-/// Of how many paths the last message tells another state than the server has.
-async fn wrong(stage: &Stage, told: &[Told]) -> Result<usize> {
+/// The number of paths whose last message differs from the server's state.
+async fn wrong(stage: &Stage, records: &[TopicRecord]) -> Result<usize> {
     let tree = tree::read(stage.client()).await?;
-    let last = last_told(told);
+    let last = last_states(records);
     let wrong = tree
         .iter()
         .filter(|(path, state)| last.get(path.as_str()) != Some(&Some(**state)));
     Ok(wrong.count())
 }
 
-/// How long after the last write the last message was durable, in ms.
+/// The time from the last write to the last durable message, in ms.
 fn behind(rest: Rest, written: Written) -> f64 {
     rest.at.saturating_duration_since(written.ended).as_secs_f64() * 1_000.0
 }
 
-/// Reads the topic and says what of the writes is in it.
+/// Reads the topic and counts the writes in it.
 async fn judge(stage: &Stage, topic: &Topic, writes: usize, measures: &mut Measures) -> Result<()> {
-    let told = topic.read().await?;
-    let (delivered, declared) = versions(&told);
+    let records = topic.read().await?;
+    let (delivered, declared) = versions(&records);
     measures.insert(DELIVERED, percent(delivered, writes));
     measures.insert(DECLARED, percent(usize::try_from(declared)?, writes));
     let accounted = delivered + usize::try_from(declared)?;
     measures.insert(SILENT, percent(writes.saturating_sub(accounted), writes));
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-    measures.insert(WRONG, wrong(stage, &told).await? as f64);
+    measures.insert(WRONG, wrong(stage, &records).await? as f64);
     Ok(())
 }
 
-/// What the last message of each path tells; `None` where it tells that the path is gone.
-pub(super) fn last_told(told: &[Told]) -> HashMap<&str, Option<State>> {
+/// The state in the last message of each path; `None` for a delete.
+pub(super) fn last_states(records: &[TopicRecord]) -> HashMap<&str, Option<State>> {
     let mut last = HashMap::new();
-    for told in told {
-        let Some(path) = told.path.as_deref() else {
+    for record in records {
+        let Some(path) = record.path.as_deref() else {
             continue;
         };
-        let state = told.after.as_ref().and_then(|after| after.stat.as_ref());
+        let state = record.after.as_ref().and_then(|after| after.stat.as_ref());
         let state = state.and_then(|stat| {
             Some(State {
                 czxid: zxid(&stat.czxid)?,

@@ -1,4 +1,4 @@
-//! The bridge, as users run it: a configuration, a journal on the disk, a sink for Kafka.
+//! The bridge, as users run it: a configuration, a journal on the disk, a Kafka sink.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -14,19 +14,19 @@ use super::{Linger, Orders};
 use crate::settings::Settings;
 use crate::tree::ROOT;
 
-/// How long it may take to say where it listens.
+/// How long it may take to log its address.
 const ADDRESS_BOUND: Duration = Duration::from_secs(60);
 
-/// What the bridge says of itself where nobody else can know it.
+/// The figures that only the bridge itself can report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// `live`, and the other states.
     pub state: String,
-    /// Since when its watches are armed, and since when it is in this state.
+    /// The time of the last arming.
     pub armed_since: Option<String>,
-    /// Since when it is in this state.
+    /// The time of the last change of state.
     pub since: Option<String>,
-    /// Walks that came to their end.
+    /// The number of finished walks.
     pub walks: u64,
     /// The last durable record.
     pub tail: u64,
@@ -57,7 +57,7 @@ pub(super) fn command(
     Ok(command)
 }
 
-/// Waits until it is live and all is delivered.
+/// Waits until it is live and has delivered everything.
 pub(super) async fn at_rest(child: &mut Child, bound: Duration) -> Result<()> {
     let address = address(child).await?;
     eventually("the bridge to be at rest", bound, || async {
@@ -67,11 +67,11 @@ pub(super) async fn at_rest(child: &mut Child, bound: Duration) -> Result<()> {
     Ok(())
 }
 
-/// What it holds now; `None` where it does not answer.
+/// Its current figures; `None` if it does not answer.
 ///
 /// # Errors
 ///
-/// If it does not even say where it listens.
+/// If it does not log its address.
 pub async fn held(child: &mut Child) -> Result<Option<Held>> {
     let address = address(child).await?;
     let status = status_of(address).await;

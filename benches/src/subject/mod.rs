@@ -1,4 +1,4 @@
-//! What is measured, each in a process of its own: nobody, the bare watcher, the bare pipeline, Curator, the bridge.
+//! The subjects, each in a process of its own: none, the bare watcher, the bare pipeline, Curator, the bridge.
 
 mod bridge;
 pub mod peer;
@@ -20,37 +20,37 @@ use crate::tree::ROOT;
 
 pub use bridge::{Held, held};
 
-/// How long a start beside a large tree may take, for the slowest subject on a busy machine.
+/// How long a start with a large tree may take, for the slowest subject on a busy machine.
 pub const START_BOUND: Duration = Duration::from_secs(900);
 /// How long an orderly end may take.
 const END_BOUND: Duration = Duration::from_secs(30);
-/// As the sink of Kafka compresses by itself; the others do the same.
+/// The default compression of the Kafka sink; the other subjects use the same.
 pub const COMPRESSION: &str = "zstd";
 
-/// A subject.
+/// A measured program, or its absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// Nobody is attached.
-    Nobody,
-    /// Events are counted.
+    /// No subject: only the writer.
+    None,
+    /// Counts events.
     Watcher,
-    /// A tree is read once.
+    /// Reads a tree once.
     Walk,
-    /// Watch, reads and producer, and nothing else.
+    /// Only a watch, reads and a producer.
     Pipeline,
     /// `CuratorCache` and `KafkaProducer`.
     Curator,
-    /// The bridge as it is by itself.
+    /// The bridge with its defaults.
     Bridge,
-    /// The bridge that does not wait for its disk.
+    /// The bridge without fsync.
     BridgeUnsynced,
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
-            Subject::Nobody => "nobody",
+            Subject::None => "writer alone",
             Subject::Watcher => "bare watcher",
             Subject::Walk => "raw walk",
             Subject::Pipeline => "bare pipeline",
@@ -62,39 +62,39 @@ impl fmt::Display for Subject {
     }
 }
 
-/// How long a message waits for company before it is sent.
+/// The producer's linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linger {
-    /// So many milliseconds, for every subject.
+    /// This many milliseconds, for every subject.
     Millis(u32),
-    /// As the bridge's sink does by itself; the others as the clients do by themselves.
+    /// The default of the bridge's sink, and the defaults of the other clients.
     Own,
 }
 
-/// What a subject is told.
+/// The arguments of a subject.
 #[derive(Clone, Copy, Debug)]
 pub struct Orders<'a> {
-    /// Where ZooKeeper is.
+    /// The address of ZooKeeper.
     pub server: SocketAddr,
-    /// Where Kafka is.
+    /// The address of Kafka.
     pub bootstrap: &'a str,
     /// The topic.
     pub topic: &'a Topic,
-    /// How long messages wait.
+    /// The linger.
     pub linger: Linger,
 }
 
-/// A subject that runs. Its process and its files are gone when this is dropped.
+/// A running subject. Dropping it removes its process and files.
 #[derive(Debug)]
 pub struct Running {
     subject: Subject,
     child: Child,
-    // Behind the process, so that nobody writes there any more when it goes.
+    // Dropped after the process, which writes to it.
     _folder: TempDir,
 }
 
 impl Running {
-    /// Starts a subject, and does not wait; `None` for nobody, and for what does not stay.
+    /// Starts a subject without waiting; `None` if it has no process that stays.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl Running {
             .tempdir_in(&settings.folder)
             .with_context(|| format!("make a folder in {}", settings.folder.display()))?;
         let mut command = match subject {
-            Subject::Nobody | Subject::Walk => return Ok(None),
+            Subject::None | Subject::Walk => return Ok(None),
             Subject::Watcher => watcher(settings, orders),
             Subject::Pipeline => pipeline(settings, orders),
             Subject::Curator => peer::command(settings, orders)?,
@@ -126,11 +126,11 @@ impl Running {
         }))
     }
 
-    /// Waits until it follows, and has told what there is already.
+    /// Waits until it follows changes and has delivered the existing tree.
     ///
     /// # Errors
     ///
-    /// If it ends, or does not come so far in time.
+    /// If it ends, or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
         match self.subject {
             Subject::Bridge | Subject::BridgeUnsynced => bridge::at_rest(&mut self.child, START_BOUND).await,
@@ -143,29 +143,29 @@ impl Running {
         }
     }
 
-    /// Which it is.
+    /// The kind of subject.
     pub fn subject(&self) -> Subject {
         self.subject
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The process with what it prints.
+    /// The process with its output.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    /// How many events the bare watcher has told of so far.
+    /// The number of events that the bare watcher has printed so far.
     pub fn events(&self) -> usize {
         let lines = self.child.stdout();
-        let told = lines.iter().rev().find_map(|line| line.strip_prefix("events "));
-        told.and_then(|count| count.parse().ok()).unwrap_or_default()
+        let printed = lines.iter().rev().find_map(|line| line.strip_prefix("events "));
+        printed.and_then(|count| count.parse().ok()).unwrap_or_default()
     }
 
-    /// Ends it in order, or by force where that takes too long.
+    /// Ends it with SIGTERM, or with SIGKILL if that takes too long.
     ///
     /// # Errors
     ///
@@ -197,22 +197,22 @@ fn pipeline(settings: &Settings, orders: &Orders<'_>) -> Command {
     command
 }
 
-/// The raw walk.
+/// Runs the raw walk and returns its time.
 ///
 /// # Errors
 ///
-/// If it fails; what it printed is in the error.
+/// If it fails; the error has its output.
 pub async fn walk(settings: &Settings, server: SocketAddr) -> Result<Duration> {
     let mut command = Command::new(&settings.harness);
     command.args(["walk", "--servers", &server.to_string(), "--root", ROOT]);
     let mut child = Child::start(&command)?;
     let line = child.line("walked ", START_BOUND).await?;
     let seconds = line.split(' ').nth(2).and_then(|word| word.parse().ok());
-    let seconds = seconds.with_context(|| format!("the walk said {line:?}"))?;
+    let seconds = seconds.with_context(|| format!("the walk printed {line:?}"))?;
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// What the clients of the others do where nothing is said: librdkafka waits 5 ms, Kafka's own since 4.0 as well.
+/// The default linger of the other clients: 5 ms in librdkafka, and in Kafka's own client since 4.0.
 fn linger_ms(linger: Linger) -> u32 {
     match linger {
         Linger::Millis(millis) => millis,

@@ -1,4 +1,4 @@
-//! The program in Java, which Maven builds once: `CuratorCache` and `KafkaProducer`, as a careful user would write it.
+//! The Java program, which Maven builds once: `CuratorCache` and `KafkaProducer`, as a careful user would write it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use super::{COMPRESSION, Orders, linger_ms};
 use crate::settings::Settings;
 use crate::tree::ROOT;
 
-/// Where its source is.
+/// The folder of its source.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 /// The class with `main`.
 const MAIN: &str = "peers.CuratorToKafka";
 
-/// Builds it below `target` with Maven and hands back its class path. Quick where nothing has changed.
+/// Builds it below `target` with Maven. Returns its class path. Fast if nothing has changed.
 ///
 /// # Errors
 ///
-/// If Maven or a JDK is missing, or the build fails; with what it printed.
+/// If Maven or a JDK is missing, or the build fails; with its output.
 pub fn build(target: &Path) -> Result<String> {
     std::fs::create_dir_all(target).with_context(|| format!("create {}", target.display()))?;
     let target = target

@@ -12,7 +12,7 @@ use crate::bridge::Bridge;
 use crate::faults::SESSION;
 use crate::gardener::Gardener;
 
-/// What the bridge watches.
+/// The roots of the bridge.
 pub const ROOTS: [&str; 2] = ["/chaos", "/other root"];
 
 /// The name of the topic.
@@ -30,7 +30,7 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// Servers from 3.9 tell the zxids of their events.
+    /// Servers from 3.9 send the zxids of their events.
     fn events(self) -> Events {
         let is_old = ["3.6.", "3.7.", "3.8."]
             .iter()
@@ -95,7 +95,7 @@ impl Act {
         })
     }
 
-    /// What really happened so far.
+    /// The true history so far.
     pub fn truth(&self) -> Truth {
         let data_dirs: Vec<PathBuf> = (0..self.zookeeper.count())
             .map(|server| self.zookeeper.data_dir(server))

@@ -1,4 +1,4 @@
-//! The bridge under test: a program with a configuration, killed and started again. What it logged is kept.
+//! The bridge under test: a program with a configuration, killed and started again. Its log is kept.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bridge_servers::{Child, eventually, is_at_rest, status_of};
 use serde_json::Value;
 
-/// How long a start may take on a machine that is busy with everything else.
+/// How long a start may take on a busy machine.
 const START_BOUND: Duration = Duration::from_secs(60);
 /// How long an answer to a request may take.
 const ANSWER_BOUND: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ pub struct Bridge {
     program: PathBuf,
     folder: PathBuf,
     child: Option<Child>,
-    /// What earlier runs logged.
+    /// The logs of earlier runs.
     logged: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Bridge {
         Ok(())
     }
 
-    /// Fails if it runs no more though nobody ended it.
+    /// Fails if it has ended unexpectedly.
     pub fn check_running(&mut self) -> Result<()> {
         let ended = self.child.as_mut().and_then(Child::ended);
         ensure!(ended.is_none(), "the bridge ended by itself: {ended:?}");
@@ -129,7 +129,7 @@ impl Bridge {
         Ok(status.ok().flatten().is_some_and(|status| is_at_rest(&status)))
     }
 
-    /// What it says of itself, for a report of what went wrong.
+    /// Its status, for the report of a failure.
     pub async fn status(&mut self) -> Value {
         match self.address().await {
             Ok(address) => status_of(address).await.unwrap_or_default(),

@@ -28,7 +28,7 @@ const BYTES_MAX: u64 = 20_000;
 /// How long the bridge may take to end in order before it is killed.
 const TERMINATE_BOUND: Duration = Duration::from_secs(4);
 
-/// What befalls the servers and the network before them.
+/// The faults of the servers and their network.
 #[derive(Clone, Copy, Debug)]
 enum Outside {
     KillServer,
@@ -66,7 +66,7 @@ const OUTSIDE: [(Outside, &str); 15] = [
     (Outside::Break, "connection broken inside a message"),
 ];
 
-/// What befalls the bridge and its destination.
+/// The faults of the bridge and its destination.
 #[derive(Clone, Copy, Debug)]
 enum Inside {
     KillBridge,

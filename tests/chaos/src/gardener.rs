@@ -1,5 +1,5 @@
-//! Putting the tree in order at the end of a round, so that it stands still: what was closed is opened, and what would
-//! pass by itself is deleted.
+//! Cleans the tree at the end of a round, so that it no longer changes: opens closed znodes, and deletes those that would
+//! expire.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const BOUND: Duration = Duration::from_secs(60);
 /// Creates under way at once.
 const CREATES_MAX: usize = 200;
 
-/// A client who may read everything.
+/// A client that may read everything.
 pub struct Gardener {
     client: Client,
 }
@@ -61,7 +61,7 @@ impl Gardener {
         Ok(())
     }
 
-    /// Opens what was closed.
+    /// Opens closed znodes.
     pub async fn open(&self, closed: &BTreeSet<String>) -> Result<()> {
         let open: Vec<Acl> = Acls::anyone_all().iter().cloned().collect();
         for path in closed {
@@ -82,7 +82,7 @@ impl Gardener {
                 .ok()?;
             let left: Vec<&String> = tree.keys().rev().filter(|path| **path != passing).collect();
             for path in &left {
-                // Gone meanwhile, or not empty any more: the next look tells.
+                // Gone meanwhile, or no longer empty: the next check shows it.
                 let _ = self.client.delete(path, None).await;
             }
             left.is_empty().then_some(())
@@ -95,7 +95,7 @@ impl Gardener {
         Ok(tree::read(&self.client, roots).await?)
     }
 
-    /// A last write, so that there is one behind all faults.
+    /// A last write, so that there is one after all faults.
     pub async fn mark(&self, root: &str, round: usize) -> Result<()> {
         self.create(root, "again").await?;
         self.create(&format!("{root}/~end-{round}"), "end").await?;

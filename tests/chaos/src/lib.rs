@@ -1,13 +1,12 @@
-//! Chaos: the real bridge between real servers, while several clients work at random and everything fails at random.
+//! Chaos: the real bridge between real servers, with random work of several clients and random faults.
 //!
 //! ```text
 //! run ──▶ act (servers of one version, one bridge, one topic) ──▶ round
-//!                      work and faults ──▶ everything healed ──▶ at rest within a bound ──▶ judged from the act's start
+//!                      work and faults ──▶ all faults end ──▶ at rest within a bound ──▶ judged from the act's start
 //! ```
 //!
-//! A seed chooses versions, work and faults; what meets what is a matter of the machine's moments, so a seed repeats
-//! the choices and not the outcome. It must never use the product's own types: what it does to the bridge and what it
-//! knows of it, any user could.
+//! A seed determines versions, work and faults but not their timing, so it repeats the choices and not the result. This
+//! crate must never use the product's types: it acts on the bridge as any user can.
 
 mod act;
 mod bridge;

@@ -1,4 +1,4 @@
-//! What is kept of a failure, so that it can be understood without a repetition: complaints, the topic, the bridge's
+//! The files that are kept after a failure, so that it can be analysed without a repetition: complaints, the topic, the bridge's
 //! folder with its journal, its log, and all of the servers' data.
 
 use std::io::{BufWriter, Write};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::act::Act;
 
-/// Writes everything into a folder of this name below `keep`, and hands back the folder.
+/// Writes everything into a folder of this name below `keep`, and returns the folder.
 pub fn keep(act: &Act, keep: &Path, name: &str, complaints: &[String]) -> Result<PathBuf> {
     let folder = keep.join(name);
     if folder.exists() {
@@ -38,7 +38,7 @@ fn write_lines(path: &Path, lines: &[String]) -> Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
-/// Copies a file, or a folder with all that is in it. What vanishes meanwhile is left out, as the servers still run, and
+/// Copies a file, or a folder with all that is in it. Files that vanish meanwhile are skipped, because the servers still run, and
 /// so are sockets.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     if !from.is_dir() {

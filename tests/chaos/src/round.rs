@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bridge_judge::tree::Tree;
-use bridge_judge::verdict::{Case, Census, each_once, told};
+use bridge_judge::verdict::{Case, Census, each_once, folded};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::{JoinSet, block_in_place};
@@ -24,7 +24,7 @@ const REST_BOUND: Duration = Duration::from_secs(120);
 /// Between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
-/// What a round came to.
+/// The result of a round.
 pub struct Outcome {
     pub faults: Tally,
     pub tried: u64,
@@ -92,7 +92,7 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
     }))
 }
 
-/// Puts the tree in order and waits until all of it has arrived; hands back the tree.
+/// Puts the tree in order and waits until all of it has arrived. Returns the tree.
 async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
     let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
     let closed = shared.closed();
@@ -102,7 +102,7 @@ async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
         gardener.sweep(root).await?;
     }
     if !closed.is_empty() {
-        // No event tells what happened to a znode while it could not be read, nor that it can be read again.
+        // There is no event for the changes of an unreadable znode, nor for its becoming readable.
         act.bridge.kill().await?;
         act.bridge.launch()?;
     }
@@ -116,8 +116,8 @@ async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
         }
         block_in_place(|| act.topic.read_on());
         let tree = gardener.tree(&act.roots).await?;
-        let told = told(&each_once(&act.topic.deliveries));
-        let differing = difference(&tree, &told);
+        let records = folded(&each_once(&act.topic.deliveries));
+        let differing = difference(&tree, &records);
         match differing {
             None => return Ok(tree),
             Some(difference) => seen = difference,
@@ -129,20 +129,21 @@ async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
     )
 }
 
-/// The first path that is told otherwise than it is.
-fn difference(tree: &Tree, told: &std::collections::BTreeMap<String, (u64, u64)>) -> Option<String> {
+/// The first path whose records differ from the tree.
+fn difference(tree: &Tree, records: &std::collections::BTreeMap<String, (u64, u64)>) -> Option<String> {
     let untold = tree
         .iter()
-        .find(|(path, node)| told.get(*path) != Some(&(node.czxid, node.mzxid)))
+        .find(|(path, node)| records.get(*path) != Some(&(node.czxid, node.mzxid)))
         .map(|(path, node)| {
             format!(
-                "{path:?} is {:x?}, told as {:x?}",
+                "{path:?} is {:x?}, reported as {:x?}",
                 (node.czxid, node.mzxid),
-                told.get(path)
+                records.get(path)
             )
         });
     let gone = || {
-        told.keys()
+        records
+            .keys()
             .find(|path| !tree.contains_key(*path))
             .map(|path| format!("{path:?} is gone"))
     };

@@ -15,7 +15,7 @@ use crate::tally::Tally;
 /// Children of the widest znode in a long run.
 const WIDE: usize = 20_000;
 
-/// The servers of a long run, one act after the other, and again. The newest line comes most often.
+/// The servers of a long run, one act after the other, repeated. The newest version is the most frequent.
 const CASTS: [Cast; 8] = [
     cast("3.9.5", 3, 0),
     cast("3.8.6", 3, WIDE),
@@ -45,7 +45,7 @@ const fn cast(version: &'static str, servers: usize, width: usize) -> Cast {
     }
 }
 
-/// How long a run goes on.
+/// The length of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// Acts on all lines, begun until this time is over.
@@ -61,13 +61,13 @@ pub struct Chaos {
     pub bridge: PathBuf,
     /// Chooses work and faults.
     pub seed: u64,
-    /// How long it goes on.
+    /// Its length.
     pub length: Length,
-    /// Where what is left of a failure is kept.
+    /// The folder for the files of a failure.
     pub keep: PathBuf,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Default)]
 pub struct Total {
     acts: usize,
@@ -102,7 +102,7 @@ impl Chaos {
     ///
     /// # Errors
     ///
-    /// If a promise is broken, with where everything is kept; or if something could not be started.
+    /// If a promise is broken, with the folder of its files; or if something could not be started.
     pub async fn run(&self) -> Result<Total> {
         println!("chaos with seed {}", self.seed);
         let mut total = Total::default();

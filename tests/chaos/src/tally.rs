@@ -1,4 +1,4 @@
-//! Counting what was done.
+//! Counts the operations.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Work at random: sessions that write below one root, each with a seed of its own. What does not fit the tree or the
-//! moment fails, and is no write; what happened the servers' logs will tell.
+//! Random work: sessions that write below one root, each with its own seed. Operations that do not fit the tree fail; the
+//! servers' logs show which ones succeeded.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, CreateOptions, Err
 
 /// Short, so that sessions expire within a round.
 const SESSION: Duration = Duration::from_secs(4);
-/// An operation that hangs on a paused server is given up; whether it happened is for the logs to tell.
+/// An operation that hangs on a paused server is given up; the logs show whether it happened.
 const OPERATION_BOUND: Duration = Duration::from_secs(5);
 /// Names at each level: few, so that the same paths are met again and again.
 const NAMES: usize = 6;
@@ -25,7 +25,7 @@ const BURST_MAX: u32 = 150;
 const LARGE_BYTES: usize = 900_000;
 /// Large values that one worker writes in a round: each is kept in every log and the topic, and read again and again.
 const LARGE_MAX: u32 = 4;
-/// Time to live of a znode with one.
+/// The TTL of znodes that have one.
 const TTL: Duration = Duration::from_millis(700);
 
 const OPEN: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
@@ -36,7 +36,7 @@ const EPHEMERAL_SEQUENTIAL: CreateOptions<'static> =
 const CONTAINER: CreateOptions<'static> = CreateMode::Container.with_acls(Acls::anyone_all());
 const MORTAL: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all()).with_ttl(TTL);
 
-/// What a name may be, and often is not.
+/// Unusual but valid names.
 const ODD_NAMES: [&str; 12] = [
     "with space",
     " leading and trailing ",
@@ -57,20 +57,20 @@ pub const WIDE: &str = "wide";
 /// Containers and znodes with a time to live are only here, so that a round can end without them.
 pub const PASSING: &str = "passing";
 
-/// Znodes are closed to the bridge only here: of what cannot be read little is promised, and so little is judged.
+/// Znodes are closed to the bridge only here: for unreadable znodes little is promised, so little can be checked.
 pub const VEILED: &str = "veiled";
 
-/// Who may not be read by the bridge: a client of this name may.
+/// The user who may read the znodes that are closed to the bridge.
 pub const OWNER: (&str, &[u8]) = ("digest", b"owner:secret");
 
-/// What all workers of a round share.
+/// The shared state of all workers of a round.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Set at the end of the round.
     stop: AtomicBool,
     /// Writes that were tried.
     tried: AtomicU64,
-    /// What was closed to the bridge at some time of the round. What happened to it then is not told by any event.
+    /// Paths that were closed to the bridge at some time of the round. Their changes have no events.
     closed: Mutex<BTreeSet<String>>,
 }
 
@@ -80,7 +80,7 @@ impl Shared {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// What was closed to the bridge.
+    /// The paths that were closed to the bridge.
     pub fn closed(&self) -> BTreeSet<String> {
         self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -112,7 +112,7 @@ pub struct Worker {
     shared: Arc<Shared>,
 }
 
-/// Connects as the owner of what is closed to others.
+/// Connects as the user who may read closed znodes.
 pub async fn connect(connect: &str) -> Result<Client, Error> {
     let client = Client::connector()
         .with_session_timeout(SESSION)
@@ -142,7 +142,7 @@ impl Worker {
             let connecting = tokio::time::timeout(OPERATION_BOUND, connect(&self.connect));
             match connecting.await {
                 Ok(Ok(client)) => self.work_with(&client).await,
-                // No majority at the moment: the round goes on.
+                // No majority at the moment: the round continues.
                 _ => tokio::time::sleep(Duration::from_millis(PAUSE_MS_MAX)).await,
             }
         }
@@ -265,7 +265,7 @@ impl Worker {
         multi.commit().await.map(drop).map_err(Error::from)
     }
 
-    /// What stands in the log before the part that fails never happened.
+    /// The parts of a log record before the failed part never happened.
     async fn fail_in_the_middle(&self, client: &Client, path: &str, other: &str) -> Result<(), Error> {
         let mut multi = client.new_multi_writer();
         multi.add_create(&format!("{path}-never"), b"never", &OPEN)?;
@@ -365,7 +365,7 @@ impl Worker {
         client.set_data(path, &data, None).await.map(drop)
     }
 
-    /// Everything goes but what is wide, and with luck, when that is gone too, the root; then it comes again.
+    /// Deletes everything except wide znodes, and the root if it has become empty; then creates it again.
     async fn replace_root(&self, client: &Client) -> Result<(), Error> {
         let mut tree = bridge_judge::tree::read(client, std::slice::from_ref(&self.root)).await?;
         let wide = format!("{}/{WIDE}", self.root);
@@ -389,7 +389,7 @@ impl Worker {
     }
 }
 
-/// What does not fit the tree is no reason to stop.
+/// Errors of operations that do not fit the tree are ignored.
 fn passed(error: Error) -> Result<(), Error> {
     match error {
         Error::NoNode

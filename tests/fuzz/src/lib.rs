@@ -1,13 +1,12 @@
-//! Mutilating what is valid: bytes that are wrong everywhere are refused by the first look at them, so what is fuzzed
-//! begins as something that is accepted.
+//! Mutates valid input: random bytes would be rejected by the first check, so each case starts from accepted input.
 //!
-//! The targets are tests (`tests/`), a bounded number of cases each with `cargo test`; `make fuzz TIMES=1000` has so many
-//! times as many. A failure prints its seed, `BOLERO_RANDOM_SEED`. With `cargo bolero test NAME` the same targets are led
-//! by what the code covers.
+//! The targets are tests (`tests/`) with a bounded number of cases in `cargo test`; `make fuzz TIMES=1000` runs 1,000 times
+//! as many. A failure prints its seed, `BOLERO_RANDOM_SEED`. `cargo bolero test NAME` runs the same targets guided by
+//! coverage.
 
 use bolero::TypeGenerator;
 
-/// Cases of one target in `cargo test`: `usual` ones, times what `ZKBRIDGE_FUZZ` says.
+/// Cases of one target in `cargo test`: `usual` ones, multiplied by `ZKBRIDGE_FUZZ`.
 ///
 /// # Panics
 /// If that is no number.
@@ -29,17 +28,17 @@ pub enum Edit {
     Replace(u32, u8),
     /// A bit that flips, as a disk does it.
     Flip(u32, u8),
-    /// So many bytes (modulo 64) are gone.
+    /// Removes this many bytes (modulo 64).
     Remove(u32, u8),
-    /// All behind it is gone.
+    /// Removes everything after it.
     Cut(u32),
-    /// A copy of some of the bytes somewhere else.
+    /// Copies some of the bytes to another position.
     Copy(u32, u32, u8),
     /// A word of the language put in.
     Insert(u32, u8),
 }
 
-/// The valid bytes with up to eight edits; `words` is what may be put in.
+/// The valid bytes with up to eight edits; `words` are the texts to insert.
 pub fn mutilated(valid: &[u8], edits: &[Edit], words: &[&str]) -> Vec<u8> {
     let mut bytes = valid.to_vec();
     for edit in edits.iter().take(EDITS_MAX) {

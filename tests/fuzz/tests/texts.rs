@@ -95,7 +95,7 @@ const WORDS: &[&str] = &[
 ];
 
 fn as_json(toml: &str) -> String {
-    // What the program itself makes of it is not needed here: a document of the same shape will do.
+    // A document of the same shape is enough here.
     let lines: Vec<&str> = toml.lines().collect();
     serde_json::json!({
         "source": [{"connect": "a:2181", "roots": ["/a"]}],
@@ -221,7 +221,7 @@ fn paths_amounts_and_zxids_are_refused_or_written_again_as_the_same() {
         });
 }
 
-/// What is accepted is written so that it is accepted as the same.
+/// Accepted input is written so that it is accepted again as the same value.
 fn written_again<T>(text: &str)
 where
     T: std::str::FromStr + std::fmt::Display + PartialEq + std::fmt::Debug,

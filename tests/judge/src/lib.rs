@@ -1,8 +1,8 @@
-//! The judge: what really happened in ZooKeeper, what arrived in Kafka, and whether the one is told by the other.
+//! The judge compares the true history of ZooKeeper with the records in Kafka.
 //!
 //! ```text
 //! a server's transaction log ──▶ truth ──┐
-//! a client at the end ─────────▶ tree  ──┼──▶ verdict: complaints, and what became of every change
+//! a client at the end ─────────▶ tree  ──┼──▶ verdict: complaints, and a class for every change
 //! a consumer of the topic ─────▶ topic ──┘
 //! ```
 //!

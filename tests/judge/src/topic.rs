@@ -1,4 +1,4 @@
-//! Reads a topic back, as any consumer would: all partitions, keys, headers and values.
+//! Reads a topic as any consumer does: all partitions, keys, headers and values.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rdkafka::message::Headers;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 
-/// Enough to show that order holds per path, not per topic.
+/// More than one, because order holds per path, not per topic.
 pub const PARTITIONS: i32 = 3;
 
 /// Larger than two values of 1 MB and their record.
@@ -21,9 +21,9 @@ const BOUND: Duration = Duration::from_secs(30);
 /// A record as it was delivered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
-    /// Where.
+    /// The partition.
     pub partition: i32,
-    /// Where in it.
+    /// The offset in the partition.
     pub offset: i64,
     /// The message's key.
     pub key: String,
@@ -39,7 +39,7 @@ pub struct Topic {
     consumer: BaseConsumer,
     is_assigned: bool,
     next: BTreeMap<i32, i64>,
-    /// What was read so far, in the order of offsets for each partition.
+    /// The deliveries so far, in the order of offsets for each partition.
     pub deliveries: Vec<Delivery>,
 }
 
@@ -64,7 +64,7 @@ pub async fn create(brokers: &str, name: &str, large: bool) {
 }
 
 impl Topic {
-    /// Begins to read.
+    /// Starts to read.
     ///
     /// # Panics
     ///
@@ -86,11 +86,11 @@ impl Topic {
         }
     }
 
-    /// Reads on to the present end of every partition. Blocks.
+    /// Reads up to the current end of every partition. Blocks.
     ///
     /// # Panics
     ///
-    /// If the broker does not answer in time, or gives what is no record.
+    /// If the broker does not answer in time, or a message is not a record.
     pub fn read_on(&mut self) {
         let deadline = Instant::now() + BOUND;
         let mut ends = BTreeMap::new();
@@ -105,7 +105,7 @@ impl Topic {
                 "the topic {} cannot be read",
                 self.name
             );
-            // Errors pass: until the deadline the broker may come back.
+            // Errors are ignored: the broker may come back before the deadline.
             if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) {
                 let delivery = delivery(&message);
                 self.next.insert(delivery.partition, delivery.offset + 1);
@@ -116,8 +116,8 @@ impl Topic {
 }
 
 impl Topic {
-    /// Takes all partitions from the beginning. Not again with each reading: librdkafka aborts where partitions are taken
-    /// away while they still stop (librdkafka issue 5573, up to 2.15.0).
+    /// Assigns all partitions from the beginning. Once only: librdkafka aborts if partitions are unassigned while they still
+    /// stop (librdkafka issue 5573, up to 2.15.0).
     fn assign_once(&mut self) {
         if std::mem::replace(&mut self.is_assigned, true) {
             return;

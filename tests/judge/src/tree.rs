@@ -1,4 +1,4 @@
-//! The tree as a client reads it. Never a snapshot of one moment: who judges by it has stopped writing.
+//! The tree as a client reads it. The reads are not one snapshot, so all writers must have stopped.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use zookeeper_client::{Client, Error};
 
 use crate::truth::is_left_out;
 
-/// Reads under way at once: enough to hide the round trips, few beside what a server takes.
+/// Parallel reads: enough to hide the round trips, few compared to the limit of a server.
 const READS_MAX: usize = 64;
 
 /// A znode as a client reads it.
@@ -24,7 +24,7 @@ pub struct Node {
 /// All znodes below some roots.
 pub type Tree = BTreeMap<String, Node>;
 
-/// Reads everything at and below the roots that anybody is told of.
+/// Reads everything at and below the roots that a bridge reports.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What a running bridge says of itself.
+//! The status of a running bridge.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What `/status` answers there; `None` if nobody answers, or with no JSON. Waits without a bound.
+/// The answer of `/status`; `None` without an answer in JSON. Waits without a limit.
 pub async fn status_of(address: SocketAddr) -> Option<Value> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = b"GET /status HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n";

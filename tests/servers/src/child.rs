@@ -36,7 +36,7 @@ pub struct Line {
     pub text: String,
 }
 
-/// A running program whose output is collected. It and all that it started are gone when this is dropped.
+/// A running program whose output is collected. Dropping this kills it and all processes that it started.
 #[derive(Debug)]
 pub struct Child {
     program: String,
@@ -75,8 +75,8 @@ impl Output {
 }
 
 impl Child {
-    /// Starts the program with the arguments, environment and directory of `command`; its inputs and outputs, and a
-    /// cleared environment, are not taken over.
+    /// Starts the program with the arguments, environment and directory of `command`; its streams, and a cleared
+    /// environment, are ignored.
     ///
     /// ```no_run
     /// # use std::{process::Command, time::Duration};
@@ -159,7 +159,7 @@ impl Child {
             .collect()
     }
 
-    /// Waits for a line, on either stream, that contains `part`, and hands back the first.
+    /// Waits for a line, on either stream, that contains `part`, and returns the first one.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl Child {
         mut look: impl FnMut(&[Line]) -> Option<T>,
     ) -> Result<T> {
         let awaited = eventually(what, bound, || {
-            // Asked first: what an ended child printed is all there.
+            // Checked first: all output of an ended child has been read.
             let ended = self.all_read();
             let found = look(&self.output.gathered().lines).map(Ok);
             std::future::ready(found.or_else(|| ended.map(Err)))
@@ -233,7 +233,7 @@ impl Child {
         self.process.ended()
     }
 
-    /// Waits until the child has ended by itself and all that it printed is read.
+    /// Waits until the child has ended and all its output is read.
     ///
     /// # Errors
     ///
@@ -279,7 +279,7 @@ impl Child {
         self.process.signal(Signal::SIGINT)
     }
 
-    /// SIGSTOP; it stands still when this returns.
+    /// Stops it with SIGSTOP and waits until it has stopped.
     ///
     /// # Errors
     ///
@@ -297,7 +297,7 @@ impl Child {
         self.process.resume()
     }
 
-    /// SIGKILL to it and to what it started in its process group; gone, and its output read, when this is done.
+    /// Kills it and the processes of its group with SIGKILL. Waits for their end and for the rest of the output.
     ///
     /// # Errors
     ///

@@ -29,7 +29,7 @@ const LOG_TIME: &str = "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:
 /// How much of a log an error shows.
 const TAIL_LINES: usize = 25;
 
-/// How long a server may take to end by itself before it is killed.
+/// How long a server may take to end after SIGTERM before it is killed.
 const STOP_BOUND: Duration = Duration::from_secs(30);
 
 /// How to run a main class of a distribution.
@@ -53,7 +53,7 @@ impl Java {
         })
     }
 
-    /// The virtual machine as it is by itself: slower to start, and with both of its compilers.
+    /// A JVM with its default flags: slower to start, and with both of its compilers.
     pub(crate) fn with_its_own_flags(mut self) -> Self {
         self.flags = &[];
         self
@@ -70,7 +70,7 @@ impl Java {
         }
     }
 
-    /// Runs a tool to its end and hands back what it printed.
+    /// Runs a tool to its end and returns its output.
     pub(crate) async fn run(&self, main: &str, arguments: &[&str]) -> Result<String> {
         let program = self.program(main);
         let mut command = tokio::process::Command::new(&program.path);
@@ -94,7 +94,7 @@ impl Java {
     }
 }
 
-/// The Java of `JAVA_HOME`, or else of the PATH.
+/// The Java of `JAVA_HOME`, otherwise of the PATH.
 fn find_java() -> Result<PathBuf> {
     let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java"));
     match home.filter(|java| java.is_file()) {
@@ -103,7 +103,7 @@ fn find_java() -> Result<PathBuf> {
     }
 }
 
-/// What is run; the file of configuration follows as the last argument.
+/// The command line; the configuration file is added as the last argument.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
@@ -117,12 +117,12 @@ pub(crate) struct Daemon {
     program: Program,
     configuration: PathBuf,
     home: PathBuf,
-    /// What the watchdog removes when this process dies without dropping anything.
+    /// The files that the watchdog removes if this process dies without dropping anything.
     litter: PathBuf,
     life: Mutex<Life>,
 }
 
-/// Where a server lives.
+/// The directories of a server.
 pub(crate) struct Home<'a> {
     /// The temporary directory, of all servers of an ensemble.
     pub(crate) litter: &'a Path,
@@ -233,12 +233,12 @@ impl Daemon {
         }
     }
 
-    /// SIGKILL, and gone when this returns.
+    /// Kills the process with SIGKILL and waits for its end.
     pub(crate) fn kill(&self) {
         self.life().process = None;
     }
 
-    /// SIGTERM, and SIGKILL if that takes too long; gone when this returns.
+    /// Ends the process with SIGTERM, or with SIGKILL if that takes too long. Waits for its end.
     pub(crate) async fn stop(&self) -> Result<()> {
         self.with_process(|process| {
             process.signal(Signal::SIGTERM)?;
@@ -250,7 +250,7 @@ impl Daemon {
         ended
     }
 
-    /// Waits until `serves` holds, at most for `bound`, and no longer than the process lives.
+    /// Waits until `serves` holds, at most for `bound`, and only while the process runs.
     pub(crate) async fn ready<F>(&self, bound: Duration, serves: impl Fn() -> F) -> Result<()>
     where
         F: Future<Output = bool>,
@@ -289,7 +289,7 @@ impl Daemon {
         }
     }
 
-    /// What the present run has logged.
+    /// The log of the current run.
     pub(crate) fn run_log(&self) -> String {
         let start = self.life().log_start;
         let mut log = Vec::new();

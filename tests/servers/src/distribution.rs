@@ -1,4 +1,4 @@
-//! Server distributions: what makes a server, and the cache that holds it.
+//! Server distributions: the recipe of each server, and the cache.
 //!
 //! Fetched once, with Maven, Go or apt, into `<workspace>/.cache/servers` (or `$ZKBRIDGE_CACHE`), for all tests and checkouts that
 //! use the same cache. A directory in the cache is always whole: it is filled under another name and then renamed.
@@ -21,16 +21,16 @@ use crate::{Error, Result, machine};
 /// 3.8.7 and 3.9.6 are listed in the repository, but not with their parent, so they cannot be resolved.
 pub const ZOOKEEPER_LINES: [&str; 6] = ["3.4.14", "3.5.10", "3.6.4", "3.7.2", "3.8.6", ZOOKEEPER_NEWEST];
 
-/// The ZooKeeper started where no version is named.
+/// The default version of ZooKeeper.
 pub const ZOOKEEPER_NEWEST: &str = "3.9.5";
 
-/// The Apache Kafka started where no version is named.
+/// The default version of Apache Kafka.
 pub const KAFKA_NEWEST: &str = "4.1.0";
 
 /// The NATS servers that are tried: the one of Debian 12, and the newest.
 pub const NATS_LINES: [&str; 2] = ["2.9.10", NATS_NEWEST];
 
-/// The NATS server started where no version is named.
+/// The default version of the NATS server.
 pub const NATS_NEWEST: &str = "2.15.2";
 
 /// The Go module of the NATS server; its last part is also the name of the program.
@@ -81,7 +81,7 @@ enum Recipe {
 }
 
 impl Recipe {
-    /// The file that says in the cache how it was made: who changes a recipe fetches anew.
+    /// The file in the cache that holds the recipe: a changed recipe is fetched again.
     fn file(&self) -> (&'static str, &str) {
         match self {
             Recipe::Maven { pom } => ("pom.xml", pom),
@@ -168,7 +168,7 @@ impl Distribution {
         }
     }
 
-    /// What is in a package of the Debian that this machine runs, in the version that it has.
+    /// The contents of a package of this machine's Debian release.
     pub(crate) fn debian(package: &str) -> Self {
         Self {
             name: format!("debian-{package}"),
@@ -219,7 +219,7 @@ impl Distribution {
         cache().join(&self.name)
     }
 
-    /// One fetch at a time on the machine: Maven's own repository stands no two.
+    /// One fetch at a time on the machine: Maven's own repository does not support two.
     async fn fetch_alone(&self) -> Result<()> {
         let _lock = machine::lock("fetch").await?;
         if self.is_cached() {
@@ -297,7 +297,7 @@ impl Distribution {
         })
     }
 
-    /// Gives the filled directory its name. What stands there was made by an older recipe.
+    /// Gives the filled directory its name. An existing one is from an older recipe.
     fn publish(&self, staging: tempfile::TempDir) -> Result<()> {
         let directory = self.directory();
         if directory.exists() {
@@ -364,7 +364,7 @@ pub(crate) fn find_tool(tool: &'static str) -> Result<PathBuf> {
 
 /// The first lines that say something: Maven explains first and then repeats itself.
 fn first_lines(output: &str, count: usize) -> String {
-    // Maven resets colours even where it is told to use none.
+    // Maven prints colour resets even without colours.
     let plain = output.replace("\u{1b}[0m", "");
     let lines = plain
         .lines()

@@ -1,4 +1,4 @@
-//! What can go wrong with a real server, said so that the reader knows what to do about it.
+//! The errors of real servers, with what to do.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -27,13 +27,13 @@ pub enum Error {
          or set ZKBRIDGE_TESTS=offline to skip what needs real servers; {tool} said:\n{output}"
     )]
     Fetch {
-        /// What was to be fetched.
+        /// The distribution or package.
         title: String,
-        /// What was to bring it: `mvn`, `go`, `apt-get`.
+        /// The tool: `mvn`, `go`, `apt-get`.
         tool: &'static str,
         /// How that ended.
         status: ExitStatus,
-        /// What it printed first.
+        /// The start of its output.
         output: String,
     },
 
@@ -43,11 +43,11 @@ pub enum Error {
          or set ZKBRIDGE_TESTS=offline to skip what needs it; it said:\n{output}"
     )]
     Packages {
-        /// What was to be fetched.
+        /// The distribution or package.
         title: String,
         /// How it ended.
         status: ExitStatus,
-        /// What it printed.
+        /// Its output.
         output: String,
     },
 
@@ -56,7 +56,7 @@ pub enum Error {
     Start {
         /// The server's name.
         server: String,
-        /// What happened instead.
+        /// The observed state.
         reason: String,
         /// Its log file, gone together with the server.
         log: PathBuf,
@@ -64,23 +64,23 @@ pub enum Error {
         tail: String,
     },
 
-    /// A child ended before what was awaited of it.
+    /// A child ended before a condition was met.
     #[error("{program} ended ({status}) before {what}; the end of its output:\n{tail}")]
     Ended {
         /// The child's program.
         program: String,
         /// How it ended.
         status: ExitStatus,
-        /// What was awaited.
+        /// The condition.
         what: String,
         /// Its last lines.
         tail: String,
     },
 
-    /// A condition did not come true within its bound.
+    /// A condition was not met within its bound.
     #[error("waited {bound:?} in vain for {what}")]
     TimedOut {
-        /// What was awaited.
+        /// The condition.
         what: String,
         /// How long.
         bound: Duration,
@@ -93,7 +93,7 @@ pub enum Error {
         server: String,
     },
 
-    /// The proxy's task is gone, together with the runtime it was started on.
+    /// The proxy's task has ended with its runtime.
     #[error("the proxy at {addr} has ended: keep the tokio runtime that started it alive")]
     ProxyEnded {
         /// Where it listened.
@@ -123,9 +123,9 @@ pub enum Error {
     /// The operating system refused something.
     #[error("could not {action}: {source}")]
     Io {
-        /// What was attempted, with the path or address.
+        /// The action, with the path or address.
         action: String,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }

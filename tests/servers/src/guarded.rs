@@ -7,7 +7,7 @@
 //!
 //! The kernel closes the pipe when this process ends, be it by a panic, Ctrl-C or SIGKILL; the watchdog wakes up,
 //! kills the program and removes its data. Dropping a [`Guarded`] kills and reaps the group at once. While the
-//! watchdog lives, the group exists, so its id cannot name a stranger.
+//! watchdog runs, the group exists, so its id cannot be reused.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -40,7 +40,7 @@ pub(crate) fn command(program: &OsStr, litter: Option<&Path>) -> Command {
     command
 }
 
-/// How long the threads of a paused process may take to stand still.
+/// How long the threads of a paused process may take to stop.
 const STILL_BOUND: Duration = Duration::from_secs(5);
 
 /// A running program with its watchdog.
@@ -52,7 +52,7 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Starts what [`command`] made.
+    /// Starts the command that [`command`] returned.
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
         let child = command.stdin(Stdio::piped()).process_group(0).spawn()?;
         Ok(Self { child, status: None })
@@ -80,7 +80,7 @@ impl Guarded {
         sent.map_err(Error::attempt(format!("send {signal} to process {id}")))
     }
 
-    /// SIGSTOP to the program alone; all its threads stand still when this returns.
+    /// Stops the program alone with SIGSTOP and waits until all its threads have stopped.
     pub(crate) fn pause(&mut self) -> Result<()> {
         self.signal(Signal::SIGSTOP)?;
         // The signal is sent to the process and reaches its threads one by one, within milliseconds.
@@ -110,7 +110,7 @@ impl Guarded {
         if self.ended().is_some() {
             return;
         }
-        // Fails only if the group is gone, which is what is wanted.
+        // Fails only if the group is gone already.
         let _ = killpg(self.pid(), Signal::SIGKILL);
         if let Ok(status) = self.child.wait() {
             self.status = Some(status);
@@ -135,7 +135,7 @@ fn stands_still(id: u32) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else {
         return true;
     };
-    // A thread that has ended meanwhile has no state, and stands still for ever.
+    // A thread that has ended meanwhile has no state and counts as stopped.
     let states = threads
         .flatten()
         .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());

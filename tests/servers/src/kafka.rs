@@ -18,7 +18,7 @@ use crate::{Error, Proxy, Result};
 const MAIN: &str = "kafka.Kafka";
 const FORMAT: &str = "kafka.tools.StorageTool";
 
-/// What Kafka calls a random identity; the node is alone, so any will do.
+/// Kafka's cluster id; any id serves for a single node.
 const CLUSTER_ID: &str = "emticmlkZ2UtdGVzdHMtMQ";
 
 /// The node takes 300 MB in all.
@@ -36,7 +36,7 @@ const SERVING: &str = "Kafka Server started";
 /// The property that names the protocol of each listener.
 const PROTOCOLS: &str = "listener.security.protocol.map";
 
-/// `server.properties` where the test says nothing else: one copy of everything, small internal topics, and sessions
+/// The default `server.properties`: one copy of everything, small internal topics, and sessions
 /// short enough that a node that was killed is let in again at once.
 const DEFAULTS: [(&str, &str); 16] = [
     ("process.roles", "broker,controller"),
@@ -71,7 +71,7 @@ pub struct KafkaBuilder {
     is_lasting: bool,
 }
 
-/// A running Kafka node. It, and its data, are gone when this is dropped.
+/// A running Kafka node. Dropping this stops it and removes its data.
 #[derive(Debug)]
 pub struct Kafka {
     daemon: Daemon,
@@ -87,7 +87,7 @@ struct Ports {
     direct: Port,
     proxied: Port,
     controller: Port,
-    /// Of the listeners that the builder was told, by name.
+    /// The ports of the builder's listeners, by name.
     more: Vec<(String, Port)>,
 }
 
@@ -122,7 +122,7 @@ impl KafkaBuilder {
     }
 
     /// One more listener, on a port of its own: `listener("MUTUAL", "SSL")`. Clients that start from
-    /// [`Kafka::bootstrap_of`] stay on it. What it asks for is said by properties (`listener.name.mutual.…`); the first
+    /// [`Kafka::bootstrap_of`] stay on it. Properties configure it (`listener.name.mutual.…`); the first
     /// listener, of [`Kafka::bootstrap`], stays as it is.
     #[must_use]
     pub fn listener(mut self, name: &str, protocol: &str) -> Self {
@@ -267,7 +267,7 @@ impl Kafka {
         self.ports.direct.addr()
     }
 
-    /// Where clients start that stay behind the proxy.
+    /// The bootstrap address through the proxy.
     ///
     /// # Panics
     ///
@@ -337,12 +337,12 @@ impl Kafka {
         self.daemon.resume()
     }
 
-    /// SIGKILL; gone when this returns. Harmless if it does not run.
+    /// Kills the node with SIGKILL and waits for its end. Does nothing if it does not run.
     pub fn kill(&self) {
         self.daemon.kill();
     }
 
-    /// SIGTERM; gone when this returns.
+    /// Ends the node with SIGTERM and waits for its end.
     ///
     /// # Errors
     ///
@@ -387,7 +387,7 @@ impl Kafka {
     ///
     /// # Errors
     ///
-    /// [`Error::Tool`] if it fails, with what it printed.
+    /// [`Error::Tool`] if it fails, with its output.
     pub async fn tool(&self, main: &str, arguments: &[&str]) -> Result<String> {
         self.java.run(main, arguments).await
     }

@@ -3,10 +3,10 @@
 //! * [`ZooKeeper`], [`Kafka`] and [`Nats`]: the real servers of any version, fetched once, on free ports, paused, killed and
 //!   restarted at will.
 //! * [`Python`]: libraries of another language, for independent verdicts.
-//! * [`Tool`]: Helm and promtool, for what they say about files that are meant for them.
+//! * [`Tool`]: Helm and promtool, to check the files that they read.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
-//! * [`status_of`], [`is_at_rest`]: what a bridge under test says of itself.
+//! * [`status_of`], [`is_at_rest`]: the status of a bridge under test.
 //! * [`eventually`]: waiting for a condition with a bound.
 //! * [`Port`]: a free port for a program under test.
 //!

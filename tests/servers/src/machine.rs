@@ -1,4 +1,4 @@
-//! What all test processes on this machine share: locks on files under the temporary directory.
+//! Locks that all test processes of this machine share, as files in the temporary directory.
 //!
 //! Tests of several packages, and of several checkouts, run at the same time. They must not run two Mavens on one
 //! local repository, hand out one port twice, or start ten JVMs on two cores. A lock ends with its process, however
@@ -41,7 +41,7 @@ pub(crate) async fn lock(name: &str) -> Result<File> {
     eventually(what, LOCK_BOUND, || async { try_lock(name).transpose() }).await?
 }
 
-/// Takes the lock of that name if nobody has it.
+/// Takes the lock of that name if it is free.
 pub(crate) fn try_lock(name: &str) -> Result<Option<File>> {
     let file = open(name)?;
     match file.try_lock() {

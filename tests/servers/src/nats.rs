@@ -34,7 +34,7 @@ pub struct NatsBuilder {
     behind_proxy: bool,
 }
 
-/// Running NATS servers. They, and their data, are gone when this is dropped.
+/// Running NATS servers. Dropping this stops them and removes their data.
 #[derive(Debug)]
 pub struct Nats {
     servers: Vec<Server>,
@@ -215,7 +215,7 @@ impl Nats {
         self.servers[at].ports.client.addr()
     }
 
-    /// The name of a server, as the servers tell it of a stream's leader.
+    /// The name of a server, as in the information about a stream's leader.
     pub fn name(&self, at: usize) -> String {
         format!("server-{at}")
     }
@@ -278,12 +278,12 @@ impl Nats {
         self.servers[at].daemon.resume()
     }
 
-    /// SIGKILL; gone when this returns. Harmless if it does not run.
+    /// Kills a server with SIGKILL and waits for its end. Does nothing if it does not run.
     pub fn kill(&self, at: usize) {
         self.servers[at].daemon.kill();
     }
 
-    /// SIGTERM; gone when this returns.
+    /// Ends a server with SIGTERM and waits for its end.
     ///
     /// # Errors
     ///

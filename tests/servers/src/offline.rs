@@ -1,4 +1,4 @@
-//! `ZKBRIDGE_TESTS=offline`: leaving out what needs real servers, and saying so.
+//! `ZKBRIDGE_TESTS=offline`: skips tests that need real servers, and prints their names.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ pub fn offline() -> bool {
     std::env::var_os("ZKBRIDGE_TESTS").is_some_and(|value| value == "offline")
 }
 
-/// Says on stderr what is left out; past the test runner's capture, so that a skipped test is never silent.
+/// Prints the name of a skipped test to stderr, past the test runner's capture.
 pub fn skipped(what: &str) {
     let line = format!("skipped (ZKBRIDGE_TESTS=offline): {what}\n");
     // A closed stderr must not fail a test that is not even run.

@@ -1,4 +1,4 @@
-//! Waiting for a condition with a bound. Nothing in the tests sleeps and hopes.
+//! Waits for a condition with a bound. Tests use it instead of sleeping.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{Error, Result};
 
-/// How long to wait between two looks: short beside everything awaited here, long beside the cost of a look.
+/// The poll interval: short compared to every awaited condition, long compared to the cost of a check.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What one look at a condition gives.
+/// The result of one check of a condition.
 pub trait Look {
-    /// What a met condition hands back.
+    /// The result of a met condition.
     type Found;
 
     /// The finding, or `None` to look again.
@@ -42,7 +42,7 @@ impl<T> Look for Option<T> {
 ///
 /// # Errors
 ///
-/// [`Error::TimedOut`], which says what was awaited.
+/// [`Error::TimedOut`], which names the condition.
 pub async fn eventually<L, F, Fut>(what: impl Display, bound: Duration, mut look: F) -> Result<L::Found>
 where
     L: Look,

@@ -1,7 +1,7 @@
 //! Free loopback ports, never fixed ones.
 //!
 //! A port is chosen at random below the range from which the kernel takes ports for outgoing connections, and is
-//! locked among the test processes of the machine for as long as its server may come back to it. So a server that is
+//! locked among the test processes of the machine for as long as its server may restart on it. So a server that is
 //! killed finds its port free again at the restart.
 
 use std::fs::File;

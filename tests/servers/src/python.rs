@@ -1,4 +1,4 @@
-//! Libraries of another language, for verdicts that do not come from us: Python packages of fixed versions, in a
+//! Libraries of another language, for independent checks: Python packages of fixed versions, in a
 //! virtual environment of their own in the cache.
 //!
 //! Nothing is ever installed outside the cache. An environment there is always whole: it is filled under another name
@@ -23,7 +23,7 @@ const FETCH_BOUND: Duration = Duration::from_secs(600);
 /// How long a script may take; those of the tests need a second on an idle machine.
 const RUN_BOUND: Duration = Duration::from_secs(120);
 
-/// The file that says what an environment holds.
+/// The file that lists the packages of an environment.
 const RECIPE: &str = "requirements.txt";
 
 /// A set of Python packages, and the environment in the cache that has them.
@@ -46,7 +46,7 @@ impl Python {
         ],
     );
 
-    /// What a receiver of webhooks has: the official library of Standard Webhooks, ed25519, and the CloudEvents SDK.
+    /// The packages of a webhook receiver: the official library of Standard Webhooks, ed25519, and the CloudEvents SDK.
     pub const WEBHOOKS: Python = Python::new(
         "webhooks",
         &[
@@ -104,15 +104,15 @@ impl Python {
         self.publish(staging)
     }
 
-    /// Runs a script to its end with this on its standard input, fetching the packages first if need be. Gives back
-    /// what it printed.
+    /// Runs a script to its end with this on its standard input, fetching the packages first if they are missing.
+    /// Returns its output.
     ///
     /// # Errors
     ///
-    /// As [`Python::fetch`]; [`Error::Tool`] if the script fails, with what it printed.
+    /// As [`Python::fetch`]; [`Error::Tool`] if the script fails, with its output.
     pub async fn run(&self, script: &str, input: &[u8]) -> Result<String> {
         self.fetch().await?;
-        // The libraries of whoever started the tests are not ours; -I leaves them out.
+        // -I excludes the libraries of the user who runs the tests.
         let arguments = ["-I", "-c", script].map(OsStr::new);
         let ran = run(&interpreter(&self.directory()), &arguments, input, RUN_BOUND).await?;
         if ran.status.success() {
@@ -169,7 +169,7 @@ impl Python {
         })
     }
 
-    /// Gives the filled directory its name. What stands there was made by an older recipe.
+    /// Gives the filled directory its name. An existing one is from an older recipe.
     fn publish(&self, staging: tempfile::TempDir) -> Result<()> {
         let directory = self.directory();
         if directory.exists() {
@@ -180,7 +180,7 @@ impl Python {
     }
 }
 
-/// The interpreter of an environment. Unlike the programs beside it, it works wherever its directory is moved.
+/// The interpreter of an environment. Unlike the programs beside it, it works after its directory was moved.
 fn interpreter(directory: &Path) -> PathBuf {
     directory.join("bin/python3")
 }

@@ -1,6 +1,6 @@
-//! The tools that an operator's files are for: what Helm and Prometheus themselves say about them.
+//! The tools that read an operator's files: Helm and promtool.
 //!
-//! One that is installed is used; else it comes into the cache, and nothing outside the cache is changed.
+//! An installed tool is used; otherwise it is fetched into the cache. Nothing outside the cache changes.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::distribution::{Distribution, find_tool};
 use crate::python::{all_output, run};
 use crate::{Error, Result};
 
-/// The Helm that is built where none is installed.
+/// The version of Helm that is built if none is installed.
 const HELM: &str = "3.18.6";
 
 /// How long a call may take; those of the tests need a second on an idle machine.
@@ -48,12 +48,12 @@ impl Tool {
         [Tool::helm(), Tool::promtool()]
     }
 
-    /// What must be fetched for it; nothing where it is installed.
+    /// The distribution to fetch; `None` if it is installed.
     pub fn distribution(&self) -> Option<&Distribution> {
         find_tool(self.program).is_err().then_some(&self.distribution)
     }
 
-    /// Runs it to its end with this on its standard input, fetching it first if need be. Gives back what it printed.
+    /// Runs it to its end with this on its standard input, fetching it first if it is missing. Returns its output.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Children: their lines, signals and ends, and that nothing outlives the one who started it.
+//! Children: their lines, signals and ends. No process outlives the one that started it.
 
 #![allow(
     clippy::unwrap_used,
@@ -117,7 +117,7 @@ async fn servers_die_with_a_process_that_is_killed() {
     let home = std::fs::read_link(format!("/proc/{java}/cwd")).unwrap();
     assert!(home.is_dir());
 
-    // The one process only: whatever else dies, dies by itself.
+    // Only this process: the others must end by themselves.
     let killed = Command::new("kill")
         .args(["-KILL", &starter.id().to_string()])
         .status()

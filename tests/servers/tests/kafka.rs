@@ -1,4 +1,4 @@
-//! A real Kafka: it starts, keeps its topics through death and pause, and stays behind its proxy.
+//! A real Kafka: it starts, keeps its topics over a kill and a pause, and stays behind its proxy.
 
 #![allow(
     clippy::unwrap_used,

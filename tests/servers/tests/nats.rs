@@ -1,4 +1,4 @@
-//! A real NATS: it starts, keeps its streams through death and pause, makes a cluster and leaves nothing behind.
+//! A real NATS: it starts, keeps its streams over a kill and a pause, forms a cluster, and leaves no process or file.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 const BOUND: Duration = Duration::from_secs(30);
 
-/// The first line that a server says to a client: what it is.
+/// The first line of a server to a client: its information.
 async fn greeting(addr: std::net::SocketAddr) -> String {
     let mut line = String::new();
     let mut client = BufReader::new(TcpStream::connect(addr).await.unwrap());

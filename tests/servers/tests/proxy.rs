@@ -19,7 +19,7 @@ const BOUND: Duration = Duration::from_secs(10);
 /// Long enough for an echo that is not held to come back.
 const SILENCE: Duration = Duration::from_millis(150);
 
-/// A server that says its name once, and then what it is told.
+/// A server that sends its name once, and then echoes.
 async fn echo(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -178,7 +178,7 @@ async fn a_target_that_does_not_listen_resets_the_client() {
     assert_eq!(end(&mut client).await, ErrorKind::ConnectionReset);
 }
 
-/// Reads what still arrives, to the error behind it.
+/// Reads what still arrives, to the error after it.
 async fn last_error(client: &mut TcpStream) -> ErrorKind {
     loop {
         if let Err(error) = read(client, 1).await {

@@ -1,4 +1,4 @@
-//! Python packages in the cache: fetched once, run with an input, and their failures told.
+//! Python packages in the cache: fetched once, run with an input, and their failures reported.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Real ZooKeepers: they start, answer, elect, pause, die and come back.
+//! Real ZooKeepers: they start, answer, elect, pause, end and restart.
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bridge_chaos::{Chaos, Length};
 
-/// How long a run is where nothing else is said.
+/// The default length of a run.
 const MINUTES: u64 = 10;
 
 #[tokio::main]

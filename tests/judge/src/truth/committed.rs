@@ -1,16 +1,16 @@
 //! Which transactions were committed, from the logs of all servers of an ensemble.
 //!
-//! One log is not enough: a server that was brought up to date by a snapshot has a hole, and one that led and was cut
-//! off keeps for ever what was never committed. All logs together have every committed transaction, as a majority
-//! wrote it. What was never committed stands at the end of an epoch; what the first transactions of the next epoch
-//! stand behind in the servers' logs, and the digest of the tree, tell where the committed ones end.
+//! One log is not enough: the log of a server that was synced by a snapshot has a hole, and a disconnected leader keeps
+//! transactions that were never committed. All logs together have every committed transaction, because a majority wrote
+//! it. Uncommitted transactions are at the end of an epoch. The last committed one is found by the predecessors of the
+//! next epoch's first transactions in the servers' logs, and by the digest of the tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::log::Transaction;
 use super::shadow::Shadow;
 
-/// The committed transactions, and what is wrong with the logs.
+/// The committed transactions, and the faults of the logs.
 #[derive(Debug, Default)]
 pub struct Committed {
     pub transactions: Vec<Transaction>,
@@ -21,7 +21,7 @@ pub struct Committed {
     pub dropped: usize,
 }
 
-/// Ends of epochs to which it can go back: of the last few elections, each with as many candidates as servers.
+/// Number of kept ends of epochs: the last few elections, each with as many candidates as servers.
 const KEPT_MAX: usize = 9;
 
 /// The upper half of a zxid.
@@ -29,13 +29,13 @@ pub fn epoch(zxid: u64) -> u64 {
     zxid >> 32
 }
 
-/// Whether one zxid can stand right behind the other.
+/// Whether one zxid can directly follow the other.
 fn follows(next: u64, last: u64) -> bool {
     let is_first = next & 0xffff_ffff == 1;
     next == last + 1 || (epoch(next) > epoch(last) && is_first)
 }
 
-/// Puts the logs of all servers together.
+/// Merges the logs of all servers.
 pub fn of_logs(logs: Vec<Vec<Transaction>>) -> Committed {
     let mut sorting = Sorting::default();
     for log in logs {
@@ -47,7 +47,7 @@ pub fn of_logs(logs: Vec<Vec<Transaction>>) -> Committed {
 #[derive(Default)]
 struct Sorting {
     all: BTreeMap<u64, Transaction>,
-    /// What stands before the first transaction of an epoch, in the servers' logs.
+    /// The predecessors of the first transaction of an epoch, in the servers' logs.
     before: BTreeMap<u64, BTreeSet<u64>>,
     committed: Committed,
     shadow: Shadow,
@@ -88,7 +88,7 @@ impl Sorting {
         self.committed
     }
 
-    /// Goes back behind those that were never committed, where that is what the next epoch builds on.
+    /// Drops the uncommitted transactions at the end of an epoch, if the next epoch does not build on them.
     fn end_epoch(&mut self, next: &[Transaction]) {
         let last = self.committed.transactions.last().map_or(0, |last| last.zxid);
         let candidates: Vec<u64> = self.kept.keys().copied().filter(|kept| *kept < last).collect();
@@ -127,7 +127,7 @@ impl Sorting {
         let zxid = transaction.zxid;
         let last = self.committed.transactions.last().map_or(0, |last| last.zxid);
         if !follows(zxid, last) {
-            let fault = format!("no log has what stands between {last:#x} and {zxid:#x}");
+            let fault = format!("no log has the transactions between {last:#x} and {zxid:#x}");
             self.committed.faults.push(fault);
         }
         self.shadow.apply(transaction);
@@ -198,7 +198,7 @@ mod tests {
         let committed = of_logs(vec![holed.clone(), whole.clone()]);
         assert_eq!(committed.transactions, whole);
         assert_eq!((committed.faults.len(), committed.digests), (0, 5));
-        // And what nobody has is named.
+        // A transaction that no log has is named.
         let committed = of_logs(vec![holed]);
         assert!(
             committed.faults[0].contains("between 0x1 and 0x100000002"),
@@ -217,7 +217,7 @@ mod tests {
             (committed.faults.as_slice(), committed.dropped),
             ([].as_slice(), 2)
         );
-        // The server that was cut off may have come back by a snapshot and logged on at once.
+        // The disconnected server may have been synced by a snapshot and continued its log at once.
         let mut back = history(&[1, 2, 3, 4]);
         back.extend(right[3..].iter().cloned());
         let committed = of_logs(vec![back, right.clone()]);

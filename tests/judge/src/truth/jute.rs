@@ -1,6 +1,6 @@
 //! ZooKeeper's encoding, as far as its transaction log needs it: big-endian numbers, and lengths before texts.
 
-/// Reads from the front of some bytes; `None` past their end.
+/// Reads from the front of a slice; `None` past its end.
 #[derive(Clone)]
 pub struct Cursor<'a> {
     rest: &'a [u8],
@@ -31,7 +31,7 @@ impl<'a> Cursor<'a> {
         Some(i64::from_be_bytes(bytes))
     }
 
-    /// Bytes after their count; a count of -1 is a null, which reads as nothing.
+    /// Bytes after their length. A length of -1 is null and reads as empty.
     pub fn buffer(&mut self) -> Option<Vec<u8>> {
         let count = usize::try_from(self.int()?).unwrap_or(0);
         self.take(count).map(<[u8]>::to_vec)

@@ -1,25 +1,25 @@
-//! A server's transaction log: files, records, and what each transaction did. Never guesses: a record whose checksum
-//! is wrong is the end of its file, and a kind that nobody knows is a fault.
+//! A server's transaction log: files, records, and the changes of each transaction. A record with a wrong checksum ends
+//! its file, and an unknown kind is a fault.
 
 use std::path::{Path, PathBuf};
 
 use super::checksum::adler;
 use super::jute::Cursor;
 
-/// Who may read a znode, as far as the judge needs it.
+/// Whether clients without credentials may read a znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readable(pub bool);
 
-/// What a transaction did to one znode, or to all of a session's.
+/// The change of one znode, or of all ephemerals of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Create {
         path: String,
         data: Vec<u8>,
         readable: Readable,
-        /// As it is kept: the session, or what marks a container or a TTL.
+        /// The stored owner: the session, or the mark of a container or a TTL.
         owner: u64,
-        /// Of the parent after it; -1 for one more.
+        /// The parent's cversion after the create; -1 for one more than before.
         parent_cversion: i32,
     },
     Delete {
@@ -35,7 +35,7 @@ pub enum Change {
         readable: Readable,
         version: i32,
     },
-    /// The session's ephemerals go.
+    /// Deletes the session's ephemerals.
     Close,
 }
 
@@ -45,9 +45,9 @@ pub struct Transaction {
     pub session: u64,
     pub zxid: u64,
     pub time_ms: i64,
-    /// What it did; nothing if it failed.
+    /// Its changes; none if it failed.
     pub changes: Vec<Change>,
-    /// Of the whole tree after it, where the server wrote one.
+    /// The digest of the whole tree after it, if the server wrote one.
     pub digest: Option<u64>,
 }
 
@@ -66,26 +66,26 @@ const CREATE_SESSION: i32 = -10;
 const CLOSE_SESSION: i32 = -11;
 const ERROR: i32 = -1;
 
-/// What is kept as the owner of a container, and above the time of a znode with one.
+/// The owner field of a container, and the high bits of the owner field of a znode with a TTL.
 pub const CONTAINER: u64 = 1 << 63;
 pub const TTL: u64 = 0xff << 56;
 
-/// The digest that is described here; others are not compared.
+/// The version of the digest that the judge computes; others are not compared.
 const DIGEST_VERSION: i32 = 2;
 
-/// In the permissions of a list.
+/// The bit of the read permission.
 const READ: i32 = 1;
 
-/// The file's magic, version and database.
+/// Bytes of the file's magic, version and database id.
 const FILE_HEADER_BYTES: usize = 16;
-/// Checksum and length before each record.
+/// Bytes of the checksum and length before each record.
 const RECORD_HEADER_BYTES: usize = 12;
 
 /// All transactions of one server, in the order of its files.
 ///
 /// # Errors
 ///
-/// What cannot be read.
+/// A description of the file or record that cannot be read.
 pub fn read_all(data_dir: &Path) -> Result<Vec<Transaction>, String> {
     let mut transactions: Vec<Transaction> = Vec::new();
     for log in logs(data_dir)? {
@@ -118,13 +118,13 @@ fn logs(data_dir: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(logs.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Cuts off the record that a killed server has written in part, as a person with ZooKeeper's `TxnLogToolkit` would: a
-/// server refuses to start on it ("CRC check failed"). It was acknowledged to nobody. The server must not run. Gives
-/// back whether there was one.
+/// Removes the partial record at the end of a killed server's log, as ZooKeeper's `TxnLogToolkit` does: a server refuses
+/// to start on it ("CRC check failed"). The record was never acknowledged. The server must not run. Returns whether there
+/// was one.
 ///
 /// # Errors
 ///
-/// What cannot be read or written.
+/// A description of the file that cannot be read or written.
 pub fn cut_torn_record(data_dir: &Path) -> Result<bool, String> {
     let Some(log) = logs(data_dir)?.pop() else {
         return Ok(false);
@@ -132,7 +132,7 @@ pub fn cut_torn_record(data_dir: &Path) -> Result<bool, String> {
     let fault = |doing: &str, error: std::io::Error| format!("{doing} {}: {error}", log.display());
     let bytes = std::fs::read(&log).map_err(|error| fault("read", error))?;
     let whole = FILE_HEADER_BYTES + payloads(&bytes).map(record_bytes).sum::<usize>();
-    // Behind the last record there is nothing, or padding.
+    // The last record is followed by nothing, or by padding.
     let is_torn = bytes
         .get(whole..)
         .is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
@@ -148,18 +148,18 @@ fn record_bytes(payload: &[u8]) -> usize {
     RECORD_HEADER_BYTES + payload.len() + 1
 }
 
-/// The whole records of one file.
+/// The transactions of the whole records of one file.
 pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<Transaction, String>> {
     payloads(bytes).map(|payload| {
         transaction(payload).ok_or_else(|| format!("a record is not as documented: {payload:02x?}"))
     })
 }
 
-/// What is in the whole records of one file.
+/// The payloads of the whole records of one file.
 fn payloads(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes.get(FILE_HEADER_BYTES..).unwrap_or_default();
     std::iter::from_fn(move || {
-        // A length of zero is the padding; a record that is not whole is being written.
+        // A length of zero is padding; a partial record is being written.
         let mut header = Cursor::new(rest.get(..RECORD_HEADER_BYTES)?);
         let (checksum, length) = (header.long()?, usize::try_from(header.int()?).ok()?);
         let end = RECORD_HEADER_BYTES + length;
@@ -242,7 +242,7 @@ fn create(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Change> {
     })
 }
 
-/// Whether a client on this machine that never proved who it is may read.
+/// Whether a client on this machine without credentials may read.
 fn readable(body: &mut Cursor<'_>) -> Option<Readable> {
     let mut is_readable = false;
     for _ in 0..body.int()? {
@@ -261,7 +261,7 @@ fn multi(session: u64, body: &mut Cursor<'_>) -> Option<Vec<Change>> {
     for _ in 0..body.int()? {
         parts.push((body.int()?, body.buffer()?));
     }
-    // The parts before the one that failed look as if they had happened.
+    // The parts before the failed one are logged as if they had succeeded.
     if parts.iter().any(|(kind, _)| *kind == ERROR) {
         return Some(Vec::new());
     }
@@ -272,7 +272,7 @@ fn multi(session: u64, body: &mut Cursor<'_>) -> Option<Vec<Change>> {
     Some(all)
 }
 
-/// Servers from 3.6 list the paths; the truth knows them better, so they are passed over.
+/// Servers from 3.6 list the paths. They are skipped, because the truth computes them.
 fn close(body: &mut Cursor<'_>) -> Option<Change> {
     let mut listed = body.clone();
     let count = listed.int();

@@ -1,9 +1,9 @@
-//! What really happened: every committed transaction, read from the transaction logs that the servers themselves wrote.
+//! The true history: every committed transaction, read from the transaction logs of the servers.
 //!
-//! It knows nothing of zkbridge, and it misses nothing: not the ends of sessions, not what another client wrote, not a
-//! write whose reply was lost. Servers from 3.6 on write a digest of the whole tree with each transaction; the truth
-//! builds the tree and compares, so a transaction that it read wrongly shows. Never takes anything from the product's
-//! own reading of ZooKeeper.
+//! It is independent of zkbridge and complete: it includes the ends of sessions, the writes of other clients, and writes
+//! whose reply was lost. Servers from 3.6 on write a digest of the whole tree with each transaction. The truth builds the
+//! tree and compares digests, so a wrongly read transaction is detected. It must never use the product's own reading of
+//! ZooKeeper.
 
 mod checksum;
 mod committed;
@@ -26,15 +26,15 @@ pub struct Version {
     pub mzxid: u64,
     /// The version, from 0.
     pub number: i64,
-    /// When, by the leader's clock.
+    /// The time of the write, by the leader's clock.
     pub time_ms: i64,
-    /// What was written.
+    /// The data.
     pub data: Vec<u8>,
 }
 
-/// One incarnation of a path that was visible: it lived beyond the transaction that created it.
+/// One visible incarnation of a path: it existed after the transaction that created it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct Incarnation {
     /// The zxid of its create.
     pub czxid: u64,
     /// The session that owned it, or 0.
@@ -45,7 +45,7 @@ pub struct Life {
     pub died: Option<u64>,
 }
 
-impl Life {
+impl Incarnation {
     /// The version with this zxid and number.
     pub fn version(&self, mzxid: u64, number: i64) -> Option<&Version> {
         let at = self.versions.partition_point(|version| version.number < number);
@@ -53,14 +53,14 @@ impl Life {
         (version.mzxid == mzxid && version.number == number).then_some(version)
     }
 
-    /// The version that stood after the transaction with this zxid.
+    /// The version after the transaction with this zxid.
     pub fn version_at(&self, zxid: u64) -> Option<&Version> {
         let at = self.versions.partition_point(|version| version.mzxid <= zxid);
         self.versions[..at].last()
     }
 
-    /// Whether it lived after the transaction with this zxid.
-    pub fn lives_at(&self, zxid: u64) -> bool {
+    /// Whether it existed after the transaction with this zxid.
+    pub fn exists_at(&self, zxid: u64) -> bool {
         self.czxid <= zxid && self.died.is_none_or(|died| died > zxid)
     }
 
@@ -70,27 +70,27 @@ impl Life {
     }
 }
 
-/// The lives of all paths, oldest first.
+/// The incarnations of all paths, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Truth {
-    /// By path, but for those that nobody is told of.
-    pub lives: BTreeMap<String, Vec<Life>>,
+    /// By path, without those that a bridge never reports.
+    pub incarnations: BTreeMap<String, Vec<Incarnation>>,
     /// The last transaction.
     pub last: u64,
     /// How many transactions were committed.
     pub transactions: usize,
     /// Digests of the tree that were compared with the server's own and agreed.
     pub digests: u64,
-    /// What was logged and never committed.
+    /// Transactions that were logged and never committed.
     pub dropped: usize,
     /// Paths that a client without credentials could not read at some time.
     pub closed: BTreeSet<String>,
-    /// What is wrong with the logs, so that nothing can be judged by them.
+    /// Faults of the logs. With any of them, no verdict is possible.
     pub faults: Vec<String>,
 }
 
 impl Truth {
-    /// Reads all logs of all servers of an ensemble, or of the one that there is, up to the last whole record.
+    /// Reads all logs of all servers, up to the last whole record.
     pub fn of_servers(data_dirs: &[PathBuf]) -> Truth {
         let mut logs = Vec::new();
         let mut faults = Vec::new();
@@ -106,14 +106,14 @@ impl Truth {
     }
 
     fn of_committed(committed: Committed) -> Truth {
-        let mut lives = Lives::default();
+        let mut incarnations = Incarnations::default();
         for transaction in &committed.transactions {
-            lives.apply(transaction);
+            incarnations.apply(transaction);
         }
-        lives.lives.retain(|path, _| !is_left_out(path));
+        incarnations.incarnations.retain(|path, _| !is_left_out(path));
         Truth {
-            lives: lives.lives,
-            closed: lives.closed,
+            incarnations: incarnations.incarnations,
+            closed: incarnations.closed,
             last: committed.transactions.last().map_or(0, |last| last.zxid),
             transactions: committed.transactions.len(),
             digests: committed.digests,
@@ -123,36 +123,49 @@ impl Truth {
     }
 
     /// The incarnation of a path with this czxid.
-    pub fn life(&self, path: &str, czxid: u64) -> Option<&Life> {
-        let lives = self.lives.get(path)?;
-        let at = lives.partition_point(|life| life.czxid < czxid);
-        lives.get(at).filter(|life| life.czxid == czxid)
+    pub fn incarnation(&self, path: &str, czxid: u64) -> Option<&Incarnation> {
+        let incarnations = self.incarnations.get(path)?;
+        let at = incarnations.partition_point(|incarnation| incarnation.czxid < czxid);
+        incarnations
+            .get(at)
+            .filter(|incarnation| incarnation.czxid == czxid)
     }
 
-    /// Whether there was a time when a client without credentials could not read it: who may not read a znode may not
-    /// list it either, so it is hidden with all below.
+    /// Whether a client without credentials could not read it at some time. An unreadable znode cannot be listed either, so
+    /// all its descendants are hidden too.
     pub fn was_hidden(&self, path: &str) -> bool {
         let mut ends = path.match_indices('/').map(|(end, _)| end).filter(|end| *end > 0);
         !self.closed.is_empty()
             && (self.closed.contains(path) || ends.any(|end| self.closed.contains(&path[..end])))
     }
 
-    /// Paths below the roots, with their lives.
-    pub fn below<'a>(&'a self, roots: &'a [String]) -> impl Iterator<Item = (&'a String, &'a Vec<Life>)> {
-        self.lives
+    /// Paths below the roots, with their incarnations.
+    pub fn below<'a>(
+        &'a self,
+        roots: &'a [String],
+    ) -> impl Iterator<Item = (&'a String, &'a Vec<Incarnation>)> {
+        self.incarnations
             .iter()
             .filter(move |(path, _)| roots.iter().any(|root| covers(root, path)))
     }
 
-    /// A truth written by hand, for controls.
+    /// A truth from a test, for controls.
     #[cfg(test)]
-    pub(crate) fn of_lives(lives: impl IntoIterator<Item = (&'static str, Life)>) -> Truth {
+    pub(crate) fn of_incarnations(
+        incarnations: impl IntoIterator<Item = (&'static str, Incarnation)>,
+    ) -> Truth {
         let mut truth = Truth::default();
-        for (path, life) in lives {
-            let last = life.died.or(life.versions.last().map(|version| version.mzxid));
+        for (path, incarnation) in incarnations {
+            let last = incarnation
+                .died
+                .or(incarnation.versions.last().map(|version| version.mzxid));
             truth.transactions += 1;
-            truth.last = truth.last.max(last.unwrap_or(life.czxid));
-            truth.lives.entry(path.to_owned()).or_default().push(life);
+            truth.last = truth.last.max(last.unwrap_or(incarnation.czxid));
+            truth
+                .incarnations
+                .entry(path.to_owned())
+                .or_default()
+                .push(incarnation);
         }
         truth
     }
@@ -167,19 +180,19 @@ impl Truth {
                 _ => None,
             }
         };
-        let lives = std::mem::take(&mut self.lives).into_iter();
-        let lives = lives.filter_map(|(path, lives)| Some((seen(&path)?, lives)));
-        let lives = lives.filter(|(path, _)| !is_left_out(path));
+        let incarnations = std::mem::take(&mut self.incarnations).into_iter();
+        let incarnations = incarnations.filter_map(|(path, incarnations)| Some((seen(&path)?, incarnations)));
+        let incarnations = incarnations.filter(|(path, _)| !is_left_out(path));
         let closed = std::mem::take(&mut self.closed);
         Truth {
-            lives: lives.collect(),
+            incarnations: incarnations.collect(),
             closed: closed.iter().filter_map(|path| seen(path)).collect(),
             ..self
         }
     }
 }
 
-/// Whether nobody is told of a path: ZooKeeper's own, and what bridges keep for themselves.
+/// Whether a bridge never reports the path: ZooKeeper's own, and those of bridges.
 pub fn is_left_out(path: &str) -> bool {
     covers("/zookeeper", path) || covers("/zkbridge", path)
 }
@@ -189,15 +202,15 @@ pub fn covers(root: &str, path: &str) -> bool {
     root == "/" || path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Lives as the transactions make them.
+/// Builds incarnations from transactions.
 #[derive(Default)]
-struct Lives {
-    lives: BTreeMap<String, Vec<Life>>,
+struct Incarnations {
+    incarnations: BTreeMap<String, Vec<Incarnation>>,
     ephemerals: BTreeMap<u64, BTreeSet<String>>,
     closed: BTreeSet<String>,
 }
 
-impl Lives {
+impl Incarnations {
     fn apply(&mut self, transaction: &Transaction) {
         let mut ended = Vec::new();
         for change in &transaction.changes {
@@ -238,12 +251,15 @@ impl Lives {
             time_ms: transaction.time_ms,
             data: data.clone(),
         };
-        self.lives.entry(path.to_owned()).or_default().push(Life {
-            czxid: transaction.zxid,
-            owner,
-            versions: vec![first],
-            died: None,
-        });
+        self.incarnations
+            .entry(path.to_owned())
+            .or_default()
+            .push(Incarnation {
+                czxid: transaction.zxid,
+                owner,
+                versions: vec![first],
+                died: None,
+            });
         self.note_readable(path, readable.0);
     }
 
@@ -253,16 +269,18 @@ impl Lives {
         }
     }
 
-    fn living(&mut self, path: &str) -> Option<&mut Life> {
-        let lives = self.lives.get_mut(path)?;
-        lives.last_mut().filter(|life| life.died.is_none())
+    fn living(&mut self, path: &str) -> Option<&mut Incarnation> {
+        let incarnations = self.incarnations.get_mut(path)?;
+        incarnations
+            .last_mut()
+            .filter(|incarnation| incarnation.died.is_none())
     }
 
-    /// The path, if it lived.
+    /// The path, if it existed.
     fn delete(&mut self, zxid: u64, path: &str) -> Option<String> {
-        let life = self.living(path)?;
-        life.died = Some(zxid);
-        let owner = life.owner;
+        let incarnation = self.living(path)?;
+        incarnation.died = Some(zxid);
+        let owner = incarnation.owner;
         if let Some(paths) = self.ephemerals.get_mut(&owner) {
             paths.remove(path);
         }
@@ -270,9 +288,11 @@ impl Lives {
     }
 
     fn set(&mut self, transaction: &Transaction, path: &str, data: &[u8], version: i32) {
-        // The log holds writes to ZooKeeper's own znodes, which nobody created.
-        let Some(life) = self.living(path) else { return };
-        life.versions.push(Version {
+        // The log has writes to ZooKeeper's own znodes, which have no create.
+        let Some(incarnation) = self.living(path) else {
+            return;
+        };
+        incarnation.versions.push(Version {
             mzxid: transaction.zxid,
             number: i64::from(version),
             time_ms: transaction.time_ms,
@@ -280,14 +300,14 @@ impl Lives {
         });
     }
 
-    /// Nobody could ever see what began and ended inside one transaction.
+    /// An incarnation inside one transaction is visible to no client.
     fn forget_invisible(&mut self, zxid: u64, path: &str) {
-        let Some(lives) = self.lives.get_mut(path) else {
+        let Some(incarnations) = self.incarnations.get_mut(path) else {
             return;
         };
-        lives.retain(|life| !(life.czxid == zxid && life.died == Some(zxid)));
-        if lives.is_empty() {
-            self.lives.remove(path);
+        incarnations.retain(|incarnation| !(incarnation.czxid == zxid && incarnation.died == Some(zxid)));
+        if incarnations.is_empty() {
+            self.incarnations.remove(path);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The tree as the transactions build it, with every number that the server's digest covers. A digest that agrees
-//! proves that each transaction was read and applied as the server did.
+//! The tree that the transactions build, with every number that the server's digest covers. An equal digest proves that
+//! every transaction so far was read and applied as the server did.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::log::{CONTAINER, Change, TTL, Transaction};
 
 #[derive(Clone, Copy, Debug)]
 struct Znode {
-    /// Of path and data: they are not needed for anything else.
+    /// The checksum of path and data, which are not needed otherwise.
     text: Crc,
     czxid: u64,
     mzxid: u64,
@@ -29,7 +29,7 @@ pub struct Shadow {
     digest: u64,
 }
 
-/// What the server keeps as the name of `/`.
+/// The name of `/` in the server.
 fn key(path: &str) -> &str {
     if path == "/" { "" } else { path }
 }
@@ -40,7 +40,7 @@ fn parent(path: &str) -> &str {
 
 impl Znode {
     fn digest(&self, path: &str) -> u64 {
-        // Quotas and such are kept by each server for itself.
+        // Each server has its own quota znodes and the like.
         if path.starts_with("/zookeeper/") {
             return 0;
         }
@@ -59,7 +59,7 @@ impl Znode {
 }
 
 impl Default for Shadow {
-    /// The tree of a server that has just begun.
+    /// The tree of a new server.
     fn default() -> Self {
         let mut shadow = Shadow {
             znodes: BTreeMap::new(),
@@ -189,7 +189,7 @@ impl Shadow {
     }
 }
 
-/// Whether the owner is a session, and no mark.
+/// Whether the owner is a session and not a mark.
 pub fn is_session(owner: u64) -> bool {
     owner != 0 && owner != CONTAINER && owner & TTL != TTL
 }

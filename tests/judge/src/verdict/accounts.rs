@@ -1,4 +1,4 @@
-//! The records against what happened: nothing invented, nothing lost, nothing uncounted.
+//! Compares the records with the true history: nothing is invented, lost or uncounted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use super::form::check_exact_order;
 use super::{Case, Events};
 use crate::truth::{Truth, covers};
 
-/// Superseded zxids that a record lists at most.
+/// Maximum number of superseded zxids of a record.
 pub const LISTED_MAX: usize = 64;
 
-/// All checks that need the truth.
+/// Runs all checks that need the truth.
 pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     let mut complaints = case.truth.faults.clone();
     complaints.extend(check_tree(case));
@@ -26,12 +26,19 @@ pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     complaints
 }
 
-/// The log and the client that read the tree must agree: else the scenario itself is wrong.
+/// The log and the client that reads the tree must agree; otherwise the scenario itself is faulty.
 fn check_tree(case: &Case<'_>) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (path, lives) in case.truth.below(case.roots) {
-        let living = lives.last().filter(|life| life.died.is_none());
-        let logged = living.map(|life| (life.czxid, life.versions.last().map(|version| version.mzxid)));
+    for (path, incarnations) in case.truth.below(case.roots) {
+        let living = incarnations
+            .last()
+            .filter(|incarnation| incarnation.died.is_none());
+        let logged = living.map(|incarnation| {
+            (
+                incarnation.czxid,
+                incarnation.versions.last().map(|version| version.mzxid),
+            )
+        });
         let read = case.tree.get(path).map(|node| (node.czxid, Some(node.mzxid)));
         if logged != read {
             complaints.push(format!("the log has {path} as {logged:?}, a client as {read:?}"));
@@ -42,7 +49,7 @@ fn check_tree(case: &Case<'_>) -> Vec<String> {
 
 fn check_nothing_invented(records: &[&Value], truth: &Truth) -> Vec<String> {
     let mut complaints = Vec::new();
-    // The life of each path, and the version told last.
+    // The incarnation of each path, and its last delivered version.
     let mut living: BTreeMap<&str, (u64, Option<i64>)> = BTreeMap::new();
     for record in records.iter().filter(|record| is_change(record)) {
         let Some(path) = path(record) else { continue };
@@ -66,8 +73,8 @@ fn check_nothing_invented(records: &[&Value], truth: &Truth) -> Vec<String> {
 }
 
 fn check_value(record: &Value, path: &str, czxid: u64, truth: &Truth) -> Option<String> {
-    let Some(life) = truth.life(path, czxid) else {
-        return Some("of a life that never was".to_owned());
+    let Some(incarnation) = truth.incarnation(path, czxid) else {
+        return Some("of a incarnation that never was".to_owned());
     };
     let stat = &record["after"]["stat"];
     if stat.is_null() {
@@ -75,8 +82,8 @@ fn check_value(record: &Value, path: &str, czxid: u64, truth: &Truth) -> Option<
         return (!is_create).then(|| "without a value, and no create at its czxid".to_owned());
     }
     let (mzxid, number) = (hex(&stat["mzxid"])?, stat["version"].as_i64()?);
-    let Some(version) = life.version(mzxid, number) else {
-        return Some(format!("of a version {number} at {mzxid:#x} that never was"));
+    let Some(version) = incarnation.version(mzxid, number) else {
+        return Some(format!("of a version {number} at {mzxid:#x} that never existed"));
     };
     if zxid(record) != Some(mzxid) || !has_exact_zxid(record) {
         return Some("its zxid is not that of its value".to_owned());
@@ -90,16 +97,16 @@ fn check_value(record: &Value, path: &str, czxid: u64, truth: &Truth) -> Option<
         return Some("with another size than was written".to_owned());
     }
     if stat["mtime"].as_i64() != Some(version.time_ms)
-        || stat["ctime"].as_i64() != Some(life.versions[0].time_ms)
+        || stat["ctime"].as_i64() != Some(incarnation.versions[0].time_ms)
     {
         return Some("with other times than the server's".to_owned());
     }
-    let is_owned = hex(&stat["ephemeralOwner"]) == Some(life.owner);
-    let is_told = record["ephemeral"].as_bool() == Some(life.owner != 0);
-    (!is_owned || !is_told).then(|| "with another owner than it had".to_owned())
+    let is_owned = hex(&stat["ephemeralOwner"]) == Some(incarnation.owner);
+    let is_reported = record["ephemeral"].as_bool() == Some(incarnation.owner != 0);
+    (!is_owned || !is_reported).then(|| "with another owner than it had".to_owned())
 }
 
-/// Versions between two told ones are missed, and as many are listed as may be.
+/// Versions between two delivered ones count as missed, and are listed up to the limit.
 fn check_missed(record: &Value, op: &str, before: Option<i64>) -> Option<String> {
     let number = record["after"]["stat"]["version"].as_i64();
     let expected = match (op, number) {
@@ -109,7 +116,9 @@ fn check_missed(record: &Value, op: &str, before: Option<i64>) -> Option<String>
     };
     let missed = record["missed"].as_i64();
     if missed != Some(expected) {
-        return Some(format!("{missed:?} versions missed, in truth {expected}"));
+        return Some(format!(
+            "{missed:?} versions missed, {expected} in the true history"
+        ));
     }
     let listed = superseded(record);
     let is_right = listed.is_sorted() && listed.len() as i64 <= expected && listed.len() <= LISTED_MAX;
@@ -123,16 +132,16 @@ fn check_delete(
     truth: &Truth,
 ) -> Option<String> {
     let Some((czxid, version)) = known else {
-        // Lives that nobody read, of a server without zxids: one must have ended by then.
-        let lives = truth.lives.get(path).into_iter().flatten();
-        let has_ended = lives
-            .filter_map(|life| life.died)
+        // An unread incarnation, with a server without zxids: one must have ended by then.
+        let incarnations = truth.incarnations.get(path).into_iter().flatten();
+        let has_ended = incarnations
+            .filter_map(|incarnation| incarnation.died)
             .any(|died| zxid(record).is_none_or(|bound| died <= bound));
-        return (!has_ended).then(|| "ends a life that never ended".to_owned());
+        return (!has_ended).then(|| "ends a incarnation that never ended".to_owned());
     };
-    let life = truth.life(path, czxid)?;
-    let Some(died) = life.died else {
-        return Some("of a life that goes on".to_owned());
+    let incarnation = truth.incarnation(path, czxid)?;
+    let Some(died) = incarnation.died else {
+        return Some("of a incarnation that goes on".to_owned());
     };
     match record["zxid_kind"].as_str() {
         Some("exact") if zxid(record) != Some(died) => return Some(format!("it was at {died:#x}")),
@@ -143,12 +152,12 @@ fn check_delete(
     }
     let is_counted = is_exact(record) && has_exact_zxid(record);
     let inside = |version: &crate::truth::Version| version.mzxid == died;
-    if !is_counted || life.versions.iter().any(inside) {
+    if !is_counted || incarnation.versions.iter().any(inside) {
         return None;
     }
-    let expected = life.last_number() - version?;
+    let expected = incarnation.last_number() - version?;
     let missed = record["missed"].as_i64();
-    (missed != Some(expected)).then(|| format!("{missed:?} versions missed, in truth {expected}"))
+    (missed != Some(expected)).then(|| format!("{missed:?} versions missed, {expected} in the true history"))
 }
 
 /// Outside gaps and runs the fold has, at each record, exactly the znodes that existed.
@@ -165,9 +174,9 @@ fn check_existence(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     complaints
 }
 
-/// Two sets of paths, as they differ: what is told to live, and what lived.
+/// The difference of two sets of paths: the fold of the records, and the true history.
 struct Existence<'a> {
-    /// Beginnings and ends of the root's lives, in order.
+    /// Begins and ends of the root's incarnations, in order.
     happened: Vec<(u64, &'a str)>,
     done: usize,
     differing: BTreeSet<&'a str>,
@@ -177,9 +186,14 @@ struct Existence<'a> {
 impl<'a> Existence<'a> {
     fn of(root: &str, case: &'a Case<'a>) -> Existence<'a> {
         let mut happened = Vec::new();
-        for (path, lives) in case.truth.lives.iter().filter(|(path, _)| covers(root, path)) {
-            let begins = lives.iter().map(|life| life.czxid);
-            let ends = lives.iter().filter_map(|life| life.died);
+        for (path, incarnations) in case
+            .truth
+            .incarnations
+            .iter()
+            .filter(|(path, _)| covers(root, path))
+        {
+            let begins = incarnations.iter().map(|incarnation| incarnation.czxid);
+            let ends = incarnations.iter().filter_map(|incarnation| incarnation.died);
             happened.extend(begins.chain(ends).map(|zxid| (zxid, path.as_str())));
         }
         happened.sort_unstable();
@@ -236,7 +250,7 @@ impl<'a> Existence<'a> {
                 self.advance(zxid);
                 if let Some(path) = self.differing.first() {
                     return vec![format!(
-                        "{}: at it {} paths, {path} first, are told otherwise than they existed",
+                        "{}: at it {} paths, {path} first, differ from those that existed",
                         name(record),
                         self.differing.len()
                     )];

@@ -1,4 +1,4 @@
-//! Gaps and snapshot runs: how they open and close, what they count, and that reconciled records stand inside.
+//! Gaps and snapshot runs: they open and close in pairs, their counts are right, and reconciled records are inside.
 
 use std::collections::BTreeMap;
 

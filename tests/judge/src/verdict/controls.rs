@@ -1,4 +1,4 @@
-//! The judge judged: a right story draws no complaint, and each wrong one draws that which names its fault.
+//! Negative controls of the judge: a correct history gets no complaint, and each fault gets the complaint that names it.
 
 mod fates;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Case, Events, form};
 use crate::topic::Delivery;
 use crate::tree::{Node, Tree};
-use crate::truth::{Life, Truth, Version};
+use crate::truth::{Incarnation, Truth, Version};
 
 const RUN: &str = "0c8b1a52-6f0e-5d0b-9d3f-3f6a2b1c4d5e";
 
@@ -32,7 +32,7 @@ fn state(czxid: u64, mzxid: u64, version: u64, data: &str) -> Value {
     })
 }
 
-/// A record with what all have.
+/// A record with the common fields.
 fn record(path: Option<&str>, op: &str, zxid: Option<u64>, more: Value) -> Value {
     let mut record = json!({
         "schema": "zkbridge.change/1", "id": "", "seq": 0, "cluster": "main", "root": "/r", "path": path, "op": op,
@@ -54,7 +54,7 @@ fn merge(record: &mut Value, more: Value) {
     fields.extend(more);
 }
 
-/// Records, truth and tree, which a control spoils.
+/// Records, truth and tree, for a control to spoil.
 struct Story {
     deliveries: Vec<Delivery>,
     truth: Truth,
@@ -62,7 +62,7 @@ struct Story {
     events: Events,
 }
 
-fn life(versions: &[(u64, &str)], died: Option<u64>) -> Life {
+fn incarnation(versions: &[(u64, &str)], died: Option<u64>) -> Incarnation {
     let versions = (0..).zip(versions).map(|(number, (mzxid, data))| Version {
         mzxid: *mzxid,
         number,
@@ -70,7 +70,7 @@ fn life(versions: &[(u64, &str)], died: Option<u64>) -> Life {
         data: data.as_bytes().to_vec(),
     });
     let versions: Vec<Version> = versions.collect();
-    Life {
+    Incarnation {
         czxid: versions[0].mzxid,
         owner: 0,
         versions,
@@ -78,7 +78,7 @@ fn life(versions: &[(u64, &str)], died: Option<u64>) -> Life {
     }
 }
 
-/// A run, exact changes, a gap, a transaction of two: all as it happened.
+/// A correct history: a run, exact changes, a gap, a transaction of two.
 fn records() -> Vec<Value> {
     let (first, third, again) = (state(2, 2, 0, "1"), state(2, 4, 2, "3"), state(6, 6, 0, "again"));
     let (fourth, fifth) = (state(6, 8, 2, "gap"), state(9, 9, 0, "b"));
@@ -176,7 +176,7 @@ fn delivery(record: Value) -> Delivery {
     }
 }
 
-/// Numbers and names the records, and delivers them.
+/// Sets `seq` and ids of the records, and delivers them.
 fn deliver(mut records: Vec<Value>) -> Vec<Delivery> {
     let mut living = BTreeMap::new();
     for (seq, record) in (1..).zip(&mut records) {
@@ -201,20 +201,23 @@ impl Story {
         ];
         Story {
             deliveries: deliver(records()),
-            truth: Truth::of_lives([
-                ("/r", life(&[(1, "root")], None)),
-                ("/r/a", life(&[(2, "1"), (3, "2"), (4, "3")], Some(5))),
-                ("/r/a", life(&[(6, "again"), (7, "unseen"), (8, "gap")], None)),
-                ("/r/b", life(&[(9, "b")], None)),
-                ("/r/c", life(&[(10, "c")], Some(11))),
-                ("/r/d", life(&[(10, "d")], None)),
+            truth: Truth::of_incarnations([
+                ("/r", incarnation(&[(1, "root")], None)),
+                ("/r/a", incarnation(&[(2, "1"), (3, "2"), (4, "3")], Some(5))),
+                (
+                    "/r/a",
+                    incarnation(&[(6, "again"), (7, "unseen"), (8, "gap")], None),
+                ),
+                ("/r/b", incarnation(&[(9, "b")], None)),
+                ("/r/c", incarnation(&[(10, "c")], Some(11))),
+                ("/r/d", incarnation(&[(10, "d")], None)),
             ]),
             tree: tree.map(|(path, node)| (path.to_owned(), node)).into(),
             events: Events::WithZxid,
         }
     }
 
-    /// The right story with other records.
+    /// The correct history with other records.
     fn of(spoil: impl FnOnce(&mut Vec<Value>)) -> Story {
         let mut records = records();
         spoil(&mut records);
@@ -224,7 +227,7 @@ impl Story {
         }
     }
 
-    /// The right story with one field of one record changed, `at` by its `seq`.
+    /// The correct history with one field of one record changed; `at` is its `seq`.
     fn with(at: usize, pointer: &str, value: Value) -> Story {
         Story::of(|records| *records[at - 1].pointer_mut(pointer).unwrap() = value)
     }
@@ -257,7 +260,7 @@ fn objects(story: Story, words: &str) {
 }
 
 #[test]
-fn a_right_story_draws_no_complaint() {
+fn a_correct_history_gets_no_complaint() {
     assert_eq!(Story::right().complaints(), [""; 0]);
     let mut again = Story::right();
     again.deliveries.extend_from_within(3..9);
@@ -321,7 +324,7 @@ fn faults_of_order_are_found() {
 }
 
 #[test]
-fn an_end_that_a_walk_could_not_place_stands_among_the_others_of_the_transaction_that_its_event_names() {
+fn a_delete_without_a_known_incarnation_may_be_among_the_records_of_its_transaction() {
     let is_torn = |zxid| {
         let more = json!({"fidelity": "reconciled", "zxid_kind": "upper_bound", "missed": null});
         let end = record(Some("/r/a"), "delete", Some(zxid), more);
@@ -369,7 +372,7 @@ fn faults_of_gaps_and_runs_are_found() {
 
 #[test]
 fn faults_of_the_fold_are_found() {
-    objects(Story::without(6), "begins while an earlier incarnation lives");
+    objects(Story::without(6), "begins while an earlier incarnation exists");
     objects(Story::without(4), "of a path that does not live");
     objects(Story::without(12), "ends what does not live");
     objects(
@@ -400,7 +403,7 @@ fn faults_of_the_fold_are_found() {
     let mut story = Story::right();
     let node = story.tree["/r/b"].clone();
     story.tree.insert("/r/e".to_owned(), node);
-    objects(story, "/r/e lives, and no record says so");
+    objects(story, "/r/e exists, and no record reports it");
     let mut story = Story::right();
     story.tree.remove("/r/b");
     objects(story, "/r/b is gone, and no record says so");
@@ -409,7 +412,7 @@ fn faults_of_the_fold_are_found() {
     objects(story, "/r/b has other data");
     let mut story = Story::right();
     story.tree.get_mut("/r/b").unwrap().mzxid = 10;
-    objects(story, "/r/b is told as");
+    objects(story, "/r/b is reported as");
 }
 
 #[test]
@@ -425,7 +428,7 @@ fn what_never_happened_is_found() {
     objects(Story::with(5, "/zxid", json!(hex(3))), "not that of its value");
     objects(
         Story::with(12, "/after/stat/czxid", json!(hex(9))),
-        "of a life that never was",
+        "of a incarnation that never was",
     );
     objects(
         Story::with(5, "/missed", json!(0)),
@@ -448,8 +451,8 @@ fn what_never_happened_is_found() {
     });
     objects(early, "it was later, at 0x5");
     let mut story = Story::right();
-    story.truth.lives.get_mut("/r/c").unwrap()[0].died = None;
-    objects(story, "of a life that goes on");
+    story.truth.incarnations.get_mut("/r/c").unwrap()[0].died = None;
+    objects(story, "of a incarnation that goes on");
     let unread = record(
         Some("/r/e"),
         "delete",
@@ -458,33 +461,33 @@ fn what_never_happened_is_found() {
     );
     let mut story = Story::of(|records| records.push(unread));
     story.events = Events::WithoutZxid;
-    objects(story, "ends a life that never ended");
+    objects(story, "ends a incarnation that never ended");
 }
 
 #[test]
-fn what_was_not_told_is_found() {
+fn a_change_without_a_record_is_found() {
     objects(
         Story::without(12),
-        "the create of /r/c at 0x000000000000000a was not told",
+        "the create of /r/c at 0x000000000000000a was not reported",
     );
     objects(
         Story::without(14),
-        "the delete of /r/c at 0x000000000000000b was not told",
+        "the delete of /r/c at 0x000000000000000b was not reported",
     );
     objects(Story::with(5, "/superseded", json!([])), "version 1 of /r/a");
-    objects(Story::without(13), "are told otherwise than they existed");
+    objects(Story::without(13), "differ from those that existed");
     let mut story = Story::right();
     story.tree.remove("/r/d");
     objects(story, "the log has /r/d");
-    // A gap excuses what happened inside it, and nothing else.
+    // A gap covers the changes inside it, and no others.
     let mut story = Story::right();
-    let lives = story.truth.lives.get_mut("/r/b").unwrap();
-    lives.insert(0, life(&[(7, "brief")], Some(8)));
+    let incarnations = story.truth.incarnations.get_mut("/r/b").unwrap();
+    incarnations.insert(0, incarnation(&[(7, "brief")], Some(8)));
     assert_eq!(story.complaints(), [""; 0]);
     let late = Story::of(|records| {
         for at in [7, 10] {
             records[at]["gap"]["from_zxid"] = json!(hex(9));
         }
     });
-    objects(late, "the create of /r/b at 0x0000000000000009 was not told");
+    objects(late, "the create of /r/b at 0x0000000000000009 was not reported");
 }

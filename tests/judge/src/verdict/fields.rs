@@ -1,4 +1,4 @@
-//! Reading the fields of a record. What is not as the schema has it reads as nothing; the schema check tells.
+//! Reads the fields of a record. A field that breaks the schema reads as absent; the schema check reports it.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -37,12 +37,12 @@ pub fn is_exact(record: &Value) -> bool {
     record["fidelity"] == "exact"
 }
 
-/// Whether it tells of a znode's data or existence.
+/// Whether it is about a znode's data or existence.
 pub fn is_change(record: &Value) -> bool {
     matches!(op(record), "create" | "update" | "delete" | "snapshot")
 }
 
-/// The zxids that it lists as overwritten.
+/// Its superseded zxids.
 pub fn superseded(record: &Value) -> Vec<u64> {
     let listed = record["superseded"].as_array();
     listed.into_iter().flatten().filter_map(hex).collect()
@@ -58,7 +58,7 @@ pub fn bytes(data: &Value) -> Option<Vec<u8>> {
     }
 }
 
-/// What a reader calls a record in a complaint.
+/// The name of a record in a complaint.
 pub fn name(record: &Value) -> String {
     format!(
         "seq {} ({} {} at {})",

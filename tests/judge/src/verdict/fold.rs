@@ -1,4 +1,4 @@
-//! Folding the records: incarnations never overlap, `before` is what was, and what remains is the tree.
+//! Folds the records: incarnations never overlap, `before` is the previous state, and the result is the tree.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::fields::{self, bytes, has_exact_zxid, hex, name, op, path, zxid};
 use super::{Case, Events};
 
-/// A znode as the records tell it.
+/// A znode in the fold.
 #[derive(Clone, Debug, Default)]
-struct Told {
+struct Znode {
     czxid: u64,
     /// `after` of the last record that had one.
     after: Option<Value>,
@@ -18,7 +18,7 @@ struct Told {
 
 #[derive(Default)]
 struct Folding {
-    living: BTreeMap<String, Told>,
+    living: BTreeMap<String, Znode>,
     /// The last exact zxid of each path.
     last: BTreeMap<String, u64>,
     complaints: Vec<String>,
@@ -35,7 +35,7 @@ const FIXED: [&str; 7] = [
     "ephemeralOwner",
 ];
 
-/// All records against each other, and what they add up to against the tree.
+/// Checks all records against each other, and the fold against the tree.
 pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     let mut folding = Folding::default();
     for record in records {
@@ -80,12 +80,12 @@ impl Folding {
 
     fn check_before(&mut self, path: &str, record: &Value) {
         let before = &record["before"];
-        let told = self.living.get(path);
-        let complaint = match (op(record), told) {
+        let reported = self.living.get(path);
+        let complaint = match (op(record), reported) {
             ("create" | "snapshot", _) | (_, None) if before.is_null() => None,
             ("create" | "snapshot", _) => Some("a state before the beginning".to_owned()),
             (_, None) => Some("a state before, of a path that does not live".to_owned()),
-            (_, Some(told)) => differs(before, told.after.as_ref()),
+            (_, Some(reported)) => differs(before, reported.after.as_ref()),
         };
         if let Some(complaint) = complaint {
             self.complain(record, &complaint);
@@ -95,33 +95,33 @@ impl Folding {
     fn begin(&mut self, path: &str, record: &Value, case: &Case<'_>) {
         let stat = &record["after"]["stat"];
         let czxid = hex(&stat["czxid"]).or(zxid(record));
-        let told = Told {
+        let reported = Znode {
             czxid: czxid.unwrap_or_default(),
             after: Some(record["after"].clone()),
             mzxid: hex(&stat["mzxid"]),
         };
-        if self.living.insert(path.to_owned(), told).is_some() {
-            self.complain(record, "begins while an earlier incarnation lives");
+        if self.living.insert(path.to_owned(), reported).is_some() {
+            self.complain(record, "begins while an earlier incarnation exists");
         }
         let is_root = Some(path) == fields::root(record);
         let parent = parent(path);
-        // A parent that may not be read is not told, and its children are.
-        let is_told = self.living.contains_key(parent) || case.is_hidden(parent);
-        if case.events == Events::WithZxid && !is_root && !is_told {
+        // An unreadable parent has no record, but its children may have one.
+        let is_reported = self.living.contains_key(parent) || case.is_hidden(parent);
+        if case.events == Events::WithZxid && !is_root && !is_reported {
             self.complain(record, "begins before its parent");
         }
     }
 
     fn update(&mut self, path: &str, record: &Value) {
         let stat = &record["after"]["stat"];
-        let Some(told) = self.living.get_mut(path) else {
+        let Some(reported) = self.living.get_mut(path) else {
             return self.complain(record, "of a path that does not live");
         };
-        let is_same = hex(&stat["czxid"]) == Some(told.czxid);
-        told.after = Some(record["after"].clone());
-        told.mzxid = hex(&stat["mzxid"]);
+        let is_same = hex(&stat["czxid"]) == Some(reported.czxid);
+        reported.after = Some(record["after"].clone());
+        reported.mzxid = hex(&stat["mzxid"]);
         if !is_same {
-            self.complain(record, "of another incarnation than the one that lives");
+            self.complain(record, "of another incarnation than the existing one");
         }
     }
 
@@ -129,7 +129,7 @@ impl Folding {
         if !record["after"].is_null() {
             self.complain(record, "a state after the end");
         }
-        // Without zxids, lives between two reads are known by their end alone.
+        // Without zxids, incarnations between two reads are known only by their end.
         if self.living.remove(path).is_none() && case.events == Events::WithZxid {
             self.complain(record, "ends what does not live");
         }
@@ -138,7 +138,7 @@ impl Folding {
         }
     }
 
-    /// Whether something is told to live below. What may not be read can be found gone later than what is above it.
+    /// Whether the fold has a znode below. The delete of an unreadable znode may be found after that of its ancestor.
     fn has_children(&self, path: &str, case: &Case<'_>) -> bool {
         let below = if path == "/" {
             "/".to_owned()
@@ -152,59 +152,59 @@ impl Folding {
 
     fn compare(&mut self, case: &Case<'_>) {
         for (path, node) in case.tree {
-            let Some(told) = self.living.get(path) else {
+            let Some(reported) = self.living.get(path) else {
                 self.complaints
-                    .push(format!("{path} lives, and no record says so"));
+                    .push(format!("{path} exists, and no record reports it"));
                 continue;
             };
-            let data = told.after.as_ref().and_then(|after| bytes(&after["data"]));
-            if (told.czxid, told.mzxid) != (node.czxid, Some(node.mzxid)) {
+            let data = reported.after.as_ref().and_then(|after| bytes(&after["data"]));
+            if (reported.czxid, reported.mzxid) != (node.czxid, Some(node.mzxid)) {
                 self.complaints.push(format!(
-                    "{path} is told as {:#x} {:?}, it is {:#x} {:#x}",
-                    told.czxid, told.mzxid, node.czxid, node.mzxid
+                    "{path} is reported as {:#x} {:?}, it is {:#x} {:#x}",
+                    reported.czxid, reported.mzxid, node.czxid, node.mzxid
                 ));
             } else if data.as_ref() != Some(&node.data) {
                 self.complaints
-                    .push(format!("{path} has other data than was told"));
+                    .push(format!("the data of {path} are not those of its last record"));
             }
         }
         for path in self.living.keys().filter(|path| !case.tree.contains_key(*path)) {
             self.complaints
-                .push(format!("{path} is gone, and no record says so"));
+                .push(format!("{path} is gone, and no record reports it"));
         }
     }
 }
 
-/// The czxid and mzxid of each path, as the records add up.
-pub fn told(records: &[&Value]) -> BTreeMap<String, (u64, u64)> {
-    let mut told = BTreeMap::new();
+/// The czxid and mzxid of each path in the fold.
+pub fn folded(records: &[&Value]) -> BTreeMap<String, (u64, u64)> {
+    let mut reported = BTreeMap::new();
     for record in records.iter().filter(|record| fields::is_change(record)) {
         let Some(path) = path(record) else { continue };
         let stat = &record["after"]["stat"];
         match (hex(&stat["czxid"]), hex(&stat["mzxid"])) {
-            (Some(czxid), Some(mzxid)) => told.insert(path.to_owned(), (czxid, mzxid)),
-            _ => told.remove(path),
+            (Some(czxid), Some(mzxid)) => reported.insert(path.to_owned(), (czxid, mzxid)),
+            _ => reported.remove(path),
         };
     }
-    told
+    reported
 }
 
-/// How `before` differs from what was told last.
-fn differs(before: &Value, told: Option<&Value>) -> Option<String> {
-    let told = told?;
-    if before["data"] != told["data"] {
-        return Some("before.data is not what was told last".to_owned());
+/// The difference between `before` and the last delivered state.
+fn differs(before: &Value, reported: Option<&Value>) -> Option<String> {
+    let reported = reported?;
+    if before["data"] != reported["data"] {
+        return Some("before.data is not that of the last record".to_owned());
     }
-    if before["stat"].is_null() != told["stat"].is_null() {
-        return Some("before.stat is not what was told last".to_owned());
+    if before["stat"].is_null() != reported["stat"].is_null() {
+        return Some("before.stat is not that of the last record".to_owned());
     }
     let field = FIXED
         .iter()
-        .find(|field| before["stat"][**field] != told["stat"][**field])?;
-    Some(format!("before.stat.{field} is not what was told last"))
+        .find(|field| before["stat"][**field] != reported["stat"][**field])?;
+    Some(format!("before.stat.{field} is not that of the last record"))
 }
 
-/// The path above.
+/// The path of the parent.
 pub fn parent(path: &str) -> &str {
     match path.rfind('/') {
         Some(0) | None => "/",

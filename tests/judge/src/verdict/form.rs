@@ -1,4 +1,4 @@
-//! Each record by itself, and repeated deliveries: schema, identity, key, headers, sequence.
+//! The form of each record, and repeated deliveries: schema, identity, key, headers, sequence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::draft202012::new(&schema).expect("the schema is one")
 });
 
-/// Every delivery: schema, key, headers; repeated ones are equal; per path they come in order.
+/// Checks every delivery: schema, key, headers; repeated ones are equal; those of a path are in order.
 pub fn check(deliveries: &[Delivery]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut first: BTreeMap<u64, &Delivery> = BTreeMap::new();
@@ -72,7 +72,7 @@ fn check_message(delivery: &Delivery) -> Vec<String> {
     complaints
 }
 
-/// The journal: `seq` from 1 without holes, one id for each record, and the id that the contract names.
+/// Checks the records: `seq` from 1 without holes, one id for each record, and the id of the contract.
 pub fn check_journal(records: &[&Value]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut ids = BTreeSet::new();
@@ -86,7 +86,7 @@ pub fn check_journal(records: &[&Value]) -> Vec<String> {
     for record in records {
         let id = record["id"].as_str().unwrap_or_default();
         if !ids.insert(id) {
-            complaints.push(format!("{}: its id names another record, too", name(record)));
+            complaints.push(format!("{}: another record has its id too", name(record)));
         }
         let expected = identity(record, &mut living);
         if expected.map(|id| id.to_string()).as_deref() != Some(id) {
@@ -99,7 +99,7 @@ pub fn check_journal(records: &[&Value]) -> Vec<String> {
     complaints
 }
 
-/// The id by the contract. `living` has the czxid of each reported life.
+/// The id according to the contract. `living` has the czxid of each reported incarnation.
 pub fn identity(record: &Value, living: &mut BTreeMap<String, u64>) -> Option<Uuid> {
     let named = named(record, living)?;
     Some(Uuid::new_v5(&NAMESPACE, named.as_bytes()))
@@ -168,7 +168,7 @@ fn named(record: &Value, living: &mut BTreeMap<String, u64>) -> Option<String> {
     ))
 }
 
-/// Exact zxids ascend over all exact records, and those of one transaction stand together.
+/// Exact zxids ascend over all exact records, and those of one transaction are together.
 pub fn check_exact_order(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut last = 0;
@@ -176,7 +176,7 @@ pub fn check_exact_order(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     for record in records.iter().filter(|record| op(record) != "acl") {
         let zxid = fields::zxid(record).unwrap_or_default();
         let counts = fields::is_change(record) && fields::is_exact(record);
-        // Which life ended, a walk did not say; its event did say with which transaction.
+        // The walk did not learn which incarnation ended, but the event had the transaction.
         let is_found_end = op(record) == "delete" && !counts && zxid == last;
         if (!counts && !is_found_end) || zxid != last {
             closed.insert(last);
@@ -185,7 +185,7 @@ pub fn check_exact_order(records: &[&Value], case: &Case<'_>) -> Vec<String> {
             continue;
         }
         if !has_exact_zxid(record) {
-            // Which life of a path ends that could not be read is not known.
+            // Which incarnation of an unreadable path ended is unknown.
             if op(record) == "delete" && path(record).is_some_and(|path| case.is_hidden(path)) {
                 continue;
             }

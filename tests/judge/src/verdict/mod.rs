@@ -1,8 +1,7 @@
-//! Whether what arrived is what happened: the promises of the record contract, checked from outside.
+//! Checks the promises of the record contract from outside: do the records match the true history?
 //!
-//! Written from the contract, on plain JSON; must never use the product's own types, which would share its mistakes.
-//! Every check gives complaints in sentences, so that one run shows all that is wrong, and every check has a control
-//! that it must object to.
+//! It is written from the contract and works on plain JSON. It must never use the product's types, which would share the
+//! product's mistakes. Every check returns complaints, so that one run shows all faults. Every check has a negative control.
 
 mod accounts;
 mod brackets;
@@ -19,13 +18,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use census::Census;
-pub use fold::told;
+pub use fold::folded;
 
 use crate::topic::Delivery;
 use crate::tree::Tree;
 use crate::truth::Truth;
 
-/// What the servers tell with their events.
+/// The content of the servers' events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
     /// Their zxids: servers from 3.9.
@@ -34,27 +33,27 @@ pub enum Events {
     WithoutZxid,
 }
 
-/// All that is judged after a scenario.
+/// The input of the judge after a scenario.
 pub struct Case<'a> {
-    /// What arrived, in the order of each partition.
+    /// The deliveries, in the order of each partition.
     pub deliveries: &'a [Delivery],
-    /// What happened.
+    /// The true history.
     pub truth: &'a Truth,
-    /// What there is now.
+    /// The tree now.
     pub tree: &'a Tree,
-    /// What the bridge was told to watch.
+    /// The roots of the bridge.
     pub roots: &'a [String],
-    /// What the servers tell with their events.
+    /// The content of the servers' events.
     pub events: Events,
-    /// Paths that the bridge could not read for some time: when they existed cannot be told.
+    /// Paths that the bridge could not read at some time: it cannot know when they existed.
     pub hidden: &'a [String],
 }
 
-/// Complaints shown at most: the first tell the cause.
+/// Maximum number of printed complaints: the first ones show the cause.
 const SHOWN_MAX: usize = 25;
 
 impl Case<'_> {
-    /// All that is wrong.
+    /// All complaints.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = form::check(self.deliveries);
         let records = each_once(self.deliveries);
@@ -67,7 +66,7 @@ impl Case<'_> {
         complaints
     }
 
-    /// Prints all records of the paths that complaints are about, as they were told.
+    /// Prints all records of the paths in the complaints, as delivered.
     fn show(&self, complaints: &[&String]) {
         for record in each_once(self.deliveries) {
             let Some(path) = fields::path(record) else {
@@ -82,21 +81,21 @@ impl Case<'_> {
         }
     }
 
-    /// What became of every change.
+    /// The classes of all changes.
     pub fn census(&self) -> Census {
         census::check(&each_once(self.deliveries), self).0
     }
 
-    /// Whether there was a time when the bridge could not read this path.
+    /// Whether the bridge could not read this path at some time.
     fn is_hidden(&self, path: &str) -> bool {
         self.truth.was_hidden(path) || self.hidden.iter().any(|hidden| hidden == path)
     }
 
-    /// Fails with all that is wrong, and else prints what became of every change.
+    /// Prints the classes of all changes, or panics with all complaints.
     ///
     /// # Panics
     ///
-    /// If anything is.
+    /// If there is a complaint.
     #[track_caller]
     pub fn hold(&self) {
         let complaints = self.complaints();

@@ -1,4 +1,4 @@
-//! What the end of a gap or of a listing claims: that everything up to its zxid stands before it.
+//! The end of a gap or of a listing claims that everything up to its zxid comes before it.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::Case;
 use super::fields::{self, hex, is_change, name, op, path, zxid};
-use crate::truth::{Life, covers};
+use crate::truth::{Incarnation, covers};
 
-/// A znode as the records add up: its czxid, and its mzxid once its value is told.
+/// A znode in the fold of the records: its czxid, and its mzxid once its value was delivered.
 type State = (u64, Option<u64>);
 
-/// Complaints about ends that come before what they claim.
+/// Complaints about ends that come too early.
 pub fn check(records: &[&Value], case: &Case<'_>) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut fold: BTreeMap<&str, State> = BTreeMap::new();
@@ -51,10 +51,14 @@ fn check_end(
     if to > case.truth.last {
         return Some(format!("{}: claims {to:#x}, which never was", name(record)));
     }
-    let lives = case.truth.lives.iter().filter(|(path, _)| covers(root, path));
-    let mut lives = lives.filter(|(path, _)| !case.is_hidden(path));
-    lives.find_map(|(path, lives)| {
-        let complaint = check_path(lives, to, fold.get(path.as_str()).copied())?;
+    let incarnations = case
+        .truth
+        .incarnations
+        .iter()
+        .filter(|(path, _)| covers(root, path));
+    let mut incarnations = incarnations.filter(|(path, _)| !case.is_hidden(path));
+    incarnations.find_map(|(path, incarnations)| {
+        let complaint = check_path(incarnations, to, fold.get(path.as_str()).copied())?;
         Some(format!(
             "{}: claims {to:#x}, and {path} {complaint}",
             name(record)
@@ -62,20 +66,22 @@ fn check_end(
     })
 }
 
-fn check_path(lives: &[Life], to: u64, told: Option<State>) -> Option<String> {
-    let born = lives.partition_point(|life| life.czxid <= to);
-    let living = lives[..born].last().filter(|life| life.lives_at(to));
-    match (living, told) {
-        (None, Some((czxid, _))) if czxid <= to => Some(format!("lives on with {czxid:#x}")),
+fn check_path(incarnations: &[Incarnation], to: u64, reported: Option<State>) -> Option<String> {
+    let born = incarnations.partition_point(|incarnation| incarnation.czxid <= to);
+    let living = incarnations[..born]
+        .last()
+        .filter(|incarnation| incarnation.exists_at(to));
+    match (living, reported) {
+        (None, Some((czxid, _))) if czxid <= to => Some(format!("exists with {czxid:#x}")),
         (None, _) => None,
-        (Some(life), None) => life.died.is_none().then(|| "is not told".to_owned()),
-        (Some(life), Some((czxid, _))) if czxid != life.czxid => {
-            (czxid < life.czxid).then(|| format!("is told as {czxid:#x}"))
+        (Some(incarnation), None) => incarnation.died.is_none().then(|| "is not reported".to_owned()),
+        (Some(incarnation), Some((czxid, _))) if czxid != incarnation.czxid => {
+            (czxid < incarnation.czxid).then(|| format!("is reported as {czxid:#x}"))
         }
-        (Some(life), Some((_, mzxid))) => {
-            let version = life.version_at(to)?;
+        (Some(incarnation), Some((_, mzxid))) => {
+            let version = incarnation.version_at(to)?;
             let is_old = mzxid.is_some_and(|mzxid| mzxid < version.mzxid);
-            is_old.then(|| format!("is told as of {mzxid:x?}, it is of {:#x}", version.mzxid))
+            is_old.then(|| format!("is reported with mzxid {mzxid:x?}, it has {:#x}", version.mzxid))
         }
     }
 }

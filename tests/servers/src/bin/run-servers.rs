@@ -1,4 +1,4 @@
-//! Starts servers to try things against, prints where they listen, and runs them until Ctrl-C.
+//! Starts servers for experiments, prints their addresses, and runs them until Ctrl-C.
 //!
 //! `run-servers zookeeper-3.9.5 kafka-4.1.0`; by default the newest of both.
 
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use bridge_servers::{Error, KAFKA_NEWEST, Kafka, ZOOKEEPER_NEWEST, ZooKeeper};
 
-/// What runs until this is dropped.
+/// A server that runs until this is dropped.
 #[derive(Default)]
 struct Running {
     zookeepers: Vec<ZooKeeper>,

@@ -17,18 +17,18 @@ pub(super) enum Hearing {
     Deaf,
 }
 
-/// Where the bytes of one connection stand.
+/// The position in the messages of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     head: Vec<u8>,
     /// Bytes of the head that were passed on already.
     shown: usize,
-    /// Bytes of the present message that are still to come.
+    /// Bytes of the current message that are still missing.
     left: u64,
     is_taken_out: bool,
 }
 
-/// What is left of some bytes.
+/// The bytes to forward.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sifted {
     pub(super) bytes: Vec<u8>,

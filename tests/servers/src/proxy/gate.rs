@@ -14,7 +14,7 @@ use super::pump::{Flow, Fuse, Lane};
 use super::{Counts, Direction};
 use crate::{Error, Result};
 
-/// What a test tells the gate.
+/// The orders of a test to the gate.
 #[derive(Debug)]
 pub(super) enum Order {
     Cut,
@@ -57,7 +57,7 @@ impl Gate {
         })
     }
 
-    /// Serves until the orders end. They come before connections, so that none is let in that a cut forbids.
+    /// Serves until the orders end. Orders are handled before connections, so that a cut rejects later ones.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<(Order, oneshot::Sender<Result<()>>)>) {
         loop {
             tokio::select! {

@@ -40,7 +40,7 @@ pub enum Direction {
     ToClient,
 }
 
-/// What has passed so far.
+/// The bytes that have passed so far.
 #[derive(Debug, Default)]
 struct Counts {
     accepted: AtomicU64,
@@ -111,7 +111,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn cut(&self) -> Result<()> {
         self.order(Order::Cut).await
     }
@@ -120,7 +120,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn reset_connections(&self) -> Result<()> {
         self.order(Order::ResetConnections).await
     }
@@ -129,7 +129,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn hold(&self) -> Result<()> {
         self.order(Order::Hold).await
     }
@@ -138,7 +138,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn release(&self) -> Result<()> {
         self.restore().await
     }
@@ -147,7 +147,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn dark(&self) -> Result<()> {
         self.order(Order::Dark).await
     }
@@ -157,16 +157,16 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn deaf(&self) -> Result<()> {
         self.order(Order::Deaf).await
     }
 
-    /// Loses what goes one way, and forwards what goes the other, until [`Proxy::restore`].
+    /// Drops the bytes of one direction and forwards the other, until [`Proxy::restore`].
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn one_way(&self, lost: Direction) -> Result<()> {
         self.order(Order::OneWay(lost)).await
     }
@@ -175,25 +175,25 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn slow(&self, delay: Duration) -> Result<()> {
         self.order(Order::Slow(delay)).await
     }
 
-    /// A sound network again. Connections that lost bytes in the dark are reset, others live on.
+    /// Restores the network. Connections that lost bytes are reset, others continue.
     ///
     /// # Errors
     ///
-    /// If the port cannot be bound again, or the proxy's runtime is gone.
+    /// If the port cannot be bound again, or the proxy's runtime has ended.
     pub async fn restore(&self) -> Result<()> {
         self.order(Order::Restore).await
     }
 
-    /// Sends connections made from now on to another server; the present ones stay.
+    /// Sends later connections to another server; existing ones stay.
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn retarget(&self, target: SocketAddr) -> Result<()> {
         self.order(Order::Retarget(target)).await
     }
@@ -203,7 +203,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// If the proxy's runtime is gone.
+    /// If the proxy's runtime has ended.
     pub async fn reset_after(&self, direction: Direction, bytes: u64) -> Result<()> {
         self.order(Order::ResetAfter(direction, bytes)).await
     }

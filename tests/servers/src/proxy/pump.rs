@@ -22,9 +22,9 @@ pub(super) enum Flow {
     Open,
     Held,
     Dark,
-    /// Watch events of ZooKeeper are lost, and nothing else.
+    /// Only watch events of ZooKeeper are dropped.
     Deaf,
-    /// What goes that way is lost.
+    /// The bytes of this direction are dropped.
     OneWay(Direction),
     /// Every chunk takes so much longer.
     Slow(Duration),
@@ -41,7 +41,7 @@ impl Fuse {
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some((direction, bytes));
     }
 
-    /// How many of `wanted` bytes may pass, and whether the fuse blows behind them.
+    /// The number of `wanted` bytes that may pass, and whether the fuse blows after them.
     fn pass(&self, direction: Direction, wanted: usize) -> (usize, Blown) {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         match *armed {
@@ -62,7 +62,7 @@ enum Blown {
     No,
 }
 
-/// What a connection needs to know of the network.
+/// The state of the network for a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Lane {
     flow: watch::Receiver<Flow>,
@@ -79,7 +79,7 @@ impl Lane {
         }
     }
 
-    /// A connection made in the dark never reaches the server; returns when the client gives up.
+    /// A connection during a blackout never reaches the server; returns when the client gives up.
     pub(super) async fn swallow_if_dark(&mut self, client: &mut TcpStream) -> io::Result<bool> {
         if *self.flow.borrow_and_update() != Flow::Dark {
             return Ok(false);

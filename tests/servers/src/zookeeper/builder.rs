@@ -1,4 +1,4 @@
-//! Choosing what ZooKeeper to start, and starting it.
+//! Configures and starts a ZooKeeper.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,7 +17,7 @@ const HEAP: &str = "256m";
 /// How often new ports are tried when some other program took one of ours.
 const PORT_ATTEMPTS: usize = 3;
 
-/// `zoo.cfg` where the test says nothing else. Ticks are short so that expiry and elections are quick; sync and init
+/// The default `zoo.cfg`. Ticks are short so that expiry and elections are quick; sync and init
 /// limits are 4 s and 10 s, which a machine busy with other tests still keeps.
 const DEFAULTS: [(&str, &str); 9] = [
     ("tickTime", "250"),
@@ -32,7 +32,7 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("preAllocSize", "64"),
 ];
 
-/// System properties where the test says nothing else.
+/// The default system properties.
 const SYSTEM_DEFAULTS: [(&str, &str); 2] = [
     // The logging library of old lines is not there to be managed.
     ("zookeeper.jmx.log4j.disable", "true"),
@@ -64,7 +64,7 @@ impl Default for ZooKeeperBuilder {
             is_secure: false,
             is_lasting: false,
         };
-        // Tests kill processes, not machines: what was written survives that without a forced write.
+        // Tests kill processes, not machines: written data survive that without an fsync.
         this.property("forceSync", "no")
     }
 }

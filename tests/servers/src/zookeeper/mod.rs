@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// How long a server or an election may take. A server takes 0.3 s on an idle machine, an election 1 s.
 const SERVE_BOUND: Duration = Duration::from_secs(60);
 
-/// Running ZooKeeper servers, numbered from 0. All of them, and their data, are gone when this is dropped.
+/// Running ZooKeeper servers, numbered from 0. Dropping this stops all of them and removes their data.
 #[derive(Debug)]
 pub struct ZooKeeper {
     version: String,
@@ -126,12 +126,12 @@ impl ZooKeeper {
         self.servers[i].daemon().resume()
     }
 
-    /// SIGKILL to server `i`, which is gone when this returns. Harmless if it does not run.
+    /// Kills server `i` with SIGKILL and waits for its end. Does nothing if it does not run.
     pub fn kill(&self, i: usize) {
         self.servers[i].daemon().kill();
     }
 
-    /// SIGTERM to server `i`, which is gone when this returns.
+    /// Ends server `i` with SIGTERM and waits for its end.
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ impl ZooKeeper {
         Ok(())
     }
 
-    /// What part server `i` plays at the moment, or `None` if it does not serve.
+    /// The current mode of server `i`; `None` if it does not serve.
     pub async fn mode(&self, i: usize) -> Option<Mode> {
         self.servers[i].mode().await
     }
@@ -217,7 +217,7 @@ impl ZooKeeper {
     ///
     /// # Errors
     ///
-    /// [`Error::Tool`] if it fails, with what it printed.
+    /// [`Error::Tool`] if it fails, with its output.
     pub async fn tool(&self, main: &str, arguments: &[&str]) -> Result<String, Error> {
         self.java.run(main, arguments).await
     }

@@ -15,7 +15,7 @@ const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 #[derive(Debug)]
 pub(super) struct Ports {
     client: Port,
-    /// For encrypted connections, where there are any.
+    /// The port for encrypted connections, if there is one.
     secure: Option<Port>,
     quorum: Port,
     election: Port,
@@ -46,7 +46,7 @@ pub(super) struct Server {
     ports: Ports,
 }
 
-/// What all servers of an ensemble have in common.
+/// The common settings of all servers of an ensemble.
 pub(super) struct Plan<'a> {
     pub(super) title: &'a str,
     pub(super) java: &'a Java,

@@ -1,7 +1,7 @@
-//! The stage: a real ZooKeeper, a real Kafka and the bridge between them, all on loopback and all gone in the end.
+//! A real ZooKeeper, a real Kafka and the bridge between them, all on loopback.
 //!
-//! The bridge is a process of its own, run as a user runs it, so that it can be killed. Nothing here outlives this
-//! process, however it ends.
+//! The bridge is a process of its own, started as a user starts it, so that it can be killed. Nothing here outlives this
+//! process, however that ends.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use tokio::net::TcpStream;
 /// The name of the source, which is the `cluster` of the records.
 pub(crate) const SOURCE: &str = "demo";
 
-/// What the template of the topic makes of it.
+/// The topic that the template of the configuration gives for this source.
 pub(crate) const TOPIC: &str = "zk.demo";
 
-/// Enough to show that order holds per path and not by luck.
+/// More than one, so that order per path is not a property of a single partition.
 pub(crate) const PARTITIONS: i32 = 3;
 
 /// How long the bridge may take to arm its watches and walk; it takes less than a second.
@@ -29,41 +29,48 @@ const READY_BOUND: Duration = Duration::from_secs(60);
 /// How long the bridge may take to end: it drains for 10 s at most.
 const END_BOUND: Duration = Duration::from_secs(20);
 
-/// What a shell says of a process that SIGTERM ended in good order.
+/// The exit code of a process that ended in good order after SIGTERM.
 const ENDED_BY_SIGTERM: i32 = 128 + 15;
 
 /// How much of the bridge's log an error shows.
 const LOG_LINES: usize = 15;
 
-/// The shell between this process and the bridge sends the output into a file and becomes the bridge.
+/// Script of the shell that starts the bridge: it redirects the output to a file and execs the bridge.
 const INTO_LOG: &str = r#"log=$1; shift; exec "$@" >>"$log" 2>&1"#;
 
 /// The servers and the bridge. Dropped in this order.
-pub(crate) struct Stage {
+pub(crate) struct Servers {
     bridge: Option<Child>,
+    bridge_program: PathBuf,
     kafka: Kafka,
     zookeeper: ZooKeeper,
     http: Port,
     folder: TempDir,
 }
 
-impl Stage {
-    /// Prepares everything for the bridge, which is not started yet.
-    pub(crate) fn set(zookeeper: ZooKeeper, kafka: Kafka, roots: &[&str]) -> Result<Stage> {
+impl Servers {
+    /// Writes the configuration of the bridge, and does not start it.
+    pub(crate) fn prepare(
+        bridge_program: PathBuf,
+        zookeeper: ZooKeeper,
+        kafka: Kafka,
+        roots: &[&str],
+    ) -> Result<Servers> {
         let folder = tempfile::Builder::new().prefix("zkbridge-demo-").tempdir();
         let folder =
             folder.context("no temporary folder can be made; set TMPDIR to one that can be written")?;
-        let stage = Stage {
+        let servers = Servers {
             bridge: None,
+            bridge_program,
             kafka,
             zookeeper,
             http: Port::reserve()?,
             folder,
         };
-        let file = stage.configuration();
-        let text = stage.configuration_text(roots)?;
+        let file = servers.configuration();
+        let text = servers.configuration_text(roots)?;
         std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
-        Ok(stage)
+        Ok(servers)
     }
 
     fn configuration_text(&self, roots: &[&str]) -> Result<String> {
@@ -73,7 +80,7 @@ impl Stage {
         let roots = serde_json::to_string(roots)?;
         let (listen, connect, brokers) = (self.http.addr(), self.connect_string(), self.brokers());
         Ok(format!(
-            r#"# Written by `zkbridge demo`.
+            r#"# Written by the demo.
 data_dir = {data}
 
 [http]
@@ -98,7 +105,7 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
         ))
     }
 
-    /// Where ZooKeeper's clients connect.
+    /// The connect string of ZooKeeper.
     pub(crate) fn connect_string(&self) -> String {
         self.zookeeper.connect_string()
     }
@@ -108,41 +115,48 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
         &self.zookeeper
     }
 
-    /// Where Kafka's clients start.
+    /// The bootstrap address of Kafka.
     pub(crate) fn brokers(&self) -> String {
         self.kafka.bootstrap()
     }
 
-    /// Where the bridge tells how it is.
+    /// The address of the bridge's HTTP listener.
     pub(crate) fn http(&self) -> String {
         format!("http://{}", self.http.addr())
     }
 
-    /// The bridge's configuration.
+    /// The bridge's configuration file.
     pub(crate) fn configuration(&self) -> PathBuf {
         self.folder.path().join("zkbridge.toml")
     }
 
-    /// What the bridge logs.
+    /// The bridge's log file.
     pub(crate) fn bridge_log(&self) -> PathBuf {
         self.folder.path().join("bridge.log")
     }
 
-    /// The process id of the bridge, while there is one.
+    /// The bridge's program file.
+    pub(crate) fn bridge_program(&self) -> &Path {
+        &self.bridge_program
+    }
+
+    /// The process id of the bridge, while it runs.
     pub(crate) fn bridge_id(&self) -> Option<u32> {
         self.bridge.as_ref().map(Child::id)
     }
 
     /// Starts the bridge and does not wait for it.
     pub(crate) fn start_bridge(&mut self) -> Result<()> {
-        let program = std::env::current_exe().context("this program's own file cannot be found")?;
         let log = self.bridge_log();
         let opened = OpenOptions::new().create(true).append(true).open(&log);
         opened.with_context(|| format!("{} cannot be written", log.display()))?;
         let mut command = Command::new("sh");
-        command.args(["-c", INTO_LOG, "bridge"]).arg(&log).arg(program);
+        command
+            .args(["-c", INTO_LOG, "bridge"])
+            .arg(&log)
+            .arg(&self.bridge_program);
         command.arg("run").arg("--config").arg(self.configuration());
-        // What the user has set for another bridge is not meant for this one.
+        // The environment may configure another bridge of the user.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ZKBRIDGE_") {
                 command.env_remove(name);
@@ -152,7 +166,7 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
         Ok(())
     }
 
-    /// Waits until the bridge says that its watches are armed and its walk is done.
+    /// Waits until the watches are armed and the walk is done, by `/readyz`.
     pub(crate) async fn bridge_ready(&mut self) -> Result<()> {
         let address = self.http.addr();
         let bridge = self.bridge.as_mut().context("the bridge was not started")?;
@@ -176,7 +190,7 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
         }
     }
 
-    /// `kill -9`; it is gone when this is done.
+    /// Kills the bridge with SIGKILL and waits for its end.
     pub(crate) async fn kill_bridge(&mut self) -> Result<()> {
         if let Some(mut bridge) = self.bridge.take() {
             bridge.kill().await?;
@@ -184,7 +198,7 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
         Ok(())
     }
 
-    /// Ends the bridge as an operator does, with SIGTERM.
+    /// Ends the bridge with SIGTERM.
     pub(crate) async fn end_bridge(&mut self) -> Result<()> {
         let Some(mut bridge) = self.bridge.take() else {
             return Ok(());
@@ -193,18 +207,18 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
         let code = bridge.exit_code(END_BOUND).await?;
         if code != 0 && code != ENDED_BY_SIGTERM {
             let log = tail_of(&self.bridge_log());
-            bail!("the bridge was told to end and did so with exit code {code}; the end of its log:\n{log}");
+            bail!("the bridge ended with exit code {code} after SIGTERM; the end of its log:\n{log}");
         }
         Ok(())
     }
 
-    /// How the bridge ended, if it did.
+    /// The message for a bridge that has ended by itself; `None` while it runs.
     pub(crate) fn bridge_ended(&mut self) -> Option<String> {
         let status = self.bridge.as_mut()?.ended()?;
         Some(format!("the bridge ended by itself ({status})"))
     }
 
-    /// Leaves the logs behind, and nothing else, and says where.
+    /// Stops everything and removes all but the logs. Returns the folder that keeps them.
     pub(crate) fn keep_logs(self) -> Result<PathBuf> {
         let folder = self.folder.path().to_owned();
         for (log, name) in [
@@ -214,7 +228,7 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
             std::fs::copy(&log, folder.join(name))
                 .with_context(|| format!("{} cannot be kept", log.display()))?;
         }
-        let Stage {
+        let Servers {
             bridge,
             kafka,
             zookeeper,

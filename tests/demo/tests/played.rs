@@ -1,4 +1,7 @@
-//! `zkbridge demo`, played for real: the story agrees with what arrives, and nothing is left of it, however it ends.
+//! The demo on real servers: what arrives agrees with the scenario, and no process or file is left, however it ends.
+//!
+//! It needs the `zkbridge` program of the same build: `cargo test --workspace` builds it, `cargo test -p bridge-demo` alone
+//! does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,26 +11,26 @@ use std::time::Duration;
 use bridge_servers::{Child, eventually, real_servers};
 use zookeeper_client::{Acls, Client, CreateMode};
 
-/// The story takes 10 s, and more on a machine that runs other servers at the same time.
+/// The scenario takes 10 s, and longer on a busy machine.
 const BOUND: Duration = Duration::from_secs(180);
 
-/// How long what was killed may take to disappear.
+/// How long killed processes and their folders may take to disappear.
 const GONE_BOUND: Duration = Duration::from_secs(10);
 
-/// What everything that the demo puts on the disk begins with.
+/// The prefixes of all folders that the demo creates.
 const FOLDERS: [&str; 3] = ["zkbridge-demo-", "zkbridge-kafka-", "zkbridge-zookeeper-"];
 
-/// What was seen of a running demo.
+/// The processes and folders of a running demo.
 #[derive(Default)]
 struct Traces {
-    /// The command lines of its processes, by id and time of start, which name a process for good.
+    /// The command lines of its processes, by process id and start time, which together are unique.
     processes: BTreeMap<(u32, String), String>,
     /// Its folders.
     folders: BTreeSet<PathBuf>,
 }
 
 impl Traces {
-    /// Looks at all that descends from a process now.
+    /// Adds the process and all its descendants.
     fn look(&mut self, root: u32) {
         let all: Vec<Process> = processes().collect();
         let mut family = BTreeSet::from([root]);
@@ -61,7 +64,7 @@ impl Traces {
             .expect("the folder was seen in a command line")
     }
 
-    /// What is still there of it.
+    /// The processes and folders that still exist.
     fn left(&self) -> Vec<String> {
         let alive: BTreeSet<(u32, String)> = processes().map(|process| (process.id, process.begun)).collect();
         let processes = self.processes.iter().filter(|(name, _)| alive.contains(name));
@@ -80,7 +83,7 @@ impl Traces {
     }
 }
 
-/// A process that is no zombie.
+/// A process that is not a zombie.
 struct Process {
     id: u32,
     parent: u32,
@@ -127,11 +130,11 @@ fn processes() -> impl Iterator<Item = Process> {
 }
 
 fn demo(arguments: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
-    Child::start(command.arg("demo").args(arguments)).expect("the command starts")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    Child::start(command.args(arguments)).expect("the demo starts")
 }
 
-/// Waits for a line, and looks around meanwhile.
+/// Waits for a line, and collects processes and folders meanwhile.
 async fn seen_until(demo: &mut Child, part: &str) -> Traces {
     let (mut traces, id) = (Traces::default(), demo.id());
     let what = format!("a line with {part:?}");
@@ -144,8 +147,8 @@ async fn seen_until(demo: &mut Child, part: &str) -> Traces {
 }
 
 #[tokio::test]
-async fn the_story_arrives_whole_and_nothing_is_left_running() {
-    real_servers!("the story arrives whole and nothing is left running");
+async fn every_change_of_the_scenario_arrives_and_nothing_is_left_running() {
+    real_servers!("every change of the scenario arrives and nothing is left running");
     let mut demo = demo(&[]);
 
     let traces = seen_until(&mut demo, "What was done and what arrived").await;
@@ -182,8 +185,8 @@ async fn the_story_arrives_whole_and_nothing_is_left_running() {
 }
 
 #[tokio::test]
-async fn ctrl_c_in_the_middle_leaves_nothing() {
-    real_servers!("Ctrl-C in the middle leaves nothing");
+async fn ctrl_c_in_the_middle_leaves_nothing_running() {
+    real_servers!("Ctrl-C in the middle leaves nothing running");
     let mut demo = demo(&[]);
     let traces = seen_until(&mut demo, "ZooKeeper gives it").await;
 
@@ -195,8 +198,8 @@ async fn ctrl_c_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn it_is_kept_until_ctrl_c() {
-    real_servers!("it is kept until Ctrl-C");
+async fn keep_leaves_everything_running_until_ctrl_c() {
+    real_servers!("keep leaves everything running until Ctrl-C");
     let mut demo = demo(&["--keep"]);
     let mut traces = seen_until(&mut demo, " watch 127.0.0.1:").await;
     traces.look(demo.id());
@@ -214,8 +217,8 @@ async fn it_is_kept_until_ctrl_c() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_not_of_the_story_makes_it_fail() {
-    real_servers!("a change that is not of the story makes it fail");
+async fn a_change_that_is_not_in_the_scenario_makes_the_demo_fail() {
+    real_servers!("a change that is not in the scenario makes the demo fail");
     let mut demo = demo(&[]);
     let mut traces = seen_until(&mut demo, "ZooKeeper gives it").await;
     let logs = traces.folder("zkbridge-demo-");
@@ -245,4 +248,14 @@ async fn a_change_that_is_not_of_the_story_makes_it_fail() {
     std::fs::remove_dir_all(&logs).unwrap();
     traces.folders.remove(&logs);
     traces.are_gone().await;
+}
+
+#[test]
+fn a_missing_bridge_program_is_named_with_what_to_do() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    let output = command.args(["--bridge", "/nowhere/zkbridge"]).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("/nowhere/zkbridge: no such file"), "{errors}");
+    assert!(errors.contains("help: build it"), "{errors}");
 }

@@ -1,7 +1,7 @@
-//! What a person sees: headings, what is done, what is waited for, records, the table.
+//! The output of the demo: headings, steps, waits, records, the table.
 //!
-//! On a terminal a wait counts its seconds in a line that goes; elsewhere nothing is ever taken back. Text from znodes
-//! gets here only as lines that were made safe for a terminal.
+//! On a terminal a wait is a line that counts its seconds and is then replaced. Elsewhere nothing is overwritten. Text from
+//! znodes must arrive here already escaped for a terminal.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 use bridge_console::text::columns;
 use bridge_console::{Color, Style};
 
-use super::verdict::{Row, Verdict};
+use crate::verdict::{Row, Verdict};
 
-/// How often a wait is counted on a terminal.
-pub(crate) const BEAT: Duration = Duration::from_millis(100);
+/// How often the seconds of a wait are updated on a terminal.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
-/// Where nothing can be taken back, a wait is announced only if it is longer.
+/// Where lines cannot be overwritten, only longer waits are announced.
 const ANNOUNCED_AFTER: Duration = Duration::from_secs(2);
 
-/// Columns of the table, so that it fits into 80.
+/// Widths of the columns of the table, which fits into 80.
 const DONE_WIDTH: usize = 38;
 const EXPECTED_WIDTH: usize = 23;
 const ARRIVED_WIDTH: usize = 8;
 
-/// A table that lists more is no help.
+/// How many complaints are printed below the table.
 const COMPLAINTS_SHOWN: usize = 12;
 
 const BOLD: &str = "1";
@@ -30,20 +30,20 @@ const QUIET: &str = "2";
 const RED: &str = "31";
 const GREEN: &str = "32";
 
-/// The screen, or the pipe in its place.
+/// A terminal, or the pipe or file in its place.
 pub(crate) struct Screen {
     out: Box<dyn Write + Send>,
     style: Style,
-    /// Whether lines can be taken back.
+    /// Whether lines can be overwritten.
     is_live: bool,
     wait: Option<Wait>,
 }
 
-/// Something that is waited for.
+/// A wait under way.
 struct Wait {
     what: String,
     begun: Instant,
-    /// Whether it stands on the screen.
+    /// Whether its line is on the screen.
     is_shown: bool,
 }
 
@@ -59,31 +59,31 @@ impl Screen {
         }
     }
 
-    /// How records are to look.
+    /// The style for records.
     pub(crate) fn style(&self) -> &Style {
         &self.style
     }
 
-    /// A new act.
+    /// Prints the heading of an act.
     pub(crate) fn heading(&mut self, text: &str) {
         let text = self.paint(BOLD, text);
         self.line(&format!("\n{text}"));
     }
 
-    /// Something that was done, or is.
+    /// Prints a step that is done.
     pub(crate) fn done(&mut self, text: &str) {
         let line = self.paint(QUIET, &format!("  {text}"));
         self.line(&line);
     }
 
-    /// A line as it is. A wait under way stays below it.
+    /// Prints a line. The line of a wait stays below it.
     pub(crate) fn line(&mut self, text: &str) {
         self.take_back();
         self.write(&format!("{text}\n"));
         self.show_wait();
     }
 
-    /// Begins to count the seconds of a wait.
+    /// Starts to count the seconds of a wait.
     pub(crate) fn wait(&mut self, what: &str) {
         self.end_wait();
         self.wait = Some(Wait {
@@ -94,8 +94,8 @@ impl Screen {
         self.show_wait();
     }
 
-    /// Another [`BEAT`] went by.
-    pub(crate) fn beat(&mut self) {
+    /// Updates the wait; to be called every [`TICK`].
+    pub(crate) fn tick(&mut self) {
         if self.is_live {
             self.take_back();
             self.show_wait();
@@ -111,7 +111,7 @@ impl Screen {
         }
     }
 
-    /// The wait is over; how long it took stays.
+    /// Ends the wait. Its duration stays on the screen.
     pub(crate) fn end_wait(&mut self) {
         self.take_back();
         if let Some(wait) = self.wait.take() {
@@ -143,7 +143,7 @@ impl Screen {
         }
     }
 
-    /// What was done, what arrived, whether the two agree.
+    /// Prints the table: what was done, what arrived, and whether they agree.
     pub(crate) fn table(&mut self, verdict: &Verdict) {
         let head = cells("What was done", "what must arrive", "arrived", "agree");
         let head = self.paint(BOLD, &head);
@@ -180,7 +180,7 @@ impl Screen {
     }
 
     fn write(&mut self, text: &str) {
-        // Nobody looks any more; the story goes on to its end, which tells by the exit code.
+        // A closed pipe does not end the scenario: the exit code still reports its result.
         let _ = self
             .out
             .write_all(text.as_bytes())
@@ -189,7 +189,7 @@ impl Screen {
 }
 
 impl Drop for Screen {
-    /// What is printed next, by whoever ended the demo, begins on a line of its own.
+    /// Ends the line of a wait, so that the next output starts on a new line.
     fn drop(&mut self) {
         self.end_wait();
     }
@@ -262,7 +262,7 @@ mod tests {
         let text = shown(false, |screen| {
             screen.heading("Act");
             screen.wait("starting Kafka");
-            screen.beat();
+            screen.tick();
             screen.line("a record");
             screen.end_wait();
         });

@@ -1,4 +1,4 @@
-//! Records for the tests of the demo, made of what a client would know.
+//! Records for the tests, built from what a client knows.
 
 use bridge_core::number::{Epoch, Seq, SessionId, Zxid};
 use bridge_core::path::ZnodePath;
@@ -6,7 +6,7 @@ use bridge_core::record::{Data, DataForm, Fidelity, Gap, GapReason, Op, Record, 
 use bridge_core::testing::a_record;
 use uuid::Uuid;
 
-use super::expectation::{Version, Wanted};
+use crate::expectation::{Version, Wanted};
 
 /// A version of a persistent znode.
 pub(crate) fn version(czxid: u64, mzxid: u64, data: &str) -> Version {
@@ -19,7 +19,7 @@ pub(crate) fn version(czxid: u64, mzxid: u64, data: &str) -> Version {
     }
 }
 
-/// The record that is wanted.
+/// The record that the expectation describes.
 pub(crate) fn record_of(wanted: &Wanted, seq: u64) -> Record {
     let (op, fidelity, [before, after]) = wanted.parts();
     let zxid = after
@@ -41,12 +41,12 @@ pub(crate) fn record_of(wanted: &Wanted, seq: u64) -> Record {
     record
 }
 
-/// A delete that was seen.
+/// A delete by an event.
 pub(crate) fn delete_of(path: &str, before: Version, seq: u64) -> Record {
     record_of(&Wanted::delete(path, before), seq)
 }
 
-/// A record about a root.
+/// A marker record of a root.
 pub(crate) fn mark(root: &str, op: Op, seq: u64, differences: Option<u64>) -> Record {
     let mut record = blank(root, op, seq);
     record.path = None;

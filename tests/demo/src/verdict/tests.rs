@@ -1,15 +1,15 @@
-//! A true story is found true, and every way to spoil it is found out.
+//! A correct delivery gets no complaint, and every way to spoil it gets one.
 
 use bridge_core::record::{Op, Record};
 use uuid::Uuid;
 
 use super::{Arrival, Tree, Verdict, is_complete, is_gap_over, judge};
-use crate::demo::expectation::{Step, Wanted};
-use crate::demo::samples::{mark, record_of, version};
+use crate::expectation::{Step, Wanted};
+use crate::samples::{mark, record_of, version};
 
 const ROOTS: [&str; 1] = ["/r"];
 
-/// One znode that changes and one that is deleted and made again while nobody looks.
+/// One znode changes, and one is deleted and created again while the bridge is down.
 fn steps() -> Vec<Step> {
     let listed = vec![
         Wanted::snapshot("/r", version(1, 1, "")),
@@ -32,7 +32,7 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-/// What a sound bridge delivers of it: seq 1 to 12.
+/// What a correct bridge delivers for these steps: seq 1 to 12.
 fn records() -> Vec<Record> {
     let steps = steps();
     let mut records = vec![mark("/r", Op::SnapshotBegin, 1, None)];
@@ -72,7 +72,7 @@ fn verdict_of(records: Vec<Record>) -> Verdict {
     judge(&steps(), &arrivals(records), &ROOTS, &tree())
 }
 
-/// The story with something wrong in it; the complaint must say what.
+/// Spoils the records; the complaint must contain `expected`.
 fn check(what: &str, spoil: impl FnOnce(&mut Vec<Record>), complaint: &str) {
     let mut spoilt = records();
     spoil(&mut spoilt);
@@ -83,7 +83,7 @@ fn check(what: &str, spoil: impl FnOnce(&mut Vec<Record>), complaint: &str) {
 }
 
 #[test]
-fn a_true_story_is_found_true() {
+fn a_correct_delivery_gets_no_complaint() {
     let verdict = verdict_of(records());
     assert_eq!(verdict.complaints, Vec::<String>::new());
     assert!(verdict.agrees());
@@ -133,7 +133,7 @@ fn any_two_records_of_a_path_that_change_places_are_noticed() {
         }
     }
     check(
-        "an update behind its delete",
+        "an update after its delete",
         |records| records.swap(5, 6),
         "of /r/a, seq 7 arrived before seq 6",
     );
@@ -199,7 +199,7 @@ fn a_gap_must_hold_what_it_counts() {
     check(
         "a wrong count",
         |records| records[11].gap.as_mut().unwrap().differences = Some(3),
-        "tells Some(3) differences and holds 2",
+        "states Some(3) differences and holds 2",
     );
     check(
         "a second listing",

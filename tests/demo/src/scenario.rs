@@ -1,4 +1,4 @@
-//! The story: what is done to ZooKeeper, in five acts, each awaited before the next begins.
+//! What the demo does to ZooKeeper, in six acts. Each act waits for its records before the next one begins.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use anyhow::{Result, bail};
 use tokio::pin;
 use tokio::time::{Instant, interval, timeout_at};
 
-use super::audience::{Audience, Shown};
-use super::cast::{Instance, LASTING, Operator, SHORT};
-use super::expectation::{Step, Version, Wanted};
-use super::screen::{BEAT, Screen};
-use super::stage::Stage;
-use super::verdict::{Arrival, Tree, Verdict, is_complete, is_gap_over, judge};
+use crate::clients::{Instance, LASTING, Operator, SHORT};
+use crate::consumer::{Shown, TopicReader};
+use crate::expectation::{Step, Version, Wanted};
+use crate::screen::{Screen, TICK};
+use crate::servers::Servers;
+use crate::verdict::{Arrival, Tree, Verdict, is_complete, is_gap_over, judge};
 
-/// What the bridge is told to watch.
+/// The subtrees that the bridge watches.
 pub(crate) const ROOTS: [&str; 2] = ["/services", "/config"];
 
 const CART: &str = "/services/cart";
@@ -30,18 +30,18 @@ const BANNER: &str = "/config/cart/banner";
 const CURRENCY: &str = "/config/cart/currency";
 const LIMIT: &str = "/config/cart/limit";
 
-/// How long the records of an act may take to arrive. They take milliseconds; the death of a session takes its timeout.
+/// How long the records of an act may take. They take milliseconds; the expiry of a session takes its timeout.
 const ARRIVAL_BOUND: Duration = Duration::from_secs(30);
 
-/// Those who act, what they did, and what they know to be there.
-pub(crate) struct Story {
+/// The clients, the znodes that they know to exist, and the steps that they have done.
+pub(crate) struct Scenario {
     operator: Operator,
     instances: Vec<Instance>,
     known: Tree,
     steps: Vec<Step>,
 }
 
-/// A wait that was in vain: the story ends here, and the verdict tells why.
+/// A wait that reached its bound. The scenario ends here, and the verdict names what is missing.
 #[derive(Debug)]
 struct Absent(String);
 
@@ -53,11 +53,11 @@ impl std::fmt::Display for Absent {
 
 impl std::error::Error for Absent {}
 
-impl Story {
-    /// Makes what is there before the bridge comes.
-    pub(crate) async fn prepare(stage: &Stage) -> Result<Story> {
-        let operator = Operator::connect(&stage.connect_string()).await?;
-        let mut story = Story {
+impl Scenario {
+    /// Creates the znodes that exist before the bridge starts.
+    pub(crate) async fn prepare(servers: &Servers) -> Result<Scenario> {
+        let operator = Operator::connect(&servers.connect_string()).await?;
+        let mut scenario = Scenario {
             operator,
             instances: Vec::new(),
             known: Tree::new(),
@@ -74,16 +74,16 @@ impl Story {
             (LIMIT, "100"),
         ];
         for (path, data) in znodes {
-            story.create(path, data).await?;
+            scenario.create(path, data).await?;
         }
-        let listed = story.known.iter();
+        let listed = scenario.known.iter();
         let wanted: Vec<Wanted> = listed
             .map(|(path, version)| Wanted::snapshot(path, version.clone()))
             .collect();
         let done = format!("{} znodes are there already", wanted.len());
         let expected = format!("{} snapshot", wanted.len());
-        story.step(&done, &expected, wanted);
-        Ok(story)
+        scenario.step(&done, &expected, wanted);
+        Ok(scenario)
     }
 
     fn step(&mut self, done: &str, expected: &str, wanted: Vec<Wanted>) {
@@ -109,8 +109,8 @@ impl Story {
         Ok(Wanted::delete(path, before))
     }
 
-    async fn register(&mut self, stage: &Stage, path: &str, timeout: Duration) -> Result<Wanted> {
-        let server = stage.zookeeper().client_addr(0);
+    async fn register(&mut self, servers: &Servers, path: &str, timeout: Duration) -> Result<Wanted> {
+        let server = servers.zookeeper().client_addr(0);
         let instance = Instance::register(server, path, WEIGHT, timeout).await?;
         let wanted = Wanted::create(path, instance.version.clone());
         self.instances.push(instance);
@@ -120,20 +120,20 @@ impl Story {
     fn forget(&mut self, path: &str) -> Result<Version> {
         match self.known.remove(path) {
             Some(version) => Ok(version),
-            None => bail!("the story has no {path} at this point"),
+            None => bail!("the scenario has no znode {path} at this point"),
         }
     }
 }
 
-/// Awaits something, shows for how long, and shows what arrives meanwhile.
+/// Awaits the action. Shows how long it takes, and the records that arrive meanwhile.
 async fn reading(
     screen: &mut Screen,
-    audience: &mut Audience,
+    reader: &mut TopicReader,
     what: &str,
     action: impl Future<Output = Result<()>>,
 ) -> Result<()> {
     screen.wait(what);
-    let mut beat = interval(BEAT);
+    let mut tick = interval(TICK);
     pin!(action);
     loop {
         tokio::select! {
@@ -142,13 +142,13 @@ async fn reading(
                 screen.end_wait();
                 return done;
             }
-            shown = audience.next() => print(screen, &shown?),
-            _ = beat.tick() => screen.beat(),
+            shown = reader.next() => print(screen, &shown?),
+            _ = tick.tick() => screen.tick(),
         }
     }
 }
 
-/// Prints records whose turn it is.
+/// Prints records, one on a line.
 pub(crate) fn print(screen: &mut Screen, shown: &[Shown]) {
     for shown in shown {
         let line = shown.line(screen.style());
@@ -156,25 +156,25 @@ pub(crate) fn print(screen: &mut Screen, shown: &[Shown]) {
     }
 }
 
-/// A story that is being told.
-pub(crate) struct Telling<'a> {
+/// A scenario under way.
+pub(crate) struct Run<'a> {
     pub(crate) screen: &'a mut Screen,
-    pub(crate) stage: &'a mut Stage,
-    pub(crate) audience: &'a mut Audience,
-    pub(crate) story: &'a mut Story,
+    pub(crate) servers: &'a mut Servers,
+    pub(crate) reader: &'a mut TopicReader,
+    pub(crate) scenario: &'a mut Scenario,
 }
 
-impl Telling<'_> {
-    /// Tells all of it, or as far as the records come, and compares.
-    pub(crate) async fn tell(&mut self) -> Result<Verdict> {
+impl Run<'_> {
+    /// Runs all acts, or as many as get their records, and compares what arrived with what was done.
+    pub(crate) async fn all(&mut self) -> Result<Verdict> {
         let absent = match self.acts().await {
             Ok(()) => None,
             Err(error) => Some(error.downcast::<Absent>()?),
         };
         self.screen.end_wait();
-        print(self.screen, &self.audience.held_back());
-        let tree = self.story.operator.tree(&ROOTS).await?;
-        let mut verdict = judge(&self.story.steps, self.audience.arrivals(), &ROOTS, &tree);
+        print(self.screen, &self.reader.held_back());
+        let tree = self.scenario.operator.tree(&ROOTS).await?;
+        let mut verdict = judge(&self.scenario.steps, self.reader.arrivals(), &ROOTS, &tree);
         if let Some(absent) = absent {
             verdict.complaints.insert(0, absent.to_string());
         }
@@ -198,9 +198,9 @@ impl Telling<'_> {
             .heading("2. Three instances of a service register: ephemeral znodes");
         let mut wanted = Vec::new();
         for (path, timeout) in INSTANCES.into_iter().zip([LASTING, LASTING, SHORT]) {
-            wanted.push(self.story.register(self.stage, path, timeout).await?);
+            wanted.push(self.scenario.register(self.servers, path, timeout).await?);
         }
-        self.story
+        self.scenario
             .step("three instances register", "3 create, ephemeral", wanted);
         self.arrive(None).await
     }
@@ -211,8 +211,8 @@ impl Telling<'_> {
             ("10s", "a setting changes"),
             ("30s", "the same setting changes again"),
         ] {
-            let wanted = self.story.set(TIMEOUT, data).await?;
-            self.story.step(done, "1 update", vec![wanted]);
+            let wanted = self.scenario.set(TIMEOUT, data).await?;
+            self.scenario.step(done, "1 update", vec![wanted]);
             self.arrive(None).await?;
         }
         Ok(())
@@ -221,12 +221,12 @@ impl Telling<'_> {
     async fn a_session_dies(&mut self) -> Result<()> {
         self.screen
             .heading("4. An instance loses its network, and its session dies");
-        let Some(instance) = self.story.instances.pop() else {
+        let Some(instance) = self.scenario.instances.pop() else {
             bail!("no instance is registered at this point");
         };
         instance.lose_network().await?;
         let wanted = Wanted::delete(&instance.path, instance.version.clone());
-        self.story.step(
+        self.scenario.step(
             "the session of an instance dies",
             "1 delete, its session",
             vec![wanted],
@@ -239,20 +239,20 @@ impl Telling<'_> {
     async fn things_happen_while_the_bridge_is_dead(&mut self) -> Result<()> {
         self.screen
             .heading("5. The bridge is killed, and much happens while it is dead");
-        let id = self.stage.bridge_id().unwrap_or_default();
-        self.stage.kill_bridge().await?;
+        let id = self.servers.bridge_id().unwrap_or_default();
+        self.servers.kill_bridge().await?;
         self.screen.done(&format!("kill -9 {id}"));
 
-        let wanted = self.story.delete(BANNER).await?.reconciled();
-        self.story
+        let wanted = self.scenario.delete(BANNER).await?.reconciled();
+        self.scenario
             .step("bridge dead: one is deleted", "1 delete, in a gap", vec![wanted]);
         self.screen.done(&format!("delete   {BANNER}"));
 
         let wanted = vec![
-            self.story.delete(CURRENCY).await?.reconciled(),
-            self.story.create(CURRENCY, "EUR").await?.reconciled(),
+            self.scenario.delete(CURRENCY).await?.reconciled(),
+            self.scenario.create(CURRENCY, "EUR").await?.reconciled(),
         ];
-        self.story.step(
+        self.scenario.step(
             "bridge dead: one deleted, made again",
             "1 delete, 1 create",
             wanted,
@@ -260,8 +260,8 @@ impl Telling<'_> {
         self.screen.done(&format!("delete   {CURRENCY}"));
         self.screen.done(&format!("create   {CURRENCY}  EUR, as it was"));
 
-        let wanted = self.story.set(LIMIT, "250").await?.reconciled();
-        self.story
+        let wanted = self.scenario.set(LIMIT, "250").await?.reconciled();
+        self.scenario
             .step("bridge dead: one is changed", "1 update, in a gap", vec![wanted]);
         self.screen.done(&format!("set      {LIMIT}  250"));
         Ok(())
@@ -270,23 +270,26 @@ impl Telling<'_> {
     async fn the_bridge_comes_back(&mut self) -> Result<()> {
         self.screen
             .heading("6. The bridge is started again, finds all of it and goes on");
-        self.stage.start_bridge()?;
-        let ready = self.stage.bridge_ready();
-        reading(self.screen, self.audience, "starting the bridge", ready).await?;
+        self.servers.start_bridge()?;
+        let ready = self.servers.bridge_ready();
+        reading(self.screen, self.reader, "starting the bridge", ready).await?;
         self.arrive(None).await?;
         let gaps = |arrivals: &[Arrival]| is_gap_over(&ROOTS, arrivals);
         self.until("the end of the gap of each root", None, gaps).await?;
-        // Its record comes behind all others: once it is there, nothing else is under way.
-        let wanted = self.story.register(self.stage, INSTANCES[2], LASTING).await?;
-        self.story
+        // Its record is the last one: once it has arrived, no other is under way.
+        let wanted = self
+            .scenario
+            .register(self.servers, INSTANCES[2], LASTING)
+            .await?;
+        self.scenario
             .step("an instance is back", "1 create, ephemeral", vec![wanted]);
         self.arrive(None).await
     }
 
     async fn everything_is_read(&mut self) -> Result<()> {
         let deadline = Instant::now() + ARRIVAL_BOUND;
-        while !self.audience.has_all().await? {
-            match timeout_at(deadline, self.audience.next()).await {
+        while !self.reader.has_all().await? {
+            match timeout_at(deadline, self.reader.next()).await {
                 Ok(shown) => print(self.screen, &shown?),
                 Err(_) => return Err(Absent("the end of the topic".to_owned()).into()),
             }
@@ -294,9 +297,9 @@ impl Telling<'_> {
         Ok(())
     }
 
-    /// Waits for the records of all steps so far. A wait that may be long is shown.
+    /// Waits for the records of all steps so far. With `shown_as`, the screen shows the wait.
     async fn arrive(&mut self, shown_as: Option<&str>) -> Result<()> {
-        let steps = self.story.steps.clone();
+        let steps = self.scenario.steps.clone();
         let last = steps.last().map(|step| step.done.clone()).unwrap_or_default();
         let what = format!("the records of this step: {last}");
         self.until(&what, shown_as, |arrivals| is_complete(&steps, arrivals))
@@ -313,15 +316,15 @@ impl Telling<'_> {
             self.screen.wait(shown_as);
         }
         let deadline = Instant::now() + ARRIVAL_BOUND;
-        let mut beat = interval(BEAT);
-        while !is_there(self.audience.arrivals()) {
+        let mut tick = interval(TICK);
+        while !is_there(self.reader.arrivals()) {
             tokio::select! {
                 biased;
-                shown = timeout_at(deadline, self.audience.next()) => match shown {
+                shown = timeout_at(deadline, self.reader.next()) => match shown {
                     Ok(shown) => print(self.screen, &shown?),
                     Err(_) => return Err(Absent(what.to_owned()).into()),
                 },
-                _ = beat.tick() => self.screen.beat(),
+                _ = tick.tick() => self.screen.tick(),
             }
         }
         self.screen.end_wait();

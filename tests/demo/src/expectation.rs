@@ -1,11 +1,11 @@
-//! What a step of the story must make arrive: the records, and what must stand in them. Pure.
+//! The records that a step of the scenario must produce, field by field. Pure.
 //!
-//! An expectation is written from what the client did and what ZooKeeper answered it, never from what the bridge said.
+//! An expectation comes from the request of the client and the answer of ZooKeeper, never from the bridge.
 
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::record::{Fidelity, Op, Record, State, ZxidKind};
 
-/// One thing that was done to ZooKeeper, and the records that tell of it.
+/// One change of ZooKeeper, and the records that it must produce.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// What was done, for the table.
@@ -47,12 +47,12 @@ pub(crate) struct Version {
     pub(crate) mzxid: Zxid,
     /// How many writes came before.
     pub(crate) version: i32,
-    /// The session that the znode goes with.
+    /// The session that owns the znode; none for a persistent one.
     pub(crate) owner: SessionId,
 }
 
 impl Version {
-    /// What a record says of a version; `None` if it leaves out data or Stat.
+    /// The version that a state holds; `None` if data or Stat is missing.
     pub(crate) fn of(state: &State) -> Option<Version> {
         let (data, stat) = (state.data.as_ref()?, state.stat.as_ref()?);
         Some(Version {
@@ -64,7 +64,7 @@ impl Version {
         })
     }
 
-    /// How it differs from what is expected, for people.
+    /// The first difference, for people; `None` if both are equal.
     pub(crate) fn difference(found: Option<&Version>, expected: Option<&Version>) -> Option<String> {
         let (found, expected) = match (found, expected) {
             (None, None) => return None,
@@ -91,7 +91,7 @@ impl Version {
 }
 
 impl Wanted {
-    /// A znode that was there before the bridge.
+    /// The snapshot record of a znode that existed before the bridge started.
     pub(crate) fn snapshot(path: &str, after: Version) -> Wanted {
         Wanted::new(path, Op::Snapshot, None, Some(after)).reconciled()
     }
@@ -108,7 +108,7 @@ impl Wanted {
         Wanted::new(path, Op::Delete, Some(before), None)
     }
 
-    /// It happened while nobody watched.
+    /// Expects the record to be reconciled: the bridge was down when the change happened.
     pub(crate) fn reconciled(mut self) -> Wanted {
         self.fidelity = Fidelity::Reconciled;
         self
@@ -143,7 +143,7 @@ impl Wanted {
         format!("{} of {}", self.op.as_str(), self.path)
     }
 
-    /// Why the record is not the one that is wanted.
+    /// Why the record is not the wanted one; `None` if it is.
     pub(crate) fn objection(&self, record: &Record) -> Option<String> {
         if record.op != self.op {
             return Some(format!("it is a {}", record.op.as_str()));
@@ -168,7 +168,8 @@ impl Wanted {
             .or_else(|| self.mark_objection(record))
     }
 
-    /// A value has ZooKeeper's own zxid. The client is not told the zxid of a delete; it lies behind what was there.
+    /// A value has ZooKeeper's own zxid. ZooKeeper does not return the zxid of a delete; it must be above the one of the
+    /// deleted version.
     fn zxid_objection(&self, record: &Record) -> Option<String> {
         let kind = match (self.op, self.fidelity) {
             (Op::Delete, Fidelity::Reconciled) => ZxidKind::UpperBound,
@@ -195,7 +196,7 @@ impl Wanted {
                 record.ephemeral
             ));
         }
-        // Each version of the story was awaited before the next one was written.
+        // The scenario waits for each version before it writes the next one.
         match record.missed {
             Some(missed) if missed > 0 => Some(format!("it says that {missed} versions were missed")),
             _ => None,
@@ -206,7 +207,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::samples::{delete_of, record_of, version};
+    use crate::samples::{delete_of, record_of, version};
 
     #[test]
     fn the_record_of_what_was_done_is_accepted() {
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_must_name_the_session_and_lie_behind_the_znode() {
+    fn a_delete_must_name_the_session_and_have_a_higher_zxid_than_the_znode() {
         let wanted = Wanted::delete("/a", version(2, 2, "x"));
         let mut other_session = delete_of("/a", version(2, 2, "x"), 1);
         let stat = other_session.before.as_mut().unwrap().stat.as_mut().unwrap();

@@ -1,6 +1,6 @@
-//! Whether what arrived is what was done: each step against its records, the topic against the tree. Pure.
+//! Compares what arrived with what was done: each step with its records, the folded topic with the tree. Pure.
 //!
-//! Nothing is forgiven but what the record contract allows: a repeated delivery that is equal to the first.
+//! The only repetition that it accepts is the one that the record contract allows: a delivery equal to the first.
 
 mod rules;
 #[cfg(test)]
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bridge_core::record::{GapReason, Op, Record};
 use uuid::Uuid;
 
-use super::expectation::{Step, Version, Wanted};
+use crate::expectation::{Step, Version, Wanted};
 
 /// A message of the topic.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub(crate) type Tree = BTreeMap<String, Version>;
 pub(crate) struct Row {
     /// What was done, or what must hold.
     pub(crate) done: String,
-    /// What that makes arrive.
+    /// What must arrive.
     pub(crate) expected: String,
     /// What arrived.
     pub(crate) arrived: String,
@@ -40,14 +40,14 @@ pub(crate) struct Row {
     pub(crate) agrees: bool,
 }
 
-/// The table, and what is wrong.
+/// The table, and the complaints below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// A row for each step.
     pub(crate) steps: Vec<Row>,
-    /// A row for each thing that must hold for all records together.
+    /// A row for each rule about all records together.
     pub(crate) rules: Vec<Row>,
-    /// Each disagreement in words.
+    /// Each disagreement, for people.
     pub(crate) complaints: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl Verdict {
     }
 }
 
-/// Compares all that arrived, in the order of arrival, with what was done under the roots and with what is there now.
+/// Compares the arrivals, in the order of arrival, with the steps and with the tree under the roots as it is now.
 pub(crate) fn judge(steps: &[Step], arrivals: &[Arrival], roots: &[&str], tree: &Tree) -> Verdict {
     let (firsts, repeats) = firsts(arrivals);
     let mut verdict = Verdict::default();
@@ -88,14 +88,14 @@ pub(crate) fn judge(steps: &[Step], arrivals: &[Arrival], roots: &[&str], tree: 
     verdict
 }
 
-/// Whether all records that the steps want have arrived.
+/// Whether all records of the steps have arrived.
 pub(crate) fn is_complete(steps: &[Step], arrivals: &[Arrival]) -> bool {
     let (firsts, _) = firsts(arrivals);
     let mut matching = Matching::new(&firsts);
     steps.iter().all(|step| matching.step(step).0.agrees)
 }
 
-/// Whether for each root the gap of a start was told to its end.
+/// Whether the gap of a start has ended for each root.
 pub(crate) fn is_gap_over(roots: &[&str], arrivals: &[Arrival]) -> bool {
     let records = arrivals.iter().map(|arrival| &arrival.record);
     let ended: BTreeSet<&str> = records
@@ -111,7 +111,7 @@ pub(crate) fn is_gap_over(roots: &[&str], arrivals: &[Arrival]) -> bool {
     roots.iter().all(|root| ended.contains(root))
 }
 
-/// The deliveries of each record but the first, beside the first.
+/// Every repeated delivery, paired with the first one.
 type Repeats<'a> = Vec<(&'a Arrival, &'a Arrival)>;
 
 fn firsts(arrivals: &[Arrival]) -> (Vec<&Arrival>, Repeats<'_>) {
@@ -167,7 +167,7 @@ impl<'a> Matching<'a> {
         (row, complaints)
     }
 
-    /// Takes the first record of the path that fits. What stands before it came too much, or too early.
+    /// Takes the first record of the path that fits. The records before it are unexpected, or too early.
     fn claim(&mut self, wanted: &Wanted) -> Result<(), String> {
         let absent = format!("the {} did not arrive", wanted.words());
         let Some(records) = self.unclaimed.get_mut(wanted.path()) else {
@@ -197,5 +197,5 @@ impl<'a> Matching<'a> {
 fn unexpected(record: &Record) -> String {
     let path = record.path.as_deref().unwrap_or_default();
     let (seq, op) = (record.seq, record.op.as_str());
-    format!("seq {seq}, a {op} of {path}, tells of nothing that was done at that point")
+    format!("seq {seq}, a {op} of {path}, belongs to no change at that point")
 }

@@ -1,7 +1,7 @@
-//! Who acts: an operator who changes the configuration, and service instances that register themselves.
+//! The clients of the scenario: an operator that changes the configuration, and service instances that register.
 //!
-//! They are real clients with real sessions. What they know of a znode comes from ZooKeeper's answers, so that the
-//! bridge is measured by ZooKeeper and not by itself.
+//! They are real clients with real sessions. Their versions of znodes come from ZooKeeper's answers and never from the
+//! bridge.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use bridge_core::number::{SessionId, Zxid};
 use bridge_servers::Proxy;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
 
-use super::expectation::Version;
-use super::verdict::Tree;
+use crate::expectation::Version;
+use crate::verdict::Tree;
 
 const PERSISTENT: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
 const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
 
-/// Sessions that are to live get over any pause of a busy machine.
+/// Session timeout that outlasts the pauses of a busy machine.
 pub(crate) const LASTING: Duration = Duration::from_secs(30);
 
-/// The session that is to die does it soon.
+/// Timeout of the session that expires in the scenario.
 pub(crate) const SHORT: Duration = Duration::from_secs(3);
 
-/// A client that makes, changes and deletes znodes.
+/// A client that creates, changes and deletes znodes.
 pub(crate) struct Operator {
     client: Client,
 }
@@ -51,7 +51,7 @@ impl Operator {
         deleted.with_context(|| format!("{path} cannot be deleted"))
     }
 
-    /// Everything that is there under the roots.
+    /// Reads all znodes under the roots.
     pub(crate) async fn tree(&self, roots: &[&str]) -> Result<Tree> {
         let mut tree = Tree::new();
         let mut open: Vec<String> = roots.iter().map(|root| (*root).to_owned()).collect();
@@ -75,14 +75,14 @@ impl Operator {
 pub(crate) struct Instance {
     /// Its znode.
     pub(crate) path: String,
-    /// Its znode as it was made.
+    /// Its znode at its creation.
     pub(crate) version: Version,
     network: Proxy,
     _client: Client,
 }
 
 impl Instance {
-    /// Connects through a network of its own and registers.
+    /// Connects through a proxy of its own and registers.
     pub(crate) async fn register(
         server: SocketAddr,
         path: &str,
@@ -101,7 +101,7 @@ impl Instance {
         })
     }
 
-    /// Loses its network, without a goodbye.
+    /// Cuts the network, so that the session is not closed but expires.
     pub(crate) async fn lose_network(&self) -> Result<()> {
         Ok(self.network.cut().await?)
     }

@@ -1,4 +1,4 @@
-//! What must hold for all records together, whatever was done.
+//! Rules about all records together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,9 @@ use bridge_core::number::Zxid;
 use bridge_core::record::{Fidelity, Op, Record, ZxidKind};
 
 use super::{Arrival, Repeats, Tree, Verdict};
-use crate::demo::expectation::Version;
+use crate::expectation::Version;
 
-/// The journal numbers its records from 1 without holes, and the sink has no filter: so must the topic.
+/// Without compaction and without a filter, the topic has every seq from 1 on.
 pub(super) fn holes(verdict: &mut Verdict, firsts: &[&Arrival]) {
     let mut seqs: Vec<u64> = firsts.iter().map(|arrival| arrival.record.seq.0).collect();
     seqs.sort_unstable();
@@ -33,7 +33,7 @@ pub(super) fn holes(verdict: &mut Verdict, firsts: &[&Arrival]) {
     );
 }
 
-/// A record may be delivered again, and is then the same.
+/// A repeated delivery equals the first one.
 pub(super) fn repeats(verdict: &mut Verdict, repeats: &Repeats<'_>) {
     let complaints = repeats
         .iter()
@@ -99,7 +99,7 @@ fn disorder(path: &str, before: &Record, record: &Record) -> Option<String> {
     (two != Zxid::ZERO && two < one).then(|| format!("of {path}, zxid {one} arrived before zxid {two}"))
 }
 
-/// Each root is listed once; each has a gap around what was found by comparing, which counts it.
+/// Each root is listed once. Each root has a gap around its reconciled records, with their count.
 pub(super) fn marks(verdict: &mut Verdict, firsts: &[&Arrival], roots: &[&str]) {
     let mut records: Vec<&Record> = firsts.iter().map(|arrival| &arrival.record).collect();
     records.sort_unstable_by_key(|record| record.seq);
@@ -135,10 +135,10 @@ fn marks_of_root(root: &str, records: &[&Record]) -> Vec<String> {
         match record.op {
             Op::GapBegin => (inside, differences) = (true, 0),
             Op::GapEnd => {
-                let told = record.gap.as_ref().and_then(|gap| gap.differences);
-                if !inside || told != Some(differences) {
+                let counted = record.gap.as_ref().and_then(|gap| gap.differences);
+                if !inside || counted != Some(differences) {
                     complaints.push(format!(
-                        "the gap of {root} that ends at seq {} tells {told:?} differences and holds {differences}",
+                        "the gap of {root} that ends at seq {} states {counted:?} differences and holds {differences}",
                         record.seq
                     ));
                 }
@@ -159,7 +159,7 @@ fn marks_of_root(root: &str, records: &[&Record]) -> Vec<String> {
     complaints
 }
 
-/// Whoever folds the topic has the tree.
+/// The folded topic equals the tree.
 pub(super) fn tree(verdict: &mut Verdict, firsts: &[&Arrival], tree: &Tree) {
     let folded = fold(firsts);
     let paths: BTreeSet<&String> = folded.keys().chain(tree.keys()).collect();

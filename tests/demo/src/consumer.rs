@@ -1,7 +1,7 @@
-//! The audience: a Kafka consumer that knows nothing of the bridge but its topic, and shows what it gets.
+//! A Kafka consumer that knows only the topic of the bridge.
 //!
-//! It keeps what arrived in the order of arrival, and shows it in the order of seq: partitions are read at their own
-//! pace, and a story told out of order is no story. It never leaves out a message, nor accepts one that is no record.
+//! It keeps the records in the order of arrival, and shows them in the order of seq, because partitions arrive
+//! independently. It never skips a message, and it fails on one that is not a record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::verdict::Arrival;
+use crate::verdict::Arrival;
 
-/// How long the topic may take to be made.
+/// How long the bridge may take to create the topic.
 const TOPIC_BOUND: Duration = Duration::from_secs(30);
 
 /// How long the broker may take to answer a question.
 const ANSWER_BOUND: Duration = Duration::from_secs(5);
 
-/// The story makes 40 records; a bridge that sends this many has gone mad.
+/// The scenario makes 40 records; more than this is a fault of the bridge.
 const RECORDS_MAX: usize = 10_000;
 
-/// A record that waits for so many others has waited too long.
+/// A record is shown out of order once this many wait for a lower seq.
 const EARLY_MAX: usize = 1_000;
 
 /// A consumer of all partitions from their beginnings.
-pub(crate) struct Audience {
+pub(crate) struct TopicReader {
     consumer: Arc<StreamConsumer>,
     topic: String,
     arrivals: Vec<Arrival>,
     /// The next offset of each partition.
     positions: BTreeMap<i32, i64>,
-    order: Order,
+    order: SeqOrder,
 }
 
-impl Audience {
-    /// Waits for the topic and takes all its partitions. No group, so nothing is stored at the broker.
-    pub(crate) async fn seat(brokers: &str, topic: &str, partitions: i32) -> Result<Audience> {
+impl TopicReader {
+    /// Waits for the topic and reads all its partitions from the start. It commits no offset.
+    pub(crate) async fn connect(brokers: &str, topic: &str, partitions: i32) -> Result<TopicReader> {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("group.id", "zkbridge-demo")
@@ -59,20 +59,20 @@ impl Audience {
             all.add_partition_offset(topic, partition, Offset::Beginning)?;
         }
         consumer.assign(&all).context("the partitions cannot be taken")?;
-        Ok(Audience {
+        Ok(TopicReader {
             consumer,
             topic: topic.to_owned(),
             arrivals: Vec::new(),
             positions: (0..partitions).map(|partition| (partition, 0)).collect(),
-            order: Order::default(),
+            order: SeqOrder::default(),
         })
     }
 
-    /// The next message: the records that can be shown now, in the order of seq. Cancel safe.
+    /// Reads one message. Returns the records that can be shown now, in the order of seq. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Vec<Shown>> {
         let message = self.consumer.recv().await.context("reading the topic failed")?;
         if self.arrivals.len() >= RECORDS_MAX {
-            bail!("more than {RECORDS_MAX} records arrived, which is more than the story can have made");
+            bail!("more than {RECORDS_MAX} records arrived, more than the scenario can make");
         }
         let arrival = arrival(&message)?;
         self.positions.insert(arrival.partition, message.offset() + 1);
@@ -86,17 +86,17 @@ impl Audience {
         &self.arrivals
     }
 
-    /// Lets go of all that arrived: the story is over, and nobody will judge what comes.
+    /// Drops all arrivals: the scenario has ended and its verdict is made.
     pub(crate) fn forget(&mut self) {
         self.arrivals.clear();
     }
 
-    /// What waits for a record before it, which may never come.
+    /// The records that still wait for a lower seq, which may never arrive.
     pub(crate) fn held_back(&mut self) -> Vec<Shown> {
         self.order.rest()
     }
 
-    /// Whether everything that is in the topic now has arrived here.
+    /// Whether all messages that are in the topic now have arrived.
     pub(crate) async fn has_all(&self) -> Result<bool> {
         let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
         let positions = self.positions.clone();
@@ -143,7 +143,7 @@ fn arrival(message: &BorrowedMessage<'_>) -> Result<Arrival> {
     })
 }
 
-/// A record whose turn it is.
+/// A record to show.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shown {
     record: Record,
@@ -161,14 +161,14 @@ impl Shown {
     }
 }
 
-/// Puts records into the order of seq.
+/// Sorts records by seq.
 #[derive(Debug, Default)]
-struct Order {
+struct SeqOrder {
     shown: u64,
     early: BTreeMap<u64, Record>,
 }
 
-impl Order {
+impl SeqOrder {
     fn take(&mut self, record: Record) -> Vec<Shown> {
         let seq = record.seq.0;
         if seq <= self.shown || self.early.contains_key(&seq) {
@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    fn shown(order: &mut Order, seq: u64) -> Vec<(u64, bool)> {
+    fn shown(order: &mut SeqOrder, seq: u64) -> Vec<(u64, bool)> {
         let shown = order.take(a_record().seq(seq).build());
         seqs(&shown)
     }
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn records_of_three_partitions_are_shown_in_the_order_of_seq() {
-        let mut order = Order::default();
+        let mut order = SeqOrder::default();
         assert_eq!(shown(&mut order, 2), []);
         assert_eq!(shown(&mut order, 3), []);
         assert_eq!(shown(&mut order, 1), [(1, false), (2, false), (3, false)]);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_repeated_delivery_is_shown_as_one() {
-        let mut order = Order::default();
+        let mut order = SeqOrder::default();
         shown(&mut order, 1);
         assert_eq!(shown(&mut order, 1), [(1, true)]);
         assert_eq!(shown(&mut order, 3), []);
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_lost_record_is_shown_in_the_end() {
-        let mut order = Order::default();
+        let mut order = SeqOrder::default();
         shown(&mut order, 3);
         shown(&mut order, 2);
         assert_eq!(seqs(&order.rest()), [(2, false), (3, false)]);
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_lost_record_is_not_waited_for_without_end() {
-        let mut order = Order::default();
+        let mut order = SeqOrder::default();
         let count: usize = (2..)
             .take(EARLY_MAX + 1)
             .map(|seq| shown(&mut order, seq).len())
