@@ -74,7 +74,7 @@ fn check_nothing_invented(records: &[&Value], truth: &Truth) -> Vec<String> {
 
 fn check_value(record: &Value, path: &str, czxid: u64, truth: &Truth) -> Option<String> {
     let Some(incarnation) = truth.incarnation(path, czxid) else {
-        return Some("of a incarnation that never was".to_owned());
+        return Some("of an incarnation that never existed".to_owned());
     };
     let stat = &record["after"]["stat"];
     if stat.is_null() {

@@ -299,7 +299,7 @@ fn faults_of_form_are_found() {
     objects(story, "seq 5 is missing");
     let mut story = Story::right();
     story.deliveries[4].record["id"] = story.deliveries[3].record["id"].clone();
-    objects(story, "its id names another record");
+    objects(story, "another record has its id too");
     let mut story = Story::right();
     story.deliveries[4].record["id"] = json!(RUN);
     objects(story, "by the contract");
@@ -406,10 +406,10 @@ fn faults_of_the_fold_are_found() {
     objects(story, "/r/e exists, and no record reports it");
     let mut story = Story::right();
     story.tree.remove("/r/b");
-    objects(story, "/r/b is gone, and no record says so");
+    objects(story, "/r/b is gone, and no record reports it");
     let mut story = Story::right();
     story.tree.get_mut("/r/b").unwrap().data = b"c".to_vec();
-    objects(story, "/r/b has other data");
+    objects(story, "the data of /r/b are not those of its last record");
     let mut story = Story::right();
     story.tree.get_mut("/r/b").unwrap().mzxid = 10;
     objects(story, "/r/b is reported as");
@@ -424,15 +424,18 @@ fn what_never_happened_is_found() {
     objects(Story::with(5, "/after/data/size", json!(4)), "another size");
     objects(Story::with(5, "/after/stat/mtime", json!(3)), "other times");
     objects(Story::with(5, "/ephemeral", json!(true)), "another owner");
-    objects(Story::with(5, "/after/stat/version", json!(3)), "that never was");
+    objects(
+        Story::with(5, "/after/stat/version", json!(3)),
+        "that never existed",
+    );
     objects(Story::with(5, "/zxid", json!(hex(3))), "not that of its value");
     objects(
         Story::with(12, "/after/stat/czxid", json!(hex(9))),
-        "of a incarnation that never was",
+        "of an incarnation that never existed",
     );
     objects(
         Story::with(5, "/missed", json!(0)),
-        "Some(0) versions missed, in truth 1",
+        "Some(0) versions missed, 1 in the true history",
     );
     objects(
         Story::with(5, "/superseded", json!([hex(3), hex(3)])),
@@ -441,7 +444,7 @@ fn what_never_happened_is_found() {
     objects(Story::with(6, "/zxid", json!(hex(4))), "it was at 0x5");
     objects(
         Story::with(6, "/missed", json!(1)),
-        "Some(1) versions missed, in truth 0",
+        "Some(1) versions missed, 0 in the true history",
     );
     let early = Story::of(|records| {
         merge(

@@ -49,7 +49,7 @@ fn check_end(
     case: &Case<'_>,
 ) -> Option<String> {
     if to > case.truth.last {
-        return Some(format!("{}: claims {to:#x}, which never was", name(record)));
+        return Some(format!("{}: claims {to:#x}, which never existed", name(record)));
     }
     let incarnations = case
         .truth

@@ -92,7 +92,7 @@ fn what_is_listed_as_overwritten_must_have_been_written() {
 fn the_end_of_a_gap_must_not_claim_what_does_not_stand_before_it() {
     let claims = |to: u64| Story::with(11, "/gap/to_zxid", json!(hex(to)));
     objects(claims(10), "claims 0xa, and /r/d is not reported");
-    objects(claims(99), "claims 0x63, which never was");
+    objects(claims(99), "claims 0x63, which never existed");
     objects(
         Story::without(9),
         "claims 0x9, and /r/a is reported with mzxid Some(6), it has 0x8",
