@@ -24,7 +24,35 @@ pub mod watch;
 
 use std::io::{self, Write};
 
+use bridge_console::text::escaped_json;
+use bridge_core::record::Record;
+use serde::Serialize;
+
 use crate::exit::{Exit, Failure};
+
+/// Prints a JSON document.
+pub fn print_json(document: &impl Serialize) -> Result<(), Failure> {
+    print(&json_text(document, serde_json::to_string_pretty)?)
+}
+
+/// A document as JSON with a line feed, safe for a terminal.
+pub fn json_text<T: Serialize>(
+    document: &T,
+    write: impl FnOnce(&T) -> serde_json::Result<String>,
+) -> Result<String, Failure> {
+    let text = write(document).map_err(|error| {
+        Failure::new(
+            Exit::Runtime,
+            format!("the result cannot be written as JSON: {error}"),
+        )
+    })?;
+    Ok(escaped_json(&text).into_owned() + "\n")
+}
+
+/// A record as a line of JSON, equal to the delivered one as JSON.
+pub fn json_line(record: &Record) -> String {
+    escaped_json(&String::from_utf8_lossy(&record.to_json())).into_owned() + "\n"
+}
 
 /// Prints to standard output. A closed pipe is no failure: its reader has seen enough.
 pub fn print(text: &str) -> Result<(), Failure> {

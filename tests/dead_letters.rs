@@ -1,4 +1,4 @@
-//! `zkbridge dlq` and `zkbridge sink` on a journal that no bridge has open.
+//! Commands on a journal that no bridge has open: `dlq`, `sink`, and those that read.
 
 use std::path::Path;
 use std::process::Command;
@@ -195,4 +195,155 @@ fn a_journal_that_another_process_writes_is_left_alone() {
     let (code, _, err) = zkbridge(folder.path(), &["dlq", "drop", "--all"]);
     assert_eq!(code, 3);
     assert!(err.contains("has it open"), "{err}");
+}
+
+/// Seqs of JSON lines.
+fn seqs(lines: &str) -> Vec<u64> {
+    let record = |line: &str| serde_json::from_str::<Value>(line).expect("a record");
+    lines
+        .lines()
+        .filter_map(|line| record(line)["seq"].as_u64())
+        .collect()
+}
+
+#[test]
+fn a_path_means_the_same_in_every_command_and_one_that_matches_nothing_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("zkbridge.toml"), CONFIGURATION).expect("it can be written");
+    let file = folder.path().join("data/main.journal");
+    let mut journal = Journal::open(&file, &JournalOptions::new("main")).expect("a new journal");
+    for (at, name) in ["a", "a/x", "ab", "a/x/y"].into_iter().enumerate() {
+        journal.append(created(name, 5 + at as u64)).expect("room");
+    }
+    journal.register_sink("audit", Seq::ZERO).expect("a new sink");
+    let reject = |seq, name: &str| Aside::Rejected {
+        seq: Seq(seq),
+        path: Some(ZnodePath::parse(&format!("/{name}")).expect("a path")),
+        reason: "no room".into(),
+    };
+    let progress = SinkProgress {
+        sink: "audit".into(),
+        at: Timestamp(1_795_355_000_123),
+        cursor: Seq(4),
+        asides: vec![
+            reject(1, "a"),
+            reject(2, "a/x"),
+            reject(3, "ab"),
+            reject(4, "a/x/y"),
+        ],
+        ..SinkProgress::default()
+    };
+    journal.note(&progress).expect("room");
+    journal.commit().expect("room");
+    drop(journal);
+    let letters = |path: &str| -> Vec<u64> {
+        let (_, out, _) = zkbridge(folder.path(), &["dlq", "list", "--json", "--path", path]);
+        let document: Value = serde_json::from_str(&out).expect("a document");
+        let letters = document["dead_letters"].as_array().expect("a list").clone();
+        letters
+            .iter()
+            .filter_map(|letter| letter["seq"].as_u64())
+            .collect()
+    };
+    for (path, expected) in [
+        ("/a", vec![1, 2, 4]),
+        ("/a/", vec![1, 2, 4]),
+        ("/a/*", vec![2]),
+        ("/a/**", vec![2, 4]),
+        ("/", vec![1, 2, 3, 4]),
+        ("/none", vec![]),
+    ] {
+        let (code, out, err) = zkbridge(folder.path(), &["tail", "--json", "--path", path]);
+        assert_eq!((code, seqs(&out)), (0, expected.clone()), "{path}");
+        assert_eq!(
+            err.contains("no record matches"),
+            expected.is_empty(),
+            "{path}: {err}"
+        );
+        let (code, out, err) = zkbridge(folder.path(), &["journal", "export", "--path", path]);
+        assert_eq!((code, seqs(&out)), (0, expected.clone()), "{path}");
+        assert_eq!(
+            err.contains("no record matches"),
+            expected.is_empty(),
+            "{path}: {err}"
+        );
+        assert_eq!(letters(path), expected, "{path}");
+        let replay = [
+            "replay", "--sink", "audit", "--from", "1", "--path", path, "--json",
+        ];
+        let (code, _, err) = zkbridge(folder.path(), &replay);
+        assert_eq!(code, i32::from(path == "/none"), "{path}: {err}");
+        assert_eq!(
+            err.contains("no record matches"),
+            path == "/none",
+            "{path}: {err}"
+        );
+    }
+    let (_, out, _) = zkbridge(folder.path(), &["dlq", "list", "--path", "/none"]);
+    assert_eq!(out, "no dead letter matches\n");
+    let (code, out, err) = zkbridge(folder.path(), &["history", "/a/x/", "--json"]);
+    assert_eq!((code, seqs(&out)), (0, vec![2]), "{err}");
+    let (code, _, err) = zkbridge(folder.path(), &["tail", "--path", "a/x"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("path pattern 'a/x'"), "{err}");
+}
+
+#[test]
+fn no_command_prints_a_character_that_a_terminal_obeys_or_hides() {
+    const EVIL: &str =
+        "x\u{9b}31m\u{9d}0;t\u{90}\u{85}\u{7f}\u{202e}\u{2066}y\u{2069}\u{61c}\u{ad}\u{3164}\u{e0041}";
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("zkbridge.toml"), CONFIGURATION).expect("it can be written");
+    let file = folder.path().join("data/main.journal");
+    let mut journal = Journal::open(&file, &JournalOptions::new("main")).expect("a new journal");
+    let mut entry = created(EVIL, 5);
+    if let RecordKind::Change(change) = &mut entry.word
+        && let ChangeKind::Created { read } = &mut change.what
+    {
+        read.data = Some(Data::limited(EVIL.as_bytes(), DataForm::Auto, 999));
+    }
+    journal.append(entry).expect("room");
+    journal.register_sink("audit", Seq::ZERO).expect("a new sink");
+    let path = ZnodePath::slash().child(EVIL);
+    let progress = SinkProgress {
+        sink: "audit".into(),
+        at: Timestamp(1_795_355_000_123),
+        cursor: Seq(1),
+        asides: vec![Aside::Rejected {
+            seq: Seq(1),
+            path: Some(path.clone()),
+            reason: EVIL.into(),
+        }],
+        ..SinkProgress::default()
+    };
+    journal.note(&progress).expect("room");
+    journal.commit().expect("room");
+    drop(journal);
+    for args in [
+        &["tail"][..],
+        &["tail", "--json"],
+        &["history", &path],
+        &["history", &path, "--json"],
+        &["history", &path, "--at", "1", "--json"],
+        &["history", "/none\u{202e}"],
+        &["journal", "export"],
+        &["journal", "check"],
+        &["dlq", "list"],
+        &["dlq", "list", "--json"],
+        &["dlq", "show", "--all"],
+        &["dlq", "show", "--all", "--json"],
+        &["status"],
+        &["status", "--json"],
+    ] {
+        let (_, out, err) = zkbridge(folder.path(), args);
+        let is_bad = |letter: &char| {
+            *letter != '\n' && (letter.is_control() || EVIL[1..].contains(*letter) && !letter.is_ascii())
+        };
+        let bad: Vec<char> = out.chars().chain(err.chars()).filter(is_bad).collect();
+        assert!(bad.is_empty(), "{args:?} {bad:?}\n{out}{err}");
+        assert!(!out.is_empty() || !err.is_empty(), "{args:?}");
+    }
+    let (_, out, _) = zkbridge(folder.path(), &["tail", "--json"]);
+    let record: Value = serde_json::from_str(&out).expect("a record");
+    assert_eq!(record["path"], *path, "as JSON it is the same");
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bridge_core::journal::{Imaged, Position};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Data, Fidelity, Op, Record, Timestamp, ZxidKind};
+use bridge_core::record::{Data, Fidelity, Op, Record, Stat, Timestamp, ZxidKind};
 use serde::Serialize;
 
 use crate::certainty::{Bound, Certainty, Doubt, RecordRef};
@@ -102,8 +102,10 @@ impl JournalQuery {
                 return Ok(None);
             };
             if from.is_none() && read.records.is_empty() {
-                let unchanged = self.reader()?.imaged(path)?;
-                return Ok(unchanged.and_then(|znode| query.unchanged(znode)));
+                let mut reader = self.reader()?;
+                let oldest = reader.oldest()?.unwrap_or_default();
+                let unchanged = reader.imaged(path)?;
+                return Ok(unchanged.and_then(|znode| query.unchanged(znode, oldest)));
             }
             for record in &read.records {
                 if let Some(value) = query.take(record, reported) {
@@ -185,6 +187,9 @@ impl AsOfQuery {
 
     /// No older record is kept. `is_cut`: retention may have removed some.
     pub(crate) fn end(self, is_cut: bool) -> AsOfValue {
+        if let Some(before) = self.later.as_ref().and_then(|later| self.kept_before(later)) {
+            return before;
+        }
         let mut value = AsOfValue::unknown();
         if is_cut {
             value.doubt(Doubt::Removed);
@@ -208,14 +213,13 @@ impl AsOfQuery {
         value
     }
 
-    /// No record of the path is kept, and the image has it: it has not changed since the Stat of the image.
-    pub(crate) fn unchanged(self, znode: Imaged) -> Option<AsOfValue> {
+    /// No record of the path is kept, and the image has it: it has not changed since the Stat of the image. `oldest`: the
+    /// first record of the journal that is kept.
+    pub(crate) fn unchanged(self, znode: Imaged, oldest: Seq) -> Option<AsOfValue> {
         let stat = znode.node.stat?;
         let is_since = match self.position {
-            Position::Zxid(at) => stat.mzxid <= at,
-            Position::Time(at) => stat.mtime <= at.0,
-            // All of its records are older than the oldest kept one; an older position is refused as removed.
-            Position::Seq(_) => true,
+            Position::Seq(seq) => seq.next() >= oldest,
+            _ => self.is_at_or_after(&stat),
         };
         let mut value = AsOfValue::unknown();
         if !is_since {
@@ -231,9 +235,38 @@ impl AsOfQuery {
                     value.doubt(Doubt::Cut);
                 }
             }
-            None => value.doubt(Doubt::NoRecord),
+            None => value.doubt(Doubt::NoValue),
         }
         Some(value)
+    }
+
+    /// The first kept record has the state before it, and no version was missed in between: the value is that state, if
+    /// the position is at or after its last write.
+    fn kept_before(&self, later: &Record) -> Option<AsOfValue> {
+        let state = later.before.as_ref()?;
+        let stat = state.stat?;
+        let is_next = later.missed == Some(0) && self.side_of(later) == Side::After;
+        if !is_next || !self.is_at_or_after(&stat) {
+            return None;
+        }
+        let mut value = AsOfValue::unknown();
+        value.exists = Some(true);
+        value.data.clone_from(&state.data);
+        match &value.data {
+            None => value.doubt(Doubt::Unread(later.into())),
+            Some(data) if data.truncated => value.doubt(Doubt::Cut),
+            Some(_) => {}
+        }
+        Some(value)
+    }
+
+    /// Whether the position is at or after the last write of a version. Not known of a record's number.
+    fn is_at_or_after(&self, stat: &Stat) -> bool {
+        match self.position {
+            Position::Zxid(at) => stat.mzxid <= at,
+            Position::Time(at) => stat.mtime <= at.0,
+            Position::Seq(_) => false,
+        }
     }
 
     fn side_of(&self, record: &Record) -> Side {

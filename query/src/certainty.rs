@@ -103,6 +103,8 @@ pub enum Doubt {
     Compacted(u64),
     /// The record has no value.
     Unread(RecordRef),
+    /// The journal keeps the Stat and no value.
+    NoValue,
     /// The caller may not see the value.
     Masked,
     /// Only the beginning of the value is kept.
@@ -149,7 +151,9 @@ impl Doubt {
             Doubt::Missed { .. } | Doubt::Compacted(_) => Certainty::Missed,
             Doubt::DeletedUpTo { .. } => Certainty::Bounded,
             Doubt::MissedUnknown(_) => Certainty::Gap,
-            Doubt::Unread(_) | Doubt::FirstValue { .. } | Doubt::Recreated { .. } => Certainty::Unread,
+            Doubt::Unread(_) | Doubt::NoValue | Doubt::FirstValue { .. } | Doubt::Recreated { .. } => {
+                Certainty::Unread
+            }
             Doubt::Masked => Certainty::Masked,
             Doubt::Cut => Certainty::Cut,
             Doubt::Removed | Doubt::NoRecord | Doubt::BeforeFirst(_) | Doubt::FirstKept(_) => {
@@ -202,6 +206,9 @@ impl fmt::Display for Doubt {
             Doubt::Unread(record) => write!(
                 f,
                 "{record} has no value: it was never read, or the source keeps no data"
+            ),
+            Doubt::NoValue => f.write_str(
+                "the journal keeps no value of it: it was never read, or the source keeps no data",
             ),
             Doubt::Masked => f.write_str("the value is masked"),
             Doubt::Cut => f.write_str("only the beginning of the value is kept (max_data)"),

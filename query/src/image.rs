@@ -10,6 +10,15 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::visibility::Access;
 
+/// A page of the children of a znode.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChildrenPage {
+    /// Their names, by their bytes.
+    pub names: Vec<Arc<str>>,
+    /// The `after` of the next page, if there may be one.
+    pub next: Option<Arc<str>>,
+}
+
 impl JournalQuery {
     /// A znode of the image; `None` if it does not exist there. A masked znode comes without its data.
     ///
@@ -26,7 +35,7 @@ impl JournalQuery {
     }
 
     /// The names of the children that exist in the image, by their bytes: names greater than `after`, at most `limit`
-    /// ([`PAGE_MAX`] at most), without hidden ones. The second value is the `after` of the next page, if there may be one.
+    /// ([`PAGE_MAX`] at most), without hidden ones.
     ///
     /// # Errors
     ///
@@ -36,12 +45,12 @@ impl JournalQuery {
         path: &ZnodePath,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<Arc<str>>, Option<Arc<str>>), QueryError> {
+    ) -> Result<ChildrenPage, QueryError> {
         self.must_be_visible(path)?;
         let limit = limit.clamp(1, PAGE_MAX);
         let mut names = self.reader()?.living_children(path, after, limit)?;
         let next = names.last().filter(|_| names.len() == limit).cloned();
         names.retain(|name| self.access(&path.child(name)) != Access::Hidden);
-        Ok((names, next))
+        Ok(ChildrenPage { names, next })
     }
 }

@@ -39,6 +39,7 @@ pub use cut::Cut;
 pub use error::QueryError;
 pub use follow::Follower;
 pub use history::{HistoryPage, Version};
+pub use image::ChildrenPage;
 pub use journal::JournalQuery;
 pub use pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 pub use position::{BadPosition, POSITION_FORMS, parse_position};

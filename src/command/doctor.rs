@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::serving;
 use crate::cli::ConfigFlag;
-use crate::command::print;
+use crate::command::{print, print_json};
 use crate::doctor::{Level, examine, for_people};
 use crate::exit::{Exit, Failure};
 use crate::operator::ask_status;
@@ -53,10 +53,10 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         Ok(examine(&loaded, running.as_ref(), args.znodes).await)
     })?;
     let is_fine = lines.iter().all(|line| line.level < Level::Failure);
-    print(&match args.json {
-        true => format!("{:#}\n", json!({"ok": is_fine, "lines": lines})),
-        false => for_people(&lines, &Style::for_stdout(Color::Auto)),
-    })?;
+    match args.json {
+        true => print_json(&json!({"ok": is_fine, "lines": lines}))?,
+        false => print(&for_people(&lines, &Style::for_stdout(Color::Auto)))?,
+    }
     match is_fine {
         true => Ok(()),
         false => Err(Failure::new(Exit::Runtime, "")),

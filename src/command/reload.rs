@@ -1,11 +1,11 @@
-//! `zkbridge reload`: lets a running bridge read its configuration again.
+//! `zkbridge reload`: makes a running bridge read its configuration again.
 
 use bridge_config::load;
 use clap::Args;
 
 use super::serving;
 use crate::cli::ConfigFlag;
-use crate::command::print;
+use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{ReloadAnswer, ask_reload};
 
@@ -14,18 +14,18 @@ Examples:
   zkbridge check && zkbridge reload
   zkbridge reload --json | jq .changed
 
-Sinks can be added, changed and taken out, with their filters; what is changed
-drains first and goes on from its cursor. Sources, data_dir, http and log need
-a restart. An invalid file changes nothing, and neither does one sink that
-cannot work. SIGHUP does the same; the log then says what came of it.
+Adds, changes and removes sinks and their filters; a changed sink drains first
+and continues at its cursor. Sources, data_dir, http and log need a restart.
+An invalid file changes nothing, and neither does a sink that cannot work.
+SIGHUP does the same; the log then has the result.
 
-The bridge reads the file that it was started with. --config serves to find it
-by its data_dir.
+The bridge reads the file that it was started with. --config only locates the
+bridge by its data_dir.
 
-Exit codes: 0 done, 1 the bridge refused, and nothing was changed, 2 the
+Exit codes: 0 done, 1 the bridge rejected the file and changed nothing, 2 the
 configuration is wrong, 3 no bridge runs";
 
-/// What to read again.
+/// Options of `reload`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct ReloadArgs {
@@ -36,7 +36,7 @@ pub struct ReloadArgs {
     json: bool,
 }
 
-/// Does it.
+/// Runs the command.
 pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
     let loaded = load(&args.config.config).map_err(|refused| {
         eprintln!("{refused}");
@@ -47,27 +47,18 @@ pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
         Failure::new(
             Exit::Environment,
             format!(
-                "no bridge runs on {}; what it will read at its start is fine",
+                "no bridge runs on {}; the configuration is valid for the next start",
                 data_dir.display()
             ),
         )
     })?;
     if let Some(refused) = answer.refused {
-        return Err(Failure::new(
-            Exit::Runtime,
-            format!("the bridge refused: {refused}"),
-        ));
+        return Err(Failure::new(Exit::Runtime, format!("reload rejected: {refused}")));
     }
-    print(&match args.json {
-        true => document(&answer)?,
-        false => text(&answer),
-    })
-}
-
-fn document(answer: &ReloadAnswer) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(&answer.done)
-        .map_err(|error| Failure::new(Exit::Runtime, format!("what was done cannot be written: {error}")))?;
-    Ok(text + "\n")
+    match args.json {
+        true => print_json(&answer.done),
+        false => print(&text(&answer)),
+    }
 }
 
 fn text(answer: &ReloadAnswer) -> String {

@@ -14,7 +14,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::sink::{configured, journals};
-use super::{argument, print, serving};
+use super::{argument, print, print_json, serving};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
@@ -123,7 +123,7 @@ async fn replay(args: &ReplayArgs) -> Result<(), Failure> {
 fn print_result(args: &ReplayArgs, reports: &[Value], is_running: bool) -> Result<(), Failure> {
     if args.json {
         let report = json!({"sink": args.sink, "delivered": is_running, "sources": reports});
-        print(&format!("{report:#}\n"))?;
+        print_json(&report)?;
     }
     let total: u64 = reports
         .iter()

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::serving;
 use crate::cli::ConfigFlag;
-use crate::command::print;
+use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::Journals;
 
@@ -77,13 +77,10 @@ async fn enable(args: &EnableArgs) -> Result<(), Failure> {
         let message = format!("sink '{name}' has no cursor in a journal yet\nhelp: run the bridge first");
         return Err(Failure::new(Exit::Runtime, message));
     }
-    print(&match args.json {
-        true => format!(
-            "{:#}\n",
-            json!({"sink": name, "enabled": true, "sources": enabled})
-        ),
-        false => format!("sink '{name}' is enabled\n"),
-    })
+    match args.json {
+        true => print_json(&json!({"sink": name, "enabled": true, "sources": enabled})),
+        false => print(&format!("sink '{name}' is enabled\n")),
+    }
 }
 
 /// The sink of this name.

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::sink::{configured, journals};
-use super::{argument, print, serving};
+use super::{argument, print, print_json, serving};
 use crate::bridge::{run_id, wall_clock};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
@@ -77,7 +77,7 @@ async fn order(args: &SnapshotArgs) -> Result<(), Failure> {
     }
     if args.json {
         let ordered = json!({"sink": args.sink, "path": path, "sources": sources});
-        return print(&format!("{ordered:#}\n"));
+        return print_json(&ordered);
     }
     let what = path.map_or("all roots".to_owned(), |path| format!("{path} and below"));
     print(&format!(

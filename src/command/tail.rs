@@ -1,10 +1,11 @@
 //! `zkbridge tail`: prints the last records of the journals, and those that follow.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_config::SinkConfig;
-use bridge_console::{Color, Style, format_line};
+use bridge_console::{Color, Layout, Style, format_line};
 use bridge_core::delivery::CompiledFilter;
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
@@ -14,7 +15,7 @@ use clap::{Args, ValueEnum};
 
 use super::serving::{self, Signals};
 use super::sink::{configured, journals};
-use super::{argument, print_on};
+use super::{argument, json_line, print_on};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 
@@ -69,6 +70,9 @@ pub struct TailArgs {
     /// all with --from]
     #[arg(short = 'n', long = "lines", value_name = "N")]
     count: Option<usize>,
+    /// Print date, zxid and whole values [default: unless on a terminal]
+    #[arg(long)]
+    wide: bool,
     /// Print whole records as JSON lines
     #[arg(long)]
     json: bool,
@@ -139,17 +143,25 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
         let message = "the sources of this sink have no journal yet: run the bridge first";
         return Err(Failure::new(Exit::Environment, message));
     }
-    let printer = Printer {
-        style: Style::for_stdout(args.color.into()),
+    let style = Style::for_stdout(args.color.into());
+    let mut printer = Printer {
+        style: match args.wide || !std::io::stdout().is_terminal() {
+            true => style.with_layout(Layout::Wide),
+            false => style,
+        },
         json: args.json,
         names_sources: tails.len() > 1,
+        printed: 0,
     };
     let goes_on = match args.from {
-        Some(from) => print_from(&mut tails, from, args.count, &selection, &printer)?,
-        None => print_last(&mut tails, args.count.unwrap_or(COUNT), &selection, &printer)?,
+        Some(from) => print_from(&mut tails, from, args.count, &selection, &mut printer)?,
+        None => print_last(&mut tails, args.count.unwrap_or(COUNT), &selection, &mut printer)?,
     };
+    if printer.printed == 0 {
+        eprintln!("no record matches");
+    }
     match args.follow && goes_on {
-        true => serving::block_on(follow(&mut tails, &selection, &printer)),
+        true => serving::block_on(follow(&mut tails, &selection, &mut printer)),
         false => Ok(()),
     }
 }
@@ -173,21 +185,23 @@ struct Printer {
     style: Style,
     json: bool,
     names_sources: bool,
+    printed: u64,
 }
 
 impl Printer {
     /// Prints records; `false` once the reader of the output is gone.
-    fn print<'a>(&self, records: impl IntoIterator<Item = &'a Arc<Record>>) -> Result<bool, Failure> {
+    fn print<'a>(&mut self, records: impl IntoIterator<Item = &'a Arc<Record>>) -> Result<bool, Failure> {
         let mut text = String::new();
         for record in records {
-            match (self.json, self.names_sources) {
-                (true, _) => text.push_str(&String::from_utf8_lossy(&record.to_json())),
-                (false, false) => text.push_str(&format_line(record, &self.style)),
-                (false, true) => {
-                    let line = format_line(record, &self.style);
-                    text.push_str(&format!("{} {line}", record.cluster));
-                }
+            self.printed += 1;
+            if self.json {
+                text.push_str(&json_line(record));
+                continue;
             }
+            if self.names_sources {
+                text.push_str(&format!("{} ", record.cluster));
+            }
+            text.push_str(&format_line(record, &self.style));
             text.push('\n');
         }
         print_on(&text)
@@ -199,7 +213,7 @@ fn print_last(
     tails: &mut [Tail],
     count: usize,
     selection: &Selection,
-    printer: &Printer,
+    printer: &mut Printer,
 ) -> Result<bool, Failure> {
     let mut found = Vec::new();
     for tail in tails {
@@ -216,7 +230,7 @@ fn print_from(
     from: Position,
     count: Option<usize>,
     selection: &Selection,
-    printer: &Printer,
+    printer: &mut Printer,
 ) -> Result<bool, Failure> {
     let mut left = count.unwrap_or(usize::MAX);
     for tail in tails.iter_mut() {
@@ -236,7 +250,7 @@ fn print_from(
     Ok(left > 0)
 }
 
-async fn follow(tails: &mut [Tail], selection: &Selection, printer: &Printer) -> Result<(), Failure> {
+async fn follow(tails: &mut [Tail], selection: &Selection, printer: &mut Printer) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut ticks = tokio::time::interval(POLL_EVERY);
     loop {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::serving;
 use super::sink::journals;
 use crate::cli::ConfigFlag;
-use crate::command::print;
+use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
 use crate::terminal::{Tone, count, line};
@@ -75,10 +75,7 @@ async fn compare(args: &VerifyArgs, journals: &Journals) -> Result<(), Failure> 
     }
     if args.json {
         let runs = bridge == Bridge::Runs;
-        print(&format!(
-            "{:#}\n",
-            json!({"ok": total == 0, "running": runs, "sources": reports})
-        ))?;
+        print_json(&json!({"ok": total == 0, "running": runs, "sources": reports}))?;
     }
     match total {
         0 => Ok(()),

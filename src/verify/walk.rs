@@ -121,11 +121,11 @@ impl Walk {
         let there: HashSet<&str> = names.iter().map(|name| &**name).collect();
         let mut after: Option<std::sync::Arc<str>> = None;
         loop {
-            let (known, next) = journal.children(path, after.as_deref(), CHILDREN_AT_ONCE)?;
+            let page = journal.children(path, after.as_deref(), CHILDREN_AT_ONCE)?;
             // Missing in ZooKeeper: their read finds that out, and then the walk continues below them.
-            let gone = known.iter().filter(|name| !there.contains(&***name));
+            let gone = page.names.iter().filter(|name| !there.contains(&***name));
             self.ahead.extend(gone.filter_map(|name| below(name)));
-            match next {
+            match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(()),
             }

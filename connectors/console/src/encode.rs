@@ -7,22 +7,29 @@
 
 use std::borrow::Cow;
 
-use bridge_core::record::{Acl, Data, Fidelity, Gap, Op, Record, Run, State, Timestamp};
+use bridge_core::record::{Acl, Data, Fidelity, Gap, Op, Record, Run, State, Timestamp, ZxidKind};
 
 use crate::diff;
-use crate::style::{Role, Style};
+use crate::style::{Layout, Role, Style};
 use crate::text::{columns, differing, escaped, shortened, size};
 
 /// Columns of the widest op of a znode.
 const OP_WIDTH: usize = 8;
+
+/// Columns of a zxid with the sign of a bound.
+const ZXID_WIDTH: usize = "≤0x0000000000000000".len() - "≤".len() + 1;
 
 /// A value gets at least so many columns, also where a long path leaves none: the line is then wider than the screen.
 const VALUE_MIN: usize = 16;
 
 /// The line of a record, without a line feed. Never holds a control character that is not of a colour.
 pub fn format_line(record: &Record, style: &Style) -> String {
-    let time = time_of_day(record.time.changed.unwrap_or(record.time.captured));
-    let time = Role::Quiet.paint(&time, style);
+    let time = record.time.changed.unwrap_or(record.time.captured);
+    let head = match style.layout {
+        Layout::Short => time_of_day(time),
+        Layout::Wide => format!("{time} {:ZXID_WIDTH$}", zxid_words(record)),
+    };
+    let time = Role::Quiet.paint(&head, style);
     match &record.path {
         None => {
             let words = Role::Quiet.paint(&control_words(record), style);
@@ -37,7 +44,10 @@ fn znode_words(record: &Record, path: &str, style: &Style) -> String {
     let path = escaped(path);
     let marks = marks(record);
     let taken = "13:40:00.123 ".len() + OP_WIDTH + 1 + columns(&path) + 2 + room_of(&marks);
-    let space = style.width.saturating_sub(taken).max(VALUE_MIN);
+    let space = match style.layout {
+        Layout::Short => style.width.saturating_sub(taken).max(VALUE_MIN),
+        Layout::Wide => usize::MAX,
+    };
     let (value, role) = value_of(record, space);
     let mut line = format!("{op} {path}");
     for (part, role) in [(value, role), (marks, Role::Quiet)] {
@@ -47,6 +57,15 @@ fn znode_words(record: &Record, path: &str, style: &Style) -> String {
         }
     }
     line
+}
+
+/// The zxid with its kind: `≤` before a bound, `-` where there is none.
+fn zxid_words(record: &Record) -> String {
+    match (record.zxid, record.zxid_kind) {
+        (None, _) => "-".to_owned(),
+        (Some(zxid), ZxidKind::UpperBound) => format!("≤{zxid}"),
+        (Some(zxid), _) => zxid.to_string(),
+    }
 }
 
 fn room_of(marks: &str) -> usize {

@@ -12,6 +12,7 @@ use crate::config::{ConsoleConfig, Format};
 use crate::encode::format_line;
 use crate::error;
 use crate::style::Style;
+use crate::text::escaped_json;
 
 /// Prints records to the standard output, or to any writer.
 ///
@@ -63,7 +64,10 @@ fn lines(records: &[Arc<Record>], format: Format, style: &Style) -> Vec<u8> {
     for record in records {
         match format {
             Format::Pretty => text.extend_from_slice(format_line(record, style).as_bytes()),
-            Format::Record => text.extend_from_slice(&record.to_json()),
+            Format::Record => {
+                let json = String::from_utf8_lossy(&record.to_json()).into_owned();
+                text.extend_from_slice(escaped_json(&json).as_bytes());
+            }
         }
         text.push(b'\n');
     }

@@ -9,6 +9,15 @@ use crate::config::Color;
 /// Columns where nothing tells the width.
 pub const WIDTH_UNKNOWN: usize = 80;
 
+/// How much a line shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The time of day; values are abbreviated to fit the width.
+    Short,
+    /// The date, the zxid and whole values, whatever the width.
+    Wide,
+}
+
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
@@ -16,6 +25,8 @@ pub struct Style {
     pub color: bool,
     /// Columns; values are abbreviated to fit, paths never.
     pub width: usize,
+    /// How much a line shows.
+    pub layout: Layout,
 }
 
 impl Style {
@@ -23,6 +34,7 @@ impl Style {
     pub const PLAIN: Style = Style {
         color: false,
         width: WIDTH_UNKNOWN,
+        layout: Layout::Short,
     };
 
     /// For this process's standard output.
@@ -33,7 +45,13 @@ impl Style {
             color: is_colored(color, stdout.is_terminal(), is_wanted),
             width: terminal_size::terminal_size_of(&stdout)
                 .map_or(WIDTH_UNKNOWN, |(width, _)| usize::from(width.0)),
+            layout: Layout::Short,
         }
+    }
+
+    /// The same style with another layout.
+    pub fn with_layout(self, layout: Layout) -> Style {
+        Style { layout, ..self }
     }
 }
 

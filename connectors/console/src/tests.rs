@@ -10,7 +10,7 @@ use bridge_core::testing::{
 };
 
 use crate::text::columns;
-use crate::{Color, ConsoleConfig, ConsoleSink, Format, Style, format_line};
+use crate::{Color, ConsoleConfig, ConsoleSink, Format, Layout, Style, format_line};
 
 fn check(record: RecordBuilder, expected: &str) {
     assert_eq!(format_line(&record.build(), &Style::PLAIN), expected);
@@ -115,6 +115,16 @@ fn a_value_that_a_limit_cut_says_how_long_it_was() {
         a_record().op(Op::Create).after("0123456789").limit(4),
         "13:40:00.123 create   /services/a  0123 (10 B)",
     );
+}
+
+#[test]
+fn a_wide_line_has_the_date_the_zxid_and_the_whole_value() {
+    let record = a_record().op(Op::Create).after("x".repeat(200)).build();
+    let line = format_line(&record, &Style::PLAIN.with_layout(Layout::Wide));
+    let zxid = record.zxid.expect("it is exact").to_string();
+    let time = record.time.changed.unwrap_or(record.time.captured).to_string();
+    assert!(line.starts_with(&format!("{time} {zxid}")), "{line}");
+    assert!(time.ends_with('Z') && line.ends_with(&"x".repeat(200)), "{line}");
 }
 
 #[test]

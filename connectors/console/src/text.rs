@@ -1,20 +1,41 @@
 //! Text from znodes, made safe and short for a terminal. Pure.
 
 use std::borrow::Cow;
+use std::fmt::Write;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// What stands for text that was left out.
 pub const ELLIPSIS: char = '…';
 
-/// The text without anything that a terminal would obey or that would show it in another order: control characters
-/// and marks of direction become `\n`, `\t` or `\u{…}`.
+/// The text without characters that a terminal obeys, reorders or does not show: they become `\n`, `\t` or `\u{…}`.
 pub fn escaped(text: &str) -> Cow<'_, str> {
+    escaped_by(text, |letter, safe| safe.extend(letter.escape_default()))
+}
+
+/// The same for a JSON text: the characters become `\uXXXX`, so that the value stays the same.
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    escaped_by(json, |letter, safe| {
+        // A line feed outside of a string only lays the text out; inside of one JSON never has it.
+        if matches!(letter, '\n' | '\t' | '\r') {
+            safe.push(letter);
+            return;
+        }
+        let mut units = [0; 2];
+        for unit in letter.encode_utf16(&mut units) {
+            let _ = write!(safe, "\\u{unit:04x}");
+        }
+    })
+}
+
+fn escaped_by(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
     if !text.chars().any(is_dangerous) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
         if is_dangerous(letter) {
-            safe.extend(letter.escape_default());
+            escape(letter, &mut safe);
         } else {
             safe.push(letter);
         }
@@ -22,36 +43,42 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Control characters, format characters (Unicode category Cf), separators of lines, and letters without a shape. Marks
+/// and selectors that change only the look of the letter before them are left as they are.
 fn is_dangerous(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,
-            // Line and paragraph separators, marks and overrides of direction, invisible joiners, the byte order mark.
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{600}'..='\u{605}'
+                | '\u{61c}'
+                | '\u{6dd}'
+                | '\u{70f}'
+                | '\u{890}'..='\u{891}'
+                | '\u{8e2}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{110bd}'
+                | '\u{110cd}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
 /// Columns of a text that was escaped.
 pub fn columns(text: &str) -> usize {
-    text.chars().map(columns_of).sum()
-}
-
-/// By the ranges that terminals show two columns wide, and those that add none. An approximation: it decides only
-/// where a value is cut.
-fn columns_of(letter: char) -> usize {
-    match letter {
-        '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' => 0,
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1faff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
+    text.width()
 }
 
 /// The beginning of a text within so many columns, with an ellipsis where something was left out.
@@ -63,7 +90,7 @@ pub fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     let kept: String = text
         .chars()
         .take_while(|letter| {
-            used += columns_of(*letter);
+            used += letter.width().unwrap_or(0);
             used <= width
         })
         .collect();
@@ -130,6 +157,36 @@ mod tests {
         check("a\nb\r\tc", "a\\nb\\r\\tc");
         check("\u{9b}31m\u{7f}\0", "\\u{9b}31m\\u{7f}\\u{0}");
         check("abc\u{202e}txt.exe", "abc\\u{202e}txt.exe");
+        check("a\u{ad}b\u{61c}\u{3164}", "a\\u{ad}b\\u{61c}\\u{3164}");
+        check("\u{2066}x\u{2069}\u{e0041}", "\\u{2066}x\\u{2069}\\u{e0041}");
+        check("e\u{301} ❤\u{fe0f}", "e\u{301} ❤\u{fe0f}");
+    }
+
+    #[test]
+    fn json_is_escaped_and_stays_the_same_value() {
+        let value =
+            serde_json::json!({"a\u{202e}": "\u{9b}31m\u{7f}\u{1b}[0m\n", "b": ["\u{e0041}", "ü 日本 🦀"]});
+        for text in [value.to_string(), format!("{value:#}")] {
+            let safe = escaped_json(&text);
+            assert!(
+                !safe.chars().any(|letter| is_dangerous(letter) && letter != '\n'),
+                "{safe}"
+            );
+            assert!(
+                safe.contains("ü 日本 🦀") && safe.contains("\\u009b31m\\u007f"),
+                "{safe}"
+            );
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn marks_take_no_column_and_wide_letters_two() {
+        let check = |text, expected| assert_eq!(columns(text), expected, "{text}");
+        check("e\u{301}", 1);
+        check("日本", 4);
+        check("🦀", 2);
+        check("ü", 1);
     }
 
     #[test]

@@ -238,3 +238,70 @@ fn a_journal_answers_by_zxid_by_time_and_by_record() {
     );
     assert_eq!(query.as_of(&path("/never"), at(20), now).unwrap(), None);
 }
+
+/// A journal whose first two records retention has removed: the create of `/a` and of `/still`.
+fn retained() -> Scratch {
+    let mut scratch = Scratch::with([
+        created("/a", 10, "one"),
+        created("/still", 11, "unchanged"),
+        updated("/a", 10, 100, "two"),
+    ]);
+    scratch.retain_at(120);
+    assert_eq!(
+        scratch.query().cut(Position::Seq(Seq(1))).unwrap().oldest,
+        Some(Seq(3))
+    );
+    scratch
+}
+
+#[test]
+fn a_znode_without_kept_records_is_answered_from_the_image() {
+    let scratch = retained();
+    let query = scratch.query();
+    let still = path("/still");
+    let now = Timestamp(time_of(130));
+    let check = |position: Position, expected: (Option<bool>, Option<&str>, Certainty)| {
+        let value = query.as_of(&still, position, now).unwrap().unwrap();
+        let (exists, data, _) = said(&value);
+        assert_eq!(
+            (exists, data.as_deref(), value.certainty),
+            expected,
+            "{position:?} {:?}",
+            value.doubts
+        );
+    };
+    check(at(11), (Some(true), Some("unchanged"), Certainty::Exact));
+    check(at(10), (None, None, Certainty::Removed));
+    check(
+        Position::Time(Timestamp(time_of(90))),
+        (Some(true), Some("unchanged"), Certainty::Exact),
+    );
+    check(
+        Position::Seq(Seq(2)),
+        (Some(true), Some("unchanged"), Certainty::Exact),
+    );
+    check(Position::Seq(Seq(1)), (None, None, Certainty::Removed));
+    let page = query.history(&still, None, 10).unwrap().unwrap();
+    assert!(page.versions.is_empty() && page.next.is_none());
+    let unchanged = page.unchanged.expect("the image has it");
+    assert_eq!(unchanged.node.mzxid(), Zxid(11));
+    assert_eq!(unchanged.data.unwrap().bytes.as_ref(), b"unchanged");
+}
+
+#[test]
+fn the_state_before_the_first_kept_record_is_known_from_that_record() {
+    let scratch = retained();
+    let query = scratch.query();
+    let now = Timestamp(time_of(130));
+    let value_at = |position| query.as_of(&path("/a"), position, now).unwrap().unwrap();
+    for position in [at(10), at(99), Position::Time(Timestamp(time_of(50)))] {
+        let value = value_at(position);
+        assert_eq!(
+            said(&value),
+            (Some(true), Some("one".into()), true),
+            "{position:?}"
+        );
+    }
+    assert_eq!(value_at(at(9)).certainty, Certainty::Removed);
+    assert_eq!(said(&value_at(at(100))), (Some(true), Some("two".into()), false));
+}

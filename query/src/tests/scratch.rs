@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use bridge_core::amount::{Horizon, Span};
 use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
 use bridge_core::journal::{Journal, JournalOptions};
@@ -26,7 +27,10 @@ pub struct Scratch {
 impl Scratch {
     pub fn new() -> Scratch {
         let folder = tempfile::tempdir().unwrap();
-        let options = JournalOptions::new("main");
+        let options = JournalOptions {
+            retention: Horizon::For(Span::secs(60)),
+            ..JournalOptions::new("main")
+        };
         let journal = Journal::open(&folder.path().join("main.journal"), &options).unwrap();
         Scratch { folder, journal }
     }
@@ -43,6 +47,12 @@ impl Scratch {
             self.journal.append(entry).unwrap();
         }
         self.journal.commit().unwrap()
+    }
+
+    /// Removes the records that were captured more than a minute before this zxid.
+    pub fn retain_at(&mut self, zxid: u64) {
+        let now = Timestamp(time_of(zxid));
+        while self.journal.maintain(now, 1_000).unwrap().more {}
     }
 
     pub fn file(&self) -> PathBuf {

@@ -63,12 +63,12 @@ fn lists_leave_hidden_znodes_out_and_values_of_masked_ones_away() {
         let json: String = json.collect();
         assert!(json.contains("public") && !json.contains("secret"), "{json}");
     }
-    let (names, next) = query.children(&ZnodePath::slash(), None, 10).unwrap();
+    let page = query.children(&ZnodePath::slash(), None, 10).unwrap();
     assert_eq!(
-        names.iter().map(|name| &**name).collect::<Vec<_>>(),
+        page.names.iter().map(|name| &**name).collect::<Vec<_>>(),
         ["masked", "open"]
     );
-    assert_eq!(next, None);
+    assert_eq!(page.next, None);
 }
 
 #[test]

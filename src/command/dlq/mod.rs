@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::serving;
 use super::sink::journals;
 use crate::cli::ConfigFlag;
-use crate::command::print;
+use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{Carried, Journals, SinkLetters};
 
@@ -120,13 +120,16 @@ impl Choice {
 fn list(choice: &Choice) -> Result<(), Failure> {
     let (_, found) = choice.find()?;
     if !choice.json {
-        return print(&text::list(&found));
+        return match found.is_empty() && choice.is_narrow() {
+            true => print("no dead letter matches\n"),
+            false => print(&text::list(&found)),
+        };
     }
     let letters: Vec<Value> = found
         .iter()
         .flat_map(|of| of.letters.iter().map(|letter| described(of, letter)))
         .collect();
-    print(&format!("{:#}\n", json!({"dead_letters": letters})))
+    print_json(&json!({"dead_letters": letters}))
 }
 
 fn described(of: &SinkLetters, letter: &Letter) -> Value {
@@ -162,7 +165,7 @@ fn show(choice: &Choice) -> Result<(), Failure> {
         return Err(none());
     }
     match choice.json {
-        true => print(&format!("{:#}\n", json!({"dead_letters": shown}))),
+        true => print_json(&json!({"dead_letters": shown})),
         false => Ok(()),
     }
 }
@@ -197,7 +200,7 @@ async fn order(choice: &Choice, word: &str, order: fn(Vec<Seq>) -> Order) -> Res
         }));
     }
     match choice.json {
-        true => print(&format!("{:#}\n", json!({word: outcomes}))),
+        true => print_json(&json!({word: outcomes})),
         false => Ok(()),
     }
 }

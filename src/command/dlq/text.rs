@@ -1,15 +1,16 @@
-//! Dead letters for people, in lines of at most 80 columns. Never values of znodes but in [`whole`].
+//! Dead letters as text, in lines of at most 80 columns. Only [`whole`] has the values of znodes.
 
 use bridge_config::WIDTH;
+use bridge_console::text::{escaped, escaped_json, shortened};
 use bridge_core::journal::{Letter, RejectedRecord};
 use bridge_core::record::Timestamp;
 
 use crate::operator::{Carried, SinkLetters};
 
-/// What stands below a path is set in by so much.
+/// Indents the lines below a path.
 const INDENT: &str = "    ";
 
-/// A table with two lines for each letter: where it stands, and why it could not be delivered.
+/// A table with two lines for each letter: its record, and why it could not be delivered.
 pub fn list(found: &[SinkLetters]) -> String {
     let count: usize = found.iter().map(|of| of.letters.len()).sum();
     if count == 0 {
@@ -40,16 +41,16 @@ fn row(letter: &Letter) -> String {
         "{:>10}  {:>5}  {rejected:<20}  {}",
         letter.seq.0,
         letter.attempts,
-        printable(path)
+        escaped(path)
     );
     format!(
         "{}{}",
         fitted(&line),
-        fitted(&format!("{INDENT}{}", printable(&letter.reason)))
+        fitted(&format!("{INDENT}{}", escaped(&letter.reason)))
     )
 }
 
-/// To the second, which is as much as a person compares.
+/// To the second.
 fn time(at: Option<Timestamp>) -> String {
     let Some(at) = at else { return "unknown".to_owned() };
     let text = at.to_string();
@@ -58,30 +59,31 @@ fn time(at: Option<Timestamp>) -> String {
         .map_or(text.clone(), |seconds| format!("{seconds}Z"))
 }
 
-/// A letter with everything that is known of it.
+/// A letter with its record.
 pub fn whole(of: &SinkLetters, found: &RejectedRecord) -> String {
     let letter = &found.letter;
     let record = serde_json::to_string_pretty(&*found.record)
         .unwrap_or_else(|error| format!("(it cannot be written as JSON: {error})"));
     format!(
-        "record {} of source {}, refused by sink {}\n{INDENT}rejected {}, tried {} time{}\n{INDENT}{}\n{record}\n",
+        "record {} of source {}, refused by sink {}\n{INDENT}rejected {}, tried {} time{}\n{INDENT}{}\n{}\n",
         letter.seq,
         of.source,
         of.sink,
         time(letter.at),
         letter.attempts,
         if letter.attempts == 1 { "" } else { "s" },
-        printable(&letter.reason)
+        escaped(&letter.reason),
+        escaped_json(&record)
     )
 }
 
-/// What became of an order.
+/// The result of an order.
 pub fn ordered(of: &SinkLetters, count: usize, word: &str, carried: Carried) -> String {
     let records = if count == 1 { "record" } else { "records" };
     let sink = &of.sink;
     match (carried, word) {
         (Carried::Later, _) => {
-            format!("{count} {records} of sink {sink}: taken, and done after the delivery under way\n")
+            format!("{count} {records} of sink {sink}: accepted; done after the delivery under way\n")
         }
         (Carried::Out, "retried") => {
             format!("{count} {records} of sink {sink}: no longer dead letters, delivered in turn\n")
@@ -90,26 +92,9 @@ pub fn ordered(of: &SinkLetters, count: usize, word: &str, carried: Carried) -> 
     }
 }
 
-/// No name of a znode and no reason writes a control sequence to the terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|char| {
-            if char.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                char
-            }
-        })
-        .collect()
-}
-
-/// A line that ends with an ellipsis where it is too long.
+/// A line that ends with an ellipsis if it is too long.
 fn fitted(line: &str) -> String {
-    if line.chars().count() <= WIDTH {
-        return format!("{}\n", line.trim_end());
-    }
-    let kept: String = line.chars().take(WIDTH - 1).collect();
-    format!("{kept}…\n")
+    format!("{}\n", shortened(line.trim_end(), WIDTH))
 }
 
 #[cfg(test)]
@@ -145,7 +130,7 @@ mod tests {
         assert_eq!(lines[2], "         7      3  2026-11-22T13:43:20Z  /a");
         assert_eq!(lines[3], "    too large");
         assert!(lines[4].ends_with("x…") && lines[5].ends_with('…'), "{text}");
-        assert_eq!(lines[7], "    a\u{fffd}b");
+        assert_eq!(lines[7], "    a\\nb");
         assert_eq!(lines[8], "3 dead letters");
         assert_eq!(list(&[]), "no dead letters\n");
     }

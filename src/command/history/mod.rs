@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::sink::journals;
-use super::{argument, print, print_on};
+use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
@@ -115,7 +115,7 @@ fn page_text(args: &HistoryArgs, page: &HistoryPage, style: &Style) -> String {
     let mut text = String::new();
     for version in &page.versions {
         match args.json {
-            true => text.push_str(&(String::from_utf8_lossy(&version.record.to_json()) + "\n")),
+            true => text.push_str(&json_line(&version.record)),
             false => text.push_str(&text::version(&version.record, version.compacted, style)),
         }
     }
@@ -128,8 +128,7 @@ fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Resu
         return Ok(false);
     };
     if args.json {
-        let object = json!({"path": args.path, "source": journal.source(), "then": value});
-        print(&format!("{object:#}\n"))?;
+        print_json(&json!({"path": args.path, "source": journal.source(), "then": value}))?;
     } else {
         if let Some(data) = &value.data {
             write_data(data)?;

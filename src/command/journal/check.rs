@@ -7,8 +7,8 @@ use bridge_core::journal::{Finding, Inspection};
 use serde_json::{Value, json};
 
 use super::ChosenJournals;
-use crate::command::print;
 use crate::command::sink::journals;
+use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::terminal::{Tone, count, line};
 
@@ -31,7 +31,7 @@ pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
         }
     }
     if args.json {
-        print(&format!("{:#}\n", json!({"ok": total == 0, "journals": reports})))?;
+        print_json(&json!({"ok": total == 0, "journals": reports}))?;
     }
     match total {
         0 => Ok(()),

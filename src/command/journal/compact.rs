@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::ChosenJournals;
 use crate::bridge::{journal_file, journal_options, wall_clock};
-use crate::command::print;
 use crate::command::sink::journals;
+use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::terminal::{bytes, count};
 
@@ -42,7 +42,7 @@ pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
         }
     }
     match args.json {
-        true => print(&format!("{:#}\n", json!({"compacted": reports}))),
+        true => print_json(&json!({"compacted": reports})),
         false => Ok(()),
     }
 }

@@ -12,8 +12,8 @@ use clap::Args;
 
 use super::EXAMPLES;
 use crate::cli::ConfigFlag;
-use crate::command::argument;
 use crate::command::sink::journals;
+use crate::command::{argument, json_line};
 use crate::exit::{Exit, Failure};
 use crate::terminal::count;
 
@@ -54,6 +54,9 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
         written += export(args, &selection, &journal, &mut out)?;
     }
     finish(out.flush())?;
+    if written == 0 {
+        eprintln!("no record matches");
+    }
     if let Some(file) = &args.output {
         println!("{} in {}", count(written, "record"), file.display());
     }
@@ -104,10 +107,7 @@ fn export(
     while let Some(range) = left {
         let page = journal.changes(range, selection, PAGE_MAX)?;
         for record in &page.records {
-            let line = out
-                .write_all(&record.to_json())
-                .and_then(|()| out.write_all(b"\n"));
-            if !finish(line)? {
+            if !finish(out.write_all(json_line(record).as_bytes()))? {
                 return Ok(written);
             }
             written += 1;

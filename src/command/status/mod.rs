@@ -14,7 +14,7 @@ use self::text::for_people;
 use super::serving::{self, Signals};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
-use crate::command::print;
+use crate::command::{json_text, print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
 
@@ -67,10 +67,10 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
             return watch(args, &journals).await;
         }
         let status = look(args, &journals).await?;
-        print(&match args.json {
-            true => pretty(&status)?,
-            false => for_people(&status, &Style::for_stdout(Color::Auto)),
-        })
+        match args.json {
+            true => print_json(&status),
+            false => print(&for_people(&status, &Style::for_stdout(Color::Auto))),
+        }
     })
 }
 
@@ -114,7 +114,7 @@ async fn watch(args: &StatusArgs, journals: &Journals) -> Result<(), Failure> {
         }
         let status = look(args, journals).await?;
         let text = match args.json {
-            true => compact(&status)?,
+            true => json_text(&status, serde_json::to_string)?,
             false => for_people(&status, &Style::for_stdout(Color::Auto)),
         };
         let before = match (is_terminal, args.json) {
@@ -126,21 +126,4 @@ async fn watch(args: &StatusArgs, journals: &Journals) -> Result<(), Failure> {
             return Ok(());
         }
     }
-}
-
-fn pretty(status: &BridgeStatus) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(status).map_err(unwritable)?;
-    Ok(text + "\n")
-}
-
-fn compact(status: &BridgeStatus) -> Result<String, Failure> {
-    let text = serde_json::to_string(status).map_err(unwritable)?;
-    Ok(text + "\n")
-}
-
-fn unwritable(error: serde_json::Error) -> Failure {
-    Failure::new(
-        Exit::Runtime,
-        format!("the status cannot be written as JSON: {error}"),
-    )
 }
