@@ -17,6 +17,7 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
     let Sections { top, sources, sinks } = sections;
     let at_top = KeyPath::default();
     reading.object(&at_top, http_objections(&top.http));
+    reading.object_to_contents(&at_top.key("data_dir"));
     if reading.is_absent("source") {
         reading.object(&at_top, vec![no_source()]);
     }
@@ -126,6 +127,16 @@ fn complete_sink(
     sources: &[Name],
     reading: &mut Reading<'_>,
 ) -> SinkConfig {
+    match &draft.kind {
+        SinkKind::File(_) => reading.object_to_contents(&path.key("path")),
+        SinkKind::Kafka(options) => {
+            let names = options.properties.iter().map(|(key, _)| key);
+            for key in names.filter(|key| key.ends_with(".location")) {
+                reading.object_to_contents(&path.key("properties").key(key));
+            }
+        }
+        SinkKind::Nats(_) | SinkKind::Webhook(_) | SinkKind::Console(_) => {}
+    }
     reading.object(path, draft.filter.objections());
     reading.object(path, draft.common.objections());
     let objections = objections_to_sources(&draft.common.sources, &reading.source_names());

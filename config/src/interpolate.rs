@@ -111,7 +111,7 @@ impl Work<'_> {
             None => (reference, None),
         };
         if !is_name(name) {
-            return Err(format!("'${{{name}}}' does not name a variable"));
+            return Err("a reference '${…}' does not name a variable".to_owned());
         }
         let value = self.environment.variables.get(name);
         match (

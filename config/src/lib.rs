@@ -12,6 +12,7 @@
 mod check;
 mod decode;
 mod environment;
+mod hidden;
 mod interpolate;
 mod later;
 mod model;
@@ -30,7 +31,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bridge_core::issue::Severity;
-use bridge_core::secret::{MASK, Secret};
 
 pub use environment::Environment;
 pub use model::{
@@ -46,6 +46,7 @@ pub use shown::{Origin, Setting, settings};
 pub use tree::Place;
 
 use reading::Reading;
+use schema::Hints;
 
 /// A whole configuration with a comment on each key, its default shown; as `zkbridge init` prints it.
 pub const COMMENTED: &str = include_str!("../examples/zkbridge.toml");
@@ -131,16 +132,20 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
     let config = tree.map(|mut tree| {
         overrides::apply(&mut tree, text, environment, &mut problems);
         secrets = interpolate::interpolate(&mut tree, environment, &mut problems);
-        let mut reading = Reading::new(&tree);
+        let hints = Hints::new();
+        secrets.extend(hidden::secrets_of(&tree, &hints));
+        // A secret may be part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
+        let mut reading = Reading::new(&tree, hints, &secrets);
         let sections = reading.sections();
         let config = check::complete(sections, &mut reading);
         problems.append(&mut reading.problems);
         config
     });
     for problem in &mut problems {
-        hide(&mut problem.message, &secrets);
-        if let Some(remedy) = &mut problem.remedy {
-            hide(remedy, &secrets);
+        let Problem { message, remedy, .. } = problem;
+        for text in [Some(message), remedy.as_mut()].into_iter().flatten() {
+            hidden::hide(text, &secrets);
         }
     }
     problems.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
@@ -158,17 +163,5 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
             })
         }
         _ => Err(Refused { file, problems }),
-    }
-}
-
-/// Shorter texts stand in messages by chance, and are no secrets.
-const HIDDEN_CHARS_MIN: usize = 4;
-
-/// A message about one key can repeat the value of another, which was brought in.
-fn hide(message: &mut String, secrets: &[Secret]) {
-    for secret in secrets.iter().map(Secret::reveal) {
-        if secret.chars().count() >= HIDDEN_CHARS_MIN && message.contains(secret) {
-            *message = message.replace(secret, MASK);
-        }
     }
 }

@@ -68,6 +68,9 @@ pub struct HttpConfig {
     pub listen: Listen,
     /// What a client must send as `Authorization: Bearer …`. Must be given where `listen` is not a loopback address.
     pub token: Option<Secret>,
+    /// Host names under which `/metrics` and `/status` answer, besides addresses and `localhost`. Only needed where
+    /// there is no token, as behind a proxy: any other name gets 421, so that no web page can read them.
+    pub hosts: Vec<String>,
 }
 
 /// What the bridge says about itself, on its standard error.

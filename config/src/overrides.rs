@@ -141,7 +141,7 @@ fn put(
         }
         _ => Err((
             above.clone(),
-            format!("this is {}, so '{first}' below it does not exist", node.shown()),
+            format!("this is {}, so '{first}' below it does not exist", node.kind()),
         )),
     }
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use config::{ConfigError, FileFormat, Source, ValueKind};
 
+use crate::hidden::masked_line;
 use crate::problem::Problem;
 use crate::tree::{KeyPath, Node, Place, Text, Value};
 
@@ -185,7 +186,7 @@ fn syntax(error: &ConfigError, text: &str, format: Format) -> Problem {
     };
     let (place, reason) = found;
     let line = match place {
-        Place::At { line, .. } => text.lines().nth(line - 1).map(without_secret),
+        Place::At { line, .. } => text.lines().nth(line - 1).map(masked_line),
         _ => None,
     };
     let message = format!("this is not {}: {}", format.name(), reason.trim_end());
@@ -200,30 +201,6 @@ fn syntax(error: &ConfigError, text: &str, format: Format) -> Problem {
         Format::Yaml => "indent with spaces, not tabs, and put texts with ':' or '#' in quotes",
         Format::Json => "keys and texts stand in double quotes, and no comma stands behind the last one",
     })
-}
-
-/// Words in a key that say that its value is not for other eyes.
-const SECRET_WORDS: [&str; 8] = [
-    "pass",
-    "secret",
-    "token",
-    "credential",
-    "auth",
-    "key",
-    "jaas",
-    "id",
-];
-
-/// A line of the file, its value masked if the key sounds like a secret's.
-fn without_secret(line: &str) -> String {
-    let lower = line.to_ascii_lowercase();
-    let Some(at) = lower.find(['=', ':']) else {
-        return line.trim_end().to_owned();
-    };
-    if SECRET_WORDS.iter().any(|word| lower.contains(word)) {
-        return format!("{} ***", &line[..=at]);
-    }
-    line.trim_end().to_owned()
 }
 
 /// Line and column of a byte in a text, from 1.

@@ -1,9 +1,9 @@
 //! From the tree to the configuration: every section is read on its own, so that one that is wrong hides no other.
 
-use std::cell::OnceCell;
-
 use bridge_core::delivery::{Filter, RejectPolicy};
+use bridge_core::file_path::FilePath;
 use bridge_core::issue::ConfigIssue;
+use bridge_core::secret::{MASK, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::decode::{Fault, FaultKind, decode};
@@ -13,7 +13,7 @@ use crate::nearest::nearest;
 use crate::problem::Problem;
 use crate::schema::Hints;
 use crate::section::Parts;
-use crate::tree::{KeyPath, Node, Place, Step, Table, Value};
+use crate::tree::{KeyPath, Node, Place, Step, Table, Value, is_word};
 
 /// One reading of one tree.
 pub(crate) struct Reading<'a> {
@@ -21,8 +21,9 @@ pub(crate) struct Reading<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Keys with a problem of their own: what else is said of them would only be its consequence.
     touched: Vec<KeyPath>,
-    /// Made when the first problem needs it.
-    hints: OnceCell<Hints>,
+    hints: Hints,
+    /// Texts of the tree that no message may show.
+    hidden: &'a [Secret],
 }
 
 /// What the sections hold, as far as they could be read.
@@ -42,12 +43,13 @@ pub(crate) struct SinkDraft {
 }
 
 impl<'a> Reading<'a> {
-    pub(crate) fn new(tree: &'a Node) -> Reading<'a> {
+    pub(crate) fn new(tree: &'a Node, hints: Hints, hidden: &'a [Secret]) -> Reading<'a> {
         Reading {
             tree,
             problems: Vec::new(),
             touched: Vec::new(),
-            hints: OnceCell::new(),
+            hints,
+            hidden,
         }
     }
 
@@ -107,7 +109,6 @@ impl<'a> Reading<'a> {
     /// The tables of a list of tables.
     fn elements(&mut self, key: &str, node: Option<Node>) -> Vec<(KeyPath, Node)> {
         let path = KeyPath::default().key(key);
-        let wrong = |node: &Node| format!("{} is given where tables are wanted", node.shown());
         let list = match node {
             None => return Vec::new(),
             Some(Node {
@@ -116,7 +117,8 @@ impl<'a> Reading<'a> {
             }) => list,
             Some(node) => {
                 let remedy = format!("write [[{key}]] above its keys (in YAML and JSON: a list)");
-                self.report(&path, wrong(&node), |problem| problem.remedy(remedy));
+                let message = self.no_tables(&node);
+                self.report(&path, message, |problem| problem.remedy(remedy));
                 return Vec::new();
             }
         };
@@ -126,10 +128,17 @@ impl<'a> Reading<'a> {
             match &node.value {
                 Value::Table(_) => tables.push((path, node)),
                 Value::Skipped => {}
-                _ => self.report(&path, wrong(&node), |problem| problem.remedy("give a table")),
+                _ => {
+                    let message = self.no_tables(&node);
+                    self.report(&path, message, |problem| problem.remedy("give a table"));
+                }
             }
         }
         tables
+    }
+
+    fn no_tables(&self, node: &Node) -> String {
+        format!("{} is given where tables are wanted", self.shown(node))
     }
 
     fn source(&mut self, node: &Node, path: &KeyPath) -> Option<SourceConfig> {
@@ -245,7 +254,9 @@ impl<'a> Reading<'a> {
             FaultKind::WrongType { expected } => {
                 let shown = match fault.secret {
                     true => "a value that is not shown".to_owned(),
-                    false => node.shown(),
+                    // A number in place of a table may be a secret in the wrong place.
+                    false if expected.contains("table") => node.kind(),
+                    false => self.shown(&node),
                 };
                 let message = format!("{shown} is given where {expected} is wanted");
                 self.report(&path, message, |problem| {
@@ -266,7 +277,11 @@ impl<'a> Reading<'a> {
             Value::Text(text) => text.text.as_str(),
             _ => "",
         };
-        let shown = node.shown();
+        // A text that cannot be a mistyped word may be a secret in the wrong place.
+        let shown = match &node.value {
+            Value::Text(text) if !is_word(&text.text) => node.kind(),
+            _ => self.shown(node),
+        };
         if let Some(remedy) = remedy_of_later_value(&path.names(), word) {
             let message = format!("{shown} does not exist yet in this version of zkbridge");
             self.report(path, message, |problem| {
@@ -284,6 +299,14 @@ impl<'a> Reading<'a> {
                 None => problem.remedy("give one of these"),
             }
         });
+    }
+
+    /// The value in a few words, or its type where the text may be a secret.
+    fn shown(&self, node: &Node) -> String {
+        match &node.value {
+            Value::Text(text) if self.hidden.iter().any(|hidden| hidden.reveal() == text.text) => node.kind(),
+            _ => node.shown(),
+        }
     }
 
     fn refuse_rest(&mut self, parts: Parts, path: &KeyPath) {
@@ -305,7 +328,15 @@ impl<'a> Reading<'a> {
         let mut sorted = known.to_vec();
         sorted.sort_unstable();
         let near = nearest(name, sorted.iter().copied());
-        self.report(&path, format!("there is no key '{name}' here"), |problem| {
+        let is_shown = is_word(name);
+        let message = match is_shown {
+            true => format!("there is no key '{name}' here"),
+            false => "there is a key here that is not shown, as no key has such a name".to_owned(),
+        };
+        self.report(&path, message, |mut problem| {
+            if !is_shown {
+                problem.key = table.key(MASK).to_string();
+            }
             let problem = problem.allowed(sorted.join(", "));
             match near {
                 Some(near) => problem.remedy(format!("did you mean '{near}'?")),
@@ -333,6 +364,25 @@ impl<'a> Reading<'a> {
                 ..problem
             });
         }
+    }
+
+    /// Objects to the contents of a file where a path is wanted. For paths that messages show: those of keys and
+    /// certificates have a type of their own.
+    pub(crate) fn object_to_contents(&mut self, path: &KeyPath) {
+        let Some(Value::Text(text)) = self.tree.at(&path.0).map(|node| &node.value) else {
+            return;
+        };
+        let file = match &text.brought_in {
+            Some(reference) => FilePath::brought_in(&text.text, reference),
+            None => FilePath::from(&text.text),
+        };
+        let key = path.0.last().map(|step| KeyPath(vec![step.clone()]).to_string());
+        let objection = file.objection(&key.unwrap_or_default());
+        let objection = objection.map(|objection| ConfigIssue {
+            key: String::new(),
+            ..objection
+        });
+        self.object(path, objection.into_iter().collect());
     }
 
     /// Whether the key, or one above or below it, has a problem of its own, so that what was read is not what it says.
@@ -392,7 +442,7 @@ impl<'a> Reading<'a> {
             None => message,
         };
         let problem = Problem::error(place, path.to_string(), message);
-        match self.hints.get_or_init(Hints::new).allowed(&path.names()) {
+        match self.hints.allowed(&path.names()) {
             Some(allowed) => problem.allowed(allowed),
             None => problem,
         }

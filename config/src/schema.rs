@@ -145,6 +145,54 @@ impl Hints {
         said.into_iter().next()
     }
 
+    /// The schema of the whole configuration.
+    pub(crate) fn top(&self) -> &Value {
+        &self.schema
+    }
+
+    /// The schemas of a key below these schemas; none if none of them knows the key.
+    pub(crate) fn properties<'a>(&'a self, schemas: &[&'a Value], key: &str) -> Vec<&'a Value> {
+        let tables = schemas.iter().flat_map(|schema| self.tables(schema));
+        let below = |table: &'a Value| {
+            let named = table["properties"].get(key);
+            named.or_else(|| Some(&table["additionalProperties"]).filter(|other| other.is_object()))
+        };
+        tables.filter_map(below).collect()
+    }
+
+    /// The schemas of the elements of lists that these schemas describe.
+    pub(crate) fn items<'a>(&'a self, schemas: &[&'a Value]) -> Vec<&'a Value> {
+        let alternatives = schemas.iter().flat_map(|schema| self.alternatives(schema));
+        alternatives.filter_map(|schema| schema.get("items")).collect()
+    }
+
+    /// Whether a value of this schema may be a text.
+    pub(crate) fn takes_text(&self, schema: &Value) -> bool {
+        self.alternatives(schema).into_iter().any(|schema| {
+            let listed = schema.get("enum").and_then(Value::as_array);
+            match (schema.get("type"), schema.get("const")) {
+                (Some(Value::Array(kinds)), _) => kinds.iter().any(|kind| kind == "string"),
+                (Some(kind), _) => kind == "string",
+                (None, Some(word)) => word.is_string(),
+                (None, None) => listed.is_some_and(|words| words.iter().any(Value::is_string)),
+            }
+        })
+    }
+
+    /// Whether a value of this schema is a secret.
+    pub(crate) fn is_write_only(&self, schema: &Value) -> bool {
+        let alternatives = self.alternatives(schema);
+        alternatives.iter().any(|schema| schema["writeOnly"] == true)
+    }
+
+    /// A schema with what it refers to, and all that it offers as a choice.
+    fn alternatives<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
+        let schema = self.resolved(schema);
+        let choices = self.choices(schema).into_iter();
+        let choices = choices.flat_map(|choice| self.alternatives(choice));
+        std::iter::once(schema).chain(choices).collect()
+    }
+
     /// The tables that a schema describes: itself, the elements of a list, or the alternatives.
     fn tables<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
         let schema = self.resolved(schema);

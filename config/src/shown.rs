@@ -8,11 +8,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bridge_core::file_path::looks_like_contents;
 use bridge_core::secret::MASK;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 use crate::environment::Environment;
+use crate::hidden::{is_delicate, without_userinfo};
 use crate::parse::{Format, parse};
 use crate::problem::Refused;
 use crate::schema::{config_schema, resolved};
@@ -255,29 +257,13 @@ fn origin(place: &Place, node: &Node) -> Origin {
     }
 }
 
-/// Words in the names of keys that hold secrets though their type does not say so: properties of a client, headers.
-const DELICATE: [&str; 8] = [
-    "password",
-    "passwd",
-    "secret",
-    "token",
-    "credential",
-    "authorization",
-    "cookie",
-    "jaas",
-];
-
-fn is_delicate(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    DELICATE.iter().any(|word| key.contains(word)) || key.ends_with("key.pem")
-}
-
 /// A text without what must not be shown.
 fn shown(text: &Text, is_secret: bool) -> String {
     let text = text.text.as_str();
     match is_secret {
         true if text.is_empty() || is_reference(text) => text.to_owned(),
         true => MASK.to_owned(),
+        false if looks_like_contents(text) => MASK.to_owned(),
         false => without_defaults(&without_credentials(text)),
     }
 }
@@ -303,7 +289,7 @@ fn without_defaults(text: &str) -> String {
 /// An address without user, password and query.
 fn without_credentials(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
+        return without_userinfo(text);
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let authority = match authority.rsplit_once('@') {

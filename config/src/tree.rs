@@ -138,7 +138,16 @@ impl Node {
         }
     }
 
-    /// The value in a few words, for messages about the type. Never shows what was brought in.
+    /// The type of the value, for messages about it. Shows no text: it may be a secret in the wrong place.
+    pub(crate) fn kind(&self) -> String {
+        match &self.value {
+            Value::Text(Text { brought_in: None, .. }) => "a text".to_owned(),
+            Value::Integer(_) | Value::Float(_) => "a number".to_owned(),
+            _ => self.shown(),
+        }
+    }
+
+    /// The value in a few words. Never shows what was brought in.
     pub(crate) fn shown(&self) -> String {
         match &self.value {
             Value::Nothing => "nothing".to_owned(),
@@ -165,6 +174,15 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// Longer than every name of a key.
+const WORD_BYTES_MAX: usize = 32;
+
+/// Whether a text may be the mistyped name of a key.
+pub(crate) fn is_word(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    (1..=WORD_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 impl KeyPath {

@@ -2,7 +2,6 @@
 //! open to its user only, and no znode data goes over it.
 
 use std::fs;
-use std::future::IntoFuture;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -23,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::listener::{self, CLOSE_BOUND, Limits};
 use super::{ReloadRequest, View};
 use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET};
 
@@ -30,8 +30,10 @@ use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET};
 pub(super) const ORDERS: usize = 16;
 /// For its owner only.
 const MODE: u32 = 0o600;
-/// Requests under way at the end may take so long.
-const CLOSE_BOUND: Duration = Duration::from_secs(2);
+/// Commands of one operator and a health check.
+const CONNECTIONS: usize = 16;
+/// A reload drains the sinks that it changes; the command itself waits 60 s.
+const ANSWER_BOUND: Duration = Duration::from_secs(90);
 
 /// The way to the worker of one sink and source.
 #[derive(Clone, Debug)]
@@ -106,21 +108,14 @@ impl Control {
                 "/status",
                 get(async move || super::http::json(StatusCode::OK, &view.status())),
             );
-        let closing = stop.clone();
-        let task = tokio::spawn(async move {
-            let shutdown = closing.clone().cancelled_owned();
-            let server = axum::serve(listener, router).with_graceful_shutdown(shutdown);
-            let bounded = async {
-                closing.cancelled().await;
-                tokio::time::sleep(CLOSE_BOUND).await;
-            };
-            tokio::select! {
-                served = server.into_future() => if let Err(error) = served {
-                    tracing::error!(error = error.to_string(), "the control socket failed");
-                },
-                () = bounded => {}
-            }
-        });
+        let limits = Limits::new(CONNECTIONS, ANSWER_BOUND);
+        let task = tokio::spawn(listener::serve(
+            listener,
+            router,
+            limits,
+            "control socket",
+            stop.clone(),
+        ));
         Control {
             file,
             stop,

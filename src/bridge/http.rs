@@ -1,7 +1,10 @@
 //! `/metrics`, `/healthz`, `/readyz` and `/status`. No znode data is served here.
+//!
+//! `/healthz` and `/readyz` need no token, so they name sources and nothing else: an error's text can repeat what an
+//! option holds. Without a token, `/metrics` and `/status` are for this machine alone: a page in its browser that has
+//! made its own name resolve to this address (DNS rebinding) is recognized by the `Host` header and refused.
 
-use std::future::IntoFuture;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,18 +19,20 @@ use bridge_config::{HttpConfig, Listen};
 use bridge_core::metrics::{self, DURATION_BUCKETS, LATENCY_BUCKETS};
 use bridge_core::secret::Secret;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{View, environment};
+use super::listener::{self, CLOSE_BOUND, Limits};
+use super::{View, descriptors, environment};
 use crate::exit::{Exit, Failure};
 
 /// How often the exporter folds what histograms have gathered.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-/// Requests under way at the end may take so long.
-const CLOSE_BOUND: Duration = Duration::from_secs(2);
+/// Answers are made from memory; a slower one waits for a processor.
+const ANSWER_BOUND: Duration = Duration::from_secs(30);
 
 /// There is one recorder in a process.
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -79,6 +84,8 @@ struct Shared {
     view: View,
     metrics: PrometheusHandle,
     token: Option<Arc<Secret>>,
+    /// Names in `Host` that are let in besides addresses and localhost.
+    hosts: Arc<[String]>,
 }
 
 impl Server {
@@ -97,29 +104,15 @@ impl Server {
             view,
             metrics: metrics.clone(),
             token,
+            hosts: config.hosts.clone().into(),
         };
-        let router = router(shared);
-        let closing = stop.clone();
-        let serving = tokio::spawn(async move {
-            let shutdown = closing.clone();
-            let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-            let bounded = async {
-                closing.cancelled().await;
-                tokio::time::sleep(CLOSE_BOUND).await;
-            };
-            tokio::select! {
-                served = server.into_future() => if let Err(error) = served {
-                    tracing::error!(error = error.to_string(), "the HTTP listener failed");
-                },
-                () = bounded => {}
-            }
-        });
-        let upkeep = tokio::spawn(keep_up(metrics, stop.clone()));
-        Server {
-            address,
-            stop,
-            tasks: vec![serving, upkeep],
-        }
+        let limits = Limits::new(descriptors::http_connections(), ANSWER_BOUND);
+        let serving = listener::serve(listener, router(shared), limits, "http", stop.clone());
+        let tasks = vec![
+            tokio::spawn(serving),
+            tokio::spawn(keep_up(metrics, stop.clone())),
+        ];
+        Server { address, stop, tasks }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -150,7 +143,7 @@ fn router(shared: Shared) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(show_metrics))
         .route("/status", get(show_status))
-        .layer(middleware::from_fn_with_state(shared.clone(), ask_for_token));
+        .layer(middleware::from_fn_with_state(shared.clone(), guard));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(show_ready))
@@ -158,21 +151,43 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// `/metrics` and `/status` ask for the token where there is one; the probes of an orchestrator do not.
-async fn ask_for_token(State(shared): State<Shared>, request: Request<Body>, next: Next) -> Response {
-    let Some(token) = &shared.token else {
-        return next.run(request).await;
-    };
-    if is_allowed(request.headers(), token) {
-        return next.run(request).await;
+/// Lets a request in by its token where there is one, else by the name that it was sent to.
+async fn guard(State(shared): State<Shared>, request: Request<Body>, next: Next) -> Response {
+    match &shared.token {
+        Some(token) if is_allowed(request.headers(), token) => next.run(request).await,
+        Some(_) => (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, "Bearer")],
+            "send the token of [http] as 'Authorization: Bearer …'\n",
+        )
+            .into_response(),
+        None if is_own_host(&request, &shared.hosts) => next.run(request).await,
+        None => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "the Host header names neither an address nor localhost\n\
+             help: use the address, or add the name to http.hosts\n",
+        )
+            .into_response(),
     }
-    let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
-    (
-        StatusCode::UNAUTHORIZED,
-        asks,
-        "send the token of [http] as 'Authorization: Bearer …'\n",
-    )
-        .into_response()
+}
+
+/// Whether the request was sent to an address, to localhost or to one of these names.
+fn is_own_host(request: &Request<Body>, hosts: &[String]) -> bool {
+    let header = request.headers().get(header::HOST);
+    let authority = match (request.uri().authority(), header) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(header)) => header.to_str().unwrap_or("?"),
+        // HTTP/1.0, which no browser speaks.
+        (None, None) => return true,
+    };
+    let Ok(authority) = authority.parse::<axum::http::uri::Authority>() else {
+        return false;
+    };
+    let host = authority.host();
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is = |name: &str| host.eq_ignore_ascii_case(name);
+    address.parse::<IpAddr>().is_ok() || is("localhost") || hosts.iter().any(|name| is(name))
 }
 
 fn is_allowed(headers: &HeaderMap, token: &Secret) -> bool {
@@ -180,12 +195,7 @@ fn is_allowed(headers: &HeaderMap, token: &Secret) -> bool {
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer "));
-    given.is_some_and(|given| is_same(given.as_bytes(), token.reveal().as_bytes()))
-}
-
-/// Compares without telling by its duration where the difference is.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+    given.is_some_and(|given| given.as_bytes().ct_eq(token.reveal().as_bytes()).into())
 }
 
 async fn show_metrics(State(shared): State<Shared>) -> impl IntoResponse {
@@ -204,9 +214,15 @@ async fn show_ready(State(shared): State<Shared>) -> impl IntoResponse {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
+    let not_ready: Vec<String> = status
+        .sources
+        .iter()
+        .filter(|source| !source.is_ready())
+        .map(|source| format!("source '{}' is not ready", source.source))
+        .collect();
     json(
         code,
-        &serde_json::json!({"ready": status.ready, "not_ready": status.not_ready}),
+        &serde_json::json!({"ready": status.ready, "not_ready": not_ready}),
     )
 }
 
@@ -220,6 +236,28 @@ pub(super) fn json(code: StatusCode, body: &impl serde::Serialize) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_let_in_by_an_address_localhost_or_a_configured_name_only() {
+        let check = |uri: &str, host: Option<&str>| {
+            let mut request = Request::builder().uri(uri);
+            if let Some(host) = host {
+                request = request.header(header::HOST, host);
+            }
+            let hosts = ["zkbridge.example".to_owned()];
+            is_own_host(&request.body(Body::empty()).unwrap(), &hosts)
+        };
+        let good = "127.0.0.1 127.0.0.1:9641 [::1]:9641 10.1.2.3:80 localhost LocalHost:9641 localhost. zkbridge.example:1";
+        for good in good.split(' ') {
+            assert!(check("/status", Some(good)), "{good}");
+        }
+        let bad = "evil.example evil.example:9641 localhost.evil.example 127.0.0.1.evil.example user@127.0.0.1@x ? zkbridge";
+        for bad in bad.split(' ') {
+            assert!(!check("/status", Some(bad)), "{bad}");
+        }
+        assert!(!check("http://evil.example/status", Some("127.0.0.1")));
+        assert!(check("/status", None));
+    }
 
     #[test]
     fn only_the_whole_token_is_let_in() {

@@ -13,6 +13,7 @@ use bridge_core::journal::{Journal, Reader, SinkProgress, SinkRun};
 use bridge_core::number::Seq;
 use bridge_core::pipeline::WriterTask;
 use bridge_core::record::{self, Timestamp};
+use bridge_core::scope::Scope;
 use bridge_core::sink::Sink;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use crate::exit::Failure;
 /// What the lanes of a source stand on.
 pub(super) struct SourceHandles {
     pub(super) source: Name,
+    /// What it watches, which bounds the snapshots of its sinks.
+    pub(super) scope: Arc<Scope>,
     pub(super) notes: mpsc::Sender<SinkProgress>,
     pub(super) visits: mpsc::Sender<WriterTask>,
     pub(super) durable: watch::Receiver<Seq>,
@@ -38,6 +41,7 @@ pub(super) struct PreparedSink {
     config: SinkConfig,
     destination: Box<dyn Sink>,
     filter: CompiledFilter,
+    scope: Arc<Scope>,
 }
 
 /// One that the journal knows.
@@ -57,11 +61,12 @@ pub(super) struct RunningLane {
 }
 
 impl PreparedSink {
-    pub(super) fn new(sink: &SinkConfig, source: &Name) -> Result<PreparedSink, Failure> {
+    pub(super) fn new(sink: &SinkConfig, source: &Name, scope: &Arc<Scope>) -> Result<PreparedSink, Failure> {
         Ok(PreparedSink {
             destination: sinks::sink(&sink.kind, &sink.name, source)?,
             filter: CompiledFilter::new(&sink.filter).map_err(|error| configuration(error.to_string()))?,
             config: sink.clone(),
+            scope: Arc::clone(scope),
         })
     }
 
@@ -71,6 +76,7 @@ impl PreparedSink {
         // A run that was begun for it is read beside.
         journal.commit().map_err(journal_failure)?;
         let mut reader = journal.reader_for(&self.config.name).map_err(journal_failure)?;
+        reader.set_scope(Arc::clone(&self.scope));
         let aside =
             SinkBacklog::load(&mut reader, &self.config.name, wall_clock()()).map_err(journal_failure)?;
         Ok(Lane {

@@ -11,8 +11,10 @@
 //! store the last cursors.
 
 mod control;
+mod descriptors;
 mod http;
 mod lanes;
+mod listener;
 mod reload;
 mod sinks;
 mod source;
@@ -26,10 +28,12 @@ use bridge_core::delivery::{SinkStatus, WallClock, Workers};
 use bridge_core::pipeline::SourceStatus;
 use bridge_core::record::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
 
+pub use descriptors::raise_limit;
 pub use lanes::run_id;
 pub use reload::Reloaded;
 pub use sinks::sink;
@@ -68,6 +72,7 @@ pub struct Bridge {
     reloads: Option<mpsc::Receiver<ReloadRequest>>,
     view: View,
     stop_sources: CancellationToken,
+    descriptors: JoinHandle<()>,
 }
 
 impl Bridge {
@@ -108,6 +113,7 @@ impl Bridge {
             reloads: Some(reloads),
             view,
             stop_sources,
+            descriptors: tokio::spawn(descriptors::watch(stop_workers)),
         };
         bridge.show_lanes();
         Ok(bridge)
@@ -166,6 +172,8 @@ impl Bridge {
         for pipeline in pipelines {
             pipeline.join().await;
         }
+        // It ended with the workers.
+        let _ = self.descriptors.await;
         if let Some(http) = self.http {
             http.stop().await;
         }

@@ -53,7 +53,7 @@ impl Bridge {
                 Ok(Plan {
                     ending: ending.map(|sink| sink.name.to_string()).collect(),
                     beginning: beginning
-                        .map(|sink| PreparedSink::new(sink, name))
+                        .map(|sink| PreparedSink::new(sink, name, &source.ground.scope))
                         .collect::<Result<_, _>>()?,
                 })
             })

@@ -1,13 +1,15 @@
 //! One source: its journal opened, then its connection, its pipeline and the workers of the sinks that take from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig, SourceKind};
 use bridge_core::capture::{AclMode, CanaryOptions, CaptureOptions, DataMode, SnapshotMode};
 use bridge_core::delivery::Workers;
-use bridge_core::journal::{Journal, JournalError, JournalOptions};
+use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader};
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
 use bridge_core::record;
+use bridge_core::scope::Scope;
 use bridge_core::source::{Link, Source};
 use bridge_zookeeper::config::{Acls, Before, DataForm, Liveness, Snapshot, ZookeeperConfig};
 use bridge_zookeeper::{ZookeeperSource, fresh_canary};
@@ -38,6 +40,7 @@ pub(super) struct Opened {
     config: SourceConfig,
     journal: Journal,
     capture: CaptureOptions,
+    scope: Arc<Scope>,
     lanes: Vec<Lane>,
 }
 
@@ -82,17 +85,20 @@ impl Opened {
             .iter()
             .any(|name| **name == *source.name);
         let capture = capture_options(source, options, accepted)?;
+        let scope = Arc::new(Scope::new(options.roots.clone(), capture.exclude.clone()));
+        log_dropped_roots(source, &file, &scope)?;
         let mine = config
             .sinks
             .iter()
             .filter(|sink| sink.sources.contains(&source.name));
         let lanes = mine
-            .map(|sink| PreparedSink::new(sink, &source.name)?.enter(&source.name, &mut journal))
+            .map(|sink| PreparedSink::new(sink, &source.name, &scope)?.enter(&source.name, &mut journal))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Opened {
             config: source.clone(),
             journal,
             capture,
+            scope,
             lanes,
         })
     }
@@ -119,6 +125,7 @@ impl Opened {
         });
         let ground = SourceHandles {
             source: self.config.name.clone(),
+            scope: self.scope,
             notes,
             visits,
             durable: watches.durable,
@@ -192,6 +199,21 @@ impl RunningPipeline {
             tracing::error!("a pipeline's thread panicked");
         }
     }
+}
+
+/// Says which roots the journal knows and nobody watches any more: their znodes stay in its history and in the image,
+/// and are part of no snapshot.
+fn log_dropped_roots(source: &SourceConfig, file: &Path, scope: &Scope) -> Result<(), Failure> {
+    let mut reader = Reader::open(file).map_err(journal_failure)?;
+    let known = reader.overview().map_err(journal_failure)?.roots;
+    for root in known.iter().filter(|known| !scope.roots().contains(&known.path)) {
+        tracing::warn!(
+            source = &*source.name,
+            root = root.path.as_str(),
+            "a root is no longer watched: its znodes stay in the history, are part of no snapshot, and get no deletes"
+        );
+    }
+    Ok(())
 }
 
 pub(super) fn journal_failure(error: JournalError) -> Failure {

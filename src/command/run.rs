@@ -8,7 +8,7 @@ use bridge_config::load;
 use clap::Args;
 
 use super::serving::{self, Wish};
-use crate::bridge::{Bridge, DRAIN, Decisions, Reloaded};
+use crate::bridge::{Bridge, DRAIN, Decisions, Reloaded, raise_limit};
 use crate::cli::{ConfigFlag, LogFlags};
 use crate::exit::{Exit, Failure};
 use crate::logging;
@@ -51,6 +51,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!(key = warning.key, remedy = warning.remedy, "{}", warning.message);
     }
+    raise_limit();
     check_accepted(args, &loaded.config)?;
     check_forgotten(args, &loaded.config)?;
     let decisions = Decisions {

@@ -196,7 +196,7 @@ fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
         data_dir: Default::default(),
         http: HttpConfig {
             listen: Listen::Off,
-            token: None,
+            ..HttpConfig::default()
         },
         log: Default::default(),
         sources: vec![source],

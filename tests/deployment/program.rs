@@ -44,7 +44,7 @@ impl Program {
     /// The status code of a page, asked with these lines of a header.
     pub async fn code(&self, page: &str, header: &str) -> u16 {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {page} HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n{header}\r\n");
+        let request = format!("GET {page} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{header}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -23,6 +23,7 @@ pub struct Bridge {
     folder: TempDir,
     child: Option<Child>,
     address: Option<SocketAddr>,
+    variables: Vec<(String, String)>,
 }
 
 impl Bridge {
@@ -33,6 +34,7 @@ impl Bridge {
             folder: folder.expect("a folder for the bridge"),
             child: None,
             address: None,
+            variables: Vec::new(),
         };
         this.configure(parts);
         this
@@ -63,6 +65,7 @@ impl Bridge {
                 command.env_remove(name);
             }
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.folder.path()).args(args);
         command
     }
@@ -75,7 +78,24 @@ impl Bridge {
     /// The same with more words on its command line.
     pub async fn start_with(&mut self, words: &[&str]) {
         let args = [&["run", "--log-format", "json"], words].concat();
-        let mut child = Child::start(&self.command(&args)).expect("it starts");
+        let command = self.command(&args);
+        self.launch(&command).await;
+    }
+
+    /// Starts it with at most so many open files, and waits until it serves HTTP.
+    pub async fn start_limited(&mut self, descriptors: u32) {
+        let own = self.command(&["run", "--log-format", "json"]);
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""));
+        command.arg(own.get_program()).args(own.get_args());
+        command.current_dir(self.folder.path());
+        self.launch(&command).await;
+    }
+
+    async fn launch(&mut self, command: &Command) {
+        let mut child = Child::start(command).expect("it starts");
         let address = child.until("its address", BOUND, |lines| {
             let mut logged = lines
                 .iter()
@@ -84,6 +104,16 @@ impl Bridge {
         });
         self.address = Some(address.await.unwrap());
         self.child = Some(child);
+    }
+
+    /// A variable of the environment of its commands from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Where it serves HTTP.
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("the bridge was started")
     }
 
     /// Starts it, and waits until every source is live.
@@ -133,7 +163,7 @@ impl Bridge {
 
     async fn request(&self, page: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.address?).await.ok()?;
-        let request = format!("GET {page} HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {page} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.ok()?;

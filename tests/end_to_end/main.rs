@@ -11,6 +11,7 @@ mod blind_spots;
 mod bridge;
 mod canary;
 mod changes;
+mod exposed;
 mod faults;
 mod lines;
 mod liveness;

@@ -45,13 +45,15 @@ fn nowhere(connect: &str) -> Bridge {
 /// A bridge that keeps retrying, and reports why it is not ready.
 async fn check_not_ready(bridge: &mut Bridge, words: &[&str]) {
     let why = eventually("a reason for not being ready", BOUND, || async {
-        let (code, body) = bridge.get("/readyz").await;
-        (code == 503 && words.iter().all(|word| body.contains(word))).then_some(())
+        let (code, which) = bridge.get("/readyz").await;
+        let reasons = bridge.status().await["not_ready"].to_string();
+        let is_said = which.contains("source 'main'") && words.iter().all(|word| reasons.contains(word));
+        (code == 503 && is_said).then_some(())
     });
     if let Err(error) = why.await {
         panic!(
             "{error}: {words:?}\n{}\n{}",
-            bridge.get("/readyz").await.1,
+            bridge.status().await,
             bridge.log().join("\n")
         );
     }

@@ -86,8 +86,13 @@ async fn check_stopped(scene: &Scene) {
         scene.bridge.has_logged(&["ERROR", words[0]])
     });
     logged.await.unwrap();
-    let (code, reasons) = scene.bridge.get("/readyz").await;
-    assert!(code == 503 && reasons.contains(words[0]), "{code}: {reasons}");
+    let (code, which) = scene.bridge.get("/readyz").await;
+    assert!(
+        code == 503 && which.contains("source 'main' is not ready"),
+        "{code}: {which}"
+    );
+    let reasons = status["not_ready"].to_string();
+    assert!(reasons.contains(words[0]), "{reasons}");
     let shown = bridge_servers::eventually("the metric", BOUND, || async {
         let labels = [("source", "main")];
         scene.bridge.metric("zkbridge_source_halted", &labels).await == 1.0

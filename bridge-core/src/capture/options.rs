@@ -9,6 +9,7 @@ use super::batch::Limits;
 use super::canary::CanaryOptions;
 use crate::path::{ZnodePath, covers};
 use crate::record::DataForm;
+use crate::scope::is_excluded;
 
 /// ZooKeeper's own znodes: written locally by each server, without transactions, so never captured.
 const RESERVED: &str = "/zookeeper";
@@ -90,12 +91,7 @@ impl CaptureOptions {
         if covers(RESERVED, path) || self.own.as_ref().is_some_and(|own| own.covers(path)) {
             return true;
         }
-        if self.exclude.is_empty() {
-            return false;
-        }
-        let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0);
-        ends.chain([path.len()])
-            .any(|end| self.exclude.is_match(&path[..end]))
+        is_excluded(&self.exclude, path)
     }
 }
 

@@ -22,6 +22,7 @@ use super::tail_cache::{Newest, Taken};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Data, Origin, Record, State};
+use crate::scope::Scope;
 
 /// Paths held in memory, so that records of the same path build it once. About 1 MB.
 const PATHS: usize = 8192;
@@ -43,6 +44,7 @@ pub struct Reader {
     pub(super) connection: Connection,
     file: PathBuf,
     pub(super) names: Names,
+    pub(super) scope: Option<Arc<Scope>>,
     worker: Option<ForWorker>,
 }
 
@@ -73,8 +75,14 @@ impl Reader {
             connection,
             file: file.to_owned(),
             names: Names::new(&cluster),
+            scope: None,
             worker: None,
         })
+    }
+
+    /// Bounds runs by what the source watches today. Without it a run covers every root that the journal has ever had.
+    pub fn set_scope(&mut self, scope: Arc<Scope>) {
+        self.scope = Some(scope);
     }
 
     /// The same for a worker, whose reads are kept in mind, and who gets from memory what is held there.

@@ -5,6 +5,9 @@
 //! image may move while a run is read page by page, and no transaction is held open for it. Parents come before their
 //! children; a life that nobody has read yet has nothing to tell.
 //!
+//! A run is bounded by what the source watches today ([`Scope`]): the image keeps the subtrees of dropped roots and of
+//! paths that were excluded later, and none of that is delivered again.
+//!
 //! The run is no part of the history: its records are made when they are read, and what is kept of it is where it stands.
 
 use rusqlite::{Connection, OptionalExtension};
@@ -24,6 +27,7 @@ use crate::record::{
     Data, Fidelity, Identity, Mode, Op, Origin, Record, Run, SchemaName, Stat, State, Times, Timestamp,
     ZxidKind,
 };
+use crate::scope::Scope;
 
 /// Rows of the image that one page looks at, at most, however few of them it tells.
 const ROWS_AT_ONCE: usize = 10_000;
@@ -132,12 +136,16 @@ impl Reader {
     pub fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
         let at = run.at.expect("a run that is read has a position");
         let Reader {
-            connection, names, ..
+            connection,
+            names,
+            scope,
+            ..
         } = self;
         let page = within(connection, |connection| {
             PageBuilder {
                 connection,
                 names,
+                scope: scope.as_deref(),
                 run,
                 at,
             }
@@ -229,6 +237,8 @@ fn stored(connection: &Connection, sink: &str) -> rusqlite::Result<Option<SinkRu
 struct PageBuilder<'a> {
     connection: &'a Connection,
     names: &'a Names,
+    /// What is watched today; `None`: every root that the journal has ever had.
+    scope: Option<&'a Scope>,
     run: &'a SinkRun,
     at: Seq,
 }
@@ -243,20 +253,14 @@ struct Level {
 impl PageBuilder<'_> {
     fn page(&self, limit: ReadLimit) -> rusqlite::Result<RunPage> {
         match &self.run.place {
-            Some(place) if !place.is_ended => self.walk(place.clone(), limit),
+            Some(place) if !place.is_ended && self.is_root(&place.root) => self.walk(place.clone(), limit),
             place => self.begin(place.as_ref().map(|place| place.root.as_str())),
         }
     }
 
     /// The begin of the next root's run.
     fn begin(&self, after: Option<&str>) -> rusqlite::Result<RunPage> {
-        let mut roots = self
-            .connection
-            .prepare_cached("SELECT path FROM root WHERE path > ?1 ORDER BY path")?;
-        let mut rows = roots.query([after.unwrap_or_default()])?;
-        while let Some(row) = rows.next()? {
-            let root: String = row.get(0)?;
-            let root = ZnodePath::parse(&root).map_err(|error| wrong_text(Box::new(error)))?;
+        for root in self.roots(after.unwrap_or_default())? {
             if self.run.top(&root).is_none() {
                 continue;
             }
@@ -276,6 +280,44 @@ impl PageBuilder<'_> {
         })
     }
 
+    /// The roots to tell whose paths come after this one. Of what is watched today, those that the journal knows: the
+    /// first walk of a root that is new delivers it anyway.
+    fn roots(&self, after: &str) -> rusqlite::Result<Vec<ZnodePath>> {
+        let known = self.known_roots(after)?;
+        let Some(scope) = self.scope else {
+            return Ok(known);
+        };
+        let mut roots = Vec::new();
+        for root in scope.roots().iter().filter(|root| root.as_str() > after) {
+            if known.contains(root) || self.find(root)?.is_some() {
+                roots.push(root.clone());
+            }
+        }
+        Ok(roots)
+    }
+
+    fn known_roots(&self, after: &str) -> rusqlite::Result<Vec<ZnodePath>> {
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT path FROM root WHERE path > ?1 ORDER BY path")?;
+        let mut rows = query.query([after])?;
+        let mut roots = Vec::new();
+        while let Some(row) = rows.next()? {
+            let root: String = row.get(0)?;
+            roots.push(ZnodePath::parse(&root).map_err(|error| wrong_text(Box::new(error)))?);
+        }
+        Ok(roots)
+    }
+
+    /// Whether a root that a run has begun is watched still.
+    fn is_root(&self, root: &ZnodePath) -> bool {
+        self.scope.is_none_or(|scope| scope.roots().contains(root))
+    }
+
+    fn is_excluded(&self, path: &ZnodePath) -> bool {
+        self.scope.is_some_and(|scope| scope.is_excluded(path))
+    }
+
     fn behind(&self, place: RunPlace) -> SinkRun {
         SinkRun {
             place: Some(place),
@@ -293,6 +335,8 @@ impl PageBuilder<'_> {
             None => self.find(&top)?.map(|found| (top.clone(), found)),
             Some(after) => {
                 way = self.way_to(&top, after)?;
+                let excluded = way.iter().position(|level| self.is_excluded(&level.path));
+                way.truncate(excluded.unwrap_or(way.len()));
                 self.next(&mut way)?
             }
         };
@@ -300,6 +344,11 @@ impl PageBuilder<'_> {
             let Some((path, found)) = next else {
                 return self.end(place, records);
             };
+            if self.is_excluded(&path) {
+                place.after = Some(path);
+                next = self.next(&mut way)?;
+                continue;
+            }
             if let Some(record) = self.snapshot(&place, &path, &found)? {
                 bytes += bytes_of(&record);
                 let is_full = records.len() >= limit.records || bytes > limit.bytes;

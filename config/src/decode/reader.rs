@@ -1,7 +1,8 @@
 //! The tree as serde sees it.
 
+use bridge_core::file_path::FilePath;
 use serde::Deserializer;
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::value::{MapAccessDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{
     self, DeserializeSeed, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
     VariantAccess, Visitor,
@@ -197,6 +198,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
+        if name == FilePath::NAME
+            && let Value::Text(text) = &self.node.value
+            && let Some(reference) = &text.brought_in
+        {
+            let marked = [text.text.as_str(), reference].into_iter();
+            return visitor.visit_seq(SeqDeserializer::new(marked));
+        }
         let secret = name == "Secret";
         visitor.visit_newtype_struct(self).map_err(|fault| Fault {
             secret: fault.secret || secret,

@@ -106,5 +106,10 @@ fn place(mark: &Marker) -> Place {
 /// Where the text stops being YAML, and why.
 pub(super) fn syntax(cause: &(dyn Error + Send + Sync + 'static)) -> Option<(Place, String)> {
     let error = cause.downcast_ref::<ScanError>()?;
-    Some((place(error.marker()), error.info().to_owned()))
+    // This one message repeats what stands in the file.
+    let reason = match error.info().contains("duplicated key") {
+        true => "a key stands twice in its table",
+        false => error.info(),
+    };
+    Some((place(error.marker()), reason.to_owned()))
 }

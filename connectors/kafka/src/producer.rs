@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::encode::Encoded;
 use crate::error;
+use crate::properties::without_values;
 use crate::reports::Reports;
 use crate::statistics::Meter;
 
@@ -222,7 +223,9 @@ impl Producer {
             ears: ears.clone(),
             reports: Arc::clone(&reports),
         };
-        let inner: BaseProducer<Listener> = client.create_with_context(listener).map_err(refused_options)?;
+        let inner: BaseProducer<Listener> = client
+            .create_with_context(listener)
+            .map_err(|refused| refused_options(&refused, client))?;
         let mut producer = Producer {
             inner: Arc::new(inner),
             brokers: Arc::clone(brokers),
@@ -385,13 +388,16 @@ pub(crate) fn in_words(time: Duration) -> String {
     bridge_core::amount::Span(time).to_string()
 }
 
-fn refused_options(refused: KafkaError) -> SinkError {
-    let message = match &refused {
+fn refused_options(refused: &KafkaError, client: &ClientConfig) -> SinkError {
+    let message = match refused {
         // The value may be a secret, and librdkafka's reason may repeat it.
         KafkaError::ClientConfig(_, _, key, _) => {
             format!("librdkafka refuses the value of properties.\"{key}\"")
         }
-        other => format!("librdkafka refuses the sink's options: {other}"),
+        other => {
+            let reason = without_values(&other.to_string(), client);
+            format!("librdkafka refuses the sink's options: {reason}")
+        }
     };
     SinkError::new(SinkErrorKind::Configuration, message)
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use bridge_core::file_path::looks_like_contents;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::MASK;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -278,6 +280,10 @@ fn objection(key: &str, value: &str) -> Option<ConfigIssue> {
         let message = format!("{key} is for tests of librdkafka: the records would go nowhere");
         return Some(ConfigIssue::error(place, message, "leave it out"));
     }
+    if key.ends_with(".location") && looks_like_contents(value) {
+        let message = format!("the contents of a file are given where {key} wants its path");
+        return Some(ConfigIssue::error(place, message, "give the path of the file"));
+    }
     if let Some((_, allowed, why)) = LIMITED.iter().find(|(name, ..)| *name == key)
         && let Some(remedy) = allowed.remedy(value)
     {
@@ -325,6 +331,10 @@ fn reason_of_librdkafka(key: &str, value: &str) -> Option<String> {
         Err(KafkaError::ClientConfig(_, _, _, _)) if is_secret(key) => Some(format!(
             "librdkafka does not take the value of {key}, which is not shown"
         )),
+        // The value of a property that does not exist may be that of a secret one whose name was mistyped.
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Some(format!("librdkafka has no property {key}"))
+        }
         Err(KafkaError::ClientConfig(_, reason, _, _)) => {
             Some(format!("librdkafka refuses {key} = {value}: {reason}"))
         }
@@ -337,6 +347,15 @@ fn reason_of_librdkafka(key: &str, value: &str) -> Option<String> {
 /// Whether a property's value must not be shown.
 pub(crate) fn is_secret(key: &str) -> bool {
     SECRET_PARTS.iter().any(|part| key.contains(part))
+}
+
+/// A text of librdkafka without the values of secret properties and of paths: it repeats both, and people put the
+/// contents of a file where its path is wanted.
+pub(crate) fn without_values(text: &str, client: &ClientConfig) -> String {
+    let values = client.config_map().into_iter();
+    let hidden =
+        values.filter(|(key, value)| !value.is_empty() && (is_secret(key) || key.ends_with(".location")));
+    hidden.fold(text.to_owned(), |text, (_, value)| text.replace(value, MASK))
 }
 
 /// All properties of a producer: the promises, the defaults, and what the user says.

@@ -7,9 +7,9 @@ mod servers;
 mod stream;
 
 use std::fmt;
-use std::path::PathBuf;
 
 use bridge_core::amount::Span;
+use bridge_core::file_path::FilePath;
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
 use schemars::JsonSchema;
@@ -70,11 +70,11 @@ pub struct NatsConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// A PEM file of the authorities that may have signed the servers' certificates; left out: those of the system.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<FilePath>,
     /// A PEM file of the sink's own certificate, for servers that ask for one.
-    pub cert: Option<PathBuf>,
+    pub cert: Option<FilePath>,
     /// A PEM file of its key.
-    pub key: Option<PathBuf>,
+    pub key: Option<FilePath>,
     /// Whether the connection is encrypted before the server's first word (`handshake_first` of the servers).
     pub handshake_first: bool,
 }
@@ -153,6 +153,13 @@ impl NatsConfig {
 }
 
 fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
+    for (file, key) in [
+        (&tls.ca, "tls.ca"),
+        (&tls.cert, "tls.cert"),
+        (&tls.key, "tls.key"),
+    ] {
+        found.extend(file.as_ref().and_then(|file| file.objection(key)));
+    }
     for (there, missing, is_alone) in [
         ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
         ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),

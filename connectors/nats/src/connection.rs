@@ -4,13 +4,13 @@
 //! message on its way and the stream knows its id; but a delivery never goes on over it: acknowledgements of the lost
 //! connection do not come any more.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishError};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{Client, ConnectOptions, Event, ServerError, Subject};
+use bridge_core::file_path::FilePath;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -195,7 +195,7 @@ async fn with_auth(options: ConnectOptions, auth: Option<&Auth>) -> Result<Conne
     };
     let text = read(file, "auth.creds").await?;
     options.credentials(&text).map_err(|_| {
-        let message = format!("{} is no file of credentials: see auth.creds", file.display());
+        let message = format!("{file} is no file of credentials: see auth.creds");
         SinkError::new(SinkErrorKind::Authentication, message)
     })
 }
@@ -216,10 +216,10 @@ async fn with_tls(options: ConnectOptions, tls: Option<&Tls>) -> Result<ConnectO
     }
     let mut options = options.require_tls(true);
     if let Some(ca) = &tls.ca {
-        options = options.add_root_certificates(ca.clone());
+        options = options.add_root_certificates(ca.as_path().to_owned());
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
-        options = options.add_client_certificate(cert.clone(), key.clone());
+        options = options.add_client_certificate(cert.as_path().to_owned(), key.as_path().to_owned());
     }
     if tls.handshake_first {
         options = options.tls_first();
@@ -227,9 +227,9 @@ async fn with_tls(options: ConnectOptions, tls: Option<&Tls>) -> Result<ConnectO
     Ok(options)
 }
 
-async fn read(file: &Path, key: &str) -> Result<String, SinkError> {
+async fn read(file: &FilePath, key: &str) -> Result<String, SinkError> {
     tokio::fs::read_to_string(file).await.map_err(|failure| {
-        let message = format!("{} cannot be read: {failure}; see {key}", file.display());
+        let message = format!("{file} cannot be read: {failure}; see {key}");
         SinkError::new(SinkErrorKind::Authentication, message).because(failure)
     })
 }

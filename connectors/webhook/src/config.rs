@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use bridge_core::amount::{Size, Span};
+use bridge_core::file_path::FilePath;
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
@@ -115,11 +115,11 @@ pub enum HttpVersion {
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// A PEM file of the authorities that may have signed the receiver's certificate, instead of those of the system.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<FilePath>,
     /// A PEM file of the bridge's own certificate, for receivers that ask for one.
-    pub cert: Option<PathBuf>,
+    pub cert: Option<FilePath>,
     /// A PEM file of its key.
-    pub key: Option<PathBuf>,
+    pub key: Option<FilePath>,
 }
 
 fn default_timeout() -> Span {
@@ -370,6 +370,14 @@ impl WebhookConfig {
     }
 
     fn object_to_tls(&self, found: &mut Vec<ConfigIssue>) {
+        let tls = &self.tls;
+        for (file, key) in [
+            (&tls.ca, "tls.ca"),
+            (&tls.cert, "tls.cert"),
+            (&tls.key, "tls.key"),
+        ] {
+            found.extend(file.as_ref().and_then(|file| file.objection(key)));
+        }
         for (there, missing, has) in [
             (
                 "tls.cert",

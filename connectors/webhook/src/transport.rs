@@ -5,10 +5,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::file_path::FilePath;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::{Client, Proxy, Url, redirect};
@@ -218,7 +218,7 @@ fn is_encrypted(url: &Url, proxy: Option<&Intercept>) -> bool {
 fn tls_of(config: &WebhookConfig, needs_roots: bool) -> Result<ClientConfig, SinkError> {
     let (options, http) = (&config.tls, config.http);
     let roots = match needs_roots {
-        true => roots(options.ca.as_deref())?,
+        true => roots(options.ca.as_ref())?,
         false => RootCertStore::empty(),
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -235,9 +235,7 @@ fn tls_of(config: &WebhookConfig, needs_roots: bool) -> Result<ClientConfig, Sin
                 .with_client_auth_cert(certificates, secret)
                 .map_err(|error| {
                     configuration(format!(
-                        "the key in {} does not belong to the certificate in {}",
-                        key.display(),
-                        cert.display()
+                        "the key in {key} does not belong to the certificate in {cert}"
                     ))
                     .because(error)
                 })?
@@ -253,15 +251,14 @@ fn tls_of(config: &WebhookConfig, needs_roots: bool) -> Result<ClientConfig, Sin
 }
 
 /// The authorities that are trusted: those given, or those of the system.
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, SinkError> {
+fn roots(ca: Option<&FilePath>) -> Result<RootCertStore, SinkError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(ca) => {
             let (added, _) = roots.add_parsable_certificates(certificates(ca, "tls.ca")?);
             if added == 0 {
                 return Err(configuration(format!(
-                    "no certificate in {} can be used as an authority; correct tls.ca",
-                    ca.display()
+                    "no certificate in {ca} can be used as an authority; correct tls.ca"
                 )));
             }
         }
@@ -273,22 +270,20 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, SinkError> {
     Ok(roots)
 }
 
-fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, SinkError> {
+fn certificates(path: &FilePath, key: &str) -> Result<Vec<CertificateDer<'static>>, SinkError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(found) if found.is_empty() => Err(configuration(format!(
-            "{} holds no certificate; give {key} a PEM file",
-            path.display()
+            "{path} holds no certificate; give {key} a PEM file"
         ))),
         Ok(found) => Ok(found),
         Err(error) => Err(unreadable(path, key, "certificates", error)),
     }
 }
 
-fn unreadable(path: &Path, key: &str, what: &str, error: rustls::pki_types::pem::Error) -> SinkError {
+fn unreadable(path: &FilePath, key: &str, what: &str, error: rustls::pki_types::pem::Error) -> SinkError {
     configuration(format!(
-        "{what} cannot be read from {}; give {key} a PEM file that this process may read",
-        path.display()
+        "{what} cannot be read from {path}; give {key} a PEM file that this process may read"
     ))
     .because(error)
 }

@@ -7,9 +7,9 @@ mod connect;
 mod exclude;
 
 use std::fmt;
-use std::path::PathBuf;
 
 use bridge_core::amount::{Interval, Size, Span};
+use bridge_core::file_path::FilePath;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use schemars::JsonSchema;
@@ -163,13 +163,13 @@ pub enum AclDigests {
 pub struct Tls {
     /// A PEM file of the authorities that may have signed the servers' certificates.
     #[serde(default)]
-    pub ca: Option<PathBuf>,
+    pub ca: Option<FilePath>,
     /// A PEM file of the bridge's own certificate, for servers that ask for one.
     #[serde(default)]
-    pub cert: Option<PathBuf>,
+    pub cert: Option<FilePath>,
     /// A PEM file of its key.
     #[serde(default)]
-    pub key: Option<PathBuf>,
+    pub key: Option<FilePath>,
     /// Whether the name in the server's certificate must be the one connected to.
     #[serde(default = "default_verify_hostname")]
     pub verify_hostname: bool,
@@ -382,6 +382,13 @@ fn overlap(one: &ZnodePath, other: &ZnodePath) -> bool {
 }
 
 fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
+    for (file, key) in [
+        (&tls.ca, "tls.ca"),
+        (&tls.cert, "tls.cert"),
+        (&tls.key, "tls.key"),
+    ] {
+        found.extend(file.as_ref().and_then(|file| file.objection(key)));
+    }
     for (there, missing, has) in [
         ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
         ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),

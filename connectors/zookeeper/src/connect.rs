@@ -1,9 +1,9 @@
 //! Making a session: credentials, encryption, and what to say when it cannot be made.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::file_path::FilePath;
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{SourceError, SourceErrorKind};
 use futures::future::join_all;
@@ -170,17 +170,14 @@ fn tls_options(tls: &Tls) -> Result<TlsOptions, SourceError> {
     Ok(options)
 }
 
-fn pem(file: &Path) -> Result<String, SourceError> {
+fn pem(file: &FilePath) -> Result<String, SourceError> {
     std::fs::read_to_string(file).map_err(|error| bad_pem(file, &error))
 }
 
-fn bad_pem(file: &Path, error: &dyn std::fmt::Display) -> SourceError {
+fn bad_pem(file: &FilePath, error: &dyn std::fmt::Display) -> SourceError {
     SourceError {
         kind: SourceErrorKind::Configuration,
-        message: format!(
-            "{} cannot be used for [source.tls]: {error}; give a readable PEM file",
-            file.display()
-        ),
+        message: format!("{file} cannot be used for [source.tls]: {error}; give a readable PEM file"),
     }
 }
 

@@ -5,10 +5,10 @@
 //! answer; so something is asked, too.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::file_path::FilePath;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore};
@@ -47,7 +47,7 @@ pub async fn probe_encrypted(server: &Server, tls: &Tls) -> Probe {
 
 fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    for authority in tls.ca.iter().map(|file| certificates(file)) {
+    for authority in tls.ca.iter().map(certificates) {
         for certificate in authority? {
             roots.add(certificate).map_err(|error| error.to_string())?;
         }
@@ -63,13 +63,13 @@ fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
         .map_err(|error| unusable(cert, &error))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(file: &FilePath) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
     read.map_err(|error| unusable(file, &error))
 }
 
-fn unusable(file: &Path, error: &dyn std::fmt::Display) -> String {
-    format!("{} cannot be used for [source.tls]: {error}", file.display())
+fn unusable(file: &FilePath, error: &dyn std::fmt::Display) -> String {
+    format!("{file} cannot be used for [source.tls]: {error}")
 }
 
 /// What an operator can do about a failed handshake.

@@ -202,6 +202,13 @@ impl BridgeStatus {
     }
 }
 
+impl SourceSummary {
+    /// Whether its watches are armed, its roots compared and its journal accepts records.
+    pub fn is_ready(&self) -> bool {
+        self.halted.is_none() && self.trouble.is_none() && self.state == "live"
+    }
+}
+
 /// A source is ready when its watches are armed, its roots compared and its journal accepts records.
 fn why_not_ready(source: &SourceStatus) -> Option<String> {
     let name = &source.source;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 /// The answer of `/status`; `None` without an answer in JSON. Waits without a limit.
 pub async fn status_of(address: SocketAddr) -> Option<Value> {
     let mut stream = TcpStream::connect(address).await.ok()?;
-    let request = b"GET /status HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n";
+    let request = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     stream.write_all(request).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;

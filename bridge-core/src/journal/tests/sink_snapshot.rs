@@ -9,6 +9,7 @@ use crate::image_txn::ImageTxn;
 use crate::journal::{Journal, JournalOptions, ReadLimit, Reader, RunStep, SinkProgress, SinkRun};
 use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm, Fidelity, Op, Record, Stat, Timestamp};
+use crate::scope::Scope;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -86,8 +87,12 @@ fn a_run(path: Option<&str>, at: Seq) -> SinkRun {
 }
 
 /// All records of a run, with some changes of the journal before each page.
-fn told(folder: &std::path::Path, run: SinkRun, mut meanwhile: impl FnMut(usize)) -> Vec<Record> {
-    let mut reader = Reader::open(&folder.join("main.journal")).unwrap();
+fn told(folder: &std::path::Path, run: SinkRun, meanwhile: impl FnMut(usize)) -> Vec<Record> {
+    let reader = Reader::open(&folder.join("main.journal")).unwrap();
+    told_by(reader, run, meanwhile)
+}
+
+fn told_by(mut reader: Reader, run: SinkRun, mut meanwhile: impl FnMut(usize)) -> Vec<Record> {
     let limit = ReadLimit {
         records: 7,
         bytes: usize::MAX,
@@ -283,4 +288,102 @@ fn a_run_stays_with_its_sink_until_it_is_told_or_the_sink_is_removed() {
     journal.commit().unwrap();
     let mut reader = Reader::open(&folder.path().join("main.journal")).unwrap();
     assert_eq!(reader.run("one").unwrap(), None);
+}
+
+/// The run of a source that watches these roots today, without what these globs match.
+fn told_within(folder: &std::path::Path, roots: &[&str], exclude: &[&str], run: SinkRun) -> Vec<Record> {
+    let mut globs = globset::GlobSetBuilder::new();
+    for glob in exclude {
+        globs.add(globset::Glob::new(glob).unwrap());
+    }
+    let roots = roots.iter().map(|root| super::scratch::path(root)).collect();
+    let mut reader = Reader::open(&folder.join("main.journal")).unwrap();
+    reader.set_scope(Scope::new(roots, globs.build().unwrap()).into());
+    told_by(reader, run, |_| {})
+}
+
+/// The roots and numbers of znodes that the ends of the runs name.
+fn ends(records: &[Record]) -> Vec<(&str, u64)> {
+    let ends = records.iter().filter(|record| record.op == Op::SnapshotEnd);
+    ends.map(|end| {
+        let nodes = end.run.as_ref().unwrap().nodes.unwrap();
+        (end.root.as_deref().unwrap(), nodes)
+    })
+    .collect()
+}
+
+#[test]
+fn a_root_that_is_no_longer_watched_is_part_of_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    a_tree(&mut journal);
+    let run = a_run(None, journal.tail());
+
+    let records = told_within(folder.path(), &["/b"], &[], run.clone());
+
+    assert_eq!(paths(&records), ["/b"]);
+    assert_eq!(ends(&records), [("/b", 1)]);
+    let records = told_within(folder.path(), &["/a/n07", "/new"], &[], run);
+    assert_eq!(
+        paths(&records),
+        ["/a/n07", "/a/n07/below"],
+        "a root that was narrowed"
+    );
+    assert_eq!(
+        ends(&records),
+        [("/a/n07", 2)],
+        "the first walk of a new root delivers it"
+    );
+}
+
+#[test]
+fn what_is_excluded_by_now_is_part_of_no_run_nor_is_what_lies_below_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    a_tree(&mut journal);
+    let tail = journal.tail();
+
+    let records = told_within(folder.path(), &["/a", "/b"], &["/a/n0*"], a_run(None, tail));
+
+    let mut expected = vec!["/a".to_owned()];
+    expected.extend((10..40).map(|child| format!("/a/n{child}")));
+    expected.push("/b".into());
+    assert_eq!(paths(&records), expected);
+    assert_eq!(ends(&records), [("/a", 31), ("/b", 1)]);
+    let below = told_within(
+        folder.path(),
+        &["/a", "/b"],
+        &["/a/n07"],
+        a_run(Some("/a/n07/below"), tail),
+    );
+    assert_eq!((paths(&below), ends(&below)), (vec![], vec![("/a", 0)]));
+}
+
+#[test]
+fn a_run_that_was_cut_goes_on_within_what_is_watched_by_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    a_tree(&mut journal);
+    let limit = ReadLimit {
+        records: 7,
+        bytes: usize::MAX,
+    };
+    let mut reader = Reader::open(&folder.path().join("main.journal")).unwrap();
+    let mut run = a_run(None, journal.tail());
+    for _ in 0..3 {
+        run = reader.restate(&run, limit).unwrap().next.unwrap();
+    }
+    assert!(
+        run.last().is_some_and(|last| last.starts_with("/a/n")),
+        "it is inside /a"
+    );
+
+    let records = told_within(folder.path(), &["/b"], &[], run.clone());
+    assert_eq!((paths(&records), ends(&records)), (vec!["/b"], vec![("/b", 1)]));
+    let rest = told_within(folder.path(), &["/a"], &["/a/n[0-2]*"], run);
+    assert!(
+        paths(&rest).iter().all(|path| path.starts_with("/a/n3")),
+        "{:?}",
+        paths(&rest)
+    );
 }

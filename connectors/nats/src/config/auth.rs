@@ -1,7 +1,6 @@
 //! Who the sink is.
 
-use std::path::PathBuf;
-
+use bridge_core::file_path::FilePath;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use schemars::JsonSchema;
@@ -23,7 +22,7 @@ pub struct Auth {
     /// The seed of a user's nkey, which begins with `SU`.
     pub nkey: Option<Secret>,
     /// A file of credentials, as `nsc` writes it: a JWT and the seed of its nkey.
-    pub creds: Option<PathBuf>,
+    pub creds: Option<FilePath>,
 }
 
 impl Auth {
@@ -73,6 +72,7 @@ impl Auth {
                 ));
             }
         }
+        found.extend(self.creds.as_ref().and_then(|file| file.objection("auth.creds")));
         if let Some(seed) = &self.nkey
             && !is_seed_of_user(seed.reveal().trim())
         {

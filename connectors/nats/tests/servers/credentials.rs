@@ -49,7 +49,7 @@ fn nkey(pair: &KeyPair) -> Option<Auth> {
 
 fn creds(file: PathBuf) -> Option<Auth> {
     Some(Auth {
-        creds: Some(file),
+        creds: Some(file.into()),
         ..Auth::default()
     })
 }

@@ -69,7 +69,7 @@ fn config(nats: &Nats, tls: Option<Tls>) -> NatsConfig {
 
 fn trusting(authority: &Authority) -> Tls {
     Tls {
-        ca: Some(authority.file("ca.pem")),
+        ca: Some(authority.file("ca.pem").into()),
         ..Tls::default()
     }
 }
@@ -102,7 +102,7 @@ async fn an_encrypted_server_is_known_by_its_authority_and_no_other() {
         // The server asks for encryption; the system's authorities do not know it.
         assert_refused(&config(&nats, None), kind, "[sink.tls]").await;
         let missing = Tls {
-            ca: Some(ours.file("missing.pem")),
+            ca: Some(ours.file("missing.pem").into()),
             ..Tls::default()
         };
         assert_refused(&config(&nats, Some(missing)), kind, "missing.pem cannot be read").await;
@@ -120,8 +120,8 @@ async fn a_server_that_asks_for_a_certificate_gets_one_of_its_authority() {
         .unwrap();
     let with = |(cert, key): (PathBuf, PathBuf)| {
         let tls = Tls {
-            cert: Some(cert),
-            key: Some(key),
+            cert: Some(cert.into()),
+            key: Some(key.into()),
             ..trusting(&ours)
         };
         config(&nats, Some(tls))

@@ -90,7 +90,7 @@ async fn encrypted_requests_go_through_the_proxy_to_a_receiver_that_proves_its_n
     let tunnel = Tunnel::to(receiver.address).await;
     let mut config = local("https://hooks.example.com/hook");
     config.allow_private_addresses = false;
-    config.tls.ca = Some(authority.pem());
+    config.tls.ca = Some(authority.pem().into());
     config.parallel = 1;
     let proxies = Matcher::builder()
         .https(format!("http://{}", tunnel.address))

@@ -87,7 +87,7 @@ pub(super) fn server(signed: &Signed, asks: Option<&Authority>, protocols: &[&st
 /// The options for a receiver with a certificate for `localhost`.
 fn trusting(receiver: &Receiver, authority: &Authority) -> WebhookConfig {
     let mut config = local(&receiver.url_at("localhost"));
-    config.tls.ca = Some(authority.pem());
+    config.tls.ca = Some(authority.pem().into());
     config
 }
 
@@ -159,13 +159,17 @@ async fn a_certificate_of_our_own_is_shown_to_a_receiver_that_asks() {
     assert!(error.message.contains("tls.cert"), "{error}");
 
     let ours = authority.signs("zkbridge");
-    config.tls.cert = Some(authority.file("cert.pem", ours.certificate.pem()));
-    config.tls.key = Some(authority.file("key.pem", ours.key.serialize_pem()));
+    config.tls.cert = Some(authority.file("cert.pem", ours.certificate.pem()).into());
+    config.tls.key = Some(authority.file("key.pem", ours.key.serialize_pem()).into());
     let mut sink = opened(&config).await;
     deliver(&mut sink, &of_paths(&["/a", "/b"])).await.unwrap();
     assert_eq!(receiver.taken().len(), 2);
 
-    config.tls.key = Some(authority.file("other.pem", authority.signs("x").key.serialize_pem()));
+    config.tls.key = Some(
+        authority
+            .file("other.pem", authority.signs("x").key.serialize_pem())
+            .into(),
+    );
     let error = WebhookSink::new(&config).unwrap().open().await.unwrap_err();
     assert_eq!(error.kind, Kind::Configuration);
     assert!(
@@ -193,14 +197,14 @@ async fn files_that_are_not_what_they_should_be_are_named() {
     )
     .await;
     check(
-        &|config| config.tls.ca = Some(empty.clone()),
+        &|config| config.tls.ca = Some(empty.clone().into()),
         "holds no certificate",
     )
     .await;
     let cert = authority.file("a.pem", authority.signs("a").certificate.pem());
     let without_key = |config: &mut WebhookConfig| {
-        config.tls.cert = Some(cert.clone());
-        config.tls.key = Some(cert.clone());
+        config.tls.cert = Some(cert.clone().into());
+        config.tls.key = Some(cert.clone().into());
     };
     check(&without_key, "a private key cannot be read").await;
 }

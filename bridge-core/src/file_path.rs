@@ -1,0 +1,191 @@
+//! Paths of files in a configuration, where people give the contents of the file by mistake.
+//!
+//! Invariant: a message about a path never shows text that was brought in by a reference, nor text that looks like the
+//! contents of a file. It names the reference instead.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::issue::ConfigIssue;
+
+/// No file system takes a longer path.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// How a reference to a file's contents begins.
+const CONTENTS_OF: &str = "${file:";
+
+/// The path of a file, with where its text comes from. Its `Display` and `Debug` are safe in any message; only
+/// [`FilePath::as_path`] gives the path itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FilePath {
+    path: PathBuf,
+    /// The references that brought the text in, as in `${KEY_FILE}`.
+    brought_in: Option<Arc<str>>,
+}
+
+impl FilePath {
+    /// The name under which a path asks a `Deserializer` to be read. One that knows where a text comes from may answer
+    /// with the sequence of the text and its reference.
+    pub const NAME: &'static str = "FilePath";
+
+    /// A path that was brought in by this reference.
+    pub fn brought_in(path: impl Into<PathBuf>, reference: &str) -> FilePath {
+        FilePath {
+            path: path.into(),
+            brought_in: Some(reference.into()),
+        }
+    }
+
+    /// The path, for the one place that opens the file.
+    pub fn as_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is wrong with the path without looking at the file; `key` is the option that holds it.
+    pub fn objection(&self, key: &str) -> Option<ConfigIssue> {
+        let is_contents = looks_like_contents(&self.path.to_string_lossy());
+        let of_file = self.brought_in.as_deref();
+        let is_brought_in = of_file.is_some_and(|reference| reference.contains(CONTENTS_OF));
+        (is_contents || is_brought_in).then(|| {
+            ConfigIssue::error(
+                key,
+                "the contents of a file are given where its path is wanted",
+                format!("give the path itself, as in {key} = \"/run/secrets/name.pem\""),
+            )
+        })
+    }
+}
+
+/// Whether a text is what stands in a file rather than the path of one.
+pub fn looks_like_contents(text: &str) -> bool {
+    text.contains(['\n', '\r', '\0']) || text.contains("-----BEGIN") || text.len() > PATH_BYTES_MAX
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.brought_in {
+            Some(reference) => write!(f, "the file that {reference} names"),
+            None if looks_like_contents(&self.path.to_string_lossy()) => {
+                f.write_str("a file whose path is not shown")
+            }
+            None => write!(f, "{}", self.path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl AsRef<Path> for FilePath {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl<T: Into<PathBuf>> From<T> for FilePath {
+    fn from(path: T) -> FilePath {
+        FilePath {
+            path: path.into(),
+            brought_in: None,
+        }
+    }
+}
+
+impl Serialize for FilePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FilePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FilePath, D::Error> {
+        deserializer.deserialize_newtype_struct(FilePath::NAME, PathVisitor)
+    }
+}
+
+struct PathVisitor;
+
+impl<'de> Visitor<'de> for PathVisitor {
+    type Value = FilePath;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("path string")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<FilePath, D::Error> {
+        PathBuf::deserialize(deserializer).map(FilePath::from)
+    }
+
+    fn visit_str<E: de::Error>(self, path: &str) -> Result<FilePath, E> {
+        Ok(path.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<FilePath, A::Error> {
+        let path = texts.next_element::<String>()?;
+        let reference = texts.next_element::<String>()?;
+        match (path, reference) {
+            (Some(path), Some(reference)) => Ok(FilePath::brought_in(path, &reference)),
+            _ => Err(de::Error::custom("a text and its reference are wanted")),
+        }
+    }
+}
+
+impl JsonSchema for FilePath {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        FilePath::NAME.into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        PathBuf::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----";
+
+    #[test]
+    fn a_path_that_was_brought_in_is_never_shown_in_a_message() {
+        let check = |path: FilePath, expected: &str| {
+            let shown = format!("{path} {path:?} {}", serde_json::to_string(&path).unwrap());
+            assert!(!shown.contains("MIIE") && !shown.contains("hunter2"), "{shown}");
+            assert_eq!(path.to_string(), expected);
+        };
+        check("/etc/key.pem".into(), "/etc/key.pem");
+        check(KEY.into(), "a file whose path is not shown");
+        check(FilePath::brought_in(KEY, "${KEY}"), "the file that ${KEY} names");
+        check(
+            FilePath::brought_in("hunter2", "${KEY}"),
+            "the file that ${KEY} names",
+        );
+    }
+
+    #[test]
+    fn the_contents_of_a_file_are_refused_where_its_path_is_wanted() {
+        let check = |path: FilePath, is_refused: bool| {
+            assert_eq!(path.objection("tls.key").is_some(), is_refused, "{path}");
+        };
+        check("/etc/key.pem".into(), false);
+        check("relative/ü.pem".into(), false);
+        check(FilePath::brought_in("/etc/key.pem", "${KEY_FILE}"), false);
+        check(KEY.into(), true);
+        check("x".repeat(5000).into(), true);
+        check(FilePath::brought_in("hunter2", "${file:/run/secrets/key}"), true);
+        check(FilePath::brought_in(KEY, "${KEY}"), true);
+    }
+}
