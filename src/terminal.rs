@@ -1,56 +1,53 @@
-//! Text for people at a terminal: what stands out, how a long text is broken, how a span of time reads.
+//! Text for a terminal: colour, wrapping, spans of time, counts.
 //!
-//! What comes from a znode or a destination goes through [`escaped`] here, so that it
-//! never reaches the terminal as a control sequence.
+//! Text of znodes and destinations goes through [`escaped`], so that it never reaches the terminal as a control sequence.
 
 use std::io::IsTerminal;
 
+use anstyle::AnsiColor;
 use bridge_console::text::{columns, escaped, size};
-use bridge_console::{Color, Style};
+use bridge_console::{Color, Style, paint};
 use bridge_core::record::Timestamp;
 
-/// Where the texts of a section begin, behind their labels.
+/// Column of the texts of a section, after their labels.
 const TEXT_AT: usize = 14;
 
-/// Narrower terminals are not catered for.
+/// Narrower terminals get lines of this width.
 const WIDTH_MIN: usize = 40;
 
-/// How a word is meant.
+/// The meaning of a word, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// As it should be.
+    /// Good.
     Good,
-    /// Worth a look.
+    /// A warning.
     Warning,
-    /// Somebody has to act.
+    /// An error: somebody has to act.
     Bad,
     /// A heading.
     Strong,
-    /// Beside the point.
+    /// Less important.
     Quiet,
-    /// Like the rest.
+    /// Without colour.
     Plain,
 }
 
 impl Tone {
-    /// The text in the colour of the tone, where there are colours.
+    /// The text in the colour of the tone, if the style has colours.
     pub fn paint(self, text: &str, style: &Style) -> String {
-        let code = match self {
-            Tone::Good => "32",
-            Tone::Warning => "33",
-            Tone::Bad => "31",
-            Tone::Strong => "1",
-            Tone::Quiet => "2",
-            Tone::Plain => return text.to_owned(),
+        let look = match self {
+            Tone::Good => AnsiColor::Green.on_default(),
+            Tone::Warning => AnsiColor::Yellow.on_default(),
+            Tone::Bad => AnsiColor::Red.on_default(),
+            Tone::Strong => anstyle::Style::new().bold(),
+            Tone::Quiet => anstyle::Style::new().dimmed(),
+            Tone::Plain => anstyle::Style::new(),
         };
-        match style.color && !text.is_empty() {
-            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            false => text.to_owned(),
-        }
+        paint(text, look, style)
     }
 }
 
-/// A label and its text, broken between words within the width; further lines stand below the text.
+/// A label and its text, wrapped between words; further lines begin below the text.
 pub fn line(label: &str, text: &str, tone: Tone, style: &Style) -> String {
     let head = format!("  {label:<width$}", width = TEXT_AT - 2);
     let mut lines = String::new();
@@ -67,7 +64,7 @@ pub fn line(label: &str, text: &str, tone: Tone, style: &Style) -> String {
     lines
 }
 
-/// A text in lines of at most so many columns, broken between words; a word that is longer stands alone.
+/// A text in lines of at most `width` columns, wrapped between words; a longer word gets a line of its own.
 pub fn broken(text: &str, width: usize) -> Vec<String> {
     let width = width.max(WIDTH_MIN - TEXT_AT);
     let text = escaped(text);
@@ -86,7 +83,7 @@ pub fn broken(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A message for the standard error: as it is for programs that read it, broken between words on a terminal.
+/// A message for standard error, wrapped between words and escaped on a terminal.
 pub fn message(text: &str) -> String {
     match std::io::stderr().is_terminal() {
         true => within(text, Style::for_stdout(Color::Never).width),
@@ -94,7 +91,7 @@ pub fn message(text: &str) -> String {
     }
 }
 
-/// Each line of a text in lines of at most so many columns.
+/// Wraps each line of a text.
 fn within(text: &str, width: usize) -> String {
     let part = |line: &str| match columns(line) > width {
         true => broken(line, width),
@@ -103,7 +100,7 @@ fn within(text: &str, width: usize) -> String {
     text.lines().flat_map(part).collect::<Vec<_>>().join("\n")
 }
 
-/// `3 s`, `2 min`, `1 h 5 min`, `3 d 2 h`: as much as a person takes in.
+/// A span of time in at most two units: `3 s`, `2 min`, `1 h 5 min`, `3 d 2 h`.
 pub fn span(ms: i64) -> String {
     let seconds = ms.max(0) / 1000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -116,7 +113,7 @@ pub fn span(ms: i64) -> String {
     }
 }
 
-/// A moment to the second, and how long ago it is.
+/// A time to the second, and its age.
 pub fn moment(at: Timestamp, now: Timestamp) -> String {
     format!("{} ({} ago)", to_the_second(at), span(now.0 - at.0))
 }
@@ -136,8 +133,8 @@ pub fn count(number: u64, noun: &str) -> String {
     }
 }
 
-/// Bytes for people, up to GiB.
-#[allow(clippy::cast_precision_loss, reason = "shown with one digit behind the point")]
+/// A number of bytes in a readable unit, up to GiB.
+#[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]
 pub fn bytes(count: u64) -> String {
     const GIB: u64 = 1 << 30;
     match count >= GIB {

@@ -1,4 +1,4 @@
-//! `zkbridge completions`: what a shell needs to complete the command line.
+//! `zkbridge completions`: prints the completion script of a shell.
 
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
@@ -13,16 +13,16 @@ Examples:
   zkbridge completions zsh > \"${fpath[1]}/_zkbridge\"
   zkbridge completions fish > ~/.config/fish/completions/zkbridge.fish";
 
-/// For which shell.
+/// Options of `completions`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Name of the shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }
 
-/// Prints it.
+/// Runs the command.
 pub fn run(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "zkbridge", &mut script);

@@ -1,4 +1,4 @@
-//! `zkbridge doctor`: everything that the bridge relies on, each with a remedy where it is not as it should be.
+//! `zkbridge doctor`: examines everything that the bridge relies on, and names a remedy for each finding.
 
 use bridge_config::load;
 use bridge_console::{Color, Style};
@@ -15,26 +15,26 @@ use crate::operator::ask_status;
 const EXAMPLES: &str = "\
 Examples:
   zkbridge doctor
-  zkbridge doctor --znodes 100000        read more to find what may not be read
+  zkbridge doctor --znodes 100000        look for unreadable znodes in more
   zkbridge doctor --json | jq '.lines[] | select(.level != \"ok\")'
 
-Looks at the configuration, the running bridge, the machine (disk space, speed
-of fsync, open files), each server of each ensemble (version, role, time to
-answer), the session and the roots, and each destination. Where no bridge runs
-a destination is opened as at a start: a file or topic that the configuration
-wants is made.
+Examines the configuration, the running bridge, the machine (disk space, speed
+of fsync, open files), each server of each ensemble (version, role, response
+time), the session and the roots, and each destination. If no bridge runs, it
+opens each destination as at a start, which creates configured files and
+topics.
 
-Exit codes: 0 no failure (warnings are none), 1 at least one failure,
+Exit codes: 0 no failure (a warning is none), 1 at least one failure,
 2 the configuration is wrong";
 
-/// What to look at.
+/// Options of `doctor`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
     #[command(flatten)]
     config: ConfigFlag,
-    /// So many znodes of each root are read: for those that may not be, and
-    /// to estimate how long a walk takes
+    /// Read N znodes of each root, to find unreadable ones and to estimate
+    /// the duration of a full scan
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     znodes: u64,
     /// Print one JSON object
@@ -42,7 +42,7 @@ pub struct DoctorArgs {
     json: bool,
 }
 
-/// Looks at all of it.
+/// Runs the command.
 pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let loaded = load(&args.config.config).map_err(|refused| {
         eprintln!("{refused}");

@@ -1,4 +1,4 @@
-//! `zkbridge man`: the manual pages.
+//! `zkbridge man`: prints the manual pages.
 
 use clap::{Args, CommandFactory};
 use clap_mangen::Man;
@@ -13,16 +13,16 @@ Examples:
   zkbridge man tail | man -l -
   zkbridge man > /usr/local/share/man/man1/zkbridge.1";
 
-/// Which page.
+/// Options of `man`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct ManArgs {
-    /// The page of this command, as in: tail, or journal export
+    /// Print the page of this command, as in: tail, or journal export
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// Prints it, as source for man.
+/// Runs the command.
 pub fn run(args: &ManArgs) -> Result<(), Failure> {
     let mut page = Cli::command();
     page.build();
@@ -32,7 +32,7 @@ pub fn run(args: &ManArgs) -> Result<(), Failure> {
         page = below.ok_or_else(|| {
             Failure::new(
                 Exit::Configuration,
-                format!("{name} has no command '{word}': see 'zkbridge --help'"),
+                format!("{name} has no command '{word}'\nhelp: list the commands with 'zkbridge --help'"),
             )
         })?;
         name = format!("{name}-{word}");

@@ -251,7 +251,7 @@ impl SourceReplay<'_> {
         Ok(delivered)
     }
 
-    /// Waits until the sink has taken all orders up to this count, and delivered what they named.
+    /// Waits until the sink has taken all orders up to this count and delivered their records.
     async fn until_done(&self, replayed: u64) -> Result<(), Failure> {
         let mut said = None;
         loop {
@@ -288,7 +288,7 @@ impl SourceReplay<'_> {
     async fn summary(&self) -> Result<SinkSummary, Failure> {
         let status = ask_status(&self.journals.config().data_dir).await?;
         let gone = || {
-            let message = "the bridge has ended: what was ordered is delivered with its next start, and the rest is not";
+            let message = "the bridge has ended; it delivers the queued records at its next start, and the rest was not queued";
             Failure::new(Exit::Runtime, message)
         };
         let sinks = status.ok_or_else(gone)?.sinks;
@@ -297,7 +297,7 @@ impl SourceReplay<'_> {
             .find(|sink| sink.sink == self.sink && sink.source == self.source);
         found.ok_or_else(|| {
             let message = format!(
-                "the running bridge has no sink '{}': give it the same configuration",
+                "the running bridge has no sink '{}'\nhelp: use the configuration of the running bridge",
                 self.sink
             );
             Failure::new(Exit::Runtime, message)

@@ -1,4 +1,4 @@
-//! `zkbridge schema`: the JSON Schemas of what goes out and of what is configured, and the reference made from them.
+//! `zkbridge schema`: prints the JSON Schemas of the record and the configuration, and the configuration reference.
 
 use clap::{Args, ValueEnum};
 
@@ -11,27 +11,27 @@ Examples:
   zkbridge schema config > config.json   the configuration, for editors
   zkbridge schema reference              the configuration, for people";
 
-/// Which schema.
+/// Options of `schema`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct SchemaArgs {
-    /// Of what
+    /// Schema to print
     #[arg(value_enum, default_value_t = Subject::Record)]
     subject: Subject,
 }
 
-/// What has a schema.
+/// A schema.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Subject {
     /// The change record that sinks deliver
     Record,
     /// The configuration file
     Config,
-    /// Every key of the configuration file with what it takes, its default and its meaning, as Markdown
+    /// Every key of the configuration file with its type, default and meaning, as Markdown
     Reference,
 }
 
-/// Prints the schema.
+/// Runs the command.
 pub fn run(args: &SchemaArgs) -> Result<(), Failure> {
     match args.subject {
         Subject::Record => print(&bridge_core::record::record_schema_text()),

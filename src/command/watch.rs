@@ -4,6 +4,7 @@ use bridge_config::{
     Config, HttpConfig, JournalConfig, Listen, LogConfig, LogLevel, Name, SinkConfig, SinkKind, SourceConfig,
     SourceKind,
 };
+use bridge_console::text::escaped;
 use bridge_console::{ConsoleConfig, Format};
 use bridge_core::delivery::{Filter, OpClass, Start};
 use bridge_core::issue::Severity;
@@ -27,22 +28,22 @@ Examples:
   zkbridge watch 127.0.0.1:2181 /services --existing
   zkbridge watch 127.0.0.1:2181 /services --record | jq .path
 
-Nothing is kept: the journal lies in a temporary folder and goes at the end.";
+Keeps nothing: the journal is in a temporary folder that is removed at the end.";
 
-/// What the records of a watch call the ensemble.
+/// Name of the source in the records.
 const NAME: &str = "main";
 
-/// What to watch.
+/// Options of `watch`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct WatchArgs {
-    /// The servers, as in host:2181 or a:2181,b:2181/chroot
+    /// Servers, as in host:2181 or a:2181,b:2181/chroot
     #[arg(value_name = "HOST:PORT")]
     pub connect: String,
-    /// The subtrees to watch; all of it if left out
+    /// Subtrees to watch [default: the whole tree]
     #[arg(value_name = "PATH")]
     pub roots: Vec<String>,
-    /// Print what exists already, too
+    /// Also print the znodes that exist already
     #[arg(long)]
     pub existing: bool,
     /// Print whole records as JSON lines
@@ -50,7 +51,7 @@ pub struct WatchArgs {
     pub record: bool,
 }
 
-/// Watches until a signal.
+/// Runs the command until a signal.
 pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     let quiet = LogConfig {
         level: LogLevel::Off,
@@ -62,7 +63,7 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     let folder = folder.map_err(|error| {
         Failure::new(
             Exit::Environment,
-            format!("no temporary folder for the journal: {error}; set TMPDIR"),
+            format!("no temporary folder for the journal: {error}\nhelp: set TMPDIR"),
         )
     })?;
     let mut config = configuration(args)?;
@@ -84,7 +85,7 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     })
 }
 
-/// What stops the source before it has captured anything is what it was given, as with any first trouble.
+/// A source that stops before it captured anything was given something that cannot work.
 fn stopped(halted: &[SourceStatus]) -> Failure {
     let has_begun = halted.iter().any(|source| source.journal.tail != Seq::ZERO);
     let failure = serving::halted(halted);
@@ -97,7 +98,7 @@ fn stopped(halted: &[SourceStatus]) -> Failure {
     }
 }
 
-/// Before the first connection any trouble is the end: a person waits for an answer. Afterwards it is tried again.
+/// Before the first connection any error ends the command, because a person waits. Later errors are retried.
 async fn first_trouble(source: &mut watch::Receiver<SourceStatus>, args: &WatchArgs) -> Failure {
     let begun = source
         .wait_for(|status| status.trouble.is_some() || status.halted.is_some() || status.epoch.is_some());
@@ -122,14 +123,14 @@ async fn first_trouble(source: &mut watch::Receiver<SourceStatus>, args: &WatchA
         let trouble = source.borrow_and_update().trouble.clone();
         if trouble != said {
             if let Some(trouble) = &trouble {
-                eprintln!("{trouble}; trying again");
+                eprintln!("{}; retrying", escaped(trouble));
             }
             said = trouble;
         }
     }
 }
 
-/// Who read the output has gone.
+/// Returns once the reader of the output is gone. Cancel safe.
 async fn printer_ended(sinks: &mut [watch::Receiver<bridge_core::delivery::SinkStatus>]) {
     match sinks.first_mut() {
         Some(sink) => {

@@ -1,4 +1,4 @@
-//! One znode on both sides. Pure.
+//! Compares one znode of the image with ZooKeeper. Pure.
 
 use bridge_core::capture::Outcome;
 use bridge_core::journal::Imaged;
@@ -6,49 +6,49 @@ use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use serde::Serialize;
 
-/// How a znode differs.
+/// The kind of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// ZooKeeper has it, and the image does not.
+    /// Only ZooKeeper has it.
     OnlyInZookeeper,
-    /// The image has it, and ZooKeeper does not.
+    /// Only the image has it.
     OnlyInImage,
-    /// Both have it, and it was deleted and created again between.
+    /// Both have it, as different incarnations: it was deleted and created again.
     OtherLife,
-    /// The same life, and another version.
+    /// The same incarnation with another version.
     OtherVersion,
-    /// The same version, and other data.
+    /// The same version with other data.
     OtherData,
-    /// The image knows that it is there, and not what it holds.
+    /// The image knows that it exists, and has never read it.
     Unread,
 }
 
-/// What one side has.
+/// The znode on one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Side {
     /// The transaction that created it.
     pub czxid: Zxid,
-    /// The transaction that wrote it last; null where it was never read.
+    /// The transaction that wrote it last; null if it was never read.
     pub mzxid: Option<Zxid>,
-    /// Its version, likewise.
+    /// Its version; null if it was never read.
     pub version: Option<i32>,
 }
 
-/// A znode that is not the same on both sides.
+/// A znode that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Which.
+    /// Its path.
     pub path: ZnodePath,
-    /// How.
+    /// The kind of the difference.
     pub kind: Kind,
-    /// As ZooKeeper has it.
+    /// The znode in ZooKeeper.
     pub zookeeper: Option<Side>,
-    /// As the image has it.
+    /// The znode in the image.
     pub image: Option<Side>,
 }
 
-/// `None` where both sides are the same, or where it may not be read, so that nobody can know.
+/// The difference; `None` if both sides are equal, or if the znode cannot be read and so cannot be compared.
 pub fn compare(path: &ZnodePath, outcome: &Outcome, imaged: Option<&Imaged>) -> Option<Difference> {
     let image = imaged.map(|imaged| Side {
         czxid: imaged.node.czxid,
@@ -90,7 +90,7 @@ pub fn compare(path: &ZnodePath, outcome: &Outcome, imaged: Option<&Imaged>) -> 
     difference(kind, Some(zookeeper), Some(image))
 }
 
-/// Of data that a limit cut, its size and its beginning are known; data that is not kept is not compared.
+/// Compares size and beginning of data that a limit cut, and does not compare data that is not kept.
 fn is_other_data(imaged: &Imaged, data: &[u8]) -> bool {
     imaged
         .data
@@ -99,17 +99,17 @@ fn is_other_data(imaged: &Imaged, data: &[u8]) -> bool {
 }
 
 impl Difference {
-    /// Whether the image has come to what ZooKeeper showed at an earlier look, or past it: a znode that is written all
-    /// the time is never the same on both sides, and is followed all the same.
+    /// Whether the image has reached the version that ZooKeeper had at an earlier read. A znode that is written all the
+    /// time never equals the image, although the image follows it.
     pub fn has_followed(&self, earlier: &Difference) -> bool {
         let image = self.image.as_ref().and_then(|side| side.mzxid);
         let was = earlier.zookeeper.as_ref().and_then(|side| side.mzxid);
         self.kind != Kind::OtherData && image.zip(was).is_some_and(|(image, was)| image >= was)
     }
 
-    /// For people.
+    /// The difference as a sentence.
     pub fn sentence(&self) -> String {
-        let told = |side: &Option<Side>| match side {
+        let words = |side: &Option<Side>| match side {
             Some(Side {
                 mzxid: Some(mzxid),
                 version: Some(version),
@@ -118,16 +118,16 @@ impl Difference {
             Some(Side { czxid, .. }) => format!("created at {czxid}, never read"),
             None => "none".to_owned(),
         };
-        let (zookeeper, image) = (told(&self.zookeeper), told(&self.image));
+        let (zookeeper, image) = (words(&self.zookeeper), words(&self.image));
         match self.kind {
             Kind::OnlyInZookeeper => format!("only in ZooKeeper: {zookeeper}"),
             Kind::OnlyInImage => format!("only in the image: {image}"),
             Kind::OtherLife => {
-                format!("deleted and created again between: ZooKeeper has {zookeeper}, the image {image}")
+                format!("another incarnation: ZooKeeper has {zookeeper}, the image {image}")
             }
             Kind::OtherVersion => format!("ZooKeeper has {zookeeper}, the image {image}"),
             Kind::OtherData => format!("other data at the same version: {zookeeper}"),
-            Kind::Unread => format!("the image has not read it: ZooKeeper has {zookeeper}"),
+            Kind::Unread => format!("never read by the bridge: ZooKeeper has {zookeeper}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use anstyle::AnsiColor;
 use bridge_core::record::Op;
 
 use crate::config::Color;
@@ -63,7 +64,15 @@ fn is_colored(color: Color, is_terminal: bool, is_wanted: bool) -> bool {
     }
 }
 
-/// What a part of a line stands for; decides its colour.
+/// The text in a look, if the style has colours.
+pub fn paint(text: &str, look: anstyle::Style, style: &Style) -> String {
+    match style.color && !text.is_empty() {
+        true => format!("{look}{text}{look:#}"),
+        false => text.to_owned(),
+    }
+}
+
+/// The meaning of a part of a line, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Op(Op),
@@ -73,27 +82,25 @@ pub(crate) enum Role {
 
 impl Role {
     /// Only the basic colours, which every terminal lets its user choose.
-    fn code(self) -> Option<&'static str> {
+    fn look(self) -> anstyle::Style {
+        let dimmed = anstyle::Style::new().dimmed();
         match self {
-            Role::Plain => None,
-            Role::Quiet => Some("2"),
+            Role::Plain => anstyle::Style::new(),
+            Role::Quiet => dimmed,
             Role::Op(op) => match op {
-                Op::Create => Some("32"),
-                Op::Update => Some("33"),
-                Op::Delete => Some("31"),
-                Op::Acl => Some("35"),
-                Op::Snapshot => Some("36"),
-                Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => Some("2"),
+                Op::Create => AnsiColor::Green.on_default(),
+                Op::Update => AnsiColor::Yellow.on_default(),
+                Op::Delete => AnsiColor::Red.on_default(),
+                Op::Acl => AnsiColor::Magenta.on_default(),
+                Op::Snapshot => AnsiColor::Cyan.on_default(),
+                Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => dimmed,
             },
         }
     }
 
     /// The text in this role's colour, if the style has colours.
     pub(crate) fn paint(self, text: &str, style: &Style) -> String {
-        match self.code().filter(|_| style.color && !text.is_empty()) {
-            Some(code) => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            None => text.to_owned(),
-        }
+        paint(text, self.look(), style)
     }
 }
 
