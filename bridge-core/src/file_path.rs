@@ -64,7 +64,7 @@ impl FilePath {
 
 /// Whether a text is what stands in a file rather than the path of one.
 pub fn looks_like_contents(text: &str) -> bool {
-    text.contains(['\n', '\r', '\0']) || text.contains("-----BEGIN") || text.len() > PATH_BYTES_MAX
+    text.contains(['\n', '\r']) || text.contains("-----BEGIN") || text.len() > PATH_BYTES_MAX
 }
 
 impl fmt::Display for FilePath {

@@ -1,7 +1,13 @@
 //! From the tree to typed options, strictly: no number becomes a text, no text a number.
 //!
-//! serde stops at the first error. [`decode`] notes it, takes the value that is wrong out of the tree, and reads
-//! again, until nothing is wrong any more: so all errors are found, each with the keys that lead to it.
+//! serde stops at the first error. [`decode`] records it, removes the wrong value from the tree, and reads again until
+//! nothing is wrong: so all errors are found, each with the keys that lead to it.
+//!
+//! Why not a crate: `serde_path_to_error` gives the path of the first error only, and can neither skip the value and
+//! continue nor tell a missing key from an unknown one. `serde_ignored` finds unknown keys, but only in a document
+//! without errors. The deserializer is ours because two kinds of values need it: texts from variables, which may be read
+//! as numbers or lists, and texts that were brought in by a reference, whose mark must reach the options
+//! ([`bridge_core::file_path`]).
 
 mod fault;
 mod reader;
@@ -13,7 +19,7 @@ pub(crate) use reader::Reader;
 
 use crate::tree::{Node, Place, Step, Table, Value};
 
-/// Reads options from a table. Gives `None` where too little is left of it; every reason was handed to `report`.
+/// Reads options from a table, and hands every error to `report`. Returns `None` if too little of the table is left.
 pub(crate) fn decode<T: DeserializeOwned>(node: &Node, report: &mut dyn FnMut(&Fault)) -> Option<T> {
     let mut tree = node.clone();
     loop {
@@ -33,7 +39,7 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, report: &mut dyn FnMut(&F
     }
 }
 
-/// Whether the key is missing only because its value was taken out before.
+/// Whether the key is missing only because its value was removed before.
 fn was_refused(tree: &Node, fault: &Fault) -> bool {
     let FaultKind::Missing { name } = &fault.kind else {
         return false;
@@ -42,8 +48,8 @@ fn was_refused(tree: &Node, fault: &Fault) -> bool {
     table.is_some_and(|table| table.contains_key(*name))
 }
 
-/// Changes the tree so that the same fault cannot come again; false where that is not possible. Every call leaves
-/// fewer values that can be wrong: a key less, a value assumed, or a table skipped.
+/// Changes the tree so that the same fault cannot occur again. Returns false if that is not possible. Every call leaves
+/// fewer values that can be wrong: it removes a key, assumes a value, or skips a table.
 fn take_out(tree: &mut Node, fault: &Fault, assumed: bool) -> bool {
     match &fault.kind {
         FaultKind::Unknown { name, .. } => {
@@ -58,7 +64,7 @@ fn take_out(tree: &mut Node, fault: &Fault, assumed: bool) -> bool {
             let before = table.insert((*name).to_owned(), entry);
             !before.is_some_and(|(_, node)| matches!(node.value, Value::Assumed))
         }
-        // What stands in for a value was refused too: nothing can be made of the table around it.
+        // The assumed value was refused too, so the table around it cannot be read.
         _ if assumed => match fault.path.split_last() {
             Some((_, above)) => skip(tree, above),
             None => false,
@@ -67,8 +73,7 @@ fn take_out(tree: &mut Node, fault: &Fault, assumed: bool) -> bool {
     }
 }
 
-/// Takes out a value: what the key has as a default is read instead, and the other elements of a list keep their
-/// indexes.
+/// Skips a value: the default of its key is read instead, and the other elements of a list keep their indexes.
 fn skip(tree: &mut Node, path: &[Step]) -> bool {
     if path.is_empty() {
         return false;

@@ -94,13 +94,22 @@ impl Problem {
         if let Some(line) = &self.excerpt {
             text.push_str(&format!("  | {line}\n"));
         }
-        if let Some(allowed) = &self.allowed {
-            text.push_str(&wrapped(&format!("allowed: {allowed}"), "  ", "           "));
-        }
-        if let Some(remedy) = &self.remedy {
-            text.push_str(&wrapped(&format!("remedy:  {remedy}"), "  ", "           "));
+        if let Some(help) = self.help() {
+            text.push_str(&wrapped(&format!("help: {help}"), "  ", "        "));
         }
         text
+    }
+
+    /// What to do, then what is possible.
+    fn help(&self) -> Option<String> {
+        match (&self.remedy, &self.allowed) {
+            (Some(remedy), Some(allowed)) if remedy.ends_with('?') => {
+                Some(format!("{remedy} Possible: {allowed}"))
+            }
+            (Some(remedy), Some(allowed)) => Some(format!("{remedy}; possible: {allowed}")),
+            (None, Some(allowed)) => Some(format!("possible: {allowed}")),
+            (remedy, None) => remedy.clone(),
+        }
     }
 }
 
@@ -189,8 +198,10 @@ mod tests {
             text.starts_with("error: zkbridge.toml:3:9: http.listen: 'x' is no"),
             "{text}"
         );
-        assert!(text.contains("\n  allowed: an address"), "{text}");
-        assert!(text.ends_with("\n  remedy:  give one\n"), "{text}");
+        assert!(
+            text.contains("\n  help: give one; possible: an address"),
+            "{text}"
+        );
         assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
     }
 }

@@ -45,22 +45,22 @@ pub(super) struct OrderHandle {
 
 /// The ways to the workers that there are; they change when the configuration does.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Levers(Arc<RwLock<Vec<OrderHandle>>>);
+pub(super) struct OrderHandles(Arc<RwLock<Vec<OrderHandle>>>);
 
-impl Levers {
-    pub(super) fn replace(&self, levers: Vec<OrderHandle>) {
-        *self.0.write().expect(UNPOISONED) = levers;
+impl OrderHandles {
+    pub(super) fn replace(&self, handles: Vec<OrderHandle>) {
+        *self.0.write().expect(UNPOISONED) = handles;
     }
 
     fn find(&self, source: &str, sink: &str) -> Option<OrderHandle> {
-        let levers = self.0.read().expect(UNPOISONED);
-        let is_meant = |lever: &&OrderHandle| *lever.source == *source && *lever.sink == *sink;
-        levers.iter().find(is_meant).cloned()
+        let handles = self.0.read().expect(UNPOISONED);
+        let is_meant = |handle: &&OrderHandle| *handle.source == *source && *handle.sink == *sink;
+        handles.iter().find(is_meant).cloned()
     }
 }
 
 /// Nobody panics while holding the lock: it is held to look into a list, or to replace it.
-const UNPOISONED: &str = "the list of levers is whole";
+const UNPOISONED: &str = "the list of handles is whole";
 
 /// The socket at work. Dropped, it removes its file.
 pub(super) struct Control {
@@ -74,13 +74,13 @@ impl Control {
     /// (as where its path is too long) is logged, and no more.
     pub(super) fn start(
         data_dir: &Path,
-        levers: Levers,
+        handles: OrderHandles,
         reloads: mpsc::Sender<ReloadRequest>,
         view: View,
     ) -> Option<Control> {
         let file = data_dir.join(SOCKET);
         match listen(&file) {
-            Ok(listener) => Some(Control::serve(listener, file, levers, reloads, view)),
+            Ok(listener) => Some(Control::serve(listener, file, handles, reloads, view)),
             Err(error) => {
                 tracing::warn!(
                     file = %file.display(),
@@ -95,14 +95,14 @@ impl Control {
     fn serve(
         listener: UnixListener,
         file: PathBuf,
-        levers: Levers,
+        handles: OrderHandles,
         reloads: mpsc::Sender<ReloadRequest>,
         view: View,
     ) -> Control {
         let stop = CancellationToken::new();
         let router = Router::new()
             .route("/orders", post(take))
-            .with_state(levers)
+            .with_state(handles)
             .route("/reload", post(async move || reload(&reloads).await))
             .route(
                 "/status",
@@ -177,7 +177,7 @@ async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
     super::http::json(StatusCode::OK, &ReloadAnswer::from(answer))
 }
 
-async fn take(State(levers): State<Levers>, body: Bytes) -> Response {
+async fn take(State(handles): State<OrderHandles>, body: Bytes) -> Response {
     let ask = match serde_json::from_slice(&body) {
         Ok(ask) => ask,
         Err(error) => {
@@ -185,19 +185,19 @@ async fn take(State(levers): State<Levers>, body: Bytes) -> Response {
             return (StatusCode::BAD_REQUEST, message).into_response();
         }
     };
-    let refused = give(&levers, ask).err();
+    let refused = give(&handles, ask).err();
     super::http::json(StatusCode::OK, &Answer { refused })
 }
 
-fn give(levers: &Levers, ask: Ask) -> Result<(), String> {
+fn give(handles: &OrderHandles, ask: Ask) -> Result<(), String> {
     let Ask { source, sink, order } = ask;
-    let lever = levers.find(&source, &sink).ok_or_else(|| {
+    let handle = handles.find(&source, &sink).ok_or_else(|| {
         format!(
             "the running bridge delivers nothing from source '{source}' to sink '{sink}': give it the same \
              configuration with 'zkbridge reload', or stop it"
         )
     })?;
-    lever.orders.try_send(order.into()).map_err(|error| match error {
+    handle.orders.try_send(order.into()).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => {
             format!("sink '{sink}' is busy and {ORDERS} orders wait for it already: try again later")
         }
@@ -238,7 +238,7 @@ mod tests {
             "nobody there"
         );
         let (orders, mut taken) = mpsc::channel(1);
-        let lever = OrderHandle {
+        let handle = OrderHandle {
             source: "main".into(),
             sink: "one".into(),
             orders,
@@ -246,10 +246,10 @@ mod tests {
         // What a killed bridge leaves.
         drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
         assert_eq!(operator::ask_status(folder.path()).await.unwrap(), None);
-        let levers = Levers::default();
-        levers.replace(vec![lever]);
+        let handles = OrderHandles::default();
+        handles.replace(vec![handle]);
         let (reloads, wishes) = mpsc::channel(1);
-        let control = Control::start(folder.path(), levers, reloads.clone(), an_empty_view()).unwrap();
+        let control = Control::start(folder.path(), handles, reloads.clone(), an_empty_view()).unwrap();
         let status = operator::ask_status(folder.path()).await.unwrap().unwrap();
         assert!(
             status.running && status.ready,
@@ -280,7 +280,7 @@ mod tests {
         assert!(answer.refused.unwrap().contains("zkbridge run"));
 
         assert!(
-            Control::start(folder.path(), Levers::default(), reloads, an_empty_view()).is_none(),
+            Control::start(folder.path(), OrderHandles::default(), reloads, an_empty_view()).is_none(),
             "it is in use"
         );
         control.stop().await;

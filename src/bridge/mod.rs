@@ -1,21 +1,21 @@
-//! A running bridge: every source with its pipeline, every sink with its workers, started together, seen together,
-//! ended together.
+//! A running bridge: its sources, each with its own connection, journal and sinks, behind one HTTP listener and one
+//! control socket.
 //!
 //! ```text
-//! connection task ──reports──▶ pipeline thread ──durable tail──▶ worker of each sink
-//!        ▲                      │  (machine + journal)  ▲                 │
-//!        └─────── commands ─────┘                       └──── notes ──────┘
+//! connection task ──events──▶ pipeline thread ──durable tail──▶ task of each sink
+//!        ▲                     │  (machine + journal)  ▲                │
+//!        └────── requests ─────┘                       └─── progress ───┘
 //! ```
 //!
-//! The end goes the way of the records: connections first, then the workers drain within a bound, then the pipelines
-//! store the last cursors.
+//! Invariants: every configuration is checked before anything starts or changes; a source whose journal cannot be opened
+//! stops no other source; a source starts and stops without the others.
 
 mod control;
 mod descriptors;
 mod http;
-mod lanes;
 mod listener;
 mod reload;
+mod sink_task;
 mod sinks;
 mod source;
 mod view;
@@ -23,32 +23,32 @@ mod view;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bridge_config::Config;
-use bridge_core::delivery::{SinkStatus, WallClock, Workers};
+use bridge_config::{Config, Name};
+use bridge_core::delivery::{SinkStatus, WallClock};
 use bridge_core::pipeline::SourceStatus;
 use bridge_core::record::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
 
 pub use descriptors::raise_limit;
-pub use lanes::run_id;
 pub use reload::Reloaded;
+pub use sink_task::run_id;
 pub use sinks::sink;
 pub use source::{journal_file, journal_options};
 pub use view::View;
 
-use source::RunningSource;
+use source::{FailedSource, PreparedSource, RunningSource};
 
-/// How long workers may go on delivering after the end was asked for.
+/// Time in which the sinks may go on delivering after a stop was requested.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
-/// Wishes for another configuration that may wait.
+/// Capacity of the reload-request queue.
 const RELOADS: usize = 4;
 
-/// An operator's wish for another configuration, and where the answer goes: what was done, or why nothing was.
+/// An operator's request for a reload; it takes the answer: what was done, or why nothing was.
 pub type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
 
 /// What an operator decided for one start.
@@ -56,81 +56,107 @@ pub type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
 pub struct Decisions {
     /// Sources whose present tree is the new baseline although it is older than the journal, or another.
     pub accept_baseline: Vec<String>,
-    /// Sinks that are no longer configured and give up their place in the journals.
+    /// Sinks that are no longer configured and lose their cursors in the journals.
     pub forget_sinks: Vec<String>,
 }
 
-/// A running bridge. End it with [`Bridge::stop`].
+/// A running bridge. Stop it with [`Bridge::stop`].
 pub struct Bridge {
-    /// What it runs with.
     config: Config,
     sources: Vec<RunningSource>,
-    workers: Workers,
+    failed: Vec<FailedSource>,
     http: Option<http::Server>,
     control: Option<control::Control>,
-    levers: control::Levers,
+    orders: control::OrderHandles,
     reloads: Option<mpsc::Receiver<ReloadRequest>>,
     view: View,
-    stop_sources: CancellationToken,
+    stop: CancellationToken,
     descriptors: JoinHandle<()>,
 }
 
 impl Bridge {
-    /// Opens every journal and listens, then starts everything. Fails before anything is started, or not at all.
+    /// Checks the configuration, binds the HTTP address, opens every journal, and then starts everything.
     ///
-    /// An operator's decisions hold for this start alone.
+    /// An operator's decisions hold for this start alone. A source whose journal cannot be opened is shown as halted.
+    ///
+    /// # Errors
+    /// If the configuration asks for what cannot be, the address is taken, or no journal can be opened. Nothing has
+    /// been started then.
     pub async fn start(config: &Config, decisions: &Decisions) -> Result<Bridge, Failure> {
         let metrics = http::install_metrics()?;
+        let prepared = config.sources.iter();
+        let prepared = prepared.map(|source| PreparedSource::new(config, source, decisions));
+        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
         let listener = http::bind(&config.http).await?;
-        let opened = config
-            .sources
-            .iter()
-            .map(|source| source::Opened::open(config, source, decisions));
-        let opened = opened.collect::<Result<Vec<_>, _>>()?;
-        let stop_sources = CancellationToken::new();
-        let stop_workers = CancellationToken::new();
-        let mut workers = Workers::new(stop_workers.clone());
-        let mut sources = Vec::with_capacity(opened.len());
-        for source in opened {
-            sources.push(source.start(&mut workers, &stop_sources, &stop_workers)?);
+        let mut failed = Vec::new();
+        let mut opened = Vec::with_capacity(prepared.len());
+        for source in prepared {
+            let config = source.config().clone();
+            match source.open(&decisions.forget_sinks) {
+                Ok(source) => opened.push(source),
+                Err(failure) => failed.push((config, failure)),
+            }
         }
-        let levers = control::Levers::default();
-        let view = View::new(
-            sources.iter().map(|source| source.status.clone()).collect(),
-            workers.watches(),
-        );
-        let (ask, reloads) = mpsc::channel(RELOADS);
-        let control = control::Control::start(&config.data_dir, levers.clone(), ask, view.clone());
+        if opened.is_empty()
+            && let Some((_, failure)) = failed.pop()
+        {
+            return Err(failure);
+        }
+        let failed = failed.into_iter();
+        let failed = failed.map(|(config, failure)| FailedSource::new(config, &failure));
+        let sources = opened.into_iter().map(source::OpenedSource::start);
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        let orders = control::OrderHandles::default();
+        let view = View::new(Vec::new(), Vec::new());
+        let (request, reloads) = mpsc::channel(RELOADS);
+        let control = control::Control::start(&config.data_dir, orders.clone(), request, view.clone());
         let http =
             listener.map(|listener| http::Server::start(listener, &config.http, view.clone(), metrics));
+        let stop = CancellationToken::new();
         let mut bridge = Bridge {
             config: config.clone(),
             sources,
-            workers,
+            failed: failed.collect(),
             http,
             control,
-            levers,
+            orders,
             reloads: Some(reloads),
             view,
-            stop_sources,
-            descriptors: tokio::spawn(descriptors::watch(stop_workers)),
+            descriptors: tokio::spawn(descriptors::watch(stop.clone())),
+            stop,
         };
-        bridge.show_lanes();
+        bridge.show();
         Ok(bridge)
     }
 
-    /// Operators' wishes for another configuration, for the one who can read it; once. Dropped, they are refused.
+    /// Operators' requests for a reload, for the caller that can read the configuration. Only the first call gets them;
+    /// if the receiver is dropped, requests are refused.
     pub fn take_reloads(&mut self) -> mpsc::Receiver<ReloadRequest> {
         self.reloads.take().unwrap_or_else(|| mpsc::channel(RELOADS).1)
     }
 
-    /// Lets the outside see and reach the lanes that there are.
-    fn show_lanes(&mut self) {
-        self.workers.forget_ended();
-        self.view.show_sinks(self.workers.watches());
-        let lanes = self.sources.iter().flat_map(|source| &source.lanes);
-        self.levers
-            .replace(lanes.map(|lane| lane.lever.clone()).collect());
+    /// Publishes the sources and sinks that there are: to the view, and to the control socket.
+    fn show(&mut self) {
+        for source in &mut self.sources {
+            source.workers.forget_ended();
+        }
+        let sinks = self.sources.iter().flat_map(|source| source.workers.watches());
+        self.view.show(self.statuses(), sinks.collect());
+        let tasks = self.sources.iter().flat_map(|source| &source.sinks);
+        self.orders
+            .replace(tasks.map(|task| task.orders.clone()).collect());
+    }
+
+    /// The statuses of all sources, in the order of the configuration.
+    fn statuses(&self) -> Vec<watch::Receiver<SourceStatus>> {
+        let status = |name: &Name| {
+            let running = self.sources.iter().find(|source| source.config.name == *name);
+            let failed = self.failed.iter().find(|source| source.config.name == *name);
+            let failed = failed.map(|source| source.status.clone());
+            running.map(|source| source.status.clone()).or(failed)
+        };
+        let names = self.config.sources.iter().map(|source| &source.name);
+        names.filter_map(status).collect()
     }
 
     /// What can be seen of it.
@@ -138,46 +164,37 @@ impl Bridge {
         &self.view
     }
 
-    /// The address that is listened on; `None` if none is.
+    /// The address of the HTTP listener; `None` if there is none.
     pub fn address(&self) -> Option<std::net::SocketAddr> {
         self.http.as_ref().map(http::Server::address)
     }
 
-    /// Returns when no source can go on, with what stopped each. Cancel safe.
+    /// Returns when every source has halted, with the status of each. Cancel safe.
     pub async fn all_halted(&self) -> Vec<SourceStatus> {
         let mut halted = Vec::new();
-        for source in &self.sources {
-            let mut status = source.status.clone();
-            // A pipeline that is gone has published why.
-            let found = status
-                .wait_for(|status| status.halted.is_some())
-                .await
-                .map(|status| status.clone());
-            halted.push(found.unwrap_or_else(|_| source.status.borrow().clone()));
+        for mut status in self.statuses() {
+            // A pipeline publishes why it ends before it goes.
+            let found = status.wait_for(|status| status.halted.is_some()).await;
+            let found = found.map(|status| status.clone()).ok();
+            halted.push(found.unwrap_or_else(|| status.borrow().clone()));
         }
         halted
     }
 
-    /// Ends everything within the drain bound and a little more. Returns where the sinks stand.
+    /// Stops everything within the drain bound and a little more. Returns the last status of each sink. Not cancel safe.
     pub async fn stop(self) -> Vec<SinkStatus> {
         if let Some(control) = self.control {
             control.stop().await;
         }
-        self.stop_sources.cancel();
-        let mut pipelines = Vec::with_capacity(self.sources.len());
-        for source in self.sources {
-            pipelines.push(source.end_connection().await);
-        }
-        let statuses = self.workers.stop().await;
-        for pipeline in pipelines {
-            pipeline.join().await;
-        }
-        // It ended with the workers.
+        let stopping = self.sources.into_iter().map(RunningSource::stop);
+        let statuses = futures::future::join_all(stopping).await;
+        self.stop.cancel();
+        // It ends at once.
         let _ = self.descriptors.await;
         if let Some(http) = self.http {
             http.stop().await;
         }
-        statuses
+        statuses.into_iter().flatten().collect()
     }
 }
 
@@ -186,12 +203,12 @@ pub fn wall_clock() -> WallClock {
     Arc::new(|| Timestamp::of(SystemTime::now()))
 }
 
-/// Something outside the configuration is not as it must be.
+/// A failure of the environment: the disk, the network, the system.
 fn environment(message: impl Into<String>) -> Failure {
     Failure::new(Exit::Environment, message)
 }
 
-/// The configuration asks for what cannot be.
+/// A failure of the configuration.
 fn configuration(message: impl Into<String>) -> Failure {
     Failure::new(Exit::Configuration, message)
 }

@@ -1,79 +1,151 @@
-//! Another configuration for a running bridge: sinks and their filters change, all else stays.
+//! Takes over another configuration while the bridge runs: sources with their roots and excludes, and sinks with their
+//! filters, are added, changed and removed.
 //!
-//! Nothing is changed before every new sink has been checked, so a configuration that cannot work changes nothing. What
-//! is the same in both goes on undisturbed. A sink that is changed or left out drains first and keeps its cursor.
+//! Invariants: every new source and sink is checked before anything changes, so a configuration that cannot work
+//! changes nothing; what is the same in both configurations runs on undisturbed. A source that is changed or removed
+//! stops as at the end of the bridge, and its journal stays. A sink that is changed or removed drains first and keeps
+//! its cursor.
 
 use std::collections::BTreeSet;
 
-use bridge_config::{Config, SinkConfig};
+use bridge_config::{Config, Name, SinkConfig, SourceConfig};
+use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::lanes::PreparedSink;
-use super::{Bridge, configuration};
+use super::sink_task::PreparedSink;
+use super::source::{FailedSource, PreparedSource, RunningSource};
+use super::{Bridge, Decisions, configuration};
 use crate::exit::Failure;
 
 /// What a reload did, by the names of the sinks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// Those that are new.
+    /// New sinks.
     pub started: BTreeSet<String>,
-    /// Those that go on with other options, from where they were.
+    /// Sinks with other options; each continues at its cursor.
     pub changed: BTreeSet<String>,
-    /// Those that are no longer configured; their place in the journal stays.
+    /// Sinks that are no longer configured; their cursors stay in the journals.
     pub stopped: BTreeSet<String>,
-    /// Those that nothing happened to.
+    /// Sinks with the same options.
     pub untouched: BTreeSet<String>,
+    /// The sources, if any has changed.
+    #[serde(default, skip_serializing_if = "ReloadedSources::is_empty")]
+    pub sources: ReloadedSources,
 }
 
-/// What becomes of the lanes of one source.
+/// What a reload did to the sources, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadedSources {
+    /// New sources, and those whose journal could not be opened before.
+    pub started: BTreeSet<String>,
+    /// Sources with other options, such as roots; each continues with its journal.
+    pub changed: BTreeSet<String>,
+    /// Sources that are no longer configured; their journals stay.
+    pub stopped: BTreeSet<String>,
+    /// Sources whose journal could not be opened. Their status names the cause.
+    pub failed: BTreeSet<String>,
+}
+
+impl ReloadedSources {
+    fn is_empty(&self) -> bool {
+        *self == ReloadedSources::default()
+    }
+}
+
+/// What changes, checked and not yet begun.
+#[derive(Default)]
 struct Plan {
-    /// Names of those that end.
-    ending: BTreeSet<String>,
-    beginning: Vec<PreparedSink>,
+    /// Sources that stop, by name, whether they start again or not.
+    stopping: BTreeSet<String>,
+    starting: Vec<PreparedSource>,
+    staying: Vec<SinkPlan>,
+}
+
+/// What changes among the sinks of a source that runs on.
+struct SinkPlan {
+    source: Name,
+    /// Sinks that stop, by name.
+    stopping: BTreeSet<String>,
+    starting: Vec<PreparedSink>,
 }
 
 impl Bridge {
-    /// Takes over the sinks of another configuration.
+    /// Takes over another configuration. Not cancel safe.
     ///
     /// # Errors
-    /// If anything but sinks differs, or a sink cannot work as configured: then nothing has changed. If a journal has
-    /// failed: then the sinks that were to end have ended, and the source stops with what its log says.
+    /// If `data_dir`, `http` or `log` differ, or a source or sink cannot work as configured: nothing has changed then.
+    /// If the journal of a source that runs on has failed: its sinks that were to change have stopped then.
     pub async fn reload(&mut self, config: &Config) -> Result<Reloaded, Failure> {
         self.refuse_what_needs_a_restart(config)?;
-        let plans = self
-            .sources
-            .iter()
-            .map(|source| {
-                let running: Vec<&SinkConfig> = source.lanes.iter().map(|lane| &lane.config).collect();
-                let name = &source.ground.source;
-                let wanted = config.sinks.iter().filter(|sink| sink.sources.contains(name));
-                let wanted: Vec<&SinkConfig> = wanted.collect();
-                let ending = running.iter().filter(|sink| !wanted.contains(sink));
-                let beginning = wanted.iter().filter(|sink| !running.contains(sink));
-                Ok(Plan {
-                    ending: ending.map(|sink| sink.name.to_string()).collect(),
-                    beginning: beginning
-                        .map(|sink| PreparedSink::new(sink, name, &source.ground.scope))
-                        .collect::<Result<_, _>>()?,
-                })
-            })
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let reloaded = compare(&self.config, config);
-        for (source, plan) in self.sources.iter_mut().zip(plans) {
-            let lanes = std::mem::take(&mut source.lanes);
-            let (ending, staying): (Vec<_>, Vec<_>) = lanes
-                .into_iter()
-                .partition(|lane| plan.ending.contains(&*lane.config.name));
-            source.lanes = staying;
-            futures::future::join_all(ending.into_iter().map(|lane| lane.end())).await;
-            for blank in plan.beginning {
-                let lane = blank.enter_beside(&source.ground).await?;
-                source.lanes.push(lane.start(&source.ground, &mut self.workers));
+        let plan = self.plan(config)?;
+        let mut reloaded = compare(&self.config, config);
+        let (stopping, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sources)
+            .into_iter()
+            .partition(|source| plan.stopping.contains(&*source.config.name));
+        self.sources = staying;
+        join_all(stopping.into_iter().map(RunningSource::stop)).await;
+        let failed: BTreeSet<Name> = self.failed.drain(..).map(|source| source.config.name).collect();
+        self.config = config.clone();
+        let changed = self.change_sinks(plan.staying).await;
+        for source in plan.starting {
+            if failed.contains(&source.config().name) {
+                reloaded.sources.started.insert(source.config().name.to_string());
+            }
+            self.start_source(source, &mut reloaded.sources);
+        }
+        self.show();
+        changed.map(|()| reloaded)
+    }
+
+    /// Checks everything that the configuration adds or changes.
+    fn plan(&self, config: &Config) -> Result<Plan, Failure> {
+        let mut plan = Plan::default();
+        for source in &self.sources {
+            match config
+                .sources
+                .iter()
+                .find(|wanted| wanted.name == source.config.name)
+            {
+                Some(wanted) if *wanted == source.config => plan.staying.push(SinkPlan::new(source, config)?),
+                _ => drop(plan.stopping.insert(source.config.name.to_string())),
             }
         }
-        self.config = config.clone();
-        self.show_lanes();
-        Ok(reloaded)
+        let runs_on = |source: &&SourceConfig| plan.staying.iter().any(|plan| plan.source == source.name);
+        let starting = config.sources.iter().filter(|source| !runs_on(source));
+        let prepare = |source| PreparedSource::new(config, source, &Decisions::default());
+        plan.starting = starting.map(prepare).collect::<Result<_, _>>()?;
+        Ok(plan)
+    }
+
+    async fn change_sinks(&mut self, plans: Vec<SinkPlan>) -> Result<(), Failure> {
+        for (source, plan) in self.sources.iter_mut().zip(plans) {
+            let (stopping, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut source.sinks)
+                .into_iter()
+                .partition(|task| plan.stopping.contains(&*task.config.name));
+            source.sinks = staying;
+            join_all(stopping.into_iter().map(|task| task.stop())).await;
+            for prepared in plan.starting {
+                let entered = prepared.enter_beside(&source.handles).await?;
+                let task = entered.start(&source.handles, &mut source.workers);
+                source.sinks.push(task);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a source. One that cannot be started is logged and shown as halted.
+    fn start_source(&mut self, source: PreparedSource, reloaded: &mut ReloadedSources) {
+        let config = source.config().clone();
+        let name = config.name.to_string();
+        match source.open(&[]).and_then(|opened| opened.start()) {
+            Ok(running) => self.sources.push(running),
+            Err(failure) => {
+                reloaded.started.remove(&name);
+                reloaded.changed.remove(&name);
+                reloaded.failed.insert(name);
+                self.failed.push(FailedSource::new(config, &failure));
+            }
+        }
     }
 
     fn refuse_what_needs_a_restart(&self, config: &Config) -> Result<(), Failure> {
@@ -82,7 +154,6 @@ impl Bridge {
             ("data_dir", old.data_dir != new.data_dir),
             ("http", old.http != new.http),
             ("log", old.log != new.log),
-            ("source", old.sources != new.sources),
         ];
         let named: Vec<&str> = differing
             .iter()
@@ -93,25 +164,78 @@ impl Bridge {
             return Ok(());
         }
         Err(configuration(format!(
-            "nothing was changed: {} differs from what the bridge was started with, and only sinks can change while it \
-             runs; restart it, or take that change back",
+            "nothing was changed: {} differs from what the bridge was started with, and only sources and sinks can \
+             change while it runs; restart it, or take that change back",
             named.join(", ")
         )))
     }
 }
 
+impl SinkPlan {
+    fn new(source: &RunningSource, config: &Config) -> Result<SinkPlan, Failure> {
+        let name = &source.config.name;
+        let wanted = config.sinks.iter().filter(|sink| sink.sources.contains(name));
+        let wanted: Vec<&SinkConfig> = wanted.collect();
+        let running = || source.sinks.iter().map(|task| &task.config);
+        let stopping = running().filter(|sink| !wanted.iter().any(|wanted| are_equal(wanted, sink)));
+        let starting = wanted
+            .iter()
+            .filter(|wanted| !running().any(|sink| are_equal(wanted, sink)));
+        let prepare = |sink: &&SinkConfig| PreparedSink::new(sink, name, &source.handles.scope);
+        Ok(SinkPlan {
+            source: name.clone(),
+            stopping: stopping.map(|sink| sink.name.to_string()).collect(),
+            starting: starting.map(prepare).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Whether two sinks deliver in the same way. Their sources do not count: each source has a task of its own.
+fn are_equal(one: &SinkConfig, other: &SinkConfig) -> bool {
+    let alone = |sink: &SinkConfig| SinkConfig {
+        sources: Vec::new(),
+        ..sink.clone()
+    };
+    alone(one) == alone(other)
+}
+
 fn compare(old: &Config, new: &Config) -> Reloaded {
-    let find = |config: &Config, name: &str| config.sinks.iter().find(|sink| *sink.name == *name).cloned();
-    let mut reloaded = Reloaded::default();
+    let mut reloaded = Reloaded {
+        sources: compare_sources(old, new),
+        ..Reloaded::default()
+    };
+    // A sink of all sources is not changed by a source that is added or removed.
+    let in_both = |name: &&Name| [old, new].iter().all(|config| has_source(config, name));
+    let sources =
+        |sink: &SinkConfig| -> BTreeSet<Name> { sink.sources.iter().filter(in_both).cloned().collect() };
     for sink in &new.sinks {
-        let place = match find(old, &sink.name) {
+        let place = match old.sinks.iter().find(|old| old.name == sink.name) {
             None => &mut reloaded.started,
-            Some(old) if old == *sink => &mut reloaded.untouched,
+            Some(old) if are_equal(old, sink) && sources(old) == sources(sink) => &mut reloaded.untouched,
             Some(_) => &mut reloaded.changed,
         };
         place.insert(sink.name.to_string());
     }
-    let gone = old.sinks.iter().filter(|sink| find(new, &sink.name).is_none());
+    let is_gone = |sink: &&SinkConfig| new.sinks.iter().all(|new| new.name != sink.name);
+    let gone = old.sinks.iter().filter(is_gone);
     reloaded.stopped = gone.map(|sink| sink.name.to_string()).collect();
+    reloaded
+}
+
+fn has_source(config: &Config, name: &Name) -> bool {
+    config.sources.iter().any(|source| source.name == *name)
+}
+
+fn compare_sources(old: &Config, new: &Config) -> ReloadedSources {
+    let mut reloaded = ReloadedSources::default();
+    for source in &new.sources {
+        match old.sources.iter().find(|old| old.name == source.name) {
+            None => drop(reloaded.started.insert(source.name.to_string())),
+            Some(old) if old != source => drop(reloaded.changed.insert(source.name.to_string())),
+            Some(_) => {}
+        }
+    }
+    let gone = old.sources.iter().filter(|source| !has_source(new, &source.name));
+    reloaded.stopped = gone.map(|source| source.name.to_string()).collect();
     reloaded
 }

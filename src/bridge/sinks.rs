@@ -31,10 +31,25 @@ fn nats(options: &bridge_nats::NatsConfig, cluster: &str) -> Result<NatsSink, Fa
     NatsSink::new(options, cluster).map_err(|found| refused(&found))
 }
 
-fn refused(objections: &[ConfigIssue]) -> Failure {
-    let texts: Vec<String> = objections
+/// The issues in the form of every message: what is wrong, then what to do.
+fn refused(issues: &[ConfigIssue]) -> Failure {
+    let texts: Vec<String> = issues
         .iter()
-        .map(|objection| format!("{objection:?}"))
+        .map(|issue| format!("{}: {}\nhelp: {}", issue.key, issue.message, issue.remedy))
         .collect();
-    configuration(texts.join("; "))
+    configuration(texts.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_that_a_sink_refuses_is_named_with_the_cause_and_what_to_do() {
+        let issue = ConfigIssue::error("url", "the scheme is ftp", "give an https address");
+        assert_eq!(
+            refused(&[issue]).message,
+            "url: the scheme is ftp\nhelp: give an https address"
+        );
+    }
 }

@@ -1,56 +1,70 @@
-//! One source: its journal opened, then its connection, its pipeline and the workers of the sinks that take from it.
+//! One source: its journal, its connection, its pipeline and the tasks of the sinks that take from it. It starts and
+//! stops without the other sources.
+//!
+//! A source stops in the order of its records: the connection first, so that nothing new comes; then the sinks drain
+//! within a bound; then the pipeline stores the last cursors.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig, SourceKind};
 use bridge_core::capture::{AclMode, CanaryOptions, CaptureOptions, DataMode, SnapshotMode};
-use bridge_core::delivery::Workers;
+use bridge_core::delivery::{SinkStatus, Workers};
 use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader};
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
 use bridge_core::record;
 use bridge_core::scope::Scope;
 use bridge_core::source::{Link, Source};
-use bridge_zookeeper::config::{Acls, Before, DataForm, Liveness, Snapshot, ZookeeperConfig};
+use bridge_zookeeper::config::{Acls, DataForm, Liveness, Snapshot, ZookeeperConfig};
 use bridge_zookeeper::{ZookeeperSource, fresh_canary};
 use globset::GlobSetBuilder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::lanes::{Lane, PreparedSink, RunningLane, SourceHandles};
+use super::sink_task::{EnteredSink, PreparedSink, SinkTask, SourceHandles};
 use super::{Decisions, configuration, environment, wall_clock};
 use crate::exit::Failure;
 
-/// Reports that may wait for the pipeline; each holds at most what one read or one burst of events brought.
+/// Capacity of the queue of source events; each holds at most what one read or one burst of events brought.
 const REPORTS: usize = 64;
-/// Commands that may wait for the connection: more than the windows of the machine ever ask for at once.
+/// Capacity of the queue of commands to the connection: more than the windows of the machine ever ask for at once.
 const COMMANDS: usize = 64;
-/// Notes that may wait for the pipeline.
+/// Capacity of the queue of the sinks' progress.
 const NOTES: usize = 256;
-/// Sinks that may wait to be entered.
+/// Capacity of the queue of sinks that need a cursor.
 const VISITS: usize = 1;
-/// How often a silently dead watch is looked for.
+/// Time between two searches for a watch that died silently.
 const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 /// How often the canary is written: as often as samples are read, so that both find a dead watch as soon.
 const CANARY_EVERY: std::time::Duration = SAMPLE_EVERY;
 
-/// A source whose journal is open, and nothing else.
-pub(super) struct Opened {
+/// A source whose options and sinks are checked. Nothing is opened, connected or written.
+pub(super) struct PreparedSource {
+    config: SourceConfig,
+    file: PathBuf,
+    capture: CaptureOptions,
+    scope: Arc<Scope>,
+    sinks: Vec<PreparedSink>,
+}
+
+/// A source whose journal is open.
+pub(super) struct OpenedSource {
     config: SourceConfig,
     journal: Journal,
     capture: CaptureOptions,
     scope: Arc<Scope>,
-    lanes: Vec<Lane>,
+    sinks: Vec<EnteredSink>,
 }
 
-/// A source at work.
+/// A running source.
 pub(super) struct RunningSource {
+    pub(super) config: SourceConfig,
     pub(super) status: watch::Receiver<SourceStatus>,
-    /// What its lanes stand on.
-    pub(super) ground: SourceHandles,
-    /// Its ways to its sinks.
-    pub(super) lanes: Vec<RunningLane>,
+    pub(super) handles: SourceHandles,
+    pub(super) sinks: Vec<SinkTask>,
+    pub(super) workers: Workers,
+    stop_connection: CancellationToken,
     connection: JoinHandle<()>,
     pipeline: RunningPipeline,
 }
@@ -61,54 +75,102 @@ pub(super) struct RunningPipeline {
     thread: std::thread::JoinHandle<()>,
 }
 
-impl Opened {
-    pub(super) fn open(
+impl PreparedSource {
+    /// Checks the options of a source and of the sinks that take from it.
+    ///
+    /// # Errors
+    /// If the configuration asks for what cannot be.
+    pub(super) fn new(
         config: &Config,
         source: &SourceConfig,
         decisions: &Decisions,
-    ) -> Result<Opened, Failure> {
+    ) -> Result<PreparedSource, Failure> {
         let SourceKind::Zookeeper(options) = &source.kind;
-        let file = journal_file(config, source);
-        let mut journal = Journal::open(&file, &journal_options(source)).map_err(journal_failure)?;
-        for sink in &decisions.forget_sinks {
-            if journal.remove_sink(sink).map_err(journal_failure)? {
-                tracing::info!(
-                    source = &*source.name,
-                    sink,
-                    "the sink gave up its place in the journal"
-                );
-            }
-        }
-        journal.commit().map_err(journal_failure)?;
         let accepted = decisions
             .accept_baseline
             .iter()
             .any(|name| **name == *source.name);
         let capture = capture_options(source, options, accepted)?;
         let scope = Arc::new(Scope::new(options.roots.clone(), capture.exclude.clone()));
-        log_dropped_roots(source, &file, &scope)?;
-        let mine = config
+        let own = config
             .sinks
             .iter()
             .filter(|sink| sink.sources.contains(&source.name));
-        let lanes = mine
-            .map(|sink| PreparedSink::new(sink, &source.name, &scope)?.enter(&source.name, &mut journal))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Opened {
+        let sinks = own.map(|sink| PreparedSink::new(sink, &source.name, &scope));
+        Ok(PreparedSource {
+            file: journal_file(config, source),
             config: source.clone(),
-            journal,
             capture,
+            sinks: sinks.collect::<Result<_, _>>()?,
             scope,
-            lanes,
         })
     }
 
-    pub(super) fn start(
-        self,
-        workers: &mut Workers,
-        stop_source: &CancellationToken,
-        stop_workers: &CancellationToken,
-    ) -> Result<RunningSource, Failure> {
+    pub(super) fn config(&self) -> &SourceConfig {
+        &self.config
+    }
+
+    /// Opens the journal and gives each sink a cursor in it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the journal cannot be opened or written.
+    pub(super) fn open(self, forget_sinks: &[String]) -> Result<OpenedSource, Failure> {
+        let source = &self.config;
+        let mut journal = Journal::open(&self.file, &journal_options(source)).map_err(journal_failure)?;
+        for sink in forget_sinks {
+            if journal.remove_sink(sink).map_err(journal_failure)? {
+                tracing::info!(
+                    source = &*source.name,
+                    sink,
+                    "cursor of the sink removed from the journal"
+                );
+            }
+        }
+        journal.commit().map_err(journal_failure)?;
+        log_dropped_roots(source, &self.file, &self.scope)?;
+        let sinks = self.sinks.into_iter();
+        let sinks = sinks.map(|sink| sink.enter(&source.name, &mut journal));
+        Ok(OpenedSource {
+            sinks: sinks.collect::<Result<_, _>>()?,
+            config: self.config,
+            journal,
+            capture: self.capture,
+            scope: self.scope,
+        })
+    }
+}
+
+/// A source whose journal cannot be opened. The others run; a reload tries it again.
+pub(super) struct FailedSource {
+    pub(super) config: SourceConfig,
+    pub(super) status: watch::Receiver<SourceStatus>,
+}
+
+impl FailedSource {
+    /// Logs the failure, and shows it as a source that has halted.
+    pub(super) fn new(config: SourceConfig, failure: &Failure) -> FailedSource {
+        tracing::error!(
+            source = &*config.name,
+            error = failure.message,
+            "the source cannot be started; the others run without it"
+        );
+        let status = SourceStatus::halted(config.name.shared(), wall_clock()(), failure.message.clone());
+        FailedSource {
+            config,
+            status: watch::Sender::new(status).subscribe(),
+        }
+    }
+}
+
+impl OpenedSource {
+    /// Starts the source. Needs a runtime.
+    ///
+    /// # Errors
+    /// If there is no thread for the pipeline.
+    pub(super) fn start(self) -> Result<RunningSource, Failure> {
+        let stop_workers = CancellationToken::new();
+        let stop_connection = CancellationToken::new();
+        let mut workers = Workers::new(stop_workers.clone());
         let (notes, notes_end) = mpsc::channel(NOTES);
         let (reports, reports_end) = mpsc::channel(REPORTS);
         let (commands, commands_end) = mpsc::channel(COMMANDS);
@@ -123,38 +185,38 @@ impl Opened {
             visits: visits_end,
             clock: wall_clock(),
         });
-        let ground = SourceHandles {
+        let handles = SourceHandles {
             source: self.config.name.clone(),
             scope: self.scope,
             notes,
             visits,
             durable: watches.durable,
-            stop: stop_workers.clone(),
+            stop: stop_workers,
         };
-        let lanes = self
-            .lanes
-            .into_iter()
-            .map(|lane| lane.start(&ground, workers))
-            .collect();
+        let sinks = self.sinks.into_iter();
+        let sinks = sinks.map(|sink| sink.start(&handles, &mut workers)).collect();
         let link = Link {
             commands: commands_end,
             reports,
-            stop: stop_source.clone(),
+            stop: stop_connection.clone(),
         };
-        let SourceKind::Zookeeper(options) = self.config.kind;
+        let SourceKind::Zookeeper(options) = self.config.kind.clone();
         let connection = tokio::spawn(Box::new(ZookeeperSource::new(options)).run(link));
         let pipeline = RunningPipeline::start(pipeline, &name)?;
         Ok(RunningSource {
+            config: self.config,
             status: watches.status,
-            ground,
-            lanes,
+            handles,
+            sinks,
+            workers,
+            stop_connection,
             connection,
             pipeline,
         })
     }
 }
 
-/// A seed of the jitter: different for each lane and each start.
+/// A seed of the jitter: different for each sink task and each start.
 pub(super) fn rand_seed(sink: &str, source: &str) -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let mut hasher = RandomState::new().build_hasher();
@@ -164,26 +226,32 @@ pub(super) fn rand_seed(sink: &str, source: &str) -> u64 {
 }
 
 impl RunningSource {
-    /// Waits for the connection's end; the pipeline goes on until the workers are done.
-    pub(super) async fn end_connection(self) -> RunningPipeline {
+    /// Stops the source within the drain bound and a little more. Returns the last status of each sink. Not cancel safe.
+    pub(super) async fn stop(self) -> Vec<SinkStatus> {
+        self.stop_connection.cancel();
         if let Err(error) = self.connection.await {
             tracing::error!(
+                source = &*self.config.name,
                 error = error.to_string(),
                 "the connection's task did not end properly"
             );
         }
-        self.pipeline
+        let statuses = self.workers.stop().await;
+        // The pipeline ends when the last handle is gone.
+        drop((self.handles, self.sinks));
+        self.pipeline.join().await;
+        statuses
     }
 }
 
 impl RunningPipeline {
     fn start(pipeline: Pipeline, name: &str) -> Result<RunningPipeline, Failure> {
         let runtime = tokio::runtime::Handle::current();
-        let (tell, ended) = oneshot::channel();
+        let (send, ended) = oneshot::channel();
         let work = move || {
-            // What went wrong is logged and stands in the status.
+            // A failure is in the log and in the status.
             let _ = pipeline.run(&runtime);
-            let _ = tell.send(());
+            let _ = send.send(());
         };
         let thread = std::thread::Builder::new()
             .name(format!("pipeline-{name}"))
@@ -193,7 +261,7 @@ impl RunningPipeline {
     }
 
     pub(super) async fn join(self) {
-        // An error means that the thread panicked: joining tells.
+        // An error means that the thread panicked, which the join finds.
         let _ = self.ended.await;
         if self.thread.join().is_err() {
             tracing::error!("a pipeline's thread panicked");
@@ -201,8 +269,8 @@ impl RunningPipeline {
     }
 }
 
-/// Says which roots the journal knows and nobody watches any more: their znodes stay in its history and in the image,
-/// and are part of no snapshot.
+/// Logs the roots that the journal knows and the configuration no longer names. Their znodes stay in the history and in
+/// the image, and are part of no snapshot.
 fn log_dropped_roots(source: &SourceConfig, file: &Path, scope: &Scope) -> Result<(), Failure> {
     let mut reader = Reader::open(file).map_err(journal_failure)?;
     let known = reader.overview().map_err(journal_failure)?.roots;
@@ -229,11 +297,7 @@ pub fn journal_file(config: &Config, source: &SourceConfig) -> PathBuf {
 pub fn journal_options(source: &SourceConfig) -> JournalOptions {
     let SourceKind::Zookeeper(options) = &source.kind;
     let mut journal = JournalOptions::new(&source.name);
-    journal.before = match options.before {
-        Before::Full => bridge_core::journal::Before::Full,
-        Before::Stat => bridge_core::journal::Before::Stat,
-        Before::None => bridge_core::journal::Before::None,
-    };
+    journal.before = options.before;
     journal.durability = source.journal.durability;
     journal.retention = source.journal.retention;
     journal.max_size = source.journal.max_size;

@@ -9,15 +9,21 @@ use tokio::sync::watch;
 
 use super::wall_clock;
 
-/// A window on a running bridge. Cheap to clone.
+/// The statuses of a running bridge. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct View {
-    sources: Vec<watch::Receiver<SourceStatus>>,
-    sinks: Arc<RwLock<Vec<watch::Receiver<SinkStatus>>>>,
+    seen: Arc<RwLock<Seen>>,
 }
 
-/// Nobody panics while holding the lock: it is held to copy a list.
-const UNPOISONED: &str = "the list of sinks is whole";
+/// The statuses that there are. A reload replaces them.
+#[derive(Debug)]
+struct Seen {
+    sources: Vec<watch::Receiver<SourceStatus>>,
+    sinks: Vec<watch::Receiver<SinkStatus>>,
+}
+
+/// Nothing panics under this lock: it is held to copy or replace lists.
+const UNPOISONED: &str = "the lists of statuses are whole";
 
 impl View {
     pub(super) fn new(
@@ -25,30 +31,33 @@ impl View {
         sinks: Vec<watch::Receiver<SinkStatus>>,
     ) -> View {
         View {
-            sources,
-            sinks: Arc::new(RwLock::new(sinks)),
+            seen: Arc::new(RwLock::new(Seen { sources, sinks })),
         }
     }
 
-    /// Shows other sinks from now on.
-    pub(super) fn show_sinks(&self, sinks: Vec<watch::Receiver<SinkStatus>>) {
-        *self.sinks.write().expect(UNPOISONED) = sinks;
+    /// Replaces the sources and sinks.
+    pub(super) fn show(
+        &self,
+        sources: Vec<watch::Receiver<SourceStatus>>,
+        sinks: Vec<watch::Receiver<SinkStatus>>,
+    ) {
+        *self.seen.write().expect(UNPOISONED) = Seen { sources, sinks };
     }
 
-    /// The statuses of the sources, for those who want to be told of changes.
+    /// The statuses of the sources, to wait for changes.
     pub fn sources(&self) -> Vec<watch::Receiver<SourceStatus>> {
-        self.sources.clone()
+        self.seen.read().expect(UNPOISONED).sources.clone()
     }
 
     /// The statuses of the sinks.
     pub fn sinks(&self) -> Vec<watch::Receiver<SinkStatus>> {
-        self.sinks.read().expect(UNPOISONED).clone()
+        self.seen.read().expect(UNPOISONED).sinks.clone()
     }
 
-    /// Everything as it stands now.
+    /// The present status of everything.
     pub fn status(&self) -> BridgeStatus {
         let sources: Vec<SourceStatus> = self
-            .sources
+            .sources()
             .iter()
             .map(|status| status.borrow().clone())
             .collect();

@@ -1,5 +1,7 @@
 //! `zkbridge reload`: makes a running bridge read its configuration again.
 
+use std::collections::BTreeSet;
+
 use bridge_config::load;
 use clap::Args;
 
@@ -14,10 +16,11 @@ Examples:
   zkbridge check && zkbridge reload
   zkbridge reload --json | jq .changed
 
-Adds, changes and removes sinks and their filters; a changed sink drains first
-and continues at its cursor. Sources, data_dir, http and log need a restart.
-An invalid file changes nothing, and neither does a sink that cannot work.
-SIGHUP does the same; the log then has the result.
+Adds, changes and removes sources and sinks. A changed sink drains first and
+continues at its cursor; a changed source stops, with its sinks, and continues
+with its journal. data_dir, http and log need a restart. An invalid file changes
+nothing, and neither does a source or sink that cannot work. SIGHUP does the
+same; the log then has the result.
 
 The bridge reads the file that it was started with. --config only locates the
 bridge by its data_dir.
@@ -31,7 +34,8 @@ configuration is wrong, 3 no bridge runs";
 pub struct ReloadArgs {
     #[command(flatten)]
     config: ConfigFlag,
-    /// Print a JSON document: started, changed, stopped and untouched sinks
+    /// Print a JSON document: started, changed, stopped and untouched sinks,
+    /// and what changed among the sources
     #[arg(long)]
     json: bool,
 }
@@ -69,10 +73,20 @@ fn text(answer: &ReloadAnswer) -> String {
         ("stopped", &done.stopped),
         ("untouched", &done.untouched),
     ];
-    let lines = kinds.iter().flat_map(|(what, sinks)| {
-        sinks
+    let sources = [
+        ("started", &done.sources.started),
+        ("changed", &done.sources.changed),
+        ("stopped", &done.sources.stopped),
+        ("failed", &done.sources.failed),
+    ];
+    lines("source", &sources) + &lines("sink", &kinds)
+}
+
+fn lines(kind: &str, done: &[(&str, &BTreeSet<String>)]) -> String {
+    let lines = done.iter().flat_map(|(what, names)| {
+        names
             .iter()
-            .map(move |sink| format!("{what:<10} sink '{sink}'\n"))
+            .map(move |name| format!("{what:<10} {kind} '{name}'\n"))
     });
     lines.collect()
 }

@@ -20,8 +20,8 @@ Examples:
 
 While it runs, http.listen serves /metrics, /healthz, /readyz and /status.
 SIGTERM or Ctrl-C drain the sinks for up to 10 s; a second one ends at once.
-SIGHUP, or 'zkbridge reload', reads the configuration again: sinks and their
-filters change without a restart, and an invalid file changes nothing.";
+SIGHUP, or 'zkbridge reload', reads the configuration again: sources and sinks
+change without a restart, and an invalid file changes nothing.";
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                 halted = bridge.all_halted() => break Err(serving::halted(&halted)),
                 Some(answer) = reloads.recv() => {
                     let done = reload(&mut bridge, &args.config.config).await;
-                    // Who asked may have given up.
+                    // The command may have given up.
                     let _ = answer.send(done);
                 }
             }
@@ -90,12 +90,12 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     })
 }
 
-/// For the log.
+/// Names, as the log shows them.
 fn named(sinks: &BTreeSet<String>) -> String {
     sinks.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// Reads the configuration again. What came of it is logged, and given back for who asked.
+/// Reads the configuration again. Logs and returns the result.
 async fn reload(bridge: &mut Bridge, file: &Path) -> Result<Reloaded, String> {
     let done = match load(file) {
         Ok(loaded) => {
@@ -107,16 +107,25 @@ async fn reload(bridge: &mut Bridge, file: &Path) -> Result<Reloaded, String> {
                 .await
                 .map_err(|failure| failure.message)
         }
-        Err(refused) => Err(format!("nothing was changed:\n{refused}")),
+        Err(refused) => Err(refused.to_string()),
     };
     match &done {
         Ok(reloaded) => tracing::info!(
             started = named(&reloaded.started),
             changed = named(&reloaded.changed),
             stopped = named(&reloaded.stopped),
-            "the configuration was read again"
+            sources_started = named(&reloaded.sources.started),
+            sources_changed = named(&reloaded.sources.changed),
+            sources_stopped = named(&reloaded.sources.stopped),
+            sources_failed = named(&reloaded.sources.failed),
+            "configuration reloaded"
         ),
-        Err(reason) => tracing::error!(reason, "the configuration was not taken over"),
+        Err(reason) => {
+            tracing::error!(
+                reason,
+                "reload rejected; still running with the previous configuration"
+            );
+        }
     }
     done
 }

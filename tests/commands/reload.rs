@@ -163,19 +163,20 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
     // So does a bridge that gets the signal.
     hang_up(stage.bridge.child().id());
     let found = eventually("the refusal in the log", BOUND, || async {
-        stage
-            .bridge
-            .has_logged(&["the configuration was not taken over", "kafak"])
+        stage.bridge.has_logged(&[
+            "reload rejected; still running with the previous configuration",
+            "kafak",
+        ])
     });
     found.await.unwrap();
 
-    // Sections other than sinks need a restart.
-    let elsewhere = common.replace("[[source]]\n", "[[source]]\nmax_data = \"1 KiB\"\n");
+    // Sections other than sources and sinks need a restart.
+    let elsewhere = format!("[log]\nlevel = \"warn\"\n{common}");
     stage.bridge.configure(&(elsewhere + &file_sink("second", "")));
     let refused = stage.run(&["reload"]).await;
     assert_eq!(refused.code, 1);
     assert!(
-        refused.err.contains("source differs") && refused.err.contains("restart"),
+        refused.err.contains("log differs") && refused.err.contains("restart"),
         "{}",
         refused.err
     );
@@ -199,6 +200,156 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
             .any(|record| record["path"] == stage.path("after").as_str()),
         "{second:?}"
     );
+    stage.bridge.terminate().await;
+}
+
+/// A second source of the same ensemble, on a root of its own.
+fn second_source(connect: &str, root: &str) -> String {
+    format!("[[source]]\nname = \"second\"\nconnect = \"{connect}\"\nroots = [\"{root}\"]\n")
+}
+
+/// One source in the status; null if it is not there.
+async fn source_named(stage: &Stage, name: &str) -> Value {
+    let status = stage.bridge.status().await;
+    let sources = status["sources"].as_array().cloned().unwrap_or_default();
+    let found = sources.into_iter().find(|source| source["source"] == name);
+    found.unwrap_or_default()
+}
+
+async fn create(stage: &Stage, path: &str) {
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    stage.client.create(path, b"value", &options).await.unwrap();
+}
+
+/// Waits until a record of this source and path is in the file of a sink.
+async fn delivered(stage: &Stage, sink: &str, source: &str, path: &str) {
+    let file = stage.bridge.folder().join(format!("{sink}.jsonl"));
+    let is_there = || {
+        let records = records(&file);
+        records
+            .iter()
+            .any(|record| record["path"] == path && record["cluster"] == source)
+    };
+    let found = eventually("a record in the file", BOUND, || async { is_there() });
+    if let Err(error) = found.await {
+        panic!(
+            "{error}: {path} of {source}: {}\n{}",
+            stage.bridge.status().await,
+            stage.bridge.log().join("\n")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_come_and_go_and_change_their_roots_while_the_others_run_on() {
+    real_servers!("reload of sources");
+    let mut stage = Stage::set("reload-sources").await;
+    let connect = zookeeper().await.connect_string();
+    let common = source(&stage, &connect);
+    let (second, third) = (format!("{}-second", stage.root), format!("{}-third", stage.root));
+    create(&stage, &second).await;
+    create(&stage, &third).await;
+    stage.bridge.start_ready().await;
+    let before = source_named(&stage, "main").await;
+
+    // A source that is new starts beside the first.
+    let both = second_source(&connect, &second) + &common;
+    stage.bridge.configure(&both);
+    let done = stage.run(&["reload", "--json"]).await.json(0);
+    assert_eq!(
+        (&done["sources"]["started"], &done["untouched"]),
+        (&json!(["second"]), &json!(["audit"]))
+    );
+    stage.bridge.ready().await;
+    create(&stage, &format!("{second}/a")).await;
+    delivered(&stage, "audit", "second", &format!("{second}/a")).await;
+    let after = source_named(&stage, "main").await;
+    assert_eq!(
+        (&before["epoch"], &before["since"]),
+        (&after["epoch"], &after["since"]),
+        "the first keeps its watches"
+    );
+
+    // Another root and an exclude: only this source starts again.
+    let before = source_named(&stage, "second").await;
+    let wider = format!(
+        "[\"{}\", \"{third}\"]\nexclude = [\"{third}/secret\"]",
+        stage.root
+    );
+    stage
+        .bridge
+        .configure(&both.replace(&format!("[\"{}\"]", stage.root), &wider));
+    let text = stage.run(&["reload"]).await.ended(0);
+    assert_eq!(text, "changed    source 'main'\nuntouched  sink 'audit'\n");
+    stage.bridge.ready().await;
+    create(&stage, &format!("{third}/secret")).await;
+    create(&stage, &format!("{third}/b")).await;
+    delivered(&stage, "audit", "main", &format!("{third}/b")).await;
+    let all = records(&stage.bridge.folder().join("audit.jsonl"));
+    let secret = format!("{third}/secret");
+    assert!(all.iter().all(|record| record["path"] != secret.as_str()));
+    let after = source_named(&stage, "second").await;
+    assert_eq!(
+        (&before["epoch"], &before["since"]),
+        (&after["epoch"], &after["since"])
+    );
+
+    // Left out, it stops and lets its journal go.
+    stage.bridge.configure(&common);
+    let done = stage.run(&["reload", "--json"]).await.json(0);
+    assert_eq!(done["sources"]["stopped"], json!(["second"]));
+    assert_eq!(source_named(&stage, "second").await, Value::Null);
+    let folder = stage.bridge.folder();
+    let journal = folder.join("data").join("second.journal");
+    assert!(journal.exists(), "its journal stays");
+    stage.create("last", "one").await;
+    delivered(&stage, "audit", "main", &stage.path("last")).await;
+    stage.bridge.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_cannot_be_opened_stops_no_other_source() {
+    real_servers!("a broken journal");
+    let mut stage = Stage::set("broken-journal").await;
+    let connect = zookeeper().await.connect_string();
+    let second = format!("{}-second", stage.root);
+    create(&stage, &second).await;
+    stage
+        .bridge
+        .configure(&(second_source(&connect, &second) + &source(&stage, &connect)));
+    let data = stage.bridge.folder().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("second.journal"), "this is no journal".repeat(1000)).unwrap();
+    stage.bridge.start().await;
+
+    create(&stage, &stage.path("a")).await;
+    delivered(&stage, "audit", "main", &stage.path("a")).await;
+    let broken = source_named(&stage, "second").await;
+    assert_eq!(broken["state"], "halted");
+    assert!(
+        broken["halted"]
+            .as_str()
+            .is_some_and(|cause| cause.contains("second.journal")),
+        "{broken}"
+    );
+    assert!(
+        stage
+            .bridge
+            .has_logged(&["ERROR", "the source cannot be started", "second"])
+    );
+    assert_eq!(stage.bridge.get("/readyz").await.0, 503);
+    let halted = [("source", "second")];
+    assert_eq!(stage.bridge.metric("zkbridge_source_halted", &halted).await, 1.0);
+
+    // It is tried again with the next reload.
+    let failed = stage.run(&["reload", "--json"]).await.json(0);
+    assert_eq!(failed["sources"]["failed"], json!(["second"]));
+    std::fs::remove_file(data.join("second.journal")).unwrap();
+    let done = stage.run(&["reload", "--json"]).await.json(0);
+    assert_eq!(done["sources"]["started"], json!(["second"]));
+    stage.bridge.ready().await;
+    create(&stage, &format!("{second}/b")).await;
+    delivered(&stage, "audit", "second", &format!("{second}/b")).await;
     stage.bridge.terminate().await;
 }
 

@@ -93,6 +93,18 @@ impl SourceStatus {
         }
     }
 
+    /// The status of a source that cannot be started, with the cause and what to do. Sets the metrics that show it.
+    pub fn halted(source: Arc<str>, now: Timestamp, cause: String) -> SourceStatus {
+        let label = source.to_string();
+        gauge!(names::SOURCE_LIVE, "source" => label.clone()).set(0.0);
+        gauge!(names::SOURCE_HALTED, "source" => label).set(1.0);
+        SourceStatus {
+            state: CaptureState::Halted.as_str(),
+            halted: Some(cause),
+            ..SourceStatus::new(source, now)
+        }
+    }
+
     /// Whether every change is seen as it happens.
     pub fn is_live(&self) -> bool {
         self.state == CaptureState::Live.as_str()

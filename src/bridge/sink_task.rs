@@ -1,8 +1,8 @@
-//! Lanes: the way of one source's records to one sink. They can be begun and ended while the source goes on.
+//! The task that delivers one source's records to one sink. It starts and stops while the source runs.
 //!
 //! ```text
-//! Blank ──enter──▶ Lane ──start──▶ RunningLane ──end──▶ its cursor stays in the journal
-//! options checked  in the journal  at work
+//! PreparedSink ──enter──▶ EnteredSink ──start──▶ SinkTask ──stop──▶ its cursor stays in the journal
+//! options checked         in the journal         at work
 //! ```
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::source::{journal_failure, rand_seed};
 use super::{DRAIN, configuration, environment, sinks, wall_clock};
 use crate::exit::Failure;
 
-/// What the lanes of a source stand on.
+/// What a source shares with the tasks of its sinks.
 pub(super) struct SourceHandles {
     pub(super) source: Name,
     /// What it watches, which bounds the snapshots of its sinks.
@@ -32,7 +32,7 @@ pub(super) struct SourceHandles {
     pub(super) notes: mpsc::Sender<SinkProgress>,
     pub(super) visits: mpsc::Sender<WriterTask>,
     pub(super) durable: watch::Receiver<Seq>,
-    /// Ends every lane.
+    /// Stops every task of this source.
     pub(super) stop: CancellationToken,
 }
 
@@ -44,18 +44,18 @@ pub(super) struct PreparedSink {
     scope: Arc<Scope>,
 }
 
-/// One that the journal knows.
-pub(super) struct Lane {
-    blank: PreparedSink,
+/// A sink with a cursor in the journal.
+pub(super) struct EnteredSink {
+    prepared: PreparedSink,
     reader: Reader,
     cursor: Seq,
-    aside: SinkBacklog,
+    backlog: SinkBacklog,
 }
 
-/// One at work.
-pub(super) struct RunningLane {
+/// A running task.
+pub(super) struct SinkTask {
     pub(super) config: SinkConfig,
-    pub(super) lever: OrderHandle,
+    pub(super) orders: OrderHandle,
     status: watch::Receiver<SinkStatus>,
     stop: CancellationToken,
 }
@@ -70,44 +70,44 @@ impl PreparedSink {
         })
     }
 
-    /// Enters it in the journal where it begins, or finds where it stands.
-    pub(super) fn enter(self, source: &Name, journal: &mut Journal) -> Result<Lane, Failure> {
+    /// Gives it a cursor in the journal, or finds the one that it has.
+    pub(super) fn enter(self, source: &Name, journal: &mut Journal) -> Result<EnteredSink, Failure> {
         let cursor = enter(&self.config, source, journal)?;
-        // A run that was begun for it is read beside.
+        // The reader sees only what is committed, and so a snapshot that was begun for it.
         journal.commit().map_err(journal_failure)?;
         let mut reader = journal.reader_for(&self.config.name).map_err(journal_failure)?;
         reader.set_scope(Arc::clone(&self.scope));
-        let aside =
+        let backlog =
             SinkBacklog::load(&mut reader, &self.config.name, wall_clock()()).map_err(journal_failure)?;
-        Ok(Lane {
-            blank: self,
+        Ok(EnteredSink {
+            prepared: self,
             reader,
             cursor,
-            aside,
+            backlog,
         })
     }
 
-    /// The same while the source is at work: its pipeline is the journal's one writer.
-    pub(super) async fn enter_beside(self, ground: &SourceHandles) -> Result<Lane, Failure> {
-        let (tell, told) = oneshot::channel();
-        let source = ground.source.clone();
+    /// As [`PreparedSink::enter`] while the source runs: its pipeline is the journal's only writer.
+    pub(super) async fn enter_beside(self, handles: &SourceHandles) -> Result<EnteredSink, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let source = handles.source.clone();
         let visit: WriterTask = Box::new(move |journal| {
-            // Who asked is waiting, or gone with the bridge.
-            let _ = tell.send(self.enter(&source, journal));
+            // The receiver is gone only with the bridge.
+            let _ = answer.send(self.enter(&source, journal));
         });
         let gone = || {
             environment(format!(
                 "the journal of source '{}' has failed; see the log",
-                ground.source
+                handles.source
             ))
         };
-        ground.visits.send(visit).await.map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?
+        handles.visits.send(visit).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 }
 
-/// Enters a sink where it begins. Where retention has removed the first records, that is the tail, and a run is made for
-/// it that tells what there is.
+/// Gives a sink its first cursor. Where retention has removed the first records, that is the tail, and the sink gets a
+/// snapshot of the present state first.
 fn enter(sink: &SinkConfig, source: &Name, journal: &mut Journal) -> Result<Seq, Failure> {
     if let Some(cursor) = journal.cursor(&sink.name).map_err(journal_failure)? {
         return Ok(cursor);
@@ -126,30 +126,31 @@ fn enter(sink: &SinkConfig, source: &Name, journal: &mut Journal) -> Result<Seq,
     Ok(cursor)
 }
 
-/// The id of a run for one sink.
+/// The id of a snapshot for one sink.
 pub fn run_id(source: &str, sink: &str, now: Timestamp) -> Uuid {
     let name = format!("{source}\n{sink}\n{now}\n{}", rand_seed(sink, source));
     Uuid::new_v5(&record::NAMESPACE, name.as_bytes())
 }
 
-impl Lane {
-    pub(super) fn start(self, ground: &SourceHandles, workers: &mut Workers) -> RunningLane {
-        let (orders, orders_end) = mpsc::channel(ORDERS);
-        let stop = ground.stop.child_token();
-        let (source, config) = (ground.source.shared(), self.blank.config);
+impl EnteredSink {
+    /// Starts the task. It needs a runtime.
+    pub(super) fn start(self, handles: &SourceHandles, workers: &mut Workers) -> SinkTask {
+        let (send, orders) = mpsc::channel(ORDERS);
+        let stop = handles.stop.child_token();
+        let (source, config) = (handles.source.shared(), self.prepared.config);
         let sink: Arc<str> = config.name.shared();
         let seed = rand_seed(&sink, &source);
         let (worker, status) = Worker::new(Setup {
             sink: sink.clone(),
             source: source.clone(),
-            destination: self.blank.destination,
+            destination: self.prepared.destination,
             tail: Box::new(self.reader),
-            durable: ground.durable.clone(),
-            notes: ground.notes.clone(),
+            durable: handles.durable.clone(),
+            notes: handles.notes.clone(),
             cursor: self.cursor,
-            aside: self.aside,
-            orders: orders_end,
-            filter: self.blank.filter,
+            aside: self.backlog,
+            orders,
+            filter: self.prepared.filter,
             merge: config.merge.period(),
             retry: config.retry,
             rejects: config.reject,
@@ -160,19 +161,23 @@ impl Lane {
             drain: DRAIN,
         });
         workers.start((worker, status.clone()));
-        let lever = OrderHandle { source, sink, orders };
-        RunningLane {
+        let orders = OrderHandle {
+            source,
+            sink,
+            orders: send,
+        };
+        SinkTask {
             config,
-            lever,
+            orders,
             status,
             stop,
         }
     }
 }
 
-impl RunningLane {
-    /// Asks it to end, and waits until it has drained and closed within the worker's own bounds.
-    pub(super) async fn end(mut self) {
+impl SinkTask {
+    /// Stops the task, and waits until it has drained and closed within the worker's own bounds. Not cancel safe.
+    pub(super) async fn stop(mut self) {
         self.stop.cancel();
         // The worker holds the other end until it is gone.
         while self.status.changed().await.is_ok() {}
