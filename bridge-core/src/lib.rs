@@ -15,6 +15,7 @@ pub mod journal;
 mod log_throttle;
 pub mod metrics;
 pub mod number;
+pub mod outbound;
 pub mod oversize;
 pub mod path;
 pub mod pipeline;

@@ -85,6 +85,20 @@ pub struct DeliverError {
     /// Why the rest is not delivered; `None` where the rejected and deferred ones are all there is to say (`done` is then
     /// the whole batch).
     pub error: Option<SinkError>,
+    /// How far `error` reaches, as far as the sink can tell.
+    pub extent: Extent,
+}
+
+/// How far a failure reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// The whole destination: no other record would fare better.
+    #[default]
+    Destination,
+    /// The paths of the records that failed, or the whole destination: only records of other paths can show it. The
+    /// engine adds newer records to the batch before it is delivered again, and soon delivers it again where they are of
+    /// other paths. A sink that finds some of them durable and others refused then reports these as deferred.
+    Unknown,
 }
 
 impl DeliverError {

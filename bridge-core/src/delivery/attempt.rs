@@ -1,6 +1,6 @@
 //! One call of `deliver`: what goes into it, and what its outcome does to cursor, dead letters and parked records.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ impl Machine {
     pub(super) fn cut(&self, left: &Batch) -> Attempt {
         let blocks = self.rejects.rejected_path == RejectedPath::Block;
         let mut room = self.parked.room();
-        let mut paths = HashSet::new();
+        let mut first_of = HashMap::new();
         let mut records = Vec::with_capacity(left.records.len());
         let mut held = Vec::new();
         let mut through = left.through;
@@ -93,9 +93,21 @@ impl Machine {
                     last = record.seq;
                     continue;
                 }
-                if !paths.insert(path) {
-                    through = last;
-                    break;
+                match first_of.get(path) {
+                    None => drop(first_of.insert(path, record.seq)),
+                    // It would keep the other paths out of every retry.
+                    Some(first) if self.is_probing() => {
+                        let reason = format!("waits behind record {first} of the same path");
+                        let parts = parts_of(&left.parts, record.seq);
+                        held.extend(parts.iter().map(|seq| behind(*seq, record, reason.clone())));
+                        room -= 1;
+                        last = record.seq;
+                        continue;
+                    }
+                    Some(_) => {
+                        through = last;
+                        break;
+                    }
                 }
             }
             room -= 1;
@@ -192,6 +204,23 @@ impl Machine {
     pub(super) fn set_held_aside(&mut self, held: Vec<Aside>, cursor: Seq) -> Vec<Aside> {
         let mut passed = held;
         passed.retain(|aside| aside.seq() <= cursor);
+        for aside in &mut passed {
+            // The record of its path that was under way was rejected.
+            if let Aside::Parked {
+                seq,
+                path: Some(path),
+                ..
+            } = aside
+                && self.rejects.rejected_path == RejectedPath::Block
+                && let Some(reason) = self.letters.why_waits(path)
+            {
+                *aside = Aside::Rejected {
+                    seq: *seq,
+                    path: Some(path.clone()),
+                    reason,
+                };
+            }
+        }
         for aside in &passed {
             match aside {
                 Aside::Rejected { seq, path, .. } => self.letters.add(*seq, path.clone()),

@@ -178,6 +178,19 @@ impl Feed {
         self.ready.pop_front()
     }
 
+    /// The next batch, if it is there and could be read; an error stays for [`Feed::take`].
+    pub fn take_read(&mut self) -> Option<Read> {
+        match self.ready.front()? {
+            Ok(_) => self.ready.pop_front()?.ok(),
+            Err(_) => None,
+        }
+    }
+
+    /// How much is read at once.
+    pub fn limit(&self) -> ReadLimit {
+        self.limit
+    }
+
     /// Hands out what the window has, without waiting for its end, once all that is durable was read.
     pub fn end_last_window(&mut self) {
         if self.is_read() {

@@ -25,19 +25,21 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::attempt::Attempt;
-use super::backoff::{Backoff, RETRY_AFTER_MAX};
-use super::dead_letters::{DEAD_LETTERS_MAX, DeadLetters};
+use super::backoff::Backoff;
+use super::dead_letters::DeadLetters;
+use super::failures::{ON_REJECT_HALT, too_many_letters};
 use super::options::{OnReject, RejectPolicy, RejectedPath};
 use super::outcome::Outcome;
-use super::policy::{self, Policy};
-use super::retry_queue::{Glimpse, PARKED_MAX, RetryQueue};
+use super::policy;
+use super::probing::Probe;
+use super::retry_queue::{Glimpse, RetryQueue};
 use super::snapshot_cursor::SnapshotCursor;
 use super::steps::{Batch, Input, MachineConfig, Order, Phase, Progress, Task};
-use super::trouble::{Trouble, TroubleKind, with_causes};
-use crate::journal::{Disabled, JournalError, SinkRun, Switch};
+use super::trouble::{Trouble, TroubleKind};
+use crate::journal::{Disabled, SinkRun, Switch};
 use crate::number::Seq;
 use crate::record::Record;
-use crate::sink::{DeliverError, Delivery, SinkError, SinkErrorKind};
+use crate::sink::{DeliverError, Delivery, Extent, SinkErrorKind};
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -56,7 +58,9 @@ pub(super) enum State {
     /// Records of the run are under way.
     Telling(Arc<Delivery>),
     BackingOff {
+        /// What is left of the wait, and when it ends.
         delay: Duration,
+        until: Duration,
         then: Then,
     },
     /// A page of the run is read.
@@ -72,15 +76,6 @@ pub(super) enum State {
 pub(super) enum Then {
     Open { left: Option<Batch> },
     GoOn { left: Option<Batch> },
-}
-
-/// What failed, and what is to be done about it.
-struct Failure {
-    kind: TroubleKind,
-    message: String,
-    policy: Policy,
-    /// The destination's word on when to come back.
-    not_before: Option<Duration>,
 }
 
 /// Whose turn it is where both wait.
@@ -100,16 +95,17 @@ pub struct Machine {
     /// What becomes of such a batch moves the cursor no further than to the end of it, and is told then.
     pub(super) merged_through: Option<Seq>,
     pub(super) untold: Option<Progress>,
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
     pub(super) rejects: RejectPolicy,
     pub(super) letters: DeadLetters,
     pub(super) parked: RetryQueue,
     pub(super) turn: Turn,
     pub(super) random: StdRng,
-    trouble: Option<Trouble>,
+    pub(super) trouble: Option<Trouble>,
     /// News for the journal that the present step has made.
-    switch: Option<Switch>,
+    pub(super) switch: Option<Switch>,
     pub(super) run: SnapshotCursor,
+    pub(super) probe: Probe,
 }
 
 impl Machine {
@@ -130,6 +126,7 @@ impl Machine {
             random: StdRng::seed_from_u64(terms.seed),
             trouble: None,
             switch: None,
+            probe: Probe::default(),
         };
         if let Some(disabled) = terms.aside.disabled {
             machine.stay_disabled(&disabled);
@@ -238,7 +235,7 @@ impl Machine {
         let progress = match (state, input) {
             (State::Opening { left }, Input::Opened(Ok(()))) => self.opened(left, now),
             (State::Opening { left }, Input::Opened(Err(error))) => {
-                self.sink_failed(error, left, now);
+                self.sink_failed(error, Extent::Destination, left, now);
                 None
             }
             (State::Idle, Input::Fetched(Ok(batch))) => {
@@ -273,6 +270,12 @@ impl Machine {
                 None
             }
             (State::Telling(delivery), Input::Delivered(result)) => self.told(&delivery, result, now),
+            (State::BackingOff { until, then, .. }, Input::More(more)) => {
+                let (until, then) = self.extended(until, then, more, now);
+                let delay = until.saturating_sub(now);
+                self.state = State::BackingOff { delay, until, then };
+                None
+            }
             (State::BackingOff { then, .. }, Input::Waited) => match then {
                 Then::Open { left } => {
                     self.state = State::Opening { left };
@@ -377,7 +380,7 @@ impl Machine {
         }
     }
 
-    fn recall(&mut self, left: Option<Batch>, now: Duration) {
+    pub(super) fn recall(&mut self, left: Option<Batch>, now: Duration) {
         let one_of_a_path = self.rejects.rejected_path == RejectedPath::Block;
         let seqs = self.parked.take_due(now, one_of_a_path).into();
         self.state = State::Recalling { left, seqs };
@@ -414,6 +417,7 @@ impl Machine {
             Ok(()) => Outcome::all(records.len()),
             Err(error) => Outcome::checked(error, records),
         };
+        let outcome = self.judged(outcome, &attempt, left.as_ref());
         let (progress, halt) = match attempt.through {
             Some(_) => {
                 self.turn = Turn::Parked;
@@ -424,6 +428,9 @@ impl Machine {
                 self.account_again(&attempt, &outcome, now)
             }
         };
+        if progress.as_ref().is_some_and(|progress| progress.delivered > 0) {
+            self.probe.took();
+        }
         let left = left.map(|batch| batch.behind(self.handled));
         if let Some(message) = halt {
             self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), left);
@@ -444,7 +451,7 @@ impl Machine {
                 if outcome.done > 0 {
                     self.backoff.succeeded();
                 }
-                self.sink_failed(error, left, now);
+                self.sink_failed(error, outcome.extent, left, now);
                 progress
             }
         }
@@ -459,142 +466,15 @@ impl Machine {
         }
     }
 
-    pub(super) fn sink_failed(&mut self, error: SinkError, left: Option<Batch>, now: Duration) {
-        let failure = Failure {
-            kind: TroubleKind::Sink(error.kind),
-            message: with_causes(&error),
-            policy: policy::of_sink(error.kind),
-            not_before: error.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX)),
-        };
-        if error.kind == SinkErrorKind::Disabled {
-            let reason = failure.message.clone();
-            self.switch = Some(Switch::Disabled { reason });
-        }
-        self.failed(failure, Then::Open { left }, now);
-    }
-
-    fn journal_failed(&mut self, error: &JournalError, left: Option<Batch>, now: Duration) {
-        let failure = Failure {
-            kind: TroubleKind::Journal,
-            message: with_causes(error),
-            policy: policy::of_journal(error.kind),
-            not_before: None,
-        };
-        self.failed(failure, Then::GoOn { left }, now);
-    }
-
-    fn failed(&mut self, failure: Failure, then: Then, now: Duration) {
-        let Failure {
-            kind,
-            message,
-            policy,
-            not_before,
-        } = failure;
-        let Some(pace) = policy.action.pace() else {
-            return self.halt(kind, (message, policy.remedy), then.left());
-        };
-        let Some(delay) = self.backoff.failed(pace, now, &mut self.random) else {
-            let message = format!("gave up after retry.give_up_after: {message}");
-            return self.halt(kind, (message, policy.remedy), then.left());
-        };
-        let delay = delay.max(not_before.unwrap_or_default());
-        self.state = State::BackingOff { delay, then };
-        self.trouble = Some(Trouble {
-            kind,
-            message,
-            remedy: policy.remedy,
-            calls_operator: policy.action.calls_operator(),
-            failures: self.backoff.failures(),
-            retry_after_seconds: not_before.map(whole_seconds),
-        });
-    }
-
-    /// As many records are parked as may be: nothing fresh is delivered before one of them is.
-    fn wait_for_room(&mut self, left: Batch, now: Duration) {
-        let due = self.parked.due().expect("what takes all room is to be tried");
-        if due <= now {
-            return self.recall(Some(left), now);
-        }
-        self.state = State::BackingOff {
-            delay: due - now,
-            then: Then::GoOn { left: Some(left) },
-        };
-        self.turn = Turn::Parked;
-        let next = self.parked.glimpses(1).pop();
-        let reason = next.map(|next| next.reason).unwrap_or_default();
-        self.trouble = Some(Trouble {
-            kind: TroubleKind::ParkedFull,
-            message: format!(
-                "{PARKED_MAX} records of {} paths wait for their destination, which is the limit: {reason}",
-                self.parked.paths()
-            ),
-            remedy: "check what the paths of the parked records have in common at the destination; delivery goes on \
-                     when one of them is delivered",
-            calls_operator: true,
-            failures: self.backoff.failures(),
-            retry_after_seconds: None,
-        });
-    }
-
-    fn has_room(&mut self) {
-        if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::ParkedFull) {
-            self.trouble = None;
-        }
-    }
-
-    pub(super) fn halt(
-        &mut self,
-        kind: TroubleKind,
-        (message, remedy): (String, &'static str),
-        left: Option<Batch>,
-    ) {
-        self.state = State::Halted { left };
-        self.trouble = Some(Trouble {
-            kind,
-            message,
-            remedy,
-            calls_operator: true,
-            failures: self.backoff.failures(),
-            retry_after_seconds: None,
-        });
-    }
-
-    pub(super) fn healed(&mut self) {
-        self.backoff.succeeded();
-        self.trouble = None;
-    }
-
-    /// A read heals a failed read, and nothing else: an open failure is healed before by `open`.
-    fn journal_answered(&mut self) {
-        if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::Journal) {
-            self.healed();
-        }
-    }
-
     pub(super) fn halts_on_reject(&self) -> bool {
         self.rejects.on_reject == OnReject::Halt
     }
 }
 
 impl Then {
-    fn left(self) -> Option<Batch> {
+    pub(super) fn left(self) -> Option<Batch> {
         match self {
             Then::Open { left } | Then::GoOn { left } => left,
         }
     }
-}
-
-pub(super) const ON_REJECT_HALT: &str = "correct the destination or the sink's options so that the record can be accepted, or set \
-                              on_reject = \"dead_letter\", and restart; the record is kept";
-
-fn too_many_letters() -> (String, &'static str) {
-    (
-        format!("there are more than {DEAD_LETTERS_MAX} dead letters"),
-        "the destination rejects nearly everything: correct the cause, retry or drop the dead letters, and restart",
-    )
-}
-
-/// Rounded up: who comes back a moment early is refused again.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

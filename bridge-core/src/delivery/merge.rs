@@ -138,7 +138,7 @@ fn alone(record: Arc<Record>) -> Read {
     }
 }
 
-fn bytes_of(record: &Record) -> usize {
+pub(super) fn bytes_of(record: &Record) -> usize {
     let data = |state: &Option<State>| {
         let data = state.as_ref().and_then(|state| state.data.as_ref());
         data.map_or(0, |data| data.bytes.len())

@@ -10,6 +10,7 @@
 mod attempt;
 mod backoff;
 mod dead_letters;
+mod failures;
 mod feed;
 mod filter;
 mod machine;
@@ -17,6 +18,7 @@ mod merge;
 mod options;
 mod outcome;
 pub mod policy;
+mod probing;
 mod report;
 mod retry_queue;
 mod sink_backlog;
@@ -39,6 +41,7 @@ pub use merge::{WINDOW_BYTES_MAX, WINDOW_RECORDS_MAX, merge};
 pub use options::{
     Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
 };
+pub use probing::{PROBE_AFTER, RETRY_BYTES_MAX, RETRY_RECORDS_MAX};
 pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
 pub use sink_backlog::SinkBacklog;
 pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Record;
-use crate::sink::{Deferred, DeliverError, Rejected, SinkError, SinkErrorKind};
+use crate::sink::{Deferred, DeliverError, Extent, Rejected, SinkError, SinkErrorKind};
 
 /// What `deliver` came to, checked against the batch.
 pub(super) struct Outcome {
@@ -15,6 +15,7 @@ pub(super) struct Outcome {
     pub rejected: Vec<Rejected>,
     pub deferred: Vec<Deferred>,
     pub error: Option<SinkError>,
+    pub extent: Extent,
     rejected_at: HashMap<Seq, usize>,
     deferred_at: HashMap<Seq, usize>,
 }
@@ -26,6 +27,7 @@ impl Outcome {
             rejected: Vec::new(),
             deferred: Vec::new(),
             error: None,
+            extent: Extent::Destination,
             rejected_at: HashMap::new(),
             deferred_at: HashMap::new(),
         }
@@ -43,6 +45,20 @@ impl Outcome {
         Some(&self.deferred[*at])
     }
 
+    /// The same where all records that are not done are deferred.
+    pub fn with_the_rest_deferred(self, rest: Vec<Deferred>, count: usize) -> Outcome {
+        let mut deferred = self.deferred;
+        deferred.extend(rest);
+        Outcome {
+            done: count,
+            deferred_at: places(deferred.iter().map(|one| one.seq)),
+            deferred,
+            error: None,
+            extent: Extent::Destination,
+            ..self
+        }
+    }
+
     /// A report that cannot be true counts as a failure in which nothing was delivered: a duplicate is allowed, a
     /// lost record is not.
     pub fn checked(error: DeliverError, records: &[Arc<Record>]) -> Outcome {
@@ -54,6 +70,7 @@ impl Outcome {
                 rejected: error.rejected,
                 deferred: error.deferred,
                 error: error.error,
+                extent: error.extent,
             },
             Some(reason) => Outcome {
                 error: Some(SinkError::new(
@@ -76,6 +93,7 @@ fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<Strin
         rejected,
         deferred,
         error: cause,
+        extent: _,
     } = error;
     if *done > records.len() {
         return Some(format!("{done} of {} records done", records.len()));
@@ -156,7 +174,7 @@ mod tests {
             done: 4,
             rejected: rejected.collect(),
             deferred: deferred.collect(),
-            error: None,
+            ..DeliverError::default()
         };
         Outcome::checked(error, &some_records(4, 2))
     }

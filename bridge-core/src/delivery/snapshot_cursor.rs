@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::machine::{Machine, ON_REJECT_HALT, State, Turn};
+use super::failures::ON_REJECT_HALT;
+use super::machine::{Machine, State, Turn};
 use super::options::RejectedPath;
 use super::outcome::Outcome;
 use super::steps::Progress;
@@ -104,7 +105,7 @@ impl Machine {
         Progress::joined(Some(progress), more)
     }
 
-    fn is_waiting(&self, path: &Option<ZnodePath>) -> bool {
+    pub(super) fn is_waiting(&self, path: &Option<ZnodePath>) -> bool {
         let blocks = self.rejects.rejected_path == RejectedPath::Block;
         let is_blocked = |path: &ZnodePath| blocks && self.letters.why_waits(path).is_some();
         self.parked.why_waits(path).is_some() || path.as_ref().is_some_and(is_blocked)
@@ -142,6 +143,7 @@ impl Machine {
             self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), None);
             return Some(progress);
         }
+        let extent = outcome.extent;
         let deferred = outcome.deferred.into_iter().next().map(|one| one.error);
         match outcome.error.or(deferred) {
             None => {
@@ -150,7 +152,7 @@ impl Machine {
                 Progress::joined(Some(progress), more)
             }
             Some(error) => {
-                self.sink_failed(error, None, now);
+                self.sink_failed(error, extent, None, now);
                 Some(progress)
             }
         }

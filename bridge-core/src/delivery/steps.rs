@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::merge::bytes_of;
 use super::options::{RejectPolicy, Retry};
 use super::sink_backlog::SinkBacklog;
 use crate::journal::{Aside, JournalError, RunPage, RunStep, SinkProgress, SinkRun, Switch};
@@ -55,6 +56,9 @@ pub enum Input {
     Delivered(Result<(), DeliverError>),
     /// The wait is over.
     Waited,
+    /// During a wait, where [`Machine::wants_more`](super::Machine::wants_more): the next batch of the journal. The wait
+    /// goes on, and may be shorter.
+    More(Batch),
     /// Instead of `Fetched`: the moment of [`Machine::due`](super::Machine::due) has come and the journal has nothing
     /// ready.
     Due,
@@ -142,6 +146,23 @@ pub enum Phase {
 }
 
 impl Batch {
+    /// The same with the next one of the journal.
+    pub(super) fn joined(mut self, next: Batch) -> Batch {
+        self.records.extend(next.records);
+        self.through = next.through;
+        if !next.parts.is_empty() {
+            let mut parts = Arc::unwrap_or_clone(self.parts);
+            parts.extend(next.parts.iter().map(|(seq, parts)| (*seq, parts.clone())));
+            self.parts = Arc::new(parts);
+        }
+        self
+    }
+
+    /// Bytes of znode data in it, before and after the changes.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(|record| bytes_of(record)).sum()
+    }
+
     /// What of it lies behind a position.
     pub(super) fn behind(mut self, cursor: Seq) -> Batch {
         let first = self.records.partition_point(|record| record.seq <= cursor);

@@ -242,13 +242,7 @@ impl Worker {
             Task::Restate(_) if stop.is_cancelled() => Event::Stop,
             Task::Restate(run) => Event::Input(Input::Restated(desk.feed.restate(run).await)),
             Task::Deliver(delivery) => Event::Input(deliver(sink.as_mut(), desk, &delivery).await),
-            Task::Wait(delay) => tokio::select! {
-                biased;
-                () = stop.cancelled() => Event::Stop,
-                () = sleep(delay) => Event::Input(Input::Waited),
-                order = next(orders) => Event::Order(order),
-                never = desk.attend() => match never {},
-            },
+            Task::Wait(delay) => desk.wait(delay, stop, orders).await,
             Task::Rest => tokio::select! {
                 biased;
                 () = stop.cancelled() => Event::Stop,
@@ -331,8 +325,37 @@ impl Desk {
         }
     }
 
+    /// Waits for the next attempt. Batches that come meanwhile are added to what is tried then.
+    async fn wait(
+        &mut self,
+        delay: Duration,
+        stop: &CancellationToken,
+        orders: &mut Option<mpsc::Receiver<Order>>,
+    ) -> Event {
+        let end = Instant::now() + delay;
+        loop {
+            if self.machine.wants_more(self.feed.limit())
+                && let Some(read) = self.feed.take_read()
+            {
+                return Event::Input(Input::More(read.batch));
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Event::Stop,
+                () = sleep_until(end) => return Event::Input(Input::Waited),
+                order = next(orders) => return Event::Order(order),
+                () = self.feed.progress() => {}
+                () = sleep(STATUS_EVERY) => self.publish(),
+            }
+        }
+    }
+
     fn step(&mut self, input: Input) -> Option<Progress> {
         let now = self.began.elapsed();
+        if matches!(input, Input::More(_)) {
+            // The failure is the one before: it counts once.
+            return self.machine.step(input, now);
+        }
         self.watched(|machine| machine.step(input, now))
     }
 

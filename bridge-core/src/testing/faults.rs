@@ -10,8 +10,9 @@ use futures::future::BoxFuture;
 use tokio::sync::Notify;
 
 use crate::number::Seq;
+use crate::path::ZnodePath;
 use crate::record::Record;
-use crate::sink::{Deferred, DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+use crate::sink::{Deferred, DeliverError, Delivery, Extent, Rejected, Sink, SinkError, SinkErrorKind};
 
 /// What happens to one call of `deliver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,10 @@ struct Plan {
     rejected: BTreeSet<Seq>,
     /// How often these records are still refused for now.
     deferred: BTreeMap<Seq, u32>,
+    /// Every record of these paths fails.
+    failing: BTreeSet<ZnodePath>,
+    /// How many calls failed with nothing that shows how far the failure reaches.
+    alone: u32,
 }
 
 impl FaultScript {
@@ -85,11 +90,23 @@ impl FaultScript {
         self
     }
 
+    /// Every record of these paths fails, until [`FaultScript::accept_all`]. As with a service that is called for each
+    /// record, a call without a record of another path cannot show whether the destination failed.
+    pub fn fail_paths(&self, paths: impl IntoIterator<Item = ZnodePath>) {
+        self.with(|plan| plan.failing.extend(paths));
+    }
+
+    /// How many calls had nothing but records of paths that fail.
+    pub fn failed_alone(&self) -> u32 {
+        self.with(|plan| plan.alone)
+    }
+
     /// From now on every record is accepted.
     pub fn accept_all(&self) {
         self.with(|plan| {
             plan.rejected.clear();
             plan.deferred.clear();
+            plan.failing.clear();
         });
     }
 
@@ -198,7 +215,13 @@ impl FaultySink {
     async fn write_some(&mut self, batch: &Delivery, count: usize) -> Result<DeliverError, DeliverError> {
         let (kept, refused) = self.script.with(|plan| plan.sort(&batch.records[..count]));
         if kept.is_empty() {
-            return Ok(refused);
+            return match self.script.with(|plan| plan.are_failing(&refused)) {
+                true => Err(DeliverError {
+                    extent: Extent::Unknown,
+                    ..failed(0, SinkErrorKind::Missing)
+                }),
+                false => Ok(refused),
+            };
         }
         let inner = Delivery { records: kept };
         let Err(error) = self.inner.deliver(&inner).await else {
@@ -216,6 +239,14 @@ impl FaultySink {
 }
 
 impl Plan {
+    /// Whether nothing but paths that fail was refused.
+    fn are_failing(&mut self, refused: &DeliverError) -> bool {
+        let are_failing =
+            refused.rejected.is_empty() && !refused.deferred.is_empty() && !self.failing.is_empty();
+        self.alone += u32::from(are_failing);
+        are_failing
+    }
+
     /// What is to be written, and what is refused.
     fn sort(&mut self, records: &[Arc<Record>]) -> (Vec<Arc<Record>>, DeliverError) {
         let mut refused = DeliverError::default();
@@ -228,7 +259,11 @@ impl Plan {
             }
             let is_waiting = waiting.contains(&record.path);
             let times = self.deferred.get_mut(&record.seq).filter(|times| **times > 0);
-            if !is_waiting && times.is_none() {
+            let is_failing = record
+                .path
+                .as_ref()
+                .is_some_and(|path| self.failing.contains(path));
+            if !is_waiting && !is_failing && times.is_none() {
                 kept.push(Arc::clone(record));
                 continue;
             }

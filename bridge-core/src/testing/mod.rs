@@ -23,8 +23,9 @@ pub use ratio::Ratio;
 pub use records::{RecordBuilder, a_record, limit_records, some_changes, some_records};
 pub use suite::{
     Arrived, Rig, a_cancelled_delivery_loses_nothing, a_crash_before_the_answer_loses_nothing,
-    assert_kept_contract, close_leaves_everything_durable, deferred_records_hold_only_their_path,
+    a_destination_that_fails_for_long_gets_everything_when_it_is_back, assert_kept_contract,
+    close_leaves_everything_durable, deferred_records_hold_only_their_path,
     delivery_goes_on_after_every_fault, every_promise, everything_arrives_in_order,
-    records_at_the_limits_arrive_as_they_are, rejected_records_let_the_others_pass,
-    the_same_sink_goes_on_after_it_is_opened_again,
+    other_paths_go_on_while_some_fail, records_at_the_limits_arrive_as_they_are,
+    rejected_records_let_the_others_pass, the_same_sink_goes_on_after_it_is_opened_again,
 };

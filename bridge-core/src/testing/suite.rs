@@ -13,15 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Fault, FaultScript, MemoryJournal, limit_records, some_records};
+use super::{Fault, FaultScript, MemoryJournal, a_record, limit_records, some_records};
 use crate::amount::Span;
 use crate::delivery::{CompiledFilter, Filter, RejectPolicy, Retry, Setup, SinkStatus, Worker};
-use crate::journal::ReadLimit;
+use crate::journal::{ReadLimit, SinkProgress};
 use crate::number::Seq;
+use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
 use crate::sink::{Delivery, Sink, SinkErrorKind};
 
@@ -35,6 +36,13 @@ pub trait Rig: Send {
 
     /// Everything that arrived at the present destination, in the order of arrival (of each path).
     fn arrived(&mut self) -> impl Future<Output = Vec<Arrived>> + Send;
+
+    /// From now on the present destination refuses records of these paths and takes all others; with none it takes all.
+    /// False where it cannot do so.
+    fn refuse(&mut self, paths: &[ZnodePath]) -> bool {
+        let _ = paths;
+        false
+    }
 }
 
 /// A record as it arrived.
@@ -86,6 +94,8 @@ pub async fn every_promise<R: Rig>(rig: &mut R) {
     delivery_goes_on_after_every_fault(rig).await;
     rejected_records_let_the_others_pass(rig).await;
     deferred_records_hold_only_their_path(rig).await;
+    other_paths_go_on_while_some_fail(rig).await;
+    a_destination_that_fails_for_long_gets_everything_when_it_is_back(rig).await;
     the_same_sink_goes_on_after_it_is_opened_again(rig).await;
     close_leaves_everything_durable(rig).await;
     a_cancelled_delivery_loses_nothing(rig).await;
@@ -179,6 +189,151 @@ pub async fn deferred_records_hold_only_their_path<R: Rig>(rig: &mut R) {
     run_to_the_tail(&journal, Box::new(script.in_front_of(rig.sink()))).await;
     assert_eq!(journal.parked(SINK), [0_u64; 0]);
     assert_kept_contract(&journal.records(), &rig.arrived().await);
+}
+
+/// Whether records wait in the journal when some begin to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// The failing records are all there is; those of other paths come later, one at a time.
+    Idle,
+    /// Records of all paths wait, and more come.
+    Busy,
+}
+
+/// Where records fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    /// In front of the sink, which cannot know.
+    InFront,
+    /// At the destination.
+    AtTheDestination,
+}
+
+/// While records of some paths fail, and the sink cannot tell whether the destination does, records of other paths that
+/// arrive meanwhile are delivered. In the end all are there, each path in order.
+pub async fn other_paths_go_on_while_some_fail<R: Rig>(rig: &mut R) {
+    for place in [Where::InFront, Where::AtTheDestination] {
+        for load in [Load::Idle, Load::Busy] {
+            for failing in [1, 2, 100] {
+                other_paths_go_on(rig, place, load, failing).await;
+            }
+        }
+    }
+}
+
+async fn other_paths_go_on<R: Rig>(rig: &mut R, place: Where, load: Load, failing: usize) {
+    rig.fresh().await;
+    let bad: Vec<ZnodePath> = (0..failing)
+        .map(|at| ZnodePath::parse(&format!("/bad/{at}")).expect("it is a path"))
+        .collect();
+    let script = FaultScript::new();
+    let sink: Box<dyn Sink> = match place {
+        Where::InFront => {
+            script.fail_paths(bad.clone());
+            Box::new(script.in_front_of(rig.sink()))
+        }
+        Where::AtTheDestination if !rig.refuse(&bad) => return,
+        Where::AtTheDestination => rig.sink(),
+    };
+    let journal = MemoryJournal::with(some_that_fail(&bad, load));
+    let (worker, mut status, stop, stored) = a_worker(&journal, sink);
+    let shown = status.clone();
+    let others_go_on = async {
+        // An idle bridge has nothing but what fails.
+        let has_failed = |status: &SinkStatus| {
+            status.retries > 0 || status.parked.records > 0 || status.rejected > 0 || load == Load::Busy
+        };
+        drop(status.wait_for(has_failed).await);
+        for at in 0..4 {
+            append_some(&journal, &bad, load, at);
+            let tail = *journal.durable().borrow();
+            let passed = status.wait_for(|status| status.cursor >= tail).await;
+            drop(passed.expect("the worker runs"));
+        }
+        if place == Where::InFront {
+            let waiting = status.borrow().parked.paths as usize;
+            assert_eq!(
+                waiting, failing,
+                "{load:?}: every failing path waits, and no other"
+            );
+        }
+        script.accept_all();
+        rig.refuse(&[]);
+        let empty = status.wait_for(|status| status.parked.records == 0).await;
+        drop(empty.expect("the worker runs"));
+        stop.cancel();
+    };
+    let all = async { tokio::join!(worker.run(), journal.store(stored), others_go_on) };
+    if tokio::time::timeout(BOUND, all).await.is_err() {
+        let status = shown.borrow().clone();
+        panic!("{place:?}, {load:?}, {failing} failing: the others never went on: {status:?}");
+    }
+    let letters: Vec<Seq> = journal.rejected(SINK).iter().map(|one| one.seq).collect();
+    let mut expected = journal.records();
+    expected.retain(|record| !letters.contains(&record.seq));
+    assert_kept_contract(&expected, &rig.arrived().await);
+    let is_bad = |record: &Record| record.path.as_ref().is_some_and(|path| bad.contains(path));
+    let good = |records: &[Arc<Record>]| records.iter().filter(|record| !is_bad(record)).count();
+    assert_eq!(
+        good(&expected),
+        good(&journal.records()),
+        "a record of another path was rejected"
+    );
+}
+
+/// What is in the journal when records begin to fail.
+fn some_that_fail(bad: &[ZnodePath], load: Load) -> Vec<Arc<Record>> {
+    let mut paths: Vec<String> = bad.iter().map(ToString::to_string).collect();
+    if load == Load::Busy {
+        // Several batches that hold nothing but failing records, also where there is one such path.
+        paths.extend((0..60).map(|at| bad[at % bad.len()].to_string()));
+        paths.extend((0..60).map(|at| format!("/good/{}", at % 3)));
+    }
+    let record = |(path, seq): (&String, u64)| a_record().seq(seq).path(path).arc();
+    paths.iter().zip(1..).map(record).collect()
+}
+
+fn append_some(journal: &MemoryJournal, bad: &[ZnodePath], load: Load, at: usize) {
+    let more = match load {
+        Load::Idle => 0,
+        Load::Busy => bad.len().min(5),
+    };
+    let mut paths = vec![format!("/good/{at}")];
+    paths.extend(bad[..more].iter().map(ToString::to_string));
+    let tail = journal.durable().borrow().0;
+    let record = |(path, seq): (&String, u64)| a_record().seq(seq).path(path).arc();
+    journal.append(paths.iter().zip(tail + 1..).map(record).collect());
+}
+
+/// A destination that refuses every call for long, while records arrive, gets all of them when it takes them again. No
+/// record becomes a dead letter, and none is parked.
+pub async fn a_destination_that_fails_for_long_gets_everything_when_it_is_back<R: Rig>(rig: &mut R) {
+    rig.fresh().await;
+    let records = some_records(90, 7);
+    let journal = MemoryJournal::with(records[..30].to_vec());
+    let script = deliveries_that_fail(30);
+    let (worker, mut status, stop, stored) = a_worker(&journal, Box::new(script.in_front_of(rig.sink())));
+    let comes_back = async {
+        for (at, record) in records[30..].iter().enumerate() {
+            let retries = at as u64 / 2;
+            drop(status.wait_for(|status| status.retries >= retries.min(29)).await);
+            journal.append(vec![Arc::clone(record)]);
+        }
+        drop(status.wait_for(|status| status.cursor == Seq(90)).await);
+        stop.cancel();
+    };
+    let all = async { tokio::join!(worker.run(), journal.store(stored), comes_back) };
+    tokio::time::timeout(BOUND, all)
+        .await
+        .expect("everything is delivered within the bound");
+    assert_eq!(journal.parked(SINK), [0_u64; 0]);
+    assert!(journal.rejected(SINK).is_empty());
+    assert_kept_contract(&records, &rig.arrived().await);
+}
+
+fn deliveries_that_fail(count: usize) -> FaultScript {
+    let fault = Fault::FailBeforeWrite(SinkErrorKind::Unavailable);
+    FaultScript::new().deliveries(std::iter::repeat_n(fault, count))
 }
 
 /// `open` on a sink that has delivered begins anew and loses nothing.
@@ -282,6 +437,28 @@ async fn run_to_the_tail(journal: &MemoryJournal, sink: Box<dyn Sink>) {
 
 /// Runs a worker from the stored cursor to the tail. Dropping the future is a crash.
 async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
+    let (worker, mut status, stop, stored) = a_worker(journal, sink);
+    let tail = *journal.durable().borrow();
+    let until_delivered = async {
+        let is_done = |status: &SinkStatus| status.cursor >= tail && status.parked.records == 0;
+        let reached = status.wait_for(is_done).await;
+        drop(reached);
+        stop.cancel();
+    };
+    tokio::join!(worker.run(), journal.store(stored), until_delivered);
+    status.borrow().clone()
+}
+
+/// A worker, its status, its stop, and what it tells the journal.
+type AWorker = (
+    Worker,
+    watch::Receiver<SinkStatus>,
+    CancellationToken,
+    mpsc::Receiver<SinkProgress>,
+);
+
+/// A worker that goes on at the stored cursor.
+fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
     let (notes, stored) = mpsc::channel(4);
     let (_nobody, orders) = mpsc::channel(1);
     let stop = CancellationToken::new();
@@ -312,16 +489,8 @@ async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
         stop: stop.clone(),
         drain: Duration::ZERO,
     };
-    let (worker, mut status) = Worker::new(setup);
-    let tail = *journal.durable().borrow();
-    let until_delivered = async {
-        let is_done = |status: &SinkStatus| status.cursor >= tail && status.parked.records == 0;
-        let reached = status.wait_for(is_done).await;
-        drop(reached);
-        stop.cancel();
-    };
-    tokio::join!(worker.run(), journal.store(stored), until_delivered);
-    status.borrow().clone()
+    let (worker, status) = Worker::new(setup);
+    (worker, status, stop, stored)
 }
 
 /// Checks what arrived against what was to be delivered: every record is there and equal as JSON; duplicates are

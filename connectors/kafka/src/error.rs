@@ -108,6 +108,18 @@ fn is_configuration(code: Code) -> bool {
     )
 }
 
+/// Whether it may be about one topic of several: it is not there, the sink may not use it, or a policy forbids it.
+pub(crate) fn is_about_topic(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::TopicAuthorizationFailed
+            | Code::PolicyViolation
+    )
+}
+
 /// Whether it says that a message, or a batch of them, is too large.
 pub(crate) fn is_about_size(code: Code) -> bool {
     matches!(

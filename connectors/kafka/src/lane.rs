@@ -3,10 +3,13 @@
 //! Reports may come in any order; the lane looks only at its front, so that what lies behind it is durable without a
 //! hole. It must never forget a message whose end is not known: a later one could pass it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
+use bridge_core::record::Record;
+use bridge_core::sink::SinkErrorKind;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use uuid::Uuid;
 
@@ -31,13 +34,35 @@ pub(crate) struct Ticket {
     pub(crate) is_shrunk: bool,
 }
 
+impl Ticket {
+    /// Of a record without a message so far.
+    pub(crate) fn without_message(at: usize, record: &Record) -> Ticket {
+        Ticket {
+            at,
+            seq: record.seq,
+            id: record.id,
+            is_last: true,
+            topic: "".into(),
+            bytes: 0,
+            is_shrunk: false,
+        }
+    }
+}
+
+/// Why a topic takes nothing for now; `None` for a record that waits for one of its path.
+pub(crate) type TopicFailure = Option<(SinkErrorKind, String)>;
+
 /// What became of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// Every in-sync replica has it.
     Durable,
+    /// There is nothing to send of the record.
+    Passed,
     /// It was never sent, and never can be.
     Refused(String),
+    /// It was not sent: its topic does not take it for now, or a record of its path waits.
+    Held(Arc<Record>, TopicFailure),
     /// It was given up, or refused by the brokers.
     Failed(Code),
 }
@@ -63,6 +88,8 @@ pub(crate) struct Lane {
     reports: Arc<Reports>,
     /// How many messages were handed to the producer.
     handed_over: usize,
+    /// The paths of records in here that wait.
+    held: HashSet<Option<ZnodePath>>,
 }
 
 impl Lane {
@@ -96,9 +123,21 @@ impl Lane {
             .push_back((ticket, Report::Known(Outcome::Refused(reason))));
     }
 
+    /// Adds a record that is not sent now.
+    pub(crate) fn held(&mut self, ticket: Ticket, record: &Arc<Record>, failure: TopicFailure) {
+        self.held.insert(record.path.clone());
+        let outcome = Outcome::Held(Arc::clone(record), failure);
+        self.queue.push_back((ticket, Report::Known(outcome)));
+    }
+
+    /// Whether a record of this path waits in here for its topic.
+    pub(crate) fn holds(&self, path: &Option<ZnodePath>) -> bool {
+        self.held.contains(path)
+    }
+
     /// Adds a record that needs no message: it is done once those before it are.
     pub(crate) fn passed(&mut self, ticket: Ticket) {
-        self.queue.push_back((ticket, Report::Known(Outcome::Durable)));
+        self.queue.push_back((ticket, Report::Known(Outcome::Passed)));
     }
 
     /// Takes out the oldest message if its end is known.
@@ -111,6 +150,9 @@ impl Lane {
             },
         };
         let (ticket, _) = self.queue.pop_front()?;
+        if let Outcome::Held(record, _) = &outcome {
+            self.held.remove(&record.path);
+        }
         Some((ticket, outcome))
     }
 

@@ -19,13 +19,15 @@
 
 mod suspects;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::issue::{ConfigIssue, Severity};
 use bridge_core::number::Seq;
+use bridge_core::outbound::Tally;
 use bridge_core::record::Record;
-use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -41,7 +43,7 @@ use crate::producer::{ClientEvents, Part, Producer, in_words};
 use crate::properties;
 use crate::statistics::{self, Meter};
 use crate::template::TopicTemplate;
-use crate::topics::{ANSWER_BOUND, Topics};
+use crate::topics::{ANSWER_BOUND, NoTopic, Topics};
 
 /// How long `close` waits for what is on its way. Nothing that was reported depends on it; it spares duplicates.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
@@ -79,15 +81,10 @@ pub struct KafkaSink {
     shrunk: u64,
     /// How long a record waits for company.
     linger: Duration,
+    /// Topics that take nothing for now, as far as this call of `deliver` knows.
+    failing: HashMap<Arc<str>, (SinkErrorKind, String)>,
     /// Of the last payload, for the next.
     buffer: Vec<u8>,
-}
-
-/// How far a batch has come.
-#[derive(Default)]
-struct Tally {
-    done: usize,
-    rejected: Vec<Rejected>,
 }
 
 /// How much is worth waking up for.
@@ -103,6 +100,8 @@ enum Until {
 enum Stop {
     /// Nothing more can be delivered now.
     Trouble(SinkError),
+    /// One topic of several takes nothing for now. Everything else has come to its end.
+    Topic { topic: Arc<str>, error: SinkError },
     /// Some record before this position is refused.
     Suspects { until: usize, code: Code },
 }
@@ -138,6 +137,7 @@ impl KafkaSink {
                 .unwrap_or(usize::MAX),
             shrunk: 0,
             linger: properties::linger(config),
+            failing: HashMap::new(),
             buffer: Vec::new(),
             client,
             brokers,
@@ -172,7 +172,10 @@ impl KafkaSink {
         }
         let producer = self.producer.as_ref().expect("it was made just now");
         match self.encoder.fixed_topic() {
-            Some(topic) => self.topics.ensure(topic, producer, &self.ears).await,
+            Some(topic) => {
+                let ensured = self.topics.ensure(topic, producer, &self.ears).await;
+                ensured.map_err(NoTopic::into_error)
+            }
             None => producer.reach(&self.ears, ANSWER_BOUND).await,
         }
     }
@@ -187,7 +190,9 @@ impl KafkaSink {
                     self.shrunk += u64::from(ticket.is_shrunk);
                     self.settled.records.push_back((ticket.seq, ticket.id));
                 }
-                Outcome::Refused(_) => self.settled.has_hole = true,
+                Outcome::Passed if self.settled.has_hole => {}
+                Outcome::Passed => self.settled.records.push_back((ticket.seq, ticket.id)),
+                Outcome::Refused(_) | Outcome::Held(..) => self.settled.has_hole = true,
                 Outcome::Failed(_) => {
                     self.settled.has_hole = true;
                     self.is_spent = true;
@@ -233,20 +238,23 @@ impl KafkaSink {
 
     async fn deliver_batch(&mut self, records: &[Arc<Record>]) -> Result<(), DeliverError> {
         self.ears.forget();
-        let mut tally = Tally {
-            done: self.take_settled(records),
-            rejected: Vec::new(),
-        };
-        while tally.done < records.len() {
+        self.failing.clear();
+        let mut tally = Tally::after(self.take_settled(records));
+        while tally.done() < records.len() {
             let stopped = match self.run(records, &mut tally).await {
                 Ok(()) => continue,
                 Err(Stop::Trouble(error)) => Err(error),
                 Err(Stop::Suspects { until, code }) => {
                     self.question(&records[..until], &mut tally, code).await
                 }
+                // What was sent of its records comes again, and is held.
+                Err(Stop::Topic { topic, error }) => {
+                    self.failing.insert(topic, (error.kind, error.message));
+                    self.renew().await
+                }
             };
             if let Err(error) = stopped {
-                return Err(tally.failed(error));
+                return tally.failed(error);
             }
         }
         tally.ended()
@@ -261,7 +269,7 @@ impl KafkaSink {
 
     /// Sends all records and waits for the end of each.
     async fn run(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), Stop> {
-        for (at, record) in records.iter().enumerate().skip(tally.done) {
+        for (at, record) in records.iter().enumerate().skip(tally.done()) {
             self.send(at, record, None, tally).await?;
         }
         self.await_all(tally).await
@@ -271,19 +279,15 @@ impl KafkaSink {
     async fn send(
         &mut self,
         at: usize,
-        record: &Record,
+        record: &Arc<Record>,
         most: Option<usize>,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        let mut ticket = Ticket {
-            at,
-            seq: record.seq,
-            id: record.id,
-            is_last: true,
-            topic: "".into(),
-            bytes: 0,
-            is_shrunk: false,
-        };
+        let mut ticket = Ticket::without_message(at, record);
+        if tally.holds(&record.path).is_some() || self.lane.holds(&record.path) {
+            self.lane.held(ticket, record, None);
+            return Ok(());
+        }
         let buffer = std::mem::take(&mut self.buffer);
         let room = |topic: &str| most.unwrap_or_else(|| self.room(topic));
         let message = match self.encoder.encode_within(buffer, record, room) {
@@ -300,10 +304,21 @@ impl KafkaSink {
                 return Ok(());
             }
         };
-        if let Err(error) = self.ensure(&message.topic).await {
-            // What was sent before is not concerned.
-            self.await_all(tally).await?;
-            return Err(error.into());
+        match self.ensure(&message.topic).await {
+            Ok(()) => {}
+            Err(NoTopic::Name(reason)) if !self.has_one_topic() => {
+                self.lane.refused(ticket, reason);
+                return Ok(());
+            }
+            Err(NoTopic::Topic(error)) if !self.has_one_topic() => {
+                self.lane.held(ticket, record, Some((error.kind, error.message)));
+                return Ok(());
+            }
+            Err(failure) => {
+                // What was sent before is not concerned.
+                self.await_all(tally).await?;
+                return Err(failure.into_error().into());
+            }
         }
         ticket.topic = Arc::clone(&message.topic);
         ticket.bytes = message.bytes();
@@ -329,11 +344,23 @@ impl KafkaSink {
         of_topic.map_or(self.largest, |most| most.min(self.largest))
     }
 
-    async fn ensure(&mut self, topic: &Arc<str>) -> Result<(), SinkError> {
-        match &self.producer {
-            Some(producer) => self.topics.ensure(topic, producer, &self.ears).await,
-            None => Err(not_opened()),
+    fn has_one_topic(&self) -> bool {
+        self.encoder.fixed_topic().is_some()
+    }
+
+    async fn ensure(&mut self, topic: &Arc<str>) -> Result<(), NoTopic> {
+        if let Some((kind, message)) = self.failing.get(topic) {
+            return Err(NoTopic::Topic(SinkError::new(*kind, message.clone())));
         }
+        let Some(producer) = &self.producer else {
+            return Err(not_opened().into());
+        };
+        let ensured = self.topics.ensure(topic, producer, &self.ears).await;
+        if let Err(NoTopic::Topic(error)) = &ensured {
+            self.failing
+                .insert(Arc::clone(topic), (error.kind, error.message.clone()));
+        }
+        ensured
     }
 
     /// Hands one message to the producer, waiting for room; false when it can never be sent.
@@ -398,10 +425,15 @@ impl KafkaSink {
         match outcome {
             Outcome::Durable if ticket.is_last => {
                 self.shrunk += u64::from(ticket.is_shrunk);
-                tally.done = ticket.at + 1;
+                tally.took(ticket.at);
             }
             Outcome::Durable => {}
-            Outcome::Refused(reason) => tally.reject(ticket.at, ticket.seq, reason),
+            Outcome::Passed => tally.passed(ticket.at),
+            Outcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
+            Outcome::Held(record, Some((kind, message))) => {
+                tally.held(ticket.at, &record, SinkError::new(kind, message));
+            }
+            Outcome::Held(record, None) => tally.waits(ticket.at, &record),
             Outcome::Failed(code) => return Err(self.stopped(code, &ticket).await),
         }
         Ok(true)
@@ -423,12 +455,20 @@ impl KafkaSink {
         let Some((code, ticket)) = cause else {
             return Stop::Trouble(self.fatal(code));
         };
-        if let Meaning::Trouble(_) = error::meaning(*code) {
+        let is_trouble = matches!(error::meaning(*code), Meaning::Trouble(_));
+        let is_of_topic = error::is_about_topic(*code) && !self.has_one_topic();
+        if is_trouble && !is_of_topic {
             return Stop::Trouble(error::about_topic(*code, &self.brokers, &ticket.topic));
         }
         if !self.lane.is_empty() {
             // Other brokers still owe an answer; a new producer must not begin before.
             return Stop::Trouble(self.silence());
+        }
+        if is_trouble {
+            return Stop::Topic {
+                topic: Arc::clone(&ticket.topic),
+                error: error::about_topic(*code, &self.brokers, &ticket.topic),
+            };
         }
         let suspects = failures
             .iter()
@@ -495,31 +535,6 @@ fn reason(misfit: Misfit) -> String {
 
 fn not_opened() -> SinkError {
     SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
-}
-
-impl Tally {
-    fn reject(&mut self, at: usize, seq: Seq, reason: String) {
-        self.done = at + 1;
-        self.rejected.push(Rejected { seq, reason });
-    }
-
-    fn failed(self, error: SinkError) -> DeliverError {
-        DeliverError {
-            rejected: self.rejected,
-            ..DeliverError::after(self.done, error)
-        }
-    }
-
-    fn ended(self) -> Result<(), DeliverError> {
-        if self.rejected.is_empty() {
-            return Ok(());
-        }
-        Err(DeliverError {
-            done: self.done,
-            rejected: self.rejected,
-            ..DeliverError::default()
-        })
-    }
 }
 
 impl Sink for KafkaSink {

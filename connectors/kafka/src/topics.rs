@@ -36,6 +36,33 @@ const BROKERS_DEFAULT: i32 = -1;
 /// The setting of a topic that says how much a batch of messages may take, as it was compressed.
 const LARGEST: &str = "max.message.bytes";
 
+/// Why a topic cannot be used.
+#[derive(Debug)]
+pub(crate) enum NoTopic {
+    /// The brokers do not answer, or refuse more than this topic.
+    Destination(SinkError),
+    /// It is not there, or the sink may not use it: other topics may do.
+    Topic(SinkError),
+    /// The brokers will never take its name.
+    Name(String),
+}
+
+impl NoTopic {
+    /// The same where all records go to this topic.
+    pub(crate) fn into_error(self) -> SinkError {
+        match self {
+            NoTopic::Destination(error) | NoTopic::Topic(error) => error,
+            NoTopic::Name(reason) => SinkError::new(SinkErrorKind::Configuration, reason),
+        }
+    }
+}
+
+impl From<SinkError> for NoTopic {
+    fn from(error: SinkError) -> NoTopic {
+        NoTopic::Destination(error)
+    }
+}
+
 /// The topics that are known to be there.
 pub(crate) struct Topics {
     client: ClientConfig,
@@ -79,7 +106,7 @@ impl Topics {
         topic: &Arc<str>,
         producer: &Producer,
         ears: &ClientEvents,
-    ) -> Result<(), SinkError> {
+    ) -> Result<(), NoTopic> {
         if self.knows(topic) {
             return Ok(());
         }
@@ -93,13 +120,38 @@ impl Topics {
         // A partition without a leader is there: its messages wait for one.
         let is_there = partitions > 0 && matches!(code, Code::NoError | Code::LeaderNotAvailable);
         if !is_there {
-            return Err(error::about_topic(code, &self.brokers, topic));
+            return Err(self.refused(code, topic, error::about_topic(code, &self.brokers, topic)));
         }
         if self.known.len() >= KNOWN_MAX {
             self.forget();
         }
         self.known.insert(Arc::clone(topic), partitions);
         Ok(())
+    }
+
+    fn refused(&self, code: Code, topic: &str, error: SinkError) -> NoTopic {
+        match code {
+            Code::InvalidTopic => NoTopic::Name(self.invalid_name(topic)),
+            _ if error::is_about_topic(code) => NoTopic::Topic(error),
+            _ => NoTopic::Destination(error),
+        }
+    }
+
+    /// Brokers refuse a name that differs from another topic's only in '.' and '_', as their metrics could not tell the
+    /// two apart.
+    fn invalid_name(&self, topic: &str) -> String {
+        let same = |text: &str| text.replace('.', "_");
+        let other = self.known.keys().find(|known| same(known) == same(topic));
+        let collision = match other {
+            Some(other) => format!("it collides with topic '{other}'"),
+            None => "it may collide with a topic that differs only in '.' and '_'".to_owned(),
+        };
+        format!(
+            "{} refuses topic '{topic}' ({}): {collision}; write what may hold '.' or '_' with the filter topic, as in \
+             \"{{{{ names | topic }}}}\", then retry the record",
+            self.brokers,
+            Code::InvalidTopic,
+        )
     }
 
     /// How much a topic takes, as far as it was asked for.
@@ -153,7 +205,7 @@ impl Topics {
         topic: &str,
         settings: &TopicSettings,
         ears: &ClientEvents,
-    ) -> Result<(), SinkError> {
+    ) -> Result<(), NoTopic> {
         let admin: AdminClient<ClientEvents> =
             self.client.create_with_context(ears.clone()).map_err(|refused| {
                 let message = format!("the client that creates topics cannot start: {refused}");
@@ -184,7 +236,10 @@ impl Topics {
             }
             // Another instance, or the brokers, were faster.
             Some(Code::TopicAlreadyExists) => Ok(()),
-            Some(code) => Err(self.not_created(code, topic, partitions, replication)),
+            Some(code) => {
+                let error = self.not_created(code, topic, partitions, replication);
+                Err(self.refused(code, topic, error))
+            }
         }
     }
 

@@ -12,6 +12,8 @@ use bridge_core::sink::{SinkError, SinkErrorKind};
 pub(crate) enum Meaning {
     /// Something is wrong with the destination or the way to it.
     Trouble(SinkErrorKind),
+    /// Something is wrong with the subject, or with the stream as a whole: messages of other subjects show it.
+    Subject(SinkErrorKind),
     /// Something is wrong with the record.
     Record,
     /// The last message of the subject is not the one that the fence knows.
@@ -21,7 +23,8 @@ pub(crate) enum Meaning {
 /// What the answer to a message says.
 pub(crate) fn of_publish(error: &PublishError) -> Meaning {
     match error.kind() {
-        PublishErrorKind::StreamNotFound => Meaning::Trouble(SinkErrorKind::Missing),
+        // No stream takes the subject.
+        PublishErrorKind::StreamNotFound => Meaning::Subject(SinkErrorKind::Missing),
         PublishErrorKind::WrongLastSequence => Meaning::Conflict,
         PublishErrorKind::MaxPayloadExceeded => Meaning::Record,
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
@@ -48,6 +51,12 @@ pub(crate) fn of_jetstream(error: &JetStreamError) -> Meaning {
     match error.error_code() {
         Code::STREAM_MESSAGE_EXCEEDS_MAXIMUM | Code::STREAM_HEADER_EXCEEDS_MAXIMUM => Meaning::Record,
         Code::STREAM_WRONG_LAST_SEQUENCE | CONSTANT => Meaning::Conflict,
+        // Another stream takes the subject.
+        Code::STREAM_NOT_MATCH => Meaning::Subject(SinkErrorKind::Configuration),
+        // A stream with max_msgs_per_subject, discard = new and discard_new_per_subject.
+        Code::STREAM_STORE_FAILED if error.to_string().contains("per subject") => {
+            Meaning::Subject(SinkErrorKind::Full)
+        }
         code => Meaning::Trouble(kind_of(code, &error.to_string())),
     }
 }
@@ -94,8 +103,7 @@ fn is_unavailable(code: Code) -> bool {
 fn is_configuration(code: Code) -> bool {
     matches!(
         code,
-        Code::STREAM_NOT_MATCH
-            | Code::STREAM_SEALED
+        Code::STREAM_SEALED
             | Code::STREAM_INVALID
             | Code::STREAM_INVALID_CONFIG
             | Code::STREAM_SUBJECT_OVERLAP
@@ -111,7 +119,7 @@ fn is_configuration(code: Code) -> bool {
 /// The kind of an error that is about no single record.
 pub(crate) fn kind(meaning: Meaning) -> SinkErrorKind {
     match meaning {
-        Meaning::Trouble(kind) => kind,
+        Meaning::Trouble(kind) | Meaning::Subject(kind) => kind,
         Meaning::Record | Meaning::Conflict => SinkErrorKind::Broken,
     }
 }

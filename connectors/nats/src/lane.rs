@@ -12,6 +12,7 @@ use async_nats::jetstream::context::{PublishAckFuture, PublishError};
 use async_nats::jetstream::publish::PublishAck;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
+use bridge_core::record::Record;
 use futures::future::BoxFuture;
 
 /// What must stay in order.
@@ -38,6 +39,19 @@ pub(crate) struct Ticket {
     pub(crate) is_shrunk: bool,
 }
 
+impl Ticket {
+    /// Of a record that is not sent.
+    pub(crate) fn without_message(at: usize, record: &Record) -> Ticket {
+        Ticket {
+            at,
+            seq: record.seq,
+            subject: "".into(),
+            bytes: 0,
+            is_shrunk: false,
+        }
+    }
+}
+
 /// What became of a record.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -47,6 +61,8 @@ pub(crate) enum Outcome {
     Passed,
     /// It can never be sent.
     Refused(String),
+    /// A record of its path is held.
+    Held,
     /// No acknowledgement, or a refusal.
     Failed(PublishError),
 }

@@ -17,8 +17,9 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName};
 use bridge_core::issue::{ConfigIssue, Severity};
+use bridge_core::outbound::Tally;
 use bridge_core::record::{Op, Record};
-use bridge_core::sink::{DeliverError, Delivery, Rejected, Sink, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 
 use crate::config::NatsConfig;
@@ -48,13 +49,6 @@ pub struct NatsSink {
     shrunk: u64,
     /// What was last said about the stream, so that it is said once.
     remarks: Vec<String>,
-}
-
-/// How far a batch has come.
-#[derive(Default)]
-struct Tally {
-    done: usize,
-    rejected: Vec<Rejected>,
 }
 
 /// Why a batch does not go on as it is.
@@ -126,12 +120,12 @@ impl NatsSink {
         if self.connection.as_ref().is_none_or(Connection::is_lost)
             && let Err(error) = self.prove().await
         {
-            return Err(tally.failed(error));
+            return tally.failed(error);
         }
-        while tally.done < records.len() {
+        while tally.done() < records.len() {
             match self.run(records, &mut tally).await {
                 Ok(()) | Err(Stop::Again) => {}
-                Err(Stop::Trouble(error)) => return Err(tally.failed(error)),
+                Err(Stop::Trouble(error)) => return tally.failed(error),
             }
         }
         tally.ended()
@@ -140,7 +134,7 @@ impl NatsSink {
     /// Sends all records and waits for the end of each.
     async fn run(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), Stop> {
         let mut lane = Lane::default();
-        for (at, record) in records.iter().enumerate().skip(tally.done) {
+        for (at, record) in records.iter().enumerate().skip(tally.done()) {
             let is_mark = is_mark(record.op);
             if is_mark {
                 self.await_all(&mut lane, records, tally).await?;
@@ -162,13 +156,11 @@ impl NatsSink {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let record = &records[at];
-        let mut ticket = Ticket {
-            at,
-            seq: record.seq,
-            subject: "".into(),
-            bytes: 0,
-            is_shrunk: false,
-        };
+        if tally.holds(&record.path).is_some() {
+            lane.settled(Ticket::without_message(at, record), Outcome::Held);
+            return Ok(());
+        }
+        let mut ticket = Ticket::without_message(at, record);
         let message = match self.encoder.encode_within(record, self.room()) {
             Ok(Some(fitted)) => {
                 ticket.is_shrunk = fitted.is_shrunk;
@@ -200,6 +192,11 @@ impl NatsSink {
         };
         while lane.holds(&key) || lane.in_flight() >= self.config.in_flight as usize {
             self.advance(lane, records, tally).await?;
+        }
+        // The one that it waited for may have been refused.
+        if tally.holds(&record.path).is_some() {
+            lane.settled(ticket, Outcome::Held);
+            return Ok(());
         }
         if let Err(error) = self.publish(message, ticket, key, lane).await {
             // What was sent before is not concerned.
@@ -262,10 +259,11 @@ impl NatsSink {
                     fence.acknowledged(&ticket.subject, ack.sequence);
                 }
                 self.shrunk += u64::from(ticket.is_shrunk);
-                tally.done = ticket.at + 1;
+                tally.took(ticket.at);
             }
-            Outcome::Passed => tally.done = ticket.at + 1,
-            Outcome::Refused(reason) => tally.reject(&ticket, reason),
+            Outcome::Passed => tally.passed(ticket.at),
+            Outcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
+            Outcome::Held => tally.waits(ticket.at, &records[ticket.at]),
             Outcome::Failed(failure) => {
                 let record = &records[ticket.at];
                 let waiting = lane.in_flight() + 1;
@@ -289,7 +287,12 @@ impl NatsSink {
             Meaning::Record if self.takes_less_than(ticket.bytes).await? => Err(Stop::Again),
             Meaning::Record => {
                 let reason = error::refusal(&self.wanted.name, &failure.to_string(), ticket.bytes);
-                tally.reject(ticket, reason);
+                tally.rejected(ticket.at, ticket.seq, reason);
+                Ok(())
+            }
+            Meaning::Subject(kind) => {
+                let error = error::about(kind, &self.wanted.name, &ticket.subject, &failure.to_string());
+                tally.held(ticket.at, record, error.because(failure));
                 Ok(())
             }
             Meaning::Conflict => self.settle_conflict(ticket, record, tally).await,
@@ -325,7 +328,7 @@ impl NatsSink {
         match fence.judge(connection, &ticket.subject, &id).await? {
             Verdict::Durable => {
                 self.shrunk += u64::from(ticket.is_shrunk);
-                tally.done = ticket.at + 1;
+                tally.took(ticket.at);
                 Ok(())
             }
             Verdict::Again => Err(Stop::Again),
@@ -380,34 +383,6 @@ fn is_mark(op: Op) -> bool {
 
 fn not_opened() -> SinkError {
     SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
-}
-
-impl Tally {
-    fn reject(&mut self, ticket: &Ticket, reason: String) {
-        self.done = ticket.at + 1;
-        self.rejected.push(Rejected {
-            seq: ticket.seq,
-            reason,
-        });
-    }
-
-    fn failed(self, error: SinkError) -> DeliverError {
-        DeliverError {
-            rejected: self.rejected,
-            ..DeliverError::after(self.done, error)
-        }
-    }
-
-    fn ended(self) -> Result<(), DeliverError> {
-        if self.rejected.is_empty() {
-            return Ok(());
-        }
-        Err(DeliverError {
-            done: self.done,
-            rejected: self.rejected,
-            ..DeliverError::default()
-        })
-    }
 }
 
 impl Sink for NatsSink {

@@ -176,7 +176,12 @@ fn what_jetstream_answers_becomes_a_kind_of_the_engine() {
     check(
         10060,
         "expected stream does not match",
-        Meaning::Trouble(SinkErrorKind::Configuration),
+        Meaning::Subject(SinkErrorKind::Configuration),
+    );
+    check(
+        10077,
+        "maximum messages per subject exceeded",
+        Meaning::Subject(SinkErrorKind::Full),
     );
     check(
         10109,

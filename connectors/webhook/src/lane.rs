@@ -44,12 +44,25 @@ pub(crate) struct Lanes<'a> {
     lane_of: Vec<usize>,
     /// The oldest record of each lane that is free, and some that are out of date: those whose lane is not free, or
     /// whose record is not its lane's oldest any more.
-    free: BinaryHeap<Reverse<usize>>,
+    free: BinaryHeap<Reverse<Turn>>,
+    /// For each record.
+    turns: Vec<Turn>,
     in_flight: usize,
     /// A control record is on its way.
     is_closed: bool,
     /// A body of several records is not made larger.
     body_bytes: usize,
+}
+
+/// When a record goes, among those that may: (control records before it, its rank, its position).
+type Turn = (usize, Rank, usize);
+
+/// A path that failed before goes after the others, so that its failures keep no other path from being tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Untried,
+    Failed,
+    Control,
 }
 
 #[derive(Default)]
@@ -62,8 +75,13 @@ struct Lane {
 pub(crate) type Parcel = Vec<usize>;
 
 impl<'a> Lanes<'a> {
-    /// The lanes of a batch. What is known of its records from an earlier attempt stands in `outcomes`, one each.
-    pub(crate) fn new(records: &'a [Arc<Record>], outcomes: Vec<Option<Outcome>>) -> Lanes<'a> {
+    /// The lanes of a batch. `outcomes` has what is known of each of its records from an earlier attempt, and `has_failed`
+    /// says which of them failed then.
+    pub(crate) fn new(
+        records: &'a [Arc<Record>],
+        outcomes: Vec<Option<Outcome>>,
+        has_failed: impl Fn(&Record) -> bool,
+    ) -> Lanes<'a> {
         assert_eq!(records.len(), outcomes.len(), "an outcome for each record");
         let mut ids: HashMap<Option<&str>, usize> = HashMap::new();
         let mut lanes: Vec<Lane> = Vec::new();
@@ -78,14 +96,36 @@ impl<'a> Lanes<'a> {
                 lanes[lane].waiting.push_back(at);
             }
         }
-        let oldest = lanes.iter().filter_map(|lane| lane.waiting.front());
-        let free = oldest.copied().map(Reverse).collect();
+        let oldest = |lane: &Lane| lane.waiting.front().copied();
+        let failed: Vec<bool> = lanes
+            .iter()
+            .map(|lane| oldest(lane).is_some_and(|at| has_failed(&records[at])))
+            .collect();
+        let mut controls = 0;
+        let turns: Vec<Turn> = (0..records.len())
+            .map(|at| {
+                let rank = match failed[lane_of[at]] {
+                    _ if records[at].path.is_none() => Rank::Control,
+                    true => Rank::Failed,
+                    false => Rank::Untried,
+                };
+                let turn = (controls, rank, at);
+                controls += usize::from(rank == Rank::Control);
+                turn
+            })
+            .collect();
+        let free = lanes
+            .iter()
+            .filter_map(oldest)
+            .map(|at| Reverse(turns[at]))
+            .collect();
         Lanes {
             records,
             outcomes,
             lanes,
             lane_of,
             free,
+            turns,
             in_flight: 0,
             is_closed: false,
             body_bytes: BODY_BYTES_MAX,
@@ -125,6 +165,7 @@ impl<'a> Lanes<'a> {
         if parcel.is_empty() {
             return None;
         }
+        parcel.sort_unstable();
         for at in &parcel {
             self.lanes[self.lane_of[*at]].is_busy = true;
         }
@@ -153,7 +194,7 @@ impl<'a> Lanes<'a> {
         }
         for at in parcel {
             if let Some(oldest) = self.lanes[self.lane_of[*at]].waiting.front() {
-                self.free.push(Reverse(*oldest));
+                self.free.push(Reverse(self.turns[*oldest]));
             }
         }
     }
@@ -175,7 +216,7 @@ impl<'a> Lanes<'a> {
     /// The oldest record that may go; stays where it is.
     fn oldest_free(&mut self) -> Option<usize> {
         loop {
-            let Reverse(at) = *self.free.peek()?;
+            let Reverse((_, _, at)) = *self.free.peek()?;
             let lane = &self.lanes[self.lane_of[at]];
             if !lane.is_busy && lane.waiting.front() == Some(&at) {
                 return Some(at);
@@ -189,7 +230,7 @@ impl<'a> Lanes<'a> {
         let lane = &mut self.lanes[self.lane_of[at]];
         lane.waiting.pop_front();
         if let Some(next) = lane.waiting.front() {
-            self.free.push(Reverse(*next));
+            self.free.push(Reverse(self.turns[*next]));
         }
     }
 }
@@ -226,7 +267,7 @@ mod tests {
     }
 
     fn lanes(records: &[Arc<Record>]) -> Lanes<'_> {
-        Lanes::new(records, vec![None; records.len()])
+        Lanes::new(records, vec![None; records.len()], |_| false)
     }
 
     fn together(_: &Record) -> bool {
@@ -358,10 +399,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_failed_before_goes_after_the_others_and_before_the_next_control_record() {
+        let records = batch("abca!ad");
+        let has_failed = |record: &Record| record.seq.0 == 1;
+        let mut lanes = Lanes::new(&records, vec![None; records.len()], has_failed);
+        let mut sent = Vec::new();
+        while let Some(parcel) = lanes.next(1, together) {
+            accept(&mut lanes, &parcel);
+            sent.extend(parcel);
+        }
+        assert_eq!(sent, [1, 2, 0, 3, 4, 6, 5]);
+    }
+
+    #[test]
     fn what_is_settled_already_is_not_sent_again() {
         let records = batch("abc");
         let known = vec![None, Some(Outcome::Accepted), None];
-        let mut lanes = Lanes::new(&records, known);
+        let mut lanes = Lanes::new(&records, known, |_| false);
         assert_eq!(all_next(&mut lanes, 1), [[0], [2]]);
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bridge_core::number::Seq;
 use bridge_core::record::Record;
-use bridge_core::sink::{Deferred, DeliverError, Rejected, SinkError, SinkErrorKind};
+use bridge_core::sink::{Deferred, DeliverError, Extent, Rejected, SinkError, SinkErrorKind};
 use uuid::Uuid;
 
 use crate::lane::Outcome;
@@ -53,8 +53,8 @@ pub(crate) struct Round<'a> {
     pub(crate) failures: HashMap<usize, Failure>,
     pub(crate) accepted: usize,
     pub(crate) in_a_row: usize,
-    /// Why nothing more is sent.
-    pub(crate) end: Option<SinkError>,
+    /// Why nothing more is sent, and how far that reaches.
+    pub(crate) end: Option<(SinkError, Extent)>,
 }
 
 pub(crate) struct Failure {
@@ -63,11 +63,14 @@ pub(crate) struct Failure {
 }
 
 impl<'a> Round<'a> {
-    pub(crate) fn new(records: &'a [Arc<Record>]) -> Round<'a> {
+    /// `known` is what earlier calls with the same records came to: what was taken then shows that the receiver works, too,
+    /// as it is not sent again.
+    pub(crate) fn new(records: &'a [Arc<Record>], known: &[Option<Outcome>]) -> Round<'a> {
+        let is_taken = |known: &&Option<Outcome>| **known == Some(Outcome::Accepted);
         Round {
             records,
             failures: HashMap::new(),
-            accepted: 0,
+            accepted: known.iter().filter(is_taken).count(),
             in_a_row: 0,
             end: None,
         }
@@ -190,15 +193,17 @@ impl Memory {
                 done: records.len(),
                 rejected: rejected(records.len()),
                 deferred: self.deferred(round, &outcomes),
-                error: None,
+                ..DeliverError::default()
             });
         }
         let rejected = rejected(front);
         self.remember(records, outcomes, front);
+        let (error, extent) = round.first_error();
         Err(DeliverError {
             done: front,
             rejected,
-            error: Some(round.first_error()),
+            error: Some(error),
+            extent,
             ..DeliverError::default()
         })
     }
@@ -244,11 +249,13 @@ impl Memory {
 }
 
 impl Round<'_> {
-    /// Why the batch ends: what ended it, or else the failure of its first record that failed.
-    fn first_error(mut self) -> SinkError {
+    /// Why the batch ends: what ended it, or else the failure of its first record that failed, which may be that of a path.
+    fn first_error(mut self) -> (SinkError, Extent) {
         let first = self.failures.keys().min().copied();
         let failure = first.and_then(|at| self.failures.remove(&at));
-        let error = self.end.or(failure.map(|failure| failure.error));
+        let error = self
+            .end
+            .or(failure.map(|failure| (failure.error, Extent::Unknown)));
         error.expect("a record is held only by a failure")
     }
 }

@@ -24,7 +24,7 @@ use std::time::SystemTime;
 
 use bridge_core::issue::{ConfigIssue, Severity};
 use bridge_core::record::Record;
-use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Delivery, Extent, Sink, SinkError, SinkErrorKind};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -135,8 +135,10 @@ impl WebhookSink {
             let error = SinkError::new(SinkErrorKind::Broken, "the sink was not opened");
             return Err(DeliverError::after(0, error));
         };
-        let mut lanes = Lanes::new(records, self.memory.recall(records)).within(self.max_body);
-        let mut round = Round::new(records);
+        let known = self.memory.recall(records);
+        let mut round = Round::new(records, &known);
+        let is_suspect = |record: &Record| self.memory.suspects.contains_key(&record.seq);
+        let mut lanes = Lanes::new(records, known, is_suspect).within(self.max_body);
         let mut in_flight = FuturesUnordered::new();
         loop {
             while in_flight.len() < self.config.parallel && round.end.is_none() {
@@ -172,7 +174,7 @@ impl WebhookSink {
                 return lanes.settle(parcel, |_| Some(Outcome::Rejected(error::too_large(bytes))));
             }
             Answer::Lost { error, is_way: true } => {
-                round.end = Some(error);
+                round.end = Some((error, Extent::Destination));
                 return lanes.settle(parcel, |_| Some(Outcome::Held));
             }
             Answer::Lost { error, is_way: false } => {
@@ -198,7 +200,7 @@ impl WebhookSink {
                 lanes.settle(parcel, |_| Some(Outcome::Accepted));
             }
             Meaning::Ended(kind) => {
-                round.end = Some(about(kind));
+                round.end = Some((about(kind), Extent::Destination));
                 lanes.settle(parcel, |_| Some(Outcome::Held));
             }
             Meaning::Failed { of_address, kind } => {
@@ -286,7 +288,7 @@ impl WebhookSink {
         let most = self.memory.failures_in_a_row;
         if round.in_a_row >= most {
             self.memory.be_more_patient();
-            round.end = Some(failure.error);
+            round.end = Some((failure.error, Extent::Unknown));
             return;
         }
         round.failures.insert(parcel[0], failure);

@@ -7,6 +7,7 @@ mod failures;
 mod journalled;
 mod lingering;
 mod merging;
+mod probing;
 mod rejects;
 mod restating;
 mod shutdown;

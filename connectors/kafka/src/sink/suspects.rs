@@ -6,7 +6,9 @@ use bridge_core::record::Record;
 use bridge_core::sink::SinkError;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::{KafkaSink, Stop, Tally};
+use bridge_core::outbound::Tally;
+
+use super::{KafkaSink, Stop};
 use crate::encode::Fitted;
 use crate::error;
 
@@ -26,7 +28,7 @@ impl KafkaSink {
     ) -> Result<(), SinkError> {
         let mut is_one_guilty = false;
         self.renew().await?;
-        for (at, record) in suspects.iter().enumerate().skip(tally.done) {
+        for (at, record) in suspects.iter().enumerate().skip(tally.done()) {
             if let Some(code) = self.send_alone(at, record, None, tally).await? {
                 is_one_guilty = true;
                 self.convict(at, record, code, tally).await?;
@@ -42,7 +44,7 @@ impl KafkaSink {
     async fn send_alone(
         &mut self,
         at: usize,
-        record: &Record,
+        record: &Arc<Record>,
         most: Option<usize>,
         tally: &mut Tally,
     ) -> Result<Option<Code>, SinkError> {
@@ -53,6 +55,8 @@ impl KafkaSink {
         match sent {
             Ok(()) => Ok(None),
             Err(Stop::Trouble(error)) => Err(error),
+            // The topic is held from the next run on.
+            Err(Stop::Topic { error, .. }) => Err(error),
             Err(Stop::Suspects { code, .. }) => Ok(Some(code)),
         }
     }
@@ -61,7 +65,7 @@ impl KafkaSink {
     async fn convict(
         &mut self,
         at: usize,
-        record: &Record,
+        record: &Arc<Record>,
         code: Code,
         tally: &mut Tally,
     ) -> Result<(), SinkError> {
@@ -73,7 +77,7 @@ impl KafkaSink {
             Ok(None) | Err(_) => unreachable!("a record without a message is never sent"),
         };
         if !error::is_about_size(code) {
-            tally.reject(at, record.seq, error::refusal(code, &topic, bytes));
+            tally.rejected(at, record.seq, error::refusal(code, &topic, bytes));
             return self.renew().await;
         }
         loop {
@@ -84,7 +88,7 @@ impl KafkaSink {
                 None => return Ok(()),
                 Some(code) if error::is_about_size(code) => bytes = smaller,
                 Some(code) => {
-                    tally.reject(at, record.seq, error::refusal(code, &topic, smaller));
+                    tally.rejected(at, record.seq, error::refusal(code, &topic, smaller));
                     return self.renew().await;
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bridge_core::format::Format;
 use bridge_core::record::Record;
-use bridge_core::sink::{Sink, SinkErrorKind};
+use bridge_core::sink::{Extent, Sink, SinkErrorKind};
 use bridge_core::testing::{a_record, assert_kept_contract, some_records};
 use bridge_kafka::{Compression, CreateTopics, KafkaConfig};
 use bridge_servers::{Direction, Kafka, eventually, real_servers};
@@ -359,13 +359,13 @@ async fn a_topic_that_is_not_there_is_missing_until_it_is() {
 }
 
 #[tokio::test]
-async fn a_topic_of_a_template_that_is_missing_stops_behind_what_was_delivered() {
-    real_servers!("a topic of a template that is missing stops behind what was delivered");
+async fn a_topic_of_a_template_that_is_missing_holds_its_own_records_and_no_others() {
+    real_servers!("a topic of a template that is missing holds its own records and no others");
     let bootstrap = rig::shared_broker().await.bootstrap();
     let there = rig::create_topic(&bootstrap, 1, &[]).await;
     let config = rig::config(&bootstrap, "{{ names[0] }}");
     let mut sink = rig::opened(&config).await;
-    let records: Vec<_> = [there.as_str(), &there, "not-there", &there]
+    let records: Vec<_> = [there.as_str(), &there, "not-there", &there, "not-there"]
         .into_iter()
         .zip(1..)
         .map(|(name, seq)| a_record().seq(seq).path(&format!("/{name}")).arc())
@@ -373,10 +373,63 @@ async fn a_topic_of_a_template_that_is_missing_stops_behind_what_was_delivered()
 
     let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
 
-    assert_eq!(failure.done, 2);
-    let error = failure.error.unwrap();
+    assert_eq!((failure.done, failure.error.is_none()), (5, true), "{failure:?}");
+    let deferred: Vec<u64> = failure.deferred.iter().map(|one| one.seq.0).collect();
+    assert_eq!(deferred, [3, 5]);
+    let error = &failure.deferred[0].error;
     assert_eq!(error.kind, SinkErrorKind::Missing);
     assert!(error.message.contains("not-there"), "{error}");
+    let messages = rig::messages(&bootstrap, &there).await;
+    assert_eq!(messages.iter().map(Message::seq).collect::<Vec<_>>(), [1, 2, 4]);
+
+    // Alone it does not show whether the brokers take anything.
+    let failure = rig::deliver(&mut sink, &records[2..3]).await.unwrap_err();
+    assert_eq!(
+        (failure.done, failure.extent),
+        (0, Extent::Unknown),
+        "{failure:?}"
+    );
+    assert_eq!(failure.error.unwrap().kind, SinkErrorKind::Missing);
+}
+
+#[tokio::test]
+async fn a_topic_that_differs_from_another_in_dots_and_underscores_costs_its_own_records_and_no_others() {
+    real_servers!(
+        "a topic that differs from another in dots and underscores costs its own records and no others"
+    );
+    let bootstrap = rig::shared_broker().await.bootstrap();
+    let prefix = rig::new_topic_name();
+    let topic = format!("{prefix}.{{{{ path | replace('/', '.') | trim('.') }}}}");
+    let mut config = rig::config(&bootstrap, &topic);
+    config.create_topics = CreateTopics::Yes(Default::default());
+    let mut sink = rig::opened(&config).await;
+    let records: Vec<_> = [
+        "/apps/pay.ments",
+        "/apps/pay_ments",
+        "/apps/pay.ments",
+        "/apps/other",
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|(path, seq)| a_record().seq(seq).path(path).arc())
+    .collect();
+
+    let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+    assert_eq!((failure.done, failure.error.is_none()), (4, true), "{failure:?}");
+    let rejected: Vec<u64> = failure.rejected.iter().map(|one| one.seq.0).collect();
+    assert_eq!(rejected, [2]);
+    let reason = &failure.rejected[0].reason;
+    for words in [
+        "apps.pay_ments",
+        "collides with topic",
+        "apps.pay.ments",
+        "filter topic",
+    ] {
+        assert!(reason.contains(words), "{reason}");
+    }
+    let messages = rig::messages(&bootstrap, &format!("{prefix}.apps.pay.ments")).await;
+    assert_eq!(messages.iter().map(Message::seq).collect::<Vec<_>>(), [1, 3]);
 }
 
 #[tokio::test]

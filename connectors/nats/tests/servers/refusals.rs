@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::DiscardPolicy;
-use bridge_core::sink::{Sink, SinkErrorKind};
+use bridge_core::sink::{Extent, Sink, SinkErrorKind};
 use bridge_core::testing::{a_record, some_records};
 use bridge_nats::{Auth, NatsConfig};
 use bridge_servers::{NATS_LINES, Nats, Port, real_servers};
@@ -181,8 +181,8 @@ async fn a_stream_deleted_meanwhile_is_missing_and_nothing_counts_that_it_did_no
 }
 
 #[tokio::test]
-async fn a_subject_that_the_stream_does_not_take_stops_behind_what_was_delivered() {
-    real_servers!("a subject that the stream does not take stops behind what was delivered");
+async fn a_subject_that_the_stream_does_not_take_holds_its_own_records_and_no_others() {
+    real_servers!("a subject that the stream does not take holds its own records and no others");
     let urls = rig::shared_server().await.urls();
     let context = rig::context(&urls).await;
     let stream = rig::new_name();
@@ -199,21 +199,73 @@ async fn a_subject_that_the_stream_does_not_take_stops_behind_what_was_delivered
         ("others", SinkErrorKind::Configuration),
     ] {
         let mut sink = rig::opened(&rig::config(&urls, &stream)).await;
-        let records: Vec<_> = ["taken", "taken", name, "taken"]
+        let records: Vec<_> = ["taken", "taken", name, "taken", name]
             .into_iter()
             .zip(1..)
             .map(|(name, seq)| a_record().seq(seq).path(&format!("/{name}")).arc())
             .collect();
         let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
-        let error = failure.error.unwrap();
-        assert_eq!((failure.done, error.kind), (2, kind), "{error}");
+        assert_eq!((failure.done, failure.error.is_none()), (5, true), "{failure:?}");
+        let deferred: Vec<u64> = failure.deferred.iter().map(|one| one.seq.0).collect();
+        assert_eq!(deferred, [3, 5]);
+        let error = &failure.deferred[0].error;
+        assert_eq!(error.kind, kind, "{error}");
         assert!(error.message.contains(&format!("{stream}.{name}")), "{error}");
+
+        // Alone it does not show whether the stream takes anything.
+        let failure = rig::deliver(&mut sink, &records[2..3]).await.unwrap_err();
+        assert_eq!(
+            (failure.done, failure.extent),
+            (0, Extent::Unknown),
+            "{failure:?}"
+        );
+        assert_eq!(failure.error.unwrap().kind, kind);
     }
     assert_eq!(
         rig::count(&context, &other).await,
         0,
         "another stream took a record"
     );
+}
+
+#[tokio::test]
+async fn a_subject_that_has_all_the_messages_it_may_have_holds_its_own_records_and_no_others() {
+    real_servers!("a subject that has all the messages it may have holds its own records and no others");
+    for version in NATS_LINES {
+        let nats = rig::server(version).await;
+        let context = rig::context(&nats.urls()).await;
+        let stream = rig::new_name();
+        let mut settings = rig::settings(&stream);
+        settings.max_messages_per_subject = 1;
+        settings.discard = DiscardPolicy::New;
+        settings.discard_new_per_subject = true;
+        context.create_stream(settings.clone()).await.unwrap();
+        let records: Vec<_> = ["/q/a", "/q/a", "/q/b", "/q/a", "/q/c", "/q/d"]
+            .into_iter()
+            .zip(1..)
+            .map(|(path, seq)| a_record().seq(seq).path(path).arc())
+            .collect();
+        let mut sink = rig::opened(&rig::config(&nats.urls(), &stream)).await;
+
+        let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+        assert_eq!((failure.done, failure.error.is_none()), (6, true), "{failure:?}");
+        let deferred: Vec<u64> = failure.deferred.iter().map(|one| one.seq.0).collect();
+        assert_eq!(deferred, [2, 4]);
+        let error = &failure.deferred[0].error;
+        assert_eq!(error.kind, SinkErrorKind::Full, "{error}");
+        assert!(error.message.contains("per subject"), "{error}");
+
+        settings.max_messages_per_subject = -1;
+        settings.discard_new_per_subject = false;
+        context.update_stream(settings).await.unwrap();
+        rig::deliver(&mut sink, &[records[1].clone(), records[3].clone()])
+            .await
+            .unwrap();
+        let messages = rig::messages(&nats.urls(), &stream).await;
+        let seqs: Vec<u64> = messages.iter().map(rig::Message::seq).collect();
+        assert_eq!(seqs, [1, 3, 5, 6, 2, 4]);
+    }
 }
 
 #[tokio::test]

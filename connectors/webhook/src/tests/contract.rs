@@ -1,8 +1,10 @@
 //! The contract of sinks, at a receiver that behaves and at one that does not.
 
+use bridge_core::path::ZnodePath;
 use bridge_core::sink::Sink;
 use bridge_core::testing::{
-    Arrived, Rig, delivery_goes_on_after_every_fault, every_promise, rejected_records_let_the_others_pass,
+    Arrived, Rig, delivery_goes_on_after_every_fault, every_promise, other_paths_go_on_while_some_fail,
+    rejected_records_let_the_others_pass,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -15,6 +17,8 @@ struct WebhookRig {
     batch: usize,
     /// The seed of its bad behaviour.
     misbehaves: Option<u64>,
+    /// How it refuses a path.
+    refusal: Reply,
 }
 
 impl WebhookRig {
@@ -23,6 +27,7 @@ impl WebhookRig {
             receiver: Receiver::start().await,
             batch,
             misbehaves,
+            refusal: Reply::Status(404),
         }
     }
 }
@@ -58,6 +63,26 @@ impl Rig for WebhookRig {
         }
         arrived
     }
+
+    fn refuse(&mut self, paths: &[ZnodePath]) -> bool {
+        let (refusal, refused) = (self.refusal.clone(), paths.to_vec());
+        self.receiver.answer(move |request| {
+            let has = |path: &String| refused.iter().any(|refused| refused.as_str() == path);
+            match paths_in(&request.body).iter().any(has) {
+                true => refusal.clone(),
+                false => Reply::Status(204),
+            }
+        });
+        true
+    }
+}
+
+/// The paths of all records in a request.
+fn paths_in(body: &[u8]) -> Vec<String> {
+    let events: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let list = events.as_array().cloned().unwrap_or_else(|| vec![events]);
+    let path = |event: &serde_json::Value| event["data"]["path"].as_str().unwrap_or_default().to_owned();
+    list.iter().map(path).collect()
 }
 
 /// One request in eight meets with something.
@@ -85,6 +110,25 @@ async fn the_sink_keeps_every_promise_of_its_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sink_keeps_every_promise_with_several_records_in_a_request() {
     every_promise(&mut WebhookRig::start(7, None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_a_receiver_refuses_some_paths_the_others_go_on() {
+    let refusals = [
+        Reply::Status(404),
+        Reply::Status(403),
+        Reply::Status(401),
+        Reply::Status(400),
+        Reply::Status(500),
+        Reply::Status(302),
+        Reply::Cut,
+    ];
+    for (at, refusal) in refusals.into_iter().enumerate() {
+        println!("{refusal:?}");
+        let mut rig = WebhookRig::start([1, 7][at % 2], None).await;
+        rig.refusal = refusal;
+        other_paths_go_on_while_some_fail(&mut rig).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -117,6 +117,7 @@ impl Destination {
                 rejected,
                 deferred,
                 error: (fault == 3).then(|| failure(SinkErrorKind::Broken)),
+                ..DeliverError::default()
             }),
         };
         (wait_ms, answer)

@@ -1,0 +1,169 @@
+//! What a failure does to the machine: a wait, a halt, and the trouble that is shown.
+
+use std::time::Duration;
+
+use super::backoff::{Pace, RETRY_AFTER_MAX};
+use super::dead_letters::DEAD_LETTERS_MAX;
+use super::machine::{Machine, State, Then, Turn};
+use super::policy::{self, Policy};
+use super::retry_queue::PARKED_MAX;
+use super::steps::Batch;
+use super::trouble::{Trouble, TroubleKind, with_causes};
+use crate::journal::{JournalError, Switch};
+use crate::sink::{Extent, SinkError, SinkErrorKind};
+
+/// What failed, and what is to be done about it.
+struct Failure {
+    kind: TroubleKind,
+    message: String,
+    policy: Policy,
+    /// The destination's word on when to come back.
+    not_before: Option<Duration>,
+}
+
+impl Machine {
+    pub(super) fn sink_failed(
+        &mut self,
+        error: SinkError,
+        extent: Extent,
+        left: Option<Batch>,
+        now: Duration,
+    ) {
+        self.probe.failed(extent, &error, now);
+        let failure = Failure {
+            kind: TroubleKind::Sink(error.kind),
+            message: with_causes(&error),
+            policy: policy::of_sink(error.kind),
+            not_before: error.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX)),
+        };
+        if error.kind == SinkErrorKind::Disabled {
+            let reason = failure.message.clone();
+            self.switch = Some(Switch::Disabled { reason });
+        }
+        self.failed(failure, Then::Open { left }, now);
+    }
+
+    pub(super) fn journal_failed(&mut self, error: &JournalError, left: Option<Batch>, now: Duration) {
+        let failure = Failure {
+            kind: TroubleKind::Journal,
+            message: with_causes(error),
+            policy: policy::of_journal(error.kind),
+            not_before: None,
+        };
+        self.failed(failure, Then::GoOn { left }, now);
+    }
+
+    fn failed(&mut self, failure: Failure, then: Then, now: Duration) {
+        let Failure {
+            kind,
+            message,
+            policy,
+            not_before,
+        } = failure;
+        let pace = match kind {
+            // Other options would not help where only one path fails.
+            TroubleKind::Sink(SinkErrorKind::Configuration) if self.is_probing() => Some(Pace::Slow),
+            _ => policy.action.pace(),
+        };
+        let Some(pace) = pace else {
+            return self.halt(kind, (message, policy.remedy), then.left());
+        };
+        let Some(delay) = self.backoff.failed(pace, now, &mut self.random) else {
+            let message = format!("gave up after retry.give_up_after: {message}");
+            return self.halt(kind, (message, policy.remedy), then.left());
+        };
+        let delay = delay.max(not_before.unwrap_or_default());
+        self.state = State::BackingOff {
+            delay,
+            until: now + delay,
+            then,
+        };
+        self.trouble = Some(Trouble {
+            kind,
+            message,
+            remedy: policy.remedy,
+            calls_operator: policy.action.calls_operator(),
+            failures: self.backoff.failures(),
+            retry_after_seconds: not_before.map(whole_seconds),
+        });
+    }
+
+    /// As many records are parked as may be: nothing fresh is delivered before one of them is.
+    pub(super) fn wait_for_room(&mut self, left: Batch, now: Duration) {
+        let due = self.parked.due().expect("what takes all room is to be tried");
+        if due <= now {
+            return self.recall(Some(left), now);
+        }
+        self.state = State::BackingOff {
+            delay: due - now,
+            until: due,
+            then: Then::GoOn { left: Some(left) },
+        };
+        self.turn = Turn::Parked;
+        let next = self.parked.glimpses(1).pop();
+        let reason = next.map(|next| next.reason).unwrap_or_default();
+        self.trouble = Some(Trouble {
+            kind: TroubleKind::ParkedFull,
+            message: format!(
+                "{PARKED_MAX} records of {} paths wait for their destination, which is the limit: {reason}",
+                self.parked.paths()
+            ),
+            remedy: "check what the paths of the parked records have in common at the destination; delivery goes on \
+                     when one of them is delivered",
+            calls_operator: true,
+            failures: self.backoff.failures(),
+            retry_after_seconds: None,
+        });
+    }
+
+    pub(super) fn has_room(&mut self) {
+        if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::ParkedFull) {
+            self.trouble = None;
+        }
+    }
+
+    pub(super) fn halt(
+        &mut self,
+        kind: TroubleKind,
+        (message, remedy): (String, &'static str),
+        left: Option<Batch>,
+    ) {
+        self.state = State::Halted { left };
+        self.trouble = Some(Trouble {
+            kind,
+            message,
+            remedy,
+            calls_operator: true,
+            failures: self.backoff.failures(),
+            retry_after_seconds: None,
+        });
+    }
+
+    pub(super) fn healed(&mut self) {
+        self.backoff.succeeded();
+        self.probe.healed();
+        self.trouble = None;
+    }
+
+    /// A read heals a failed read, and nothing else: an open failure is healed before by `open`.
+    pub(super) fn journal_answered(&mut self) {
+        if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::Journal) {
+            self.healed();
+        }
+    }
+}
+
+pub(super) const ON_REJECT_HALT: &str = "correct the destination or the sink's options so that the record can be accepted, or set \
+                              on_reject = \"dead_letter\", and restart; the record is kept";
+
+pub(super) fn too_many_letters() -> (String, &'static str) {
+    (
+        format!("there are more than {DEAD_LETTERS_MAX} dead letters"),
+        "the destination rejects nearly everything: correct the cause, retry or drop the dead letters, and restart",
+    )
+}
+
+/// Rounded up: who comes back a moment early is refused again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}

@@ -1,0 +1,185 @@
+//! Retries that find out how far a failure reaches.
+//!
+//! A sink that calls a service for each record cannot always tell whether one path failed or the whole destination did
+//! ([`Extent::Unknown`]). Only records of other paths can show it. An idle bridge has none in the batch that failed, so a
+//! batch that waits for its retry is extended by the records that arrive meanwhile.
+//!
+//! *Invariants.* Records are added in the order of `seq`, after those of the batch, and never while a run for the sink is
+//! under way, whose records are older. What one retry holds has a bound. At most one batch is parked without a proof that
+//! the destination takes other records, until it takes one.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::attempt::Attempt;
+use super::machine::{Machine, State, Then};
+use super::outcome::Outcome;
+use super::steps::Batch;
+use super::trouble::with_causes;
+use crate::journal::ReadLimit;
+use crate::path::ZnodePath;
+use crate::record::Record;
+use crate::sink::{Deferred, Extent, SinkError, SinkErrorKind};
+
+/// What one retry holds where the extent of a failure is unknown: two batches of ordinary size.
+pub const RETRY_RECORDS_MAX: usize = 2_000;
+
+/// Bytes of znode data in them. The batch that goes beyond it is still taken.
+pub const RETRY_BYTES_MAX: usize = 8 << 20;
+
+/// A failure of unknown extent is tried again after so long as soon as there are records of another path. Long enough
+/// that a destination that fails as a whole gets one such retry a second at most.
+pub const PROBE_AFTER: Duration = Duration::from_secs(1);
+
+/// More paths than this that all fail are taken for a failure of the destination.
+const SUSPECT_PATHS_MAX: usize = 256;
+
+/// What is known of how far the present failure reaches.
+#[derive(Debug)]
+pub(super) struct Probe {
+    /// Of the last failure; the destination's while there is none.
+    pub extent: Extent,
+    /// When the next retry may come, should there be a record of another path.
+    earliest: Option<Duration>,
+    /// Whether records may be parked without a proof: once after each success.
+    has_credit: bool,
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe {
+            extent: Extent::Destination,
+            earliest: None,
+            has_credit: true,
+        }
+    }
+}
+
+impl Probe {
+    /// The sink failed at `now`.
+    pub fn failed(&mut self, extent: Extent, error: &SinkError, now: Duration) {
+        // Asking often does harm where it locks an account, and where the destination asked for time.
+        let may_hurry = extent == Extent::Unknown
+            && error.retry_after.is_none()
+            && error.kind != SinkErrorKind::Authentication;
+        self.extent = extent;
+        self.earliest = may_hurry.then_some(now + PROBE_AFTER);
+    }
+
+    /// The failure is over.
+    pub fn healed(&mut self) {
+        self.extent = Extent::Destination;
+        self.earliest = None;
+    }
+
+    /// The destination took a record.
+    pub fn took(&mut self) {
+        self.has_credit = true;
+    }
+}
+
+impl Machine {
+    /// Whether the records that wait for a retry may be extended by the next batch ([`Input::More`]). `limit` is that of
+    /// the batches that the driver reads.
+    ///
+    /// [`Input::More`]: super::Input::More
+    pub fn wants_more(&self, limit: ReadLimit) -> bool {
+        let State::BackingOff { then, .. } = &self.state else {
+            return false;
+        };
+        if self.run.is_there() {
+            return false;
+        }
+        self.has_space(then.batch(), limit)
+    }
+
+    fn has_space(&self, left: Option<&Batch>, limit: ReadLimit) -> bool {
+        let most = match self.probe.extent {
+            Extent::Destination => limit.records.min(RETRY_RECORDS_MAX),
+            Extent::Unknown => RETRY_RECORDS_MAX,
+        };
+        let records = left.map_or(0, |batch| batch.records.len());
+        records < most.min(self.parked.room()) && left.map_or(0, Batch::bytes) < RETRY_BYTES_MAX
+    }
+
+    /// Adds the next batch to what waits for a retry, and makes that retry earlier where the records can show how far
+    /// the failure reaches. Returns what is left of the wait.
+    pub(super) fn extended(
+        &self,
+        until: Duration,
+        then: Then,
+        more: Batch,
+        now: Duration,
+    ) -> (Duration, Then) {
+        let is_known: HashSet<&Option<ZnodePath>> = then
+            .batch()
+            .into_iter()
+            .flat_map(|batch| &batch.records)
+            .map(|record| &record.path)
+            .collect();
+        let shows_more = |record: &Record| !is_known.contains(&record.path) && !self.is_waiting(&record.path);
+        let has_others = more.records.iter().any(|record| shows_more(record));
+        let until = match self.probe.earliest.filter(|_| has_others) {
+            Some(earliest) => until.min(earliest.max(now)),
+            None => until,
+        };
+        let join = |left: Option<Batch>| match left {
+            Some(left) => Some(left.joined(more)),
+            None => Some(more),
+        };
+        let then = match then {
+            Then::Open { left } => Then::Open { left: join(left) },
+            Then::GoOn { left } => Then::GoOn { left: join(left) },
+        };
+        (until, then)
+    }
+
+    /// Whether a batch holds one record of each path, and those after it wait: so that one path cannot keep the records of
+    /// the others out of it.
+    pub(super) fn is_probing(&self) -> bool {
+        self.probe.extent == Extent::Unknown
+    }
+
+    /// Takes a failure of unknown extent for that of its paths where nothing else can be tried: parked records beside
+    /// which others were taken, or a batch that may grow no further and holds few paths.
+    pub(super) fn judged(&mut self, outcome: Outcome, attempt: &Attempt, left: Option<&Batch>) -> Outcome {
+        let records = &attempt.delivery.records;
+        let failed = &records[outcome.done..];
+        let Some(error) = &outcome.error else {
+            return outcome;
+        };
+        if outcome.extent != Extent::Unknown || !self.probe.has_credit || failed.is_empty() {
+            return outcome;
+        }
+        let paths: HashSet<&Option<ZnodePath>> = failed.iter().map(|record| &record.path).collect();
+        let is_of_paths = !paths.contains(&None) && paths.len() <= SUSPECT_PATHS_MAX;
+        let is_at_its_end = match attempt.through {
+            None => true,
+            Some(_) => left.is_some_and(|left| {
+                left.records.len() >= RETRY_RECORDS_MAX || left.bytes() >= RETRY_BYTES_MAX
+            }),
+        };
+        if !is_of_paths || !is_at_its_end {
+            return outcome;
+        }
+        self.probe.has_credit = false;
+        let message = with_causes(error);
+        let deferred = failed.iter().map(|record| Deferred {
+            seq: record.seq,
+            error: SinkError {
+                retry_after: error.retry_after,
+                ..SinkError::new(error.kind, message.clone())
+            },
+        });
+        let deferred = deferred.collect();
+        outcome.with_the_rest_deferred(deferred, records.len())
+    }
+}
+
+impl Then {
+    pub(super) fn batch(&self) -> Option<&Batch> {
+        match self {
+            Then::Open { left } | Then::GoOn { left } => left.as_ref(),
+        }
+    }
+}
