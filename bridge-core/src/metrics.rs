@@ -101,6 +101,8 @@ pub const JOURNAL_COMPACTED: &str = "zkbridge_journal_compacted_records_total";
 pub const JOURNAL_BYTES: &str = "zkbridge_journal_used_bytes";
 /// Bytes that may be used. Labels: source.
 pub const JOURNAL_LIMIT: &str = "zkbridge_journal_limit_bytes";
+/// Bytes of the write-ahead log. Labels: source.
+pub const JOURNAL_LOG: &str = "zkbridge_journal_log_bytes";
 /// Duration of a commit. Labels: source.
 pub const JOURNAL_COMMIT_DURATION: &str = "zkbridge_journal_commit_duration_seconds";
 
@@ -396,6 +398,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Bytes,
         "Size limit of the journal",
+    ),
+    (
+        JOURNAL_LOG,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        "Length of the journal's write-ahead log",
     ),
     (
         JOURNAL_COMMIT_DURATION,

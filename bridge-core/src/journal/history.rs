@@ -12,10 +12,14 @@ use super::cursors;
 use super::error::JournalError;
 use super::folding;
 use super::image_reader::place_of;
-use super::read::{Names, Reader, within};
+use super::read::{Names, Reader};
+use super::read_connection::Slice;
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
+
+/// Looked at between two looks at the clock: 1 to 2 ms.
+const ROWS_SCANNED: i64 = 10_000;
 
 /// A place in a journal, as people and other systems name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +58,17 @@ impl Reader {
         let Reader {
             connection, names, ..
         } = self;
-        let read = within(connection, |connection| {
-            let Some(place) = place_of(connection, path)? else {
-                return Ok(None);
+        let mut walk: Option<WalkBack> = None;
+        let read = connection.in_slices(|connection, slice| {
+            let walk = match &mut walk {
+                Some(walk) => walk,
+                None => match place_of(connection, path)? {
+                    Some(place) => walk.insert(WalkBack::new(from.or(place.last))),
+                    None => return Ok(Some(None)),
+                },
             };
-            walk_back(connection, names, from.or(place.last), limit).map(Some)
+            let history = walk.go_on(connection, names, limit, slice)?;
+            Ok(history.map(Some))
         });
         read.map_err(|error| self.fault("reading the history of a path", error))
     }
@@ -66,28 +76,48 @@ impl Reader {
     /// The first record that is at a position or behind it; `None`: all are before it. Of a zxid: no record before the
     /// one that is found has it or a later one. Of a moment: when records were captured.
     pub fn first_at(&mut self, position: Position) -> Result<Option<Seq>, JournalError> {
-        let (sql, from) = match position {
-            Position::Seq(seq) => (
-                "SELECT seq FROM record WHERE seq >= ?1 ORDER BY seq LIMIT 1",
-                seq.0.cast_signed(),
-            ),
-            Position::Zxid(zxid) => (
-                "SELECT seq FROM record WHERE zxid >= ?1 ORDER BY seq LIMIT 1",
-                zxid.0.cast_signed(),
-            ),
-            Position::Time(time) => (
-                "SELECT seq FROM record WHERE captured >= ?1 ORDER BY seq LIMIT 1",
-                time.0,
-            ),
+        let found = match position {
+            Position::Seq(seq) => self.connection.within(|connection| first_kept(connection, seq)),
+            Position::Zxid(zxid) => self.first_where("zxid >= ?3", zxid.0.cast_signed()),
+            Position::Time(time) => self.first_where("captured >= ?3", time.0),
         };
-        let found = self
-            .connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.query_row([from], |row| row.get(0)).optional());
-        found
-            .map(|seq: Option<i64>| seq.map(|seq| Seq(seq.cast_unsigned())))
-            .map_err(|error| self.fault("looking for a position", error))
+        found.map_err(|error| self.fault("looking for a position", error))
     }
+
+    /// The first record for which a condition holds. Looks at all records before it, in parts.
+    fn first_where(&mut self, condition: &str, number: i64) -> rusqlite::Result<Option<Seq>> {
+        let sql = format!(
+            "SELECT seq FROM record WHERE seq > ?1 AND seq <= ?2 AND {condition} ORDER BY seq LIMIT 1"
+        );
+        let mut after = 0;
+        self.connection.in_slices(|connection, slice| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let newest = cursors::newest(connection)?.unwrap_or_default().0.cast_signed();
+            after =
+                after.max(cursors::oldest(connection)?.map_or(newest, |oldest| oldest.0.cast_signed() - 1));
+            while after < newest {
+                let found: Option<i64> = statement
+                    .query_row((after, after + ROWS_SCANNED, number), |row| row.get(0))
+                    .optional()?;
+                if let Some(seq) = found {
+                    return Ok(Some(Some(Seq(seq.cast_unsigned()))));
+                }
+                after += ROWS_SCANNED;
+                if slice.is_over() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(None))
+        })
+    }
+}
+
+fn first_kept(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Seq>> {
+    let found: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM record WHERE seq >= ?1 ORDER BY seq LIMIT 1")?
+        .query_row([seq.0.cast_signed()], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(|seq| Seq(seq.cast_unsigned())))
 }
 
 impl Reader {
@@ -105,30 +135,71 @@ impl Reader {
     }
 }
 
-fn walk_back(
-    connection: &Connection,
-    names: &mut Names,
-    from: Option<Seq>,
-    limit: usize,
-) -> rusqlite::Result<History> {
-    let oldest = cursors::oldest(connection)?.unwrap_or(Seq(1));
-    let mut next = from;
-    let mut records = Vec::new();
-    let mut compacted = BTreeMap::new();
-    while let Some(seq) = next.filter(|seq| *seq >= oldest && records.len() < limit) {
-        records.push(names.one(connection, seq)?);
-        compacted.extend(folding::folded_into(connection, seq)?.map(|count| (seq, count)));
-        next = previous_of(connection, seq)?;
+/// A walk from record to record of one path, the newest first.
+struct WalkBack {
+    next: Option<Seq>,
+    records: Vec<Arc<Record>>,
+    compacted: BTreeMap<Seq, u64>,
+}
+
+impl WalkBack {
+    fn new(next: Option<Seq>) -> WalkBack {
+        WalkBack {
+            next,
+            records: Vec::new(),
+            compacted: BTreeMap::new(),
+        }
     }
-    let is_removed = next.is_some_and(|seq| seq < oldest);
-    let next = next.filter(|seq| *seq >= oldest);
-    Ok(History {
-        // A path that was forgotten with its records begins anew, without a word of what was before.
-        is_cut: next.is_none() && (is_removed || oldest > Seq(1)),
-        next,
-        compacted,
-        records,
-    })
+
+    /// Reads on. `None`: the slice is over before the end.
+    fn go_on(
+        &mut self,
+        connection: &Connection,
+        names: &mut Names,
+        limit: usize,
+        slice: &Slice,
+    ) -> rusqlite::Result<Option<History>> {
+        let oldest = cursors::oldest(connection)?.unwrap_or(Seq(1));
+        while let Some(seq) = self
+            .next
+            .filter(|seq| *seq >= oldest && self.records.len() < limit)
+        {
+            let Some(record) = names.one(connection, seq).optional()? else {
+                self.next = self.around_fold(connection, seq)?;
+                continue;
+            };
+            self.records.push(record);
+            let folded = folding::folded_into(connection, seq)?;
+            self.compacted.extend(folded.map(|count| (seq, count)));
+            self.next = previous_of(connection, seq)?;
+            if slice.is_over() {
+                return Ok(None);
+            }
+        }
+        let is_removed = self.next.is_some_and(|seq| seq < oldest);
+        let next = self.next.filter(|seq| *seq >= oldest);
+        Ok(Some(History {
+            // A path that was forgotten with its records begins anew, without a word of what was before.
+            is_cut: next.is_none() && (is_removed || oldest > Seq(1)),
+            next,
+            compacted: std::mem::take(&mut self.compacted),
+            records: std::mem::take(&mut self.records),
+        }))
+    }
+
+    /// Where the walk continues if the next record went into a later one between two transactions: that one, or one after
+    /// it, was read already and names what is before it now.
+    fn around_fold(&self, connection: &Connection, gone: Seq) -> rusqlite::Result<Option<Seq>> {
+        for record in self.records.iter().rev() {
+            if let Some(previous) = previous_of(connection, record.seq).optional()? {
+                return match previous {
+                    Some(seq) if seq >= gone => Err(rusqlite::Error::QueryReturnedNoRows),
+                    before => Ok(before),
+                };
+            }
+        }
+        Err(rusqlite::Error::QueryReturnedNoRows)
+    }
 }
 
 fn previous_of(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Seq>> {

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::error::JournalError;
 use super::image::{self, Place};
-use super::read::{Reader, within};
+use super::read::Reader;
 use super::row::data_of_value;
 use super::schema::SLASH;
 use crate::image_txn::Node;
@@ -25,15 +25,14 @@ pub struct Imaged {
 impl Reader {
     /// What the image has of a path; `None` if it is not living there.
     pub fn imaged(&mut self, path: &ZnodePath) -> Result<Option<Imaged>, JournalError> {
-        let read = within(&mut self.connection, |connection| {
+        self.within("reading the image", |connection| {
             let place = place_of(connection, path)?;
             let Some((node, value)) = place.and_then(|place| Some((place.life.node()?, place.value))) else {
                 return Ok(None);
             };
             let data = value.map(|id| data_of_value(connection, id)).transpose()?;
             Ok(Some(Imaged { node, data }))
-        });
-        read.map_err(|error| self.fault("reading the image", error))
+        })
     }
 
     /// The names of the living children of a path behind `after`, in the order of their bytes.
@@ -43,13 +42,12 @@ impl Reader {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Arc<str>>, JournalError> {
-        let read = within(&mut self.connection, |connection| {
+        let children = self.within("listing children in the image", |connection| {
             match place_of(connection, path)? {
                 Some(place) => image::children(connection, place.id, after, limit),
                 None => Ok(Vec::new()),
             }
-        });
-        let children = read.map_err(|error| self.fault("listing children in the image", error))?;
+        })?;
         Ok(children.into_iter().map(|(name, _)| Arc::from(name)).collect())
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a journal is whole: the file itself, and what its tables must say of each other.
 //!
-//! Each question is one read of its own, so that a running bridge is not held up: what one read sees is one state of the
-//! journal. Nothing is repaired here.
+//! Each question is one transaction of its own and sees one state of the journal. It cannot be split, so it may last long:
+//! a bridge that runs meanwhile goes on, but its log grows until the question is answered. Nothing is repaired here.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -205,7 +205,7 @@ impl Reader {
         found: &mut Inspection,
         question: impl FnOnce(&Connection, &mut Inspection) -> rusqlite::Result<()>,
     ) -> Result<(), JournalError> {
-        question(&self.connection, found).map_err(|error| self.fault("inspecting it", error))
+        question(self.connection.for_whole_file(), found).map_err(|error| self.fault("inspecting it", error))
     }
 
     /// Each record must be one that can be read.

@@ -1,7 +1,9 @@
 //! The journal: one SQLite file per source, which is checkpoint, image and history at once.
 //!
 //! One [`Journal`] writes, on one thread; any number of [`Reader`]s read what is durable, each on a connection of its
-//! own, and neither waits for the other. One transaction appends the records of a batch and moves the image with
+//! own. The writer waits for no transaction of a reader but the short ones of this process while the log is long; readers
+//! wait for a bounded time while it is restarted ([`log_gate`]). One
+//! transaction appends the records of a batch and moves the image with
 //! them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written, except where a
 //! journal that is full compacts what is not delivered, if it was told to (`folding`).
 
@@ -19,12 +21,14 @@ mod image_reader;
 mod inspect;
 mod lock;
 mod log;
+mod log_gate;
 mod open;
 mod options;
 mod overview;
 mod paths;
 mod progress;
 mod read;
+mod read_connection;
 mod read_marks;
 mod retention;
 mod row;

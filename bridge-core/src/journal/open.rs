@@ -18,8 +18,9 @@ use super::log::LOG_BYTES_KEPT;
 use super::options::{Durability, JournalOptions};
 use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS};
 
-/// A backup or a shell may hold the file for a moment.
-const BUSY: Duration = Duration::from_secs(5);
+/// How long a statement waits for another process that writes the file or changes its form, such as a shell. Copying the
+/// log never waits: see [`super::log`].
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// More than there are different statements.
 const STATEMENTS: usize = 64;

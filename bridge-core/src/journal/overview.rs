@@ -9,7 +9,7 @@ use super::error::JournalError;
 use super::history::Position;
 use super::holes::Holes;
 use super::progress;
-use super::read::{Reader, within};
+use super::read::Reader;
 use super::schema::PAGE_BYTES;
 use super::size::{captured_at, pages};
 use crate::number::{Epoch, Seq, Zxid};
@@ -53,17 +53,16 @@ pub struct RootProgress {
 impl Reader {
     /// Measures the journal, and reads how far it has come.
     pub fn overview(&mut self) -> Result<Overview, JournalError> {
-        let seen = within(&mut self.connection, overview);
-        seen.map_err(|error| self.fault("measuring it", error))
+        self.within("measuring it", overview)
     }
 
     /// When the first record at a position or behind it was captured; `None` if there is none. The position itself may
     /// have none that is left.
     pub fn captured_from(&mut self, seq: Seq) -> Result<Option<Timestamp>, JournalError> {
         match self.first_at(Position::Seq(seq))? {
-            Some(first) => captured_at(&self.connection, first)
-                .optional()
-                .map_err(|error| self.fault("reading the time of a record", error)),
+            Some(first) => self.within("reading the time of a record", |connection| {
+                captured_at(connection, first).optional()
+            }),
             None => Ok(None),
         }
     }

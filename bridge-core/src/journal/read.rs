@@ -1,20 +1,22 @@
 //! Reading what is durable, beside the writer.
 //!
-//! A reader never writes, never waits for the writer and never makes it wait: each call is one short read transaction.
-//! A record reads the same at every repetition, as everything in it was decided when it was appended. The reader of a
-//! worker takes from memory what the writer holds there ([`super::tail_cache`]), which is the same again.
+//! A reader never writes, and neither waits for a batch of the writer nor makes one wait. Its transactions are short
+//! ([`super::read_connection`]). A record reads the same at every repetition, as everything in it was decided when it was
+//! appended. The reader of a worker takes from memory what the writer holds there ([`super::tail_cache`]), which is the same
+//! again.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hashlink::LruCache;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cursors::{self, SinkCursor};
 use super::error::JournalError;
 use super::hydrate::Named;
-use super::open::open_reader;
+use super::log_gate::Admitted;
+use super::read_connection::{ReadConnection, Slice};
 use super::read_marks::Mark;
 use super::row::{SELECT, Stored, data_of_value, mode_of_number};
 use super::schema::SLASH;
@@ -41,7 +43,7 @@ pub struct ReadLimit {
 
 /// Reads a journal on a connection of its own.
 pub struct Reader {
-    pub(super) connection: Connection,
+    pub(super) connection: ReadConnection,
     file: PathBuf,
     pub(super) names: Names,
     pub(super) scope: Option<Arc<Scope>>,
@@ -65,10 +67,12 @@ pub(super) struct Names {
 impl Reader {
     /// Opens a journal that exists.
     pub fn open(file: &Path) -> Result<Reader, JournalError> {
-        let connection = open_reader(file)?;
+        let mut connection = ReadConnection::open(file)?;
         let cluster: String = connection
-            .query_row("SELECT value FROM meta WHERE key = 'cluster'", [], |row| {
-                row.get(0)
+            .within(|connection| {
+                connection.query_row("SELECT value FROM meta WHERE key = 'cluster'", [], |row| {
+                    row.get(0)
+                })
             })
             .map_err(|error| JournalError::of_sqlite(file, "reading the name of its source", error))?;
         Ok(Reader {
@@ -101,54 +105,99 @@ impl Reader {
     /// The records from behind `after`, in order, without holes unless retention has removed what was there, or they
     /// were compacted.
     pub fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
+        let mut reading = Reading {
+            after,
+            filling: Filling::new(limit),
+            records: Vec::new(),
+        };
+        while !self
+            .read_on(&mut reading)
+            .map_err(|error| self.fault("reading records", error))?
+        {}
+        Ok(reading.records)
+    }
+
+    /// Reads more of what was asked for, in one transaction. True: that is all of it.
+    fn read_on(&mut self, reading: &mut Reading) -> rusqlite::Result<bool> {
+        // Before the read is marked: a fold waits for reads that are under way, and must not wait for the log with them.
+        let admitted = self.connection.admit();
         let Reader {
             connection,
             names,
             worker,
             ..
         } = self;
-        let read = match worker {
-            Some(ForWorker { mark, newest }) => mark.over(|| match newest.behind(after, limit) {
-                // What the file has is told by the file where a value is missing there.
-                Some(taken) => completed(connection, taken, limit)
-                    .or_else(|_| read_within(connection, names, after, limit)),
-                None => read_within(connection, names, after, limit),
-            }),
-            None => read_within(connection, names, after, limit),
+        let marked = worker.as_ref().map(|worker| worker.mark.begin());
+        let at_hand = match worker.as_ref() {
+            // Where a value is missing in the file the file says what is wrong.
+            Some(ForWorker { newest, .. }) if reading.records.is_empty() => newest
+                .behind(reading.after, reading.filling.limit)
+                .and_then(|taken| completed(connection, &admitted, taken, reading.filling.limit).ok()),
+            _ => None,
         };
-        read.map_err(|error| self.fault("reading records", error))
+        let is_all = match at_hand {
+            Some(records) => {
+                reading.records = records;
+                true
+            }
+            None => connection.within_one(&admitted, |connection, slice| {
+                read_records(connection, names, reading, slice)
+            })?,
+        };
+        if let Some(marked) = marked {
+            marked.came_to(&reading.records);
+        }
+        Ok(is_all)
     }
 
     /// What [`Reader::read`] would give, where that is held in memory: only for the reader of a worker that has kept up
     /// with the writer. Does not wait for anything.
     pub fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
         let ForWorker { mark, newest } = self.worker.as_ref()?;
-        mark.over_at_once(|| {
-            let Taken { records, lacking } = newest.behind(after, limit)?;
-            lacking.is_empty().then_some(records)
-        })
+        let marked = mark.begin_at_once()?;
+        let Taken { records, lacking } = newest.behind(after, limit)?;
+        if !lacking.is_empty() {
+            return None;
+        }
+        marked.came_to(&records);
+        Some(records)
     }
 
     /// The last durable record; [`Seq::ZERO`] before the first.
     pub fn tail(&mut self) -> Result<Seq, JournalError> {
-        let newest =
-            cursors::newest(&self.connection).map_err(|error| self.fault("reading the tail", error))?;
+        let newest = self.within("reading the tail", cursors::newest)?;
         Ok(newest.unwrap_or_default())
     }
 
     /// The first record that is kept; `None` while there is none.
     pub fn oldest(&mut self) -> Result<Option<Seq>, JournalError> {
-        cursors::oldest(&self.connection).map_err(|error| self.fault("reading the oldest record", error))
+        self.within("reading the oldest record", cursors::oldest)
     }
 
     /// Where a sink stands; `None` if it was never entered.
     pub fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
-        cursors::cursor(&self.connection, sink).map_err(|error| self.fault("reading a cursor", error))
+        self.within("reading a cursor", |connection| cursors::cursor(connection, sink))
     }
 
     /// Where all sinks stand, by name.
     pub fn cursors(&mut self) -> Result<Vec<SinkCursor>, JournalError> {
-        cursors::cursors(&self.connection).map_err(|error| self.fault("reading the cursors", error))
+        self.within("reading the cursors", cursors::cursors)
+    }
+
+    /// Runs a short step in one transaction.
+    pub(super) fn within<T>(
+        &mut self,
+        doing: &str,
+        step: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        let read = self.connection.within(step);
+        read.map_err(|error| self.fault(doing, error))
+    }
+
+    /// Makes each transaction as short as it can be.
+    #[cfg(test)]
+    pub(super) fn slice_finely(&mut self) {
+        self.connection.slice_finely();
     }
 
     pub(super) fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
@@ -156,59 +205,54 @@ impl Reader {
     }
 }
 
-/// All of it sees one state of the journal.
-pub(super) fn within<T>(
-    connection: &mut Connection,
-    step: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
-    let transaction = connection.transaction()?;
-    let read = step(&transaction)?;
-    transaction.commit()?;
-    Ok(read)
-}
-
-fn read_within(
-    connection: &mut Connection,
-    names: &mut Names,
+/// A call of [`Reader::read`] under way.
+struct Reading {
     after: Seq,
-    limit: ReadLimit,
-) -> rusqlite::Result<Vec<Arc<Record>>> {
-    within(connection, |connection| {
-        read_records(connection, names, after, limit)
-    })
+    filling: Filling,
+    records: Vec<Arc<Record>>,
 }
 
+/// Reads on until all is read, which is true, or the slice is over.
 fn read_records(
     connection: &Connection,
     names: &mut Names,
-    after: Seq,
-    limit: ReadLimit,
-) -> rusqlite::Result<Vec<Arc<Record>>> {
-    let count = i64::try_from(limit.records).unwrap_or(i64::MAX);
+    reading: &mut Reading,
+    slice: &Slice,
+) -> rusqlite::Result<bool> {
+    let Reading {
+        after,
+        filling,
+        records,
+    } = reading;
+    let left = filling.limit.records.saturating_sub(records.len());
+    let count = i64::try_from(left).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(SELECT)?;
     let mut rows = statement.query((after.0.cast_signed(), count))?;
-    let mut records = Vec::new();
-    let mut filling = Filling::new(limit);
     while let Some(row) = rows.next()? {
         let record = names.record(connection, row)?;
         if !filling.takes(&record) {
-            break;
+            return Ok(true);
         }
+        *after = record.seq;
         records.push(Arc::new(record));
+        if slice.is_over() {
+            return Ok(false);
+        }
     }
-    Ok(records)
+    Ok(true)
 }
 
 /// Records from memory with the values that they lack.
 fn completed(
-    connection: &mut Connection,
+    connection: &mut ReadConnection,
+    admitted: &Admitted,
     mut taken: Taken,
     limit: ReadLimit,
 ) -> rusqlite::Result<Vec<Arc<Record>>> {
     if taken.lacking.is_empty() {
         return Ok(taken.records);
     }
-    within(connection, |connection| {
+    connection.within_one(admitted, |connection, _| {
         taken.complete(limit, |number| data_of_value(connection, number))
     })?;
     Ok(taken.records)
@@ -265,10 +309,13 @@ impl Names {
 
     /// A record that must be there.
     pub(super) fn one(&mut self, connection: &Connection, seq: Seq) -> rusqlite::Result<Arc<Record>> {
-        let limit = ReadLimit { records: 1, bytes: 0 };
-        let found = read_records(connection, self, Seq(seq.0 - 1), limit)?.pop();
+        let mut statement = connection.prepare_cached(SELECT)?;
+        let found = statement
+            .query_row((seq.0.cast_signed() - 1, 1), |row| self.record(connection, row))
+            .optional()?;
         found
             .filter(|record| record.seq == seq)
+            .map(Arc::new)
             .ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use crate::number::Seq;
 use crate::record::Record;
@@ -22,6 +22,12 @@ pub(super) struct ReadMarks(Arc<RwLock<Marks>>);
 pub(super) struct Mark {
     reach: ReadMarks,
     read: Arc<AtomicU64>,
+}
+
+/// A read of a worker under way. As long as it lives nothing is folded.
+pub(super) struct MarkedRead<'a> {
+    mark: &'a Mark,
+    _marks: RwLockReadGuard<'a, Marks>,
 }
 
 /// As long as it lives nothing is read for a sink.
@@ -55,35 +61,33 @@ impl Closed<'_> {
 }
 
 impl Mark {
-    /// Reads, and keeps how far it came before anything may be folded again.
-    pub(super) fn over<E>(
-        &self,
-        read: impl FnOnce() -> Result<Vec<Arc<Record>>, E>,
-    ) -> Result<Vec<Arc<Record>>, E> {
-        let _open = self.reach.0.read().unwrap_or_else(PoisonError::into_inner);
-        let records = read()?;
-        self.came_to(&records);
-        Ok(records)
+    /// Begins a read. Waits while records are folded; no fold begins before the read has ended.
+    pub(super) fn begin(&self) -> MarkedRead<'_> {
+        MarkedRead {
+            mark: self,
+            _marks: self.reach.0.read().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// The same for a read that must not wait: `None` while records are folded.
-    pub(super) fn over_at_once(
-        &self,
-        read: impl FnOnce() -> Option<Vec<Arc<Record>>>,
-    ) -> Option<Vec<Arc<Record>>> {
-        let _open = match self.reach.0.try_read() {
-            Ok(open) => open,
-            Err(TryLockError::Poisoned(open)) => open.into_inner(),
+    pub(super) fn begin_at_once(&self) -> Option<MarkedRead<'_>> {
+        let marks = match self.reach.0.try_read() {
+            Ok(marks) => marks,
+            Err(TryLockError::Poisoned(marks)) => marks.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let records = read()?;
-        self.came_to(&records);
-        Some(records)
+        Some(MarkedRead {
+            mark: self,
+            _marks: marks,
+        })
     }
+}
 
-    fn came_to(&self, records: &[Arc<Record>]) {
+impl MarkedRead<'_> {
+    /// Ends the read, and stores how far it came before anything may be folded again.
+    pub(super) fn came_to(self, records: &[Arc<Record>]) {
         if let Some(last) = records.last() {
-            self.read.fetch_max(last.seq.0, Ordering::AcqRel);
+            self.mark.read.fetch_max(last.seq.0, Ordering::AcqRel);
         }
     }
 }

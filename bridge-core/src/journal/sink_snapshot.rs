@@ -18,7 +18,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::image::{self, Life, Place};
-use super::read::{Names, ReadLimit, Reader, bytes_of, within};
+use super::read::{Names, ReadLimit, Reader, bytes_of};
+use super::read_connection::Slice;
 use super::row::form_of_number;
 use super::{Journal, JournalError};
 use crate::number::{Seq, Zxid};
@@ -141,7 +142,8 @@ impl Reader {
             scope,
             ..
         } = self;
-        let page = within(connection, |connection| {
+        let mut walk: Option<Walk> = None;
+        let page = connection.in_slices(|connection, slice| {
             PageBuilder {
                 connection,
                 names,
@@ -149,14 +151,14 @@ impl Reader {
                 run,
                 at,
             }
-            .page(limit)
+            .page(&mut walk, limit, slice)
         });
         page.map_err(|error| self.fault("reading the present state", error))
     }
 
     /// The run of a sink that is not told to its end.
     pub fn run(&mut self, sink: &str) -> Result<Option<SinkRun>, JournalError> {
-        stored(&self.connection, sink).map_err(|error| self.fault("reading the run of a sink", error))
+        self.within("reading the run of a sink", |connection| stored(connection, sink))
     }
 }
 
@@ -165,8 +167,7 @@ impl Reader {
     pub fn knows_run(&mut self, sink: &str, id: Uuid) -> Result<bool, JournalError> {
         let is_under_way = self.run(sink)?.is_some_and(|run| run.id == id);
         let [_, told] = keys(sink);
-        let told =
-            get(&self.connection, &told).map_err(|error| self.fault("reading the run of a sink", error))?;
+        let told = self.within("reading the run of a sink", |connection| get(connection, &told))?;
         Ok(is_under_way || told == Some(id.to_string()))
     }
 }
@@ -243,6 +244,45 @@ struct PageBuilder<'a> {
     at: Seq,
 }
 
+/// A page of znodes under way.
+struct Walk {
+    place: RunPlace,
+    records: Vec<Record>,
+    seqs: HashSet<Seq>,
+    bytes: usize,
+    rows: usize,
+}
+
+impl Walk {
+    fn new(place: &RunPlace) -> Walk {
+        Walk {
+            place: place.clone(),
+            records: Vec::new(),
+            seqs: HashSet::new(),
+            bytes: 0,
+            rows: 0,
+        }
+    }
+
+    /// Takes the next record if the page has room for it.
+    fn takes(&mut self, record: Record, limit: ReadLimit) -> bool {
+        self.bytes += bytes_of(&record);
+        let is_full = self.records.len() >= limit.records || self.bytes > limit.bytes;
+        if !self.records.is_empty() && (is_full || self.seqs.contains(&record.seq)) {
+            return false;
+        }
+        self.seqs.insert(record.seq);
+        self.place.told += 1;
+        self.place.newest = self.place.newest.max(stat_of(&record).map(Stat::newest_zxid));
+        self.records.push(record);
+        true
+    }
+
+    fn take_records(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
+    }
+}
+
 /// A znode on the way down, with the last of its children that was looked at.
 struct Level {
     id: i64,
@@ -251,10 +291,20 @@ struct Level {
 }
 
 impl PageBuilder<'_> {
-    fn page(&self, limit: ReadLimit) -> rusqlite::Result<RunPage> {
+    /// Reads more of a page, in one transaction. `None`: the slice is over before the page is full.
+    fn page(
+        &self,
+        walk: &mut Option<Walk>,
+        limit: ReadLimit,
+        slice: &Slice,
+    ) -> rusqlite::Result<Option<RunPage>> {
         match &self.run.place {
-            Some(place) if !place.is_ended && self.is_root(&place.root) => self.walk(place.clone(), limit),
-            place => self.begin(place.as_ref().map(|place| place.root.as_str())),
+            Some(place) if !place.is_ended && self.is_root(&place.root) => {
+                self.walk(walk.get_or_insert_with(|| Walk::new(place)), limit, slice)
+            }
+            place => self
+                .begin(place.as_ref().map(|place| place.root.as_str()))
+                .map(Some),
         }
     }
 
@@ -325,13 +375,10 @@ impl PageBuilder<'_> {
         }
     }
 
-    fn walk(&self, mut place: RunPlace, limit: ReadLimit) -> rusqlite::Result<RunPage> {
-        let top = self.run.top(&place.root).expect("the root was begun");
-        let mut records = Vec::new();
-        let mut seqs = HashSet::new();
-        let mut bytes = 0;
+    fn walk(&self, walk: &mut Walk, limit: ReadLimit, slice: &Slice) -> rusqlite::Result<Option<RunPage>> {
+        let top = self.run.top(&walk.place.root).expect("the root was begun");
         let mut way = Vec::new();
-        let mut next = match &place.after {
+        let mut next = match &walk.place.after {
             None => self.find(&top)?.map(|found| (top.clone(), found)),
             Some(after) => {
                 way = self.way_to(&top, after)?;
@@ -340,27 +387,29 @@ impl PageBuilder<'_> {
                 self.next(&mut way)?
             }
         };
-        for _ in 0..ROWS_AT_ONCE {
+        while walk.rows < ROWS_AT_ONCE {
             let Some((path, found)) = next else {
-                return self.end(place, records);
+                return self.end(walk.place.clone(), walk.take_records()).map(Some);
             };
             if self.is_excluded(&path) {
-                place.after = Some(path);
+                walk.rows += 1;
+                walk.place.after = Some(path);
+                if slice.is_over() {
+                    return Ok(None);
+                }
                 next = self.next(&mut way)?;
                 continue;
             }
-            if let Some(record) = self.snapshot(&place, &path, &found)? {
-                bytes += bytes_of(&record);
-                let is_full = records.len() >= limit.records || bytes > limit.bytes;
-                if !records.is_empty() && (is_full || seqs.contains(&record.seq)) {
-                    break;
-                }
-                seqs.insert(record.seq);
-                place.told += 1;
-                place.newest = place.newest.max(stat_of(&record).map(Stat::newest_zxid));
-                records.push(record);
+            if let Some(record) = self.snapshot(&walk.place, &path, &found)?
+                && !walk.takes(record, limit)
+            {
+                break;
             }
-            place.after = Some(path.clone());
+            walk.rows += 1;
+            walk.place.after = Some(path.clone());
+            if slice.is_over() {
+                return Ok(None);
+            }
             way.push(Level {
                 id: found.id,
                 path,
@@ -368,7 +417,7 @@ impl PageBuilder<'_> {
             });
             next = self.next(&mut way)?;
         }
-        Ok(self.behind(place).page(records))
+        Ok(Some(self.behind(walk.place.clone()).page(walk.take_records())))
     }
 
     /// Behind the last znode. The end has the seq of no znode only where it stands alone.

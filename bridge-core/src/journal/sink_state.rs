@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cursors;
 use super::error::JournalError;
-use super::read::{Names, Reader, within};
+use super::read::{Names, Reader};
 use super::sink_progress::{Aside, RunStep, SinkProgress, Switch};
 use super::sink_snapshot;
 use super::writer::Journal;
@@ -307,7 +307,8 @@ impl Reader {
         let Reader {
             connection, names, ..
         } = self;
-        within(connection, |connection| step(connection, names)).map_err(|error| self.fault(doing, error))
+        let read = connection.within(|connection| step(connection, names));
+        read.map_err(|error| self.fault(doing, error))
     }
 }
 

@@ -17,7 +17,8 @@ use super::holes::Holes;
 use super::hydrate::Named;
 use super::image::{self, Life, Place};
 use super::lock::Lock;
-use super::log::{LogCopier, LogRoom};
+use super::log::LogCopier;
+use super::log_gate::LogGate;
 use super::open::open_writer;
 use super::options::{Durability, JournalOptions};
 use super::paths::{Entered, Paths};
@@ -58,8 +59,11 @@ pub struct Journal {
     pub(super) tail: Seq,
     rebaselined: Seq,
     pub(super) batch: Batch,
-    pub(super) log_room: LogRoom,
-    /// The log could not be copied, and that was said.
+    /// Where this process's readers wait while the log is long.
+    pub(super) gate: Arc<LogGate>,
+    /// A reader of another process keeps the log from being restarted.
+    pub(super) log_is_held: bool,
+    /// The log could not be copied, and that was logged.
     pub(super) log_is_stuck: bool,
     /// How long the last batch took to the disk.
     synchronised: Option<Duration>,
@@ -82,6 +86,7 @@ impl Journal {
     /// writing it.
     pub fn open(file: &Path, options: &JournalOptions) -> Result<Journal, JournalError> {
         let (connection, lock) = open_writer(file, options)?;
+        let gate = LogGate::of(file).map_err(|error| JournalError::of_io(file, "opening it", error))?;
         let loaded = load(&connection)
             .map_err(|error| JournalError::of_sqlite(file, "reading where it ends", error))?;
         Ok(Journal {
@@ -100,7 +105,8 @@ impl Journal {
             tail: loaded.tail,
             rebaselined: loaded.rebaselined,
             batch: Batch::Closed,
-            log_room: LogRoom::default(),
+            gate,
+            log_is_held: false,
             log_is_stuck: false,
             synchronised: None,
             connection,
@@ -164,7 +170,7 @@ impl Journal {
         self.batch = Batch::Closed;
         self.tail = self.head;
         self.handover.committed(self.tail);
-        self.mind_log();
+        self.keep_log_short();
         Ok(self.tail)
     }
 

@@ -432,6 +432,7 @@ impl Pipeline {
             used_bytes: stats.used_bytes,
             limit_bytes: self.flow.journal().max_size().0,
             file_bytes: stats.file_bytes,
+            log_bytes: stats.log_bytes,
         };
         self.is_measured = true;
         Ok(())

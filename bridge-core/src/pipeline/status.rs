@@ -69,6 +69,8 @@ pub struct JournalStatus {
     pub limit_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
+    /// Bytes of SQLite's write-ahead log beside it.
+    pub log_bytes: u64,
 }
 
 impl SourceStatus {
@@ -173,5 +175,6 @@ impl SourceStatus {
         level(names::JOURNAL_RECORDS, self.journal.records as f64);
         level(names::JOURNAL_BYTES, self.journal.used_bytes as f64);
         level(names::JOURNAL_LIMIT, self.journal.limit_bytes as f64);
+        level(names::JOURNAL_LOG, self.journal.log_bytes as f64);
     }
 }

@@ -88,11 +88,14 @@ fn a_run(path: Option<&str>, at: Seq) -> SinkRun {
 
 /// All records of a run, with some changes of the journal before each page.
 fn told(folder: &std::path::Path, run: SinkRun, meanwhile: impl FnMut(usize)) -> Vec<Record> {
-    let reader = Reader::open(&folder.join("main.journal")).unwrap();
-    told_by(reader, run, meanwhile)
+    read_out(
+        Reader::open(&folder.join("main.journal")).unwrap(),
+        run,
+        meanwhile,
+    )
 }
 
-fn told_by(mut reader: Reader, run: SinkRun, mut meanwhile: impl FnMut(usize)) -> Vec<Record> {
+fn read_out(mut reader: Reader, run: SinkRun, mut meanwhile: impl FnMut(usize)) -> Vec<Record> {
     let limit = ReadLimit {
         records: 7,
         bytes: usize::MAX,
@@ -132,6 +135,13 @@ fn every_living_znode_is_told_once_parents_first_with_the_seq_of_what_is_restate
     let tail = journal.tail();
 
     let records = told(folder.path(), a_run(None, tail), |_| {});
+    let mut split = Reader::open(&folder.path().join("main.journal")).unwrap();
+    split.slice_finely();
+    assert_eq!(
+        read_out(split, a_run(None, tail), |_| {}),
+        records,
+        "in many transactions"
+    );
 
     let ops: Vec<Op> = records
         .iter()
@@ -299,7 +309,7 @@ fn told_within(folder: &std::path::Path, roots: &[&str], exclude: &[&str], run: 
     let roots = roots.iter().map(|root| super::scratch::path(root)).collect();
     let mut reader = Reader::open(&folder.join("main.journal")).unwrap();
     reader.set_scope(Scope::new(roots, globs.build().unwrap()).into());
-    told_by(reader, run, |_| {})
+    read_out(reader, run, |_| {})
 }
 
 /// The roots and numbers of znodes that the ends of the runs name.
