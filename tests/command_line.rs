@@ -79,7 +79,7 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
 }
 
 #[test]
-fn config_show_tells_each_value_with_its_origin_and_no_secret() {
+fn config_show_prints_each_value_with_its_origin_and_no_secret() {
     let folder = folder();
     let file = "[http]\ntoken = \"hunter2hunter2hunter2\"\n[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"console\"\n";
     write(folder.path(), "zkbridge.toml", file);
@@ -110,7 +110,7 @@ fn config_show_tells_each_value_with_its_origin_and_no_secret() {
 }
 
 #[test]
-fn shells_and_man_are_given_what_they_read() {
+fn completions_and_manual_pages_are_valid() {
     let folder = folder();
     for (shell, words) in [
         ("bash", "complete -F _zkbridge"),
@@ -153,7 +153,7 @@ fn a_command_line_that_is_wrong_ends_with_2_and_says_what_is_near() {
 }
 
 #[test]
-fn what_init_writes_is_a_configuration_that_check_takes() {
+fn check_accepts_the_configuration_that_init_writes() {
     let folder = folder();
     let (printed, _) = check(folder.path(), &["init"], 0);
     let (said, _) = check(folder.path(), &["init", "--output", "zkbridge.toml"], 0);

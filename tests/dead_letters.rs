@@ -149,7 +149,7 @@ fn a_retry_is_for_the_next_start_and_a_drop_is_for_good() {
 }
 
 #[test]
-fn what_is_not_named_is_not_touched() {
+fn only_the_named_dead_letters_change() {
     let folder = a_folder();
     let (code, _, err) = zkbridge(folder.path(), &["dlq", "drop"]);
     assert_eq!(code, 2);

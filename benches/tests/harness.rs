@@ -76,7 +76,7 @@ fn value(figures: &Figures, scenario: &str, subject: Subject, measure: &str) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_through_and_what_does_not_is_counted() {
+async fn delivered_and_missing_versions_are_counted() {
     real_servers!("the benchmark's count of writes");
     let (figures, table) = figures(&[Scenario::Sustained, Scenario::Latency]).await;
     let of = |subject, measure| value(&figures, sustained::NAME, subject, measure);
@@ -96,7 +96,7 @@ async fn what_comes_through_and_what_does_not_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tree_is_told_whole_and_a_cut_shows_who_compares() {
+async fn a_tree_is_delivered_whole_and_a_cut_shows_which_subject_compares() {
     real_servers!("the benchmark's trees and cuts");
     let scenarios = [Scenario::Start, Scenario::Reconnect, Scenario::Cut];
     let (figures, table) = figures(&scenarios).await;

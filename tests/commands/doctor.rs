@@ -7,7 +7,7 @@ use crate::golden;
 use crate::stage::Stage;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn doctor_finds_all_well_and_names_what_is_not_with_a_remedy() {
+async fn doctor_passes_a_healthy_bridge_and_names_each_fault_with_a_remedy() {
     real_servers!("doctor");
     let mut stage = Stage::set("doctor").await;
     let text = stage.run(&["doctor"]).await.ended(0);

@@ -93,7 +93,7 @@ fn without_machine(doctor: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_command_prints_what_it_is_known_to_print() {
+async fn the_output_of_each_command_equals_its_golden_file() {
     real_servers!("what the commands print");
     let (port, serving) = refusing().await;
     let hook = format!(

@@ -64,7 +64,7 @@ async fn at_rest(stage: &Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sinks_come_change_and_go_under_load_and_nothing_of_theirs_is_lost() {
+async fn sinks_are_added_changed_and_removed_under_load_without_losing_records() {
     real_servers!("reload under load");
     let mut stage = Stage::set("reload").await;
     let connect = zookeeper().await.connect_string();

@@ -17,7 +17,7 @@ fn delivered(stage: &Stage) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_come_once_more_beside_the_bridge_and_with_its_next_start() {
+async fn records_are_replayed_by_a_running_bridge_and_at_the_next_start() {
     real_servers!("replay");
     let mut stage = Stage::set("replay").await;
     stage.bridge.start_ready().await;
@@ -109,7 +109,7 @@ async fn done(stage: &Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_were_merged_come_one_by_one_and_none_overtakes_what_is_being_merged() {
+async fn merged_records_are_replayed_one_by_one_and_none_overtakes_a_pending_merge() {
     real_servers!("replay beside a window of merging");
     let mut stage = Stage::set_with("replay-merge", "merge = \"1s\"\n").await;
     stage.bridge.start_ready().await;
@@ -141,7 +141,7 @@ async fn records_that_were_merged_come_one_by_one_and_none_overtakes_what_is_bei
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_and_a_snapshot_that_are_ordered_together_both_come_to_their_end() {
+async fn a_replay_and_a_snapshot_that_are_ordered_together_both_finish() {
     real_servers!("replay beside a snapshot");
     let mut stage = Stage::set("replay-snapshot").await;
     stage.bridge.start_ready().await;

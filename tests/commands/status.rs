@@ -8,7 +8,7 @@ use crate::golden;
 use crate::stage::Stage;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_shows_a_running_bridge_and_what_its_journal_tells_without_it() {
+async fn status_shows_a_running_bridge_and_the_journal_of_a_stopped_one() {
     real_servers!("status");
     let mut stage = Stage::set("status").await;
     let none = stage.run(&["status"]).await;
@@ -56,7 +56,7 @@ async fn status_shows_a_running_bridge_and_what_its_journal_tells_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_names_what_stands_in_the_way_and_what_to_do() {
+async fn status_names_each_obstacle_and_what_to_do() {
     real_servers!("status of trouble");
     let hook = "[[sink]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:1/\"\n\
                 allow_private_addresses = true\nsecrets = [\"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"]\n";

@@ -87,7 +87,7 @@ async fn verify_finds_no_difference_beside_a_bridge_and_each_one_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_what_a_bridge_with_a_dead_watch_does_not_know() {
+async fn verify_finds_the_changes_that_a_bridge_with_a_dead_watch_has_missed() {
     real_servers!("verify beside a dead watch");
     let mut stage = Stage::set("verify-dead").await;
     let proxy = Proxy::start(zookeeper().await.client_addr(0)).await.unwrap();

@@ -5,10 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use bridge_servers::Child;
+use bridge_servers::{Child, page_of};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// How long a start may take on a machine busy with other tests.
 const BOUND: Duration = Duration::from_secs(60);
@@ -43,12 +41,7 @@ impl Program {
 
     /// The status code of a page, asked with these lines of a header.
     pub async fn code(&self, page: &str, header: &str) -> u16 {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {page} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{header}\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-        code.unwrap_or_else(|| panic!("{page} is answered with {answer:?}"))
+        let answer = page_of(self.address, page, header).await;
+        answer.unwrap_or_else(|| panic!("{page} is not answered")).0
     }
 }

@@ -7,7 +7,7 @@ use super::text;
 const INSTALLED: &str = "/usr/local/bin/zkbridge";
 
 #[test]
-fn systemd_takes_the_unit_as_it_stands() {
+fn systemd_accepts_the_unit() {
     // The tool requires the programs to exist, and a test cannot install them.
     let unit = text("systemd/zkbridge.service").replace(INSTALLED, env!("CARGO_BIN_EXE_zkbridge"));
     let folder = tempfile::tempdir().unwrap();

@@ -50,7 +50,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_access_control_list_is_told_with_its_entries_and_without_digests() {
+async fn a_changed_access_control_list_is_reported_with_its_entries_and_without_digests() {
     real_servers!("access control lists");
     let mut place = Place::shared().await;
     place.source = "acls = \"list\"".to_owned();

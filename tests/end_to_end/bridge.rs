@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bridge_servers::{Child, eventually, is_at_rest};
+use bridge_servers::{Child, eventually, is_at_rest, page_of};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// How long a start, a connection or a comparison may take on a machine busy with other tests.
 pub const BOUND: Duration = Duration::from_secs(60);
@@ -158,18 +156,10 @@ impl Bridge {
 
     /// Status code and body of one of its pages; 0 without an answer.
     pub async fn get(&self, page: &str) -> (u16, String) {
-        self.request(page).await.unwrap_or_default()
-    }
-
-    async fn request(&self, page: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(self.address?).await.ok()?;
-        let request = format!("GET {page} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let code = head.split(' ').nth(1)?.parse().ok()?;
-        Some((code, body.to_owned()))
+        match self.address {
+            Some(address) => page_of(address, page, "").await.unwrap_or_default(),
+            None => (0, String::new()),
+        }
     }
 
     /// `/status`; null without an answer.

@@ -34,7 +34,7 @@ async fn assert_finds_a_dead_watch(bridge: &Bridge, proxy: &Proxy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_watch_is_found_by_the_canary_where_nobody_changes_anything() {
+async fn the_canary_finds_a_dead_watch_on_a_tree_without_changes() {
     real_servers!("a canary outside of the root");
     let proxy = Proxy::start(shared().await.zookeeper.client_addr(0))
         .await

@@ -6,7 +6,7 @@ use crate::stage::Scene;
 use crate::writer::Writer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn creates_updates_deletes_and_recreates_are_told_one_by_one() {
+async fn creates_updates_deletes_and_recreates_are_delivered_one_by_one() {
     real_servers!("creates, updates, deletes and recreates");
     let mut scene = Scene::live("one-by-one").await;
     let path = scene.path("a");
@@ -24,7 +24,7 @@ async fn creates_updates_deletes_and_recreates_are_told_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_multi_stands_together_and_shows_each_path_once() {
+async fn the_records_of_a_multi_are_together_and_each_path_has_one() {
     real_servers!("a multi");
     let mut scene = Scene::live("multi").await;
     let path = |name: &str| scene.path(name);
@@ -55,7 +55,7 @@ async fn a_multi_stands_together_and_shows_each_path_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ephemerals_of_a_session_that_ends_are_told_deleted_at_its_end() {
+async fn the_ephemerals_of_a_session_are_reported_as_deleted_at_its_end() {
     real_servers!("ephemerals");
     let mut scene = Scene::live("ephemerals").await;
     let paths = ["x", "y", "z"].map(|name| scene.path(name));

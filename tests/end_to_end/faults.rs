@@ -7,7 +7,7 @@ use crate::stage::{Place, Scene, shared};
 use crate::writer::{Storm, Writer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_that_dies_and_comes_back_gets_everything() {
+async fn kafka_gets_everything_after_a_kill_and_a_restart() {
     real_servers!("kafka down");
     let kafka = Kafka::start().await.unwrap();
     let mut scene = Scene::at("kafka-down", Place::on(&shared().await.zookeeper, &kafka)).await;

@@ -87,7 +87,7 @@ async fn a_watch_that_died_in_silence_is_found_on_servers_whose_events_have_no_z
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_watches_that_never_tell_anything_every_change_is_still_told_by_samples() {
+async fn without_any_event_samples_still_find_every_change() {
     real_servers!("watches that never tell");
     let place = Place::shared().await;
     let (mut scene, proxy) = behind_proxy("never-reported", place, &shared().await.zookeeper).await;

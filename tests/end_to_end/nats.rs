@@ -70,7 +70,7 @@ async fn has_ops(bridge: &Bridge, nats: &Nats, path: &str, expected: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_tells_every_change_once_in_order_over_kills_of_the_bridge_and_of_the_server() {
+async fn a_stream_has_every_change_once_in_order_over_kills_of_the_bridge_and_of_the_server() {
     real_servers!("a NATS stream between kills");
     let place = Place::shared().await;
     let nats = Nats::start().await.unwrap();

@@ -169,7 +169,7 @@ async fn zookeeper_3_5_is_refused_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_that_may_not_be_read_is_counted_and_nothing_is_told_of_it() {
+async fn an_unreadable_root_is_counted_and_has_no_records() {
     real_servers!("an unreadable root");
     let mut scene = Scene::at("closed-root", Place::shared().await).await;
     scene.writer.client.auth("digest", b"owner:secret").await.unwrap();

@@ -85,13 +85,13 @@ async fn check_changes_while_down(name: &str, how: End) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changed_while_the_bridge_was_down_in_order_is_told_after_its_start() {
+async fn changes_after_an_orderly_stop_are_reported_after_the_next_start() {
     real_servers!("down in order");
     check_changes_while_down("terminated", End::Terminate).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changed_after_a_kill_is_told_after_the_next_start() {
+async fn changes_after_a_kill_are_reported_after_the_next_start() {
     real_servers!("down by kill -9");
     check_changes_while_down("killed", End::Kill).await;
 }

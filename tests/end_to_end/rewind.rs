@@ -101,7 +101,7 @@ async fn check_stopped(scene: &Scene) {
 }
 
 /// Records of the other source arrive although the first has stopped.
-async fn check_other_goes_on(scene: &Scene, other: &Writer, path: &str) {
+async fn check_other_continues(scene: &Scene, other: &Writer, path: &str) {
     other.create(path, "it goes on").await;
     let file = scene.bridge.folder().join("other.jsonl");
     let arrived = bridge_servers::eventually("the other source's record", BOUND, || async {
@@ -111,7 +111,7 @@ async fn check_other_goes_on(scene: &Scene, other: &Writer, path: &str) {
 }
 
 /// The records add up to the tree.
-async fn check_told(scene: &mut Scene) {
+async fn check_restored(scene: &mut Scene) {
     scene.settle().await;
     let tree = scene.writer.tree(&scene.roots).await;
     let tree = tree
@@ -160,7 +160,7 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
     zookeeper.restart(0).await.unwrap();
     scene.writer = Writer::connect(&scene.place.direct).await;
     check_stopped(&scene).await;
-    check_other_goes_on(&scene, &other, &format!("{OTHER}/a")).await;
+    check_other_continues(&scene, &other, &format!("{OTHER}/a")).await;
 
     // A restart changes nothing about it; the decision of a person does.
     scene.bridge.terminate().await;
@@ -173,7 +173,7 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
     assert!(changes.is_empty(), "nothing is reported before: {changes:#?}");
     scene.bridge.start_with(&["--accept-baseline", "main"]).await;
     scene.bridge.ready().await;
-    check_told(&mut scene).await;
+    check_restored(&mut scene).await;
 
     let gaps = scene.gaps();
     assert_eq!(
@@ -199,7 +199,7 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
     // From here on as ever, through a restart, too.
     scene.writer.set(&changed, "as ever").await;
     scene.writer.create(&lost, "as ever").await;
-    check_told(&mut scene).await;
+    check_restored(&mut scene).await;
     let told_last = &scene.last(&lost).record;
     assert_eq!(
         (told_last["op"].as_str(), told_last["fidelity"].as_str()),
@@ -208,7 +208,7 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
     scene.bridge.terminate().await;
     scene.writer.set(&changed, "while it was down").await;
     scene.bridge.start_ready().await;
-    check_told(&mut scene).await;
+    check_restored(&mut scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,14 +227,14 @@ async fn another_cluster_at_the_address_stops_the_source_until_connect_is_right(
     scene.bridge.configure(&configuration(&scene, OTHER).await);
     scene.bridge.start().await;
     check_stopped(&scene).await;
-    check_other_goes_on(&scene, &other, &format!("{OTHER}/a")).await;
+    check_other_continues(&scene, &other, &format!("{OTHER}/a")).await;
     scene.bridge.terminate().await;
 
     scene.place.connect = right;
     scene.bridge.configure(&configuration(&scene, OTHER).await);
     scene.writer.set(&scene.path("untouched-07"), "meanwhile").await;
     scene.bridge.start_ready().await;
-    check_told(&mut scene).await;
+    check_restored(&mut scene).await;
     scene.judge().await;
     assert_eq!(scene.gaps(), ["started"]);
     assert_eq!(

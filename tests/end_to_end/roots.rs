@@ -11,8 +11,8 @@ use crate::verdict::Case;
 use crate::writer::{PERSISTENT, Storm, Writer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_that_does_not_exist_is_told_when_it_comes_goes_and_comes_again() {
-    real_servers!("a root that comes and goes");
+async fn a_missing_root_is_reported_when_it_is_created_deleted_and_created_again() {
+    real_servers!("a root that is created and deleted");
     let mut scene = Scene::at("late-root", Place::shared().await).await;
     scene.bridge.start_ready().await;
     let root = scene.root().to_owned();
@@ -38,7 +38,7 @@ async fn a_root_that_does_not_exist_is_told_when_it_comes_goes_and_comes_again()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_access_control_list_is_told_at_the_next_read() {
+async fn a_changed_access_control_list_is_reported_at_the_next_read() {
     real_servers!("access control lists");
     let mut scene = Scene::live("acls").await;
     let path = scene.path("a");
@@ -68,7 +68,7 @@ async fn a_changed_access_control_list_is_told_at_the_next_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_znode_that_may_not_be_read_is_counted_and_never_told_deleted() {
+async fn an_unreadable_znode_is_counted_and_never_reported_as_deleted() {
     real_servers!("unreadable znodes");
     let mut scene = Scene::open("unreadable").await;
     let owner = &scene.writer;

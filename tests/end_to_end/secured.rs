@@ -236,7 +236,7 @@ async fn a_session_timeout_that_the_servers_do_not_grant_is_said_at_the_check_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_that_do_not_fit_are_refused_with_what_to_do() {
+async fn wrong_certificates_are_refused_with_a_remedy() {
     real_servers!("certificates that ZooKeeper does not take");
     let guarded = shared().await;
     let ca = guarded.line("ca", "authority.pem");
@@ -256,7 +256,7 @@ async fn certificates_that_do_not_fit_are_refused_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sasl_lets_in_who_knows_the_password_and_tells_who_does_not() {
+async fn sasl_accepts_the_right_password_and_explains_a_wrong_one() {
     real_servers!("SASL DIGEST-MD5 to ZooKeeper");
     let guarded = shared().await;
     let connect = guarded.zookeeper.connect_string();

@@ -102,7 +102,7 @@ impl Stage {
     }
 
     /// Waits until the znode was reported with this value and everything is at rest.
-    async fn until_told(&mut self, path: &str, value: &str) {
+    async fn until_reported(&mut self, path: &str, value: &str) {
         let began = Instant::now();
         while self.reported.get(path).is_none_or(|znode| znode.value != value) {
             assert!(began.elapsed() < LONG, "{path} was not reported with {value}");
@@ -249,7 +249,7 @@ async fn a_tree_of_any_size_is_walked_and_followed_within_100_mb() {
         .load
         .create([("/last".to_owned(), b"last".to_vec())].into_iter())
         .await;
-    stage.until_told("/last", "last").await;
+    stage.until_reported("/last", "last").await;
     stage
         .report("followed", began.elapsed(), changes, RESIDENT_MAX)
         .await;
@@ -286,7 +286,7 @@ async fn a_znode_with_more_names_below_it_than_fit_into_1_mb_is_listed_and_follo
     stage.load.set([(name(7), b"changed".to_vec())].into_iter()).await;
     let took = stage.start().await;
     stage.load.create(small([name(children + 1)].into_iter())).await;
-    stage.until_told(&name(children + 1), SMALL).await;
+    stage.until_reported(&name(children + 1), SMALL).await;
     stage
         .report("children compared", took, children, RESIDENT_MAX)
         .await;
@@ -321,7 +321,7 @@ async fn values_of_1_mb_that_follow_many_small_ones_are_read_in_bounded_memory()
     let began = Instant::now();
     let grown = (0..large_ones).map(|at| (path(at), large.clone().into_bytes()));
     stage.load.set(grown).await;
-    stage.until_told(&path(large_ones - 1), &large).await;
+    stage.until_reported(&path(large_ones - 1), &large).await;
     stage
         .report(
             "values of 1 MB followed",
@@ -347,7 +347,7 @@ async fn a_path_of_100_levels_is_listed_followed_and_told_when_it_goes() {
         .load
         .set([(deep(100), b"changed".to_vec())].into_iter())
         .await;
-    stage.until_told(&deep(100), "changed").await;
+    stage.until_reported(&deep(100), "changed").await;
     stage.report("100 levels", took, 100, RESIDENT_MAX).await;
     let below = format!("{}/below", deep(100));
     stage.bridge.kill().await;
@@ -361,7 +361,7 @@ async fn a_path_of_100_levels_is_listed_followed_and_told_when_it_goes() {
         stage.load.delete(&path).await;
     }
     stage.load.create(small(["/last".to_owned()].into_iter())).await;
-    stage.until_told("/last", SMALL).await;
+    stage.until_reported("/last", SMALL).await;
     check_reported(&stage.reported, [("/last".to_owned(), SMALL, 0)].into_iter());
 }
 
@@ -374,7 +374,7 @@ async fn a_storm_on_one_znode_leaves_memory_bounded_and_no_version_uncounted() {
     let began = Instant::now();
     let writes = (1..=changes).map(|at| ("/hot".to_owned(), at.to_string().into_bytes()));
     stage.load.set(writes).await;
-    stage.until_told("/hot", &changes.to_string()).await;
+    stage.until_reported("/hot", &changes.to_string()).await;
     stage
         .report(
             "storm on one znode",
@@ -404,7 +404,7 @@ async fn a_storm_on_many_znodes_leaves_memory_bounded_and_no_version_uncounted()
         stage.load.set_in_multis(writes).await;
     }
     let last = rounds.to_string();
-    stage.until_told(&path(nodes - 1), &last).await;
+    stage.until_reported(&path(nodes - 1), &last).await;
     stage
         .report(
             "storm on many znodes",

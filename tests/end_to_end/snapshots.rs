@@ -50,7 +50,7 @@ fn ordered(bridge: &Bridge, words: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_lost_everything_gets_it_again_over_a_kill_and_a_storm_and_nobody_else_does() {
+async fn only_the_ordered_sink_gets_a_snapshot_even_over_a_kill_and_a_storm() {
     real_servers!("a snapshot for one sink");
     let place = Place::shared().await;
     let writer = Writer::connect(&place.direct).await;

@@ -69,7 +69,7 @@ async fn names_of_all_kinds_arrive_as_they_were_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_exists_at_the_first_start_is_listed_and_told_on_from_there() {
+async fn existing_znodes_are_listed_at_the_first_start_and_then_followed() {
     real_servers!("first start");
     let mut scene = Scene::open("first-start").await;
     for at in 0..300 {
@@ -97,7 +97,7 @@ async fn what_exists_at_the_first_start_is_listed_and_told_on_from_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn quick_sets_are_told_or_listed_as_superseded() {
+async fn quick_writes_are_delivered_or_listed_as_superseded() {
     real_servers!("quick sets");
     let mut scene = Scene::open("quick-sets").await;
     let paths: Vec<String> = (0..20).map(|at| scene.path(&format!("n{at}"))).collect();
@@ -114,7 +114,7 @@ async fn quick_sets_are_told_or_listed_as_superseded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_writes_is_told_whole() {
+async fn a_storm_of_writes_is_accounted_for_completely() {
     real_servers!("a storm");
     let mut scene = Scene::live("storm").await;
     let root = scene.root().to_owned();

@@ -248,7 +248,7 @@ async fn a_service_that_is_gone_is_left_alone_over_restarts_until_the_sink_is_en
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_that_connects_finds_what_run_would_and_calls_nobody() {
+async fn a_check_that_connects_finds_the_faults_of_a_run_and_sends_nothing() {
     real_servers!("a webhook under check");
     let place = Place::shared().await;
     let service = Service::start().await;

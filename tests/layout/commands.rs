@@ -1,4 +1,4 @@
-//! The command lines that the documents show are ones that the command takes.
+//! The command accepts every command line in the documents.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -6,14 +6,14 @@ use std::process::Command;
 use crate::markdown::{parted, quoted};
 use crate::project::{File, assert_none, assert_one, files_with};
 
-/// A command line as a document shows it, without what the shell does with its output.
+/// A command line of a document, without redirections and pipes.
 #[derive(Debug, PartialEq, Eq)]
 struct Shown {
     command: String,
     flags: Vec<String>,
 }
 
-/// The words of a shell, or of a quotation, if they run the command.
+/// The command line in a line of a shell or a quotation, if it runs the command.
 fn shown(text: &str) -> Option<Shown> {
     let words: Vec<&str> = text
         .split_whitespace()
@@ -28,8 +28,8 @@ fn shown(text: &str) -> Option<Shown> {
     })
 }
 
-/// Every command line of a document: lines of its blocks but those of plain text, which is what commands print, and
-/// what stands between backticks.
+/// Every command line of a document: in its blocks, except those of plain text, which are output, and between
+/// backticks.
 fn command_lines(document: &File) -> Vec<Shown> {
     let (blocks, prose) = parted(&document.text);
     let of_shells = blocks.iter().filter(|block| block.language != "text");
@@ -38,7 +38,7 @@ fn command_lines(document: &File) -> Vec<Shown> {
     lines.chain(quoted).filter_map(shown).collect()
 }
 
-/// Command lines that would end with a message about their words. `help` prints the help of a command.
+/// Command lines with unknown commands or flags. `help` returns the help of a command.
 fn refused(documents: &[File], help: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let mut texts: HashMap<String, Option<String>> = HashMap::new();
     let mut complaints = Vec::new();
@@ -70,7 +70,7 @@ fn help_of_the_binary(command: &str) -> Option<String> {
 }
 
 #[test]
-fn every_command_line_in_the_documents_is_one_that_the_command_takes() {
+fn the_command_accepts_every_command_line_in_the_documents() {
     let documents = files_with("md");
     let count: usize = documents
         .iter()

@@ -1,5 +1,4 @@
-//! The documents say what is true: links lead somewhere, examples are what the program takes and gives, every metric
-//! is explained.
+//! The documents are true: links have targets, the program accepts the examples, and every metric is explained.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -10,7 +9,7 @@ use bridge_core::record::{Fidelity, Identity, Op, Record, record_schema};
 use crate::markdown::{parted, quoted};
 use crate::project::{File, assert_none, assert_one, files, files_with};
 
-/// Lines of prose are for people with two windows side by side.
+/// Width of a line of prose.
 const WIDTH_MAX: usize = 120;
 
 /// The targets of `[text](target)` in a line.
@@ -18,7 +17,7 @@ fn links(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
-/// The anchor that a heading gets.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading
         .chars()
@@ -50,7 +49,7 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// Links of documents to files or headings that are not there.
+/// Links of documents to missing files or headings.
 fn dead_links(project: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for document in project.iter().filter(|file| file.has_extension("md")) {
@@ -85,7 +84,7 @@ fn dead_link(project: &[File], document: &File, target: &str) -> Option<String> 
     }
 }
 
-/// Lines of prose that do not fit beside another window.
+/// Lines of prose that are too wide.
 fn too_wide(documents: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for document in documents {
@@ -137,7 +136,7 @@ fn check_record(text: &str, schema: &jsonschema::Validator) -> Result<(), String
     ))
 }
 
-/// What names a record, as the contract says it.
+/// The identity of a record according to the contract.
 fn identity_of(record: &Record) -> Option<Identity<'_>> {
     let stat = record
         .after
@@ -212,7 +211,7 @@ fn bad_configurations(documents: &[File]) -> Vec<String> {
     complaints
 }
 
-/// Metrics that the page does not explain, and those that it made up.
+/// Metrics that the page does not explain, and names on the page that are not metrics.
 fn metrics_unlike(page: &str, metrics: &[&str]) -> Vec<String> {
     let words = page.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
     let named: BTreeSet<&str> = words.filter(|word| word.starts_with("zkbridge_")).collect();
@@ -226,7 +225,7 @@ fn metrics_unlike(page: &str, metrics: &[&str]) -> Vec<String> {
     missing.chain(made_up).collect()
 }
 
-/// Tests that a document names and nobody runs.
+/// Tests that a document names and that do not exist.
 fn unknown_tests(documents: &[File], sources: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for document in documents {
@@ -240,7 +239,7 @@ fn unknown_tests(documents: &[File], sources: &[File]) -> Vec<String> {
     complaints
 }
 
-/// Whether it is a sentence, as the names of tests are.
+/// Whether it looks like the name of a test: a sentence.
 fn is_test_name(word: &str) -> bool {
     let is_sentence = word.matches('_').count() >= 3 && !word.starts_with("zkbridge_");
     is_sentence
@@ -309,12 +308,12 @@ fn a_dead_link_is_found() {
 }
 
 #[test]
-fn prose_fits_beside_another_window() {
+fn no_line_of_prose_is_too_wide() {
     assert_none(&too_wide(&documents()));
 }
 
 #[test]
-fn prose_that_is_too_wide_is_found() {
+fn a_line_of_prose_that_is_too_wide_is_found() {
     let text = |length: usize, begin: &str| format!("{begin}{}", "é".repeat(length - begin.len()));
     assert_none(&too_wide(&page(&text(WIDTH_MAX, ""))));
     assert_none(&too_wide(&page(&text(WIDTH_MAX + 1, "| "))));
@@ -338,7 +337,7 @@ fn every_record_in_the_documents_is_one_and_has_its_id() {
 }
 
 #[test]
-fn a_record_that_nobody_would_deliver_is_found() {
+fn a_record_that_the_bridge_would_not_deliver_is_found() {
     let documents = documents();
     let contract = documents
         .iter()
@@ -366,7 +365,7 @@ fn a_record_that_nobody_would_deliver_is_found() {
 }
 
 #[test]
-fn every_configuration_in_the_documents_is_taken() {
+fn every_configuration_in_the_documents_is_accepted() {
     assert!(
         count_of_blocks("toml") >= 1,
         "docs/configuration.md shows a configuration"
@@ -387,7 +386,7 @@ fn a_configuration_that_would_be_refused_is_found() {
 }
 
 #[test]
-fn every_metric_is_explained_and_none_is_made_up() {
+fn every_metric_is_explained_and_no_other_name_is_used() {
     let documents = documents();
     let page = documents
         .iter()
@@ -399,7 +398,7 @@ fn every_metric_is_explained_and_none_is_made_up() {
 }
 
 #[test]
-fn a_metric_without_a_word_and_a_word_without_a_metric_are_found() {
+fn a_metric_without_an_explanation_and_an_unknown_metric_are_found() {
     let page = "| `zkbridge_lag_seconds` | how old |";
     assert_none(&metrics_unlike(page, &["zkbridge_lag_seconds"]));
     let found = metrics_unlike(page, &["zkbridge_lag"]);
@@ -413,7 +412,7 @@ fn a_metric_without_a_word_and_a_word_without_a_metric_are_found() {
 }
 
 #[test]
-fn every_test_that_a_document_names_is_there() {
+fn every_test_that_a_document_names_exists() {
     let documents = documents();
     let named = documents.iter().filter(|file| {
         file.text
@@ -427,7 +426,7 @@ fn every_test_that_a_document_names_is_there() {
 }
 
 #[test]
-fn a_test_that_is_only_named_is_found() {
+fn a_missing_test_is_found() {
     let sources = [File::imagined("a.rs", "#[test]\nfn a_real_one_is_run() {}\n")];
     assert_none(&unknown_tests(
         &page("`a_real_one_is_run`, `max_data`, `zkbridge_a_b_c`, `a b_c_d_e`"),

@@ -1,15 +1,15 @@
-//! What a document shows of a file is what the file holds. A fenced block names the file behind its language: all of
-//! the file where that is an example, else lines of it in their order, with `…` for what is left out.
+//! Code blocks of documents equal the files that they show. A fenced block names the file after its language. It shows the
+//! whole file if that is an example, otherwise lines of it in their order, with `…` for omitted ones.
 
 use std::path::Path;
 
 use crate::markdown::{Block, parted};
 use crate::project::{File, assert_none, assert_one, files};
 
-/// Files below this are shown whole: readers are to build them as they stand.
+/// Files below this are shown whole, so that readers can build them.
 const EXAMPLES: &str = "examples";
 
-/// Stands for lines that are left out.
+/// The mark for omitted lines.
 const LEFT_OUT: &str = "…";
 
 /// The file that a block shows.
@@ -18,7 +18,7 @@ fn shown(block: &Block) -> Option<&Path> {
     Some(Path::new(path))
 }
 
-/// Blocks that show something else than the file that they name.
+/// Blocks that differ from their file.
 fn drifted(project: &[File]) -> Vec<String> {
     let mut complaints = Vec::new();
     for document in project.iter().filter(|file| file.has_extension("md")) {
@@ -69,7 +69,7 @@ fn not_shown(project: &[File]) -> Vec<String> {
 }
 
 #[test]
-fn what_documents_show_of_a_file_is_what_it_holds() {
+fn code_blocks_of_documents_equal_their_files() {
     let project = files();
     let examples = project.iter().filter(|file| file.path.starts_with(EXAMPLES));
     assert!(examples.count() >= 7, "docs/adding-a-sink.md has an example");
@@ -78,7 +78,7 @@ fn what_documents_show_of_a_file_is_what_it_holds() {
 }
 
 #[test]
-fn an_example_that_has_drifted_from_its_file_is_found() {
+fn a_code_block_that_differs_from_its_file_is_found() {
     let project = |page: &str| {
         [
             File::imagined("examples/one/src/lib.rs", "one\ntwo\n"),

@@ -39,7 +39,7 @@ pub fn quoted(line: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn blocks_and_prose_are_told_apart_and_keep_their_lines() {
+fn blocks_and_prose_are_distinguished_and_keep_their_lines() {
     let (blocks, prose) = parted("one `x` `y`\n```sh\ntwo\n```\nthree\n");
     assert_eq!(prose, [(1, "one `x` `y`"), (5, "three")]);
     let [block] = &blocks[..] else {

@@ -1,5 +1,5 @@
-//! All sink crates have the same files with the same roles, so that who has read one can read all. The examples of
-//! documents are held to it as well.
+//! All sink crates have the same files with the same roles, so that a reader of one can read all. The rule includes the
+//! examples of documents.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use crate::project::{File, assert_none, assert_one, files_with};
 /// The connectors that are sources. Any other is a sink.
 const SOURCES: [&str; 1] = ["connectors/zookeeper"];
 
-/// Where connectors are, and examples of them.
+/// The folders of connectors and of their examples.
 const PLACES: [&str; 2] = ["connectors", "examples"];
 
-/// What every sink crate has in `src`, as a file or as a folder of that name.
+/// The files or folders that every sink crate has in `src`.
 const ROLES: [(&str, &str); 6] = [
     (
         "lib",
@@ -42,7 +42,7 @@ const ROLES_OF_SOURCES: [(&str, &str); 4] = [
     ("error", "the outside system's errors as kinds of the pipeline"),
 ];
 
-/// The folder of a connector's crate with those of its files that are Rust.
+/// The folder of a connector's crate, with its Rust files.
 fn connectors(files: Vec<File>) -> BTreeMap<String, Vec<File>> {
     let mut found: BTreeMap<String, Vec<File>> = BTreeMap::new();
     for file in files {
@@ -56,14 +56,14 @@ fn connectors(files: Vec<File>) -> BTreeMap<String, Vec<File>> {
     found
 }
 
-/// The file of a connector that has this role.
+/// The file of a connector for this role.
 fn find<'a>(folder: &str, files: &'a [File], role: &str) -> Option<&'a File> {
     let src = PathBuf::from(folder).join("src");
     let candidates = [src.join(format!("{role}.rs")), src.join(role).join("mod.rs")];
     files.iter().find(|file| candidates.contains(&file.path))
 }
 
-/// The roles that no file of a connector has.
+/// The roles without a file in a connector.
 fn gaps_of_roles(folder: &str, files: &[File], roles: &[(&str, &str)]) -> Vec<String> {
     let missing = roles
         .iter()
@@ -73,7 +73,7 @@ fn gaps_of_roles(folder: &str, files: &[File], roles: &[(&str, &str)]) -> Vec<St
         .collect()
 }
 
-/// What a sink crate lacks.
+/// The missing parts of a sink crate.
 fn gaps_of_sink(folder: &str, files: &[File]) -> Vec<String> {
     let mut complaints = gaps_of_roles(folder, files, &ROLES);
     let find = |role: &str| find(folder, files, role);

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_figures_of_the_journal_are_found_in_what_its_benchmark_prints() {
+    fn the_figures_of_the_journal_are_found_in_the_output_of_its_benchmark() {
         let text = "creates in order                68000 /s,   9.1 us of processor each\n\
                     random updates                  51234 /s,  15.0 us of processor each; batch p50 9.1 ms, \
                     p99 17.5 ms, max 30.0 ms; peak memory so far 90 MB\n";

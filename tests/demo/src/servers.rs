@@ -9,10 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bridge_servers::{Child, Kafka, Port, ZooKeeper, eventually};
+use bridge_servers::{Child, Kafka, Port, ZooKeeper, eventually, page_of};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// The name of the source, which is the `cluster` of the records.
 pub(crate) const SOURCE: &str = "demo";
@@ -247,15 +245,8 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
 
 /// Whether `/readyz` answers 200.
 async fn is_ready(address: std::net::SocketAddr) -> bool {
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut status = [0; "HTTP/1.1 200".len()];
-        stream.read_exact(&mut status).await?;
-        std::io::Result::Ok(status.ends_with(b" 200"))
-    };
-    ask.await.unwrap_or(false)
+    let answer = page_of(address, "/readyz", "").await;
+    answer.is_some_and(|(code, _)| code == 200)
 }
 
 fn tail_of(log: &Path) -> String {

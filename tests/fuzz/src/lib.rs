@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edits_do_what_they_say() {
+    fn each_edit_changes_the_bytes_as_named() {
         let edited = |edit| {
             let bytes = mutilated(b"abcdef", &[edit], &["WORD"]);
             String::from_utf8(bytes).expect("plain text stays so here")

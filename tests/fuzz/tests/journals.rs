@@ -76,7 +76,7 @@ fn read_all(file: &Path) -> Result<Vec<String>, String> {
 }
 
 #[test]
-fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_what_cannot_be_a_record() {
+fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record() {
     let folder = tempfile::tempdir().unwrap();
     let valid = valid(folder.path());
     check!()

@@ -6,15 +6,23 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The answer of `/status`; `None` without an answer in JSON. Waits without a limit.
-pub async fn status_of(address: SocketAddr) -> Option<Value> {
+/// Status code and body of a page; `None` without an answer. `header` holds further lines of the request, each with its
+/// line break. Waits without a limit. Cancel safe.
+pub async fn page_of(address: SocketAddr, page: &str, header: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.ok()?;
-    let request = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.ok()?;
+    let request = format!("GET {page} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{header}\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    serde_json::from_str(body).ok()
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let code = head.split(' ').nth(1)?.parse().ok()?;
+    Some((code, body.to_owned()))
+}
+
+/// The answer of `/status`; `None` without an answer in JSON. Waits without a limit. Cancel safe.
+pub async fn status_of(address: SocketAddr) -> Option<Value> {
+    let (_, body) = page_of(address, "/status", "").await?;
+    serde_json::from_str(&body).ok()
 }
 
 /// Whether all sources are live with nothing waiting, and all sinks are at their tails.

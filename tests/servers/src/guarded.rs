@@ -85,7 +85,7 @@ impl Guarded {
         self.signal(Signal::SIGSTOP)?;
         // The signal is sent to the process and reaches its threads one by one, within milliseconds.
         let deadline = Instant::now() + STILL_BOUND;
-        while self.ended().is_none() && !stands_still(self.id()) && Instant::now() < deadline {
+        while self.ended().is_none() && !has_stopped(self.id()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
@@ -131,7 +131,7 @@ impl Drop for Guarded {
 }
 
 /// Whether every thread of the process is stopped. Where there is no `/proc`, it is taken to be.
-fn stands_still(id: u32) -> bool {
+fn has_stopped(id: u32) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else {
         return true;
     };

@@ -6,7 +6,7 @@
 //! * [`Tool`]: Helm and promtool, to check the files that they read.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
-//! * [`status_of`], [`is_at_rest`]: the status of a bridge under test.
+//! * [`page_of`], [`status_of`], [`is_at_rest`]: the pages and the status of a bridge under test.
 //! * [`eventually`]: waiting for a condition with a bound.
 //! * [`Port`]: a free port for a program under test.
 //!
@@ -30,7 +30,7 @@ mod python;
 mod tool;
 mod zookeeper;
 
-pub use bridge::{is_at_rest, status_of};
+pub use bridge::{is_at_rest, page_of, status_of};
 pub use child::{Child, Line, Stream};
 pub use distribution::{
     Distribution, KAFKA_NEWEST, NATS_LINES, NATS_NEWEST, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache,

@@ -72,7 +72,7 @@ mod tests {
     use std::cell::Cell;
 
     #[tokio::test]
-    async fn a_condition_met_later_hands_back_what_was_found() {
+    async fn a_condition_met_later_returns_its_result() {
         let looks = Cell::new(0);
         let found = eventually("the third look", Duration::from_secs(5), || async {
             looks.set(looks.get() + 1);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_condition_never_met_says_what_was_awaited() {
+    async fn a_condition_never_met_is_named_in_the_error() {
         let never = eventually("a second moon", Duration::from_millis(50), || async { false });
         assert_eq!(
             never.await.unwrap_err().to_string(),

@@ -68,7 +68,7 @@ async fn a_child_can_handle_sigterm() {
 }
 
 #[tokio::test]
-async fn a_kill_takes_what_the_child_started_along() {
+async fn a_kill_ends_the_processes_of_the_child_too() {
     let mut child = shell("sleep 100 & echo $!; wait");
     let started = child
         .until("an id", BOUND, |lines| lines.first()?.text.parse::<u32>().ok())

@@ -46,8 +46,8 @@ async fn a_topic_survives_a_kill_and_a_stop() {
 }
 
 #[tokio::test]
-async fn clients_that_start_behind_the_proxy_stay_behind_it() {
-    real_servers!("clients that start behind the proxy stay behind it");
+async fn clients_that_connect_through_the_proxy_keep_using_it() {
+    real_servers!("clients that connect through the proxy keep using it");
     let kafka = Kafka::builder().behind_proxy().start().await.unwrap();
     let bootstrap = kafka.proxied_bootstrap();
     let create = [

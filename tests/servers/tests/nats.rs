@@ -22,8 +22,8 @@ async fn greeting(addr: std::net::SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_server_of_each_line_has_jetstream_and_comes_back_after_a_kill() {
-    real_servers!("a NATS server of each line has JetStream and comes back after a kill");
+async fn a_server_of_each_version_has_jetstream_and_restarts_after_a_kill() {
+    real_servers!("a NATS server of each version has JetStream and restarts after a kill");
     for version in NATS_LINES {
         let begun = Instant::now();
         let nats = Nats::builder().version(version).start().await.unwrap();

@@ -188,7 +188,7 @@ async fn last_error(client: &mut TcpStream) -> ErrorKind {
 }
 
 #[tokio::test]
-async fn one_way_loses_what_goes_that_way_and_forwards_the_other() {
+async fn a_one_way_network_drops_one_direction_and_forwards_the_other() {
     let (proxy, mut client) = proxied().await;
     proxy.one_way(Direction::ToClient).await.unwrap();
     client.write_all(b"heard").await.unwrap();

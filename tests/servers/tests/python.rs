@@ -18,8 +18,8 @@ async fn a_script_uses_the_packages_and_reads_its_input() {
 }
 
 #[tokio::test]
-async fn a_script_that_fails_shows_what_it_printed() {
-    real_servers!("a script that fails shows what it printed");
+async fn a_script_that_fails_shows_its_output() {
+    real_servers!("a script that fails shows its output");
     let failed = Python::CLOUDEVENTS.run("raise ValueError('because')", &[]).await;
     let Err(Error::Tool { output, .. }) = failed else {
         panic!("{failed:?}");

@@ -85,8 +85,8 @@ async fn a_paused_server_keeps_its_connections_and_answers_when_resumed() {
 }
 
 #[tokio::test]
-async fn a_killed_or_stopped_server_comes_back_on_its_port_and_data() {
-    real_servers!("a killed or stopped server comes back on its port and data");
+async fn a_killed_or_stopped_server_restarts_on_its_port_and_data() {
+    real_servers!("a killed or stopped server restarts on its port and data");
     let zookeeper = ZooKeeper::start().await.unwrap();
     let port = zookeeper.client_port(0);
     let kept = zookeeper.data_dir(0).join("kept");
