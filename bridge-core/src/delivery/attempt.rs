@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::machine::Machine;
 use super::options::RejectedPath;
-use super::outcome::Outcome;
-use super::retry_queue::Verdict;
+use super::outcome::CheckedOutcome;
+use super::retry_queue::AfterFailure;
 use super::steps::{Batch, Parts, Progress};
 use crate::journal::Aside;
 use crate::number::Seq;
@@ -129,7 +129,12 @@ impl Machine {
     }
 
     /// Moves the cursor behind what is done, and only behind that.
-    pub(super) fn account(&mut self, attempt: &Attempt, outcome: &Outcome, now: Duration) -> Accounted {
+    pub(super) fn account(
+        &mut self,
+        attempt: &Attempt,
+        outcome: &CheckedOutcome,
+        now: Duration,
+    ) -> Accounted {
         let records = &attempt.delivery.records;
         let (mut done, mut halt) = (outcome.done, None);
         if let Some(first) = outcome.rejected.first().filter(|_| self.halts_on_reject()) {
@@ -185,8 +190,8 @@ impl Machine {
         if let Some(first) = first {
             self.parked.insert(path.clone(), *first);
             match self.parked.failed(path, &deferred.error, now, &mut self.random) {
-                Verdict::Wait(aside) => asides.push(aside),
-                Verdict::GiveUp(reason) => {
+                AfterFailure::Wait(aside) => asides.push(aside),
+                AfterFailure::GiveUp(reason) => {
                     self.parked.remove(path, *first);
                     return self.reject(parts, record, &reason);
                 }
@@ -232,7 +237,12 @@ impl Machine {
     }
 
     /// Takes the outcome for parked records: they are released, become dead letters, or stay.
-    pub(super) fn account_again(&mut self, attempt: &Attempt, outcome: &Outcome, now: Duration) -> Accounted {
+    pub(super) fn account_again(
+        &mut self,
+        attempt: &Attempt,
+        outcome: &CheckedOutcome,
+        now: Duration,
+    ) -> Accounted {
         let mut progress = self.standing();
         let mut halt = None;
         let mut stuck: HashSet<&Option<ZnodePath>> = HashSet::new();
@@ -248,11 +258,11 @@ impl Machine {
                         .parked
                         .failed(&record.path, &deferred.error, now, &mut self.random)
                     {
-                        Verdict::Wait(aside) => {
+                        AfterFailure::Wait(aside) => {
                             progress.asides.push(aside);
                             continue;
                         }
-                        Verdict::GiveUp(reason) => reason,
+                        AfterFailure::GiveUp(reason) => reason,
                     }
                 }
                 (None, None) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backoff::{Pace, RETRY_AFTER_MAX};
 use super::dead_letters::DEAD_LETTERS_MAX;
-use super::machine::{Machine, State, Then, Turn};
+use super::machine::{Machine, MachineState, NextRecords, Then};
 use super::policy::{self, Policy};
 use super::retry_queue::PARKED_MAX;
 use super::steps::Batch;
@@ -73,7 +73,7 @@ impl Machine {
             return self.halt(kind, (message, policy.remedy), then.left());
         };
         let delay = delay.max(not_before.unwrap_or_default());
-        self.state = State::BackingOff {
+        self.state = MachineState::BackingOff {
             delay,
             until: now + delay,
             then,
@@ -94,12 +94,12 @@ impl Machine {
         if due <= now {
             return self.recall(Some(left), now);
         }
-        self.state = State::BackingOff {
+        self.state = MachineState::BackingOff {
             delay: due - now,
             until: due,
             then: Then::GoOn { left: Some(left) },
         };
-        self.turn = Turn::Parked;
+        self.turn = NextRecords::Parked;
         let next = self.parked.glimpses(1).pop();
         let reason = next.map(|next| next.reason).unwrap_or_default();
         self.trouble = Some(Trouble {
@@ -128,7 +128,7 @@ impl Machine {
         (message, remedy): (String, &'static str),
         left: Option<Batch>,
     ) {
-        self.state = State::Halted { left };
+        self.state = MachineState::Halted { left };
         self.trouble = Some(Trouble {
             kind,
             message,

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::filter::CompiledFilter;
-use super::merge::Window;
+use super::merge::MergeWindow;
 use super::steps::{Batch, Parts};
 use super::worker::WallClock;
 use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader, RunPage, SinkRun};
@@ -66,13 +66,13 @@ impl Tail for Reader {
 
 /// The batches for one sink, in order.
 pub(super) struct Feed {
-    lane: Lane,
+    read_state: ReadState,
     filter: Arc<CompiledFilter>,
     limit: ReadLimit,
     /// Everything up to it was read.
     position: Seq,
     durable: watch::Receiver<Seq>,
-    ready: VecDeque<Result<Read, JournalError>>,
+    ready: VecDeque<Result<ReadBatch, JournalError>>,
     merging: Option<Merging>,
     lingering: Lingering,
     recalled: Option<Result<Vec<Arc<Record>>, JournalError>>,
@@ -88,7 +88,7 @@ struct Lingering {
 
 /// The window that is being filled, and the time of day.
 pub(super) struct Merging {
-    window: Window,
+    window: MergeWindow,
     clock: WallClock,
     /// The first record of the window, and when it ends.
     due: Option<(Seq, Instant)>,
@@ -96,12 +96,12 @@ pub(super) struct Merging {
 
 /// A batch, and when the first of the records that it was read from was captured.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct ReadBatch {
     pub batch: Batch,
     pub first_captured: Option<Timestamp>,
 }
 
-enum Lane {
+enum ReadState {
     Resting(Box<dyn Tail>),
     Reading(JoinHandle<Answer>),
     /// Only while the reader moves from one to the other, and after it panicked.
@@ -112,7 +112,7 @@ type Answer = (Box<dyn Tail>, Given);
 
 /// What a read gave.
 enum Given {
-    Next(Result<Read, JournalError>),
+    Next(Result<ReadBatch, JournalError>),
     Recalled(Result<Vec<Arc<Record>>, JournalError>),
     Restated(Result<RunPage, JournalError>),
 }
@@ -127,7 +127,7 @@ impl Feed {
         merging: Option<Merging>,
     ) -> Feed {
         Feed {
-            lane: Lane::Resting(tail),
+            read_state: ReadState::Resting(tail),
             filter: Arc::new(filter),
             limit,
             position: cursor,
@@ -174,12 +174,12 @@ impl Feed {
     }
 
     /// The next batch, if it is there.
-    pub fn take(&mut self) -> Option<Result<Read, JournalError>> {
+    pub fn take(&mut self) -> Option<Result<ReadBatch, JournalError>> {
         self.ready.pop_front()
     }
 
     /// The next batch, if it is there and could be read; an error stays for [`Feed::take`].
-    pub fn take_read(&mut self) -> Option<Read> {
+    pub fn take_read(&mut self) -> Option<ReadBatch> {
         match self.ready.front()? {
             Ok(_) => self.ready.pop_front()?.ok(),
             Err(_) => None,
@@ -204,7 +204,7 @@ impl Feed {
     }
 
     fn is_read(&self) -> bool {
-        matches!(self.lane, Lane::Resting(_)) && self.position >= self.tail()
+        matches!(self.read_state, ReadState::Resting(_)) && self.position >= self.tail()
     }
 
     /// Gets the next batch ready; pending while one is ready or the journal has no more. Cancel safe.
@@ -212,7 +212,7 @@ impl Feed {
         if !self.ready.is_empty() {
             return std::future::pending().await;
         }
-        if matches!(self.lane, Lane::Resting(_)) {
+        if matches!(self.read_state, ReadState::Resting(_)) {
             let ends = self.merging.as_mut().and_then(Merging::ends_at);
             tokio::select! {
                 biased;
@@ -225,7 +225,7 @@ impl Feed {
 
     /// Ends a read that is under way, so that no thread outlives the worker.
     pub async fn finish(&mut self) {
-        if matches!(self.lane, Lane::Reading(_)) {
+        if matches!(self.read_state, ReadState::Reading(_)) {
             self.end_read().await;
         }
     }
@@ -233,8 +233,8 @@ impl Feed {
     /// Reads records that were parked before, behind a read that is under way.
     pub async fn recall(&mut self, seqs: Arc<[Seq]>) -> Result<Vec<Arc<Record>>, JournalError> {
         self.finish().await;
-        if let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) {
-            self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
+        if let ReadState::Resting(mut tail) = std::mem::replace(&mut self.read_state, ReadState::Gone) {
+            self.read_state = ReadState::Reading(tokio::task::spawn_blocking(move || {
                 let recalled = tail.recall(&seqs);
                 (tail, Given::Recalled(recalled))
             }));
@@ -247,8 +247,8 @@ impl Feed {
     pub async fn restate(&mut self, run: Box<SinkRun>) -> Result<RunPage, JournalError> {
         self.finish().await;
         let (limit, filter) = (self.limit, Arc::clone(&self.filter));
-        if let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) {
-            self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
+        if let ReadState::Resting(mut tail) = std::mem::replace(&mut self.read_state, ReadState::Gone) {
+            self.read_state = ReadState::Reading(tokio::task::spawn_blocking(move || {
                 let mut restated = tail.restate(&run, limit);
                 if let Ok(page) = &mut restated {
                     page.records.retain(|record| filter.passes(record));
@@ -287,7 +287,7 @@ impl Feed {
     fn take_at_hand(&mut self) -> bool {
         self.lingering.until = None;
         let (after, durable, limit) = (self.position, self.tail(), self.limit);
-        let Lane::Resting(tail) = &mut self.lane else {
+        let ReadState::Resting(tail) = &mut self.read_state else {
             return false;
         };
         let Some(records) = tail.at_hand(after, limit) else {
@@ -299,12 +299,12 @@ impl Feed {
     }
 
     fn begin_read(&mut self) {
-        let Lane::Resting(mut tail) = std::mem::replace(&mut self.lane, Lane::Gone) else {
+        let ReadState::Resting(mut tail) = std::mem::replace(&mut self.read_state, ReadState::Gone) else {
             return;
         };
         let (after, durable, limit) = (self.position, self.tail(), self.limit);
         let filter = Arc::clone(&self.filter);
-        self.lane = Lane::Reading(tokio::task::spawn_blocking(move || {
+        self.read_state = ReadState::Reading(tokio::task::spawn_blocking(move || {
             let read = tail
                 .read(after, limit)
                 .and_then(|records| sift(records, after, durable, &filter));
@@ -313,16 +313,16 @@ impl Feed {
     }
 
     async fn end_read(&mut self) {
-        let Lane::Reading(handle) = &mut self.lane else {
+        let ReadState::Reading(handle) = &mut self.read_state else {
             return std::future::pending().await;
         };
         match handle.await {
             Ok((tail, given)) => {
-                self.lane = Lane::Resting(tail);
+                self.read_state = ReadState::Resting(tail);
                 self.keep(given);
             }
             Err(error) => {
-                self.lane = Lane::Gone;
+                self.read_state = ReadState::Gone;
                 if let Ok(panic) = error.try_into_panic() {
                     std::panic::resume_unwind(panic);
                 }
@@ -354,7 +354,7 @@ impl Feed {
 impl Merging {
     pub fn new(span: Duration, clock: WallClock) -> Merging {
         Merging {
-            window: Window::new(span),
+            window: MergeWindow::new(span),
             clock,
             due: None,
         }
@@ -386,7 +386,7 @@ fn sift(
     after: Seq,
     durable: Seq,
     filter: &CompiledFilter,
-) -> Result<Read, JournalError> {
+) -> Result<ReadBatch, JournalError> {
     if records.is_empty() {
         return Err(nothing_there(after, durable));
     }
@@ -395,7 +395,7 @@ fn sift(
     let through = records.last().map_or(durable, |record| record.seq);
     let first_captured = records.first().map(|record| record.time.captured);
     records.retain(|record| filter.passes(record));
-    Ok(Read {
+    Ok(ReadBatch {
         batch: Batch {
             records,
             through,

@@ -29,7 +29,7 @@ use super::backoff::Backoff;
 use super::dead_letters::DeadLetters;
 use super::failures::{ON_REJECT_HALT, too_many_letters};
 use super::options::{OnReject, RejectPolicy, RejectedPath};
-use super::outcome::Outcome;
+use super::outcome::CheckedOutcome;
 use super::policy;
 use super::probing::Probe;
 use super::retry_queue::{Glimpse, RetryQueue};
@@ -42,7 +42,7 @@ use crate::record::Record;
 use crate::sink::{DeliverError, Delivery, Extent, SinkErrorKind};
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum MachineState {
     Opening {
         left: Option<Batch>,
     },
@@ -80,7 +80,7 @@ pub(super) enum Then {
 
 /// Whose turn it is where both wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum NextRecords {
     Parked,
     Fresh,
 }
@@ -88,7 +88,7 @@ pub(super) enum Turn {
 /// The delivery of one source's records to one sink.
 #[derive(Debug)]
 pub struct Machine {
-    pub(super) state: State,
+    pub(super) state: MachineState,
     pub(super) cursor: Seq,
     /// Up to there everything of the batch in hand is dealt with; ahead of the cursor inside a batch that was merged.
     pub(super) handled: Seq,
@@ -99,7 +99,7 @@ pub struct Machine {
     pub(super) rejects: RejectPolicy,
     pub(super) letters: DeadLetters,
     pub(super) parked: RetryQueue,
-    pub(super) turn: Turn,
+    pub(super) turn: NextRecords,
     pub(super) random: StdRng,
     pub(super) trouble: Option<Trouble>,
     /// News for the journal that the present step has made.
@@ -112,7 +112,7 @@ impl Machine {
     /// A sink that has to be opened first, or enabled if it was switched off.
     pub fn new(terms: MachineConfig) -> Machine {
         let mut machine = Machine {
-            state: State::Opening { left: None },
+            state: MachineState::Opening { left: None },
             cursor: terms.cursor,
             handled: terms.cursor,
             merged_through: None,
@@ -122,7 +122,7 @@ impl Machine {
             letters: terms.aside.letters,
             parked: RetryQueue::new(terms.retry, terms.aside.parked),
             run: SnapshotCursor::of(terms.aside.run),
-            turn: Turn::Parked,
+            turn: NextRecords::Parked,
             random: StdRng::seed_from_u64(terms.seed),
             trouble: None,
             switch: None,
@@ -184,15 +184,15 @@ impl Machine {
     /// The oldest record that is in hand and not delivered.
     pub fn oldest_left(&self) -> Option<&Record> {
         let left = match &self.state {
-            State::Delivering { left, .. }
-            | State::Recalling { left, .. }
-            | State::Opening { left }
-            | State::Halted { left }
-            | State::BackingOff {
+            MachineState::Delivering { left, .. }
+            | MachineState::Recalling { left, .. }
+            | MachineState::Opening { left }
+            | MachineState::Halted { left }
+            | MachineState::BackingOff {
                 then: Then::Open { left } | Then::GoOn { left },
                 ..
             } => left.as_ref(),
-            State::Idle | State::Restating | State::Telling(_) => None,
+            MachineState::Idle | MachineState::Restating | MachineState::Telling(_) => None,
         };
         left?.records.first().map(|record| &**record)
     }
@@ -200,27 +200,28 @@ impl Machine {
     /// The word for the present state.
     pub fn phase(&self) -> Phase {
         match self.state {
-            State::Opening { .. } => Phase::Opening,
-            State::Idle => Phase::Idle,
-            State::Recalling { .. } | State::Delivering { .. } | State::Restating | State::Telling(_) => {
-                Phase::Delivering
-            }
-            State::BackingOff { .. } => Phase::BackingOff,
-            State::Halted { .. } => Phase::Halted,
+            MachineState::Opening { .. } => Phase::Opening,
+            MachineState::Idle => Phase::Idle,
+            MachineState::Recalling { .. }
+            | MachineState::Delivering { .. }
+            | MachineState::Restating
+            | MachineState::Telling(_) => Phase::Delivering,
+            MachineState::BackingOff { .. } => Phase::BackingOff,
+            MachineState::Halted { .. } => Phase::Halted,
         }
     }
 
     /// What to do now.
     pub fn task(&self) -> Task {
         match &self.state {
-            State::Opening { .. } => Task::Open,
-            State::Idle => Task::Fetch,
-            State::Recalling { seqs, .. } => Task::Recall(Arc::clone(seqs)),
-            State::Delivering { attempt, .. } => Task::Deliver(Arc::clone(&attempt.delivery)),
-            State::Restating => Task::Restate(self.run.wanted(self.cursor)),
-            State::Telling(delivery) => Task::Deliver(Arc::clone(delivery)),
-            State::BackingOff { delay, .. } => Task::Wait(*delay),
-            State::Halted { .. } => Task::Rest,
+            MachineState::Opening { .. } => Task::Open,
+            MachineState::Idle => Task::Fetch,
+            MachineState::Recalling { seqs, .. } => Task::Recall(Arc::clone(seqs)),
+            MachineState::Delivering { attempt, .. } => Task::Deliver(Arc::clone(&attempt.delivery)),
+            MachineState::Restating => Task::Restate(self.run.wanted(self.cursor)),
+            MachineState::Telling(delivery) => Task::Deliver(Arc::clone(delivery)),
+            MachineState::BackingOff { delay, .. } => Task::Wait(*delay),
+            MachineState::Halted { .. } => Task::Rest,
         }
     }
 
@@ -231,54 +232,54 @@ impl Machine {
     /// If the input does not belong to the present task: the driver is wrong.
     pub fn step(&mut self, input: Input, now: Duration) -> Option<Progress> {
         let phase = self.phase();
-        let state = std::mem::replace(&mut self.state, State::Idle);
+        let state = std::mem::replace(&mut self.state, MachineState::Idle);
         let progress = match (state, input) {
-            (State::Opening { left }, Input::Opened(Ok(()))) => self.opened(left, now),
-            (State::Opening { left }, Input::Opened(Err(error))) => {
+            (MachineState::Opening { left }, Input::Opened(Ok(()))) => self.opened(left, now),
+            (MachineState::Opening { left }, Input::Opened(Err(error))) => {
                 self.sink_failed(error, Extent::Destination, left, now);
                 None
             }
-            (State::Idle, Input::Fetched(Ok(batch))) => {
+            (MachineState::Idle, Input::Fetched(Ok(batch))) => {
                 self.journal_answered();
                 self.go_on(Some(batch), now)
             }
-            (State::Idle, Input::Fetched(Err(error))) => {
+            (MachineState::Idle, Input::Fetched(Err(error))) => {
                 self.journal_failed(&error, None, now);
                 None
             }
-            (State::Idle, Input::Due) => {
-                self.turn = Turn::Parked;
+            (MachineState::Idle, Input::Due) => {
+                self.turn = NextRecords::Parked;
                 self.go_on(None, now)
             }
-            (State::Recalling { left, seqs }, Input::Recalled(Ok(records))) => {
+            (MachineState::Recalling { left, seqs }, Input::Recalled(Ok(records))) => {
                 self.journal_answered();
                 self.recalled(left, &seqs, records, now)
             }
-            (State::Recalling { left, .. }, Input::Recalled(Err(error))) => {
+            (MachineState::Recalling { left, .. }, Input::Recalled(Err(error))) => {
                 self.journal_failed(&error, left, now);
                 None
             }
-            (State::Delivering { left, attempt }, Input::Delivered(result)) => {
+            (MachineState::Delivering { left, attempt }, Input::Delivered(result)) => {
                 self.delivered(left, attempt, result, now)
             }
-            (State::Restating, Input::Restated(Ok(page))) => {
+            (MachineState::Restating, Input::Restated(Ok(page))) => {
                 self.journal_answered();
                 self.restated(page, now)
             }
-            (State::Restating, Input::Restated(Err(error))) => {
+            (MachineState::Restating, Input::Restated(Err(error))) => {
                 self.journal_failed(&error, None, now);
                 None
             }
-            (State::Telling(delivery), Input::Delivered(result)) => self.told(&delivery, result, now),
-            (State::BackingOff { until, then, .. }, Input::More(more)) => {
+            (MachineState::Telling(delivery), Input::Delivered(result)) => self.told(&delivery, result, now),
+            (MachineState::BackingOff { until, then, .. }, Input::More(more)) => {
                 let (until, then) = self.extended(until, then, more, now);
                 let delay = until.saturating_sub(now);
-                self.state = State::BackingOff { delay, until, then };
+                self.state = MachineState::BackingOff { delay, until, then };
                 None
             }
-            (State::BackingOff { then, .. }, Input::Waited) => match then {
+            (MachineState::BackingOff { then, .. }, Input::Waited) => match then {
                 Then::Open { left } => {
-                    self.state = State::Opening { left };
+                    self.state = MachineState::Opening { left };
                     None
                 }
                 Then::GoOn { left } => self.go_on(left, now),
@@ -307,9 +308,9 @@ impl Machine {
     }
 
     fn enable(&mut self) {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Halted { left } => {
-                self.state = State::Opening { left };
+        match std::mem::replace(&mut self.state, MachineState::Idle) {
+            MachineState::Halted { left } => {
+                self.state = MachineState::Opening { left };
                 self.healed();
                 self.switch = Some(Switch::Enabled);
             }
@@ -337,7 +338,7 @@ impl Machine {
     fn opened(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
         let is_proof = left.is_none() && self.run.next_delivery().is_none();
         let progress = self.go_on(left, now);
-        if is_proof || matches!(self.state, State::Idle | State::Restating) {
+        if is_proof || matches!(self.state, MachineState::Idle | MachineState::Restating) {
             self.healed();
         }
         progress
@@ -353,7 +354,7 @@ impl Machine {
             .map(|batch| batch.through);
         let mut moved: Option<Progress> = None;
         loop {
-            if self.turn == Turn::Parked && self.parked.due().is_some_and(|due| due <= now) {
+            if self.turn == NextRecords::Parked && self.parked.due().is_some_and(|due| due <= now) {
                 self.recall(left, now);
                 return moved;
             }
@@ -365,7 +366,7 @@ impl Machine {
             if !attempt.delivery.records.is_empty() {
                 self.has_room();
                 let left = Some(batch);
-                self.state = State::Delivering { left, attempt };
+                self.state = MachineState::Delivering { left, attempt };
                 return moved;
             }
             let Some(through) = attempt.through.filter(|through| *through > self.handled) else {
@@ -383,7 +384,7 @@ impl Machine {
     pub(super) fn recall(&mut self, left: Option<Batch>, now: Duration) {
         let one_of_a_path = self.rejects.rejected_path == RejectedPath::Block;
         let seqs = self.parked.take_due(now, one_of_a_path).into();
-        self.state = State::Recalling { left, seqs };
+        self.state = MachineState::Recalling { left, seqs };
     }
 
     fn recalled(
@@ -398,7 +399,7 @@ impl Machine {
             let more = self.go_on(left, now);
             return Progress::joined(lost, more);
         }
-        self.state = State::Delivering {
+        self.state = MachineState::Delivering {
             left,
             attempt: Attempt::again(records),
         };
@@ -414,17 +415,17 @@ impl Machine {
     ) -> Option<Progress> {
         let records = &attempt.delivery.records;
         let outcome = match result {
-            Ok(()) => Outcome::all(records.len()),
-            Err(error) => Outcome::checked(error, records),
+            Ok(()) => CheckedOutcome::all(records.len()),
+            Err(error) => CheckedOutcome::checked(error, records),
         };
         let outcome = self.judged(outcome, &attempt, left.as_ref());
         let (progress, halt) = match attempt.through {
             Some(_) => {
-                self.turn = Turn::Parked;
+                self.turn = NextRecords::Parked;
                 self.account(&attempt, &outcome, now)
             }
             None => {
-                self.turn = Turn::Fresh;
+                self.turn = NextRecords::Fresh;
                 self.account_again(&attempt, &outcome, now)
             }
         };
@@ -458,11 +459,11 @@ impl Machine {
     }
 
     /// What there is to do while no fresh record is in hand: a run goes before them.
-    fn at_rest(&self) -> State {
+    fn at_rest(&self) -> MachineState {
         match self.run.next_delivery() {
-            _ if !self.run.is_there() => State::Idle,
-            None => State::Restating,
-            Some(delivery) => State::Telling(delivery),
+            _ if !self.run.is_there() => MachineState::Idle,
+            None => MachineState::Restating,
+            Some(delivery) => MachineState::Telling(delivery),
         }
     }
 

@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::feed::Read;
+use super::feed::ReadBatch;
 use super::steps::{Batch, Parts};
 use crate::fold::{Both, Told};
 use crate::number::Seq;
@@ -27,7 +27,7 @@ pub const WINDOW_BYTES_MAX: usize = 8 << 20;
 
 /// The records of one window, as far as they are read.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct MergeWindow {
     span: Duration,
     records: Vec<Arc<Record>>,
     bytes: usize,
@@ -35,9 +35,9 @@ pub(super) struct Window {
     through: Seq,
 }
 
-impl Window {
-    pub fn new(span: Duration) -> Window {
-        Window {
+impl MergeWindow {
+    pub fn new(span: Duration) -> MergeWindow {
+        MergeWindow {
             span,
             records: Vec::new(),
             bytes: 0,
@@ -67,7 +67,7 @@ impl Window {
     }
 
     /// Takes what was read; gives the windows that it ends.
-    pub fn take(&mut self, read: Read) -> VecDeque<Read> {
+    pub fn take(&mut self, read: ReadBatch) -> VecDeque<ReadBatch> {
         let mut ended = VecDeque::new();
         for record in read.batch.records {
             let before = Seq(record.seq.0 - 1);
@@ -86,7 +86,7 @@ impl Window {
         self.through = read.batch.through;
         let reached = ended.back().map(|read| read.batch.through);
         if self.records.is_empty() && reached.is_none_or(|reached| reached < self.through) {
-            ended.push_back(Read {
+            ended.push_back(ReadBatch {
                 batch: Batch {
                     records: Vec::new(),
                     through: self.through,
@@ -99,7 +99,7 @@ impl Window {
     }
 
     /// Ends the window with what it has.
-    pub fn end(&mut self) -> Option<Read> {
+    pub fn end(&mut self) -> Option<ReadBatch> {
         self.close(self.through)
     }
 
@@ -112,11 +112,11 @@ impl Window {
         is_in_time && self.records.len() < WINDOW_RECORDS_MAX && self.bytes + bytes <= WINDOW_BYTES_MAX
     }
 
-    fn close(&mut self, through: Seq) -> Option<Read> {
+    fn close(&mut self, through: Seq) -> Option<ReadBatch> {
         let first_captured = self.first_captured()?;
         self.bytes = 0;
         let (records, parts) = merge(std::mem::take(&mut self.records));
-        Some(Read {
+        Some(ReadBatch {
             batch: Batch {
                 records,
                 through,
@@ -127,8 +127,8 @@ impl Window {
     }
 }
 
-fn alone(record: Arc<Record>) -> Read {
-    Read {
+fn alone(record: Arc<Record>) -> ReadBatch {
+    ReadBatch {
         first_captured: Some(record.time.captured),
         batch: Batch {
             through: record.seq,
@@ -300,13 +300,13 @@ mod tests {
         }
     }
 
-    fn windows(history: &[Arc<Record>], random: &mut StdRng, span: Duration) -> Vec<Read> {
-        let mut window = Window::new(span);
+    fn windows(history: &[Arc<Record>], random: &mut StdRng, span: Duration) -> Vec<ReadBatch> {
+        let mut window = MergeWindow::new(span);
         let (mut rest, mut all) = (history, Vec::new());
         while !rest.is_empty() {
             let (now, later) = rest.split_at(random.random_range(1..=rest.len().min(20)));
             rest = later;
-            all.extend(window.take(Read {
+            all.extend(window.take(ReadBatch {
                 first_captured: now.first().map(|record| record.time.captured),
                 batch: Batch {
                     records: now.to_vec(),
@@ -401,9 +401,9 @@ mod tests {
 
     #[test]
     fn a_window_ends_at_its_limits() {
-        let mut window = Window::new(Duration::from_secs(3600));
+        let mut window = MergeWindow::new(Duration::from_secs(3600));
         let large = |seq| a_record().seq(seq).before("").after(vec![b'x'; 1 << 20]).arc();
-        let read = |records: Vec<Arc<Record>>| Read {
+        let read = |records: Vec<Arc<Record>>| ReadBatch {
             first_captured: None,
             batch: Batch {
                 through: records[records.len() - 1].seq,

@@ -10,7 +10,7 @@ use crate::record::Record;
 use crate::sink::{Deferred, DeliverError, Extent, Rejected, SinkError, SinkErrorKind};
 
 /// What `deliver` came to, checked against the batch.
-pub(super) struct Outcome {
+pub(super) struct CheckedOutcome {
     pub done: usize,
     pub rejected: Vec<Rejected>,
     pub deferred: Vec<Deferred>,
@@ -20,9 +20,9 @@ pub(super) struct Outcome {
     deferred_at: HashMap<Seq, usize>,
 }
 
-impl Outcome {
-    pub fn all(done: usize) -> Outcome {
-        Outcome {
+impl CheckedOutcome {
+    pub fn all(done: usize) -> CheckedOutcome {
+        CheckedOutcome {
             done,
             rejected: Vec::new(),
             deferred: Vec::new(),
@@ -46,10 +46,10 @@ impl Outcome {
     }
 
     /// The same where all records that are not done are deferred.
-    pub fn with_the_rest_deferred(self, rest: Vec<Deferred>, count: usize) -> Outcome {
+    pub fn with_the_rest_deferred(self, rest: Vec<Deferred>, count: usize) -> CheckedOutcome {
         let mut deferred = self.deferred;
         deferred.extend(rest);
-        Outcome {
+        CheckedOutcome {
             done: count,
             deferred_at: places(deferred.iter().map(|one| one.seq)),
             deferred,
@@ -61,9 +61,9 @@ impl Outcome {
 
     /// A report that cannot be true counts as a failure in which nothing was delivered: a duplicate is allowed, a
     /// lost record is not.
-    pub fn checked(error: DeliverError, records: &[Arc<Record>]) -> Outcome {
+    pub fn checked(error: DeliverError, records: &[Arc<Record>]) -> CheckedOutcome {
         match reason_against(&error, records) {
-            None => Outcome {
+            None => CheckedOutcome {
                 done: error.done,
                 rejected_at: places(error.rejected.iter().map(|one| one.seq)),
                 deferred_at: places(error.deferred.iter().map(|one| one.seq)),
@@ -72,12 +72,12 @@ impl Outcome {
                 error: error.error,
                 extent: error.extent,
             },
-            Some(reason) => Outcome {
+            Some(reason) => CheckedOutcome {
                 error: Some(SinkError::new(
                     SinkErrorKind::Broken,
                     format!("the sink's report cannot be true: {reason}"),
                 )),
-                ..Outcome::all(0)
+                ..CheckedOutcome::all(0)
             },
         }
     }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::testing::some_records;
 
-    fn checked(done: usize, rejected: &[u64], error: Option<SinkError>) -> Outcome {
+    fn checked(done: usize, rejected: &[u64], error: Option<SinkError>) -> CheckedOutcome {
         let rejected = rejected.iter().map(|seq| Rejected {
             seq: Seq(*seq),
             reason: "never".into(),
@@ -157,11 +157,11 @@ mod tests {
             error,
             ..DeliverError::default()
         };
-        Outcome::checked(error, &some_records(4, 2))
+        CheckedOutcome::checked(error, &some_records(4, 2))
     }
 
     /// Four records: 1 and 3 of one path, 2 and 4 of another.
-    fn with_deferred(rejected: &[u64], deferred: &[u64]) -> Outcome {
+    fn with_deferred(rejected: &[u64], deferred: &[u64]) -> CheckedOutcome {
         let rejected = rejected.iter().map(|seq| Rejected {
             seq: Seq(*seq),
             reason: "never".into(),
@@ -176,7 +176,7 @@ mod tests {
             deferred: deferred.collect(),
             ..DeliverError::default()
         };
-        Outcome::checked(error, &some_records(4, 2))
+        CheckedOutcome::checked(error, &some_records(4, 2))
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::attempt::Attempt;
-use super::machine::{Machine, State, Then};
-use super::outcome::Outcome;
+use super::machine::{Machine, MachineState, Then};
+use super::outcome::CheckedOutcome;
 use super::steps::Batch;
 use super::trouble::with_causes;
 use crate::journal::ReadLimit;
@@ -84,7 +84,7 @@ impl Machine {
     ///
     /// [`Input::More`]: super::Input::More
     pub fn wants_more(&self, limit: ReadLimit) -> bool {
-        let State::BackingOff { then, .. } = &self.state else {
+        let MachineState::BackingOff { then, .. } = &self.state else {
             return false;
         };
         if self.run.is_there() {
@@ -142,7 +142,12 @@ impl Machine {
 
     /// Takes a failure of unknown extent for that of its paths where nothing else can be tried: parked records beside
     /// which others were taken, or a batch that may grow no further and holds few paths.
-    pub(super) fn judged(&mut self, outcome: Outcome, attempt: &Attempt, left: Option<&Batch>) -> Outcome {
+    pub(super) fn judged(
+        &mut self,
+        outcome: CheckedOutcome,
+        attempt: &Attempt,
+        left: Option<&Batch>,
+    ) -> CheckedOutcome {
         let records = &attempt.delivery.records;
         let failed = &records[outcome.done..];
         let Some(error) = &outcome.error else {

@@ -1,4 +1,4 @@
-//! The records that wait for their destination while the sink's cursor goes on, in memory: one lane for each path, in
+//! The records that wait for their destination while the sink's cursor goes on, in memory: one queue for each path, in
 //! order, with a backoff of its own.
 //!
 //! The records themselves stand in the journal, never here, and their number has a bound.
@@ -74,22 +74,22 @@ pub(super) struct Glimpse {
     pub reason: String,
 }
 
-type Key = Option<ZnodePath>;
+type PathKey = Option<ZnodePath>;
 
 /// The parked records of one sink.
 #[derive(Debug)]
 pub(super) struct RetryQueue {
     retry: Retry,
-    lanes: HashMap<Key, Lane>,
-    /// When each lane is to be tried, with its first record, as no two lanes have the same.
-    due: BTreeMap<(Duration, Seq), Key>,
+    queues: HashMap<PathKey, PathQueue>,
+    /// When each queue is to be tried, with its first record, as no two queues have the same.
+    due: BTreeMap<(Duration, Seq), PathKey>,
     count: usize,
     /// Those among them that an operator wants once more.
     again: HashSet<Seq>,
 }
 
 #[derive(Debug)]
-struct Lane {
+struct PathQueue {
     seqs: BTreeSet<Seq>,
     backoff: Backoff,
     due: Duration,
@@ -99,7 +99,7 @@ struct Lane {
 
 /// What a failed attempt leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AfterFailure {
     /// Another one later.
     Wait(Aside),
     /// Patience is at its end: the reason for giving the record up.
@@ -110,7 +110,7 @@ impl RetryQueue {
     pub fn new(retry: Retry, waiting: Vec<Waiting>) -> RetryQueue {
         let mut parked = RetryQueue {
             retry,
-            lanes: HashMap::new(),
+            queues: HashMap::new(),
             due: BTreeMap::new(),
             count: 0,
             again: HashSet::new(),
@@ -123,17 +123,17 @@ impl RetryQueue {
 
     /// The first record of a path brings its backoff; the others wait behind it.
     fn resume(&mut self, one: Waiting) {
-        let is_first = !self.lanes.contains_key(&one.path);
+        let is_first = !self.queues.contains_key(&one.path);
         let (wait, backoff) = (
             one.wait.min(RETRY_AFTER_MAX),
             Backoff::resumed(self.retry, one.attempts, one.failing_for),
         );
         self.insert(one.path.clone(), one.seq);
         if is_first {
-            self.change(&one.path, |lane| {
-                lane.backoff = backoff;
-                lane.due = wait;
-                lane.reason = one.reason;
+            self.change(&one.path, |queue| {
+                queue.backoff = backoff;
+                queue.due = wait;
+                queue.reason = one.reason;
             });
         }
     }
@@ -145,7 +145,7 @@ impl RetryQueue {
 
     /// Paths that wait.
     pub fn paths(&self) -> usize {
-        self.lanes.len()
+        self.queues.len()
     }
 
     /// How many more may be parked.
@@ -154,25 +154,25 @@ impl RetryQueue {
     }
 
     /// Why a record of this path has to wait; `None` if it has not.
-    pub fn why_waits(&self, path: &Key) -> Option<String> {
-        let first = self.lanes.get(path)?.seqs.first()?;
+    pub fn why_waits(&self, path: &PathKey) -> Option<String> {
+        let first = self.queues.get(path)?.seqs.first()?;
         Some(format!("waits behind record {first} of the same path"))
     }
 
-    /// When the next lane is to be tried.
+    /// When the next queue is to be tried.
     pub fn due(&self) -> Option<Duration> {
         self.due.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// The records to try now, ascending: the first of each lane whose time has come, more of those whose destination
+    /// The records to try now, ascending: the first of each queue whose time has come, more of those whose destination
     /// is known to answer. With `one_of_a_path` never more than that.
     pub fn take_due(&self, now: Duration, one_of_a_path: bool) -> Vec<Seq> {
         let mut seqs = Vec::new();
         for key in self.due.range(..=(now, Seq(u64::MAX))).map(|(_, key)| key) {
-            let lane = &self.lanes[key];
-            let many = lane.backoff.failures() == 0 && !one_of_a_path;
+            let queue = &self.queues[key];
+            let many = queue.backoff.failures() == 0 && !one_of_a_path;
             let room = PARKED_AT_ONCE - seqs.len();
-            seqs.extend(lane.seqs.iter().take(if many { room } else { room.min(1) }));
+            seqs.extend(queue.seqs.iter().take(if many { room } else { room.min(1) }));
             if seqs.len() == PARKED_AT_ONCE {
                 break;
             }
@@ -182,24 +182,24 @@ impl RetryQueue {
     }
 
     /// Parks a record behind others of its path, or as the first one, to be tried at once.
-    pub fn insert(&mut self, path: Key, seq: Seq) {
+    pub fn insert(&mut self, path: PathKey, seq: Seq) {
         let retry = self.retry;
-        let lane = self.lanes.entry(path.clone()).or_insert_with(|| Lane {
+        let queue = self.queues.entry(path.clone()).or_insert_with(|| PathQueue {
             seqs: BTreeSet::new(),
             backoff: Backoff::new(retry),
             due: Duration::ZERO,
             reason: String::new(),
         });
-        let before = lane.seqs.first().map(|first| (lane.due, *first));
-        if lane.seqs.insert(seq) {
+        let before = queue.seqs.first().map(|first| (queue.due, *first));
+        if queue.seqs.insert(seq) {
             self.count += 1;
         }
-        let after = lane.seqs.first().map(|first| (lane.due, *first));
+        let after = queue.seqs.first().map(|first| (queue.due, *first));
         self.place(before, after, &path);
     }
 
     /// Parks a record that was dealt with before, to be delivered once more.
-    pub fn insert_again(&mut self, path: Key, seq: Seq) {
+    pub fn insert_again(&mut self, path: PathKey, seq: Seq) {
         self.insert(path, seq);
         self.again.insert(seq);
     }
@@ -215,102 +215,108 @@ impl RetryQueue {
     }
 
     /// The record is durable, or a dead letter: the next one of its path may be tried at once.
-    pub fn remove(&mut self, path: &Key, seq: Seq) {
-        let Some(lane) = self.lanes.get_mut(path) else {
+    pub fn remove(&mut self, path: &PathKey, seq: Seq) {
+        let Some(queue) = self.queues.get_mut(path) else {
             return;
         };
-        let before = lane.seqs.first().map(|first| (lane.due, *first));
-        if !lane.seqs.remove(&seq) {
+        let before = queue.seqs.first().map(|first| (queue.due, *first));
+        if !queue.seqs.remove(&seq) {
             return;
         }
         self.count -= 1;
         self.again.remove(&seq);
-        lane.backoff.succeeded();
-        lane.due = Duration::ZERO;
-        lane.reason.clear();
-        let after = lane.seqs.first().map(|first| (lane.due, *first));
+        queue.backoff.succeeded();
+        queue.due = Duration::ZERO;
+        queue.reason.clear();
+        let after = queue.seqs.first().map(|first| (queue.due, *first));
         if after.is_none() {
-            self.lanes.remove(path);
+            self.queues.remove(path);
         }
         self.place(before, after, path);
     }
 
     /// A record that is nowhere any more.
     pub fn forget(&mut self, seq: Seq) {
-        let holds = |(key, lane): (&Key, &Lane)| lane.seqs.contains(&seq).then(|| key.clone());
-        if let Some(path) = self.lanes.iter().find_map(holds) {
+        let holds = |(key, queue): (&PathKey, &PathQueue)| queue.seqs.contains(&seq).then(|| key.clone());
+        if let Some(path) = self.queues.iter().find_map(holds) {
             self.remove(&path, seq);
         }
     }
 
     /// The path is to be tried at once.
-    pub fn hurry(&mut self, path: &Key) {
-        self.change(path, |lane| lane.due = Duration::ZERO);
+    pub fn hurry(&mut self, path: &PathKey) {
+        self.change(path, |queue| queue.due = Duration::ZERO);
     }
 
     /// All records of a path go.
-    pub fn remove_path(&mut self, path: &Key) -> Vec<Seq> {
-        let Some(lane) = self.lanes.remove(path) else {
+    pub fn remove_path(&mut self, path: &PathKey) -> Vec<Seq> {
+        let Some(queue) = self.queues.remove(path) else {
             return Vec::new();
         };
-        let before = lane.seqs.first().map(|first| (lane.due, *first));
+        let before = queue.seqs.first().map(|first| (queue.due, *first));
         self.place(before, None, path);
-        self.count -= lane.seqs.len();
-        self.again.retain(|seq| !lane.seqs.contains(seq));
-        lane.seqs.into_iter().collect()
+        self.count -= queue.seqs.len();
+        self.again.retain(|seq| !queue.seqs.contains(seq));
+        queue.seqs.into_iter().collect()
     }
 
-    /// The attempt to deliver the first record of a lane failed.
-    pub fn failed(&mut self, path: &Key, error: &SinkError, now: Duration, random: &mut impl Rng) -> Verdict {
+    /// The attempt to deliver the first record of a queue failed.
+    pub fn failed(
+        &mut self,
+        path: &PathKey,
+        error: &SinkError,
+        now: Duration,
+        random: &mut impl Rng,
+    ) -> AfterFailure {
         let reason = shortened(with_causes(error));
         let pace = policy::of_sink(error.kind).action.pace().unwrap_or(Pace::Slow);
-        let lane = self.lanes.get_mut(path).expect("a record that failed is parked");
-        let Some(wait) = lane.backoff.failed(pace, now, random) else {
-            return Verdict::GiveUp(format!("gave up after retry.give_up_after: {reason}"));
+        let queue = self.queues.get_mut(path).expect("a record that failed is parked");
+        let Some(wait) = queue.backoff.failed(pace, now, random) else {
+            return AfterFailure::GiveUp(format!("gave up after retry.give_up_after: {reason}"));
         };
         let asked = error.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
         let wait = wait.max(asked);
-        self.change(path, |lane| {
-            lane.due = now + wait;
-            lane.reason.clone_from(&reason);
+        self.change(path, |queue| {
+            queue.due = now + wait;
+            queue.reason.clone_from(&reason);
         });
-        let lane = &self.lanes[path];
-        Verdict::Wait(Aside::Parked {
-            seq: *lane.seqs.first().expect("a lane has records"),
+        let queue = &self.queues[path];
+        AfterFailure::Wait(Aside::Parked {
+            seq: *queue.seqs.first().expect("a queue has records"),
             path: path.clone(),
             reason,
-            attempts: lane.backoff.failures(),
+            attempts: queue.backoff.failures(),
             wait,
         })
     }
 
-    /// The lanes that are tried next.
+    /// The queues that are tried next.
     pub fn glimpses(&self, count: usize) -> Vec<Glimpse> {
         let next = self.due.iter().take(count);
         next.map(|((due, seq), key)| {
-            let lane = &self.lanes[key];
+            let queue = &self.queues[key];
             Glimpse {
                 path: key.clone(),
                 seq: *seq,
-                records: lane.seqs.len(),
-                attempts: lane.backoff.failures(),
+                records: queue.seqs.len(),
+                attempts: queue.backoff.failures(),
                 due: *due,
-                reason: lane.reason.clone(),
+                reason: queue.reason.clone(),
             }
         })
         .collect()
     }
 
-    fn change(&mut self, path: &Key, change: impl FnOnce(&mut Lane)) {
-        let lane = self.lanes.get_mut(path).expect("the lane is there");
-        let first = *lane.seqs.first().expect("a lane has records");
-        let before = (lane.due, first);
-        change(lane);
-        let after = (lane.due, first);
+    fn change(&mut self, path: &PathKey, change: impl FnOnce(&mut PathQueue)) {
+        let queue = self.queues.get_mut(path).expect("the queue is there");
+        let first = *queue.seqs.first().expect("a queue has records");
+        let before = (queue.due, first);
+        change(queue);
+        let after = (queue.due, first);
         self.place(Some(before), Some(after), path);
     }
 
-    fn place(&mut self, before: Option<(Duration, Seq)>, after: Option<(Duration, Seq)>, path: &Key) {
+    fn place(&mut self, before: Option<(Duration, Seq)>, after: Option<(Duration, Seq)>, path: &PathKey) {
         if before == after {
             return;
         }
@@ -337,7 +343,7 @@ mod tests {
     use crate::amount::{Patience, Span};
     use crate::sink::SinkErrorKind;
 
-    fn key(path: &str) -> Key {
+    fn key(path: &str) -> PathKey {
         Some(ZnodePath::parse(path).unwrap())
     }
 
@@ -353,7 +359,7 @@ mod tests {
         seqs.iter().map(|seq| seq.0).collect()
     }
 
-    fn fail(parked: &mut RetryQueue, path: &str, now: Duration) -> Verdict {
+    fn fail(parked: &mut RetryQueue, path: &str, now: Duration) -> AfterFailure {
         let error = SinkError::new(SinkErrorKind::Throttled, "later");
         let error = error.retry_after(Duration::from_secs(60));
         parked.failed(&key(path), &error, now, &mut StdRng::seed_from_u64(1))
@@ -408,12 +414,12 @@ mod tests {
         assert_eq!(parked.glimpses(9)[0].records, 2);
         let verdict = fail(&mut parked, "/a", Duration::from_secs(9));
         assert!(
-            matches!(verdict, Verdict::Wait(Aside::Parked { attempts: 8, .. })),
+            matches!(verdict, AfterFailure::Wait(Aside::Parked { attempts: 8, .. })),
             "{verdict:?}"
         );
         let verdict = fail(&mut parked, "/a", Duration::from_secs(10));
         assert!(
-            matches!(&verdict, Verdict::GiveUp(reason) if reason.ends_with("later")),
+            matches!(&verdict, AfterFailure::GiveUp(reason) if reason.ends_with("later")),
             "{verdict:?}"
         );
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::failures::ON_REJECT_HALT;
-use super::machine::{Machine, State, Turn};
+use super::machine::{Machine, MachineState, NextRecords};
 use super::options::RejectedPath;
-use super::outcome::Outcome;
+use super::outcome::CheckedOutcome;
 use super::steps::Progress;
 use super::trouble::TroubleKind;
 use crate::journal::{RunPage, RunStep, SinkRun};
@@ -88,8 +88,8 @@ impl Machine {
     pub(super) fn begin_run(&mut self, run: SinkRun) -> Progress {
         let mut progress = self.standing();
         progress.run = Some(self.run.begin(run));
-        if matches!(self.state, State::Idle | State::Restating) {
-            self.state = State::Restating;
+        if matches!(self.state, MachineState::Idle | MachineState::Restating) {
+            self.state = MachineState::Restating;
         }
         progress
     }
@@ -98,7 +98,7 @@ impl Machine {
     pub(super) fn restated(&mut self, mut page: RunPage, now: Duration) -> Option<Progress> {
         page.records.retain(|record| !self.is_waiting(&record.path));
         let step = self.run.take(page);
-        self.turn = Turn::Parked;
+        self.turn = NextRecords::Parked;
         let mut progress = self.standing();
         progress.run = step;
         let more = self.go_on(None, now);
@@ -119,8 +119,8 @@ impl Machine {
         now: Duration,
     ) -> Option<Progress> {
         let outcome = match result {
-            Ok(()) => Outcome::all(delivery.records.len()),
-            Err(error) => Outcome::checked(error, &delivery.records),
+            Ok(()) => CheckedOutcome::all(delivery.records.len()),
+            Err(error) => CheckedOutcome::checked(error, &delivery.records),
         };
         let mut progress = self.standing();
         let halting = outcome.rejected.first().filter(|_| self.halts_on_reject());
@@ -137,7 +137,7 @@ impl Machine {
             }
         }
         progress.run = self.run.told(left);
-        self.turn = Turn::Parked;
+        self.turn = NextRecords::Parked;
         if let Some(first) = halting {
             let message = format!("record {} of the run was rejected: {}", first.seq, first.reason);
             self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), None);

@@ -82,7 +82,7 @@ pub struct Setup {
 /// One sink's delivery of one source's records. Nothing happens before [`Worker::run`].
 pub struct Worker {
     sink: Box<dyn Sink>,
-    desk: Desk,
+    state: WorkerState,
     notes: mpsc::Sender<SinkProgress>,
     orders: Option<mpsc::Receiver<Order>>,
     stop: CancellationToken,
@@ -90,7 +90,7 @@ pub struct Worker {
 }
 
 /// What ended a wait of the worker.
-enum Event {
+enum WorkerEvent {
     Input(Input),
     Order(Option<Order>),
     /// The stop came, and there is nothing more to drain.
@@ -98,7 +98,7 @@ enum Event {
 }
 
 /// All but the sink, so that it can be attended to while the sink is busy.
-struct Desk {
+struct WorkerState {
     feed: Feed,
     machine: Machine,
     meters: Meters,
@@ -139,7 +139,7 @@ impl Worker {
             merging,
         )
         .lingering(setup.destination.linger());
-        let mut desk = Desk {
+        let mut state = WorkerState {
             feed,
             machine,
             meters: Meters::new(&status.sink, &status.source),
@@ -150,10 +150,10 @@ impl Worker {
             oldest: None,
             began: Instant::now(),
         };
-        desk.publish();
+        state.publish();
         let worker = Worker {
             sink: setup.destination,
-            desk,
+            state,
             notes: setup.notes,
             orders: Some(setup.orders),
             stop: setup.stop,
@@ -176,38 +176,38 @@ impl Worker {
             biased;
             ended = AssertUnwindSafe(self.work()).catch_unwind() => ended,
             () = bound => {
-                report::drain_bound_reached(&self.desk.status, drain);
+                report::drain_bound_reached(&self.state.status, drain);
                 Ok(())
             }
         };
         if let Err(panic) = ended {
-            self.desk.panicked(panic.as_ref());
+            self.state.panicked(panic.as_ref());
             return stop.cancelled().await;
         }
-        self.desk.feed.finish().await;
+        self.state.feed.finish().await;
         self.close().await;
     }
 
     async fn work(&mut self) {
         // Stored at once, so that a new sink begins at the same place after a restart, whatever was delivered by then.
         let first = Progress {
-            cursor: self.desk.machine.cursor(),
+            cursor: self.state.machine.cursor(),
             ..Progress::default()
         };
         if self.note(first).await.is_err() {
             return;
         }
-        self.desk.began = Instant::now();
+        self.state.began = Instant::now();
         loop {
-            self.desk.publish();
+            self.state.publish();
             let progress = match self.perform().await {
-                Event::Input(input) => self.desk.step(input),
-                Event::Order(Some(order)) => self.desk.order(&order),
-                Event::Order(None) => {
+                WorkerEvent::Input(input) => self.state.step(input),
+                WorkerEvent::Order(Some(order)) => self.state.order(&order),
+                WorkerEvent::Order(None) => {
                     self.orders = None;
                     continue;
                 }
-                Event::Stop => return,
+                WorkerEvent::Stop => return,
             };
             if let Some(progress) = progress
                 && self.note(progress).await.is_err()
@@ -218,49 +218,49 @@ impl Worker {
     }
 
     /// Performs the machine's task to its end, or takes an order that came before its beginning or during a wait.
-    async fn perform(&mut self) -> Event {
+    async fn perform(&mut self) -> WorkerEvent {
         let Worker {
             sink,
-            desk,
+            state,
             stop,
             orders,
             ..
         } = self;
         if let Some(order) = waiting(orders) {
-            return Event::Order(Some(order));
+            return WorkerEvent::Order(Some(order));
         }
-        match desk.machine.task() {
+        match state.machine.task() {
             Task::Open => tokio::select! {
                 biased;
-                opened = sink.open() => Event::Input(Input::Opened(opened)),
-                () = stop.cancelled() => Event::Stop,
-                never = desk.attend() => match never {},
+                opened = sink.open() => WorkerEvent::Input(Input::Opened(opened)),
+                () = stop.cancelled() => WorkerEvent::Stop,
+                never = state.attend() => match never {},
             },
-            Task::Fetch => desk.fetch(stop, orders).await,
-            Task::Recall(seqs) => Event::Input(Input::Recalled(desk.feed.recall(seqs).await)),
+            Task::Fetch => state.fetch(stop, orders).await,
+            Task::Recall(seqs) => WorkerEvent::Input(Input::Recalled(state.feed.recall(seqs).await)),
             // What is told of a run is stored, and it goes on at the next start.
-            Task::Restate(_) if stop.is_cancelled() => Event::Stop,
-            Task::Restate(run) => Event::Input(Input::Restated(desk.feed.restate(run).await)),
-            Task::Deliver(delivery) => Event::Input(deliver(sink.as_mut(), desk, &delivery).await),
-            Task::Wait(delay) => desk.wait(delay, stop, orders).await,
+            Task::Restate(_) if stop.is_cancelled() => WorkerEvent::Stop,
+            Task::Restate(run) => WorkerEvent::Input(Input::Restated(state.feed.restate(run).await)),
+            Task::Deliver(delivery) => WorkerEvent::Input(deliver(sink.as_mut(), state, &delivery).await),
+            Task::Wait(delay) => state.wait(delay, stop, orders).await,
             Task::Rest => tokio::select! {
                 biased;
-                () = stop.cancelled() => Event::Stop,
-                order = next(orders) => Event::Order(order),
-                never = desk.attend() => match never {},
+                () = stop.cancelled() => WorkerEvent::Stop,
+                order = next(orders) => WorkerEvent::Order(order),
+                never = state.attend() => match never {},
             },
         }
     }
 
     async fn note(&mut self, progress: Progress) -> Result<(), WriterGone> {
-        self.desk.status.count(&progress);
-        let now = (self.desk.clock)();
-        self.desk.meters.count(&progress, now);
-        let (status, at) = (&self.desk.status, Instant::now().into_std());
-        report::not_restated(status, &progress, &mut self.desk.sink_log, at);
-        let note = progress.note(Arc::clone(&self.desk.status.sink), now);
+        self.state.status.count(&progress);
+        let now = (self.state.clock)();
+        self.state.meters.count(&progress, now);
+        let (status, at) = (&self.state.status, Instant::now().into_std());
+        report::not_restated(status, &progress, &mut self.state.sink_log, at);
+        let note = progress.note(Arc::clone(&self.state.status.sink), now);
         self.notes.send(note).await.map_err(|_| {
-            report::writer_gone(&self.desk.status);
+            report::writer_gone(&self.state.status);
             WriterGone
         })
     }
@@ -268,28 +268,31 @@ impl Worker {
     async fn close(mut self) {
         match tokio::time::timeout(CLOSE_BOUND, self.sink.close()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => report::close_failed(&self.desk.status, &error),
-            Err(_) => report::close_abandoned(&self.desk.status, CLOSE_BOUND),
+            Ok(Err(error)) => report::close_failed(&self.state.status, &error),
+            Err(_) => report::close_abandoned(&self.state.status, CLOSE_BOUND),
         }
-        self.desk.publish();
-        self.desk.status.state = Phase::Closed;
-        self.desk.published.send_replace(self.desk.status);
+        self.state.publish();
+        self.state.status.state = Phase::Closed;
+        self.state.published.send_replace(self.state.status);
     }
 }
 
-async fn deliver(sink: &mut dyn Sink, desk: &mut Desk, delivery: &Delivery) -> Input {
+async fn deliver(sink: &mut dyn Sink, state: &mut WorkerState, delivery: &Delivery) -> Input {
     let began = Instant::now();
     let result = tokio::select! {
         biased;
         result = sink.deliver(delivery) => result,
-        never = desk.attend() => match never {},
+        never = state.attend() => match never {},
     };
-    desk.meters.deliver_duration.record(began.elapsed().as_secs_f64());
-    desk.shrunk(sink.take_shrunk());
+    state
+        .meters
+        .deliver_duration
+        .record(began.elapsed().as_secs_f64());
+    state.shrunk(sink.take_shrunk());
     Input::Delivered(result)
 }
 
-impl Desk {
+impl WorkerState {
     /// Reads ahead and keeps the status fresh while something else is awaited. Cancel safe.
     async fn attend(&mut self) -> Infallible {
         loop {
@@ -301,7 +304,11 @@ impl Desk {
         }
     }
 
-    async fn fetch(&mut self, stop: &CancellationToken, orders: &mut Option<mpsc::Receiver<Order>>) -> Event {
+    async fn fetch(
+        &mut self,
+        stop: &CancellationToken,
+        orders: &mut Option<mpsc::Receiver<Order>>,
+    ) -> WorkerEvent {
         let due = self.machine.due().map(|due| self.began + due);
         loop {
             if stop.is_cancelled() {
@@ -309,17 +316,17 @@ impl Desk {
                 self.feed.end_last_window();
             }
             if let Some(read) = self.feed.take() {
-                return Event::Input(Input::Fetched(read.map(|read| read.batch)));
+                return WorkerEvent::Input(Input::Fetched(read.map(|read| read.batch)));
             }
             if stop.is_cancelled() && self.feed.is_drained() {
-                return Event::Stop;
+                return WorkerEvent::Stop;
             }
             tokio::select! {
                 biased;
                 () = self.feed.progress() => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
-                order = next(orders) => return Event::Order(order),
-                () = until(due), if !stop.is_cancelled() => return Event::Input(Input::Due),
+                order = next(orders) => return WorkerEvent::Order(order),
+                () = until(due), if !stop.is_cancelled() => return WorkerEvent::Input(Input::Due),
                 () = sleep(STATUS_EVERY) => self.publish(),
             }
         }
@@ -331,19 +338,19 @@ impl Desk {
         delay: Duration,
         stop: &CancellationToken,
         orders: &mut Option<mpsc::Receiver<Order>>,
-    ) -> Event {
+    ) -> WorkerEvent {
         let end = Instant::now() + delay;
         loop {
             if self.machine.wants_more(self.feed.limit())
                 && let Some(read) = self.feed.take_read()
             {
-                return Event::Input(Input::More(read.batch));
+                return WorkerEvent::Input(Input::More(read.batch));
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Event::Stop,
-                () = sleep_until(end) => return Event::Input(Input::Waited),
-                order = next(orders) => return Event::Order(order),
+                () = stop.cancelled() => return WorkerEvent::Stop,
+                () = sleep_until(end) => return WorkerEvent::Input(Input::Waited),
+                order = next(orders) => return WorkerEvent::Order(order),
                 () = self.feed.progress() => {}
                 () = sleep(STATUS_EVERY) => self.publish(),
             }

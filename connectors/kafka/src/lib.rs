@@ -11,7 +11,7 @@
 //! | `topics` | whether a topic is there, and creating it |
 //! | `partition` | the partition of a key, and which of them know the producer |
 //! | `reports` | what became of messages, as librdkafka tells it |
-//! | `lane` | messages on their way, in the order of the batch |
+//! | `in_flight` | messages on their way, in the order of the batch |
 //! | `sink` | the conversation with the brokers |
 //! | `error` | Kafka's errors as kinds of the engine |
 //!
@@ -21,7 +21,7 @@
 mod config;
 mod encode;
 mod error;
-mod lane;
+mod in_flight;
 mod partition;
 mod producer;
 mod properties;

@@ -3,7 +3,7 @@
 //! **Order.** A producer numbers its messages per partition, and the brokers take them in that order or not at all. So
 //! nothing is ever sent again by a second producer while the first may still have messages on their way:
 //!
-//! * Brokers that do not answer fail the delivery after `timeout`, but the messages stay in the lane, and librdkafka
+//! * Brokers that do not answer fail the delivery after `timeout`, but the messages stay in the queue, and librdkafka
 //!   keeps sending them under their numbers. `open` waits until the end of each is known; what became durable meanwhile
 //!   is not sent again.
 //! * A message that brokers refuse for good stops its producer (`enable.gapless.guarantee`), so that no later one of its
@@ -37,7 +37,7 @@ use uuid::Uuid;
 use crate::config::KafkaConfig;
 use crate::encode::{Encoded, Encoder, Fitted, Misfit};
 use crate::error::{self, Meaning};
-use crate::lane::{Lane, Outcome, Settled, Ticket};
+use crate::in_flight::{InFlight, SendOutcome, Settled, Ticket};
 use crate::partition::{self, Introduced};
 use crate::producer::{ClientEvents, Part, Producer, in_words};
 use crate::properties;
@@ -72,7 +72,7 @@ pub struct KafkaSink {
     producer: Option<Producer>,
     /// Whether the producer must not be used again.
     is_spent: bool,
-    lane: Lane,
+    in_flight: InFlight,
     settled: Settled,
     introduced: Introduced,
     /// The largest message that librdkafka takes (`message.max.bytes`).
@@ -144,7 +144,7 @@ impl KafkaSink {
             ears: ClientEvents::default(),
             producer: None,
             is_spent: false,
-            lane: Lane::default(),
+            in_flight: InFlight::default(),
             settled: Settled::default(),
             introduced: Introduced::default(),
         })
@@ -185,32 +185,32 @@ impl KafkaSink {
         let deadline = Instant::now() + self.timeout;
         while let Some((ticket, outcome)) = self.next_before(deadline).await {
             match outcome {
-                Outcome::Durable if self.settled.has_hole || !ticket.is_last => {}
-                Outcome::Durable => {
+                SendOutcome::Durable if self.settled.has_hole || !ticket.is_last => {}
+                SendOutcome::Durable => {
                     self.shrunk += u64::from(ticket.is_shrunk);
                     self.settled.records.push_back((ticket.seq, ticket.id));
                 }
-                Outcome::Passed if self.settled.has_hole => {}
-                Outcome::Passed => self.settled.records.push_back((ticket.seq, ticket.id)),
-                Outcome::Refused(_) | Outcome::Held(..) => self.settled.has_hole = true,
-                Outcome::Failed(_) => {
+                SendOutcome::Passed if self.settled.has_hole => {}
+                SendOutcome::Passed => self.settled.records.push_back((ticket.seq, ticket.id)),
+                SendOutcome::Refused(_) | SendOutcome::Held(..) => self.settled.has_hole = true,
+                SendOutcome::Failed(_) => {
                     self.settled.has_hole = true;
                     self.is_spent = true;
                 }
             }
         }
         // A spent producer sends nothing more; what its brokers did not answer for so long they do not have.
-        if self.lane.is_empty() || self.is_spent {
+        if self.in_flight.is_empty() || self.is_spent {
             return Ok(());
         }
         Err(self.silence())
     }
 
     /// The end of the oldest message; `None` when there is none, or at the deadline.
-    async fn next_before(&mut self, deadline: Instant) -> Option<(Ticket, Outcome)> {
+    async fn next_before(&mut self, deadline: Instant) -> Option<(Ticket, SendOutcome)> {
         loop {
             let slice = deadline.min(Instant::now() + PURGE_EVERY);
-            if let Ok(next) = timeout_at(slice, self.lane.next()).await {
+            if let Ok(next) = timeout_at(slice, self.in_flight.next()).await {
                 return next;
             }
             if Instant::now() >= deadline {
@@ -227,9 +227,9 @@ impl KafkaSink {
         if let Some(producer) = self.producer.take() {
             producer.retire().await;
         }
-        self.lane = Lane::default();
+        self.in_flight = InFlight::default();
         let producer = Producer::start(&self.client, &self.brokers, &self.ears)?;
-        self.lane.begin(producer.reports());
+        self.in_flight.begin(producer.reports());
         self.producer = Some(producer);
         self.is_spent = false;
         self.introduced.forget();
@@ -275,7 +275,7 @@ impl KafkaSink {
         self.await_all(tally).await
     }
 
-    /// Puts the messages of a record into the lane, made so small, or as it is known that they have to be.
+    /// Puts the messages of a record into the queue, made so small, or as it is known that they have to be.
     async fn send(
         &mut self,
         at: usize,
@@ -284,8 +284,8 @@ impl KafkaSink {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let mut ticket = Ticket::without_message(at, record);
-        if tally.holds(&record.path).is_some() || self.lane.holds(&record.path) {
-            self.lane.held(ticket, record, None);
+        if tally.holds(&record.path).is_some() || self.in_flight.holds(&record.path) {
+            self.in_flight.held(ticket, record, None);
             return Ok(());
         }
         let buffer = std::mem::take(&mut self.buffer);
@@ -296,22 +296,23 @@ impl KafkaSink {
                 message
             }
             Ok(None) => {
-                self.lane.passed(ticket);
+                self.in_flight.passed(ticket);
                 return Ok(());
             }
             Err(misfit) => {
-                self.lane.refused(ticket, reason(misfit));
+                self.in_flight.refused(ticket, reason(misfit));
                 return Ok(());
             }
         };
         match self.ensure(&message.topic).await {
             Ok(()) => {}
             Err(NoTopic::Name(reason)) if !self.has_one_topic() => {
-                self.lane.refused(ticket, reason);
+                self.in_flight.refused(ticket, reason);
                 return Ok(());
             }
             Err(NoTopic::Topic(error)) if !self.has_one_topic() => {
-                self.lane.held(ticket, record, Some((error.kind, error.message)));
+                self.in_flight
+                    .held(ticket, record, Some((error.kind, error.message)));
                 return Ok(());
             }
             Err(failure) => {
@@ -378,22 +379,22 @@ impl KafkaSink {
         }
         loop {
             let producer = self.producer.as_ref().ok_or_else(not_opened)?;
-            match producer.send(message, partition, part, self.lane.number()) {
+            match producer.send(message, partition, part, self.in_flight.number()) {
                 Ok(()) => {
-                    self.lane.sent(ticket);
+                    self.in_flight.sent(ticket);
                     if !may_follow {
                         self.await_all(tally).await?;
                         self.introduced.met(&message.topic, partition);
                     }
                     return Ok(true);
                 }
-                Err(Code::QueueFull) if !self.lane.is_empty() => {
+                Err(Code::QueueFull) if !self.in_flight.is_empty() => {
                     self.advance(Until::HalfTold, tally).await?;
                 }
                 Err(code) if error::meaning(code) == Meaning::Record => {
                     let reason = error::refusal(code, &ticket.topic, ticket.bytes);
                     ticket.is_last = true;
-                    self.lane.refused(ticket, reason);
+                    self.in_flight.refused(ticket, reason);
                     return Ok(false);
                 }
                 Err(code) => return Err(self.stopped(code, &ticket).await),
@@ -405,10 +406,10 @@ impl KafkaSink {
     async fn advance(&mut self, until: Until, tally: &mut Tally) -> Result<bool, Stop> {
         let deadline = Instant::now() + self.timeout;
         let (ticket, outcome) = loop {
-            if let Some(next) = self.lane.take() {
+            if let Some(next) = self.in_flight.take() {
                 break next;
             }
-            if self.lane.is_empty() {
+            if self.in_flight.is_empty() {
                 return Ok(false);
             }
             let now = Instant::now();
@@ -418,23 +419,23 @@ impl KafkaSink {
             let slice = deadline.min(now + LOOK_EVERY);
             // However it ends: what was told meanwhile is taken first.
             let _ = match until {
-                Until::AllTold => timeout_at(slice, self.lane.all_told()).await,
-                Until::HalfTold => timeout_at(slice, self.lane.half_told()).await,
+                Until::AllTold => timeout_at(slice, self.in_flight.all_told()).await,
+                Until::HalfTold => timeout_at(slice, self.in_flight.half_told()).await,
             };
         };
         match outcome {
-            Outcome::Durable if ticket.is_last => {
+            SendOutcome::Durable if ticket.is_last => {
                 self.shrunk += u64::from(ticket.is_shrunk);
                 tally.took(ticket.at);
             }
-            Outcome::Durable => {}
-            Outcome::Passed => tally.passed(ticket.at),
-            Outcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
-            Outcome::Held(record, Some((kind, message))) => {
+            SendOutcome::Durable => {}
+            SendOutcome::Passed => tally.passed(ticket.at),
+            SendOutcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
+            SendOutcome::Held(record, Some((kind, message))) => {
                 tally.held(ticket.at, &record, SinkError::new(kind, message));
             }
-            Outcome::Held(record, None) => tally.waits(ticket.at, &record),
-            Outcome::Failed(code) => return Err(self.stopped(code, &ticket).await),
+            SendOutcome::Held(record, None) => tally.waits(ticket.at, &record),
+            SendOutcome::Failed(code) => return Err(self.stopped(code, &ticket).await),
         }
         Ok(true)
     }
@@ -445,7 +446,7 @@ impl KafkaSink {
         let mut failures = vec![(code, ticket.clone())];
         let deadline = Instant::now() + self.timeout;
         while let Some((ticket, outcome)) = self.next_before(deadline).await {
-            if let Outcome::Failed(code) = outcome {
+            if let SendOutcome::Failed(code) = outcome {
                 failures.push((code, ticket));
             }
         }
@@ -460,7 +461,7 @@ impl KafkaSink {
         if is_trouble && !is_of_topic {
             return Stop::Trouble(error::about_topic(*code, &self.brokers, &ticket.topic));
         }
-        if !self.lane.is_empty() {
+        if !self.in_flight.is_empty() {
             // Other brokers still owe an answer; a new producer must not begin before.
             return Stop::Trouble(self.silence());
         }
@@ -506,22 +507,22 @@ impl KafkaSink {
                  brokers run and whether enough replicas are in sync (min.insync.replicas)",
                 self.brokers,
                 in_words(self.timeout),
-                self.lane.len(),
-                self.lane.first_topic().unwrap_or_default(),
+                self.in_flight.len(),
+                self.in_flight.first_topic().unwrap_or_default(),
             )
         })
     }
 
     async fn let_go(&mut self) {
-        let flushed = async { while self.lane.next().await.is_some() {} };
+        let flushed = async { while self.in_flight.next().await.is_some() {} };
         if timeout(CLOSE_BOUND, flushed).await.is_err() {
-            let left = self.lane.len();
+            let left = self.in_flight.len();
             tracing::warn!(brokers = %self.brokers, left, "closing without an answer for messages; they are sent again");
         }
         if let Some(producer) = self.producer.take() {
             producer.retire().await;
         }
-        self.lane = Lane::default();
+        self.in_flight = InFlight::default();
     }
 }
 

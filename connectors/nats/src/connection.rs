@@ -65,7 +65,7 @@ impl Connection {
             .map_err(|failure| error::of_connect(failure, &servers))?;
         let context = ContextBuilder::new()
             .timeout(config.timeout.0)
-            // The lane counts for itself, and never waits here.
+            // The queue counts for itself, and never waits here.
             .max_ack_inflight(config.in_flight as usize + 1)
             .build(client.clone());
         Ok(Connection {

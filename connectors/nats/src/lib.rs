@@ -9,7 +9,7 @@
 //! | `connection` | one connection, and what the server says on it |
 //! | `stream` | whether the stream is there and fit, and creating it |
 //! | `fence` | the last message of each subject, so that nobody else's is written over |
-//! | `lane` | messages on their way, in the order of the batch |
+//! | `in_flight` | messages on their way, in the order of the batch |
 //! | `sink` | the conversation with the servers |
 //! | `error` | NATS's errors as kinds of the engine |
 //!
@@ -21,7 +21,7 @@ mod connection;
 mod encode;
 mod error;
 mod fence;
-mod lane;
+mod in_flight;
 mod sink;
 mod stream;
 mod subjects;

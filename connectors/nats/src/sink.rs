@@ -27,7 +27,7 @@ use crate::connection::Connection;
 use crate::encode::{Encoded, Encoder, HEADER_LAST, Misfit};
 use crate::error::{self, Meaning};
 use crate::fence::{Fence, Verdict};
-use crate::lane::{Key, Lane, Outcome, Ticket};
+use crate::in_flight::{InFlight, OrderKey, SendOutcome, Ticket};
 use crate::stream::{self, Fit, Wanted};
 use crate::subjects::pattern_of;
 use crate::template::SubjectTemplate;
@@ -133,31 +133,31 @@ impl NatsSink {
 
     /// Sends all records and waits for the end of each.
     async fn run(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), Stop> {
-        let mut lane = Lane::default();
+        let mut in_flight = InFlight::default();
         for (at, record) in records.iter().enumerate().skip(tally.done()) {
             let is_mark = is_mark(record.op);
             if is_mark {
-                self.await_all(&mut lane, records, tally).await?;
+                self.await_all(&mut in_flight, records, tally).await?;
             }
-            self.send(at, records, &mut lane, tally).await?;
+            self.send(at, records, &mut in_flight, tally).await?;
             if is_mark {
-                self.await_all(&mut lane, records, tally).await?;
+                self.await_all(&mut in_flight, records, tally).await?;
             }
         }
-        self.await_all(&mut lane, records, tally).await
+        self.await_all(&mut in_flight, records, tally).await
     }
 
-    /// Puts a record into the lane, when there is room and no other of its path is there.
+    /// Puts a record into the queue, when there is room and no other of its path is there.
     async fn send(
         &mut self,
         at: usize,
         records: &[Arc<Record>],
-        lane: &mut Lane,
+        in_flight: &mut InFlight,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let record = &records[at];
         if tally.holds(&record.path).is_some() {
-            lane.settled(Ticket::without_message(at, record), Outcome::Held);
+            in_flight.settled(Ticket::without_message(at, record), SendOutcome::Held);
             return Ok(());
         }
         let mut ticket = Ticket::without_message(at, record);
@@ -167,11 +167,11 @@ impl NatsSink {
                 fitted.message
             }
             Ok(None) => {
-                lane.settled(ticket, Outcome::Passed);
+                in_flight.settled(ticket, SendOutcome::Passed);
                 return Ok(());
             }
             Err(Misfit::Subject(reason)) => {
-                lane.settled(ticket, Outcome::Refused(reason));
+                in_flight.settled(ticket, SendOutcome::Refused(reason));
                 return Ok(());
             }
             Err(Misfit::Size { bytes }) => {
@@ -180,27 +180,27 @@ impl NatsSink {
                     self.largest
                 );
                 let reason = error::refusal(&self.wanted.name, &said, bytes);
-                lane.settled(ticket, Outcome::Refused(reason));
+                in_flight.settled(ticket, SendOutcome::Refused(reason));
                 return Ok(());
             }
         };
         ticket.bytes = message.bytes();
         ticket.subject = Arc::clone(&message.subject);
         let key = match self.fence {
-            Some(_) => Key::Subject(Arc::clone(&message.subject)),
-            None => Key::Path(record.path.clone()),
+            Some(_) => OrderKey::Subject(Arc::clone(&message.subject)),
+            None => OrderKey::Path(record.path.clone()),
         };
-        while lane.holds(&key) || lane.in_flight() >= self.config.in_flight as usize {
-            self.advance(lane, records, tally).await?;
+        while in_flight.holds(&key) || in_flight.waiting() >= self.config.in_flight as usize {
+            self.advance(in_flight, records, tally).await?;
         }
         // The one that it waited for may have been refused.
         if tally.holds(&record.path).is_some() {
-            lane.settled(ticket, Outcome::Held);
+            in_flight.settled(ticket, SendOutcome::Held);
             return Ok(());
         }
-        if let Err(error) = self.publish(message, ticket, key, lane).await {
+        if let Err(error) = self.publish(message, ticket, key, in_flight).await {
             // What was sent before is not concerned.
-            self.await_all(lane, records, tally).await?;
+            self.await_all(in_flight, records, tally).await?;
             return Err(error.into());
         }
         Ok(())
@@ -216,8 +216,8 @@ impl NatsSink {
         &mut self,
         message: Encoded,
         ticket: Ticket,
-        key: Key,
-        lane: &mut Lane,
+        key: OrderKey,
+        in_flight: &mut InFlight,
     ) -> Result<(), SinkError> {
         let connection = self.connection.as_mut().ok_or_else(not_opened)?;
         let mut headers = HeaderMap::new();
@@ -236,8 +236,8 @@ impl NatsSink {
             .headers(headers)
             .payload(message.payload.into());
         match connection.send(&message.subject, publish).await? {
-            Ok(ack) => lane.sent(ticket, key, ack),
-            Err(failure) => lane.settled(ticket, Outcome::Failed(failure)),
+            Ok(ack) => in_flight.sent(ticket, key, ack),
+            Err(failure) => in_flight.settled(ticket, SendOutcome::Failed(failure)),
         }
         Ok(())
     }
@@ -245,28 +245,28 @@ impl NatsSink {
     /// Waits for the end of the oldest record; false when there is none.
     async fn advance(
         &mut self,
-        lane: &mut Lane,
+        in_flight: &mut InFlight,
         records: &[Arc<Record>],
         tally: &mut Tally,
     ) -> Result<bool, Stop> {
         let connection = self.connection.as_mut().ok_or_else(not_opened)?;
-        let Some((ticket, outcome)) = connection.while_there(lane.next()).await? else {
+        let Some((ticket, outcome)) = connection.while_there(in_flight.next()).await? else {
             return Ok(false);
         };
         match outcome {
-            Outcome::Durable(ack) => {
+            SendOutcome::Durable(ack) => {
                 if let Some(fence) = &mut self.fence {
                     fence.acknowledged(&ticket.subject, ack.sequence);
                 }
                 self.shrunk += u64::from(ticket.is_shrunk);
                 tally.took(ticket.at);
             }
-            Outcome::Passed => tally.passed(ticket.at),
-            Outcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
-            Outcome::Held => tally.waits(ticket.at, &records[ticket.at]),
-            Outcome::Failed(failure) => {
+            SendOutcome::Passed => tally.passed(ticket.at),
+            SendOutcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
+            SendOutcome::Held => tally.waits(ticket.at, &records[ticket.at]),
+            SendOutcome::Failed(failure) => {
                 let record = &records[ticket.at];
-                let waiting = lane.in_flight() + 1;
+                let waiting = in_flight.waiting() + 1;
                 self.failed(&ticket, record, failure, waiting, tally).await?;
             }
         }
@@ -337,11 +337,11 @@ impl NatsSink {
 
     async fn await_all(
         &mut self,
-        lane: &mut Lane,
+        in_flight: &mut InFlight,
         records: &[Arc<Record>],
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        while self.advance(lane, records, tally).await? {}
+        while self.advance(in_flight, records, tally).await? {}
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address;
-use crate::signature::Key;
+use crate::signature::SigningKey;
 
 /// Below this no request survives an ordinary pause of a receiver.
 const TIMEOUT_MIN: Span = Span::millis(100);
@@ -203,8 +203,11 @@ impl WebhookConfig {
     }
 
     /// The keys that sign, where all secrets are some.
-    pub(crate) fn keys(&self) -> Vec<Key> {
-        let parsed = self.secrets.iter().map(|secret| Key::parse(secret.reveal()));
+    pub(crate) fn keys(&self) -> Vec<SigningKey> {
+        let parsed = self
+            .secrets
+            .iter()
+            .map(|secret| SigningKey::parse(secret.reveal()));
         parsed.filter_map(Result::ok).collect()
     }
 
@@ -265,7 +268,7 @@ impl WebhookConfig {
     fn object_to_secrets(&self, found: &mut Vec<ConfigIssue>) {
         for (at, secret) in self.secrets.iter().enumerate() {
             let key = format!("secrets[{at}]");
-            if let Err(reason) = Key::parse(secret.reveal()) {
+            if let Err(reason) = SigningKey::parse(secret.reveal()) {
                 let message = format!("it is no secret of Standard Webhooks: {}", reason.message);
                 found.push(ConfigIssue::error(key, message, reason.remedy));
             } else if self.secrets[..at].contains(secret) {

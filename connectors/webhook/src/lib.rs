@@ -6,11 +6,11 @@
 //! | `config` | the options that users see |
 //! | `signature` | secrets, and what they sign |
 //! | `encode` | records as bodies; pure |
-//! | `lane` | which records go next; pure |
+//! | `path_queues` | which records go next; pure |
 //! | `address` | which addresses may be reached; pure |
 //! | `resolve` | names to addresses, checked where the connection is made |
 //! | `way` | proxy, TLS and the client |
-//! | `desk` | one request and its answer |
+//! | `http_sender` | one request and its answer |
 //! | `memory` | whose failure a failure is, from call to call |
 //! | `sink` | the conversation with the receiver |
 //! | `error` | answers and failures as kinds of the engine |
@@ -20,11 +20,11 @@
 
 mod address;
 mod config;
-mod desk;
 mod encode;
 mod error;
-mod lane;
+mod http_sender;
 mod memory;
+mod path_queues;
 mod resolve;
 mod signature;
 mod sink;

@@ -11,7 +11,7 @@ use bridge_core::record::Record;
 use bridge_core::sink::{Deferred, DeliverError, Extent, Rejected, SinkError, SinkErrorKind};
 use uuid::Uuid;
 
-use crate::lane::Outcome;
+use crate::path_queues::Outcome;
 
 /// So many paths that fail one after another, with none that is taken between, are taken for the receiver's failure. At
 /// the next attempts it is twice as many each time, so that many bad paths do not hold the good ones for ever.

@@ -28,18 +28,18 @@ const SEED_BYTES: usize = 32;
 const SEED_AND_PUBLIC_BYTES: usize = 64;
 
 /// A key that signs.
-pub(crate) enum Key {
+pub(crate) enum SigningKey {
     /// `v1`
     Symmetric(Box<hmac::Key>),
     /// `v1a`
     Asymmetric(Box<Ed25519KeyPair>),
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Key::Symmetric(_) => "Key(v1)",
-            Key::Asymmetric(_) => "Key(v1a)",
+            SigningKey::Symmetric(_) => "SigningKey(v1)",
+            SigningKey::Asymmetric(_) => "SigningKey(v1a)",
         })
     }
 }
@@ -55,9 +55,9 @@ const MAKE_ONE: &str =
     "make one with: echo \"whsec_$(openssl rand -base64 32)\", and give it to the receiver too";
 const COPY_IT: &str = "copy the whole secret, with its prefix and the '=' at its end";
 
-impl Key {
+impl SigningKey {
     /// Reads a secret as Standard Webhooks writes it.
-    pub(crate) fn parse(text: &str) -> Result<Key, NoSecret> {
+    pub(crate) fn parse(text: &str) -> Result<SigningKey, NoSecret> {
         if let Some(encoded) = text.strip_prefix(SYMMETRIC) {
             return symmetric(&decode(encoded)?);
         }
@@ -80,13 +80,13 @@ impl Key {
     pub(crate) fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let head = format!("{id}.{timestamp}.");
         match self {
-            Key::Symmetric(key) => {
+            SigningKey::Symmetric(key) => {
                 let mut context = hmac::Context::with_key(key);
                 context.update(head.as_bytes());
                 context.update(body);
                 format!("v1,{}", STANDARD.encode(context.sign()))
             }
-            Key::Asymmetric(pair) => {
+            SigningKey::Asymmetric(pair) => {
                 let content = [head.as_bytes(), body].concat();
                 format!("v1a,{}", STANDARD.encode(pair.sign(&content)))
             }
@@ -96,14 +96,14 @@ impl Key {
     /// What a receiver checks `v1a` signatures with; none for a secret that both sides share.
     pub(crate) fn public(&self) -> Option<String> {
         match self {
-            Key::Symmetric(_) => None,
-            Key::Asymmetric(pair) => Some(format!("{PUBLIC}{}", STANDARD.encode(pair.public_key()))),
+            SigningKey::Symmetric(_) => None,
+            SigningKey::Asymmetric(pair) => Some(format!("{PUBLIC}{}", STANDARD.encode(pair.public_key()))),
         }
     }
 }
 
 /// The header `webhook-signature`: one signature by each key, so that receivers may change theirs one after another.
-pub(crate) fn header(keys: &[Key], id: &str, timestamp: u64, body: &[u8]) -> String {
+pub(crate) fn header(keys: &[SigningKey], id: &str, timestamp: u64, body: &[u8]) -> String {
     let signatures: Vec<String> = keys.iter().map(|key| key.sign(id, timestamp, body)).collect();
     signatures.join(" ")
 }
@@ -117,7 +117,7 @@ fn decode(encoded: &str) -> Result<Vec<u8>, NoSecret> {
     })
 }
 
-fn symmetric(bytes: &[u8]) -> Result<Key, NoSecret> {
+fn symmetric(bytes: &[u8]) -> Result<SigningKey, NoSecret> {
     if !SYMMETRIC_BYTES.contains(&bytes.len()) {
         let message = format!(
             "it has {} bytes, and Standard Webhooks asks for 24 to 64",
@@ -125,10 +125,13 @@ fn symmetric(bytes: &[u8]) -> Result<Key, NoSecret> {
         );
         return refused(message, MAKE_ONE);
     }
-    Ok(Key::Symmetric(Box::new(hmac::Key::new(hmac::HMAC_SHA256, bytes))))
+    Ok(SigningKey::Symmetric(Box::new(hmac::Key::new(
+        hmac::HMAC_SHA256,
+        bytes,
+    ))))
 }
 
-fn asymmetric(bytes: &[u8]) -> Result<Key, NoSecret> {
+fn asymmetric(bytes: &[u8]) -> Result<SigningKey, NoSecret> {
     let pair = match bytes.len() {
         SEED_BYTES => Ed25519KeyPair::from_seed_unchecked(bytes).ok(),
         SEED_AND_PUBLIC_BYTES => {
@@ -143,7 +146,7 @@ fn asymmetric(bytes: &[u8]) -> Result<Key, NoSecret> {
         }
     };
     match pair {
-        Some(pair) => Ok(Key::Asymmetric(Box::new(pair))),
+        Some(pair) => Ok(SigningKey::Asymmetric(Box::new(pair))),
         None => refused("its second half is not the public key of its first half", COPY_IT),
     }
 }
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_request_is_signed_as_in_the_example_of_the_standard() {
-        let key = Key::parse(SECRET).unwrap();
+        let key = SigningKey::parse(SECRET).unwrap();
         let signature = key.sign(
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             1_614_265_330,
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn an_asymmetric_signature_is_checked_with_the_public_key() {
         use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-        let key = Key::parse(PRIVATE).unwrap();
+        let key = SigningKey::parse(PRIVATE).unwrap();
         let signature = key.sign("id", 7, b"body");
         let bytes = STANDARD.decode(signature.strip_prefix("v1a,").unwrap()).unwrap();
         let public = key.public().unwrap();
@@ -194,13 +197,16 @@ mod tests {
     fn a_key_is_read_with_and_without_its_public_half() {
         let whole = STANDARD.decode(PRIVATE.strip_prefix("whsk_").unwrap()).unwrap();
         let seed = format!("whsk_{}", STANDARD.encode(&whole[..32]));
-        let signed = |text: &str| Key::parse(text).unwrap().sign("id", 1, b"");
+        let signed = |text: &str| SigningKey::parse(text).unwrap().sign("id", 1, b"");
         assert_eq!(signed(&seed), signed(PRIVATE));
     }
 
     #[test]
     fn each_key_adds_its_signature() {
-        let keys = [Key::parse(SECRET).unwrap(), Key::parse(PRIVATE).unwrap()];
+        let keys = [
+            SigningKey::parse(SECRET).unwrap(),
+            SigningKey::parse(PRIVATE).unwrap(),
+        ];
         let header = header(&keys, "id", 1, b"x");
         let versions: Vec<&str> = header
             .split(' ')
@@ -212,7 +218,7 @@ mod tests {
     #[test]
     fn what_is_no_secret_is_refused_without_showing_it() {
         let check = |text: &str, part: &str| {
-            let NoSecret { message, .. } = Key::parse(text).unwrap_err();
+            let NoSecret { message, .. } = SigningKey::parse(text).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");
             let body = text.rsplit('_').next().unwrap();
             assert!(body.is_empty() || !message.contains(body), "{text}: {message}");
@@ -233,7 +239,13 @@ mod tests {
 
     #[test]
     fn a_key_is_never_shown() {
-        assert_eq!(format!("{:?}", Key::parse(SECRET).unwrap()), "Key(v1)");
-        assert_eq!(format!("{:?}", Key::parse(PRIVATE).unwrap()), "Key(v1a)");
+        assert_eq!(
+            format!("{:?}", SigningKey::parse(SECRET).unwrap()),
+            "SigningKey(v1)"
+        );
+        assert_eq!(
+            format!("{:?}", SigningKey::parse(PRIVATE).unwrap()),
+            "SigningKey(v1a)"
+        );
     }
 }

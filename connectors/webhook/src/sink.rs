@@ -33,13 +33,13 @@ use reqwest::{StatusCode, Url};
 
 use crate::address;
 use crate::config::WebhookConfig;
-use crate::desk::{Answer, Desk, Reply};
 use crate::encode::TooLarge;
 use crate::error::{self, Meaning};
-use crate::lane::{Lanes, Outcome};
+use crate::http_sender::{Answer, HttpSender, Reply};
 use crate::memory::{Failure, Memory, Round};
+use crate::path_queues::{Outcome, PathQueues};
 use crate::resolve::{Guard, SystemLookup, no_refusal};
-use crate::signature::Key;
+use crate::signature::SigningKey;
 
 /// A service that is called for each change, for the records of one source.
 pub struct WebhookSink {
@@ -48,7 +48,7 @@ pub struct WebhookSink {
     guard: Guard,
     /// The proxies that the environment names.
     proxies: Arc<Matcher>,
-    desk: Option<Arc<Desk>>,
+    sender: Option<Arc<HttpSender>>,
     /// Whether there has been a connection.
     was_proven: bool,
     memory: Memory,
@@ -82,7 +82,7 @@ impl WebhookSink {
                 },
             },
             proxies: Arc::new(Matcher::from_env()),
-            desk: None,
+            sender: None,
             was_proven: false,
             memory: Memory::new(),
             max_body: config
@@ -107,55 +107,55 @@ impl WebhookSink {
     }
 
     async fn prove(&mut self) -> Result<(), SinkError> {
-        self.desk = None;
+        self.sender = None;
         let (config, url, guard) = (self.config.clone(), self.url.clone(), self.guard.clone());
         let proxies = Arc::clone(&self.proxies);
-        let made = tokio::task::spawn_blocking(move || Desk::new(&config, url, guard, &proxies)).await;
-        let desk = made.unwrap_or_else(|error| {
+        let made = tokio::task::spawn_blocking(move || HttpSender::new(&config, url, guard, &proxies)).await;
+        let sender = made.unwrap_or_else(|error| {
             Err(
                 SinkError::new(SinkErrorKind::Broken, "the thread that reads certificates ended")
                     .because(error),
             )
         })?;
-        desk.way.prove(self.was_proven).await?;
+        sender.way.prove(self.was_proven).await?;
         self.was_proven = true;
-        for public_key in desk.keys.iter().filter_map(Key::public) {
+        for public_key in sender.keys.iter().filter_map(SigningKey::public) {
             tracing::info!(
-                receiver = desk.shown,
+                receiver = sender.shown,
                 public_key,
                 "requests are signed with the key of this public key"
             );
         }
-        self.desk = Some(Arc::new(desk));
+        self.sender = Some(Arc::new(sender));
         Ok(())
     }
 
     async fn deliver_batch(&mut self, records: &[Arc<Record>]) -> Result<(), DeliverError> {
-        let Some(desk) = self.desk.clone() else {
+        let Some(sender) = self.sender.clone() else {
             let error = SinkError::new(SinkErrorKind::Broken, "the sink was not opened");
             return Err(DeliverError::after(0, error));
         };
         let known = self.memory.recall(records);
         let mut round = Round::new(records, &known);
         let is_suspect = |record: &Record| self.memory.suspects.contains_key(&record.seq);
-        let mut lanes = Lanes::new(records, known, is_suspect).within(self.max_body);
+        let mut queues = PathQueues::new(records, known, is_suspect).within(self.max_body);
         let mut in_flight = FuturesUnordered::new();
         loop {
             while in_flight.len() < self.config.parallel && round.end.is_none() {
                 let alone = |record: &Record| self.memory.suspects.contains_key(&record.seq);
-                let Some(parcel) = lanes.next(self.config.batch, alone) else {
+                let Some(parcel) = queues.next(self.config.batch, alone) else {
                     break;
                 };
                 let most = self.most(&records[parcel[0]]);
-                in_flight.push(desk.send(parcel, records, most));
+                in_flight.push(sender.send(parcel, records, most));
             }
             let Some(reply) = in_flight.next().await else {
                 break;
             };
-            self.settle(&desk, &mut round, &mut lanes, reply);
+            self.settle(&sender, &mut round, &mut queues, reply);
         }
         drop(in_flight);
-        self.memory.conclude(round, lanes.into_outcomes())
+        self.memory.conclude(round, queues.into_outcomes())
     }
 
     /// How large a body may be that holds this record alone, or it and those behind it.
@@ -165,22 +165,28 @@ impl WebhookSink {
         told.map_or(self.max_body, |most| most.min(self.max_body))
     }
 
-    fn settle(&mut self, desk: &Desk, round: &mut Round<'_>, lanes: &mut Lanes<'_>, reply: Reply) {
+    fn settle(
+        &mut self,
+        sender: &HttpSender,
+        round: &mut Round<'_>,
+        queues: &mut PathQueues<'_>,
+        reply: Reply,
+    ) {
         let (parcel, bytes, is_shrunk) = (&reply.parcel[..], reply.bytes, reply.is_shrunk);
         let (status, headers) = match reply.answer {
-            Answer::Nothing => return lanes.settle(parcel, |_| Some(Outcome::Accepted)),
-            Answer::TooLarge(TooLarge::Together) => return self.take_apart(round, lanes, parcel),
+            Answer::Nothing => return queues.settle(parcel, |_| Some(Outcome::Accepted)),
+            Answer::TooLarge(TooLarge::Together) => return self.take_apart(round, queues, parcel),
             Answer::TooLarge(TooLarge::Alone { bytes }) => {
-                return lanes.settle(parcel, |_| Some(Outcome::Rejected(error::too_large(bytes))));
+                return queues.settle(parcel, |_| Some(Outcome::Rejected(error::too_large(bytes))));
             }
             Answer::Lost { error, is_way: true } => {
                 round.end = Some((error, Extent::Destination));
-                return lanes.settle(parcel, |_| Some(Outcome::Held));
+                return queues.settle(parcel, |_| Some(Outcome::Held));
             }
             Answer::Lost { error, is_way: false } => {
                 return self.hold(
                     round,
-                    lanes,
+                    queues,
                     parcel,
                     Failure {
                         error,
@@ -191,55 +197,56 @@ impl WebhookSink {
             Answer::Status(status, headers) => (status, headers),
         };
         let waits = error::retry_after(&headers, SystemTime::now()).is_some();
-        let about = |kind| error::about_answer(&desk.shown, status, &headers, kind);
+        let about = |kind| error::about_answer(&sender.shown, status, &headers, kind);
         match error::meaning(status, waits, self.config.disable_on_410) {
             Meaning::Accepted => {
                 round.took(parcel.len());
                 self.shrunk += u64::from(is_shrunk);
                 self.memory.took(parcel.iter().map(|at| round.records[*at].seq));
-                lanes.settle(parcel, |_| Some(Outcome::Accepted));
+                queues.settle(parcel, |_| Some(Outcome::Accepted));
             }
             Meaning::Ended(kind) => {
                 round.end = Some((about(kind), Extent::Destination));
-                lanes.settle(parcel, |_| Some(Outcome::Held));
+                queues.settle(parcel, |_| Some(Outcome::Held));
             }
             Meaning::Failed { of_address, kind } => {
                 let error = about(kind);
-                self.hold(round, lanes, parcel, Failure { error, of_address });
+                self.hold(round, queues, parcel, Failure { error, of_address });
             }
             // Which of them is refused, each of them tells when it is sent alone.
             Meaning::Refused {
                 of_address: false, ..
-            } if parcel.len() > 1 => self.take_apart(round, lanes, parcel),
+            } if parcel.len() > 1 => self.take_apart(round, queues, parcel),
             Meaning::Refused { .. }
-                if status == StatusCode::PAYLOAD_TOO_LARGE && self.may_shrink(desk, round, parcel, bytes) =>
+                if status == StatusCode::PAYLOAD_TOO_LARGE
+                    && self.may_shrink(sender, round, parcel, bytes) =>
             {
-                lanes.settle(parcel, |_| None);
+                queues.settle(parcel, |_| None);
             }
             Meaning::Refused { of_address, kind } => {
                 let failure = Failure {
                     error: about(kind),
                     of_address,
                 };
-                self.refused(desk, round, lanes, parcel, (status, failure));
+                self.refused(sender, round, queues, parcel, (status, failure));
             }
         }
     }
 
     /// Each goes alone from now on.
-    fn take_apart(&mut self, round: &Round<'_>, lanes: &mut Lanes<'_>, parcel: &[usize]) {
+    fn take_apart(&mut self, round: &Round<'_>, queues: &mut PathQueues<'_>, parcel: &[usize]) {
         for at in parcel {
             self.memory.suspect(round.records[*at].seq);
         }
-        lanes.settle(parcel, |_| None);
+        queues.settle(parcel, |_| None);
     }
 
     /// A body of so many bytes was too large for the receiver: whether the record can be sent with less data. It is tried
     /// with half as much each time, so that the same receiver gets the same bodies after a restart.
-    fn may_shrink(&mut self, desk: &Desk, round: &Round<'_>, parcel: &[usize], bytes: usize) -> bool {
+    fn may_shrink(&mut self, sender: &HttpSender, round: &Round<'_>, parcel: &[usize], bytes: usize) -> bool {
         let [at] = parcel else { return false };
         let record = &round.records[*at];
-        let least = desk.encoder.least(record);
+        let least = sender.encoder.least(record);
         let smaller = (bytes > least).then(|| least.max(bytes / 2));
         // After the last one it begins anew with all of the data, should it be tried again.
         self.memory.suspect(record.seq).most = smaller;
@@ -249,14 +256,14 @@ impl WebhookSink {
     /// The receiver objects to a request of one record, or to the address with one of several.
     fn refused(
         &mut self,
-        desk: &Desk,
+        sender: &HttpSender,
         round: &mut Round<'_>,
-        lanes: &mut Lanes<'_>,
+        queues: &mut PathQueues<'_>,
         parcel: &[usize],
         (status, failure): (StatusCode, Failure),
     ) {
         let [at] = parcel else {
-            return self.hold(round, lanes, parcel, failure);
+            return self.hold(round, queues, parcel, failure);
         };
         let record = &round.records[*at];
         let accepted = self.memory.accepted;
@@ -265,18 +272,24 @@ impl WebhookSink {
         // A wrong path or password refuses everything. It is the record's fault only if others are taken.
         let is_guilty = !failure.of_address || accepted > suspect.accepted_before;
         if suspect.refusals < self.config.reject_after || !is_guilty {
-            return self.hold(round, lanes, parcel, failure);
+            return self.hold(round, queues, parcel, failure);
         }
         let refusals = suspect.refusals;
         self.memory.suspects.remove(&record.seq);
         let id = record.id.to_string();
-        let reason = error::refusal(&desk.shown, status, refusals, &id);
-        lanes.settle(parcel, |_| Some(Outcome::Rejected(reason.clone())));
+        let reason = error::refusal(&sender.shown, status, refusals, &id);
+        queues.settle(parcel, |_| Some(Outcome::Rejected(reason.clone())));
     }
 
     /// Holds the paths of a request.
-    fn hold(&mut self, round: &mut Round<'_>, lanes: &mut Lanes<'_>, parcel: &[usize], failure: Failure) {
-        lanes.settle(parcel, |_| Some(Outcome::Held));
+    fn hold(
+        &mut self,
+        round: &mut Round<'_>,
+        queues: &mut PathQueues<'_>,
+        parcel: &[usize],
+        failure: Failure,
+    ) {
+        queues.settle(parcel, |_| Some(Outcome::Held));
         let first = round.records[parcel[0]].seq;
         // What is known to be the failure of a path says nothing about the receiver.
         if !self.memory.is_of_path(first) {
@@ -310,7 +323,7 @@ impl Sink for WebhookSink {
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
-            self.desk = None;
+            self.sender = None;
             Ok(())
         })
     }

@@ -1,6 +1,6 @@
 //! Messages on their way, in the order of the batch.
 //!
-//! Acknowledgements may come in any order; the lane looks only at its front, so that what lies behind it is durable
+//! Acknowledgements may come in any order; the queue looks only at its front, so that what lies behind it is durable
 //! without a hole. It must never hold two messages of one key: servers of a cluster may lose the first and take the
 //! second, and the stream would keep that order for ever.
 
@@ -17,14 +17,14 @@ use futures::future::BoxFuture;
 
 /// What must stay in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Key {
+pub(crate) enum OrderKey {
     /// The records of a path; of none: control records.
     Path(Option<ZnodePath>),
     /// All that goes to a subject.
     Subject(Arc<str>),
 }
 
-/// A record in the lane.
+/// A record in the queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     /// Its position in the batch.
@@ -54,7 +54,7 @@ impl Ticket {
 
 /// What became of a record.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum SendOutcome {
     /// The stream has it.
     Durable(PublishAck),
     /// There is nothing to send of it.
@@ -69,35 +69,35 @@ pub(crate) enum Outcome {
 
 enum Report {
     Awaited(BoxFuture<'static, Result<PublishAck, PublishError>>),
-    Known(Outcome),
+    Known(SendOutcome),
 }
 
 struct Entry {
     ticket: Ticket,
-    key: Option<Key>,
+    key: Option<OrderKey>,
     report: Report,
 }
 
 /// Messages on their way.
 #[derive(Default)]
-pub(crate) struct Lane {
+pub(crate) struct InFlight {
     queue: VecDeque<Entry>,
-    keys: HashSet<Key>,
+    keys: HashSet<OrderKey>,
 }
 
-impl Lane {
+impl InFlight {
     /// How many messages wait for their acknowledgement.
-    pub(crate) fn in_flight(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.keys.len()
     }
 
     /// Whether a message of this key is on its way.
-    pub(crate) fn holds(&self, key: &Key) -> bool {
+    pub(crate) fn holds(&self, key: &OrderKey) -> bool {
         self.keys.contains(key)
     }
 
     /// Adds a message that was sent.
-    pub(crate) fn sent(&mut self, ticket: Ticket, key: Key, ack: PublishAckFuture) {
+    pub(crate) fn sent(&mut self, ticket: Ticket, key: OrderKey, ack: PublishAckFuture) {
         let is_first = self.keys.insert(key.clone());
         assert!(is_first, "two messages of {key:?} on their way");
         self.queue.push_back(Entry {
@@ -108,7 +108,7 @@ impl Lane {
     }
 
     /// Adds a record without a message.
-    pub(crate) fn settled(&mut self, ticket: Ticket, outcome: Outcome) {
+    pub(crate) fn settled(&mut self, ticket: Ticket, outcome: SendOutcome) {
         self.queue.push_back(Entry {
             ticket,
             key: None,
@@ -116,12 +116,12 @@ impl Lane {
         });
     }
 
-    /// Waits for the end of the oldest record and takes it out; `None` when the lane is empty. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(Ticket, Outcome)> {
+    /// Waits for the end of the oldest record and takes it out; `None` when the queue is empty. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(Ticket, SendOutcome)> {
         let entry = self.queue.front_mut()?;
         if let Report::Awaited(ack) = &mut entry.report {
             let answer = ack.await;
-            entry.report = Report::Known(answer.map_or_else(Outcome::Failed, Outcome::Durable));
+            entry.report = Report::Known(answer.map_or_else(SendOutcome::Failed, SendOutcome::Durable));
         }
         let Entry { ticket, key, report } = self.queue.pop_front().expect("its front was looked at");
         if let Some(key) = &key {

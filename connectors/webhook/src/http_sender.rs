@@ -12,20 +12,20 @@ use reqwest::{Response, StatusCode, Url};
 use crate::config::{WebhookConfig, shown};
 use crate::encode::{Encoded, Encoder, Fitted, TooLarge};
 use crate::error;
-use crate::lane::Parcel;
+use crate::path_queues::Parcel;
 use crate::resolve::Guard;
-use crate::signature::{self, Key};
+use crate::signature::{self, SigningKey};
 use crate::transport::Way;
 
 /// So much of an answer's body is read, so that the connection can be used again; behind it the connection is closed.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// What is needed for a request.
-pub(crate) struct Desk {
+pub(crate) struct HttpSender {
     pub(crate) way: Way,
     pub(crate) url: Url,
     pub(crate) shown: String,
-    pub(crate) keys: Vec<Key>,
+    pub(crate) keys: Vec<SigningKey>,
     pub(crate) encoder: Encoder,
     pub(crate) timeout: Duration,
 }
@@ -54,14 +54,14 @@ pub(crate) struct Reply {
     pub(crate) is_shrunk: bool,
 }
 
-impl Desk {
+impl HttpSender {
     pub(crate) fn new(
         config: &WebhookConfig,
         url: Url,
         guard: Guard,
         proxies: &Matcher,
-    ) -> Result<Desk, SinkError> {
-        Ok(Desk {
+    ) -> Result<HttpSender, SinkError> {
+        Ok(HttpSender {
             way: Way::new(config, &url, guard, proxies)?,
             shown: shown(&url),
             url,

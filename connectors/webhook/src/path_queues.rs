@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! batch   a1 b1 a2 c1 b2 │gap_end│ a3 c2
-//! lane a  a1 ──▶ a2 ──▶  │       │ a3
-//! lane b  b1 ──▶ b2 ──▶  │gap_end│            a control record waits for all before it and holds all behind it
-//! lane c  c1 ──▶         │       │ c2
+//! queue a  a1 ──▶ a2 ──▶  │       │ a3
+//! queue b  b1 ──▶ b2 ──▶  │gap_end│            a control record waits for all before it and holds all behind it
+//! queue c  c1 ──▶         │       │ c2
 //! ```
 //!
-//! The records of a path make a lane. Its first one is sent, and the next only when that is settled. A record that
-//! fails holds its lane and no other. Among the lanes that are free the one with the oldest record goes first, so that
+//! The records of a path make a queue. Its first one is sent, and the next only when that is settled. A record that
+//! fails holds its queue and no other. Among the queues that are free the one with the oldest record goes first, so that
 //! with one request at a time everything goes in the order of the batch.
 //!
 //! This module must never let a record go before an older one of its path is settled.
@@ -36,14 +36,14 @@ pub(crate) enum Outcome {
     Held,
 }
 
-/// The records of a batch that are not settled, in lanes.
-pub(crate) struct Lanes<'a> {
+/// The records of a batch that are not settled, in queues.
+pub(crate) struct PathQueues<'a> {
     records: &'a [Arc<Record>],
     outcomes: Vec<Option<Outcome>>,
-    lanes: Vec<Lane>,
-    lane_of: Vec<usize>,
-    /// The oldest record of each lane that is free, and some that are out of date: those whose lane is not free, or
-    /// whose record is not its lane's oldest any more.
+    queues: Vec<PathQueue>,
+    queue_of: Vec<usize>,
+    /// The oldest record of each queue that is free, and some that are out of date: those whose queue is not free, or
+    /// whose record is not its queue's oldest any more.
     free: BinaryHeap<Reverse<Turn>>,
     /// For each record.
     turns: Vec<Turn>,
@@ -66,7 +66,7 @@ enum Rank {
 }
 
 #[derive(Default)]
-struct Lane {
+struct PathQueue {
     waiting: VecDeque<usize>,
     is_busy: bool,
 }
@@ -74,37 +74,37 @@ struct Lane {
 /// Positions in the batch that go in one request, ascending.
 pub(crate) type Parcel = Vec<usize>;
 
-impl<'a> Lanes<'a> {
-    /// The lanes of a batch. `outcomes` has what is known of each of its records from an earlier attempt, and `has_failed`
+impl<'a> PathQueues<'a> {
+    /// The queues of a batch. `outcomes` has what is known of each of its records from an earlier attempt, and `has_failed`
     /// says which of them failed then.
     pub(crate) fn new(
         records: &'a [Arc<Record>],
         outcomes: Vec<Option<Outcome>>,
         has_failed: impl Fn(&Record) -> bool,
-    ) -> Lanes<'a> {
+    ) -> PathQueues<'a> {
         assert_eq!(records.len(), outcomes.len(), "an outcome for each record");
         let mut ids: HashMap<Option<&str>, usize> = HashMap::new();
-        let mut lanes: Vec<Lane> = Vec::new();
-        let mut lane_of = Vec::with_capacity(records.len());
+        let mut queues: Vec<PathQueue> = Vec::new();
+        let mut queue_of = Vec::with_capacity(records.len());
         for (at, record) in records.iter().enumerate() {
-            let lane = *ids.entry(record.path.as_deref()).or_insert_with(|| {
-                lanes.push(Lane::default());
-                lanes.len() - 1
+            let queue = *ids.entry(record.path.as_deref()).or_insert_with(|| {
+                queues.push(PathQueue::default());
+                queues.len() - 1
             });
-            lane_of.push(lane);
+            queue_of.push(queue);
             if outcomes[at].is_none() {
-                lanes[lane].waiting.push_back(at);
+                queues[queue].waiting.push_back(at);
             }
         }
-        let oldest = |lane: &Lane| lane.waiting.front().copied();
-        let failed: Vec<bool> = lanes
+        let oldest = |queue: &PathQueue| queue.waiting.front().copied();
+        let failed: Vec<bool> = queues
             .iter()
-            .map(|lane| oldest(lane).is_some_and(|at| has_failed(&records[at])))
+            .map(|queue| oldest(queue).is_some_and(|at| has_failed(&records[at])))
             .collect();
         let mut controls = 0;
         let turns: Vec<Turn> = (0..records.len())
             .map(|at| {
-                let rank = match failed[lane_of[at]] {
+                let rank = match failed[queue_of[at]] {
                     _ if records[at].path.is_none() => Rank::Control,
                     true => Rank::Failed,
                     false => Rank::Untried,
@@ -114,16 +114,16 @@ impl<'a> Lanes<'a> {
                 turn
             })
             .collect();
-        let free = lanes
+        let free = queues
             .iter()
             .filter_map(oldest)
             .map(|at| Reverse(turns[at]))
             .collect();
-        Lanes {
+        PathQueues {
             records,
             outcomes,
-            lanes,
-            lane_of,
+            queues,
+            queue_of,
             free,
             turns,
             in_flight: 0,
@@ -133,7 +133,7 @@ impl<'a> Lanes<'a> {
     }
 
     /// The same where no body may be larger than this.
-    pub(crate) fn within(mut self, body_bytes: usize) -> Lanes<'a> {
+    pub(crate) fn within(mut self, body_bytes: usize) -> PathQueues<'a> {
         self.body_bytes = self.body_bytes.min(body_bytes);
         self
     }
@@ -167,20 +167,20 @@ impl<'a> Lanes<'a> {
         }
         parcel.sort_unstable();
         for at in &parcel {
-            self.lanes[self.lane_of[*at]].is_busy = true;
+            self.queues[self.queue_of[*at]].is_busy = true;
         }
         self.in_flight += 1;
         Some(parcel)
     }
 
     /// A request ended, and each of its records as it stands here; `None` for one that has to be sent again, before
-    /// all others of its lane.
+    /// all others of its queue.
     pub(crate) fn settle(&mut self, parcel: &[usize], mut outcome_of: impl FnMut(usize) -> Option<Outcome>) {
         self.in_flight -= 1;
         self.is_closed = false;
         let mut again = Vec::new();
         for at in parcel {
-            self.lanes[self.lane_of[*at]].is_busy = false;
+            self.queues[self.queue_of[*at]].is_busy = false;
             match outcome_of(*at) {
                 Some(Outcome::Held) => self.hold(*at),
                 // One of its path before it failed in the meantime.
@@ -190,10 +190,10 @@ impl<'a> Lanes<'a> {
             }
         }
         for at in again.into_iter().rev() {
-            self.lanes[self.lane_of[at]].waiting.push_front(at);
+            self.queues[self.queue_of[at]].waiting.push_front(at);
         }
         for at in parcel {
-            if let Some(oldest) = self.lanes[self.lane_of[*at]].waiting.front() {
+            if let Some(oldest) = self.queues[self.queue_of[*at]].waiting.front() {
                 self.free.push(Reverse(self.turns[*oldest]));
             }
         }
@@ -204,10 +204,10 @@ impl<'a> Lanes<'a> {
         self.outcomes
     }
 
-    /// Holds a record with all behind it in its lane.
+    /// Holds a record with all behind it in its queue.
     fn hold(&mut self, at: usize) {
         self.outcomes[at] = Some(Outcome::Held);
-        let waiting = std::mem::take(&mut self.lanes[self.lane_of[at]].waiting);
+        let waiting = std::mem::take(&mut self.queues[self.queue_of[at]].waiting);
         for behind in waiting {
             self.outcomes[behind] = Some(Outcome::Held);
         }
@@ -217,8 +217,8 @@ impl<'a> Lanes<'a> {
     fn oldest_free(&mut self) -> Option<usize> {
         loop {
             let Reverse((_, _, at)) = *self.free.peek()?;
-            let lane = &self.lanes[self.lane_of[at]];
-            if !lane.is_busy && lane.waiting.front() == Some(&at) {
+            let queue = &self.queues[self.queue_of[at]];
+            if !queue.is_busy && queue.waiting.front() == Some(&at) {
                 return Some(at);
             }
             self.free.pop();
@@ -227,9 +227,9 @@ impl<'a> Lanes<'a> {
 
     fn take(&mut self, at: usize) {
         self.free.pop();
-        let lane = &mut self.lanes[self.lane_of[at]];
-        lane.waiting.pop_front();
-        if let Some(next) = lane.waiting.front() {
+        let queue = &mut self.queues[self.queue_of[at]];
+        queue.waiting.pop_front();
+        if let Some(next) = queue.waiting.front() {
             self.free.push(Reverse(self.turns[*next]));
         }
     }
@@ -266,8 +266,8 @@ mod tests {
         text.chars().enumerate().map(record).collect()
     }
 
-    fn lanes(records: &[Arc<Record>]) -> Lanes<'_> {
-        Lanes::new(records, vec![None; records.len()], |_| false)
+    fn queues(records: &[Arc<Record>]) -> PathQueues<'_> {
+        PathQueues::new(records, vec![None; records.len()], |_| false)
     }
 
     fn together(_: &Record) -> bool {
@@ -275,61 +275,61 @@ mod tests {
     }
 
     /// All that can go now, request by request.
-    fn all_next(lanes: &mut Lanes<'_>, most: usize) -> Vec<Parcel> {
-        std::iter::from_fn(|| lanes.next(most, together)).collect()
+    fn all_next(queues: &mut PathQueues<'_>, most: usize) -> Vec<Parcel> {
+        std::iter::from_fn(|| queues.next(most, together)).collect()
     }
 
-    fn accept(lanes: &mut Lanes<'_>, parcel: &[usize]) {
-        lanes.settle(parcel, |_| Some(Outcome::Accepted));
+    fn accept(queues: &mut PathQueues<'_>, parcel: &[usize]) {
+        queues.settle(parcel, |_| Some(Outcome::Accepted));
     }
 
     #[test]
     fn a_path_has_one_request_at_a_time_and_the_others_go_beside_it() {
         let records = batch("abacb");
-        let mut lanes = lanes(&records);
-        assert_eq!(all_next(&mut lanes, 1), [[0], [1], [3]]);
-        accept(&mut lanes, &[1]);
-        assert_eq!(all_next(&mut lanes, 1), [[4]]);
-        accept(&mut lanes, &[0]);
-        assert_eq!(all_next(&mut lanes, 1), [[2]]);
+        let mut queues = queues(&records);
+        assert_eq!(all_next(&mut queues, 1), [[0], [1], [3]]);
+        accept(&mut queues, &[1]);
+        assert_eq!(all_next(&mut queues, 1), [[4]]);
+        accept(&mut queues, &[0]);
+        assert_eq!(all_next(&mut queues, 1), [[2]]);
     }
 
     #[test]
     fn one_request_at_a_time_keeps_the_order_of_the_batch() {
         let records = batch("abcabc!cba");
-        let mut lanes = lanes(&records);
+        let mut queues = queues(&records);
         for at in 0..records.len() {
-            assert_eq!(lanes.next(1, together), Some(vec![at]));
-            accept(&mut lanes, &[at]);
+            assert_eq!(queues.next(1, together), Some(vec![at]));
+            accept(&mut queues, &[at]);
         }
-        assert_eq!(lanes.next(1, together), None);
+        assert_eq!(queues.next(1, together), None);
     }
 
     #[test]
     fn a_control_record_waits_for_all_before_it_and_holds_all_behind_it() {
         let records = batch("ab!!ab");
-        let mut lanes = lanes(&records);
-        assert_eq!(all_next(&mut lanes, 1), [[0], [1]]);
-        accept(&mut lanes, &[1]);
-        assert_eq!(lanes.next(1, together), None);
-        accept(&mut lanes, &[0]);
+        let mut queues = queues(&records);
+        assert_eq!(all_next(&mut queues, 1), [[0], [1]]);
+        accept(&mut queues, &[1]);
+        assert_eq!(queues.next(1, together), None);
+        accept(&mut queues, &[0]);
         for control in [2, 3] {
-            assert_eq!(all_next(&mut lanes, 9), [[control]]);
-            accept(&mut lanes, &[control]);
+            assert_eq!(all_next(&mut queues, 9), [[control]]);
+            accept(&mut queues, &[control]);
         }
-        assert_eq!(all_next(&mut lanes, 1), [[4], [5]]);
+        assert_eq!(all_next(&mut queues, 1), [[4], [5]]);
     }
 
     #[test]
     fn a_failure_holds_its_path_and_no_other() {
         let records = batch("aba!a");
-        let mut lanes = lanes(&records);
-        assert_eq!(all_next(&mut lanes, 1), [[0], [1]]);
-        lanes.settle(&[0], |_| Some(Outcome::Held));
-        accept(&mut lanes, &[1]);
-        assert_eq!(all_next(&mut lanes, 1), [[3]]);
-        accept(&mut lanes, &[3]);
-        assert_eq!(lanes.next(1, together), None);
+        let mut queues = queues(&records);
+        assert_eq!(all_next(&mut queues, 1), [[0], [1]]);
+        queues.settle(&[0], |_| Some(Outcome::Held));
+        accept(&mut queues, &[1]);
+        assert_eq!(all_next(&mut queues, 1), [[3]]);
+        accept(&mut queues, &[3]);
+        assert_eq!(queues.next(1, together), None);
         let (held, accepted) = (Some(Outcome::Held), Some(Outcome::Accepted));
         let expected = [
             held.clone(),
@@ -338,44 +338,44 @@ mod tests {
             accepted.clone(),
             held.clone(),
         ];
-        assert_eq!(lanes.into_outcomes(), expected);
+        assert_eq!(queues.into_outcomes(), expected);
     }
 
     #[test]
     fn a_request_of_several_takes_free_paths_in_the_order_of_the_batch() {
         let records = batch("abacabc");
-        let mut lanes = lanes(&records);
-        assert_eq!(lanes.next(3, together), Some(vec![0, 1, 2]));
+        let mut queues = queues(&records);
+        assert_eq!(queues.next(3, together), Some(vec![0, 1, 2]));
         assert_eq!(
-            all_next(&mut lanes, 9),
+            all_next(&mut queues, 9),
             [[3, 6]],
             "the paths of the first are not free"
         );
-        accept(&mut lanes, &[0, 1, 2]);
-        assert_eq!(all_next(&mut lanes, 9), [[4, 5]]);
+        accept(&mut queues, &[0, 1, 2]);
+        assert_eq!(all_next(&mut queues, 9), [[4, 5]]);
     }
 
     #[test]
     fn who_is_under_suspicion_goes_alone() {
         let records = batch("abcd");
-        let mut lanes = lanes(&records);
+        let mut queues = queues(&records);
         let alone = |record: &Record| matches!(record.path.as_deref(), Some("/b" | "/c"));
-        let next = |lanes: &mut Lanes<'_>| lanes.next(9, alone);
-        assert_eq!(next(&mut lanes), Some(vec![0]));
-        assert_eq!(next(&mut lanes), Some(vec![1]));
-        assert_eq!(next(&mut lanes), Some(vec![2]));
-        assert_eq!(next(&mut lanes), Some(vec![3]));
+        let next = |queues: &mut PathQueues<'_>| queues.next(9, alone);
+        assert_eq!(next(&mut queues), Some(vec![0]));
+        assert_eq!(next(&mut queues), Some(vec![1]));
+        assert_eq!(next(&mut queues), Some(vec![2]));
+        assert_eq!(next(&mut queues), Some(vec![3]));
     }
 
     #[test]
     fn what_is_sent_again_goes_before_the_rest_of_its_path() {
         let records = batch("abab");
-        let mut lanes = lanes(&records);
-        assert_eq!(lanes.next(3, together), Some(vec![0, 1, 2]));
-        lanes.settle(&[0, 1, 2], |_| None);
+        let mut queues = queues(&records);
+        assert_eq!(queues.next(3, together), Some(vec![0, 1, 2]));
+        queues.settle(&[0, 1, 2], |_| None);
         let mut sent = Vec::new();
-        while let Some(parcel) = lanes.next(1, together) {
-            accept(&mut lanes, &parcel);
+        while let Some(parcel) = queues.next(1, together) {
+            accept(&mut queues, &parcel);
             sent.extend(parcel);
         }
         assert_eq!(sent, [0, 1, 2, 3]);
@@ -384,28 +384,28 @@ mod tests {
     #[test]
     fn a_failure_within_a_request_of_several_holds_what_stands_behind_it_there() {
         let records = batch("aab");
-        let mut lanes = lanes(&records);
-        assert_eq!(lanes.next(9, together), Some(vec![0, 1, 2]));
-        lanes.settle(&[0, 1, 2], |_| Some(Outcome::Held));
-        assert_eq!(lanes.into_outcomes(), vec![Some(Outcome::Held); 3]);
+        let mut queues = queues(&records);
+        assert_eq!(queues.next(9, together), Some(vec![0, 1, 2]));
+        queues.settle(&[0, 1, 2], |_| Some(Outcome::Held));
+        assert_eq!(queues.into_outcomes(), vec![Some(Outcome::Held); 3]);
     }
 
     #[test]
     fn large_records_share_no_request() {
         let large = |seq, path| a_record().seq(seq).path(path).after(vec![b'x'; 400_000]).arc();
         let records = [large(1, "/a"), large(2, "/b"), large(3, "/c")];
-        let mut lanes = lanes(&records);
-        assert_eq!(all_next(&mut lanes, 9), [[0], [1], [2]]);
+        let mut queues = queues(&records);
+        assert_eq!(all_next(&mut queues, 9), [[0], [1], [2]]);
     }
 
     #[test]
     fn a_path_that_failed_before_goes_after_the_others_and_before_the_next_control_record() {
         let records = batch("abca!ad");
         let has_failed = |record: &Record| record.seq.0 == 1;
-        let mut lanes = Lanes::new(&records, vec![None; records.len()], has_failed);
+        let mut queues = PathQueues::new(&records, vec![None; records.len()], has_failed);
         let mut sent = Vec::new();
-        while let Some(parcel) = lanes.next(1, together) {
-            accept(&mut lanes, &parcel);
+        while let Some(parcel) = queues.next(1, together) {
+            accept(&mut queues, &parcel);
             sent.extend(parcel);
         }
         assert_eq!(sent, [1, 2, 0, 3, 4, 6, 5]);
@@ -415,8 +415,8 @@ mod tests {
     fn what_is_settled_already_is_not_sent_again() {
         let records = batch("abc");
         let known = vec![None, Some(Outcome::Accepted), None];
-        let mut lanes = Lanes::new(&records, known, |_| false);
-        assert_eq!(all_next(&mut lanes, 1), [[0], [2]]);
+        let mut queues = PathQueues::new(&records, known, |_| false);
+        assert_eq!(all_next(&mut queues, 1), [[0], [2]]);
     }
 
     #[test]
@@ -425,13 +425,13 @@ mod tests {
         for seed in 0..2_000u64 {
             let mut random = StdRng::seed_from_u64(seed);
             let records = batch(letters);
-            let mut lanes = lanes(&records);
+            let mut queues = queues(&records);
             let mut in_flight: Vec<Parcel> = Vec::new();
             let mut settled: Vec<usize> = Vec::new();
             loop {
                 let most = random.random_range(1..=4);
                 while in_flight.len() < 3 {
-                    let Some(parcel) = lanes.next(most, together) else {
+                    let Some(parcel) = queues.next(most, together) else {
                         break;
                     };
                     in_flight.push(parcel);
@@ -441,19 +441,19 @@ mod tests {
                 }
                 let parcel = in_flight.remove(random.random_range(0..in_flight.len()));
                 let again = random.random_bool(0.2);
-                lanes.settle(&parcel, |_| (!again).then_some(Outcome::Accepted));
+                queues.settle(&parcel, |_| (!again).then_some(Outcome::Accepted));
                 if !again {
                     settled.extend(parcel);
                 }
             }
             assert_eq!(settled.len(), records.len(), "seed {seed}: {settled:?}");
-            for lane in "abcd!".chars() {
-                let of_lane: Vec<usize> = settled
+            for queue in "abcd!".chars() {
+                let of_queue: Vec<usize> = settled
                     .iter()
                     .copied()
-                    .filter(|at| letters.as_bytes()[*at] == lane as u8)
+                    .filter(|at| letters.as_bytes()[*at] == queue as u8)
                     .collect();
-                assert!(of_lane.is_sorted(), "seed {seed}: {lane} {of_lane:?}");
+                assert!(of_queue.is_sorted(), "seed {seed}: {queue} {of_queue:?}");
             }
             for (at, _) in letters.match_indices('!') {
                 let place = settled.iter().position(|settled| *settled == at).unwrap();

@@ -1,6 +1,6 @@
 //! Messages on their way to the brokers, in the order of the batch.
 //!
-//! Reports may come in any order; the lane looks only at its front, so that what lies behind it is durable without a
+//! Reports may come in any order; the queue looks only at its front, so that what lies behind it is durable without a
 //! hole. It must never forget a message whose end is not known: a later one could pass it.
 
 use std::collections::{HashSet, VecDeque};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::reports::Reports;
 
-/// A message in the lane: whose it is and where it goes.
+/// A message in the queue: whose it is and where it goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     /// Position of its record in the batch.
@@ -54,7 +54,7 @@ pub(crate) type TopicFailure = Option<(SinkErrorKind, String)>;
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum SendOutcome {
     /// Every in-sync replica has it.
     Durable,
     /// There is nothing to send of the record.
@@ -70,7 +70,7 @@ pub(crate) enum Outcome {
 enum Report {
     /// The next that the producer has not told, or that was not taken.
     Awaited,
-    Known(Outcome),
+    Known(SendOutcome),
 }
 
 /// Records that became durable after their delivery had been reported as failed, in order and without a hole.
@@ -83,7 +83,7 @@ pub(crate) struct Settled {
 
 /// Messages on their way, all of one producer.
 #[derive(Default)]
-pub(crate) struct Lane {
+pub(crate) struct InFlight {
     queue: VecDeque<(Ticket, Report)>,
     reports: Arc<Reports>,
     /// How many messages were handed to the producer.
@@ -92,7 +92,7 @@ pub(crate) struct Lane {
     held: HashSet<Option<ZnodePath>>,
 }
 
-impl Lane {
+impl InFlight {
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -111,7 +111,7 @@ impl Lane {
         self.handed_over
     }
 
-    /// Adds the message that was handed over under [`Lane::number`].
+    /// Adds the message that was handed over under [`InFlight::number`].
     pub(crate) fn sent(&mut self, ticket: Ticket) {
         self.handed_over += 1;
         self.queue.push_back((ticket, Report::Awaited));
@@ -120,13 +120,13 @@ impl Lane {
     /// Adds a record that can have no message.
     pub(crate) fn refused(&mut self, ticket: Ticket, reason: String) {
         self.queue
-            .push_back((ticket, Report::Known(Outcome::Refused(reason))));
+            .push_back((ticket, Report::Known(SendOutcome::Refused(reason))));
     }
 
     /// Adds a record that is not sent now.
     pub(crate) fn held(&mut self, ticket: Ticket, record: &Arc<Record>, failure: TopicFailure) {
         self.held.insert(record.path.clone());
-        let outcome = Outcome::Held(Arc::clone(record), failure);
+        let outcome = SendOutcome::Held(Arc::clone(record), failure);
         self.queue.push_back((ticket, Report::Known(outcome)));
     }
 
@@ -137,27 +137,27 @@ impl Lane {
 
     /// Adds a record that needs no message: it is done once those before it are.
     pub(crate) fn passed(&mut self, ticket: Ticket) {
-        self.queue.push_back((ticket, Report::Known(Outcome::Passed)));
+        self.queue.push_back((ticket, Report::Known(SendOutcome::Passed)));
     }
 
     /// Takes out the oldest message if its end is known.
-    pub(crate) fn take(&mut self) -> Option<(Ticket, Outcome)> {
+    pub(crate) fn take(&mut self) -> Option<(Ticket, SendOutcome)> {
         let outcome = match self.queue.front()? {
             (_, Report::Known(outcome)) => outcome.clone(),
             (_, Report::Awaited) => match self.reports.take()? {
-                Ok(()) => Outcome::Durable,
-                Err(code) => Outcome::Failed(code),
+                Ok(()) => SendOutcome::Durable,
+                Err(code) => SendOutcome::Failed(code),
             },
         };
         let (ticket, _) = self.queue.pop_front()?;
-        if let Outcome::Held(record, _) = &outcome {
+        if let SendOutcome::Held(record, _) = &outcome {
             self.held.remove(&record.path);
         }
         Some((ticket, outcome))
     }
 
-    /// Waits for the end of the oldest message and takes it out; `None` when the lane is empty. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(Ticket, Outcome)> {
+    /// Waits for the end of the oldest message and takes it out; `None` when the queue is empty. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<(Ticket, SendOutcome)> {
         while !self.is_empty() {
             let told = self.reports.told();
             if let Some(next) = self.take() {
@@ -182,9 +182,9 @@ impl Lane {
 
     /// Forgets all, for a producer that tells its reports here; only right when the one before is gone.
     pub(crate) fn begin(&mut self, reports: Arc<Reports>) {
-        *self = Lane {
+        *self = InFlight {
             reports,
-            ..Lane::default()
+            ..InFlight::default()
         };
     }
 }
