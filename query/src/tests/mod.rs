@@ -3,6 +3,7 @@
 mod as_of;
 mod lists;
 mod pool;
+mod random;
 mod scratch;
 mod status;
 mod visible;

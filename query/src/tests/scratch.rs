@@ -73,7 +73,7 @@ pub fn time_of(zxid: u64) -> i64 {
     NOON + zxid.cast_signed() * 1000
 }
 
-fn read(czxid: u64, mzxid: u64, text: &str) -> Read {
+pub fn read(czxid: u64, mzxid: u64, version: i32, text: &str) -> Read {
     Read {
         stat: Stat {
             czxid: Zxid(czxid),
@@ -81,7 +81,7 @@ fn read(czxid: u64, mzxid: u64, text: &str) -> Read {
             pzxid: Zxid(czxid),
             ctime: time_of(czxid),
             mtime: time_of(mzxid),
-            version: i32::from(mzxid > czxid),
+            version,
             data_length: i32::try_from(text.len()).unwrap(),
             ..Stat::default()
         },
@@ -89,7 +89,7 @@ fn read(czxid: u64, mzxid: u64, text: &str) -> Read {
     }
 }
 
-fn change(at: &str, zxid: u64, what: ChangeKind) -> Append {
+pub fn change(at: &str, zxid: u64, what: ChangeKind) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(time_of(zxid)),
@@ -104,12 +104,12 @@ fn change(at: &str, zxid: u64, what: ChangeKind) -> Append {
 }
 
 pub fn created(at: &str, zxid: u64, text: &str) -> Append {
-    let read = read(zxid, zxid, text);
+    let read = read(zxid, zxid, 0, text);
     change(at, zxid, ChangeKind::Created { read })
 }
 
 pub fn updated(at: &str, czxid: u64, zxid: u64, text: &str) -> Append {
-    let read = read(czxid, zxid, text);
+    let read = read(czxid, zxid, 1, text);
     change(at, zxid, ChangeKind::Updated { read })
 }
 

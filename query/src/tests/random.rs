@@ -1,0 +1,183 @@
+//! Random histories of one znode, captured with and without loss: an answer that is certain is the truth.
+
+use bridge_core::append::{Append, ChangeKind, RecordKind};
+use bridge_core::image_txn::{ImageTxn, Progress};
+use bridge_core::journal::Position;
+use bridge_core::number::Zxid;
+use bridge_core::path::ZnodePath;
+use bridge_core::record::Timestamp;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::scratch::{Scratch, change, deleted, path, read, time_of};
+use crate::JournalQuery;
+
+/// Histories that are played.
+const SEEDS: u64 = 30;
+
+/// Events of one history.
+const EVENTS: u64 = 60;
+
+/// The value after each zxid, from 0 on; `None` while the znode does not exist.
+type Truth = Vec<Option<String>>;
+
+/// What the capture does with values that it could not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Capture {
+    /// Counts them, and mostly names their zxids.
+    Honest,
+    /// Says nothing of them: the control that the test must catch.
+    Silent,
+}
+
+/// A life of the znode, as the capture follows it.
+struct Life {
+    czxid: u64,
+    version: i32,
+}
+
+/// Plays a history: the truth, and the records of a capture that sees every event, and reads values only between batches.
+fn play(random: &mut StdRng, capture: Capture) -> (Truth, Vec<Append>) {
+    let mut truth: Truth = vec![None];
+    let mut records = Vec::new();
+    let mut life: Option<Life> = None;
+    while (truth.len() as u64) < EVENTS {
+        let (mut batch, mut unread) = (Vec::new(), Vec::new());
+        let events = random.random_range(1..=5);
+        for event in 1..=events {
+            let zxid = truth.len() as u64;
+            let is_read = event == events;
+            let text = format!("v{zxid}");
+            let record = match life.take() {
+                None => {
+                    truth.push(Some(text.clone()));
+                    life = Some(Life {
+                        czxid: zxid,
+                        version: 0,
+                    });
+                    Some(match is_read {
+                        true => change(
+                            "/a",
+                            zxid,
+                            ChangeKind::Created {
+                                read: read(zxid, zxid, 0, &text),
+                            },
+                        ),
+                        false => change(
+                            "/a",
+                            zxid,
+                            ChangeKind::CreatedUnread {
+                                czxid: Zxid(zxid),
+                                ephemeral: None,
+                                ctime: None,
+                            },
+                        ),
+                    })
+                }
+                Some(_) if random.random_ratio(1, 4) => {
+                    truth.push(None);
+                    Some(deleted("/a", zxid))
+                }
+                Some(lived) => {
+                    truth.push(Some(text.clone()));
+                    let version = lived.version + 1;
+                    let read = read(lived.czxid, zxid, version, &text);
+                    life = Some(Life { version, ..lived });
+                    match is_read {
+                        true => Some(change("/a", zxid, ChangeKind::Updated { read })),
+                        false => {
+                            unread.push(Zxid(zxid));
+                            None
+                        }
+                    }
+                }
+            };
+            if let Some(mut record) = record {
+                let RecordKind::Change(change) = &mut record.word else {
+                    unreachable!("every record is a change");
+                };
+                if capture == Capture::Honest {
+                    change.missed = Some(unread.len() as u64);
+                    if random.random_ratio(3, 4) {
+                        change.superseded.clone_from(&unread);
+                    }
+                }
+                unread.clear();
+                batch.push(record);
+            }
+        }
+        // Records are captured together, after the reads of the batch.
+        let captured = Timestamp(time_of(truth.len() as u64));
+        records.extend(batch.into_iter().map(|record| Append { captured, ..record }));
+    }
+    (truth, records)
+}
+
+fn journalled(records: Vec<Append>, last: u64) -> Scratch {
+    let mut scratch = Scratch::with(records);
+    let progress = Progress {
+        reported: Zxid(last),
+        listed: true,
+        run: None,
+    };
+    scratch
+        .journal
+        .set_progress(&ZnodePath::slash(), &progress)
+        .unwrap();
+    scratch.journal.commit().unwrap();
+    scratch
+}
+
+/// The first answer that claims more than the truth; and how many answers were certain.
+fn first_lie(query: &JournalQuery, truth: &Truth) -> (Option<String>, u64) {
+    let now = Timestamp(time_of(truth.len() as u64 + 10));
+    let mut certain = 0;
+    for (zxid, value) in truth.iter().enumerate() {
+        let zxid = zxid as u64;
+        for position in [
+            Position::Zxid(Zxid(zxid)),
+            Position::Time(Timestamp(time_of(zxid))),
+        ] {
+            let Some(answer) = query.as_of(&path("/a"), position, now).unwrap() else {
+                return (Some(format!("{position:?}: nothing is known")), certain);
+            };
+            let data = answer
+                .data
+                .as_ref()
+                .map(|data| String::from_utf8_lossy(&data.bytes).into_owned());
+            if answer.certain && (answer.exists != Some(value.is_some()) || data != *value) {
+                return (
+                    Some(format!("{position:?}: {answer:?} and not {value:?}")),
+                    certain,
+                );
+            }
+            certain += u64::from(answer.certain);
+        }
+    }
+    (None, certain)
+}
+
+#[test]
+fn a_certain_answer_is_the_truth_whatever_the_capture_could_not_read() {
+    let mut certain = 0;
+    for seed in 0..SEEDS {
+        let (truth, records) = play(&mut StdRng::seed_from_u64(seed), Capture::Honest);
+        let scratch = journalled(records, truth.len() as u64);
+        let (lie, known) = first_lie(&scratch.query(), &truth);
+        assert_eq!(lie, None, "seed {seed}");
+        certain += known;
+    }
+    // Not by never being certain.
+    assert!(certain > SEEDS * EVENTS / 4, "{certain}");
+}
+
+#[test]
+fn a_capture_that_keeps_silent_about_unread_values_is_caught() {
+    let is_caught = |seed| {
+        let (truth, records) = play(&mut StdRng::seed_from_u64(seed), Capture::Silent);
+        let scratch = journalled(records, truth.len() as u64);
+        first_lie(&scratch.query(), &truth).0.is_some()
+    };
+    let caught = (0..SEEDS).filter(|seed| is_caught(*seed)).count();
+    assert!(caught as u64 > SEEDS / 2, "{caught}");
+}
