@@ -1,4 +1,4 @@
-//! What no section can know alone: names that stand twice, sinks without sources, addresses open to all.
+//! Checks that concern several sections: duplicate names, sinks without sources, addresses open to all.
 
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
@@ -12,7 +12,7 @@ use crate::nearest::nearest;
 use crate::reading::{Reading, Sections, SinkDraft};
 use crate::tree::KeyPath;
 
-/// Completes the sections to a configuration. What is wrong is reported; the result is only good without errors.
+/// Completes the sections to a configuration. Problems are reported; the result is valid only if none is an error.
 pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config {
     let Sections { top, sources, sinks } = sections;
     let at_top = KeyPath::default();
@@ -269,7 +269,7 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// What two names of one destination have in common.
+    /// The part that is equal in two names of one destination.
     fn same(&self) -> (&'a str, Vec<&'a str>) {
         let name = self.name.strip_prefix("./").unwrap_or(self.name);
         let mut servers: Vec<&str> = self.servers.split(',').map(str::trim).collect();

@@ -1,4 +1,4 @@
-//! Which texts of a configuration file no message may repeat, and what of a line that cannot be read may be shown.
+//! Decides which texts of a configuration file no message may repeat, and masks lines that cannot be parsed.
 //!
 //! The grammar of the configuration decides, not the words around a value: a text may be shown only where the schema
 //! takes a text that is no secret. So a text at an unknown key, or where a table is wanted, is hidden: it may be a
@@ -35,7 +35,7 @@ pub(crate) fn is_delicate(key: &str) -> bool {
 /// Shorter texts are part of messages by chance, and are no secrets.
 const HIDDEN_CHARS_MIN: usize = 4;
 
-/// Masks in a message what no message may show: these texts, and a user with a password before `@`.
+/// Masks these texts in a message, and a user with a password before `@`.
 pub(crate) fn hide(message: &mut String, secrets: &[Secret]) {
     for secret in secrets.iter().map(Secret::reveal) {
         if secret.chars().count() >= HIDDEN_CHARS_MIN && message.contains(secret) {
@@ -47,7 +47,7 @@ pub(crate) fn hide(message: &mut String, secrets: &[Secret]) {
     }
 }
 
-/// `u:pw@host` without user and password, wherever it stands in a text.
+/// A text in which user and password of every `u:pw@host` are masked.
 pub(crate) fn without_userinfo(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
                 let is_known = all.any(|schema| self.hints.takes_text(schema));
                 if is_secret || !is_known || looks_like_contents(&text.text) {
                     self.found.push(Secret::new(text.text.as_str()));
-                    // What a message shows of a text of several lines may be one of them.
+                    // A message may show one line of the text.
                     let lines = text.text.lines().map(str::trim);
                     self.found.extend(lines.map(Secret::new));
                 }

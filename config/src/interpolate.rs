@@ -1,7 +1,7 @@
 //! `${NAME}`, `${NAME:-default}` and `${file:/run/secrets/name}` inside texts.
 //!
-//! Replaced after parsing, so that what comes in can never change the structure. What comes in from a variable or a
-//! file is a secret: the text that holds it is marked and never shown. `$${` stands for `${`.
+//! Replaced after parsing, so that a value can never change the structure. The value of a variable or a file is a
+//! secret: the text that holds it is marked and never shown. `$${` gives `${`.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::tree::{KeyPath, Node, Place, Text, Value};
 /// A secret's file may be so large; a larger one is surely not meant.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Replaces the references in all texts of the tree. Gives back what they brought in.
+/// Replaces the references in all texts of the tree. Returns the values that they brought in.
 pub(crate) fn interpolate(
     tree: &mut Node,
     environment: &Environment,
@@ -129,7 +129,7 @@ impl Work<'_> {
 }
 
 enum Resolved<'a> {
-    /// The text behind `:-`, which stands in the file itself.
+    /// The text after `:-`, which is part of the file.
     Default(&'a str),
     BroughtIn(String),
 }
@@ -159,7 +159,7 @@ fn is_name(name: &str) -> bool {
 
 fn problem(place: Place, path: &KeyPath, reason: String) -> Problem {
     Problem::error(place, path.to_string(), reason)
-        .allowed("${NAME}, ${NAME:-default} or ${file:/run/secrets/name}; $${ stands for ${")
+        .allowed("${NAME}, ${NAME:-default} or ${file:/run/secrets/name}; $${ gives ${")
         .remedy("set the variable or provide the file before the start, or give a default")
 }
 

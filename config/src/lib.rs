@@ -6,7 +6,7 @@
 //! ```
 //!
 //! All that is wrong is found in one go, each with its place, its key and a remedy. A text that was brought in from
-//! the environment or from a secret's file never stands in a problem, a `Debug` or a log. This crate opens no file but
+//! the environment or from a secret's file is never part of a problem, a `Debug` or a log. This crate opens no file but
 //! the configuration and the files that it names as `${file:…}`.
 
 mod check;
@@ -59,18 +59,25 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub struct Loaded {
     /// The file it was read from.
     pub file: PathBuf,
-    /// What it says.
+    /// The configuration.
     pub config: Config,
-    /// What is legal in it and surely not meant.
+    /// Parts that are legal and probably a mistake.
     pub warnings: Vec<Problem>,
 }
 
-/// Reads and checks a configuration file, with the overrides and references of this process's environment.
+/// Reads and checks a configuration file, with the overrides and references of this process's environment. Blocks on the
+/// disk.
+///
+/// # Errors
+/// All problems of the configuration at once, if one of them is an error.
 pub fn load(file: &Path) -> Result<Loaded, Refused> {
     load_with(file, &Environment::of_process())
 }
 
-/// All keys of a configuration file, each with its value and where that comes from.
+/// All keys of a configuration file, each with its value and the origin of that.
+///
+/// # Errors
+/// As [`load`].
 pub fn load_settings(file: &Path) -> Result<Vec<Setting>, Refused> {
     let loaded = load(file)?;
     let (Some(format), Ok(text)) = (Format::of(file), read_file(file)) else {
@@ -84,6 +91,9 @@ pub fn load_settings(file: &Path) -> Result<Vec<Setting>, Refused> {
 }
 
 /// As [`load`], with another environment.
+///
+/// # Errors
+/// As [`load`].
 pub fn load_with(file: &Path, environment: &Environment) -> Result<Loaded, Refused> {
     let refused = |problem: Problem| Refused {
         file: file.to_owned(),
@@ -123,7 +133,10 @@ fn read_file(path: &Path) -> Result<String, String> {
     })
 }
 
-/// Reads and checks the text of a configuration; `file` is what messages call it.
+/// Reads and checks the text of a configuration; `file` is its name in messages.
+///
+/// # Errors
+/// All problems of the configuration at once, if one of them is an error.
 pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) -> Result<Loaded, Refused> {
     let mut problems = Vec::new();
     let mut secrets = Vec::new();

@@ -220,7 +220,7 @@ impl JournalConfig {
             found.push(ConfigIssue::warning(
                 "retention",
                 format!(
-                    "records kept for ever fill the journal up to max_size ({}); capture then waits",
+                    "records without a time limit fill the journal up to max_size ({}); capture then waits",
                     self.max_size
                 ),
                 "give a time, or watch the size of the journal",

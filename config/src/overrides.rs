@@ -3,7 +3,7 @@
 //! The `config` crate finds and names them; it would turn a list into a table when a name holds an index, so they are
 //! put into the tree here.
 //!
-//! * `__` stands between keys; an element of a list is named by its index, and the index behind the last adds one.
+//! * `__` stands between keys; an element of a list is named by its index, and the index after the last adds one.
 //! * Names are read without regard to case, so a key that holds a capital or a dot cannot be named; the table that
 //!   holds it can be given as a whole, as in TOML: `{ "linger.ms" = "5" }`.
 //! * Everything in a variable is text; where an option wants a number, a truth value or a list (`a,b` or `["a", "b"]`)
@@ -22,7 +22,7 @@ use crate::nearest::nearest;
 use crate::problem::Problem;
 use crate::tree::{KeyPath, Node, Place, Step, Table, Text, Value};
 
-/// What the names begin with, before `_`.
+/// The prefix of the names, before `_`.
 pub(crate) const PREFIX: &str = "ZKBRIDGE";
 
 /// Between keys.
@@ -77,7 +77,7 @@ fn slip(key: &str, raw: &str) -> Option<Problem> {
     };
     let message = "the variable names no key, so it overrides nothing";
     let problem = Problem::error(variable(&name), "", message).remedy(format!(
-        "did you mean {PREFIX}_{}? Two '_' stand between keys",
+        "did you mean {PREFIX}_{}? Two '_' separate keys",
         meant.to_uppercase()
     ));
     Some(Problem {
@@ -146,7 +146,7 @@ fn put(
     }
 }
 
-/// What a key that is not there yet becomes, seen from what the variable names below it.
+/// The value of a missing key that a variable names something below: a list or a table.
 fn empty_for(key: &str, rest: &[&str], above: &KeyPath, place: &Place) -> Node {
     let holds_list = above.0.is_empty() && matches!(key, "source" | "sink");
     let is_index = rest.first().is_some_and(|next| next.parse::<usize>().is_ok());

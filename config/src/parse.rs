@@ -51,17 +51,17 @@ impl Format {
     }
 }
 
-/// Where keys and values stand, and what the `config` crate does not tell about them.
+/// The places of keys and values, and other facts that the `config` crate does not keep.
 #[derive(Default)]
 pub(crate) struct Map {
     marks: HashMap<KeyPath, Mark>,
     /// Dates, which arrive as texts.
     dates: HashSet<KeyPath>,
-    /// Keys that stand twice in one table, where the parser does not mind.
+    /// Keys that are given twice in one table, where the parser accepts it.
     twice: Vec<(KeyPath, Place)>,
 }
 
-/// Where a key and its value stand. For an element of a list both are the same.
+/// The places of a key and its value; for an element of a list both are the same.
 struct Mark {
     key: Place,
     value: Place,
@@ -88,7 +88,7 @@ pub(crate) fn parse(text: &str, format: Format, problems: &mut Vec<Problem>) -> 
                     Problem::error(
                         place.clone(),
                         path.to_string(),
-                        "the key stands twice in its table",
+                        "the key is given twice in its table",
                     )
                     .remedy("leave one of them out"),
                 );
@@ -151,7 +151,7 @@ fn node(value: config::Value, path: &KeyPath, map: &Map) -> Node {
     Node::new(place, value)
 }
 
-/// What a variable holds for a list or a table, written as in TOML. All texts in it are as secret as the variable.
+/// The list or table that a variable holds, written as in TOML. All texts in it are as secret as the variable.
 pub(crate) fn inline_value(text: &str, variable: &Node) -> Option<Node> {
     if !text.starts_with(['[', '{']) {
         return None;
@@ -200,10 +200,10 @@ fn syntax(error: &ConfigError, text: &str, format: Format) -> Problem {
     }
     problem.remedy(match format {
         Format::Toml => {
-            "texts stand in quotes, tables begin with [name] or [[name]]; 'zkbridge init' prints an example"
+            "put texts in quotes, and begin tables with [name] or [[name]]; 'zkbridge init' prints an example"
         }
         Format::Yaml => "indent with spaces, not tabs, and put texts with ':' or '#' in quotes",
-        Format::Json => "keys and texts stand in double quotes, and no comma stands behind the last one",
+        Format::Json => "put keys and texts in double quotes, and no comma after the last one",
     })
 }
 

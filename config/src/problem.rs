@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, in a form for people and for programs.
+//! The problems of a configuration, as text for people and as JSON for programs.
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use crate::tree::Place;
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether it stands in the way.
+    /// Whether the configuration cannot be used.
     pub gravity: Severity,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
     /// The keys that lead to it, `source[0].roots[1]`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong, with the value unless that is a secret.
+    /// The problem, with the value unless that is a secret.
     pub message: String,
     /// The line, where the text could not be read at all.
     pub excerpt: Option<String>,
-    /// What would be right.
+    /// The values or keys that are possible.
     pub allowed: Option<String>,
-    /// What to do.
+    /// The remedy.
     pub remedy: Option<String>,
 }
 
@@ -100,7 +100,7 @@ impl Problem {
         text
     }
 
-    /// What to do, then what is possible.
+    /// The remedy, then the possible values.
     fn help(&self) -> Option<String> {
         match (&self.remedy, &self.allowed) {
             (Some(remedy), Some(allowed)) if remedy.ends_with('?') => {

@@ -19,14 +19,14 @@ use crate::tree::{KeyPath, Node, Place, Step, Table, Value, is_word};
 pub(crate) struct Reading<'a> {
     tree: &'a Node,
     pub(crate) problems: Vec<Problem>,
-    /// Keys with a problem of their own: what else is said of them would only be its consequence.
+    /// Keys with a problem of their own: further problems would only be its consequences.
     touched: Vec<KeyPath>,
     hints: Hints,
     /// Texts of the tree that no message may show.
     hidden: &'a [Secret],
 }
 
-/// What the sections hold, as far as they could be read.
+/// The contents of the sections, as far as they could be read.
 pub(crate) struct Sections {
     pub(crate) top: Top,
     pub(crate) sources: Vec<(KeyPath, SourceConfig)>,
@@ -290,7 +290,7 @@ impl<'a> Reading<'a> {
             return;
         }
         let message = format!("{shown} is none of the words that this key takes");
-        // What was brought in is not shown, and what it resembles would show it.
+        // A text that was brought in is not shown, and neither is the word that it resembles.
         let near = nearest(word, known.iter().copied()).filter(|_| node.brought_in().is_none());
         self.report(path, message, |problem| {
             let problem = problem.allowed(known.map_words());
@@ -345,7 +345,7 @@ impl<'a> Reading<'a> {
         });
     }
 
-    /// Takes over what a section's own type objects to.
+    /// Reports the issues that the type of a section finds in it.
     pub(crate) fn object(&mut self, section: &KeyPath, objections: Vec<ConfigIssue>) {
         for objection in objections {
             let path = self.as_written(section.join_text(&objection.key));
@@ -385,7 +385,7 @@ impl<'a> Reading<'a> {
         self.object(path, objection.into_iter().collect());
     }
 
-    /// Whether the key, or one above or below it, has a problem of its own, so that what was read is not what it says.
+    /// Whether the key, or one above or below it, has a problem of its own, so that its value was not read from the file.
     pub(crate) fn is_touched(&self, path: &KeyPath) -> bool {
         self.touched.iter().any(|touched| touched.touches(path)) || self.is_skipped(&path.0)
     }
@@ -429,7 +429,7 @@ impl<'a> Reading<'a> {
         self.problems.push(problem);
     }
 
-    /// A problem at a key. What was brought in from outside is never shown, so a message that may repeat it is not.
+    /// A problem at a key. A message that may repeat a text that was brought in is replaced.
     fn problem(&self, path: &KeyPath, message: String) -> Problem {
         let place = self.tree.place_of(&path.0);
         let brought_in = self.tree.at(&path.0).and_then(Node::brought_in);

@@ -1,4 +1,4 @@
-//! The reference of the configuration as Markdown: every key with what it takes, its default and its meaning, told by
+//! The reference of the configuration as Markdown: every key with what it takes, its default and its meaning, from
 //! the schema alone, so that it cannot say anything that the types do not.
 
 use std::collections::BTreeSet;

@@ -84,7 +84,7 @@ impl Parts {
         Node::new(self.place.clone(), Value::Table(part))
     }
 
-    /// The keys that nobody took, and those that somebody would have.
+    /// The keys that no type has read, and those that are known.
     pub(crate) fn rest(self) -> (Vec<String>, Vec<&'static str>) {
         (self.rest.into_keys().collect(), self.known)
     }

@@ -1,7 +1,6 @@
-//! The configuration as it takes effect, key by key, each with where it comes from: for people who ask why the bridge
-//! does what it does.
+//! The effective configuration, key by key, each with its origin.
 //!
-//! No secret is ever part of it: what a reference would bring in is shown as the reference, and keys that hold secrets
+//! No secret is ever part of it: a reference is shown as the reference, and keys that hold secrets
 //! as a mask.
 
 use std::fmt;
@@ -60,6 +59,9 @@ impl Serialize for Origin {
 }
 
 /// All keys of a configuration that can be used, in the order of the file's sections.
+///
+/// # Errors
+/// If the configuration cannot be used: all of its problems.
 pub fn settings(
     file: &Path,
     text: &str,
@@ -160,7 +162,7 @@ impl Shower {
         resolved(&self.schema, schema).clone()
     }
 
-    /// What a key may be besides null, and whether it may be that.
+    /// The schemas of a key other than null, and whether null is possible.
     fn choices(&self, schema: &Json) -> (Vec<Json>, bool) {
         let resolved = self.resolved(schema);
         let Some(any) = resolved["anyOf"].as_array() else {
@@ -257,7 +259,7 @@ fn origin(place: &Place, node: &Node) -> Origin {
     }
 }
 
-/// A text without what must not be shown.
+/// A text without its secret parts.
 fn shown(text: &Text, is_secret: bool) -> String {
     let text = text.text.as_str();
     match is_secret {
@@ -268,7 +270,7 @@ fn shown(text: &Text, is_secret: bool) -> String {
     }
 }
 
-/// Whether a text is one reference and nothing else: then it tells where the secret is, and not the secret.
+/// Whether a text is one reference and nothing else: it then names the place of the secret, not the secret.
 fn is_reference(text: &str) -> bool {
     let inside = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     inside.is_some_and(|inside| !inside.contains(['$', '}']) && !inside.contains(":-"))
@@ -278,10 +280,10 @@ fn is_reference(text: &str) -> bool {
 fn without_defaults(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
-    while let Some((before, behind)) = rest.split_once(":-").filter(|(before, _)| before.contains("${")) {
-        let end = behind.find('}').unwrap_or(behind.len());
+    while let Some((before, after)) = rest.split_once(":-").filter(|(before, _)| before.contains("${")) {
+        let end = after.find('}').unwrap_or(after.len());
         shown.push_str(&format!("{before}:-{MASK}"));
-        rest = &behind[end..];
+        rest = &after[end..];
     }
     shown + rest
 }

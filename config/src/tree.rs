@@ -1,4 +1,4 @@
-//! The parsed configuration as a tree in which every value knows where it stands.
+//! The parsed configuration as a tree in which every value has its place.
 //!
 //! Nothing is converted here: a number stays a number, so that a later step can refuse it where a text is wanted.
 
@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) place: Place,
     pub(crate) value: Value,
 }
 
-/// What was written.
+/// A value as it is written.
 #[derive(Clone)]
 pub(crate) enum Value {
     /// `null` or nothing, which TOML does not have.
@@ -26,7 +26,7 @@ pub(crate) enum Value {
     Date(String),
     List(Vec<Node>),
     Table(Table),
-    /// Stands for a value that was refused, or is missing, so that reading can go on.
+    /// Replaces a value that was refused or is missing, so that reading can continue.
     Assumed,
     /// An element of a list that was refused; the others keep their indexes.
     Skipped,
@@ -36,16 +36,16 @@ pub(crate) enum Value {
 #[derive(Clone)]
 pub(crate) struct Text {
     pub(crate) text: String,
-    /// What of it came from outside of the file, so that it must not be shown: `${NAME}`.
+    /// The references that brought in a part of it, `${NAME}`, so that it must not be shown.
     pub(crate) brought_in: Option<Arc<str>>,
     /// From a variable, in which everything is text: may also be read as a number, a truth value or a list.
     pub(crate) loose: bool,
 }
 
-/// Keys with where they stand, and their values.
+/// Keys with their places and values.
 pub(crate) type Table = BTreeMap<String, (Place, Node)>;
 
-/// Where something stands.
+/// The place of a key or value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Place {
     /// In the file; line and column count from 1.
@@ -55,7 +55,7 @@ pub enum Place {
         /// The column, in characters.
         column: usize,
     },
-    /// In the file, nobody knows where.
+    /// In the file, at an unknown line.
     #[default]
     File,
     /// In a variable of the environment.
@@ -128,7 +128,7 @@ impl Node {
         place
     }
 
-    /// What was brought in from outside of the file anywhere in this value.
+    /// The reference of a text that was brought in, anywhere in this value.
     pub(crate) fn brought_in(&self) -> Option<&Arc<str>> {
         match &self.value {
             Value::Text(text) => text.brought_in.as_ref(),
@@ -166,7 +166,7 @@ impl Node {
     }
 }
 
-/// So much of a value stands in a message.
+/// Longest part of a value in a message.
 const SHOWN_CHARS_MAX: usize = 80;
 
 fn shortened(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! The control socket: what an operator asks of the sinks of this bridge. For its own command alone; the socket is
+//! The control socket: takes an operator's orders to the sinks of this bridge. For its own command only; the socket is
 //! open to its user only, and no znode data goes over it.
 
 use std::fs;
@@ -142,7 +142,7 @@ impl Drop for Control {
     }
 }
 
-/// A socket that nobody answers is what a killed bridge left; one that somebody answers is left alone.
+/// Removes the socket that a killed bridge left. If a process answers there, returns an error and leaves it alone.
 fn listen(file: &Path) -> io::Result<UnixListener> {
     if BlockingStream::connect(file).is_ok() {
         return Err(io::Error::new(
@@ -159,11 +159,11 @@ fn listen(file: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Hands on the wish, and answers when it was carried out: draining sinks takes as long as it takes.
+/// Passes the request on, and answers when the reload is done, which includes draining the sinks that change.
 async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
-    let (tell, told) = oneshot::channel();
-    let answer = match reloads.try_send(tell) {
-        Ok(()) => told
+    let (send, done) = oneshot::channel();
+    let answer = match reloads.try_send(send) {
+        Ok(()) => done
             .await
             .unwrap_or_else(|_| Err("the bridge is ending".to_owned())),
         Err(mpsc::error::TrySendError::Full(_)) => {
@@ -243,12 +243,12 @@ mod tests {
             sink: "one".into(),
             orders,
         };
-        // What a killed bridge leaves.
+        // As a killed bridge leaves it.
         drop(std::os::unix::net::UnixListener::bind(&file).unwrap());
         assert_eq!(operator::ask_status(folder.path()).await.unwrap(), None);
         let handles = OrderHandles::default();
         handles.replace(vec![handle]);
-        let (reloads, wishes) = mpsc::channel(1);
+        let (reloads, requests) = mpsc::channel(1);
         let control = Control::start(folder.path(), handles, reloads.clone(), an_empty_view()).unwrap();
         let status = operator::ask_status(folder.path()).await.unwrap().unwrap();
         assert!(
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(taken.recv().await, Some(retry));
         drop(taken);
         check("one", "restart the bridge").await;
-        drop(wishes);
+        drop(requests);
         let answer = operator::ask_reload(folder.path()).await.unwrap().unwrap();
         assert!(answer.refused.unwrap().contains("zkbridge run"));
 

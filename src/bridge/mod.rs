@@ -1,4 +1,4 @@
-//! A running bridge: its sources, each with its own connection, journal and sinks, behind one HTTP listener and one
+//! A running bridge: its sources, each with its own connection, journal and sinks, with one HTTP listener and one
 //! control socket.
 //!
 //! ```text
@@ -51,7 +51,7 @@ const RELOADS: usize = 4;
 /// An operator's request for a reload; it takes the answer: what was done, or why nothing was.
 pub type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
 
-/// What an operator decided for one start.
+/// Decisions of an operator for one start.
 #[derive(Clone, Debug, Default)]
 pub struct Decisions {
     /// Sources whose present tree is the new baseline although it is older than the journal, or another.
@@ -159,7 +159,7 @@ impl Bridge {
         names.filter_map(status).collect()
     }
 
-    /// What can be seen of it.
+    /// Its statuses.
     pub fn view(&self) -> &View {
         &self.view
     }

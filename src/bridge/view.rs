@@ -1,4 +1,4 @@
-//! What can be seen of a running bridge, by `/status`, `/readyz` and the commands.
+//! The statuses of a running bridge, for `/status`, `/readyz` and the commands.
 
 use std::sync::{Arc, RwLock};
 

@@ -25,7 +25,7 @@ Examples:
 Exit codes: 0 no errors (warnings are none), 2 errors in the file,
 3 a source or sink cannot be used";
 
-/// What to check, and for whom.
+/// Options of `check`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct CheckArgs {

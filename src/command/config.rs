@@ -22,7 +22,7 @@ shown as they are written, and secrets as ***.
 
 Exit codes: 0 shown, 2 the configuration is wrong";
 
-/// What to do with the configuration.
+/// Options of `config`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct ConfigArgs {
@@ -46,7 +46,7 @@ struct ShowArgs {
     json: bool,
 }
 
-/// Does it.
+/// Runs the command.
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let Verb::Show(args) = &args.verb;
     let settings = load_settings(&args.config.config).map_err(|refused| {
@@ -63,14 +63,14 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
 /// The width of origins beside the values.
 const ORIGIN_WIDTH: usize = 24;
 
-/// How far a value stands in on lines of its own.
+/// Indentation of a value on lines of its own.
 const INDENT: usize = 4;
 
 fn for_people(settings: &[Setting], style: &Style) -> String {
     settings.iter().map(|setting| one(setting, style)).collect()
 }
 
-/// A line; where key, value and origin are too much for one, the value stands below.
+/// One line; if key, value and origin do not fit, the value is on the lines below.
 fn one(Setting { key, value, origin }: &Setting, style: &Style) -> String {
     let value = match value.is_null() {
         true => "(not set)".to_owned(),
@@ -103,7 +103,7 @@ fn one(Setting { key, value, origin }: &Setting, style: &Style) -> String {
     text
 }
 
-/// A text in parts of at most so many columns, cut behind commas where there are some: a value has no other place
+/// A text in parts of at most so many columns, cut after commas where there are some: a value has no other place
 /// where a person would break it.
 fn cut(text: &str, width: usize) -> Vec<String> {
     let width = width.max(INDENT);
@@ -117,9 +117,9 @@ fn cut(text: &str, width: usize) -> Vec<String> {
         });
         let end = end.filter(|end| *end > 0).unwrap_or(rest.len());
         let end = rest[..end].rfind(',').map_or(end, |comma| comma + 1);
-        let (part, behind) = rest.split_at(end);
+        let (part, after) = rest.split_at(end);
         parts.push(part.to_owned());
-        rest = behind;
+        rest = after;
     }
     parts.push(rest.to_owned());
     parts

@@ -1,4 +1,4 @@
-//! `zkbridge run`: capture, journal and deliver until a signal, or until no source can go on.
+//! `zkbridge run`: captures, journals and delivers until a signal, or until every source has halted.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -7,7 +7,7 @@ use std::path::Path;
 use bridge_config::load;
 use clap::Args;
 
-use super::serving::{self, Wish};
+use super::serving::{self, SignalRequest};
 use crate::bridge::{Bridge, DRAIN, Decisions, Reloaded, raise_limit};
 use crate::cli::{ConfigFlag, LogFlags};
 use crate::exit::{Exit, Failure};
@@ -23,7 +23,7 @@ SIGTERM or Ctrl-C drain the sinks for up to 10 s; a second one ends at once.
 SIGHUP, or 'zkbridge reload', reads the configuration again: sources and sinks
 change without a restart, and an invalid file changes nothing.";
 
-/// What to run.
+/// Options of `run`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
@@ -40,7 +40,7 @@ pub struct RunArgs {
     pub forget_sink: Vec<String>,
 }
 
-/// Runs until the end.
+/// Runs the bridge until a signal, or until every source has halted.
 pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     let loaded = load(&args.config.config).map_err(|refused| {
         eprintln!("{refused}");
@@ -70,9 +70,9 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
         let mut reloads = bridge.take_reloads();
         let end = loop {
             tokio::select! {
-                wish = signals.wish() => match wish {
-                    Wish::End(signal) => break Err(Failure::new(Exit::Signal(signal), "")),
-                    Wish::Reload => drop(reload(&mut bridge, &args.config.config).await),
+                request = signals.request() => match request {
+                    SignalRequest::End(signal) => break Err(Failure::new(Exit::Signal(signal), "")),
+                    SignalRequest::Reload => drop(reload(&mut bridge, &args.config.config).await),
                 },
                 halted = bridge.all_halted() => break Err(serving::halted(&halted)),
                 Some(answer) = reloads.recv() => {

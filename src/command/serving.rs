@@ -1,4 +1,4 @@
-//! What `run` and `watch` share: the runtime, the signals that end them, and what to say when no source can go on.
+//! Shared by `run` and `watch`: the runtime, the signals that end them, and the message when every source has halted.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ const SIGINT: u8 = 2;
 /// The signal of an orderly end.
 const SIGTERM: u8 = 15;
 
-/// Runs a future on a runtime of its own, to the end.
+/// Runs a future to completion on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
@@ -20,25 +20,25 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     runtime.block_on(future)
 }
 
-/// What a signal asks for.
+/// The request of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// The end, by the signal of this number.
+pub enum SignalRequest {
+    /// End the process; the number of the signal.
     End(u8),
-    /// Another configuration: SIGHUP.
+    /// Read the configuration again: SIGHUP.
     Reload,
 }
 
-/// SIGTERM and SIGINT, and SIGHUP where it means something.
+/// SIGTERM and SIGINT, and SIGHUP for commands that can reload.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// There where SIGHUP does not end the process.
+    /// Present if SIGHUP requests a reload and does not end the process.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// From now on these signals no longer end the process by themselves.
+    /// Catches the signals: from now on they no longer end the process.
     pub fn new() -> Result<Signals, Failure> {
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
@@ -47,7 +47,7 @@ impl Signals {
         })
     }
 
-    /// From now on SIGHUP does not end the process either, but is told as [`Wish::Reload`].
+    /// Catches SIGHUP, too, as [`SignalRequest::Reload`].
     pub fn with_hangups(self) -> Result<Signals, Failure> {
         Ok(Signals {
             hangup: Some(listen(SignalKind::hangup())?),
@@ -55,8 +55,8 @@ impl Signals {
         })
     }
 
-    /// What the next signal asks for. Cancel safe.
-    pub async fn wish(&mut self) -> Wish {
+    /// The request of the next signal. Cancel safe.
+    pub async fn request(&mut self) -> SignalRequest {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -64,16 +64,16 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => Wish::End(SIGTERM),
-            _ = self.interrupt.recv() => Wish::End(SIGINT),
-            _ = hangup => Wish::Reload,
+            _ = self.terminate.recv() => SignalRequest::End(SIGTERM),
+            _ = self.interrupt.recv() => SignalRequest::End(SIGINT),
+            _ = hangup => SignalRequest::Reload,
         }
     }
 
     /// The number of the next signal that ends the process. Cancel safe.
     pub async fn next(&mut self) -> u8 {
         loop {
-            if let Wish::End(signal) = self.wish().await {
+            if let SignalRequest::End(signal) = self.request().await {
                 return signal;
             }
         }
@@ -89,7 +89,7 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     })
 }
 
-/// No source can go on.
+/// The failure of a process whose sources have all halted.
 pub fn halted(sources: &[SourceStatus]) -> Failure {
     let texts: Vec<String> = sources
         .iter()

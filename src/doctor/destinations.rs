@@ -1,4 +1,4 @@
-//! The destinations: opened as at a start, or, where a bridge runs, what it says of them, as it has them open.
+//! The destinations: opened as at a start, or, if a bridge runs, as the bridge reports them, because it has them open.
 
 use bridge_config::SinkConfig;
 use bridge_query::status::{BridgeStatus, SinkSummary};

@@ -29,7 +29,7 @@ const CLOCK_MS_MAX: i64 = 2_000;
 /// A change is in the journal long before; more than that is a clock that is ahead.
 const CAPTURE_MS_MAX: i64 = 10_000;
 
-/// The last records that tell of the servers' clock.
+/// The last records, which show the servers' clock.
 const RECORDS: usize = 500;
 
 /// Unreadable znodes that are named.
@@ -166,7 +166,7 @@ async fn canary(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Li
     }
 }
 
-/// What a look at the first znodes of a root found.
+/// The result of reading the first znodes of a root.
 #[derive(Default)]
 struct Sample {
     read: u64,
@@ -281,17 +281,17 @@ fn readable(subject: &str, check: &str, sample: &Sample) -> Line {
     )
 }
 
-/// ZooKeeper tells its time only in what is written, so that records tell it.
+/// ZooKeeper shows its time only in Stats, so it is taken from records.
 fn clock(subject: &str, source: &SourceConfig, journals: &Journals) -> Line {
     const CHECK: &str = "clock";
-    let told = journals
+    let shown = journals
         .journal_of(source)
         .and_then(|journal| least_delay(&journal).ok().flatten());
-    let Some(least_ms) = told else {
+    let Some(least_ms) = shown else {
         return Line::ok(
             subject,
             CHECK,
-            "nothing tells the servers' time before the first record of a change",
+            "the servers' time is unknown before the first record of a change",
         );
     };
     let remedy =

@@ -28,7 +28,7 @@ const FSYNC_BYTES: usize = 4096;
 /// Less than one batch of large records and the log beside the journal.
 const ROOM_MIN: u64 = 256 << 20;
 
-/// What the process has open besides: standard streams, the runtime, HTTP, the control socket and its clients.
+/// Other descriptors of the process: standard streams, the runtime, HTTP, the control socket and its clients.
 const FILES: u64 = 64;
 
 /// Journal, log, shared memory, lock, copier, and the connections of a source.
@@ -49,7 +49,7 @@ pub(super) fn examine(config: &Config) -> Vec<Line> {
 fn room(config: &Config, folder: &Path) -> Line {
     const CHECK: &str = "disk space";
     let free = match statvfs(folder) {
-        Ok(told) => told.blocks_available() * told.fragment_size(),
+        Ok(found) => found.blocks_available() * found.fragment_size(),
         Err(error) => {
             return Line::failure(
                 SUBJECT,

@@ -1,5 +1,4 @@
-//! What an operator wants to know before a start, and when something is odd: each thing that the bridge relies on, with
-//! a remedy where it is not as it should be. Reads only, but for a file of a moment in the data directory and what a
+//! Examines everything that the bridge relies on, before a start or when something is wrong; each finding has a remedy. Reads only, but for a file of a moment in the data directory and what a
 //! sink makes when it is opened.
 
 mod destinations;
@@ -15,7 +14,7 @@ use crate::operator::Journals;
 
 pub use text::for_people;
 
-/// How it stands.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -30,15 +29,15 @@ pub enum Level {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// How it stands.
+    /// The result of a check.
     pub level: Level,
-    /// What it belongs to: `configuration`, `bridge`, `machine`, `source main`, `sink changes`.
+    /// The subject: `configuration`, `bridge`, `machine`, `source main`, `sink changes`.
     pub subject: String,
-    /// What was looked at, in a word or two.
+    /// The name of the check, in a word or two.
     pub check: String,
-    /// What was found.
+    /// The finding.
     pub message: String,
-    /// What to do about it; null where all is well.
+    /// The remedy; null if all is well.
     pub remedy: Option<String>,
 }
 
@@ -69,7 +68,7 @@ impl Line {
     }
 }
 
-/// Looks at everything. `running`: what the bridge says of itself, if one runs. `znodes`: how many of each root are
+/// Runs all checks. `running`: the status of the bridge, if one runs. `znodes`: how many of each root are
 /// read to find those that may not be, and to measure.
 pub async fn examine(loaded: &Loaded, running: Option<&BridgeStatus>, znodes: u64) -> Vec<Line> {
     let config = &loaded.config;

@@ -1,4 +1,4 @@
-//! What was found, for people.
+//! The findings as text for people.
 
 use bridge_console::Style;
 use bridge_console::text::{columns, escaped};
@@ -6,10 +6,10 @@ use bridge_console::text::{columns, escaped};
 use super::{Level, Line};
 use crate::terminal::{Tone, broken, count};
 
-/// Where the texts begin, behind the word for the level.
+/// Column of the texts, after the word for the level.
 const TEXT_AT: usize = 9;
 
-/// Lines grouped by what they belong to, and a sum.
+/// The lines grouped by subject, and the totals.
 pub fn for_people(lines: &[Line], style: &Style) -> String {
     let mut text = String::new();
     let mut subject = None;

@@ -37,7 +37,7 @@ pub struct SinkLetters {
     pub letters: Vec<Letter>,
 }
 
-/// How far an order has come.
+/// The progress of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carried {
     /// It is in the journal.
@@ -140,7 +140,7 @@ impl Journals {
         found.expect("it was found among the sources")
     }
 
-    /// Carries an order out, or lets the bridge do it, and waits until `is_done` by what the journal says.
+    /// Executes an order, or sends it to the running bridge, and waits until the journal satisfies `is_done`.
     pub async fn carry_out(
         &self,
         source: &str,
@@ -193,7 +193,7 @@ impl Journals {
             .unwrap_or(Ok(Some(Carried::Later)))
     }
 
-    /// No bridge runs: what its machine would note is noted here.
+    /// Writes the progress that the machine of a running bridge would write.
     fn write(&self, source: &SourceConfig, sink: &str, order: &Order) -> Result<(), Failure> {
         let file = self.file(source);
         let mut journal = Journal::open(&file, &journal_options(source))?;

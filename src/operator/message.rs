@@ -1,4 +1,4 @@
-//! What goes over the control socket. Internal to the command: both ends are the same version of it.
+//! The messages of the control socket. Internal to the command: both ends are the same version of it.
 
 use bridge_core::delivery::Order;
 use bridge_core::journal::SinkRun;
@@ -12,43 +12,43 @@ use crate::bridge::Reloaded;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
-    /// The source whose records are meant.
+    /// The source whose records it concerns.
     pub source: String,
     /// The sink.
     pub sink: String,
-    /// What to do.
+    /// The order.
     pub order: Word,
 }
 
-/// An order as it is written.
+/// The wire form of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
-    /// Let the sink go on.
+    /// Resume the sink.
     Enable,
-    /// Try these dead letters again.
+    /// Retry these dead letters.
     Retry(Vec<Seq>),
-    /// Let these dead letters go.
+    /// Drop these dead letters.
     Drop(Vec<Seq>),
     /// Send the present state again.
     Restate(Box<SinkRun>),
-    /// Deliver these records once more.
+    /// Deliver these records again.
     Replay(Vec<(Seq, Option<ZnodePath>)>),
 }
 
-/// What the bridge says to it; `None`: it takes the order.
+/// The bridge's answer to an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Why it does not.
+    /// Why the bridge rejects the order; `None` if it accepts it.
     pub refused: Option<String>,
 }
 
-/// What became of a wish for another configuration.
+/// The bridge's answer to a request for a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadAnswer {
-    /// Why nothing was changed.
+    /// Why the reload was rejected; `None` if it was done.
     pub refused: Option<String>,
-    /// What was done.
+    /// What the reload did.
     #[serde(flatten)]
     pub done: Reloaded,
 }

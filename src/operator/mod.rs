@@ -1,4 +1,4 @@
-//! What an operator asks of sinks: the same whether a bridge runs, which is then asked through its control socket, or
+//! Orders of an operator to sinks: the same whether a bridge runs, which then gets them through its control socket, or
 //! none does, and the journal is written here.
 //!
 //! Nothing is decided here: the machine of the sink does, in the bridge or in this process.

@@ -21,16 +21,16 @@ use crate::exit::{Exit, Failure};
 /// The name of the socket in `data_dir`.
 pub const SOCKET: &str = "control.sock";
 
-/// A bridge that does not answer for so long is stuck: it only has to put an order into a queue.
+/// Longest wait for an answer: the bridge only puts an order into a queue.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
 
-/// Sinks that change drain first, 10 s at most, and may take 15 s to close.
+/// Longest wait for a reload: sinks that change drain for 10 s at most, and may take 15 s to close.
 const RELOAD_BOUND: Duration = Duration::from_secs(60);
 
 /// The longest answer is a status with the names of some paths for each of many sinks.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Gives an order to the bridge that runs on this `data_dir`. `None`: none does.
+/// Sends an order to the bridge that runs on this `data_dir`; `None` if none runs.
 pub async fn ask(data_dir: &Path, ask: &Ask) -> Result<Option<Answer>, Failure> {
     let body = serde_json::to_vec(ask)
         .map_err(|error| Failure::new(Exit::Runtime, format!("the order cannot be written: {error}")))?;
@@ -38,12 +38,12 @@ pub async fn ask(data_dir: &Path, ask: &Ask) -> Result<Option<Answer>, Failure> 
     exchange(data_dir, request, body, ANSWER_BOUND).await
 }
 
-/// Where the bridge that runs on this `data_dir` stands. `None`: none does.
+/// The status of the bridge that runs on this `data_dir`; `None` if none runs.
 pub async fn ask_status(data_dir: &Path) -> Result<Option<BridgeStatus>, Failure> {
     exchange(data_dir, Request::get("/status"), Vec::new(), ANSWER_BOUND).await
 }
 
-/// Asks the bridge that runs on this `data_dir` to read its configuration again. `None`: none does.
+/// Makes the bridge that runs on this `data_dir` read its configuration again; `None` if none runs.
 pub async fn ask_reload(data_dir: &Path) -> Result<Option<ReloadAnswer>, Failure> {
     exchange(data_dir, Request::post("/reload"), Vec::new(), RELOAD_BOUND).await
 }
@@ -57,7 +57,7 @@ async fn exchange<T: DeserializeOwned>(
     let file = data_dir.join(SOCKET);
     let stream = match UnixStream::connect(&file).await {
         Ok(stream) => stream,
-        // No socket, or what a killed bridge left; the journal's lock tells if that is wrong.
+        // No socket, or one that a killed bridge left. If a bridge runs nevertheless, the lock of the journal shows it.
         Err(error)
             if matches!(
                 error.kind(),

@@ -14,6 +14,7 @@ mod printed;
 mod records;
 mod reload;
 mod replay;
+mod scope;
 mod stage;
 mod status;
 mod verify;

@@ -12,11 +12,11 @@ pub(crate) struct Fault {
     /// The keys that lead to the value; for unknown and missing keys: to the table.
     pub(crate) path: Vec<Step>,
     pub(crate) kind: FaultKind,
-    /// The option is a secret, so its value must not be shown even if it stands in the file.
+    /// The option is a secret, so its value must not be shown, even if it is in the file.
     pub(crate) secret: bool,
 }
 
-/// What is wrong with it.
+/// The kind of error.
 #[derive(Clone, Debug)]
 pub(crate) enum FaultKind {
     /// A key that no option has.
@@ -30,7 +30,7 @@ pub(crate) enum FaultKind {
     WrongType { expected: String },
     /// A word that is none of those that mean something.
     WrongWord { known: &'static [&'static str] },
-    /// What the option's own type says. May repeat the value.
+    /// The message of the option's own type. May repeat the value.
     Refused { message: String },
 }
 
@@ -96,7 +96,7 @@ impl Error for Fault {
     }
 }
 
-/// What serde expects, in the words of a person who writes a configuration.
+/// The types of serde in the words of a person who writes a configuration.
 fn in_words(expected: &str) -> String {
     let words = match expected {
         "a string" | "path string" | "a character" | "string" => "a text in quotes",

@@ -12,7 +12,7 @@ use super::{Fault, FaultKind};
 use crate::parse::inline_value;
 use crate::tree::{Node, Step, Table, Value};
 
-/// What is read for a value that is missing or was refused, so that what stands around it can be looked at. A name, a
+/// Read in place of a value that is missing or was refused, so that the values around it are read. A name, a
 /// path of a file, a host and most other texts may read so.
 const STAND_IN: &str = "assumed";
 

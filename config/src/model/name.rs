@@ -1,4 +1,4 @@
-//! The names of sources and sinks: they stand in records, metrics, file names and logs.
+//! The names of sources and sinks: they are part of records, metrics, file names and logs.
 
 use std::borrow::Cow;
 use std::fmt;

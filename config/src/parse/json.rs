@@ -1,4 +1,4 @@
-//! Where things stand in JSON: a walk over a text that is known to be JSON.
+//! The places of keys and values in JSON: a walk over a text that is known to be JSON.
 //!
 //! serde_json keeps no positions, and of two equal keys it takes the last without a word.
 

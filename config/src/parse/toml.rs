@@ -1,4 +1,4 @@
-//! Where things stand in TOML.
+//! The places of keys and values in TOML.
 
 use std::error::Error;
 

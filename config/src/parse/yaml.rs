@@ -1,4 +1,4 @@
-//! Where things stand in YAML.
+//! The places of keys and values in YAML.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use crate::tree::{KeyPath, Place};
 /// The places of all keys and values, as far as the text is YAML.
 pub(super) fn map(text: &str) -> Map {
     let mut walk = Walk::default();
-    // What is no YAML was reported by the parser of the values.
+    // The parser of the values has reported a syntax error.
     let _ = Parser::new_from_str(text).load(&mut walk, false);
     walk.map
 }
@@ -39,7 +39,7 @@ enum Inside {
 }
 
 impl Walk {
-    /// Notes where the value that begins here stands; its path, or none if this is a key.
+    /// Records the place of the value that begins here. Returns its path; `None` for a key.
     fn begin(&mut self, place: Place, scalar: Option<&str>) -> Option<KeyPath> {
         let Some(open) = self.open.last_mut() else {
             self.map.put(KeyPath::default(), place.clone(), place);
@@ -106,9 +106,9 @@ fn place(mark: &Marker) -> Place {
 /// Where the text stops being YAML, and why.
 pub(super) fn syntax(cause: &(dyn Error + Send + Sync + 'static)) -> Option<(Place, String)> {
     let error = cause.downcast_ref::<ScanError>()?;
-    // This one message repeats what stands in the file.
+    // This message would repeat a text of the file.
     let reason = match error.info().contains("duplicated key") {
-        true => "a key stands twice in its table",
+        true => "a key is given twice in its table",
         false => error.info(),
     };
     Some((place(error.marker()), reason.to_owned()))

@@ -21,16 +21,16 @@ use crate::terminal::{Tone, broken};
 /// A sink that neither opens nor fails within this is taken for unreachable.
 const SINK_BOUND: Duration = Duration::from_secs(30);
 
-/// Where the texts begin, behind the word for how it went.
+/// Column of the texts, after the word for the result.
 const TEXT_AT: usize = 11;
 
-/// What became of one connection.
+/// The result of one connection.
 #[derive(Debug)]
 pub struct Finding {
     what: String,
     /// A sentence for each thing that is fine, or why it is not.
     result: Result<String, String>,
-    /// What is allowed and may not be meant.
+    /// Possible, and perhaps a mistake.
     warnings: Vec<String>,
 }
 
@@ -199,7 +199,7 @@ async fn look_at_sink(config: &SinkConfig) -> Finding {
     }
 }
 
-/// Opens a sink as a start would, for each of its sources, and closes it. What it remarks, or why it cannot be used.
+/// Opens a sink as a start would, for each of its sources, and closes it. Returns its remarks, or why it cannot be used.
 pub async fn open_sink(config: &SinkConfig) -> Result<Vec<String>, String> {
     let mut problems = Vec::new();
     let mut remarked: Vec<String> = Vec::new();
@@ -223,7 +223,7 @@ pub async fn open_sink(config: &SinkConfig) -> Result<Vec<String>, String> {
     }
 }
 
-/// What the sink remarks on a destination that can be used, or why it cannot.
+/// The remarks of a sink on its destination, or why that cannot be used.
 async fn open_and_close(config: &SinkConfig, source: &str) -> Result<Vec<String>, String> {
     let mut sink: Box<dyn Sink> =
         sink(&config.kind, &config.name, source).map_err(|failure| failure.message)?;
