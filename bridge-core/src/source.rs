@@ -109,6 +109,8 @@ pub enum SourceErrorKind {
     Unsupported,
     /// The options cannot work. Final.
     Configuration,
+    /// The program itself is wrong. Final.
+    Defect,
 }
 
 impl SourceErrorKind {
@@ -118,7 +120,8 @@ impl SourceErrorKind {
             SourceErrorKind::Unavailable => false,
             SourceErrorKind::Authentication
             | SourceErrorKind::Unsupported
-            | SourceErrorKind::Configuration => true,
+            | SourceErrorKind::Configuration
+            | SourceErrorKind::Defect => true,
         }
     }
 }

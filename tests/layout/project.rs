@@ -1,4 +1,4 @@
-//! The files of the project: those that git tracks.
+//! The files of the project: those that git tracks, without the code of others in `vendor`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,7 +70,8 @@ fn tracked() -> Vec<PathBuf> {
         "git ls-files failed, run this in a clone: {words}"
     );
     let names = String::from_utf8(output.stdout).expect("paths of the project are UTF-8");
-    names.split_terminator('\0').map(PathBuf::from).collect()
+    let paths = names.split_terminator('\0').map(PathBuf::from);
+    paths.filter(|path| !path.starts_with("vendor")).collect()
 }
 
 /// Fails with all complaints at once.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::event::{Event, EventKind};
 use super::follow::Follow;
+use super::lineage::Lineage;
 use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::Root;
 use super::walk::{Fate, Walk};
@@ -25,6 +26,8 @@ pub(crate) struct Attached {
     pub(crate) roots: Vec<Root>,
     pub(crate) follow: Follow,
     pub(crate) walk: Option<Walk>,
+    /// The walk waits for it.
+    pub(crate) lineage: Lineage,
     /// Roots whose image is told again after their gap, in this order.
     pub(crate) restating: VecDeque<Restating>,
 }

@@ -16,6 +16,7 @@ use crate::record::{GapReason, Stat};
 
 use super::batch::{Length, Limits, Room};
 use super::follow::Follow;
+use super::lineage::is_witness;
 use super::options::CaptureOptions;
 use super::roots::{Desk, Root};
 use super::unreadable::Unreadable;
@@ -23,6 +24,8 @@ use super::{Outcome, ReadRequest, Step, StepError};
 
 /// Random ways down from each root that one sample reads.
 const SAMPLE_SIZE: usize = 4;
+/// Random ways down from a root that are read to tell its ensemble by.
+const WITNESSES: usize = 16;
 /// Unreadable znodes that one sample tries again.
 const RETRIES: usize = 8;
 /// A sample lists the children of a znode only up to so many.
@@ -130,6 +133,33 @@ impl Rounds {
             self.retried = Some(path);
         }
         Ok(sample.reads)
+    }
+
+    /// Known persistent znodes of a root, to tell its ensemble by.
+    pub(crate) fn witnesses(
+        &mut self,
+        root: &ZnodePath,
+        image: &mut dyn ImageTxn,
+    ) -> Result<Vec<ReadRequest>, JournalError> {
+        let mut sample = Sample {
+            reads: Vec::new(),
+            room: Room::new(usize::MAX, &self.limits),
+        };
+        sample.push(image, root.clone())?;
+        for _ in 0..WITNESSES {
+            self.push_random_branch(&mut sample, root, image)?;
+        }
+        let mut witnesses = Vec::new();
+        for read in sample.reads {
+            let node = image.node(&read.path)?;
+            if is_witness(node.and_then(|node| node.stat).as_ref()) {
+                witnesses.push(ReadRequest {
+                    path: read.path,
+                    children: false,
+                });
+            }
+        }
+        Ok(witnesses)
     }
 
     /// All znodes on one random way down: leaves alone would leave those above them unproved.

@@ -39,6 +39,8 @@ const WRITTEN_MAX: usize = 64;
 const WRITTEN_GROWTH: usize = 64;
 /// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
 pub(crate) const EVENTS_MAX: usize = 200_000;
+/// Bytes of the paths of events that may wait. With paths of usual length [`EVENTS_MAX`] is reached first.
+pub(crate) const EVENT_BYTES_MAX: usize = 64 << 20;
 /// From so many waiting events on, a write of a znode replaces the one before it that still waits.
 const FOLD_ABOVE: usize = 20_000;
 /// Bytes of values that wait for the events before theirs; beyond that older values of a path give way to newer ones.
@@ -67,6 +69,8 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Events that may wait.
     pub events: usize,
+    /// Bytes of their paths.
+    pub event_bytes: usize,
     /// Waiting events from which on writes of one znode fold.
     pub fold_above: usize,
     /// Bytes of values that may wait.
@@ -95,6 +99,7 @@ impl Default for Limits {
             request_bytes: REQUEST_BYTES,
             answer_bytes: ANSWER_BYTES,
             events: EVENTS_MAX,
+            event_bytes: EVENT_BYTES_MAX,
             fold_above: FOLD_ABOVE,
             held_bytes: HELD_BYTES_MAX,
             page: PAGE,
@@ -116,6 +121,8 @@ pub(crate) enum Purpose {
     WalkList,
     /// A few znodes, to prove that the watch lives.
     Sample,
+    /// Znodes that are known, to see whether this is the ensemble that is known.
+    Lineage,
     /// The canary, to see whether the event of its write is missing.
     Canary,
 }

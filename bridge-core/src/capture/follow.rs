@@ -56,6 +56,8 @@ pub(crate) struct Follow {
     pub(super) unaccounted: BTreeSet<(Zxid, ZnodePath)>,
     pub(super) acls: Vec<(usize, ZnodePath, Stat)>,
     pub(super) held_bytes: usize,
+    /// Of the keys of `paths`: events of one znode share the path.
+    path_bytes: usize,
     /// What the next value may measure: the largest of late, forgotten slowly.
     pub(super) expected_bytes: usize,
     pub(super) window: Window,
@@ -95,12 +97,16 @@ impl Follow {
     /// Takes an event in. `false`: too many wait.
     #[must_use]
     pub(crate) fn push(&mut self, event: Event, root: usize, uncertain: bool, is_tentative: bool) -> bool {
-        if self.items.len() >= self.limits.events {
+        let is_full = self.items.len() >= self.limits.events || self.path_bytes >= self.limits.event_bytes;
+        if is_full {
             return false;
         }
         let path = match self.paths.get_key_value(&event.path) {
             Some((known, _)) => known.clone(),
-            None => event.path,
+            None => {
+                self.path_bytes += event.path.len();
+                event.path
+            }
         };
         let folded = self.fold(&path, event.kind);
         let uncertain = uncertain && !self.has(&path, EventKind::Created, 0);
@@ -585,6 +591,7 @@ impl Follow {
         }
         if pending.reads_under_way == 0 && !pending.queued {
             self.paths.remove(path);
+            self.path_bytes = self.path_bytes.saturating_sub(path.len());
         }
     }
 }

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::batch::Limits;
+use super::event::Event;
 use super::options::AclMode;
 use super::{AclOutcome, Input, Outcome, ReadRequest, Step, StepError, Ticket};
 use crate::image_txn::ImageTxn;
@@ -24,6 +26,10 @@ const AGAIN_AT_ONCE: usize = 64;
 /// Whose list, and at which of its changes.
 type Key = (ZnodePath, Zxid, i32);
 
+fn bytes_of(events: &[Event]) -> usize {
+    events.iter().map(|event| event.path.len()).sum()
+}
+
 /// The lists that were asked for, and what waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
@@ -32,6 +38,8 @@ pub(crate) struct Lists {
     /// What came behind the answer that waits, which is the first of it.
     held: VecDeque<Input>,
     held_events: usize,
+    /// Of the paths of these events.
+    held_bytes: usize,
     /// `None`: it could not be had.
     known: BTreeMap<Key, Option<Vec<Acl>>>,
     /// Their lists were changed again.
@@ -45,7 +53,7 @@ impl Lists {
     }
 
     /// Takes an input in. `None`: it waits, or is no news.
-    pub(crate) fn admit(&mut self, input: Input, events_max: usize) -> Step<Option<Input>> {
+    pub(crate) fn admit(&mut self, input: Input, limits: &Limits) -> Step<Option<Input>> {
         match (input, &self.asked) {
             (Input::Acls { ticket, outcomes }, Some((asked, _))) if ticket == *asked => {
                 self.answered(outcomes);
@@ -54,15 +62,20 @@ impl Lists {
             (Input::Acls { .. }, _) => Ok(None),
             (input, None) => Ok(Some(input)),
             (
-                input @ (Input::Connected { .. } | Input::Armed | Input::Disconnected | Input::Overflow),
+                input @ (Input::Connected { .. }
+                | Input::Armed
+                | Input::Disconnected
+                | Input::Overflow
+                | Input::Unanswered),
                 Some(_),
             ) => Ok(Some(input)),
             (input, Some(_)) => {
                 if let Input::Events(events) = &input {
                     self.held_events += events.len();
+                    self.held_bytes += bytes_of(events);
                 }
                 self.held.push_back(input);
-                if self.held_events > events_max {
+                if self.held_events > limits.events || self.held_bytes > limits.event_bytes {
                     return Err(StepError::Doubt(GapReason::Overflow));
                 }
                 Ok(None)
@@ -78,6 +91,7 @@ impl Lists {
         let next = self.held.pop_front();
         if let Some(Input::Events(events)) = &next {
             self.held_events -= events.len();
+            self.held_bytes -= bytes_of(events);
         }
         next
     }

@@ -16,6 +16,7 @@ use super::canary::Canary;
 use super::denials::Denials;
 use super::event::Event;
 use super::follow::{Advance, Follow};
+use super::lineage::{self, Lineage};
 use super::lists::Lists;
 use super::options::CaptureOptions;
 use super::roots::{Desk, Root};
@@ -144,7 +145,7 @@ impl Capture {
     /// The transaction must then be rolled back and [`Capture::reset`] be called.
     pub fn step(&mut self, now: Timestamp, input: Input, image: &mut dyn ImageTxn) -> Step<Vec<Effect>> {
         let mut effects = Vec::new();
-        let mut next = self.lists.admit(input, self.options.limits.events)?;
+        let mut next = self.lists.admit(input, &self.options.limits)?;
         while let Some(input) = next {
             self.take(now, input, image, &mut effects)?;
             next = self.lists.next_held();
@@ -169,6 +170,7 @@ impl Capture {
             Input::Connected { session } => self.connected(session, image, effects)?,
             Input::Disconnected => self.detach(None),
             Input::Overflow => self.detach(Some(GapReason::Overflow)),
+            Input::Unanswered => self.unanswered(),
             Input::Armed => self.armed(now, image)?,
             Input::Events(events) => self.events(events)?,
             Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, image, effects)?,
@@ -250,6 +252,12 @@ impl Capture {
         Verdict::Fine
     }
 
+    /// A watch that was armed may have been dead for as long as the request waited.
+    fn unanswered(&mut self) -> Verdict {
+        let was_armed = matches!(self.state, State::Attached(_));
+        self.detach(was_armed.then_some(GapReason::Liveness))
+    }
+
     fn connected(
         &mut self,
         session: SessionFate,
@@ -298,6 +306,7 @@ impl Capture {
             roots,
             follow,
             walk: None,
+            lineage: Lineage::Settled,
             restating: VecDeque::new(),
         }));
         self.begin_next_walk(now, image)?;
@@ -341,12 +350,12 @@ impl Capture {
         match next {
             Some(root) => {
                 desk.open_bracket(root, epoch, reason)?;
-                *walk = Some(Walk::new(
-                    root,
-                    desk.roots[root].path.clone(),
-                    false,
-                    desk.options.limits,
-                ));
+                let path = desk.roots[root].path.clone();
+                let must_prove = desk.in_gap(root) && !desk.options.accept_baseline;
+                *walk = Some(Walk::new(root, path.clone(), false, desk.options.limits));
+                if must_prove {
+                    self.want_lineage(&path, reason, image)?;
+                }
             }
             None => {
                 *walk = None;
@@ -356,6 +365,33 @@ impl Capture {
             }
         }
         Ok(())
+    }
+
+    fn want_lineage(&mut self, root: &ZnodePath, reason: GapReason, image: &mut dyn ImageTxn) -> Step<()> {
+        let lineage = Lineage::of(reason, || Ok(self.rounds.witnesses(root, image)?))?;
+        if let State::Attached(attached) = &mut self.state {
+            attached.lineage = lineage;
+        }
+        Ok(())
+    }
+
+    /// The walk goes on, or the source halts.
+    fn lineage_answered(
+        &mut self,
+        request: &Request,
+        outcomes: &[Outcome],
+        image: &mut dyn ImageTxn,
+        effects: &mut Vec<Effect>,
+    ) -> Step<Verdict> {
+        if let State::Attached(attached) = &mut self.state {
+            attached.lineage = Lineage::Settled;
+        }
+        if let Some(evidence) = lineage::evidence(image, request, outcomes)? {
+            self.state = State::Halted;
+            let cluster = self.options.cluster.clone();
+            effects.push(Effect::Halt(Halt::WentBack { cluster, evidence }));
+        }
+        Ok(Verdict::Fine)
     }
 
     fn events(&mut self, mut events: Vec<Event>) -> Step<Verdict> {
@@ -386,7 +422,8 @@ impl Capture {
         image: &mut dyn ImageTxn,
         effects: &mut Vec<Effect>,
     ) -> Step<Verdict> {
-        if let Some(request) = self.requests.asked(ticket) {
+        let asked = self.requests.asked(ticket);
+        if let Some(request) = asked.filter(|request| !matches!(request.purpose, Purpose::Lineage)) {
             let is_follow = matches!(request.purpose, Purpose::Follow | Purpose::Positions);
             let mode = self.options.acls;
             let keys = self
@@ -405,6 +442,9 @@ impl Capture {
             return Ok(Verdict::Fine);
         };
         self.counters.reads += outcomes.len() as u64;
+        if matches!(request.purpose, Purpose::Lineage) {
+            return self.lineage_answered(&request, &outcomes, image, effects);
+        }
         let Some((mut desk, follow, walk, _)) = self.parts(now, image) else {
             return Ok(Verdict::Fine);
         };
@@ -420,8 +460,11 @@ impl Capture {
             }
             Purpose::Sample => {
                 check_sample(&mut desk, follow, request, &outcomes)?;
+                self.counters.liveness_checks += 1;
                 Ok(Verdict::Fine)
             }
+            // Answered above.
+            Purpose::Lineage => Ok(Verdict::Fine),
             Purpose::Canary => {
                 let is_proved = self.canary.was_read(outcomes.first())?;
                 self.counters.liveness_checks += u64::from(is_proved);
@@ -454,7 +497,6 @@ impl Capture {
         let covers = attached.follow.end();
         if self.rounds.sample_is_due() {
             let reads = self.rounds.sample(&attached.roots, &self.unreadable, image)?;
-            self.counters.liveness_checks += 1;
             self.counters.requests += 1;
             self.requests
                 .send(Request::proof(Purpose::Sample, reads, covers), effects);
@@ -548,6 +590,15 @@ impl Capture {
         image: &mut dyn ImageTxn,
         effects: &mut Vec<Effect>,
     ) -> Step<()> {
+        let mut may_walk = true;
+        if let State::Attached(attached) = &mut self.state {
+            if let Some(reads) = attached.lineage.take_wanted() {
+                let request = Request::new(Purpose::Lineage, reads, attached.follow.end());
+                self.counters.requests += 1;
+                self.requests.send(request, effects);
+            }
+            may_walk = attached.lineage == Lineage::Settled;
+        }
         let Some((desk, follow, walk, requests)) = self.parts(now, image) else {
             return Ok(());
         };
@@ -570,7 +621,7 @@ impl Capture {
             requests.send(Request::new(Purpose::Positions, reads, covers), effects);
             sent += 1;
         }
-        if let Some(walk) = walk {
+        if let Some(walk) = walk.as_mut().filter(|_| may_walk) {
             let is_walk = |purpose: &Purpose| matches!(purpose, Purpose::WalkRead | Purpose::WalkList);
             while requests.under_way(is_walk) < desk.options.limits.walk_window {
                 let Some((purpose, reads)) = walk.next_request(desk.image)? else {

@@ -7,7 +7,7 @@
 //! ```text
 //! Detached ──Connected──▶ Arming ──Armed──▶ Walking ──all roots compared──▶ Live
 //!    ▲                      │                  │                             │
-//!    └──────────── Disconnected, Overflow, a doubt about the watch ◀─────────┘
+//!    └────── Disconnected, Overflow, Unanswered, a doubt about the watch ◀───┘
 //! ```
 //!
 //! Rules that everything here keeps:
@@ -29,6 +29,7 @@ mod compare;
 mod denials;
 mod event;
 mod follow;
+mod lineage;
 mod lists;
 mod machine;
 mod options;
@@ -74,6 +75,8 @@ pub enum Input {
     Disconnected,
     /// The driver had to throw events away and has dropped the connection.
     Overflow,
+    /// A request was not answered in time, and the driver has dropped the connection: pings alone prove no watch.
+    Unanswered,
     /// Watch events in the order of the connection (of several roots: merged by zxid).
     Events(Vec<Event>),
     /// The answer to [`Effect::Read`]. Answers come in the order of the requests.

@@ -269,8 +269,8 @@ impl Follow {
             Some(node) if node.czxid > stat.czxid => return Err(StepError::Doubt(GapReason::Liveness)),
             _ => {}
         }
-        if story.may_be_later && !story.has_unread {
-            return Ok(Turn::ReadAgain);
+        if story.may_be_later {
+            return self.tell_sure_ends(desk, root, path, node);
         }
         let is_told = if node.is_some() {
             story.ends > 0
@@ -292,6 +292,23 @@ impl Follow {
             self.drop_until(path, story.upto);
         }
         Ok(Turn::Told)
+    }
+
+    /// Events that came since the read was sent leave open which incarnation was read. What ended before that is sure, and
+    /// is told, so that a path that is created and deleted without a pause goes on; the rest is read again.
+    fn tell_sure_ends(
+        &mut self,
+        desk: &mut Desk<'_>,
+        root: usize,
+        path: &ZnodePath,
+        node: Option<Node>,
+    ) -> Step<Turn> {
+        let sure = self.sure_ends(path, node.is_some());
+        if sure.ends > 0 {
+            self.end_lives(desk, root, path, node, &sure)?;
+            self.drop_until(path, sure.upto);
+        }
+        Ok(Turn::ReadAgain)
     }
 
     fn tell_missing(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
@@ -435,6 +452,37 @@ impl Follow {
         }
         story.has_unread = unread_ends > usize::from(is_known);
         story
+    }
+
+    /// What ended of a path before the read was sent, up to the last such end.
+    fn sure_ends(&self, path: &ZnodePath, is_known: bool) -> Story {
+        let mut sure = Story::default();
+        let (mut unread_ends, mut has_begun) = (0, is_known);
+        let positions = self
+            .paths
+            .get(path)
+            .into_iter()
+            .flat_map(|pending| &pending.positions);
+        for position in positions.take_while(|position| **position < self.window.covers) {
+            let Some(Item::Event(event)) = self.item(*position) else {
+                continue;
+            };
+            match event.kind {
+                EventKind::Changed => {}
+                EventKind::Created => has_begun = true,
+                EventKind::Deleted => {
+                    sure.ends += 1;
+                    sure.first_end.get_or_insert(*position);
+                    if sure.ends == 1 {
+                        sure.is_uncertain = event.uncertain;
+                    }
+                    unread_ends += usize::from(has_begun && !event.may_be_told);
+                    sure.upto = *position + 1;
+                }
+            }
+        }
+        sure.has_unread = unread_ends > usize::from(is_known);
+        sure
     }
 
     /// The smallest of: `pzxid` of the nearest ancestor that is there, if it can be read; czxid of the next incarnation.

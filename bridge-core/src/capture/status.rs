@@ -57,7 +57,7 @@ pub struct Counters {
     pub superseded: u64,
     /// Gaps by reason.
     pub gaps: BTreeMap<&'static str, u64>,
-    /// Samples, and events of the canary, that proved the watch alive.
+    /// Samples that were answered and equal to the image, and events of the canary: each proved the watch alive.
     pub liveness_checks: u64,
     /// `acl` records without the list that was wanted.
     pub unread_acls: u64,

@@ -251,9 +251,7 @@ impl Pipeline {
                 }
                 PipelineEvent::Connected => {
                     self.arrivals.forget();
-                    self.troubles.forget();
                     counter!(names::SOURCE_CONNECTIONS, "source" => source.to_owned()).increment(1);
-                    self.status.trouble = None;
                 }
                 PipelineEvent::Server(version) => self.status.server = version,
                 PipelineEvent::Trouble(trouble) => self.trouble(&trouble),
@@ -309,6 +307,13 @@ impl Pipeline {
         let before = self.status.state;
         if !self.status.follow(self.flow.capture(), (self.clock)()) {
             return;
+        }
+        // A connection alone heals nothing: one that ends before its watches are armed may be followed by the next.
+        if self.flow.capture().state().is_armed() {
+            self.status.trouble = None;
+        }
+        if self.status.is_live() {
+            self.troubles.forget();
         }
         let (status, took) = (&self.status, self.since.elapsed());
         self.since = Instant::now();

@@ -33,6 +33,9 @@ const SESSION_TIMEOUT_USUAL_MIN: Span = Span::secs(4);
 /// Below this no server of any tick time keeps a session through an ordinary pause.
 const SESSION_TIMEOUT_MIN: Span = Span::millis(100);
 
+/// Beyond this nothing can be meant: the protocol ends at 24 days, and sums of such times must not overflow.
+const SESSION_TIMEOUT_MAX: Span = Span::secs(86_400);
+
 /// Servers give at most twenty ticks, of 2 s by default.
 const SESSION_TIMEOUT_USUAL_MAX: Span = Span::secs(40);
 
@@ -305,6 +308,12 @@ impl ZookeeperConfig {
                 "session_timeout",
                 format!("{timeout} is shorter than any session lives"),
                 "give at least \"100ms\"; servers usually grant between 4s and 40s",
+            ));
+        } else if timeout > SESSION_TIMEOUT_MAX {
+            found.push(ConfigIssue::error(
+                "session_timeout",
+                format!("{timeout} is longer than any server grants"),
+                "give \"40s\" or less",
             ));
         } else if timeout < SESSION_TIMEOUT_USUAL_MIN {
             found.push(ConfigIssue::warning(

@@ -19,6 +19,14 @@ use crate::probe::{Probe, is_new_enough, probe};
 /// An attempt to make a session is given up after the session timeout and this.
 const CONNECT_EXTRA: Duration = Duration::from_secs(2);
 
+/// A request has to be answered within so many session timeouts from when it is the oldest. Less would cut off long
+/// answers on slow networks; of bytes that do not come at all the client library knows sooner.
+const ANSWER_SESSIONS: u32 = 3;
+/// A server cannot buy more time by granting a longer session timeout than this: what servers grant at most by default.
+const SESSION_TIMEOUT_USUAL_MAX: Duration = Duration::from_secs(40);
+/// The bound of a request must not be zero, whatever a server grants.
+const SESSION_TIMEOUT_LEAST: Duration = Duration::from_millis(100);
+
 /// A session, and what its servers say of themselves.
 pub(crate) struct Connected {
     pub(crate) client: Client,
@@ -59,13 +67,18 @@ pub enum RootFound {
 /// What [`crate::ZookeeperSource`] would report.
 pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, SourceError> {
     let connected = connect(config).await?;
+    let client = &connected.client;
+    let bound = answer_bound(client, config);
     let mut roots = Vec::with_capacity(config.roots.len());
     for root in &config.roots {
-        roots.push((root.clone(), look_at(&connected.client, root).await?));
+        let looked = timeout(bound, look_at(client, root)).await;
+        let found = looked.unwrap_or_else(|_| Err(silent(config, &format!("a read of {root}"), bound)))?;
+        roots.push((root.clone(), found));
     }
     let has_canary = config.liveness == Liveness::Canary;
     if has_canary {
-        try_out(config, &connected.client).await?;
+        let tried = timeout(bound, try_out(config, client)).await;
+        tried.unwrap_or_else(|_| Err(silent(config, "writing the canary", bound)))?;
     }
     Ok(Checked {
         version: connected.version,
@@ -86,6 +99,25 @@ pub fn remark_on_timeout(config: &ZookeeperConfig, granted: Duration) -> Option<
             asked.as_secs_f64()
         )
     })
+}
+
+/// How long a request may take, by the session timeout that was granted, within reason.
+pub(crate) fn answer_bound(client: &Client, config: &ZookeeperConfig) -> Duration {
+    let reasonable = config.session_timeout.0.max(SESSION_TIMEOUT_USUAL_MAX);
+    let session = client.session_timeout().clamp(SESSION_TIMEOUT_LEAST, reasonable);
+    session * ANSWER_SESSIONS
+}
+
+/// A server that lives and does not answer a request.
+pub(crate) fn silent(config: &ZookeeperConfig, what: &str, bound: Duration) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Unavailable,
+        message: format!(
+            "'{}' answers pings, but not {what} within {} s; try another server, and restart this one if it stays so",
+            config.connect.as_str(),
+            bound.as_secs_f64()
+        ),
+    }
 }
 
 async fn look_at(client: &Client, root: &ZnodePath) -> Result<RootFound, SourceError> {

@@ -48,6 +48,7 @@ fn outcome(
     };
     let children = match names {
         Some(MultiReadResult::Children { children }) => {
+            check_names(read, &children)?;
             Some(children.into_iter().map(String::into_boxed_str).collect())
         }
         Some(MultiReadResult::Error { err: Error::NoAuth }) => return Ok(Outcome::Denied),
@@ -60,6 +61,19 @@ fn outcome(
         data: Arc::from(data),
         children,
     })
+}
+
+/// A server that lists what cannot be a name would be asked for the same path again and again.
+fn check_names(read: &ReadRequest, names: &[String]) -> Result<(), Error> {
+    let is_bad =
+        |name: &&String| name.is_empty() || name.contains(['/', '\0']) || *name == "." || *name == "..";
+    match names.iter().find(is_bad) {
+        None => Ok(()),
+        Some(name) => Err(Error::UnexpectedError(format!(
+            "the server lists a child of {} that cannot exist: {name:?}",
+            read.path
+        ))),
+    }
 }
 
 /// What came of reading one access control list.

@@ -11,6 +11,7 @@ mod error;
 mod handshake;
 mod own_thread;
 mod probe;
+mod reconnects;
 mod serve;
 mod source;
 mod survey;

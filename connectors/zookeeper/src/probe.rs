@@ -13,6 +13,9 @@ const PROBE_BOUND: Duration = Duration::from_secs(2);
 /// No answer to `srvr` is longer.
 const ANSWER_BYTES_MAX: u64 = 16 << 10;
 
+/// Characters of a version or a role: the version goes into every record.
+const WORD_MAX: usize = 32;
+
 /// What a server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
@@ -61,9 +64,10 @@ pub(crate) fn understand(answer: &str) -> Probe {
     match (after("Zookeeper version:"), after("Mode:")) {
         (Some(version), Some(mode)) => {
             let version = version.split(['-', ',', ' ']).next().unwrap_or_default();
+            let cut = |text: &str| text.chars().take(WORD_MAX).collect();
             Probe::Serves {
-                version: version.to_owned(),
-                mode: mode.to_owned(),
+                version: cut(version),
+                mode: cut(mode),
             }
         }
         _ => Probe::Mute(

@@ -6,21 +6,27 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bridge_core::capture::{AclOutcome, Input, ReadRequest, SessionFate, Ticket};
+use bridge_core::capture::{AclOutcome, Event, Input, ReadRequest, SessionFate, Ticket};
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{self, Command, Link, Order, SourceError, SourceEvent};
 use futures::future::{BoxFuture, join_all};
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 use zookeeper_client::{AddWatchMode, Client, Error, SessionState, StateWatcher};
 
 use crate::canary::{Attempt, Writer};
 use crate::config::AclDigests;
+use crate::connect::{answer_bound, silent};
 use crate::convert;
 use crate::error::{Failure, of_request};
 use crate::watchers::{Told, Watchers};
 
-/// Events that may wait for the pipeline, about 20 MB of them; then the connection is given up.
+/// Events that may wait for the pipeline; then the connection is given up.
 const WAITING_EVENTS_MAX: usize = 200_000;
+/// Bytes of their paths. With paths of usual length [`WAITING_EVENTS_MAX`] is reached first.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+/// How often within this bound the oldest request is looked at.
+const LOOKS: u32 = 8;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub(crate) enum End {
     Overflow,
     /// The pipeline wants another one, after a while.
     Replace(Duration),
+    /// A request was not answered in time, although the server lives.
+    Unanswered(SourceError),
     /// It cannot go on.
     Trouble(SourceError),
     /// Asked to stop, or the pipeline is gone.
@@ -46,6 +54,12 @@ type Answer<'a> = BoxFuture<'a, Result<Input, Error>>;
 struct Outbox {
     reports: VecDeque<SourceEvent>,
     events: usize,
+    /// Of the paths of these events.
+    bytes: usize,
+}
+
+fn bytes_of(events: &[Event]) -> usize {
+    events.iter().map(|event| event.path.len()).sum()
 }
 
 impl Outbox {
@@ -59,6 +73,7 @@ impl Outbox {
             return;
         }
         self.events += told.events.len();
+        self.bytes += bytes_of(&told.events);
         match self.reports.back_mut() {
             Some(SourceEvent::Input(Input::Events(waiting))) => waiting.extend(told.events),
             _ => self.input(Input::Events(told.events)),
@@ -69,8 +84,13 @@ impl Outbox {
         let report = self.reports.pop_front();
         if let Some(SourceEvent::Input(Input::Events(events))) = &report {
             self.events -= events.len();
+            self.bytes -= bytes_of(events);
         }
         report
+    }
+
+    fn is_full(&self) -> bool {
+        self.events > WAITING_EVENTS_MAX || self.bytes > WAITING_BYTES_MAX
     }
 }
 
@@ -88,7 +108,7 @@ pub(crate) async fn serve(
         number,
         states: client.state_watcher(),
         watchers: Watchers::default(),
-        asked: VecDeque::new(),
+        asked: Asked::new(answer_bound(client, writer.config())),
         writer,
         writing: None,
         outbox: Outbox::default(),
@@ -105,8 +125,7 @@ struct Connection<'a> {
     number: source::Connection,
     states: StateWatcher,
     watchers: Watchers,
-    /// Requests under way, in their order.
-    asked: VecDeque<Answer<'a>>,
+    asked: Asked<'a>,
     writer: &'a mut Writer,
     /// A write of the canary under way.
     writing: Option<BoxFuture<'static, Attempt>>,
@@ -118,6 +137,8 @@ impl<'a> Connection<'a> {
         if self.states.state() != SessionState::SyncConnected {
             return self.end_of_state(self.states.peek_state());
         }
+        let mut look = interval(self.asked.bound / LOOKS);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Room for reports first, so that little waits. Answers and commands come next: the machine's windows bound
             // them, while events can come without a pause and would keep reads, and so values, waiting for ever.
@@ -133,14 +154,15 @@ impl<'a> Connection<'a> {
                     }
                     Err(_) => return End::Stopped,
                 },
-                answer = next_answer(&mut self.asked) => self.answered(answer),
+                answer = self.asked.next() => self.answered(answer),
                 command = link.commands.recv() => match command {
-                    Some(order) => self.order(order).await,
+                    Some(order) => self.order(order, &link.stop).await,
                     None => return End::Stopped,
                 },
                 attempt = next_attempt(&mut self.writing) => self.attempted(attempt),
                 told = self.watchers.next() => self.told(told),
                 state = self.states.changed() => self.state_changed(state),
+                _ = look.tick() => self.asked.is_overdue().then(|| self.unanswered("a read")),
             };
             if let Some(end) = end {
                 return end;
@@ -154,15 +176,21 @@ impl<'a> Connection<'a> {
         if is_lost {
             return Some(self.end_of_state(self.states.peek_state()));
         }
-        if self.outbox.events > WAITING_EVENTS_MAX {
+        if self.outbox.is_full() {
             return Some(End::Overflow);
         }
         None
     }
 
     fn answered(&mut self, answer: Result<Input, Error>) -> Option<End> {
-        // Every event that came before this answer is in the watchers by now, and has to be told before it.
+        // Every event that came before this answer is in the watchers by now, and has to be reported before it.
         let told = self.watchers.drain();
+        // The client gives the reason of a broken connection to the requests that it ends, and to nothing else.
+        if let Err(error) = &answer
+            && let Failure::Trouble(trouble) = of_request("a read", error)
+        {
+            return Some(End::Trouble(trouble));
+        }
         if let Some(end) = self.told(told) {
             return Some(end);
         }
@@ -181,18 +209,21 @@ impl<'a> Connection<'a> {
         (state != SessionState::SyncConnected).then(|| self.end_of_state(state))
     }
 
-    async fn order(&mut self, order: Order) -> Option<End> {
+    async fn order(&mut self, order: Order, stop: &CancellationToken) -> Option<End> {
         // Meant for a connection that was lost before it could follow.
         if order.connection != self.number {
             return None;
         }
         match order.command {
-            Command::Arm(roots) => self.arm(&roots).await,
+            Command::Arm(roots) => tokio::select! {
+                biased;
+                () = stop.cancelled() => Some(End::Stopped),
+                end = self.arm(&roots) => end,
+            },
             Command::Read { ticket, reads } => self.ask(ticket, reads),
             Command::ReadAcls { ticket, paths } => {
                 let digests = self.writer.config().acl_digests;
-                self.asked
-                    .push_back(read_acls(self.client, ticket, paths, digests));
+                self.asked.push(read_acls(self.client, ticket, paths, digests));
                 None
             }
             Command::WriteCanary { mark, path } => {
@@ -205,8 +236,7 @@ impl<'a> Connection<'a> {
 
     /// Adds the watches, then syncs, so that what is read from now on is no older than what was reported before.
     async fn arm(&mut self, roots: &[ZnodePath]) -> Option<End> {
-        let bound = self.client.session_timeout();
-        match timeout(bound, arm(self.client, roots)).await {
+        match timeout(self.asked.bound, arm(self.client, roots)).await {
             Ok(Ok(mut watchers)) => {
                 // What a server that lagged caught up with was told on an earlier connection, or is seen by the walk.
                 if watchers.drain().is_lost {
@@ -217,14 +247,18 @@ impl<'a> Connection<'a> {
                 None
             }
             Ok(Err(error)) => Some(self.end_of_failure("adding a recursive watch", &error)),
-            Err(_) => Some(End::Lost),
+            Err(_) => Some(self.unanswered("adding a recursive watch")),
         }
+    }
+
+    fn unanswered(&self, what: &str) -> End {
+        End::Unanswered(silent(self.writer.config(), what, self.asked.bound))
     }
 
     fn ask(&mut self, ticket: Ticket, reads: Vec<ReadRequest>) -> Option<End> {
         match multi_read(self.client, ticket, reads) {
             Ok(answer) => {
-                self.asked.push_back(answer);
+                self.asked.push(answer);
                 None
             }
             Err(error) => Some(self.end_of_failure("a read", &error)),
@@ -254,6 +288,47 @@ impl<'a> Connection<'a> {
             state if state.is_terminated() => End::Expired,
             _ => End::Lost,
         }
+    }
+}
+
+/// Requests under way, in their order.
+struct Asked<'a> {
+    answers: VecDeque<Answer<'a>>,
+    /// Since when the oldest is the oldest.
+    since: Instant,
+    /// How long the oldest may take.
+    bound: Duration,
+}
+
+impl<'a> Asked<'a> {
+    fn new(bound: Duration) -> Asked<'a> {
+        Asked {
+            answers: VecDeque::new(),
+            since: Instant::now(),
+            bound,
+        }
+    }
+
+    fn push(&mut self, answer: Answer<'a>) {
+        if self.answers.is_empty() {
+            self.since = Instant::now();
+        }
+        self.answers.push_back(answer);
+    }
+
+    /// The answer to the oldest request; pending without one. Cancel safe: the request stays in the queue until then.
+    async fn next(&mut self) -> Result<Input, Error> {
+        let Some(oldest) = self.answers.front_mut() else {
+            return std::future::pending().await;
+        };
+        let answer = oldest.await;
+        self.answers.pop_front();
+        self.since = Instant::now();
+        answer
+    }
+
+    fn is_overdue(&self) -> bool {
+        !self.answers.is_empty() && self.since.elapsed() > self.bound
     }
 }
 
@@ -314,14 +389,4 @@ async fn next_attempt(writing: &mut Option<BoxFuture<'static, Attempt>>) -> Atte
     let attempt = attempt.await;
     *writing = None;
     attempt
-}
-
-/// The answer to the oldest request; pending without one. Cancel safe: the request stays in the queue until then.
-async fn next_answer(asked: &mut VecDeque<Answer<'_>>) -> Result<Input, Error> {
-    let Some(oldest) = asked.front_mut() else {
-        return std::future::pending().await;
-    };
-    let answer = oldest.await;
-    asked.pop_front();
-    answer
 }

@@ -1,9 +1,12 @@
 //! The source: connection after connection, until it is asked to stop or cannot go on.
 
-use std::time::Duration;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
 use bridge_core::capture::{Input, SessionFate};
 use bridge_core::source::{Connection, Link, Source, SourceError, SourceErrorKind, SourceEvent};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 use zookeeper_client::{Client, SessionState};
@@ -12,12 +15,11 @@ use crate::canary::Writer;
 use crate::config::ZookeeperConfig;
 use crate::connect::{Connected, connect, remark_on_timeout};
 use crate::own_thread;
+use crate::reconnects::{RECONNECT_MAX, Reconnects, STEADY};
 use crate::serve::{End, serve};
 
-/// The wait before the first new attempt to make a session; it doubles with each failure.
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// No wait is longer: an ensemble that is back is found within this.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// So many connections that end soon, one after another, are reported.
+const ENDED_SOON_MAX: u32 = 3;
 
 /// A ZooKeeper ensemble as a source of changes.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl ZookeeperSource {
 
     async fn run(self, mut link: Link) {
         let stop = link.stop.clone();
-        let mut backoff = BACKOFF_FIRST;
+        let mut reconnects = Reconnects::default();
         let mut number = Connection::default();
         let mut remarked = None;
         let mut writer = Writer::new(self.config.clone());
@@ -45,9 +47,14 @@ impl ZookeeperSource {
             };
             let wait = match connected {
                 Ok(connected) => {
-                    backoff = BACKOFF_FIRST;
                     self.remark(&connected, &mut remarked);
-                    match keep_session(connected, &mut number, &mut writer, &mut link).await {
+                    let mut keeper = Keeper {
+                        number: &mut number,
+                        writer: &mut writer,
+                        reconnects: &mut reconnects,
+                        link: &mut link,
+                    };
+                    match keeper.keep(connected).await {
                         Some(after) => after,
                         None => return,
                     }
@@ -57,9 +64,7 @@ impl ZookeeperSource {
                     if link.reports.send(SourceEvent::Trouble(trouble)).await.is_err() || is_final {
                         return;
                     }
-                    let wait = backoff;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
-                    wait
+                    reconnects.failed()
                 }
             };
             if !pause(wait, &mut link).await {
@@ -84,20 +89,39 @@ impl Source for ZookeeperSource {
     }
 }
 
-/// Runs a source on a thread of its own, which ends when nobody waits for it any more.
+/// Runs a source on a thread of its own, which ends when nothing waits for it any more. A panic there halts the source
+/// with a message.
 async fn apart(source: ZookeeperSource, mut link: Link) {
     link.stop = link.stop.child_token();
     let _ends_too = link.stop.clone().drop_guard();
     let reports = link.reports.clone();
-    if let Err(error) = own_thread::run(source.run(link)).await {
-        let trouble = SourceError {
+    let run = AssertUnwindSafe(own_thread::run(source.run(link)));
+    let trouble = match run.catch_unwind().await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => SourceError {
             kind: SourceErrorKind::Configuration,
             message: format!(
                 "there is no thread for the connection: {error}; allow the process more threads (ulimit -u, TasksMax)"
             ),
-        };
-        let _pipeline_gone = reports.send(SourceEvent::Trouble(trouble)).await;
-    }
+        },
+        Err(panic) => SourceError {
+            kind: SourceErrorKind::Defect,
+            message: format!(
+                "the connection ended in a panic: {}; this is a defect of zkbridge: report it with the log, and restart \
+                 the bridge to go on",
+                words_of(&*panic)
+            ),
+        },
+    };
+    let _pipeline_gone = reports.send(SourceEvent::Trouble(trouble)).await;
+}
+
+/// The message of a panic.
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let fixed = panic.downcast_ref::<&str>().copied();
+    fixed
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }
 
 /// Waits, and throws away commands for the connection that is gone. `false`: asked to stop.
@@ -116,63 +140,85 @@ async fn pause(wait: Duration, link: &mut Link) -> bool {
     }
 }
 
-/// Serves a session over all its connections. Returns how long to wait before the next one; `None` to end.
-async fn keep_session(
-    connected: Connected,
-    number: &mut Connection,
-    writer: &mut Writer,
-    link: &mut Link,
-) -> Option<Duration> {
-    let Connected { client, version } = connected;
-    link.reports.send(SourceEvent::Server(version)).await.ok()?;
-    let mut fate = SessionFate::New;
-    loop {
-        *number = number.next();
-        let end = serve(&client, *number, fate, writer, link).await;
-        let wait = match end {
-            End::Stopped => return None,
-            End::Replace(after) => {
-                link.reports
-                    .send(SourceEvent::Input(Input::Disconnected))
-                    .await
-                    .ok()?;
-                return Some(after);
+/// What outlives a session of the source.
+struct Keeper<'a> {
+    number: &'a mut Connection,
+    writer: &'a mut Writer,
+    reconnects: &'a mut Reconnects,
+    link: &'a mut Link,
+}
+
+impl Keeper<'_> {
+    /// Serves a session over all its connections. Returns how long to wait before the next session; `None` to end.
+    async fn keep(&mut self, connected: Connected) -> Option<Duration> {
+        let Connected { client, version } = connected;
+        self.link.reports.send(SourceEvent::Server(version)).await.ok()?;
+        let mut client = client;
+        let mut fate = SessionFate::New;
+        loop {
+            *self.number = self.number.next();
+            let began = Instant::now();
+            let end = serve(&client, *self.number, fate, self.writer, self.link).await;
+            let lasted = began.elapsed();
+            self.reconnects.lasted(lasted);
+            let input = match &end {
+                End::Stopped => return None,
+                End::Overflow => Input::Overflow,
+                End::Unanswered(_) => Input::Unanswered,
+                End::Lost | End::Expired | End::Replace(_) | End::Trouble(_) => Input::Disconnected,
+            };
+            // The pipeline may take long to make room for the report: nothing more is read meanwhile.
+            let kept = matches!(end, End::Lost).then_some(client);
+            self.report(SourceEvent::Input(input)).await?;
+            match end {
+                End::Stopped => return None,
+                End::Replace(after) => return Some(after),
+                End::Overflow => return Some(self.reconnects.failed()),
+                End::Unanswered(trouble) => {
+                    self.report(SourceEvent::Trouble(trouble)).await?;
+                    return Some(self.reconnects.failed());
+                }
+                End::Trouble(trouble) => {
+                    let is_final = trouble.kind.is_final();
+                    self.report(SourceEvent::Trouble(trouble)).await?;
+                    return (!is_final).then_some(RECONNECT_MAX);
+                }
+                End::Expired => return Some(self.ended_soon(lasted).await?),
+                End::Lost => {}
             }
-            End::Overflow => {
-                link.reports
-                    .send(SourceEvent::Input(Input::Overflow))
-                    .await
-                    .ok()?;
+            client = kept?;
+            let wait = self.ended_soon(lasted).await?;
+            if !pause(wait, self.link).await {
+                return None;
+            }
+            if !wait_for_session(&client, self.link).await? {
                 return Some(Duration::ZERO);
             }
-            End::Trouble(trouble) => {
-                let is_final = trouble.kind.is_final();
-                link.reports
-                    .send(SourceEvent::Input(Input::Disconnected))
-                    .await
-                    .ok()?;
-                link.reports.send(SourceEvent::Trouble(trouble)).await.ok()?;
-                return (!is_final).then_some(BACKOFF_MAX);
-            }
-            End::Lost => {
-                link.reports
-                    .send(SourceEvent::Input(Input::Disconnected))
-                    .await
-                    .ok()?;
-                wait_for_session(&client, link).await?
-            }
-            End::Expired => {
-                link.reports
-                    .send(SourceEvent::Input(Input::Disconnected))
-                    .await
-                    .ok()?;
-                false
-            }
-        };
-        if !wait {
+            fate = SessionFate::Kept;
+        }
+    }
+
+    async fn report(&self, report: SourceEvent) -> Option<()> {
+        self.link.reports.send(report).await.ok()
+    }
+
+    /// A connection or session ended. Returns how long to wait, and reports those that end soon one after another.
+    async fn ended_soon(&mut self, lasted: Duration) -> Option<Duration> {
+        if lasted >= STEADY {
             return Some(Duration::ZERO);
         }
-        fate = SessionFate::Kept;
+        let wait = self.reconnects.failed();
+        if self.reconnects.failures >= ENDED_SOON_MAX {
+            let message = format!(
+                "'{}' ends each connection soon after it is made; check that 'connect' names ZooKeeper servers, and look \
+                 at their logs",
+                self.writer.config().connect.as_str()
+            );
+            let kind = SourceErrorKind::Unavailable;
+            self.report(SourceEvent::Trouble(SourceError { kind, message }))
+                .await?;
+        }
+        Some(wait)
     }
 }
 

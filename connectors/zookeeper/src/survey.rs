@@ -10,7 +10,7 @@ use zookeeper_client::{Client, Error};
 
 use crate::canary::try_out;
 use crate::config::{RESERVED, ZookeeperConfig};
-use crate::connect::connect;
+use crate::connect::{answer_bound, connect, silent};
 use crate::convert;
 use crate::error::{Failure, of_request};
 
@@ -75,7 +75,7 @@ impl Survey {
 
     /// How many znodes are below one; `None` where it may not be told, or is not there.
     pub async fn count_below(&self, path: &ZnodePath) -> Result<Option<u64>, SourceError> {
-        let counted = timeout(self.session_timeout(), self.client.count_descendants_number(path)).await;
+        let counted = timeout(self.bound(), self.client.count_descendants_number(path)).await;
         match counted {
             Ok(Ok(count)) => Ok(Some(count as u64)),
             Ok(Err(Error::NoNode | Error::NoAuth)) => Ok(None),
@@ -86,7 +86,7 @@ impl Survey {
 
     /// Whether a canary may be written: makes one, with its folder where that is missing, and takes it back.
     pub async fn try_canary(&self) -> Result<(), SourceError> {
-        let tried = timeout(self.session_timeout(), try_out(&self.config, &self.client)).await;
+        let tried = timeout(self.bound(), try_out(&self.config, &self.client)).await;
         tried.unwrap_or_else(|_| Err(self.silent("writing the canary")))
     }
 
@@ -95,7 +95,7 @@ impl Survey {
         what: &str,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, SourceError> {
-        match timeout(self.session_timeout(), request).await {
+        match timeout(self.bound(), request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failed(what, &error)),
             Err(_) => Err(self.silent(what)),
@@ -116,13 +116,10 @@ impl Survey {
     }
 
     fn silent(&self, what: &str) -> SourceError {
-        SourceError {
-            kind: SourceErrorKind::Unavailable,
-            message: format!(
-                "'{}' did not answer {what} within {} s; try again",
-                self.config.connect.as_str(),
-                self.session_timeout().as_secs()
-            ),
-        }
+        silent(&self.config, what, self.bound())
+    }
+
+    fn bound(&self) -> Duration {
+        answer_bound(&self.client, &self.config)
     }
 }

@@ -3,6 +3,7 @@
 mod canary;
 mod found;
 mod image_txn;
+mod lineage;
 mod lists;
 mod rules;
 mod settle_by_read;

@@ -1,5 +1,7 @@
 //! Single rules, by hand.
 
+use std::collections::BTreeMap;
+
 use super::image_txn::MemoryBook;
 use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::denials::DENIALS_MAX;
@@ -341,6 +343,35 @@ fn more_events_than_may_wait_end_the_epoch_instead_of_filling_memory() {
         .capture
         .step(Timestamp(1), Input::Events(many.collect()), &mut bench.image);
     assert!(matches!(step, Err(StepError::Doubt(GapReason::Overflow))));
+}
+
+#[test]
+fn more_bytes_of_paths_than_may_wait_end_the_epoch_instead_of_filling_memory() {
+    let mut bench = Bench::live();
+    let long = "x".repeat(50_000);
+    let many = (0..2_000).map(|at| event(&format!("/a/{long}{at}"), EventKind::Created, at + 10));
+    let step = bench
+        .capture
+        .step(Timestamp(1), Input::Events(many.collect()), &mut bench.image);
+    assert!(matches!(step, Err(StepError::Doubt(GapReason::Overflow))));
+}
+
+#[test]
+fn an_unanswered_request_ends_the_epoch_and_the_next_gap_names_the_dead_watch() {
+    let mut bench = Bench::live();
+    assert_eq!(bench.input(Input::Unanswered), []);
+    assert_eq!(bench.capture.state(), CaptureState::Detached);
+    bench.go_live();
+    assert_eq!(bench.capture.counters().gaps, BTreeMap::from([("liveness", 1)]));
+}
+
+#[test]
+fn a_sample_counts_as_a_proof_when_it_is_answered_and_not_when_it_is_sent() {
+    let mut bench = Bench::live();
+    let effects: Vec<Effect> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
+    assert_eq!(bench.capture.counters().liveness_checks, 0);
+    bench.answer(ticket(&effects), vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
+    assert_eq!(bench.capture.counters().liveness_checks, 1);
 }
 
 #[test]

@@ -308,3 +308,44 @@ fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end
         );
     }
 }
+
+#[test]
+fn the_delete_of_an_incarnation_that_nobody_read_comes_before_the_create_of_the_next_one() {
+    let (mut bench, before) = live_with(&[], |_| {});
+    let effects = bench.input(events(&[("/a/x", Created), ("/a/x", Changed), ("/a/x", Deleted)]));
+    bench.input(events(&[
+        ("/a/x", Created),
+        ("/a/x", Changed),
+        ("/a/x", Changed),
+        ("/a/x", Deleted),
+        ("/a/x", Created),
+    ]));
+    // The third incarnation is read; the events leave open whether it is the second.
+    let third = [("/", 0), ("/a", 1), ("/a/x", 28)];
+    let effects = answer(&mut bench, &effects, &third);
+    bench.input(events(&[("/a/x", Deleted)]));
+    let effects = answer(&mut bench, &effects, &third);
+    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    let expected = [
+        ("/a/x", "delete", 28),
+        ("/a/x", "create", 28),
+        ("/a/x", "delete", 90),
+    ];
+    assert_eq!(told(&bench, before), owned(&expected));
+}
+
+#[test]
+fn an_incarnation_that_ended_before_its_second_read_is_folded_into_one_delete() {
+    let (mut bench, before) = live_with(&[], |_| {});
+    let effects = bench.input(events(&[("/a/x", Created), ("/a/x", Deleted)]));
+    bench.input(events(&[
+        ("/a/x", Created),
+        ("/a/x", Deleted),
+        ("/a/x", Created),
+        ("/a/x", Deleted),
+    ]));
+    let effects = answer(&mut bench, &effects, &[("/", 0), ("/a", 1), ("/a/x", 28)]);
+    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    let expected = [("/a/x", "delete", 28), ("/a/x", "delete", 90)];
+    assert_eq!(told(&bench, before), owned(&expected));
+}

@@ -196,3 +196,13 @@ fn tls_needs_an_authority_and_a_whole_identity() {
         ["tls.verify_hostname"]
     );
 }
+
+#[test]
+fn a_session_timeout_that_would_overflow_is_refused() {
+    let found = objections(json!({"session_timeout": "5124095576030431h"}));
+    assert!(
+        matches!(&found[..], [(Severity::Error, key, message)]
+            if key == "session_timeout" && message.contains("longer than any server grants")),
+        "{found:?}"
+    );
+}

@@ -56,11 +56,22 @@ impl Judge {
         let unread = truth.lives(path).iter().filter(|life| !is_told(life.czxid));
         let ends = unread.filter_map(|life| life.gone);
         // Events without zxids do not tell that nobody could see a life.
-        let ended = ends
+        let ended: Vec<Zxid> = ends
             .chain(truth.invisible_ends(path))
-            .filter(|gone| *gone <= bound);
+            .filter(|gone| *gone <= bound)
+            .collect();
+        let last_told = self
+            .lives
+            .told
+            .range((path.clone(), Zxid::ZERO)..=(path.clone(), Zxid(u64::MAX)));
+        let last_told = last_told.last().map_or(Zxid::ZERO, |(_, czxid)| *czxid);
         assert!(
-            deletes.len() <= ended.count(),
+            ended.iter().any(|gone| *gone >= last_told),
+            "{change:?} stands for a life that ended before {last_told} began, which was told before: {:?}",
+            truth.lives(path)
+        );
+        assert!(
+            deletes.len() <= ended.len(),
             "{change:?} stands for no life, as do {deletes:?}: {:?}",
             truth.lives(path)
         );

@@ -1,0 +1,260 @@
+//! Servers that announce or send more than anybody could keep: the process must allocate by what has come, and go on.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bridge_core::capture::Input;
+use bridge_core::source::{SourceErrorKind, SourceEvent};
+use bridge_zookeeper::config::Auth;
+use bridge_zookeeper::test_connection;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use crate::driver::{BOUND, Driver, Server};
+use crate::wire::{
+    ADD_WATCH, PING, REMOVE_WATCHES, Request, SASL, SYNC, created, failure, frame, header, request, text,
+};
+
+/// More than any machine has: of elements of 24 bytes it is 48 GiB.
+const LARGEST: [u8; 4] = i32::MAX.to_be_bytes();
+const GET_CHILDREN: i32 = 8;
+const MULTI_READ: i32 = 22;
+const SESSION_EXPIRED: i32 = -112;
+const STAT_BYTES: usize = 68;
+
+/// Answers what arming and keeping a session takes; gives back any other request.
+async fn other(stream: &mut TcpStream) -> io::Result<Request> {
+    loop {
+        let request = request(stream).await?;
+        match request.operation {
+            ADD_WATCH => frame(stream, &header(request.xid, 4)).await?,
+            SYNC => frame(stream, &[header(request.xid, 5), text("/a")].concat()).await?,
+            PING => frame(stream, &header(request.xid, 5)).await?,
+            _ => return Ok(request),
+        }
+    }
+}
+
+/// One part of the answer to a MultiRead: the header, then its body.
+fn part(operation: i32, body: &[u8]) -> Vec<u8> {
+    [&operation.to_be_bytes()[..], &[0], &0i32.to_be_bytes(), body].concat()
+}
+
+/// The znode `/a` without data, and this for the names of its children.
+fn answer_to_multi_read(xid: i32, children: &[u8]) -> Vec<u8> {
+    let data = [&0i32.to_be_bytes()[..], &[0; STAT_BYTES]].concat();
+    let end = [&(-1i32).to_be_bytes()[..], &[1], &(-1i32).to_be_bytes()].concat();
+    [header(xid, 5), part(4, &data), part(GET_CHILDREN, children), end].concat()
+}
+
+#[tokio::test]
+async fn a_child_list_that_announces_more_than_it_holds_is_trouble_and_tried_again() {
+    let server = Server::start(10_000, async |mut stream| {
+        loop {
+            let asked = other(&mut stream).await?;
+            assert_eq!(asked.operation, MULTI_READ);
+            frame(&mut stream, &answer_to_multi_read(asked.xid, &LARGEST)).await?;
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    driver.until_trouble("a read failed").await;
+    driver
+        .until(|report| matches!(report, SourceEvent::Connected { .. }))
+        .await;
+    assert!(server.sessions() >= 2);
+    driver.end().await;
+}
+
+#[tokio::test]
+async fn a_first_look_at_a_server_survives_a_child_list_that_announces_more_than_it_holds() {
+    let server = Server::start(10_000, async |mut stream| {
+        loop {
+            let asked = other(&mut stream).await?;
+            frame(&mut stream, &[header(asked.xid, 5), LARGEST.to_vec()].concat()).await?;
+        }
+    })
+    .await;
+    let error = timeout(BOUND, test_connection(&server.config())).await.unwrap();
+    assert_eq!(error.unwrap_err().kind, SourceErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_frame_beyond_the_limit_ends_the_connection_before_it_is_buffered() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let server = Server::start(10_000, move |mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let _read = other(&mut stream).await?;
+            stream.write_all(&LARGEST).await?;
+            let bytes = vec![0; 1 << 20];
+            loop {
+                stream.write_all(&bytes).await?;
+                counted.fetch_add(bytes.len(), Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    driver.until_trouble("a frame of 2147483647 bytes").await;
+    assert!(sent.load(Ordering::Relaxed) < 16 << 20, "{sent:?}");
+    driver.end().await;
+}
+
+#[tokio::test]
+async fn events_that_nothing_watches_fill_no_queue() {
+    let removals = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&removals);
+    let server = Server::start(10_000, move |mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let asked = other(&mut stream).await?;
+            for at in 0..20_000 {
+                frame(&mut stream, &created(&format!("/elsewhere/{at}"), 6)).await?;
+            }
+            frame(&mut stream, &answer_to_multi_read(asked.xid, &0i32.to_be_bytes())).await?;
+            while other(&mut stream).await?.operation == REMOVE_WATCHES {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    driver
+        .until(|report| matches!(report, SourceEvent::Input(Input::Answer { .. })))
+        .await;
+    driver.end().await;
+    // As many as may wait unanswered.
+    assert!(removals.load(Ordering::Relaxed) <= 1024, "{removals:?}");
+}
+
+#[tokio::test]
+async fn more_bytes_of_paths_than_may_wait_end_the_connection_as_an_overflow() {
+    let cut_off = Arc::new(Notify::new());
+    let tells = Arc::clone(&cut_off);
+    let server = Server::start(10_000, move |mut stream| {
+        let tells = Arc::clone(&tells);
+        async move {
+            let _read = other(&mut stream).await?;
+            let long = "x".repeat(50_000);
+            let mut at = 0;
+            while frame(&mut stream, &created(&format!("/a/{long}{at}"), 6))
+                .await
+                .is_ok()
+            {
+                at += 1;
+            }
+            tells.notify_one();
+            Ok(())
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    driver
+        .until(|report| matches!(report, SourceEvent::Input(Input::Events(_))))
+        .await;
+    // Nothing is taken meanwhile, as by a pipeline that waits for its disk.
+    timeout(BOUND, cut_off.notified())
+        .await
+        .expect("the server is cut off");
+    driver
+        .until(|report| matches!(report, SourceEvent::Input(Input::Overflow)))
+        .await;
+    driver.end().await;
+}
+
+#[tokio::test]
+async fn a_child_without_a_name_is_refused_by_name() {
+    let server = Server::start(10_000, async |mut stream| {
+        loop {
+            let asked = other(&mut stream).await?;
+            let nameless = [1i32.to_be_bytes(), 0i32.to_be_bytes()].concat();
+            frame(&mut stream, &answer_to_multi_read(asked.xid, &nameless)).await?;
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    driver
+        .until_trouble("a child of /a that cannot exist: \"\"")
+        .await;
+    driver.end().await;
+}
+
+/// Servers that end each connection early, and how.
+async fn is_asked_seldom(words: &str, script: impl Fn(Request) -> Vec<u8> + Clone + Send + Sync + 'static) {
+    let server = Server::start(10_000, move |mut stream| {
+        let script = script.clone();
+        async move {
+            loop {
+                let asked = request(&mut stream).await?;
+                match asked.operation {
+                    PING => frame(&mut stream, &header(asked.xid, 5)).await?,
+                    _ => frame(&mut stream, &script(asked)).await?,
+                }
+            }
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    let began = Instant::now();
+    driver.until_trouble(words).await;
+    driver.until_trouble(words).await;
+    // At most one in 50 ms in the beginning, and fewer then.
+    let most = 5 + began.elapsed().as_millis() / 50;
+    assert!(
+        (server.sessions() as u128) < most,
+        "{} of {most}",
+        server.sessions()
+    );
+    driver.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_ends_each_session_with_its_first_answer_is_asked_seldom() {
+    is_asked_seldom("ends each connection soon", |asked| {
+        failure(asked.xid, 5, SESSION_EXPIRED)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_what_was_not_asked_is_asked_seldom() {
+    is_asked_seldom("adding a recursive watch failed", |asked| {
+        header(asked.xid + 1_000, 5)
+    })
+    .await;
+}
+
+/// Answers each attempt to authenticate with this realm.
+async fn challenges(mut stream: TcpStream, realm: &'static str) -> io::Result<()> {
+    let challenge = format!("realm=\"{realm}\",nonce=\"n\",charset=utf-8,algorithm=md5-sess");
+    loop {
+        let asked = request(&mut stream).await?;
+        match asked.operation {
+            SASL => frame(&mut stream, &[header(asked.xid, 0), text(&challenge)].concat()).await?,
+            _ => frame(&mut stream, &header(asked.xid, 5)).await?,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_with_escaped_characters_neither_panics_nor_goes_on_without_end() {
+    for realm in ["a\\\u{e9}", "a\\\\\\\"b\\'"] {
+        let server = Server::start(10_000, move |stream| challenges(stream, realm)).await;
+        let mut config = server.config();
+        config.auth = Some(
+            serde_json::from_value::<Auth>(
+                serde_json::json!({"sasl": "digest-md5", "user": "u", "password": "p"}),
+            )
+            .unwrap(),
+        );
+        let looked = timeout(Duration::from_secs(20), test_connection(&config)).await;
+        assert!(looked.expect("it ends in time").is_err(), "{realm}");
+    }
+}
