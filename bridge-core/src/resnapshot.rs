@@ -1,8 +1,8 @@
 //! A run of `snapshot` records made from the image: what the journal last knew of every living znode of a root.
 //!
-//! For a sink that is to begin with everything although retention has removed the journal's first records: the run is
-//! appended, then the sink begins right before it. Other sinks see the run as well; it tells them nothing new. Made
-//! before the capture starts, so that the image stands still; the capture then finds what has changed since.
+//! With `snapshot = "always"` the run of a root is appended after each gap, for every sink, before the capture follows the
+//! root, so that the image does not move meanwhile. A snapshot for one sink is made by the journal when it is read
+//! (`journal/sink_snapshot.rs`) and is not appended.
 //!
 //! Only what can be reached from the root through living znodes is restated: a znode below one that was never readable
 //! is not.

@@ -27,7 +27,8 @@ pub struct Delivery {
 /// or an operator retries dead letters, these come later in deliveries of their own, behind records of other paths.
 ///
 /// **Duplicates.** After an error, a restart or a lost acknowledgement the same records come again from behind the
-/// cursor; a record that comes again is equal as JSON and has the same `id`. Within one value's life, records are never
+/// cursor; a record that comes again has the same `id` and is equal as JSON, unless a full journal compacted it in
+/// between: `before`, `missed` and `superseded` then also cover the records that went into it. Within one value's life, records are never
 /// delivered again once `deliver` reported them as durable.
 ///
 /// **Durability.** What `deliver` reports as durable must survive a crash of this process, and, where the destination

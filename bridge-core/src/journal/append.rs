@@ -99,27 +99,9 @@ impl Context<'_> {
     /// A record that says nothing yet.
     fn blank(self, op: Op, captured: Timestamp) -> Stored {
         Stored {
-            seq: self.seq,
-            id: uuid::Uuid::nil(),
-            op,
             root: self.root,
-            path: None,
-            previous: None,
-            zxid: None,
-            zxid_kind: ZxidKind::Unknown,
-            fidelity: Fidelity::Exact,
-            missed: None,
-            superseded: Vec::new(),
-            ephemeral: None,
-            before: BeforeColumn::Null,
-            before_stat: None,
-            retired: None,
-            stat: None,
-            value: None,
-            changed: None,
-            captured,
             origin: self.origin,
-            detail: Detail::None,
+            ..Stored::blank(self.seq, op, captured)
         }
     }
 

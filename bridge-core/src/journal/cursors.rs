@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::error::JournalError;
+use super::error::{JournalError, JournalErrorKind};
 use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
@@ -41,6 +41,23 @@ impl Journal {
             )?;
             Ok(start)
         })
+        .and_then(|cursor| self.check_cursor(name, cursor))
+    }
+
+    /// A cursor after the last record is one of a journal that had more records.
+    fn check_cursor(&self, name: &str, cursor: Seq) -> Result<Seq, JournalError> {
+        if cursor <= self.head {
+            return Ok(cursor);
+        }
+        Err(JournalError::new(
+            JournalErrorKind::Damaged,
+            &self.file,
+            format!(
+                "the cursor of sink '{name}': {cursor}: the last record is {}, so records are missing; restore a copy \
+                 of the data directory, or let the sink begin anew with 'zkbridge run --forget-sink {name}'",
+                self.head
+            ),
+        ))
     }
 
     /// Forgets a sink with the records that it set aside, so that it holds back no retention. True if it was known.
@@ -58,9 +75,14 @@ impl Journal {
         })
     }
 
-    /// Where a sink stands; `None` if it was never entered.
+    /// The cursor of a sink; `None` if it was never entered.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, or where the cursor is after the last record ([`JournalErrorKind::Damaged`]).
     pub fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
-        self.read("reading a cursor", |journal| cursor(&journal.connection, sink))
+        let cursor = self.read("reading a cursor", |journal| cursor(&journal.connection, sink))?;
+        cursor.map(|cursor| self.check_cursor(sink, cursor)).transpose()
     }
 
     /// Where all sinks stand, by name.

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::progress;
+use super::{cursors, progress};
 use crate::number::Seq;
 
 /// The keys in `meta`: positions without a record that are not behind retention yet, and how many there ever were.
@@ -87,6 +87,34 @@ impl Holes {
 }
 
 /// The first position that has no record.
+/// The first positions between two that have no record although neither retention nor a fold removed it. `before` is the
+/// next position after `after` that has a record.
+pub(super) fn lost_between(
+    connection: &Connection,
+    after: Seq,
+    before: Seq,
+) -> rusqlite::Result<Option<(Seq, Seq)>> {
+    let (first, last) = (after.next(), Seq(before.0 - 1));
+    if first > last || cursors::oldest(connection)? == Some(before) {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT first, last FROM hole WHERE first <= ?2
+            AND first >= ifnull((SELECT max(first) FROM hole WHERE first <= ?1), 0) ORDER BY first",
+    )?;
+    let mut holes = statement.query((first.0.cast_signed(), last.0.cast_signed()))?;
+    let mut next = first;
+    while let Some(row) = holes.next()? {
+        let (begin, end): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let (begin, end) = (Seq(begin.cast_unsigned()), Seq(end.cast_unsigned()));
+        if begin > next {
+            return Ok(Some((next, Seq(begin.0 - 1))));
+        }
+        next = next.max(end.next());
+    }
+    Ok((next <= last).then_some((next, last)))
+}
+
 fn begin(connection: &Connection) -> rusqlite::Result<Option<Seq>> {
     let first: Option<i64> = connection
         .prepare_cached("SELECT min(first) FROM hole")?

@@ -215,7 +215,7 @@ impl Reader {
         };
         let (mut after, tail) = (Seq(oldest.0 - 1), self.tail()?);
         while after < tail {
-            match self.read(after, AT_ONCE) {
+            match self.read_what_is_there(after, AT_ONCE) {
                 Ok(records) => {
                     let Some(last) = records.last() else { break };
                     (after, found.records) = (last.seq, found.records + records.len() as u64);
@@ -235,7 +235,7 @@ impl Reader {
     ) -> Result<Seq, JournalError> {
         let single = ReadLimit { records: 1, bytes: 0 };
         for _ in 0..AT_ONCE.records {
-            match self.read(after, single) {
+            match self.read_what_is_there(after, single) {
                 Ok(records) => {
                     let Some(last) = records.last() else {
                         return Ok(after);

@@ -13,7 +13,8 @@ use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cursors::{self, SinkCursor};
-use super::error::JournalError;
+use super::error::{JournalError, JournalErrorKind};
+use super::holes;
 use super::hydrate::Named;
 use super::log_gate::Admitted;
 use super::read_connection::{ReadConnection, Slice};
@@ -102,19 +103,59 @@ impl Reader {
         &self.names.cluster
     }
 
-    /// The records from behind `after`, in order, without holes unless retention has removed what was there, or they
-    /// were compacted.
+    /// The records after `after`, in order. A position without a record is one that retention removed or a full journal
+    /// compacted.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, or where the next record is missing for another reason ([`JournalErrorKind::Damaged`]).
     pub fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
+        let reading = self.read_until_lost(after, limit, Losses::Stop)?;
+        match reading.lost {
+            Some((first, last)) if reading.records.is_empty() => Err(self.lost(first, last)),
+            _ => Ok(reading.records),
+        }
+    }
+
+    /// The same for an inspection: what is there, whatever is missing before it.
+    pub(super) fn read_what_is_there(
+        &mut self,
+        after: Seq,
+        limit: ReadLimit,
+    ) -> Result<Vec<Arc<Record>>, JournalError> {
+        Ok(self.read_until_lost(after, limit, Losses::Pass)?.records)
+    }
+
+    fn read_until_lost(
+        &mut self,
+        after: Seq,
+        limit: ReadLimit,
+        losses: Losses,
+    ) -> Result<Reading, JournalError> {
         let mut reading = Reading {
             after,
             filling: Filling::new(limit),
             records: Vec::new(),
+            losses,
+            lost: None,
         };
         while !self
             .read_on(&mut reading)
             .map_err(|error| self.fault("reading records", error))?
         {}
-        Ok(reading.records)
+        Ok(reading)
+    }
+
+    fn lost(&self, first: Seq, last: Seq) -> JournalError {
+        JournalError::new(
+            JournalErrorKind::Damaged,
+            &self.file,
+            format!(
+                "reading records: {first} to {last}: they are missing, and neither retention nor compaction removed \
+                 them; restore a copy of the data directory, or let the sink begin after them with \
+                 'zkbridge run --forget-sink NAME'; 'zkbridge journal check' names everything that is missing"
+            ),
+        )
     }
 
     /// Reads more of what was asked for, in one transaction. True: that is all of it.
@@ -210,6 +251,16 @@ struct Reading {
     after: Seq,
     filling: Filling,
     records: Vec<Arc<Record>>,
+    losses: Losses,
+    /// Positions whose records are missing, where the call ended.
+    lost: Option<(Seq, Seq)>,
+}
+
+/// What a read does where a record is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Losses {
+    Stop,
+    Pass,
 }
 
 /// Reads on until all is read, which is true, or the slice is over.
@@ -223,6 +274,8 @@ fn read_records(
         after,
         filling,
         records,
+        losses,
+        lost,
     } = reading;
     let left = filling.limit.records.saturating_sub(records.len());
     let count = i64::try_from(left).unwrap_or(i64::MAX);
@@ -230,6 +283,12 @@ fn read_records(
     let mut rows = statement.query((after.0.cast_signed(), count))?;
     while let Some(row) = rows.next()? {
         let record = names.record(connection, row)?;
+        if record.seq != after.next() && *losses == Losses::Stop {
+            *lost = holes::lost_between(connection, *after, record.seq)?;
+            if lost.is_some() {
+                return Ok(true);
+            }
+        }
         if !filling.takes(&record) {
             return Ok(true);
         }

@@ -115,6 +115,33 @@ const VALUE_AT: usize = 21;
 const RETIRED_AT: usize = 25;
 
 impl Stored {
+    /// A record that says nothing yet, of the root, path and origin 0.
+    pub(super) fn blank(seq: Seq, op: Op, captured: Timestamp) -> Stored {
+        Stored {
+            seq,
+            id: Uuid::nil(),
+            op,
+            root: None,
+            path: None,
+            previous: None,
+            zxid: None,
+            zxid_kind: ZxidKind::Unknown,
+            fidelity: Fidelity::Exact,
+            missed: None,
+            superseded: Vec::new(),
+            ephemeral: None,
+            before: BeforeColumn::Null,
+            before_stat: None,
+            retired: None,
+            stat: None,
+            value: None,
+            changed: None,
+            captured,
+            origin: 0,
+            detail: Detail::None,
+        }
+    }
+
     fn bind(&self, to: &mut Columns<'_, '_>) -> rusqlite::Result<()> {
         to.put(self.seq.0.cast_signed())?;
         to.put(self.id.as_bytes().as_slice())?;
@@ -393,7 +420,7 @@ fn form_number(form: DataForm) -> i64 {
     }
 }
 
-pub(super) fn form_of_number(number: i64) -> Option<DataForm> {
+fn form_of_number(number: i64) -> Option<DataForm> {
     [DataForm::Auto, DataForm::Base64, DataForm::Json]
         .into_iter()
         .find(|form| form_number(*form) == number)

@@ -17,17 +17,15 @@ use uuid::Uuid;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::hydrate::Named;
 use super::image::{self, Life, Place};
 use super::read::{Names, ReadLimit, Reader, bytes_of};
 use super::read_connection::Slice;
-use super::row::form_of_number;
+use super::row::{Detail, Stored, Values, data_of_value, mode_of_number};
 use super::{Journal, JournalError};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{
-    Data, Fidelity, Identity, Mode, Op, Origin, Record, Run, SchemaName, Stat, State, Times, Timestamp,
-    ZxidKind,
-};
+use crate::record::{Fidelity, Identity, Mode, Op, Origin, Record, Run, Stat, Timestamp, ZxidKind};
 use crate::scope::Scope;
 
 /// Rows of the image that one page looks at, at most, however few of them it tells.
@@ -314,7 +312,7 @@ impl PageBuilder<'_> {
             if self.run.top(&root).is_none() {
                 continue;
             }
-            let begin = self.mark(Op::SnapshotBegin, &root, 0);
+            let begin = self.mark(Op::SnapshotBegin, &root, 0)?;
             let place = RunPlace {
                 root,
                 after: None,
@@ -425,7 +423,7 @@ impl PageBuilder<'_> {
         if !records.is_empty() {
             return Ok(self.behind(place).page(records));
         }
-        let mut end = self.mark(Op::SnapshotEnd, &place.root, place.told + 1);
+        let mut end = self.mark(Op::SnapshotEnd, &place.root, place.told + 1)?;
         if let Some(newest) = place.newest {
             (end.zxid, end.zxid_kind) = (Some(newest), ZxidKind::UpperBound);
         }
@@ -506,82 +504,68 @@ impl PageBuilder<'_> {
             aversion: stat.aversion,
             run: &run,
         };
-        let data = found.value.map(|id| self.data(id)).transpose()?;
-        Ok(Some(Record {
+        let after = found.value.map(|id| data_of_value(self.connection, id));
+        let stored = Stored {
             id: identity.id(self.names.cluster(), path),
-            seq,
-            path: Some(path.clone()),
             zxid: Some(stat.mzxid),
             zxid_kind: ZxidKind::Exact,
             fidelity: Fidelity::Reconciled,
             ephemeral: Some(stat.is_ephemeral()),
-            after: Some(State {
-                data,
-                stat: Some(stat),
-            }),
-            time: Times {
-                changed: Some(Timestamp(stat.mtime)),
-                captured: self.run.captured,
-            },
-            ..self.mark(Op::Snapshot, &place.root, place.told + 1)
-        }))
-    }
-
-    fn data(&self, id: i64) -> rusqlite::Result<Data> {
-        self.connection
-            .prepare_cached("SELECT form, size, truncated, bytes FROM value WHERE id = ?1")?
-            .query_row([id], |row| {
-                let form: i64 = row.get(0)?;
-                Ok(Data {
-                    form: form_of_number(form).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, form))?,
-                    size: row.get(1)?,
-                    truncated: row.get(2)?,
-                    bytes: row.get_ref(3)?.as_blob()?.into(),
-                })
-            })
+            stat: Some(stat),
+            value: found.value,
+            detail: Detail::Run(self.place_in_run(&place.root, place.told + 1)),
+            ..Stored::blank(seq, Op::Snapshot, self.run.captured)
+        };
+        let data = Values {
+            before: None,
+            after: after.transpose()?,
+        };
+        let named = self.named(&place.root, Some(path.clone()))?;
+        Ok(Some(stored.into_record(named, data)))
     }
 
     fn run_of(&self, root: &ZnodePath) -> Uuid {
         Uuid::new_v5(&self.run.id, root.as_bytes())
     }
 
-    /// A record of the run that speaks of no znode.
-    fn mark(&self, op: Op, root: &ZnodePath, index: u64) -> Record {
-        let run = self.run_of(root);
-        Record {
-            schema: SchemaName::V1,
-            id: Identity::RunMark { op, run: &run }.id(self.names.cluster(), root),
-            seq: self.at,
+    fn place_in_run(&self, root: &ZnodePath, index: u64) -> Run {
+        Run {
+            id: self.run_of(root),
+            index,
+            nodes: None,
+            unreadable: None,
+        }
+    }
+
+    /// A control record of the run.
+    fn mark(&self, op: Op, root: &ZnodePath, index: u64) -> rusqlite::Result<Record> {
+        let run = self.place_in_run(root, index);
+        let stored = Stored {
+            id: Identity::RunMark { op, run: &run.id }.id(self.names.cluster(), root),
+            detail: Detail::Run(run),
+            ..Stored::blank(self.at, op, self.run.captured)
+        };
+        Ok(stored.into_record(self.named(root, None)?, Values::default()))
+    }
+
+    /// A run restates what the newest records say, in the mode in which they were captured.
+    fn named(&self, root: &ZnodePath, path: Option<ZnodePath>) -> rusqlite::Result<Named> {
+        let mode: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT mode FROM origin WHERE id = (SELECT origin FROM record ORDER BY seq DESC LIMIT 1)",
+            )?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(Named {
             cluster: Arc::clone(self.names.cluster()),
             root: Some(root.clone()),
-            path: None,
-            op,
-            zxid: None,
-            zxid_kind: ZxidKind::Unknown,
-            fidelity: Fidelity::Exact,
-            missed: None,
-            superseded: Vec::new(),
-            ephemeral: None,
-            before: None,
-            after: None,
-            txn: None,
-            time: Times {
-                changed: None,
-                captured: self.run.captured,
-            },
-            source: Origin {
-                mode: Mode::Watch,
+            path,
+            origin: Origin {
+                mode: mode.map_or(Ok(Mode::Watch), mode_of_number)?,
                 server: None,
             },
-            acl: None,
-            gap: None,
-            run: Some(Run {
-                id: run,
-                index,
-                nodes: None,
-                unreadable: None,
-            }),
-        }
+        })
     }
 }
 

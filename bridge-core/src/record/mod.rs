@@ -2,7 +2,7 @@
 //!
 //! The fields and what they promise are described for consumers in `docs/record.md`; the JSON Schema in
 //! `schema/record.json` is generated from the types of this module and compared by a test. A record is written once,
-//! by the capture, and never changed afterwards: a repeated delivery is equal as JSON.
+//! by the capture, and changed only where a full journal compacts: otherwise a repeated delivery is equal as JSON.
 
 mod data;
 mod identity;
@@ -46,7 +46,7 @@ pub struct Record {
     pub schema: SchemaName,
     /// Names the change: the same at every delivery, restart and replay.
     pub id: Uuid,
-    /// Position in the journal of its source, from 1, without holes there.
+    /// Position in the journal of its source, from 1, ascending. A journal that compacts leaves positions out.
     pub seq: Seq,
     /// The name of the source.
     pub cluster: Arc<str>,

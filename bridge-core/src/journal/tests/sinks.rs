@@ -359,3 +359,72 @@ fn a_reader_sees_what_is_committed_and_only_that() {
     assert_eq!(reader.tail().unwrap(), Seq(1));
     assert_eq!(&**reader.cluster(), "main");
 }
+
+#[test]
+fn a_cursor_after_the_last_record_is_an_error_with_a_remedy_until_the_sink_is_forgotten() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [created("/a", 5, "x"), created("/b", 6, "x")]);
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    journal.note(&note("one", 2, &[])).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let connection = rusqlite::Connection::open(scratch.file()).unwrap();
+    connection.execute("UPDATE sink SET cursor = 70", []).unwrap();
+    drop(connection);
+
+    let mut journal = scratch.open();
+    let errors = [
+        journal.cursor("one").unwrap_err(),
+        journal.register_sink("one", Seq::ZERO).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind, crate::journal::JournalErrorKind::Damaged);
+        for word in ["'one': 70", "is 2", "--forget-sink one"] {
+            assert!(error.message.contains(word), "{word}: {error}");
+        }
+    }
+    assert!(journal.remove_sink("one").unwrap());
+    assert_eq!(journal.register_sink("one", Seq(1)).unwrap(), Seq(1));
+}
+
+#[test]
+fn records_that_are_missing_in_the_middle_stop_a_reader_before_they_are_passed() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        (1..=9).map(|zxid| created(&format!("/n{zxid}"), zxid, "x")),
+    );
+    drop(journal);
+    let connection = rusqlite::Connection::open(scratch.file()).unwrap();
+    connection
+        .execute("DELETE FROM record WHERE seq IN (4, 5, 6)", [])
+        .unwrap();
+
+    let mut reader = scratch.reader();
+    let seqs = |records: Vec<std::sync::Arc<crate::record::Record>>| -> Vec<u64> {
+        records.iter().map(|record| record.seq.0).collect()
+    };
+    assert_eq!(seqs(reader.read(Seq::ZERO, ALL).unwrap()), [1, 2, 3]);
+    for after in [Seq(3), Seq(4)] {
+        let error = reader.read(after, ALL).unwrap_err();
+        assert_eq!(error.kind, crate::journal::JournalErrorKind::Damaged);
+        let missing = format!("{} to 6", after.next());
+        assert!(error.message.contains(&missing), "{missing}: {error}");
+    }
+    assert_eq!(seqs(reader.read(Seq(6), ALL).unwrap()), [7, 8, 9]);
+
+    // A fold says which records went into later ones, and retention removes the first ones.
+    connection
+        .execute("INSERT INTO hole(first, last) VALUES (4, 5)", [])
+        .unwrap();
+    let error = reader.read(Seq(3), ALL).unwrap_err();
+    assert!(error.message.contains("6 to 6"), "{error}");
+    connection.execute("UPDATE hole SET last = 6", []).unwrap();
+    assert_eq!(seqs(reader.read(Seq::ZERO, ALL).unwrap()), [1, 2, 3, 7, 8, 9]);
+    connection
+        .execute("DELETE FROM record WHERE seq < 8", [])
+        .unwrap();
+    assert_eq!(seqs(reader.read(Seq::ZERO, ALL).unwrap()), [8, 9]);
+}
