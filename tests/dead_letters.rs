@@ -57,6 +57,7 @@ fn created(name: &str, zxid: u64) -> Append {
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
+            txn: None,
         }),
     }
 }

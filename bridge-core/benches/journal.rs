@@ -160,6 +160,7 @@ impl World {
                 fidelity: Fidelity::Exact,
                 missed: Some(0),
                 superseded: Vec::new(),
+                txn: None,
             }),
         })
     }

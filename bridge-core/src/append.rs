@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{Acl, Data, Fidelity, GapReason, Op, Stat, Timestamp};
+use crate::record::{Acl, Data, Fidelity, GapReason, Op, Stat, Timestamp, Txn};
 
 /// One record to append. Everything in it is decided; the journal only completes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +82,8 @@ pub struct Change {
     pub missed: Option<u64>,
     /// As in the record: ascending, at most 64.
     pub superseded: Vec<Zxid>,
+    /// The transaction, where the source reads transactions; only in changes seen as they happened.
+    pub txn: Option<Box<Txn>>,
 }
 
 /// What happened to a znode. The image follows it:

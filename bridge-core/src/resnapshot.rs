@@ -139,6 +139,7 @@ impl Restating {
                 fidelity: Fidelity::Reconciled,
                 missed: None,
                 superseded: Vec::new(),
+                txn: None,
             };
             self.append(image, RecordKind::Change(change))?;
         }
@@ -201,6 +202,7 @@ mod tests {
                 fidelity: Fidelity::Exact,
                 missed: Some(0),
                 superseded: Vec::new(),
+                txn: None,
             }),
         }
     }

@@ -162,6 +162,7 @@ impl Desk<'_> {
                 fidelity,
                 missed,
                 superseded,
+                txn: None,
             },
         )?;
         Ok(())

@@ -516,6 +516,7 @@ fn write(
         fidelity,
         missed,
         superseded: vec![],
+        txn: None,
     };
     desk.write(root, change)?;
     Ok(())

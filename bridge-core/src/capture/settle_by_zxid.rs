@@ -181,6 +181,7 @@ impl Follow {
                 fidelity: Fidelity::Exact,
                 missed,
                 superseded,
+                txn: None,
             },
         )?;
         Ok(Settled::Done)
@@ -254,6 +255,7 @@ impl Follow {
             fidelity: Fidelity::Exact,
             missed: Some(missed.max(overwritten.zxids.len() as u64)),
             superseded: overwritten.zxids,
+            txn: None,
         };
         if desk.acl_moved(node, &stat) {
             self.acls.push((event.root, event.path.clone(), stat));
@@ -290,6 +292,7 @@ impl Follow {
             fidelity: Fidelity::Exact,
             missed: is_sure.then_some(overwritten.count),
             superseded: overwritten.zxids,
+            txn: None,
         };
         desk.write(event.root, change)?;
         Ok(Settled::Done)

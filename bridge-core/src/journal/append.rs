@@ -205,7 +205,12 @@ pub(super) fn draft_change(
         fidelity,
         missed,
         superseded,
+        txn,
     } = change;
+    assert!(
+        txn.is_none() || fidelity == Fidelity::Exact,
+        "a change of {path} that was found by comparing has a transaction: {txn:?}"
+    );
     assert!(
         superseded.len() <= SUPERSEDED_MAX && superseded.is_sorted(),
         "superseded zxids of {path} must ascend and be at most {SUPERSEDED_MAX}: {superseded:?}"
@@ -221,6 +226,7 @@ pub(super) fn draft_change(
             fidelity,
             missed,
             superseded,
+            txn,
             ..ctx.blank(what.op(), captured)
         },
         brings: None,

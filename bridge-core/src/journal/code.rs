@@ -3,11 +3,13 @@
 //! Numbers are LEB128, zxids and times of a Stat as the distance from its czxid and ctime, as they lie close together:
 //! a Stat of 68 bytes takes about 25. Never change a code here without a new format.
 
+use std::sync::Arc;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use uuid::Uuid;
 
 use crate::number::{SessionId, Zxid};
-use crate::record::{Run, Stat};
+use crate::record::{Run, SessionEnd, Stat, Txn, TxnKind};
 
 /// Stored bytes that are no such code.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +178,89 @@ pub(super) fn decode_run(bytes: &[u8]) -> FromSqlResult<Run> {
         rest.is_empty().then_some(run)
     });
     decoded.ok_or_else(|| bad(bytes, "run"))
+}
+
+/// The kinds of transactions by their number in a code. Only append to it.
+const TXN_KINDS: [TxnKind; 9] = [
+    TxnKind::Create,
+    TxnKind::CreateContainer,
+    TxnKind::CreateTtl,
+    TxnKind::SetData,
+    TxnKind::SetAcl,
+    TxnKind::Delete,
+    TxnKind::DeleteContainer,
+    TxnKind::CloseSession,
+    TxnKind::Multi,
+];
+
+/// A transaction as it is read.
+pub(super) struct TxnCode(pub(super) Box<Txn>);
+
+/// The bytes of a transaction.
+pub(super) fn encode_txn(txn: &Txn) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    put(&mut out, txn.session.0);
+    put_signed(&mut out, txn.cxid.into());
+    put(&mut out, txn.index.into());
+    put(&mut out, txn.count.into());
+    let kind = TXN_KINDS.iter().position(|kind| *kind == txn.kind);
+    put(&mut out, kind.expect("every kind has a number") as u64);
+    put_signed(&mut out, txn.time);
+    put(
+        &mut out,
+        match txn.ended_by {
+            None => 0,
+            Some(SessionEnd::Client) => 1,
+            Some(SessionEnd::Server) => 2,
+        },
+    );
+    put(&mut out, txn.rest.into());
+    for text in [&txn.client, &txn.user] {
+        // 0: none; otherwise the length and 1.
+        put(&mut out, text.as_ref().map_or(0, |text| text.len() as u64 + 1));
+        out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+    }
+    out
+}
+
+impl FromSql for TxnCode {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let bytes = value.as_blob()?;
+        decode_txn(bytes)
+            .map(|txn| TxnCode(Box::new(txn)))
+            .ok_or_else(|| bad(bytes, "transaction"))
+    }
+}
+
+fn decode_txn(mut bytes: &[u8]) -> Option<Txn> {
+    let from = &mut bytes;
+    let txn = Txn {
+        session: SessionId(take(from)?),
+        cxid: take_i32(from)?,
+        index: take(from)?.try_into().ok()?,
+        count: take(from)?.try_into().ok()?,
+        kind: *TXN_KINDS.get(usize::try_from(take(from)?).ok()?)?,
+        time: take_signed(from)?,
+        ended_by: match take(from)? {
+            0 => None,
+            1 => Some(SessionEnd::Client),
+            2 => Some(SessionEnd::Server),
+            _ => return None,
+        },
+        rest: take(from)?.try_into().ok()?,
+        client: take_text(from)?,
+        user: take_text(from)?,
+    };
+    bytes.is_empty().then_some(txn)
+}
+
+fn take_text(bytes: &mut &[u8]) -> Option<Option<Arc<str>>> {
+    let Some(length) = take(bytes)?.checked_sub(1) else {
+        return Some(None);
+    };
+    let (text, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+    *bytes = rest;
+    Some(Some(std::str::from_utf8(text).ok()?.into()))
 }
 
 fn bad(bytes: &[u8], what: &'static str) -> FromSqlError {

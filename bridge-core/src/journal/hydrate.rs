@@ -57,7 +57,7 @@ impl Stored {
             ephemeral: self.ephemeral,
             before,
             after,
-            txn: None,
+            txn: self.txn,
             time,
             source: named.origin,
             acl,

@@ -81,6 +81,10 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, JournalError> {
             true => connection.execute_batch(schema::COMPACTED_ABSENT),
             false => Ok(()),
         })
+        .and_then(|()| match format < schema::TXN_SINCE {
+            true => connection.execute_batch(schema::TXN_ABSENT),
+            false => Ok(()),
+        })
         .map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
     Ok(connection)
 }

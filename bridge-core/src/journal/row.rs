@@ -10,11 +10,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::code::{StatBytes, StatCode, ZxidsCode, decode_run, encode_run};
+use super::code::{StatBytes, StatCode, TxnCode, ZxidsCode, decode_run, encode_run, encode_txn};
 use super::rows::{Columns, Writing};
 use crate::fold::Told;
 use crate::number::{Seq, Zxid};
-use crate::record::{Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, Times, Timestamp, ZxidKind};
+use crate::record::{
+    Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, Times, Timestamp, Txn, ZxidKind,
+};
 
 /// What a record says of the state before it, and where its data stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,7 @@ pub(super) struct Stored {
     pub(super) captured: Timestamp,
     pub(super) origin: i64,
     pub(super) detail: Detail,
+    pub(super) txn: Option<Box<Txn>>,
 }
 
 /// The objects that stand in few records only.
@@ -85,8 +88,8 @@ enum Written {
 static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
     let into = "INSERT INTO record(
         seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before,
-        before_stat, retired, stat, value, changed, captured, origin, detail)";
-    Writing::new(into, 21)
+        before_stat, retired, stat, value, changed, captured, origin, detail, txn)";
+    Writing::new(into, 22)
 });
 
 static VALUES: LazyLock<Writing> =
@@ -96,7 +99,7 @@ static VALUES: LazyLock<Writing> =
 pub(super) const SELECT: &str = "SELECT
     r.seq, r.id, r.op, r.root, r.path, r.previous, r.zxid, r.zxid_kind, r.fidelity, r.missed, r.superseded,
     r.ephemeral, r.before, r.before_stat, r.retired, r.stat, r.value, r.changed, r.captured, r.origin, r.detail,
-    a.form, a.size, a.truncated, a.bytes, b.form, b.size, b.truncated, b.bytes
+    r.txn, a.form, a.size, a.truncated, a.bytes, b.form, b.size, b.truncated, b.bytes
     FROM record r
     LEFT JOIN value a ON a.id = r.value
     LEFT JOIN value b ON b.id = iif(r.before = 2, r.retired, NULL)
@@ -105,14 +108,14 @@ pub(super) const SELECT: &str = "SELECT
 /// One record, without data.
 const SELECT_BARE: &str = "SELECT
     seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before, before_stat,
-    retired, stat, value, changed, captured, origin, detail FROM record WHERE seq = ?1";
+    retired, stat, value, changed, captured, origin, detail, txn FROM record WHERE seq = ?1";
 
 const UPDATE_FOLDED: &str = "UPDATE record SET
     previous = ?2, missed = ?3, superseded = ?4, before = ?5, before_stat = ?6, retired = ?7 WHERE seq = ?1";
 
 /// Where the data of `value` begins in [`SELECT`], and the data of `retired`.
-const VALUE_AT: usize = 21;
-const RETIRED_AT: usize = 25;
+const VALUE_AT: usize = 22;
+const RETIRED_AT: usize = 26;
 
 impl Stored {
     /// A record that says nothing yet, of the root, path and origin 0.
@@ -139,6 +142,7 @@ impl Stored {
             captured,
             origin: 0,
             detail: Detail::None,
+            txn: None,
         }
     }
 
@@ -163,7 +167,8 @@ impl Stored {
         to.put(self.changed.map(|time| time.0))?;
         to.put(self.captured.0)?;
         to.put(self.origin)?;
-        to.put(self.detail.bytes())
+        to.put(self.detail.bytes())?;
+        to.put(self.txn.as_deref().map(encode_txn))
     }
 
     /// The row of a position.
@@ -232,6 +237,7 @@ impl Stored {
             captured: Timestamp(row.get(18)?),
             origin: row.get(19)?,
             detail: Detail::of_row(row, op)?,
+            txn: row.get::<_, Option<TxnCode>>(21)?.map(|TxnCode(txn)| txn),
         })
     }
 

@@ -20,7 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// A quarter of SQLite's default: a batch touches many image rows that stand far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -48,7 +48,17 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         to: 3,
         sql: COMPACTED,
     },
+    Migration {
+        to: 4,
+        sql: "ALTER TABLE record ADD COLUMN txn BLOB;",
+    },
 ];
+
+/// The first format that keeps transactions.
+pub(super) const TXN_SINCE: u32 = 4;
+
+/// For a reader of a file that keeps none yet.
+pub(super) const TXN_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL AS txn FROM main.record;";
 
 /// Format 3: what a full journal has compacted, see [`super::folding`].
 const COMPACTED: &str = "

@@ -74,7 +74,7 @@ pub struct Record {
     /// The state after the change; null for a delete.
     pub after: Option<State>,
     /// The transaction, from lossless sources only.
-    pub txn: Option<Txn>,
+    pub txn: Option<Box<Txn>>,
     /// When it happened and when it was captured.
     pub time: Times,
     /// Where it was captured.
@@ -203,10 +203,59 @@ pub struct Txn {
     pub session: SessionId,
     /// Its own number of the request.
     pub cxid: i32,
-    /// Position inside a multi, from 0.
+    /// Position among all operations of the transaction, from 0.
     pub index: u32,
-    /// Operations in the multi.
+    /// All operations of the transaction, also those without a record.
     pub count: u32,
+    /// What the transaction was.
+    #[serde(rename = "type")]
+    pub kind: TxnKind,
+    /// The leader's clock, in milliseconds since 1970.
+    pub time: i64,
+    /// Who ended the session, for `closeSession`; null otherwise.
+    pub ended_by: Option<SessionEnd>,
+    /// `address:port` of the session, where the source knew it.
+    pub client: Option<Arc<str>>,
+    /// The user, from an audit log.
+    pub user: Option<Arc<str>>,
+    /// Records of this transaction that follow in the journal; 0 in the last.
+    pub rest: u32,
+}
+
+/// What a transaction was. Later versions may add values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TxnKind {
+    /// A create.
+    Create,
+    /// A create of a container.
+    CreateContainer,
+    /// A create of a znode with a time to live.
+    #[serde(rename = "createTTL")]
+    CreateTtl,
+    /// A write of data.
+    SetData,
+    /// A write of the access control list.
+    #[serde(rename = "setACL")]
+    SetAcl,
+    /// A delete.
+    Delete,
+    /// The removal of an empty container.
+    DeleteContainer,
+    /// The end of a session, which deletes its ephemeral znodes.
+    CloseSession,
+    /// Several operations at once.
+    Multi,
+}
+
+/// Who ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionEnd {
+    /// The client closed it.
+    Client,
+    /// It expired or was killed.
+    Server,
 }
 
 /// When a change happened and when it was captured.

@@ -107,6 +107,7 @@ impl Model {
         record.fidelity = change.fidelity;
         record.missed = change.missed;
         record.superseded = change.superseded;
+        record.txn = change.txn;
         let old = self.image.get(&change.path).cloned();
         let (new, identity) = outcome(record, change.what, old.as_ref());
         record.id = identity.id("main", &change.path);

@@ -99,6 +99,7 @@ pub fn change(at: &str, zxid: u64, what: ChangeKind) -> Append {
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
+            txn: None,
         }),
     }
 }

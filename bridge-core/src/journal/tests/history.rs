@@ -17,6 +17,7 @@ fn change(at: &str, captured: i64, what: ChangeKind) -> Append {
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
+            txn: None,
         }),
     }
 }

@@ -19,6 +19,7 @@ fn change(at: &str, what: ChangeKind) -> Append {
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
+            txn: None,
         }),
     }
 }

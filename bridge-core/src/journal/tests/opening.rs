@@ -348,6 +348,7 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 
 /// Back to the first format: what came later is taken away again.
 const TO_FORMAT_1: &str = "
+ALTER TABLE record DROP COLUMN txn;
 DROP TABLE hole;
 DROP TABLE folded;
 DELETE FROM meta WHERE key IN ('holes', 'compacted');
@@ -399,6 +400,7 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
 
 /// Back to the format before holes.
 const TO_FORMAT_2: &str = "
+ALTER TABLE record DROP COLUMN txn;
 DROP TABLE hole;
 DROP TABLE folded;
 DELETE FROM meta WHERE key IN ('holes', 'compacted');
@@ -424,6 +426,27 @@ fn a_journal_of_the_second_format_can_be_looked_at_before_it_is_brought_forward(
     assert_eq!(look(), before.records);
     drop(scratch.open());
     assert_eq!(look(), before.records);
+}
+
+/// Back to the format before transactions.
+const TO_FORMAT_3: &str = "
+ALTER TABLE record DROP COLUMN txn;
+PRAGMA user_version = 3;
+PRAGMA wal_checkpoint(TRUNCATE);
+";
+
+#[test]
+fn a_journal_of_the_third_format_can_be_read_before_it_is_brought_forward() {
+    let scratch = filled();
+    let before = scratch.records();
+    let connection = Connection::open(scratch.file()).unwrap();
+    connection.execute_batch(TO_FORMAT_3).unwrap();
+    drop(connection);
+
+    assert_eq!(scratch.records(), before);
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+    drop(scratch.open());
+    assert_eq!(scratch.records(), before);
 }
 
 #[test]

@@ -385,6 +385,7 @@ impl Trial {
             superseded: (0..superseded / 8)
                 .map(|step| Zxid(self.zxid + 1000 * step))
                 .collect(),
+            txn: None,
         }
     }
 

@@ -420,3 +420,55 @@ fn after_a_new_baseline_older_zxids_are_accepted_again() {
     ]);
     assert_eq!((record.op, record.zxid), (Op::Create, Some(Zxid(3))));
 }
+
+#[test]
+fn the_transaction_of_a_change_is_kept_with_its_record() {
+    use crate::record::{SessionEnd, Txn, TxnKind};
+
+    let whole = Txn {
+        session: crate::number::SessionId(u64::MAX),
+        cxid: -7,
+        index: 2,
+        count: 3,
+        kind: TxnKind::CloseSession,
+        time: 1_795_348_800_000,
+        ended_by: Some(SessionEnd::Server),
+        client: Some("10.0.0.7:41234".into()),
+        user: Some("ü".into()),
+        rest: 1,
+    };
+    let bare = Txn {
+        kind: TxnKind::CreateTtl,
+        ended_by: None,
+        client: None,
+        user: None,
+        ..whole.clone()
+    };
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    let mut worker = journal.reader_for("one").unwrap();
+    let txns = [Some(whole), Some(bare), None];
+    let entries = txns.iter().zip(5..).map(|(txn, zxid)| {
+        let mut entry = created(&format!("/n{zxid}"), zxid, "x");
+        let RecordKind::Change(change) = &mut entry.word else {
+            unreachable!("it is a change");
+        };
+        change.txn = txn.clone().map(Box::new);
+        entry
+    });
+    append_all(&mut journal, entries.collect::<Vec<_>>());
+    let held = worker.at_hand(Seq::ZERO, ALL).unwrap();
+    let stored = scratch.records();
+    assert_eq!(held, stored);
+    let kept: Vec<Option<Txn>> = stored
+        .iter()
+        .map(|record| record.txn.as_deref().cloned())
+        .collect();
+    assert_eq!(kept, txns);
+    let json = serde_json::to_value(&*stored[0]).unwrap();
+    assert_eq!(json["txn"]["type"], "closeSession");
+    assert_eq!(json["txn"]["ended_by"], "server");
+    let json = serde_json::to_value(&*stored[1]).unwrap();
+    assert_eq!(json["txn"]["type"], "createTTL");
+    assert!(json["txn"]["client"].is_null());
+}

@@ -111,6 +111,7 @@ pub fn seen(at: &str, what: ChangeKind) -> Append {
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
+            txn: None,
         }),
     }
 }

@@ -23,6 +23,7 @@ fn change(root: &str, at: &str, what: ChangeKind) -> Append {
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
+            txn: None,
         }),
     }
 }
