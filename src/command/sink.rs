@@ -29,11 +29,11 @@ Exit codes: 0 done, 1 the bridge refused the order, 2 no such sink,
 #[command(after_help = EXAMPLES)]
 pub struct SinkArgs {
     #[command(subcommand)]
-    verb: Verb,
+    command: SinkCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum SinkCommand {
     /// Resume a sink that halted or was disabled
     Enable(EnableArgs),
 }
@@ -53,8 +53,8 @@ struct EnableArgs {
 
 /// Runs the command.
 pub fn run(args: &SinkArgs) -> Result<(), Failure> {
-    match &args.verb {
-        Verb::Enable(args) => serving::block_on(enable(args)),
+    match &args.command {
+        SinkCommand::Enable(args) => serving::block_on(enable(args)),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
 use crate::terminal::{Tone, count, line};
-use crate::verify::{Bridge, Difference, Pace, Verdict, verify};
+use crate::verify::{BridgeState, Comparison, Difference, RateLimit, verify};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,20 +61,20 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
 async fn compare(args: &VerifyArgs, journals: &Journals) -> Result<(), Failure> {
     let style = Style::for_stdout(Color::Auto);
     let bridge = match ask_status(&journals.config().data_dir).await? {
-        Some(_) => Bridge::Runs,
-        None => Bridge::Stopped,
+        Some(_) => BridgeState::Runs,
+        None => BridgeState::Stopped,
     };
     let (mut total, mut reports) = (0, Vec::new());
     for (source, journal) in journals.of_source(args.source.as_deref())? {
-        let verdict = verify_source(args, source, &journal, bridge).await?;
-        total += verdict.differences.len();
+        let comparison = verify_source(args, source, &journal, bridge).await?;
+        total += comparison.differences.len();
         match args.json {
-            true => reports.push(for_programs(&source.name, &verdict)),
-            false => print(&for_people(&source.name, &verdict, bridge, &style))?,
+            true => reports.push(for_programs(&source.name, &comparison)),
+            false => print(&for_people(&source.name, &comparison, bridge, &style))?,
         }
     }
     if args.json {
-        let runs = bridge == Bridge::Runs;
+        let runs = bridge == BridgeState::Runs;
         print_json(&json!({"ok": total == 0, "running": runs, "sources": reports}))?;
     }
     match total {
@@ -87,58 +87,58 @@ async fn verify_source(
     args: &VerifyArgs,
     source: &SourceConfig,
     journal: &JournalQuery,
-    bridge: Bridge,
-) -> Result<Verdict, Failure> {
+    bridge: BridgeState,
+) -> Result<Comparison, Failure> {
     let SourceKind::Zookeeper(options) = &source.kind;
     if std::io::stderr().is_terminal() {
         eprintln!("{}: reading at most {} znodes a second …", source.name, args.rate);
     }
     let opened = Survey::open(options).await;
     let survey = opened.map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
-    let mut pace = Pace::new(args.rate);
-    let mut sum = Verdict::default();
+    let mut rate_limit = RateLimit::new(args.rate);
+    let mut sum = Comparison::default();
     for root in &options.roots {
-        let verdict = verify(&survey, journal, root, bridge, &mut pace).await?;
-        sum.znodes += verdict.znodes;
-        sum.unreadable += verdict.unreadable;
-        sum.differences.extend(verdict.differences);
-        sum.more |= verdict.more;
+        let comparison = verify(&survey, journal, root, bridge, &mut rate_limit).await?;
+        sum.znodes += comparison.znodes;
+        sum.unreadable += comparison.unreadable;
+        sum.differences.extend(comparison.differences);
+        sum.more |= comparison.more;
     }
     Ok(sum)
 }
 
-fn for_people(name: &str, verdict: &Verdict, bridge: Bridge, style: &Style) -> String {
-    let differences = verdict.differences.len() as u64;
+fn for_people(name: &str, comparison: &Comparison, bridge: BridgeState, style: &Style) -> String {
+    let differences = comparison.differences.len() as u64;
     let (word, tone) = match differences {
         0 => ("no difference".to_owned(), Tone::Good),
         _ => (count(differences, "difference"), Tone::Bad),
     };
-    let unreadable = match verdict.unreadable {
+    let unreadable = match comparison.unreadable {
         0 => String::new(),
         unreadable => format!(", {unreadable} not readable"),
     };
     let mut text = format!(
         "source {name}: {}, {} compared{unreadable}\n",
         tone.paint(&word, style),
-        count(verdict.znodes, "znode")
+        count(comparison.znodes, "znode")
     );
-    for difference in verdict.differences.iter().take(SHOWN_MAX) {
+    for difference in comparison.differences.iter().take(SHOWN_MAX) {
         text.push_str(&shown(difference, style));
     }
-    let left_out = verdict.differences.len().saturating_sub(SHOWN_MAX);
+    let left_out = comparison.differences.len().saturating_sub(SHOWN_MAX);
     if left_out > 0 {
         text.push_str(&format!("  and {left_out} more: --json prints all\n"));
     }
-    if verdict.more {
+    if comparison.more {
         text.push_str("  and more; only the first were read again\n");
     }
     if differences > 0 {
         let remedy = match bridge {
-            Bridge::Runs => {
+            BridgeState::Runs => {
                 "look in 'zkbridge status' for a source that is not live; a restart compares everything and \
                  reports the differences"
             }
-            Bridge::Stopped => {
+            BridgeState::Stopped => {
                 "no bridge runs: the next start reports what changed since the last one, as a gap"
             }
         };
@@ -155,12 +155,12 @@ fn shown(difference: &Difference, style: &Style) -> String {
     )
 }
 
-fn for_programs(name: &str, verdict: &Verdict) -> Value {
+fn for_programs(name: &str, comparison: &Comparison) -> Value {
     json!({
         "source": name,
-        "znodes": verdict.znodes,
-        "unreadable": verdict.unreadable,
-        "differences": verdict.differences,
-        "more": verdict.more,
+        "znodes": comparison.znodes,
+        "unreadable": comparison.unreadable,
+        "differences": comparison.differences,
+        "more": comparison.more,
     })
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 /// The kind of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum DifferenceKind {
     /// Only ZooKeeper has it.
     OnlyInZookeeper,
     /// Only the image has it.
@@ -26,7 +26,7 @@ pub enum Kind {
 
 /// The znode on one side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Side {
+pub struct ZnodeVersion {
     /// The transaction that created it.
     pub czxid: Zxid,
     /// The transaction that wrote it last; null if it was never read.
@@ -41,16 +41,16 @@ pub struct Difference {
     /// Its path.
     pub path: ZnodePath,
     /// The kind of the difference.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     /// The znode in ZooKeeper.
-    pub zookeeper: Option<Side>,
+    pub zookeeper: Option<ZnodeVersion>,
     /// The znode in the image.
-    pub image: Option<Side>,
+    pub image: Option<ZnodeVersion>,
 }
 
 /// The difference; `None` if both sides are equal, or if the znode cannot be read and so cannot be compared.
 pub fn compare(path: &ZnodePath, outcome: &Outcome, imaged: Option<&Imaged>) -> Option<Difference> {
-    let image = imaged.map(|imaged| Side {
+    let image = imaged.map(|imaged| ZnodeVersion {
         czxid: imaged.node.czxid,
         mzxid: imaged.node.stat.map(|stat| stat.mzxid),
         version: imaged.node.stat.map(|stat| stat.version),
@@ -65,25 +65,27 @@ pub fn compare(path: &ZnodePath, outcome: &Outcome, imaged: Option<&Imaged>) -> 
     };
     let (stat, data) = match outcome {
         Outcome::Denied => return None,
-        Outcome::Missing => return image.and_then(|image| difference(Kind::OnlyInImage, None, Some(image))),
+        Outcome::Missing => {
+            return image.and_then(|image| difference(DifferenceKind::OnlyInImage, None, Some(image)));
+        }
         Outcome::Found { stat, data, .. } => (stat, data),
     };
-    let zookeeper = Side {
+    let zookeeper = ZnodeVersion {
         czxid: stat.czxid,
         mzxid: Some(stat.mzxid),
         version: Some(stat.version),
     };
     let (Some(imaged), Some(image)) = (imaged, image) else {
-        return difference(Kind::OnlyInZookeeper, Some(zookeeper), None);
+        return difference(DifferenceKind::OnlyInZookeeper, Some(zookeeper), None);
     };
     let kind = if image.czxid != zookeeper.czxid {
-        Kind::OtherLife
+        DifferenceKind::OtherLife
     } else if image.mzxid.is_none() {
-        Kind::Unread
+        DifferenceKind::Unread
     } else if image != zookeeper {
-        Kind::OtherVersion
+        DifferenceKind::OtherVersion
     } else if is_other_data(imaged, data) {
-        Kind::OtherData
+        DifferenceKind::OtherData
     } else {
         return None;
     };
@@ -104,30 +106,30 @@ impl Difference {
     pub fn has_followed(&self, earlier: &Difference) -> bool {
         let image = self.image.as_ref().and_then(|side| side.mzxid);
         let was = earlier.zookeeper.as_ref().and_then(|side| side.mzxid);
-        self.kind != Kind::OtherData && image.zip(was).is_some_and(|(image, was)| image >= was)
+        self.kind != DifferenceKind::OtherData && image.zip(was).is_some_and(|(image, was)| image >= was)
     }
 
     /// The difference as a sentence.
     pub fn sentence(&self) -> String {
-        let words = |side: &Option<Side>| match side {
-            Some(Side {
+        let words = |side: &Option<ZnodeVersion>| match side {
+            Some(ZnodeVersion {
                 mzxid: Some(mzxid),
                 version: Some(version),
                 ..
             }) => format!("version {version} of {mzxid}"),
-            Some(Side { czxid, .. }) => format!("created at {czxid}, never read"),
+            Some(ZnodeVersion { czxid, .. }) => format!("created at {czxid}, never read"),
             None => "none".to_owned(),
         };
         let (zookeeper, image) = (words(&self.zookeeper), words(&self.image));
         match self.kind {
-            Kind::OnlyInZookeeper => format!("only in ZooKeeper: {zookeeper}"),
-            Kind::OnlyInImage => format!("only in the image: {image}"),
-            Kind::OtherLife => {
+            DifferenceKind::OnlyInZookeeper => format!("only in ZooKeeper: {zookeeper}"),
+            DifferenceKind::OnlyInImage => format!("only in the image: {image}"),
+            DifferenceKind::OtherLife => {
                 format!("another incarnation: ZooKeeper has {zookeeper}, the image {image}")
             }
-            Kind::OtherVersion => format!("ZooKeeper has {zookeeper}, the image {image}"),
-            Kind::OtherData => format!("other data at the same version: {zookeeper}"),
-            Kind::Unread => format!("never read by the bridge: ZooKeeper has {zookeeper}"),
+            DifferenceKind::OtherVersion => format!("ZooKeeper has {zookeeper}, the image {image}"),
+            DifferenceKind::OtherData => format!("other data at the same version: {zookeeper}"),
+            DifferenceKind::Unread => format!("never read by the bridge: ZooKeeper has {zookeeper}"),
         }
     }
 }
@@ -169,23 +171,31 @@ mod tests {
         let path = ZnodePath::parse("/a").unwrap();
         let kept = |max| Some(Data::limited(b"value", DataForm::Auto, max));
         let same = imaged(stat(1, 2, 1), kept(99));
-        let check = |outcome: &Outcome, imaged: Option<&Imaged>, expected: Option<Kind>| {
+        let check = |outcome: &Outcome, imaged: Option<&Imaged>, expected: Option<DifferenceKind>| {
             let kind = compare(&path, outcome, imaged).map(|difference| difference.kind);
             assert_eq!(kind, expected, "{outcome:?} {imaged:?}");
         };
         let there = found(stat(1, 2, 1), "value");
         check(&there, Some(&same), None);
-        check(&there, None, Some(Kind::OnlyInZookeeper));
-        check(&Outcome::Missing, Some(&same), Some(Kind::OnlyInImage));
+        check(&there, None, Some(DifferenceKind::OnlyInZookeeper));
+        check(&Outcome::Missing, Some(&same), Some(DifferenceKind::OnlyInImage));
         check(&Outcome::Missing, None, None);
         check(&Outcome::Denied, Some(&same), None);
-        check(&found(stat(3, 3, 0), "value"), Some(&same), Some(Kind::OtherLife));
+        check(
+            &found(stat(3, 3, 0), "value"),
+            Some(&same),
+            Some(DifferenceKind::OtherLife),
+        );
         check(
             &found(stat(1, 3, 2), "value"),
             Some(&same),
-            Some(Kind::OtherVersion),
+            Some(DifferenceKind::OtherVersion),
         );
-        check(&found(stat(1, 2, 1), "valeu"), Some(&same), Some(Kind::OtherData));
+        check(
+            &found(stat(1, 2, 1), "valeu"),
+            Some(&same),
+            Some(DifferenceKind::OtherData),
+        );
         // Only what is kept is compared.
         check(&there, Some(&imaged(stat(1, 2, 1), kept(3))), None);
         check(&there, Some(&imaged(stat(1, 2, 1), None)), None);
@@ -196,7 +206,7 @@ mod tests {
             },
             data: None,
         };
-        check(&there, Some(&unread), Some(Kind::Unread));
+        check(&there, Some(&unread), Some(DifferenceKind::Unread));
     }
 
     #[test]
@@ -215,7 +225,7 @@ mod tests {
         assert!(!look(5, 5, "other").has_followed(&look(5, 5, "other")));
         let gone = Difference {
             image: None,
-            kind: Kind::OnlyInZookeeper,
+            kind: DifferenceKind::OnlyInZookeeper,
             ..look(5, 4, "value")
         };
         assert!(!gone.has_followed(&earlier));

@@ -4,7 +4,7 @@
 //! sides stayed the same while the journal passed the version in ZooKeeper, or when [`PATIENCE`] ends.
 
 mod difference;
-mod walk;
+mod first_pass;
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use bridge_zookeeper::Survey;
 use tokio::time::sleep;
 
 pub use difference::Difference;
-pub use walk::Pace;
-use walk::Walk;
+use first_pass::FirstPass;
+pub use first_pass::RateLimit;
 
 use crate::exit::{Exit, Failure};
 use difference::compare;
@@ -33,7 +33,7 @@ const AT_ONCE: usize = 32;
 
 /// Whether changes can be on their way to the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bridge {
+pub enum BridgeState {
     /// It runs, so the comparison waits for changes under way.
     Runs,
     /// It does not run, so the image does not change.
@@ -42,12 +42,12 @@ pub enum Bridge {
 
 /// The result for one root.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct Comparison {
     /// Znodes of ZooKeeper that were compared.
     pub znodes: u64,
     /// Znodes without read permission.
     pub unreadable: u64,
-    /// The differences, at most [`walk::SUSPECTS_MAX`].
+    /// The differences, at most [`first_pass::SUSPECTS_MAX`].
     pub differences: Vec<Difference>,
     /// Whether there were more differences than that.
     pub more: bool,
@@ -58,31 +58,40 @@ pub async fn verify(
     survey: &Survey,
     journal: &JournalQuery,
     root: &ZnodePath,
-    bridge: Bridge,
-    pace: &mut Pace,
-) -> Result<Verdict, Failure> {
-    let mut walk = Walk::new(root);
-    while walk.step(survey, journal, pace).await? {}
-    let mut verdict = Verdict {
-        znodes: walk.znodes,
-        unreadable: walk.unreadable,
+    bridge: BridgeState,
+    rate_limit: &mut RateLimit,
+) -> Result<Comparison, Failure> {
+    let mut pass = FirstPass::new(root);
+    while pass.step(survey, journal, rate_limit).await? {}
+    let mut comparison = Comparison {
+        znodes: pass.znodes,
+        unreadable: pass.unreadable,
         differences: Vec::new(),
-        more: walk.more,
+        more: pass.more,
     };
-    let suspects = walk.suspects.into_iter().map(|path| Suspect { path, seen: None });
+    let suspects = pass.suspects.into_iter().map(|path| Suspect { path, seen: None });
     let mut suspects: Vec<Suspect> = suspects.collect();
     let deadline = Instant::now() + PATIENCE;
     while !suspects.is_empty() {
-        let is_last = bridge == Bridge::Stopped || Instant::now() >= deadline;
-        suspects = look_again(survey, journal, root, suspects, is_last, &mut verdict, pace).await?;
+        let is_last = bridge == BridgeState::Stopped || Instant::now() >= deadline;
+        suspects = look_again(
+            survey,
+            journal,
+            root,
+            suspects,
+            is_last,
+            &mut comparison,
+            rate_limit,
+        )
+        .await?;
         if !suspects.is_empty() {
             sleep(LOOK_EVERY).await;
         }
     }
-    verdict
+    comparison
         .differences
         .sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(verdict)
+    Ok(comparison)
 }
 
 /// A path that differed.
@@ -99,8 +108,8 @@ async fn look_again(
     root: &ZnodePath,
     suspects: Vec<Suspect>,
     is_last: bool,
-    verdict: &mut Verdict,
-    pace: &mut Pace,
+    comparison: &mut Comparison,
+    rate_limit: &mut RateLimit,
 ) -> Result<Vec<Suspect>, Failure> {
     survey.sync().await.map_err(unreachable)?;
     let mut open = Vec::new();
@@ -111,7 +120,7 @@ async fn look_again(
             return Ok(open);
         }
         let paths: Vec<ZnodePath> = some.iter().map(|suspect| suspect.path.clone()).collect();
-        pace.wait(paths.len()).await;
+        rate_limit.wait(paths.len()).await;
         let outcomes = survey.read(&paths).await.map_err(unreachable)?;
         // Read before the image, so that the image is at least that new.
         let reported = journal.reported(root)?;
@@ -130,7 +139,7 @@ async fn look_again(
             let stood_still = suspect.seen.as_ref() == Some(&difference);
             let is_past = newest(&outcome).is_some_and(|zxid| reported >= Some(zxid));
             if is_last || (stood_still && is_past) {
-                verdict.differences.push(difference);
+                comparison.differences.push(difference);
             } else {
                 open.push(Suspect {
                     seen: Some(difference),

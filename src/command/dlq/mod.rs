@@ -35,25 +35,25 @@ Exit codes: 0 done, 1 no dead letter matches or the bridge refused the order,
 #[command(after_help = EXAMPLES)]
 pub struct DlqArgs {
     #[command(subcommand)]
-    verb: Verb,
+    command: DlqCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum DlqCommand {
     /// List dead letters with their reasons
-    List(Choice),
+    List(LetterSelection),
     /// Print whole dead letters, with the values of their znodes
-    Show(Choice),
+    Show(LetterSelection),
     /// Retry dead letters, in order
-    Retry(Choice),
+    Retry(LetterSelection),
     /// Drop dead letters for good
-    Drop(Choice),
+    Drop(LetterSelection),
 }
 
 /// Selects dead letters.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-struct Choice {
+struct LetterSelection {
     #[command(flatten)]
     config: ConfigFlag,
     /// Take only those of this sink
@@ -78,15 +78,15 @@ struct Choice {
 
 /// Runs the command.
 pub fn run(args: &DlqArgs) -> Result<(), Failure> {
-    match &args.verb {
-        Verb::List(choice) => list(choice),
-        Verb::Show(choice) => show(choice),
-        Verb::Retry(choice) => serving::block_on(order(choice, "retried", Order::Retry)),
-        Verb::Drop(choice) => serving::block_on(order(choice, "dropped", Order::Drop)),
+    match &args.command {
+        DlqCommand::List(selection) => list(selection),
+        DlqCommand::Show(selection) => show(selection),
+        DlqCommand::Retry(selection) => serving::block_on(order(selection, "retried", Order::Retry)),
+        DlqCommand::Drop(selection) => serving::block_on(order(selection, "dropped", Order::Drop)),
     }
 }
 
-impl Choice {
+impl LetterSelection {
     fn wants(&self, source: &str, sink: &str, letter: &Letter) -> bool {
         let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
         let path = letter.path.as_ref();
@@ -117,10 +117,10 @@ impl Choice {
     }
 }
 
-fn list(choice: &Choice) -> Result<(), Failure> {
-    let (_, found) = choice.find()?;
-    if !choice.json {
-        return match found.is_empty() && choice.is_narrow() {
+fn list(selection: &LetterSelection) -> Result<(), Failure> {
+    let (_, found) = selection.find()?;
+    if !selection.json {
+        return match found.is_empty() && selection.is_narrow() {
             true => print("no dead letter matches\n"),
             false => print(&text::list(&found)),
         };
@@ -144,16 +144,16 @@ fn described(of: &SinkLetters, letter: &Letter) -> Value {
     })
 }
 
-fn show(choice: &Choice) -> Result<(), Failure> {
-    choice.must_be_narrow()?;
-    let (journals, found) = choice.find()?;
+fn show(selection: &LetterSelection) -> Result<(), Failure> {
+    selection.must_be_narrow()?;
+    let (journals, found) = selection.find()?;
     let mut shown = Vec::new();
     for of in &found {
         for letter in &of.letters {
             let Some(whole) = journals.letter(of, letter.seq)? else {
                 continue;
             };
-            if !choice.json {
+            if !selection.json {
                 print(&text::whole(of, &whole))?;
             }
             let mut described = described(of, letter);
@@ -164,7 +164,7 @@ fn show(choice: &Choice) -> Result<(), Failure> {
     if shown.is_empty() {
         return Err(none());
     }
-    match choice.json {
+    match selection.json {
         true => print_json(&json!({"dead_letters": shown})),
         false => Ok(()),
     }
@@ -177,9 +177,9 @@ fn none() -> Failure {
     )
 }
 
-async fn order(choice: &Choice, word: &str, order: fn(Vec<Seq>) -> Order) -> Result<(), Failure> {
-    choice.must_be_narrow()?;
-    let (journals, found) = choice.find()?;
+async fn order(selection: &LetterSelection, word: &str, order: fn(Vec<Seq>) -> Order) -> Result<(), Failure> {
+    selection.must_be_narrow()?;
+    let (journals, found) = selection.find()?;
     if found.is_empty() {
         return Err(none());
     }
@@ -189,7 +189,7 @@ async fn order(choice: &Choice, word: &str, order: fn(Vec<Seq>) -> Order) -> Res
         let is_gone = |journal: &JournalQuery| is_gone(journal, of);
         let orders = order(of.letters.iter().map(|letter| letter.seq).collect());
         let carried = journals.carry_out(&of.source, &of.sink, &orders, is_gone).await?;
-        if !choice.json {
+        if !selection.json {
             print(&text::ordered(of, count, word, carried))?;
         }
         outcomes.push(json!({
@@ -199,7 +199,7 @@ async fn order(choice: &Choice, word: &str, order: fn(Vec<Seq>) -> Order) -> Res
             "done": carried == Carried::Out,
         }));
     }
-    match choice.json {
+    match selection.json {
         true => print_json(&json!({word: outcomes})),
         false => Ok(()),
     }

@@ -29,11 +29,11 @@ cannot be used, or compact found a running bridge";
 #[command(after_help = EXAMPLES)]
 pub struct JournalArgs {
     #[command(subcommand)]
-    verb: Verb,
+    command: JournalCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum JournalCommand {
     /// Check the files, records, image and cursors for damage
     Check(ChosenJournals),
     /// Remove expired records and shrink the file
@@ -58,9 +58,9 @@ struct ChosenJournals {
 
 /// Runs the command.
 pub fn run(args: &JournalArgs) -> Result<(), Failure> {
-    match &args.verb {
-        Verb::Check(args) => check::run(args),
-        Verb::Compact(args) => compact::run(args),
-        Verb::Export(args) => export::run(args),
+    match &args.command {
+        JournalCommand::Check(args) => check::run(args),
+        JournalCommand::Compact(args) => compact::run(args),
+        JournalCommand::Export(args) => export::run(args),
     }
 }

@@ -24,16 +24,16 @@ const CHILDREN_AT_ONCE: usize = 1_000;
 
 /// Limits the rate of reads.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     per_second: u32,
     begun: Instant,
     done: u64,
 }
 
-impl Pace {
-    /// A pace of at most `per_second` reads per second, from now on.
-    pub fn new(per_second: u32) -> Pace {
-        Pace {
+impl RateLimit {
+    /// A limit of `per_second` reads per second, from now on.
+    pub fn new(per_second: u32) -> RateLimit {
+        RateLimit {
             per_second: per_second.max(1),
             begun: Instant::now(),
             done: 0,
@@ -49,7 +49,7 @@ impl Pace {
 }
 
 /// The walk of one root.
-pub struct Walk {
+pub struct FirstPass {
     ahead: Vec<ZnodePath>,
     /// Znodes compared.
     pub znodes: u64,
@@ -61,10 +61,10 @@ pub struct Walk {
     pub more: bool,
 }
 
-impl Walk {
+impl FirstPass {
     /// A walk from the root down.
-    pub fn new(root: &ZnodePath) -> Walk {
-        Walk {
+    pub fn new(root: &ZnodePath) -> FirstPass {
+        FirstPass {
             ahead: vec![root.clone()],
             znodes: 0,
             unreadable: 0,
@@ -78,14 +78,14 @@ impl Walk {
         &mut self,
         survey: &Survey,
         journal: &JournalQuery,
-        pace: &mut Pace,
+        rate_limit: &mut RateLimit,
     ) -> Result<bool, Failure> {
         let from = self.ahead.len().saturating_sub(AT_ONCE);
         let paths = self.ahead.split_off(from);
         if paths.is_empty() {
             return Ok(false);
         }
-        pace.wait(paths.len()).await;
+        rate_limit.wait(paths.len()).await;
         let outcomes = survey.read(&paths).await.map_err(unreachable)?;
         for (path, outcome) in paths.into_iter().zip(outcomes) {
             self.compare(survey, journal, &path, outcome)?;
