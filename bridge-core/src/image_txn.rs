@@ -66,9 +66,17 @@ pub type Children<T> = Vec<(Box<str>, T)>;
 /// The image and the tail of one source's journal, inside one open transaction.
 pub trait ImageTxn {
     /// The image's row of a path; `None` if it is not living.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError>;
 
     /// The living children of a path, by the bytes of their names, names greater than `after`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn children(
         &mut self,
         path: &ZnodePath,
@@ -77,6 +85,10 @@ pub trait ImageTxn {
     ) -> Result<Vec<(Box<str>, Node)>, JournalError>;
 
     /// The same, of znodes that are compared next: a book that reads from a disk keeps them at hand.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn children_to_compare(
         &mut self,
         path: &ZnodePath,
@@ -88,6 +100,10 @@ pub trait ImageTxn {
 
     /// The children of a path that live, or below which something lives: such a one is `None` if it does not live
     /// itself. By the bytes of their names, names greater than `after`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn occupied_children(
         &mut self,
         path: &ZnodePath,
@@ -97,6 +113,10 @@ pub trait ImageTxn {
 
     /// Living znodes strictly below a path in an order in which each comes before its ancestors, at most `limit`.
     /// Goes through intermediate paths that are not living themselves.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn deepest_below(
         &mut self,
         path: &ZnodePath,
@@ -104,21 +124,45 @@ pub trait ImageTxn {
     ) -> Result<Vec<(ZnodePath, Node)>, JournalError>;
 
     /// Appends one record and moves the image with it.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn append(&mut self, entry: Append) -> Result<Seq, JournalError>;
 
     /// Takes a newer Stat of the same version into the image, without a record (`pzxid`, `cversion`, `numChildren`
     /// move when children come and go).
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError>;
 
     /// The last watch epoch used.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn epoch(&mut self) -> Result<Epoch, JournalError>;
 
     /// Stores the watch epoch in use.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError>;
 
     /// How far the capture of a root has come; the default for a root never seen.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError>;
 
     /// Stores it.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError>;
 }

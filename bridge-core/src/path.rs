@@ -35,6 +35,10 @@ pub struct BadPath {
 
 impl ZnodePath {
     /// Checks and takes a path.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a valid absolute path.
     pub fn parse(path: &str) -> Result<ZnodePath, BadPath> {
         match reason_against(path) {
             None => Ok(ZnodePath(path.into())),

@@ -76,6 +76,10 @@ impl Restating {
     }
 
     /// Appends about `budget` records, parents before their children.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     pub fn step(&mut self, image: &mut (impl ImageTxn + ?Sized), budget: usize) -> Result<(), JournalError> {
         if self.phase == Phase::Begin {
             self.append(image, RecordKind::RunBegin { run: self.run })?;

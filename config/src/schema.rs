@@ -46,6 +46,10 @@ pub fn config_schema() -> Value {
 }
 
 /// The schema as `zkbridge schema config` prints it and as it is checked in.
+///
+/// # Panics
+///
+/// Never: a schema is valid JSON.
 pub fn config_schema_text() -> String {
     let mut text = serde_json::to_string_pretty(&config_schema()).expect("a schema is plain JSON");
     text.push('\n');

@@ -31,6 +31,10 @@ pub const READ_LIMIT: ReadLimit = ReadLimit {
 /// The journal as delivery needs it. Each worker has a reader of its own.
 pub trait Tail: Send + 'static {
     /// The records behind `after`, ascending by `seq`, as many as there are within the limit. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError>;
 
     /// The same where the journal has them in memory; `None` where they have to be read. Does not block.
@@ -40,9 +44,17 @@ pub trait Tail: Send + 'static {
     }
 
     /// These records that were parked before, ascending by `seq`; what is nowhere any more is left out. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError>;
 
     /// The next records of a run that has a position. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError>;
 }
 

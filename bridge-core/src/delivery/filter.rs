@@ -40,6 +40,10 @@ impl Filter {
 
 impl CompiledFilter {
     /// Checks and compiles a filter.
+    ///
+    /// # Errors
+    ///
+    /// If a pattern of the filter is not valid.
     pub fn new(filter: &Filter) -> Result<CompiledFilter, BadFilter> {
         if let Some(bad) = no_ops(&filter.ops) {
             return Err(bad);

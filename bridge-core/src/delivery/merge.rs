@@ -148,6 +148,10 @@ pub(super) fn bytes_of(record: &Record) -> usize {
 
 /// Merges the records of one window. Returns what stays, ascending by `seq`, and for each record into which others went
 /// all that it stands for, itself last.
+///
+/// # Panics
+///
+/// Never: records are folded only from positions that hold one.
 pub fn merge(records: Vec<Arc<Record>>) -> (Vec<Arc<Record>>, HashMap<Seq, Vec<Seq>>) {
     let mut kept: Vec<Option<Arc<Record>>> = Vec::with_capacity(records.len());
     let mut parts: HashMap<Seq, Vec<Seq>> = HashMap::new();

@@ -102,6 +102,10 @@ pub struct HistoryRemoved {
 impl Start {
     /// The cursor of a new sink. `oldest` is the first record that the journal still holds, `tail` the last that it
     /// ever held.
+    ///
+    /// # Errors
+    ///
+    /// If the sink starts at the earliest record and retention has removed records already.
     pub fn first_cursor(self, oldest: Option<Seq>, tail: Seq) -> Result<Seq, HistoryRemoved> {
         let before_oldest = oldest.map_or(tail, |oldest| Seq(oldest.0.saturating_sub(1)));
         match self {

@@ -25,6 +25,10 @@ pub struct SinkBacklog {
 
 impl SinkBacklog {
     /// Takes up what the journal holds for a sink. Stops at the limits, which no sink gets past.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn load(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<SinkBacklog, JournalError> {
         Ok(SinkBacklog {
             letters: load_letters(reader, sink)?,

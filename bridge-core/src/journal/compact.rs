@@ -23,6 +23,14 @@ pub struct Compacted {
 impl Journal {
     /// Removes every record whose time is over, then writes the file anew without the space that they left. Needs as
     /// much room on the file system as the journal has in use. A crash at any moment leaves the old file or the new one.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    ///
+    /// # Panics
+    ///
+    /// If a batch is open.
     pub fn compact(&mut self, now: Timestamp) -> Result<Compacted, JournalError> {
         assert!(
             self.batch == Batch::Closed,

@@ -23,6 +23,14 @@ pub struct SinkCursor {
 impl Journal {
     /// Enters a sink that is new, with everything up to `start` taken as dealt with; [`Seq::ZERO`] is the earliest record
     /// that is kept. A sink that is known stays where it is. Returns where it stands.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    ///
+    /// # Panics
+    ///
+    /// If `start` is beyond the tail.
     pub fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
         assert!(
             start <= self.head,
@@ -61,6 +69,10 @@ impl Journal {
     }
 
     /// Forgets a sink with the records that it set aside, so that it holds back no retention. True if it was known.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     pub fn remove_sink(&mut self, name: &str) -> Result<bool, JournalError> {
         self.write("removing a sink", |journal| {
             for table in ["rejected", "parked"] {
@@ -86,11 +98,19 @@ impl Journal {
     }
 
     /// Where all sinks stand, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn cursors(&mut self) -> Result<Vec<SinkCursor>, JournalError> {
         self.read("reading the cursors", |journal| cursors(&journal.connection))
     }
 
     /// The first record that is kept; `None` while there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn oldest(&mut self) -> Result<Option<Seq>, JournalError> {
         self.read("reading the oldest record", |journal| oldest(&journal.connection))
     }

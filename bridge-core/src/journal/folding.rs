@@ -164,6 +164,14 @@ impl Journal {
 
     /// Where the journal is told to compact and has grown near its limit: removes what is delivered, then folds
     /// undelivered records, looking at no more than `budget` of them, in a batch of its own. Not while a batch is open.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    ///
+    /// # Panics
+    ///
+    /// If a batch is open.
     pub fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
         assert!(self.batch == Batch::Closed, "folding has a batch of its own");
         if self.options.when_full != WhenFull::Compact {

@@ -49,6 +49,10 @@ pub struct History {
 impl Reader {
     /// The records of a path, the newest first, at most `limit` of them: from its last one, or from `from`, which is
     /// what an earlier stretch gave as `next`. `None`: the journal knows no such path.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn history(
         &mut self,
         path: &ZnodePath,
@@ -75,6 +79,10 @@ impl Reader {
 
     /// The first record that is at a position or behind it; `None`: all are before it. Of a zxid: no record before the
     /// one that is found has it or a later one. Of a moment: when records were captured.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn first_at(&mut self, position: Position) -> Result<Option<Seq>, JournalError> {
         let found = match position {
             Position::Seq(seq) => self.connection.within(|connection| first_kept(connection, seq)),
@@ -122,6 +130,10 @@ fn first_kept(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Seq>
 
 impl Reader {
     /// The last record of the stretch that ends with a position: what follows is behind it.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn last_at(&mut self, position: Position) -> Result<Seq, JournalError> {
         let behind = match position {
             Position::Seq(seq) => return Ok(seq),

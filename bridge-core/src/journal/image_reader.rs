@@ -24,6 +24,10 @@ pub struct Imaged {
 
 impl Reader {
     /// What the image has of a path; `None` if it is not living there.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn imaged(&mut self, path: &ZnodePath) -> Result<Option<Imaged>, JournalError> {
         self.within("reading the image", |connection| {
             let place = place_of(connection, path)?;
@@ -36,6 +40,10 @@ impl Reader {
     }
 
     /// The names of the living children of a path behind `after`, in the order of their bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn living_children(
         &mut self,
         path: &ZnodePath,

@@ -184,6 +184,10 @@ const NEWEST: &str = "SELECT n.path, n.newest, i.last
 
 impl Reader {
     /// Looks whether the journal is whole. `tell` is called with each subject that is begun.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn inspect(&mut self, mut tell: impl FnMut(&'static str)) -> Result<Inspection, JournalError> {
         let mut found = Inspection::default();
         tell("file");

@@ -52,12 +52,20 @@ pub struct RootProgress {
 
 impl Reader {
     /// Measures the journal, and reads how far it has come.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn overview(&mut self) -> Result<Overview, JournalError> {
         self.within("measuring it", overview)
     }
 
     /// When the first record at a position or behind it was captured; `None` if there is none. The position itself may
     /// have none that is left.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn captured_from(&mut self, seq: Seq) -> Result<Option<Timestamp>, JournalError> {
         match self.first_at(Position::Seq(seq))? {
             Some(first) => self.within("reading the time of a record", |connection| {

@@ -67,6 +67,10 @@ pub(super) struct Names {
 
 impl Reader {
     /// Opens a journal that exists.
+    ///
+    /// # Errors
+    ///
+    /// If the file does not exist, is not a journal, or has a newer format.
     pub fn open(file: &Path) -> Result<Reader, JournalError> {
         let mut connection = ReadConnection::open(file)?;
         let cluster: String = connection
@@ -205,22 +209,38 @@ impl Reader {
     }
 
     /// The last durable record; [`Seq::ZERO`] before the first.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn tail(&mut self) -> Result<Seq, JournalError> {
         let newest = self.within("reading the tail", cursors::newest)?;
         Ok(newest.unwrap_or_default())
     }
 
     /// The first record that is kept; `None` while there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn oldest(&mut self) -> Result<Option<Seq>, JournalError> {
         self.within("reading the oldest record", cursors::oldest)
     }
 
     /// Where a sink stands; `None` if it was never entered.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
         self.within("reading a cursor", |connection| cursors::cursor(connection, sink))
     }
 
     /// Where all sinks stand, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn cursors(&mut self) -> Result<Vec<SinkCursor>, JournalError> {
         self.within("reading the cursors", cursors::cursors)
     }

@@ -31,6 +31,14 @@ pub struct Maintained {
 
 impl Journal {
     /// Removes at most `budget` records whose time is over, in a batch of its own. Not while a batch is open.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    ///
+    /// # Panics
+    ///
+    /// If a batch is open.
     pub fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
         assert!(self.batch == Batch::Closed, "retention has a batch of its own");
         let last = self.read("looking for old records", |journal| {

@@ -129,6 +129,10 @@ impl SinkRun {
 impl Reader {
     /// The next records of a run.
     ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    ///
     /// # Panics
     ///
     /// Where the run has no position: its sink has to say up to where it has everything.
@@ -155,6 +159,10 @@ impl Reader {
     }
 
     /// The run of a sink that is not told to its end.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn run(&mut self, sink: &str) -> Result<Option<SinkRun>, JournalError> {
         self.within("reading the run of a sink", |connection| stored(connection, sink))
     }
@@ -162,6 +170,10 @@ impl Reader {
 
 impl Reader {
     /// Whether this run was taken up by its sink: it is under way, or was the last that was told.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn knows_run(&mut self, sink: &str, id: Uuid) -> Result<bool, JournalError> {
         let is_under_way = self.run(sink)?.is_some_and(|run| run.id == id);
         let [_, told] = keys(sink);
@@ -172,6 +184,10 @@ impl Reader {
 
 impl Journal {
     /// Stores a run for a sink, to be told when its worker starts.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     pub fn begin_run(&mut self, sink: &str, run: &SinkRun) -> Result<(), JournalError> {
         self.write("storing a run", |journal| store(&journal.connection, sink, run))
     }

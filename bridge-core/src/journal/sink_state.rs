@@ -71,6 +71,14 @@ pub struct Disabled {
 
 impl Journal {
     /// Takes in what the worker of a sink says. A note that repeats what is known changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    ///
+    /// # Panics
+    ///
+    /// If the note contradicts the journal: a cursor beyond the tail, or an unknown sink.
     pub fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
         let SinkProgress { sink, cursor: to, .. } = note;
         assert!(
@@ -228,6 +236,10 @@ fn store_switch(connection: &Connection, sink: &str, switch: &Switch, at: Timest
 
 impl Reader {
     /// The dead letters of a sink from behind `after` with their records, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn rejected(
         &mut self,
         sink: &str,
@@ -246,6 +258,10 @@ impl Reader {
     }
 
     /// The same without the records.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn letters(&mut self, sink: &str, after: Seq, limit: usize) -> Result<Vec<Letter>, JournalError> {
         self.look("reading dead letters", |connection, _| {
             letters(connection, sink, after, limit)
@@ -253,6 +269,10 @@ impl Reader {
     }
 
     /// The parked records of a sink from behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn parked(
         &mut self,
         sink: &str,
@@ -270,6 +290,10 @@ impl Reader {
 
     /// These records, as far as they are kept: in the journal or with what is set aside. A dead letter that is retried is
     /// asked for before its row has moved to those that are parked.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
         self.look("reading parked records", |connection, names| {
             let mut found = Vec::with_capacity(seqs.len());
@@ -285,6 +309,10 @@ impl Reader {
     }
 
     /// Why a sink may not deliver; `None` if it may.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn disabled(&mut self, sink: &str) -> Result<Option<Disabled>, JournalError> {
         self.look("reading whether a sink is disabled", |connection, _| {
             let sql = "SELECT disabled, disabled_at FROM sink WHERE name = ?1 AND disabled IS NOT NULL";

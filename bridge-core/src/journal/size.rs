@@ -136,6 +136,10 @@ pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 
 impl Journal {
     /// Measures the journal.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn stats(&mut self) -> Result<Stats, JournalError> {
         let log_bytes = self.log_bytes();
         self.read("measuring it", |journal| {

@@ -84,6 +84,11 @@ pub(super) enum Batch {
 impl Journal {
     /// Opens the journal of a source, creates it with its folder if there is none, and keeps every other process from
     /// writing it.
+    ///
+    /// # Errors
+    ///
+    /// If another process has the journal open, it cannot be read or created, is not a journal of this source, or has a newer
+    /// format.
     pub fn open(file: &Path, options: &JournalOptions) -> Result<Journal, JournalError> {
         let (connection, lock) = open_writer(file, options)?;
         let gate = LogGate::of(file).map_err(|error| JournalError::of_io(file, "opening it", error))?;
@@ -118,6 +123,10 @@ impl Journal {
 
     /// A reader for the worker of a sink. No record that it has read goes into one that it has not, and what is held in
     /// memory it need not read.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
     pub fn reader_for(&self, sink: &str) -> Result<Reader, JournalError> {
         let reader = Reader::open(&self.file)?;
         Ok(reader.for_worker(self.reach.enter(sink), self.handover.newest()))
@@ -132,6 +141,10 @@ impl Journal {
     }
 
     /// Begins a batch. Every call that writes begins one by itself, too.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     pub fn begin(&mut self) -> Result<(), JournalError> {
         match self.batch {
             Batch::Open => Ok(()),
@@ -147,6 +160,10 @@ impl Journal {
     }
 
     /// Makes the batch durable and returns the tail. After an error nothing of it is.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     pub fn commit(&mut self) -> Result<Seq, JournalError> {
         match self.batch {
             Batch::Closed => return Ok(self.tail),
@@ -175,6 +192,10 @@ impl Journal {
     }
 
     /// Undoes the batch.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     pub fn rollback(&mut self) -> Result<(), JournalError> {
         // After some errors SQLite has rolled back by itself.
         if !self.connection.is_autocommit() {

@@ -31,18 +31,38 @@ pub trait JournalWriter: ImageTxn {
     fn set_server(&mut self, server: Option<Arc<str>>);
 
     /// Takes in what the worker of a sink says.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError>;
 
     /// Makes the batch durable and returns the tail. After an error nothing of it is.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn commit(&mut self) -> Result<Seq, JournalError>;
 
     /// Undoes the batch.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn rollback(&mut self) -> Result<(), JournalError>;
 
     /// Removes at most `budget` records whose time is over.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError>;
 
     /// Compacts undelivered records where the journal is told to and needs it, looking at `budget` of them at most.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
     fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
         let _ = budget;
         Ok(Folded::default())

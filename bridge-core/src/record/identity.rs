@@ -88,6 +88,10 @@ pub enum Identity<'a> {
 
 impl Identity<'_> {
     /// The id. `place` is the path, for control records the root, for heartbeats empty.
+    ///
+    /// # Panics
+    ///
+    /// Never: writing to a text does not fail.
     pub fn id(self, cluster: &str, place: &str) -> Uuid {
         let mut name = String::with_capacity(cluster.len() + place.len() + PARTS_BYTES);
         let written = self.write(&mut name, cluster, place);

@@ -380,6 +380,10 @@ impl Record {
     }
 
     /// The same behind what `json` holds, for who has a buffer at hand.
+    ///
+    /// # Panics
+    ///
+    /// Never: every record is valid JSON.
     pub fn write_json(&self, json: &mut Vec<u8>) {
         json.reserve(JSON_GUESS);
         serde_json::to_writer(json, self).expect("a record has only text keys and finite numbers");

@@ -14,6 +14,10 @@ pub fn record_schema() -> Value {
 }
 
 /// The schema as `zkbridge schema` prints it and as it is checked in.
+///
+/// # Panics
+///
+/// Never: a schema is valid JSON.
 pub fn record_schema_text() -> String {
     let mut text = serde_json::to_string_pretty(&record_schema()).expect("a schema is plain JSON");
     text.push('\n');

@@ -57,6 +57,10 @@ impl MemoryJournal {
     }
 
     /// Appends records that can be read and are not durable yet.
+    ///
+    /// # Panics
+    ///
+    /// If a lock is poisoned: another thread of the test has panicked.
     pub fn write(&self, records: Vec<Arc<Record>>) {
         let mut shared = self.lock();
         for record in records {
@@ -109,6 +113,10 @@ impl MemoryJournal {
     }
 
     /// What a sink set aside, as its next worker takes it up.
+    ///
+    /// # Panics
+    ///
+    /// If a lock is poisoned: another thread of the test has panicked.
     pub fn aside(&self, sink: &str) -> SinkBacklog {
         let shared = self.lock();
         let Some(asides) = shared.asides.get(sink) else {

@@ -66,6 +66,10 @@ impl RecordBuilder {
     }
 
     /// A control record.
+    ///
+    /// # Panics
+    ///
+    /// If the op is not that of a control record.
     pub fn control(self, op: Op) -> Self {
         assert!(op.is_control(), "{op:?} is no control record");
         self.op(op)
@@ -131,6 +135,10 @@ impl RecordBuilder {
     }
 
     /// The record.
+    ///
+    /// # Panics
+    ///
+    /// If the parts do not make a valid record.
     pub fn build(self) -> Record {
         let is_control = self.op.is_control();
         let zxid = Zxid(0x3_0000_0000 + self.seq);

@@ -58,6 +58,10 @@ pub struct Arrived {
 
 impl Arrived {
     /// A record as it is, where the destination holds records.
+    ///
+    /// # Panics
+    ///
+    /// If the sink breaks the rule.
     pub fn of(record: &Record) -> Arrived {
         Arrived {
             seq: record.seq,
@@ -103,6 +107,10 @@ pub async fn every_promise<R: Rig>(rig: &mut R) {
 }
 
 /// Without faults every record arrives once, in order.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn everything_arrives_in_order<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(500, 7));
@@ -125,6 +133,10 @@ pub async fn records_at_the_limits_arrive_as_they_are<R: Rig>(rig: &mut R) {
 }
 
 /// After each kind of fault delivery goes on behind the cursor.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn delivery_goes_on_after_every_fault<R: Rig>(rig: &mut R) {
     let rows: [(&str, FaultScript); 6] = [
         (
@@ -165,6 +177,10 @@ fn deliveries(fault: Fault) -> FaultScript {
 }
 
 /// A record that is rejected in front of the sink does not stop the others, and its absence is on the record.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn rejected_records_let_the_others_pass<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(60, 3));
@@ -182,6 +198,10 @@ pub async fn rejected_records_let_the_others_pass<R: Rig>(rig: &mut R) {
 }
 
 /// Records that are refused for now hold their own path and no other; in the end all are there, each path in order.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn deferred_records_hold_only_their_path<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(90, 3));
@@ -307,6 +327,10 @@ fn append_some(journal: &MemoryJournal, bad: &[ZnodePath], load: Load, at: usize
 
 /// A destination that refuses every call for long, while records arrive, gets all of them when it takes them again. No
 /// record becomes a dead letter, and none is parked.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn a_destination_that_fails_for_long_gets_everything_when_it_is_back<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let records = some_records(90, 7);
@@ -337,6 +361,10 @@ fn deliveries_that_fail(count: usize) -> FaultScript {
 }
 
 /// `open` on a sink that has delivered begins anew and loses nothing.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn the_same_sink_goes_on_after_it_is_opened_again<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let records = some_records(30, 3);
@@ -350,6 +378,10 @@ pub async fn the_same_sink_goes_on_after_it_is_opened_again<R: Rig>(rig: &mut R)
 }
 
 /// What was reported as durable is there after `close`, and the next sink goes on behind it.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn close_leaves_everything_durable<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let records = some_records(40, 4);
@@ -366,6 +398,10 @@ pub async fn close_leaves_everything_durable<R: Rig>(rig: &mut R) {
 }
 
 /// Dropping the future of `deliver` at any of its waits loses nothing: the next sink delivers the batch again.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn a_cancelled_delivery_loses_nothing<R: Rig>(rig: &mut R) {
     for polls in [1, 2, 3, 5, 8] {
         rig.fresh().await;
@@ -403,6 +439,10 @@ async fn drop_after<F: Future>(polls: usize, future: F) {
 }
 
 /// The process dies after the destination took the records and before the answer: they come again, none is lost.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
 pub async fn a_crash_before_the_answer_loses_nothing<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(100, 4));

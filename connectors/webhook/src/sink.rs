@@ -64,6 +64,10 @@ impl WebhookSink {
     /// # Errors
     ///
     /// The options' [`WebhookConfig::objections`] that are errors.
+    ///
+    /// # Panics
+    ///
+    /// Never: valid options give a valid client.
     pub fn new(config: &WebhookConfig) -> Result<WebhookSink, Vec<ConfigIssue>> {
         let mut objections = config.objections();
         objections.retain(|objection| objection.gravity == Severity::Error);

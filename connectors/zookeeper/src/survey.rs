@@ -23,6 +23,10 @@ pub struct Survey {
 
 impl Survey {
     /// Makes the session.
+    ///
+    /// # Errors
+    ///
+    /// If no session can be made.
     pub async fn open(config: &ZookeeperConfig) -> Result<Survey, SourceError> {
         let connected = connect(config).await?;
         Ok(Survey {
@@ -49,11 +53,19 @@ impl Survey {
     }
 
     /// What is read from now on is no older than what anybody was told before.
+    ///
+    /// # Errors
+    ///
+    /// If the session is lost, or the server refuses the request.
     pub async fn sync(&self) -> Result<(), SourceError> {
         self.bounded("sync", self.client.sync("/")).await
     }
 
     /// Reads these znodes with the names of their children, in one request.
+    ///
+    /// # Errors
+    ///
+    /// If the session is lost, or the server refuses the request.
     pub async fn read(&self, paths: &[ZnodePath]) -> Result<Vec<Outcome>, SourceError> {
         let reads: Vec<ReadRequest> = paths
             .iter()
@@ -74,6 +86,10 @@ impl Survey {
     }
 
     /// How many znodes are below one; `None` where it may not be told, or is not there.
+    ///
+    /// # Errors
+    ///
+    /// If the session is lost, or the server refuses the request.
     pub async fn count_below(&self, path: &ZnodePath) -> Result<Option<u64>, SourceError> {
         let counted = timeout(self.bound(), self.client.count_descendants_number(path)).await;
         match counted {
@@ -85,6 +101,10 @@ impl Survey {
     }
 
     /// Whether a canary may be written: makes one, with its folder where that is missing, and takes it back.
+    ///
+    /// # Errors
+    ///
+    /// If the znode cannot be written.
     pub async fn try_canary(&self) -> Result<(), SourceError> {
         let tried = timeout(self.bound(), try_out(&self.config, &self.client)).await;
         tried.unwrap_or_else(|_| Err(self.silent("writing the canary")))

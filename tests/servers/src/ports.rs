@@ -29,6 +29,10 @@ impl Port {
     /// # Errors
     ///
     /// [`Error::NoFreePort`].
+    ///
+    /// # Panics
+    ///
+    /// Never: the range of ports is not empty.
     pub fn reserve() -> Result<Self> {
         let random = RandomState::new().hash_one("a port");
         let start = usize::try_from(random % RANGE.len() as u64).expect("a remainder of a count of ports");

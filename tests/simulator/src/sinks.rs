@@ -194,6 +194,10 @@ impl Sink {
     }
 
     /// One step of the worker.
+    ///
+    /// # Panics
+    ///
+    /// If a promise is broken.
     pub fn step(&mut self, around: &mut Around<'_>) -> Step {
         let Some(worker) = &mut self.worker else {
             return Step::Idle;

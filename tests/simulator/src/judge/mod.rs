@@ -119,6 +119,10 @@ impl Judge {
     }
 
     /// The newest commits were lost with the power: so many records are left.
+    ///
+    /// # Panics
+    ///
+    /// If a promise is broken.
     pub fn forget_behind(&mut self, tail: usize, bench: &mut Bench<'_>) {
         let mut left = tail;
         let batches = std::mem::take(&mut self.batches);
@@ -204,6 +208,10 @@ impl Judge {
     }
 
     /// At rest the records add up to the tree.
+    ///
+    /// # Panics
+    ///
+    /// If a promise is broken.
     pub fn check_rest(&self, bench: &Bench<'_>) {
         let hidden = bench.ensemble.unreadable(&self.roots);
         let is_hidden = |path: &ZnodePath| hidden.iter().any(|above| above.covers(path));
