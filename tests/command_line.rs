@@ -316,7 +316,7 @@ async fn a_hangup_does_not_end_run_and_a_termination_does() {
     assert!(hung_up.expect("kill runs").success());
 
     child
-        .line("the configuration was read again", bound)
+        .line("configuration reloaded", bound)
         .await
         .expect("it says what came of it");
     child.terminate().expect("it still runs");
