@@ -469,6 +469,8 @@ impl Follow {
             };
             match event.kind {
                 EventKind::Changed => {}
+                // It may be of an incarnation before the one that a walk has read.
+                EventKind::Deleted if event.may_be_told => {}
                 EventKind::Created => has_begun = true,
                 EventKind::Deleted => {
                     sure.ends += 1;
@@ -476,7 +478,7 @@ impl Follow {
                     if sure.ends == 1 {
                         sure.is_uncertain = event.uncertain;
                     }
-                    unread_ends += usize::from(has_begun && !event.may_be_told);
+                    unread_ends += usize::from(has_begun);
                     sure.upto = *position + 1;
                 }
             }
