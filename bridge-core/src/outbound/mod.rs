@@ -1,9 +1,14 @@
 //! What sinks that send messages have in common.
 //!
-//! [`Tally`] says how far a batch has come and makes the report of `deliver` from it.
+//! A [`Projection`] makes messages of a record, [`fit`] makes them no larger than the destination takes, and [`Tally`] says
+//! how far a batch has come and makes the report of `deliver` from it.
 //!
 //! *Invariants.* Nothing in here knows a destination, a client library or a protocol.
 
+mod fitting;
+mod projection;
 mod tally;
 
+pub use fitting::{Fitted, Misfit, fit};
+pub use projection::{Messages, Place, Projection};
 pub use tally::Tally;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bridge_core::format::{Body, Format, header_value};
-use bridge_core::oversize::{self, Fit};
+use bridge_core::format::{Body, Format, Message, header_value};
+use bridge_core::outbound::{self, Fitted, Messages, Misfit, Place, Projection};
 use bridge_core::record::Record;
 
 use crate::template::SubjectTemplate;
@@ -42,27 +42,12 @@ pub(crate) struct Encoder {
     format: Format,
 }
 
-/// One record as one message.
+/// A message of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
     pub(crate) subject: Arc<str>,
     pub(crate) headers: Vec<(Cow<'static, str>, String)>,
     pub(crate) payload: Vec<u8>,
-}
-
-/// A record's message that is not larger than it may be.
-pub(crate) struct Fitted {
-    pub(crate) message: Encoded,
-    /// Whether data was cut for that.
-    pub(crate) is_shrunk: bool,
-}
-
-/// Why a record can have no message.
-pub(crate) enum Misfit {
-    /// It has no subject.
-    Subject(String),
-    /// It is too large without any data, too; so large it is with all of it.
-    Size { bytes: usize },
 }
 
 impl Encoder {
@@ -75,19 +60,13 @@ impl Encoder {
         }
     }
 
-    /// The record's message; `None` where the format has nothing to say of it, or why it can have none.
-    pub(crate) fn encode(&self, record: &Record) -> Result<Option<Encoded>, String> {
-        let message = self.format.encode(record);
-        let payload = match message.body {
-            Body::Bytes(bytes) => bytes,
-            // JetStream knows no null; `zkbridge-op` tells it from an empty value.
-            Body::Deleted => Vec::new(),
-            Body::Nothing => return Ok(None),
-        };
-        let subject = match &self.fixed {
-            Some(subject) => Arc::clone(subject),
-            None => self.template.subject(record)?,
-        };
+    /// The record's messages for a stream that takes so many bytes: where they do not suffice, those of the record as it
+    /// is shrunk to them.
+    pub(crate) fn encode_within(&self, record: &Record, most: usize) -> Result<Fitted<Encoded>, Misfit> {
+        outbound::fit(self, record, self.format, most, Encoded::bytes)
+    }
+
+    fn message(&self, record: &Record, subject: &Arc<str>, message: Message) -> Encoded {
         let mut headers = self.headers(record);
         if self.format != Format::Record {
             headers.push((HEADER_CONTENT_TYPE.into(), message.content_type.to_owned()));
@@ -96,42 +75,21 @@ impl Encoder {
             let name = format!("{PREFIX_CLOUDEVENTS}{name}");
             headers.push((name.into(), header_value(value)));
         }
-        Ok(Some(Encoded {
-            subject,
+        Encoded {
+            subject: Arc::clone(subject),
             headers,
-            payload,
-        }))
-    }
-
-    /// The same for a stream that takes so many bytes: where they do not suffice, the message of the record as it is
-    /// shrunk to them ([`oversize`]).
-    pub(crate) fn encode_within(&self, record: &Record, most: usize) -> Result<Option<Fitted>, Misfit> {
-        let Some(message) = self.encode(record).map_err(Misfit::Subject)? else {
-            return Ok(None);
-        };
-        if message.bytes() <= most {
-            let is_shrunk = false;
-            return Ok(Some(Fitted { message, is_shrunk }));
+            payload: match message.body {
+                Body::Bytes(bytes) => bytes,
+                // JetStream knows no null; `zkbridge-op` tells it from an empty value.
+                Body::Deleted | Body::Nothing => Vec::new(),
+            },
         }
-        let bytes = |record: &Record| match self.encode(record) {
-            Ok(Some(message)) => message.bytes(),
-            Ok(None) | Err(_) => 0,
-        };
-        let Fit::Shrunk(shrunk) = oversize::fit(record, self.format, most, bytes) else {
-            let bytes = message.bytes();
-            return Err(Misfit::Size { bytes });
-        };
-        let message = self.encode(&shrunk).map_err(Misfit::Subject)?;
-        let is_shrunk = true;
-        Ok(message.map(|message| Fitted { message, is_shrunk }))
     }
 
     fn headers(&self, record: &Record) -> Vec<(Cow<'static, str>, String)> {
-        let id = record.id.to_string();
         let mut headers = vec![
-            (HEADER_MESSAGE_ID.into(), id.clone()),
             (HEADER_STREAM.into(), self.stream.to_string()),
-            (HEADER_ID.into(), id),
+            (HEADER_ID.into(), record.id.to_string()),
             (HEADER_OP.into(), record.op.as_str().to_owned()),
         ];
         if let Some(path) = &record.path {
@@ -148,6 +106,33 @@ impl Encoder {
             headers.push((HEADER_TRUNCATED.into(), size.to_string()));
         }
         headers
+    }
+}
+
+impl Projection for Encoder {
+    type Message = Encoded;
+
+    fn project(&self, record: &Record) -> Result<Messages<Encoded>, String> {
+        let messages = self.format.project(record)?;
+        if messages.is_empty() {
+            return Ok(Messages::None);
+        }
+        let subject = match &self.fixed {
+            Some(subject) => Arc::clone(subject),
+            None => self.template.subject(record)?,
+        };
+        let mut at = 0..;
+        Ok(messages.map(|message| {
+            let index = at.next().unwrap_or_default();
+            let place = Place {
+                index,
+                is_last: false,
+            };
+            let mut message = self.message(record, &subject, message);
+            let id = (HEADER_MESSAGE_ID.into(), place.id(record).to_string());
+            message.headers.insert(0, id);
+            message
+        }))
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError};
 use async_nats::jetstream::publish::PublishAck;
 use bridge_core::number::Seq;
+use bridge_core::outbound::Place;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
 use futures::future::BoxFuture;
@@ -31,6 +32,8 @@ pub(crate) struct Ticket {
     pub(crate) at: usize,
     /// The record's.
     pub(crate) seq: Seq,
+    /// Which of the record's messages it is.
+    pub(crate) place: Place,
     /// Where it goes.
     pub(crate) subject: Arc<str>,
     /// The size of its message.
@@ -45,6 +48,10 @@ impl Ticket {
         Ticket {
             at,
             seq: record.seq,
+            place: Place {
+                index: 0,
+                is_last: true,
+            },
             subject: "".into(),
             bytes: 0,
             is_shrunk: false,

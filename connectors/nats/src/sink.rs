@@ -17,14 +17,14 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName};
 use bridge_core::issue::{ConfigIssue, Severity};
-use bridge_core::outbound::Tally;
+use bridge_core::outbound::{Misfit, Tally};
 use bridge_core::record::{Op, Record};
 use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 
 use crate::config::NatsConfig;
 use crate::connection::Connection;
-use crate::encode::{Encoded, Encoder, HEADER_LAST, Misfit};
+use crate::encode::{Encoded, Encoder, HEADER_LAST};
 use crate::error::{self, Meaning};
 use crate::fence::{Fence, Verdict};
 use crate::in_flight::{InFlight, OrderKey, SendOutcome, Ticket};
@@ -160,41 +160,58 @@ impl NatsSink {
             in_flight.settled(Ticket::without_message(at, record), SendOutcome::Held);
             return Ok(());
         }
-        let mut ticket = Ticket::without_message(at, record);
-        let message = match self.encoder.encode_within(record, self.room()) {
-            Ok(Some(fitted)) => {
-                ticket.is_shrunk = fitted.is_shrunk;
-                fitted.message
-            }
-            Ok(None) => {
-                in_flight.settled(ticket, SendOutcome::Passed);
-                return Ok(());
-            }
-            Err(Misfit::Subject(reason)) => {
-                in_flight.settled(ticket, SendOutcome::Refused(reason));
-                return Ok(());
-            }
-            Err(Misfit::Size { bytes }) => {
-                let said = format!(
-                    "it takes {} at most, and without data it is larger, too",
-                    self.largest
-                );
-                let reason = error::refusal(&self.wanted.name, &said, bytes);
+        let ticket = Ticket::without_message(at, record);
+        let fitted = match self.encoder.encode_within(record, self.room()) {
+            Ok(fitted) => fitted,
+            Err(misfit) => {
+                let reason = self.reason(misfit);
                 in_flight.settled(ticket, SendOutcome::Refused(reason));
                 return Ok(());
             }
         };
-        ticket.bytes = message.bytes();
-        ticket.subject = Arc::clone(&message.subject);
+        if fitted.messages.is_empty() {
+            in_flight.settled(ticket, SendOutcome::Passed);
+            return Ok(());
+        }
+        for (place, message) in fitted.messages.placed() {
+            if place.index > 0 {
+                self.await_all(in_flight, records, tally).await?;
+                // The message before it was refused, and the record with it.
+                if tally.done() > at {
+                    return Ok(());
+                }
+            }
+            let ticket = Ticket {
+                place,
+                bytes: message.bytes(),
+                subject: Arc::clone(&message.subject),
+                is_shrunk: fitted.is_shrunk,
+                ..ticket.clone()
+            };
+            self.send_one(ticket, message, records, in_flight, tally).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends one message of a record, when there is room and no other of its path is on its way.
+    async fn send_one(
+        &mut self,
+        ticket: Ticket,
+        message: Encoded,
+        records: &[Arc<Record>],
+        in_flight: &mut InFlight,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
+        let path = &records[ticket.at].path;
         let key = match self.fence {
             Some(_) => OrderKey::Subject(Arc::clone(&message.subject)),
-            None => OrderKey::Path(record.path.clone()),
+            None => OrderKey::Path(path.clone()),
         };
         while in_flight.holds(&key) || in_flight.waiting() >= self.config.in_flight as usize {
             self.advance(in_flight, records, tally).await?;
         }
         // The one that it waited for may have been refused.
-        if tally.holds(&record.path).is_some() {
+        if tally.holds(path).is_some() {
             in_flight.settled(ticket, SendOutcome::Held);
             return Ok(());
         }
@@ -204,6 +221,20 @@ impl NatsSink {
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Why a record that can have no message can never be delivered.
+    fn reason(&self, misfit: Misfit) -> String {
+        match misfit {
+            Misfit::Refused(reason) => reason,
+            Misfit::TooLarge { bytes } => {
+                let said = format!(
+                    "it takes {} at most, and without data it is larger, too",
+                    self.largest
+                );
+                error::refusal(&self.wanted.name, &said, bytes)
+            }
+        }
     }
 
     /// How large a message may be before the fence adds to it.
@@ -258,8 +289,7 @@ impl NatsSink {
                 if let Some(fence) = &mut self.fence {
                     fence.acknowledged(&ticket.subject, ack.sequence);
                 }
-                self.shrunk += u64::from(ticket.is_shrunk);
-                tally.took(ticket.at);
+                self.took(&ticket, tally);
             }
             SendOutcome::Passed => tally.passed(ticket.at),
             SendOutcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
@@ -271,6 +301,14 @@ impl NatsSink {
             }
         }
         Ok(true)
+    }
+
+    /// A message is durable; with the last one its record is.
+    fn took(&mut self, ticket: &Ticket, tally: &mut Tally) {
+        if ticket.place.is_last {
+            self.shrunk += u64::from(ticket.is_shrunk);
+            tally.took(ticket.at);
+        }
     }
 
     /// A message was refused, or nobody acknowledged it in time.
@@ -324,11 +362,10 @@ impl NatsSink {
         let (Some(fence), Some(connection)) = (&mut self.fence, &mut self.connection) else {
             return Err(not_opened().into());
         };
-        let id = record.id.to_string();
+        let id = ticket.place.id(record).to_string();
         match fence.judge(connection, &ticket.subject, &id).await? {
             Verdict::Durable => {
-                self.shrunk += u64::from(ticket.is_shrunk);
-                tally.took(ticket.at);
+                self.took(ticket, tally);
                 Ok(())
             }
             Verdict::Again => Err(Stop::Again),

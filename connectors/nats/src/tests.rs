@@ -5,6 +5,7 @@ mod streams;
 mod subjects;
 
 use bridge_core::format::Format;
+use bridge_core::outbound::Projection;
 use bridge_core::record::{Op, Record};
 use bridge_core::sink::SinkErrorKind;
 use bridge_core::testing::{a_record, limit_records};
@@ -22,8 +23,11 @@ fn encoded(format: Format, record: &Record) -> Option<Encoded> {
     let config = NatsConfig::new("nats://a", "ZK");
     let template = SubjectTemplate::parse(&config.subject).unwrap();
     Encoder::new(template, "ZK", format, "main")
-        .encode(record)
+        .project(record)
         .unwrap()
+        .placed()
+        .next()
+        .map(|(_, message)| message)
 }
 
 fn header<'a>(message: &'a Encoded, name: &str) -> Option<&'a str> {
