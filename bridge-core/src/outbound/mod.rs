@@ -10,5 +10,5 @@ mod projection;
 mod tally;
 
 pub use fitting::{Fitted, Misfit, fit};
-pub use projection::{Messages, Place, Projection};
+pub use projection::{MessagePlace, Messages, Projection};
 pub use tally::Tally;

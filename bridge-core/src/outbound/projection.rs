@@ -43,7 +43,7 @@ pub enum Messages<M> {
 
 /// Where a message stands among those of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct MessagePlace {
     /// From 0.
     pub index: usize,
     /// Whether the record has no further message: only this one makes the record count as delivered.
@@ -85,7 +85,7 @@ impl<M> Messages<M> {
     }
 
     /// Each message with its place.
-    pub fn placed(self) -> impl FusedIterator<Item = (Place, M)> {
+    pub fn placed(self) -> impl FusedIterator<Item = (MessagePlace, M)> {
         let count = self.len();
         let (one, several) = match self {
             Messages::None => (None, Vec::new()),
@@ -94,13 +94,13 @@ impl<M> Messages<M> {
         };
         let place = move |(index, message)| {
             let is_last = index + 1 == count;
-            (Place { index, is_last }, message)
+            (MessagePlace { index, is_last }, message)
         };
         one.into_iter().chain(several).enumerate().map(place).fuse()
     }
 }
 
-impl Place {
+impl MessagePlace {
     /// The id of the message: the record's own for the first, and a UUIDv5 of it for each other, so that a destination
     /// that knows duplicates by their id keeps all of them.
     pub fn id(self, record: &Record) -> Uuid {
@@ -155,7 +155,7 @@ mod tests {
     fn the_messages_of_a_record_have_ids_of_their_own_that_never_change() {
         let record = a_record().build();
         let id = |index| {
-            Place {
+            MessagePlace {
                 index,
                 is_last: false,
             }

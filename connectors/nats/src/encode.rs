@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Format, Message, header_value};
-use bridge_core::outbound::{self, Fitted, Messages, Misfit, Place, Projection};
+use bridge_core::outbound::{self, Fitted, MessagePlace, Messages, Misfit, Projection};
 use bridge_core::record::Record;
 
 use crate::template::SubjectTemplate;
@@ -124,7 +124,7 @@ impl Projection for Encoder {
         let mut at = 0..;
         Ok(messages.map(|message| {
             let index = at.next().unwrap_or_default();
-            let place = Place {
+            let place = MessagePlace {
                 index,
                 is_last: false,
             };

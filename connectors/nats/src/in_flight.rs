@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError};
 use async_nats::jetstream::publish::PublishAck;
 use bridge_core::number::Seq;
-use bridge_core::outbound::Place;
+use bridge_core::outbound::MessagePlace;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
 use futures::future::BoxFuture;
@@ -33,7 +33,7 @@ pub(crate) struct Ticket {
     /// The record's.
     pub(crate) seq: Seq,
     /// Which of the record's messages it is.
-    pub(crate) place: Place,
+    pub(crate) place: MessagePlace,
     /// Where it goes.
     pub(crate) subject: Arc<str>,
     /// The size of its message.
@@ -48,7 +48,7 @@ impl Ticket {
         Ticket {
             at,
             seq: record.seq,
-            place: Place {
+            place: MessagePlace {
                 index: 0,
                 is_last: true,
             },

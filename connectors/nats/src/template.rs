@@ -47,7 +47,7 @@ pub(crate) struct SubjectTemplate {
 
 /// What a template is rendered for.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct MessagePlace<'a> {
     cluster: &'a str,
     root: Option<&'a ZnodePath>,
     path: Option<&'a ZnodePath>,
@@ -88,7 +88,7 @@ impl SubjectTemplate {
     pub(crate) fn objection(&self) -> Option<ConfigIssue> {
         let sample = "/services/payments";
         let path = ZnodePath::parse(sample).expect("the sample is a path");
-        let place = Place {
+        let place = MessagePlace {
             cluster: "main",
             root: Some(&path),
             path: Some(&path),
@@ -107,7 +107,7 @@ impl SubjectTemplate {
         if self.variables.iter().any(|name| name != "cluster") {
             return None;
         }
-        self.render(Place {
+        self.render(MessagePlace {
             cluster,
             root: None,
             path: None,
@@ -118,7 +118,7 @@ impl SubjectTemplate {
 
     /// The subject of a record, or why it has none.
     pub(crate) fn subject(&self, record: &Record) -> Result<Arc<str>, String> {
-        self.render(Place {
+        self.render(MessagePlace {
             cluster: &record.cluster,
             root: record.root.as_ref(),
             path: record.path.as_ref(),
@@ -134,7 +134,7 @@ impl SubjectTemplate {
         for sample in PATHS {
             let path = ZnodePath::parse(sample).expect("the samples are paths");
             for op in OPS {
-                let place = Place {
+                let place = MessagePlace {
                     cluster,
                     root: Some(&path),
                     path: Some(&path),
@@ -148,7 +148,7 @@ impl SubjectTemplate {
         samples
     }
 
-    fn render(&self, place: Place<'_>) -> Result<Arc<str>, String> {
+    fn render(&self, place: MessagePlace<'_>) -> Result<Arc<str>, String> {
         let slash = ZnodePath::slash();
         let root = place.root.unwrap_or(&slash);
         let path = place.path.unwrap_or(root);
@@ -162,7 +162,12 @@ impl SubjectTemplate {
         }
     }
 
-    fn by_the_engine(&self, place: Place<'_>, root: &ZnodePath, path: &ZnodePath) -> Result<String, String> {
+    fn by_the_engine(
+        &self,
+        place: MessagePlace<'_>,
+        root: &ZnodePath,
+        path: &ZnodePath,
+    ) -> Result<String, String> {
         let template = self
             .environment
             .get_template(NAME)
