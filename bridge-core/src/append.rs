@@ -34,7 +34,7 @@ pub enum RecordKind {
     RunEnd {
         /// The run.
         run: Uuid,
-        /// The index behind the last listed znode.
+        /// The index after the last listed znode.
         index: u64,
         /// Znodes listed.
         nodes: u64,
@@ -101,13 +101,13 @@ pub enum ChangeKind {
         /// As read.
         read: Read,
     },
-    /// `create` of a version 0 that nobody read; zxid = czxid, exact.
+    /// `create` of a version 0 that was not read; zxid = czxid, exact.
     CreatedUnread {
         /// Of the create.
         czxid: Zxid,
-        /// As a later read of the same life told.
+        /// As a later read of the same incarnation has it.
         ephemeral: Option<bool>,
-        /// As a later read of the same life told.
+        /// As a later read of the same incarnation has it.
         ctime: Option<Timestamp>,
     },
     /// `update`; zxid = mzxid, exact.
@@ -115,7 +115,7 @@ pub enum ChangeKind {
         /// As read.
         read: Read,
     },
-    /// `delete` of the living incarnation, or of a life that nobody saw if the path is not living in the image.
+    /// `delete` of the living incarnation, or of an unseen one if the path is not living in the image.
     Deleted {
         /// When.
         at: DeletedAt,
@@ -165,7 +165,7 @@ pub enum DeletedAt {
     Exact(Zxid),
     /// It happened at or before.
     Bound(Zxid),
-    /// Nothing tells.
+    /// It is not known.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! How two records of a znode become one that stands for both: the one fold, which a sink that merges and a journal
+//! Makes one record of two of a znode: the one fold, which a sink that merges and a journal
 //! that is full both make.
 //!
 //! An `update` goes into the next `update`, or into the `delete`, of the same life. Nothing else is ever folded: each
@@ -14,7 +14,7 @@ use crate::record::{Op, Record, SUPERSEDED_MAX, State};
 pub(crate) struct Told<'a> {
     pub op: Op,
     pub zxid: Option<Zxid>,
-    /// The life of the state before, and of the state behind it.
+    /// The incarnation of the state before, and of the state after.
     pub before: Option<Zxid>,
     pub after: Option<Zxid>,
     pub missed: Option<u64>,

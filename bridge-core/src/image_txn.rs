@@ -18,7 +18,7 @@ use crate::record::Stat;
 pub struct Node {
     /// Names the incarnation.
     pub czxid: Zxid,
-    /// As last read; `None` after a create that nobody read.
+    /// As last read; `None` after a create that was not read.
     pub stat: Option<Stat>,
 }
 

@@ -123,7 +123,7 @@ impl Restating {
         }
     }
 
-    /// A znode that nobody has read yet has no state to restate; its first read makes an `update`.
+    /// A znode that was not read yet has no state to restate; its first read makes an `update`.
     fn visit(
         &mut self,
         image: &mut (impl ImageTxn + ?Sized),

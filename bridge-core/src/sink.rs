@@ -28,8 +28,8 @@ pub struct Delivery {
 ///
 /// **Duplicates.** After an error, a restart or a lost acknowledgement the same records come again from behind the
 /// cursor; a record that comes again has the same `id` and is equal as JSON, unless a full journal compacted it in
-/// between: `before`, `missed` and `superseded` then also cover the records that went into it. Within one value's life, records are never
-/// delivered again once `deliver` reported them as durable.
+/// between: `before`, `missed` and `superseded` then also cover the records that went into it. Within one value's life,
+/// records are never delivered again once `deliver` reported them as durable.
 ///
 /// **Durability.** What `deliver` reports as durable must survive a crash of this process, and, where the destination
 /// can promise it, of the destination. The cursor moves behind it, so a sink that reports early loses records.

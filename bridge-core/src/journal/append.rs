@@ -1,4 +1,4 @@
-//! From an entry to a record: completes it from the image, and moves the image with it.
+//! Turns an append into a record: completes it from the image, and moves the image with it.
 //!
 //! What an entry may say of a path follows from what the image says. A capture that breaks these rules would write a
 //! history that contradicts itself, so they are asserted, in release builds too:
@@ -192,7 +192,7 @@ fn gap_mark(op: Op, gap: Gap) -> (Op, Identity<'static>, Detail) {
     (op, identity, Detail::Gap(gap))
 }
 
-/// A record about a znode, and the path's row of the image behind it.
+/// A record about a znode, and the path's row of the image after it.
 pub(super) fn draft_change(
     ctx: Context<'_>,
     captured: Timestamp,
@@ -409,7 +409,7 @@ impl Drafting<'_> {
         self.stored.id = identity.id(self.ctx.cluster, self.path);
     }
 
-    /// What the image has stands before the change, as far as the source's choice goes.
+    /// Sets `before` from the image, as far as the source is configured to.
     fn before(&mut self, data: BeforeColumn) {
         let (column, stat) = match (self.ctx.before, self.place.life) {
             (Before::None, _) => (BeforeColumn::Null, None),

@@ -16,7 +16,7 @@ pub struct Compacted {
     pub removed: u64,
     /// Bytes of the file and its log before.
     pub bytes_before: u64,
-    /// And behind.
+    /// And afterwards.
     pub bytes_after: u64,
 }
 

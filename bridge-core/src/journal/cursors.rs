@@ -11,7 +11,7 @@ use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
 
-/// Where a sink stands.
+/// The cursor of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkCursor {
     /// Its name.
@@ -22,7 +22,7 @@ pub struct SinkCursor {
 
 impl Journal {
     /// Enters a sink that is new, with everything up to `start` taken as dealt with; [`Seq::ZERO`] is the earliest record
-    /// that is kept. A sink that is known stays where it is. Returns where it stands.
+    /// that is kept. A sink that is known keeps its cursor. Returns the cursor.
     ///
     /// # Errors
     ///
@@ -34,7 +34,7 @@ impl Journal {
     pub fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
         assert!(
             start <= self.head,
-            "sink '{name}' cannot start at {start}, behind the tail {}",
+            "sink '{name}' cannot start at {start}, after the tail {}",
             self.head
         );
         self.write("entering a sink", |journal| {
@@ -97,7 +97,7 @@ impl Journal {
         cursor.map(|cursor| self.check_cursor(sink, cursor)).transpose()
     }
 
-    /// Where all sinks stand, by name.
+    /// The cursors of all sinks, by name.
     ///
     /// # Errors
     ///

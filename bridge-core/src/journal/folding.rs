@@ -1,4 +1,4 @@
-//! Compacting what is not delivered, when a journal is full and was told to (`when_full = "compact"`): of the writes of a
+//! Compacts what is not delivered, when a journal is full and configured to (`when_full = "compact"`): of the writes of a
 //! znode only the newest stays. What goes into what is decided by [`crate::fold`], for sinks that merge as for this.
 //!
 //! ```text
@@ -67,7 +67,7 @@ pub struct Folded {
     pub more: bool,
 }
 
-/// Where the rounds stand. Nothing of it is kept: after a start a round begins with the first record.
+/// The state of the rounds. It is not stored: after a start a round begins with the first record.
 #[derive(Debug, Default)]
 pub(super) struct Folding {
     round: Option<Round>,
@@ -162,7 +162,7 @@ impl Journal {
         self.options.when_full == WhenFull::Compact && self.room.grown() > self.options.max_size.0 / BATCH
     }
 
-    /// Where the journal is told to compact and has grown near its limit: removes what is delivered, then folds
+    /// If the journal is configured to compact and has grown near its limit: removes what is delivered, then folds
     /// undelivered records, looking at no more than `budget` of them, in a batch of its own. Not while a batch is open.
     ///
     /// # Errors
@@ -298,7 +298,7 @@ struct Fences {
     /// Up to there nothing is undelivered.
     delivered: Seq,
     posts: BTreeSet<Seq>,
-    /// What workers hold: behind the first, up to the second.
+    /// What workers hold: after the first, up to the second.
     held: Vec<(Seq, Seq)>,
 }
 

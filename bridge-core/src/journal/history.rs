@@ -41,7 +41,7 @@ pub struct History {
     pub next: Option<Seq>,
     /// How many records a full journal has compacted into each of these, as far as it has.
     pub compacted: BTreeMap<Seq, u64>,
-    /// Whether records of the path may have been removed by retention before the last of them. Only told where `next`
+    /// Whether records of the path may have been removed by retention before the last of them. Only set where `next`
     /// is `None`.
     pub is_cut: bool,
 }
@@ -77,7 +77,7 @@ impl Reader {
         read.map_err(|error| self.fault("reading the history of a path", error))
     }
 
-    /// The first record that is at a position or behind it; `None`: all are before it. Of a zxid: no record before the
+    /// The first record that is at a position or after it; `None`: all are before it. Of a zxid: no record before the
     /// one that is found has it or a later one. Of a moment: when records were captured.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ fn first_kept(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Seq>
 }
 
 impl Reader {
-    /// The last record of the stretch that ends with a position: what follows is behind it.
+    /// The last record of the stretch that ends with a position: what follows is after it.
     ///
     /// # Errors
     ///

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::{cursors, progress};
 use crate::number::Seq;
 
-/// The keys in `meta`: positions without a record that are not behind retention yet, and how many there ever were.
+/// The keys in `meta`: positions without a record that retention has not removed yet, and how many there ever were.
 const HOLES: &str = "holes";
 const COMPACTED: &str = "compacted";
 
@@ -76,7 +76,7 @@ impl Holes {
         self.store(connection)
     }
 
-    /// How many records stand from the oldest up to the newest.
+    /// How many records there are from the oldest up to the newest.
     pub(super) fn records(self, connection: &Connection, oldest: Seq, newest: Seq) -> rusqlite::Result<u64> {
         if self.kept == 0 {
             return Ok(newest.0 + 1 - oldest.0);

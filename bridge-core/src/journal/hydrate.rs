@@ -1,7 +1,7 @@
-//! From a row to the record that it stands for.
+//! Makes the record of a row.
 //!
-//! This is the only way to a record: the reader takes it with what it has looked up, and the writer with what it has at
-//! hand, so that both tell the same.
+//! This is the only way to a record: readers use it with what they have looked up, the tail cache with what the writer had
+//! at hand, and a sink's snapshot with rows of the image, so that all of them agree.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::row::{BeforeColumn, Detail, Stored, Values};
 use crate::path::ZnodePath;
 use crate::record::{Data, Origin, Record, SchemaName, State};
 
-/// What the numbers of one row stand for.
+/// The meaning of the numbers of one row.
 #[derive(Clone)]
 pub(super) struct Named {
     /// The name of the source.

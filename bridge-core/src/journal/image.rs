@@ -24,7 +24,7 @@ pub(super) enum Life {
         /// The greatest zxid known of the life before; no exact zxid of the next is below it.
         floor: Zxid,
     },
-    /// Living, and nobody has read it.
+    /// Living, not read yet.
     Unread {
         /// Names the life.
         czxid: Zxid,
@@ -279,7 +279,7 @@ pub(super) fn find(connection: &Connection, parent: i64, name: &str) -> rusqlite
     Ok(None)
 }
 
-/// Whether something stands below a path, among the occupied or the rest.
+/// Whether there is something below a path, among the occupied or the rest.
 pub(super) fn has_child(connection: &Connection, parent: i64, occupied: bool) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM image WHERE parent = ?1 AND occupied = ?2 LIMIT 1")?
@@ -350,7 +350,7 @@ impl Leaves {
     }
 }
 
-/// Rows below a path, at most `limit` of them living, each with whether it is known that nothing stands below it.
+/// Rows below a path, at most `limit` of them living, each with whether it is known that nothing is below it.
 pub(super) fn children_and_leaves(
     connection: &Connection,
     parent: i64,

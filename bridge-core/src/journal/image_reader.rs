@@ -1,4 +1,4 @@
-//! The image for who only reads: what the journal last knew of a path, and what lives below it.
+//! Reads the image: what the journal last knew of a path, and what lives below it.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Reader {
         })
     }
 
-    /// The names of the living children of a path behind `after`, in the order of their bytes.
+    /// The names of the living children of a path after `after`, in the order of their bytes.
     ///
     /// # Errors
     ///

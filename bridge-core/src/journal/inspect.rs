@@ -414,7 +414,7 @@ fn image_names_the_newest(connection: &Connection, found: &mut Inspection) -> ru
 /// More levels than any path has.
 const LEVELS_MAX: usize = 10_000;
 
-/// The path of a number as far as it can be told: the table of paths may be what is wrong.
+/// The path of a number as far as it is known: the table of paths may be what is wrong.
 fn path_of(connection: &Connection, id: Option<i64>) -> rusqlite::Result<Option<String>> {
     let Some(mut id) = id else { return Ok(None) };
     let mut names: Vec<String> = Vec::new();

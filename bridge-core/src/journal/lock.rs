@@ -22,7 +22,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes it, or says who has it.
+    /// Takes the lock, or names the process that has it.
     pub(super) fn take(journal: &Path) -> Result<Lock, JournalError> {
         let opened = OpenOptions::new()
             .read(true)
@@ -79,7 +79,7 @@ fn in_use(journal: &Path, file: &mut File) -> JournalError {
     )
 }
 
-/// A file of the same name with something behind it.
+/// A file of the same name with a suffix.
 pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(suffix);

@@ -61,7 +61,7 @@ impl Drop for Admitted {
 }
 
 impl LogGate {
-    /// The gate of a file that exists, shared by all who open this file in this process.
+    /// The gate of a file that exists; all readers and the writer of this file in this process share it.
     pub(super) fn of(file: &Path) -> io::Result<Arc<LogGate>> {
         let metadata = fs::metadata(file)?;
         let id = (metadata.dev(), metadata.ino());

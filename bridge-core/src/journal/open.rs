@@ -43,7 +43,7 @@ pub(super) fn open_writer(file: &Path, options: &JournalOptions) -> Result<(Conn
     create_folder(file)?;
     look_at(file)?;
     let lock = Lock::take(file)?;
-    // Only now nobody else creates it.
+    // With the lock no other process creates it.
     if matches!(look_at(file)?, Found::Nothing) {
         create(file, &options.cluster)?;
     }
@@ -138,7 +138,7 @@ fn create_folder(file: &Path) -> Result<(), JournalError> {
     })
 }
 
-/// What stands in the place of the journal, from its first bytes.
+/// What kind of file there is in place of the journal, from its first bytes.
 fn look_at(file: &Path) -> Result<Found, JournalError> {
     let looking = |error| JournalError::of_io(file, "looking at it", error);
     let metadata = match fs::metadata(file) {

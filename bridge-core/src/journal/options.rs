@@ -12,9 +12,9 @@ use crate::record::Mode;
 /// How a journal is kept. [`JournalOptions::new`] has the defaults of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalOptions {
-    /// The name of the source; a file belongs to one name for ever.
+    /// The name of the source; a file never changes its name.
     pub cluster: Arc<str>,
-    /// How the source captures; stands in each record.
+    /// How the source captures; part of each record.
     pub mode: Mode,
     /// What records say about the state before a change. Decided at append: a later choice changes no record.
     pub before: Before,

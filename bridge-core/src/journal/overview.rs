@@ -1,4 +1,4 @@
-//! What a journal says of itself to who only reads it: measures, roots, where it stands.
+//! Measures of a journal for readers: sizes, roots, positions.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
-/// A journal as it stands.
+/// The present measures of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overview {
     /// Records kept.
@@ -33,7 +33,7 @@ pub struct Overview {
     pub file_bytes: u64,
     /// The last watch epoch.
     pub epoch: Epoch,
-    /// The version of the server that the last record came from, where it told.
+    /// The version of the server that the last record came from, where the server reports it.
     pub server: Option<Arc<str>>,
     /// The roots that have records.
     pub roots: Vec<RootProgress>,
@@ -60,7 +60,7 @@ impl Reader {
         self.within("measuring it", overview)
     }
 
-    /// When the first record at a position or behind it was captured; `None` if there is none. The position itself may
+    /// When the first record at a position or after it was captured; `None` if there is none. The position itself may
     /// have none that is left.
     ///
     /// # Errors

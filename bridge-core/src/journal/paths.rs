@@ -2,7 +2,7 @@
 //!
 //! A path gets a number with its first record, and so do its ancestors. `occupied` says that a path is living or has
 //! something living below it; this module keeps it true up to `/`. No number is ever used twice, as readers remember
-//! what it stands for.
+//! its meaning.
 
 use std::collections::HashSet;
 
@@ -150,13 +150,13 @@ impl Paths {
             .is_some_and(|known| known.below != Below::Unknown)
     }
 
-    /// Whether it is known, without a look, that nothing below a path has a name behind this one.
+    /// Whether it is known, without a look, that nothing below a path has a name after this one.
     pub(super) fn is_last_below(&self, path: &str, id: i64, name: Option<&str>) -> bool {
         let greatest = self.greatest.peek(&id).zip(name);
         self.is_barren(path) || greatest.is_some_and(|(greatest, name)| **greatest <= *name)
     }
 
-    /// Holds rows that were read together below a parent, each with whether it is known that nothing stands below it.
+    /// Holds rows that were read together below a parent, each with whether it is known that nothing is below it.
     pub(super) fn foresee<'a>(
         &mut self,
         parent: &ZnodePath,

@@ -38,7 +38,7 @@ const RECORD_BYTES: usize = 700;
 pub struct ReadLimit {
     /// At most so many records.
     pub records: usize,
-    /// And so many bytes, as they stand in memory.
+    /// And so many bytes, counted in memory.
     pub bytes: usize,
 }
 
@@ -57,7 +57,7 @@ struct ForWorker {
     newest: Newest,
 }
 
-/// What the numbers in records stand for. None of them is ever used for something else.
+/// The meaning of the numbers in records. No number is ever reused.
 pub(super) struct Names {
     cluster: Arc<str>,
     paths: LruCache<i64, ZnodePath>,
@@ -94,7 +94,7 @@ impl Reader {
         self.scope = Some(scope);
     }
 
-    /// The same for a worker, whose reads are kept in mind, and who gets from memory what is held there.
+    /// The same for a worker: its reads are marked, and it gets from memory what is held there.
     pub(super) fn for_worker(self, mark: Mark, newest: Newest) -> Reader {
         Reader {
             worker: Some(ForWorker { mark, newest }),
@@ -227,7 +227,7 @@ impl Reader {
         self.within("reading the oldest record", cursors::oldest)
     }
 
-    /// Where a sink stands; `None` if it was never entered.
+    /// The cursor of a sink; `None` if it was never entered.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl Reader {
         self.within("reading a cursor", |connection| cursors::cursor(connection, sink))
     }
 
-    /// Where all sinks stand, by name.
+    /// The cursors of all sinks, by name.
     ///
     /// # Errors
     ///

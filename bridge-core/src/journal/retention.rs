@@ -116,7 +116,7 @@ impl Journal {
         Ok(used / part >= self.options.max_size.0 / whole)
     }
 
-    /// The last record that no sink needs any more; `None` where all are kept for ever.
+    /// The last record that no sink needs any more; `None` where all are kept without a limit.
     pub(super) fn removable_for_room(&mut self) -> rusqlite::Result<Option<Seq>> {
         if self.options.retention == Horizon::Forever {
             return Ok(None);

@@ -1,6 +1,6 @@
 //! The columns of a record: how each field is stored, written once and changed only by a fold ([`super::folding`]).
 //!
-//! What follows from other columns is not stored: `changed` where a Stat tells it, the cluster, whether there is an
+//! What follows from other columns is not stored: `changed` where a Stat has it, the cluster, whether there is an
 //! `after`.
 
 use std::sync::LazyLock;
@@ -18,7 +18,7 @@ use crate::record::{
     Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, Times, Timestamp, Txn, ZxidKind,
 };
 
-/// What a record says of the state before it, and where its data stands.
+/// What a record has as its state before, and where its data is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BeforeColumn {
     /// Null.
@@ -31,7 +31,7 @@ pub(super) enum BeforeColumn {
     Kept,
 }
 
-/// Something for each of the two states that a record tells.
+/// Something for each of the two states of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Values<T> {
     /// For `before`.
@@ -58,7 +58,7 @@ pub(super) struct Stored {
     pub(super) ephemeral: Option<bool>,
     pub(super) before: BeforeColumn,
     pub(super) before_stat: Option<Stat>,
-    /// The value that nobody needs once this record is gone.
+    /// The value that is not needed any more once this record is gone.
     pub(super) retired: Option<i64>,
     pub(super) stat: Option<Stat>,
     pub(super) value: Option<i64>,
@@ -70,7 +70,7 @@ pub(super) struct Stored {
     pub(super) txn: Option<Box<Txn>>,
 }
 
-/// The objects that stand in few records only.
+/// The objects that only few records have.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Detail {
     None,
@@ -95,7 +95,7 @@ static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
 static VALUES: LazyLock<Writing> =
     LazyLock::new(|| Writing::new("INSERT INTO value(id, form, size, truncated, bytes)", 5));
 
-/// Records from behind ?1, at most ?2, each with the data of `value` and of `before`.
+/// Records after ?1, at most ?2, each with the data of `value` and of `before`.
 pub(super) const SELECT: &str = "SELECT
     r.seq, r.id, r.op, r.root, r.path, r.previous, r.zxid, r.zxid_kind, r.fidelity, r.missed, r.superseded,
     r.ephemeral, r.before, r.before_stat, r.retired, r.stat, r.value, r.changed, r.captured, r.origin, r.detail,
@@ -241,7 +241,7 @@ impl Stored {
         })
     }
 
-    /// The values that stand in its `before` and its `after`.
+    /// The values in its `before` and its `after`.
     pub(super) fn values(&self) -> Values<Option<i64>> {
         Values {
             before: match self.before {
@@ -253,7 +253,7 @@ impl Stored {
         }
     }
 
-    /// Whether its record tells a state after the change.
+    /// Whether its record has a state after the change.
     pub(super) fn has_after(&self) -> bool {
         !self.op.is_control() && self.op != Op::Delete
     }
@@ -384,7 +384,7 @@ fn wrong(column: usize) -> rusqlite::Error {
     rusqlite::Error::IntegralValueOutOfRange(column, 0)
 }
 
-/// The number of an op. Numbers stand in files: never change or reuse one.
+/// The number of an op. Files contain these numbers: never change or reuse one.
 pub(super) fn op_number(op: Op) -> i64 {
     match op {
         Op::Create => 0,

@@ -1,7 +1,7 @@
 //! Rows that are written together: a statement costs about as much as the row that it writes, so that rows of a batch
 //! that can wait for each other share one.
 //!
-//! Who lets rows wait must write them before anybody reads their table, and at the latest with the batch.
+//! Callers must write buffered rows before their table is read, and at the latest with the batch.
 
 use rusqlite::{Connection, Statement, ToSql};
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! image  parent, name ── path, life, stat, value, last     what each path looked like at its last record
-//! path   id ── parent, name                                what the numbers of paths stand for
+//! path   id ── parent, name                                the meaning of the numbers of paths
 //! record seq ── path, stat, value, previous                the history; `previous`: the record of the path before it
 //! value  id ── bytes                                       each data once, under the seq of the record that brought it
 //! rejected, parked   sink, seq ── record                  what sinks set aside
@@ -16,13 +16,13 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// `zkbj`, in SQLite's header of the file: tells a journal from other databases.
+/// `zkbj`, in SQLite's header of the file: distinguishes a journal from other databases.
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
 pub(super) const FORMAT: u32 = 4;
 
-/// A quarter of SQLite's default: a batch touches many image rows that stand far apart, and each of them costs a page
+/// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
 /// `cargo bench -p bridge-core --bench journal` shows.
 pub(super) const PAGE_BYTES: u32 = 1024;
@@ -69,7 +69,7 @@ CREATE TABLE folded(seq INTEGER PRIMARY KEY, records INTEGER NOT NULL) STRICT;
 INSERT INTO meta(key, value) VALUES ('holes', 0), ('compacted', 0);
 ";
 
-/// The tables of [`COMPACTED`] for who only reads a file that has none of them yet.
+/// The tables of [`COMPACTED`] for a reader of a file that has none of them yet.
 pub(super) const COMPACTED_ABSENT: &str = "
 CREATE TEMP TABLE hole(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
 CREATE TEMP TABLE folded(seq INTEGER PRIMARY KEY, records INTEGER NOT NULL);

@@ -31,9 +31,9 @@ pub struct SinkProgress {
 /// A step of a run that is made for one sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunStep {
-    /// It stands there.
+    /// It has come to this place.
     At(Box<SinkRun>),
-    /// All of the run of this id is told.
+    /// All of the run of this id is delivered.
     Told(Uuid),
 }
 
@@ -67,7 +67,7 @@ pub enum Aside {
         path: Option<ZnodePath>,
         /// Why.
         reason: String,
-        /// Attempts in a row that failed; 0 for a record that only waits behind another.
+        /// Attempts in a row that failed; 0 for a record that only waits for another.
         attempts: u32,
         /// How long until the next one.
         wait: Duration,

@@ -3,12 +3,12 @@
 //! A run speaks for one position of the journal, `at`, up to which its sink has everything. A znode whose value was
 //! written behind that is left out: its records come to the sink anyway, and nothing newer may stand before them. So the
 //! image may move while a run is read page by page, and no transaction is held open for it. Parents come before their
-//! children; a life that nobody has read yet has nothing to tell.
+//! children; an incarnation that was not read yet has no record.
 //!
 //! A run is bounded by what the source watches today ([`Scope`]): the image keeps the subtrees of dropped roots and of
 //! paths that were excluded later, and none of that is delivered again.
 //!
-//! The run is no part of the history: its records are made when they are read, and what is kept of it is where it stands.
+//! The run is no part of the history: its records are made when they are read, and only its place is stored.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ use crate::path::ZnodePath;
 use crate::record::{Fidelity, Identity, Mode, Op, Origin, Record, Run, Stat, Timestamp, ZxidKind};
 use crate::scope::Scope;
 
-/// Rows of the image that one page looks at, at most, however few of them it tells.
+/// Rows of the image that one page looks at, at most, however few of them it delivers.
 const ROWS_AT_ONCE: usize = 10_000;
 
 /// A run for one sink, and how far it has come. It goes on where it was stored.
@@ -36,27 +36,27 @@ const ROWS_AT_ONCE: usize = 10_000;
 pub struct SinkRun {
     /// Names it. The run of each root has an id of its own that is made of it.
     pub id: Uuid,
-    /// What is told: this path and all below it; `None`: everything.
+    /// What is delivered: this path and all below it; `None`: everything.
     pub path: Option<ZnodePath>,
     /// When it was asked for: the `captured` of its records.
     pub captured: Timestamp,
     /// The position that it speaks for: the sink's cursor when the first page was read; `None` before.
     pub at: Option<Seq>,
-    /// The root that is told.
+    /// The root that is delivered.
     place: Option<RunPlace>,
 }
 
-/// Where a run stands inside a root.
+/// The place of a run inside a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct RunPlace {
     root: ZnodePath,
     /// The last path looked at.
     after: Option<ZnodePath>,
-    /// Znodes told.
+    /// Znodes delivered.
     told: u64,
     /// The greatest zxid of their Stats.
     newest: Option<Zxid>,
-    /// Whether the end is told, too.
+    /// Whether the end is delivered, too.
     is_ended: bool,
 }
 
@@ -65,7 +65,7 @@ struct RunPlace {
 pub struct RunPage {
     /// In their order, each of another seq; may be empty.
     pub records: Vec<Arc<Record>>,
-    /// Where the run stands behind them; `None` where that was all.
+    /// The place of the run after them; `None` where that was all.
     pub next: Option<SinkRun>,
 }
 
@@ -81,7 +81,7 @@ impl SinkRun {
         }
     }
 
-    /// Znodes told of the present root.
+    /// Znodes of the present root that are delivered.
     pub fn told(&self) -> u64 {
         self.place.as_ref().map_or(0, |place| place.told)
     }
@@ -92,7 +92,7 @@ impl SinkRun {
         self.place.as_ref()?.after.as_ref()
     }
 
-    /// The same behind a path, where all is one root.
+    /// The same after a path, where all is one root.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn behind(&self, path: ZnodePath) -> SinkRun {
         let place = RunPlace {
@@ -158,7 +158,7 @@ impl Reader {
         page.map_err(|error| self.fault("reading the present state", error))
     }
 
-    /// The run of a sink that is not told to its end.
+    /// The run of a sink that is not delivered to its end.
     ///
     /// # Errors
     ///
@@ -169,7 +169,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// Whether this run was taken up by its sink: it is under way, or was the last that was told.
+    /// Whether this run was taken up by its sink: it is under way, or was the last that was delivered.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Reader {
 }
 
 impl Journal {
-    /// Stores a run for a sink, to be told when its worker starts.
+    /// Stores a run for a sink, to be delivered when its worker starts.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Journal {
     }
 }
 
-/// Where the run of a sink is kept, and the id of the last one that was told.
+/// Where the run of a sink is kept, and the id of the last one that was delivered.
 fn keys(sink: &str) -> [String; 2] {
     [format!("run/{sink}"), format!("told/{sink}")]
 }
@@ -208,7 +208,7 @@ pub(super) fn store(connection: &Connection, sink: &str, run: &SinkRun) -> rusql
     )
 }
 
-/// Keeps that the run of a sink is told.
+/// Stores that the run of a sink is delivered.
 pub(super) fn store_told(connection: &Connection, sink: &str, id: Uuid) -> rusqlite::Result<()> {
     let [at, told] = keys(sink);
     remove(connection, &at)?;
@@ -434,7 +434,7 @@ impl PageBuilder<'_> {
         Ok(Some(self.behind(walk.place.clone()).page(walk.take_records())))
     }
 
-    /// Behind the last znode. The end has the seq of no znode only where it stands alone.
+    /// After the last znode. Only as the single record of a page the end has a seq that no znode has.
     fn end(&self, mut place: RunPlace, records: Vec<Record>) -> rusqlite::Result<RunPage> {
         if !records.is_empty() {
             return Ok(self.behind(place).page(records));
@@ -506,7 +506,7 @@ impl PageBuilder<'_> {
             return Ok(None);
         };
         let value = found.value.map(|id| Seq(id.cast_unsigned()));
-        // What stands behind the position and did not bring the value is a change of the access control list.
+        // A record after the position that did not bring the value is a change of the access control list.
         let seq = match (found.last, value) {
             (Some(last), _) if last <= self.at => last,
             (_, Some(value)) if value <= self.at => value,

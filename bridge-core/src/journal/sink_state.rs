@@ -52,7 +52,7 @@ pub struct ParkedRecord {
     pub path: Option<ZnodePath>,
     /// Why it waits.
     pub reason: String,
-    /// Attempts in a row that failed; 0 for a record that only waits behind another.
+    /// Attempts in a row that failed; 0 for a record that only waits for another.
     pub attempts: u32,
     /// When the first of them failed.
     pub since: Option<Timestamp>,
@@ -89,7 +89,7 @@ impl Journal {
         for aside in &note.asides {
             assert!(
                 aside.seq() <= *to,
-                "sink '{sink}' set {} aside behind its cursor {to}",
+                "sink '{sink}' set {} aside after its cursor {to}",
                 aside.seq()
             );
         }
@@ -128,7 +128,7 @@ struct Desk<'a> {
     connection: &'a Connection,
     sink: &'a str,
     at: Timestamp,
-    /// What stands before the cursor was noted before, and its record may be gone by now.
+    /// Records before the cursor were stored earlier, and may be gone by now.
     is_new: bool,
 }
 
@@ -235,7 +235,7 @@ fn store_switch(connection: &Connection, sink: &str, switch: &Switch, at: Timest
 }
 
 impl Reader {
-    /// The dead letters of a sink from behind `after` with their records, at most `limit`.
+    /// The dead letters of a sink after `after` with their records, at most `limit`.
     ///
     /// # Errors
     ///
@@ -268,7 +268,7 @@ impl Reader {
         })
     }
 
-    /// The parked records of a sink from behind `after`, at most `limit`.
+    /// The parked records of a sink after `after`, at most `limit`.
     ///
     /// # Errors
     ///

@@ -121,7 +121,7 @@ impl Room {
     }
 }
 
-/// All pages of the file, and those among them that are free. The second number stands in the file, so that a damaged
+/// All pages of the file, and those among them that are free. The second number is stored in the file, so that a damaged
 /// one can be anything.
 pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let number = |pragma: &str| -> rusqlite::Result<u64> {

@@ -20,7 +20,7 @@
 //! * **Forgetting is always right**, as the file has everything. A fold, which alone changes records, forgets all, while
 //!   nothing is read for a sink ([`super::read_marks`]); retention forgets what it removes.
 //! * **Bounded** by [`RECORDS`] and [`BYTES`]. A worker that lags holds none of it.
-//! * **Nothing is held for nobody**: only the reader of a worker makes the writer hold rows.
+//! * **Nothing is held without a reader**: only the reader of a worker makes the writer hold rows.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +36,7 @@ use crate::record::{Data, Record};
 /// them, and more than the 1,000 znodes that are often written in turn.
 const RECORDS: usize = 4_096;
 
-/// And so many bytes, as they stand in memory.
+/// And so many bytes, counted in memory.
 const BYTES: usize = 4 << 20;
 
 /// What a row costs in memory besides its data and its path, roughly.
@@ -61,7 +61,7 @@ pub(super) struct Newest(Arc<Mutex<Stretch>>);
 struct Stretch {
     rows: VecDeque<Row>,
     bytes: usize,
-    /// Those behind it are of the open batch.
+    /// Those after it belong to the open batch.
     durable: Seq,
 }
 
@@ -72,7 +72,7 @@ struct Row {
 
 /// What a reader took.
 pub(super) struct Taken {
-    /// Those behind its position.
+    /// Those after its position.
     pub(super) records: Vec<Arc<Record>>,
     /// Places of those that lack values.
     pub(super) lacking: Vec<(usize, Lack)>,
@@ -134,7 +134,7 @@ impl TailCache {
 }
 
 impl Newest {
-    /// The records behind `after`, if what follows it at once is held.
+    /// The records after `after`, if the next one is held.
     pub(super) fn behind(&self, after: Seq, limit: ReadLimit) -> Option<Taken> {
         let mut taken = Taken {
             records: Vec::with_capacity(self.lock().count_behind(after).min(limit.records)),

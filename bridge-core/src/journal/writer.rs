@@ -234,7 +234,7 @@ impl Journal {
         &self.file
     }
 
-    /// Runs something inside the batch, behind all that was to be written; an error spoils the batch.
+    /// Runs something inside the batch, after all that was to be written; an error spoils the batch.
     pub(super) fn write<T>(
         &mut self,
         doing: &str,
@@ -400,7 +400,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
 }
 
 impl Journal {
-    /// Children of a path behind a name, looked for by its id; none where it is not known, or known to have none.
+    /// Children of a path after a name, looked for by its id; none where it is not known, or known to have none.
     fn below<T>(
         &mut self,
         path: &ZnodePath,

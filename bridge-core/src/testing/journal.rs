@@ -65,7 +65,7 @@ impl MemoryJournal {
         let mut shared = self.lock();
         for record in records {
             let tail = shared.records.last().map_or(Seq::ZERO, |last| last.seq);
-            assert!(record.seq > tail, "{} is not behind the tail {tail}", record.seq);
+            assert!(record.seq > tail, "{} is not after the tail {tail}", record.seq);
             shared.records.push(record);
         }
     }
