@@ -61,7 +61,7 @@ struct Story {
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum SettlingTurn {
     Told,
     /// The events do not say yet which life it is.
     ReadAgain,
@@ -162,9 +162,9 @@ impl Follow {
             return Ok(Settled::Wait);
         }
         Ok(match self.tell_line(desk, event.root, &event.path)? {
-            Turn::Told => Settled::Done,
-            Turn::Denied => Settled::Denied,
-            Turn::ReadAgain => {
+            SettlingTurn::Told => Settled::Done,
+            SettlingTurn::Denied => Settled::Denied,
+            SettlingTurn::ReadAgain => {
                 self.window.upto = self.base;
                 Settled::Wait
             }
@@ -172,23 +172,23 @@ impl Follow {
     }
 
     /// Brings a path to the moment of the read, and before it what is above it.
-    fn tell_line(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
+    fn tell_line(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<SettlingTurn> {
         let outcome = self.window.outcomes.get(path).cloned();
         match outcome {
-            None => Ok(Turn::ReadAgain),
+            None => Ok(SettlingTurn::ReadAgain),
             Some(Outcome::Denied) => {
                 desk.unreadable.add(&desk.roots[root].path, path);
                 self.drop_until(path, self.window.covers);
-                Ok(Turn::Told)
+                Ok(SettlingTurn::Told)
             }
             // It began or ended behind the window, and nobody asked for what is above it.
             Some(Outcome::Missing) if !self.has_read_above(path) && self.begins_or_ends(path) => {
-                Ok(Turn::ReadAgain)
+                Ok(SettlingTurn::ReadAgain)
             }
             Some(Outcome::Missing) => self.tell_missing(desk, root, path),
             Some(Outcome::Found { stat, data, .. }) => {
                 let turn = self.tell_above(desk, root, path, &stat)?;
-                if turn != Turn::Told {
+                if turn != SettlingTurn::Told {
                     return Ok(turn);
                 }
                 self.tell_found(desk, root, path, &stat, &data, true)
@@ -197,13 +197,19 @@ impl Follow {
     }
 
     /// A znode that is there has all above it there: what of that began anew is told first.
-    fn tell_above(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat) -> Step<Turn> {
+    fn tell_above(
+        &mut self,
+        desk: &mut Desk<'_>,
+        root: usize,
+        path: &ZnodePath,
+        stat: &Stat,
+    ) -> Step<SettlingTurn> {
         let node = desk.image.node(path)?;
         if node.is_some_and(|node| node.czxid == stat.czxid) {
-            return Ok(Turn::Told);
+            return Ok(SettlingTurn::Told);
         }
         if !self.has_read_above(path) && self.begins_or_ends(path) {
-            return Ok(Turn::ReadAgain);
+            return Ok(SettlingTurn::ReadAgain);
         }
         let top = desk.roots[root].path.clone();
         let mut line: Vec<ZnodePath> = ancestors(path).filter(|above| top.covers(above)).collect();
@@ -213,11 +219,11 @@ impl Follow {
                 continue;
             };
             let turn = self.tell_found(desk, root, &above, &stat, &data, false)?;
-            if turn != Turn::Told {
+            if turn != SettlingTurn::Told {
                 return Ok(turn);
             }
         }
-        Ok(Turn::Told)
+        Ok(SettlingTurn::Told)
     }
 
     /// While a walk goes on, what begins is left to it, and may end before it gets there: then the gap or run says so.
@@ -243,7 +249,7 @@ impl Follow {
         stat: &Stat,
         data: &[u8],
         is_own: bool,
-    ) -> Step<Turn> {
+    ) -> Step<SettlingTurn> {
         let node = desk.image.node(path)?;
         let story = self.story(path, node.is_some(), true);
         self.reach(desk, root, path, &story);
@@ -251,20 +257,20 @@ impl Follow {
         match node {
             Some(node) if node.czxid == stat.czxid => {
                 if !is_own {
-                    return Ok(Turn::Told);
+                    return Ok(SettlingTurn::Told);
                 }
                 let is_denied = story.begins > 0 && story.ends == 0 && stat.mzxid == node.mzxid();
                 if is_denied && !in_bracket {
-                    return Ok(Turn::Denied);
+                    return Ok(SettlingTurn::Denied);
                 }
                 write_update(desk, root, path, stat, data)?;
                 self.drop_until(path, story.upto);
-                return Ok(Turn::Told);
+                return Ok(SettlingTurn::Told);
             }
             // The walk has read it since.
             Some(node) if node.czxid > stat.czxid && in_bracket => {
                 self.drop_until(path, self.window.covers);
-                return Ok(Turn::Told);
+                return Ok(SettlingTurn::Told);
             }
             Some(node) if node.czxid > stat.czxid => return Err(StepError::Doubt(GapReason::Liveness)),
             _ => {}
@@ -291,7 +297,7 @@ impl Follow {
         if is_told || is_own {
             self.drop_until(path, story.upto);
         }
-        Ok(Turn::Told)
+        Ok(SettlingTurn::Told)
     }
 
     /// Events that came since the read was sent leave open which incarnation was read. What ended before that is sure, and
@@ -302,16 +308,16 @@ impl Follow {
         root: usize,
         path: &ZnodePath,
         node: Option<Node>,
-    ) -> Step<Turn> {
+    ) -> Step<SettlingTurn> {
         let sure = self.sure_ends(path, node.is_some());
         if sure.ends > 0 {
             self.end_lives(desk, root, path, node, &sure)?;
             self.drop_until(path, sure.upto);
         }
-        Ok(Turn::ReadAgain)
+        Ok(SettlingTurn::ReadAgain)
     }
 
-    fn tell_missing(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<Turn> {
+    fn tell_missing(&mut self, desk: &mut Desk<'_>, root: usize, path: &ZnodePath) -> Step<SettlingTurn> {
         let node = desk.image.node(path)?;
         let story = self.story(path, node.is_some(), false);
         self.reach(desk, root, path, &story);
@@ -322,7 +328,7 @@ impl Follow {
             self.end_lives(desk, root, path, node, &story)?;
         }
         self.drop_until(path, story.upto);
-        Ok(Turn::Told)
+        Ok(SettlingTurn::Told)
     }
 
     /// The known life ends with all below it; one delete more stands for all that nobody read.

@@ -135,8 +135,8 @@ impl Reader {
         after: Seq,
         limit: ReadLimit,
         losses: Losses,
-    ) -> Result<Reading, JournalError> {
-        let mut reading = Reading {
+    ) -> Result<ReadCall, JournalError> {
+        let mut reading = ReadCall {
             after,
             filling: Filling::new(limit),
             records: Vec::new(),
@@ -163,7 +163,7 @@ impl Reader {
     }
 
     /// Reads more of what was asked for, in one transaction. True: that is all of it.
-    fn read_on(&mut self, reading: &mut Reading) -> rusqlite::Result<bool> {
+    fn read_on(&mut self, reading: &mut ReadCall) -> rusqlite::Result<bool> {
         // Before the read is marked: a fold waits for reads that are under way, and must not wait for the log with them.
         let admitted = self.connection.admit();
         let Reader {
@@ -267,7 +267,7 @@ impl Reader {
 }
 
 /// A call of [`Reader::read`] under way.
-struct Reading {
+struct ReadCall {
     after: Seq,
     filling: Filling,
     records: Vec<Arc<Record>>,
@@ -287,10 +287,10 @@ enum Losses {
 fn read_records(
     connection: &Connection,
     names: &mut Names,
-    reading: &mut Reading,
+    reading: &mut ReadCall,
     slice: &Slice,
 ) -> rusqlite::Result<bool> {
-    let Reading {
+    let ReadCall {
         after,
         filling,
         records,

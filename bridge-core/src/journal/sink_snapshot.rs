@@ -298,7 +298,7 @@ impl Walk {
 }
 
 /// A znode on the way down, with the last of its children that was looked at.
-struct Level {
+struct SnapshotLevel {
     id: i64,
     path: ZnodePath,
     visited: Box<str>,
@@ -424,7 +424,7 @@ impl PageBuilder<'_> {
             if slice.is_over() {
                 return Ok(None);
             }
-            way.push(Level {
+            way.push(SnapshotLevel {
                 id: found.id,
                 path,
                 visited: "".into(),
@@ -461,7 +461,7 @@ impl PageBuilder<'_> {
     }
 
     /// The levels from the top to a path that was looked at. One that is gone by now has nothing below it.
-    fn way_to(&self, top: &ZnodePath, after: &ZnodePath) -> rusqlite::Result<Vec<Level>> {
+    fn way_to(&self, top: &ZnodePath, after: &ZnodePath) -> rusqlite::Result<Vec<SnapshotLevel>> {
         let mut way = Vec::new();
         let mut visited: Box<str> = "".into();
         let mut path = Some(after.clone());
@@ -470,7 +470,7 @@ impl PageBuilder<'_> {
             path = at.parent();
             if let Some(found) = self.find(&at)? {
                 let id = found.id;
-                way.push(Level {
+                way.push(SnapshotLevel {
                     id,
                     path: at,
                     visited,
@@ -483,7 +483,7 @@ impl PageBuilder<'_> {
     }
 
     /// The next path below the levels, children before siblings.
-    fn next(&self, way: &mut Vec<Level>) -> rusqlite::Result<Option<(ZnodePath, Place)>> {
+    fn next(&self, way: &mut Vec<SnapshotLevel>) -> rusqlite::Result<Option<(ZnodePath, Place)>> {
         while let Some(level) = way.last_mut() {
             if let Some((name, found)) = image::child_behind(self.connection, level.id, &level.visited)? {
                 let path = level.path.child(&name);

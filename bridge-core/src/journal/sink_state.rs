@@ -102,7 +102,7 @@ impl Journal {
                 .prepare_cached("UPDATE sink SET cursor = max(cursor, ?2) WHERE name = ?1")?
                 .execute((&**sink, to.0.cast_signed()))?;
             for aside in &note.asides {
-                let desk = Desk {
+                let desk = OutcomeWriter {
                     connection,
                     sink,
                     at: note.at,
@@ -124,7 +124,7 @@ impl Journal {
 }
 
 /// Stores what became of one record.
-struct Desk<'a> {
+struct OutcomeWriter<'a> {
     connection: &'a Connection,
     sink: &'a str,
     at: Timestamp,
@@ -132,7 +132,7 @@ struct Desk<'a> {
     is_new: bool,
 }
 
-impl Desk<'_> {
+impl OutcomeWriter<'_> {
     fn take(&self, aside: &Aside) -> rusqlite::Result<()> {
         match aside {
             Aside::Rejected { seq, path, reason } => self.reject(*seq, path.as_ref(), reason),
