@@ -9,14 +9,14 @@ use crate::project::{File, assert_none, assert_one, files, is_product};
 const WORDS: &[(&str, usize, &str)] = &[
     (
         "told",
-        513,
+        485,
         "a record is delivered, a method is called, a value is set",
     ),
-    ("tells", 87, "says, shows, returns, delivers"),
-    ("behind", 316, "after"),
-    ("stands", 192, "is"),
-    ("for ever", 17, "without a limit"),
-    ("wishes", 12, "requests"),
+    ("tells", 78, "says, shows, returns, delivers"),
+    ("behind", 261, "after"),
+    ("stands", 104, "is"),
+    ("for ever", 9, "without a limit"),
+    ("wishes", 0, "requests"),
 ];
 
 /// How often the word is in the text, in any case; an underscore separates words, so that names count too.
