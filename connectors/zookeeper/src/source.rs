@@ -183,7 +183,7 @@ impl Keeper<'_> {
                     self.report(SourceEvent::Trouble(trouble)).await?;
                     return (!is_final).then_some(RECONNECT_MAX);
                 }
-                End::Expired => return Some(self.ended_soon(lasted).await?),
+                End::Expired => return self.ended_soon(lasted).await,
                 End::Lost => {}
             }
             client = kept?;
