@@ -5,6 +5,8 @@
 //! holds something: the pipeline sends commands only as far as the machine's windows allow, and a connection whose
 //! reports are not taken keeps reading its socket into a bounded buffer, and gives the connection up when that is full.
 
+mod input;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +14,9 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::{Input, Mark, ReadRequest, SessionFate, Ticket};
 use crate::path::ZnodePath;
+
+pub use input::{AclOutcome, Event, EventKind, Input, Mark, Outcome, ReadRequest, SessionFate, Ticket};
 
 /// What the pipeline asks of a connection.
 #[derive(Clone, Debug, PartialEq)]

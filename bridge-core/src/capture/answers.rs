@@ -5,9 +5,9 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat};
 
+use super::EventKind;
 use super::audit::{self, Seen};
 use super::batch::{Purpose, Request};
-use super::event::EventKind;
 use super::follow::Follow;
 use super::roots::Desk;
 use super::walk::{Fate, Walk, nearest_pzxid};

@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 
 use uuid::Uuid;
 
-use super::event::{Event, EventKind};
 use super::follow::Follow;
 use super::lineage::Lineage;
 use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::Root;
 use super::walk::{Fate, Walk};
+use super::{Event, EventKind};
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
 use crate::number::Epoch;

@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use super::audit::Round;
-use super::event::{Event, EventKind};
-use super::{Effect, Outcome, ReadRequest, Step, StepError};
+use super::{Effect, Mark, Outcome, ReadRequest, Step, StepError};
+use super::{Event, EventKind};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::GapReason;
@@ -28,10 +28,6 @@ pub struct CanaryOptions {
     /// How often it is written.
     pub every: Duration,
 }
-
-/// Names a write of the canary until its answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark(pub u64);
 
 /// The canary of a source; without one it does nothing.
 #[derive(Debug)]

@@ -11,10 +11,10 @@ use crate::path::{Hasher, ZnodePath};
 use crate::record::Stat;
 
 use super::batch::{Length, Limits, Request, Room};
-use super::event::{Event, EventKind};
 use super::pending::{Overwritten, Pending, Value};
 use super::roots::Desk;
 use super::settle_by_read::Window;
+use super::{Event, EventKind};
 use super::{Outcome, ReadRequest, Step};
 
 /// What the queue came to.

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::Event;
 use super::batch::Limits;
-use super::event::Event;
 use super::options::AclMode;
 use super::{AclOutcome, Input, Outcome, ReadRequest, Step, StepError, Ticket};
 use crate::image_txn::ImageTxn;

@@ -8,13 +8,13 @@ use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
 
+use super::Event;
 use super::answers::{check_sample, sort_names, walk_answered};
 use super::attached::Attached;
 use super::audit::Rounds;
 use super::batch::{Purpose, Request, Requests};
 use super::canary::Canary;
 use super::denials::Denials;
-use super::event::Event;
 use super::follow::{Advance, Follow};
 use super::lineage::{self, Lineage};
 use super::lists::Lists;

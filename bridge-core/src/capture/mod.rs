@@ -27,7 +27,6 @@ mod batch;
 mod canary;
 mod compare;
 mod denials;
-mod event;
 mod follow;
 mod lineage;
 mod lists;
@@ -47,73 +46,22 @@ mod tests;
 use std::sync::Arc;
 
 pub use batch::Limits;
-pub use canary::{CanaryOptions, Mark};
-pub use event::{Event, EventKind};
+pub use canary::CanaryOptions;
 pub use machine::Capture;
 pub use options::{AclMode, CaptureOptions, DataMode, SnapshotMode};
 pub use status::{CaptureState, Counters, RecordCounts};
 
+pub use crate::source::{
+    AclOutcome, Event, EventKind, Input, Mark, Outcome, ReadRequest, SessionFate, Ticket,
+};
+
 use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
-use crate::record::{Acl, GapReason, Stat};
+use crate::record::GapReason;
 
 #[cfg(doc)]
 use crate::image_txn::ImageTxn;
-
-/// What the machine is told. Closed: a simulator can make each of them.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// A session is connected; no watch is armed yet on this connection.
-    Connected {
-        /// What became of the session.
-        session: SessionFate,
-    },
-    /// The answer to [`Effect::Arm`]: all watches are armed, and a `sync` sent after them was answered.
-    Armed,
-    /// The connection is gone.
-    Disconnected,
-    /// The driver had to throw events away and has dropped the connection.
-    Overflow,
-    /// A request was not answered in time, and the driver has dropped the connection: pings alone prove no watch.
-    Unanswered,
-    /// Watch events in the order of the connection (of several roots: merged by zxid).
-    Events(Vec<Event>),
-    /// The answer to [`Effect::Read`]. Answers come in the order of the requests.
-    Answer {
-        /// Of the request.
-        ticket: Ticket,
-        /// One for each read of the request.
-        outcomes: Vec<Outcome>,
-    },
-    /// The answer to [`Effect::ReadAcls`].
-    Acls {
-        /// Of the request.
-        ticket: Ticket,
-        /// One for each path of the request.
-        outcomes: Vec<AclOutcome>,
-    },
-    /// The answer to [`Effect::WriteCanary`].
-    CanaryWritten {
-        /// Of the write.
-        mark: Mark,
-        /// The transaction; `None` where the write failed, or nobody knows what became of it.
-        zxid: Option<Zxid>,
-    },
-    /// Time passes: about once a second.
-    Tick,
-    /// The answer to [`Effect::Continue`], after the inputs that wait.
-    Continue,
-}
-
-/// What became of the session between two connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionFate {
-    /// The same session goes on.
-    Kept,
-    /// It is a new one.
-    New,
-}
 
 /// What the machine asks for. Its journal entries are not here: they are appended through the book.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,63 +96,6 @@ pub enum Effect {
     Continue,
     /// The source must stop until an operator decides.
     Halt(Halt),
-}
-
-/// Names a request until its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
-
-/// One read inside a MultiRead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadRequest {
-    /// Which znode.
-    pub path: ZnodePath,
-    /// Whether its children's names are wanted too.
-    pub children: bool,
-}
-
-/// What came of one read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// The znode is there.
-    Found {
-        /// Its Stat.
-        stat: Stat,
-        /// Its data.
-        data: Arc<[u8]>,
-        /// The names of its children in any order, if they were asked for.
-        children: Option<Vec<Box<str>>>,
-    },
-    /// It is not there.
-    Missing,
-    /// It may not be read.
-    Denied,
-}
-
-/// What came of reading one access control list.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AclOutcome {
-    /// It was read.
-    Found {
-        /// The Stat that it came with.
-        stat: Stat,
-        /// Its entries.
-        acl: Vec<Acl>,
-    },
-    /// The znode is not there.
-    Missing,
-    /// It may not be read.
-    Denied,
-}
-
-impl Outcome {
-    /// The Stat, if the znode was read.
-    pub(crate) fn stat(&self) -> Option<&Stat> {
-        match self {
-            Outcome::Found { stat, .. } => Some(stat),
-            Outcome::Missing | Outcome::Denied => None,
-        }
-    }
 }
 
 /// Why a source stopped, with the choices in its message.

@@ -18,9 +18,9 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, Stat};
 
+use super::EventKind;
 use super::batch::{Length, Request, Room};
 use super::compare::{ctime, missed_between};
-use super::event::EventKind;
 use super::follow::{Follow, Item, Settled, Waiting};
 use super::roots::Desk;
 use super::walk::nearest_pzxid;

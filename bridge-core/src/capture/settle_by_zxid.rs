@@ -8,8 +8,8 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, SUPERSEDED_MAX, Stat};
 
+use super::EventKind;
 use super::compare::{ctime, missed_between};
-use super::event::EventKind;
 use super::follow::{Follow, Item, Settled, Waiting};
 use super::pending::{Overwritten, Value};
 use super::roots::Desk;
