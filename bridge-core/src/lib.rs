@@ -13,6 +13,7 @@ pub mod image_txn;
 pub mod issue;
 pub mod journal;
 mod log_throttle;
+pub mod machine;
 pub mod metrics;
 pub mod number;
 pub mod outbound;

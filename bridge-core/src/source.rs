@@ -1,8 +1,8 @@
 //! The contract between the pipeline of a source and its connection to the outside system.
 //!
 //! The pipeline owns the capture machine and the journal, on a thread of its own; the connection owns the sockets.
-//! Between them run two bounded channels: commands outward, reports inward. Neither waits for the other while it
-//! holds something: the pipeline sends commands only as far as the machine's windows allow, and a connection whose
+//! Between them run two bounded channels: requests outward, reports inward. Neither waits for the other while it
+//! holds something: the pipeline sends requests only as far as the machine's windows allow, and a connection whose
 //! reports are not taken keeps reading its socket into a bounded buffer, and gives the connection up when that is full.
 
 mod input;
@@ -18,9 +18,9 @@ use crate::path::ZnodePath;
 
 pub use input::{AclOutcome, Event, EventKind, Input, Mark, Outcome, ReadRequest, SessionFate, Ticket};
 
-/// What the pipeline asks of a connection.
+/// What a machine asks of the connection of its source.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Command {
+pub enum SourceRequest {
     /// Add a persistent recursive watch on each of these, then `sync`; report [`Input::Armed`].
     Arm(Vec<ZnodePath>),
     /// One MultiRead; report [`Input::Answer`].
@@ -44,7 +44,7 @@ pub enum Command {
         /// The znode, which is created where it is missing.
         path: ZnodePath,
     },
-    /// Drop the connection at once, wait, and make a new one.
+    /// Drop the connection at once, wait, and make a new one, to another server where there are several.
     Reconnect {
         /// How long to wait.
         after: Duration,
@@ -63,17 +63,17 @@ impl Connection {
     }
 }
 
-/// A command with the connection that it is meant for. Another connection must not follow it: its watches would be
-/// added a second time in the place of those that may have told something already.
+/// A request with the connection that it is meant for. Another connection must not follow it: it would add its watches
+/// a second time, in place of those that may have reported events already.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order {
+pub struct AddressedRequest {
     /// The last that the pipeline knew of.
     pub connection: Connection,
-    /// What it shall do.
-    pub command: Command,
+    /// What to do.
+    pub request: SourceRequest,
 }
 
-/// What a connection tells the pipeline.
+/// What a connection reports to the pipeline.
 #[derive(Debug)]
 pub enum SourceEvent {
     /// There is a connection: [`Input::Connected`].
@@ -104,7 +104,7 @@ pub struct SourceError {
 /// The kinds of [`SourceError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceErrorKind {
-    /// Nobody answers, or not in time. Tried again for ever.
+    /// Nobody answers, or not in time. Tried again without limit.
     Unavailable,
     /// The credentials are refused. Final.
     Authentication,
@@ -133,7 +133,7 @@ impl SourceErrorKind {
 #[derive(Debug)]
 pub struct Link {
     /// From the pipeline.
-    pub commands: mpsc::Receiver<Order>,
+    pub requests: mpsc::Receiver<AddressedRequest>,
     /// To the pipeline.
     pub reports: mpsc::Sender<SourceEvent>,
     /// Asks the connection to end.
@@ -148,7 +148,7 @@ pub struct Link {
 /// **Loss.** A connection that may have missed an event reports [`Input::Disconnected`] or [`Input::Overflow`]; it never
 /// goes on in silence.
 ///
-/// **Commands.** Only those that name the present connection are followed.
+/// **Requests.** Only those that name the present connection are followed.
 ///
 /// **End.** `run` returns when asked to stop, when the pipeline is gone, or after a final error was reported.
 pub trait Source: Send {

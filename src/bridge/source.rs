@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig, SourceKind};
-use bridge_core::capture::{AclMode, CanaryOptions, CaptureOptions, DataMode, SnapshotMode};
+use bridge_core::capture::{AclMode, CanaryOptions, Capture, CaptureOptions, DataMode, SnapshotMode};
 use bridge_core::delivery::{SinkStatus, Workers};
 use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader};
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
@@ -28,8 +28,8 @@ use crate::exit::Failure;
 
 /// Capacity of the queue of source events; each holds at most what one read or one burst of events brought.
 const REPORTS: usize = 64;
-/// Capacity of the queue of commands to the connection: more than the windows of the machine ever ask for at once.
-const COMMANDS: usize = 64;
+/// Capacity of the queue of requests to the connection: more than the windows of the machine ever ask for at once.
+const REQUESTS: usize = 64;
 /// Capacity of the queue of the sinks' progress.
 const NOTES: usize = 256;
 /// Capacity of the queue of sinks that need a cursor.
@@ -173,14 +173,15 @@ impl OpenedSource {
         let mut workers = Workers::new(stop_workers.clone());
         let (notes, notes_end) = mpsc::channel(NOTES);
         let (reports, reports_end) = mpsc::channel(REPORTS);
-        let (commands, commands_end) = mpsc::channel(COMMANDS);
+        let (requests, requests_end) = mpsc::channel(REQUESTS);
         let (visits, visits_end) = mpsc::channel(VISITS);
         let name = self.config.name.shared();
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
-            capture: self.capture,
+            source: name.clone(),
+            machine: Box::new(Capture::new(self.capture)),
             journal: self.journal,
             reports: reports_end,
-            commands,
+            requests,
             notes: notes_end,
             visits: visits_end,
             clock: wall_clock(),
@@ -196,7 +197,7 @@ impl OpenedSource {
         let sinks = self.sinks.into_iter();
         let sinks = sinks.map(|sink| sink.start(&handles, &mut workers)).collect();
         let link = Link {
-            commands: commands_end,
+            requests: requests_end,
             reports,
             stop: stop_connection.clone(),
         };

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::path::ZnodePath;
 
-use super::{Effect, ReadRequest, Ticket};
+use super::{ReadRequest, Ticket};
+use crate::source::SourceRequest;
 
 /// MultiReads under way for following events: eight small ones keep up with 23,000 writes/s at a median of 0.5 ms. With
 /// sixteen a storm of values of 1 MB takes 330 MB of memory instead of 190.
@@ -189,9 +190,9 @@ impl Requests {
         self.open.get(&ticket)
     }
 
-    pub(crate) fn send(&mut self, request: Request, effects: &mut Vec<Effect>) {
+    pub(crate) fn send(&mut self, request: Request, requests: &mut Vec<SourceRequest>) {
         let ticket = self.next_ticket();
-        effects.push(Effect::Read {
+        requests.push(SourceRequest::Read {
             ticket,
             reads: request.reads.clone(),
         });

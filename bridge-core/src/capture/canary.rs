@@ -10,11 +10,12 @@
 use std::time::Duration;
 
 use super::audit::Round;
-use super::{Effect, Mark, Outcome, ReadRequest, Step, StepError};
 use super::{Event, EventKind};
+use super::{Mark, Outcome, ReadRequest, Step, StepError};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::GapReason;
+use crate::source::SourceRequest;
 
 /// Ticks, of about a second, within which a write has to be answered, and then to be seen by what is read. A server that
 /// falls further behind than `syncLimit`, by default 10 s, is cut off by its leader, and ends its connections then.
@@ -71,20 +72,20 @@ impl Canary {
     }
 
     /// There is a connection. The first write of all proves nothing but that it is allowed.
-    pub(crate) fn connected(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn connected(&mut self, requests: &mut Vec<SourceRequest>) {
         self.stand = Stand::Idle;
         if !self.has_written {
-            self.write(effects);
+            self.write(requests);
         }
     }
 
-    fn write(&mut self, effects: &mut Vec<Effect>) {
+    fn write(&mut self, requests: &mut Vec<SourceRequest>) {
         let Some(path) = self.path.clone() else {
             return;
         };
         self.mark = Mark(self.mark.0 + 1);
         let mark = self.mark;
-        effects.push(Effect::WriteCanary { mark, path });
+        requests.push(SourceRequest::WriteCanary { mark, path });
     }
 
     /// Takes an event of the canary, which is nobody's business but ours. On servers before 3.9 it may be of any write, but
@@ -102,7 +103,7 @@ impl Canary {
     }
 
     /// Time passes while all roots are watched. Returns what is to be read now.
-    pub(crate) fn tick(&mut self, effects: &mut Vec<Effect>) -> Step<Option<ReadRequest>> {
+    pub(crate) fn tick(&mut self, requests: &mut Vec<SourceRequest>) -> Step<Option<ReadRequest>> {
         let is_due = Round::is_due(&mut self.round);
         match &mut self.stand {
             Stand::Idle if is_due => {
@@ -110,7 +111,7 @@ impl Canary {
                     ticks: 0,
                     heard: None,
                 };
-                self.write(effects);
+                self.write(requests);
                 Ok(None)
             }
             Stand::Idle => Ok(None),

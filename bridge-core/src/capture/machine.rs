@@ -1,12 +1,15 @@
 //! The machine itself: which input does what in which state.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::append::{Append, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::number::{Epoch, Zxid};
+use crate::machine::{CaptureState, Counters, SourceMachine, StepOutcome};
+use crate::number::Epoch;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
+use crate::source::SourceRequest;
 
 use super::Event;
 use super::answers::{check_sample, sort_names, walk_answered};
@@ -20,10 +23,9 @@ use super::lineage::{self, Lineage};
 use super::lists::Lists;
 use super::options::CaptureOptions;
 use super::roots::{Desk, Root};
-use super::status::{CaptureState, Counters};
 use super::unreadable::Unreadable;
 use super::walk::Walk;
-use super::{Effect, Halt, Input, Outcome, ReadRequest, SessionFate, Step, StepError, Ticket};
+use super::{Halt, Input, Outcome, ReadRequest, SessionFate, Step, StepError, Ticket};
 
 /// Connections that may show an older state than the journal before the source stops. A server that has lost its leader
 /// goes on answering until it knows: for `syncLimit`, by default 10 s. With the waits between connections, which double
@@ -33,23 +35,23 @@ pub(super) const LAG_ATTEMPTS_MAX: u32 = 10;
 /// The capture of one source.
 #[derive(Debug)]
 pub struct Capture {
-    options: CaptureOptions,
-    state: State,
-    requests: Requests,
-    unreadable: Unreadable,
-    counters: Counters,
-    rounds: Rounds,
-    canary: Canary,
-    lists: Lists,
+    pub(super) options: CaptureOptions,
+    pub(super) state: State,
+    pub(super) requests: Requests,
+    pub(super) unreadable: Unreadable,
+    pub(super) counters: Counters,
+    pub(super) rounds: Rounds,
+    pub(super) canary: Canary,
+    pub(super) lists: Lists,
     /// Why the next epoch begins, where the connection alone does not tell.
-    reason: Option<GapReason>,
-    lag_attempts: u32,
-    denials: Denials,
-    has_accepted_baseline: bool,
+    pub(super) reason: Option<GapReason>,
+    pub(super) lag_attempts: u32,
+    pub(super) denials: Denials,
+    pub(super) has_accepted_baseline: bool,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Detached,
     Arming {
         epoch: Epoch,
@@ -61,7 +63,7 @@ enum State {
 }
 
 /// What a part of a step found out about the connection.
-enum Verdict {
+pub(super) enum Verdict {
     Fine,
     Denied(ZnodePath),
 }
@@ -85,102 +87,29 @@ impl Capture {
         }
     }
 
-    /// Where the machine stands.
-    pub fn state(&self) -> CaptureState {
-        match &self.state {
-            State::Detached => CaptureState::Detached,
-            State::Arming { .. } => CaptureState::Arming,
-            State::Attached(attached) if attached.walk.as_ref().is_some_and(|walk| !walk.is_audit) => {
-                CaptureState::Walking
-            }
-            State::Attached(attached) if attached.roots.iter().all(Root::is_watched) => CaptureState::Live,
-            State::Attached(_) => CaptureState::Walking,
-            State::Halted => CaptureState::Halted,
-        }
-    }
-
-    /// What was counted so far.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Znodes that may not be read, as far as they are kept by name.
-    pub fn unreadable(&self) -> impl Iterator<Item = &ZnodePath> {
-        self.unreadable.named()
-    }
-
-    /// How many znodes may not be read.
-    pub fn unreadable_total(&self) -> u64 {
-        self.unreadable.total()
-    }
-
-    /// Events that wait for their values.
-    pub fn waiting(&self) -> usize {
-        match &self.state {
-            State::Attached(attached) => attached.follow.len(),
-            _ => 0,
-        }
-    }
-
-    /// The watch epoch in use; `None` without one.
-    pub fn epoch(&self) -> Option<Epoch> {
-        match &self.state {
-            State::Arming { epoch, .. } => Some(*epoch),
-            State::Attached(attached) => Some(attached.epoch),
-            State::Detached | State::Halted => None,
-        }
-    }
-
-    /// The zxid up to which everything was reported for all roots of this epoch.
-    pub fn reported(&self) -> Option<Zxid> {
-        match &self.state {
-            State::Attached(attached) => attached.roots.iter().map(Root::reported_zxid).min(),
-            _ => None,
-        }
-    }
-
-    /// One input. What it leads to is appended to the book and returned as effects.
-    ///
-    /// # Errors
-    /// The transaction must then be rolled back and [`Capture::reset`] be called.
-    pub fn step(&mut self, now: Timestamp, input: Input, image: &mut dyn ImageTxn) -> Step<Vec<Effect>> {
-        let mut effects = Vec::new();
-        let mut next = self.lists.admit(input, &self.options.limits)?;
-        while let Some(input) = next {
-            self.take(now, input, image, &mut effects)?;
-            next = self.lists.next_held();
-        }
-        if let State::Attached(attached) = &self.state
-            && attached.follow.has_told_all()
-        {
-            self.lists.settled();
-        }
-        Ok(effects)
-    }
-
-    fn take(
+    pub(super) fn take(
         &mut self,
         now: Timestamp,
         input: Input,
         image: &mut dyn ImageTxn,
-        effects: &mut Vec<Effect>,
+        outcome: &mut StepOutcome,
     ) -> Step<()> {
         let recorded = self.records();
         let verdict = match input {
-            Input::Connected { session } => self.connected(session, image, effects)?,
+            Input::Connected { session } => self.connected(session, image, outcome)?,
             Input::Disconnected => self.detach(None),
             Input::Overflow => self.detach(Some(GapReason::Overflow)),
             Input::Unanswered => self.unanswered(),
             Input::Armed => self.armed(now, image)?,
             Input::Events(events) => self.events(events)?,
-            Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, image, effects)?,
+            Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, image, outcome)?,
             // Taken in before.
             Input::Acls { .. } => Verdict::Fine,
             Input::CanaryWritten { mark, zxid } => {
                 let read = self.canary.written(mark, zxid);
-                self.read_canary(read, effects)
+                self.read_canary(read, outcome)
             }
-            Input::Tick => self.tick(now, image, effects)?,
+            Input::Tick => self.tick(now, image, outcome)?,
             Input::Continue => {
                 if let State::Attached(attached) = &mut self.state {
                     attached.restate(&self.options, image)?;
@@ -189,12 +118,12 @@ impl Capture {
             }
         };
         let verdict = match verdict {
-            Verdict::Fine => self.go_on(now, image, effects)?,
+            Verdict::Fine => self.go_on(now, image, outcome)?,
             other => other,
         };
         match verdict {
             Verdict::Fine => {}
-            Verdict::Denied(path) => self.denied(path, effects),
+            Verdict::Denied(path) => self.denied(path, outcome),
         }
         if self.records() != recorded {
             self.rounds.journalled();
@@ -206,33 +135,7 @@ impl Capture {
         self.counters.records.total()
     }
 
-    /// After a failed step and its rollback: everything of this connection is forgotten.
-    pub fn reset(&mut self, error: &StepError) -> Vec<Effect> {
-        let evidence = match error {
-            StepError::Lagging(evidence) => evidence,
-            StepError::Doubt(reason) => {
-                self.detach(Some(*reason));
-                return vec![Effect::Reconnect];
-            }
-            StepError::Journal(_) => {
-                self.detach(None);
-                return vec![Effect::Reconnect];
-            }
-        };
-        self.detach(None);
-        self.lag_attempts += 1;
-        if self.lag_attempts < LAG_ATTEMPTS_MAX {
-            return vec![Effect::Reconnect];
-        }
-        self.state = State::Halted;
-        let cluster = self.options.cluster.clone();
-        vec![Effect::Halt(Halt::WentBack {
-            cluster,
-            evidence: evidence.clone(),
-        })]
-    }
-
-    fn detach(&mut self, reason: Option<GapReason>) -> Verdict {
+    pub(super) fn detach(&mut self, reason: Option<GapReason>) -> Verdict {
         if let State::Arming { reason, .. } = &self.state {
             self.reason.get_or_insert(*reason);
         }
@@ -262,7 +165,7 @@ impl Capture {
         &mut self,
         session: SessionFate,
         image: &mut dyn ImageTxn,
-        effects: &mut Vec<Effect>,
+        outcome: &mut StepOutcome,
     ) -> Step<Verdict> {
         if matches!(self.state, State::Halted) {
             return Ok(Verdict::Fine);
@@ -285,8 +188,8 @@ impl Capture {
             .map(|path| Root::load(path, image))
             .collect::<Result<_, _>>()?;
         self.state = State::Arming { epoch, reason, roots };
-        effects.push(Effect::Arm(self.options.watched()));
-        self.canary.connected(effects);
+        outcome.requests.push(SourceRequest::Arm(self.options.watched()));
+        self.canary.connected(&mut outcome.requests);
         Ok(Verdict::Fine)
     }
 
@@ -381,7 +284,7 @@ impl Capture {
         request: &Request,
         outcomes: &[Outcome],
         image: &mut dyn ImageTxn,
-        effects: &mut Vec<Effect>,
+        outcome: &mut StepOutcome,
     ) -> Step<Verdict> {
         if let State::Attached(attached) = &mut self.state {
             attached.lineage = Lineage::Settled;
@@ -389,7 +292,7 @@ impl Capture {
         if let Some(evidence) = lineage::evidence(image, request, outcomes)? {
             self.state = State::Halted;
             let cluster = self.options.cluster.clone();
-            effects.push(Effect::Halt(Halt::WentBack { cluster, evidence }));
+            outcome.halt = Some(Halt::WentBack { cluster, evidence });
         }
         Ok(Verdict::Fine)
     }
@@ -420,7 +323,7 @@ impl Capture {
         ticket: Ticket,
         mut outcomes: Vec<Outcome>,
         image: &mut dyn ImageTxn,
-        effects: &mut Vec<Effect>,
+        outcome: &mut StepOutcome,
     ) -> Step<Verdict> {
         let asked = self.requests.asked(ticket);
         if let Some(request) = asked.filter(|request| !matches!(request.purpose, Purpose::Lineage)) {
@@ -433,7 +336,7 @@ impl Capture {
                 let request = self.requests.next_ticket();
                 let paths = self.lists.hold(request, keys, Input::Answer { ticket, outcomes });
                 let ticket = request;
-                effects.push(Effect::ReadAcls { ticket, paths });
+                outcome.requests.push(SourceRequest::ReadAcls { ticket, paths });
                 return Ok(Verdict::Fine);
             }
         }
@@ -443,7 +346,7 @@ impl Capture {
         };
         self.counters.reads += outcomes.len() as u64;
         if matches!(request.purpose, Purpose::Lineage) {
-            return self.lineage_answered(&request, &outcomes, image, effects);
+            return self.lineage_answered(&request, &outcomes, image, outcome);
         }
         let Some((mut desk, follow, walk, _)) = self.parts(now, image) else {
             return Ok(Verdict::Fine);
@@ -480,7 +383,7 @@ impl Capture {
         }
     }
 
-    fn tick(&mut self, now: Timestamp, image: &mut dyn ImageTxn, effects: &mut Vec<Effect>) -> Step<Verdict> {
+    fn tick(&mut self, now: Timestamp, image: &mut dyn ImageTxn, outcome: &mut StepOutcome) -> Step<Verdict> {
         if self.rounds.heartbeat_is_due() {
             image.append(Append {
                 root: None,
@@ -498,8 +401,10 @@ impl Capture {
         if self.rounds.sample_is_due() {
             let reads = self.rounds.sample(&attached.roots, &self.unreadable, image)?;
             self.counters.requests += 1;
-            self.requests
-                .send(Request::proof(Purpose::Sample, reads, covers), effects);
+            self.requests.send(
+                Request::proof(Purpose::Sample, reads, covers),
+                &mut outcome.requests,
+            );
         }
         if self.rounds.reconcile_is_due() && attached.walk.is_none() {
             attached.walk = Some(Walk::new(
@@ -512,18 +417,20 @@ impl Capture {
         let again = self.lists.again();
         if !again.is_empty() {
             self.counters.requests += 1;
-            self.requests
-                .send(Request::proof(Purpose::Sample, again, covers), effects);
+            self.requests.send(
+                Request::proof(Purpose::Sample, again, covers),
+                &mut outcome.requests,
+            );
         }
-        let read = self.canary.tick(effects)?;
-        Ok(self.read_canary(read, effects))
+        let read = self.canary.tick(&mut outcome.requests)?;
+        Ok(self.read_canary(read, outcome))
     }
 
-    fn read_canary(&mut self, read: Option<ReadRequest>, effects: &mut Vec<Effect>) -> Verdict {
+    fn read_canary(&mut self, read: Option<ReadRequest>, outcome: &mut StepOutcome) -> Verdict {
         if let (Some(read), State::Attached(attached)) = (read, &self.state) {
             let request = Request::new(Purpose::Canary, vec![read], attached.follow.end());
             self.counters.requests += 1;
-            self.requests.send(request, effects);
+            self.requests.send(request, &mut outcome.requests);
         }
         Verdict::Fine
     }
@@ -533,7 +440,7 @@ impl Capture {
         &mut self,
         now: Timestamp,
         image: &mut dyn ImageTxn,
-        effects: &mut Vec<Effect>,
+        outcome: &mut StepOutcome,
     ) -> Step<Verdict> {
         loop {
             self.end_walk_if_done();
@@ -557,9 +464,9 @@ impl Capture {
         if let Some((mut desk, ..)) = self.parts(now, image) {
             desk.save_progress()?;
         }
-        self.send_requests(now, image, effects)?;
+        self.send_requests(now, image, outcome)?;
         if matches!(&self.state, State::Attached(attached) if !attached.restating.is_empty()) {
-            effects.push(Effect::Continue);
+            outcome.has_more = true;
         }
         Ok(Verdict::Fine)
     }
@@ -588,14 +495,14 @@ impl Capture {
         &mut self,
         now: Timestamp,
         image: &mut dyn ImageTxn,
-        effects: &mut Vec<Effect>,
+        outcome: &mut StepOutcome,
     ) -> Step<()> {
         let mut may_walk = true;
         if let State::Attached(attached) = &mut self.state {
             if let Some(reads) = attached.lineage.take_wanted() {
                 let request = Request::new(Purpose::Lineage, reads, attached.follow.end());
                 self.counters.requests += 1;
-                self.requests.send(request, effects);
+                self.requests.send(request, &mut outcome.requests);
             }
             may_walk = attached.lineage == Lineage::Settled;
         }
@@ -614,11 +521,17 @@ impl Capture {
             if reads.is_empty() {
                 break;
             }
-            requests.send(Request::new(Purpose::Follow, reads, covers), effects);
+            requests.send(
+                Request::new(Purpose::Follow, reads, covers),
+                &mut outcome.requests,
+            );
             sent += 1;
         }
         if let Some(reads) = follow.next_window() {
-            requests.send(Request::new(Purpose::Positions, reads, covers), effects);
+            requests.send(
+                Request::new(Purpose::Positions, reads, covers),
+                &mut outcome.requests,
+            );
             sent += 1;
         }
         if let Some(walk) = walk.as_mut().filter(|_| may_walk) {
@@ -631,7 +544,7 @@ impl Capture {
                     true => Request::proof(purpose, reads, covers),
                     false => Request::new(purpose, reads, covers),
                 };
-                requests.send(request, effects);
+                requests.send(request, &mut outcome.requests);
                 sent += 1;
             }
         }
@@ -640,14 +553,16 @@ impl Capture {
     }
 
     /// An ensemble that is set back under a living connection denies what it told as well, once.
-    fn denied(&mut self, path: ZnodePath, effects: &mut Vec<Effect>) {
+    fn denied(&mut self, path: ZnodePath, outcome: &mut StepOutcome) {
         if self.options.roots.contains(&path) && self.denials.add(self.counters.exact_updates()) {
             self.state = State::Halted;
             let cluster = self.options.cluster.clone();
-            effects.push(Effect::Halt(Halt::WrongPaths { cluster, root: path }));
+            outcome.halt = Some(Halt::WrongPaths { cluster, root: path });
             return;
         }
         self.detach(Some(GapReason::Liveness));
-        effects.push(Effect::Reconnect);
+        outcome.requests.push(SourceRequest::Reconnect {
+            after: Duration::ZERO,
+        });
     }
 }

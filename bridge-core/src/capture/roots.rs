@@ -5,13 +5,13 @@ use uuid::Uuid;
 use crate::append::{Append, Change, Read, RecordKind};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::JournalError;
+use crate::machine::Counters;
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Data, Fidelity, GapReason, Op, Stat, Timestamp};
 
 use super::lists::Lists;
 use super::options::{CaptureOptions, DataMode};
-use super::status::Counters;
 use super::unreadable::Unreadable;
 
 /// A root in the present epoch.

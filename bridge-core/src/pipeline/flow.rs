@@ -6,15 +6,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::hold::{FULL, ReconnectBackoff};
-use crate::capture::{Capture, CaptureOptions, CaptureState, Effect, Halt, Input, SessionFate, StepError};
 use crate::image_txn::ImageTxn;
 use crate::journal::{Folded, Journal, JournalError, JournalErrorKind, Maintained, SinkProgress};
+use crate::machine::{CaptureState, Halt, SourceMachine, StepError, StepOutcome};
 use crate::number::Seq;
 use crate::record::Timestamp;
-use crate::source::{Command, Connection, Order, SourceError, SourceEvent};
+use crate::source::{
+    AddressedRequest, Connection, Input, SessionFate, SourceError, SourceEvent, SourceRequest,
+};
 
 /// Records that one round of retention removes at most, in slices.
 const RETENTION_SLICE: usize = 2_000;
@@ -99,7 +100,7 @@ impl JournalWriter for Journal {
 #[derive(Debug)]
 pub enum PipelineEvent {
     /// For the connection.
-    Order(Order),
+    Request(AddressedRequest),
     /// There is a connection.
     Connected,
     /// The version of the server, where it tells.
@@ -120,7 +121,7 @@ pub enum PipelineEvent {
 
 /// The capture machine, the journal's writer and the cursors that wait to be stored.
 pub struct Flow<L> {
-    capture: Capture,
+    machine: Box<dyn SourceMachine>,
     journal: L,
     /// The last that was reported.
     connection: Connection,
@@ -136,9 +137,9 @@ pub struct Flow<L> {
 
 impl<L: JournalWriter> Flow<L> {
     /// A pipeline without a connection.
-    pub fn new(capture: CaptureOptions, journal: L) -> Flow<L> {
+    pub fn new(machine: Box<dyn SourceMachine>, journal: L) -> Flow<L> {
         Flow {
-            capture: Capture::new(capture),
+            machine,
             journal,
             connection: Connection::default(),
             notes: BTreeMap::new(),
@@ -150,8 +151,8 @@ impl<L: JournalWriter> Flow<L> {
     }
 
     /// The machine, to look at.
-    pub fn capture(&self) -> &Capture {
-        &self.capture
+    pub fn machine(&self) -> &dyn SourceMachine {
+        &*self.machine
     }
 
     /// The journal.
@@ -218,8 +219,8 @@ impl<L: JournalWriter> Flow<L> {
     }
 
     fn step(&mut self, input: Input, now: Timestamp) -> Result<(), JournalError> {
-        match self.capture.step(now, input, &mut self.journal) {
-            Ok(effects) => self.act(effects, Duration::ZERO),
+        match self.machine.step(now, input, &mut self.journal) {
+            Ok(outcome) => self.act(outcome),
             Err(error) => return self.failed(error),
         }
         Ok(())
@@ -228,7 +229,7 @@ impl<L: JournalWriter> Flow<L> {
     /// A step failed: nothing of the open transaction becomes durable, and the connection is made anew.
     fn failed(&mut self, error: StepError) -> Result<(), JournalError> {
         self.journal.rollback()?;
-        let effects = self.capture.reset(&error);
+        let reset = self.machine.reset(&error);
         let wait = match error {
             StepError::Journal(error) => {
                 if !matches!(error.kind, JournalErrorKind::Full | JournalErrorKind::DiskFull) {
@@ -248,7 +249,10 @@ impl<L: JournalWriter> Flow<L> {
                 self.patience.next()
             }
         };
-        self.act(effects, wait);
+        match reset {
+            Ok(()) => self.request(SourceRequest::Reconnect { after: wait }),
+            Err(halt) => self.event.push_back(PipelineEvent::Halted(halt)),
+        }
         Ok(())
     }
 
@@ -289,30 +293,26 @@ impl<L: JournalWriter> Flow<L> {
         Ok(folded.records)
     }
 
-    fn act(&mut self, effects: Vec<Effect>, wait: Duration) {
-        for effect in effects {
-            let command = match effect {
-                Effect::Arm(roots) => Command::Arm(roots),
-                Effect::Read { ticket, reads } => Command::Read { ticket, reads },
-                Effect::ReadAcls { ticket, paths } => Command::ReadAcls { ticket, paths },
-                Effect::WriteCanary { mark, path } => Command::WriteCanary { mark, path },
-                Effect::Reconnect => Command::Reconnect { after: wait },
-                Effect::Continue => {
-                    self.has_more = true;
-                    continue;
-                }
-                Effect::Halt(halt) => {
-                    self.event.push_back(PipelineEvent::Halted(halt));
-                    continue;
-                }
-            };
-            let connection = self.connection;
-            self.event
-                .push_back(PipelineEvent::Order(Order { connection, command }));
+    fn act(&mut self, outcome: StepOutcome) {
+        let StepOutcome {
+            requests,
+            has_more,
+            halt,
+        } = outcome;
+        for request in requests {
+            self.request(request);
         }
-        if self.capture.state() == CaptureState::Live {
+        self.has_more |= has_more;
+        self.event.extend(halt.map(PipelineEvent::Halted));
+        if self.machine.state() == CaptureState::Live {
             self.patience.is_live();
         }
+    }
+
+    fn request(&mut self, request: SourceRequest) {
+        let connection = self.connection;
+        let addressed = AddressedRequest { connection, request };
+        self.event.push_back(PipelineEvent::Request(addressed));
     }
 
     /// Keeps the newest cursor of each sink, and all that it rejected.

@@ -1,5 +1,6 @@
 //! The loop of the pipeline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
@@ -11,14 +12,14 @@ use super::group_commit::GroupCommit;
 use super::latency::Arrivals;
 use super::status::{JournalStatus, SourceStatus};
 use super::ticker::Ticker;
-use crate::capture::{CaptureOptions, CaptureState};
 use crate::delivery::WallClock;
 use crate::journal::{Journal, JournalError, SinkProgress};
 use crate::log_throttle::LogThrottle;
+use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
 use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::source::{Order, SourceError, SourceEvent};
+use crate::source::{AddressedRequest, SourceError, SourceEvent};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
 const BATCH_REPORTS: usize = 256;
@@ -31,14 +32,16 @@ pub type WriterTask = Box<dyn FnOnce(&mut Journal) + Send>;
 
 /// All that a pipeline needs.
 pub struct PipelineSetup {
-    /// How to capture.
-    pub capture: CaptureOptions,
+    /// The name of the source.
+    pub source: Arc<str>,
+    /// Turns its inputs into appends and requests.
+    pub machine: Box<dyn SourceMachine>,
     /// Open, and owned from now on.
     pub journal: Journal,
     /// From the connection; the pipeline's capture ends when it closes.
     pub reports: mpsc::Receiver<SourceEvent>,
     /// To the connection.
-    pub commands: mpsc::Sender<Order>,
+    pub requests: mpsc::Sender<AddressedRequest>,
     /// From the delivery workers; the pipeline ends when both have closed.
     pub notes: mpsc::Receiver<SinkProgress>,
     /// From who enters sinks while it runs. Closed, there are none.
@@ -60,7 +63,7 @@ pub struct Watches {
 pub struct Pipeline {
     flow: Flow<Journal>,
     reports: Option<mpsc::Receiver<SourceEvent>>,
-    commands: Option<mpsc::Sender<Order>>,
+    requests: Option<mpsc::Sender<AddressedRequest>>,
     notes: Option<mpsc::Receiver<SinkProgress>>,
     visits: Option<mpsc::Receiver<WriterTask>>,
     clock: WallClock,
@@ -93,21 +96,22 @@ impl Pipeline {
     /// Prepares a pipeline.
     pub fn new(setup: PipelineSetup) -> (Pipeline, Watches) {
         let PipelineSetup {
-            capture,
+            source,
+            machine,
             journal,
             reports,
-            commands,
+            requests,
             notes,
             visits,
             clock,
         } = setup;
-        let status = SourceStatus::new(capture.cluster.clone(), clock());
+        let status = SourceStatus::new(source, clock());
         let (durable, durable_watch) = watch::channel(journal.tail());
         let (published, status_watch) = watch::channel(status.clone());
         let pipeline = Pipeline {
-            flow: Flow::new(capture, journal),
+            flow: Flow::new(machine, journal),
             reports: Some(reports),
-            commands: Some(commands),
+            requests: Some(requests),
             notes: Some(notes),
             visits: Some(visits),
             clock,
@@ -172,7 +176,7 @@ impl Pipeline {
                 Turn::Report(Some(report)) => self.batch(report).await?,
                 Turn::Report(None) => {
                     self.reports = None;
-                    self.commands = None;
+                    self.requests = None;
                 }
                 Turn::Note(Some(note)) => {
                     self.flow.take_note(note);
@@ -227,9 +231,9 @@ impl Pipeline {
     }
 
     async fn take_report(&mut self, report: SourceEvent) -> Result<(), JournalError> {
-        let before = self.flow.capture().counters().events;
+        let before = self.flow.machine().counters().events;
         let taken = self.flow.report(report, (self.clock)());
-        let events = self.flow.capture().counters().events;
+        let events = self.flow.machine().counters().events;
         if events > before {
             self.status.last_event = Some((self.clock)());
             self.arrivals.came(events, Instant::now());
@@ -243,10 +247,10 @@ impl Pipeline {
         while let Some(event) = self.flow.next_event() {
             let source = &*self.status.source;
             match event {
-                PipelineEvent::Order(order) => {
+                PipelineEvent::Request(request) => {
                     // A connection that is gone has said so, or will: the machine learns it from there.
-                    if let Some(commands) = &self.commands {
-                        let _ = commands.send(order).await;
+                    if let Some(requests) = &self.requests {
+                        let _ = requests.send(request).await;
                     }
                 }
                 PipelineEvent::Connected => {
@@ -276,7 +280,7 @@ impl Pipeline {
                     let reason = halt.to_string();
                     tracing::error!(source, reason, "the source has stopped");
                     self.status.halted = Some(reason);
-                    self.commands = None;
+                    self.requests = None;
                 }
             }
         }
@@ -305,11 +309,11 @@ impl Pipeline {
 
     fn note_state(&mut self) {
         let before = self.status.state;
-        if !self.status.follow(self.flow.capture(), (self.clock)()) {
+        if !self.status.follow(self.flow.machine(), (self.clock)()) {
             return;
         }
         // A connection alone heals nothing: one that ends before its watches are armed may be followed by the next.
-        if self.flow.capture().state().is_armed() {
+        if self.flow.machine().state().is_armed() {
             self.status.trouble = None;
         }
         if self.status.is_live() {
@@ -365,12 +369,12 @@ impl Pipeline {
 
     /// What has become durable is no longer waited for.
     fn show_waits(&mut self) {
-        let capture = self.flow.capture();
-        if capture.epoch().is_none() {
+        let machine = self.flow.machine();
+        if machine.epoch().is_none() {
             self.arrivals.forget();
             return;
         }
-        let settled = capture.counters().events.saturating_sub(capture.waiting() as u64);
+        let settled = machine.counters().events.saturating_sub(machine.waiting() as u64);
         let source = &self.status.source;
         for wait in self.arrivals.durable(settled, Instant::now()) {
             histogram!(names::SOURCE_CAPTURE_DURATION, "source" => source.to_string()).record(wait);
@@ -384,7 +388,7 @@ impl Pipeline {
             self.tell().await;
             ticked?;
             self.measure()?;
-            self.status.show(self.flow.capture());
+            self.status.show(self.flow.machine());
             self.tell_blind_spots();
         }
         self.commit().await?;

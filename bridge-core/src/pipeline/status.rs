@@ -6,7 +6,7 @@ use std::sync::Arc;
 use metrics::{counter, gauge};
 use serde::Serialize;
 
-use crate::capture::{Capture, CaptureState};
+use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
 use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
@@ -113,22 +113,22 @@ impl SourceStatus {
     }
 
     /// Takes over what the machine shows. `true` if its state changed.
-    pub(super) fn follow(&mut self, capture: &Capture, now: Timestamp) -> bool {
-        self.epoch = capture.epoch();
-        self.reported = capture.reported().or(self.reported);
-        self.waiting = capture.waiting();
-        self.walks = capture.counters().walks;
-        if self.gaps != capture.counters().gaps {
-            self.gaps.clone_from(&capture.counters().gaps);
+    pub(super) fn follow(&mut self, machine: &dyn SourceMachine, now: Timestamp) -> bool {
+        self.epoch = machine.epoch();
+        self.reported = machine.reported().or(self.reported);
+        self.waiting = machine.waiting();
+        self.walks = machine.counters().walks;
+        if self.gaps != machine.counters().gaps {
+            self.gaps.clone_from(&machine.counters().gaps);
         }
-        self.unreadable = capture.unreadable_total();
-        self.unreadable_paths = capture.unreadable().take(NAMED_MAX).cloned().collect();
-        let state = capture.state().as_str();
+        self.unreadable = machine.unreadable_total();
+        self.unreadable_paths = machine.unreadable(NAMED_MAX);
+        let state = machine.state().as_str();
         let has_changed = state != self.state;
         if has_changed {
             self.state = state;
             self.since = now;
-            self.armed_since = capture
+            self.armed_since = machine
                 .state()
                 .is_armed()
                 .then(|| self.armed_since.unwrap_or(now));
@@ -137,11 +137,11 @@ impl SourceStatus {
     }
 
     /// Shows the status and the machine's counters as metrics.
-    pub(super) fn show(&self, capture: &Capture) {
+    pub(super) fn show(&self, machine: &dyn SourceMachine) {
         let source = self.source.to_string();
         let count = |name, value| counter!(name, "source" => source.clone()).absolute(value);
         let level = |name, value: f64| gauge!(name, "source" => source.clone()).set(value);
-        let counters = capture.counters();
+        let counters = machine.counters();
         count(names::SOURCE_EVENTS, counters.events);
         count(names::SOURCE_READS, counters.reads);
         count(names::SOURCE_REQUESTS, counters.requests);

@@ -12,12 +12,13 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::amount::Size;
-use crate::capture::{CaptureOptions, Input, Outcome, SessionFate, Ticket};
+use crate::capture::{Capture, CaptureOptions, Input, Outcome, SessionFate, Ticket};
 use crate::journal::{Journal, JournalOptions, ReadLimit, Reader, SinkProgress, Switch};
+use crate::machine::SourceMachine;
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Op, Stat, Timestamp};
-use crate::source::{Command, Connection, Order, SourceError, SourceErrorKind, SourceEvent};
+use crate::source::{AddressedRequest, Connection, SourceError, SourceErrorKind, SourceEvent, SourceRequest};
 
 /// No condition of these tests takes longer.
 const BOUND: Duration = Duration::from_secs(20);
@@ -25,11 +26,17 @@ const BOUND: Duration = Duration::from_secs(20);
 /// A pipeline at work, with the test as its connection.
 struct Bench {
     reports: mpsc::Sender<SourceEvent>,
-    commands: mpsc::Receiver<Order>,
+    requests: mpsc::Receiver<AddressedRequest>,
     notes: mpsc::Sender<SinkProgress>,
     watches: Watches,
     thread: std::thread::JoinHandle<()>,
     folder: TempDir,
+}
+
+/// The watch machine of `/a`.
+fn machine() -> Box<dyn SourceMachine> {
+    let options = CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]);
+    Box::new(Capture::new(options))
 }
 
 impl Bench {
@@ -48,14 +55,15 @@ impl Bench {
         journal.commit().unwrap();
         look(&mut journal);
         let (reports, reports_end) = mpsc::channel(16);
-        let (commands_end, commands) = mpsc::channel(16);
+        let (requests_end, requests) = mpsc::channel(16);
         let (notes, notes_end) = mpsc::channel(16);
         let (_, visits_end) = mpsc::channel(1);
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
-            capture: CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]),
+            source: "main".into(),
+            machine: machine(),
             journal,
             reports: reports_end,
-            commands: commands_end,
+            requests: requests_end,
             notes: notes_end,
             visits: visits_end,
             clock: Arc::new(|| Timestamp(1_000)),
@@ -64,7 +72,7 @@ impl Bench {
         let thread = std::thread::spawn(move || pipeline.run(&runtime).unwrap());
         Bench {
             reports,
-            commands,
+            requests,
             notes,
             watches,
             thread,
@@ -82,25 +90,25 @@ impl Bench {
         self.reports.send(report).await.unwrap();
     }
 
-    async fn command(&mut self) -> Command {
-        timeout(BOUND, self.commands.recv())
+    async fn request(&mut self) -> SourceRequest {
+        timeout(BOUND, self.requests.recv())
             .await
             .expect("a command within the bound")
             .unwrap()
-            .command
+            .request
     }
 
     /// Connects up to the first read, and returns its ticket.
     async fn connect(&mut self) -> Ticket {
         self.connected(Connection(1)).await;
-        assert!(matches!(self.command().await, Command::Arm(_)));
+        assert!(matches!(self.request().await, SourceRequest::Arm(_)));
         self.input(Input::Armed).await;
         self.read().await
     }
 
     async fn read(&mut self) -> Ticket {
-        match self.command().await {
-            Command::Read { ticket, .. } => ticket,
+        match self.request().await {
+            SourceRequest::Read { ticket, .. } => ticket,
             other => panic!("{other:?} is no read"),
         }
     }
@@ -142,7 +150,7 @@ impl Bench {
 
     /// The connection and the workers end; so must the pipeline.
     async fn end(self) {
-        drop((self.reports, self.notes, self.commands));
+        drop((self.reports, self.notes, self.requests));
         tokio::task::spawn_blocking(move || self.thread.join().unwrap())
             .await
             .unwrap();
@@ -192,7 +200,7 @@ async fn a_full_journal_holds_capture_and_says_so_until_a_sink_has_moved_on() {
         .answer(children, names.iter().map(|_| znode(2, 32 << 10, None)).collect())
         .await;
 
-    let Command::Reconnect { after } = bench.command().await else {
+    let SourceRequest::Reconnect { after } = bench.request().await else {
         panic!("capture was not held")
     };
     assert!(after >= Duration::from_secs(1), "{after:?}");
@@ -234,7 +242,7 @@ async fn a_server_that_stays_older_than_the_journal_stops_the_source_after_growi
     for _ in 0..9 {
         let root = bench.connect().await;
         bench.answer(root, vec![znode(4, 3, Some(&[]))]).await;
-        let Command::Reconnect { after } = bench.command().await else {
+        let SourceRequest::Reconnect { after } = bench.request().await else {
             panic!("no other server was tried")
         };
         waits.push(after);
@@ -305,7 +313,7 @@ async fn cursors_are_stored_although_nothing_is_captured() {
         .unwrap();
     let file = bench.folder.path().join("main.journal");
     let folder = bench.folder;
-    drop((bench.reports, bench.notes, bench.commands));
+    drop((bench.reports, bench.notes, bench.requests));
     tokio::task::spawn_blocking(move || bench.thread.join().unwrap())
         .await
         .unwrap();
@@ -320,10 +328,7 @@ fn a_sink_that_was_switched_off_is_stored_at_once_and_a_cursor_with_what_comes_n
     let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
     journal.register_sink("slow", Seq::ZERO).unwrap();
     journal.commit().unwrap();
-    let mut flow = Flow::new(
-        CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]),
-        journal,
-    );
+    let mut flow = Flow::new(machine(), journal);
     let note = |switch| SinkProgress {
         sink: "slow".into(),
         switch,
@@ -342,15 +347,18 @@ fn a_sink_that_was_switched_off_is_stored_at_once_and_a_cursor_with_what_comes_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_names_the_connection_that_it_is_meant_for() {
+async fn every_request_names_the_connection_that_it_is_meant_for() {
     let mut bench = Bench::start(None);
     bench.connected(Connection(1)).await;
     bench.input(Input::Disconnected).await;
     bench.connected(Connection(2)).await;
     for connection in [1, 2] {
-        let order = timeout(BOUND, bench.commands.recv()).await.unwrap().unwrap();
-        assert_eq!(order.connection, Connection(connection));
-        assert!(matches!(order.command, Command::Arm(_)), "{order:?}");
+        let addressed = timeout(BOUND, bench.requests.recv()).await.unwrap().unwrap();
+        assert_eq!(addressed.connection, Connection(connection));
+        assert!(
+            matches!(addressed.request, SourceRequest::Arm(_)),
+            "{addressed:?}"
+        );
     }
     bench.end().await;
 }

@@ -8,7 +8,7 @@ use crate::path::ZnodePath;
 use crate::record::{Acl, Stat};
 
 #[cfg(doc)]
-use super::Command;
+use super::SourceRequest;
 
 /// One input of the machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub enum Input {
         /// What became of the session.
         session: SessionFate,
     },
-    /// The answer to [`Command::Arm`]: all watches are armed, and a `sync` sent after them was answered.
+    /// The answer to [`SourceRequest::Arm`]: all watches are armed, and a `sync` sent after them was answered.
     Armed,
     /// The connection is gone.
     Disconnected,
@@ -28,21 +28,21 @@ pub enum Input {
     Unanswered,
     /// Watch events in the order of the connection (of several roots: merged by zxid).
     Events(Vec<Event>),
-    /// The answer to [`Command::Read`]. Answers come in the order of the requests.
+    /// The answer to [`SourceRequest::Read`]. Answers come in the order of the requests.
     Answer {
         /// Of the request.
         ticket: Ticket,
         /// One for each read of the request.
         outcomes: Vec<Outcome>,
     },
-    /// The answer to [`Command::ReadAcls`].
+    /// The answer to [`SourceRequest::ReadAcls`].
     Acls {
         /// Of the request.
         ticket: Ticket,
         /// One for each path of the request.
         outcomes: Vec<AclOutcome>,
     },
-    /// The answer to [`Command::WriteCanary`].
+    /// The answer to [`SourceRequest::WriteCanary`].
     CanaryWritten {
         /// Of the write.
         mark: Mark,

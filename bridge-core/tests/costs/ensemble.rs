@@ -10,7 +10,7 @@ use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::{Flow, PipelineEvent};
 use bridge_core::record::{Stat, Timestamp};
-use bridge_core::source::{Command, Connection, SourceEvent};
+use bridge_core::source::{Connection, SourceEvent, SourceRequest};
 
 use super::allocations;
 
@@ -124,15 +124,15 @@ impl Ensemble {
 
     fn follow(&mut self, news: PipelineEvent) -> Option<SourceEvent> {
         match news {
-            PipelineEvent::Order(order) => match order.command {
-                Command::Arm(_) => Some(SourceEvent::Input(Input::Armed)),
-                Command::Read { ticket, reads } => {
+            PipelineEvent::Request(request) => match request.request {
+                SourceRequest::Arm(_) => Some(SourceEvent::Input(Input::Armed)),
+                SourceRequest::Read { ticket, reads } => {
                     self.requests += 1;
                     let outcomes = reads.iter().map(|read| self.read(read)).collect();
                     Some(SourceEvent::Input(Input::Answer { ticket, outcomes }))
                 }
-                Command::WriteCanary { .. } | Command::ReadAcls { .. } => None,
-                Command::Reconnect { .. } => panic!("nothing is wrong with this connection"),
+                SourceRequest::WriteCanary { .. } | SourceRequest::ReadAcls { .. } => None,
+                SourceRequest::Reconnect { .. } => panic!("nothing is wrong with this connection"),
             },
             PipelineEvent::Connected | PipelineEvent::Server(_) => None,
             other => panic!("nothing is wrong: {other:?}"),

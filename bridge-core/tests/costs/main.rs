@@ -13,7 +13,7 @@ use std::alloc::System;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bridge_core::capture::{CaptureOptions, CaptureState, EventKind};
+use bridge_core::capture::{Capture, CaptureOptions, CaptureState, EventKind};
 use bridge_core::format::{Body, Format};
 use bridge_core::journal::{Journal, JournalOptions, ReadLimit, Reader};
 use bridge_core::number::Seq;
@@ -74,7 +74,7 @@ fn flow(file: &Path) -> Flow<Journal> {
     let journal = Journal::open(file, &JournalOptions::new("main")).unwrap();
     let mut options = CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]);
     options.sample_every = None;
-    Flow::new(options, journal)
+    Flow::new(Box::new(Capture::new(options)), journal)
 }
 
 const ZNODES: usize = 2_000;
@@ -98,7 +98,7 @@ fn a_change_takes_few_allocations_from_its_event_to_the_bytes_that_are_sent() {
     let mut warm_up = 0;
     ensemble.walk(&mut flow, &mut warm_up);
     flow.commit().unwrap();
-    assert_eq!(flow.capture().state(), CaptureState::Live);
+    assert_eq!(flow.machine().state(), CaptureState::Live);
 
     let begin = flow.journal().tail();
     let (mut capturing, mut handing, mut handed) = (0, 0, Vec::new());
@@ -182,7 +182,8 @@ fn a_walk_takes_few_requests() {
         6.0,
     );
     let each = allocated as f64 / ZNODES as f64;
-    account.check("allocations to compare a znode", each, 10.0);
+    // 0.4 of it is the sample of known znodes that a new session reads first.
+    account.check("allocations to compare a znode", each, 11.0);
     account.close();
     let tail = again.commit().unwrap().unwrap();
     let records = ZNODES as u64 + 3;

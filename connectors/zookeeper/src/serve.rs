@@ -1,4 +1,4 @@
-//! One connection from its session to its end: commands out, events and answers in.
+//! One connection from its session to its end: requests in, events and answers in.
 //!
 //! Reads run ahead of their answers in a window that the machine bounds. Reports that the pipeline does not take at
 //! once wait here, bounded too: the socket is read on, because the client's own queue has no bound.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bridge_core::capture::{AclOutcome, Event, Input, ReadRequest, SessionFate, Ticket};
 use bridge_core::path::ZnodePath;
-use bridge_core::source::{self, Command, Link, Order, SourceError, SourceEvent};
+use bridge_core::source::{self, AddressedRequest, Link, SourceError, SourceEvent, SourceRequest};
 use futures::future::{BoxFuture, join_all};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -155,8 +155,8 @@ impl<'a> Connection<'a> {
                     Err(_) => return End::Stopped,
                 },
                 answer = self.asked.next() => self.answered(answer),
-                command = link.commands.recv() => match command {
-                    Some(order) => self.order(order, &link.stop).await,
+                command = link.requests.recv() => match command {
+                    Some(request) => self.follow(request, &link.stop).await,
                     None => return End::Stopped,
                 },
                 attempt = next_attempt(&mut self.writing) => self.attempted(attempt),
@@ -209,28 +209,28 @@ impl<'a> Connection<'a> {
         (state != SessionState::SyncConnected).then(|| self.end_of_state(state))
     }
 
-    async fn order(&mut self, order: Order, stop: &CancellationToken) -> Option<End> {
+    async fn follow(&mut self, addressed: AddressedRequest, stop: &CancellationToken) -> Option<End> {
         // Meant for a connection that was lost before it could follow.
-        if order.connection != self.number {
+        if addressed.connection != self.number {
             return None;
         }
-        match order.command {
-            Command::Arm(roots) => tokio::select! {
+        match addressed.request {
+            SourceRequest::Arm(roots) => tokio::select! {
                 biased;
                 () = stop.cancelled() => Some(End::Stopped),
                 end = self.arm(&roots) => end,
             },
-            Command::Read { ticket, reads } => self.ask(ticket, reads),
-            Command::ReadAcls { ticket, paths } => {
+            SourceRequest::Read { ticket, reads } => self.ask(ticket, reads),
+            SourceRequest::ReadAcls { ticket, paths } => {
                 let digests = self.writer.config().acl_digests;
                 self.asked.push(read_acls(self.client, ticket, paths, digests));
                 None
             }
-            Command::WriteCanary { mark, path } => {
+            SourceRequest::WriteCanary { mark, path } => {
                 self.writing = Some(self.writer.write(mark, path));
                 None
             }
-            Command::Reconnect { after } => Some(End::Replace(after)),
+            SourceRequest::Reconnect { after } => Some(End::Replace(after)),
         }
     }
 

@@ -133,7 +133,7 @@ async fn pause(wait: Duration, link: &mut Link) -> bool {
             biased;
             () = link.stop.cancelled() => return false,
             () = &mut wait => return true,
-            command = link.commands.recv() => if command.is_none() {
+            command = link.requests.recv() => if command.is_none() {
                 return false;
             },
         }
@@ -237,7 +237,7 @@ async fn wait_for_session(client: &Client, link: &mut Link) -> Option<bool> {
             biased;
             () = link.stop.cancelled() => return None,
             _ = states.changed() => {}
-            command = link.commands.recv() => { command?; }
+            command = link.requests.recv() => { command?; }
         }
     }
 }

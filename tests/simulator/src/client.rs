@@ -10,7 +10,7 @@ use std::time::Duration;
 use bridge_core::capture::{Event, Input, SessionFate};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::source::{Command, Connection, Order, SourceEvent};
+use bridge_core::source::{AddressedRequest, Connection, SourceEvent, SourceRequest};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -67,7 +67,7 @@ pub struct Client {
     /// What the pipeline can take.
     pub channel: VecDeque<SourceEvent>,
     /// What it asked for.
-    pub orders: VecDeque<Order>,
+    pub requests: VecDeque<AddressedRequest>,
     /// Reads under way, for the habit that keeps them across a reconnect.
     asked: Vec<Request>,
 }
@@ -93,7 +93,7 @@ impl Client {
             answers: VecDeque::new(),
             outbox: VecDeque::new(),
             channel: VecDeque::new(),
-            orders: VecDeque::new(),
+            requests: VecDeque::new(),
             asked: Vec::new(),
         }
     }
@@ -106,14 +106,14 @@ impl Client {
             && self.answers.is_empty()
             && self.outbox.is_empty()
             && self.channel.is_empty()
-            && self.orders.is_empty()
+            && self.requests.is_empty()
     }
 
     /// The source has stopped: there will be no connection any more.
     pub fn stop(&mut self) {
         self.wire = None;
         self.next_try_ms = None;
-        self.orders.clear();
+        self.requests.clear();
     }
 
     /// Makes a connection if it is time for one.
@@ -210,29 +210,29 @@ impl Client {
         self.outbox.push_back(SourceEvent::Input(input));
     }
 
-    /// Follows the next command.
+    /// Follows the next request.
     pub fn order(&mut self, now_ms: u64) {
-        // The connector awaits the watches before it looks at the next command.
+        // The connector awaits the watches before it looks at the next request.
         if matches!(self.arming, Arming::Waits(_)) && self.wire.is_some() {
             return;
         }
-        let Some(order) = self.orders.pop_front() else {
+        let Some(addressed) = self.requests.pop_front() else {
             return;
         };
-        if order.connection != self.number || self.wire.is_none() {
+        if addressed.connection != self.number || self.wire.is_none() {
             return;
         }
-        match order.command {
-            Command::Arm(roots) => self.arm(roots, now_ms),
-            Command::Read { ticket, reads } => {
+        match addressed.request {
+            SourceRequest::Arm(roots) => self.arm(roots, now_ms),
+            SourceRequest::Read { ticket, reads } => {
                 let request = Request::Read(ticket, reads);
                 self.asked.push(request.clone());
                 self.send(request);
             }
-            Command::ReadAcls { ticket, paths } => self.send(Request::Acls(ticket, paths)),
+            SourceRequest::ReadAcls { ticket, paths } => self.send(Request::Acls(ticket, paths)),
             // No plan has a canary.
-            Command::WriteCanary { .. } => {}
-            Command::Reconnect { after } => self.replace(after, now_ms),
+            SourceRequest::WriteCanary { .. } => {}
+            SourceRequest::Reconnect { after } => self.replace(after, now_ms),
         }
     }
 

@@ -92,7 +92,7 @@ impl Liar {
 }
 
 fn same_version_is_same(path: &ZnodePath, outcome: &mut Outcome, flow: &mut Flow<Tap>) {
-    if flow.capture().state() != CaptureState::Walking {
+    if flow.machine().state() != CaptureState::Walking {
         return;
     }
     let known = flow

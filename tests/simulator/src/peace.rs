@@ -52,13 +52,13 @@ impl World {
                 return self.check_end();
             }
         }
-        let state = self.bridge.as_ref().map(|bridge| bridge.flow.capture().state());
+        let state = self.bridge.as_ref().map(|bridge| bridge.flow.machine().state());
         panic!("does not come to rest: {state:?}");
     }
 
     fn is_quiet(&self) -> bool {
         let Some(bridge) = &self.bridge else { return false };
-        let capture = bridge.flow.capture();
+        let capture = bridge.flow.machine();
         capture.state() == CaptureState::Live
             && capture.waiting() == 0
             && !bridge.flow.has_more()
@@ -74,7 +74,7 @@ impl World {
             for sink in &self.sinks {
                 check_arrivals(sink, state);
             }
-            let named: Vec<_> = bridge.flow.capture().unreadable().collect();
+            let named: Vec<_> = bridge.flow.machine().unreadable(usize::MAX);
             for path in self.ensemble.topmost_unreadable(&self.plan.capture.roots) {
                 assert!(
                     named.contains(&&path),

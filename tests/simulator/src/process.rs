@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bridge_core::capture::Capture;
 use bridge_core::number::Seq;
 use bridge_core::pipeline::Flow;
 use rand::rngs::StdRng;
@@ -38,7 +39,7 @@ impl World {
         }
         let random = StdRng::seed_from_u64(self.random.random());
         self.bridge = Some(Bridge {
-            flow: Flow::new(options, tap),
+            flow: Flow::new(Box::new(Capture::new(options)), tap),
             client: Client::new(&self.plan, random, self.habit, self.now_ms),
             durable: tail,
             has_open_batch: false,

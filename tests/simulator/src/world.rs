@@ -11,7 +11,7 @@ use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::{Flow, PipelineEvent};
 use bridge_core::record::{GapReason, Timestamp};
-use bridge_core::source::{Command, SourceEvent};
+use bridge_core::source::{SourceEvent, SourceRequest};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -291,7 +291,7 @@ impl World {
         let now = self.wall();
         let Some(bridge) = &mut self.bridge else { return };
         self.liar.forge(&mut report, &mut bridge.flow);
-        let is_walking = bridge.flow.capture().state() == CaptureState::Walking;
+        let is_walking = bridge.flow.machine().state() == CaptureState::Walking;
         let ends = matches!(report, SourceEvent::Input(Input::Disconnected | Input::Overflow));
         if is_walking && ends {
             self.seen.see(Seen::WalkCut);
@@ -319,31 +319,31 @@ impl World {
             }
             let Some(bridge) = &mut self.bridge else { return };
             match event {
-                PipelineEvent::Order(order) => {
-                    let is_walk = bridge.flow.capture().state() == CaptureState::Walking;
-                    if let Command::Read { ticket, reads } = &order.command {
+                PipelineEvent::Request(request) => {
+                    let is_walk = bridge.flow.machine().state() == CaptureState::Walking;
+                    if let SourceRequest::Read { ticket, reads } = &request.request {
                         self.liar
                             .asked(ticket.0, reads.iter().map(|read| read.path.clone()).collect());
                     }
-                    let read = match &order.command {
-                        Command::Read { ticket, reads } => {
+                    let read = match &request.request {
+                        SourceRequest::Read { ticket, reads } => {
                             reads.first().map(|read| (*ticket, read.path.clone()))
                         }
-                        Command::ReadAcls { ticket, paths } => {
+                        SourceRequest::ReadAcls { ticket, paths } => {
                             self.liar.asked(ticket.0, paths.clone());
                             paths.first().map(|path| (*ticket, path.clone()))
                         }
                         _ => None,
                     };
-                    match &order.command {
-                        Command::Read { .. } if is_walk => bridge.walk_reads += 1,
-                        Command::Arm(_) => bridge.walk_reads = 0,
+                    match &request.request {
+                        SourceRequest::Read { .. } if is_walk => bridge.walk_reads += 1,
+                        SourceRequest::Arm(_) => bridge.walk_reads = 0,
                         _ => {}
                     }
                     if bridge.walk_reads == 4 && is_walk {
                         self.seen.see(Seen::WalkInBatches);
                     }
-                    bridge.client.orders.push_back(order);
+                    bridge.client.requests.push_back(request);
                     if let Some((ticket, path)) = read {
                         self.change_a_list(ticket, path);
                     }
@@ -405,8 +405,8 @@ impl World {
 
     fn note_unreadable(&mut self) {
         let Some(bridge) = &mut self.bridge else { return };
-        let capture = bridge.flow.capture();
-        let named: Vec<ZnodePath> = capture.unreadable().cloned().collect();
+        let capture = bridge.flow.machine();
+        let named: Vec<ZnodePath> = capture.unreadable(usize::MAX);
         if named.len() > bridge.unreadable.len() {
             self.seen.see(Seen::UnreadableFound);
         }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::rules::{Bench, event, found, path, stat, ticket};
-use crate::capture::{
-    CanaryOptions, CaptureState, Effect, Event, EventKind, Input, Mark, SessionFate, StepError,
-};
+use crate::capture::{CanaryOptions, CaptureState, Event, EventKind, Input, Mark, SessionFate, StepError};
 use crate::capture::{Outcome, Ticket};
+use crate::machine::SourceMachine;
 use crate::number::Zxid;
 use crate::record::{GapReason, Timestamp};
+use crate::source::SourceRequest;
 
 const CANARY: &str = "/zkbridge/canary/main-1";
 
@@ -32,20 +32,20 @@ fn live() -> Bench {
 }
 
 impl Bench {
-    fn ticks(&mut self, count: usize) -> Vec<Effect> {
+    fn ticks(&mut self, count: usize) -> Vec<SourceRequest> {
         (0..count).flat_map(|_| self.input(Input::Tick)).collect()
     }
 
-    fn written(&mut self, mark: Mark, zxid: Option<u64>) -> Vec<Effect> {
+    fn written(&mut self, mark: Mark, zxid: Option<u64>) -> Vec<SourceRequest> {
         let zxid = zxid.map(Zxid);
         self.input(Input::CanaryWritten { mark, zxid })
     }
 
     /// Asks for a write and lets it be done.
     fn writes(&mut self, zxid: u64) -> Ticket {
-        let effects = self.ticks(10);
-        let [Effect::WriteCanary { mark, .. }] = effects[..] else {
-            panic!("{effects:?}");
+        let requests = self.ticks(10);
+        let [SourceRequest::WriteCanary { mark, .. }] = requests[..] else {
+            panic!("{requests:?}");
         };
         ticket(&self.written(mark, Some(zxid)))
     }
@@ -58,10 +58,11 @@ impl Bench {
         assert_eq!(self.input(Input::Events(vec![event])), []);
     }
 
-    fn try_answer(&mut self, ticket: Ticket, outcome: Outcome) -> Result<Vec<Effect>, StepError> {
+    fn try_answer(&mut self, ticket: Ticket, outcome: Outcome) -> Result<Vec<SourceRequest>, StepError> {
         let outcomes = vec![outcome];
         let input = Input::Answer { ticket, outcomes };
-        self.capture.step(Timestamp(1), input, &mut self.image)
+        let outcome = self.capture.step(Timestamp(1), input, &mut self.image)?;
+        Ok(outcome.requests)
     }
 }
 
@@ -69,7 +70,7 @@ fn shows(mzxid: u64) -> Outcome {
     found(stat(1, mzxid, 1, 1, 0), None)
 }
 
-fn is_dead(step: &Result<Vec<Effect>, StepError>) -> bool {
+fn is_dead<T>(step: &Result<T, StepError>) -> bool {
     matches!(step, Err(StepError::Doubt(GapReason::Liveness)))
 }
 
@@ -80,10 +81,10 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
         let mut bench = live();
         let before = bench.image.entries.len();
         let checks = bench.capture.counters().liveness_checks;
-        let effects = bench.ticks(10);
+        let requests = bench.ticks(10);
         assert_eq!(
-            effects,
-            [Effect::WriteCanary {
+            requests,
+            [SourceRequest::WriteCanary {
                 mark: Mark(2),
                 path: path(CANARY)
             }]
@@ -99,7 +100,7 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
         assert_eq!(bench.capture.counters().liveness_checks, checks + 1);
         assert_eq!(bench.image.entries.len(), before);
         assert_eq!(bench.capture.state(), CaptureState::Live);
-        assert!(matches!(bench.ticks(10)[..], [Effect::WriteCanary { .. }]));
+        assert!(matches!(bench.ticks(10)[..], [SourceRequest::WriteCanary { .. }]));
         assert_eq!(bench.capture.counters().events, 0, "the tree has no news");
     }
 }
@@ -110,7 +111,7 @@ fn a_write_that_is_read_and_was_not_heard_of_proves_the_watch_dead() {
     let read = bench.writes(20);
     let step = bench.try_answer(read, shows(20));
     assert!(is_dead(&step), "{step:?}");
-    assert_eq!(bench.capture.reset(&step.unwrap_err()), [Effect::Reconnect]);
+    assert_eq!(bench.capture.reset(&step.unwrap_err()), Ok(()));
 }
 
 #[test]
@@ -164,15 +165,15 @@ fn a_canary_that_could_not_be_written_or_was_removed_by_somebody_says_nothing_of
     assert_eq!(bench.written(Mark(2), None), []);
     assert!(matches!(
         bench.ticks(10)[..],
-        [Effect::WriteCanary { mark: Mark(3), .. }]
+        [SourceRequest::WriteCanary { mark: Mark(3), .. }]
     ));
 
     // Not answered at all, it is given up, and an answer that comes too late is none.
     bench.ticks(21);
     assert_eq!(bench.written(Mark(3), Some(30)), []);
-    let effects = bench.ticks(10);
-    let [Effect::WriteCanary { mark, .. }] = effects[..] else {
-        panic!("{effects:?}");
+    let requests = bench.ticks(10);
+    let [SourceRequest::WriteCanary { mark, .. }] = requests[..] else {
+        panic!("{requests:?}");
     };
 
     let mut read = ticket(&bench.written(mark, Some(40)));
@@ -187,7 +188,7 @@ fn a_canary_that_could_not_be_written_or_was_removed_by_somebody_says_nothing_of
 
 #[test]
 fn a_canary_outside_of_the_roots_has_a_watch_of_its_own_and_is_written_once_before_the_first_walk() {
-    let write = |canary| Effect::WriteCanary {
+    let write = |canary| SourceRequest::WriteCanary {
         mark: Mark(1),
         path: path(canary),
     };
@@ -197,11 +198,11 @@ fn a_canary_outside_of_the_roots_has_a_watch_of_its_own_and_is_written_once_befo
     ] {
         let mut bench = on(canary);
         let session = SessionFate::New;
-        let effects = bench.input(Input::Connected { session });
-        assert_eq!(effects, [Effect::Arm(watched.clone()), write(canary)]);
+        let requests = bench.input(Input::Connected { session });
+        assert_eq!(requests, [SourceRequest::Arm(watched.clone()), write(canary)]);
         bench.written(Mark(1), Some(5));
-        let effects = bench.input(Input::Connected { session });
-        assert_eq!(effects, [Effect::Arm(watched)]);
+        let requests = bench.input(Input::Connected { session });
+        assert_eq!(requests, [SourceRequest::Arm(watched)]);
     }
 }
 
@@ -212,11 +213,11 @@ fn what_bridges_keep_for_themselves_is_neither_listed_nor_followed() {
         options.own = Some(path("/zkbridge"));
     });
     let read = bench.connect();
-    let effects = bench.answer(
+    let requests = bench.answer(
         read,
         vec![found(stat(0, 0, 0, 9, 2), Some(&["zkbridge", "zookeeper"]))],
     );
-    assert_eq!(effects, []);
+    assert_eq!(requests, []);
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let events = vec![event("/zkbridge/canary/other-7", EventKind::Created, 12)];
     assert_eq!(bench.input(Input::Events(events)), []);

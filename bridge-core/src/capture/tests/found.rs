@@ -8,12 +8,13 @@ use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::follow::Follow;
 use crate::capture::machine::LAG_ATTEMPTS_MAX;
 use crate::capture::{
-    Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Input, Limits, Outcome, StepError,
-    Ticket,
+    Capture, CaptureOptions, CaptureState, Event, EventKind, Input, Limits, Outcome, StepError, Ticket,
 };
+use crate::machine::SourceMachine;
 use crate::number::Zxid;
 use crate::record::{GapReason, Op, Timestamp};
 use crate::resnapshot::Restating;
+use crate::source::SourceRequest;
 
 /// Without a zxid, as servers before 3.9 send it.
 fn bare(text: &str, kind: EventKind) -> Event {
@@ -54,7 +55,7 @@ fn a_life_below_a_znode_that_ended_before_it_was_listed_is_not_told() {
         event("/a", EventKind::Deleted, 7),
     ]));
     for effect in bench.answer(list, vec![Outcome::Missing]) {
-        let Effect::Read { ticket, reads } = effect else {
+        let SourceRequest::Read { ticket, reads } = effect else {
             panic!("{effect:?}");
         };
         bench.answer(ticket, vec![Outcome::Missing; reads.len()]);
@@ -80,10 +81,10 @@ fn a_znode_that_changed_below_one_that_may_not_be_read_makes_no_doubt_without_en
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let sample = (0..20)
         .flat_map(|_| bench.input(Input::Tick))
-        .collect::<Vec<Effect>>()
+        .collect::<Vec<SourceRequest>>()
         .into_iter()
         .find_map(|effect| match effect {
-            Effect::Read { ticket, reads } => Some((ticket, reads)),
+            SourceRequest::Read { ticket, reads } => Some((ticket, reads)),
             _ => None,
         });
     let (ticket, reads) = sample.unwrap();
@@ -152,8 +153,8 @@ fn writes_that_gave_way_under_load_and_that_a_walk_told_are_not_counted_again() 
     let read = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["x"]))]));
     let write = |zxid| event("/a/x", EventKind::Changed, zxid);
     bench.input(Input::Events((3..10).map(write).collect()));
-    let effects = bench.answer(read, vec![found(stat(2, 6, 4, 2, 0), None)]);
-    bench.answer(ticket(&effects), vec![found(stat(2, 9, 7, 2, 0), None)]);
+    let requests = bench.answer(read, vec![found(stat(2, 6, 4, 2, 0), None)]);
+    bench.answer(ticket(&requests), vec![found(stat(2, 9, 7, 2, 0), None)]);
     let change = bench.image.changes().last().unwrap();
     assert_eq!(
         (change.missed, &change.superseded[..]),
@@ -165,8 +166,8 @@ fn writes_that_gave_way_under_load_and_that_a_walk_told_are_not_counted_again() 
 fn a_znode_that_ended_while_its_root_is_told_again_is_not_restated() {
     let mut bench = Bench::live();
     for (text, zxid) in [("/a/x", 5), ("/a/y", 6), ("/a/z", 7)] {
-        let effects = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
-        bench.answer(ticket(&effects), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
+        let requests = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
+        bench.answer(ticket(&requests), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
     }
     let mut restating = Restating::new(path("/a"), Uuid::nil(), Timestamp(1));
     restating.step(&mut bench.image, 1).unwrap();
@@ -185,8 +186,8 @@ fn a_znode_that_ended_while_its_root_is_told_again_is_not_restated() {
 #[test]
 fn what_an_ensemble_that_was_set_back_begins_again_is_a_doubt_and_no_create() {
     let mut bench = Bench::live();
-    let effects = bench.input(Input::Events(vec![bare("/a", EventKind::Changed)]));
-    bench.answer(ticket(&effects), vec![found(stat(1, 9, 1, 8, 0), None)]);
+    let requests = bench.input(Input::Events(vec![bare("/a", EventKind::Changed)]));
+    bench.answer(ticket(&requests), vec![found(stat(1, 9, 1, 8, 0), None)]);
     assert_eq!(bench.capture.reported(), Some(Zxid(9)));
     let window = ticket(&bench.input(Input::Events(vec![bare("/a/x", EventKind::Created)])));
     let above = found(stat(1, 1, 0, 5, 1), None);
@@ -281,17 +282,17 @@ fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() 
     let mut bench = Bench::new();
     let list = bench.connect();
     let read = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["x"]))]));
-    let mut effects = bench.input(Input::Events(vec![
+    let mut requests = bench.input(Input::Events(vec![
         event("/a/x", EventKind::Deleted, 5),
         event("/a", EventKind::Deleted, 5),
         event("/a", EventKind::Created, 7),
         event("/a/x", EventKind::Created, 8),
     ]));
     // The walk had asked for the child of the life before.
-    effects.extend(bench.answer(read, vec![found(stat(8, 8, 0, 8, 0), None)]));
+    requests.extend(bench.answer(read, vec![found(stat(8, 8, 0, 8, 0), None)]));
     while bench.capture.state() != CaptureState::Live {
-        let Some(Effect::Read { ticket, reads }) = effects.first().cloned() else {
-            panic!("{effects:?}");
+        let Some(SourceRequest::Read { ticket, reads }) = requests.first().cloned() else {
+            panic!("{requests:?}");
         };
         let outcomes = reads.iter().map(|read| match read.path.as_str() {
             "/a" => found(stat(7, 7, 0, 8, 1), read.children.then_some(&["x"][..])),
@@ -299,8 +300,8 @@ fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() 
         });
         let outcomes = outcomes.collect();
         let more = bench.answer(ticket, outcomes);
-        effects.extend(more);
-        effects.remove(0);
+        requests.extend(more);
+        requests.remove(0);
     }
     let told: Vec<_> = bench
         .image
@@ -340,7 +341,7 @@ fn a_root_whose_end_was_told_is_not_taken_from_a_server_that_does_not_know_of_it
         let Err(error @ StepError::Lagging(_)) = step else {
             panic!("{attempt}: {step:?}");
         };
-        bench.capture.reset(&error);
+        bench.capture.reset(&error).unwrap();
     }
     // What all servers show is true: it may have become readable.
     let ticket = bench.connect();
@@ -359,8 +360,8 @@ fn what_was_told_below_a_root_that_could_not_be_read_is_found_to_be_gone_with_it
     // Then both end, and nobody hears of it.
     let sample = (0..20)
         .flat_map(|_| bench.input(Input::Tick))
-        .collect::<Vec<Effect>>();
-    let Some(Effect::Read { ticket, reads }) = sample.first().cloned() else {
+        .collect::<Vec<SourceRequest>>();
+    let Some(SourceRequest::Read { ticket, reads }) = sample.first().cloned() else {
         panic!("{sample:?}");
     };
     let outcomes = reads.iter().map(|_| Outcome::Missing).collect();
@@ -379,8 +380,8 @@ fn the_gap_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
         let mut bench = Bench::new();
         for _ in 0..2 {
             let list = bench.connect();
-            let effects = bench.answer(list, vec![Outcome::Missing]);
-            bench.answer(ticket(&effects), vec![Outcome::Missing, above.clone()]);
+            let requests = bench.answer(list, vec![Outcome::Missing]);
+            bench.answer(ticket(&requests), vec![Outcome::Missing, above.clone()]);
             assert_eq!(bench.capture.state(), CaptureState::Live);
             bench.input(Input::Disconnected);
         }
@@ -404,6 +405,7 @@ fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
     let mut bench = Bench {
         capture: Capture::new(CaptureOptions::new("main", vec![path("/a"), path("/b")])),
         image: MemoryBook::default(),
+        halted: None,
     };
     // Up to where the child of the second root is read.
     let come_to_child = |bench: &mut Bench| {

@@ -1,7 +1,9 @@
 //! Telling another ensemble with higher zxids from the one that is known.
 
 use super::rules::{Bench, found, stat, ticket};
-use crate::capture::{CaptureState, Effect, Halt, Input, Outcome, SessionFate, Ticket};
+use crate::capture::{CaptureState, Halt, Input, Outcome, SessionFate, Ticket};
+use crate::machine::SourceMachine;
+use crate::source::SourceRequest;
 
 const CHILDREN: u64 = 12;
 
@@ -25,10 +27,10 @@ fn walked(bench: &mut Bench, root: Ticket, later: u64) {
     let newest = CHILDREN + 1 + later;
     let mut top = stat(1 + later, 1 + later, 0, newest, CHILDREN as i32);
     top.cversion = CHILDREN as i32;
-    let mut effects = bench.answer(root, vec![found(top, Some(&names))]);
-    while let Some((ticket, reads)) = reads(&effects) {
+    let mut requests = bench.answer(root, vec![found(top, Some(&names))]);
+    while let Some((ticket, reads)) = reads(&requests) {
         let outcomes = reads.iter().map(|path| child(path, later)).collect();
-        effects = bench.answer(ticket, outcomes);
+        requests = bench.answer(ticket, outcomes);
     }
 }
 
@@ -44,9 +46,9 @@ fn child(path: &str, later: u64) -> Outcome {
     found(stat(zxid, zxid, 0, zxid, 0), None)
 }
 
-fn reads(effects: &[Effect]) -> Option<(Ticket, Vec<String>)> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Read { ticket, reads } => {
+fn reads(requests: &[SourceRequest]) -> Option<(Ticket, Vec<String>)> {
+    requests.iter().find_map(|effect| match effect {
+        SourceRequest::Read { ticket, reads } => {
             Some((*ticket, reads.iter().map(|read| read.path.to_string()).collect()))
         }
         _ => None,
@@ -55,8 +57,8 @@ fn reads(effects: &[Effect]) -> Option<(Ticket, Vec<String>)> {
 
 fn witnesses(bench: &mut Bench, session: SessionFate) -> (Ticket, Vec<String>) {
     bench.input(Input::Connected { session });
-    let effects = bench.input(Input::Armed);
-    reads(&effects).unwrap()
+    let requests = bench.input(Input::Armed);
+    reads(&requests).unwrap()
 }
 
 #[test]
@@ -65,9 +67,9 @@ fn another_ensemble_with_higher_zxids_halts_the_source_before_anything_is_writte
     let written = bench.image.entries.len();
     let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
     let outcomes = asked.iter().map(|path| child(path, 1_000)).collect();
-    let effects = bench.answer(ticket, outcomes);
-    let [Effect::Halt(Halt::WentBack { evidence, .. })] = &effects[..] else {
-        panic!("{effects:?}");
+    assert_eq!(bench.answer(ticket, outcomes), []);
+    let Some(Halt::WentBack { evidence, .. }) = &bench.halted else {
+        panic!("{:?}", bench.halted);
     };
     assert!(evidence.contains("was created at"), "{evidence}");
     assert_eq!(bench.capture.state(), CaptureState::Halted);
@@ -84,8 +86,8 @@ fn one_znode_that_is_the_known_one_proves_the_ensemble() {
         .enumerate()
         .map(|(at, path)| child(path, if at == last { 0 } else { 1_000 }))
         .collect();
-    let effects = bench.answer(asked_at, outcomes);
-    walked(&mut bench, ticket(&effects), 0);
+    let requests = bench.answer(asked_at, outcomes);
+    walked(&mut bench, ticket(&requests), 0);
     assert_eq!(bench.capture.state(), CaptureState::Live);
 }
 
@@ -93,8 +95,11 @@ fn one_znode_that_is_the_known_one_proves_the_ensemble() {
 fn a_tree_that_is_all_gone_is_no_proof_of_another_ensemble() {
     let mut bench = known();
     let (asked_at, asked) = witnesses(&mut bench, SessionFate::New);
-    let effects = bench.answer(asked_at, vec![Outcome::Missing; asked.len()]);
-    assert!(matches!(effects[..], [Effect::Read { .. }]), "{effects:?}");
+    let requests = bench.answer(asked_at, vec![Outcome::Missing; asked.len()]);
+    assert!(
+        matches!(requests[..], [SourceRequest::Read { .. }]),
+        "{requests:?}"
+    );
 }
 
 #[test]

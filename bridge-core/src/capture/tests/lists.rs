@@ -3,12 +3,13 @@
 use super::rules::{Bench, event, found, path, stat, ticket};
 use crate::append::ChangeKind;
 use crate::capture::{
-    AclMode, AclOutcome, Capture, CaptureOptions, Effect, EventKind, Input, Outcome, SessionFate, StepError,
-    Ticket,
+    AclMode, AclOutcome, Capture, CaptureOptions, EventKind, Input, Outcome, SessionFate, StepError, Ticket,
 };
+use crate::machine::SourceMachine;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Acl, GapReason, Stat, Timestamp};
+use crate::source::SourceRequest;
 
 fn list(id: &str) -> Vec<Acl> {
     vec![Acl {
@@ -42,20 +43,20 @@ fn live(mode: AclMode) -> Bench {
 }
 
 impl Bench {
-    fn set(&mut self, zxid: u64) -> Vec<Effect> {
+    fn set(&mut self, zxid: u64) -> Vec<SourceRequest> {
         self.input(Input::Events(vec![event("/a", EventKind::Changed, zxid)]))
     }
 
-    fn acls(&mut self, ticket: Ticket, outcome: AclOutcome) -> Vec<Effect> {
+    fn acls(&mut self, ticket: Ticket, outcome: AclOutcome) -> Vec<SourceRequest> {
         let outcomes = vec![outcome];
         self.input(Input::Acls { ticket, outcomes })
     }
 
     /// `/a` was written, and its answer shows a changed list.
     fn asks(&mut self, version: i32, aversion: i32) -> Ticket {
-        let effects = self.set(10 + u64::from(version.unsigned_abs()));
-        let effects = self.answer(ticket(&effects), vec![found(after(version, aversion), None)]);
-        asked(&effects, &path("/a"))
+        let requests = self.set(10 + u64::from(version.unsigned_abs()));
+        let requests = self.answer(ticket(&requests), vec![found(after(version, aversion), None)]);
+        asked(&requests, &path("/a"))
     }
 
     /// The `acl` records: at which change, and with which list.
@@ -69,9 +70,9 @@ impl Bench {
     }
 }
 
-fn asked(effects: &[Effect], of: &ZnodePath) -> Ticket {
-    let [Effect::ReadAcls { ticket, paths }] = effects else {
-        panic!("{effects:?}");
+fn asked(requests: &[SourceRequest], of: &ZnodePath) -> Ticket {
+    let [SourceRequest::ReadAcls { ticket, paths }] = requests else {
+        panic!("{requests:?}");
     };
     assert_eq!(paths, std::slice::from_ref(of));
     *ticket
@@ -88,7 +89,7 @@ fn the_answer_that_shows_a_changed_list_waits_for_it_and_so_does_what_comes_behi
 
     let stat = after(1, 1);
     let acl = list("one");
-    let effects = bench.acls(lists, AclOutcome::Found { stat, acl });
+    let requests = bench.acls(lists, AclOutcome::Found { stat, acl });
     assert_eq!(bench.told(), [(1, Some(list("one")))]);
     let changes: Vec<_> = bench
         .image
@@ -96,7 +97,7 @@ fn the_answer_that_shows_a_changed_list_waits_for_it_and_so_does_what_comes_behi
         .map(|change| change.what.op().as_str())
         .collect();
     assert_eq!(changes[changes.len() - 2..], ["update", "acl"]);
-    bench.answer(ticket(&effects), vec![found(after(2, 1), None)]);
+    bench.answer(ticket(&requests), vec![found(after(2, 1), None)]);
     assert!(matches!(bench.last(), ChangeKind::Updated { .. }));
     assert_eq!(bench.capture.counters().unread_acls, 0);
 }
@@ -113,9 +114,9 @@ fn a_list_that_was_changed_again_is_left_out_and_read_once_more() {
     assert_eq!(bench.told(), [(1, None)]);
     assert_eq!(bench.capture.counters().unread_acls, 1);
 
-    let effects = bench.input(Input::Tick);
-    let effects = bench.answer(ticket(&effects), vec![found(after(1, 2), None)]);
-    let lists = asked(&effects, &path("/a"));
+    let requests = bench.input(Input::Tick);
+    let requests = bench.answer(ticket(&requests), vec![found(after(1, 2), None)]);
+    let lists = asked(&requests, &path("/a"));
     let (stat, acl) = (after(1, 2), list("two"));
     bench.acls(lists, AclOutcome::Found { stat, acl });
     assert_eq!(bench.told(), [(1, None), (2, Some(list("two")))]);
@@ -143,15 +144,15 @@ fn a_list_that_may_not_be_read_or_is_of_another_life_is_left_out_and_counted() {
 #[test]
 fn a_sample_and_a_walk_that_find_a_changed_list_ask_for_it_too() {
     let mut bench = live(AclMode::List);
-    let sample: Vec<Effect> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
-    let effects = bench.answer(ticket(&sample), vec![found(after(0, 1), Some(&[]))]);
-    let lists = asked(&effects, &path("/a"));
+    let sample: Vec<SourceRequest> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
+    let requests = bench.answer(ticket(&sample), vec![found(after(0, 1), Some(&[]))]);
+    let lists = asked(&requests, &path("/a"));
     let (stat, acl) = (after(0, 1), list("one"));
     bench.acls(lists, AclOutcome::Found { stat, acl });
 
     let walk = bench.connect();
-    let effects = bench.answer(walk, vec![found(after(0, 2), Some(&[]))]);
-    let lists = asked(&effects, &path("/a"));
+    let requests = bench.answer(walk, vec![found(after(0, 2), Some(&[]))]);
+    let lists = asked(&requests, &path("/a"));
     let (stat, acl) = (after(0, 2), list("two"));
     bench.acls(lists, AclOutcome::Found { stat, acl });
     assert_eq!(bench.told(), [(1, Some(list("one"))), (2, Some(list("two")))]);
@@ -170,7 +171,7 @@ fn a_list_that_comes_after_the_connection_is_gone_is_nobodys() {
     let session = SessionFate::Kept;
     assert!(matches!(
         bench.input(Input::Connected { session })[..],
-        [Effect::Arm(_)]
+        [SourceRequest::Arm(_)]
     ));
 }
 
@@ -195,9 +196,9 @@ fn more_events_than_may_wait_behind_a_list_end_the_epoch() {
 fn without_lists_nobody_asks_for_any() {
     for (mode, expected) in [(AclMode::Notice, 1), (AclMode::Off, 0)] {
         let mut bench = live(mode);
-        let effects = bench.set(11);
+        let requests = bench.set(11);
         let outcomes: Vec<Outcome> = vec![found(after(1, 1), None)];
-        assert_eq!(bench.answer(ticket(&effects), outcomes), []);
+        assert_eq!(bench.answer(ticket(&requests), outcomes), []);
         assert_eq!(bench.told(), vec![(1, None); expected]);
         assert_eq!(bench.capture.counters().unread_acls, 0);
     }

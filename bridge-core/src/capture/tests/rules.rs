@@ -7,12 +7,14 @@ use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::denials::DENIALS_MAX;
 use crate::capture::machine::LAG_ATTEMPTS_MAX;
 use crate::capture::{
-    Capture, CaptureOptions, CaptureState, Effect, Event, EventKind, Halt, Input, Limits, Outcome,
-    SessionFate, StepError, Ticket,
+    Capture, CaptureOptions, CaptureState, Event, EventKind, Halt, Input, Limits, Outcome, SessionFate,
+    StepError, Ticket,
 };
+use crate::machine::{SourceMachine, StepOutcome};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat, Timestamp};
+use crate::source::SourceRequest;
 
 pub(super) fn path(text: &str) -> ZnodePath {
     ZnodePath::parse(text).unwrap()
@@ -50,6 +52,8 @@ pub(super) fn event(text: &str, kind: EventKind, zxid: u64) -> Event {
 pub(super) struct Bench {
     pub(super) capture: Capture,
     pub(super) image: MemoryBook,
+    /// Why it stopped.
+    pub(super) halted: Option<Halt>,
 }
 
 impl Bench {
@@ -70,22 +74,26 @@ impl Bench {
         Bench {
             capture: Capture::new(options),
             image: MemoryBook::default(),
+            halted: None,
         }
     }
 
-    pub(super) fn input(&mut self, input: Input) -> Vec<Effect> {
-        self.capture.step(Timestamp(1), input, &mut self.image).unwrap()
+    pub(super) fn input(&mut self, input: Input) -> Vec<SourceRequest> {
+        let outcome = self.capture.step(Timestamp(1), input, &mut self.image);
+        let StepOutcome { requests, halt, .. } = outcome.unwrap();
+        self.halted = halt.or(self.halted.take());
+        requests
     }
 
     pub(super) fn connect(&mut self) -> Ticket {
         self.input(Input::Connected {
             session: SessionFate::New,
         });
-        let effects = self.input(Input::Armed);
-        ticket(&effects)
+        let requests = self.input(Input::Armed);
+        ticket(&requests)
     }
 
-    pub(super) fn answer(&mut self, ticket: Ticket, outcomes: Vec<Outcome>) -> Vec<Effect> {
+    pub(super) fn answer(&mut self, ticket: Ticket, outcomes: Vec<Outcome>) -> Vec<SourceRequest> {
         self.input(Input::Answer { ticket, outcomes })
     }
 
@@ -107,21 +115,21 @@ impl Bench {
     }
 }
 
-pub(super) fn ticket(effects: &[Effect]) -> Ticket {
-    let ticket = effects.iter().find_map(|effect| match effect {
-        Effect::Read { ticket, .. } => Some(*ticket),
+pub(super) fn ticket(requests: &[SourceRequest]) -> Ticket {
+    let ticket = requests.iter().find_map(|effect| match effect {
+        SourceRequest::Read { ticket, .. } => Some(*ticket),
         _ => None,
     });
-    ticket.unwrap_or_else(|| panic!("no read among {effects:?}"))
+    ticket.unwrap_or_else(|| panic!("no read among {requests:?}"))
 }
 
 #[test]
 fn nothing_is_read_before_the_watch_is_armed() {
     let mut bench = Bench::new();
-    let effects = bench.input(Input::Connected {
+    let requests = bench.input(Input::Connected {
         session: SessionFate::New,
     });
-    assert_eq!(effects, [Effect::Arm(vec![path("/a")])]);
+    assert_eq!(requests, [SourceRequest::Arm(vec![path("/a")])]);
     assert_eq!(bench.capture.state(), CaptureState::Arming);
     assert!(bench.image.entries.is_empty());
 }
@@ -130,14 +138,14 @@ fn nothing_is_read_before_the_watch_is_armed() {
 fn a_root_that_does_not_exist_yet_is_watched_and_its_create_is_seen() {
     let mut bench = Bench::new();
     let ticket_of_root = bench.connect();
-    let effects = bench.answer(ticket_of_root, vec![Outcome::Missing]);
+    let requests = bench.answer(ticket_of_root, vec![Outcome::Missing]);
     bench.answer(
-        ticket(&effects),
+        ticket(&requests),
         vec![Outcome::Missing, found(stat(0, 0, 0, 5, 0), None)],
     );
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Created, 7)]));
-    bench.answer(ticket(&effects), vec![found(stat(7, 7, 0, 7, 0), None)]);
+    let requests = bench.input(Input::Events(vec![event("/a", EventKind::Created, 7)]));
+    bench.answer(ticket(&requests), vec![found(stat(7, 7, 0, 7, 0), None)]);
     assert!(matches!(bench.last(), ChangeKind::Created { read } if read.stat.czxid == Zxid(7)));
 }
 
@@ -145,8 +153,8 @@ fn a_root_that_does_not_exist_yet_is_watched_and_its_create_is_seen() {
 fn a_value_overwritten_before_it_was_read_is_listed_by_the_next_record() {
     let mut bench = Bench::live();
     let events = [5, 6, 7].map(|zxid| event("/a", EventKind::Changed, zxid));
-    let effects = bench.input(Input::Events(events.to_vec()));
-    bench.answer(ticket(&effects), vec![found(stat(1, 7, 3, 1, 0), None)]);
+    let requests = bench.input(Input::Events(events.to_vec()));
+    bench.answer(ticket(&requests), vec![found(stat(1, 7, 3, 1, 0), None)]);
     let change = bench.image.changes().last().unwrap();
     assert_eq!(
         (change.missed, &change.superseded[..]),
@@ -178,33 +186,34 @@ fn a_server_that_names_the_watched_root_for_changes_below_it_is_refused() {
         deny(&mut bench);
         bench.go_live();
     }
-    let effects = deny(&mut bench);
-    assert!(
-        matches!(&effects[..], [Effect::Halt(Halt::WrongPaths { .. })]),
-        "{effects:?}"
-    );
+    assert_eq!(deny(&mut bench), []);
+    let halted = bench.halted;
+    assert!(matches!(halted, Some(Halt::WrongPaths { .. })), "{halted:?}");
     assert_eq!(bench.capture.state(), CaptureState::Halted);
 }
 
 #[test]
 fn a_server_that_denies_its_own_word_once_is_connected_to_again() {
     let mut bench = Bench::live();
-    let effects = deny(&mut bench);
-    assert!(matches!(&effects[..], [Effect::Reconnect]), "{effects:?}");
+    let requests = deny(&mut bench);
+    assert!(
+        matches!(&requests[..], [SourceRequest::Reconnect { .. }]),
+        "{requests:?}"
+    );
     assert_eq!(bench.capture.state(), CaptureState::Detached);
 }
 
 /// The server tells of a change of the root, and a read after it does not know of any.
-fn deny(bench: &mut Bench) -> Vec<Effect> {
-    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
-    bench.answer(ticket(&effects), vec![found(stat(1, 1, 0, 1, 0), None)])
+fn deny(bench: &mut Bench) -> Vec<SourceRequest> {
+    let requests = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
+    bench.answer(ticket(&requests), vec![found(stat(1, 1, 0, 1, 0), None)])
 }
 
 /// A second connection after `/a/x` (created at 5) was journalled.
 fn reconnected_with_a_child() -> (Bench, Ticket) {
     let mut bench = Bench::live();
-    let effects = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 5)]));
-    bench.answer(ticket(&effects), vec![found(stat(5, 5, 0, 5, 0), None)]);
+    let requests = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 5)]));
+    bench.answer(ticket(&requests), vec![found(stat(5, 5, 0, 5, 0), None)]);
     bench.input(Input::Disconnected);
     let ticket = bench.connect();
     (bench, ticket)
@@ -253,21 +262,19 @@ fn an_ensemble_that_stays_older_than_the_journal_stops_the_source() {
         .capture
         .step(Timestamp(1), Input::Answer { ticket, outcomes }, &mut bench.image);
     let error = error.unwrap_err();
-    let effects: Vec<Effect> = (0..LAG_ATTEMPTS_MAX)
-        .flat_map(|_| bench.capture.reset(&error))
-        .collect();
-    assert!(
-        matches!(effects.last(), Some(Effect::Halt(Halt::WentBack { .. }))),
-        "{effects:?}"
-    );
+    for _ in 1..LAG_ATTEMPTS_MAX {
+        assert_eq!(bench.capture.reset(&error), Ok(()));
+    }
+    let halted = bench.capture.reset(&error);
+    assert!(matches!(halted, Err(Halt::WentBack { .. })), "{halted:?}");
     assert_eq!(bench.capture.state(), CaptureState::Halted);
 }
 
 #[test]
 fn a_znode_deleted_and_created_again_at_the_same_version_is_a_delete_and_a_create() {
     let (mut bench, first) = reconnected_with_a_child();
-    let effects = bench.answer(first, vec![found(stat(1, 1, 0, 8, 1), Some(&["x"]))]);
-    bench.answer(ticket(&effects), vec![found(stat(8, 8, 0, 8, 0), None)]);
+    let requests = bench.answer(first, vec![found(stat(1, 1, 0, 8, 1), Some(&["x"]))]);
+    bench.answer(ticket(&requests), vec![found(stat(8, 8, 0, 8, 0), None)]);
     let tail: Vec<_> = bench.image.changes().map(|change| &change.what).collect();
     assert!(matches!(
         tail[tail.len() - 2..],
@@ -283,10 +290,10 @@ fn a_znode_deleted_and_created_again_at_the_same_version_is_a_delete_and_a_creat
 #[test]
 fn a_watch_that_died_in_silence_is_found_by_a_sample() {
     let mut bench = Bench::live();
-    let effects: Vec<Effect> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
+    let requests: Vec<SourceRequest> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
     let outcomes = vec![found(stat(1, 12, 1, 1, 0), Some(&[]))];
     let input = Input::Answer {
-        ticket: ticket(&effects),
+        ticket: ticket(&requests),
         outcomes,
     };
     let step = bench.capture.step(Timestamp(1), input, &mut bench.image);
@@ -294,15 +301,15 @@ fn a_watch_that_died_in_silence_is_found_by_a_sample() {
         matches!(step, Err(StepError::Doubt(GapReason::Liveness))),
         "{step:?}"
     );
-    assert_eq!(bench.capture.reset(&step.unwrap_err()), [Effect::Reconnect]);
+    assert_eq!(bench.capture.reset(&step.unwrap_err()), Ok(()));
 }
 
 #[test]
 fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
     let (mut bench, first) = reconnected_with_a_child();
-    let effects = bench.answer(first, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
-    bench.answer(ticket(&effects), vec![Outcome::Denied]);
-    assert_eq!(bench.capture.unreadable().collect::<Vec<_>>(), [&path("/a/x")]);
+    let requests = bench.answer(first, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
+    bench.answer(ticket(&requests), vec![Outcome::Denied]);
+    assert_eq!(bench.capture.unreadable(usize::MAX), [path("/a/x")]);
     assert!(
         !bench
             .image
@@ -315,14 +322,14 @@ fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
 fn a_delete_below_what_may_not_be_read_has_a_bound_as_nobody_knows_which_life_it_ends() {
     let mut bench = Bench::live();
     for (text, zxid) in [("/a/x", 5), ("/a/x/y", 6)] {
-        let effects = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
-        bench.answer(ticket(&effects), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
+        let requests = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
+        bench.answer(ticket(&requests), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
     }
     bench.input(Input::Disconnected);
     let ticket_of_root = bench.connect();
     // Meanwhile /a/x was closed, and whether /a/x/y is still the one that was told cannot be found out.
-    let effects = bench.answer(ticket_of_root, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
-    bench.answer(ticket(&effects), vec![Outcome::Denied]);
+    let requests = bench.answer(ticket_of_root, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
+    bench.answer(ticket(&requests), vec![Outcome::Denied]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
     bench.input(Input::Events(vec![event("/a/x/y", EventKind::Deleted, 30)]));
     // A transaction is whole when the next one begins.
@@ -368,9 +375,9 @@ fn an_unanswered_request_ends_the_epoch_and_the_next_gap_names_the_dead_watch() 
 #[test]
 fn a_sample_counts_as_a_proof_when_it_is_answered_and_not_when_it_is_sent() {
     let mut bench = Bench::live();
-    let effects: Vec<Effect> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
+    let requests: Vec<SourceRequest> = (0..10).flat_map(|_| bench.input(Input::Tick)).collect();
     assert_eq!(bench.capture.counters().liveness_checks, 0);
-    bench.answer(ticket(&effects), vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
+    bench.answer(ticket(&requests), vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
     assert_eq!(bench.capture.counters().liveness_checks, 1);
 }
 
@@ -410,7 +417,7 @@ fn servers_that_lag_leave_one_gap_however_many_were_tried() {
             .capture
             .step(Timestamp(1), input, &mut bench.image)
             .unwrap_err();
-        bench.capture.reset(&error);
+        bench.capture.reset(&error).unwrap();
         root = bench.connect();
     }
     bench.answer(root, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
@@ -431,8 +438,8 @@ fn an_accepted_baseline_ends_no_life_that_goes_on_and_tells_only_values_that_dif
     let before = bench.image.changes().count();
     // The journal knows a later pzxid of the root, and a later version of a child would be one more update.
     let root = bench.connect();
-    let effects = bench.answer(root, vec![found(stat(1, 1, 0, 0, 1), Some(&["x"]))]);
-    bench.answer(ticket(&effects), vec![found(stat(5, 5, 0, 4, 0), None)]);
+    let requests = bench.answer(root, vec![found(stat(1, 1, 0, 0, 1), Some(&["x"]))]);
+    bench.answer(ticket(&requests), vec![found(stat(5, 5, 0, 4, 0), None)]);
     assert_eq!(bench.image.changes().count(), before, "{:?}", bench.last());
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let Some(RecordKind::GapEnd { to_zxid, .. }) = bench.image.entries.last().map(|entry| &entry.word) else {
@@ -463,19 +470,19 @@ fn a_znode_of_the_same_zxids_and_other_times_is_of_another_cluster() {
 fn large_values_are_asked_for_a_few_at_a_time() {
     let mut bench = Bench::live();
     let large = vec![0u8; 1 << 20];
-    let effects = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 5)]));
+    let requests = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 5)]));
     let value = Outcome::Found {
         stat: stat(1, 5, 1, 1, 0),
         data: large.into(),
         children: None,
     };
-    bench.answer(ticket(&effects), vec![value]);
+    bench.answer(ticket(&requests), vec![value]);
     let many = (0..20).map(|at| event(&format!("/a/{at:02}"), EventKind::Created, 6 + at));
-    let effects = bench.input(Input::Events(many.collect()));
-    let sizes: Vec<usize> = effects
+    let requests = bench.input(Input::Events(many.collect()));
+    let sizes: Vec<usize> = requests
         .iter()
         .map(|effect| match effect {
-            Effect::Read { reads, .. } => reads.len(),
+            SourceRequest::Read { reads, .. } => reads.len(),
             other => panic!("{other:?} is no read"),
         })
         .collect();
@@ -490,17 +497,17 @@ fn a_deep_delete_after_a_large_value_is_read_although_it_exceeds_the_answer_that
         kind,
         zxid: None,
     };
-    let effects = bench.input(Input::Events(vec![old("/a", EventKind::Changed)]));
+    let requests = bench.input(Input::Events(vec![old("/a", EventKind::Changed)]));
     let large = vec![0u8; 1 << 20];
     let value = Outcome::Found {
         stat: stat(1, 5, 1, 1, 0),
         data: large.into(),
         children: None,
     };
-    bench.answer(ticket(&effects), vec![value]);
-    let effects = bench.input(Input::Events(vec![old("/a/b/c/d/e/f/g", EventKind::Deleted)]));
-    let Effect::Read { reads, .. } = &effects[0] else {
-        panic!("{effects:?}")
+    bench.answer(ticket(&requests), vec![value]);
+    let requests = bench.input(Input::Events(vec![old("/a/b/c/d/e/f/g", EventKind::Deleted)]));
+    let SourceRequest::Read { reads, .. } = &requests[0] else {
+        panic!("{requests:?}")
     };
     assert_eq!(reads.len(), 8, "the path and all above it in one read");
 }
@@ -540,7 +547,7 @@ fn a_gap_never_claims_as_reported_a_version_that_no_record_has_accounted_for() {
 fn once_the_next_record_has_accounted_for_it_everything_up_to_that_is_reported() {
     let mut bench = Bench::live();
     let events = [5, 6, 7].map(|zxid| event("/a", EventKind::Changed, zxid));
-    let effects = bench.input(Input::Events(events.to_vec()));
-    bench.answer(ticket(&effects), vec![found(stat(1, 7, 3, 1, 0), None)]);
+    let requests = bench.input(Input::Events(events.to_vec()));
+    bench.answer(ticket(&requests), vec![found(stat(1, 7, 3, 1, 0), None)]);
     assert_eq!(bench.capture.reported(), Some(Zxid(7)));
 }

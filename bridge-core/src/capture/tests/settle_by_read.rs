@@ -2,8 +2,10 @@
 
 use super::rules::{Bench, event, found, path, stat, ticket};
 use crate::append::{ChangeKind, DeletedAt, RecordKind};
-use crate::capture::{CaptureState, Effect, Event, EventKind, Input, Limits, Outcome};
+use crate::capture::{CaptureState, Event, EventKind, Input, Limits, Outcome};
+use crate::machine::SourceMachine;
 use crate::number::Zxid;
+use crate::source::SourceRequest;
 
 use EventKind::{Changed, Created, Deleted};
 
@@ -20,17 +22,17 @@ fn events(kinds: &[(&str, EventKind)]) -> Input {
 }
 
 /// The first read among these, and its paths.
-fn read(effects: &[Effect]) -> (crate::capture::Ticket, Vec<String>) {
-    let reads = effects.iter().find_map(|effect| match effect {
-        Effect::Read { reads, .. } => Some(reads.iter().map(|read| read.path.to_string()).collect()),
+fn read(requests: &[SourceRequest]) -> (crate::capture::Ticket, Vec<String>) {
+    let reads = requests.iter().find_map(|effect| match effect {
+        SourceRequest::Read { reads, .. } => Some(reads.iter().map(|read| read.path.to_string()).collect()),
         _ => None,
     });
-    (ticket(effects), reads.unwrap_or_default())
+    (ticket(requests), reads.unwrap_or_default())
 }
 
 /// Answers a read from a table of what is there. All that may have lost a child did so at 90.
-fn answer(bench: &mut Bench, effects: &[Effect], there: &[(&str, u64)]) -> Vec<Effect> {
-    let (ticket, reads) = read(effects);
+fn answer(bench: &mut Bench, requests: &[SourceRequest], there: &[(&str, u64)]) -> Vec<SourceRequest> {
+    let (ticket, reads) = read(requests);
     let outcomes = reads.iter().map(|path| {
         let zxid = there.iter().find(|(there, _)| there == path).map(|there| there.1);
         zxid.map_or(Outcome::Missing, |zxid| found(stat(zxid, zxid, 0, 90, 0), None))
@@ -86,7 +88,7 @@ fn owned(expected: &[(&str, &'static str, u64)]) -> Vec<(String, &'static str, u
 fn a_parent_that_began_anew_is_told_before_a_child_whose_read_ran_ahead_of_its_events() {
     let (mut bench, before) = live_with(&[("/a/p", 5)], |limits| limits.follow_batch = 1);
     // Room for one event: that of the child is read first, and before its parent's are told.
-    let effects = bench.input(events(&[
+    let requests = bench.input(events(&[
         ("/a/p/c", Created),
         ("/a/p/c", Deleted),
         ("/a/p", Deleted),
@@ -94,7 +96,7 @@ fn a_parent_that_began_anew_is_told_before_a_child_whose_read_ran_ahead_of_its_e
         ("/a/p/c", Created),
     ]));
     let now = [("/", 0), ("/a", 1), ("/a/p", 20), ("/a/p/c", 21)];
-    let effects = answer(&mut bench, &effects, &now);
+    let requests = answer(&mut bench, &requests, &now);
     assert_eq!(
         told(&bench, before),
         owned(&[
@@ -104,7 +106,7 @@ fn a_parent_that_began_anew_is_told_before_a_child_whose_read_ran_ahead_of_its_e
             ("/a/p/c", "create", 21)
         ])
     );
-    assert!(effects.is_empty(), "nothing is left to be read: {effects:?}");
+    assert!(requests.is_empty(), "nothing is left to be read: {requests:?}");
 }
 
 #[test]
@@ -112,7 +114,7 @@ fn a_parent_that_ended_takes_only_what_lived_below_it_then_and_children_come_fir
     let there = [("/a/p", 5), ("/a/p/c", 6), ("/a/q", 7)];
     let (mut bench, before) = live_with(&there, |limits| limits.follow_batch = 1);
     // The window has room for the first event only.
-    let effects = bench.input(events(&[
+    let requests = bench.input(events(&[
         ("/a/p/d", Created),
         ("/a/p/d", Deleted),
         ("/a/p/c", Deleted),
@@ -121,7 +123,7 @@ fn a_parent_that_ended_takes_only_what_lived_below_it_then_and_children_come_fir
         ("/a/p/d", Created),
     ]));
     let now = [("/", 0), ("/a", 1), ("/a/p", 20), ("/a/p/d", 21), ("/a/q", 7)];
-    answer(&mut bench, &effects, &now);
+    answer(&mut bench, &requests, &now);
     let expected = [
         ("/a/p/c", "delete", 20),
         ("/a/p", "delete", 20),
@@ -135,16 +137,16 @@ fn a_parent_that_ended_takes_only_what_lived_below_it_then_and_children_come_fir
 #[test]
 fn a_read_that_may_have_found_a_later_life_than_its_events_tell_of_is_made_again() {
     let (mut bench, before) = live_with(&[], |_| {});
-    let effects = bench.input(events(&[("/a/x", Created)]));
+    let requests = bench.input(events(&[("/a/x", Created)]));
     bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)]));
     let now = [("/", 0), ("/a", 1), ("/a/x", 30)];
-    let effects = answer(&mut bench, &effects, &now);
+    let requests = answer(&mut bench, &requests, &now);
     assert_eq!(
         told(&bench, before),
         [],
         "which of two lives it is nobody knows yet"
     );
-    answer(&mut bench, &effects, &now);
+    answer(&mut bench, &requests, &now);
     // The life before gets a delete of its own.
     let expected = [("/a/x", "delete", 30), ("/a/x", "create", 30)];
     assert_eq!(told(&bench, before), owned(&expected));
@@ -153,9 +155,9 @@ fn a_read_that_may_have_found_a_later_life_than_its_events_tell_of_is_made_again
 #[test]
 fn a_life_that_began_in_the_window_that_told_the_end_of_the_one_before_gets_its_own_delete() {
     let (mut bench, before) = live_with(&[("/a/x", 5)], |_| {});
-    let effects = bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)]));
+    let requests = bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)]));
     bench.input(events(&[("/a/x", Deleted)]));
-    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
     let expected = [("/a/x", "delete", 90), ("/a/x", "delete", 90)];
     assert_eq!(told(&bench, before), owned(&expected));
     assert_eq!(bench.capture.waiting(), 0);
@@ -164,13 +166,13 @@ fn a_life_that_began_in_the_window_that_told_the_end_of_the_one_before_gets_its_
 #[test]
 fn a_delete_that_came_behind_the_read_that_reflects_it_is_bound_by_what_is_above() {
     let (mut bench, before) = live_with(&[("/a/x", 5)], |_| {});
-    let effects = bench.input(events(&[("/a/x", Changed)]));
+    let requests = bench.input(events(&[("/a/x", Changed)]));
     bench.input(events(&[("/a/x", Deleted)]));
-    let effects = answer(&mut bench, &effects, &[]);
+    let requests = answer(&mut bench, &requests, &[]);
     assert_eq!(told(&bench, before), [], "nobody asked for what is above it");
-    let (_, reads) = read(&effects);
+    let (_, reads) = read(&requests);
     assert_eq!(reads, ["/a/x", "/a", "/"]);
-    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
     assert_eq!(told(&bench, before), owned(&[("/a/x", "delete", 90)]));
     assert!(!bench.image.image.contains_key(&path("/a/x")));
     assert!(bench.capture.reported() >= Some(Zxid(90)));
@@ -182,8 +184,8 @@ fn an_end_is_never_bound_by_what_lies_above_a_path_that_nobody_asked_for() {
     let (mut bench, before) = live_with(&there, |_| {});
     // What is above them is not asked for; the path that begins has `/a` read, and nobody reads `/a/p`.
     let window = [("/a/p/q/x", Changed), ("/a/p/q", Changed), ("/a/z", Created)];
-    let effects = bench.input(events(&window));
-    let (ticket, reads) = read(&effects);
+    let requests = bench.input(events(&window));
+    let (ticket, reads) = read(&requests);
     assert_eq!(reads, ["/a/p/q/x", "/a/p/q", "/a/z", "/a", "/"]);
     bench.input(events(&[("/a/p/q/x", Deleted), ("/a/p/q", Deleted)]));
     // They ended at 95, which only `/a/p` shows; `/a` had its last child at 80.
@@ -193,9 +195,9 @@ fn an_end_is_never_bound_by_what_lies_above_a_path_that_nobody_asked_for() {
         found(stat(0, 0, 0, 1, 1), None),
     ];
     let outcomes = [Outcome::Missing, Outcome::Missing].into_iter().chain(top);
-    let effects = bench.answer(ticket, outcomes.collect());
+    let requests = bench.answer(ticket, outcomes.collect());
     assert_eq!(told(&bench, before), [], "80 is before their end");
-    let (ticket, reads) = read(&effects);
+    let (ticket, reads) = read(&requests);
     assert_eq!(reads, ["/a/p/q/x", "/a/p/q", "/a/p", "/a", "/", "/a/z"]);
     let above = [
         Outcome::Missing,
@@ -221,15 +223,15 @@ fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
     // Whether the walk tells of /a/x is open until its list has come; the one behind it keeps the window waiting.
     bench.input(events(&[("/a", Changed)]));
     let walk = bench.answer(list, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
-    let mut effects = walk;
-    effects.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
-    effects.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
+    let mut requests = walk;
+    requests.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
+    requests.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
     // The walk finds nobody between the lives, and reads see the last.
     let mut now = vec![("/", 0), ("/a", 1)];
-    while bench.capture.state() != crate::capture::CaptureState::Live || !effects.is_empty() {
-        assert!(!effects.is_empty(), "{:?}", bench.capture.state());
-        let next = vec![effects.remove(0)];
-        effects.extend(answer(&mut bench, &next, &now));
+    while bench.capture.state() != crate::capture::CaptureState::Live || !requests.is_empty() {
+        assert!(!requests.is_empty(), "{:?}", bench.capture.state());
+        let next = vec![requests.remove(0)];
+        requests.extend(answer(&mut bench, &next, &now));
         now = vec![("/", 0), ("/a", 1), ("/a/x", 40)];
     }
     assert_eq!(bench.image.image[&path("/a/x")].czxid, Zxid(40));
@@ -277,8 +279,8 @@ fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end
     // Whether the walk tells of /a/x is open: its first create is left to it, and then its parent begins anew.
     let window = bench.input(events(&[("/a/x", Created), ("/a/x", Deleted), ("/a/x", Created)]));
     assert_eq!(window, [], "all wait for the list");
-    let mut effects = bench.answer(list, vec![found(stat(1, 1, 0, 17, 1), Some(&["x"]))]);
-    effects.extend(bench.input(events(&[
+    let mut requests = bench.answer(list, vec![found(stat(1, 1, 0, 17, 1), Some(&["x"]))]);
+    requests.extend(bench.input(events(&[
         ("/a/x", Deleted),
         ("/a", Deleted),
         ("/a", Created),
@@ -288,12 +290,12 @@ fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end
     let before = [("/", 0), ("/a", 1), ("/a/x", 17)];
     let after = [("/", 0), ("/a", 40), ("/a/x", 40)];
     for round in 0.. {
-        if effects.is_empty() {
+        if requests.is_empty() {
             break;
         }
-        assert!(round < 20, "no end: {effects:?}");
-        let next = vec![effects.remove(0)];
-        effects.extend(answer(
+        assert!(round < 20, "no end: {requests:?}");
+        let next = vec![requests.remove(0)];
+        requests.extend(answer(
             &mut bench,
             &next,
             if round < 2 { &before } else { &after },
@@ -312,7 +314,7 @@ fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end
 #[test]
 fn the_delete_of_an_incarnation_that_nobody_read_comes_before_the_create_of_the_next_one() {
     let (mut bench, before) = live_with(&[], |_| {});
-    let effects = bench.input(events(&[("/a/x", Created), ("/a/x", Changed), ("/a/x", Deleted)]));
+    let requests = bench.input(events(&[("/a/x", Created), ("/a/x", Changed), ("/a/x", Deleted)]));
     bench.input(events(&[
         ("/a/x", Created),
         ("/a/x", Changed),
@@ -322,10 +324,10 @@ fn the_delete_of_an_incarnation_that_nobody_read_comes_before_the_create_of_the_
     ]));
     // The third incarnation is read; the events leave open whether it is the second.
     let third = [("/", 0), ("/a", 1), ("/a/x", 28)];
-    let effects = answer(&mut bench, &effects, &third);
+    let requests = answer(&mut bench, &requests, &third);
     bench.input(events(&[("/a/x", Deleted)]));
-    let effects = answer(&mut bench, &effects, &third);
-    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    let requests = answer(&mut bench, &requests, &third);
+    answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
     let expected = [
         ("/a/x", "delete", 28),
         ("/a/x", "create", 28),
@@ -337,15 +339,15 @@ fn the_delete_of_an_incarnation_that_nobody_read_comes_before_the_create_of_the_
 #[test]
 fn an_incarnation_that_ended_before_its_second_read_is_folded_into_one_delete() {
     let (mut bench, before) = live_with(&[], |_| {});
-    let effects = bench.input(events(&[("/a/x", Created), ("/a/x", Deleted)]));
+    let requests = bench.input(events(&[("/a/x", Created), ("/a/x", Deleted)]));
     bench.input(events(&[
         ("/a/x", Created),
         ("/a/x", Deleted),
         ("/a/x", Created),
         ("/a/x", Deleted),
     ]));
-    let effects = answer(&mut bench, &effects, &[("/", 0), ("/a", 1), ("/a/x", 28)]);
-    answer(&mut bench, &effects, &[("/", 0), ("/a", 1)]);
+    let requests = answer(&mut bench, &requests, &[("/", 0), ("/a", 1), ("/a/x", 28)]);
+    answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
     let expected = [("/a/x", "delete", 28), ("/a/x", "delete", 90)];
     assert_eq!(told(&bench, before), owned(&expected));
 }

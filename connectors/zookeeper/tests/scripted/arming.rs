@@ -8,7 +8,7 @@ use crate::wire::{ADD_WATCH, PING, Request, SYNC, created, frame, header, reques
 use bridge_core::capture::{Event, EventKind, Input, ReadRequest, SessionFate, Ticket};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::source::{Command, Connection, Link, Order, Source, SourceEvent};
+use bridge_core::source::{AddressedRequest, Connection, Link, Source, SourceEvent, SourceRequest};
 use bridge_zookeeper::ZookeeperSource;
 use bridge_zookeeper::config::ZookeeperConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -50,11 +50,11 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connect = listener.local_addr().unwrap().to_string();
     let server = tokio::spawn(lagging_server(listener));
-    let (orders, commands) = mpsc::channel(8);
+    let (requests_end, requests) = mpsc::channel(8);
     let (reports, mut reported) = mpsc::channel(8);
     let stop = CancellationToken::new();
     let link = Link {
-        commands,
+        requests,
         reports,
         stop: stop.clone(),
     };
@@ -70,13 +70,13 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
             .await
             .expect("a report in time")
             .unwrap();
-        let command = match &report {
+        let request = match &report {
             SourceEvent::Connected { connection, session } => {
                 assert_eq!(*session, SessionFate::New);
                 number = *connection;
-                Some(Command::Arm(vec![root.clone()]))
+                Some(SourceRequest::Arm(vec![root.clone()]))
             }
-            SourceEvent::Input(Input::Armed) => Some(Command::Read {
+            SourceEvent::Input(Input::Armed) => Some(SourceRequest::Read {
                 ticket: Ticket(1),
                 reads: vec![ReadRequest {
                     path: root.clone(),
@@ -85,12 +85,12 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
             }),
             _ => None,
         };
-        if let Some(command) = command {
-            let order = Order {
+        if let Some(request) = request {
+            let addressed = AddressedRequest {
                 connection: number,
-                command,
+                request,
             };
-            orders.send(order).await.unwrap();
+            requests_end.send(addressed).await.unwrap();
         }
         told.push(report);
     }

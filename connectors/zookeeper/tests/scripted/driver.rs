@@ -7,7 +7,7 @@ use std::time::Duration;
 use bridge_core::capture::{Input, ReadRequest, Ticket};
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{
-    Command, Connection, Link, Order, Source, SourceError, SourceErrorKind, SourceEvent,
+    AddressedRequest, Connection, Link, Source, SourceError, SourceErrorKind, SourceEvent, SourceRequest,
 };
 use bridge_zookeeper::ZookeeperSource;
 use bridge_zookeeper::config::ZookeeperConfig;
@@ -74,7 +74,7 @@ impl Drop for Server {
 
 /// A running source, and what it reported.
 pub struct Driver {
-    orders: mpsc::Sender<Order>,
+    requests: mpsc::Sender<AddressedRequest>,
     reported: mpsc::Receiver<SourceEvent>,
     stop: CancellationToken,
     source: JoinHandle<()>,
@@ -84,17 +84,17 @@ pub struct Driver {
 
 impl Driver {
     pub fn run(config: ZookeeperConfig) -> Driver {
-        let (orders, commands) = mpsc::channel(8);
+        let (requests_end, requests) = mpsc::channel(8);
         let (reports, reported) = mpsc::channel(8);
         let stop = CancellationToken::new();
         let link = Link {
-            commands,
+            requests,
             reports,
             stop: stop.clone(),
         };
         let source = Box::new(ZookeeperSource::new(config));
         Driver {
-            orders,
+            requests: requests_end,
             reported,
             stop,
             source: tokio::spawn(source.run(link)),
@@ -113,12 +113,15 @@ impl Driver {
     async fn play(&mut self, is_wanted: impl Fn(&SourceEvent) -> bool) {
         loop {
             let report = self.reported.recv().await.expect("the source goes on");
-            let command = self.command(&report);
+            let request = self.request(&report);
             let is_last = is_wanted(&report);
             self.reports.push(report);
-            if let Some(command) = command {
+            if let Some(request) = request {
                 let connection = self.number;
-                self.orders.send(Order { connection, command }).await.unwrap();
+                self.requests
+                    .send(AddressedRequest { connection, request })
+                    .await
+                    .unwrap();
             }
             if is_last {
                 return;
@@ -126,14 +129,14 @@ impl Driver {
         }
     }
 
-    fn command(&mut self, report: &SourceEvent) -> Option<Command> {
+    fn request(&mut self, report: &SourceEvent) -> Option<SourceRequest> {
         let root = ZnodePath::parse("/a").unwrap();
         match report {
             SourceEvent::Connected { connection, .. } => {
                 self.number = *connection;
-                Some(Command::Arm(vec![root]))
+                Some(SourceRequest::Arm(vec![root]))
             }
-            SourceEvent::Input(Input::Armed) => Some(Command::Read {
+            SourceEvent::Input(Input::Armed) => Some(SourceRequest::Read {
                 ticket: Ticket(1),
                 reads: vec![ReadRequest {
                     path: root,
