@@ -117,24 +117,28 @@ pub async fn deliver(sink: &mut NatsSink, records: &[Arc<Record>]) -> Result<(),
     delivered.expect("the sink answers within the bound")
 }
 
-/// Delivers as the engine does: goes on behind what is done, after opening the sink again. Returns the kinds of the
-/// errors met.
+/// Delivers as the engine does: after a failure it opens the sink again, and delivers the deferred records and the rest.
+/// Returns the kinds of the errors met.
 pub async fn deliver_at_last(sink: &mut NatsSink, records: &[Arc<Record>]) -> Vec<SinkErrorKind> {
     let mut kinds = Vec::new();
-    let mut rest = records;
+    let mut rest = records.to_vec();
     let give_up = Instant::now() + BOUND;
     loop {
-        let Err(failure) = deliver(sink, rest).await else {
+        let Err(failure) = deliver(sink, &rest).await else {
             return kinds;
         };
         assert_eq!(failure.rejected, []);
-        rest = &rest[failure.done..];
-        let error = failure.error.expect("nothing was rejected");
+        // No stream takes a subject while the stream has no leader.
+        let deferred = |record: &Arc<Record>| failure.deferred.iter().any(|held| held.seq == record.seq);
+        let held = rest[..failure.done].iter().filter(|record| deferred(record));
+        rest = held.chain(&rest[failure.done..]).cloned().collect();
+        kinds.extend(failure.deferred.iter().map(|held| held.error.kind));
+        kinds.extend(failure.error.as_ref().map(|error| error.kind));
         assert!(
             Instant::now() < give_up,
-            "not delivered in time: {error}, {kinds:?}"
+            "not delivered in time: {:?}, {kinds:?}",
+            failure.error
         );
-        kinds.push(error.kind);
         kinds.extend(open_at_last(sink).await);
     }
 }
