@@ -122,7 +122,12 @@ async fn a_path_that_blocks_cannot_fill_every_retry_and_keeps_its_order() {
     let mut status = bench.start_scripted("one", &destination, &script, given);
 
     until_passed(&mut status, 35).await;
-    assert_eq!(status.borrow().parked.records, 30);
+    // A retry may park a record of another path with them, until it is delivered.
+    until(&mut status, "with parked records of the bad path alone", |status| {
+        status.parked.records == 30
+    })
+    .await;
+    assert_eq!(destination.seqs().len(), 5);
     script.accept_all();
     until(&mut status, "without parked records", |status| {
         status.parked.records == 0
