@@ -217,7 +217,7 @@ impl Capture {
     }
 
     /// The machine's parts, borrowed for one decision.
-    fn parts<'a>(
+    pub(super) fn parts<'a>(
         &'a mut self,
         now: Timestamp,
         image: &'a mut dyn ImageTxn,
@@ -489,67 +489,6 @@ impl Capture {
             .roots
             .get(next)
             .map(|root| Walk::new(next, root.path.clone(), true, self.options.limits));
-    }
-
-    fn send_requests(
-        &mut self,
-        now: Timestamp,
-        image: &mut dyn ImageTxn,
-        outcome: &mut StepOutcome,
-    ) -> Step<()> {
-        let mut may_walk = true;
-        if let State::Attached(attached) = &mut self.state {
-            if let Some(reads) = attached.lineage.take_wanted() {
-                let request = Request::new(Purpose::Lineage, reads, attached.follow.end());
-                self.counters.requests += 1;
-                self.requests.send(request, &mut outcome.requests);
-            }
-            may_walk = attached.lineage == Lineage::Settled;
-        }
-        let Some((desk, follow, walk, requests)) = self.parts(now, image) else {
-            return Ok(());
-        };
-        let covers = follow.end();
-        let mut sent = 0;
-        let is_follow = |purpose: &Purpose| matches!(purpose, Purpose::Follow);
-        while desk
-            .options
-            .limits
-            .follow_is_due(requests.under_way(is_follow), follow.to_read.len())
-        {
-            let reads = follow.next_reads();
-            if reads.is_empty() {
-                break;
-            }
-            requests.send(
-                Request::new(Purpose::Follow, reads, covers),
-                &mut outcome.requests,
-            );
-            sent += 1;
-        }
-        if let Some(reads) = follow.next_window() {
-            requests.send(
-                Request::new(Purpose::Positions, reads, covers),
-                &mut outcome.requests,
-            );
-            sent += 1;
-        }
-        if let Some(walk) = walk.as_mut().filter(|_| may_walk) {
-            let is_walk = |purpose: &Purpose| matches!(purpose, Purpose::WalkRead | Purpose::WalkList);
-            while requests.under_way(is_walk) < desk.options.limits.walk_window {
-                let Some((purpose, reads)) = walk.next_request(desk.image)? else {
-                    break;
-                };
-                let request = match walk.is_audit {
-                    true => Request::proof(purpose, reads, covers),
-                    false => Request::new(purpose, reads, covers),
-                };
-                requests.send(request, &mut outcome.requests);
-                sent += 1;
-            }
-        }
-        self.counters.requests += sent;
-        Ok(())
     }
 
     /// An ensemble that is set back under a living connection denies what it told as well, once.

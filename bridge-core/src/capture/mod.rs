@@ -21,6 +21,7 @@
 //!    [`StepError::Lagging`] so that the caller rolls back and reads from another server.
 
 mod answers;
+mod asking;
 mod attached;
 mod audit;
 mod batch;

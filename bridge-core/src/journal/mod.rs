@@ -2,7 +2,7 @@
 //!
 //! One [`Journal`] writes, on one thread; any number of [`Reader`]s read what is durable, each on a connection of its
 //! own. The writer waits for no transaction of a reader but the short ones of this process while the log is long; readers
-//! wait for a bounded time while it is restarted ([`log_gate`]). One transaction appends the records of a batch and moves
+//! wait for a bounded time while it is restarted (`log_gate`). One transaction appends the records of a batch and moves
 //! the image with them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written,
 //! except where a journal that is full compacts what is not delivered, if it is configured to (`folding`).
 

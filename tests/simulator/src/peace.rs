@@ -77,7 +77,7 @@ impl World {
             let named: Vec<_> = bridge.flow.machine().unreadable(usize::MAX);
             for path in self.ensemble.topmost_unreadable(&self.plan.capture.roots) {
                 assert!(
-                    named.contains(&&path),
+                    named.contains(&path),
                     "{path} may not be read, and nobody says so: {named:?}"
                 );
             }

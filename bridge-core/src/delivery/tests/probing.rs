@@ -123,9 +123,11 @@ async fn a_path_that_blocks_cannot_fill_every_retry_and_keeps_its_order() {
 
     until_passed(&mut status, 35).await;
     // A retry may park a record of another path with them, until it is delivered.
-    until(&mut status, "with parked records of the bad path alone", |status| {
-        status.parked.records == 30
-    })
+    until(
+        &mut status,
+        "with parked records of the bad path alone",
+        |status| status.parked.records == 30,
+    )
     .await;
     assert_eq!(destination.seqs().len(), 5);
     script.accept_all();

@@ -1,5 +1,7 @@
 //! The source against servers that are scripts: what a real one does only when it likes, or never.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
 mod arming;
 mod driver;
 mod floods;
