@@ -1,11 +1,17 @@
 //! Errors that a real broker gives too rarely to wait for, injected into librdkafka's mock of one. Needs no server.
 //!
 //! The mock checks the sequence numbers of transactional producers only (librdkafka 2.12, `rdkafka_mock.c`,
-//! `rd_kafka_mock_validate_records`): from the sink's it takes a request behind one that it refused, which a real broker
-//! does not. So only one request is under way here; the order between several is tried in `refusals`.
+//! `rd_kafka_mock_validate_records`): from the sink's it takes a request that follows one that it refused, which a real
+//! broker does not. `max.in.flight` = 1 does not prevent this: librdkafka makes the next request of a partition while one
+//! waits for its answer (`rdkafka_broker.c`, `rd_kafka_broker_outbufs_space`), and sends it also after a fatal error. So
+//! no partition has more than one message under way here when the error comes; the order between several is tried in
+//! `refusals`.
 
+use std::sync::Arc;
+
+use bridge_core::record::Record;
 use bridge_core::sink::SinkErrorKind;
-use bridge_core::testing::{assert_kept_contract, some_records};
+use bridge_core::testing::{a_record, assert_kept_contract, some_records};
 use bridge_kafka::KafkaConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -17,28 +23,74 @@ type Mock = MockCluster<'static, DefaultProducerContext>;
 
 const TOPIC: &str = "changes";
 
+const PARTITIONS: i32 = 3;
+
 fn mock() -> (Mock, KafkaConfig) {
     let mock = MockCluster::new(1).unwrap();
-    mock.create_topic(TOPIC, 2, 1).unwrap();
-    let mut config = rig::config(&mock.bootstrap_servers(), TOPIC);
-    config.properties.set("max.in.flight", "1");
+    mock.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    let config = rig::config(&mock.bootstrap_servers(), TOPIC);
     (mock, config)
 }
 
-/// Injects errors into the produce requests of one delivery, and returns the kinds of the errors that came of it.
-async fn kinds_after(errors: &[Injected]) -> Vec<SinkErrorKind> {
+/// Rounds of records, in each of them one for every partition.
+fn rounds(count: u64) -> Vec<Vec<Arc<Record>>> {
+    let paths: Vec<String> = (0..PARTITIONS).map(path_in).collect();
+    let mut seqs = 1..;
+    let mut round = |_| {
+        let records = paths.iter().zip(&mut seqs);
+        records
+            .map(|(path, seq)| a_record().seq(seq).path(path).after(format!("value {seq}")).arc())
+            .collect()
+    };
+    (0..count).map(&mut round).collect()
+}
+
+fn path_in(partition: i32) -> String {
+    let mut paths = (0..1_000).map(|number| format!("/path-{number}"));
+    paths
+        .find(|path| rig::partition_of(path, PARTITIONS) == partition)
+        .unwrap()
+}
+
+/// Injects an error into the first message of a producer, which travels alone, and then into one of several that are
+/// under way to a partition each. Returns the kinds of the errors met, of each.
+async fn kinds_after(error: Injected) -> [Vec<SinkErrorKind>; 2] {
+    [kinds_after_alone(error).await, kinds_in_company(error).await]
+}
+
+async fn kinds_after_alone(error: Injected) -> Vec<SinkErrorKind> {
     let (mock, config) = mock();
     let records = some_records(60, 6);
     let mut sink = rig::opened(&config).await;
-    rig::deliver(&mut sink, &records[..20]).await.unwrap();
 
-    mock.request_errors(RDKafkaApiKey::Produce, errors);
-    let kinds = rig::deliver_at_last(&mut sink, &records[20..]).await;
+    mock.request_errors(RDKafkaApiKey::Produce, &[error]);
+    let kinds = rig::deliver_at_last(&mut sink, &records).await;
 
+    assert_all_arrived(&config, &records).await;
+    kinds
+}
+
+async fn kinds_in_company(error: Injected) -> Vec<SinkErrorKind> {
+    let (mock, config) = mock();
+    let rounds = rounds(6);
+    let mut sink = rig::opened(&config).await;
+    // Every partition knows the producer from here on.
+    rig::deliver(&mut sink, &rounds[0]).await.unwrap();
+
+    mock.request_errors(RDKafkaApiKey::Produce, &[error]);
+    let mut kinds = Vec::new();
+    for round in &rounds[1..] {
+        kinds.extend(rig::deliver_at_last(&mut sink, round).await);
+    }
+
+    assert_all_arrived(&config, &rounds.concat()).await;
+    kinds
+}
+
+async fn assert_all_arrived(config: &KafkaConfig, records: &[Arc<Record>]) {
     let messages = rig::messages(&config.brokers, TOPIC).await;
     let arrived: Vec<_> = messages.iter().filter_map(Message::arrived).collect();
-    assert_kept_contract(&records, &arrived);
-    kinds
+    assert_kept_contract(records, &arrived);
 }
 
 #[tokio::test]
@@ -65,7 +117,7 @@ async fn a_producer_that_can_never_go_on_is_replaced_and_nothing_is_lost() {
             SinkErrorKind::Configuration,
         ),
     ] {
-        assert_eq!(kinds_after(&[error]).await, [expected], "{error:?}");
+        assert_eq!(kinds_after(error).await, [[expected], [expected]], "{error:?}");
     }
 }
 
@@ -78,14 +130,14 @@ async fn what_heals_by_itself_is_no_error() {
         Injected::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
         Injected::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
     ] {
-        assert_eq!(kinds_after(&[error]).await, [], "{error:?}");
+        assert_eq!(kinds_after(error).await, [[], []], "{error:?}");
     }
 }
 
 #[tokio::test]
 async fn a_batch_refused_for_one_record_is_asked_record_by_record_before_any_is_blamed() {
     let invalid = Injected::RD_KAFKA_RESP_ERR_INVALID_RECORD;
-    assert_eq!(kinds_after(&[invalid]).await, [], "none is refused alone");
+    assert_eq!(kinds_after(invalid).await, [[], []], "none is refused alone");
 
     let (mock, config) = mock();
     // One path, and no control record yet: one partition.
@@ -103,7 +155,5 @@ async fn a_batch_refused_for_one_record_is_asked_record_by_record_before_any_is_
         .into_iter()
         .filter(|record| record.seq.0 != rejected[0])
         .collect();
-    let messages = rig::messages(&config.brokers, TOPIC).await;
-    let arrived: Vec<_> = messages.iter().filter_map(Message::arrived).collect();
-    assert_kept_contract(&expected, &arrived);
+    assert_all_arrived(&config, &expected).await;
 }
