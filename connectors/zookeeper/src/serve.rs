@@ -237,9 +237,8 @@ impl<'a> Connection<'a> {
     /// Adds the watches, then syncs, so that what is read from now on is no older than what was reported before.
     async fn arm(&mut self, roots: &[ZnodePath]) -> Option<End> {
         match timeout(self.asked.bound, arm(self.client, roots)).await {
-            Ok(Ok(mut watchers)) => {
-                // What a server that lagged caught up with was told on an earlier connection, or is seen by the walk.
-                if watchers.drain().is_lost {
+            Ok(Ok((mut watchers, is_lost))) => {
+                if watchers.drain().is_lost || is_lost {
                     return Some(self.end_of_state(self.states.peek_state()));
                 }
                 self.watchers = watchers;
@@ -332,15 +331,21 @@ impl<'a> Asked<'a> {
     }
 }
 
-async fn arm(client: &Client, roots: &[ZnodePath]) -> Result<Watchers, Error> {
-    let mut watchers = Vec::with_capacity(roots.len());
+/// The armed watches, and whether the connection was lost meanwhile.
+///
+/// Discards the events that arrive before the `sync` is answered: an earlier connection reported these changes, or the
+/// walk finds them.
+async fn arm(client: &Client, roots: &[ZnodePath]) -> Result<(Watchers, bool), Error> {
+    let mut watchers = Watchers::default();
+    let mut is_lost = false;
     for root in roots {
-        watchers.push(client.watch(root, AddWatchMode::PersistentRecursive).await?);
+        let adding = client.watch(root, AddWatchMode::PersistentRecursive);
+        let watcher = watchers.discard_during(adding, &mut is_lost).await?;
+        watchers.push(watcher);
     }
-    client
-        .sync(roots.first().map_or("/", |root| root.as_str()))
-        .await?;
-    Ok(Watchers::new(watchers))
+    let syncing = client.sync(roots.first().map_or("/", |root| root.as_str()));
+    watchers.discard_during(syncing, &mut is_lost).await?;
+    Ok((watchers, is_lost))
 }
 
 /// Sends one MultiRead; the client sends when called, so requests leave in this order.

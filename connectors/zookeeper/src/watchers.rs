@@ -27,10 +27,20 @@ pub(crate) struct Watchers {
 }
 
 impl Watchers {
-    pub(crate) fn new(watchers: Vec<PersistentWatcher>) -> Watchers {
-        Watchers {
-            watchers,
-            ended: HashSet::new(),
+    pub(crate) fn push(&mut self, watcher: PersistentWatcher) {
+        self.watchers.push(watcher);
+    }
+
+    /// Waits for `work` and discards the events that arrive meanwhile, because the client's queue of a watcher has no
+    /// limit. Sets `is_lost` if the connection is lost.
+    pub(crate) async fn discard_during<T>(&mut self, work: impl Future<Output = T>, is_lost: &mut bool) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                told = self.next() => *is_lost |= told.is_lost,
+            }
         }
     }
 

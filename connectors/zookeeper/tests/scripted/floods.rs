@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bridge_core::capture::Input;
@@ -167,6 +167,49 @@ async fn more_bytes_of_paths_than_may_wait_end_the_connection_as_an_overflow() {
         .until(|report| matches!(report, SourceEvent::Input(Input::Overflow)))
         .await;
     driver.end().await;
+}
+
+/// Resident memory of this process.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kibibytes << 10
+}
+
+#[tokio::test]
+async fn events_that_arrive_while_the_watches_are_armed_are_not_kept() {
+    let grown = Arc::new(AtomicU64::new(0));
+    let measured = Arc::clone(&grown);
+    let server = Server::start(10_000, move |mut stream| {
+        let measured = Arc::clone(&measured);
+        async move {
+            let mut operation = 0;
+            while operation != ADD_WATCH {
+                let asked = request(&mut stream).await?;
+                frame(&mut stream, &header(asked.xid, 4)).await?;
+                operation = asked.operation;
+            }
+            let before = resident_bytes();
+            let long = "x".repeat(50_000);
+            // 250 MB in all. The socket holds a few of them, so all others are with the client.
+            for at in 0..5_000 {
+                frame(&mut stream, &created(&format!("/a/{long}{at}"), 5)).await?;
+            }
+            measured.store(resident_bytes().saturating_sub(before), Ordering::Relaxed);
+            let asked = other(&mut stream).await?;
+            frame(&mut stream, &answer_to_multi_read(asked.xid, &0i32.to_be_bytes())).await
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    driver
+        .until(|report| matches!(report, SourceEvent::Input(Input::Answer { .. })))
+        .await;
+    driver.end().await;
+    // Other tests of this process fill queues up to their bounds, far below.
+    let grown = grown.load(Ordering::Relaxed);
+    assert!(grown < 150 << 20, "{grown}");
 }
 
 #[tokio::test]

@@ -46,6 +46,22 @@ use crate::tls::TlsOptions;
 pub const PASSWORD_LEN: usize = 16;
 pub const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// zkbridge: so many bytes are received before other tasks have a turn, as the queues of events have no limit.
+const RECEIVED_MAX: usize = 256 * 1024;
+
+/// zkbridge: lets other tasks of this thread run.
+async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await
+}
+
 /// zkbridge: the default for `Builder::with_max_frame_len`.
 pub const DEFAULT_MAX_FRAME_LEN: usize = 64 << 20;
 
@@ -600,7 +616,14 @@ impl Session {
         let mut halted_at: Option<Instant> = None;
         depot.start();
         let (mut reader, mut writer) = conn.split();
+        // zkbridge: received since the receivers of events had a turn.
+        let mut received = 0;
         while !(channel_halted && depot.is_empty()) {
+            // zkbridge: a socket that is always readable must not keep the receivers of events from running.
+            if received >= RECEIVED_MAX {
+                received = 0;
+                yield_now().await;
+            }
             select! {
                 Some(endpoint) = Self::poll(&mut seek_for_writable), if seek_for_writable.is_some() => {
                     seek_for_writable = None;
@@ -609,7 +632,10 @@ impl Session {
                 },
                 r = reader.read_to_buf(buf) => match r.map_err(Error::other)? {
                     0 => return Err(Error::ConnectionLoss),
-                    _ => self.handle_recv_buf(buf, depot)?,
+                    n => {
+                        received += n;
+                        self.handle_recv_buf(buf, depot)?
+                    },
                 },
                 r = depot.write_to(&mut writer) => {
                     r?;
