@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use bridge_core::journal::JournalError;
+use bridge_core::journal::{JournalError, ProgressError};
 use bridge_query::QueryError;
 
 /// The exit codes; documented in `zkbridge --help`.
@@ -53,6 +53,15 @@ impl Failure {
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Failure {
         Failure::new(Exit::Environment, error.to_string())
+    }
+}
+
+impl From<ProgressError> for Failure {
+    fn from(error: ProgressError) -> Failure {
+        match error {
+            ProgressError::Journal(error) => error.into(),
+            ProgressError::Refused(refused) => Failure::new(Exit::Runtime, refused.to_string()),
+        }
     }
 }
 

@@ -80,7 +80,7 @@ fn a_folder() -> tempfile::TempDir {
     let note = SinkProgress {
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
-        cursor: Seq(4),
+        to: Seq(4),
         asides: vec![reject(2, "b"), reject(4, "d")],
         switch: Some(Switch::Disabled {
             reason: "gone".into(),
@@ -225,7 +225,7 @@ fn a_path_means_the_same_in_every_command_and_one_that_matches_nothing_is_said()
     let progress = SinkProgress {
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
-        cursor: Seq(4),
+        to: Seq(4),
         asides: vec![
             reject(1, "a"),
             reject(2, "a/x"),
@@ -309,7 +309,7 @@ fn no_command_prints_a_character_that_a_terminal_obeys_or_hides() {
     let progress = SinkProgress {
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
-        cursor: Seq(1),
+        to: Seq(1),
         asides: vec![Aside::Rejected {
             seq: Seq(1),
             path: Some(path.clone()),

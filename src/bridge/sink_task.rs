@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use bridge_config::{Name, SinkConfig};
-use bridge_core::delivery::{CompiledFilter, READ_LIMIT, Setup, SinkBacklog, SinkStatus, Worker, Workers};
+use bridge_core::delivery::{
+    CompiledFilter, READ_LIMIT, Refusals, Setup, SinkBacklog, SinkStatus, Worker, Workers,
+};
 use bridge_core::journal::{Journal, Reader, SinkProgress, SinkRun};
 use bridge_core::number::Seq;
 use bridge_core::pipeline::WriterTask;
@@ -32,6 +34,7 @@ pub(super) struct SourceHandles {
     pub(super) notes: mpsc::Sender<SinkProgress>,
     pub(super) visits: mpsc::Sender<WriterTask>,
     pub(super) durable: watch::Receiver<Seq>,
+    pub(super) refusals: Refusals,
     /// Stops every task of this source.
     pub(super) stop: CancellationToken,
 }
@@ -147,6 +150,7 @@ impl EnteredSink {
             tail: Box::new(self.reader),
             durable: handles.durable.clone(),
             notes: handles.notes.clone(),
+            refusals: handles.refusals.clone(),
             cursor: self.cursor,
             aside: self.backlog,
             orders,

@@ -192,6 +192,7 @@ impl OpenedSource {
             notes,
             visits,
             durable: watches.durable,
+            refusals: watches.refusals,
             stop: stop_workers,
         };
         let sinks = self.sinks.into_iter();

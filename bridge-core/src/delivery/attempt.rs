@@ -147,7 +147,7 @@ impl Machine {
             (_, Some(through)) if is_whole => through,
             _ => records[done - 1].seq,
         };
-        let mut progress = Progress::default();
+        let mut progress = self.standing();
         for record in &records[..done] {
             let parts = parts_of(&attempt.parts, record.seq);
             if let Some(rejection) = outcome.rejection(record.seq) {

@@ -330,6 +330,7 @@ impl Machine {
     /// A step that moves nothing yet.
     pub(super) fn standing(&self) -> Progress {
         Progress {
+            from: self.cursor,
             cursor: self.cursor,
             ..Progress::default()
         }
@@ -373,7 +374,7 @@ impl Machine {
                 self.wait_for_room(batch, now);
                 return moved;
             };
-            let progress = moved.get_or_insert_default();
+            let progress = moved.get_or_insert_with(|| self.standing());
             progress.asides.extend(self.set_held_aside(attempt.held, through));
             self.reach(through);
             progress.cursor = self.cursor;

@@ -19,6 +19,7 @@ mod options;
 mod outcome;
 pub mod policy;
 mod probing;
+mod refusals;
 mod report;
 mod retry_queue;
 mod sink_backlog;
@@ -42,6 +43,7 @@ pub use options::{
     Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
 };
 pub use probing::{PROBE_AFTER, RETRY_BYTES_MAX, RETRY_RECORDS_MAX};
+pub use refusals::{RefusalSender, Refusals};
 pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
 pub use sink_backlog::SinkBacklog;
 pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};

@@ -106,6 +106,8 @@ pub enum Task {
 /// How far a step brought the sink. It belongs in the journal before the next step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// The cursor before the step.
+    pub from: Seq,
     /// The new cursor.
     pub cursor: Seq,
     /// What became of records that are set aside, all at or before the cursor.
@@ -177,7 +179,8 @@ impl Progress {
         SinkProgress {
             sink,
             at,
-            cursor: self.cursor,
+            from: self.from,
+            to: self.cursor,
             asides: self.asides,
             switch: self.switch,
             run: self.run,
@@ -185,10 +188,18 @@ impl Progress {
     }
 
     /// Two steps taken at once.
+    ///
+    /// # Panics
+    ///
+    /// If the second does not start where the first ended.
     pub(super) fn joined(first: Option<Progress>, second: Option<Progress>) -> Option<Progress> {
         match (first, second) {
             (Some(mut first), Some(second)) => {
-                first.cursor = first.cursor.max(second.cursor);
+                assert_eq!(
+                    second.from, first.cursor,
+                    "a step of a sink does not start where the step before it ended"
+                );
+                first.cursor = second.cursor;
                 first.asides.extend(second.asides);
                 first.switch = second.switch.or(first.switch);
                 first.run = second.run.or(first.run);

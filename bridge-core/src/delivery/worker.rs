@@ -18,13 +18,14 @@ use super::feed::{Feed, Merging, Tail};
 use super::filter::CompiledFilter;
 use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
+use super::refusals::Refusals;
 use super::report;
 use super::sink_backlog::SinkBacklog;
 use super::sink_log::{Line, SinkLog};
 use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus};
 use super::steps::{Input, MachineConfig, Order, Phase, Progress, Task};
 use super::trouble::{Trouble, TroubleKind};
-use crate::journal::{ReadLimit, SinkProgress};
+use crate::journal::{ReadLimit, RefusedProgress, SinkProgress};
 use crate::number::Seq;
 use crate::record::Timestamp;
 use crate::sink::{Delivery, Sink};
@@ -52,6 +53,8 @@ pub struct Setup {
     pub durable: watch::Receiver<Seq>,
     /// To the journal's writer.
     pub notes: mpsc::Sender<SinkProgress>,
+    /// Progress that the journal's writer refused.
+    pub refusals: Refusals,
     /// Where delivery goes on. The journal knows the sink by now: a new one was entered by
     /// [`Journal::register_sink`](crate::journal::Journal::register_sink) at [`super::Start::first_cursor`].
     pub cursor: Seq,
@@ -84,6 +87,9 @@ pub struct Worker {
     sink: Box<dyn Sink>,
     state: WorkerState,
     notes: mpsc::Sender<SinkProgress>,
+    refusals: Refusals,
+    /// Refusals of this sink before this worker began.
+    refused_before: u64,
     orders: Option<mpsc::Receiver<Order>>,
     stop: CancellationToken,
     drain: Duration,
@@ -118,6 +124,7 @@ struct WriterGone;
 impl Worker {
     /// Prepares a worker. The receiver shows its status from now on.
     pub fn new(setup: Setup) -> (Worker, watch::Receiver<SinkStatus>) {
+        let status_sink = Arc::clone(&setup.sink);
         let status = SinkStatus::new(setup.sink, setup.source, setup.cursor);
         let (published, receiver) = watch::channel(status.clone());
         let machine = Machine::new(MachineConfig {
@@ -155,6 +162,8 @@ impl Worker {
             sink: setup.destination,
             state,
             notes: setup.notes,
+            refused_before: setup.refusals.count(&status_sink),
+            refusals: setup.refusals,
             orders: Some(setup.orders),
             stop: setup.stop,
             drain: setup.drain,
@@ -164,8 +173,10 @@ impl Worker {
 
     /// Delivers until the stop, then drains within the bound and closes the sink. Returns with everything joined.
     ///
-    /// A panic of the sink halts this worker, visibly, and no other.
+    /// A panic of the sink halts this worker, visibly, and no other; so does a progress that the journal refused.
     pub async fn run(mut self) {
+        let (mut refusals, before) = (self.refusals.clone(), self.refused_before);
+        let sink = Arc::clone(&self.state.status.sink);
         let stop = self.stop.clone();
         let drain = self.drain;
         let bound = async {
@@ -174,6 +185,11 @@ impl Worker {
         };
         let ended = tokio::select! {
             biased;
+            refused = refusals.refused(&sink, before) => {
+                self.state.refused(&refused);
+                stop.cancelled().await;
+                Ok(())
+            }
             ended = AssertUnwindSafe(self.work()).catch_unwind() => ended,
             () = bound => {
                 report::drain_bound_reached(&self.state.status, drain);
@@ -190,10 +206,7 @@ impl Worker {
 
     async fn work(&mut self) {
         // Stored at once, so that a new sink begins at the same place after a restart, whatever was delivered by then.
-        let first = Progress {
-            cursor: self.state.machine.cursor(),
-            ..Progress::default()
-        };
+        let first = self.state.machine.standing();
         if self.note(first).await.is_err() {
             return;
         }
@@ -434,10 +447,23 @@ impl WorkerState {
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("without words");
+        self.halted(
+            format!("the worker panicked: {words}"),
+            "this is a defect of zkbridge: report it with the log, and restart; the cursor is kept",
+        );
+    }
+
+    /// The journal's cursor is another than the machine's: what the machine would deliver is not known to be the next.
+    fn refused(&mut self, refused: &RefusedProgress) {
+        self.halted(refused.cause(), RefusedProgress::HELP);
+    }
+
+    /// Halts the worker itself, which no order of an operator can undo.
+    fn halted(&mut self, message: String, remedy: &'static str) {
         let trouble = Trouble {
             kind: TroubleKind::Worker,
-            message: format!("the worker panicked: {words}"),
-            remedy: "this is a defect of zkbridge: report it with the log, and restart; the cursor is kept",
+            message,
+            remedy,
             calls_operator: true,
             failures: 1,
             retry_after_seconds: None,

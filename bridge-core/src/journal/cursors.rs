@@ -1,6 +1,7 @@
 //! How far each sink has come.
 //!
-//! Invariant: a cursor never goes back and is never past the tail.
+//! Invariant: a cursor never goes back, skips no record and is never past the tail. A progress that would break it is
+//! refused ([`super::SeqRange::after`]).
 
 use std::sync::Arc;
 

@@ -51,7 +51,9 @@ pub use options::{Before, Durability, JournalOptions, WhenFull};
 pub use overview::{Overview, RootProgress};
 pub use read::{ReadLimit, Reader};
 pub use retention::Maintained;
-pub use sink_progress::{Aside, RunStep, SinkProgress, Switch};
+pub use sink_progress::{
+    Aside, Misfit, ProgressError, RefusedProgress, RunStep, SeqRange, SinkProgress, Switch,
+};
 pub use sink_snapshot::{RunPage, SinkRun};
 pub use sink_state::{Disabled, Letter, ParkedRecord, RejectedRecord};
 pub use size::Stats;

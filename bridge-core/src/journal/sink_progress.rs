@@ -1,26 +1,37 @@
-//! What the delivery workers tell the journal. Notes travel over a bounded channel to the one writer, which stores
-//! them in its next transaction: a reader never writes.
+//! What the delivery workers report to the journal. Their progress travels over a bounded channel to the one writer,
+//! which stores it in its next transaction: a reader never writes.
+//!
+//! A progress names the records that it covers, so that none can be lost between two of them: it is stored only if it
+//! starts where the one before it ended. [`SeqRange::after`] is the rule, for every journal and for the join of two.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::error::JournalError;
 use super::sink_snapshot::SinkRun;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
-/// News from the worker of a sink.
+/// The progress of the worker of a sink: a range of records that it has dealt with, and what became of them.
+///
+/// A dead letter that is retried or dropped, a record that is replayed and a snapshot for one sink move no cursor: their
+/// progress has an empty range at the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkProgress {
     /// The sink's name.
     pub sink: Arc<str>,
     /// When it was written.
     pub at: Timestamp,
-    /// Everything up to it is durable at the destination, filtered out, or set aside. Never goes back.
-    pub cursor: Seq,
-    /// What became of records that are set aside, in the order in which it happened; all at or before `cursor`.
+    /// The cursor before it: the first record that it covers is the next one.
+    pub from: Seq,
+    /// The last record that it covers. All of them are durable at the destination, filtered out, or set aside.
+    pub to: Seq,
+    /// What became of records that are set aside, in the order in which it happened; all at or before `to`.
     pub asides: Vec<Aside>,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,
@@ -114,12 +125,157 @@ impl Aside {
 }
 
 impl SinkProgress {
-    /// Takes in a later note of the same sink, so that both are stored as one.
-    pub fn absorb(&mut self, later: SinkProgress) {
+    /// The records that it covers.
+    pub fn range(&self) -> SeqRange {
+        SeqRange {
+            from: self.from,
+            to: self.to,
+        }
+    }
+
+    /// The cursor of the sink once this is stored, where it is at `cursor` now. Every journal calls it before it writes
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// If its range does not start at `cursor`, see [`SeqRange::after`].
+    pub fn applied_at(&self, cursor: Seq) -> Result<Seq, RefusedProgress> {
+        let range = self.range();
+        range.after(cursor).map_err(|misfit| RefusedProgress {
+            sink: Arc::clone(&self.sink),
+            cursor,
+            range,
+            misfit,
+        })
+    }
+
+    /// Takes in a later progress of the same sink, so that both are stored as one: `(3, 5]` and `(5, 9]` become
+    /// `(3, 9]`.
+    ///
+    /// # Errors
+    ///
+    /// If the later one does not start where this one ends, see [`SeqRange::after`]. This one stays as it is.
+    pub fn absorb(&mut self, later: SinkProgress) -> Result<(), RefusedProgress> {
+        self.to = later.applied_at(self.to)?;
         self.at = self.at.max(later.at);
-        self.cursor = self.cursor.max(later.cursor);
         self.asides.extend(later.asides);
         self.switch = later.switch.or(self.switch.take());
         self.run = later.run.or(self.run.take());
+        Ok(())
     }
+}
+
+/// The records after `from` up to and including `to`, written `(from, to]`. Empty if both are equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeqRange {
+    /// The last record before the range.
+    pub from: Seq,
+    /// The last record of the range.
+    pub to: Seq,
+}
+
+impl SeqRange {
+    /// The cursor after a range, where it is at `cursor` before it.
+    ///
+    /// ```text
+    /// range (from, to]               example at cursor 5   result
+    /// from = cursor < to             (5, 9]                adjacent: the cursor becomes `to`
+    /// from = to <= cursor            (5, 5], (3, 3]        empty: the cursor stays
+    /// from > cursor                  (7, 9], (7, 7]        refused, a hole: nobody dealt with 6 and 7
+    /// from < cursor, to = cursor     (3, 5]                refused, a duplicate
+    /// from < cursor < to             (3, 9]                refused, an overlap
+    /// from < to < cursor             (2, 4]                refused, it goes back
+    /// to < from                      (9, 7]                refused, it goes back
+    /// ```
+    ///
+    /// An empty range after the cursor is a hole too: its worker believes that it has come further than the journal.
+    ///
+    /// # Errors
+    ///
+    /// If the range is refused.
+    pub fn after(self, cursor: Seq) -> Result<Seq, Misfit> {
+        let SeqRange { from, to } = self;
+        if to < from {
+            return Err(Misfit::GoesBack);
+        }
+        if from > cursor {
+            return Err(Misfit::Hole);
+        }
+        if from == to {
+            return Ok(cursor);
+        }
+        if from == cursor {
+            return Ok(to);
+        }
+        Err(match to.cmp(&cursor) {
+            Ordering::Less => Misfit::GoesBack,
+            Ordering::Equal => Misfit::Duplicate,
+            Ordering::Greater => Misfit::Overlap,
+        })
+    }
+}
+
+impl fmt::Display for SeqRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}, {}]", self.from, self.to)
+    }
+}
+
+/// Why a range does not follow a cursor, see [`SeqRange::after`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// It starts after the cursor.
+    #[error("records between them are in no progress")]
+    Hole,
+    /// It ends at the cursor.
+    #[error("all of it is stored already")]
+    Duplicate,
+    /// It starts before the cursor and ends after it.
+    #[error("a part of it is stored already")]
+    Overlap,
+    /// It ends before the cursor or before its own start.
+    #[error("it goes back")]
+    GoesBack,
+}
+
+/// The progress of a sink that does not start at its cursor. Nothing of it is stored, and the sink has to stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}\nhelp: {}", self.cause(), Self::HELP)]
+pub struct RefusedProgress {
+    /// The sink's name.
+    pub sink: Arc<str>,
+    /// The stored cursor, or the end of the progress that waits to be stored.
+    pub cursor: Seq,
+    /// What the progress covers.
+    pub range: SeqRange,
+    /// Why it is refused.
+    pub misfit: Misfit,
+}
+
+impl RefusedProgress {
+    /// What an operator can do.
+    pub const HELP: &'static str =
+        "restart the bridge, and report this defect with the log; delivery resumes after the stored cursor";
+
+    /// The error in one line, without the help.
+    pub fn cause(&self) -> String {
+        let RefusedProgress {
+            sink,
+            cursor,
+            range,
+            misfit,
+        } = self;
+        format!("the progress of sink '{sink}' does not start at its cursor {cursor}: {range}: {misfit}")
+    }
+}
+
+/// Why the progress of a sink was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgressError {
+    /// It contradicts the stored cursor. The open batch goes on without it.
+    #[error(transparent)]
+    Refused(#[from] RefusedProgress),
+    /// The journal cannot be written, or its content is not valid.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }

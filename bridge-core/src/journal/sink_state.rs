@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::cursors;
 use super::error::JournalError;
 use super::read::{Names, Reader};
-use super::sink_progress::{Aside, RunStep, SinkProgress, Switch};
+use super::sink_progress::{Aside, ProgressError, RunStep, SinkProgress, Switch};
 use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
@@ -70,22 +70,18 @@ pub struct Disabled {
 }
 
 impl Journal {
-    /// Takes in what the worker of a sink says. A note that repeats what is known changes nothing.
+    /// Stores the progress of a sink in the open batch.
     ///
     /// # Errors
     ///
-    /// If the journal cannot be written, or its content is not valid.
+    /// If it does not start at the cursor of the sink ([`ProgressError::Refused`]): nothing of it is stored, and the
+    /// batch goes on. Or if the journal cannot be written, or its content is not valid.
     ///
     /// # Panics
     ///
-    /// If the note contradicts the journal: a cursor beyond the tail, or an unknown sink.
-    pub fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
-        let SinkProgress { sink, cursor: to, .. } = note;
-        assert!(
-            *to <= self.head,
-            "sink '{sink}' has a cursor {to} past the tail {}",
-            self.head
-        );
+    /// If the progress is of another journal: it ends after the tail, or its sink is unknown.
+    pub fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
+        let SinkProgress { sink, to, .. } = note;
         for aside in &note.asides {
             assert!(
                 aside.seq() <= *to,
@@ -93,14 +89,23 @@ impl Journal {
                 aside.seq()
             );
         }
-        self.write("storing a cursor", |journal| {
+        let stored = self.write("storing a cursor", |journal| {
             let connection = &journal.connection;
             let Some(from) = cursors::cursor(connection, sink)? else {
                 panic!("sink '{sink}' moves to {to} and was never entered");
             };
+            let cursor = match note.applied_at(from) {
+                Ok(cursor) => cursor,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            assert!(
+                cursor <= journal.head,
+                "sink '{sink}' has a cursor {cursor} past the tail {}",
+                journal.head
+            );
             connection
-                .prepare_cached("UPDATE sink SET cursor = max(cursor, ?2) WHERE name = ?1")?
-                .execute((&**sink, to.0.cast_signed()))?;
+                .prepare_cached("UPDATE sink SET cursor = ?2 WHERE name = ?1")?
+                .execute((&**sink, cursor.0.cast_signed()))?;
             for aside in &note.asides {
                 let desk = OutcomeWriter {
                     connection,
@@ -115,11 +120,12 @@ impl Journal {
                 Some(RunStep::Told(id)) => sink_snapshot::store_told(connection, sink, *id)?,
                 None => {}
             }
-            match &note.switch {
-                Some(switch) => store_switch(connection, sink, switch, note.at),
-                None => Ok(()),
+            if let Some(switch) = &note.switch {
+                store_switch(connection, sink, switch, note.at)?;
             }
-        })
+            Ok(Ok(()))
+        })?;
+        Ok(stored?)
     }
 }
 

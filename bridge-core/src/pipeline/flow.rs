@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::hold::{FULL, ReconnectBackoff};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Folded, Journal, JournalError, JournalErrorKind, Maintained, SinkProgress};
+use crate::journal::{
+    Folded, Journal, JournalError, JournalErrorKind, Maintained, ProgressError, RefusedProgress, SinkProgress,
+};
 use crate::machine::{CaptureState, Halt, SourceMachine, StepError, StepOutcome};
 use crate::number::Seq;
 use crate::record::Timestamp;
@@ -31,12 +33,13 @@ pub trait JournalWriter: ImageTxn {
     /// The server's version that the next records name.
     fn set_server(&mut self, server: Option<Arc<str>>);
 
-    /// Takes in what the worker of a sink says.
+    /// Stores the progress of a sink in the open batch.
     ///
     /// # Errors
     ///
-    /// If the journal cannot be written, or its content is not valid.
-    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError>;
+    /// If it does not start at the cursor of the sink ([`ProgressError::Refused`]): nothing of it is stored, and the
+    /// batch goes on. Or if the journal cannot be written, or its content is not valid.
+    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError>;
 
     /// Makes the batch durable and returns the tail. After an error nothing of it is.
     ///
@@ -75,7 +78,7 @@ impl JournalWriter for Journal {
         Journal::set_server(self, server);
     }
 
-    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
+    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
         Journal::note(self, note)
     }
 
@@ -115,6 +118,8 @@ pub enum PipelineEvent {
     Compacting,
     /// It has gone over all of that; so many records went into later ones.
     Compacted(u64),
+    /// The progress of a sink does not start at its cursor: nothing of it is stored, and the sink has to halt.
+    Refused(RefusedProgress),
     /// The source has stopped until an operator decides: the connection is to end.
     Halted(Halt),
 }
@@ -315,10 +320,15 @@ impl<L: JournalWriter> Flow<L> {
         self.event.push_back(PipelineEvent::Request(addressed));
     }
 
-    /// Keeps the newest cursor of each sink, and all that it rejected.
+    /// Keeps the progress of a sink for the next commit, joined with what waits of it. A progress that does not start
+    /// where that ends is refused.
     pub fn take_note(&mut self, note: SinkProgress) {
         match self.notes.get_mut(&note.sink) {
-            Some(waiting) => waiting.absorb(note),
+            Some(waiting) => {
+                if let Err(refused) = waiting.absorb(note) {
+                    self.event.push_back(PipelineEvent::Refused(refused));
+                }
+            }
             None => {
                 self.notes.insert(note.sink.clone(), note);
             }
@@ -351,8 +361,22 @@ impl<L: JournalWriter> Flow<L> {
         }
     }
 
+    /// Writes the progress that waits into the open batch. A progress that is refused waits no more: it would be refused
+    /// again, and the journal keeps the cursor before it.
     fn write_notes(&mut self) -> Result<(), JournalError> {
-        self.notes.values().try_for_each(|note| self.journal.note(note))
+        let mut refused = Vec::new();
+        for note in self.notes.values() {
+            match self.journal.note(note) {
+                Ok(()) => {}
+                Err(ProgressError::Refused(error)) => refused.push(error),
+                Err(ProgressError::Journal(error)) => return Err(error),
+            }
+        }
+        for error in refused {
+            self.notes.remove(&error.sink);
+            self.event.push_back(PipelineEvent::Refused(error));
+        }
+        Ok(())
     }
 
     /// Stores the last cursors; nothing comes after it.

@@ -12,8 +12,8 @@ use super::group_commit::GroupCommit;
 use super::latency::Arrivals;
 use super::status::{JournalStatus, SourceStatus};
 use super::ticker::Ticker;
-use crate::delivery::WallClock;
-use crate::journal::{Journal, JournalError, SinkProgress};
+use crate::delivery::{RefusalSender, Refusals, WallClock};
+use crate::journal::{Journal, JournalError, RefusedProgress, SinkProgress};
 use crate::log_throttle::LogThrottle;
 use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
@@ -55,6 +55,8 @@ pub struct PipelineSetup {
 pub struct Watches {
     /// The last durable record.
     pub durable: watch::Receiver<Seq>,
+    /// Progress of sinks that was refused.
+    pub refusals: Refusals,
     /// How the source stands.
     pub status: watch::Receiver<SourceStatus>,
 }
@@ -68,6 +70,9 @@ pub struct Pipeline {
     visits: Option<mpsc::Receiver<WriterTask>>,
     clock: WallClock,
     durable: watch::Sender<Seq>,
+    refusals: RefusalSender,
+    /// Waits until the progress of all sinks is stored: its sink may have had another worker.
+    visit: Option<WriterTask>,
     published: watch::Sender<SourceStatus>,
     status: SourceStatus,
     /// When the present state of the source began.
@@ -108,6 +113,8 @@ impl Pipeline {
         let status = SourceStatus::new(source, clock());
         let (durable, durable_watch) = watch::channel(journal.tail());
         let (published, status_watch) = watch::channel(status.clone());
+        let refusals = RefusalSender::default();
+        let refusals_watch = refusals.subscribe();
         let pipeline = Pipeline {
             flow: Flow::new(machine, journal),
             reports: Some(reports),
@@ -116,6 +123,8 @@ impl Pipeline {
             visits: Some(visits),
             clock,
             durable,
+            refusals,
+            visit: None,
             published,
             status,
             since: Instant::now(),
@@ -130,6 +139,7 @@ impl Pipeline {
             pipeline,
             Watches {
                 durable: durable_watch,
+                refusals: refusals_watch,
                 status: status_watch,
             },
         )
@@ -167,7 +177,7 @@ impl Pipeline {
                 biased;
                 report = next(&mut self.reports), if self.reports.is_some() => Turn::Report(report),
                 note = next(&mut self.notes), if self.notes.is_some() => Turn::Note(note),
-                visit = next(&mut self.visits), if self.visits.is_some() => Turn::Visit(visit),
+                visit = next(&mut self.visits), if self.visits.is_some() && self.visit.is_none() => Turn::Visit(visit),
                 () = &mut beat => Turn::Beat,
                 () = std::future::ready(()), if self.flow.has_more() => Turn::More,
                 () = std::future::ready(()), if self.flow.is_crowded() => Turn::Compact,
@@ -186,10 +196,8 @@ impl Pipeline {
                 }
                 Turn::Note(None) => self.notes = None,
                 Turn::Visit(Some(visit)) => {
-                    // What a worker noted at its end is there when its successor looks for it.
-                    self.commit().await?;
-                    visit(self.flow.journal());
-                    self.is_measured = false;
+                    self.visit = Some(visit);
+                    self.visit().await?;
                 }
                 Turn::Visit(None) => self.visits = None,
                 Turn::Beat => self.beat().await?,
@@ -275,6 +283,16 @@ impl Pipeline {
                 ),
                 PipelineEvent::Compacted(records) => {
                     tracing::info!(source, records, "the undelivered records were compacted");
+                }
+                PipelineEvent::Refused(refused) => {
+                    tracing::error!(
+                        source,
+                        sink = &*refused.sink,
+                        error = refused.cause(),
+                        help = RefusedProgress::HELP,
+                        "progress refused, the sink halts"
+                    );
+                    self.refusals.send(refused);
                 }
                 PipelineEvent::Halted(halt) => {
                     let reason = halt.to_string();
@@ -392,8 +410,30 @@ impl Pipeline {
             self.tell_blind_spots();
         }
         self.commit().await?;
+        self.visit().await?;
         if beat.is_for_retention {
             self.flow.retain((self.clock)())?;
+            self.is_measured = false;
+        }
+        Ok(())
+    }
+
+    /// Runs the task that waits, once the progress of every sink is stored: a worker whose sink had another one must not
+    /// start before the last progress of that. A full disk can make it wait; each beat tries again.
+    async fn visit(&mut self) -> Result<(), JournalError> {
+        if self.visit.is_none() {
+            return Ok(());
+        }
+        if let Some(notes) = &mut self.notes {
+            while let Ok(note) = notes.try_recv() {
+                self.flow.take_note(note);
+            }
+        }
+        self.commit().await?;
+        if !self.flow.has_notes()
+            && let Some(visit) = self.visit.take()
+        {
+            visit(self.flow.journal());
             self.is_measured = false;
         }
         Ok(())

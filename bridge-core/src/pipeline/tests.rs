@@ -2,6 +2,7 @@
 //! than go back.
 
 mod compacting;
+mod refusals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ struct Bench {
     notes: mpsc::Sender<SinkProgress>,
     watches: Watches,
     thread: std::thread::JoinHandle<()>,
+    visits: mpsc::Sender<WriterTask>,
     folder: TempDir,
 }
 
@@ -57,7 +59,7 @@ impl Bench {
         let (reports, reports_end) = mpsc::channel(16);
         let (requests_end, requests) = mpsc::channel(16);
         let (notes, notes_end) = mpsc::channel(16);
-        let (_, visits_end) = mpsc::channel(1);
+        let (visits, visits_end) = mpsc::channel(1);
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
             source: "main".into(),
             machine: machine(),
@@ -76,6 +78,7 @@ impl Bench {
             notes,
             watches,
             thread,
+            visits,
             folder,
         }
     }
@@ -221,7 +224,7 @@ async fn a_full_journal_holds_capture_and_says_so_until_a_sink_has_moved_on() {
         .notes
         .send(SinkProgress {
             sink: "slow".into(),
-            cursor: tail,
+            to: tail,
             ..SinkProgress::default()
         })
         .await
@@ -306,7 +309,7 @@ async fn cursors_are_stored_although_nothing_is_captured() {
         .notes
         .send(SinkProgress {
             sink: "slow".into(),
-            cursor: Seq(2),
+            to: Seq(2),
             ..SinkProgress::default()
         })
         .await

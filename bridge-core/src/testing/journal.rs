@@ -152,7 +152,8 @@ impl MemoryJournal {
     ///
     /// # Panics
     ///
-    /// When a cursor goes back, passes the durable tail, or lies before a rejected record of its note.
+    /// When a progress does not start at the cursor of its sink, ends after the durable tail, or sets a record after it
+    /// aside.
     pub async fn store(&self, mut notes: mpsc::Receiver<SinkProgress>) {
         while let Some(note) = notes.recv().await {
             self.store_one(note);
@@ -162,21 +163,20 @@ impl MemoryJournal {
     fn store_one(&self, note: SinkProgress) {
         let durable = *self.durable.borrow();
         let mut shared = self.lock();
-        let before = shared.cursors.get(&note.sink).copied().unwrap_or_default();
-        assert!(note.cursor >= before, "the cursor of {} goes back", note.sink);
-        assert!(
-            note.cursor <= durable,
-            "the cursor of {} is past the tail",
-            note.sink
-        );
+        // A sink is entered with its first progress.
+        let cursor = *shared.cursors.entry(Arc::clone(&note.sink)).or_insert(note.from);
+        let cursor = note
+            .applied_at(cursor)
+            .unwrap_or_else(|refused| panic!("{refused}"));
+        assert!(note.to <= durable, "the cursor of {} is past the tail", note.sink);
         for aside in &note.asides {
             assert!(
-                aside.seq() <= note.cursor,
+                aside.seq() <= note.to,
                 "record {} is set aside ahead of the cursor",
                 aside.seq()
             );
         }
-        shared.cursors.insert(Arc::clone(&note.sink), note.cursor);
+        shared.cursors.insert(Arc::clone(&note.sink), cursor);
         let asides = shared.asides.entry(note.sink).or_default();
         for aside in note.asides {
             asides.take(aside);

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{Fault, FaultScript, MemoryJournal, a_record, limit_records, some_records};
 use crate::amount::Span;
-use crate::delivery::{CompiledFilter, Filter, RejectPolicy, Retry, Setup, SinkStatus, Worker};
+use crate::delivery::{CompiledFilter, Filter, Refusals, RejectPolicy, Retry, Setup, SinkStatus, Worker};
 use crate::journal::{ReadLimit, SinkProgress};
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -508,6 +508,7 @@ fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
         destination: sink,
         tail: Box::new(journal.tail()),
         durable: journal.durable(),
+        refusals: Refusals::default(),
         notes,
         cursor: journal.cursor(SINK),
         aside: journal.aside(SINK),

@@ -24,6 +24,8 @@ pub enum Habit {
     CursorBeforeAck,
     /// An access control list is taken for that of the read that asked for it.
     ListUnchecked,
+    /// The progress of a worker skips records: one of its reports never comes.
+    ProgressSkipped,
     /// Each record is committed by itself.
     TornMulti,
 }

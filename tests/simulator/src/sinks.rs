@@ -283,6 +283,10 @@ impl Sink {
                 Aside::Rejected { .. } | Aside::Released(_) => {}
             }
         }
+        let is_move = progress.from < progress.cursor;
+        if around.habit == Some(Habit::ProgressSkipped) && is_move && progress.cursor.0.is_multiple_of(3) {
+            return Step::Moved;
+        }
         Step::Told(progress.note(Arc::clone(&self.name), steady(around.now_ms)))
     }
 

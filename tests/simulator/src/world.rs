@@ -353,6 +353,7 @@ impl World {
                     self.trace(|| format!("  held: {error}"));
                     self.seen.see(Seen::Held);
                 }
+                PipelineEvent::Refused(refused) => panic!("{refused}"),
                 PipelineEvent::Halted(halt) => self.halted(halt),
                 PipelineEvent::Connected | PipelineEvent::Server(_) | PipelineEvent::Trouble(_) => {}
                 PipelineEvent::Compacting | PipelineEvent::Compacted(_) => {

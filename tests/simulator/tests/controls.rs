@@ -96,6 +96,14 @@ fn a_cursor_that_is_stored_before_the_answer_is_caught() {
 }
 
 #[test]
+fn a_progress_that_skips_records_is_refused() {
+    is_caught(
+        Habit::ProgressSkipped,
+        &["records between them are in no progress"],
+    );
+}
+
+#[test]
 fn a_multi_that_is_torn_apart_is_caught() {
     is_caught(Habit::TornMulti, &["are torn apart"]);
 }

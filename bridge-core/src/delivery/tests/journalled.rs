@@ -82,6 +82,7 @@ impl Life {
             tail: Box::new(reader),
             durable: durable.subscribe(),
             notes: sender,
+            refusals: Refusals::default(),
             cursor,
             aside,
             orders: words,

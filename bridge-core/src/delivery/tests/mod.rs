@@ -102,6 +102,7 @@ impl Bench {
             tail: Box::new(self.journal.tail()),
             durable: self.journal.durable(),
             notes: self.notes.clone(),
+            refusals: Refusals::default(),
             cursor: self.journal.cursor(name),
             aside: self.journal.aside(name),
             orders: mpsc::channel(1).1,

@@ -108,10 +108,10 @@ fn write_until_killed(file: &Path, kind: Kind) {
         let cursor = Seq(cursor);
         let note = SinkProgress {
             sink: "one".into(),
-            cursor,
+            to: cursor,
             ..SinkProgress::default()
         };
-        journal.note(&note).unwrap();
+        journal.advance(&note).unwrap();
         let tail = journal.commit().unwrap();
         writeln!(out, "acknowledged {tail}").unwrap();
         out.flush().unwrap();

@@ -31,7 +31,7 @@ pub fn fold_all(journal: &mut Journal) -> u64 {
 fn moved(sink: &str, cursor: u64) -> SinkProgress {
     SinkProgress {
         sink: sink.into(),
-        cursor: Seq(cursor),
+        to: Seq(cursor),
         ..SinkProgress::default()
     }
 }
@@ -171,8 +171,8 @@ fn no_fold_crosses_a_cursor_nor_touches_what_a_worker_holds() {
     journal.register_sink("slow", Seq::ZERO).unwrap();
     journal.register_sink("fast", Seq::ZERO).unwrap();
     append_all(&mut journal, writes(29));
-    journal.note(&moved("slow", 2)).unwrap();
-    journal.note(&moved("fast", 20)).unwrap();
+    journal.advance(&moved("slow", 2)).unwrap();
+    journal.advance(&moved("fast", 20)).unwrap();
     journal.commit().unwrap();
     let mut slow = journal.reader_for("slow").unwrap();
     let limit = ReadLimit {
@@ -220,7 +220,7 @@ fn what_a_sink_has_set_aside_stays_as_it_is() {
         },
     ];
     journal
-        .note(&SinkProgress {
+        .advance(&SinkProgress {
             asides,
             ..moved("fast", 10)
         })
@@ -315,7 +315,7 @@ fn retention_takes_holes_along_and_the_history_says_how_many_records_went_into_o
     assert_eq!(reader.captured_from(Seq(21)).unwrap(), None);
 
     append_all(&mut journal, [write(20), write(21)]);
-    journal.note(&moved("slow", 20)).unwrap();
+    journal.advance(&moved("slow", 20)).unwrap();
     journal.commit().unwrap();
     let far = crate::record::Timestamp(i64::MAX);
     while journal.maintain(far, 6).unwrap().more {}

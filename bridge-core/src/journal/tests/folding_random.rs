@@ -222,7 +222,7 @@ impl Trial {
         for sink in &mut self.sinks {
             let next = note(sink.name, sink.done);
             self.journal
-                .note(&std::mem::replace(&mut sink.note, next))
+                .advance(&std::mem::replace(&mut sink.note, next))
                 .unwrap();
         }
         self.journal.commit().unwrap();
@@ -286,7 +286,7 @@ fn check_before(delivered: &[Arc<Record>], seed: u64) {
 fn note(sink: &str, cursor: Seq) -> SinkProgress {
     SinkProgress {
         sink: sink.into(),
-        cursor,
+        to: cursor,
         ..SinkProgress::default()
     }
 }
@@ -319,7 +319,7 @@ impl Sink {
             }
             self.delivered.push(record);
         }
-        self.note.cursor = self.done;
+        self.note.to = self.done;
         count
     }
 }

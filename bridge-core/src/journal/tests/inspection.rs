@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::scratch::{NOON, Scratch, append_all, path, stat};
+use super::scratch::{Advance, NOON, Scratch, append_all, path, stat};
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::journal::{Aside, Inspection, Journal, SinkProgress};
@@ -64,12 +64,12 @@ fn a_story(journal: &mut Journal) {
     let note = SinkProgress {
         sink: "audit".into(),
         at: NOON,
-        cursor: Seq(5),
+        to: Seq(5),
         asides: vec![rejected],
         switch: None,
         ..SinkProgress::default()
     };
-    journal.note(&note).unwrap();
+    journal.advance(&note).unwrap();
     journal.commit().unwrap();
 }
 

@@ -4,7 +4,7 @@ use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
 use crate::append::Append;
 use crate::image_txn::{ImageTxn, Progress};
-use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, SinkProgress};
+use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, ProgressError, SinkProgress};
 use crate::number::{Epoch, Seq};
 use crate::record::Timestamp;
 
@@ -19,7 +19,7 @@ fn small() -> Scratch {
 fn moved(sink: &str, cursor: Seq) -> SinkProgress {
     SinkProgress {
         sink: sink.into(),
-        cursor,
+        to: cursor,
         ..SinkProgress::default()
     }
 }
@@ -71,7 +71,7 @@ fn undelivered_records_hold_capture_until_their_sink_moves() {
         "nothing has changed"
     );
 
-    journal.note(&moved("slow", Seq(full.0 / 2))).unwrap();
+    journal.advance(&moved("slow", Seq(full.0 / 2))).unwrap();
     journal.set_progress(&path("/"), &Progress::default()).unwrap();
     journal.set_epoch(Epoch(2)).unwrap();
     journal.commit().unwrap();
@@ -89,7 +89,7 @@ fn delivered_history_makes_room_before_its_time() {
     journal.register_sink("fast", Seq::ZERO).unwrap();
     for index in 1..=2000 {
         journal.append(write_of(index)).unwrap();
-        journal.note(&moved("fast", Seq(index))).unwrap();
+        journal.advance(&moved("fast", Seq(index))).unwrap();
         journal.commit().unwrap();
     }
     let stats = journal.stats().unwrap();
@@ -143,7 +143,7 @@ fn retention_takes_what_is_old_and_delivered_in_slices_and_keeps_the_last() {
         0,
         "nothing is delivered"
     );
-    journal.note(&moved("one", Seq(12))).unwrap();
+    journal.advance(&moved("one", Seq(12))).unwrap();
     journal.commit().unwrap();
     assert_eq!(
         journal.maintain(young, 5).unwrap().removed,
@@ -158,7 +158,7 @@ fn retention_takes_what_is_old_and_delivered_in_slices_and_keeps_the_last() {
     let kept = scratch.records();
     assert_eq!(kept.len(), 8);
     assert_eq!(kept[0].before.as_ref().unwrap().data.as_ref().unwrap().size, 4000);
-    journal.note(&moved("one", Seq(20))).unwrap();
+    journal.advance(&moved("one", Seq(20))).unwrap();
     journal.commit().unwrap();
     journal.maintain(old, 100).unwrap();
     assert_eq!(journal.oldest().unwrap(), Some(Seq(20)));
@@ -271,12 +271,15 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
             .collect(),
         ..moved("one", Seq(100))
     };
-    let error = journal.note(&note).unwrap_err();
+    let error = journal.advance(&note).unwrap_err();
+    let ProgressError::Journal(error) = error else {
+        panic!("{error}");
+    };
     assert_eq!(error.kind, JournalErrorKind::DiskFull, "{error}");
     journal.rollback().unwrap();
     assert_eq!(journal.cursor("one").unwrap(), Some(Seq::ZERO));
     let_grow(&journal);
-    journal.note(&note).unwrap();
+    journal.advance(&note).unwrap();
     journal.commit().unwrap();
     assert_eq!(journal.cursor("one").unwrap(), Some(Seq(100)));
 }

@@ -375,11 +375,11 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     };
     let note = SinkProgress {
         sink: "one".into(),
-        cursor: Seq(1),
+        to: Seq(1),
         asides: vec![letter],
         ..SinkProgress::default()
     };
-    journal.note(&note).unwrap();
+    journal.advance(&note).unwrap();
     journal.commit().unwrap();
     drop(journal);
     let connection = Connection::open(scratch.file()).unwrap();

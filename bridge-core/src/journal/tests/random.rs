@@ -171,10 +171,10 @@ impl Trial {
         self.cursor = Seq(self.random.random_range(self.cursor.0..=tail.0));
         let note = SinkProgress {
             sink: "one".into(),
-            cursor: self.cursor,
+            to: self.cursor,
             ..SinkProgress::default()
         };
-        self.journal.note(&note).unwrap();
+        self.journal.advance(&note).unwrap();
         self.commit();
     }
 

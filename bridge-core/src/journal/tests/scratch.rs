@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalOptions, ReadLimit, Reader};
+use crate::journal::{Journal, JournalOptions, ProgressError, ReadLimit, Reader, SinkProgress, cursors};
 use crate::number::{Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};
@@ -169,5 +169,21 @@ pub fn word(root: Option<&str>, word: RecordKind) -> Append {
         root: root.map(path),
         captured: NOON,
         word,
+    }
+}
+
+/// The progress of a worker that goes on where its sink's cursor is.
+pub trait Advance {
+    /// Stores a progress from the cursor of its sink; an empty one if that is at its end already.
+    fn advance(&mut self, progress: &SinkProgress) -> Result<(), ProgressError>;
+}
+
+impl Advance for Journal {
+    fn advance(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
+        let cursor = cursors::cursor(&self.connection, &progress.sink).unwrap();
+        self.note(&SinkProgress {
+            from: cursor.unwrap_or_default().min(progress.to),
+            ..progress.clone()
+        })
     }
 }

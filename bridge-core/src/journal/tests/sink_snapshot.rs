@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::scratch::path;
+use super::scratch::{Advance, path};
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::image_txn::ImageTxn;
@@ -257,10 +257,10 @@ fn a_state_whose_record_retention_has_removed_is_told_all_the_same() {
     let tail = journal.tail();
     let moved = SinkProgress {
         sink: "one".into(),
-        cursor: tail,
+        to: tail,
         ..SinkProgress::default()
     };
-    journal.note(&moved).unwrap();
+    journal.advance(&moved).unwrap();
     journal.commit().unwrap();
     let removed = journal.maintain(Timestamp(2 * DAY_MS), 10_000).unwrap();
     assert!(removed.removed > 40, "{removed:?}");
@@ -283,7 +283,7 @@ fn a_run_stays_with_its_sink_until_it_is_told_or_the_sink_is_removed() {
             run: Some(step),
             ..SinkProgress::default()
         };
-        journal.note(&note).unwrap();
+        journal.advance(&note).unwrap();
         journal.commit().unwrap();
         let mut reader = Reader::open(&folder.path().join("main.journal")).unwrap();
         (reader.run("one").unwrap(), reader.run("two").unwrap())

@@ -8,7 +8,10 @@ use uuid::Uuid;
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
-use crate::journal::{Aside, Disabled, ReadLimit, SinkCursor, SinkProgress, Switch};
+use crate::journal::{
+    Aside, Disabled, Journal, Misfit, ProgressError, ReadLimit, RefusedProgress, SeqRange, SinkCursor,
+    SinkProgress, Switch,
+};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::Timestamp;
 
@@ -22,7 +25,8 @@ fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
         run: None,
         sink: sink.into(),
         at: NOON,
-        cursor: Seq(cursor),
+        from: Seq::ZERO,
+        to: Seq(cursor),
         asides: rejected.iter().map(reject).collect(),
         switch: None,
     }
@@ -31,6 +35,7 @@ fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
 /// A note of a sink whose cursor stays.
 fn asides(cursor: u64, asides: Vec<Aside>) -> SinkProgress {
     SinkProgress {
+        from: Seq(cursor),
         asides,
         ..note("one", cursor, &[])
     }
@@ -56,8 +61,8 @@ fn a_sink_starts_where_it_is_told_once_and_moves_only_forward() {
     );
     assert_eq!(journal.register_sink("one", Seq(4)).unwrap(), Seq(4));
     assert_eq!(journal.register_sink("one", Seq(9)).unwrap(), Seq(4));
-    journal.note(&note("one", 7, &[])).unwrap();
-    journal.note(&note("one", 5, &[])).unwrap();
+    journal.advance(&note("one", 7, &[])).unwrap();
+    journal.advance(&note("one", 5, &[])).unwrap();
     journal.commit().unwrap();
     let expected = SinkCursor {
         sink: "one".into(),
@@ -104,8 +109,8 @@ fn rejected_records_outlive_the_retention_of_all_around_them() {
         ],
     );
     journal.register_sink("one", Seq::ZERO).unwrap();
-    journal.note(&note("one", 4, &[2, 4])).unwrap();
-    journal.note(&note("one", 5, &[])).unwrap();
+    journal.advance(&note("one", 4, &[2, 4])).unwrap();
+    journal.advance(&note("one", 5, &[])).unwrap();
     journal.commit().unwrap();
     let mut reader = scratch.reader();
     let as_sent: Vec<_> = scratch.records().iter().map(|record| record.to_json()).collect();
@@ -126,9 +131,9 @@ fn rejected_records_outlive_the_retention_of_all_around_them() {
     check(&mut reader);
     assert_eq!(reader.rejected("one", Seq(2), 9).unwrap().len(), 1);
     assert_eq!(reader.rejected("one", Seq::ZERO, 1).unwrap().len(), 1);
-    journal.note(&note("one", 5, &[2])).unwrap();
+    journal.advance(&note("one", 5, &[2])).unwrap();
     let drops = vec![Aside::Dropped(Seq(2)), Aside::Dropped(Seq(3))];
-    journal.note(&asides(5, drops)).unwrap();
+    journal.advance(&asides(5, drops)).unwrap();
     journal.commit().unwrap();
     assert_eq!(reader.rejected("one", Seq::ZERO, 9).unwrap().len(), 1);
     assert!(journal.remove_sink("one").unwrap());
@@ -152,7 +157,7 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
     );
     journal.register_sink("one", Seq::ZERO).unwrap();
     journal
-        .note(&asides(3, vec![parked(1, 1, 500), parked(2, 0, 0)]))
+        .advance(&asides(3, vec![parked(1, 1, 500), parked(2, 0, 0)]))
         .unwrap();
     journal.commit().unwrap();
     let as_sent: Vec<_> = scratch.records().iter().map(|record| record.to_json()).collect();
@@ -171,7 +176,7 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
 
     let mut later = asides(3, vec![parked(1, 2, 900)]);
     later.at = Timestamp(NOON.0 + 100);
-    journal.note(&later).unwrap();
+    journal.advance(&later).unwrap();
     journal.commit().unwrap();
     let rows = reader.parked("one", Seq::ZERO, 1).unwrap();
     assert_eq!(
@@ -184,7 +189,7 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
         (Timestamp(NOON.0 + 1000), "attempt 2")
     );
 
-    journal.note(&note("one", 3, &[1])).unwrap();
+    journal.advance(&note("one", 3, &[1])).unwrap();
     journal.commit().unwrap();
     let letter = reader.rejected("one", Seq::ZERO, 9).unwrap().remove(0);
     assert_eq!((letter.letter.attempts, letter.letter.at), (3, Some(NOON)));
@@ -192,10 +197,10 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
     assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap().len(), 1);
 
     journal
-        .note(&asides(3, vec![Aside::Retried(Seq(1)), Aside::Retried(Seq(3))]))
+        .advance(&asides(3, vec![Aside::Retried(Seq(1)), Aside::Retried(Seq(3))]))
         .unwrap();
     journal
-        .note(&asides(3, vec![Aside::Released(Seq(2)), parked(2, 1, 0)]))
+        .advance(&asides(3, vec![Aside::Released(Seq(2)), parked(2, 1, 0)]))
         .unwrap();
     journal.commit().unwrap();
     assert_eq!(reader.letters("one", Seq::ZERO, 9).unwrap(), []);
@@ -218,7 +223,7 @@ fn a_dead_letter_that_outlived_its_record_is_recalled_before_its_retry_is_stored
         [created("/a", 1, "one"), updated("/a", 1, 2, 1, "two")],
     );
     journal.register_sink("one", Seq::ZERO).unwrap();
-    journal.note(&note("one", 2, &[1])).unwrap();
+    journal.advance(&note("one", 2, &[1])).unwrap();
     journal.commit().unwrap();
     let as_sent = [scratch.records()[0].to_json()];
     journal.maintain(Timestamp(NOON.0 + 2000), 100).unwrap();
@@ -230,7 +235,7 @@ fn a_dead_letter_that_outlived_its_record_is_recalled_before_its_retry_is_stored
         records.iter().map(|record| record.to_json()).collect::<Vec<_>>()
     };
     assert_eq!(recalled(&mut reader), as_sent);
-    journal.note(&asides(2, vec![Aside::Retried(Seq(1))])).unwrap();
+    journal.advance(&asides(2, vec![Aside::Retried(Seq(1))])).unwrap();
     journal.commit().unwrap();
     assert_eq!(recalled(&mut reader), as_sent);
 }
@@ -249,8 +254,8 @@ fn a_sink_stays_disabled_over_restarts_until_it_is_enabled() {
     let off = Switch::Disabled {
         reason: reason.clone(),
     };
-    journal.note(&switched(off)).unwrap();
-    journal.note(&note("one", 1, &[])).unwrap();
+    journal.advance(&switched(off)).unwrap();
+    journal.advance(&note("one", 1, &[])).unwrap();
     journal.commit().unwrap();
     drop(journal);
 
@@ -259,7 +264,7 @@ fn a_sink_stays_disabled_over_restarts_until_it_is_enabled() {
     let expected = Disabled { reason, at: NOON };
     assert_eq!(reader.disabled("one").unwrap(), Some(expected));
     assert_eq!(reader.disabled("two").unwrap(), None);
-    journal.note(&switched(Switch::Enabled)).unwrap();
+    journal.advance(&switched(Switch::Enabled)).unwrap();
     journal.commit().unwrap();
     assert_eq!(reader.disabled("one").unwrap(), None);
 }
@@ -270,10 +275,116 @@ fn a_note_that_takes_in_later_ones_says_the_same_as_all_of_them() {
     first.switch = Some(Switch::Enabled);
     let mut later = asides(2, vec![Aside::Released(Seq(1))]);
     later.at = Timestamp(NOON.0 + 7);
-    first.absorb(later);
-    assert_eq!((first.cursor, first.at), (Seq(3), Timestamp(NOON.0 + 7)));
+    first.absorb(later).unwrap();
+    assert_eq!((first.to, first.at), (Seq(3), Timestamp(NOON.0 + 7)));
     assert_eq!(first.asides, [parked(1, 1, 500), Aside::Released(Seq(1))]);
     assert_eq!(first.switch, Some(Switch::Enabled));
+}
+
+fn covers(from: u64, to: u64) -> SinkProgress {
+    SinkProgress {
+        from: Seq(from),
+        ..note("one", to, &[])
+    }
+}
+
+/// Nine records, and sink `one` at cursor 5.
+fn at_five(scratch: &Scratch) -> Journal {
+    let mut journal = scratch.open();
+    append_all(
+        &mut journal,
+        (1..=9).map(|zxid| created(&format!("/a{zxid}"), zxid, "x")),
+    );
+    journal.register_sink("one", Seq(5)).unwrap();
+    journal.commit().unwrap();
+    journal
+}
+
+/// Stores the range at cursor 5, and joins it with a progress that waits and ends at 5: both must say the same.
+fn refused_at_five(from: u64, to: u64) -> Misfit {
+    let scratch = Scratch::new();
+    let mut journal = at_five(&scratch);
+    let later = SinkProgress {
+        asides: vec![Aside::Released(Seq(1))],
+        switch: Some(Switch::Enabled),
+        ..covers(from, to)
+    };
+    let Err(ProgressError::Refused(refused)) = journal.note(&later) else {
+        panic!("({from}, {to}] is stored at cursor 5");
+    };
+    journal.note(&covers(5, 6)).expect("the batch goes on");
+    journal.commit().unwrap();
+    assert_eq!(journal.cursor("one").unwrap(), Some(Seq(6)));
+
+    let mut waiting = covers(3, 5);
+    assert_eq!(waiting.absorb(later).unwrap_err(), refused);
+    assert_eq!(waiting, covers(3, 5), "what waits stays as it is");
+    refused.misfit
+}
+
+#[test]
+fn an_adjacent_progress_moves_the_cursor_and_joins_the_one_that_waits() {
+    let scratch = Scratch::new();
+    let mut journal = at_five(&scratch);
+    journal.note(&covers(5, 7)).unwrap();
+    journal.note(&covers(7, 9)).unwrap();
+    assert_eq!(journal.cursor("one").unwrap(), Some(Seq(9)));
+    let mut waiting = covers(3, 5);
+    waiting.absorb(covers(5, 7)).unwrap();
+    waiting.absorb(covers(7, 9)).unwrap();
+    assert_eq!(waiting, covers(3, 9));
+}
+
+#[test]
+fn an_empty_progress_at_or_before_the_cursor_moves_nothing() {
+    let scratch = Scratch::new();
+    let mut journal = at_five(&scratch);
+    let mut waiting = covers(3, 5);
+    for at in [5, 3] {
+        journal.note(&covers(at, at)).unwrap();
+        waiting.absorb(covers(at, at)).unwrap();
+    }
+    assert_eq!(journal.cursor("one").unwrap(), Some(Seq(5)));
+    assert_eq!(waiting, covers(3, 5));
+}
+
+#[test]
+fn a_duplicate_progress_is_refused() {
+    assert_eq!(refused_at_five(3, 5), Misfit::Duplicate);
+}
+
+#[test]
+fn a_progress_after_a_hole_is_refused() {
+    assert_eq!(refused_at_five(7, 9), Misfit::Hole);
+    assert_eq!(refused_at_five(7, 7), Misfit::Hole);
+}
+
+#[test]
+fn a_progress_that_overlaps_is_refused() {
+    assert_eq!(refused_at_five(3, 9), Misfit::Overlap);
+}
+
+#[test]
+fn a_progress_that_goes_back_is_refused() {
+    assert_eq!(refused_at_five(2, 4), Misfit::GoesBack);
+    assert_eq!(refused_at_five(9, 7), Misfit::GoesBack);
+}
+
+#[test]
+fn a_refused_progress_names_its_sink_the_cursor_and_the_range_and_says_what_to_do() {
+    let refused = RefusedProgress {
+        sink: "one".into(),
+        cursor: Seq(5),
+        range: SeqRange {
+            from: Seq(7),
+            to: Seq(9),
+        },
+        misfit: Misfit::Hole,
+    };
+    let message = refused.to_string();
+    let expected = "the progress of sink 'one' does not start at its cursor 5: (7, 9]: records between them are in no \
+                    progress\nhelp: restart the bridge";
+    assert!(message.starts_with(expected), "{message}");
 }
 
 #[test]
@@ -366,7 +477,7 @@ fn a_cursor_after_the_last_record_is_an_error_with_a_remedy_until_the_sink_is_fo
     let mut journal = scratch.open();
     append_all(&mut journal, [created("/a", 5, "x"), created("/b", 6, "x")]);
     journal.register_sink("one", Seq::ZERO).unwrap();
-    journal.note(&note("one", 2, &[])).unwrap();
+    journal.advance(&note("one", 2, &[])).unwrap();
     journal.commit().unwrap();
     drop(journal);
     let connection = rusqlite::Connection::open(scratch.file()).unwrap();

@@ -182,9 +182,9 @@ fn retention_takes_from_memory_what_it_takes_from_the_file() {
     let mut worker = journal.reader_for("one").unwrap();
     append_all(&mut journal, created_each(1..10));
     journal
-        .note(&SinkProgress {
+        .advance(&SinkProgress {
             sink: "one".into(),
-            cursor: Seq(6),
+            to: Seq(6),
             ..SinkProgress::default()
         })
         .unwrap();

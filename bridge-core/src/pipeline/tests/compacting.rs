@@ -68,6 +68,7 @@ impl Lane {
             tail: Box::new(reader),
             durable: bench.watches.durable.clone(),
             notes: bench.notes.clone(),
+            refusals: bench.watches.refusals.clone(),
             cursor: Seq::ZERO,
             orders,
             merge: None,

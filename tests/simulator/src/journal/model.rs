@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bridge_core::append::Append;
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
-use bridge_core::journal::{JournalError, Maintained, SinkProgress};
+use bridge_core::journal::{JournalError, Maintained, ProgressError, SinkProgress};
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::JournalWriter;
@@ -295,23 +295,24 @@ impl JournalWriter for ModelJournal {
         self.disk.borrow_mut().state.model.server = server;
     }
 
-    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
+    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
         self.begin();
         let state = &mut self.disk.borrow_mut().state;
         let head = Seq(state.model.records.len() as u64);
+        let cursor = state.cursors.get_mut(&note.sink);
+        let cursor = cursor.unwrap_or_else(|| panic!("'{}' was never entered", note.sink));
+        let after = note.applied_at(*cursor)?;
         assert!(
-            note.cursor <= head,
+            after <= head,
             "the cursor of '{}' is past the head {head}",
             note.sink
         );
-        let cursor = state.cursors.get_mut(&note.sink);
-        let cursor = cursor.unwrap_or_else(|| panic!("'{}' was never entered", note.sink));
         let aside = state.asides.entry(Arc::clone(&note.sink)).or_default();
         let kept_from = Seq(state.oldest);
         for one in &note.asides {
             aside.take(one, one.seq() > *cursor, kept_from, note.at);
         }
-        *cursor = note.cursor.max(*cursor);
+        *cursor = after;
         Ok(())
     }
 

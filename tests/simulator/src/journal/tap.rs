@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bridge_core::append::{Append, RecordKind};
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
-use bridge_core::journal::{JournalError, JournalErrorKind, Maintained, SinkProgress};
+use bridge_core::journal::{JournalError, JournalErrorKind, Maintained, ProgressError, SinkProgress};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::JournalWriter;
@@ -193,7 +193,7 @@ impl JournalWriter for Tap {
         self.inner.set_server(server);
     }
 
-    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
+    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
         self.check_writable()?;
         self.inner.note(note)
     }

@@ -8,7 +8,8 @@ use bridge_core::amount::{Horizon, Span};
 use bridge_core::append::Append;
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
-    Durability, Journal, JournalError, JournalOptions, Maintained, ReadLimit, Reader, SinkProgress,
+    Durability, Journal, JournalError, JournalOptions, Maintained, ProgressError, ReadLimit, Reader,
+    SinkProgress,
 };
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
@@ -264,8 +265,13 @@ impl JournalWriter for Twin {
         }
     }
 
-    fn note(&mut self, note: &SinkProgress) -> Result<(), JournalError> {
-        self.both("note", |journal| journal.note(note))
+    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
+        let stored = self.both("note", |journal| match journal.note(note) {
+            Ok(()) => Ok(Ok(())),
+            Err(ProgressError::Refused(refused)) => Ok(Err(refused)),
+            Err(ProgressError::Journal(error)) => Err(error),
+        })?;
+        Ok(stored?)
     }
 
     fn commit(&mut self) -> Result<Seq, JournalError> {
