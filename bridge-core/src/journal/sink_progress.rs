@@ -193,13 +193,13 @@ impl SeqRange {
     /// # Errors
     ///
     /// If the range is refused.
-    pub fn after(self, cursor: Seq) -> Result<Seq, Misfit> {
+    pub fn after(self, cursor: Seq) -> Result<Seq, RangeMismatch> {
         let SeqRange { from, to } = self;
         if to < from {
-            return Err(Misfit::GoesBack);
+            return Err(RangeMismatch::GoesBack);
         }
         if from > cursor {
-            return Err(Misfit::Hole);
+            return Err(RangeMismatch::Hole);
         }
         if from == to {
             return Ok(cursor);
@@ -208,9 +208,9 @@ impl SeqRange {
             return Ok(to);
         }
         Err(match to.cmp(&cursor) {
-            Ordering::Less => Misfit::GoesBack,
-            Ordering::Equal => Misfit::Duplicate,
-            Ordering::Greater => Misfit::Overlap,
+            Ordering::Less => RangeMismatch::GoesBack,
+            Ordering::Equal => RangeMismatch::Duplicate,
+            Ordering::Greater => RangeMismatch::Overlap,
         })
     }
 }
@@ -223,7 +223,7 @@ impl fmt::Display for SeqRange {
 
 /// Why a range does not follow a cursor, see [`SeqRange::after`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum RangeMismatch {
     /// It starts after the cursor.
     #[error("records between them are in no progress")]
     Hole,
@@ -249,7 +249,7 @@ pub struct RefusedProgress {
     /// What the progress covers.
     pub range: SeqRange,
     /// Why it is refused.
-    pub misfit: Misfit,
+    pub misfit: RangeMismatch,
 }
 
 impl RefusedProgress {

@@ -9,7 +9,7 @@ use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::{
-    Aside, Disabled, Journal, Misfit, ProgressError, ReadLimit, RefusedProgress, SeqRange, SinkCursor,
+    Aside, Disabled, Journal, ProgressError, RangeMismatch, ReadLimit, RefusedProgress, SeqRange, SinkCursor,
     SinkProgress, Switch,
 };
 use crate::number::{Epoch, Seq, Zxid};
@@ -301,7 +301,7 @@ fn at_five(scratch: &Scratch) -> Journal {
 }
 
 /// Stores the range at cursor 5, and joins it with a progress that waits and ends at 5: both must say the same.
-fn refused_at_five(from: u64, to: u64) -> Misfit {
+fn refused_at_five(from: u64, to: u64) -> RangeMismatch {
     let scratch = Scratch::new();
     let mut journal = at_five(&scratch);
     let later = SinkProgress {
@@ -350,24 +350,24 @@ fn an_empty_progress_at_or_before_the_cursor_moves_nothing() {
 
 #[test]
 fn a_duplicate_progress_is_refused() {
-    assert_eq!(refused_at_five(3, 5), Misfit::Duplicate);
+    assert_eq!(refused_at_five(3, 5), RangeMismatch::Duplicate);
 }
 
 #[test]
 fn a_progress_after_a_hole_is_refused() {
-    assert_eq!(refused_at_five(7, 9), Misfit::Hole);
-    assert_eq!(refused_at_five(7, 7), Misfit::Hole);
+    assert_eq!(refused_at_five(7, 9), RangeMismatch::Hole);
+    assert_eq!(refused_at_five(7, 7), RangeMismatch::Hole);
 }
 
 #[test]
 fn a_progress_that_overlaps_is_refused() {
-    assert_eq!(refused_at_five(3, 9), Misfit::Overlap);
+    assert_eq!(refused_at_five(3, 9), RangeMismatch::Overlap);
 }
 
 #[test]
 fn a_progress_that_goes_back_is_refused() {
-    assert_eq!(refused_at_five(2, 4), Misfit::GoesBack);
-    assert_eq!(refused_at_five(9, 7), Misfit::GoesBack);
+    assert_eq!(refused_at_five(2, 4), RangeMismatch::GoesBack);
+    assert_eq!(refused_at_five(9, 7), RangeMismatch::GoesBack);
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn a_refused_progress_names_its_sink_the_cursor_and_the_range_and_says_what_to_d
             from: Seq(7),
             to: Seq(9),
         },
-        misfit: Misfit::Hole,
+        misfit: RangeMismatch::Hole,
     };
     let message = refused.to_string();
     let expected = "the progress of sink 'one' does not start at its cursor 5: (7, 9]: records between them are in no \

@@ -97,7 +97,7 @@ async fn a_progress_that_skips_records_halts_its_sink_and_no_other() {
             from: Seq(from),
             to: Seq(from),
         },
-        misfit: crate::journal::Misfit::Hole,
+        misfit: crate::journal::RangeMismatch::Hole,
     };
     assert_eq!(trouble.message, refused.cause());
     assert_eq!(trouble.remedy, RefusedProgress::HELP);
