@@ -289,7 +289,7 @@ impl<'a> Reading<'a> {
             });
             return;
         }
-        let message = format!("{shown} is none of the words that this key takes");
+        let message = format!("{shown} is not a value of this key");
         // A text that was brought in is not shown, and neither is the word that it resembles.
         let near = nearest(word, known.iter().copied()).filter(|_| node.brought_in().is_none());
         self.report(path, message, |problem| {

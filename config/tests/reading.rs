@@ -267,7 +267,7 @@ fn a_format_that_a_sink_does_not_know_is_refused_with_what_it_allows() {
         &with_sink("type = \"console\"\nformat = \"cloudevents\""),
         error,
         "sink[0].format",
-        &["none of the words", "\"pretty\", \"record\""],
+        &["not a value of this key", "\"pretty\", \"record\""],
     );
     check(
         &with_sink("type = \"file\"\npath = \"a\"\nformat = \"raw\""),
