@@ -322,3 +322,31 @@ async fn a_hangup_does_not_end_run_and_a_termination_does() {
     child.terminate().expect("it still runs");
     assert_eq!(child.exit_code(bound).await.expect("it ends"), 143);
 }
+
+#[tokio::test]
+async fn the_same_signal_twice_at_once_is_one_and_the_drain_goes_on() {
+    let folder = folder();
+    let config = "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n\
+                  [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n";
+    write(folder.path(), "zkbridge.toml", config);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    command
+        .current_dir(folder.path())
+        .args(["run", "--config", "zkbridge.toml"]);
+    let bound = std::time::Duration::from_secs(60);
+    let mut child = Child::start(&command).expect("it starts");
+    child
+        .line("no session with ZooKeeper", bound)
+        .await
+        .expect("it is at work");
+
+    // As `timeout` of coreutils sends it: to the process, and to its group.
+    let id = child.id().to_string();
+    let killed = Command::new("kill").args(["-TERM", &id, &id]).status();
+    assert!(killed.expect("kill runs").success());
+
+    assert_eq!(child.exit_code(bound).await.expect("it ends"), 143);
+    let said = child.stderr().join("\n");
+    assert!(said.contains("draining"), "{said}");
+    assert!(!said.contains("second signal"), "{said}");
+}

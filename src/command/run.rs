@@ -68,13 +68,15 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             eprintln!("no [[sink]] is configured: changes are kept in the journal only");
         }
         let mut reloads = bridge.take_reloads();
-        let end = loop {
+        let (end, first) = loop {
             tokio::select! {
                 request = signals.request() => match request {
-                    SignalRequest::End(signal) => break Err(Failure::new(Exit::Signal(signal), "")),
+                    SignalRequest::End(signal) => {
+                        break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
+                    }
                     SignalRequest::Reload => drop(reload(&mut bridge, &args.config.config).await),
                 },
-                halted = bridge.all_halted() => break Err(serving::halted(&halted)),
+                halted = bridge.all_halted() => break (Err(serving::halted(&halted)), None),
                 Some(answer) = reloads.recv() => {
                     let done = reload(&mut bridge, &args.config.config).await;
                     // The command may have given up.
@@ -83,9 +85,15 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             }
         };
         tracing::info!(drain_seconds = DRAIN.as_secs(), "draining");
+        let second = async {
+            match first {
+                Some(first) => signals.second(first).await,
+                None => signals.next().await,
+            }
+        };
         tokio::select! {
             _ = bridge.stop() => end,
-            signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "ended at once by a second signal")),
+            signal = second => Err(Failure::new(Exit::Signal(signal), "ended at once by a second signal")),
         }
     })
 }

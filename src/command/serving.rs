@@ -1,6 +1,7 @@
 //! Shared by `run` and `watch`: the runtime, the signals that end them, and the message when every source has halted.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bridge_core::pipeline::SourceStatus;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,6 +12,10 @@ use crate::exit::{Exit, Failure};
 const SIGINT: u8 = 2;
 /// The signal of an orderly end.
 const SIGTERM: u8 = 15;
+
+/// The same signal again within this time is the same request: `timeout` of coreutils sends its signal to the process and
+/// to its group.
+const SIGNAL_REPEAT: Duration = Duration::from_secs(1);
 
 /// Runs a future to completion on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -67,6 +72,18 @@ impl Signals {
             _ = self.terminate.recv() => SignalRequest::End(SIGTERM),
             _ = self.interrupt.recv() => SignalRequest::End(SIGINT),
             _ = hangup => SignalRequest::Reload,
+        }
+    }
+
+    /// The number of the next signal that asks for more than `first`, which arrived just now. Cancel safe, but begins to
+    /// count the time again.
+    pub async fn second(&mut self, first: u8) -> u8 {
+        let since = tokio::time::Instant::now();
+        loop {
+            let signal = self.next().await;
+            if signal != first || since.elapsed() >= SIGNAL_REPEAT {
+                return signal;
+            }
         }
     }
 
