@@ -198,7 +198,10 @@ async fn events_that_arrive_while_the_watches_are_armed_are_not_kept() {
             }
             measured.store(resident_bytes().saturating_sub(before), Ordering::Relaxed);
             let asked = other(&mut stream).await?;
-            frame(&mut stream, &answer_to_multi_read(asked.xid, &0i32.to_be_bytes())).await
+            frame(&mut stream, &answer_to_multi_read(asked.xid, &0i32.to_be_bytes())).await?;
+            // A socket that is closed with unread pings resets the connection, and the answer may be lost with it.
+            while other(&mut stream).await.is_ok() {}
+            Ok(())
         }
     })
     .await;
