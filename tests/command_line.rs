@@ -292,10 +292,11 @@ fn a_reader_that_stops_early_is_no_failure() {
     assert_eq!(text(&output.stderr), "");
 }
 
-#[tokio::test]
-async fn a_hangup_does_not_end_run_and_a_termination_does() {
-    let folder = folder();
-    // Nothing serves there: port 1 is free or refuses.
+/// Within this `run` starts, reloads and ends, also on a busy machine.
+const RUN_BOUND: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// `run` at work without a server: nothing serves on port 1, it is free or refuses.
+async fn run_without_a_server(folder: &tempfile::TempDir) -> Child {
     let config = "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n\
                   [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n";
     write(folder.path(), "zkbridge.toml", config);
@@ -303,12 +304,18 @@ async fn a_hangup_does_not_end_run_and_a_termination_does() {
     command
         .current_dir(folder.path())
         .args(["run", "--config", "zkbridge.toml"]);
-    let bound = std::time::Duration::from_secs(60);
     let mut child = Child::start(&command).expect("it starts");
     child
-        .line("no session with ZooKeeper", bound)
+        .line("no session with ZooKeeper", RUN_BOUND)
         .await
         .expect("it is at work");
+    child
+}
+
+#[tokio::test]
+async fn a_hangup_does_not_end_run_and_a_termination_does() {
+    let folder = folder();
+    let mut child = run_without_a_server(&folder).await;
 
     let hung_up = Command::new("kill")
         .args(["-HUP", &child.id().to_string()])
@@ -316,36 +323,24 @@ async fn a_hangup_does_not_end_run_and_a_termination_does() {
     assert!(hung_up.expect("kill runs").success());
 
     child
-        .line("configuration reloaded", bound)
+        .line("configuration reloaded", RUN_BOUND)
         .await
         .expect("it says what came of it");
     child.terminate().expect("it still runs");
-    assert_eq!(child.exit_code(bound).await.expect("it ends"), 143);
+    assert_eq!(child.exit_code(RUN_BOUND).await.expect("it ends"), 143);
 }
 
 #[tokio::test]
 async fn the_same_signal_twice_at_once_is_one_and_the_drain_goes_on() {
     let folder = folder();
-    let config = "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n\
-                  [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n";
-    write(folder.path(), "zkbridge.toml", config);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
-    command
-        .current_dir(folder.path())
-        .args(["run", "--config", "zkbridge.toml"]);
-    let bound = std::time::Duration::from_secs(60);
-    let mut child = Child::start(&command).expect("it starts");
-    child
-        .line("no session with ZooKeeper", bound)
-        .await
-        .expect("it is at work");
+    let mut child = run_without_a_server(&folder).await;
 
     // As `timeout` of coreutils sends it: to the process, and to its group.
     let id = child.id().to_string();
     let killed = Command::new("kill").args(["-TERM", &id, &id]).status();
     assert!(killed.expect("kill runs").success());
 
-    assert_eq!(child.exit_code(bound).await.expect("it ends"), 143);
+    assert_eq!(child.exit_code(RUN_BOUND).await.expect("it ends"), 143);
     let said = child.stderr().join("\n");
     assert!(said.contains("draining"), "{said}");
     assert!(!said.contains("second signal"), "{said}");

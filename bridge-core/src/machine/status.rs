@@ -1,10 +1,10 @@
-//! What an operator can see of a capture.
+//! The state and the counters of a machine, as an operator sees them.
 
 use std::collections::BTreeMap;
 
 use crate::record::{Fidelity, GapReason, Op};
 
-/// Where the machine stands.
+/// The state of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CaptureState {
     /// No connection.

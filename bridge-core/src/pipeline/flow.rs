@@ -137,7 +137,7 @@ pub struct Flow<L> {
     has_more: bool,
     /// The journal has more to compact.
     is_crowded: bool,
-    event: VecDeque<PipelineEvent>,
+    events: VecDeque<PipelineEvent>,
 }
 
 impl<L: JournalWriter> Flow<L> {
@@ -151,7 +151,7 @@ impl<L: JournalWriter> Flow<L> {
             patience: ReconnectBackoff::default(),
             has_more: false,
             is_crowded: false,
-            event: VecDeque::new(),
+            events: VecDeque::new(),
         }
     }
 
@@ -172,7 +172,7 @@ impl<L: JournalWriter> Flow<L> {
 
     /// The oldest that was not taken yet.
     pub fn next_event(&mut self) -> Option<PipelineEvent> {
-        self.event.pop_front()
+        self.events.pop_front()
     }
 
     /// One report, into the open batch.
@@ -183,11 +183,11 @@ impl<L: JournalWriter> Flow<L> {
         match report {
             SourceEvent::Server(version) => {
                 self.journal.set_server(version.clone());
-                self.event.push_back(PipelineEvent::Server(version));
+                self.events.push_back(PipelineEvent::Server(version));
                 Ok(())
             }
             SourceEvent::Trouble(trouble) => {
-                self.event.push_back(PipelineEvent::Trouble(trouble));
+                self.events.push_back(PipelineEvent::Trouble(trouble));
                 Ok(())
             }
             SourceEvent::Connected { connection, session } => self.connected(connection, session, now),
@@ -202,7 +202,7 @@ impl<L: JournalWriter> Flow<L> {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         self.connection = connection;
-        self.event.push_back(PipelineEvent::Connected);
+        self.events.push_back(PipelineEvent::Connected);
         self.step(Input::Connected { session }, now)
     }
 
@@ -241,22 +241,22 @@ impl<L: JournalWriter> Flow<L> {
                     return Err(error);
                 }
                 if self.make_room()? {
-                    self.event
+                    self.events
                         .push_back(PipelineEvent::Anew(StepError::Journal(error)));
                     self.patience.next()
                 } else {
-                    self.event.push_back(PipelineEvent::Held(error));
+                    self.events.push_back(PipelineEvent::Held(error));
                     FULL
                 }
             }
             StepError::Lagging(_) | StepError::Doubt(_) => {
-                self.event.push_back(PipelineEvent::Anew(error));
+                self.events.push_back(PipelineEvent::Anew(error));
                 self.patience.next()
             }
         };
         match reset {
             Ok(()) => self.request(SourceRequest::Reconnect { after: wait }),
-            Err(halt) => self.event.push_back(PipelineEvent::Halted(halt)),
+            Err(halt) => self.events.push_back(PipelineEvent::Halted(halt)),
         }
         Ok(())
     }
@@ -292,9 +292,9 @@ impl<L: JournalWriter> Flow<L> {
         };
         self.is_crowded = folded.more;
         if folded.began {
-            self.event.push_back(PipelineEvent::Compacting);
+            self.events.push_back(PipelineEvent::Compacting);
         }
-        self.event.extend(folded.ended.map(PipelineEvent::Compacted));
+        self.events.extend(folded.ended.map(PipelineEvent::Compacted));
         Ok(folded.records)
     }
 
@@ -308,7 +308,7 @@ impl<L: JournalWriter> Flow<L> {
             self.request(request);
         }
         self.has_more |= has_more;
-        self.event.extend(halt.map(PipelineEvent::Halted));
+        self.events.extend(halt.map(PipelineEvent::Halted));
         if self.machine.state() == CaptureState::Live {
             self.patience.is_live();
         }
@@ -317,7 +317,7 @@ impl<L: JournalWriter> Flow<L> {
     fn request(&mut self, request: SourceRequest) {
         let connection = self.connection;
         let addressed = AddressedRequest { connection, request };
-        self.event.push_back(PipelineEvent::Request(addressed));
+        self.events.push_back(PipelineEvent::Request(addressed));
     }
 
     /// Keeps the progress of a sink for the next commit, joined with what waits of it. A progress that does not start
@@ -326,7 +326,7 @@ impl<L: JournalWriter> Flow<L> {
         match self.notes.get_mut(&note.sink) {
             Some(waiting) => {
                 if let Err(refused) = waiting.absorb(note) {
-                    self.event.push_back(PipelineEvent::Refused(refused));
+                    self.events.push_back(PipelineEvent::Refused(refused));
                 }
             }
             None => {
@@ -374,7 +374,7 @@ impl<L: JournalWriter> Flow<L> {
         }
         for error in refused {
             self.notes.remove(&error.sink);
-            self.event.push_back(PipelineEvent::Refused(error));
+            self.events.push_back(PipelineEvent::Refused(error));
         }
         Ok(())
     }
