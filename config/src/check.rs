@@ -6,7 +6,6 @@ use bridge_kafka::KeyBy;
 
 use crate::model::{
     ALL_SOURCES, Config, FileConfig, HttpConfig, Name, NatsConfig, SinkConfig, SinkKind, SourceConfig,
-    SourceKind,
 };
 use crate::nearest::nearest;
 use crate::reading::{Reading, Sections, SinkDraft};
@@ -95,11 +94,11 @@ fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>)
                 )],
             );
         }
-        let SourceKind::Zookeeper(options) = &source.kind;
-        let same = |other: &SourceConfig| {
-            let SourceKind::Zookeeper(other) = &other.kind;
-            other.connect == options.connect && other.roots == options.roots
+        let watched = |source: &SourceConfig| {
+            let options = source.kind.options();
+            (options.servers().to_owned(), options.roots().to_vec())
         };
+        let same = |other: &SourceConfig| watched(other) == watched(source);
         if let Some((_, other)) = before.iter().find(|(_, other)| same(other)) {
             let message = format!(
                 "the sources '{}' and '{}' watch the same roots of the same servers, so every change comes twice",

@@ -36,7 +36,7 @@ pub use environment::Environment;
 pub use model::{
     BadListen, BadName, Config, ConsoleConfig, Durability, FileConfig, HttpConfig, JournalConfig,
     KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, NatsConfig, SinkConfig, SinkKind,
-    SourceConfig, SourceKind, WhenFull,
+    SourceConfig, SourceKind, SourceOptions, WhenFull,
 };
 pub use parse::Format;
 pub use problem::{Problem, Refused, WIDTH, count};

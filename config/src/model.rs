@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use bridge_core::amount::{Horizon, Interval, Size, Span};
 use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
 use bridge_core::issue::ConfigIssue;
+use bridge_core::path::ZnodePath;
 use bridge_core::secret::Secret;
 use bridge_zookeeper::config::ZookeeperConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use bridge_console::ConsoleConfig;
-pub use bridge_core::journal::{Durability, WhenFull};
+pub use bridge_core::journal::{Before, Durability, WhenFull};
 pub use bridge_file::FileConfig;
 pub use bridge_kafka::KafkaConfig;
 pub use bridge_nats::NatsConfig;
@@ -296,14 +297,47 @@ impl SinkKind {
     }
 }
 
+/// The options that every type of source has in some form.
+pub trait SourceOptions {
+    /// Options that cannot work, or are probably a mistake.
+    fn objections(&self) -> Vec<ConfigIssue>;
+
+    /// The watched subtrees.
+    fn roots(&self) -> &[ZnodePath];
+
+    /// Whether records hold the state before the change.
+    fn before(&self) -> Before;
+
+    /// The servers, equal in two sources that watch the same ones.
+    fn servers(&self) -> &str;
+}
+
+impl SourceOptions for ZookeeperConfig {
+    fn objections(&self) -> Vec<ConfigIssue> {
+        ZookeeperConfig::objections(self)
+    }
+
+    fn roots(&self) -> &[ZnodePath] {
+        &self.roots
+    }
+
+    fn before(&self) -> Before {
+        self.before
+    }
+
+    fn servers(&self) -> &str {
+        self.connect.as_str()
+    }
+}
+
 impl SourceKind {
     /// The words that name the types.
     pub const TYPES: [&str; 1] = ["zookeeper"];
 
-    /// Everything about the options of the type that cannot work, or is surely not meant.
-    pub fn objections(&self) -> Vec<ConfigIssue> {
+    /// The options of the type.
+    pub fn options(&self) -> &dyn SourceOptions {
         match self {
-            SourceKind::Zookeeper(options) => options.objections(),
+            SourceKind::Zookeeper(options) => options,
         }
     }
 }

@@ -151,7 +151,7 @@ impl<'a> Reading<'a> {
         let common: Option<SourceCommon> = self.decode(&common, path);
         self.refuse_rest(parts, path);
         let (kind, common) = (kind?, common?);
-        self.object(path, kind.objections());
+        self.object(path, kind.options().objections());
         self.object(&path.key("journal"), common.journal.objections());
         Some(SourceConfig {
             name: common.name,

@@ -37,7 +37,7 @@ pub use descriptors::raise_limit;
 pub use reload::Reloaded;
 pub use sink_task::run_id;
 pub use sinks::sink;
-pub use source::{journal_file, journal_options};
+pub use source::{journal_file, journal_options, rand_seed};
 pub use view::View;
 
 use source::{FailedSource, PreparedSource, RunningSource};

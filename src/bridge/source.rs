@@ -7,24 +7,21 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bridge_config::{Config, SourceConfig, SourceKind};
-use bridge_core::capture::{AclMode, CanaryOptions, Capture, CaptureOptions, DataMode, SnapshotMode};
+use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{SinkStatus, Workers};
 use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader};
+use bridge_core::machine::SourceMachine;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
-use bridge_core::record;
 use bridge_core::scope::Scope;
-use bridge_core::source::{Link, Source};
-use bridge_zookeeper::config::{Acls, DataForm, Liveness, Snapshot, ZookeeperConfig};
-use bridge_zookeeper::{ZookeeperSource, fresh_canary};
-use globset::GlobSetBuilder;
+use bridge_core::source::Link;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::sink_task::{EnteredSink, PreparedSink, SinkTask, SourceHandles};
-use super::{Decisions, configuration, environment, wall_clock};
+use super::{Decisions, environment, wall_clock};
 use crate::exit::Failure;
+use crate::source_type::source_type;
 
 /// Capacity of the queue of source events; each holds at most what one read or one burst of events brought.
 const REPORTS: usize = 64;
@@ -34,16 +31,12 @@ const REQUESTS: usize = 64;
 const NOTES: usize = 256;
 /// Capacity of the queue of sinks that need a cursor.
 const VISITS: usize = 1;
-/// Time between two searches for a watch that died silently.
-const SAMPLE_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
-/// How often the canary is written: as often as samples are read, so that both find a dead watch as soon.
-const CANARY_EVERY: std::time::Duration = SAMPLE_EVERY;
 
 /// A source whose options and sinks are checked. Nothing is opened, connected or written.
 pub(super) struct PreparedSource {
     config: SourceConfig,
     file: PathBuf,
-    capture: CaptureOptions,
+    machine: Box<dyn SourceMachine>,
     scope: Arc<Scope>,
     sinks: Vec<PreparedSink>,
 }
@@ -52,7 +45,7 @@ pub(super) struct PreparedSource {
 pub(super) struct OpenedSource {
     config: SourceConfig,
     journal: Journal,
-    capture: CaptureOptions,
+    machine: Box<dyn SourceMachine>,
     scope: Arc<Scope>,
     sinks: Vec<EnteredSink>,
 }
@@ -85,13 +78,12 @@ impl PreparedSource {
         source: &SourceConfig,
         decisions: &Decisions,
     ) -> Result<PreparedSource, Failure> {
-        let SourceKind::Zookeeper(options) = &source.kind;
         let accepted = decisions
             .accept_baseline
             .iter()
             .any(|name| **name == *source.name);
-        let capture = capture_options(source, options, accepted)?;
-        let scope = Arc::new(Scope::new(options.roots.clone(), capture.exclude.clone()));
+        let (machine, scope) = source_type(&source.kind).machine(&source.name, accepted)?;
+        let scope = Arc::new(scope);
         let own = config
             .sinks
             .iter()
@@ -100,7 +92,7 @@ impl PreparedSource {
         Ok(PreparedSource {
             file: journal_file(config, source),
             config: source.clone(),
-            capture,
+            machine,
             sinks: sinks.collect::<Result<_, _>>()?,
             scope,
         })
@@ -134,7 +126,7 @@ impl PreparedSource {
             sinks: sinks.collect::<Result<_, _>>()?,
             config: self.config,
             journal,
-            capture: self.capture,
+            machine: self.machine,
             scope: self.scope,
         })
     }
@@ -178,7 +170,7 @@ impl OpenedSource {
         let name = self.config.name.shared();
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
             source: name.clone(),
-            machine: Box::new(Capture::new(self.capture)),
+            machine: self.machine,
             journal: self.journal,
             reports: reports_end,
             requests,
@@ -202,8 +194,7 @@ impl OpenedSource {
             reports,
             stop: stop_connection.clone(),
         };
-        let SourceKind::Zookeeper(options) = self.config.kind.clone();
-        let connection = tokio::spawn(Box::new(ZookeeperSource::new(options)).run(link));
+        let connection = tokio::spawn(source_type(&self.config.kind).connection().run(link));
         let pipeline = RunningPipeline::start(pipeline, &name)?;
         Ok(RunningSource {
             config: self.config,
@@ -219,7 +210,7 @@ impl OpenedSource {
 }
 
 /// A seed of the jitter: different for each sink task and each start.
-pub(super) fn rand_seed(sink: &str, source: &str) -> u64 {
+pub fn rand_seed(sink: &str, source: &str) -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let mut hasher = RandomState::new().build_hasher();
     hasher.write(sink.as_bytes());
@@ -297,58 +288,11 @@ pub fn journal_file(config: &Config, source: &SourceConfig) -> PathBuf {
 
 /// How the journal of a source is kept.
 pub fn journal_options(source: &SourceConfig) -> JournalOptions {
-    let SourceKind::Zookeeper(options) = &source.kind;
     let mut journal = JournalOptions::new(&source.name);
-    journal.before = options.before;
+    journal.before = source.kind.options().before();
     journal.durability = source.journal.durability;
     journal.retention = source.journal.retention;
     journal.max_size = source.journal.max_size;
     journal.when_full = source.journal.when_full;
     journal
-}
-
-fn capture_options(
-    source: &SourceConfig,
-    options: &ZookeeperConfig,
-    accept_baseline: bool,
-) -> Result<CaptureOptions, Failure> {
-    let mut capture = CaptureOptions::new(source.name.shared(), options.roots.clone());
-    let mut exclude = GlobSetBuilder::new();
-    for glob in &options.exclude {
-        exclude.add(glob.glob().clone());
-    }
-    capture.exclude = exclude
-        .build()
-        .map_err(|error| configuration(error.to_string()))?;
-    capture.snapshot = match options.snapshot {
-        Snapshot::Initial => SnapshotMode::Initial,
-        Snapshot::Always => SnapshotMode::Always,
-    };
-    capture.data = match options.data {
-        DataForm::Auto => DataMode::Keep(record::DataForm::Auto),
-        DataForm::Base64 => DataMode::Keep(record::DataForm::Base64),
-        DataForm::Json => DataMode::Keep(record::DataForm::Json),
-        DataForm::None => DataMode::Drop,
-    };
-    capture.max_data_bytes = usize::try_from(options.max_data.0).unwrap_or(usize::MAX);
-    capture.acls = match options.acls {
-        Acls::Notice => AclMode::Notice,
-        Acls::List => AclMode::List,
-        Acls::Off => AclMode::Off,
-    };
-    capture.sample_every = match options.liveness {
-        // The canary proves the watch that covers it; that of another root is proved by samples still.
-        Liveness::Sample | Liveness::Canary => Some(SAMPLE_EVERY),
-        Liveness::Off => None,
-    };
-    capture.canary = (options.liveness == Liveness::Canary).then(|| CanaryOptions {
-        path: fresh_canary(options, &source.name),
-        every: CANARY_EVERY,
-    });
-    capture.own = Some(options.own_area());
-    capture.reconcile_every = options.reconcile_every.period();
-    capture.heartbeat_every = options.heartbeat.period();
-    capture.accept_baseline = accept_baseline;
-    capture.seed = rand_seed(&source.name, "samples");
-    Ok(capture)
 }

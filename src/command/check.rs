@@ -13,7 +13,7 @@ use crate::cli::ConfigFlag;
 use crate::command::print;
 use crate::exit::{Exit, Failure};
 
-pub use connections::{nearest_existing, open_sink};
+pub use connections::{Finding, look_at_ensemble, nearest_existing, open_sink};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,7 +49,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if args.json {
         let mut report = for_programs(&result);
         if args.connect {
-            report["connections"] = findings.iter().map(connections::Finding::to_json).collect();
+            report["connections"] = findings.iter().map(Finding::to_json).collect();
             report["ok"] = (result.is_ok() && findings.iter().all(|finding| finding.is_fine())).into();
         }
         print(&format!("{report:#}\n"))?;
@@ -60,7 +60,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     match result {
         Err(_) => Err(Failure::new(Exit::Configuration, "")),
-        Ok(_) if findings.iter().all(connections::Finding::is_fine) => Ok(()),
+        Ok(_) if findings.iter().all(Finding::is_fine) => Ok(()),
         Ok(_) => Err(Failure::new(Exit::Environment, "")),
     }
 }

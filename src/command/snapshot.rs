@@ -1,6 +1,6 @@
 //! `zkbridge snapshot`: sends the present state to one sink again.
 
-use bridge_config::{SourceConfig, SourceKind};
+use bridge_config::SourceConfig;
 use bridge_core::delivery::Order;
 use bridge_core::journal::SinkRun;
 use bridge_core::path::ZnodePath;
@@ -111,8 +111,7 @@ async fn give(
 }
 
 fn roots_of(source: &SourceConfig) -> &[ZnodePath] {
-    let SourceKind::Zookeeper(options) = &source.kind;
-    &options.roots
+    source.kind.options().roots()
 }
 
 fn is_wanted(root: &ZnodePath, path: Option<&ZnodePath>) -> bool {

@@ -2,10 +2,9 @@
 
 use std::io::IsTerminal;
 
-use bridge_config::{SourceConfig, SourceKind};
+use bridge_config::SourceConfig;
 use bridge_console::{Color, Style};
 use bridge_query::JournalQuery;
-use bridge_zookeeper::Survey;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -15,6 +14,7 @@ use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
+use crate::source_type::source_type;
 use crate::terminal::{Tone, count, line};
 use crate::verify::{BridgeState, Comparison, Difference, RateLimit, verify};
 
@@ -89,16 +89,15 @@ async fn verify_source(
     journal: &JournalQuery,
     bridge: BridgeState,
 ) -> Result<Comparison, Failure> {
-    let SourceKind::Zookeeper(options) = &source.kind;
     if std::io::stderr().is_terminal() {
         eprintln!("{}: reading at most {} znodes a second …", source.name, args.rate);
     }
-    let opened = Survey::open(options).await;
-    let survey = opened.map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
+    let opened = source_type(&source.kind).survey().await;
+    let tree = opened.map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
     let mut rate_limit = RateLimit::new(args.rate);
     let mut sum = Comparison::default();
-    for root in &options.roots {
-        let comparison = verify(&survey, journal, root, bridge, &mut rate_limit).await?;
+    for root in source.kind.options().roots() {
+        let comparison = verify(&*tree, journal, root, bridge, &mut rate_limit).await?;
         sum.znodes += comparison.znodes;
         sum.unreadable += comparison.unreadable;
         sum.differences.extend(comparison.differences);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bridge_config::{SourceConfig, SourceKind};
+use bridge_config::SourceConfig;
 use bridge_core::capture::Outcome;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
@@ -36,9 +36,13 @@ const RECORDS: usize = 500;
 const NAMED_MAX: usize = 5;
 
 /// Everything about one source.
-pub(super) async fn examine(source: &SourceConfig, journals: &Journals, znodes: u64) -> Vec<Line> {
+pub async fn examine_ensemble(
+    source: &SourceConfig,
+    options: &ZookeeperConfig,
+    journals: &Journals,
+    znodes: u64,
+) -> Vec<Line> {
     let subject = format!("source {}", source.name);
-    let SourceKind::Zookeeper(options) = &source.kind;
     let mut lines = servers(&subject, options).await;
     match Survey::open(options).await {
         Err(error) => lines.push(refused(&subject, "session", &error)),

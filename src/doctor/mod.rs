@@ -11,7 +11,9 @@ use bridge_query::status::BridgeStatus;
 use serde::Serialize;
 
 use crate::operator::Journals;
+use crate::source_type::source_type;
 
+pub use ensemble::examine_ensemble;
 pub use text::for_people;
 
 /// The result of a check.
@@ -77,7 +79,7 @@ pub async fn examine(loaded: &Loaded, running: Option<&BridgeStatus>, znodes: u6
     lines.extend(machine::examine(config));
     let journals = Journals::new(config.clone());
     for source in &config.sources {
-        lines.extend(ensemble::examine(source, &journals, znodes).await);
+        lines.extend(source_type(&source.kind).examine(source, &journals, znodes).await);
     }
     for sink in &config.sinks {
         lines.extend(destinations::examine(sink, running).await);

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bridge_core::capture::Outcome;
 use bridge_core::path::ZnodePath;
 use bridge_query::JournalQuery;
-use bridge_zookeeper::Survey;
 use tokio::time::sleep;
 
 use super::difference::compare;
 use super::unreachable;
 use crate::exit::Failure;
+use crate::source_type::TreeReader;
 
 /// Znodes that differ at first and are read again. A tree with more differences is another tree.
 pub const SUSPECTS_MAX: usize = 10_000;
@@ -76,7 +76,7 @@ impl FirstPass {
     /// Compares the next znodes; `false` at the end.
     pub async fn step(
         &mut self,
-        survey: &Survey,
+        tree: &dyn TreeReader,
         journal: &JournalQuery,
         rate_limit: &mut RateLimit,
     ) -> Result<bool, Failure> {
@@ -86,16 +86,16 @@ impl FirstPass {
             return Ok(false);
         }
         rate_limit.wait(paths.len()).await;
-        let outcomes = survey.read(&paths).await.map_err(unreachable)?;
+        let outcomes = tree.read(&paths).await.map_err(unreachable)?;
         for (path, outcome) in paths.into_iter().zip(outcomes) {
-            self.compare(survey, journal, &path, outcome)?;
+            self.compare(tree, journal, &path, outcome)?;
         }
         Ok(true)
     }
 
     fn compare(
         &mut self,
-        survey: &Survey,
+        tree: &dyn TreeReader,
         journal: &JournalQuery,
         path: &ZnodePath,
         outcome: Outcome,
@@ -116,7 +116,7 @@ impl FirstPass {
                 children.unwrap_or_default()
             }
         };
-        let below = |name: &str| Some(path.child(name)).filter(|path| survey.is_captured(path));
+        let below = |name: &str| Some(path.child(name)).filter(|path| tree.is_captured(path));
         self.ahead.extend(names.iter().filter_map(|name| below(name)));
         let there: HashSet<&str> = names.iter().map(|name| &**name).collect();
         let mut after: Option<std::sync::Arc<str>> = None;

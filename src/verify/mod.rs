@@ -12,7 +12,6 @@ use bridge_core::capture::Outcome;
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_query::JournalQuery;
-use bridge_zookeeper::Survey;
 use tokio::time::sleep;
 
 pub use difference::Difference;
@@ -20,6 +19,7 @@ use first_pass::FirstPass;
 pub use first_pass::RateLimit;
 
 use crate::exit::{Exit, Failure};
+use crate::source_type::TreeReader;
 use difference::compare;
 
 /// How long a running bridge may take to journal a change before the change counts as missing.
@@ -55,14 +55,14 @@ pub struct Comparison {
 
 /// Compares one root.
 pub async fn verify(
-    survey: &Survey,
+    tree: &dyn TreeReader,
     journal: &JournalQuery,
     root: &ZnodePath,
     bridge: BridgeState,
     rate_limit: &mut RateLimit,
 ) -> Result<Comparison, Failure> {
     let mut pass = FirstPass::new(root);
-    while pass.step(survey, journal, rate_limit).await? {}
+    while pass.step(tree, journal, rate_limit).await? {}
     let mut comparison = Comparison {
         znodes: pass.znodes,
         unreadable: pass.unreadable,
@@ -75,7 +75,7 @@ pub async fn verify(
     while !suspects.is_empty() {
         let is_last = bridge == BridgeState::Stopped || Instant::now() >= deadline;
         suspects = look_again(
-            survey,
+            tree,
             journal,
             root,
             suspects,
@@ -103,7 +103,7 @@ struct Suspect {
 
 /// Reads all of them once; returns those whose change may still be under way.
 async fn look_again(
-    survey: &Survey,
+    tree: &dyn TreeReader,
     journal: &JournalQuery,
     root: &ZnodePath,
     suspects: Vec<Suspect>,
@@ -111,7 +111,7 @@ async fn look_again(
     comparison: &mut Comparison,
     rate_limit: &mut RateLimit,
 ) -> Result<Vec<Suspect>, Failure> {
-    survey.sync().await.map_err(unreachable)?;
+    tree.sync().await.map_err(unreachable)?;
     let mut open = Vec::new();
     let mut rest = suspects.into_iter();
     loop {
@@ -121,7 +121,7 @@ async fn look_again(
         }
         let paths: Vec<ZnodePath> = some.iter().map(|suspect| suspect.path.clone()).collect();
         rate_limit.wait(paths.len()).await;
-        let outcomes = survey.read(&paths).await.map_err(unreachable)?;
+        let outcomes = tree.read(&paths).await.map_err(unreachable)?;
         // Read before the image, so that the image is at least that new.
         let reported = journal.reported(root)?;
         for (suspect, outcome) in some.into_iter().zip(outcomes) {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bridge_config::{Config, SinkConfig, SourceConfig, SourceKind};
+use bridge_config::{Config, SinkConfig};
 use bridge_console::Style;
 use bridge_core::sink::Sink;
 use bridge_zookeeper::config::ZookeeperConfig;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::bridge::sink;
 use crate::command::serving::block_on;
 use crate::exit::Failure;
+use crate::source_type::source_type;
 use crate::terminal::{Tone, broken};
 
 /// A sink that neither opens nor fails within this is taken for unreachable.
@@ -80,7 +81,8 @@ pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
     block_on(async {
         let mut findings = vec![data_folder(&config.data_dir)];
         for source in &config.sources {
-            findings.push(look_at_source(source).await);
+            let what = format!("source '{}'", source.name);
+            findings.push(source_type(&source.kind).check(what).await);
         }
         for sink in &config.sinks {
             findings.push(look_at_sink(sink).await);
@@ -125,9 +127,8 @@ pub fn nearest_existing(folder: &Path) -> PathBuf {
     }
 }
 
-async fn look_at_source(source: &SourceConfig) -> Finding {
-    let what = format!("source '{}'", source.name);
-    let SourceKind::Zookeeper(options) = &source.kind;
+/// Connects to an ensemble as a source would, and reads its roots.
+pub async fn look_at_ensemble(what: String, options: &ZookeeperConfig) -> Finding {
     match test_connection(options).await {
         Ok(checked) => judge(what, options, &checked),
         Err(error) => Finding {

@@ -1,0 +1,64 @@
+//! The types of sources, as the bridge and its commands use them.
+//!
+//! A new type is a new crate, an implementation of [`SourceType`], and one arm in [`source_type`]; its options are one
+//! arm in `SourceKind::options`.
+
+mod zookeeper;
+
+use bridge_config::{SourceConfig, SourceKind};
+use bridge_core::capture::Outcome;
+use bridge_core::machine::SourceMachine;
+use bridge_core::path::ZnodePath;
+use bridge_core::scope::Scope;
+use bridge_core::source::{Source, SourceError};
+use futures::future::BoxFuture;
+
+use crate::command::check::Finding;
+use crate::doctor::Line;
+use crate::exit::Failure;
+use crate::operator::Journals;
+
+/// One type of source with its options.
+pub trait SourceType: Sync {
+    /// The machine of a source of this name, and the subtrees that it watches. Connects to nothing.
+    ///
+    /// # Errors
+    /// If the options cannot work.
+    fn machine(&self, name: &str, accept_baseline: bool) -> Result<(Box<dyn SourceMachine>, Scope), Failure>;
+
+    /// The connection, before it connects.
+    fn connection(&self) -> Box<dyn Source>;
+
+    /// Connects for `zkbridge check --connect`. `what` names the source in the finding.
+    fn check(&self, what: String) -> BoxFuture<'_, Finding>;
+
+    /// Runs the checks of `zkbridge doctor`. Reads up to `znodes` znodes of each root.
+    fn examine<'a>(
+        &'a self,
+        source: &'a SourceConfig,
+        journals: &'a Journals,
+        znodes: u64,
+    ) -> BoxFuture<'a, Vec<Line>>;
+
+    /// Opens a session that reads the tree for `zkbridge verify`.
+    fn survey(&self) -> BoxFuture<'_, Result<Box<dyn TreeReader>, SourceError>>;
+}
+
+/// Reads the present tree in a session of its own.
+pub trait TreeReader: Send + Sync {
+    /// Waits until later reads are no older than what any other client has read.
+    fn sync(&self) -> BoxFuture<'_, Result<(), SourceError>>;
+
+    /// Reads these znodes with the names of their children; one outcome for each.
+    fn read<'a>(&'a self, paths: &'a [ZnodePath]) -> BoxFuture<'a, Result<Vec<Outcome>, SourceError>>;
+
+    /// Whether the source captures a path below one of its roots.
+    fn is_captured(&self, path: &str) -> bool;
+}
+
+/// The type of a source. The only match on the kind.
+pub fn source_type(kind: &SourceKind) -> &dyn SourceType {
+    match kind {
+        SourceKind::Zookeeper(options) => options,
+    }
+}

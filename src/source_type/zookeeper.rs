@@ -1,0 +1,122 @@
+//! ZooKeeper as a type of source.
+
+use std::time::Duration;
+
+use bridge_config::SourceConfig;
+use bridge_core::capture::{
+    AclMode, CanaryOptions, Capture, CaptureOptions, DataMode, Outcome, SnapshotMode,
+};
+use bridge_core::machine::SourceMachine;
+use bridge_core::path::ZnodePath;
+use bridge_core::record;
+use bridge_core::scope::Scope;
+use bridge_core::source::{Source, SourceError};
+use bridge_zookeeper::config::{Acls, DataForm, Liveness, Snapshot, ZookeeperConfig};
+use bridge_zookeeper::{Survey, ZookeeperSource, fresh_canary};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use globset::GlobSetBuilder;
+
+use super::{SourceType, TreeReader};
+use crate::bridge::rand_seed;
+use crate::command::check::{Finding, look_at_ensemble};
+use crate::doctor::{Line, examine_ensemble};
+use crate::exit::{Exit, Failure};
+use crate::operator::Journals;
+
+/// Time between two searches for a watch that died silently.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// How often the canary is written: as often as samples are read, so that both find a dead watch as soon.
+const CANARY_EVERY: Duration = SAMPLE_EVERY;
+
+impl SourceType for ZookeeperConfig {
+    fn machine(&self, name: &str, accept_baseline: bool) -> Result<(Box<dyn SourceMachine>, Scope), Failure> {
+        let capture = capture_options(name, self, accept_baseline)?;
+        let scope = Scope::new(self.roots.clone(), capture.exclude.clone());
+        Ok((Box::new(Capture::new(capture)), scope))
+    }
+
+    fn connection(&self) -> Box<dyn Source> {
+        Box::new(ZookeeperSource::new(self.clone()))
+    }
+
+    fn check(&self, what: String) -> BoxFuture<'_, Finding> {
+        look_at_ensemble(what, self).boxed()
+    }
+
+    fn examine<'a>(
+        &'a self,
+        source: &'a SourceConfig,
+        journals: &'a Journals,
+        znodes: u64,
+    ) -> BoxFuture<'a, Vec<Line>> {
+        examine_ensemble(source, self, journals, znodes).boxed()
+    }
+
+    fn survey(&self) -> BoxFuture<'_, Result<Box<dyn TreeReader>, SourceError>> {
+        let opened = Survey::open(self);
+        opened
+            .map(|survey| survey.map(|survey| Box::new(survey) as Box<dyn TreeReader>))
+            .boxed()
+    }
+}
+
+impl TreeReader for Survey {
+    fn sync(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+        Survey::sync(self).boxed()
+    }
+
+    fn read<'a>(&'a self, paths: &'a [ZnodePath]) -> BoxFuture<'a, Result<Vec<Outcome>, SourceError>> {
+        Survey::read(self, paths).boxed()
+    }
+
+    fn is_captured(&self, path: &str) -> bool {
+        Survey::is_captured(self, path)
+    }
+}
+
+fn capture_options(
+    name: &str,
+    options: &ZookeeperConfig,
+    accept_baseline: bool,
+) -> Result<CaptureOptions, Failure> {
+    let mut capture = CaptureOptions::new(name, options.roots.clone());
+    let mut exclude = GlobSetBuilder::new();
+    for glob in &options.exclude {
+        exclude.add(glob.glob().clone());
+    }
+    capture.exclude = exclude
+        .build()
+        .map_err(|error| Failure::new(Exit::Configuration, error.to_string()))?;
+    capture.snapshot = match options.snapshot {
+        Snapshot::Initial => SnapshotMode::Initial,
+        Snapshot::Always => SnapshotMode::Always,
+    };
+    capture.data = match options.data {
+        DataForm::Auto => DataMode::Keep(record::DataForm::Auto),
+        DataForm::Base64 => DataMode::Keep(record::DataForm::Base64),
+        DataForm::Json => DataMode::Keep(record::DataForm::Json),
+        DataForm::None => DataMode::Drop,
+    };
+    capture.max_data_bytes = usize::try_from(options.max_data.0).unwrap_or(usize::MAX);
+    capture.acls = match options.acls {
+        Acls::Notice => AclMode::Notice,
+        Acls::List => AclMode::List,
+        Acls::Off => AclMode::Off,
+    };
+    capture.sample_every = match options.liveness {
+        // The canary proves the watch that covers it; samples still prove that of another root.
+        Liveness::Sample | Liveness::Canary => Some(SAMPLE_EVERY),
+        Liveness::Off => None,
+    };
+    capture.canary = (options.liveness == Liveness::Canary).then(|| CanaryOptions {
+        path: fresh_canary(options, name),
+        every: CANARY_EVERY,
+    });
+    capture.own = Some(options.own_area());
+    capture.reconcile_every = options.reconcile_every.period();
+    capture.heartbeat_every = options.heartbeat.period();
+    capture.accept_baseline = accept_baseline;
+    capture.seed = rand_seed(name, "samples");
+    Ok(capture)
+}
