@@ -65,7 +65,7 @@ async fn status_names_each_obstacle_and_what_to_do() {
     stage
         .bridge
         .until("the sink to fail", |status| {
-            !status["sinks"][1]["error"].is_null()
+            status["sinks"][1]["state"] == "backing_off"
         })
         .await;
     let text = stage.run(&["status"]).await.ended(0);
