@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 use super::steps::{Phase, Progress};
@@ -57,7 +57,7 @@ pub struct SinkStatus {
 }
 
 /// Records that wait for their destination while those of other paths go on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ParkedStatus {
     /// How many.
     pub records: u64,
@@ -70,7 +70,7 @@ pub struct ParkedStatus {
 }
 
 /// A path whose records wait.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParkedPath {
     /// The path; null for control records.
     pub path: Option<ZnodePath>,
@@ -87,19 +87,20 @@ pub struct ParkedPath {
 }
 
 /// How far the present state has been sent again.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStatus {
     /// Of this path and all below it; null: of everything.
     pub path: Option<ZnodePath>,
-    /// Znodes told of the root that it has come to.
-    pub told: u64,
+    /// Znodes delivered of the current root.
+    #[serde(rename = "told")]
+    pub delivered: u64,
 }
 
 impl RunStatus {
     pub(super) fn of(run: &SinkRun) -> RunStatus {
         RunStatus {
             path: run.path.clone(),
-            told: run.told(),
+            delivered: run.told(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bridge_core::delivery::{ParkedPath, Phase, SinkStatus};
+use bridge_core::delivery::{ParkedStatus, Phase, RunStatus, SinkStatus};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::SourceStatus;
@@ -113,52 +113,13 @@ pub struct SinkSummary {
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for a retry.
-    pub parked: RetrySummary,
+    pub parked: ParkedStatus,
     /// Progress of `zkbridge snapshot`; null if none is under way or no bridge runs.
-    pub snapshot: Option<SnapshotProgress>,
+    pub snapshot: Option<RunStatus>,
     /// Failed attempts since the start that were or will be repeated.
     pub retries: Option<u64>,
     /// Why the sink does not deliver; null if it does.
     pub error: Option<SinkFault>,
-}
-
-/// A snapshot on its way to one sink.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SnapshotProgress {
-    /// The path with everything below it; null: all roots.
-    pub path: Option<ZnodePath>,
-    /// Znodes delivered of the current root.
-    pub told: u64,
-}
-
-/// Records that wait for a retry while those of other paths are delivered.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RetrySummary {
-    /// Number of records.
-    pub records: u64,
-    /// Number of paths.
-    pub paths: u64,
-    /// Those among the records that come from a replay.
-    pub replaying: u64,
-    /// The paths whose retry is due next.
-    pub next: Vec<RetryPath>,
-}
-
-/// A path whose records wait for a retry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RetryPath {
-    /// The path; null for control records.
-    pub path: Option<ZnodePath>,
-    /// The first of its records.
-    pub seq: Seq,
-    /// Number of its records.
-    pub records: u64,
-    /// Failed attempts in a row.
-    pub attempts: u32,
-    /// Seconds until the next attempt.
-    pub retry_in_seconds: f64,
-    /// Why the last attempt failed.
-    pub error: String,
 }
 
 /// Why a sink does not deliver.
@@ -270,16 +231,8 @@ impl From<&SinkStatus> for SinkSummary {
             rejected: Some(status.rejected),
             replayed: Some(status.replayed),
             dead_letters: status.dead_letters,
-            parked: RetrySummary {
-                records: status.parked.records,
-                paths: status.parked.paths,
-                replaying: status.parked.replaying,
-                next: status.parked.next.iter().map(RetryPath::from).collect(),
-            },
-            snapshot: status.run.as_ref().map(|run| SnapshotProgress {
-                path: run.path.clone(),
-                told: run.told,
-            }),
+            parked: status.parked.clone(),
+            snapshot: status.run.clone(),
             retries: Some(status.retries),
             error: status.error.as_ref().map(SinkFault::from),
         }
@@ -291,19 +244,6 @@ fn word(phase: Phase) -> String {
     let word = serde_json::to_value(phase).ok();
     word.and_then(|word| word.as_str().map(str::to_owned))
         .unwrap_or_default()
-}
-
-impl From<&ParkedPath> for RetryPath {
-    fn from(parked: &ParkedPath) -> RetryPath {
-        RetryPath {
-            path: parked.path.clone(),
-            seq: parked.seq,
-            records: parked.records,
-            attempts: parked.attempts,
-            retry_in_seconds: parked.retry_in_seconds,
-            error: parked.error.clone(),
-        }
-    }
 }
 
 impl From<&bridge_core::delivery::Trouble> for SinkFault {

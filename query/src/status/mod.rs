@@ -3,7 +3,4 @@
 mod document;
 mod stopped;
 
-pub use document::{
-    BridgeStatus, JournalSummary, RetryPath, RetrySummary, SinkFault, SinkSummary, SnapshotProgress,
-    SourceSummary,
-};
+pub use document::{BridgeStatus, JournalSummary, SinkFault, SinkSummary, SourceSummary};

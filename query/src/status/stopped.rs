@@ -1,12 +1,12 @@
 //! The status document where no bridge runs: what the journals know.
 
-use bridge_core::delivery::policy;
+use bridge_core::delivery::{ParkedStatus, policy};
 use bridge_core::journal::Overview;
 use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
 use bridge_core::sink::SinkErrorKind;
 
-use super::document::{BridgeStatus, JournalSummary, RetrySummary, SinkFault, SinkSummary, SourceSummary};
+use super::document::{BridgeStatus, JournalSummary, SinkFault, SinkSummary, SourceSummary};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 
@@ -112,7 +112,7 @@ fn idle(source: &str, name: &str, state: &str, cursor: Seq, tail: Seq) -> SinkSu
         rejected: None,
         replayed: None,
         dead_letters: 0,
-        parked: RetrySummary::default(),
+        parked: ParkedStatus::default(),
         retries: None,
         error: None,
     }
@@ -136,7 +136,7 @@ fn sink_summary(
         lag_records: tail.0.saturating_sub(cursor.0),
         lag_seconds: undelivered_since.map_or(0.0, |captured| captured.age_seconds(time)),
         dead_letters: journal.dead_letters(name)?.len() as u64,
-        parked: RetrySummary {
+        parked: ParkedStatus {
             records: waiting.len() as u64,
             paths: paths.len() as u64,
             replaying: 0,

@@ -210,7 +210,7 @@ fn sink_lines(sink: &SinkSummary, style: &Style) -> String {
             .path
             .as_ref()
             .map_or_else(|| "all roots".to_owned(), ToString::to_string);
-        let delivered = count(snapshot.told, "znode");
+        let delivered = count(snapshot.delivered, "znode");
         add("snapshot", format!("of {of}, {delivered} delivered"), Tone::Plain);
     }
     if sink.parked.records > 0 {
