@@ -1,5 +1,6 @@
 //! Records of a range of the journal, in order, page by page.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bridge_core::journal::ReadLimit;
@@ -8,6 +9,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::{Gap, Op, Record};
 
 use crate::PAGE_MAX;
+use crate::certainty::Doubt;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::selection::Selection;
@@ -63,17 +65,15 @@ pub struct ChangesPage {
     pub gaps: Vec<GapMark>,
 }
 
-impl ChangesPage {
-    fn scan(&mut self, record: &Record) {
-        self.scanned += 1;
-        if let Some(gap) = record.gap.as_ref() {
-            self.gaps.push(GapMark {
-                seq: record.seq,
-                is_end: record.op == Op::GapEnd,
-                root: record.root.clone(),
-                gap: gap.clone(),
-            });
-        }
+impl GapMark {
+    /// The mark of a control record; `None` for any other record.
+    pub(crate) fn of(record: &Record) -> Option<GapMark> {
+        Some(GapMark {
+            seq: record.seq,
+            is_end: record.op == Op::GapEnd,
+            root: record.root.clone(),
+            gap: record.gap.clone()?,
+        })
     }
 }
 
@@ -91,31 +91,18 @@ impl JournalQuery {
     ) -> Result<ChangesPage, QueryError> {
         let limit = limit.clamp(1, PAGE_MAX);
         let mut page = ChangesPage::default();
-        let mut left = range;
-        while !left.is_empty() {
-            if page.records.len() == limit || page.scanned >= SCAN_MAX {
-                page.next = Some(left);
-                break;
+        let (left, scanned) = self.scan(range, |record| {
+            page.gaps.extend(GapMark::of(record));
+            if selection.selects(record) {
+                page.records.extend(self.shown(record));
             }
-            let records = self.reader()?.read(left.after, STEP)?;
-            let records: Vec<_> = records
-                .into_iter()
-                .take_while(|record| record.seq <= left.until)
-                .collect();
-            if records.is_empty() {
-                break;
+            match page.records.len() < limit {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
             }
-            for record in records {
-                if page.records.len() == limit {
-                    break;
-                }
-                left.after = record.seq;
-                page.scan(&record);
-                if selection.selects(&record) {
-                    page.records.extend(self.shown(&record));
-                }
-            }
-        }
+        })?;
+        page.scanned = scanned;
+        page.next = (!left.is_empty()).then_some(left);
         Ok(page)
     }
 
@@ -169,7 +156,7 @@ impl JournalQuery {
         Ok(page)
     }
 
-    /// All selected records of a short range.
+    /// All selected records of a range of at most [`STEP`] records.
     fn stretch(
         &self,
         range: Range,
@@ -177,18 +164,47 @@ impl JournalQuery {
         page: &mut ChangesPage,
     ) -> Result<Vec<Arc<Record>>, QueryError> {
         let mut found = Vec::new();
-        let mut after = range.after;
-        while after < range.until {
-            let records = self.reader()?.read(after, STEP)?;
-            let Some(last) = records.last() else { break };
-            after = last.seq;
-            for record in records.iter().filter(|record| record.seq <= range.until) {
-                page.scan(record);
-                if selection.selects(record) {
-                    found.extend(self.shown(record));
+        let (_, scanned) = self.scan(range, |record| {
+            page.gaps.extend(GapMark::of(record));
+            if selection.selects(record) {
+                found.extend(self.shown(record));
+            }
+            ControlFlow::Continue(())
+        })?;
+        page.scanned += scanned;
+        Ok(found)
+    }
+
+    /// Gives the records of a range to `take`, in order, until it breaks or [`SCAN_MAX`] records are read. Returns the
+    /// rest of the range after the last record that was given, and their number.
+    pub(crate) fn scan(
+        &self,
+        range: Range,
+        mut take: impl FnMut(&Arc<Record>) -> ControlFlow<()>,
+    ) -> Result<(Range, u64), QueryError> {
+        let (mut left, mut scanned) = (range, 0);
+        while !left.is_empty() && scanned < SCAN_MAX {
+            let records = self.reader()?.read(left.after, STEP)?;
+            let mut is_end = true;
+            for record in records.iter().take_while(|record| record.seq <= left.until) {
+                is_end = false;
+                left.after = record.seq;
+                scanned += 1;
+                if take(record).is_break() {
+                    return Ok((left, scanned));
                 }
             }
+            if is_end {
+                left.after = left.until;
+            }
         }
-        Ok(found)
+        Ok((left, scanned))
+    }
+
+    /// The doubt of an answer from a range whose first records retention has removed.
+    pub(crate) fn removed(&self, range: Range) -> Result<Option<Doubt>, QueryError> {
+        let oldest = self.reader()?.oldest()?;
+        let is_cut = oldest.is_some_and(|oldest| range.after.next() < oldest);
+        Ok(is_cut.then_some(Doubt::Removed))
     }
 }

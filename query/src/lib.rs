@@ -1,19 +1,21 @@
 //! Answers questions about a source from its journal: the value of a znode at a moment, its history, the changes of a
-//! range, the newest changes, the state of sinks.
+//! range, the newest changes, gaps, activity, the state of sinks.
 //!
 //! Invariants:
 //!
 //! * A query only reads. It never opens a journal for writing and never moves a cursor.
 //! * A query reads in steps. Each step is one short read transaction of at most [`STEP`] records; between two steps
 //!   nothing is held, so that the journal's writer never waits for a query.
-//! * Every list of records or znodes is paged: it has a limit, and the page says where the next one begins. A page reads at most
-//!   [`SCAN_MAX`] records; a page that stops there may be short or empty and still have a next one.
+//! * Every list of records, znodes, gaps or counts is paged: it has a limit, and the page says where the next one
+//!   begins. A page reads at most [`SCAN_MAX`] records and one [`STEP`]; a page that stops there may be short or empty
+//!   and still have a next one.
 //! * An answer says what it leaves open, as [`Doubt`]s of a known [`Certainty`]. It never guesses a value.
 //! * [`Visibility`] is applied here, before an answer leaves the crate, and no selection looks at a value.
 //!
 //! All functions block on the journal's file. An asynchronous caller runs them on a thread for blocking work. A call
 //! that is abandoned leaves nothing behind: its reader returns to the pool at the end of the step.
 
+mod activity;
 mod as_of;
 mod certainty;
 mod changes;
@@ -21,6 +23,7 @@ mod cut;
 mod dead_letters;
 mod error;
 mod follow;
+mod gaps;
 mod history;
 mod image;
 mod journal;
@@ -32,12 +35,14 @@ pub mod status;
 mod tests;
 mod visibility;
 
+pub use activity::{ActivityCounts, ActivityKey, ActivityPage, Grouping};
 pub use as_of::AsOfValue;
 pub use certainty::{Certainty, Doubt, RecordRef};
 pub use changes::{ChangesPage, GapMark, Range, SCAN_MAX, STEP};
 pub use cut::Cut;
 pub use error::QueryError;
 pub use follow::Follower;
+pub use gaps::{Captured, GapScan, GapSpan, GapsPage};
 pub use history::{HistoryPage, Version};
 pub use image::ChildrenPage;
 pub use journal::JournalQuery;

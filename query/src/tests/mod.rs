@@ -1,6 +1,7 @@
 //! The queries against real journals.
 
 mod as_of;
+mod gaps;
 mod lists;
 mod pool;
 mod random;

@@ -1,14 +1,16 @@
 //! No query shows more than the caller may see.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bridge_core::append::Append;
 use bridge_core::journal::Position;
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Timestamp;
 
-use super::scratch::{Scratch, created, path, updated};
-use crate::{Access, Certainty, Follower, JournalQuery, QueryError, Range, Selection, Visibility};
+use super::scratch::{Scratch, created, gap, path, updated};
+use crate::{Access, Certainty, Follower, Grouping, JournalQuery, QueryError, Range, Selection, Visibility};
 
 /// Masks `/masked` and hides `/hidden`, each with everything below it.
 struct SomeVisible;
@@ -106,4 +108,28 @@ fn a_question_about_a_hidden_znode_fails_whether_it_exists_or_not() {
             assert!(matches!(&error, QueryError::Hidden(_)), "{error}");
         }
     }
+}
+
+#[test]
+fn gaps_and_activity_leave_hidden_roots_and_znodes_out() {
+    let mut scratch = Scratch::with([created("/open", 1, "public"), created("/hidden", 2, "secret")]);
+    scratch.append(["/open", "/hidden"].map(|root| Append {
+        root: Some(path(root)),
+        ..gap(3)
+    }));
+    let query = scratch.query().with_visibility(Arc::new(SomeVisible));
+    let range = Range {
+        after: Seq::ZERO,
+        until: Seq(4),
+    };
+    let gaps = query.gaps(range.into(), 9).unwrap();
+    let roots: Vec<&str> = gaps.left.open.iter().map(|span| span.root.as_str()).collect();
+    assert_eq!(roots, ["/open"]);
+    let grouping = Grouping {
+        every: Duration::from_secs(3600),
+        depth: 1,
+    };
+    let activity = query.activity(range, &Selection::default(), grouping, 9).unwrap();
+    let subtrees: Vec<Option<&str>> = activity.counts.keys().map(|(_, at)| at.as_deref()).collect();
+    assert_eq!(subtrees, [None, Some("/open")]);
 }

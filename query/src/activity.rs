@@ -1,0 +1,126 @@
+//! How many records of each kind there are, by interval and subtree.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Op, Record, Timestamp};
+
+use crate::PAGE_MAX;
+use crate::certainty::Doubt;
+use crate::changes::{GapMark, Range};
+use crate::error::QueryError;
+use crate::journal::JournalQuery;
+use crate::selection::Selection;
+use crate::visibility::Access;
+
+/// How records are grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grouping {
+    /// The length of an interval, in milliseconds at least 1. Intervals begin at multiples of it since 1970, by the time
+    /// of the capture.
+    pub every: Duration,
+    /// How many names of a path make its subtree: 0 puts everything into `/`, 1 has `/services`, 2 has
+    /// `/services/payments`.
+    pub depth: usize,
+}
+
+/// The beginning of an interval, and a subtree; `None` for control records.
+pub type ActivityKey = (Timestamp, Option<ZnodePath>);
+
+/// The records of one interval and subtree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActivityCounts {
+    /// Records by operation, in the order of [`Op::ALL`].
+    pub ops: [u64; Op::ALL.len()],
+    /// Changes before them that have no record, where their number is known.
+    pub missed: u64,
+    /// Records before which an unknown number of changes was missed.
+    pub missed_unknown: u64,
+}
+
+impl ActivityCounts {
+    /// Records with this operation.
+    pub fn of(&self, op: Op) -> u64 {
+        let at = Op::ALL.iter().position(|known| *known == op);
+        at.map_or(0, |at| self.ops[at])
+    }
+
+    fn count(&mut self, record: &Record) {
+        let at = Op::ALL.iter().position(|op| *op == record.op);
+        self.ops[at.expect("every operation is listed")] += 1;
+        match record.missed {
+            Some(missed) => self.missed += missed,
+            None if record.path.is_some() => self.missed_unknown += 1,
+            None => {}
+        }
+    }
+}
+
+/// A page of counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActivityPage {
+    /// The counts of the records read. An interval may go on in the next page: add the counts of equal keys.
+    pub counts: BTreeMap<ActivityKey, ActivityCounts>,
+    /// What is left of the range; `None` at its end.
+    pub next: Option<Range>,
+    /// Records read, selected or not.
+    pub scanned: u64,
+    /// The gaps among the records read, selected or not: more changes may have been missed in them.
+    pub gaps: Vec<GapMark>,
+    /// What the counts leave open.
+    pub doubts: Vec<Doubt>,
+}
+
+impl JournalQuery {
+    /// Counts the selected records of a range, with at most `limit` counts ([`PAGE_MAX`] at most). Hidden znodes are not
+    /// counted.
+    ///
+    /// Reads every record of the range, [`SCAN_MAX`](crate::SCAN_MAX) for each page: this format of the journal keeps
+    /// no counts.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn activity(
+        &self,
+        range: Range,
+        selection: &Selection,
+        grouping: Grouping,
+        limit: usize,
+    ) -> Result<ActivityPage, QueryError> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut page = ActivityPage {
+            doubts: self.removed(range)?.into_iter().collect(),
+            ..ActivityPage::default()
+        };
+        let (left, scanned) = self.scan(range, |record| {
+            page.gaps.extend(GapMark::of(record));
+            let is_hidden = |path: &ZnodePath| self.access(path) == Access::Hidden;
+            if selection.selects(record) && !record.path.as_ref().is_some_and(is_hidden) {
+                page.counts.entry(grouping.key(record)).or_default().count(record);
+            }
+            // A record may need one count more, so the page ends before it could.
+            match page.counts.len() < limit {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        page.scanned = scanned;
+        page.next = (!left.is_empty()).then_some(left);
+        Ok(page)
+    }
+}
+
+impl Grouping {
+    fn key(self, record: &Record) -> ActivityKey {
+        let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
+        let at = record.time.captured.0;
+        let subtree = record.path.as_ref().map(|path| {
+            let names = path.names().take(self.depth);
+            names.fold(ZnodePath::slash(), |above, name| above.child(name))
+        });
+        (Timestamp(at - at.rem_euclid(every)), subtree)
+    }
+}

@@ -1,0 +1,140 @@
+//! The gaps of a range: when changes of a root may have been missed, and why.
+
+use std::ops::ControlFlow;
+
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Gap, GapReason, Op, Record, Timestamp};
+
+use crate::PAGE_MAX;
+use crate::certainty::Doubt;
+use crate::changes::Range;
+use crate::error::QueryError;
+use crate::journal::JournalQuery;
+use crate::visibility::Access;
+
+/// A place in the journal and the time of its capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// The record.
+    pub seq: Seq,
+    /// When it was captured.
+    pub at: Timestamp,
+}
+
+/// A gap of one root. A root has one open gap at most: a later begin continues it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapSpan {
+    /// The root of which changes may have been missed.
+    pub root: ZnodePath,
+    /// Its first `gap_begin`; `None` if that is before the range.
+    pub begin: Option<Captured>,
+    /// Its `gap_end`; `None` while it is open.
+    pub end: Option<Captured>,
+    /// The reason of its first record in the range.
+    pub reason: GapReason,
+    /// Everything up to it was reported before the gap.
+    pub from_zxid: Zxid,
+    /// Everything up to it was reported before the end; `None` while the gap is open.
+    pub to_zxid: Option<Zxid>,
+    /// Differences found since the last `gap_begin`; `None` while the gap is open, and in older journals.
+    pub differences: Option<u64>,
+}
+
+/// The rest of a range, and the gaps that are open at its first record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapScan {
+    /// The records that are not read yet.
+    pub range: Range,
+    /// One for each root at most.
+    pub open: Vec<GapSpan>,
+}
+
+impl From<Range> for GapScan {
+    fn from(range: Range) -> GapScan {
+        GapScan {
+            range,
+            open: Vec::new(),
+        }
+    }
+}
+
+/// A page of gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GapsPage {
+    /// The gaps that end in this page, in the order of their ends.
+    pub closed: Vec<GapSpan>,
+    /// Where the next page begins. If its range is empty, this is the last page, and its open gaps are open at the end
+    /// of the range.
+    pub left: GapScan,
+    /// What the answer leaves open.
+    pub doubts: Vec<Doubt>,
+}
+
+impl JournalQuery {
+    /// The gaps of a range that end in it, at most `limit` ([`PAGE_MAX`] at most), and those open at its end. Gaps of
+    /// hidden roots are left out.
+    ///
+    /// Reads every record of the range, [`SCAN_MAX`](crate::SCAN_MAX) for each page: this format of the journal has no
+    /// index of control records.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn gaps(&self, from: GapScan, limit: usize) -> Result<GapsPage, QueryError> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let GapScan { range, mut open } = from;
+        let doubts = self.removed(range)?.into_iter().collect();
+        let mut closed = Vec::new();
+        let (left, _) = self.scan(range, |record| {
+            closed.extend(self.follow_gap(record, &mut open));
+            match closed.len() < limit {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })?;
+        Ok(GapsPage {
+            closed,
+            left: GapScan { range: left, open },
+            doubts,
+        })
+    }
+
+    /// Opens, continues or closes a gap. Returns a closed one.
+    fn follow_gap(&self, record: &Record, open: &mut Vec<GapSpan>) -> Option<GapSpan> {
+        let (root, gap) = (record.root.as_ref()?, record.gap.as_ref()?);
+        if self.access(root) == Access::Hidden {
+            return None;
+        }
+        let here = Captured {
+            seq: record.seq,
+            at: record.time.captured,
+        };
+        let known = open.iter().position(|span| span.root == *root);
+        if record.op == Op::GapEnd {
+            let span = known.map_or_else(|| span(root, gap, None), |at| open.remove(at));
+            return Some(GapSpan {
+                end: Some(here),
+                to_zxid: gap.to_zxid,
+                differences: gap.differences,
+                ..span
+            });
+        }
+        if known.is_none() {
+            open.push(span(root, gap, Some(here)));
+        }
+        None
+    }
+}
+
+fn span(root: &ZnodePath, gap: &Gap, begin: Option<Captured>) -> GapSpan {
+    GapSpan {
+        root: root.clone(),
+        begin,
+        end: None,
+        reason: gap.reason,
+        from_zxid: gap.from_zxid,
+        to_zxid: None,
+        differences: None,
+    }
+}
