@@ -1,4 +1,4 @@
-//! What the process tells its caller at its end.
+//! Exit codes and failures of a command.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -33,9 +33,9 @@ impl From<Exit> for ExitCode {
 /// Why a command ended without success.
 #[derive(Debug)]
 pub struct Failure {
-    /// What the caller is told.
+    /// The exit code.
     pub exit: Exit,
-    /// What a person is told, with what to do; empty where it was said already.
+    /// The cause and the remedy; empty if they are printed already.
     pub message: String,
 }
 

@@ -3,7 +3,7 @@
 //! The `config` crate finds and names them; it would turn a list into a table when a name holds an index, so they are
 //! put into the tree here.
 //!
-//! * `__` stands between keys; an element of a list is named by its index, and the index after the last adds one.
+//! * `__` separates keys; an element of a list is named by its index, and the index after the last adds one.
 //! * Names are read without regard to case, so a key that holds a capital or a dot cannot be named; the table that
 //!   holds it can be given as a whole, as in TOML: `{ "linger.ms" = "5" }`.
 //! * Everything in a variable is text; where an option wants a number, a truth value or a list (`a,b` or `["a", "b"]`)

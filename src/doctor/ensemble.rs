@@ -309,7 +309,7 @@ fn clock(subject: &str, source: &SourceConfig, journals: &Journals) -> Line {
     }
     if least_ms > CAPTURE_MS_MAX {
         let message = format!(
-            "changes were captured {} after ZooKeeper's time at the least: its clock is behind, or capture was",
+            "changes were captured {} after ZooKeeper's time at the least: its clock is slow, or capture was",
             span(least_ms)
         );
         return Line::warning(subject, CHECK, message, remedy);

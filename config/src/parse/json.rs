@@ -19,7 +19,7 @@ pub(super) fn map(text: &str) -> Map {
     walk.map
 }
 
-/// Stands before the next character to look at. Only called on text that serde_json took.
+/// A position in a text that serde_json has accepted: the next character to read.
 struct Walk<'a> {
     text: &'a str,
     at: usize,

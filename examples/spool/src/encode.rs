@@ -10,7 +10,7 @@ use bridge_core::sink::Rejected;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Encoded {
     /// The source's cluster and the range of `seq`: for people. Order is not in it, as a record that was held back comes
-    /// behind records with higher numbers.
+    /// after records with higher numbers.
     pub(crate) title: String,
     /// A record on each line.
     pub(crate) lines: Vec<u8>,

@@ -60,7 +60,7 @@ impl SpoolSink {
         let Some(spool) = self.spool.clone() else {
             return Err(DeliverError::after(0, error::broken("the sink was not opened")));
         };
-        // What an earlier attempt began must not come behind this one.
+        // What an earlier attempt began must not arrive after this one.
         self.end_of_write().await;
         let (largest, records) = (self.config.largest, records.to_vec());
         self.writing = Some(spawn_blocking(move || spool.write(&records, largest)));

@@ -85,8 +85,8 @@ async fn a_record_that_was_held_back_is_read_before_what_waited_for_it() {
     let record = |seq, path| a_record().seq(seq).path(path).arc();
 
     deliver(&config, &[record(5, "/b")]).await.unwrap();
-    let behind = [record(4, "/a"), record(8, "/b")];
-    deliver(&config, &behind).await.unwrap();
+    let later = [record(4, "/a"), record(8, "/b")];
+    deliver(&config, &later).await.unwrap();
 
     let seqs: Vec<u64> = arrived(folder.path()).iter().map(|one| one.seq.0).collect();
     assert_eq!(seqs, [5, 4, 8]);
