@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use bridge_config::{LogFormat, LogLevel, WIDTH};
-use clap::builder::PossibleValue;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use bridge_config::{Loaded, LogFormat, LogLevel, Refused, WIDTH, load};
+use clap::{Args, Parser, Subcommand};
 
-use crate::command;
+use crate::command::{self, argument::word_of};
+use crate::exit::{Exit, Failure};
+use crate::operator::Journals;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,56 +101,33 @@ pub struct ConfigFlag {
     pub config: PathBuf,
 }
 
+impl ConfigFlag {
+    /// Reads the configuration. Prints its problems if it cannot be used.
+    pub fn load(&self) -> Result<Loaded, Failure> {
+        load(&self.config).map_err(refused)
+    }
+
+    /// The journals of the configuration.
+    pub fn journals(&self) -> Result<Journals, Failure> {
+        Ok(Journals::new(self.load()?.config))
+    }
+}
+
+/// Prints the problems of a configuration.
+pub fn refused(refused: Refused) -> Failure {
+    eprintln!("{refused}");
+    Failure::new(Exit::Configuration, "")
+}
+
 /// The log; overrides the configuration.
 #[derive(Args, Debug, Clone, Default)]
 pub struct LogFlags {
     /// Log level of standard error
-    #[arg(long, global = true, value_name = "LEVEL", hide_possible_values = false)]
-    pub log_level: Option<LevelWord>,
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = word_of(&LogLevel::ALL, LogLevel::as_str))]
+    pub log_level: Option<LogLevel>,
     /// Log format. auto: text on a terminal, JSON otherwise
-    #[arg(long, global = true, value_name = "FORMAT")]
-    pub log_format: Option<FormatWord>,
-}
-
-/// A log level on the command line.
-#[derive(Clone, Copy, Debug)]
-pub struct LevelWord(pub LogLevel);
-
-/// A log format on the command line.
-#[derive(Clone, Copy, Debug)]
-pub struct FormatWord(pub LogFormat);
-
-impl ValueEnum for LevelWord {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [LevelWord; 6] = [
-            LevelWord(LogLevel::Off),
-            LevelWord(LogLevel::Error),
-            LevelWord(LogLevel::Warn),
-            LevelWord(LogLevel::Info),
-            LevelWord(LogLevel::Debug),
-            LevelWord(LogLevel::Trace),
-        ];
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.0.as_str()))
-    }
-}
-
-impl ValueEnum for FormatWord {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [FormatWord; 3] = [
-            FormatWord(LogFormat::Auto),
-            FormatWord(LogFormat::Text),
-            FormatWord(LogFormat::Json),
-        ];
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.0.as_str()))
-    }
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = word_of(&LogFormat::ALL, LogFormat::as_str))]
+    pub log_format: Option<LogFormat>,
 }
 
 #[cfg(test)]

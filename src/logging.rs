@@ -15,8 +15,8 @@ use crate::cli::LogFlags;
 
 /// Starts logging: as the configuration says, flags first. Once per process.
 pub fn start(options: &LogConfig, flags: &LogFlags) -> Result<(), TryInitError> {
-    let level = flags.log_level.map_or(options.level, |word| word.0);
-    let format = flags.log_format.map_or(options.format, |word| word.0);
+    let level = flags.log_level.unwrap_or(options.level);
+    let format = flags.log_format.unwrap_or(options.format);
     let terminal = stderr().is_terminal();
     let lines = fmt::layer().with_writer(stderr).with_ansi(terminal);
     let registry = tracing_subscriber::registry().with(filter(level));

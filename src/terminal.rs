@@ -1,13 +1,18 @@
 //! Text for a terminal: colour, wrapping, spans of time, counts.
 //!
+//! `textwrap` breaks lines. Tables are too few and too simple for a crate (`comfy-table`): one, of dead letters, whose rows
+//! are two lines. The one progress line, of `replay`, is written as it is, without `indicatif` and its thread.
+//!
 //! Text of znodes and destinations goes through [`escaped`], so that it never reaches the terminal as a control sequence.
 
+use std::borrow::Cow;
 use std::io::IsTerminal;
 
 use anstyle::AnsiColor;
 use bridge_console::text::{columns, escaped, size};
 use bridge_console::{Color, Style, paint};
 use bridge_core::record::Timestamp;
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 /// Column of the texts of a section, after their labels.
 const TEXT_AT: usize = 14;
@@ -49,38 +54,32 @@ impl Tone {
 
 /// A label and its text, wrapped between words; further lines begin below the text.
 pub fn line(label: &str, text: &str, tone: Tone, style: &Style) -> String {
-    let head = format!("  {label:<width$}", width = TEXT_AT - 2);
+    hanging((&format!("  {label}"), Tone::Quiet), (text, tone), TEXT_AT, style)
+}
+
+/// A label and its text, which begins in a column and is wrapped between words. Each comes with its tone.
+pub fn hanging(label: (&str, Tone), text: (&str, Tone), column: usize, style: &Style) -> String {
     let mut lines = String::new();
-    for (at, part) in broken(text, style.width.saturating_sub(TEXT_AT))
+    for (at, part) in broken(text.0, style.width.saturating_sub(column))
         .iter()
         .enumerate()
     {
-        let part = tone.paint(part, style);
-        match at {
-            0 => lines.push_str(&format!("{}{part}\n", Tone::Quiet.paint(&head, style))),
-            _ => lines.push_str(&format!("{:TEXT_AT$}{part}\n", "")),
-        }
+        let head = if at == 0 { label.0 } else { "" };
+        let head = label.1.paint(&format!("{head:<column$}"), style);
+        lines.push_str(&format!("{head}{}\n", text.1.paint(part, style)));
     }
     lines
 }
 
 /// A text in lines of at most `width` columns, wrapped between words; a longer word gets a line of its own.
 pub fn broken(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(WIDTH_MIN - TEXT_AT);
+    let options = Options::new(width.max(WIDTH_MIN - TEXT_AT))
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
     let text = escaped(text);
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let last = lines.last_mut().expect("there is one from the beginning");
-        if last.is_empty() {
-            last.push_str(word);
-        } else if columns(last) + 1 + columns(word) <= width {
-            last.push(' ');
-            last.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
+    let lines = textwrap::wrap(&text, options);
+    lines.into_iter().map(Cow::into_owned).collect()
 }
 
 /// A message for standard error, wrapped between words and escaped on a terminal.

@@ -1,6 +1,7 @@
 //! Times and sizes as people write them in a configuration: `10s`, `64 MiB`.
 //!
-//! A bare number is refused: it never says which unit was meant.
+//! A bare number is refused: it never says which unit was meant. `humantime` reads times. Sizes are read here, because
+//! `bytesize` takes a bare number for bytes and shows a size rounded, while an option must be shown as it was given.
 
 use std::borrow::Cow;
 use std::fmt;

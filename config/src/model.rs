@@ -104,6 +104,16 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// Every level, from the quietest.
+    pub const ALL: [LogLevel; 6] = [
+        LogLevel::Off,
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+    ];
+
     /// The word in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -118,6 +128,9 @@ impl LogLevel {
 }
 
 impl LogFormat {
+    /// Every format.
+    pub const ALL: [LogFormat; 3] = [LogFormat::Auto, LogFormat::Text, LogFormat::Json];
+
     /// The word in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {

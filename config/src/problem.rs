@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bridge_core::issue::Severity;
 use serde_json::{Value, json};
+use textwrap::{Options, WordSeparator, WordSplitter};
 
 use crate::tree::Place;
 
@@ -116,26 +117,15 @@ impl Problem {
 /// So wide a terminal is everywhere.
 pub const WIDTH: usize = 80;
 
+/// The text in lines of at most [`WIDTH`] columns; a longer word gets a line of its own.
 fn wrapped(text: &str, first: &str, later: &str) -> String {
-    let mut wrapped = first.to_owned();
-    let mut column = first.chars().count();
-    let mut fresh = true;
-    for word in text.split(' ') {
-        let width = word.chars().count();
-        if !fresh && column + 1 + width > WIDTH {
-            wrapped.push('\n');
-            wrapped.push_str(later);
-            column = later.chars().count();
-        } else if !fresh {
-            wrapped.push(' ');
-            column += 1;
-        }
-        wrapped.push_str(word);
-        column += width;
-        fresh = false;
-    }
-    wrapped.push('\n');
-    wrapped
+    let options = Options::new(WIDTH)
+        .initial_indent(first)
+        .subsequent_indent(later)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
+    textwrap::fill(text, options) + "\n"
 }
 
 /// A configuration that cannot be used: all that is wrong with it, warnings too.

@@ -4,8 +4,21 @@ use bridge_core::journal::Position;
 use bridge_core::path::ZnodePath;
 use bridge_query::{PathPattern, Selection, parse_position};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use crate::bridge::wall_clock;
 use crate::exit::{Exit, Failure};
+
+/// Takes one of the words that name these values.
+pub fn word_of<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.iter().map(|one| name(*one))).map(move |word| {
+        let found = all.iter().find(|one| name(**one) == word);
+        *found.expect("the parser takes no other word")
+    })
+}
 
 /// Reads a position for `--from`, `--to` and `--at`.
 pub fn position(text: &str) -> Result<Position, String> {

@@ -6,9 +6,9 @@ use bridge_console::{Color, Style};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::ConfigFlag;
+use crate::cli::{ConfigFlag, refused};
 use crate::command::print;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::terminal::Tone;
 
 const EXAMPLES: &str = "\
@@ -49,10 +49,7 @@ struct ShowArgs {
 /// Runs the command.
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let Verb::Show(args) = &args.verb;
-    let settings = load_settings(&args.config.config).map_err(|refused| {
-        eprintln!("{refused}");
-        Failure::new(Exit::Configuration, "")
-    })?;
+    let settings = load_settings(&args.config.config).map_err(refused)?;
     let file = args.config.config.display().to_string();
     print(&match args.json {
         true => format!("{:#}\n", json!({"file": file, "settings": settings})),

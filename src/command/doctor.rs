@@ -1,6 +1,5 @@
 //! `zkbridge doctor`: examines everything that the bridge relies on, and names a remedy for each finding.
 
-use bridge_config::load;
 use bridge_console::{Color, Style};
 use clap::Args;
 use serde_json::json;
@@ -44,10 +43,7 @@ pub struct DoctorArgs {
 
 /// Runs the command.
 pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
-    let loaded = load(&args.config.config).map_err(|refused| {
-        eprintln!("{refused}");
-        Failure::new(Exit::Configuration, "")
-    })?;
+    let loaded = args.config.load()?;
     let lines = serving::block_on(async {
         let running = ask_status(&loaded.config.data_dir).await?;
         Ok(examine(&loaded, running.as_ref(), args.znodes).await)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bridge_config::load;
 use clap::Args;
 
 use super::serving;
@@ -42,10 +41,7 @@ pub struct ReloadArgs {
 
 /// Runs the command.
 pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
-    let loaded = load(&args.config.config).map_err(|refused| {
-        eprintln!("{refused}");
-        Failure::new(Exit::Configuration, "")
-    })?;
+    let loaded = args.config.load()?;
     let data_dir = &loaded.config.data_dir;
     let answer = serving::block_on(ask_reload(data_dir))?.ok_or_else(|| {
         Failure::new(

@@ -13,7 +13,7 @@ use bridge_query::{JournalQuery, PathPattern, Range, Selection};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::sink::{configured, journals};
+use super::sink::configured;
 use super::{argument, print, print_json, serving};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
@@ -79,7 +79,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 async fn replay(args: &ReplayArgs) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let sink = configured(journals.config(), &args.sink)?;
     let selection = Selection {
         sink: Some(CompiledFilter::new(&sink.filter).map_err(argument::bad_filter)?),

@@ -42,10 +42,7 @@ pub struct RunArgs {
 
 /// Runs the bridge until a signal, or until every source has halted.
 pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
-    let loaded = load(&args.config.config).map_err(|refused| {
-        eprintln!("{refused}");
-        Failure::new(Exit::Configuration, "")
-    })?;
+    let loaded = args.config.load()?;
     logging::start(&loaded.config.log, flags)
         .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
     for warning in &loaded.warnings {

@@ -1,6 +1,6 @@
 //! `zkbridge sink`: resumes sinks.
 
-use bridge_config::{Config, SinkConfig, load};
+use bridge_config::{Config, SinkConfig};
 use bridge_core::delivery::Order;
 use bridge_query::JournalQuery;
 use clap::{Args, Subcommand};
@@ -10,7 +10,6 @@ use super::serving;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
-use crate::operator::Journals;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +58,7 @@ pub fn run(args: &SinkArgs) -> Result<(), Failure> {
 }
 
 async fn enable(args: &EnableArgs) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let name = &args.name;
     let sources = configured(journals.config(), name)?.sources.clone();
     let mut enabled = Vec::new();
@@ -91,13 +90,4 @@ pub fn configured<'a>(config: &'a Config, name: &str) -> Result<&'a SinkConfig, 
         let message = format!("no sink has the name '{name}'; there is {}", known.join(", "));
         Failure::new(Exit::Configuration, message)
     })
-}
-
-/// The journals of the configuration of a command.
-pub fn journals(flag: &ConfigFlag) -> Result<Journals, Failure> {
-    let loaded = load(&flag.config).map_err(|refused| {
-        eprintln!("{refused}");
-        Failure::new(Exit::Configuration, "")
-    })?;
-    Ok(Journals::new(loaded.config))
 }

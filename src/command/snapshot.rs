@@ -8,7 +8,7 @@ use bridge_query::JournalQuery;
 use clap::Args;
 use serde_json::json;
 
-use super::sink::{configured, journals};
+use super::sink::configured;
 use super::{argument, print, print_json, serving};
 use crate::bridge::{run_id, wall_clock};
 use crate::cli::ConfigFlag;
@@ -52,7 +52,7 @@ pub fn run(args: &SnapshotArgs) -> Result<(), Failure> {
 }
 
 async fn order(args: &SnapshotArgs) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let path = args.path.clone();
     let sink = configured(journals.config(), &args.sink)?;
     let mut orders = Vec::new();

@@ -13,8 +13,9 @@ use bridge_core::record::{Op, Record};
 use bridge_query::{Follower, JournalQuery, PAGE_MAX, PathPattern, Range, Selection};
 use clap::{Args, ValueEnum};
 
+use super::argument::word_of;
 use super::serving::{self, Signals};
-use super::sink::{configured, journals};
+use super::sink::configured;
 use super::{argument, json_line, print_on};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
@@ -54,8 +55,8 @@ pub struct TailArgs {
     #[arg(long, value_name = "PATH|GLOB")]
     path: Vec<PathPattern>,
     /// Print only records with this operation; repeatable
-    #[arg(long, value_name = "OP")]
-    op: Vec<OpWord>,
+    #[arg(long, value_name = "OP", value_parser = word_of(&Op::ALL, Op::as_str))]
+    op: Vec<Op>,
     /// Print only the records of this sink, by its sources and filters
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
@@ -81,29 +82,6 @@ pub struct TailArgs {
     color: ColorWord,
 }
 
-/// An operation, by its name in the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct OpWord(Op);
-
-impl ValueEnum for OpWord {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [OpWord; Op::ALL.len()] = {
-            let mut all = [OpWord(Op::Create); Op::ALL.len()];
-            let mut at = 0;
-            while at < all.len() {
-                all[at] = OpWord(Op::ALL[at]);
-                at += 1;
-            }
-            all
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.0.as_str()))
-    }
-}
-
 /// When to colour.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ColorWord {
@@ -127,7 +105,7 @@ impl From<ColorWord> for Color {
 
 /// Runs the command.
 pub fn run(args: &TailArgs) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let sink = match &args.sink {
         None => None,
         Some(name) => Some(configured(journals.config(), name)?),
@@ -169,7 +147,7 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
 fn selection(args: &TailArgs, sink: Option<&SinkConfig>) -> Result<Selection, Failure> {
     let filter = sink.map(|sink| CompiledFilter::new(&sink.filter));
     Ok(Selection {
-        ops: args.op.iter().map(|op| op.0).collect(),
+        ops: args.op.clone(),
         sink: filter.transpose().map_err(argument::bad_filter)?,
         ..argument::of_paths(&args.path)
     })

@@ -9,7 +9,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::serving;
-use super::sink::journals;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
@@ -54,7 +53,7 @@ pub struct VerifyArgs {
 
 /// Runs the command.
 pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     serving::block_on(compare(args, &journals))
 }
 

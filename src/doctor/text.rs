@@ -1,10 +1,10 @@
 //! The findings as text for people.
 
 use bridge_console::Style;
-use bridge_console::text::{columns, escaped};
+use bridge_console::text::escaped;
 
 use super::{Level, Line};
-use crate::terminal::{Tone, broken, count};
+use crate::terminal::{Tone, count, hanging};
 
 /// Column of the texts, after the word for the level.
 const TEXT_AT: usize = 9;
@@ -42,17 +42,10 @@ fn one(line: &Line, style: &Style) -> String {
         Level::Failure => ("failure", Tone::Bad),
     };
     let words = format!("{}: {}", line.check, line.message);
-    let room = style.width.saturating_sub(TEXT_AT);
-    let mut text = String::new();
-    for (at, part) in broken(&words, room).iter().enumerate() {
-        let head = if at == 0 { word } else { "" };
-        let padding = " ".repeat(TEXT_AT - columns(head));
-        text.push_str(&format!("{}{padding}{part}\n", tone.paint(head, style)));
-    }
+    let mut text = hanging((word, tone), (&words, Tone::Plain), TEXT_AT, style);
     if let Some(remedy) = &line.remedy {
-        for part in broken(&format!("help: {remedy}"), room) {
-            text.push_str(&format!("{:TEXT_AT$}{}\n", "", Tone::Quiet.paint(&part, style)));
-        }
+        let help = format!("help: {remedy}");
+        text.push_str(&hanging(("", Tone::Plain), (&help, Tone::Quiet), TEXT_AT, style));
     }
     text
 }

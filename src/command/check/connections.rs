@@ -17,7 +17,7 @@ use crate::bridge::sink;
 use crate::command::serving::block_on;
 use crate::exit::Failure;
 use crate::source_type::source_type;
-use crate::terminal::{Tone, broken};
+use crate::terminal::{Tone, hanging};
 
 /// A sink that neither opens nor fails within this is taken for unreachable.
 const SINK_BOUND: Duration = Duration::from_secs(30);
@@ -54,14 +54,8 @@ impl Finding {
         let mut text = String::new();
         for (word, tone, message) in std::iter::once(found).chain(warned) {
             let whole = format!("{}: {message}", self.what);
-            for (at, part) in broken(&whole, style.width.saturating_sub(TEXT_AT))
-                .iter()
-                .enumerate()
-            {
-                let head = if at == 0 { word } else { "" };
-                let padding = " ".repeat(TEXT_AT - 2 - head.len());
-                text.push_str(&format!("  {}{padding}{part}\n", tone.paint(head, style)));
-            }
+            let label = format!("  {word}");
+            text.push_str(&hanging((&label, tone), (&whole, Tone::Plain), TEXT_AT, style));
         }
         text
     }

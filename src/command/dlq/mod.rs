@@ -10,7 +10,6 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::serving;
-use super::sink::journals;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
@@ -111,7 +110,7 @@ impl LetterSelection {
     }
 
     fn find(&self) -> Result<(Journals, Vec<SinkLetters>), Failure> {
-        let journals = journals(&self.config)?;
+        let journals = self.config.journals()?;
         let found = journals.letters(|source, sink, letter| self.wants(source, sink, letter))?;
         Ok((journals, found))
     }

@@ -14,7 +14,6 @@ use bridge_query::{HistoryPage, JournalQuery, PAGE_MAX};
 use clap::Args;
 use serde_json::json;
 
-use super::sink::journals;
 use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
@@ -63,7 +62,7 @@ pub struct HistoryArgs {
 
 /// Runs the command.
 pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let mut is_known = false;
     for (_, journal) in journals.of_source(args.source.as_deref())? {
         is_known |= match args.at {

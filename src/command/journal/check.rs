@@ -7,13 +7,12 @@ use bridge_core::journal::{Finding, Inspection};
 use serde_json::{Value, json};
 
 use super::ChosenJournals;
-use crate::command::sink::journals;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::terminal::{Tone, count, line};
 
 pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let style = Style::for_stdout(Color::Auto);
     let (mut total, mut reports) = (0, Vec::new());
     for (source, journal) in journals.of_source(args.source.as_deref())? {

@@ -5,13 +5,12 @@ use serde_json::json;
 
 use super::ChosenJournals;
 use crate::bridge::{journal_file, journal_options, wall_clock};
-use crate::command::sink::journals;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::terminal::{bytes, count};
 
 pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let config = journals.config();
     let mut reports = Vec::new();
     for (source, journal) in journals.of_source(args.source.as_deref())? {

@@ -12,7 +12,6 @@ use clap::Args;
 
 use super::EXAMPLES;
 use crate::cli::ConfigFlag;
-use crate::command::sink::journals;
 use crate::command::{argument, json_line};
 use crate::exit::{Exit, Failure};
 use crate::terminal::count;
@@ -45,7 +44,7 @@ pub(super) struct ExportArgs {
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let journals = journals(&args.config)?;
+    let journals = args.config.journals()?;
     let selection = argument::of_paths(&args.path);
     let opened = journals.of_source(args.source.as_deref())?;
     let mut out = BufWriter::new(output(args)?);

@@ -5,7 +5,6 @@ mod text;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use bridge_config::load;
 use bridge_console::{Color, Style};
 use bridge_query::status::BridgeStatus;
 use clap::Args;
@@ -57,10 +56,7 @@ pub struct StatusArgs {
 
 /// Runs the command.
 pub fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let loaded = load(&args.config.config).map_err(|refused| {
-        eprintln!("{refused}");
-        Failure::new(Exit::Configuration, "")
-    })?;
+    let loaded = args.config.load()?;
     let journals = Journals::new(loaded.config);
     serving::block_on(async {
         if args.watch {
