@@ -5,7 +5,7 @@ use std::process::Command;
 
 use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
-use bridge_core::journal::{Aside, Journal, JournalOptions, Reader, SinkProgress, Switch};
+use bridge_core::journal::{BacklogChange, Journal, JournalOptions, Reader, SinkProgress, Switch};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};
@@ -72,7 +72,7 @@ fn a_folder() -> tempfile::TempDir {
         journal.append(created(name, 5 + at as u64)).expect("room");
     }
     journal.register_sink("audit", Seq::ZERO).expect("a new sink");
-    let reject = |seq, name| Aside::Rejected {
+    let reject = |seq, name| BacklogChange::Rejected {
         seq: Seq(seq),
         path: Some(ZnodePath::slash().child(name)),
         reason: format!("no room for {name}"),
@@ -81,7 +81,7 @@ fn a_folder() -> tempfile::TempDir {
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
         to: Seq(4),
-        asides: vec![reject(2, "b"), reject(4, "d")],
+        changes: vec![reject(2, "b"), reject(4, "d")],
         switch: Some(Switch::Disabled {
             reason: "gone".into(),
         }),
@@ -217,7 +217,7 @@ fn a_path_means_the_same_in_every_command_and_one_that_matches_nothing_is_said()
         journal.append(created(name, 5 + at as u64)).expect("room");
     }
     journal.register_sink("audit", Seq::ZERO).expect("a new sink");
-    let reject = |seq, name: &str| Aside::Rejected {
+    let reject = |seq, name: &str| BacklogChange::Rejected {
         seq: Seq(seq),
         path: Some(ZnodePath::parse(&format!("/{name}")).expect("a path")),
         reason: "no room".into(),
@@ -226,7 +226,7 @@ fn a_path_means_the_same_in_every_command_and_one_that_matches_nothing_is_said()
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
         to: Seq(4),
-        asides: vec![
+        changes: vec![
             reject(1, "a"),
             reject(2, "a/x"),
             reject(3, "ab"),
@@ -310,7 +310,7 @@ fn no_command_prints_a_character_that_a_terminal_obeys_or_hides() {
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
         to: Seq(1),
-        asides: vec![Aside::Rejected {
+        changes: vec![BacklogChange::Rejected {
             seq: Seq(1),
             path: Some(path.clone()),
             reason: EVIL.into(),

@@ -11,7 +11,7 @@ use crate::record::{Op, Record, SUPERSEDED_MAX, State};
 
 /// What the fold looks at in a record.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told<'a> {
+pub(crate) struct FoldInput<'a> {
     pub op: Op,
     pub zxid: Option<Zxid>,
     /// The incarnation of the state before, and of the state after.
@@ -23,15 +23,15 @@ pub(crate) struct Told<'a> {
 
 /// What the later record says of both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Both {
+pub(crate) struct FoldedFields {
     pub missed: Option<u64>,
     pub superseded: Vec<Zxid>,
 }
 
-impl<'a> Told<'a> {
-    pub fn by(record: &'a Record) -> Told<'a> {
+impl<'a> FoldInput<'a> {
+    pub fn by(record: &'a Record) -> FoldInput<'a> {
         let life = |state: &Option<State>| Some(state.as_ref()?.stat?.czxid);
-        Told {
+        FoldInput {
             op: record.op,
             zxid: record.zxid,
             before: life(&record.before),
@@ -42,7 +42,7 @@ impl<'a> Told<'a> {
     }
 
     /// Folds this record into the next one of its path; `None` where that does not supersede it.
-    pub fn into_next(self, next: Told<'_>) -> Option<Both> {
+    pub fn into_next(self, next: FoldInput<'_>) -> Option<FoldedFields> {
         let life = match (self.op, next.op) {
             (Op::Update, Op::Update) => next.after,
             (Op::Update, Op::Delete) => next.before,
@@ -55,7 +55,7 @@ impl<'a> Told<'a> {
         superseded.sort_unstable();
         superseded.drain(..superseded.len().saturating_sub(SUPERSEDED_MAX));
         let missed = self.missed.zip(next.missed);
-        Some(Both {
+        Some(FoldedFields {
             missed: missed.map(|(first, then)| first + 1 + then),
             superseded,
         })

@@ -72,6 +72,11 @@ impl ZnodePath {
         self.parent_str().map(|parent| ZnodePath(parent.into()))
     }
 
+    /// All paths above this one, nearest first; none for `/`.
+    pub fn ancestors(&self) -> impl Iterator<Item = ZnodePath> {
+        std::iter::successors(self.parent(), ZnodePath::parent)
+    }
+
     /// The parent as text; `None` for `/`.
     pub fn parent_str(&self) -> Option<&str> {
         if self.is_slash() {

@@ -24,18 +24,18 @@ const CHILDREN_AT_ONCE: usize = 128;
 /// Restates one root, some records at a time: the caller commits in between, so that no transaction grows with the
 /// tree. Memory is bounded by the depth of the tree.
 #[derive(Debug)]
-pub struct Restating {
+pub struct Resnapshot {
     root: ZnodePath,
     run: Uuid,
     captured: Timestamp,
     way: Vec<Level>,
     nodes: u64,
     newest: Option<Zxid>,
-    phase: Phase,
+    phase: ResnapshotPhase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ResnapshotPhase {
     Begin,
     Walk,
     Done,
@@ -51,23 +51,23 @@ struct Level {
     after: Option<Box<str>>,
 }
 
-impl Restating {
+impl Resnapshot {
     /// Begins a run of this id.
-    pub fn new(root: ZnodePath, run: Uuid, captured: Timestamp) -> Restating {
-        Restating {
+    pub fn new(root: ZnodePath, run: Uuid, captured: Timestamp) -> Resnapshot {
+        Resnapshot {
             root,
             run,
             captured,
             way: Vec::new(),
             nodes: 0,
             newest: None,
-            phase: Phase::Begin,
+            phase: ResnapshotPhase::Begin,
         }
     }
 
     /// Whether the end of the run is appended.
     pub fn is_done(&self) -> bool {
-        self.phase == Phase::Done
+        self.phase == ResnapshotPhase::Done
     }
 
     /// Znodes restated so far.
@@ -81,9 +81,9 @@ impl Restating {
     ///
     /// If the journal cannot be written, or its content is not valid.
     pub fn step(&mut self, image: &mut (impl ImageTxn + ?Sized), budget: usize) -> Result<(), JournalError> {
-        if self.phase == Phase::Begin {
+        if self.phase == ResnapshotPhase::Begin {
             self.append(image, RecordKind::RunBegin { run: self.run })?;
-            self.phase = Phase::Walk;
+            self.phase = ResnapshotPhase::Walk;
             let root = self.root.clone();
             let node = image.node(&root)?;
             self.visit(image, root, node)?;
@@ -93,7 +93,7 @@ impl Restating {
             level.next.clear();
         }
         for _ in 0..budget {
-            if self.phase == Phase::Done {
+            if self.phase == ResnapshotPhase::Done {
                 return Ok(());
             }
             self.next(image)?;
@@ -156,7 +156,7 @@ impl Restating {
     }
 
     fn end(&mut self, image: &mut (impl ImageTxn + ?Sized)) -> Result<(), JournalError> {
-        self.phase = Phase::Done;
+        self.phase = ResnapshotPhase::Done;
         let end = RecordKind::RunEnd {
             run: self.run,
             index: self.nodes + 1,
@@ -286,7 +286,7 @@ mod tests {
             })
         );
 
-        let mut restating = Restating::new(path("/a"), Uuid::from_u128(7), Timestamp(2 * DAY_MS));
+        let mut restating = Resnapshot::new(path("/a"), Uuid::from_u128(7), Timestamp(2 * DAY_MS));
         while !restating.is_done() {
             restating.step(&mut journal, 50).unwrap();
             journal.commit().unwrap();
@@ -322,7 +322,7 @@ mod tests {
         let mut journal = a_journal_without_its_beginning(&file);
         let tail = journal.tail();
 
-        let mut restating = Restating::new(path("/a"), Uuid::from_u128(7), Timestamp(0));
+        let mut restating = Resnapshot::new(path("/a"), Uuid::from_u128(7), Timestamp(0));
         restating.step(&mut journal, 10_000).unwrap();
         journal.commit().unwrap();
 
@@ -346,7 +346,7 @@ mod tests {
         let file = folder.path().join("main.journal");
         let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
 
-        let mut restating = Restating::new(path("/none"), Uuid::from_u128(7), Timestamp(0));
+        let mut restating = Resnapshot::new(path("/none"), Uuid::from_u128(7), Timestamp(0));
         restating.step(&mut journal, 10).unwrap();
         journal.commit().unwrap();
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::path::ZnodePath;
 
-pub use input::{AclOutcome, Event, EventKind, Input, Mark, Outcome, ReadRequest, SessionFate, Ticket};
+pub use input::{AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, Ticket};
 
 /// What a machine asks of the connection of its source.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ pub enum SourceRequest {
     /// Write the canary, over a session apart; report [`Input::CanaryWritten`].
     WriteCanary {
         /// Names the answer.
-        mark: Mark,
+        mark: CanaryMark,
         /// The znode, which is created where it is missing.
         path: ZnodePath,
     },

@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bridge_core::delivery::Order;
+use bridge_core::delivery::OperatorRequest;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -40,7 +40,7 @@ const ANSWER_BOUND: Duration = Duration::from_secs(90);
 pub(super) struct OrderHandle {
     pub(super) source: Arc<str>,
     pub(super) sink: Arc<str>,
-    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) orders: mpsc::Sender<OperatorRequest>,
 }
 
 /// The ways to the workers that there are; they change when the configuration does.
@@ -218,7 +218,7 @@ mod tests {
         View::new(Vec::new(), Vec::new())
     }
 
-    fn an_ask(sink: &str, order: Order) -> Ask {
+    fn an_ask(sink: &str, order: OperatorRequest) -> Ask {
         Ask {
             source: "main".into(),
             sink: sink.into(),
@@ -231,7 +231,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(SOCKET);
         assert_eq!(
-            operator::ask(folder.path(), &an_ask("one", Order::Enable))
+            operator::ask(folder.path(), &an_ask("one", OperatorRequest::Enable))
                 .await
                 .unwrap(),
             None,
@@ -258,13 +258,13 @@ mod tests {
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        let retry = Order::Retry(vec![Seq(3), Seq(9)]);
+        let retry = OperatorRequest::Retry(vec![Seq(3), Seq(9)]);
         let answer = operator::ask(folder.path(), &an_ask("one", retry.clone()))
             .await
             .unwrap();
         assert_eq!(answer, Some(Answer::default()));
         let check = async |sink: &str, words: &str| {
-            let answer = operator::ask(folder.path(), &an_ask(sink, Order::Enable))
+            let answer = operator::ask(folder.path(), &an_ask(sink, OperatorRequest::Enable))
                 .await
                 .unwrap();
             let refused = answer.unwrap().refused.unwrap();

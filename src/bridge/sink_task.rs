@@ -152,7 +152,7 @@ impl EnteredSink {
             notes: handles.notes.clone(),
             refusals: handles.refusals.clone(),
             cursor: self.cursor,
-            aside: self.backlog,
+            backlog: self.backlog,
             orders,
             filter: self.prepared.filter,
             merge: config.merge.period(),

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use bridge_console::text::escaped;
-use bridge_core::delivery::{CompiledFilter, Order, PARKED_MAX};
+use bridge_core::delivery::{CompiledFilter, OperatorRequest, PARKED_MAX};
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
@@ -219,7 +219,7 @@ impl SourceReplay<'_> {
             return Ok(0);
         }
         let records = all.len() as u64;
-        let order = Order::Replay(all);
+        let order = OperatorRequest::Replay(all);
         self.journals
             .carry_out(&self.source, &self.sink, &order, |_| Ok(true))
             .await?;
@@ -237,7 +237,7 @@ impl SourceReplay<'_> {
             }
             let named = some.len() as u64;
             let before = self.summary().await?.replayed.unwrap_or_default();
-            let order = Order::Replay(some);
+            let order = OperatorRequest::Replay(some);
             self.journals
                 .carry_out(&self.source, &self.sink, &order, |_| Ok(true))
                 .await?;

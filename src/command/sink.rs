@@ -1,7 +1,7 @@
 //! `zkbridge sink`: resumes sinks.
 
 use bridge_config::{Config, SinkConfig};
-use bridge_core::delivery::Order;
+use bridge_core::delivery::OperatorRequest;
 use bridge_query::JournalQuery;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -68,7 +68,7 @@ async fn enable(args: &EnableArgs) -> Result<(), Failure> {
         }
         let is_enabled = |journal: &JournalQuery| Ok(journal.disabled(name)?.is_none());
         journals
-            .carry_out(&source.name, name, &Order::Enable, is_enabled)
+            .carry_out(&source.name, name, &OperatorRequest::Enable, is_enabled)
             .await?;
         enabled.push(source.name.to_string());
     }

@@ -1,7 +1,7 @@
 //! `zkbridge snapshot`: sends the present state to one sink again.
 
 use bridge_config::SourceConfig;
-use bridge_core::delivery::Order;
+use bridge_core::delivery::OperatorRequest;
 use bridge_core::journal::SinkRun;
 use bridge_core::path::ZnodePath;
 use bridge_query::JournalQuery;
@@ -95,7 +95,7 @@ async fn give(
     let now = wall_clock()();
     let run = SinkRun::new(run_id(&source.name, sink, now), path, now);
     let id = run.id;
-    let order = Order::Restate(Box::new(run));
+    let order = OperatorRequest::Snapshot(Box::new(run));
     let knows_run = |journal: &JournalQuery| Ok(journal.reader()?.knows_run(sink, id)?);
     match journals.hand_over(&source.name, sink, &order, knows_run).await? {
         Some(Carried::Out | Carried::Later) => Ok(()),

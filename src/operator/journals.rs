@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_config::{Config, SourceConfig};
-use bridge_core::delivery::{Machine, MachineConfig, Order, RejectPolicy, SinkBacklog};
+use bridge_core::delivery::{Machine, MachineConfig, OperatorRequest, RejectPolicy, SinkBacklog};
 use bridge_core::journal::{Journal, JournalError, Letter, Reader, RejectedRecord, SinkProgress};
 use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
@@ -145,7 +145,7 @@ impl Journals {
         &self,
         source: &str,
         sink: &str,
-        order: &Order,
+        order: &OperatorRequest,
         is_done: impl FnMut(&JournalQuery) -> Result<bool, QueryError>,
     ) -> Result<Carried, Failure> {
         match self.hand_over(source, sink, order, is_done).await? {
@@ -162,7 +162,7 @@ impl Journals {
         &self,
         source: &str,
         sink: &str,
-        order: &Order,
+        order: &OperatorRequest,
         mut is_done: impl FnMut(&JournalQuery) -> Result<bool, QueryError>,
     ) -> Result<Option<Carried>, Failure> {
         let question = Ask {
@@ -194,7 +194,7 @@ impl Journals {
     }
 
     /// Writes the progress that the machine of a running bridge would write.
-    fn write(&self, source: &SourceConfig, sink: &str, order: &Order) -> Result<(), Failure> {
+    fn write(&self, source: &SourceConfig, sink: &str, order: &OperatorRequest) -> Result<(), Failure> {
         let file = self.file(source);
         let mut journal = Journal::open(&file, &journal_options(source))?;
         let mut reader = Reader::open(&file)?;
@@ -209,7 +209,7 @@ impl Journals {
         &self,
         reader: &mut Reader,
         sink: &str,
-        order: &Order,
+        order: &OperatorRequest,
     ) -> Result<Option<SinkProgress>, JournalError> {
         let now: Timestamp = wall_clock()();
         let Some(cursor) = reader.cursor(sink)? else {
@@ -219,7 +219,7 @@ impl Journals {
         let mut machine = Machine::new(MachineConfig {
             cursor,
             rejects: configured.map_or_else(RejectPolicy::default, |sink| sink.reject),
-            aside: SinkBacklog::load(reader, sink, now)?,
+            backlog: SinkBacklog::load(reader, sink, now)?,
             ..MachineConfig::default()
         });
         Ok(machine

@@ -1,6 +1,6 @@
 //! The messages of the control socket. Internal to the command: both ends are the same version of it.
 
-use bridge_core::delivery::Order;
+use bridge_core::delivery::OperatorRequest;
 use bridge_core::journal::SinkRun;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
@@ -65,26 +65,26 @@ impl From<Result<Reloaded, String>> for ReloadAnswer {
     }
 }
 
-impl From<Word> for Order {
-    fn from(word: Word) -> Order {
+impl From<Word> for OperatorRequest {
+    fn from(word: Word) -> OperatorRequest {
         match word {
-            Word::Enable => Order::Enable,
-            Word::Retry(seqs) => Order::Retry(seqs),
-            Word::Drop(seqs) => Order::Drop(seqs),
-            Word::Restate(run) => Order::Restate(run),
-            Word::Replay(records) => Order::Replay(records),
+            Word::Enable => OperatorRequest::Enable,
+            Word::Retry(seqs) => OperatorRequest::Retry(seqs),
+            Word::Drop(seqs) => OperatorRequest::Drop(seqs),
+            Word::Restate(run) => OperatorRequest::Snapshot(run),
+            Word::Replay(records) => OperatorRequest::Replay(records),
         }
     }
 }
 
-impl From<&Order> for Word {
-    fn from(order: &Order) -> Word {
+impl From<&OperatorRequest> for Word {
+    fn from(order: &OperatorRequest) -> Word {
         match order {
-            Order::Enable => Word::Enable,
-            Order::Retry(seqs) => Word::Retry(seqs.clone()),
-            Order::Drop(seqs) => Word::Drop(seqs.clone()),
-            Order::Restate(run) => Word::Restate(run.clone()),
-            Order::Replay(records) => Word::Replay(records.clone()),
+            OperatorRequest::Enable => Word::Enable,
+            OperatorRequest::Retry(seqs) => Word::Retry(seqs.clone()),
+            OperatorRequest::Drop(seqs) => Word::Drop(seqs.clone()),
+            OperatorRequest::Snapshot(run) => Word::Restate(run.clone()),
+            OperatorRequest::Replay(records) => Word::Replay(records.clone()),
         }
     }
 }

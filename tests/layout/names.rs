@@ -1,13 +1,8 @@
 //! One name, one type: no product crate defines two types of the same name, unless both implement the same trait.
-//!
-//! `DOUBLED_MAX` is a ratchet: lower it with every name that becomes unique, never raise it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::project::{File, assert_none, assert_one, files_with, is_product};
-
-/// How many doubled names each crate may still have. A crate that is not listed may have none.
-const DOUBLED_MAX: &[(&str, usize)] = &[("bridge-core", 14), ("config", 1)];
 
 /// A definition of a type or a trait.
 #[derive(Debug)]
@@ -124,27 +119,24 @@ fn is_of_tests(file: &File) -> bool {
     parts.contains(&"tests") || parts.contains(&"tests.rs") || file.path.ends_with("samples.rs")
 }
 
-/// Crates with more doubled names than they may have.
-fn too_many(files: &[File], allowed: &[(&str, usize)]) -> Vec<String> {
-    let allowed: BTreeMap<&str, usize> = allowed.iter().copied().collect();
+/// A complaint for each crate that defines a name twice.
+fn complaints(files: &[File]) -> Vec<String> {
     doubled(files)
         .into_iter()
-        .filter_map(|(name, found)| {
-            let max = allowed.get(name.as_str()).copied().unwrap_or_default();
-            (found.len() > max).then(|| {
-                format!(
-                    "{name} has {} doubled names, {max} are allowed:\n  {}",
-                    found.len(),
-                    found.join("\n  ")
-                )
-            })
+        .filter(|(_, found)| !found.is_empty())
+        .map(|(name, found)| {
+            format!(
+                "{name} has {} doubled names:\n  {}",
+                found.len(),
+                found.join("\n  ")
+            )
         })
         .collect()
 }
 
 #[test]
-fn no_crate_defines_more_doubled_type_names_than_before() {
-    assert_none(&too_many(&files_with("rs"), DOUBLED_MAX));
+fn no_crate_defines_a_type_name_twice() {
+    assert_none(&complaints(&files_with("rs")));
 }
 
 #[test]
@@ -157,7 +149,7 @@ fn a_doubled_type_name_is_found() {
             File::imagined("bridge-core/src/tests.rs", "struct Lane;\n"),
             File::imagined("tests/chaos/src/a.rs", "struct Lane;\n"),
         ];
-        let found = too_many(&files, &[]);
+        let found = complaints(&files);
         match expected {
             Some(expected) => assert_one(&found, expected),
             None => assert_none(&found),
@@ -190,18 +182,4 @@ fn a_doubled_type_name_is_found() {
         &of_trait(" fmt::Display"),
         Some("1 doubled"),
     );
-}
-
-#[test]
-fn only_the_allowed_number_of_doubled_names_passes() {
-    let files = ["a", "b"].map(|name| {
-        let path = format!("config/src/{name}.rs");
-        File::imagined(&path, "struct One;\nstruct Two;\n")
-    });
-    assert_none(&too_many(&files, &[("config", 2)]));
-    assert_one(
-        &too_many(&files, &[("config", 1)]),
-        "config has 2 doubled names, 1 are allowed",
-    );
-    assert_one(&too_many(&files, &[("bridge-core", 2)]), "0 are allowed");
 }

@@ -9,41 +9,41 @@ use super::EventKind;
 use super::audit::{self, Seen};
 use super::batch::{Purpose, Request};
 use super::follow::Follow;
-use super::roots::Desk;
-use super::walk::{Fate, Walk, nearest_pzxid};
-use super::{Outcome, ReadRequest, Step, StepError, lagging};
+use super::roots::StepContext;
+use super::walk::{Fate, RootWalk, nearest_pzxid};
+use super::{Outcome, ReadRequest, StepError, StepResult, lagging};
 
 /// Compares a sample with the image.
 pub(crate) fn check_sample(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     follow: &Follow,
     request: Request,
     outcomes: &[Outcome],
-) -> Step<()> {
+) -> StepResult<()> {
     let seen = Seen {
         follow,
         touched: request.touched.as_ref(),
     };
     for (read, outcome) in request.reads.iter().zip(outcomes) {
-        let Some(root) = desk.options.root_of(&read.path) else {
+        let Some(root) = context.options.root_of(&read.path) else {
             continue;
         };
-        audit::check(desk, &seen, root, &read.path, outcome)?;
+        audit::check(context, &seen, root, &read.path, outcome)?;
     }
     Ok(())
 }
 
 /// Compares what a walk read with the image, and gives the walk its next work.
 pub(crate) fn walk_answered(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     follow: &mut Follow,
-    walk: &mut Walk,
+    walk: &mut RootWalk,
     request: Request,
     outcomes: Vec<Outcome>,
-) -> Step<()> {
+) -> StepResult<()> {
     walk.answered();
     if walk.is_audit {
-        return audit_answered(desk, follow, walk, &request, outcomes);
+        return audit_answered(context, follow, walk, &request, outcomes);
     }
     let covers = request.covers;
     let is_list = matches!(request.purpose, Purpose::WalkList);
@@ -64,8 +64,8 @@ pub(crate) fn walk_answered(
             continue;
         }
         match is_list {
-            true => listed(desk, follow, walk, read, outcome, covers, above)?,
-            false => read_answered(desk, follow, walk, read, outcome, covers)?,
+            true => listed(context, follow, walk, read, outcome, covers, above)?,
+            false => read_answered(context, follow, walk, read, outcome, covers)?,
         }
     }
     settle_fates(follow, walk);
@@ -74,12 +74,12 @@ pub(crate) fn walk_answered(
 
 /// Compares what a full comparison read, while the watch lives and events go on.
 fn audit_answered(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     follow: &Follow,
-    walk: &mut Walk,
+    walk: &mut RootWalk,
     request: &Request,
     outcomes: Vec<Outcome>,
-) -> Step<()> {
+) -> StepResult<()> {
     let seen = Seen {
         follow,
         touched: request.touched.as_ref(),
@@ -88,7 +88,7 @@ fn audit_answered(
         let path = &read.path;
         if !matches!(request.purpose, Purpose::WalkList) {
             walk.read(path, found(&outcome));
-            audit::check(desk, &seen, walk.root, path, &outcome)?;
+            audit::check(context, &seen, walk.root, path, &outcome)?;
             continue;
         }
         if let Outcome::Found {
@@ -96,9 +96,9 @@ fn audit_answered(
             ..
         } = &mut outcome
         {
-            names.retain(|name| !desk.options.is_left_out(&path.child(name)));
+            names.retain(|name| !context.options.is_left_out(&path.child(name)));
         }
-        audit::check(desk, &seen, walk.root, path, &outcome)?;
+        audit::check(context, &seen, walk.root, path, &outcome)?;
         let names = match outcome {
             Outcome::Found { children, .. } => children,
             Outcome::Missing | Outcome::Denied => None,
@@ -109,7 +109,7 @@ fn audit_answered(
 }
 
 /// What was open before these answers may be decided now.
-fn settle_fates(follow: &mut Follow, walk: &Walk) {
+fn settle_fates(follow: &mut Follow, walk: &RootWalk) {
     for path in follow.tentative() {
         match walk.fate(&path) {
             Fate::Walk => follow.leave_to_walk(&path),
@@ -121,31 +121,31 @@ fn settle_fates(follow: &mut Follow, walk: &Walk) {
 
 /// A listed child was read.
 fn read_answered(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     follow: &mut Follow,
-    walk: &mut Walk,
+    walk: &mut RootWalk,
     read: &ReadRequest,
     outcome: Outcome,
     covers: u64,
-) -> Step<()> {
+) -> StepResult<()> {
     let (root, path) = (walk.root, &read.path);
     walk.read(path, found(&outcome));
     match outcome {
         Outcome::Found { stat, data, .. } => {
-            desk.roots[root].listed(&stat);
+            context.roots[root].listed(&stat);
             follow.absorb(path, covers, Some(&stat));
-            desk.reconcile(root, path, &stat, &data)?;
+            context.reconcile(root, path, &stat, &data)?;
             if stat.num_children == 0 {
-                desk.drop_gone_children(root, path, &stat, &[])?;
+                context.drop_gone_children(root, path, &stat, &[])?;
             }
         }
         Outcome::Missing => {
             follow.absorb(path, covers, None);
-            return missing(desk, follow, walk, path);
+            return missing(context, follow, walk, path);
         }
         Outcome::Denied => {
-            let root = desk.roots[root].path.clone();
-            desk.unreadable.add(&root, path);
+            let root = context.roots[root].path.clone();
+            context.unreadable.add(&root, path);
         }
     }
     Ok(())
@@ -159,8 +159,13 @@ fn found(outcome: &Outcome) -> Option<(usize, i32)> {
 }
 
 /// A znode that was listed is gone. Its delete event tells it; without one its parent is listed again.
-fn missing(desk: &mut Desk<'_>, follow: &Follow, walk: &mut Walk, path: &ZnodePath) -> Step<()> {
-    if follow.has(path, EventKind::Deleted, 0) || desk.image.node(path)?.is_none() {
+fn missing(
+    context: &mut StepContext<'_>,
+    follow: &Follow,
+    walk: &mut RootWalk,
+    path: &ZnodePath,
+) -> StepResult<()> {
+    if follow.has(path, EventKind::Deleted, 0) || context.image.node(path)?.is_none() {
         return Ok(());
     }
     if walk.list_again(path) {
@@ -171,21 +176,21 @@ fn missing(desk: &mut Desk<'_>, follow: &Follow, walk: &mut Walk, path: &ZnodePa
 
 /// A znode was read together with the names of its children.
 fn listed(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     follow: &mut Follow,
-    walk: &mut Walk,
+    walk: &mut RootWalk,
     read: &ReadRequest,
     outcome: Outcome,
     covers: u64,
     above: Option<Option<Zxid>>,
-) -> Step<()> {
+) -> StepResult<()> {
     let (root, path) = (walk.root, &read.path);
     match outcome {
         Outcome::Found { stat, data, children } => {
-            check_root_is_new(desk, root, path, &stat)?;
-            let names = names_to_read(desk, path, children.unwrap_or_default());
-            desk.roots[root].listed(&stat);
-            if follow.has_events(path) && *path != desk.roots[root].path {
+            check_root_is_new(context, root, path, &stat)?;
+            let names = names_to_read(context, path, children.unwrap_or_default());
+            context.roots[root].listed(&stat);
+            if follow.has_events(path) && *path != context.roots[root].path {
                 follow.offer(
                     path,
                     covers,
@@ -197,9 +202,9 @@ fn listed(
                 );
             } else {
                 follow.absorb(path, covers, Some(&stat));
-                desk.reconcile(root, path, &stat, &data)?;
+                context.reconcile(root, path, &stat, &data)?;
             }
-            desk.drop_gone_children(root, path, &stat, &names)?;
+            context.drop_gone_children(root, path, &stat, &names)?;
             // It ended since it was asked for: of its next life, too, all events are there.
             let has_ended = follow.has(path, EventKind::Deleted, covers);
             walk.listed(path, (!has_ended).then_some(names));
@@ -207,29 +212,34 @@ fn listed(
         }
         Outcome::Denied => {
             walk.listed(path, None);
-            let root = desk.roots[root].path.clone();
-            desk.unreadable.add(&root, path);
+            let root = context.roots[root].path.clone();
+            context.unreadable.add(&root, path);
             Ok(())
         }
-        Outcome::Missing if *path == desk.roots[root].path => {
-            root_is_missing(desk, follow, walk, covers, above)
+        Outcome::Missing if *path == context.roots[root].path => {
+            root_is_missing(context, follow, walk, covers, above)
         }
         Outcome::Missing => {
             walk.listed(path, None);
-            missing(desk, follow, walk, path)
+            missing(context, follow, walk, path)
         }
     }
 }
 
 /// A root whose end was told is not there again without a change. A server that does not know of its end has nothing
 /// else to be recognized by.
-fn check_root_is_new(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &Stat) -> Step<()> {
-    let is_suspect = *path == desk.roots[root].path
-        && desk.roots[root].is_past(stat)
-        && desk.may_lag
-        && !desk.options.accept_baseline;
-    if is_suspect && desk.image.node(path)?.is_none() {
-        let reported = desk.roots[root].reported_zxid();
+fn check_root_is_new(
+    context: &mut StepContext<'_>,
+    root: usize,
+    path: &ZnodePath,
+    stat: &Stat,
+) -> StepResult<()> {
+    let is_suspect = *path == context.roots[root].path
+        && context.roots[root].is_past(stat)
+        && context.may_lag
+        && !context.options.accept_baseline;
+    if is_suspect && context.image.node(path)?.is_none() {
+        let reported = context.roots[root].reported_zxid();
         return Err(lagging(path, "nothing beyond", stat.newest_zxid(), reported));
     }
     Ok(())
@@ -238,34 +248,34 @@ fn check_root_is_new(desk: &mut Desk<'_>, root: usize, path: &ZnodePath, stat: &
 /// The root is not there (yet): it stays watched. What the image holds of it is gone, bound by the nearest ancestor, and
 /// what nobody heard of since lies before that, too.
 fn root_is_missing(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     follow: &mut Follow,
-    walk: &mut Walk,
+    walk: &mut RootWalk,
     covers: u64,
     above: Option<Option<Zxid>>,
-) -> Step<()> {
-    let (root, path) = (walk.root, desk.roots[walk.root].path.clone());
+) -> StepResult<()> {
+    let (root, path) = (walk.root, context.roots[walk.root].path.clone());
     let Some(pzxid) = above.or(path.is_slash().then_some(None)) else {
         walk.read_above();
         return Ok(());
     };
     walk.listed(&path, None);
     follow.absorb(&path, covers, None);
-    desk.roots[root].is_missing(pzxid.unwrap_or_default());
+    context.roots[root].is_missing(pzxid.unwrap_or_default());
     let at = pzxid.map_or(DeletedAt::Unknown, DeletedAt::Bound);
-    match desk.image.node(&path)? {
+    match context.image.node(&path)? {
         Some(node) => {
-            let at = pzxid.map_or(at, |pzxid| desk.bound(pzxid, &node));
-            desk.drop_gone(root, &path, &node, at)?;
+            let at = pzxid.map_or(at, |pzxid| context.bound(pzxid, &node));
+            context.drop_gone(root, &path, &node, at)?;
         }
-        None => desk.purge(root, &path, None, at)?,
+        None => context.purge(root, &path, None, at)?,
     }
     Ok(())
 }
 
 /// The names to read, still sorted.
-fn names_to_read(desk: &Desk<'_>, path: &ZnodePath, mut names: Vec<Box<str>>) -> Vec<Box<str>> {
-    names.retain(|name| !desk.options.is_left_out(&path.child(name)));
+fn names_to_read(context: &StepContext<'_>, path: &ZnodePath, mut names: Vec<Box<str>>) -> Vec<Box<str>> {
+    names.retain(|name| !context.options.is_left_out(&path.child(name)));
     names
 }
 

@@ -1,10 +1,10 @@
 //! What the machine reads next: the sample that names the ensemble, then values of events, then the walk, each within its
 //! window.
 
-use super::Step;
+use super::StepResult;
 use super::batch::{Purpose, Request};
 use super::lineage::Lineage;
-use super::machine::{Capture, State};
+use super::machine::{Capture, EpochState};
 use crate::image_txn::ImageTxn;
 use crate::machine::StepOutcome;
 use crate::record::Timestamp;
@@ -16,9 +16,9 @@ impl Capture {
         now: Timestamp,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> Step<()> {
+    ) -> StepResult<()> {
         let mut may_walk = true;
-        if let State::Attached(attached) = &mut self.state {
+        if let EpochState::Attached(attached) = &mut self.state {
             if let Some(reads) = attached.lineage.take_wanted() {
                 let request = Request::new(Purpose::Lineage, reads, attached.follow.end());
                 self.counters.requests += 1;
@@ -26,13 +26,13 @@ impl Capture {
             }
             may_walk = attached.lineage == Lineage::Settled;
         }
-        let Some((desk, follow, walk, requests)) = self.parts(now, image) else {
+        let Some((context, follow, walk, requests)) = self.parts(now, image) else {
             return Ok(());
         };
         let covers = follow.end();
         let mut sent = 0;
         let is_follow = |purpose: &Purpose| matches!(purpose, Purpose::Follow);
-        while desk
+        while context
             .options
             .limits
             .follow_is_due(requests.under_way(is_follow), follow.to_read.len())
@@ -56,8 +56,8 @@ impl Capture {
         }
         if let Some(walk) = walk.as_mut().filter(|_| may_walk) {
             let is_walk = |purpose: &Purpose| matches!(purpose, Purpose::WalkRead | Purpose::WalkList);
-            while requests.under_way(is_walk) < desk.options.limits.walk_window {
-                let Some((purpose, reads)) = walk.next_request(desk.image)? else {
+            while requests.under_way(is_walk) < context.options.limits.walk_window {
+                let Some((purpose, reads)) = walk.next_request(context.image)? else {
                     break;
                 };
                 let request = match walk.is_audit {

@@ -10,13 +10,13 @@ use super::follow::Follow;
 use super::lineage::Lineage;
 use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::Root;
-use super::walk::{Fate, Walk};
+use super::walk::{Fate, RootWalk};
 use super::{Event, EventKind};
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
 use crate::number::Epoch;
 use crate::record::{GapReason, NAMESPACE, Timestamp};
-use crate::resnapshot::Restating;
+use crate::resnapshot::Resnapshot;
 
 /// One watch epoch, from the armed watches to the disconnect.
 #[derive(Debug)]
@@ -25,11 +25,11 @@ pub(crate) struct Attached {
     pub(crate) reason: GapReason,
     pub(crate) roots: Vec<Root>,
     pub(crate) follow: Follow,
-    pub(crate) walk: Option<Walk>,
+    pub(crate) walk: Option<RootWalk>,
     /// The walk waits for it.
     pub(crate) lineage: Lineage,
     /// Roots whose image is told again after their gap, in this order.
-    pub(crate) restating: VecDeque<Restating>,
+    pub(crate) restating: VecDeque<Resnapshot>,
 }
 
 impl Attached {
@@ -41,7 +41,7 @@ impl Attached {
         let path = self.roots[root].path.clone();
         let name = format!("{}\n{path}\n{}\n{now}\nrestated", options.cluster, self.epoch);
         let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-        self.restating.push_back(Restating::new(path, run, now));
+        self.restating.push_back(Resnapshot::new(path, run, now));
     }
 
     /// Tells some more of the roots that are told again.

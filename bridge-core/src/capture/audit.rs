@@ -14,13 +14,13 @@ use crate::journal::JournalError;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat};
 
-use super::batch::{Length, Limits, Room};
+use super::batch::{Length, Limits, RequestBudget};
 use super::follow::Follow;
 use super::lineage::is_witness;
 use super::options::CaptureOptions;
-use super::roots::{Desk, Root};
+use super::roots::{Root, StepContext};
 use super::unreadable::Unreadable;
-use super::{Outcome, ReadRequest, Step, StepError};
+use super::{Outcome, ReadRequest, StepError, StepResult};
 
 /// Random ways down from each root that one sample reads.
 const SAMPLE_SIZE: usize = 4;
@@ -37,10 +37,10 @@ const SAMPLE_DEPTH_MAX: usize = 16;
 
 /// When to look, counted in ticks of about one second, so that a jump of the clock changes nothing.
 #[derive(Debug)]
-pub(crate) struct Rounds {
-    sample: Option<Round>,
-    reconcile: Option<Round>,
-    heartbeat: Option<Round>,
+pub(crate) struct AuditTimers {
+    sample: Option<TickTimer>,
+    reconcile: Option<TickTimer>,
+    heartbeat: Option<TickTimer>,
     random: u64,
     /// The last unreadable znode that was tried again.
     retried: Option<ZnodePath>,
@@ -49,20 +49,20 @@ pub(crate) struct Rounds {
 
 /// Something that is done every so many ticks.
 #[derive(Debug)]
-pub(crate) struct Round {
+pub(crate) struct TickTimer {
     every_ticks: u64,
     ticks: u64,
 }
 
-impl Round {
-    pub(crate) fn new(every: Option<Duration>) -> Option<Round> {
-        every.map(|every| Round {
+impl TickTimer {
+    pub(crate) fn new(every: Option<Duration>) -> Option<TickTimer> {
+        every.map(|every| TickTimer {
             every_ticks: every.as_secs().max(1),
             ticks: 0,
         })
     }
 
-    pub(crate) fn is_due(round: &mut Option<Round>) -> bool {
+    pub(crate) fn is_due(round: &mut Option<TickTimer>) -> bool {
         let Some(round) = round else {
             return false;
         };
@@ -75,12 +75,12 @@ impl Round {
     }
 }
 
-impl Rounds {
-    pub(crate) fn new(options: &CaptureOptions) -> Rounds {
-        Rounds {
-            sample: Round::new(options.sample_every),
-            reconcile: Round::new(options.reconcile_every),
-            heartbeat: Round::new(options.heartbeat_every),
+impl AuditTimers {
+    pub(crate) fn new(options: &CaptureOptions) -> AuditTimers {
+        AuditTimers {
+            sample: TickTimer::new(options.sample_every),
+            reconcile: TickTimer::new(options.reconcile_every),
+            heartbeat: TickTimer::new(options.heartbeat_every),
             random: options.seed,
             retried: None,
             limits: options.limits,
@@ -88,15 +88,15 @@ impl Rounds {
     }
 
     pub(crate) fn sample_is_due(&mut self) -> bool {
-        Round::is_due(&mut self.sample)
+        TickTimer::is_due(&mut self.sample)
     }
 
     pub(crate) fn reconcile_is_due(&mut self) -> bool {
-        Round::is_due(&mut self.reconcile)
+        TickTimer::is_due(&mut self.reconcile)
     }
 
     pub(crate) fn heartbeat_is_due(&mut self) -> bool {
-        Round::is_due(&mut self.heartbeat)
+        TickTimer::is_due(&mut self.heartbeat)
     }
 
     /// Something was journalled: no heartbeat is needed for a while.
@@ -115,7 +115,7 @@ impl Rounds {
     ) -> Result<Vec<ReadRequest>, JournalError> {
         let mut sample = Sample {
             reads: Vec::new(),
-            room: Room::new(usize::MAX, &self.limits),
+            budget: RequestBudget::new(usize::MAX, &self.limits),
         };
         let first = self.next_random() % roots.len().max(1) as u64;
         let (before, after) = roots.split_at(usize::try_from(first).unwrap_or_default());
@@ -143,7 +143,7 @@ impl Rounds {
     ) -> Result<Vec<ReadRequest>, JournalError> {
         let mut sample = Sample {
             reads: Vec::new(),
-            room: Room::new(usize::MAX, &self.limits),
+            budget: RequestBudget::new(usize::MAX, &self.limits),
         };
         sample.push(image, root.clone())?;
         for _ in 0..WITNESSES {
@@ -207,7 +207,7 @@ impl Rounds {
 /// The reads of one sample. What does not fit into one answer is left to the next one, which goes other ways.
 struct Sample {
     reads: Vec<ReadRequest>,
-    room: Room,
+    budget: RequestBudget,
 }
 
 impl Sample {
@@ -217,7 +217,7 @@ impl Sample {
         }
         let known = image.node(&path)?.and_then(|node| node.stat);
         let bytes = known.map_or(0, |stat| usize::try_from(stat.data_length).unwrap_or_default());
-        if self.room.take(&path, Length::Known(bytes)) {
+        if self.budget.take(&path, Length::Known(bytes)) {
             let children = known.is_some_and(|stat| stat.num_children <= SAMPLE_CHILDREN_MAX);
             self.reads.push(ReadRequest { path, children });
         }
@@ -240,33 +240,33 @@ impl Seen<'_> {
 
 /// Compares one znode with the image while the watch should live.
 pub(crate) fn check(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     seen: &Seen<'_>,
     root: usize,
     path: &ZnodePath,
     outcome: &Outcome,
-) -> Step<()> {
+) -> StepResult<()> {
     if seen.has_moved(path) {
         return Ok(());
     }
-    let was_unreadable = desk.unreadable.is_named(path);
-    match (outcome, desk.image.node(path)?) {
+    let was_unreadable = context.unreadable.is_named(path);
+    match (outcome, context.image.node(path)?) {
         (Outcome::Denied, _) => {
-            let root = desk.roots[root].path.clone();
-            desk.unreadable.add(&root, path);
+            let root = context.roots[root].path.clone();
+            context.unreadable.add(&root, path);
             Ok(())
         }
         (Outcome::Found { .. }, _) if was_unreadable => Err(StepError::Doubt(GapReason::Permission)),
         // A blind spot is gone, and nobody heard of what had been told below it.
         (Outcome::Missing, None)
             if was_unreadable
-                && desk.roots[root].path == *path
-                && !desk.image.deepest_below(path, 1)?.is_empty() =>
+                && context.roots[root].path == *path
+                && !context.image.deepest_below(path, 1)?.is_empty() =>
         {
             Err(StepError::Doubt(GapReason::Permission))
         }
         // A comparison would not get there either, as what is below may not be listed: a doubt would come back for ever.
-        _ if desk.unreadable.covers(path) => Ok(()),
+        _ if context.unreadable.covers(path) => Ok(()),
         (Outcome::Missing, None) => Ok(()),
         (Outcome::Missing, Some(_)) | (Outcome::Found { .. }, None) => {
             Err(StepError::Doubt(GapReason::Liveness))
@@ -275,11 +275,11 @@ pub(crate) fn check(
             if stat.czxid != node.czxid || stat.mzxid != node.mzxid() {
                 return Err(StepError::Doubt(GapReason::Liveness));
             }
-            if desk.acl_moved(&node, stat) {
-                desk.write_acl(root, path, stat)?;
+            if context.acl_moved(&node, stat) {
+                context.write_acl(root, path, stat)?;
             }
             match children {
-                Some(names) => check_children(desk, seen, path, stat, names),
+                Some(names) => check_children(context, seen, path, stat, names),
                 None => Ok(()),
             }
         }
@@ -288,17 +288,17 @@ pub(crate) fn check(
 
 /// Compares the names below a znode with the image.
 fn check_children(
-    desk: &mut Desk<'_>,
+    context: &mut StepContext<'_>,
     seen: &Seen<'_>,
     path: &ZnodePath,
     stat: &Stat,
     names: &[Box<str>],
-) -> Step<()> {
+) -> StepResult<()> {
     let limit = names.len() + 1_000;
-    let known = desk.image.children(path, None, limit)?;
+    let known = context.image.children(path, None, limit)?;
     let is_silent = |name: &str| {
         let child = path.child(name);
-        !seen.has_moved(&child) && !desk.options.is_left_out(&child)
+        !seen.has_moved(&child) && !context.options.is_left_out(&child)
     };
     let is_gone = known
         .iter()
@@ -306,7 +306,7 @@ fn check_children(
     let is_new = names.iter().any(|name| {
         known.binary_search_by(|(known, _)| known.cmp(name)).is_err()
             && is_silent(name)
-            && !desk.unreadable.is_named(&path.child(name))
+            && !context.unreadable.is_named(&path.child(name))
     });
     if is_gone || is_new {
         return Err(StepError::Doubt(GapReason::Liveness));
@@ -314,7 +314,7 @@ fn check_children(
     if seen.has_moved(path) {
         return Ok(());
     }
-    let node = desk.image.node(path)?;
+    let node = context.image.node(path)?;
     if node.is_some_and(|node| node.stat.is_some_and(|known| known.pzxid > stat.pzxid)) {
         return Err(StepError::Doubt(GapReason::Liveness));
     }

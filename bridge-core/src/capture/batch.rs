@@ -239,9 +239,9 @@ pub(crate) enum Length {
     },
 }
 
-/// Room in one request.
+/// RequestBudget in one request.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct RequestBudget {
     is_empty: bool,
     reads: usize,
     request_bytes: usize,
@@ -250,9 +250,9 @@ pub(crate) struct Room {
     whole_bytes: usize,
 }
 
-impl Room {
-    pub(crate) fn new(reads: usize, limits: &Limits) -> Room {
-        Room {
+impl RequestBudget {
+    pub(crate) fn new(reads: usize, limits: &Limits) -> RequestBudget {
+        RequestBudget {
             is_empty: true,
             reads,
             request_bytes: limits.request_bytes,
@@ -261,7 +261,7 @@ impl Room {
         }
     }
 
-    /// Takes room for one read; `false` if there is none left. The first read always finds room.
+    /// Reserves room for one read; `false` if there is none left. The first read always fits.
     pub(crate) fn take(&mut self, path: &str, length: Length) -> bool {
         let request = path.len() + 16;
         let expected_bytes = match length {
@@ -292,8 +292,8 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn reads(room: &mut Room, length: Length) -> usize {
-        (0..1_000).take_while(|_| room.take("/a", length)).count()
+    fn reads(budget: &mut RequestBudget, length: Length) -> usize {
+        (0..1_000).take_while(|_| budget.take("/a", length)).count()
     }
 
     #[test]
@@ -317,8 +317,8 @@ mod tests {
         let unread = |bytes, small| Length::Unread { bytes, small };
         let limits = Limits::default();
         let check = |length, expected| {
-            let mut room = Room::new(limits.walk_batch, &limits);
-            assert_eq!(reads(&mut room, length), expected, "{length:?}");
+            let mut budget = RequestBudget::new(limits.walk_batch, &limits);
+            assert_eq!(reads(&mut budget, length), expected, "{length:?}");
         };
         check(unread(0, 0), UNREAD_MAX);
         check(unread(100, 0), UNREAD_MAX);

@@ -9,9 +9,9 @@
 
 use std::time::Duration;
 
-use super::audit::Round;
+use super::audit::TickTimer;
+use super::{CanaryMark, Outcome, ReadRequest, StepError, StepResult};
 use super::{Event, EventKind};
-use super::{Mark, Outcome, ReadRequest, Step, StepError};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::GapReason;
@@ -34,8 +34,8 @@ pub struct CanaryOptions {
 #[derive(Debug)]
 pub(crate) struct Canary {
     path: Option<ZnodePath>,
-    round: Option<Round>,
-    mark: Mark,
+    round: Option<TickTimer>,
+    mark: CanaryMark,
     /// Before the first write nobody knows whether it is allowed.
     has_written: bool,
     stand: Stand,
@@ -64,8 +64,8 @@ impl Canary {
     pub(crate) fn new(options: Option<&CanaryOptions>) -> Canary {
         Canary {
             path: options.map(|options| options.path.clone()),
-            round: Round::new(options.map(|options| options.every)),
-            mark: Mark::default(),
+            round: TickTimer::new(options.map(|options| options.every)),
+            mark: CanaryMark::default(),
             has_written: false,
             stand: Stand::Idle,
         }
@@ -83,7 +83,7 @@ impl Canary {
         let Some(path) = self.path.clone() else {
             return;
         };
-        self.mark = Mark(self.mark.0 + 1);
+        self.mark = CanaryMark(self.mark.0 + 1);
         let mark = self.mark;
         requests.push(SourceRequest::WriteCanary { mark, path });
     }
@@ -103,8 +103,8 @@ impl Canary {
     }
 
     /// Time passes while all roots are watched. Returns what is to be read now.
-    pub(crate) fn tick(&mut self, requests: &mut Vec<SourceRequest>) -> Step<Option<ReadRequest>> {
-        let is_due = Round::is_due(&mut self.round);
+    pub(crate) fn tick(&mut self, requests: &mut Vec<SourceRequest>) -> StepResult<Option<ReadRequest>> {
+        let is_due = TickTimer::is_due(&mut self.round);
         match &mut self.stand {
             Stand::Idle if is_due => {
                 self.stand = Stand::Asked {
@@ -140,7 +140,7 @@ impl Canary {
     }
 
     /// A write was done, or failed. Returns what is to be read now.
-    pub(crate) fn written(&mut self, of: Mark, at: Option<Zxid>) -> Option<ReadRequest> {
+    pub(crate) fn written(&mut self, of: CanaryMark, at: Option<Zxid>) -> Option<ReadRequest> {
         self.has_written |= at.is_some();
         let Stand::Asked { heard, .. } = self.stand else {
             return None;
@@ -177,7 +177,7 @@ impl Canary {
     }
 
     /// The canary was read over the watched connection. `true`: the watch was proved alive.
-    pub(crate) fn was_read(&mut self, outcome: Option<&Outcome>) -> Step<bool> {
+    pub(crate) fn was_read(&mut self, outcome: Option<&Outcome>) -> StepResult<bool> {
         let Stand::Written {
             zxid,
             heard,

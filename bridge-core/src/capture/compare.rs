@@ -12,19 +12,19 @@ use crate::path::ZnodePath;
 use crate::record::{Fidelity, Stat, Timestamp};
 
 use super::options::AclMode;
-use super::roots::Desk;
-use super::{Step, StepError, lagging};
+use super::roots::StepContext;
+use super::{StepError, StepResult, lagging};
 
 /// What a comparison found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Compared {
     /// The image said so already.
     Same,
     /// Something differed, and was written down.
     Different,
 }
 
-impl Desk<'_> {
+impl StepContext<'_> {
     /// Compares a znode that was read with its row, inside a bracket.
     pub(crate) fn reconcile(
         &mut self,
@@ -32,12 +32,12 @@ impl Desk<'_> {
         path: &ZnodePath,
         stat: &Stat,
         data: &[u8],
-    ) -> Step<Found> {
+    ) -> StepResult<Compared> {
         let Some(node) = self.image.node(path)? else {
             // What was told below one that could not be read, of a life before.
             self.purge(root, path, Some(stat.czxid), DeletedAt::Bound(stat.czxid))?;
             self.write_found(root, path, stat, data)?;
-            return Ok(Found::Different);
+            return Ok(Compared::Different);
         };
         match stat.czxid.cmp(&node.czxid) {
             Ordering::Equal => self.reconcile_same_life(root, path, &node, stat, data),
@@ -45,7 +45,7 @@ impl Desk<'_> {
                 self.purge(root, path, Some(stat.czxid), DeletedAt::Bound(stat.czxid))?;
                 self.write_delete(root, path, DeletedAt::Bound(stat.czxid))?;
                 self.write_created(root, path, stat, data)?;
-                Ok(Found::Different)
+                Ok(Compared::Different)
             }
             Ordering::Less if self.options.accept_baseline => self.replace_life(root, path, stat, data),
             Ordering::Less => Err(lagging(path, "czxid", stat.czxid, node.czxid)),
@@ -59,7 +59,7 @@ impl Desk<'_> {
         node: &Node,
         stat: &Stat,
         data: &[u8],
-    ) -> Step<Found> {
+    ) -> StepResult<Compared> {
         if let Some(evidence) = older_or_other(path, node, stat) {
             if self.options.accept_baseline {
                 return self.accept_baseline(root, path, node, stat, data);
@@ -75,13 +75,13 @@ impl Desk<'_> {
             self.write_reconciled(root, path, what, missed)?;
         } else if node.stat.is_some_and(|known| known != *stat) && !acl_moved {
             self.image.refresh(path, stat)?;
-            return Ok(Found::Same);
+            return Ok(Compared::Same);
         }
         if acl_moved {
             self.write_acl(root, path, stat)?;
         }
         let same = stat.mzxid == node.mzxid() && !acl_moved;
-        Ok(if same { Found::Same } else { Found::Different })
+        Ok(if same { Compared::Same } else { Compared::Different })
     }
 
     /// An operator said that the present state is right although it is older. A life that goes on keeps what is below it:
@@ -93,7 +93,7 @@ impl Desk<'_> {
         node: &Node,
         stat: &Stat,
         data: &[u8],
-    ) -> Step<Found> {
+    ) -> StepResult<Compared> {
         let Some(known) = node.stat.filter(|known| known.ctime == stat.ctime) else {
             return self.replace_life(root, path, stat, data);
         };
@@ -110,21 +110,27 @@ impl Desk<'_> {
             self.write_acl(root, path, stat)?;
         } else if is_same {
             self.image.refresh(path, stat)?;
-            return Ok(Found::Same);
+            return Ok(Compared::Same);
         }
-        Ok(Found::Different)
+        Ok(Compared::Different)
     }
 
     /// The known life ends with all below it, another begins. What still exists below is found by the same walk.
-    fn replace_life(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<Found> {
+    fn replace_life(
+        &mut self,
+        root: usize,
+        path: &ZnodePath,
+        stat: &Stat,
+        data: &[u8],
+    ) -> StepResult<Compared> {
         self.purge(root, path, None, DeletedAt::Unknown)?;
         self.write_delete(root, path, DeletedAt::Unknown)?;
         self.write_created(root, path, stat, data)?;
-        Ok(Found::Different)
+        Ok(Compared::Different)
     }
 
     /// A znode that was not living in the image: `snapshot` inside a run, else a reconciled `create`.
-    fn write_found(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
+    fn write_found(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> StepResult<()> {
         let Some((run, index)) = self.next_in_run(root) else {
             return self.write_created(root, path, stat, data);
         };
@@ -136,7 +142,7 @@ impl Desk<'_> {
         self.write_reconciled(root, path, what, None)
     }
 
-    fn write_created(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> Step<()> {
+    fn write_created(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> StepResult<()> {
         let what = ChangeKind::Created {
             read: self.read(stat, data),
         };
@@ -150,7 +156,7 @@ impl Desk<'_> {
         path: &ZnodePath,
         what: ChangeKind,
         missed: Option<u64>,
-    ) -> Step<()> {
+    ) -> StepResult<()> {
         let path = path.clone();
         let fidelity = Fidelity::Reconciled;
         let superseded = Vec::new();
@@ -169,13 +175,13 @@ impl Desk<'_> {
     }
 
     /// A reconciled delete.
-    pub(crate) fn write_delete(&mut self, root: usize, path: &ZnodePath, at: DeletedAt) -> Step<()> {
+    pub(crate) fn write_delete(&mut self, root: usize, path: &ZnodePath, at: DeletedAt) -> StepResult<()> {
         let what = ChangeKind::Deleted { at };
         self.write_reconciled(root, path, what, None)
     }
 
     /// An `acl` record.
-    pub(crate) fn write_acl(&mut self, root: usize, path: &ZnodePath, stat: &Stat) -> Step<()> {
+    pub(crate) fn write_acl(&mut self, root: usize, path: &ZnodePath, stat: &Stat) -> StepResult<()> {
         let acl = self.lists.of(path, stat);
         if acl.is_none() && self.options.acls == AclMode::List {
             self.counters.unread_acls += 1;
@@ -199,7 +205,7 @@ impl Desk<'_> {
         path: &ZnodePath,
         older_than: Option<Zxid>,
         at: DeletedAt,
-    ) -> Step<()> {
+    ) -> StepResult<()> {
         let is_old = |node: &Node| older_than.is_none_or(|born| node.czxid < born);
         let mut limit = self.options.limits.page;
         loop {
@@ -221,7 +227,7 @@ impl Desk<'_> {
     }
 
     /// A delete with a bound is proved only if the bound is not below what is known of the znode.
-    pub(crate) fn check_proof(&self, path: &ZnodePath, node: &Node, at: DeletedAt) -> Step<()> {
+    pub(crate) fn check_proof(&self, path: &ZnodePath, node: &Node, at: DeletedAt) -> StepResult<()> {
         match at {
             DeletedAt::Bound(bound) if bound < node.newest_zxid() && !self.options.accept_baseline => Err(
                 lagging(path, "no longer, with a parent at", bound, node.newest_zxid()),
@@ -238,9 +244,9 @@ impl Desk<'_> {
         path: &ZnodePath,
         stat: &Stat,
         names: &[Box<str>],
-    ) -> Step<Found> {
+    ) -> StepResult<Compared> {
         let mut after: Option<Box<str>> = None;
-        let mut found = Found::Same;
+        let mut found = Compared::Same;
         loop {
             let page = self
                 .image
@@ -258,7 +264,7 @@ impl Desk<'_> {
                     Some(node) => self.drop_gone(root, &child, node, self.bound(stat.pzxid, node))?,
                     None => self.drop_orphans(root, &child, stat.pzxid)?,
                 }
-                found = Found::Different;
+                found = Compared::Different;
             }
             match page.into_iter().last() {
                 Some((name, _)) if !was_last => after = Some(name),
@@ -269,7 +275,7 @@ impl Desk<'_> {
 
     /// What lives below a znode that does not, as far as is known: a walk found it in a life of its parent that nobody
     /// told, and was cut. Without the parent it is gone, too.
-    fn drop_orphans(&mut self, root: usize, parent: &ZnodePath, pzxid: Zxid) -> Step<()> {
+    fn drop_orphans(&mut self, root: usize, parent: &ZnodePath, pzxid: Zxid) -> StepResult<()> {
         let at = if self.options.accept_baseline {
             DeletedAt::Unknown
         } else {
@@ -293,7 +299,7 @@ impl Desk<'_> {
         path: &ZnodePath,
         node: &Node,
         at: DeletedAt,
-    ) -> Step<()> {
+    ) -> StepResult<()> {
         self.check_proof(path, node, at)?;
         self.purge(root, path, None, at)?;
         self.write_delete(root, path, at)

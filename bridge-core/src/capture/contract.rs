@@ -1,8 +1,8 @@
 //! The watch machine as the pipeline sees it: [`SourceMachine`] for [`Capture`].
 
-use super::machine::{Capture, LAG_ATTEMPTS_MAX, State};
+use super::machine::{Capture, EpochState, LAG_ATTEMPTS_MAX};
 use super::roots::Root;
-use super::{Halt, Input, Step, StepError};
+use super::{Halt, Input, StepError, StepResult};
 use crate::image_txn::ImageTxn;
 use crate::machine::{CaptureState, Counters, SourceMachine, StepOutcome};
 use crate::number::{Epoch, Zxid};
@@ -10,14 +10,14 @@ use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
 impl SourceMachine for Capture {
-    fn step(&mut self, now: Timestamp, input: Input, image: &mut dyn ImageTxn) -> Step<StepOutcome> {
+    fn step(&mut self, now: Timestamp, input: Input, image: &mut dyn ImageTxn) -> StepResult<StepOutcome> {
         let mut outcome = StepOutcome::default();
         let mut next = self.lists.admit(input, &self.options.limits)?;
         while let Some(input) = next {
             self.take(now, input, image, &mut outcome)?;
             next = self.lists.next_held();
         }
-        if let State::Attached(attached) = &self.state
+        if let EpochState::Attached(attached) = &self.state
             && attached.follow.has_told_all()
         {
             self.lists.settled();
@@ -42,7 +42,7 @@ impl SourceMachine for Capture {
         if self.lag_attempts < LAG_ATTEMPTS_MAX {
             return Ok(());
         }
-        self.state = State::Halted;
+        self.state = EpochState::Halted;
         Err(Halt::WentBack {
             cluster: self.options.cluster.clone(),
             evidence: evidence.clone(),
@@ -51,14 +51,16 @@ impl SourceMachine for Capture {
 
     fn state(&self) -> CaptureState {
         match &self.state {
-            State::Detached => CaptureState::Detached,
-            State::Arming { .. } => CaptureState::Arming,
-            State::Attached(attached) if attached.walk.as_ref().is_some_and(|walk| !walk.is_audit) => {
+            EpochState::Detached => CaptureState::Detached,
+            EpochState::Arming { .. } => CaptureState::Arming,
+            EpochState::Attached(attached) if attached.walk.as_ref().is_some_and(|walk| !walk.is_audit) => {
                 CaptureState::Walking
             }
-            State::Attached(attached) if attached.roots.iter().all(Root::is_watched) => CaptureState::Live,
-            State::Attached(_) => CaptureState::Walking,
-            State::Halted => CaptureState::Halted,
+            EpochState::Attached(attached) if attached.roots.iter().all(Root::is_watched) => {
+                CaptureState::Live
+            }
+            EpochState::Attached(_) => CaptureState::Walking,
+            EpochState::Halted => CaptureState::Halted,
         }
     }
 
@@ -76,22 +78,22 @@ impl SourceMachine for Capture {
 
     fn waiting(&self) -> usize {
         match &self.state {
-            State::Attached(attached) => attached.follow.len(),
+            EpochState::Attached(attached) => attached.follow.len(),
             _ => 0,
         }
     }
 
     fn epoch(&self) -> Option<Epoch> {
         match &self.state {
-            State::Arming { epoch, .. } => Some(*epoch),
-            State::Attached(attached) => Some(attached.epoch),
-            State::Detached | State::Halted => None,
+            EpochState::Arming { epoch, .. } => Some(*epoch),
+            EpochState::Attached(attached) => Some(attached.epoch),
+            EpochState::Detached | EpochState::Halted => None,
         }
     }
 
     fn reported(&self) -> Option<Zxid> {
         match &self.state {
-            State::Attached(attached) => attached.roots.iter().map(Root::reported_zxid).min(),
+            EpochState::Attached(attached) => attached.roots.iter().map(Root::reported_zxid).min(),
             _ => None,
         }
     }

@@ -10,12 +10,12 @@ use crate::number::Zxid;
 use crate::path::{Hasher, ZnodePath};
 use crate::record::Stat;
 
-use super::batch::{Length, Limits, Request, Room};
+use super::batch::{Length, Limits, Request, RequestBudget};
 use super::pending::{Overwritten, Pending, Value};
-use super::roots::Desk;
-use super::settle_by_read::Window;
+use super::roots::StepContext;
+use super::window::Window;
 use super::{Event, EventKind};
-use super::{Outcome, ReadRequest, Step};
+use super::{Outcome, ReadRequest, StepResult};
 
 /// What the queue came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,14 +65,14 @@ pub(crate) struct Follow {
 
 #[derive(Clone, Debug)]
 pub(super) enum Item {
-    Event(Waiting),
+    Event(PendingEvent),
     Mark(usize),
     Gone,
 }
 
 /// An event that waits.
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingEvent {
     pub(super) path: ZnodePath,
     pub(super) root: usize,
     pub(super) kind: EventKind,
@@ -116,7 +116,7 @@ impl Follow {
         if is_tentative {
             self.tentative.insert(path.clone());
         }
-        let waiting = Waiting {
+        let waiting = PendingEvent {
             path: path.clone(),
             root,
             kind: event.kind,
@@ -329,7 +329,7 @@ impl Follow {
         }
     }
 
-    fn each_event(&mut self, path: &ZnodePath, change: impl Fn(&mut Waiting)) {
+    fn each_event(&mut self, path: &ZnodePath, change: impl Fn(&mut PendingEvent)) {
         let Some(pending) = self.paths.get(path) else {
             return;
         };
@@ -340,7 +340,7 @@ impl Follow {
         }
     }
 
-    pub(super) fn drop_events(&mut self, path: &ZnodePath, is_told: impl Fn(u64, &Waiting) -> bool) {
+    pub(super) fn drop_events(&mut self, path: &ZnodePath, is_told: impl Fn(u64, &PendingEvent) -> bool) {
         let Some(pending) = self.paths.get_mut(path) else {
             return;
         };
@@ -373,10 +373,10 @@ impl Follow {
     /// The next paths to read, oldest event first; empty if none waits. An answer has no limit of its own, so that large
     /// values are asked for a few at a time.
     pub(crate) fn next_reads(&mut self) -> Vec<ReadRequest> {
-        let mut room = Room::new(self.limits.follow_batch, &self.limits);
+        let mut budget = RequestBudget::new(self.limits.follow_batch, &self.limits);
         let mut reads = Vec::new();
         while let Some(path) = self.to_read.front() {
-            if !room.take(path, Length::Written(self.expected_bytes)) {
+            if !budget.take(path, Length::Written(self.expected_bytes)) {
                 break;
             }
             let Some(path) = self.to_read.pop_front() else {
@@ -491,22 +491,22 @@ impl Follow {
     }
 
     /// Lets leave what can leave.
-    pub(crate) fn advance(&mut self, desk: &mut Desk<'_>) -> Step<Advance> {
+    pub(crate) fn advance(&mut self, context: &mut StepContext<'_>) -> StepResult<Advance> {
         loop {
             let position = self.base;
             match self.items.front() {
                 None => {
-                    self.close_group(desk)?;
-                    self.report_window(desk);
+                    self.close_group(context)?;
+                    self.report_window(context);
                     return Ok(Advance::Settled);
                 }
                 Some(Item::Gone) => self.pop(),
                 Some(Item::Mark(root)) => {
                     let root = *root;
-                    self.close_group(desk)?;
+                    self.close_group(context)?;
                     self.pop();
-                    let reaches_further = desk.roots[root].reaches_further();
-                    if reaches_further || self.owes_a_version(desk.roots[root].seen_zxid()) {
+                    let reaches_further = context.roots[root].reaches_further();
+                    if reaches_further || self.owes_a_version(context.roots[root].seen_zxid()) {
                         self.items.push_back(Item::Mark(root));
                         continue;
                     }
@@ -517,8 +517,8 @@ impl Follow {
                         return Ok(Advance::Settled);
                     }
                     let event = event.clone();
-                    match self.settle(desk, position, &event)? {
-                        Settled::Done => self.leave(desk, &event)?,
+                    match self.settle(context, position, &event)? {
+                        Settled::Done => self.leave(context, &event)?,
                         Settled::Wait => return Ok(Advance::Settled),
                         Settled::Denied => return Ok(Advance::Denied(event.path)),
                     }
@@ -535,7 +535,7 @@ impl Follow {
     }
 
     /// The event at the front is told.
-    fn leave(&mut self, desk: &mut Desk<'_>, event: &Waiting) -> Step<()> {
+    fn leave(&mut self, context: &mut StepContext<'_>, event: &PendingEvent) -> StepResult<()> {
         let position = self.base;
         if let Some(pending) = self.paths.get_mut(&event.path) {
             pending.positions.retain(|at| *at != position);
@@ -547,7 +547,7 @@ impl Follow {
         self.forget_if_idle(&event.path);
         let goes_on = matches!(self.items.front(), Some(Item::Event(next)) if next.zxid == event.zxid);
         if event.zxid.is_some() && !goes_on {
-            self.close_group(desk)?;
+            self.close_group(context)?;
         }
         Ok(())
     }
@@ -558,19 +558,19 @@ impl Follow {
     }
 
     /// A transaction has been told completely: its acl records follow, and everything up to it is reported.
-    pub(super) fn close_group(&mut self, desk: &mut Desk<'_>) -> Step<()> {
+    pub(super) fn close_group(&mut self, context: &mut StepContext<'_>) -> StepResult<()> {
         let Some(zxid) = self.open_group.take() else {
             return Ok(());
         };
         for (root, path, stat) in std::mem::take(&mut self.acls) {
-            desk.write_acl(root, &path, &stat)?;
+            context.write_acl(root, &path, &stat)?;
         }
         // A version that was overwritten unread is told by the next record of its path, not before.
         let reported = match self.unaccounted.first() {
             Some((oldest, _)) => zxid.min(Zxid(oldest.0.saturating_sub(1))),
             None => zxid,
         };
-        for root in desk.roots.iter_mut().filter(|root| root.is_watched()) {
+        for root in context.roots.iter_mut().filter(|root| root.is_watched()) {
             root.reported(reported);
         }
         Ok(())

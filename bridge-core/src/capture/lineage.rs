@@ -11,7 +11,7 @@ use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat};
 
 use super::batch::Request;
-use super::{Outcome, ReadRequest, Step};
+use super::{Outcome, ReadRequest, StepResult};
 
 /// So many znodes have to agree. A small tree may well have been created anew by one script.
 const WITNESSES_MIN: usize = 8;
@@ -30,7 +30,10 @@ pub(crate) enum Lineage {
 
 impl Lineage {
     /// What to do before a root is compared in a gap with this reason.
-    pub(crate) fn of(reason: GapReason, witnesses: impl FnOnce() -> Step<Vec<ReadRequest>>) -> Step<Lineage> {
+    pub(crate) fn of(
+        reason: GapReason,
+        witnesses: impl FnOnce() -> StepResult<Vec<ReadRequest>>,
+    ) -> StepResult<Lineage> {
         // Within a session the servers are the same.
         if !matches!(reason, GapReason::Started | GapReason::Expired) {
             return Ok(Lineage::Settled);
@@ -60,7 +63,7 @@ pub(crate) fn evidence(
     image: &mut dyn ImageTxn,
     request: &Request,
     outcomes: &[Outcome],
-) -> Step<Option<String>> {
+) -> StepResult<Option<String>> {
     let mut gone = 0;
     let mut other: Option<(ZnodePath, Zxid, Zxid)> = None;
     for (read, outcome) in request.reads.iter().zip(outcomes) {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Event;
 use super::batch::Limits;
 use super::options::AclMode;
-use super::{AclOutcome, Input, Outcome, ReadRequest, Step, StepError, Ticket};
+use super::{AclOutcome, Input, Outcome, ReadRequest, StepError, StepResult, Ticket};
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
 use crate::number::Zxid;
@@ -53,7 +53,7 @@ impl Lists {
     }
 
     /// Takes an input in. `None`: it waits, or is no news.
-    pub(crate) fn admit(&mut self, input: Input, limits: &Limits) -> Step<Option<Input>> {
+    pub(crate) fn admit(&mut self, input: Input, limits: &Limits) -> StepResult<Option<Input>> {
         match (input, &self.asked) {
             (Input::Acls { ticket, outcomes }, Some((asked, _))) if ticket == *asked => {
                 self.answered(outcomes);

@@ -14,7 +14,7 @@ use crate::source::SourceRequest;
 use super::Event;
 use super::answers::{check_sample, sort_names, walk_answered};
 use super::attached::Attached;
-use super::audit::Rounds;
+use super::audit::AuditTimers;
 use super::batch::{Purpose, Request, Requests};
 use super::canary::Canary;
 use super::denials::Denials;
@@ -22,10 +22,10 @@ use super::follow::{Advance, Follow};
 use super::lineage::{self, Lineage};
 use super::lists::Lists;
 use super::options::CaptureOptions;
-use super::roots::{Desk, Root};
+use super::roots::{Root, StepContext};
 use super::unreadable::Unreadable;
-use super::walk::Walk;
-use super::{Halt, Input, Outcome, ReadRequest, SessionFate, Step, StepError, Ticket};
+use super::walk::RootWalk;
+use super::{Halt, Input, Outcome, ReadRequest, SessionFate, StepError, StepResult, Ticket};
 
 /// Connections that may show an older state than the journal before the source stops. A server that has lost its leader
 /// goes on answering until it knows: for `syncLimit`, by default 10 s. With the waits between connections, which double
@@ -36,11 +36,11 @@ pub(super) const LAG_ATTEMPTS_MAX: u32 = 10;
 #[derive(Debug)]
 pub struct Capture {
     pub(super) options: CaptureOptions,
-    pub(super) state: State,
+    pub(super) state: EpochState,
     pub(super) requests: Requests,
     pub(super) unreadable: Unreadable,
     pub(super) counters: Counters,
-    pub(super) rounds: Rounds,
+    pub(super) rounds: AuditTimers,
     pub(super) canary: Canary,
     pub(super) lists: Lists,
     /// Why the next epoch begins, where the connection alone does not tell.
@@ -51,7 +51,7 @@ pub struct Capture {
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum EpochState {
     Detached,
     Arming {
         epoch: Epoch,
@@ -72,11 +72,11 @@ impl Capture {
     /// A machine without a connection.
     pub fn new(options: CaptureOptions) -> Capture {
         Capture {
-            rounds: Rounds::new(&options),
+            rounds: AuditTimers::new(&options),
             canary: Canary::new(options.canary.as_ref()),
             lists: Lists::default(),
             options,
-            state: State::Detached,
+            state: EpochState::Detached,
             requests: Requests::default(),
             unreadable: Unreadable::default(),
             counters: Counters::default(),
@@ -93,7 +93,7 @@ impl Capture {
         input: Input,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> Step<()> {
+    ) -> StepResult<()> {
         let recorded = self.records();
         let verdict = match input {
             Input::Connected { session } => self.connected(session, image, outcome)?,
@@ -111,7 +111,7 @@ impl Capture {
             }
             Input::Tick => self.tick(now, image, outcome)?,
             Input::Continue => {
-                if let State::Attached(attached) = &mut self.state {
+                if let EpochState::Attached(attached) = &mut self.state {
                     attached.restate(&self.options, image)?;
                 }
                 Verdict::Fine
@@ -136,10 +136,10 @@ impl Capture {
     }
 
     pub(super) fn detach(&mut self, reason: Option<GapReason>) -> Verdict {
-        if let State::Arming { reason, .. } = &self.state {
+        if let EpochState::Arming { reason, .. } = &self.state {
             self.reason.get_or_insert(*reason);
         }
-        if let State::Attached(attached) = &self.state
+        if let EpochState::Attached(attached) = &self.state
             && !attached.roots.iter().all(Root::is_watched)
         {
             self.reason.get_or_insert(attached.reason);
@@ -147,8 +147,8 @@ impl Capture {
         if reason.is_some() {
             self.reason = reason;
         }
-        if !matches!(self.state, State::Halted) {
-            self.state = State::Detached;
+        if !matches!(self.state, EpochState::Halted) {
+            self.state = EpochState::Detached;
         }
         self.requests = Requests::after(&self.requests);
         self.lists.forget();
@@ -157,7 +157,7 @@ impl Capture {
 
     /// A watch that was armed may have been dead for as long as the request waited.
     fn unanswered(&mut self) -> Verdict {
-        let was_armed = matches!(self.state, State::Attached(_));
+        let was_armed = matches!(self.state, EpochState::Attached(_));
         self.detach(was_armed.then_some(GapReason::Liveness))
     }
 
@@ -166,8 +166,8 @@ impl Capture {
         session: SessionFate,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> Step<Verdict> {
-        if matches!(self.state, State::Halted) {
+    ) -> StepResult<Verdict> {
+        if matches!(self.state, EpochState::Halted) {
             return Ok(Verdict::Fine);
         }
         self.detach(None);
@@ -187,15 +187,15 @@ impl Capture {
             .iter()
             .map(|path| Root::load(path, image))
             .collect::<Result<_, _>>()?;
-        self.state = State::Arming { epoch, reason, roots };
+        self.state = EpochState::Arming { epoch, reason, roots };
         outcome.requests.push(SourceRequest::Arm(self.options.watched()));
         self.canary.connected(&mut outcome.requests);
         Ok(Verdict::Fine)
     }
 
-    fn armed(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> Step<Verdict> {
-        let (epoch, reason, roots) = match std::mem::replace(&mut self.state, State::Detached) {
-            State::Arming { epoch, reason, roots } => (epoch, reason, roots),
+    fn armed(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<Verdict> {
+        let (epoch, reason, roots) = match std::mem::replace(&mut self.state, EpochState::Detached) {
+            EpochState::Arming { epoch, reason, roots } => (epoch, reason, roots),
             // Said twice, or of a connection that is gone, it is no news.
             other => {
                 self.state = other;
@@ -203,7 +203,7 @@ impl Capture {
             }
         };
         let follow = Follow::new(self.options.limits);
-        self.state = State::Attached(Box::new(Attached {
+        self.state = EpochState::Attached(Box::new(Attached {
             epoch,
             reason,
             roots,
@@ -221,14 +221,19 @@ impl Capture {
         &'a mut self,
         now: Timestamp,
         image: &'a mut dyn ImageTxn,
-    ) -> Option<(Desk<'a>, &'a mut Follow, &'a mut Option<Walk>, &'a mut Requests)> {
-        let State::Attached(attached) = &mut self.state else {
+    ) -> Option<(
+        StepContext<'a>,
+        &'a mut Follow,
+        &'a mut Option<RootWalk>,
+        &'a mut Requests,
+    )> {
+        let EpochState::Attached(attached) = &mut self.state else {
             return None;
         };
         let Attached {
             roots, follow, walk, ..
         } = &mut **attached;
-        let desk = Desk {
+        let context = StepContext {
             now,
             image,
             options: &self.options,
@@ -238,24 +243,24 @@ impl Capture {
             lists: &self.lists,
             may_lag: self.lag_attempts + 1 < LAG_ATTEMPTS_MAX,
         };
-        Some((desk, follow, walk, &mut self.requests))
+        Some((context, follow, walk, &mut self.requests))
     }
 
-    fn begin_next_walk(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> Step<()> {
-        let State::Attached(attached) = &self.state else {
+    fn begin_next_walk(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<()> {
+        let EpochState::Attached(attached) = &self.state else {
             return Ok(());
         };
         let (epoch, reason) = (attached.epoch, attached.reason);
         let next = attached.roots.iter().position(|root| !root.is_watched());
-        let Some((mut desk, _, walk, _)) = self.parts(now, image) else {
+        let Some((mut context, _, walk, _)) = self.parts(now, image) else {
             return Ok(());
         };
         match next {
             Some(root) => {
-                desk.open_bracket(root, epoch, reason)?;
-                let path = desk.roots[root].path.clone();
-                let must_prove = desk.in_gap(root) && !desk.options.accept_baseline;
-                *walk = Some(Walk::new(root, path.clone(), false, desk.options.limits));
+                context.open_bracket(root, epoch, reason)?;
+                let path = context.roots[root].path.clone();
+                let must_prove = context.in_gap(root) && !context.options.accept_baseline;
+                *walk = Some(RootWalk::new(root, path.clone(), false, context.options.limits));
                 if must_prove {
                     self.want_lineage(&path, reason, image)?;
                 }
@@ -270,9 +275,14 @@ impl Capture {
         Ok(())
     }
 
-    fn want_lineage(&mut self, root: &ZnodePath, reason: GapReason, image: &mut dyn ImageTxn) -> Step<()> {
+    fn want_lineage(
+        &mut self,
+        root: &ZnodePath,
+        reason: GapReason,
+        image: &mut dyn ImageTxn,
+    ) -> StepResult<()> {
         let lineage = Lineage::of(reason, || Ok(self.rounds.witnesses(root, image)?))?;
-        if let State::Attached(attached) = &mut self.state {
+        if let EpochState::Attached(attached) = &mut self.state {
             attached.lineage = lineage;
         }
         Ok(())
@@ -285,24 +295,24 @@ impl Capture {
         outcomes: &[Outcome],
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> Step<Verdict> {
-        if let State::Attached(attached) = &mut self.state {
+    ) -> StepResult<Verdict> {
+        if let EpochState::Attached(attached) = &mut self.state {
             attached.lineage = Lineage::Settled;
         }
         if let Some(evidence) = lineage::evidence(image, request, outcomes)? {
-            self.state = State::Halted;
+            self.state = EpochState::Halted;
             let cluster = self.options.cluster.clone();
             outcome.halt = Some(Halt::WentBack { cluster, evidence });
         }
         Ok(Verdict::Fine)
     }
 
-    fn events(&mut self, mut events: Vec<Event>) -> Step<Verdict> {
+    fn events(&mut self, mut events: Vec<Event>) -> StepResult<Verdict> {
         // The bridge's own write is no news of the tree.
         let canary = &mut self.canary;
         events.retain(|event| !canary.hears(event));
         self.counters.events += events.len() as u64;
-        let State::Attached(attached) = &mut self.state else {
+        let EpochState::Attached(attached) = &mut self.state else {
             return Ok(Verdict::Fine);
         };
         for event in events {
@@ -324,7 +334,7 @@ impl Capture {
         mut outcomes: Vec<Outcome>,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> Step<Verdict> {
+    ) -> StepResult<Verdict> {
         let asked = self.requests.asked(ticket);
         if let Some(request) = asked.filter(|request| !matches!(request.purpose, Purpose::Lineage)) {
             let is_follow = matches!(request.purpose, Purpose::Follow | Purpose::Positions);
@@ -348,7 +358,7 @@ impl Capture {
         if matches!(request.purpose, Purpose::Lineage) {
             return self.lineage_answered(&request, &outcomes, image, outcome);
         }
-        let Some((mut desk, follow, walk, _)) = self.parts(now, image) else {
+        let Some((mut context, follow, walk, _)) = self.parts(now, image) else {
             return Ok(Verdict::Fine);
         };
         follow.fence(request.covers);
@@ -362,7 +372,7 @@ impl Capture {
                 Ok(Verdict::Fine)
             }
             Purpose::Sample => {
-                check_sample(&mut desk, follow, request, &outcomes)?;
+                check_sample(&mut context, follow, request, &outcomes)?;
                 self.counters.liveness_checks += 1;
                 Ok(Verdict::Fine)
             }
@@ -375,7 +385,7 @@ impl Capture {
             }
             Purpose::WalkRead | Purpose::WalkList => match walk {
                 Some(walk) => {
-                    walk_answered(&mut desk, follow, walk, request, outcomes)?;
+                    walk_answered(&mut context, follow, walk, request, outcomes)?;
                     Ok(Verdict::Fine)
                 }
                 None => Ok(Verdict::Fine),
@@ -383,7 +393,12 @@ impl Capture {
         }
     }
 
-    fn tick(&mut self, now: Timestamp, image: &mut dyn ImageTxn, outcome: &mut StepOutcome) -> Step<Verdict> {
+    fn tick(
+        &mut self,
+        now: Timestamp,
+        image: &mut dyn ImageTxn,
+        outcome: &mut StepOutcome,
+    ) -> StepResult<Verdict> {
         if self.rounds.heartbeat_is_due() {
             image.append(Append {
                 root: None,
@@ -394,7 +409,7 @@ impl Capture {
         if self.state() != CaptureState::Live {
             return Ok(Verdict::Fine);
         }
-        let State::Attached(attached) = &mut self.state else {
+        let EpochState::Attached(attached) = &mut self.state else {
             return Ok(Verdict::Fine);
         };
         let covers = attached.follow.end();
@@ -407,7 +422,7 @@ impl Capture {
             );
         }
         if self.rounds.reconcile_is_due() && attached.walk.is_none() {
-            attached.walk = Some(Walk::new(
+            attached.walk = Some(RootWalk::new(
                 0,
                 attached.roots[0].path.clone(),
                 true,
@@ -427,7 +442,7 @@ impl Capture {
     }
 
     fn read_canary(&mut self, read: Option<ReadRequest>, outcome: &mut StepOutcome) -> Verdict {
-        if let (Some(read), State::Attached(attached)) = (read, &self.state) {
+        if let (Some(read), EpochState::Attached(attached)) = (read, &self.state) {
             let request = Request::new(Purpose::Canary, vec![read], attached.follow.end());
             self.counters.requests += 1;
             self.requests.send(request, &mut outcome.requests);
@@ -441,19 +456,19 @@ impl Capture {
         now: Timestamp,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> Step<Verdict> {
+    ) -> StepResult<Verdict> {
         loop {
             self.end_walk_if_done();
-            let Some((mut desk, follow, _, _)) = self.parts(now, image) else {
+            let Some((mut context, follow, _, _)) = self.parts(now, image) else {
                 return Ok(Verdict::Fine);
             };
-            let advance = follow.advance(&mut desk)?;
+            let advance = follow.advance(&mut context)?;
             match advance {
                 Advance::Settled => break,
                 Advance::Mark(root) => {
-                    let is_gap = desk.in_gap(root);
-                    desk.close_bracket(root)?;
-                    if is_gap && let State::Attached(attached) = &mut self.state {
+                    let is_gap = context.in_gap(root);
+                    context.close_bracket(root)?;
+                    if is_gap && let EpochState::Attached(attached) = &mut self.state {
                         attached.restate_root(&self.options, now, root);
                     }
                     self.begin_next_walk(now, image)?;
@@ -461,11 +476,11 @@ impl Capture {
                 Advance::Denied(path) => return Ok(Verdict::Denied(path)),
             }
         }
-        if let Some((mut desk, ..)) = self.parts(now, image) {
-            desk.save_progress()?;
+        if let Some((mut context, ..)) = self.parts(now, image) {
+            context.save_progress()?;
         }
         self.send_requests(now, image, outcome)?;
-        if matches!(&self.state, State::Attached(attached) if !attached.restating.is_empty()) {
+        if matches!(&self.state, EpochState::Attached(attached) if !attached.restating.is_empty()) {
             outcome.has_more = true;
         }
         Ok(Verdict::Fine)
@@ -473,7 +488,7 @@ impl Capture {
 
     /// A finished walk leaves a mark behind the events seen so far; a finished audit begins with the next root.
     fn end_walk_if_done(&mut self) {
-        let State::Attached(attached) = &mut self.state else {
+        let EpochState::Attached(attached) = &mut self.state else {
             return;
         };
         let Some(walk) = attached.walk.take_if(|walk| walk.is_done()) else {
@@ -488,13 +503,13 @@ impl Capture {
         attached.walk = attached
             .roots
             .get(next)
-            .map(|root| Walk::new(next, root.path.clone(), true, self.options.limits));
+            .map(|root| RootWalk::new(next, root.path.clone(), true, self.options.limits));
     }
 
     /// An ensemble that is set back under a living connection denies what it told as well, once.
     fn denied(&mut self, path: ZnodePath, outcome: &mut StepOutcome) {
         if self.options.roots.contains(&path) && self.denials.add(self.counters.exact_updates()) {
-            self.state = State::Halted;
+            self.state = EpochState::Halted;
             let cluster = self.options.cluster.clone();
             outcome.halt = Some(Halt::WrongPaths { cluster, root: path });
             return;

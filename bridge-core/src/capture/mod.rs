@@ -34,19 +34,21 @@ mod lineage;
 mod lists;
 mod machine;
 mod options;
+mod path_events;
 mod pending;
 mod roots;
 mod settle_by_read;
 mod settle_by_zxid;
 mod unreadable;
 mod walk;
+mod window;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::machine::{CaptureState, Counters, Halt, RecordCounts, StepError, StepOutcome};
 pub use crate::source::{
-    AclOutcome, Event, EventKind, Input, Mark, Outcome, ReadRequest, SessionFate, Ticket,
+    AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, Ticket,
 };
 pub use batch::Limits;
 pub use canary::CanaryOptions;
@@ -60,7 +62,7 @@ use crate::path::ZnodePath;
 use crate::image_txn::ImageTxn;
 
 /// Shared by all who decide on one input.
-pub(crate) type Step<T> = Result<T, StepError>;
+pub(crate) type StepResult<T> = Result<T, StepError>;
 
 pub(crate) fn lagging(path: &ZnodePath, what: &str, seen: Zxid, known: Zxid) -> StepError {
     StepError::Lagging(format!(

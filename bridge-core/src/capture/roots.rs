@@ -18,7 +18,7 @@ use super::unreadable::Unreadable;
 #[derive(Debug)]
 pub(crate) struct Root {
     pub(crate) path: ZnodePath,
-    pub(crate) phase: Phase,
+    pub(crate) phase: RootPhase,
     progress: Progress,
     changed: bool,
     /// The greatest zxid in any Stat or event since the walk began.
@@ -36,7 +36,7 @@ pub(crate) struct Root {
 
 /// How far a root has come in the present epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum RootPhase {
     /// Its walk has not begun; its events are dropped, the walk will see what they say.
     Waiting,
     /// It is being walked, inside a run or a gap.
@@ -61,7 +61,7 @@ pub(crate) enum Bracket {
 }
 
 /// What every part of the machine needs to decide on an input and to write down what it decided.
-pub(crate) struct Desk<'a> {
+pub(crate) struct StepContext<'a> {
     pub(crate) now: Timestamp,
     pub(crate) image: &'a mut dyn ImageTxn,
     pub(crate) options: &'a CaptureOptions,
@@ -78,7 +78,7 @@ impl Root {
         let progress = image.progress(path)?;
         Ok(Root {
             path: path.clone(),
-            phase: Phase::Waiting,
+            phase: RootPhase::Waiting,
             progress,
             changed: false,
             seen: Zxid::ZERO,
@@ -92,7 +92,7 @@ impl Root {
     /// Whether a root that is not known to live cannot be there as it was read: everything up to that was reported, its
     /// end among it. A root that became readable meanwhile, or one whose watch was dead unnoticed, looks alike.
     pub(crate) fn is_past(&self, stat: &Stat) -> bool {
-        let Phase::Walking(Bracket::Gap { reason, .. }) = self.phase else {
+        let RootPhase::Walking(Bracket::Gap { reason, .. }) = self.phase else {
             return false;
         };
         let was_seen = !self.was_unreadable && !matches!(reason, GapReason::Liveness | GapReason::Permission);
@@ -145,7 +145,7 @@ impl Root {
     /// The root is not there, and what is above it last changed so. A gap reaches so far, as somebody may have created and
     /// deleted the root while nobody was connected; a first listing owes nothing of what went before it.
     pub(crate) fn is_missing(&mut self, above: Zxid) {
-        if matches!(self.phase, Phase::Walking(Bracket::Gap { .. })) {
+        if matches!(self.phase, RootPhase::Walking(Bracket::Gap { .. })) {
             self.saw(above);
         }
     }
@@ -171,11 +171,11 @@ impl Root {
     }
 
     pub(crate) fn is_watched(&self) -> bool {
-        self.phase == Phase::Watched
+        self.phase == RootPhase::Watched
     }
 }
 
-impl Desk<'_> {
+impl StepContext<'_> {
     /// Opens the bracket of a root's walk: a run the first time (or the one that was cut), else a gap.
     pub(crate) fn open_bracket(
         &mut self,
@@ -190,7 +190,7 @@ impl Desk<'_> {
         self.unreadable.forget(&root.path);
         if root.progress.listed {
             let from_zxid = root.progress.reported;
-            root.phase = Phase::Walking(Bracket::Gap {
+            root.phase = RootPhase::Walking(Bracket::Gap {
                 epoch,
                 from_zxid,
                 reason,
@@ -199,14 +199,14 @@ impl Desk<'_> {
             return Ok(());
         }
         if let Some(run) = &root.progress.run {
-            root.phase = Phase::Walking(Bracket::Run(run.id));
+            root.phase = RootPhase::Walking(Bracket::Run(run.id));
             return Ok(());
         }
         let run = self.new_run(index, epoch);
         let root = &mut self.roots[index];
         root.progress.run = Some(OpenRun { id: run, index: 0 });
         root.changed = true;
-        root.phase = Phase::Walking(Bracket::Run(run));
+        root.phase = RootPhase::Walking(Bracket::Run(run));
         self.control(index, RecordKind::RunBegin { run })
     }
 
@@ -220,12 +220,12 @@ impl Desk<'_> {
     /// Closes it. All that was seen during the walk is journalled before.
     pub(crate) fn close_bracket(&mut self, index: usize) -> Result<(), JournalError> {
         let root = &mut self.roots[index];
-        let Phase::Walking(bracket) = root.phase else {
+        let RootPhase::Walking(bracket) = root.phase else {
             return Ok(());
         };
         self.begin_gap(index)?;
         let root = &mut self.roots[index];
-        root.phase = Phase::Watched;
+        root.phase = RootPhase::Watched;
         self.counters.walks += 1;
         match bracket {
             Bracket::Run(run) => self.close_run(index, run),
@@ -259,7 +259,7 @@ impl Desk<'_> {
     /// A gap is told before the first record inside it, and at the latest before its end: an attempt that a server cuts
     /// short before it showed anything, as one that lags does, leaves nothing.
     pub(crate) fn begin_gap(&mut self, index: usize) -> Result<(), JournalError> {
-        let Phase::Walking(Bracket::Gap {
+        let RootPhase::Walking(Bracket::Gap {
             epoch,
             from_zxid,
             reason,
@@ -332,7 +332,7 @@ impl Desk<'_> {
         self.counters.superseded += change.superseded.len() as u64;
         self.begin_gap(index)?;
         let root = &mut self.roots[index];
-        if let Phase::Walking(Bracket::Gap {
+        if let RootPhase::Walking(Bracket::Gap {
             differences: Some(differences),
             ..
         }) = &mut root.phase
@@ -361,12 +361,12 @@ impl Desk<'_> {
 
     /// Whether reconciled records may stand here: only inside a gap or a run.
     pub(crate) fn in_bracket(&self, index: usize) -> bool {
-        matches!(self.roots[index].phase, Phase::Walking(_))
+        matches!(self.roots[index].phase, RootPhase::Walking(_))
     }
 
     /// Whether the walk of a root is inside a gap.
     pub(crate) fn in_gap(&self, index: usize) -> bool {
-        matches!(self.roots[index].phase, Phase::Walking(Bracket::Gap { .. }))
+        matches!(self.roots[index].phase, RootPhase::Walking(Bracket::Gap { .. }))
     }
 
     /// A value as the source wants it kept.

@@ -10,15 +10,20 @@ use crate::record::{Fidelity, GapReason, SUPERSEDED_MAX, Stat};
 
 use super::EventKind;
 use super::compare::{ctime, missed_between};
-use super::follow::{Follow, Item, Settled, Waiting};
+use super::follow::{Follow, Item, PendingEvent, Settled};
 use super::pending::{Overwritten, Value};
-use super::roots::Desk;
-use super::{Outcome, Step, StepError};
+use super::roots::StepContext;
+use super::{Outcome, StepError, StepResult};
 
 impl Follow {
-    pub(super) fn settle(&mut self, desk: &mut Desk<'_>, position: u64, event: &Waiting) -> Step<Settled> {
+    pub(super) fn settle(
+        &mut self,
+        context: &mut StepContext<'_>,
+        position: u64,
+        event: &PendingEvent,
+    ) -> StepResult<Settled> {
         let Some(zxid) = event.zxid else {
-            return self.settle_by_position(desk, position, event);
+            return self.settle_by_position(context, position, event);
         };
         if position >= self.complete {
             return Ok(self.wait_for_read(event));
@@ -33,15 +38,15 @@ impl Follow {
             return Ok(Settled::Wait);
         }
         if self.open_group != Some(zxid) {
-            self.close_group(desk)?;
-            self.begin_gaps_of(desk, zxid)?;
+            self.close_group(context)?;
+            self.begin_gaps_of(context, zxid)?;
             self.open_group = Some(zxid);
         }
         self.take_folded(&event.path);
         match event.kind {
-            EventKind::Created => self.settle_created(desk, position, event, zxid),
-            EventKind::Changed => self.settle_changed(desk, position, event, zxid),
-            EventKind::Deleted => self.settle_deleted(desk, event, zxid),
+            EventKind::Created => self.settle_created(context, position, event, zxid),
+            EventKind::Changed => self.settle_changed(context, position, event, zxid),
+            EventKind::Deleted => self.settle_deleted(context, event, zxid),
         }
     }
 
@@ -70,10 +75,10 @@ impl Follow {
     }
 
     /// The gaps in which records of the transaction at the front stand begin before the first of them: nothing parts them.
-    fn begin_gaps_of(&self, desk: &mut Desk<'_>, zxid: Zxid) -> Step<()> {
+    fn begin_gaps_of(&self, context: &mut StepContext<'_>, zxid: Zxid) -> StepResult<()> {
         for item in &self.items {
             match item {
-                Item::Event(event) if event.zxid == Some(zxid) => desk.begin_gap(event.root)?,
+                Item::Event(event) if event.zxid == Some(zxid) => context.begin_gap(event.root)?,
                 Item::Gone => {}
                 Item::Event(_) | Item::Mark(_) => break,
             }
@@ -126,24 +131,24 @@ impl Follow {
 
     fn settle_created(
         &mut self,
-        desk: &mut Desk<'_>,
+        context: &mut StepContext<'_>,
         position: u64,
-        event: &Waiting,
+        event: &PendingEvent,
         zxid: Zxid,
-    ) -> Step<Settled> {
-        if let Some(node) = desk.image.node(&event.path)? {
+    ) -> StepResult<Settled> {
+        if let Some(node) = context.image.node(&event.path)? {
             if node.czxid >= zxid {
                 return Ok(Settled::Done);
             }
-            if !desk.in_bracket(event.root) {
+            if !context.in_bracket(event.root) {
                 return Err(StepError::Doubt(GapReason::Permission));
             }
-            desk.purge(event.root, &event.path, Some(zxid), DeletedAt::Bound(zxid))?;
-            desk.write_delete(event.root, &event.path, DeletedAt::Bound(zxid))?;
+            context.purge(event.root, &event.path, Some(zxid), DeletedAt::Bound(zxid))?;
+            context.write_delete(event.root, &event.path, DeletedAt::Bound(zxid))?;
         }
         let what = match self.value_of_life(&event.path, zxid) {
             Some((stat, data)) if stat.mzxid == zxid => ChangeKind::Created {
-                read: desk.read(stat, data),
+                read: context.read(stat, data),
             },
             Some((stat, _)) => ChangeKind::CreatedUnread {
                 czxid: zxid,
@@ -154,7 +159,7 @@ impl Follow {
                 return Ok(self.wait_for_read(event));
             }
             None if self.has(&event.path, EventKind::Deleted, position)
-                && self.is_below_untold(desk, event)? =>
+                && self.is_below_untold(context, event)? =>
             {
                 return Ok(Settled::Done);
             }
@@ -163,7 +168,7 @@ impl Follow {
                 ephemeral: None,
                 ctime: None,
             },
-            None => return self.nothing_read(desk, position, event),
+            None => return self.nothing_read(context, position, event),
         };
         let versions = match &what {
             ChangeKind::Created { read } => u64::try_from(read.stat.version).unwrap_or_default(),
@@ -173,7 +178,7 @@ impl Follow {
             vec![zxid; usize::try_from(versions).map_or(SUPERSEDED_MAX, |n| n.min(SUPERSEDED_MAX))];
         let path = event.path.clone();
         let missed = Some(versions);
-        desk.write(
+        context.write(
             event.root,
             Change {
                 path,
@@ -188,35 +193,35 @@ impl Follow {
     }
 
     /// Whether the znode above ended before its walk could list it: nothing is told of it, nor of what was below it.
-    fn is_below_untold(&self, desk: &mut Desk<'_>, event: &Waiting) -> Step<bool> {
+    fn is_below_untold(&self, context: &mut StepContext<'_>, event: &PendingEvent) -> StepResult<bool> {
         let Some(parent) = event.path.parent() else {
             return Ok(false);
         };
-        let is_watched = desk.in_bracket(event.root) && desk.roots[event.root].path.covers(&parent);
-        Ok(is_watched && desk.image.node(&parent)?.is_none() && !desk.unreadable.has(&parent))
+        let is_watched = context.in_bracket(event.root) && context.roots[event.root].path.covers(&parent);
+        Ok(is_watched && context.image.node(&parent)?.is_none() && !context.unreadable.has(&parent))
     }
 
     fn settle_changed(
         &mut self,
-        desk: &mut Desk<'_>,
+        context: &mut StepContext<'_>,
         position: u64,
-        event: &Waiting,
+        event: &PendingEvent,
         zxid: Zxid,
-    ) -> Step<Settled> {
-        let node = match desk.image.node(&event.path)? {
+    ) -> StepResult<Settled> {
+        let node = match context.image.node(&event.path)? {
             Some(node) if node.stat.is_none() && node.czxid == zxid => {
                 self.overwritten(&event.path, zxid);
                 return Ok(Settled::Done);
             }
             Some(node) if node.mzxid() >= zxid => return Ok(Settled::Done),
             Some(node) => node,
-            None => return self.changed_but_not_living(desk, position, event),
+            None => return self.changed_but_not_living(context, position, event),
         };
         if self.is_written_again_in_group(&event.path, position, zxid) {
             self.overwritten(&event.path, zxid);
             return Ok(Settled::Done);
         }
-        if self.write_exact_update(desk, event, zxid, &node)? {
+        if self.write_exact_update(context, event, zxid, &node)? {
             return Ok(Settled::Done);
         }
         if self.was_overwritten(&event.path, &node, zxid) {
@@ -230,22 +235,22 @@ impl Follow {
             self.overwritten(&event.path, zxid);
             return Ok(Settled::Done);
         }
-        self.nothing_read(desk, position, event)
+        self.nothing_read(context, position, event)
     }
 
     fn write_exact_update(
         &mut self,
-        desk: &mut Desk<'_>,
-        event: &Waiting,
+        context: &mut StepContext<'_>,
+        event: &PendingEvent,
         zxid: Zxid,
         node: &Node,
-    ) -> Step<bool> {
+    ) -> StepResult<bool> {
         let Some((stat, data)) = self.value_of_version(&event.path, node.czxid, zxid) else {
             return Ok(false);
         };
         let stat = *stat;
         let what = ChangeKind::Updated {
-            read: desk.read(&stat, data),
+            read: context.read(&stat, data),
         };
         let overwritten = self.take_overwritten(&event.path);
         let missed = missed_between(node.version(), stat.version).unwrap_or(overwritten.count);
@@ -257,33 +262,38 @@ impl Follow {
             superseded: overwritten.zxids,
             txn: None,
         };
-        if desk.acl_moved(node, &stat) {
+        if context.acl_moved(node, &stat) {
             self.acls.push((event.root, event.path.clone(), stat));
         }
-        desk.write(event.root, change)?;
+        context.write(event.root, change)?;
         Ok(true)
     }
 
-    fn settle_deleted(&mut self, desk: &mut Desk<'_>, event: &Waiting, zxid: Zxid) -> Step<Settled> {
+    fn settle_deleted(
+        &mut self,
+        context: &mut StepContext<'_>,
+        event: &PendingEvent,
+        zxid: Zxid,
+    ) -> StepResult<Settled> {
         let overwritten = self.take_overwritten(&event.path);
-        let Some(node) = desk.image.node(&event.path)? else {
+        let Some(node) = context.image.node(&event.path)? else {
             return Ok(Settled::Done);
         };
         if node.czxid >= zxid {
             return Ok(Settled::Done);
         }
         let bound = DeletedAt::Bound(zxid);
-        if desk.in_bracket(event.root) {
-            desk.purge(event.root, &event.path, Some(zxid), bound)?;
-        } else if !desk.image.deepest_below(&event.path, 1)?.is_empty() {
+        if context.in_bracket(event.root) {
+            context.purge(event.root, &event.path, Some(zxid), bound)?;
+        } else if !context.image.deepest_below(&event.path, 1)?.is_empty() {
             return Err(StepError::Doubt(GapReason::Permission));
         }
-        if event.uncertain && desk.in_bracket(event.root) {
-            desk.write_delete(event.root, &event.path, bound)?;
+        if event.uncertain && context.in_bracket(event.root) {
+            context.write_delete(event.root, &event.path, bound)?;
             return Ok(Settled::Done);
         }
         // Of what is or stands below an unreadable znode the walk cannot say whether it is still the life that was told.
-        let unreadable = &desk.unreadable;
+        let unreadable = &context.unreadable;
         let is_sure = !unreadable.is_named(&event.path) && !unreadable.covers(&event.path);
         let at = if is_sure { DeletedAt::Exact(zxid) } else { bound };
         let change = Change {
@@ -294,17 +304,17 @@ impl Follow {
             superseded: overwritten.zxids,
             txn: None,
         };
-        desk.write(event.root, change)?;
+        context.write(event.root, change)?;
         Ok(Settled::Done)
     }
 
     /// A write of a znode that was never reported: it could not be read when it came to be.
     fn changed_but_not_living(
         &mut self,
-        desk: &mut Desk<'_>,
+        context: &mut StepContext<'_>,
         position: u64,
-        event: &Waiting,
-    ) -> Step<Settled> {
+        event: &PendingEvent,
+    ) -> StepResult<Settled> {
         if self.has(&event.path, EventKind::Deleted, position) {
             return Ok(Settled::Done);
         }
@@ -318,7 +328,9 @@ impl Follow {
                 Some(Outcome::Found { .. }) => return Err(StepError::Doubt(GapReason::Permission)),
                 Some(Outcome::Missing) => Settled::Done,
                 Some(Outcome::Denied) => {
-                    desk.unreadable.add(&desk.roots[event.root].path, &event.path);
+                    context
+                        .unreadable
+                        .add(&context.roots[event.root].path, &event.path);
                     Settled::Done
                 }
             },
@@ -326,7 +338,12 @@ impl Follow {
     }
 
     /// A read that was sent after the event does not hold what the event told.
-    fn nothing_read(&mut self, desk: &mut Desk<'_>, position: u64, event: &Waiting) -> Step<Settled> {
+    fn nothing_read(
+        &mut self,
+        context: &mut StepContext<'_>,
+        position: u64,
+        event: &PendingEvent,
+    ) -> StepResult<Settled> {
         Ok(
             match self
                 .newest(&event.path)
@@ -335,7 +352,9 @@ impl Follow {
             {
                 None => self.wait_for_read(event),
                 Some(Outcome::Denied) => {
-                    desk.unreadable.add(&desk.roots[event.root].path, &event.path);
+                    context
+                        .unreadable
+                        .add(&context.roots[event.root].path, &event.path);
                     Settled::Done
                 }
                 Some(Outcome::Missing) => return Err(StepError::Doubt(GapReason::Permission)),
@@ -345,7 +364,7 @@ impl Follow {
         )
     }
 
-    fn wait_for_read(&mut self, event: &Waiting) -> Settled {
+    fn wait_for_read(&mut self, event: &PendingEvent) -> Settled {
         self.read_if_none_is_under_way(&event.path);
         Settled::Wait
     }

@@ -57,7 +57,7 @@ impl Unreadable {
 
     /// Whether one of those known by name stands above a path.
     pub(crate) fn covers(&self, path: &ZnodePath) -> bool {
-        super::settle_by_read::ancestors(path).any(|above| self.named.contains(&above))
+        path.ancestors().any(|above| self.named.contains(&above))
     }
 
     /// At most so many of those known by name, going round from the one behind `last`.

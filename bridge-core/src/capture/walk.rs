@@ -1,7 +1,7 @@
 //! Walking a root: listing it in bounded memory, many znodes in one read, and comparing as the answers come.
 //!
 //! A walk knows of every path under its root whether it is still to be read. Events of paths that are still to be read
-//! need not be followed: the walk will see what they told. That is decided by [`Walk::fate`] from the few listings that
+//! need not be followed: the walk will see what they told. That is decided by [`RootWalk::fate`] from the few listings that
 //! are open, not from a mark at each znode, so millions of znodes cost no memory.
 
 use std::collections::{BTreeMap, HashSet};
@@ -12,8 +12,7 @@ use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::{Hasher, ZnodePath};
 
-use super::batch::{Length, Limits, Purpose, Room, SMALL_BYTES};
-use super::settle_by_read::ancestors;
+use super::batch::{Length, Limits, Purpose, RequestBudget, SMALL_BYTES};
 use super::{Outcome, ReadRequest};
 
 /// Bytes of data expected of a znode that was never read, until the walk has read some.
@@ -25,7 +24,7 @@ const RELISTS_MAX: usize = 1_000;
 
 /// The walk of one root.
 #[derive(Debug)]
-pub(crate) struct Walk {
+pub(crate) struct RootWalk {
     limits: Limits,
     pub(crate) root: usize,
     root_path: ZnodePath,
@@ -72,9 +71,9 @@ pub(crate) enum Fate {
     Event,
 }
 
-impl Walk {
-    pub(crate) fn new(root: usize, root_path: ZnodePath, is_audit: bool, limits: Limits) -> Walk {
-        Walk {
+impl RootWalk {
+    pub(crate) fn new(root: usize, root_path: ZnodePath, is_audit: bool, limits: Limits) -> RootWalk {
+        RootWalk {
             limits,
             root,
             work: vec![Work::List(root_path.clone(), UNKNOWN_BYTES)],
@@ -156,7 +155,7 @@ impl Walk {
             path: self.root_path.clone(),
             children: true,
         };
-        let above = ancestors(&self.root_path).map(|path| ReadRequest {
+        let above = self.root_path.ancestors().map(|path| ReadRequest {
             path,
             children: false,
         });
@@ -164,11 +163,11 @@ impl Walk {
     }
 
     fn lists(&mut self, path: ZnodePath, bytes: usize) -> Vec<ReadRequest> {
-        let mut room = Room::new(self.limits.walk_batch, &self.limits);
+        let mut budget = RequestBudget::new(self.limits.walk_batch, &self.limits);
         let mut reads = Vec::new();
         let mut next = Some((path, bytes));
         while let Some((path, bytes)) = next {
-            if !room.take(&path, Length::Known(bytes)) {
+            if !budget.take(&path, Length::Known(bytes)) {
                 self.work.push(Work::List(path, bytes));
                 break;
             }
@@ -194,7 +193,7 @@ impl Walk {
         let mut known = known_lengths(image, &path, &listing, self.limits.walk_batch)?
             .into_iter()
             .peekable();
-        let mut room = Room::new(self.limits.walk_batch, &self.limits);
+        let mut budget = RequestBudget::new(self.limits.walk_batch, &self.limits);
         let mut reads = Vec::new();
         while let Some(name) = listing.names.get(listing.next) {
             let child = path.child(name);
@@ -207,7 +206,7 @@ impl Walk {
                     small: listing.small,
                 },
             };
-            if !room.take(&child, length) {
+            if !budget.take(&child, length) {
                 break;
             }
             self.reading.insert(&child);

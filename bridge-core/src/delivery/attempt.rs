@@ -8,8 +8,8 @@ use super::machine::Machine;
 use super::options::RejectedPath;
 use super::outcome::CheckedOutcome;
 use super::retry_queue::AfterFailure;
-use super::steps::{Batch, Parts, Progress};
-use crate::journal::Aside;
+use super::steps::{FetchedBatch, Parts, StepProgress};
+use crate::journal::BacklogChange;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Record;
@@ -20,7 +20,7 @@ use crate::sink::{Deferred, Delivery};
 pub(super) struct Attempt {
     pub delivery: Arc<Delivery>,
     /// Records left out because their path waits, ascending.
-    pub held: Vec<Aside>,
+    pub held: Vec<BacklogChange>,
     /// The position reached when all of it is delivered; `None` for parked records, which move no cursor.
     pub through: Option<Seq>,
     /// Of records that were merged.
@@ -28,7 +28,7 @@ pub(super) struct Attempt {
 }
 
 /// What an accounted outcome leads to: what is to be stored, and why the sink is to halt.
-type Accounted = (Option<Progress>, Option<String>);
+type Accounted = (Option<StepProgress>, Option<String>);
 
 impl Attempt {
     /// Parked records once more.
@@ -57,14 +57,14 @@ impl Machine {
     }
 
     /// Inside of a batch that was merged only what is no news of its records is told at once.
-    pub(super) fn told_at_last(&mut self, progress: Option<Progress>) -> Option<Progress> {
+    pub(super) fn told_at_last(&mut self, progress: Option<StepProgress>) -> Option<StepProgress> {
         if self.handled == self.cursor {
-            return Progress::joined(self.untold.take(), progress);
+            return StepProgress::joined(self.untold.take(), progress);
         }
         let mut progress = progress?;
         let (switch, run) = (progress.switch.take(), progress.run.take());
-        self.untold = Progress::joined(self.untold.take(), Some(progress));
-        (switch.is_some() || run.is_some()).then(|| Progress {
+        self.untold = StepProgress::joined(self.untold.take(), Some(progress));
+        (switch.is_some() || run.is_some()).then(|| StepProgress {
             switch,
             run,
             ..self.standing()
@@ -73,7 +73,7 @@ impl Machine {
 
     /// The front of what is left of a batch. With `block`, a path stands once in a delivery, so that no record can
     /// arrive behind one that is rejected. No more than could be parked if the destination deferred all of it.
-    pub(super) fn cut(&self, left: &Batch) -> Attempt {
+    pub(super) fn cut(&self, left: &FetchedBatch) -> Attempt {
         let blocks = self.rejects.rejected_path == RejectedPath::Block;
         let mut room = self.parked.room();
         let mut first_of = HashMap::new();
@@ -152,17 +152,17 @@ impl Machine {
             let parts = parts_of(&attempt.parts, record.seq);
             if let Some(rejection) = outcome.rejection(record.seq) {
                 progress
-                    .asides
+                    .changes
                     .extend(self.reject(&parts, record, &rejection.reason));
             } else if let Some(deferred) = outcome.deferral(record.seq) {
-                progress.asides.extend(self.defer(&parts, record, deferred, now));
+                progress.changes.extend(self.defer(&parts, record, deferred, now));
             } else {
                 progress.count_first(record);
                 progress.merged += parts.len() as u64 - 1;
             }
         }
         progress
-            .asides
+            .changes
             .extend(self.set_held_aside(attempt.held.clone(), cursor));
         self.reach(cursor);
         progress.cursor = self.cursor;
@@ -170,7 +170,7 @@ impl Machine {
     }
 
     /// A fresh record, with those that went into it, becomes a dead letter.
-    fn reject(&mut self, parts: &[Seq], record: &Record, reason: &str) -> Vec<Aside> {
+    fn reject(&mut self, parts: &[Seq], record: &Record, reason: &str) -> Vec<BacklogChange> {
         let letter = |seq: &Seq| {
             self.letters.add(*seq, record.path.clone());
             rejected(*seq, record, reason.to_owned())
@@ -180,17 +180,23 @@ impl Machine {
 
     /// A fresh record is parked, as the first of its path or behind another one that was deferred with it.
     /// What went into it is parked in its place, and comes as it stands in the journal.
-    fn defer(&mut self, parts: &[Seq], record: &Record, deferred: &Deferred, now: Duration) -> Vec<Aside> {
+    fn defer(
+        &mut self,
+        parts: &[Seq],
+        record: &Record,
+        deferred: &Deferred,
+        now: Duration,
+    ) -> Vec<BacklogChange> {
         let path = &record.path;
         let first = match self.parked.why_waits(path) {
             Some(_) => None,
             None => parts.first(),
         };
-        let mut asides = Vec::with_capacity(parts.len());
+        let mut changes = Vec::with_capacity(parts.len());
         if let Some(first) = first {
             self.parked.insert(path.clone(), *first);
             match self.parked.failed(path, &deferred.error, now, &mut self.random) {
-                AfterFailure::Wait(aside) => asides.push(aside),
+                AfterFailure::Wait(change) => changes.push(change),
                 AfterFailure::GiveUp(reason) => {
                     self.parked.remove(path, *first);
                     return self.reject(parts, record, &reason);
@@ -200,37 +206,40 @@ impl Machine {
         let reason = self.parked.why_waits(path).unwrap_or_default();
         for seq in &parts[usize::from(first.is_some())..] {
             self.parked.insert(path.clone(), *seq);
-            asides.push(behind(*seq, record, reason.clone()));
+            changes.push(behind(*seq, record, reason.clone()));
         }
-        asides
+        changes
     }
 
     /// Takes up the records up to a position that were left out of a delivery.
-    pub(super) fn set_held_aside(&mut self, held: Vec<Aside>, cursor: Seq) -> Vec<Aside> {
+    pub(super) fn set_held_aside(&mut self, held: Vec<BacklogChange>, cursor: Seq) -> Vec<BacklogChange> {
         let mut passed = held;
-        passed.retain(|aside| aside.seq() <= cursor);
-        for aside in &mut passed {
+        passed.retain(|change| change.seq() <= cursor);
+        for change in &mut passed {
             // The record of its path that was under way was rejected.
-            if let Aside::Parked {
+            if let BacklogChange::Parked {
                 seq,
                 path: Some(path),
                 ..
-            } = aside
+            } = change
                 && self.rejects.rejected_path == RejectedPath::Block
                 && let Some(reason) = self.letters.why_waits(path)
             {
-                *aside = Aside::Rejected {
+                *change = BacklogChange::Rejected {
                     seq: *seq,
                     path: Some(path.clone()),
                     reason,
                 };
             }
         }
-        for aside in &passed {
-            match aside {
-                Aside::Rejected { seq, path, .. } => self.letters.add(*seq, path.clone()),
-                Aside::Parked { seq, path, .. } => self.parked.insert(path.clone(), *seq),
-                Aside::Released(_) | Aside::Retried(_) | Aside::Dropped(_) | Aside::Replayed { .. } => {}
+        for change in &passed {
+            match change {
+                BacklogChange::Rejected { seq, path, .. } => self.letters.add(*seq, path.clone()),
+                BacklogChange::Parked { seq, path, .. } => self.parked.insert(path.clone(), *seq),
+                BacklogChange::Released(_)
+                | BacklogChange::Retried(_)
+                | BacklogChange::Dropped(_)
+                | BacklogChange::Replayed { .. } => {}
             }
         }
         passed
@@ -258,8 +267,8 @@ impl Machine {
                         .parked
                         .failed(&record.path, &deferred.error, now, &mut self.random)
                     {
-                        AfterFailure::Wait(aside) => {
-                            progress.asides.push(aside);
+                        AfterFailure::Wait(change) => {
+                            progress.changes.push(change);
                             continue;
                         }
                         AfterFailure::GiveUp(reason) => reason,
@@ -271,7 +280,7 @@ impl Machine {
                         false => progress.count_first(record),
                     }
                     self.parked.remove(&record.path, record.seq);
-                    progress.asides.push(Aside::Released(record.seq));
+                    progress.changes.push(BacklogChange::Released(record.seq));
                     continue;
                 }
             };
@@ -280,37 +289,37 @@ impl Machine {
                 halt.get_or_insert(format!("record {} was rejected: {refused}", record.seq));
                 continue;
             }
-            progress.asides.extend(self.reject_parked(record, &refused));
+            progress.changes.extend(self.reject_parked(record, &refused));
         }
-        let is_news = !progress.asides.is_empty();
+        let is_news = !progress.changes.is_empty();
         (is_news.then_some(progress), halt)
     }
 
     /// A parked record becomes a dead letter; with `block` all that wait behind it do.
-    fn reject_parked(&mut self, record: &Record, reason: &str) -> Vec<Aside> {
+    fn reject_parked(&mut self, record: &Record, reason: &str) -> Vec<BacklogChange> {
         self.parked.remove(&record.path, record.seq);
-        let mut asides = self.reject(&[record.seq], record, reason);
+        let mut changes = self.reject(&[record.seq], record, reason);
         let Some(path) = record
             .path
             .as_ref()
             .filter(|_| self.rejects.rejected_path == RejectedPath::Block)
         else {
-            return asides;
+            return changes;
         };
         let reason = self.letters.why_waits(path).unwrap_or_default();
         for seq in self.parked.remove_path(&record.path) {
             self.letters.add(seq, record.path.clone());
-            asides.push(Aside::Rejected {
+            changes.push(BacklogChange::Rejected {
                 seq,
                 path: record.path.clone(),
                 reason: reason.clone(),
             });
         }
-        asides
+        changes
     }
 
     /// Parked records that are nowhere any more need no delivery: an operator has dropped them.
-    pub(super) fn release_lost(&mut self, seqs: &[Seq], records: &[Arc<Record>]) -> Option<Progress> {
+    pub(super) fn release_lost(&mut self, seqs: &[Seq], records: &[Arc<Record>]) -> Option<StepProgress> {
         let is_there = |seq: &Seq| records.binary_search_by_key(seq, |record| record.seq).is_ok();
         let lost: Vec<Seq> = seqs.iter().filter(|seq| !is_there(seq)).copied().collect();
         if lost.is_empty() {
@@ -319,14 +328,14 @@ impl Machine {
         let mut progress = self.standing();
         for seq in lost {
             self.parked.forget(seq);
-            progress.asides.push(Aside::Released(seq));
+            progress.changes.push(BacklogChange::Released(seq));
         }
         Some(progress)
     }
 
     /// Parks dead letters, to be tried at once, as far as there is room. With `block` those before them of the same path
     /// go along.
-    pub(super) fn retry_letters(&mut self, seqs: &[Seq]) -> Option<Progress> {
+    pub(super) fn retry_letters(&mut self, seqs: &[Seq]) -> Option<StepProgress> {
         let blocks = self.rejects.rejected_path == RejectedPath::Block;
         let mut wanted: Vec<Seq> = match blocks {
             true => seqs.iter().flat_map(|seq| self.letters.up_to(*seq)).collect(),
@@ -342,14 +351,14 @@ impl Machine {
             if let Some(path) = self.letters.remove(seq) {
                 self.parked.insert(path.clone(), seq);
                 self.parked.hurry(&path);
-                progress.asides.push(Aside::Retried(seq));
+                progress.changes.push(BacklogChange::Retried(seq));
             }
         }
-        (!progress.asides.is_empty()).then_some(progress)
+        (!progress.changes.is_empty()).then_some(progress)
     }
 
     /// Parks records that were dealt with before, to be delivered at once and in their order, as far as there is room.
-    pub(super) fn replay(&mut self, records: &[(Seq, Option<ZnodePath>)]) -> Option<Progress> {
+    pub(super) fn replay(&mut self, records: &[(Seq, Option<ZnodePath>)]) -> Option<StepProgress> {
         let mut progress = self.standing();
         for (seq, path) in records {
             if *seq > self.cursor || self.letters.holds(*seq) {
@@ -359,27 +368,27 @@ impl Machine {
                 break;
             }
             self.parked.insert_again(path.clone(), *seq);
-            progress.asides.push(Aside::Replayed {
+            progress.changes.push(BacklogChange::Replayed {
                 seq: *seq,
                 path: path.clone(),
             });
         }
-        (!progress.asides.is_empty()).then_some(progress)
+        (!progress.changes.is_empty()).then_some(progress)
     }
 
     /// Lets dead letters go.
-    pub(super) fn drop_letters(&mut self, seqs: &[Seq]) -> Option<Progress> {
+    pub(super) fn drop_letters(&mut self, seqs: &[Seq]) -> Option<StepProgress> {
         let mut progress = self.standing();
         for seq in seqs {
             if self.letters.remove(*seq).is_some() {
-                progress.asides.push(Aside::Dropped(*seq));
+                progress.changes.push(BacklogChange::Dropped(*seq));
             }
         }
-        (!progress.asides.is_empty()).then_some(progress)
+        (!progress.changes.is_empty()).then_some(progress)
     }
 }
 
-impl Progress {
+impl StepProgress {
     /// A record that comes to the destination for the first time: how long it took is news.
     fn count_first(&mut self, record: &Record) {
         self.count(record);
@@ -400,16 +409,16 @@ fn parts_of(parts: &Parts, seq: Seq) -> Vec<Seq> {
     parts.get(&seq).cloned().unwrap_or_else(|| vec![seq])
 }
 
-fn rejected(seq: Seq, record: &Record, reason: String) -> Aside {
-    Aside::Rejected {
+fn rejected(seq: Seq, record: &Record, reason: String) -> BacklogChange {
+    BacklogChange::Rejected {
         seq,
         path: record.path.clone(),
         reason,
     }
 }
 
-fn behind(seq: Seq, record: &Record, reason: String) -> Aside {
-    Aside::Parked {
+fn behind(seq: Seq, record: &Record, reason: String) -> BacklogChange {
+    BacklogChange::Parked {
         seq,
         path: record.path.clone(),
         reason,

@@ -7,7 +7,7 @@ use super::dead_letters::DEAD_LETTERS_MAX;
 use super::machine::{Machine, MachineState, NextRecords, Then};
 use super::policy::{self, Policy};
 use super::retry_queue::PARKED_MAX;
-use super::steps::Batch;
+use super::steps::FetchedBatch;
 use super::trouble::{Trouble, TroubleKind, with_causes};
 use crate::journal::{JournalError, Switch};
 use crate::sink::{Extent, SinkError, SinkErrorKind};
@@ -26,7 +26,7 @@ impl Machine {
         &mut self,
         error: SinkError,
         extent: Extent,
-        left: Option<Batch>,
+        left: Option<FetchedBatch>,
         now: Duration,
     ) {
         self.probe.failed(extent, &error, now);
@@ -43,7 +43,7 @@ impl Machine {
         self.failed(failure, Then::Open { left }, now);
     }
 
-    pub(super) fn journal_failed(&mut self, error: &JournalError, left: Option<Batch>, now: Duration) {
+    pub(super) fn journal_failed(&mut self, error: &JournalError, left: Option<FetchedBatch>, now: Duration) {
         let failure = Failure {
             kind: TroubleKind::Journal,
             message: with_causes(error),
@@ -89,7 +89,7 @@ impl Machine {
     }
 
     /// As many records are parked as may be: nothing fresh is delivered before one of them is.
-    pub(super) fn wait_for_room(&mut self, left: Batch, now: Duration) {
+    pub(super) fn wait_for_room(&mut self, left: FetchedBatch, now: Duration) {
         let due = self.parked.due().expect("what takes all room is to be tried");
         if due <= now {
             return self.recall(Some(left), now);
@@ -126,7 +126,7 @@ impl Machine {
         &mut self,
         kind: TroubleKind,
         (message, remedy): (String, &'static str),
-        left: Option<Batch>,
+        left: Option<FetchedBatch>,
     ) {
         self.state = MachineState::Halted { left };
         self.trouble = Some(Trouble {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::filter::CompiledFilter;
 use super::merge::MergeWindow;
-use super::steps::{Batch, Parts};
+use super::steps::{FetchedBatch, Parts};
 use super::worker::WallClock;
 use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader, RunPage, SinkRun};
 use crate::number::Seq;
@@ -109,7 +109,7 @@ pub(super) struct Merging {
 /// A batch, and when the first of the records that it was read from was captured.
 #[derive(Debug)]
 pub(super) struct ReadBatch {
-    pub batch: Batch,
+    pub batch: FetchedBatch,
     pub first_captured: Option<Timestamp>,
 }
 
@@ -408,7 +408,7 @@ fn sift(
     let first_captured = records.first().map(|record| record.time.captured);
     records.retain(|record| filter.passes(record));
     Ok(ReadBatch {
-        batch: Batch {
+        batch: FetchedBatch {
             records,
             through,
             parts: Parts::default(),

@@ -34,7 +34,7 @@ use super::policy;
 use super::probing::Probe;
 use super::retry_queue::{Glimpse, RetryQueue};
 use super::snapshot_cursor::SnapshotCursor;
-use super::steps::{Batch, Input, MachineConfig, Order, Phase, Progress, Task};
+use super::steps::{FetchedBatch, MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
 use super::trouble::{Trouble, TroubleKind};
 use crate::journal::{Disabled, SinkRun, Switch};
 use crate::number::Seq;
@@ -44,19 +44,19 @@ use crate::sink::{DeliverError, Delivery, Extent, SinkErrorKind};
 #[derive(Debug)]
 pub(super) enum MachineState {
     Opening {
-        left: Option<Batch>,
+        left: Option<FetchedBatch>,
     },
     Idle,
-    Recalling {
-        left: Option<Batch>,
+    FetchingRetries {
+        left: Option<FetchedBatch>,
         seqs: Arc<[Seq]>,
     },
     Delivering {
-        left: Option<Batch>,
+        left: Option<FetchedBatch>,
         attempt: Attempt,
     },
     /// Records of the run are under way.
-    Telling(Arc<Delivery>),
+    DeliveringSnapshot(Arc<Delivery>),
     BackingOff {
         /// What is left of the wait, and when it ends.
         delay: Duration,
@@ -64,18 +64,18 @@ pub(super) enum MachineState {
         then: Then,
     },
     /// A page of the run is read.
-    Restating,
+    FetchingSnapshot,
     /// What is left is kept for the operator's word to go on.
     Halted {
-        left: Option<Batch>,
+        left: Option<FetchedBatch>,
     },
 }
 
 /// What follows a wait.
 #[derive(Debug)]
 pub(super) enum Then {
-    Open { left: Option<Batch> },
-    GoOn { left: Option<Batch> },
+    Open { left: Option<FetchedBatch> },
+    GoOn { left: Option<FetchedBatch> },
 }
 
 /// Whose turn it is where both wait.
@@ -94,7 +94,7 @@ pub struct Machine {
     pub(super) handled: Seq,
     /// What becomes of such a batch moves the cursor no further than to the end of it, and is told then.
     pub(super) merged_through: Option<Seq>,
-    pub(super) untold: Option<Progress>,
+    pub(super) untold: Option<StepProgress>,
     pub(super) backoff: Backoff,
     pub(super) rejects: RejectPolicy,
     pub(super) letters: DeadLetters,
@@ -110,25 +110,25 @@ pub struct Machine {
 
 impl Machine {
     /// A sink that has to be opened first, or enabled if it was switched off.
-    pub fn new(terms: MachineConfig) -> Machine {
+    pub fn new(config: MachineConfig) -> Machine {
         let mut machine = Machine {
             state: MachineState::Opening { left: None },
-            cursor: terms.cursor,
-            handled: terms.cursor,
+            cursor: config.cursor,
+            handled: config.cursor,
             merged_through: None,
             untold: None,
-            backoff: Backoff::new(terms.retry),
-            rejects: terms.rejects,
-            letters: terms.aside.letters,
-            parked: RetryQueue::new(terms.retry, terms.aside.parked),
-            run: SnapshotCursor::of(terms.aside.run),
+            backoff: Backoff::new(config.retry),
+            rejects: config.rejects,
+            letters: config.backlog.letters,
+            parked: RetryQueue::new(config.retry, config.backlog.parked),
+            run: SnapshotCursor::of(config.backlog.run),
             turn: NextRecords::Parked,
-            random: StdRng::seed_from_u64(terms.seed),
+            random: StdRng::seed_from_u64(config.seed),
             trouble: None,
             switch: None,
             probe: Probe::default(),
         };
-        if let Some(disabled) = terms.aside.disabled {
+        if let Some(disabled) = config.backlog.disabled {
             machine.stay_disabled(&disabled);
         }
         machine
@@ -185,14 +185,14 @@ impl Machine {
     pub fn oldest_left(&self) -> Option<&Record> {
         let left = match &self.state {
             MachineState::Delivering { left, .. }
-            | MachineState::Recalling { left, .. }
+            | MachineState::FetchingRetries { left, .. }
             | MachineState::Opening { left }
             | MachineState::Halted { left }
             | MachineState::BackingOff {
                 then: Then::Open { left } | Then::GoOn { left },
                 ..
             } => left.as_ref(),
-            MachineState::Idle | MachineState::Restating | MachineState::Telling(_) => None,
+            MachineState::Idle | MachineState::FetchingSnapshot | MachineState::DeliveringSnapshot(_) => None,
         };
         left?.records.first().map(|record| &**record)
     }
@@ -202,10 +202,10 @@ impl Machine {
         match self.state {
             MachineState::Opening { .. } => Phase::Opening,
             MachineState::Idle => Phase::Idle,
-            MachineState::Recalling { .. }
+            MachineState::FetchingRetries { .. }
             | MachineState::Delivering { .. }
-            | MachineState::Restating
-            | MachineState::Telling(_) => Phase::Delivering,
+            | MachineState::FetchingSnapshot
+            | MachineState::DeliveringSnapshot(_) => Phase::Delivering,
             MachineState::BackingOff { .. } => Phase::BackingOff,
             MachineState::Halted { .. } => Phase::Halted,
         }
@@ -216,10 +216,10 @@ impl Machine {
         match &self.state {
             MachineState::Opening { .. } => Task::Open,
             MachineState::Idle => Task::Fetch,
-            MachineState::Recalling { seqs, .. } => Task::Recall(Arc::clone(seqs)),
+            MachineState::FetchingRetries { seqs, .. } => Task::FetchRetries(Arc::clone(seqs)),
             MachineState::Delivering { attempt, .. } => Task::Deliver(Arc::clone(&attempt.delivery)),
-            MachineState::Restating => Task::Restate(self.run.wanted(self.cursor)),
-            MachineState::Telling(delivery) => Task::Deliver(Arc::clone(delivery)),
+            MachineState::FetchingSnapshot => Task::FetchSnapshot(self.run.wanted(self.cursor)),
+            MachineState::DeliveringSnapshot(delivery) => Task::Deliver(Arc::clone(delivery)),
             MachineState::BackingOff { delay, .. } => Task::Wait(*delay),
             MachineState::Halted { .. } => Task::Rest,
         }
@@ -230,54 +230,56 @@ impl Machine {
     /// # Panics
     ///
     /// If the input does not belong to the present task: the driver is wrong.
-    pub fn step(&mut self, input: Input, now: Duration) -> Option<Progress> {
+    pub fn step(&mut self, input: WorkerInput, now: Duration) -> Option<StepProgress> {
         let phase = self.phase();
         let state = std::mem::replace(&mut self.state, MachineState::Idle);
         let progress = match (state, input) {
-            (MachineState::Opening { left }, Input::Opened(Ok(()))) => self.opened(left, now),
-            (MachineState::Opening { left }, Input::Opened(Err(error))) => {
+            (MachineState::Opening { left }, WorkerInput::Opened(Ok(()))) => self.opened(left, now),
+            (MachineState::Opening { left }, WorkerInput::Opened(Err(error))) => {
                 self.sink_failed(error, Extent::Destination, left, now);
                 None
             }
-            (MachineState::Idle, Input::Fetched(Ok(batch))) => {
+            (MachineState::Idle, WorkerInput::Fetched(Ok(batch))) => {
                 self.journal_answered();
                 self.go_on(Some(batch), now)
             }
-            (MachineState::Idle, Input::Fetched(Err(error))) => {
+            (MachineState::Idle, WorkerInput::Fetched(Err(error))) => {
                 self.journal_failed(&error, None, now);
                 None
             }
-            (MachineState::Idle, Input::Due) => {
+            (MachineState::Idle, WorkerInput::Due) => {
                 self.turn = NextRecords::Parked;
                 self.go_on(None, now)
             }
-            (MachineState::Recalling { left, seqs }, Input::Recalled(Ok(records))) => {
+            (MachineState::FetchingRetries { left, seqs }, WorkerInput::RetriesFetched(Ok(records))) => {
                 self.journal_answered();
                 self.recalled(left, &seqs, records, now)
             }
-            (MachineState::Recalling { left, .. }, Input::Recalled(Err(error))) => {
+            (MachineState::FetchingRetries { left, .. }, WorkerInput::RetriesFetched(Err(error))) => {
                 self.journal_failed(&error, left, now);
                 None
             }
-            (MachineState::Delivering { left, attempt }, Input::Delivered(result)) => {
+            (MachineState::Delivering { left, attempt }, WorkerInput::Delivered(result)) => {
                 self.delivered(left, attempt, result, now)
             }
-            (MachineState::Restating, Input::Restated(Ok(page))) => {
+            (MachineState::FetchingSnapshot, WorkerInput::SnapshotFetched(Ok(page))) => {
                 self.journal_answered();
                 self.restated(page, now)
             }
-            (MachineState::Restating, Input::Restated(Err(error))) => {
+            (MachineState::FetchingSnapshot, WorkerInput::SnapshotFetched(Err(error))) => {
                 self.journal_failed(&error, None, now);
                 None
             }
-            (MachineState::Telling(delivery), Input::Delivered(result)) => self.told(&delivery, result, now),
-            (MachineState::BackingOff { until, then, .. }, Input::More(more)) => {
+            (MachineState::DeliveringSnapshot(delivery), WorkerInput::Delivered(result)) => {
+                self.told(&delivery, result, now)
+            }
+            (MachineState::BackingOff { until, then, .. }, WorkerInput::More(more)) => {
                 let (until, then) = self.extended(until, then, more, now);
                 let delay = until.saturating_sub(now);
                 self.state = MachineState::BackingOff { delay, until, then };
                 None
             }
-            (MachineState::BackingOff { then, .. }, Input::Waited) => match then {
+            (MachineState::BackingOff { then, .. }, WorkerInput::Waited) => match then {
                 Then::Open { left } => {
                     self.state = MachineState::Opening { left };
                     None
@@ -292,16 +294,16 @@ impl Machine {
     }
 
     /// Takes an operator's word, between two tasks; the task may be another one afterwards.
-    pub fn order(&mut self, order: &Order) -> Option<Progress> {
+    pub fn order(&mut self, order: &OperatorRequest) -> Option<StepProgress> {
         let progress = match order {
-            Order::Enable => {
+            OperatorRequest::Enable => {
                 self.enable();
                 None
             }
-            Order::Retry(seqs) => self.retry_letters(seqs),
-            Order::Drop(seqs) => self.drop_letters(seqs),
-            Order::Restate(run) => Some(self.begin_run((**run).clone())),
-            Order::Replay(records) => self.replay(records),
+            OperatorRequest::Retry(seqs) => self.retry_letters(seqs),
+            OperatorRequest::Drop(seqs) => self.drop_letters(seqs),
+            OperatorRequest::Snapshot(run) => Some(self.begin_run((**run).clone())),
+            OperatorRequest::Replay(records) => self.replay(records),
         };
         let progress = self.with_switch(progress);
         self.told_at_last(progress)
@@ -318,7 +320,7 @@ impl Machine {
         }
     }
 
-    fn with_switch(&mut self, progress: Option<Progress>) -> Option<Progress> {
+    fn with_switch(&mut self, progress: Option<StepProgress>) -> Option<StepProgress> {
         let Some(switch) = self.switch.take() else {
             return progress;
         };
@@ -328,18 +330,18 @@ impl Machine {
     }
 
     /// A step that moves nothing yet.
-    pub(super) fn standing(&self) -> Progress {
-        Progress {
+    pub(super) fn standing(&self) -> StepProgress {
+        StepProgress {
             from: self.cursor,
             cursor: self.cursor,
-            ..Progress::default()
+            ..StepProgress::default()
         }
     }
 
-    fn opened(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
+    fn opened(&mut self, left: Option<FetchedBatch>, now: Duration) -> Option<StepProgress> {
         let is_proof = left.is_none() && self.run.next_delivery().is_none();
         let progress = self.go_on(left, now);
-        if is_proof || matches!(self.state, MachineState::Idle | MachineState::Restating) {
+        if is_proof || matches!(self.state, MachineState::Idle | MachineState::FetchingSnapshot) {
             self.healed();
         }
         progress
@@ -347,13 +349,13 @@ impl Machine {
 
     /// Delivers what comes next: parked records whose time has come, or the front of what is left of a batch. Goes
     /// over what needs no delivery.
-    pub(super) fn go_on(&mut self, left: Option<Batch>, now: Duration) -> Option<Progress> {
+    pub(super) fn go_on(&mut self, left: Option<FetchedBatch>, now: Duration) -> Option<StepProgress> {
         let mut left = left.filter(|batch| batch.through > self.handled);
         self.merged_through = left
             .as_ref()
             .filter(|batch| !batch.parts.is_empty())
             .map(|batch| batch.through);
-        let mut moved: Option<Progress> = None;
+        let mut moved: Option<StepProgress> = None;
         loop {
             if self.turn == NextRecords::Parked && self.parked.due().is_some_and(|due| due <= now) {
                 self.recall(left, now);
@@ -375,30 +377,32 @@ impl Machine {
                 return moved;
             };
             let progress = moved.get_or_insert_with(|| self.standing());
-            progress.asides.extend(self.set_held_aside(attempt.held, through));
+            progress
+                .changes
+                .extend(self.set_held_aside(attempt.held, through));
             self.reach(through);
             progress.cursor = self.cursor;
             left = Some(batch.behind(through)).filter(|batch| batch.through > through);
         }
     }
 
-    pub(super) fn recall(&mut self, left: Option<Batch>, now: Duration) {
+    pub(super) fn recall(&mut self, left: Option<FetchedBatch>, now: Duration) {
         let one_of_a_path = self.rejects.rejected_path == RejectedPath::Block;
         let seqs = self.parked.take_due(now, one_of_a_path).into();
-        self.state = MachineState::Recalling { left, seqs };
+        self.state = MachineState::FetchingRetries { left, seqs };
     }
 
     fn recalled(
         &mut self,
-        left: Option<Batch>,
+        left: Option<FetchedBatch>,
         seqs: &[Seq],
         records: Vec<Arc<Record>>,
         now: Duration,
-    ) -> Option<Progress> {
+    ) -> Option<StepProgress> {
         let lost = self.release_lost(seqs, &records);
         if records.is_empty() {
             let more = self.go_on(left, now);
-            return Progress::joined(lost, more);
+            return StepProgress::joined(lost, more);
         }
         self.state = MachineState::Delivering {
             left,
@@ -409,11 +413,11 @@ impl Machine {
 
     fn delivered(
         &mut self,
-        left: Option<Batch>,
+        left: Option<FetchedBatch>,
         attempt: Attempt,
         result: Result<(), DeliverError>,
         now: Duration,
-    ) -> Option<Progress> {
+    ) -> Option<StepProgress> {
         let records = &attempt.delivery.records;
         let outcome = match result {
             Ok(()) => CheckedOutcome::all(records.len()),
@@ -447,7 +451,7 @@ impl Machine {
                 self.healed();
                 // The held records at the front of what is left move the cursor in the same step.
                 let more = self.go_on(left, now);
-                Progress::joined(progress, more)
+                StepProgress::joined(progress, more)
             }
             Some(error) => {
                 if outcome.done > 0 {
@@ -463,8 +467,8 @@ impl Machine {
     fn at_rest(&self) -> MachineState {
         match self.run.next_delivery() {
             _ if !self.run.is_there() => MachineState::Idle,
-            None => MachineState::Restating,
-            Some(delivery) => MachineState::Telling(delivery),
+            None => MachineState::FetchingSnapshot,
+            Some(delivery) => MachineState::DeliveringSnapshot(delivery),
         }
     }
 
@@ -474,7 +478,7 @@ impl Machine {
 }
 
 impl Then {
-    pub(super) fn left(self) -> Option<Batch> {
+    pub(super) fn left(self) -> Option<FetchedBatch> {
         match self {
             Then::Open { left } | Then::GoOn { left } => left,
         }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::feed::ReadBatch;
-use super::steps::{Batch, Parts};
-use crate::fold::{Both, Told};
+use super::steps::{FetchedBatch, Parts};
+use crate::fold::{FoldInput, FoldedFields};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, State, Timestamp};
@@ -87,7 +87,7 @@ impl MergeWindow {
         let reached = ended.back().map(|read| read.batch.through);
         if self.records.is_empty() && reached.is_none_or(|reached| reached < self.through) {
             ended.push_back(ReadBatch {
-                batch: Batch {
+                batch: FetchedBatch {
                     records: Vec::new(),
                     through: self.through,
                     parts: Parts::default(),
@@ -117,7 +117,7 @@ impl MergeWindow {
         self.bytes = 0;
         let (records, parts) = merge(std::mem::take(&mut self.records));
         Some(ReadBatch {
-            batch: Batch {
+            batch: FetchedBatch {
                 records,
                 through,
                 parts: Arc::new(parts),
@@ -130,7 +130,7 @@ impl MergeWindow {
 fn alone(record: Arc<Record>) -> ReadBatch {
     ReadBatch {
         first_captured: Some(record.time.captured),
-        batch: Batch {
+        batch: FetchedBatch {
             through: record.seq,
             records: vec![record],
             parts: Parts::default(),
@@ -186,7 +186,7 @@ pub fn merge(records: Vec<Arc<Record>>) -> (Vec<Arc<Record>>, HashMap<Seq, Vec<S
 
 /// The later record, which stands for both; `None` where it does not supersede the one before.
 fn with(update: &Record, record: &Record) -> Option<Record> {
-    let Both { missed, superseded } = Told::by(update).into_next(Told::by(record))?;
+    let FoldedFields { missed, superseded } = FoldInput::by(update).into_next(FoldInput::by(record))?;
     Some(Record {
         before: update.before.clone(),
         missed,
@@ -312,7 +312,7 @@ mod tests {
             rest = later;
             all.extend(window.take(ReadBatch {
                 first_captured: now.first().map(|record| record.time.captured),
-                batch: Batch {
+                batch: FetchedBatch {
                     records: now.to_vec(),
                     through: now[now.len() - 1].seq,
                     parts: Parts::default(),
@@ -331,7 +331,7 @@ mod tests {
             let history = some_history(&mut random, count);
             let mut delivered: Vec<Arc<Record>> = Vec::new();
             for read in windows(&history, &mut random, Duration::from_secs(2)) {
-                let Batch {
+                let FetchedBatch {
                     records,
                     through,
                     parts,
@@ -409,7 +409,7 @@ mod tests {
         let large = |seq| a_record().seq(seq).before("").after(vec![b'x'; 1 << 20]).arc();
         let read = |records: Vec<Arc<Record>>| ReadBatch {
             first_captured: None,
-            batch: Batch {
+            batch: FetchedBatch {
                 through: records[records.len() - 1].seq,
                 records,
                 parts: Parts::default(),

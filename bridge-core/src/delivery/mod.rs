@@ -44,10 +44,12 @@ pub use options::{
 };
 pub use probing::{PROBE_AFTER, RETRY_BYTES_MAX, RETRY_RECORDS_MAX};
 pub use refusals::{RefusalSender, Refusals};
-pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, Waiting};
+pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, QueuedRetry};
 pub use sink_backlog::SinkBacklog;
 pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};
-pub use steps::{Batch, Input, MachineConfig, Order, Parts, Phase, Progress, Task};
+pub use steps::{
+    FetchedBatch, MachineConfig, OperatorRequest, Parts, Phase, StepProgress, Task, WorkerInput,
+};
 pub use trouble::{Trouble, TroubleKind};
 pub use worker::{Setup, WallClock, Worker};
 pub use workers::Workers;

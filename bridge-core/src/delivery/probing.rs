@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::attempt::Attempt;
 use super::machine::{Machine, MachineState, Then};
 use super::outcome::CheckedOutcome;
-use super::steps::Batch;
+use super::steps::FetchedBatch;
 use super::trouble::with_causes;
 use crate::journal::ReadLimit;
 use crate::path::ZnodePath;
@@ -79,10 +79,10 @@ impl Probe {
 }
 
 impl Machine {
-    /// Whether the records that wait for a retry may be extended by the next batch ([`Input::More`]). `limit` is that of
+    /// Whether the records that wait for a retry may be extended by the next batch ([`WorkerInput::More`]). `limit` is that of
     /// the batches that the driver reads.
     ///
-    /// [`Input::More`]: super::Input::More
+    /// [`WorkerInput::More`]: super::WorkerInput::More
     pub fn wants_more(&self, limit: ReadLimit) -> bool {
         let MachineState::BackingOff { then, .. } = &self.state else {
             return false;
@@ -93,13 +93,13 @@ impl Machine {
         self.has_space(then.batch(), limit)
     }
 
-    fn has_space(&self, left: Option<&Batch>, limit: ReadLimit) -> bool {
+    fn has_space(&self, left: Option<&FetchedBatch>, limit: ReadLimit) -> bool {
         let most = match self.probe.extent {
             Extent::Destination => limit.records.min(RETRY_RECORDS_MAX),
             Extent::Unknown => RETRY_RECORDS_MAX,
         };
         let records = left.map_or(0, |batch| batch.records.len());
-        records < most.min(self.parked.room()) && left.map_or(0, Batch::bytes) < RETRY_BYTES_MAX
+        records < most.min(self.parked.room()) && left.map_or(0, FetchedBatch::bytes) < RETRY_BYTES_MAX
     }
 
     /// Adds the next batch to what waits for a retry, and makes that retry earlier where the records can show how far
@@ -108,7 +108,7 @@ impl Machine {
         &self,
         until: Duration,
         then: Then,
-        more: Batch,
+        more: FetchedBatch,
         now: Duration,
     ) -> (Duration, Then) {
         let is_known: HashSet<&Option<ZnodePath>> = then
@@ -123,7 +123,7 @@ impl Machine {
             Some(earliest) => until.min(earliest.max(now)),
             None => until,
         };
-        let join = |left: Option<Batch>| match left {
+        let join = |left: Option<FetchedBatch>| match left {
             Some(left) => Some(left.joined(more)),
             None => Some(more),
         };
@@ -146,7 +146,7 @@ impl Machine {
         &mut self,
         outcome: CheckedOutcome,
         attempt: &Attempt,
-        left: Option<&Batch>,
+        left: Option<&FetchedBatch>,
     ) -> CheckedOutcome {
         let records = &attempt.delivery.records;
         let failed = &records[outcome.done..];
@@ -182,7 +182,7 @@ impl Machine {
 }
 
 impl Then {
-    pub(super) fn batch(&self) -> Option<&Batch> {
+    pub(super) fn batch(&self) -> Option<&FetchedBatch> {
         match self {
             Then::Open { left } | Then::GoOn { left } => left.as_ref(),
         }

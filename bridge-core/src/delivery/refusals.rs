@@ -1,4 +1,4 @@
-//! Progress of sinks that the journal's writer refused, from the pipeline to the workers: the worker halts its sink.
+//! StepProgress of sinks that the journal's writer refused, from the pipeline to the workers: the worker halts its sink.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::machine::Machine;
 use super::sink_log::{Line, SinkLog};
 use super::status::SinkStatus;
-use super::steps::{Order, Progress};
+use super::steps::{OperatorRequest, StepProgress};
 use super::trouble::Trouble;
 use crate::journal::RunStep;
 use crate::sink::SinkError;
@@ -98,20 +98,25 @@ pub(super) fn shrunk(status: &SinkStatus) {
     );
 }
 
-pub(super) fn ordered(status: &SinkStatus, order: &Order) {
+pub(super) fn ordered(status: &SinkStatus, order: &OperatorRequest) {
     let (sink, source) = (&*status.sink, &*status.source);
     let (word, records) = match order {
-        Order::Enable => ("enable", 0),
-        Order::Retry(seqs) => ("retry dead letters", seqs.len()),
-        Order::Drop(seqs) => ("drop dead letters", seqs.len()),
-        Order::Restate(_) => ("send the present state again", 0),
-        Order::Replay(records) => ("replay records", records.len()),
+        OperatorRequest::Enable => ("enable", 0),
+        OperatorRequest::Retry(seqs) => ("retry dead letters", seqs.len()),
+        OperatorRequest::Drop(seqs) => ("drop dead letters", seqs.len()),
+        OperatorRequest::Snapshot(_) => ("send the present state again", 0),
+        OperatorRequest::Replay(records) => ("replay records", records.len()),
     };
     tracing::info!(sink, source, order = word, records, "an operator gave an order");
 }
 
 /// Logs that the destination does not take a record of a run, once a minute one of them, and the end of the run.
-pub(super) fn not_restated(status: &SinkStatus, progress: &Progress, sink_log: &mut SinkLog, now: Instant) {
+pub(super) fn not_restated(
+    status: &SinkStatus,
+    progress: &StepProgress,
+    sink_log: &mut SinkLog,
+    now: Instant,
+) {
     let (sink, source) = (&*status.sink, &*status.source);
     for rejected in &progress.not_restated {
         let Some(left_out) = sink_log.refused(now) else {

@@ -12,7 +12,7 @@ use super::backoff::{Backoff, Pace, RETRY_AFTER_MAX};
 use super::options::Retry;
 use super::policy;
 use super::trouble::with_causes;
-use crate::journal::{Aside, ParkedRecord};
+use crate::journal::{BacklogChange, ParkedRecord};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
@@ -30,7 +30,7 @@ const REASON_BYTES_MAX: usize = 1000;
 
 /// A parked record as the journal kept it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct QueuedRetry {
     /// Which.
     pub seq: Seq,
     /// Its path; `None` for a control record.
@@ -45,14 +45,14 @@ pub struct Waiting {
     pub wait: Duration,
 }
 
-impl Waiting {
+impl QueuedRetry {
     /// A row at this time of day.
-    pub fn of(row: ParkedRecord, now: Timestamp) -> Waiting {
+    pub fn of(row: ParkedRecord, now: Timestamp) -> QueuedRetry {
         let from_to = |from: Timestamp, to: Timestamp| {
             let ms = to.0.saturating_sub(from.0).max(0);
             Duration::from_millis(ms.unsigned_abs())
         };
-        Waiting {
+        QueuedRetry {
             seq: row.seq,
             path: row.path,
             reason: row.reason,
@@ -101,13 +101,13 @@ struct PathQueue {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AfterFailure {
     /// Another one later.
-    Wait(Aside),
+    Wait(BacklogChange),
     /// Patience is at its end: the reason for giving the record up.
     GiveUp(String),
 }
 
 impl RetryQueue {
-    pub fn new(retry: Retry, waiting: Vec<Waiting>) -> RetryQueue {
+    pub fn new(retry: Retry, waiting: Vec<QueuedRetry>) -> RetryQueue {
         let mut parked = RetryQueue {
             retry,
             queues: HashMap::new(),
@@ -122,7 +122,7 @@ impl RetryQueue {
     }
 
     /// The first record of a path brings its backoff; the others wait behind it.
-    fn resume(&mut self, one: Waiting) {
+    fn resume(&mut self, one: QueuedRetry) {
         let is_first = !self.queues.contains_key(&one.path);
         let (wait, backoff) = (
             one.wait.min(RETRY_AFTER_MAX),
@@ -281,7 +281,7 @@ impl RetryQueue {
             queue.reason.clone_from(&reason);
         });
         let queue = &self.queues[path];
-        AfterFailure::Wait(Aside::Parked {
+        AfterFailure::Wait(BacklogChange::Parked {
             seq: *queue.seqs.first().expect("a queue has records"),
             path: path.clone(),
             reason,
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn what_the_journal_kept_goes_on_with_its_waits_and_its_patience() {
-        let waiting = |seq, attempts, failing_for, wait| Waiting {
+        let waiting = |seq, attempts, failing_for, wait| QueuedRetry {
             seq: Seq(seq),
             path: key("/a"),
             reason: "down".into(),
@@ -414,7 +414,10 @@ mod tests {
         assert_eq!(parked.glimpses(9)[0].records, 2);
         let verdict = fail(&mut parked, "/a", Duration::from_secs(9));
         assert!(
-            matches!(verdict, AfterFailure::Wait(Aside::Parked { attempts: 8, .. })),
+            matches!(
+                verdict,
+                AfterFailure::Wait(BacklogChange::Parked { attempts: 8, .. })
+            ),
             "{verdict:?}"
         );
         let verdict = fail(&mut parked, "/a", Duration::from_secs(10));

@@ -1,7 +1,7 @@
 //! What a sink set aside in earlier lives of the process, as its machine takes it up again.
 
 use super::dead_letters::{DEAD_LETTERS_MAX, DeadLetters};
-use super::retry_queue::{PARKED_MAX, Waiting};
+use super::retry_queue::{PARKED_MAX, QueuedRetry};
 use crate::journal::{Disabled, JournalError, Reader, SinkRun};
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -16,7 +16,7 @@ pub struct SinkBacklog {
     /// Its dead letters.
     pub letters: DeadLetters,
     /// Its parked records, ascending by `seq`.
-    pub parked: Vec<Waiting>,
+    pub parked: Vec<QueuedRetry>,
     /// Why it may not deliver; `None` if it may.
     pub disabled: Option<Disabled>,
     /// The run that was made for it and is not told to its end.
@@ -64,15 +64,15 @@ fn path_of(reader: &mut Reader, sink: &str, seq: Seq) -> Result<Option<ZnodePath
     Ok(found.and_then(|letter| letter.record.path.clone()))
 }
 
-fn load_parked(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<Vec<Waiting>, JournalError> {
-    let mut all: Vec<Waiting> = Vec::new();
+fn load_parked(reader: &mut Reader, sink: &str, now: Timestamp) -> Result<Vec<QueuedRetry>, JournalError> {
+    let mut all: Vec<QueuedRetry> = Vec::new();
     while all.len() <= 2 * PARKED_MAX {
         let after = all.last().map_or(Seq::ZERO, |last| last.seq);
         let rows = reader.parked(sink, after, ROWS_AT_ONCE)?;
         if rows.is_empty() {
             break;
         }
-        all.extend(rows.into_iter().map(|row| Waiting::of(row, now)));
+        all.extend(rows.into_iter().map(|row| QueuedRetry::of(row, now)));
     }
     Ok(all)
 }

@@ -9,7 +9,7 @@ use super::failures::ON_REJECT_HALT;
 use super::machine::{Machine, MachineState, NextRecords};
 use super::options::RejectedPath;
 use super::outcome::CheckedOutcome;
-use super::steps::Progress;
+use super::steps::StepProgress;
 use super::trouble::TroubleKind;
 use crate::journal::{RunPage, RunStep, SinkRun};
 use crate::number::Seq;
@@ -85,24 +85,24 @@ impl SnapshotCursor {
 
 impl Machine {
     /// A run is made from now on, as soon as nothing else is in hand.
-    pub(super) fn begin_run(&mut self, run: SinkRun) -> Progress {
+    pub(super) fn begin_run(&mut self, run: SinkRun) -> StepProgress {
         let mut progress = self.standing();
         progress.run = Some(self.run.begin(run));
-        if matches!(self.state, MachineState::Idle | MachineState::Restating) {
-            self.state = MachineState::Restating;
+        if matches!(self.state, MachineState::Idle | MachineState::FetchingSnapshot) {
+            self.state = MachineState::FetchingSnapshot;
         }
         progress
     }
 
     /// Takes a page of the run. A path whose records wait gets them anyway, and nothing newer may stand before them.
-    pub(super) fn restated(&mut self, mut page: RunPage, now: Duration) -> Option<Progress> {
+    pub(super) fn restated(&mut self, mut page: RunPage, now: Duration) -> Option<StepProgress> {
         page.records.retain(|record| !self.is_waiting(&record.path));
         let step = self.run.take(page);
         self.turn = NextRecords::Parked;
         let mut progress = self.standing();
         progress.run = step;
         let more = self.go_on(None, now);
-        Progress::joined(Some(progress), more)
+        StepProgress::joined(Some(progress), more)
     }
 
     pub(super) fn is_waiting(&self, path: &Option<ZnodePath>) -> bool {
@@ -117,7 +117,7 @@ impl Machine {
         delivery: &Delivery,
         result: Result<(), DeliverError>,
         now: Duration,
-    ) -> Option<Progress> {
+    ) -> Option<StepProgress> {
         let outcome = match result {
             Ok(()) => CheckedOutcome::all(delivery.records.len()),
             Err(error) => CheckedOutcome::checked(error, &delivery.records),
@@ -149,7 +149,7 @@ impl Machine {
             None => {
                 self.healed();
                 let more = self.go_on(None, now);
-                Progress::joined(Some(progress), more)
+                StepProgress::joined(Some(progress), more)
             }
             Some(error) => {
                 self.sink_failed(error, extent, None, now);

@@ -7,9 +7,9 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
-use super::steps::{Phase, Progress};
+use super::steps::{Phase, StepProgress};
 use super::trouble::{Trouble, TroubleKind};
-use crate::journal::{Aside, SinkRun};
+use crate::journal::{BacklogChange, SinkRun};
 use crate::metrics as names;
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -126,11 +126,12 @@ impl ParkedStatus {
 }
 
 /// How many records a step rejected, and how many it deferred for the first time.
-fn set_aside(progress: &Progress) -> (u64, u64) {
-    let count = |is: fn(&Aside) -> bool| progress.asides.iter().filter(|aside| is(aside)).count() as u64;
+fn set_aside(progress: &StepProgress) -> (u64, u64) {
+    let count =
+        |is: fn(&BacklogChange) -> bool| progress.changes.iter().filter(|change| is(change)).count() as u64;
     (
-        count(|aside| matches!(aside, Aside::Rejected { .. })),
-        count(|aside| matches!(aside, Aside::Parked { attempts: 0 | 1, .. })),
+        count(|change| matches!(change, BacklogChange::Rejected { .. })),
+        count(|change| matches!(change, BacklogChange::Parked { attempts: 0 | 1, .. })),
     )
 }
 
@@ -157,7 +158,7 @@ impl SinkStatus {
         }
     }
 
-    pub(super) fn count(&mut self, progress: &Progress) {
+    pub(super) fn count(&mut self, progress: &StepProgress) {
         self.delivered += progress.delivered;
         self.rejected += set_aside(progress).0 + progress.not_restated.len() as u64;
     }
@@ -211,7 +212,7 @@ impl Meters {
         }
     }
 
-    pub fn count(&self, progress: &Progress, now: Timestamp) {
+    pub fn count(&self, progress: &StepProgress, now: Timestamp) {
         for captured in &progress.captured {
             self.latency.record(captured.age_seconds(now));
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::merge::bytes_of;
 use super::options::{RejectPolicy, Retry};
 use super::sink_backlog::SinkBacklog;
-use crate::journal::{Aside, JournalError, RunPage, RunStep, SinkProgress, SinkRun, Switch};
+use crate::journal::{BacklogChange, JournalError, RunPage, RunStep, SinkProgress, SinkRun, Switch};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
@@ -25,7 +25,7 @@ pub struct MachineConfig {
     /// What becomes of rejected records.
     pub rejects: RejectPolicy,
     /// What the sink set aside before.
-    pub aside: SinkBacklog,
+    pub backlog: SinkBacklog,
     /// Of the jitter.
     pub seed: u64,
 }
@@ -35,7 +35,7 @@ pub type Parts = Arc<HashMap<Seq, Vec<Seq>>>;
 
 /// Records read from the journal and filtered, with the position that they reach.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
+pub struct FetchedBatch {
     /// What passed the filter, ascending by `seq`; may be empty.
     pub records: Vec<Arc<Record>>,
     /// The last record read, whether it passed or not.
@@ -47,30 +47,30 @@ pub struct Batch {
 
 /// What the driver reports to the machine.
 #[derive(Debug)]
-pub enum Input {
+pub enum WorkerInput {
     /// The sink's `open` ended.
     Opened(Result<(), SinkError>),
     /// The journal gave the next records behind the last batch, or failed to.
-    Fetched(Result<Batch, JournalError>),
+    Fetched(Result<FetchedBatch, JournalError>),
     /// The sink's `deliver` ended.
     Delivered(Result<(), DeliverError>),
     /// The wait is over.
     Waited,
     /// During a wait, where [`Machine::wants_more`](super::Machine::wants_more): the next batch of the journal. The wait
     /// goes on, and may be shorter.
-    More(Batch),
+    More(FetchedBatch),
     /// Instead of `Fetched`: the moment of [`Machine::due`](super::Machine::due) has come and the journal has nothing
     /// ready.
     Due,
     /// The journal gave the parked records that were asked for, as far as it has them, or failed to.
-    Recalled(Result<Vec<Arc<Record>>, JournalError>),
+    RetriesFetched(Result<Vec<Arc<Record>>, JournalError>),
     /// The journal gave the next page of the run, filtered, or failed to.
-    Restated(Result<RunPage, JournalError>),
+    SnapshotFetched(Result<RunPage, JournalError>),
 }
 
 /// An operator's word to a sink. The machine takes it between two tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum OperatorRequest {
     /// Deliver again, whatever halted the sink.
     Enable,
     /// Try these dead letters again.
@@ -78,23 +78,23 @@ pub enum Order {
     /// Let these dead letters go for good.
     Drop(Vec<Seq>),
     /// Send the present state again, instead of what is left of an earlier such order.
-    Restate(Box<SinkRun>),
+    Snapshot(Box<SinkRun>),
     /// Deliver these records once more, each with its path, as far as they were dealt with before and there is room for
-    /// parked records. Dead letters among them are left to [`Order::Retry`].
+    /// parked records. Dead letters among them are left to [`OperatorRequest::Retry`].
     Replay(Vec<(Seq, Option<ZnodePath>)>),
 }
 
-/// What the driver has to do next; its end is the next [`Input`].
+/// What the driver has to do next; its end is the next [`WorkerInput`].
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Call `open`.
     Open,
-    /// Get the next batch; [`Input::Due`] instead when its moment comes first.
+    /// Get the next batch; [`WorkerInput::Due`] instead when its moment comes first.
     Fetch,
     /// Get these parked records.
-    Recall(Arc<[Seq]>),
+    FetchRetries(Arc<[Seq]>),
     /// Get the next page of this run.
-    Restate(Box<SinkRun>),
+    FetchSnapshot(Box<SinkRun>),
     /// Call `deliver`.
     Deliver(Arc<Delivery>),
     /// Wait so long.
@@ -105,13 +105,13 @@ pub enum Task {
 
 /// How far a step brought the sink. It belongs in the journal before the next step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct StepProgress {
     /// The cursor before the step.
     pub from: Seq,
     /// The new cursor.
     pub cursor: Seq,
     /// What became of records that are set aside, all at or before the cursor.
-    pub asides: Vec<Aside>,
+    pub changes: Vec<BacklogChange>,
     /// Records that became durable at the destination.
     pub delivered: u64,
     /// Records that went into them and were not delivered themselves.
@@ -139,7 +139,7 @@ pub enum Phase {
     Idle,
     /// Records are under way.
     Delivering,
-    /// Waiting for the next attempt.
+    /// QueuedRetry for the next attempt.
     BackingOff,
     /// Stopped until the next start or an operator's word; see the trouble.
     Halted,
@@ -147,9 +147,9 @@ pub enum Phase {
     Closed,
 }
 
-impl Batch {
+impl FetchedBatch {
     /// The same with the next one of the journal.
-    pub(super) fn joined(mut self, next: Batch) -> Batch {
+    pub(super) fn joined(mut self, next: FetchedBatch) -> FetchedBatch {
         self.records.extend(next.records);
         self.through = next.through;
         if !next.parts.is_empty() {
@@ -166,14 +166,14 @@ impl Batch {
     }
 
     /// What of it lies behind a position.
-    pub(super) fn behind(mut self, cursor: Seq) -> Batch {
+    pub(super) fn behind(mut self, cursor: Seq) -> FetchedBatch {
         let first = self.records.partition_point(|record| record.seq <= cursor);
         self.records.drain(..first);
         self
     }
 }
 
-impl Progress {
+impl StepProgress {
     /// What the journal is told of it.
     pub fn note(self, sink: Arc<str>, at: Timestamp) -> SinkProgress {
         SinkProgress {
@@ -181,7 +181,7 @@ impl Progress {
             at,
             from: self.from,
             to: self.cursor,
-            asides: self.asides,
+            changes: self.changes,
             switch: self.switch,
             run: self.run,
         }
@@ -192,7 +192,7 @@ impl Progress {
     /// # Panics
     ///
     /// If the second does not start where the first ended.
-    pub(super) fn joined(first: Option<Progress>, second: Option<Progress>) -> Option<Progress> {
+    pub(super) fn joined(first: Option<StepProgress>, second: Option<StepProgress>) -> Option<StepProgress> {
         match (first, second) {
             (Some(mut first), Some(second)) => {
                 assert_eq!(
@@ -200,7 +200,7 @@ impl Progress {
                     "a step of a sink does not start where the step before it ended"
                 );
                 first.cursor = second.cursor;
-                first.asides.extend(second.asides);
+                first.changes.extend(second.changes);
                 first.switch = second.switch.or(first.switch);
                 first.run = second.run.or(first.run);
                 first.not_restated.extend(second.not_restated);

@@ -23,7 +23,7 @@ use super::report;
 use super::sink_backlog::SinkBacklog;
 use super::sink_log::{Line, SinkLog};
 use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus};
-use super::steps::{Input, MachineConfig, Order, Phase, Progress, Task};
+use super::steps::{MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
 use super::trouble::{Trouble, TroubleKind};
 use crate::journal::{ReadLimit, RefusedProgress, SinkProgress};
 use crate::number::Seq;
@@ -53,15 +53,15 @@ pub struct Setup {
     pub durable: watch::Receiver<Seq>,
     /// To the journal's writer.
     pub notes: mpsc::Sender<SinkProgress>,
-    /// Progress that the journal's writer refused.
+    /// StepProgress that the journal's writer refused.
     pub refusals: Refusals,
     /// Where delivery goes on. The journal knows the sink by now: a new one was entered by
     /// [`Journal::register_sink`](crate::journal::Journal::register_sink) at [`super::Start::first_cursor`].
     pub cursor: Seq,
     /// What the sink set aside in earlier lives.
-    pub aside: SinkBacklog,
+    pub backlog: SinkBacklog,
     /// An operator's words to the sink.
-    pub orders: mpsc::Receiver<Order>,
+    pub orders: mpsc::Receiver<OperatorRequest>,
     /// Which records the sink gets.
     pub filter: CompiledFilter,
     /// The window in which writes are merged; `None`: each is delivered.
@@ -90,15 +90,15 @@ pub struct Worker {
     refusals: Refusals,
     /// Refusals of this sink before this worker began.
     refused_before: u64,
-    orders: Option<mpsc::Receiver<Order>>,
+    orders: Option<mpsc::Receiver<OperatorRequest>>,
     stop: CancellationToken,
     drain: Duration,
 }
 
 /// What ended a wait of the worker.
 enum WorkerEvent {
-    Input(Input),
-    Order(Option<Order>),
+    Input(WorkerInput),
+    Order(Option<OperatorRequest>),
     /// The stop came, and there is nothing more to drain.
     Stop,
 }
@@ -131,7 +131,7 @@ impl Worker {
             cursor: setup.cursor,
             retry: setup.retry,
             rejects: setup.rejects,
-            aside: setup.aside,
+            backlog: setup.backlog,
             seed: setup.seed,
         });
         let merging = setup
@@ -245,15 +245,19 @@ impl Worker {
         match state.machine.task() {
             Task::Open => tokio::select! {
                 biased;
-                opened = sink.open() => WorkerEvent::Input(Input::Opened(opened)),
+                opened = sink.open() => WorkerEvent::Input(WorkerInput::Opened(opened)),
                 () = stop.cancelled() => WorkerEvent::Stop,
                 never = state.attend() => match never {},
             },
             Task::Fetch => state.fetch(stop, orders).await,
-            Task::Recall(seqs) => WorkerEvent::Input(Input::Recalled(state.feed.recall(seqs).await)),
+            Task::FetchRetries(seqs) => {
+                WorkerEvent::Input(WorkerInput::RetriesFetched(state.feed.recall(seqs).await))
+            }
             // What is told of a run is stored, and it goes on at the next start.
-            Task::Restate(_) if stop.is_cancelled() => WorkerEvent::Stop,
-            Task::Restate(run) => WorkerEvent::Input(Input::Restated(state.feed.restate(run).await)),
+            Task::FetchSnapshot(_) if stop.is_cancelled() => WorkerEvent::Stop,
+            Task::FetchSnapshot(run) => {
+                WorkerEvent::Input(WorkerInput::SnapshotFetched(state.feed.restate(run).await))
+            }
             Task::Deliver(delivery) => WorkerEvent::Input(deliver(sink.as_mut(), state, &delivery).await),
             Task::Wait(delay) => state.wait(delay, stop, orders).await,
             Task::Rest => tokio::select! {
@@ -265,7 +269,7 @@ impl Worker {
         }
     }
 
-    async fn note(&mut self, progress: Progress) -> Result<(), WriterGone> {
+    async fn note(&mut self, progress: StepProgress) -> Result<(), WriterGone> {
         self.state.status.count(&progress);
         let now = (self.state.clock)();
         self.state.meters.count(&progress, now);
@@ -290,7 +294,7 @@ impl Worker {
     }
 }
 
-async fn deliver(sink: &mut dyn Sink, state: &mut WorkerState, delivery: &Delivery) -> Input {
+async fn deliver(sink: &mut dyn Sink, state: &mut WorkerState, delivery: &Delivery) -> WorkerInput {
     let began = Instant::now();
     let result = tokio::select! {
         biased;
@@ -302,7 +306,7 @@ async fn deliver(sink: &mut dyn Sink, state: &mut WorkerState, delivery: &Delive
         .deliver_duration
         .record(began.elapsed().as_secs_f64());
     state.shrunk(sink.take_shrunk());
-    Input::Delivered(result)
+    WorkerInput::Delivered(result)
 }
 
 impl WorkerState {
@@ -320,7 +324,7 @@ impl WorkerState {
     async fn fetch(
         &mut self,
         stop: &CancellationToken,
-        orders: &mut Option<mpsc::Receiver<Order>>,
+        orders: &mut Option<mpsc::Receiver<OperatorRequest>>,
     ) -> WorkerEvent {
         let due = self.machine.due().map(|due| self.began + due);
         loop {
@@ -329,7 +333,7 @@ impl WorkerState {
                 self.feed.end_last_window();
             }
             if let Some(read) = self.feed.take() {
-                return WorkerEvent::Input(Input::Fetched(read.map(|read| read.batch)));
+                return WorkerEvent::Input(WorkerInput::Fetched(read.map(|read| read.batch)));
             }
             if stop.is_cancelled() && self.feed.is_drained() {
                 return WorkerEvent::Stop;
@@ -339,7 +343,7 @@ impl WorkerState {
                 () = self.feed.progress() => {}
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
                 order = next(orders) => return WorkerEvent::Order(order),
-                () = until(due), if !stop.is_cancelled() => return WorkerEvent::Input(Input::Due),
+                () = until(due), if !stop.is_cancelled() => return WorkerEvent::Input(WorkerInput::Due),
                 () = sleep(STATUS_EVERY) => self.publish(),
             }
         }
@@ -350,19 +354,19 @@ impl WorkerState {
         &mut self,
         delay: Duration,
         stop: &CancellationToken,
-        orders: &mut Option<mpsc::Receiver<Order>>,
+        orders: &mut Option<mpsc::Receiver<OperatorRequest>>,
     ) -> WorkerEvent {
         let end = Instant::now() + delay;
         loop {
             if self.machine.wants_more(self.feed.limit())
                 && let Some(read) = self.feed.take_read()
             {
-                return WorkerEvent::Input(Input::More(read.batch));
+                return WorkerEvent::Input(WorkerInput::More(read.batch));
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return WorkerEvent::Stop,
-                () = sleep_until(end) => return WorkerEvent::Input(Input::Waited),
+                () = sleep_until(end) => return WorkerEvent::Input(WorkerInput::Waited),
                 order = next(orders) => return WorkerEvent::Order(order),
                 () = self.feed.progress() => {}
                 () = sleep(STATUS_EVERY) => self.publish(),
@@ -370,25 +374,25 @@ impl WorkerState {
         }
     }
 
-    fn step(&mut self, input: Input) -> Option<Progress> {
+    fn step(&mut self, input: WorkerInput) -> Option<StepProgress> {
         let now = self.began.elapsed();
-        if matches!(input, Input::More(_)) {
+        if matches!(input, WorkerInput::More(_)) {
             // The failure is the one before: it counts once.
             return self.machine.step(input, now);
         }
         self.watched(|machine| machine.step(input, now))
     }
 
-    fn order(&mut self, order: &Order) -> Option<Progress> {
+    fn order(&mut self, order: &OperatorRequest) -> Option<StepProgress> {
         report::ordered(&self.status, order);
-        if let Order::Replay(records) = order {
+        if let OperatorRequest::Replay(records) = order {
             self.status.replayed += records.len() as u64;
         }
         self.watched(|machine| machine.order(order))
     }
 
     /// A step of the machine, with what it says of itself.
-    fn watched(&mut self, step: impl FnOnce(&mut Machine) -> Option<Progress>) -> Option<Progress> {
+    fn watched(&mut self, step: impl FnOnce(&mut Machine) -> Option<StepProgress>) -> Option<StepProgress> {
         let before = self.machine.trouble().cloned();
         let parked_before = self.machine.parked().0;
         let progress = step(&mut self.machine);
@@ -477,12 +481,12 @@ impl WorkerState {
 }
 
 /// An order that is there.
-fn waiting(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+fn waiting(orders: &mut Option<mpsc::Receiver<OperatorRequest>>) -> Option<OperatorRequest> {
     orders.as_mut()?.try_recv().ok()
 }
 
 /// The next order; `None` when there will be none. Cancel safe.
-async fn next(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+async fn next(orders: &mut Option<mpsc::Receiver<OperatorRequest>>) -> Option<OperatorRequest> {
     match orders {
         Some(orders) => orders.recv().await,
         None => std::future::pending().await,

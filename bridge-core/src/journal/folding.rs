@@ -43,7 +43,7 @@ use super::row::{Stored, op_number};
 use super::schema::PAGE_BYTES;
 use super::size::pages;
 use super::writer::{Batch, Journal};
-use crate::fold::Both;
+use crate::fold::FoldedFields;
 use crate::number::Seq;
 use crate::record::Op;
 
@@ -127,7 +127,7 @@ impl Folding {
     }
 
     /// A slice is durable.
-    fn went(&mut self, slice: Slice, used: u64, limit: u64) -> Option<u64> {
+    fn went(&mut self, slice: FoldedSlice, used: u64, limit: u64) -> Option<u64> {
         let round = self.round.as_mut()?;
         round.records += slice.records;
         round.position = slice.position;
@@ -149,7 +149,7 @@ fn is_above(used: u64, limit: u64, (part, whole): (u64, u64)) -> bool {
 
 /// What one slice came to.
 #[derive(Clone, Copy, Debug)]
-struct Slice {
+struct FoldedSlice {
     records: u64,
     position: Seq,
     bracket: Seq,
@@ -212,9 +212,9 @@ impl Journal {
         })
     }
 
-    fn slice(&mut self, closed: &Closed<'_>, budget: usize) -> rusqlite::Result<Slice> {
+    fn slice(&mut self, closed: &Closed<'_>, budget: usize) -> rusqlite::Result<FoldedSlice> {
         let round = self.folding.round.expect("a slice is one of a round");
-        let nothing = Slice {
+        let nothing = FoldedSlice {
             records: 0,
             position: round.position,
             bracket: round.bracket,
@@ -225,14 +225,14 @@ impl Journal {
             return Ok(nothing);
         }
         let Some(fences) = Fences::of(&self.connection, closed)? else {
-            return Ok(Slice {
+            return Ok(FoldedSlice {
                 is_last: true,
                 ..nothing
             });
         };
         let stands = (round.until, fences.posts.clone());
         if round.position == Seq::ZERO && self.folding.in_vain.as_ref() == Some(&stands) {
-            return Ok(Slice {
+            return Ok(FoldedSlice {
                 is_last: true,
                 ..nothing
             });
@@ -252,7 +252,7 @@ impl Journal {
         let is_last = found.position >= round.until;
         let is_in_vain = is_last && round.records + records == 0;
         self.folding.in_vain = is_in_vain.then_some(stands);
-        Ok(Slice {
+        Ok(FoldedSlice {
             records,
             position: found.position,
             bracket: found.bracket,
@@ -272,7 +272,7 @@ impl Journal {
         if record.retired != update.value {
             return Ok(false);
         }
-        let Some(Both { missed, superseded }) = update.told().into_next(record.told()) else {
+        let Some(FoldedFields { missed, superseded }) = update.told().into_next(record.told()) else {
             return Ok(false);
         };
         let both = Stored {
@@ -330,7 +330,7 @@ impl Fences {
 }
 
 /// What is found among the next records.
-struct Found {
+struct FoldPairs {
     /// Records that may go into the next of their path, and that one, ascending by it.
     pairs: Vec<(Seq, Seq)>,
     position: Seq,
@@ -341,8 +341,8 @@ const PAIRS: &str = "SELECT r.seq, r.path IS NULL, r.previous, r.op IN (?4, ?5) 
     FROM record r LEFT JOIN record p ON p.seq = r.previous
     WHERE r.seq > ?1 AND r.seq <= ?2 ORDER BY r.seq LIMIT ?3";
 
-fn look(connection: &Connection, round: Round, delivered: Seq, budget: usize) -> rusqlite::Result<Found> {
-    let mut found = Found {
+fn look(connection: &Connection, round: Round, delivered: Seq, budget: usize) -> rusqlite::Result<FoldPairs> {
+    let mut found = FoldPairs {
         pairs: Vec::new(),
         position: round.position.max(delivered),
         bracket: round.bracket.max(delivered),

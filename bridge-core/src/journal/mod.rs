@@ -52,7 +52,7 @@ pub use overview::{Overview, RootProgress};
 pub use read::{ReadLimit, Reader};
 pub use retention::Maintained;
 pub use sink_progress::{
-    Aside, ProgressError, RangeMismatch, RefusedProgress, RunStep, SeqRange, SinkProgress, Switch,
+    BacklogChange, ProgressError, RangeMismatch, RefusedProgress, RunStep, SeqRange, SinkProgress, Switch,
 };
 pub use sink_snapshot::{RunPage, SinkRun};
 pub use sink_state::{Disabled, Letter, ParkedRecord, RejectedRecord};

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::code::{StatBytes, StatCode, TxnCode, ZxidsCode, decode_run, encode_run, encode_txn};
 use super::rows::{Columns, Writing};
-use crate::fold::Told;
+use crate::fold::FoldInput;
 use crate::number::{Seq, Zxid};
 use crate::record::{
     Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, Times, Timestamp, Txn, ZxidKind,
@@ -180,8 +180,8 @@ impl Stored {
     }
 
     /// What the fold looks at.
-    pub(super) fn told(&self) -> Told<'_> {
-        Told {
+    pub(super) fn told(&self) -> FoldInput<'_> {
+        FoldInput {
             op: self.op,
             zxid: self.zxid,
             before: self.before_stat.map(|stat| stat.czxid),

@@ -32,7 +32,7 @@ pub struct SinkProgress {
     /// The last record that it covers. All of them are durable at the destination, filtered out, or set aside.
     pub to: Seq,
     /// What became of records that are set aside, in the order in which it happened; all at or before `to`.
-    pub asides: Vec<Aside>,
+    pub changes: Vec<BacklogChange>,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,
     /// How far the run that is made for this sink has come.
@@ -60,7 +60,7 @@ pub enum RunStep {
 ///   └───▶ dead letter ── Dropped ─▶ gone
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Aside {
+pub enum BacklogChange {
     /// The destination will never accept it: it becomes a dead letter.
     Rejected {
         /// Which.
@@ -110,16 +110,16 @@ pub enum Switch {
     Enabled,
 }
 
-impl Aside {
+impl BacklogChange {
     /// The record.
     pub fn seq(&self) -> Seq {
         match self {
-            Aside::Rejected { seq, .. }
-            | Aside::Parked { seq, .. }
-            | Aside::Replayed { seq, .. }
-            | Aside::Released(seq)
-            | Aside::Retried(seq)
-            | Aside::Dropped(seq) => *seq,
+            BacklogChange::Rejected { seq, .. }
+            | BacklogChange::Parked { seq, .. }
+            | BacklogChange::Replayed { seq, .. }
+            | BacklogChange::Released(seq)
+            | BacklogChange::Retried(seq)
+            | BacklogChange::Dropped(seq) => *seq,
         }
     }
 }
@@ -158,7 +158,7 @@ impl SinkProgress {
     pub fn absorb(&mut self, later: SinkProgress) -> Result<(), RefusedProgress> {
         self.to = later.applied_at(self.to)?;
         self.at = self.at.max(later.at);
-        self.asides.extend(later.asides);
+        self.changes.extend(later.changes);
         self.switch = later.switch.or(self.switch.take());
         self.run = later.run.or(self.run.take());
         Ok(())

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::cursors;
 use super::error::JournalError;
 use super::read::{Names, Reader};
-use super::sink_progress::{Aside, ProgressError, RunStep, SinkProgress, Switch};
+use super::sink_progress::{BacklogChange, ProgressError, RunStep, SinkProgress, Switch};
 use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
@@ -82,11 +82,11 @@ impl Journal {
     /// If the progress is of another journal: it ends after the tail, or its sink is unknown.
     pub fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
         let SinkProgress { sink, to, .. } = note;
-        for aside in &note.asides {
+        for change in &note.changes {
             assert!(
-                aside.seq() <= *to,
+                change.seq() <= *to,
                 "sink '{sink}' set {} aside after its cursor {to}",
-                aside.seq()
+                change.seq()
             );
         }
         let stored = self.write("storing a cursor", |journal| {
@@ -106,14 +106,14 @@ impl Journal {
             connection
                 .prepare_cached("UPDATE sink SET cursor = ?2 WHERE name = ?1")?
                 .execute((&**sink, cursor.0.cast_signed()))?;
-            for aside in &note.asides {
+            for change in &note.changes {
                 let desk = OutcomeWriter {
                     connection,
                     sink,
                     at: note.at,
-                    is_new: aside.seq() > from,
+                    is_new: change.seq() > from,
                 };
-                desk.take(aside)?;
+                desk.take(change)?;
             }
             match &note.run {
                 Some(RunStep::At(run)) => sink_snapshot::store(connection, sink, run)?,
@@ -139,10 +139,10 @@ struct OutcomeWriter<'a> {
 }
 
 impl OutcomeWriter<'_> {
-    fn take(&self, aside: &Aside) -> rusqlite::Result<()> {
-        match aside {
-            Aside::Rejected { seq, path, reason } => self.reject(*seq, path.as_ref(), reason),
-            Aside::Parked {
+    fn take(&self, change: &BacklogChange) -> rusqlite::Result<()> {
+        match change {
+            BacklogChange::Rejected { seq, path, reason } => self.reject(*seq, path.as_ref(), reason),
+            BacklogChange::Parked {
                 seq,
                 path,
                 reason,
@@ -154,10 +154,14 @@ impl OutcomeWriter<'_> {
                 }
                 self.postpone(*seq, reason, *attempts, *wait)
             }
-            Aside::Released(seq) => self.delete("DELETE FROM parked WHERE sink = ?1 AND seq = ?2", *seq),
-            Aside::Retried(seq) => self.retry(*seq),
-            Aside::Dropped(seq) => self.delete("DELETE FROM rejected WHERE sink = ?1 AND seq = ?2", *seq),
-            Aside::Replayed { seq, path } => self.replay(*seq, path.as_ref()),
+            BacklogChange::Released(seq) => {
+                self.delete("DELETE FROM parked WHERE sink = ?1 AND seq = ?2", *seq)
+            }
+            BacklogChange::Retried(seq) => self.retry(*seq),
+            BacklogChange::Dropped(seq) => {
+                self.delete("DELETE FROM rejected WHERE sink = ?1 AND seq = ?2", *seq)
+            }
+            BacklogChange::Replayed { seq, path } => self.replay(*seq, path.as_ref()),
         }
     }
 

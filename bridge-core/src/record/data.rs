@@ -162,7 +162,7 @@ impl Serialize for Data {
 }
 
 #[derive(Deserialize)]
-struct Written {
+struct DataFields {
     encoding: String,
     size: u32,
     value: serde_json::Value,
@@ -173,12 +173,12 @@ struct Written {
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
-        let Written {
+        let DataFields {
             encoding,
             size,
             value,
             truncated,
-        } = Written::deserialize(deserializer)?;
+        } = DataFields::deserialize(deserializer)?;
         let text = || {
             value
                 .as_str()

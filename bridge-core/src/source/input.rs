@@ -45,7 +45,7 @@ pub enum Input {
     /// The answer to [`SourceRequest::WriteCanary`].
     CanaryWritten {
         /// Of the write.
-        mark: Mark,
+        mark: CanaryMark,
         /// The transaction; `None` where the write failed, or nobody knows what became of it.
         zxid: Option<Zxid>,
     },
@@ -88,7 +88,7 @@ pub enum EventKind {
 
 /// Names a write of the canary until its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark(pub u64);
+pub struct CanaryMark(pub u64);
 
 /// Names a request until its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::delivery::{DeadLetters, SinkBacklog, Tail, Waiting};
+use crate::delivery::{DeadLetters, QueuedRetry, SinkBacklog, Tail};
 use crate::journal::{
-    Aside, Disabled, JournalError, ReadLimit, RunPage, RunStep, SinkProgress, SinkRun, Switch,
+    BacklogChange, Disabled, JournalError, ReadLimit, RunPage, RunStep, SinkProgress, SinkRun, Switch,
 };
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -26,15 +26,15 @@ pub struct MemoryJournal {
 struct Shared {
     records: Vec<Arc<Record>>,
     cursors: BTreeMap<Arc<str>, Seq>,
-    asides: BTreeMap<Arc<str>, Asides>,
+    backlogs: BTreeMap<Arc<str>, MemoryBacklog>,
     failures: Vec<JournalError>,
 }
 
 /// What one sink set aside.
 #[derive(Default)]
-struct Asides {
+struct MemoryBacklog {
     rejected: BTreeMap<Seq, Rejected>,
-    parked: BTreeMap<Seq, Waiting>,
+    parked: BTreeMap<Seq, QueuedRetry>,
     disabled: Option<Disabled>,
     run: Option<SinkRun>,
 }
@@ -101,15 +101,17 @@ impl MemoryJournal {
     /// A sink's dead letters.
     pub fn rejected(&self, sink: &str) -> Vec<Rejected> {
         let shared = self.lock();
-        let asides = shared.asides.get(sink);
-        asides.map_or_else(Vec::new, |asides| asides.rejected.values().cloned().collect())
+        let backlog = shared.backlogs.get(sink);
+        backlog.map_or_else(Vec::new, |backlog| backlog.rejected.values().cloned().collect())
     }
 
     /// The seqs of a sink's parked records.
     pub fn parked(&self, sink: &str) -> Vec<u64> {
         let shared = self.lock();
-        let asides = shared.asides.get(sink);
-        asides.map_or_else(Vec::new, |asides| asides.parked.keys().map(|seq| seq.0).collect())
+        let backlog = shared.backlogs.get(sink);
+        backlog.map_or_else(Vec::new, |backlog| {
+            backlog.parked.keys().map(|seq| seq.0).collect()
+        })
     }
 
     /// What a sink set aside, as its next worker takes it up.
@@ -117,9 +119,9 @@ impl MemoryJournal {
     /// # Panics
     ///
     /// If a lock is poisoned: another thread of the test has panicked.
-    pub fn aside(&self, sink: &str) -> SinkBacklog {
+    pub fn backlog(&self, sink: &str) -> SinkBacklog {
         let shared = self.lock();
-        let Some(asides) = shared.asides.get(sink) else {
+        let Some(backlog) = shared.backlogs.get(sink) else {
             return SinkBacklog::default();
         };
         let path_of = |seq: &Seq| {
@@ -129,17 +131,17 @@ impl MemoryJournal {
                 .clone()
         };
         SinkBacklog {
-            letters: DeadLetters::of(asides.rejected.keys().map(|seq| (*seq, path_of(seq)))),
-            parked: asides
+            letters: DeadLetters::of(backlog.rejected.keys().map(|seq| (*seq, path_of(seq)))),
+            parked: backlog
                 .parked
                 .values()
-                .map(|waiting| Waiting {
+                .map(|waiting| QueuedRetry {
                     path: path_of(&waiting.seq),
                     ..waiting.clone()
                 })
                 .collect(),
-            disabled: asides.disabled.clone(),
-            run: asides.run.clone(),
+            disabled: backlog.disabled.clone(),
+            run: backlog.run.clone(),
         }
     }
 
@@ -169,26 +171,26 @@ impl MemoryJournal {
             .applied_at(cursor)
             .unwrap_or_else(|refused| panic!("{refused}"));
         assert!(note.to <= durable, "the cursor of {} is past the tail", note.sink);
-        for aside in &note.asides {
+        for change in &note.changes {
             assert!(
-                aside.seq() <= note.to,
+                change.seq() <= note.to,
                 "record {} is set aside ahead of the cursor",
-                aside.seq()
+                change.seq()
             );
         }
         shared.cursors.insert(Arc::clone(&note.sink), cursor);
-        let asides = shared.asides.entry(note.sink).or_default();
-        for aside in note.asides {
-            asides.take(aside);
+        let backlog = shared.backlogs.entry(note.sink).or_default();
+        for change in note.changes {
+            backlog.take(change);
         }
         match note.run {
-            Some(RunStep::At(run)) => asides.run = Some(*run),
-            Some(RunStep::Told(_)) => asides.run = None,
+            Some(RunStep::At(run)) => backlog.run = Some(*run),
+            Some(RunStep::Told(_)) => backlog.run = None,
             None => {}
         }
         match note.switch {
-            Some(Switch::Disabled { reason }) => asides.disabled = Some(Disabled { reason, at: note.at }),
-            Some(Switch::Enabled) => asides.disabled = None,
+            Some(Switch::Disabled { reason }) => backlog.disabled = Some(Disabled { reason, at: note.at }),
+            Some(Switch::Enabled) => backlog.disabled = None,
             None => {}
         }
     }
@@ -198,22 +200,22 @@ impl MemoryJournal {
     }
 }
 
-impl Asides {
+impl MemoryBacklog {
     /// The simulated journal keeps no time: what waits is tried at once by the next worker.
-    fn take(&mut self, aside: Aside) {
-        match aside {
-            Aside::Rejected { seq, reason, .. } => {
+    fn take(&mut self, change: BacklogChange) {
+        match change {
+            BacklogChange::Rejected { seq, reason, .. } => {
                 self.parked.remove(&seq);
                 self.rejected.insert(seq, Rejected { seq, reason });
             }
-            Aside::Parked {
+            BacklogChange::Parked {
                 seq,
                 path,
                 reason,
                 attempts,
                 ..
             } => {
-                let waiting = Waiting {
+                let waiting = QueuedRetry {
                     seq,
                     path,
                     reason,
@@ -223,8 +225,8 @@ impl Asides {
                 };
                 self.parked.insert(seq, waiting);
             }
-            Aside::Replayed { seq, path } => {
-                let waiting = Waiting {
+            BacklogChange::Replayed { seq, path } => {
+                let waiting = QueuedRetry {
                     seq,
                     path,
                     reason: String::new(),
@@ -234,10 +236,10 @@ impl Asides {
                 };
                 self.parked.insert(seq, waiting);
             }
-            Aside::Released(seq) => drop(self.parked.remove(&seq)),
-            Aside::Retried(seq) => {
+            BacklogChange::Released(seq) => drop(self.parked.remove(&seq)),
+            BacklogChange::Retried(seq) => {
                 if let Some(letter) = self.rejected.remove(&seq) {
-                    let waiting = Waiting {
+                    let waiting = QueuedRetry {
                         seq,
                         path: None,
                         reason: letter.reason,
@@ -248,7 +250,7 @@ impl Asides {
                     self.parked.insert(seq, waiting);
                 }
             }
-            Aside::Dropped(seq) => drop(self.rejected.remove(&seq)),
+            BacklogChange::Dropped(seq) => drop(self.rejected.remove(&seq)),
         }
     }
 }

@@ -511,7 +511,7 @@ fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
         refusals: Refusals::default(),
         notes,
         cursor: journal.cursor(SINK),
-        aside: journal.aside(SINK),
+        backlog: journal.backlog(SINK),
         orders,
         merge: None,
         filter: CompiledFilter::new(&Filter::default()).expect("the default filter passes everything"),

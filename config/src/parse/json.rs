@@ -10,7 +10,7 @@ use crate::tree::{KeyPath, Place};
 
 /// The places of all keys and values.
 pub(super) fn map(text: &str) -> Map {
-    let mut walk = Walk {
+    let mut walk = JsonReader {
         text,
         at: 0,
         map: Map::default(),
@@ -20,13 +20,13 @@ pub(super) fn map(text: &str) -> Map {
 }
 
 /// A position in a text that serde_json has accepted: the next character to read.
-struct Walk<'a> {
+struct JsonReader<'a> {
     text: &'a str,
     at: usize,
     map: Map,
 }
 
-impl Walk<'_> {
+impl JsonReader<'_> {
     fn value(&mut self, path: &KeyPath) {
         match self.peek() {
             Some(b'{') => self.object(path),

@@ -10,7 +10,7 @@ use crate::tree::{KeyPath, Place};
 
 /// The places of all keys and values, as far as the text is YAML.
 pub(super) fn map(text: &str) -> Map {
-    let mut walk = Walk::default();
+    let mut walk = YamlReader::default();
     // The parser of the values has reported a syntax error.
     let _ = Parser::new_from_str(text).load(&mut walk, false);
     walk.map
@@ -18,7 +18,7 @@ pub(super) fn map(text: &str) -> Map {
 
 /// Follows the parser's events with a stack of the open lists and tables.
 #[derive(Default)]
-struct Walk {
+struct YamlReader {
     open: Vec<Open>,
     map: Map,
 }
@@ -38,7 +38,7 @@ enum Inside {
     },
 }
 
-impl Walk {
+impl YamlReader {
     /// Records the place of the value that begins here. Returns its path; `None` for a key.
     fn begin(&mut self, place: Place, scalar: Option<&str>) -> Option<KeyPath> {
         let Some(open) = self.open.last_mut() else {
@@ -67,7 +67,7 @@ impl Walk {
     }
 }
 
-impl MarkedEventReceiver for Walk {
+impl MarkedEventReceiver for YamlReader {
     fn on_event(&mut self, event: Event, mark: Marker) {
         let place = place(&mark);
         match event {

@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use bridge_core::capture::{Input, Mark};
+use bridge_core::capture::{CanaryMark, Input};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{SourceError, SourceErrorKind};
@@ -48,7 +48,7 @@ struct Refused {
 
 /// One write, done.
 pub(crate) struct Attempt {
-    mark: Mark,
+    mark: CanaryMark,
     /// The session that it was made over, if there is one still.
     client: Option<Client>,
     written: Result<Zxid, Refused>,
@@ -79,7 +79,7 @@ impl Writer {
     }
 
     /// One write. Cancel safe: what became of it is then unknown.
-    pub(crate) fn write(&self, mark: Mark, path: ZnodePath) -> BoxFuture<'static, Attempt> {
+    pub(crate) fn write(&self, mark: CanaryMark, path: ZnodePath) -> BoxFuture<'static, Attempt> {
         let (config, client) = (self.config.clone(), self.client.clone());
         Box::pin(async move {
             // To make a session may take its timeout, and so may each request until the client gives it up.
@@ -151,7 +151,7 @@ impl From<Refused> for SourceError {
 async fn attempt(
     config: &ZookeeperConfig,
     client: Option<Client>,
-    mark: Mark,
+    mark: CanaryMark,
     path: &ZnodePath,
 ) -> (Option<Client>, Result<Zxid, Refused>) {
     let client = match client.filter(|client| !client.state().is_terminated()) {
@@ -260,7 +260,7 @@ mod tests {
 
     fn attempt(written: Result<Zxid, Refused>) -> Attempt {
         Attempt {
-            mark: Mark(1),
+            mark: CanaryMark(1),
             client: None,
             written,
         }
@@ -280,7 +280,7 @@ mod tests {
             assert_eq!(
                 input,
                 Input::CanaryWritten {
-                    mark: Mark(1),
+                    mark: CanaryMark(1),
                     zxid: expected
                 }
             );

@@ -19,7 +19,7 @@ use crate::config::AclDigests;
 use crate::connect::{answer_bound, silent};
 use crate::convert;
 use crate::error::{Failure, of_request};
-use crate::watchers::{Told, Watchers};
+use crate::watchers::{WatchEvents, Watchers};
 
 /// Events that may wait for the pipeline; then the connection is given up.
 const WAITING_EVENTS_MAX: usize = 200_000;
@@ -68,7 +68,7 @@ impl Outbox {
     }
 
     /// Adds events to those that wait at the end already.
-    fn told(&mut self, told: Told) {
+    fn told(&mut self, told: WatchEvents) {
         if told.events.is_empty() {
             return;
         }
@@ -170,7 +170,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn told(&mut self, told: Told) -> Option<End> {
+    fn told(&mut self, told: WatchEvents) -> Option<End> {
         let is_lost = told.is_lost;
         self.outbox.told(told);
         if is_lost {

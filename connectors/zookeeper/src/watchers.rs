@@ -12,7 +12,7 @@ use crate::convert;
 
 /// What the watches of the roots told, in the order of the connection.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct WatchEvents {
     pub(crate) events: Vec<Event>,
     /// The connection is gone; what came before is in `events`.
     pub(crate) is_lost: bool,
@@ -45,7 +45,7 @@ impl Watchers {
     }
 
     /// Waits until any watch tells something, then takes all that is there. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Told {
+    pub(crate) async fn next(&mut self) -> WatchEvents {
         let first = std::future::poll_fn(|context| {
             match (0..self.watchers.len()).find_map(|at| self.poll(at, context).map(|event| (at, event))) {
                 Some(first) => Poll::Ready(first),
@@ -58,12 +58,12 @@ impl Watchers {
 
     /// Takes all that is there, without waiting. After a reply this holds every event that came before it: the client
     /// hands both on from one task in the order of the connection.
-    pub(crate) fn drain(&mut self) -> Told {
+    pub(crate) fn drain(&mut self) -> WatchEvents {
         self.drain_with(None)
     }
 
-    fn drain_with(&mut self, first: Option<(usize, WatchedEvent)>) -> Told {
-        let mut told = Told::default();
+    fn drain_with(&mut self, first: Option<(usize, WatchedEvent)>) -> WatchEvents {
+        let mut told = WatchEvents::default();
         if let Some((at, event)) = first {
             self.take(at, event, &mut told);
         }
@@ -96,7 +96,7 @@ impl Watchers {
         }
     }
 
-    fn take(&mut self, at: usize, event: WatchedEvent, told: &mut Told) {
+    fn take(&mut self, at: usize, event: WatchedEvent, told: &mut WatchEvents) {
         if event.event_type == EventType::Session {
             told.is_lost |= event.session_state != SessionState::SyncConnected;
             if event.session_state.is_terminated() {

@@ -2,7 +2,7 @@
 
 mod text;
 
-use bridge_core::delivery::Order;
+use bridge_core::delivery::OperatorRequest;
 use bridge_core::journal::Letter;
 use bridge_core::number::Seq;
 use bridge_query::{JournalQuery, PathPattern, QueryError};
@@ -80,8 +80,10 @@ pub fn run(args: &DlqArgs) -> Result<(), Failure> {
     match &args.command {
         DlqCommand::List(selection) => list(selection),
         DlqCommand::Show(selection) => show(selection),
-        DlqCommand::Retry(selection) => serving::block_on(order(selection, "retried", Order::Retry)),
-        DlqCommand::Drop(selection) => serving::block_on(order(selection, "dropped", Order::Drop)),
+        DlqCommand::Retry(selection) => {
+            serving::block_on(order(selection, "retried", OperatorRequest::Retry))
+        }
+        DlqCommand::Drop(selection) => serving::block_on(order(selection, "dropped", OperatorRequest::Drop)),
     }
 }
 
@@ -176,7 +178,11 @@ fn none() -> Failure {
     )
 }
 
-async fn order(selection: &LetterSelection, word: &str, order: fn(Vec<Seq>) -> Order) -> Result<(), Failure> {
+async fn order(
+    selection: &LetterSelection,
+    word: &str,
+    order: fn(Vec<Seq>) -> OperatorRequest,
+) -> Result<(), Failure> {
     selection.must_be_narrow()?;
     let (journals, found) = selection.find()?;
     if found.is_empty() {

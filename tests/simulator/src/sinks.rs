@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::delivery::{
-    self, Batch, CompiledFilter, DeadLetters, Filter, Input, Machine, MachineConfig, OnReject, OpClass,
-    Parts, Progress, RejectPolicy, RejectedPath, Retry, Task, Waiting,
+    self, CompiledFilter, DeadLetters, FetchedBatch, Filter, Machine, MachineConfig, OnReject, OpClass,
+    Parts, QueuedRetry, RejectPolicy, RejectedPath, Retry, StepProgress, Task, WorkerInput,
 };
-use bridge_core::journal::{Aside, SinkProgress};
+use bridge_core::journal::{BacklogChange, SinkProgress};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Timestamp};
@@ -35,7 +35,7 @@ pub struct Sink {
     /// Its name.
     pub name: Arc<str>,
     /// What it gets.
-    pub sieve: CompiledFilter,
+    pub filter: CompiledFilter,
     pub(crate) rejects: RejectPolicy,
     /// The other end. Outlives the bridge.
     pub destination: Destination,
@@ -114,7 +114,7 @@ impl Sink {
             };
             Sink {
                 name: name.into(),
-                sieve: CompiledFilter::new(filter).expect("the filter is a constant"),
+                filter: CompiledFilter::new(filter).expect("the filter is a constant"),
                 rejects: RejectPolicy {
                     on_reject,
                     rejected_path,
@@ -134,8 +134,8 @@ impl Sink {
 
     /// The worker starts where the journal has its cursor, with what the sink set aside.
     pub fn start(&mut self, cursor: Seq, store: &Store, now_ms: u64, seen: &mut Coverage) {
-        let aside = store.set_aside(&self.name);
-        if !aside.parked.is_empty() {
+        let backlog = store.set_aside(&self.name);
+        if !backlog.parked.is_empty() {
             seen.see(Seen::RestartedParked);
         }
         let now = steady(now_ms);
@@ -143,17 +143,17 @@ impl Sink {
             cursor,
             retry: Retry::default(),
             rejects: self.rejects,
-            aside: delivery::SinkBacklog {
+            backlog: delivery::SinkBacklog {
                 letters: DeadLetters::of(
-                    aside
+                    backlog
                         .letters
                         .into_values()
                         .map(|letter| (letter.seq, letter.path)),
                 ),
-                parked: aside
+                parked: backlog
                     .parked
                     .into_values()
-                    .map(|row| Waiting::of(row, now))
+                    .map(|row| QueuedRetry::of(row, now))
                     .collect(),
                 ..delivery::SinkBacklog::default()
             },
@@ -210,7 +210,7 @@ impl Sink {
         }
         if let Some(progress) = worker.ordered(
             (&mut self.orders, &mut self.destination),
-            &self.sieve,
+            &self.filter,
             &mut self.random,
             around,
         ) {
@@ -226,7 +226,7 @@ impl Sink {
                     }
                     false => Ok(()),
                 };
-                self.input(Input::Opened(opened), around)
+                self.input(WorkerInput::Opened(opened), around)
             }
             Task::Fetch => self.fetch(around),
             Task::Deliver(delivery) => self.deliver(&delivery, around),
@@ -237,19 +237,19 @@ impl Sink {
                     return Step::Idle;
                 }
                 worker.wakes_ms = None;
-                self.input(Input::Waited, around)
+                self.input(WorkerInput::Waited, around)
             }
-            Task::Recall(seqs) => {
+            Task::FetchRetries(seqs) => {
                 let records = around.store.recall(&seqs);
                 around.seen.add(Seen::Recalled, records.len() as u64);
-                self.input(Input::Recalled(Ok(records)), around)
+                self.input(WorkerInput::RetriesFetched(Ok(records)), around)
             }
-            Task::Restate(run) => panic!("nobody orders a run here, and {run:?} is under way"),
+            Task::FetchSnapshot(run) => panic!("nobody orders a run here, and {run:?} is under way"),
             Task::Rest => Step::Idle,
         }
     }
 
-    fn input(&mut self, input: Input, around: &mut Around<'_>) -> Step {
+    fn input(&mut self, input: WorkerInput, around: &mut Around<'_>) -> Step {
         let Some(worker) = &mut self.worker else {
             return Step::Idle;
         };
@@ -262,9 +262,9 @@ impl Sink {
         progress.map_or(Step::Moved, |progress| self.note(progress, around))
     }
 
-    fn note(&self, progress: Progress, around: &mut Around<'_>) -> Step {
-        let rejected = progress.asides.iter().filter_map(|aside| match aside {
-            Aside::Rejected { reason, .. } => Some(reason),
+    fn note(&self, progress: StepProgress, around: &mut Around<'_>) -> Step {
+        let rejected = progress.changes.iter().filter_map(|change| match change {
+            BacklogChange::Rejected { reason, .. } => Some(reason),
             _ => None,
         });
         let blocked = rejected
@@ -273,14 +273,14 @@ impl Sink {
             .count() as u64;
         around.seen.add(Seen::BlockedPath, blocked);
         around.seen.add(Seen::Rejected, rejected.count() as u64 - blocked);
-        for aside in &progress.asides {
-            match aside {
-                Aside::Parked { attempts: 0, .. } => around.seen.see(Seen::ParkedBehind),
-                Aside::Parked { .. } => around.seen.see(Seen::Deferred),
-                Aside::Retried(_) => around.seen.see(Seen::Retried),
-                Aside::Dropped(_) => around.seen.see(Seen::LetterDropped),
-                Aside::Replayed { .. } => around.seen.see(Seen::Replayed),
-                Aside::Rejected { .. } | Aside::Released(_) => {}
+        for change in &progress.changes {
+            match change {
+                BacklogChange::Parked { attempts: 0, .. } => around.seen.see(Seen::ParkedBehind),
+                BacklogChange::Parked { .. } => around.seen.see(Seen::Deferred),
+                BacklogChange::Retried(_) => around.seen.see(Seen::Retried),
+                BacklogChange::Dropped(_) => around.seen.see(Seen::LetterDropped),
+                BacklogChange::Replayed { .. } => around.seen.see(Seen::Replayed),
+                BacklogChange::Rejected { .. } | BacklogChange::Released(_) => {}
             }
         }
         let is_move = progress.from < progress.cursor;
@@ -297,7 +297,7 @@ impl Sink {
         if worker.position >= around.durable {
             let now = Duration::from_millis(around.now_ms - worker.began_ms);
             return match worker.machine.due() {
-                Some(due) if due <= now => self.input(Input::Due, around),
+                Some(due) if due <= now => self.input(WorkerInput::Due, around),
                 _ => Step::Idle,
             };
         }
@@ -307,14 +307,14 @@ impl Sink {
         let through = records.last().map(|record| record.seq);
         worker.position = through.unwrap_or_else(|| panic!("nothing behind {} is there", worker.position));
         let count = records.len();
-        records.retain(|record| self.sieve.passes(record));
+        records.retain(|record| self.filter.passes(record));
         around.seen.add(Seen::Filtered, (count - records.len()) as u64);
-        let batch = Batch {
+        let batch = FetchedBatch {
             records,
             through: worker.position,
             parts: Parts::default(),
         };
-        self.input(Input::Fetched(Ok(batch)), around)
+        self.input(WorkerInput::Fetched(Ok(batch)), around)
     }
 
     /// The destination writes, now, and answers, perhaps later.
@@ -327,13 +327,13 @@ impl Sink {
                 }
                 Step::Idle
             }
-            Some((_, answer)) => self.input(Input::Delivered(answer), around),
+            Some((_, answer)) => self.input(WorkerInput::Delivered(answer), around),
             None => {
                 if around.habit == Some(Habit::CursorBeforeAck)
                     && let Some(worker) = &mut self.worker
                 {
                     worker.owed.extend_from_slice(&delivery.records);
-                    return self.input(Input::Delivered(Ok(())), around);
+                    return self.input(WorkerInput::Delivered(Ok(())), around);
                 }
                 let (wait_ms, answer) = self
                     .destination
@@ -349,10 +349,10 @@ impl Sink {
 
 impl Around<'_> {
     /// Of these records those that a sink gets, with their paths, as an order names them.
-    fn with_paths(&self, seqs: &[Seq], sieve: &CompiledFilter) -> Vec<(Seq, Option<ZnodePath>)> {
+    fn with_paths(&self, seqs: &[Seq], filter: &CompiledFilter) -> Vec<(Seq, Option<ZnodePath>)> {
         let disk = self.store.disk.borrow();
         let record = |seq: &Seq| &disk.state.model.records[usize::try_from(seq.0 - 1).unwrap_or_default()];
-        let passing = seqs.iter().map(record).filter(|record| sieve.passes(record));
+        let passing = seqs.iter().map(record).filter(|record| filter.passes(record));
         passing.map(|record| (record.seq, record.path.clone())).collect()
     }
 }
@@ -366,14 +366,14 @@ impl Worker {
     fn ordered(
         &mut self,
         (orders, destination): (&mut Orders, &mut Destination),
-        sieve: &CompiledFilter,
+        filter: &CompiledFilter,
         random: &mut StdRng,
         around: &mut Around<'_>,
-    ) -> Option<Progress> {
+    ) -> Option<StepProgress> {
         let is_between = self.answer.is_none();
         let order = match self.is_halted() {
             true => orders.for_halted(destination, random, around),
-            false if is_between => orders.draw(&self.machine, destination, sieve, random, around),
+            false if is_between => orders.draw(&self.machine, destination, filter, random, around),
             false => None,
         }?;
         let progress = self.machine.order(&order);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::rules::{Bench, event, found, path, stat, ticket};
-use crate::capture::{CanaryOptions, CaptureState, Event, EventKind, Input, Mark, SessionFate, StepError};
+use crate::capture::{
+    CanaryMark, CanaryOptions, CaptureState, Event, EventKind, Input, SessionFate, StepError,
+};
 use crate::capture::{Outcome, Ticket};
 use crate::machine::SourceMachine;
 use crate::number::Zxid;
@@ -27,7 +29,7 @@ fn on(canary: &str) -> Bench {
 fn live() -> Bench {
     let mut bench = on(CANARY);
     bench.go_live();
-    bench.written(Mark(1), Some(10));
+    bench.written(CanaryMark(1), Some(10));
     bench
 }
 
@@ -36,7 +38,7 @@ impl Bench {
         (0..count).flat_map(|_| self.input(Input::Tick)).collect()
     }
 
-    fn written(&mut self, mark: Mark, zxid: Option<u64>) -> Vec<SourceRequest> {
+    fn written(&mut self, mark: CanaryMark, zxid: Option<u64>) -> Vec<SourceRequest> {
         let zxid = zxid.map(Zxid);
         self.input(Input::CanaryWritten { mark, zxid })
     }
@@ -85,14 +87,14 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
         assert_eq!(
             requests,
             [SourceRequest::WriteCanary {
-                mark: Mark(2),
+                mark: CanaryMark(2),
                 path: path(CANARY)
             }]
         );
         if is_heard_first {
             bench.hears(zxid);
         }
-        let read = ticket(&bench.written(Mark(2), Some(20)));
+        let read = ticket(&bench.written(CanaryMark(2), Some(20)));
         if !is_heard_first {
             bench.hears(zxid);
         }
@@ -162,15 +164,18 @@ fn a_server_that_lagged_and_then_tells_the_event_proves_its_watch_alive() {
 fn a_canary_that_could_not_be_written_or_was_removed_by_somebody_says_nothing_of_the_watch() {
     let mut bench = live();
     assert_eq!(bench.ticks(10).len(), 1);
-    assert_eq!(bench.written(Mark(2), None), []);
+    assert_eq!(bench.written(CanaryMark(2), None), []);
     assert!(matches!(
         bench.ticks(10)[..],
-        [SourceRequest::WriteCanary { mark: Mark(3), .. }]
+        [SourceRequest::WriteCanary {
+            mark: CanaryMark(3),
+            ..
+        }]
     ));
 
     // Not answered at all, it is given up, and an answer that comes too late is none.
     bench.ticks(21);
-    assert_eq!(bench.written(Mark(3), Some(30)), []);
+    assert_eq!(bench.written(CanaryMark(3), Some(30)), []);
     let requests = bench.ticks(10);
     let [SourceRequest::WriteCanary { mark, .. }] = requests[..] else {
         panic!("{requests:?}");
@@ -189,7 +194,7 @@ fn a_canary_that_could_not_be_written_or_was_removed_by_somebody_says_nothing_of
 #[test]
 fn a_canary_outside_of_the_roots_has_a_watch_of_its_own_and_is_written_once_before_the_first_walk() {
     let write = |canary| SourceRequest::WriteCanary {
-        mark: Mark(1),
+        mark: CanaryMark(1),
         path: path(canary),
     };
     for (canary, watched) in [
@@ -200,7 +205,7 @@ fn a_canary_outside_of_the_roots_has_a_watch_of_its_own_and_is_written_once_befo
         let session = SessionFate::New;
         let requests = bench.input(Input::Connected { session });
         assert_eq!(requests, [SourceRequest::Arm(watched.clone()), write(canary)]);
-        bench.written(Mark(1), Some(5));
+        bench.written(CanaryMark(1), Some(5));
         let requests = bench.input(Input::Connected { session });
         assert_eq!(requests, [SourceRequest::Arm(watched)]);
     }

@@ -13,7 +13,7 @@ use crate::capture::{
 use crate::machine::SourceMachine;
 use crate::number::Zxid;
 use crate::record::{GapReason, Op, Timestamp};
-use crate::resnapshot::Restating;
+use crate::resnapshot::Resnapshot;
 use crate::source::SourceRequest;
 
 /// Without a zxid, as servers before 3.9 send it.
@@ -169,7 +169,7 @@ fn a_znode_that_ended_while_its_root_is_told_again_is_not_restated() {
         let requests = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
         bench.answer(ticket(&requests), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
     }
-    let mut restating = Restating::new(path("/a"), Uuid::nil(), Timestamp(1));
+    let mut restating = Resnapshot::new(path("/a"), Uuid::nil(), Timestamp(1));
     restating.step(&mut bench.image, 1).unwrap();
     bench.input(Input::Events(vec![event("/a/y", EventKind::Deleted, 8)]));
     bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));

@@ -77,7 +77,7 @@ impl World {
     fn play(&mut self, task: Task) -> bool {
         if matches!(task, Task::Open) && self.stage.fault(0.2) {
             let error = SinkError::new(SinkErrorKind::Unavailable, "scripted");
-            self.stage.step(Input::Opened(Err(error)));
+            self.stage.step(WorkerInput::Opened(Err(error)));
             return true;
         }
         match self.stage.play(task) {
@@ -96,7 +96,7 @@ impl World {
         self.is_choosy = false;
         while !self.stage.letters.is_empty() {
             let seqs = self.stage.letters.iter().copied().collect();
-            let progress = self.stage.machine.order(&Order::Retry(seqs));
+            let progress = self.stage.machine.order(&OperatorRequest::Retry(seqs));
             self.stage.store(progress);
             self.run();
         }
@@ -111,7 +111,7 @@ impl World {
 
     fn store_first(&mut self, batch: &Delivery) {
         let stage = &mut self.stage;
-        let progress = stage.machine.step(Input::Delivered(Ok(())), stage.clock);
+        let progress = stage.machine.step(WorkerInput::Delivered(Ok(())), stage.clock);
         stage.store(progress);
         match stage.fault(0.2) {
             true => stage.crash(),
@@ -130,7 +130,7 @@ impl World {
             return self.stage.crash();
         }
         let result = self.answer(count, written, refused);
-        self.stage.step(Input::Delivered(result));
+        self.stage.step(WorkerInput::Delivered(result));
     }
 
     /// What the sink knows of the front that was written: all of it, or less.

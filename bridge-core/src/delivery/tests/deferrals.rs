@@ -245,10 +245,10 @@ async fn a_disabled_sink_stays_so_over_restarts_until_an_operator_enables_it() {
     );
     assert_eq!(destination.seqs(), [0_u64; 0]);
 
-    orders.send(Order::Enable).await.unwrap();
+    orders.send(OperatorRequest::Enable).await.unwrap();
     until_idle_at(&mut status, 12).await;
     bench.stop().await;
-    assert!(journal.aside("one").disabled.is_none());
+    assert!(journal.backlog("one").disabled.is_none());
     assert_eq!(destination.seqs().len(), 12);
 }
 
@@ -266,7 +266,7 @@ async fn an_operator_lets_a_halted_sink_go_on_where_it_stood() {
     let mut status = bench.start_with(setup);
     until_halted(&mut status).await;
 
-    orders.send(Order::Enable).await.unwrap();
+    orders.send(OperatorRequest::Enable).await.unwrap();
     until_idle_at(&mut status, 40).await;
     bench.stop().await;
     assert_eq!(destination.seqs(), (1..=40).collect::<Vec<_>>());

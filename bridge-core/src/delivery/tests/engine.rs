@@ -264,7 +264,10 @@ async fn how_long_records_took_is_told_once_for_each_moment_and_not_again_when_t
     let mut status = bench.start_with(setup);
     until_idle_at(&mut status, 4).await;
     let path = at(1, 0).path.clone();
-    orders.send(Order::Replay(vec![(Seq(1), path)])).await.unwrap();
+    orders
+        .send(OperatorRequest::Replay(vec![(Seq(1), path)]))
+        .await
+        .unwrap();
     until(&mut status, "replayed", |status| status.delivered == 5).await;
     bench.stop().await;
 

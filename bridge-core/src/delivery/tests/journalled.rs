@@ -56,7 +56,7 @@ struct Life {
     journal: Journal,
     durable: watch::Sender<Seq>,
     notes: mpsc::Receiver<SinkProgress>,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<OperatorRequest>,
     status: watch::Receiver<SinkStatus>,
     worker: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
@@ -72,7 +72,7 @@ impl Life {
         let (sender, notes) = mpsc::channel(4);
         let (orders, words) = mpsc::channel(1);
         let mut reader = journal.reader_for("one").unwrap();
-        let aside = SinkBacklog::load(&mut reader, "one", Timestamp(0)).unwrap();
+        let backlog = SinkBacklog::load(&mut reader, "one", Timestamp(0)).unwrap();
         let durable = watch::Sender::new(journal.tail());
         let stop = CancellationToken::new();
         let (worker, status) = Worker::new(Setup {
@@ -84,7 +84,7 @@ impl Life {
             notes: sender,
             refusals: Refusals::default(),
             cursor,
-            aside,
+            backlog,
             orders: words,
             merge: None,
             filter: CompiledFilter::new(&Filter::default()).unwrap(),
@@ -215,8 +215,14 @@ async fn dead_letters_are_delivered_again_and_those_that_are_accepted_go() {
     let still = FaultScript::new().rejects([8]);
     let mut life = Life::begin(&file, &destination, &still);
     let seqs = |seqs: &[u64]| seqs.iter().map(|seq| Seq(*seq)).collect::<Vec<_>>();
-    life.orders.send(Order::Drop(seqs(&[41]))).await.unwrap();
-    life.orders.send(Order::Retry(seqs(&[7, 8, 40]))).await.unwrap();
+    life.orders
+        .send(OperatorRequest::Drop(seqs(&[41])))
+        .await
+        .unwrap();
+    life.orders
+        .send(OperatorRequest::Retry(seqs(&[7, 8, 40])))
+        .await
+        .unwrap();
     life.store_until(|status| status.rejected == 1 && status.delivered == 2)
         .await;
     life.end().await;
@@ -245,7 +251,7 @@ async fn records_are_delivered_once_more_in_order_as_far_as_they_were_dealt_with
     let records = reader.read(Seq(4), all).unwrap();
     let named = records.iter().map(|record| (record.seq, record.path.clone()));
     let ahead = [(Seq(99), None)];
-    let order = Order::Replay(named.take(10).chain(ahead).collect());
+    let order = OperatorRequest::Replay(named.take(10).chain(ahead).collect());
     life.orders.send(order).await.unwrap();
     life.store_until(|status| status.replayed == 11 && status.parked.replaying == 0)
         .await;

@@ -91,7 +91,9 @@ impl World {
         let refused = self.stage.receive(&batch.records[..written], rejects, arrive);
         match self.stage.fault(0.15) {
             true => self.stage.crash(),
-            false => self.stage.step(Input::Delivered(answer(count, written, refused))),
+            false => self
+                .stage
+                .step(WorkerInput::Delivered(answer(count, written, refused))),
         }
     }
 

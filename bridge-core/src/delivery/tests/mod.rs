@@ -104,7 +104,7 @@ impl Bench {
             notes: self.notes.clone(),
             refusals: Refusals::default(),
             cursor: self.journal.cursor(name),
-            aside: self.journal.aside(name),
+            backlog: self.journal.backlog(name),
             orders: mpsc::channel(1).1,
             merge: given.merge,
             filter: CompiledFilter::new(&given.filter).unwrap(),

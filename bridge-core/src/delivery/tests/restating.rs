@@ -119,7 +119,10 @@ impl World {
         self.orders_left -= 1;
         let id = Uuid::from_u128(self.stage.random.random());
         let run = SinkRun::new(id, None, Timestamp(0));
-        let progress = self.stage.machine.order(&Order::Restate(Box::new(run)));
+        let progress = self
+            .stage
+            .machine
+            .order(&OperatorRequest::Snapshot(Box::new(run)));
         if self.stage.fault(0.1) {
             return self.stage.crash();
         }
@@ -146,7 +149,7 @@ impl World {
                 let records = self.stage.read(through);
                 self.stage.fetched(records, Parts::default());
             }
-            Some(Task::Restate(run)) => self.restate(*run),
+            Some(Task::FetchSnapshot(run)) => self.restate(*run),
             Some(Task::Deliver(batch)) => self.deliver(&batch),
             Some(other) => panic!("nobody ordered {other:?}"),
         }
@@ -162,7 +165,7 @@ impl World {
         if let Some(next) = &mut page.next {
             next.at = position;
         }
-        self.stage.step(Input::Restated(Ok(page)));
+        self.stage.step(WorkerInput::SnapshotFetched(Ok(page)));
     }
 
     fn deliver(&mut self, batch: &Delivery) {
@@ -173,7 +176,9 @@ impl World {
         let refused = self.stage.receive(&batch.records[..written], |_| false, arrive);
         match self.stage.fault(0.1) {
             true => self.stage.crash(),
-            false => self.stage.step(Input::Delivered(answer(count, written, refused))),
+            false => self
+                .stage
+                .step(WorkerInput::Delivered(answer(count, written, refused))),
         }
     }
 }

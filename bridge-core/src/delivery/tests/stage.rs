@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::journal::{Aside, RunStep, SinkRun};
+use crate::journal::{BacklogChange, RunStep, SinkRun};
 use crate::record::Record;
 use crate::sink::{Deferred, DeliverError, Rejected, SinkError, SinkErrorKind};
 
@@ -83,7 +83,7 @@ impl Stage {
             self.run = None;
         }
         let path_of = |seq: &Seq| self.records[seq.0 as usize - 1].path.clone();
-        let waiting = |seq: &Seq| Waiting {
+        let waiting = |seq: &Seq| QueuedRetry {
             seq: *seq,
             path: path_of(seq),
             reason: "kept".into(),
@@ -91,7 +91,7 @@ impl Stage {
             failing_for: Duration::ZERO,
             wait: Duration::ZERO,
         };
-        let aside = SinkBacklog {
+        let backlog = SinkBacklog {
             letters: DeadLetters::of(self.letters.iter().map(|seq| (*seq, path_of(seq)))),
             parked: self.parked.iter().map(waiting).collect(),
             run: self.run.clone(),
@@ -100,7 +100,7 @@ impl Stage {
         self.machine = Machine::new(MachineConfig {
             cursor: self.stored,
             rejects: self.rejects,
-            aside,
+            backlog,
             seed: self.random.random(),
             ..MachineConfig::default()
         });
@@ -109,7 +109,7 @@ impl Stage {
         self.crashes += 1;
     }
 
-    pub(super) fn step(&mut self, input: Input) {
+    pub(super) fn step(&mut self, input: WorkerInput) {
         let progress = self.machine.step(input, self.clock);
         // A note that is lost in a crash must do no harm.
         if self.fault(0.05) {
@@ -118,7 +118,7 @@ impl Stage {
         self.store(progress);
     }
 
-    pub(super) fn store(&mut self, progress: Option<Progress>) {
+    pub(super) fn store(&mut self, progress: Option<StepProgress>) {
         let Some(progress) = progress else { return };
         assert!(progress.cursor >= self.stored);
         self.stored = progress.cursor;
@@ -127,23 +127,25 @@ impl Stage {
             Some(RunStep::Told(_)) => self.run = None,
             None => {}
         }
-        for aside in progress.asides {
-            assert!(aside.seq() <= self.stored, "{aside:?} is ahead of the cursor");
-            self.set_aside(aside);
+        for change in progress.changes {
+            assert!(change.seq() <= self.stored, "{change:?} is ahead of the cursor");
+            self.set_aside(change);
         }
     }
 
-    fn set_aside(&mut self, aside: Aside) {
-        match aside {
-            Aside::Rejected { seq, .. } => {
+    fn set_aside(&mut self, change: BacklogChange) {
+        match change {
+            BacklogChange::Rejected { seq, .. } => {
                 self.parked.remove(&seq);
                 self.letters.insert(seq);
             }
-            Aside::Parked { .. } if self.forgets == Forgets::Parked => {}
-            Aside::Parked { seq, .. } | Aside::Replayed { seq, .. } => drop(self.parked.insert(seq)),
-            Aside::Released(seq) => drop(self.parked.remove(&seq)),
-            Aside::Dropped(seq) => drop(self.letters.remove(&seq)),
-            Aside::Retried(seq) => {
+            BacklogChange::Parked { .. } if self.forgets == Forgets::Parked => {}
+            BacklogChange::Parked { seq, .. } | BacklogChange::Replayed { seq, .. } => {
+                self.parked.insert(seq);
+            }
+            BacklogChange::Released(seq) => drop(self.parked.remove(&seq)),
+            BacklogChange::Dropped(seq) => drop(self.letters.remove(&seq)),
+            BacklogChange::Retried(seq) => {
                 self.letters.remove(&seq);
                 self.parked.insert(seq);
             }
@@ -160,7 +162,7 @@ impl Stage {
 
     pub(super) fn fetched(&mut self, records: Vec<Arc<Record>>, parts: Parts) {
         let through = self.position;
-        self.step(Input::Fetched(Ok(Batch {
+        self.step(WorkerInput::Fetched(Ok(FetchedBatch {
             records,
             through,
             parts,
@@ -203,15 +205,15 @@ impl Stage {
     /// Does what any world does with a task, and gives back the others.
     pub(super) fn play(&mut self, task: Task) -> Option<Task> {
         match task {
-            Task::Open => self.step(Input::Opened(Ok(()))),
-            Task::Recall(seqs) => {
+            Task::Open => self.step(WorkerInput::Opened(Ok(()))),
+            Task::FetchRetries(seqs) => {
                 let record = |seq: &Seq| Arc::clone(&self.records[seq.0 as usize - 1]);
                 let records = seqs.iter().map(record).collect();
-                self.step(Input::Recalled(Ok(records)));
+                self.step(WorkerInput::RetriesFetched(Ok(records)));
             }
             Task::Wait(delay) => {
                 self.clock += delay;
-                self.step(Input::Waited);
+                self.step(WorkerInput::Waited);
             }
             Task::Rest => panic!("halted: {:?}", self.machine.trouble()),
             other => return Some(other),
@@ -225,7 +227,7 @@ impl Stage {
             return false;
         };
         self.clock = self.clock.max(due);
-        self.step(Input::Due);
+        self.step(WorkerInput::Due);
         true
     }
 

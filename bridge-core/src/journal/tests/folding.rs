@@ -4,7 +4,9 @@ use super::scratch::*;
 use crate::amount::Size;
 use crate::append::{Append, ChangeKind, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Aside, Folded, Journal, JournalErrorKind, ReadLimit, SinkProgress, SinkRun, WhenFull};
+use crate::journal::{
+    BacklogChange, Folded, Journal, JournalErrorKind, ReadLimit, SinkProgress, SinkRun, WhenFull,
+};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::{GapReason, Op, Record};
 
@@ -208,20 +210,20 @@ fn what_a_sink_has_set_aside_stays_as_it_is() {
     journal.register_sink("fast", Seq::ZERO).unwrap();
     append_all(&mut journal, writes(9));
     let before = scratch.records();
-    let asides = vec![
-        Aside::Rejected {
+    let changes = vec![
+        BacklogChange::Rejected {
             seq: Seq(4),
             path: None,
             reason: "too large".into(),
         },
-        Aside::Replayed {
+        BacklogChange::Replayed {
             seq: Seq(7),
             path: None,
         },
     ];
     journal
         .advance(&SinkProgress {
-            asides,
+            changes,
             ..moved("fast", 10)
         })
         .unwrap();

@@ -12,7 +12,7 @@ use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, ChangeKind, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Aside, Durability, Journal, ReadLimit, Reader, SinkProgress};
+use crate::journal::{BacklogChange, Durability, Journal, ReadLimit, Reader, SinkProgress};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, State, Timestamp};
@@ -308,7 +308,7 @@ impl Sink {
         for record in self.held.drain(..count) {
             self.done = record.seq;
             if parks {
-                self.note.asides.push(Aside::Parked {
+                self.note.changes.push(BacklogChange::Parked {
                     seq: record.seq,
                     path: record.path.clone(),
                     reason: "later".into(),

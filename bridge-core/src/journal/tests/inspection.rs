@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::scratch::{Advance, NOON, Scratch, append_all, path, stat};
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
-use crate::journal::{Aside, Inspection, Journal, SinkProgress};
+use crate::journal::{BacklogChange, Inspection, Journal, SinkProgress};
 use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm, Fidelity, Timestamp};
 
@@ -56,7 +56,7 @@ fn a_story(journal: &mut Journal) {
         ],
     );
     journal.register_sink("audit", Seq::ZERO).unwrap();
-    let rejected = Aside::Rejected {
+    let rejected = BacklogChange::Rejected {
         seq: Seq(5),
         path: Some(path("/c")),
         reason: "too large".into(),
@@ -65,7 +65,7 @@ fn a_story(journal: &mut Journal) {
         sink: "audit".into(),
         at: NOON,
         to: Seq(5),
-        asides: vec![rejected],
+        changes: vec![rejected],
         switch: None,
         ..SinkProgress::default()
     };

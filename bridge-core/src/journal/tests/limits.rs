@@ -4,7 +4,7 @@ use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
 use crate::append::Append;
 use crate::image_txn::{ImageTxn, Progress};
-use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, ProgressError, SinkProgress};
+use crate::journal::{BacklogChange, Journal, JournalError, JournalErrorKind, ProgressError, SinkProgress};
 use crate::number::{Epoch, Seq};
 use crate::record::Timestamp;
 
@@ -262,8 +262,8 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
     journal.commit().unwrap();
     stop_growth(&journal);
     let note = SinkProgress {
-        asides: (1..=100)
-            .map(|seq| Aside::Rejected {
+        changes: (1..=100)
+            .map(|seq| BacklogChange::Rejected {
                 seq: Seq(seq),
                 path: None,
                 reason: "z".repeat(9000),

@@ -10,7 +10,9 @@ use super::scratch::*;
 use crate::delivery::SinkBacklog;
 use crate::image_txn::ImageTxn;
 use crate::journal::schema::{self, FORMAT, Migration};
-use crate::journal::{Aside, Journal, JournalError, JournalErrorKind, JournalOptions, Reader, SinkProgress};
+use crate::journal::{
+    BacklogChange, Journal, JournalError, JournalErrorKind, JournalOptions, Reader, SinkProgress,
+};
 use crate::number::Seq;
 
 /// A journal with a record, closed.
@@ -368,7 +370,7 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     let scratch = filled();
     let mut journal = scratch.open();
     journal.register_sink("one", Seq::ZERO).unwrap();
-    let letter = Aside::Rejected {
+    let letter = BacklogChange::Rejected {
         seq: Seq(1),
         path: None,
         reason: "too large".into(),
@@ -376,7 +378,7 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     let note = SinkProgress {
         sink: "one".into(),
         to: Seq(1),
-        asides: vec![letter],
+        changes: vec![letter],
         ..SinkProgress::default()
     };
     journal.advance(&note).unwrap();
@@ -394,8 +396,8 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     assert_eq!((letters[0].letter.attempts, letters[0].letter.at), (1, None));
     assert_eq!(letters[0].record.path.as_deref(), Some("/a"));
     assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap(), []);
-    let aside = SinkBacklog::load(&mut reader, "one", NOON).unwrap();
-    assert_eq!(aside.letters.len(), 1);
+    let backlog = SinkBacklog::load(&mut reader, "one", NOON).unwrap();
+    assert_eq!(backlog.letters.len(), 1);
 }
 
 /// Back to the format before holes.

@@ -9,14 +9,15 @@ use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::{
-    Aside, Disabled, Journal, ProgressError, RangeMismatch, ReadLimit, RefusedProgress, SeqRange, SinkCursor,
+    BacklogChange::{self, Dropped, Released, Retried},
+    Disabled, Journal, ProgressError, RangeMismatch, ReadLimit, RefusedProgress, SeqRange, SinkCursor,
     SinkProgress, Switch,
 };
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::Timestamp;
 
 fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
-    let reject = |seq: &u64| Aside::Rejected {
+    let reject = |seq: &u64| BacklogChange::Rejected {
         seq: Seq(*seq),
         path: Some(path("/a")),
         reason: "too large".to_owned(),
@@ -27,22 +28,22 @@ fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
         at: NOON,
         from: Seq::ZERO,
         to: Seq(cursor),
-        asides: rejected.iter().map(reject).collect(),
+        changes: rejected.iter().map(reject).collect(),
         switch: None,
     }
 }
 
 /// A note of a sink whose cursor stays.
-fn asides(cursor: u64, asides: Vec<Aside>) -> SinkProgress {
+fn changes(cursor: u64, changes: Vec<BacklogChange>) -> SinkProgress {
     SinkProgress {
         from: Seq(cursor),
-        asides,
+        changes,
         ..note("one", cursor, &[])
     }
 }
 
-fn parked(seq: u64, attempts: u32, wait_ms: u64) -> Aside {
-    Aside::Parked {
+fn parked(seq: u64, attempts: u32, wait_ms: u64) -> BacklogChange {
+    BacklogChange::Parked {
         seq: Seq(seq),
         path: Some(path("/a")),
         reason: format!("attempt {attempts}"),
@@ -132,8 +133,8 @@ fn rejected_records_outlive_the_retention_of_all_around_them() {
     assert_eq!(reader.rejected("one", Seq(2), 9).unwrap().len(), 1);
     assert_eq!(reader.rejected("one", Seq::ZERO, 1).unwrap().len(), 1);
     journal.advance(&note("one", 5, &[2])).unwrap();
-    let drops = vec![Aside::Dropped(Seq(2)), Aside::Dropped(Seq(3))];
-    journal.advance(&asides(5, drops)).unwrap();
+    let drops = vec![Dropped(Seq(2)), Dropped(Seq(3))];
+    journal.advance(&changes(5, drops)).unwrap();
     journal.commit().unwrap();
     assert_eq!(reader.rejected("one", Seq::ZERO, 9).unwrap().len(), 1);
     assert!(journal.remove_sink("one").unwrap());
@@ -157,7 +158,7 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
     );
     journal.register_sink("one", Seq::ZERO).unwrap();
     journal
-        .advance(&asides(3, vec![parked(1, 1, 500), parked(2, 0, 0)]))
+        .advance(&changes(3, vec![parked(1, 1, 500), parked(2, 0, 0)]))
         .unwrap();
     journal.commit().unwrap();
     let as_sent: Vec<_> = scratch.records().iter().map(|record| record.to_json()).collect();
@@ -174,7 +175,7 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
     assert_eq!((rows[0].since, rows[1].since), (Some(NOON), None));
     assert_eq!(reader.parked("one", Seq(1), 9).unwrap().len(), 1);
 
-    let mut later = asides(3, vec![parked(1, 2, 900)]);
+    let mut later = changes(3, vec![parked(1, 2, 900)]);
     later.at = Timestamp(NOON.0 + 100);
     journal.advance(&later).unwrap();
     journal.commit().unwrap();
@@ -197,10 +198,10 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
     assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap().len(), 1);
 
     journal
-        .advance(&asides(3, vec![Aside::Retried(Seq(1)), Aside::Retried(Seq(3))]))
+        .advance(&changes(3, vec![Retried(Seq(1)), Retried(Seq(3))]))
         .unwrap();
     journal
-        .advance(&asides(3, vec![Aside::Released(Seq(2)), parked(2, 1, 0)]))
+        .advance(&changes(3, vec![Released(Seq(2)), parked(2, 1, 0)]))
         .unwrap();
     journal.commit().unwrap();
     assert_eq!(reader.letters("one", Seq::ZERO, 9).unwrap(), []);
@@ -235,7 +236,7 @@ fn a_dead_letter_that_outlived_its_record_is_recalled_before_its_retry_is_stored
         records.iter().map(|record| record.to_json()).collect::<Vec<_>>()
     };
     assert_eq!(recalled(&mut reader), as_sent);
-    journal.advance(&asides(2, vec![Aside::Retried(Seq(1))])).unwrap();
+    journal.advance(&changes(2, vec![Retried(Seq(1))])).unwrap();
     journal.commit().unwrap();
     assert_eq!(recalled(&mut reader), as_sent);
 }
@@ -271,13 +272,13 @@ fn a_sink_stays_disabled_over_restarts_until_it_is_enabled() {
 
 #[test]
 fn a_note_that_takes_in_later_ones_says_the_same_as_all_of_them() {
-    let mut first = asides(3, vec![parked(1, 1, 500)]);
+    let mut first = changes(3, vec![parked(1, 1, 500)]);
     first.switch = Some(Switch::Enabled);
-    let mut later = asides(2, vec![Aside::Released(Seq(1))]);
+    let mut later = changes(2, vec![Released(Seq(1))]);
     later.at = Timestamp(NOON.0 + 7);
     first.absorb(later).unwrap();
     assert_eq!((first.to, first.at), (Seq(3), Timestamp(NOON.0 + 7)));
-    assert_eq!(first.asides, [parked(1, 1, 500), Aside::Released(Seq(1))]);
+    assert_eq!(first.changes, [parked(1, 1, 500), Released(Seq(1))]);
     assert_eq!(first.switch, Some(Switch::Enabled));
 }
 
@@ -305,7 +306,7 @@ fn refused_at_five(from: u64, to: u64) -> RangeMismatch {
     let scratch = Scratch::new();
     let mut journal = at_five(&scratch);
     let later = SinkProgress {
-        asides: vec![Aside::Released(Seq(1))],
+        changes: vec![Released(Seq(1))],
         switch: Some(Switch::Enabled),
         ..covers(from, to)
     };

@@ -64,7 +64,7 @@ impl Lane {
                 sink: destination.sink(),
                 is_free: freed,
             }),
-            aside: SinkBacklog::load(&mut reader, "slow", Timestamp(1_000)).unwrap(),
+            backlog: SinkBacklog::load(&mut reader, "slow", Timestamp(1_000)).unwrap(),
             tail: Box::new(reader),
             durable: bench.watches.durable.clone(),
             notes: bench.notes.clone(),

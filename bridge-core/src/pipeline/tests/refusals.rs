@@ -47,7 +47,7 @@ fn worker(bench: &Bench, stop: &CancellationToken) -> watch::Receiver<SinkStatus
         sink: "slow".into(),
         source: "main".into(),
         destination: Box::new(MemoryDestination::default().sink()),
-        aside: SinkBacklog::load(&mut reader, "slow", Timestamp(1_000)).unwrap(),
+        backlog: SinkBacklog::load(&mut reader, "slow", Timestamp(1_000)).unwrap(),
         cursor: reader.cursor("slow").unwrap().unwrap(),
         tail: Box::new(reader),
         durable: bench.watches.durable.clone(),

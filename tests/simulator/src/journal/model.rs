@@ -27,7 +27,7 @@ pub struct State {
     /// Of the sinks, by name.
     pub cursors: BTreeMap<Arc<str>, Seq>,
     /// What they set aside.
-    pub asides: BTreeMap<Arc<str>, SinkBacklog>,
+    pub backlogs: BTreeMap<Arc<str>, SinkBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
     /// The first record that is kept.
@@ -81,7 +81,7 @@ struct Undo {
     image: Vec<(ZnodePath, Option<Znode>)>,
     records: usize,
     cursors: BTreeMap<Arc<str>, Seq>,
-    asides: BTreeMap<Arc<str>, SinkBacklog>,
+    backlogs: BTreeMap<Arc<str>, SinkBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
 }
@@ -116,7 +116,7 @@ impl ModelJournal {
             image: Vec::new(),
             records: state.model.records.len(),
             cursors: state.cursors.clone(),
-            asides: state.asides.clone(),
+            backlogs: state.backlogs.clone(),
             epoch: state.epoch,
             progress: state.progress.clone(),
         });
@@ -144,7 +144,7 @@ impl ModelJournal {
         }
         state.model.records.truncate(undo.records);
         state.cursors = undo.cursors;
-        state.asides = undo.asides;
+        state.backlogs = undo.backlogs;
         state.epoch = undo.epoch;
         state.progress = undo.progress;
     }
@@ -307,10 +307,10 @@ impl JournalWriter for ModelJournal {
             "the cursor of '{}' is past the head {head}",
             note.sink
         );
-        let aside = state.asides.entry(Arc::clone(&note.sink)).or_default();
+        let backlog = state.backlogs.entry(Arc::clone(&note.sink)).or_default();
         let kept_from = Seq(state.oldest);
-        for one in &note.asides {
-            aside.take(one, one.seq() > *cursor, kept_from, note.at);
+        for one in &note.changes {
+            backlog.take(one, one.seq() > *cursor, kept_from, note.at);
         }
         *cursor = after;
         Ok(())

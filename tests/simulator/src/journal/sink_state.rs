@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bridge_core::journal::{Aside, Letter, ParkedRecord};
+use bridge_core::journal::{BacklogChange, Letter, ParkedRecord};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Timestamp;
@@ -19,9 +19,9 @@ pub struct SinkBacklog {
 impl SinkBacklog {
     /// Takes in what became of one record. `is_new`: the sink's cursor passes it now; what stands before it was noted
     /// already. Records before `kept_from` are gone.
-    pub fn take(&mut self, aside: &Aside, is_new: bool, kept_from: Seq, at: Timestamp) {
-        match aside {
-            Aside::Rejected { seq, path, reason } => {
+    pub fn take(&mut self, change: &BacklogChange, is_new: bool, kept_from: Seq, at: Timestamp) {
+        match change {
+            BacklogChange::Rejected { seq, path, reason } => {
                 let attempts = match self.parked.remove(seq) {
                     Some(parked) => parked.attempts,
                     None if is_new => 0,
@@ -35,7 +35,7 @@ impl SinkBacklog {
                     path: path.clone(),
                 });
             }
-            Aside::Parked {
+            BacklogChange::Parked {
                 seq,
                 path,
                 reason,
@@ -54,8 +54,8 @@ impl SinkBacklog {
                     row.due = Timestamp(at.0 + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
                 }
             }
-            Aside::Released(seq) => drop(self.parked.remove(seq)),
-            Aside::Retried(seq) => {
+            BacklogChange::Released(seq) => drop(self.parked.remove(seq)),
+            BacklogChange::Retried(seq) => {
                 if let Some(letter) = self.letters.remove(seq) {
                     self.parked.entry(*seq).or_insert_with(|| ParkedRecord {
                         reason: letter.reason,
@@ -64,8 +64,8 @@ impl SinkBacklog {
                     });
                 }
             }
-            Aside::Dropped(seq) => drop(self.letters.remove(seq)),
-            Aside::Replayed { seq, path } => {
+            BacklogChange::Dropped(seq) => drop(self.letters.remove(seq)),
+            BacklogChange::Replayed { seq, path } => {
                 if *seq >= kept_from {
                     self.parked
                         .entry(*seq)

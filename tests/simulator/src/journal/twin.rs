@@ -107,8 +107,8 @@ impl Store {
         let disk = self.disk.borrow();
         // Of any sink: a record is the same for all.
         let is_aside = |seq: &Seq| {
-            let mut asides = disk.state.asides.values();
-            asides.any(|aside| aside.parked.contains_key(seq) || aside.letters.contains_key(seq))
+            let mut backlogs = disk.state.backlogs.values();
+            backlogs.any(|backlog| backlog.parked.contains_key(seq) || backlog.letters.contains_key(seq))
         };
         let kept = seqs
             .iter()
@@ -127,11 +127,11 @@ impl Store {
     ///
     /// When the real journal holds other things.
     pub fn set_aside(&self, sink: &str) -> SinkBacklog {
-        let aside = self
+        let backlog = self
             .disk
             .borrow()
             .state
-            .asides
+            .backlogs
             .get(sink)
             .cloned()
             .unwrap_or_default();
@@ -147,11 +147,11 @@ impl Store {
                 parked: parked.into_iter().map(|parked| (parked.seq, parked)).collect(),
             };
             assert_eq!(
-                real, aside,
+                real, backlog,
                 "what '{sink}' set aside in the real journal, and then in the model"
             );
         }
-        aside
+        backlog
     }
 
     fn reader(&self) -> Option<Reader> {

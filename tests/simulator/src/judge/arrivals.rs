@@ -25,9 +25,9 @@ struct Expected<'a> {
 /// When the contract is broken.
 pub fn check_arrivals(sink: &Sink, state: &State) {
     let records = &state.model.records;
-    let passing = records.iter().filter(|record| sink.sieve.passes(record));
-    let aside = state.asides.get(&sink.name);
-    let letters = aside.into_iter().flat_map(|aside| aside.letters.keys());
+    let passing = records.iter().filter(|record| sink.filter.passes(record));
+    let backlog = state.backlogs.get(&sink.name);
+    let letters = backlog.into_iter().flat_map(|backlog| backlog.letters.keys());
     let expected = Expected {
         sink,
         passing: passing.map(|record| (record.seq, record)).collect(),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bridge_core::delivery::{CompiledFilter, Machine, Order};
+use bridge_core::delivery::{CompiledFilter, Machine, OperatorRequest};
 use bridge_core::number::Seq;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -37,7 +37,7 @@ impl Orders {
         destination: &mut Destination,
         random: &mut StdRng,
         around: &mut Around<'_>,
-    ) -> Option<Order> {
+    ) -> Option<OperatorRequest> {
         if around.may_fail && !random.random_bool(0.1) {
             return None;
         }
@@ -45,7 +45,7 @@ impl Orders {
             destination.correct();
         }
         around.seen.see(Seen::Enabled);
-        Some(Order::Enable)
+        Some(OperatorRequest::Enable)
     }
 
     /// Now and then something else.
@@ -53,10 +53,10 @@ impl Orders {
         &mut self,
         machine: &Machine,
         destination: &mut Destination,
-        sieve: &CompiledFilter,
+        filter: &CompiledFilter,
         random: &mut StdRng,
         around: &Around<'_>,
-    ) -> Option<Order> {
+    ) -> Option<OperatorRequest> {
         // Dead letters are rarer than records.
         let chance = if machine.letters() > 0 { 0.15 } else { 0.01 };
         if !around.may_fail || !random.random_bool(chance) {
@@ -74,16 +74,16 @@ impl Orders {
                 }
                 // What of its path stands before a dead letter is tried again with it.
                 self.extra.extend(&destination.refused);
-                Some(Order::Retry(letters))
+                Some(OperatorRequest::Retry(letters))
             }
             1 if machine.letters() > 0 => {
                 self.dropped.extend(&letters);
-                Some(Order::Drop(letters))
+                Some(OperatorRequest::Drop(letters))
             }
             _ => {
                 let seqs = (1..=machine.cursor().0).map(Seq).choose_multiple(random, AT_ONCE);
                 self.extra.extend(&seqs);
-                Some(Order::Replay(around.with_paths(&seqs, sieve)))
+                Some(OperatorRequest::Replay(around.with_paths(&seqs, filter)))
             }
         }
     }

@@ -1,0 +1,117 @@
+//! The window of events without zxids that are read together, for [`settle_by_read`](super::settle_by_read).
+
+use std::collections::HashMap;
+
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+
+use super::batch::{Length, Request, RequestBudget};
+use super::follow::{Follow, Item, PendingEvent};
+use super::roots::StepContext;
+use super::{EventKind, Outcome, ReadRequest};
+
+/// The events that were read together.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Events before this position belong to it.
+    pub(super) upto: u64,
+    /// Every event before this position had been seen when the read was sent.
+    pub(super) covers: u64,
+    pub(super) is_under_way: bool,
+    pub(super) outcomes: HashMap<ZnodePath, Outcome>,
+    /// The greatest zxid that any answer showed.
+    pub(super) newest: Zxid,
+    /// Bounds by which ends of lives that nobody read were told: a later read that finds the same bound saw no later
+    /// end. With the position before which all such events wait.
+    pub(super) ends: HashMap<ZnodePath, (Zxid, u64)>,
+}
+
+impl Follow {
+    /// The reads of the next window; `None` while one is under way or nothing waits.
+    pub(crate) fn next_window(&mut self) -> Option<Vec<ReadRequest>> {
+        if self.window.is_under_way || self.window.upto > self.base {
+            return None;
+        }
+        let mut budget = RequestBudget::new(self.limits.follow_batch, &self.limits);
+        let mut reads: Vec<ReadRequest> = Vec::new();
+        let mut upto = self.base;
+        for item in &self.items {
+            if let Item::Event(event) = item {
+                let stops = event.zxid.is_some() || self.tentative.contains(&event.path);
+                if stops || !self.add_reads(event, &mut reads, &mut budget) {
+                    break;
+                }
+            }
+            upto += 1;
+        }
+        if reads.is_empty() {
+            return None;
+        }
+        self.window.upto = upto;
+        self.window.is_under_way = true;
+        self.window.outcomes.clear();
+        let base = self.base;
+        self.window.ends.retain(|_, (_, upto)| *upto > base);
+        Some(reads)
+    }
+
+    /// `false`: no room for the reads of this event; the first event of a window always fits.
+    fn add_reads(
+        &self,
+        event: &PendingEvent,
+        reads: &mut Vec<ReadRequest>,
+        budget: &mut RequestBudget,
+    ) -> bool {
+        let above = self
+            .begins_or_ends(&event.path)
+            .then(|| event.path.ancestors())
+            .into_iter()
+            .flatten();
+        let wanted: Vec<ZnodePath> = std::iter::once(event.path.clone())
+            .chain(above)
+            .filter(|path| !reads.iter().any(|read| read.path == *path))
+            .collect();
+        let has_room = wanted
+            .iter()
+            .all(|path| budget.take(path, Length::Written(self.expected_bytes)));
+        if !has_room && !reads.is_empty() {
+            return false;
+        }
+        reads.extend(wanted.into_iter().map(|path| ReadRequest {
+            path,
+            children: false,
+        }));
+        true
+    }
+
+    /// Whether events that wait say so of a path.
+    pub(super) fn begins_or_ends(&self, path: &ZnodePath) -> bool {
+        self.has(path, EventKind::Created, 0) || self.has(path, EventKind::Deleted, 0)
+    }
+
+    /// Takes the answer for the window in.
+    pub(crate) fn window_answered(&mut self, request: Request, outcomes: Vec<Outcome>) {
+        self.window.is_under_way = false;
+        self.window.covers = request.covers;
+        self.expect(&outcomes);
+        for (read, outcome) in request.reads.into_iter().zip(outcomes) {
+            if let Outcome::Found { stat, .. } = &outcome {
+                self.window.newest = self.window.newest.max(stat.newest_zxid());
+            }
+            self.window.outcomes.insert(read.path, outcome);
+        }
+    }
+
+    /// A walk read a path after the window did: what the window shows of it says nothing about the events that are left.
+    pub(super) fn window_is_older(&mut self, path: &ZnodePath) {
+        self.window.outcomes.remove(path);
+    }
+
+    /// With nothing left to tell, all that the answers reflect has been reported.
+    pub(super) fn report_window(&mut self, context: &mut StepContext<'_>) {
+        let newest = self.window.newest;
+        for root in context.roots.iter_mut().filter(|root| root.is_watched()) {
+            root.reported(newest);
+        }
+    }
+}
