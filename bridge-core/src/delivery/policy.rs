@@ -95,7 +95,7 @@ pub fn of_sink(kind: SinkErrorKind) -> Policy {
 /// The decision about a failure to read the journal.
 pub fn of_journal(kind: JournalErrorKind) -> Policy {
     let (action, remedy) = match kind {
-        JournalErrorKind::InUse | JournalErrorKind::Storage => (
+        JournalErrorKind::InUse | JournalErrorKind::Held | JournalErrorKind::Storage => (
             Action::Retry,
             "check the disk that holds the journal; reading is tried again",
         ),
@@ -110,6 +110,7 @@ pub fn of_journal(kind: JournalErrorKind) -> Policy {
         JournalErrorKind::Newer
         | JournalErrorKind::Foreign
         | JournalErrorKind::Damaged
+        | JournalErrorKind::Moved
         | JournalErrorKind::OtherSource => (
             Action::Halt,
             "the journal's file cannot be used as it is; see the error, restore or replace the file, and restart",

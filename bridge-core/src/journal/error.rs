@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
+use super::lock::lock_file;
+
 /// Why the journal cannot be used, with the file and a remedy in its message.
 #[derive(Debug, thiserror::Error)]
 #[error("journal {}: {message}", file.display())]
@@ -37,6 +39,10 @@ pub enum JournalErrorKind {
     Full,
     /// No permission, a missing folder, a read-only file system.
     Unwritable,
+    /// Another program has kept it locked for longer than the writer waits; it may let go of it.
+    Held,
+    /// It is no longer at its path.
+    Moved,
     /// Belongs to a source of another name.
     OtherSource,
     /// Anything else that SQLite reports.
@@ -57,10 +63,10 @@ impl JournalError {
     /// What SQLite reported while `doing` something (a participle: `reading records`).
     pub(super) fn of_sqlite(file: &Path, doing: &str, error: rusqlite::Error) -> JournalError {
         let kind = kind_of(&error);
-        let message = if is_held(&error) {
+        let message = if kind == JournalErrorKind::Held {
             format!("{doing} failed ({error}): end the program that holds it, a backup or an SQLite shell")
         } else {
-            message_of(kind, doing, &error.to_string())
+            message_of(file, kind, doing, &error.to_string())
         };
         JournalError {
             message,
@@ -83,19 +89,11 @@ impl JournalError {
             _ => JournalErrorKind::Storage,
         };
         JournalError {
-            message: message_of(kind, doing, &error.to_string()),
+            message: message_of(file, kind, doing, &error.to_string()),
             source: Some(Box::new(error)),
             ..JournalError::new(kind, file, "")
         }
     }
-}
-
-/// Whether another program has kept it locked for longer than the writer waits.
-fn is_held(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
 }
 
 fn kind_of(error: &rusqlite::Error) -> JournalErrorKind {
@@ -116,6 +114,7 @@ fn kind_of_code(failure: &ffi::Error) -> JournalErrorKind {
         return JournalErrorKind::DiskFull;
     }
     match failure.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => JournalErrorKind::Held,
         ErrorCode::DiskFull => JournalErrorKind::DiskFull,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => JournalErrorKind::Damaged,
         ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
@@ -125,12 +124,19 @@ fn kind_of_code(failure: &ffi::Error) -> JournalErrorKind {
     }
 }
 
-fn message_of(kind: JournalErrorKind, doing: &str, cause: &str) -> String {
+/// The remedy that gives up what the journal knows.
+pub(super) fn start_anew(file: &Path) -> String {
+    format!(
+        "move it away together with {} and start with a new one, which begins with a snapshot",
+        lock_file(file).display()
+    )
+}
+
+fn message_of(file: &Path, kind: JournalErrorKind, doing: &str, cause: &str) -> String {
     let remedy = match kind {
         JournalErrorKind::DiskFull => "make room on its file system; nothing of this step was kept",
         JournalErrorKind::Damaged => {
-            "it is damaged: restore it from a copy, or move it away and start with a new one, which begins with \
-             a snapshot"
+            &format!("it is damaged: restore it from a copy, or {}", start_anew(file))
         }
         JournalErrorKind::Unwritable => {
             "give this user write permission on the file and its folder, or choose another data_dir"

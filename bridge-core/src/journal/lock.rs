@@ -2,45 +2,118 @@
 //!
 //! The operating system releases it when the process ends in whatever way, so a lock never outlives its owner. The
 //! lock is never on the journal itself: SQLite's own locks are there, and closing any handle of a file drops them.
+//!
+//! Invariants:
+//!
+//! * A lock counts only while the locked file is the one at its path. [`Lock::verify`] finds out, and takes the lock again
+//!   where nobody else has it. What keeps a second writer out in between is the writer's mark in the journal itself
+//!   ([`super::writer`]).
+//! * Nothing but a plain file of a single name is opened or written: in a folder of another user it could be a link.
+//! * The file says whether the journal exists, so that a journal that is missing is not mistaken for a new one.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::error::{JournalError, JournalErrorKind};
 
 /// Read and write for the owner only: a journal holds the data of znodes.
 pub(super) const OWNER_ONLY: u32 = 0o600;
 
+/// Stands after the pid once the journal exists.
+const EXISTS: &str = "journal-exists";
+
+/// Longer than the content of a lock file.
+const CONTENT_BYTES_MAX: u64 = 256;
+
+/// Attempts to lock the file that is at the path, where others remove it meanwhile.
+const ATTEMPTS: usize = 8;
+
 /// The right to write one journal. Dropped, it is free again; its file stays, as removing it would let two processes
 /// lock two files of one name.
 #[derive(Debug)]
 pub(super) struct Lock {
     held: File,
+    journal: PathBuf,
 }
 
 impl Lock {
     /// Takes the lock, or names the process that has it.
     pub(super) fn take(journal: &Path) -> Result<Lock, JournalError> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(OWNER_ONLY)
-            .open(beside(journal, ".lock"));
-        let mut file =
-            opened.map_err(|error| JournalError::of_io(journal, "opening its lock file", error))?;
-        match file.try_lock() {
-            Ok(()) => {
-                write_pid(&mut file);
-                Ok(Lock { held: file })
+        let path = lock_file(journal);
+        let locking = |error| JournalError::of_io(journal, "locking it", error);
+        for _ in 0..ATTEMPTS {
+            let held = open_plain(journal, &path)?;
+            match held.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(in_use(journal, &held)),
+                Err(TryLockError::Error(error)) => return Err(locking(error)),
             }
-            Err(TryLockError::WouldBlock) => Err(in_use(journal, &mut file)),
-            Err(TryLockError::Error(error)) => Err(JournalError::of_io(journal, "locking it", error)),
+            let lock = Lock {
+                held,
+                journal: journal.to_owned(),
+            };
+            // Between opening and locking another process may have removed it.
+            if lock.is_at_its_path().map_err(locking)? {
+                return Ok(lock);
+            }
         }
+        Err(locking(io::Error::other(
+            "its lock file is removed again and again",
+        )))
+    }
+
+    /// Whether a process that held the lock had a journal.
+    pub(super) fn journal_existed(&self) -> bool {
+        content(&self.held).contains(EXISTS)
+    }
+
+    /// Writes this process into the file, and whether the journal exists. It only helps messages, so that a full disk must
+    /// not keep the journal from opening.
+    pub(super) fn note(&self, exists: bool) {
+        let mut line = std::process::id().to_string();
+        if exists {
+            line.push(' ');
+            line.push_str(EXISTS);
+        }
+        line.push('\n');
+        // In place: at no moment is the note of an existing journal gone.
+        let written = self
+            .held
+            .write_all_at(line.as_bytes(), 0)
+            .and_then(|()| self.held.set_len(line.len() as u64));
+        if let Err(error) = written {
+            tracing::debug!(%error, "the lock file of a journal has no pid");
+        }
+    }
+
+    /// Takes the lock again if its file was removed or replaced.
+    ///
+    /// # Errors
+    ///
+    /// If another process has it, or the file cannot be read or created.
+    pub(super) fn verify(&mut self) -> Result<(), JournalError> {
+        let looked = self.is_at_its_path();
+        if looked.map_err(|error| JournalError::of_io(&self.journal, "looking at its lock file", error))? {
+            return Ok(());
+        }
+        *self = Lock::take(&self.journal)?;
+        self.note(true);
+        tracing::warn!(
+            file = %lock_file(&self.journal).display(),
+            "the lock file of a running bridge was removed or replaced, and is locked again: let nothing clean up data_dir"
+        );
+        Ok(())
+    }
+
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        let held = FileId::of(&self.held.metadata()?);
+        Ok(FileId::at(&lock_file(&self.journal))? == Some(held))
     }
 }
 
@@ -54,23 +127,93 @@ impl Drop for Lock {
     }
 }
 
-/// The pid only helps a message, so that a full disk must not keep the journal from opening.
-fn write_pid(file: &mut File) {
-    let written = file
-        .set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    if let Err(error) = written {
-        tracing::debug!(%error, "the lock file of a journal has no pid");
+/// Which file it is, under whatever name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(metadata: &std::fs::Metadata) -> FileId {
+        FileId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// The file at a path; `None` if there is none.
+    pub(super) fn at(path: &Path) -> io::Result<Option<FileId>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(Some(FileId::of(&metadata))),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
-fn in_use(journal: &Path, file: &mut File) -> JournalError {
-    let mut pid = String::new();
-    let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-    let owner = if known {
-        format!("process {}", pid.trim())
-    } else {
-        "another process".to_owned()
+/// Where the lock of a journal is.
+pub(super) fn lock_file(journal: &Path) -> PathBuf {
+    beside(journal, ".lock")
+}
+
+/// Opens or creates the lock file without changing it, unless it leads elsewhere.
+fn open_plain(journal: &Path, path: &Path) -> Result<File, JournalError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_ONLY)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(path);
+    let opened = match opened {
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return Err(no_plain_file(journal, path));
+        }
+        other => other.map_err(|error| JournalError::of_io(journal, "opening its lock file", error))?,
+    };
+    match opened.metadata() {
+        // Removed since it was opened: [`Lock::take`] sees that, too.
+        Ok(metadata) if metadata.is_file() && metadata.nlink() <= 1 => Ok(opened),
+        Ok(_) => Err(no_plain_file(journal, path)),
+        Err(error) => Err(JournalError::of_io(journal, "looking at its lock file", error)),
+    }
+}
+
+fn no_plain_file(journal: &Path, path: &Path) -> JournalError {
+    JournalError::new(
+        JournalErrorKind::Unwritable,
+        journal,
+        format!(
+            "its lock file {} is a link or no plain file, so it is left alone: find out who made it, remove it, and let \
+             nobody else write to data_dir",
+            path.display()
+        ),
+    )
+}
+
+fn content(file: &File) -> String {
+    let mut text = Vec::new();
+    let read = file.take(CONTENT_BYTES_MAX).read_to_end(&mut text);
+    if let Err(error) = read {
+        tracing::debug!(%error, "the lock file of a journal cannot be read");
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn in_use(journal: &Path, file: &File) -> JournalError {
+    let content = content(file);
+    let owner = match content.split_whitespace().next() {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
     };
     JournalError::new(
         JournalErrorKind::InUse,

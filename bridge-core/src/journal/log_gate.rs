@@ -12,14 +12,19 @@
 //!   prevent, the gate stays open for [`OPEN_MIN`] between two closings.
 //! * The writer waits only for readers of this process to leave, and only for a time that it chooses. Their transactions
 //!   are short ([`super::read_connection`]).
+//!
+//! The gate also holds the file open that was read before SQLite opened it. Closing any handle of a file drops the locks
+//! that SQLite has on it in this process: without them another program that closes the journal takes itself for the last
+//! one, and removes the log under the writer. So every connection keeps a gate, and drops it after itself.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use super::error::JournalError;
+use super::lock::FileId;
 
 /// Ten times the longest transaction of a reader, so that all readers have left well before.
 pub(super) const CLOSED_MAX: Duration = Duration::from_millis(250);
@@ -27,15 +32,15 @@ pub(super) const CLOSED_MAX: Duration = Duration::from_millis(250);
 /// Readers get at least this much time between two closings that did not help.
 pub(super) const OPEN_MIN: Duration = Duration::from_millis(100);
 
-/// Device and inode: one file may be opened under several names.
-type FileId = (u64, u64);
-
 /// The gates of this process. A reader is opened by the name of a file, often far from the code that owns the writer.
 static GATES: Mutex<Option<HashMap<FileId, Weak<LogGate>>>> = Mutex::new(None);
 
 /// The gate of one journal file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LogGate {
+    file: FileId,
+    /// Open as long as the gate is. More than one only if the file came to its path while it was opened.
+    handles: Mutex<Vec<File>>,
     state: Mutex<GateState>,
     changed: Condvar,
 }
@@ -61,19 +66,45 @@ impl Drop for Admitted {
 }
 
 impl LogGate {
-    /// The gate of a file that exists; all readers and the writer of this file in this process share it.
-    pub(super) fn of(file: &Path) -> io::Result<Arc<LogGate>> {
-        let metadata = fs::metadata(file)?;
-        let id = (metadata.dev(), metadata.ino());
-        let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The gate of a file that exists; all readers and the writer of this file in this process share it. Where this call
+    /// opened the file, `first` looks at it, and the gate is made only if it has no objection.
+    pub(super) fn of(
+        file: &Path,
+        first: impl FnOnce(&File) -> Result<(), JournalError>,
+    ) -> Result<Arc<LogGate>, JournalError> {
+        let looking = |error| JournalError::of_io(file, "looking at it", error);
+        let mut gates = lock(&GATES);
         let gates = gates.get_or_insert_default();
-        if let Some(gate) = gates.get(&id).and_then(Weak::upgrade) {
+        let known = |gates: &HashMap<FileId, Weak<LogGate>>, id| gates.get(&id).and_then(Weak::upgrade);
+        let at_path = FileId::of(&fs::metadata(file).map_err(looking)?);
+        if let Some(gate) = known(gates, at_path) {
             return Ok(gate);
         }
+        let opened = File::open(file).map_err(looking)?;
+        let id = FileId::of(&opened.metadata().map_err(looking)?);
+        if let Some(gate) = known(gates, id) {
+            lock(&gate.handles).push(opened);
+            return Ok(gate);
+        }
+        first(&opened)?;
         gates.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Arc::new(LogGate::default());
+        let gate = Arc::new(LogGate::new(id, vec![opened]));
         gates.insert(id, Arc::downgrade(&gate));
         Ok(gate)
+    }
+
+    fn new(file: FileId, handles: Vec<File>) -> LogGate {
+        LogGate {
+            file,
+            handles: Mutex::new(handles),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Which file it is.
+    pub(super) fn file(&self) -> FileId {
+        self.file
     }
 
     /// Closes the gate, or keeps it closed, for [`CLOSED_MAX`] from `now` on. False: it has to stay open.
@@ -142,8 +173,12 @@ impl LogGate {
     }
 
     fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -152,9 +187,14 @@ mod tests {
 
     use super::*;
 
+    fn gate() -> LogGate {
+        let file = FileId::at(Path::new("/")).unwrap().unwrap();
+        LogGate::new(file, Vec::new())
+    }
+
     #[test]
     fn a_gate_opens_by_itself_and_stays_open_for_a_while_where_closing_did_not_help() {
-        let gate = LogGate::default();
+        let gate = gate();
         let start = Instant::now();
         assert!(gate.close(start));
         assert!(gate.is_closed(start));
@@ -167,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_restarted_log_lets_readers_in_and_the_gate_may_close_again_at_once() {
-        let gate = LogGate::default();
+        let gate = gate();
         let now = Instant::now();
         gate.close(now);
         gate.open();
@@ -178,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_waiting_reader_enters_when_the_gate_opens() {
-        let gate = Arc::new(LogGate::default());
+        let gate = Arc::new(gate());
         // In the future, so that the gate does not open by itself during the test.
         gate.close(Instant::now() + Duration::from_secs(3600));
         let entered = AtomicBool::new(false);
@@ -196,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_writer_waits_for_readers_to_leave_and_not_for_longer_than_it_wants() {
-        let gate = Arc::new(LogGate::default());
+        let gate = Arc::new(gate());
         let reader = gate.admit();
         gate.wait_for_readers(Instant::now());
         assert!(!gate.is_empty());
@@ -216,7 +256,8 @@ mod tests {
         let (one, other) = (folder.path().join("one"), folder.path().join("other"));
         fs::write(&one, "").unwrap();
         fs::hard_link(&one, &other).unwrap();
-        let gate = LogGate::of(&one).unwrap();
-        assert!(Arc::ptr_eq(&gate, &LogGate::of(&other).unwrap()));
+        let of = |file: &Path| LogGate::of(file, |_| Ok(())).unwrap();
+        let gate = of(&one);
+        assert!(Arc::ptr_eq(&gate, &of(&other)));
     }
 }

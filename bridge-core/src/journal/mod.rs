@@ -39,6 +39,7 @@ mod sink_state;
 mod size;
 mod tail_cache;
 mod writer;
+mod writer_mark;
 
 pub use compact::Compacted;
 pub use cursors::SinkCursor;

@@ -7,14 +7,16 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{JournalError, JournalErrorKind};
-use super::lock::{Lock, OWNER_ONLY, beside};
+use super::error::{JournalError, JournalErrorKind, start_anew};
+use super::lock::{Lock, OWNER_ONLY, beside, lock_file};
 use super::log::LOG_BYTES_KEPT;
+use super::log_gate::LogGate;
 use super::options::{Durability, JournalOptions};
 use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS};
 
@@ -33,20 +35,30 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// The header of an SQLite file: all that is looked at before it is opened.
 const HEADER_BYTES: usize = 100;
 
-enum Found {
-    Nothing,
-    Journal,
+/// A connection that may write, and what has to be kept as long as it is.
+pub(super) struct OpenedWriter {
+    pub(super) connection: Connection,
+    pub(super) gate: Arc<LogGate>,
+    pub(super) lock: Lock,
 }
 
 /// Opens or creates the journal of a source for its one writer.
-pub(super) fn open_writer(file: &Path, options: &JournalOptions) -> Result<(Connection, Lock), JournalError> {
+pub(super) fn open_writer(file: &Path, options: &JournalOptions) -> Result<OpenedWriter, JournalError> {
     create_folder(file)?;
     look_at(file)?;
     let lock = Lock::take(file)?;
     // With the lock no other process creates it.
-    if matches!(look_at(file)?, Found::Nothing) {
-        create(file, &options.cluster)?;
-    }
+    let gate = match look_at(file)? {
+        Some(gate) => gate,
+        None if lock.journal_existed() => return Err(missing(file)),
+        None => {
+            lock.note(false);
+            create(file, &options.cluster)?;
+            tracing::info!(file = %file.display(), "journal created");
+            look_at(file)?.ok_or_else(|| missing(file))?
+        }
+    };
+    lock.note(true);
     let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let checked = |error| JournalError::of_sqlite(file, "opening it", error);
     // Until it is known to be ours, closing must not write to it either.
@@ -61,18 +73,22 @@ pub(super) fn open_writer(file: &Path, options: &JournalOptions) -> Result<(Conn
     prepare_writer(&connection, options).map_err(checked)?;
     schema::migrate(&mut connection, format, MIGRATIONS)
         .map_err(|error| JournalError::of_sqlite(file, "bringing it to the present format", error))?;
-    Ok((connection, lock))
+    Ok(OpenedWriter {
+        connection,
+        gate,
+        lock,
+    })
 }
 
 /// Opens a journal that exists, only to read.
-pub(super) fn open_reader(file: &Path) -> Result<Connection, JournalError> {
-    if matches!(look_at(file)?, Found::Nothing) {
-        return Err(JournalError::new(
+pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<LogGate>), JournalError> {
+    let gate = look_at(file)?.ok_or_else(|| {
+        JournalError::new(
             JournalErrorKind::Unwritable,
             file,
             "there is no such file: check data_dir and the name of the source, or run the bridge first",
-        ));
-    }
+        )
+    })?;
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let format = check_format(file, &connection)?;
     connection
@@ -86,7 +102,7 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, JournalError> {
             false => Ok(()),
         })
         .map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
-    Ok(connection)
+    Ok((connection, gate))
 }
 
 /// Opens what the writer has opened, to copy its log.
@@ -138,12 +154,14 @@ fn create_folder(file: &Path) -> Result<(), JournalError> {
     })
 }
 
-/// What kind of file there is in place of the journal, from its first bytes.
-fn look_at(file: &Path) -> Result<Found, JournalError> {
-    let looking = |error| JournalError::of_io(file, "looking at it", error);
+/// The journal at this path, after a look at its first bytes; `None` if there is no file.
+fn look_at(file: &Path) -> Result<Option<Arc<LogGate>>, JournalError> {
     let metadata = match fs::metadata(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing_unless_a_log(file),
-        other => other.map_err(looking)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_no_log_is_left(file)?;
+            return Ok(None);
+        }
+        other => other.map_err(|error| JournalError::of_io(file, "looking at it", error))?,
     };
     if !metadata.is_file() {
         return Err(JournalError::new(
@@ -152,32 +170,60 @@ fn look_at(file: &Path) -> Result<Found, JournalError> {
             "this is no file: move it away, or choose another data_dir",
         ));
     }
-    if metadata.len() == 0 {
-        return nothing_unless_a_log(file);
+    LogGate::of(file, |opened| look_into(file, opened)).map(Some)
+}
+
+fn look_into(file: &Path, opened: &File) -> Result<(), JournalError> {
+    let looking = |error| JournalError::of_io(file, "looking at it", error);
+    let length = opened.metadata().map_err(looking)?.len();
+    if length == 0 {
+        check_no_log_is_left(file)?;
+        return Err(JournalError::new(
+            JournalErrorKind::Damaged,
+            file,
+            format!(
+                "it is empty, and no journal ever is: restore it from a copy, or {}",
+                start_anew(file)
+            ),
+        ));
     }
     let mut header = Vec::with_capacity(HEADER_BYTES);
-    File::open(file)
-        .and_then(|opened| opened.take(HEADER_BYTES as u64).read_to_end(&mut header))
+    opened
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut header)
         .map_err(looking)?;
-    check_header(file, &header, metadata.len())?;
-    Ok(Found::Journal)
+    check_header(file, &header, length)
 }
 
 /// A log whose file is gone would be taken for the log of the new file.
-fn nothing_unless_a_log(file: &Path) -> Result<Found, JournalError> {
+fn check_no_log_is_left(file: &Path) -> Result<(), JournalError> {
     let log = beside(file, "-wal");
     match fs::metadata(&log) {
         Ok(metadata) if metadata.len() > 0 => Err(JournalError::new(
             JournalErrorKind::Damaged,
             file,
             format!(
-                "its log {} is there without it: put the journal back beside its log, or move the log away to \
+                "its log {} is there without it: put the journal back beside its log, or move the log and {} away to \
                  start with a new journal",
-                log.display()
+                log.display(),
+                lock_file(file).display()
             ),
         )),
-        _ => Ok(Found::Nothing),
+        _ => Ok(()),
     }
+}
+
+/// The lock file says that there was one: a new journal would begin without its cursors and its history.
+fn missing(file: &Path) -> JournalError {
+    JournalError::new(
+        JournalErrorKind::Damaged,
+        file,
+        format!(
+            "the file is missing, and its lock file says that there was one: put it back, or remove {} to start with a \
+             new journal, which begins with a snapshot",
+            lock_file(file).display()
+        ),
+    )
 }
 
 fn check_header(file: &Path, header: &[u8], length: u64) -> Result<(), JournalError> {
@@ -204,9 +250,9 @@ fn check_header(file: &Path, header: &[u8], length: u64) -> Result<(), JournalEr
             JournalErrorKind::Damaged,
             file,
             format!(
-                "it has {length} bytes of {}, so it was cut: restore it from a copy, or move it away and start \
-                 with a new one, which begins with a snapshot",
-                u64::from(pages) * page_bytes
+                "it has {length} bytes of {}, so it was cut: restore it from a copy, or {}",
+                u64::from(pages) * page_bytes,
+                start_anew(file)
             ),
         ));
     }

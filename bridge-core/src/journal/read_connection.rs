@@ -23,6 +23,7 @@ pub(super) const SLICE: Duration = Duration::from_millis(20);
 
 /// A connection that only reads.
 pub(super) struct ReadConnection {
+    /// Before the gate, which has to outlive it.
     connection: Connection,
     gate: Arc<LogGate>,
     slice: Duration,
@@ -43,8 +44,7 @@ impl Slice {
 impl ReadConnection {
     /// Opens a journal that exists.
     pub(super) fn open(file: &Path) -> Result<ReadConnection, JournalError> {
-        let connection = open_reader(file)?;
-        let gate = LogGate::of(file).map_err(|error| JournalError::of_io(file, "opening it", error))?;
+        let (connection, gate) = open_reader(file)?;
         Ok(ReadConnection {
             connection,
             gate,

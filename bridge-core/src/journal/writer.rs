@@ -16,10 +16,10 @@ use super::folding::Folding;
 use super::holes::Holes;
 use super::hydrate::Named;
 use super::image::{self, Life, Place};
-use super::lock::Lock;
+use super::lock::{FileId, Lock};
 use super::log::LogCopier;
 use super::log_gate::LogGate;
-use super::open::open_writer;
+use super::open::{OpenedWriter, open_writer};
 use super::options::{Durability, JournalOptions};
 use super::paths::{Entered, Paths};
 use super::progress::{self, Origins, Roots};
@@ -27,6 +27,7 @@ use super::read::Reader;
 use super::read_marks::ReadMarks;
 use super::size::Room;
 use super::tail_cache::TailCache;
+use super::writer_mark::WriterMark;
 use crate::append::{Append, RecordKind};
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::number::{Epoch, Seq};
@@ -59,7 +60,7 @@ pub struct Journal {
     pub(super) tail: Seq,
     rebaselined: Seq,
     pub(super) batch: Batch,
-    /// Where this process's readers wait while the log is long.
+    /// Where this process's readers wait while the log is long. After the connections, as it has to outlive them.
     pub(super) gate: Arc<LogGate>,
     /// A reader of another process keeps the log from being restarted.
     pub(super) log_is_held: bool,
@@ -67,7 +68,8 @@ pub struct Journal {
     pub(super) log_is_stuck: bool,
     /// How long the last batch took to the disk.
     synchronised: Option<Duration>,
-    _lock: Lock,
+    mark: WriterMark,
+    lock: Lock,
 }
 
 /// The transaction.
@@ -90,8 +92,14 @@ impl Journal {
     /// If another process has the journal open, it cannot be read or created, is not a journal of this source, or has a newer
     /// format.
     pub fn open(file: &Path, options: &JournalOptions) -> Result<Journal, JournalError> {
-        let (connection, lock) = open_writer(file, options)?;
-        let gate = LogGate::of(file).map_err(|error| JournalError::of_io(file, "opening it", error))?;
+        let OpenedWriter {
+            connection,
+            gate,
+            lock,
+        } = open_writer(file, options)?;
+        // From here on no earlier writer can write: what is loaded stays as it is.
+        let mark = WriterMark::set(&connection)
+            .map_err(|error| JournalError::of_sqlite(file, "marking it as open", error))?;
         let loaded = load(&connection)
             .map_err(|error| JournalError::of_sqlite(file, "reading where it ends", error))?;
         Ok(Journal {
@@ -117,7 +125,8 @@ impl Journal {
             connection,
             file: file.to_owned(),
             options: options.clone(),
-            _lock: lock,
+            mark,
+            lock,
         })
     }
 
@@ -154,9 +163,56 @@ impl Journal {
                 begun.map_err(|error| self.fault("beginning a batch", error))?;
                 self.batch = Batch::Open;
                 self.room.forget();
-                Ok(())
+                self.check_mark()
             }
         }
+    }
+
+    /// Refuses the batch if another process has opened the journal to write it.
+    fn check_mark(&mut self) -> Result<(), JournalError> {
+        let is_ours = self.mark.is_in(&self.connection);
+        match is_ours {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.batch = Batch::Failed;
+                Err(JournalError::new(
+                    JournalErrorKind::InUse,
+                    &self.file,
+                    "another process has opened it for writing meanwhile, which its lock file prevents unless that was \
+                     removed: end one of the two, and let nothing clean up data_dir",
+                ))
+            }
+            Err(error) => {
+                self.batch = Batch::Failed;
+                Err(self.fault("beginning a batch", error))
+            }
+        }
+    }
+
+    /// Looks whether the open file is still the one at its path, and locked. To be called every second or so: what is
+    /// written to a file without a name is lost.
+    ///
+    /// # Errors
+    ///
+    /// If the file was removed, moved or replaced ([`JournalErrorKind::Moved`]), or another process has locked it.
+    pub fn verify_place(&mut self) -> Result<(), JournalError> {
+        let found = FileId::at(&self.file)
+            .map_err(|error| JournalError::of_io(&self.file, "looking at it", error))?;
+        if found == Some(self.gate.file()) {
+            return self.lock.verify();
+        }
+        let what = match found {
+            None => "its file was removed or moved away",
+            Some(_) => "another file was put in its place",
+        };
+        Err(JournalError::new(
+            JournalErrorKind::Moved,
+            &self.file,
+            format!(
+                "{what} while it was open, so nothing more is written to it: put it back with the files beside it, or \
+                 restore it from a copy, and start again; without it the source begins anew, with a snapshot"
+            ),
+        ))
     }
 
     /// Makes the batch durable and returns the tail. After an error nothing of it is.

@@ -237,7 +237,7 @@ impl<L: JournalWriter> Flow<L> {
         let reset = self.machine.reset(&error);
         let wait = match error {
             StepError::Journal(error) => {
-                if !matches!(error.kind, JournalErrorKind::Full | JournalErrorKind::DiskFull) {
+                if !may_pass(error.kind) {
                     return Err(error);
                 }
                 if self.make_room()? {
@@ -287,7 +287,7 @@ impl<L: JournalWriter> Flow<L> {
         let folded = match self.journal.fold(FOLD_SLICE) {
             Ok(folded) => folded,
             // Nothing of it was done; the next batch says what there is to say.
-            Err(error) if error.kind == JournalErrorKind::DiskFull => Folded::default(),
+            Err(error) if may_pass(error.kind) => Folded::default(),
             Err(error) => return Err(error),
         };
         self.is_crowded = folded.more;
@@ -396,10 +396,22 @@ impl<L: JournalWriter> Flow<L> {
     /// As of [`Flow::report`].
     pub fn retain(&mut self, now: Timestamp) -> Result<(), JournalError> {
         for _ in 0..RETENTION_SLICES {
-            if !self.journal.maintain(now, RETENTION_SLICE)?.more {
-                break;
+            match self.journal.maintain(now, RETENTION_SLICE) {
+                Ok(Maintained { more: true, .. }) => {}
+                Ok(_) => break,
+                // Nothing of it was done; the next round does it.
+                Err(error) if error.kind == JournalErrorKind::Held => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
+}
+
+/// Whether the journal may take records again without anybody's decision.
+fn may_pass(kind: JournalErrorKind) -> bool {
+    matches!(
+        kind,
+        JournalErrorKind::Full | JournalErrorKind::DiskFull | JournalErrorKind::Held
+    )
 }

@@ -13,7 +13,7 @@ use super::latency::Arrivals;
 use super::status::{JournalStatus, SourceStatus};
 use super::ticker::Ticker;
 use crate::delivery::{RefusalSender, Refusals, WallClock};
-use crate::journal::{Journal, JournalError, RefusedProgress, SinkProgress};
+use crate::journal::{Journal, JournalError, JournalErrorKind, RefusedProgress, SinkProgress};
 use crate::log_throttle::LogThrottle;
 use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
@@ -25,6 +25,9 @@ use crate::source::{AddressedRequest, SourceError, SourceEvent};
 const BATCH_REPORTS: usize = 256;
 /// No new report joins a transaction after this.
 const BATCH_TIME: Duration = Duration::from_millis(30);
+/// The longest wait for another program that keeps the journal locked, while the connection's events wait in their bounded
+/// queue. SQLite waits 5 s in each attempt.
+const HELD_MAX: Duration = Duration::from_secs(60);
 
 /// Work on the journal by somebody else, on the pipeline's thread and between two batches: the journal has one writer.
 /// It must be short, and commit what it writes.
@@ -83,8 +86,16 @@ pub struct Pipeline {
     beats: Ticker,
     /// Whether what was measured of the journal still holds.
     is_measured: bool,
+    /// Another program keeps the journal locked, which shows as this trouble.
+    held: Option<HeldJournal>,
     /// Blind spots that were logged, as far as they are named.
     told_blind_spots: Vec<ZnodePath>,
+}
+
+/// A journal that another program keeps locked.
+struct HeldJournal {
+    since: Instant,
+    trouble: String,
 }
 
 /// What the loop waits for.
@@ -133,6 +144,7 @@ impl Pipeline {
             troubles: LogThrottle::default(),
             beats: Ticker::new(tokio::time::Instant::now()),
             is_measured: false,
+            held: None,
             told_blind_spots: Vec::new(),
         };
         (
@@ -213,6 +225,7 @@ impl Pipeline {
 
     /// One transaction from all that is waiting.
     async fn batch(&mut self, first: SourceEvent) -> Result<(), JournalError> {
+        self.begin()?;
         let began = Instant::now();
         self.take_report(first).await?;
         for _ in 1..BATCH_REPORTS {
@@ -225,6 +238,49 @@ impl Pipeline {
             self.take_report(report).await?;
         }
         self.commit().await
+    }
+
+    /// Begins the transaction before anything is decided: what a step has decided cannot wait, so that the connection would
+    /// have to be made anew. While another program keeps the journal locked, waits for it on this thread, up to [`HELD_MAX`].
+    /// After that the step itself fails at the lock, and capture is on hold until the lock is free.
+    fn begin(&mut self) -> Result<(), JournalError> {
+        loop {
+            let error = match self.flow.journal().begin() {
+                Ok(()) => {
+                    self.released();
+                    return Ok(());
+                }
+                Err(error) if error.kind == JournalErrorKind::Held => error,
+                Err(error) => return Err(error),
+            };
+            let held = self.held.get_or_insert_with(|| HeldJournal {
+                since: Instant::now(),
+                trouble: error.to_string(),
+            });
+            let waited = held.since.elapsed();
+            if self.status.trouble.is_none() {
+                let (source, trouble) = (&*self.status.source, &held.trouble);
+                tracing::error!(source, trouble, "capture waits for the journal");
+                self.status.trouble = Some(trouble.clone());
+                self.publish();
+            }
+            let is_ending = self.reports.as_ref().is_none_or(mpsc::Receiver::is_closed);
+            if waited > HELD_MAX || is_ending {
+                return Ok(());
+            }
+        }
+    }
+
+    fn released(&mut self) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        let (source, seconds) = (&*self.status.source, held.since.elapsed().as_secs());
+        tracing::info!(source, seconds, "the journal is no longer locked");
+        if self.status.trouble == Some(held.trouble) {
+            self.status.trouble = None;
+            self.publish();
+        }
     }
 
     /// A report that waits, or under load comes soon. What it leads to is handed on at once, so that reads go on while
@@ -402,6 +458,8 @@ impl Pipeline {
     async fn beat(&mut self) -> Result<(), JournalError> {
         let beat = self.beats.beat(tokio::time::Instant::now());
         if beat.is_tick {
+            self.flow.journal().verify_place()?;
+            self.begin()?;
             let ticked = self.flow.tick((self.clock)());
             self.tell().await;
             ticked?;
@@ -440,6 +498,7 @@ impl Pipeline {
     }
 
     async fn go_on(&mut self) -> Result<(), JournalError> {
+        self.begin()?;
         let gone_on = self.flow.go_on((self.clock)());
         self.tell().await;
         gone_on?;

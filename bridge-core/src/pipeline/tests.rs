@@ -2,6 +2,7 @@
 //! than go back.
 
 mod compacting;
+mod journal_file;
 mod refusals;
 
 use std::sync::Arc;

@@ -228,7 +228,7 @@ fn a_long_log_keeps_readers_out_until_it_is_restarted() {
     scratch.options.durability = Durability::ProcessCrash;
     let mut journal = scratch.open();
     write_batches(&mut journal, 1, "x");
-    let gate = LogGate::of(&scratch.file()).unwrap();
+    let gate = LogGate::of(&scratch.file(), |_| Ok(())).unwrap();
     let mut reader = rusqlite::Connection::open(scratch.file()).unwrap();
     let inside = gate.admit();
     let transaction = reader.transaction().unwrap();

@@ -10,6 +10,7 @@ mod inspection;
 mod limits;
 mod log;
 mod opening;
+mod place;
 mod random;
 mod records;
 mod scratch;

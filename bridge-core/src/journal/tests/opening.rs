@@ -233,7 +233,7 @@ fn a_program_that_holds_the_file_is_named_as_the_cause() {
     let shell = Connection::open(scratch.file()).unwrap();
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = journal.append(created("/a", 5, "x")).unwrap_err();
-    assert_eq!(error.kind, JournalErrorKind::Storage);
+    assert_eq!(error.kind, JournalErrorKind::Held);
     assert!(error.to_string().contains("SQLite shell"), "{error}");
     shell.execute_batch("ROLLBACK").unwrap();
     assert_eq!(append_all(&mut journal, [created("/a", 5, "x")]), Seq(1));
