@@ -109,23 +109,28 @@ impl PreparedSink {
     }
 }
 
-/// Gives a sink its first cursor. Where retention has removed the first records, that is the tail, and the sink gets a
-/// snapshot of the present state first.
+/// Gives a sink its first cursor, and a snapshot of the present state if it starts with one.
 fn enter(sink: &SinkConfig, source: &Name, journal: &mut Journal) -> Result<Seq, Failure> {
     if let Some(cursor) = journal.cursor(&sink.name).map_err(journal_failure)? {
         return Ok(cursor);
     }
     let oldest = journal.oldest().map_err(journal_failure)?;
-    let tail = journal.tail();
-    let first = sink.start.first_cursor(oldest, tail);
+    let first = sink.start.first_cursor(oldest, journal.tail());
     let cursor = journal
-        .register_sink(&sink.name, first.unwrap_or(tail))
+        .register_sink(&sink.name, first.cursor)
         .map_err(journal_failure)?;
-    if first.is_err() {
+    if first.has_snapshot {
         let now = wall_clock()();
         let run = SinkRun::new(run_id(source, &sink.name, now), None, now);
         journal.begin_run(&sink.name, &run).map_err(journal_failure)?;
     }
+    tracing::info!(
+        sink = &*sink.name,
+        source = &**source,
+        cursor = %cursor,
+        start = sink.start.name(),
+        "a new sink starts"
+    );
     Ok(cursor)
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::ConfigFlag;
 use crate::command::print;
 use crate::exit::{Exit, Failure};
+use crate::operator::Journals;
 
 pub use connections::{Finding, look_at_ensemble, nearest_existing, open_sink};
 
@@ -42,12 +43,21 @@ pub struct CheckArgs {
 /// Checks the configuration and reports.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let result = bridge_config::load(&args.config.config);
+    let new_sinks = match &result {
+        Ok(loaded) => Journals::new(loaded.config.clone()).new_sinks(),
+        Err(_) => Ok(Vec::new()),
+    };
+    // A journal that cannot be read is no mistake of the file.
+    let new_sinks = new_sinks.unwrap_or_default();
     let findings = match &result {
         Ok(loaded) if args.connect => connections::look(&loaded.config)?,
         _ => Vec::new(),
     };
     if args.json {
         let mut report = for_programs(&result);
+        if !new_sinks.is_empty() {
+            report["new_sinks"] = json!(new_sinks);
+        }
         if args.connect {
             report["connections"] = findings.iter().map(Finding::to_json).collect();
             report["ok"] = (result.is_ok() && findings.iter().all(|finding| finding.is_fine())).into();
@@ -56,7 +66,11 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     } else {
         let style = Style::for_stdout(Color::Auto);
         let findings: String = findings.iter().map(|finding| finding.to_text(&style)).collect();
-        print(&format!("{}{findings}", for_people(&result)))?;
+        let new_sinks: String = new_sinks
+            .iter()
+            .map(|sink| format!("  {}", sink.to_text()))
+            .collect();
+        print(&format!("{}{new_sinks}{findings}", for_people(&result)))?;
     }
     match result {
         Err(_) => Err(Failure::new(Exit::Configuration, "")),

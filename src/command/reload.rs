@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::serving;
+use crate::bridge::Reloaded;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
-use crate::operator::{ReloadAnswer, ask_reload};
+use crate::operator::{Journals, NewSink, ReloadAnswer, ask_reload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,15 +36,17 @@ pub struct ReloadArgs {
     #[command(flatten)]
     config: ConfigFlag,
     /// Print a JSON document: started, changed, stopped and untouched sinks,
-    /// and what changed among the sources
+    /// what changed among the sources, and the records that new sinks get
     #[arg(long)]
     json: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
-    let loaded = args.config.load()?;
-    let data_dir = &loaded.config.data_dir;
+    let journals = Journals::new(args.config.load()?.config);
+    let data_dir = &journals.config().data_dir;
+    // Counted before the bridge gives them their cursors. A journal that cannot be read is for the bridge to report.
+    let new_sinks = journals.new_sinks().unwrap_or_default();
     let answer = serving::block_on(ask_reload(data_dir))?.ok_or_else(|| {
         Failure::new(
             Exit::Environment,
@@ -56,9 +60,24 @@ pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Runtime, format!("reload rejected: {refused}")));
     }
     match args.json {
-        true => print_json(&answer.done),
-        false => print(&text(&answer)),
+        true => print_json(&Done {
+            done: &answer.done,
+            new_sinks: &new_sinks,
+        }),
+        false => {
+            let new_sinks: String = new_sinks.iter().map(NewSink::to_text).collect();
+            print(&(text(&answer) + &new_sinks))
+        }
     }
+}
+
+/// The result as JSON.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(flatten)]
+    done: &'a Reloaded,
+    #[serde(skip_serializing_if = "<[NewSink]>::is_empty")]
+    new_sinks: &'a [NewSink],
 }
 
 fn text(answer: &ReloadAnswer) -> String {

@@ -61,8 +61,8 @@ impl Journals {
     pub fn open(&self) -> Result<Vec<(&SourceConfig, JournalQuery)>, Failure> {
         let mut journals = Vec::new();
         for source in &self.config.sources {
-            if self.file(source).exists() {
-                journals.push((source, JournalQuery::open(&self.file(source))?));
+            if let Some(journal) = self.existing(source)? {
+                journals.push((source, journal));
             }
         }
         if journals.is_empty() {
@@ -93,6 +93,13 @@ impl Journals {
             )),
             _ => Ok(journals),
         }
+    }
+
+    /// The journal of one source; `None` if it does not exist.
+    pub(super) fn existing(&self, source: &SourceConfig) -> Result<Option<JournalQuery>, Failure> {
+        let file = self.file(source);
+        let opened = file.exists().then(|| JournalQuery::open(&file));
+        Ok(opened.transpose()?)
     }
 
     /// The journal of one source, if it exists and can be read.

@@ -5,10 +5,12 @@
 
 mod journals;
 mod message;
+mod new_sinks;
 mod socket;
 
 pub use journals::{Carried, Journals, SinkLetters};
 pub use message::{Answer, Ask, ReloadAnswer};
+pub use new_sinks::NewSink;
 #[cfg(test)]
 pub use socket::ask;
 pub use socket::{SOCKET, ask_reload, ask_status};

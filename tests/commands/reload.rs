@@ -77,11 +77,16 @@ async fn sinks_are_added_changed_and_removed_under_load_without_losing_records()
         stop.clone(),
     ));
 
-    // A sink that is new begins with everything.
+    // A sink that asks for the history begins with everything.
     stage
         .bridge
-        .configure(&(common.clone() + &file_sink("second", "")));
-    let done = stage.run(&["reload", "--json"]).await.json(0);
+        .configure(&(common.clone() + &file_sink("second", "start = \"earliest\"")));
+    let mut done = stage.run(&["reload", "--json"]).await.json(0);
+    let new_sinks = done.as_object_mut().unwrap().remove("new_sinks").unwrap();
+    assert_eq!(
+        (&new_sinks[0]["sink"], &new_sinks[0]["start"]),
+        (&json!("second"), &json!("earliest"))
+    );
     assert_eq!(
         done,
         json!({"started": ["second"], "changed": [], "stopped": [], "untouched": ["audit"]})
@@ -138,6 +143,65 @@ async fn sinks_are_added_changed_and_removed_under_load_without_losing_records()
     };
     let others: Vec<_> = missing.iter().filter(|seq| !is_odd(seq)).collect();
     assert!(others.is_empty(), "lost: {others:?}");
+    stage.bridge.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_sink_gets_the_present_state_and_its_reload_says_how_many_records_come() {
+    real_servers!("starts of new sinks");
+    let mut stage = Stage::set("reload-starts").await;
+    let connect = zookeeper().await.connect_string();
+    let common = source(&stage, &connect);
+    stage.bridge.start_ready().await;
+    stage.create("kept", "one").await;
+    stage.write("kept", "two").await;
+    stage.create("gone", "secret").await;
+    stage.delete("gone").await;
+
+    let sinks = file_sink("state", "")
+        + &file_sink("news", "start = \"now\"\n")
+        + &file_sink("history", "start = \"earliest\"\n");
+    stage.bridge.configure(&(common.clone() + &sinks));
+    let announced = [
+        "new sink 'state' of source 'main' starts with the present state: at most 2 znodes",
+        "new sink 'news' of source 'main' starts with the next change",
+        "new sink 'history' of source 'main' starts with the history: at most 7 records",
+    ];
+    let checked = stage.run(&["check"]).await.ended(0);
+    let reloaded = stage.run(&["reload"]).await.ended(0);
+    for line in announced {
+        assert!(checked.contains(line), "{checked}");
+        assert!(reloaded.contains(line), "{reloaded}");
+    }
+    stage.create("later", "three").await;
+    at_rest(&stage).await;
+
+    let told = |sink: &str| -> Vec<(String, String)> {
+        let records = records(&stage.bridge.folder().join(format!("{sink}.jsonl")));
+        let changes = records.iter().filter(|record| !record["path"].is_null());
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        changes
+            .map(|record| (text(&record["op"]), text(&record["path"])))
+            .collect()
+    };
+    let own = |op: &str, name: &str| (op.to_owned(), stage.path(name));
+    let top = ("snapshot".to_owned(), stage.root.clone());
+    assert_eq!(
+        told("state"),
+        [top.clone(), own("snapshot", "kept"), own("create", "later")]
+    );
+    assert_eq!(told("news"), [own("create", "later")]);
+    let history = [
+        top,
+        own("create", "kept"),
+        own("update", "kept"),
+        own("create", "gone"),
+        own("delete", "gone"),
+        own("create", "later"),
+    ];
+    assert_eq!(told("history"), history);
+    let checked = stage.run(&["check"]).await.ended(0);
+    assert!(!checked.contains("new sink"), "{checked}");
     stage.bridge.terminate().await;
 }
 

@@ -40,7 +40,7 @@ pub use filter::{BadFilter, CompiledFilter};
 pub use machine::Machine;
 pub use merge::{WINDOW_BYTES_MAX, WINDOW_RECORDS_MAX, merge};
 pub use options::{
-    Ephemeral, Filter, HistoryRemoved, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
+    Ephemeral, Filter, FirstCursor, OnReject, OpClass, RejectPolicy, RejectedPath, Retry, Start,
 };
 pub use probing::{PROBE_AFTER, RETRY_BYTES_MAX, RETRY_RECORDS_MAX};
 pub use refusals::{RefusalSender, Refusals};

@@ -73,48 +73,49 @@ pub enum Ephemeral {
     Never,
 }
 
-/// Where a sink begins that the journal has not seen before.
+/// Where a sink starts that has no cursor in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// With every znode that exists, told by the journal's records from the first on, or, where retention has removed the
-    /// first, by a run that is made from the image for it alone.
+    /// With the present state: every znode that exists, once, and then each change. Deleted znodes, earlier values, and
+    /// what the source no longer watches are left out.
     #[default]
     Snapshot,
-    /// Behind the journal's present tail. In a journal that is new as well that is its beginning.
+    /// With the next change. Right for notifications.
     Now,
-    /// With the oldest record that the journal holds.
+    /// With the oldest record that the journal holds: the history of the source.
     Earliest,
 }
 
-/// A sink is to begin with every znode that exists, and the journal's records no longer tell of all of them. Either a
-/// person chooses another start, or a run is made for the sink alone ([`crate::journal::SinkRun`]), which begins at the tail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "start = \"snapshot\" needs every record from the first on, and the journal begins with {oldest} because older ones \
-     were removed by retention: choose start = \"earliest\" or start = \"now\", or have the present state told first"
-)]
-pub struct HistoryRemoved {
-    /// The first record that is kept.
-    pub oldest: Seq,
+/// Where the delivery to a new sink begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstCursor {
+    /// Records up to it are not delivered.
+    pub cursor: Seq,
+    /// Whether the sink first gets a run of its own with the present state ([`crate::journal::SinkRun`]).
+    pub has_snapshot: bool,
 }
 
 impl Start {
-    /// The cursor of a new sink. `oldest` is the first record that the journal still holds, `tail` the last that it
-    /// ever held.
-    ///
-    /// # Errors
-    ///
-    /// If the sink starts at the earliest record and retention has removed records already.
-    pub fn first_cursor(self, oldest: Option<Seq>, tail: Seq) -> Result<Seq, HistoryRemoved> {
-        let before_oldest = oldest.map_or(tail, |oldest| Seq(oldest.0.saturating_sub(1)));
+    /// As in a configuration.
+    pub fn name(self) -> &'static str {
         match self {
-            Start::Now => Ok(tail),
-            Start::Earliest => Ok(before_oldest),
-            Start::Snapshot if before_oldest == Seq::ZERO => Ok(Seq::ZERO),
-            Start::Snapshot => Err(HistoryRemoved {
-                oldest: before_oldest.next(),
-            }),
+            Start::Snapshot => "snapshot",
+            Start::Now => "now",
+            Start::Earliest => "earliest",
+        }
+    }
+
+    /// The cursor of a new sink. `oldest` is the first record that the journal still holds, `tail` the last that it
+    /// ever held. An empty journal needs no snapshot: the first listing of the source is one.
+    pub fn first_cursor(self, oldest: Option<Seq>, tail: Seq) -> FirstCursor {
+        let before_oldest = oldest.map_or(tail, |oldest| Seq(oldest.0.saturating_sub(1)));
+        FirstCursor {
+            cursor: match self {
+                Start::Snapshot | Start::Now => tail,
+                Start::Earliest => before_oldest,
+            },
+            has_snapshot: self == Start::Snapshot && tail > Seq::ZERO,
         }
     }
 }
@@ -239,19 +240,27 @@ mod tests {
     }
 
     #[test]
-    fn a_new_sink_begins_where_its_start_says() {
-        let check = |start: Start, oldest: Option<u64>, tail, expected| {
-            let cursor = start.first_cursor(oldest.map(Seq), Seq(tail));
-            assert_eq!(cursor.map_err(|error| error.oldest), expected, "{start:?}");
+    fn a_new_sink_starts_with_the_present_state_the_next_change_or_the_history() {
+        let check = |start: Start, oldest: Option<u64>, tail, cursor, has_snapshot| {
+            let expected = FirstCursor {
+                cursor: Seq(cursor),
+                has_snapshot,
+            };
+            assert_eq!(
+                start.first_cursor(oldest.map(Seq), Seq(tail)),
+                expected,
+                "{start:?}"
+            );
         };
-        check(Start::Earliest, Some(1), 9, Ok(Seq(0)));
-        check(Start::Earliest, Some(4), 9, Ok(Seq(3)));
-        check(Start::Earliest, None, 9, Ok(Seq(9)));
-        check(Start::Earliest, None, 0, Ok(Seq(0)));
-        check(Start::Now, Some(4), 9, Ok(Seq(9)));
-        check(Start::Snapshot, Some(1), 9, Ok(Seq(0)));
-        check(Start::Snapshot, None, 0, Ok(Seq(0)));
-        check(Start::Snapshot, Some(4), 9, Err(Seq(4)));
-        check(Start::Snapshot, None, 9, Err(Seq(10)));
+        check(Start::Earliest, Some(1), 9, 0, false);
+        check(Start::Earliest, Some(4), 9, 3, false);
+        check(Start::Earliest, None, 9, 9, false);
+        check(Start::Earliest, None, 0, 0, false);
+        check(Start::Now, Some(4), 9, 9, false);
+        // Never the history, whether retention has removed its first records or not.
+        check(Start::Snapshot, Some(1), 9, 9, true);
+        check(Start::Snapshot, Some(4), 9, 9, true);
+        check(Start::Snapshot, None, 9, 9, true);
+        check(Start::Snapshot, None, 0, 0, false);
     }
 }

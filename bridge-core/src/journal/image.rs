@@ -331,6 +331,24 @@ fn select_children<T>(
     Ok(found)
 }
 
+/// The parent and name of each znode that was read and lives, after a row: at most `limit`, in the order of the table.
+pub(super) fn living_after(
+    connection: &Connection,
+    (parent, name): &(i64, String),
+    limit: usize,
+) -> rusqlite::Result<Vec<(i64, String)>> {
+    let sql = "SELECT parent, name FROM image
+        WHERE (parent, occupied, name) > (?1, 1, ?2) AND occupied = 1 AND life = ?3
+        ORDER BY parent, occupied, name LIMIT ?4";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(sql)?
+        .query_map((parent, name, Life::READ, limit), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect()
+}
+
 /// The next number that is a parent's.
 const NEXT_PARENT: &str = "SELECT parent FROM image WHERE parent >= ?1 ORDER BY parent LIMIT 1";
 

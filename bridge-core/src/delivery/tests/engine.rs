@@ -148,7 +148,7 @@ async fn a_new_sinks_cursor_is_stored_before_anything_is_delivered() {
 
     let sink = Box::new(script.in_front_of(Box::new(destination.sink())));
     let mut setup = bench.setup("new", sink, Given::default());
-    setup.cursor = Start::Now.first_cursor(Some(Seq(1)), Seq(8)).unwrap();
+    setup.cursor = Start::Now.first_cursor(Some(Seq(1)), Seq(8)).cursor;
     let mut status = bench.start_with(setup);
     until_halted(&mut status).await;
     bench.stop().await;

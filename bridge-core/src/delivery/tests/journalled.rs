@@ -66,7 +66,7 @@ impl Life {
     fn begin(file: &Path, destination: &MemoryDestination, script: &FaultScript) -> Life {
         let mut journal = Journal::open(file, &JournalOptions::new("main")).unwrap();
         let oldest = journal.oldest().unwrap();
-        let start = Start::Snapshot.first_cursor(oldest, journal.tail()).unwrap();
+        let start = Start::Earliest.first_cursor(oldest, journal.tail()).cursor;
         let cursor = journal.register_sink("one", start).unwrap();
         journal.commit().unwrap();
         let (sender, notes) = mpsc::channel(4);

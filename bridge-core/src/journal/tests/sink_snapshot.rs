@@ -398,3 +398,18 @@ fn a_run_that_was_cut_goes_on_within_what_is_watched_by_then() {
         paths(&rest)
     );
 }
+
+#[test]
+fn a_count_of_living_znodes_is_the_number_of_snapshots_however_it_is_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path());
+    a_tree(&mut journal);
+    let mut reader = Reader::open(&folder.path().join("main.journal")).unwrap();
+    let count = reader.count_living().unwrap();
+    reader.slice_finely();
+    assert_eq!(
+        (count, reader.count_living().unwrap()),
+        (42, 42),
+        "without one that is gone and one that was never read"
+    );
+}
