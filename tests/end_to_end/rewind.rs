@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bridge_servers::{ZooKeeper, real_servers};
 use serde_json::Value;
 
-use crate::bridge::BOUND;
+use crate::bridge::{BOUND, Bridge};
 use crate::stage::{Place, Scene, kafka_sink, shared, source};
 use crate::verdict::{each_once, folded};
 use crate::writer::Writer;
@@ -242,4 +242,63 @@ async fn another_cluster_at_the_address_stops_the_source_until_connect_is_right(
         ["snapshot reconciled", "update reconciled"]
     );
     assert_eq!(scene.story(&scene.path("untouched-08")), ["snapshot reconciled"]);
+}
+
+/// Writes that give another server higher zxids.
+const HIGHER: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_ensemble_with_a_few_younger_znodes_stops_the_source_and_nothing_is_reported() {
+    real_servers!("another small ensemble");
+    let (known, other) = (
+        ZooKeeper::start().await.unwrap(),
+        ZooKeeper::start().await.unwrap(),
+    );
+    let writer = Writer::connect(&known.connect_string()).await;
+    writer.create("/few", "root").await;
+    writer.create("/few/a", "one").await;
+    let parts = |server: &ZooKeeper| {
+        format!(
+            "[[source]]\nconnect = \"{}\"\nroots = [\"/few\"]\n[[sink]]\ntype = \"file\"\npath = \"few.jsonl\"\n",
+            server.connect_string()
+        )
+    };
+    let mut bridge = Bridge::configured(&parts(&known));
+    bridge.start_ready().await;
+    bridge.at_rest().await;
+    bridge.terminate().await;
+    let file = bridge.folder().join("few.jsonl");
+    let before = std::fs::read_to_string(&file).unwrap();
+
+    let writer = Writer::connect(&other.connect_string()).await;
+    writer.create("/higher", "").await;
+    for _ in 0..HIGHER {
+        writer.set("/higher", "").await;
+    }
+    writer.create("/few", "root").await;
+    writer.create("/few/a", "one").await;
+    bridge.configure(&parts(&other));
+    bridge.start().await;
+    bridge
+        .until("the source to stop", |status| {
+            status["sources"][0]["state"] == "halted"
+        })
+        .await;
+    let status = bridge.status().await;
+    let halted = status["sources"][0]["halted"].as_str().unwrap_or_default();
+    assert!(
+        halted.contains("is connected to another ensemble than the one in its journal")
+            && halted.contains("'zkbridge run --accept-baseline main'")
+            && !halted.contains("back in time"),
+        "{halted}"
+    );
+    bridge.terminate().await;
+    let changes = |text: &str| text.lines().filter(|line| line.contains("\"path\":\"/")).count();
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(changes(&after), changes(&before), "{after}");
+
+    bridge.start_with(&["--accept-baseline", "main"]).await;
+    bridge.ready().await;
+    bridge.at_rest().await;
+    bridge.terminate().await;
 }

@@ -3,7 +3,6 @@
 
 use super::StepResult;
 use super::batch::{Purpose, Request};
-use super::lineage::Lineage;
 use super::machine::{Capture, EpochState};
 use crate::image_txn::ImageTxn;
 use crate::machine::StepOutcome;
@@ -24,7 +23,7 @@ impl Capture {
                 self.counters.requests += 1;
                 self.requests.send(request, &mut outcome.requests);
             }
-            may_walk = attached.lineage == Lineage::Settled;
+            may_walk = attached.lineage.is_settled();
         }
         let Some((context, follow, walk, requests)) = self.parts(now, image) else {
             return Ok(());

@@ -26,7 +26,7 @@ pub(crate) struct Attached {
     pub(crate) roots: Vec<Root>,
     pub(crate) follow: Follow,
     pub(crate) walk: Option<RootWalk>,
-    /// The walk waits for it.
+    /// The first walk waits for it.
     pub(crate) lineage: Lineage,
     /// Roots whose image is told again after their gap, in this order.
     pub(crate) restating: VecDeque<Resnapshot>,

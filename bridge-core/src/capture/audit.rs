@@ -135,18 +135,21 @@ impl AuditTimers {
         Ok(sample.reads)
     }
 
-    /// Known persistent znodes of a root, to tell its ensemble by.
+    /// Known persistent znodes of all roots, which identify the ensemble: the roots first, then random ones below each
+    /// in turn.
     pub(crate) fn witnesses(
         &mut self,
-        root: &ZnodePath,
+        roots: &[ZnodePath],
         image: &mut dyn ImageTxn,
     ) -> Result<Vec<ReadRequest>, JournalError> {
         let mut sample = Sample {
             reads: Vec::new(),
             budget: RequestBudget::new(usize::MAX, &self.limits),
         };
-        sample.push(image, root.clone())?;
-        for _ in 0..WITNESSES {
+        for root in roots {
+            sample.push(image, root.clone())?;
+        }
+        for root in roots.iter().cycle().take(WITNESSES.max(roots.len())) {
             self.push_random_branch(&mut sample, root, image)?;
         }
         let mut witnesses = Vec::new();

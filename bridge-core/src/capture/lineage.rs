@@ -1,9 +1,9 @@
 //! Whether the ensemble is the one that the journal knows.
 //!
-//! An ensemble has no name of its own. One whose zxids are lower is found out by its older Stats; one whose zxids are
-//! higher looks as if every znode had been deleted and created again. So before a new session compares a root, a sample of
-//! persistent znodes is read. If not one of them is the incarnation that is journalled, and at least one path exists with
-//! another incarnation, an operator has to decide.
+//! An ensemble has no name of its own. One with lower zxids is found by its older Stats; one with higher zxids looks as
+//! if every znode had been deleted and created again. So before a new session compares its first root, a sample of
+//! persistent znodes of all roots is read. One of them that is the journalled incarnation proves the ensemble. If there
+//! is none, and what exists cannot be told from another ensemble, an operator has to decide.
 
 use crate::image_txn::ImageTxn;
 use crate::number::Zxid;
@@ -13,23 +13,33 @@ use crate::record::{GapReason, Stat};
 use super::batch::Request;
 use super::{Outcome, ReadRequest, StepResult};
 
-/// So many znodes have to agree. A small tree may well have been created anew by one script.
-const WITNESSES_MIN: usize = 8;
+/// So many znodes that are gone or other incarnations are evidence, whatever they are. Fewer may well have been created
+/// again by one script.
+const GONE_MIN: usize = 8;
 
-/// How far the proof for the root that is to be walked has come.
+/// So many are evidence if each of them exists as another incarnation.
+const OTHERS_MIN: usize = 2;
+
+/// The clocks of the servers of one ensemble may differ by so much: a znode cannot have been created before its
+/// predecessor was written.
+const CLOCK_SKEW_MAX_MS: i64 = 600_000;
+
+/// The state of the proof on this connection.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum Lineage {
-    /// There is none to wait for.
+    /// Not looked at.
     #[default]
-    Settled,
+    Open,
     /// These are to be read.
     Wanted(Vec<ReadRequest>),
     /// They are being read.
     Asked,
+    /// No proof is needed, or it was given.
+    Settled,
 }
 
 impl Lineage {
-    /// What to do before a root is compared in a gap with this reason.
+    /// What to do before the first root is walked. `witnesses` chooses what to read.
     pub(crate) fn of(
         reason: GapReason,
         witnesses: impl FnOnce() -> StepResult<Vec<ReadRequest>>,
@@ -39,11 +49,16 @@ impl Lineage {
             return Ok(Lineage::Settled);
         }
         let reads = witnesses()?;
-        Ok(if reads.len() < WITNESSES_MIN {
+        Ok(if reads.is_empty() {
             Lineage::Settled
         } else {
             Lineage::Wanted(reads)
         })
+    }
+
+    /// Whether a root may be walked.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self, Lineage::Settled)
     }
 
     /// The reads, once.
@@ -58,36 +73,59 @@ impl Lineage {
     }
 }
 
-/// The evidence that this is another ensemble.
+/// A znode that exists as another incarnation than the journalled one.
+struct Other {
+    path: ZnodePath,
+    seen: Zxid,
+    known: Zxid,
+}
+
+/// The evidence that this is another ensemble, from the answers of all witnesses.
 pub(crate) fn evidence(
     image: &mut dyn ImageTxn,
+    roots: &[ZnodePath],
     request: &Request,
     outcomes: &[Outcome],
 ) -> StepResult<Option<String>> {
-    let mut gone = 0;
-    let mut other: Option<(ZnodePath, Zxid, Zxid)> = None;
+    let mut missing = 0;
+    let mut others: Vec<Other> = Vec::new();
+    let mut is_contradicted = false;
     for (read, outcome) in request.reads.iter().zip(outcomes) {
-        let Some(known) = image.node(&read.path)? else {
+        let Some(node) = image.node(&read.path)? else {
             continue;
         };
         match outcome {
             // An older incarnation is for the walk to judge: the server may lag.
-            Outcome::Found { stat, .. } if stat.czxid <= known.czxid => return Ok(None),
+            Outcome::Found { stat, .. } if stat.czxid <= node.czxid => return Ok(None),
             Outcome::Found { stat, .. } => {
-                gone += 1;
-                other.get_or_insert((read.path.clone(), stat.czxid, known.czxid));
+                let written = node.stat.map_or(0, |known| known.mtime);
+                is_contradicted |= stat.ctime > 0 && stat.ctime.saturating_add(CLOCK_SKEW_MAX_MS) < written;
+                others.push(Other {
+                    path: read.path.clone(),
+                    seen: stat.czxid,
+                    known: node.czxid,
+                });
             }
-            Outcome::Missing => gone += 1,
+            Outcome::Missing => missing += 1,
             Outcome::Denied => {}
         }
     }
-    let Some((path, seen, known)) = other.filter(|_| gone >= WITNESSES_MIN) else {
-        return Ok(None);
-    };
-    Ok(Some(format!(
-        "none of {gone} znodes that the journal knows exists any more: {path} was created at {seen} where the journal \
-         holds {known}"
-    )))
+    let is_other = is_contradicted
+        || others.iter().any(|other| roots.contains(&other.path))
+        || others.len() + missing >= GONE_MIN
+        || missing == 0 && others.len() >= OTHERS_MIN;
+    let gone = others.len() + missing;
+    Ok(others.into_iter().next().filter(|_| is_other).map(|first| {
+        let Other { path, seen, known } = first;
+        let these = match gone {
+            1 => "a sampled znode".to_owned(),
+            _ => format!("none of {gone} sampled znodes"),
+        };
+        let is = if gone == 1 { "is not" } else { "is" };
+        format!(
+            "{these} {is} the one in the journal; {path} was created at {seen}, and the journal has {known}"
+        )
+    }))
 }
 
 /// Whether a znode is expected to outlive an absence.

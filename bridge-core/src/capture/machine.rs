@@ -209,7 +209,7 @@ impl Capture {
             roots,
             follow,
             walk: None,
-            lineage: Lineage::Settled,
+            lineage: Lineage::Open,
             restating: VecDeque::new(),
         }));
         self.begin_next_walk(now, image)?;
@@ -259,11 +259,8 @@ impl Capture {
             Some(root) => {
                 context.open_bracket(root, epoch, reason)?;
                 let path = context.roots[root].path.clone();
-                let must_prove = context.in_gap(root) && !context.options.accept_baseline;
-                *walk = Some(RootWalk::new(root, path.clone(), false, context.options.limits));
-                if must_prove {
-                    self.want_lineage(&path, reason, image)?;
-                }
+                *walk = Some(RootWalk::new(root, path, false, context.options.limits));
+                self.want_lineage(reason, image)?;
             }
             None => {
                 *walk = None;
@@ -275,15 +272,17 @@ impl Capture {
         Ok(())
     }
 
-    fn want_lineage(
-        &mut self,
-        root: &ZnodePath,
-        reason: GapReason,
-        image: &mut dyn ImageTxn,
-    ) -> StepResult<()> {
-        let lineage = Lineage::of(reason, || Ok(self.rounds.witnesses(root, image)?))?;
-        if let EpochState::Attached(attached) = &mut self.state {
-            attached.lineage = lineage;
+    /// Once for each connection: the witnesses are of all roots.
+    fn want_lineage(&mut self, reason: GapReason, image: &mut dyn ImageTxn) -> StepResult<()> {
+        let EpochState::Attached(attached) = &mut self.state else {
+            return Ok(());
+        };
+        if attached.lineage == Lineage::Open {
+            let (rounds, roots) = (&mut self.rounds, &self.options.roots);
+            attached.lineage = match self.options.accept_baseline {
+                true => Lineage::Settled,
+                false => Lineage::of(reason, || Ok(rounds.witnesses(roots, image)?))?,
+            };
         }
         Ok(())
     }
@@ -299,10 +298,10 @@ impl Capture {
         if let EpochState::Attached(attached) = &mut self.state {
             attached.lineage = Lineage::Settled;
         }
-        if let Some(evidence) = lineage::evidence(image, request, outcomes)? {
+        if let Some(evidence) = lineage::evidence(image, &self.options.roots, request, outcomes)? {
             self.state = EpochState::Halted;
             let cluster = self.options.cluster.clone();
-            outcome.halt = Some(Halt::WentBack { cluster, evidence });
+            outcome.halt = Some(Halt::OtherEnsemble { cluster, evidence });
         }
         Ok(Verdict::Fine)
     }

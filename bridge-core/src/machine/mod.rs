@@ -99,6 +99,19 @@ pub enum Halt {
         /// Which znode, and both states.
         evidence: String,
     },
+    /// The znodes that identify the ensemble are other incarnations than those in the journal.
+    #[error(
+        "source '{cluster}' is connected to another ensemble than the one in its journal, or its znodes were deleted \
+         and created again: {evidence}. Nothing was reported. If it is the wrong ensemble, correct 'connect' of source \
+         '{cluster}'. If the present tree is right, accept it as the new baseline with \
+         'zkbridge run --accept-baseline {cluster}': what differs is reported, and nothing is taken back"
+    )]
+    OtherEnsemble {
+        /// The source.
+        cluster: Arc<str>,
+        /// Which znode, and both of its incarnations.
+        evidence: String,
+    },
     /// The server names the watched root where a znode below it changed.
     #[error(
         "the server of source '{cluster}' reports changes of {root} that its own reads deny: it sends the watched \

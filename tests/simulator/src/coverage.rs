@@ -77,6 +77,7 @@ states! {
     EventsFull "more events than may wait"
     Permission "permission found to have changed"
     WentBack "rewind halted the source"
+    OtherEnsemble "roots that were created again halted the source"
     BaselineAccepted "older state accepted as the new baseline"
     DifferencesFound "gap that found differences"
     EmptyGap "gap that found none"

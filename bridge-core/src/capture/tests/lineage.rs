@@ -1,11 +1,25 @@
-//! Telling another ensemble with higher zxids from the one that is known.
+//! Distinguishes another ensemble with higher zxids from the one that is known.
 
-use super::rules::{Bench, found, stat, ticket};
+use super::rules::{Bench, found, path, stat, ticket};
 use crate::capture::{CaptureState, Halt, Input, Outcome, SessionFate, Ticket};
 use crate::machine::SourceMachine;
+use crate::path::ZnodePath;
+use crate::record::Stat;
 use crate::source::SourceRequest;
 
 const CHILDREN: u64 = 12;
+
+/// Answers the sample that identifies the ensemble, if there is one, with what is known. Returns the next requests.
+pub(super) fn prove(bench: &mut Bench, requests: Vec<SourceRequest>) -> Vec<SourceRequest> {
+    match &requests[..] {
+        [SourceRequest::Read { ticket, reads }] if reads.iter().all(|read| !read.children) => {
+            let known = |path: &ZnodePath| bench.image.image[path].stat.unwrap();
+            let outcomes = reads.iter().map(|read| found(known(&read.path), None)).collect();
+            bench.answer(*ticket, outcomes)
+        }
+        _ => requests,
+    }
+}
 
 /// Live on `/a`, created at 1, with children that were created at 2 and later, then disconnected.
 fn known() -> Bench {
@@ -68,12 +82,95 @@ fn another_ensemble_with_higher_zxids_halts_the_source_before_anything_is_writte
     let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
     let outcomes = asked.iter().map(|path| child(path, 1_000)).collect();
     assert_eq!(bench.answer(ticket, outcomes), []);
-    let Some(Halt::WentBack { evidence, .. }) = &bench.halted else {
+    let Some(Halt::OtherEnsemble { evidence, .. }) = &bench.halted else {
         panic!("{:?}", bench.halted);
     };
     assert!(evidence.contains("was created at"), "{evidence}");
     assert_eq!(bench.capture.state(), CaptureState::Halted);
     assert_eq!(bench.image.entries.len(), written);
+}
+
+/// Live on two roots, `/a` and `/b`, each without children and written at 50 s, then disconnected.
+fn two_small_roots() -> Bench {
+    let mut bench = Bench::with(|options| options.roots = vec![path("/a"), path("/b")]);
+    let mut root = bench.connect();
+    for _ in 0..2 {
+        let requests = bench.answer(root, vec![found(small(1, 50_000_000), Some(&[]))]);
+        root = reads(&requests).map_or(root, |(ticket, _)| ticket);
+    }
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    bench.input(Input::Disconnected);
+    bench
+}
+
+/// A root without children that was created and written at a zxid and a time.
+fn small(zxid: u64, time_ms: i64) -> Stat {
+    Stat {
+        ctime: time_ms,
+        mtime: time_ms,
+        ..stat(zxid, zxid, 0, zxid, 0)
+    }
+}
+
+#[test]
+fn small_roots_of_another_ensemble_halt_the_source_and_one_that_is_known_does_not() {
+    let check = |a: Outcome, b: Outcome, expected: Option<&str>| {
+        let mut bench = two_small_roots();
+        let written = bench.image.entries.len();
+        let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
+        assert_eq!(
+            asked,
+            ["/a", "/b"],
+            "the roots are the first witnesses, before either is walked"
+        );
+        bench.answer(ticket, vec![a, b]);
+        let halted = bench.halted.as_ref().map(ToString::to_string);
+        match (expected, halted) {
+            (Some(words), Some(text)) => {
+                assert!(text.contains(words) && !text.contains("back in time"), "{text}");
+                assert_eq!(bench.image.entries.len(), written, "nothing was reported");
+            }
+            (expected, halted) => assert_eq!(expected.map(str::to_owned), halted),
+        }
+    };
+    let other = || found(small(900, 60_000_000), None);
+    let known = || found(small(1, 50_000_000), None);
+    let evidence = "none of 2 sampled znodes is the one in the journal; /a was created at 0x0000000000000384";
+    check(other(), other(), Some(evidence));
+    check(other(), Outcome::Missing, Some("/a was created at"));
+    check(
+        other(),
+        Outcome::Denied,
+        Some("a sampled znode is not the one in the journal"),
+    );
+    check(other(), known(), None);
+    check(Outcome::Missing, known(), None);
+    check(Outcome::Missing, Outcome::Missing, None);
+}
+
+#[test]
+fn a_znode_that_was_created_before_its_predecessor_was_written_is_of_another_ensemble() {
+    let check = |ctime: i64, is_other: bool| {
+        let mut bench = Bench::with(|options| options.roots = vec![path("/")]);
+        let root = bench.connect();
+        let mut top = stat(0, 0, 0, 5, 1);
+        top.cversion = 1;
+        let requests = bench.answer(root, vec![found(top, Some(&["only"]))]);
+        let (below, _) = reads(&requests).unwrap();
+        bench.answer(below, vec![found(small(5, 50_000_000), None)]);
+        assert_eq!(bench.capture.state(), CaptureState::Live);
+        bench.input(Input::Disconnected);
+        let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
+        assert_eq!(asked, ["/only"], "the root of every tree is created at 0");
+        bench.answer(ticket, vec![found(small(900, ctime), None)]);
+        assert_eq!(bench.halted.is_some(), is_other, "{ctime}");
+    };
+    check(10_000_000, true);
+    // The clocks of two servers may differ by minutes.
+    check(49_900_000, false);
+    check(60_000_000, false);
+    // Older servers and other programs may not know it.
+    check(0, false);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::image_txn::MemoryBook;
+use super::lineage::prove;
 use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::denials::DENIALS_MAX;
 use crate::capture::machine::LAG_ATTEMPTS_MAX;
@@ -90,7 +91,7 @@ impl Bench {
             session: SessionFate::New,
         });
         let requests = self.input(Input::Armed);
-        ticket(&requests)
+        ticket(&prove(self, requests))
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, outcomes: Vec<Outcome>) -> Vec<SourceRequest> {
