@@ -55,7 +55,7 @@ impl Unreadable {
         self.named.contains(path)
     }
 
-    /// Whether one of those known by name stands above a path.
+    /// Whether a path lies below one of those known by name.
     pub(crate) fn covers(&self, path: &ZnodePath) -> bool {
         path.ancestors().any(|above| self.named.contains(&above))
     }
