@@ -62,7 +62,33 @@ impl FilePath {
     }
 }
 
-/// Whether a text is what stands in a file rather than the path of one.
+/// The files of a table `tls`: the authority, the own certificate and its key.
+pub type TlsFiles<'a> = [Option<&'a FilePath>; 3];
+
+/// What is wrong with the files of a table `tls`, without looking at them. `peer` and its verb say which side asks for a
+/// certificate: "the servers ask".
+pub fn tls_objections(files: TlsFiles<'_>, peer: &str) -> Vec<ConfigIssue> {
+    const KEYS: [&str; 3] = ["tls.ca", "tls.cert", "tls.key"];
+    let [_, cert, key] = files;
+    let named = files.into_iter().zip(KEYS);
+    let mut found: Vec<ConfigIssue> = named.filter_map(|(file, key)| file?.objection(key)).collect();
+    let [_, cert_key, key_key] = KEYS;
+    let alone = match (cert, key) {
+        (Some(_), None) => Some((cert_key, key_key)),
+        (None, Some(_)) => Some((key_key, cert_key)),
+        _ => None,
+    };
+    found.extend(alone.map(|(there, missing)| {
+        ConfigIssue::error(
+            there,
+            format!("{there} is given without {missing}"),
+            format!("give both, or neither where {peer} for no certificate"),
+        )
+    }));
+    found
+}
+
+/// Whether a text looks like the contents of a file rather than the path of one.
 pub fn looks_like_contents(text: &str) -> bool {
     text.contains(['\n', '\r']) || text.contains("-----BEGIN") || text.len() > PATH_BYTES_MAX
 }

@@ -80,16 +80,7 @@ impl Format {
 
     /// The record in this form.
     pub fn encode(self, record: &Record) -> Message {
-        self.encode_into(Vec::new(), record)
-    }
-
-    /// The same in an empty buffer of the caller's, as far as the form has use for one: who encodes many records gets the
-    /// buffer back from each body.
-    pub fn encode_into(self, mut buffer: Vec<u8>, record: &Record) -> Message {
-        let mut json = || {
-            record.write_json(&mut buffer);
-            Body::Bytes(std::mem::take(&mut buffer))
-        };
+        let json = || Body::Bytes(record.to_json());
         let (content_type, attributes, body) = match self {
             Format::Record => (JSON, Vec::new(), json()),
             Format::Cloudevents => (

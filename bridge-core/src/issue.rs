@@ -34,6 +34,16 @@ impl Severity {
     }
 }
 
+/// The errors among these, if there are any.
+///
+/// # Errors
+///
+/// All of them.
+pub fn no_error(mut issues: Vec<ConfigIssue>) -> Result<(), Vec<ConfigIssue>> {
+    issues.retain(|issue| issue.gravity == Severity::Error);
+    if issues.is_empty() { Ok(()) } else { Err(issues) }
+}
+
 impl ConfigIssue {
     /// It cannot work.
     pub fn error(

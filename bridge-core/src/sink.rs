@@ -158,6 +158,11 @@ impl SinkError {
         }
     }
 
+    /// A call of `deliver` before a successful `open`.
+    pub fn not_opened() -> SinkError {
+        SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
+    }
+
     /// The same with its cause.
     pub fn because(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SinkError {
         SinkError {

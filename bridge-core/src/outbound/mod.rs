@@ -1,14 +1,22 @@
 //! What sinks that send messages have in common.
 //!
-//! A [`Projection`] makes messages of a record, [`fit`] makes them no larger than the destination takes, and [`Tally`] says
-//! how far a batch has come and makes the report of `deliver` from it.
+//! A [`Projection`] makes messages of a record, [`fit`] makes them no larger than the destination takes, [`NameTemplate`]
+//! names where they go, [`SendQueue`] holds those on their way, and [`Tally`] settles a batch and makes the report of
+//! `deliver` from it.
 //!
 //! *Invariants.* Nothing in here knows a destination, a client library or a protocol.
 
 mod fitting;
+pub mod headers;
+mod name_template;
+mod plain;
 mod projection;
+mod queue;
 mod tally;
+mod template;
 
-pub use fitting::{Fitted, Misfit, fit};
-pub use projection::{MessagePlace, Messages, Projection};
+pub use fitting::{Fitted, Misfit, fit, least_size};
+pub use name_template::{NameRules, NameTemplate, escaped_name};
+pub use projection::{MessagePlace, Messages, Projection, message_id};
+pub use queue::{MessageTicket, SendOutcome, SendQueue};
 pub use tally::Tally;

@@ -32,7 +32,7 @@ pub trait Projection: Send + Sync {
 /// The messages of one record. One is not on the heap, as nearly every record has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Messages<M> {
-    /// The projection has nothing to say of the record: the sink passes over it.
+    /// The record has no message: the sink passes over it.
     #[default]
     None,
     /// One.
@@ -41,7 +41,7 @@ pub enum Messages<M> {
     Several(Vec<M>),
 }
 
-/// Where a message stands among those of its record.
+/// The position of a message among those of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessagePlace {
     /// From 0.
@@ -65,12 +65,28 @@ impl<M> Messages<M> {
         self.len() == 0
     }
 
-    /// The same with each message changed.
-    pub fn map<N>(self, mut change: impl FnMut(M) -> N) -> Messages<N> {
+    /// The same with each message changed; the function also gets its index, from 0.
+    pub fn map<N>(self, mut change: impl FnMut(usize, M) -> N) -> Messages<N> {
         match self {
             Messages::None => Messages::None,
-            Messages::One(message) => Messages::One(change(message)),
-            Messages::Several(all) => Messages::Several(all.into_iter().map(change).collect()),
+            Messages::One(message) => Messages::One(change(0, message)),
+            Messages::Several(all) => {
+                let all = all.into_iter().enumerate();
+                Messages::Several(all.map(|(index, message)| change(index, message)).collect())
+            }
+        }
+    }
+
+    /// The same with one more message after the others.
+    #[must_use]
+    pub fn followed_by(self, last: M) -> Messages<M> {
+        match self {
+            Messages::None => Messages::One(last),
+            Messages::One(message) => Messages::Several(vec![message, last]),
+            Messages::Several(mut all) => {
+                all.push(last);
+                Messages::Several(all)
+            }
         }
     }
 
@@ -101,13 +117,19 @@ impl<M> Messages<M> {
 }
 
 impl MessagePlace {
-    /// The id of the message: the record's own for the first, and a UUIDv5 of it for each other, so that a destination
-    /// that knows duplicates by their id keeps all of them.
-    pub fn id(self, record: &Record) -> Uuid {
-        match self.index {
-            0 => record.id,
-            index => Uuid::new_v5(&record.id, index.to_string().as_bytes()),
-        }
+    /// The place of the only message.
+    pub const ONLY: MessagePlace = MessagePlace {
+        index: 0,
+        is_last: true,
+    };
+}
+
+/// The id of a record's message with this index: the record's own for the first, and a UUIDv5 of it for each other, so
+/// that a destination that knows duplicates by their id keeps all of them.
+pub fn message_id(record: &Record, index: usize) -> Uuid {
+    match index {
+        0 => record.id,
+        index => Uuid::new_v5(&record.id, index.to_string().as_bytes()),
     }
 }
 
@@ -145,6 +167,10 @@ mod tests {
         assert_eq!(places(Messages::One('a')), [(0, true, 'a')]);
         let several = Messages::Several(vec!['a', 'b', 'c']);
         assert_eq!(several.iter().collect::<String>(), "abc");
+        assert_eq!(Messages::None.followed_by('a'), Messages::One('a'));
+        assert_eq!(Messages::One('a').followed_by('b').followed_by('c'), several);
+        let numbered = several.clone().map(|index, letter| format!("{letter}{index}"));
+        assert_eq!(numbered.iter().map(String::as_str).collect::<String>(), "a0b1c2");
         assert_eq!(
             places(several),
             [(0, false, 'a'), (1, false, 'b'), (2, true, 'c')]
@@ -154,13 +180,7 @@ mod tests {
     #[test]
     fn the_messages_of_a_record_have_ids_of_their_own_that_never_change() {
         let record = a_record().build();
-        let id = |index| {
-            MessagePlace {
-                index,
-                is_last: false,
-            }
-            .id(&record)
-        };
+        let id = |index| message_id(&record, index);
         assert_eq!(id(0), record.id);
         assert_ne!(id(1), id(2));
         assert_eq!(id(1), id(1));

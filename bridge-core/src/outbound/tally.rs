@@ -21,6 +21,8 @@ pub struct Tally {
     /// The first record held of each path.
     paths: HashMap<Option<ZnodePath>, (Seq, SinkErrorKind)>,
     took_one: bool,
+    /// Durable records with less data than they have.
+    pub(super) shrunk: u64,
 }
 
 impl Tally {
@@ -33,9 +35,22 @@ impl Tally {
         }
     }
 
+    /// A batch of a destination that showed in another way that it works: records may be deferred.
+    pub fn proven() -> Tally {
+        Tally {
+            took_one: true,
+            ..Tally::default()
+        }
+    }
+
     /// How many records from the front are settled.
     pub fn done(&self) -> usize {
         self.done
+    }
+
+    /// How many records became durable with less data than they have.
+    pub fn shrunk(&self) -> u64 {
+        self.shrunk
     }
 
     /// The record at this position is durable.
@@ -83,13 +98,13 @@ impl Tally {
         Some(self.paths.get(path)?.0)
     }
 
-    /// The destination failed: nothing after the settled records is delivered.
+    /// Nothing after the settled records is delivered.
     ///
     /// # Errors
     ///
     /// Always: the report of the call.
-    pub fn failed(self, error: SinkError) -> Result<(), DeliverError> {
-        Err(self.report(Some((error, Extent::Destination))))
+    pub fn failed(self, error: SinkError, extent: Extent) -> Result<(), DeliverError> {
+        Err(self.report(Some((error, extent))))
     }
 
     /// Every record is settled.
@@ -194,10 +209,10 @@ mod tests {
 
     #[test]
     fn a_destination_that_fails_keeps_what_was_settled_before() {
-        let report = said(tally("+~x").failed(down()));
+        let report = said(tally("+~x").failed(down(), Extent::Destination));
         let unavailable = Some(SinkErrorKind::Unavailable);
         assert_eq!(report, (3, vec![3], vec![2], unavailable, Extent::Destination));
-        let report = said(tally("x~x").failed(down()));
+        let report = said(tally("x~x").failed(down(), Extent::Destination));
         assert_eq!(report, (1, vec![1], vec![], unavailable, Extent::Destination));
     }
 

@@ -373,20 +373,14 @@ impl Record {
     }
 
     /// The record as it is delivered: one line of JSON without a line feed.
-    pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::new();
-        self.write_json(&mut json);
-        json
-    }
-
-    /// The same behind what `json` holds, for who has a buffer at hand.
     ///
     /// # Panics
     ///
     /// Never: every record is valid JSON.
-    pub fn write_json(&self, json: &mut Vec<u8>) {
-        json.reserve(JSON_GUESS);
-        serde_json::to_writer(json, self).expect("a record has only text keys and finite numbers");
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(JSON_GUESS);
+        serde_json::to_writer(&mut json, self).expect("a record has only text keys and finite numbers");
+        json
     }
 }
 

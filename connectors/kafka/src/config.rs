@@ -7,12 +7,13 @@ use std::fmt;
 use bridge_core::amount::Span;
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
+use bridge_core::outbound::NameTemplate;
 use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::properties::{self, Properties};
-use crate::template::TopicTemplate;
+use crate::template::TOPIC;
 
 /// Below this no produce request survives an ordinary change of a partition's leader.
 const TIMEOUT_MIN: Span = Span::millis(100);
@@ -156,7 +157,7 @@ impl KafkaConfig {
     pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         objections_to_brokers(&self.brokers, &mut found);
-        match TopicTemplate::parse(&self.topic) {
+        match NameTemplate::parse(&TOPIC, &self.topic) {
             Ok(template) => found.extend(template.objection()),
             Err(objection) => found.push(objection),
         }

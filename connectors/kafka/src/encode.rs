@@ -1,41 +1,21 @@
 //! A record as Kafka messages. Pure: the same record gives the same bytes at every delivery.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Format, Message};
-use bridge_core::number::Zxid;
-use bridge_core::oversize::{self, Fit};
+use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
+use bridge_core::outbound::{self, Fitted, Messages, Misfit, NameTemplate, Projection};
 use bridge_core::record::{Op, Record};
-use rdkafka::message::{Header, OwnedHeaders};
-use uuid::Uuid;
+use rdkafka::message::{self, OwnedHeaders};
 
 use crate::config::{KafkaConfig, KeyBy};
-use crate::template::TopicTemplate;
 
-/// The record's `id`.
-pub(crate) const HEADER_ID: &str = "zkbridge-id";
-/// The record's `op`.
-pub(crate) const HEADER_OP: &str = "zkbridge-op";
-/// The record's `zxid`; left out where the record has none.
-pub(crate) const HEADER_ZXID: &str = "zkbridge-zxid";
-/// The record's `cluster`.
-pub(crate) const HEADER_CLUSTER: &str = "zkbridge-cluster";
-/// The record's `schema`.
-pub(crate) const HEADER_SCHEMA: &str = "zkbridge-schema";
-/// The record's `path`; only in the raw form, whose value does not tell it.
-pub(crate) const HEADER_PATH: &str = "zkbridge-path";
-/// How many bytes the znode holds, where the raw value is only their beginning.
-pub(crate) const HEADER_TRUNCATED: &str = "zkbridge-truncated";
-/// The media type of an event (CloudEvents Kafka binding 1.0.2, sections 3.2.1 and 3.3.1).
-pub(crate) const HEADER_CONTENT_TYPE: &str = "content-type";
-
-/// What the headers of an event's attributes begin with in binary mode (section 3.2.3).
+/// The prefix of the attributes of an event in binary mode (CloudEvents Kafka binding 1.0.2, section 3.2.3).
 const ATTRIBUTE: &str = "ce_";
 
-/// What the keys of control records begin with. No path begins so, and no cluster has a colon in its name: compaction
-/// must not take the record of a root's own znode for an older word of its root's snapshot.
-pub(crate) const CONTROL: &str = "control:";
+/// The prefix of the keys of control records. No path begins so, and no cluster has a colon in its name: compaction
+/// must not take the record of a root's own znode for an older state of its root's snapshot.
+const CONTROL: &str = "control:";
 
 /// What brokers and librdkafka count besides key, value and headers, at most: the frame of a batch of one message
 /// (61 bytes), and that of the message (36).
@@ -46,150 +26,94 @@ const HEADER_FRAME_BYTES: usize = 2 * 5;
 
 /// The choices that decide how records become messages.
 pub(crate) struct Encoder {
-    template: TopicTemplate,
-    fixed: Option<Arc<str>>,
+    topics: NameTemplate,
     key: KeyBy,
     format: Format,
     tombstones: bool,
 }
 
-/// One record as one message, or as two: itself and a tombstone.
-#[derive(Debug, PartialEq, Eq)]
+/// A message of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
     pub(crate) topic: Arc<str>,
-    pub(crate) key: String,
-    pub(crate) headers: Headers,
-    /// Headers of the message itself only: with them a tombstone would be a second event of the same id.
-    pub(crate) event_headers: Vec<(Cow<'static, str>, String)>,
+    pub(crate) key: Arc<str>,
+    pub(crate) headers: RecordHeaders,
+    /// Headers of the format. A tombstone has none: it would be a second event of the same id.
+    pub(crate) event_headers: Vec<Header>,
     /// `None` for a null value.
     pub(crate) payload: Option<Vec<u8>>,
-    /// Whether a null value with the same key follows.
-    pub(crate) tombstone: bool,
-}
-
-/// What the headers of every message of a record say.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Headers {
-    id: Uuid,
-    op: Op,
-    zxid: Option<Zxid>,
-    cluster: Arc<str>,
-}
-
-/// A record's messages, none of them larger than it may be.
-pub(crate) struct Fitted {
-    pub(crate) message: Encoded,
-    /// Whether data was cut for that.
-    pub(crate) is_shrunk: bool,
-}
-
-/// Why a record can have no message.
-pub(crate) enum Misfit {
-    /// It has no topic.
-    Topic(String),
-    /// It is too large for its topic without any data, too; so large it is with all of it.
-    Size { topic: Arc<str>, bytes: usize },
 }
 
 impl Encoder {
-    pub(crate) fn new(template: TopicTemplate, config: &KafkaConfig, cluster: &str) -> Encoder {
+    pub(crate) fn new(topics: NameTemplate, config: &KafkaConfig) -> Encoder {
         Encoder {
-            fixed: template.fixed(cluster),
-            template,
+            topics,
             key: config.key,
             format: config.format,
             tombstones: config.tombstones,
         }
     }
 
-    /// The topic of all records, where there is but one.
+    /// The topic of all records, if it is the same.
     pub(crate) fn fixed_topic(&self) -> Option<&Arc<str>> {
-        self.fixed.as_ref()
+        self.topics.fixed()
     }
 
-    /// The record's messages, or why it can have none. `None` where the format has nothing to say of it: it is passed
-    /// over.
-    pub(crate) fn encode(&self, record: &Record) -> Result<Option<Encoded>, String> {
-        self.encode_into(Vec::new(), record)
-    }
-
-    /// The same in a buffer that is the payload's then.
-    fn encode_into(&self, mut buffer: Vec<u8>, record: &Record) -> Result<Option<Encoded>, String> {
-        buffer.clear();
-        let message = self.format.encode_into(buffer, record);
-        let event_headers = self.event_headers(record, &message);
-        let payload = match message.body {
-            Body::Bytes(bytes) => Some(bytes),
-            Body::Deleted => None,
-            Body::Nothing => return Ok(None),
-        };
-        let topic = match &self.fixed {
-            Some(topic) => Arc::clone(topic),
-            None => self.template.topic(record)?,
-        };
-        Ok(Some(Encoded {
-            topic,
-            key: key(record, self.key),
-            headers: Headers::of(record),
-            event_headers,
-            tombstone: self.tombstones && record.op == Op::Delete && payload.is_some(),
-            payload,
-        }))
-    }
-
-    /// The same where a topic takes so many bytes: where they do not suffice, the messages of the record as it is shrunk
-    /// to them ([`oversize`]). The buffer becomes the payload's.
+    /// The record's messages, none of them larger than its topic has room for ([`bridge_core::oversize`]).
     pub(crate) fn encode_within(
         &self,
-        buffer: Vec<u8>,
         record: &Record,
-        most: impl Fn(&str) -> usize,
-    ) -> Result<Option<Fitted>, Misfit> {
-        let Some(message) = self.encode_into(buffer, record).map_err(Misfit::Topic)? else {
-            return Ok(None);
-        };
-        let most = most(&message.topic);
-        if message.bytes() <= most {
-            let is_shrunk = false;
-            return Ok(Some(Fitted { message, is_shrunk }));
-        }
-        let bytes = |record: &Record| match self.encode(record) {
-            Ok(Some(message)) => message.bytes(),
-            Ok(None) | Err(_) => 0,
-        };
-        let Fit::Shrunk(shrunk) = oversize::fit(record, self.format, most, bytes) else {
-            let (topic, bytes) = (Arc::clone(&message.topic), message.bytes());
-            return Err(Misfit::Size { topic, bytes });
-        };
-        let message = self.encode(&shrunk).map_err(Misfit::Topic)?;
-        let is_shrunk = true;
-        Ok(message.map(|message| Fitted { message, is_shrunk }))
+        room: impl Fn(&Encoded) -> usize,
+    ) -> Result<Fitted<Encoded>, Misfit<Encoded>> {
+        outbound::fit(self, record, self.format, room, Encoded::bytes)
     }
 
-    fn event_headers(&self, record: &Record, message: &Message) -> Vec<(Cow<'static, str>, String)> {
+    fn event_headers(&self, record: &Record, message: &Message) -> Vec<Header> {
         match self.format {
             Format::Record => Vec::new(),
+            // Sections 3.2.1 and 3.3.1 of the binding.
             Format::Cloudevents | Format::CloudeventsBinary => {
-                let content_type = (HEADER_CONTENT_TYPE.into(), message.content_type.to_owned());
-                let attributes = message.attributes.iter();
-                let attributes =
-                    attributes.map(|(name, value)| (format!("{ATTRIBUTE}{name}").into(), value.clone()));
+                let content_type = (CONTENT_TYPE.into(), message.content_type.to_owned());
+                let attributes = headers::attributes(message, ATTRIBUTE, str::to_owned);
                 std::iter::once(content_type).chain(attributes).collect()
             }
-            Format::Raw => raw_headers(record),
+            Format::Raw => {
+                let path = headers::path(record, str::to_owned).into_iter();
+                path.chain(headers::truncated(record)).collect()
+            }
         }
     }
 }
 
-/// What the value does not tell: whose it is, and that it is only a beginning.
-fn raw_headers(record: &Record) -> Vec<(Cow<'static, str>, String)> {
-    let path = record
-        .path
-        .as_ref()
-        .map(|path| (HEADER_PATH.into(), path.to_string()));
-    let truncated = record.size_if_truncated();
-    let truncated = truncated.map(|size| (HEADER_TRUNCATED.into(), size.to_string()));
-    path.into_iter().chain(truncated).collect()
+impl Projection for Encoder {
+    type Message = Encoded;
+
+    fn project(&self, record: &Record) -> Result<Messages<Encoded>, String> {
+        let messages = self.format.project(record)?;
+        if messages.is_empty() {
+            return Ok(Messages::None);
+        }
+        let tombstone = Encoded {
+            topic: self.topics.name(record)?,
+            key: key(record, self.key).into(),
+            headers: RecordHeaders::of(record),
+            event_headers: Vec::new(),
+            payload: None,
+        };
+        let messages = messages.map(|_, message| Encoded {
+            event_headers: self.event_headers(record, &message),
+            payload: match message.body {
+                Body::Bytes(bytes) => Some(bytes),
+                Body::Deleted | Body::Nothing => None,
+            },
+            ..tombstone.clone()
+        });
+        let has_value = messages.iter().any(|message| message.payload.is_some());
+        Ok(match self.tombstones && record.op == Op::Delete && has_value {
+            true => messages.followed_by(tombstone),
+            false => messages,
+        })
+    }
 }
 
 fn key(record: &Record, by: KeyBy) -> String {
@@ -203,62 +127,33 @@ fn key(record: &Record, by: KeyBy) -> String {
     }
 }
 
-impl Headers {
-    /// How many there are at most.
-    const MOST: usize = 5;
-
-    fn of(record: &Record) -> Headers {
-        Headers {
-            id: record.id,
-            op: record.op,
-            zxid: record.zxid,
-            cluster: Arc::clone(&record.cluster),
-        }
-    }
-
-    /// Names and values, in order, one after the other.
-    pub(crate) fn tell(&self, mut to: impl FnMut(&'static str, &str)) {
-        let mut id = Uuid::encode_buffer();
-        to(HEADER_ID, self.id.hyphenated().encode_lower(&mut id));
-        to(HEADER_OP, self.op.as_str());
-        if let Some(zxid) = self.zxid {
-            to(HEADER_ZXID, &zxid.to_string());
-        }
-        to(HEADER_CLUSTER, &self.cluster);
-        to(HEADER_SCHEMA, bridge_core::record::SCHEMA);
-    }
-}
-
 impl Encoded {
-    /// The headers of the message itself as librdkafka takes them.
-    pub(crate) fn kafka_headers(&self) -> OwnedHeaders {
-        let event = self.event_headers.iter();
-        event.fold(self.tombstone_headers(), |headers, (key, value)| {
-            let value = Some(value.as_str());
-            headers.insert(Header { key, value })
-        })
+    /// Calls a function with the name and value of each header, in order.
+    pub(crate) fn for_each_header(&self, mut to: impl FnMut(&str, &str)) {
+        self.headers.for_each(&mut to);
+        for (name, value) in &self.event_headers {
+            to(name, value);
+        }
     }
 
-    /// The headers of the tombstone that follows it.
-    pub(crate) fn tombstone_headers(&self) -> OwnedHeaders {
-        let mut all = Some(OwnedHeaders::new_with_capacity(
-            Headers::MOST + self.event_headers.len(),
-        ));
-        self.headers.tell(|key, value| {
+    /// The headers as librdkafka takes them.
+    pub(crate) fn kafka_headers(&self) -> OwnedHeaders {
+        let count = RecordHeaders::MAX + self.event_headers.len();
+        let mut all = Some(OwnedHeaders::new_with_capacity(count));
+        self.for_each_header(|key, value| {
             let value = Some(value);
-            all = all.take().map(|headers| headers.insert(Header { key, value }));
+            all = all
+                .take()
+                .map(|headers| headers.insert(message::Header { key, value }));
         });
         all.unwrap_or_default()
     }
 
-    /// What the message itself takes before it is compressed, or a little more than that.
+    /// What the message takes before it is compressed, or a little more than that.
     pub(crate) fn bytes(&self) -> usize {
-        let header = |key: &str, value: &str| key.len() + value.len() + HEADER_FRAME_BYTES;
-        let mut own = 0;
-        self.headers.tell(|key, value| own += header(key, value));
-        let event = self.event_headers.iter();
-        let event: usize = event.map(|(key, value)| header(key, value)).sum();
+        let mut headers = 0;
+        self.for_each_header(|key, value| headers += key.len() + value.len() + HEADER_FRAME_BYTES);
         let payload = self.payload.as_ref().map_or(0, Vec::len);
-        FRAME_BYTES + self.key.len() + own + event + payload
+        FRAME_BYTES + self.key.len() + headers + payload
     }
 }

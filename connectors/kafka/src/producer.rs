@@ -188,17 +188,8 @@ impl ProducerContext<NoCustomPartitioner> for Listener {
             Ok(_) => Ok(()),
             Err((failure, _)) => Err(error::code_of(failure)),
         };
-        self.reports.tell(number, end);
+        self.reports.report(number, end);
     }
-}
-
-/// One of the messages of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// What tells the record.
-    Itself,
-    /// The null value behind it.
-    Tombstone,
 }
 
 /// One producer: one identity at the brokers, one sequence of messages in each partition. Dropping it waits for its
@@ -261,24 +252,14 @@ impl Producer {
     /// Hands one message over; what becomes of it is reported under its number.
     ///
     /// Never waits: a full queue is an error, because to wait here for one message would let the next pass it.
-    pub(crate) fn send(
-        &self,
-        message: &Encoded,
-        partition: i32,
-        part: Part,
-        number: usize,
-    ) -> Result<(), Code> {
-        let (payload, headers) = match part {
-            Part::Itself => (message.payload.as_deref(), message.kafka_headers()),
-            Part::Tombstone => (None, message.tombstone_headers()),
-        };
+    pub(crate) fn send(&self, message: &Encoded, partition: i32, number: usize) -> Result<(), Code> {
         let record = BaseRecord {
             topic: &message.topic,
             partition: Some(partition),
-            payload,
+            payload: message.payload.as_deref(),
             key: Some(message.key.as_bytes()),
             timestamp: None,
-            headers: Some(headers),
+            headers: Some(message.kafka_headers()),
             delivery_opaque: number,
         };
         self.inner

@@ -1,8 +1,9 @@
-//! What became of the messages of one producer: told on the producer's own thread, taken in the order of handing over.
+//! What became of the messages of one producer: reported on the producer's own thread, taken in the order in which they
+//! were handed over.
 //!
-//! Brokers answer for hundreds of messages at once, and for each partition when it suits them. Whoever waits says how
-//! many reports are worth waking up for, so that a batch costs one wake-up and not one for each message; a failure
-//! wakes at once. The numbers are positions: the message that was handed over first is 0.
+//! Brokers answer for hundreds of messages at once, and for each partition in its own time. A caller waits for a number
+//! of reports, so that a batch costs one wake-up and not one for each message; a failure wakes at once. The numbers are
+//! positions: the message that was handed over first is 0.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -26,11 +27,11 @@ struct State {
     ends: VecDeque<Option<End>>,
     /// How many ends were taken, from the first on.
     taken: usize,
-    /// How many were told.
-    told: usize,
-    /// A failure was told that nobody woke up for.
+    /// How many were reported.
+    count: usize,
+    /// A failure was reported that nobody woke up for.
     has_failed: bool,
-    /// The producer is gone: what was not told will never be.
+    /// The producer is gone: there are no more reports.
     is_over: bool,
     /// Who waits, and for how many reports.
     waiting: Option<(usize, Waker)>,
@@ -42,8 +43,8 @@ impl Reports {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells how a message ended. Each is told once.
-    pub(crate) fn tell(&self, number: usize, end: End) {
+    /// Reports how a message ended. Each is reported once.
+    pub(crate) fn report(&self, number: usize, end: End) {
         let mut state = self.state();
         let Some(at) = number.checked_sub(state.taken) else {
             return;
@@ -52,7 +53,7 @@ impl Reports {
             state.ends.resize(at + 1, None);
         }
         state.ends[at] = Some(end);
-        state.told += 1;
+        state.count += 1;
         state.has_failed |= end.is_err();
         state.wake();
     }
@@ -64,9 +65,9 @@ impl Reports {
         state.wake();
     }
 
-    /// How many reports were told so far.
-    pub(crate) fn told(&self) -> usize {
-        self.state().told
+    /// How many reports there were so far.
+    pub(crate) fn count(&self) -> usize {
+        self.state().count
     }
 
     /// Takes the end of the oldest message whose end was not taken, if it is known.
@@ -82,7 +83,7 @@ impl Reports {
         Some(end)
     }
 
-    /// Waits until so many reports were told since the producer began, or a failure was, or there will be no more. One
+    /// Waits until there were so many reports since the producer began, or a failure, or there will be no more. One
     /// may wait at a time. Cancel safe.
     pub(crate) async fn until(&self, enough: usize) {
         poll_fn(|context| {
@@ -101,7 +102,7 @@ impl Reports {
 
 impl State {
     fn is_enough(&self, enough: usize) -> bool {
-        self.told >= enough || self.has_failed || self.is_over
+        self.count >= enough || self.has_failed || self.is_over
     }
 
     fn wake(&mut self) {
@@ -127,12 +128,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_taken_in_the_order_of_handing_over_however_they_are_told() {
+    fn ends_are_taken_in_the_order_of_handing_over_in_whatever_order_they_are_reported() {
         let reports = Reports::default();
-        reports.tell(2, Ok(()));
-        reports.tell(1, Err(Code::MessageSizeTooLarge));
+        reports.report(2, Ok(()));
+        reports.report(1, Err(Code::MessageSizeTooLarge));
         assert_eq!(reports.take(), None, "the first is not known");
-        reports.tell(0, Ok(()));
+        reports.report(0, Ok(()));
         assert_eq!(reports.take(), Some(Ok(())));
         assert_eq!(reports.take(), Some(Err(Code::MessageSizeTooLarge)));
         assert_eq!(reports.take(), Some(Ok(())));
@@ -140,15 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_wakes_up_once_all_were_told() {
+    fn a_caller_wakes_up_once_when_all_were_reported() {
         let reports = Reports::default();
         let (waker, wakes) = counted_waker();
         let mut context = Context::from_waker(&waker);
         let mut all = std::pin::pin!(reports.until(3));
         assert!(all.as_mut().poll(&mut context).is_pending());
         for number in 0..3 {
-            assert_eq!(wakes(), 0, "{number} were told");
-            reports.tell(number, Ok(()));
+            assert_eq!(wakes(), 0, "{number} were reported");
+            reports.report(number, Ok(()));
         }
         assert_eq!(wakes(), 1);
         assert!(all.as_mut().poll(&mut context).is_ready());
@@ -157,15 +158,15 @@ mod tests {
     #[test]
     fn a_failure_wakes_at_once_and_is_woken_up_for_once() {
         let reports = Reports::default();
-        reports.tell(1, Err(Code::PurgeQueue));
+        reports.report(1, Err(Code::PurgeQueue));
         assert_eq!(reports.until(9).now_or_never(), Some(()));
         assert_eq!(reports.until(9).now_or_never(), None);
     }
 
     #[test]
-    fn what_a_producer_that_is_gone_never_told_is_given_up() {
+    fn messages_that_a_producer_never_reported_before_its_end_are_given_up() {
         let reports = Reports::default();
-        reports.tell(1, Ok(()));
+        reports.report(1, Ok(()));
         reports.end();
         assert_eq!(reports.until(9).now_or_never(), Some(()));
         assert_eq!(reports.take(), Some(Err(Code::PurgeInflight)));

@@ -23,11 +23,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_core::issue::{ConfigIssue, Severity};
+use bridge_core::issue::{self, ConfigIssue};
 use bridge_core::number::Seq;
-use bridge_core::outbound::Tally;
+use bridge_core::outbound::{MessageTicket, Misfit, NameTemplate, Tally};
 use bridge_core::record::Record;
-use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Delivery, Extent, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -35,14 +35,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::config::KafkaConfig;
-use crate::encode::{Encoded, Encoder, Fitted, Misfit};
+use crate::encode::{Encoded, Encoder};
 use crate::error::{self, Meaning};
-use crate::in_flight::{InFlight, SendOutcome, Settled, Ticket};
+use crate::in_flight::{InFlight, SendOutcome, Settled};
 use crate::partition::{self, Introduced};
-use crate::producer::{ClientEvents, Part, Producer, in_words};
+use crate::producer::{ClientEvents, Producer, in_words};
 use crate::properties;
 use crate::statistics::{self, Meter};
-use crate::template::TopicTemplate;
+use crate::template::TOPIC;
 use crate::topics::{ANSWER_BOUND, NoTopic, Topics};
 
 /// How long `close` waits for what is on its way. Nothing that was reported depends on it; it spares duplicates.
@@ -54,9 +54,6 @@ const PURGE_EVERY: Duration = Duration::from_secs(1);
 /// Who waits for the ends of many messages looks so often whether the oldest has ended: only when that does not happen
 /// within `timeout` has the delivery failed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// More than this is not kept of the buffer of a large record: ordinary ones have about 1,000 bytes.
-const BUFFER_BYTES: usize = 16 << 10;
 
 /// The property that says how often librdkafka tells its statistics.
 const STATISTICS: &str = "statistics.interval.ms";
@@ -83,17 +80,15 @@ pub struct KafkaSink {
     linger: Duration,
     /// Topics that take nothing for now, as far as this call of `deliver` knows.
     failing: HashMap<Arc<str>, (SinkErrorKind, String)>,
-    /// Of the last payload, for the next.
-    buffer: Vec<u8>,
 }
 
 /// How much is worth waking up for.
 #[derive(Clone, Copy)]
 enum Until {
     /// The end of all that is on its way.
-    AllTold,
+    AllReported,
     /// The end of half of it, when the producer's queue is full.
-    HalfTold,
+    HalfReported,
 }
 
 /// Why a batch does not go on as it is.
@@ -119,18 +114,14 @@ impl KafkaSink {
     ///
     /// The options' [`KafkaConfig::objections`] that are errors.
     pub fn new(config: &KafkaConfig, cluster: &str) -> Result<KafkaSink, Vec<ConfigIssue>> {
-        let mut objections = config.objections();
-        objections.retain(|objection| objection.gravity == Severity::Error);
-        if !objections.is_empty() {
-            return Err(objections);
-        }
-        let template = TopicTemplate::parse(&config.topic).map_err(|objection| vec![objection])?;
+        issue::no_error(config.objections())?;
+        let topics = NameTemplate::parse(&TOPIC, &config.topic).map_err(|objection| vec![objection])?;
         let client = properties::client_config(config);
         let brokers: Arc<str> = config.brokers.as_str().into();
         Ok(KafkaSink {
             timeout: config.timeout.0,
             topics: Topics::new(&client, &brokers, &config.create_topics),
-            encoder: Encoder::new(template, config, cluster),
+            encoder: Encoder::new(topics.of_cluster(cluster), config),
             largest: client
                 .get("message.max.bytes")
                 .and_then(|bytes| bytes.parse().ok())
@@ -138,7 +129,6 @@ impl KafkaSink {
             shrunk: 0,
             linger: properties::linger(config),
             failing: HashMap::new(),
-            buffer: Vec::new(),
             client,
             brokers,
             ears: ClientEvents::default(),
@@ -185,13 +175,13 @@ impl KafkaSink {
         let deadline = Instant::now() + self.timeout;
         while let Some((ticket, outcome)) = self.next_before(deadline).await {
             match outcome {
-                SendOutcome::Durable if self.settled.has_hole || !ticket.is_last => {}
-                SendOutcome::Durable => {
+                SendOutcome::Durable(()) if !ticket.place.is_last => {}
+                SendOutcome::Durable(()) | SendOutcome::Passed if self.settled.has_hole => {}
+                SendOutcome::Durable(()) | SendOutcome::Passed => {
                     self.shrunk += u64::from(ticket.is_shrunk);
-                    self.settled.records.push_back((ticket.seq, ticket.id));
+                    let settled = (ticket.record.seq, ticket.record.id);
+                    self.settled.records.push_back(settled);
                 }
-                SendOutcome::Passed if self.settled.has_hole => {}
-                SendOutcome::Passed => self.settled.records.push_back((ticket.seq, ticket.id)),
                 SendOutcome::Refused(_) | SendOutcome::Held(..) => self.settled.has_hole = true,
                 SendOutcome::Failed(_) => {
                     self.settled.has_hole = true;
@@ -200,14 +190,14 @@ impl KafkaSink {
             }
         }
         // A spent producer sends nothing more; what its brokers did not answer for so long they do not have.
-        if self.in_flight.is_empty() || self.is_spent {
+        if self.in_flight.queue.is_empty() || self.is_spent {
             return Ok(());
         }
         Err(self.silence())
     }
 
     /// The end of the oldest message; `None` when there is none, or at the deadline.
-    async fn next_before(&mut self, deadline: Instant) -> Option<(Ticket, SendOutcome)> {
+    async fn next_before(&mut self, deadline: Instant) -> Option<(MessageTicket, SendOutcome)> {
         loop {
             let slice = deadline.min(Instant::now() + PURGE_EVERY);
             if let Ok(next) = timeout_at(slice, self.in_flight.next()).await {
@@ -240,24 +230,28 @@ impl KafkaSink {
         self.ears.forget();
         self.failing.clear();
         let mut tally = Tally::after(self.take_settled(records));
+        let delivered = self.deliver_all(records, &mut tally).await;
+        self.shrunk += tally.shrunk();
+        match delivered {
+            Ok(()) => tally.ended(),
+            Err(error) => tally.failed(error, Extent::Destination),
+        }
+    }
+
+    async fn deliver_all(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), SinkError> {
         while tally.done() < records.len() {
-            let stopped = match self.run(records, &mut tally).await {
-                Ok(()) => continue,
-                Err(Stop::Trouble(error)) => Err(error),
-                Err(Stop::Suspects { until, code }) => {
-                    self.question(&records[..until], &mut tally, code).await
-                }
+            match self.run(records, tally).await {
+                Ok(()) => {}
+                Err(Stop::Trouble(error)) => return Err(error),
+                Err(Stop::Suspects { until, code }) => self.question(&records[..until], tally, code).await?,
                 // What was sent of its records comes again, and is held.
                 Err(Stop::Topic { topic, error }) => {
                     self.failing.insert(topic, (error.kind, error.message));
-                    self.renew().await
+                    self.renew().await?;
                 }
-            };
-            if let Err(error) = stopped {
-                return tally.failed(error);
             }
         }
-        tally.ended()
+        Ok(())
     }
 
     /// How many records from the front of a batch became durable after an earlier attempt had been given up.
@@ -283,58 +277,55 @@ impl KafkaSink {
         most: Option<usize>,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        let mut ticket = Ticket::without_message(at, record);
-        if tally.holds(&record.path).is_some() || self.in_flight.holds(&record.path) {
-            self.in_flight.held(ticket, record, None);
+        let mut ticket = MessageTicket::of(at, record);
+        if tally.holds(&record.path).is_some() || self.in_flight.queue.holds(&record.path) {
+            self.in_flight.queue.settled(ticket, SendOutcome::Held(None));
             return Ok(());
         }
-        let buffer = std::mem::take(&mut self.buffer);
-        let room = |topic: &str| most.unwrap_or_else(|| self.room(topic));
-        let message = match self.encoder.encode_within(buffer, record, room) {
-            Ok(Some(Fitted { message, is_shrunk })) => {
-                ticket.is_shrunk = is_shrunk;
-                message
-            }
-            Ok(None) => {
-                self.in_flight.passed(ticket);
+        let room = |message: &Encoded| most.unwrap_or_else(|| self.room(&message.topic));
+        let fitted = match self.encoder.encode_within(record, room) {
+            Ok(fitted) if fitted.messages.is_empty() => {
+                self.in_flight.queue.settled(ticket, SendOutcome::Passed);
                 return Ok(());
             }
+            Ok(fitted) => fitted,
             Err(misfit) => {
-                self.in_flight.refused(ticket, reason(misfit));
+                let refused = SendOutcome::Refused(reason(misfit));
+                self.in_flight.queue.settled(ticket, refused);
                 return Ok(());
             }
         };
-        match self.ensure(&message.topic).await {
-            Ok(()) => {}
-            Err(NoTopic::Name(reason)) if !self.has_one_topic() => {
-                self.in_flight.refused(ticket, reason);
-                return Ok(());
+        ticket.is_shrunk = fitted.is_shrunk;
+        for (place, message) in fitted.messages.placed() {
+            ticket.place = place;
+            ticket.target = Arc::clone(&message.topic);
+            ticket.bytes = message.bytes();
+            if !self.send_one(&message, &ticket, tally).await? {
+                break;
             }
-            Err(NoTopic::Topic(error)) if !self.has_one_topic() => {
-                self.in_flight
-                    .held(ticket, record, Some((error.kind, error.message)));
-                return Ok(());
-            }
+        }
+        Ok(())
+    }
+
+    /// Puts one message of a record into the queue; false if it cannot be sent, and its record with it.
+    async fn send_one(
+        &mut self,
+        message: &Encoded,
+        ticket: &MessageTicket,
+        tally: &mut Tally,
+    ) -> Result<bool, Stop> {
+        let outcome = match self.ensure(&message.topic).await {
+            Ok(()) => return self.hand_over(message, ticket, tally).await,
+            Err(NoTopic::Name(reason)) if !self.has_one_topic() => SendOutcome::Refused(reason),
+            Err(NoTopic::Topic(error)) if !self.has_one_topic() => SendOutcome::Held(Some(error)),
             Err(failure) => {
                 // What was sent before is not concerned.
                 self.await_all(tally).await?;
                 return Err(failure.into_error().into());
             }
-        }
-        ticket.topic = Arc::clone(&message.topic);
-        ticket.bytes = message.bytes();
-        ticket.is_last = !message.tombstone;
-        let is_sent = self
-            .hand_over(&message, Part::Itself, ticket.clone(), tally)
-            .await?;
-        if message.tombstone && is_sent {
-            ticket.is_last = true;
-            self.hand_over(&message, Part::Tombstone, ticket, tally).await?;
-        }
-        self.buffer = message.payload.unwrap_or_default();
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES);
-        Ok(())
+        };
+        self.in_flight.queue.settled(ticket.clone(), outcome);
+        Ok(false)
     }
 
     /// How large a message for a topic may be, as far as that is known before it is sent: brokers measure what was
@@ -354,7 +345,7 @@ impl KafkaSink {
             return Err(NoTopic::Topic(SinkError::new(*kind, message.clone())));
         }
         let Some(producer) = &self.producer else {
-            return Err(not_opened().into());
+            return Err(SinkError::not_opened().into());
         };
         let ensured = self.topics.ensure(topic, producer, &self.ears).await;
         if let Err(NoTopic::Topic(error)) = &ensured {
@@ -368,8 +359,7 @@ impl KafkaSink {
     async fn hand_over(
         &mut self,
         message: &Encoded,
-        part: Part,
-        mut ticket: Ticket,
+        ticket: &MessageTicket,
         tally: &mut Tally,
     ) -> Result<bool, Stop> {
         let partition = partition::of_key(message.key.as_bytes(), self.topics.partitions(&message.topic));
@@ -378,26 +368,26 @@ impl KafkaSink {
             self.await_all(tally).await?;
         }
         loop {
-            let producer = self.producer.as_ref().ok_or_else(not_opened)?;
-            match producer.send(message, partition, part, self.in_flight.number()) {
+            let producer = self.producer.as_ref().ok_or_else(SinkError::not_opened)?;
+            match producer.send(message, partition, self.in_flight.number()) {
                 Ok(()) => {
-                    self.in_flight.sent(ticket);
+                    self.in_flight.sent(ticket.clone());
                     if !may_follow {
                         self.await_all(tally).await?;
                         self.introduced.met(&message.topic, partition);
                     }
                     return Ok(true);
                 }
-                Err(Code::QueueFull) if !self.in_flight.is_empty() => {
-                    self.advance(Until::HalfTold, tally).await?;
+                Err(Code::QueueFull) if !self.in_flight.queue.is_empty() => {
+                    self.advance(Until::HalfReported, tally).await?;
                 }
                 Err(code) if error::meaning(code) == Meaning::Record => {
-                    let reason = error::refusal(code, &ticket.topic, ticket.bytes);
-                    ticket.is_last = true;
-                    self.in_flight.refused(ticket, reason);
+                    let reason = error::refusal(code, &ticket.target, ticket.bytes);
+                    let refused = SendOutcome::Refused(reason);
+                    self.in_flight.queue.settled(ticket.clone(), refused);
                     return Ok(false);
                 }
-                Err(code) => return Err(self.stopped(code, &ticket).await),
+                Err(code) => return Err(self.stopped(code, ticket).await),
             }
         }
     }
@@ -409,7 +399,7 @@ impl KafkaSink {
             if let Some(next) = self.in_flight.take() {
                 break next;
             }
-            if self.in_flight.is_empty() {
+            if self.in_flight.queue.is_empty() {
                 return Ok(false);
             }
             let now = Instant::now();
@@ -417,31 +407,20 @@ impl KafkaSink {
                 return Err(self.silence().into());
             }
             let slice = deadline.min(now + LOOK_EVERY);
-            // However it ends: what was told meanwhile is taken first.
+            // However it ends: what was reported meanwhile is taken first.
             let _ = match until {
-                Until::AllTold => timeout_at(slice, self.in_flight.all_told()).await,
-                Until::HalfTold => timeout_at(slice, self.in_flight.half_told()).await,
+                Until::AllReported => timeout_at(slice, self.in_flight.all_reported()).await,
+                Until::HalfReported => timeout_at(slice, self.in_flight.half_reported()).await,
             };
         };
-        match outcome {
-            SendOutcome::Durable if ticket.is_last => {
-                self.shrunk += u64::from(ticket.is_shrunk);
-                tally.took(ticket.at);
-            }
-            SendOutcome::Durable => {}
-            SendOutcome::Passed => tally.passed(ticket.at),
-            SendOutcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
-            SendOutcome::Held(record, Some((kind, message))) => {
-                tally.held(ticket.at, &record, SinkError::new(kind, message));
-            }
-            SendOutcome::Held(record, None) => tally.waits(ticket.at, &record),
-            SendOutcome::Failed(code) => return Err(self.stopped(code, &ticket).await),
+        match tally.settle(&ticket, outcome) {
+            None => Ok(true),
+            Some(code) => Err(self.stopped(code, &ticket).await),
         }
-        Ok(true)
     }
 
     /// A message failed: lets all others come to their end, and says what it was.
-    async fn stopped(&mut self, code: Code, ticket: &Ticket) -> Stop {
+    async fn stopped(&mut self, code: Code, ticket: &MessageTicket) -> Stop {
         self.is_spent = true;
         let mut failures = vec![(code, ticket.clone())];
         let deadline = Instant::now() + self.timeout;
@@ -459,16 +438,16 @@ impl KafkaSink {
         let is_trouble = matches!(error::meaning(*code), Meaning::Trouble(_));
         let is_of_topic = error::is_about_topic(*code) && !self.has_one_topic();
         if is_trouble && !is_of_topic {
-            return Stop::Trouble(error::about_topic(*code, &self.brokers, &ticket.topic));
+            return Stop::Trouble(error::about_topic(*code, &self.brokers, &ticket.target));
         }
-        if !self.in_flight.is_empty() {
+        if !self.in_flight.queue.is_empty() {
             // Other brokers still owe an answer; a new producer must not begin before.
             return Stop::Trouble(self.silence());
         }
         if is_trouble {
             return Stop::Topic {
-                topic: Arc::clone(&ticket.topic),
-                error: error::about_topic(*code, &self.brokers, &ticket.topic),
+                topic: Arc::clone(&ticket.target),
+                error: error::about_topic(*code, &self.brokers, &ticket.target),
             };
         }
         let suspects = failures
@@ -495,7 +474,7 @@ impl KafkaSink {
     }
 
     async fn await_all(&mut self, tally: &mut Tally) -> Result<(), Stop> {
-        while self.advance(Until::AllTold, tally).await? {}
+        while self.advance(Until::AllReported, tally).await? {}
         Ok(())
     }
 
@@ -507,8 +486,8 @@ impl KafkaSink {
                  brokers run and whether enough replicas are in sync (min.insync.replicas)",
                 self.brokers,
                 in_words(self.timeout),
-                self.in_flight.len(),
-                self.in_flight.first_topic().unwrap_or_default(),
+                self.in_flight.queue.len(),
+                self.in_flight.queue.front().map_or("", |ticket| &ticket.target),
             )
         })
     }
@@ -516,7 +495,7 @@ impl KafkaSink {
     async fn let_go(&mut self) {
         let flushed = async { while self.in_flight.next().await.is_some() {} };
         if timeout(CLOSE_BOUND, flushed).await.is_err() {
-            let left = self.in_flight.len();
+            let left = self.in_flight.queue.len();
             tracing::warn!(brokers = %self.brokers, left, "closing without an answer for messages; they are sent again");
         }
         if let Some(producer) = self.producer.take() {
@@ -527,15 +506,13 @@ impl KafkaSink {
 }
 
 /// Why a record that can have no message can never be delivered.
-fn reason(misfit: Misfit) -> String {
+fn reason(misfit: Misfit<Encoded>) -> String {
     match misfit {
-        Misfit::Topic(reason) => reason,
-        Misfit::Size { topic, bytes } => error::refusal(Code::MessageSizeTooLarge, &topic, bytes),
+        Misfit::Refused(reason) => reason,
+        Misfit::TooLarge(message) => {
+            error::refusal(Code::MessageSizeTooLarge, &message.topic, message.bytes())
+        }
     }
-}
-
-fn not_opened() -> SinkError {
-    SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
 }
 
 impl Sink for KafkaSink {

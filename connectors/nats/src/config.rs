@@ -9,16 +9,17 @@ mod stream;
 use std::fmt;
 
 use bridge_core::amount::Span;
-use bridge_core::file_path::FilePath;
+use bridge_core::file_path::{FilePath, tls_objections};
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
+use bridge_core::outbound::NameTemplate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use auth::Auth;
 pub use stream::{CreateStream, Storage, StreamSettings, WhenFull};
 
-use crate::template::SubjectTemplate;
+use crate::template::SUBJECT;
 
 /// Below this no acknowledgement survives an ordinary change of a stream's leader.
 const TIMEOUT_MIN: Span = Span::millis(100);
@@ -117,7 +118,7 @@ impl NatsConfig {
     pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         servers::objections(&self.servers, self.tls.is_some(), &mut found);
-        match SubjectTemplate::parse(&self.subject) {
+        match NameTemplate::parse(&SUBJECT, &self.subject) {
             Ok(template) => found.extend(template.objection()),
             Err(objection) => found.push(objection),
         }
@@ -146,31 +147,10 @@ impl NatsConfig {
             found.extend(auth.objections());
         }
         if let Some(tls) = &self.tls {
-            objections_to_tls(tls, &mut found);
+            let files = [&tls.ca, &tls.cert, &tls.key].map(Option::as_ref);
+            found.extend(tls_objections(files, "the servers ask"));
         }
         found
-    }
-}
-
-fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
-    for (file, key) in [
-        (&tls.ca, "tls.ca"),
-        (&tls.cert, "tls.cert"),
-        (&tls.key, "tls.key"),
-    ] {
-        found.extend(file.as_ref().and_then(|file| file.objection(key)));
-    }
-    for (there, missing, is_alone) in [
-        ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
-        ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),
-    ] {
-        if is_alone {
-            found.push(ConfigIssue::error(
-                there,
-                format!("{there} is given without {missing}"),
-                "give both, or neither where the servers ask for no certificate",
-            ));
-        }
     }
 }
 

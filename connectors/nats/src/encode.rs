@@ -1,43 +1,24 @@
 //! A record as a message. Pure: the same record gives the same bytes at every delivery.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Format, Message, header_value};
-use bridge_core::outbound::{self, Fitted, MessagePlace, Messages, Misfit, Projection};
+use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
+use bridge_core::outbound::{self, Fitted, Messages, Misfit, NameTemplate, Projection, message_id};
 use bridge_core::record::Record;
 
-use crate::template::SubjectTemplate;
-
-/// The record's `id`; JetStream stores no second message with the same one within its duplicate window.
+/// The message's id; JetStream stores no second message with the same one within its duplicate window.
 pub(crate) const HEADER_MESSAGE_ID: &str = "Nats-Msg-Id";
 /// The stream that must take the message; no other then does.
 pub(crate) const HEADER_STREAM: &str = "Nats-Expected-Stream";
 /// The position of the last message of the same subject; without it, the message is refused.
 pub(crate) const HEADER_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
-/// The record's `id`.
-pub(crate) const HEADER_ID: &str = "zkbridge-id";
-/// The record's `op`.
-pub(crate) const HEADER_OP: &str = "zkbridge-op";
-/// The record's `path`, with what is not visible ASCII percent-encoded; left out where the record has none.
-pub(crate) const HEADER_PATH: &str = "zkbridge-path";
-/// The record's `zxid`; left out where the record has none.
-pub(crate) const HEADER_ZXID: &str = "zkbridge-zxid";
-/// The record's `cluster`.
-pub(crate) const HEADER_CLUSTER: &str = "zkbridge-cluster";
-/// The record's `schema`.
-pub(crate) const HEADER_SCHEMA: &str = "zkbridge-schema";
-/// How many bytes the znode holds, where the bytes of the form `raw` are only their beginning.
-pub(crate) const HEADER_TRUNCATED: &str = "zkbridge-truncated";
-/// The media type of the body, where that is not the record itself.
-const HEADER_CONTENT_TYPE: &str = "content-type";
-/// What the attributes of a CloudEvent in binary mode begin with (CloudEvents binding for NATS, section 3.1.3).
-const PREFIX_CLOUDEVENTS: &str = "ce-";
+/// The prefix of the attributes of a CloudEvent in binary mode (CloudEvents binding for NATS, section 3.1.3).
+const ATTRIBUTE: &str = "ce-";
 
 /// The choices that decide how records become messages.
 pub(crate) struct Encoder {
-    template: SubjectTemplate,
-    fixed: Option<Arc<str>>,
+    subjects: NameTemplate,
     stream: Arc<str>,
     format: Format,
 }
@@ -46,66 +27,43 @@ pub(crate) struct Encoder {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
     pub(crate) subject: Arc<str>,
-    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
+    pub(crate) headers: Vec<Header>,
     pub(crate) payload: Vec<u8>,
 }
 
 impl Encoder {
-    pub(crate) fn new(template: SubjectTemplate, stream: &str, format: Format, cluster: &str) -> Encoder {
+    pub(crate) fn new(subjects: NameTemplate, stream: &str, format: Format) -> Encoder {
         Encoder {
-            fixed: template.fixed(cluster),
-            template,
+            subjects,
             stream: stream.into(),
             format,
         }
     }
 
-    /// The record's messages for a stream that takes so many bytes: where they do not suffice, those of the record as it
-    /// is shrunk to them.
-    pub(crate) fn encode_within(&self, record: &Record, most: usize) -> Result<Fitted<Encoded>, Misfit> {
-        outbound::fit(self, record, self.format, most, Encoded::bytes)
+    /// The record's messages for a stream that takes so many bytes ([`bridge_core::oversize`]).
+    pub(crate) fn encode_within(
+        &self,
+        record: &Record,
+        most: usize,
+    ) -> Result<Fitted<Encoded>, Misfit<Encoded>> {
+        outbound::fit(self, record, self.format, |_| most, Encoded::bytes)
     }
 
-    fn message(&self, record: &Record, subject: &Arc<str>, message: Message) -> Encoded {
-        let mut headers = self.headers(record);
-        if self.format != Format::Record {
-            headers.push((HEADER_CONTENT_TYPE.into(), message.content_type.to_owned()));
-        }
-        for (name, value) in &message.attributes {
-            let name = format!("{PREFIX_CLOUDEVENTS}{name}");
-            headers.push((name.into(), header_value(value)));
-        }
-        Encoded {
-            subject: Arc::clone(subject),
-            headers,
-            payload: match message.body {
-                Body::Bytes(bytes) => bytes,
-                // JetStream knows no null; `zkbridge-op` tells it from an empty value.
-                Body::Deleted | Body::Nothing => Vec::new(),
-            },
-        }
-    }
-
-    fn headers(&self, record: &Record) -> Vec<(Cow<'static, str>, String)> {
-        let mut headers = vec![
+    fn headers(&self, record: &Record, index: usize, message: &Message) -> Vec<Header> {
+        let mut all: Vec<Header> = vec![
+            (HEADER_MESSAGE_ID.into(), message_id(record, index).to_string()),
             (HEADER_STREAM.into(), self.stream.to_string()),
-            (HEADER_ID.into(), record.id.to_string()),
-            (HEADER_OP.into(), record.op.as_str().to_owned()),
         ];
-        if let Some(path) = &record.path {
-            headers.push((HEADER_PATH.into(), header_value(path)));
+        RecordHeaders::of(record).for_each(|name, value| all.push((name.into(), value.to_owned())));
+        all.extend(headers::path(record, header_value));
+        if self.format == Format::Raw {
+            all.extend(headers::truncated(record));
         }
-        if let Some(zxid) = record.zxid {
-            headers.push((HEADER_ZXID.into(), zxid.to_string()));
+        if self.format != Format::Record {
+            all.push((CONTENT_TYPE.into(), message.content_type.to_owned()));
         }
-        headers.push((HEADER_CLUSTER.into(), record.cluster.to_string()));
-        headers.push((HEADER_SCHEMA.into(), bridge_core::record::SCHEMA.to_owned()));
-        if self.format == Format::Raw
-            && let Some(size) = record.size_if_truncated()
-        {
-            headers.push((HEADER_TRUNCATED.into(), size.to_string()));
-        }
-        headers
+        all.extend(headers::attributes(message, ATTRIBUTE, header_value));
+        all
     }
 }
 
@@ -117,21 +75,15 @@ impl Projection for Encoder {
         if messages.is_empty() {
             return Ok(Messages::None);
         }
-        let subject = match &self.fixed {
-            Some(subject) => Arc::clone(subject),
-            None => self.template.subject(record)?,
-        };
-        let mut at = 0..;
-        Ok(messages.map(|message| {
-            let index = at.next().unwrap_or_default();
-            let place = MessagePlace {
-                index,
-                is_last: false,
-            };
-            let mut message = self.message(record, &subject, message);
-            let id = (HEADER_MESSAGE_ID.into(), place.id(record).to_string());
-            message.headers.insert(0, id);
-            message
+        let subject = self.subjects.name(record)?;
+        Ok(messages.map(|index, message| Encoded {
+            subject: Arc::clone(&subject),
+            headers: self.headers(record, index, &message),
+            payload: match message.body {
+                Body::Bytes(bytes) => bytes,
+                // JetStream knows no null; `zkbridge-op` differs from that of an empty value.
+                Body::Deleted | Body::Nothing => Vec::new(),
+            },
         }))
     }
 }
@@ -141,7 +93,7 @@ impl Encoded {
     pub(crate) fn bytes(&self) -> usize {
         // `NATS/1.0` and the line ends around the block of headers.
         const FRAME: usize = 12;
-        let line = |(name, value): &(Cow<'static, str>, String)| name.len() + value.len() + 4;
+        let line = |(name, value): &Header| name.len() + value.len() + 4;
         FRAME + self.headers.iter().map(line).sum::<usize>() + self.payload.len()
     }
 }

@@ -16,10 +16,10 @@ use std::time::Duration;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName};
-use bridge_core::issue::{ConfigIssue, Severity};
-use bridge_core::outbound::{Misfit, Tally};
+use bridge_core::issue::{self, ConfigIssue};
+use bridge_core::outbound::{MessageTicket, Misfit, NameTemplate, Tally, message_id};
 use bridge_core::record::{Op, Record};
-use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Delivery, Extent, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 
 use crate::config::NatsConfig;
@@ -27,10 +27,10 @@ use crate::connection::Connection;
 use crate::encode::{Encoded, Encoder, HEADER_LAST};
 use crate::error::{self, Meaning};
 use crate::fence::{Fence, Verdict};
-use crate::in_flight::{InFlight, OrderKey, SendOutcome, Ticket};
+use crate::in_flight::{InFlight, OrderKey, SendOutcome};
 use crate::stream::{self, Fit, Wanted};
 use crate::subjects::pattern_of;
-use crate::template::SubjectTemplate;
+use crate::template::{self, SUBJECT};
 
 /// What the header of the fence adds to a message: its name, a separator, a number of 64 bits, the end of the line.
 const FENCE_BYTES: usize = HEADER_LAST.len() + 2 + 20 + 2;
@@ -72,22 +72,18 @@ impl NatsSink {
     ///
     /// The options' [`NatsConfig::objections`] that are errors.
     pub fn new(config: &NatsConfig, cluster: &str) -> Result<NatsSink, Vec<ConfigIssue>> {
-        let mut objections = config.objections();
-        objections.retain(|objection| objection.gravity == Severity::Error);
-        if !objections.is_empty() {
-            return Err(objections);
-        }
-        let template = SubjectTemplate::parse(&config.subject).map_err(|objection| vec![objection])?;
+        issue::no_error(config.objections())?;
+        let subjects = NameTemplate::parse(&SUBJECT, &config.subject).map_err(|objection| vec![objection])?;
         let name: Arc<str> = config.stream.as_str().into();
         let wanted = Wanted {
             name: Arc::clone(&name),
             create: config.create_stream.clone(),
-            samples: template.samples(cluster),
-            default_subject: subject_of_all_clusters(&template),
+            samples: template::samples(&subjects, cluster),
+            default_subject: subject_of_all_clusters(&subjects),
             timeout: config.timeout.0,
         };
         Ok(NatsSink {
-            encoder: Encoder::new(template, &name, config.format, cluster),
+            encoder: Encoder::new(subjects.of_cluster(cluster), &name, config.format),
             fence: config.fence.then(|| Fence::new(name)),
             timeout: config.timeout.0,
             config: config.clone(),
@@ -120,15 +116,24 @@ impl NatsSink {
         if self.connection.as_ref().is_none_or(Connection::is_lost)
             && let Err(error) = self.prove().await
         {
-            return tally.failed(error);
+            return tally.failed(error, Extent::Destination);
         }
+        let delivered = self.deliver_all(records, &mut tally).await;
+        self.shrunk += tally.shrunk();
+        match delivered {
+            Ok(()) => tally.ended(),
+            Err(error) => tally.failed(error, Extent::Destination),
+        }
+    }
+
+    async fn deliver_all(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), SinkError> {
         while tally.done() < records.len() {
-            match self.run(records, &mut tally).await {
+            match self.run(records, tally).await {
                 Ok(()) | Err(Stop::Again) => {}
-                Err(Stop::Trouble(error)) => return tally.failed(error),
+                Err(Stop::Trouble(error)) => return Err(error),
             }
         }
-        tally.ended()
+        Ok(())
     }
 
     /// Sends all records and waits for the end of each.
@@ -137,31 +142,33 @@ impl NatsSink {
         for (at, record) in records.iter().enumerate().skip(tally.done()) {
             let is_mark = is_mark(record.op);
             if is_mark {
-                self.await_all(&mut in_flight, records, tally).await?;
+                self.await_all(&mut in_flight, tally).await?;
             }
-            self.send(at, records, &mut in_flight, tally).await?;
+            self.send(MessageTicket::of(at, record), &mut in_flight, tally)
+                .await?;
             if is_mark {
-                self.await_all(&mut in_flight, records, tally).await?;
+                self.await_all(&mut in_flight, tally).await?;
             }
         }
-        self.await_all(&mut in_flight, records, tally).await
+        self.await_all(&mut in_flight, tally).await
     }
 
     /// Puts a record into the queue, when there is room and no other of its path is there.
     async fn send(
         &mut self,
-        at: usize,
-        records: &[Arc<Record>],
+        mut ticket: MessageTicket,
         in_flight: &mut InFlight,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        let record = &records[at];
-        if tally.holds(&record.path).is_some() {
-            in_flight.settled(Ticket::without_message(at, record), SendOutcome::Held);
+        if tally.holds(&ticket.record.path).is_some() {
+            in_flight.settled(ticket, SendOutcome::Held(None));
             return Ok(());
         }
-        let ticket = Ticket::without_message(at, record);
-        let fitted = match self.encoder.encode_within(record, self.room()) {
+        let fitted = match self.encoder.encode_within(&ticket.record, self.room()) {
+            Ok(fitted) if fitted.messages.is_empty() => {
+                in_flight.settled(ticket, SendOutcome::Passed);
+                return Ok(());
+            }
             Ok(fitted) => fitted,
             Err(misfit) => {
                 let reason = self.reason(misfit);
@@ -169,26 +176,19 @@ impl NatsSink {
                 return Ok(());
             }
         };
-        if fitted.messages.is_empty() {
-            in_flight.settled(ticket, SendOutcome::Passed);
-            return Ok(());
-        }
+        ticket.is_shrunk = fitted.is_shrunk;
         for (place, message) in fitted.messages.placed() {
             if place.index > 0 {
-                self.await_all(in_flight, records, tally).await?;
+                self.await_all(in_flight, tally).await?;
                 // The message before it was refused, and the record with it.
-                if tally.done() > at {
+                if tally.done() > ticket.at {
                     return Ok(());
                 }
             }
-            let ticket = Ticket {
-                place,
-                bytes: message.bytes(),
-                subject: Arc::clone(&message.subject),
-                is_shrunk: fitted.is_shrunk,
-                ..ticket.clone()
-            };
-            self.send_one(ticket, message, records, in_flight, tally).await?;
+            ticket.place = place;
+            ticket.target = Arc::clone(&message.subject);
+            ticket.bytes = message.bytes();
+            self.send_one(&ticket, message, in_flight, tally).await?;
         }
         Ok(())
     }
@@ -196,43 +196,42 @@ impl NatsSink {
     /// Sends one message of a record, when there is room and no other of its path is on its way.
     async fn send_one(
         &mut self,
-        ticket: Ticket,
+        ticket: &MessageTicket,
         message: Encoded,
-        records: &[Arc<Record>],
         in_flight: &mut InFlight,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
-        let path = &records[ticket.at].path;
+        let path = &ticket.record.path;
         let key = match self.fence {
             Some(_) => OrderKey::Subject(Arc::clone(&message.subject)),
             None => OrderKey::Path(path.clone()),
         };
         while in_flight.holds(&key) || in_flight.waiting() >= self.config.in_flight as usize {
-            self.advance(in_flight, records, tally).await?;
+            self.advance(in_flight, tally).await?;
         }
         // The one that it waited for may have been refused.
         if tally.holds(path).is_some() {
-            in_flight.settled(ticket, SendOutcome::Held);
+            in_flight.settled(ticket.clone(), SendOutcome::Held(None));
             return Ok(());
         }
         if let Err(error) = self.publish(message, ticket, key, in_flight).await {
             // What was sent before is not concerned.
-            self.await_all(in_flight, records, tally).await?;
+            self.await_all(in_flight, tally).await?;
             return Err(error.into());
         }
         Ok(())
     }
 
     /// Why a record that can have no message can never be delivered.
-    fn reason(&self, misfit: Misfit) -> String {
+    fn reason(&self, misfit: Misfit<Encoded>) -> String {
         match misfit {
             Misfit::Refused(reason) => reason,
-            Misfit::TooLarge { bytes } => {
+            Misfit::TooLarge(message) => {
                 let said = format!(
                     "it takes {} at most, and without data it is larger, too",
                     self.largest
                 );
-                error::refusal(&self.wanted.name, &said, bytes)
+                error::refusal(&self.wanted.name, &said, message.bytes())
             }
         }
     }
@@ -246,11 +245,11 @@ impl NatsSink {
     async fn publish(
         &mut self,
         message: Encoded,
-        ticket: Ticket,
+        ticket: &MessageTicket,
         key: OrderKey,
         in_flight: &mut InFlight,
     ) -> Result<(), SinkError> {
-        let connection = self.connection.as_mut().ok_or_else(not_opened)?;
+        let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
         let mut headers = HeaderMap::new();
         for (name, value) in message.headers {
             match name {
@@ -267,55 +266,32 @@ impl NatsSink {
             .headers(headers)
             .payload(message.payload.into());
         match connection.send(&message.subject, publish).await? {
-            Ok(ack) => in_flight.sent(ticket, key, ack),
-            Err(failure) => in_flight.settled(ticket, SendOutcome::Failed(failure)),
+            Ok(ack) => in_flight.sent(ticket.clone(), key, ack),
+            Err(failure) => in_flight.settled(ticket.clone(), SendOutcome::Failed(failure)),
         }
         Ok(())
     }
 
     /// Waits for the end of the oldest record; false when there is none.
-    async fn advance(
-        &mut self,
-        in_flight: &mut InFlight,
-        records: &[Arc<Record>],
-        tally: &mut Tally,
-    ) -> Result<bool, Stop> {
-        let connection = self.connection.as_mut().ok_or_else(not_opened)?;
+    async fn advance(&mut self, in_flight: &mut InFlight, tally: &mut Tally) -> Result<bool, Stop> {
+        let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
         let Some((ticket, outcome)) = connection.while_there(in_flight.next()).await? else {
             return Ok(false);
         };
-        match outcome {
-            SendOutcome::Durable(ack) => {
-                if let Some(fence) = &mut self.fence {
-                    fence.acknowledged(&ticket.subject, ack.sequence);
-                }
-                self.took(&ticket, tally);
-            }
-            SendOutcome::Passed => tally.passed(ticket.at),
-            SendOutcome::Refused(reason) => tally.rejected(ticket.at, ticket.seq, reason),
-            SendOutcome::Held => tally.waits(ticket.at, &records[ticket.at]),
-            SendOutcome::Failed(failure) => {
-                let record = &records[ticket.at];
-                let waiting = in_flight.waiting() + 1;
-                self.failed(&ticket, record, failure, waiting, tally).await?;
-            }
+        if let (SendOutcome::Durable(ack), Some(fence)) = (&outcome, &mut self.fence) {
+            fence.acknowledged(&ticket.target, ack.sequence);
+        }
+        if let Some(failure) = tally.settle(&ticket, outcome) {
+            let waiting = in_flight.waiting() + 1;
+            self.failed(&ticket, failure, waiting, tally).await?;
         }
         Ok(true)
-    }
-
-    /// A message is durable; with the last one its record is.
-    fn took(&mut self, ticket: &Ticket, tally: &mut Tally) {
-        if ticket.place.is_last {
-            self.shrunk += u64::from(ticket.is_shrunk);
-            tally.took(ticket.at);
-        }
     }
 
     /// A message was refused, or nobody acknowledged it in time.
     async fn failed(
         &mut self,
-        ticket: &Ticket,
-        record: &Record,
+        ticket: &MessageTicket,
         failure: PublishError,
         waiting: usize,
         tally: &mut Tally,
@@ -325,21 +301,21 @@ impl NatsSink {
             Meaning::Record if self.takes_less_than(ticket.bytes).await? => Err(Stop::Again),
             Meaning::Record => {
                 let reason = error::refusal(&self.wanted.name, &failure.to_string(), ticket.bytes);
-                tally.rejected(ticket.at, ticket.seq, reason);
+                tally.rejected(ticket.at, ticket.record.seq, reason);
                 Ok(())
             }
             Meaning::Subject(kind) => {
-                let error = error::about(kind, &self.wanted.name, &ticket.subject, &failure.to_string());
-                tally.held(ticket.at, record, error.because(failure));
+                let error = error::about(kind, &self.wanted.name, &ticket.target, &failure.to_string());
+                tally.held(ticket.at, &ticket.record, error.because(failure));
                 Ok(())
             }
-            Meaning::Conflict => self.settle_conflict(ticket, record, tally).await,
+            Meaning::Conflict => self.settle_conflict(ticket, tally).await,
             Meaning::Trouble(_) if failure.kind() == PublishErrorKind::TimedOut => {
                 Err(self.silence(ticket, waiting).into())
             }
             Meaning::Trouble(kind) => {
                 let said = failure.to_string();
-                let error = error::about(kind, &self.wanted.name, &ticket.subject, &said);
+                let error = error::about(kind, &self.wanted.name, &ticket.target, &said);
                 Err(error.because(failure).into())
             }
         }
@@ -347,43 +323,33 @@ impl NatsSink {
 
     /// Asks anew how much the stream takes.
     async fn takes_less_than(&mut self, bytes: usize) -> Result<bool, SinkError> {
-        let connection = self.connection.as_mut().ok_or_else(not_opened)?;
+        let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
         let fit = stream::ensure(connection, &self.wanted).await?;
         self.largest = largest(&fit, connection);
         Ok(bytes > self.room())
     }
 
-    async fn settle_conflict(
-        &mut self,
-        ticket: &Ticket,
-        record: &Record,
-        tally: &mut Tally,
-    ) -> Result<(), Stop> {
+    async fn settle_conflict(&mut self, ticket: &MessageTicket, tally: &mut Tally) -> Result<(), Stop> {
         let (Some(fence), Some(connection)) = (&mut self.fence, &mut self.connection) else {
-            return Err(not_opened().into());
+            return Err(SinkError::not_opened().into());
         };
-        let id = ticket.place.id(record).to_string();
-        match fence.judge(connection, &ticket.subject, &id).await? {
+        let id = message_id(&ticket.record, ticket.place.index).to_string();
+        match fence.judge(connection, &ticket.target, &id).await? {
             Verdict::Durable => {
-                self.took(ticket, tally);
+                tally.durable(ticket);
                 Ok(())
             }
             Verdict::Again => Err(Stop::Again),
         }
     }
 
-    async fn await_all(
-        &mut self,
-        in_flight: &mut InFlight,
-        records: &[Arc<Record>],
-        tally: &mut Tally,
-    ) -> Result<(), Stop> {
-        while self.advance(in_flight, records, tally).await? {}
+    async fn await_all(&mut self, in_flight: &mut InFlight, tally: &mut Tally) -> Result<(), Stop> {
+        while self.advance(in_flight, tally).await? {}
         Ok(())
     }
 
     /// Nothing was acknowledged in time.
-    fn silence(&self, ticket: &Ticket, waiting: usize) -> SinkError {
+    fn silence(&self, ticket: &MessageTicket, waiting: usize) -> SinkError {
         SinkError::new(
             SinkErrorKind::Unavailable,
             format!(
@@ -391,7 +357,7 @@ impl NatsSink {
                  stream has a leader and its servers have room and time",
                 self.wanted.name,
                 bridge_core::amount::Span(self.timeout),
-                ticket.subject,
+                ticket.target,
             ),
         )
     }
@@ -404,8 +370,8 @@ fn largest(fit: &Fit, connection: &Connection) -> usize {
 }
 
 /// What a stream takes that is made for the template, whatever the cluster.
-fn subject_of_all_clusters(template: &SubjectTemplate) -> String {
-    let both = ["alpha", "omega"].map(|cluster| template.samples(cluster));
+fn subject_of_all_clusters(subjects: &NameTemplate) -> String {
+    let both = ["alpha", "omega"].map(|cluster| template::samples(subjects, cluster));
     let subjects: Vec<Arc<str>> = both.into_iter().flatten().map(|(_, subject)| subject).collect();
     pattern_of(&subjects)
 }
@@ -416,10 +382,6 @@ fn is_mark(op: Op) -> bool {
         op,
         Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd
     )
-}
-
-fn not_opened() -> SinkError {
-    SinkError::new(SinkErrorKind::Broken, "the sink was not opened")
 }
 
 impl Sink for NatsSink {

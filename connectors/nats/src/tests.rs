@@ -5,7 +5,7 @@ mod streams;
 mod subjects;
 
 use bridge_core::format::Format;
-use bridge_core::outbound::Projection;
+use bridge_core::outbound::{NameTemplate, Projection};
 use bridge_core::record::{Op, Record};
 use bridge_core::sink::SinkErrorKind;
 use bridge_core::testing::{a_record, limit_records};
@@ -13,7 +13,7 @@ use bridge_core::testing::{a_record, limit_records};
 use crate::config::NatsConfig;
 use crate::encode::{Encoded, Encoder};
 use crate::error::{self, Meaning};
-use crate::template::SubjectTemplate;
+use crate::template::SUBJECT;
 
 fn config(text: &str) -> NatsConfig {
     toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -21,8 +21,8 @@ fn config(text: &str) -> NatsConfig {
 
 fn encoded(format: Format, record: &Record) -> Option<Encoded> {
     let config = NatsConfig::new("nats://a", "ZK");
-    let template = SubjectTemplate::parse(&config.subject).unwrap();
-    Encoder::new(template, "ZK", format, "main")
+    let subjects = NameTemplate::parse(&SUBJECT, &config.subject).unwrap();
+    Encoder::new(subjects.of_cluster("main"), "ZK", format)
         .project(record)
         .unwrap()
         .placed()

@@ -8,9 +8,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 use bridge_core::amount::{Size, Span};
-use bridge_core::file_path::FilePath;
+use bridge_core::file_path::{FilePath, tls_objections};
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
+use bridge_core::outbound::headers;
 use bridge_core::secret::Secret;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address;
+use crate::encode::ATTRIBUTE;
 use crate::signature::SigningKey;
 
 /// Below this no request survives an ordinary pause of a receiver.
@@ -373,34 +375,8 @@ impl WebhookConfig {
     }
 
     fn object_to_tls(&self, found: &mut Vec<ConfigIssue>) {
-        let tls = &self.tls;
-        for (file, key) in [
-            (&tls.ca, "tls.ca"),
-            (&tls.cert, "tls.cert"),
-            (&tls.key, "tls.key"),
-        ] {
-            found.extend(file.as_ref().and_then(|file| file.objection(key)));
-        }
-        for (there, missing, has) in [
-            (
-                "tls.cert",
-                "tls.key",
-                self.tls.cert.is_some() && self.tls.key.is_none(),
-            ),
-            (
-                "tls.key",
-                "tls.cert",
-                self.tls.key.is_some() && self.tls.cert.is_none(),
-            ),
-        ] {
-            if has {
-                found.push(ConfigIssue::error(
-                    there,
-                    format!("{there} is given without {missing}"),
-                    "give both, or neither where the receiver asks for no certificate",
-                ));
-            }
-        }
+        let files = [&self.tls.ca, &self.tls.cert, &self.tls.key].map(Option::as_ref);
+        found.extend(tls_objections(files, "the receiver asks"));
         if self.tls != Tls::default() && self.parsed_url().is_ok_and(|url| url.scheme() == "http") {
             found.push(ConfigIssue::warning(
                 "tls",
@@ -428,7 +404,9 @@ fn reason_against_header(name: &str) -> Option<&'static str> {
         "webhook-id" | "webhook-timestamp" | "webhook-signature" => {
             Some("the sink, as Standard Webhooks has it")
         }
-        "content-type" | OP | PATH | TRUNCATED => Some("the sink, by the format"),
+        headers::CONTENT_TYPE | headers::OP | headers::PATH | headers::TRUNCATED => {
+            Some("the sink, by the format")
+        }
         "host"
         | "content-length"
         | "transfer-encoding"
@@ -440,14 +418,10 @@ fn reason_against_header(name: &str) -> Option<&'static str> {
         | "expect"
         | "proxy-authorization"
         | "proxy-connection" => Some("HTTP itself"),
-        _ if name.starts_with("ce-") => Some("the sink, as CloudEvents has it"),
+        _ if name.starts_with(ATTRIBUTE) => Some("the sink, as CloudEvents has it"),
         _ => None,
     }
 }
-
-const OP: &str = crate::encode::OP;
-const PATH: &str = crate::encode::PATH;
-const TRUNCATED: &str = crate::encode::TRUNCATED;
 
 fn header_of(value: &Secret) -> Result<HeaderValue, ()> {
     HeaderValue::from_str(value.reveal()).map_err(drop)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bridge_core::outbound::Messages;
 use bridge_core::record::Record;
 use bridge_core::sink::SinkError;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -10,7 +11,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, StatusCode, Url};
 
 use crate::config::{WebhookConfig, shown};
-use crate::encode::{Encoded, Encoder, Fitted, TooLarge};
+use crate::encode::{Encoded, Encoder, Unfit};
 use crate::error;
 use crate::path_queues::Parcel;
 use crate::resolve::Guard;
@@ -34,8 +35,8 @@ pub(crate) struct HttpSender {
 pub(crate) enum Answer {
     /// The form has nothing to say of these records.
     Nothing,
-    /// There is no body of them that is as small as it must be: nothing was sent.
-    TooLarge(TooLarge),
+    /// There is no request with them: nothing was sent.
+    Unfit(Unfit),
     Status(StatusCode, HeaderMap),
     Lost {
         error: SinkError,
@@ -71,7 +72,7 @@ impl HttpSender {
         })
     }
 
-    /// Sends these records in a body of so many bytes at most.
+    /// Sends these records in bodies of so many bytes at most.
     pub(crate) async fn send(&self, parcel: Parcel, records: &[Arc<Record>], most: usize) -> Reply {
         let of_parcel: Vec<Arc<Record>> = parcel.iter().map(|at| Arc::clone(&records[*at])).collect();
         let mut reply = Reply {
@@ -80,31 +81,45 @@ impl HttpSender {
             bytes: 0,
             is_shrunk: false,
         };
-        match self.encoder.encode_within(&of_parcel, most) {
-            Ok(Some(Fitted { request, is_shrunk })) => {
-                reply.bytes = request.body.len();
-                reply.is_shrunk = is_shrunk;
-                reply.answer = self.post(request).await;
+        let fitted = match self.encoder.requests(&of_parcel, most) {
+            Ok(fitted) => fitted,
+            Err(unfit) => {
+                reply.answer = Answer::Unfit(unfit);
+                return reply;
             }
-            Ok(None) => {}
-            Err(too_large) => reply.answer = Answer::TooLarge(too_large),
-        }
+        };
+        reply.is_shrunk = fitted.is_shrunk;
+        (reply.answer, reply.bytes) = self.post_all(fitted.messages).await;
         reply
     }
 
-    pub(crate) async fn post(&self, encoded: Encoded) -> Answer {
+    /// Sends requests one after another, until one is not taken. Returns the answer to the last one and the size of its
+    /// body.
+    pub(crate) async fn post_all(&self, requests: Messages<Encoded>) -> (Answer, usize) {
+        let mut last = (Answer::Nothing, 0);
+        for (_, request) in requests.placed() {
+            let bytes = request.body.len();
+            last = (self.post(request).await, bytes);
+            if !matches!(last.0, Answer::Status(status, _) if status.is_success()) {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn post(&self, encoded: Encoded) -> Answer {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = since.as_secs();
         let mut request = self.way.client.post(self.url.clone());
         if !self.keys.is_empty() {
-            let signatures = signature::header(&self.keys, &encoded.id, timestamp, &encoded.body);
+            let signatures = signature::header(&self.keys, &encoded.id.to_string(), timestamp, &encoded.body);
             request = request.header("webhook-signature", signatures);
         }
-        for (name, value) in encoded.headers {
-            request = request.header(name, value);
+        for (name, value) in &encoded.headers {
+            request = request.header(&**name, value);
         }
         let sent = request
-            .header("webhook-id", encoded.id)
+            .header("webhook-id", encoded.id.to_string())
             .header("webhook-timestamp", timestamp)
             .header(CONTENT_TYPE, encoded.content_type)
             .body(encoded.body)

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bridge_core::number::Seq;
+use bridge_core::outbound::Tally;
 use bridge_core::record::Record;
-use bridge_core::sink::{Deferred, DeliverError, Extent, Rejected, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Extent, SinkError};
 use uuid::Uuid;
 
 use crate::path_queues::Outcome;
@@ -81,34 +82,16 @@ impl<'a> Round<'a> {
         self.in_a_row = 0;
     }
 
-    /// Every record that is held, with its failure or that of the one that it waits for.
-    pub(crate) fn deferred(mut self, outcomes: &[Option<Outcome>]) -> Vec<Deferred> {
-        let mut first_of: HashMap<Option<&str>, (Seq, SinkErrorKind)> = HashMap::new();
-        let mut last = (Seq::ZERO, SinkErrorKind::Unavailable);
-        let mut deferred = Vec::new();
-        for (at, record) in self.records.iter().enumerate() {
-            if outcomes[at] != Some(Outcome::Held) {
-                continue;
-            }
-            let path = record.path.as_deref();
-            let error = match self.failures.remove(&at) {
-                Some(failure) => {
-                    last = (record.seq, failure.error.kind);
-                    failure.error
-                }
-                // Behind one of its path, or in the same request as the one before.
-                None => {
-                    let (seq, kind) = *first_of.get(&path).unwrap_or(&last);
-                    SinkError::new(kind, format!("it waits for record {seq}, which failed"))
-                }
-            };
-            first_of.entry(path).or_insert((record.seq, error.kind));
-            deferred.push(Deferred {
-                seq: record.seq,
-                error,
-            });
+    /// A request failed: each of its records has the failure, or waits for the first of them.
+    pub(crate) fn failed(&mut self, parcel: &[usize], failure: Failure) {
+        let Failure { error, of_address } = failure;
+        let first = self.records[parcel[0]].seq;
+        for at in &parcel[1..] {
+            let message = format!("it waits for record {first}, which failed");
+            let error = SinkError::new(error.kind, message);
+            self.failures.insert(*at, Failure { error, of_address });
         }
-        deferred
+        self.failures.insert(parcel[0], Failure { error, of_address });
     }
 }
 
@@ -169,43 +152,38 @@ impl Memory {
     /// The report of a call, and what is to be known at the next.
     pub(crate) fn conclude(
         &mut self,
-        round: Round<'_>,
+        mut round: Round<'_>,
         outcomes: Vec<Option<Outcome>>,
     ) -> Result<(), DeliverError> {
         let records = round.records;
         let is_settled =
             |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Accepted | Outcome::Rejected(_)));
-        let front = outcomes.iter().take_while(|outcome| is_settled(outcome)).count();
-        let rejected = |until: usize| rejected(&records[..until], &outcomes);
-        if front == records.len() {
-            let rejected = rejected(front);
-            return match rejected.is_empty() {
-                true => Ok(()),
-                false => Err(DeliverError {
-                    done: front,
-                    rejected,
-                    ..DeliverError::default()
-                }),
-            };
+        let mut until = outcomes.iter().take_while(|outcome| is_settled(outcome)).count();
+        if until < records.len() && self.may_defer(&round) {
+            until = records.len();
         }
-        if self.may_defer(&round) {
-            return Err(DeliverError {
-                done: records.len(),
-                rejected: rejected(records.len()),
-                deferred: self.deferred(round, &outcomes),
-                ..DeliverError::default()
-            });
+        let mut tally = Tally::proven();
+        for (at, record) in records[..until].iter().enumerate() {
+            match &outcomes[at] {
+                Some(Outcome::Accepted) => tally.took(at),
+                Some(Outcome::Rejected(reason)) => tally.rejected(at, record.seq, reason.clone()),
+                Some(Outcome::Held) | None => {
+                    if let Some(suspect) = self.suspects.get_mut(&record.seq) {
+                        suspect.was_deferred = true;
+                    }
+                    match round.failures.remove(&at) {
+                        Some(failure) => tally.held(at, record, failure.error),
+                        None => tally.waits(at, record),
+                    }
+                }
+            }
         }
-        let rejected = rejected(front);
-        self.remember(records, outcomes, front);
+        if until == records.len() {
+            return tally.ended();
+        }
+        self.remember(records, outcomes, until);
         let (error, extent) = round.first_error();
-        Err(DeliverError {
-            done: front,
-            rejected,
-            error: Some(error),
-            extent,
-            ..DeliverError::default()
-        })
+        tally.failed(error, extent)
     }
 
     /// Keeps what was settled. Also of the front: whoever delivers it again must not find it repeated without what was
@@ -236,16 +214,6 @@ impl Memory {
         let is_of_path = round.failures.values().all(|failure| !failure.of_address);
         is_of_path && std::mem::take(&mut self.has_credit)
     }
-
-    pub(crate) fn deferred(&mut self, round: Round<'_>, outcomes: &[Option<Outcome>]) -> Vec<Deferred> {
-        let deferred = round.deferred(outcomes);
-        for one in &deferred {
-            if let Some(suspect) = self.suspects.get_mut(&one.seq) {
-                suspect.was_deferred = true;
-            }
-        }
-        deferred
-    }
 }
 
 impl Round<'_> {
@@ -258,15 +226,4 @@ impl Round<'_> {
             .or(failure.map(|failure| (failure.error, Extent::Unknown)));
         error.expect("a record is held only by a failure")
     }
-}
-
-fn rejected(records: &[Arc<Record>], outcomes: &[Option<Outcome>]) -> Vec<Rejected> {
-    let of = |(record, outcome): (&Arc<Record>, &Option<Outcome>)| match outcome {
-        Some(Outcome::Rejected(reason)) => Some(Rejected {
-            seq: record.seq,
-            reason: reason.clone(),
-        }),
-        _ => None,
-    };
-    records.iter().zip(outcomes).filter_map(of).collect()
 }

@@ -22,7 +22,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bridge_core::issue::{ConfigIssue, Severity};
+use bridge_core::issue::{self, ConfigIssue};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Extent, Sink, SinkError, SinkErrorKind};
 use futures::StreamExt;
@@ -33,7 +33,7 @@ use reqwest::{StatusCode, Url};
 
 use crate::address;
 use crate::config::WebhookConfig;
-use crate::encode::TooLarge;
+use crate::encode::Unfit;
 use crate::error::{self, Meaning};
 use crate::http_sender::{Answer, HttpSender, Reply};
 use crate::memory::{Failure, Memory, Round};
@@ -69,11 +69,7 @@ impl WebhookSink {
     ///
     /// Never: valid options give a valid client.
     pub fn new(config: &WebhookConfig) -> Result<WebhookSink, Vec<ConfigIssue>> {
-        let mut objections = config.objections();
-        objections.retain(|objection| objection.gravity == Severity::Error);
-        if !objections.is_empty() {
-            return Err(objections);
-        }
+        issue::no_error(config.objections())?;
         let url = config.parsed_url().expect("the options were checked just now");
         Ok(WebhookSink {
             config: config.clone(),
@@ -136,8 +132,7 @@ impl WebhookSink {
 
     async fn deliver_batch(&mut self, records: &[Arc<Record>]) -> Result<(), DeliverError> {
         let Some(sender) = self.sender.clone() else {
-            let error = SinkError::new(SinkErrorKind::Broken, "the sink was not opened");
-            return Err(DeliverError::after(0, error));
+            return Err(DeliverError::after(0, SinkError::not_opened()));
         };
         let known = self.memory.recall(records);
         let mut round = Round::new(records, &known);
@@ -179,9 +174,9 @@ impl WebhookSink {
         let (parcel, bytes, is_shrunk) = (&reply.parcel[..], reply.bytes, reply.is_shrunk);
         let (status, headers) = match reply.answer {
             Answer::Nothing => return queues.settle(parcel, |_| Some(Outcome::Accepted)),
-            Answer::TooLarge(TooLarge::Together) => return self.take_apart(round, queues, parcel),
-            Answer::TooLarge(TooLarge::Alone { bytes }) => {
-                return queues.settle(parcel, |_| Some(Outcome::Rejected(error::too_large(bytes))));
+            Answer::Unfit(Unfit::Together) => return self.take_apart(round, queues, parcel),
+            Answer::Unfit(Unfit::Never(reason)) => {
+                return queues.settle(parcel, |_| Some(Outcome::Rejected(reason.clone())));
             }
             Answer::Lost { error, is_way: true } => {
                 round.end = Some((error, Extent::Destination));
@@ -308,7 +303,7 @@ impl WebhookSink {
             round.end = Some((failure.error, Extent::Unknown));
             return;
         }
-        round.failures.insert(parcel[0], failure);
+        round.failed(parcel, failure);
     }
 }
 

@@ -9,7 +9,7 @@ mod exclude;
 use std::fmt;
 
 use bridge_core::amount::{Interval, Size, Span};
-use bridge_core::file_path::FilePath;
+use bridge_core::file_path::{FilePath, tls_objections};
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use schemars::JsonSchema;
@@ -391,25 +391,8 @@ fn overlap(one: &ZnodePath, other: &ZnodePath) -> bool {
 }
 
 fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
-    for (file, key) in [
-        (&tls.ca, "tls.ca"),
-        (&tls.cert, "tls.cert"),
-        (&tls.key, "tls.key"),
-    ] {
-        found.extend(file.as_ref().and_then(|file| file.objection(key)));
-    }
-    for (there, missing, has) in [
-        ("tls.cert", "tls.key", tls.cert.is_some() && tls.key.is_none()),
-        ("tls.key", "tls.cert", tls.key.is_some() && tls.cert.is_none()),
-    ] {
-        if has {
-            found.push(ConfigIssue::error(
-                there,
-                format!("{there} is given without {missing}"),
-                "give both, or neither where the servers ask for no certificate",
-            ));
-        }
-    }
+    let files = [&tls.ca, &tls.cert, &tls.key].map(Option::as_ref);
+    found.extend(tls_objections(files, "the servers ask"));
     if !tls.verify_hostname {
         found.push(ConfigIssue::error(
             "tls.verify_hostname",

@@ -9,7 +9,6 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use bridge_core::outbound::Tally;
 
 use super::{KafkaSink, Stop};
-use crate::encode::Fitted;
 use crate::error;
 
 /// librdkafka's own default of `batch.size`.
@@ -71,19 +70,20 @@ impl KafkaSink {
     ) -> Result<(), SinkError> {
         let refused = self
             .encoder
-            .encode_within(Vec::new(), record, |topic| self.room(topic));
-        let (topic, mut bytes) = match refused {
-            Ok(Some(Fitted { message, .. })) => (Arc::clone(&message.topic), message.bytes()),
-            Ok(None) | Err(_) => unreachable!("a record without a message is never sent"),
-        };
+            .encode_within(record, |message| self.room(&message.topic));
+        let largest = refused
+            .ok()
+            .and_then(|fitted| fitted.messages.placed().max_by_key(|(_, one)| one.bytes()));
+        let (_, message) = largest.expect("a record without a message is never sent");
+        let (topic, mut bytes) = (Arc::clone(&message.topic), message.bytes());
         if !error::is_about_size(code) {
             tally.rejected(at, record.seq, error::refusal(code, &topic, bytes));
             return self.renew().await;
         }
         loop {
             self.renew().await?;
-            let told = self.topics.ask_largest(&topic, &self.ears).await;
-            let smaller = told.filter(|most| *most < bytes).unwrap_or(bytes / 2);
+            let largest = self.topics.ask_largest(&topic, &self.ears).await;
+            let smaller = largest.filter(|most| *most < bytes).unwrap_or(bytes / 2);
             match self.send_alone(at, record, Some(smaller), tally).await? {
                 None => return Ok(()),
                 Some(code) if error::is_about_size(code) => bytes = smaller,

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use bridge_core::outbound::NameTemplate;
 use bridge_core::sink::SinkErrorKind;
 
 use crate::config::CreateStream;
 use crate::stream::{Wanted, judge};
-use crate::template::SubjectTemplate;
+use crate::template::{self, SUBJECT};
 
 fn wanted(template: &str) -> Wanted {
     Wanted {
         name: Arc::from("ZK"),
         create: CreateStream::No,
-        samples: SubjectTemplate::parse(template).unwrap().samples("main"),
+        samples: template::samples(&NameTemplate::parse(&SUBJECT, template).unwrap(), "main"),
         default_subject: "zk.>".to_owned(),
         timeout: Duration::from_secs(30),
     }

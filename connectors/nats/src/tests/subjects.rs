@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use bridge_core::outbound::NameTemplate;
 use bridge_core::testing::{a_record, limit_records};
 
 use crate::subjects::{covers, is_pattern, overlap, pattern_of};
-use crate::template::{SubjectTemplate, reason_against};
+use crate::template::{self, SUBJECT, reason_against};
 
 const DEFAULT: &str = "zk.{{ cluster }}.{{ names | subject }}";
 
 fn subject_of(template: &str, path: &str) -> Result<String, String> {
-    let template = SubjectTemplate::parse(template).unwrap();
-    let subject = template.subject(&a_record().path(path).build());
+    let template = NameTemplate::parse(&SUBJECT, template).unwrap();
+    let subject = template.name(&a_record().path(path).build());
     subject.map(|subject| subject.to_string())
 }
 
@@ -45,13 +46,13 @@ fn a_template_that_only_puts_values_in_gives_what_the_template_engine_gives() {
         "all.{{ cluster }}",
         "{{ names | subject }}.x",
     ] {
-        let plain = SubjectTemplate::parse(source).unwrap();
+        let plain = NameTemplate::parse(&SUBJECT, source).unwrap();
         // What has more than names between braces is for the engine.
-        let by_the_engine = SubjectTemplate::parse(&format!("{source}{{{{ '' }}}}")).unwrap();
+        let by_the_engine = NameTemplate::parse(&SUBJECT, &format!("{source}{{{{ '' }}}}")).unwrap();
         for record in &records {
             assert_eq!(
-                plain.subject(record),
-                by_the_engine.subject(record),
+                plain.name(record),
+                by_the_engine.name(record),
                 "{source} {:?}",
                 record.path
             );
@@ -138,7 +139,7 @@ fn a_template_that_would_fail_for_every_record_is_an_error_of_the_configuration(
         ("zk.{{ names[7] }}", "'/services/payments'"),
         ("zk.{{ 5 | subject }}", "takes a text or a list of texts"),
     ] {
-        let objection = match SubjectTemplate::parse(template) {
+        let objection = match NameTemplate::parse(&SUBJECT, template) {
             Ok(template) => template.objection(),
             Err(objection) => Some(objection),
         };
@@ -148,7 +149,7 @@ fn a_template_that_would_fail_for_every_record_is_an_error_of_the_configuration(
 }
 
 #[test]
-fn a_record_that_has_no_subject_is_told_why() {
+fn a_record_without_a_subject_has_a_reason() {
     let reason = subject_of("zk.{{ names[0] }}", "/a b").unwrap_err();
     assert!(
         reason.contains("'zk.a b'") && reason.contains("filter subject"),
@@ -201,7 +202,7 @@ fn patterns_take_what_nats_says_they_take() {
 #[test]
 fn the_pattern_of_a_template_is_what_its_subjects_have_in_common() {
     let check = |template: &str, expected: &str| {
-        let samples = SubjectTemplate::parse(template).unwrap().samples("main");
+        let samples = template::samples(&NameTemplate::parse(&SUBJECT, template).unwrap(), "main");
         let subjects: Vec<Arc<str>> = samples.into_iter().map(|(_, subject)| subject).collect();
         assert_eq!(pattern_of(&subjects), expected, "{template}");
     };

@@ -1,14 +1,19 @@
 //! What goes over the wire, byte by byte.
 
 use bridge_core::format::Format;
+use bridge_core::outbound::Messages;
 use bridge_core::record::Op;
 use bridge_core::secret::Secret;
 use hyper::Version;
+use hyper_util::client::proxy::matcher::Matcher;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::receiver::Received;
+use super::receiver::{Received, Reply};
 use super::*;
+use crate::encode::Encoded;
+use crate::http_sender::{Answer, HttpSender};
+use crate::resolve::no_refusal;
 
 async fn delivered(change: impl FnOnce(&mut WebhookConfig), records: &[Arc<Record>]) -> Vec<Received> {
     let receiver = Receiver::start().await;
@@ -89,7 +94,7 @@ async fn an_attempt_that_is_repeated_has_the_same_id_and_body() {
     let mut count = 0;
     receiver.answer(move |_| {
         count += 1;
-        super::receiver::Reply::Status(if count == 1 { 500 } else { 200 })
+        Reply::Status(if count == 1 { 500 } else { 200 })
     });
     let records = of_paths(&["/a"]);
     for _ in 0..2 {
@@ -101,6 +106,46 @@ async fn an_attempt_that_is_repeated_has_the_same_id_and_body() {
     assert_eq!(requests.len(), 2);
     assert_eq!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
     assert_eq!(requests[0].body, requests[1].body);
+}
+
+#[tokio::test]
+async fn the_messages_of_a_record_go_one_after_another_until_one_is_not_taken() {
+    let receiver = Receiver::start().await;
+    let config = config(&receiver);
+    let guard = super::addresses::guard(&[], no_refusal);
+    let no_proxy = Matcher::builder().build();
+    let sender = HttpSender::new(&config, config.parsed_url().unwrap(), guard, &no_proxy).unwrap();
+    let message = |text: &str| Encoded {
+        id: Uuid::nil(),
+        content_type: "text/plain",
+        headers: Vec::new(),
+        body: text.into(),
+    };
+    for (failing, expected, status) in [("two", "one two", 500), ("none", "one two three", 200)] {
+        let before = receiver.requests().len();
+        receiver.answer(move |request| {
+            Reply::Status(if request.body == failing.as_bytes() {
+                500
+            } else {
+                200
+            })
+        });
+        let messages = Messages::One(message("one")).followed_by(message("two"));
+
+        let (answer, bytes) = sender.post_all(messages.followed_by(message("three"))).await;
+
+        let arrived = receiver.requests().split_off(before);
+        let bodies: Vec<_> = arrived
+            .iter()
+            .map(|one| String::from_utf8_lossy(&one.body))
+            .collect();
+        assert_eq!(bodies.join(" "), expected);
+        assert_eq!(bytes, bodies.last().unwrap().len());
+        assert!(
+            matches!(answer, Answer::Status(found, _) if found == status),
+            "{failing}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,88 @@
+//! The headers that messages of a record have at every destination.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::format::Message;
+use crate::number::Zxid;
+use crate::record::{self, Op, Record};
+
+/// The record's `id`.
+pub const ID: &str = "zkbridge-id";
+/// The record's `op`.
+pub const OP: &str = "zkbridge-op";
+/// The record's `path`; left out where the record has none.
+pub const PATH: &str = "zkbridge-path";
+/// The record's `zxid`; left out where the record has none.
+pub const ZXID: &str = "zkbridge-zxid";
+/// The record's `cluster`.
+pub const CLUSTER: &str = "zkbridge-cluster";
+/// The record's `schema`.
+pub const SCHEMA: &str = "zkbridge-schema";
+/// How many bytes the znode holds, where the body is only their beginning.
+pub const TRUNCATED: &str = "zkbridge-truncated";
+/// The media type of the body.
+pub const CONTENT_TYPE: &str = "content-type";
+
+/// A name and a value.
+pub type Header = (Cow<'static, str>, String);
+
+/// The headers that identify a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordHeaders {
+    id: Uuid,
+    op: Op,
+    zxid: Option<Zxid>,
+    cluster: Arc<str>,
+}
+
+impl RecordHeaders {
+    /// How many there are at most.
+    pub const MAX: usize = 5;
+
+    /// Those of this record.
+    pub fn of(record: &Record) -> RecordHeaders {
+        RecordHeaders {
+            id: record.id,
+            op: record.op,
+            zxid: record.zxid,
+            cluster: Arc::clone(&record.cluster),
+        }
+    }
+
+    /// Calls a function with each name and value, in order.
+    pub fn for_each(&self, mut to: impl FnMut(&'static str, &str)) {
+        let mut id = Uuid::encode_buffer();
+        to(ID, self.id.hyphenated().encode_lower(&mut id));
+        to(OP, self.op.as_str());
+        if let Some(zxid) = self.zxid {
+            to(ZXID, &zxid.to_string());
+        }
+        to(CLUSTER, &self.cluster);
+        to(SCHEMA, record::SCHEMA);
+    }
+}
+
+/// The path of a record, as the destination's headers take a text.
+pub fn path(record: &Record, written: impl Fn(&str) -> String) -> Option<Header> {
+    let path = record.path.as_ref()?;
+    Some((PATH.into(), written(path)))
+}
+
+/// The size of the znode, where the data of the record is only its beginning. For bodies that do not say it.
+pub fn truncated(record: &Record) -> Option<Header> {
+    let size = record.size_if_truncated()?;
+    Some((TRUNCATED.into(), size.to_string()))
+}
+
+/// The attributes of a CloudEvent in binary mode, with the prefix of the destination's binding.
+pub fn attributes(
+    message: &Message,
+    prefix: &str,
+    written: impl Fn(&str) -> String,
+) -> impl Iterator<Item = Header> {
+    let attributes = message.attributes.iter();
+    attributes.map(move |(name, value)| (format!("{prefix}{name}").into(), written(value)))
+}

@@ -1,0 +1,164 @@
+//! Where the messages of a record go: a template, and the destination's rules for names.
+//!
+//! A name that the destination would not take is never sent. Where every record would get one, it is an error of the
+//! configuration; elsewhere the record is rejected: to replace characters silently could make one name of two.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::plain::Plain;
+use super::template::{Template, TemplateValues, TextFilter, Unusable, VARIABLES};
+use crate::issue::ConfigIssue;
+use crate::path::ZnodePath;
+use crate::record::Record;
+
+/// The path of an ordinary record.
+const SAMPLE: &str = "/services/payments";
+
+/// A destination's rules for names.
+pub struct NameRules {
+    /// The option that holds the template, and the filter that writes any texts as a name.
+    pub option: &'static str,
+    /// The filter, for the names of a path or one text.
+    pub filter: fn(&[&str]) -> String,
+    /// What a name is: "the name of a topic".
+    pub meaning: &'static str,
+    /// Why the destination would not take a name; `None` if it would.
+    pub reason_against: fn(&str) -> Option<String>,
+    /// What to write beside variables, after "use {variables} and".
+    pub remedy: &'static str,
+}
+
+/// A template for names.
+pub struct NameTemplate {
+    rules: &'static NameRules,
+    template: Template,
+    /// The same without the engine, where it is so simple.
+    plain: Option<Plain>,
+    /// The name, if it is the same for all records.
+    fixed: Option<Arc<str>>,
+}
+
+impl NameTemplate {
+    /// Compiles a template.
+    ///
+    /// # Errors
+    ///
+    /// The source is no template, or uses a variable that no record has.
+    pub fn parse(rules: &'static NameRules, source: &str) -> Result<NameTemplate, ConfigIssue> {
+        let filter = TextFilter {
+            name: rules.option,
+            write: rules.filter,
+        };
+        let template = Template::compile(source, &filter).map_err(|unusable| {
+            rules.objection(match unusable {
+                Unusable::Syntax(reason) => format!("'{source}' is not a template: {reason}"),
+                Unusable::Variable(name) => format!("'{source}' uses '{name}', which no record has"),
+            })
+        })?;
+        Ok(NameTemplate {
+            rules,
+            template,
+            plain: Plain::parse(source, rules),
+            fixed: None,
+        })
+    }
+
+    /// What is wrong with the name of an ordinary record, and therefore with every record's.
+    ///
+    /// # Panics
+    ///
+    /// Never: the path of the record is valid.
+    pub fn objection(&self) -> Option<ConfigIssue> {
+        let path = ZnodePath::parse(SAMPLE).expect("the sample is a path");
+        let reason = self.name_of("main", &path, "update").err()?;
+        let message = match self.template.variables() {
+            [] => reason,
+            _ => format!("for a record of '{SAMPLE}' in cluster 'main': {reason}"),
+        };
+        Some(self.rules.objection(message))
+    }
+
+    /// The same for the records of one cluster: if they all have the same name, it is rendered once.
+    #[must_use]
+    pub fn of_cluster(mut self, cluster: &str) -> NameTemplate {
+        if self.template.variables().iter().all(|name| name == "cluster") {
+            self.fixed = self.name_of(cluster, &ZnodePath::slash(), "").ok();
+        }
+        self
+    }
+
+    /// The name of all records of the cluster, if it is the same.
+    pub fn fixed(&self) -> Option<&Arc<str>> {
+        self.fixed.as_ref()
+    }
+
+    /// The name for a record. One without a path has that of its root.
+    ///
+    /// # Errors
+    ///
+    /// Why it has none.
+    pub fn name(&self, record: &Record) -> Result<Arc<str>, String> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(Arc::clone(fixed));
+        }
+        let slash = ZnodePath::slash();
+        let root = record.root.as_ref().unwrap_or(&slash);
+        self.render(TemplateValues {
+            cluster: &record.cluster,
+            root,
+            path: record.path.as_ref().unwrap_or(root),
+            op: record.op.as_str(),
+        })
+    }
+
+    /// The name for records of this op and path, as if the path were their root.
+    ///
+    /// # Errors
+    ///
+    /// Why they have none.
+    pub fn name_of(&self, cluster: &str, path: &ZnodePath, op: &str) -> Result<Arc<str>, String> {
+        self.render(TemplateValues {
+            cluster,
+            root: path,
+            path,
+            op,
+        })
+    }
+
+    fn render(&self, values: TemplateValues<'_>) -> Result<Arc<str>, String> {
+        let NameRules { option, meaning, .. } = self.rules;
+        let rendered = match &self.plain {
+            Some(plain) => plain.render(values),
+            None => self
+                .template
+                .render(values)
+                .map_err(|reason| format!("the {option} template has no result: {reason}"))?,
+        };
+        match (self.rules.reason_against)(&rendered) {
+            None => Ok(rendered.into()),
+            Some(reason) => Err(format!("'{rendered}' is not {meaning}: {reason}")),
+        }
+    }
+}
+
+impl NameRules {
+    fn objection(&self, message: String) -> ConfigIssue {
+        let remedy = format!("use {} and {}", VARIABLES.join(", "), self.remedy);
+        ConfigIssue::error(self.option, message, remedy)
+    }
+}
+
+/// A text with letters, digits and `-` only: every other byte becomes `_` and two hex digits, so that two texts never
+/// become one.
+pub fn escaped_name(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            name.push(char::from(byte));
+        } else {
+            write!(name, "_{byte:02x}").expect("writing to a string cannot fail");
+        }
+    }
+    name
+}

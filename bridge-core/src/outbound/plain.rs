@@ -1,0 +1,104 @@
+//! Templates that only put values between fixed texts, as the defaults do. They are rendered for every record, and the
+//! template engine takes longer for one than all the rest of a message.
+//!
+//! What is read here must give what the engine gives; any other template is left to the engine.
+
+use super::name_template::NameRules;
+use super::template::TemplateValues;
+
+/// A template in pieces.
+pub(super) struct Plain {
+    pieces: Vec<Piece>,
+    filter: fn(&[&str]) -> String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Cluster,
+    Op,
+    /// The names of the path through the filter.
+    Names,
+}
+
+impl Plain {
+    /// The pieces; `None` if the template has anything else.
+    pub(super) fn parse(source: &str, rules: &NameRules) -> Option<Plain> {
+        let mut pieces = Vec::new();
+        let mut parts = source.split("{{");
+        pieces.push(text(parts.next()?)?);
+        for part in parts {
+            let (expression, rest) = part.split_once("}}")?;
+            pieces.push(value(expression, rules.option)?);
+            pieces.push(text(rest)?);
+        }
+        let filter = rules.filter;
+        Some(Plain { pieces, filter })
+    }
+
+    pub(super) fn render(&self, values: TemplateValues<'_>) -> String {
+        let mut rendered = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => rendered.push_str(text),
+                Piece::Cluster => rendered.push_str(values.cluster),
+                Piece::Op => rendered.push_str(values.op),
+                Piece::Names => {
+                    let names: Vec<&str> = values.path.names().collect();
+                    rendered.push_str(&(self.filter)(&names));
+                }
+            }
+        }
+        rendered
+    }
+}
+
+/// A text that the engine does not change: it drops a line feed at the end, and braces may begin something.
+fn text(part: &str) -> Option<Piece> {
+    let is_plain = !part.contains(['{', '}', '\n', '\r']);
+    is_plain.then(|| Piece::Text(part.to_owned()))
+}
+
+fn value(expression: &str, filter: &str) -> Option<Piece> {
+    let words: Vec<&str> = expression.split('|').map(|word| word.trim_matches(' ')).collect();
+    match words[..] {
+        ["cluster"] => Some(Piece::Cluster),
+        ["op"] => Some(Piece::Op),
+        ["names", name] if name == filter => Some(Piece::Names),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: NameRules = NameRules {
+        option: "subject",
+        filter: |names| names.join("."),
+        meaning: "a name",
+        reason_against: |_| None,
+        remedy: "",
+    };
+
+    #[test]
+    fn only_what_is_surely_plain_is_read() {
+        let check = |source: &str, is_plain: bool| {
+            assert_eq!(Plain::parse(source, &RULES).is_some(), is_plain, "{source:?}");
+        };
+        check("zk.{{ cluster }}.{{ names | subject }}", true);
+        check("zk.{{cluster}}.{{names|subject}}.{{ op }}", true);
+        check("zk", true);
+        check("zk.{{ names[0] }}", false);
+        check("zk.{{ names subject }}", false);
+        check("zk.{{ names | topic }}", false);
+        check("zk.{{ | names subject }}", false);
+        check("zk.{{ path | subject }}", false);
+        check("zk. {{- cluster -}} .x", false);
+        check("zk.{{ cluster", false);
+        check("zk.{% if op %}x{% endif %}", false);
+        check("zk.{# a word #}{{ cluster }}", false);
+        check("zk.{{ cluster }}\n", false);
+        check("zk.{{ '}}' }}", false);
+    }
+}
