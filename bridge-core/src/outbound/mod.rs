@@ -8,6 +8,7 @@
 
 mod fitting;
 pub mod headers;
+mod lines;
 mod name_template;
 mod plain;
 mod projection;
@@ -16,6 +17,7 @@ mod tally;
 mod template;
 
 pub use fitting::{Fitted, Misfit, fit, least_size};
+pub use lines::lines;
 pub use name_template::{NameRules, NameTemplate, escaped_name};
 pub use projection::{MessagePlace, Messages, Projection, message_id};
 pub use queue::{MessageTicket, SendOutcome, SendQueue};

@@ -7,11 +7,13 @@
 
 use std::borrow::Cow;
 
+use bridge_core::outbound::{Messages, Projection};
 use bridge_core::record::{Acl, Data, Fidelity, Gap, Op, Record, Run, State, Timestamp, ZxidKind};
 
+use crate::config::Format;
 use crate::diff;
 use crate::style::{Layout, Role, Style};
-use crate::text::{columns, differing, escaped, shortened, size};
+use crate::text::{columns, differing, escaped, escaped_json, shortened, size};
 
 /// Columns of the widest op of a znode.
 const OP_WIDTH: usize = 8;
@@ -21,6 +23,28 @@ const ZXID_WIDTH: usize = "≤0x0000000000000000".len() - "≤".len() + 1;
 
 /// A value gets at least so many columns, also where a long path leaves none: the line is then wider than the screen.
 const VALUE_MIN: usize = 16;
+
+/// Records as lines.
+#[derive(Clone, Copy)]
+pub(crate) struct Encoder {
+    pub(crate) format: Format,
+    pub(crate) style: Style,
+}
+
+impl Projection for Encoder {
+    type Message = Vec<u8>;
+
+    fn project(&self, record: &Record) -> Result<Messages<Vec<u8>>, String> {
+        let line = match self.format {
+            Format::Pretty => format_line(record, &self.style),
+            Format::Record => {
+                let json = record.to_json();
+                escaped_json(&String::from_utf8_lossy(&json)).into_owned()
+            }
+        };
+        Ok(Messages::One(line.into_bytes()))
+    }
+}
 
 /// The line of a record, without a line feed. Never holds a control character that is not of a colour.
 pub fn format_line(record: &Record, style: &Style) -> String {

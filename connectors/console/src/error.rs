@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bridge_core::sink::{DeliverError, SinkError, SinkErrorKind};
+use bridge_core::sink::{SinkError, SinkErrorKind};
 
 /// An error of the output.
 pub(crate) fn of_write(error: io::Error) -> SinkError {
@@ -21,9 +21,4 @@ pub(crate) fn of_write(error: io::Error) -> SinkError {
         ),
     };
     SinkError::new(kind, message).because(error)
-}
-
-/// Nothing of a batch counts as written.
-pub(crate) fn nothing_done(error: SinkError) -> DeliverError {
-    DeliverError::after(0, error)
 }

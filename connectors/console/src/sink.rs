@@ -3,16 +3,16 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bridge_core::outbound::{self, Tally};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::config::{ConsoleConfig, Format};
-use crate::encode::format_line;
+use crate::encode::Encoder;
 use crate::error;
 use crate::style::Style;
-use crate::text::escaped_json;
 
 /// Prints records to the standard output, or to any writer.
 ///
@@ -21,8 +21,7 @@ use crate::text::escaped_json;
 /// ([`SinkErrorKind::Ended`]).
 pub struct ConsoleSink {
     output: Arc<Mutex<Box<dyn Write + Send>>>,
-    format: Format,
-    style: Style,
+    encoder: Encoder,
 }
 
 impl ConsoleSink {
@@ -36,19 +35,19 @@ impl ConsoleSink {
     pub fn with_writer(format: Format, style: Style, output: Box<dyn Write + Send>) -> ConsoleSink {
         ConsoleSink {
             output: Arc::new(Mutex::new(output)),
-            format,
-            style,
+            encoder: Encoder { format, style },
         }
     }
 
     /// A reader that does not read blocks a write, so it is done off the runtime's threads.
-    async fn print(&self, records: Vec<Arc<Record>>) -> Result<(), SinkError> {
+    async fn print(&self, records: Vec<Arc<Record>>) -> Result<Tally, SinkError> {
         let output = Arc::clone(&self.output);
-        let (format, style) = (self.format, self.style);
+        let encoder = self.encoder;
         let printed = tokio::task::spawn_blocking(move || {
-            let text = lines(&records, format, &style);
+            let (text, tally) = outbound::lines(&encoder, &records);
             let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-            output.write_all(&text).and_then(|()| output.flush())
+            let written = output.write_all(&text).and_then(|()| output.flush());
+            written.map(|()| tally)
         });
         match printed.await {
             Ok(result) => result.map_err(error::of_write),
@@ -59,21 +58,6 @@ impl ConsoleSink {
     }
 }
 
-fn lines(records: &[Arc<Record>], format: Format, style: &Style) -> Vec<u8> {
-    let mut text = Vec::new();
-    for record in records {
-        match format {
-            Format::Pretty => text.extend_from_slice(format_line(record, style).as_bytes()),
-            Format::Record => {
-                let json = String::from_utf8_lossy(&record.to_json()).into_owned();
-                text.extend_from_slice(escaped_json(&json).as_bytes());
-            }
-        }
-        text.push(b'\n');
-    }
-    text
-}
-
 impl Sink for ConsoleSink {
     /// There is nothing to prove: a closed output shows with the first write.
     fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
@@ -82,8 +66,10 @@ impl Sink for ConsoleSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         async move {
-            let printed = self.print(batch.records.clone()).await;
-            printed.map_err(error::nothing_done)
+            match self.print(batch.records.clone()).await {
+                Ok(tally) => tally.ended(),
+                Err(error) => Err(DeliverError::after(0, error)),
+            }
         }
         .boxed()
     }

@@ -11,6 +11,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::encode::reason_against_lines;
+
 /// Smaller files would be made faster than anybody reads them, several with each batch.
 const ROTATE_MIN: Size = Size(1 << 20);
 
@@ -159,14 +161,6 @@ impl FileConfig {
             ));
         }
         found
-    }
-}
-
-fn reason_against_lines(format: Format) -> Option<&'static str> {
-    match format {
-        Format::Record | Format::Cloudevents => None,
-        Format::CloudeventsBinary => Some("a line has no headers for the attributes of the event"),
-        Format::Raw => Some("the data of a znode may hold line feeds, and says nothing of its path"),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Records as lines. Pure.
 
-use std::sync::Arc;
-
 use bridge_core::format::{Body, Format};
+use bridge_core::outbound::{Messages, Projection};
 use bridge_core::record::Record;
 
 /// Every line begins with one of these, whatever the record and the format.
@@ -14,17 +13,35 @@ pub(crate) const LINE_STARTS: [&[u8]; 2] = [
 /// As long as the longest of them.
 pub(crate) const LINE_START_MAX: usize = 32;
 
-/// What a record of a small value takes: room for so much spares growing, and costs nothing where it is wrong.
-const LINE_GUESS: usize = 800;
+/// Records as lines in this format. JSON escapes line feeds, so a line holds none.
+pub(crate) struct Encoder(pub(crate) Format);
 
-/// The lines of these records, each with its line feed. JSON escapes line feeds inside, so none stands in a line.
-pub(crate) fn lines(records: &[Arc<Record>], format: Format) -> Vec<u8> {
-    let mut text = Vec::with_capacity(records.len() * LINE_GUESS);
-    for record in records {
-        if let Body::Bytes(line) = format.encode(record).body {
-            text.extend_from_slice(&line);
-            text.push(b'\n');
+impl Projection for Encoder {
+    type Message = Vec<u8>;
+
+    fn project(&self, record: &Record) -> Result<Messages<Vec<u8>>, String> {
+        if let Some(reason) = reason_against_lines(self.0) {
+            return Err(reason.to_owned());
         }
+        let messages = self.0.project(record)?;
+        Ok(messages.map(|_, message| match message.body {
+            Body::Bytes(line) => line,
+            Body::Deleted | Body::Nothing => Vec::new(),
+        }))
     }
-    text
+}
+
+/// Why no line can hold this format.
+pub(crate) fn reason_against_lines(format: Format) -> Option<&'static str> {
+    match format {
+        Format::Record | Format::Cloudevents => None,
+        Format::CloudeventsBinary => Some("a line has no headers for the attributes of the event"),
+        Format::Raw => Some("the data of a znode may hold line feeds, and says nothing of its path"),
+    }
+}
+
+/// The lines of these records.
+#[cfg(test)]
+pub(crate) fn lines(records: &[std::sync::Arc<Record>], format: Format) -> Vec<u8> {
+    bridge_core::outbound::lines(&Encoder(format), records).0
 }

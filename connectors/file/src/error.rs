@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use bridge_core::sink::{DeliverError, SinkError, SinkErrorKind};
+use bridge_core::sink::{SinkError, SinkErrorKind};
 
 /// An error of the file system at a path, with what was tried.
 pub(crate) fn at(path: &Path, tried: &str, error: io::Error) -> SinkError {
@@ -20,11 +20,6 @@ pub(crate) fn unusable(path: &Path, reason: &str) -> SinkError {
             path.display()
         ),
     )
-}
-
-/// Nothing of a batch counts as written: the next attempt begins with all of it.
-pub(crate) fn nothing_done(error: SinkError) -> DeliverError {
-    DeliverError::after(0, error)
 }
 
 fn kind(error: &io::Error) -> SinkErrorKind {

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use bridge_core::record::{Record, Timestamp};
+use bridge_core::record::Timestamp;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 
 use crate::age;
 use crate::closed::{self, folder_of};
 use crate::config::{FileConfig, Rotate, RotateEvery};
-use crate::encode;
 use crate::error;
 use crate::tail::{self, End};
 
@@ -76,12 +75,11 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends the records; they are durable afterwards. Gives itself back, as the file may be another one by then.
+    /// Appends lines; they are durable afterwards. Gives itself back, as the file may be another one by then.
     ///
-    /// Whether they are still wanted is asked under the lock: whoever was given up must not write behind the next one,
-    /// which opens the file under the same lock.
-    pub(crate) fn append(self, records: &[Arc<Record>], wanted: &Wanted) -> Result<Log, SinkError> {
-        let lines = encode::lines(records, self.plan.config.format);
+    /// Whether they are still wanted is asked under the lock: a delivery that was given up must not write after the next
+    /// one, which opens the file under the same lock.
+    pub(crate) fn append(self, lines: &[u8], wanted: &Wanted) -> Result<Log, SinkError> {
         let mut log = self.lock_at_path()?;
         if wanted.is_given_up() {
             return Err(SinkError::new(
@@ -90,13 +88,13 @@ impl Log {
             ));
         }
         log.has_rotated = false;
-        log = log.rotated(lines.len() as u64)?.write(&lines)?;
+        log = log.rotated(lines.len() as u64)?.write(lines)?;
         // Removed between the look at its name and the write: nobody would ever read the records there.
         for _ in 0..REMOVED_MAX {
             if !log.is_removed()? {
                 break;
             }
-            log = Log::open_locked(log.plan)?.write(&lines)?;
+            log = Log::open_locked(log.plan)?.write(lines)?;
         }
         log.unlock()?;
         Ok(log)
@@ -292,8 +290,6 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), SinkError> {
 
 #[cfg(test)]
 mod tests {
-    use bridge_core::testing::some_records;
-
     use super::*;
 
     #[test]
@@ -306,11 +302,11 @@ mod tests {
         };
         let log = Log::open(plan.clone()).unwrap();
         let wanted = Wanted::default();
-        let log = log.append(&some_records(1, 1), &wanted).unwrap();
+        let log = log.append(b"1\n", &wanted).unwrap();
         let before = fs::read(&path).unwrap();
 
         wanted.give_up();
-        let error = log.append(&some_records(2, 1), &wanted).err().unwrap();
+        let error = log.append(b"2\n", &wanted).err().unwrap();
 
         assert!(error.message.contains("given up"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);

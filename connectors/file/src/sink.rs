@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bridge_core::outbound::{self, Tally};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::FutureExt;
@@ -11,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::compress::compress_all;
 use crate::config::FileConfig;
-use crate::error;
+use crate::encode::Encoder;
 use crate::log::{Clock, Log, Plan, Wanted};
 
 /// Appends records to a file.
@@ -56,7 +57,7 @@ impl FileSink {
         Ok(())
     }
 
-    async fn append(&mut self, records: &[Arc<Record>]) -> Result<(), SinkError> {
+    async fn append(&mut self, records: &[Arc<Record>]) -> Result<Tally, SinkError> {
         let Some(log) = self.log.take() else {
             return Err(SinkError::new(
                 SinkErrorKind::Broken,
@@ -66,12 +67,17 @@ impl FileSink {
         let records = records.to_vec();
         let waiting = Waiting(Wanted::default());
         let wanted = waiting.0.clone();
-        let log = blocking(move || log.append(&records, &wanted)).await?;
+        let encoder = Encoder(self.plan.config.format);
+        let (log, tally) = blocking(move || {
+            let (lines, tally) = outbound::lines(&encoder, &records);
+            Ok((log.append(&lines, &wanted)?, tally))
+        })
+        .await?;
         if log.has_rotated() {
             self.compress();
         }
         self.log = Some(log);
-        Ok(())
+        Ok(tally)
     }
 
     /// Compresses what was closed, beside the delivery: a large file takes longer than a batch may wait.
@@ -135,7 +141,13 @@ impl Sink for FileSink {
     }
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
-        async move { self.append(&batch.records).await.map_err(error::nothing_done) }.boxed()
+        async move {
+            match self.append(&batch.records).await {
+                Ok(tally) => tally.ended(),
+                Err(error) => Err(DeliverError::after(0, error)),
+            }
+        }
+        .boxed()
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
