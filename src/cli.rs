@@ -1,9 +1,10 @@
 //! The command line and its help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bridge_config::{Loaded, LogFormat, LogLevel, Refused, WIDTH, load};
-use clap::{Args, Parser, Subcommand};
+use bridge_config::{Format, Loaded, LogFormat, LogLevel, Refused, WIDTH, load, nearest};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::command::{self, argument::word_of};
 use crate::exit::{Exit, Failure};
@@ -87,6 +88,56 @@ pub enum Command {
     Watch(command::watch::WatchArgs),
 }
 
+/// Words that look like commands, and what to use.
+const OTHER_WORDS: [(&str, &str); 10] = [
+    ("version", "use 'zkbridge --version'"),
+    ("export", "use 'zkbridge journal export'"),
+    ("compact", "use 'zkbridge journal compact'"),
+    ("start", "use 'zkbridge run'"),
+    ("validate", "use 'zkbridge check'"),
+    ("retry", "use 'zkbridge dlq retry'"),
+    ("enable", "use 'zkbridge sink enable NAME'"),
+    ("get", "use 'zkbridge history PATH --at now'"),
+    (
+        "log",
+        "'zkbridge run' logs to standard error; 'zkbridge tail' prints changes",
+    ),
+    (
+        "logs",
+        "'zkbridge run' logs to standard error; 'zkbridge tail' prints changes",
+    ),
+];
+
+/// Adds a suggestion to an error of the command line that has none.
+pub fn suggest(mut error: clap::Error) -> clap::Error {
+    let has_one = |kind| error.get(kind).is_some();
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.clone()),
+        _ => None,
+    };
+    let argument = word(ContextKind::InvalidArg);
+    let command = word(ContextKind::InvalidSubcommand);
+    let tip = match (&command, &argument) {
+        (Some(command), _) => {
+            let known = OTHER_WORDS.iter().find(|(other, _)| other == command);
+            let all = Cli::command();
+            let near = nearest(command, all.get_subcommands().map(clap::Command::get_name));
+            let near = near.filter(|_| !has_one(ContextKind::SuggestedSubcommand));
+            let near = near.map(|near| format!("a similar subcommand exists: '{near}'"));
+            known.map(|(_, tip)| (*tip).to_owned()).or(near)
+        }
+        (None, Some(argument)) if Format::of(Path::new(argument)).is_some() => {
+            Some(format!("name the configuration with '--config {argument}'"))
+        }
+        _ => None,
+    };
+    if let Some(tip) = tip {
+        error.remove(ContextKind::SuggestedSubcommand);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
 /// The configuration of a command.
 #[derive(Args, Debug)]
 pub struct ConfigFlag {
@@ -132,8 +183,6 @@ pub struct LogFlags {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, suggest};
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
@@ -31,7 +31,8 @@ fn main() -> ExitCode {
             "a cryptography provider is installed already",
         ));
     }
-    match run(&Cli::parse()) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| suggest(error).exit());
+    match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }

@@ -57,16 +57,15 @@ pub fn line(label: &str, text: &str, tone: Tone, style: &Style) -> String {
     hanging((&format!("  {label}"), Tone::Quiet), (text, tone), TEXT_AT, style)
 }
 
-/// A label and its text, which begins in a column and is wrapped between words. Each comes with its tone.
+/// A label and its text, which begins in a column; each of its lines is wrapped between words. Both come with a tone.
 pub fn hanging(label: (&str, Tone), text: (&str, Tone), column: usize, style: &Style) -> String {
     let mut lines = String::new();
-    for (at, part) in broken(text.0, style.width.saturating_sub(column))
-        .iter()
-        .enumerate()
-    {
+    let width = style.width.saturating_sub(column);
+    let parts = text.0.lines().flat_map(|line| broken(line, width));
+    for (at, part) in parts.enumerate() {
         let head = if at == 0 { label.0 } else { "" };
         let head = label.1.paint(&format!("{head:<column$}"), style);
-        lines.push_str(&format!("{head}{}\n", text.1.paint(part, style)));
+        lines.push_str(&format!("{head}{}\n", text.1.paint(&part, style)));
     }
     lines
 }

@@ -295,10 +295,16 @@ fn a_reader_that_stops_early_is_no_failure() {
 /// Within this `run` starts, reloads and ends, also on a busy machine.
 const RUN_BOUND: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// `run` at work without a server: nothing serves on port 1, it is free or refuses.
+/// Nothing serves on port 1, it is free or refuses.
+const NO_SERVER: &str = "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n\
+                         [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n";
+
+/// `run` at work without a server.
 async fn run_without_a_server(folder: &tempfile::TempDir) -> Child {
-    let config = "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n\
-                  [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n";
+    run_with(folder, NO_SERVER).await
+}
+
+async fn run_with(folder: &tempfile::TempDir, config: &str) -> Child {
     write(folder.path(), "zkbridge.toml", config);
     let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
     command
@@ -344,4 +350,107 @@ async fn the_same_signal_twice_at_once_is_one_and_the_drain_goes_on() {
     let said = child.stderr().join("\n");
     assert!(said.contains("draining"), "{said}");
     assert!(!said.contains("second signal"), "{said}");
+}
+
+#[test]
+fn a_word_that_is_no_command_gets_the_command_that_is_meant() {
+    let folder = folder();
+    for (args, tip) in [
+        (&["help", "tial"][..], "a similar subcommand exists: 'tail'"),
+        (&["tial"], "a similar subcommand exists: 'tail'"),
+        (&["version"], "use 'zkbridge --version'"),
+        (&["export"], "use 'zkbridge journal export'"),
+        (&["logs"], "'zkbridge tail' prints changes"),
+        (
+            &["run", "x.toml"],
+            "name the configuration with '--config x.toml'",
+        ),
+    ] {
+        let (_, err) = check(folder.path(), args, 2);
+        let err = err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(err.contains(tip), "{args:?}\n{err}");
+    }
+}
+
+#[test]
+fn since_and_until_are_other_names_for_from_and_to() {
+    let folder = folder();
+    write(folder.path(), "zkbridge.toml", NO_SERVER);
+    // The command line is accepted; there is no journal.
+    check(folder.path(), &["tail", "--since", "12:30 local"], 3);
+    let args = [
+        "replay",
+        "--sink",
+        "file",
+        "--since",
+        "yesterday",
+        "--until",
+        "1h",
+    ];
+    check(folder.path(), &args, 3);
+}
+
+#[tokio::test]
+async fn the_log_begins_with_the_version_and_the_configuration_and_ends_with_counts() {
+    let folder = folder();
+    let mut child = run_without_a_server(&folder).await;
+    child.terminate().expect("it runs");
+    child.exit_code(RUN_BOUND).await.expect("it ends");
+    let lines = child.stderr();
+    let first: Value = serde_json::from_str(&lines[0]).expect("a line of the log");
+    assert_eq!(first["message"], "starting");
+    assert_eq!(first["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(first["config"], "zkbridge.toml");
+    assert_eq!(
+        (&first["sources"], &first["sinks"]),
+        (&"main".into(), &"file".into())
+    );
+    let last: Value = serde_json::from_str(&lines[lines.len() - 1]).expect("a line of the log");
+    assert_eq!(last["message"], "stopped");
+    assert_eq!((&last["delivered"], &last["undelivered"]), (&0.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn a_second_bridge_on_the_same_address_and_data_names_the_process_of_the_first() {
+    let folder = folder();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("its address").to_string();
+    drop(free);
+    let config = NO_SERVER.replace("\"off\"", &format!("\"{address}\""));
+    let mut child = run_with(&folder, &config).await;
+    let (_, err) = check(folder.path(), &["run"], 3);
+    let owner = format!("process {} has it open", child.id());
+    assert!(err.contains(&owner) && !err.contains(&address), "{err}");
+    child.terminate().expect("the first runs on");
+    child.exit_code(RUN_BOUND).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_reload_that_needs_a_restart_names_the_key_and_a_new_variable_its_remedy() {
+    let folder = folder();
+    let mut child = run_without_a_server(&folder).await;
+    let reload = |config: String| {
+        write(folder.path(), "zkbridge.toml", &config);
+        let output = zkbridge(folder.path(), &["reload"]);
+        text(&output.stderr)
+    };
+    let err = reload(NO_SERVER.replace("\"off\"", "\"127.0.0.1:0\""));
+    assert!(err.contains("http.listen differs"), "{err}");
+    assert!(err.contains("help: restart it"), "{err}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    let config = NO_SERVER.replace("out.jsonl", "${NEW_NAME}.jsonl");
+    write(folder.path(), "zkbridge.toml", &config);
+    let command = command
+        .current_dir(folder.path())
+        .env("NEW_NAME", "new")
+        .arg("reload");
+    let err = text(&command.output().expect("the binary runs").stderr);
+    let err = err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(err.contains("the variable NEW_NAME is not set"), "{err}");
+    assert!(
+        err.contains("a running bridge keeps the variables of its start") && err.contains("${file:"),
+        "{err}"
+    );
+    child.terminate().expect("it runs on");
+    child.exit_code(RUN_BOUND).await.expect("it ends");
 }

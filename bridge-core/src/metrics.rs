@@ -109,6 +109,9 @@ pub const JOURNAL_COMMIT_DURATION: &str = "zkbridge_journal_commit_duration_seco
 /// The part of a commit that waits for the disk. Labels: source.
 pub const JOURNAL_FSYNC_DURATION: &str = "zkbridge_journal_fsync_duration_seconds";
 
+/// Always 1. Labels: version.
+pub const BUILD_INFO: &str = "zkbridge_build_info";
+
 /// What kind of metric a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -416,6 +419,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Histogram,
         Unit::Seconds,
         "Duration of writing one batch to the disk with fsync",
+    ),
+    (
+        BUILD_INFO,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Always 1; the label has the version of the program",
     ),
 ];
 

@@ -4,6 +4,7 @@ use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use bridge_kafka::KeyBy;
 
+use crate::filter_paths::objections_to_paths;
 use crate::model::{
     ALL_SOURCES, Config, FileConfig, HttpConfig, Name, NatsConfig, SinkConfig, SinkKind, SourceConfig,
 };
@@ -33,6 +34,10 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
         })
         .collect();
     check_sinks(&sinks, reading);
+    let of_config: Vec<&SourceConfig> = sources.iter().map(|(_, source)| source).collect();
+    for (path, sink) in &sinks {
+        reading.object(path, objections_to_paths(sink, &of_config));
+    }
     Config {
         data_dir: top.data_dir,
         http: top.http,

@@ -160,7 +160,10 @@ fn is_name(name: &str) -> bool {
 fn problem(place: Place, path: &KeyPath, reason: String) -> Problem {
     Problem::error(place, path.to_string(), reason)
         .allowed("${NAME}, ${NAME:-default} or ${file:/run/secrets/name}; $${ gives ${")
-        .remedy("set the variable or provide the file before the start, or give a default")
+        .remedy(
+            "set the variable before the start (a running bridge keeps the variables of its start), provide the file, \
+             or give a default",
+        )
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod check;
 mod decode;
 mod environment;
+mod filter_paths;
 mod hidden;
 mod interpolate;
 mod later;
@@ -33,11 +34,13 @@ use std::path::{Path, PathBuf};
 use bridge_core::issue::Severity;
 
 pub use environment::Environment;
+pub use filter_paths::literal_prefix;
 pub use model::{
     BadListen, BadName, Config, ConsoleConfig, Durability, FileConfig, HttpConfig, JournalConfig,
     KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, NatsConfig, SinkConfig, SinkKind,
     SourceConfig, SourceKind, SourceOptions, WhenFull,
 };
+pub use nearest::nearest;
 pub use parse::Format;
 pub use problem::{Problem, Refused, WIDTH, count};
 pub use reference::config_reference;

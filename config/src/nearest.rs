@@ -1,10 +1,10 @@
-//! The known word that a misspelt one was surely meant to be.
+//! Finds the known word that a misspelt one is probably meant to be.
 
 /// A word is near if at least this much of it agrees (Jaro and Winkler), or if one slip of the finger explains it.
 const SIMILARITY_MIN: f64 = 0.86;
 
 /// The nearest of the known words, if one is near.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     let distance = |candidate: &str| {
         let candidate = candidate.to_ascii_lowercase().replace('-', "_");

@@ -446,3 +446,22 @@ fn a_key_that_stands_twice_is_an_error_in_json_too() {
     assert_eq!(problem.place, Place::At { line: 2, column: 2 });
     assert!(problem.message.contains("twice"), "{problem:?}");
 }
+
+#[test]
+fn a_path_pattern_that_matches_nothing_below_the_roots_is_a_warning_with_the_nearest_root() {
+    let sink = |roots: &str, paths: &str| {
+        format!(
+            "[[source]]\nconnect = \"a:2181\"\nroots = [{roots}]\n[[sink]]\ntype = \"console\"\npaths = [{paths}]\n"
+        )
+    };
+    let text = sink("\"/services\", \"/config\"", "\"/services/a\", \"/servces/**\"");
+    let words = ["matches nothing below the roots", "did you mean '/services/**'?"];
+    check(&text, Severity::Warning, "sink[0].paths[1]", &words);
+    let text = sink("\"/config\"", "\"/orders/**\"");
+    check(&text, Severity::Warning, "sink[0].paths[0]", &["add a root"]);
+    let fine = sink(
+        "\"/services/a\", \"/config\"",
+        "\"/services/**\", \"/config/x\", \"**/y\", \"/\"",
+    );
+    assert_eq!(problems(&fine), []);
+}

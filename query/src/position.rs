@@ -4,10 +4,13 @@ use bridge_core::amount::Span;
 use bridge_core::journal::Position;
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::Timestamp;
+use jiff::civil::{DateTime, Time};
+use jiff::tz::TimeZone;
 
 /// The forms of a position, for messages.
 pub const POSITION_FORMS: &str = "a record's number (1842), a zxid (0x300001a2f), a time \
-     (2026-11-22T13:40:00Z, 2026-11-22T14:40:00+01:00), a date (2026-11-22), an age (15m), or 'now'";
+     (2026-11-22T13:40:00Z, 2026-11-22T14:40:00+01:00, 2026-11-22 14:40 local), a date (2026-11-22), a time of day (12:30, \
+     12:30 local), 'today', 'yesterday', an age (15m), or 'now'; UTC unless it has an offset or 'local'";
 
 /// A number that large is a Unix time and no record's number.
 const UNIX_TIME_MIN: u64 = 1_000_000_000;
@@ -27,12 +30,17 @@ impl BadPosition {
     }
 }
 
-/// Reads a position. A date is its first moment; a time without an offset is in UTC.
+/// Reads a position. A date is its first moment, and a time of day the last such moment. A time is in UTC if it has no
+/// offset and no `local`, which is the time zone of the process (`TZ`).
 ///
 /// # Errors
 ///
 /// If the text has none of the forms of [`POSITION_FORMS`].
 pub fn parse_position(text: &str, now: Timestamp) -> Result<Position, BadPosition> {
+    parse_in(text, now, &TimeZone::system())
+}
+
+fn parse_in(text: &str, now: Timestamp, local: &TimeZone) -> Result<Position, BadPosition> {
     let bad = |reason: String| BadPosition {
         text: text.to_owned(),
         reason,
@@ -56,48 +64,46 @@ pub fn parse_position(text: &str, now: Timestamp) -> Result<Position, BadPositio
         let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
         return Ok(Position::Time(Timestamp(now.0.saturating_sub(ago))));
     }
-    time(text)
-        .map(Position::Time)
+    jiff::Timestamp::from_millisecond(now.0)
+        .ok()
+        .and_then(|now| time(text, now, local))
+        .map(|time| Position::Time(Timestamp(time.as_millisecond())))
         .ok_or_else(|| bad("it has none of the known forms".to_owned()))
 }
 
-/// RFC 3339 with any offset, or in UTC without one, or a date.
-fn time(text: &str) -> Option<Timestamp> {
-    let is_date = text.len() == "2026-11-22".len() && text.matches('-').count() == 2;
-    if is_date {
-        return format!("{text}T00:00:00Z").parse().ok();
+/// RFC 3339 with any offset, a date and time without one, a date, or a time of day.
+fn time(text: &str, now: jiff::Timestamp, local: &TimeZone) -> Option<jiff::Timestamp> {
+    if let Ok(time) = text.parse() {
+        return Some(time);
     }
-    // The sign of an offset comes after the date, which has two hyphens itself.
-    let after_date = text.get("2026-11-22".len()..)?;
-    let Some(at) = after_date.rfind(['+', '-']) else {
-        return text.parse().ok();
-    };
-    let (clock, offset) = text.split_at("2026-11-22".len() + at);
-    if clock.ends_with('Z') {
+    // A text with an offset is read above or not at all: the types below would ignore it.
+    let clock = text.get("2026-11-22".len()..).unwrap_or_default();
+    if clock.contains(['+', '-', 'Z', 'z']) {
         return None;
     }
-    let local: Timestamp = clock.parse().ok()?;
-    Some(Timestamp(local.0.checked_sub(offset_ms(offset)?)?))
-}
-
-/// `+01:00` or `-0330` in milliseconds.
-fn offset_ms(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.split_at_checked(1)? {
-        ("+", digits) => (1, digits),
-        ("-", digits) => (-1, digits),
-        _ => return None,
+    let (text, zone) = match text.strip_suffix("local") {
+        Some(text) => (text.trim_end(), local),
+        None => (text, &TimeZone::UTC),
     };
-    let digits: String = match digits.len() {
-        5 if digits.as_bytes()[2] == b':' => digits.replace(':', ""),
-        4 => digits.to_owned(),
-        2 => format!("{digits}00"),
-        _ => return None,
+    let now = now.to_zoned(zone.clone());
+    let time = match text {
+        "today" => now.start_of_day(),
+        "yesterday" => now.yesterday().and_then(|day| day.start_of_day()),
+        _ => match (text.parse::<DateTime>(), text.parse::<Time>()) {
+            (Ok(time), _) => time.to_zoned(zone.clone()),
+            (_, Ok(time)) => {
+                let today = now.with().time(time).build();
+                let is_past = today.as_ref().is_ok_and(|today| *today <= now);
+                if is_past {
+                    today
+                } else {
+                    now.yesterday().and_then(|day| day.with().time(time).build())
+                }
+            }
+            _ => return None,
+        },
     };
-    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let (hours, minutes): (i64, i64) = (digits[..2].parse().ok()?, digits[2..].parse().ok()?);
-    (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes) * 60_000)
+    time.ok().map(|time| time.timestamp())
 }
 
 #[cfg(test)]
@@ -115,7 +121,7 @@ mod tests {
         check("now", Position::Time(now));
         check("2026-11-22T13:43:20Z", Position::Time(now));
         check("2026-11-22 13:43:20", Position::Time(now));
-        for wrong in ["", "0x", "yesterday", "-3"] {
+        for wrong in ["", "0x", "last week", "-3", "local", "25:00", "12:30 locally"] {
             let error = parse_position(wrong, now).unwrap_err().to_string();
             assert!(error.contains("an age (15m)"), "{error}");
         }
@@ -138,14 +144,39 @@ mod tests {
         check("2026-11-22 14:43:20.250+01:00", now.0 + 250);
         check("2026-11-22", 1_795_305_600_000);
         for wrong in [
-            "2026-11-22T14:43:20+25:00",
+            "2026-11-22T14:43:20+26:00",
             "2026-11-22T14:43:20+1:00",
             "2026-13-22",
-            "12:30",
             "2026-11-22+",
             "2026-11-22T14:43:20Z+01:00",
         ] {
             assert!(parse_position(wrong, now).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_day_and_a_local_time_are_taken_and_a_local_one_is_marked() {
+        // 2026-11-22T13:43:20Z, which is 14:43:20 in this time zone.
+        let now = Timestamp(1_795_355_000_000);
+        let zone = jiff::tz::offset(1).to_time_zone();
+        let check = |text, expected: &str| {
+            let expected: jiff::Timestamp = expected.parse().unwrap();
+            let expected = Position::Time(Timestamp(expected.as_millisecond()));
+            assert_eq!(parse_in(text, now, &zone), Ok(expected), "{text}");
+        };
+        check("12:30", "2026-11-22T12:30:00Z");
+        check("13:50", "2026-11-21T13:50:00Z");
+        check("13:50 local", "2026-11-22T12:50:00Z");
+        check("14:50:30 local", "2026-11-21T13:50:30Z");
+        check("2026-11-22 14:40", "2026-11-22T14:40:00Z");
+        check("2026-11-22 14:40 local", "2026-11-22T13:40:00Z");
+        check("2026-11-22T14:40:00local", "2026-11-22T13:40:00Z");
+        check("2026-11-22 local", "2026-11-21T23:00:00Z");
+        check("today", "2026-11-22T00:00:00Z");
+        check("yesterday", "2026-11-21T00:00:00Z");
+        check("yesterday local", "2026-11-20T23:00:00Z");
+        for wrong in ["2026-11-22T14:40:00Z local", "2026-11-22T14:40:00+01:00 local"] {
+            assert!(parse_in(wrong, now, &zone).is_err(), "{wrong}");
         }
     }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::{self, CLOSE_BOUND, Limits};
 use super::{ReloadRequest, View};
-use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET};
+use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET, SocketPath};
 
 /// Orders that may wait for a sink that is busy with a delivery.
 pub(super) const ORDERS: usize = 16;
@@ -70,8 +70,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Listens in this folder. A bridge without the socket works all the same, so that a folder that cannot have one
-    /// (as where its path is too long) is logged, and no more.
+    /// Listens in this folder. A bridge works without the socket, so a folder that cannot have one is only logged.
     pub(super) fn start(
         data_dir: &Path,
         handles: OrderHandles,
@@ -79,7 +78,7 @@ impl Control {
         view: View,
     ) -> Option<Control> {
         let file = data_dir.join(SOCKET);
-        match listen(&file) {
+        match SocketPath::of(data_dir).and_then(|path| listen(path.as_ref())) {
             Ok(listener) => Some(Control::serve(listener, file, handles, reloads, view)),
             Err(error) => {
                 tracing::warn!(
@@ -167,7 +166,7 @@ async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
             .await
             .unwrap_or_else(|_| Err("the bridge is ending".to_owned())),
         Err(mpsc::error::TrySendError::Full(_)) => {
-            Err("other reloads are waiting already: try again later".to_owned())
+            Err("other reloads are waiting already\nhelp: try again later".to_owned())
         }
         Err(mpsc::error::TrySendError::Closed(_)) => Err(
             "this bridge was not started with 'zkbridge run', so it cannot read another configuration"
@@ -193,16 +192,18 @@ fn give(handles: &OrderHandles, ask: Ask) -> Result<(), String> {
     let Ask { source, sink, order } = ask;
     let handle = handles.find(&source, &sink).ok_or_else(|| {
         format!(
-            "the running bridge delivers nothing from source '{source}' to sink '{sink}': give it the same \
+            "the running bridge delivers nothing from source '{source}' to sink '{sink}'\nhelp: give it the same \
              configuration with 'zkbridge reload', or stop it"
         )
     })?;
     handle.orders.try_send(order.into()).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => {
-            format!("sink '{sink}' is busy and {ORDERS} orders wait for it already: try again later")
+            format!("sink '{sink}' is busy and {ORDERS} orders wait for it already\nhelp: try again later")
         }
         mpsc::error::TrySendError::Closed(_) => {
-            format!("sink '{sink}' takes no orders any more: its log says why; restart the bridge")
+            format!(
+                "sink '{sink}' takes no orders any more; its log has the reason\nhelp: restart the bridge"
+            )
         }
     })
 }
@@ -224,6 +225,20 @@ mod tests {
             sink: sink.into(),
             order: (&order).into(),
         }
+    }
+
+    #[tokio::test]
+    async fn a_data_dir_with_a_path_longer_than_a_socket_may_have_is_answered_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("x".repeat(120));
+        assert_eq!(operator::ask_status(&deep).await.unwrap(), None, "no folder");
+        fs::create_dir(&deep).unwrap();
+        assert_eq!(operator::ask_status(&deep).await.unwrap(), None, "no socket");
+        let (reloads, _requests) = mpsc::channel(1);
+        let control = Control::start(&deep, OrderHandles::default(), reloads, an_empty_view()).unwrap();
+        assert!(operator::ask_status(&deep).await.unwrap().is_some());
+        control.stop().await;
+        assert!(!deep.join(SOCKET).exists());
     }
 
     #[tokio::test]

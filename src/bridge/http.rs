@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ::metrics::gauge;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -19,6 +20,7 @@ use bridge_config::{HttpConfig, Listen};
 use bridge_core::metrics::{self, DURATION_BUCKETS, LATENCY_BUCKETS};
 use bridge_core::secret::Secret;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -55,6 +57,8 @@ pub(super) fn install_metrics() -> Result<PrometheusHandle, Failure> {
         .install_recorder()
         .map_err(|error| failure(&error))?;
     metrics::describe();
+    gauge!(metrics::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Collector::default().describe();
     Ok(METRICS.get_or_init(|| handle).clone())
 }
 
@@ -66,7 +70,7 @@ pub(super) async fn bind(config: &HttpConfig) -> Result<Option<TcpListener>, Fai
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| {
         environment(format!(
-            "cannot listen on {address}: {error}; choose another address with http.listen, or \"off\", or stop what \
+            "cannot listen on {address}: {error}\nhelp: choose another address with http.listen, or \"off\", or stop what \
              listens there"
         ))
     })
@@ -200,6 +204,7 @@ fn is_allowed(headers: &HeaderMap, token: &Secret) -> bool {
 
 async fn show_metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Collector::default().collect();
     (kind, shared.metrics.render())
 }
 

@@ -20,6 +20,7 @@ mod sinks;
 mod source;
 mod view;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
+use crate::operator;
 
 pub use descriptors::raise_limit;
 pub use reload::Reloaded;
@@ -87,7 +89,10 @@ impl Bridge {
         let prepared = config.sources.iter();
         let prepared = prepared.map(|source| PreparedSource::new(config, source, decisions));
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
-        let listener = http::bind(&config.http).await?;
+        let listener = match http::bind(&config.http).await {
+            Ok(listener) => listener,
+            Err(failure) => return Err(other_bridge(&config.data_dir, prepared).await.unwrap_or(failure)),
+        };
         let mut failed = Vec::new();
         let mut opened = Vec::with_capacity(prepared.len());
         for source in prepared {
@@ -196,6 +201,12 @@ impl Bridge {
         }
         statuses.into_iter().flatten().collect()
     }
+}
+
+/// If a bridge runs on this `data_dir`, the failure that names its process.
+async fn other_bridge(data_dir: &Path, sources: Vec<PreparedSource>) -> Option<Failure> {
+    operator::ask_status(data_dir).await.ok()??;
+    sources.into_iter().find_map(|source| source.open(&[]).err())
 }
 
 /// The time of day.

@@ -152,8 +152,11 @@ impl Bridge {
         let (old, new) = (&self.config, config);
         let differing = [
             ("data_dir", old.data_dir != new.data_dir),
-            ("http", old.http != new.http),
-            ("log", old.log != new.log),
+            ("http.listen", old.http.listen != new.http.listen),
+            ("http.token", old.http.token != new.http.token),
+            ("http.hosts", old.http.hosts != new.http.hosts),
+            ("log.level", old.log.level != new.log.level),
+            ("log.format", old.log.format != new.log.format),
         ];
         let named: Vec<&str> = differing
             .iter()
@@ -165,7 +168,7 @@ impl Bridge {
         }
         Err(configuration(format!(
             "nothing was changed: {} differs from what the bridge was started with, and only sources and sinks can \
-             change while it runs; restart it, or take that change back",
+             change while it runs\nhelp: restart it, or take that change back",
             named.join(", ")
         )))
     }

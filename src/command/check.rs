@@ -1,6 +1,7 @@
 //! `zkbridge check`: whether the configuration is right, as far as can be known without a connection.
 
 mod connections;
+mod paths;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::operator::Journals;
 
 pub use connections::{Finding, look_at_ensemble, nearest_existing, open_sink};
+pub use paths::unmatched_paths;
 
 const EXAMPLES: &str = "\
 Examples:

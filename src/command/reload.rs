@@ -51,7 +51,7 @@ pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
         Failure::new(
             Exit::Environment,
             format!(
-                "no bridge runs on {}; the configuration is valid for the next start",
+                "no bridge runs on {}; the configuration is valid for the next start\nhelp: start it with 'zkbridge run'",
                 data_dir.display()
             ),
         )

@@ -56,10 +56,10 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "NAME")]
     sink: String,
     /// Begin at this position: a record's number, a zxid, a time or an age
-    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Position,
     /// End at this position [default: the cursor of the sink]
-    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     to: Option<Position>,
     /// Replay only records of this path and below, or of a glob, and no
     /// control records; repeatable

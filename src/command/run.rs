@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 
-use bridge_config::load;
+use bridge_config::{Loaded, load};
 use clap::Args;
 
 use super::serving::{self, SignalRequest};
@@ -45,6 +45,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     let loaded = args.config.load()?;
     logging::start(&loaded.config.log, flags)
         .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
+    log_start(&loaded);
     for warning in &loaded.warnings {
         tracing::warn!(key = warning.key, remedy = warning.remedy, "{}", warning.message);
     }
@@ -89,10 +90,31 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             }
         };
         tokio::select! {
-            _ = bridge.stop() => end,
+            sinks = bridge.stop() => {
+                let delivered: u64 = sinks.iter().map(|sink| sink.delivered).sum();
+                let rejected: u64 = sinks.iter().map(|sink| sink.rejected).sum();
+                let undelivered: u64 = sinks.iter().map(|sink| sink.lag_records).sum();
+                tracing::info!(delivered, rejected, undelivered, "stopped");
+                end
+            }
             signal = second => Err(Failure::new(Exit::Signal(signal), "ended at once by a second signal")),
         }
     })
+}
+
+/// The first line of the log.
+fn log_start(loaded: &Loaded) {
+    let config = &loaded.config;
+    let sources: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
+    let sinks: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %loaded.file.display(),
+        data_dir = %config.data_dir.display(),
+        sources = sources.join(" "),
+        sinks = sinks.join(" "),
+        "starting"
+    );
 }
 
 /// Names, as the log shows them.
@@ -142,7 +164,7 @@ fn check_accepted(args: &RunArgs, config: &bridge_config::Config) -> Result<(), 
         }
         let known: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
         let message = format!(
-            "--accept-baseline {name}: no source has this name; there is {}",
+            "--accept-baseline {name}: no source has this name\nhelp: there is {}",
             known.join(", ")
         );
         return Err(Failure::new(Exit::Configuration, message));
@@ -157,7 +179,7 @@ fn check_forgotten(args: &RunArgs, config: &bridge_config::Config) -> Result<(),
         Some(name) => Err(Failure::new(
             Exit::Configuration,
             format!(
-                "--forget-sink {name}: this sink is configured; take its [[sink]] out first, or leave the flag out"
+                "--forget-sink {name}: this sink is configured\nhelp: take its [[sink]] out first, or leave the flag out"
             ),
         )),
     }

@@ -87,7 +87,10 @@ pub fn configured<'a>(config: &'a Config, name: &str) -> Result<&'a SinkConfig, 
     let found = config.sinks.iter().find(|sink| *sink.name == *name);
     found.ok_or_else(|| {
         let known: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
-        let message = format!("no sink has the name '{name}'; there is {}", known.join(", "));
+        let message = format!(
+            "no sink has the name '{name}'\nhelp: there is {}",
+            known.join(", ")
+        );
         Failure::new(Exit::Configuration, message)
     })
 }

@@ -64,8 +64,8 @@ pub struct TailArgs {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Begin at this position: a record's number, a zxid (0x300001a2f), a
-    /// time (2026-11-22T13:40:00Z), a date, or an age (15m)
-    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    /// time (2026-11-22T13:40:00Z, 12:30 local), a date, or an age (15m)
+    #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Option<Position>,
     /// Print N records: the last, or with --from the first [default: 10, or
     /// all with --from]
@@ -118,7 +118,7 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
         .map(|(_, journal)| Tail::new(journal))
         .collect();
     if tails.is_empty() {
-        let message = "the sources of this sink have no journal yet: run the bridge first";
+        let message = "the sources of this sink have no journal yet\nhelp: run the bridge first";
         return Err(Failure::new(Exit::Environment, message));
     }
     let style = Style::for_stdout(args.color.into());

@@ -6,6 +6,7 @@ use bridge_config::{
 };
 use bridge_console::text::escaped;
 use bridge_console::{ConsoleConfig, Format};
+use bridge_core::capture::Outcome;
 use bridge_core::delivery::{Filter, OpClass, Start};
 use bridge_core::issue::Severity;
 use bridge_core::number::Seq;
@@ -20,6 +21,7 @@ use crate::bridge::{Bridge, Decisions};
 use crate::cli::LogFlags;
 use crate::exit::{Exit, Failure};
 use crate::logging;
+use crate::source_type::source_type;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,7 +78,7 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
         eprintln!("connecting to {} …", args.connect);
         let end = tokio::select! {
             signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "")),
-            failure = first_trouble(&mut source, args) => Err(failure),
+            failure = first_trouble(&mut source, args, &config.sources[0]) => Err(failure),
             halted = bridge.all_halted() => Err(stopped(&halted)),
             () = printer_ended(&mut sinks) => Ok(()),
         };
@@ -99,7 +101,11 @@ fn stopped(halted: &[SourceStatus]) -> Failure {
 }
 
 /// Before the first connection any error ends the command, because a person waits. Later errors are retried.
-async fn first_trouble(source: &mut watch::Receiver<SourceStatus>, args: &WatchArgs) -> Failure {
+async fn first_trouble(
+    source: &mut watch::Receiver<SourceStatus>,
+    args: &WatchArgs,
+    config: &SourceConfig,
+) -> Failure {
     let begun = source
         .wait_for(|status| status.trouble.is_some() || status.halted.is_some() || status.epoch.is_some());
     if let Ok(status) = begun.await.map(|status| status.clone())
@@ -113,6 +119,12 @@ async fn first_trouble(source: &mut watch::Receiver<SourceStatus>, args: &WatchA
         } else {
             args.roots.join(" ")
         };
+        for root in missing_roots(config).await {
+            eprintln!(
+                "{} does not exist yet; its create will be printed",
+                escaped(&root)
+            );
+        }
         eprintln!("watching {roots}; Ctrl-C ends");
     }
     let mut said = None;
@@ -128,6 +140,18 @@ async fn first_trouble(source: &mut watch::Receiver<SourceStatus>, args: &WatchA
             said = trouble;
         }
     }
+}
+
+/// The roots that do not exist: a mistyped path or chroot would otherwise only be silent. Empty if they cannot be read.
+async fn missing_roots(source: &SourceConfig) -> Vec<ZnodePath> {
+    let roots = source.kind.options().roots();
+    let Ok(tree) = source_type(&source.kind).survey().await else {
+        return Vec::new();
+    };
+    let outcomes = tree.read(roots).await.unwrap_or_default();
+    let read = roots.iter().zip(outcomes);
+    let missing = read.filter(|(_, outcome)| matches!(outcome, Outcome::Missing));
+    missing.map(|(root, _)| root.clone()).collect()
 }
 
 /// Returns once the reader of the output is gone. Cancel safe.

@@ -1,19 +1,23 @@
 //! The destinations: opened as at a start, or, if a bridge runs, as the bridge reports them, because it has them open.
 
-use bridge_config::SinkConfig;
+use bridge_config::{Config, SinkConfig};
 use bridge_query::status::{BridgeStatus, SinkSummary};
 
 use super::Line;
-use crate::command::check::open_sink;
+use crate::command::check::{open_sink, unmatched_paths};
 
 const CHECK: &str = "destination";
 
-pub(super) async fn examine(sink: &SinkConfig, running: Option<&BridgeStatus>) -> Vec<Line> {
+pub(super) async fn examine(sink: &SinkConfig, config: &Config, running: Option<&BridgeStatus>) -> Vec<Line> {
     let subject = format!("sink {}", sink.name);
-    match running.map(|status| of_running(&subject, &sink.name, status)) {
+    let unmatched = unmatched_paths(sink, config).await.into_iter();
+    let unmatched = unmatched.map(|remark| Line::warning(&subject, "filter", remark.message, remark.remedy));
+    let mut lines = match running.map(|status| of_running(&subject, &sink.name, status)) {
         Some(lines) if !lines.is_empty() => lines,
         _ => opened(&subject, sink).await,
-    }
+    };
+    lines.extend(unmatched);
+    lines
 }
 
 fn of_running(subject: &str, name: &str, status: &BridgeStatus) -> Vec<Line> {
@@ -48,11 +52,12 @@ async fn opened(subject: &str, sink: &SinkConfig) -> Vec<Line> {
             );
             lines
         }
-        Err(why) => vec![Line::failure(
-            subject,
-            CHECK,
-            why,
-            "correct what the message names, and look again with 'zkbridge check --connect'",
-        )],
+        Err(why) => {
+            let (why, remedy) = why.split_once("\nhelp: ").unwrap_or((
+                &why,
+                "correct what the message names, and look again with 'zkbridge check --connect'",
+            ));
+            vec![Line::failure(subject, CHECK, why, remedy)]
+        }
     }
 }

@@ -82,7 +82,7 @@ pub async fn examine(loaded: &Loaded, running: Option<&BridgeStatus>, znodes: u6
         lines.extend(source_type(&source.kind).examine(source, &journals, znodes).await);
     }
     for sink in &config.sinks {
-        lines.extend(destinations::examine(sink, running).await);
+        lines.extend(destinations::examine(sink, config, running).await);
     }
     lines
 }

@@ -67,7 +67,7 @@ impl Journals {
         }
         if journals.is_empty() {
             let message = format!(
-                "there is no journal in {}: check data_dir and the names of the sources, or run the bridge first",
+                "there is no journal in {}\nhelp: check data_dir and the names of the sources, or run the bridge first",
                 self.config.data_dir.display()
             );
             return Err(Failure::new(Exit::Environment, message));
@@ -81,7 +81,10 @@ impl Journals {
             && !self.config.sources.iter().any(|source| *source.name == *name)
         {
             let known: Vec<&str> = self.config.sources.iter().map(|source| &*source.name).collect();
-            let message = format!("no source has the name '{name}'; there is {}", known.join(", "));
+            let message = format!(
+                "no source has the name '{name}'\nhelp: there is {}",
+                known.join(", ")
+            );
             return Err(Failure::new(Exit::Configuration, message));
         }
         let mut journals = self.open()?;
@@ -89,7 +92,7 @@ impl Journals {
         match (journals.is_empty(), name) {
             (true, Some(name)) => Err(Failure::new(
                 Exit::Environment,
-                format!("source '{name}' has no journal: run the bridge first"),
+                format!("source '{name}' has no journal\nhelp: run the bridge first"),
             )),
             _ => Ok(journals),
         }

@@ -13,4 +13,4 @@ pub use message::{Answer, Ask, ReloadAnswer};
 pub use new_sinks::NewSink;
 #[cfg(test)]
 pub use socket::ask;
-pub use socket::{SOCKET, ask_reload, ask_status};
+pub use socket::{SOCKET, SocketPath, ask_reload, ask_status};

@@ -1,7 +1,9 @@
 //! The command's end of the control socket: one question over HTTP, one answer.
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -20,6 +22,41 @@ use crate::exit::{Exit, Failure};
 
 /// The name of the socket in `data_dir`.
 pub const SOCKET: &str = "control.sock";
+
+/// The longest path of a socket on Linux; other systems allow less.
+const PATH_BYTES_MAX: usize = 107;
+
+/// The path of the socket in a `data_dir`. Hold it while the path is used.
+pub struct SocketPath {
+    path: PathBuf,
+    /// The folder that the path leads through.
+    _folder: Option<File>,
+}
+
+impl SocketPath {
+    /// The path, or, if that is too long for a socket, a short one through a descriptor of the folder.
+    ///
+    /// # Errors
+    /// If the path is too long and the folder cannot be opened.
+    pub fn of(data_dir: &Path) -> io::Result<SocketPath> {
+        let path = data_dir.join(SOCKET);
+        if path.as_os_str().len() <= PATH_BYTES_MAX {
+            return Ok(SocketPath { path, _folder: None });
+        }
+        let folder = File::open(data_dir)?;
+        let path = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
+        Ok(SocketPath {
+            path: path.into(),
+            _folder: Some(folder),
+        })
+    }
+}
+
+impl AsRef<Path> for SocketPath {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// Longest wait for an answer: the bridge only puts an order into a queue.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -55,7 +92,11 @@ async fn exchange<T: DeserializeOwned>(
     bound: Duration,
 ) -> Result<Option<T>, Failure> {
     let file = data_dir.join(SOCKET);
-    let stream = match UnixStream::connect(&file).await {
+    let connected = match SocketPath::of(data_dir) {
+        Ok(path) => UnixStream::connect(&path).await,
+        Err(error) => Err(error),
+    };
+    let stream = match connected {
         Ok(stream) => stream,
         // No socket, or one that a killed bridge left. If a bridge runs nevertheless, the lock of the journal shows it.
         Err(error)
@@ -75,7 +116,8 @@ async fn exchange<T: DeserializeOwned>(
 
 fn unreachable(file: &Path, error: &dyn std::fmt::Display) -> Failure {
     let message = format!(
-        "the bridge cannot be asked through {}: {error}; run the command as the user of the bridge, or stop the bridge",
+        "the bridge cannot be asked through {}: {error}\nhelp: run the command as the user of the bridge, or stop the \
+         bridge",
         file.display()
     );
     Failure::new(Exit::Runtime, message)

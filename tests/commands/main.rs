@@ -18,3 +18,4 @@ mod scope;
 mod stage;
 mod status;
 mod verify;
+mod watch;

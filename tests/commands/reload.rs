@@ -240,7 +240,7 @@ async fn a_configuration_that_cannot_work_changes_nothing_and_says_why() {
     let refused = stage.run(&["reload"]).await;
     assert_eq!(refused.code, 1);
     assert!(
-        refused.err.contains("log differs") && refused.err.contains("restart"),
+        refused.err.contains("log.level differs") && refused.err.contains("restart"),
         "{}",
         refused.err
     );

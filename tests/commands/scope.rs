@@ -90,3 +90,26 @@ async fn a_snapshot_holds_no_dropped_root_and_nothing_that_was_excluded_later() 
     assert_eq!((&paths, nodes), (&expected, 2));
     stage.bridge.terminate().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_and_doctor_name_a_pattern_that_matches_nothing_and_the_nearest_znode() {
+    real_servers!("a pattern that matches nothing");
+    let stage = Stage::set_with("pattern-near", "paths = [\"/pattern-near/servces/**\"]\n").await;
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    stage
+        .client
+        .create(&stage.path("services"), b"", &options)
+        .await
+        .unwrap();
+    for args in [&["check", "--connect"][..], &["doctor"]] {
+        let printed = stage.run(args).await;
+        let text = printed.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in [
+            "'/pattern-near/servces/**' matches nothing in source main",
+            "/pattern-near/servces does not exist",
+            "help: did you mean '/pattern-near/services'?",
+        ] {
+            assert!(text.contains(words), "{words}\n{text}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ use bridge_zookeeper::{Checked, RootFound, remark_on_timeout, test_connection};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::paths::unmatched_paths;
 use crate::bridge::sink;
 use crate::command::serving::block_on;
 use crate::exit::Failure;
@@ -79,7 +80,7 @@ pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
             findings.push(source_type(&source.kind).check(what).await);
         }
         for sink in &config.sinks {
-            findings.push(look_at_sink(sink).await);
+            findings.push(look_at_sink(sink, config).await);
         }
         Ok(findings)
     })
@@ -96,7 +97,7 @@ fn data_folder(folder: &Path) -> Finding {
         Ok(_) if nearest == folder => Ok("can be written".to_owned()),
         Ok(_) => Ok("will be created".to_owned()),
         Err(error) => Err(format!(
-            "{} cannot be written: {error}; give another data_dir, or the permission to write there",
+            "{} cannot be written: {error}\nhelp: give another data_dir, or the permission to write there",
             nearest.display()
         )),
     };
@@ -169,8 +170,8 @@ fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding 
         Ok(describe(checked))
     } else {
         Err(format!(
-            "{} may not be read, so that nothing of it would be seen: give [source.auth] credentials that have READ \
-             permission there",
+            "{} may not be read, so that nothing of it would be seen\nhelp: give [source.auth] credentials that have \
+             READ permission there",
             denied.join(", ")
         ))
     };
@@ -181,16 +182,24 @@ fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding 
     }
 }
 
-async fn look_at_sink(config: &SinkConfig) -> Finding {
-    let what = format!("sink '{}'", config.name);
-    let opened = open_sink(config).await;
+async fn look_at_sink(sink: &SinkConfig, config: &Config) -> Finding {
+    let what = format!("sink '{}'", sink.name);
+    let opened = open_sink(sink).await;
+    let result = match &opened {
+        Ok(_) => Ok(format!("{} can be used", sink.kind.type_name())),
+        Err(why) => Err(why.clone()),
+    };
+    let mut warnings = opened.unwrap_or_default();
+    let unmatched = unmatched_paths(sink, config).await;
+    warnings.extend(
+        unmatched
+            .into_iter()
+            .map(|remark| format!("{}\nhelp: {}", remark.message, remark.remedy)),
+    );
     Finding {
         what,
-        result: match &opened {
-            Ok(_) => Ok(format!("{} can be used", config.kind.type_name())),
-            Err(why) => Err(why.clone()),
-        },
-        warnings: opened.unwrap_or_default(),
+        result,
+        warnings,
     }
 }
 
@@ -229,7 +238,7 @@ async fn open_and_close(config: &SinkConfig, source: &str) -> Result<Vec<String>
         (Ok(Ok(())), Ok(Ok(()))) => Ok(remarks),
         (Ok(Err(error)), _) | (_, Ok(Err(error))) => {
             let remedy = bridge_core::delivery::policy::of_sink(error.kind).remedy;
-            Err(format!("{error}: {remedy}"))
+            Err(format!("{error}\nhelp: {remedy}"))
         }
         (Err(_), _) | (_, Err(_)) => Err(format!("no answer within {} s", SINK_BOUND.as_secs())),
     }

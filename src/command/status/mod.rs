@@ -77,7 +77,7 @@ async fn look(args: &StatusArgs, journals: &Journals) -> Result<BridgeStatus, Fa
         None if args.running => Err(Failure::new(
             Exit::Environment,
             format!(
-                "no bridge runs on {}; start it with 'zkbridge run'",
+                "no bridge runs on {}\nhelp: start it with 'zkbridge run'",
                 data_dir.display()
             ),
         )),
