@@ -112,7 +112,7 @@ pub const JOURNAL_FSYNC_DURATION: &str = "zkbridge_journal_fsync_duration_second
 /// Always 1. Labels: version.
 pub const BUILD_INFO: &str = "zkbridge_build_info";
 
-/// What kind of metric a name stands for.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// Only grows.
@@ -459,7 +459,7 @@ mod tests {
     fn names_follow_the_conventions_and_stand_once() {
         let mut seen = HashSet::new();
         for (name, kind, unit, _) in ALL {
-            assert!(seen.insert(name), "{name} stands twice");
+            assert!(seen.insert(name), "{name} occurs twice");
             assert!(name.starts_with("zkbridge_"), "{name}");
             assert_eq!(name.ends_with("_total"), *kind == MetricKind::Counter, "{name}");
             assert_eq!(name.ends_with("_seconds"), *unit == Unit::Seconds, "{name}");
