@@ -26,8 +26,8 @@ pub enum Format {
     Cloudevents,
     /// The record as JSON, with the attributes of a CloudEvent 1.0 as headers (binary mode).
     CloudeventsBinary,
-    /// The bytes of the znode, and nothing where it was deleted. What tells of no value (control records, changes of
-    /// the access control list, creates that nobody read) is passed over.
+    /// The bytes of the znode, and nothing where it was deleted. Records without a value (control records, changes of
+    /// the access control list, creates that nobody read) are passed over.
     Raw,
 }
 

@@ -1,7 +1,10 @@
 //! Texts that must never be seen: passwords, tokens, signing keys.
 //!
-//! A secret has no `Display` and no `Serialize`, its `Debug` is a mask, and who needs its text says so with
-//! [`Secret::reveal`], so that every such place can be found.
+//! A secret has no `Display` and no `Serialize`, its `Debug` is a mask, and its text is read with [`Secret::reveal`] only,
+//! so that every such place can be found.
+//!
+//! Not a type of the crate `secrecy`: those cannot be compared, have no JSON Schema, and do not ask a reader of
+//! configurations by a name of their own; wrapped for these, they would only add that one copy of several is overwritten.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
-/// What stands where a secret is.
+/// Shown in place of a secret.
 pub const MASK: &str = "***";
 
 /// A text that no log, error or listing may show.

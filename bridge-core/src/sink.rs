@@ -24,20 +24,20 @@ pub struct Delivery {
 ///
 /// **Order.** `deliver` makes the records of a path durable in the order of `seq`. A sink that spreads paths over
 /// partitions or connections keeps the order of each path only. Where a sink defers records ([`DeliverError::deferred`])
-/// or an operator retries dead letters, these come later in deliveries of their own, behind records of other paths.
+/// or an operator retries dead letters, these come later in deliveries of their own, after records of other paths.
 ///
-/// **Duplicates.** After an error, a restart or a lost acknowledgement the same records come again from behind the
+/// **Duplicates.** After an error, a restart or a lost acknowledgement the same records come again from after the
 /// cursor; a record that comes again has the same `id` and is equal as JSON, unless a full journal compacted it in
 /// between: `before`, `missed` and `superseded` then also cover the records that went into it. Within one value's life,
 /// records are never delivered again once `deliver` reported them as durable.
 ///
 /// **Durability.** What `deliver` reports as durable must survive a crash of this process, and, where the destination
-/// can promise it, of the destination. The cursor moves behind it, so a sink that reports early loses records.
+/// can promise it, of the destination. The cursor moves past it, so a sink that reports early loses records.
 ///
 /// **Cancellation.** The worker may drop the future of `deliver` at a shutdown, after the drain bound. Nothing of that
 /// call then counts as delivered. The sink is not called again afterwards except for `close`.
 ///
-/// **Shutdown.** `close` is called once, flushes what it can within its own bound, and never blocks for ever.
+/// **Shutdown.** `close` is called once, flushes what it can within its own bound, and never blocks without a limit.
 pub trait Sink: Send {
     /// Proves address, credentials and topic before any record is read, and prepares to deliver. Called again after
     /// an error of `deliver`, before the next one; it must then discard all that is left of the attempts before.
@@ -80,7 +80,7 @@ pub struct DeliverError {
     pub rejected: Vec<Rejected>,
     /// Records among those first `done` that the destination refused for now, in the order of the batch: the way to it works, and
     /// nothing but their own path has to wait. Only a sink whose failures are those of a path says so, such as one that
-    /// calls a service for each record. Behind a deferred record, every later one of its path in the batch must be
+    /// calls a service for each record. After a deferred record, every later one of its path in the batch must be
     /// deferred as well (or rejected), as nothing may overtake it.
     pub deferred: Vec<Deferred>,
     /// Why the rest is not delivered; `None` where the rejected and deferred ones are all there is to say (`done` is then

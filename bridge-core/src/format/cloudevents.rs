@@ -18,7 +18,7 @@ const SEQUENCE_DIGITS: usize = 20;
 
 /// All context attributes but `datacontenttype`, which each binding places for itself.
 ///
-/// `time` is ZooKeeper's where something tells it, else when the change was captured.
+/// `time` is ZooKeeper's if it is known, else when the change was captured.
 pub(super) fn attributes(record: &Record) -> Vec<(&'static str, String)> {
     let mut attributes = vec![
         ("specversion", SPEC_VERSION.to_owned()),

@@ -92,10 +92,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_members_that_differ_are_told() {
+    fn only_members_that_differ_are_shown() {
         let check = |old: &str, new: &str, space: usize, expected: Option<&str>| {
-            let told = members(old.as_bytes(), new.as_bytes(), space);
-            assert_eq!(told.as_deref(), expected, "{old} {new}");
+            let shown = members(old.as_bytes(), new.as_bytes(), space);
+            assert_eq!(shown.as_deref(), expected, "{old} {new}");
         };
         check(r#"{"a":1,"b":2}"#, r#"{"b":2, "a":3}"#, 40, Some("a: 1 → 3"));
         check(r#"{"a":1}"#, r#"{"a":1,"b":"x"}"#, 40, Some(r#"+b: "x""#));
@@ -115,19 +115,19 @@ mod tests {
     #[test]
     fn a_long_value_is_cut_to_where_it_differs() {
         let object = |word: &str| format!(r#"{{"text":"{}{word}{}"}}"#, "x".repeat(80), "y".repeat(80));
-        let told = members(object("OLD").as_bytes(), object("NEW").as_bytes(), 60).unwrap();
-        assert!(told.contains("OLD") && told.contains("NEW"), "{told}");
-        assert!(columns(&told) <= 60, "{told}");
+        let shown = members(object("OLD").as_bytes(), object("NEW").as_bytes(), 60).unwrap();
+        assert!(shown.contains("OLD") && shown.contains("NEW"), "{shown}");
+        assert!(columns(&shown) <= 60, "{shown}");
     }
 
     #[test]
     fn nothing_that_a_terminal_obeys_passes_through_a_name_or_a_value() {
-        let told = members(b"{}", "{\"a\\u001b[2J\":\"\\u202e\u{202e}\"}".as_bytes(), 80).unwrap();
+        let shown = members(b"{}", "{\"a\\u001b[2J\":\"\\u202e\u{202e}\"}".as_bytes(), 80).unwrap();
         assert!(
-            !told
+            !shown
                 .chars()
                 .any(|letter| letter.is_control() || letter == '\u{202e}'),
-            "{told:?}"
+            "{shown:?}"
         );
     }
 }

@@ -16,7 +16,7 @@ use crate::style::Style;
 
 /// Prints records to the standard output, or to any writer.
 ///
-/// A batch is written at once and flushed before it counts as delivered. What is durable behind a terminal or a pipe
+/// A batch is written at once and flushed before it counts as delivered. What is durable at the other end of a terminal or a pipe
 /// nobody can know: delivered means handed over. When the reader of a pipe is gone the sink halts
 /// ([`SinkErrorKind::Ended`]).
 pub struct ConsoleSink {

@@ -7,7 +7,7 @@ use bridge_core::record::Op;
 
 use crate::config::Color;
 
-/// Columns where nothing tells the width.
+/// Columns where the width is not known.
 pub const WIDTH_UNKNOWN: usize = 80;
 
 /// How much a line shows.

@@ -128,7 +128,7 @@ fn a_wide_line_has_the_date_the_zxid_and_the_whole_value() {
 }
 
 #[test]
-fn colour_stands_around_the_words_and_nothing_else_changes() {
+fn colour_is_around_the_words_and_nothing_else_changes() {
     let colored = Style {
         color: true,
         ..Style::PLAIN

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What stands for text that was left out.
+/// Replaces text that was left out.
 pub const ELLIPSIS: char = '…';
 
 /// The text without characters that a terminal obeys, reorders or does not show: they become `\n`, `\t` or `\u{…}`.
@@ -106,18 +106,18 @@ pub fn differing(old: &str, new: &str, width: usize) -> (String, String) {
     let new: Vec<char> = new.chars().collect();
     let alike = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
     let rest = old.len().min(new.len()) - alike;
-    let alike_behind = old
+    let alike_after = old
         .iter()
         .rev()
         .zip(new.iter().rev())
         .take(rest)
         .take_while(|(old, new)| old == new)
         .count();
-    let different = old.len().max(new.len()) - alike - alike_behind;
+    let different = old.len().max(new.len()) - alike - alike_after;
     let context = (width.saturating_sub(different + 2) / 2).max(CONTEXT_MIN);
     let start = alike.saturating_sub(context);
     let part = |letters: &[char]| {
-        let end = (letters.len() - alike_behind + context).min(letters.len());
+        let end = (letters.len() - alike_after + context).min(letters.len());
         let mut text = String::new();
         if start > 0 {
             text.push(ELLIPSIS);
@@ -132,7 +132,7 @@ pub fn differing(old: &str, new: &str, width: usize) -> (String, String) {
 }
 
 /// A number of bytes for people: `17 B`, `1.4 KiB`.
-#[allow(clippy::cast_precision_loss)] // Shown with one digit behind the point.
+#[allow(clippy::cast_precision_loss)] // Shown with one digit after the point.
 pub fn size(bytes: u64) -> String {
     const KIB: f64 = 1024.0;
     let amount = bytes as f64;

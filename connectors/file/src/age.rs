@@ -1,4 +1,4 @@
-//! When a file was begun: as the file system tells, and where it does not, as the first record tells. Only reads.
+//! When a file was begun: by the file system, and where it does not say, by the first record. Only reads.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -48,12 +48,12 @@ mod tests {
         let captured = UNIX_EPOCH + Duration::from_millis(records[0].time.captured.0.unsigned_abs());
         let made = UNIX_EPOCH + Duration::from_secs(7);
         let now = SystemTime::now();
-        let check = |text: &[u8], told: Option<SystemTime>, expected: SystemTime| {
+        let check = |text: &[u8], made_at: Option<SystemTime>, expected: SystemTime| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(text).unwrap();
-            let told = told.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
+            let made_at = made_at.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
             assert_eq!(
-                begun(&file, told, now),
+                begun(&file, made_at, now),
                 expected,
                 "{}",
                 String::from_utf8_lossy(text)

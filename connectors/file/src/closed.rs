@@ -17,13 +17,13 @@ use bridge_core::sink::SinkError;
 use crate::config::{Compress, Keep};
 use crate::error;
 
-/// What stands behind the name of a closed file, whatever is chosen today.
+/// The endings of closed files, whatever is chosen today.
 const ENDINGS: [Compress; 3] = [Compress::None, Compress::Gzip, Compress::Zstd];
 
 /// A closed file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Closed {
-    /// The time in its name, as it stands there: the order of the texts is the order of the times.
+    /// The time in its name, as text: the order of the texts is the order of the times.
     pub(crate) time: String,
     pub(crate) path: PathBuf,
     pub(crate) is_compressed: bool,
@@ -31,9 +31,9 @@ pub(crate) struct Closed {
 
 /// A name for the file of this path that is closed now.
 pub(crate) fn free_name(path: &Path, mut time: Timestamp) -> PathBuf {
-    let (before, behind) = name_parts(path);
+    let (before, after) = name_parts(path);
     loop {
-        let name = format!("{before}{}{behind}", time_in_name(time));
+        let name = format!("{before}{}{after}", time_in_name(time));
         let is_free = |ending: &Compress| {
             !folder_of(path)
                 .join(format!("{name}{}", ending.ending()))
@@ -97,7 +97,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<Closed>, SinkError> {
     Ok(found)
 }
 
-/// What stands before and behind the time in the name of a closed file.
+/// The parts before and after the time in the name of a closed file.
 fn name_parts(path: &Path) -> (String, String) {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let ending = path.extension().map(|ending| ending.to_string_lossy());
@@ -108,11 +108,11 @@ fn name_parts(path: &Path) -> (String, String) {
 }
 
 /// The time in a name, and whether it is one of a compressed file.
-fn time_of<'a>(name: &'a str, (before, behind): &(String, String)) -> Option<(&'a str, bool)> {
+fn time_of<'a>(name: &'a str, (before, after): &(String, String)) -> Option<(&'a str, bool)> {
     let rest = name.strip_prefix(before.as_str())?;
     ENDINGS.iter().find_map(|compress| {
         let rest = rest.strip_suffix(compress.ending())?;
-        let time = rest.strip_suffix(behind.as_str())?;
+        let time = rest.strip_suffix(after.as_str())?;
         is_time(time).then_some((time, *compress != Compress::None))
     })
 }

@@ -28,7 +28,7 @@ const CHUNK: usize = 1 << 20;
 /// Fast, and half the size of the fastest.
 const ZSTD_LEVEL: i32 = 3;
 
-/// Compresses every closed file that is not yet, oldest first, until it is told to stop. Where nothing is to be
+/// Compresses every closed file that is not yet, oldest first, until it has to stop. Where nothing is to be
 /// compressed it only ends what a crash left half done.
 pub(crate) fn compress_all(config: &FileConfig, wanted: &Wanted) -> Result<(), SinkError> {
     let closed = closed::list(&config.path)?;

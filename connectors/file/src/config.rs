@@ -39,7 +39,7 @@ pub struct FileConfig {
     #[serde(default)]
     pub rotate_every: RotateEvery,
     /// How files with a time in their name are kept: `none` as they are, `gzip` or `zstd` compressed, with `.gz` or
-    /// `.zst` behind their name.
+    /// `.zst` after their name.
     #[serde(default)]
     pub compress: Compress,
     /// So many of the files with a time in their name stay, the newest; `all`: none is ever removed.
@@ -86,7 +86,7 @@ pub enum Compress {
 }
 
 impl Compress {
-    /// What stands behind the name of a compressed file.
+    /// The ending of a compressed file.
     pub(crate) fn ending(self) -> &'static str {
         match self {
             Compress::None => "",

@@ -1,7 +1,7 @@
 //! The file with its lock, its end and its successors. Everything here blocks.
 //!
 //! The lock is held for one batch at a time, so that several sinks (one for each source) can share a file and no line
-//! stands inside another.
+//! is inside another.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -127,7 +127,7 @@ impl Log {
         }
     }
 
-    /// Locks the file, or the one that stands in its place by now.
+    /// Locks the file, or the one in its place by now.
     fn lock_at_path(mut self) -> Result<Log, SinkError> {
         lock(&self.file, self.path())?;
         if !is_at(&self.file, self.path()) {

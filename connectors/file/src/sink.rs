@@ -126,7 +126,7 @@ impl FileSink {
     }
 }
 
-/// Tells a thread on the disk when whoever waits for it is gone.
+/// Lets a thread on the disk know, when dropped, that nobody waits for it.
 struct Waiting(Wanted);
 
 impl Drop for Waiting {

@@ -28,7 +28,7 @@ pub(crate) enum End {
     Foreign,
 }
 
-/// The last line that is complete: bytes `start..end` of the file, `end` behind its line feed.
+/// The last line that is complete: bytes `start..end` of the file, `end` after its line feed.
 #[derive(Clone, Copy)]
 struct LastLine {
     start: u64,
@@ -48,7 +48,7 @@ pub(crate) fn end_of(file: &File) -> io::Result<End> {
     Ok(End::Foreign)
 }
 
-/// The last line whose line feed stands before any NUL: JSON lines hold no NUL, pages that were never written are all
+/// The last line whose line feed comes before any NUL: JSON lines hold no NUL, pages that were never written are all
 /// NUL.
 fn last_complete_line(mut file: &File, length: u64) -> io::Result<LastLine> {
     let mut at = length.saturating_sub(UNSYNCED_MAX);
@@ -71,16 +71,16 @@ fn last_complete_line(mut file: &File, length: u64) -> io::Result<LastLine> {
     }
 }
 
-/// What a block tells of the last line: where it starts, if it starts there, and where it ends, if it ends there.
+/// What a block shows of the last line: where it starts, if it starts there, and where it ends, if it ends there.
 struct Seen {
     start: Option<u64>,
     end: Option<u64>,
 }
 
 fn last_in(block: &[u8], at: u64) -> Seen {
-    let behind_last_feed = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n').map(|feed| feed + 1);
-    let end = behind_last_feed(block);
-    let start = end.and_then(|end| behind_last_feed(&block[..end - 1]));
+    let after_last_feed = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n').map(|feed| feed + 1);
+    let end = after_last_feed(block);
+    let start = end.and_then(|end| after_last_feed(&block[..end - 1]));
     Seen {
         start: start.map(|start| at + start as u64),
         end: end.map(|end| at + end as u64),
@@ -99,8 +99,8 @@ impl Seen {
     }
 }
 
-/// Whether the rest behind the last complete line is a record of this sink that was cut: it begins as one, or it is too
-/// short to tell and stands behind one (or alone in the file).
+/// Whether the rest after the last complete line is a record of this sink that was cut: it begins as one, or it is too
+/// short to decide and comes after one (or alone in the file).
 fn is_ours(file: &File, last: LastLine) -> io::Result<bool> {
     let rest = beginning(file, last.end)?;
     let written = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
@@ -153,7 +153,7 @@ mod tests {
     const WHOLE: u64 = RECORD.len() as u64;
 
     #[test]
-    fn a_record_that_was_cut_is_torn_behind_the_last_line_feed() {
+    fn a_record_that_was_cut_is_torn_after_the_last_line_feed() {
         check(b"one\n{\"schema\":\"zkbridge.change/1\",\"id\":\"5", End::Torn(4));
         check(format!("one\n{RECORD}{{\"sch").as_bytes(), End::Torn(4 + WHOLE));
         check(format!("{RECORD}{{").as_bytes(), End::Torn(WHOLE));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_that_never_reached_the_disk_are_cut_with_all_behind_them() {
+    fn pages_that_never_reached_the_disk_are_cut_with_all_after_them() {
         check(format!("{RECORD}\0\0\0").as_bytes(), End::Torn(WHOLE));
         check(
             format!("{RECORD}{{\"sche\0\0{RECORD}{RECORD}").as_bytes(),

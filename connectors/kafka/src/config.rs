@@ -199,7 +199,7 @@ fn reason_against_broker(broker: &str) -> Option<String> {
             "leave '{scheme}://' out and say it with properties.\"security.protocol\""
         ));
     }
-    // An IPv6 address stands in brackets and has colons of its own.
+    // An IPv6 address is in brackets and has colons of its own.
     let (host, port) = match broker.rfind(']') {
         Some(end) if broker.starts_with('[') => (&broker[..=end], broker[end + 1..].strip_prefix(':')),
         _ => match broker.split_once(':') {

@@ -140,7 +140,7 @@ pub(crate) fn kind(code: Code) -> SinkErrorKind {
 /// section 6.2): bad, unsupported, revoked, expired, unknown, of an unknown authority, access denied, required.
 const CERTIFICATE_ALERTS: [&str; 8] = ["42", "43", "44", "45", "46", "48", "49", "116"];
 
-/// What an error on the way to a broker is, from what librdkafka says beside the code: an alert that comes behind the
+/// What an error on the way to a broker is, from what librdkafka says beside the code: an alert that comes after the
 /// handshake, as it does in TLS 1.3, is a failure of the connection there.
 pub(crate) fn on_the_way(code: Code, reason: &str) -> Code {
     let alert = reason.split_once("SSL alert number ").map(|(_, rest)| rest);
@@ -153,7 +153,7 @@ pub(crate) fn on_the_way(code: Code, reason: &str) -> Code {
     }
 }
 
-/// What to do about an error on the way to a broker, where the error tells.
+/// What to do about an error on the way to a broker, where the error shows it.
 pub(crate) fn remedy_on_the_way(code: Code, reason: &str) -> Option<&'static str> {
     match code {
         Code::SSL if reason.contains("SSL alert number") => Some(

@@ -67,7 +67,7 @@ impl Introduced {
         true
     }
 
-    /// A message was acknowledged there with nothing behind it.
+    /// A message was acknowledged there with no other on its way.
     pub(crate) fn met(&mut self, topic: &Arc<str>, partition: i32) {
         if self.count >= PARTITIONS_MAX {
             self.forget();

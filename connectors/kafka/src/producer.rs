@@ -3,7 +3,7 @@
 //! Calls of librdkafka that block run on tokio's blocking threads, in slices short enough that a shutdown never waits
 //! for one long. What librdkafka logs becomes structured logs; nothing of it reaches stderr.
 //!
-//! What it has to tell is asked for on a thread of the producer's own. (`FutureProducer` has one as well, which spins
+//! Its reports are asked for on a thread of the producer's own. (`FutureProducer` has one as well, which spins
 //! for the last millisecond of every 100: most of what an idle bridge would use.)
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +40,7 @@ const FIRST_SLICE: Duration = Duration::from_millis(500);
 /// that a little more than a whole number wakes up once.
 const LISTEN: Duration = Duration::from_micros(200_050);
 
-/// The worst that librdkafka has told about the way to the brokers.
+/// The worst that librdkafka has reported about the way to the brokers.
 #[derive(Clone, Debug)]
 pub(crate) struct Trouble {
     code: Code,
@@ -143,8 +143,8 @@ impl ClientContext for ClientEvents {
         }
     }
 
-    fn stats(&self, told: Statistics) {
-        self.meter.take(&told);
+    fn stats(&self, report: Statistics) {
+        self.meter.take(&report);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -170,8 +170,8 @@ impl ClientContext for Listener {
         self.ears.log(level, facility, said);
     }
 
-    fn stats(&self, told: Statistics) {
-        self.ears.stats(told);
+    fn stats(&self, report: Statistics) {
+        self.ears.stats(report);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -244,7 +244,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Where the ends of its messages are told.
+    /// Where the ends of its messages are reported.
     pub(crate) fn reports(&self) -> Arc<Reports> {
         Arc::clone(&self.reports)
     }

@@ -55,7 +55,7 @@ const PURGE_EVERY: Duration = Duration::from_secs(1);
 /// within `timeout` has the delivery failed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The property that says how often librdkafka tells its statistics.
+/// The property that says how often librdkafka reports its statistics.
 const STATISTICS: &str = "statistics.interval.ms";
 
 /// A Kafka cluster as a destination, for the records of one source.
@@ -142,7 +142,7 @@ impl KafkaSink {
 
     /// Feeds what librdkafka counts into the metrics of the sink of this name.
     ///
-    /// By default only where there is one topic: librdkafka tells about every partition of every topic, and a template
+    /// By default only where there is one topic: librdkafka reports every partition of every topic, and a template
     /// over paths can make very many.
     #[must_use]
     pub fn metered(mut self, name: &str, source: &str) -> KafkaSink {

@@ -1,6 +1,6 @@
 //! What librdkafka counts about itself, as metrics of the bridge.
 //!
-//! Only what tells an operator more than the metrics of every sink do. The counters of a producer begin at zero with
+//! Only values that the metrics of every sink do not have. The counters of a producer begin at zero with
 //! each new one; those of the bridge never go back.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use rdkafka::Statistics;
 use rdkafka::statistics::Broker;
 
-/// How often librdkafka tells, in ms. One telling takes well below a millisecond where there is one topic.
+/// How often librdkafka reports, in ms. One report takes well below a millisecond where there is one topic.
 pub(crate) const INTERVAL_MS: &str = "10000";
 
 /// Listens to the statistics of the producers of a sink, one after another.
@@ -71,13 +71,13 @@ impl Meter {
             .map(|(_, pause)| pause)
     }
 
-    /// Takes in what a producer tells.
-    pub(crate) fn take(&self, told: &Statistics) {
-        let throttle_ms = greatest(&told.brokers, |broker| {
+    /// Takes in a report of a producer.
+    pub(crate) fn take(&self, report: &Statistics) {
+        let throttle_ms = greatest(&report.brokers, |broker| {
             broker.throttle.as_ref().map(|window| window.max)
         });
         let throttle = Duration::from_millis(throttle_ms);
-        // It is told with one answer, and not again while the brokers are silent because of it.
+        // It is reported with one answer, and not again while the brokers are silent because of it.
         if !throttle.is_zero() {
             let until = Instant::now() + throttle;
             *self.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some((until, throttle));
@@ -85,18 +85,18 @@ impl Meter {
         let Some(instruments) = &self.instruments else {
             return;
         };
-        let round_trip_us = greatest(&told.brokers, |broker| {
+        let round_trip_us = greatest(&report.brokers, |broker| {
             broker.rtt.as_ref().map(|window| window.p99)
         });
-        instruments.messages.set(told.msg_cnt as f64);
-        instruments.bytes.set(told.msg_size as f64);
+        instruments.messages.set(report.msg_cnt as f64);
+        instruments.bytes.set(report.msg_size as f64);
         instruments
             .round_trip
             .set(Duration::from_micros(round_trip_us).as_secs_f64());
         instruments
             .throttle
             .set(self.throttle().unwrap_or_default().as_secs_f64());
-        instruments.count(Counted::of(told));
+        instruments.count(Counted::of(report));
     }
 }
 
@@ -112,11 +112,11 @@ impl Instruments {
 }
 
 impl Counted {
-    fn of(told: &Statistics) -> Counted {
-        let sum = |count: fn(&Broker) -> u64| told.brokers.values().map(count).sum();
+    fn of(report: &Statistics) -> Counted {
+        let sum = |count: fn(&Broker) -> u64| report.brokers.values().map(count).sum();
         Counted {
-            producer: told.name.clone(),
-            sent: u64::try_from(told.txmsgs).unwrap_or_default(),
+            producer: report.name.clone(),
+            sent: u64::try_from(report.txmsgs).unwrap_or_default(),
             retries: sum(|broker| broker.txretries),
             errors: sum(|broker| broker.txerrs + broker.req_timeouts),
         }

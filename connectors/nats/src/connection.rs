@@ -51,7 +51,7 @@ impl Connection {
             .name(CLIENT_NAME)
             .connection_timeout(ANSWER_BOUND)
             .request_timeout(Some(ANSWER_BOUND))
-            // Once around after a loss, so that no connection is sought for ever that nobody uses.
+            // Once around after a loss, so that no connection is sought that nobody uses.
             .max_reconnects(urls.len())
             .event_callback(move |event| {
                 let tell = Arc::clone(&tell);
@@ -109,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// Sends a message, no longer than the connection is there; the future inside tells its end.
+    /// Sends a message, no longer than the connection is there; the future inside returns its end.
     pub(crate) async fn send(
         &mut self,
         subject: &str,

@@ -1,7 +1,7 @@
 //! The conversation with the servers.
 //!
-//! **Order.** A stream keeps messages in the order in which it takes them, for ever: one that was lost on its way and is
-//! sent again comes behind those that were not, and its id keeps the later ones from being stored again. So a path has
+//! **Order.** A stream keeps messages in the order in which it takes them: one that was lost on its way and is sent
+//! again comes after those that were not, and its id keeps the later ones from being stored again. So a path has
 //! one message on its way at a time, and the next is sent when the stream has acknowledged it. Other paths do not wait.
 //! The marks of a snapshot and of a gap wait for all before them and let nothing pass.
 //!

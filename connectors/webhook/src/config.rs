@@ -251,7 +251,7 @@ impl WebhookConfig {
         if url.fragment().is_some() {
             found.push(ConfigIssue::warning(
                 "url",
-                "what stands behind '#' is never sent to a receiver",
+                "the part after '#' is never sent to a receiver",
                 "leave it out, or write '%23' where it belongs to the path",
             ));
         }
@@ -387,7 +387,7 @@ impl WebhookConfig {
     }
 }
 
-/// What may be shown of an address: everything behind the port is often a secret.
+/// What may be shown of an address: everything after the port is often a secret.
 pub(crate) fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }

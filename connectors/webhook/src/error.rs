@@ -36,7 +36,7 @@ pub(crate) fn meaning(status: StatusCode, asks_to_wait: bool, disables: bool) ->
     };
     match status.as_u16() {
         200..=299 => Meaning::Accepted,
-        // A redirect is not followed: what stands there was not meant by who wrote the address.
+        // A redirect is not followed: the address that it names is not the configured one.
         300..=399 => Meaning::Failed {
             of_address: true,
             kind: Kind::Missing,

@@ -18,7 +18,7 @@ use crate::resolve::Guard;
 use crate::signature::{self, SigningKey};
 use crate::transport::Way;
 
-/// So much of an answer's body is read, so that the connection can be used again; behind it the connection is closed.
+/// So much of an answer's body is read, so that the connection can be used again; after it the connection is closed.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// What is needed for a request.

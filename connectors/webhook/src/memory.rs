@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::path_queues::Outcome;
 
 /// So many paths that fail one after another, with none that is taken between, are taken for the receiver's failure. At
-/// the next attempts it is twice as many each time, so that many bad paths do not hold the good ones for ever.
+/// the next attempts it is twice as many each time, so that many bad paths do not hold the good ones without end.
 const FAILURES_IN_A_ROW: usize = 8;
 
 /// And never more: a receiver that is down must not be sent whole batches with every attempt.
@@ -187,7 +187,7 @@ impl Memory {
     }
 
     /// Keeps what was settled. Also of the front: whoever delivers it again must not find it repeated without what was
-    /// taken behind it.
+    /// taken after it.
     pub(crate) fn remember(&mut self, records: &[Arc<Record>], outcomes: Vec<Option<Outcome>>, front: usize) {
         for (at, (record, outcome)) in records.iter().zip(outcomes).enumerate() {
             match outcome {

@@ -3,7 +3,7 @@
 //! ```text
 //! batch   a1 b1 a2 c1 b2 │gap_end│ a3 c2
 //! queue a  a1 ──▶ a2 ──▶  │       │ a3
-//! queue b  b1 ──▶ b2 ──▶  │gap_end│            a control record waits for all before it and holds all behind it
+//! queue b  b1 ──▶ b2 ──▶  │gap_end│            a control record waits for all before it and holds all after it
 //! queue c  c1 ──▶         │       │ c2
 //! ```
 //!
@@ -173,7 +173,7 @@ impl<'a> PathQueues<'a> {
         Some(parcel)
     }
 
-    /// A request ended, and each of its records as it stands here; `None` for one that has to be sent again, before
+    /// A request ended, and each of its records has this outcome; `None` for one that has to be sent again, before
     /// all others of its queue.
     pub(crate) fn settle(&mut self, parcel: &[usize], mut outcome_of: impl FnMut(usize) -> Option<Outcome>) {
         self.in_flight -= 1;
@@ -204,12 +204,12 @@ impl<'a> PathQueues<'a> {
         self.outcomes
     }
 
-    /// Holds a record with all behind it in its queue.
+    /// Holds a record with all after it in its queue.
     fn hold(&mut self, at: usize) {
         self.outcomes[at] = Some(Outcome::Held);
         let waiting = std::mem::take(&mut self.queues[self.queue_of[at]].waiting);
-        for behind in waiting {
-            self.outcomes[behind] = Some(Outcome::Held);
+        for later in waiting {
+            self.outcomes[later] = Some(Outcome::Held);
         }
     }
 
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_record_waits_for_all_before_it_and_holds_all_behind_it() {
+    fn a_control_record_waits_for_all_before_it_and_holds_all_after_it() {
         let records = batch("ab!!ab");
         let mut queues = queues(&records);
         assert_eq!(all_next(&mut queues, 1), [[0], [1]]);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_within_a_request_of_several_holds_what_stands_behind_it_there() {
+    fn a_failure_within_a_request_of_several_holds_the_later_ones_of_its_path() {
         let records = batch("aab");
         let mut queues = queues(&records);
         assert_eq!(queues.next(9, together), Some(vec![0, 1, 2]));

@@ -1,6 +1,6 @@
 //! Names to addresses, with the rules of `address` applied to what comes out.
 //!
-//! The check stands where the connection is made: what is let through here is what is connected to, and a name that
+//! The check is made where the connection is: what is let through here is what is connected to, and a name that
 //! is moved to another address later meets the same check with the next connection. A check made once, before, would
 //! be passed by whoever moves the name afterwards.
 
@@ -117,7 +117,7 @@ impl Resolve for Guard {
         let guard = self.clone();
         Box::pin(async move {
             let found = guard.addresses(name.as_str()).await?;
-            // Port 0 stands for that of the address.
+            // Port 0 means that of the address.
             let addresses = found.into_iter().map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(addresses) as Addrs)
         })

@@ -76,7 +76,7 @@ impl SigningKey {
         )
     }
 
-    /// The signature, with its version, as it stands in the header.
+    /// The signature, with its version, as it is in the header.
     pub(crate) fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
         let head = format!("{id}.{timestamp}.");
         match self {
@@ -111,7 +111,7 @@ pub(crate) fn header(keys: &[SigningKey], id: &str, timestamp: u64, body: &[u8])
 fn decode(encoded: &str) -> Result<Vec<u8>, NoSecret> {
     STANDARD.decode(encoded).or_else(|_| {
         refused(
-            "what stands behind its prefix is not base64 (letters, digits, '+', '/', '=' at the end)",
+            "the text after its prefix is not base64 (letters, digits, '+', '/', '=' at the end)",
             COPY_IT,
         )
     })

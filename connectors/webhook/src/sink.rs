@@ -6,7 +6,7 @@
 //!
 //! **Failures.** A failure is that of a path as long as the receiver takes others: the path is deferred, with all of
 //! its records in the batch, and the rest goes on. When nothing else is taken, it is the receiver's: the batch ends
-//! there, and what was taken behind the first failure is remembered, so that it is not sent again.
+//! there, and what was taken after the first failure is remembered, so that it is not sent again.
 //!
 //! | answer | what becomes of it |
 //! | --- | --- |
@@ -94,7 +94,7 @@ impl WebhookSink {
 
     /// The same in a network with other names and other rules.
     #[cfg(test)]
-    pub(crate) fn behind(mut self, guard: Guard) -> WebhookSink {
+    pub(crate) fn in_network(mut self, guard: Guard) -> WebhookSink {
         self.guard = guard;
         self
     }
@@ -157,11 +157,11 @@ impl WebhookSink {
         self.memory.conclude(round, queues.into_outcomes())
     }
 
-    /// How large a body may be that holds this record alone, or it and those behind it.
+    /// How large a body may be that holds this record alone, or it and those after it.
     fn most(&self, record: &Record) -> usize {
         let suspect = self.memory.suspects.get(&record.seq);
-        let told = suspect.and_then(|suspect| suspect.most);
-        told.map_or(self.max_body, |most| most.min(self.max_body))
+        let known = suspect.and_then(|suspect| suspect.most);
+        known.map_or(self.max_body, |most| most.min(self.max_body))
     }
 
     fn settle(
@@ -212,7 +212,7 @@ impl WebhookSink {
                 let error = about(kind);
                 self.hold(round, queues, parcel, Failure { error, of_address });
             }
-            // Which of them is refused, each of them tells when it is sent alone.
+            // Which of them is refused shows when each is sent alone.
             Meaning::Refused {
                 of_address: false, ..
             } if parcel.len() > 1 => self.take_apart(round, queues, parcel),

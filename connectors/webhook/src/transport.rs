@@ -82,7 +82,7 @@ impl Way {
             Ok(Err(why)) => why,
             Err(_) => io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("no connection stands after {:?}", self.connect_timeout),
+                format!("there is no connection after {:?}", self.connect_timeout),
             ),
         };
         let whom = match &self.proxy {
@@ -292,7 +292,7 @@ fn configuration(message: String) -> SinkError {
     SinkError::new(SinkErrorKind::Configuration, message)
 }
 
-/// IPv6 stands in brackets in a URL and nowhere else.
+/// IPv6 is in brackets in a URL and nowhere else.
 fn unbracketed(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }

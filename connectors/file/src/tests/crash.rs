@@ -1,4 +1,4 @@
-//! `kill -9` at any byte: whatever a write left behind, the next sink goes on so that nothing is lost or torn.
+//! `kill -9` at any byte: whatever a write left, the next sink goes on so that nothing is lost or torn.
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn a_kill_at_any_byte_of_a_write_leaves_whole_lines_and_loses_nothing() {
         let folder = quick_folder();
         let path = folder.path().join("zk.jsonl");
         let records = some_records(4, 2);
-        // The cursor stands behind the first two; the others are being written when the process dies.
+        // The cursor is after the first two; the others are being written when the process dies.
         let (durable, in_flight) = records.split_at(2);
         let kept = encode::lines(durable, format);
         let torn = encode::lines(in_flight, format);

@@ -48,7 +48,7 @@ fn reason_against(server: &str) -> Option<String> {
             SCHEMES.join(" nor ")
         ));
     }
-    // An IPv6 address stands in brackets and has colons of its own.
+    // An IPv6 address is in brackets and has colons of its own.
     let (host, port) = match rest.rfind(']') {
         Some(end) if rest.starts_with('[') => (&rest[..=end], rest[end + 1..].strip_prefix(':')),
         _ => match rest.split_once(':') {

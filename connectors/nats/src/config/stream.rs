@@ -115,7 +115,7 @@ pub(super) fn objections(settings: &StreamSettings, timeout: Span, found: &mut V
             found.push(ConfigIssue::error(
                 "create_stream.subjects",
                 format!("'{subject}' is not a subject that a stream can take"),
-                "give tokens with dots between them; '*' stands for one and '>' for the rest, as in \"zk.>\"",
+                "give tokens with dots between them; '*' matches one and '>' the rest, as in \"zk.>\"",
             ));
         }
     }

@@ -102,7 +102,7 @@ async fn a_name_that_is_moved_to_a_private_address_meets_the_check_with_the_next
     let places: [&[&str]; 3] = [&["127.0.0.1"], &["127.0.0.1"], &["127.0.0.2"]];
     let mut sink = WebhookSink::new(&config)
         .unwrap()
-        .behind(guard(&places, only_first_is_public));
+        .in_network(guard(&places, only_first_is_public));
     sink.open().await.unwrap();
 
     let error = deliver(&mut sink, &of_paths(&["/a", "/a"])).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn the_control_a_name_that_is_moved_and_may_be_is_followed() {
     let places: [&[&str]; 3] = [&["127.0.0.1"], &["127.0.0.1"], &["127.0.0.2"]];
     let mut sink = WebhookSink::new(&config)
         .unwrap()
-        .behind(guard(&places, |_| None));
+        .in_network(guard(&places, |_| None));
     sink.open().await.unwrap();
     deliver(&mut sink, &of_paths(&["/a", "/a"])).await.unwrap();
     assert_eq!((taken(&receiver), taken(&inside.0)), (vec![1], vec![2]));

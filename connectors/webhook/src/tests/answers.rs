@@ -148,7 +148,7 @@ async fn paths_that_failed_before_others_were_taken_are_known_for_theirs() {
 }
 
 #[tokio::test]
-async fn what_was_taken_behind_a_failure_is_not_sent_again() {
+async fn records_taken_after_a_failure_are_not_sent_again() {
     let receiver = Receiver::start().await;
     let mut count = 0;
     receiver.answer(move |_| {

@@ -69,7 +69,7 @@ async fn requests_in_the_clear_go_to_the_proxy_whose_address_may_be_private() {
     let sink = WebhookSink::new(&config).unwrap();
     let mut sink = sink
         .through(proxies.build())
-        .behind(guard(&[&["127.0.0.1"]], address::refusal));
+        .in_network(guard(&[&["127.0.0.1"]], address::refusal));
     sink.open().await.unwrap();
 
     deliver(&mut sink, &of_paths(&["/a", "/b"])).await.unwrap();

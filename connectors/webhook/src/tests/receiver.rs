@@ -1,4 +1,4 @@
-//! A receiver of webhooks on a free port, over HTTP/1.1 and 2, with and without TLS, that answers as it is told and
+//! A receiver of webhooks on a free port, over HTTP/1.1 and 2, with and without TLS, that answers by a script and
 //! remembers everything.
 
 use std::collections::{HashMap, HashSet};
