@@ -4,6 +4,7 @@
 
 pub mod amount;
 pub mod append;
+pub mod backoff;
 pub mod capture;
 pub mod delivery;
 pub mod file_path;

@@ -177,6 +177,7 @@ impl OpenedSource {
             notes: notes_end,
             visits: visits_end,
             clock: wall_clock(),
+            seed: rand_seed("", &name),
         });
         let handles = SourceHandles {
             source: self.config.name.clone(),

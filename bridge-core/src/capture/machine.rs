@@ -28,8 +28,8 @@ use super::walk::RootWalk;
 use super::{Halt, Input, Outcome, ReadRequest, SessionFate, StepError, StepResult, Ticket};
 
 /// Connections that may show an older state than the journal before the source stops. A server that has lost its leader
-/// goes on answering until it knows: for `syncLimit`, by default 10 s. With the waits between connections, which double
-/// from 0.1 s up to 5 s, so many take 21 s; what remains older is no lag.
+/// goes on answering until it knows: for `syncLimit`, by default 10 s. The waits between connections double from 0.1 s to
+/// 5 s with jitter, so that these attempts take between 10.6 s and 21 s; a server that is older still does not lag.
 pub(super) const LAG_ATTEMPTS_MAX: u32 = 10;
 
 /// The capture of one source.

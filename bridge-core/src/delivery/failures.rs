@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::backoff::{Pace, RETRY_AFTER_MAX};
 use super::dead_letters::DEAD_LETTERS_MAX;
 use super::machine::{Machine, MachineState, NextRecords, Then};
 use super::policy::{self, Policy};
+use super::retry_backoff::{Pace, RETRY_AFTER_MAX};
 use super::retry_queue::PARKED_MAX;
 use super::steps::FetchedBatch;
 use super::trouble::{Trouble, TroubleKind, with_causes};

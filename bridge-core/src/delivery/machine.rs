@@ -25,13 +25,13 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::attempt::Attempt;
-use super::backoff::Backoff;
 use super::dead_letters::DeadLetters;
 use super::failures::{ON_REJECT_HALT, too_many_letters};
 use super::options::{OnReject, RejectPolicy, RejectedPath};
 use super::outcome::CheckedOutcome;
 use super::policy;
 use super::probing::Probe;
+use super::retry_backoff::RetryBackoff;
 use super::retry_queue::{Glimpse, RetryQueue};
 use super::snapshot_cursor::SnapshotCursor;
 use super::steps::{FetchedBatch, MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
@@ -95,7 +95,7 @@ pub struct Machine {
     /// What becomes of such a batch moves the cursor no further than to the end of it, and is told then.
     pub(super) merged_through: Option<Seq>,
     pub(super) untold: Option<StepProgress>,
-    pub(super) backoff: Backoff,
+    pub(super) backoff: RetryBackoff,
     pub(super) rejects: RejectPolicy,
     pub(super) letters: DeadLetters,
     pub(super) parked: RetryQueue,
@@ -117,7 +117,7 @@ impl Machine {
             handled: config.cursor,
             merged_through: None,
             untold: None,
-            backoff: Backoff::new(config.retry),
+            backoff: RetryBackoff::new(config.retry),
             rejects: config.rejects,
             letters: config.backlog.letters,
             parked: RetryQueue::new(config.retry, config.backlog.parked),

@@ -8,7 +8,6 @@
 //! or halted sink never holds back capture or another sink: they share nothing but the journal.
 
 mod attempt;
-mod backoff;
 mod dead_letters;
 mod failures;
 mod feed;
@@ -21,6 +20,7 @@ pub mod policy;
 mod probing;
 mod refusals;
 mod report;
+mod retry_backoff;
 mod retry_queue;
 mod sink_backlog;
 mod sink_log;
@@ -33,7 +33,6 @@ mod trouble;
 mod worker;
 mod workers;
 
-pub use backoff::{Backoff, Pace, RETRY_AFTER_MAX};
 pub use dead_letters::{DEAD_LETTERS_MAX, DeadLetters};
 pub use feed::{READ_LIMIT, Tail};
 pub use filter::{BadFilter, CompiledFilter};
@@ -44,6 +43,7 @@ pub use options::{
 };
 pub use probing::{PROBE_AFTER, RETRY_BYTES_MAX, RETRY_RECORDS_MAX};
 pub use refusals::{RefusalSender, Refusals};
+pub use retry_backoff::{Pace, RETRY_AFTER_MAX};
 pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, QueuedRetry};
 pub use sink_backlog::SinkBacklog;
 pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};

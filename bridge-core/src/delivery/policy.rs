@@ -1,7 +1,7 @@
 //! What the engine does about each kind of failure, and what a person can do about it: one exhaustive match each, so
 //! that a new kind does not compile before somebody decided.
 
-use super::backoff::Pace;
+use super::retry_backoff::Pace;
 use crate::journal::JournalErrorKind;
 use crate::sink::SinkErrorKind;
 

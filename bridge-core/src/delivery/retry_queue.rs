@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::backoff::{Backoff, Pace, RETRY_AFTER_MAX};
 use super::options::Retry;
 use super::policy;
+use super::retry_backoff::{Pace, RETRY_AFTER_MAX, RetryBackoff};
 use super::trouble::with_causes;
 use crate::journal::{BacklogChange, ParkedRecord};
 use crate::number::Seq;
@@ -91,7 +91,7 @@ pub(super) struct RetryQueue {
 #[derive(Debug)]
 struct PathQueue {
     seqs: BTreeSet<Seq>,
-    backoff: Backoff,
+    backoff: RetryBackoff,
     due: Duration,
     /// Why the first one waits.
     reason: String,
@@ -126,7 +126,7 @@ impl RetryQueue {
         let is_first = !self.queues.contains_key(&one.path);
         let (wait, backoff) = (
             one.wait.min(RETRY_AFTER_MAX),
-            Backoff::resumed(self.retry, one.attempts, one.failing_for),
+            RetryBackoff::resumed(self.retry, one.attempts, one.failing_for),
         );
         self.insert(one.path.clone(), one.seq);
         if is_first {
@@ -186,7 +186,7 @@ impl RetryQueue {
         let retry = self.retry;
         let queue = self.queues.entry(path.clone()).or_insert_with(|| PathQueue {
             seqs: BTreeSet::new(),
-            backoff: Backoff::new(retry),
+            backoff: RetryBackoff::new(retry),
             due: Duration::ZERO,
             reason: String::new(),
         });

@@ -6,8 +6,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::hold::{FULL, ReconnectBackoff};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::backoff::{Backoff, Jitter};
 use crate::image_txn::ImageTxn;
 use crate::journal::{
     Folded, Journal, JournalError, JournalErrorKind, Maintained, ProgressError, RefusedProgress, SinkProgress,
@@ -18,6 +22,13 @@ use crate::record::Timestamp;
 use crate::source::{
     AddressedRequest, Connection, Input, SessionFate, SourceError, SourceEvent, SourceRequest,
 };
+
+/// The wait before the next connection after a server that lags or a watch in doubt; it doubles with each failure.
+const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+/// The longest such wait.
+const RECONNECT_MAX: Duration = Duration::from_secs(5);
+/// The wait while the journal takes no records: sinks and retention need time to make room.
+const FULL_WAIT: Duration = Duration::from_secs(5);
 
 /// Records that one round of retention removes at most, in slices.
 const RETENTION_SLICE: usize = 2_000;
@@ -132,7 +143,8 @@ pub struct Flow<L> {
     connection: Connection,
     /// Not stored yet, by sink.
     notes: BTreeMap<Arc<str>, SinkProgress>,
-    patience: ReconnectBackoff,
+    backoff: Backoff,
+    random: StdRng,
     /// The machine has more to do when nothing waits.
     has_more: bool,
     /// The journal has more to compact.
@@ -141,14 +153,15 @@ pub struct Flow<L> {
 }
 
 impl<L: JournalWriter> Flow<L> {
-    /// A pipeline without a connection.
-    pub fn new(machine: Box<dyn SourceMachine>, journal: L) -> Flow<L> {
+    /// A pipeline without a connection. `seed` is the seed of the jitter.
+    pub fn new(machine: Box<dyn SourceMachine>, journal: L, seed: u64) -> Flow<L> {
         Flow {
             machine,
             journal,
             connection: Connection::default(),
             notes: BTreeMap::new(),
-            patience: ReconnectBackoff::default(),
+            backoff: Backoff::new(RECONNECT_FIRST, RECONNECT_MAX, Jitter::Half),
+            random: StdRng::seed_from_u64(seed),
             has_more: false,
             is_crowded: false,
             events: VecDeque::new(),
@@ -243,15 +256,15 @@ impl<L: JournalWriter> Flow<L> {
                 if self.make_room()? {
                     self.events
                         .push_back(PipelineEvent::Anew(StepError::Journal(error)));
-                    self.patience.next()
+                    self.backoff.failed(&mut self.random)
                 } else {
                     self.events.push_back(PipelineEvent::Held(error));
-                    FULL
+                    FULL_WAIT
                 }
             }
             StepError::Lagging(_) | StepError::Doubt(_) => {
                 self.events.push_back(PipelineEvent::Anew(error));
-                self.patience.next()
+                self.backoff.failed(&mut self.random)
             }
         };
         match reset {
@@ -310,7 +323,7 @@ impl<L: JournalWriter> Flow<L> {
         self.has_more |= has_more;
         self.events.extend(halt.map(PipelineEvent::Halted));
         if self.machine.state() == CaptureState::Live {
-            self.patience.is_live();
+            self.backoff.succeeded();
         }
     }
 

@@ -8,7 +8,6 @@
 
 mod flow;
 mod group_commit;
-mod hold;
 mod latency;
 mod run;
 mod status;

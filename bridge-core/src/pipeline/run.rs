@@ -51,6 +51,8 @@ pub struct PipelineSetup {
     pub visits: mpsc::Receiver<WriterTask>,
     /// The time of day.
     pub clock: WallClock,
+    /// The seed of the jitter between connections.
+    pub seed: u64,
 }
 
 /// What others watch of a pipeline.
@@ -120,6 +122,7 @@ impl Pipeline {
             notes,
             visits,
             clock,
+            seed,
         } = setup;
         let status = SourceStatus::new(source, clock());
         let (durable, durable_watch) = watch::channel(journal.tail());
@@ -127,7 +130,7 @@ impl Pipeline {
         let refusals = RefusalSender::default();
         let refusals_watch = refusals.subscribe();
         let pipeline = Pipeline {
-            flow: Flow::new(machine, journal),
+            flow: Flow::new(machine, journal, seed),
             reports: Some(reports),
             requests: Some(requests),
             notes: Some(notes),

@@ -74,7 +74,7 @@ fn flow(file: &Path) -> Flow<Journal> {
     let journal = Journal::open(file, &JournalOptions::new("main")).unwrap();
     let mut options = CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]);
     options.sample_every = None;
-    Flow::new(Box::new(Capture::new(options)), journal)
+    Flow::new(Box::new(Capture::new(options)), journal, 1)
 }
 
 const ZNODES: usize = 2_000;

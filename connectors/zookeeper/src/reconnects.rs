@@ -1,38 +1,52 @@
-//! How long to wait before the next connection: doubling with jitter, and reset only by a connection that lasts. A server
-//! that ends each connection at once is not asked thousands of times a second.
+//! Waits between connections. Only a connection that lasts resets them, so that a server that ends each connection at
+//! once is not asked thousands of times a second.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use bridge_core::backoff::{Backoff, Jitter};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
 /// The first wait; it doubles with each failure.
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
-/// No wait is longer: an ensemble that is back is found within this.
+/// The longest wait: an ensemble that is back is found within this time.
 pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(5);
-/// A connection that lasts so long was no failure.
+/// A connection that lasted this long is no failure.
 pub(crate) const STEADY: Duration = Duration::from_secs(10);
 
-/// The failures in a row.
-#[derive(Debug, Default)]
+/// The backoff between connections.
+#[derive(Debug)]
 pub(crate) struct Reconnects {
-    pub(crate) failures: u32,
+    backoff: Backoff,
+    random: StdRng,
+}
+
+impl Default for Reconnects {
+    fn default() -> Reconnects {
+        Reconnects {
+            backoff: Backoff::new(RECONNECT_FIRST, RECONNECT_MAX, Jitter::Half),
+            // The keys of a `RandomState` are random.
+            random: StdRng::seed_from_u64(RandomState::new().hash_one(())),
+        }
+    }
 }
 
 impl Reconnects {
-    /// Counts a failure, and returns how long to wait: between half of the present ceiling and all of it.
+    /// Counts a failure and returns the wait before the next connection.
     pub(crate) fn failed(&mut self) -> Duration {
-        let ceiling = RECONNECT_FIRST
-            .saturating_mul(1 << self.failures.min(10))
-            .min(RECONNECT_MAX);
-        self.failures = self.failures.saturating_add(1);
-        // Its keys are random. Several bridges that lost one ensemble must not come back together.
-        let random = RandomState::new().hash_one(self.failures) as u32;
-        ceiling.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+        self.backoff.failed(&mut self.random)
     }
 
-    /// A connection has ended after so long.
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// Takes note of a connection that ended after this time.
     pub(crate) fn lasted(&mut self, lasted: Duration) {
         if lasted >= STEADY {
-            self.failures = 0;
+            self.backoff.succeeded();
         }
     }
 }
@@ -49,7 +63,7 @@ mod tests {
             assert!((ceiling / 2..=ceiling).contains(&wait), "{wait} of {ceiling}");
         }
         reconnects.lasted(Duration::from_secs(1));
-        assert_eq!(reconnects.failures, 8);
+        assert_eq!(reconnects.failures(), 8);
         reconnects.lasted(STEADY);
         assert!(reconnects.failed() <= RECONNECT_FIRST);
     }

@@ -208,7 +208,7 @@ impl Keeper<'_> {
             return Some(Duration::ZERO);
         }
         let wait = self.reconnects.failed();
-        if self.reconnects.failures >= ENDED_SOON_MAX {
+        if self.reconnects.failures() >= ENDED_SOON_MAX {
             let message = format!(
                 "'{}' ends each connection soon after it is made; check that 'connect' names ZooKeeper servers, and look \
                  at their logs",

@@ -38,8 +38,9 @@ impl World {
             self.seen.see(Seen::BaselineAccepted);
         }
         let random = StdRng::seed_from_u64(self.random.random());
+        let jitter_seed = self.random.random();
         self.bridge = Some(Bridge {
-            flow: Flow::new(Box::new(Capture::new(options)), tap),
+            flow: Flow::new(Box::new(Capture::new(options)), tap, jitter_seed),
             client: Client::new(&self.plan, random, self.habit, self.now_ms),
             durable: tail,
             has_open_batch: false,
