@@ -1,13 +1,12 @@
-//! A run of `snapshot` records made from the image: what the journal last knew of every living znode of a root.
+//! A run of `snapshot` records made from the image: the last known state of every existing znode of a root.
 //!
-//! With `snapshot = "always"` the run of a root is appended after each gap, for every sink, before the capture follows the
-//! root, so that the image does not move meanwhile. A snapshot for one sink is made by the journal when it is read
-//! (`journal/sink_snapshot.rs`) and is not appended.
+//! With `snapshot = "always"` the run of a root is appended after each gap, for every sink. A snapshot for one sink is
+//! made by the journal when it is read (`journal/sink_snapshot.rs`) and is not appended.
 //!
-//! Only what can be reached from the root through living znodes is restated: a znode below one that was never readable
-//! is not.
+//! The run has the znodes that are reachable from the root through existing znodes: a znode below one that was never
+//! readable is left out.
 //!
-//! A run that a crash has cut has no end, as every cut run; the next one has another id.
+//! A run that a crash interrupted has no end; the next one has another id.
 
 use uuid::Uuid;
 
@@ -21,14 +20,14 @@ use crate::record::{Fidelity, Timestamp};
 /// Children read at once and held for each level of the tree.
 const CHILDREN_AT_ONCE: usize = 128;
 
-/// Restates one root, some records at a time: the caller commits in between, so that no transaction grows with the
-/// tree. Memory is bounded by the depth of the tree.
+/// Appends the run of one root, some records at a time: the caller commits in between, so that no transaction grows
+/// with the tree. Memory is bounded by the depth of the tree.
 #[derive(Debug)]
 pub struct Resnapshot {
     root: ZnodePath,
     run: Uuid,
     captured: Timestamp,
-    way: Vec<Level>,
+    levels: Vec<Level>,
     nodes: u64,
     newest: Option<Zxid>,
     phase: ResnapshotPhase,
@@ -41,24 +40,24 @@ enum ResnapshotPhase {
     Done,
 }
 
-/// A znode whose children are being restated.
+/// A znode whose children are appended next.
 #[derive(Debug)]
 struct Level {
     path: ZnodePath,
-    /// The next ones, in reverse order; never held from one step to the next.
+    /// The next children, in reverse order; never kept from one step to the next.
     next: Vec<(Box<str>, Node)>,
-    /// The last one that was restated.
+    /// The last child that was appended.
     after: Option<Box<str>>,
 }
 
 impl Resnapshot {
-    /// Begins a run of this id.
+    /// A run with this id, from its begin.
     pub fn new(root: ZnodePath, run: Uuid, captured: Timestamp) -> Resnapshot {
         Resnapshot {
             root,
             run,
             captured,
-            way: Vec::new(),
+            levels: Vec::new(),
             nodes: 0,
             newest: None,
             phase: ResnapshotPhase::Begin,
@@ -70,7 +69,7 @@ impl Resnapshot {
         self.phase == ResnapshotPhase::Done
     }
 
-    /// Znodes restated so far.
+    /// Znodes appended so far.
     pub fn nodes(&self) -> u64 {
         self.nodes
     }
@@ -88,8 +87,8 @@ impl Resnapshot {
             let node = image.node(&root)?;
             self.visit(image, root, node)?;
         }
-        // What was held since the last step may have ended meanwhile.
-        for level in &mut self.way {
+        // These znodes may have been deleted since the last step.
+        for level in &mut self.levels {
             level.next.clear();
         }
         for _ in 0..budget {
@@ -102,7 +101,7 @@ impl Resnapshot {
     }
 
     fn next(&mut self, image: &mut (impl ImageTxn + ?Sized)) -> Result<(), JournalError> {
-        let Some(level) = self.way.last_mut() else {
+        let Some(level) = self.levels.last_mut() else {
             return self.end(image);
         };
         if level.next.is_empty() {
@@ -117,13 +116,13 @@ impl Resnapshot {
                 self.visit(image, path, Some(node))
             }
             None => {
-                self.way.pop();
+                self.levels.pop();
                 Ok(())
             }
         }
     }
 
-    /// A znode that was not read yet has no state to restate; its first read makes an `update`.
+    /// Appends a znode. One that was not read yet has no state; its first read makes an `update`.
     fn visit(
         &mut self,
         image: &mut (impl ImageTxn + ?Sized),
@@ -147,7 +146,7 @@ impl Resnapshot {
             };
             self.append(image, RecordKind::Change(change))?;
         }
-        self.way.push(Level {
+        self.levels.push(Level {
             path,
             next: Vec::new(),
             after: None,
@@ -278,9 +277,9 @@ mod tests {
         let mut journal = a_journal_without_its_beginning(&file);
         let tail = journal.tail();
 
-        let mut restating = Resnapshot::new(path("/a"), Uuid::from_u128(7), Timestamp(2 * DAY_MS));
-        while !restating.is_done() {
-            restating.step(&mut journal, 50).unwrap();
+        let mut resnapshot = Resnapshot::new(path("/a"), Uuid::from_u128(7), Timestamp(2 * DAY_MS));
+        while !resnapshot.is_done() {
+            resnapshot.step(&mut journal, 50).unwrap();
             journal.commit().unwrap();
         }
         journal.register_sink("new", tail).unwrap();
@@ -289,7 +288,7 @@ mod tests {
         let records = read_all(&file, tail);
         let ops: Vec<Op> = records.iter().map(|record| record.op).collect();
         assert_eq!((ops[0], ops[ops.len() - 1]), (Op::SnapshotBegin, Op::SnapshotEnd));
-        let told: BTreeMap<&str, &[u8]> = records
+        let states: BTreeMap<&str, &[u8]> = records
             .iter()
             .filter(|record| record.op == Op::Snapshot)
             .map(|record| {
@@ -297,11 +296,11 @@ mod tests {
                 (record.path.as_deref().unwrap(), &*data.bytes)
             })
             .collect();
-        assert_eq!(told.len(), 301, "the top, 299 children, one below");
-        assert_eq!(restating.nodes(), 301);
-        assert_eq!(told["/a/n000"], b"again");
-        assert_eq!(told["/a/n007/below"], b"deep");
-        assert!(!told.contains_key("/a/n001") && !told.contains_key("/a/unread"));
+        assert_eq!(states.len(), 301, "the top, 299 children, one below");
+        assert_eq!(resnapshot.nodes(), 301);
+        assert_eq!(states["/a/n000"], b"again");
+        assert_eq!(states["/a/n007/below"], b"deep");
+        assert!(!states.contains_key("/a/n001") && !states.contains_key("/a/unread"));
         let end = records.last().unwrap();
         assert_eq!(end.zxid, Some(Zxid(903)));
         assert_eq!(end.run.as_ref().unwrap().nodes, Some(301));
@@ -314,11 +313,11 @@ mod tests {
         let mut journal = a_journal_without_its_beginning(&file);
         let tail = journal.tail();
 
-        let mut restating = Resnapshot::new(path("/a"), Uuid::from_u128(7), Timestamp(0));
-        restating.step(&mut journal, 10_000).unwrap();
+        let mut resnapshot = Resnapshot::new(path("/a"), Uuid::from_u128(7), Timestamp(0));
+        resnapshot.step(&mut journal, 10_000).unwrap();
         journal.commit().unwrap();
 
-        assert!(restating.is_done());
+        assert!(resnapshot.is_done());
         let records = read_all(&file, tail);
         let indexes: Vec<u64> = records
             .iter()
@@ -338,12 +337,12 @@ mod tests {
         let file = folder.path().join("main.journal");
         let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
 
-        let mut restating = Resnapshot::new(path("/none"), Uuid::from_u128(7), Timestamp(0));
-        restating.step(&mut journal, 10).unwrap();
+        let mut resnapshot = Resnapshot::new(path("/none"), Uuid::from_u128(7), Timestamp(0));
+        resnapshot.step(&mut journal, 10).unwrap();
         journal.commit().unwrap();
 
         let records = read_all(&file, Seq::ZERO);
-        assert!(restating.is_done());
+        assert!(resnapshot.is_done());
         assert_eq!(records.len(), 2);
         assert_eq!((records[1].op, records[1].zxid), (Op::SnapshotEnd, None));
     }

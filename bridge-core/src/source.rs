@@ -1,9 +1,9 @@
 //! The contract between the pipeline of a source and its connection to the outside system.
 //!
-//! The pipeline owns the capture machine and the journal, on a thread of its own; the connection owns the sockets.
-//! Between them run two bounded channels: requests outward, reports inward. Neither waits for the other while it
-//! holds something: the pipeline sends requests only as far as the machine's windows allow, and a connection whose
-//! reports are not taken keeps reading its socket into a bounded buffer, and gives the connection up when that is full.
+//! The pipeline owns the capture machine and the journal, on a thread of its own; the connection owns the sockets. Two
+//! bounded channels connect them: requests outward, reports inward. They never wait for each other at the same time:
+//! the pipeline sends requests only as far as the machine's windows allow, and a connection whose reports are not taken
+//! keeps reading its socket into a bounded buffer, and closes the connection when that is full.
 
 mod input;
 
@@ -18,30 +18,30 @@ use crate::path::ZnodePath;
 
 pub use input::{AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, Ticket};
 
-/// What a machine asks of the connection of its source.
+/// A request of a machine to the connection of its source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceRequest {
     /// Add a persistent recursive watch on each of these, then `sync`; report [`Input::Armed`].
     Arm(Vec<ZnodePath>),
     /// One MultiRead; report [`Input::Answer`].
     Read {
-        /// Names the answer.
+        /// Identifies the answer.
         ticket: Ticket,
         /// What to read.
         reads: Vec<ReadRequest>,
     },
-    /// Read these access control lists, behind all reads asked for before; report [`Input::Acls`].
+    /// Read these access control lists, after all earlier reads; report [`Input::Acls`].
     ReadAcls {
-        /// Names the answer.
+        /// Identifies the answer.
         ticket: Ticket,
-        /// Of which znodes.
+        /// The znodes.
         paths: Vec<ZnodePath>,
     },
-    /// Write the canary, over a session apart; report [`Input::CanaryWritten`].
+    /// Write the canary, in a session of its own; report [`Input::CanaryWritten`].
     WriteCanary {
-        /// Names the answer.
+        /// Identifies the answer.
         mark: CanaryMark,
-        /// The znode, which is created where it is missing.
+        /// The znode, which is created if it does not exist.
         path: ZnodePath,
     },
     /// Drop the connection at once, wait, and make a new one, to another server where there are several.
@@ -51,7 +51,7 @@ pub enum SourceRequest {
     },
 }
 
-/// Counts the connections of a source, from 1; 0 before the first.
+/// The number of a connection of a source, from 1; 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection(pub u64);
 
@@ -63,31 +63,31 @@ impl Connection {
     }
 }
 
-/// A request with the connection that it is meant for. Another connection must not follow it: it would add its watches
-/// a second time, in place of those that may have reported events already.
+/// A request with the connection that it is meant for. Another connection must ignore it: it would add its watches a
+/// second time, in place of those that may have reported events already.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddressedRequest {
-    /// The last that the pipeline knew of.
+    /// The last connection that the pipeline knew.
     pub connection: Connection,
     /// What to do.
     pub request: SourceRequest,
 }
 
-/// What a connection reports to the pipeline.
+/// A report of a connection to the pipeline.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// There is a connection: [`Input::Connected`].
+    /// A new connection: [`Input::Connected`].
     Connected {
         /// Which.
         connection: Connection,
-        /// What became of the session.
+        /// Whether the session is the same.
         session: SessionFate,
     },
     /// Any other input of the machine.
     Input(Input),
-    /// The version of the server, where it tells.
+    /// The version of the server, if it is known.
     Server(Option<Arc<str>>),
-    /// The connection cannot be made or kept. It is tried again unless the kind says that this is in vain.
+    /// The connection cannot be made or kept. It is tried again unless [`SourceErrorKind::is_final`].
     Trouble(SourceError),
 }
 
@@ -95,29 +95,29 @@ pub enum SourceEvent {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
-    /// Decides whether it is tried again.
+    /// Decides whether the connection is tried again.
     pub kind: SourceErrorKind,
-    /// What happened, with the value, and what to do.
+    /// The failure with its value, and the action for the operator.
     pub message: String,
 }
 
 /// The kinds of [`SourceError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceErrorKind {
-    /// Nobody answers, or not in time. Tried again without limit.
+    /// No answer, or not in time. Tried again without limit.
     Unavailable,
     /// The credentials are refused. Final.
     Authentication,
-    /// The server cannot do what is needed. Final.
+    /// The server lacks a needed function. Final.
     Unsupported,
     /// The options cannot work. Final.
     Configuration,
-    /// The program itself is wrong. Final.
+    /// A defect of the program. Final.
     Defect,
 }
 
 impl SourceErrorKind {
-    /// Whether another attempt can help.
+    /// Whether another attempt cannot succeed.
     pub fn is_final(self) -> bool {
         match self {
             SourceErrorKind::Unavailable => false,
@@ -136,7 +136,7 @@ pub struct Link {
     pub requests: mpsc::Receiver<AddressedRequest>,
     /// To the pipeline.
     pub reports: mpsc::Sender<SourceEvent>,
-    /// Asks the connection to end.
+    /// Ends the connection when it is cancelled.
     pub stop: CancellationToken,
 }
 
@@ -145,13 +145,13 @@ pub struct Link {
 /// **Order.** Every event of a transaction is reported before any answer that reflects it, and answers come in the
 /// order of their requests.
 ///
-/// **Loss.** A connection that may have missed an event reports [`Input::Disconnected`] or [`Input::Overflow`]; it never
-/// goes on in silence.
+/// **Loss.** A connection that may have missed an event reports [`Input::Disconnected`] or [`Input::Overflow`]; it
+/// never continues silently.
 ///
-/// **Requests.** Only those that name the present connection are followed.
+/// **Requests.** Only requests for the present connection are carried out.
 ///
 /// **End.** `run` returns when asked to stop, when the pipeline is gone, or after a final error was reported.
 pub trait Source: Send {
-    /// Connects, and stays connected.
+    /// Connects, and stays connected. Not cancel safe: cancel `link.stop` instead.
     fn run(self: Box<Self>, link: Link) -> BoxFuture<'static, ()>;
 }

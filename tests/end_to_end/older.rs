@@ -53,13 +53,13 @@ async fn check(version: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn zookeeper_3_6_is_told_with_bounds() {
+async fn changes_of_zookeeper_3_6_are_recorded_with_bounds() {
     real_servers!("ZooKeeper 3.6");
     check("3.6.4").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn zookeeper_3_8_is_told_with_bounds() {
+async fn changes_of_zookeeper_3_8_are_recorded_with_bounds() {
     real_servers!("ZooKeeper 3.8");
     check("3.8.6").await;
 }

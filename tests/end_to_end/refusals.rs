@@ -89,7 +89,7 @@ async fn a_refused_connection_is_said_and_tried_again_until_it_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_that_reaches_nobody_ends_with_3_and_names_the_address() {
+async fn a_watch_without_an_answer_ends_with_3_and_names_the_address() {
     let port = closed_port();
     let address = format!("127.0.0.1:{port}");
     let bridge = nowhere(&address);

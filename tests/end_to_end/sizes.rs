@@ -334,7 +334,7 @@ async fn values_of_1_mb_that_follow_many_small_ones_are_read_in_bounded_memory()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_of_100_levels_is_listed_followed_and_told_when_it_goes() {
+async fn a_path_of_100_levels_is_listed_followed_and_recorded_when_it_is_deleted() {
     real_servers!("deep paths");
     let deep = |levels: usize| {
         (0..levels)

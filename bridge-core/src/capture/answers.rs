@@ -1,4 +1,4 @@
-//! What the answers of a walk and of a sample lead to.
+//! Handles the answers to the reads of a walk and of a sample.
 
 use crate::append::DeletedAt;
 use crate::number::Zxid;
@@ -33,7 +33,7 @@ pub(crate) fn check_sample(
     Ok(())
 }
 
-/// Compares what a walk read with the image, and gives the walk its next work.
+/// Compares the answers of a walk with the image, and queues the next reads of the walk.
 pub(crate) fn walk_answered(
     context: &mut StepContext<'_>,
     follow: &mut Follow,
@@ -72,7 +72,7 @@ pub(crate) fn walk_answered(
     Ok(())
 }
 
-/// Compares what a full comparison read, while the watch lives and events go on.
+/// Compares the answers of an audit with the image, while the watch is active and events go on.
 fn audit_answered(
     context: &mut StepContext<'_>,
     follow: &Follow,
@@ -108,7 +108,7 @@ fn audit_answered(
     Ok(())
 }
 
-/// What was open before these answers may be decided now.
+/// Decides on events whose fate depended on these answers.
 fn settle_fates(follow: &mut Follow, walk: &RootWalk) {
     for path in follow.tentative() {
         match walk.fate(&path) {
@@ -158,7 +158,7 @@ fn found(outcome: &Outcome) -> Option<(usize, i32)> {
     }
 }
 
-/// A znode that was listed is gone. Its delete event tells it; without one its parent is listed again.
+/// Handles a listed znode that no longer exists. Its delete event reports that; without one its parent is listed again.
 fn missing(
     context: &mut StepContext<'_>,
     follow: &Follow,
@@ -205,7 +205,7 @@ fn listed(
                 context.reconcile(root, path, &stat, &data)?;
             }
             context.drop_gone_children(root, path, &stat, &names)?;
-            // It ended since it was asked for: of its next life, too, all events are there.
+            // It was deleted after the read was sent: the next incarnation has all its events, too.
             let has_ended = follow.has(path, EventKind::Deleted, covers);
             walk.listed(path, (!has_ended).then_some(names));
             Ok(())
@@ -226,8 +226,8 @@ fn listed(
     }
 }
 
-/// A root whose end was told is not there again without a change. A server that does not know of its end has nothing
-/// else to be recognized by.
+/// A root whose delete was recorded does not exist again without a newer zxid. Nothing else identifies a server that
+/// has not applied the delete.
 fn check_root_is_new(
     context: &mut StepContext<'_>,
     root: usize,
@@ -245,8 +245,8 @@ fn check_root_is_new(
     Ok(())
 }
 
-/// The root is not there (yet): it stays watched. What the image holds of it is gone, bound by the nearest ancestor, and
-/// what nobody heard of since lies before that, too.
+/// Handles a root that does not exist: it stays watched. Its znodes in the image are deleted, bound by the nearest
+/// ancestor; changes that were never observed happened before that bound, too.
 fn root_is_missing(
     context: &mut StepContext<'_>,
     follow: &mut Follow,
@@ -273,13 +273,13 @@ fn root_is_missing(
     Ok(())
 }
 
-/// The names to read, still sorted.
+/// Removes excluded names. The rest stays sorted.
 fn names_to_read(context: &StepContext<'_>, path: &ZnodePath, mut names: Vec<Box<str>>) -> Vec<Box<str>> {
     names.retain(|name| !context.options.is_left_out(&path.child(name)));
     names
 }
 
-/// Servers list children in any order; the image, and what compares with it, has the order of bytes.
+/// Sorts the names of children: servers list them in any order, the image has the order of bytes.
 pub(crate) fn sort_names(outcome: &mut Outcome) {
     if let Outcome::Found {
         children: Some(names),

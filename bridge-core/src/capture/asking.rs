@@ -1,5 +1,4 @@
-//! What the machine reads next: the sample that names the ensemble, then values of events, then the walk, each within its
-//! window.
+//! Sends reads: the sample that identifies the ensemble, then values of events, then the walk, each within its window.
 
 use super::StepResult;
 use super::batch::{Purpose, Request};

@@ -1,6 +1,6 @@
-//! What is known of the present watch epoch, and which of its events are followed.
+//! The state of one watch epoch, and the choice of the events that are followed.
 //!
-//! Nothing of it outlives the connection.
+//! It is dropped with the connection.
 
 use std::collections::VecDeque;
 
@@ -26,40 +26,41 @@ pub(crate) struct Attached {
     pub(crate) roots: Vec<Root>,
     pub(crate) follow: Follow,
     pub(crate) walk: Option<RootWalk>,
-    /// The first walk waits for it.
+    /// The first walk waits until it is settled.
     pub(crate) lineage: Lineage,
-    /// Roots whose image is told again after their gap, in this order.
-    pub(crate) restating: VecDeque<Resnapshot>,
+    /// Roots whose image is appended again after their gap, in this order.
+    pub(crate) resnapshots: VecDeque<Resnapshot>,
 }
 
 impl Attached {
-    /// With `snapshot = "always"` a run follows each gap.
-    pub(crate) fn restate_root(&mut self, options: &CaptureOptions, now: Timestamp, root: usize) {
+    /// Queues a run of `snapshot` records after a gap, with `snapshot = "always"`.
+    pub(crate) fn queue_resnapshot(&mut self, options: &CaptureOptions, now: Timestamp, root: usize) {
         if options.snapshot != SnapshotMode::Always {
             return;
         }
         let path = self.roots[root].path.clone();
         let name = format!("{}\n{path}\n{}\n{now}\nrestated", options.cluster, self.epoch);
         let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-        self.restating.push_back(Resnapshot::new(path, run, now));
+        self.resnapshots.push_back(Resnapshot::new(path, run, now));
     }
 
-    /// Tells some more of the roots that are told again.
-    pub(crate) fn restate(
+    /// Appends the next records of the queued runs.
+    pub(crate) fn continue_resnapshot(
         &mut self,
         options: &CaptureOptions,
         image: &mut dyn ImageTxn,
     ) -> Result<(), JournalError> {
-        if let Some(restating) = self.restating.front_mut() {
-            restating.step(image, options.limits.restate_at_once)?;
-            if restating.is_done() {
-                self.restating.pop_front();
+        if let Some(resnapshot) = self.resnapshots.front_mut() {
+            resnapshot.step(image, options.limits.resnapshot_batch)?;
+            if resnapshot.is_done() {
+                self.resnapshots.pop_front();
             }
         }
         Ok(())
     }
 
-    /// `false`: too many events wait.
+    /// Queues an event of the root at `index`, unless its walk still reads the path. Returns `false` if too many events
+    /// wait.
     pub(crate) fn take(&mut self, event: Event, index: usize) -> bool {
         let root = &mut self.roots[index];
         if let Some(zxid) = event.zxid {

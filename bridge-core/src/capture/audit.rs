@@ -1,7 +1,7 @@
-//! Proving that the watch lives: what is read must equal the image, unless events are under way.
+//! Checks that the watch is active: a znode that is read must equal the image, unless events of it wait.
 //!
-//! A watch that died in silence is the complaint heard most often in this field. Every event of a change reaches the
-//! machine before a read that reflects it, so a znode that differs from the image while no event of it waits was
+//! A watch that is lost without an error is the most frequent complaint about watches. Every event of a change reaches
+//! the machine before a read that reflects it, so a znode that differs from the image while no event of it waits was
 //! changed without an event.
 //!
 //! A sample grows with the depth of the tree, not with its size.
@@ -22,32 +22,32 @@ use super::roots::{Root, StepContext};
 use super::unreadable::Unreadable;
 use super::{Outcome, ReadRequest, StepError, StepResult};
 
-/// Random ways down from each root that one sample reads.
+/// Random branches of each root that one sample reads.
 const SAMPLE_SIZE: usize = 4;
-/// Random ways down from a root that are read to tell its ensemble by.
+/// Random branches of a root that are read to identify its ensemble.
 const WITNESSES: usize = 16;
-/// Unreadable znodes that one sample tries again.
+/// Unreadable znodes that one sample reads again.
 const RETRIES: usize = 8;
-/// A sample lists the children of a znode only up to so many.
+/// A sample lists the children of a znode only if there are at most this many.
 const SAMPLE_CHILDREN_MAX: i32 = 500;
-/// Image rows among which a way down chooses.
+/// Image rows from which the next znode of a branch is chosen.
 const SAMPLE_PAGE: usize = 256;
-/// How deep a sample goes down.
+/// The depth of a branch below its root.
 const SAMPLE_DEPTH_MAX: usize = 16;
 
-/// When to look, counted in ticks of about one second, so that a jump of the clock changes nothing.
+/// Timers of the checks, counted in ticks of about one second, so that a jump of the clock has no effect.
 #[derive(Debug)]
 pub(crate) struct AuditTimers {
     sample: Option<TickTimer>,
     reconcile: Option<TickTimer>,
     heartbeat: Option<TickTimer>,
     random: u64,
-    /// The last unreadable znode that was tried again.
+    /// The last unreadable znode that was read again.
     retried: Option<ZnodePath>,
     limits: Limits,
 }
 
-/// Something that is done every so many ticks.
+/// Fires every `every_ticks` ticks.
 #[derive(Debug)]
 pub(crate) struct TickTimer {
     every_ticks: u64,
@@ -62,14 +62,14 @@ impl TickTimer {
         })
     }
 
-    pub(crate) fn is_due(round: &mut Option<TickTimer>) -> bool {
-        let Some(round) = round else {
+    pub(crate) fn is_due(timer: &mut Option<TickTimer>) -> bool {
+        let Some(timer) = timer else {
             return false;
         };
-        round.ticks += 1;
-        let due = round.ticks >= round.every_ticks;
+        timer.ticks += 1;
+        let due = timer.ticks >= timer.every_ticks;
         if due {
-            round.ticks = 0;
+            timer.ticks = 0;
         }
         due
     }
@@ -99,14 +99,14 @@ impl AuditTimers {
         TickTimer::is_due(&mut self.heartbeat)
     }
 
-    /// Something was journalled: no heartbeat is needed for a while.
+    /// Resets the timer of the heartbeat, after a record.
     pub(crate) fn journalled(&mut self) {
-        if let Some(round) = &mut self.heartbeat {
-            round.ticks = 0;
+        if let Some(timer) = &mut self.heartbeat {
+            timer.ticks = 0;
         }
     }
 
-    /// The root and a few random znodes below it, and some that could not be read before.
+    /// Reads of the roots, of a few random znodes below them, and of some that were unreadable.
     pub(crate) fn sample(
         &mut self,
         roots: &[Root],
@@ -135,8 +135,8 @@ impl AuditTimers {
         Ok(sample.reads)
     }
 
-    /// Known persistent znodes of all roots, which identify the ensemble: the roots first, then random ones below each
-    /// in turn.
+    /// Reads of known persistent znodes of all roots, which identify the ensemble: the roots first, then random ones
+    /// below each in turn.
     pub(crate) fn witnesses(
         &mut self,
         roots: &[ZnodePath],
@@ -165,7 +165,7 @@ impl AuditTimers {
         Ok(witnesses)
     }
 
-    /// All znodes on one random way down: leaves alone would leave those above them unproved.
+    /// Adds all znodes of one random branch: leaves alone would not prove the watch for the znodes above them.
     fn push_random_branch(
         &mut self,
         sample: &mut Sample,
@@ -190,7 +190,7 @@ impl AuditTimers {
         Ok(())
     }
 
-    /// One or two characters that split the names of a listing anywhere.
+    /// Two characters that split the names of a listing at a random place.
     fn random_name(&mut self) -> String {
         let first = char::from(b' ' + (self.next_random() % 95) as u8);
         let second = char::from(b' ' + (self.next_random() % 95) as u8);
@@ -207,7 +207,7 @@ impl AuditTimers {
     }
 }
 
-/// The reads of one sample. What does not fit into one answer is left to the next one, which goes other ways.
+/// The reads of one sample. Reads that do not fit into one answer are dropped; the next sample takes other branches.
 struct Sample {
     reads: Vec<ReadRequest>,
     budget: RequestBudget,
@@ -228,20 +228,20 @@ impl Sample {
     }
 }
 
-/// The events that are under way, or came while the answer did.
+/// The events that wait, or arrived while the read was under way.
 pub(crate) struct Seen<'a> {
     pub(crate) follow: &'a Follow,
     pub(crate) touched: Option<&'a HashSet<ZnodePath>>,
 }
 
 impl Seen<'_> {
-    /// Whether the image and the answer may differ for a path without any doubt about the watch.
+    /// Whether the image and the answer may differ for a path although the watch works.
     fn has_moved(&self, path: &ZnodePath) -> bool {
         self.follow.has_events(path) || self.touched.is_some_and(|touched| touched.contains(path))
     }
 }
 
-/// Compares one znode with the image while the watch should live.
+/// Compares one znode with the image.
 pub(crate) fn check(
     context: &mut StepContext<'_>,
     seen: &Seen<'_>,
@@ -260,7 +260,7 @@ pub(crate) fn check(
             Ok(())
         }
         (Outcome::Found { .. }, _) if was_unreadable => Err(StepError::Doubt(GapReason::Permission)),
-        // A blind spot is gone, and nobody heard of what had been told below it.
+        // An unreadable znode is deleted, and deletes of the znodes below it were never observed.
         (Outcome::Missing, None)
             if was_unreadable
                 && context.roots[root].path == *path
@@ -268,7 +268,7 @@ pub(crate) fn check(
         {
             Err(StepError::Doubt(GapReason::Permission))
         }
-        // A comparison would not get there either, as what is below may not be listed: a doubt would come back for ever.
+        // A walk cannot list these znodes either: a doubt would repeat without end.
         _ if context.unreadable.covers(path) => Ok(()),
         (Outcome::Missing, None) => Ok(()),
         (Outcome::Missing, Some(_)) | (Outcome::Found { .. }, None) => {

@@ -1,4 +1,4 @@
-//! How much is asked for at once. Limits in one place, each with its reason.
+//! Limits of requests and of waiting events, each with its reason.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,43 +15,43 @@ const FOLLOW_BATCH: usize = 200;
 /// Znodes that have to wait for each MultiRead under way before another is sent: a lone event is read at once, and
 /// under load many are read together, as a request costs the server and us as much as some tens of znodes in it.
 const FOLLOW_APART: usize = 16;
-/// MultiReads under way for a walk: paces it, so that the ensemble and the journal keep time for others.
+/// MultiReads under way for a walk: limits its share of the ensemble and of the journal.
 const WALK_WINDOW: usize = 4;
 /// Znodes in one MultiRead of a walk.
 const WALK_BATCH: usize = 500;
 /// Bytes of paths in one request: servers close connections that send more than `jute.maxbuffer` (1 MiB).
 const REQUEST_BYTES: usize = 512 << 10;
-/// Bytes of data expected in one answer: servers do not limit answers, so we do.
+/// Bytes of data expected in one answer: servers do not limit answers.
 const ANSWER_BYTES: usize = 4 << 20;
-/// Znodes of a size that nobody knows in one MultiRead, where nothing tells of their neighbours: each may measure the
-/// 1 MiB that servers take by default, and a server builds an answer of any length in its memory before it sends it.
+/// Znodes of unknown size in one MultiRead, where no sibling was read: each may measure the 1 MiB that servers accept
+/// by default, and a server builds an answer of any length in its memory before it sends it.
 const UNREAD_MAX: usize = 16;
-/// The same where enough of their siblings were small, as siblings mostly are alike. No more, as they need not be: if
-/// all of these measure 1 MiB after all, [`WALK_WINDOW`] answers take 128 MiB.
+/// The same where enough of their siblings were small, because siblings mostly have similar sizes. Not more, because
+/// they need not: if all of these measure 1 MiB, [`WALK_WINDOW`] answers take 128 MiB.
 const UNREAD_AMONG_SMALL_MAX: usize = 32;
-/// Data of a znode that is no reason to be careful with its siblings.
+/// A znode with at most this much data counts as small.
 pub(crate) const SMALL_BYTES: usize = 4 << 10;
 /// Znodes that were written since their size was known, in one MultiRead.
 const WRITTEN_MAX: usize = 64;
-/// A znode that was written is taken for so many times as large as the largest of late: where these are small,
-/// [`FOLLOW_BATCH`] of them are asked for at once. A server at full load answers a read behind the writes that came
-/// before it, and what is not asked for by then is overwritten. That many cannot have grown large since: they would have
-/// had to be written while the last answer was on its way.
+/// The expected size of a written znode is this many times the largest recent one: where these are small,
+/// [`FOLLOW_BATCH`] of them are read at once. A server at full load answers a read after the writes that arrived before
+/// it, and a value that is not read by then is overwritten. That many znodes cannot have become large meanwhile: all of
+/// them would have been written while the last answer was under way.
 const WRITTEN_GROWTH: usize = 64;
-/// Events that may wait. Beyond that the connection is given up and the tree compared, rather than memory filled.
+/// Events that may wait. With more, the connection is replaced and the tree is compared, so that memory is bounded.
 pub(crate) const EVENTS_MAX: usize = 200_000;
-/// Bytes of the paths of events that may wait. With paths of usual length [`EVENTS_MAX`] is reached first.
+/// Bytes of the paths of waiting events. With paths of usual length [`EVENTS_MAX`] is reached first.
 pub(crate) const EVENT_BYTES_MAX: usize = 64 << 20;
-/// From so many waiting events on, a write of a znode replaces the one before it that still waits.
+/// With this many waiting events, a write of a znode replaces the previous one that still waits.
 const FOLD_ABOVE: usize = 20_000;
-/// Bytes of values that wait for the events before theirs; beyond that older values of a path give way to newer ones.
+/// Bytes of values that wait for earlier events; with more, older values of a path are dropped for newer ones.
 const HELD_BYTES_MAX: usize = 8 << 20;
-/// Image rows taken at once while a subtree is dropped or the children of a znode are compared; bounds memory.
+/// Image rows read at once while a subtree is dropped or the children of a znode are compared; bounds memory.
 const PAGE: usize = 1_000;
-/// Records of one step while a root is told again: events that come meanwhile are taken in between.
-const RESTATE_AT_ONCE: usize = 500;
+/// Records of a resnapshot in one step: events are handled between the steps.
+const RESNAPSHOT_BATCH: usize = 500;
 
-/// How much at once: the constants above. A simulator makes them small, so that every bound is met in small trees.
+/// The limits above. A simulator makes them small, so that small trees reach every limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// MultiReads under way for following events.
@@ -78,8 +78,8 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Image rows taken at once.
     pub page: usize,
-    /// Records of one step of a root that is told again.
-    pub restate_at_once: usize,
+    /// Records of a resnapshot in one step.
+    pub resnapshot_batch: usize,
 }
 
 impl Limits {
@@ -104,7 +104,7 @@ impl Default for Limits {
             fold_above: FOLD_ABOVE,
             held_bytes: HELD_BYTES_MAX,
             page: PAGE,
-            restate_at_once: RESTATE_AT_ONCE,
+            resnapshot_batch: RESNAPSHOT_BATCH,
         }
     }
 }
@@ -112,19 +112,19 @@ impl Default for Limits {
 /// Why a request was sent.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
-    /// To give events their values.
+    /// Read the values of events.
     Follow,
-    /// Events without zxids up to this position.
+    /// Read the paths of a window of events without zxids.
     Positions,
-    /// To read the children that a listing named.
+    /// Read the children that a listing named.
     WalkRead,
-    /// To read znodes together with the names of their children.
+    /// Read znodes together with the names of their children.
     WalkList,
-    /// A few znodes, to prove that the watch lives.
+    /// Read a few znodes to check that the watch is active.
     Sample,
-    /// Znodes that are known, to see whether this is the ensemble that is known.
+    /// Read known znodes to identify the ensemble.
     Lineage,
-    /// The canary, to see whether the event of its write is missing.
+    /// Read the canary, to notice if the event of its write is missing.
     Canary,
 }
 
@@ -133,15 +133,15 @@ pub(crate) enum Purpose {
 pub(crate) struct Request {
     pub(crate) purpose: Purpose,
     pub(crate) reads: Vec<ReadRequest>,
-    /// Every event before this position had been seen when the request was sent.
+    /// Every event before this position had arrived when the request was sent.
     pub(crate) covers: u64,
-    /// For a request that proves the watch: the paths of the events that came since. Its answer may be older than
-    /// these, so it proves nothing about them.
+    /// For a request that checks the watch: the paths of the events that arrived since. The answer may be older than
+    /// these events, so it proves nothing about their paths.
     pub(crate) touched: Option<HashSet<ZnodePath>>,
 }
 
 impl Request {
-    /// A request whose answer is followed.
+    /// A request whose answer changes the image.
     pub(crate) fn new(purpose: Purpose, reads: Vec<ReadRequest>, covers: u64) -> Request {
         Request {
             purpose,
@@ -151,7 +151,7 @@ impl Request {
         }
     }
 
-    /// A request whose answer is compared with the image while events go on.
+    /// A request whose answer is only compared with the image, while events go on.
     pub(crate) fn proof(purpose: Purpose, reads: Vec<ReadRequest>, covers: u64) -> Request {
         Request {
             purpose,
@@ -170,7 +170,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Numbers go on from an earlier connection, so that a late answer is never taken for another.
+    /// Continues the numbers of an earlier connection, so that a late answer matches no new request.
     pub(crate) fn after(earlier: &Requests) -> Requests {
         Requests {
             next: earlier.next,
@@ -178,14 +178,14 @@ impl Requests {
         }
     }
 
-    /// A number for a request that is kept elsewhere.
+    /// A number for a request that is not stored here.
     pub(crate) fn next_ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
         ticket
     }
 
-    /// What an answer that has come was asked for.
+    /// The request of an answer that has arrived.
     pub(crate) fn asked(&self, ticket: Ticket) -> Option<&Request> {
         self.open.get(&ticket)
     }
@@ -204,7 +204,7 @@ impl Requests {
         self.open.remove(&ticket)
     }
 
-    /// An event of this path came.
+    /// Notes an event of this path.
     pub(crate) fn touch(&mut self, path: &ZnodePath) {
         for touched in self
             .open
@@ -226,15 +226,15 @@ impl Requests {
 /// How long the data of a znode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// As it was when last read.
+    /// As when it was last read.
     Known(usize),
-    /// It was written since: as others of late.
+    /// It was written since: estimated from other recent values.
     Written(usize),
-    /// Nobody has read it: as others of late.
+    /// It was never read: estimated from other recent values.
     Unread {
-        /// What others measured.
+        /// The average of other values.
         bytes: usize,
-        /// How many of its siblings were read, and all of them small.
+        /// How many of its siblings were read in a row and were small.
         small: usize,
     },
 }
@@ -246,7 +246,7 @@ pub(crate) struct RequestBudget {
     reads: usize,
     request_bytes: usize,
     answer_bytes: usize,
-    /// All that an answer may hold.
+    /// The size limit of an answer.
     whole_bytes: usize,
 }
 

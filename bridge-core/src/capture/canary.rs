@@ -1,11 +1,11 @@
-//! Proving that the watch lives by a write of the bridge's own, also where nobody else changes anything.
+//! Checks that the watch is active with a write of the bridge's own, also in a tree that nobody changes.
 //!
-//! The connection writes the canary, over a session apart, and tells the zxid of the write. Then the canary is read over
-//! the connection that is watched. Every event of a transaction comes before an answer that reflects it, so an answer
-//! that shows the write while its event has not come proves the watch dead, however slow everything is. An answer that
-//! does not show it yet comes from a server that lags: it is asked again, for a while.
+//! The canary is written in a session of its own, and the zxid of the write is reported to the machine. Then the canary
+//! is read over the watched connection. Every event of a transaction arrives before an answer that reflects it, so an
+//! answer that shows the write without its event proves that the watch is lost, however slow the servers are. An answer
+//! that does not show the write yet comes from a server that lags: the read is repeated for a bounded time.
 //!
-//! The canary proves the watch that covers it: that of a root, or else one of its own. It never becomes a record.
+//! The canary checks the watch that covers it: that of a root, or else one of its own. It never becomes a record.
 
 use std::time::Duration;
 
@@ -17,45 +17,45 @@ use crate::path::ZnodePath;
 use crate::record::GapReason;
 use crate::source::SourceRequest;
 
-/// Ticks, of about a second, within which a write has to be answered, and then to be seen by what is read. A server that
-/// falls further behind than `syncLimit`, by default 10 s, is cut off by its leader, and ends its connections then.
+/// Ticks, of about a second, within which a write has to be answered, and then to appear in the answer of a read. A
+/// server that lags by more than `syncLimit`, by default 10 s, is cut off by its leader and ends its connections.
 const BOUND_TICKS: u64 = 20;
 
-/// The znode that a source writes for itself.
+/// The znode that a source writes to check its watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanaryOptions {
-    /// Of this source and this process alone: the write of another would prove nothing.
+    /// Used by this source and this process only: the write of another process proves nothing.
     pub path: ZnodePath,
-    /// How often it is written.
+    /// The period of the writes.
     pub every: Duration,
 }
 
-/// The canary of a source; without one it does nothing.
+/// The canary of a source; without options it does nothing.
 #[derive(Debug)]
 pub(crate) struct Canary {
     path: Option<ZnodePath>,
-    round: Option<TickTimer>,
+    timer: Option<TickTimer>,
     mark: CanaryMark,
-    /// Before the first write nobody knows whether it is allowed.
+    /// Whether a write ever succeeded. Before that, it is unknown whether the writes are permitted.
     has_written: bool,
-    stand: Stand,
+    state: CanaryState,
 }
 
-/// How far the present proof has come.
+/// The progress of the current check.
 #[derive(Debug, PartialEq, Eq)]
-enum Stand {
-    /// None is under way.
+enum CanaryState {
+    /// No check is under way.
     Idle,
-    /// The write was asked for.
-    Asked { ticks: u64, heard: Option<Zxid> },
-    /// It is done, and has to be seen.
+    /// The write was requested.
+    Asked { ticks: u64, event_zxid: Option<Zxid> },
+    /// The write is done, and has to appear in an answer.
     Written {
         zxid: Zxid,
         ticks: u64,
-        heard: Option<Zxid>,
+        event_zxid: Option<Zxid>,
         /// Whether the canary is being read.
         is_read: bool,
-        /// Whether it was there when it was last read.
+        /// Whether it existed when it was last read.
         is_there: bool,
     },
 }
@@ -64,16 +64,16 @@ impl Canary {
     pub(crate) fn new(options: Option<&CanaryOptions>) -> Canary {
         Canary {
             path: options.map(|options| options.path.clone()),
-            round: TickTimer::new(options.map(|options| options.every)),
+            timer: TickTimer::new(options.map(|options| options.every)),
             mark: CanaryMark::default(),
             has_written: false,
-            stand: Stand::Idle,
+            state: CanaryState::Idle,
         }
     }
 
-    /// There is a connection. The first write of all proves nothing but that it is allowed.
+    /// Handles a new connection. The first write of all only proves that writes are permitted.
     pub(crate) fn connected(&mut self, requests: &mut Vec<SourceRequest>) {
-        self.stand = Stand::Idle;
+        self.state = CanaryState::Idle;
         if !self.has_written {
             self.write(requests);
         }
@@ -88,74 +88,75 @@ impl Canary {
         requests.push(SourceRequest::WriteCanary { mark, path });
     }
 
-    /// Takes an event of the canary, which is nobody's business but ours. On servers before 3.9 it may be of any write, but
-    /// none is made before the one before it is dealt with.
-    pub(crate) fn hears(&mut self, event: &Event) -> bool {
+    /// Takes an event of the canary, which never becomes a record; `false` for other events. On servers before 3.9 the
+    /// event may belong to any write, but a write is only made after the check of the previous one has ended.
+    pub(crate) fn takes_event(&mut self, event: &Event) -> bool {
         if self.path.as_ref() != Some(&event.path) {
             return false;
         }
         if event.kind != EventKind::Deleted
-            && let Stand::Asked { heard, .. } | Stand::Written { heard, .. } = &mut self.stand
+            && let CanaryState::Asked { event_zxid, .. } | CanaryState::Written { event_zxid, .. } =
+                &mut self.state
         {
-            *heard = (*heard).max(Some(event.zxid.unwrap_or(Zxid(u64::MAX))));
+            *event_zxid = (*event_zxid).max(Some(event.zxid.unwrap_or(Zxid(u64::MAX))));
         }
         true
     }
 
-    /// Time passes while all roots are watched. Returns what is to be read now.
+    /// Handles a tick while all roots are watched. Returns the read to send now.
     pub(crate) fn tick(&mut self, requests: &mut Vec<SourceRequest>) -> StepResult<Option<ReadRequest>> {
-        let is_due = TickTimer::is_due(&mut self.round);
-        match &mut self.stand {
-            Stand::Idle if is_due => {
-                self.stand = Stand::Asked {
+        let is_due = TickTimer::is_due(&mut self.timer);
+        match &mut self.state {
+            CanaryState::Idle if is_due => {
+                self.state = CanaryState::Asked {
                     ticks: 0,
-                    heard: None,
+                    event_zxid: None,
                 };
                 self.write(requests);
                 Ok(None)
             }
-            Stand::Idle => Ok(None),
-            Stand::Asked { ticks, .. } => {
+            CanaryState::Idle => Ok(None),
+            CanaryState::Asked { ticks, .. } => {
                 *ticks += 1;
                 if *ticks > BOUND_TICKS {
-                    self.stand = Stand::Idle;
+                    self.state = CanaryState::Idle;
                 }
                 Ok(None)
             }
-            // The answer waits behind what came before it: nobody can know yet.
-            Stand::Written { is_read: true, .. } => Ok(None),
-            Stand::Written { ticks, is_there, .. } => {
+            // The answer to the read is still outstanding.
+            CanaryState::Written { is_read: true, .. } => Ok(None),
+            CanaryState::Written { ticks, is_there, .. } => {
                 *ticks += 1;
                 if *ticks <= BOUND_TICKS {
                     return Ok(self.read());
                 }
-                // Removed by somebody, it cannot be seen again, and proves nothing.
+                // A canary that another client deleted never appears again, and proves nothing.
                 if *is_there {
                     return Err(StepError::Doubt(GapReason::Liveness));
                 }
-                self.stand = Stand::Idle;
+                self.state = CanaryState::Idle;
                 Ok(None)
             }
         }
     }
 
-    /// A write was done, or failed. Returns what is to be read now.
+    /// Handles the end of a write; `at` is `None` if it failed. Returns the read to send now.
     pub(crate) fn written(&mut self, of: CanaryMark, at: Option<Zxid>) -> Option<ReadRequest> {
         self.has_written |= at.is_some();
-        let Stand::Asked { heard, .. } = self.stand else {
+        let CanaryState::Asked { event_zxid, .. } = self.state else {
             return None;
         };
         if of != self.mark {
             return None;
         }
         let Some(zxid) = at else {
-            self.stand = Stand::Idle;
+            self.state = CanaryState::Idle;
             return None;
         };
-        self.stand = Stand::Written {
+        self.state = CanaryState::Written {
             zxid,
             ticks: 0,
-            heard,
+            event_zxid,
             is_read: false,
             is_there: true,
         };
@@ -163,7 +164,7 @@ impl Canary {
     }
 
     fn read(&mut self) -> Option<ReadRequest> {
-        let Stand::Written { is_read, .. } = &mut self.stand else {
+        let CanaryState::Written { is_read, .. } = &mut self.state else {
             return None;
         };
         if std::mem::replace(is_read, true) {
@@ -176,24 +177,24 @@ impl Canary {
         })
     }
 
-    /// The canary was read over the watched connection. `true`: the watch was proved alive.
+    /// Handles an answer of the watched connection. Returns `true` if it proves that the watch is active.
     pub(crate) fn was_read(&mut self, outcome: Option<&Outcome>) -> StepResult<bool> {
-        let Stand::Written {
+        let CanaryState::Written {
             zxid,
-            heard,
+            event_zxid,
             is_read,
             is_there,
             ..
-        } = &mut self.stand
+        } = &mut self.state
         else {
             return Ok(false);
         };
         *is_read = false;
         let shown = outcome.and_then(Outcome::stat).map(|stat| stat.mzxid);
         *is_there = shown.is_some();
-        let (zxid, heard) = (*zxid, *heard);
-        if heard.is_some_and(|heard| heard >= zxid) {
-            self.stand = Stand::Idle;
+        let (zxid, event_zxid) = (*zxid, *event_zxid);
+        if event_zxid.is_some_and(|event_zxid| event_zxid >= zxid) {
+            self.state = CanaryState::Idle;
             return Ok(true);
         }
         match shown {

@@ -1,7 +1,7 @@
-//! Comparing what a server shows with the image: what differs becomes reconciled records, each with its proof.
+//! Compares the answers of a server with the image: differences become reconciled records, each with its proof.
 //!
-//! Never compares `version` alone: a znode deleted and created again may show the same version, so `czxid` decides on
-//! the incarnation first.
+//! `version` alone is never compared: a znode that was deleted and created again may have the same version, so `czxid`
+//! identifies the incarnation first.
 
 use std::cmp::Ordering;
 
@@ -15,17 +15,17 @@ use super::options::AclMode;
 use super::roots::StepContext;
 use super::{StepError, StepResult, lagging};
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// The image said so already.
+    /// The znode equals its row in the image.
     Same,
-    /// Something differed, and was written down.
+    /// Something differed and was appended.
     Different,
 }
 
 impl StepContext<'_> {
-    /// Compares a znode that was read with its row, inside a bracket.
+    /// Compares a znode that was read with its row in the image, inside a bracket.
     pub(crate) fn reconcile(
         &mut self,
         root: usize,
@@ -34,25 +34,27 @@ impl StepContext<'_> {
         data: &[u8],
     ) -> StepResult<Compared> {
         let Some(node) = self.image.node(path)? else {
-            // What was told below one that could not be read, of a life before.
+            // Znodes recorded below an unreadable one may belong to an earlier incarnation.
             self.purge(root, path, Some(stat.czxid), DeletedAt::Bound(stat.czxid))?;
             self.write_found(root, path, stat, data)?;
             return Ok(Compared::Different);
         };
         match stat.czxid.cmp(&node.czxid) {
-            Ordering::Equal => self.reconcile_same_life(root, path, &node, stat, data),
+            Ordering::Equal => self.reconcile_same_incarnation(root, path, &node, stat, data),
             Ordering::Greater => {
                 self.purge(root, path, Some(stat.czxid), DeletedAt::Bound(stat.czxid))?;
                 self.write_delete(root, path, DeletedAt::Bound(stat.czxid))?;
                 self.write_created(root, path, stat, data)?;
                 Ok(Compared::Different)
             }
-            Ordering::Less if self.options.accept_baseline => self.replace_life(root, path, stat, data),
+            Ordering::Less if self.options.accept_baseline => {
+                self.replace_incarnation(root, path, stat, data)
+            }
             Ordering::Less => Err(lagging(path, "czxid", stat.czxid, node.czxid)),
         }
     }
 
-    fn reconcile_same_life(
+    fn reconcile_same_incarnation(
         &mut self,
         root: usize,
         path: &ZnodePath,
@@ -84,8 +86,8 @@ impl StepContext<'_> {
         Ok(if same { Compared::Same } else { Compared::Different })
     }
 
-    /// An operator said that the present state is right although it is older. A life that goes on keeps what is below it:
-    /// its list of children is compared by the same walk. Only a value and an access control list that are others are told.
+    /// Compares with a state that an operator accepted although it is older. The znodes below a kept incarnation stay:
+    /// the same walk compares its list of children. Only another value and another access control list are recorded.
     fn accept_baseline(
         &mut self,
         root: usize,
@@ -95,7 +97,7 @@ impl StepContext<'_> {
         data: &[u8],
     ) -> StepResult<Compared> {
         let Some(known) = node.stat.filter(|known| known.ctime == stat.ctime) else {
-            return self.replace_life(root, path, stat, data);
+            return self.replace_incarnation(root, path, stat, data);
         };
         let acl_moved = self.acl_moved(node, stat);
         let is_same = is_same_version(&known, stat);
@@ -115,8 +117,9 @@ impl StepContext<'_> {
         Ok(Compared::Different)
     }
 
-    /// The known life ends with all below it, another begins. What still exists below is found by the same walk.
-    fn replace_life(
+    /// Records the delete of the known incarnation with all below it, and the create of another one. The same walk
+    /// finds the znodes that still exist below.
+    fn replace_incarnation(
         &mut self,
         root: usize,
         path: &ZnodePath,
@@ -129,7 +132,7 @@ impl StepContext<'_> {
         Ok(Compared::Different)
     }
 
-    /// A znode that was not living in the image: `snapshot` inside a run, else a reconciled `create`.
+    /// Records a znode that the image does not have: as `snapshot` inside a run, else as reconciled `create`.
     fn write_found(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> StepResult<()> {
         let Some((run, index)) = self.next_in_run(root) else {
             return self.write_created(root, path, stat, data);
@@ -197,8 +200,8 @@ impl StepContext<'_> {
             && node.stat.is_some_and(|known| known.aversion != stat.aversion)
     }
 
-    /// Drops what the image holds below a path, deepest first: all of it, or what is older than the path's new
-    /// incarnation (a child of the new one may be known already and must survive).
+    /// Deletes the znodes below a path from the image, deepest first: all of them, or those older than the path's new
+    /// incarnation (a child of the new one may be known already and must stay).
     pub(crate) fn purge(
         &mut self,
         root: usize,
@@ -206,7 +209,7 @@ impl StepContext<'_> {
         older_than: Option<Zxid>,
         at: DeletedAt,
     ) -> StepResult<()> {
-        let is_old = |node: &Node| older_than.is_none_or(|born| node.czxid < born);
+        let is_old = |node: &Node| older_than.is_none_or(|created| node.czxid < created);
         let mut limit = self.options.limits.page;
         loop {
             let page = self.image.deepest_below(path, limit)?;
@@ -226,7 +229,7 @@ impl StepContext<'_> {
         }
     }
 
-    /// A delete with a bound is proved only if the bound is not below what is known of the znode.
+    /// Refuses a delete whose bound is older than the newest known zxid of the znode: it has no proof.
     pub(crate) fn check_proof(&self, path: &ZnodePath, node: &Node, at: DeletedAt) -> StepResult<()> {
         match at {
             DeletedAt::Bound(bound) if bound < node.newest_zxid() && !self.options.accept_baseline => Err(
@@ -236,8 +239,8 @@ impl StepContext<'_> {
         }
     }
 
-    /// Compares the list of a znode's children with the image: those that are gone become deletes, bound and proved
-    /// by the `pzxid` that was read together with the list. `names` is sorted.
+    /// Compares the list of a znode's children with the image: missing ones become deletes, bound and proved by the
+    /// `pzxid` that was read together with the list. `names` is sorted.
     pub(crate) fn drop_gone_children(
         &mut self,
         root: usize,
@@ -273,8 +276,8 @@ impl StepContext<'_> {
         }
     }
 
-    /// What lives below a znode that does not, as far as is known: a walk found it in a life of its parent that nobody
-    /// told, and was cut. Without the parent it is gone, too.
+    /// Deletes znodes below one that the image does not have: a walk found them in an incarnation of their parent that
+    /// was never recorded, and was interrupted. Without the parent they do not exist.
     fn drop_orphans(&mut self, root: usize, parent: &ZnodePath, pzxid: Zxid) -> StepResult<()> {
         let at = if self.options.accept_baseline {
             DeletedAt::Unknown
@@ -284,7 +287,8 @@ impl StepContext<'_> {
         self.purge(root, parent, None, at)
     }
 
-    /// The bound of a delete found by comparing. An accepted baseline may be older than what was known: no bound then.
+    /// The bound of a delete found by comparing. An accepted baseline may be older than the image: then there is no
+    /// bound.
     pub(crate) fn bound(&self, pzxid: Zxid, node: &Node) -> DeletedAt {
         if self.options.accept_baseline && pzxid < node.newest_zxid() {
             return DeletedAt::Unknown;
@@ -292,7 +296,7 @@ impl StepContext<'_> {
         DeletedAt::Bound(pzxid)
     }
 
-    /// A znode is gone with all below it.
+    /// Records the delete of a znode with all below it.
     pub(crate) fn drop_gone(
         &mut self,
         root: usize,
@@ -306,8 +310,8 @@ impl StepContext<'_> {
     }
 }
 
-/// Why a znode of a known czxid cannot be what the journal holds, grown older: it shows an earlier state, or the zxids
-/// are those of another history.
+/// Evidence that a znode of a known czxid is no later state of the one in the image: it is older, or its zxids belong
+/// to another history.
 fn older_or_other(path: &ZnodePath, node: &Node, stat: &Stat) -> Option<String> {
     let known_pzxid = node.stat.map_or(Zxid::ZERO, |known| known.pzxid);
     for (what, shown, known) in [
@@ -342,18 +346,18 @@ fn older_or_other(path: &ZnodePath, node: &Node, stat: &Stat) -> Option<String> 
     })
 }
 
-/// Whether two Stats of one life are of the same value.
+/// Whether two Stats of one incarnation belong to the same version.
 fn is_same_version(known: &Stat, stat: &Stat) -> bool {
     (known.mzxid, known.mtime, known.version) == (stat.mzxid, stat.mtime, stat.version)
 }
 
-/// Versions between the one last reported and the one read; `None` where arithmetic cannot tell.
+/// The number of versions between the last recorded one and the one read; `None` if the numbers do not allow it.
 pub(crate) fn missed_between(reported: i32, read: i32) -> Option<u64> {
     let between = i64::from(read) - i64::from(reported) - 1;
     u64::try_from(between).ok()
 }
 
-/// ZooKeeper's time of a create.
+/// The time of the create, from ZooKeeper.
 pub(crate) fn ctime(stat: &Stat) -> Timestamp {
     Timestamp(stat.ctime)
 }

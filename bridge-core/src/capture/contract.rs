@@ -18,7 +18,7 @@ impl SourceMachine for Capture {
             next = self.lists.next_held();
         }
         if let EpochState::Attached(attached) = &self.state
-            && attached.follow.has_told_all()
+            && attached.follow.is_settled()
         {
             self.lists.settled();
         }

@@ -1,18 +1,18 @@
-//! When a server is blamed for naming the watched root where a znode below it changed.
+//! Recognizes a server that names the watched root in the events of the znodes below it.
 
-/// Connections on which it must have been so.
+/// Connections on which this must happen in a row.
 pub(super) const DENIALS_MAX: u32 = 3;
 
-/// How often in a row the reads of a server denied what it had told of a watched root.
+/// How often in a row a read contradicted an event of a watched root.
 #[derive(Debug, Default)]
 pub(super) struct Denials {
     times: u32,
-    /// Updates that were told exactly by the last time: one more proves that the server names what changed.
+    /// Exact updates recorded until the last time: a further one proves that the server names the znode that changed.
     updates: u64,
 }
 
 impl Denials {
-    /// Takes up one more; whether it was so often enough.
+    /// Counts one more, and returns whether the limit is reached.
     pub(super) fn add(&mut self, updates: u64) -> bool {
         if updates != self.updates {
             *self = Denials { times: 0, updates };

@@ -1,8 +1,8 @@
-//! Following events: the queue in which they wait for their values, and leave in the order in which they came.
+//! The queue in which events wait for their values. They are recorded in the order in which they arrived.
 //!
-//! From servers ≥ 3.9 each event carries its zxid, and a value read belongs to the event whose zxid is its `mzxid`;
-//! what was overwritten before it could be read is listed as superseded by the next record of its path. Events
-//! without zxids are settled by [`positions`](super::settle_by_read).
+//! From servers ≥ 3.9 each event has its zxid, and a value belongs to the event whose zxid is its `mzxid`; a version
+//! that was overwritten before it was read is listed as superseded in the next record of its path. Events without zxids
+//! are settled by [`settle_by_read`](super::settle_by_read).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -17,25 +17,25 @@ use super::window::Window;
 use super::{Event, EventKind};
 use super::{Outcome, ReadRequest, StepResult};
 
-/// What the queue came to.
+/// The reason why the queue stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Advance {
-    /// All that could leave has left.
+    /// No further event can be recorded now.
     Settled,
-    /// A root's walk ended here, and all events before it have left.
+    /// The walk of a root ended here, and all events before it are recorded.
     Mark(usize),
-    /// A read after the event of this path denies that it changed.
+    /// A read after the event of this path shows no change.
     Denied(ZnodePath),
 }
 
-/// What became of one event.
+/// The result for one event.
 pub(super) enum Settled {
     Done,
     Wait,
     Denied,
 }
 
-/// The events that wait, and what is known of their paths.
+/// The waiting events, and the state of their paths.
 #[derive(Debug, Default)]
 pub(crate) struct Follow {
     pub(super) limits: Limits,
@@ -45,20 +45,20 @@ pub(crate) struct Follow {
     pub(super) paths: HashMap<ZnodePath, Pending, Hasher>,
     pub(super) to_read: VecDeque<ZnodePath>,
     pub(super) tentative: BTreeSet<ZnodePath>,
-    /// Transactions whose last event stands before it have shown all their events.
+    /// All events of the transactions whose last event is before this position have arrived.
     pub(in crate::capture) complete: u64,
-    /// Transactions before it were freed of lives that begin and end inside them.
+    /// Incarnations that are created and deleted inside one transaction are removed before this position.
     pub(super) prepared: u64,
     pub(super) open_group: Option<Zxid>,
-    /// Of the last event that came.
+    /// The zxid of the last event that arrived.
     last_zxid: Option<Zxid>,
-    /// The oldest version of each path that was overwritten unread and that no record has accounted for yet.
+    /// For each path, the oldest version that was overwritten before it was read and that no record counts yet.
     pub(super) unaccounted: BTreeSet<(Zxid, ZnodePath)>,
     pub(super) acls: Vec<(usize, ZnodePath, Stat)>,
     pub(super) held_bytes: usize,
-    /// Of the keys of `paths`: events of one znode share the path.
+    /// The bytes of the keys of `paths`: events of one znode share the path.
     path_bytes: usize,
-    /// What the next value may measure: the largest of late, forgotten slowly.
+    /// The expected bytes of the next value: the largest recent one, decaying slowly.
     pub(super) expected_bytes: usize,
     pub(super) window: Window,
 }
@@ -70,23 +70,23 @@ pub(super) enum Item {
     Gone,
 }
 
-/// An event that waits.
+/// A waiting event.
 #[derive(Clone, Debug)]
 pub(super) struct PendingEvent {
     pub(super) path: ZnodePath,
     pub(super) root: usize,
     pub(super) kind: EventKind,
     pub(super) zxid: Option<Zxid>,
-    /// A delete of an incarnation that nobody may have seen in this epoch.
+    /// A delete of an incarnation that may never have been read in this epoch.
     pub(super) uncertain: bool,
-    /// A walk read the path after the event had come, and may have told what it says.
-    pub(super) may_be_told: bool,
-    /// Writes before it that gave way under load.
+    /// A walk read the path after the event arrived, and may have recorded the change.
+    pub(super) may_be_recorded: bool,
+    /// Earlier writes that it replaced under load.
     pub(super) folded: Overwritten,
 }
 
 impl Follow {
-    /// Nothing waits yet.
+    /// An empty queue.
     pub(crate) fn new(limits: Limits) -> Follow {
         Follow {
             limits,
@@ -94,7 +94,7 @@ impl Follow {
         }
     }
 
-    /// Takes an event in. `false`: too many wait.
+    /// Queues an event. Returns `false` if too many wait.
     #[must_use]
     pub(crate) fn push(&mut self, event: Event, root: usize, uncertain: bool, is_tentative: bool) -> bool {
         let is_full = self.items.len() >= self.limits.events || self.path_bytes >= self.limits.event_bytes;
@@ -110,7 +110,7 @@ impl Follow {
         };
         let folded = self.fold(&path, event.kind);
         let uncertain = uncertain && !self.has(&path, EventKind::Created, 0);
-        let position = self.place_behind_last_event(event.zxid);
+        let position = self.place_after_last_event(event.zxid);
         let pending = self.paths.entry(path.clone()).or_default();
         pending.positions.push_back(position);
         if is_tentative {
@@ -122,7 +122,7 @@ impl Follow {
             kind: event.kind,
             zxid: event.zxid,
             uncertain,
-            may_be_told: false,
+            may_be_recorded: false,
             folded,
         };
         self.items[(position - self.base) as usize] = Item::Event(waiting);
@@ -132,8 +132,8 @@ impl Follow {
         true
     }
 
-    /// Makes a place for an event: behind all items, but before marks if it belongs to the transaction before them.
-    fn place_behind_last_event(&mut self, zxid: Option<Zxid>) -> u64 {
+    /// Makes a place for an event: after all items, but before marks if it belongs to the transaction before them.
+    fn place_after_last_event(&mut self, zxid: Option<Zxid>) -> u64 {
         let end = self.base + self.items.len() as u64;
         let marks = self
             .items
@@ -141,7 +141,7 @@ impl Follow {
             .rev()
             .take_while(|item| matches!(item, Item::Mark(_)))
             .count();
-        // Of the last event that came, also when it was told by a walk meanwhile or gave way.
+        // The last event that arrived counts also if a walk recorded it meanwhile or it was replaced.
         let is_same_group = zxid.is_some() && self.last_zxid == zxid;
         self.last_zxid = zxid;
         if is_same_group && marks > 0 {
@@ -156,7 +156,7 @@ impl Follow {
         end
     }
 
-    /// Under load a write takes the place of the write of the same znode that waits right before it.
+    /// Under load, replaces the previous waiting write of the same znode. Returns the versions that were replaced.
     fn fold(&mut self, path: &ZnodePath, kind: EventKind) -> Overwritten {
         if self.items.len() < self.limits.fold_above || kind != EventKind::Changed {
             return Overwritten::default();
@@ -168,7 +168,7 @@ impl Follow {
         else {
             return Overwritten::default();
         };
-        // What one transaction does to a znode is told by one record, so it gives way as a whole or not at all.
+        // One record describes all changes of a znode in one transaction, so these are replaced together or not at all.
         if self.is_second_of_transaction(path, last) {
             return Overwritten::default();
         }
@@ -202,18 +202,18 @@ impl Follow {
         before.is_some_and(|before| zxid_at(before) == zxid_at(position))
     }
 
-    /// The walk of a root ended: everything before this place has to leave first.
+    /// Marks the end of the walk of a root: everything before the mark has to be recorded first.
     pub(crate) fn push_mark(&mut self, root: usize) {
         self.items.push_back(Item::Mark(root));
     }
 
-    /// The position behind the last event seen.
+    /// The position after the last event that arrived.
     pub(crate) fn end(&self) -> u64 {
         self.base + self.items.len() as u64
     }
 
-    /// Whether no event and no change of a list waits for its record.
-    pub(crate) fn has_told_all(&self) -> bool {
+    /// Whether no event and no change of an access control list waits for its record.
+    pub(crate) fn is_settled(&self) -> bool {
         self.items.is_empty() && self.acls.is_empty()
     }
 
@@ -228,7 +228,7 @@ impl Follow {
             .is_some_and(|pending| !pending.positions.is_empty())
     }
 
-    /// Whether an event of this kind waits for this path at or behind a position.
+    /// Whether an event of this kind waits for this path at or after a position.
     pub(crate) fn has(&self, path: &str, kind: EventKind, from: u64) -> bool {
         let Some(pending) = self.paths.get(path) else {
             return false;
@@ -246,12 +246,12 @@ impl Follow {
         }
     }
 
-    /// Paths of which it is not yet known whether the walk or their events tell what happened.
+    /// Paths for which it is not decided yet whether the walk or their events record the changes.
     pub(crate) fn tentative(&self) -> Vec<ZnodePath> {
         self.tentative.iter().cloned().collect()
     }
 
-    /// The events of a tentative path stand.
+    /// Decides that the events of a tentative path are recorded.
     pub(crate) fn confirm(&mut self, path: &ZnodePath) {
         self.tentative.remove(path);
         let has_zxid = self.paths.get(path).and_then(|pending| pending.positions.front()).is_some_and(
@@ -262,15 +262,15 @@ impl Follow {
         }
     }
 
-    /// The walk reads a path after these events: its creates and writes need not be told twice. Deletes stay: they
-    /// tell the end of what the image may hold.
+    /// Decides that the walk records a path, which it reads after these events: creates and writes are dropped. Deletes
+    /// stay, because the image may have the deleted incarnation.
     pub(crate) fn leave_to_walk(&mut self, path: &ZnodePath) {
         self.tentative.remove(path);
         self.drop_events(path, |_, event| event.kind != EventKind::Deleted);
         self.each_event(path, |event| event.uncertain = true);
     }
 
-    /// A walk read the path: what the value reflects is told by it.
+    /// Drops the events that are reflected in a value that a walk read and recorded.
     pub(crate) fn absorb(&mut self, path: &ZnodePath, covers: u64, found: Option<&Stat>) {
         self.tentative.remove(path);
         self.window_is_older(path);
@@ -282,7 +282,7 @@ impl Follow {
                 });
                 self.each_event(path, |event| {
                     event.uncertain = false;
-                    event.may_be_told = true;
+                    event.may_be_recorded = true;
                 });
                 self.forget_overwritten(path, newest);
             }
@@ -295,8 +295,8 @@ impl Follow {
         }
     }
 
-    /// What a walk read tells of the versions before it, also of those that later events hold as overwritten.
-    fn forget_overwritten(&mut self, path: &ZnodePath, told: Zxid) {
+    /// Drops overwritten versions up to the one that a walk recorded, also those that later events replaced.
+    fn forget_overwritten(&mut self, path: &ZnodePath, newest: Zxid) {
         let Some(pending) = self.paths.get_mut(path) else {
             return;
         };
@@ -315,7 +315,7 @@ impl Follow {
             if let Some(oldest) = one.oldest {
                 self.unaccounted.remove(&(oldest, path.clone()));
             }
-            one.forget_until(told);
+            one.forget_until(newest);
             if let Some(oldest) = one.oldest {
                 self.unaccounted.insert((oldest, path.clone()));
             }
@@ -340,7 +340,7 @@ impl Follow {
         }
     }
 
-    pub(super) fn drop_events(&mut self, path: &ZnodePath, is_told: impl Fn(u64, &PendingEvent) -> bool) {
+    pub(super) fn drop_events(&mut self, path: &ZnodePath, is_obsolete: impl Fn(u64, &PendingEvent) -> bool) {
         let Some(pending) = self.paths.get_mut(path) else {
             return;
         };
@@ -350,7 +350,7 @@ impl Follow {
             let Item::Event(event) = item else {
                 return true;
             };
-            if !is_told(*position, event) {
+            if !is_obsolete(*position, event) {
                 return true;
             }
             if let Some(oldest) = event.folded.oldest {
@@ -370,8 +370,8 @@ impl Follow {
         }
     }
 
-    /// The next paths to read, oldest event first; empty if none waits. An answer has no limit of its own, so that large
-    /// values are asked for a few at a time.
+    /// The next paths to read, oldest event first; empty if none waits. Servers do not limit answers, so that only a
+    /// few large values are read at once.
     pub(crate) fn next_reads(&mut self) -> Vec<ReadRequest> {
         let mut budget = RequestBudget::new(self.limits.follow_batch, &self.limits);
         let mut reads = Vec::new();
@@ -397,7 +397,7 @@ impl Follow {
         reads
     }
 
-    /// Takes the values of a request in.
+    /// Stores the values of a request.
     pub(crate) fn answered(&mut self, request: Request, outcomes: Vec<Outcome>) {
         self.expect(&outcomes);
         for (read, outcome) in request.reads.into_iter().zip(outcomes) {
@@ -417,7 +417,7 @@ impl Follow {
         self.expected_bytes = largest.max(self.expected_bytes - self.expected_bytes / 8);
     }
 
-    /// An answer proves that every event before `covers` has been seen together with its transaction.
+    /// Notes that an answer arrived: all events of the transactions before `covers` have arrived, too.
     pub(crate) fn fence(&mut self, covers: u64) {
         if covers <= self.complete {
             return;
@@ -427,11 +427,11 @@ impl Follow {
             Some(Item::Event(event)) => Some((*position, event.zxid)),
             _ => None,
         };
-        // What gave way, or was told by a walk, stands between events of one transaction and parts nothing.
+        // Replaced events, and those that a walk recorded, do not separate the events of one transaction.
         let before = (self.base..covers).rev().find_map(|position| event_at(&position));
         let Some((_, Some(zxid))) = before else { return };
-        let behind = (covers..self.end()).filter_map(|position| event_at(&position));
-        let rest = behind.take_while(|(_, other)| *other == Some(zxid)).last();
+        let after = (covers..self.end()).filter_map(|position| event_at(&position));
+        let rest = after.take_while(|(_, other)| *other == Some(zxid)).last();
         if let Some((last, _)) = rest {
             self.complete = last + 1;
         }
@@ -442,7 +442,7 @@ impl Follow {
             .get(usize::try_from(position.checked_sub(self.base)?).ok()?)
     }
 
-    /// Gives a value to the events of its path that wait for it.
+    /// Stores a value for the waiting events of its path.
     pub(crate) fn offer(&mut self, path: &ZnodePath, covers: u64, outcome: Outcome) {
         let Some(pending) = self.paths.get_mut(path) else {
             return;
@@ -457,7 +457,7 @@ impl Follow {
         self.drop_useless_values(path);
     }
 
-    /// Keeps the newest value, and those that an event still waits for while there is room.
+    /// Keeps the newest value, and those that an event waits for while there is room.
     fn drop_useless_values(&mut self, path: &ZnodePath) {
         let is_full = self.held_bytes > self.limits.held_bytes;
         let (base, items) = (self.base, &self.items);
@@ -490,7 +490,7 @@ impl Follow {
         self.held_bytes -= freed;
     }
 
-    /// Lets leave what can leave.
+    /// Records events from the front of the queue, as far as they are settled.
     pub(crate) fn advance(&mut self, context: &mut StepContext<'_>) -> StepResult<Advance> {
         loop {
             let position = self.base;
@@ -527,14 +527,15 @@ impl Follow {
         }
     }
 
-    /// Whether a version up to a zxid was overwritten unread, and the event whose record tells so still waits.
+    /// Whether a version up to a zxid was overwritten before it was read, and the event whose record counts it still
+    /// waits.
     fn owes_a_version(&self, upto: Zxid) -> bool {
         let oldest = self.unaccounted.first();
         oldest.is_some_and(|(zxid, _)| *zxid <= upto)
             && self.items.iter().any(|item| matches!(item, Item::Event(_)))
     }
 
-    /// The event at the front is told.
+    /// Removes the event at the front, which is recorded.
     fn leave(&mut self, context: &mut StepContext<'_>, event: &PendingEvent) -> StepResult<()> {
         let position = self.base;
         if let Some(pending) = self.paths.get_mut(&event.path) {
@@ -557,7 +558,7 @@ impl Follow {
         self.base += 1;
     }
 
-    /// A transaction has been told completely: its acl records follow, and everything up to it is reported.
+    /// Ends a transaction whose records are complete: appends its `acl` records, and advances the reported zxid.
     pub(super) fn close_group(&mut self, context: &mut StepContext<'_>) -> StepResult<()> {
         let Some(zxid) = self.open_group.take() else {
             return Ok(());
@@ -565,7 +566,7 @@ impl Follow {
         for (root, path, stat) in std::mem::take(&mut self.acls) {
             context.write_acl(root, &path, &stat)?;
         }
-        // A version that was overwritten unread is told by the next record of its path, not before.
+        // A version that was overwritten before it was read is only counted by the next record of its path.
         let reported = match self.unaccounted.first() {
             Some((oldest, _)) => zxid.min(Zxid(oldest.0.saturating_sub(1))),
             None => zxid,
@@ -585,7 +586,7 @@ impl Follow {
         }
         let freed: usize = pending.values.drain(..).map(|value| value.bytes()).sum();
         self.held_bytes -= freed;
-        // Without events left, what was overwritten is told by whoever took the events over.
+        // Without events left, the record that replaced the events counts the overwritten versions.
         if let Some(oldest) = std::mem::take(&mut pending.overwritten).oldest {
             self.unaccounted.remove(&(oldest, path.clone()));
         }

@@ -1,9 +1,9 @@
-//! Whether the ensemble is the one that the journal knows.
+//! Checks that the ensemble is the one of the journal.
 //!
-//! An ensemble has no name of its own. One with lower zxids is found by its older Stats; one with higher zxids looks as
-//! if every znode had been deleted and created again. So before a new session compares its first root, a sample of
-//! persistent znodes of all roots is read. One of them that is the journalled incarnation proves the ensemble. If there
-//! is none, and what exists cannot be told from another ensemble, an operator has to decide.
+//! An ensemble has no identifier. Another one with lower zxids is noticed by its older Stats; one with higher zxids
+//! looks as if every znode had been deleted and created again. So before a new session compares its first root, a
+//! sample of persistent znodes of all roots is read. One of them that is the journalled incarnation proves the
+//! ensemble. If there is none, and the tree may belong to another ensemble, an operator has to decide.
 
 use crate::image_txn::ImageTxn;
 use crate::number::Zxid;
@@ -13,33 +13,33 @@ use crate::record::{GapReason, Stat};
 use super::batch::Request;
 use super::{Outcome, ReadRequest, StepResult};
 
-/// So many znodes that are gone or other incarnations are evidence, whatever they are. Fewer may well have been created
-/// again by one script.
+/// This many znodes that are missing or other incarnations are evidence, whichever they are. One script may well have
+/// created fewer again.
 const GONE_MIN: usize = 8;
 
-/// So many are evidence if each of them exists as another incarnation.
+/// This many are evidence if each of them exists as another incarnation.
 const OTHERS_MIN: usize = 2;
 
-/// The clocks of the servers of one ensemble may differ by so much: a znode cannot have been created before its
-/// predecessor was written.
+/// The most by which the clocks of the servers of one ensemble may differ, in milliseconds: a znode cannot have been
+/// created before its predecessor was written.
 const CLOCK_SKEW_MAX_MS: i64 = 600_000;
 
-/// The state of the proof on this connection.
+/// The state of the check on this connection.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum Lineage {
-    /// Not looked at.
+    /// Not started.
     #[default]
     Open,
-    /// These are to be read.
+    /// These reads are to be sent.
     Wanted(Vec<ReadRequest>),
-    /// They are being read.
+    /// The reads are under way.
     Asked,
-    /// No proof is needed, or it was given.
+    /// No check is needed, or it has ended.
     Settled,
 }
 
 impl Lineage {
-    /// What to do before the first root is walked. `witnesses` chooses what to read.
+    /// The check to make before the first root is walked. `witnesses` chooses the reads.
     pub(crate) fn of(
         reason: GapReason,
         witnesses: impl FnOnce() -> StepResult<Vec<ReadRequest>>,
@@ -61,7 +61,7 @@ impl Lineage {
         matches!(self, Lineage::Settled)
     }
 
-    /// The reads, once.
+    /// Takes the reads to send, once.
     pub(crate) fn take_wanted(&mut self) -> Option<Vec<ReadRequest>> {
         match std::mem::replace(self, Lineage::Asked) {
             Lineage::Wanted(reads) => Some(reads),
@@ -80,7 +80,7 @@ struct Other {
     known: Zxid,
 }
 
-/// The evidence that this is another ensemble, from the answers of all witnesses.
+/// Evidence that this is another ensemble, from the answers of all witnesses; `None` if there is none.
 pub(crate) fn evidence(
     image: &mut dyn ImageTxn,
     roots: &[ZnodePath],
@@ -95,7 +95,7 @@ pub(crate) fn evidence(
             continue;
         };
         match outcome {
-            // An older incarnation is for the walk to judge: the server may lag.
+            // The walk decides on an older incarnation: the server may lag.
             Outcome::Found { stat, .. } if stat.czxid <= node.czxid => return Ok(None),
             Outcome::Found { stat, .. } => {
                 let written = node.stat.map_or(0, |known| known.mtime);
@@ -128,7 +128,7 @@ pub(crate) fn evidence(
     }))
 }
 
-/// Whether a znode is expected to outlive an absence.
+/// Whether a znode is expected to exist after a time without a connection.
 pub(crate) fn is_witness(stat: Option<&Stat>) -> bool {
     stat.is_some_and(|stat| !stat.is_ephemeral() && stat.czxid > Zxid::ZERO)
 }

@@ -1,9 +1,9 @@
-//! Access control lists: read when an answer shows that one was changed, and before anything is made of that answer.
+//! Access control lists: read when an answer shows that one was changed, before the answer is handled.
 //!
-//! A MultiRead brings no lists. So an answer that shows another `aversion` than the image waits until the lists of its
-//! znodes have come, and everything that comes behind it waits, too, in its order: the machine sees the same inputs, a
-//! little later. A list goes with a record only if the Stat that came with it names the incarnation and the `aversion`
-//! of the answer; one that was changed again meanwhile is left out, and its znode is read once more.
+//! A MultiRead returns no lists. So an answer that shows another `aversion` than the image waits until the lists of its
+//! znodes have arrived, and all later inputs wait, too, in their order: the machine gets the same inputs, a little
+//! later. A record gets a list only if the Stat that arrived with it has the incarnation and the `aversion` of the
+//! answer; a list that was changed again meanwhile is left out, and its znode is read once more.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,42 +17,42 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Acl, GapReason, Stat};
 
-/// Lists that wait for their records at most: those of a few answers. Beyond that they are forgotten, and the records say
-/// nothing of them.
+/// Lists that wait for their records: those of a few answers. With more, they are dropped, and the records have no
+/// list.
 const KEPT_MAX: usize = 10_000;
-/// Znodes that are read once more at a time.
+/// Znodes that are read once more in one request.
 const AGAIN_AT_ONCE: usize = 64;
 
-/// Whose list, and at which of its changes.
+/// The path, the `czxid` and the `aversion` of a list.
 type Key = (ZnodePath, Zxid, i32);
 
 fn bytes_of(events: &[Event]) -> usize {
     events.iter().map(|event| event.path.len()).sum()
 }
 
-/// The lists that were asked for, and what waits for them.
+/// The requested lists, and the inputs that wait for them.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
-    /// The request under way, and whose lists it wants.
+    /// The request under way, and its lists.
     asked: Option<(Ticket, Vec<Key>)>,
-    /// What came behind the answer that waits, which is the first of it.
+    /// The answer that waits, and all later inputs.
     held: VecDeque<Input>,
     held_events: usize,
-    /// Of the paths of these events.
+    /// The bytes of the paths of these events.
     held_bytes: usize,
-    /// `None`: it could not be had.
+    /// `None`: it could not be read.
     known: BTreeMap<Key, Option<Vec<Acl>>>,
-    /// Their lists were changed again.
+    /// Znodes whose lists were changed again.
     again: BTreeSet<ZnodePath>,
 }
 
 impl Lists {
-    /// The connection is gone, with all that waited.
+    /// Drops everything, at the end of a connection.
     pub(crate) fn forget(&mut self) {
         *self = Lists::default();
     }
 
-    /// Takes an input in. `None`: it waits, or is no news.
+    /// Returns the input to handle now; `None` if it waits or has nothing to handle.
     pub(crate) fn admit(&mut self, input: Input, limits: &Limits) -> StepResult<Option<Input>> {
         match (input, &self.asked) {
             (Input::Acls { ticket, outcomes }, Some((asked, _))) if ticket == *asked => {
@@ -83,7 +83,7 @@ impl Lists {
         }
     }
 
-    /// The next of what waited, unless it waits again.
+    /// The next waiting input, unless a list is requested again.
     pub(crate) fn next_held(&mut self) -> Option<Input> {
         if self.asked.is_some() {
             return None;
@@ -111,7 +111,7 @@ impl Lists {
         }
     }
 
-    /// Whose lists an answer needs, and nobody has asked for.
+    /// The lists that an answer needs and that are not known yet.
     pub(crate) fn missing(
         &self,
         mode: AclMode,
@@ -133,7 +133,7 @@ impl Lists {
             let known = image.node(&read.path)?.filter(|node| node.czxid == stat.czxid);
             let has_moved = match known.and_then(|node| node.stat) {
                 Some(known) => known.aversion != stat.aversion,
-                // A value that waits may be told before this one, with the list as it was then.
+                // A waiting value may be recorded before this one, with the list of its own `aversion`.
                 None => is_follow && stat.aversion > 0,
             };
             if has_moved {
@@ -143,7 +143,7 @@ impl Lists {
         Ok(missing)
     }
 
-    /// An answer waits for these lists. Returns their paths.
+    /// Makes an answer wait for these lists. Returns their paths.
     pub(crate) fn hold(&mut self, request: Ticket, keys: Vec<Key>, answer: Input) -> Vec<ZnodePath> {
         if self.known.len() + keys.len() > KEPT_MAX {
             self.known.clear();
@@ -154,20 +154,20 @@ impl Lists {
         paths
     }
 
-    /// The list for the record of a change, if it could be had.
+    /// The list for the record of a change, if it could be read.
     pub(crate) fn of(&self, path: &ZnodePath, stat: &Stat) -> Option<Vec<Acl>> {
         let key = (path.clone(), stat.czxid, stat.aversion);
         self.known.get(&key).cloned().flatten()
     }
 
-    /// Nothing waits for its record any more.
+    /// Drops the known lists: no event waits for its record.
     pub(crate) fn settled(&mut self) {
         if self.asked.is_none() {
             self.known.clear();
         }
     }
 
-    /// Znodes to read once more, a few at a time.
+    /// Takes the next znodes to read once more.
     pub(crate) fn again(&mut self) -> Vec<ReadRequest> {
         let mut reads = Vec::new();
         while reads.len() < AGAIN_AT_ONCE

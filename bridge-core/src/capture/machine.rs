@@ -1,4 +1,4 @@
-//! The machine itself: which input does what in which state.
+//! The machine: handles each input in each state.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,10 +40,10 @@ pub struct Capture {
     pub(super) requests: Requests,
     pub(super) unreadable: Unreadable,
     pub(super) counters: Counters,
-    pub(super) rounds: AuditTimers,
+    pub(super) timers: AuditTimers,
     pub(super) canary: Canary,
     pub(super) lists: Lists,
-    /// Why the next epoch begins, where the connection alone does not tell.
+    /// The reason of the next epoch, where it does not follow from the connection.
     pub(super) reason: Option<GapReason>,
     pub(super) lag_attempts: u32,
     pub(super) denials: Denials,
@@ -62,7 +62,7 @@ pub(super) enum EpochState {
     Halted,
 }
 
-/// What a part of a step found out about the connection.
+/// What a part of a step found about the connection.
 pub(super) enum Verdict {
     Fine,
     Denied(ZnodePath),
@@ -72,7 +72,7 @@ impl Capture {
     /// A machine without a connection.
     pub fn new(options: CaptureOptions) -> Capture {
         Capture {
-            rounds: AuditTimers::new(&options),
+            timers: AuditTimers::new(&options),
             canary: Canary::new(options.canary.as_ref()),
             lists: Lists::default(),
             options,
@@ -112,7 +112,7 @@ impl Capture {
             Input::Tick => self.tick(now, image, outcome)?,
             Input::Continue => {
                 if let EpochState::Attached(attached) = &mut self.state {
-                    attached.restate(&self.options, image)?;
+                    attached.continue_resnapshot(&self.options, image)?;
                 }
                 Verdict::Fine
             }
@@ -126,7 +126,7 @@ impl Capture {
             Verdict::Denied(path) => self.denied(path, outcome),
         }
         if self.records() != recorded {
-            self.rounds.journalled();
+            self.timers.journalled();
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Capture {
         Verdict::Fine
     }
 
-    /// A watch that was armed may have been dead for as long as the request waited.
+    /// Handles a request without an answer: an armed watch may have been lost for as long as the request waited.
     fn unanswered(&mut self) -> Verdict {
         let was_armed = matches!(self.state, EpochState::Attached(_));
         self.detach(was_armed.then_some(GapReason::Liveness))
@@ -196,7 +196,7 @@ impl Capture {
     fn armed(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<Verdict> {
         let (epoch, reason, roots) = match std::mem::replace(&mut self.state, EpochState::Detached) {
             EpochState::Arming { epoch, reason, roots } => (epoch, reason, roots),
-            // Said twice, or of a connection that is gone, it is no news.
+            // A duplicate, or of a closed connection.
             other => {
                 self.state = other;
                 return Ok(Verdict::Fine);
@@ -210,7 +210,7 @@ impl Capture {
             follow,
             walk: None,
             lineage: Lineage::Open,
-            restating: VecDeque::new(),
+            resnapshots: VecDeque::new(),
         }));
         self.begin_next_walk(now, image)?;
         Ok(Verdict::Fine)
@@ -272,22 +272,22 @@ impl Capture {
         Ok(())
     }
 
-    /// Once for each connection: the witnesses are of all roots.
+    /// Starts the check of the ensemble, once for each connection: the witnesses are of all roots.
     fn want_lineage(&mut self, reason: GapReason, image: &mut dyn ImageTxn) -> StepResult<()> {
         let EpochState::Attached(attached) = &mut self.state else {
             return Ok(());
         };
         if attached.lineage == Lineage::Open {
-            let (rounds, roots) = (&mut self.rounds, &self.options.roots);
+            let (timers, roots) = (&mut self.timers, &self.options.roots);
             attached.lineage = match self.options.accept_baseline {
                 true => Lineage::Settled,
-                false => Lineage::of(reason, || Ok(rounds.witnesses(roots, image)?))?,
+                false => Lineage::of(reason, || Ok(timers.witnesses(roots, image)?))?,
             };
         }
         Ok(())
     }
 
-    /// The walk goes on, or the source halts.
+    /// Continues the walk, or halts the source.
     fn lineage_answered(
         &mut self,
         request: &Request,
@@ -307,9 +307,9 @@ impl Capture {
     }
 
     fn events(&mut self, mut events: Vec<Event>) -> StepResult<Verdict> {
-        // The bridge's own write is no news of the tree.
+        // The bridge's own write is no change of the tree.
         let canary = &mut self.canary;
-        events.retain(|event| !canary.hears(event));
+        events.retain(|event| !canary.takes_event(event));
         self.counters.events += events.len() as u64;
         let EpochState::Attached(attached) = &mut self.state else {
             return Ok(Verdict::Fine);
@@ -398,7 +398,7 @@ impl Capture {
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
     ) -> StepResult<Verdict> {
-        if self.rounds.heartbeat_is_due() {
+        if self.timers.heartbeat_is_due() {
             image.append(Append {
                 root: None,
                 captured: now,
@@ -412,15 +412,15 @@ impl Capture {
             return Ok(Verdict::Fine);
         };
         let covers = attached.follow.end();
-        if self.rounds.sample_is_due() {
-            let reads = self.rounds.sample(&attached.roots, &self.unreadable, image)?;
+        if self.timers.sample_is_due() {
+            let reads = self.timers.sample(&attached.roots, &self.unreadable, image)?;
             self.counters.requests += 1;
             self.requests.send(
                 Request::proof(Purpose::Sample, reads, covers),
                 &mut outcome.requests,
             );
         }
-        if self.rounds.reconcile_is_due() && attached.walk.is_none() {
+        if self.timers.reconcile_is_due() && attached.walk.is_none() {
             attached.walk = Some(RootWalk::new(
                 0,
                 attached.roots[0].path.clone(),
@@ -449,7 +449,7 @@ impl Capture {
         Verdict::Fine
     }
 
-    /// Lets leave what can leave, ends walks that are done, and asks for what is needed next.
+    /// Records the events that are settled, ends finished walks, and sends the next reads.
     fn go_on(
         &mut self,
         now: Timestamp,
@@ -468,7 +468,7 @@ impl Capture {
                     let is_gap = context.in_gap(root);
                     context.close_bracket(root)?;
                     if is_gap && let EpochState::Attached(attached) = &mut self.state {
-                        attached.restate_root(&self.options, now, root);
+                        attached.queue_resnapshot(&self.options, now, root);
                     }
                     self.begin_next_walk(now, image)?;
                 }
@@ -479,13 +479,13 @@ impl Capture {
             context.save_progress()?;
         }
         self.send_requests(now, image, outcome)?;
-        if matches!(&self.state, EpochState::Attached(attached) if !attached.restating.is_empty()) {
+        if matches!(&self.state, EpochState::Attached(attached) if !attached.resnapshots.is_empty()) {
             outcome.has_more = true;
         }
         Ok(Verdict::Fine)
     }
 
-    /// A finished walk leaves a mark behind the events seen so far; a finished audit begins with the next root.
+    /// Ends a finished walk: queues a mark after the events so far, or starts the audit of the next root.
     fn end_walk_if_done(&mut self) {
         let EpochState::Attached(attached) = &mut self.state else {
             return;
@@ -505,7 +505,8 @@ impl Capture {
             .map(|root| RootWalk::new(next, root.path.clone(), true, self.options.limits));
     }
 
-    /// An ensemble that is set back under a living connection denies what it told as well, once.
+    /// Handles an event that a read contradicts. An ensemble that is restored to an older state under an open
+    /// connection causes this, too, once.
     fn denied(&mut self, path: ZnodePath, outcome: &mut StepOutcome) {
         if self.options.roots.contains(&path) && self.denials.add(self.counters.exact_updates()) {
             self.state = EpochState::Halted;

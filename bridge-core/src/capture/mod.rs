@@ -1,8 +1,8 @@
-//! The capture machine: watch events and reads go in, journal entries and requests come out.
+//! The capture machine: takes watch events and answers to reads, and makes journal appends and requests.
 //!
-//! It never awaits, opens nothing and asks no clock: the same inputs on the same journal give the same records, so a
-//! simulator can drive it. Its one view of the world besides its inputs is the [`ImageTxn`], the image inside the open
-//! journal transaction.
+//! It never awaits, opens no file and reads no clock: the same inputs on the same journal give the same records, so
+//! that a simulator can drive it. Besides its inputs it only reads the [`ImageTxn`], the image inside the open journal
+//! transaction.
 //!
 //! ```text
 //! Detached ──Connected──▶ Arming ──Armed──▶ Walking ──all roots compared──▶ Live
@@ -10,13 +10,13 @@
 //!    └────── Disconnected, Overflow, Unanswered, a doubt about the watch ◀───┘
 //! ```
 //!
-//! Rules that everything here keeps:
+//! Rules:
 //!
 //! 1. A root is listed only after its watch is armed and a `sync` was answered, both on this connection.
-//! 2. Any disconnect ends the watch epoch: what was known about the connection is forgotten, the image is not.
+//! 2. Any disconnect ends the watch epoch: the state of the connection is dropped, the image is kept.
 //! 3. Every watch event of a transaction reaches the machine before any reply that reflects it. The driver must keep
-//!    this: it drains the watchers before it hands over a reply.
-//! 4. Records leave in the order of events; a value that waits for its read holds back what came after it.
+//!    this: it drains the watchers before it forwards a reply.
+//! 4. Records are appended in the order of events; an event that waits for its read delays all later ones.
 //! 5. A delete found by comparing is written only with a proof; without one the server lags, and the step fails with
 //!    [`StepError::Lagging`] so that the caller rolls back and reads from another server.
 
@@ -61,7 +61,7 @@ use crate::path::ZnodePath;
 #[cfg(doc)]
 use crate::image_txn::ImageTxn;
 
-/// Shared by all who decide on one input.
+/// The result of a part of a step.
 pub(crate) type StepResult<T> = Result<T, StepError>;
 
 pub(crate) fn lagging(path: &ZnodePath, what: &str, seen: Zxid, known: Zxid) -> StepError {

@@ -1,4 +1,4 @@
-//! What an operator can choose about a source's capture.
+//! Options of the capture of a source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::path::{ZnodePath, covers};
 use crate::record::DataForm;
 use crate::scope::is_excluded;
 
-/// ZooKeeper's own znodes: written locally by each server, without transactions, so never captured.
+/// ZooKeeper's own znodes: each server writes them locally, without transactions, so they are never captured.
 const RESERVED: &str = "/zookeeper";
 
-/// The choices of one source.
+/// The options of one source.
 #[derive(Clone, Debug)]
 pub struct CaptureOptions {
     /// The source's name, the records' `cluster`.
@@ -23,29 +23,29 @@ pub struct CaptureOptions {
     pub roots: Vec<ZnodePath>,
     /// Paths left out, with all below them.
     pub exclude: GlobSet,
-    /// Whether walks list what exists already.
+    /// Whether walks record the existing znodes.
     pub snapshot: SnapshotMode,
-    /// What is kept of the data.
+    /// Whether records contain data.
     pub data: DataMode,
-    /// Bytes of a value that a record holds at most.
+    /// The most bytes of a value in a record.
     pub max_data_bytes: usize,
-    /// What becomes of changes of access control lists.
+    /// How changes of access control lists are recorded.
     pub acls: AclMode,
-    /// How often a few znodes are read to prove that the watch lives; `None`: never.
+    /// The period in which a few znodes are read to check that the watch is active; `None`: never.
     pub sample_every: Option<Duration>,
-    /// The znode that is written to prove it, too.
+    /// The znode that is written to check it, too.
     pub canary: Option<CanaryOptions>,
-    /// What bridges keep for themselves, whether this one has a canary or not: left out with all below it.
+    /// The subtree of the bridges' own znodes, which is never captured, also without a canary.
     pub own: Option<ZnodePath>,
-    /// How often everything is compared as a safety net; `None`: never.
+    /// The period of the full comparisons; `None`: never.
     pub reconcile_every: Option<Duration>,
-    /// How long the journal may stay silent before a heartbeat; `None`: for ever.
+    /// The time without a record after which a heartbeat is appended; `None`: no heartbeats.
     pub heartbeat_every: Option<Duration>,
-    /// An operator accepted the present tree although it is older than the journal: compare without proofs, once.
+    /// Whether an operator accepted a tree that is older than the journal: it is compared without proofs, once.
     pub accept_baseline: bool,
-    /// Seeds the choice of samples.
+    /// The seed of the choice of samples.
     pub seed: u64,
-    /// How much at once.
+    /// Limits of requests and waiting events.
     pub limits: Limits,
 }
 
@@ -71,7 +71,7 @@ impl CaptureOptions {
         }
     }
 
-    /// The index of the root that covers a path; `None` where it is outside of all or left out.
+    /// The index of the root that covers a path; `None` if no root covers it or it is excluded.
     pub(crate) fn root_of(&self, path: &str) -> Option<usize> {
         if self.is_left_out(path) {
             return None;
@@ -79,7 +79,7 @@ impl CaptureOptions {
         self.roots.iter().position(|root| root.covers(path))
     }
 
-    /// What is watched: the roots, and a canary that none of them covers.
+    /// The watched paths: the roots, and a canary that none of them covers.
     pub(crate) fn watched(&self) -> Vec<ZnodePath> {
         let canary = self.canary.iter().map(|canary| &canary.path);
         let apart = canary.filter(|path| !self.roots.iter().any(|root| root.covers(path)));
@@ -98,29 +98,29 @@ impl CaptureOptions {
 /// Whether walks list what exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotMode {
-    /// At the first start of a root.
+    /// At the first start of a root only.
     Initial,
-    /// Then, and again after each gap.
+    /// At the first start, and again after each gap.
     Always,
 }
 
 /// What is kept of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataMode {
-    /// The data, written in this form.
+    /// Data in this form.
     Keep(DataForm),
-    /// None of it.
+    /// No data.
     Drop,
 }
 
 /// What becomes of changes of access control lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclMode {
-    /// An `acl` record when `aversion` moved.
+    /// An `acl` record when `aversion` changed.
     Notice,
     /// The same, with the list.
     List,
-    /// None.
+    /// Not recorded.
     Off,
 }
 

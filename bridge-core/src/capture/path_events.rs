@@ -1,81 +1,82 @@
-//! Incarnations of one path that its waiting events show, for [`settle_by_read`](super::settle_by_read).
+//! Derives the incarnations of one path from its waiting events, for [`settle_by_read`](super::settle_by_read).
 
 use crate::path::ZnodePath;
 
 use super::EventKind;
 use super::follow::{Follow, Item};
 
-/// What the events of one path say of its lives, up to where the read stands.
+/// The incarnations that the events of one path show, up to the read of the window.
 #[derive(Debug, Default)]
-pub(super) struct Story {
+pub(super) struct PathEvents {
     /// Events before this position are reflected in the read.
     pub(super) upto: u64,
-    pub(super) begins: usize,
-    pub(super) ends: usize,
-    /// Where the first end stands.
-    pub(super) first_end: Option<u64>,
-    /// Whether the first end may be that of a life that was never told.
+    pub(super) creates: usize,
+    pub(super) deletes: usize,
+    /// The position of the first delete.
+    pub(super) first_delete: Option<u64>,
+    /// Whether the first delete may be that of an incarnation that was never recorded.
     pub(super) is_uncertain: bool,
-    /// A life that nobody read began and ended.
+    /// Whether an incarnation was created and deleted without being read.
     pub(super) has_unread: bool,
-    /// The life that was read may be a later one than the first that the events tell of.
+    /// Whether the incarnation that was read may be a later one than the first in the events.
     pub(super) may_be_later: bool,
 }
 
 impl Follow {
-    /// What the events of a path say, from whether it is known to live to whether it was found.
-    pub(super) fn story(&self, path: &ZnodePath, is_known: bool, is_found: bool) -> Story {
+    /// Reads the events of a path, from the state in the image (`is_known`) to the state that was read (`is_found`).
+    pub(super) fn path_events(&self, path: &ZnodePath, is_known: bool, is_found: bool) -> PathEvents {
         let covers = self.window.covers;
-        let mut story = Story {
+        let mut events = PathEvents {
             upto: covers,
-            ..Story::default()
+            ..PathEvents::default()
         };
         let Some(pending) = self.paths.get(path) else {
-            return story;
+            return events;
         };
-        let mut lives = is_known;
-        // Ends that are surely of lives behind the last that was told.
-        let mut unread_ends = 0;
-        let mut has_begun = is_known;
+        let mut exists = is_known;
+        // Deletes that surely belong to incarnations after the last recorded one.
+        let mut unread_deletes = 0;
+        let mut has_create = is_known;
         for position in &pending.positions {
             let Some(Item::Event(event)) = self.item(*position) else {
                 continue;
             };
-            // What ends has lived, also where its create was left to the walk: what was found may be that life.
-            lives |= is_found && *position >= covers && event.kind == EventKind::Deleted;
-            let is_reflected = *position < covers || (lives != is_found && !story.may_be_later);
+            // A delete implies that the znode existed, also if its create was left to the walk: that incarnation may be
+            // the one that was read.
+            exists |= is_found && *position >= covers && event.kind == EventKind::Deleted;
+            let is_reflected = *position < covers || (exists != is_found && !events.may_be_later);
             match event.kind {
                 EventKind::Changed => continue,
                 EventKind::Created if !is_reflected => {
-                    story.may_be_later |= is_found;
+                    events.may_be_later |= is_found;
                     continue;
                 }
                 EventKind::Deleted if !is_reflected => continue,
                 EventKind::Created => {
-                    story.begins += 1;
-                    has_begun = true;
-                    lives = true;
+                    events.creates += 1;
+                    has_create = true;
+                    exists = true;
                 }
                 EventKind::Deleted => {
-                    story.ends += 1;
-                    story.first_end.get_or_insert(*position);
-                    if story.ends == 1 {
-                        story.is_uncertain = event.uncertain;
+                    events.deletes += 1;
+                    events.first_delete.get_or_insert(*position);
+                    if events.deletes == 1 {
+                        events.is_uncertain = event.uncertain;
                     }
-                    unread_ends += usize::from(has_begun && !event.may_be_told);
-                    lives = false;
+                    unread_deletes += usize::from(has_create && !event.may_be_recorded);
+                    exists = false;
                 }
             }
-            story.upto = story.upto.max(*position + 1);
+            events.upto = events.upto.max(*position + 1);
         }
-        story.has_unread = unread_ends > usize::from(is_known);
-        story
+        events.has_unread = unread_deletes > usize::from(is_known);
+        events
     }
 
-    /// What ended of a path before the read was sent, up to the last such end.
-    pub(super) fn sure_ends(&self, path: &ZnodePath, is_known: bool) -> Story {
-        let mut sure = Story::default();
-        let (mut unread_ends, mut has_begun) = (0, is_known);
+    /// The deletes of a path before the read was sent, up to the last of them.
+    pub(super) fn sure_deletes(&self, path: &ZnodePath, is_known: bool) -> PathEvents {
+        let mut sure = PathEvents::default();
+        let (mut unread_deletes, mut has_create) = (0, is_known);
         let positions = self
             .paths
             .get(path)
@@ -87,21 +88,21 @@ impl Follow {
             };
             match event.kind {
                 EventKind::Changed => {}
-                // It may be of an incarnation before the one that a walk has read.
-                EventKind::Deleted if event.may_be_told => {}
-                EventKind::Created => has_begun = true,
+                // It may belong to an incarnation before the one that a walk has read.
+                EventKind::Deleted if event.may_be_recorded => {}
+                EventKind::Created => has_create = true,
                 EventKind::Deleted => {
-                    sure.ends += 1;
-                    sure.first_end.get_or_insert(*position);
-                    if sure.ends == 1 {
+                    sure.deletes += 1;
+                    sure.first_delete.get_or_insert(*position);
+                    if sure.deletes == 1 {
                         sure.is_uncertain = event.uncertain;
                     }
-                    unread_ends += usize::from(has_begun);
+                    unread_deletes += usize::from(has_create);
                     sure.upto = *position + 1;
                 }
             }
         }
-        sure.has_unread = unread_ends > usize::from(is_known);
+        sure.has_unread = unread_deletes > usize::from(is_known);
         sure
     }
 }

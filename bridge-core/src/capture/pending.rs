@@ -1,4 +1,4 @@
-//! What is known of a path that has events waiting or reads under way.
+//! The state of a path that has waiting events or reads under way.
 
 use std::collections::VecDeque;
 
@@ -7,12 +7,12 @@ use crate::record::{SUPERSEDED_MAX, Stat};
 
 use super::Outcome;
 
-/// Versions that nobody could read.
+/// Versions that were overwritten before they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Overwritten {
     pub(super) count: u64,
     pub(super) zxids: Vec<Zxid>,
-    /// The first of them, also when it is no longer among `zxids`.
+    /// The oldest one, also if it is no longer in `zxids`.
     pub(super) oldest: Option<Zxid>,
 }
 
@@ -31,14 +31,14 @@ impl Overwritten {
         self.trim();
     }
 
-    /// Versions up to a zxid are told by what was read of them.
-    pub(super) fn forget_until(&mut self, told: Zxid) {
-        if self.oldest.is_none_or(|oldest| oldest > told) {
+    /// Drops the versions up to a zxid, which a newer value covers.
+    pub(super) fn forget_until(&mut self, newest: Zxid) {
+        if self.oldest.is_none_or(|oldest| oldest > newest) {
             return;
         }
         let listed = self.zxids.len();
-        self.zxids.retain(|zxid| *zxid > told);
-        // Those that are only counted are older than those that are listed.
+        self.zxids.retain(|zxid| *zxid > newest);
+        // Versions without a listed zxid are older than the listed ones.
         if self.zxids.len() < listed {
             self.count = self.zxids.len() as u64;
         }
@@ -51,7 +51,7 @@ impl Overwritten {
     }
 }
 
-/// What is known of a path that has events waiting or reads under way.
+/// The state of a path that has waiting events or reads under way.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Positions of its events, ascending.
@@ -65,7 +65,7 @@ pub(super) struct Pending {
 
 #[derive(Debug)]
 pub(super) struct Value {
-    /// Every event before this position had been seen when the read was sent.
+    /// Every event before this position had arrived when the read was sent.
     pub(super) covers: u64,
     pub(super) outcome: Outcome,
 }

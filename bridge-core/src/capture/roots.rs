@@ -1,4 +1,4 @@
-//! What is known of each configured root in the present watch epoch: its phase, its open gap or run, its progress.
+//! The state of each configured root in the present watch epoch: its phase, its open gap or run, its progress.
 
 use uuid::Uuid;
 
@@ -23,44 +23,44 @@ pub(crate) struct Root {
     changed: bool,
     /// The greatest zxid in any Stat or event since the walk began.
     seen: Zxid,
-    /// Whether the walk met any Stat.
+    /// Whether the walk read any Stat.
     has_listed: bool,
     /// Whether it could not be read when it was last walked by this process.
     was_unreadable: bool,
-    /// The walk is done, and events before this position came during it; its bracket closes once they have left.
+    /// The walk is done, and events before this position arrived during it; its bracket closes once they are recorded.
     frozen: Option<u64>,
-    /// Lives that began and ended during the walk, and of which no record tells, ended at or before it: the bracket has
-    /// to reach so far.
+    /// Incarnations that were created and deleted during the walk without a record were deleted at or before this zxid:
+    /// the bracket has to reach it.
     unread: Zxid,
 }
 
-/// How far a root has come in the present epoch.
+/// The phase of a root in the present epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RootPhase {
-    /// Its walk has not begun; its events are dropped, the walk will see what they say.
+    /// Its walk has not begun; its events are dropped, because the walk reads a later state.
     Waiting,
     /// It is being walked, inside a run or a gap.
     Walking(Bracket),
-    /// Compared: every change is seen as it happens.
+    /// Compared: every change is recorded from its event.
     Watched,
 }
 
-/// What encloses the reconciled records of a walk.
+/// The run or gap that encloses the reconciled records of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bracket {
-    /// The first listing.
+    /// The run of the first listing.
     Run(Uuid),
-    /// A later one.
+    /// The gap of a later listing.
     Gap {
         epoch: Epoch,
         from_zxid: Zxid,
         reason: GapReason,
-        /// `None` until its begin is told.
+        /// `None` until its begin is appended.
         differences: Option<u64>,
     },
 }
 
-/// What every part of the machine needs to decide on an input and to write down what it decided.
+/// The state that every part of the machine needs to handle one input and to append its records.
 pub(crate) struct StepContext<'a> {
     pub(crate) now: Timestamp,
     pub(crate) image: &'a mut dyn ImageTxn,
@@ -69,7 +69,7 @@ pub(crate) struct StepContext<'a> {
     pub(crate) roots: &'a mut [Root],
     pub(crate) unreadable: &'a mut Unreadable,
     pub(crate) lists: &'a Lists,
-    /// Whether another server may be tried on a suspicion alone.
+    /// Whether another server may be tried on a suspicion only.
     pub(crate) may_lag: bool,
 }
 
@@ -89,8 +89,9 @@ impl Root {
         })
     }
 
-    /// Whether a root that is not known to live cannot be there as it was read: everything up to that was reported, its
-    /// end among it. A root that became readable meanwhile, or one whose watch was dead unnoticed, looks alike.
+    /// Whether a root that the image does not have cannot exist as it was read: everything up to its newest zxid was
+    /// reported, including its delete. `false` for a root that became readable meanwhile, or whose watch was lost,
+    /// which look the same.
     pub(crate) fn is_past(&self, stat: &Stat) -> bool {
         let RootPhase::Walking(Bracket::Gap { reason, .. }) = self.phase else {
             return false;
@@ -99,22 +100,23 @@ impl Root {
         was_seen && stat.newest_zxid() <= self.progress.reported
     }
 
-    /// Takes note of a zxid that an event or Stat showed.
+    /// Notes the zxid of an event or Stat.
     pub(crate) fn saw(&mut self, zxid: Zxid) {
         if self.frozen.is_none() {
             self.seen = self.seen.max(zxid);
         }
     }
 
-    /// Ends of lives that an event without a zxid told, and that are bound so. Only those that came during the walk may
-    /// be of lives that no record tells of, as what began them was left to the walk.
+    /// Notes the bound of a delete event without a zxid. Only one that arrived during the walk may belong to an
+    /// incarnation without a record, because its create was left to the walk.
     pub(crate) fn ended(&mut self, position: u64, bound: Zxid) {
         if self.frozen.is_none_or(|end| position < end) {
             self.unread = self.unread.max(bound);
         }
     }
 
-    /// Takes the ends that were bound into what the bracket reaches. `true`: what came up to there has to be told first.
+    /// Extends the bracket to the noted deletes. Returns `true` if that moved it: the events up to there have to be
+    /// recorded first.
     #[must_use]
     pub(crate) fn reaches_further(&mut self) -> bool {
         let is_further = self.unread > self.seen;
@@ -122,12 +124,12 @@ impl Root {
         is_further
     }
 
-    /// The greatest zxid that was seen until the walk ended.
+    /// The greatest zxid of any event or Stat until the walk ended.
     pub(crate) fn seen_zxid(&self) -> Zxid {
         self.seen
     }
 
-    /// What comes from now on comes after the walk.
+    /// Notes the end of the walk: later events belong to the time after it.
     pub(crate) fn freeze(&mut self, end: u64) {
         self.frozen = Some(end);
     }
@@ -136,21 +138,22 @@ impl Root {
         self.frozen.is_some()
     }
 
-    /// Takes note of a Stat that the walk read.
+    /// Notes a Stat that the walk read.
     pub(crate) fn listed(&mut self, stat: &Stat) {
         self.saw(stat.newest_zxid());
         self.has_listed = true;
     }
 
-    /// The root is not there, and what is above it last changed so. A gap reaches so far, as somebody may have created and
-    /// deleted the root while nobody was connected; a first listing owes nothing of what went before it.
+    /// Notes that the root does not exist, with the zxid of the last change above it. A gap reaches that far, because
+    /// the root may have been created and deleted while there was no connection; a first listing does not cover earlier
+    /// changes.
     pub(crate) fn is_missing(&mut self, above: Zxid) {
         if matches!(self.phase, RootPhase::Walking(Bracket::Gap { .. })) {
             self.saw(above);
         }
     }
 
-    /// Everything up to it has been journalled for this root.
+    /// Notes that everything up to a zxid is appended for this root.
     pub(crate) fn reported(&mut self, zxid: Zxid) {
         if zxid > self.progress.reported {
             self.progress.reported = zxid;
@@ -158,14 +161,14 @@ impl Root {
         }
     }
 
-    /// Only what was seen in this epoch is reported. Returns up to where that is.
-    fn begin_anew(&mut self) -> Zxid {
+    /// Resets the reported zxid to the greatest of this epoch, and returns it.
+    fn reset_reported(&mut self) -> Zxid {
         self.progress.reported = self.seen;
         self.changed = true;
         self.seen
     }
 
-    /// Everything up to it was journalled for this root.
+    /// The zxid up to which everything is appended for this root.
     pub(crate) fn reported_zxid(&self) -> Zxid {
         self.progress.reported
     }
@@ -176,7 +179,7 @@ impl Root {
 }
 
 impl StepContext<'_> {
-    /// Opens the bracket of a root's walk: a run the first time (or the one that was cut), else a gap.
+    /// Opens the bracket of a root's walk: a run the first time (or the interrupted one), else a gap.
     pub(crate) fn open_bracket(
         &mut self,
         index: usize,
@@ -210,14 +213,14 @@ impl StepContext<'_> {
         self.control(index, RecordKind::RunBegin { run })
     }
 
-    /// A run's name: of the source, the root, the epoch and the moment, so that no two are alike.
+    /// The id of a run, from the source, the root, the epoch and the time, so that it is unique.
     fn new_run(&self, index: usize, epoch: Epoch) -> Uuid {
         let root = &self.roots[index].path;
         let name = format!("{}\n{root}\n{epoch}\n{}", self.options.cluster, self.now);
         Uuid::new_v5(&crate::record::NAMESPACE, name.as_bytes())
     }
 
-    /// Closes it. All that was seen during the walk is journalled before.
+    /// Closes the bracket. All events of the walk are recorded before.
     pub(crate) fn close_bracket(&mut self, index: usize) -> Result<(), JournalError> {
         let root = &mut self.roots[index];
         let RootPhase::Walking(bracket) = root.phase else {
@@ -237,8 +240,8 @@ impl StepContext<'_> {
             } => {
                 let root = &mut self.roots[index];
                 let to_zxid = match reason {
-                    // What was reported of a history that is no more says nothing about this one.
-                    GapReason::Rebaselined => root.begin_anew(),
+                    // The reported zxid of the replaced history does not apply to this one.
+                    GapReason::Rebaselined => root.reset_reported(),
                     _ => root.seen.max(from_zxid),
                 };
                 root.reported(to_zxid);
@@ -256,8 +259,8 @@ impl StepContext<'_> {
         }
     }
 
-    /// A gap is told before the first record inside it, and at the latest before its end: an attempt that a server cuts
-    /// short before it showed anything, as one that lags does, leaves nothing.
+    /// Appends the begin of a gap before the first record inside it, at the latest before its end: an attempt that ends
+    /// before any difference, as with a server that lags, leaves no record.
     pub(crate) fn begin_gap(&mut self, index: usize) -> Result<(), JournalError> {
         let RootPhase::Walking(Bracket::Gap {
             epoch,
@@ -324,7 +327,7 @@ impl StepContext<'_> {
         Ok(())
     }
 
-    /// Journals a change and counts it.
+    /// Appends a change and counts it.
     pub(crate) fn write(&mut self, index: usize, change: Change) -> Result<(), JournalError> {
         let op = change.what.op();
         self.counters.record(op, change.fidelity);
@@ -350,7 +353,7 @@ impl StepContext<'_> {
         Ok(())
     }
 
-    /// The next place in the open run of a root; `None` outside a run.
+    /// The id of the open run of a root and the next index in it; `None` outside a run.
     pub(crate) fn next_in_run(&mut self, index: usize) -> Option<(Uuid, u64)> {
         let root = &mut self.roots[index];
         let run = root.progress.run.as_mut()?;
@@ -359,7 +362,7 @@ impl StepContext<'_> {
         Some((run.id, run.index))
     }
 
-    /// Whether reconciled records may stand here: only inside a gap or a run.
+    /// Whether reconciled records are allowed: only inside a gap or a run.
     pub(crate) fn in_bracket(&self, index: usize) -> bool {
         matches!(self.roots[index].phase, RootPhase::Walking(_))
     }
@@ -369,7 +372,7 @@ impl StepContext<'_> {
         matches!(self.roots[index].phase, RootPhase::Walking(Bracket::Gap { .. }))
     }
 
-    /// A value as the source wants it kept.
+    /// A value in the form that the options of the source name.
     pub(crate) fn read(&self, stat: &Stat, data: &[u8]) -> Read {
         let data = match self.options.data {
             DataMode::Keep(form) => Some(Data::limited(data, form, self.options.max_data_bytes)),
@@ -378,7 +381,7 @@ impl StepContext<'_> {
         Read { stat: *stat, data }
     }
 
-    /// Stores what changed of the roots' progress.
+    /// Stores the changed progress of the roots.
     pub(crate) fn save_progress(&mut self) -> Result<(), JournalError> {
         for root in self.roots.iter_mut().filter(|root| root.changed) {
             self.image.set_progress(&root.path, &root.progress)?;

@@ -1,14 +1,15 @@
-//! Events without zxids, from servers before 3.9: a window of them is read at one moment, and what that moment shows is
-//! told.
+//! Settles events without zxids, from servers before 3.9: the paths of a window of events are read at one moment, and
+//! the state of that moment is recorded.
 //!
-//! One MultiRead reads the paths of the window and, of those that begin or end, all paths above them. Every event before
-//! it was sent is reflected in it, and later ones may be. So nothing is told at the place of an event: the first event of
-//! a path brings the image of the path to that moment, children ended before their parents, parents begun before their
-//! children, also where the events that say so still wait. Whatever is told is true together, however small the window.
+//! One MultiRead reads the paths of the window and, of those that are created or deleted, all paths above them. Every
+//! event that arrived before it was sent is reflected in it, and later ones may be. So records do not follow the events
+//! one by one: the first event of a path brings the image of the path to the moment of the read. Children are deleted
+//! before their parents and parents are created before their children, also if the events of these still wait. The
+//! records of a window are consistent, however small it is.
 //!
-//! Each change that is told has its event in hand. Where the events leave open whether a life began and ended before the
-//! one that was read, the window is read again: what was in doubt then lies before the read. A life that nobody reads
-//! is never passed over.
+//! Each recorded change has an event. If the events do not show whether an incarnation was created and deleted before
+//! the one that was read, the window is read again: the doubtful events then precede the read. An incarnation that was
+//! never read is recorded, too.
 
 use crate::append::{Change, ChangeKind, DeletedAt};
 use crate::image_txn::Node;
@@ -18,16 +19,16 @@ use crate::record::{Fidelity, GapReason, Stat};
 use super::EventKind;
 use super::compare::{ctime, missed_between};
 use super::follow::{Follow, PendingEvent, Settled};
-use super::path_events::Story;
+use super::path_events::PathEvents;
 use super::roots::StepContext;
 use super::walk::nearest_pzxid;
 use super::{Outcome, StepError, StepResult};
 
-/// What became of a path.
+/// The result for one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SettlingTurn {
-    Told,
-    /// The events do not say yet which life it is.
+    Done,
+    /// The events do not show yet which incarnation was read.
     ReadAgain,
     Denied,
 }
@@ -42,8 +43,8 @@ impl Follow {
         if position >= self.window.upto || self.window.is_under_way {
             return Ok(Settled::Wait);
         }
-        Ok(match self.tell_line(context, event.root, &event.path)? {
-            SettlingTurn::Told => Settled::Done,
+        Ok(match self.settle_path(context, event.root, &event.path)? {
+            SettlingTurn::Done => Settled::Done,
             SettlingTurn::Denied => Settled::Denied,
             SettlingTurn::ReadAgain => {
                 self.window.upto = self.base;
@@ -52,8 +53,8 @@ impl Follow {
         })
     }
 
-    /// Brings a path to the moment of the read, and before it what is above it.
-    fn tell_line(
+    /// Brings a path, and first the paths above it, to the moment of the read.
+    fn settle_path(
         &mut self,
         context: &mut StepContext<'_>,
         root: usize,
@@ -65,25 +66,25 @@ impl Follow {
             Some(Outcome::Denied) => {
                 context.unreadable.add(&context.roots[root].path, path);
                 self.drop_until(path, self.window.covers);
-                Ok(SettlingTurn::Told)
+                Ok(SettlingTurn::Done)
             }
-            // It began or ended behind the window, and nobody asked for what is above it.
-            Some(Outcome::Missing) if !self.has_read_above(path) && self.begins_or_ends(path) => {
+            // It was created or deleted after the window was chosen, and the paths above it were not read.
+            Some(Outcome::Missing) if !self.has_read_above(path) && self.is_created_or_deleted(path) => {
                 Ok(SettlingTurn::ReadAgain)
             }
-            Some(Outcome::Missing) => self.tell_missing(context, root, path),
+            Some(Outcome::Missing) => self.settle_missing(context, root, path),
             Some(Outcome::Found { stat, data, .. }) => {
-                let turn = self.tell_above(context, root, path, &stat)?;
-                if turn != SettlingTurn::Told {
+                let turn = self.settle_ancestors(context, root, path, &stat)?;
+                if turn != SettlingTurn::Done {
                     return Ok(turn);
                 }
-                self.tell_found(context, root, path, &stat, &data, true)
+                self.settle_found(context, root, path, &stat, &data, true)
             }
         }
     }
 
-    /// A znode that is there has all above it there: what of that began anew is told first.
-    fn tell_above(
+    /// Records new incarnations above an existing znode first.
+    fn settle_ancestors(
         &mut self,
         context: &mut StepContext<'_>,
         root: usize,
@@ -92,9 +93,9 @@ impl Follow {
     ) -> StepResult<SettlingTurn> {
         let node = context.image.node(path)?;
         if node.is_some_and(|node| node.czxid == stat.czxid) {
-            return Ok(SettlingTurn::Told);
+            return Ok(SettlingTurn::Done);
         }
-        if !self.has_read_above(path) && self.begins_or_ends(path) {
+        if !self.has_read_above(path) && self.is_created_or_deleted(path) {
             return Ok(SettlingTurn::ReadAgain);
         }
         let top = context.roots[root].path.clone();
@@ -104,31 +105,38 @@ impl Follow {
             let Some(Outcome::Found { stat, data, .. }) = self.window.outcomes.get(&above).cloned() else {
                 continue;
             };
-            let turn = self.tell_found(context, root, &above, &stat, &data, false)?;
-            if turn != SettlingTurn::Told {
+            let turn = self.settle_found(context, root, &above, &stat, &data, false)?;
+            if turn != SettlingTurn::Done {
                 return Ok(turn);
             }
         }
-        Ok(SettlingTurn::Told)
+        Ok(SettlingTurn::Done)
     }
 
-    /// While a walk goes on, what begins is left to it, and may end before it gets there: then the gap or run says so.
-    fn reach(&self, context: &mut StepContext<'_>, root: usize, path: &ZnodePath, story: &Story) {
-        if let (Some(position), DeletedAt::Bound(bound)) = (story.first_end, self.bound(path))
+    /// During a walk, creates are left to the walk, and the znode may be deleted before the walk reads it: then the gap
+    /// or run has to reach the delete.
+    fn extend_bracket(
+        &self,
+        context: &mut StepContext<'_>,
+        root: usize,
+        path: &ZnodePath,
+        events: &PathEvents,
+    ) {
+        if let (Some(position), DeletedAt::Bound(bound)) = (events.first_delete, self.bound(path))
             && context.in_bracket(root)
         {
             context.roots[root].ended(position, bound);
         }
     }
 
-    /// Whether the window shows all that is above a path. One that is not known may be where its line broke or began anew:
-    /// then what is above that one says nothing of the path.
+    /// Whether the window has an answer for all paths above a path. One without an answer may be deleted or newly
+    /// created: then the answers above it do not apply to the path.
     fn has_read_above(&self, path: &ZnodePath) -> bool {
         path.ancestors()
             .all(|above| self.window.outcomes.contains_key(&above))
     }
 
-    fn tell_found(
+    fn settle_found(
         &mut self,
         context: &mut StepContext<'_>,
         root: usize,
@@ -138,105 +146,107 @@ impl Follow {
         is_own: bool,
     ) -> StepResult<SettlingTurn> {
         let node = context.image.node(path)?;
-        let story = self.story(path, node.is_some(), true);
-        self.reach(context, root, path, &story);
+        let events = self.path_events(path, node.is_some(), true);
+        self.extend_bracket(context, root, path, &events);
         let in_bracket = context.in_bracket(root);
         match node {
             Some(node) if node.czxid == stat.czxid => {
                 if !is_own {
-                    return Ok(SettlingTurn::Told);
+                    return Ok(SettlingTurn::Done);
                 }
-                let is_denied = story.begins > 0 && story.ends == 0 && stat.mzxid == node.mzxid();
+                let is_denied = events.creates > 0 && events.deletes == 0 && stat.mzxid == node.mzxid();
                 if is_denied && !in_bracket {
                     return Ok(SettlingTurn::Denied);
                 }
                 write_update(context, root, path, stat, data)?;
-                self.drop_until(path, story.upto);
-                return Ok(SettlingTurn::Told);
+                self.drop_until(path, events.upto);
+                return Ok(SettlingTurn::Done);
             }
             // The walk has read it since.
             Some(node) if node.czxid > stat.czxid && in_bracket => {
                 self.drop_until(path, self.window.covers);
-                return Ok(SettlingTurn::Told);
+                return Ok(SettlingTurn::Done);
             }
             Some(node) if node.czxid > stat.czxid => return Err(StepError::Doubt(GapReason::Liveness)),
             _ => {}
         }
-        if story.may_be_later {
-            return self.tell_sure_ends(context, root, path, node);
+        if events.may_be_later {
+            return self.settle_sure_deletes(context, root, path, node);
         }
-        let is_told = if node.is_some() {
-            story.ends > 0
+        let is_recorded = if node.is_some() {
+            events.deletes > 0
         } else {
-            story.begins > 0
+            events.creates > 0
         };
-        if !is_told && !in_bracket {
+        if !is_recorded && !in_bracket {
             return Err(StepError::Doubt(GapReason::Permission));
         }
-        if is_told {
-            // Of what began up to there everything was told: an ensemble that was set back begins it again.
+        if is_recorded {
+            // All creates up to there were recorded: an ensemble that was restored to an older state repeats them.
             if stat.czxid <= context.roots[root].reported_zxid() {
                 return Err(StepError::Doubt(GapReason::Liveness));
             }
-            self.end_lives(context, root, path, node, &story)?;
+            self.write_deletes(context, root, path, node, &events)?;
             write_create(context, root, path, stat, data)?;
         }
-        if is_told || is_own {
-            self.drop_until(path, story.upto);
+        if is_recorded || is_own {
+            self.drop_until(path, events.upto);
         }
-        Ok(SettlingTurn::Told)
+        Ok(SettlingTurn::Done)
     }
 
-    /// Events that came since the read was sent leave open which incarnation was read. What ended before that is sure, and
-    /// is told, so that a path that is created and deleted without a pause goes on; the rest is read again.
-    fn tell_sure_ends(
+    /// Handles events that arrived since the read was sent and do not show which incarnation was read. The deletes
+    /// before that are certain and are recorded, so that a path that is created and deleted without a pause makes
+    /// progress; the rest is read again.
+    fn settle_sure_deletes(
         &mut self,
         context: &mut StepContext<'_>,
         root: usize,
         path: &ZnodePath,
         node: Option<Node>,
     ) -> StepResult<SettlingTurn> {
-        let sure = self.sure_ends(path, node.is_some());
-        if sure.ends > 0 {
-            self.end_lives(context, root, path, node, &sure)?;
+        let sure = self.sure_deletes(path, node.is_some());
+        if sure.deletes > 0 {
+            self.write_deletes(context, root, path, node, &sure)?;
             self.drop_until(path, sure.upto);
         }
         Ok(SettlingTurn::ReadAgain)
     }
 
-    fn tell_missing(
+    fn settle_missing(
         &mut self,
         context: &mut StepContext<'_>,
         root: usize,
         path: &ZnodePath,
     ) -> StepResult<SettlingTurn> {
         let node = context.image.node(path)?;
-        let story = self.story(path, node.is_some(), false);
-        self.reach(context, root, path, &story);
-        if node.is_some() && story.ends == 0 && !context.in_bracket(root) {
+        let events = self.path_events(path, node.is_some(), false);
+        self.extend_bracket(context, root, path, &events);
+        if node.is_some() && events.deletes == 0 && !context.in_bracket(root) {
             return Err(StepError::Doubt(GapReason::Permission));
         }
-        if node.is_none() || story.ends > 0 {
-            self.end_lives(context, root, path, node, &story)?;
+        if node.is_none() || events.deletes > 0 {
+            self.write_deletes(context, root, path, node, &events)?;
         }
-        self.drop_until(path, story.upto);
-        Ok(SettlingTurn::Told)
+        self.drop_until(path, events.upto);
+        Ok(SettlingTurn::Done)
     }
 
-    /// The known life ends with all below it; one delete more stands for all that nobody read.
-    fn end_lives(
+    /// Records the delete of the known incarnation with all below it, and one more delete for all incarnations that
+    /// were never read.
+    fn write_deletes(
         &mut self,
         context: &mut StepContext<'_>,
         root: usize,
         path: &ZnodePath,
         node: Option<Node>,
-        story: &Story,
+        events: &PathEvents,
     ) -> StepResult<()> {
         let at = self.bound(path);
         if let Some(node) = node {
-            self.end_below(context, root, path, at)?;
+            self.write_deletes_below(context, root, path, at)?;
             context.check_proof(path, &node, at)?;
-            let is_reconciled = story.is_uncertain && context.in_bracket(root);
+            let is_reconciled = events.is_uncertain && context.in_bracket(root);
             let fidelity = if is_reconciled {
                 Fidelity::Reconciled
             } else {
@@ -244,7 +254,7 @@ impl Follow {
             };
             write(context, root, path, ChangeKind::Deleted { at }, fidelity, None)?;
         }
-        if story.has_unread && self.is_new_end(path, at) {
+        if events.has_unread && self.is_new_delete(path, at) {
             write(
                 context,
                 root,
@@ -257,9 +267,9 @@ impl Follow {
         Ok(())
     }
 
-    /// What the image holds below a life that ended has ended, too, and its events wait. While a walk goes on there may be
-    /// znodes of the next life.
-    fn end_below(
+    /// Records the deletes of the znodes below a deleted incarnation; their events wait. During a walk there may be
+    /// znodes of the next incarnation, which stay.
+    fn write_deletes_below(
         &self,
         context: &mut StepContext<'_>,
         root: usize,
@@ -299,17 +309,18 @@ impl Follow {
         self.drop_events(path, |position, _| position < upto);
     }
 
-    /// Whether the end of a life that nobody read lies beyond the last one that was told of its path.
-    fn is_new_end(&mut self, path: &ZnodePath, at: DeletedAt) -> bool {
+    /// Whether the delete of an incarnation that was never read is later than the last recorded one of its path.
+    fn is_new_delete(&mut self, path: &ZnodePath, at: DeletedAt) -> bool {
         let DeletedAt::Bound(bound) = at else {
             return true;
         };
         let upto = self.base + self.items.len() as u64;
-        let before = self.window.ends.insert(path.clone(), (bound, upto));
+        let before = self.window.deletes.insert(path.clone(), (bound, upto));
         before.is_none_or(|(before, _)| before != bound)
     }
 
-    /// The smallest of: `pzxid` of the nearest ancestor that is there, if it can be read; czxid of the next incarnation.
+    /// The smaller of the `pzxid` of the nearest existing ancestor, if it can be read, and the `czxid` of the next
+    /// incarnation.
     fn bound(&self, path: &ZnodePath) -> DeletedAt {
         let outcomes = &self.window.outcomes;
         let next = outcomes.get(path).and_then(Outcome::stat);
@@ -385,7 +396,7 @@ fn write_update(
     let Some(node) = context.image.node(path)? else {
         return Ok(());
     };
-    // A walk may have read it since.
+    // A walk may have read a newer state since.
     if stat.mzxid < node.mzxid() || node.stat.is_some_and(|known| stat.aversion < known.aversion) {
         return Ok(());
     }

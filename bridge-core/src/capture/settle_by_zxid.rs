@@ -1,4 +1,4 @@
-//! Settling events that carry their zxid: which value belongs to which, and what was overwritten unread.
+//! Settles events with zxids: finds the value of each event, and counts the versions that were overwritten unread.
 
 use std::collections::HashMap;
 
@@ -50,7 +50,7 @@ impl Follow {
         }
     }
 
-    /// Whether every event of the transaction at the front can leave: its records stand together or not at all.
+    /// Whether every event of the transaction at the front can be recorded: its records are appended together.
     fn group_is_ready(&mut self, zxid: Zxid) -> bool {
         let of_group = |item: &&Item| match item {
             Item::Event(event) => event.zxid == Some(zxid),
@@ -66,7 +66,7 @@ impl Follow {
             let (path, kind, position) = (event.path.clone(), event.kind, self.base + at as u64);
             if self.tentative.contains(&path) {
                 is_ready = false;
-            } else if kind != EventKind::Deleted && !self.can_be_told(&path, position, zxid) {
+            } else if kind != EventKind::Deleted && !self.can_be_recorded(&path, position, zxid) {
                 self.read_if_none_is_under_way(&path);
                 is_ready = false;
             }
@@ -74,7 +74,8 @@ impl Follow {
         is_ready
     }
 
-    /// The gaps in which records of the transaction at the front stand begin before the first of them: nothing parts them.
+    /// Appends the begins of the gaps of the transaction at the front before its first record, so that its records are
+    /// adjacent.
     fn begin_gaps_of(&self, context: &mut StepContext<'_>, zxid: Zxid) -> StepResult<()> {
         for item in &self.items {
             match item {
@@ -86,14 +87,14 @@ impl Follow {
         Ok(())
     }
 
-    /// Whether what was read, or an event that follows, decides on a create or write.
-    fn can_be_told(&self, path: &ZnodePath, position: u64, zxid: Zxid) -> bool {
+    /// Whether a value, or a later event, decides on a create or write.
+    fn can_be_recorded(&self, path: &ZnodePath, position: u64, zxid: Zxid) -> bool {
         let is_read = self.newest(path).is_some_and(|value| value.covers > position)
             || self.values(path).any(|(stat, _)| stat.mzxid >= zxid);
         is_read || (!self.must_wait(path, position, zxid) && self.has(path, EventKind::Deleted, position))
     }
 
-    /// Lives that begin and end inside one transaction were never visible: their events are dropped.
+    /// Drops the events of incarnations that are created and deleted inside one transaction: they were never visible.
     fn prepare_group(&mut self, zxid: Zxid) {
         let end = self.complete - self.base;
         let group: Vec<(u64, ZnodePath, EventKind)> = (0..end)
@@ -110,15 +111,21 @@ impl Follow {
         if group.len() < 2 {
             return;
         }
-        let mut lives: HashMap<&ZnodePath, Vec<(u64, EventKind)>> = HashMap::new();
+        let mut incarnations: HashMap<&ZnodePath, Vec<(u64, EventKind)>> = HashMap::new();
         let mut invisible = Vec::new();
         for (position, path, kind) in &group {
-            let life = lives.entry(path).or_default();
-            life.push((*position, *kind));
+            let incarnation = incarnations.entry(path).or_default();
+            incarnation.push((*position, *kind));
             if *kind == EventKind::Deleted
-                && let Some(born) = life.iter().position(|(_, kind)| *kind == EventKind::Created)
+                && let Some(created) = incarnation
+                    .iter()
+                    .position(|(_, kind)| *kind == EventKind::Created)
             {
-                invisible.extend(life.drain(born..).map(|(position, _)| (position, path.clone())));
+                invisible.extend(
+                    incarnation
+                        .drain(created..)
+                        .map(|(position, _)| (position, path.clone())),
+                );
             }
         }
         for (position, path) in invisible {
@@ -146,7 +153,7 @@ impl Follow {
             context.purge(event.root, &event.path, Some(zxid), DeletedAt::Bound(zxid))?;
             context.write_delete(event.root, &event.path, DeletedAt::Bound(zxid))?;
         }
-        let what = match self.value_of_life(&event.path, zxid) {
+        let what = match self.value_of_incarnation(&event.path, zxid) {
             Some((stat, data)) if stat.mzxid == zxid => ChangeKind::Created {
                 read: context.read(stat, data),
             },
@@ -159,7 +166,7 @@ impl Follow {
                 return Ok(self.wait_for_read(event));
             }
             None if self.has(&event.path, EventKind::Deleted, position)
-                && self.is_below_untold(context, event)? =>
+                && self.is_below_unrecorded(context, event)? =>
             {
                 return Ok(Settled::Done);
             }
@@ -192,8 +199,8 @@ impl Follow {
         Ok(Settled::Done)
     }
 
-    /// Whether the znode above ended before its walk could list it: nothing is told of it, nor of what was below it.
-    fn is_below_untold(&self, context: &mut StepContext<'_>, event: &PendingEvent) -> StepResult<bool> {
+    /// Whether the parent was deleted before its walk could list it: neither it nor its children are recorded.
+    fn is_below_unrecorded(&self, context: &mut StepContext<'_>, event: &PendingEvent) -> StepResult<bool> {
         let Some(parent) = event.path.parent() else {
             return Ok(false);
         };
@@ -292,7 +299,7 @@ impl Follow {
             context.write_delete(event.root, &event.path, bound)?;
             return Ok(Settled::Done);
         }
-        // Of what is or stands below an unreadable znode the walk cannot say whether it is still the life that was told.
+        // At or below an unreadable znode, the walk cannot determine whether this is still the recorded incarnation.
         let unreadable = &context.unreadable;
         let is_sure = !unreadable.is_named(&event.path) && !unreadable.covers(&event.path);
         let at = if is_sure { DeletedAt::Exact(zxid) } else { bound };
@@ -308,7 +315,7 @@ impl Follow {
         Ok(Settled::Done)
     }
 
-    /// A write of a znode that was never reported: it could not be read when it came to be.
+    /// Handles a write of a znode that was never recorded: it was unreadable when it was created.
     fn changed_but_not_living(
         &mut self,
         context: &mut StepContext<'_>,
@@ -337,7 +344,7 @@ impl Follow {
         )
     }
 
-    /// A read that was sent after the event does not hold what the event told.
+    /// Handles an event without its value in a read that was sent after it.
     fn nothing_read(
         &mut self,
         context: &mut StepContext<'_>,
@@ -391,7 +398,7 @@ impl Follow {
     }
 
     /// The oldest value read of an incarnation.
-    fn value_of_life(&self, path: &str, czxid: Zxid) -> Option<(&Stat, &[u8])> {
+    fn value_of_incarnation(&self, path: &str, czxid: Zxid) -> Option<(&Stat, &[u8])> {
         self.values(path).find(|(stat, _)| stat.czxid == czxid)
     }
 
@@ -422,7 +429,7 @@ impl Follow {
         )
     }
 
-    /// What gave way to the event at the front under load joins what was overwritten before.
+    /// Adds the versions that the event at the front replaced under load to the overwritten ones.
     fn take_folded(&mut self, path: &ZnodePath) {
         let Some(Item::Event(front)) = self.items.front_mut() else {
             return;

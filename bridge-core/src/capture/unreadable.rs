@@ -1,14 +1,15 @@
-//! Znodes that may not be read. They give no events at all, in silence (ZOOKEEPER-4799), so each is counted and named.
+//! Znodes that the bridge may not read. Servers send no events of them, and no error (ZOOKEEPER-4799), so each is
+//! counted and named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::path::ZnodePath;
 
-/// At most so many are kept by name, to bound memory; beyond that the count says that there are more.
+/// The most znodes kept by name, to bound memory; further ones are only counted.
 const NAMED_MAX: usize = 10_000;
 
-/// The blind spots known at present.
+/// The unreadable znodes known at present.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadable {
     named: BTreeSet<ZnodePath>,
@@ -16,7 +17,7 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Takes one in; `true` if it was not known.
+    /// Adds one; returns `true` if it was not known.
     pub(crate) fn add(&mut self, root: &ZnodePath, path: &ZnodePath) -> bool {
         if self.named.contains(path) {
             return false;
@@ -28,7 +29,7 @@ impl Unreadable {
         true
     }
 
-    /// Forgets what was known below a root, before it is listed anew.
+    /// Forgets the znodes below a root, before it is listed again.
     pub(crate) fn forget(&mut self, root: &ZnodePath) {
         self.named.retain(|path| !root.covers(path));
         self.unnamed.remove(root);
@@ -40,7 +41,7 @@ impl Unreadable {
         named + self.unnamed.get(root).copied().unwrap_or_default()
     }
 
-    /// Whether it is one of them, or may be one that is not known by name.
+    /// Whether a znode is unreadable, or may be one of those that are not known by name.
     pub(crate) fn has(&self, path: &ZnodePath) -> bool {
         self.named.contains(path) || self.unnamed.keys().any(|root| root.covers(path))
     }
@@ -50,7 +51,7 @@ impl Unreadable {
         self.named.iter()
     }
 
-    /// Whether it is one of those known by name.
+    /// Whether a znode is one of those known by name.
     pub(crate) fn is_named(&self, path: &ZnodePath) -> bool {
         self.named.contains(path)
     }
@@ -60,10 +61,10 @@ impl Unreadable {
         path.ancestors().any(|above| self.named.contains(&above))
     }
 
-    /// At most so many of those known by name, going round from the one behind `last`.
+    /// At most `count` of those known by name, in a circle from the one after `last`.
     pub(crate) fn some_after(&self, last: Option<&ZnodePath>, count: usize) -> Vec<ZnodePath> {
-        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = self.named.range::<ZnodePath, _>((behind, Bound::Unbounded));
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.named.range::<ZnodePath, _>((after, Bound::Unbounded));
         let count = count.min(self.named.len());
         rest.chain(&self.named).take(count).cloned().collect()
     }

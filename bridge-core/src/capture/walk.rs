@@ -1,8 +1,8 @@
-//! Walking a root: listing it in bounded memory, many znodes in one read, and comparing as the answers come.
+//! The walk of a root: lists it in bounded memory, many znodes in one read, and compares the answers as they arrive.
 //!
-//! A walk knows of every path under its root whether it is still to be read. Events of paths that are still to be read
-//! need not be followed: the walk will see what they told. That is decided by [`RootWalk::fate`] from the few listings that
-//! are open, not from a mark at each znode, so millions of znodes cost no memory.
+//! A walk knows for every path below its root whether it still has to read it. Events of such paths are not followed:
+//! the walk reads a later state. [`RootWalk::fate`] decides that from the few open listings, not from a mark at each
+//! znode, so that millions of znodes need no memory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -17,9 +17,9 @@ use super::{Outcome, ReadRequest};
 
 /// Bytes of data expected of a znode that was never read, until the walk has read some.
 const UNKNOWN_BYTES: usize = 4 << 10;
-/// Bytes of one child's name in an answer, about.
+/// Estimated bytes of one child's name in an answer.
 const NAME_BYTES: usize = 32;
-/// How often a listing is repeated because a listed child was gone without an event.
+/// How often listings are repeated because a listed child does not exist and has no delete event.
 const RELISTS_MAX: usize = 1_000;
 
 /// The walk of one root.
@@ -29,16 +29,16 @@ pub(crate) struct RootWalk {
     pub(crate) root: usize,
     root_path: ZnodePath,
     work: Vec<Work>,
-    /// Listings whose names are not all asked for yet.
+    /// Listings with names that are not requested yet.
     open: BTreeMap<ZnodePath, Listing>,
     reading: Reading,
-    /// Znodes whose children are to be listed; `true`: asked for.
+    /// Znodes whose children are to be listed; `true`: requested.
     listing: BTreeMap<ZnodePath, bool>,
     under_way: usize,
     average_bytes: usize,
     relists: usize,
     has_read_root: bool,
-    /// Only to compare while the watch lives: events are followed all the same.
+    /// An audit only compares while the watch is active: all events are followed.
     pub(crate) is_audit: bool,
 }
 
@@ -56,16 +56,16 @@ enum Work {
 struct Listing {
     names: Vec<Box<str>>,
     next: usize,
-    /// Names that were read, since one of them was not small.
+    /// Names read since the last one that was not small.
     small: usize,
 }
 
-/// Who tells what an event told.
+/// Whether the walk or the event records a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The walk: it reads the path later.
+    /// The walk, which reads the path later.
     Walk,
-    /// Not known before the answers under way have come.
+    /// Not known before the answers under way have arrived.
     Open,
     /// The event.
     Event,
@@ -94,7 +94,7 @@ impl RootWalk {
         self.work.is_empty() && self.under_way == 0
     }
 
-    /// Who tells what an event of this path tells.
+    /// Whether the walk or an event of this path records the change.
     pub(crate) fn fate(&self, path: &ZnodePath) -> Fate {
         if self.is_audit {
             return Fate::Event;
@@ -129,7 +129,7 @@ impl RootWalk {
         }
     }
 
-    /// The next request; `None` if nothing is left to ask for.
+    /// The next request; `None` if nothing is left to read now.
     pub(crate) fn next_request(
         &mut self,
         image: &mut dyn ImageTxn,
@@ -223,12 +223,12 @@ impl RootWalk {
         Ok(reads)
     }
 
-    /// An answer has come.
+    /// Notes that an answer has arrived.
     pub(crate) fn answered(&mut self) {
         self.under_way -= 1;
     }
 
-    /// A znode's data has been read; its children are listed next if it has some.
+    /// Notes that the data of a znode was read; its children are listed next if it has some.
     pub(crate) fn read(&mut self, path: &ZnodePath, found: Option<(usize, i32)>) {
         self.reading.remove(path);
         let Some((bytes, children)) = found else {
@@ -249,7 +249,7 @@ impl RootWalk {
         }
     }
 
-    /// A znode's children have been listed; `names` is sorted.
+    /// Notes that the children of a znode were listed; `names` is sorted.
     pub(crate) fn listed(&mut self, path: &ZnodePath, names: Option<Vec<Box<str>>>) {
         self.listing.remove(path);
         self.has_read_root |= *path == self.root_path;
@@ -260,8 +260,8 @@ impl RootWalk {
         }
     }
 
-    /// The life of a znode ended behind its listing: what is below it in its next life has events of its own, and what
-    /// answers that are under way show of it belongs to them.
+    /// Notes that a znode was deleted after its listing: the znodes below its next incarnation have events of their
+    /// own, which apply to the answers under way.
     pub(crate) fn ended(&mut self, path: &ZnodePath) {
         self.open.remove(path);
         let from = path.child("");
@@ -278,12 +278,13 @@ impl RootWalk {
         self.reading.forget_below(&from);
     }
 
-    /// Whether the answer for a path is still the walk's.
+    /// Whether the walk still expects an answer for a path.
     pub(crate) fn awaits(&self, path: &ZnodePath) -> bool {
         self.reading.contains(path) || self.listing.get(path) == Some(&true)
     }
 
-    /// A listed child is gone and no event told it: its parent is listed again. `false`: this went on for too long.
+    /// Lists the parent of a child again that no longer exists and has no delete event. Returns `false` after
+    /// [`RELISTS_MAX`] times.
     #[must_use]
     pub(crate) fn list_again(&mut self, child: &ZnodePath) -> bool {
         let Some(parent) = child.parent().filter(|parent| self.root_path.covers(parent)) else {
@@ -297,18 +298,18 @@ impl RootWalk {
         self.relists <= RELISTS_MAX
     }
 
-    /// The root is not there: read again, with all above it.
+    /// Reads a root that does not exist again, with all paths above it.
     pub(crate) fn read_above(&mut self) {
         self.listing.insert(self.root_path.clone(), false);
         self.work.push(Work::Above);
     }
 }
 
-/// Znodes asked for.
+/// The requested znodes.
 #[derive(Debug, Default)]
 struct Reading {
     paths: HashSet<ZnodePath, Hasher>,
-    /// How many of them each parent has: few, as those of a request have one.
+    /// The number of them below each parent: few parents, because those of one request have the same one.
     parents: BTreeMap<ZnodePath, usize>,
 }
 
@@ -343,14 +344,14 @@ impl Reading {
         self.paths.contains(path)
     }
 
-    /// Forgets those whose path begins so: a path and what parts it from what is below it.
+    /// Forgets the znodes below a path; `from` is the path with a trailing slash.
     fn forget_below(&mut self, from: &ZnodePath) {
         let above = from.parent_str().unwrap_or_default();
         let mut parents = self
             .parents
             .range::<str, _>((Bound::Included(above), Bound::Unbounded))
             .map(|(parent, _)| parent);
-        // A path comes first, then perhaps others that begin with its letters, and what is below it.
+        // In this order: the path, then possibly others that begin with the same characters, and the paths below it.
         let is_near = |parent: &&ZnodePath| parent.starts_with(above);
         if !parents
             .by_ref()
@@ -379,7 +380,7 @@ impl Listing {
     }
 }
 
-/// Lengths that the image knows of the next names, in their order, so that an answer stays within its limit.
+/// The lengths that the image has of the next names, in their order, so that an answer stays within its limit.
 fn known_lengths(
     image: &mut dyn ImageTxn,
     path: &ZnodePath,
@@ -395,8 +396,8 @@ fn known_lengths(
         .collect())
 }
 
-/// `pzxid` of the nearest path above that is there; the answers are ordered nearest first. If it may not be read, there
-/// is none: what died below it has not touched the paths above it.
+/// The `pzxid` of the nearest existing path above; the answers are ordered nearest first. If that path is unreadable,
+/// there is none: a delete below it does not change the paths above it.
 pub(crate) fn nearest_pzxid<'a>(above: impl IntoIterator<Item = &'a Outcome>) -> Option<Zxid> {
     let mut there = above
         .into_iter()

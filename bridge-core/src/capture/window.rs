@@ -10,24 +10,24 @@ use super::follow::{Follow, Item, PendingEvent};
 use super::roots::StepContext;
 use super::{EventKind, Outcome, ReadRequest};
 
-/// The events that were read together.
+/// The events that are read together.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// Events before this position belong to it.
+    /// Events before this position belong to the window.
     pub(super) upto: u64,
-    /// Every event before this position had been seen when the read was sent.
+    /// Every event before this position had arrived when the read was sent.
     pub(super) covers: u64,
     pub(super) is_under_way: bool,
     pub(super) outcomes: HashMap<ZnodePath, Outcome>,
-    /// The greatest zxid that any answer showed.
+    /// The greatest zxid in any answer.
     pub(super) newest: Zxid,
-    /// Bounds by which ends of lives that nobody read were told: a later read that finds the same bound saw no later
-    /// end. With the position before which all such events wait.
-    pub(super) ends: HashMap<ZnodePath, (Zxid, u64)>,
+    /// Bounds of the recorded deletes of incarnations that were never read: a later read with the same bound shows no
+    /// later delete. With the position before which all such events wait.
+    pub(super) deletes: HashMap<ZnodePath, (Zxid, u64)>,
 }
 
 impl Follow {
-    /// The reads of the next window; `None` while one is under way or nothing waits.
+    /// The reads of the next window; `None` while one is under way or no event waits.
     pub(crate) fn next_window(&mut self) -> Option<Vec<ReadRequest>> {
         if self.window.is_under_way || self.window.upto > self.base {
             return None;
@@ -51,7 +51,7 @@ impl Follow {
         self.window.is_under_way = true;
         self.window.outcomes.clear();
         let base = self.base;
-        self.window.ends.retain(|_, (_, upto)| *upto > base);
+        self.window.deletes.retain(|_, (_, upto)| *upto > base);
         Some(reads)
     }
 
@@ -63,7 +63,7 @@ impl Follow {
         budget: &mut RequestBudget,
     ) -> bool {
         let above = self
-            .begins_or_ends(&event.path)
+            .is_created_or_deleted(&event.path)
             .then(|| event.path.ancestors())
             .into_iter()
             .flatten();
@@ -84,12 +84,12 @@ impl Follow {
         true
     }
 
-    /// Whether events that wait say so of a path.
-    pub(super) fn begins_or_ends(&self, path: &ZnodePath) -> bool {
+    /// Whether waiting events create or delete a path.
+    pub(super) fn is_created_or_deleted(&self, path: &ZnodePath) -> bool {
         self.has(path, EventKind::Created, 0) || self.has(path, EventKind::Deleted, 0)
     }
 
-    /// Takes the answer for the window in.
+    /// Stores the answer for the window.
     pub(crate) fn window_answered(&mut self, request: Request, outcomes: Vec<Outcome>) {
         self.window.is_under_way = false;
         self.window.covers = request.covers;
@@ -102,12 +102,12 @@ impl Follow {
         }
     }
 
-    /// A walk read a path after the window did: what the window shows of it says nothing about the events that are left.
+    /// Drops the answer for a path that a walk read later: it does not apply to the remaining events.
     pub(super) fn window_is_older(&mut self, path: &ZnodePath) {
         self.window.outcomes.remove(path);
     }
 
-    /// With nothing left to tell, all that the answers reflect has been reported.
+    /// Advances the reported zxid of the watched roots, once no event waits: all that the answers reflect is recorded.
     pub(super) fn report_window(&mut self, context: &mut StepContext<'_>) {
         let newest = self.window.newest;
         for root in context.roots.iter_mut().filter(|root| root.is_watched()) {

@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_that_went_into_a_record_behind_it_is_no_loss_and_is_not_asked_for_again() {
+    fn a_tail_that_was_merged_into_a_later_record_is_no_loss_and_is_not_read_again() {
         let filter = CompiledFilter::new(&Filter::default()).unwrap();
         let read = sift(vec![a_record().seq(9).arc()], Seq(1), Seq(4), &filter).unwrap();
         assert_eq!((read.batch.records.len(), read.batch.through), (0, Seq(4)));

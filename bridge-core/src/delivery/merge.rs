@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_each_window_a_reader_has_what_it_would_have_without_merging() {
+    fn after_each_window_a_reader_has_the_same_state_as_without_merging() {
         for seed in 0..500 {
             let mut random = StdRng::seed_from_u64(seed);
             let count = random.random_range(1..150);

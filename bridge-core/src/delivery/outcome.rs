@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_may_be_durable_behind_a_deferred_record_of_its_path() {
+    fn nothing_may_be_durable_after_a_deferred_record_of_its_path() {
         let check = |rejected: &[u64], deferred: &[u64], refused: Option<&str>| {
             let error = with_deferred(rejected, deferred).error;
             let message = error.map(|error| error.message).unwrap_or_default();

@@ -145,7 +145,7 @@ mod tests {
     const DETAIL: Option<Line> = Some(Line::Detail);
 
     #[test]
-    fn a_trouble_is_told_when_it_begins_and_when_it_ends() {
+    fn a_trouble_is_logged_when_it_begins_and_when_it_ends() {
         let mut stage = Stage::set();
         assert_eq!(stage.heals(0), None);
         assert_eq!(stage.fails(1, Unavailable), FIRST);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_fails_and_delivers_in_turns_is_told_once_a_minute() {
+    fn a_sink_that_fails_and_delivers_in_turns_is_logged_once_a_minute() {
         let mut stage = Stage::set();
         let mut told = Vec::new();
         for second in 0..130 {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trouble_that_stays_is_told_although_it_came_right_behind_another() {
+    fn a_trouble_that_stays_is_logged_although_it_came_right_after_another() {
         let mut stage = Stage::set();
         assert_eq!(stage.fails(0, Unavailable), FIRST);
         assert_eq!(stage.heals(1), Some(Line::Again));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_halt_is_always_told() {
+    fn a_halt_is_always_logged() {
         let mut stage = Stage::set();
         for second in 0..3 {
             let halted = stage.step(second, Some(trouble(Unavailable)), Phase::Halted);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_begin_to_wait_again_and_again_are_told_once_a_minute() {
+    fn records_that_begin_to_wait_again_and_again_are_logged_once_a_minute() {
         let mut sink_log = SinkLog::default();
         let now = Instant::now();
         assert!(sink_log.parked(0, 3, now));

@@ -6,7 +6,7 @@
 //!
 //! Invariants of every machine:
 //!
-//! * It never waits, opens nothing and reads no clock: the same inputs on the same image give the same appends and
+//! * It never waits, opens no file and reads no clock: the same inputs on the same image give the same appends and
 //!   requests, so that a simulator can drive it.
 //! * Its appends go through the [`ImageTxn`] of the step and nowhere else, so that records and image move together.
 //! * All appends of one input belong to one transaction of the journal. The pipeline never commits within an input.
@@ -53,7 +53,7 @@ pub trait SourceMachine: Send {
     /// The state of the machine.
     fn state(&self) -> CaptureState;
 
-    /// What was counted so far.
+    /// The counters.
     fn counters(&self) -> &Counters;
 
     /// The epoch in use; `None` without one.
@@ -62,7 +62,7 @@ pub trait SourceMachine: Send {
     /// The zxid up to which everything was reported for all roots of this epoch.
     fn reported(&self) -> Option<Zxid>;
 
-    /// Events that were taken in and are not appended yet.
+    /// Events that arrived and are not appended yet.
     fn waiting(&self) -> usize;
 
     /// How many znodes may not be read.
@@ -72,7 +72,7 @@ pub trait SourceMachine: Send {
     fn unreadable(&self, most: usize) -> Vec<ZnodePath>;
 }
 
-/// What a step asks for. The records are not here: they are appended through the image.
+/// The requests of a step. The records are not here: they are appended through the image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepOutcome {
     /// For the connection, in this order.
@@ -83,7 +83,7 @@ pub struct StepOutcome {
     pub halt: Option<Halt>,
 }
 
-/// Why a source stopped, with the choices in its message.
+/// Why a source stopped. The message names the choices of the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
     /// The ensemble shows an older state than the journal holds, on every connection that was tried.
@@ -96,7 +96,7 @@ pub enum Halt {
     WentBack {
         /// The source.
         cluster: Arc<str>,
-        /// Which znode, and both states.
+        /// The znode and both states.
         evidence: String,
     },
     /// The znodes that identify the ensemble are other incarnations than those in the journal.
@@ -129,13 +129,13 @@ pub enum Halt {
 /// Why a step failed. The caller rolls the journal transaction back and calls [`SourceMachine::reset`].
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The journal refused.
+    /// The journal refused an append.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The server that answered shows less than is journalled: try another one.
+    /// The answer of the server is older than the journal: try another server.
     #[error("the server lags behind the journal: {0}")]
     Lagging(String),
-    /// What was read contradicts the events: the watch of this connection cannot be trusted.
+    /// A read contradicts the events: the watch of this connection cannot be trusted.
     #[error("the watch cannot be trusted ({}): the tree is compared anew", .0.as_str())]
     Doubt(GapReason),
 }

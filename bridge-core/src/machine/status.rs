@@ -13,7 +13,7 @@ pub enum CaptureState {
     Arming,
     /// The tree is being listed and compared.
     Walking,
-    /// Every change is seen as it happens.
+    /// Every change is recorded from its event.
     Live,
     /// Stopped until an operator decides.
     Halted,
@@ -31,7 +31,7 @@ impl CaptureState {
         }
     }
 
-    /// Whether a change that happens now is seen.
+    /// Whether a change that happens now gives an event.
     pub fn is_armed(self) -> bool {
         match self {
             CaptureState::Walking | CaptureState::Live => true,
@@ -40,10 +40,10 @@ impl CaptureState {
     }
 }
 
-/// What was counted since the machine was made. Only grows.
+/// Counters since the machine was created. They only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Watch events taken in.
+    /// Watch events.
     pub events: u64,
     /// Znodes read.
     pub reads: u64,
@@ -51,21 +51,21 @@ pub struct Counters {
     pub requests: u64,
     /// Records by op and fidelity.
     pub records: RecordCounts,
-    /// Versions that nobody could read.
+    /// Versions that were never read.
     pub missed: u64,
     /// Versions known to be overwritten before they could be read.
     pub superseded: u64,
     /// Gaps by reason.
     pub gaps: BTreeMap<&'static str, u64>,
-    /// Samples that were answered and equal to the image, and events of the canary: each proved the watch alive.
+    /// Samples that equal the image, and events of the canary: each proves that the watch is active.
     pub liveness_checks: u64,
-    /// `acl` records without the list that was wanted.
+    /// `acl` records without the list, although the options ask for it.
     pub unread_acls: u64,
-    /// Walks that came to their end.
+    /// Finished walks.
     pub walks: u64,
 }
 
-/// How many records there are of each op and fidelity.
+/// The number of records of each op and fidelity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordCounts {
     total: u64,
@@ -75,12 +75,12 @@ pub struct RecordCounts {
 const FIDELITIES: [(Fidelity, &str); 2] = [(Fidelity::Exact, "exact"), (Fidelity::Reconciled, "reconciled")];
 
 impl RecordCounts {
-    /// All of them.
+    /// All records.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// Those that came, by the names of op and fidelity.
+    /// The counts that are not zero, with the names of op and fidelity.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         let kinds = Op::ALL
             .into_iter()

@@ -41,7 +41,7 @@ fn validator() -> jsonschema::Validator {
 }
 
 #[test]
-fn the_example_of_the_contract_is_read_and_written_again_as_it_stands() {
+fn the_example_of_the_contract_is_read_and_written_again_unchanged() {
     let expected: serde_json::Value = serde_json::from_str(EXAMPLE).unwrap();
     let record: Record = serde_json::from_str(EXAMPLE).unwrap();
     assert_eq!(serde_json::to_value(&record).unwrap(), expected);

@@ -1,5 +1,5 @@
-//! The inputs of a machine that follows a watched tree, and the words that requests and answers share. Closed: a simulator
-//! can make each of them.
+//! The inputs of a machine that follows a watched tree, and the types that requests and answers share. A simulator can
+//! construct each of them.
 
 use std::sync::Arc;
 
@@ -15,52 +15,54 @@ use super::SourceRequest;
 pub enum Input {
     /// A session is connected; no watch is armed yet on this connection.
     Connected {
-        /// What became of the session.
+        /// Whether the session is the same.
         session: SessionFate,
     },
     /// The answer to [`SourceRequest::Arm`]: all watches are armed, and a `sync` sent after them was answered.
     Armed,
-    /// The connection is gone.
+    /// The connection is closed.
     Disconnected,
-    /// The driver had to throw events away and has dropped the connection.
+    /// The driver discarded events and has dropped the connection.
     Overflow,
-    /// A request was not answered in time, and the driver has dropped the connection: pings alone prove no watch.
+    /// A request was not answered in time, and the driver has dropped the connection: pings alone do not prove that the
+    /// watch is active.
     Unanswered,
     /// Watch events in the order of the connection (of several roots: merged by zxid).
     Events(Vec<Event>),
     /// The answer to [`SourceRequest::Read`]. Answers come in the order of the requests.
     Answer {
-        /// Of the request.
+        /// The ticket of the request.
         ticket: Ticket,
         /// One for each read of the request.
         outcomes: Vec<Outcome>,
     },
     /// The answer to [`SourceRequest::ReadAcls`].
     Acls {
-        /// Of the request.
+        /// The ticket of the request.
         ticket: Ticket,
         /// One for each path of the request.
         outcomes: Vec<AclOutcome>,
     },
     /// The answer to [`SourceRequest::WriteCanary`].
     CanaryWritten {
-        /// Of the write.
+        /// The mark of the write.
         mark: CanaryMark,
-        /// The transaction; `None` where the write failed, or nobody knows what became of it.
+        /// The transaction; `None` if the write failed or its result is unknown.
         zxid: Option<Zxid>,
     },
     /// Time passes: about once a second.
     Tick,
-    /// The machine said that it has more to do, and no other input waits.
+    /// The machine has more to do ([`StepOutcome::has_more`](crate::machine::StepOutcome::has_more)), and no other
+    /// input waits.
     Continue,
 }
 
-/// What became of the session between two connections.
+/// The session of a connection, compared with the previous connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionFate {
-    /// The same session goes on.
+    /// The same session.
     Kept,
-    /// It is a new one.
+    /// A new session.
     New,
 }
 
@@ -69,13 +71,13 @@ pub enum SessionFate {
 pub struct Event {
     /// The znode that changed.
     pub path: ZnodePath,
-    /// How.
+    /// The kind of change.
     pub kind: EventKind,
-    /// Of the transaction; `None` from servers before 3.9 (ZOOKEEPER-4655).
+    /// The zxid of the transaction; `None` from servers before 3.9 (ZOOKEEPER-4655).
     pub zxid: Option<Zxid>,
 }
 
-/// The events that a recursive watch gives (it gives no `NodeChildrenChanged`).
+/// The kinds of events of a recursive watch (it has no `NodeChildrenChanged`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// `NodeCreated`
@@ -86,54 +88,54 @@ pub enum EventKind {
     Deleted,
 }
 
-/// Names a write of the canary until its answer.
+/// Identifies a write of the canary and its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CanaryMark(pub u64);
 
-/// Names a request until its answer.
+/// Identifies a request and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// One read inside a MultiRead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadRequest {
-    /// Which znode.
+    /// The znode.
     pub path: ZnodePath,
-    /// Whether its children's names are wanted too.
+    /// Whether the names of its children are read, too.
     pub children: bool,
 }
 
-/// What came of one read.
+/// The result of one read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The znode is there.
+    /// The znode exists.
     Found {
         /// Its Stat.
         stat: Stat,
         /// Its data.
         data: Arc<[u8]>,
-        /// The names of its children in any order, if they were asked for.
+        /// The names of its children in any order, if they were requested.
         children: Option<Vec<Box<str>>>,
     },
-    /// It is not there.
+    /// The znode does not exist.
     Missing,
-    /// It may not be read.
+    /// The bridge may not read it.
     Denied,
 }
 
-/// What came of reading one access control list.
+/// The result of reading one access control list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AclOutcome {
-    /// It was read.
+    /// The list was read.
     Found {
-        /// The Stat that it came with.
+        /// The Stat that arrived with it.
         stat: Stat,
         /// Its entries.
         acl: Vec<Acl>,
     },
-    /// The znode is not there.
+    /// The znode does not exist.
     Missing,
-    /// It may not be read.
+    /// The bridge may not read it.
     Denied,
 }
 

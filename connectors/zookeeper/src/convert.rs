@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_digest_only_the_user_is_told_unless_it_is_asked_for() {
+    fn of_a_digest_only_the_user_is_recorded_by_default() {
         let check = |scheme: &str, id: &str, digests, expected: &str| {
             let entry =
                 zookeeper_client::Acl::new(Permission::READ | Permission::ADMIN, AuthId::new(scheme, id));

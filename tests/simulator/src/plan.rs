@@ -209,7 +209,7 @@ fn small_limits(faults: &FaultPlan, random: &mut StdRng) -> Limits {
         walk_window: random.random_range(1..4),
         walk_batch: random.random_range(1..6),
         page: random.random_range(1..5),
-        restate_at_once: random.random_range(1..6),
+        resnapshot_batch: random.random_range(1..6),
         event_bytes: 1 << 20,
         held_bytes: *[0, 10, 1_000].choose(random).unwrap_or(&10),
         ..Limits::default()

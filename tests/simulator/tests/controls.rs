@@ -68,7 +68,7 @@ fn reading_without_a_sync_after_a_reconnect_is_caught() {
 }
 
 #[test]
-fn a_checkpoint_behind_the_acknowledgement_instead_of_a_journal_before_it_is_caught() {
+fn a_checkpoint_after_the_acknowledgement_instead_of_a_journal_before_it_is_caught() {
     is_caught(
         Habit::CheckpointAfterAck,
         &["got another record at", "which passes no filter"],

@@ -52,7 +52,7 @@ impl Bench {
         ticket(&self.written(mark, Some(zxid)))
     }
 
-    fn hears(&mut self, zxid: Option<u64>) {
+    fn takes_event(&mut self, zxid: Option<u64>) {
         let event = Event {
             zxid: zxid.map(Zxid),
             ..event(CANARY, EventKind::Changed, 0)
@@ -92,18 +92,18 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
             }]
         );
         if is_heard_first {
-            bench.hears(zxid);
+            bench.takes_event(zxid);
         }
         let read = ticket(&bench.written(CanaryMark(2), Some(20)));
         if !is_heard_first {
-            bench.hears(zxid);
+            bench.takes_event(zxid);
         }
         assert_eq!(bench.try_answer(read, shows(20)).unwrap(), []);
         assert_eq!(bench.capture.counters().liveness_checks, checks + 1);
         assert_eq!(bench.image.entries.len(), before);
         assert_eq!(bench.capture.state(), CaptureState::Live);
         assert!(matches!(bench.ticks(10)[..], [SourceRequest::WriteCanary { .. }]));
-        assert_eq!(bench.capture.counters().events, 0, "the tree has no news");
+        assert_eq!(bench.capture.counters().events, 0, "no event of the tree");
     }
 }
 
@@ -120,7 +120,7 @@ fn a_write_that_is_read_and_was_not_heard_of_proves_the_watch_dead() {
 fn the_event_of_an_earlier_write_proves_nothing() {
     let mut bench = live();
     let read = bench.writes(20);
-    bench.hears(Some(19));
+    bench.takes_event(Some(19));
     let step = bench.try_answer(read, shows(20));
     assert!(is_dead(&step), "{step:?}");
 }
@@ -139,11 +139,11 @@ fn a_server_that_lags_is_asked_again_and_at_last_its_watch_is_taken_for_dead() {
 }
 
 #[test]
-fn a_read_that_waits_behind_a_storm_of_events_is_waited_for() {
+fn a_canary_read_that_waits_after_a_storm_of_events_is_no_doubt() {
     let mut bench = live();
     let read = bench.writes(20);
     assert_eq!(bench.ticks(100), []);
-    bench.hears(Some(20));
+    bench.takes_event(Some(20));
     assert_eq!(bench.try_answer(read, shows(20)).unwrap(), []);
     assert_eq!(bench.capture.state(), CaptureState::Live);
 }
@@ -154,7 +154,7 @@ fn a_server_that_lagged_and_then_tells_the_event_proves_its_watch_alive() {
     let read = bench.writes(20);
     bench.try_answer(read, Outcome::Missing).unwrap();
     let again = ticket(&bench.ticks(1));
-    bench.hears(Some(20));
+    bench.takes_event(Some(20));
     let checks = bench.capture.counters().liveness_checks;
     bench.try_answer(again, shows(20)).unwrap();
     assert_eq!(bench.capture.counters().liveness_checks, checks + 1);

@@ -25,7 +25,7 @@ fn bare(text: &str, kind: EventKind) -> Event {
 }
 
 #[test]
-fn a_gap_ends_behind_the_record_that_tells_of_a_version_overwritten_during_its_walk() {
+fn a_gap_ends_after_the_record_that_counts_a_version_overwritten_during_its_walk() {
     let mut bench = Bench::live();
     bench.input(Input::Disconnected);
     let list = bench.connect();
@@ -45,7 +45,7 @@ fn a_gap_ends_behind_the_record_that_tells_of_a_version_overwritten_during_its_w
 }
 
 #[test]
-fn a_life_below_a_znode_that_ended_before_it_was_listed_is_not_told() {
+fn an_incarnation_below_a_znode_that_was_deleted_before_its_listing_is_not_recorded() {
     let mut bench = Bench::new();
     let list = bench.connect();
     bench.input(Input::Events(vec![
@@ -124,7 +124,7 @@ fn no_ancestor_bounds_a_delete_below_one_that_is_there_and_may_not_be_read() {
 }
 
 #[test]
-fn a_child_that_the_walk_told_survives_the_delete_of_its_recreated_parent_told_by_position() {
+fn a_child_that_the_walk_recorded_survives_the_delete_of_its_recreated_parent_that_a_read_settles() {
     let mut bench = Bench::live();
     bench.input(Input::Disconnected);
     let list = bench.connect();
@@ -137,17 +137,20 @@ fn a_child_that_the_walk_told_survives_the_delete_of_its_recreated_parent_told_b
     bench.answer(read, vec![found(stat(9, 9, 0, 9, 0), None)]);
     let (parent, child) = (found(stat(9, 9, 0, 9, 1), None), found(stat(9, 9, 0, 9, 0), None));
     bench.answer(ticket(&window), vec![parent, Outcome::Missing, child]);
-    let told: Vec<&ChangeKind> = bench.image.changes().map(|change| &change.what).collect();
-    let deletes = told
+    let recorded: Vec<&ChangeKind> = bench.image.changes().map(|change| &change.what).collect();
+    let deletes = recorded
         .iter()
         .filter(|what| matches!(what, ChangeKind::Deleted { .. }))
         .count();
-    assert_eq!(deletes, 1, "only the life of /a before ended: {told:?}");
+    assert_eq!(
+        deletes, 1,
+        "only the earlier incarnation of /a was deleted: {recorded:?}"
+    );
     assert_eq!(bench.image.image[&path("/a/x")].czxid, Zxid(9));
 }
 
 #[test]
-fn writes_that_gave_way_under_load_and_that_a_walk_told_are_not_counted_again() {
+fn writes_that_were_replaced_under_load_and_that_a_walk_recorded_are_not_counted_again() {
     let mut bench = Bench::small(|limits| limits.fold_above = 2);
     let list = bench.connect();
     let read = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["x"]))]));
@@ -163,20 +166,20 @@ fn writes_that_gave_way_under_load_and_that_a_walk_told_are_not_counted_again() 
 }
 
 #[test]
-fn a_znode_that_ended_while_its_root_is_told_again_is_not_restated() {
+fn a_znode_that_was_deleted_during_a_resnapshot_of_its_root_is_not_in_it() {
     let mut bench = Bench::live();
     for (text, zxid) in [("/a/x", 5), ("/a/y", 6), ("/a/z", 7)] {
         let requests = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
         bench.answer(ticket(&requests), vec![found(stat(zxid, zxid, 0, zxid, 0), None)]);
     }
-    let mut restating = Resnapshot::new(path("/a"), Uuid::nil(), Timestamp(1));
-    restating.step(&mut bench.image, 1).unwrap();
+    let mut resnapshots = Resnapshot::new(path("/a"), Uuid::nil(), Timestamp(1));
+    resnapshots.step(&mut bench.image, 1).unwrap();
     bench.input(Input::Events(vec![event("/a/y", EventKind::Deleted, 8)]));
     bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
     assert!(!bench.image.image.contains_key(&path("/a/y")));
     let before = bench.image.changes().count();
-    while !restating.is_done() {
-        restating.step(&mut bench.image, 1).unwrap();
+    while !resnapshots.is_done() {
+        resnapshots.step(&mut bench.image, 1).unwrap();
     }
     let restated = bench.image.changes().skip(before);
     let restated: Vec<&str> = restated.map(|change| change.path.as_str()).collect();
@@ -209,20 +212,20 @@ fn of_two_writes_in_one_transaction_none_gives_way_alone_under_load() {
     bench.answer(list, vec![found(stat(1, 1, 0, 1, 0), Some(&[]))]);
     let write = |zxid| event("/a", EventKind::Changed, zxid);
     let reads = bench.input(Input::Events(vec![write(5), write(5)]));
-    // Nothing is told before the value has come; another write comes first.
+    // Nothing is recorded before the value has arrived; another write arrives first.
     let next = bench.input(Input::Events(vec![write(7)]));
     bench.answer(ticket(&reads), vec![found(stat(1, 5, 2, 1, 0), None)]);
     bench.answer(ticket(&next), vec![found(stat(1, 7, 3, 1, 0), None)]);
-    let told: Vec<_> = bench.image.changes().skip(1).collect();
-    let told: Vec<_> = told
+    let recorded: Vec<_> = bench.image.changes().skip(1).collect();
+    let recorded: Vec<_> = recorded
         .iter()
         .map(|change| (change.missed, &change.superseded[..]))
         .collect();
-    assert_eq!(told, [(Some(1), &[Zxid(5)][..]), (Some(0), &[][..])]);
+    assert_eq!(recorded, [(Some(1), &[Zxid(5)][..]), (Some(0), &[][..])]);
 }
 
 #[test]
-fn a_transaction_of_which_a_part_was_told_by_a_walk_is_not_torn_apart() {
+fn a_transaction_of_which_a_walk_recorded_a_part_is_not_split() {
     let mut follow = Follow::new(Limits::default());
     let write = |text| event(text, EventKind::Changed, 9);
     assert!(follow.push(write("/a/x"), 0, false, false));
@@ -230,11 +233,11 @@ fn a_transaction_of_which_a_part_was_told_by_a_walk_is_not_torn_apart() {
     follow.absorb(&path("/a/y"), 2, Some(&stat(1, 9, 1, 1, 0)));
     assert!(follow.push(write("/a/z"), 0, false, false));
     follow.fence(1);
-    assert_eq!(follow.complete, 3, "whole behind its last event");
+    assert_eq!(follow.complete, 3, "complete after its last event");
 }
 
-/// Connected again after a child was told and the znode above it was not, with the list of `/a` asked for.
-fn with_a_child_of_an_untold_parent() -> (Bench, Ticket) {
+/// Connected again after a child was recorded and its parent was not, with the list of `/a` requested.
+fn with_a_child_of_an_unrecorded_parent() -> (Bench, Ticket) {
     let mut bench = Bench::live();
     let reads = bench.input(Input::Events(vec![event("/a/x/y", EventKind::Created, 6)]));
     bench.answer(ticket(&reads), vec![found(stat(6, 6, 0, 6, 0), None)]);
@@ -245,27 +248,27 @@ fn with_a_child_of_an_untold_parent() -> (Bench, Ticket) {
 
 /// The first record since then ends the child, by 9.
 fn assert_child_ended(bench: &Bench) {
-    let told = bench.image.changes().nth(2).unwrap();
+    let recorded = bench.image.changes().nth(2).unwrap();
     let at = DeletedAt::Bound(Zxid(9));
     assert_eq!(
-        (told.path.as_str(), &told.what),
+        (recorded.path.as_str(), &recorded.what),
         ("/a/x/y", &ChangeKind::Deleted { at })
     );
     assert!(!bench.image.image.contains_key(&path("/a/x/y")));
 }
 
 #[test]
-fn what_was_told_below_a_znode_that_could_not_be_read_ends_with_its_life() {
-    let (mut bench, list) = with_a_child_of_an_untold_parent();
+fn recorded_znodes_below_an_unreadable_one_are_deleted_with_its_incarnation() {
+    let (mut bench, list) = with_a_child_of_an_unrecorded_parent();
     let read = bench.answer(list, vec![found(stat(1, 1, 0, 9, 1), Some(&["x"]))]);
     bench.answer(ticket(&read), vec![found(stat(9, 9, 0, 9, 0), None)]);
     assert_child_ended(&bench);
 }
 
 #[test]
-fn what_was_told_below_a_znode_that_is_not_known_ends_when_the_list_above_does_not_name_that_znode() {
+fn recorded_znodes_below_an_unknown_one_are_deleted_when_the_list_of_its_parent_does_not_name_it() {
     // As a walk leaves it that was cut.
-    let (mut bench, list) = with_a_child_of_an_untold_parent();
+    let (mut bench, list) = with_a_child_of_an_unrecorded_parent();
     bench.answer(list, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
     assert_eq!(
@@ -278,7 +281,7 @@ fn what_was_told_below_a_znode_that_is_not_known_ends_when_the_list_above_does_n
 }
 
 #[test]
-fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() {
+fn a_child_that_a_walk_reads_in_the_next_incarnation_of_its_parent_is_recorded_after_it() {
     let mut bench = Bench::new();
     let list = bench.connect();
     let read = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["x"]))]));
@@ -288,7 +291,7 @@ fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() 
         event("/a", EventKind::Created, 7),
         event("/a/x", EventKind::Created, 8),
     ]));
-    // The walk had asked for the child of the life before.
+    // The walk requested the child of the earlier incarnation.
     requests.extend(bench.answer(read, vec![found(stat(8, 8, 0, 8, 0), None)]));
     while bench.capture.state() != CaptureState::Live {
         let Some(SourceRequest::Read { ticket, reads }) = requests.first().cloned() else {
@@ -303,28 +306,29 @@ fn a_child_that_a_walk_reads_in_the_next_life_of_its_parent_is_told_behind_it() 
         requests.extend(more);
         requests.remove(0);
     }
-    let told: Vec<_> = bench
+    let recorded: Vec<_> = bench
         .image
         .changes()
         .map(|change| (change.path.as_str(), change.what.op()))
         .collect();
-    let behind = |path: &str| {
-        told.iter()
-            .rposition(|(told, op)| *told == path && *op == Op::Create)
+    let last_create = |path: &str| {
+        recorded
+            .iter()
+            .rposition(|(recorded, op)| *recorded == path && *op == Op::Create)
     };
     assert!(
-        behind("/a").is_some() && behind("/a") < behind("/a/x"),
-        "{told:?}"
+        last_create("/a").is_some() && last_create("/a") < last_create("/a/x"),
+        "{recorded:?}"
     );
     assert_eq!(
-        told.iter().filter(|(path, _)| *path == "/a/x").count(),
+        recorded.iter().filter(|(path, _)| *path == "/a/x").count(),
         1,
-        "{told:?}"
+        "{recorded:?}"
     );
 }
 
 #[test]
-fn a_root_whose_end_was_told_is_not_taken_from_a_server_that_does_not_know_of_it_yet() {
+fn a_root_whose_delete_was_recorded_is_not_taken_from_a_server_that_has_not_applied_it_yet() {
     let mut bench = Bench::live();
     bench.input(Input::Events(vec![event("/a", EventKind::Deleted, 9)]));
     bench.input(Input::Events(vec![event("/a", EventKind::Created, 11)]));
@@ -351,13 +355,13 @@ fn a_root_whose_end_was_told_is_not_taken_from_a_server_that_does_not_know_of_it
 }
 
 #[test]
-fn what_was_told_below_a_root_that_could_not_be_read_is_found_to_be_gone_with_it() {
+fn recorded_znodes_below_an_unreadable_root_are_deleted_with_it() {
     let mut bench = Bench::new();
     let list = bench.connect();
     bench.answer(list, vec![Outcome::Denied]);
     let reads = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 6)]));
     bench.answer(ticket(&reads), vec![found(stat(6, 6, 0, 6, 0), None)]);
-    // Then both end, and nobody hears of it.
+    // Then both are deleted, without an event.
     let sample = (0..20)
         .flat_map(|_| bench.input(Input::Tick))
         .collect::<Vec<SourceRequest>>();
@@ -395,7 +399,7 @@ fn the_gap_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
             "{ends:?}"
         );
     };
-    // Somebody may have created and deleted it at 7, while nobody was connected.
+    // It may have been created and deleted at 7, while there was no connection.
     check(found(stat(0, 0, 0, 7, 0), None), 7);
     check(Outcome::Denied, 0);
 }
@@ -422,12 +426,12 @@ fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
     let reads = bench.input(Input::Events(writes.to_vec()));
     let written = || found(stat(1, 9, 1, 1, 0), None);
     bench.answer(ticket(&reads), vec![written(), written()]);
-    let told: Vec<_> = bench.image.entries.iter().rev().take(3).collect();
-    let ops = told.iter().rev().map(|entry| match &entry.word {
+    let recorded: Vec<_> = bench.image.entries.iter().rev().take(3).collect();
+    let ops = recorded.iter().rev().map(|entry| match &entry.word {
         RecordKind::Change(change) => change.what.op(),
         RecordKind::GapBegin { .. } => Op::GapBegin,
         other => panic!("{other:?}"),
     });
     assert_eq!(ops.collect::<Vec<_>>(), [Op::GapBegin, Op::Update, Op::Update]);
-    assert_eq!(told[2].root, Some(path("/b")));
+    assert_eq!(recorded[2].root, Some(path("/b")));
 }

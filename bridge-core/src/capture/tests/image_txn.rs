@@ -27,12 +27,12 @@ impl MemoryBook {
     }
 
     fn apply(&mut self, change: &Change) {
-        let (path, living) = (change.path.clone(), self.image.get(&change.path).copied());
+        let (path, known) = (change.path.clone(), self.image.get(&change.path).copied());
         match &change.what {
             ChangeKind::Created { read } | ChangeKind::Listed { read, .. } => {
                 assert!(
-                    living.is_none(),
-                    "{path} is created while it lives: {change:?} over {living:?}"
+                    known.is_none(),
+                    "{path} is created while it exists: {change:?} over {known:?}"
                 );
                 self.image.insert(
                     path,
@@ -44,8 +44,8 @@ impl MemoryBook {
             }
             ChangeKind::CreatedUnread { czxid, .. } => {
                 assert!(
-                    living.is_none(),
-                    "{path} is created while it lives: {change:?} over {living:?}"
+                    known.is_none(),
+                    "{path} is created while it exists: {change:?} over {known:?}"
                 );
                 self.image.insert(
                     path,
@@ -56,7 +56,8 @@ impl MemoryBook {
                 );
             }
             ChangeKind::Updated { read } => {
-                let node = living.unwrap_or_else(|| panic!("{path} is updated but not living: {change:?}"));
+                let node =
+                    known.unwrap_or_else(|| panic!("{path} is updated but does not exist: {change:?}"));
                 assert_eq!(
                     node.czxid, read.stat.czxid,
                     "{path} is updated as another incarnation"
@@ -77,7 +78,7 @@ impl MemoryBook {
                 self.image.remove(&path);
             }
             ChangeKind::AclChanged { stat, .. } => {
-                let node = living.unwrap_or_else(|| panic!("{path} is not living: {change:?}"));
+                let node = known.unwrap_or_else(|| panic!("{path} does not exist: {change:?}"));
                 assert_eq!(
                     (node.czxid, node.mzxid()),
                     (stat.czxid, stat.mzxid),
@@ -91,7 +92,9 @@ impl MemoryBook {
                     },
                 );
             }
-            ChangeKind::Restated { .. } => assert!(living.is_some(), "{path} is restated but not living"),
+            ChangeKind::Restated { .. } => {
+                assert!(known.is_some(), "{path} is in a snapshot but does not exist")
+            }
         }
     }
 }
@@ -168,7 +171,7 @@ impl ImageTxn for MemoryBook {
         let node = self
             .image
             .get_mut(path)
-            .unwrap_or_else(|| panic!("{path} is refreshed but not living"));
+            .unwrap_or_else(|| panic!("{path} is refreshed but does not exist"));
         assert_eq!(node.czxid, stat.czxid);
         node.stat = Some(*stat);
         Ok(())

@@ -60,7 +60,7 @@ impl Bench {
     }
 
     /// The `acl` records: at which change, and with which list.
-    fn told(&self) -> Vec<(i32, Option<Vec<Acl>>)> {
+    fn recorded(&self) -> Vec<(i32, Option<Vec<Acl>>)> {
         let changes = self.image.changes();
         let acls = changes.filter_map(|change| match &change.what {
             ChangeKind::AclChanged { stat, acl } => Some((stat.aversion, acl.clone())),
@@ -79,7 +79,7 @@ fn asked(requests: &[SourceRequest], of: &ZnodePath) -> Ticket {
 }
 
 #[test]
-fn the_answer_that_shows_a_changed_list_waits_for_it_and_so_does_what_comes_behind() {
+fn the_answer_that_shows_a_changed_list_and_all_later_inputs_wait_for_it() {
     let mut bench = live(AclMode::List);
     let before = bench.image.entries.len();
     let lists = bench.asks(1, 1);
@@ -90,7 +90,7 @@ fn the_answer_that_shows_a_changed_list_waits_for_it_and_so_does_what_comes_behi
     let stat = after(1, 1);
     let acl = list("one");
     let requests = bench.acls(lists, AclOutcome::Found { stat, acl });
-    assert_eq!(bench.told(), [(1, Some(list("one")))]);
+    assert_eq!(bench.recorded(), [(1, Some(list("one")))]);
     let changes: Vec<_> = bench
         .image
         .changes()
@@ -111,7 +111,7 @@ fn a_list_that_was_changed_again_is_left_out_and_read_once_more() {
         acl: list("two"),
     };
     bench.acls(lists, newer);
-    assert_eq!(bench.told(), [(1, None)]);
+    assert_eq!(bench.recorded(), [(1, None)]);
     assert_eq!(bench.capture.counters().unread_acls, 1);
 
     let requests = bench.input(Input::Tick);
@@ -119,12 +119,12 @@ fn a_list_that_was_changed_again_is_left_out_and_read_once_more() {
     let lists = asked(&requests, &path("/a"));
     let (stat, acl) = (after(1, 2), list("two"));
     bench.acls(lists, AclOutcome::Found { stat, acl });
-    assert_eq!(bench.told(), [(1, None), (2, Some(list("two")))]);
+    assert_eq!(bench.recorded(), [(1, None), (2, Some(list("two")))]);
     assert_eq!(bench.input(Input::Tick), []);
 }
 
 #[test]
-fn a_list_that_may_not_be_read_or_is_of_another_life_is_left_out_and_counted() {
+fn a_list_that_may_not_be_read_or_is_of_another_incarnation_is_left_out_and_counted() {
     let other_life = AclOutcome::Found {
         stat: Stat {
             aversion: 1,
@@ -136,7 +136,7 @@ fn a_list_that_may_not_be_read_or_is_of_another_life_is_left_out_and_counted() {
         let mut bench = live(AclMode::List);
         let lists = bench.asks(1, 1);
         bench.acls(lists, outcome);
-        assert_eq!(bench.told(), [(1, None)]);
+        assert_eq!(bench.recorded(), [(1, None)]);
         assert_eq!(bench.capture.counters().unread_acls, 1);
     }
 }
@@ -155,11 +155,11 @@ fn a_sample_and_a_walk_that_find_a_changed_list_ask_for_it_too() {
     let lists = asked(&requests, &path("/a"));
     let (stat, acl) = (after(0, 2), list("two"));
     bench.acls(lists, AclOutcome::Found { stat, acl });
-    assert_eq!(bench.told(), [(1, Some(list("one"))), (2, Some(list("two")))]);
+    assert_eq!(bench.recorded(), [(1, Some(list("one"))), (2, Some(list("two")))]);
 }
 
 #[test]
-fn a_list_that_comes_after_the_connection_is_gone_is_nobodys() {
+fn a_list_that_arrives_after_the_end_of_the_connection_is_ignored() {
     let mut bench = live(AclMode::List);
     let lists = bench.asks(1, 1);
     bench.set(12);
@@ -176,7 +176,7 @@ fn a_list_that_comes_after_the_connection_is_gone_is_nobodys() {
 }
 
 #[test]
-fn more_events_than_may_wait_behind_a_list_end_the_epoch() {
+fn more_events_than_may_wait_for_a_list_end_the_epoch() {
     let mut bench = live(AclMode::List);
     bench.asks(1, 1);
     for zxid in 12..17 {
@@ -193,19 +193,19 @@ fn more_events_than_may_wait_behind_a_list_end_the_epoch() {
 }
 
 #[test]
-fn without_lists_nobody_asks_for_any() {
+fn without_lists_none_is_requested() {
     for (mode, expected) in [(AclMode::Notice, 1), (AclMode::Off, 0)] {
         let mut bench = live(mode);
         let requests = bench.set(11);
         let outcomes: Vec<Outcome> = vec![found(after(1, 1), None)];
         assert_eq!(bench.answer(ticket(&requests), outcomes), []);
-        assert_eq!(bench.told(), vec![(1, None); expected]);
+        assert_eq!(bench.recorded(), vec![(1, None); expected]);
         assert_eq!(bench.capture.counters().unread_acls, 0);
     }
 }
 
 #[test]
-fn a_list_that_an_accepted_baseline_sets_back_is_told() {
+fn a_list_that_an_accepted_baseline_sets_back_is_recorded() {
     let mut bench = Bench::new();
     let root = bench.connect();
     let known = Stat {
@@ -218,5 +218,5 @@ fn a_list_that_an_accepted_baseline_sets_back_is_told() {
     bench.capture = Capture::new(options);
     let root = bench.connect();
     bench.answer(root, vec![found(after(0, 1), Some(&[]))]);
-    assert_eq!(bench.told(), [(1, None)]);
+    assert_eq!(bench.recorded(), [(1, None)]);
 }

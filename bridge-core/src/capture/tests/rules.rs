@@ -204,7 +204,7 @@ fn a_server_that_denies_its_own_word_once_is_connected_to_again() {
     assert_eq!(bench.capture.state(), CaptureState::Detached);
 }
 
-/// The server tells of a change of the root, and a read after it does not know of any.
+/// The server reports a change of the root, and a read after it shows none.
 fn deny(bench: &mut Bench) -> Vec<SourceRequest> {
     let requests = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
     bench.answer(ticket(&requests), vec![found(stat(1, 1, 0, 1, 0), None)])
@@ -320,7 +320,7 @@ fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
 }
 
 #[test]
-fn a_delete_below_what_may_not_be_read_has_a_bound_as_nobody_knows_which_life_it_ends() {
+fn a_delete_below_an_unreadable_znode_has_a_bound_because_its_incarnation_is_unknown() {
     let mut bench = Bench::live();
     for (text, zxid) in [("/a/x", 5), ("/a/x/y", 6)] {
         let requests = bench.input(Input::Events(vec![event(text, EventKind::Created, zxid)]));
@@ -328,7 +328,7 @@ fn a_delete_below_what_may_not_be_read_has_a_bound_as_nobody_knows_which_life_it
     }
     bench.input(Input::Disconnected);
     let ticket_of_root = bench.connect();
-    // Meanwhile /a/x was closed, and whether /a/x/y is still the one that was told cannot be found out.
+    // Meanwhile /a/x became unreadable, so it is unknown whether /a/x/y is still the recorded incarnation.
     let requests = bench.answer(ticket_of_root, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
     bench.answer(ticket(&requests), vec![Outcome::Denied]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
@@ -383,7 +383,7 @@ fn a_sample_counts_as_a_proof_when_it_is_answered_and_not_when_it_is_sent() {
 }
 
 #[test]
-fn an_accepted_baseline_ends_the_known_lives_children_first_and_begins_the_present_one() {
+fn an_accepted_baseline_deletes_the_known_incarnations_children_first_and_creates_the_present_one() {
     let (mut bench, _) = reconnected_with_a_child();
     let mut options = CaptureOptions::new("main", vec![path("/a")]);
     options.accept_baseline = true;
@@ -392,16 +392,16 @@ fn an_accepted_baseline_ends_the_known_lives_children_first_and_begins_the_prese
     let root = bench.connect();
     bench.answer(root, vec![found(stat(0, 0, 0, 0, 0), Some(&[]))]);
     let changes = bench.image.changes().skip(before);
-    let told: Vec<_> = changes
+    let recorded: Vec<_> = changes
         .map(|change| (change.path.as_str(), &change.what))
         .collect();
     let gone = ChangeKind::Deleted {
         at: DeletedAt::Unknown,
     };
-    assert_eq!(told[..2], [("/a/x", &gone), ("/a", &gone)]);
+    assert_eq!(recorded[..2], [("/a/x", &gone), ("/a", &gone)]);
     assert!(
-        matches!(told[2..], [("/a", ChangeKind::Created { .. })]),
-        "{told:?}"
+        matches!(recorded[2..], [("/a", ChangeKind::Created { .. })]),
+        "{recorded:?}"
     );
 }
 
@@ -431,7 +431,7 @@ fn servers_that_lag_leave_one_gap_however_many_were_tried() {
 }
 
 #[test]
-fn an_accepted_baseline_ends_no_life_that_goes_on_and_tells_only_values_that_differ() {
+fn an_accepted_baseline_keeps_incarnations_that_still_exist_and_records_only_values_that_differ() {
     let (mut bench, _) = reconnected_with_a_child();
     let mut options = CaptureOptions::new("main", vec![path("/a")]);
     options.accept_baseline = true;
@@ -514,7 +514,7 @@ fn a_deep_delete_after_a_large_value_is_read_although_it_exceeds_the_answer_that
 }
 
 #[test]
-fn a_second_word_that_the_watches_are_armed_is_no_news() {
+fn a_duplicate_report_that_the_watches_are_armed_is_ignored() {
     let mut bench = Bench::live();
     assert_eq!(bench.input(Input::Armed), []);
     assert_eq!(bench.capture.state(), CaptureState::Live);
@@ -540,7 +540,7 @@ fn a_gap_never_claims_as_reported_a_version_that_no_record_has_accounted_for() {
     let from_zxid = from_zxid.expect("a gap");
     assert!(
         *from_zxid < Zxid(5),
-        "the write at 5 was overwritten and not told yet: {from_zxid}"
+        "the write at 5 was overwritten and not recorded yet: {from_zxid}"
     );
 }
 

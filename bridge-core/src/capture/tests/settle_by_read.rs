@@ -61,12 +61,12 @@ fn live_with(there: &[(&str, u64)], change: impl FnOnce(&mut Limits)) -> (Bench,
         }));
         bench.answer(ticket, outcomes);
     }
-    let told = bench.image.changes().count();
-    (bench, told)
+    let recorded = bench.image.changes().count();
+    (bench, recorded)
 }
 
-fn told(bench: &Bench, behind: usize) -> Vec<(String, &'static str, u64)> {
-    let changes = bench.image.changes().skip(behind);
+fn recorded(bench: &Bench, skipped: usize) -> Vec<(String, &'static str, u64)> {
+    let changes = bench.image.changes().skip(skipped);
     let words = changes.map(|change| match &change.what {
         ChangeKind::Created { read } => (change.path.to_string(), "create", read.stat.czxid.0),
         ChangeKind::Updated { read } => (change.path.to_string(), "update", read.stat.mzxid.0),
@@ -85,9 +85,9 @@ fn owned(expected: &[(&str, &'static str, u64)]) -> Vec<(String, &'static str, u
 }
 
 #[test]
-fn a_parent_that_began_anew_is_told_before_a_child_whose_read_ran_ahead_of_its_events() {
+fn a_parent_that_was_created_again_is_recorded_before_a_child_whose_read_is_newer_than_its_events() {
     let (mut bench, before) = live_with(&[("/a/p", 5)], |limits| limits.follow_batch = 1);
-    // Room for one event: that of the child is read first, and before its parent's are told.
+    // Room for one event: that of the child is read first, and before those of its parent are recorded.
     let requests = bench.input(events(&[
         ("/a/p/c", Created),
         ("/a/p/c", Deleted),
@@ -98,7 +98,7 @@ fn a_parent_that_began_anew_is_told_before_a_child_whose_read_ran_ahead_of_its_e
     let now = [("/", 0), ("/a", 1), ("/a/p", 20), ("/a/p/c", 21)];
     let requests = answer(&mut bench, &requests, &now);
     assert_eq!(
-        told(&bench, before),
+        recorded(&bench, before),
         owned(&[
             ("/a/p", "delete", 20),
             ("/a/p", "create", 20),
@@ -131,58 +131,62 @@ fn a_parent_that_ended_takes_only_what_lived_below_it_then_and_children_come_fir
         ("/a/p/d", "delete", 21),
         ("/a/p/d", "create", 21),
     ];
-    assert_eq!(told(&bench, before), owned(&expected));
+    assert_eq!(recorded(&bench, before), owned(&expected));
 }
 
 #[test]
-fn a_read_that_may_have_found_a_later_life_than_its_events_tell_of_is_made_again() {
+fn a_read_that_may_show_a_later_incarnation_than_its_events_is_repeated() {
     let (mut bench, before) = live_with(&[], |_| {});
     let requests = bench.input(events(&[("/a/x", Created)]));
     bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)]));
     let now = [("/", 0), ("/a", 1), ("/a/x", 30)];
     let requests = answer(&mut bench, &requests, &now);
     assert_eq!(
-        told(&bench, before),
+        recorded(&bench, before),
         [],
-        "which of two lives it is nobody knows yet"
+        "it is unknown yet which of two incarnations it is"
     );
     answer(&mut bench, &requests, &now);
-    // The life before gets a delete of its own.
+    // The earlier incarnation gets a delete of its own.
     let expected = [("/a/x", "delete", 30), ("/a/x", "create", 30)];
-    assert_eq!(told(&bench, before), owned(&expected));
+    assert_eq!(recorded(&bench, before), owned(&expected));
 }
 
 #[test]
-fn a_life_that_began_in_the_window_that_told_the_end_of_the_one_before_gets_its_own_delete() {
+fn an_incarnation_created_in_the_window_that_deleted_the_one_before_gets_its_own_delete() {
     let (mut bench, before) = live_with(&[("/a/x", 5)], |_| {});
     let requests = bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)]));
     bench.input(events(&[("/a/x", Deleted)]));
     answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
     let expected = [("/a/x", "delete", 90), ("/a/x", "delete", 90)];
-    assert_eq!(told(&bench, before), owned(&expected));
+    assert_eq!(recorded(&bench, before), owned(&expected));
     assert_eq!(bench.capture.waiting(), 0);
 }
 
 #[test]
-fn a_delete_that_came_behind_the_read_that_reflects_it_is_bound_by_what_is_above() {
+fn a_delete_that_arrives_after_the_read_that_reflects_it_is_bound_by_the_paths_above() {
     let (mut bench, before) = live_with(&[("/a/x", 5)], |_| {});
     let requests = bench.input(events(&[("/a/x", Changed)]));
     bench.input(events(&[("/a/x", Deleted)]));
     let requests = answer(&mut bench, &requests, &[]);
-    assert_eq!(told(&bench, before), [], "nobody asked for what is above it");
+    assert_eq!(
+        recorded(&bench, before),
+        [],
+        "the paths above it were not requested"
+    );
     let (_, reads) = read(&requests);
     assert_eq!(reads, ["/a/x", "/a", "/"]);
     answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
-    assert_eq!(told(&bench, before), owned(&[("/a/x", "delete", 90)]));
+    assert_eq!(recorded(&bench, before), owned(&[("/a/x", "delete", 90)]));
     assert!(!bench.image.image.contains_key(&path("/a/x")));
     assert!(bench.capture.reported() >= Some(Zxid(90)));
 }
 
 #[test]
-fn an_end_is_never_bound_by_what_lies_above_a_path_that_nobody_asked_for() {
+fn a_delete_is_never_bound_by_the_paths_above_one_that_was_not_read() {
     let there = [("/a/p", 5), ("/a/p/q", 6), ("/a/p/q/x", 7)];
     let (mut bench, before) = live_with(&there, |_| {});
-    // What is above them is not asked for; the path that begins has `/a` read, and nobody reads `/a/p`.
+    // The paths above them are not requested; the created path has `/a` read, and nothing reads `/a/p`.
     let window = [("/a/p/q/x", Changed), ("/a/p/q", Changed), ("/a/z", Created)];
     let requests = bench.input(events(&window));
     let (ticket, reads) = read(&requests);
@@ -196,7 +200,7 @@ fn an_end_is_never_bound_by_what_lies_above_a_path_that_nobody_asked_for() {
     ];
     let outcomes = [Outcome::Missing, Outcome::Missing].into_iter().chain(top);
     let requests = bench.answer(ticket, outcomes.collect());
-    assert_eq!(told(&bench, before), [], "80 is before their end");
+    assert_eq!(recorded(&bench, before), [], "80 is before their delete");
     let (ticket, reads) = read(&requests);
     assert_eq!(reads, ["/a/p/q/x", "/a/p/q", "/a/p", "/a", "/", "/a/z"]);
     let above = [
@@ -213,20 +217,20 @@ fn an_end_is_never_bound_by_what_lies_above_a_path_that_nobody_asked_for() {
         ("/a/p/q", "delete", 95),
         ("/a/z", "create", 80),
     ];
-    assert_eq!(told(&bench, before), owned(&expected));
+    assert_eq!(recorded(&bench, before), owned(&expected));
 }
 
 #[test]
 fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
     let mut bench = Bench::new();
     let list = bench.connect();
-    // Whether the walk tells of /a/x is open until its list has come; the one behind it keeps the window waiting.
+    // Whether the walk records /a/x is undecided until its list arrives; the next one keeps the window waiting.
     bench.input(events(&[("/a", Changed)]));
     let walk = bench.answer(list, vec![found(stat(1, 1, 0, 5, 1), Some(&["x"]))]);
     let mut requests = walk;
     requests.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
     requests.extend(bench.input(events(&[("/a/x", Deleted), ("/a/x", Created)])));
-    // The walk finds nobody between the lives, and reads see the last.
+    // The walk finds nothing between the incarnations, and reads show the last one.
     let mut now = vec![("/", 0), ("/a", 1)];
     while bench.capture.state() != crate::capture::CaptureState::Live || !requests.is_empty() {
         assert!(!requests.is_empty(), "{:?}", bench.capture.state());
@@ -238,7 +242,7 @@ fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
 }
 
 #[test]
-fn a_gap_reaches_behind_the_lives_that_began_and_ended_unread_while_its_walk_went_on() {
+fn a_gap_reaches_the_incarnations_that_were_created_and_deleted_unread_during_its_walk() {
     let (mut bench, before) = live_with(&[], |limits| {
         limits.walk_batch = 1;
         limits.walk_window = 1;
@@ -246,19 +250,23 @@ fn a_gap_reaches_behind_the_lives_that_began_and_ended_unread_while_its_walk_wen
     bench.input(Input::Disconnected);
     let list = bench.connect();
     let walk = bench.answer(list, vec![found(stat(1, 1, 0, 5, 2), Some(&["w", "x"]))]);
-    // One life was listed. The second is left to the walk, which has yet to read the path, and finds nobody.
-    let lives = [("/a/x", Deleted), ("/a/x", Created), ("/a/x", Deleted)];
-    let mut window = bench.input(events(&lives));
+    // One incarnation was listed. The second is left to the walk, which still has to read the path, and finds nothing.
+    let incarnations = [("/a/x", Deleted), ("/a/x", Created), ("/a/x", Deleted)];
+    let mut window = bench.input(events(&incarnations));
     let walk = bench.answer(ticket(&walk), vec![found(stat(4, 4, 0, 4, 0), None)]);
     bench.answer(ticket(&walk), vec![Outcome::Missing]);
-    // What comes before the answer may lie before the end that it bounds, so it is told before the gap ends.
+    // Events before the answer may precede the delete that it bounds, so they are recorded before the gap ends.
     window.extend(bench.input(events(&[("/a/y", Created)])));
     let next = answer(&mut bench, &window, &[("/", 0), ("/a", 1)]);
     assert_eq!(bench.capture.state(), CaptureState::Walking);
     answer(&mut bench, &next, &[("/", 0), ("/a", 1), ("/a/y", 80)]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let expected = [("/a/w", "create", 4), ("/a/y", "create", 80)];
-    assert_eq!(told(&bench, before), owned(&expected), "nobody read what ended");
+    assert_eq!(
+        recorded(&bench, before),
+        owned(&expected),
+        "the deleted incarnation was never read"
+    );
     let last = &bench.image.entries.last().unwrap().word;
     assert!(
         matches!(
@@ -268,15 +276,15 @@ fn a_gap_reaches_behind_the_lives_that_began_and_ended_unread_while_its_walk_wen
                 ..
             }
         ),
-        "no record tells of the lives, so the gap has to: {last:?}"
+        "the incarnations have no record, so the gap has to reach them: {last:?}"
     );
 }
 
 #[test]
-fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end_stands_between() {
+fn a_create_after_the_read_is_not_that_of_the_found_incarnation_if_a_delete_is_between_them() {
     let mut bench = Bench::new();
     let list = bench.connect();
-    // Whether the walk tells of /a/x is open: its first create is left to it, and then its parent begins anew.
+    // Whether the walk records /a/x is undecided: its first create is left to it, and then its parent is created again.
     let window = bench.input(events(&[("/a/x", Created), ("/a/x", Deleted), ("/a/x", Created)]));
     assert_eq!(window, [], "all wait for the list");
     let mut requests = bench.answer(list, vec![found(stat(1, 1, 0, 17, 1), Some(&["x"]))]);
@@ -286,7 +294,7 @@ fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end
         ("/a", Created),
         ("/a/x", Created),
     ])));
-    // What was asked for before that shows the life that ended.
+    // An earlier request shows the deleted incarnation.
     let before = [("/", 0), ("/a", 1), ("/a/x", 17)];
     let after = [("/", 0), ("/a", 40), ("/a/x", 40)];
     for round in 0.. {
@@ -312,7 +320,7 @@ fn a_create_behind_the_read_is_not_that_of_the_life_which_was_found_where_an_end
 }
 
 #[test]
-fn the_delete_of_an_incarnation_that_nobody_read_comes_before_the_create_of_the_next_one() {
+fn the_delete_of_an_incarnation_that_was_never_read_comes_before_the_create_of_the_next_one() {
     let (mut bench, before) = live_with(&[], |_| {});
     let requests = bench.input(events(&[("/a/x", Created), ("/a/x", Changed), ("/a/x", Deleted)]));
     bench.input(events(&[
@@ -333,7 +341,7 @@ fn the_delete_of_an_incarnation_that_nobody_read_comes_before_the_create_of_the_
         ("/a/x", "create", 28),
         ("/a/x", "delete", 90),
     ];
-    assert_eq!(told(&bench, before), owned(&expected));
+    assert_eq!(recorded(&bench, before), owned(&expected));
 }
 
 #[test]
@@ -349,5 +357,5 @@ fn an_incarnation_that_ended_before_its_second_read_is_folded_into_one_delete() 
     let requests = answer(&mut bench, &requests, &[("/", 0), ("/a", 1), ("/a/x", 28)]);
     answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
     let expected = [("/a/x", "delete", 28), ("/a/x", "delete", 90)];
-    assert_eq!(told(&bench, before), owned(&expected));
+    assert_eq!(recorded(&bench, before), owned(&expected));
 }

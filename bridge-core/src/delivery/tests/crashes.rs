@@ -190,7 +190,7 @@ fn a_cursor_that_moves_before_the_answer_is_caught() {
 }
 
 #[test]
-fn a_cursor_that_moves_behind_records_that_are_parked_nowhere_is_caught() {
+fn a_cursor_that_moves_past_records_that_are_parked_nowhere_is_caught() {
     assert_caught(200, |seed| play(seed, Driver::ForgetsParked));
 }
 

@@ -151,7 +151,7 @@ async fn a_record_whose_patience_ends_becomes_a_dead_letter_and_its_path_goes_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_block_all_that_waits_behind_a_parked_record_that_is_rejected_waits_on() {
+async fn with_block_all_records_after_a_parked_one_that_is_rejected_keep_waiting() {
     let journal = MemoryJournal::with(three_paths(12));
     let destination = MemoryDestination::default();
     let script = FaultScript::new().defers([1], 2);

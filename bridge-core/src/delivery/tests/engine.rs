@@ -246,7 +246,7 @@ fn told(recorder: &DebuggingRecorder, name: &str) -> Vec<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_long_records_took_is_told_once_for_each_moment_and_not_again_when_they_are_replayed() {
+async fn the_latency_of_records_is_measured_once_for_each_moment_and_not_again_when_they_are_replayed() {
     let recorder = DebuggingRecorder::new();
     let _installed = metrics::set_default_local_recorder(&recorder);
     let at = |seq, ms| a_record().seq(seq).captured_ms(ms).arc();

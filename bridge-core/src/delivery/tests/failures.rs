@@ -89,7 +89,7 @@ async fn a_destination_cannot_shorten_the_wait_of_failures_in_a_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_part_of_a_batch_delivery_goes_on_behind_the_cursor() {
+async fn after_part_of_a_batch_delivery_continues_after_the_cursor() {
     let journal = MemoryJournal::with(some_records(10, 3));
     let destination = MemoryDestination::default();
     let script = FaultScript::new().deliveries([Fault::DropMidwayReported]);

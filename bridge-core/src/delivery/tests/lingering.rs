@@ -72,7 +72,7 @@ async fn records_that_come_while_the_first_lingers_are_delivered_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_whole_batch_waits_for_nobody() {
+async fn a_full_batch_does_not_wait() {
     let (journal, bench, mut status, batches) = lingering(5 * MS).await;
 
     journal.append(some_records(8, 1).split_off(1));

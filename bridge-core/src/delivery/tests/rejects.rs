@@ -73,7 +73,7 @@ async fn with_halt_the_cursor_stays_before_the_record_and_a_later_start_delivers
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_block_the_later_records_of_the_path_wait_behind_the_rejected_one_as_dead_letters() {
+async fn with_block_the_later_records_of_the_path_wait_after_the_rejected_one_as_dead_letters() {
     let journal = MemoryJournal::with(three_paths());
     let destination = MemoryDestination::default();
     let script = FaultScript::new().rejects([4]);
