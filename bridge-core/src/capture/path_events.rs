@@ -54,7 +54,7 @@ impl Follow {
                 EventKind::Deleted if !is_reflected => continue,
                 EventKind::Created => {
                     events.creates += 1;
-                    has_create = true;
+                    has_create |= !event.may_be_recorded;
                     exists = true;
                 }
                 EventKind::Deleted => {
@@ -90,7 +90,7 @@ impl Follow {
                 EventKind::Changed => {}
                 // It may belong to an incarnation before the one that a walk has read.
                 EventKind::Deleted if event.may_be_recorded => {}
-                EventKind::Created => has_create = true,
+                EventKind::Created => has_create |= !event.may_be_recorded,
                 EventKind::Deleted => {
                     sure.deletes += 1;
                     sure.first_delete.get_or_insert(*position);

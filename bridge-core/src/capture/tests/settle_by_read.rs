@@ -359,3 +359,39 @@ fn an_incarnation_that_ended_before_its_second_read_is_folded_into_one_delete() 
     let expected = [("/a/x", "delete", 28), ("/a/x", "delete", 90)];
     assert_eq!(recorded(&bench, before), owned(&expected));
 }
+
+#[test]
+fn an_incarnation_that_a_walk_recorded_gets_one_delete_if_its_parent_is_created_again_too() {
+    let (mut bench, before) = live_with(&[], |_| {});
+    bench.input(Input::Disconnected);
+    let list = bench.connect();
+    let walk = bench.answer(list, vec![found(stat(1, 1, 0, 17, 1), Some(&["x"]))]);
+    // The create arrives while the walk reads the path, so the walk may have recorded it.
+    let mut requests = bench.input(events(&[("/a/x", Created)]));
+    requests.extend(bench.answer(ticket(&walk), vec![found(stat(17, 17, 0, 17, 0), None)]));
+    requests.extend(bench.input(events(&[
+        ("/a/x", Deleted),
+        ("/a", Deleted),
+        ("/a", Created),
+        ("/a/x", Created),
+    ])));
+    for round in 0.. {
+        if requests.is_empty() {
+            break;
+        }
+        assert!(round < 20, "no end: {requests:?}");
+        let next = vec![requests.remove(0)];
+        requests.extend(answer(&mut bench, &next, &[("/", 0), ("/a", 40), ("/a/x", 40)]));
+    }
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let recorded = recorded(&bench, before);
+    let ops: Vec<(&str, &str)> = recorded.iter().map(|(path, op, _)| (path.as_str(), *op)).collect();
+    let expected = [
+        ("/a/x", "create"),
+        ("/a/x", "delete"),
+        ("/a", "delete"),
+        ("/a", "create"),
+        ("/a/x", "create"),
+    ];
+    assert_eq!(ops, expected);
+}
