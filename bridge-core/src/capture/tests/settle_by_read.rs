@@ -385,7 +385,10 @@ fn an_incarnation_that_a_walk_recorded_gets_one_delete_if_its_parent_is_created_
     }
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let recorded = recorded(&bench, before);
-    let ops: Vec<(&str, &str)> = recorded.iter().map(|(path, op, _)| (path.as_str(), *op)).collect();
+    let ops: Vec<(&str, &str)> = recorded
+        .iter()
+        .map(|(path, op, _)| (path.as_str(), *op))
+        .collect();
     let expected = [
         ("/a/x", "create"),
         ("/a/x", "delete"),
