@@ -32,7 +32,7 @@ pub(crate) fn is_delicate(key: &str) -> bool {
     DELICATE.iter().any(|word| key.contains(word)) || key.ends_with("key.pem")
 }
 
-/// Shorter texts are part of messages by chance, and are no secrets.
+/// Shorter texts occur in messages by chance.
 const HIDDEN_CHARS_MIN: usize = 4;
 
 /// Masks these texts in a message, and a user with a password before `@`.

@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::problem::Problem;
 use crate::tree::{KeyPath, Node, Place, Text, Value};
 
-/// A secret's file may be so large; a larger one is surely not meant.
+/// Size limit of a secret's file; a larger one is probably a mistake.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Replaces the references in all texts of the tree. Returns the values that they brought in.

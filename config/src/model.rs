@@ -29,9 +29,9 @@ pub use name::{BadName, Name};
 pub struct Config {
     /// Where the journals are: `<data_dir>/<source>.journal`.
     pub data_dir: PathBuf,
-    /// What is served about the bridge.
+    /// The HTTP listener.
     pub http: HttpConfig,
-    /// What the bridge says about itself.
+    /// The log.
     pub log: LogConfig,
     /// The ensembles; at least one, each of another name.
     pub sources: Vec<SourceConfig>,
@@ -45,9 +45,9 @@ pub struct Config {
 pub(crate) struct Top {
     /// One journal per source is kept there, `<data_dir>/<source>.journal`. One process at a time.
     pub(crate) data_dir: PathBuf,
-    /// What is served about the bridge.
+    /// The HTTP listener.
     pub(crate) http: HttpConfig,
-    /// What the bridge says about itself.
+    /// The log.
     pub(crate) log: LogConfig,
 }
 
@@ -61,43 +61,43 @@ impl Default for Top {
     }
 }
 
-/// What is served about the bridge: `/metrics`, `/healthz`, `/readyz` and `/status`.
+/// The HTTP listener: `/metrics`, `/healthz`, `/readyz` and `/status`.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
     /// The address and port to listen on, or `off`.
     pub listen: Listen,
-    /// What a client must send as `Authorization: Bearer …`. Must be given where `listen` is not a loopback address.
+    /// The token that a client sends as `Authorization: Bearer …`. Required if `listen` is not a loopback address.
     pub token: Option<Secret>,
     /// Host names under which `/metrics` and `/status` answer, besides addresses and `localhost`. Only needed where
     /// there is no token, as behind a proxy: any other name gets 421, so that no web page can read them.
     pub hosts: Vec<String>,
 }
 
-/// What the bridge says about itself, on its standard error.
+/// The log, on standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// How much is logged.
+    /// The level.
     pub level: LogLevel,
-    /// In which form it is logged.
+    /// The format.
     pub format: LogFormat,
 }
 
-/// How much is logged.
+/// The level of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// Nothing.
     Off,
-    /// What a person must act on.
+    /// Errors: an operator must act.
     Error,
-    /// What went wrong and was healed, too.
+    /// Also warnings: problems that the bridge recovered from.
     Warn,
-    /// What happens to connections, walks and sinks, too.
+    /// Also changes of connections, walks and sinks.
     #[default]
     Info,
-    /// What happens to batches, too.
+    /// Also each batch.
     Debug,
     /// Everything.
     Trace,
@@ -141,16 +141,16 @@ impl LogFormat {
     }
 }
 
-/// In which form is logged.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// Text on a terminal, else JSON.
+    /// Text on a terminal, JSON otherwise.
     #[default]
     Auto,
-    /// For people.
+    /// Lines for people.
     Text,
-    /// For programs: one object a line.
+    /// For programs: one object per line.
     Json,
 }
 
@@ -161,7 +161,7 @@ pub struct SourceConfig {
     pub name: Name,
     /// How the journal is kept.
     pub journal: JournalConfig,
-    /// What its type asks for.
+    /// The options of its type.
     pub kind: SourceKind,
 }
 
@@ -195,13 +195,13 @@ impl Default for SourceCommon {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JournalConfig {
-    /// What a batch survives once it is delivered.
+    /// The failures that a delivered batch survives.
     pub durability: Durability,
     /// How long delivered records stay readable as history, or `forever`.
     pub retention: Horizon,
-    /// The most that the journal may take.
+    /// The size limit of the journal.
     pub max_size: Size,
-    /// What happens at `max_size`.
+    /// The action at `max_size`.
     pub when_full: WhenFull,
 }
 
@@ -217,7 +217,7 @@ impl Default for JournalConfig {
 }
 
 impl JournalConfig {
-    /// Everything about the options that cannot work, or is surely not meant.
+    /// Options that cannot work, or are probably a mistake.
     pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         if self.max_size < JOURNAL_SIZE_MIN {
@@ -254,17 +254,17 @@ pub struct SinkConfig {
     pub name: Name,
     /// The names of the sources that it takes records from, in the order of the configuration.
     pub sources: Vec<Name>,
-    /// Where it begins if the journal has not seen it before.
+    /// The first record of a sink that the journal does not know yet.
     pub start: Start,
     /// Which records it gets.
     pub filter: Filter,
-    /// What becomes of records that the destination can never accept.
+    /// The action for records that the destination can never accept.
     pub reject: RejectPolicy,
     /// The window in which the writes of a znode are merged.
     pub merge: Interval,
-    /// How a failed delivery is tried again.
+    /// Retries of a failed delivery.
     pub retry: Retry,
-    /// What its type asks for.
+    /// The options of its type.
     pub kind: SinkKind,
 }
 
@@ -298,7 +298,7 @@ impl SinkKind {
         }
     }
 
-    /// Everything about the options of the type that cannot work, or is surely not meant.
+    /// Options of the type that cannot work, or are probably a mistake.
     pub fn objections(&self) -> Vec<ConfigIssue> {
         match self {
             SinkKind::Kafka(options) => options.objections(),
@@ -363,12 +363,12 @@ pub(crate) struct SinkCommon {
     pub(crate) name: Option<Name>,
     /// The names of the sources that it takes records from; `*` for all.
     pub(crate) sources: Vec<String>,
-    /// Where it begins if the journal has not seen it before.
+    /// The first record of a sink that the journal does not know yet.
     pub(crate) start: Start,
-    /// Within a window so long, only the last write of each znode is delivered, with `missed` and `superseded` kept true;
-    /// `off`: each write is. The window begins with the first record in it.
+    /// Deliver only the last write of each znode within a window of this length, with correct `missed` and `superseded`;
+    /// `off`: deliver each write. The window begins with the first record in it.
     pub(crate) merge: Interval,
-    /// How a failed delivery is tried again: exponential backoff with full jitter.
+    /// Retries of a failed delivery: exponential backoff with full jitter.
     pub(crate) retry: Retry,
 }
 
@@ -388,7 +388,7 @@ impl Default for SinkCommon {
 }
 
 impl SinkCommon {
-    /// Everything about the options that cannot work.
+    /// Options that cannot work.
     pub(crate) fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = self.retry.objections();
         if let Interval::Every(window) = self.merge
@@ -407,7 +407,7 @@ impl SinkCommon {
 /// A shorter window merges nothing that a busy bridge does not.
 const MERGE_MIN: Span = Span::millis(10);
 
-/// A record waits as long as its window; whoever wants less often wants a snapshot.
+/// A record waits as long as its window. For rarer updates, a snapshot serves better.
 const MERGE_MAX: Span = Span::secs(600);
 
 /// Names only: much of the rest may have been brought in from the environment.

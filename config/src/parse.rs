@@ -1,11 +1,11 @@
 //! From the text of a configuration file to the tree.
 //!
 //! The `config` crate reads the values of all three formats into one shape. It keeps no lines and columns, so they come
-//! from a second pass: over the spans of `toml`, over the marked events of `yaml-rust2`, and over the text of JSON.
+//! from a second pass: over the spans of `toml`, and over the marked events of `yaml-rust2` for YAML and JSON.
 //!
-//! Why the walkers are ours: `config` links `yaml-rust2`, so its events are the places of exactly the values that were
-//! read, while `saphyr` would be a second YAML parser that may read the same file in another way. No parser of JSON in
-//! the dependencies keeps positions, and the walk needs 90 lines because `serde_json` has accepted the text before.
+//! Why not `saphyr`: `config` links `yaml-rust2`, so its events are the places of exactly the values that were read, while
+//! a second YAML parser may read the same file in another way. It also reads JSON; a text outside of the part that both
+//! share, such as a surrogate pair in an escape, has no lines and columns after it.
 
 mod json;
 mod toml;
@@ -106,8 +106,7 @@ pub(crate) fn parse(text: &str, format: Format, problems: &mut Vec<Problem>) -> 
 fn map(text: &str, format: Format) -> Map {
     match format {
         Format::Toml => toml::map(text),
-        Format::Yaml => yaml::map(text),
-        Format::Json => json::map(text),
+        Format::Yaml | Format::Json => yaml::map(text),
     }
 }
 

@@ -302,7 +302,7 @@ mod tests {
         check("| `data_dir` | text | `\"zkbridge-data\"` | ");
         check("| `http.listen` | *Listen* | `\"127.0.0.1:9641\"` | ");
         check("| `log.level` | `\"off\"`, `\"error\"`, ");
-        check("<br>`\"warn\"`: What went wrong and was healed, too.");
+        check("<br>`\"warn\"`: Also warnings: problems that the bridge recovered from.");
         check("| `connect` | *Connect* | **required** | ");
         check("| `exclude` | list of *PathGlob* | `[]` | ");
         check("| `journal.retention` | *Horizon* | `\"7d\"` | ");

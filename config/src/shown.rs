@@ -34,7 +34,7 @@ pub struct Setting {
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody has set it.
+    /// The default.
     Default,
     /// The file, at this line.
     File(usize),

@@ -146,6 +146,8 @@ fn yaml_and_json_problems_have_their_places_too() {
     assert_eq!(place(Format::Yaml, yaml), Some(Place::At { line: 5, column: 9 }));
     let json = "{\"source\": [\n\t{\"connect\": \"a\\u00fc:\\\"{[,\", \"roots\": [\"/ü\", 5]}\n]}";
     assert_eq!(place(Format::Json, json), Some(Place::At { line: 2, column: 47 }));
+    let json = "{\"source\": [{\"connect\": \"a\\/b\\ud83d\\ude00\", \"roots\": [\"/a\", 5]}]}";
+    assert_eq!(place(Format::Json, json), Some(Place::File));
 }
 
 #[test]

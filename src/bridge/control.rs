@@ -196,7 +196,7 @@ fn give(handles: &OrderHandles, ask: Ask) -> Result<(), String> {
              configuration with 'zkbridge reload', or stop it"
         )
     })?;
-    handle.orders.try_send(order.into()).map_err(|error| match error {
+    handle.orders.try_send(order).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => {
             format!("sink '{sink}' is busy and {ORDERS} orders wait for it already\nhelp: try again later")
         }
@@ -223,7 +223,7 @@ mod tests {
         Ask {
             source: "main".into(),
             sink: sink.into(),
-            order: (&order).into(),
+            order,
         }
     }
 

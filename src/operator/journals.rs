@@ -178,7 +178,7 @@ impl Journals {
         let question = Ask {
             source: source.to_owned(),
             sink: sink.to_owned(),
-            order: order.into(),
+            order: order.clone(),
         };
         let source = self.source(source);
         match socket::ask(&self.config.data_dir, &question).await? {

@@ -1,9 +1,6 @@
 //! The messages of the control socket. Internal to the command: both ends are the same version of it.
 
 use bridge_core::delivery::OperatorRequest;
-use bridge_core::journal::SinkRun;
-use bridge_core::number::Seq;
-use bridge_core::path::ZnodePath;
 use serde::{Deserialize, Serialize};
 
 use crate::bridge::Reloaded;
@@ -17,23 +14,7 @@ pub struct Ask {
     /// The sink.
     pub sink: String,
     /// The order.
-    pub order: Word,
-}
-
-/// The wire form of an order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Word {
-    /// Resume the sink.
-    Enable,
-    /// Retry these dead letters.
-    Retry(Vec<Seq>),
-    /// Drop these dead letters.
-    Drop(Vec<Seq>),
-    /// Send the present state again.
-    Restate(Box<SinkRun>),
-    /// Deliver these records again.
-    Replay(Vec<(Seq, Option<ZnodePath>)>),
+    pub order: OperatorRequest,
 }
 
 /// The bridge's answer to an order.
@@ -61,30 +42,6 @@ impl From<Result<Reloaded, String>> for ReloadAnswer {
                 refused: Some(refused),
                 done: Reloaded::default(),
             },
-        }
-    }
-}
-
-impl From<Word> for OperatorRequest {
-    fn from(word: Word) -> OperatorRequest {
-        match word {
-            Word::Enable => OperatorRequest::Enable,
-            Word::Retry(seqs) => OperatorRequest::Retry(seqs),
-            Word::Drop(seqs) => OperatorRequest::Drop(seqs),
-            Word::Restate(run) => OperatorRequest::Snapshot(run),
-            Word::Replay(records) => OperatorRequest::Replay(records),
-        }
-    }
-}
-
-impl From<&OperatorRequest> for Word {
-    fn from(order: &OperatorRequest) -> Word {
-        match order {
-            OperatorRequest::Enable => Word::Enable,
-            OperatorRequest::Retry(seqs) => Word::Retry(seqs.clone()),
-            OperatorRequest::Drop(seqs) => Word::Drop(seqs.clone()),
-            OperatorRequest::Snapshot(run) => Word::Restate(run.clone()),
-            OperatorRequest::Replay(records) => Word::Replay(records.clone()),
         }
     }
 }

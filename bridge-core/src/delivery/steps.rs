@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::merge::bytes_of;
 use super::options::{RejectPolicy, Retry};
@@ -68,8 +68,9 @@ pub enum WorkerInput {
     SnapshotFetched(Result<RunPage, JournalError>),
 }
 
-/// An operator's word to a sink. The machine takes it between two tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An operator's request to a sink. The machine takes it between two tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OperatorRequest {
     /// Deliver again, whatever halted the sink.
     Enable,

@@ -13,11 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Listen {
     /// Nothing is served.
     Off,
-    /// There.
+    /// Listens at this address.
     At(SocketAddr),
 }
 
-/// A text that is no address to listen on.
+/// Not an address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is not an address to listen on: write an IP address and a port, as in 127.0.0.1:9641, or \"off\""

@@ -16,7 +16,7 @@ const CHARS_MAX: usize = 100;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
-/// A text that is no name.
+/// Not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is not a name: use 1 to 100 letters (a to z, A to Z), digits, '.', '_' and '-', no '.' at the begin"
@@ -29,7 +29,7 @@ impl Name {
         name.parse().expect("names given by the program are names")
     }
 
-    /// Shared with whoever needs it for long.
+    /// The name for an owner that outlives the configuration.
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }

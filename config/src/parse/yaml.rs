@@ -1,5 +1,6 @@
-//! The places of keys and values in YAML.
+//! The places of keys and values in YAML and JSON.
 
+use std::collections::HashSet;
 use std::error::Error;
 
 use yaml_rust2::parser::{Event, MarkedEventReceiver, Parser};
@@ -8,7 +9,8 @@ use yaml_rust2::scanner::{Marker, ScanError};
 use super::Map;
 use crate::tree::{KeyPath, Place};
 
-/// The places of all keys and values, as far as the text is YAML.
+/// The places of all keys and values, as far as the text is YAML. Of JSON, also the keys that are given twice: serde_json
+/// takes the last one and reports nothing.
 pub(super) fn map(text: &str) -> Map {
     let mut walk = YamlReader::default();
     // The parser of the values has reported a syntax error.
@@ -35,6 +37,7 @@ enum Inside {
     /// The key read last, if its value is still to come.
     Table {
         key: Option<(String, Place)>,
+        seen: HashSet<String>,
     },
 }
 
@@ -52,9 +55,13 @@ impl YamlReader {
                 self.map.put(path.clone(), place.clone(), place);
                 Some(path)
             }
-            Inside::Table { key } => match key.take() {
+            Inside::Table { key, seen } => match key.take() {
                 None => {
-                    *key = Some((scalar.unwrap_or_default().to_owned(), place));
+                    let name = scalar.unwrap_or_default().to_owned();
+                    if !seen.insert(name.clone()) {
+                        self.map.twice.push((open.path.key(&name), place.clone()));
+                    }
+                    *key = Some((name, place));
                     None
                 }
                 Some((name, key_place)) => {
@@ -84,7 +91,10 @@ impl MarkedEventReceiver for YamlReader {
             }
             Event::MappingStart(..) => {
                 let path = self.begin(place, None).unwrap_or_default();
-                let inside = Inside::Table { key: None };
+                let inside = Inside::Table {
+                    key: None,
+                    seen: HashSet::new(),
+                };
                 self.open.push(Open { path, inside });
             }
             Event::SequenceEnd | Event::MappingEnd => {
