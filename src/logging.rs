@@ -1,11 +1,19 @@
 //! The program's reports on itself, on standard error: standard output belongs to what a command prints.
 //!
-//! Never znode data, never secrets.
+//! Never znode data, never secrets. A log that nobody reads costs lines, and never the time of the bridge: lines are written
+//! by a thread of their own, and those for which it has no room are dropped and counted.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use bridge_config::{LogConfig, LogFormat, LogLevel};
+use bridge_core::metrics as names;
+use metrics::counter;
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -13,17 +21,63 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::cli::LogFlags;
 
-/// Starts logging: as the configuration says, flags first. Once per process.
-pub fn start(options: &LogConfig, flags: &LogFlags) -> Result<(), TryInitError> {
+/// Lines that wait to be written: a few megabytes.
+const LINES_MAX: usize = 10_000;
+
+/// Time between two looks at the number of dropped lines.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// Counts the lines that were dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Starts logging: as the configuration says, flags first. Once per process. Dropping the guard writes the lines that wait,
+/// within a second.
+pub fn start(options: &LogConfig, flags: &LogFlags) -> Result<WorkerGuard, TryInitError> {
     let level = flags.log_level.unwrap_or(options.level);
     let format = flags.log_format.unwrap_or(options.format);
     let terminal = stderr().is_terminal();
-    let lines = fmt::layer().with_writer(stderr).with_ansi(terminal);
+    let (writer, guard) = unhurried(stderr());
+    DROPPED.get_or_init(|| writer.error_counter());
+    let lines = fmt::layer().with_writer(writer).with_ansi(terminal);
     let registry = tracing_subscriber::registry().with(filter(level));
     match format {
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
-        LogFormat::Auto if !terminal => registry.with(lines.json().flatten_event(true)).try_init(),
-        LogFormat::Auto | LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+        LogFormat::Auto if !terminal => registry.with(lines.json().flatten_event(true)).try_init()?,
+        LogFormat::Auto | LogFormat::Text => registry.with(lines).try_init()?,
+    }
+    Ok(guard)
+}
+
+fn unhurried(to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_MAX)
+        .thread_name("log")
+        .finish(to)
+}
+
+/// Counts dropped lines until `stop` is cancelled, and says in the log how many there were.
+pub async fn watch_dropped(stop: CancellationToken) {
+    let Some(dropped) = DROPPED.get() else {
+        return;
+    };
+    let mut known = 0;
+    let mut beat = interval(COUNT_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        let lines = dropped.dropped_lines();
+        counter!(names::LOG_DROPPED_LINES).absolute(lines as u64);
+        if lines > known {
+            tracing::warn!(
+                lines = lines - known,
+                help = "read standard error faster, or log less",
+                "log lines were dropped"
+            );
+            known = lines;
+        }
     }
 }
 
@@ -48,5 +102,40 @@ fn level_filter(level: LogLevel) -> LevelFilter {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// What nobody reads: a write ends when the other end of the channel is dropped.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_are_dropped_and_counted_and_nobody_waits() {
+        let (unread, stuck) = mpsc::channel();
+        let (mut writer, guard) = unhurried(Stuck(stuck));
+        for _ in 0..2 * LINES_MAX {
+            writer.write_all(b"a line\n").unwrap();
+        }
+        let dropped = writer.error_counter().dropped_lines();
+        assert!((LINES_MAX - 2..=LINES_MAX).contains(&dropped), "{dropped}");
+        drop(unread);
+        drop(guard);
     }
 }

@@ -14,6 +14,8 @@ mod terminal;
 mod verify;
 
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -62,9 +64,19 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
+/// The longest wait for somebody to read the last message.
+const MESSAGE_BOUND: Duration = Duration::from_secs(1);
+
 fn report(failure: &Failure) -> ExitCode {
     if !failure.message.is_empty() {
-        eprintln!("{}", terminal::message(&format!("error: {failure}")));
+        let text = terminal::message(&format!("error: {failure}"));
+        let (said, wait) = mpsc::channel();
+        // A pipe that is full must not keep the process from its end.
+        std::thread::spawn(move || {
+            eprintln!("{text}");
+            let _ = said.send(());
+        });
+        let _ = wait.recv_timeout(MESSAGE_BOUND);
     }
     failure.exit.into()
 }

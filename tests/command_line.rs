@@ -1,7 +1,7 @@
 //! The command as a shell sees it: its output, its errors, and its exit code.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use bridge_servers::Child;
 use serde_json::Value;
@@ -278,7 +278,6 @@ fn the_schemas_that_are_printed_are_those_that_are_checked_in() {
 #[test]
 #[cfg(unix)]
 fn a_reader_that_stops_early_is_no_failure() {
-    use std::process::Stdio;
     let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
     let mut child = command
         .args(["schema", "config"])

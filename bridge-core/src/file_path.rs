@@ -5,9 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::fcntl::OFlag;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,6 +20,9 @@ use crate::issue::ConfigIssue;
 
 /// No file system takes a longer path.
 const PATH_BYTES_MAX: usize = 4096;
+
+/// Keys, certificates and credentials are smaller; a bundle of all public authorities has a quarter of it.
+const CONTENT_BYTES_MAX: u64 = 1 << 20;
 
 /// How a reference to a file's contents begins.
 const CONTENTS_OF: &str = "${file:";
@@ -45,6 +52,23 @@ impl FilePath {
     /// The path, for the one place that opens the file.
     pub fn as_path(&self) -> &Path {
         &self.path
+    }
+
+    /// The content of the file, in one MiB at most. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the file is larger, is not a regular one, or cannot be read.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let too_large = || io::Error::other("it is larger than 1 MiB");
+        read_regular(&self.path, CONTENT_BYTES_MAX)?.ok_or_else(too_large)
+    }
+
+    /// The content of the file as text, as [`FilePath::read`] gets it.
+    ///
+    /// # Errors
+    /// As [`FilePath::read`], and if it is not valid UTF-8.
+    pub fn read_text(&self) -> io::Result<String> {
+        String::from_utf8(self.read()?).map_err(|_| io::Error::other("it is not valid UTF-8"))
     }
 
     /// What is wrong with the path without looking at the file; `key` is the option that holds it.
@@ -86,6 +110,24 @@ pub fn tls_objections(files: TlsFiles<'_>, peer: &str) -> Vec<ConfigIssue> {
         )
     }));
     found
+}
+
+/// The bytes of a regular file; `None` if there are more than `max`. A pipe or a device may never end, and opening a named
+/// pipe waits for its writer: those are refused at once. Blocks on the disk.
+///
+/// # Errors
+/// If there is no such file, it is not a regular one, or it cannot be read.
+pub fn read_regular(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    if !opened.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    opened.take(max + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= max).then_some(bytes))
 }
 
 /// Whether a text looks like the contents of a file rather than the path of one.
@@ -199,6 +241,25 @@ mod tests {
             FilePath::brought_in("hunter2", "${KEY}"),
             "the file that ${KEY} names",
         );
+    }
+
+    #[test]
+    fn only_regular_files_of_a_limited_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, large) = (folder.path().join("pipe"), folder.path().join("large"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::write(&large, vec![b'x'; (CONTENT_BYTES_MAX + 1) as usize]).unwrap();
+        for (path, reason) in [
+            (pipe.as_path(), "regular"),
+            (folder.path(), "regular"),
+            (Path::new("/dev/zero"), "regular"),
+            (large.as_path(), "larger"),
+        ] {
+            let error = FilePath::from(path).read().unwrap_err().to_string();
+            assert!(error.contains(reason), "{}: {error}", path.display());
+        }
+        std::fs::write(&large, "x").unwrap();
+        assert_eq!(FilePath::from(large).read_text().unwrap(), "x");
     }
 
     #[test]

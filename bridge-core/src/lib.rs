@@ -20,6 +20,7 @@ pub mod number;
 pub mod outbound;
 pub mod oversize;
 pub mod path;
+pub mod path_glob;
 pub mod pipeline;
 pub mod record;
 pub mod resnapshot;

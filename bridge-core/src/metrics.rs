@@ -53,6 +53,9 @@ pub const KAFKA_RETRIES: &str = "zkbridge_kafka_retries_total";
 /// Requests that failed. Labels: sink, source.
 pub const KAFKA_ERRORS: &str = "zkbridge_kafka_errors_total";
 
+/// Lines of the log that were dropped because nobody read them. No labels.
+pub const LOG_DROPPED_LINES: &str = "zkbridge_log_dropped_lines_total";
+
 /// Watch events taken in. Labels: source.
 pub const SOURCE_EVENTS: &str = "zkbridge_source_events_total";
 /// Znodes read. Labels: source.
@@ -425,6 +428,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Count,
         "Always 1; the label has the version of the program",
+    ),
+    (
+        LOG_DROPPED_LINES,
+        MetricKind::Counter,
+        Unit::Count,
+        "Lines of the log that were dropped because nobody read them",
     ),
 ];
 

@@ -69,6 +69,12 @@ fn http_objections(http: &HttpConfig) -> Vec<ConfigIssue> {
         let remedy = "give a long random text, or leave token out and listen on 127.0.0.1";
         return vec![ConfigIssue::error("http.token", message, remedy)];
     }
+    // RFC 6750 allows fewer characters; these are what HTTP takes unchanged in a header.
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "the token has a space or a character that is not ASCII, so no client can send it";
+        let remedy = "give letters and digits only, such as the output of 'openssl rand -hex 32'";
+        return vec![ConfigIssue::error("http.token", message, remedy)];
+    }
     if token.chars().count() < TOKEN_CHARS_MIN {
         let message = "the token is shorter than 16 characters and can be guessed";
         let remedy = "give a longer random text, such as the output of 'openssl rand -hex 32'";

@@ -3,9 +3,11 @@
 //! Replaced after parsing, so that a value can never change the structure. The value of a variable or a file is a
 //! secret: the text that holds it is marked and never shown. `$${` gives `${`.
 
-use std::io::Read as _;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
+use bridge_core::file_path::read_regular;
 use bridge_core::secret::Secret;
 
 use crate::environment::Environment;
@@ -14,6 +16,9 @@ use crate::tree::{KeyPath, Node, Place, Text, Value};
 
 /// Size limit of a secret's file; a larger one is probably a mistake.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// What all references of a configuration may bring in together, and the length of the texts that hold them.
+const BROUGHT_IN_BYTES_MAX: usize = 4 << 20;
 
 /// Replaces the references in all texts of the tree. Returns the values that they brought in.
 pub(crate) fn interpolate(
@@ -24,16 +29,19 @@ pub(crate) fn interpolate(
     let mut work = Work {
         environment,
         problems,
-        secrets: Vec::new(),
+        secrets: BTreeSet::new(),
+        bytes: 0,
     };
     work.node(tree, &KeyPath::default());
-    work.secrets
+    work.secrets.into_iter().map(Secret::new).collect()
 }
 
 struct Work<'a> {
     environment: &'a Environment,
     problems: &'a mut Vec<Problem>,
-    secrets: Vec<Secret>,
+    secrets: BTreeSet<String>,
+    /// What was brought in so far.
+    bytes: usize,
 }
 
 impl Work<'_> {
@@ -62,7 +70,7 @@ impl Work<'_> {
 
     fn text(&mut self, text: &mut Text) -> Result<(), String> {
         if text.loose {
-            self.secrets.push(Secret::new(text.text.as_str()));
+            self.secrets.insert(text.text.clone());
         }
         if !text.text.contains("${") {
             return Ok(());
@@ -87,9 +95,17 @@ impl Work<'_> {
                 Resolved::Default(text) => done.push_str(text),
                 Resolved::BroughtIn(text) => {
                     let name = reference.split_once(":-").map_or(reference, |(name, _)| name);
-                    sources.push(format!("${{{name}}}"));
+                    let source = format!("${{{name}}}");
+                    // The reference counts too: a variable may be empty.
+                    self.bytes += text.len() + reference.len();
+                    if self.bytes > BROUGHT_IN_BYTES_MAX {
+                        return Err("the references bring in more than 4 MiB together".to_owned());
+                    }
                     done.push_str(&text);
-                    self.secrets.push(Secret::new(text));
+                    self.secrets.insert(text);
+                    if !sources.contains(&source) {
+                        sources.push(source);
+                    }
                 }
             }
             rest = &inside[end + 1..];
@@ -135,18 +151,15 @@ enum Resolved<'a> {
 }
 
 fn read_file(path: &str) -> Result<String, String> {
-    let file =
-        std::fs::File::open(path).map_err(|error| format!("the file '{path}' cannot be read: {error}"))?;
-    let mut text = String::new();
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| format!("the file '{path}' cannot be read: {error}"))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!(
-            "the file '{path}' is larger than 64 KiB, so it is no secret"
-        ));
-    }
+    let bytes = read_regular(Path::new(path), FILE_BYTES_MAX);
+    let bytes = bytes.map_err(|error| format!("the file '{path}' cannot be read: {error}"))?;
+    let bytes =
+        bytes.ok_or_else(|| format!("the file '{path}' is larger than 64 KiB, so it is no secret"))?;
+    let mut text = String::from_utf8(bytes)
+        .map_err(|_| format!("the file '{path}' cannot be read: it is not valid UTF-8"))?;
     // Editors and `echo` end a file with a line feed that is no part of the secret.
-    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    Ok(text)
 }
 
 fn is_name(name: &str) -> bool {
@@ -212,7 +225,8 @@ mod tests {
         let mut work = Work {
             environment: &environment,
             problems: &mut Vec::new(),
-            secrets: Vec::new(),
+            secrets: BTreeSet::new(),
+            bytes: 0,
         };
         let mut text = Text {
             text: "${A}".to_owned(),

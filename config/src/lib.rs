@@ -9,6 +9,7 @@
 //! the environment or from a secret's file is never part of a problem, a `Debug` or a log. This crate opens no file but
 //! the configuration and the files that it names as `${file:…}`.
 
+mod bounds;
 mod check;
 mod decode;
 mod environment;
@@ -28,9 +29,9 @@ mod section;
 mod shown;
 mod tree;
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use bridge_core::file_path::read_regular;
 use bridge_core::issue::Severity;
 
 pub use environment::Environment;
@@ -55,7 +56,13 @@ use schema::Hints;
 pub const COMMENTED: &str = include_str!("../examples/zkbridge.toml");
 
 /// A larger file is surely no configuration.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Problems of one configuration that are shown.
+const PROBLEMS_MAX: usize = 100;
+
+/// A longer text of a problem is cut: it repeats a key or a value that no person wrote.
+const PROBLEM_CHARS_MAX: usize = 2_000;
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -123,13 +130,9 @@ pub fn load_with(file: &Path, environment: &Environment) -> Result<Loaded, Refus
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("the file cannot be read: {error}"))?;
-    let mut bytes = Vec::new();
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("the file cannot be read: {error}"))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err("the file is larger than 4 MiB, so it is no configuration".to_owned());
-    }
+    let bytes =
+        read_regular(path, FILE_BYTES_MAX).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let bytes = bytes.ok_or("the file is larger than 1 MiB, so it is no configuration")?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         format!("the file is not valid UTF-8 from byte {valid} on")
@@ -158,13 +161,24 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
         problems.append(&mut reading.problems);
         config
     });
+    problems.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
+    let left_out = problems.len().saturating_sub(PROBLEMS_MAX);
+    if left_out > 0 {
+        // None of them may be what makes the configuration unusable.
+        problems.sort_by_key(|problem| problem.gravity == Severity::Warning);
+        problems.truncate(PROBLEMS_MAX);
+        let message = format!("there are {left_out} more problems");
+        let more = Problem::error(Place::File, "", message).remedy("correct the others first");
+        let gravity = problems[0].gravity;
+        problems.push(Problem { gravity, ..more });
+    }
     for problem in &mut problems {
         let Problem { message, remedy, .. } = problem;
         for text in [Some(message), remedy.as_mut()].into_iter().flatten() {
             hidden::hide(text, &secrets);
         }
+        problem.cut(PROBLEM_CHARS_MAX);
     }
-    problems.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
     let file = file.to_owned();
     match config {
         Some(config)

@@ -3,8 +3,14 @@
 /// A word is near if at least this much of it agrees (Jaro and Winkler), or if one slip of the finger explains it.
 const SIMILARITY_MIN: f64 = 0.86;
 
+/// No known word is half as long. The time to compare grows with the product of the lengths.
+const WORD_BYTES_MAX: usize = 100;
+
 /// The nearest of the known words, if one is near.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
     let word = word.to_ascii_lowercase().replace('-', "_");
     let distance = |candidate: &str| {
         let candidate = candidate.to_ascii_lowercase().replace('-', "_");
@@ -45,5 +51,6 @@ mod tests {
         check("Data", Some("data"));
         check("password", None);
         check("x", None);
+        check(&"conect".repeat(100_000), None);
     }
 }

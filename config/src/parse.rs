@@ -16,6 +16,7 @@ use std::path::Path;
 
 use config::{ConfigError, FileFormat, Source, ValueKind};
 
+use crate::bounds;
 use crate::hidden::masked_line;
 use crate::problem::Problem;
 use crate::tree::{KeyPath, Node, Place, Text, Value};
@@ -75,6 +76,10 @@ impl Map {
 
 /// Reads the text; an error where it is not of its format.
 pub(crate) fn parse(text: &str, format: Format, problems: &mut Vec<Problem>) -> Option<Node> {
+    if let Some(objection) = bounds::objection(text, format) {
+        problems.push(objection);
+        return None;
+    }
     let kind = match format {
         Format::Toml => FileFormat::Toml,
         Format::Yaml => FileFormat::Yaml,
@@ -155,7 +160,11 @@ pub(crate) fn inline_value(text: &str, variable: &Node) -> Option<Node> {
     if !text.starts_with(['[', '{']) {
         return None;
     }
-    let source = config::File::from_str(&format!("value = {text}"), FileFormat::Toml);
+    let text = format!("value = {text}");
+    if bounds::objection(&text, Format::Toml).is_some() {
+        return None;
+    }
+    let source = config::File::from_str(&text, FileFormat::Toml);
     let value = source.collect().ok()?.remove("value")?;
     let mut node = node(value, &KeyPath::default(), &Map::default());
     mark(&mut node, variable);
@@ -207,7 +216,7 @@ fn syntax(error: &ConfigError, text: &str, format: Format) -> Problem {
 }
 
 /// Line and column of a byte in a text, from 1.
-fn place_at(text: &str, byte: usize) -> Place {
+pub(crate) fn place_at(text: &str, byte: usize) -> Place {
     let before = text.get(..byte.min(text.len())).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     Place::At {

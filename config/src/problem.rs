@@ -56,6 +56,19 @@ impl Problem {
         self
     }
 
+    /// Cuts each text to so many characters.
+    pub(crate) fn cut(&mut self, max: usize) {
+        let texts = [Some(&mut self.key), Some(&mut self.message)];
+        let more = [&mut self.excerpt, &mut self.allowed, &mut self.remedy];
+        let all = texts.into_iter().chain(more.map(Option::as_mut));
+        for text in all.flatten() {
+            if let Some((at, _)) = text.char_indices().nth(max) {
+                text.truncate(at);
+                text.push('…');
+            }
+        }
+    }
+
     /// For programs.
     pub fn to_json(&self, file: &Path) -> Value {
         let (line, column) = match &self.place {

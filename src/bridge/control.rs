@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bridge_core::delivery::OperatorRequest;
+use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -153,7 +154,12 @@ fn listen(file: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(file)?;
+    // The socket is never open to others, not even before its mode is set. The mask is the process's: a file or folder that
+    // another thread makes in this moment is closed to others, too.
+    let mask = umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    let bound = UnixListener::bind(file);
+    umask(mask);
+    let listener = bound?;
     fs::set_permissions(file, fs::Permissions::from_mode(MODE))?;
     Ok(listener)
 }
@@ -210,6 +216,8 @@ fn give(handles: &OrderHandles, ask: Ask) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use bridge_core::number::Seq;
 
     use super::*;
@@ -300,5 +308,28 @@ mod tests {
         );
         control.stop().await;
         assert!(!file.exists());
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_from_the_moment_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(SOCKET);
+        let ended = Arc::new(AtomicBool::new(false));
+        let look = {
+            let (file, ended) = (file.clone(), Arc::clone(&ended));
+            move || {
+                while !ended.load(Ordering::Relaxed) {
+                    if let Ok(found) = fs::metadata(&file) {
+                        assert_eq!(found.permissions().mode() & 0o077, 0);
+                    }
+                }
+            }
+        };
+        let looking = std::thread::spawn(look);
+        for _ in 0..200 {
+            drop(listen(&file).unwrap());
+        }
+        ended.store(true, Ordering::Relaxed);
+        looking.join().unwrap();
     }
 }

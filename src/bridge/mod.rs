@@ -11,6 +11,7 @@
 //! stops no other source; a source starts and stops without the others.
 
 mod control;
+pub mod data_dir;
 mod descriptors;
 mod http;
 mod listener;
@@ -33,7 +34,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure};
-use crate::operator;
+use crate::{logging, operator};
 
 pub use descriptors::raise_limit;
 pub use reload::Reloaded;
@@ -73,7 +74,8 @@ pub struct Bridge {
     reloads: Option<mpsc::Receiver<ReloadRequest>>,
     view: View,
     stop: CancellationToken,
-    descriptors: JoinHandle<()>,
+    /// Looks after what the process has in common.
+    watches: JoinHandle<()>,
 }
 
 impl Bridge {
@@ -89,6 +91,14 @@ impl Bridge {
         let prepared = config.sources.iter();
         let prepared = prepared.map(|source| PreparedSource::new(config, source, decisions));
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+        if let Ok(Some(reason)) = data_dir::objection(&config.data_dir) {
+            tracing::warn!(
+                data_dir = %config.data_dir.display(),
+                reason,
+                help = data_dir::HELP,
+                "another user can change the journals"
+            );
+        }
         let listener = match http::bind(&config.http).await {
             Ok(listener) => listener,
             Err(failure) => return Err(other_bridge(&config.data_dir, prepared).await.unwrap_or(failure)),
@@ -127,7 +137,7 @@ impl Bridge {
             orders,
             reloads: Some(reloads),
             view,
-            descriptors: tokio::spawn(descriptors::watch(stop.clone())),
+            watches: tokio::spawn(watch_process(stop.clone())),
             stop,
         };
         bridge.show();
@@ -195,7 +205,7 @@ impl Bridge {
         let statuses = futures::future::join_all(stopping).await;
         self.stop.cancel();
         // It ends at once.
-        let _ = self.descriptors.await;
+        let _ = self.watches.await;
         if let Some(http) = self.http {
             http.stop().await;
         }
@@ -207,6 +217,11 @@ impl Bridge {
 async fn other_bridge(data_dir: &Path, sources: Vec<PreparedSource>) -> Option<Failure> {
     operator::ask_status(data_dir).await.ok()??;
     sources.into_iter().find_map(|source| source.open(&[]).err())
+}
+
+/// Watches the descriptors and the log until `stop` is cancelled.
+async fn watch_process(stop: CancellationToken) {
+    tokio::join!(descriptors::watch(stop.clone()), logging::watch_dropped(stop));
 }
 
 /// The time of day.

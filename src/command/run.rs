@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Duration;
 
 use bridge_config::{Loaded, load};
 use clap::Args;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::serving::{self, SignalRequest};
 use crate::bridge::{Bridge, DRAIN, Decisions, Reloaded, raise_limit};
@@ -43,7 +46,7 @@ pub struct RunArgs {
 /// Runs the bridge until a signal, or until every source has halted.
 pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     let loaded = args.config.load()?;
-    logging::start(&loaded.config.log, flags)
+    let _log = logging::start(&loaded.config.log, flags)
         .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
     log_start(&loaded);
     for warning in &loaded.warnings {
@@ -72,11 +75,25 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                     SignalRequest::End(signal) => {
                         break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
                     }
-                    SignalRequest::Reload => drop(reload(&mut bridge, &args.config.config).await),
+                    SignalRequest::Reload => {
+                        let loaded = tokio::select! {
+                            loaded = read_again(&args.config.config) => loaded,
+                            signal = signals.next() => {
+                                break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
+                            }
+                        };
+                        drop(reload(&mut bridge, loaded).await);
+                    }
                 },
                 halted = bridge.all_halted() => break (Err(serving::halted(&halted)), None),
                 Some(answer) = reloads.recv() => {
-                    let done = reload(&mut bridge, &args.config.config).await;
+                    let loaded = tokio::select! {
+                        loaded = read_again(&args.config.config) => loaded,
+                        signal = signals.next() => {
+                            break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
+                        }
+                    };
+                    let done = reload(&mut bridge, loaded).await;
                     // The command may have given up.
                     let _ = answer.send(done);
                 }
@@ -122,9 +139,37 @@ fn named(sinks: &BTreeSet<String>) -> String {
     sinks.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// Reads the configuration again. Logs and returns the result.
-async fn reload(bridge: &mut Bridge, file: &Path) -> Result<Reloaded, String> {
-    let done = match load(file) {
+/// Longest time for reading the configuration and the files that it names.
+const READ_BOUND: Duration = Duration::from_secs(10);
+
+/// Reads the configuration on a thread of its own: a disk that does not answer, or a fault of a parser, leaves the bridge
+/// as it is. Cancel safe; the thread ends by itself, or with the process.
+async fn read_again(file: &Path) -> Result<Loaded, String> {
+    let file = file.to_owned();
+    let (send, read) = oneshot::channel();
+    let work = move || {
+        // The caller may have given up.
+        let _ = send.send(load(&file));
+    };
+    let thread = std::thread::Builder::new()
+        .name("configuration".into())
+        .spawn(work);
+    thread.map_err(|error| format!("no thread to read the configuration: {error}"))?;
+    match timeout(READ_BOUND, read).await {
+        Ok(Ok(loaded)) => loaded.map_err(|refused| refused.to_string()),
+        Ok(Err(_)) => {
+            Err("reading the configuration ended with a panic, which is a bug of zkbridge".to_owned())
+        }
+        Err(_) => Err(format!(
+            "the configuration cannot be read in {} s: look at the disk of the file and of those that it names",
+            READ_BOUND.as_secs()
+        )),
+    }
+}
+
+/// Takes over the configuration that was read. Logs and returns the result.
+async fn reload(bridge: &mut Bridge, loaded: Result<Loaded, String>) -> Result<Reloaded, String> {
+    let done = match loaded {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 tracing::warn!(key = warning.key, remedy = warning.remedy, "{}", warning.message);
@@ -134,7 +179,7 @@ async fn reload(bridge: &mut Bridge, file: &Path) -> Result<Reloaded, String> {
                 .await
                 .map_err(|failure| failure.message)
         }
-        Err(refused) => Err(refused.to_string()),
+        Err(refused) => Err(refused),
     };
     match &done {
         Ok(reloaded) => tracing::info!(

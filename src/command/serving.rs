@@ -4,10 +4,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use bridge_core::pipeline::SourceStatus;
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
 
+/// The signal of a terminal that is closed.
+const SIGHUP: u8 = 1;
+/// The signal of Ctrl-\.
+const SIGQUIT: u8 = 3;
 /// The signal of Ctrl-C.
 const SIGINT: u8 = 2;
 /// The signal of an orderly end.
@@ -22,7 +27,11 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(Exit::Environment, format!("no threads can be started: {error}")))?;
-    runtime.block_on(future)
+    let result = runtime.block_on(future);
+    // The process is about to end. Dropping the runtime would wait for threads that do not end, and tasks of other threads
+    // that need it would panic, which a second signal showed.
+    std::mem::forget(runtime);
+    result
 }
 
 /// The request of a signal.
@@ -40,6 +49,8 @@ pub struct Signals {
     interrupt: Signal,
     /// Present if SIGHUP requests a reload and does not end the process.
     hangup: Option<Signal>,
+    /// Signals of a terminal that is closed or left, for a command that has something to clean up.
+    ends: Vec<(u8, Signal)>,
 }
 
 impl Signals {
@@ -49,6 +60,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: None,
+            ends: Vec::new(),
         })
     }
 
@@ -60,6 +72,15 @@ impl Signals {
         })
     }
 
+    /// Catches SIGHUP and SIGQUIT, too, as [`SignalRequest::End`].
+    pub fn with_ends_of_terminals(self) -> Result<Signals, Failure> {
+        let ends = vec![
+            (SIGHUP, listen(SignalKind::hangup())?),
+            (SIGQUIT, listen(SignalKind::quit())?),
+        ];
+        Ok(Signals { ends, ..self })
+    }
+
     /// The request of the next signal. Cancel safe.
     pub async fn request(&mut self) -> SignalRequest {
         let hangup = async {
@@ -68,7 +89,11 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
+        let ends = self.ends.iter_mut();
+        let ends = ends.map(|(number, signal)| Box::pin(async { signal.recv().await.map(|()| *number) }));
+        let mut ends: FuturesUnordered<_> = ends.collect();
         tokio::select! {
+            Some(Some(number)) = ends.next() => SignalRequest::End(number),
             _ = self.terminate.recv() => SignalRequest::End(SIGTERM),
             _ = self.interrupt.recv() => SignalRequest::End(SIGINT),
             _ = hangup => SignalRequest::Reload,

@@ -1,5 +1,8 @@
 //! `zkbridge watch`: prints changes as they happen, with no configuration at all.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use bridge_config::{
     Config, HttpConfig, JournalConfig, Listen, LogConfig, LogLevel, Name, SinkConfig, SinkKind, SourceConfig,
     SourceKind,
@@ -35,6 +38,9 @@ Keeps nothing: the journal is in a temporary folder that is removed at the end."
 /// Name of the source in the records.
 const NAME: &str = "main";
 
+/// The temporary folder holds the data of znodes, in a folder that is everybody's.
+const FOLDER_MODE: u32 = 0o700;
+
 /// Options of `watch`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -59,9 +65,12 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
         level: LogLevel::Off,
         ..LogConfig::default()
     };
-    logging::start(&quiet, flags)
+    let _log = logging::start(&quiet, flags)
         .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
-    let folder = tempfile::Builder::new().prefix("zkbridge-watch-").tempdir();
+    let folder = tempfile::Builder::new()
+        .prefix("zkbridge-watch-")
+        .permissions(Permissions::from_mode(FOLDER_MODE))
+        .tempdir();
     let folder = folder.map_err(|error| {
         Failure::new(
             Exit::Environment,
@@ -71,7 +80,7 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     let mut config = configuration(args)?;
     config.data_dir = folder.path().to_owned();
     serving::block_on(async {
-        let mut signals = serving::Signals::new()?;
+        let mut signals = serving::Signals::new()?.with_ends_of_terminals()?;
         let bridge = Bridge::start(&config, &Decisions::default()).await?;
         let mut source = bridge.view().sources().swap_remove(0);
         let mut sinks = bridge.view().sinks();

@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
 use super::Line;
-use crate::bridge::journal_file;
+use crate::bridge::{data_dir, journal_file};
 use crate::command::check::nearest_existing;
 use crate::terminal::bytes;
 
@@ -40,10 +40,28 @@ const FILES_PER_LANE: u64 = 32;
 /// All of it.
 pub(super) fn examine(config: &Config) -> Vec<Line> {
     let folder = nearest_existing(&config.data_dir);
-    let mut lines = vec![room(config, &folder)];
+    let mut lines = vec![room(config, &folder), owner(config)];
     lines.push(speed(&folder));
     lines.push(files(config));
     lines
+}
+
+fn owner(config: &Config) -> Line {
+    const CHECK: &str = "owner";
+    let folder = config.data_dir.display();
+    match data_dir::objection(&config.data_dir) {
+        Ok(None) => Line::ok(SUBJECT, CHECK, format!("nobody else can write to {folder}")),
+        Ok(Some(reason)) => {
+            let message = format!("another user can change the journals in {folder}: {reason}");
+            Line::warning(SUBJECT, CHECK, message, data_dir::HELP)
+        }
+        Err(error) => Line::warning(
+            SUBJECT,
+            CHECK,
+            format!("{folder} cannot be looked at: {error}"),
+            data_dir::HELP,
+        ),
+    }
 }
 
 fn room(config: &Config, folder: &Path) -> Line {

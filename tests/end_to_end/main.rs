@@ -13,6 +13,7 @@ mod canary;
 mod changes;
 mod exposed;
 mod faults;
+mod hostile;
 mod lines;
 mod liveness;
 mod load;

@@ -1,9 +1,10 @@
 //! The filter of a sink, compiled: decides from a record alone whether the sink gets it.
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::options::{Ephemeral, Filter, OpClass};
 use crate::issue::ConfigIssue;
+use crate::path_glob::path_glob;
 use crate::record::{Op, Record};
 
 /// A [`Filter`] ready for use.
@@ -104,18 +105,7 @@ fn globs(patterns: &[String]) -> Result<Option<GlobSet>, BadFilter> {
 }
 
 fn glob(at: usize, pattern: &str) -> Result<Glob, BadFilter> {
-    if !pattern.starts_with(['/', '*', '?', '{', '[']) {
-        return Err(bad_glob(
-            at,
-            pattern,
-            "paths begin with '/', so it would match nothing",
-        ));
-    }
-    GlobBuilder::new(pattern)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map_err(|error| bad_glob(at, pattern, &error.kind().to_string()))
+    path_glob(pattern).map_err(|reason| bad_glob(at, pattern, &reason))
 }
 
 fn bad_glob(at: usize, pattern: &str, reason: &str) -> BadFilter {

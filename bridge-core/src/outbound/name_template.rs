@@ -52,6 +52,7 @@ impl NameTemplate {
         };
         let template = Template::compile(source, &filter).map_err(|unusable| {
             rules.objection(match unusable {
+                Unusable::TooLong(message) => message,
                 Unusable::Syntax(reason) => format!("'{source}' is not a template: {reason}"),
                 Unusable::Variable(name) => format!("'{source}' uses '{name}', which no record has"),
             })

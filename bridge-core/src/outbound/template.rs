@@ -12,6 +12,9 @@ pub(super) const VARIABLES: [&str; 5] = ["cluster", "root", "path", "op", "names
 /// sink, and a result takes 6.4 MB of memory at most while it is made.
 const FUEL: u64 = 100_000;
 
+/// The longest template in bytes. The engine needs stack for each operator of an expression, before there is any fuel.
+const SOURCE_BYTES_MAX: usize = 1_024;
+
 /// The longest result in bytes.
 const RESULT_BYTES_MAX: usize = 1 << 20;
 
@@ -41,12 +44,18 @@ pub(super) struct TextFilter {
 
 /// Why a source is no template.
 pub(super) enum Unusable {
+    TooLong(String),
     Syntax(String),
     Variable(String),
 }
 
 impl Template {
     pub(super) fn compile(source: &str, filter: &TextFilter) -> Result<Template, Unusable> {
+        if source.len() > SOURCE_BYTES_MAX {
+            let length = source.len();
+            let message = format!("the template has {length} bytes, and {SOURCE_BYTES_MAX} are allowed");
+            return Err(Unusable::TooLong(message));
+        }
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));

@@ -228,7 +228,10 @@ async fn with_tls(options: ConnectOptions, tls: Option<&Tls>) -> Result<ConnectO
 }
 
 async fn read(file: &FilePath, key: &str) -> Result<String, SinkError> {
-    tokio::fs::read_to_string(file).await.map_err(|failure| {
+    let opened = file.clone();
+    let read = tokio::task::spawn_blocking(move || opened.read_text()).await;
+    let read = read.unwrap_or_else(|failure| Err(std::io::Error::other(failure)));
+    read.map_err(|failure| {
         let message = format!("{file} cannot be read: {failure}; see {key}");
         SinkError::new(SinkErrorKind::Authentication, message).because(failure)
     })

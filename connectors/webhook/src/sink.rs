@@ -40,6 +40,7 @@ use crate::memory::{Failure, Memory, Round};
 use crate::path_queues::{Outcome, PathQueues};
 use crate::resolve::{Guard, SystemLookup, no_refusal};
 use crate::signature::SigningKey;
+use crate::transport::malformed_proxies;
 
 /// A service that is called for each change, for the records of one source.
 pub struct WebhookSink {
@@ -70,6 +71,10 @@ impl WebhookSink {
     /// Never: valid options give a valid client.
     pub fn new(config: &WebhookConfig) -> Result<WebhookSink, Vec<ConfigIssue>> {
         issue::no_error(config.objections())?;
+        let malformed = malformed_proxies(|name| std::env::var(name).ok());
+        if !malformed.is_empty() {
+            return Err(malformed);
+        }
         let url = config.parsed_url().expect("the options were checked just now");
         Ok(WebhookSink {
             config: config.clone(),

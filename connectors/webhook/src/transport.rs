@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::file_path::FilePath;
+use bridge_core::issue::ConfigIssue;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::{Client, Proxy, Url, redirect};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt;
@@ -169,6 +170,36 @@ fn proxy_for(url: &Url, proxies: &Matcher) -> Result<Option<Intercept>, SinkErro
     }
 }
 
+/// The variables that name proxies, as [`Matcher::from_env`] reads them.
+const PROXY_VARIABLES: [&str; 6] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
+/// Objections to variables that name no proxy: they would be ignored, and requests would go direct. The value is not shown,
+/// as it may hold a password.
+pub(crate) fn malformed_proxies(value_of: impl Fn(&str) -> Option<String>) -> Vec<ConfigIssue> {
+    let any = "http://receiver.invalid/".parse().expect("this is an address");
+    let is_malformed = |name: &&&str| {
+        let value = value_of(name).unwrap_or_default();
+        !value.trim().is_empty() && Matcher::builder().all(value).build().intercept(&any).is_none()
+    };
+    let objection = |name: &&str| {
+        let message = format!("the environment's {name} names no proxy, so that requests would go direct");
+        let remedy = format!("give {name} an address, as in http://proxy:3128, or unset it");
+        ConfigIssue::error("url", message, remedy)
+    };
+    PROXY_VARIABLES
+        .iter()
+        .filter(is_malformed)
+        .map(objection)
+        .collect()
+}
+
 /// A proxy without its password.
 fn bare(proxy: &Intercept) -> String {
     let authority = proxy.uri().authority().map(|authority| authority.as_str());
@@ -229,7 +260,10 @@ fn tls_of(config: &WebhookConfig, needs_roots: bool) -> Result<ClientConfig, Sin
     let mut config = match (&options.cert, &options.key) {
         (Some(cert), Some(key)) => {
             let certificates = certificates(cert, "tls.cert")?;
-            let secret = PrivateKeyDer::from_pem_file(key)
+            let secret = key
+                .read()
+                .map_err(pem::Error::Io)
+                .and_then(|text| PrivateKeyDer::from_pem_slice(&text))
                 .map_err(|error| unreadable(key, "tls.key", "a private key", error))?;
             builder
                 .with_client_auth_cert(certificates, secret)
@@ -271,7 +305,8 @@ fn roots(ca: Option<&FilePath>) -> Result<RootCertStore, SinkError> {
 }
 
 fn certificates(path: &FilePath, key: &str) -> Result<Vec<CertificateDer<'static>>, SinkError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = path.read().map_err(pem::Error::Io);
+    let read = read.and_then(|text| CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>());
     match read {
         Ok(found) if found.is_empty() => Err(configuration(format!(
             "{path} holds no certificate; give {key} a PEM file"
@@ -281,7 +316,7 @@ fn certificates(path: &FilePath, key: &str) -> Result<Vec<CertificateDer<'static
     }
 }
 
-fn unreadable(path: &FilePath, key: &str, what: &str, error: rustls::pki_types::pem::Error) -> SinkError {
+fn unreadable(path: &FilePath, key: &str, what: &str, error: pem::Error) -> SinkError {
     configuration(format!(
         "{what} cannot be read from {path}; give {key} a PEM file that this process may read"
     ))

@@ -203,7 +203,7 @@ fn tls_options(tls: &Tls) -> Result<TlsOptions, SourceError> {
 }
 
 fn pem(file: &FilePath) -> Result<String, SourceError> {
-    std::fs::read_to_string(file).map_err(|error| bad_pem(file, &error))
+    file.read_text().map_err(|error| bad_pem(file, &error))
 }
 
 fn bad_pem(file: &FilePath, error: &dyn std::fmt::Display) -> SourceError {

@@ -57,14 +57,16 @@ fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
         return Ok(builder.with_no_client_auth());
     };
     let chain = certificates(cert)?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+    let text = key.read().map_err(|error| unusable(key, &error))?;
+    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|error| unusable(key, &error))?;
     builder
         .with_client_auth_cert(chain, secret)
         .map_err(|error| unusable(cert, &error))
 }
 
 fn certificates(file: &FilePath) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let text = file.read().map_err(|error| unusable(file, &error))?;
+    let read: Result<_, _> = CertificateDer::pem_slice_iter(&text).collect();
     read.map_err(|error| unusable(file, &error))
 }
 

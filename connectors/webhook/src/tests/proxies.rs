@@ -13,6 +13,7 @@ use super::addresses::guard;
 use super::tls::{Authority, server};
 use super::*;
 use crate::address;
+use crate::transport::malformed_proxies;
 
 /// A proxy that lets through to one place whatever it is asked for, and remembers what that was.
 struct Tunnel {
@@ -150,4 +151,38 @@ async fn an_address_in_place_of_the_name_is_checked_behind_a_proxy_too() {
     let mut config = local("http://10.0.0.1/");
     config.allow_private_addresses = false;
     assert!(WebhookSink::new(&config).is_err());
+}
+
+#[test]
+fn a_variable_that_names_no_proxy_is_refused_and_not_ignored() {
+    let check = |value: &str, is_refused: bool| {
+        let value_of = |name: &str| (name == "HTTPS_PROXY").then(|| value.to_owned());
+        let found = malformed_proxies(value_of);
+        assert_eq!(found.len(), usize::from(is_refused), "{value}: {found:?}");
+        let said = format!("{found:?}");
+        assert!(
+            !said.contains("hunter2") && said.contains("HTTPS_PROXY") == is_refused,
+            "{said}"
+        );
+    };
+    for good in [
+        "",
+        " ",
+        "http://proxy:3128",
+        "proxy:3128",
+        "https://u:hunter2@proxy",
+        "10.0.0.1:80",
+        "socks5://p:1",
+    ] {
+        check(good, false);
+    }
+    for bad in [
+        "http://",
+        "http://pro xy:3128",
+        "http://u:hunter2@proxy:port",
+        "ftp://proxy",
+        "://",
+    ] {
+        check(bad, true);
+    }
 }

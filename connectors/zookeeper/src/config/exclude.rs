@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
+use bridge_core::path_glob::path_glob;
+use globset::{Glob, GlobMatcher};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
@@ -41,18 +42,10 @@ impl FromStr for PathGlob {
     type Err = BadGlob;
 
     fn from_str(text: &str) -> Result<PathGlob, BadGlob> {
-        let bad = |reason: String| BadGlob {
+        let glob = path_glob(text).map_err(|reason| BadGlob {
             text: text.to_owned(),
             reason,
-        };
-        if !text.starts_with(['/', '*', '?', '{', '[']) {
-            return Err(bad("paths begin with '/', so it would match nothing".to_owned()));
-        }
-        let glob = GlobBuilder::new(text)
-            .literal_separator(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| bad(error.kind().to_string()))?;
+        })?;
         let matcher = glob.compile_matcher();
         Ok(PathGlob { glob, matcher })
     }

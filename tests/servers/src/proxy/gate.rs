@@ -25,6 +25,7 @@ pub(super) enum Order {
     Deaf,
     OneWay(Direction),
     Slow(Duration),
+    Hostile(u64),
     Retarget(SocketAddr),
     ResetAfter(Direction, u64),
 }
@@ -87,6 +88,7 @@ impl Gate {
             Order::Deaf => drop(self.flow.send_replace(Flow::Deaf)),
             Order::OneWay(lost) => drop(self.flow.send_replace(Flow::OneWay(lost))),
             Order::Slow(delay) => drop(self.flow.send_replace(Flow::Slow(delay))),
+            Order::Hostile(seed) => drop(self.flow.send_replace(Flow::Hostile(seed))),
             Order::Restore => self.restore().await?,
             Order::Retarget(target) => self.target = target,
             Order::ResetAfter(direction, bytes) => self.fuse.arm(direction, bytes),
@@ -96,7 +98,7 @@ impl Gate {
 
     async fn restore(&mut self) -> Result<()> {
         let before = self.flow.send_replace(Flow::Open);
-        if matches!(before, Flow::Dark | Flow::OneWay(_)) {
+        if matches!(before, Flow::Dark | Flow::OneWay(_) | Flow::Hostile(_)) {
             self.reset_connections().await;
         }
         if self.listener.is_none() {
@@ -112,8 +114,8 @@ impl Gate {
     }
 
     fn admit(&mut self, client: TcpStream) {
-        self.counts.accepted.fetch_add(1, Ordering::Relaxed);
-        let lane = Lane::new(&self.flow, &self.fuse, &self.counts);
+        let number = self.counts.accepted.fetch_add(1, Ordering::Relaxed);
+        let lane = Lane::new(number, &self.flow, &self.fuse, &self.counts);
         let target = self.target;
         let mut resets = self.resets.subscribe();
         self.connections

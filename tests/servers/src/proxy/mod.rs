@@ -8,6 +8,7 @@
 //!            one_way(direction)                      the same in one direction; the other way bytes pass
 //!            deaf()                                  a watch that died in silence: events of ZooKeeper are lost
 //!            slow(delay)                             every chunk takes so much longer; nothing is lost
+//!            hostile(seed)                           answers that are cut, changed, endless or replaced
 //!            cut()                                   connection reset, then connection refused
 //!            reset_connections()                     connection reset, and the next attempt succeeds
 //!            reset_after(direction, bytes)           a connection reset in the middle of a message
@@ -17,6 +18,7 @@
 
 mod frames;
 mod gate;
+mod hostile;
 mod pump;
 
 use std::net::SocketAddr;
@@ -28,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use self::gate::{Gate, Order};
+use self::hostile::Attacks;
 use crate::ports::Port;
 use crate::{Error, Result};
 
@@ -47,6 +50,7 @@ struct Counts {
     to_server: AtomicU64,
     to_client: AtomicU64,
     unheard: AtomicU64,
+    attacks: Attacks,
 }
 
 impl Counts {
@@ -178,6 +182,21 @@ impl Proxy {
     /// If the proxy's runtime has ended.
     pub async fn slow(&self, delay: Duration) -> Result<()> {
         self.order(Order::Slow(delay)).await
+    }
+
+    /// Attacks the server's answers on connections from now on, and on those that are open: each is cut, changed, repeated,
+    /// dripped or replaced, as the seed decides, until [`Proxy::restore`].
+    ///
+    /// # Errors
+    ///
+    /// If the proxy's runtime has ended.
+    pub async fn hostile(&self, seed: u64) -> Result<()> {
+        self.order(Order::Hostile(seed)).await
+    }
+
+    /// How often each kind of attack was ever made in [`Proxy::hostile`].
+    pub fn attacks(&self) -> Vec<(String, u64)> {
+        self.counts.attacks.counted()
     }
 
     /// Restores the network. Connections that lost bytes are reset, others continue.

@@ -11,6 +11,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
 use super::frames::{Frames, Hearing, Sifted};
+use super::hostile::Hostility;
 use super::{Counts, Direction};
 
 /// Small enough that a hold takes effect soon, large enough to be fast.
@@ -28,6 +29,8 @@ pub(super) enum Flow {
     OneWay(Direction),
     /// Every chunk takes so much longer.
     Slow(Duration),
+    /// The server's answers are attacked, as this seed decides.
+    Hostile(u64),
 }
 
 /// Blows after so many bytes in one direction.
@@ -65,14 +68,22 @@ enum Blown {
 /// The state of the network for a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Lane {
+    /// Among all connections of the proxy.
+    number: u64,
     flow: watch::Receiver<Flow>,
     fuse: Arc<Fuse>,
     counts: Arc<Counts>,
 }
 
 impl Lane {
-    pub(super) fn new(flow: &watch::Sender<Flow>, fuse: &Arc<Fuse>, counts: &Arc<Counts>) -> Self {
+    pub(super) fn new(
+        number: u64,
+        flow: &watch::Sender<Flow>,
+        fuse: &Arc<Fuse>,
+        counts: &Arc<Counts>,
+    ) -> Self {
         Self {
+            number,
             flow: flow.subscribe(),
             fuse: Arc::clone(fuse),
             counts: Arc::clone(counts),
@@ -101,6 +112,7 @@ impl Lane {
     async fn pump(mut self, way: Direction, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK];
         let mut frames = Frames::default();
+        let mut hostility = None;
         loop {
             self.not_held().await?;
             let read = tokio::select! {
@@ -115,6 +127,12 @@ impl Lane {
                 (_, 0) if is_lost => return std::future::pending().await,
                 _ if is_lost => {}
                 (_, 0) => return to.shutdown().await,
+                (Flow::Hostile(seed), read) if way == Direction::ToClient => {
+                    let hostility = hostility.get_or_insert_with(|| Hostility::new(seed, self.number));
+                    hostility
+                        .send(&chunk[..read], &mut to, &self.counts.attacks)
+                        .await?;
+                }
                 (flow, read) => {
                     if let Flow::Slow(delay) = flow {
                         tokio::time::sleep(delay).await;

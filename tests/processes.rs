@@ -1,0 +1,185 @@
+//! The process as its surroundings see it: its signals, its log, its files, and a configuration that changes under it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bridge_servers::Child;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tempfile::TempDir;
+
+/// Within this the program starts, reloads and ends, also on a busy machine.
+const RUN_BOUND: Duration = Duration::from_secs(60);
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder for the test")
+}
+
+fn configure(folder: &TempDir, text: &str) {
+    std::fs::write(folder.path().join("zkbridge.toml"), text).expect("the configuration can be written");
+}
+
+/// `run` at work without a server: nothing serves on port 1, it is free or refuses.
+async fn run_without_a_server(folder: &TempDir) -> Child {
+    configure(
+        folder,
+        "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    command
+        .current_dir(folder.path())
+        .args(["run", "--config", "zkbridge.toml"]);
+    let mut child = Child::start(&command).expect("it starts");
+    let connecting = child.line("no session with ZooKeeper", RUN_BOUND);
+    connecting.await.expect("it is at work");
+    child
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_run_at_once_and_without_a_panic() {
+    for _ in 0..3 {
+        let folder = folder();
+        let mut child = run_without_a_server(&folder).await;
+        let id = child.id().to_string();
+        for signal in ["-TERM", "-INT"] {
+            let killed = Command::new("kill").args([signal, &id]).status();
+            assert!(killed.expect("kill runs").success());
+        }
+        let code = child.exit_code(RUN_BOUND).await.expect("it ends");
+        assert!([130, 143].contains(&code), "{code}");
+        let said = child.stderr().join("\n");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+/// A process that does not outlive its test.
+struct Mortal(std::process::Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_neither_run_nor_its_end() {
+    use std::io::Write as _;
+
+    let folder = folder();
+    configure(
+        &folder,
+        "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n",
+    );
+    let (_unread, mut pipe) = std::io::pipe().expect("there is a pipe");
+    let is_blocking = |blocking: bool| {
+        let flags = if blocking {
+            OFlag::empty()
+        } else {
+            OFlag::O_NONBLOCK
+        };
+        fcntl(&pipe, FcntlArg::F_SETFL(flags)).expect("a pipe has flags");
+    };
+    is_blocking(false);
+    while (&pipe).write(&[b'x'; 4096]).is_ok() {}
+    is_blocking(true);
+    pipe.flush().expect("nothing is buffered");
+    let child = Command::new(env!("CARGO_BIN_EXE_zkbridge"))
+        .current_dir(folder.path())
+        .args(["run", "--config", "zkbridge.toml", "--log-level", "trace"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(pipe)
+        .spawn();
+    let mut child = Mortal(child.expect("it starts"));
+    let started = Instant::now();
+    while Command::new(env!("CARGO_BIN_EXE_zkbridge"))
+        .current_dir(folder.path())
+        .args(["status", "--config", "zkbridge.toml", "--json"])
+        .output()
+        .is_ok_and(|output| !String::from_utf8_lossy(&output.stdout).contains("\"running\": true"))
+    {
+        assert!(started.elapsed() < RUN_BOUND, "it waits for its log");
+    }
+    let killed = Command::new("kill")
+        .args(["-TERM", &child.0.id().to_string()])
+        .status();
+    assert!(killed.expect("kill runs").success());
+    let ended = tokio::task::spawn_blocking(move || child.0.wait().expect("it ends"));
+    let status = tokio::time::timeout(RUN_BOUND, ended)
+        .await
+        .expect("it obeys")
+        .expect("waiting works");
+    assert_eq!(status.code(), Some(143));
+}
+
+#[tokio::test]
+async fn a_reload_of_a_hostile_configuration_is_rejected_and_run_goes_on_and_ends() {
+    let folder = folder();
+    let mut child = run_without_a_server(&folder).await;
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let source = "[[source]]\nconnect = \"127.0.0.1:1\"\n[[sink]]\ntype = \"kafka\"\nbrokers = \"b\"\n";
+    let hostile = [
+        (
+            format!("{source}client_id = \"${{file:{}}}\"\n", pipe.display()),
+            "regular",
+        ),
+        (format!("{source}topic = \"{}\"\n", "(".repeat(100_000)), "1024"),
+        (format!("{source}topic = {}\n", "[".repeat(100_000)), "nested"),
+    ];
+    for (config, reason) in hostile {
+        configure(&folder, &config);
+        let hung_up = Command::new("kill")
+            .args(["-HUP", &child.id().to_string()])
+            .status();
+        assert!(hung_up.expect("kill runs").success());
+        child.line(reason, RUN_BOUND).await.expect("it says why");
+    }
+    child.terminate().expect("it still runs");
+    assert_eq!(child.exit_code(RUN_BOUND).await.expect("it ends"), 143);
+}
+
+#[tokio::test]
+async fn the_folder_of_watch_is_its_owners_alone_and_goes_with_every_signal() {
+    // It takes connections, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    let address = silent.local_addr().expect("it is bound").to_string();
+    for (signal, code) in [("-HUP", 129), ("-QUIT", 131), ("-TERM", 143), ("-INT", 130)] {
+        let folder = folder();
+        let mut command = Command::new("sh");
+        command.env("TMPDIR", folder.path()).args([
+            "-c",
+            "umask 000; exec \"$0\" watch \"$1\"",
+            env!("CARGO_BIN_EXE_zkbridge"),
+            &address,
+        ]);
+        let mut child = Child::start(&command).expect("it starts");
+        let made = || {
+            let mut entries = std::fs::read_dir(folder.path()).expect("the folder is there");
+            entries.next().map(|entry| entry.expect("it can be read").path())
+        };
+        let begun = bridge_servers::eventually("its folder", RUN_BOUND, || async { made() });
+        let path = begun.await.expect("it keeps a journal");
+        let mode = std::fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700);
+        child
+            .line("connecting to", RUN_BOUND)
+            .await
+            .expect("signals are caught");
+        let killed = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(killed.expect("kill runs").success());
+        assert_eq!(
+            child.exit_code(RUN_BOUND).await.expect("it ends"),
+            code,
+            "{signal}"
+        );
+        assert_eq!(made(), None, "{signal}");
+    }
+}
