@@ -78,7 +78,8 @@ pub struct WebhookConfig {
     #[serde(default)]
     pub max_body: Option<Size>,
     /// A record that was answered with a status of the 4xx so many times is rejected. 408, 410, 425 and 429 do not
-    /// count, nor does what says that the address itself is wrong (401, 403, 404, 405, 407) while it takes no record.
+    /// count, nor does what says that the address itself is wrong (401, 403, 404, 405, 407) while it takes no record. None
+    /// counts before a first record was taken since the start.
     #[serde(default = "default_reject_after")]
     #[schemars(range(min = 1))]
     pub reject_after: u32,

@@ -21,6 +21,10 @@ const BATCHES: Uuid = Uuid::from_u128(0x2f21_a1b1_1b43_5f7a_a89b_5cd9_bcfa_dc09)
 /// The prefix of the attributes of a CloudEvent in binary mode.
 pub(crate) const ATTRIBUTE: &str = "ce-";
 
+/// A header with a longer value is left out: receivers take 8 KiB for a line, or for all of them, and the body or the
+/// id identifies the record as well.
+pub(crate) const HEADER_BYTES_MAX: usize = 4 << 10;
+
 const JSON: &str = "application/json";
 const EVENTS: &str = "application/cloudevents-batch+json; charset=utf-8";
 
@@ -134,6 +138,7 @@ impl Encoder {
             all.extend(headers::path(record, header_value));
             all.extend(headers::truncated(record));
         }
+        all.retain(|(_, value)| value.len() <= HEADER_BYTES_MAX);
         all
     }
 }

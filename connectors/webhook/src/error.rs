@@ -1,14 +1,21 @@
 //! What receivers answer, and what goes wrong on the way, as kinds of the engine.
 
 use std::error::Error as StdError;
+use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, SystemTime};
 
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 
+use crate::http_sender::Response;
 use crate::resolve::Nowhere;
+
+/// Clocks differ by less where they are set; receivers refuse signatures that are five minutes old.
+const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
+
+const LARGE_HEADERS: &str = "its headers are too large for the receiver: raise its limit, or use a format without headers (record, cloudevents)";
 
 /// What an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,31 +79,56 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 /// An answer as an error.
 pub(crate) fn about_answer(
     shown: &str,
-    status: StatusCode,
-    headers: &HeaderMap,
+    response: &Response,
     kind: SinkErrorKind,
+    now: SystemTime,
 ) -> SinkError {
-    let message = match status.as_u16() {
+    let Response { status, headers, .. } = response;
+    let answered = format!("{shown} answered {status}{}", quoted(&response.text));
+    let mut message = match status.as_u16() {
         300..=399 => format!(
-            "{shown} answered {status}, and redirects are not followed: give the address that it names{} as url",
+            "{answered}, and redirects are not followed: give the address that it names{} as url",
             target(headers)
         ),
-        401 | 407 => {
-            format!("{shown} answered {status}: correct the sink's headers, its secrets or the receiver")
-        }
-        403 => format!("{shown} answered {status}: let the receiver take requests from here"),
-        404 | 405 => {
-            format!("{shown} answered {status}: correct the path of url, or let the receiver take POST")
-        }
-        410 => format!("{shown} answered {status}: the receiver wants no more requests"),
-        429 => format!("{shown} answered {status}: it asks for fewer requests; lower parallel or set batch"),
-        _ => format!("{shown} answered {status}: see the receiver's log"),
+        401 | 407 => format!("{answered}: correct the sink's headers, its secrets or the receiver"),
+        403 => format!("{answered}: let the receiver take requests from here"),
+        404 | 405 => format!("{answered}: correct the path of url, or let the receiver take POST"),
+        410 => format!("{answered}: the receiver wants no more requests"),
+        429 => format!("{answered}: it asks for fewer requests; lower parallel or set batch"),
+        431 => format!("{answered}: {LARGE_HEADERS}"),
+        _ => format!("{answered}: see the receiver's log"),
     };
+    if let Some(off) = clock_difference(headers, now).filter(|_| status.is_client_error()) {
+        let _ = write!(
+            message,
+            "; its clock differs from this one by {} s, and signatures have a time: set both clocks",
+            off.as_secs()
+        );
+    }
     let error = SinkError::new(kind, message);
-    match retry_after(headers, SystemTime::now()) {
+    match retry_after(headers, now) {
         Some(wait) => error.retry_after(wait),
         None => error,
     }
+}
+
+/// The text of an answer, where it has one.
+fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(" (\"{text}\")")
+    }
+}
+
+/// How far the receiver's clock differs from this one, if that is more than it should.
+fn clock_difference(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let date = httpdate::parse_http_date(date).ok()?;
+    let off = date
+        .duration_since(now)
+        .unwrap_or_else(|earlier| earlier.duration());
+    (off >= CLOCK_DIFFERENCE_MAX).then_some(off)
 }
 
 /// Where a redirect leads, as far as it may be shown: as with our own address, no path.
@@ -191,16 +223,21 @@ pub(crate) fn too_large(bytes: usize) -> String {
 }
 
 /// Why the receiver will never take a record.
-pub(crate) fn refusal(shown: &str, status: StatusCode, tries: u32, id: &str) -> String {
+pub(crate) fn refusal(shown: &str, response: &Response, tries: u32, id: &str) -> String {
     let times = match tries {
         1 => "once".to_owned(),
         tries => format!("{tries} times"),
     };
-    let remedy = match status.as_u16() {
+    let remedy = match response.status.as_u16() {
         413 => "it refused the record without data, too: let it take larger bodies",
+        431 => LARGE_HEADERS,
         _ => "see its log for that webhook-id, correct it",
     };
-    format!("{shown} answered {status} {times} (webhook-id {id}): {remedy}; then retry the record")
+    let said = quoted(&response.text);
+    format!(
+        "{shown} answered {}{said} {times} (webhook-id {id}): {remedy}; then retry the record",
+        response.status
+    )
 }
 
 #[cfg(test)]
@@ -284,6 +321,37 @@ mod tests {
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
+    fn answer(status: StatusCode, headers: HeaderMap) -> Response {
+        Response {
+            status,
+            headers,
+            text: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_by_a_receiver_whose_clock_differs_says_so() {
+        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 13:40:00 GMT").unwrap();
+        for (date, expected) in [
+            ("Sun, 22 Nov 2026 13:50:00 GMT", Some("by 600 s")),
+            ("Sun, 22 Nov 2026 13:38:00 GMT", Some("by 120 s")),
+            ("Sun, 22 Nov 2026 13:40:30 GMT", None),
+            ("yesterday", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_static(date));
+            let mut response = answer(StatusCode::BAD_REQUEST, headers);
+            response.text = "timestamp too old".to_owned();
+            let error = about_answer("https://a", &response, SinkErrorKind::Unavailable, now);
+            let said = "https://a answered 400 Bad Request (\"timestamp too old\")";
+            assert!(error.message.starts_with(said), "{error}");
+            match expected {
+                Some(words) => assert!(error.message.contains(words), "{date}: {error}"),
+                None => assert!(!error.message.contains("clock"), "{date}: {error}"),
+            }
+        }
+    }
+
     #[test]
     fn no_header_of_an_answer_is_too_odd_to_be_read() {
         let now = httpdate::parse_http_date("Sun, 22 Nov 2026 13:40:00 GMT").unwrap();
@@ -306,11 +374,12 @@ mod tests {
             };
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, value.clone());
+            headers.insert(DATE, value.clone());
             headers.insert(LOCATION, value);
             let wait = retry_after(&headers, now);
             assert!(wait.is_none_or(|wait| wait < Duration::MAX), "seed {seed}");
-            let status = StatusCode::TEMPORARY_REDIRECT;
-            let error = about_answer("https://a", status, &headers, SinkErrorKind::Missing);
+            let response = answer(StatusCode::TEMPORARY_REDIRECT, headers);
+            let error = about_answer("https://a", &response, SinkErrorKind::Missing, now);
             assert!(
                 error.message.starts_with("https://a answered 307"),
                 "seed {seed}: {error}"
@@ -325,12 +394,9 @@ mod tests {
             LOCATION,
             HeaderValue::from_static("https://new.example.com/t0ken?key=t0ken"),
         );
-        let error = about_answer(
-            "https://old.example.com",
-            StatusCode::PERMANENT_REDIRECT,
-            &headers,
-            SinkErrorKind::Missing,
-        );
+        let response = answer(StatusCode::PERMANENT_REDIRECT, headers);
+        let now = SystemTime::now();
+        let error = about_answer("https://old.example.com", &response, SinkErrorKind::Missing, now);
         assert!(
             error.message.contains("(at https://new.example.com) as url"),
             "{error}"

@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bridge_core::outbound::Messages;
 use bridge_core::record::Record;
+use bridge_core::secret::{MASK, Secret};
 use bridge_core::sink::SinkError;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 
 use crate::config::{WebhookConfig, shown};
 use crate::encode::{Encoded, Encoder, Unfit};
@@ -17,6 +18,15 @@ use crate::path_queues::Parcel;
 use crate::resolve::Guard;
 use crate::signature::{self, SigningKey};
 use crate::transport::Way;
+
+/// A shorter part of an option is no secret, and would mask parts of ordinary words.
+const HIDDEN_BYTES_MIN: usize = 6;
+
+/// So many letters of an answer's text are shown.
+const SHOWN_MAX: usize = 200;
+
+/// They are taken from so many bytes, so that no secret is cut before it is masked.
+const BEGINNING_BYTES: usize = 8 << 10;
 
 /// So much of an answer's body is read, so that the connection can be used again; after it the connection is closed.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -29,6 +39,8 @@ pub(crate) struct HttpSender {
     pub(crate) keys: Vec<SigningKey>,
     pub(crate) encoder: Encoder,
     pub(crate) timeout: Duration,
+    /// Texts that no message may show.
+    hidden: Vec<String>,
 }
 
 /// What became of a request.
@@ -37,12 +49,20 @@ pub(crate) enum Answer {
     Nothing,
     /// There is no request with them: nothing was sent.
     Unfit(Unfit),
-    Status(StatusCode, HeaderMap),
+    Status(Response),
     Lost {
         error: SinkError,
         /// Whether others would fare no better.
         is_way: bool,
     },
+}
+
+/// An answer of the receiver.
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// The beginning of its text, in one line and without what must not be shown.
+    pub(crate) text: String,
 }
 
 /// What became of some records of a batch.
@@ -65,6 +85,7 @@ impl HttpSender {
         Ok(HttpSender {
             way: Way::new(config, &url, guard, proxies)?,
             shown: shown(&url),
+            hidden: hidden(config, &url),
             url,
             keys: config.keys(),
             encoder: Encoder::new(config.format, config.batch),
@@ -100,11 +121,31 @@ impl HttpSender {
         for (_, request) in requests.placed() {
             let bytes = request.body.len();
             last = (self.post(request).await, bytes);
-            if !matches!(last.0, Answer::Status(status, _) if status.is_success()) {
+            if !matches!(&last.0, Answer::Status(response) if response.status.is_success()) {
                 break;
             }
         }
         last
+    }
+
+    /// Receivers repeat requests in their answers: the path and the query of the address, the further headers and the
+    /// secrets are masked, and whatever a terminal could obey is a space.
+    fn shown_text(&self, beginning: &[u8]) -> String {
+        let text = String::from_utf8_lossy(beginning);
+        let text = self
+            .hidden
+            .iter()
+            .fold(text.into_owned(), |text, hidden| text.replace(&**hidden, MASK));
+        let is_plain = |letter: &char| {
+            !letter.is_control()
+                && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        };
+        let plain: String = text
+            .chars()
+            .map(|letter| if is_plain(&letter) { letter } else { ' ' })
+            .collect();
+        let words: Vec<&str> = plain.split_whitespace().collect();
+        words.join(" ").chars().take(SHOWN_MAX).collect()
     }
 
     async fn post(&self, encoded: Encoded) -> Answer {
@@ -129,8 +170,12 @@ impl HttpSender {
             Ok(mut response) => {
                 let headers = std::mem::take(response.headers_mut());
                 let status = response.status();
-                drain(response).await;
-                Answer::Status(status, headers)
+                let text = self.shown_text(&read(response).await);
+                Answer::Status(Response {
+                    status,
+                    headers,
+                    text,
+                })
             }
             Err(error) => {
                 let (is_way, error) = error::about_request(&self.shown, error, self.timeout);
@@ -140,13 +185,29 @@ impl HttpSender {
     }
 }
 
-/// Reads what belongs to an answer and is of no interest. The status has said it all, so no failure here counts.
-async fn drain(mut response: Response) {
-    let mut bytes = 0;
+/// The texts of the options that no message may show, and parts of them; the longest first, as one may hold another.
+fn hidden(config: &WebhookConfig, url: &Url) -> Vec<String> {
+    let values = config.headers.values().chain(&config.secrets).map(Secret::reveal);
+    let words = values.flat_map(|value| std::iter::once(value).chain(value.split_whitespace()));
+    let parts = url.path().split('/').chain(url.query()).chain(url.password());
+    let long = words.chain(parts).filter(|text| text.len() >= HIDDEN_BYTES_MIN);
+    let path = Some(url.path()).filter(|path| *path != "/");
+    let mut hidden: Vec<String> = long.chain(path).map(str::to_owned).collect();
+    hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    hidden
+}
+
+/// Reads an answer to its end, or as far as it may be, and returns the beginning. The status has said all that counts, so
+/// no failure here does.
+async fn read(mut response: reqwest::Response) -> Vec<u8> {
+    let (mut bytes, mut beginning) = (0, Vec::new());
     while let Ok(Some(chunk)) = response.chunk().await {
         bytes += chunk.len();
+        let room = BEGINNING_BYTES.saturating_sub(beginning.len());
+        beginning.extend_from_slice(&chunk[..room.min(chunk.len())]);
         if bytes > ANSWER_BYTES_MAX {
-            return;
+            break;
         }
     }
+    beginning
 }

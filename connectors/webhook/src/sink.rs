@@ -35,7 +35,7 @@ use crate::address;
 use crate::config::WebhookConfig;
 use crate::encode::Unfit;
 use crate::error::{self, Meaning};
-use crate::http_sender::{Answer, HttpSender, Reply};
+use crate::http_sender::{Answer, HttpSender, Reply, Response};
 use crate::memory::{Failure, Memory, Round};
 use crate::path_queues::{Outcome, PathQueues};
 use crate::resolve::{Guard, SystemLookup, no_refusal};
@@ -177,7 +177,7 @@ impl WebhookSink {
         reply: Reply,
     ) {
         let (parcel, bytes, is_shrunk) = (&reply.parcel[..], reply.bytes, reply.is_shrunk);
-        let (status, headers) = match reply.answer {
+        let response = match reply.answer {
             Answer::Nothing => return queues.settle(parcel, |_| Some(Outcome::Accepted)),
             Answer::Unfit(Unfit::Together) => return self.take_apart(round, queues, parcel),
             Answer::Unfit(Unfit::Never(reason)) => {
@@ -198,10 +198,11 @@ impl WebhookSink {
                     },
                 );
             }
-            Answer::Status(status, headers) => (status, headers),
+            Answer::Status(response) => response,
         };
-        let waits = error::retry_after(&headers, SystemTime::now()).is_some();
-        let about = |kind| error::about_answer(&sender.shown, status, &headers, kind);
+        let (status, now) = (response.status, SystemTime::now());
+        let waits = error::retry_after(&response.headers, now).is_some();
+        let about = |kind| error::about_answer(&sender.shown, &response, kind, now);
         match error::meaning(status, waits, self.config.disable_on_410) {
             Meaning::Accepted => {
                 round.took(parcel.len());
@@ -232,7 +233,7 @@ impl WebhookSink {
                     error: about(kind),
                     of_address,
                 };
-                self.refused(sender, round, queues, parcel, (status, failure));
+                self.refused(sender, round, queues, parcel, (response, failure));
             }
         }
     }
@@ -264,7 +265,7 @@ impl WebhookSink {
         round: &mut Round<'_>,
         queues: &mut PathQueues<'_>,
         parcel: &[usize],
-        (status, failure): (StatusCode, Failure),
+        (response, failure): (Response, Failure),
     ) {
         let [at] = parcel else {
             return self.hold(round, queues, parcel, failure);
@@ -273,15 +274,21 @@ impl WebhookSink {
         let accepted = self.memory.accepted;
         let suspect = self.memory.suspect(record.seq);
         suspect.refusals += 1;
-        // A wrong path or password refuses everything. It is the record's fault only if others are taken.
-        let is_guilty = !failure.of_address || accepted > suspect.accepted_before;
+        // A wrong path, password or clock refuses everything. It is the record's fault only if others are taken: since its
+        // first failure, or ever if the receiver objects to the request itself.
+        let is_guilty = accepted
+            > if failure.of_address {
+                suspect.accepted_before
+            } else {
+                0
+            };
         if suspect.refusals < self.config.reject_after || !is_guilty {
             return self.hold(round, queues, parcel, failure);
         }
         let refusals = suspect.refusals;
         self.memory.suspects.remove(&record.seq);
         let id = record.id.to_string();
-        let reason = error::refusal(&sender.shown, status, refusals, &id);
+        let reason = error::refusal(&sender.shown, &response, refusals, &id);
         queues.settle(parcel, |_| Some(Outcome::Rejected(reason.clone())));
     }
 

@@ -225,6 +225,10 @@ fn client_of(
         .pool_idle_timeout(config.idle_timeout.0)
         .dns_resolver(guard.clone())
         .tls_backend_preconfigured(tls.clone())
+        // The status decides; a header that the standard does not allow must not make a success a failure.
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .no_proxy();
     builder = match config.http {
         HttpVersion::Auto => builder,

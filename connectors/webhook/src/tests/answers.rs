@@ -1,6 +1,8 @@
 //! What becomes of records when the receiver answers with something else than success.
 
+use bridge_core::secret::Secret;
 use bridge_core::sink::SinkErrorKind as Kind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::receiver::Reply;
 use super::*;
@@ -215,16 +217,17 @@ async fn a_redirect_is_a_failure_and_never_followed() {
 #[tokio::test]
 async fn gone_disables_the_sink_unless_that_is_switched_off() {
     let receiver = answering(Reply::Status(410)).await;
-    let mut config = config(&receiver);
+    let config = config(&receiver);
     let mut sink = opened(&config).await;
     let error = deliver(&mut sink, &of_paths(&["/a", "/b"])).await.unwrap_err();
     assert_eq!((error.done, error.error.unwrap().kind), (0, Kind::Disabled));
 
-    config.disable_on_410 = false;
-    config.reject_after = 1;
+    let receiver = refusing("/gone", Reply::Status(410)).await;
+    let mut config = self::config(&receiver);
+    (config.disable_on_410, config.reject_after, config.parallel) = (false, 1, 1);
     let mut sink = opened(&config).await;
-    let error = deliver(&mut sink, &of_paths(&["/a", "/b"])).await.unwrap_err();
-    assert_eq!((error.done, error.rejected.len()), (2, 2), "{error:?}");
+    let error = deliver(&mut sink, &of_paths(&["/a", "/gone"])).await.unwrap_err();
+    assert_eq!((error.done, error.rejected.len()), (2, 1), "{error:?}");
 }
 
 #[tokio::test]
@@ -269,19 +272,88 @@ async fn a_record_is_rejected_after_so_many_refusals() {
 async fn a_rejected_record_does_not_hold_its_path() {
     let receiver = Receiver::start().await;
     receiver.answer(|request| match seqs_in(&request.body)[..] {
-        [1] => Reply::Status(400),
+        [2] => Reply::Status(400),
         _ => Reply::Status(200),
     });
     let mut config = config(&receiver);
     config.reject_after = 1;
     let mut sink = opened(&config).await;
-    let error = deliver(&mut sink, &of_paths(&["/a", "/a"])).await.unwrap_err();
+    let error = deliver(&mut sink, &of_paths(&["/a", "/a", "/a"]))
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.done, error.rejected.len(), error.error.is_none()),
-        (2, 1, true),
+        (3, 1, true),
         "{error:?}"
     );
-    assert_eq!(taken(&receiver), [2]);
+    assert_eq!(taken(&receiver), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_has_taken_nothing_yet_rejects_nothing() {
+    let receiver = answering(Reply::Says(400, "timestamp too old".to_owned())).await;
+    let mut config = config(&receiver);
+    config.reject_after = 1;
+    let mut sink = opened(&config).await;
+    let records = of_paths(&["/a", "/b"]);
+    for _ in 0..5 {
+        let error = deliver(&mut sink, &records).await.unwrap_err();
+        assert_eq!(error.rejected, []);
+    }
+    receiver.answer(|_| Reply::Status(200));
+    deliver(&mut sink, &records).await.unwrap();
+    assert_eq!(taken(&receiver).len(), 2);
+}
+
+#[tokio::test]
+async fn the_text_of_a_refusal_is_shown_in_one_line_and_without_secrets() {
+    let receiver = Receiver::start().await;
+    receiver.answer(|request| match &*path_in(&request.body) {
+        "/bad" => {
+            let echo = format!("no\u{1b}[2J\nfield\u{202e} x, POST {}", request.path);
+            let more = "Bearer hunter2hunter2 hunter2hunter2 ".repeat(200);
+            Reply::Says(422, format!("{echo} {more}"))
+        }
+        _ => Reply::Status(200),
+    });
+    let mut config = WebhookConfig::new(&receiver.url().replace("/hook", "/t0/abcdefgh?key=t0ken12"));
+    config.allow_private_addresses = true;
+    (config.reject_after, config.parallel) = (1, 1);
+    config
+        .headers
+        .insert("authorization".to_owned(), Secret::new("Bearer hunter2hunter2"));
+    let mut sink = opened(&config).await;
+
+    let error = deliver(&mut sink, &of_paths(&["/a", "/bad"])).await.unwrap_err();
+
+    let reason = &error.rejected[0].reason;
+    assert!(
+        reason.contains("answered 422 Unprocessable Entity (\"no [2J field x, POST ***"),
+        "{reason}"
+    );
+    for hidden in ["t0/abcdefgh", "abcdefgh", "hunter2"] {
+        assert!(!reason.contains(hidden), "{reason}");
+    }
+    assert!(reason.len() < 500, "{reason}");
+}
+
+#[tokio::test]
+async fn a_success_with_headers_that_the_standard_forbids_is_a_success() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 64 << 10];
+            if stream.read(&mut request).await.unwrap() > 0 {
+                let answer = "HTTP/1.1 200 OK\r\nX-Thing : 1\r\nno colon\r\nX-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    let mut sink = opened(&local(&format!("http://{address}/hook"))).await;
+    deliver(&mut sink, &of_paths(&["/a"])).await.unwrap();
+    server.abort();
 }
 
 #[tokio::test]
@@ -327,8 +399,7 @@ async fn of_a_refused_batch_only_the_guilty_record_is_rejected() {
         false => Reply::Status(200),
     });
     let mut config = config(&receiver);
-    config.batch = 10;
-    config.reject_after = 1;
+    (config.batch, config.reject_after, config.parallel) = (10, 1, 1);
     let mut sink = opened(&config).await;
 
     let error = deliver(&mut sink, &of_paths(&["/a", "/b", "/c", "/d", "/c"]))

@@ -142,7 +142,7 @@ async fn the_messages_of_a_record_go_one_after_another_until_one_is_not_taken() 
         assert_eq!(bodies.join(" "), expected);
         assert_eq!(bytes, bodies.last().unwrap().len());
         assert!(
-            matches!(answer, Answer::Status(found, _) if found == status),
+            matches!(answer, Answer::Status(found) if found.status == status),
             "{failing}"
         );
     }
@@ -234,6 +234,21 @@ async fn raw_goes_as_the_bytes_of_the_znode_and_passes_over_what_has_none() {
     assert_eq!(
         (second.header("zkbridge-op"), second.header("webhook-id")),
         ("delete", &*records[2].id.to_string())
+    );
+}
+
+#[tokio::test]
+async fn a_header_that_is_longer_than_receivers_take_is_left_out() {
+    let long = format!("/{}", "ü".repeat(1_000));
+    let records = of_paths(&["/a", &long]);
+    let requests = delivered(|config| config.format = Format::CloudeventsBinary, &records).await;
+    assert_eq!(requests[0].header("ce-subject"), "/a");
+    assert_eq!(requests[1].header("ce-subject"), "");
+    assert_eq!(requests[1].header("ce-id"), records[1].id.to_string());
+    let raw = delivered(|config| config.format = Format::Raw, &records).await;
+    assert_eq!(
+        (raw[0].header("zkbridge-path"), raw[1].header("zkbridge-path")),
+        ("/a", "")
     );
 }
 

@@ -48,6 +48,8 @@ pub enum Reply {
     Status(u16),
     /// This status with these headers.
     With(u16, Vec<(&'static str, String)>),
+    /// This status with this text.
+    Says(u16, String),
     /// 200 with so large a body.
     Large(usize),
     /// 200 after so much time.
@@ -219,7 +221,9 @@ async fn handle(
     let _left = Left(&state.in_flight);
     let reply = (lock(&state.script))(&received);
     (received.answered, received.is_taken) = match &reply {
-        Reply::Status(status) | Reply::With(status, _) => (*status, (200..300).contains(status)),
+        Reply::Status(status) | Reply::With(status, _) | Reply::Says(status, _) => {
+            (*status, (200..300).contains(status))
+        }
         Reply::Large(_) | Reply::Slow(_) => (200, true),
         Reply::Hold | Reply::CutAfter => (0, true),
         Reply::Cut => (0, false),
@@ -243,6 +247,7 @@ async fn handle(
             }
             Ok(answer)
         }
+        Reply::Says(status, text) => Ok(answer(status, text.into_bytes())),
         Reply::Large(bytes) => Ok(answer(200, vec![b'x'; bytes])),
         Reply::Slow(delay) => {
             tokio::time::sleep(delay).await;
