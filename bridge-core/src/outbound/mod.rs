@@ -18,7 +18,7 @@ mod template;
 
 pub use fitting::{Fitted, Misfit, fit, least_size};
 pub use lines::lines;
-pub use name_template::{NameRules, NameTemplate, escaped_name};
+pub use name_template::{NameRules, NameTemplate, escaped_name, hashed_rest};
 pub use projection::{MessagePlace, Messages, Projection, message_id};
 pub use queue::{MessageTicket, SendOutcome, SendQueue};
 pub use tally::Tally;

@@ -6,6 +6,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::plain::Plain;
 use super::template::{Template, TemplateValues, TextFilter, Unusable, VARIABLES};
 use crate::issue::ConfigIssue;
@@ -23,7 +25,9 @@ pub struct NameRules {
     pub filter: fn(&[&str]) -> String,
     /// What a name is: "the name of a topic".
     pub meaning: &'static str,
-    /// Why the destination would not take a name; `None` if it would.
+    /// The longest name that is sent. A longer one of a record is cut and ends with a hash of the whole.
+    pub length_max: usize,
+    /// Why the destination would not take a name, whatever its length; `None` if it would.
     pub reason_against: fn(&str) -> Option<String>,
     /// What to write beside variables, after "use {variables} and".
     pub remedy: &'static str,
@@ -105,11 +109,15 @@ impl NameTemplate {
         }
         let slash = ZnodePath::slash();
         let root = record.root.as_ref().unwrap_or(&slash);
-        self.render(TemplateValues {
+        let name = self.render(TemplateValues {
             cluster: &record.cluster,
             root,
             path: record.path.as_ref().unwrap_or(root),
             op: record.op.as_str(),
+        })?;
+        Ok(match name.len() > self.rules.length_max {
+            true => cut(&name, self.rules.length_max).into(),
+            false => name,
         })
     }
 
@@ -119,12 +127,21 @@ impl NameTemplate {
     ///
     /// Why they have none.
     pub fn name_of(&self, cluster: &str, path: &ZnodePath, op: &str) -> Result<Arc<str>, String> {
-        self.render(TemplateValues {
+        let name = self.render(TemplateValues {
             cluster,
             root: path,
             path,
             op,
-        })
+        })?;
+        match name.len() > self.rules.length_max {
+            true => Err(format!(
+                "'{name}' is not {}: it has {} characters, and {} are allowed",
+                self.rules.meaning,
+                name.len(),
+                self.rules.length_max
+            )),
+            false => Ok(name),
+        }
     }
 
     fn render(&self, values: TemplateValues<'_>) -> Result<Arc<str>, String> {
@@ -148,6 +165,25 @@ impl NameRules {
         let remedy = format!("use {} and {}", VARIABLES.join(", "), self.remedy);
         ConfigIssue::error(self.option, message, remedy)
     }
+}
+
+/// Before the hash of a name that was cut; no escaped name holds it.
+const REST: &str = "__";
+
+/// `__` and a hash of a text, in place of a text that has no room.
+pub fn hashed_rest(text: &str) -> String {
+    let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, text.as_bytes());
+    format!("{REST}{}", hash.simple())
+}
+
+/// The beginning of a name and a hash of the whole, so that two names never become one.
+fn cut(name: &str, length: usize) -> String {
+    let rest = hashed_rest(name);
+    let mut end = length.saturating_sub(rest.len());
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{rest}", &name[..end])
 }
 
 /// A text with letters, digits and `-` only: every other byte becomes `_` and two hex digits, so that two texts never

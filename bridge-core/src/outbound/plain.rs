@@ -77,6 +77,7 @@ mod tests {
         option: "subject",
         filter: |names| names.join("."),
         meaning: "a name",
+        length_max: 100,
         reason_against: |_| None,
         remedy: "",
     };

@@ -256,6 +256,40 @@ const GIVEN_UP: &str = "a message that librdkafka gives up leaves a gap that lat
 const TIMED_OUT: &str = "a message that librdkafka gives up leaves a gap that later ones pass; how long to wait is the option timeout";
 const UNBOUNDED: &str = "the memory of the producer must have a bound";
 
+/// Properties of Java clients, and what to give instead.
+const OF_JAVA: [(&str, &str); 9] = [
+    ("sasl.jaas.config", "give \"sasl.username\" and \"sasl.password\""),
+    (
+        "ssl.truststore.location",
+        "give the authority as a PEM file in \"ssl.ca.location\"",
+    ),
+    (
+        "ssl.truststore.password",
+        "give the authority as a PEM file in \"ssl.ca.location\", without a password",
+    ),
+    (
+        "ssl.truststore.type",
+        "give the authority as a PEM file in \"ssl.ca.location\"",
+    ),
+    (
+        "ssl.truststore.certificates",
+        "give the authority as a text in \"ssl.ca.pem\"",
+    ),
+    (
+        "ssl.keystore.type",
+        "leave it out: \"ssl.keystore.location\" names a PKCS#12 file",
+    ),
+    ("ssl.keystore.key", "give the key as a text in \"ssl.key.pem\""),
+    ("key.serializer", "leave it out: keys are texts"),
+    ("value.serializer", "leave it out: the option format decides"),
+];
+
+/// The properties that choose how the sink proves who it is.
+const MECHANISMS: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
+
+/// The only way to a token in this build: one that no authority signed, for tests.
+const UNSIGNED_TOKENS: &str = "enable.sasl.oauthbearer.unsecure.jwt";
+
 /// Parts of the names of properties whose values no message may show.
 const SECRET_PARTS: [&str; 6] = [
     "password",
@@ -268,10 +302,29 @@ const SECRET_PARTS: [&str; 6] = [
 
 /// Everything about these properties that cannot work.
 pub(crate) fn objections(properties: &Properties) -> Vec<ConfigIssue> {
-    properties
-        .iter()
-        .filter_map(|(key, value)| objection(key, value))
-        .collect()
+    let each = properties.iter();
+    let each = each.filter_map(|(key, value)| objection(key, value));
+    each.chain(objection_to_mechanism(properties)).collect()
+}
+
+/// librdkafka takes the mechanism, and would then wait for a token that nobody fetches.
+fn objection_to_mechanism(properties: &Properties) -> Option<ConfigIssue> {
+    let is_oauth = |key: &&&str| {
+        properties
+            .get(key)
+            .is_some_and(|value| value.eq_ignore_ascii_case("OAUTHBEARER"))
+    };
+    let key = MECHANISMS.iter().find(is_oauth)?;
+    let is_unsigned = properties
+        .get(UNSIGNED_TOKENS)
+        .is_some_and(|value| value == "true");
+    (!is_unsigned).then(|| {
+        ConfigIssue::error(
+            format!("properties.\"{key}\""),
+            format!("{key} = OAUTHBEARER: this build cannot fetch tokens (OIDC)"),
+            "use SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or a certificate (\"ssl.certificate.location\")",
+        )
+    })
 }
 
 fn objection(key: &str, value: &str) -> Option<ConfigIssue> {
@@ -292,6 +345,10 @@ fn objection(key: &str, value: &str) -> Option<ConfigIssue> {
             format!("{key} = {value}: {why}"),
             remedy,
         ));
+    }
+    if let Some((_, remedy)) = OF_JAVA.iter().find(|(name, _)| *name == key) {
+        let message = format!("{key} is a property of Java clients");
+        return Some(ConfigIssue::error(place, message, *remedy));
     }
     let reason = reason_of_librdkafka(key, value)?;
     let remedy = "see librdkafka's CONFIGURATION.md for names and values";

@@ -10,6 +10,7 @@ pub(crate) static TOPIC: NameRules = NameRules {
     option: "topic",
     filter: topic_filter,
     meaning: "the name of a topic",
+    length_max: TOPIC_LENGTH_MAX,
     reason_against,
     remedy: "letters, digits, '.', '_', '-'; write what may hold other characters with the filter topic, as in \
              \"zk.{{ cluster }}.{{ names | topic }}\"",
@@ -29,17 +30,10 @@ fn reason_against(name: &str) -> Option<String> {
     if matches!(name, "." | "..") {
         return Some("'.' and '..' are folders".to_owned());
     }
-    if let Some(letter) = name.chars().find(|letter| !is_allowed(*letter)) {
-        return Some(format!(
-            "it holds {letter:?}, and only letters, digits, '.', '_' and '-' are allowed (the filter topic writes others)"
-        ));
-    }
-    (name.len() > TOPIC_LENGTH_MAX).then(|| {
-        format!(
-            "it has {} characters, and {TOPIC_LENGTH_MAX} are allowed",
-            name.len()
-        )
-    })
+    let letter = name.chars().find(|letter| !is_allowed(*letter))?;
+    Some(format!(
+        "it holds {letter:?}, and only letters, digits, '.', '_' and '-' are allowed (the filter topic writes others)"
+    ))
 }
 
 fn is_allowed(letter: char) -> bool {

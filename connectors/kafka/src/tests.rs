@@ -135,6 +135,13 @@ fn properties_that_would_break_a_promise_are_refused_with_a_reason() {
     check("'allow.auto.create.topics' = true", "option create_topics");
     check("'test.mock.num.brokers' = 3", "go nowhere");
     check("'no.such.property' = 3", "no property no.such.property;");
+    check(
+        "'sasl.jaas.config' = 'x'",
+        "\"sasl.username\" and \"sasl.password\"",
+    );
+    check("'ssl.truststore.location' = '/a.jks'", "\"ssl.ca.location\"");
+    check("'sasl.mechanism' = 'OAUTHBEARER'", "cannot fetch tokens");
+    check("'sasl.mechanisms' = 'oauthbearer'", "SCRAM-SHA-512");
     check("'ssl.key.password' = \"a\\u0000b\"", "NUL");
 }
 

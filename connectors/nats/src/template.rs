@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use bridge_core::outbound::{NameRules, NameTemplate, escaped_name};
+use bridge_core::outbound::{NameRules, NameTemplate, escaped_name, hashed_rest};
 use bridge_core::path::ZnodePath;
-use uuid::Uuid;
 
 /// The longest subject that is sent. Servers take four times as much in one line of the protocol (`max_control_line`),
 /// which also holds the reply's subject; NATS advises to stay below 256.
@@ -18,9 +17,6 @@ const TOKENS_MAX: usize = 12;
 /// So many characters the filter makes of a path at most, without the token that replaces the rest.
 const LENGTH_MAX: usize = 200;
 
-/// The prefix of a token that replaces the rest of a path; no escaped name begins so.
-const REST: &str = "__";
-
 /// A path without names, and an empty text; no escaped name is only that.
 const EMPTY: &str = "_";
 
@@ -29,6 +25,7 @@ pub(crate) static SUBJECT: NameRules = NameRules {
     option: "subject",
     filter: tokens,
     meaning: "a subject for records",
+    length_max: SUBJECT_LENGTH_MAX,
     reason_against,
     remedy: "visible ASCII, tokens with dots between them; write names with the filter subject, as in \
              \"zk.{{ cluster }}.{{ names | subject }}\"",
@@ -64,15 +61,8 @@ pub(crate) fn reason_against(subject: &str) -> Option<String> {
     if subject.split('.').any(str::is_empty) {
         return Some("a token is empty: two dots follow each other, or one is at an end".to_owned());
     }
-    if subject.starts_with('$') || subject.starts_with("_INBOX.") {
-        return Some("what begins with '$' or '_INBOX.' is the servers' own".to_owned());
-    }
-    (subject.len() > SUBJECT_LENGTH_MAX).then(|| {
-        format!(
-            "it has {} characters, and {SUBJECT_LENGTH_MAX} are allowed",
-            subject.len()
-        )
-    })
+    let is_of_servers = subject.starts_with('$') || subject.starts_with("_INBOX.");
+    is_of_servers.then(|| "subjects that begin with '$' or '_INBOX.' are the servers' own".to_owned())
 }
 
 fn is_allowed(letter: char) -> bool {
@@ -94,7 +84,7 @@ fn tokens(names: &[&str]) -> String {
     for (at, token) in escaped.iter().enumerate() {
         let is_cut = !fits && (at + 1 == TOKENS_MAX || subject.len() + token.len() > LENGTH_MAX);
         if is_cut {
-            subject.push_str(&rest(&names[at..]));
+            subject.push_str(&hashed_rest(&names[at..].join("/")));
             return subject;
         }
         subject.push_str(token);
@@ -103,12 +93,6 @@ fn tokens(names: &[&str]) -> String {
         }
     }
     subject
-}
-
-/// The token for names that have no room: a hash of them with slashes between.
-fn rest(names: &[&str]) -> String {
-    let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, names.join("/").as_bytes());
-    format!("{REST}{}", hash.simple())
 }
 
 fn escaped(name: &str) -> String {

@@ -79,11 +79,6 @@ fn a_record_without_a_valid_topic_is_refused_with_the_reason() {
     check("zk.{{ names | last }}", "/a/ü", "'ü'");
     check("{{ names[0] | replace('x', '.') }}", "/xx", "folders");
     check("{{ names | topic }}", "/", "is empty");
-    check(
-        "{{ names | topic }}",
-        &format!("/{}", "x".repeat(250)),
-        "250 characters",
-    );
 }
 
 #[test]
@@ -103,6 +98,23 @@ fn a_template_that_fails_for_every_record_is_an_error_of_the_configuration() {
     check("zk.{{ cluster", "is not a template");
     check("zk.{{ cluster | nope }}", "nope");
     check("zk.{{ data.value }}", "'data'");
+    check(&"x".repeat(250), "250 characters");
+}
+
+#[test]
+fn a_topic_that_would_be_too_long_is_cut_and_ends_with_a_hash_of_the_whole() {
+    let template = "zk.{{ names | topic }}";
+    let whole = topic_of(template, &format!("/{}", "x".repeat(246))).unwrap();
+    assert!(whole.len() == 249 && whole.ends_with("xx"), "{whole}");
+    let long = |last: char| topic_of(template, &format!("/{}{last}", "x".repeat(10_000))).unwrap();
+    assert!(
+        long('a').len() == 249 && long('a').starts_with("zk.xxx"),
+        "{}",
+        long('a')
+    );
+    assert!(long('a').contains("x__"), "{}", long('a'));
+    assert_ne!(long('a'), long('b'));
+    assert_eq!(long('a'), long('a'));
 }
 
 #[test]
