@@ -5,7 +5,9 @@ use std::process::Command;
 
 use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
-use bridge_core::journal::{BacklogChange, Journal, JournalOptions, Reader, SinkProgress, Switch};
+use bridge_core::journal::{
+    BacklogChange, Journal, JournalOptions, JournalWriter, Reader, SinkProgress, SinkState, Switch,
+};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};
@@ -87,7 +89,7 @@ fn a_folder() -> tempfile::TempDir {
         }),
         ..SinkProgress::default()
     };
-    journal.note(&note).expect("a note");
+    journal.store_progress(&note).expect("a note");
     journal.commit().expect("room");
     folder
 }
@@ -234,7 +236,7 @@ fn a_path_means_the_same_in_every_command_and_one_that_matches_nothing_is_said()
         ],
         ..SinkProgress::default()
     };
-    journal.note(&progress).expect("room");
+    journal.store_progress(&progress).expect("room");
     journal.commit().expect("room");
     drop(journal);
     let letters = |path: &str| -> Vec<u64> {
@@ -317,7 +319,7 @@ fn no_command_prints_a_character_that_a_terminal_obeys_or_hides() {
         }],
         ..SinkProgress::default()
     };
-    journal.note(&progress).expect("room");
+    journal.store_progress(&progress).expect("room");
     journal.commit().expect("room");
     drop(journal);
     for args in [

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
-use bridge_core::journal::{Durability, Journal, JournalOptions, ReadLimit, Reader};
+use bridge_core::journal::{Durability, Journal, JournalOptions, JournalWriter, ReadLimit, Reader};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::amount::{Horizon, Span};
     use crate::append::{DeletedAt, Read};
-    use crate::journal::{Journal, JournalOptions, ReadLimit, Reader};
+    use crate::journal::{Journal, JournalOptions, JournalWriter, ReadLimit, Reader, SinkState};
     use crate::number::Seq;
     use crate::record::{Data, DataForm, Op, Record, Stat};
 

@@ -11,7 +11,7 @@ use bridge_config::{Name, SinkConfig};
 use bridge_core::delivery::{
     CompiledFilter, READ_LIMIT, Refusals, Setup, SinkBacklog, SinkStatus, Worker, Workers,
 };
-use bridge_core::journal::{Journal, Reader, SinkProgress, SinkRun};
+use bridge_core::journal::{Journal, JournalWriter, Reader, SinkProgress, SinkRun, SinkState};
 use bridge_core::number::Seq;
 use bridge_core::pipeline::WriterTask;
 use bridge_core::record::{self, Timestamp};

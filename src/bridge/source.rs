@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{SinkStatus, Workers};
-use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader};
+use bridge_core::journal::{Journal, JournalError, JournalOptions, JournalWriter, Reader};
 use bridge_core::machine::SourceMachine;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
 use bridge_core::scope::Scope;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{Machine, MachineConfig, OperatorRequest, RejectPolicy, SinkBacklog};
-use bridge_core::journal::{Journal, JournalError, Letter, Reader, RejectedRecord, SinkProgress};
+use bridge_core::journal::{
+    Journal, JournalError, JournalWriter, Letter, Reader, RejectedRecord, SinkProgress, SinkState,
+};
 use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
 use bridge_query::{JournalQuery, QueryError};
@@ -209,7 +211,7 @@ impl Journals {
         let mut journal = Journal::open(&file, &journal_options(source))?;
         let mut reader = Reader::open(&file)?;
         if let Some(note) = self.note(&mut reader, sink, order)? {
-            journal.note(&note)?;
+            journal.store_progress(&note)?;
             journal.commit()?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::error::JournalError;
 use super::schema::PAGE_BYTES;
 use super::size::pages;
-use super::writer::{Batch, Journal};
+use super::writer::{Journal, TxnState};
 use crate::record::Timestamp;
 
 /// Records removed between two looks.
@@ -33,13 +33,13 @@ impl Journal {
     /// If a batch is open.
     pub fn compact(&mut self, now: Timestamp) -> Result<Compacted, JournalError> {
         assert!(
-            self.batch == Batch::Closed,
+            self.state == TxnState::Closed,
             "a journal is compacted between two batches"
         );
         let bytes_before = self.bytes()?;
         let mut removed = 0;
         loop {
-            let round = self.maintain(now, SLICE)?;
+            let round = self.remove_old(now, SLICE)?;
             removed += round.removed as u64;
             if !round.more {
                 break;

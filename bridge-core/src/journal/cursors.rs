@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::contract::SinkState;
 use super::error::{JournalError, JournalErrorKind};
+use super::sink_progress::{ProgressError, SinkProgress};
 use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
@@ -22,40 +24,9 @@ pub struct SinkCursor {
 }
 
 impl Journal {
-    /// Enters a sink that is new, with everything up to `start` taken as dealt with; [`Seq::ZERO`] is the earliest record
-    /// that is kept. A sink that is known keeps its cursor. Returns the cursor.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    ///
-    /// # Panics
-    ///
-    /// If `start` is beyond the tail.
-    pub fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
-        assert!(
-            start <= self.head,
-            "sink '{name}' cannot start at {start}, after the tail {}",
-            self.head
-        );
-        self.write("entering a sink", |journal| {
-            if let Some(cursor) = cursor(&journal.connection, name)? {
-                return Ok(cursor);
-            }
-            let before_oldest = oldest(&journal.connection)?.map_or(journal.head, |seq| Seq(seq.0 - 1));
-            let start = start.max(before_oldest);
-            journal.connection.execute(
-                "INSERT INTO sink(name, cursor) VALUES (?1, ?2)",
-                (name, start.0.cast_signed()),
-            )?;
-            Ok(start)
-        })
-        .and_then(|cursor| self.check_cursor(name, cursor))
-    }
-
     /// A cursor after the last record is one of a journal that had more records.
     fn check_cursor(&self, name: &str, cursor: Seq) -> Result<Seq, JournalError> {
-        if cursor <= self.head {
+        if cursor <= self.log.head {
             return Ok(cursor);
         }
         Err(JournalError::new(
@@ -64,7 +35,7 @@ impl Journal {
             format!(
                 "the cursor of sink '{name}': {cursor}: the last record is {}, so records are missing; restore a copy \
                  of the data directory, or let the sink begin anew with 'zkbridge run --forget-sink {name}'",
-                self.head
+                self.log.head
             ),
         ))
     }
@@ -88,16 +59,6 @@ impl Journal {
         })
     }
 
-    /// The cursor of a sink; `None` if it was never entered.
-    ///
-    /// # Errors
-    ///
-    /// Where the file cannot be read, or where the cursor is after the last record ([`JournalErrorKind::Damaged`]).
-    pub fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
-        let cursor = self.read("reading a cursor", |journal| cursor(&journal.connection, sink))?;
-        cursor.map(|cursor| self.check_cursor(sink, cursor)).transpose()
-    }
-
     /// The cursors of all sinks, by name.
     ///
     /// # Errors
@@ -114,6 +75,38 @@ impl Journal {
     /// If the journal cannot be read, or its content is not valid.
     pub fn oldest(&mut self) -> Result<Option<Seq>, JournalError> {
         self.read("reading the oldest record", |journal| oldest(&journal.connection))
+    }
+}
+
+impl SinkState for Journal {
+    fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
+        assert!(
+            start <= self.log.head,
+            "sink '{name}' cannot start at {start}, after the tail {}",
+            self.log.head
+        );
+        self.write("entering a sink", |journal| {
+            if let Some(cursor) = cursor(&journal.connection, name)? {
+                return Ok(cursor);
+            }
+            let before_oldest = oldest(&journal.connection)?.map_or(journal.log.head, |seq| Seq(seq.0 - 1));
+            let start = start.max(before_oldest);
+            journal.connection.execute(
+                "INSERT INTO sink(name, cursor) VALUES (?1, ?2)",
+                (name, start.0.cast_signed()),
+            )?;
+            Ok(start)
+        })
+        .and_then(|cursor| self.check_cursor(name, cursor))
+    }
+
+    fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
+        let cursor = self.read("reading a cursor", |journal| cursor(&journal.connection, sink))?;
+        cursor.map(|cursor| self.check_cursor(sink, cursor)).transpose()
+    }
+
+    fn store_progress(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
+        self.write_progress(progress)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
+use super::contract::RefusedBatch;
 use super::lock::lock_file;
 
 /// Why the journal cannot be used, with the file and a remedy in its message.
@@ -25,7 +26,7 @@ pub struct JournalError {
 /// The kinds of [`JournalError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JournalErrorKind {
-    /// Another process has it open.
+    /// Another process has it open, or has opened it after this one.
     InUse,
     /// Written by a newer zkbridge.
     Newer,
@@ -57,6 +58,21 @@ impl JournalError {
             file: file.to_owned(),
             message: message.into(),
             source: None,
+        }
+    }
+
+    /// A batch that the log did not accept.
+    pub fn of_refused_batch(file: &Path, refused: RefusedBatch) -> JournalError {
+        JournalError {
+            source: Some(Box::new(refused)),
+            ..JournalError::new(
+                JournalErrorKind::InUse,
+                file,
+                format!(
+                    "a batch was refused: {refused}: end one of the two processes; the lock file prevents a second one \
+                     unless it was removed, so let nothing clean up data_dir"
+                ),
+            )
         }
     }
 

@@ -34,6 +34,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::contract::JournalWriter;
 use super::cursors;
 use super::error::JournalError;
 use super::options::WhenFull;
@@ -42,7 +43,7 @@ use super::retention::CROWDED;
 use super::row::{Stored, op_number};
 use super::schema::PAGE_BYTES;
 use super::size::pages;
-use super::writer::{Batch, Journal};
+use super::writer::{Journal, TxnState};
 use crate::fold::FoldedFields;
 use crate::number::Seq;
 use crate::record::Op;
@@ -162,34 +163,25 @@ impl Journal {
         self.options.when_full == WhenFull::Compact && self.room.grown() > self.options.max_size.0 / BATCH
     }
 
-    /// If the journal is configured to compact and has grown near its limit: removes what is delivered, then folds
-    /// undelivered records, looking at no more than `budget` of them, in a batch of its own. Not while a batch is open.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    ///
-    /// # Panics
-    ///
-    /// If a batch is open.
-    pub fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
-        assert!(self.batch == Batch::Closed, "folding has a batch of its own");
+    /// As in [`super::JournalWriter::fold`]: removes what is delivered first.
+    pub(super) fn fold_slice(&mut self, budget: usize) -> Result<Folded, JournalError> {
+        assert!(self.state == TxnState::Closed, "folding has a batch of its own");
         if self.options.when_full != WhenFull::Compact {
             return Ok(Folded::default());
         }
         let limit = self.options.max_size.0;
         let used = self.used()?;
-        let Some(began) = self.folding.is_due(used, limit, self.head) else {
+        let Some(began) = self.folding.is_due(used, limit, self.log.head) else {
             return Ok(Folded::default());
         };
-        let reach = self.reach.clone();
+        let reach = self.read_marks.clone();
         let closed = reach.close();
-        self.handover.forget();
+        self.log.tail_cache.forget();
         let slice = self.write("compacting records", |journal| journal.slice(&closed, budget));
         let slice = match slice {
             Ok(slice) => slice,
             Err(error) => {
-                self.rollback()?;
+                self.rollback_transaction()?;
                 return Err(error);
             }
         };
@@ -201,7 +193,7 @@ impl Journal {
             records: slice.records,
             began,
             ended,
-            more: self.folding.is_due(used, limit, self.head).is_some(),
+            more: self.folding.is_due(used, limit, self.log.head).is_some(),
         })
     }
 
@@ -246,7 +238,7 @@ impl Journal {
             records += u64::from(self.fold_pair(*first, *then)?);
         }
         if records > 0 {
-            self.holes.store(&self.connection)?;
+            self.log.holes.store(&self.connection)?;
             self.room.forget();
         }
         let is_last = found.position >= round.until;
@@ -287,7 +279,7 @@ impl Journal {
         both.store_folded(connection)?;
         remove(connection, first, update.value)?;
         count_into(connection, first, then)?;
-        self.holes.add(connection, first)?;
+        self.log.holes.add(connection, first)?;
         Ok(true)
     }
 }

@@ -127,6 +127,13 @@ const QUESTIONS: &[Question] = &[
     },
     Question {
         subject: "image",
+        sql: "SELECT NULL, value, NULL FROM meta WHERE key = 'applied' AND value <>
+            (SELECT ifnull(max(seq), 0) FROM record)",
+        message: "the image has applied the records up to this one, which is not the last one of the journal",
+        remedy: RESTORE,
+    },
+    Question {
+        subject: "image",
         sql: "SELECT p.id, NULL, NULL FROM path p LEFT JOIN image i
             ON i.parent = p.parent AND i.name = p.name AND i.path = p.id WHERE i.path IS NULL",
         message: "the image does not have it under its number",

@@ -6,8 +6,8 @@
 //! Invariants:
 //!
 //! * A lock counts only while the locked file is the one at its path. [`Lock::verify`] finds out, and takes the lock again
-//!   where nobody else has it. What keeps a second writer out in between is the writer's mark in the journal itself
-//!   ([`super::writer`]).
+//!   where nobody else has it. What keeps a second writer out in between is the term in the journal itself
+//!   ([`super::local_log`]).
 //! * Nothing but a plain file of a single name is opened or written: in a folder of another user it could be a link.
 //! * The file says whether the journal exists, so that a journal that is missing is not mistaken for a new one.
 

@@ -2,13 +2,14 @@
 //!
 //! One [`Journal`] writes, on one thread; any number of [`Reader`]s read what is durable, each on a connection of its
 //! own. The writer waits for no transaction of a reader but the short ones of this process while the log is long; readers
-//! wait for a bounded time while it is restarted (`log_gate`). One transaction appends the records of a batch and moves
+//! wait for a bounded time while it is restarted (`wal_gate`). One transaction appends the records of a batch and moves
 //! the image with them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written,
 //! except where a journal that is full compacts what is not delivered, if it is configured to (`folding`).
 
 mod append;
 mod code;
 mod compact;
+mod contract;
 mod cursors;
 mod error;
 mod folding;
@@ -17,10 +18,10 @@ mod holes;
 mod hydrate;
 mod image;
 mod image_reader;
+mod image_writer;
 mod inspect;
+mod local_log;
 mod lock;
-mod log;
-mod log_gate;
 mod open;
 mod options;
 mod overview;
@@ -38,10 +39,12 @@ mod sink_snapshot;
 mod sink_state;
 mod size;
 mod tail_cache;
+mod wal;
+mod wal_gate;
 mod writer;
-mod writer_mark;
 
 pub use compact::Compacted;
+pub use contract::{JournalWriter, Log, LogEnd, RefusedBatch, SealedBatch, SinkState, Term};
 pub use cursors::SinkCursor;
 pub use error::{JournalError, JournalErrorKind};
 pub use folding::Folded;

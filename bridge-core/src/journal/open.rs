@@ -15,13 +15,13 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{JournalError, JournalErrorKind, start_anew};
 use super::lock::{Lock, OWNER_ONLY, beside, lock_file};
-use super::log::LOG_BYTES_KEPT;
-use super::log_gate::LogGate;
 use super::options::{Durability, JournalOptions};
 use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS};
+use super::wal::WAL_BYTES_KEPT;
+use super::wal_gate::WalGate;
 
 /// How long a statement waits for another process that writes the file or changes its form, such as a shell. Copying the
-/// log never waits: see [`super::log`].
+/// log never waits: see [`super::wal`].
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// More than there are different statements.
@@ -38,7 +38,7 @@ const HEADER_BYTES: usize = 100;
 /// A connection that may write, and what has to be kept as long as it is.
 pub(super) struct OpenedWriter {
     pub(super) connection: Connection,
-    pub(super) gate: Arc<LogGate>,
+    pub(super) gate: Arc<WalGate>,
     pub(super) lock: Lock,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn open_writer(file: &Path, options: &JournalOptions) -> Result<Opene
 }
 
 /// Opens a journal that exists, only to read.
-pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<LogGate>), JournalError> {
+pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<WalGate>), JournalError> {
     let gate = look_at(file)?.ok_or_else(|| {
         JournalError::new(
             JournalErrorKind::Unwritable,
@@ -138,7 +138,7 @@ fn prepare_writer(connection: &Connection, options: &JournalOptions) -> rusqlite
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)
 }
 
 fn create_folder(file: &Path) -> Result<(), JournalError> {
@@ -155,7 +155,7 @@ fn create_folder(file: &Path) -> Result<(), JournalError> {
 }
 
 /// The journal at this path, after a look at its first bytes; `None` if there is no file.
-fn look_at(file: &Path) -> Result<Option<Arc<LogGate>>, JournalError> {
+fn look_at(file: &Path) -> Result<Option<Arc<WalGate>>, JournalError> {
     let metadata = match fs::metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             check_no_log_is_left(file)?;
@@ -170,7 +170,7 @@ fn look_at(file: &Path) -> Result<Option<Arc<LogGate>>, JournalError> {
             "this is no file: move it away, or choose another data_dir",
         ));
     }
-    LogGate::of(file, |opened| look_into(file, opened)).map(Some)
+    WalGate::of(file, |opened| look_into(file, opened)).map(Some)
 }
 
 fn look_into(file: &Path, opened: &File) -> Result<(), JournalError> {

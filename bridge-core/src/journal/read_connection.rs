@@ -5,7 +5,7 @@
 //! * **No transaction of a reader lasts longer than [`SLICE`]** (except the whole-file checks of `inspect`): a long read is
 //!   split into several transactions, each of which sees a newer state. A transaction keeps the write-ahead log from being
 //!   copied and restarted, so one long transaction makes the log grow.
-//! * Every transaction begins after a wait at the gate of the journal ([`super::log_gate`]).
+//! * Every transaction begins after a wait at the gate of the journal ([`super::wal_gate`]).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::error::JournalError;
-use super::log_gate::{Admitted, LogGate};
 use super::open::open_reader;
+use super::wal_gate::{Admitted, WalGate};
 
 /// After this time a read ends its transaction and continues in the next one. Leaves 5 ms of the allowed 25 ms for the
 /// step that is under way.
@@ -25,7 +25,7 @@ pub(super) const SLICE: Duration = Duration::from_millis(20);
 pub(super) struct ReadConnection {
     /// Before the gate, which has to outlive it.
     connection: Connection,
-    gate: Arc<LogGate>,
+    gate: Arc<WalGate>,
     slice: Duration,
 }
 

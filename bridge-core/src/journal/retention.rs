@@ -7,12 +7,13 @@
 
 use rusqlite::Connection;
 
+use super::contract::JournalWriter;
 use super::cursors;
 use super::error::JournalError;
 use super::read::Names;
 use super::row::op_number;
 use super::size::{captured_at, pages};
-use super::writer::{Batch, Journal};
+use super::writer::{Journal, TxnState};
 use crate::amount::Horizon;
 use crate::number::Seq;
 use crate::record::{Op, Timestamp};
@@ -20,7 +21,7 @@ use crate::record::{Op, Timestamp};
 /// Delivered records go before their time above this share of the size limit, so that appending need not wait for it.
 pub(super) const CROWDED: (u64, u64) = (9, 10);
 
-/// What a call of [`Journal::maintain`] did.
+/// What a call of [`super::JournalWriter::maintain`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maintained {
     /// Records removed.
@@ -30,17 +31,9 @@ pub struct Maintained {
 }
 
 impl Journal {
-    /// Removes at most `budget` records whose time is over, in a batch of its own. Not while a batch is open.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    ///
-    /// # Panics
-    ///
-    /// If a batch is open.
-    pub fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
-        assert!(self.batch == Batch::Closed, "retention has a batch of its own");
+    /// As in [`super::JournalWriter::maintain`].
+    pub(super) fn remove_old(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
+        assert!(self.state == TxnState::Closed, "retention has a batch of its own");
         let last = self.read("looking for old records", |journal| {
             journal.removable(now, budget)
         })?;
@@ -56,7 +49,7 @@ impl Journal {
         let removed = match removed {
             Ok(removed) => removed,
             Err(error) => {
-                self.rollback()?;
+                self.rollback_transaction()?;
                 return Err(error);
             }
         };
@@ -125,7 +118,7 @@ impl Journal {
             .into_iter()
             .map(|sink| sink.cursor)
             .min();
-        let before_last = Seq(self.head.0.saturating_sub(1));
+        let before_last = Seq(self.log.head.0.saturating_sub(1));
         Ok(Some(
             slowest.map_or(before_last, |cursor| cursor.min(before_last)),
         ))
@@ -145,10 +138,10 @@ impl Journal {
         }
         let ends = ends_among(&self.connection, last)?;
         let removed = remove_records(&self.connection, last)?;
-        self.handover.forget_until(last);
-        self.holes.forget(&self.connection, last)?;
-        if self.paths.retire(&self.connection, &ends, last.next())? {
-            self.paths.keep_next(&self.connection)?;
+        self.log.tail_cache.forget_until(last);
+        self.log.holes.forget(&self.connection, last)?;
+        if self.image.paths.retire(&self.connection, &ends, last.next())? {
+            self.image.paths.keep_next(&self.connection)?;
         }
         self.room.forget();
         Ok(removed)

@@ -20,7 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 4;
+pub(super) const FORMAT: u32 = 5;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -52,7 +52,15 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         to: 4,
         sql: "ALTER TABLE record ADD COLUMN txn BLOB;",
     },
+    Migration { to: 5, sql: ENDS },
 ];
+
+/// Format 5: the term of the last batch ([`super::local_log`]), and the last record that the image has applied
+/// ([`super::image_writer`]).
+const ENDS: &str = "
+DELETE FROM meta WHERE key = 'writer';
+INSERT INTO meta(key, value) VALUES ('term', 0), ('applied', (SELECT ifnull(max(seq), 0) FROM record));
+";
 
 /// The first format that keeps transactions.
 pub(super) const TXN_SINCE: u32 = 4;

@@ -80,7 +80,7 @@ impl Journal {
     /// # Panics
     ///
     /// If the progress is of another journal: it ends after the tail, or its sink is unknown.
-    pub fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
+    pub(super) fn write_progress(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
         let SinkProgress { sink, to, .. } = note;
         for change in &note.changes {
             assert!(
@@ -99,9 +99,9 @@ impl Journal {
                 Err(refused) => return Ok(Err(refused)),
             };
             assert!(
-                cursor <= journal.head,
+                cursor <= journal.log.head,
                 "sink '{sink}' has a cursor {cursor} past the tail {}",
-                journal.head
+                journal.log.head
             );
             connection
                 .prepare_cached("UPDATE sink SET cursor = ?2 WHERE name = ?1")?

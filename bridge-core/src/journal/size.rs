@@ -13,7 +13,7 @@ use super::error::{JournalError, JournalErrorKind};
 use super::lock::beside;
 use super::options::WhenFull;
 use super::schema::PAGE_BYTES;
-use super::writer::{Batch, Journal};
+use super::writer::{Journal, TxnState};
 use crate::amount::Size;
 use crate::number::Seq;
 use crate::record::Timestamp;
@@ -154,12 +154,15 @@ impl Journal {
                 .transpose()?;
             Ok(Stats {
                 records: oldest.map_or(Ok(0), |oldest| {
-                    journal.holes.records(&journal.connection, oldest, journal.head)
+                    journal
+                        .log
+                        .holes
+                        .records(&journal.connection, oldest, journal.log.head)
                 })?,
                 oldest: oldest.zip(captured),
-                tail: journal.tail,
-                undelivered: behind.map_or(0, |cursor| journal.head.0.saturating_sub(cursor.0)),
-                compacted: journal.holes.ever,
+                tail: journal.log.end.tail,
+                undelivered: behind.map_or(0, |cursor| journal.log.head.0.saturating_sub(cursor.0)),
+                compacted: journal.log.holes.ever,
                 used_bytes: (pages - free_pages) * u64::from(PAGE_BYTES),
                 file_bytes: pages * u64::from(PAGE_BYTES),
                 free_pages,
@@ -207,7 +210,7 @@ impl Journal {
         if has_some {
             return Ok(());
         }
-        self.batch = Batch::Failed;
+        self.state = TxnState::Failed;
         self.folding.press();
         let slowest = self.cursors()?.into_iter().min_by_key(|sink| sink.cursor);
         let compacted = match self.options.when_full {
@@ -215,11 +218,11 @@ impl Journal {
             WhenFull::Compact => ", also where only the newest write of each znode is kept",
         };
         let waiting = match slowest {
-            Some(sink) if sink.cursor < self.head => format!(
+            Some(sink) if sink.cursor < self.log.head => format!(
                 "sink '{}' has not delivered {} of its records{compacted}: bring it back, or give its place up with 'zkbridge run \
                  --forget-sink NAME'",
                 sink.sink,
-                self.head.0 - sink.cursor.0
+                self.log.head.0 - sink.cursor.0
             ),
             _ => "the image and the records under retention take all of it: keep records for a shorter time"
                 .to_owned(),

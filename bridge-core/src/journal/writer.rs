@@ -6,79 +6,66 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::append::{Context, Drafts, draft_change, draft_control};
+use super::append::{Context, draft_change, draft_control};
+use super::contract::{JournalWriter, SealedBatch};
 use super::error::{JournalError, JournalErrorKind};
-use super::folding::Folding;
-use super::holes::Holes;
+use super::folding::{Folded, Folding};
 use super::hydrate::Named;
-use super::image::{self, Life, Place};
+use super::image_writer::Image;
+use super::local_log::LocalLog;
 use super::lock::{FileId, Lock};
-use super::log::LogCopier;
-use super::log_gate::LogGate;
 use super::open::{OpenedWriter, open_writer};
-use super::options::{Durability, JournalOptions};
-use super::paths::{Entered, Paths};
-use super::progress::{self, Origins, Roots};
+use super::options::JournalOptions;
+use super::paths::Entered;
 use super::read::Reader;
 use super::read_marks::ReadMarks;
+use super::retention::Maintained;
 use super::size::Room;
-use super::tail_cache::TailCache;
-use super::writer_mark::WriterMark;
+use super::wal::WalCopier;
+use super::wal_gate::WalGate;
 use crate::append::{Append, RecordKind};
-use crate::image_txn::{Children, ImageTxn, Node, Progress};
-use crate::number::{Epoch, Seq};
-use crate::path::ZnodePath;
-use crate::record::{GapReason, Origin, Stat};
+use crate::number::Seq;
+use crate::record::{Origin, Timestamp};
 
 /// The journal of one source, open for writing. Synchronous: it lives on one thread.
 ///
 /// Dropping it rolls back what is not committed and lets go of the file.
 pub struct Journal {
     /// Before the connection, which is to be the last to close and copies what is left of the log.
-    pub(super) copier: LogCopier,
+    pub(super) copier: WalCopier,
     pub(super) connection: Connection,
     pub(super) file: PathBuf,
     pub(super) options: JournalOptions,
-    pub(super) paths: Paths,
+    pub(super) log: LocalLog,
+    pub(super) image: Image,
     pub(super) room: Room,
-    pub(super) holes: Holes,
     pub(super) folding: Folding,
-    pub(super) reach: ReadMarks,
-    /// Written with others, as the rows that wait in `paths` and `roots` are.
-    drafts: Drafts,
-    pub(super) handover: TailCache,
-    roots: Roots,
-    origins: Origins,
-    server: Option<Arc<str>>,
-    /// Of the last record, committed or not.
-    pub(super) head: Seq,
-    /// Of the last record that is durable.
-    pub(super) tail: Seq,
-    rebaselined: Seq,
-    pub(super) batch: Batch,
+    pub(super) read_marks: ReadMarks,
+    pub(super) state: TxnState,
     /// Where this process's readers wait while the log is long. After the connections, as it has to outlive them.
-    pub(super) gate: Arc<LogGate>,
+    pub(super) gate: Arc<WalGate>,
     /// A reader of another process keeps the log from being restarted.
-    pub(super) log_is_held: bool,
+    pub(super) wal_is_held: bool,
     /// The log could not be copied, and that was logged.
-    pub(super) log_is_stuck: bool,
+    pub(super) wal_is_stuck: bool,
     /// How long the last batch took to the disk.
-    synchronised: Option<Duration>,
-    mark: WriterMark,
+    pub(super) synchronised: Option<Duration>,
     lock: Lock,
 }
 
 /// The transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Batch {
+pub(super) enum TxnState {
     /// There is none.
     Closed,
     /// It takes entries.
     Open,
+    /// It is complete and waits to be appended.
+    Sealed,
     /// Something in it failed; it waits to be rolled back.
     Failed,
 }
@@ -89,43 +76,35 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// If another process has the journal open, it cannot be read or created, is not a journal of this source, or has a newer
-    /// format.
+    /// If another process has the journal open, it cannot be read or created, is not a journal of this source, or has a
+    /// newer format.
     pub fn open(file: &Path, options: &JournalOptions) -> Result<Journal, JournalError> {
         let OpenedWriter {
-            connection,
+            mut connection,
             gate,
             lock,
         } = open_writer(file, options)?;
-        // From here on no earlier writer can write: what is loaded stays as it is.
-        let mark = WriterMark::set(&connection)
-            .map_err(|error| JournalError::of_sqlite(file, "marking it as open", error))?;
-        let loaded = load(&connection)
-            .map_err(|error| JournalError::of_sqlite(file, "reading where it ends", error))?;
+        // From here on no earlier writer can append: what is loaded stays as it is.
+        let loaded =
+            LocalLog::take_over(&mut connection).and_then(|log| Ok((log, Image::load(&connection)?)));
+        let (log, image) =
+            loaded.map_err(|error| JournalError::of_sqlite(file, "beginning a term in it", error))?;
+        image.check_applied(log.end.tail, file)?;
         Ok(Journal {
-            copier: LogCopier::start(file)?,
-            paths: loaded.paths,
+            copier: WalCopier::start(file)?,
+            log,
+            image,
             room: Room::new(options.max_size),
-            holes: loaded.holes,
             folding: Folding::default(),
-            reach: ReadMarks::default(),
-            drafts: Drafts::default(),
-            handover: TailCache::default(),
-            roots: Roots::default(),
-            origins: Origins::default(),
-            server: None,
-            head: loaded.tail,
-            tail: loaded.tail,
-            rebaselined: loaded.rebaselined,
-            batch: Batch::Closed,
+            read_marks: ReadMarks::default(),
+            state: TxnState::Closed,
             gate,
-            log_is_held: false,
-            log_is_stuck: false,
+            wal_is_held: false,
+            wal_is_stuck: false,
             synchronised: None,
             connection,
             file: file.to_owned(),
             options: options.clone(),
-            mark,
             lock,
         })
     }
@@ -138,53 +117,31 @@ impl Journal {
     /// If the journal cannot be read, or its content is not valid.
     pub fn reader_for(&self, sink: &str) -> Result<Reader, JournalError> {
         let reader = Reader::open(&self.file)?;
-        Ok(reader.for_worker(self.reach.enter(sink), self.handover.newest()))
+        Ok(reader.for_worker(self.read_marks.enter(sink), self.log.tail_cache.newest()))
     }
 
-    /// The server's version that the next records name.
-    pub fn set_server(&mut self, server: Option<Arc<str>>) {
-        if self.server != server {
-            self.server = server;
-            self.origins.changed();
-        }
-    }
-
-    /// Begins a batch. Every call that writes begins one by itself, too.
+    /// Begins a transaction. Every call that writes begins one by itself, too.
     ///
     /// # Errors
     ///
-    /// If the journal cannot be written, or its content is not valid.
+    /// If another process has opened or written the journal ([`JournalErrorKind::InUse`]), if it cannot be written, or
+    /// its content is not valid.
     pub fn begin(&mut self) -> Result<(), JournalError> {
-        match self.batch {
-            Batch::Open => Ok(()),
-            Batch::Failed => Err(self.failed()),
-            Batch::Closed => {
+        match self.state {
+            TxnState::Open => Ok(()),
+            TxnState::Sealed | TxnState::Failed => Err(self.failed()),
+            TxnState::Closed => {
                 let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
                 begun.map_err(|error| self.fault("beginning a batch", error))?;
-                self.batch = Batch::Open;
+                self.state = TxnState::Open;
                 self.room.forget();
-                self.check_mark()
-            }
-        }
-    }
-
-    /// Refuses the batch if another process has opened the journal to write it.
-    fn check_mark(&mut self) -> Result<(), JournalError> {
-        let is_ours = self.mark.is_in(&self.connection);
-        match is_ours {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                self.batch = Batch::Failed;
-                Err(JournalError::new(
-                    JournalErrorKind::InUse,
-                    &self.file,
-                    "another process has opened it for writing meanwhile, which its lock file prevents unless that was \
-                     removed: end one of the two, and let nothing clean up data_dir",
-                ))
-            }
-            Err(error) => {
-                self.batch = Batch::Failed;
-                Err(self.fault("beginning a batch", error))
+                let refused = match self.log.check_end(&self.connection) {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(refused)) => JournalError::of_refused_batch(&self.file, refused),
+                    Err(error) => self.fault("reading where it ends", error),
+                };
+                self.rollback_transaction()?;
+                Err(refused)
             }
         }
     }
@@ -215,68 +172,33 @@ impl Journal {
         ))
     }
 
-    /// Makes the batch durable and returns the tail. After an error nothing of it is.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    pub fn commit(&mut self) -> Result<Seq, JournalError> {
-        match self.batch {
-            Batch::Closed => return Ok(self.tail),
-            Batch::Failed => {
-                let error = self.failed();
-                self.rollback()?;
-                return Err(error);
-            }
-            Batch::Open => {}
-        }
-        let began = Instant::now();
-        let committed = self
-            .write_waiting()
-            .and_then(|()| self.connection.execute_batch("COMMIT"));
-        self.synchronised = (self.options.durability == Durability::PowerLoss).then(|| began.elapsed());
-        if let Err(error) = committed {
-            let error = self.fault("writing a batch", error);
-            self.rollback()?;
-            return Err(error);
-        }
-        self.batch = Batch::Closed;
-        self.tail = self.head;
-        self.handover.committed(self.tail);
-        self.keep_log_short();
-        Ok(self.tail)
-    }
-
-    /// Undoes the batch.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    pub fn rollback(&mut self) -> Result<(), JournalError> {
+    pub(super) fn rollback_transaction(&mut self) -> Result<(), JournalError> {
         // After some errors SQLite has rolled back by itself.
         if !self.connection.is_autocommit() {
             let undone = self.connection.execute_batch("ROLLBACK");
             undone.map_err(|error| self.fault("undoing a batch", error))?;
         }
-        if self.batch != Batch::Closed {
-            let loaded =
-                load(&self.connection).map_err(|error| self.fault("reading where it ends", error))?;
-            self.paths = loaded.paths;
-            self.holes = loaded.holes;
-            self.rebaselined = loaded.rebaselined;
-            self.head = self.tail;
-            self.drafts = Drafts::default();
-            self.roots = Roots::default();
-            self.origins.changed();
-            self.handover.rolled_back();
-            self.batch = Batch::Closed;
+        if self.state != TxnState::Closed {
+            let reloaded = self
+                .log
+                .rolled_back(&self.connection)
+                .and_then(|()| Image::load(&self.connection));
+            self.image = reloaded.map_err(|error| self.fault("reading where it ends", error))?;
+            self.state = TxnState::Closed;
         }
         Ok(())
     }
 
+    /// Rolls back a transaction that cannot be completed, and returns why.
+    pub(super) fn give_up(&mut self) -> Result<JournalError, JournalError> {
+        let error = self.failed();
+        self.rollback_transaction()?;
+        Ok(error)
+    }
+
     /// The position of the last durable record.
     pub fn tail(&self) -> Seq {
-        self.tail
+        self.log.end.tail
     }
 
     /// How long the database took to write the last batch and to synchronise it to the disk; `None` where it does not
@@ -303,14 +225,14 @@ impl Journal {
     }
 
     /// The same for what reads no row that may wait.
-    fn write_beside<T>(
+    pub(super) fn write_beside<T>(
         &mut self,
         doing: &str,
         step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
         self.begin()?;
         step(self).map_err(|error| {
-            self.batch = Batch::Failed;
+            self.state = TxnState::Failed;
             self.fault(doing, error)
         })
     }
@@ -321,31 +243,33 @@ impl Journal {
         doing: &str,
         step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
-        if self.batch == Batch::Open {
+        if self.state == TxnState::Open {
             self.write(doing, |_| Ok(()))?;
         }
         self.read_beside(doing, step)
     }
 
-    /// The same for what reads no row that may wait. Rows of the image may have to be written first: where that fails, the
-    /// batch is spoiled.
-    fn read_beside<T>(
+    /// The same for what reads no row that may wait. Rows of the image may have to be written first: where that fails,
+    /// the batch is spoiled.
+    pub(super) fn read_beside<T>(
         &mut self,
         doing: &str,
         step: impl FnOnce(&mut Journal) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
         step(self).map_err(|error| {
-            if self.batch == Batch::Open {
-                self.batch = Batch::Failed;
+            if self.state == TxnState::Open {
+                self.state = TxnState::Failed;
             }
             self.fault(doing, error)
         })
     }
 
     fn write_waiting(&mut self) -> rusqlite::Result<()> {
-        self.paths.write(&self.connection)?;
-        self.drafts.write(&self.connection, &mut self.handover)?;
-        self.roots.write(&self.connection)
+        self.image.paths.write(&self.connection)?;
+        self.log
+            .drafts
+            .write(&self.connection, &mut self.log.tail_cache)?;
+        self.image.roots.write(&self.connection)
     }
 
     pub(super) fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
@@ -360,212 +284,92 @@ impl Journal {
         )
     }
 
-    fn append_record(&mut self, entry: Append) -> rusqlite::Result<Seq> {
+    pub(super) fn append_record(&mut self, entry: Append) -> rusqlite::Result<Seq> {
         let Append { root, captured, word } = entry;
-        let seq = self.head.next();
+        let Journal {
+            connection,
+            options,
+            log,
+            image,
+            ..
+        } = self;
+        let seq = log.head.next();
         let ctx = Context {
             seq,
-            cluster: &self.options.cluster,
-            root: self.roots.id(&self.connection, root.as_ref())?,
-            origin: self
-                .origins
-                .id(&self.connection, self.options.mode, self.server.as_ref())?,
-            before: self.options.before,
-            rebaselined: self.rebaselined,
+            cluster: &options.cluster,
+            root: image.roots.id(connection, root.as_ref())?,
+            origin: log.origins.id(connection, options.mode, log.server.as_ref())?,
+            before: options.before,
+            rebaselined: log.rebaselined,
         };
         let (draft, path) = match word {
             RecordKind::Change(change) => {
                 let path = change.path.clone();
-                let Entered { place, is_new } = self.paths.find_or_enter(&self.connection, &path)?;
+                let Entered { place, is_new } = image.paths.find_or_enter(connection, &path)?;
                 let (draft, place) = draft_change(ctx, captured, change, place);
-                self.paths
-                    .store(&self.connection, &path, Entered { place, is_new })?;
+                image.paths.store(connection, &path, Entered { place, is_new })?;
                 (draft, Some(path))
             }
             word => {
                 let draft = draft_control(ctx, root.as_ref(), captured, &word);
-                self.note_baseline(&word, seq)?;
+                log.note_baseline(connection, &word, seq)?;
                 (draft, None)
             }
         };
         self.room.grew(&draft);
-        let named = self.handover.is_wanted().then(|| Named {
-            cluster: Arc::clone(&self.options.cluster),
+        let named = log.tail_cache.is_wanted().then(|| Named {
+            cluster: Arc::clone(&options.cluster),
             root,
             path,
             origin: Origin {
-                mode: self.options.mode,
-                server: self.server.clone(),
+                mode: options.mode,
+                server: log.server.clone(),
             },
         });
-        self.drafts
-            .add(&self.connection, (draft, named), &mut self.handover)?;
-        self.head = seq;
+        log.drafts.add(connection, (draft, named), &mut log.tail_cache)?;
+        log.head = seq;
+        image.applied = seq;
         Ok(seq)
     }
+}
 
-    fn note_baseline(&mut self, word: &RecordKind, seq: Seq) -> rusqlite::Result<()> {
-        if let RecordKind::GapBegin {
-            reason: GapReason::Rebaselined,
-            ..
-        } = word
-        {
-            self.rebaselined = seq;
-            progress::set_number(&self.connection, "rebaselined", seq.0)?;
+impl JournalWriter for Journal {
+    fn set_server(&mut self, server: Option<Arc<str>>) {
+        if self.log.server != server {
+            self.log.server = server;
+            self.log.origins.changed();
         }
-        Ok(())
     }
 
-    fn refresh_stat(&mut self, path: &ZnodePath, stat: &Stat) -> rusqlite::Result<()> {
-        let place = self.paths.find(&self.connection, path)?;
-        let Some((mut place, known)) = place.and_then(|place| match place.life {
-            Life::Read { stat } => Some((place, stat)),
-            _ => None,
-        }) else {
-            panic!("the Stat of {path} is refreshed while the image has none: {place:?}");
-        };
-        assert!(
-            (known.czxid, known.mzxid) == (stat.czxid, stat.mzxid),
-            "the Stat of {path} is refreshed to another version: {known:?} is not of the version of {stat:?}"
-        );
-        if known == *stat {
-            return Ok(());
-        }
-        place.life = Life::Read { stat: *stat };
-        let is_new = false;
-        self.paths
-            .store(&self.connection, path, Entered { place, is_new })
-    }
-}
-
-struct Loaded {
-    tail: Seq,
-    rebaselined: Seq,
-    holes: Holes,
-    paths: Paths,
-}
-
-fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
-    let tail: i64 = connection.query_row("SELECT ifnull(max(seq), 0) FROM record", [], |row| row.get(0))?;
-    Ok(Loaded {
-        tail: Seq(tail.cast_unsigned()),
-        rebaselined: Seq(progress::number(connection, "rebaselined")?),
-        holes: Holes::load(connection)?,
-        paths: Paths::load(connection)?,
-    })
-}
-
-impl Journal {
-    /// Children of a path after a name, looked for by its id; none where it is not known, or known to have none.
-    fn below<T>(
-        &mut self,
-        path: &ZnodePath,
-        after: Option<&str>,
-        list: impl FnOnce(&mut Journal, i64) -> rusqlite::Result<Children<T>>,
-    ) -> Result<Children<T>, JournalError> {
-        self.read_beside("listing children in the image", |journal| {
-            match journal.paths.find(&journal.connection, path)? {
-                Some(place) if !journal.paths.is_last_below(path, place.id, after) => {
-                    journal.paths.write(&journal.connection)?;
-                    list(journal, place.id)
+    fn seal(&mut self) -> Result<SealedBatch, JournalError> {
+        match self.state {
+            TxnState::Closed => {}
+            TxnState::Sealed | TxnState::Failed => return Err(self.give_up()?),
+            TxnState::Open => {
+                let written = self.write_waiting().and_then(|()| match self.log.head {
+                    head if head == self.log.end.tail => Ok(()),
+                    _ => self.image.store_applied(&self.connection),
+                });
+                if let Err(error) = written {
+                    let error = self.fault("writing a batch", error);
+                    self.rollback_transaction()?;
+                    return Err(error);
                 }
-                _ => Ok(Vec::new()),
+                self.state = TxnState::Sealed;
             }
-        })
-    }
-}
-
-impl ImageTxn for Journal {
-    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
-        self.read_beside("reading the image", |journal| {
-            let place = journal.paths.find(&journal.connection, path)?;
-            Ok(place.and_then(|place| place.life.node()))
-        })
+        }
+        Ok(SealedBatch { last: self.log.head })
     }
 
-    fn children(
-        &mut self,
-        path: &ZnodePath,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
-        self.below(path, after, |journal, id| {
-            image::children(&journal.connection, id, after, limit)
-        })
+    fn rollback(&mut self) -> Result<(), JournalError> {
+        self.rollback_transaction()
     }
 
-    fn children_to_compare(
-        &mut self,
-        path: &ZnodePath,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
-        self.below(path, after, |journal, id| {
-            let found = image::children_and_leaves(&journal.connection, id, after, limit)?;
-            let rows = found
-                .iter()
-                .map(|(name, place, is_leaf)| (&**name, *place, *is_leaf));
-            journal.paths.foresee(path, rows);
-            let living = |(name, place, _): (Box<str>, Place, bool)| Some((name, place.life.node()?));
-            Ok(found.into_iter().filter_map(living).collect())
-        })
+    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
+        self.remove_old(now, budget)
     }
 
-    fn occupied_children(
-        &mut self,
-        path: &ZnodePath,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Children<Option<Node>>, JournalError> {
-        self.below(path, after, |journal, id| {
-            image::occupied_children(&journal.connection, id, after, limit)
-        })
-    }
-
-    fn deepest_below(
-        &mut self,
-        path: &ZnodePath,
-        limit: usize,
-    ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
-        self.read_beside("walking the image", |journal| {
-            image::deepest_below(&journal.connection, &mut journal.paths, path, limit)
-        })
-    }
-
-    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
-        self.begin()?;
-        self.make_room()?;
-        self.write_beside("appending a record", |journal| journal.append_record(entry))
-    }
-
-    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
-        self.write_beside("refreshing the image", |journal| journal.refresh_stat(path, stat))
-    }
-
-    fn epoch(&mut self) -> Result<Epoch, JournalError> {
-        self.read("reading the watch epoch", |journal| {
-            progress::number(&journal.connection, "epoch").map(Epoch)
-        })
-    }
-
-    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError> {
-        self.write("storing the watch epoch", |journal| {
-            progress::set_number(&journal.connection, "epoch", epoch.0)
-        })
-    }
-
-    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError> {
-        self.read("reading the progress of a root", |journal| {
-            progress::progress(&journal.connection, root)
-        })
-    }
-
-    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
-        self.write_beside("storing the progress of a root", |journal| {
-            if let Some(id) = journal.roots.id(&journal.connection, Some(root))? {
-                journal.roots.set_progress(id, progress);
-            }
-            Ok(())
-        })
+    fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
+        self.fold_slice(budget)
     }
 }

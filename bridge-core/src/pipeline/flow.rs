@@ -12,9 +12,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::backoff::{Backoff, Jitter};
-use crate::image_txn::ImageTxn;
 use crate::journal::{
-    Folded, Journal, JournalError, JournalErrorKind, Maintained, ProgressError, RefusedProgress, SinkProgress,
+    Folded, JournalError, JournalErrorKind, JournalWriter, Maintained, ProgressError, RefusedProgress,
+    SinkProgress,
 };
 use crate::machine::{CaptureState, Halt, SourceMachine, StepError, StepOutcome};
 use crate::number::Seq;
@@ -38,77 +38,6 @@ const RETENTION_SLICES: usize = 10;
 const FOLD_SLICE: usize = 500;
 /// Slices behind a batch that found no room: seconds at most, and a connection waits meanwhile.
 const FOLD_SLICES: usize = 50;
-
-/// The journal as the pipeline writes it: a book whose transaction it ends.
-pub trait JournalWriter: ImageTxn {
-    /// The server's version that the next records name.
-    fn set_server(&mut self, server: Option<Arc<str>>);
-
-    /// Stores the progress of a sink in the open batch.
-    ///
-    /// # Errors
-    ///
-    /// If it does not start at the cursor of the sink ([`ProgressError::Refused`]): nothing of it is stored, and the
-    /// batch goes on. Or if the journal cannot be written, or its content is not valid.
-    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError>;
-
-    /// Makes the batch durable and returns the tail. After an error nothing of it is.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    fn commit(&mut self) -> Result<Seq, JournalError>;
-
-    /// Undoes the batch.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    fn rollback(&mut self) -> Result<(), JournalError>;
-
-    /// Removes at most `budget` records whose time is over.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError>;
-
-    /// Compacts undelivered records where the journal is told to and needs it, looking at `budget` of them at most.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be written, or its content is not valid.
-    fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
-        let _ = budget;
-        Ok(Folded::default())
-    }
-}
-
-impl JournalWriter for Journal {
-    fn set_server(&mut self, server: Option<Arc<str>>) {
-        Journal::set_server(self, server);
-    }
-
-    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
-        Journal::note(self, note)
-    }
-
-    fn commit(&mut self) -> Result<Seq, JournalError> {
-        Journal::commit(self)
-    }
-
-    fn rollback(&mut self) -> Result<(), JournalError> {
-        Journal::rollback(self)
-    }
-
-    fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
-        Journal::maintain(self, now, budget)
-    }
-
-    fn fold(&mut self, budget: usize) -> Result<Folded, JournalError> {
-        Journal::fold(self, budget)
-    }
-}
 
 /// What a decision led to, in order, besides what was journalled.
 #[derive(Debug)]
@@ -379,7 +308,7 @@ impl<L: JournalWriter> Flow<L> {
     fn write_notes(&mut self) -> Result<(), JournalError> {
         let mut refused = Vec::new();
         for note in self.notes.values() {
-            match self.journal.note(note) {
+            match self.journal.store_progress(note) {
                 Ok(()) => {}
                 Err(ProgressError::Refused(error)) => refused.push(error),
                 Err(ProgressError::Journal(error)) => return Err(error),

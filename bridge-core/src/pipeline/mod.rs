@@ -16,6 +16,6 @@ mod ticker;
 #[cfg(test)]
 mod tests;
 
-pub use flow::{Flow, JournalWriter, PipelineEvent};
+pub use flow::{Flow, PipelineEvent};
 pub use run::{Pipeline, PipelineSetup, Watches, WriterTask};
 pub use status::{JournalStatus, SourceStatus};

@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::amount::Size;
 use crate::capture::{Capture, CaptureOptions, Input, Outcome, SessionFate, Ticket};
-use crate::journal::{Journal, JournalOptions, ReadLimit, Reader, SinkProgress, Switch};
+use crate::journal::{
+    Journal, JournalOptions, JournalWriter, ReadLimit, Reader, SinkProgress, SinkState, Switch,
+};
 use crate::machine::SourceMachine;
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;

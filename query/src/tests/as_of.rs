@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bridge_core::image_txn::{ImageTxn, Progress};
-use bridge_core::journal::Position;
+use bridge_core::journal::{JournalWriter, Position};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Op, Record, Stat, State, Timestamp, ZxidKind};

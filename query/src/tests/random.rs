@@ -2,7 +2,7 @@
 
 use bridge_core::append::{Append, ChangeKind, RecordKind};
 use bridge_core::image_txn::{ImageTxn, Progress};
-use bridge_core::journal::Position;
+use bridge_core::journal::{JournalWriter, Position};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Timestamp;

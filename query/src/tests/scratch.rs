@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bridge_core::amount::{Horizon, Span};
 use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
-use bridge_core::journal::{Journal, JournalOptions};
+use bridge_core::journal::{Journal, JournalOptions, JournalWriter};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, GapReason, Stat, Timestamp};

@@ -1,5 +1,6 @@
 //! The status of journals that no bridge writes.
 
+use bridge_core::journal::{JournalWriter, SinkState};
 use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bolero::check;
 use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
-use bridge_core::journal::{Journal, JournalOptions, ReadLimit, Reader};
+use bridge_core::journal::{Journal, JournalOptions, JournalWriter, ReadLimit, Reader, SinkState};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bridge_core::capture::Capture;
+use bridge_core::journal::{JournalWriter, SinkState};
 use bridge_core::number::Seq;
 use bridge_core::pipeline::Flow;
 use rand::rngs::StdRng;
@@ -23,7 +24,12 @@ impl World {
         self.trace(|| "the bridge starts".into());
         let mut journal = self.store.open();
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
-        let cursors: Vec<Seq> = names.iter().map(|name| journal.register_sink(name)).collect();
+        let cursors: Vec<Seq> = names
+            .iter()
+            .map(|name| journal.register_sink(name, Seq::ZERO))
+            .collect::<Result<_, _>>()
+            .expect("sinks can be registered");
+        journal.commit().expect("sinks can be stored");
         for (sink, cursor) in self.sinks.iter_mut().zip(cursors) {
             sink.start(cursor, &self.store, self.now_ms, &mut self.seen);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::append::{Append, Change, ChangeKind, Read, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalOptions, Reader, SinkProgress};
+use crate::journal::{Journal, JournalOptions, JournalWriter, Reader, SinkProgress, SinkState};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Data, DataForm, Fidelity, Stat};
@@ -127,7 +127,7 @@ impl Life {
     async fn store_note(&mut self) {
         let note = tokio::time::timeout(BOUND, self.notes.recv()).await;
         let note = note.expect("the sink moves").expect("the worker lives");
-        self.journal.note(&note).unwrap();
+        self.journal.store_progress(&note).unwrap();
         self.journal.commit().unwrap();
     }
 
@@ -136,7 +136,7 @@ impl Life {
         while !is_so(&self.status.borrow()) {
             tokio::select! {
                 note = self.notes.recv() => {
-                    self.journal.note(&note.expect("the worker lives")).unwrap();
+                    self.journal.store_progress(&note.expect("the worker lives")).unwrap();
                     self.journal.commit().unwrap();
                 }
                 changed = tokio::time::timeout(BOUND, self.status.changed()) => {
@@ -145,7 +145,7 @@ impl Life {
             }
         }
         while let Ok(note) = self.notes.try_recv() {
-            self.journal.note(&note).unwrap();
+            self.journal.store_progress(&note).unwrap();
             self.journal.commit().unwrap();
         }
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::scratch::*;
 use crate::image_txn::ImageTxn;
-use crate::journal::log::LOG_BYTES_KEPT;
-use crate::journal::log_gate::LogGate;
 use crate::journal::open::BUSY;
-use crate::journal::{Durability, Journal, Position, ReadLimit};
+use crate::journal::wal::WAL_BYTES_KEPT;
+use crate::journal::wal_gate::WalGate;
+use crate::journal::{Durability, Journal, JournalWriter, Position, ReadLimit};
 use crate::number::Seq;
 
 /// Longer than any read of a test takes on a busy machine.
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn write_batches(journal: &mut Journal, batches: u64, text: &str) {
     for _ in 0..batches {
         for _ in 0..50 {
-            let zxid = journal.head.0 + 1;
+            let zxid = journal.log.head.0 + 1;
             let at = format!("/n{}", zxid % 1000);
             let entry = match journal.node(&path(&at)).unwrap() {
                 None => created(&at, zxid, text),
@@ -96,14 +96,14 @@ fn readers_that_overlap_without_end_do_not_let_the_log_grow_without_end() {
         // Ten times what the log keeps.
         let text = "x".repeat(100_000);
         let mut longest = 0;
-        for _ in 0..10 * LOG_BYTES_KEPT / (50 * 100_000) {
+        for _ in 0..10 * WAL_BYTES_KEPT / (50 * 100_000) {
             write_batches(&mut journal, 1, &text);
             longest = longest.max(journal.log_bytes());
         }
         done.store(true, Ordering::Relaxed);
         longest
     });
-    let bound = 3 * LOG_BYTES_KEPT.cast_unsigned();
+    let bound = 3 * WAL_BYTES_KEPT.cast_unsigned();
     assert!(
         longest < bound,
         "the log grew to {longest} bytes, more than {bound}"
@@ -132,7 +132,7 @@ fn assert_no_wait(slowest: Duration) {
 }
 
 fn log_of_two_limits() -> u64 {
-    2 * LOG_BYTES_KEPT.cast_unsigned()
+    2 * WAL_BYTES_KEPT.cast_unsigned()
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_reader_that_never_pauses_stalls_no_batch() {
         slowest
     });
     assert_no_wait(slowest);
-    assert!(journal.log_bytes() < 3 * LOG_BYTES_KEPT.cast_unsigned());
+    assert!(journal.log_bytes() < 3 * WAL_BYTES_KEPT.cast_unsigned());
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_long_log_keeps_readers_out_until_it_is_restarted() {
     scratch.options.durability = Durability::ProcessCrash;
     let mut journal = scratch.open();
     write_batches(&mut journal, 1, "x");
-    let gate = LogGate::of(&scratch.file(), |_| Ok(())).unwrap();
+    let gate = WalGate::of(&scratch.file(), |_| Ok(())).unwrap();
     let mut reader = rusqlite::Connection::open(scratch.file()).unwrap();
     let inside = gate.admit();
     let transaction = reader.transaction().unwrap();
@@ -236,7 +236,7 @@ fn a_long_log_keeps_readers_out_until_it_is_restarted() {
         .query_row("SELECT count(*) FROM record", [], |_| Ok(()))
         .unwrap();
     let text = "x".repeat(LONG_TEXT);
-    let long = LOG_BYTES_KEPT.cast_unsigned();
+    let long = WAL_BYTES_KEPT.cast_unsigned();
     let mut was_closed = false;
     while journal.log_bytes() < long * 3 / 2 {
         write_batches(&mut journal, 1, &text);

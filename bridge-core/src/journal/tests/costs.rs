@@ -9,7 +9,7 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use super::scratch::{Scratch, found, path, read, seen, stat};
 use crate::append::ChangeKind;
 use crate::image_txn::ImageTxn;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalWriter};
 
 thread_local! {
     static STATEMENTS: Cell<usize> = const { Cell::new(0) };
@@ -113,7 +113,7 @@ fn a_batch_is_one_transaction_and_so_one_synchronisation() {
         journal.begin().unwrap();
         journal.commit().unwrap();
     });
-    // BEGIN, a look at the writer's mark, COMMIT, and a look at the length of the log.
+    // BEGIN, COMMIT, and looks at the end of the records and at the length of the write-ahead log.
     check("statements of a batch besides its records", around, 4.0);
 }
 
@@ -159,7 +159,7 @@ fn a_row_that_waits_to_be_written_is_read_as_if_it_were() {
         journal.begin().unwrap();
         journal.append(seen(&child(7), version(7, 1))).unwrap();
     });
-    // BEGIN, a look at the writer's mark, two that measure the journal, and one that finds the row.
+    // BEGIN, one that reads where the records end, two that measure the journal, and one that finds the row.
     check("statements for a write that waits", writing, 5.0);
     versions(&mut journal, 7, 1);
     assert_eq!(

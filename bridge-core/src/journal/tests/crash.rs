@@ -15,7 +15,9 @@ use rand::{Rng, SeedableRng};
 use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalErrorKind, JournalOptions, SinkProgress, WhenFull};
+use crate::journal::{
+    Journal, JournalErrorKind, JournalOptions, JournalWriter, SinkProgress, SinkState, WhenFull,
+};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, SUPERSEDED_MAX, State, Timestamp};
@@ -124,7 +126,7 @@ fn write_until_killed(file: &Path, kind: Kind) {
 /// The zxid of each record is its seq, so that the next one needs nothing but the image.
 fn append_one(journal: &mut Journal, znode: u64) {
     let at = format!("/top-{}/leaf-{znode}", znode % 7);
-    let zxid = journal.head.0 + 1;
+    let zxid = journal.log.head.0 + 1;
     let text = format!("{zxid}").repeat(50);
     let entry = match journal.node(&path(&at)).unwrap() {
         None => created(&at, zxid, &text),

@@ -5,7 +5,8 @@ use crate::amount::Size;
 use crate::append::{Append, ChangeKind, RecordKind};
 use crate::image_txn::ImageTxn;
 use crate::journal::{
-    BacklogChange, Folded, Journal, JournalErrorKind, ReadLimit, SinkProgress, SinkRun, WhenFull,
+    BacklogChange, Folded, Journal, JournalErrorKind, JournalWriter, ReadLimit, SinkProgress, SinkRun,
+    SinkState, WhenFull,
 };
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::{GapReason, Op, Record};

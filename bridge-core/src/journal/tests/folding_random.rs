@@ -12,7 +12,9 @@ use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, ChangeKind, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{BacklogChange, Durability, Journal, ReadLimit, Reader, SinkProgress};
+use crate::journal::{
+    BacklogChange, Durability, Journal, JournalWriter, ReadLimit, Reader, SinkProgress, SinkState,
+};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, State, Timestamp};

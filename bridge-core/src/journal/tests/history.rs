@@ -3,7 +3,7 @@
 use super::scratch::{NOON, Scratch, append_all, path, stat};
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
-use crate::journal::{Journal, Position};
+use crate::journal::{Journal, JournalWriter, Position};
 use crate::number::{Seq, Zxid};
 use crate::record::{Fidelity, Timestamp};
 

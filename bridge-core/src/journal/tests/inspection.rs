@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::scratch::{Advance, NOON, Scratch, append_all, path, stat};
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
-use crate::journal::{BacklogChange, Inspection, Journal, SinkProgress};
+use crate::journal::{BacklogChange, Inspection, Journal, JournalWriter, SinkProgress, SinkState};
 use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm, Fidelity, Timestamp};
 

@@ -4,7 +4,10 @@ use super::scratch::*;
 use crate::amount::{Horizon, Size, Span};
 use crate::append::Append;
 use crate::image_txn::{ImageTxn, Progress};
-use crate::journal::{BacklogChange, Journal, JournalError, JournalErrorKind, ProgressError, SinkProgress};
+use crate::journal::{
+    BacklogChange, Journal, JournalError, JournalErrorKind, JournalWriter, ProgressError, SinkProgress,
+    SinkState,
+};
 use crate::number::{Epoch, Seq};
 use crate::record::Timestamp;
 

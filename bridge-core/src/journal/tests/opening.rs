@@ -11,7 +11,8 @@ use crate::delivery::SinkBacklog;
 use crate::image_txn::ImageTxn;
 use crate::journal::schema::{self, FORMAT, Migration};
 use crate::journal::{
-    BacklogChange, Journal, JournalError, JournalErrorKind, JournalOptions, Reader, SinkProgress,
+    BacklogChange, Journal, JournalError, JournalErrorKind, JournalOptions, JournalWriter, Log, Reader,
+    SinkProgress, SinkState, Term,
 };
 use crate::number::Seq;
 
@@ -348,22 +349,33 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
     assert_eq!(format, schema::FORMAT);
 }
 
-/// Back to the first format: what came later is taken away again.
-const TO_FORMAT_1: &str = "
-ALTER TABLE record DROP COLUMN txn;
-DROP TABLE hole;
-DROP TABLE folded;
-DELETE FROM meta WHERE key IN ('holes', 'compacted');
-DROP TABLE parked;
-DROP INDEX rejected_whole;
-ALTER TABLE rejected DROP COLUMN attempts;
-ALTER TABLE rejected DROP COLUMN at;
-ALTER TABLE rejected DROP COLUMN path;
-ALTER TABLE sink DROP COLUMN disabled;
-ALTER TABLE sink DROP COLUMN disabled_at;
-PRAGMA user_version = 1;
-PRAGMA wal_checkpoint(TRUNCATE);
-";
+/// What takes away the tables and columns that came after each format, the newest first.
+const STEPS_BACK: [(u32, &str); 4] = [
+    (4, "DELETE FROM meta WHERE key IN ('term', 'applied');"),
+    (3, "ALTER TABLE record DROP COLUMN txn;"),
+    (
+        2,
+        "DROP TABLE hole; DROP TABLE folded; DELETE FROM meta WHERE key IN ('holes', 'compacted');",
+    ),
+    (
+        1,
+        "DROP TABLE parked; DROP INDEX rejected_whole; ALTER TABLE rejected DROP COLUMN attempts;
+        ALTER TABLE rejected DROP COLUMN at; ALTER TABLE rejected DROP COLUMN path;
+        ALTER TABLE sink DROP COLUMN disabled; ALTER TABLE sink DROP COLUMN disabled_at;",
+    ),
+];
+
+/// Makes a closed journal one of an older format.
+fn take_back_to(scratch: &Scratch, format: u32) {
+    let connection = Connection::open(scratch.file()).unwrap();
+    for (_, sql) in STEPS_BACK.iter().filter(|(to, _)| *to >= format) {
+        connection.execute_batch(sql).unwrap();
+    }
+    connection.pragma_update(None, "user_version", format).unwrap();
+    connection
+        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        .unwrap();
+}
 
 #[test]
 fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
@@ -384,9 +396,7 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     journal.advance(&note).unwrap();
     journal.commit().unwrap();
     drop(journal);
-    let connection = Connection::open(scratch.file()).unwrap();
-    connection.execute_batch(TO_FORMAT_1).unwrap();
-    drop(connection);
+    take_back_to(&scratch, 1);
 
     drop(scratch.open());
 
@@ -400,23 +410,11 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     assert_eq!(backlog.letters.len(), 1);
 }
 
-/// Back to the format before holes.
-const TO_FORMAT_2: &str = "
-ALTER TABLE record DROP COLUMN txn;
-DROP TABLE hole;
-DROP TABLE folded;
-DELETE FROM meta WHERE key IN ('holes', 'compacted');
-PRAGMA user_version = 2;
-PRAGMA wal_checkpoint(TRUNCATE);
-";
-
 #[test]
 fn a_journal_of_the_second_format_can_be_looked_at_before_it_is_brought_forward() {
     let scratch = filled();
     let before = scratch.reader().overview().unwrap();
-    let connection = Connection::open(scratch.file()).unwrap();
-    connection.execute_batch(TO_FORMAT_2).unwrap();
-    drop(connection);
+    take_back_to(&scratch, 2);
 
     let look = || {
         let mut reader = scratch.reader();
@@ -430,25 +428,32 @@ fn a_journal_of_the_second_format_can_be_looked_at_before_it_is_brought_forward(
     assert_eq!(look(), before.records);
 }
 
-/// Back to the format before transactions.
-const TO_FORMAT_3: &str = "
-ALTER TABLE record DROP COLUMN txn;
-PRAGMA user_version = 3;
-PRAGMA wal_checkpoint(TRUNCATE);
-";
-
 #[test]
 fn a_journal_of_the_third_format_can_be_read_before_it_is_brought_forward() {
     let scratch = filled();
     let before = scratch.records();
-    let connection = Connection::open(scratch.file()).unwrap();
-    connection.execute_batch(TO_FORMAT_3).unwrap();
-    drop(connection);
+    take_back_to(&scratch, 3);
 
     assert_eq!(scratch.records(), before);
     assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
     drop(scratch.open());
     assert_eq!(scratch.records(), before);
+}
+
+#[test]
+fn a_journal_of_the_fourth_format_is_read_checked_and_written_on() {
+    let scratch = filled();
+    let before = scratch.records();
+    take_back_to(&scratch, 4);
+
+    assert_eq!(scratch.records(), before);
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+    let mut journal = scratch.open();
+    assert_eq!((journal.term(), journal.end().term), (Term(1), Term(1)));
+    append_all(&mut journal, [created("/b", 6, "y")]);
+    drop(journal);
+    assert_eq!(scratch.open().end().term, Term(2));
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::scratch::*;
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalError, JournalErrorKind, Reader};
+use crate::journal::{Journal, JournalError, JournalErrorKind, JournalWriter, Reader};
 use crate::number::Seq;
 
 /// The file that a child process looks at.

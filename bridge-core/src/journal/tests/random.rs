@@ -11,7 +11,9 @@ use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Before, Durability, Journal, ReadLimit, Reader, SinkProgress};
+use crate::journal::{
+    Before, Durability, Journal, JournalWriter, ReadLimit, Reader, SinkProgress, SinkState,
+};
 use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Acl, Data, DataForm, Fidelity, GapReason, Op, SUPERSEDED_MAX, Stat, Timestamp};

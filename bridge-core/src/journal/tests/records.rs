@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::scratch::*;
 use crate::append::{Append, ChangeKind, DeletedAt, RecordKind};
 use crate::image_txn::{ImageTxn, Node};
-use crate::journal::{Before, Journal};
+use crate::journal::{Before, Journal, JournalWriter};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::{Acl, Fidelity, GapReason, Identity, Op, Origin, Record, State, Timestamp, ZxidKind};
 

@@ -7,7 +7,10 @@ use tempfile::TempDir;
 
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalOptions, ProgressError, ReadLimit, Reader, SinkProgress, cursors};
+use crate::journal::{
+    Journal, JournalOptions, JournalWriter, ProgressError, ReadLimit, Reader, SinkProgress, SinkState,
+    cursors,
+};
 use crate::number::{Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};
@@ -181,7 +184,7 @@ pub trait Advance {
 impl Advance for Journal {
     fn advance(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
         let cursor = cursors::cursor(&self.connection, &progress.sink).unwrap();
-        self.note(&SinkProgress {
+        self.store_progress(&SinkProgress {
             from: cursor.unwrap_or_default().min(progress.to),
             ..progress.clone()
         })

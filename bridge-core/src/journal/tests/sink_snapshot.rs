@@ -6,7 +6,9 @@ use super::scratch::{Advance, path};
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalOptions, ReadLimit, Reader, RunStep, SinkProgress, SinkRun};
+use crate::journal::{
+    Journal, JournalOptions, JournalWriter, ReadLimit, Reader, RunStep, SinkProgress, SinkRun, SinkState,
+};
 use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm, Fidelity, Op, Record, Stat, Timestamp};
 use crate::scope::Scope;

@@ -10,8 +10,8 @@ use crate::amount::{Horizon, Span};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::{
     BacklogChange::{self, Dropped, Released, Retried},
-    Disabled, Journal, ProgressError, RangeMismatch, ReadLimit, RefusedProgress, SeqRange, SinkCursor,
-    SinkProgress, Switch,
+    Disabled, Journal, JournalWriter, ProgressError, RangeMismatch, ReadLimit, RefusedProgress, SeqRange,
+    SinkCursor, SinkProgress, SinkState, Switch,
 };
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::Timestamp;
@@ -87,7 +87,7 @@ fn a_cursor_past_the_tail_or_of_nobody_is_a_broken_invariant() {
     journal.commit().unwrap();
     for bad in [note("one", 2, &[]), note("two", 1, &[]), note("one", 0, &[1])] {
         assert!(
-            catch_unwind(AssertUnwindSafe(|| journal.note(&bad))).is_err(),
+            catch_unwind(AssertUnwindSafe(|| journal.store_progress(&bad))).is_err(),
             "{bad:?}"
         );
     }
@@ -310,10 +310,10 @@ fn refused_at_five(from: u64, to: u64) -> RangeMismatch {
         switch: Some(Switch::Enabled),
         ..covers(from, to)
     };
-    let Err(ProgressError::Refused(refused)) = journal.note(&later) else {
+    let Err(ProgressError::Refused(refused)) = journal.store_progress(&later) else {
         panic!("({from}, {to}] is stored at cursor 5");
     };
-    journal.note(&covers(5, 6)).expect("the batch goes on");
+    journal.store_progress(&covers(5, 6)).expect("the batch goes on");
     journal.commit().unwrap();
     assert_eq!(journal.cursor("one").unwrap(), Some(Seq(6)));
 
@@ -327,8 +327,8 @@ fn refused_at_five(from: u64, to: u64) -> RangeMismatch {
 fn an_adjacent_progress_moves_the_cursor_and_joins_the_one_that_waits() {
     let scratch = Scratch::new();
     let mut journal = at_five(&scratch);
-    journal.note(&covers(5, 7)).unwrap();
-    journal.note(&covers(7, 9)).unwrap();
+    journal.store_progress(&covers(5, 7)).unwrap();
+    journal.store_progress(&covers(7, 9)).unwrap();
     assert_eq!(journal.cursor("one").unwrap(), Some(Seq(9)));
     let mut waiting = covers(3, 5);
     waiting.absorb(covers(5, 7)).unwrap();
@@ -342,7 +342,7 @@ fn an_empty_progress_at_or_before_the_cursor_moves_nothing() {
     let mut journal = at_five(&scratch);
     let mut waiting = covers(3, 5);
     for at in [5, 3] {
-        journal.note(&covers(at, at)).unwrap();
+        journal.store_progress(&covers(at, at)).unwrap();
         waiting.absorb(covers(at, at)).unwrap();
     }
     assert_eq!(journal.cursor("one").unwrap(), Some(Seq(5)));

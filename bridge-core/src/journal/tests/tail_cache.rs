@@ -7,7 +7,7 @@ use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, ChangeKind, Read};
 use crate::image_txn::ImageTxn;
-use crate::journal::{Before, Journal, ReadLimit, Reader, SinkProgress};
+use crate::journal::{Before, Journal, JournalWriter, ReadLimit, Reader, SinkProgress, SinkState};
 use crate::number::Seq;
 use crate::record::{Data, DataForm, Record, Timestamp};
 
@@ -149,7 +149,7 @@ fn a_fold_makes_memory_forget_and_nothing_is_at_hand_meanwhile() {
     let mut worker = journal.reader_for("slow").unwrap();
     let write = |version: u64| updated("/a", 1, version + 1, i32::try_from(version).unwrap(), "x");
     append_all(&mut journal, [created("/a", 1, "x"), write(1), write(2)]);
-    let reach = journal.reach.clone();
+    let reach = journal.read_marks.clone();
     let closed = reach.close();
     assert_eq!(handed(&mut worker, 0), None);
     drop(closed);

@@ -4,7 +4,7 @@ use super::*;
 use crate::delivery::{
     CompiledFilter, Filter, Phase, RejectPolicy, Retry, Setup, SinkBacklog, SinkStatus, Worker,
 };
-use crate::journal::{RefusedProgress, SeqRange};
+use crate::journal::{JournalWriter, RefusedProgress, SeqRange, SinkState};
 use crate::testing::MemoryDestination;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;

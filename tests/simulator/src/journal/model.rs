@@ -5,15 +5,18 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bridge_core::append::Append;
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
-use bridge_core::journal::{JournalError, Maintained, ProgressError, SinkProgress};
+use bridge_core::journal::{
+    JournalError, JournalWriter, Log, LogEnd, Maintained, ProgressError, SealedBatch, SinkProgress,
+    SinkState, Term,
+};
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::JournalWriter;
 use bridge_core::record::{Record, Stat, Timestamp};
 use bridge_core::testing::{Model, Znode};
 
@@ -30,6 +33,7 @@ pub struct State {
     pub backlogs: BTreeMap<Arc<str>, SinkBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
+    term: Term,
     /// The first record that is kept.
     oldest: u64,
 }
@@ -89,6 +93,7 @@ struct Undo {
 /// The one writer. Dropping it is the end of the process: what is not committed is gone.
 pub struct ModelJournal {
     disk: Rc<RefCell<Disk>>,
+    term: Term,
     undo: Option<Undo>,
 }
 
@@ -97,13 +102,13 @@ impl ModelJournal {
     pub fn open(disk: Rc<RefCell<Disk>>) -> ModelJournal {
         // Who is asked is known to the process only.
         disk.borrow_mut().state.model.server = None;
-        ModelJournal { disk, undo: None }
-    }
-
-    /// Enters a sink that is new. Returns where it stands.
-    pub fn register_sink(&mut self, name: &str) -> Seq {
-        let mut disk = self.disk.borrow_mut();
-        *disk.state.cursors.entry(name.into()).or_default()
+        let term = disk.borrow().state.term.next();
+        disk.borrow_mut().state.term = term;
+        ModelJournal {
+            disk,
+            term,
+            undo: None,
+        }
     }
 
     fn begin(&mut self) {
@@ -290,12 +295,49 @@ fn after_those_below(one: &ZnodePath, other: &ZnodePath) -> std::cmp::Ordering {
     }
 }
 
-impl JournalWriter for ModelJournal {
-    fn set_server(&mut self, server: Option<Arc<str>>) {
-        self.disk.borrow_mut().state.model.server = server;
+impl Log for ModelJournal {
+    fn end(&self) -> LogEnd {
+        let state = &self.disk.borrow().state;
+        let records = self
+            .undo
+            .as_ref()
+            .map_or(state.model.records.len(), |undo| undo.records);
+        LogEnd {
+            tail: Seq(records as u64),
+            term: state.term,
+        }
     }
 
-    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
+    fn term(&self) -> Term {
+        self.term
+    }
+
+    fn append_batch(&mut self, after: Seq, batch: SealedBatch, term: Term) -> Result<Seq, JournalError> {
+        if let Err(refused) = self.end().accepts(after, term) {
+            self.undo();
+            return Err(JournalError::of_refused_batch(Path::new("model"), refused));
+        }
+        if self.undo.take().is_some() {
+            self.term = term;
+            self.disk.borrow_mut().state.term = term;
+        }
+        Ok(batch.last)
+    }
+}
+
+impl SinkState for ModelJournal {
+    fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
+        self.begin();
+        let mut disk = self.disk.borrow_mut();
+        let start = start.max(Seq(disk.kept_from() - 1));
+        Ok(*disk.state.cursors.entry(name.into()).or_insert(start))
+    }
+
+    fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
+        Ok(self.disk.borrow().state.cursors.get(sink).copied())
+    }
+
+    fn store_progress(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
         self.begin();
         let state = &mut self.disk.borrow_mut().state;
         let head = Seq(state.model.records.len() as u64);
@@ -315,10 +357,16 @@ impl JournalWriter for ModelJournal {
         *cursor = after;
         Ok(())
     }
+}
 
-    fn commit(&mut self) -> Result<Seq, JournalError> {
-        self.undo = None;
-        Ok(Seq(self.disk.borrow().state.model.records.len() as u64))
+impl JournalWriter for ModelJournal {
+    fn set_server(&mut self, server: Option<Arc<str>>) {
+        self.disk.borrow_mut().state.model.server = server;
+    }
+
+    fn seal(&mut self) -> Result<SealedBatch, JournalError> {
+        let last = Seq(self.disk.borrow().state.model.records.len() as u64);
+        Ok(SealedBatch { last })
     }
 
     fn rollback(&mut self) -> Result<(), JournalError> {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use bridge_core::append::{Append, RecordKind};
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
-use bridge_core::journal::{JournalError, JournalErrorKind, Maintained, ProgressError, SinkProgress};
+use bridge_core::journal::{
+    JournalError, JournalErrorKind, JournalWriter, Log, LogEnd, Maintained, ProgressError, SealedBatch,
+    SinkProgress, SinkState, Term,
+};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::JournalWriter;
 use bridge_core::record::{Stat, Timestamp};
 
 use super::twin::Twin;
@@ -188,24 +190,49 @@ impl ImageTxn for Tap {
     }
 }
 
+impl Log for Tap {
+    fn end(&self) -> LogEnd {
+        self.inner.end()
+    }
+
+    fn term(&self) -> Term {
+        self.inner.term()
+    }
+
+    fn append_batch(&mut self, after: Seq, batch: SealedBatch, term: Term) -> Result<Seq, JournalError> {
+        let tail = self.inner.append_batch(after, batch, term)?;
+        self.publish();
+        Ok(tail)
+    }
+}
+
+impl SinkState for Tap {
+    fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
+        self.check_writable()?;
+        self.inner.register_sink(name, start)
+    }
+
+    fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
+        self.inner.cursor(sink)
+    }
+
+    fn store_progress(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
+        self.check_writable()?;
+        self.inner.store_progress(progress)
+    }
+}
+
 impl JournalWriter for Tap {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         self.inner.set_server(server);
     }
 
-    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
-        self.check_writable()?;
-        self.inner.note(note)
-    }
-
-    fn commit(&mut self) -> Result<Seq, JournalError> {
+    fn seal(&mut self) -> Result<SealedBatch, JournalError> {
         if let Err(error) = self.check_writable() {
             self.rollback()?;
             return Err(error);
         }
-        let tail = self.inner.commit()?;
-        self.publish();
-        Ok(tail)
+        self.inner.seal()
     }
 
     fn rollback(&mut self) -> Result<(), JournalError> {

@@ -8,12 +8,11 @@ use bridge_core::amount::{Horizon, Span};
 use bridge_core::append::Append;
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
-    Durability, Journal, JournalError, JournalOptions, Maintained, ProgressError, ReadLimit, Reader,
-    SinkProgress,
+    Durability, Journal, JournalError, JournalOptions, JournalWriter, Log, LogEnd, Maintained, ProgressError,
+    ReadLimit, Reader, SealedBatch, SinkProgress, SinkState, Term,
 };
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::JournalWriter;
 use bridge_core::record::{Record, Stat, Timestamp};
 use tempfile::TempDir;
 
@@ -167,24 +166,6 @@ pub struct Twin {
 }
 
 impl Twin {
-    /// Enters a sink that is new. Returns where it stands.
-    ///
-    /// # Panics
-    ///
-    /// When the journals disagree.
-    pub fn register_sink(&mut self, name: &str) -> Seq {
-        let start = self.model.register_sink(name);
-        if let Some(real) = &mut self.real {
-            assert_eq!(
-                real.register_sink(name, Seq::ZERO)
-                    .expect("a sink can be entered"),
-                start
-            );
-            real.commit().expect("a sink can be stored");
-        }
-        start
-    }
-
     fn both<T: PartialEq + std::fmt::Debug>(
         &mut self,
         what: &str,
@@ -257,6 +238,45 @@ impl ImageTxn for Twin {
     }
 }
 
+impl Log for Twin {
+    fn end(&self) -> LogEnd {
+        let end = self.model.end();
+        if let Some(real) = &self.real {
+            assert_eq!(real.end(), end, "the end of the real log, and then of the model");
+        }
+        end
+    }
+
+    fn term(&self) -> Term {
+        self.model.term()
+    }
+
+    fn append_batch(&mut self, after: Seq, batch: SealedBatch, term: Term) -> Result<Seq, JournalError> {
+        self.both("append_batch", |journal| journal.append_batch(after, batch, term))
+    }
+}
+
+impl SinkState for Twin {
+    fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
+        self.both("register_sink", |journal| journal.register_sink(name, start))
+    }
+
+    fn cursor(&mut self, sink: &str) -> Result<Option<Seq>, JournalError> {
+        self.both("cursor", |journal| journal.cursor(sink))
+    }
+
+    fn store_progress(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
+        let stored = self.both("store_progress", |journal| {
+            match journal.store_progress(progress) {
+                Ok(()) => Ok(Ok(())),
+                Err(ProgressError::Refused(refused)) => Ok(Err(refused)),
+                Err(ProgressError::Journal(error)) => Err(error),
+            }
+        })?;
+        Ok(stored?)
+    }
+}
+
 impl JournalWriter for Twin {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         self.model.set_server(server.clone());
@@ -265,17 +285,8 @@ impl JournalWriter for Twin {
         }
     }
 
-    fn note(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
-        let stored = self.both("note", |journal| match journal.note(note) {
-            Ok(()) => Ok(Ok(())),
-            Err(ProgressError::Refused(refused)) => Ok(Err(refused)),
-            Err(ProgressError::Journal(error)) => Err(error),
-        })?;
-        Ok(stored?)
-    }
-
-    fn commit(&mut self) -> Result<Seq, JournalError> {
-        self.both("commit", |journal| journal.commit())
+    fn seal(&mut self) -> Result<SealedBatch, JournalError> {
+        self.both("seal", |journal| journal.seal())
     }
 
     fn rollback(&mut self) -> Result<(), JournalError> {

@@ -9,11 +9,11 @@
 //! * **The writer never waits for a reader of another process.** A copy or restart that a reader prevents is skipped and
 //!   tried again after a later batch.
 //! * **The log is bounded** as long as only this process reads: the readers of this process stay out of a long log
-//!   ([`super::log_gate`]), and each of their transactions is short. From [`PAGES_MAX`] on the writer waits after a batch
+//!   ([`super::wal_gate`]), and each of their transactions is short. From [`PAGES_MAX`] on the writer waits after a batch
 //!   for them to leave ([`READERS_WAIT`]) and for the thread that copies ([`COPY_WAIT`],
 //!   [`HELD_COPY_WAIT`]).
 //! * A reader in another process (a backup, a shell) keeps the log from being restarted for as long as its transaction
-//!   lasts; the log then grows by what is written, and shrinks to [`LOG_BYTES_KEPT`] afterwards.
+//!   lasts; the log then grows by what is written, and shrinks to [`WAL_BYTES_KEPT`] afterwards.
 //! * A copy that fails loses nothing: the log stays as it is, and the next copy copies more.
 
 use std::path::Path;
@@ -54,10 +54,10 @@ const COPY_WAIT: Duration = Duration::from_secs(5);
 const HELD_COPY_WAIT: Duration = Duration::from_millis(50);
 
 /// The space that the log keeps.
-pub(super) const LOG_BYTES_KEPT: i64 = PAGES_LONG * PAGE_BYTES as i64;
+pub(super) const WAL_BYTES_KEPT: i64 = PAGES_LONG * PAGE_BYTES as i64;
 
 /// Copies the log on a thread of its own. Ends with its value.
-pub(super) struct LogCopier {
+pub(super) struct WalCopier {
     shared: Arc<CopierState>,
     thread: Option<JoinHandle<()>>,
 }
@@ -97,9 +97,9 @@ impl CopierState {
     }
 }
 
-impl LogCopier {
+impl WalCopier {
     /// Starts the thread.
-    pub(super) fn start(file: &Path) -> Result<LogCopier, JournalError> {
+    pub(super) fn start(file: &Path) -> Result<WalCopier, JournalError> {
         let connection = open_for_copying(file)?;
         let shared = Arc::new(CopierState::default());
         let of_thread = Arc::clone(&shared);
@@ -107,7 +107,7 @@ impl LogCopier {
             .name("journal-log".into())
             .spawn(move || copy_on_request(&connection, &of_thread))
             .map_err(|error| JournalError::of_io(file, "starting the thread for its log", error))?;
-        Ok(LogCopier {
+        Ok(WalCopier {
             shared,
             thread: Some(thread),
         })
@@ -137,7 +137,7 @@ impl LogCopier {
     }
 }
 
-impl Drop for LogCopier {
+impl Drop for WalCopier {
     fn drop(&mut self) {
         self.shared.change(|flags| flags.is_closed = true);
         let ended = self.thread.take().map(JoinHandle::join);
@@ -149,7 +149,7 @@ impl Drop for LogCopier {
 
 fn copy_on_request(connection: &Connection, shared: &CopierState) {
     while shared.next_request() {
-        if let Err(error) = Log::of(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
+        if let Err(error) = WalLength::of(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
             tracing::warn!(%error, "the log of a journal cannot be copied into it now");
         }
         shared.change(|flags| flags.is_copying = false);
@@ -171,20 +171,22 @@ enum Restart {
 
 /// How long the log is, and how much of it is copied.
 #[derive(Clone, Copy)]
-struct Log {
+struct WalLength {
     /// Something was in the way.
     is_busy: bool,
     pages: i64,
     copied: i64,
 }
 
-impl Log {
-    fn of(connection: &Connection, pragma: &str) -> rusqlite::Result<Log> {
-        connection.prepare_cached(pragma)?.query_row([], Log::of_row)
+impl WalLength {
+    fn of(connection: &Connection, pragma: &str) -> rusqlite::Result<WalLength> {
+        connection
+            .prepare_cached(pragma)?
+            .query_row([], WalLength::of_row)
     }
 
-    fn of_row(row: &Row<'_>) -> rusqlite::Result<Log> {
-        Ok(Log {
+    fn of_row(row: &Row<'_>) -> rusqlite::Result<WalLength> {
+        Ok(WalLength {
             is_busy: row.get(0)?,
             pages: row.get(1)?,
             copied: row.get(2)?,
@@ -207,19 +209,19 @@ impl Journal {
     }
 
     /// After each batch, which is durable whatever becomes of the log: a failure is logged once and tried again.
-    pub(super) fn keep_log_short(&mut self) {
-        match (self.try_to_keep_log_short(), self.log_is_stuck) {
-            (Ok(()), _) => self.log_is_stuck = false,
+    pub(super) fn keep_wal_short(&mut self) {
+        match (self.try_to_keep_log_short(), self.wal_is_stuck) {
+            (Ok(()), _) => self.wal_is_stuck = false,
             (Err(_), true) => {}
             (Err(error), false) => {
                 tracing::warn!(%error, "the log of a journal grows");
-                self.log_is_stuck = true;
+                self.wal_is_stuck = true;
             }
         }
     }
 
     fn try_to_keep_log_short(&mut self) -> Result<(), JournalError> {
-        let log = self.log()?;
+        let log = self.wal_length()?;
         if log.left() >= PAGES_COPIED {
             self.copier.request();
         }
@@ -237,7 +239,7 @@ impl Journal {
                 // Readers may have stopped the copy before.
                 self.copier.request();
             }
-            let copy_wait = if self.log_is_held {
+            let copy_wait = if self.wal_is_held {
                 HELD_COPY_WAIT
             } else {
                 COPY_WAIT
@@ -250,12 +252,12 @@ impl Journal {
         };
         match restart {
             Restart::Done => {
-                self.log_is_held = false;
+                self.wal_is_held = false;
                 self.gate.open();
             }
             // By a reader of another process, so that keeping those of this process out does not help.
             Restart::Held if self.gate.is_empty() => {
-                self.log_is_held = true;
+                self.wal_is_held = true;
                 self.gate.open_for_a_while(now);
             }
             Restart::Held | Restart::Uncopied | Restart::Copying => {}
@@ -263,8 +265,8 @@ impl Journal {
         Ok(())
     }
 
-    fn log(&self) -> Result<Log, JournalError> {
-        let log = Log::of(&self.connection, "PRAGMA wal_checkpoint(NOOP)");
+    fn wal_length(&self) -> Result<WalLength, JournalError> {
+        let log = WalLength::of(&self.connection, "PRAGMA wal_checkpoint(NOOP)");
         log.map_err(|error| self.fault("looking at its log", error))
     }
 
@@ -277,7 +279,7 @@ impl Journal {
         if idle.is_none() {
             return Ok(Restart::Copying);
         }
-        if self.log()?.left() > PAGES_LEFT {
+        if self.wal_length()?.left() > PAGES_LEFT {
             return Ok(Restart::Uncopied);
         }
         let waits = |wait| {
@@ -295,8 +297,8 @@ impl Journal {
     }
 
     /// Readers in the way are reported in the row, not as an error.
-    fn copy_log(&self, pragma: &str) -> Result<Log, JournalError> {
-        let copied = Log::of(&self.connection, pragma);
+    fn copy_log(&self, pragma: &str) -> Result<WalLength, JournalError> {
+        let copied = WalLength::of(&self.connection, pragma);
         copied.map_err(|error| self.fault("copying its log", error))
     }
 }

@@ -33,11 +33,11 @@ pub(super) const CLOSED_MAX: Duration = Duration::from_millis(250);
 pub(super) const OPEN_MIN: Duration = Duration::from_millis(100);
 
 /// The gates of this process. A reader is opened by the name of a file, often far from the code that owns the writer.
-static GATES: Mutex<Option<HashMap<FileId, Weak<LogGate>>>> = Mutex::new(None);
+static GATES: Mutex<Option<HashMap<FileId, Weak<WalGate>>>> = Mutex::new(None);
 
 /// The gate of one journal file.
 #[derive(Debug)]
-pub(super) struct LogGate {
+pub(super) struct WalGate {
     file: FileId,
     /// Open as long as the gate is. More than one only if the file came to its path while it was opened.
     handles: Mutex<Vec<File>>,
@@ -56,7 +56,7 @@ struct GateState {
 }
 
 /// A reader that has passed the gate. Good for one transaction; dropping it says that the transaction has ended.
-pub(super) struct Admitted(Arc<LogGate>);
+pub(super) struct Admitted(Arc<WalGate>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
@@ -65,17 +65,17 @@ impl Drop for Admitted {
     }
 }
 
-impl LogGate {
+impl WalGate {
     /// The gate of a file that exists; all readers and the writer of this file in this process share it. Where this call
     /// opened the file, `first` looks at it, and the gate is made only if it has no objection.
     pub(super) fn of(
         file: &Path,
         first: impl FnOnce(&File) -> Result<(), JournalError>,
-    ) -> Result<Arc<LogGate>, JournalError> {
+    ) -> Result<Arc<WalGate>, JournalError> {
         let looking = |error| JournalError::of_io(file, "looking at it", error);
         let mut gates = lock(&GATES);
         let gates = gates.get_or_insert_default();
-        let known = |gates: &HashMap<FileId, Weak<LogGate>>, id| gates.get(&id).and_then(Weak::upgrade);
+        let known = |gates: &HashMap<FileId, Weak<WalGate>>, id| gates.get(&id).and_then(Weak::upgrade);
         let at_path = FileId::of(&fs::metadata(file).map_err(looking)?);
         if let Some(gate) = known(gates, at_path) {
             return Ok(gate);
@@ -88,13 +88,13 @@ impl LogGate {
         }
         first(&opened)?;
         gates.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Arc::new(LogGate::new(id, vec![opened]));
+        let gate = Arc::new(WalGate::new(id, vec![opened]));
         gates.insert(id, Arc::downgrade(&gate));
         Ok(gate)
     }
 
-    fn new(file: FileId, handles: Vec<File>) -> LogGate {
-        LogGate {
+    fn new(file: FileId, handles: Vec<File>) -> WalGate {
+        WalGate {
             file,
             handles: Mutex::new(handles),
             state: Mutex::default(),
@@ -187,9 +187,9 @@ mod tests {
 
     use super::*;
 
-    fn gate() -> LogGate {
+    fn gate() -> WalGate {
         let file = FileId::at(Path::new("/")).unwrap().unwrap();
-        LogGate::new(file, Vec::new())
+        WalGate::new(file, Vec::new())
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
         let (one, other) = (folder.path().join("one"), folder.path().join("other"));
         fs::write(&one, "").unwrap();
         fs::hard_link(&one, &other).unwrap();
-        let of = |file: &Path| LogGate::of(file, |_| Ok(())).unwrap();
+        let of = |file: &Path| WalGate::of(file, |_| Ok(())).unwrap();
         let gate = of(&one);
         assert!(Arc::ptr_eq(&gate, &of(&other)));
     }

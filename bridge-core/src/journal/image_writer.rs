@@ -1,0 +1,197 @@
+//! The image of a local journal: [`ImageTxn`] on the open transaction of its SQLite file.
+//!
+//! The image stores the last record that it has applied, so that a file whose image and log disagree is not written on.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::error::{JournalError, JournalErrorKind};
+use super::image::{self, Life, Place};
+use super::paths::{Entered, Paths};
+use super::progress::{self, Roots};
+use super::writer::Journal;
+use crate::append::Append;
+use crate::image_txn::{Children, ImageTxn, Node, Progress};
+use crate::number::{Epoch, Seq};
+use crate::path::ZnodePath;
+use crate::record::Stat;
+
+/// The key in `meta` of the last record that the image has applied.
+const APPLIED: &str = "applied";
+
+/// The image, as the writer knows it.
+pub(super) struct Image {
+    pub(super) paths: Paths,
+    pub(super) roots: Roots,
+    /// The last record that it has applied, with the open transaction.
+    pub(super) applied: Seq,
+}
+
+impl Image {
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Image> {
+        Ok(Image {
+            paths: Paths::load(connection)?,
+            roots: Roots::default(),
+            applied: Seq(progress::number(connection, APPLIED)?),
+        })
+    }
+
+    /// An image that is not the one of the last record would make records that contradict the log.
+    pub(super) fn check_applied(&self, tail: Seq, file: &Path) -> Result<(), JournalError> {
+        if self.applied == tail {
+            return Ok(());
+        }
+        Err(JournalError::new(
+            JournalErrorKind::Damaged,
+            file,
+            format!(
+                "the image has applied the records up to {}, and the last record is {tail}: restore a copy of the data \
+                 directory, or move the journal away and start with a new one, which begins with a snapshot",
+                self.applied
+            ),
+        ))
+    }
+
+    /// Stores which record it has applied last.
+    pub(super) fn store_applied(&self, connection: &Connection) -> rusqlite::Result<()> {
+        progress::set_number(connection, APPLIED, self.applied.0)
+    }
+}
+
+impl Journal {
+    fn refresh_stat(&mut self, path: &ZnodePath, stat: &Stat) -> rusqlite::Result<()> {
+        let place = self.image.paths.find(&self.connection, path)?;
+        let Some((mut place, known)) = place.and_then(|place| match place.life {
+            Life::Read { stat } => Some((place, stat)),
+            _ => None,
+        }) else {
+            panic!("the Stat of {path} is refreshed while the image has none: {place:?}");
+        };
+        assert!(
+            (known.czxid, known.mzxid) == (stat.czxid, stat.mzxid),
+            "the Stat of {path} is refreshed to another version: {known:?} is not of the version of {stat:?}"
+        );
+        if known == *stat {
+            return Ok(());
+        }
+        place.life = Life::Read { stat: *stat };
+        let is_new = false;
+        self.image
+            .paths
+            .store(&self.connection, path, Entered { place, is_new })
+    }
+
+    /// Children of a path after a name, looked for by its id; none where it is not known, or known to have none.
+    fn below<T>(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        list: impl FnOnce(&mut Journal, i64) -> rusqlite::Result<Children<T>>,
+    ) -> Result<Children<T>, JournalError> {
+        self.read_beside("listing children in the image", |journal| {
+            match journal.image.paths.find(&journal.connection, path)? {
+                Some(place) if !journal.image.paths.is_last_below(path, place.id, after) => {
+                    journal.image.paths.write(&journal.connection)?;
+                    list(journal, place.id)
+                }
+                _ => Ok(Vec::new()),
+            }
+        })
+    }
+}
+
+impl ImageTxn for Journal {
+    fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
+        self.read_beside("reading the image", |journal| {
+            let place = journal.image.paths.find(&journal.connection, path)?;
+            Ok(place.and_then(|place| place.life.node()))
+        })
+    }
+
+    fn children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        self.below(path, after, |journal, id| {
+            image::children(&journal.connection, id, after, limit)
+        })
+    }
+
+    fn children_to_compare(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(Box<str>, Node)>, JournalError> {
+        self.below(path, after, |journal, id| {
+            let found = image::children_and_leaves(&journal.connection, id, after, limit)?;
+            let rows = found
+                .iter()
+                .map(|(name, place, is_leaf)| (&**name, *place, *is_leaf));
+            journal.image.paths.foresee(path, rows);
+            let living = |(name, place, _): (Box<str>, Place, bool)| Some((name, place.life.node()?));
+            Ok(found.into_iter().filter_map(living).collect())
+        })
+    }
+
+    fn occupied_children(
+        &mut self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Children<Option<Node>>, JournalError> {
+        self.below(path, after, |journal, id| {
+            image::occupied_children(&journal.connection, id, after, limit)
+        })
+    }
+
+    fn deepest_below(
+        &mut self,
+        path: &ZnodePath,
+        limit: usize,
+    ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
+        self.read_beside("walking the image", |journal| {
+            image::deepest_below(&journal.connection, &mut journal.image.paths, path, limit)
+        })
+    }
+
+    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
+        self.begin()?;
+        self.make_room()?;
+        self.write_beside("appending a record", |journal| journal.append_record(entry))
+    }
+
+    fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
+        self.write_beside("refreshing the image", |journal| journal.refresh_stat(path, stat))
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, JournalError> {
+        self.read("reading the watch epoch", |journal| {
+            progress::number(&journal.connection, "epoch").map(Epoch)
+        })
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) -> Result<(), JournalError> {
+        self.write("storing the watch epoch", |journal| {
+            progress::set_number(&journal.connection, "epoch", epoch.0)
+        })
+    }
+
+    fn progress(&mut self, root: &ZnodePath) -> Result<Progress, JournalError> {
+        self.read("reading the progress of a root", |journal| {
+            progress::progress(&journal.connection, root)
+        })
+    }
+
+    fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
+        self.write_beside("storing the progress of a root", |journal| {
+            if let Some(id) = journal.image.roots.id(&journal.connection, Some(root))? {
+                journal.image.roots.set_progress(id, progress);
+            }
+            Ok(())
+        })
+    }
+}
