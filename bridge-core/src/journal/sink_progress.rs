@@ -133,30 +133,45 @@ impl SinkProgress {
         }
     }
 
-    /// The cursor of the sink once this is stored, where it is at `cursor` now. Every journal calls it before it writes
-    /// anything.
+    /// The cursor of the sink once this is stored, if it is at `cursor` now and the last record is `tail`. Every journal
+    /// calls it before it writes anything.
     ///
     /// # Errors
     ///
-    /// If its range does not start at `cursor`, see [`SeqRange::after`].
-    pub fn applied_at(&self, cursor: Seq) -> Result<Seq, RefusedProgress> {
+    /// If its range does not start at `cursor` (see [`SeqRange::after`]) or ends after `tail`, or if it sets a record after
+    /// its range aside.
+    pub fn applied_at(&self, cursor: Seq, tail: Seq) -> Result<Seq, RefusedProgress> {
         let range = self.range();
-        range.after(cursor).map_err(|misfit| RefusedProgress {
+        let after = range.after(cursor).and_then(|after| {
+            if range.to > tail {
+                return Err(RangeMismatch::PastTail);
+            }
+            match self.changes.iter().any(|change| change.seq() > range.to) {
+                true => Err(RangeMismatch::AsideAhead),
+                false => Ok(after),
+            }
+        });
+        after.map_err(|misfit| self.refused(cursor, misfit))
+    }
+
+    /// The refusal of this progress at a cursor.
+    pub fn refused(&self, cursor: Seq, misfit: RangeMismatch) -> RefusedProgress {
+        RefusedProgress {
             sink: Arc::clone(&self.sink),
             cursor,
-            range,
+            range: self.range(),
             misfit,
-        })
+        }
     }
 
     /// Takes in a later progress of the same sink, so that both are stored as one: `(3, 5]` and `(5, 9]` become
-    /// `(3, 9]`.
+    /// `(3, 9]`. The last durable record is `tail`.
     ///
     /// # Errors
     ///
-    /// If the later one does not start where this one ends, see [`SeqRange::after`]. This one stays as it is.
-    pub fn absorb(&mut self, later: SinkProgress) -> Result<(), RefusedProgress> {
-        self.to = later.applied_at(self.to)?;
+    /// If the later one does not follow this one, see [`SinkProgress::applied_at`]. This one stays as it is.
+    pub fn absorb(&mut self, later: SinkProgress, tail: Seq) -> Result<(), RefusedProgress> {
+        self.to = later.applied_at(self.to, tail)?;
         self.at = self.at.max(later.at);
         self.changes.extend(later.changes);
         self.switch = later.switch.or(self.switch.take());
@@ -221,7 +236,7 @@ impl fmt::Display for SeqRange {
     }
 }
 
-/// Why a range does not follow a cursor, see [`SeqRange::after`].
+/// Why a progress does not follow a cursor, see [`SeqRange::after`] and [`SinkProgress::applied_at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeMismatch {
     /// It starts after the cursor.
@@ -236,9 +251,18 @@ pub enum RangeMismatch {
     /// It ends before the cursor or before its own start.
     #[error("it goes back")]
     GoesBack,
+    /// It ends after the last record.
+    #[error("it ends after the last record of the journal")]
+    PastTail,
+    /// A record after its end is set aside.
+    #[error("it sets a record aside that it does not cover")]
+    AsideAhead,
+    /// There is no cursor.
+    #[error("the journal does not know the sink")]
+    UnknownSink,
 }
 
-/// The progress of a sink that does not start at its cursor. Nothing of it is stored, and the sink has to stop.
+/// The progress of a sink that does not follow its cursor. Nothing of it is stored, and the sink has to stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}\nhelp: {}", self.cause(), Self::HELP)]
 pub struct RefusedProgress {
@@ -265,7 +289,7 @@ impl RefusedProgress {
             range,
             misfit,
         } = self;
-        format!("the progress of sink '{sink}' does not start at its cursor {cursor}: {range}: {misfit}")
+        format!("the progress of sink '{sink}' does not follow its cursor {cursor}: {range}: {misfit}")
     }
 }
 

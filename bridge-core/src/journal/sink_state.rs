@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::cursors;
 use super::error::JournalError;
 use super::read::{Names, Reader};
-use super::sink_progress::{BacklogChange, ProgressError, RunStep, SinkProgress, Switch};
+use super::sink_progress::{BacklogChange, ProgressError, RangeMismatch, RunStep, SinkProgress, Switch};
 use super::sink_snapshot;
 use super::writer::Journal;
 use crate::number::Seq;
@@ -70,39 +70,18 @@ pub struct Disabled {
 }
 
 impl Journal {
-    /// Stores the progress of a sink in the open batch.
-    ///
-    /// # Errors
-    ///
-    /// If it does not start at the cursor of the sink ([`ProgressError::Refused`]): nothing of it is stored, and the
-    /// batch goes on. Or if the journal cannot be written, or its content is not valid.
-    ///
-    /// # Panics
-    ///
-    /// If the progress is of another journal: it ends after the tail, or its sink is unknown.
+    /// As in [`super::SinkState::store_progress`].
     pub(super) fn write_progress(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
-        let SinkProgress { sink, to, .. } = note;
-        for change in &note.changes {
-            assert!(
-                change.seq() <= *to,
-                "sink '{sink}' set {} aside after its cursor {to}",
-                change.seq()
-            );
-        }
+        let sink = &note.sink;
         let stored = self.write("storing a cursor", |journal| {
             let connection = &journal.connection;
             let Some(from) = cursors::cursor(connection, sink)? else {
-                panic!("sink '{sink}' moves to {to} and was never entered");
+                return Ok(Err(note.refused(Seq::ZERO, RangeMismatch::UnknownSink)));
             };
-            let cursor = match note.applied_at(from) {
+            let cursor = match note.applied_at(from, journal.log.head) {
                 Ok(cursor) => cursor,
                 Err(refused) => return Ok(Err(refused)),
             };
-            assert!(
-                cursor <= journal.log.head,
-                "sink '{sink}' has a cursor {cursor} past the tail {}",
-                journal.log.head
-            );
             connection
                 .prepare_cached("UPDATE sink SET cursor = ?2 WHERE name = ?1")?
                 .execute((&**sink, cursor.0.cast_signed()))?;

@@ -58,7 +58,7 @@ pub enum PipelineEvent {
     Compacting,
     /// It has gone over all of that; so many records went into later ones.
     Compacted(u64),
-    /// The progress of a sink does not start at its cursor: nothing of it is stored, and the sink has to halt.
+    /// The progress of a sink does not follow its cursor: nothing of it is stored, and the sink has to halt.
     Refused(RefusedProgress),
     /// The source has stopped until an operator decides: the connection is to end.
     Halted(Halt),
@@ -267,7 +267,7 @@ impl<L: JournalWriter> Flow<L> {
     pub fn take_note(&mut self, note: SinkProgress) {
         match self.notes.get_mut(&note.sink) {
             Some(waiting) => {
-                if let Err(refused) = waiting.absorb(note) {
+                if let Err(refused) = waiting.absorb(note, self.journal.end().tail) {
                     self.events.push_back(PipelineEvent::Refused(refused));
                 }
             }

@@ -10,6 +10,7 @@ mod inspection;
 mod limits;
 mod opening;
 mod place;
+mod progress;
 mod random;
 mod records;
 mod scratch;

@@ -1,6 +1,5 @@
 //! Cursors, rejected records, epoch and progress.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -10,13 +9,12 @@ use crate::amount::{Horizon, Span};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::{
     BacklogChange::{self, Dropped, Released, Retried},
-    Disabled, Journal, JournalWriter, ProgressError, RangeMismatch, ReadLimit, RefusedProgress, SeqRange,
-    SinkCursor, SinkProgress, SinkState, Switch,
+    Disabled, JournalWriter, ReadLimit, SinkCursor, SinkProgress, SinkState, Switch,
 };
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::Timestamp;
 
-fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
+pub(super) fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
     let reject = |seq: &u64| BacklogChange::Rejected {
         seq: Seq(*seq),
         path: Some(path("/a")),
@@ -76,22 +74,6 @@ fn a_sink_starts_where_it_is_told_once_and_moves_only_forward() {
     assert_eq!(reader.cursor("two").unwrap(), None);
     assert_eq!(journal.cursors().unwrap(), expected);
     assert_eq!(journal.stats().unwrap().undelivered, 2);
-}
-
-#[test]
-fn a_cursor_past_the_tail_or_of_nobody_is_a_broken_invariant() {
-    let scratch = Scratch::new();
-    let mut journal = scratch.open();
-    append_all(&mut journal, [created("/a", 5, "x")]);
-    journal.register_sink("one", Seq::ZERO).unwrap();
-    journal.commit().unwrap();
-    for bad in [note("one", 2, &[]), note("two", 1, &[]), note("one", 0, &[1])] {
-        assert!(
-            catch_unwind(AssertUnwindSafe(|| journal.store_progress(&bad))).is_err(),
-            "{bad:?}"
-        );
-    }
-    assert!(catch_unwind(AssertUnwindSafe(|| journal.register_sink("far", Seq(2)))).is_err());
 }
 
 #[test]
@@ -276,116 +258,10 @@ fn a_note_that_takes_in_later_ones_says_the_same_as_all_of_them() {
     first.switch = Some(Switch::Enabled);
     let mut later = changes(2, vec![Released(Seq(1))]);
     later.at = Timestamp(NOON.0 + 7);
-    first.absorb(later).unwrap();
+    first.absorb(later, Seq(9)).unwrap();
     assert_eq!((first.to, first.at), (Seq(3), Timestamp(NOON.0 + 7)));
     assert_eq!(first.changes, [parked(1, 1, 500), Released(Seq(1))]);
     assert_eq!(first.switch, Some(Switch::Enabled));
-}
-
-fn covers(from: u64, to: u64) -> SinkProgress {
-    SinkProgress {
-        from: Seq(from),
-        ..note("one", to, &[])
-    }
-}
-
-/// Nine records, and sink `one` at cursor 5.
-fn at_five(scratch: &Scratch) -> Journal {
-    let mut journal = scratch.open();
-    append_all(
-        &mut journal,
-        (1..=9).map(|zxid| created(&format!("/a{zxid}"), zxid, "x")),
-    );
-    journal.register_sink("one", Seq(5)).unwrap();
-    journal.commit().unwrap();
-    journal
-}
-
-/// Stores the range at cursor 5, and joins it with a progress that waits and ends at 5: both must say the same.
-fn refused_at_five(from: u64, to: u64) -> RangeMismatch {
-    let scratch = Scratch::new();
-    let mut journal = at_five(&scratch);
-    let later = SinkProgress {
-        changes: vec![Released(Seq(1))],
-        switch: Some(Switch::Enabled),
-        ..covers(from, to)
-    };
-    let Err(ProgressError::Refused(refused)) = journal.store_progress(&later) else {
-        panic!("({from}, {to}] is stored at cursor 5");
-    };
-    journal.store_progress(&covers(5, 6)).expect("the batch goes on");
-    journal.commit().unwrap();
-    assert_eq!(journal.cursor("one").unwrap(), Some(Seq(6)));
-
-    let mut waiting = covers(3, 5);
-    assert_eq!(waiting.absorb(later).unwrap_err(), refused);
-    assert_eq!(waiting, covers(3, 5), "what waits stays as it is");
-    refused.misfit
-}
-
-#[test]
-fn an_adjacent_progress_moves_the_cursor_and_joins_the_one_that_waits() {
-    let scratch = Scratch::new();
-    let mut journal = at_five(&scratch);
-    journal.store_progress(&covers(5, 7)).unwrap();
-    journal.store_progress(&covers(7, 9)).unwrap();
-    assert_eq!(journal.cursor("one").unwrap(), Some(Seq(9)));
-    let mut waiting = covers(3, 5);
-    waiting.absorb(covers(5, 7)).unwrap();
-    waiting.absorb(covers(7, 9)).unwrap();
-    assert_eq!(waiting, covers(3, 9));
-}
-
-#[test]
-fn an_empty_progress_at_or_before_the_cursor_moves_nothing() {
-    let scratch = Scratch::new();
-    let mut journal = at_five(&scratch);
-    let mut waiting = covers(3, 5);
-    for at in [5, 3] {
-        journal.store_progress(&covers(at, at)).unwrap();
-        waiting.absorb(covers(at, at)).unwrap();
-    }
-    assert_eq!(journal.cursor("one").unwrap(), Some(Seq(5)));
-    assert_eq!(waiting, covers(3, 5));
-}
-
-#[test]
-fn a_duplicate_progress_is_refused() {
-    assert_eq!(refused_at_five(3, 5), RangeMismatch::Duplicate);
-}
-
-#[test]
-fn a_progress_after_a_hole_is_refused() {
-    assert_eq!(refused_at_five(7, 9), RangeMismatch::Hole);
-    assert_eq!(refused_at_five(7, 7), RangeMismatch::Hole);
-}
-
-#[test]
-fn a_progress_that_overlaps_is_refused() {
-    assert_eq!(refused_at_five(3, 9), RangeMismatch::Overlap);
-}
-
-#[test]
-fn a_progress_that_goes_back_is_refused() {
-    assert_eq!(refused_at_five(2, 4), RangeMismatch::GoesBack);
-    assert_eq!(refused_at_five(9, 7), RangeMismatch::GoesBack);
-}
-
-#[test]
-fn a_refused_progress_names_its_sink_the_cursor_and_the_range_and_says_what_to_do() {
-    let refused = RefusedProgress {
-        sink: "one".into(),
-        cursor: Seq(5),
-        range: SeqRange {
-            from: Seq(7),
-            to: Seq(9),
-        },
-        misfit: RangeMismatch::Hole,
-    };
-    let message = refused.to_string();
-    let expected = "the progress of sink 'one' does not start at its cursor 5: (7, 9]: records between them are in no \
-                    progress\nhelp: restart the bridge";
-    assert!(message.starts_with(expected), "{message}");
 }
 
 #[test]

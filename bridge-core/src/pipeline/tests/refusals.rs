@@ -120,6 +120,38 @@ async fn a_progress_that_skips_records_halts_its_sink_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_progress_past_the_last_record_halts_its_sink_alone() {
+    let bench = bench().await;
+    let stop = CancellationToken::new();
+    let mut status = worker(&bench, &stop);
+    let is_there = |status: &SinkStatus| status.cursor >= Seq(3);
+    let _ = timeout(BOUND, status.wait_for(is_there)).await.unwrap().unwrap();
+    let (slow, _) = cursors(&bench).await;
+    let cursor = slow.unwrap().0;
+    // Once joined with a progress that waits, and once alone.
+    bench.notes.send(covers("fast", 0, 2)).await.unwrap();
+    bench.notes.send(covers("fast", 2, 99)).await.unwrap();
+    bench
+        .notes
+        .send(covers("slow", cursor, cursor + 99))
+        .await
+        .unwrap();
+
+    let is_halted = |status: &SinkStatus| status.state == Phase::Halted;
+    let halted = timeout(BOUND, status.wait_for(is_halted))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    let message = halted.error.unwrap().message;
+    assert!(message.contains("it ends after the last record"), "{message}");
+    assert_eq!(cursors(&bench).await, (slow, Some(Seq(2))));
+    stop.cancel();
+    while status.changed().await.is_ok() {}
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_visit_finds_the_progress_that_was_sent_before_it() {
     let bench = bench().await;
     for seq in 0..2 {

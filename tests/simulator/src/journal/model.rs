@@ -12,8 +12,8 @@ use std::sync::Arc;
 use bridge_core::append::Append;
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
-    JournalError, JournalWriter, Log, LogEnd, Maintained, ProgressError, SealedBatch, SinkProgress,
-    SinkState, Term,
+    JournalError, JournalWriter, Log, LogEnd, Maintained, ProgressError, RangeMismatch, SealedBatch,
+    SinkProgress, SinkState, Term,
 };
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
@@ -342,13 +342,10 @@ impl SinkState for ModelJournal {
         let state = &mut self.disk.borrow_mut().state;
         let head = Seq(state.model.records.len() as u64);
         let cursor = state.cursors.get_mut(&note.sink);
-        let cursor = cursor.unwrap_or_else(|| panic!("'{}' was never entered", note.sink));
-        let after = note.applied_at(*cursor)?;
-        assert!(
-            after <= head,
-            "the cursor of '{}' is past the head {head}",
-            note.sink
-        );
+        let Some(cursor) = cursor else {
+            return Err(note.refused(Seq::ZERO, RangeMismatch::UnknownSink).into());
+        };
+        let after = note.applied_at(*cursor, head)?;
         let backlog = state.backlogs.entry(Arc::clone(&note.sink)).or_default();
         let kept_from = Seq(state.oldest);
         for one in &note.changes {
