@@ -1,4 +1,4 @@
-//! One call of `deliver`: what goes into it, and what its outcome does to cursor, dead letters and parked records.
+//! One call of `deliver`: chooses its records, and applies its outcome to cursor, dead letters and parked records.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,15 +23,15 @@ pub(super) struct Attempt {
     pub held: Vec<BacklogChange>,
     /// The position reached when all of it is delivered; `None` for parked records, which move no cursor.
     pub through: Option<Seq>,
-    /// Of records that were merged.
+    /// The parts of merged records.
     parts: Parts,
 }
 
-/// What an accounted outcome leads to: what is to be stored, and why the sink is to halt.
+/// The progress to store, and the reason to halt the sink.
 type Accounted = (Option<StepProgress>, Option<String>);
 
 impl Attempt {
-    /// Parked records once more.
+    /// An attempt to deliver parked records.
     pub fn again(records: Vec<Arc<Record>>) -> Attempt {
         Attempt {
             delivery: Arc::new(Delivery { records }),
@@ -43,7 +43,7 @@ impl Attempt {
 }
 
 impl Machine {
-    /// Everything up to there is dealt with.
+    /// Notes that everything up to a position is handled.
     pub(super) fn reach(&mut self, position: Seq) {
         assert!(
             position >= self.handled,
@@ -56,14 +56,15 @@ impl Machine {
         }
     }
 
-    /// Inside of a batch that was merged only what is no news of its records is told at once.
-    pub(super) fn told_at_last(&mut self, progress: Option<StepProgress>) -> Option<StepProgress> {
+    /// Holds the progress of records back until the end of a merged batch. A switch and the progress of a run are
+    /// reported at once.
+    pub(super) fn held_to_window_end(&mut self, progress: Option<StepProgress>) -> Option<StepProgress> {
         if self.handled == self.cursor {
-            return StepProgress::joined(self.untold.take(), progress);
+            return StepProgress::joined(self.unreported.take(), progress);
         }
         let mut progress = progress?;
         let (switch, run) = (progress.switch.take(), progress.run.take());
-        self.untold = StepProgress::joined(self.untold.take(), Some(progress));
+        self.unreported = StepProgress::joined(self.unreported.take(), Some(progress));
         (switch.is_some() || run.is_some()).then(|| StepProgress {
             switch,
             run,
@@ -71,8 +72,8 @@ impl Machine {
         })
     }
 
-    /// The front of what is left of a batch. With `block`, a path stands once in a delivery, so that no record can
-    /// arrive behind one that is rejected. No more than could be parked if the destination deferred all of it.
+    /// The next records of a batch. With `block`, a delivery has one record of a path, so that no record arrives after
+    /// a rejected one. Not more than could be parked if the destination deferred all of them.
     pub(super) fn cut(&self, left: &FetchedBatch) -> Attempt {
         let blocks = self.rejects.rejected_path == RejectedPath::Block;
         let mut room = self.parked.room();
@@ -95,11 +96,11 @@ impl Machine {
                 }
                 match first_of.get(path) {
                     None => drop(first_of.insert(path, record.seq)),
-                    // It would keep the other paths out of every retry.
+                    // A second one would keep the other paths out of every retry.
                     Some(first) if self.is_probing() => {
-                        let reason = format!("waits behind record {first} of the same path");
+                        let reason = format!("waits for record {first} of the same path");
                         let parts = parts_of(&left.parts, record.seq);
-                        held.extend(parts.iter().map(|seq| behind(*seq, record, reason.clone())));
+                        held.extend(parts.iter().map(|seq| parked_after(*seq, record, reason.clone())));
                         room -= 1;
                         last = record.seq;
                         continue;
@@ -115,7 +116,7 @@ impl Machine {
             match self.parked.why_waits(&record.path) {
                 Some(reason) => {
                     let parts = parts_of(&left.parts, record.seq);
-                    held.extend(parts.iter().map(|seq| behind(*seq, record, reason.clone())));
+                    held.extend(parts.iter().map(|seq| parked_after(*seq, record, reason.clone())));
                 }
                 None => records.push(Arc::clone(record)),
             }
@@ -128,7 +129,7 @@ impl Machine {
         }
     }
 
-    /// Moves the cursor behind what is done, and only behind that.
+    /// Moves the cursor to the last record that is done, and no further.
     pub(super) fn account(
         &mut self,
         attempt: &Attempt,
@@ -169,7 +170,7 @@ impl Machine {
         (Some(progress), halt)
     }
 
-    /// A fresh record, with those that went into it, becomes a dead letter.
+    /// Makes a fresh record, with those that were merged into it, a dead letter.
     fn reject(&mut self, parts: &[Seq], record: &Record, reason: &str) -> Vec<BacklogChange> {
         let letter = |seq: &Seq| {
             self.letters.add(*seq, record.path.clone());
@@ -178,8 +179,8 @@ impl Machine {
         parts.iter().map(letter).collect()
     }
 
-    /// A fresh record is parked, as the first of its path or behind another one that was deferred with it.
-    /// What went into it is parked in its place, and comes as it stands in the journal.
+    /// Parks a fresh record, as the first of its path or after another one that was deferred with it. Records that were
+    /// merged into it are parked instead of it, as the journal has them.
     fn defer(
         &mut self,
         parts: &[Seq],
@@ -206,12 +207,12 @@ impl Machine {
         let reason = self.parked.why_waits(path).unwrap_or_default();
         for seq in &parts[usize::from(first.is_some())..] {
             self.parked.insert(path.clone(), *seq);
-            changes.push(behind(*seq, record, reason.clone()));
+            changes.push(parked_after(*seq, record, reason.clone()));
         }
         changes
     }
 
-    /// Takes up the records up to a position that were left out of a delivery.
+    /// Handles the records up to a position that were left out of a delivery.
     pub(super) fn set_held_aside(&mut self, held: Vec<BacklogChange>, cursor: Seq) -> Vec<BacklogChange> {
         let mut passed = held;
         passed.retain(|change| change.seq() <= cursor);
@@ -245,7 +246,7 @@ impl Machine {
         passed
     }
 
-    /// Takes the outcome for parked records: they are released, become dead letters, or stay.
+    /// Applies the outcome for parked records: they are released, become dead letters, or stay parked.
     pub(super) fn account_again(
         &mut self,
         attempt: &Attempt,
@@ -291,11 +292,11 @@ impl Machine {
             }
             progress.changes.extend(self.reject_parked(record, &refused));
         }
-        let is_news = !progress.changes.is_empty();
-        (is_news.then_some(progress), halt)
+        let has_changes = !progress.changes.is_empty();
+        (has_changes.then_some(progress), halt)
     }
 
-    /// A parked record becomes a dead letter; with `block` all that wait behind it do.
+    /// Makes a parked record a dead letter; with `block` all later ones of its path, too.
     fn reject_parked(&mut self, record: &Record, reason: &str) -> Vec<BacklogChange> {
         self.parked.remove(&record.path, record.seq);
         let mut changes = self.reject(&[record.seq], record, reason);
@@ -318,7 +319,7 @@ impl Machine {
         changes
     }
 
-    /// Parked records that are nowhere any more need no delivery: an operator has dropped them.
+    /// Releases parked records that the journal no longer has: an operator dropped them.
     pub(super) fn release_lost(&mut self, seqs: &[Seq], records: &[Arc<Record>]) -> Option<StepProgress> {
         let is_there = |seq: &Seq| records.binary_search_by_key(seq, |record| record.seq).is_ok();
         let lost: Vec<Seq> = seqs.iter().filter(|seq| !is_there(seq)).copied().collect();
@@ -333,8 +334,8 @@ impl Machine {
         Some(progress)
     }
 
-    /// Parks dead letters, to be tried at once, as far as there is room. With `block` those before them of the same path
-    /// go along.
+    /// Parks dead letters for an attempt at once, as far as there is room. With `block`, earlier ones of the same
+    /// paths, too.
     pub(super) fn retry_letters(&mut self, seqs: &[Seq]) -> Option<StepProgress> {
         let blocks = self.rejects.rejected_path == RejectedPath::Block;
         let mut wanted: Vec<Seq> = match blocks {
@@ -357,7 +358,7 @@ impl Machine {
         (!progress.changes.is_empty()).then_some(progress)
     }
 
-    /// Parks records that were dealt with before, to be delivered at once and in their order, as far as there is room.
+    /// Parks records that were handled before, to be delivered at once and in their order, as far as there is room.
     pub(super) fn replay(&mut self, records: &[(Seq, Option<ZnodePath>)]) -> Option<StepProgress> {
         let mut progress = self.standing();
         for (seq, path) in records {
@@ -376,7 +377,7 @@ impl Machine {
         (!progress.changes.is_empty()).then_some(progress)
     }
 
-    /// Lets dead letters go.
+    /// Drops dead letters.
     pub(super) fn drop_letters(&mut self, seqs: &[Seq]) -> Option<StepProgress> {
         let mut progress = self.standing();
         for seq in seqs {
@@ -389,7 +390,7 @@ impl Machine {
 }
 
 impl StepProgress {
-    /// A record that comes to the destination for the first time: how long it took is news.
+    /// Counts the first delivery of a record, with its latency.
     fn count_first(&mut self, record: &Record) {
         self.count(record);
         if self.captured.last() != Some(&record.time.captured) {
@@ -404,7 +405,7 @@ impl StepProgress {
     }
 }
 
-/// What a record stands for: itself, where it was not merged.
+/// The records that were merged into a record, itself last; only itself if none was.
 fn parts_of(parts: &Parts, seq: Seq) -> Vec<Seq> {
     parts.get(&seq).cloned().unwrap_or_else(|| vec![seq])
 }
@@ -417,7 +418,7 @@ fn rejected(seq: Seq, record: &Record, reason: String) -> BacklogChange {
     }
 }
 
-fn behind(seq: Seq, record: &Record, reason: String) -> BacklogChange {
+fn parked_after(seq: Seq, record: &Record, reason: String) -> BacklogChange {
     BacklogChange::Parked {
         seq,
         path: record.path.clone(),

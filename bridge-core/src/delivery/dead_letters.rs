@@ -1,7 +1,7 @@
-//! Which records of a sink are dead letters, in memory: what waits behind a rejected record (`rejected_path = "block"`),
-//! and how many there are.
+//! The dead letters of a sink, in memory: which paths wait for a rejected record (`rejected_path = "block"`), and how
+//! many dead letters there are.
 //!
-//! The records themselves stand in the journal, never here, and their number has a bound.
+//! The records are in the journal only, and their number has a bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,7 +20,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Takes up these dead letters.
+    /// A collection of these dead letters.
     pub fn of(letters: impl IntoIterator<Item = (Seq, Option<ZnodePath>)>) -> DeadLetters {
         let mut all = DeadLetters::default();
         for (seq, path) in letters {
@@ -29,7 +29,7 @@ impl DeadLetters {
         all
     }
 
-    /// How many there are.
+    /// The number of dead letters.
     pub fn len(&self) -> usize {
         self.paths.len()
     }
@@ -39,17 +39,17 @@ impl DeadLetters {
         self.paths.is_empty()
     }
 
-    /// Whether there are more than a sink may have.
+    /// Whether there are more than [`DEAD_LETTERS_MAX`].
     pub fn is_over_limit(&self) -> bool {
         self.paths.len() > DEAD_LETTERS_MAX
     }
 
-    /// Whether this record is one of them.
+    /// Whether this record is a dead letter.
     pub(super) fn holds(&self, seq: Seq) -> bool {
         self.paths.contains_key(&seq)
     }
 
-    /// One more.
+    /// Adds a dead letter.
     pub(super) fn add(&mut self, seq: Seq, path: Option<ZnodePath>) {
         if let Some(path) = path.clone() {
             self.by_path.entry(path).or_default().insert(seq);
@@ -57,7 +57,7 @@ impl DeadLetters {
         self.paths.insert(seq, path);
     }
 
-    /// One less; its path, or `None` if it was no dead letter.
+    /// Removes a dead letter and returns its path; `None` if it was none.
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Option<ZnodePath>> {
         let path = self.paths.remove(&seq)?;
         if let Some(path) = &path
@@ -71,7 +71,7 @@ impl DeadLetters {
         Some(path)
     }
 
-    /// Why a record of this path has to wait where later records do; `None` if it has not.
+    /// Why a record of this path has to wait with `rejected_path = "block"`; `None` if it does not.
     pub(super) fn why_waits(&self, path: &ZnodePath) -> Option<String> {
         let first = self.by_path.get(path)?.first()?;
         Some(format!(

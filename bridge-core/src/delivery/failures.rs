@@ -1,4 +1,4 @@
-//! What a failure does to the machine: a wait, a halt, and the trouble that is shown.
+//! Handles failures: a wait, a halt, and the trouble in the status.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::trouble::{Trouble, TroubleKind, with_causes};
 use crate::journal::{JournalError, Switch};
 use crate::sink::{Extent, SinkError, SinkErrorKind};
 
-/// What failed, and what is to be done about it.
+/// A failure and the reaction to it.
 struct Failure {
     kind: TroubleKind,
     message: String,
     policy: Policy,
-    /// The destination's word on when to come back.
+    /// The wait that the destination requested.
     not_before: Option<Duration>,
 }
 
@@ -61,7 +61,7 @@ impl Machine {
             not_before,
         } = failure;
         let pace = match kind {
-            // Other options would not help where only one path fails.
+            // Other options do not help if only one path fails.
             TroubleKind::Sink(SinkErrorKind::Configuration) if self.is_probing() => Some(Pace::Slow),
             _ => policy.action.pace(),
         };
@@ -88,7 +88,7 @@ impl Machine {
         });
     }
 
-    /// As many records are parked as may be: nothing fresh is delivered before one of them is.
+    /// Waits until a parked record is delivered: [`PARKED_MAX`] records are parked, so no fresh one may be tried.
     pub(super) fn wait_for_room(&mut self, left: FetchedBatch, now: Duration) {
         let due = self.parked.due().expect("what takes all room is to be tried");
         if due <= now {
@@ -145,7 +145,7 @@ impl Machine {
         self.trouble = None;
     }
 
-    /// A read heals a failed read, and nothing else: an open failure is healed before by `open`.
+    /// Clears the trouble of a failed read, and no other: `open` clears the trouble of a failed delivery.
     pub(super) fn journal_answered(&mut self) {
         if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::Journal) {
             self.healed();
@@ -163,7 +163,7 @@ pub(super) fn too_many_letters() -> (String, &'static str) {
     )
 }
 
-/// Rounded up: who comes back a moment early is refused again.
+/// Rounded up: an attempt that is a moment early is refused again.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

@@ -1,8 +1,8 @@
-//! Reads ahead for one sink: one batch at most is ready while another is delivered.
+//! Reads ahead for one sink: at most one batch is ready while another is delivered.
 //!
-//! What the journal has in memory is taken at once ([`Tail::at_hand`]); reading is blocking work, so it is done off the
-//! runtime's threads. Nothing is handed out that lies behind the durable tail, and nothing is skipped: a journal that has
-//! no record where its tail says there is one is an error.
+//! Records that the journal has in memory are taken at once ([`Tail::at_hand`]); other reads block, so they run on
+//! threads for blocking work. No record after the durable tail is returned, and none is skipped: a missing record
+//! before the tail is an error.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -21,29 +21,29 @@ use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader, RunPage,
 use crate::number::Seq;
 use crate::record::{Record, Timestamp};
 
-/// How much a worker reads and delivers at once, if nothing else is wanted: 1,000 records are 200,000 a second at 5 ms
-/// for each delivery; 4 MB bound the memory, as each worker holds two batches.
+/// The default limit of one read and one delivery: 1,000 records are 200,000 a second at 5 ms for each delivery; 4 MB
+/// bound the memory, as each worker holds two batches.
 pub const READ_LIMIT: ReadLimit = ReadLimit {
     records: 1_000,
     bytes: 4 << 20,
 };
 
-/// The journal as delivery needs it. Each worker has a reader of its own.
+/// The part of the journal that delivery reads. Each worker has a reader of its own.
 pub trait Tail: Send + 'static {
-    /// The records behind `after`, ascending by `seq`, as many as there are within the limit. Blocks.
+    /// The records after `after`, ascending by `seq`, as many as there are within the limit. Blocks.
     ///
     /// # Errors
     ///
     /// If the journal cannot be read, or its content is not valid.
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError>;
 
-    /// The same where the journal has them in memory; `None` where they have to be read. Does not block.
+    /// The same records if the journal has them in memory; `None` if they have to be read. Does not block.
     fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
         let _ = (after, limit);
         None
     }
 
-    /// These records that were parked before, ascending by `seq`; what is nowhere any more is left out. Blocks.
+    /// These parked records, ascending by `seq`; those that the journal no longer has are left out. Blocks.
     ///
     /// # Errors
     ///
@@ -91,22 +91,22 @@ pub(super) struct Feed {
     restated: Option<Result<RunPage, JournalError>>,
 }
 
-/// How long records wait for company, and until when those that wait do.
+/// How long records wait for a full batch, and the end of the present wait.
 #[derive(Default)]
 struct Lingering {
     span: Duration,
     until: Option<Instant>,
 }
 
-/// The window that is being filled, and the time of day.
+/// The window that is being filled, and the wall clock.
 pub(super) struct Merging {
     window: MergeWindow,
     clock: WallClock,
-    /// The first record of the window, and when it ends.
+    /// The first record of the window, and the end of the window.
     due: Option<(Seq, Instant)>,
 }
 
-/// A batch, and when the first of the records that it was read from was captured.
+/// A batch, and the capture time of the first record that was read for it, before filtering.
 #[derive(Debug)]
 pub(super) struct ReadBatch {
     pub batch: FetchedBatch,
@@ -116,13 +116,13 @@ pub(super) struct ReadBatch {
 enum ReadState {
     Resting(Box<dyn Tail>),
     Reading(JoinHandle<Answer>),
-    /// Only while the reader moves from one to the other, and after it panicked.
+    /// During a change of state, and after a panic of the reader.
     Gone,
 }
 
 type Answer = (Box<dyn Tail>, Given);
 
-/// What a read gave.
+/// The result of a read.
 enum Given {
     Next(Result<ReadBatch, JournalError>),
     Recalled(Result<Vec<Arc<Record>>, JournalError>),
@@ -152,13 +152,13 @@ impl Feed {
         }
     }
 
-    /// The same where the first record that waits does so for `span`, unless there is a whole batch before.
+    /// The same feed, in which the first waiting record waits for `span`, or until there is a full batch.
     pub fn lingering(mut self, span: Duration) -> Feed {
         self.lingering.span = span;
         self
     }
 
-    /// Nothing waits for company any more.
+    /// Ends all waits for a full batch, for good.
     pub fn hurry(&mut self) {
         self.lingering = Lingering::default();
     }
@@ -168,7 +168,7 @@ impl Feed {
         *self.durable.borrow()
     }
 
-    /// Whether everything durable was read and handed out.
+    /// Whether everything durable was read and taken.
     pub fn is_drained(&self) -> bool {
         let is_merged = self
             .merging
@@ -177,7 +177,7 @@ impl Feed {
         self.ready.is_empty() && is_merged && self.is_read()
     }
 
-    /// When the first record was captured that was read and not handed out.
+    /// The capture time of the first record that was read and not taken.
     pub fn first_captured(&self) -> Option<Timestamp> {
         match self.ready.front() {
             Some(ready) => ready.as_ref().ok()?.first_captured,
@@ -185,12 +185,12 @@ impl Feed {
         }
     }
 
-    /// The next batch, if it is there.
+    /// The next batch, if it is ready.
     pub fn take(&mut self) -> Option<Result<ReadBatch, JournalError>> {
         self.ready.pop_front()
     }
 
-    /// The next batch, if it is there and could be read; an error stays for [`Feed::take`].
+    /// The next batch, if it is ready and could be read; an error stays for [`Feed::take`].
     pub fn take_read(&mut self) -> Option<ReadBatch> {
         match self.ready.front()? {
             Ok(_) => self.ready.pop_front()?.ok(),
@@ -198,12 +198,12 @@ impl Feed {
         }
     }
 
-    /// How much is read at once.
+    /// The limit of one read.
     pub fn limit(&self) -> ReadLimit {
         self.limit
     }
 
-    /// Hands out what the window has, without waiting for its end, once all that is durable was read.
+    /// Ends the window early once everything durable was read.
     pub fn end_last_window(&mut self) {
         if self.is_read() {
             self.end_window();
@@ -219,7 +219,7 @@ impl Feed {
         matches!(self.read_state, ReadState::Resting(_)) && self.position >= self.tail()
     }
 
-    /// Gets the next batch ready; pending while one is ready or the journal has no more. Cancel safe.
+    /// Prepares the next batch; pending while one is ready or the journal has no more. Cancel safe.
     pub async fn progress(&mut self) {
         if !self.ready.is_empty() {
             return std::future::pending().await;
@@ -242,7 +242,7 @@ impl Feed {
         }
     }
 
-    /// Reads records that were parked before, behind a read that is under way.
+    /// Reads parked records, after a read that is under way. Not cancel safe.
     pub async fn recall(&mut self, seqs: Arc<[Seq]>) -> Result<Vec<Arc<Record>>, JournalError> {
         self.finish().await;
         if let ReadState::Resting(mut tail) = std::mem::replace(&mut self.read_state, ReadState::Gone) {
@@ -255,7 +255,7 @@ impl Feed {
         self.recalled.take().expect("the read was for these records")
     }
 
-    /// Reads the next records of a run that pass the filter, behind a read that is under way.
+    /// Reads the next records of a run that pass the filter, after a read that is under way. Not cancel safe.
     pub async fn restate(&mut self, run: Box<SinkRun>) -> Result<RunPage, JournalError> {
         self.finish().await;
         let (limit, filter) = (self.limit, Arc::clone(&self.filter));
@@ -272,7 +272,7 @@ impl Feed {
         self.restated.take().expect("the read was for this run")
     }
 
-    /// Waits for records, and then for as many as make a batch or until they have waited long enough.
+    /// Waits for a record, then for a full batch or the end of the wait.
     async fn wait_for_a_batch(&mut self) {
         self.wait_for_tail(self.position.next()).await;
         let span = self.lingering.span;
@@ -290,12 +290,12 @@ impl Feed {
 
     async fn wait_for_tail(&mut self, least: Seq) {
         if self.durable.wait_for(|tail| *tail >= least).await.is_err() {
-            // The journal's writer has ended; there will be no more.
+            // The journal's writer has ended: no further record comes.
             std::future::pending().await
         }
     }
 
-    /// Takes what the journal's writer has just made durable, if that is what follows.
+    /// Takes the next records from the journal's memory, if it has them.
     fn take_at_hand(&mut self) -> bool {
         self.lingering.until = None;
         let (after, durable, limit) = (self.position, self.tail(), self.limit);
@@ -372,7 +372,7 @@ impl Merging {
         }
     }
 
-    /// When the window ends by itself. Looked up once for each, so that a clock that is set moves no end.
+    /// The end of the window. Computed once for each window, so that a change of the clock does not move it.
     fn ends_at(&mut self) -> Option<Instant> {
         let first = self.window.first()?;
         match self.due {
@@ -403,7 +403,7 @@ fn sift(
         return Err(nothing_there(after, durable));
     }
     records.truncate(records.partition_point(|record| record.seq <= durable));
-    // All up to the tail may have gone into a record behind it, of which this worker was not told yet.
+    // All records up to the tail may have been merged into one after it, which this worker does not know yet.
     let through = records.last().map_or(durable, |record| record.seq);
     let first_captured = records.first().map(|record| record.time.captured);
     records.retain(|record| filter.passes(record));
@@ -418,12 +418,12 @@ fn sift(
 }
 
 fn nothing_there(after: Seq, durable: Seq) -> JournalError {
-    // The file's name stands in the status of the source; the worker knows only its reader.
+    // The status of the source has the file's name; the worker only knows its reader.
     JournalError::new(
         JournalErrorKind::Storage,
         Path::new("of this sink"),
         format!(
-            "holds no record behind {after} although its tail is {durable}; check whether another program changed it"
+            "holds no record after {after} although its tail is {durable}; check whether another program changed it"
         ),
     )
 }
@@ -490,6 +490,6 @@ mod tests {
         let read = sift(vec![a_record().seq(9).arc()], Seq(1), Seq(4), &filter).unwrap();
         assert_eq!((read.batch.records.len(), read.batch.through), (0, Seq(4)));
         let lost = sift(Vec::new(), Seq(1), Seq(4), &filter).unwrap_err();
-        assert!(lost.to_string().contains("no record behind 1"), "{lost}");
+        assert!(lost.to_string().contains("no record after 1"), "{lost}");
     }
 }

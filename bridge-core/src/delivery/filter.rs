@@ -1,4 +1,4 @@
-//! The filter of a sink, compiled: decides from a record alone whether the sink gets it.
+//! The compiled filter of a sink: decides from a record alone whether the sink gets it.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -31,7 +31,7 @@ impl From<BadFilter> for ConfigIssue {
 }
 
 impl Filter {
-    /// Everything about the options that cannot work, or is surely not meant.
+    /// The problems of these options.
     pub fn objections(&self) -> Vec<ConfigIssue> {
         let paths = self.paths.iter().enumerate();
         let globs = paths.filter_map(|(at, pattern)| glob(at, pattern).err());
@@ -72,8 +72,8 @@ impl CompiledFilter {
         self.paths.as_ref().is_none_or(|globs| globs.is_match(path))
     }
 
-    /// A life that was never read is not known to be ephemeral: all its records have null, so none of them is split
-    /// from the others.
+    /// An incarnation that was never read is not known to be ephemeral: all its records have null, so that they pass
+    /// together.
     fn passes_kind(&self, ephemeral: Option<bool>) -> bool {
         match self.ephemeral {
             Ephemeral::Any => true,

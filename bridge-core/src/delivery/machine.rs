@@ -1,5 +1,5 @@
-//! The state machine of one sink's delivery: input in, decision out. It never awaits, reads no clock and draws no
-//! random number that was not seeded, so that a simulator can drive it.
+//! The state machine of one sink's delivery. It never awaits, reads no clock and only uses seeded random numbers, so
+//! that a simulator can drive it.
 //!
 //! ```text
 //!            opened              fetched
@@ -7,16 +7,16 @@
 //!    ▲  │ failed        ▲ └─ journal failed ─┐   │  ▲      │
 //!    │  ▼               └────────────────────┼───┘  └──────┘ more of the same batch
 //!    │ BackingOff ◀──────────────────────────┴── failed
-//!    └──┘ waited            a kind that no attempt can heal, patience at its end, a rejection with
+//!    └──┘ waited            a kind that no retry resolves, retry.give_up_after, a rejection with
 //!                           on_reject = "halt", too many dead letters ──▶ Halted ── enabled ──▶ Opening
 //!
-//! Idle ── a run was ordered ──▶ Restating ◀── restated ──▶ Telling ── the page is delivered ──▶ Restating, Idle
-//! Idle, Delivering ── the time of parked records has come ──▶ Recalling ── recalled ──▶ Delivering
+//! Idle ── a run was ordered ──▶ FetchingSnapshot ──▶ DeliveringSnapshot ── the page is delivered ──▶ Idle or the next page
+//! Idle, Delivering ── parked records are due ──▶ FetchingRetries ── fetched ──▶ Delivering
 //! ```
 //!
-//! What must hold: the cursor moves only behind what the sink reported; after a failure delivery goes on at the record
-//! behind the cursor, in the order of `seq`; no record passes a parked one of its path; parked and fresh records are
-//! delivered in turns, so that neither starves the other; a halted sink keeps its cursor.
+//! *Invariants.* The cursor moves only to a record that the sink reported. After a failure delivery continues with the
+//! record after the cursor, in the order of `seq`. No record passes a parked one of its path. Parked and fresh records
+//! are delivered in turns, so that neither starves the other. A halted sink keeps its cursor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,27 +58,27 @@ pub(super) enum MachineState {
     /// Records of the run are under way.
     DeliveringSnapshot(Arc<Delivery>),
     BackingOff {
-        /// What is left of the wait, and when it ends.
+        /// The remaining wait, and its end.
         delay: Duration,
         until: Duration,
         then: Then,
     },
     /// A page of the run is read.
     FetchingSnapshot,
-    /// What is left is kept for the operator's word to go on.
+    /// The remaining records are kept until an operator enables the sink.
     Halted {
         left: Option<FetchedBatch>,
     },
 }
 
-/// What follows a wait.
+/// The action after a wait.
 #[derive(Debug)]
 pub(super) enum Then {
     Open { left: Option<FetchedBatch> },
     GoOn { left: Option<FetchedBatch> },
 }
 
-/// Whose turn it is where both wait.
+/// Whether parked or fresh records are next, if both wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextRecords {
     Parked,
@@ -90,11 +90,11 @@ pub(super) enum NextRecords {
 pub struct Machine {
     pub(super) state: MachineState,
     pub(super) cursor: Seq,
-    /// Up to there everything of the batch in hand is dealt with; ahead of the cursor inside a batch that was merged.
+    /// Everything up to this record is handled; ahead of the cursor inside a merged batch.
     pub(super) handled: Seq,
-    /// What becomes of such a batch moves the cursor no further than to the end of it, and is told then.
+    /// The end of the present merged batch: the cursor moves there at once, and its progress is reported then.
     pub(super) merged_through: Option<Seq>,
-    pub(super) untold: Option<StepProgress>,
+    pub(super) unreported: Option<StepProgress>,
     pub(super) backoff: RetryBackoff,
     pub(super) rejects: RejectPolicy,
     pub(super) letters: DeadLetters,
@@ -102,7 +102,7 @@ pub struct Machine {
     pub(super) turn: NextRecords,
     pub(super) random: StdRng,
     pub(super) trouble: Option<Trouble>,
-    /// News for the journal that the present step has made.
+    /// A change of the switch in the present step, for the journal.
     pub(super) switch: Option<Switch>,
     pub(super) run: SnapshotCursor,
     pub(super) probe: Probe,
@@ -116,7 +116,7 @@ impl Machine {
             cursor: config.cursor,
             handled: config.cursor,
             merged_through: None,
-            untold: None,
+            unreported: None,
             backoff: RetryBackoff::new(config.retry),
             rejects: config.rejects,
             letters: config.backlog.letters,
@@ -141,12 +141,12 @@ impl Machine {
         self.halt(TroubleKind::Sink(kind), (message, remedy), None);
     }
 
-    /// Everything up to it is durable at the destination, filtered out, or set aside.
+    /// The last record up to which everything is durable at the destination, filtered out, parked or a dead letter.
     pub fn cursor(&self) -> Seq {
         self.cursor
     }
 
-    /// What stands in the way; cleared by the next success.
+    /// The present failure; cleared by the next success.
     pub fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
     }
@@ -156,22 +156,22 @@ impl Machine {
         self.run.run()
     }
 
-    /// When the next parked record is to be tried, counted as the time of the steps; `None` while none is parked.
+    /// The time of the next attempt for a parked record, on the clock of the steps; `None` while none is parked.
     pub fn due(&self) -> Option<Duration> {
         self.parked.due()
     }
 
-    /// Records parked, and their paths.
+    /// The numbers of parked records and of their paths.
     pub fn parked(&self) -> (usize, usize) {
         (self.parked.len(), self.parked.paths())
     }
 
-    /// Records that are to be delivered once more, on an operator's word.
+    /// The number of records that an operator replays.
     pub fn replaying(&self) -> usize {
         self.parked.again()
     }
 
-    /// Dead letters kept.
+    /// The number of dead letters.
     pub fn letters(&self) -> usize {
         self.letters.len()
     }
@@ -181,7 +181,7 @@ impl Machine {
         self.parked.glimpses(count)
     }
 
-    /// The oldest record that is in hand and not delivered.
+    /// The oldest fetched record that is not delivered.
     pub fn oldest_left(&self) -> Option<&Record> {
         let left = match &self.state {
             MachineState::Delivering { left, .. }
@@ -197,7 +197,7 @@ impl Machine {
         left?.records.first().map(|record| &**record)
     }
 
-    /// The word for the present state.
+    /// The present state, for the status.
     pub fn phase(&self) -> Phase {
         match self.state {
             MachineState::Opening { .. } => Phase::Opening,
@@ -211,7 +211,7 @@ impl Machine {
         }
     }
 
-    /// What to do now.
+    /// The present task.
     pub fn task(&self) -> Task {
         match &self.state {
             MachineState::Opening { .. } => Task::Open,
@@ -225,7 +225,7 @@ impl Machine {
         }
     }
 
-    /// Takes the end of the present task. `now` is counted from the machine's beginning.
+    /// Handles the end of the present task. `now` is the time since the machine was created.
     ///
     /// # Panics
     ///
@@ -271,7 +271,7 @@ impl Machine {
                 None
             }
             (MachineState::DeliveringSnapshot(delivery), WorkerInput::Delivered(result)) => {
-                self.told(&delivery, result, now)
+                self.snapshot_delivered(&delivery, result, now)
             }
             (MachineState::BackingOff { until, then, .. }, WorkerInput::More(more)) => {
                 let (until, then) = self.extended(until, then, more, now);
@@ -290,10 +290,10 @@ impl Machine {
             _ => panic!("the driver reported the end of a task that is not that of {phase:?}"),
         };
         let progress = self.with_switch(progress);
-        self.told_at_last(progress)
+        self.held_to_window_end(progress)
     }
 
-    /// Takes an operator's word, between two tasks; the task may be another one afterwards.
+    /// Handles a request of an operator, between two tasks; the task may be another one afterwards.
     pub fn order(&mut self, order: &OperatorRequest) -> Option<StepProgress> {
         let progress = match order {
             OperatorRequest::Enable => {
@@ -306,7 +306,7 @@ impl Machine {
             OperatorRequest::Replay(records) => self.replay(records),
         };
         let progress = self.with_switch(progress);
-        self.told_at_last(progress)
+        self.held_to_window_end(progress)
     }
 
     fn enable(&mut self) {
@@ -329,7 +329,7 @@ impl Machine {
         Some(progress)
     }
 
-    /// A step that moves nothing yet.
+    /// The progress of a step that moves nothing.
     pub(super) fn standing(&self) -> StepProgress {
         StepProgress {
             from: self.cursor,
@@ -347,8 +347,8 @@ impl Machine {
         progress
     }
 
-    /// Delivers what comes next: parked records whose time has come, or the front of what is left of a batch. Goes
-    /// over what needs no delivery.
+    /// Starts the next delivery: parked records that are due, or the next records of the batch. Skips records that need
+    /// no delivery.
     pub(super) fn go_on(&mut self, left: Option<FetchedBatch>, now: Duration) -> Option<StepProgress> {
         let mut left = left.filter(|batch| batch.through > self.handled);
         self.merged_through = left
@@ -382,7 +382,7 @@ impl Machine {
                 .extend(self.set_held_aside(attempt.held, through));
             self.reach(through);
             progress.cursor = self.cursor;
-            left = Some(batch.behind(through)).filter(|batch| batch.through > through);
+            left = Some(batch.after(through)).filter(|batch| batch.through > through);
         }
     }
 
@@ -437,7 +437,7 @@ impl Machine {
         if progress.as_ref().is_some_and(|progress| progress.delivered > 0) {
             self.probe.took();
         }
-        let left = left.map(|batch| batch.behind(self.handled));
+        let left = left.map(|batch| batch.after(self.handled));
         if let Some(message) = halt {
             self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), left);
             return progress;
@@ -449,7 +449,7 @@ impl Machine {
         match outcome.error {
             None => {
                 self.healed();
-                // The held records at the front of what is left move the cursor in the same step.
+                // The held records at the front of the rest move the cursor in the same step.
                 let more = self.go_on(left, now);
                 StepProgress::joined(progress, more)
             }
@@ -463,7 +463,7 @@ impl Machine {
         }
     }
 
-    /// What there is to do while no fresh record is in hand: a run goes before them.
+    /// The state without a fetched batch: a run has precedence over fresh records.
     fn at_rest(&self) -> MachineState {
         match self.run.next_delivery() {
             _ if !self.run.is_there() => MachineState::Idle,

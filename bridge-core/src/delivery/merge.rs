@@ -1,12 +1,13 @@
-//! Merging by choice: of the writes of a znode within a window only the last one is delivered, for receivers that want
-//! state and not every step.
+//! The option `merge`: of the writes of a znode within a window only the last one is delivered, for receivers that need
+//! the state and not every step.
 //!
-//! What goes into what is decided by [`crate::fold`]: an `update` into the next `update`, or into the `delete`, of the same
-//! life, and nothing else. Changes of access control lists and snapshots stay where they are, and control records bound
-//! the window.
+//! [`crate::fold`] decides which records are merged: an `update` into the next `update`, or into the `delete`, of the
+//! same incarnation, and no others. Changes of access control lists and snapshots stay where they are, and control
+//! records bound the window.
 //!
-//! A window is bounded by what stands in the records, never by when they were read: the same records make the same windows
-//! at every repetition, as long as they begin at the same place. So the cursor moves from the end of one to the next.
+//! A window is bounded by the content of the records, never by the time when they were read: the same records make the
+//! same windows in every run, as long as they begin at the same record. So the cursor moves from the end of one window
+//! to the next.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Op, Record, State, Timestamp};
 
-/// A window ends at so many records, and at so many bytes of data in them: it is held in memory.
+/// The most records of a window, which is in memory.
 pub const WINDOW_RECORDS_MAX: usize = 5_000;
 
-/// See [`WINDOW_RECORDS_MAX`]. The record that goes beyond it belongs to the next window.
+/// The most bytes of data in a window. The record that exceeds it belongs to the next window.
 pub const WINDOW_BYTES_MAX: usize = 8 << 20;
 
 /// The records of one window, as far as they are read.
@@ -146,8 +147,8 @@ pub(super) fn bytes_of(record: &Record) -> usize {
     data(&record.before) + data(&record.after)
 }
 
-/// Merges the records of one window. Returns what stays, ascending by `seq`, and for each record into which others went
-/// all that it stands for, itself last.
+/// Merges the records of one window. Returns the remaining records, ascending by `seq`, and for each record with merged
+/// ones their positions, itself last.
 ///
 /// # Panics
 ///
@@ -184,7 +185,7 @@ pub fn merge(records: Vec<Arc<Record>>) -> (Vec<Arc<Record>>, HashMap<Seq, Vec<S
     (kept.into_iter().flatten().collect(), parts)
 }
 
-/// The later record, which stands for both; `None` where it does not supersede the one before.
+/// The later record with the fields of both; `None` if it does not supersede the earlier one.
 fn with(update: &Record, record: &Record) -> Option<Record> {
     let FoldedFields { missed, superseded } = FoldInput::by(update).into_next(FoldInput::by(record))?;
     Some(Record {
@@ -207,7 +208,7 @@ mod tests {
     use crate::record::SUPERSEDED_MAX;
     use crate::testing::a_record;
 
-    /// A history of a few paths that is consistent: lives, versions, values that are the version before.
+    /// A consistent history of a few paths: incarnations, versions, and the previous values.
     fn some_history(random: &mut StdRng, count: u64) -> Vec<Arc<Record>> {
         let mut living: BTreeMap<String, (Zxid, String)> = BTreeMap::new();
         let mut captured_ms = 0;
@@ -261,7 +262,7 @@ mod tests {
         history
     }
 
-    /// What somebody has behind these records.
+    /// The state of a consumer after these records.
     #[derive(Clone, Debug, Default, PartialEq)]
     struct Reader {
         tree: BTreeMap<ZnodePath, State>,
@@ -296,7 +297,7 @@ mod tests {
             }
         }
 
-        fn behind(records: &[Arc<Record>]) -> Reader {
+        fn after(records: &[Arc<Record>]) -> Reader {
             let mut reader = Reader::default();
             records.iter().for_each(|record| reader.take(record));
             reader.zxids.sort_unstable();
@@ -347,11 +348,7 @@ mod tests {
                     .filter(|record| record.seq <= through)
                     .cloned()
                     .collect();
-                assert_eq!(
-                    Reader::behind(&delivered),
-                    Reader::behind(&unmerged),
-                    "seed {seed}"
-                );
+                assert_eq!(Reader::after(&delivered), Reader::after(&unmerged), "seed {seed}");
                 assert!(stands_for <= WINDOW_RECORDS_MAX);
             }
             let last = delivered.last().map(|record| record.seq);

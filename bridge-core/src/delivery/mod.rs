@@ -1,11 +1,12 @@
 //! Delivery: one worker and one durable cursor for each pair of sink and source.
 //!
-//! A worker takes from the journal what is behind its cursor, filters, hands batches to its
-//! [`Sink`](crate::sink::Sink) and tells the journal how far it came. What it decides is in [`Machine`], which never awaits; [`Worker`] is the thin driver.
+//! A worker reads the records after its cursor from the journal, filters them, passes batches to its
+//! [`Sink`](crate::sink::Sink) and stores its progress in the journal. [`Machine`] makes all decisions and never
+//! awaits; [`Worker`] drives it.
 //!
-//! *Invariants.* Nothing is delivered before it is durable in the journal. The cursor moves only behind what the sink
-//! reported, and never back. After a failure delivery goes on behind the cursor, in the order of `seq`. A slow, failing
-//! or halted sink never holds back capture or another sink: they share nothing but the journal.
+//! *Invariants.* Nothing is delivered before it is durable in the journal. The cursor moves only to a record that the
+//! sink reported, and never back. After a failure delivery continues after the cursor, in the order of `seq`. A slow,
+//! failing or halted sink never delays capture or another sink: they only share the journal.
 
 mod attempt;
 mod dead_letters;

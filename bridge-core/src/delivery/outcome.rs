@@ -1,5 +1,4 @@
-//! What a call of `deliver` came to, checked against the batch that it was given. A report is never believed where it
-//! cannot be true.
+//! The outcome of a call of `deliver`, checked against its batch. A report that cannot be true is not used.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{Deferred, DeliverError, Extent, Rejected, SinkError, SinkErrorKind};
 
-/// What `deliver` came to, checked against the batch.
+/// The outcome of `deliver`, checked against its batch.
 pub(super) struct CheckedOutcome {
     pub done: usize,
     pub rejected: Vec<Rejected>,
@@ -119,7 +118,7 @@ fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<Strin
     overtaking(done, &rejected, &deferred)
 }
 
-/// A record that is said to be durable behind a deferred one of its path.
+/// Finds a record that is reported as durable after a deferred one of its path.
 fn overtaking(done: &[Arc<Record>], rejected: &[Seq], deferred: &[Seq]) -> Option<String> {
     let rejected: HashSet<Seq> = rejected.iter().copied().collect();
     let deferred: HashSet<Seq> = deferred.iter().copied().collect();

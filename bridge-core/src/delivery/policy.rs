@@ -1,5 +1,5 @@
-//! What the engine does about each kind of failure, and what a person can do about it: one exhaustive match each, so
-//! that a new kind does not compile before somebody decided.
+//! The reaction to each kind of failure, and the remedy for the operator: one exhaustive match each, so that a new kind
+//! does not compile without a decision.
 
 use super::retry_backoff::Pace;
 use crate::journal::JournalErrorKind;
@@ -8,18 +8,18 @@ use crate::sink::SinkErrorKind;
 /// The decision about a kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// What the engine does.
+    /// The reaction of the engine.
     pub action: Action,
-    /// What an operator can do, in a sentence.
+    /// The remedy for the operator, in a sentence.
     pub remedy: &'static str,
 }
 
-/// What the engine does.
+/// The reaction of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Opens and delivers again after a wait; expected to heal by itself.
+    /// Opens and delivers again after a wait; the failure is expected to end by itself.
     Retry,
-    /// Opens and delivers again after long waits; a person probably has to act, and then it heals without a restart.
+    /// Opens and delivers again after long waits; an operator probably has to act, and no restart is needed.
     RetryAndCall,
     /// Stops this sink until the next start: trying again cannot help.
     Halt,
@@ -35,7 +35,7 @@ impl Action {
         }
     }
 
-    /// Whether a person probably has to act.
+    /// Whether an operator probably has to act.
     pub fn calls_operator(self) -> bool {
         match self {
             Action::Retry => false,

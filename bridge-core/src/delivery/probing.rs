@@ -1,8 +1,8 @@
-//! Retries that find out how far a failure reaches.
+//! Retries that determine the extent of a failure.
 //!
-//! A sink that calls a service for each record cannot always tell whether one path failed or the whole destination did
-//! ([`Extent::Unknown`]). Only records of other paths can show it. An idle bridge has none in the batch that failed, so a
-//! batch that waits for its retry is extended by the records that arrive meanwhile.
+//! A sink that calls a service for each record does not always know whether one path failed or the whole destination
+//! ([`Extent::Unknown`]). Only records of other paths can show it. An idle bridge has none in the batch that failed, so
+//! a batch that waits for its retry is extended by the records that arrive meanwhile.
 //!
 //! *Invariants.* Records are added in the order of `seq`, after those of the batch, and never while a run for the sink is
 //! under way, whose records are older. What one retry holds has a bound. At most one batch is parked without a proof that
@@ -34,7 +34,7 @@ pub const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// More paths than this that all fail are taken for a failure of the destination.
 const SUSPECT_PATHS_MAX: usize = 256;
 
-/// What is known of how far the present failure reaches.
+/// The known extent of the present failure.
 #[derive(Debug)]
 pub(super) struct Probe {
     /// Of the last failure; the destination's while there is none.
@@ -66,7 +66,7 @@ impl Probe {
         self.earliest = may_hurry.then_some(now + PROBE_AFTER);
     }
 
-    /// The failure is over.
+    /// Notes the end of the failure.
     pub fn healed(&mut self) {
         self.extent = Extent::Destination;
         self.earliest = None;

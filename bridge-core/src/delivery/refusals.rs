@@ -1,4 +1,4 @@
-//! StepProgress of sinks that the journal's writer refused, from the pipeline to the workers: the worker halts its sink.
+//! Progress of sinks that the journal's writer refused, from the pipeline to the workers: the worker halts its sink.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::journal::RefusedProgress;
 
-/// For each sink how often its progress was refused, and the last of them.
+/// For each sink, how often its progress was refused, and the last refusal.
 type BySink = BTreeMap<Arc<str>, (u64, RefusedProgress)>;
 
 /// The pipeline's end.

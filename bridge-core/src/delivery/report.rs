@@ -1,4 +1,4 @@
-//! What a worker logs: once when something begins, once when it ends. Never data of znodes.
+//! The log lines of a worker: one when a condition begins, one when it ends. Never data of znodes.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::trouble::Trouble;
 use crate::journal::RunStep;
 use crate::sink::SinkError;
 
-/// Logs the step from one trouble to another.
+/// Logs a change of the trouble.
 pub(super) fn moved(status: &SinkStatus, line: Line, before: Option<&Trouble>, after: Option<&Trouble>) {
     let (sink, source) = (&*status.sink, &*status.source);
     match (line, before, after) {
@@ -68,7 +68,7 @@ fn log_failing(sink: &str, source: &str, trouble: &Trouble, left_out: u64) {
     }
 }
 
-/// Logs that records begin to wait for their destination, and that none does any more.
+/// Logs when the first record is parked, and when none is parked any more.
 pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine) {
     let (sink, source) = (&*status.sink, &*status.source);
     let (records, paths) = machine.parked();
@@ -89,7 +89,7 @@ pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine) {
     }
 }
 
-/// Logs that data is cut, the first time in the life of a worker; the metric counts.
+/// Logs that data is truncated, once for each worker; the metric counts.
 pub(super) fn shrunk(status: &SinkStatus) {
     tracing::warn!(
         sink = &*status.sink,
@@ -110,7 +110,7 @@ pub(super) fn ordered(status: &SinkStatus, order: &OperatorRequest) {
     tracing::info!(sink, source, order = word, records, "an operator gave an order");
 }
 
-/// Logs that the destination does not take a record of a run, once a minute one of them, and the end of the run.
+/// Logs rejected records of a run, at most one a minute, and the end of the run.
 pub(super) fn not_restated(
     status: &SinkStatus,
     progress: &StepProgress,

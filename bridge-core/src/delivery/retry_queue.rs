@@ -1,7 +1,7 @@
 //! The records that wait for their destination while the sink's cursor goes on, in memory: one queue for each path, in
 //! order, with a backoff of its own.
 //!
-//! The records themselves stand in the journal, never here, and their number has a bound.
+//! The records are in the journal only, and their number has a bound.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -25,13 +25,13 @@ pub const PARKED_MAX: usize = 10_000;
 /// Parked records are read whole: at 1 MB before and after each, this is 64 MB at most.
 pub const PARKED_AT_ONCE: usize = 32;
 
-/// So much of a reason is kept in memory and journal.
+/// The most bytes of a reason in memory and journal.
 const REASON_BYTES_MAX: usize = 1000;
 
-/// A parked record as the journal kept it.
+/// A parked record from the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedRetry {
-    /// Which.
+    /// The record.
     pub seq: Seq,
     /// Its path; `None` for a control record.
     pub path: Option<ZnodePath>,
@@ -39,9 +39,9 @@ pub struct QueuedRetry {
     pub reason: String,
     /// Attempts in a row that failed.
     pub attempts: u32,
-    /// How long ago the first of them failed.
+    /// The time since the first of them failed.
     pub failing_for: Duration,
-    /// How long until the next one.
+    /// The time until the next one.
     pub wait: Duration,
 }
 
@@ -63,7 +63,7 @@ impl QueuedRetry {
     }
 }
 
-/// A path that waits, for people.
+/// A waiting path, for the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Glimpse {
     pub path: Option<ZnodePath>,
@@ -81,10 +81,10 @@ type PathKey = Option<ZnodePath>;
 pub(super) struct RetryQueue {
     retry: Retry,
     queues: HashMap<PathKey, PathQueue>,
-    /// When each queue is to be tried, with its first record, as no two queues have the same.
+    /// The time of the next attempt of each queue, with its first record, which makes the key unique.
     due: BTreeMap<(Duration, Seq), PathKey>,
     count: usize,
-    /// Those among them that an operator wants once more.
+    /// Those that an operator replays.
     again: HashSet<Seq>,
 }
 
@@ -97,12 +97,12 @@ struct PathQueue {
     reason: String,
 }
 
-/// What a failed attempt leads to.
+/// The result of a failed attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AfterFailure {
     /// Another one later.
     Wait(BacklogChange),
-    /// Patience is at its end: the reason for giving the record up.
+    /// Attempts failed for `retry.give_up_after`: the reason for giving up.
     GiveUp(String),
 }
 
@@ -121,7 +121,7 @@ impl RetryQueue {
         parked
     }
 
-    /// The first record of a path brings its backoff; the others wait behind it.
+    /// Loads a record. The first one of a path has the backoff; the others wait after it.
     fn resume(&mut self, one: QueuedRetry) {
         let is_first = !self.queues.contains_key(&one.path);
         let (wait, backoff) = (
@@ -153,10 +153,10 @@ impl RetryQueue {
         PARKED_MAX.saturating_sub(self.count)
     }
 
-    /// Why a record of this path has to wait; `None` if it has not.
+    /// Why a record of this path has to wait; `None` if it does not.
     pub fn why_waits(&self, path: &PathKey) -> Option<String> {
         let first = self.queues.get(path)?.seqs.first()?;
-        Some(format!("waits behind record {first} of the same path"))
+        Some(format!("waits for record {first} of the same path"))
     }
 
     /// When the next queue is to be tried.
@@ -164,8 +164,8 @@ impl RetryQueue {
         self.due.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// The records to try now, ascending: the first of each queue whose time has come, more of those whose destination
-    /// is known to answer. With `one_of_a_path` never more than that.
+    /// The records to try now, ascending: the first of each queue that is due, and further ones of queues whose last
+    /// attempt succeeded. With `one_of_a_path` never more than that.
     pub fn take_due(&self, now: Duration, one_of_a_path: bool) -> Vec<Seq> {
         let mut seqs = Vec::new();
         for key in self.due.range(..=(now, Seq(u64::MAX))).map(|(_, key)| key) {
@@ -181,7 +181,7 @@ impl RetryQueue {
         seqs
     }
 
-    /// Parks a record behind others of its path, or as the first one, to be tried at once.
+    /// Parks a record after others of its path, or as the first one, to be tried at once.
     pub fn insert(&mut self, path: PathKey, seq: Seq) {
         let retry = self.retry;
         let queue = self.queues.entry(path.clone()).or_insert_with(|| PathQueue {
@@ -198,18 +198,18 @@ impl RetryQueue {
         self.place(before, after, &path);
     }
 
-    /// Parks a record that was dealt with before, to be delivered once more.
+    /// Parks a record that was handled before, to be delivered once more.
     pub fn insert_again(&mut self, path: PathKey, seq: Seq) {
         self.insert(path, seq);
         self.again.insert(seq);
     }
 
-    /// Whether it is one of those.
+    /// Whether a record is one of those.
     pub fn is_again(&self, seq: Seq) -> bool {
         self.again.contains(&seq)
     }
 
-    /// How many of those wait.
+    /// The number of those.
     pub fn again(&self) -> usize {
         self.again.len()
     }
@@ -235,7 +235,7 @@ impl RetryQueue {
         self.place(before, after, path);
     }
 
-    /// A record that is nowhere any more.
+    /// Forgets a record that the journal no longer has.
     pub fn forget(&mut self, seq: Seq) {
         let holds = |(key, queue): (&PathKey, &PathQueue)| queue.seqs.contains(&seq).then(|| key.clone());
         if let Some(path) = self.queues.iter().find_map(holds) {
@@ -243,12 +243,12 @@ impl RetryQueue {
         }
     }
 
-    /// The path is to be tried at once.
+    /// Makes a path due at once.
     pub fn hurry(&mut self, path: &PathKey) {
         self.change(path, |queue| queue.due = Duration::ZERO);
     }
 
-    /// All records of a path go.
+    /// Removes all records of a path.
     pub fn remove_path(&mut self, path: &PathKey) -> Vec<Seq> {
         let Some(queue) = self.queues.remove(path) else {
             return Vec::new();

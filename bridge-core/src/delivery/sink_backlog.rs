@@ -1,4 +1,4 @@
-//! What a sink set aside in earlier lives of the process, as its machine takes it up again.
+//! Loads the parked records and dead letters of a sink when its worker starts.
 
 use super::dead_letters::{DEAD_LETTERS_MAX, DeadLetters};
 use super::retry_queue::{PARKED_MAX, QueuedRetry};
@@ -10,7 +10,7 @@ use crate::record::Timestamp;
 /// Letters and parked rows read in one go.
 const ROWS_AT_ONCE: usize = 1_000;
 
-/// What a sink set aside, and whether it may deliver.
+/// The parked records and dead letters of a sink, and whether it may deliver.
 #[derive(Clone, Debug, Default)]
 pub struct SinkBacklog {
     /// Its dead letters.
@@ -19,12 +19,12 @@ pub struct SinkBacklog {
     pub parked: Vec<QueuedRetry>,
     /// Why it may not deliver; `None` if it may.
     pub disabled: Option<Disabled>,
-    /// The run that was made for it and is not told to its end.
+    /// Its run that is not delivered to the end.
     pub run: Option<SinkRun>,
 }
 
 impl SinkBacklog {
-    /// Takes up what the journal holds for a sink. Stops at the limits, which no sink gets past.
+    /// Loads the state of a sink from the journal. Stops at the limits, which no sink exceeds.
     ///
     /// # Errors
     ///

@@ -1,5 +1,4 @@
-//! What of a sink's troubles is logged. One that comes and goes again and again is told once a minute, and one that
-//! stays is told for certain.
+//! Rate-limits a sink's failure logs: failures that come and go are logged once a minute, persistent ones always.
 
 use std::time::Instant;
 
@@ -10,30 +9,30 @@ use crate::log_throttle::LogThrottle;
 /// A line for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// It delivers again.
+    /// The sink delivers again.
     Again,
-    /// It has halted.
+    /// The sink has halted.
     Halted,
-    /// It fails; so often since such a line nothing was said.
+    /// The sink fails; the number of such failures since the last line.
     Failing { left_out: u64 },
-    /// Nothing but for those who look for details.
+    /// A line at debug level.
     Detail,
 }
 
-/// Remembers what was said.
+/// Remembers the lines that were logged.
 #[derive(Debug, Default)]
 pub(super) struct SinkLog {
-    /// There are as many as kinds of trouble.
+    /// One for each kind of trouble.
     kinds: Vec<(TroubleKind, LogThrottle)>,
-    /// The present trouble was told.
-    is_told: bool,
+    /// Whether the present trouble was logged.
+    is_logged: bool,
     parked: LogThrottle,
-    parked_is_told: bool,
+    parked_is_logged: bool,
     refused: LogThrottle,
 }
 
 impl SinkLog {
-    /// What to say of a step from one trouble to another.
+    /// The line for a change of the trouble.
     pub(super) fn moved(
         &mut self,
         before: Option<&Trouble>,
@@ -43,16 +42,16 @@ impl SinkLog {
     ) -> Option<Line> {
         match (before, after) {
             (None, None) => None,
-            (Some(_), None) => std::mem::take(&mut self.is_told).then_some(Line::Again),
+            (Some(_), None) => std::mem::take(&mut self.is_logged).then_some(Line::Again),
             (_, Some(trouble)) if phase == Phase::Halted => {
-                self.is_told = true;
-                let is_news = before.is_none_or(|before| before.message != trouble.message);
-                is_news.then_some(Line::Halted)
+                self.is_logged = true;
+                let is_new = before.is_none_or(|before| before.message != trouble.message);
+                is_new.then_some(Line::Halted)
             }
-            (Some(before), Some(after)) if self.is_told && before.kind == after.kind => Some(Line::Detail),
+            (Some(before), Some(after)) if self.is_logged && before.kind == after.kind => Some(Line::Detail),
             (_, Some(trouble)) => Some(match self.of(trouble.kind).say("", now) {
                 Some(left_out) => {
-                    self.is_told = true;
+                    self.is_logged = true;
                     Line::Failing { left_out }
                 }
                 None => Line::Detail,
@@ -69,19 +68,19 @@ impl SinkLog {
         &mut self.kinds[at].1
     }
 
-    /// Whether to say that records begin to wait, or, with none after, that none does any more.
+    /// Whether to log that records begin to wait, or that none waits any more.
     pub(super) fn parked(&mut self, before: usize, after: usize, now: Instant) -> bool {
         match (before, after) {
             (0, 1..) => {
-                self.parked_is_told = self.parked.say("", now).is_some();
-                self.parked_is_told
+                self.parked_is_logged = self.parked.say("", now).is_some();
+                self.parked_is_logged
             }
-            (1.., 0) => std::mem::take(&mut self.parked_is_told),
+            (1.., 0) => std::mem::take(&mut self.parked_is_logged),
             _ => false,
         }
     }
 
-    /// Whether to say that a record of a run is refused; then how many were not named.
+    /// Whether to log that a record of a run is refused; then the number of those not logged.
     pub(super) fn refused(&mut self, now: Instant) -> Option<u64> {
         self.refused.say("", now)
     }
@@ -125,7 +124,7 @@ mod tests {
             self.step(second, Some(trouble(kind)), Phase::BackingOff)
         }
 
-        fn heals(&mut self, second: u64) -> Option<Line> {
+        fn recovers(&mut self, second: u64) -> Option<Line> {
             self.step(second, None, Phase::Idle)
         }
 
@@ -147,29 +146,29 @@ mod tests {
     #[test]
     fn a_trouble_is_logged_when_it_begins_and_when_it_ends() {
         let mut stage = Stage::set();
-        assert_eq!(stage.heals(0), None);
+        assert_eq!(stage.recovers(0), None);
         assert_eq!(stage.fails(1, Unavailable), FIRST);
         assert_eq!(stage.fails(2, Unavailable), DETAIL);
         assert_eq!(stage.fails(90, Unavailable), DETAIL);
-        assert_eq!(stage.heals(91), Some(Line::Again));
+        assert_eq!(stage.recovers(91), Some(Line::Again));
         assert_eq!(stage.fails(92, Throttled), FIRST);
     }
 
     #[test]
     fn a_sink_that_fails_and_delivers_in_turns_is_logged_once_a_minute() {
         let mut stage = Stage::set();
-        let mut told = Vec::new();
+        let mut logged = Vec::new();
         for second in 0..130 {
-            told.extend(
+            logged.extend(
                 stage
                     .fails(second, Unavailable)
                     .filter(|line| *line != Line::Detail),
             );
-            told.extend(stage.heals(second));
+            logged.extend(stage.recovers(second));
         }
         let failing = |left_out| Line::Failing { left_out };
         assert_eq!(
-            told,
+            logged,
             [
                 failing(0),
                 Line::Again,
@@ -185,12 +184,12 @@ mod tests {
     fn a_trouble_that_stays_is_logged_although_it_came_right_after_another() {
         let mut stage = Stage::set();
         assert_eq!(stage.fails(0, Unavailable), FIRST);
-        assert_eq!(stage.heals(1), Some(Line::Again));
+        assert_eq!(stage.recovers(1), Some(Line::Again));
         assert_eq!(stage.fails(2, Unavailable), DETAIL);
         assert_eq!(stage.fails(30, Unavailable), DETAIL);
         assert_eq!(stage.fails(61, Unavailable), Some(Line::Failing { left_out: 2 }));
         assert_eq!(stage.fails(62, Unavailable), DETAIL);
-        assert_eq!(stage.heals(63), Some(Line::Again));
+        assert_eq!(stage.recovers(63), Some(Line::Again));
     }
 
     #[test]
@@ -199,7 +198,7 @@ mod tests {
         for second in 0..3 {
             let halted = stage.step(second, Some(trouble(Unavailable)), Phase::Halted);
             assert_eq!(halted, Some(Line::Halted));
-            assert_eq!(stage.heals(second), Some(Line::Again));
+            assert_eq!(stage.recovers(second), Some(Line::Again));
         }
     }
 

@@ -1,6 +1,6 @@
-//! The run that is made for one sink, in hand: where it stands, and the page that is under way.
+//! The run that is made for one sink: its position, and the page that is under way.
 //!
-//! It must never be stored as further than what the destination has: its place moves when a page is dealt with as a whole.
+//! The stored position is never past the records that the destination has: it moves when a whole page is handled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{DeliverError, Delivery};
 
-/// A run and the page of it that is not dealt with; nothing most of the time.
+/// A run and its page that is not handled yet; usually empty.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotCursor {
     run: Option<SinkRun>,
@@ -25,12 +25,12 @@ pub(super) struct SnapshotCursor {
 }
 
 impl SnapshotCursor {
-    /// As an earlier life of the process left it.
+    /// The run that an earlier process stored.
     pub fn of(run: Option<SinkRun>) -> SnapshotCursor {
         SnapshotCursor { run, page: None }
     }
 
-    /// Begins another one.
+    /// Begins another run.
     pub fn begin(&mut self, run: SinkRun) -> RunStep {
         self.page = None;
         self.run = Some(run.clone());
@@ -41,34 +41,34 @@ impl SnapshotCursor {
         self.run.is_some()
     }
 
-    /// Where it stands.
+    /// The present run.
     pub fn run(&self) -> Option<&SinkRun> {
         self.run.as_ref()
     }
 
-    /// The run whose next page is needed. It speaks for the position at which its first page is read.
+    /// The run whose next page is needed. It shows the state at the position at which its first page is read.
     pub fn wanted(&self, cursor: Seq) -> Box<SinkRun> {
         let mut run = self.run.clone().expect("a page is wanted of a run");
         run.at.get_or_insert(cursor);
         Box::new(run)
     }
 
-    /// The records that are to be delivered next.
+    /// The records to deliver next.
     pub fn next_delivery(&self) -> Option<Arc<Delivery>> {
         let records = self.page.as_ref()?.records.clone();
         Some(Arc::new(Delivery { records }))
     }
 
-    /// Takes a page; one without records is dealt with at once.
+    /// Takes a page; one without records is handled at once.
     pub fn take(&mut self, page: RunPage) -> Option<RunStep> {
-        // An order that came meanwhile has put another run in its place, whose pages are read anew.
+        // A request that arrived meanwhile has replaced the run; its pages are read from the start.
         let left = page.records.clone();
         self.page = Some(page);
-        self.told(left)
+        self.keep(left)
     }
 
-    /// What is left of the page.
-    pub fn told(&mut self, left: Vec<Arc<Record>>) -> Option<RunStep> {
+    /// Sets the remaining records of the page.
+    pub fn keep(&mut self, left: Vec<Arc<Record>>) -> Option<RunStep> {
         let page = self.page.as_mut()?;
         page.records = left;
         if !page.records.is_empty() {
@@ -84,7 +84,7 @@ impl SnapshotCursor {
 }
 
 impl Machine {
-    /// A run is made from now on, as soon as nothing else is in hand.
+    /// Begins a run, as soon as no batch is in work.
     pub(super) fn begin_run(&mut self, run: SinkRun) -> StepProgress {
         let mut progress = self.standing();
         progress.run = Some(self.run.begin(run));
@@ -94,7 +94,8 @@ impl Machine {
         progress
     }
 
-    /// Takes a page of the run. A path whose records wait gets them anyway, and nothing newer may stand before them.
+    /// Handles a page of the run. A path whose records wait gets them later, and no newer record may be delivered
+    /// before them.
     pub(super) fn restated(&mut self, mut page: RunPage, now: Duration) -> Option<StepProgress> {
         page.records.retain(|record| !self.is_waiting(&record.path));
         let step = self.run.take(page);
@@ -111,8 +112,8 @@ impl Machine {
         self.parked.why_waits(path).is_some() || path.as_ref().is_some_and(is_blocked)
     }
 
-    /// Takes the outcome for records of the run. What is refused for now holds it.
-    pub(super) fn told(
+    /// Applies the outcome for records of the run. A temporary refusal stops it.
+    pub(super) fn snapshot_delivered(
         &mut self,
         delivery: &Delivery,
         result: Result<(), DeliverError>,
@@ -136,7 +137,7 @@ impl Machine {
                 progress.count(record);
             }
         }
-        progress.run = self.run.told(left);
+        progress.run = self.run.keep(left);
         self.turn = NextRecords::Parked;
         if let Some(first) = halting {
             let message = format!("record {} of the run was rejected: {}", first.seq, first.reason);

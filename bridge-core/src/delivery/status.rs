@@ -1,4 +1,4 @@
-//! What can be known of a sink at any moment, for status pages, readiness and metrics.
+//! The status of a sink, for status pages, readiness and metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::path::ZnodePath;
 use crate::record::Timestamp;
 use crate::sink::SinkErrorKind;
 
-/// Parked paths named in the status; the counts tell the rest.
+/// The most parked paths named in the status; the counts include all.
 const NAMED_MAX: usize = 10;
 
-/// The delivery of one source's records to one sink, as it is.
+/// The state of the delivery of one source's records to one sink.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SinkStatus {
     /// The sink's name.
     pub sink: Arc<str>,
     /// The source's name.
     pub source: Arc<str>,
-    /// What it is doing.
+    /// The present state.
     pub state: Phase,
     /// Everything up to it is durable at the destination, filtered out, or rejected.
     pub cursor: Seq,
@@ -52,7 +52,7 @@ pub struct SinkStatus {
     pub run: Option<RunStatus>,
     /// Attempts that failed and were or will be made again, since this process started.
     pub retries: u64,
-    /// What stands in the way; null when nothing does.
+    /// The present failure; null if there is none.
     pub error: Option<Trouble>,
 }
 

@@ -1,4 +1,4 @@
-//! What goes into the machine and what comes out: plain values.
+//! Inputs and outputs of the machine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,103 +15,103 @@ use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
 use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
 
-/// What a machine needs to know of its sink.
+/// The configuration and the stored state of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct MachineConfig {
-    /// The position behind which delivery begins.
+    /// Delivery begins after this record.
     pub cursor: Seq,
     /// How failures are tried again.
     pub retry: Retry,
-    /// What becomes of rejected records.
+    /// The handling of rejected records.
     pub rejects: RejectPolicy,
-    /// What the sink set aside before.
+    /// The stored parked records and dead letters.
     pub backlog: SinkBacklog,
-    /// Of the jitter.
+    /// The seed of the jitter.
     pub seed: u64,
 }
 
-/// For each merged record all that it stands for, ascending, itself last.
+/// For each merged record the positions of its parts, ascending, itself last.
 pub type Parts = Arc<HashMap<Seq, Vec<Seq>>>;
 
 /// Records read from the journal and filtered, with the position that they reach.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchedBatch {
-    /// What passed the filter, ascending by `seq`; may be empty.
+    /// The records that passed the filter, ascending by `seq`; may be empty.
     pub records: Vec<Arc<Record>>,
     /// The last record read, whether it passed or not.
     pub through: Seq,
-    /// Of those that were merged. Such a batch moves the cursor as a whole: behind one of its records stand others that
-    /// went into a later one.
+    /// The parts of merged records. Such a batch moves the cursor as a whole, because records after one of it may have
+    /// been merged into a later one.
     pub parts: Parts,
 }
 
-/// What the driver reports to the machine.
+/// A report of the driver to the machine.
 #[derive(Debug)]
 pub enum WorkerInput {
     /// The sink's `open` ended.
     Opened(Result<(), SinkError>),
-    /// The journal gave the next records behind the last batch, or failed to.
+    /// The read of the next records after the last batch ended.
     Fetched(Result<FetchedBatch, JournalError>),
     /// The sink's `deliver` ended.
     Delivered(Result<(), DeliverError>),
-    /// The wait is over.
+    /// The wait ended.
     Waited,
-    /// During a wait, where [`Machine::wants_more`](super::Machine::wants_more): the next batch of the journal. The wait
-    /// goes on, and may be shorter.
+    /// During a wait, if [`Machine::wants_more`](super::Machine::wants_more): the next batch of the journal. The wait
+    /// continues, and may be shorter.
     More(FetchedBatch),
-    /// Instead of `Fetched`: the moment of [`Machine::due`](super::Machine::due) has come and the journal has nothing
-    /// ready.
+    /// Instead of `Fetched`: the time of [`Machine::due`](super::Machine::due) was reached before the journal had a
+    /// batch.
     Due,
-    /// The journal gave the parked records that were asked for, as far as it has them, or failed to.
+    /// The read of the requested parked records ended. Those that the journal no longer has are left out.
     RetriesFetched(Result<Vec<Arc<Record>>, JournalError>),
-    /// The journal gave the next page of the run, filtered, or failed to.
+    /// The read of the next page of the run, filtered, ended.
     SnapshotFetched(Result<RunPage, JournalError>),
 }
 
-/// An operator's request to a sink. The machine takes it between two tasks.
+/// A request of an operator to a sink. The machine handles it between two tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperatorRequest {
-    /// Deliver again, whatever halted the sink.
+    /// Deliver again after a halt.
     Enable,
     /// Try these dead letters again.
     Retry(Vec<Seq>),
-    /// Let these dead letters go for good.
+    /// Drop these dead letters.
     Drop(Vec<Seq>),
-    /// Send the present state again, instead of what is left of an earlier such order.
+    /// Send the present state again, instead of the rest of an earlier such request.
     Snapshot(Box<SinkRun>),
-    /// Deliver these records once more, each with its path, as far as they were dealt with before and there is room for
-    /// parked records. Dead letters among them are left to [`OperatorRequest::Retry`].
+    /// Deliver these records once more, each with its path, as far as they were handled before and there is room for
+    /// parked records. Dead letters among them are skipped; see [`OperatorRequest::Retry`].
     Replay(Vec<(Seq, Option<ZnodePath>)>),
 }
 
-/// What the driver has to do next; its end is the next [`WorkerInput`].
+/// The next task of the driver; it reports the end as the next [`WorkerInput`].
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Call `open`.
     Open,
-    /// Get the next batch; [`WorkerInput::Due`] instead when its moment comes first.
+    /// Read the next batch; [`WorkerInput::Due`] instead if its time comes first.
     Fetch,
-    /// Get these parked records.
+    /// Read these parked records.
     FetchRetries(Arc<[Seq]>),
-    /// Get the next page of this run.
+    /// Read the next page of this run.
     FetchSnapshot(Box<SinkRun>),
     /// Call `deliver`.
     Deliver(Arc<Delivery>),
-    /// Wait so long.
+    /// Wait.
     Wait(Duration),
     /// Nothing, until the shutdown.
     Rest,
 }
 
-/// How far a step brought the sink. It belongs in the journal before the next step.
+/// The progress of a step. It is stored in the journal before the next step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepProgress {
     /// The cursor before the step.
     pub from: Seq,
     /// The new cursor.
     pub cursor: Seq,
-    /// What became of records that are set aside, all at or before the cursor.
+    /// Changes of the parked records and dead letters, all at or before the cursor.
     pub changes: Vec<BacklogChange>,
     /// Records that became durable at the destination.
     pub delivered: u64,
@@ -119,37 +119,37 @@ pub struct StepProgress {
     pub merged: u64,
     /// Bytes of znode data (`after`) in them.
     pub delivered_bytes: u64,
-    /// When those were captured that were delivered for the first time; neighbours of one moment stand for one.
+    /// The capture times of records delivered for the first time; equal neighbours are listed once.
     pub captured: Vec<Timestamp>,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,
-    /// How far the run has come.
+    /// The new position of the run.
     pub run: Option<RunStep>,
-    /// Records of the run that the destination will never accept. They are no dead letters: what they restate stands in
-    /// the journal, and can be ordered again.
+    /// Records of the run that the destination will never accept. They are no dead letters: the journal has their
+    /// state, and a new run sends it again.
     pub not_restated: Vec<Rejected>,
 }
 
-/// The words for a machine's states.
+/// The state of a machine, for the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Proving the destination.
+    /// Checking the destination.
     Opening,
     /// Everything in the journal is delivered.
     Idle,
-    /// Records are under way.
+    /// Records are being delivered.
     Delivering,
-    /// QueuedRetry for the next attempt.
+    /// Waiting for the next attempt.
     BackingOff,
-    /// Stopped until the next start or an operator's word; see the trouble.
+    /// Stopped until the next start or until an operator enables the sink; see the trouble.
     Halted,
     /// Ended by a shutdown.
     Closed,
 }
 
 impl FetchedBatch {
-    /// The same with the next one of the journal.
+    /// The batch joined with the next one of the journal.
     pub(super) fn joined(mut self, next: FetchedBatch) -> FetchedBatch {
         self.records.extend(next.records);
         self.through = next.through;
@@ -166,8 +166,8 @@ impl FetchedBatch {
         self.records.iter().map(|record| bytes_of(record)).sum()
     }
 
-    /// What of it lies behind a position.
-    pub(super) fn behind(mut self, cursor: Seq) -> FetchedBatch {
+    /// The rest of the batch after a position.
+    pub(super) fn after(mut self, cursor: Seq) -> FetchedBatch {
         let first = self.records.partition_point(|record| record.seq <= cursor);
         self.records.drain(..first);
         self
@@ -175,7 +175,7 @@ impl FetchedBatch {
 }
 
 impl StepProgress {
-    /// What the journal is told of it.
+    /// The progress as the journal stores it.
     pub fn note(self, sink: Arc<str>, at: Timestamp) -> SinkProgress {
         SinkProgress {
             sink,

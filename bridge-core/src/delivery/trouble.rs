@@ -1,23 +1,24 @@
-//! What stands in the way of a sink, in words for people and programs.
+//! The present failure of a sink, for operators and programs.
 
 use serde::Serialize;
 
 use crate::sink::SinkErrorKind;
 
-/// The last failure of a sink that has not been healed.
+/// The last failure of a sink, until the next success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trouble {
     /// What failed.
     pub kind: TroubleKind,
-    /// What happened, with its causes.
+    /// The failure with its causes.
     pub message: String,
-    /// What an operator can do.
+    /// The remedy for the operator.
     pub remedy: &'static str,
-    /// Whether a person probably has to act.
+    /// Whether an operator probably has to act.
     pub calls_operator: bool,
-    /// Failures in a row, this one included where it will be tried again.
+    /// Failures in a row, including this one if it is tried again.
     pub failures: u32,
-    /// The destination's own word on when to come back, as far as it is followed; null where it said nothing.
+    /// The wait that the destination requested, at most [`RETRY_AFTER_MAX`](super::RETRY_AFTER_MAX); null if it
+    /// requested none.
     pub retry_after_seconds: Option<u64>,
 }
 
@@ -39,7 +40,7 @@ pub enum TroubleKind {
 }
 
 impl TroubleKind {
-    /// The word in metrics, logs and status.
+    /// The name in metrics, logs and status.
     pub fn as_str(self) -> &'static str {
         match self {
             TroubleKind::Sink(kind) => kind.as_str(),

@@ -1,8 +1,8 @@
-//! The worker of one sink and one source: does what the machine says and reports how it ended. All decisions are the
-//! machine's, all waiting is here.
+//! The worker of one sink and one source: carries out the tasks of the machine and reports their ends. The machine
+//! makes all decisions; all waiting is here.
 //!
-//! It must never: deliver before the journal is durable, move a cursor in the journal before the sink reported, hold
-//! back another worker, or outlive its `run`.
+//! It never delivers before the journal is durable, never moves a cursor in the journal before the sink reported, and
+//! never delays another worker. No task of it outlives its `run`.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -30,18 +30,18 @@ use crate::number::Seq;
 use crate::record::Timestamp;
 use crate::sink::{Delivery, Sink};
 
-/// Status and gauges are at most so old while a call is under way.
+/// The greatest age of status and gauges while a call is under way.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// A sink's `close` that takes longer is abandoned: the contract says that it ends within its own bound.
+/// The limit of a sink's `close`; a longer one is abandoned, because the contract demands an end within its own bound.
 const CLOSE_BOUND: Duration = Duration::from_secs(15);
 
-/// The time of day, for ages; a test brings its own.
+/// The wall clock, for ages; a test has its own.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// All that a worker needs.
+/// The parts of a worker.
 pub struct Setup {
-    /// The sink's name: its cursor, metrics and dead letters carry it.
+    /// The sink's name, also that of its cursor, metrics and dead letters.
     pub sink: Arc<str>,
     /// The source's name.
     pub source: Arc<str>,
@@ -53,14 +53,14 @@ pub struct Setup {
     pub durable: watch::Receiver<Seq>,
     /// To the journal's writer.
     pub notes: mpsc::Sender<SinkProgress>,
-    /// StepProgress that the journal's writer refused.
+    /// Progress that the journal's writer refused.
     pub refusals: Refusals,
-    /// Where delivery goes on. The journal knows the sink by now: a new one was entered by
+    /// Delivery continues after this record. The journal already has the sink: a new one was registered by
     /// [`Journal::register_sink`](crate::journal::Journal::register_sink) at [`super::Start::first_cursor`].
     pub cursor: Seq,
-    /// What the sink set aside in earlier lives.
+    /// The stored parked records and dead letters of the sink.
     pub backlog: SinkBacklog,
-    /// An operator's words to the sink.
+    /// Requests of operators to the sink.
     pub orders: mpsc::Receiver<OperatorRequest>,
     /// Which records the sink gets.
     pub filter: CompiledFilter,
@@ -68,17 +68,17 @@ pub struct Setup {
     pub merge: Option<Duration>,
     /// How failures are tried again.
     pub retry: Retry,
-    /// What becomes of rejected records.
+    /// The handling of rejected records.
     pub rejects: RejectPolicy,
-    /// How much is read and delivered at once.
+    /// The limit of one read and one delivery.
     pub limit: ReadLimit,
     /// The time of day.
     pub clock: WallClock,
-    /// Of the jitter.
+    /// The seed of the jitter.
     pub seed: u64,
-    /// Asks the worker to end.
+    /// Ends the worker when it is cancelled.
     pub stop: CancellationToken,
-    /// How long it may go on delivering after that.
+    /// How long it may continue to deliver after that.
     pub drain: Duration,
 }
 
@@ -95,15 +95,15 @@ pub struct Worker {
     drain: Duration,
 }
 
-/// What ended a wait of the worker.
+/// The event that ended a wait of the worker.
 enum WorkerEvent {
     Input(WorkerInput),
     Order(Option<OperatorRequest>),
-    /// The stop came, and there is nothing more to drain.
+    /// The worker was stopped, and there is nothing more to drain.
     Stop,
 }
 
-/// All but the sink, so that it can be attended to while the sink is busy.
+/// Everything except the sink, so that it can be used while a call of the sink is under way.
 struct WorkerState {
     feed: Feed,
     machine: Machine,
@@ -112,7 +112,7 @@ struct WorkerState {
     published: watch::Sender<SinkStatus>,
     clock: WallClock,
     sink_log: SinkLog,
-    /// When the oldest record that is not delivered was captured.
+    /// The capture time of the oldest record that is not delivered.
     oldest: Option<Timestamp>,
     /// The machine's zero.
     began: Instant,
@@ -171,9 +171,11 @@ impl Worker {
         (worker, receiver)
     }
 
-    /// Delivers until the stop, then drains within the bound and closes the sink. Returns with everything joined.
+    /// Delivers until the worker is stopped, then drains within the bound and closes the sink. All its tasks have ended
+    /// when it returns. Not cancel safe: cancel `stop` instead.
     ///
-    /// A panic of the sink halts this worker, visibly, and no other; so does a progress that the journal refused.
+    /// A panic of the sink halts this worker only, with an error in its status; so does a progress that the journal
+    /// refused.
     pub async fn run(mut self) {
         let (mut refusals, before) = (self.refusals.clone(), self.refused_before);
         let sink = Arc::clone(&self.state.status.sink);
@@ -230,7 +232,7 @@ impl Worker {
         }
     }
 
-    /// Performs the machine's task to its end, or takes an order that came before its beginning or during a wait.
+    /// Performs the machine's task to its end, or takes a request that arrived before its start or during a wait.
     async fn perform(&mut self) -> WorkerEvent {
         let Worker {
             sink,
@@ -253,7 +255,7 @@ impl Worker {
             Task::FetchRetries(seqs) => {
                 WorkerEvent::Input(WorkerInput::RetriesFetched(state.feed.recall(seqs).await))
             }
-            // What is told of a run is stored, and it goes on at the next start.
+            // The delivered part of a run is stored; the next start continues with the rest.
             Task::FetchSnapshot(_) if stop.is_cancelled() => WorkerEvent::Stop,
             Task::FetchSnapshot(run) => {
                 WorkerEvent::Input(WorkerInput::SnapshotFetched(state.feed.restate(run).await))
@@ -349,7 +351,7 @@ impl WorkerState {
         }
     }
 
-    /// Waits for the next attempt. Batches that come meanwhile are added to what is tried then.
+    /// Waits for the next attempt. Batches that arrive meanwhile are added to it.
     async fn wait(
         &mut self,
         delay: Duration,
@@ -377,7 +379,7 @@ impl WorkerState {
     fn step(&mut self, input: WorkerInput) -> Option<StepProgress> {
         let now = self.began.elapsed();
         if matches!(input, WorkerInput::More(_)) {
-            // The failure is the one before: it counts once.
+            // This is the previous failure: it counts once.
             return self.machine.step(input, now);
         }
         self.watched(|machine| machine.step(input, now))
@@ -391,7 +393,7 @@ impl WorkerState {
         self.watched(|machine| machine.order(order))
     }
 
-    /// A step of the machine, with what it says of itself.
+    /// A step of the machine, with its log lines and metrics.
     fn watched(&mut self, step: impl FnOnce(&mut Machine) -> Option<StepProgress>) -> Option<StepProgress> {
         let before = self.machine.trouble().cloned();
         let parked_before = self.machine.parked().0;
@@ -457,12 +459,12 @@ impl WorkerState {
         );
     }
 
-    /// The journal's cursor is another than the machine's: what the machine would deliver is not known to be the next.
+    /// Halts the worker: the cursors of the journal and of the machine differ, so the next record is not known.
     fn refused(&mut self, refused: &RefusedProgress) {
         self.halted(refused.cause(), RefusedProgress::HELP);
     }
 
-    /// Halts the worker itself, which no order of an operator can undo.
+    /// Halts the worker itself, which no request of an operator undoes.
     fn halted(&mut self, message: String, remedy: &'static str) {
         let trouble = Trouble {
             kind: TroubleKind::Worker,
@@ -480,12 +482,12 @@ impl WorkerState {
     }
 }
 
-/// An order that is there.
+/// A request that has arrived.
 fn waiting(orders: &mut Option<mpsc::Receiver<OperatorRequest>>) -> Option<OperatorRequest> {
     orders.as_mut()?.try_recv().ok()
 }
 
-/// The next order; `None` when there will be none. Cancel safe.
+/// The next request; `None` if the sender is closed. Cancel safe.
 async fn next(orders: &mut Option<mpsc::Receiver<OperatorRequest>>) -> Option<OperatorRequest> {
     match orders {
         Some(orders) => orders.recv().await,

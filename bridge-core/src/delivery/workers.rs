@@ -1,4 +1,4 @@
-//! All workers of a process: started together, seen together, ended together.
+//! All workers of a process.
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// None yet. `stop` is the token that their setups hold (or a parent of it).
+    /// An empty set. `stop` is the token of their setups (or a parent of it).
     pub fn new(stop: CancellationToken) -> Workers {
         Workers {
             tasks: JoinSet::new(),
@@ -24,9 +24,9 @@ impl Workers {
         }
     }
 
-    /// Leaves out those that have ended, as one does whose own token was cancelled.
+    /// Forgets workers that have ended, such as one whose own token was cancelled.
     pub fn forget_ended(&mut self) {
-        // A worker that is gone has dropped the other end.
+        // A worker that has ended has dropped the sender.
         self.statuses.retain(|status| status.has_changed().is_ok());
     }
 
@@ -36,7 +36,7 @@ impl Workers {
         self.tasks.spawn(worker.run());
     }
 
-    /// What each worker is doing, in the order of their starts.
+    /// The status of each worker, in the order of their starts.
     pub fn statuses(&self) -> Vec<SinkStatus> {
         self.statuses
             .iter()
@@ -44,13 +44,13 @@ impl Workers {
             .collect()
     }
 
-    /// The same for those who want to be told of changes.
+    /// Receivers of the statuses, in the same order.
     pub fn watches(&self) -> Vec<watch::Receiver<SinkStatus>> {
         self.statuses.clone()
     }
 
-    /// Asks all to end, waits until they have drained and closed within their bounds, and joins them. Notes come until
-    /// then: the journal's writer has to outlive this.
+    /// Stops all workers, waits until they have drained and closed within their bounds, and joins them. They send
+    /// progress until then: the journal's writer has to outlive this call. Not cancel safe.
     pub async fn stop(mut self) -> Vec<SinkStatus> {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
