@@ -1,15 +1,15 @@
-//! Makes one record of two of a znode: the one fold, which a sink that merges and a journal
-//! that is full both make.
+//! Merges two records of a znode into one, for a sink that merges and for a full journal that compacts.
 //!
-//! An `update` goes into the next `update`, or into the `delete`, of the same life. Nothing else is ever folded: each
-//! `create` and each `delete` stays, so that no life is hidden and no two are made one. What stays has its own `id`, `seq`
-//! and state behind it; its state before is that of the first, `missed` counts the versions that went into it, and
-//! `superseded` has their zxids. Who folds decides which records may meet; this module never looks beyond the two.
+//! An `update` is merged into the next `update`, or into the `delete`, of the same incarnation. No other records are
+//! merged: each `create` and each `delete` stays, so that no incarnation is hidden and no two become one. The result
+//! has the `id`, `seq` and `after` of the later record and the `before` of the earlier one; `missed` counts the merged
+//! versions, and `superseded` has their zxids. The callers decide which records may be merged; this module only looks
+//! at the two.
 
 use crate::number::Zxid;
 use crate::record::{Op, Record, SUPERSEDED_MAX, State};
 
-/// What the fold looks at in a record.
+/// The fields of a record that the merge reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FoldInput<'a> {
     pub op: Op,
@@ -21,7 +21,7 @@ pub(crate) struct FoldInput<'a> {
     pub superseded: &'a [Zxid],
 }
 
-/// What the later record says of both.
+/// The fields of the later record that change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoldedFields {
     pub missed: Option<u64>,
@@ -30,25 +30,25 @@ pub(crate) struct FoldedFields {
 
 impl<'a> FoldInput<'a> {
     pub fn by(record: &'a Record) -> FoldInput<'a> {
-        let life = |state: &Option<State>| Some(state.as_ref()?.stat?.czxid);
+        let incarnation = |state: &Option<State>| Some(state.as_ref()?.stat?.czxid);
         FoldInput {
             op: record.op,
             zxid: record.zxid,
-            before: life(&record.before),
-            after: life(&record.after),
+            before: incarnation(&record.before),
+            after: incarnation(&record.after),
             missed: record.missed,
             superseded: &record.superseded,
         }
     }
 
-    /// Folds this record into the next one of its path; `None` where that does not supersede it.
+    /// Merges this record into the next one of its path; `None` if that does not supersede it.
     pub fn into_next(self, next: FoldInput<'_>) -> Option<FoldedFields> {
-        let life = match (self.op, next.op) {
+        let incarnation = match (self.op, next.op) {
             (Op::Update, Op::Update) => next.after,
             (Op::Update, Op::Delete) => next.before,
             _ => None,
         };
-        if life.is_none() || life != self.after {
+        if incarnation.is_none() || incarnation != self.after {
             return None;
         }
         let mut superseded = [self.superseded, self.zxid.as_slice(), next.superseded].concat();

@@ -1,11 +1,11 @@
 //! What a crate objects to in options that are well-formed and yet cannot work, or are surely not meant.
 //!
-//! A type that holds options says it about its own keys; whoever read the configuration adds file, line and column.
+//! A type with options reports problems of its own keys; the reader of the configuration adds file, line and column.
 
 /// One thing that is wrong with a group of options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigIssue {
-    /// Whether it stands in the way.
+    /// Whether the configuration can be used.
     pub gravity: Severity,
     /// The key below the group, as a person writes it: `roots[1]`, `tls.cert`.
     pub key: String,
@@ -15,7 +15,7 @@ pub struct ConfigIssue {
     pub remedy: String,
 }
 
-/// Whether an [`ConfigIssue`] stands in the way.
+/// Whether a configuration with a [`ConfigIssue`] can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// It cannot work.

@@ -26,7 +26,7 @@ impl LogThrottle {
         Some(std::mem::take(&mut self.left_out))
     }
 
-    /// All is well again: the same words would be news.
+    /// Notes the end of the failure: the same text is logged again if it returns.
     pub(crate) fn forget(&mut self) {
         *self = LogThrottle::default();
     }

@@ -64,7 +64,7 @@ pub const SOURCE_READS: &str = "zkbridge_source_reads_total";
 pub const SOURCE_REQUESTS: &str = "zkbridge_source_requests_total";
 /// Records written. Labels: source, op, fidelity.
 pub const SOURCE_RECORDS: &str = "zkbridge_source_records_total";
-/// Versions that nobody could read. Labels: source.
+/// Versions that were never read. Labels: source.
 pub const SOURCE_MISSED: &str = "zkbridge_source_missed_versions_total";
 /// Versions overwritten before they could be read. Labels: source.
 pub const SOURCE_SUPERSEDED: &str = "zkbridge_source_superseded_versions_total";

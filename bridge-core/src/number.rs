@@ -46,7 +46,7 @@ impl Seq {
     /// Before the first record.
     pub const ZERO: Seq = Seq(0);
 
-    /// The position behind this one.
+    /// The position after this one.
     pub fn next(self) -> Seq {
         Seq(self.0 + 1)
     }

@@ -40,7 +40,7 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // By its name, so that a reader of configurations knows that the value must not stand in its errors.
+        // The name marks the value, so that a reader of configurations leaves it out of its errors.
         deserializer.deserialize_newtype_struct("Secret", Taker)
     }
 }

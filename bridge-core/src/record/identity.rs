@@ -38,7 +38,7 @@ pub enum Identity<'a> {
         /// Of the incarnation.
         czxid: Zxid,
     },
-    /// The delete of a life whose czxid was never seen.
+    /// The delete of an incarnation whose czxid was never read.
     DeleteUnseen {
         /// The zxid bound, where there is one.
         bound: Option<Zxid>,
@@ -105,7 +105,7 @@ impl Identity<'_> {
             to.push_str(text);
             to.push('\n');
         }
-        if let Some(zxid) = self.life() {
+        if let Some(zxid) = self.incarnation() {
             push_hex(to, zxid.0);
         }
         to.push('\n');
@@ -142,7 +142,7 @@ impl Identity<'_> {
     }
 
     /// The czxid, where it is part of the name.
-    fn life(self) -> Option<Zxid> {
+    fn incarnation(self) -> Option<Zxid> {
         match self {
             Identity::Create { czxid, .. }
             | Identity::Update { czxid, .. }
@@ -201,20 +201,29 @@ mod tests {
             identity.write(&mut name, "main", "/a").unwrap();
             assert_eq!(name, format!("main\n/a\n{}", expected.join("\n")));
         };
-        let (czxid, life) = (Zxid(0x3_0000_1a01), "0000000300001a01");
-        check(Identity::Create { czxid, version: 0 }, ["create", life, "0", ""]);
+        let (czxid, incarnation) = (Zxid(0x3_0000_1a01), "0000000300001a01");
+        check(
+            Identity::Create { czxid, version: 0 },
+            ["create", incarnation, "0", ""],
+        );
         check(
             Identity::Update { czxid, version: -2 },
-            ["update", life, "-2", ""],
+            ["update", incarnation, "-2", ""],
         );
-        check(Identity::Delete { czxid }, ["delete", life, "", ""]);
+        check(Identity::Delete { czxid }, ["delete", incarnation, "", ""]);
         let (seq, bound) = (Seq(12), Some(czxid));
-        check(Identity::DeleteUnseen { bound, seq }, ["delete", "", "", life]);
+        check(
+            Identity::DeleteUnseen { bound, seq },
+            ["delete", "", "", incarnation],
+        );
         check(
             Identity::DeleteUnseen { bound: None, seq },
             ["delete", "", "", "12"],
         );
-        check(Identity::Acl { czxid, aversion: 3 }, ["acl", life, "", "3"]);
+        check(
+            Identity::Acl { czxid, aversion: 3 },
+            ["acl", incarnation, "", "3"],
+        );
         let listed = Identity::Snapshot {
             czxid,
             version: 1,
@@ -222,7 +231,7 @@ mod tests {
             run: &run,
         };
         let place = "2/00000000-0000-0000-0000-000000000007";
-        check(listed, ["snapshot", life, "1", place]);
+        check(listed, ["snapshot", incarnation, "1", place]);
         let (op, run) = (Op::SnapshotEnd, &run);
         check(
             Identity::RunMark { op, run },

@@ -132,7 +132,7 @@ pub async fn records_at_the_limits_arrive_as_they_are<R: Rig>(rig: &mut R) {
     assert_kept_contract(&journal.records(), &rig.arrived().await);
 }
 
-/// After each kind of fault delivery goes on behind the cursor.
+/// After each kind of fault delivery continues after the cursor.
 ///
 /// # Panics
 ///
@@ -229,8 +229,8 @@ enum Where {
     AtTheDestination,
 }
 
-/// While records of some paths fail, and the sink cannot tell whether the destination does, records of other paths that
-/// arrive meanwhile are delivered. In the end all are there, each path in order.
+/// While records of some paths fail, and the sink does not know whether the destination does, records of other paths
+/// that arrive meanwhile are delivered. In the end all are there, each path in order.
 pub async fn other_paths_go_on_while_some_fail<R: Rig>(rig: &mut R) {
     for place in [Where::InFront, Where::AtTheDestination] {
         for load in [Load::Idle, Load::Busy] {
@@ -360,7 +360,7 @@ fn deliveries_that_fail(count: usize) -> FaultScript {
     FaultScript::new().deliveries(std::iter::repeat_n(fault, count))
 }
 
-/// `open` on a sink that has delivered begins anew and loses nothing.
+/// `open` on a sink that has delivered starts again and loses nothing.
 ///
 /// # Panics
 ///
@@ -377,7 +377,7 @@ pub async fn the_same_sink_goes_on_after_it_is_opened_again<R: Rig>(rig: &mut R)
     assert_kept_contract(&records, &rig.arrived().await);
 }
 
-/// What was reported as durable is there after `close`, and the next sink goes on behind it.
+/// Records that were reported as durable exist after `close`, and the next sink continues after them.
 ///
 /// # Panics
 ///
@@ -489,7 +489,7 @@ async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
     status.borrow().clone()
 }
 
-/// A worker, its status, its stop, and what it tells the journal.
+/// A worker, its status, its stop, and the progress that it reports.
 type AWorker = (
     Worker,
     watch::Receiver<SinkStatus>,
@@ -497,7 +497,7 @@ type AWorker = (
     mpsc::Receiver<SinkProgress>,
 );
 
-/// A worker that goes on at the stored cursor.
+/// A worker that continues at the stored cursor.
 fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
     let (notes, stored) = mpsc::channel(4);
     let (_nobody, orders) = mpsc::channel(1);

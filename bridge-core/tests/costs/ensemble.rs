@@ -97,8 +97,8 @@ impl Ensemble {
         self.play(flow, connected, counted);
     }
 
-    /// Tells what was written, and answers until nothing is asked any more.
-    pub fn tell(&mut self, flow: &mut Flow<Journal>, kind: EventKind, counted: &mut usize) {
+    /// Sends the events of the writes, and answers until no request is left.
+    pub fn send(&mut self, flow: &mut Flow<Journal>, kind: EventKind, counted: &mut usize) {
         let event = |(path, zxid)| Event {
             path,
             kind,
@@ -114,16 +114,16 @@ impl Ensemble {
             let mut orders = Vec::with_capacity(16);
             allocations(counted, || {
                 flow.report(report, NOW).unwrap();
-                while let Some(news) = flow.next_event() {
-                    orders.push(news);
+                while let Some(event) = flow.next_event() {
+                    orders.push(event);
                 }
             });
-            reports.extend(orders.into_iter().filter_map(|news| self.follow(news)));
+            reports.extend(orders.into_iter().filter_map(|event| self.follow(event)));
         }
     }
 
-    fn follow(&mut self, news: PipelineEvent) -> Option<SourceEvent> {
-        match news {
+    fn follow(&mut self, event: PipelineEvent) -> Option<SourceEvent> {
+        match event {
             PipelineEvent::Request(request) => match request.request {
                 SourceRequest::Arm(_) => Some(SourceEvent::Input(Input::Armed)),
                 SourceRequest::Read { ticket, reads } => {

@@ -105,11 +105,11 @@ fn a_change_takes_few_allocations_from_its_event_to_the_bytes_that_are_sent() {
     for round in 0..ROUNDS {
         let znodes = (0..EVENTS_AT_ONCE).map(|at| (round * EVENTS_AT_ONCE + at) % ZNODES);
         ensemble.set(znodes);
-        ensemble.tell(&mut flow, EventKind::Changed, &mut capturing);
-        let behind = flow.journal().tail();
+        ensemble.send(&mut flow, EventKind::Changed, &mut capturing);
+        let tail = flow.journal().tail();
         allocations(&mut capturing, || flow.commit()).unwrap();
         // The worker keeps them until it has delivered them.
-        if let Some(records) = allocations(&mut handing, || worker.at_hand(behind, AT_ONCE)) {
+        if let Some(records) = allocations(&mut handing, || worker.at_hand(tail, AT_ONCE)) {
             handed.push(records);
         }
     }

@@ -17,13 +17,14 @@ use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Error, Permission}
 use crate::config::ZookeeperConfig;
 use crate::connect::connect;
 
-/// Who made the canary may do all with it, and everybody may see it: servers drop events of what may not be read.
+/// The creator of the canary has all permissions, and every client may read it: servers drop events of unreadable
+/// znodes.
 static CANARY: [Acl; 2] = [
     Acl::new_const(Permission::ALL, "auth", ""),
     Acl::new_const(Permission::READ, "world", "anyone"),
 ];
 
-/// Who made the folder may do all with it, and bridges with other credentials may have their canaries there, too.
+/// The creator of the folder has all permissions, and bridges with other credentials may create their canaries in it.
 fn folder_acls() -> [Acl; 2] {
     [
         Acl::new(Permission::ALL, AuthId::authed()),
@@ -41,7 +42,7 @@ pub fn fresh_canary(config: &ZookeeperConfig, source: &str) -> ZnodePath {
 /// Why the canary was not written.
 #[derive(Debug)]
 struct Refused {
-    /// No permission: trying again is in vain until somebody grants it.
+    /// No permission: another attempt cannot succeed until it is granted.
     is_denied: bool,
     message: String,
 }
@@ -102,7 +103,7 @@ impl Writer {
         })
     }
 
-    /// What to tell of it. Without permission from the beginning the source cannot do what was asked for.
+    /// The error to report. Without permission from the beginning the source cannot do what its options demand.
     pub(crate) fn done(&mut self, attempt: Attempt) -> Result<Input, SourceError> {
         let Attempt {
             mark,

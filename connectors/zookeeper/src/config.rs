@@ -206,7 +206,7 @@ fn default_verify_hostname() -> bool {
     true
 }
 
-/// Shows what stands in every record anyway. The rest may have been brought in from the environment.
+/// Shows the fields that every record has anyway. Others may come from the environment.
 impl fmt::Debug for ZookeeperConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ZookeeperConfig");

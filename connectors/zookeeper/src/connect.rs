@@ -108,7 +108,7 @@ pub(crate) fn answer_bound(client: &Client, config: &ZookeeperConfig) -> Duratio
     session * ANSWER_SESSIONS
 }
 
-/// A server that lives and does not answer a request.
+/// The error for a server that is connected and does not answer a request.
 pub(crate) fn silent(config: &ZookeeperConfig, what: &str, bound: Duration) -> SourceError {
     SourceError {
         kind: SourceErrorKind::Unavailable,
@@ -213,7 +213,7 @@ fn bad_pem(file: &FilePath, error: &dyn std::fmt::Display) -> SourceError {
     }
 }
 
-/// Asks a server who it is, in the way in which the source connects. Never takes longer than about two seconds.
+/// Asks a server for its version, over the same kind of connection as the source. Takes at most about two seconds.
 pub async fn ask_server(config: &ZookeeperConfig, server: &Server) -> Probe {
     match &config.tls {
         Some(tls) => probe_encrypted(server, tls).await,

@@ -147,9 +147,9 @@ mod tests {
         let check = |scheme: &str, id: &str, digests, expected: &str| {
             let entry =
                 zookeeper_client::Acl::new(Permission::READ | Permission::ADMIN, AuthId::new(scheme, id));
-            let told = acl_entry(&entry, digests);
+            let converted = acl_entry(&entry, digests);
             assert_eq!(
-                (&*told.scheme, &*told.id, &*told.perms),
+                (&*converted.scheme, &*converted.id, &*converted.perms),
                 (scheme, expected, "ra"),
                 "{digests:?}"
             );

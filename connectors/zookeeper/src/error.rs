@@ -6,9 +6,9 @@ use zookeeper_client::Error;
 /// What a failed request says about the connection.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The connection died under it; the session's state tells the rest.
+    /// The connection was lost during the request; the session's state decides.
     Lost,
-    /// Something to tell, and to try again or not.
+    /// An error to report, and to try again or not.
     Trouble(SourceError),
 }
 

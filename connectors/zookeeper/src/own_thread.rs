@@ -4,7 +4,7 @@
 //! The library waits for its sockets through `async-io`, which has a thread for this unless somebody else looks after
 //! them meanwhile. On tokio's workers each packet would so wake two threads, which costs more than to read it.
 //!
-//! The thread must end with its source, and must not be left behind where nobody waits for it.
+//! The thread must end with its source, also if nothing waits for it.
 
 use std::future::Future;
 use std::io;

@@ -1,4 +1,4 @@
-//! Asking servers who they are, by the four-letter word `srvr` (the one allowed by default since 3.5.3).
+//! Asks servers for their version and role, with the four-letter word `srvr` (the one allowed by default since 3.5.3).
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub enum Probe {
     },
     /// It answered, but not as a serving ZooKeeper would: the word is not allowed, or it is not serving now.
     Mute(String),
-    /// Nobody answered.
+    /// No server answered.
     Unreachable(String),
 }
 

@@ -39,7 +39,7 @@ pub(crate) enum End {
     Overflow,
     /// The pipeline wants another one, after a while.
     Replace(Duration),
-    /// A request was not answered in time, although the server lives.
+    /// A request was not answered in time, although the server answers pings.
     Unanswered(SourceError),
     /// It cannot go on.
     Trouble(SourceError),
@@ -68,15 +68,15 @@ impl Outbox {
     }
 
     /// Adds events to those that wait at the end already.
-    fn told(&mut self, told: WatchEvents) {
-        if told.events.is_empty() {
+    fn events(&mut self, arrived: WatchEvents) {
+        if arrived.events.is_empty() {
             return;
         }
-        self.events += told.events.len();
-        self.bytes += bytes_of(&told.events);
+        self.events += arrived.events.len();
+        self.bytes += bytes_of(&arrived.events);
         match self.reports.back_mut() {
-            Some(SourceEvent::Input(Input::Events(waiting))) => waiting.extend(told.events),
-            _ => self.input(Input::Events(told.events)),
+            Some(SourceEvent::Input(Input::Events(waiting))) => waiting.extend(arrived.events),
+            _ => self.input(Input::Events(arrived.events)),
         }
     }
 
@@ -160,7 +160,7 @@ impl<'a> Connection<'a> {
                     None => return End::Stopped,
                 },
                 attempt = next_attempt(&mut self.writing) => self.attempted(attempt),
-                told = self.watchers.next() => self.told(told),
+                arrived = self.watchers.next() => self.forward(arrived),
                 state = self.states.changed() => self.state_changed(state),
                 _ = look.tick() => self.asked.is_overdue().then(|| self.unanswered("a read")),
             };
@@ -170,9 +170,9 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn told(&mut self, told: WatchEvents) -> Option<End> {
-        let is_lost = told.is_lost;
-        self.outbox.told(told);
+    fn forward(&mut self, arrived: WatchEvents) -> Option<End> {
+        let is_lost = arrived.is_lost;
+        self.outbox.events(arrived);
         if is_lost {
             return Some(self.end_of_state(self.states.peek_state()));
         }
@@ -184,14 +184,14 @@ impl<'a> Connection<'a> {
 
     fn answered(&mut self, answer: Result<Input, Error>) -> Option<End> {
         // Every event that came before this answer is in the watchers by now, and has to be reported before it.
-        let told = self.watchers.drain();
+        let arrived = self.watchers.drain();
         // The client gives the reason of a broken connection to the requests that it ends, and to nothing else.
         if let Err(error) = &answer
             && let Failure::Trouble(trouble) = of_request("a read", error)
         {
             return Some(End::Trouble(trouble));
         }
-        if let Some(end) = self.told(told) {
+        if let Some(end) = self.forward(arrived) {
             return Some(end);
         }
         match answer {
@@ -204,8 +204,8 @@ impl<'a> Connection<'a> {
     }
 
     fn state_changed(&mut self, state: SessionState) -> Option<End> {
-        let told = self.watchers.drain();
-        self.outbox.told(told);
+        let arrived = self.watchers.drain();
+        self.outbox.events(arrived);
         (state != SessionState::SyncConnected).then(|| self.end_of_state(state))
     }
 

@@ -18,7 +18,7 @@ use crate::own_thread;
 use crate::reconnects::{RECONNECT_MAX, Reconnects, STEADY};
 use crate::serve::{End, serve};
 
-/// So many connections that end soon, one after another, are reported.
+/// This many connections in a row that end soon are reported.
 const ENDED_SOON_MAX: u32 = 3;
 
 /// A ZooKeeper ensemble as a source of changes.

@@ -52,7 +52,7 @@ impl Survey {
         !is_reserved && !self.config.exclude.iter().any(|glob| glob.takes(path))
     }
 
-    /// What is read from now on is no older than what anybody was told before.
+    /// Makes later reads at least as new as everything that any client has read before.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Survey {
         convert::outcomes(&reads, results).map_err(|error| self.failed("a read", &error))
     }
 
-    /// How many znodes are below one; `None` where it may not be told, or is not there.
+    /// The number of znodes below one; `None` if it may not be read or does not exist.
     ///
     /// # Errors
     ///

@@ -10,11 +10,11 @@ use zookeeper_client::{EventType, PersistentWatcher, SessionState, WatchedEvent}
 
 use crate::convert;
 
-/// What the watches of the roots told, in the order of the connection.
+/// Events of the watches of all roots, in the order of the connection.
 #[derive(Debug, Default)]
 pub(crate) struct WatchEvents {
     pub(crate) events: Vec<Event>,
-    /// The connection is gone; what came before is in `events`.
+    /// The connection is lost; earlier events are in `events`.
     pub(crate) is_lost: bool,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct WatchEvents {
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     watchers: Vec<PersistentWatcher>,
-    /// Those that told a terminal state: asking them again panics.
+    /// Watchers that returned a terminal state: polling them again panics.
     ended: HashSet<usize>,
 }
 
@@ -39,12 +39,12 @@ impl Watchers {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                told = self.next() => *is_lost |= told.is_lost,
+                arrived = self.next() => *is_lost |= arrived.is_lost,
             }
         }
     }
 
-    /// Waits until any watch tells something, then takes all that is there. Cancel safe.
+    /// Waits for an event of any watch, then takes all that have arrived. Cancel safe.
     pub(crate) async fn next(&mut self) -> WatchEvents {
         let first = std::future::poll_fn(|context| {
             match (0..self.watchers.len()).find_map(|at| self.poll(at, context).map(|event| (at, event))) {
@@ -56,34 +56,34 @@ impl Watchers {
         self.drain_with(Some(first))
     }
 
-    /// Takes all that is there, without waiting. After a reply this holds every event that came before it: the client
-    /// hands both on from one task in the order of the connection.
+    /// Takes all events that have arrived, without waiting. After a reply these include every event before it: the
+    /// client forwards both from one task, in the order of the connection.
     pub(crate) fn drain(&mut self) -> WatchEvents {
         self.drain_with(None)
     }
 
     fn drain_with(&mut self, first: Option<(usize, WatchedEvent)>) -> WatchEvents {
-        let mut told = WatchEvents::default();
+        let mut arrived = WatchEvents::default();
         if let Some((at, event)) = first {
-            self.take(at, event, &mut told);
+            self.take(at, event, &mut arrived);
         }
         // An event seen on one watch proves that all earlier ones of the others are there: pass until none is new.
         let mut context = Context::from_waker(Waker::noop());
         loop {
-            let before = told.events.len();
+            let before = arrived.events.len();
             for at in 0..self.watchers.len() {
                 while let Some(event) = self.poll(at, &mut context) {
-                    self.take(at, event, &mut told);
+                    self.take(at, event, &mut arrived);
                 }
             }
-            if told.events.len() == before {
+            if arrived.events.len() == before {
                 break;
             }
         }
-        if self.watchers.len() > 1 && told.events.iter().all(|event| event.zxid.is_some()) {
-            told.events.sort_by_key(|event| event.zxid);
+        if self.watchers.len() > 1 && arrived.events.iter().all(|event| event.zxid.is_some()) {
+            arrived.events.sort_by_key(|event| event.zxid);
         }
-        told
+        arrived
     }
 
     fn poll(&mut self, at: usize, context: &mut Context<'_>) -> Option<WatchedEvent> {
@@ -96,17 +96,17 @@ impl Watchers {
         }
     }
 
-    fn take(&mut self, at: usize, event: WatchedEvent, told: &mut WatchEvents) {
+    fn take(&mut self, at: usize, event: WatchedEvent, arrived: &mut WatchEvents) {
         if event.event_type == EventType::Session {
-            told.is_lost |= event.session_state != SessionState::SyncConnected;
+            arrived.is_lost |= event.session_state != SessionState::SyncConnected;
             if event.session_state.is_terminated() {
                 self.ended.insert(at);
             }
             return;
         }
-        // Behind a disconnect only a comparison can tell what happened.
-        if !told.is_lost {
-            told.events.extend(convert::event(&event));
+        // After a disconnect only a comparison shows the changes.
+        if !arrived.is_lost {
+            arrived.events.extend(convert::event(&event));
         }
     }
 }

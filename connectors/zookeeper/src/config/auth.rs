@@ -1,4 +1,4 @@
-//! Who the bridge is to the servers.
+//! Credentials of the bridge at the servers.
 
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
