@@ -447,7 +447,7 @@ pub const LATENCY_BUCKETS: [f64; 13] = [
     0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0,
 ];
 
-/// Tells the installed recorder the unit and meaning of every metric.
+/// Describes every metric to the installed recorder, with its unit.
 pub fn describe() {
     for (name, kind, unit, help) in ALL {
         match kind {

@@ -16,7 +16,7 @@ impl Resident {
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            kib.expect("the kernel tells resident memory") << 10
+            kib.expect("the kernel reports resident memory") << 10
         };
         Resident {
             now: field("VmRSS:"),

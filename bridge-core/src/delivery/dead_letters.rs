@@ -75,7 +75,7 @@ impl DeadLetters {
     pub(super) fn why_waits(&self, path: &ZnodePath) -> Option<String> {
         let first = self.by_path.get(path)?.first()?;
         Some(format!(
-            "waits behind rejected record {first} of the same path (rejected_path = \"block\"): retry or drop the dead \
+            "waits for rejected record {first} of the same path (rejected_path = \"block\"): retry or drop the dead \
              letters of {path:?}"
         ))
     }

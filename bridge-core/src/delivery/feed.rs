@@ -439,12 +439,12 @@ mod tests {
 
     impl Tail for AtHand {
         fn read(&mut self, after: Seq, _: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
-            panic!("what is behind {after} is at hand")
+            panic!("the records after {after} are in memory")
         }
 
         fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
-            let behind = self.0.iter().filter(|record| record.seq > after);
-            Some(behind.take(limit.records).cloned().collect())
+            let later = self.0.iter().filter(|record| record.seq > after);
+            Some(later.take(limit.records).cloned().collect())
         }
 
         fn recall(&mut self, _: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {

@@ -90,8 +90,8 @@ fn lossless_json(bytes: &[u8]) -> Option<serde_json::Value> {
     (before == after).then_some(value)
 }
 
-/// The numbers of a JSON text as they stand there, and one entry for each colon outside strings, so that a key lost
-/// as a duplicate shows.
+/// The numbers of a JSON text as they are written, and one entry for each colon outside strings, so that a key lost as
+/// a duplicate shows.
 fn scalars(text: &[u8]) -> Option<Vec<&str>> {
     let text = std::str::from_utf8(text).ok()?;
     let bytes = text.as_bytes();

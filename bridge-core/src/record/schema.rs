@@ -24,7 +24,7 @@ pub fn record_schema_text() -> String {
     text
 }
 
-/// A null field is written, so it is required; only `acl`, `gap` and `run` stand in their own records alone.
+/// A null field is written, so it is required; only `acl`, `gap` and `run` are fields of their own records alone.
 fn require_all_but_their_own(schema: &mut Value) {
     let own = ["acl", "gap", "run"];
     let fields = schema["properties"]

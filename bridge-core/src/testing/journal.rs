@@ -258,8 +258,8 @@ impl Tail for MemoryTail {
             return Err(shared.failures.remove(0));
         }
         let first = shared.records.partition_point(|record| record.seq <= after);
-        let behind = shared.records[first..].iter().take(limit.records);
-        Ok(behind.map(Arc::clone).collect())
+        let later = shared.records[first..].iter().take(limit.records);
+        Ok(later.map(Arc::clone).collect())
     }
 
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
@@ -274,28 +274,28 @@ impl Tail for MemoryTail {
     }
 }
 
-/// The next records of a run, made of records in place of an image: the last state of each path that is living.
+/// The next records of a run, made of records in place of an image: the last state of each path that is existing.
 pub(crate) fn restated(records: &[Arc<Record>], run: &SinkRun, limit: usize) -> RunPage {
     let at = run.at.expect("a run that is read has a position");
-    let mut living: BTreeMap<&ZnodePath, &Arc<Record>> = BTreeMap::new();
+    let mut existing: BTreeMap<&ZnodePath, &Arc<Record>> = BTreeMap::new();
     for record in records {
         match (&record.path, record.op) {
-            (Some(path), Op::Delete) => drop(living.remove(path)),
-            (Some(path), Op::Create | Op::Update | Op::Snapshot) => drop(living.insert(path, record)),
+            (Some(path), Op::Delete) => drop(existing.remove(path)),
+            (Some(path), Op::Create | Op::Update | Op::Snapshot) => drop(existing.insert(path, record)),
             _ => {}
         }
     }
     let is_wanted = |path: &ZnodePath| run.path.as_ref().is_none_or(|top| top.covers(path));
-    let behind = |path: &ZnodePath| run.last().is_none_or(|last| path > last);
-    living.retain(|path, record| is_wanted(path) && behind(path) && record.seq <= at);
-    let told: Vec<Arc<Record>> = living
+    let is_after = |path: &ZnodePath| run.last().is_none_or(|last| path > last);
+    existing.retain(|path, record| is_wanted(path) && is_after(path) && record.seq <= at);
+    let page: Vec<Arc<Record>> = existing
         .into_values()
         .take(limit)
         .map(|record| again(record, run))
         .collect();
-    let next = told.last().and_then(|last| last.path.clone());
+    let next = page.last().and_then(|last| last.path.clone());
     RunPage {
-        records: told,
+        records: page,
         next: next.map(|last| run.behind(last)),
     }
 }

@@ -293,7 +293,7 @@ fn snapshot_identity(stat: &Stat, run: uuid::Uuid) -> Name {
 fn control(record: &mut Record, word: RecordKind) {
     let root = record.root.clone().map_or(String::new(), |root| root.to_string());
     let identity = match &word {
-        RecordKind::Change(_) => unreachable!("changes are told apart before"),
+        RecordKind::Change(_) => unreachable!("changes are handled before"),
         RecordKind::RunBegin { run } => {
             record.op = Op::SnapshotBegin;
             record.run = Some(Run {

@@ -298,8 +298,8 @@ pub fn some_records(count: u64, paths: u64) -> Vec<Arc<Record>> {
 }
 
 /// Changes of znodes without a control record, from seq 1: what measurements deliver. Among [`some_records`] each
-/// seventeenth is a heartbeat, which a bridge sends only when it is told to, and then in silence; sinks that keep control
-/// records in order would be measured by them.
+/// seventeenth is a heartbeat, which a bridge sends only if it is configured, and only without other records; sinks
+/// that keep control records in order would be measured by them.
 pub fn some_changes(count: u64, paths: u64) -> Vec<Arc<Record>> {
     let records = some_records(count + count / 16 + 1, paths).into_iter();
     let changes = records.filter(|record| record.path.is_some());

@@ -397,7 +397,7 @@ fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
         found.push(ConfigIssue::error(
             "tls.verify_hostname",
             "verify_hostname = false is not possible: it would accept the certificate of any server",
-            "connect by a name that stands in the servers' certificates",
+            "connect by a name in the servers' certificates",
         ));
     }
     if tls.ca.is_none() {

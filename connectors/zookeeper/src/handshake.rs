@@ -83,7 +83,7 @@ fn explain(error: &io::Error) -> String {
         }
         Some(Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => "the server's certificate is for another name: connect by a name that stands in it",
+        )) => "the server's certificate is for another name: connect by a name in the certificate",
         Some(Error::InvalidCertificate(_)) => {
             "the server's certificate cannot be trusted: it has to be renewed on the server"
         }

@@ -141,7 +141,7 @@ impl<'a> Connection<'a> {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Room for reports first, so that little waits. Answers and commands come next: the machine's windows bound
-            // them, while events can come without a pause and would keep reads, and so values, waiting for ever.
+            // them, while events can come without a pause and would keep reads, and so values, waiting without a limit.
             let end = tokio::select! {
                 biased;
                 () = link.stop.cancelled() => return End::Stopped,

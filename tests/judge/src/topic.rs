@@ -96,7 +96,7 @@ impl Topic {
         let mut ends = BTreeMap::new();
         for partition in self.next.keys() {
             let marks = self.consumer.fetch_watermarks(&self.name, *partition, BOUND);
-            ends.insert(*partition, marks.expect("the broker tells the end").1);
+            ends.insert(*partition, marks.expect("the broker returns the end").1);
         }
         self.assign_once();
         while ends.iter().any(|(partition, end)| self.next[partition] < *end) {

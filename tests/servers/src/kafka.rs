@@ -284,7 +284,7 @@ impl Kafka {
     pub fn bootstrap_of(&self, listener: &str) -> String {
         let mut more = self.ports.more.iter();
         let found = more.find(|(name, _)| name == listener);
-        let (_, port) = found.expect("a listener is there if the builder is told of it");
+        let (_, port) = found.expect("a listener exists if the builder names it");
         port.addr().to_string()
     }
 
@@ -296,7 +296,7 @@ impl Kafka {
     pub fn proxy(&self) -> &Proxy {
         self.proxy
             .as_ref()
-            .expect("a proxy is there if the builder is told `behind_proxy()`")
+            .expect("a proxy exists if the builder has `behind_proxy()`")
     }
 
     /// The node's directory, removed on drop.

@@ -237,7 +237,7 @@ impl Nats {
     pub fn proxy(&self) -> &Proxy {
         self.proxy
             .as_ref()
-            .expect("a proxy is there if the builder is told `behind_proxy()`")
+            .expect("a proxy exists if the builder has `behind_proxy()`")
     }
 
     /// The directory of all servers, removed on drop.

@@ -192,7 +192,7 @@ async fn a_one_way_network_drops_one_direction_and_forwards_the_other() {
     let (proxy, mut client) = proxied().await;
     proxy.one_way(Direction::ToClient).await.unwrap();
     client.write_all(b"heard").await.unwrap();
-    eventually("the server to be told", BOUND, || async {
+    eventually("the server to get the bytes", BOUND, || async {
         proxy.forwarded(Direction::ToServer) == 5
     })
     .await

@@ -2,7 +2,7 @@
 //! the destination does to a delivery is in `destination`, what an operator orders in `operator`.
 //!
 //! What the real worker does with threads and channels is one step each here, so that the bridge can be killed between
-//! any two of them: read a batch, write some of it, answer, tell the pipeline.
+//! any two of them: read a batch, write some of it, answer, report to the pipeline.
 
 mod destination;
 mod operator;
@@ -66,8 +66,8 @@ pub enum Step {
     Idle,
     /// Something happened.
     Moved,
-    /// The pipeline is to be told.
-    Told(SinkProgress),
+    /// The pipeline is to get this progress.
+    Report(SinkProgress),
 }
 
 /// What a worker sees around it.
@@ -269,7 +269,7 @@ impl Sink {
         });
         let blocked = rejected
             .clone()
-            .filter(|reason| reason.contains("waits behind"))
+            .filter(|reason| reason.contains("waits for rejected"))
             .count() as u64;
         around.seen.add(Seen::BlockedPath, blocked);
         around.seen.add(Seen::Rejected, rejected.count() as u64 - blocked);
@@ -287,7 +287,7 @@ impl Sink {
         if around.habit == Some(Habit::ProgressSkipped) && is_move && progress.cursor.0.is_multiple_of(3) {
             return Step::Moved;
         }
-        Step::Told(progress.note(Arc::clone(&self.name), steady(around.now_ms)))
+        Step::Report(progress.note(Arc::clone(&self.name), steady(around.now_ms)))
     }
 
     fn fetch(&mut self, around: &mut Around<'_>) -> Step {
@@ -305,7 +305,7 @@ impl Sink {
         let mut records = around.store.read(worker.position, limit, around.seen);
         records.retain(|record| record.seq <= around.durable);
         let through = records.last().map(|record| record.seq);
-        worker.position = through.unwrap_or_else(|| panic!("nothing behind {} is there", worker.position));
+        worker.position = through.unwrap_or_else(|| panic!("there is no record after {}", worker.position));
         let count = records.len();
         records.retain(|record| self.filter.passes(record));
         around.seen.add(Seen::Filtered, (count - records.len()) as u64);

@@ -37,7 +37,7 @@ const BEATS_PER_RETENTION: u64 = 12;
 pub(crate) struct Bridge {
     pub(crate) flow: Flow<Tap>,
     pub(crate) client: Client,
-    /// What the workers were told to be durable.
+    /// The last record that the workers know as durable.
     pub(crate) durable: Seq,
     /// Whether the open batch holds something.
     pub(crate) has_open_batch: bool,
@@ -357,7 +357,7 @@ impl World {
                 PipelineEvent::Halted(halt) => self.halted(halt),
                 PipelineEvent::Connected | PipelineEvent::Server(_) | PipelineEvent::Trouble(_) => {}
                 PipelineEvent::Compacting | PipelineEvent::Compacted(_) => {
-                    unreachable!("its journal is not told to compact")
+                    unreachable!("its journal is not configured to compact")
                 }
             }
         }
@@ -527,7 +527,7 @@ impl World {
             match self.sinks[at].step(&mut around) {
                 Step::Idle => return,
                 Step::Moved => {}
-                Step::Told(note) => {
+                Step::Report(note) => {
                     // Killed before the journal has the note: what was written is written again.
                     if self.may_be_killed() {
                         self.seen.see(Seen::KilledBeforeNote);

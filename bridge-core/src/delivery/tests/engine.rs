@@ -235,8 +235,8 @@ async fn every_metric_of_a_sink_is_reported_under_its_name() {
     );
 }
 
-/// What a histogram has been told.
-fn told(recorder: &DebuggingRecorder, name: &str) -> Vec<f64> {
+/// The values of a histogram.
+fn values_of(recorder: &DebuggingRecorder, name: &str) -> Vec<f64> {
     let seen = recorder.snapshotter().snapshot().into_vec();
     let of_name = seen.into_iter().find(|(key, ..)| key.key().name() == name);
     match of_name {
@@ -272,8 +272,8 @@ async fn the_latency_of_records_is_measured_once_for_each_moment_and_not_again_w
     bench.stop().await;
 
     // The last one is of a clock that was set back since.
-    let told = told(&recorder, crate::metrics::SINK_DELIVERY_LATENCY);
-    assert_eq!(told, [4.0, 0.5, 0.0]);
+    let values = values_of(&recorder, crate::metrics::SINK_DELIVERY_LATENCY);
+    assert_eq!(values, [4.0, 0.5, 0.0]);
     assert_eq!(destination.seqs(), [1, 2, 3, 4, 1]);
 }
 

@@ -100,7 +100,7 @@ impl World {
     /// Every version was delivered, counted in what was, or is a dead letter; the last state of each path arrived last.
     fn check(&self) {
         self.stage.assert_delivered();
-        let told: BTreeSet<Zxid> = self
+        let listed: BTreeSet<Zxid> = self
             .arrived
             .iter()
             .flat_map(|record| record.superseded.iter().chain(&record.zxid))
@@ -115,7 +115,7 @@ impl World {
         let records = self.stage.records.iter();
         for record in records.filter(|record| !letters.contains(&record.seq)) {
             let zxid = record.zxid.expect("each has one");
-            assert!(told.contains(&zxid), "{} was lost in silence", record.seq);
+            assert!(listed.contains(&zxid), "{} was lost silently", record.seq);
             newest.insert(record.path.as_ref().expect("only znodes change here"), record.seq);
         }
         for (path, seq) in newest {

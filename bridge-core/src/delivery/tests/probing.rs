@@ -1,4 +1,4 @@
-//! Failures of which the sink cannot tell whether they are those of a path or of the whole destination.
+//! Failures of unknown extent: of a path or of the whole destination.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn by_default() -> Given {
 }
 
 async fn until_passed(status: &mut watch::Receiver<SinkStatus>, seq: u64) -> SinkStatus {
-    until(status, "behind the record", |status| status.cursor >= Seq(seq)).await
+    until(status, "at the record", |status| status.cursor >= Seq(seq)).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -93,7 +93,7 @@ async fn with_block_the_later_records_of_the_path_wait_after_the_rejected_one_as
     let reasons = journal.rejected("one");
     assert_eq!(reasons[0].reason, "scripted: never accepted");
     assert!(
-        reasons[1].reason.starts_with("waits behind rejected record 4"),
+        reasons[1].reason.starts_with("waits for rejected record 4"),
         "{}",
         reasons[1].reason
     );

@@ -1,5 +1,5 @@
 //! The present state sent again to one sink: whatever fails meanwhile, whoever lost everything has it at the end, and
-//! nothing older ever stands behind something newer.
+//! no older state ever follows a newer one.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ enum Driver {
     ForgetsTheRun,
 }
 
-/// A source that goes on changing, the machine, and a receiver that forgets everything when it is to be told again.
+/// A source that keeps changing, the machine, and a receiver that forgets everything when a run begins.
 struct World {
     stage: Stage,
     driver: Driver,
@@ -55,7 +55,7 @@ impl Receiver {
         let newest = self.newest.entry(path.clone()).or_default();
         assert!(
             record.seq >= *newest,
-            "{path}: {} ({:?}) stands behind {newest}",
+            "{path}: {} ({:?}) follows {newest}",
             record.seq,
             record.op
         );

@@ -1,5 +1,5 @@
-//! What the random worlds of these tests stand on: the machine, a journal and a destination of plain values, faults and
-//! crashes. No runtime, thousands of crashes a second. A seed that fails is printed and replayed by `ZKBRIDGE_SEED`.
+//! The parts of the random tests: the machine, a journal and a destination of plain values, faults and crashes. No
+//! runtime, thousands of crashes a second. A seed that fails is printed and replayed by `ZKBRIDGE_SEED`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -231,7 +231,7 @@ impl Stage {
         true
     }
 
-    /// Nothing waits, and the cursor is behind the last record.
+    /// Whether nothing waits and the cursor is at the last record.
     pub(super) fn assert_delivered(&self) {
         assert!(self.parked.is_empty(), "{:?} are left", self.parked);
         assert_eq!(self.stored.0 as usize, self.records.len());

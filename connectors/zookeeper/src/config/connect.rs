@@ -80,7 +80,7 @@ fn parse(text: &str) -> Result<Connect, String> {
     if let Some(chroot) = chroot
         && chroot.contains(',')
     {
-        return Err("a chroot stands once, behind the last server".to_owned());
+        return Err("write the chroot once, after the last server".to_owned());
     }
     let chroot = match chroot {
         None | Some("/") => None,

@@ -68,7 +68,7 @@ fn a_text_that_is_no_connect_string_is_refused_with_its_reason() {
     check("::1", "in brackets");
     check("[::1", "lacks its ']'");
     check("zk://a:2181", "leave 'zk://' out");
-    check("a/x,b/x", "behind the last server");
+    check("a/x,b/x", "after the last server");
     check("a/x//y", "empty name");
     check("a b:2181", "holds ' '");
 }

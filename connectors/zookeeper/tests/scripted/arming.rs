@@ -39,7 +39,7 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
             }
             SYNC => frame(&mut stream, &[header(xid, 5), text("/a")].concat()).await?,
             PING => frame(&mut stream, &header(xid, 5)).await?,
-            // The first read: the watch has something to tell before it is answered.
+            // The first read: the watch has an event before it is answered.
             _ => frame(&mut stream, &created("/a/new", 6)).await?,
         }
     }
@@ -63,9 +63,10 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
     )));
     let source = tokio::spawn(source.run(link));
     let (root, mut number) = (ZnodePath::parse("/a").unwrap(), Connection::default());
-    let mut told = Vec::new();
-    let is_told = |told: &[SourceEvent]| matches!(told.last(), Some(SourceEvent::Input(Input::Events(_))));
-    while !is_told(&told) {
+    let mut reports = Vec::new();
+    let has_event =
+        |reports: &[SourceEvent]| matches!(reports.last(), Some(SourceEvent::Input(Input::Events(_))));
+    while !has_event(&reports) {
         let report = timeout(BOUND, reported.recv())
             .await
             .expect("a report in time")
@@ -92,20 +93,20 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
             };
             requests_end.send(addressed).await.unwrap();
         }
-        told.push(report);
+        reports.push(report);
     }
     let event = Event {
         path: ZnodePath::parse("/a/new").unwrap(),
         kind: EventKind::Created,
         zxid: Some(Zxid(6)),
     };
-    // What came before the answer to sync was told on an earlier connection, or is read by the walk.
+    // What came before the answer to sync was reported on an earlier connection, or is read by the walk.
     let [
         SourceEvent::Input(Input::Armed),
         SourceEvent::Input(Input::Events(events)),
-    ] = &told[2..]
+    ] = &reports[2..]
     else {
-        panic!("{told:?}");
+        panic!("{reports:?}");
     };
     assert_eq!(events, &[event]);
     stop.cancel();

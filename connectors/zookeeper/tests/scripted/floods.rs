@@ -137,9 +137,9 @@ async fn events_that_nothing_watches_fill_no_queue() {
 #[tokio::test]
 async fn more_bytes_of_paths_than_may_wait_end_the_connection_as_an_overflow() {
     let cut_off = Arc::new(Notify::new());
-    let tells = Arc::clone(&cut_off);
+    let signal = Arc::clone(&cut_off);
     let server = Server::start(10_000, move |mut stream| {
-        let tells = Arc::clone(&tells);
+        let signal = Arc::clone(&signal);
         async move {
             let _read = other(&mut stream).await?;
             let long = "x".repeat(50_000);
@@ -150,7 +150,7 @@ async fn more_bytes_of_paths_than_may_wait_end_the_connection_as_an_overflow() {
             {
                 at += 1;
             }
-            tells.notify_one();
+            signal.notify_one();
             Ok(())
         }
     })

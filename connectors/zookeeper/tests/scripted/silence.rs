@@ -30,7 +30,7 @@ async fn silent_from(mut stream: TcpStream, operation: i32) -> io::Result<()> {
     }
 }
 
-/// The connection is given up with its reason, the operator is told, and another one is made.
+/// The connection is given up with its reason, the trouble is reported, and another one is made.
 async fn is_given_up(server: &Server) {
     let mut driver = Driver::run(server.config());
     driver

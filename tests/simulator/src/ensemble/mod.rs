@@ -95,7 +95,7 @@ impl Ensemble {
         self.log.len()
     }
 
-    /// The transactions behind a place in the log.
+    /// The transactions after a place in the log.
     pub fn log_behind(&self, entries: usize) -> &[Txn] {
         self.log.get(entries..).unwrap_or_default()
     }
@@ -137,7 +137,7 @@ impl Ensemble {
         count
     }
 
-    /// A server applies the next transaction; what the watch on `wire` is told of it goes there.
+    /// A server applies the next transaction; its watch events are sent on `wire`.
     pub fn replicate(&mut self, server: usize, wire: Option<&mut Wire>) -> bool {
         let state = &mut self.servers[server];
         if !state.is_up || state.is_isolated || state.applied == self.log.len() {

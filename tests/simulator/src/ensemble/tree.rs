@@ -50,7 +50,7 @@ pub struct Znode {
     pub readable: bool,
 }
 
-/// What a watch is told of one operation.
+/// The watch events of one operation.
 #[derive(Clone, Debug)]
 pub struct Fired {
     /// The znode that changed.
@@ -122,8 +122,8 @@ impl Tree {
     pub fn apply(&mut self, txn: &Txn) -> Vec<Fired> {
         let mut fired = Vec::new();
         for op in &txn.ops {
-            let told = self.apply_op(op, txn.zxid, txn.time);
-            fired.extend(told.expect("only what the tree allows is committed"));
+            let events = self.apply_op(op, txn.zxid, txn.time);
+            fired.extend(events.expect("only what the tree allows is committed"));
         }
         fired
     }

@@ -161,7 +161,7 @@ impl Drop for ModelJournal {
     }
 }
 
-/// The committed records behind a position that are still kept.
+/// The committed records after a position that are still kept.
 pub fn records_behind(disk: &Disk, after: Seq, limit: usize) -> Vec<Arc<Record>> {
     let first = usize::try_from(after.0.max(disk.state.oldest.saturating_sub(1))).unwrap_or(usize::MAX);
     let records = &disk.state.model.records;

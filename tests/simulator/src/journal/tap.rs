@@ -26,7 +26,7 @@ pub struct Faults {
     pub disk_is_full: bool,
     /// Undelivered records that may be held; `None`: any number.
     pub room: Option<u64>,
-    /// Where the slowest sink stands.
+    /// The cursor of the slowest sink.
     pub slowest: Seq,
 }
 

@@ -72,7 +72,7 @@ impl Store {
         }
     }
 
-    /// The durable records behind a position.
+    /// The durable records after a position.
     ///
     /// # Panics
     ///
@@ -89,7 +89,7 @@ impl Store {
                 && let Some(handed) = worker.at_hand(after, limit)
             {
                 seen.see(Seen::HandedOver);
-                assert_eq!(handed, records, "in memory behind {after}");
+                assert_eq!(handed, records, "in memory after {after}");
             }
         }
         records

@@ -1,5 +1,5 @@
-//! Gaps and runs: they open and close as the contract says, reconciled records stand in nothing else, and what they
-//! claim to have told was told.
+//! Checks gaps and runs: they open and close as the contract says, reconciled records are inside them only, and the
+//! zxids that they claim are recorded.
 
 use bridge_core::append::{Append, ChangeKind, RecordKind};
 use bridge_core::number::Zxid;
@@ -131,7 +131,7 @@ impl Judge {
                     match open {
                         Some(Open::Gap { differences, .. }) => *differences += 1,
                         Some(Open::Run { is_first: true, .. }) => {}
-                        _ => panic!("{entry:?} stands outside of gaps and runs"),
+                        _ => panic!("{entry:?} is outside of gaps and runs"),
                     }
                 }
             }

@@ -1,7 +1,8 @@
 //! Lives that nobody read: none is passed over in silence, and none is made up.
 //!
-//! A life that began and ended unread is told by its own records where servers send zxids; before 3.9 one delete of a
-//! path stands for all that ended since the last one. What lies inside a gap or the first listing needs no record.
+//! An incarnation that was never read has its own records if servers send zxids; before 3.9 one delete of a path
+//! represents all incarnations deleted since the last one. Incarnations inside a gap or the first listing need no
+//! record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +15,11 @@ use super::{Bench, Judge};
 /// What the records say of lives.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
-    /// Those of which something was told.
-    told: BTreeSet<(ZnodePath, Zxid)>,
-    /// Bounds of the deletes of each path that stand for lives that nobody read.
+    /// Incarnations with a record.
+    recorded: BTreeSet<(ZnodePath, Zxid)>,
+    /// Bounds of the deletes of each path that represent incarnations that were never read.
     unread: BTreeMap<ZnodePath, Vec<Zxid>>,
-    /// What gaps and first listings cover of each root: behind the first zxid, up to the second.
+    /// The zxids that gaps and first listings cover of each root: after the first, up to the second.
     spans: BTreeMap<ZnodePath, Vec<(Zxid, Zxid)>>,
 }
 
@@ -36,10 +37,10 @@ impl Judge {
             }
             _ => return,
         };
-        self.lives.told.insert((path, czxid));
+        self.lives.recorded.insert((path, czxid));
     }
 
-    /// No more deletes stand for lives that nobody read than such lives have ended.
+    /// Checks that there are no more deletes of unread incarnations than such incarnations were deleted.
     fn note_unread(&mut self, change: &Change, at: DeletedAt, bench: &Bench<'_>) {
         let bound = match at {
             DeletedAt::Exact(bound) | DeletedAt::Bound(bound) => bound,
@@ -51,33 +52,34 @@ impl Judge {
         if !bench.excuses.is_none() {
             return;
         }
-        let is_told = |czxid: Zxid| self.lives.told.contains(&(path.clone(), czxid));
+        let is_recorded = |czxid: Zxid| self.lives.recorded.contains(&(path.clone(), czxid));
         let truth = &bench.ensemble.truth;
-        let unread = truth.lives(path).iter().filter(|life| !is_told(life.czxid));
+        let unread = truth.lives(path).iter().filter(|life| !is_recorded(life.czxid));
         let ends = unread.filter_map(|life| life.gone);
-        // Events without zxids do not tell that nobody could see a life.
+        // Events without zxids do not show that an incarnation was never visible.
         let ended: Vec<Zxid> = ends
             .chain(truth.invisible_ends(path))
             .filter(|gone| *gone <= bound)
             .collect();
-        let last_told = self
+        let last_recorded = self
             .lives
-            .told
+            .recorded
             .range((path.clone(), Zxid::ZERO)..=(path.clone(), Zxid(u64::MAX)));
-        let last_told = last_told.last().map_or(Zxid::ZERO, |(_, czxid)| *czxid);
+        let last_recorded = last_recorded.last().map_or(Zxid::ZERO, |(_, czxid)| *czxid);
         assert!(
-            ended.iter().any(|gone| *gone >= last_told),
-            "{change:?} stands for a life that ended before {last_told} began, which was told before: {:?}",
+            ended.iter().any(|gone| *gone >= last_recorded),
+            "{change:?} represents an incarnation deleted before {last_recorded} was created, which was recorded before: {:?}",
             truth.lives(path)
         );
         assert!(
             deletes.len() <= ended.len(),
-            "{change:?} stands for no life, as do {deletes:?}: {:?}",
+            "{change:?} represents no incarnation, as do {deletes:?}: {:?}",
             truth.lives(path)
         );
     }
 
-    /// Every life that ended was told, or a delete stands for it, or it began inside a gap or the first listing.
+    /// Checks that every deleted incarnation has a record, or a delete represents it, or it was created inside a gap or
+    /// the first listing.
     pub(super) fn check_lives(&self, bench: &Bench<'_>) {
         if !bench.excuses.is_none() {
             return;
@@ -85,12 +87,12 @@ impl Judge {
         for root in &self.roots {
             for (path, life) in bench.ensemble.truth.below(root) {
                 let Some(gone) = life.gone else { continue };
-                let is_told = self.lives.told.contains(&(path.clone(), life.czxid));
+                let is_recorded = self.lives.recorded.contains(&(path.clone(), life.czxid));
                 let mut deletes = self.lives.unread.get(path).into_iter().flatten();
-                let stands = deletes.any(|bound| gone <= *bound);
+                let is_represented = deletes.any(|bound| gone <= *bound);
                 assert!(
-                    is_told || stands || self.lives.covers(root, life.czxid),
-                    "of the life {} of {path}, gone at {gone}, nothing was told, outside of {:?}",
+                    is_recorded || is_represented || self.lives.covers(root, life.czxid),
+                    "of the life {} of {path}, gone at {gone}, has no record outside of {:?}",
                     life.czxid,
                     self.lives.spans.get(root)
                 );

@@ -1,4 +1,4 @@
-//! Single records: whether what one says happened, and stands where it may.
+//! Checks single records: the change happened, and the record is at a permitted place.
 
 use bridge_core::append::{Change, ChangeKind, DeletedAt};
 use bridge_core::number::Zxid;
@@ -10,10 +10,10 @@ use crate::coverage::Seen;
 use crate::ensemble::{Life, acl_of};
 
 impl Judge {
-    /// Exact records ascend, and those of a transaction stand together in one commit.
+    /// Exact records ascend, and those of a transaction are together in one commit.
     pub(super) fn check_order(&mut self, change: &Change, bench: &Bench<'_>) {
         if !is_exact(change) {
-            // A delete found by comparing may stand among those that its transaction is known to have made.
+            // A delete found by comparing may be among those that its transaction is known to have made.
             let is_of_same = matches!(change.what, ChangeKind::Deleted { at: DeletedAt::Bound(zxid) } if Some(zxid) == self.telling);
             if !is_of_same && !matches!(change.what, ChangeKind::AclChanged { .. }) {
                 self.telling = None;
@@ -115,7 +115,7 @@ impl Judge {
             bench.seen.see(Seen::DeleteUnseen);
             if let DeletedAt::Bound(bound) = at {
                 let is_new = self.unseen.insert((change.path.clone(), bound));
-                assert!(is_new, "{change:?} was told before, and has the same id");
+                assert!(is_new, "{change:?} was recorded before with the same id");
             }
             return;
         };
@@ -189,10 +189,7 @@ fn check_overwritten(
         assert!(listed <= between, "{change:?} after {known:?}");
         let mut written = life.versions.range(*first..stat.mzxid).map(|(zxid, _)| zxid);
         let is_whole = written.all(|zxid| change.superseded.contains(zxid));
-        assert!(
-            is_whole,
-            "{change:?} lists an older version and not all behind it"
-        );
+        assert!(is_whole, "{change:?} lists an older version and not all after it");
     }
     check_superseded(change, known.mzxid, stat.mzxid, life);
 }
