@@ -10,7 +10,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -195,6 +195,10 @@ where
 {
     let end = open.end.clone();
     let _ended = end.clone().drop_guard();
+    if is_clock_off(SystemTime::now()) {
+        let _ = timeout(limits.silence, refuse_for_clock(stream)).await;
+        return;
+    }
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, open) = (router.clone(), Arc::clone(&open));
@@ -216,6 +220,37 @@ where
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(CLOSE_BOUND, connection).await;
+}
+
+/// The last second of the year 9999.
+const DATE_SECONDS_MAX: u64 = 253_402_300_799;
+
+/// Whether the wall clock shows a time that HTTP has no date for: hyper panics then, with and without the header `Date`.
+fn is_clock_off(now: SystemTime) -> bool {
+    let since = now.duration_since(UNIX_EPOCH);
+    since.map_or(true, |since| since.as_secs() > DATE_SECONDS_MAX)
+}
+
+/// Answers the first request on a connection without hyper. How a peer breaks off is of no interest.
+async fn refuse_for_clock(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    const BODY: &str = "the wall clock of this machine shows a time before 1970 or after 9999\n\
+                        help: correct the clock; capture and delivery go on meanwhile\n";
+    let mut head = Vec::new();
+    let mut block = [0; 1024];
+    // What is unread when the socket is closed would reset the connection, and lose the answer.
+    while head.len() < HEAD_BYTES_MAX && !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+        match stream.read(&mut block).await? {
+            0 => break,
+            read => head.extend_from_slice(&block[..read]),
+        }
+    }
+    let length = BODY.len();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{BODY}"
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// Reads the whole request before the router sees it, so that a handler never waits for a peer.
@@ -248,7 +283,6 @@ mod tests {
     use std::net::SocketAddr;
 
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::watch;
 
     use super::*;
@@ -381,6 +415,31 @@ mod tests {
         .await
         .unwrap();
         served.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_wall_clock_that_has_no_date_is_answered_and_panics_nowhere() {
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert!(is_clock_off(UNIX_EPOCH - Duration::from_secs(1)));
+        assert!(is_clock_off(at(DATE_SECONDS_MAX + 1)));
+        for fine in [at(0), at(DATE_SECONDS_MAX), SystemTime::now()] {
+            assert!(!is_clock_off(fine), "{fine:?}");
+        }
+        let (mut peer, own) = tokio::io::duplex(4096);
+        let refused = tokio::spawn(refuse_for_clock(own));
+        peer.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        timeout(BOUND, peer.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("correct the clock"),
+            "{answer}"
+        );
+        refused.await.unwrap().unwrap();
     }
 
     #[tokio::test]
