@@ -27,7 +27,7 @@ pub enum Tone {
     Good,
     /// A warning.
     Warning,
-    /// An error: somebody has to act.
+    /// An error: an operator must act.
     Bad,
     /// A heading.
     Strong,

@@ -65,7 +65,7 @@ fn http_objections(http: &HttpConfig) -> Vec<ConfigIssue> {
         return open.into_iter().collect();
     };
     if token.is_empty() {
-        let message = "the token is empty, so anybody would know it";
+        let message = "the token is empty, so every client has it";
         let remedy = "give a long random text, or leave token out and listen on 127.0.0.1";
         return vec![ConfigIssue::error("http.token", message, remedy)];
     }

@@ -61,7 +61,7 @@ pub(crate) fn apply(tree: &mut Node, raw: &str, environment: &Environment, probl
     }
 }
 
-/// A variable that is no override and was surely meant to be one: `ZKBRIDGE_HTTP_LISTEN`.
+/// A variable that is not an override and is probably meant to be one: `ZKBRIDGE_HTTP_LISTEN`.
 fn slip(key: &str, raw: &str) -> Option<Problem> {
     let name = format!("{PREFIX}_{}", key.to_uppercase());
     // Then it serves a reference.

@@ -1,5 +1,5 @@
-//! The control socket: takes an operator's orders to the sinks of this bridge. For its own command only; the socket is
-//! open to its user only, and no znode data goes over it.
+//! The control socket: receives an operator's orders to the sinks of this bridge. Only the command uses it, only the
+//! bridge's user can open it, and no znode data goes over it.
 
 use std::fs;
 use std::io;
@@ -27,16 +27,16 @@ use super::listener::{self, CLOSE_BOUND, Limits};
 use super::{ReloadRequest, View};
 use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET, SocketPath};
 
-/// Orders that may wait for a sink that is busy with a delivery.
+/// Capacity of the queue of orders to one sink.
 pub(super) const ORDERS: usize = 16;
-/// For its owner only.
+/// Only its owner may use the socket.
 const MODE: u32 = 0o600;
-/// Commands of one operator and a health check.
+/// Enough for the commands of one operator and a health check.
 const CONNECTIONS: usize = 16;
 /// A reload drains the sinks that it changes; the command itself waits 60 s.
 const ANSWER_BOUND: Duration = Duration::from_secs(90);
 
-/// The way to the worker of one sink and source.
+/// Sends orders to the worker of one sink and source.
 #[derive(Clone, Debug)]
 pub(super) struct OrderHandle {
     pub(super) source: Arc<str>,
@@ -44,7 +44,7 @@ pub(super) struct OrderHandle {
     pub(super) orders: mpsc::Sender<OperatorRequest>,
 }
 
-/// The ways to the workers that there are; they change when the configuration does.
+/// The handles of all workers. A reload replaces them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OrderHandles(Arc<RwLock<Vec<OrderHandle>>>);
 
@@ -60,7 +60,7 @@ impl OrderHandles {
     }
 }
 
-/// Nobody panics while holding the lock: it is held to look into a list, or to replace it.
+/// No code panics while holding the lock: it is held to search a list or to replace it.
 const UNPOISONED: &str = "the list of handles is whole";
 
 /// The socket at work. Dropped, it removes its file.

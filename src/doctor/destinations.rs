@@ -1,4 +1,4 @@
-//! The destinations: opened as at a start, or, if a bridge runs, as the bridge reports them, because it has them open.
+//! Checks of the destinations: from the status of the running bridge, or, if none runs, by opening them as at a start.
 
 use bridge_config::{Config, SinkConfig};
 use bridge_query::status::{BridgeStatus, SinkSummary};

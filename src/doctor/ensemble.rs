@@ -1,4 +1,4 @@
-//! An ensemble: each of its servers, the session that it grants, and the roots as the source sees them.
+//! Checks of an ensemble: each server, the granted session, the roots, and the clock.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::Line;
 use crate::operator::Journals;
 use crate::terminal::{count, span};
 
-/// Znodes of one request.
+/// Znodes per request.
 const AT_ONCE: usize = 64;
 
 /// A server that takes longer makes every walk and every read slow.
@@ -26,16 +26,16 @@ const ANSWER_SLOW: Duration = Duration::from_millis(250);
 /// Clocks that are further apart make the times of records misleading.
 const CLOCK_MS_MAX: i64 = 2_000;
 
-/// A change is in the journal long before; more than that is a clock that is ahead.
+/// A change is captured much sooner; a longer time means that a clock is wrong.
 const CAPTURE_MS_MAX: i64 = 10_000;
 
-/// The last records, which show the servers' clock.
+/// The number of last records that show the servers' clock.
 const RECORDS: usize = 500;
 
 /// Unreadable znodes that are named.
 const NAMED_MAX: usize = 5;
 
-/// Everything about one source.
+/// Runs the checks of one source.
 pub async fn examine_ensemble(
     source: &SourceConfig,
     options: &ZookeeperConfig,
@@ -68,7 +68,7 @@ fn refused(subject: &str, check: &str, error: &SourceError) -> Line {
     Line::failure(subject, check, &error.message, remedy)
 }
 
-/// Each server, asked for itself.
+/// Asks each server.
 async fn servers(subject: &str, options: &ZookeeperConfig) -> Vec<Line> {
     let servers = options.connect.servers();
     let asked = join_all(servers.iter().map(|server| async move {
@@ -120,7 +120,7 @@ fn one(subject: &str, server: &Server, (answer, took): &(Probe, Duration), other
     }
 }
 
-/// Servers of several versions are one thing during an upgrade, and another afterwards.
+/// A warning if the servers have different versions, as during an upgrade.
 fn versions(subject: &str, answers: &[(Probe, Duration)]) -> Option<Line> {
     let mut versions: Vec<&str> = answers
         .iter()
@@ -157,7 +157,7 @@ fn session(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Line {
     }
 }
 
-/// Writes one and takes it back.
+/// Writes a canary and removes it.
 async fn canary(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Line {
     const CHECK: &str = "canary";
     match survey.try_canary().await {
@@ -285,7 +285,7 @@ fn readable(subject: &str, check: &str, sample: &Sample) -> Line {
     )
 }
 
-/// ZooKeeper shows its time only in Stats, so it is taken from records.
+/// Compares clocks by the last records: ZooKeeper shows its time only in Stats.
 fn clock(subject: &str, source: &SourceConfig, journals: &Journals) -> Line {
     const CHECK: &str = "clock";
     let shown = journals

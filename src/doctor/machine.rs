@@ -1,4 +1,4 @@
-//! The machine: room and speed of the data directory, and how many files may be open.
+//! Checks of the machine: disk space and fsync time of the data directory, and the limit of open files.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,28 +16,28 @@ use crate::terminal::bytes;
 
 const SUBJECT: &str = "machine";
 
-/// Each batch of changes waits for one synchronisation; slower ones show as a delay of every change.
+/// Every batch of changes waits for one fsync; a slower one delays every change.
 const FSYNC_SLOW: Duration = Duration::from_millis(20);
 
-/// Measured so often; the middle one counts.
+/// Number of measurements; the result is their median.
 const FSYNCS: usize = 15;
 
-/// One small batch.
+/// Bytes of one measurement: a small batch.
 const FSYNC_BYTES: usize = 4096;
 
-/// Less than one batch of large records and the log beside the journal.
+/// Room for one batch of large records and the write-ahead log.
 const ROOM_MIN: u64 = 256 << 20;
 
-/// Other descriptors of the process: standard streams, the runtime, HTTP, the control socket and its clients.
+/// Descriptors of the process itself: standard streams, the runtime, HTTP, the control socket and its clients.
 const FILES: u64 = 64;
 
-/// Journal, log, shared memory, lock, copier, and the connections of a source.
+/// Descriptors of a source: journal, log, shared memory, lock, copier, connections.
 const FILES_PER_SOURCE: u64 = 24;
 
-/// A reader, and the connections of a sink to several brokers.
-const FILES_PER_LANE: u64 = 32;
+/// Descriptors of a sink for one source: a reader, and connections to several brokers.
+const FILES_PER_SINK: u64 = 32;
 
-/// All of it.
+/// Runs the checks.
 pub(super) fn examine(config: &Config) -> Vec<Line> {
     let folder = nearest_existing(&config.data_dir);
     let mut lines = vec![room(config, &folder), owner(config)];
@@ -134,7 +134,7 @@ fn speed(folder: &Path) -> Line {
     }
 }
 
-/// The middle of several.
+/// The median of several fsyncs.
 fn measure(folder: &Path) -> io::Result<Duration> {
     let mut file: File = tempfile::tempfile_in(folder)?;
     let block = [0x5a; FSYNC_BYTES];
@@ -151,8 +151,8 @@ fn measure(folder: &Path) -> io::Result<Duration> {
 
 fn files(config: &Config) -> Line {
     const CHECK: &str = "open files";
-    let lanes: u64 = config.sinks.iter().map(|sink| sink.sources.len() as u64).sum();
-    let needed = FILES + config.sources.len() as u64 * FILES_PER_SOURCE + lanes * FILES_PER_LANE;
+    let sinks: u64 = config.sinks.iter().map(|sink| sink.sources.len() as u64).sum();
+    let needed = FILES + config.sources.len() as u64 * FILES_PER_SOURCE + sinks * FILES_PER_SINK;
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, _)) if soft < needed => Line::warning(
             SUBJECT,

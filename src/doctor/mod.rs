@@ -1,5 +1,5 @@
-//! Examines everything that the bridge relies on, before a start or when something is wrong; each finding has a remedy. Reads only, but for a file of a moment in the data directory and what a
-//! sink makes when it is opened.
+//! The checks of `zkbridge doctor`; each finding has a remedy. They only read, except that one creates and removes a file
+//! in the data directory, and that opening a sink may create its file or topic.
 
 mod destinations;
 mod ensemble;
@@ -20,15 +20,15 @@ pub use text::for_people;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// It works, and may not be meant, or not for long.
+    /// It works, but may be a mistake or may not last.
     Warning,
-    /// The bridge cannot do its work so.
+    /// The bridge cannot work like this.
     Failure,
 }
 
-/// One thing that was looked at.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
     /// The result of a check.

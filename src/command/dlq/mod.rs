@@ -190,17 +190,16 @@ async fn order(
     }
     let mut outcomes = Vec::new();
     for of in &found {
-        let count = of.letters.len();
         let is_gone = |journal: &JournalQuery| is_gone(journal, of);
         let orders = order(of.letters.iter().map(|letter| letter.seq).collect());
         let carried = journals.carry_out(&of.source, &of.sink, &orders, is_gone).await?;
         if !selection.json {
-            print(&text::ordered(of, count, word, carried))?;
+            print(&text::ordered(of, word, carried))?;
         }
         outcomes.push(json!({
             "source": of.source,
             "sink": of.sink,
-            "records": count,
+            "records": of.letters.len(),
             "done": carried == Carried::Out,
         }));
     }

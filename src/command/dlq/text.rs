@@ -6,14 +6,15 @@ use bridge_core::journal::{Letter, RejectedRecord};
 use bridge_core::record::Timestamp;
 
 use crate::operator::{Carried, SinkLetters};
+use crate::terminal::{count, to_the_second};
 
 /// Indents the lines below a path.
 const INDENT: &str = "    ";
 
 /// A table with two lines for each letter: its record, and why it could not be delivered.
 pub fn list(found: &[SinkLetters]) -> String {
-    let count: usize = found.iter().map(|of| of.letters.len()).sum();
-    if count == 0 {
+    let letters: u64 = found.iter().map(|of| of.letters.len() as u64).sum();
+    if letters == 0 {
         return "no dead letters\n".to_owned();
     }
     let mut text = String::new();
@@ -27,10 +28,7 @@ pub fn list(found: &[SinkLetters]) -> String {
             text.push_str(&row(letter));
         }
     }
-    text.push_str(&format!(
-        "{count} dead letter{}\n",
-        if count == 1 { "" } else { "s" }
-    ));
+    text.push_str(&format!("{}\n", count(letters, "dead letter")));
     text
 }
 
@@ -52,11 +50,7 @@ fn row(letter: &Letter) -> String {
 
 /// To the second.
 fn time(at: Option<Timestamp>) -> String {
-    let Some(at) = at else { return "unknown".to_owned() };
-    let text = at.to_string();
-    text.split('.')
-        .next()
-        .map_or(text.clone(), |seconds| format!("{seconds}Z"))
+    at.map_or_else(|| "unknown".to_owned(), to_the_second)
 }
 
 /// A letter with its record.
@@ -65,30 +59,29 @@ pub fn whole(of: &SinkLetters, found: &RejectedRecord) -> String {
     let record = serde_json::to_string_pretty(&*found.record)
         .unwrap_or_else(|error| format!("(it cannot be written as JSON: {error})"));
     format!(
-        "record {} of source {}, refused by sink {}\n{INDENT}rejected {}, tried {} time{}\n{INDENT}{}\n{}\n",
+        "record {} of source {}, refused by sink {}\n{INDENT}rejected {}, tried {}\n{INDENT}{}\n{}\n",
         letter.seq,
         of.source,
         of.sink,
         time(letter.at),
-        letter.attempts,
-        if letter.attempts == 1 { "" } else { "s" },
+        count(u64::from(letter.attempts), "time"),
         escaped(&letter.reason),
         escaped_json(&record)
     )
 }
 
 /// The result of an order.
-pub fn ordered(of: &SinkLetters, count: usize, word: &str, carried: Carried) -> String {
-    let records = if count == 1 { "record" } else { "records" };
+pub fn ordered(of: &SinkLetters, word: &str, carried: Carried) -> String {
+    let records = count(of.letters.len() as u64, "record");
     let sink = &of.sink;
     match (carried, word) {
         (Carried::Later, _) => {
-            format!("{count} {records} of sink {sink}: accepted; done after the delivery under way\n")
+            format!("{records} of sink {sink}: accepted; done after the delivery under way\n")
         }
         (Carried::Out, "retried") => {
-            format!("{count} {records} of sink {sink}: no longer dead letters, delivered in turn\n")
+            format!("{records} of sink {sink}: no longer dead letters, delivered in turn\n")
         }
-        (Carried::Out, _) => format!("{count} {records} of sink {sink}: {word}\n"),
+        (Carried::Out, _) => format!("{records} of sink {sink}: {word}\n"),
     }
 }
 
