@@ -9,7 +9,7 @@
 //! | `path_queues` | which records go next; pure |
 //! | `address` | which addresses may be reached; pure |
 //! | `resolve` | names to addresses, checked where the connection is made |
-//! | `way` | proxy, TLS and the client |
+//! | `transport` | proxy, TLS and the client |
 //! | `http_sender` | one request and its answer |
 //! | `memory` | whose failure a failure is, from call to call |
 //! | `sink` | the conversation with the receiver |
