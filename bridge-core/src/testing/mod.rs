@@ -5,8 +5,10 @@
 
 mod faults;
 mod journal;
-mod ledger;
 mod memory;
+mod model;
+mod model_backlog;
+mod model_journal;
 mod ratio;
 mod records;
 mod suite;
@@ -17,8 +19,10 @@ pub use faults::{Fault, FaultScript, FaultySink};
 #[cfg(test)]
 pub(crate) use journal::restated;
 pub use journal::{MemoryJournal, MemoryTail};
-pub use ledger::{Model, Znode};
 pub use memory::{MemoryDestination, MemorySink};
+pub use model::{Model, Znode};
+pub use model_backlog::ModelBacklog;
+pub use model_journal::{ModelDisk, ModelJournal, ModelState, records_after};
 pub use ratio::Ratio;
 pub use records::{RecordBuilder, a_record, limit_records, some_changes, some_records};
 pub use suite::{

@@ -12,6 +12,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::{Flow, PipelineEvent};
 use bridge_core::record::{GapReason, Timestamp};
 use bridge_core::source::{SourceEvent, SourceRequest};
+use bridge_core::testing::ModelDisk;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -19,7 +20,7 @@ use crate::client::Client;
 use crate::controls::Habit;
 use crate::coverage::{Coverage, Seen};
 use crate::ensemble::Ensemble;
-use crate::journal::{Disk, Faults, Store, Tap, Trail};
+use crate::journal::{Faults, Store, Tap, Trail};
 use crate::judge::{Bench, Excuses, Judge};
 use crate::lies::Liar;
 use crate::plan::Plan;
@@ -96,7 +97,7 @@ impl World {
             ensemble.rejoin(server);
         }
         let syncs_commits = plan.syncs_commits && habit != Some(Habit::CheckpointAfterAck);
-        let disk = Disk::new(syncs_commits, plan.retention_ms);
+        let disk = ModelDisk::new(syncs_commits, plan.retention_ms);
         if plan.with_real_journal {
             seen.see(Seen::RealJournal);
         }

@@ -81,7 +81,7 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
     // Servers before 3.9 name no zxid.
     for (zxid, is_heard_first) in [(Some(20), true), (Some(20), false), (None, true), (None, false)] {
         let mut bench = live();
-        let before = bench.image.entries.len();
+        let before = bench.image.appended.len();
         let checks = bench.capture.counters().liveness_checks;
         let requests = bench.ticks(10);
         assert_eq!(
@@ -100,7 +100,7 @@ fn a_write_whose_event_has_come_before_its_answer_proves_the_watch_alive_and_lea
         }
         assert_eq!(bench.try_answer(read, shows(20)).unwrap(), []);
         assert_eq!(bench.capture.counters().liveness_checks, checks + 1);
-        assert_eq!(bench.image.entries.len(), before);
+        assert_eq!(bench.image.appended.len(), before);
         assert_eq!(bench.capture.state(), CaptureState::Live);
         assert!(matches!(bench.ticks(10)[..], [SourceRequest::WriteCanary { .. }]));
         assert_eq!(bench.capture.counters().events, 0, "no event of the tree");

@@ -2,7 +2,6 @@
 
 use uuid::Uuid;
 
-use super::image_txn::MemoryBook;
 use super::rules::{Bench, event, found, path, stat, ticket};
 use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::follow::Follow;
@@ -15,6 +14,7 @@ use crate::number::Zxid;
 use crate::record::{GapReason, Op, Timestamp};
 use crate::resnapshot::Resnapshot;
 use crate::source::SourceRequest;
+use crate::testing::ModelJournal;
 
 /// Without a zxid, as servers before 3.9 send it.
 fn bare(text: &str, kind: EventKind) -> Event {
@@ -35,7 +35,7 @@ fn a_gap_ends_after_the_record_that_counts_a_version_overwritten_during_its_walk
     let next = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 6)]));
     bench.answer(follow, vec![found(stat(1, 6, 2, 4, 1), None)]);
     bench.answer(ticket(&next), vec![found(stat(1, 6, 2, 4, 1), None)]);
-    let last = bench.image.entries.last().map(|entry| &entry.word);
+    let last = bench.image.appended.last().map(|entry| &entry.word);
     let Some(RecordKind::GapEnd { to_zxid, .. }) = last else {
         panic!("{last:?}");
     };
@@ -61,7 +61,7 @@ fn an_incarnation_below_a_znode_that_was_deleted_before_its_listing_is_not_recor
         bench.answer(ticket, vec![Outcome::Missing; reads.len()]);
     }
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    assert_eq!(bench.image.changes().count(), 0, "{:?}", bench.image.entries);
+    assert_eq!(bench.image.changes().count(), 0, "{:?}", bench.image.appended);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_child_that_the_walk_recorded_survives_the_delete_of_its_recreated_parent_th
         deletes, 1,
         "only the earlier incarnation of /a was deleted: {recorded:?}"
     );
-    assert_eq!(bench.image.image[&path("/a/x")].czxid, Zxid(9));
+    assert_eq!(bench.image.image()[&path("/a/x")].czxid, Zxid(9));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_znode_that_was_deleted_during_a_resnapshot_of_its_root_is_not_in_it() {
     resnapshots.step(&mut bench.image, 1).unwrap();
     bench.input(Input::Events(vec![event("/a/y", EventKind::Deleted, 8)]));
     bench.input(Input::Events(vec![event("/a", EventKind::Changed, 9)]));
-    assert!(!bench.image.image.contains_key(&path("/a/y")));
+    assert!(!bench.image.image().contains_key(&path("/a/y")));
     let before = bench.image.changes().count();
     while !resnapshots.is_done() {
         resnapshots.step(&mut bench.image, 1).unwrap();
@@ -254,7 +254,7 @@ fn assert_child_ended(bench: &Bench) {
         (recorded.path.as_str(), &recorded.what),
         ("/a/x/y", &ChangeKind::Deleted { at })
     );
-    assert!(!bench.image.image.contains_key(&path("/a/x/y")));
+    assert!(!bench.image.image().contains_key(&path("/a/x/y")));
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn recorded_znodes_below_an_unknown_one_are_deleted_when_the_list_of_its_parent_
         bench.image.changes().skip(2).count(),
         1,
         "{:?}",
-        bench.image.entries
+        bench.image.appended
     );
     assert_child_ended(&bench);
 }
@@ -333,7 +333,7 @@ fn a_root_whose_delete_was_recorded_is_not_taken_from_a_server_that_has_not_appl
     bench.input(Input::Events(vec![event("/a", EventKind::Deleted, 9)]));
     bench.input(Input::Events(vec![event("/a", EventKind::Created, 11)]));
     bench.input(Input::Disconnected);
-    assert!(bench.image.image.is_empty());
+    assert!(bench.image.image().is_empty());
     let old = || vec![found(stat(1, 1, 0, 1, 0), Some(&[]))];
     for attempt in 1..LAG_ATTEMPTS_MAX {
         let ticket = bench.connect();
@@ -351,7 +351,7 @@ fn a_root_whose_delete_was_recorded_is_not_taken_from_a_server_that_has_not_appl
     let ticket = bench.connect();
     bench.answer(ticket, old());
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    assert!(bench.image.image.contains_key(&path("/a")));
+    assert!(bench.image.image().contains_key(&path("/a")));
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn the_gap_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
             assert_eq!(bench.capture.state(), CaptureState::Live);
             bench.input(Input::Disconnected);
         }
-        let ends: Vec<_> = bench.image.entries.iter().map(|entry| &entry.word).collect();
+        let ends: Vec<_> = bench.image.appended.iter().map(|entry| &entry.word).collect();
         assert!(
             matches!(ends[1], RecordKind::RunEnd { zxid: None, .. }),
             "{ends:?}"
@@ -408,7 +408,7 @@ fn the_gap_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
 fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
     let mut bench = Bench {
         capture: Capture::new(CaptureOptions::new("main", vec![path("/a"), path("/b")])),
-        image: MemoryBook::default(),
+        image: ModelJournal::default(),
         halted: None,
     };
     // Up to where the child of the second root is read.
@@ -426,7 +426,7 @@ fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
     let reads = bench.input(Input::Events(writes.to_vec()));
     let written = || found(stat(1, 9, 1, 1, 0), None);
     bench.answer(ticket(&reads), vec![written(), written()]);
-    let recorded: Vec<_> = bench.image.entries.iter().rev().take(3).collect();
+    let recorded: Vec<_> = bench.image.appended.iter().rev().take(3).collect();
     let ops = recorded.iter().rev().map(|entry| match &entry.word {
         RecordKind::Change(change) => change.what.op(),
         RecordKind::GapBegin { .. } => Op::GapBegin,

@@ -13,7 +13,7 @@ const CHILDREN: u64 = 12;
 pub(super) fn prove(bench: &mut Bench, requests: Vec<SourceRequest>) -> Vec<SourceRequest> {
     match &requests[..] {
         [SourceRequest::Read { ticket, reads }] if reads.iter().all(|read| !read.children) => {
-            let known = |path: &ZnodePath| bench.image.image[path].stat.unwrap();
+            let known = |path: &ZnodePath| bench.image.image()[path].stat.unwrap();
             let outcomes = reads.iter().map(|read| found(known(&read.path), None)).collect();
             bench.answer(*ticket, outcomes)
         }
@@ -78,7 +78,7 @@ fn witnesses(bench: &mut Bench, session: SessionFate) -> (Ticket, Vec<String>) {
 #[test]
 fn another_ensemble_with_higher_zxids_halts_the_source_before_anything_is_written() {
     let mut bench = known();
-    let written = bench.image.entries.len();
+    let written = bench.image.appended.len();
     let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
     let outcomes = asked.iter().map(|path| child(path, 1_000)).collect();
     assert_eq!(bench.answer(ticket, outcomes), []);
@@ -87,7 +87,7 @@ fn another_ensemble_with_higher_zxids_halts_the_source_before_anything_is_writte
     };
     assert!(evidence.contains("was created at"), "{evidence}");
     assert_eq!(bench.capture.state(), CaptureState::Halted);
-    assert_eq!(bench.image.entries.len(), written);
+    assert_eq!(bench.image.appended.len(), written);
 }
 
 /// Live on two roots, `/a` and `/b`, each without children and written at 50 s, then disconnected.
@@ -116,7 +116,7 @@ fn small(zxid: u64, time_ms: i64) -> Stat {
 fn small_roots_of_another_ensemble_halt_the_source_and_one_that_is_known_does_not() {
     let check = |a: Outcome, b: Outcome, expected: Option<&str>| {
         let mut bench = two_small_roots();
-        let written = bench.image.entries.len();
+        let written = bench.image.appended.len();
         let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
         assert_eq!(
             asked,
@@ -128,7 +128,7 @@ fn small_roots_of_another_ensemble_halt_the_source_and_one_that_is_known_does_no
         match (expected, halted) {
             (Some(words), Some(text)) => {
                 assert!(text.contains(words) && !text.contains("back in time"), "{text}");
-                assert_eq!(bench.image.entries.len(), written, "nothing was reported");
+                assert_eq!(bench.image.appended.len(), written, "nothing was reported");
             }
             (expected, halted) => assert_eq!(expected.map(str::to_owned), halted),
         }

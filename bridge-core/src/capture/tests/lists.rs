@@ -81,11 +81,11 @@ fn asked(requests: &[SourceRequest], of: &ZnodePath) -> Ticket {
 #[test]
 fn the_answer_that_shows_a_changed_list_and_all_later_inputs_wait_for_it() {
     let mut bench = live(AclMode::List);
-    let before = bench.image.entries.len();
+    let before = bench.image.appended.len();
     let lists = bench.asks(1, 1);
     assert_eq!(bench.set(12), []);
     assert_eq!(bench.input(Input::Tick), []);
-    assert_eq!(bench.image.entries.len(), before);
+    assert_eq!(bench.image.appended.len(), before);
 
     let stat = after(1, 1);
     let acl = list("one");
@@ -163,11 +163,11 @@ fn a_list_that_arrives_after_the_end_of_the_connection_is_ignored() {
     let mut bench = live(AclMode::List);
     let lists = bench.asks(1, 1);
     bench.set(12);
-    let before = bench.image.entries.len();
+    let before = bench.image.appended.len();
     assert_eq!(bench.input(Input::Disconnected), []);
     let (stat, acl) = (after(1, 1), list("one"));
     assert_eq!(bench.acls(lists, AclOutcome::Found { stat, acl }), []);
-    assert_eq!(bench.image.entries.len(), before);
+    assert_eq!(bench.image.appended.len(), before);
     let session = SessionFate::Kept;
     assert!(matches!(
         bench.input(Input::Connected { session })[..],

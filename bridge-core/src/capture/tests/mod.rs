@@ -2,7 +2,6 @@
 
 mod canary;
 mod found;
-mod image_txn;
 mod lineage;
 mod lists;
 mod rules;

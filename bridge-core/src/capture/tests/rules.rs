@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::image_txn::MemoryBook;
 use super::lineage::prove;
 use crate::append::{ChangeKind, DeletedAt, RecordKind};
 use crate::capture::denials::DENIALS_MAX;
@@ -16,6 +15,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat, Timestamp};
 use crate::source::SourceRequest;
+use crate::testing::ModelJournal;
 
 pub(super) fn path(text: &str) -> ZnodePath {
     ZnodePath::parse(text).unwrap()
@@ -52,7 +52,7 @@ pub(super) fn event(text: &str, kind: EventKind, zxid: u64) -> Event {
 /// A machine on `/a` with its book.
 pub(super) struct Bench {
     pub(super) capture: Capture,
-    pub(super) image: MemoryBook,
+    pub(super) image: ModelJournal,
     /// Why it stopped.
     pub(super) halted: Option<Halt>,
 }
@@ -74,7 +74,7 @@ impl Bench {
         change(&mut options);
         Bench {
             capture: Capture::new(options),
-            image: MemoryBook::default(),
+            image: ModelJournal::default(),
             halted: None,
         }
     }
@@ -132,7 +132,7 @@ fn nothing_is_read_before_the_watch_is_armed() {
     });
     assert_eq!(requests, [SourceRequest::Arm(vec![path("/a")])]);
     assert_eq!(bench.capture.state(), CaptureState::Arming);
-    assert!(bench.image.entries.is_empty());
+    assert!(bench.image.appended.is_empty());
 }
 
 #[test]
@@ -168,16 +168,16 @@ fn a_value_waits_for_the_events_before_its_own() {
     let mut bench = Bench::live();
     let first = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 5)]));
     let second = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 6)]));
-    let before = bench.image.entries.len();
+    let before = bench.image.appended.len();
     assert_ne!(ticket(&first), ticket(&second));
     bench.answer(ticket(&second), vec![found(stat(1, 6, 1, 5, 1), None)]);
     assert_eq!(
-        bench.image.entries.len(),
+        bench.image.appended.len(),
         before,
         "the write at 6 must wait for the create at 5"
     );
     bench.answer(ticket(&first), vec![found(stat(5, 5, 0, 5, 0), None)]);
-    assert_eq!(bench.image.entries.len(), before + 2);
+    assert_eq!(bench.image.appended.len(), before + 2);
 }
 
 #[test]
@@ -248,9 +248,9 @@ fn a_delete_found_by_comparing_is_bound_by_its_parent() {
     );
     let Some(RecordKind::GapEnd {
         differences, reason, ..
-    }) = bench.image.entries.last().map(|entry| &entry.word)
+    }) = bench.image.appended.last().map(|entry| &entry.word)
     else {
-        panic!("{:?}", bench.image.entries.last());
+        panic!("{:?}", bench.image.appended.last());
     };
     assert_eq!((*differences, *reason), (1, GapReason::Expired));
 }
@@ -423,7 +423,7 @@ fn servers_that_lag_leave_one_gap_however_many_were_tried() {
     }
     bench.answer(root, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let gaps: Vec<&RecordKind> = bench.image.entries.iter().map(|entry| &entry.word).collect();
+    let gaps: Vec<&RecordKind> = bench.image.appended.iter().map(|entry| &entry.word).collect();
     let begins = gaps
         .iter()
         .filter(|word| matches!(word, RecordKind::GapBegin { .. }));
@@ -443,8 +443,9 @@ fn an_accepted_baseline_keeps_incarnations_that_still_exist_and_records_only_val
     bench.answer(ticket(&requests), vec![found(stat(5, 5, 0, 4, 0), None)]);
     assert_eq!(bench.image.changes().count(), before, "{:?}", bench.last());
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let Some(RecordKind::GapEnd { to_zxid, .. }) = bench.image.entries.last().map(|entry| &entry.word) else {
-        panic!("{:?}", bench.image.entries.last());
+    let Some(RecordKind::GapEnd { to_zxid, .. }) = bench.image.appended.last().map(|entry| &entry.word)
+    else {
+        panic!("{:?}", bench.image.appended.last());
     };
     assert_eq!(*to_zxid, Zxid(5), "what is seen now, not what was before");
 }
@@ -533,7 +534,7 @@ fn a_gap_never_claims_as_reported_a_version_that_no_record_has_accounted_for() {
     bench.input(Input::Disconnected);
     let root = bench.connect();
     bench.answer(root, vec![found(stat(1, 7, 2, 6, 1), Some(&["x"]))]);
-    let from_zxid = bench.image.entries.iter().find_map(|entry| match &entry.word {
+    let from_zxid = bench.image.appended.iter().find_map(|entry| match &entry.word {
         RecordKind::GapBegin { from_zxid, .. } => Some(from_zxid),
         _ => None,
     });

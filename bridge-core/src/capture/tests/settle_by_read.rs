@@ -178,7 +178,7 @@ fn a_delete_that_arrives_after_the_read_that_reflects_it_is_bound_by_the_paths_a
     assert_eq!(reads, ["/a/x", "/a", "/"]);
     answer(&mut bench, &requests, &[("/", 0), ("/a", 1)]);
     assert_eq!(recorded(&bench, before), owned(&[("/a/x", "delete", 90)]));
-    assert!(!bench.image.image.contains_key(&path("/a/x")));
+    assert!(!bench.image.image().contains_key(&path("/a/x")));
     assert!(bench.capture.reported() >= Some(Zxid(90)));
 }
 
@@ -238,7 +238,7 @@ fn a_window_that_is_older_than_what_a_walk_read_of_a_path_is_read_again() {
         requests.extend(answer(&mut bench, &next, &now));
         now = vec![("/", 0), ("/a", 1), ("/a/x", 40)];
     }
-    assert_eq!(bench.image.image[&path("/a/x")].czxid, Zxid(40));
+    assert_eq!(bench.image.image()[&path("/a/x")].czxid, Zxid(40));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn a_gap_reaches_the_incarnations_that_were_created_and_deleted_unread_during_it
         owned(&expected),
         "the deleted incarnation was never read"
     );
-    let last = &bench.image.entries.last().unwrap().word;
+    let last = &bench.image.appended.last().unwrap().word;
     assert!(
         matches!(
             last,
@@ -312,7 +312,7 @@ fn a_create_after_the_read_is_not_that_of_the_found_incarnation_if_a_delete_is_b
     assert_eq!(bench.capture.state(), CaptureState::Live);
     for path in ["/a", "/a/x"] {
         assert_eq!(
-            bench.image.image[&super::rules::path(path)].czxid,
+            bench.image.image()[&super::rules::path(path)].czxid,
             Zxid(40),
             "{path}"
         );

@@ -14,17 +14,16 @@ use bridge_core::journal::{
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Stat, Timestamp};
+use bridge_core::testing::{ModelBacklog, ModelDisk, ModelJournal, records_after};
 use tempfile::TempDir;
 
-use super::model::{Disk, ModelJournal, records_behind};
-use super::sink_state::SinkBacklog;
 use crate::coverage::{Coverage, Seen};
 
 /// Where the journal is kept while no process has it open.
 #[derive(Clone)]
 pub struct Store {
     /// The model's disk.
-    pub disk: Rc<RefCell<Disk>>,
+    pub disk: Rc<RefCell<ModelDisk>>,
     /// Of the real journal, where there is one.
     folder: Option<Rc<TempDir>>,
     /// A worker's reader of the real journal that is open, which gets from memory what is there.
@@ -37,7 +36,7 @@ impl Store {
     /// # Panics
     ///
     /// When there is no temporary folder for the real one.
-    pub fn new(disk: Disk, with_real_journal: bool) -> Store {
+    pub fn new(disk: ModelDisk, with_real_journal: bool) -> Store {
         let folder = || Rc::new(tempfile::tempdir().expect("there is a folder for temporary files"));
         Store {
             disk: Rc::new(RefCell::new(disk)),
@@ -78,7 +77,7 @@ impl Store {
     ///
     /// When the real journal holds others, in its file or in memory.
     pub fn read(&self, after: Seq, limit: usize, seen: &mut Coverage) -> Vec<Arc<Record>> {
-        let records = records_behind(&self.disk.borrow(), after, limit);
+        let records = records_after(&self.disk.borrow(), after, limit);
         if let Some(mut reader) = self.reader() {
             let limit = ReadLimit {
                 records: limit,
@@ -125,7 +124,7 @@ impl Store {
     /// # Panics
     ///
     /// When the real journal holds other things.
-    pub fn set_aside(&self, sink: &str) -> SinkBacklog {
+    pub fn set_aside(&self, sink: &str) -> ModelBacklog {
         let backlog = self
             .disk
             .borrow()
@@ -141,7 +140,7 @@ impl Store {
             let parked = reader
                 .parked(sink, Seq::ZERO, usize::MAX)
                 .expect("it can be read");
-            let real = SinkBacklog {
+            let real = ModelBacklog {
                 letters: letters.into_iter().map(|letter| (letter.seq, letter)).collect(),
                 parked: parked.into_iter().map(|parked| (parked.seq, parked)).collect(),
             };

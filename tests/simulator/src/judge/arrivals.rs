@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
+use bridge_core::testing::ModelState;
 
-use crate::journal::State;
 use crate::sinks::Sink;
 
 /// What a sink should have got.
@@ -23,7 +23,7 @@ struct Expected<'a> {
 /// # Panics
 ///
 /// When the contract is broken.
-pub fn check_arrivals(sink: &Sink, state: &State) {
+pub fn check_arrivals(sink: &Sink, state: &ModelState) {
     let records = &state.model.records;
     let passing = records.iter().filter(|record| sink.filter.passes(record));
     let backlog = state.backlogs.get(&sink.name);

@@ -1,7 +1,7 @@
 //! The journal as a model of its transactions: what is committed is on the disk, what is open is lost with the process,
 //! and what a disk has not synchronised yet is lost with the power, the newest commits first and nothing else.
 //!
-//! Records and image come from [`bridge_core::testing::Model`]. `tests/faithful.rs` holds it against the real journal.
+//! Records and image come from [`Model`]. The simulator (`tests/faithful.rs`) compares it with the real journal.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,28 +9,28 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bridge_core::append::Append;
-use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
-use bridge_core::journal::{
+use crate::append::{Append, Change, RecordKind};
+use crate::image_txn::{Children, ImageTxn, Node, Progress};
+use crate::journal::{
     JournalError, JournalWriter, Log, LogEnd, Maintained, ProgressError, RangeMismatch, SealedBatch,
     SinkProgress, SinkState, Term,
 };
-use bridge_core::number::{Epoch, Seq};
-use bridge_core::path::ZnodePath;
-use bridge_core::record::{Record, Stat, Timestamp};
-use bridge_core::testing::{Model, Znode};
+use crate::number::{Epoch, Seq};
+use crate::path::ZnodePath;
+use crate::record::{Record, Stat, Timestamp};
 
-use super::sink_state::SinkBacklog;
+use super::model::{Model, Znode};
+use super::model_backlog::ModelBacklog;
 
 /// What survives the process.
 #[derive(Clone, Default)]
-pub struct State {
+pub struct ModelState {
     /// Records and image.
     pub model: Model,
     /// Of the sinks, by name.
     pub cursors: BTreeMap<Arc<str>, Seq>,
     /// What they set aside.
-    pub backlogs: BTreeMap<Arc<str>, SinkBacklog>,
+    pub backlogs: BTreeMap<Arc<str>, ModelBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
     term: Term,
@@ -39,20 +39,20 @@ pub struct State {
 }
 
 /// A disk: what is committed, and what of it is synchronised.
-pub struct Disk {
+pub struct ModelDisk {
     /// As the process sees it.
-    pub state: State,
-    synced: Option<State>,
+    pub state: ModelState,
+    synced: Option<ModelState>,
     /// How long delivered records stay readable.
     pub retention_ms: i64,
 }
 
-impl Disk {
+impl ModelDisk {
     /// An empty one. `syncs_commits`: each commit survives a loss of power.
-    pub fn new(syncs_commits: bool, retention_ms: i64) -> Disk {
-        Disk {
-            state: State::default(),
-            synced: (!syncs_commits).then(State::default),
+    pub fn new(syncs_commits: bool, retention_ms: i64) -> ModelDisk {
+        ModelDisk {
+            state: ModelState::default(),
+            synced: (!syncs_commits).then(ModelState::default),
             retention_ms,
         }
     }
@@ -82,24 +82,34 @@ impl Disk {
 
 /// What undoes an open transaction.
 struct Undo {
+    appended: usize,
     image: Vec<(ZnodePath, Option<Znode>)>,
     records: usize,
     cursors: BTreeMap<Arc<str>, Seq>,
-    backlogs: BTreeMap<Arc<str>, SinkBacklog>,
+    backlogs: BTreeMap<Arc<str>, ModelBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
 }
 
 /// The one writer. Dropping it is the end of the process: what is not committed is gone.
 pub struct ModelJournal {
-    disk: Rc<RefCell<Disk>>,
+    disk: Rc<RefCell<ModelDisk>>,
     term: Term,
     undo: Option<Undo>,
+    /// What this process has appended, in order, without what it rolled back.
+    pub appended: Vec<Append>,
+}
+
+impl Default for ModelJournal {
+    /// An empty journal whose commits survive a loss of power.
+    fn default() -> ModelJournal {
+        ModelJournal::open(Rc::new(RefCell::new(ModelDisk::new(true, i64::MAX))))
+    }
 }
 
 impl ModelJournal {
     /// Opens what is on the disk.
-    pub fn open(disk: Rc<RefCell<Disk>>) -> ModelJournal {
+    pub fn open(disk: Rc<RefCell<ModelDisk>>) -> ModelJournal {
         // Who is asked is known to the process only.
         disk.borrow_mut().state.model.server = None;
         let term = disk.borrow().state.term.next();
@@ -108,7 +118,21 @@ impl ModelJournal {
             disk,
             term,
             undo: None,
+            appended: Vec::new(),
         }
+    }
+
+    /// The changes of znodes among what was appended.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.appended.iter().filter_map(|entry| match &entry.word {
+            RecordKind::Change(change) => Some(change),
+            _ => None,
+        })
+    }
+
+    /// The image.
+    pub fn image(&self) -> BTreeMap<ZnodePath, Znode> {
+        self.disk.borrow().state.model.image.clone()
     }
 
     fn begin(&mut self) {
@@ -118,6 +142,7 @@ impl ModelJournal {
         let disk = self.disk.borrow();
         let state = &disk.state;
         self.undo = Some(Undo {
+            appended: self.appended.len(),
             image: Vec::new(),
             records: state.model.records.len(),
             cursors: state.cursors.clone(),
@@ -139,6 +164,7 @@ impl ModelJournal {
         let Some(undo) = self.undo.take() else {
             return;
         };
+        self.appended.truncate(undo.appended);
         let mut disk = self.disk.borrow_mut();
         let state = &mut disk.state;
         for (path, was) in undo.image.into_iter().rev() {
@@ -162,7 +188,7 @@ impl Drop for ModelJournal {
 }
 
 /// The committed records after a position that are still kept.
-pub fn records_behind(disk: &Disk, after: Seq, limit: usize) -> Vec<Arc<Record>> {
+pub fn records_after(disk: &ModelDisk, after: Seq, limit: usize) -> Vec<Arc<Record>> {
     let first = usize::try_from(after.0.max(disk.state.oldest.saturating_sub(1))).unwrap_or(usize::MAX);
     let records = &disk.state.model.records;
     records.iter().skip(first).take(limit).cloned().collect()
@@ -229,11 +255,12 @@ impl ImageTxn for ModelJournal {
     }
 
     fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
-        if let bridge_core::append::RecordKind::Change(change) = &entry.word {
+        if let RecordKind::Change(change) = &entry.word {
             let path = change.path.clone();
             self.keep(&path);
         }
         self.begin();
+        self.appended.push(entry.clone());
         Ok(self.disk.borrow_mut().state.model.append(entry))
     }
 
@@ -382,7 +409,7 @@ impl JournalWriter for ModelJournal {
 }
 
 /// How many records from the oldest on may go now: delivered to all, old enough, never the last.
-fn removable(disk: &Disk, now: Timestamp, budget: usize) -> usize {
+fn removable(disk: &ModelDisk, now: Timestamp, budget: usize) -> usize {
     let state = &disk.state;
     let before_last = (state.model.records.len() as u64).saturating_sub(1);
     let delivered = state.cursors.values().map(|cursor| cursor.0).min();

@@ -62,7 +62,8 @@ impl Model {
     ///
     /// # Panics
     ///
-    /// When the entry restates a znode that does not live or was never read.
+    /// If the entry contradicts the image: it creates a znode that lives, changes one that does not, or restates one that
+    /// was never read.
     pub fn append(&mut self, entry: Append) -> Seq {
         let seq = Seq(self.records.len() as u64 + 1);
         let mut record = Record {
@@ -109,6 +110,7 @@ impl Model {
         record.superseded = change.superseded;
         record.txn = change.txn;
         let old = self.image.get(&change.path).cloned();
+        assert_fits(&change.path, &change.what, old.as_ref());
         let (new, identity) = outcome(record, change.what, old.as_ref());
         record.id = identity.id("main", &change.path);
         record.before = match (record.op, &old) {
@@ -139,6 +141,20 @@ impl Model {
             Before::None => None,
         }
     }
+}
+
+/// A create needs a path that is free, a change the incarnation that is there.
+fn assert_fits(path: &ZnodePath, what: &ChangeKind, old: Option<&Znode>) {
+    let same = |stat: &Stat| old.is_some_and(|old| old.czxid == stat.czxid);
+    let fits = match what {
+        ChangeKind::Created { .. } | ChangeKind::CreatedUnread { .. } | ChangeKind::Listed { .. } => {
+            old.is_none()
+        }
+        ChangeKind::Updated { read } => same(&read.stat),
+        ChangeKind::AclChanged { stat, .. } => same(stat),
+        ChangeKind::Deleted { .. } | ChangeKind::Restated { .. } => true,
+    };
+    assert!(fits, "{path}: {what:?} does not fit {old:?}");
 }
 
 /// What the znode is afterwards, and what names the change.

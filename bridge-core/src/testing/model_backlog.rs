@@ -1,23 +1,23 @@
-//! What a sink sets aside, as the journal keeps it: its dead letters and its parked records.
+//! The dead letters and the retry queue of a sink, as the model of the journal has them.
 
 use std::collections::BTreeMap;
 
-use bridge_core::journal::{BacklogChange, Letter, ParkedRecord};
-use bridge_core::number::Seq;
-use bridge_core::path::ZnodePath;
-use bridge_core::record::Timestamp;
+use crate::journal::{BacklogChange, Letter, ParkedRecord};
+use crate::number::Seq;
+use crate::path::ZnodePath;
+use crate::record::Timestamp;
 
 /// Of one sink.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SinkBacklog {
+pub struct ModelBacklog {
     /// Its dead letters.
     pub letters: BTreeMap<Seq, Letter>,
     /// Its parked records.
     pub parked: BTreeMap<Seq, ParkedRecord>,
 }
 
-impl SinkBacklog {
-    /// Takes in what became of one record. `is_new`: the sink's cursor passes it now; what stands before it was noted
+impl ModelBacklog {
+    /// Takes in what became of one record. `is_new`: the sink's cursor passes it now; what is before it was stored
     /// already. Records before `kept_from` are gone.
     pub fn take(&mut self, change: &BacklogChange, is_new: bool, kept_from: Seq, at: Timestamp) {
         match change {
