@@ -28,7 +28,7 @@ use crate::path::ZnodePath;
 /// The name of this version of the contract.
 pub const SCHEMA: &str = "zkbridge.change/1";
 
-/// At most so many zxids stand in `superseded`, the newest; the rest are only counted in `missed`.
+/// The most zxids in `superseded`, the newest ones; the rest are only counted in `missed`.
 pub const SUPERSEDED_MAX: usize = 64;
 
 /// What a record of a small value takes as JSON: room for so much spares growing four times, and costs nothing where it
@@ -261,7 +261,7 @@ pub enum SessionEnd {
 /// When a change happened and when it was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Times {
-    /// ZooKeeper's time; null where nothing tells it.
+    /// ZooKeeper's time; null if it is not known.
     pub changed: Option<Timestamp>,
     /// Ours.
     pub captured: Timestamp,
@@ -272,7 +272,7 @@ pub struct Times {
 pub struct Origin {
     /// How.
     pub mode: Mode,
-    /// The server's version, where it tells.
+    /// The server's version, if it is known.
     pub server: Option<Arc<str>>,
 }
 
