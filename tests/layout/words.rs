@@ -12,7 +12,7 @@ const WORDS: &[(&str, usize, &str)] = &[
         114,
         "a record is delivered, a method is called, a value is set",
     ),
-    ("tells", 18, "says, shows, returns, delivers"),
+    ("tells", 16, "says, shows, returns, delivers"),
     ("behind", 77, "after"),
     ("stands", 29, "is"),
     ("for ever", 0, "without a limit"),
