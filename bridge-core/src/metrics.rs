@@ -25,6 +25,8 @@ pub const SINK_PARKED_RECORDS: &str = "zkbridge_sink_parked_records";
 pub const SINK_DEAD_LETTERS: &str = "zkbridge_sink_dead_letters";
 /// 1 while the sink is disabled. Labels: sink, source.
 pub const SINK_DISABLED: &str = "zkbridge_sink_disabled";
+/// 1 for a cursor in the journal whose sink is not configured. Labels: sink, source.
+pub const UNCONFIGURED_CURSOR: &str = "zkbridge_unconfigured_cursor";
 /// The sink's position. Labels: sink, source.
 pub const SINK_CURSOR: &str = "zkbridge_sink_cursor";
 /// Records from the cursor to the tail. Labels: sink, source.
@@ -187,6 +189,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Count,
         "1 while the sink is disabled until an operator enables it",
+    ),
+    (
+        UNCONFIGURED_CURSOR,
+        MetricKind::Gauge,
+        Unit::Count,
+        "1 for a cursor in the journal whose sink is not configured",
     ),
     (
         SINK_CURSOR,

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::listener::{self, CLOSE_BOUND, Limits};
-use super::{ReloadRequest, View};
+use super::{CursorChange, ReloadRequest, Reloaded, View};
 use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET, SocketPath};
 
 /// Capacity of the queue of orders to one sink.
@@ -100,10 +100,15 @@ impl Control {
         view: View,
     ) -> Control {
         let stop = CancellationToken::new();
+        let cursors = reloads.clone();
         let router = Router::new()
             .route("/orders", post(take))
             .with_state(handles)
             .route("/reload", post(async move || reload(&reloads).await))
+            .route(
+                "/cursors",
+                post(async move |body: Bytes| change(&cursors, &body).await),
+            )
             .route(
                 "/status",
                 get(async move || super::http::json(StatusCode::OK, &view.status())),
@@ -164,10 +169,28 @@ fn listen(file: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Passes the request on, and answers when the reload is done, which includes draining the sinks that change.
 async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
-    let (send, done) = oneshot::channel();
-    let answer = match reloads.try_send(send) {
+    let answer = request(reloads, None).await;
+    super::http::json(StatusCode::OK, &ReloadAnswer::from(answer))
+}
+
+async fn change(reloads: &mpsc::Sender<ReloadRequest>, body: &Bytes) -> Response {
+    match serde_json::from_slice(body) {
+        Ok(change) => {
+            let refused = request(reloads, Some(change)).await.err();
+            super::http::json(StatusCode::OK, &Answer { refused })
+        }
+        Err(error) => unknown_order(&error),
+    }
+}
+
+/// Passes the request on, and answers when it is done, which includes draining the sinks that change.
+async fn request(
+    reloads: &mpsc::Sender<ReloadRequest>,
+    change: Option<CursorChange>,
+) -> Result<Reloaded, String> {
+    let (answer, done) = oneshot::channel();
+    match reloads.try_send(ReloadRequest { change, answer }) {
         Ok(()) => done
             .await
             .unwrap_or_else(|_| Err("the bridge is ending".to_owned())),
@@ -178,17 +201,18 @@ async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
             "this bridge was not started with 'zkbridge run', so it cannot read another configuration"
                 .to_owned(),
         ),
-    };
-    super::http::json(StatusCode::OK, &ReloadAnswer::from(answer))
+    }
+}
+
+fn unknown_order(error: &serde_json::Error) -> Response {
+    let message = format!("not an order that this version knows: {error}\n");
+    (StatusCode::BAD_REQUEST, message).into_response()
 }
 
 async fn take(State(handles): State<OrderHandles>, body: Bytes) -> Response {
     let ask = match serde_json::from_slice(&body) {
         Ok(ask) => ask,
-        Err(error) => {
-            let message = format!("not an order that this version knows: {error}\n");
-            return (StatusCode::BAD_REQUEST, message).into_response();
-        }
+        Err(error) => return unknown_order(&error),
     };
     let refused = give(&handles, ask).err();
     super::http::json(StatusCode::OK, &Answer { refused })

@@ -11,6 +11,7 @@
 //! stops no other source; a source starts and stops without the others.
 
 mod control;
+mod cursors;
 pub mod data_dir;
 mod descriptors;
 mod http;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{Exit, Failure};
 use crate::{logging, operator};
 
+pub use cursors::{CursorChange, unconfigured};
 pub use descriptors::raise_limit;
 pub use reload::Reloaded;
 pub use sink_task::run_id;
@@ -51,8 +53,14 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 /// Capacity of the reload-request queue.
 const RELOADS: usize = 4;
 
-/// An operator's request for a reload; it takes the answer: what was done, or why nothing was.
-pub type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
+/// An operator's request to the bridge as a whole.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// `None`: to read the configuration again. A cursor is forgotten without that, and renamed together with it.
+    pub change: Option<CursorChange>,
+    /// Takes what was done, or why nothing was.
+    pub answer: oneshot::Sender<Result<Reloaded, String>>,
+}
 
 /// Decisions of an operator for one start.
 #[derive(Clone, Debug, Default)]
@@ -103,11 +111,13 @@ impl Bridge {
             Ok(listener) => listener,
             Err(failure) => return Err(other_bridge(&config.data_dir, prepared).await.unwrap_or(failure)),
         };
+        let forget = decisions.forget_sinks.iter().cloned();
+        let forget: Vec<CursorChange> = forget.map(CursorChange::Forget).collect();
         let mut failed = Vec::new();
         let mut opened = Vec::with_capacity(prepared.len());
         for source in prepared {
             let config = source.config().clone();
-            match source.open(&decisions.forget_sinks) {
+            match source.open(&forget) {
                 Ok(source) => opened.push(source),
                 Err(failure) => failed.push((config, failure)),
             }
@@ -156,7 +166,8 @@ impl Bridge {
             source.workers.forget_ended();
         }
         let sinks = self.sources.iter().flat_map(|source| source.workers.watches());
-        self.view.show(self.statuses(), sinks.collect());
+        self.view
+            .show(self.statuses(), sinks.collect(), self.find_unconfigured());
         let tasks = self.sources.iter().flat_map(|source| &source.sinks);
         self.orders
             .replace(tasks.map(|task| task.orders.clone()).collect());

@@ -12,6 +12,7 @@ use bridge_config::{Config, Name, SinkConfig, SourceConfig};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
+use super::cursors::{CursorChange, apply_beside};
 use super::sink_task::PreparedSink;
 use super::source::{FailedSource, PreparedSource, RunningSource};
 use super::{Bridge, Decisions, configuration};
@@ -76,6 +77,15 @@ impl Bridge {
     /// If `data_dir`, `http` or `log` differ, or a source or sink cannot work as configured: nothing has changed then.
     /// If the journal of a source that runs on has failed: its sinks that were to change have stopped then.
     pub async fn reload(&mut self, config: &Config) -> Result<Reloaded, Failure> {
+        self.reload_with(config, None).await
+    }
+
+    /// The same with a change of cursors, after the old sinks have stopped and before the new ones start.
+    pub(super) async fn reload_with(
+        &mut self,
+        config: &Config,
+        change: Option<&CursorChange>,
+    ) -> Result<Reloaded, Failure> {
         self.refuse_what_needs_a_restart(config)?;
         let plan = self.plan(config)?;
         let mut reloaded = compare(&self.config, config);
@@ -86,12 +96,12 @@ impl Bridge {
         join_all(stopping.into_iter().map(RunningSource::stop)).await;
         let failed: BTreeSet<Name> = self.failed.drain(..).map(|source| source.config.name).collect();
         self.config = config.clone();
-        let changed = self.change_sinks(plan.staying).await;
+        let changed = self.change_sinks(plan.staying, change).await;
         for source in plan.starting {
             if failed.contains(&source.config().name) {
                 reloaded.sources.started.insert(source.config().name.to_string());
             }
-            self.start_source(source, &mut reloaded.sources);
+            self.start_source(source, change, &mut reloaded.sources);
         }
         self.show();
         changed.map(|()| reloaded)
@@ -117,13 +127,20 @@ impl Bridge {
         Ok(plan)
     }
 
-    async fn change_sinks(&mut self, plans: Vec<SinkPlan>) -> Result<(), Failure> {
+    async fn change_sinks(
+        &mut self,
+        plans: Vec<SinkPlan>,
+        change: Option<&CursorChange>,
+    ) -> Result<(), Failure> {
         for (source, plan) in self.sources.iter_mut().zip(plans) {
             let (stopping, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut source.sinks)
                 .into_iter()
                 .partition(|task| plan.stopping.contains(&*task.config.name));
             source.sinks = staying;
             join_all(stopping.into_iter().map(|task| task.stop())).await;
+            if let Some(change) = change {
+                apply_beside(change, source).await?;
+            }
             for prepared in plan.starting {
                 let entered = prepared.enter_beside(&source.handles).await?;
                 let task = entered.start(&source.handles, &mut source.workers);
@@ -134,10 +151,16 @@ impl Bridge {
     }
 
     /// Starts a source. One that cannot be started is logged and shown as halted.
-    fn start_source(&mut self, source: PreparedSource, reloaded: &mut ReloadedSources) {
+    fn start_source(
+        &mut self,
+        source: PreparedSource,
+        change: Option<&CursorChange>,
+        reloaded: &mut ReloadedSources,
+    ) {
         let config = source.config().clone();
         let name = config.name.to_string();
-        match source.open(&[]).and_then(|opened| opened.start()) {
+        let changes: Vec<CursorChange> = change.cloned().into_iter().collect();
+        match source.open(&changes).and_then(|opened| opened.start()) {
             Ok(running) => self.sources.push(running),
             Err(failure) => {
                 reloaded.started.remove(&name);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{SinkStatus, Workers};
-use bridge_core::journal::{Journal, JournalError, JournalOptions, JournalWriter, Reader};
+use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader};
 use bridge_core::machine::SourceMachine;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
 use bridge_core::scope::Scope;
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::cursors::CursorChange;
 use super::sink_task::{EnteredSink, PreparedSink, SinkTask, SourceHandles};
 use super::{Decisions, environment, wall_clock};
 use crate::exit::Failure;
@@ -106,19 +107,12 @@ impl PreparedSource {
     ///
     /// # Errors
     /// If the journal cannot be opened or written.
-    pub(super) fn open(self, forget_sinks: &[String]) -> Result<OpenedSource, Failure> {
+    pub(super) fn open(self, changes: &[CursorChange]) -> Result<OpenedSource, Failure> {
         let source = &self.config;
         let mut journal = Journal::open(&self.file, &journal_options(source)).map_err(journal_failure)?;
-        for sink in forget_sinks {
-            if journal.remove_sink(sink).map_err(journal_failure)? {
-                tracing::info!(
-                    source = &*source.name,
-                    sink,
-                    "cursor of the sink removed from the journal"
-                );
-            }
+        for change in changes {
+            change.apply(&mut journal).map_err(journal_failure)?;
         }
-        journal.commit().map_err(journal_failure)?;
         log_dropped_roots(source, &self.file, &self.scope)?;
         let sinks = self.sinks.into_iter();
         let sinks = sinks.map(|sink| sink.enter(&source.name, &mut journal));

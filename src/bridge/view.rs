@@ -4,6 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use bridge_core::delivery::SinkStatus;
 use bridge_core::pipeline::SourceStatus;
+use bridge_query::JournalQuery;
 use bridge_query::status::BridgeStatus;
 use tokio::sync::watch;
 
@@ -20,6 +21,14 @@ pub struct View {
 struct Seen {
     sources: Vec<watch::Receiver<SourceStatus>>,
     sinks: Vec<watch::Receiver<SinkStatus>>,
+    unconfigured: Vec<Arc<UnconfiguredSinks>>,
+}
+
+/// The cursors in the journal of one source whose sinks are not configured.
+#[derive(Debug)]
+pub(super) struct UnconfiguredSinks {
+    pub(super) journal: JournalQuery,
+    pub(super) sinks: Vec<Arc<str>>,
 }
 
 /// Nothing panics under this lock: it is held to copy or replace lists.
@@ -31,7 +40,11 @@ impl View {
         sinks: Vec<watch::Receiver<SinkStatus>>,
     ) -> View {
         View {
-            seen: Arc::new(RwLock::new(Seen { sources, sinks })),
+            seen: Arc::new(RwLock::new(Seen {
+                sources,
+                sinks,
+                unconfigured: Vec::new(),
+            })),
         }
     }
 
@@ -40,8 +53,13 @@ impl View {
         &self,
         sources: Vec<watch::Receiver<SourceStatus>>,
         sinks: Vec<watch::Receiver<SinkStatus>>,
+        unconfigured: Vec<Arc<UnconfiguredSinks>>,
     ) {
-        *self.seen.write().expect(UNPOISONED) = Seen { sources, sinks };
+        *self.seen.write().expect(UNPOISONED) = Seen {
+            sources,
+            sinks,
+            unconfigured,
+        };
     }
 
     /// The statuses of the sources, to wait for changes.
@@ -66,6 +84,16 @@ impl View {
             .iter()
             .map(|status| status.borrow().clone())
             .collect();
-        BridgeStatus::of_running(&sources, &sinks, wall_clock()())
+        let mut status = BridgeStatus::of_running(&sources, &sinks, wall_clock()());
+        let unconfigured = self.seen.read().expect(UNPOISONED).unconfigured.clone();
+        for of_source in unconfigured {
+            if let Err(error) = status.add_unconfigured(&of_source.journal, &of_source.sinks) {
+                tracing::debug!(
+                    error = error.to_string(),
+                    "the cursors without a configured sink cannot be read"
+                );
+            }
+        }
+        status
     }
 }

@@ -10,7 +10,7 @@ use crate::bridge::Reloaded;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
-use crate::operator::{Journals, NewSink, ReloadAnswer, ask_reload};
+use crate::operator::{Journals, NewSink, ReloadAnswer, ask_reload, unconfigured_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,7 +66,9 @@ pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
         }),
         false => {
             let new_sinks: String = new_sinks.iter().map(NewSink::to_text).collect();
-            print(&(text(&answer) + &new_sinks))
+            let unconfigured = journals.unconfigured().unwrap_or_default();
+            let unconfigured: String = unconfigured.iter().map(unconfigured_text).collect();
+            print(&(text(&answer) + &new_sinks + &unconfigured))
         }
     }
 }

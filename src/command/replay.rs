@@ -1,5 +1,6 @@
 //! `zkbridge replay`: delivers journalled records to one sink again.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use bridge_core::delivery::{CompiledFilter, OperatorRequest, PARKED_MAX};
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
+use bridge_core::record::Record;
 use bridge_query::status::SinkSummary;
 use bridge_query::{JournalQuery, PathPattern, Range, Selection};
 use clap::Args;
@@ -29,16 +31,21 @@ Examples:
 Delivers records that the sink has processed before, with the same ids and in
 the order of each path. New records of a path wait for replayed ones. The
 filters of the sink apply. For dead letters use 'zkbridge dlq retry'.
+A range that ends before the last record of one of its paths is refused: a
+destination that keeps the last record of each path would end with an old one.
 With a running bridge it shows its progress; after Ctrl-C the records queued so
 far (up to 500) are still delivered. Without one it queues up to 10,000 records
 for the next start. To send the present state, use 'zkbridge snapshot'.
 
-Exit codes: 0 delivered or queued, 1 no record matches, or the sink has
-halted, 2 the command line or the configuration is wrong, 3 the journal cannot
+Exit codes: 0 delivered or queued, 1 no record matches, the range is refused, or
+the sink has halted, 2 the command line or the configuration is wrong, 3 the journal cannot
 be used, 130 ended by Ctrl-C";
 
 /// Records of one order: the ones that are still delivered after Ctrl-C.
 const AT_ONCE: usize = 500;
+
+/// Paths with records after the range that are remembered: some 20 MB.
+const LATER_PATHS_MAX: usize = 100_000;
 
 /// Bytes of paths in one order, so that a request over the socket stays small.
 const NAMES_BYTES: usize = 512 << 10;
@@ -65,6 +72,10 @@ pub struct ReplayArgs {
     /// control records; repeatable
     #[arg(long, value_name = "PATH|GLOB")]
     path: Vec<PathPattern>,
+    /// Replay the range although the destination then ends with old records of
+    /// some paths
+    #[arg(long)]
+    force: bool,
     /// Replay only records of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -87,8 +98,9 @@ async fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     };
     let running = ask_status(&journals.config().data_dir).await?;
     let is_running = running.is_some();
-    let mut reports = Vec::new();
-    for (source, journal) in journals.of_source(args.source.as_deref())? {
+    let mut replays = Vec::new();
+    let opened = journals.of_source(args.source.as_deref())?;
+    for (source, journal) in &opened {
         if !sink.sources.contains(&source.name) {
             continue;
         }
@@ -99,16 +111,23 @@ async fn replay(args: &ReplayArgs) -> Result<(), Failure> {
             Some(sink) => Some(sink.cursor),
             None => journal.cursor(&args.sink)?,
         };
-        let Some(range) = range(args, &journal, cursor)? else {
+        let (Some(cursor), Some(range)) = (cursor, range(args, journal, cursor)?) else {
             continue;
         };
+        if !args.force {
+            refuse_stale_end(journal, &selection, range, cursor)?;
+        }
         let replay = SourceReplay {
             journals: &journals,
-            journal: &journal,
+            journal,
             selection: &selection,
             source: source.name.to_string(),
             sink: args.sink.clone(),
         };
+        replays.push((replay, range));
+    }
+    let mut reports = Vec::new();
+    for (replay, range) in replays {
         let records = match is_running {
             true => replay.deliver(range).await?,
             false => replay.queue(range).await?,
@@ -162,6 +181,68 @@ fn range(args: &ReplayArgs, journal: &JournalQuery, cursor: Option<Seq>) -> Resu
         until,
     };
     Ok((!range.is_empty()).then_some(range))
+}
+
+/// Fails if the sink has processed a record after the range of a path that has one in the range. That one would be the
+/// last that the destination gets.
+fn refuse_stale_end(
+    journal: &JournalQuery,
+    selection: &Selection,
+    range: Range,
+    cursor: Seq,
+) -> Result<(), Failure> {
+    let after = Range {
+        after: range.until,
+        until: cursor,
+    };
+    let mut later = HashMap::new();
+    each_record(journal, selection, after, |record| {
+        if let Some(path) = &record.path {
+            later.insert(path.clone(), record.seq);
+        }
+        later.len() <= LATER_PATHS_MAX
+    })?;
+    let mut stale: Option<(ZnodePath, Seq)> = None;
+    each_record(journal, selection, range, |record| {
+        let found = record.path.as_ref().and_then(|path| later.get_key_value(path));
+        stale = found.map(|(path, seq)| (path.clone(), *seq));
+        stale.is_none()
+    })?;
+    let reason = match stale {
+        Some((path, seq)) => format!(
+            "the range ends at record {}, and the last one of {path} is {seq}",
+            range.until
+        ),
+        None if later.len() > LATER_PATHS_MAX => {
+            format!("more than {LATER_PATHS_MAX} paths have records after the range")
+        }
+        None => return Ok(()),
+    };
+    let message = format!(
+        "{reason}: a destination that keeps the last record of each path would end with an old one\nhelp: leave --to out, \
+         or replay with --force where the order of arrival does not matter"
+    );
+    Err(Failure::new(Exit::Runtime, message))
+}
+
+/// Gives each selected record of a range to `take`, until that returns false.
+fn each_record(
+    journal: &JournalQuery,
+    selection: &Selection,
+    range: Range,
+    mut take: impl FnMut(&Record) -> bool,
+) -> Result<(), Failure> {
+    let mut left = (!range.is_empty()).then_some(range);
+    while let Some(range) = left {
+        let page = journal.changes(range, selection, AT_ONCE)?;
+        for record in &page.records {
+            if !take(record) {
+                return Ok(());
+            }
+        }
+        left = page.next;
+    }
+    Ok(())
 }
 
 /// Names of records, as an order has them.

@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::serving::{self, SignalRequest};
-use crate::bridge::{Bridge, DRAIN, Decisions, Reloaded, raise_limit};
+use crate::bridge::{Bridge, CursorChange, DRAIN, Decisions, ReloadRequest, Reloaded, raise_limit};
 use crate::cli::{ConfigFlag, LogFlags};
 use crate::exit::{Exit, Failure};
 use crate::logging;
+use crate::operator::Journals;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,18 +83,23 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                                 break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
                             }
                         };
-                        drop(reload(&mut bridge, loaded).await);
+                        drop(reload(&mut bridge, loaded, None).await);
                     }
                 },
                 halted = bridge.all_halted() => break (Err(serving::halted(&halted)), None),
-                Some(answer) = reloads.recv() => {
-                    let loaded = tokio::select! {
-                        loaded = read_again(&args.config.config) => loaded,
-                        signal = signals.next() => {
-                            break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
-                        }
+                Some(ReloadRequest { change, answer }) = reloads.recv() => {
+                    let done = if let Some(CursorChange::Forget(name)) = &change {
+                        let done = bridge.forget_sink(name).await;
+                        done.map(|()| Reloaded::default()).map_err(|failure| failure.message)
+                    } else {
+                        let loaded = tokio::select! {
+                            loaded = read_again(&args.config.config) => loaded,
+                            signal = signals.next() => {
+                                break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
+                            }
+                        };
+                        reload(&mut bridge, loaded, change.as_ref()).await
                     };
-                    let done = reload(&mut bridge, loaded).await;
                     // The command may have given up.
                     let _ = answer.send(done);
                 }
@@ -167,17 +173,23 @@ async fn read_again(file: &Path) -> Result<Loaded, String> {
     }
 }
 
-/// Takes over the configuration that was read. Logs and returns the result.
-async fn reload(bridge: &mut Bridge, loaded: Result<Loaded, String>) -> Result<Reloaded, String> {
+/// Takes over the configuration that was read, in which a sink may have another name than its cursor. Logs and returns
+/// the result.
+async fn reload(
+    bridge: &mut Bridge,
+    loaded: Result<Loaded, String>,
+    change: Option<&CursorChange>,
+) -> Result<Reloaded, String> {
     let done = match loaded {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 tracing::warn!(key = warning.key, remedy = warning.remedy, "{}", warning.message);
             }
-            bridge
-                .reload(&loaded.config)
-                .await
-                .map_err(|failure| failure.message)
+            let done = match change {
+                None => bridge.reload(&loaded.config).await,
+                Some(change) => bridge.reload_renamed(&loaded.config, change).await,
+            };
+            done.map_err(|failure| failure.message)
         }
         Err(refused) => Err(refused),
     };
@@ -217,15 +229,17 @@ fn check_accepted(args: &RunArgs, config: &bridge_config::Config) -> Result<(), 
     Ok(())
 }
 
+/// A journal that cannot be read is for the start to report.
 fn check_forgotten(args: &RunArgs, config: &bridge_config::Config) -> Result<(), Failure> {
-    let configured = |name: &&String| config.sinks.iter().any(|sink| **name == *sink.name);
-    match args.forget_sink.iter().find(configured) {
-        None => Ok(()),
-        Some(name) => Err(Failure::new(
-            Exit::Configuration,
-            format!(
-                "--forget-sink {name}: this sink is configured\nhelp: take its [[sink]] out first, or leave the flag out"
-            ),
-        )),
+    let Ok(cursors) = Journals::new(config.clone()).cursors() else {
+        return Ok(());
+    };
+    for name in &args.forget_sink {
+        let checked = CursorChange::Forget(name.clone()).check(config, &cursors);
+        checked.map_err(|failure| Failure {
+            message: format!("--forget-sink {name}: {}", failure.message),
+            ..failure
+        })?;
     }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `zkbridge sink`: resumes sinks.
+//! `zkbridge sink`: lists sinks, resumes them, and forgets or renames their cursors.
 
 use bridge_config::{Config, SinkConfig};
 use bridge_core::delivery::OperatorRequest;
@@ -7,20 +7,29 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::serving;
+use crate::bridge::CursorChange;
 use crate::cli::ConfigFlag;
-use crate::command::{print, print_json};
+use crate::command::{print, print_json, status};
 use crate::exit::{Exit, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
+  zkbridge sink list
   zkbridge sink enable hook --config zkbridge.toml
+  zkbridge sink rename hook alerts
+  zkbridge sink forget hook
+
+A sink is known by its name: the journal keeps a cursor for each name, and every
+record after it. After a [[sink]] got another name in the configuration, 'rename'
+gives the old cursor to it and reloads. 'forget' removes the cursor of a sink
+that is no longer configured, with its dead letters.
 
 A destination that reports that it is gone for good disables its sink; the sink
 stays disabled over restarts until it is enabled. A sink that halted for
 another reason resumes without a restart. Works with or without a running
 bridge.
 
-Exit codes: 0 done, 1 the bridge refused the order, 2 no such sink,
+Exit codes: 0 done, 1 the bridge refused the order, 2 no such sink or cursor,
 3 the journal cannot be used";
 
 /// Options of `sink`.
@@ -35,6 +44,45 @@ pub struct SinkArgs {
 enum SinkCommand {
     /// Resume a sink that halted or was disabled
     Enable(EnableArgs),
+    /// List the sinks of the configuration and the cursors of the journals
+    List(ListArgs),
+    /// Remove the cursor and the dead letters of a sink that is not configured
+    Forget(ForgetArgs),
+    /// Give a cursor to the sink that has another name in the configuration
+    Rename(RenameArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+struct ListArgs {
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// Print a JSON document: for each sink and source its state, cursor and lag
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+struct ForgetArgs {
+    /// Name of the sink
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    config: ConfigFlag,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+struct RenameArgs {
+    /// Name of the cursor in the journals
+    #[arg(value_name = "OLD")]
+    old: String,
+    /// Name of the sink in the configuration
+    #[arg(value_name = "NEW")]
+    new: String,
+    #[command(flatten)]
+    config: ConfigFlag,
 }
 
 #[derive(Args, Debug)]
@@ -54,7 +102,55 @@ struct EnableArgs {
 pub fn run(args: &SinkArgs) -> Result<(), Failure> {
     match &args.command {
         SinkCommand::Enable(args) => serving::block_on(enable(args)),
+        SinkCommand::List(args) => serving::block_on(list(args)),
+        SinkCommand::Forget(args) => {
+            let change = CursorChange::Forget(args.name.clone());
+            serving::block_on(change_cursor(&args.config, &change))
+        }
+        SinkCommand::Rename(args) => {
+            let (old, new) = (args.old.clone(), args.new.clone());
+            serving::block_on(change_cursor(&args.config, &CursorChange::Rename { old, new }))
+        }
     }
+}
+
+async fn change_cursor(config: &ConfigFlag, change: &CursorChange) -> Result<(), Failure> {
+    let by_bridge = config.journals()?.change_cursor(change).await?;
+    let by = if by_bridge { " by the running bridge" } else { "" };
+    print(&match change {
+        CursorChange::Forget(name) => format!("the cursor of sink '{name}' is removed{by}\n"),
+        CursorChange::Rename { old, new } => format!("sink '{new}' has the cursor of '{old}'{by}\n"),
+    })
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let status = status::look(&args.config.journals()?, false).await?;
+    if args.json {
+        let sinks = status.sinks.iter().map(|sink| {
+            json!({
+                "sink": sink.sink, "source": sink.source, "state": sink.state, "cursor": sink.cursor,
+                "lag_records": sink.lag_records, "dead_letters": sink.dead_letters,
+                "parked": sink.parked.records,
+            })
+        });
+        return print_json(&sinks.collect::<Vec<_>>());
+    }
+    let mut text = format!(
+        "{:<20} {:<12} {:<14} {:>12} {:>12} {:>12}\n",
+        "SINK", "SOURCE", "STATE", "CURSOR", "LAG", "DEAD LETTERS"
+    );
+    for sink in &status.sinks {
+        text.push_str(&format!(
+            "{:<20} {:<12} {:<14} {:>12} {:>12} {:>12}\n",
+            sink.sink,
+            sink.source,
+            sink.state.replace('_', " "),
+            sink.cursor.0,
+            sink.lag_records,
+            sink.dead_letters
+        ));
+    }
+    print(&text)
 }
 
 async fn enable(args: &EnableArgs) -> Result<(), Failure> {

@@ -74,6 +74,9 @@ pub struct TailArgs {
     /// Print date, zxid and whole values [default: unless on a terminal]
     #[arg(long)]
     wide: bool,
+    /// Print all bytes of every value in hex and ASCII
+    #[arg(long, conflicts_with = "json")]
+    hex: bool,
     /// Print whole records as JSON lines
     #[arg(long)]
     json: bool,
@@ -121,7 +124,7 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
         let message = "the sources of this sink have no journal yet\nhelp: run the bridge first";
         return Err(Failure::new(Exit::Environment, message));
     }
-    let style = Style::for_stdout(args.color.into());
+    let style = Style::for_stdout(args.color.into()).with_values(args.hex);
     let mut printer = Printer {
         style: match args.wide || !std::io::stdout().is_terminal() {
             true => style.with_layout(Layout::Wide),

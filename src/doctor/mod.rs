@@ -81,6 +81,16 @@ pub async fn examine(loaded: &Loaded, running: Option<&BridgeStatus>, znodes: u6
     for source in &config.sources {
         lines.extend(source_type(&source.kind).examine(source, &journals, znodes).await);
     }
+    // A journal that cannot be read has a line of its own.
+    let unconfigured = journals.unconfigured().unwrap_or_default();
+    lines.extend(unconfigured.iter().map(|(source, cursor)| {
+        Line::warning(
+            &format!("sink {}", cursor.sink),
+            "cursor",
+            format!("source '{source}' has a cursor of this sink, and no sink of this name is configured for it"),
+            "give it to the sink of another name with 'zkbridge sink rename', or remove it with 'zkbridge sink forget'",
+        )
+    }));
     for sink in &config.sinks {
         lines.extend(destinations::examine(sink, config, running).await);
     }

@@ -3,14 +3,14 @@
 //!
 //! Nothing is decided here: the machine of the sink does, in the bridge or in this process.
 
+mod cursors;
 mod journals;
 mod message;
-mod new_sinks;
 mod socket;
 
+pub use cursors::{NewSink, unconfigured_text};
 pub use journals::{Carried, Journals, SinkLetters};
 pub use message::{Answer, Ask, ReloadAnswer};
-pub use new_sinks::NewSink;
 #[cfg(test)]
 pub use socket::ask;
 pub use socket::{SOCKET, SocketPath, ask_reload, ask_status};

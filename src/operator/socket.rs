@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::message::{Answer, Ask, ReloadAnswer};
+use crate::bridge::CursorChange;
 use crate::exit::{Exit, Failure};
 
 /// The name of the socket in `data_dir`.
@@ -83,6 +84,14 @@ pub async fn ask_status(data_dir: &Path) -> Result<Option<BridgeStatus>, Failure
 /// Makes the bridge that runs on this `data_dir` read its configuration again; `None` if none runs.
 pub async fn ask_reload(data_dir: &Path) -> Result<Option<ReloadAnswer>, Failure> {
     exchange(data_dir, Request::post("/reload"), Vec::new(), RELOAD_BOUND).await
+}
+
+/// Makes the bridge that runs on this `data_dir` change a cursor; `None` if none runs.
+pub async fn ask_cursor_change(data_dir: &Path, change: &CursorChange) -> Result<Option<Answer>, Failure> {
+    let body = serde_json::to_vec(change)
+        .map_err(|error| Failure::new(Exit::Runtime, format!("the order cannot be written: {error}")))?;
+    let request = Request::post("/cursors").header(header::CONTENT_TYPE, "application/json");
+    exchange(data_dir, request, body, RELOAD_BOUND).await
 }
 
 async fn exchange<T: DeserializeOwned>(

@@ -4,6 +4,7 @@ use bridge_core::capture::Outcome;
 use bridge_core::journal::Imaged;
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
+use bridge_core::record::Data;
 use serde::Serialize;
 
 /// The kind of a difference.
@@ -92,12 +93,14 @@ pub fn compare(path: &ZnodePath, outcome: &Outcome, imaged: Option<&Imaged>) -> 
     difference(kind, Some(zookeeper), Some(image))
 }
 
-/// Compares size and beginning of data that a limit cut, and does not compare data that is not kept.
+/// Compares size, beginning and digest of data that a limit cut, and does not compare data that is not kept.
 fn is_other_data(imaged: &Imaged, data: &[u8]) -> bool {
-    imaged
-        .data
-        .as_ref()
-        .is_some_and(|kept| kept.size as usize != data.len() || !data.starts_with(&kept.bytes))
+    imaged.data.as_ref().is_some_and(|kept| {
+        let is_other = |digest| Data::limited(data, kept.form, kept.bytes.len()).digest != Some(digest);
+        kept.size as usize != data.len()
+            || !data.starts_with(&kept.bytes)
+            || kept.digest.is_some_and(is_other)
+    })
 }
 
 impl Difference {

@@ -15,6 +15,7 @@ mod records;
 mod reload;
 mod replay;
 mod scope;
+mod sinks;
 mod stage;
 mod status;
 mod verify;

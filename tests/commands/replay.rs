@@ -32,9 +32,21 @@ async fn records_are_replayed_by_a_running_bridge_and_at_the_next_start() {
         .ended(0);
     assert_eq!(out, "sink 'audit': 3 records delivered again\n");
     assert_eq!(delivered(&stage)[7..], [5, 6, 7]);
+    let stale = stage
+        .run(&["replay", "--sink", "audit", "--from", "4", "--to", "6"])
+        .await;
+    assert!(
+        stale.code == 1
+            && stale
+                .err
+                .contains("the range ends at record 6, and the last one of /replay/b is 7"),
+        "an old value would be the newest one of a compacted topic: {stale:?}"
+    );
+    assert_eq!(delivered(&stage).len(), 10);
     let report = stage
         .run(&[
             "replay",
+            "--force",
             "--sink",
             "audit",
             "--from",

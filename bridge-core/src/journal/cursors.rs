@@ -59,6 +59,28 @@ impl Journal {
         })
     }
 
+    /// Gives a sink another name, with its cursor, the records that it set aside and its run. False if there is no sink
+    /// of the old name, or one of the new name exists.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    pub fn rename_sink(&mut self, old: &str, new: &str) -> Result<bool, JournalError> {
+        self.write("renaming a sink", |journal| {
+            let connection = &journal.connection;
+            if cursor(connection, old)?.is_none() || cursor(connection, new)?.is_some() {
+                return Ok(false);
+            }
+            connection.execute("UPDATE sink SET name = ?2 WHERE name = ?1", [old, new])?;
+            for table in ["rejected", "parked"] {
+                let sql = format!("UPDATE {table} SET sink = ?2 WHERE sink = ?1");
+                connection.execute(&sql, [old, new])?;
+            }
+            sink_snapshot::rename(connection, old, new)?;
+            Ok(true)
+        })
+    }
+
     /// The cursors of all sinks, by name.
     ///
     /// # Errors

@@ -101,6 +101,10 @@ pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<WalGate>), Jou
             true => connection.execute_batch(schema::TXN_ABSENT),
             false => Ok(()),
         })
+        .and_then(|()| match format < schema::DIGEST_SINCE {
+            true => connection.execute_batch(schema::DIGEST_ABSENT),
+            false => Ok(()),
+        })
         .map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
     Ok((connection, gate))
 }

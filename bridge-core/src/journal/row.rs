@@ -93,13 +93,13 @@ static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
 });
 
 static VALUES: LazyLock<Writing> =
-    LazyLock::new(|| Writing::new("INSERT INTO value(id, form, size, truncated, bytes)", 5));
+    LazyLock::new(|| Writing::new("INSERT INTO value(id, form, size, truncated, bytes, digest)", 6));
 
 /// Records after ?1, at most ?2, each with the data of `value` and of `before`.
 pub(super) const SELECT: &str = "SELECT
     r.seq, r.id, r.op, r.root, r.path, r.previous, r.zxid, r.zxid_kind, r.fidelity, r.missed, r.superseded,
     r.ephemeral, r.before, r.before_stat, r.retired, r.stat, r.value, r.changed, r.captured, r.origin, r.detail,
-    r.txn, a.form, a.size, a.truncated, a.bytes, b.form, b.size, b.truncated, b.bytes
+    r.txn, a.form, a.size, a.truncated, a.bytes, a.digest, b.form, b.size, b.truncated, b.bytes, b.digest
     FROM record r
     LEFT JOIN value a ON a.id = r.value
     LEFT JOIN value b ON b.id = iif(r.before = 2, r.retired, NULL)
@@ -115,7 +115,7 @@ const UPDATE_FOLDED: &str = "UPDATE record SET
 
 /// Where the data of `value` begins in [`SELECT`], and the data of `retired`.
 const VALUE_AT: usize = 22;
-const RETIRED_AT: usize = 26;
+const RETIRED_AT: usize = 27;
 
 impl Stored {
     /// A record that says nothing yet, of the root, path and origin 0.
@@ -276,7 +276,7 @@ impl Stored {
         let told = self
             .stat
             .filter(|_| self.op != Op::Acl)
-            .map(|stat| Timestamp(stat.mtime));
+            .and_then(|stat| Timestamp::of_stat(stat.mtime));
         Times {
             changed: told.or(self.changed),
             captured: self.captured,
@@ -295,13 +295,14 @@ fn data_at(row: &Row<'_>, at: usize, value: Option<i64>) -> rusqlite::Result<Opt
         size: row.get(at + 1)?,
         form,
         truncated: row.get(at + 2)?,
+        digest: row.get(at + 4)?,
     }))
 }
 
 /// The data of a value that is named.
 pub(super) fn data_of_value(connection: &Connection, id: i64) -> rusqlite::Result<Data> {
     connection
-        .prepare_cached("SELECT form, size, truncated, bytes FROM value WHERE id = ?1")?
+        .prepare_cached("SELECT form, size, truncated, bytes, digest FROM value WHERE id = ?1")?
         .query_row([id], |row| data_at(row, 0, Some(id)))?
         .ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
@@ -322,7 +323,8 @@ pub(super) fn insert_values(connection: &Connection, values: &[(i64, &Data)]) ->
         to.put(form_number(data.form))?;
         to.put(data.size)?;
         to.put(data.truncated)?;
-        to.put(&*data.bytes)
+        to.put(&*data.bytes)?;
+        to.put(data.digest.as_ref().map(|digest| &digest[..]))
     })
 }
 

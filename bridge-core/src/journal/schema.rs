@@ -20,7 +20,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -53,6 +53,10 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: "ALTER TABLE record ADD COLUMN txn BLOB;",
     },
     Migration { to: 5, sql: ENDS },
+    Migration {
+        to: 6,
+        sql: "ALTER TABLE value ADD COLUMN digest BLOB;",
+    },
 ];
 
 /// Format 5: the term of the last batch ([`super::local_log`]), and the last record that the image has applied
@@ -67,6 +71,12 @@ pub(super) const TXN_SINCE: u32 = 4;
 
 /// For a reader of a file that keeps none yet.
 pub(super) const TXN_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL AS txn FROM main.record;";
+
+/// The first format that keeps digests of values that were cut.
+pub(super) const DIGEST_SINCE: u32 = 6;
+
+/// For a reader of a file that keeps none yet.
+pub(super) const DIGEST_ABSENT: &str = "CREATE TEMP VIEW value AS SELECT *, NULL AS digest FROM main.value;";
 
 /// Format 3: what a full journal has compacted, see [`super::folding`].
 const COMPACTED: &str = "

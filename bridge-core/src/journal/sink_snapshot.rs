@@ -220,6 +220,14 @@ pub(super) fn forget(connection: &Connection, sink: &str) -> rusqlite::Result<()
     keys(sink).iter().try_for_each(|key| remove(connection, key))
 }
 
+/// Keeps all of it under another name.
+pub(super) fn rename(connection: &Connection, old: &str, new: &str) -> rusqlite::Result<()> {
+    for (old, new) in keys(old).iter().zip(keys(new)) {
+        connection.execute("UPDATE OR REPLACE meta SET key = ?2 WHERE key = ?1", [old, &new])?;
+    }
+    Ok(())
+}
+
 fn put(connection: &Connection, key: &str, text: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)")?

@@ -1,26 +1,35 @@
 //! A znode's data inside a record: kept as bytes, written as text, base64 or a parsed document.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 /// How a source wants its data written. The choice is journalled with the value, so that a later change of the
 /// configuration does not change what an earlier record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum DataForm {
-    /// Text where all bytes are valid UTF-8, base64 elsewhere.
+    /// Text if all bytes are valid UTF-8 without control characters other than tab, line feed and carriage return;
+    /// otherwise base64.
     #[default]
     Auto,
     /// Always base64.
     Base64,
-    /// The parsed document where the bytes are JSON and parsing keeps every number; elsewhere like `Auto`.
+    /// The document itself if the bytes are JSON in which no key is repeated; otherwise like `Auto`.
     Json,
 }
+
+/// SHA-256 of the whole data of a znode.
+pub type DataDigest = [u8; 32];
 
 /// The data of one version of a znode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,108 +42,163 @@ pub struct Data {
     pub form: DataForm,
     /// Whether a limit cut the bytes.
     pub truncated: bool,
+    /// Of all bytes in ZooKeeper, if a limit cut them; `None` in records of older versions.
+    pub digest: Option<DataDigest>,
 }
 
 impl Data {
-    /// Takes what was read and keeps at most `max_bytes` of it; text is cut between characters.
+    /// Takes what was read and keeps at most `max_bytes` of it; text is cut between characters. Bytes that are no text
+    /// do not become one by being cut.
     pub fn limited(bytes: &[u8], form: DataForm, max_bytes: usize) -> Data {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let kept = &bytes[..cut_at(bytes, form, max_bytes)];
+        if bytes.len() <= max_bytes {
+            return Data {
+                bytes: bytes.into(),
+                size,
+                form,
+                truncated: false,
+                digest: None,
+            };
+        }
+        let text = text_of(bytes).filter(|_| form != DataForm::Base64);
         Data {
-            bytes: kept.into(),
+            bytes: bytes[..text.map_or(max_bytes, |text| text.floor_char_boundary(max_bytes))].into(),
             size,
-            form,
-            truncated: kept.len() < bytes.len(),
+            form: if text.is_some() { form } else { DataForm::Base64 },
+            truncated: true,
+            digest: Some(Sha256::digest(bytes).into()),
         }
     }
 
-    /// At most `max_bytes` from its beginning, written as the whole is: bytes that are no text do not become one where they
-    /// are cut.
+    /// At most `max_bytes` from its beginning, written as the whole is.
     pub(crate) fn cut(&self, max_bytes: usize) -> Data {
         let mut cut = Data::limited(&self.bytes, self.form, max_bytes);
-        if std::str::from_utf8(&self.bytes).is_err() {
-            cut.form = DataForm::Base64;
+        if self.truncated {
+            (cut.size, cut.truncated, cut.digest) = (self.size, true, self.digest);
         }
-        cut.size = self.size;
-        cut.truncated |= self.truncated;
         cut
     }
 
-    fn json(&self) -> Option<serde_json::Value> {
+    /// The data as text; `None` if it is written in base64 unless the source asks for JSON.
+    pub fn text(&self) -> Option<&str> {
+        text_of(&self.bytes).filter(|_| self.form != DataForm::Base64)
+    }
+
+    fn json(&self) -> Option<Box<RawValue>> {
         if self.form != DataForm::Json || self.truncated {
             return None;
         }
-        lossless_json(&self.bytes)
+        json_document(&self.bytes)
     }
 }
 
-fn cut_at(bytes: &[u8], form: DataForm, max_bytes: usize) -> usize {
-    if bytes.len() <= max_bytes {
-        return bytes.len();
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(text) if form != DataForm::Base64 => text.floor_char_boundary(max_bytes),
-        _ => max_bytes,
-    }
+/// Many programs, PostgreSQL among them, take no text with such characters, and bytes that hold them are numbers more
+/// often than text.
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    let is_control = |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r');
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| !text.contains(is_control))
 }
 
-/// The parsed document if writing it again keeps every number as it stood (no digit lost to a float, no integer
-/// beyond 64 bits) and no key stood twice.
-fn lossless_json(bytes: &[u8]) -> Option<serde_json::Value> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let written = serde_json::to_string(&value).ok()?;
-    let mut before = scalars(bytes)?;
-    let mut after = scalars(written.as_bytes())?;
-    before.sort_unstable();
-    after.sort_unstable();
-    (before == after).then_some(value)
-}
-
-/// The numbers of a JSON text as they are written, and one entry for each colon outside strings, so that a key lost as
-/// a duplicate shows.
-fn scalars(text: &[u8]) -> Option<Vec<&str>> {
-    let text = std::str::from_utf8(text).ok()?;
-    let bytes = text.as_bytes();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => at = end_of_string(bytes, at),
-            b'-' | b'0'..=b'9' => {
-                let end = end_of_number(bytes, at);
-                found.push(&text[at..end]);
-                at = end;
-            }
-            b':' => {
-                found.push(":");
-                at += 1;
-            }
-            _ => at += 1,
+/// The document on one line, with each number and text as it is written there; `None` if the bytes are no JSON, or a
+/// key is repeated.
+fn json_document(bytes: &[u8]) -> Option<Box<RawValue>> {
+    serde_json::from_slice::<UniqueKeys>(bytes).ok()?;
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut line = String::with_capacity(text.len());
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for letter in text.chars() {
+        // JSON has white space between its elements only.
+        if is_quoted || !matches!(letter, ' ' | '\t' | '\n' | '\r') {
+            line.push(letter);
+        }
+        match letter {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ => {}
         }
     }
-    Some(found)
+    RawValue::from_string(line).ok()
 }
 
-fn end_of_string(bytes: &[u8], quote: usize) -> usize {
-    let mut at = quote + 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
-        }
+/// A JSON document in which no object has a key twice.
+struct UniqueKeys;
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueKeys)
     }
-    bytes.len()
 }
 
-fn end_of_number(bytes: &[u8], start: usize) -> usize {
-    let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-    start + bytes[start..].iter().take_while(|byte| is_part(byte)).count()
+impl<'de> Visitor<'de> for UniqueKeys {
+    type Value = UniqueKeys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON document without repeated keys")
+    }
+
+    fn visit_unit<E>(self) -> Result<UniqueKeys, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<UniqueKeys, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<UniqueKeys, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<UniqueKeys, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<UniqueKeys, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<UniqueKeys, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<UniqueKeys, A::Error> {
+        while seq.next_element::<UniqueKeys>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some((key, UniqueKeys)) = map.next_entry::<String, UniqueKeys>()? {
+            if !keys.insert(key) {
+                return Err(A::Error::custom("a repeated key"));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// The digest as text.
+fn hex(digest: &DataDigest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The digest of a text; `None` if it is none.
+fn digest_of_hex(text: &str) -> Option<DataDigest> {
+    let mut digest = DataDigest::default();
+    if !text.is_ascii() || text.len() != 2 * digest.len() {
+        return None;
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(digest)
 }
 
 impl Serialize for Data {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = if self.truncated { 4 } else { 3 };
+        let fields = 3 + usize::from(self.truncated) + usize::from(self.digest.is_some());
         let mut object = serializer.serialize_struct("Data", fields)?;
         if let Some(value) = self.json() {
             object.serialize_field("encoding", "json")?;
@@ -142,13 +206,13 @@ impl Serialize for Data {
             object.serialize_field("value", &value)?;
             return object.end();
         }
-        match std::str::from_utf8(&self.bytes) {
-            Ok(text) if self.form != DataForm::Base64 => {
+        match self.text() {
+            Some(text) => {
                 object.serialize_field("encoding", "utf8")?;
                 object.serialize_field("size", &self.size)?;
                 object.serialize_field("value", text)?;
             }
-            _ => {
+            None => {
                 object.serialize_field("encoding", "base64")?;
                 object.serialize_field("size", &self.size)?;
                 object.serialize_field("value", &STANDARD.encode(&self.bytes))?;
@@ -156,6 +220,9 @@ impl Serialize for Data {
         }
         if self.truncated {
             object.serialize_field("truncated", &true)?;
+        }
+        if let Some(digest) = &self.digest {
+            object.serialize_field("sha256", &hex(digest))?;
         }
         object.end()
     }
@@ -165,32 +232,32 @@ impl Serialize for Data {
 struct DataFields {
     encoding: String,
     size: u32,
-    value: serde_json::Value,
+    value: Box<RawValue>,
     #[serde(default)]
     truncated: bool,
+    #[serde(default)]
+    sha256: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
         let DataFields {
             encoding,
             size,
             value,
             truncated,
+            sha256,
         } = DataFields::deserialize(deserializer)?;
-        let text = || {
-            value
-                .as_str()
-                .ok_or_else(|| D::Error::custom("the value is not a text"))
-        };
+        let text = || serde_json::from_str::<String>(value.get()).map_err(D::Error::custom);
+        let digest =
+            sha256.map(|text| digest_of_hex(&text).ok_or_else(|| D::Error::custom("sha256 is no digest")));
         let (bytes, form) = match encoding.as_str() {
-            "utf8" => (text()?.as_bytes().to_vec(), DataForm::Auto),
+            "utf8" => (text()?.into_bytes(), DataForm::Auto),
             "base64" => (
                 STANDARD.decode(text()?).map_err(D::Error::custom)?,
                 DataForm::Base64,
             ),
-            "json" => (value.to_string().into_bytes(), DataForm::Json),
+            "json" => (value.get().as_bytes().to_vec(), DataForm::Json),
             other => return Err(D::Error::custom(format!("'{other}' is not utf8, base64 or json"))),
         };
         Ok(Data {
@@ -198,6 +265,7 @@ impl<'de> Deserialize<'de> for Data {
             size,
             form,
             truncated,
+            digest: digest.transpose()?,
         })
     }
 }
@@ -215,11 +283,16 @@ impl JsonSchema for Data {
             "properties": {
                 "encoding": {
                     "enum": ["utf8", "base64", "json"],
-                    "description": "utf8 where all bytes are valid UTF-8; json only where the source asks for it."
+                    "description": "utf8 where all bytes are valid UTF-8 without control characters other than tab, LF and CR; json only where the source asks for it."
                 },
                 "size": {"type": "integer", "minimum": 0, "description": "Bytes in ZooKeeper."},
                 "value": {"description": "A text for utf8 and base64, any JSON value for json."},
-                "truncated": {"const": true, "description": "There where a limit cut the value."}
+                "truncated": {"const": true, "description": "There where a limit cut the value."},
+                "sha256": {
+                    "type": "string",
+                    "pattern": "^[0-9a-f]{64}$",
+                    "description": "Of all bytes in ZooKeeper, where a limit cut the value."
+                }
             },
             "if": {"properties": {"encoding": {"enum": ["utf8", "base64"]}}},
             "then": {"properties": {"value": {"type": "string"}}}
@@ -256,31 +329,92 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_cuts_between_characters_and_says_so() {
+    fn bytes_with_control_characters_are_base64_so_that_no_counter_flips_between_encodings() {
+        for counter in 126_i32..=256 {
+            assert_eq!(
+                written(&counter.to_be_bytes(), DataForm::Auto, 9)["encoding"],
+                "base64",
+                "{counter}"
+            );
+        }
+        for bytes in [&b"host\0port"[..], b"\x1b[31m", b"a\x7f", "a\u{9b}".as_bytes()] {
+            assert_eq!(
+                written(bytes, DataForm::Auto, 99)["encoding"],
+                "base64",
+                "{bytes:?}"
+            );
+        }
+        let lines = "a\tb\r\nü";
+        assert_eq!(written(lines.as_bytes(), DataForm::Auto, 99)["value"], lines);
+    }
+
+    #[test]
+    fn a_limit_cuts_between_characters_and_leaves_the_digest_of_the_whole() {
         let cut = written("aüb".as_bytes(), DataForm::Auto, 2);
+        let sha256 = hex(&Sha256::digest("aüb").into());
         assert_eq!(
             cut,
-            serde_json::json!({"encoding": "utf8", "size": 4, "value": "a", "truncated": true})
+            serde_json::json!({"encoding": "utf8", "size": 4, "value": "a", "truncated": true, "sha256": sha256})
+        );
+        let whole = Data::limited("aüb".as_bytes(), DataForm::Auto, 9);
+        let twice = whole.cut(3).cut(2);
+        assert_eq!(
+            serde_json::to_value(&twice).unwrap(),
+            cut,
+            "cut again it is still that of the whole"
+        );
+        assert_eq!(serde_json::from_value::<Data>(cut).unwrap(), twice);
+        let other = Data::limited("aüc".as_bytes(), DataForm::Auto, 2);
+        assert_ne!(other, twice, "values that differ after the cut are not equal");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_stay_base64_where_they_are_cut() {
+        let cut = written(b"text and then \0", DataForm::Auto, 4);
+        assert_eq!(
+            (&cut["encoding"], &cut["value"]),
+            (&"base64".into(), &"dGV4dA==".into())
         );
     }
 
     #[test]
-    fn json_is_parsed_only_where_nothing_is_lost() {
-        let kept = written(br#"{"b": [1, -2.5, "1e400"], "a": null}"#, DataForm::Json, 99);
-        assert_eq!(kept["encoding"], "json");
-        assert_eq!(kept["value"]["b"][1], -2.5);
-        for lossy in [
-            "12345678901234567890123",
-            "0.1234567890123456789012345",
-            "1.0e2",
+    fn json_keeps_the_text_of_every_number_and_is_written_on_one_line() {
+        let check = |bytes: &str, expected: &str| {
+            let json = serde_json::to_string(&Data::limited(bytes.as_bytes(), DataForm::Json, 99)).unwrap();
+            let size = bytes.len();
+            assert_eq!(
+                json,
+                format!("{{\"encoding\":\"json\",\"size\":{size},\"value\":{expected}}}")
+            );
+            let again: Data = serde_json::from_str(&json).unwrap();
+            assert_eq!(serde_json::to_string(&again).unwrap(), json);
+        };
+        check(
+            "{\n  \"n\": 1.10,\t\"m\": [1.0e2, -0]\r\n}",
+            r#"{"n":1.10,"m":[1.0e2,-0]}"#,
+        );
+        check("12345678901234567890123", "12345678901234567890123");
+        check("0.1234567890123456789012345", "0.1234567890123456789012345");
+        check(
+            r#"{"b": [1, -2.5, "1e400 \" \\ "], "a": null}"#,
+            r#"{"b":[1,-2.5,"1e400 \" \\ "],"a":null}"#,
+        );
+        check("true", "true");
+    }
+
+    #[test]
+    fn bytes_that_are_no_json_or_repeat_a_key_are_text() {
+        for text in [
             "{\"a\":1,\"a\":1}",
-            "{\"a\":null,\"a\":null}",
+            "[{\"a\":null,\"b\":{},\"\\u0061\":null}]",
             "no",
+            "1 2",
+            "{\"a\":1}}",
         ] {
             assert_eq!(
-                written(lossy.as_bytes(), DataForm::Json, 99)["encoding"],
+                written(text.as_bytes(), DataForm::Json, 99)["encoding"],
                 "utf8",
-                "{lossy}"
+                "{text}"
             );
         }
     }

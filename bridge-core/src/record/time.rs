@@ -22,6 +22,11 @@ impl Timestamp {
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(MAX_MS))
     }
 
+    /// A time of a Stat. ZooKeeper has 0 where nothing happened: in `/`, which no transaction created.
+    pub fn of_stat(ms: i64) -> Option<Timestamp> {
+        (ms != 0).then_some(Timestamp(ms))
+    }
+
     /// How long ago it was; 0 where the clock was set back meanwhile.
     pub fn age_seconds(self, now: Timestamp) -> f64 {
         let ms = now.0.saturating_sub(self.0).max(0);

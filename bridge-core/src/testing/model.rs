@@ -175,7 +175,7 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
         ChangeKind::Created { read } => {
             record.op = Op::Create;
             exact(record, read.stat.mzxid);
-            record.time.changed = Some(Timestamp(read.stat.mtime));
+            record.time.changed = Timestamp::of_stat(read.stat.mtime);
             let version = match record.fidelity {
                 Fidelity::Exact => 0,
                 Fidelity::Reconciled => read.stat.version,
@@ -205,7 +205,7 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
         ChangeKind::Updated { read } => {
             record.op = Op::Update;
             exact(record, read.stat.mzxid);
-            record.time.changed = Some(Timestamp(read.stat.mtime));
+            record.time.changed = Timestamp::of_stat(read.stat.mtime);
             let (czxid, version) = (read.stat.czxid, read.stat.version);
             (
                 read_as(read.stat, read.data),
@@ -239,7 +239,7 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
             )
         }
         ChangeKind::Listed { read, run, index } => {
-            record.time.changed = Some(Timestamp(read.stat.mtime));
+            record.time.changed = Timestamp::of_stat(read.stat.mtime);
             exact(record, read.stat.mzxid);
             listed(record, run, index);
             let identity = snapshot_identity(&read.stat, run);
@@ -248,7 +248,7 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
         ChangeKind::Restated { run, index } => {
             let old = old.expect("only a living znode is restated");
             let stat = old.stat.expect("only a znode that was read is restated");
-            record.time.changed = Some(Timestamp(stat.mtime));
+            record.time.changed = Timestamp::of_stat(stat.mtime);
             exact(record, stat.mzxid);
             listed(record, run, index);
             (Some(old.clone()), snapshot_identity(&stat, run))

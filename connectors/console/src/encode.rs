@@ -12,14 +12,20 @@ use bridge_core::record::{Acl, Data, Fidelity, Gap, Op, Record, Run, State, Time
 
 use crate::config::Format;
 use crate::diff;
-use crate::style::{Layout, Role, Style};
-use crate::text::{columns, differing, escaped, escaped_json, shortened, size};
+use crate::style::{Layout, Role, Style, ValueForm};
+use crate::text::{columns, differing, escaped, escaped_json, preview, shortened, size};
 
 /// Columns of the widest op of a znode.
 const OP_WIDTH: usize = 8;
 
 /// Columns of a zxid with the sign of a bound.
 const ZXID_WIDTH: usize = "≤0x0000000000000000".len() - "≤".len() + 1;
+
+/// Bytes of a value without text that are shown.
+const PREVIEW_BYTES: usize = 16;
+
+/// Equal bytes before the first that differs.
+const SAME_BYTES: usize = 2;
 
 /// A value gets at least so many columns, also where a long path leaves none: the line is then wider than the screen.
 const VALUE_MIN: usize = 16;
@@ -72,7 +78,8 @@ fn znode_words(record: &Record, path: &str, style: &Style) -> String {
         Layout::Short => style.width.saturating_sub(taken).max(VALUE_MIN),
         Layout::Wide => usize::MAX,
     };
-    let (value, role) = value_of(record, space);
+    let form = style.values;
+    let (value, role) = value_of(record, Room { form, space });
     let mut line = format!("{op} {path}");
     for (part, role) in [(value, role), (marks, Role::Quiet)] {
         if !part.is_empty() {
@@ -120,32 +127,46 @@ fn marks(record: &Record) -> String {
 
 /// What a record says of the value, in so many columns: the value, what changed, or what it was. Empty where it says
 /// nothing. Never holds a control character.
-pub fn value_words(record: &Record, space: usize) -> String {
-    value_of(record, space).0
+pub fn value_words(record: &Record, form: ValueForm, space: usize) -> String {
+    value_of(record, Room { form, space }).0
 }
 
-fn value_of(record: &Record, space: usize) -> (String, Role) {
+/// The form of a value, and the columns that it may take.
+#[derive(Clone, Copy)]
+struct Room {
+    form: ValueForm,
+    space: usize,
+}
+
+impl Room {
+    fn without(self, columns: usize) -> Room {
+        let space = self.space.saturating_sub(columns);
+        Room { space, ..self }
+    }
+}
+
+fn value_of(record: &Record, room: Room) -> (String, Role) {
     match record.op {
         Op::Update => (
-            change(data_of(&record.before), data_of(&record.after), space),
+            change(data_of(&record.before), data_of(&record.after), room),
             Role::Plain,
         ),
-        Op::Create | Op::Snapshot => (value(data_of(&record.after), space), Role::Plain),
+        Op::Create | Op::Snapshot => (value(data_of(&record.after), room), Role::Plain),
         Op::Delete => {
-            let was = value(data_of(&record.before), space.saturating_sub("was ".len()));
+            let was = value(data_of(&record.before), room.without("was ".len()));
             let words = if was.is_empty() { was } else { format!("was {was}") };
             (words, Role::Quiet)
         }
-        Op::Acl => (acl_words(record.acl.as_deref(), space), Role::Plain),
+        Op::Acl => (acl_words(record.acl.as_deref(), room.space), Role::Plain),
         Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => {
             (String::new(), Role::Plain)
         }
     }
 }
 
-/// A value in at most `space` columns. Never holds a control character.
-pub fn data_words(data: &Data, space: usize) -> String {
-    value(Some(data), space)
+/// A value in at most `space` columns; in hex it takes as many as it needs. Never holds a control character.
+pub fn data_words(data: &Data, form: ValueForm, space: usize) -> String {
+    value(Some(data), Room { form, space })
 }
 
 fn data_of(state: &Option<State>) -> Option<&Data> {
@@ -159,28 +180,50 @@ enum Shown<'a> {
     /// No bytes.
     Empty,
     Text(Cow<'a, str>),
-    /// No text, or not wanted as text; and its size.
-    Binary(u64),
+    /// No text, or not wanted as text.
+    Binary(&'a Data),
 }
 
-fn shown(data: Option<&Data>) -> Shown<'_> {
+fn shown(data: Option<&Data>, form: ValueForm) -> Shown<'_> {
     let Some(data) = data else {
         return Shown::Unknown;
     };
-    match std::str::from_utf8(&data.bytes) {
+    let text = std::str::from_utf8(&data.bytes).ok();
+    match text.filter(|text| form == ValueForm::Auto && is_readable(text)) {
         _ if data.size == 0 => Shown::Empty,
-        Ok(text) => Shown::Text(escaped(text)),
-        Err(_) => Shown::Binary(u64::from(data.size)),
+        Some(text) => Shown::Text(escaped(text)),
+        None => Shown::Binary(data),
     }
 }
 
-fn value(data: Option<&Data>, space: usize) -> String {
-    match shown(data) {
+/// Whether control characters are few: numbers in binary are often valid UTF-8.
+fn is_readable(text: &str) -> bool {
+    let controls = text
+        .chars()
+        .filter(|letter| letter.is_control() && !letter.is_whitespace());
+    controls.count() * 4 < text.len().max(1)
+}
+
+fn value(data: Option<&Data>, room: Room) -> String {
+    match shown(data, room.form) {
         Shown::Unknown => String::new(),
         Shown::Empty => "(empty)".into(),
-        Shown::Binary(bytes) => format!("({} binary)", size(bytes)),
-        Shown::Text(text) => cut_text(&text, data, space),
+        Shown::Binary(data) => bytes_words(data, 0, room),
+        Shown::Text(text) => cut_text(&text, data, room.space),
     }
+}
+
+/// Bytes from `start` on.
+fn bytes_words(data: &Data, start: usize, room: Room) -> String {
+    let most = match room.form {
+        ValueForm::Auto => PREVIEW_BYTES,
+        ValueForm::Hex => usize::MAX,
+    };
+    let space = match room.form {
+        ValueForm::Auto => room.space,
+        ValueForm::Hex => usize::MAX,
+    };
+    preview(&data.bytes, start, u64::from(data.size), most, space)
 }
 
 /// A text in its space, with its size where something was left out.
@@ -195,16 +238,22 @@ fn cut_text(text: &str, data: Option<&Data>, space: usize) -> String {
     format!("{kept}{note}")
 }
 
-fn change(before: Option<&Data>, after: Option<&Data>, space: usize) -> String {
-    let arrow = " → ";
-    let each = space.saturating_sub(columns(arrow)) / 2;
-    match (shown(before), shown(after)) {
-        (Shown::Unknown, _) => value(after, space),
+fn change(before: Option<&Data>, after: Option<&Data>, room: Room) -> String {
+    let (arrow, space) = (" → ", room.space);
+    let each = Room {
+        space: space.saturating_sub(columns(arrow)) / 2,
+        ..room
+    };
+    if let (Some(old), Some(new)) = (before, after)
+        && old.bytes == new.bytes
+        && new.size > 0
+    {
+        let note = format!(" ({})", alike(old, new));
+        return format!("{}{note}", value(after, room.without(note.len())));
+    }
+    match (shown(before, room.form), shown(after, room.form)) {
+        (Shown::Unknown, _) => value(after, room),
         (_, Shown::Unknown) => String::new(),
-        (Shown::Text(old), Shown::Text(new)) if old == new => {
-            let same = " (same data)";
-            format!("{}{same}", value(after, space.saturating_sub(same.len())))
-        }
         (Shown::Text(old), Shown::Text(new)) => {
             if columns(&old) + columns(&new) + columns(arrow) <= space {
                 return format!("{old}{arrow}{new}");
@@ -212,10 +261,39 @@ fn change(before: Option<&Data>, after: Option<&Data>, space: usize) -> String {
             if let Some(members) = members_of(before, after, space) {
                 return members;
             }
-            let (old, new) = differing(&old, &new, each);
+            let (old, new) = differing(&old, &new, each.space);
             format!("{old}{arrow}{new}")
         }
+        (Shown::Binary(old), Shown::Binary(new)) if room.form == ValueForm::Auto => {
+            let same = old
+                .bytes
+                .iter()
+                .zip(&*new.bytes)
+                .take_while(|(old, new)| old == new)
+                .count();
+            let start = match old.bytes.len().max(new.bytes.len()) <= PREVIEW_BYTES {
+                true => 0,
+                false => same.saturating_sub(SAME_BYTES),
+            };
+            format!(
+                "{}{arrow}{}",
+                bytes_words(old, start, each),
+                bytes_words(new, start, each)
+            )
+        }
         _ => format!("{}{arrow}{}", value(before, each), value(after, each)),
+    }
+}
+
+/// What is known of two values whose kept bytes are equal.
+fn alike(old: &Data, new: &Data) -> String {
+    let first = size(new.bytes.len() as u64);
+    match (old.digest, new.digest) {
+        _ if old.size != new.size => format!("changed after the first {first}"),
+        _ if !old.truncated && !new.truncated => "same data".to_owned(),
+        (Some(old), Some(new)) if old == new => "same data".to_owned(),
+        (Some(_), Some(_)) => format!("changed after the first {first}"),
+        _ => format!("same first {first}"),
     }
 }
 

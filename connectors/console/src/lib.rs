@@ -15,4 +15,4 @@ pub mod text;
 pub use config::{Color, ConsoleConfig, Format};
 pub use encode::{data_words, format_line, value_words};
 pub use sink::ConsoleSink;
-pub use style::{Layout, Style, WIDTH_UNKNOWN, paint};
+pub use style::{Layout, Style, ValueForm, WIDTH_UNKNOWN, paint};

@@ -19,6 +19,16 @@ pub enum Layout {
     Wide,
 }
 
+/// How values are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ValueForm {
+    /// Text as text, other bytes as a preview in hex and ASCII.
+    #[default]
+    Auto,
+    /// All bytes of every value in hex and ASCII.
+    Hex,
+}
+
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
@@ -28,6 +38,8 @@ pub struct Style {
     pub width: usize,
     /// How much a line shows.
     pub layout: Layout,
+    /// How values are shown.
+    pub values: ValueForm,
 }
 
 impl Style {
@@ -36,6 +48,7 @@ impl Style {
         color: false,
         width: WIDTH_UNKNOWN,
         layout: Layout::Short,
+        values: ValueForm::Auto,
     };
 
     /// For this process's standard output.
@@ -47,7 +60,14 @@ impl Style {
             width: terminal_size::terminal_size_of(&stdout)
                 .map_or(WIDTH_UNKNOWN, |(width, _)| usize::from(width.0)),
             layout: Layout::Short,
+            values: ValueForm::Auto,
         }
+    }
+
+    /// The same style with all bytes of values in hex, or as usual.
+    pub fn with_values(self, hex: bool) -> Style {
+        let values = if hex { ValueForm::Hex } else { ValueForm::Auto };
+        Style { values, ..self }
     }
 
     /// The same style with another layout.

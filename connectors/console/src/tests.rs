@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use bridge_core::record::{GapReason, Op};
+use bridge_core::record::{Data, DataForm, GapReason, Op};
 use bridge_core::sink::{Delivery, Sink, SinkErrorKind};
 use bridge_core::testing::{
     Arrived, RecordBuilder, Rig, a_record, every_promise, limit_records, some_records,
 };
 
 use crate::text::columns;
-use crate::{Color, ConsoleConfig, ConsoleSink, Format, Layout, Style, format_line};
+use crate::{Color, ConsoleConfig, ConsoleSink, Format, Layout, Style, ValueForm, format_line, value_words};
 
 fn check(record: RecordBuilder, expected: &str) {
     assert_eq!(format_line(&record.build(), &Style::PLAIN), expected);
@@ -38,7 +38,14 @@ fn a_change_shows_time_op_path_and_what_changed() {
     );
     check(
         a_record().op(Op::Snapshot).after([0xff, 0xfe, 0]),
-        "13:40:00.123 snapshot /services/a  (3 B binary)",
+        "13:40:00.123 snapshot /services/a  ff fe 00 |...| (3 B)",
+    );
+    check(
+        a_record()
+            .path("/a")
+            .before([0, 0, 0, 0x7e])
+            .after([0, 0, 0, 0x7f]),
+        "13:40:00.123 update   /a  00 00 00 7e |...~| (4 B) → 00 00 00 7f |....| (4 B)",
     );
     check(a_record().op(Op::Acl), "13:40:00.125 acl      /services/a");
 }
@@ -125,6 +132,40 @@ fn a_wide_line_has_the_date_the_zxid_and_the_whole_value() {
     let time = record.time.changed.unwrap_or(record.time.captured).to_string();
     assert!(line.starts_with(&format!("{time} {zxid}")), "{line}");
     assert!(time.ends_with('Z') && line.ends_with(&"x".repeat(200)), "{line}");
+}
+
+#[test]
+fn values_that_were_cut_say_whether_they_changed_after_the_cut() {
+    let check = |old: &str, new: &str, expected: &str| {
+        let mut record = a_record().before("x").after("x").build();
+        let cut = |text: &str| Data::limited(text.as_bytes(), DataForm::Auto, 4);
+        record.before.as_mut().unwrap().data = Some(cut(old));
+        record.after.as_mut().unwrap().data = Some(cut(new));
+        assert_eq!(value_words(&record, ValueForm::Auto, 80), expected);
+    };
+    check("same_one", "same_two", "same (8 B) (changed after the first 4 B)");
+    check(
+        "same_one",
+        "same_longer",
+        "same (11 B) (changed after the first 4 B)",
+    );
+    check("same_one", "same_one", "same (8 B) (same data)");
+    check("same", "same", "same (same data)");
+}
+
+#[test]
+fn bytes_are_shown_from_where_they_differ_and_in_hex_as_a_whole() {
+    let bytes = |last: u8| -> Vec<u8> { (0..39).chain([last]).collect() };
+    let record = a_record().before(bytes(200)).after(bytes(201)).build();
+    assert_eq!(
+        value_words(&record, ValueForm::Auto, 80),
+        "…25 26 c8 |%&.| (40 B) → …25 26 c9 |%&.| (40 B)"
+    );
+    let text = a_record().op(Op::Create).after("a\tb").build();
+    assert_eq!(value_words(&text, ValueForm::Hex, 4), "61 09 62 |a.b| (3 B)");
+    let long = a_record().op(Op::Create).after(bytes(0)).build();
+    assert_eq!(value_words(&long, ValueForm::Auto, 20), "(40 B binary)");
+    assert!(value_words(&long, ValueForm::Hex, 4).ends_with("(40 B)"));
 }
 
 #[test]

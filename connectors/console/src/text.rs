@@ -131,6 +131,44 @@ pub fn differing(old: &str, new: &str, width: usize) -> (String, String) {
     (part(&old), part(&new))
 }
 
+/// Bytes of a value in hex and ASCII from `start` on, at most `most` and as many as fit, with the size of the value:
+/// `00 00 00 7e |...~| (4 B)`. Only the size if a few would not fit.
+pub fn preview(bytes: &[u8], start: usize, whole: u64, most: usize, space: usize) -> String {
+    let whole = size(whole);
+    let rest = bytes.get(start..).unwrap_or_default();
+    // Each byte takes a pair of digits, a space and a letter; the rest are bars and brackets, and ellipses where bytes
+    // are left out.
+    let room = space.saturating_sub(whole.len() + 5 + usize::from(start > 0));
+    let fits = match room >= rest.len().saturating_mul(4) {
+        true => rest.len(),
+        false => room.saturating_sub(1) / 4,
+    };
+    let shown = &rest[..rest.len().min(most).min(fits)];
+    if shown.len() < rest.len().min(PREVIEW_MIN) || shown.is_empty() {
+        return format!("({whole} binary)");
+    }
+    let mut hex = String::with_capacity(shown.len() * 3);
+    if start > 0 {
+        hex.push(ELLIPSIS);
+    }
+    for (at, byte) in shown.iter().enumerate() {
+        let gap = if at == 0 { "" } else { " " };
+        let _ = write!(hex, "{gap}{byte:02x}");
+    }
+    if shown.len() < rest.len() {
+        hex.push(ELLIPSIS);
+    }
+    let letter = |byte: &u8| match byte {
+        b' '..=b'~' => char::from(*byte),
+        _ => '.',
+    };
+    let ascii: String = shown.iter().map(letter).collect();
+    format!("{hex} |{ascii}| ({whole})")
+}
+
+/// Fewer bytes say nothing.
+const PREVIEW_MIN: usize = 4;
+
 /// A number of bytes for people: `17 B`, `1.4 KiB`.
 #[allow(clippy::cast_precision_loss)] // Shown with one digit after the point.
 pub fn size(bytes: u64) -> String {

@@ -92,7 +92,7 @@ pub struct SinkSummary {
     /// The source's name.
     pub source: String,
     /// `opening`, `idle`, `delivering`, `backing_off`, `halted` or `closed`; where no bridge runs `stopped`, or `new`
-    /// before the first start.
+    /// before the first start; `unconfigured` for a cursor whose sink is not configured.
     pub state: String,
     /// The last record that is done: delivered, filtered out, or kept as a dead letter or for a retry.
     pub cursor: Seq,

@@ -14,6 +14,8 @@ use crate::journal::JournalQuery;
 const STOPPED: &str = "stopped";
 /// The state of a sink that the journal does not know yet.
 const NEW: &str = "new";
+/// The state of a cursor whose sink is not configured.
+const UNCONFIGURED: &str = "unconfigured";
 
 impl BridgeStatus {
     /// The status of the journals of a bridge that does not run. Each journal comes with the names of the sinks that the
@@ -44,6 +46,27 @@ impl BridgeStatus {
         }
         Ok(status)
     }
+
+    /// Adds cursors of a journal whose sinks are not configured. A running bridge has no other status of them.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all of its readers are busy.
+    pub fn add_unconfigured<S: AsRef<str>>(
+        &mut self,
+        journal: &JournalQuery,
+        sinks: &[S],
+    ) -> Result<(), QueryError> {
+        let overview = journal.overview()?;
+        for sink in sinks.iter().map(AsRef::as_ref) {
+            if let Some(cursor) = journal.cursor(sink)? {
+                let mut summary = sink_summary(journal, &overview, sink, cursor, self.time)?;
+                UNCONFIGURED.clone_into(&mut summary.state);
+                self.sinks.push(summary);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn sink_summaries<S: AsRef<str>>(
@@ -54,7 +77,11 @@ fn sink_summaries<S: AsRef<str>>(
 ) -> Result<Vec<SinkSummary>, QueryError> {
     let mut sinks = Vec::new();
     for known in journal.cursors()? {
-        sinks.push(sink_summary(journal, overview, &known.sink, known.cursor, time)?);
+        let mut summary = sink_summary(journal, overview, &known.sink, known.cursor, time)?;
+        if !configured.iter().any(|name| name.as_ref() == &*known.sink) {
+            UNCONFIGURED.clone_into(&mut summary.state);
+        }
+        sinks.push(summary);
     }
     for name in configured.iter().map(AsRef::as_ref) {
         if !sinks.iter().any(|sink| sink.sink == name) {

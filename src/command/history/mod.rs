@@ -5,7 +5,7 @@ mod text;
 use std::io::{IsTerminal, Write};
 
 use bridge_console::text::escaped;
-use bridge_console::{Color, Style};
+use bridge_console::{Color, Style, ValueForm, data_words};
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
@@ -55,6 +55,9 @@ pub struct HistoryArgs {
     /// Print only the newest N records
     #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with = "at")]
     count: Option<usize>,
+    /// Print all bytes of every value in hex and ASCII
+    #[arg(long, conflicts_with = "json")]
+    hex: bool,
     /// Print whole records as JSON lines; with --at one JSON object
     #[arg(long)]
     json: bool,
@@ -82,7 +85,7 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
 
 /// Prints the versions in a journal; `false` if it knows nothing of the path.
 fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Failure> {
-    let style = Style::for_stdout(Color::Auto);
+    let style = Style::for_stdout(Color::Auto).with_values(args.hex);
     let mut left = args.count.unwrap_or(usize::MAX);
     let Some(mut page) = journal.history(&args.path, None, left.min(PAGE_MAX))? else {
         return Ok(false);
@@ -130,7 +133,10 @@ fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Resu
         print_json(&json!({"path": args.path, "source": journal.source(), "then": value}))?;
     } else {
         if let Some(data) = &value.data {
-            write_data(data)?;
+            match args.hex {
+                true => print(&(data_words(data, ValueForm::Hex, usize::MAX) + "\n"))?,
+                false => write_data(data)?,
+            }
         }
         eprint!("{}", text::doubts(&value));
     }

@@ -62,7 +62,7 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
         if args.watch {
             return watch(args, &journals).await;
         }
-        let status = look(args, &journals).await?;
+        let status = look(&journals, args.running).await?;
         match args.json {
             true => print_json(&status),
             false => print(&for_people(&status, &Style::for_stdout(Color::Auto))),
@@ -70,11 +70,15 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     })
 }
 
-async fn look(args: &StatusArgs, journals: &Journals) -> Result<BridgeStatus, Failure> {
+/// The status of the bridge that runs, or of the journals; with `must_run` a bridge must run.
+///
+/// # Errors
+/// If the bridge does not answer, no journal can be read, or none runs that must.
+pub async fn look(journals: &Journals, must_run: bool) -> Result<BridgeStatus, Failure> {
     let data_dir = &journals.config().data_dir;
     match ask_status(data_dir).await? {
         Some(status) => Ok(status),
-        None if args.running => Err(Failure::new(
+        None if must_run => Err(Failure::new(
             Exit::Environment,
             format!(
                 "no bridge runs on {}\nhelp: start it with 'zkbridge run'",
@@ -108,7 +112,7 @@ async fn watch(args: &StatusArgs, journals: &Journals) -> Result<(), Failure> {
             signal = signals.next() => return Err(Failure::new(Exit::Signal(signal), "")),
             _ = beat.tick() => {}
         }
-        let status = look(args, journals).await?;
+        let status = look(journals, args.running).await?;
         let text = match args.json {
             true => json_text(&status, serde_json::to_string)?,
             false => for_people(&status, &Style::for_stdout(Color::Auto)),

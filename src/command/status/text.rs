@@ -157,10 +157,10 @@ fn sink_lines(sink: &SinkSummary, style: &Style) -> String {
         _ => Tone::Warning,
     };
     let what = format!("sink {} from {}", sink.sink, sink.source);
-    let rest = if sink.state == "new" {
-        ", begins at the next start"
-    } else {
-        ""
+    let rest = match &*sink.state {
+        "new" => ", begins at the next start",
+        "unconfigured" => ": no [[sink]] has this name; see 'zkbridge sink rename' and 'sink forget'",
+        _ => "",
     };
     let mut text = heading(&what, &sink.state, tone, rest, style);
     if sink.state == "new" {

@@ -36,6 +36,7 @@ pub fn is_at_rest(status: &Value) -> bool {
     let tails: Vec<&Value> = sources.iter().map(|source| &source["journal"]["tail"]).collect();
     let delivered = sinks
         .iter()
+        .filter(|sink| sink["state"] != "unconfigured")
         .all(|sink| sink["lag_records"] == 0 && tails.contains(&&sink["tail"]));
     status["ready"] == true && captured && delivered
 }

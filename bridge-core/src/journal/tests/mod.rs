@@ -13,6 +13,7 @@ mod place;
 mod progress;
 mod random;
 mod records;
+mod renames;
 mod scratch;
 mod sink_snapshot;
 mod sinks;

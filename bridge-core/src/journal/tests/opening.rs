@@ -7,6 +7,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::scratch::*;
+use crate::append::{ChangeKind, Read};
 use crate::delivery::SinkBacklog;
 use crate::image_txn::ImageTxn;
 use crate::journal::schema::{self, FORMAT, Migration};
@@ -15,6 +16,7 @@ use crate::journal::{
     SinkProgress, SinkState, Term,
 };
 use crate::number::Seq;
+use crate::record::{Data, DataForm};
 
 /// A journal with a record, closed.
 fn filled() -> Scratch {
@@ -350,7 +352,8 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 }
 
 /// What takes away the tables and columns that came after each format, the newest first.
-const STEPS_BACK: [(u32, &str); 4] = [
+const STEPS_BACK: [(u32, &str); 5] = [
+    (5, "ALTER TABLE value DROP COLUMN digest;"),
     (4, "DELETE FROM meta WHERE key IN ('term', 'applied');"),
     (3, "ALTER TABLE record DROP COLUMN txn;"),
     (
@@ -454,6 +457,28 @@ fn a_journal_of_the_fourth_format_is_read_checked_and_written_on() {
     drop(journal);
     assert_eq!(scratch.open().end().term, Term(2));
     assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+}
+
+#[test]
+fn a_journal_of_the_fifth_format_has_no_digests_and_those_of_later_values_are_kept() {
+    let scratch = filled();
+    let before = scratch.records();
+    take_back_to(&scratch, 5);
+    assert_eq!(scratch.records(), before);
+
+    let mut journal = scratch.open();
+    let long = Data::limited(b"a long value", DataForm::Auto, 4);
+    let read = Read {
+        stat: stat(900, 900, 0),
+        data: Some(long.clone()),
+    };
+    append_all(&mut journal, [seen("/long", ChangeKind::Created { read })]);
+    drop(journal);
+    let records = scratch.records();
+    assert_eq!(records[..before.len()], before);
+    let kept = records.last().unwrap().after.as_ref().unwrap().data.as_ref();
+    assert_eq!(kept, Some(&long));
+    assert!(long.digest.is_some());
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! Cursors in the journals whose sinks are not configured: named, forgotten, or taken over under another name.
+//!
+//! Invariant: the cursor of a sink that runs is never removed or renamed.
+
+use std::sync::Arc;
+
+use bridge_config::{Config, SourceConfig};
+use bridge_core::journal::{Journal, JournalError, JournalWriter, SinkCursor};
+use bridge_core::metrics::UNCONFIGURED_CURSOR;
+use bridge_core::pipeline::WriterTask;
+use bridge_query::JournalQuery;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::source::{RunningSource, journal_failure};
+use super::view::UnconfiguredSinks;
+use super::{Bridge, Reloaded, configuration, environment, journal_file};
+use crate::exit::{Exit, Failure};
+
+/// An order of an operator for a cursor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CursorChange {
+    /// Removes it, with the dead letters and parked records of the sink.
+    Forget(String),
+    /// Gives it to a sink of another name, with the dead letters and parked records.
+    Rename {
+        /// The name in the journals.
+        old: String,
+        /// The name in the configuration.
+        new: String,
+    },
+}
+
+impl CursorChange {
+    /// Changes one journal. True if it had the cursor.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn apply(&self, journal: &mut Journal) -> Result<bool, JournalError> {
+        let changed = match self {
+            CursorChange::Forget(name) => journal.remove_sink(name)?,
+            CursorChange::Rename { old, new } => journal.rename_sink(old, new)?,
+        };
+        if changed {
+            tracing::info!(change = %self, "a cursor in the journal was changed");
+        }
+        journal.commit()?;
+        Ok(changed)
+    }
+
+    /// Checks it against the configuration that holds from now on, and the cursors in the journals.
+    ///
+    /// # Errors
+    /// If it names a sink that it must not change, or no cursor.
+    pub fn check(&self, config: &Config, cursors: &[SinkCursor]) -> Result<(), Failure> {
+        let is_configured = |name: &str| config.sinks.iter().any(|sink| *sink.name == *name);
+        let has_cursor = |name: &str| cursors.iter().any(|cursor| *cursor.sink == *name);
+        let (CursorChange::Forget(old) | CursorChange::Rename { old, .. }) = self;
+        if is_configured(old) {
+            return Err(configuration(format!(
+                "sink '{old}' is configured\nhelp: take its [[sink]] out of the configuration, or give it its new name \
+                 there, first"
+            )));
+        }
+        if !has_cursor(old) {
+            let mut known: Vec<&str> = cursors.iter().map(|cursor| &*cursor.sink).collect();
+            known.sort_unstable();
+            known.dedup();
+            return Err(configuration(format!(
+                "no journal has a cursor of sink '{old}'; there is {}",
+                known.join(", ")
+            )));
+        }
+        if let CursorChange::Rename { new, .. } = self {
+            if !is_configured(new) {
+                return Err(configuration(format!(
+                    "no sink has the name '{new}'\nhelp: give the [[sink]] this name in the configuration first"
+                )));
+            }
+            if has_cursor(new) {
+                return Err(Failure::new(
+                    Exit::Runtime,
+                    format!(
+                        "sink '{new}' has a cursor of its own already\nhelp: take its [[sink]] out, forget it with \
+                         'zkbridge sink forget {new}', and put it in again with this command"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for CursorChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CursorChange::Forget(name) => write!(f, "forget {name}"),
+            CursorChange::Rename { old, new } => write!(f, "rename {old} {new}"),
+        }
+    }
+}
+
+/// The cursors in the journal of a source whose sinks the configuration does not connect to it.
+pub fn unconfigured(config: &Config, source: &SourceConfig, cursors: Vec<SinkCursor>) -> Vec<SinkCursor> {
+    let is_configured = |cursor: &SinkCursor| {
+        let mut sinks = config.sinks.iter();
+        sinks.any(|sink| *sink.name == *cursor.sink && sink.sources.contains(&source.name))
+    };
+    cursors
+        .into_iter()
+        .filter(|cursor| !is_configured(cursor))
+        .collect()
+}
+
+impl Bridge {
+    /// The cursors without a configured sink, logged and counted in the metrics.
+    pub(super) fn find_unconfigured(&self) -> Vec<Arc<UnconfiguredSinks>> {
+        let mut found = Vec::new();
+        for source in &self.sources {
+            match self.unconfigured_of(source) {
+                Ok(Some(sinks)) => found.push(Arc::new(sinks)),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(
+                    source = &*source.config.name,
+                    error = error.message,
+                    "the cursors in the journal cannot be read"
+                ),
+            }
+        }
+        found
+    }
+
+    fn unconfigured_of(&self, source: &RunningSource) -> Result<Option<UnconfiguredSinks>, Failure> {
+        let journal = JournalQuery::open(&journal_file(&self.config, &source.config))?;
+        let cursors = journal.cursors()?;
+        let is_known = |name: &str| source.sinks.iter().any(|task| *task.config.name == *name);
+        for cursor in cursors.iter().filter(|cursor| is_known(&cursor.sink)) {
+            count(source, &cursor.sink, false);
+        }
+        let mut sinks = Vec::new();
+        for cursor in unconfigured(&self.config, &source.config, cursors) {
+            tracing::warn!(
+                source = &*source.config.name,
+                sink = &*cursor.sink,
+                cursor = %cursor.cursor,
+                "no sink is configured for this cursor, and the journal keeps every record after it: give it to the \
+                 sink of another name with 'zkbridge sink rename', or remove it with 'zkbridge sink forget'"
+            );
+            count(source, &cursor.sink, true);
+            sinks.push(cursor.sink);
+        }
+        Ok((!sinks.is_empty()).then_some(UnconfiguredSinks { journal, sinks }))
+    }
+
+    /// The cursors in the journals of the sources that run.
+    fn stored_cursors(&self) -> Result<Vec<SinkCursor>, Failure> {
+        let mut all = Vec::new();
+        for source in &self.sources {
+            all.extend(JournalQuery::open(&journal_file(&self.config, &source.config))?.cursors()?);
+        }
+        Ok(all)
+    }
+
+    /// Removes the cursor of a sink that is not configured. Not cancel safe.
+    ///
+    /// # Errors
+    /// If the sink is configured, or no journal has such a cursor. If a journal has failed.
+    pub async fn forget_sink(&mut self, name: &str) -> Result<(), Failure> {
+        let change = CursorChange::Forget(name.to_owned());
+        change.check(&self.config, &self.stored_cursors()?)?;
+        for source in &self.sources {
+            apply_beside(&change, source).await?;
+            count(source, name, false);
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Takes over another configuration, in which a sink has another name than its cursor. Not cancel safe.
+    ///
+    /// # Errors
+    /// As [`Bridge::reload`], or if the change is refused: nothing has changed then.
+    pub async fn reload_renamed(
+        &mut self,
+        config: &Config,
+        change: &CursorChange,
+    ) -> Result<Reloaded, Failure> {
+        change.check(config, &self.stored_cursors()?)?;
+        self.reload_with(config, Some(change)).await
+    }
+}
+
+/// Changes the journal of a source that runs: its pipeline is the only writer.
+pub(super) async fn apply_beside(change: &CursorChange, source: &RunningSource) -> Result<(), Failure> {
+    let (answer, answered) = oneshot::channel();
+    let change = change.clone();
+    let task: WriterTask = Box::new(move |journal| {
+        // The receiver is gone only with the bridge.
+        let _ = answer.send(change.apply(journal).map(drop).map_err(journal_failure));
+    });
+    let gone = || {
+        environment(format!(
+            "the journal of source '{}' has failed; see the log",
+            source.config.name
+        ))
+    };
+    source.handles.visits.send(task).await.map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())?
+}
+
+fn count(source: &RunningSource, sink: &str, is_unconfigured: bool) {
+    let labels = [
+        ("sink", sink.to_owned()),
+        ("source", source.config.name.to_string()),
+    ];
+    metrics::gauge!(UNCONFIGURED_CURSOR, &labels).set(f64::from(u8::from(is_unconfigured)));
+}
