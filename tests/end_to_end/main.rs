@@ -31,6 +31,7 @@ mod secured;
 mod sizes;
 mod snapshots;
 mod stage;
+mod throttled;
 mod values;
 mod webhook;
 mod writer;

@@ -2,8 +2,10 @@
 //! tree at the end.
 
 use bridge_servers::{ZooKeeper, eventually, real_servers};
+use serde_json::Value;
 
-use crate::bridge::BOUND;
+use crate::bridge::{BOUND, Bridge};
+use crate::rewind::{copy, kept};
 use crate::stage::{Place, Scene, shared};
 use crate::verdict::{Events, each_once};
 use crate::writer::{Storm, Writer};
@@ -62,4 +64,47 @@ async fn changes_of_zookeeper_3_6_are_recorded_with_bounds() {
 async fn changes_of_zookeeper_3_8_are_recorded_with_bounds() {
     real_servers!("ZooKeeper 3.8");
     check("3.8.6").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_only_zookeeper_3_4_allowed_are_captured_after_an_upgrade() {
+    real_servers!("a tree of ZooKeeper 3.4");
+    let odd = ["/odd/unit\u{1f}sep", "/odd/del\u{7f}", "/odd/private\u{f8ff}"];
+    let old = ZooKeeper::builder().version("3.4.14").start().await.unwrap();
+    let writer = Writer::connect(&old.connect_string()).await;
+    for path in ["/odd", odd[0], odd[1], odd[2], "/odd/plain"] {
+        writer.create(path, "one").await;
+    }
+    old.stop(0).await.unwrap();
+
+    let upgraded = ZooKeeper::builder().system_property("zookeeper.snapshot.trust.empty", "true");
+    let upgraded = upgraded.start().await.unwrap();
+    upgraded.stop(0).await.unwrap();
+    std::fs::remove_dir_all(kept(&upgraded)).unwrap();
+    copy(&kept(&old), &kept(&upgraded));
+    upgraded.restart(0).await.unwrap();
+
+    let mut bridge = Bridge::configured(&format!(
+        "[[source]]\nconnect = \"{}\"\nroots = [\"/odd\"]\n[[sink]]\ntype = \"file\"\npath = \"odd.jsonl\"\n",
+        upgraded.connect_string()
+    ));
+    bridge.start_ready().await;
+    let writer = Writer::connect(&upgraded.connect_string()).await;
+    writer.set(odd[0], "two").await;
+    writer.delete(odd[1]).await;
+    bridge.at_rest().await;
+    let text = std::fs::read_to_string(bridge.folder().join("odd.jsonl")).unwrap();
+    let of_path = |path: &str| -> Vec<String> {
+        let records = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let own = records.filter(|record| record["path"] == path);
+        own.map(|record| record["op"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(of_path(odd[0]), ["snapshot", "update"]);
+    assert_eq!(of_path(odd[1]), ["snapshot", "delete"]);
+    assert_eq!(of_path(odd[2]), ["snapshot"]);
+    assert_eq!(of_path("/odd/plain"), ["snapshot"]);
+    bridge.terminate().await;
 }

@@ -19,7 +19,7 @@ const OTHER: &str = "/rewind-other";
 /// Unchanged children of the root: none of them may be reported again.
 const UNTOUCHED: usize = 20;
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -28,7 +28,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The data directory of the server.
-fn kept(zookeeper: &ZooKeeper) -> PathBuf {
+pub fn kept(zookeeper: &ZooKeeper) -> PathBuf {
     zookeeper.data_dir(0).join("version-2")
 }
 

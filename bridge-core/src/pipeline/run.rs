@@ -324,7 +324,15 @@ impl Pipeline {
                     self.arrivals.forget();
                     counter!(names::SOURCE_CONNECTIONS, "source" => source.to_owned()).increment(1);
                 }
-                PipelineEvent::Server(version) => self.status.server = version,
+                PipelineEvent::Server(version) => {
+                    if self.status.server != version {
+                        let version = version
+                            .as_deref()
+                            .unwrap_or("not the same on all, or not reported");
+                        tracing::info!(source, version, "version of the servers");
+                    }
+                    self.status.server = version;
+                }
                 PipelineEvent::Trouble(trouble) => self.trouble(&trouble),
                 PipelineEvent::Anew(error) => {
                     tracing::warn!(source, reason = error.to_string(), "comparing anew")

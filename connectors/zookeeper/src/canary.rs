@@ -16,6 +16,7 @@ use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Error, Permission}
 
 use crate::config::ZookeeperConfig;
 use crate::connect::connect;
+use crate::error::words;
 
 /// The creator of the canary has all permissions, and every client may read it: servers drop events of unreadable
 /// znodes.
@@ -176,7 +177,7 @@ pub(crate) async fn try_out(config: &ZookeeperConfig, client: &Client) -> Result
     match client.delete(&path, None).await {
         // It ends with the session anyway.
         Ok(()) | Err(Error::NoNode | Error::NoAuth) => Ok(()),
-        Err(error) => Err(failed(&path, &error.to_string()).into()),
+        Err(error) => Err(failed(&path, &words(&error)).into()),
     }
 }
 
@@ -228,7 +229,7 @@ async fn create(
 
 fn refused(config: &ZookeeperConfig, at: &ZnodePath, what: &str, error: &Error) -> Refused {
     if !matches!(error, Error::NoAuth) {
-        return failed(at, &error.to_string());
+        return failed(at, &words(error));
     }
     let folder = &config.canary_path;
     Refused {

@@ -12,7 +12,7 @@ use zookeeper_client::{Client, Connector, Error, SaslOptions, TlsOptions};
 
 use crate::canary::try_out;
 use crate::config::{Credentials, Liveness, Server, Tls, ZookeeperConfig};
-use crate::error::{Failure, authentication, of_request, too_old};
+use crate::error::{Failure, authentication, of_request, too_old, words};
 use crate::handshake::probe_encrypted;
 use crate::probe::{Probe, is_new_enough, probe};
 
@@ -24,6 +24,8 @@ const CONNECT_EXTRA: Duration = Duration::from_secs(2);
 const ANSWER_SESSIONS: u32 = 3;
 /// A server cannot buy more time by granting a longer session timeout than this: what servers grant at most by default.
 const SESSION_TIMEOUT_USUAL_MAX: Duration = Duration::from_secs(40);
+/// Longer sessions are refused unless they are asked for. Servers grant 40 s at most by default.
+const SESSION_TIMEOUT_MOST: Duration = Duration::from_secs(600);
 /// The bound of a request must not be zero, whatever a server grants.
 const SESSION_TIMEOUT_LEAST: Duration = Duration::from_millis(100);
 
@@ -101,6 +103,24 @@ pub fn remark_on_timeout(config: &ZookeeperConfig, granted: Duration) -> Option<
     })
 }
 
+/// Refuses a session that outlives its connection for too long. A connection that is lost without a sign would be
+/// noticed as late, and the ephemeral znodes of clients with such sessions stay for as long.
+fn too_long(config: &ZookeeperConfig, granted: Duration) -> Option<SourceError> {
+    let most = config.session_timeout.0.max(SESSION_TIMEOUT_MOST);
+    (granted > most).then(|| SourceError {
+        kind: SourceErrorKind::Unavailable,
+        message: format!(
+            "the servers at '{}' keep a session for {} s without contact where {} s were asked for, and the bridge takes \
+             {} s at most, because a lost connection would be noticed as late; lower minSessionTimeout on the servers, \
+             or set session_timeout to what they grant",
+            config.connect.as_str(),
+            granted.as_secs(),
+            config.session_timeout.0.as_secs_f64(),
+            most.as_secs()
+        ),
+    })
+}
+
 /// How long a request may take, by the session timeout that was granted, within reason.
 pub(crate) fn answer_bound(client: &Client, config: &ZookeeperConfig) -> Duration {
     let reasonable = config.session_timeout.0.max(SESSION_TIMEOUT_USUAL_MAX);
@@ -131,7 +151,10 @@ async fn look_at(client: &Client, root: &ZnodePath) -> Result<RootFound, SourceE
             Failure::Trouble(trouble) => Err(trouble),
             Failure::Lost => Err(SourceError {
                 kind: SourceErrorKind::Unavailable,
-                message: format!("the session was lost while {root} was looked at ({error}); try again"),
+                message: format!(
+                    "the session was lost while {root} was looked at ({}); try again",
+                    words(&error)
+                ),
             }),
         },
     }
@@ -146,7 +169,10 @@ pub(crate) async fn connect(config: &ZookeeperConfig) -> Result<Connected, Sourc
         return Err(too_old(&format!("is ZooKeeper {version}")));
     }
     let error = match session {
-        Ok(Ok(client)) => return Ok(Connected { client, version }),
+        Ok(Ok(client)) => match too_long(config, client.session_timeout()) {
+            None => return Ok(Connected { client, version }),
+            Some(error) => return Err(error),
+        },
         Ok(Err(Error::AuthFailed)) => return Err(authentication()),
         Ok(Err(Error::BadArguments(what))) => {
             return Err(SourceError {
@@ -154,7 +180,7 @@ pub(crate) async fn connect(config: &ZookeeperConfig) -> Result<Connected, Sourc
                 message: format!("the options of the connection are not accepted: {what}"),
             });
         }
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => words(&error),
         Err(_) => format!("no session within {} s", bound.as_secs()),
     };
     Err(unreachable(config, &error).await)
@@ -227,7 +253,7 @@ async fn probes(config: &ZookeeperConfig) -> Vec<Probe> {
 }
 
 /// The version if all servers that answer say the same.
-async fn version(config: &ZookeeperConfig) -> Option<Arc<str>> {
+pub(crate) async fn version(config: &ZookeeperConfig) -> Option<Arc<str>> {
     let probes = probes(config).await;
     let mut versions = probes.into_iter().filter_map(|probe| match probe {
         Probe::Serves { version, .. } => Some(version),

@@ -34,8 +34,21 @@ pub(crate) fn of_request(what: &str, error: &Error) -> Failure {
         }),
         other => Failure::Trouble(SourceError {
             kind: SourceErrorKind::Unavailable,
-            message: format!("{what} failed: {other}; it is tried again on a new connection"),
+            message: format!(
+                "{what} failed: {}; it is tried again on a new connection",
+                words(other)
+            ),
         }),
+    }
+}
+
+/// The error as an operator can read it: without names of types of the client library.
+pub(crate) fn words(error: &Error) -> String {
+    match error {
+        Error::UnmarshalError { .. } => {
+            "the answer is shorter than it announces, or no answer of ZooKeeper".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 
@@ -54,5 +67,27 @@ pub(crate) fn too_old(evidence: &str) -> SourceError {
         message: format!(
             "the server {evidence}: persistent recursive watches need ZooKeeper 3.6 or newer; upgrade the ensemble"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_names_a_type_of_the_client_library() {
+        let error = Error::UnmarshalError {
+            entity: "zookeeper_client::proto::GetDataResponse",
+            reason: &"insufficient buf",
+        };
+        let Failure::Trouble(trouble) = of_request("a read", &error) else {
+            panic!("it is reported")
+        };
+        assert!(
+            trouble.message.contains("a read failed: the answer is shorter"),
+            "{}",
+            trouble.message
+        );
+        assert!(!trouble.message.contains("::"), "{}", trouble.message);
     }
 }

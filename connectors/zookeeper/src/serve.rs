@@ -10,9 +10,9 @@ use bridge_core::capture::{AclOutcome, Event, Input, ReadRequest, SessionFate, T
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{self, AddressedRequest, Link, SourceError, SourceEvent, SourceRequest};
 use futures::future::{BoxFuture, join_all};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use zookeeper_client::{AddWatchMode, Client, Error, SessionState, StateWatcher};
+use zookeeper_client::{AddWatchMode, Client, Error, MultiReadResult, SessionState, StateWatcher};
 
 use crate::canary::{Attempt, Writer};
 use crate::config::AclDigests;
@@ -25,6 +25,10 @@ use crate::watchers::{WatchEvents, Watchers};
 const WAITING_EVENTS_MAX: usize = 200_000;
 /// Bytes of their paths. With paths of usual length [`WAITING_EVENTS_MAX`] is reached first.
 const WAITING_BYTES_MAX: usize = 32 << 20;
+/// The first wait before a throttled request is sent again; it doubles with each one.
+const THROTTLED_FIRST: Duration = Duration::from_millis(20);
+/// No such wait is longer.
+const THROTTLED_MAX: Duration = Duration::from_secs(2);
 /// How often within this bound the oldest request is looked at.
 const LOOKS: u32 = 8;
 
@@ -331,6 +335,38 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The waits of a request that the server throttles because it is overloaded.
+struct Throttle {
+    next: Duration,
+}
+
+impl Default for Throttle {
+    fn default() -> Throttle {
+        Throttle {
+            next: THROTTLED_FIRST,
+        }
+    }
+}
+
+impl Throttle {
+    async fn wait(&mut self) {
+        tracing::debug!(wait_ms = self.next.as_millis(), "the server throttles a request");
+        sleep(self.next).await;
+        self.next = (self.next * 2).min(THROTTLED_MAX);
+    }
+}
+
+/// Sends a request until the server does not throttle it.
+async fn unthrottled<T, F: Future<Output = Result<T, Error>>>(send: impl Fn() -> F) -> Result<T, Error> {
+    let mut throttle = Throttle::default();
+    loop {
+        match send().await {
+            Err(Error::Throttled) => throttle.wait().await,
+            answer => return answer,
+        }
+    }
+}
+
 /// The armed watches, and whether the connection was lost meanwhile.
 ///
 /// Discards the events that arrive before the `sync` is answered: an earlier connection reported these changes, or the
@@ -339,29 +375,49 @@ async fn arm(client: &Client, roots: &[ZnodePath]) -> Result<(Watchers, bool), E
     let mut watchers = Watchers::default();
     let mut is_lost = false;
     for root in roots {
-        let adding = client.watch(root, AddWatchMode::PersistentRecursive);
+        let adding = unthrottled(|| client.watch(root, AddWatchMode::PersistentRecursive));
         let watcher = watchers.discard_during(adding, &mut is_lost).await?;
         watchers.push(watcher);
     }
-    let syncing = client.sync(roots.first().map_or("/", |root| root.as_str()));
+    let first = roots.first().map_or("/", |root| root.as_str());
+    let syncing = unthrottled(|| client.sync(first));
     watchers.discard_during(syncing, &mut is_lost).await?;
     Ok((watchers, is_lost))
 }
 
-/// Sends one MultiRead; the client sends when called, so requests leave in this order.
+/// Sends one MultiRead; the client sends when called, so requests leave in this order. One that the server throttles is
+/// sent again: only the oldest request waits here, so that fewer are in flight.
 fn multi_read(client: &Client, ticket: Ticket, reads: Vec<ReadRequest>) -> Result<Answer<'_>, Error> {
+    let mut results = send_multi_read(client, &reads)?;
+    Ok(Box::pin(async move {
+        let mut throttle = Throttle::default();
+        loop {
+            match results.await {
+                Err(Error::Throttled) => {
+                    throttle.wait().await;
+                    results = send_multi_read(client, &reads)?;
+                }
+                answered => {
+                    let outcomes = convert::outcomes(&reads, answered?)?;
+                    return Ok(Input::Answer { ticket, outcomes });
+                }
+            }
+        }
+    }))
+}
+
+fn send_multi_read<'a>(
+    client: &'a Client,
+    reads: &[ReadRequest],
+) -> Result<BoxFuture<'a, Result<Vec<MultiReadResult>, Error>>, Error> {
     let mut reader = client.new_multi_reader();
-    for read in &reads {
+    for read in reads {
         reader.add_get_data(&read.path)?;
         if read.children {
             reader.add_get_children(&read.path)?;
         }
     }
-    let results = reader.commit();
-    Ok(Box::pin(async move {
-        let outcomes = convert::outcomes(&reads, results.await?)?;
-        Ok(Input::Answer { ticket, outcomes })
-    }))
+    Ok(Box::pin(reader.commit()))
 }
 
 /// Asks for lists one by one, as there is no request for many: all leave now, and their answers come in order.
@@ -369,11 +425,15 @@ fn read_acls(client: &Client, ticket: Ticket, paths: Vec<ZnodePath>, digests: Ac
     let asked: Vec<_> = paths.iter().map(|path| client.get_acl(path)).collect();
     let answers = join_all(asked);
     Box::pin(async move {
-        let outcomes = answers
-            .await
-            .into_iter()
-            .map(|answer| convert::acl_outcome(answer, digests))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut throttle = Throttle::default();
+        let mut outcomes = Vec::with_capacity(paths.len());
+        for (path, mut answer) in paths.iter().zip(answers.await) {
+            while matches!(answer, Err(Error::Throttled)) {
+                throttle.wait().await;
+                answer = client.get_acl(path).await;
+            }
+            outcomes.push(convert::acl_outcome(answer, digests)?);
+        }
         let mut outcomes_of_paths = paths.iter().zip(&outcomes);
         if let Some((path, _)) = outcomes_of_paths.find(|(_, outcome)| **outcome == AclOutcome::Denied) {
             tracing::warn!(

@@ -2,18 +2,20 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bridge_core::capture::{Input, SessionFate};
 use bridge_core::source::{Connection, Link, Source, SourceError, SourceErrorKind, SourceEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use zookeeper_client::{Client, SessionState};
 
 use crate::canary::Writer;
 use crate::config::ZookeeperConfig;
-use crate::connect::{Connected, connect, remark_on_timeout};
+use crate::connect::{Connected, connect, remark_on_timeout, version};
 use crate::own_thread;
 use crate::reconnects::{RECONNECT_MAX, Reconnects, STEADY};
 use crate::serve::{End, serve};
@@ -158,7 +160,9 @@ impl Keeper<'_> {
         loop {
             *self.number = self.number.next();
             let began = Instant::now();
-            let end = serve(&client, *self.number, fate, self.writer, self.link).await;
+            let asked = ask_version(self.writer.config().clone(), fate, self.link.reports.clone());
+            let served = serve(&client, *self.number, fate, self.writer, self.link);
+            let end = beside(served, asked).await;
             let lasted = began.elapsed();
             self.reconnects.lasted(lasted);
             let input = match &end {
@@ -219,6 +223,25 @@ impl Keeper<'_> {
                 .await?;
         }
         Some(wait)
+    }
+}
+
+/// Asks the servers for their version again after a reconnect: they may have been upgraded meanwhile.
+async fn ask_version(config: ZookeeperConfig, fate: SessionFate, reports: mpsc::Sender<SourceEvent>) {
+    if fate == SessionFate::Kept {
+        let version = version(&config).await;
+        // The source ends without its pipeline.
+        let _ = reports.send(SourceEvent::Server(version)).await;
+    }
+}
+
+/// Runs both until the first ends; the other one may be cut off.
+async fn beside<T>(served: impl Future<Output = T>, asked: impl Future<Output = ()>) -> T {
+    let mut served = pin!(served);
+    tokio::select! {
+        biased;
+        end = &mut served => end,
+        () = asked => served.await,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::canary::try_out;
 use crate::config::{RESERVED, ZookeeperConfig};
 use crate::connect::{answer_bound, connect, silent};
 use crate::convert;
-use crate::error::{Failure, of_request};
+use crate::error::{Failure, of_request, words};
 
 /// A session that reads what it is asked for, with the credentials of a source.
 pub struct Survey {
@@ -128,8 +128,9 @@ impl Survey {
             Failure::Lost => SourceError {
                 kind: SourceErrorKind::Unavailable,
                 message: format!(
-                    "the session with '{}' was lost during {what} ({error}); try again",
-                    self.config.connect.as_str()
+                    "the session with '{}' was lost during {what} ({}); try again",
+                    self.config.connect.as_str(),
+                    words(error)
                 ),
             },
         }

@@ -23,7 +23,7 @@ const BOUND: Duration = Duration::from_secs(30);
 async fn lagging_server(listener: TcpListener) -> io::Result<()> {
     loop {
         let (mut stream, _) = listener.accept().await?;
-        if session(&mut stream, 10_000).await? {
+        if session(&mut stream, 10_000, "3.9.5").await? {
             return serve(stream).await;
         }
     }

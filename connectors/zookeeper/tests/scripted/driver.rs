@@ -22,6 +22,10 @@ use crate::wire::session;
 /// Longer than anything here takes on a busy machine.
 pub const BOUND: Duration = Duration::from_secs(30);
 
+/// The version of the server when it is asked for the first time, and later.
+pub const FIRST_VERSION: &str = "3.9.4";
+pub const UPGRADED: &str = "3.9.5";
+
 /// A listener that gives each session to a script, and counts them.
 pub struct Server {
     pub connect: String,
@@ -38,15 +42,19 @@ impl Server {
         let connect = listener.local_addr().unwrap().to_string();
         let sessions = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&sessions);
+        let mut was_asked = false;
         let accepts = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                if session(&mut stream, timeout_ms)
-                    .await
-                    .is_ok_and(|is_session| is_session)
-                {
-                    counted.fetch_add(1, Ordering::Relaxed);
-                    // It ends with its connection.
-                    let _script = tokio::spawn(script(stream));
+                // As if the servers were upgraded after they were asked for the first time.
+                let version = if was_asked { UPGRADED } else { FIRST_VERSION };
+                match session(&mut stream, timeout_ms, version).await {
+                    Ok(true) => {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                        // It ends with its connection.
+                        let _script = tokio::spawn(script(stream));
+                    }
+                    Ok(false) => was_asked = true,
+                    Err(_) => {}
                 }
             }
         });

@@ -3,14 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use bridge_core::capture::Input;
+use bridge_core::capture::{Input, SessionFate};
 use bridge_core::source::SourceEvent;
 use bridge_zookeeper::test_connection;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 
-use crate::driver::{BOUND, Driver, Server};
+use crate::driver::{BOUND, Driver, FIRST_VERSION, Server, UPGRADED};
 use crate::wire::{ADD_WATCH, PING, SYNC, frame, header, request, text};
 
 /// Requests have three of them.
@@ -83,4 +83,46 @@ async fn a_first_look_at_a_server_that_answers_pings_alone_ends() {
     let server = Server::start(SESSION_MS, |stream| silent_from(stream, i32::MAX)).await;
     let looked = timeout(BOUND, test_connection(&server.config())).await;
     assert!(looked.expect("it ends in time").is_err());
+}
+
+/// Answers what arming takes, and ends the connection at the first read.
+async fn ends_at_a_read(mut stream: TcpStream) -> io::Result<()> {
+    loop {
+        let asked = request(&mut stream).await?;
+        match asked.operation {
+            PING => frame(&mut stream, &header(asked.xid, 5)).await?,
+            ADD_WATCH => frame(&mut stream, &header(asked.xid, 4)).await?,
+            SYNC => frame(&mut stream, &[header(asked.xid, 5), text("/a")].concat()).await?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn servers_that_are_upgraded_within_a_session_are_asked_for_their_version_again() {
+    let server = Server::start(10_000, ends_at_a_read).await;
+    let mut driver = Driver::run(server.config());
+    let is_upgraded =
+        |report: &SourceEvent| matches!(report, SourceEvent::Server(Some(version)) if **version == *UPGRADED);
+    driver.until(is_upgraded).await;
+    let kept = SessionFate::Kept;
+    let is_kept =
+        |report: &SourceEvent| matches!(report, SourceEvent::Connected { session, .. } if *session == kept);
+    assert!(driver.reports.iter().any(is_kept), "{:?}", driver.reports);
+    let is_first = |report: &SourceEvent| matches!(report, SourceEvent::Server(Some(version)) if **version == *FIRST_VERSION);
+    assert!(driver.reports.iter().any(is_first), "{:?}", driver.reports);
+    driver.end().await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_keeps_for_weeks_is_refused_with_both_remedies() {
+    let server = Server::start(i32::MAX, ends_at_a_read).await;
+    let mut driver = Driver::run(server.config());
+    driver.until_trouble("keep a session for 2147483 s").await;
+    let text = format!("{:?}", driver.reports);
+    assert!(
+        text.contains("minSessionTimeout") && text.contains("set session_timeout"),
+        "{text}"
+    );
+    driver.end().await;
 }

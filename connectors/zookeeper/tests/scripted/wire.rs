@@ -71,12 +71,12 @@ async fn bytes(stream: &mut TcpStream, length: i32) -> io::Result<Vec<u8>> {
 }
 
 /// Makes a session that the server keeps for `timeout_ms`. `false`: it was a four-letter word, which is answered.
-pub async fn session(stream: &mut TcpStream, timeout_ms: i32) -> io::Result<bool> {
+pub async fn session(stream: &mut TcpStream, timeout_ms: i32, version: &str) -> io::Result<bool> {
     let mut first = [0; 4];
     stream.read_exact(&mut first).await?;
     if &first == b"srvr" {
-        let word = b"Zookeeper version: 3.9.5, built long ago\nMode: follower\n";
-        stream.write_all(word).await?;
+        let word = format!("Zookeeper version: {version}, built long ago\nMode: follower\n");
+        stream.write_all(word.as_bytes()).await?;
         return Ok(false);
     }
     bytes(stream, i32::from_be_bytes(first)).await?;
