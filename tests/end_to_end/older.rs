@@ -3,6 +3,7 @@
 
 use bridge_servers::{ZooKeeper, eventually, real_servers};
 use serde_json::Value;
+use zookeeper_client::Client;
 
 use crate::bridge::{BOUND, Bridge};
 use crate::rewind::{copy, kept};
@@ -71,7 +72,9 @@ async fn names_that_only_zookeeper_3_4_allowed_are_captured_after_an_upgrade() {
     real_servers!("a tree of ZooKeeper 3.4");
     let odd = ["/odd/unit\u{1f}sep", "/odd/del\u{7f}", "/odd/private\u{f8ff}"];
     let old = ZooKeeper::builder().version("3.4.14").start().await.unwrap();
-    let writer = Writer::connect(&old.connect_string()).await;
+    let connector = Client::connector().with_server_version(3, 4, 14);
+    let client = connector.connect(&old.connect_string()).await.unwrap();
+    let writer = Writer { client };
     for path in ["/odd", odd[0], odd[1], odd[2], "/odd/plain"] {
         writer.create(path, "one").await;
     }
@@ -90,10 +93,14 @@ async fn names_that_only_zookeeper_3_4_allowed_are_captured_after_an_upgrade() {
     ));
     bridge.start_ready().await;
     let writer = Writer::connect(&upgraded.connect_string()).await;
-    writer.set(odd[0], "two").await;
-    writer.delete(odd[1]).await;
-    bridge.at_rest().await;
-    let text = std::fs::read_to_string(bridge.folder().join("odd.jsonl")).unwrap();
+    // Newer servers serve such names and refuse to write them.
+    writer.set("/odd/plain", "two").await;
+    let file = bridge.folder().join("odd.jsonl");
+    let arrived = eventually("the update", BOUND, || async {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        (text.contains("\"update\"") && text.ends_with('\n')).then_some(text)
+    });
+    let text = arrived.await.unwrap();
     let of_path = |path: &str| -> Vec<String> {
         let records = text
             .lines()
@@ -102,9 +109,9 @@ async fn names_that_only_zookeeper_3_4_allowed_are_captured_after_an_upgrade() {
         own.map(|record| record["op"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(of_path(odd[0]), ["snapshot", "update"]);
-    assert_eq!(of_path(odd[1]), ["snapshot", "delete"]);
-    assert_eq!(of_path(odd[2]), ["snapshot"]);
-    assert_eq!(of_path("/odd/plain"), ["snapshot"]);
+    for path in odd {
+        assert_eq!(of_path(path), ["snapshot"], "{path:?}");
+    }
+    assert_eq!(of_path("/odd/plain"), ["snapshot", "update"]);
     bridge.terminate().await;
 }
