@@ -170,7 +170,7 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         SINK_DEFERRED_RECORDS,
         MetricKind::Counter,
         Unit::Count,
-        "Records that the destination refused for now, set aside with those behind them",
+        "Records that the destination refused for now, set aside with the later ones of their paths",
     ),
     (
         SINK_PARKED_RECORDS,

@@ -182,7 +182,7 @@ pub enum OnReject {
     #[default]
     DeadLetter,
     /// The sink halts before it. Later records that were under way together with it may have arrived; they come again
-    /// behind it.
+    /// after it.
     Halt,
 }
 
@@ -193,7 +193,7 @@ pub enum RejectedPath {
     /// They are delivered.
     #[default]
     Continue,
-    /// They become dead letters behind it, in order, until an operator retries or drops them; none overtakes the
+    /// They become dead letters after it, in order, until an operator retries or drops them; none overtakes the
     /// rejected one. A batch then holds one record of a path at most, which makes paths that change often slower.
     Block,
 }

@@ -132,7 +132,7 @@ pub(super) fn not_restated(
             "the destination does not take the present state of a znode; correct it and order the snapshot again"
         );
     }
-    if let Some(RunStep::Told(_)) = progress.run {
+    if let Some(RunStep::Delivered(_)) = progress.run {
         tracing::info!(sink, source, "the present state was sent again");
     }
 }

@@ -78,7 +78,7 @@ impl SnapshotCursor {
         self.run = self.page.take()?.next;
         Some(match &self.run {
             Some(run) => RunStep::At(Box::new(run.clone())),
-            None => RunStep::Told(id),
+            None => RunStep::Delivered(id),
         })
     }
 }

@@ -100,7 +100,7 @@ impl RunStatus {
     pub(super) fn of(run: &SinkRun) -> RunStatus {
         RunStatus {
             path: run.path.clone(),
-            delivered: run.told(),
+            delivered: run.delivered(),
         }
     }
 }

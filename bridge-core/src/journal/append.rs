@@ -430,7 +430,7 @@ impl Drafting<'_> {
         }
     }
 
-    /// Only what was seen is held against what stands there: the comparison after a gap may find an older state that an
+    /// Only what was seen is compared with what is there: the comparison after a gap may find an older state that an
     /// operator accepted, and what was recorded before that says nothing about what comes after it.
     fn is_ordered(&self) -> bool {
         self.fidelity == Fidelity::Exact && self.place.last.is_some_and(|last| last > self.ctx.rebaselined)

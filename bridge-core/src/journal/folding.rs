@@ -11,16 +11,16 @@
 //!
 //! * **A fold crosses no cursor**, nor the place up to which a worker of this process has read ([`super::read_marks`]), and
 //!   between the two nothing is touched. So each sink gets a version once: by itself, or counted in `missed` of the record
-//!   that stands for it. A sink that has delivered both records, and has them replayed later, gets the one that stands for
+//!   that replaces it. A sink that has delivered both records, and has them replayed later, gets the one that replaces
 //!   both. What a worker had delivered and not noted when its process was killed comes again, as ever, and may then be
 //!   counted in a later record.
 //! * **What a sink has set aside stays as it is**: parked records, dead letters, what is to be replayed.
 //! * **The newest record of each path keeps its row**, with its `seq`, `id`, value and time. So the image, which names it,
 //!   and runs that are made from the image know nothing of this, and order is that of `seq` as before.
 //! * **Creates, deletes, changes of access control lists, snapshots and control records stay**, and no fold crosses a
-//!   control record: a bracket still has in it what it says. So which znodes existed is told as exactly as before; of a
-//!   `multi` the records that are left stand together, without the writes that were overwritten later.
-//! * **No hole in `seq` goes unexplained**: each stands in `hole` ([`super::holes`]), and `folded` says how many records
+//!   control record: a bracket still has in it what it says. So the records say as exactly as before which znodes
+//!   existed. The remaining records of a `multi` stay next to each other, without the writes that were overwritten later.
+//! * **No hole in `seq` goes unexplained**: each is in `hole` ([`super::holes`]), and `folded` says how many records
 //!   went into one, for the history of its path. A record's `previous` leads past the holes.
 //! * **A value goes with the record that brought it**: the next record of the path was the only other one to need it, as
 //!   what stood before, and has now what stood before the first.
@@ -222,8 +222,8 @@ impl Journal {
                 ..nothing
             });
         };
-        let stands = (round.until, fences.posts.clone());
-        if round.position == Seq::ZERO && self.folding.in_vain.as_ref() == Some(&stands) {
+        let state = (round.until, fences.posts.clone());
+        if round.position == Seq::ZERO && self.folding.in_vain.as_ref() == Some(&state) {
             return Ok(FoldedSlice {
                 is_last: true,
                 ..nothing
@@ -243,7 +243,7 @@ impl Journal {
         }
         let is_last = found.position >= round.until;
         let is_in_vain = is_last && round.records + records == 0;
-        self.folding.in_vain = is_in_vain.then_some(stands);
+        self.folding.in_vain = is_in_vain.then_some(state);
         Ok(FoldedSlice {
             records,
             position: found.position,
@@ -264,7 +264,8 @@ impl Journal {
         if record.retired != update.value {
             return Ok(false);
         }
-        let Some(FoldedFields { missed, superseded }) = update.told().into_next(record.told()) else {
+        let Some(FoldedFields { missed, superseded }) = update.fold_input().into_next(record.fold_input())
+        else {
             return Ok(false);
         };
         let both = Stored {

@@ -135,12 +135,12 @@ impl Reader {
     ///
     /// If the journal cannot be read, or its content is not valid.
     pub fn last_at(&mut self, position: Position) -> Result<Seq, JournalError> {
-        let behind = match position {
+        let after = match position {
             Position::Seq(seq) => return Ok(seq),
             Position::Zxid(zxid) => Position::Zxid(Zxid(zxid.0.saturating_add(1))),
             Position::Time(time) => Position::Time(Timestamp(time.0.saturating_add(1))),
         };
-        match self.first_at(behind)? {
+        match self.first_at(after)? {
             Some(seq) => Ok(Seq(seq.0 - 1)),
             None => self.tail(),
         }

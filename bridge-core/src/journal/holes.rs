@@ -39,11 +39,11 @@ impl Holes {
         self.kept += 1;
         self.ever += 1;
         let at = at.0.cast_signed();
-        let behind: Option<i64> = connection
+        let next: Option<i64> = connection
             .prepare_cached("DELETE FROM hole WHERE first = ?1 + 1 RETURNING last")?
             .query_row([at], |row| row.get(0))
             .optional()?;
-        let last = behind.unwrap_or(at);
+        let last = next.unwrap_or(at);
         let joined = connection
             .prepare_cached(
                 "UPDATE hole SET last = ?2 WHERE first = (SELECT max(first) FROM hole WHERE first < ?1) AND last = ?1 - 1",

@@ -243,7 +243,7 @@ impl Unwritten {
             place.bind(name, to)
         })?;
         self.entered.clear();
-        // Behind those, as a row may have been changed since it was entered.
+        // After those, as a row may have been changed since it was entered.
         CHANGED.write(connection, &self.changed, |(place, name), to| {
             place.bind(name, to)
         })?;
@@ -389,7 +389,7 @@ pub(super) fn children_and_leaves(
 }
 
 /// The first child of a path whose name is greater, if it or something below it is living.
-pub(super) fn child_behind(
+pub(super) fn child_after(
     connection: &Connection,
     parent: i64,
     name: &str,

@@ -150,7 +150,7 @@ const QUESTIONS: &[Question] = &[
         subject: "cursors",
         sql: "SELECT NULL, cursor, name FROM sink
             WHERE cursor < 0 OR cursor > (SELECT ifnull(max(seq), 0) FROM record)",
-        message: "this sink's cursor is behind the end of the journal",
+        message: "this sink's cursor is past the end of the journal",
         remedy: FORGET,
     },
     Question {
@@ -385,15 +385,15 @@ fn unlike(row: &Row<'_>) -> rusqlite::Result<Option<String>> {
     if image != record {
         return Ok(Some(format!(
             "the image has another version than its last record: {} and {}",
-            told(image),
-            told(record)
+            shown(image),
+            shown(record)
         )));
     }
     let (image, record): (Option<i64>, Option<i64>) = (row.get(4)?, row.get(7)?);
     Ok((image != record).then(|| "the image has another value than its last record".to_owned()))
 }
 
-fn told(version: Option<(u64, u64, i32)>) -> String {
+fn shown(version: Option<(u64, u64, i32)>) -> String {
     match version {
         None => "none that was read".to_owned(),
         Some((czxid, mzxid, version)) => {

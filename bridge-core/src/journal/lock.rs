@@ -25,7 +25,7 @@ use super::error::{JournalError, JournalErrorKind};
 /// Read and write for the owner only: a journal holds the data of znodes.
 pub(super) const OWNER_ONLY: u32 = 0o600;
 
-/// Stands after the pid once the journal exists.
+/// Follows the pid once the journal exists.
 const EXISTS: &str = "journal-exists";
 
 /// Longer than the content of a lock file.

@@ -306,7 +306,7 @@ fn check_cluster(file: &Path, connection: &Connection, wanted: &str) -> Result<(
         JournalErrorKind::OtherSource,
         file,
         format!(
-            "it belongs to the source '{cluster}', not to '{wanted}': a source keeps its name, which stands in the \
+            "it belongs to the source '{cluster}', not to '{wanted}': a source keeps its name, which is in the \
              id of each record; use that name, or move the file away"
         ),
     ))

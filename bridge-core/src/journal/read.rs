@@ -176,7 +176,7 @@ impl Reader {
         let at_hand = match worker.as_ref() {
             // Where a value is missing in the file the file says what is wrong.
             Some(ForWorker { newest, .. }) if reading.records.is_empty() => newest
-                .behind(reading.after, reading.filling.limit)
+                .after(reading.after, reading.filling.limit)
                 .and_then(|taken| completed(connection, &admitted, taken, reading.filling.limit).ok()),
             _ => None,
         };
@@ -200,7 +200,7 @@ impl Reader {
     pub fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
         let ForWorker { mark, newest } = self.worker.as_ref()?;
         let marked = mark.begin_at_once()?;
-        let Taken { records, lacking } = newest.behind(after, limit)?;
+        let Taken { records, lacking } = newest.after(after, limit)?;
         if !lacking.is_empty() {
             return None;
         }

@@ -180,7 +180,7 @@ impl Stored {
     }
 
     /// What the fold looks at.
-    pub(super) fn told(&self) -> FoldInput<'_> {
+    pub(super) fn fold_input(&self) -> FoldInput<'_> {
         FoldInput {
             op: self.op,
             zxid: self.zxid,
@@ -273,12 +273,12 @@ impl Stored {
 
     /// When it happened and when it was captured.
     pub(super) fn times(&self) -> Times {
-        let told = self
+        let noted = self
             .stat
             .filter(|_| self.op != Op::Acl)
             .and_then(|stat| Timestamp::of_stat(stat.mtime));
         Times {
-            changed: told.or(self.changed),
+            changed: noted.or(self.changed),
             captured: self.captured,
         }
     }

@@ -45,10 +45,10 @@ pub enum RunStep {
     /// It has come to this place.
     At(Box<SinkRun>),
     /// All of the run of this id is delivered.
-    Told(Uuid),
+    Delivered(Uuid),
 }
 
-/// A step in the life of a record that a sink sets aside while its cursor goes on.
+/// A step of a record that a sink sets aside while its cursor goes on.
 ///
 /// ```text
 ///            ┌────────── Parked ──────────┐

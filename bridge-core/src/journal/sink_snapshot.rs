@@ -1,7 +1,7 @@
 //! The present state as the image holds it, as a run of `snapshot` records for one sink.
 //!
 //! A run speaks for one position of the journal, `at`, up to which its sink has everything. A znode whose value was
-//! written behind that is left out: its records come to the sink anyway, and nothing newer may stand before them. So the
+//! written after that is left out: its records come to the sink anyway, and nothing newer may come before them. So the
 //! image may move while a run is read page by page, and no transaction is held open for it. Parents come before their
 //! children; an incarnation that was not read yet has no record.
 //!
@@ -53,7 +53,8 @@ struct RunPlace {
     /// The last path looked at.
     after: Option<ZnodePath>,
     /// Znodes delivered.
-    told: u64,
+    #[serde(rename = "told")]
+    delivered: u64,
     /// The greatest zxid of their Stats.
     newest: Option<Zxid>,
     /// Whether the end is delivered, too.
@@ -82,8 +83,8 @@ impl SinkRun {
     }
 
     /// Znodes of the present root that are delivered.
-    pub fn told(&self) -> u64 {
-        self.place.as_ref().map_or(0, |place| place.told)
+    pub fn delivered(&self) -> u64 {
+        self.place.as_ref().map_or(0, |place| place.delivered)
     }
 
     /// The last path looked at.
@@ -94,11 +95,11 @@ impl SinkRun {
 
     /// The same after a path, where all is one root.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn behind(&self, path: ZnodePath) -> SinkRun {
+    pub(crate) fn continued_after(&self, path: ZnodePath) -> SinkRun {
         let place = RunPlace {
             root: ZnodePath::slash(),
             after: Some(path),
-            told: self.told() + 1,
+            delivered: self.delivered() + 1,
             newest: None,
             is_ended: false,
         };
@@ -176,9 +177,11 @@ impl Reader {
     /// If the journal cannot be read, or its content is not valid.
     pub fn knows_run(&mut self, sink: &str, id: Uuid) -> Result<bool, JournalError> {
         let is_under_way = self.run(sink)?.is_some_and(|run| run.id == id);
-        let [_, told] = keys(sink);
-        let told = self.within("reading the run of a sink", |connection| get(connection, &told))?;
-        Ok(is_under_way || told == Some(id.to_string()))
+        let [_, delivered] = keys(sink);
+        let delivered = self.within("reading the run of a sink", |connection| {
+            get(connection, &delivered)
+        })?;
+        Ok(is_under_way || delivered == Some(id.to_string()))
     }
 }
 
@@ -209,10 +212,10 @@ pub(super) fn store(connection: &Connection, sink: &str, run: &SinkRun) -> rusql
 }
 
 /// Stores that the run of a sink is delivered.
-pub(super) fn store_told(connection: &Connection, sink: &str, id: Uuid) -> rusqlite::Result<()> {
-    let [at, told] = keys(sink);
+pub(super) fn store_delivered(connection: &Connection, sink: &str, id: Uuid) -> rusqlite::Result<()> {
+    let [at, delivered] = keys(sink);
     remove(connection, &at)?;
-    put(connection, &told, &id.to_string())
+    put(connection, &delivered, &id.to_string())
 }
 
 /// Forgets all of it.
@@ -294,7 +297,7 @@ impl Walk {
             return false;
         }
         self.seqs.insert(record.seq);
-        self.place.told += 1;
+        self.place.delivered += 1;
         self.place.newest = self.place.newest.max(stat_of(&record).map(Stat::newest_zxid));
         self.records.push(record);
         true
@@ -340,11 +343,11 @@ impl PageBuilder<'_> {
             let place = RunPlace {
                 root,
                 after: None,
-                told: 0,
+                delivered: 0,
                 newest: None,
                 is_ended: false,
             };
-            return Ok(self.behind(place).page(vec![begin]));
+            return Ok(self.run_at(place).page(vec![begin]));
         }
         Ok(RunPage {
             records: Vec::new(),
@@ -390,7 +393,7 @@ impl PageBuilder<'_> {
         self.scope.is_some_and(|scope| scope.is_excluded(path))
     }
 
-    fn behind(&self, place: RunPlace) -> SinkRun {
+    fn run_at(&self, place: RunPlace) -> SinkRun {
         SinkRun {
             place: Some(place),
             ..self.run.clone()
@@ -439,23 +442,23 @@ impl PageBuilder<'_> {
             });
             next = self.next(&mut way)?;
         }
-        Ok(Some(self.behind(walk.place.clone()).page(walk.take_records())))
+        Ok(Some(self.run_at(walk.place.clone()).page(walk.take_records())))
     }
 
     /// After the last znode. Only as the single record of a page the end has a seq that no znode has.
     fn end(&self, mut place: RunPlace, records: Vec<Record>) -> rusqlite::Result<RunPage> {
         if !records.is_empty() {
-            return Ok(self.behind(place).page(records));
+            return Ok(self.run_at(place).page(records));
         }
-        let mut end = self.mark(Op::SnapshotEnd, &place.root, place.told + 1)?;
+        let mut end = self.mark(Op::SnapshotEnd, &place.root, place.delivered + 1)?;
         if let Some(newest) = place.newest {
             (end.zxid, end.zxid_kind) = (Some(newest), ZxidKind::UpperBound);
         }
         if let Some(run) = &mut end.run {
-            (run.nodes, run.unreadable) = (Some(place.told), Some(0));
+            (run.nodes, run.unreadable) = (Some(place.delivered), Some(0));
         }
         place.is_ended = true;
-        Ok(self.behind(place).page(vec![end]))
+        Ok(self.run_at(place).page(vec![end]))
     }
 
     /// The row of a path, from the top down.
@@ -493,7 +496,7 @@ impl PageBuilder<'_> {
     /// The next path below the levels, children before siblings.
     fn next(&self, way: &mut Vec<SnapshotLevel>) -> rusqlite::Result<Option<(ZnodePath, Place)>> {
         while let Some(level) = way.last_mut() {
-            if let Some((name, found)) = image::child_behind(self.connection, level.id, &level.visited)? {
+            if let Some((name, found)) = image::child_after(self.connection, level.id, &level.visited)? {
                 let path = level.path.child(&name);
                 level.visited = name;
                 return Ok(Some((path, found)));
@@ -537,7 +540,7 @@ impl PageBuilder<'_> {
             ephemeral: Some(stat.is_ephemeral()),
             stat: Some(stat),
             value: found.value,
-            detail: Detail::Run(self.place_in_run(&place.root, place.told + 1)),
+            detail: Detail::Run(self.place_in_run(&place.root, place.delivered + 1)),
             ..Stored::blank(seq, Op::Snapshot, self.run.captured)
         };
         let data = Values {

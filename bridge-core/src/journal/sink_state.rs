@@ -96,7 +96,7 @@ impl Journal {
             }
             match &note.run {
                 Some(RunStep::At(run)) => sink_snapshot::store(connection, sink, run)?,
-                Some(RunStep::Told(id)) => sink_snapshot::store_told(connection, sink, *id)?,
+                Some(RunStep::Delivered(id)) => sink_snapshot::store_delivered(connection, sink, *id)?,
                 None => {}
             }
             if let Some(switch) = &note.switch {

@@ -145,7 +145,7 @@ impl Journal {
         self.read("measuring it", |journal| {
             let (pages, free_pages) = pages(&journal.connection)?;
             let oldest = cursors::oldest(&journal.connection)?;
-            let behind = cursors::cursors(&journal.connection)?
+            let slowest = cursors::cursors(&journal.connection)?
                 .into_iter()
                 .map(|sink| sink.cursor)
                 .min();
@@ -161,7 +161,7 @@ impl Journal {
                 })?,
                 oldest: oldest.zip(captured),
                 tail: journal.log.end.tail,
-                undelivered: behind.map_or(0, |cursor| journal.log.head.0.saturating_sub(cursor.0)),
+                undelivered: slowest.map_or(0, |cursor| journal.log.head.0.saturating_sub(cursor.0)),
                 compacted: journal.log.holes.ever,
                 used_bytes: (pages - free_pages) * u64::from(PAGE_BYTES),
                 file_bytes: pages * u64::from(PAGE_BYTES),

@@ -135,9 +135,9 @@ impl TailCache {
 
 impl Newest {
     /// The records after `after`, if the next one is held.
-    pub(super) fn behind(&self, after: Seq, limit: ReadLimit) -> Option<Taken> {
+    pub(super) fn after(&self, after: Seq, limit: ReadLimit) -> Option<Taken> {
         let mut taken = Taken {
-            records: Vec::with_capacity(self.lock().count_behind(after).min(limit.records)),
+            records: Vec::with_capacity(self.lock().count_after(after).min(limit.records)),
             lacking: Vec::new(),
         };
         let mut filling = Filling::new(limit);
@@ -181,7 +181,7 @@ impl Stretch {
         (place < self.rows.len()).then_some(place)
     }
 
-    fn count_behind(&self, after: Seq) -> usize {
+    fn count_after(&self, after: Seq) -> usize {
         self.place(after.next())
             .map_or(0, |place| self.rows.len() - place)
     }

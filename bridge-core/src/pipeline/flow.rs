@@ -36,7 +36,7 @@ const RETENTION_SLICE: usize = 2_000;
 const RETENTION_SLICES: usize = 10;
 /// Records that a full journal looks at in one transaction when it compacts: what waits is held up for a few 10 ms.
 const FOLD_SLICE: usize = 500;
-/// Slices behind a batch that found no room: seconds at most, and a connection waits meanwhile.
+/// Slices after a batch that found no room: seconds at most, and a connection waits meanwhile.
 const FOLD_SLICES: usize = 50;
 
 /// What a decision led to, in order, besides what was journalled.
@@ -46,7 +46,7 @@ pub enum PipelineEvent {
     Request(AddressedRequest),
     /// There is a connection.
     Connected,
-    /// The version of the server, where it tells.
+    /// The version of the server, if it is known.
     Server(Option<Arc<str>>),
     /// The connection cannot be made or kept.
     Trouble(SourceError),
@@ -220,7 +220,7 @@ impl<L: JournalWriter> Flow<L> {
         self.is_crowded
     }
 
-    /// Compacts a little where the journal is told to and needs it; returns how many records went into later ones. Not
+    /// Compacts a little if the journal is configured to and needs it; returns how many records went into later ones. Not
     /// while a batch is open.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Arrivals remembered at most, each of one report of the connection. Later ones join the last: the wait that is then
-/// told for them is that of the first of them, so it is too long and never too short.
+/// reported for them is that of the first of them, so it is too long and never too short.
 const ARRIVALS_MAX: usize = 4096;
 
 /// Arrivals whose events are not all durable.
@@ -36,7 +36,7 @@ impl Arrivals {
             .collect()
     }
 
-    /// The connection is gone, and what waited with it: a comparison finds what they told.
+    /// The connection is gone, and what waited with it: a comparison finds what they reported.
     pub(super) fn forget(&mut self) {
         self.waiting.clear();
     }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lost_connection_left_is_never_told_as_durable() {
+    fn arrivals_of_a_lost_connection_are_never_reported_as_durable() {
         let start = Instant::now();
         let mut arrivals = Arrivals::default();
         arrivals.came(3, start);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn more_arrivals_than_are_remembered_are_told_too_late_and_never_too_early() {
+    fn more_arrivals_than_are_remembered_are_reported_too_late_and_never_too_early() {
         let start = Instant::now();
         let mut arrivals = Arrivals::default();
         let last = ARRIVALS_MAX as u64 + 10;

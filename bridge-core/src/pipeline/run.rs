@@ -62,7 +62,7 @@ pub struct Watches {
     pub durable: watch::Receiver<Seq>,
     /// Progress of sinks that was refused.
     pub refusals: Refusals,
-    /// How the source stands.
+    /// The status of the source.
     pub status: watch::Receiver<SourceStatus>,
 }
 
@@ -91,7 +91,7 @@ pub struct Pipeline {
     /// Another program keeps the journal locked, which shows as this trouble.
     held: Option<HeldJournal>,
     /// Blind spots that were logged, as far as they are named.
-    told_blind_spots: Vec<ZnodePath>,
+    logged_blind_spots: Vec<ZnodePath>,
 }
 
 /// A journal that another program keeps locked.
@@ -148,7 +148,7 @@ impl Pipeline {
             beats: Ticker::new(tokio::time::Instant::now()),
             is_measured: false,
             held: None,
-            told_blind_spots: Vec::new(),
+            logged_blind_spots: Vec::new(),
         };
         (
             pipeline,
@@ -418,7 +418,7 @@ impl Pipeline {
         );
     }
 
-    /// Makes the open transaction durable, with the cursors that are waiting, and tells the workers.
+    /// Makes the open transaction durable, with the cursors that are waiting, and wakes the workers.
     async fn commit(&mut self) -> Result<(), JournalError> {
         let began = Instant::now();
         let committed = self.flow.commit();
@@ -446,7 +446,7 @@ impl Pipeline {
         self.show_waits();
         self.status.journal.tail = tail;
         self.publish();
-        // A slice behind each batch, so that it keeps up with what comes.
+        // A slice after each batch, so that it keeps up with new records.
         self.is_measured &= self.flow.compact()? == 0;
         self.tell().await;
         Ok(())
@@ -519,10 +519,10 @@ impl Pipeline {
     /// Logs what may not be read when that has changed. Not while the tree is walked, which begins to count anew.
     fn tell_blind_spots(&mut self) {
         let status = &self.status;
-        if !status.is_live() || self.told_blind_spots == status.unreadable_paths {
+        if !status.is_live() || self.logged_blind_spots == status.unreadable_paths {
             return;
         }
-        self.told_blind_spots.clone_from(&status.unreadable_paths);
+        self.logged_blind_spots.clone_from(&status.unreadable_paths);
         let (source, unreadable) = (&*status.source, status.unreadable);
         if unreadable == 0 {
             tracing::info!(source, "every znode may be read again");

@@ -12,10 +12,10 @@ use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
-/// Unreadable znodes named in the status; the count tells the rest.
+/// Unreadable znodes named in the status; the count includes the others.
 const NAMED_MAX: usize = 20;
 
-/// A source as it stands.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SourceStatus {
     /// Its name.
@@ -24,7 +24,7 @@ pub struct SourceStatus {
     pub state: &'static str,
     /// Since when.
     pub since: Timestamp,
-    /// The server's version, where it tells.
+    /// The server's version, if it is known.
     pub server: Option<Arc<str>>,
     /// Since when the watches of this connection are armed; null while they are not.
     pub armed_since: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub struct SourceStatus {
     pub journal: JournalStatus,
 }
 
-/// A journal as it stands.
+/// The state of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct JournalStatus {
     /// The last durable record.

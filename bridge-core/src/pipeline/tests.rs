@@ -196,7 +196,7 @@ fn znode(czxid: u64, bytes: usize, children: Option<&[String]>) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_listing_is_durable_in_the_journal_before_anybody_is_told_of_it() {
+async fn a_listing_is_durable_in_the_journal_before_any_worker_sees_it() {
     let mut bench = Bench::start(None);
     let root = bench.connect().await;
     bench.answer(root, vec![znode(1, 3, Some(&[]))]).await;

@@ -176,7 +176,7 @@ impl MemoryJournal {
         }
         match note.run {
             Some(RunStep::At(run)) => backlog.run = Some(*run),
-            Some(RunStep::Told(_)) => backlog.run = None,
+            Some(RunStep::Delivered(_)) => backlog.run = None,
             None => {}
         }
         match note.switch {
@@ -296,7 +296,7 @@ pub(crate) fn restated(records: &[Arc<Record>], run: &SinkRun, limit: usize) -> 
     let next = page.last().and_then(|last| last.path.clone());
     RunPage {
         records: page,
-        next: next.map(|last| run.behind(last)),
+        next: next.map(|last| run.continued_after(last)),
     }
 }
 

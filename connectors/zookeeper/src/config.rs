@@ -156,7 +156,7 @@ pub enum AclDigests {
     /// Only the user: `user:x`.
     #[default]
     Masked,
-    /// As the server tells them: whoever reads the records can try passwords.
+    /// As the server sends them: readers of the records can try passwords.
     Full,
 }
 

@@ -124,7 +124,7 @@ impl Stage {
         self.stored = progress.cursor;
         match progress.run {
             Some(RunStep::At(run)) => self.run = Some(*run),
-            Some(RunStep::Told(_)) => self.run = None,
+            Some(RunStep::Delivered(_)) => self.run = None,
             None => {}
         }
         for change in progress.changes {

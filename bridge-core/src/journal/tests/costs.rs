@@ -189,7 +189,7 @@ fn what_is_known_of_the_rows_below_a_path_follows_what_is_written() {
         let rows = journal.children(&path(at), None, 10).unwrap();
         rows.into_iter().map(|(name, _)| name.into_string()).collect()
     };
-    // A leaf gets a child, out of the order of names too, and a grandchild whose parent nobody told.
+    // A leaf gets a child, out of the order of names too, and a grandchild whose parent is unknown.
     journal.append(created("/a", 1)).unwrap();
     assert_eq!(names(&mut journal, "/a"), [""; 0]);
     journal.append(created("/a/m", 2)).unwrap();

@@ -220,7 +220,7 @@ fn check_value(record: &Record) {
     }
 }
 
-/// Each version between the states before and behind is counted.
+/// Each version between the states before and after is counted.
 fn check_count(record: &Record) {
     let version = |state: &Option<State>| {
         state

@@ -1,4 +1,4 @@
-//! A journal that compacts: what goes, what stays, and that every sink is still told the truth.
+//! A journal that compacts: what goes, what stays, and that every sink still gets the truth.
 
 use super::scratch::*;
 use crate::amount::Size;
@@ -58,7 +58,7 @@ fn seqs(scratch: &Scratch) -> Vec<u64> {
     scratch.records().iter().map(|record| record.seq.0).collect()
 }
 
-/// The data before and behind.
+/// The data before and after.
 fn data_of(record: &Record) -> [Option<String>; 2] {
     [&record.before, &record.after].map(|state| {
         let data = state.as_ref()?.data.as_ref()?;
@@ -73,7 +73,7 @@ fn check_whole(scratch: &Scratch) {
 }
 
 #[test]
-fn of_the_undelivered_writes_of_a_znode_only_the_newest_stays_and_tells_of_the_others() {
+fn of_the_undelivered_writes_of_a_znode_only_the_newest_stays_and_counts_the_others() {
     let scratch = compacting();
     let mut journal = scratch.open();
     journal.register_sink("slow", Seq::ZERO).unwrap();
@@ -129,8 +129,8 @@ fn a_journal_that_compacts_takes_many_times_its_size_of_writes() {
     let records = scratch.records();
     let kept = records.last().unwrap();
     assert_eq!((kept.seq, kept.before.is_some()), (Seq(3000), true));
-    let told: u64 = records[1..].iter().map(|record| record.missed.unwrap() + 1).sum();
-    assert_eq!(told, 2999, "each write is there or counted");
+    let versions: u64 = records[1..].iter().map(|record| record.missed.unwrap() + 1).sum();
+    assert_eq!(versions, 2999, "each write is there or counted");
     // A tenth of the limit is some 25 records, which come between a rest and the next slice.
     assert!(rounds < 100 && slices < 300, "{rounds} rounds, {slices} slices");
     check_whole(&scratch);
@@ -188,12 +188,12 @@ fn no_fold_crosses_a_cursor_nor_touches_what_a_worker_holds() {
 
     // 1, 2: delivered to both, and gone. 3 to 7: with the worker. 20: the last that the fast sink has.
     let kept = scratch.records();
-    let told: Vec<(u64, u64)> = kept
+    let kept_seqs: Vec<(u64, u64)> = kept
         .iter()
         .map(|record| (record.seq.0, record.missed.unwrap()))
         .collect();
-    assert_eq!(told[..5], [3, 4, 5, 6, 7].map(|seq| (seq, 0)));
-    assert_eq!(told[5..], [(20, 12), (30, 9)]);
+    assert_eq!(kept_seqs[..5], [3, 4, 5, 6, 7].map(|seq| (seq, 0)));
+    assert_eq!(kept_seqs[5..], [(20, 12), (30, 9)]);
     check_whole(&scratch);
 
     // A worker that begins anew has nothing yet.
@@ -305,8 +305,8 @@ fn retention_takes_holes_along_and_the_history_says_how_many_records_went_into_o
     fold_all(&mut journal);
 
     let history = scratch.reader().history(&path("/a"), None, 99).unwrap().unwrap();
-    let told: Vec<u64> = history.records.iter().map(|record| record.seq.0).collect();
-    assert_eq!(told, [20, 1]);
+    let seqs: Vec<u64> = history.records.iter().map(|record| record.seq.0).collect();
+    assert_eq!(seqs, [20, 1]);
     assert_eq!(history.compacted.into_iter().collect::<Vec<_>>(), [(Seq(20), 18)]);
     assert!(!history.is_cut);
     let mut reader = scratch.reader();
@@ -338,7 +338,7 @@ fn retention_takes_holes_along_and_the_history_says_how_many_records_went_into_o
 
 #[test]
 fn a_loss_beside_holes_is_still_found() {
-    for (lost, behind) in [(10, 11), (11, 12)] {
+    for (lost, next) in [(10, 11), (11, 12)] {
         let scratch = compacting();
         let mut journal = scratch.open();
         journal.register_sink("slow", Seq::ZERO).unwrap();
@@ -350,15 +350,15 @@ fn a_loss_beside_holes_is_still_found() {
         journal.connection.execute(sql, [lost]).unwrap();
         let found = scratch.reader().inspect(|_| {}).unwrap().findings;
         let is_named = found.iter().any(|finding| {
-            finding.seq == Some(Seq(behind)) && finding.message == "the record before it is missing"
+            finding.seq == Some(Seq(next)) && finding.message == "the record before it is missing"
         });
         assert!(is_named, "{lost}: {found:?}");
     }
 }
 
 #[test]
-fn a_run_from_the_image_tells_the_same_of_a_compacted_journal() {
-    let tell = |is_folded: bool| {
+fn a_run_from_the_image_is_the_same_after_compaction() {
+    let run_records = |is_folded: bool| {
         let scratch = compacting();
         let mut journal = scratch.open();
         journal.register_sink("slow", Seq::ZERO).unwrap();
@@ -369,17 +369,17 @@ fn a_run_from_the_image_tells_the_same_of_a_compacted_journal() {
         }
         let mut run = SinkRun::new(uuid::Uuid::nil(), None, NOON);
         run.at = Some(journal.tail());
-        let mut told = Vec::new();
+        let mut delivered = Vec::new();
         let mut reader = scratch.reader();
         let mut next = Some(run);
         while let Some(run) = next {
             let page = reader.restate(&run, ALL).unwrap();
-            told.extend(page.records);
+            delivered.extend(page.records);
             next = page.next;
         }
-        told
+        delivered
     };
-    let told = tell(true);
-    assert_eq!(told, tell(false));
-    assert!(told.len() >= 2, "{told:?}");
+    let delivered = run_records(true);
+    assert_eq!(delivered, run_records(false));
+    assert!(delivered.len() >= 2, "{delivered:?}");
 }

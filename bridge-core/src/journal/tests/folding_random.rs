@@ -33,13 +33,13 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// What somebody knows behind some records.
+/// What a reader of some records knows.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Known {
     tree: BTreeMap<ZnodePath, Option<String>>,
     /// Everything that no fold may take.
     lives: Vec<(Option<ZnodePath>, Op, Seq)>,
-    /// Versions told or counted, by incarnation.
+    /// Versions delivered or counted, by incarnation.
     versions: BTreeMap<(ZnodePath, Zxid), u64>,
     zxids: Vec<Zxid>,
 }
@@ -50,7 +50,7 @@ fn text(state: &State) -> Option<String> {
 }
 
 impl Known {
-    fn behind(records: &[Arc<Record>]) -> Known {
+    fn of(records: &[Arc<Record>]) -> Known {
         let mut known = Known::default();
         for record in records {
             known.take(record);
@@ -70,11 +70,11 @@ impl Known {
         }
         self.zxids.extend(&record.superseded);
         let state = record.after.as_ref().or(record.before.as_ref()).unwrap();
-        let told = record.missed.unwrap_or(0) + u64::from(record.op == Op::Update);
+        let versions = record.missed.unwrap_or(0) + u64::from(record.op == Op::Update);
         *self
             .versions
             .entry((path.clone(), state.stat.unwrap().czxid))
-            .or_default() += told;
+            .or_default() += versions;
         match &record.after {
             Some(after) => drop(self.tree.insert(path, text(after))),
             None => drop(self.tree.remove(&path)),
@@ -253,8 +253,8 @@ impl Trial {
             assert_eq!(recalled, parked, "seed {seed}: parked records stay as they are");
             assert!(sink.delivered.is_sorted_by(|one, next| one.seq < next.seq));
             let truth = self.truth.iter().filter(|record| record.seq > sink.start);
-            let truth = Known::behind(&truth.cloned().collect::<Vec<_>>());
-            let known = Known::behind(&sink.delivered);
+            let truth = Known::of(&truth.cloned().collect::<Vec<_>>());
+            let known = Known::of(&sink.delivered);
             if known != truth {
                 return Err(format!(
                     "seed {seed}: sink {} knows\n{known:#?}\nand not\n{truth:#?}",
@@ -267,7 +267,7 @@ impl Trial {
     }
 }
 
-/// What stood before a change is what the sink was told last.
+/// The state before a change is the one that the sink got last.
 fn check_before(delivered: &[Arc<Record>], seed: u64) {
     let mut tree: BTreeMap<ZnodePath, Option<String>> = BTreeMap::new();
     let mut seen: BTreeSet<ZnodePath> = BTreeSet::new();
@@ -335,7 +335,7 @@ fn play(seed: u64, reads: Reads) -> Result<u64, String> {
 }
 
 #[test]
-fn every_sink_is_told_of_each_version_once_whatever_is_compacted_while_it_reads() {
+fn every_sink_gets_each_version_once_whatever_is_compacted_while_it_reads() {
     let mut folded = 0;
     for seed in seeds() {
         println!("seed {seed}");

@@ -78,7 +78,7 @@ fn inspected(scratch: &Scratch) -> Inspection {
 }
 
 #[test]
-fn a_journal_is_whole_before_and_behind_retention_and_compaction() {
+fn a_journal_is_whole_before_and_after_retention_and_compaction() {
     let mut scratch = Scratch::new();
     scratch.options.retention = Horizon::For(Span::secs(1));
     let mut journal = scratch.open();

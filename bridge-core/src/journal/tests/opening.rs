@@ -133,7 +133,7 @@ fn a_journal_of_a_newer_format_is_refused_with_both_numbers() {
 }
 
 #[test]
-fn a_newer_format_that_stands_only_in_the_log_is_refused_too() {
+fn a_newer_format_that_is_only_in_the_log_is_refused_too() {
     let scratch = filled();
     let newer = Connection::open(scratch.file()).unwrap();
     newer.pragma_update(None, "user_version", 77).unwrap();
@@ -484,7 +484,7 @@ fn a_journal_of_the_fifth_format_has_no_digests_and_those_of_later_values_are_ke
 #[test]
 fn more_free_pages_than_there_are_pages_are_measured_as_a_journal_without_any_in_use() {
     let scratch = filled();
-    // The number of free pages stands in the head of the file, at the offset 36 (the SQLite file format, section 1.3).
+    // The number of free pages is in the head of the file, at the offset 36 (the SQLite file format, section 1.3).
     let mut bytes = fs::read(scratch.file()).unwrap();
     bytes[36..40].copy_from_slice(&u32::MAX.to_be_bytes());
     fs::write(scratch.file(), bytes).unwrap();

@@ -205,7 +205,7 @@ impl Trial {
         }
     }
 
-    /// Whatever a worker is behind, it is told by memory what the file tells.
+    /// At whatever position a worker is, memory gives it the records of the file.
     fn check_handover(&mut self) {
         for _ in 0..4 {
             let after = Seq(self.random.random_range(self.cursor.0..=self.journal.tail().0));
@@ -213,13 +213,13 @@ impl Trial {
                 records: self.random.random_range(1..30),
                 bytes: *[0, 5_000, usize::MAX].choose(&mut self.random).unwrap(),
             };
-            let told = self.reader.read(after, limit).unwrap();
+            let read = self.reader.read(after, limit).unwrap();
             if let Some(handed) = self.worker.at_hand(after, limit) {
-                assert_eq!(handed, told, "in memory behind {after}");
+                assert_eq!(handed, read, "in memory after {after}");
                 self.handed += 1;
             }
             if self.random.random_bool(0.3) {
-                assert_eq!(self.worker.read(after, limit).unwrap(), told, "behind {after}");
+                assert_eq!(self.worker.read(after, limit).unwrap(), read, "after {after}");
             }
         }
     }

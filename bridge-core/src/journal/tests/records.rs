@@ -25,7 +25,7 @@ fn last_with(before: Before, entries: Vec<Append>) -> Record {
     assert_eq!(
         handed.as_deref(),
         Some(&*records),
-        "memory tells what the file tells"
+        "memory has the records of the file"
     );
     (**records.last().unwrap()).clone()
 }
@@ -44,7 +44,7 @@ const EMPTY: Option<State> = Some(State {
 });
 
 #[test]
-fn an_update_stands_between_the_state_before_and_the_state_after() {
+fn an_update_has_the_state_before_and_the_state_after() {
     let mut scratch = Scratch::new();
     scratch.options.before = Before::Full;
     let mut journal = scratch.open();
@@ -103,7 +103,7 @@ fn what_a_record_says_of_the_state_before_follows_the_choice_of_the_source() {
 }
 
 #[test]
-fn a_delete_tells_the_life_that_it_ended() {
+fn a_delete_names_the_incarnation_that_it_ended() {
     let eph = |zxid| ChangeKind::Created {
         read: read(ephemeral_stat(zxid, zxid, 0), "x"),
     };
@@ -160,7 +160,7 @@ fn the_delete_of_a_life_that_nobody_saw_is_named_by_its_bound_or_its_position() 
 }
 
 #[test]
-fn a_create_that_nobody_read_says_what_a_later_read_told() {
+fn a_create_that_nobody_read_gets_the_data_of_a_later_read() {
     let what = ChangeKind::CreatedUnread {
         czxid: Zxid(5),
         ephemeral: Some(true),

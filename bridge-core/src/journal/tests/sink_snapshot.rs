@@ -1,4 +1,4 @@
-//! The present state as it is told to one sink.
+//! The present state as it is delivered to one sink.
 
 use uuid::Uuid;
 
@@ -90,7 +90,7 @@ fn a_run(path: Option<&str>, at: Seq) -> SinkRun {
 }
 
 /// All records of a run, with some changes of the journal before each page.
-fn told(folder: &std::path::Path, run: SinkRun, meanwhile: impl FnMut(usize)) -> Vec<Record> {
+fn delivered(folder: &std::path::Path, run: SinkRun, meanwhile: impl FnMut(usize)) -> Vec<Record> {
     read_out(
         Reader::open(&folder.join("main.journal")).unwrap(),
         run,
@@ -131,13 +131,13 @@ fn text(record: &Record) -> &str {
 }
 
 #[test]
-fn every_living_znode_is_told_once_parents_first_with_the_seq_of_what_is_restated() {
+fn every_existing_znode_is_delivered_once_parents_first_with_the_seq_of_its_record() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
     a_tree(&mut journal);
     let tail = journal.tail();
 
-    let records = told(folder.path(), a_run(None, tail), |_| {});
+    let records = delivered(folder.path(), a_run(None, tail), |_| {});
     let mut split = Reader::open(&folder.path().join("main.journal")).unwrap();
     split.slice_finely();
     assert_eq!(
@@ -179,13 +179,13 @@ fn every_living_znode_is_told_once_parents_first_with_the_seq_of_what_is_restate
 }
 
 #[test]
-fn a_part_of_the_tree_is_told_alone() {
+fn a_part_of_the_tree_is_delivered_alone() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
     a_tree(&mut journal);
     let tail = journal.tail();
     let check = |top: &str, expected: &[&str], marks: usize| {
-        let records = told(folder.path(), a_run(Some(top), tail), |_| {});
+        let records = delivered(folder.path(), a_run(Some(top), tail), |_| {});
         assert_eq!(paths(&records), expected, "{top}");
         assert_eq!(records.len() - expected.len(), marks, "{top}");
     };
@@ -202,7 +202,7 @@ fn what_is_written_meanwhile_is_left_to_its_own_record_and_nothing_else_is() {
     a_tree(&mut journal);
     let tail = journal.tail();
 
-    let records = told(folder.path(), a_run(Some("/a"), tail), |page| {
+    let records = delivered(folder.path(), a_run(Some("/a"), tail), |page| {
         if page != 2 {
             return;
         }
@@ -234,9 +234,9 @@ fn what_is_written_meanwhile_is_left_to_its_own_record_and_nothing_else_is() {
         journal.commit().unwrap();
     });
 
-    let told = paths(&records);
+    let delivered = paths(&records);
     for left_out in ["/a/n30", "/a/n32", "/a/n33/new"] {
-        assert!(!told.contains(&left_out), "{left_out}");
+        assert!(!delivered.contains(&left_out), "{left_out}");
     }
     let acl = records
         .iter()
@@ -245,14 +245,14 @@ fn what_is_written_meanwhile_is_left_to_its_own_record_and_nothing_else_is() {
     assert_eq!(
         (text(acl), acl.seq),
         ("v31", Seq(33)),
-        "its value is told, as no other record does"
+        "its value is delivered, as no other record does"
     );
     assert!(records.iter().all(|record| record.seq <= tail));
-    assert!(told.contains(&"/a/n39"));
+    assert!(delivered.contains(&"/a/n39"));
 }
 
 #[test]
-fn a_state_whose_record_retention_has_removed_is_told_all_the_same() {
+fn a_state_whose_record_retention_has_removed_is_delivered_too() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
     a_tree(&mut journal);
@@ -267,14 +267,14 @@ fn a_state_whose_record_retention_has_removed_is_told_all_the_same() {
     let removed = journal.maintain(Timestamp(2 * DAY_MS), 10_000).unwrap();
     assert!(removed.removed > 40, "{removed:?}");
 
-    let records = told(folder.path(), a_run(None, tail), |_| {});
+    let records = delivered(folder.path(), a_run(None, tail), |_| {});
 
     assert_eq!(paths(&records).len(), 42);
     assert_eq!(text(&records[1]), "top");
 }
 
 #[test]
-fn a_run_stays_with_its_sink_until_it_is_told_or_the_sink_is_removed() {
+fn a_run_stays_with_its_sink_until_it_is_delivered_or_the_sink_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
     a_tree(&mut journal);
@@ -292,7 +292,7 @@ fn a_run_stays_with_its_sink_until_it_is_told_or_the_sink_is_removed() {
     };
     let at = || RunStep::At(Box::new(run.clone()));
     assert_eq!(noted(&mut journal, at()), (Some(run.clone()), None));
-    assert_eq!(noted(&mut journal, RunStep::Told(run.id)), (None, None));
+    assert_eq!(noted(&mut journal, RunStep::Delivered(run.id)), (None, None));
     let mut reader = Reader::open(&folder.path().join("main.journal")).unwrap();
     assert!(reader.knows_run("one", run.id).unwrap());
     assert!(!reader.knows_run("two", run.id).unwrap());
@@ -304,7 +304,7 @@ fn a_run_stays_with_its_sink_until_it_is_told_or_the_sink_is_removed() {
 }
 
 /// The run of a source that watches these roots today, without what these globs match.
-fn told_within(folder: &std::path::Path, roots: &[&str], exclude: &[&str], run: SinkRun) -> Vec<Record> {
+fn delivered_within(folder: &std::path::Path, roots: &[&str], exclude: &[&str], run: SinkRun) -> Vec<Record> {
     let mut globs = globset::GlobSetBuilder::new();
     for glob in exclude {
         globs.add(globset::Glob::new(glob).unwrap());
@@ -332,11 +332,11 @@ fn a_root_that_is_no_longer_watched_is_part_of_no_run() {
     a_tree(&mut journal);
     let run = a_run(None, journal.tail());
 
-    let records = told_within(folder.path(), &["/b"], &[], run.clone());
+    let records = delivered_within(folder.path(), &["/b"], &[], run.clone());
 
     assert_eq!(paths(&records), ["/b"]);
     assert_eq!(ends(&records), [("/b", 1)]);
-    let records = told_within(folder.path(), &["/a/n07", "/new"], &[], run);
+    let records = delivered_within(folder.path(), &["/a/n07", "/new"], &[], run);
     assert_eq!(
         paths(&records),
         ["/a/n07", "/a/n07/below"],
@@ -356,14 +356,14 @@ fn what_is_excluded_by_now_is_part_of_no_run_nor_is_what_lies_below_it() {
     a_tree(&mut journal);
     let tail = journal.tail();
 
-    let records = told_within(folder.path(), &["/a", "/b"], &["/a/n0*"], a_run(None, tail));
+    let records = delivered_within(folder.path(), &["/a", "/b"], &["/a/n0*"], a_run(None, tail));
 
     let mut expected = vec!["/a".to_owned()];
     expected.extend((10..40).map(|child| format!("/a/n{child}")));
     expected.push("/b".into());
     assert_eq!(paths(&records), expected);
     assert_eq!(ends(&records), [("/a", 31), ("/b", 1)]);
-    let below = told_within(
+    let below = delivered_within(
         folder.path(),
         &["/a", "/b"],
         &["/a/n07"],
@@ -391,9 +391,9 @@ fn a_run_that_was_cut_goes_on_within_what_is_watched_by_then() {
         "it is inside /a"
     );
 
-    let records = told_within(folder.path(), &["/b"], &[], run.clone());
+    let records = delivered_within(folder.path(), &["/b"], &[], run.clone());
     assert_eq!((paths(&records), ends(&records)), (vec!["/b"], vec![("/b", 1)]));
-    let rest = told_within(folder.path(), &["/a"], &["/a/n[0-2]*"], run);
+    let rest = delivered_within(folder.path(), &["/a"], &["/a/n[0-2]*"], run);
     assert!(
         paths(&rest).iter().all(|path| path.starts_with("/a/n3")),
         "{:?}",

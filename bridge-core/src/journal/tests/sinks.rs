@@ -51,7 +51,7 @@ fn parked(seq: u64, attempts: u32, wait_ms: u64) -> BacklogChange {
 }
 
 #[test]
-fn a_sink_starts_where_it_is_told_once_and_moves_only_forward() {
+fn a_sink_starts_at_its_first_position_and_moves_only_forward() {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
     append_all(

@@ -15,7 +15,7 @@ fn seqs(records: &[Arc<Record>]) -> Vec<u64> {
     records.iter().map(|record| record.seq.0).collect()
 }
 
-/// What is at hand behind a position.
+/// What is at hand after a position.
 fn handed(worker: &mut Reader, after: u64) -> Option<Vec<u64>> {
     let records = worker.at_hand(Seq(after), ALL)?;
     Some(seqs(&records))
@@ -39,7 +39,7 @@ fn a_journal() -> (Scratch, Journal, Reader) {
 }
 
 #[test]
-fn a_batch_is_at_hand_behind_its_commit_and_not_before() {
+fn a_batch_is_at_hand_after_its_commit_and_not_before() {
     let (scratch, mut journal, mut worker) = a_journal();
     journal.append(created("/a", 1, "")).unwrap();
     assert_eq!(handed(&mut worker, 0), None);
@@ -169,8 +169,8 @@ fn a_fold_makes_memory_forget_and_nothing_is_at_hand_meanwhile() {
     assert_eq!(handed(&mut worker, 4), Some(vec![5]));
     append_all(&mut journal, [write(5), write(6)]);
     assert_eq!(fold_all(&mut journal), 1);
-    let told: Vec<_> = scratch.records().iter().map(|record| record.seq.0).collect();
-    assert_eq!(told, [1, 3, 4, 5, 7]);
+    let seqs: Vec<_> = scratch.records().iter().map(|record| record.seq.0).collect();
+    assert_eq!(seqs, [1, 3, 4, 5, 7]);
 }
 
 #[test]

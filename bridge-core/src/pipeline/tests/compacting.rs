@@ -118,16 +118,16 @@ fn version(state: &Option<State>) -> Option<u64> {
 fn check_versions(arrived: &[Arc<Record>]) {
     let mut last = 0;
     for update in arrived.iter().filter(|record| record.op == Op::Update) {
-        let behind = version(&update.after).unwrap();
+        let version_after = version(&update.after).unwrap();
         assert_eq!(version(&update.before), Some(last), "{}", update.seq);
-        assert_eq!(update.missed, Some(behind - last - 1), "{}", update.seq);
-        last = behind;
+        assert_eq!(update.missed, Some(version_after - last - 1), "{}", update.seq);
+        last = version_after;
     }
     assert_eq!(last, WRITES, "the last value arrived");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sink_that_hangs_holds_no_capture_and_is_told_of_every_write_once() {
+async fn a_sink_that_hangs_holds_no_capture_and_gets_every_write_once() {
     let options = JournalOptions {
         max_size: LIMIT,
         when_full: WhenFull::Compact,
