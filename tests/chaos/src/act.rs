@@ -12,8 +12,12 @@ use crate::bridge::Bridge;
 use crate::faults::SESSION;
 use crate::gardener::Gardener;
 
-/// The roots of the bridge.
-pub const ROOTS: [&str; 2] = ["/chaos", "/other root"];
+/// The roots that sessions work on, and delete with all that is below.
+const WORKED: [&str; 2] = ["/chaos", "/other root"];
+
+/// A root that nobody deletes. It proves the ensemble to a bridge that was away while every worked znode was deleted and
+/// created again; without it such a bridge stops, as it may be connected to another ensemble.
+const KEPT: &str = "/kept";
 
 /// The name of the topic.
 const TOPIC: &str = "chaos";
@@ -52,6 +56,7 @@ pub struct Act {
     pub proxies: Vec<Proxy>,
     pub bridge: Bridge,
     pub topic: Topic,
+    /// The roots of the bridge.
     pub roots: Vec<String>,
     /// Rounds that have begun.
     pub rounds: usize,
@@ -74,10 +79,11 @@ impl Act {
             proxies.push(Proxy::start(zookeeper.client_addr(server)).await?);
         }
         topic::create(&kafka.bootstrap(), TOPIC, true).await;
-        let roots = ROOTS.map(str::to_owned).to_vec();
+        let roots: Vec<String> = WORKED.iter().chain([&KEPT]).map(|&root| root.to_owned()).collect();
         let gardener = Gardener::connect(&zookeeper.connect_string()).await?;
         gardener.plant(&roots[0], cast.width).await?;
         gardener.plant(&roots[1], 0).await?;
+        gardener.plant(KEPT, 0).await?;
         // Below the servers' own directory, which goes with them even if this process is killed.
         let folder = zookeeper.home().join("bridge");
         let mut bridge = Bridge::configured(program, folder, &configuration(&proxies, &kafka, &roots))?;
@@ -93,6 +99,11 @@ impl Act {
             roots,
             rounds: 0,
         })
+    }
+
+    /// The roots that sessions work on.
+    pub fn worked_roots(&self) -> &[String] {
+        &self.roots[..WORKED.len()]
     }
 
     /// The true history so far.

@@ -44,7 +44,7 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
     let shared = Arc::new(Shared::default());
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
-        let root = &act.roots[worker % act.roots.len()];
+        let root = &act.worked_roots()[worker % act.worked_roots().len()];
         let width = if root == &act.roots[0] { act.cast.width } else { 0 };
         let connect = act.zookeeper.connect_string();
         workers.spawn(Worker::new(&connect, root, width, random.random(), &shared).work());
@@ -97,7 +97,7 @@ async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
     let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
     let closed = shared.closed();
     gardener.open(&closed).await?;
-    for root in &act.roots {
+    for root in act.worked_roots() {
         gardener.mark(root, act.rounds).await?;
         gardener.sweep(root).await?;
     }
