@@ -335,7 +335,7 @@ impl Clock {
 }
 
 fn cpu_time() -> Duration {
-    // utime and stime in hundredths of a second: fields 14 and 15, counted behind the name in parentheses.
+    // utime and stime in hundredths of a second: fields 14 and 15, counted after the name in parentheses.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_with_a_password_is_masked_wherever_it_stands() {
+    fn a_user_with_a_password_is_masked_everywhere() {
         let check = |text: &str, expected: &str| assert_eq!(without_userinfo(text), expected);
         check("'u:pw@host:1' is refused", "'***@host:1' is refused");
         check("nats://u:pw@a,nats://b", "nats://***@a,nats://b");

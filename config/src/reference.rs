@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_every_sink_stands_once() {
+    fn a_key_of_every_sink_is_listed_once() {
         let page = config_reference();
         assert_eq!(page.matches("| `retry.max` |").count(), 1);
         assert_eq!(page.matches("## Sinks of type ").count(), 5);

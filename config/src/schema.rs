@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schema_tells_what_a_key_takes() {
+    fn the_schema_describes_the_values_of_a_key() {
         let hints = Hints::new();
         let check = |names: &str, expected: &str| {
             let allowed = hints.allowed(names).unwrap_or_default();

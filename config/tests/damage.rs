@@ -1,4 +1,4 @@
-//! Damaged configurations: whatever stands in a file, reading it ends, panics nowhere and shows no secret.
+//! Damaged configurations: whatever a file has in it, reading it ends, panics nowhere and shows no secret.
 //!
 //! A failing case is printed by proptest with its seed, and replayed from the file that it writes beside this one.
 

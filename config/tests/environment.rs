@@ -251,7 +251,7 @@ fn overrides_are_as_secret_as_references() {
 }
 
 #[test]
-fn a_secret_that_stands_in_the_file_is_not_shown_by_its_problems() {
+fn a_secret_in_the_file_is_not_shown_by_its_problems() {
     for line in [
         "token = [\"Hunter2\"]",
         "token = { a = \"Hunter2\" }",
@@ -267,7 +267,7 @@ fn a_secret_that_stands_in_the_file_is_not_shown_by_its_problems() {
 }
 
 #[test]
-fn a_reference_that_leads_nowhere_is_reported_where_it_stands() {
+fn a_reference_that_leads_nowhere_is_reported_at_its_place() {
     let refused = read_with(&TEXT.replace("a:2181", "${NOWHERE}"), &[]).unwrap_err();
     let [problem] = &refused.problems[..] else {
         panic!("{refused}");

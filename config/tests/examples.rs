@@ -127,19 +127,19 @@ fn keys(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_key_stands_in_the_commented_configuration() {
+fn every_key_is_in_the_commented_configuration() {
     let mut found = BTreeSet::new();
     keys(&bridge_config::config_schema(), &mut found);
     assert!(found.len() > 50, "{found:?}");
     let text = bridge_config::COMMENTED;
     found.retain(|key| {
-        let stands = [
+        let forms = [
             format!("{key} ="),
             format!("[{key}]"),
             format!("[[{key}]]"),
             format!(".{key}]"),
         ];
-        !stands.iter().any(|form| text.contains(form))
+        !forms.iter().any(|form| text.contains(form))
     });
     assert_eq!(found, BTreeSet::new());
 }

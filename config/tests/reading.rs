@@ -438,7 +438,7 @@ fn a_text_that_is_not_of_its_format_is_shown_with_its_line() {
 }
 
 #[test]
-fn a_key_that_stands_twice_is_an_error_in_json_too() {
+fn a_repeated_key_is_an_error_in_json_too() {
     let refused = read_as(Format::Json, "{\"data_dir\": \"a\",\n \"data_dir\": \"b\"}", &[]).unwrap_err();
     let problem = &refused
         .problems

@@ -30,7 +30,7 @@ fn seen(result: &Result<Loaded, Refused>) -> String {
     }
 }
 
-/// Reads a text in which `SECRET` stands somewhere; it is refused, and no message shows it.
+/// Reads a text that has `SECRET` somewhere; it is refused, and no message shows it.
 #[track_caller]
 fn check_refused(format: Format, text: &str) {
     let result = read_as(format, text, &[]);

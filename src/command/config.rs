@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_too_long_for_a_line_stands_below_its_key() {
+    fn a_value_that_is_too_long_for_a_line_is_printed_below_its_key() {
         let pad = " ".repeat(56 - 18);
         assert_eq!(
             shown("log.level", "info".into()),

@@ -9,12 +9,12 @@ use crate::project::{File, assert_none, assert_one, files, is_product};
 const WORDS: &[(&str, usize, &str)] = &[
     (
         "told",
-        114,
+        3,
         "a record is delivered, a method is called, a value is set",
     ),
-    ("tells", 16, "says, shows, returns, delivers"),
-    ("behind", 77, "after"),
-    ("stands", 29, "is"),
+    ("tells", 0, "says, shows, returns, delivers"),
+    ("behind", 13, "after"),
+    ("stands", 0, "is"),
     ("for ever", 0, "without a limit"),
     ("wishes", 0, "requests"),
 ];
@@ -68,7 +68,7 @@ fn an_avoided_word_that_is_used_once_more_is_found() {
     ];
     assert_none(&overused(&files, &[("told", 3, "said")]));
     assert_one(
-        &overused(&files, &[("told", 2, "said"), ("behind", 0, "after")]),
+        &overused(&files, &[("told", 2, "said"), ("behind", 13, "after")]),
         "'told' is used 3 times, 2 are allowed; write instead: said\n  bridge-core/src/a.rs 2\n  docs/a.md 1",
     );
 }

@@ -338,7 +338,7 @@ mod tests {
                     parts,
                 } = read.batch;
                 assert!(records.is_sorted_by_key(|record| record.seq), "seed {seed}");
-                let stands_for: usize = records
+                let merged: usize = records
                     .iter()
                     .map(|record| parts.get(&record.seq).map_or(1, Vec::len))
                     .sum();
@@ -349,7 +349,7 @@ mod tests {
                     .cloned()
                     .collect();
                 assert_eq!(Reader::after(&delivered), Reader::after(&unmerged), "seed {seed}");
-                assert!(stands_for <= WINDOW_RECORDS_MAX);
+                assert!(merged <= WINDOW_RECORDS_MAX);
             }
             let last = delivered.last().map(|record| record.seq);
             assert_eq!(last, history.last().map(|record| record.seq), "seed {seed}");

@@ -29,9 +29,9 @@ const CLOSE_BOUND: Duration = Duration::from_secs(1);
 /// If there is no thread to be had.
 pub(crate) async fn run(source: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let runtime = Handle::current();
-    let (told_at_the_end, ended) = oneshot::channel::<()>();
+    let (dropped_at_the_end, ended) = oneshot::channel::<()>();
     let work = move || {
-        let _told_at_the_end = told_at_the_end;
+        let _dropped_at_the_end = dropped_at_the_end;
         // For clocks, name look-ups and looks at servers, which are tokio's.
         let _runtime = runtime.enter();
         let crew = LocalSpawner::default();
@@ -89,7 +89,7 @@ mod tests {
             let here = std::thread::current().id();
             let spawned = spawns_core::spawn(async { std::thread::current().id() });
             assert_eq!(spawned.await.unwrap(), here);
-            let _left_behind = spawns_core::spawn(async move {
+            let _detached = spawns_core::spawn(async move {
                 tokio::task::yield_now().await;
                 ends.store(true, Ordering::Relaxed);
             });

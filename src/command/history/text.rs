@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_could_read_is_told_apart_from_what_a_full_journal_has_compacted() {
+    fn unread_versions_and_compacted_ones_are_described_differently() {
         check(Some(0), None, None);
         check(Some(2), None, Some("2 values before it could not be read"));
         check(

@@ -79,7 +79,11 @@ impl Act {
             proxies.push(Proxy::start(zookeeper.client_addr(server)).await?);
         }
         topic::create(&kafka.bootstrap(), TOPIC, true).await;
-        let roots: Vec<String> = WORKED.iter().chain([&KEPT]).map(|&root| root.to_owned()).collect();
+        let roots: Vec<String> = WORKED
+            .iter()
+            .chain([&KEPT])
+            .map(|&root| root.to_owned())
+            .collect();
         let gardener = Gardener::connect(&zookeeper.connect_string()).await?;
         gardener.plant(&roots[0], cast.width).await?;
         gardener.plant(&roots[1], 0).await?;

@@ -149,7 +149,7 @@ fn a_canary_read_that_waits_after_a_storm_of_events_is_no_doubt() {
 }
 
 #[test]
-fn a_server_that_lagged_and_then_tells_the_event_proves_its_watch_alive() {
+fn a_server_that_lagged_and_then_sends_the_event_proves_its_watch_alive() {
     let mut bench = live();
     let read = bench.writes(20);
     bench.try_answer(read, Outcome::Missing).unwrap();

@@ -157,7 +157,7 @@ async fn a_new_sinks_cursor_is_stored_before_anything_is_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_status_tells_how_old_the_oldest_undelivered_record_is() {
+async fn the_status_has_the_age_of_the_oldest_undelivered_record() {
     let journal = MemoryJournal::with(vec![a_record().captured_ms(10_000).arc()]);
     let script = FaultScript::new().deliveries([Fault::HoldResponse]);
     let given = Given {

@@ -196,7 +196,7 @@ fn who_lost_everything_has_it_again_and_nothing_overtakes_anything() {
 }
 
 #[test]
-fn a_page_that_tells_what_is_newer_than_the_position_is_caught() {
+fn a_page_with_a_record_newer_than_its_position_is_caught() {
     assert_caught(200, |seed| play(seed, Driver::TellsTheNewest));
 }
 

@@ -108,8 +108,8 @@ async fn events_in_both_modes_are_what_the_official_sdk_reads() {
 }
 
 #[tokio::test]
-async fn a_tombstone_behind_an_event_is_no_event() {
-    real_servers!("a tombstone behind an event is no event");
+async fn a_tombstone_after_an_event_is_no_event() {
+    real_servers!("a tombstone after an event is no event");
     for format in [Format::Cloudevents, Format::CloudeventsBinary] {
         let messages = delivered(format, &[a_record().op(Op::Delete).arc()], true).await;
         let [event, tombstone] = messages.as_slice() else {

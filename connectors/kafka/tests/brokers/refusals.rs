@@ -1,4 +1,4 @@
-//! What brokers refuse, and how it is told.
+//! What brokers refuse, and how it is reported.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ async fn assert_only_cut(
         .collect();
     assert_kept_contract(&expected, &arrived);
     for path in 0..5 {
-        // What was behind the refused ones in other partitions may come twice.
+        // Records after the refused ones in other partitions may come twice.
         let mut seen = BTreeSet::new();
         let is_new = |seq: &u64| seq % 5 == path && seen.insert(*seq);
         let seqs: Vec<u64> = messages.iter().map(Message::seq).filter(is_new).collect();
@@ -117,7 +117,7 @@ async fn a_record_refused_in_company_is_found_among_its_neighbours() {
     real_servers!("a record refused in company is found among its neighbours");
     let bootstrap = rig::shared_broker().await.bootstrap();
     // Far below the size of a batch, so that the large record shares one with others; and small batches, so that some
-    // behind it are under way when it is refused.
+    // after it are under way when it is refused.
     let topic = rig::create_topic(&bootstrap, 1, &[("max.message.bytes", "20000")]).await;
     let mut config = rig::config(&bootstrap, &topic);
     config.properties.set("batch.num.messages", "5");

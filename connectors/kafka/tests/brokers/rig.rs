@@ -96,7 +96,7 @@ pub async fn deliver(sink: &mut KafkaSink, records: &[Arc<Record>]) -> Result<()
     delivered.expect("the sink answers within the bound")
 }
 
-/// Delivers as the engine does: goes on behind what is done, after opening the sink again. Returns the kinds of the
+/// Delivers as the engine does: goes on after what is done, after opening the sink again. Returns the kinds of the
 /// errors met.
 pub async fn deliver_at_last(sink: &mut KafkaSink, records: &[Arc<Record>]) -> Vec<SinkErrorKind> {
     let mut kinds = Vec::new();
@@ -125,7 +125,7 @@ pub async fn open_at_last(sink: &mut KafkaSink) -> Vec<SinkErrorKind> {
     kinds
 }
 
-/// Opens until the reason is this one. Before it was told, a client may only know that no connection stays.
+/// Opens until the reason is this one. Before it is reported, a client may only know that no connection stays.
 pub async fn refused_at_last(sink: &mut KafkaSink, kind: SinkErrorKind) {
     let give_up = Instant::now() + BOUND;
     loop {

@@ -1,4 +1,4 @@
-//! Certificates, passwords and rights: what is refused, how it is told, and that delivery goes on once it is mended.
+//! Certificates, passwords and rights: what is refused, how it is reported, and that delivery goes on once it is mended.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ async fn tls_takes_the_brokers_certificate_by_authority_and_by_name() {
     let elsewhere = guarded.config(ELSEWHERE, &topic);
     refusal(&elsewhere, kind, &["certificate verify failed", "name the hosts"]).await;
 
-    // A port without TLS closes the handshake, as a broker does that is going down: not to be told apart, but said, in
+    // A port without TLS closes the handshake, as a broker does that is going down: the two look alike, but it is said, in
     // one of two ways, by which side is the first to notice.
     let mut plain = guarded.config(TLS, &topic);
     plain.brokers = guarded.kafka.bootstrap();
@@ -186,8 +186,8 @@ async fn each_missing_right_is_named_and_delivery_goes_on_once_it_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quota_slows_the_sink_down_and_is_told_from_a_broker_that_is_gone() {
-    real_servers!("a quota slows the sink down and is told from a broker that is gone");
+async fn a_quota_slows_the_sink_down_and_is_not_taken_for_a_broker_that_is_gone() {
+    real_servers!("a quota slows the sink down and is not taken for a broker that is gone");
     let guarded = guards::shared().await;
     guarded.set_quota("slow", 20_000).await;
     let topic = new_topic(guarded).await;

@@ -1,4 +1,4 @@
-//! What librdkafka counts, as it stands in the metrics.
+//! What librdkafka counts, as the metrics show it.
 
 use bridge_core::metrics as names;
 use bridge_core::sink::Sink;

@@ -147,8 +147,8 @@ async fn a_topic_deleted_at_work_is_missing_until_it_is_there_again() {
 }
 
 #[tokio::test]
-async fn partitions_that_are_added_take_paths_over_behind_all_that_was_sent() {
-    real_servers!("partitions that are added take paths over behind all that was sent");
+async fn partitions_that_are_added_take_paths_over_after_all_that_was_sent() {
+    real_servers!("partitions that are added take paths over after all that was sent");
     let bootstrap = rig::shared_broker().await.bootstrap();
     let topic = rig::create_topic(&bootstrap, 2, &[]).await;
     let records = some_records(900, 30);

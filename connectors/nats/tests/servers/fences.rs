@@ -59,8 +59,8 @@ async fn a_message_of_somebody_else_stops_the_sink_until_it_is_started_again() {
 }
 
 #[tokio::test]
-async fn what_the_stream_had_all_along_counts_as_delivered_also_behind_the_window() {
-    real_servers!("what the stream had all along counts as delivered also behind the window");
+async fn messages_that_the_stream_had_all_along_count_as_delivered_also_after_the_window() {
+    real_servers!("messages that the stream had all along count as delivered also after the window");
     let urls = rig::shared_server().await.urls();
     let context = rig::context(&urls).await;
     let stream = rig::new_name();
@@ -73,7 +73,7 @@ async fn what_the_stream_had_all_along_counts_as_delivered_also_behind_the_windo
     rig::deliver(&mut sink, &records[..1]).await.unwrap();
     context.get_stream(&stream).await.unwrap().purge().await.unwrap();
     eventually(
-        "the message of the other, behind the window",
+        "the message of the other, after the window",
         rig::BOUND,
         || async {
             let mut other = rig::opened(&fenced(&urls, &stream)).await;
@@ -84,7 +84,7 @@ async fn what_the_stream_had_all_along_counts_as_delivered_also_behind_the_windo
     .await
     .unwrap();
 
-    // Behind the window, when the stream does not know the id any more, the fence does.
+    // After the window, when the stream does not know the id any more, the fence does.
     let plain = rig::config(&urls, &stream);
     eventually("the end of the window", rig::BOUND, || async {
         let mut probe = rig::opened(&plain).await;

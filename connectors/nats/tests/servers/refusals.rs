@@ -1,4 +1,4 @@
-//! What servers refuse, and how it is told.
+//! What servers refuse, and how it is reported.
 
 use std::time::Duration;
 

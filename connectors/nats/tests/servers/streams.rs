@@ -86,8 +86,8 @@ async fn a_stream_made_by_default_takes_the_template_for_every_cluster_and_loses
 }
 
 #[tokio::test]
-async fn a_stream_that_is_there_is_not_changed_and_one_that_takes_nothing_of_ours_is_told() {
-    real_servers!("a stream that is there is not changed and one that takes nothing of ours is told");
+async fn an_existing_stream_is_not_changed_and_one_that_takes_none_of_our_subjects_is_named() {
+    real_servers!("an existing stream is not changed and one that takes none of our subjects is named");
     let urls = rig::shared_server().await.urls();
     let stream = rig::create_stream(&urls).await;
     let mut config = rig::config(&urls, &stream);
