@@ -186,7 +186,8 @@ pub(crate) fn malformed_proxies(value_of: impl Fn(&str) -> Option<String>) -> Ve
     let any = "http://receiver.invalid/".parse().expect("this is an address");
     let is_malformed = |name: &&&str| {
         let value = value_of(name).unwrap_or_default();
-        !value.trim().is_empty() && Matcher::builder().all(value).build().intercept(&any).is_none()
+        let proxy = || Matcher::builder().all(value.clone()).build().intercept(&any);
+        !value.trim().is_empty() && !proxy().is_some_and(|proxy| has_usable_port(&proxy))
     };
     let objection = |name: &&str| {
         let message = format!("the environment's {name} names no proxy, so that requests would go direct");
@@ -198,6 +199,11 @@ pub(crate) fn malformed_proxies(value_of: impl Fn(&str) -> Option<String>) -> Ve
         .filter(is_malformed)
         .map(objection)
         .collect()
+}
+
+/// Whether what follows the proxy's name is a port, or nothing. The default would take the place of any other text.
+fn has_usable_port(proxy: &Intercept) -> bool {
+    proxy.uri().port_u16().is_some() || proxy.uri().host() == Some(&*bare(proxy))
 }
 
 /// A proxy without its password.

@@ -43,7 +43,7 @@ fn the_status_of_a_journal_shows_its_sinks_their_lag_and_sinks_that_are_new() {
         sinks,
         [
             ("audit", "stopped", 1, 2, 10.0),
-            ("done", "stopped", 3, 0, 0.0),
+            ("done", "unconfigured", 3, 0, 0.0),
             ("later", "new", 0, 0, 0.0),
         ]
     );

@@ -96,7 +96,7 @@ impl Hostility {
     pub(super) fn new(seed: u64, number: u64) -> Hostility {
         let mut random = Random(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let kinds = Attack::ALL.len() as u64;
-        let attack = Attack::ALL[((seed.wrapping_add(number)) % kinds) as usize];
+        let attack = Attack::ALL[((seed % kinds + number % kinds) % kinds) as usize];
         // Half of them attack within the handshake.
         let spared = random.below(SPARED_MAX) * random.below(2);
         Hostility {
