@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bridge_core::record::Timestamp;
 use serde_json::Value;
 
-/// A longer first line is not looked at: the largest znodes, before and after a change, six times as long as JSON.
+/// A longer first line is not looked at: the largest znodes, before and after a change, twice as long as JSON, and room for
+/// servers with a larger `jute.maxbuffer`.
 const FIRST_LINE_MAX: u64 = 16 << 20;
 
 /// When the file was begun. Some file systems (NFS among them) keep no time of making; then it is the time at which the

@@ -16,8 +16,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::{CreateTopics, KafkaConfig};
 
-/// The largest message that is handed to the brokers. ZooKeeper's 1 MiB may take six times its size as JSON (a NUL is
-/// `\u0000`), before and after a change, plus the record around it: 12 MiB and some. The brokers' own limit decides.
+/// The largest message that is handed to the brokers. ZooKeeper's 1 MiB takes twice its size as JSON at most (a quote is
+/// `\"`), before and after a change, plus the record around it. The rest is room for servers with a larger
+/// `jute.maxbuffer`. The brokers' own limit decides.
 const MESSAGE_BYTES_MAX: u32 = 16 << 20;
 
 /// How much may wait in the producer's memory; a full queue holds the batch back, and loses nothing. Four of the

@@ -99,10 +99,10 @@ async fn no_body_is_larger_than_max_body() {
         (config.format, config.batch, config.max_body) = (format, batch, Some(Size(20_000)));
         let mut sink = opened(&config).await;
         let mut records = with_a_large_one();
-        // Small as they stand in memory, and six times as large in a body.
+        // Small in memory, and twice as large in a body.
         for seq in 5..9 {
             let path = format!("/control-{seq}");
-            records.push(a_record().seq(seq).path(&path).before("").after([1; 2_500]).arc());
+            records.push(a_record().seq(seq).path(&path).before("").after([b'"'; 7_500]).arc());
         }
 
         deliver(&mut sink, &records).await.unwrap();
