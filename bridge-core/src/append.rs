@@ -1,7 +1,8 @@
-//! What the capture hands to the journal: a record without the parts that only the journal knows.
+//! The interface from capture to journal: an [`Append`] is a record without the fields that only the journal can fill
+//! in.
 //!
-//! The journal adds `seq`, `before` (from the image), `id`, and stores the data once. An entry also says how the image
-//! moves, so that record and image can never disagree.
+//! The journal adds `seq`, `before` (from the image) and `id`, and stores the data once. An append also holds the
+//! change of the image, so that record and image never disagree.
 
 use uuid::Uuid;
 

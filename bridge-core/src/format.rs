@@ -1,8 +1,8 @@
-//! What a sink writes of a record: the record itself, a CloudEvent around it, or the bare data of the znode.
+//! The forms in which a sink writes a record: the record itself, a CloudEvent around it, or the bare data of the znode.
 //!
-//! Every sink that offers a choice uses this one, so that a form means the same at every destination. What is added
-//! for the destination (topics, subjects, keys, signatures) is the sink's own. Pure: the same record gives the same
-//! bytes at every delivery.
+//! All sinks that offer a choice use these forms, so that a form means the same at every destination. A sink adds the
+//! parts of its destination (topics, subjects, keys, signatures) itself. Pure: the same record gives the same bytes at
+//! every delivery.
 
 mod cloudevents;
 #[cfg(test)]

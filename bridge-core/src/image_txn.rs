@@ -1,9 +1,9 @@
-//! What the capture machine sees of the journal: the image, and the place where it writes.
+//! The capture machine's interface to the journal: it reads the image and appends records in one open transaction.
 //!
-//! The image (path → the last journalled Stat) may hold millions of znodes, more than memory should, so it stays in
-//! the journal and the machine asks for what it needs. All methods are synchronous and deterministic, and what was
-//! appended is seen at once by the reads that follow, also before it is committed. The caller of the machine commits;
-//! if a call fails, the caller rolls back and makes a new machine from what is durable.
+//! The image (path → the last journalled Stat) may hold millions of znodes, more than fit in memory, so it stays in the
+//! journal and the machine reads the rows that it needs. All methods are synchronous and deterministic. A read sees all
+//! earlier appends, also before they are committed. The caller of the machine commits; if a call fails, the caller
+//! rolls back and makes a new machine from the durable state.
 
 use uuid::Uuid;
 

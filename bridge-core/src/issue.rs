@@ -1,4 +1,4 @@
-//! What a crate objects to in options that are well-formed and yet cannot work, or are surely not meant.
+//! Problems of options that are well-formed but cannot work, or are probably a mistake.
 //!
 //! A type with options reports problems of its own keys; the reader of the configuration adds file, line and column.
 

@@ -1,4 +1,4 @@
-//! What is said again and again is logged once, and then once in a while.
+//! Rate-limits a repeated log line: it is logged once, and then at intervals.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! The numbers that mean something, each with a type of its own so that none is taken for another.
+//! A newtype for each kind of number, so that the compiler finds a mix-up.
 //!
-//! A [`Zxid`] orders what happened in ZooKeeper, a [`Seq`] orders what was journalled here. They never mix.
+//! A [`Zxid`] orders the transactions of ZooKeeper, a [`Seq`] orders the records of a journal. They cannot be compared.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,8 +1,8 @@
-//! Records that are larger than a destination takes: what goes first, and where the cut is made.
+//! Shrinks records that are larger than a destination takes.
 //!
-//! First the value before the change goes (`before.data` becomes an empty value that is marked as cut), then the value
-//! after it is cut, as little as will do, and marked. Everything else stays, so that a shrunk record still says what
-//! happened, to which znode, at which version and how large the values are. A sink says only how much its destination
+//! The value before the change is removed first (`before.data` becomes an empty value that is marked as cut). Then the
+//! value after it is cut, as little as possible, and marked. Everything else stays, so that a shrunk record still has
+//! the operation, the znode, the version and the sizes of the values. A sink only supplies how much its destination
 //! takes and how it counts.
 //!
 //! Pure: the same record and the same limit give the same result, so that a repeated delivery is equal. A record that

@@ -1,4 +1,4 @@
-//! What a source watches today: its roots without what is excluded.
+//! The scope of a source: its roots without the excluded paths.
 //!
 //! The image in the journal may hold more: subtrees of roots that were dropped from the configuration, and znodes that
 //! were captured before they were excluded.

@@ -1,4 +1,4 @@
-//! What is planned and does not exist yet. It is refused by name, never taken in silence and never called a misspelling.
+//! Options that are planned and do not exist yet. They are refused by name, not as a misspelling.
 
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
 const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];

@@ -1,4 +1,4 @@
-//! The JSON Schema of the configuration, generated from its types: for editors, and for what messages say is allowed.
+//! The JSON Schema of the configuration, generated from its types: for editors, and for the allowed values in messages.
 
 use bridge_console::ConsoleConfig;
 use bridge_core::delivery::{Filter, RejectPolicy};

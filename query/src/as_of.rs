@@ -1,4 +1,4 @@
-//! The value of a znode at a moment, as far as its records say.
+//! The value of a znode at a moment, as far as its records show it.
 //!
 //! ```text
 //! newest ─── later ───┬─── last ─── oldest      records of the path, newest first

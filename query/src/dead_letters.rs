@@ -1,4 +1,4 @@
-//! What a sink keeps in the journal: dead letters, records that wait for a retry, and why it is disabled.
+//! The state of a sink in the journal: dead letters, records that wait for a retry, and the reason if it is disabled.
 
 use bridge_core::journal::{Disabled, Letter, ParkedRecord, RejectedRecord};
 use bridge_core::number::Seq;

@@ -1,4 +1,4 @@
-//! Why a question has no answer.
+//! The errors of a query.
 
 use std::path::PathBuf;
 use std::time::Duration;

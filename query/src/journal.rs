@@ -1,4 +1,4 @@
-//! One journal as its readers ask it.
+//! The queries of one journal.
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Which records a list holds. Looks at path, operation and kind only, never at a value.
+//! Selects the records of a list. Looks at path, operation and kind only, never at a value.
 
 use bridge_core::delivery::{CompiledFilter, Filter};
 use bridge_core::path::ZnodePath;

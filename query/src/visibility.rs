@@ -1,4 +1,4 @@
-//! What a caller may see of each znode. Every answer of this crate is filtered through it.
+//! Restricts what a caller may see of each znode. Every answer of this crate is filtered through it.
 
 use std::sync::Arc;
 

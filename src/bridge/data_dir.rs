@@ -1,4 +1,4 @@
-//! Who else can write to `data_dir`.
+//! Checks that no other user can write to `data_dir`.
 
 use std::fs;
 use std::io;

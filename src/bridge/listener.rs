@@ -1,4 +1,4 @@
-//! Serves HTTP/1.1 on a socket that strangers can reach, at a bounded cost.
+//! Serves HTTP/1.1 on a socket that any peer can reach, at a bounded cost.
 //!
 //! Invariants: no peer can hold a connection by silence, and no number of connections takes the file descriptors that
 //! the bridge needs for its work. At the limit, a new connection replaces the oldest one that has no request under way.

@@ -1,4 +1,4 @@
-//! The messages of the control socket. Internal to the command: both ends are the same version of it.
+//! The messages of the control socket. They may change at any time: both ends are the same version of the command.
 
 use bridge_core::delivery::OperatorRequest;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! Orders of an operator to sinks: the same whether a bridge runs, which then gets them through its control socket, or
-//! none does, and the journal is written here.
+//! Orders of an operator to sinks. A running bridge gets them through its control socket; if none runs, they are
+//! written to the journal here.
 //!
-//! Nothing is decided here: the machine of the sink does, in the bridge or in this process.
+//! Nothing is decided here: the machine of the sink decides, in the bridge or in this process.
 
 mod cursors;
 mod journals;

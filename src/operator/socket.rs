@@ -1,4 +1,4 @@
-//! The command's end of the control socket: one question over HTTP, one answer.
+//! The client of the control socket: sends one request over HTTP and reads one answer.
 
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! Turns an append into a record: completes it from the image, and moves the image with it.
 //!
-//! What an entry may say of a path follows from what the image says. A capture that breaks these rules would write a
-//! history that contradicts itself, so they are asserted, in release builds too:
+//! The image of a path decides which appends are valid for it. A capture that breaks these rules would write a history
+//! that contradicts itself, so they are asserted, in release builds too:
 //!
 //! | entry | the path must be | zxid |
 //! | --- | --- | --- |

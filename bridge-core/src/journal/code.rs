@@ -1,7 +1,7 @@
-//! How the compact columns are written: Stats, lists of zxids, places in a run.
+//! The encoding of the compact columns: Stats, lists of zxids, positions in a run.
 //!
-//! Numbers are LEB128, zxids and times of a Stat as the distance from its czxid and ctime, as they lie close together:
-//! a Stat of 68 bytes takes about 25. Never change a code here without a new format.
+//! Numbers are LEB128. The zxids and times of a Stat are stored as their distance from its czxid and ctime, which are
+//! close to them: a Stat of 68 bytes takes about 25. Never change an encoding here without a new format number.
 
 use std::sync::Arc;
 

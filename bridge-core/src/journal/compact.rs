@@ -1,4 +1,4 @@
-//! Giving space back to the file system, which takes the writer alone and no open batch: the file is written anew.
+//! Shrinks the file by writing it anew. This needs the writer, without an open batch.
 
 use super::error::JournalError;
 use super::schema::PAGE_BYTES;

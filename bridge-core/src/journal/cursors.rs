@@ -1,6 +1,6 @@
-//! How far each sink has come.
+//! The cursors of the sinks.
 //!
-//! Invariant: a cursor never goes back, skips no record and is never past the tail. A progress that would break it is
+//! Invariant: a cursor never goes back, skips no record and is never past the tail. Progress that would break this is
 //! refused ([`super::SeqRange::after`]).
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Compacts what is not delivered, when a journal is full and configured to (`when_full = "compact"`): of the writes of a
-//! znode only the newest stays. What goes into what is decided by [`crate::fold`], for sinks that merge as for this.
+//! Compacts undelivered records when a journal is full and configured to (`when_full = "compact"`): of the writes of a
+//! znode only the newest stays. [`crate::fold`] decides which records can be merged, here and for sinks that merge.
 //!
 //! ```text
 //!    delivered to all │ held by the slow sink │ delivered to the fast one │ held │ nobody has it

@@ -1,7 +1,7 @@
-//! What the journal still knows of one path, and where in the journal a zxid or a moment is.
+//! The history of one path, and the position of a zxid or a time in the journal.
 //!
-//! Every record of a path names the one before it, and the image names the last, so that a history is a walk back that
-//! reads nothing else. It ends at the first record of the path, or where retention has removed what was before.
+//! Every record of a path names the one before it, and the image names the last. So a history is read backwards without
+//! reading other records. It ends at the first record of the path, or where retention has removed older ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

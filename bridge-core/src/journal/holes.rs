@@ -1,5 +1,5 @@
-//! Where a position has no record because it went into a later one: so a hole is never taken for a loss, nor a loss for
-//! a hole.
+//! Records the positions whose record was merged into a later one, so that such a hole is never mistaken for a lost
+//! record, nor a lost record for a hole.
 
 use rusqlite::{Connection, OptionalExtension};
 

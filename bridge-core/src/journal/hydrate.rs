@@ -1,7 +1,7 @@
-//! Makes the record of a row.
+//! Turns a row into a record.
 //!
-//! This is the only way to a record: readers use it with what they have looked up, the tail cache with what the writer had
-//! at hand, and a sink's snapshot with rows of the image, so that all of them agree.
+//! Every record is made here: readers pass the columns that they have read, the tail cache the rows that the writer has
+//! cached, and a sink's snapshot rows of the image, so that all of them agree.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The image: what each path looked like at its last record.
+//! The image: the state of each path after its last record.
 //!
-//! It moves only together with a record, except that a newer Stat of the same version may be taken in. A path that is
-//! gone keeps its row as long as one of its records is kept, for the history and to check that zxids ascend.
+//! It changes only together with a record, except that a newer Stat of the same version may replace the stored one. A
+//! deleted path keeps its row as long as one of its records is kept, for the history and to check that zxids ascend.
 
 use std::ops::Range;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Reads the image: what the journal last knew of a path, and what lives below it.
+//! Reads the image: the last journalled state of a path, and the existing znodes below it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! The image of a local journal: [`ImageTxn`] on the open transaction of its SQLite file.
 //!
-//! The image stores the last record that it has applied, so that a file whose image and log disagree is not written on.
+//! The image stores the number of the last record that it has applied, so that nothing is written to a file whose image
+//! and log disagree.
 
 use std::path::Path;
 

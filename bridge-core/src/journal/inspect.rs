@@ -1,7 +1,7 @@
-//! Whether a journal is whole: the file itself, and what its tables must say of each other.
+//! Checks a journal for damage: the file itself, and whether its tables agree.
 //!
-//! Each question is one transaction of its own and sees one state of the journal. It cannot be split, so it may last long:
-//! a bridge that runs meanwhile goes on, but its log grows until the question is answered. Nothing is repaired here.
+//! Each check is one transaction and sees one state of the journal. It cannot be split, so it may take long: a running
+//! bridge continues, but its write-ahead log grows until the check ends. Nothing is repaired here.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 

@@ -1,7 +1,7 @@
-//! One process per journal: an advisory lock on `<file>.lock`, held as long as the writer lives.
+//! Allows one process per journal: an advisory lock on `<file>.lock`, held until the writer is dropped.
 //!
-//! The operating system releases it when the process ends in whatever way, so a lock never outlives its owner. The
-//! lock is never on the journal itself: SQLite's own locks are there, and closing any handle of a file drops them.
+//! The operating system releases the lock when the process ends for any reason, so a lock never outlives its owner. The
+//! lock is never on the journal itself: SQLite has its own locks there, and closing any handle of a file drops them.
 //!
 //! Invariants:
 //!

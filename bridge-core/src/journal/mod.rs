@@ -1,10 +1,10 @@
-//! The journal: one SQLite file per source, which is checkpoint, image and history at once.
+//! The journal: one SQLite file per source, which holds checkpoint, image and history.
 //!
-//! One [`Journal`] writes, on one thread; any number of [`Reader`]s read what is durable, each on a connection of its
-//! own. The writer waits for no transaction of a reader but the short ones of this process while the log is long; readers
-//! wait for a bounded time while it is restarted (`wal_gate`). One transaction appends the records of a batch and moves
-//! the image with them. Nothing here knows ZooKeeper's protocol, and nothing here changes a record once it is written,
-//! except where a journal that is full compacts what is not delivered, if it is configured to (`folding`).
+//! One [`Journal`] writes, on one thread; any number of [`Reader`]s read the durable records, each on a connection of
+//! its own. The writer waits for no reader, except for the short transactions of this process while the log is long;
+//! readers wait for a bounded time while the log is restarted (`wal_gate`). One transaction appends the records of a
+//! batch and updates the image. This module knows nothing of ZooKeeper's protocol, and never changes a written record,
+//! except when a full journal compacts undelivered records, if it is configured to (`folding`).
 
 mod append;
 mod code;

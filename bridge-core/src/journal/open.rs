@@ -1,7 +1,7 @@
-//! Opening a journal: what the file is, before anything touches it, and how a new one comes to be.
+//! Opens a journal after checking the file, or creates a new one.
 //!
-//! A file that is not ours, newer, damaged at first sight, of another source or open elsewhere is left as it is, byte
-//! for byte.
+//! A file that is of another program, newer, visibly damaged, of another source or open in another process is left
+//! unchanged, byte for byte.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};

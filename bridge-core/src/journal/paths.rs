@@ -1,8 +1,8 @@
-//! The numbers of paths, and what the image says of each: the way from a path to its row and back to its ancestors.
+//! The numbers of paths, and their rows in the image: finds the row of a path, and the path of a row.
 //!
-//! A path gets a number with its first record, and so do its ancestors. `occupied` says that a path is living or has
-//! something living below it; this module keeps it true up to `/`. No number is ever used twice, as readers remember
-//! its meaning.
+//! A path gets a number with its first record, and so do its ancestors. `occupied` is true if a path exists or
+//! something below it does; this module keeps it correct up to `/`. No number is used twice, because readers cache its
+//! meaning.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Small tables beside records and image: roots with their progress, origins, single numbers.
+//! The small tables of a journal: roots with their progress, origins, single numbers.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! Reading what is durable, beside the writer.
+//! Reads the durable records while the writer appends.
 //!
-//! A reader never writes, and neither waits for a batch of the writer nor makes one wait. Its transactions are short
-//! ([`super::read_connection`]). A record reads the same at every repetition, as everything in it was decided when it was
-//! appended. The reader of a worker takes from memory what the writer holds there ([`super::tail_cache`]), which is the same
-//! again.
+//! A reader never writes, never waits for a batch of the writer and never makes it wait. Its transactions are short
+//! ([`super::read_connection`]). A record reads the same every time, because all of its content was decided when it was
+//! appended. The reader of a worker takes records that the writer has cached from memory ([`super::tail_cache`]), with
+//! equal content.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,10 @@
-//! How far the workers of this process have read, so that no record that one of them has goes into a record that it will
-//! read: it would deliver a change once by itself and once more in `missed`.
+//! The positions up to which the workers of this process have read. A record that a worker holds must not be merged
+//! into one that it has not read yet: the worker would deliver the change twice, once as a record and once in `missed`.
 //!
-//! A cursor says what is dealt with. Between it and what was read stand the records that a worker holds: read ahead,
-//! under way, in a window, delivered and not noted yet. While records are folded nothing is read for a sink; a read
-//! takes no turn from another. What the workers of a process held that is gone is not known: that is delivered again.
+//! A cursor covers the records that are handled. Between the cursor and the read position are the records that a worker
+//! holds: read ahead, under way, in a merge window, or delivered and not reported yet. No sink reads while records are
+//! folded; reads do not exclude each other. The marks of a process that has ended are lost: the records that it held
+//! are delivered again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

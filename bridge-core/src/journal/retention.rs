@@ -1,9 +1,9 @@
-//! Removing what has been kept long enough, in slices so that capture is never held up for long.
+//! Removes expired records, in slices that delay capture only briefly.
 //!
-//! A record goes when every sink has dealt with it and its time is over, or, at the size limit, as soon as every sink
-//! has dealt with it. With `retention = "forever"` none goes. With it goes the value that it superseded: nothing else
-//! needs that one (see [`super::schema`]). Records that a sink set aside are kept as JSON. The last record always stays, as it says
-//! where the journal ends.
+//! A record is removed when every sink has handled it and its retention has passed, or, at the size limit, as soon as
+//! every sink has handled it. With `retention = "forever"` none is removed. The value that the record superseded is
+//! removed with it, because nothing else needs it (see [`super::schema`]). Dead letters and parked records are kept as
+//! JSON. The last record always stays, because it marks the end of the journal.
 
 use rusqlite::Connection;
 

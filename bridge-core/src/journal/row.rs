@@ -1,6 +1,6 @@
 //! The columns of a record: how each field is stored, written once and changed only by a fold ([`super::folding`]).
 //!
-//! What follows from other columns is not stored: `changed` where a Stat has it, the cluster, whether there is an
+//! A field that follows from other columns is not stored: `changed` if a Stat has it, the cluster, whether there is an
 //! `after`.
 
 use std::sync::LazyLock;

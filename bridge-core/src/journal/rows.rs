@@ -1,5 +1,4 @@
-//! Rows that are written together: a statement costs about as much as the row that it writes, so that rows of a batch
-//! that can wait for each other share one.
+//! Buffers rows and writes several with one statement, because a statement costs about as much as a row.
 //!
 //! Callers must write buffered rows before their table is read, and at the latest with the batch.
 

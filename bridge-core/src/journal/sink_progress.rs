@@ -1,8 +1,9 @@
-//! What the delivery workers report to the journal. Their progress travels over a bounded channel to the one writer,
-//! which stores it in its next transaction: a reader never writes.
+//! The progress that delivery workers report to the journal. It reaches the one writer over a bounded channel, and is
+//! stored in its next transaction: a reader never writes.
 //!
-//! A progress names the records that it covers, so that none can be lost between two of them: it is stored only if it
-//! starts where the one before it ended. [`SeqRange::after`] is the rule, for every journal and for the join of two.
+//! Progress names the range of records that it covers, so that none can be lost between two reports: it is stored only
+//! if it starts where the previous one ended. [`SeqRange::after`] checks this, for every journal and when two reports
+//! are joined.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,14 +1,14 @@
-//! The present state as the image holds it, as a run of `snapshot` records for one sink.
+//! Makes a run of `snapshot` records for one sink from the image: the present state.
 //!
-//! A run speaks for one position of the journal, `at`, up to which its sink has everything. A znode whose value was
-//! written after that is left out: its records come to the sink anyway, and nothing newer may come before them. So the
-//! image may move while a run is read page by page, and no transaction is held open for it. Parents come before their
-//! children; an incarnation that was not read yet has no record.
+//! A run is of one position of the journal, `at`; the sink has all records up to it. A znode whose value was written
+//! after that is left out: the sink gets its records anyway, and nothing newer may come before them. So the image may
+//! change while a run is read page by page, and no transaction stays open for it. Parents come before their children;
+//! an incarnation that was not read yet has no record.
 //!
-//! A run is bounded by what the source watches today ([`Scope`]): the image keeps the subtrees of dropped roots and of
-//! paths that were excluded later, and none of that is delivered again.
+//! A run is limited to the paths that the source watches today ([`Scope`]): the image keeps the subtrees of dropped
+//! roots and of paths that were excluded later, and none of those is delivered again.
 //!
-//! The run is no part of the history: its records are made when they are read, and only its place is stored.
+//! The run is not part of the history: its records are made when they are read, and only its position is stored.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};

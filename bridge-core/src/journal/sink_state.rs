@@ -1,8 +1,8 @@
-//! Records that a sink set aside while its cursor went on: dead letters, which it will never accept, and parked ones,
-//! which wait for their destination.
+//! Records that are stored for a sink while its cursor moves on: dead letters, which the destination will never accept,
+//! and parked records, which wait for it.
 //!
-//! Each keeps its record whole. As long as the journal holds the record, the row only names it; retention writes the
-//! record into the row before it removes it ([`super::retention`]).
+//! No record is lost: while the journal holds it, the row only names it; retention writes the record into the row
+//! before it removes it ([`super::retention`]).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! How large the journal is, and what happens at its limit.
+//! Measures the journal, and enforces its size limit.
 //!
-//! Size is what is in use: the pages of the file without those that retention freed, which the next records take. The
-//! file itself never shrinks. Only appending stops at the limit, so that cursors always have room to move.
+//! The size is that of the pages in use, without those that retention freed for the next records. The file itself never
+//! shrinks. Only appends stop at the limit, so that cursors can always move.
 
 use std::fs;
 

@@ -1,5 +1,4 @@
-//! The newest durable records in memory, for workers at the journal's tail: they would read back at once what was just
-//! written.
+//! The newest durable records in memory, so that workers at the tail need not read them back from the file.
 //!
 //! ```text
 //!   append ──▶ rows of the open batch ──commit──▶ the newest ──▶ Reader::at_hand, Reader::read ──▶ workers

@@ -1,4 +1,4 @@
-//! The write-ahead log: copied into the file beside the writer, and kept from growing.
+//! Checkpoints the write-ahead log into the journal's file while the writer works, and bounds its length.
 //!
 //! Copying costs about as much as writing, so it has a thread and a connection of its own; the writer only requests a copy
 //! when there is enough to copy. Under steady load the log never begins again at its start by itself. The writer therefore

@@ -1,10 +1,10 @@
-//! What sinks that send messages have in common.
+//! Shared parts of the sinks that send messages.
 //!
 //! A [`Projection`] makes messages of a record, [`fit`] makes them no larger than the destination takes, [`NameTemplate`]
 //! names where they go, [`SendQueue`] holds those on their way, and [`Tally`] settles a batch and makes the report of
 //! `deliver` from it.
 //!
-//! *Invariants.* Nothing in here knows a destination, a client library or a protocol.
+//! *Invariants.* Nothing in here depends on a destination, a client library or a protocol.
 
 mod fitting;
 pub mod headers;

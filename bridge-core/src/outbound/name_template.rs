@@ -1,7 +1,7 @@
-//! Where the messages of a record go: a template, and the destination's rules for names.
+//! Names the topic or subject of a record's messages: a template, and the destination's rules for names.
 //!
-//! A name that the destination would not take is never sent. Where every record would get one, it is an error of the
-//! configuration; elsewhere the record is rejected: to replace characters silently could make one name of two.
+//! A name that the destination would not accept is never sent. If it affects every record, it is an error of the
+//! configuration; otherwise the record is rejected, because replacing characters silently could make two names equal.
 
 use std::fmt::Write;
 use std::sync::Arc;

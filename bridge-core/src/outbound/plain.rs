@@ -1,7 +1,7 @@
-//! Templates that only put values between fixed texts, as the defaults do. They are rendered for every record, and the
-//! template engine takes longer for one than all the rest of a message.
+//! Renders templates that only put values between fixed texts, as the defaults do. A name is rendered for every record,
+//! and the template engine takes longer for it than all other work on a message.
 //!
-//! What is read here must give what the engine gives; any other template is left to the engine.
+//! The result must equal that of the engine; any other template is left to the engine.
 
 use super::name_template::NameRules;
 use super::template::TemplateValues;

@@ -1,6 +1,6 @@
-//! What a record becomes at a destination: no, one or several messages.
+//! Projects a record into its messages for a destination: none, one or several.
 //!
-//! A sink chooses its projection. Those of today are the [`Format`]s, which make no or one message of a record.
+//! A sink chooses its projection. The present ones are the [`Format`]s, which make at most one message of a record.
 //!
 //! *Invariants.*
 //!

@@ -1,4 +1,4 @@
-//! How far a batch has come, and the report that follows from it.
+//! Counts the settled records of a batch, and makes the report of `deliver` from them.
 
 use std::collections::HashMap;
 

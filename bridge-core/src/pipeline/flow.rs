@@ -1,8 +1,8 @@
-//! What the pipeline decides, without waiting for anything: reports, notes and beats go in, the journal is written,
-//! and what is to be ordered and said comes out.
+//! The decisions of the pipeline, without waits: takes reports, the progress of sinks and ticks, writes the journal,
+//! and returns requests and log lines.
 //!
-//! The thread of the [`Pipeline`](super::Pipeline) does the waiting; a simulator drives the same decisions in its own
-//! time. Nothing here may know of threads, channels or clocks.
+//! The thread of the [`Pipeline`](super::Pipeline) waits; a simulator drives the same decisions with its own clock.
+//! This module must not use threads, channels or clocks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

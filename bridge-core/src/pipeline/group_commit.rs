@@ -1,7 +1,7 @@
-//! When a batch waits for company: under load a batch that is open a little longer takes more along, and each batch
-//! costs a sync to disk, the pages that many records share, and a message to the sinks.
+//! Delays a commit under load: a batch that stays open longer takes more changes, which share its sync to disk, its
+//! pages and one message to the sinks.
 //!
-//! Must never hold up a lone change: below [`LOADED`] a batch is committed as soon as nothing waits.
+//! It must never delay a single change: below [`LOADED`] a batch is committed as soon as nothing waits.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
-//! How long watch events wait until what they tell is durable.
+//! Measures the time from the arrival of a watch event until its record is durable.
 //!
-//! Events are settled in the order in which they came, so counting them is enough: an event is durable when the
-//! machine has settled as many events as had come until then, and the transaction has been committed.
+//! Events are settled in the order in which they arrived, so counting them is enough: an event is durable when the
+//! machine has settled as many events as had arrived by then, and the transaction is committed.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,10 +1,10 @@
-//! The pipeline of one source: the one place where reports of the connection become durable records.
+//! The pipeline of one source: the only place where reports of the connection become durable records.
 //!
-//! It owns the capture machine and the journal's writer, on a thread of its own, because the journal's work blocks and
-//! because record and image must move together. Everything that is waiting when a batch begins goes into one
-//! transaction, so that one sync to disk serves many changes under load and a single change waits for nothing.
+//! It owns the capture machine and the journal's writer on a thread of its own, because the journal's work blocks and
+//! because record and image must change together. Everything that waits when a batch begins goes into one transaction,
+//! so that one sync to disk serves many changes under load and a single change waits for nothing.
 //!
-//! It must never tell the delivery workers of a record that is not durable.
+//! It must never show a record to the delivery workers before it is durable.
 
 mod flow;
 mod group_commit;

@@ -1,4 +1,4 @@
-//! What can be seen of a source from outside: for `/status`, readiness and metrics.
+//! The status of a source, for `/status`, readiness and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The pipeline on a real journal, with a connection that the test plays: durable first, hold when full, stop rather
-//! than go back.
+//! The pipeline on a real journal, with a simulated connection: records are durable first, a full journal holds
+//! capture, and an older state stops it.
 
 mod compacting;
 mod journal_file;

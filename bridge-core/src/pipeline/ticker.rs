@@ -1,6 +1,7 @@
-//! When the pipeline looks up although nothing came: soon while a cursor waits to be stored, else once a second.
+//! The timer of an idle pipeline: short while a cursor waits to be stored, otherwise one second.
 //!
-//! A bridge beside a tree that rests does nothing but this, so that each beat that is not needed costs what it costs.
+//! The ticks are all that a bridge does while the tree does not change, so that each needless one adds to its idle
+//! cost.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A destination in memory: keeps the contract to the letter, and lets a test look.
+//! A destination in memory that keeps the contract exactly, for tests to inspect.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

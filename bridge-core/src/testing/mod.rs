@@ -1,7 +1,7 @@
-//! What tests of this crate and of every sink share: records, a journal in memory, faults, and the contract suite that
-//! each sink passes at its real destination.
+//! Shared by the tests of this crate and of every sink: records, a journal in memory, faults, and the contract suite
+//! that each sink passes at its real destination.
 //!
-//! Only there in tests and with the cargo feature `testing`; never part of the program.
+//! Compiled only in tests and with the cargo feature `testing`; never part of the program.
 
 mod faults;
 mod journal;

@@ -1,5 +1,5 @@
-//! What a journal must do, said once more in the simplest way: a map and a list. The journal's own tests and the
-//! simulator compare the real one with it; it must never share code with that.
+//! A model of the journal in its simplest form: a map and a list. The journal's own tests and the simulator compare the
+//! real journal with it; it must not share code with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

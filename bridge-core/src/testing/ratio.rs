@@ -1,4 +1,4 @@
-//! How a sink compares with the bare client below it: what every sink's throughput example prints.
+//! Compares a sink with its bare client library: the row that every sink's throughput example prints.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The suite must catch the sinks that it is there to catch.
+//! The suite must catch sinks that break the contract.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};

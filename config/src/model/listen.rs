@@ -1,4 +1,4 @@
-//! Where the bridge listens.
+//! The address on which the bridge listens.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What differs between two JSON objects, in few words. Pure.
+//! The difference of two JSON objects as short text. Pure.
 //!
 //! ```text
 //! weight: 1 → 25, +zone: "eu", -draining: true

@@ -1,6 +1,6 @@
 //! The console sink: records for people at a terminal and for pipes, and the line format that every command shares.
 //!
-//! What a znode holds must never reach the terminal as a control sequence: all text goes through [`text::escaped`].
+//! The content of a znode must never reach the terminal as a control sequence: all text goes through [`text::escaped`].
 
 mod config;
 mod diff;

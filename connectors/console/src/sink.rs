@@ -1,4 +1,4 @@
-//! One conversation with an output stream.
+//! The delivery to an output stream.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};

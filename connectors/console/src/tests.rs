@@ -1,4 +1,4 @@
-//! What people see of a record, what a pipe gets, and the contract of sinks.
+//! The lines for people, the output to a pipe, and the contract of sinks.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! When a file was begun: by the file system, and where it does not say, by the first record. Only reads.
+//! The time when a file was begun: from the file system, or else from the first record. Only reads.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};

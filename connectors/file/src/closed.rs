@@ -1,4 +1,4 @@
-//! The files that were rotated: their names, and which of them stay.
+//! The rotated files: their names, and which of them are kept.
 //!
 //! ```text
 //! zk.jsonl                               the file that is written
@@ -6,7 +6,7 @@
 //! zk.2026-11-22T12-40-00.123Z.jsonl.gz   closed and compressed
 //! ```
 //!
-//! Nothing else in the folder is ever touched.
+//! No other file in the folder is ever changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Compressing closed files, beside the delivery.
+//! Compresses closed files while delivery continues.
 //!
 //! ```text
 //! zk.T.jsonl                                     closed, complete
@@ -7,8 +7,8 @@
 //!             zk.T.jsonl.gz                      done
 //! ```
 //!
-//! After a crash at any of these the next pass goes on, so that every record is in one file that counts, and in no
-//! second one for longer than that. A file is never removed before its compressed form is durable.
+//! After a crash in any of these states the next pass continues, so that every record is in one file that counts, and
+//! in a second one at most until then. A file is never removed before its compressed form is durable.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read, Write};

@@ -1,4 +1,4 @@
-//! The file with its lock, its end and its successors. Everything here blocks.
+//! The written file: its lock, its end and its rotation. Every call here blocks.
 //!
 //! The lock is held for one batch at a time, so that several sinks (one for each source) can share a file and no line
 //! is inside another.

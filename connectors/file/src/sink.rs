@@ -1,4 +1,4 @@
-//! One conversation with a file.
+//! The delivery to a file.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! The end of a file after a crash: what a write left that was never reported as durable.
+//! Repairs the end of a file after a crash: removes the rest of a write that was never reported as durable.
 //!
 //! ```text
 //! … complete line⏎ complete line⏎ {"schema":"zkbri            a write was cut

@@ -1,4 +1,4 @@
-//! The file sink at real files: its contract, and what a crash, a stranger or a full file does to it.
+//! The file sink on real files: its contract, crashes, files changed by other programs, and full disks.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

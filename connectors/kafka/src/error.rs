@@ -1,4 +1,4 @@
-//! Kafka's errors as kinds of the engine.
+//! Classifies Kafka's errors as kinds of failure.
 
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};

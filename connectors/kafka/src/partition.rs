@@ -1,4 +1,5 @@
-//! The partition of a key, and which partitions know the producer.
+//! Chooses the partition of a key, and remembers the partitions whose broker has acknowledged a message of the
+//! producer.
 //!
 //! A broker that knows nothing of a producer in a partition takes any sequence number from it. So if the first request
 //! to a partition is refused, the next one, already under way, would be taken, and its records would pass those of the

@@ -1,10 +1,10 @@
-//! One librdkafka producer, and what it says about the brokers.
+//! One librdkafka producer, with its errors and logs.
 //!
-//! Calls of librdkafka that block run on tokio's blocking threads, in slices short enough that a shutdown never waits
-//! for one long. What librdkafka logs becomes structured logs; nothing of it reaches stderr.
+//! Calls of librdkafka that block run on tokio's blocking threads, in slices so short that a shutdown never waits long
+//! for one. librdkafka's log lines become structured logs; nothing of it reaches stderr.
 //!
-//! Its reports are asked for on a thread of the producer's own. (`FutureProducer` has one as well, which spins
-//! for the last millisecond of every 100: most of what an idle bridge would use.)
+//! Its reports are polled on a thread of the producer's own. (`FutureProducer` has such a thread too, which spins for
+//! the last millisecond of every 100: most of the processor time of an idle bridge.)
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

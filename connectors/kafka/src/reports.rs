@@ -1,9 +1,9 @@
-//! What became of the messages of one producer: reported on the producer's own thread, taken in the order in which they
-//! were handed over.
+//! The delivery reports of one producer: reported on the producer's own thread, taken in the order in which the
+//! messages were sent.
 //!
-//! Brokers answer for hundreds of messages at once, and for each partition in its own time. A caller waits for a number
-//! of reports, so that a batch costs one wake-up and not one for each message; a failure wakes at once. The numbers are
-//! positions: the message that was handed over first is 0.
+//! Brokers acknowledge hundreds of messages at once, and each partition at its own time. A caller waits for a number of
+//! reports, so that a batch costs one wake-up and not one for each message; a failure wakes it at once. The numbers are
+//! positions: the message that was sent first is 0.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

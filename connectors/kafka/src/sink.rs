@@ -1,4 +1,4 @@
-//! The conversation with the brokers.
+//! The delivery to the brokers.
 //!
 //! **Order.** A producer numbers its messages per partition, and the brokers take them in that order or not at all. So
 //! nothing is ever sent again by a second producer while the first may still have messages on their way:

@@ -1,4 +1,4 @@
-//! What librdkafka counts about itself, as metrics of the bridge.
+//! librdkafka's own statistics, as metrics of the bridge.
 //!
 //! Only values that the metrics of every sink do not have. The counters of a producer begin at zero with
 //! each new one; those of the bridge never go back.

@@ -1,4 +1,4 @@
-//! What can be known without a broker. What cannot is in `tests/brokers`.
+//! Tests without a broker. Those with one are in `tests/brokers`.
 
 mod messages;
 

@@ -1,7 +1,7 @@
-//! Whether a topic is there before the first message goes to it, and creating it where the options say so.
+//! Checks that a topic exists before the first message is sent to it, and creates it if the options allow that.
 //!
-//! A message to a topic that nobody knows would wait in librdkafka for half a minute and then fail alone; asking first
-//! gives the right error at once and keeps the queue free of it.
+//! A message to a topic that does not exist would wait in librdkafka for half a minute and then fail alone; asking
+//! first gives the right error at once and keeps the queue free of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! One connection to the servers, and what is said on it.
+//! One connection to the servers, with its events.
 //!
-//! The client library connects again by itself and sends what still waits. That can do no harm, as one path has one
-//! message on its way and the stream knows its id; but a delivery never goes on over it: acknowledgements of the lost
-//! connection do not come any more.
+//! The client library reconnects by itself and sends the messages that still wait. That is harmless, because one path
+//! has one message in flight and the stream knows its id; but a delivery does not continue across a reconnect, because
+//! acknowledgements of the lost connection no longer arrive.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! NATS's errors as kinds of the engine.
+//! Classifies NATS's errors as kinds of failure.
 
 use std::error::Error as _;
 

@@ -1,7 +1,8 @@
-//! The last message of each subject, so that the stream can refuse ours where somebody else wrote in between.
+//! The last message of each subject, so that the stream can refuse a message of this sink if another writer came in
+//! between.
 //!
-//! What is known stays known while the sink lives, over connections too: what somebody else wrote meanwhile must not
-//! become our own baseline.
+//! It is kept as long as the sink, over reconnects too: a message of another writer must not become this sink's
+//! baseline.
 
 use std::collections::HashMap;
 use std::sync::Arc;

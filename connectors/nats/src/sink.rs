@@ -1,4 +1,4 @@
-//! The conversation with the servers.
+//! The delivery to the servers.
 //!
 //! **Order.** A stream keeps messages in the order in which it takes them: one that was lost on its way and is sent
 //! again comes after those that were not, and its id keeps the later ones from being stored again. So a path has

@@ -1,4 +1,4 @@
-//! The stream: whether it is there and fit for the records, and creating it where the options say so.
+//! Checks that the stream exists and suits the records, and creates it if the options allow that.
 
 use std::sync::Arc;
 use std::time::Duration;

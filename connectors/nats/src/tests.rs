@@ -1,4 +1,4 @@
-//! What can be known without a server. What cannot is in `tests/servers`.
+//! Tests without a server. Those with one are in `tests/servers`.
 
 mod options;
 mod streams;

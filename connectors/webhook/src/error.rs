@@ -1,4 +1,4 @@
-//! What receivers answer, and what goes wrong on the way, as kinds of the engine.
+//! Classifies answers of receivers and errors of the transport as kinds of failure.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;

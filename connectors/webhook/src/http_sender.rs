@@ -1,4 +1,4 @@
-//! One request: encoded, signed, sent, and its answer read as far as it matters.
+//! Sends one request: encodes, signs and sends it, and reads its answer as far as needed.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

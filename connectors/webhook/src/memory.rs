@@ -1,7 +1,8 @@
-//! Whose failure a failure is, and what of one call of `deliver` the next one has to know.
+//! Classifies a failure as per-path or receiver-wide, and keeps what one call of `deliver` must know of the previous
+//! one.
 //!
-//! A failure is that of a path if something else is taken beside it, or was taken since it began; else it may be the
-//! receiver's. This module must never defer records because a receiver fails as a whole.
+//! A failure is that of a path if the receiver takes records of other paths meanwhile, or took one since it began;
+//! otherwise it may be the receiver's. This module must never defer records because a receiver fails as a whole.
 
 use std::collections::HashMap;
 use std::sync::Arc;

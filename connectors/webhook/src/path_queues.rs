@@ -1,4 +1,4 @@
-//! Which records of a batch go next: one request of a path at a time, the paths beside each other. Pure.
+//! Chooses the next records of a batch: one request of a path at a time, several paths in parallel. Pure.
 //!
 //! ```text
 //! batch   a1 b1 a2 c1 b2 │gap_end│ a3 c2
@@ -7,11 +7,11 @@
 //! queue c  c1 ──▶         │       │ c2
 //! ```
 //!
-//! The records of a path make a queue. Its first one is sent, and the next only when that is settled. A record that
-//! fails holds its queue and no other. Among the queues that are free the one with the oldest record goes first, so that
-//! with one request at a time everything goes in the order of the batch.
+//! The records of a path make a queue. The first one is sent, and the next only when that one is settled. A record that
+//! fails holds its own queue and no other. Of the free queues the one with the oldest record is served first, so that
+//! with one request at a time everything is sent in the order of the batch.
 //!
-//! This module must never let a record go before an older one of its path is settled.
+//! This module must never send a record before an older one of its path is settled.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

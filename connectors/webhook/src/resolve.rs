@@ -1,8 +1,8 @@
-//! Names to addresses, with the rules of `address` applied to what comes out.
+//! Resolves names to addresses, and applies the rules of `address` to the result.
 //!
-//! The check is made where the connection is: what is let through here is what is connected to, and a name that
-//! is moved to another address later meets the same check with the next connection. A check made once, before, would
-//! be passed by whoever moves the name afterwards.
+//! The check is part of the connection: the client connects only to addresses that pass here, and a name that is moved
+//! later is checked again with the next connection. A check made once, before, could be evaded by moving the name
+//! afterwards.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,5 @@
-//! Signatures after Standard Webhooks 1.0: what proves to a receiver who sent a request, and that nobody changed it.
+//! Signatures according to Standard Webhooks 1.0: they prove to a receiver that the request is from this sink and
+//! unchanged.
 //!
 //! | secret | signature | what the receiver holds |
 //! | --- | --- | --- |

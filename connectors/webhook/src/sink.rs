@@ -1,4 +1,4 @@
-//! The conversation with the receiver.
+//! The delivery to the receiver.
 //!
 //! **Order.** Of each path one request is on its way; the next goes when the receiver has taken that one. A request
 //! that was not answered may still be worked on by a slow receiver when it is sent again; it comes under the same

@@ -1,7 +1,7 @@
-//! The way to the receiver: addresses, proxy, TLS, and the client that goes it.
+//! The transport to the receiver: addresses, proxy, TLS, and the HTTP client.
 //!
-//! Which proxy is used is decided once, from the environment, and then stays: whether names are resolved and checked
-//! here or by the proxy must never be a matter of chance.
+//! The proxy is chosen once, from the environment, and does not change afterwards: whether names are resolved and
+//! checked here or by the proxy must never depend on chance.
 
 use std::io;
 use std::net::SocketAddr;

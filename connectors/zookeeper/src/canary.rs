@@ -1,8 +1,7 @@
-//! Writing the canary: over a session of its own, so that a write delays no read, and its event takes the way of every
-//! other.
+//! Writes the canary over a session of its own, so that a write delays no read and its event arrives like any other.
 //!
-//! The znode is ephemeral, so that nothing of a bridge that is gone stays but the folder. It decides nothing about the
-//! watch: the capture machine does.
+//! The znode is ephemeral, so that a bridge that has ended leaves only the folder. This module decides nothing about
+//! the watch: the capture machine does.
 
 use std::hash::{BuildHasher, RandomState};
 

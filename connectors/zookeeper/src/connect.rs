@@ -1,4 +1,4 @@
-//! Making a session: credentials, encryption, and what to say when it cannot be made.
+//! Opens a session: credentials, encryption, and the error if it cannot be opened.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Why an encrypted connection cannot be made: the client library says only that there is none, so a handshake of our
-//! own is tried.
+//! Finds out why an encrypted connection fails: the client library reports no reason, so this module makes a handshake
+//! of its own.
 //!
-//! A server that does not take the bridge's certificate says so only after the handshake (TLS 1.3), with the first
-//! answer; so something is asked, too.
+//! A server that does not accept the bridge's certificate reports that only after the handshake (TLS 1.3), with the
+//! first answer; so a request is sent, too.
 
 use std::io;
 use std::sync::Arc;

@@ -1,10 +1,9 @@
-//! A thread for one source: its connection, and what the client library spawns for its session, without a change of
-//! threads between them.
+//! Runs the connection of one source, and the tasks that the client library spawns for its session, on one thread.
 //!
-//! The library waits for its sockets through `async-io`, which has a thread for this unless somebody else looks after
-//! them meanwhile. On tokio's workers each packet would so wake two threads, which costs more than to read it.
+//! The library waits for its sockets through `async-io`, which uses a thread of its own unless another thread polls
+//! them. On tokio's workers each packet would therefore wake two threads, which costs more than reading it.
 //!
-//! The thread must end with its source, also if nothing waits for it.
+//! The thread must end with its source, even if nothing waits for it.
 
 use std::future::Future;
 use std::io;

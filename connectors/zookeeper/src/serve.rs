@@ -1,7 +1,7 @@
-//! One connection from its session to its end: requests in, events and answers in.
+//! Serves one connection until its session ends: takes requests, and reports events and answers.
 //!
-//! Reads run ahead of their answers in a window that the machine bounds. Reports that the pipeline does not take at
-//! once wait here, bounded too: the socket is read on, because the client's own queue has no bound.
+//! Many reads are under way at once, within a window that the machine bounds. Reports that the pipeline does not take
+//! at once wait here, with a bound: the socket is still read, because the client's own queue has no bound.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The source: connection after connection, until it is asked to stop or cannot go on.
+//! The source: opens one connection after another, until it is stopped or cannot continue.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

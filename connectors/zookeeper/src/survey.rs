@@ -1,4 +1,5 @@
-//! Looking at a tree beside the watches: for commands that compare or measure it. A session of its own, and reads only.
+//! Reads a tree independently of the watches, for commands that compare or measure it. It has a session of its own, and
+//! never writes.
 
 use bridge_core::capture::{Outcome, ReadRequest};
 use bridge_core::path::{ZnodePath, covers};

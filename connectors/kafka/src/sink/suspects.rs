@@ -1,4 +1,4 @@
-//! Who is guilty when brokers refuse a batch of messages: they do not say.
+//! Finds the message for which brokers refuse a batch, because their answer does not name it.
 
 use std::sync::Arc;
 

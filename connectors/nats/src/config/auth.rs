@@ -1,4 +1,4 @@
-//! Who the sink is.
+//! The credentials of the sink.
 
 use bridge_core::file_path::FilePath;
 use bridge_core::issue::ConfigIssue;

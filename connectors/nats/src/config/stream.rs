@@ -1,4 +1,4 @@
-//! The stream: its name, and what one is like that the sink creates.
+//! The options of the stream: its name, and the settings of a stream that the sink creates.
 
 use std::fmt;
 
