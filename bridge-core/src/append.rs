@@ -17,11 +17,11 @@ pub struct Append {
     pub root: Option<ZnodePath>,
     /// When the capture decided on it.
     pub captured: Timestamp,
-    /// What it says.
+    /// The kind of the record, with its content.
     pub word: RecordKind,
 }
 
-/// What an entry says. Each variant holds just what its record needs.
+/// The content of an append. Each variant has exactly the fields that its record needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RecordKind {
     /// A change of a znode. Moves the image.
@@ -75,7 +75,7 @@ pub enum RecordKind {
 pub struct Change {
     /// Which.
     pub path: ZnodePath,
-    /// What happened, and what is known of it.
+    /// The change, as far as it is known.
     pub what: ChangeKind,
     /// Seen or found.
     pub fidelity: Fidelity,
@@ -87,7 +87,7 @@ pub struct Change {
     pub txn: Option<Box<Txn>>,
 }
 
-/// What happened to a znode. The image follows it:
+/// A change of a znode. It changes the image as follows:
 ///
 /// | | the path's row in the image becomes |
 /// | --- | --- |

@@ -71,7 +71,7 @@ impl FilePath {
         String::from_utf8(self.read()?).map_err(|_| io::Error::other("it is not valid UTF-8"))
     }
 
-    /// What is wrong with the path without looking at the file; `key` is the option that holds it.
+    /// The problems of the path that show without opening the file; `key` is the option that holds it.
     pub fn objection(&self, key: &str) -> Option<ConfigIssue> {
         let is_contents = looks_like_contents(&self.path.to_string_lossy());
         let of_file = self.brought_in.as_deref();

@@ -13,7 +13,7 @@ use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Stat;
 
-/// The image's row of a living znode.
+/// The image's row of an existing znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Names the incarnation.
@@ -60,19 +60,19 @@ pub struct OpenRun {
     pub index: u64,
 }
 
-/// Rows below a path, by the bytes of their names, and what is said of each.
+/// Rows below a path, by the bytes of their names, each with a value.
 pub type Children<T> = Vec<(Box<str>, T)>;
 
 /// The image and the tail of one source's journal, inside one open transaction.
 pub trait ImageTxn {
-    /// The image's row of a path; `None` if it is not living.
+    /// The image's row of a path; `None` if the znode does not exist.
     ///
     /// # Errors
     ///
     /// If the journal cannot be read, or its content is not valid.
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError>;
 
-    /// The living children of a path, by the bytes of their names, names greater than `after`, at most `limit`.
+    /// The existing children of a path, by the bytes of their names, names greater than `after`, at most `limit`.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ pub trait ImageTxn {
         limit: usize,
     ) -> Result<Vec<(Box<str>, Node)>, JournalError>;
 
-    /// The same, of znodes that are compared next: a book that reads from a disk keeps them at hand.
+    /// The same for znodes that are compared next: an implementation that reads from a disk caches them.
     ///
     /// # Errors
     ///

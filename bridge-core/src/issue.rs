@@ -9,9 +9,9 @@ pub struct ConfigIssue {
     pub gravity: Severity,
     /// The key below the group, as a person writes it: `roots[1]`, `tls.cert`.
     pub key: String,
-    /// What is wrong, lower case, with the concrete value unless that is a secret.
+    /// The problem, in lower case, with the concrete value unless that is a secret.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
 }
 

@@ -11,7 +11,7 @@
 use crate::format::Format;
 use crate::record::{Data, Record, State};
 
-/// What becomes of a record where a destination takes so many bytes.
+/// The form of a record for a destination with a limit in bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fit {
     /// It fits as it is.
@@ -95,7 +95,7 @@ mod tests {
     use crate::record::{DataForm, Op, record_schema};
     use crate::testing::a_record;
 
-    /// What a destination counts that adds nothing of its own.
+    /// The size that a destination counts if it adds nothing of its own.
     fn length(format: Format) -> impl Fn(&Record) -> usize {
         move |record| {
             let message = format.encode(record);

@@ -16,12 +16,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZnodePath(Arc<str>);
 
-/// What tables of paths hash with, where several look-ups are made for each change: as quick as paths are short, and
-/// seeded anew in each process, so that nobody can choose paths that meet.
+/// The hasher of tables of paths that are looked up several times for each change: fast for short paths, and seeded by
+/// each process, so that nobody can choose paths that collide.
 pub type Hasher = foldhash::fast::RandomState;
 
 thread_local! {
-    /// Where paths are put together before they are copied to their place: a walk makes some for each znode.
+    /// The buffer in which paths are built before they are copied: a walk makes some for each znode.
     static JOINED: RefCell<String> = const { RefCell::new(String::new()) };
 }
 

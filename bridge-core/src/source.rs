@@ -27,7 +27,7 @@ pub enum SourceRequest {
     Read {
         /// Identifies the answer.
         ticket: Ticket,
-        /// What to read.
+        /// The paths to read.
         reads: Vec<ReadRequest>,
     },
     /// Read these access control lists, after all earlier reads; report [`Input::Acls`].
@@ -69,7 +69,7 @@ impl Connection {
 pub struct AddressedRequest {
     /// The last connection that the pipeline knew.
     pub connection: Connection,
-    /// What to do.
+    /// The request itself.
     pub request: SourceRequest,
 }
 
@@ -150,7 +150,7 @@ pub struct Link {
 ///
 /// **Requests.** Only requests for the present connection are carried out.
 ///
-/// **End.** `run` returns when asked to stop, when the pipeline is gone, or after a final error was reported.
+/// **End.** `run` returns when asked to stop, when the pipeline has ended, or after a final error was reported.
 pub trait Source: Send {
     /// Connects, and stays connected. Not cancel safe: cancel `link.stop` instead.
     fn run(self: Box<Self>, link: Link) -> BoxFuture<'static, ()>;

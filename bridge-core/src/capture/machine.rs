@@ -28,8 +28,8 @@ use super::walk::RootWalk;
 use super::{Halt, Input, Outcome, ReadRequest, SessionFate, StepError, StepResult, Ticket};
 
 /// Connections that may show an older state than the journal before the source stops. A server that has lost its leader
-/// goes on answering until it knows: for `syncLimit`, by default 10 s. The waits between connections double from 0.1 s to
-/// 5 s with jitter, so that these attempts take between 10.6 s and 21 s; a server that is older still does not lag.
+/// answers until it notices, which takes `syncLimit`, by default 10 s. The waits between connections double from 0.1 s
+/// to 5 s with jitter, so that these attempts take between 10.6 s and 21 s; a server that is older still does not lag.
 pub(super) const LAG_ATTEMPTS_MAX: u32 = 10;
 
 /// The capture of one source.
@@ -62,7 +62,7 @@ pub(super) enum EpochState {
     Halted,
 }
 
-/// What a part of a step found about the connection.
+/// The finding of a part of a step about the connection.
 pub(super) enum Verdict {
     Fine,
     Denied(ZnodePath),

@@ -17,7 +17,7 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Adds one; returns `true` if it was not known.
+    /// Adds an unreadable znode; returns `true` if it was not known.
     pub(crate) fn add(&mut self, root: &ZnodePath, path: &ZnodePath) -> bool {
         if self.named.contains(path) {
             return false;
@@ -35,33 +35,34 @@ impl Unreadable {
         self.unnamed.remove(root);
     }
 
-    /// How many there are below a root.
+    /// The number of unreadable znodes below a root.
     pub(crate) fn count(&self, root: &ZnodePath) -> u64 {
         let named = self.named.iter().filter(|path| root.covers(path)).count() as u64;
         named + self.unnamed.get(root).copied().unwrap_or_default()
     }
 
-    /// Whether a znode is unreadable, or may be one of those that are not known by name.
+    /// Whether a znode is unreadable, or may be one of the unreadable ones that are only counted.
     pub(crate) fn has(&self, path: &ZnodePath) -> bool {
         self.named.contains(path) || self.unnamed.keys().any(|root| root.covers(path))
     }
 
-    /// Those known by name.
+    /// The unreadable znodes that are known by name.
     pub(crate) fn named(&self) -> impl Iterator<Item = &ZnodePath> {
         self.named.iter()
     }
 
-    /// Whether a znode is one of those known by name.
+    /// Whether an unreadable znode is known by name.
     pub(crate) fn is_named(&self, path: &ZnodePath) -> bool {
         self.named.contains(path)
     }
 
-    /// Whether a path lies below one of those known by name.
+    /// Whether a path is below an unreadable znode that is known by name.
     pub(crate) fn covers(&self, path: &ZnodePath) -> bool {
         path.ancestors().any(|above| self.named.contains(&above))
     }
 
-    /// At most `count` of those known by name, in a circle from the one after `last`.
+    /// Returns at most `count` of the znodes known by name, from the one after `last`, and from the first again after
+    /// the end.
     pub(crate) fn some_after(&self, last: Option<&ZnodePath>, count: usize) -> Vec<ZnodePath> {
         let after = last.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = self.named.range::<ZnodePath, _>((after, Bound::Unbounded));
@@ -69,7 +70,7 @@ impl Unreadable {
         rest.chain(&self.named).take(count).cloned().collect()
     }
 
-    /// All of them.
+    /// The number of all unreadable znodes.
     pub(crate) fn total(&self) -> u64 {
         self.named.len() as u64 + self.unnamed.values().sum::<u64>()
     }

@@ -1,8 +1,8 @@
 //! The walk of a root: lists it in bounded memory, many znodes in one read, and compares the answers as they arrive.
 //!
-//! A walk knows for every path below its root whether it still has to read it. Events of such paths are not followed:
-//! the walk reads a later state. [`RootWalk::fate`] decides that from the few open listings, not from a mark at each
-//! znode, so that millions of znodes need no memory.
+//! For every path below its root, a walk can decide whether it still has to read it. Events of such paths are not
+//! followed: the walk reads a later state. [`RootWalk::fate`] decides that from the few open listings, not from a mark
+//! at each znode, so that millions of znodes need no memory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -48,7 +48,7 @@ enum Work {
     Names(ZnodePath),
     /// Read a znode together with the names of its children.
     List(ZnodePath, usize),
-    /// Read the root again together with all above it, to bound its delete.
+    /// Read the root again together with all paths above it, to bound its delete.
     Above,
 }
 
@@ -309,7 +309,8 @@ impl RootWalk {
 #[derive(Debug, Default)]
 struct Reading {
     paths: HashSet<ZnodePath, Hasher>,
-    /// The number of them below each parent: few parents, because those of one request have the same one.
+    /// The number of requested znodes below each parent: few parents, because the znodes of one request have the same
+    /// one.
     parents: BTreeMap<ZnodePath, usize>,
 }
 

@@ -170,7 +170,7 @@ impl Machine {
         (Some(progress), halt)
     }
 
-    /// Makes a fresh record, with those that were merged into it, a dead letter.
+    /// Makes a new record a dead letter, together with the records that were merged into it.
     fn reject(&mut self, parts: &[Seq], record: &Record, reason: &str) -> Vec<BacklogChange> {
         let letter = |seq: &Seq| {
             self.letters.add(*seq, record.path.clone());
@@ -212,7 +212,7 @@ impl Machine {
         changes
     }
 
-    /// Handles the records up to a position that were left out of a delivery.
+    /// Stores the records that were left out of a delivery, up to a position, as parked records or dead letters.
     pub(super) fn set_held_aside(&mut self, held: Vec<BacklogChange>, cursor: Seq) -> Vec<BacklogChange> {
         let mut passed = held;
         passed.retain(|change| change.seq() <= cursor);

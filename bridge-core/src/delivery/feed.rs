@@ -434,7 +434,7 @@ mod tests {
     use crate::delivery::Filter;
     use crate::testing::a_record;
 
-    /// Has everything at hand.
+    /// Keeps all records in memory.
     struct AtHand(Vec<Arc<Record>>);
 
     impl Tail for AtHand {

@@ -26,13 +26,13 @@ pub const WINDOW_RECORDS_MAX: usize = 5_000;
 /// The most bytes of data in a window. The record that exceeds it belongs to the next window.
 pub const WINDOW_BYTES_MAX: usize = 8 << 20;
 
-/// The records of one window, as far as they are read.
+/// The records of one window that have been read so far.
 #[derive(Debug)]
 pub(super) struct MergeWindow {
     span: Duration,
     records: Vec<Arc<Record>>,
     bytes: usize,
-    /// Everything up to it was read.
+    /// The position up to which records were read.
     through: Seq,
 }
 
@@ -60,14 +60,14 @@ impl MergeWindow {
         self.records.first().map(|record| record.time.captured)
     }
 
-    /// How long until no further record can belong to it; `None` where it has none yet.
+    /// The time until no further record can belong to the window; `None` if it is empty.
     pub fn wait(&self, now: Timestamp) -> Option<Duration> {
         let passed = now.0.saturating_sub(self.first_captured()?.0).max(0);
         let passed = Duration::from_millis(passed.unsigned_abs());
         Some(self.span.saturating_sub(passed))
     }
 
-    /// Takes what was read; gives the windows that it ends.
+    /// Adds the records of a read; returns the windows that they end.
     pub fn take(&mut self, read: ReadBatch) -> VecDeque<ReadBatch> {
         let mut ended = VecDeque::new();
         for record in read.batch.records {
@@ -99,7 +99,7 @@ impl MergeWindow {
         ended
     }
 
-    /// Ends the window with what it has.
+    /// Ends the window with the records that it has.
     pub fn end(&mut self) -> Option<ReadBatch> {
         self.close(self.through)
     }

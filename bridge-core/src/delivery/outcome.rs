@@ -44,7 +44,7 @@ impl CheckedOutcome {
         Some(&self.deferred[*at])
     }
 
-    /// The same where all records that are not done are deferred.
+    /// The same outcome with all records that are not done deferred.
     pub fn with_the_rest_deferred(self, rest: Vec<Deferred>, count: usize) -> CheckedOutcome {
         let mut deferred = self.deferred;
         deferred.extend(rest);

@@ -4,9 +4,9 @@
 //! ([`Extent::Unknown`]). Only records of other paths can show it. An idle bridge has none in the batch that failed, so
 //! a batch that waits for its retry is extended by the records that arrive meanwhile.
 //!
-//! *Invariants.* Records are added in the order of `seq`, after those of the batch, and never while a run for the sink is
-//! under way, whose records are older. What one retry holds has a bound. At most one batch is parked without a proof that
-//! the destination takes other records, until it takes one.
+//! *Invariants.* Records are added in the order of `seq`, after those of the batch, and never while a run for the sink
+//! is under way, whose records are older. The size of one retry has a bound. At most one batch is parked without a
+//! proof that the destination takes other records, until it takes one.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{Deferred, Extent, SinkError, SinkErrorKind};
 
-/// What one retry holds where the extent of a failure is unknown: two batches of ordinary size.
+/// The most records in one retry if the extent of the failure is unknown: two batches of ordinary size.
 pub const RETRY_RECORDS_MAX: usize = 2_000;
 
-/// Bytes of znode data in them. The batch that goes beyond it is still taken.
+/// The most bytes of znode data in such a retry. The batch that exceeds it is still added.
 pub const RETRY_BYTES_MAX: usize = 8 << 20;
 
-/// A failure of unknown extent is tried again after so long as soon as there are records of another path. Long enough
-/// that a destination that fails as a whole gets one such retry a second at most.
+/// The wait before a failure of unknown extent is tried again, if there are records of another path. Long enough that a
+/// destination that fails as a whole gets one such retry a second at most.
 pub const PROBE_AFTER: Duration = Duration::from_secs(1);
 
 /// More paths than this that all fail are taken for a failure of the destination.
@@ -37,9 +37,9 @@ const SUSPECT_PATHS_MAX: usize = 256;
 /// The known extent of the present failure.
 #[derive(Debug)]
 pub(super) struct Probe {
-    /// Of the last failure; the destination's while there is none.
+    /// The extent of the last failure; `Destination` if there is none.
     pub extent: Extent,
-    /// When the next retry may come, should there be a record of another path.
+    /// The earliest time of the next retry if there is a record of another path.
     earliest: Option<Duration>,
     /// Whether records may be parked without a proof: once after each success.
     has_credit: bool,
@@ -58,7 +58,7 @@ impl Default for Probe {
 impl Probe {
     /// The sink failed at `now`.
     pub fn failed(&mut self, extent: Extent, error: &SinkError, now: Duration) {
-        // Asking often does harm where it locks an account, and where the destination asked for time.
+        // Frequent attempts do harm if they can lock an account, or if the destination asked for time.
         let may_hurry = extent == Extent::Unknown
             && error.retry_after.is_none()
             && error.kind != SinkErrorKind::Authentication;
@@ -102,8 +102,8 @@ impl Machine {
         records < most.min(self.parked.room()) && left.map_or(0, FetchedBatch::bytes) < RETRY_BYTES_MAX
     }
 
-    /// Adds the next batch to what waits for a retry, and makes that retry earlier where the records can show how far
-    /// the failure reaches. Returns what is left of the wait.
+    /// Adds the next batch to the records that wait for a retry, and makes that retry earlier if they can show the
+    /// extent of the failure. Returns the end of the wait.
     pub(super) fn extended(
         &self,
         until: Duration,
@@ -134,14 +134,14 @@ impl Machine {
         (until, then)
     }
 
-    /// Whether a batch holds one record of each path, and those after it wait: so that one path cannot keep the records of
-    /// the others out of it.
+    /// Whether a batch has only one record of each path, so that one path cannot keep the records of the others out of
+    /// it.
     pub(super) fn is_probing(&self) -> bool {
         self.probe.extent == Extent::Unknown
     }
 
-    /// Takes a failure of unknown extent for that of its paths where nothing else can be tried: parked records beside
-    /// which others were taken, or a batch that may grow no further and holds few paths.
+    /// Treats a failure of unknown extent as one of its paths if nothing else can be tried: for parked records after
+    /// the destination took others, or for a batch that is full and has few paths.
     pub(super) fn judged(
         &mut self,
         outcome: CheckedOutcome,

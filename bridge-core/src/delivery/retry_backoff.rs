@@ -18,7 +18,7 @@ pub(super) struct RetryBackoff {
     backoff: Backoff,
     give_up_after: Patience,
     failing_since: Option<Duration>,
-    /// For how long attempts failed before this start of the process.
+    /// How long attempts had failed before this start of the process.
     failed_before: Duration,
 }
 

@@ -7,7 +7,7 @@ use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
-/// Letters and parked rows read in one go.
+/// Dead letters or parked records read in one query.
 const ROWS_AT_ONCE: usize = 1_000;
 
 /// The parked records and dead letters of a sink, and whether it may deliver.

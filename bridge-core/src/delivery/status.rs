@@ -61,11 +61,11 @@ pub struct SinkStatus {
 pub struct ParkedStatus {
     /// How many.
     pub records: u64,
-    /// Of how many paths.
+    /// The number of their paths.
     pub paths: u64,
     /// Those among the records that an operator wants once more.
     pub replaying: u64,
-    /// Those that are tried next.
+    /// The records that are tried next.
     pub next: Vec<ParkedPath>,
 }
 

@@ -188,7 +188,7 @@ impl StepProgress {
         }
     }
 
-    /// Two steps taken at once.
+    /// Two steps joined into one.
     ///
     /// # Panics
     ///

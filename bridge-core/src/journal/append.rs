@@ -25,7 +25,7 @@ use crate::record::{
     Data, Fidelity, Gap, GapReason, Identity, Op, Run, SUPERSEDED_MAX, Stat, Timestamp, ZxidKind,
 };
 
-/// What an entry becomes, before it is stored.
+/// A completed append, before it is stored.
 pub(super) struct Draft {
     /// The row of the record.
     pub(super) stored: Stored,
@@ -33,7 +33,7 @@ pub(super) struct Draft {
     pub(super) brings: Option<Data>,
 }
 
-/// Bytes of values that wait: more of them are written at once.
+/// Bytes of values that may be buffered; beyond that they are written.
 const BYTES_WAITING: usize = 64 << 10;
 
 /// Records of the open batch that wait to be written together.
@@ -78,7 +78,7 @@ impl Drafts {
     }
 }
 
-/// What the journal knows besides the entry and the image.
+/// The journal's own part of a record, besides the append and the image.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     /// The position of the record.
@@ -89,14 +89,14 @@ pub(super) struct Context<'a> {
     pub(super) root: Option<i64>,
     /// The row of mode and server.
     pub(super) origin: i64,
-    /// What the record is to say of the state before.
+    /// The state that the record has as `before`.
     pub(super) before: Before,
-    /// The last record that says that an older or other state is the new baseline.
+    /// The last record that made an older or other state the new baseline.
     pub(super) rebaselined: Seq,
 }
 
 impl Context<'_> {
-    /// A record that says nothing yet.
+    /// An empty record.
     fn blank(self, op: Op, captured: Timestamp) -> Stored {
         Stored {
             root: self.root,
@@ -430,8 +430,8 @@ impl Drafting<'_> {
         }
     }
 
-    /// Only what was seen is compared with what is there: the comparison after a gap may find an older state that an
-    /// operator accepted, and what was recorded before that says nothing about what comes after it.
+    /// Only observed changes are checked against the image: the comparison after a gap may find an older state that an
+    /// operator accepted, and the records before that say nothing about those after it.
     fn is_ordered(&self) -> bool {
         self.fidelity == Fidelity::Exact && self.place.last.is_some_and(|last| last > self.ctx.rebaselined)
     }

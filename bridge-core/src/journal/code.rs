@@ -23,10 +23,10 @@ pub(super) struct StatCode(pub(super) Stat);
 /// The longest code of a Stat: 11 numbers.
 const STAT_BYTES: usize = 11 * NUMBER_BYTES;
 
-/// Of a number of 64 bits, 7 in each byte.
+/// The most bytes of a number of 64 bits, with 7 bits in each byte.
 const NUMBER_BYTES: usize = 10;
 
-/// A Stat as it is written, beside which nothing is allocated.
+/// An encoded Stat, without an allocation.
 pub(super) struct StatBytes {
     bytes: [u8; STAT_BYTES],
     length: usize,
@@ -60,7 +60,7 @@ impl ToSql for StatBytes {
     }
 }
 
-/// Where a code is written to.
+/// The destination of an encoded value.
 trait Out {
     fn push(&mut self, byte: u8);
 }

@@ -9,7 +9,7 @@ use crate::record::Timestamp;
 /// Records removed between two looks.
 const SLICE: usize = 10_000;
 
-/// What became of a journal.
+/// The result of compacting a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     /// Records that retention removed.
@@ -21,8 +21,8 @@ pub struct Compacted {
 }
 
 impl Journal {
-    /// Removes every record whose time is over, then writes the file anew without the space that they left. Needs as
-    /// much room on the file system as the journal has in use. A crash at any moment leaves the old file or the new one.
+    /// Removes every expired record, then writes the file anew without the space that they left. Needs as much room on
+    /// the file system as the journal has in use. A crash at any moment leaves the old file or the new one.
     ///
     /// # Errors
     ///

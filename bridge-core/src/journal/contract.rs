@@ -48,7 +48,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// Where a log ends: its last durable record, and the term of its writer.
+/// The end of a log: its last durable record, and the term of its writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogEnd {
     /// The last durable record; [`Seq::ZERO`] if there was none yet.
@@ -118,7 +118,7 @@ pub struct SealedBatch {
 
 /// The records of a source, append-only.
 pub trait Log {
-    /// Where it ends, without the open transaction.
+    /// The end of the log, without the open transaction.
     fn end(&self) -> LogEnd;
 
     /// The term in which this writer appends.
@@ -138,7 +138,7 @@ pub trait Log {
     fn append_batch(&mut self, after: Seq, batch: SealedBatch, term: Term) -> Result<Seq, JournalError>;
 }
 
-/// What the journal stores for each sink: its cursor, dead letters, retry queue, and the run that is made for it.
+/// The state of each sink: its cursor, dead letters, retry queue, and the run that is made for it.
 pub trait SinkState {
     /// Registers a sink that is new, with everything up to `start` taken as delivered; [`Seq::ZERO`] is the earliest
     /// record that is kept. A sink that is known keeps its cursor. Returns the cursor.

@@ -40,7 +40,8 @@ impl Journal {
         ))
     }
 
-    /// Forgets a sink with the records that it set aside, so that it holds back no retention. True if it was known.
+    /// Removes a sink with its dead letters and parked records, so that it no longer holds back retention. Returns
+    /// `true` if it was known.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What can go wrong with a journal, and what to do about it.
+//! The errors of a journal, each with a remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use super::lock::lock_file;
 #[derive(Debug, thiserror::Error)]
 #[error("journal {}: {message}", file.display())]
 pub struct JournalError {
-    /// What a program can decide on.
+    /// The kind, for a program to decide on.
     pub kind: JournalErrorKind,
     /// The file.
     pub file: PathBuf,
-    /// What happened, and what to do.
+    /// The message, with the remedy.
     pub message: String,
     /// Below.
     #[source]
@@ -76,7 +76,7 @@ impl JournalError {
         }
     }
 
-    /// What SQLite reported while `doing` something (a participle: `reading records`).
+    /// An error that SQLite reported while `doing` something (a participle: `reading records`).
     pub(super) fn of_sqlite(file: &Path, doing: &str, error: rusqlite::Error) -> JournalError {
         let kind = kind_of(&error);
         let message = if kind == JournalErrorKind::Held {
@@ -91,7 +91,7 @@ impl JournalError {
         }
     }
 
-    /// What the operating system reported while `doing` something.
+    /// An error that the operating system reported while `doing` something.
     pub(super) fn of_io(file: &Path, doing: &str, error: io::Error) -> JournalError {
         let kind = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalErrorKind::DiskFull,
@@ -115,7 +115,7 @@ impl JournalError {
 fn kind_of(error: &rusqlite::Error) -> JournalErrorKind {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => kind_of_code(failure),
-        // What is stored is not what this format stores.
+        // The stored value is not valid in this format.
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
@@ -140,7 +140,7 @@ fn kind_of_code(failure: &ffi::Error) -> JournalErrorKind {
     }
 }
 
-/// The remedy that gives up what the journal knows.
+/// The remedy that gives up the content of the journal.
 pub(super) fn start_anew(file: &Path) -> String {
     format!(
         "move it away together with {} and start with a new one, which begins with a snapshot",

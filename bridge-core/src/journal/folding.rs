@@ -7,28 +7,29 @@
 //!      retention    cursor      alone       read        folded        cursor alone read   folded
 //! ```
 //!
-//! What holds at every commit:
+//! Invariants of every commit:
 //!
-//! * **A fold crosses no cursor**, nor the place up to which a worker of this process has read ([`super::read_marks`]), and
-//!   between the two nothing is touched. So each sink gets a version once: by itself, or counted in `missed` of the record
-//!   that replaces it. A sink that has delivered both records, and has them replayed later, gets the one that replaces
-//!   both. What a worker had delivered and not noted when its process was killed comes again, as ever, and may then be
-//!   counted in a later record.
-//! * **What a sink has set aside stays as it is**: parked records, dead letters, what is to be replayed.
-//! * **The newest record of each path keeps its row**, with its `seq`, `id`, value and time. So the image, which names it,
-//!   and runs that are made from the image know nothing of this, and order is that of `seq` as before.
+//! * **A fold crosses no cursor**, nor the position up to which a worker of this process has read
+//!   ([`super::read_marks`]), and changes nothing between the two. So each sink gets a version once: as a record, or
+//!   counted in `missed` of the record that replaces it. A sink that has delivered both records, and replays them
+//!   later, gets the one that replaces both. Records that a worker had delivered but not reported when its process was
+//!   killed are delivered again, as always, and may then be counted in a later record.
+//! * **Parked records, dead letters and records to replay are not changed.**
+//! * **The newest record of each path keeps its row**, with its `seq`, `id`, value and time. So the image, which names
+//!   it, and runs that are made from the image do not change, and the order is still that of `seq`.
 //! * **Creates, deletes, changes of access control lists, snapshots and control records stay**, and no fold crosses a
-//!   control record: a bracket still has in it what it says. So the records say as exactly as before which znodes
-//!   existed. The remaining records of a `multi` stay next to each other, without the writes that were overwritten later.
+//!   control record: a bracket still encloses the same changes. So the records show as exactly as before which znodes
+//!   existed. The remaining records of a `multi` stay next to each other, without the writes that were overwritten
+//!   later.
 //! * **No hole in `seq` goes unexplained**: each is in `hole` ([`super::holes`]), and `folded` says how many records
 //!   went into one, for the history of its path. A record's `previous` leads past the holes.
-//! * **A value goes with the record that brought it**: the next record of the path was the only other one to need it, as
-//!   what stood before, and has now what stood before the first.
+//! * **A value goes with the record that brought it**: only the next record of the path needed it too, as its `before`,
+//!   and that one now has the `before` of the first.
 //!
-//! It is done in slices, each a batch of its own, and while one is made nothing is read for a sink. A round goes over
-//! the undelivered records once, from the oldest on; it begins near the limit, rests when there is room again, and goes on
-//! where it was. After a round that made little room the next one waits until half of what was left is used. So the
-//! journal is not gone over for each batch. Where a round makes no room capture is held, as it would be without.
+//! Folding is done in slices, each a batch of its own, during which no sink reads. A round scans the undelivered
+//! records once, from the oldest on; it begins near the limit, pauses when there is room again, and continues where it
+//! was. After a round that made little room the next one waits until half of the remaining room is used, so that the
+//! journal is not scanned for each batch. If a round makes no room, capture is held, as without compaction.
 
 use std::collections::BTreeSet;
 
@@ -55,16 +56,16 @@ const CALM: (u64, u64) = (8, 10);
 /// it and for what one more report brings.
 const BATCH: u64 = 20;
 
-/// What a call of [`Journal::fold`] did.
+/// The result of a call of [`Journal::fold`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     /// Records that went into later ones.
     pub records: u64,
     /// Whether a round began with it.
     pub began: bool,
-    /// What the round came to that ended with it.
+    /// The result of the round that ended with this call.
     pub ended: Option<u64>,
-    /// Whether another call would go on.
+    /// Whether another call would continue.
     pub more: bool,
 }
 
@@ -76,7 +77,7 @@ pub(super) struct Folding {
     again_at: u64,
     /// An append was refused since the last round began.
     is_pressed: bool,
-    /// What stood when a round found nothing: another one would find nothing again.
+    /// The state in which a round found nothing: in the same state another one would find nothing either.
     in_vain: Option<(Seq, BTreeSet<Seq>)>,
 }
 
@@ -148,7 +149,7 @@ fn is_above(used: u64, limit: u64, (part, whole): (u64, u64)) -> bool {
     used / part >= limit / whole
 }
 
-/// What one slice came to.
+/// The result of one slice.
 #[derive(Clone, Copy, Debug)]
 struct FoldedSlice {
     records: u64,
@@ -285,7 +286,7 @@ impl Journal {
     }
 }
 
-/// What no fold crosses.
+/// The limits that no fold crosses.
 #[derive(Debug)]
 struct Fences {
     /// Up to there nothing is undelivered.
@@ -322,7 +323,7 @@ impl Fences {
     }
 }
 
-/// What is found among the next records.
+/// A finding among the next records.
 struct FoldPairs {
     /// Records that may go into the next of their path, and that one, ascending by it.
     pairs: Vec<(Seq, Seq)>,

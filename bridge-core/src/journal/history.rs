@@ -18,7 +18,7 @@ use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
 
-/// Looked at between two looks at the clock: 1 to 2 ms.
+/// Rows read between two readings of the clock: 1 to 2 ms.
 const ROWS_SCANNED: i64 = 10_000;
 
 /// A place in a journal, as people and other systems name it.
@@ -92,7 +92,7 @@ impl Reader {
         found.map_err(|error| self.fault("looking for a position", error))
     }
 
-    /// The first record for which a condition holds. Looks at all records before it, in parts.
+    /// Returns the first record for which a condition holds. Reads all records before it, in parts.
     fn first_where(&mut self, condition: &str, number: i64) -> rusqlite::Result<Option<Seq>> {
         let sql = format!(
             "SELECT seq FROM record WHERE seq > ?1 AND seq <= ?2 AND {condition} ORDER BY seq LIMIT 1"
@@ -191,7 +191,7 @@ impl WalkBack {
         let is_removed = self.next.is_some_and(|seq| seq < oldest);
         let next = self.next.filter(|seq| *seq >= oldest);
         Ok(Some(History {
-            // A path that was forgotten with its records begins anew, without a word of what was before.
+            // The history of a path that was removed with its records starts again without a link to them.
             is_cut: next.is_none() && (is_removed || oldest > Seq(1)),
             next,
             compacted: std::mem::take(&mut self.compacted),

@@ -16,22 +16,22 @@ use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Stat;
 
-/// What the image says of a path.
+/// The image of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// Not living.
+    /// The znode does not exist.
     Gone {
         /// The greatest zxid known of the life before; no exact zxid of the next is below it.
         floor: Zxid,
     },
-    /// Living, not read yet.
+    /// The znode exists and was not read yet.
     Unread {
         /// Names the life.
         czxid: Zxid,
         /// As the record of its create says.
         ephemeral: Option<bool>,
     },
-    /// Living, as last read.
+    /// The znode exists, with the state of the last read.
     Read {
         /// Its Stat.
         stat: Stat,
@@ -99,13 +99,13 @@ impl Life {
 /// A path's number and its row in the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// What the path is called in records.
+    /// The path, as records name it.
     pub(super) id: i64,
     /// The number of its parent.
     pub(super) parent: i64,
-    /// Whether it or something below it is living.
+    /// Whether the znode or one below it exists.
     pub(super) occupied: bool,
-    /// What it looks like.
+    /// The state of the path.
     pub(super) life: Life,
     /// Its last record, if that is kept.
     pub(super) last: Option<Seq>,
@@ -138,7 +138,7 @@ impl Place {
         }
     }
 
-    /// Whether it is living itself.
+    /// Whether the znode itself exists.
     pub(super) fn is_living(&self) -> bool {
         !matches!(self.life, Life::Gone { .. })
     }
@@ -196,7 +196,7 @@ impl Unwritten {
         self.write_if_full(connection)
     }
 
-    /// Stores a row, which stood among the occupied or the rest.
+    /// Stores a row, which was in the table of occupied paths or in the other one.
     pub(super) fn change(
         &mut self,
         connection: &Connection,
@@ -290,7 +290,7 @@ pub(super) fn has_child(connection: &Connection, parent: i64, occupied: bool) ->
 const CHILDREN: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, name FROM image
     WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
 
-/// The living children of a path, as in [`crate::image_txn::ImageTxn::children`].
+/// The existing children of a path, as in [`crate::image_txn::ImageTxn::children`].
 pub(super) fn children(
     connection: &Connection,
     parent: i64,
@@ -310,7 +310,7 @@ pub(super) fn occupied_children(
     select_children(connection, parent, after, limit, Some)
 }
 
-/// What `pick` takes of the children of a path that are occupied.
+/// The values that `pick` makes of the occupied children of a path.
 fn select_children<T>(
     connection: &Connection,
     parent: i64,

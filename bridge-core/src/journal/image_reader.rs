@@ -16,7 +16,7 @@ use crate::record::Data;
 /// Rows of the image that one step of a count reads: some ten thousandths of a second.
 const COUNTED_AT_ONCE: usize = 1_000;
 
-/// A living znode as the image has it.
+/// An existing znode, as the image has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imaged {
     /// Its life, with the Stat of the last version that was read.
@@ -26,7 +26,7 @@ pub struct Imaged {
 }
 
 impl Reader {
-    /// What the image has of a path; `None` if it is not living there.
+    /// The image of a path; `None` if the znode does not exist.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl Reader {
         })
     }
 
-    /// The names of the living children of a path after `after`, in the order of their bytes.
+    /// The names of the existing children of a path after `after`, in the order of their bytes.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Reader {
     }
 }
 
-/// The row of a path; `None` if no record that is kept speaks of it or of what is below it.
+/// The row of a path; `None` if no kept record is of it or of a path below it.
 pub(super) fn place_of(connection: &Connection, path: &ZnodePath) -> rusqlite::Result<Option<Place>> {
     let mut found = image::find(connection, 0, "")?;
     let mut id = SLASH;

@@ -15,35 +15,35 @@ use crate::record::{Op, Stat};
 /// Findings that are kept; more of them are counted only.
 pub const FINDINGS_MAX: usize = 1000;
 
-/// Records that are read at once to see whether they can be.
+/// Records that are read at once to check that they are readable.
 const AT_ONCE: ReadLimit = ReadLimit {
     records: 1000,
     bytes: 8 << 20,
 };
 
-/// What is wrong in one place.
+/// A finding in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What ought to hold, in one word: `file`, `records`, `history`, `values`, `image`, `cursors`, `aside`.
+    /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `cursors`, `aside`.
     pub subject: &'static str,
-    /// The path that is concerned, as far as there is one.
+    /// The affected path, if there is one.
     pub path: Option<String>,
-    /// The record that is concerned, as far as there is one.
+    /// The affected record, if there is one.
     pub seq: Option<Seq>,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
-/// What an inspection found.
+/// The result of an inspection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inspection {
     /// Records that were read.
     pub records: u64,
     /// Paths of the image that were compared with their last record.
     pub paths: u64,
-    /// What is wrong, at most [`FINDINGS_MAX`].
+    /// The findings, at most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
     /// How much is wrong.
     pub total: u64,
@@ -56,7 +56,7 @@ const ANEW: &str = "what this znode is now is found by the next comparison; to h
 const FORGET: &str = "restore a copy, or give the sink's place up with 'zkbridge run --forget-sink NAME' and let it \
      begin anew";
 
-/// A question whose rows are what is wrong.
+/// A query that returns the rows that are wrong.
 struct Question {
     subject: &'static str,
     /// Columns: the number of the path or null, the seq or null, and a word for the message.
@@ -190,7 +190,7 @@ const NEWEST: &str = "SELECT n.path, n.newest, i.last
     WHERE i.last IS NOT n.newest";
 
 impl Reader {
-    /// Looks whether the journal is whole. `tell` is called with each subject that is begun.
+    /// Checks whether the journal is intact. `tell` is called with each check that begins.
     ///
     /// # Errors
     ///
@@ -325,7 +325,7 @@ fn file_is_whole(connection: &Connection, found: &mut Inspection) -> rusqlite::R
     Ok(())
 }
 
-/// Folding the records gives the image: the last record of each path says what the image says.
+/// Folding the records gives the image: the last record of each path agrees with the image.
 fn image_is_folded(connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
     let mut statement = connection.prepare(FOLDED)?;
     let mut rows = statement.query([])?;

@@ -5,11 +5,10 @@
 //!
 //! Invariants:
 //!
-//! * A lock counts only while the locked file is the one at its path. [`Lock::verify`] finds out, and takes the lock again
-//!   where nobody else has it. What keeps a second writer out in between is the term in the journal itself
-//!   ([`super::local_log`]).
+//! * A lock counts only while the locked file is the one at its path. [`Lock::verify`] checks that, and takes the lock
+//!   again if it is free. In between, the term in the journal itself keeps a second writer out ([`super::local_log`]).
 //! * Nothing but a plain file of a single name is opened or written: in a folder of another user it could be a link.
-//! * The file says whether the journal exists, so that a journal that is missing is not mistaken for a new one.
+//! * The lock file records whether the journal exists, so that a journal that is missing is not mistaken for a new one.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -82,7 +81,7 @@ impl Lock {
             line.push_str(EXISTS);
         }
         line.push('\n');
-        // In place: at no moment is the note of an existing journal gone.
+        // In place, so that the note of an existing journal is never missing.
         let written = self
             .held
             .write_all_at(line.as_bytes(), 0)
@@ -159,7 +158,7 @@ impl FileId {
     }
 }
 
-/// Where the lock of a journal is.
+/// The path of the lock of a journal.
 pub(super) fn lock_file(journal: &Path) -> PathBuf {
     beside(journal, ".lock")
 }

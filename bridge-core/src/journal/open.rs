@@ -35,7 +35,7 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// The header of an SQLite file: all that is looked at before it is opened.
 const HEADER_BYTES: usize = 100;
 
-/// A connection that may write, and what has to be kept as long as it is.
+/// A connection that may write, and the guards that must outlive it.
 pub(super) struct OpenedWriter {
     pub(super) connection: Connection,
     pub(super) gate: Arc<WalGate>,
@@ -199,7 +199,7 @@ fn look_into(file: &Path, opened: &File) -> Result<(), JournalError> {
     check_header(file, &header, length)
 }
 
-/// A log whose file is gone would be taken for the log of the new file.
+/// SQLite would use a log whose file is missing as the log of the new file.
 fn check_no_log_is_left(file: &Path) -> Result<(), JournalError> {
     let log = beside(file, "-wal");
     match fs::metadata(&log) {
@@ -316,7 +316,7 @@ fn check_cluster(file: &Path, connection: &Connection, wanted: &str) -> Result<(
 fn create(file: &Path, cluster: &str) -> Result<(), JournalError> {
     let fresh = beside(file, ".new");
     let creating = |error| JournalError::of_io(file, "creating it", error);
-    // What a crash left of an attempt before, with the log that SQLite would play back into the new file.
+    // The rest of an earlier attempt that crashed, with the log that SQLite would replay into the new file.
     for left in [&fresh, &beside(&fresh, "-journal"), &beside(&fresh, "-wal")] {
         remove_if_there(left).map_err(creating)?;
     }

@@ -39,7 +39,7 @@ pub struct Overview {
     pub roots: Vec<RootProgress>,
 }
 
-/// How far a root has come.
+/// The progress of a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootProgress {
     /// Its path.

@@ -40,7 +40,7 @@ struct Known {
     below: Below,
 }
 
-/// What is known of the rows below a path.
+/// The known state of the rows below a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Below {
     Unknown,
@@ -72,7 +72,7 @@ impl Paths {
         })
     }
 
-    /// A path's row; `None` if no record that is kept speaks of it or of what is below it.
+    /// A path's row; `None` if no kept record is of it or of a path below it.
     pub(super) fn find(&mut self, connection: &Connection, path: &str) -> rusqlite::Result<Option<Place>> {
         if self.absent.as_deref() == Some(path) {
             return Ok(None);
@@ -143,7 +143,7 @@ impl Paths {
         }
     }
 
-    /// Whether it is known, without a look, that nothing below a path is living.
+    /// Whether it is known, without a query, that no znode below a path exists.
     pub(super) fn is_barren(&self, path: &str) -> bool {
         self.recent
             .peek(path)
@@ -173,7 +173,7 @@ impl Paths {
 
     fn keep(&mut self, path: &str, place: Place, below: Below) {
         match self.recent.get_mut(path) {
-            // What is known of the rows below it is kept true by those who write them.
+            // The writers of the rows below it keep this correct.
             Some(known) => known.place = place,
             None => {
                 self.recent.insert(path.into(), Known { place, below });
@@ -201,7 +201,8 @@ impl Paths {
         image::has_child(connection, id, true)
     }
 
-    /// Writes the rows that wait: before anybody but [`Paths::find`] reads them, and at the end of a batch.
+    /// Writes the buffered rows. Must be called before anything but [`Paths::find`] reads them, and at the end of a
+    /// batch.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.unwritten.write(connection)
     }
@@ -327,7 +328,7 @@ fn retire_upwards(
     oldest: Seq,
     removed: &mut HashSet<i64>,
 ) -> rusqlite::Result<()> {
-    // A path may have gone with a child, or at an earlier of its ends.
+    // A path may have been removed with a child, or at an earlier delete.
     while id != SLASH && !removed.contains(&id) {
         let (parent, name): (i64, String) = connection
             .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?

@@ -53,7 +53,7 @@ impl Roots {
         self.unwritten.insert(root, progress.clone());
     }
 
-    /// Writes it: before anybody reads it, and at the end of a batch.
+    /// Writes the buffered progress. Must be called before it is read, and at the end of a batch.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         for (root, progress) in self.unwritten.drain() {
             set_progress(connection, root, &progress)?;
@@ -103,7 +103,7 @@ impl Origins {
     }
 }
 
-/// How far a root has come; the default for one that is not known.
+/// The progress of a root; the default for an unknown one.
 pub(super) fn progress(connection: &Connection, root: &ZnodePath) -> rusqlite::Result<Progress> {
     let known = connection
         .prepare_cached("SELECT reported, listed, run, run_index FROM root WHERE path = ?1")?

@@ -30,15 +30,15 @@ use crate::scope::Scope;
 /// Paths held in memory, so that records of the same path build it once. About 1 MB.
 const PATHS: usize = 8192;
 
-/// What a record costs in memory besides its data, roughly.
+/// The approximate memory of a record besides its data, in bytes.
 const RECORD_BYTES: usize = 700;
 
 /// How much one read takes. The first record is taken whatever its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimit {
-    /// At most so many records.
+    /// The most records.
     pub records: usize,
-    /// And so many bytes, counted in memory.
+    /// The most bytes, counted in memory.
     pub bytes: usize,
 }
 
@@ -51,7 +51,7 @@ pub struct Reader {
     worker: Option<ForWorker>,
 }
 
-/// What a reader for a worker shares with the writer.
+/// The state that a worker's reader shares with the writer.
 struct ForWorker {
     mark: Mark,
     newest: Newest,
@@ -162,7 +162,7 @@ impl Reader {
         )
     }
 
-    /// Reads more of what was asked for, in one transaction. True: that is all of it.
+    /// Reads more of the requested records, in one transaction. Returns `true` if that was the rest.
     fn read_on(&mut self, reading: &mut ReadCall) -> rusqlite::Result<bool> {
         // Before the read is marked: a fold waits for reads that are under way, and must not wait for the log with them.
         let admitted = self.connection.admit();
@@ -174,7 +174,7 @@ impl Reader {
         } = self;
         let marked = worker.as_ref().map(|worker| worker.mark.begin());
         let at_hand = match worker.as_ref() {
-            // Where a value is missing in the file the file says what is wrong.
+            // If a value is missing in the file, the check of the file reports it.
             Some(ForWorker { newest, .. }) if reading.records.is_empty() => newest
                 .after(reading.after, reading.filling.limit)
                 .and_then(|taken| completed(connection, &admitted, taken, reading.filling.limit).ok()),
@@ -276,7 +276,7 @@ struct ReadCall {
     lost: Option<(Seq, Seq)>,
 }
 
-/// What a read does where a record is missing.
+/// The behaviour of a read at a missing record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Losses {
     Stop,
@@ -337,7 +337,7 @@ fn completed(
     Ok(taken.records)
 }
 
-/// How far a limit is filled.
+/// How much of a limit is used.
 pub(super) struct Filling {
     limit: ReadLimit,
     records: usize,
@@ -376,7 +376,7 @@ impl Names {
         &self.cluster
     }
 
-    /// Knows nothing yet but the name of the source.
+    /// A reader that has read only the name of the source.
     pub(super) fn new(cluster: &str) -> Names {
         Names {
             cluster: cluster.into(),

@@ -15,7 +15,7 @@ use crate::record::Record;
 
 type Marks = BTreeMap<Arc<str>, Arc<AtomicU64>>;
 
-/// Of one journal.
+/// The read marks of one journal.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReadMarks(Arc<RwLock<Marks>>);
 
@@ -25,13 +25,13 @@ pub(super) struct Mark {
     read: Arc<AtomicU64>,
 }
 
-/// A read of a worker under way. As long as it lives nothing is folded.
+/// A read of a worker under way. No record is folded until it is dropped.
 pub(super) struct MarkedRead<'a> {
     mark: &'a Mark,
     _marks: RwLockReadGuard<'a, Marks>,
 }
 
-/// As long as it lives nothing is read for a sink.
+/// No sink reads until it is dropped.
 pub(super) struct Closed<'a>(RwLockWriteGuard<'a, Marks>);
 
 impl ReadMarks {
@@ -53,7 +53,7 @@ impl ReadMarks {
 }
 
 impl Closed<'_> {
-    /// What the worker of a sink has read.
+    /// The position up to which the worker of a sink has read.
     pub(super) fn read_by(&self, sink: &str) -> Seq {
         self.0
             .get(sink)

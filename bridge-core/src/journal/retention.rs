@@ -21,7 +21,7 @@ use crate::record::{Op, Timestamp};
 /// Delivered records go before their time above this share of the size limit, so that appending need not wait for it.
 pub(super) const CROWDED: (u64, u64) = (9, 10);
 
-/// What a call of [`super::JournalWriter::maintain`] did.
+/// The result of a call of [`super::JournalWriter::maintain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Maintained {
     /// Records removed.

@@ -18,7 +18,7 @@ use crate::record::{
     Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, Times, Timestamp, Txn, ZxidKind,
 };
 
-/// What a record has as its state before, and where its data is stored.
+/// The `before` of a record, and where its data is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BeforeColumn {
     /// Null.
@@ -58,7 +58,7 @@ pub(super) struct Stored {
     pub(super) ephemeral: Option<bool>,
     pub(super) before: BeforeColumn,
     pub(super) before_stat: Option<Stat>,
-    /// The value that is not needed any more once this record is gone.
+    /// The value that is no longer needed once this record is removed.
     pub(super) retired: Option<i64>,
     pub(super) stat: Option<Stat>,
     pub(super) value: Option<i64>,
@@ -118,7 +118,7 @@ const VALUE_AT: usize = 22;
 const RETIRED_AT: usize = 27;
 
 impl Stored {
-    /// A record that says nothing yet, of the root, path and origin 0.
+    /// An empty record, of the root, path and origin 0.
     pub(super) fn blank(seq: Seq, op: Op, captured: Timestamp) -> Stored {
         Stored {
             seq,
@@ -179,7 +179,7 @@ impl Stored {
             .optional()
     }
 
-    /// What the fold looks at.
+    /// The fields that decide about a fold.
     pub(super) fn fold_input(&self) -> FoldInput<'_> {
         FoldInput {
             op: self.op,

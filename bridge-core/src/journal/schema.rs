@@ -34,7 +34,7 @@ pub(super) const SLASH: i64 = 1;
 pub(super) struct Migration {
     /// The format that it leads to.
     pub(super) to: u32,
-    /// What does it.
+    /// The statements of the migration.
     pub(super) sql: &'static str,
 }
 

@@ -30,13 +30,14 @@ pub struct SinkProgress {
     pub at: Timestamp,
     /// The cursor before it: the first record that it covers is the next one.
     pub from: Seq,
-    /// The last record that it covers. All of them are durable at the destination, filtered out, or set aside.
+    /// The last record that it covers. All of them are durable at the destination, filtered out, parked or dead
+    /// letters.
     pub to: Seq,
-    /// What became of records that are set aside, in the order in which it happened; all at or before `to`.
+    /// The changes of dead letters and parked records, in their order; all at or before `to`.
     pub changes: Vec<BacklogChange>,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,
-    /// How far the run that is made for this sink has come.
+    /// The progress of the run that is made for this sink.
     pub run: Option<RunStep>,
 }
 
@@ -271,14 +272,14 @@ pub struct RefusedProgress {
     pub sink: Arc<str>,
     /// The stored cursor, or the end of the progress that waits to be stored.
     pub cursor: Seq,
-    /// What the progress covers.
+    /// The range that the progress covers.
     pub range: SeqRange,
     /// Why it is refused.
     pub misfit: RangeMismatch,
 }
 
 impl RefusedProgress {
-    /// What an operator can do.
+    /// The remedy.
     pub const HELP: &'static str =
         "restart the bridge, and report this defect with the log; delivery resumes after the stored cursor";
 
@@ -297,7 +298,7 @@ impl RefusedProgress {
 /// Why the progress of a sink was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgressError {
-    /// It contradicts the stored cursor. The open batch goes on without it.
+    /// It contradicts the stored cursor. The open batch continues without it.
     #[error(transparent)]
     Refused(#[from] RefusedProgress),
     /// The journal cannot be written, or its content is not valid.

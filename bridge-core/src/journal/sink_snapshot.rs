@@ -28,10 +28,10 @@ use crate::path::ZnodePath;
 use crate::record::{Fidelity, Identity, Mode, Op, Origin, Record, Run, Stat, Timestamp, ZxidKind};
 use crate::scope::Scope;
 
-/// Rows of the image that one page looks at, at most, however few of them it delivers.
+/// The most rows of the image that one page reads, even if it delivers few of them.
 const ROWS_AT_ONCE: usize = 10_000;
 
-/// A run for one sink, and how far it has come. It goes on where it was stored.
+/// A run for one sink with its progress. It continues from its stored position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkRun {
     /// Names it. The run of each root has an id of its own that is made of it.
@@ -40,7 +40,7 @@ pub struct SinkRun {
     pub path: Option<ZnodePath>,
     /// When it was asked for: the `captured` of its records.
     pub captured: Timestamp,
-    /// The position that it speaks for: the sink's cursor when the first page was read; `None` before.
+    /// The position that it is of: the sink's cursor when the first page was read; `None` before.
     pub at: Option<Seq>,
     /// The root that is delivered.
     place: Option<RunPlace>,
@@ -109,7 +109,7 @@ impl SinkRun {
         }
     }
 
-    /// Where the walk of a root begins; `None` where nothing of it is wanted.
+    /// The start of the walk of a root; `None` if the run needs none of it.
     fn top(&self, root: &ZnodePath) -> Option<ZnodePath> {
         match &self.path {
             None => Some(root.clone()),
@@ -196,7 +196,7 @@ impl Journal {
     }
 }
 
-/// Where the run of a sink is kept, and the id of the last one that was delivered.
+/// The stored position of a sink's run, and the id of the last one that was delivered.
 fn keys(sink: &str) -> [String; 2] {
     [format!("run/{sink}"), format!("told/{sink}")]
 }

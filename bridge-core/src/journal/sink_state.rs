@@ -22,13 +22,13 @@ use crate::record::{Record, Timestamp};
 /// A dead letter: a record that a sink will never accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RejectedRecord {
-    /// What is known of it.
+    /// Its details.
     pub letter: Letter,
     /// The record, equal as JSON to the one that was rejected.
     pub record: Arc<Record>,
 }
 
-/// What is known of a dead letter besides its record.
+/// The details of a dead letter besides its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
     /// Which.
@@ -157,7 +157,7 @@ impl OutcomeWriter<'_> {
             .map(drop)
     }
 
-    /// A record that is gone by now is not parked: its row would name nothing.
+    /// A record that was removed meanwhile is not parked: its row would name nothing.
     fn replay(&self, seq: Seq, path: Option<&ZnodePath>) -> rusqlite::Result<()> {
         let sql = "INSERT OR IGNORE INTO parked(sink, seq, path, reason, attempts, due)
             SELECT ?1, ?2, ?3, '', 0, ?4 WHERE EXISTS (SELECT 1 FROM record WHERE seq = ?2)";
@@ -372,7 +372,7 @@ fn path_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<ZnodePath>> {
     })
 }
 
-/// A record that is set aside, from the journal or from what the table keeps of it; the same for every sink.
+/// A dead letter or parked record, from the journal or from the table's own copy; the same for every sink.
 fn record_of(
     connection: &Connection,
     names: &mut Names,

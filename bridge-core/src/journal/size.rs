@@ -27,7 +27,7 @@ const VALUE_BYTES: u64 = PAGE_BYTES as u64;
 /// Removed at the limit in one go.
 const SLICE: usize = 1000;
 
-/// What one append removes at most at the limit, in slices.
+/// The most slices that one append removes at the limit.
 const SLICES_MAX: usize = 20;
 
 /// Measures of a journal.
@@ -71,7 +71,7 @@ impl Room {
         }
     }
 
-    /// What was measured does not hold any more.
+    /// Discards the last measurement.
     pub(super) fn forget(&mut self) {
         self.measured = None;
     }
@@ -115,7 +115,7 @@ impl Room {
         self.grown
     }
 
-    /// What was measured last.
+    /// The last measurement.
     fn used(&self) -> u64 {
         self.measured.unwrap_or_default()
     }

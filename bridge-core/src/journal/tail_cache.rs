@@ -6,20 +6,20 @@
 //!                    rollback: gone        forgotten: by a fold, by retention, the oldest beyond the bound
 //! ```
 //!
-//! What holds:
+//! Invariants:
 //!
-//! * **Only what is durable is handed over.** The commit of a batch moves the mark up to which rows may be seen; a batch
+//! * **Only durable records are returned.** The commit of a batch moves the mark up to which rows are visible; a batch
 //!   that is rolled back leaves nothing.
-//! * **It is equal to what the file gives.** Held are the rows as they were written, and the same code makes a record of
-//!   them ([`super::hydrate`]), on the side of the worker. A value that the row did not bring, as that before a write, is
-//!   that of an earlier row which is held too; where it is not held, the record *lacks* it, and the reader looks up this
-//!   value alone.
-//! * **Without holes**: what is held is one stretch of `seq`. A worker takes from it only what follows its position at
-//!   once, and otherwise reads the file.
-//! * **Forgetting is always right**, as the file has everything. A fold, which alone changes records, forgets all, while
-//!   nothing is read for a sink ([`super::read_marks`]); retention forgets what it removes.
+//! * **They equal those from the file.** The cache holds the rows as they were written, and the same code turns them
+//!   into records ([`super::hydrate`]), in the worker. A value that is not in the row itself, such as the one before a
+//!   write, is taken from an earlier cached row; if that is not cached, the record *lacks* it, and the reader reads
+//!   this value alone from the file.
+//! * **No holes**: the cache holds one range of `seq`. A worker takes from it only the records that follow its position
+//!   directly, and otherwise reads the file.
+//! * **Evicting is always safe**, because the file has everything. A fold, which alone changes records, evicts all rows
+//!   while no sink reads ([`super::read_marks`]); retention evicts the rows that it removes.
 //! * **Bounded** by [`RECORDS`] and [`BYTES`]. A worker that lags holds none of it.
-//! * **Nothing is held without a reader**: only the reader of a worker makes the writer hold rows.
+//! * **Nothing is cached without a reader**: the writer caches rows only while a worker has a reader.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,14 +31,14 @@ use super::row::Values;
 use crate::number::Seq;
 use crate::record::{Data, Record};
 
-/// At most so many rows: a fifth of a second under the heaviest load, within which a worker that keeps up has taken
-/// them, and more than the 1,000 znodes that are often written in turn.
+/// The most rows: a fifth of a second under the heaviest load, within which a worker that keeps up has taken them, and
+/// more than the 1,000 znodes that are often written in turn.
 const RECORDS: usize = 4_096;
 
-/// And so many bytes, counted in memory.
+/// The most bytes, counted in memory.
 const BYTES: usize = 4 << 20;
 
-/// What a row costs in memory besides its data and its path, roughly.
+/// The approximate memory of a row besides its data and its path, in bytes.
 const ROW_BYTES: usize = 600;
 
 /// Records made while the writer may have to wait for it: a few 10 µs.
@@ -51,7 +51,7 @@ pub(super) type Lack = Values<Option<i64>>;
 #[derive(Default)]
 pub(super) struct TailCache(Newest);
 
-/// What readers share with the writer. The lock is held for moments, never while a file is read.
+/// The state that readers share with the writer. The lock is held briefly, never while a file is read.
 #[derive(Clone, Default)]
 pub(super) struct Newest(Arc<Mutex<Stretch>>);
 
@@ -60,7 +60,7 @@ pub(super) struct Newest(Arc<Mutex<Stretch>>);
 struct Stretch {
     rows: VecDeque<Row>,
     bytes: usize,
-    /// Those after it belong to the open batch.
+    /// The rows after it belong to the open batch.
     durable: Seq,
 }
 
@@ -69,9 +69,9 @@ struct Row {
     named: Named,
 }
 
-/// What a reader took.
+/// The rows that a reader took.
 pub(super) struct Taken {
-    /// Those after its position.
+    /// The rows after its position.
     pub(super) records: Vec<Arc<Record>>,
     /// Places of those that lack values.
     pub(super) lacking: Vec<(usize, Lack)>,
@@ -118,7 +118,7 @@ impl TailCache {
         }
     }
 
-    /// What is held may no longer be what the file has.
+    /// Evicts all rows: they may no longer equal the file.
     pub(super) fn forget(&mut self) {
         self.0.lock().forget();
     }

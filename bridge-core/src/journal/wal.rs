@@ -156,10 +156,10 @@ fn copy_on_request(connection: &Connection, shared: &CopierState) {
     }
 }
 
-/// What became of an attempt to restart the log.
+/// The result of an attempt to restart the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Restart {
-    /// The next batch begins the log anew.
+    /// The next batch restarts the log.
     Done,
     /// The log is still being copied.
     Copying,

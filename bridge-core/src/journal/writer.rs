@@ -31,7 +31,7 @@ use crate::append::{Append, RecordKind};
 use crate::number::Seq;
 use crate::record::{Origin, Timestamp};
 
-/// The journal of one source, open for writing. Synchronous: it lives on one thread.
+/// The journal of one source, open for writing. Synchronous: it is used on one thread.
 ///
 /// Dropping it rolls back what is not committed and lets go of the file.
 pub struct Journal {

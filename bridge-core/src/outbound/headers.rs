@@ -42,7 +42,7 @@ impl RecordHeaders {
     /// How many there are at most.
     pub const MAX: usize = 5;
 
-    /// Those of this record.
+    /// The headers of this record.
     pub fn of(record: &Record) -> RecordHeaders {
         RecordHeaders {
             id: record.id,

@@ -23,7 +23,7 @@ pub struct NameRules {
     pub option: &'static str,
     /// The filter, for the names of a path or one text.
     pub filter: fn(&[&str]) -> String,
-    /// What a name is: "the name of a topic".
+    /// The name's description: "the name of a topic".
     pub meaning: &'static str,
     /// The longest name that is sent. A longer one of a record is cut and ends with a hash of the whole.
     pub length_max: usize,
@@ -69,7 +69,7 @@ impl NameTemplate {
         })
     }
 
-    /// What is wrong with the name of an ordinary record, and therefore with every record's.
+    /// The problem of the name of an ordinary record, and therefore of every record.
     ///
     /// # Panics
     ///

@@ -20,7 +20,7 @@ pub struct MessageTicket {
     pub record: Arc<Record>,
     /// Which of the record's messages it is.
     pub place: MessagePlace,
-    /// Where it goes: a topic, a subject.
+    /// Its topic or subject.
     pub target: Arc<str>,
     /// The size of the message in bytes.
     pub bytes: usize,
@@ -28,7 +28,7 @@ pub struct MessageTicket {
     pub is_shrunk: bool,
 }
 
-/// What became of a message: acknowledged with an `A`, or failed with an `F`.
+/// The result of a message: acknowledged with an `A`, or failed with an `F`.
 #[derive(Debug)]
 pub enum SendOutcome<A, F> {
     /// It is durable at the destination.

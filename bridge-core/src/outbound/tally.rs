@@ -7,7 +7,7 @@ use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{Deferred, DeliverError, Extent, Rejected, SinkError, SinkErrorKind};
 
-/// How far a batch has come: records are settled from its front, one after another.
+/// The progress of a batch: records are settled from its front, one after another.
 ///
 /// *Invariants.* A record is deferred only beside one that the destination took in the same call. Without such a proof the
 /// call fails before the first record that was held, with [`Extent::Unknown`]: the destination may fail as a whole.
@@ -16,7 +16,7 @@ pub struct Tally {
     done: usize,
     rejected: Vec<Rejected>,
     held: Vec<Deferred>,
-    /// What was settled before the first record that was held: so many records, so many of them rejected.
+    /// The numbers of settled and of rejected records before the first record that was held.
     before_held: Option<(usize, usize)>,
     /// The first record held of each path.
     paths: HashMap<Option<ZnodePath>, (Seq, SinkErrorKind)>,

@@ -39,7 +39,7 @@ const FOLD_SLICE: usize = 500;
 /// Slices after a batch that found no room: seconds at most, and a connection waits meanwhile.
 const FOLD_SLICES: usize = 50;
 
-/// What a decision led to, in order, besides what was journalled.
+/// The results of a decision besides the journalled records, in order.
 #[derive(Debug)]
 pub enum PipelineEvent {
     /// For the connection.
@@ -50,13 +50,13 @@ pub enum PipelineEvent {
     Server(Option<Arc<str>>),
     /// The connection cannot be made or kept.
     Trouble(SourceError),
-    /// A server lags or a watch is in doubt: the tree is compared anew.
+    /// A server lags or a watch is in doubt: the tree is compared again.
     Anew(StepError),
     /// The journal takes nothing at present.
     Held(JournalError),
     /// The journal is near its limit and compacts what is not delivered.
     Compacting,
-    /// It has gone over all of that; so many records went into later ones.
+    /// The round is complete; this many records were merged into later ones.
     Compacted(u64),
     /// The progress of a sink does not follow its cursor: nothing of it is stored, and the sink has to halt.
     Refused(RefusedProgress),
@@ -97,7 +97,7 @@ impl<L: JournalWriter> Flow<L> {
         }
     }
 
-    /// The machine, to look at.
+    /// The machine, for reading.
     pub fn machine(&self) -> &dyn SourceMachine {
         &*self.machine
     }
@@ -350,7 +350,7 @@ impl<L: JournalWriter> Flow<L> {
     }
 }
 
-/// Whether the journal may take records again without anybody's decision.
+/// Whether the journal may take records again without an operator.
 fn may_pass(kind: JournalErrorKind) -> bool {
     matches!(
         kind,

@@ -36,7 +36,7 @@ impl Arrivals {
             .collect()
     }
 
-    /// The connection is gone, and what waited with it: a comparison finds what they reported.
+    /// Drops the waiting events after the connection ended: a comparison finds their changes.
     pub(super) fn forget(&mut self) {
         self.waiting.clear();
     }

@@ -29,7 +29,7 @@ const BATCH_TIME: Duration = Duration::from_millis(30);
 /// queue. SQLite waits 5 s in each attempt.
 const HELD_MAX: Duration = Duration::from_secs(60);
 
-/// Work on the journal by somebody else, on the pipeline's thread and between two batches: the journal has one writer.
+/// Work of another task on the journal, done on the pipeline's thread between two batches: the journal has one writer.
 /// It must be short, and commit what it writes.
 pub type WriterTask = Box<dyn FnOnce(&mut Journal) + Send>;
 
@@ -55,7 +55,7 @@ pub struct PipelineSetup {
     pub seed: u64,
 }
 
-/// What others watch of a pipeline.
+/// The channels through which others watch a pipeline.
 #[derive(Clone, Debug)]
 pub struct Watches {
     /// The last durable record.
@@ -100,7 +100,7 @@ struct HeldJournal {
     trouble: String,
 }
 
-/// What the loop waits for.
+/// The inputs that the loop waits for.
 enum Turn {
     Report(Option<SourceEvent>),
     Note(Option<SinkProgress>),
@@ -217,7 +217,7 @@ impl Pipeline {
                 Turn::Visit(None) => self.visits = None,
                 Turn::Beat => self.beat().await?,
                 Turn::More => self.go_on().await?,
-                // What waits is taken into the journal first, and takes the cursors along.
+                // Waiting records are journalled first, and the cursors in the same transaction.
                 Turn::Compact => self.commit().await?,
             }
             if self.reports.is_none() && self.notes.is_none() {
@@ -286,8 +286,8 @@ impl Pipeline {
         }
     }
 
-    /// A report that waits, or under load comes soon. What it leads to is handed on at once, so that reads go on while
-    /// a batch waits for company.
+    /// A report that waits, or under load comes soon. Its requests are sent at once, so that reads continue while a
+    /// batch stays open for more.
     async fn next_of_batch(&mut self) -> Option<SourceEvent> {
         let reports = self.reports.as_mut()?;
         if let Ok(report) = reports.try_recv() {
@@ -315,7 +315,7 @@ impl Pipeline {
             let source = &*self.status.source;
             match event {
                 PipelineEvent::Request(request) => {
-                    // A connection that is gone has said so, or will: the machine learns it from there.
+                    // A connection that has ended reports that to the machine itself.
                     if let Some(requests) = &self.requests {
                         let _ = requests.send(request).await;
                     }
@@ -452,7 +452,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// What has become durable is no longer waited for.
+    /// Durable events no longer count as waiting.
     fn show_waits(&mut self) {
         let machine = self.flow.machine();
         if machine.epoch().is_none() {
@@ -537,7 +537,7 @@ impl Pipeline {
         );
     }
 
-    /// Looks at the journal, unless nothing was written since.
+    /// Measures the journal, unless nothing was written since.
     fn measure(&mut self) -> Result<(), JournalError> {
         if self.is_measured {
             return Ok(());

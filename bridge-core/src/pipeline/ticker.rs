@@ -21,7 +21,7 @@ pub(super) struct Ticker {
     passed: u32,
 }
 
-/// What a beat is for, besides cursors that wait.
+/// The purpose of a tick, besides cursors that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Beat {
     /// About a second has passed.

@@ -14,7 +14,7 @@ use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{Deferred, DeliverError, Delivery, Extent, Rejected, Sink, SinkError, SinkErrorKind};
 
-/// What happens to one call of `deliver`.
+/// The fault of one call of `deliver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.

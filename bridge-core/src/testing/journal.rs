@@ -30,7 +30,7 @@ struct Shared {
     failures: Vec<JournalError>,
 }
 
-/// What one sink set aside.
+/// The dead letters and parked records of one sink.
 #[derive(Default)]
 struct MemoryBacklog {
     rejected: BTreeMap<Seq, Rejected>,

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use crate::record::Record;
 use crate::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 
-/// What outlives the sinks that write to it.
+/// The state that outlives the sinks that write to it.
 #[derive(Clone, Default)]
 pub struct MemoryDestination {
     arrived: Arc<Mutex<Vec<Arc<Record>>>>,

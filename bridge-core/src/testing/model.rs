@@ -53,7 +53,7 @@ pub struct Model {
     pub records: Vec<Arc<Record>>,
     /// The version that the next records name.
     pub server: Option<Arc<str>>,
-    /// What records say of the state before.
+    /// The configured content of `before`.
     pub before: Before,
 }
 

@@ -7,7 +7,7 @@ use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Timestamp;
 
-/// Of one sink.
+/// The backlog of one sink.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelBacklog {
     /// Its dead letters.

@@ -22,7 +22,7 @@ use crate::record::{Record, Stat, Timestamp};
 use super::model::{Model, Znode};
 use super::model_backlog::ModelBacklog;
 
-/// What survives the process.
+/// The state that survives the process.
 #[derive(Clone, Default)]
 pub struct ModelState {
     /// Records and image.
@@ -80,7 +80,7 @@ impl ModelDisk {
     }
 }
 
-/// What undoes an open transaction.
+/// The undo of an open transaction.
 struct Undo {
     appended: usize,
     image: Vec<(ZnodePath, Option<Znode>)>,

@@ -220,7 +220,7 @@ enum Load {
     Busy,
 }
 
-/// Where records fail.
+/// The point at which records fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
     /// In front of the sink, which cannot know.
