@@ -95,7 +95,7 @@ mod tests {
     use crate::record::{DataForm, Op, record_schema};
     use crate::testing::a_record;
 
-    /// The size that a destination counts if it adds nothing of its own.
+    /// The size of a record for a destination that adds nothing of its own.
     fn length(format: Format) -> impl Fn(&Record) -> usize {
         move |record| {
             let message = format.encode(record);

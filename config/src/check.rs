@@ -224,7 +224,7 @@ fn objections_to_shared_topic(sink: &SinkConfig) -> Option<ConfigIssue> {
     })
 }
 
-/// The same for subjects. With a fence each source would take the others for strangers.
+/// The same for subjects. With a fence each source would treat the others as foreign writers.
 fn objection_to_shared_subject(sink: &SinkConfig, options: &NatsConfig) -> Option<ConfigIssue> {
     let parted = options.subject.contains("cluster");
     if sink.sources.len() < 2 || parted {
@@ -269,7 +269,7 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
     }
 }
 
-/// Where a sink writes to.
+/// The destination of a sink.
 struct Target<'a> {
     shown: String,
     /// The topic, subject or file.

@@ -17,7 +17,8 @@ use crate::tree::{KeyPath, Node, Place, Text, Value};
 /// Size limit of a secret's file; a larger one is probably a mistake.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// What all references of a configuration may bring in together, and the length of the texts that hold them.
+/// The most bytes that all references of a configuration may insert together, and the length of the texts that hold
+/// them.
 const BROUGHT_IN_BYTES_MAX: usize = 4 << 20;
 
 /// Replaces the references in all texts of the tree. Returns the values that they brought in.
@@ -40,7 +41,7 @@ struct Work<'a> {
     environment: &'a Environment,
     problems: &'a mut Vec<Problem>,
     secrets: BTreeSet<String>,
-    /// What was brought in so far.
+    /// The bytes inserted so far.
     bytes: usize,
 }
 

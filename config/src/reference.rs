@@ -123,7 +123,7 @@ impl<'a> Page<'a> {
         resolved(self.schema, schema)
     }
 
-    /// What a key may be besides null.
+    /// The schema of a key without null.
     fn choices(&self, schema: &'a Value) -> Vec<&'a Value> {
         let schema = self.resolved(schema);
         let Some(any) = schema["anyOf"].as_array() else {

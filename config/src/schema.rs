@@ -112,14 +112,14 @@ impl Object {
     }
 }
 
-/// What a schema refers to, or itself.
+/// The schema that a reference names, or the schema itself.
 pub(crate) fn resolved<'a>(whole: &'a Value, schema: &'a Value) -> &'a Value {
     let name = schema.get("$ref").and_then(Value::as_str);
     let name = name.and_then(|name| name.strip_prefix("#/$defs/"));
     name.and_then(|name| whole["$defs"].get(name)).unwrap_or(schema)
 }
 
-/// What messages say is allowed at a key.
+/// The allowed values of a key, for messages.
 pub(crate) struct Hints {
     schema: Value,
 }
@@ -131,7 +131,7 @@ impl Hints {
         }
     }
 
-    /// What the key takes, in words. `names` are keys without indexes: `source.roots`.
+    /// The allowed values of the key, in words. `names` are keys without indexes: `source.roots`.
     pub(crate) fn allowed(&self, names: &str) -> Option<String> {
         let mut schemas = vec![&self.schema];
         for name in names.split('.') {

@@ -27,11 +27,11 @@ pub struct Setting {
     pub key: String,
     /// The value as it was written, or the default; null where the key is not set and has no default.
     pub value: Json,
-    /// Where it comes from.
+    /// The origin of the value.
     pub origin: Origin,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The default.

@@ -63,13 +63,13 @@ impl ActivityCounts {
 pub struct ActivityPage {
     /// The counts of the records read. An interval may go on in the next page: add the counts of equal keys.
     pub counts: BTreeMap<ActivityKey, ActivityCounts>,
-    /// What is left of the range; `None` at its end.
+    /// The rest of the range; `None` at its end.
     pub next: Option<Range>,
     /// Records read, selected or not.
     pub scanned: u64,
     /// The gaps among the records read, selected or not: more changes may have been missed in them.
     pub gaps: Vec<GapMark>,
-    /// What the counts leave open.
+    /// The doubts about the counts.
     pub doubts: Vec<Doubt>,
 }
 

@@ -37,7 +37,7 @@ pub struct AsOfValue {
     pub seq: Option<Seq>,
     /// Whether nothing is open: the same as `certainty` = `exact`.
     pub certain: bool,
-    /// What is open, in sentences.
+    /// The doubts, in sentences.
     pub doubts: Vec<Doubt>,
     /// The worst of the doubts.
     pub certainty: Certainty,
@@ -122,7 +122,7 @@ impl JournalQuery {
         }
     }
 
-    /// What is open because the moment lies past what the journal knows.
+    /// The doubts if the moment is after the last one that the journal covers.
     fn beyond(&self, position: Position, now: Timestamp) -> Result<Option<Doubt>, QueryError> {
         Ok(match position {
             Position::Seq(seq) => {
@@ -151,7 +151,7 @@ pub(crate) struct AsOfQuery {
     later: Option<Arc<Record>>,
 }
 
-/// Where a record lies, seen from the position.
+/// The place of a record relative to the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     /// At the position or before it.

@@ -14,7 +14,7 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::selection::Selection;
 
-/// What one step reads: a transaction of a few milliseconds.
+/// The most records that one step reads: a transaction of a few milliseconds.
 pub const STEP: ReadLimit = ReadLimit {
     records: 1_000,
     bytes: 8 << 20,
@@ -57,7 +57,7 @@ pub struct GapMark {
 pub struct ChangesPage {
     /// Ascending by seq.
     pub records: Vec<Arc<Record>>,
-    /// What is left of the range; `None` at its end.
+    /// The rest of the range; `None` at its end.
     pub next: Option<Range>,
     /// Records read, selected or not.
     pub scanned: u64,
@@ -123,7 +123,7 @@ impl JournalQuery {
         let Some(oldest) = self.reader()?.oldest()? else {
             return Ok(page);
         };
-        // What retention has removed costs no steps.
+        // Records that retention has removed cost no steps.
         let mut left = Range {
             after: range.after.max(Seq(oldest.0 - 1)),
             ..range

@@ -11,7 +11,7 @@ use bridge_core::number::Seq;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 
-/// Where a position divides the records of a journal. Holds for the journal as it was when it was resolved.
+/// The place where a position divides the records of a journal. Holds for the journal as it was when it was resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The position.

@@ -67,7 +67,7 @@ pub struct GapsPage {
     /// Where the next page begins. If its range is empty, this is the last page, and its open gaps are open at the end
     /// of the range.
     pub left: GapScan,
-    /// What the answer leaves open.
+    /// The doubts about the answer.
     pub doubts: Vec<Doubt>,
 }
 

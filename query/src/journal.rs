@@ -55,7 +55,7 @@ impl JournalQuery {
         &self.source
     }
 
-    /// Lends a reader for what is no query: an inspection of the file. It sees everything; hold it briefly.
+    /// Lends a reader for an inspection of the file. It is not filtered by [`Visibility`]; return it soon.
     ///
     /// # Errors
     ///

@@ -16,15 +16,15 @@ const RAISED_MAX: u64 = 65_536;
 const HTTP_MAX: u64 = 64;
 /// Enough for a probe and a monitor, however low the limit is.
 const HTTP_MIN: u64 = 4;
-/// One of so many descriptors may be a connection to the HTTP port.
+/// One in this many descriptors may be a connection to the HTTP port.
 const HTTP_SHARE: u64 = 4;
 
-/// So many free descriptors let every source reconnect and every sink open its next file.
+/// The free descriptors that let every source reconnect and every sink open its next file.
 const FREE_MIN: u64 = 16;
 
 /// Time between two counts.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
-/// A shortage that lasts is logged once in so many counts: once a minute.
+/// A shortage that lasts is logged once in this many counts: once a minute.
 const LOG_EVERY: u32 = 12;
 
 /// Where the kernel lists the open descriptors of the process that asks.

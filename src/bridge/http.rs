@@ -1,8 +1,9 @@
 //! `/metrics`, `/healthz`, `/readyz` and `/status`. No znode data is served here.
 //!
-//! `/healthz` and `/readyz` need no token, so they name sources and nothing else: an error's text can repeat what an
-//! option holds. Without a token, `/metrics` and `/status` are for this machine alone: a page in its browser that has
-//! made its own name resolve to this address (DNS rebinding) is recognized by the `Host` header and refused.
+//! `/healthz` and `/readyz` need no token, so they name sources and nothing else: an error's text can repeat the value
+//! of an option. Without a token, `/metrics` and `/status` answer only requests to an address, localhost or a
+//! configured name, so that a web page whose name resolves to this address (DNS rebinding) is refused by the `Host`
+//! header.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -31,7 +32,7 @@ use super::listener::{self, CLOSE_BOUND, Limits};
 use super::{View, descriptors, environment};
 use crate::exit::{Exit, Failure};
 
-/// How often the exporter folds what histograms have gathered.
+/// How often the exporter drains the samples of histograms.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Answers are made from memory; a slower one waits for a processor.
 const ANSWER_BOUND: Duration = Duration::from_secs(30);
@@ -62,7 +63,7 @@ pub(super) fn install_metrics() -> Result<PrometheusHandle, Failure> {
     Ok(METRICS.get_or_init(|| handle).clone())
 }
 
-/// Takes the address, before anything else is started.
+/// Binds the address, before anything else is started.
 pub(super) async fn bind(config: &HttpConfig) -> Result<Option<TcpListener>, Failure> {
     let Listen::At(address) = config.listen else {
         return Ok(None);
@@ -76,7 +77,7 @@ pub(super) async fn bind(config: &HttpConfig) -> Result<Option<TcpListener>, Fai
     })
 }
 
-/// The listener at work.
+/// The running listener.
 pub(super) struct Server {
     address: SocketAddr,
     stop: CancellationToken,
@@ -88,7 +89,7 @@ struct Shared {
     view: View,
     metrics: PrometheusHandle,
     token: Option<Arc<Secret>>,
-    /// Names in `Host` that are let in besides addresses and localhost.
+    /// Names in `Host` that are accepted besides addresses and localhost.
     hosts: Arc<[String]>,
 }
 
@@ -155,7 +156,7 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Lets a request in by its token where there is one, else by the name that it was sent to.
+/// Accepts a request by its token if one is configured, otherwise by its `Host` header.
 async fn guard(State(shared): State<Shared>, request: Request<Body>, next: Next) -> Response {
     match &shared.token {
         Some(token) if is_allowed(request.headers(), token) => next.run(request).await,
@@ -181,7 +182,7 @@ fn is_own_host(request: &Request<Body>, hosts: &[String]) -> bool {
     let authority = match (request.uri().authority(), header) {
         (Some(authority), _) => authority.as_str(),
         (None, Some(header)) => header.to_str().unwrap_or("?"),
-        // HTTP/1.0, which no browser speaks.
+        // HTTP/1.0, which no browser uses.
         (None, None) => return true,
     };
     let Ok(authority) = authority.parse::<axum::http::uri::Authority>() else {

@@ -43,7 +43,7 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// The largest body of a request. An order to replay names at most some ten thousand records.
 const BODY_BYTES_MAX: usize = 2 << 20;
 
-/// What peers may cost.
+/// The limits for peers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Open connections.
@@ -130,7 +130,7 @@ pub(super) async fn serve(
     }
     drop(listener);
     let ended = async { while tasks.join_next().await.is_some() {} };
-    // What is still open is aborted with the set.
+    // Open connections are aborted with the set.
     let _ = timeout(CLOSE_BOUND, ended).await;
 }
 
@@ -237,7 +237,7 @@ async fn refuse_for_clock(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io
                         help: correct the clock; capture and delivery go on meanwhile\n";
     let mut head = Vec::new();
     let mut block = [0; 1024];
-    // What is unread when the socket is closed would reset the connection, and lose the answer.
+    // Unread bytes at the close of the socket would reset the connection, and lose the answer.
     while head.len() < HEAD_BYTES_MAX && !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
         match stream.read(&mut block).await? {
             0 => break,
@@ -338,7 +338,7 @@ mod tests {
         }
     }
 
-    /// What comes until the peer closes; an aborted connection counts as closed.
+    /// Reads until the peer closes; an aborted connection counts as closed.
     async fn all_of(mut stream: TcpStream) -> String {
         let mut bytes = Vec::new();
         let _ = timeout(BOUND, stream.read_to_end(&mut bytes)).await.unwrap();

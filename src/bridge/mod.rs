@@ -47,7 +47,7 @@ pub use view::View;
 
 use source::{FailedSource, PreparedSource, RunningSource};
 
-/// Time in which the sinks may go on delivering after a stop was requested.
+/// Time in which the sinks may still deliver after a stop was requested.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Capacity of the reload-request queue.

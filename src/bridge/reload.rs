@@ -18,7 +18,7 @@ use super::source::{FailedSource, PreparedSource, RunningSource};
 use super::{Bridge, Decisions, configuration};
 use crate::exit::Failure;
 
-/// What a reload did, by the names of the sinks.
+/// The result of a reload, by the names of the sinks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// New sinks.
@@ -34,7 +34,7 @@ pub struct Reloaded {
     pub sources: ReloadedSources,
 }
 
-/// What a reload did to the sources, by their names.
+/// The sources that a reload changed, by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadedSources {
     /// New sources, and those whose journal could not be opened before.
@@ -53,7 +53,7 @@ impl ReloadedSources {
     }
 }
 
-/// What changes, checked and not yet begun.
+/// The changes of a reload, checked and not yet begun.
 #[derive(Default)]
 struct Plan {
     /// Sources that stop, by name, whether they start again or not.
@@ -62,7 +62,7 @@ struct Plan {
     staying: Vec<SinkPlan>,
 }
 
-/// What changes among the sinks of a source that runs on.
+/// The changes of the sinks of a source that keeps running.
 struct SinkPlan {
     source: Name,
     /// Sinks that stop, by name.

@@ -26,10 +26,10 @@ use super::source::{journal_failure, rand_seed};
 use super::{DRAIN, configuration, environment, sinks, wall_clock};
 use crate::exit::Failure;
 
-/// What a source shares with the tasks of its sinks.
+/// The state that a source shares with the tasks of its sinks.
 pub(super) struct SourceHandles {
     pub(super) source: Name,
-    /// What it watches, which bounds the snapshots of its sinks.
+    /// The watched scope, which bounds the snapshots of its sinks.
     pub(super) scope: Arc<Scope>,
     pub(super) notes: mpsc::Sender<SinkProgress>,
     pub(super) visits: mpsc::Sender<WriterTask>,

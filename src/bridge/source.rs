@@ -276,7 +276,7 @@ pub(super) fn journal_failure(error: JournalError) -> Failure {
     environment(error.to_string())
 }
 
-/// Where the journal of a source is.
+/// The path of the journal of a source.
 pub fn journal_file(config: &Config, source: &SourceConfig) -> PathBuf {
     config.data_dir.join(format!("{}.journal", source.name))
 }

@@ -29,7 +29,7 @@ pub struct Answer {
 pub struct ReloadAnswer {
     /// Why the reload was rejected; `None` if it was done.
     pub refused: Option<String>,
-    /// What the reload did.
+    /// The result of the reload.
     #[serde(flatten)]
     pub done: Reloaded,
 }

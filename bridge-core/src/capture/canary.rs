@@ -1,4 +1,4 @@
-//! Checks that the watch is active with a write of the bridge's own, also in a tree that nobody changes.
+//! Checks that the watch is active with a write of the bridge's own, also in a tree without changes.
 //!
 //! The canary is written in a session of its own, and the zxid of the write is reported to the machine. Then the canary
 //! is read over the watched connection. Every event of a transaction arrives before an answer that reflects it, so an

@@ -96,7 +96,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// An empty record.
+    /// A record without values: only the fields that all kinds have.
     fn blank(self, op: Op, captured: Timestamp) -> Stored {
         Stored {
             root: self.root,

@@ -110,7 +110,7 @@ impl Room {
         Ok(used)
     }
 
-    /// What came since, or more.
+    /// The growth since the last measurement, or more.
     pub(super) fn grown(&self) -> u64 {
         self.grown
     }

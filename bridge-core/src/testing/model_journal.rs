@@ -80,7 +80,7 @@ impl ModelDisk {
     }
 }
 
-/// The undo of an open transaction.
+/// The state that undoes an open transaction.
 struct Undo {
     appended: usize,
     image: Vec<(ZnodePath, Option<Znode>)>,

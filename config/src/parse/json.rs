@@ -4,7 +4,7 @@ use std::error::Error;
 
 use crate::tree::Place;
 
-/// Where the text stops being JSON, and why.
+/// The position and cause of the first syntax error in JSON.
 pub(super) fn syntax(cause: &(dyn Error + Send + Sync + 'static)) -> Option<(Place, String)> {
     let error = cause.downcast_ref::<serde_json::Error>()?;
     let place = Place::At {

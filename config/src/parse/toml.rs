@@ -47,7 +47,7 @@ fn walk(value: &Spanned<DeValue<'_>>, path: &KeyPath, text: &str, map: &mut Map)
     }
 }
 
-/// Where the text stops being TOML, and why.
+/// The position and cause of the first syntax error in TOML.
 pub(super) fn syntax(cause: &(dyn Error + Send + Sync + 'static), text: &str) -> Option<(Place, String)> {
     let error = cause.downcast_ref::<::toml::de::Error>()?;
     let place = error

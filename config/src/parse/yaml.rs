@@ -113,7 +113,7 @@ fn place(mark: &Marker) -> Place {
     }
 }
 
-/// Where the text stops being YAML, and why.
+/// The position and cause of the first syntax error in YAML.
 pub(super) fn syntax(cause: &(dyn Error + Send + Sync + 'static)) -> Option<(Place, String)> {
     let error = cause.downcast_ref::<ScanError>()?;
     // This message would repeat a text of the file.

@@ -285,7 +285,7 @@ fn change(before: Option<&Data>, after: Option<&Data>, room: Room) -> String {
     }
 }
 
-/// What is known of two values whose kept bytes are equal.
+/// The description of two values whose kept bytes are equal.
 fn alike(old: &Data, new: &Data) -> String {
     let first = size(new.bytes.len() as u64);
     match (old.digest, new.digest) {
@@ -297,7 +297,7 @@ fn alike(old: &Data, new: &Data) -> String {
     }
 }
 
-/// What differs between two JSON objects that are too long to be shown whole.
+/// The difference of two JSON objects that are too long to be shown whole.
 fn members_of(before: Option<&Data>, after: Option<&Data>, space: usize) -> Option<String> {
     diff::members(&before?.bytes, &after?.bytes, space)
 }

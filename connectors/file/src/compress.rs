@@ -22,7 +22,7 @@ use crate::config::{Compress, FileConfig};
 use crate::error;
 use crate::log::{Wanted, is_at, sync_folder};
 
-/// How much is read before it is asked whether to go on: a shutdown waits for no more.
+/// The bytes that are compressed between two checks for a shutdown, which waits no longer than that.
 const CHUNK: usize = 1 << 20;
 
 /// Fast, and half the size of the fastest.
@@ -70,7 +70,7 @@ fn remove(plain: &Path) -> Result<(), SinkError> {
     }
 }
 
-/// The file to write to, if nobody else is at it; another sink may share the folder.
+/// The file to write to, unless another sink that shares the folder is writing it.
 fn claim(staging: &Path, plain: &Path) -> Result<Option<File>, SinkError> {
     let opened = OpenOptions::new()
         .write(true)
@@ -84,7 +84,7 @@ fn claim(staging: &Path, plain: &Path) -> Result<Option<File>, SinkError> {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error::at(staging, "lock", error)),
     }
-    // Whoever had it before may have finished meanwhile: then it has its name by now, and the plain file is gone.
+    // Another sink may have finished it meanwhile: then it already has its final name, and the plain file is removed.
     if !is_at(&file, staging) {
         return Ok(None);
     }

@@ -29,26 +29,26 @@ const REMOVED_MAX: usize = 3;
 /// How often to ask for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(2);
 
-/// Whether somebody still waits for work on the disk.
+/// Whether a caller still waits for work on the disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted(Arc<AtomicBool>);
 
 impl Wanted {
-    /// Nobody waits any more.
+    /// The caller no longer waits.
     pub(crate) fn give_up(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nobody waits.
+    /// Whether no caller waits.
     pub(crate) fn is_given_up(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// What time it is.
+/// The clock.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// What a file is opened by: its options, and the clock.
+/// The parameters of an open file: its options, and the clock.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) config: Arc<FileConfig>,
@@ -89,7 +89,7 @@ impl Log {
         }
         log.has_rotated = false;
         log = log.rotated(lines.len() as u64)?.write(lines)?;
-        // Removed between the look at its name and the write: nobody would ever read the records there.
+        // Removed between the check of its name and the write: its records could never be read.
         for _ in 0..REMOVED_MAX {
             if !log.is_removed()? {
                 break;

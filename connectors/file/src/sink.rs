@@ -126,7 +126,7 @@ impl FileSink {
     }
 }
 
-/// Lets a thread on the disk know, when dropped, that nobody waits for it.
+/// Signals a thread that works on the disk, when dropped, that no caller waits for it.
 struct Waiting(Wanted);
 
 impl Drop for Waiting {

@@ -17,7 +17,7 @@ use crate::encode::{LINE_START_MAX, LINE_STARTS};
 /// and its lines are shorter than this.
 const UNSYNCED_MAX: u64 = 64 << 20;
 
-/// What the end of a file is.
+/// The state of the end of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The file is empty or ends with a complete line.
@@ -35,7 +35,7 @@ struct LastLine {
     end: u64,
 }
 
-/// Looks at the end of a file.
+/// Reads the end of a file.
 pub(crate) fn end_of(file: &File) -> io::Result<End> {
     let length = file.metadata()?.len();
     let last = last_complete_line(file, length)?;

@@ -14,7 +14,7 @@ pub(crate) enum Meaning {
     Aftermath,
 }
 
-/// What an error code says. The library may add codes, so that the match cannot be exhaustive; what it does not name
+/// Classifies an error code. The library may add codes, so that the match cannot be exhaustive; what it does not name
 /// is tried again with a new producer.
 pub(crate) fn meaning(code: Code) -> Meaning {
     use Meaning::Trouble;

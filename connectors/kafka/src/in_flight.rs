@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::reports::Reports;
 
-/// What became of a message; durable: every in-sync replica has it.
+/// The result of a message; durable: every in-sync replica has it.
 pub(crate) type SendOutcome = outbound::SendOutcome<(), Code>;
 
 /// Records that became durable after their delivery had been reported as failed, in order and without a hole.

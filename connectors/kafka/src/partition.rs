@@ -17,10 +17,11 @@ use tokio::time::Instant;
 /// travel alone costs one round trip.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// So many partitions are remembered; beyond, all are introduced again, which is slower and never wrong.
+/// The most partitions to remember; beyond that all are forgotten and a first message is sent alone again, which is
+/// slower but never wrong.
 const PARTITIONS_MAX: usize = 100_000;
 
-/// The partition that Java producers choose for a key, so that a path is in the same one whoever writes it.
+/// The partition that Java producers choose for a key, so that a path is in the same one with every producer.
 pub(crate) fn of_key(key: &[u8], partitions: i32) -> i32 {
     let hash = i32::try_from(murmur2(key) & 0x7fff_ffff).expect("31 bits fit in an i32");
     hash % partitions.max(1)
@@ -79,7 +80,7 @@ impl Introduced {
         }
     }
 
-    /// There is a new producer, which nobody knows.
+    /// Forgets all partitions, for a new producer.
     pub(crate) fn forget(&mut self) {
         *self = Introduced::default();
     }

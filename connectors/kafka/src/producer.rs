@@ -48,7 +48,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    /// What explains more weighs more: a refused password is also a broker that is down.
+    /// The more specific error has the greater weight: with a refused password the broker is also reported as down.
     fn weight(&self) -> u8 {
         match self.code {
             Code::Authentication | Code::SSL => 3,
@@ -67,7 +67,7 @@ pub(crate) struct ClientEvents {
 }
 
 impl ClientEvents {
-    /// What is wrong with the way to the brokers, since the last [`ClientEvents::forget`].
+    /// The error of the transport to the brokers, since the last [`ClientEvents::forget`].
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         self.trouble
             .lock()
@@ -75,7 +75,7 @@ impl ClientEvents {
             .clone()
     }
 
-    /// Begins anew.
+    /// Forgets all events.
     pub(crate) fn forget(&self) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -90,7 +90,7 @@ impl ClientEvents {
         }
     }
 
-    /// Whether waiting longer cannot help: somebody answered, and refused.
+    /// Whether waiting longer cannot help: a broker answered, and refused.
     fn is_refused(&self) -> bool {
         self.trouble()
             .is_some_and(|trouble| error::kind(trouble.code) == SinkErrorKind::Authentication)
@@ -159,7 +159,7 @@ impl ClientContext for ClientEvents {
     }
 }
 
-/// Where librdkafka says what it has to say.
+/// The callbacks of librdkafka.
 struct Listener {
     ears: ClientEvents,
     reports: Arc<Reports>,
@@ -244,7 +244,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Where the ends of its messages are reported.
+    /// The delivery reports of its messages.
     pub(crate) fn reports(&self) -> Arc<Reports> {
         Arc::clone(&self.reports)
     }
@@ -341,7 +341,7 @@ impl Producer {
         })
     }
 
-    /// Reports what was not sent as given up. What is under way keeps its chance to be answered.
+    /// Reports the messages that were not sent as given up. Those under way can still be acknowledged.
     pub(crate) fn give_up_unsent(&self) {
         self.inner.purge(PurgeConfig::default().queue().non_blocking());
     }

@@ -42,7 +42,7 @@ const LINGER_MS: &str = "0";
 /// batch over, and the producer for as long as that takes. Without it the first messages of a batch leave alone.
 const LINGER_MS_WITHIN_A_BATCH: f64 = 1.0;
 
-/// What users call the time that a message waits for company, in milliseconds: two names of one property.
+/// The two names of the property for the time that a message waits for further ones, in milliseconds.
 const LINGERS: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 
 /// The longest pause between two attempts to connect, in ms: a broker that is back is found soon.
@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// What of a property the promises allow.
+/// The values of a property that keep the promises.
 enum Allowed {
     /// Nothing: it is said elsewhere or would break a promise.
     Nothing,
@@ -285,7 +285,7 @@ const OF_JAVA: [(&str, &str); 9] = [
     ("value.serializer", "leave it out: the option format decides"),
 ];
 
-/// The properties that choose how the sink proves who it is.
+/// The properties that choose the authentication of the sink.
 const MECHANISMS: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
 
 /// The only way to a token in this build: one that no authority signed, for tests.
@@ -308,7 +308,7 @@ pub(crate) fn objections(properties: &Properties) -> Vec<ConfigIssue> {
     each.chain(objection_to_mechanism(properties)).collect()
 }
 
-/// librdkafka takes the mechanism, and would then wait for a token that nobody fetches.
+/// librdkafka accepts the mechanism, but would then wait for a token that is never fetched.
 fn objection_to_mechanism(properties: &Properties) -> Option<ConfigIssue> {
     let is_oauth = |key: &&&str| {
         properties
@@ -357,7 +357,7 @@ fn objection(key: &str, value: &str) -> Option<ConfigIssue> {
 }
 
 impl Allowed {
-    /// What to write instead of a value that is not allowed.
+    /// The remedy for a value that is not allowed.
     fn remedy(&self, value: &str) -> Option<String> {
         match self {
             Allowed::Nothing => Some("leave it out".to_owned()),
@@ -380,7 +380,7 @@ fn values_are_one(allowed: &Allowed) -> bool {
     )
 }
 
-/// What librdkafka has against one property on its own.
+/// The error of librdkafka for one property alone.
 fn reason_of_librdkafka(key: &str, value: &str) -> Option<String> {
     let mut alone = ClientConfig::new();
     alone.set(key, value);
@@ -432,13 +432,13 @@ pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
-/// How long a record waits for company before it is handed to the producer.
+/// How long a record waits for further ones before it is sent to the producer.
 pub(crate) fn linger(config: &KafkaConfig) -> Duration {
     let millis = linger_ms(config).unwrap_or_default();
     Duration::try_from_secs_f64(millis / 1_000.0).unwrap_or_default()
 }
 
-/// What the user wants. librdkafka itself was asked whether it takes the value: a number from 0 to 900,000.
+/// The user's value. librdkafka itself has checked it: a number from 0 to 900,000.
 fn linger_ms(config: &KafkaConfig) -> Option<f64> {
     let wanted = LINGERS.iter().find_map(|key| config.properties.get(key));
     wanted.and_then(|millis| millis.trim().parse().ok())

@@ -29,11 +29,11 @@ struct State {
     taken: usize,
     /// How many were reported.
     count: usize,
-    /// A failure was reported that nobody woke up for.
+    /// A failure was reported that woke no caller.
     has_failed: bool,
     /// The producer is gone: there are no more reports.
     is_over: bool,
-    /// Who waits, and for how many reports.
+    /// The waiting caller, and the number of reports that it waits for.
     waiting: Option<(usize, Waker)>,
 }
 

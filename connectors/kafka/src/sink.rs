@@ -6,16 +6,16 @@
 //! * Brokers that do not answer fail the delivery after `timeout`, but the messages stay in the queue, and librdkafka
 //!   keeps sending them under their numbers. `open` waits until the end of each is known; what became durable meanwhile
 //!   is not sent again.
-//! * A message that brokers refuse for good stops its producer (`enable.gapless.guarantee`), so that no later one of its
-//!   partition passes it. A new producer goes on at the first record that is not durable.
+//! * A message that brokers refuse for good stops its producer (`enable.gapless.guarantee`), so that no later one of
+//!   its partition passes it. A new producer continues at the first record that is not durable.
 //! * Brokers keep that order only for a producer that they know, so its first message to a partition travels alone.
 //!
 //! A crash of the process ends all this: brokers may then still take what was under way, as with any producer that is
 //! not transactional; it arrives a second time under the same `zkbridge-id`.
 //!
-//! **Refused records.** Brokers refuse a batch of messages as a whole and do not say for which one. The records under
-//! suspicion are then sent one by one, so that only the guilty are rejected. One that is refused for its size alone is
-//! sent again with less data ([`bridge_core::oversize`]): before that nobody knows how well it can be compressed.
+//! **Refused records.** Brokers refuse a batch of messages as a whole and do not say for which one. Its records are
+//! then sent one by one, so that only the refused ones are rejected. A record that is refused for its size alone is
+//! sent again with less data ([`bridge_core::oversize`]): how well it can be compressed is not known before.
 
 mod suspects;
 
@@ -76,7 +76,7 @@ pub struct KafkaSink {
     largest: usize,
     /// Records that became durable with less data than they have.
     shrunk: u64,
-    /// How long a record waits for company.
+    /// How long a record waits for further ones.
     linger: Duration,
     /// Topics that take nothing for now, as far as this call of `deliver` knows.
     failing: HashMap<Arc<str>, (SinkErrorKind, String)>,
@@ -91,7 +91,7 @@ enum Until {
     HalfReported,
 }
 
-/// Why a batch does not go on as it is.
+/// Why a batch cannot continue as it is.
 enum Stop {
     /// Nothing more can be delivered now.
     Trouble(SinkError),
@@ -319,7 +319,7 @@ impl KafkaSink {
             Err(NoTopic::Name(reason)) if !self.has_one_topic() => SendOutcome::Refused(reason),
             Err(NoTopic::Topic(error)) if !self.has_one_topic() => SendOutcome::Held(Some(error)),
             Err(failure) => {
-                // What was sent before is not concerned.
+                // Messages that were sent before are not affected.
                 self.await_all(tally).await?;
                 return Err(failure.into_error().into());
             }

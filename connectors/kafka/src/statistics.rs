@@ -31,7 +31,7 @@ struct Instruments {
     sent: Counter,
     retries: Counter,
     errors: Counter,
-    /// What the present producer has counted so far.
+    /// The counts of the present producer so far.
     counted: Mutex<Counted>,
 }
 
@@ -122,7 +122,7 @@ impl Counted {
         }
     }
 
-    /// What was added.
+    /// The increase.
     fn since(&self, before: &Counted) -> Counted {
         if self.producer != before.producer {
             return self.clone();

@@ -27,7 +27,7 @@ const APPEARS_BOUND: Duration = Duration::from_secs(5);
 /// Between two questions for it.
 const APPEARS_EVERY: Duration = Duration::from_millis(50);
 
-/// So many topics are remembered; beyond, all are asked for again. A template over paths can make very many.
+/// The most topics to remember; beyond that all are checked again. A template over paths can make very many.
 const KNOWN_MAX: usize = 10_000;
 
 /// How a broker says "as I have it by default" in a request to create a topic (KIP-464).

@@ -24,7 +24,7 @@ pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// How the connection is called in the servers' lists.
 const CLIENT_NAME: &str = "zkbridge";
 
-/// What was said on a connection.
+/// The events of a connection.
 #[derive(Clone, Debug, Default)]
 struct Said {
     is_lost: bool,
@@ -41,7 +41,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects and proves who we are.
+    /// Connects and authenticates.
     pub(crate) async fn open(config: &NatsConfig) -> Result<Connection, SinkError> {
         let urls = config.urls();
         let servers: Arc<str> = urls.join(",").into();
@@ -51,7 +51,7 @@ impl Connection {
             .name(CLIENT_NAME)
             .connection_timeout(ANSWER_BOUND)
             .request_timeout(Some(ANSWER_BOUND))
-            // Once around after a loss, so that no connection is sought that nobody uses.
+            // Each server once after a loss, so that no unused connection is opened.
             .max_reconnects(urls.len())
             .event_callback(move |event| {
                 let tell = Arc::clone(&tell);
@@ -85,7 +85,7 @@ impl Connection {
         self.client.max_payload()
     }
 
-    /// Whether it was lost since it was opened, even if the library made it anew.
+    /// Whether the connection was lost since it was opened, even if the library has reconnected.
     pub(crate) fn is_lost(&self) -> bool {
         self.said.borrow().is_lost
     }

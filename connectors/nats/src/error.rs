@@ -7,7 +7,7 @@ use async_nats::jetstream::{Error as JetStreamError, ErrorCode as Code};
 use async_nats::{ConnectError, ConnectErrorKind, ServerError};
 use bridge_core::sink::{SinkError, SinkErrorKind};
 
-/// What an error says.
+/// The classification of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// Something is wrong with the destination or the way to it.
@@ -20,7 +20,7 @@ pub(crate) enum Meaning {
     Conflict,
 }
 
-/// What the answer to a message says.
+/// Classifies the answer to a message.
 pub(crate) fn of_publish(error: &PublishError) -> Meaning {
     match error.kind() {
         // No stream takes the subject.
@@ -45,7 +45,7 @@ fn cause(error: &PublishError) -> Option<&JetStreamError> {
     error.source()?.downcast_ref()
 }
 
-/// What a code of JetStream says. Servers may add codes; what is not named here is tried again.
+/// Classifies a code of JetStream. Servers may add codes; an unknown one is tried again.
 pub(crate) fn of_jetstream(error: &JetStreamError) -> Meaning {
     const CONSTANT: Code = Code::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
     match error.error_code() {

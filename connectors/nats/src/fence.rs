@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::encode::HEADER_MESSAGE_ID;
 use crate::error;
 
-/// So many subjects are remembered; beyond, all are asked for again. A template over paths can make very many.
+/// The most subjects to remember; beyond that all are read again. A template over paths can make very many.
 const KNOWN_MAX: usize = 100_000;
 
 /// The position that a subject without messages has.
@@ -26,7 +26,7 @@ pub(crate) struct Fence {
     known: HashMap<Arc<str>, u64>,
 }
 
-/// What a message that was refused by the fence comes to.
+/// The meaning of a message that the fence refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The stream has had it all along.
@@ -62,7 +62,7 @@ impl Fence {
         Ok(last.sequence)
     }
 
-    /// A message of ours was acknowledged. One that the stream had already may stand before others of ours.
+    /// A message of ours was acknowledged. One that the stream had already may come before others of this sink.
     pub(crate) fn acknowledged(&mut self, subject: &Arc<str>, sequence: u64) {
         let known = self.known.get(subject).copied().unwrap_or(NOTHING);
         self.learn(subject, sequence.max(known));

@@ -15,7 +15,7 @@ use bridge_core::path::ZnodePath;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-/// What must stay in order.
+/// The key by which messages stay in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum OrderKey {
     /// The records of a path; of none: control records.
@@ -24,7 +24,7 @@ pub(crate) enum OrderKey {
     Subject(Arc<str>),
 }
 
-/// What became of a message; durable: the stream has it.
+/// The result of a message; durable: the stream has it.
 pub(crate) type SendOutcome = outbound::SendOutcome<PublishAck, PublishError>;
 
 type Ack = BoxFuture<'static, Result<PublishAck, PublishError>>;

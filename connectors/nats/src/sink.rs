@@ -32,7 +32,8 @@ use crate::stream::{self, Fit, Wanted};
 use crate::subjects::pattern_of;
 use crate::template::{self, SUBJECT};
 
-/// What the header of the fence adds to a message: its name, a separator, a number of 64 bits, the end of the line.
+/// The bytes that the header of the fence adds to a message: its name, a separator, a number of 64 bits, the end of the
+/// line.
 const FENCE_BYTES: usize = HEADER_LAST.len() + 2 + 20 + 2;
 
 /// A stream of JetStream as a destination, for the records of one source.
@@ -47,11 +48,11 @@ pub struct NatsSink {
     largest: usize,
     /// Records that became durable with less data than they have.
     shrunk: u64,
-    /// What was last said about the stream, so that it is said once.
+    /// The last logged remark about the stream, so that it is logged once.
     remarks: Vec<String>,
 }
 
-/// Why a batch does not go on as it is.
+/// Why a batch cannot continue as it is.
 enum Stop {
     /// Nothing more can be delivered now.
     Trouble(SinkError),
@@ -215,7 +216,7 @@ impl NatsSink {
             return Ok(());
         }
         if let Err(error) = self.publish(message, ticket, key, in_flight).await {
-            // What was sent before is not concerned.
+            // Messages that were sent before are not affected.
             self.await_all(in_flight, tally).await?;
             return Err(error.into());
         }
@@ -253,7 +254,7 @@ impl NatsSink {
         let mut headers = HeaderMap::new();
         for (name, value) in message.headers {
             match name {
-                // What is known beforehand need not be checked and copied for each message.
+                // Known names need not be checked and copied for each message.
                 Cow::Borrowed(name) => headers.insert(HeaderName::from_static(name), value),
                 Cow::Owned(name) => headers.insert(name, value),
             }
@@ -288,7 +289,7 @@ impl NatsSink {
         Ok(true)
     }
 
-    /// A message was refused, or nobody acknowledged it in time.
+    /// A message was refused, or not acknowledged in time.
     async fn failed(
         &mut self,
         ticket: &MessageTicket,
@@ -321,7 +322,7 @@ impl NatsSink {
         }
     }
 
-    /// Asks anew how much the stream takes.
+    /// Asks again how much the stream takes.
     async fn takes_less_than(&mut self, bytes: usize) -> Result<bool, SinkError> {
         let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
         let fit = stream::ensure(connection, &self.wanted).await?;
@@ -369,7 +370,7 @@ fn largest(fit: &Fit, connection: &Connection) -> usize {
     fit.largest.map_or(most, |of_stream| of_stream.min(most))
 }
 
-/// What a stream takes that is made for the template, whatever the cluster.
+/// The subjects of a stream that is created for the template, for every cluster.
 fn subject_of_all_clusters(subjects: &NameTemplate) -> String {
     let both = ["alpha", "omega"].map(|cluster| template::samples(subjects, cluster));
     let subjects: Vec<Arc<str>> = both.into_iter().flatten().map(|(_, subject)| subject).collect();

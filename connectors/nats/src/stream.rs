@@ -20,29 +20,29 @@ use crate::subjects::{covers, overlap, pattern_of};
 /// the timeout it is what a duplicate window has to be longer than.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A consumer should be able to stay away for so long.
+/// How long a consumer should be able to stay away.
 const AGE_LEAST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the sink needs of the stream.
+/// The requirements of the sink on the stream.
 pub(crate) struct Wanted {
     pub(crate) name: Arc<str>,
     pub(crate) create: CreateStream,
-    /// Subjects that stand for all that the sink's records get, each with the path of its record.
+    /// Sample subjects of the sink's records, each with the path of its record.
     pub(crate) samples: Vec<(&'static str, Arc<str>)>,
-    /// What a stream takes if its subjects are not given: the same for every cluster.
+    /// The subjects of the stream if the options name none: the same for every cluster.
     pub(crate) default_subject: String,
     pub(crate) timeout: Duration,
 }
 
 /// A stream that can be used.
 pub(crate) struct Fit {
-    /// What is allowed and may not be meant, a sentence each.
+    /// Settings that are allowed but may be a mistake, a sentence each.
     pub(crate) remarks: Vec<String>,
     /// The largest message that it takes, headers included; `None`: the server's limit alone.
     pub(crate) largest: Option<usize>,
 }
 
-/// Looks at the stream, after creating it if it is missing and that is wanted.
+/// Checks the stream, after creating it if it is missing and the options allow that.
 pub(crate) async fn ensure(connection: &mut Connection, wanted: &Wanted) -> Result<Fit, SinkError> {
     let config = match look(connection, wanted).await? {
         Some(config) => config,
@@ -85,7 +85,7 @@ fn not_looked(failure: GetStreamError, name: &str) -> SinkError {
                 .source()
                 .and_then(|below| below.downcast_ref::<async_nats::jetstream::context::RequestError>());
             match below.map(|below| below.kind()) {
-                // Nobody listens on the subjects of the API.
+                // No server answers on the subjects of the API.
                 Some(RequestErrorKind::NoResponders) => return without_jetstream(name),
                 _ => SinkErrorKind::Unavailable,
             }

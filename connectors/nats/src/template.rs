@@ -11,10 +11,10 @@ use bridge_core::path::ZnodePath;
 /// which also holds the reply's subject; NATS advises to stay below 256.
 const SUBJECT_LENGTH_MAX: usize = 1_024;
 
-/// So many tokens the filter makes of a path at most: NATS advises 16 for a whole subject.
+/// The most tokens that the filter makes of a path: NATS advises 16 for a whole subject.
 const TOKENS_MAX: usize = 12;
 
-/// So many characters the filter makes of a path at most, without the token that replaces the rest.
+/// The most characters that the filter makes of a path, without the token that replaces the rest.
 const LENGTH_MAX: usize = 200;
 
 /// A path without names, and an empty text; no escaped name is only that.

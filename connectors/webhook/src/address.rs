@@ -19,7 +19,7 @@ const METADATA: &str = "the metadata service of a cloud";
 const PRIVATE: &str = "a private network";
 
 /// What is not the public internet (IANA's registry of special purposes), and the metadata services that are at home in
-/// public blocks. The first that matches names the address, so the narrow ones stand first.
+/// public blocks. The first match names the address, so the narrow ones come first.
 const REFUSED: [Block; 21] = [
     block(169, 254, 169, 254, 32, METADATA),
     block(168, 63, 129, 16, 32, METADATA),
@@ -44,7 +44,7 @@ const REFUSED: [Block; 21] = [
     block(240, 0, 0, 0, 4, "reserved"),
 ];
 
-/// What the address is, where a webhook must not reach it.
+/// The kind of an address that a webhook must not reach; `None` if it may.
 pub(crate) fn refusal(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => refusal_v4(address),

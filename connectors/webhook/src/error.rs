@@ -17,7 +17,7 @@ const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
 
 const LARGE_HEADERS: &str = "its headers are too large for the receiver: raise its limit, or use a format without headers (record, cloudevents)";
 
-/// What an answer says.
+/// The classification of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// The receiver has the records.
@@ -30,7 +30,7 @@ pub(crate) enum Meaning {
     Ended(SinkErrorKind),
 }
 
-/// What a status says.
+/// Classifies a status.
 pub(crate) fn meaning(status: StatusCode, asks_to_wait: bool, disables: bool) -> Meaning {
     use SinkErrorKind as Kind;
     let of_address = |kind| Meaning::Refused {
@@ -51,7 +51,7 @@ pub(crate) fn meaning(status: StatusCode, asks_to_wait: bool, disables: bool) ->
         401 | 407 => of_address(Kind::Authentication),
         403 => of_address(Kind::Authorization),
         404 | 405 => of_address(Kind::Missing),
-        // The receiver gave up waiting, or does not want to be first: nothing is wrong with the record.
+        // The receiver stopped waiting, or refuses early data: the record is not the cause.
         408 | 425 => failed(Kind::Unavailable),
         410 if disables => Meaning::Ended(Kind::Disabled),
         429 => Meaning::Ended(Kind::Throttled),
@@ -121,7 +121,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// How far the receiver's clock differs from this one, if that is more than it should.
+/// The difference between the receiver's clock and this one, if it is too large.
 fn clock_difference(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let date = httpdate::parse_http_date(date).ok()?;
@@ -131,7 +131,7 @@ fn clock_difference(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     (off >= CLOCK_DIFFERENCE_MAX).then_some(off)
 }
 
-/// Where a redirect leads, as far as it may be shown: as with our own address, no path.
+/// The target of a redirect, without its path, as with our own address.
 fn target(headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
     match location.and_then(|text| reqwest::Url::parse(text).ok()) {

@@ -22,16 +22,16 @@ use crate::transport::Way;
 /// A shorter part of an option is no secret, and would mask parts of ordinary words.
 const HIDDEN_BYTES_MIN: usize = 6;
 
-/// So many letters of an answer's text are shown.
+/// The most characters of an answer's text that are shown.
 const SHOWN_MAX: usize = 200;
 
-/// They are taken from so many bytes, so that no secret is cut before it is masked.
+/// The bytes that they are taken from, so that no secret is cut before it is masked.
 const BEGINNING_BYTES: usize = 8 << 10;
 
-/// So much of an answer's body is read, so that the connection can be used again; after it the connection is closed.
+/// The most bytes of an answer's body that are read so that the connection can be used again; beyond them it is closed.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// What is needed for a request.
+/// Everything that a request needs.
 pub(crate) struct HttpSender {
     pub(crate) way: Way,
     pub(crate) url: Url,
@@ -43,7 +43,7 @@ pub(crate) struct HttpSender {
     hidden: Vec<String>,
 }
 
-/// What became of a request.
+/// The result of a request.
 pub(crate) enum Answer {
     /// The form has nothing to say of these records.
     Nothing,
@@ -65,7 +65,7 @@ pub(crate) struct Response {
     pub(crate) text: String,
 }
 
-/// What became of some records of a batch.
+/// The result of some records of a batch.
 pub(crate) struct Reply {
     pub(crate) parcel: Parcel,
     pub(crate) answer: Answer,

@@ -22,10 +22,10 @@ const FAILURES_IN_A_ROW: usize = 8;
 /// And never more: a receiver that is down must not be sent whole batches with every attempt.
 const FAILURES_IN_A_ROW_MAX: usize = 256;
 
-/// What is remembered of so many records that failed; beyond that all is forgotten, which costs them further tries.
+/// The most failed records to remember; beyond that all are forgotten, which costs them further tries.
 const SUSPECTS_MAX: usize = 10_000;
 
-/// What outlives a call of `deliver`.
+/// The state that outlives a call of `deliver`.
 pub(crate) struct Memory {
     /// The records of the last batch that were settled, where it was not delivered as a whole.
     pub(crate) settled: HashMap<Seq, (Uuid, Outcome)>,
@@ -107,7 +107,7 @@ impl Memory {
         }
     }
 
-    /// What is known of these records; what is known of others is forgotten.
+    /// Returns the state of these records, and forgets that of others.
     pub(crate) fn recall(&mut self, records: &[Arc<Record>]) -> Vec<Option<Outcome>> {
         let mut settled = std::mem::take(&mut self.settled);
         let known = |record: &Arc<Record>| match settled.remove(&record.seq) {

@@ -22,10 +22,10 @@ use bridge_core::record::Record;
 /// A body of several records is not made larger than this, so that it fits what servers take by default (1 MB).
 const BODY_BYTES_MAX: usize = 900_000;
 
-/// What a record takes beside its data, generously: two Stats, the path, the rest of the fields.
+/// The size of a record without its data, rounded up: two Stats, the path, the other fields.
 const RECORD_BYTES: usize = 2_048;
 
-/// What became of a record.
+/// The result of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The receiver has it.
@@ -199,7 +199,7 @@ impl<'a> PathQueues<'a> {
         }
     }
 
-    /// What is known of each record.
+    /// The state of each record.
     pub(crate) fn into_outcomes(self) -> Vec<Option<Outcome>> {
         self.outcomes
     }

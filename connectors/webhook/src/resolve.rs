@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Where names are looked up.
+/// The resolver of names.
 pub(crate) trait Lookup: Send + Sync {
     /// All addresses of a name.
     fn lookup(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
@@ -33,15 +33,15 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// What an address is, where it must not be reached.
+/// The kind of an address that must not be reached.
 pub(crate) type Rule = fn(IpAddr) -> Option<&'static str>;
 
-/// The rule of who allows private addresses.
+/// The rule if private addresses are allowed.
 pub(crate) fn no_refusal(_: IpAddr) -> Option<&'static str> {
     None
 }
 
-/// Where names are looked up, and what is let through of what is found.
+/// The resolver of names, with the rule for the addresses that it may return.
 #[derive(Clone)]
 pub(crate) struct Guard {
     pub(crate) lookup: Arc<dyn Lookup>,
@@ -62,7 +62,7 @@ pub(crate) enum Nowhere {
         name: String,
         /// One of them.
         address: IpAddr,
-        /// What that is.
+        /// The kind of the address.
         what: &'static str,
     },
 }

@@ -94,7 +94,7 @@ impl SigningKey {
         }
     }
 
-    /// What a receiver checks `v1a` signatures with; none for a secret that both sides share.
+    /// The public key with which a receiver checks `v1a` signatures; `None` for a secret that both sides share.
     pub(crate) fn public(&self) -> Option<String> {
         match self {
             SigningKey::Symmetric(_) => None,

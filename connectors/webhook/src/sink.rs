@@ -5,7 +5,7 @@
 //! `webhook-id`.
 //!
 //! **Failures.** A failure is that of a path as long as the receiver takes others: the path is deferred, with all of
-//! its records in the batch, and the rest goes on. When nothing else is taken, it is the receiver's: the batch ends
+//! its records in the batch, and the others continue. When nothing else is taken, it is the receiver's: the batch ends
 //! there, and what was taken after the first failure is remembered, so that it is not sent again.
 //!
 //! | answer | what becomes of it |
@@ -253,7 +253,7 @@ impl WebhookSink {
         let record = &round.records[*at];
         let least = sender.encoder.least(record);
         let smaller = (bytes > least).then(|| least.max(bytes / 2));
-        // After the last one it begins anew with all of the data, should it be tried again.
+        // After the last one, a further try starts with all of the data again.
         self.memory.suspect(record.seq).most = smaller;
         smaller.is_some()
     }
@@ -302,7 +302,7 @@ impl WebhookSink {
     ) {
         queues.settle(parcel, |_| Some(Outcome::Held));
         let first = round.records[parcel[0]].seq;
-        // What is known to be the failure of a path says nothing about the receiver.
+        // The failure of one path shows nothing about the receiver.
         if !self.memory.is_of_path(first) {
             round.in_a_row += 1;
         }

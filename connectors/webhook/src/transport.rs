@@ -36,7 +36,7 @@ pub(crate) struct Way {
     pub(crate) client: Client,
     url: Url,
     shown: String,
-    /// Where the name is resolved; a proxy does it for us where there is one.
+    /// The resolver of the name; a proxy resolves it itself.
     guard: Guard,
     proxy: Option<Intercept>,
     tls: Arc<ClientConfig>,
@@ -53,7 +53,7 @@ impl Way {
     ) -> Result<Way, SinkError> {
         refuse_literal(url, &guard)?;
         let proxy = proxy_for(url, proxies)?;
-        // The proxy was chosen by who runs this process, and is nearly always on a private network.
+        // The operator of this process chose the proxy, which is nearly always on a private network.
         let guard = Guard {
             rule: if proxy.is_some() { no_refusal } else { guard.rule },
             ..guard
@@ -251,7 +251,7 @@ fn client_of(
     builder.build()
 }
 
-/// Whether TLS is spoken with anybody, so that authorities are needed.
+/// Whether any peer uses TLS, so that certificate authorities are needed.
 fn is_encrypted(url: &Url, proxy: Option<&Intercept>) -> bool {
     url.scheme() == "https" || proxy.is_some_and(|proxy| proxy.uri().scheme_str() == Some("https"))
 }

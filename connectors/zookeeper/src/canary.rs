@@ -60,7 +60,7 @@ pub(crate) struct Writer {
     config: ZookeeperConfig,
     client: Option<Client>,
     has_written: bool,
-    /// What was logged last, and is so still.
+    /// The last logged condition, while it lasts.
     said: Option<String>,
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Connected {
     pub(crate) version: Option<Arc<str>>,
 }
 
-/// What a first look at an ensemble found.
+/// The result of the first check of an ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// The version, where all servers that answer say the same.
@@ -44,7 +44,7 @@ pub struct Checked {
     pub session_timeout: Duration,
     /// Each configured root.
     pub roots: Vec<(ZnodePath, RootFound)>,
-    /// Where a canary was written, if the source is to have one.
+    /// The path of the canary that was written, if the source has one.
     pub canary: Option<ZnodePath>,
 }
 
@@ -90,7 +90,7 @@ pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, Source
     })
 }
 
-/// What to say of a session timeout that the servers have granted, if it is not the one that was asked for.
+/// The remark about a granted session timeout that differs from the requested one.
 pub fn remark_on_timeout(config: &ZookeeperConfig, granted: Duration) -> Option<String> {
     let asked = config.session_timeout.0;
     (granted != asked).then(|| {

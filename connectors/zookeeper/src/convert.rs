@@ -76,7 +76,7 @@ fn check_names(read: &ReadRequest, names: &[String]) -> Result<(), Error> {
     }
 }
 
-/// What came of reading one access control list.
+/// The result of reading one access control list.
 pub(crate) fn acl_outcome(
     result: Result<(Vec<zookeeper_client::Acl>, zookeeper_client::Stat), Error>,
     digests: AclDigests,

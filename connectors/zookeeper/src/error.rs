@@ -3,7 +3,7 @@
 use bridge_core::source::{SourceError, SourceErrorKind};
 use zookeeper_client::Error;
 
-/// What a failed request says about the connection.
+/// The meaning of a failed request for the connection.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The connection was lost during the request; the session's state decides.

@@ -74,7 +74,7 @@ fn unusable(file: &FilePath, error: &dyn std::fmt::Display) -> String {
     format!("{file} cannot be used for [source.tls]: {error}")
 }
 
-/// What an operator can do about a failed handshake.
+/// The remedy for a failed handshake.
 fn explain(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let remedy = match inner {

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 /// themselves.
 const CLOSE_BOUND: Duration = Duration::from_secs(1);
 
-/// Runs a source on a thread of its own, and waits for the end of both. A panic there goes on here.
+/// Runs a source on a thread of its own, and waits for the end of both. A panic there is resumed here.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub(crate) async fn run(source: impl Future<Output = ()> + Send + 'static) -> io
     let (dropped_at_the_end, ended) = oneshot::channel::<()>();
     let work = move || {
         let _dropped_at_the_end = dropped_at_the_end;
-        // For clocks, name look-ups and looks at servers, which are tokio's.
+        // For timers, name look-ups and probes of servers, which use tokio.
         let _runtime = runtime.enter();
         let crew = LocalSpawner::default();
         let _spawned_here = spawns_core::enter(&crew);
@@ -50,7 +50,7 @@ pub(crate) async fn run(source: impl Future<Output = ()> + Send + 'static) -> io
     Ok(())
 }
 
-/// What the client library has spawned.
+/// The tasks that the client library has spawned.
 #[derive(Default)]
 struct LocalSpawner {
     tasks: TaskTracker,

@@ -16,7 +16,7 @@ const ANSWER_BYTES_MAX: u64 = 16 << 10;
 /// Characters of a version or a role: the version goes into every record.
 const WORD_MAX: usize = 32;
 
-/// What a server said.
+/// The answer of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// It serves; the version and role as it names them.

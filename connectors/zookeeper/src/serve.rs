@@ -35,17 +35,17 @@ const LOOKS: u32 = 8;
 /// How a connection ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// It was lost; the session may go on.
+    /// It was lost; the session may continue.
     Lost,
     /// The session is over.
     Expired,
     /// The pipeline did not take events as fast as they came, and some had to be thrown away.
     Overflow,
-    /// The pipeline wants another one, after a while.
+    /// The pipeline requests another one, after a wait.
     Replace(Duration),
     /// A request was not answered in time, although the server answers pings.
     Unanswered(SourceError),
-    /// It cannot go on.
+    /// It cannot continue.
     Trouble(SourceError),
     /// Asked to stop, or the pipeline is gone.
     Stopped,
@@ -53,7 +53,7 @@ pub(crate) enum End {
 
 type Answer<'a> = BoxFuture<'a, Result<Input, Error>>;
 
-/// What waits for the pipeline.
+/// The reports that wait for the pipeline.
 #[derive(Default)]
 struct Outbox {
     reports: VecDeque<SourceEvent>,

@@ -142,7 +142,7 @@ async fn pause(wait: Duration, link: &mut Link) -> bool {
     }
 }
 
-/// What outlives a session of the source.
+/// The state that outlives a session of the source.
 struct Keeper<'a> {
     number: &'a mut Connection,
     writer: &'a mut Writer,

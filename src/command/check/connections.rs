@@ -71,7 +71,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything that the configuration relies on.
+/// Checks everything that the configuration relies on.
 pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
     block_on(async {
         let mut findings = vec![data_folder(&config.data_dir)];

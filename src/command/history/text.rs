@@ -103,7 +103,7 @@ fn notes(record: &Record, compacted: u64) -> Vec<String> {
     notes
 }
 
-/// What comes after the last version of a page.
+/// The lines after the last version of a page.
 pub fn end(page: &HistoryPage, style: &Style) -> String {
     if let Some(znode) = &page.unchanged
         && let Some(stat) = znode.node.stat
