@@ -106,9 +106,9 @@ fn reason_against(error: &DeliverError, records: &[Arc<Record>]) -> Option<Strin
     // The records of a run are in the order of their paths.
     let place = places(done.iter().map(|record| record.seq));
     for (seqs, word) in [(&rejected, "rejected"), (&deferred, "deferred")] {
-        if let Some(stranger) = seqs.iter().find(|seq| !place.contains_key(*seq)) {
+        if let Some(unknown) = seqs.iter().find(|seq| !place.contains_key(*seq)) {
             return Some(format!(
-                "record {stranger} {word}, which is not among the done ones"
+                "record {unknown} {word}, which is not among the done ones"
             ));
         }
         if !seqs.is_sorted_by(|a, b| place[a] < place[b]) {
