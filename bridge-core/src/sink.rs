@@ -9,11 +9,12 @@ use futures::future::BoxFuture;
 use crate::number::Seq;
 use crate::record::Record;
 
-/// Records of one source in the order of `seq`, or of a run that is made for the sink, whose records repeat the `seq` of
-/// what they restate and come in the order of their paths. For one sink. Never empty; each record has another `seq`.
+/// A batch for one sink: records of one source in the order of `seq`, or records of a run that is made for the sink,
+/// which have the `seq` of the records that they repeat and are in the order of their paths. Never empty; each record
+/// has a different `seq`.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// What to deliver. Filters have been applied, so `seq` may have holes.
+    /// The records to deliver. Filters have been applied, so `seq` may have holes.
     pub records: Vec<Arc<Record>>,
 }
 
@@ -23,81 +24,84 @@ pub struct Delivery {
 /// one worker and one `Sink` value each.
 ///
 /// **Order.** `deliver` makes the records of a path durable in the order of `seq`. A sink that spreads paths over
-/// partitions or connections keeps the order of each path only. Where a sink defers records ([`DeliverError::deferred`])
-/// or an operator retries dead letters, these come later in deliveries of their own, after records of other paths.
+/// partitions or connections keeps the order of each path only. If a sink defers records ([`DeliverError::deferred`])
+/// or an operator retries dead letters, these records come later in deliveries of their own, after records of other
+/// paths.
 ///
-/// **Duplicates.** After an error, a restart or a lost acknowledgement the same records come again from after the
-/// cursor; a record that comes again has the same `id` and is equal as JSON, unless a full journal compacted it in
-/// between: `before`, `missed` and `superseded` then also cover the records that went into it. Within one value's life,
-/// records are never delivered again once `deliver` reported them as durable.
+/// **Duplicates.** After an error, a restart or a lost acknowledgement the records after the cursor are delivered
+/// again. A repeated record has the same `id` and is equal as JSON, unless a full journal compacted it in between:
+/// `before`, `missed` and `superseded` then also cover the records that were merged into it. One `Sink` value never
+/// gets a record again that its `deliver` reported as durable.
 ///
-/// **Durability.** What `deliver` reports as durable must survive a crash of this process, and, where the destination
-/// can promise it, of the destination. The cursor moves past it, so a sink that reports early loses records.
+/// **Durability.** A record that `deliver` reports as durable must survive a crash of this process, and, if the
+/// destination can promise it, of the destination. The cursor moves past it, so a sink that reports early loses
+/// records.
 ///
 /// **Cancellation.** The worker may drop the future of `deliver` at a shutdown, after the drain bound. Nothing of that
 /// call then counts as delivered. The sink is not called again afterwards except for `close`.
 ///
-/// **Shutdown.** `close` is called once, flushes what it can within its own bound, and never blocks without a limit.
+/// **Shutdown.** `close` is called once, flushes as much as its own time limit allows, and never blocks without a
+/// limit.
 pub trait Sink: Send {
-    /// Proves address, credentials and topic before any record is read, and prepares to deliver. Called again after
-    /// an error of `deliver`, before the next one; it must then discard all that is left of the attempts before.
+    /// Checks address, credentials and topic before any record is read, and prepares to deliver. Called again after an
+    /// error of `deliver`, before the next call; it must then discard all state of the earlier attempts.
     fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
 
     /// Delivers a batch. `Ok`: every record is durable at the destination.
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>>;
 
-    /// How long a record may wait for company before it is handed over in a batch that is not full. Asked once, before the
-    /// first record is read. The next batch is handed over when one is durable, so that a destination which waits by
-    /// itself, as the producers of some client libraries do, makes each record wait for nobody.
+    /// How long a record may wait for further ones before a batch that is not full is delivered. Called once, before
+    /// the first record is read. Return zero if the client library already batches: the next batch is delivered only
+    /// when this one is durable, so waiting twice only adds latency.
     fn linger(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// How many of the records that became durable since this was last asked had been shrunk to what the destination
-    /// takes ([`crate::oversize`]). A destination without a limit has nothing to say.
+    /// Returns how many of the records that became durable since the last call were shrunk to the limit of the
+    /// destination ([`crate::oversize`]); 0 for a destination without a limit.
     fn take_shrunk(&mut self) -> u64 {
         0
     }
 
-    /// Flushes and lets go of the destination.
+    /// Flushes, and releases the destination.
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
 
-    /// What the last successful `open` found at the destination that is allowed and may not be meant, such as settings by
-    /// which it would lose what was delivered: a sentence each, with what to do. `zkbridge check --connect` prints them as
-    /// warnings; the sink itself logs them, each once.
+    /// Returns the settings of the destination that the last successful `open` found allowed but probably a mistake,
+    /// such as one by which it would lose delivered records: a sentence each, with a remedy. `zkbridge check --connect`
+    /// prints them as warnings; the sink itself logs each once.
     fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// What a batch came to when not every record is durable. Built from its default, so that what a sink has nothing to say
-/// about need not be named.
+/// The result of a batch in which not every record is durable. Build it from its default, so that a sink names only the
+/// fields that it uses.
 #[derive(Debug, Default)]
 pub struct DeliverError {
-    /// How many records from the front of the batch are durable for certain, or were rejected or deferred as listed.
+    /// The number of records from the front of the batch that are certainly durable, or rejected or deferred as listed.
     pub done: usize,
     /// Records among those first `done` that the destination will never accept, in the order of the batch.
     pub rejected: Vec<Rejected>,
-    /// Records among those first `done` that the destination refused for now, in the order of the batch: the way to it works, and
-    /// nothing but their own path has to wait. Only a sink whose failures are those of a path says so, such as one that
-    /// calls a service for each record. After a deferred record, every later one of its path in the batch must be
-    /// deferred as well (or rejected), as nothing may overtake it.
+    /// Records among those first `done` that the destination refused for now, in the order of the batch: the transport
+    /// works, and only their own paths have to wait. Only a sink whose failures can concern a single path reports them,
+    /// such as one that calls a service for each record. After a deferred record, every later one of its path in the
+    /// batch must be deferred as well (or rejected), because no record may overtake it.
     pub deferred: Vec<Deferred>,
-    /// Why the rest is not delivered; `None` where the rejected and deferred ones are all there is to say (`done` is then
-    /// the whole batch).
+    /// Why the rest is not delivered; `None` if every record is durable, rejected or deferred (`done` is then the whole
+    /// batch).
     pub error: Option<SinkError>,
-    /// How far `error` reaches, as far as the sink can tell.
+    /// The extent of `error`, if the sink knows it.
     pub extent: Extent,
 }
 
-/// How far a failure reaches.
+/// The extent of a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// The whole destination: no other record would fare better.
+    /// The whole destination: every other record would fail as well.
     #[default]
     Destination,
     /// The paths of the records that failed, or the whole destination: only records of other paths can show it. The
-    /// engine adds newer records to the batch before it is delivered again, and soon delivers it again where they are of
+    /// engine adds newer records to the batch before it is delivered again, and soon delivers it again if they are of
     /// other paths. A sink that finds some of them durable and others refused then reports these as deferred.
     Unknown,
 }
@@ -122,24 +126,24 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// A record that a destination refused for now, while the records of other paths go on.
+/// A record that a destination refused for now, while records of other paths are delivered.
 #[derive(Debug)]
 pub struct Deferred {
     /// Which.
     pub seq: Seq,
-    /// Why, and when to come back where the destination said so.
+    /// The cause, and the wait if the destination requested one.
     pub error: SinkError,
 }
 
-/// What went wrong at a destination.
+/// A failure at a destination.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SinkError {
     /// Decides what the engine does.
     pub kind: SinkErrorKind,
-    /// What happened, with the concrete value.
+    /// The message, with the concrete value.
     pub message: String,
-    /// The destination's own word on when to come back, as in `Retry-After`: the engine waits at least so long, up to
+    /// The wait that the destination requested, as in `Retry-After`: the engine waits at least this long, up to
     /// [`RETRY_AFTER_MAX`](crate::delivery::RETRY_AFTER_MAX).
     pub retry_after: Option<Duration>,
     /// Below.
@@ -171,7 +175,7 @@ impl SinkError {
         }
     }
 
-    /// The same with the destination's word on when to come back.
+    /// The same with the wait that the destination requested.
     pub fn retry_after(self, wait: Duration) -> SinkError {
         SinkError {
             retry_after: Some(wait),
@@ -189,21 +193,21 @@ pub enum SinkErrorKind {
     Throttled,
     /// Credentials are wrong or expired.
     Authentication,
-    /// It knows who asks and refuses.
+    /// The credentials are valid, but lack the permission.
     Authorization,
-    /// The topic, stream, file or address is not there.
+    /// The topic, stream, file or address does not exist.
     Missing,
     /// It has no room left (disk, quota, full stream).
     Full,
-    /// The client library can not go on with this connection or producer; a new one can.
+    /// The client library cannot continue with this connection or producer; a new one can.
     Broken,
     /// The options of the sink cannot work with this destination.
     Configuration,
-    /// The destination said that it is gone for good, or an operator switched it off. Kept over restarts until an operator
-    /// enables the sink.
+    /// The destination reported that it has ended permanently, or an operator disabled the sink. Kept over restarts
+    /// until an operator enables the sink.
     Disabled,
-    /// The destination ended with this life of the process, such as an output that nobody reads any more; the next life
-    /// has another one.
+    /// The destination ended for this run of the process, such as an output whose reader has ended; the next run has
+    /// another one.
     Ended,
 }
 

@@ -63,8 +63,8 @@ impl Connection {
     }
 }
 
-/// A request with the connection that it is meant for. Another connection must ignore it: it would add its watches a
-/// second time, in place of those that may have reported events already.
+/// A request, with the connection that it is for. Another connection must ignore it: it would add its watches a second
+/// time, in place of those that may have reported events already.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddressedRequest {
     /// The last connection that the pipeline knew.

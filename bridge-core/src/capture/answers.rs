@@ -72,7 +72,7 @@ pub(crate) fn walk_answered(
     Ok(())
 }
 
-/// Compares the answers of an audit with the image, while the watch is active and events go on.
+/// Compares the answers of an audit with the image, while the watch is active and events arrive.
 fn audit_answered(
     context: &mut StepContext<'_>,
     follow: &Follow,

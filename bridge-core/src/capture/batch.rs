@@ -151,7 +151,7 @@ impl Request {
         }
     }
 
-    /// A request whose answer is only compared with the image, while events go on.
+    /// A request whose answer is only compared with the image, while events arrive.
     pub(crate) fn proof(purpose: Purpose, reads: Vec<ReadRequest>, covers: u64) -> Request {
         Request {
             purpose,

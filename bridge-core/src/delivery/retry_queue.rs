@@ -1,5 +1,5 @@
-//! The records that wait for their destination while the sink's cursor goes on, in memory: one queue for each path, in
-//! order, with a backoff of its own.
+//! The retry queue in memory: records that wait for their destination while the sink's cursor moves on, with a queue
+//! and a backoff for each path.
 //!
 //! The records are in the journal only, and their number has a bound.
 
@@ -84,7 +84,7 @@ pub(super) struct RetryQueue {
     /// The time of the next attempt of each queue, with its first record, which makes the key unique.
     due: BTreeMap<(Duration, Seq), PathKey>,
     count: usize,
-    /// Those that an operator replays.
+    /// The records that an operator replays.
     again: HashSet<Seq>,
 }
 
@@ -214,7 +214,7 @@ impl RetryQueue {
         self.again.len()
     }
 
-    /// The record is durable, or a dead letter: the next one of its path may be tried at once.
+    /// Removes a record that is durable or a dead letter: the next one of its path may be tried at once.
     pub fn remove(&mut self, path: &PathKey, seq: Seq) {
         let Some(queue) = self.queues.get_mut(path) else {
             return;

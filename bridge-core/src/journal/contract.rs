@@ -165,7 +165,7 @@ pub trait SinkState {
     /// # Errors
     ///
     /// If it does not follow the cursor of its sink ([`ProgressError::Refused`]): nothing of it is stored, and the
-    /// transaction goes on. Or if the journal cannot be written, or its content is not valid.
+    /// transaction continues. Or if the journal cannot be written, or its content is not valid.
     fn store_progress(&mut self, progress: &SinkProgress) -> Result<(), ProgressError>;
 }
 

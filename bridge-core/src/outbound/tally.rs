@@ -70,7 +70,7 @@ impl Tally {
         self.rejected.push(Rejected { seq, reason });
     }
 
-    /// The destination refused the record at this position for now, and those of other paths may go on.
+    /// The destination refused the record at this position for now; those of other paths may be delivered.
     pub fn held(&mut self, at: usize, record: &Record, error: SinkError) {
         self.before_held.get_or_insert((self.done, self.rejected.len()));
         self.done = at + 1;

@@ -18,7 +18,7 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Events have come, so many in all.
+    /// Counts events that arrived; the argument is their number in all.
     pub(super) fn came(&mut self, events: u64, now: Instant) {
         if self.waiting.len() < ARRIVALS_MAX {
             self.waiting.push_back((events, now));

@@ -38,8 +38,8 @@ const USER_QUEUE_MESSAGES_MAX: u32 = 1_000_000;
 /// without it (`examples/throughput.rs`).
 const LINGER_MS: &str = "0";
 
-/// Who wants larger batches than come by themselves says so with [`LINGERS`]: the engine waits so long before it hands a
-/// batch over, and the producer for as long as that takes. Without it the first messages of a batch leave alone.
+/// [`LINGERS`] asks for larger batches than the load makes: the engine waits that long before it hands a batch over,
+/// and the producer for as long as that takes. Without it the first messages of a batch leave alone.
 const LINGER_MS_WITHIN_A_BATCH: f64 = 1.0;
 
 /// The two names of the property for the time that a message waits for further ones, in milliseconds.

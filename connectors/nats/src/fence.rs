@@ -62,7 +62,7 @@ impl Fence {
         Ok(last.sequence)
     }
 
-    /// A message of ours was acknowledged. One that the stream had already may come before others of this sink.
+    /// A message of this sink was acknowledged. One that the stream had already may come before others of this sink.
     pub(crate) fn acknowledged(&mut self, subject: &Arc<str>, sequence: u64) {
         let known = self.known.get(subject).copied().unwrap_or(NOTHING);
         self.learn(subject, sequence.max(known));

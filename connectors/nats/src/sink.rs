@@ -1,13 +1,13 @@
 //! The delivery to the servers.
 //!
-//! **Order.** A stream keeps messages in the order in which it takes them: one that was lost on its way and is sent
-//! again comes after those that were not, and its id keeps the later ones from being stored again. So a path has
-//! one message on its way at a time, and the next is sent when the stream has acknowledged it. Other paths do not wait.
-//! The marks of a snapshot and of a gap wait for all before them and let nothing pass.
+//! **Order.** A stream keeps messages in the order in which it takes them: a message that was lost and is sent again
+//! comes after the later ones, whose ids keep them from being stored again. So a path has one message in flight at a
+//! time, and the next is sent when the stream has acknowledged it. Other paths do not wait. Control records of a
+//! snapshot or a gap wait for all messages before them, and all later ones wait for them.
 //!
-//! **Repetition.** At the first acknowledgement that fails or does not come the delivery stops; the engine opens the sink
-//! again and sends from there. Every message has the record's id, and within its duplicate window the stream does not
-//! store it twice, also when the first one turns up late.
+//! **Repetition.** At the first acknowledgement that fails or does not arrive the delivery stops; the engine opens the
+//! sink again and sends from there. Every message has the record's id, and within its duplicate window the stream does
+//! not store it twice, even if the first one arrives late.
 
 use std::borrow::Cow;
 use std::sync::Arc;

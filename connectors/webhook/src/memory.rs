@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::path_queues::Outcome;
 
-/// So many paths that fail one after another, with none that is taken between, are taken for the receiver's failure. At
+/// This many paths that fail one after another, without a success between them, count as a failure of the receiver. At
 /// the next attempts it is twice as many each time, so that many bad paths do not hold the good ones without end.
 const FAILURES_IN_A_ROW: usize = 8;
 

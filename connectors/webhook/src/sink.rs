@@ -1,8 +1,7 @@
 //! The delivery to the receiver.
 //!
-//! **Order.** Of each path one request is on its way; the next goes when the receiver has taken that one. A request
-//! that was not answered may still be worked on by a slow receiver when it is sent again; it comes under the same
-//! `webhook-id`.
+//! **Order.** One request of each path is in flight; the next is sent when the receiver has taken that one. A slow
+//! receiver may still process a request without an answer when it is sent again; both have the same `webhook-id`.
 //!
 //! **Failures.** A failure is that of a path as long as the receiver takes others: the path is deferred, with all of
 //! its records in the batch, and the others continue. When nothing else is taken, it is the receiver's: the batch ends
