@@ -82,7 +82,7 @@ pub struct Bridge {
     reloads: Option<mpsc::Receiver<ReloadRequest>>,
     view: View,
     stop: CancellationToken,
-    /// Looks after what the process has in common.
+    /// The task that watches over the shared resources of the process.
     watches: JoinHandle<()>,
 }
 

@@ -119,7 +119,7 @@ pub struct StepProgress {
     pub merged: u64,
     /// Bytes of znode data (`after`) in them.
     pub delivered_bytes: u64,
-    /// The capture times of records delivered for the first time; equal neighbours are listed once.
+    /// The capture times of records delivered for the first time; consecutive equal times are listed once.
     pub captured: Vec<Timestamp>,
     /// Whether the sink was switched off or on.
     pub switch: Option<Switch>,

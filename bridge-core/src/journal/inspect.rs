@@ -177,7 +177,7 @@ const QUESTIONS: &[Question] = &[
     },
 ];
 
-/// The image beside the last record of each path.
+/// The image compared with the last record of each path.
 const FOLDED: &str = "SELECT i.path, i.last, i.life, i.stat, i.value, r.op, r.stat, r.value, r.path
     FROM image i LEFT JOIN record r ON r.seq = i.last
     WHERE i.last IS NOT NULL AND i.last >= (SELECT min(seq) FROM record)";

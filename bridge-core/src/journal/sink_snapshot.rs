@@ -471,7 +471,8 @@ impl PageBuilder<'_> {
         Ok(found)
     }
 
-    /// The levels from the top to a path that was looked at. One that is gone by now has nothing below it.
+    /// The levels from the top to the last path of the previous page. A level that was deleted meanwhile has nothing
+    /// below it.
     fn way_to(&self, top: &ZnodePath, after: &ZnodePath) -> rusqlite::Result<Vec<SnapshotLevel>> {
         let mut way = Vec::new();
         let mut visited: Box<str> = "".into();

@@ -26,7 +26,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// A batch of which so many records from the front became durable in an earlier call.
+    /// A batch whose first records became durable in an earlier call.
     pub fn after(done: usize) -> Tally {
         Tally {
             done,

@@ -13,7 +13,7 @@ const ARRIVALS_MAX: usize = 4096;
 /// Arrivals whose events are not all durable.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
-    /// The number of events that had come, and when.
+    /// The number of events that had arrived, and the time.
     waiting: VecDeque<(u64, Instant)>,
 }
 
@@ -27,7 +27,7 @@ impl Arrivals {
         }
     }
 
-    /// So many events are durable. Gives back how long the arrivals among them waited.
+    /// Drops the events up to this number, which are durable. Returns how long each arrival among them waited.
     pub(super) fn durable(&mut self, events: u64, now: Instant) -> Vec<Duration> {
         let settled = self.waiting.partition_point(|(last, _)| *last <= events);
         let arrivals = self.waiting.drain(..settled);

@@ -114,7 +114,7 @@ impl MemoryJournal {
         })
     }
 
-    /// What a sink set aside, as its next worker takes it up.
+    /// The dead letters and parked records of a sink, as its next worker loads them.
     ///
     /// # Panics
     ///

@@ -28,18 +28,18 @@ const QUEUE_KBYTES_MAX: u32 = 64 << 10;
 /// How many messages may wait: small records, so that `QUEUE_KBYTES_MAX` is not reached.
 const QUEUE_MESSAGES_MAX: u32 = 100_000;
 
-/// The most that a user may raise these two to: bounded is a promise.
+/// The limits to which a user may raise these two, so that memory stays bounded.
 const USER_QUEUE_KBYTES_MAX: u32 = 1 << 20;
 const USER_QUEUE_MESSAGES_MAX: u32 = 1_000_000;
 
-/// How long a message waits for company in the producer where nothing is wanted: not at all. The engine hands over whole
-/// batches and the next one when a batch is durable, so that nobody comes while the last messages of a batch wait.
-/// Measured on two cores: a lone record takes 0.35 ms, and 1.5 ms with a wait of 1 ms, while batches of 1,000 are as fast
-/// without it (`examples/throughput.rs`).
+/// The default wait of a message in the producer: none. The engine delivers whole batches, and the next one when a
+/// batch is durable, so that no further message arrives while the last ones of a batch wait. Measured on two cores: a
+/// lone record takes 0.35 ms, and 1.5 ms with a wait of 1 ms, while batches of 1,000 are as fast without it
+/// (`examples/throughput.rs`).
 const LINGER_MS: &str = "0";
 
-/// [`LINGERS`] asks for larger batches than the load makes: the engine waits that long before it hands a batch over,
-/// and the producer for as long as that takes. Without it the first messages of a batch leave alone.
+/// [`LINGERS`] asks for larger batches than the load makes: the engine waits that long before it delivers a batch, and
+/// the producer 1 ms while it takes the batch. Without this wait the first messages of a batch are sent alone.
 const LINGER_MS_WITHIN_A_BATCH: f64 = 1.0;
 
 /// The two names of the property for the time that a message waits for further ones, in milliseconds.

@@ -15,11 +15,11 @@ use uuid::Uuid;
 
 use crate::path_queues::Outcome;
 
-/// This many paths that fail one after another, without a success between them, count as a failure of the receiver. At
-/// the next attempts it is twice as many each time, so that many bad paths do not hold the good ones without end.
+/// This many paths that fail one after another, without a success between them, count as a failure of the receiver. The
+/// number doubles with each further attempt, so that many failing paths do not hold the others without a limit.
 const FAILURES_IN_A_ROW: usize = 8;
 
-/// And never more: a receiver that is down must not be sent whole batches with every attempt.
+/// The limit of that number: a receiver that is down must not be sent whole batches with every attempt.
 const FAILURES_IN_A_ROW_MAX: usize = 256;
 
 /// The most failed records to remember; beyond that all are forgotten, which costs them further tries.
@@ -32,8 +32,8 @@ pub(crate) struct Memory {
     pub(crate) suspects: HashMap<Seq, Suspect>,
     /// Records that the receiver has taken from this sink.
     pub(crate) accepted: u64,
-    /// Whether a failure may be taken for that of a path although nothing is taken beside it: once after each success,
-    /// so that a receiver that fails as a whole is not taken for many paths that do.
+    /// Whether a failure may count as that of a path although no other record was taken: once after each success, so
+    /// that the failure of a whole receiver does not count as that of many paths.
     pub(crate) has_credit: bool,
     pub(crate) failures_in_a_row: usize,
 }
