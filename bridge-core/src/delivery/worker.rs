@@ -56,7 +56,7 @@ pub struct Setup {
     /// Progress that the journal's writer refused.
     pub refusals: Refusals,
     /// Delivery continues after this record. The journal already has the sink: a new one was registered by
-    /// [`Journal::register_sink`](crate::journal::Journal::register_sink) at [`super::Start::first_cursor`].
+    /// [`SinkState::register_sink`](crate::journal::SinkState::register_sink) at [`super::Start::first_cursor`].
     pub cursor: Seq,
     /// The stored parked records and dead letters of the sink.
     pub backlog: SinkBacklog,

@@ -41,7 +41,7 @@ pub struct Stats {
     pub tail: Seq,
     /// Positions that some sink has not dealt with.
     pub undelivered: u64,
-    /// Records that went into later ones since the journal began ([`Journal::fold`]).
+    /// Records that went into later ones since the journal began ([`JournalWriter::fold`](super::JournalWriter::fold)).
     pub compacted: u64,
     /// Bytes in use: what counts against the limit.
     pub used_bytes: u64,
