@@ -342,7 +342,7 @@ impl<L: JournalWriter> Flow<L> {
                 Ok(Maintained { more: true, .. }) => {}
                 Ok(_) => break,
                 // Nothing of it was done; the next round does it.
-                Err(error) if error.kind == JournalErrorKind::Held => break,
+                Err(error) if may_pass(error.kind) => break,
                 Err(error) => return Err(error),
             }
         }
@@ -351,7 +351,7 @@ impl<L: JournalWriter> Flow<L> {
 }
 
 /// Whether the journal may take records again without an operator.
-fn may_pass(kind: JournalErrorKind) -> bool {
+pub(super) fn may_pass(kind: JournalErrorKind) -> bool {
     matches!(
         kind,
         JournalErrorKind::Full | JournalErrorKind::DiskFull | JournalErrorKind::Held

@@ -73,7 +73,7 @@ impl Tap {
 
     fn fail(&mut self, kind: JournalErrorKind) -> JournalError {
         self.has_failed = true;
-        JournalError::new(kind, Path::new("simulated"), "the simulated disk says so")
+        simulated(kind)
     }
 
     /// A batch that failed takes nothing more; a full disk takes nothing at all.
@@ -245,16 +245,43 @@ impl JournalWriter for Tap {
 
     fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {
         if self.faults.borrow().disk_is_full {
-            return Ok(Maintained {
-                removed: 0,
-                more: false,
-            });
+            // Undone already, as the real journal does it.
+            return Err(simulated(JournalErrorKind::DiskFull));
         }
         self.inner.maintain(now, budget)
     }
 }
 
+fn simulated(kind: JournalErrorKind) -> JournalError {
+    JournalError::new(kind, Path::new("simulated"), "the simulated disk says so")
+}
+
 /// A row that proves nothing.
 fn forged(czxid: Zxid) -> Node {
     Node { czxid, stat: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::capture::{Capture, CaptureOptions};
+    use bridge_core::pipeline::Flow;
+    use bridge_core::testing::ModelDisk;
+
+    use super::super::twin::Store;
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_the_round_of_retention_and_not_the_source() {
+        let store = Store::new(ModelDisk::new(true, 0), false);
+        let faults = Rc::<RefCell<Faults>>::default();
+        let tap = Tap::new(store.open(), Seq::ZERO, Rc::clone(&faults), Rc::default(), None);
+        let options = CaptureOptions::new("main", vec![ZnodePath::parse("/a").unwrap()]);
+        let mut flow = Flow::new(Box::new(Capture::new(options)), tap, 1);
+
+        faults.borrow_mut().disk_is_full = true;
+        flow.retain(Timestamp(1_000)).unwrap();
+        faults.borrow_mut().disk_is_full = false;
+        flow.retain(Timestamp(2_000)).unwrap();
+        flow.commit().unwrap().expect("no transaction was left");
+    }
 }
