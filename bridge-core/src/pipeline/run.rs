@@ -1,5 +1,7 @@
 //! The loop of the pipeline.
 
+mod journal_file;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,13 +9,14 @@ use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout_at};
 
+use self::journal_file::HeldJournal;
 use super::flow::{Flow, PipelineEvent};
 use super::group_commit::GroupCommit;
 use super::latency::Arrivals;
 use super::status::{JournalStatus, SourceStatus};
 use super::ticker::Ticker;
 use crate::delivery::{RefusalSender, Refusals, WallClock};
-use crate::journal::{Journal, JournalError, JournalErrorKind, RefusedProgress, SinkProgress};
+use crate::journal::{Journal, JournalError, JournalWriter, RefusedProgress, SinkProgress};
 use crate::log_throttle::LogThrottle;
 use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
@@ -25,12 +28,9 @@ use crate::source::{AddressedRequest, SourceError, SourceEvent};
 const BATCH_REPORTS: usize = 256;
 /// No new report joins a transaction after this.
 const BATCH_TIME: Duration = Duration::from_millis(30);
-/// The longest wait for another program that keeps the journal locked, while the connection's events wait in their bounded
-/// queue. SQLite waits 5 s in each attempt.
-const HELD_MAX: Duration = Duration::from_secs(60);
 
 /// Work of another task on the journal, done on the pipeline's thread between two batches: the journal has one writer.
-/// It must be short, and commit what it writes.
+/// It must be short, and commit what it writes: the rest is rolled back.
 pub type WriterTask = Box<dyn FnOnce(&mut Journal) + Send>;
 
 /// All that a pipeline needs.
@@ -85,6 +85,8 @@ pub struct Pipeline {
     arrivals: Arrivals,
     pace: GroupCommit,
     troubles: LogThrottle,
+    /// Failures to find out whether the journal is still in its place.
+    unverified: LogThrottle,
     beats: Ticker,
     /// Whether what was measured of the journal still holds.
     is_measured: bool,
@@ -92,12 +94,6 @@ pub struct Pipeline {
     held: Option<HeldJournal>,
     /// Blind spots that were logged, as far as they are named.
     logged_blind_spots: Vec<ZnodePath>,
-}
-
-/// A journal that another program keeps locked.
-struct HeldJournal {
-    since: Instant,
-    trouble: String,
 }
 
 /// The inputs that the loop waits for.
@@ -145,6 +141,7 @@ impl Pipeline {
             arrivals: Arrivals::default(),
             pace: GroupCommit::new(Instant::now()),
             troubles: LogThrottle::default(),
+            unverified: LogThrottle::default(),
             beats: Ticker::new(tokio::time::Instant::now()),
             is_measured: false,
             held: None,
@@ -241,49 +238,6 @@ impl Pipeline {
             self.take_report(report).await?;
         }
         self.commit().await
-    }
-
-    /// Begins the transaction before anything is decided: what a step has decided cannot wait, so that the connection would
-    /// have to be made anew. While another program keeps the journal locked, waits for it on this thread, up to [`HELD_MAX`].
-    /// After that the step itself fails at the lock, and capture is on hold until the lock is free.
-    fn begin(&mut self) -> Result<(), JournalError> {
-        loop {
-            let error = match self.flow.journal().begin() {
-                Ok(()) => {
-                    self.released();
-                    return Ok(());
-                }
-                Err(error) if error.kind == JournalErrorKind::Held => error,
-                Err(error) => return Err(error),
-            };
-            let held = self.held.get_or_insert_with(|| HeldJournal {
-                since: Instant::now(),
-                trouble: error.to_string(),
-            });
-            let waited = held.since.elapsed();
-            if self.status.trouble.is_none() {
-                let (source, trouble) = (&*self.status.source, &held.trouble);
-                tracing::error!(source, trouble, "capture waits for the journal");
-                self.status.trouble = Some(trouble.clone());
-                self.publish();
-            }
-            let is_ending = self.reports.as_ref().is_none_or(mpsc::Receiver::is_closed);
-            if waited > HELD_MAX || is_ending {
-                return Ok(());
-            }
-        }
-    }
-
-    fn released(&mut self) {
-        let Some(held) = self.held.take() else {
-            return;
-        };
-        let (source, seconds) = (&*self.status.source, held.since.elapsed().as_secs());
-        tracing::info!(source, seconds, "the journal is no longer locked");
-        if self.status.trouble == Some(held.trouble) {
-            self.status.trouble = None;
-            self.publish();
-        }
     }
 
     /// A report that waits, or under load comes soon. Its requests are sent at once, so that reads continue while a
@@ -420,6 +374,9 @@ impl Pipeline {
 
     /// Makes the open transaction durable, with the cursors that are waiting, and wakes the workers.
     async fn commit(&mut self) -> Result<(), JournalError> {
+        if self.flow.has_notes() {
+            self.begin()?;
+        }
         let began = Instant::now();
         let committed = self.flow.commit();
         self.tell().await;
@@ -469,7 +426,7 @@ impl Pipeline {
     async fn beat(&mut self) -> Result<(), JournalError> {
         let beat = self.beats.beat(tokio::time::Instant::now());
         if beat.is_tick {
-            self.flow.journal().verify_place()?;
+            self.verify_place()?;
             self.begin()?;
             let ticked = self.flow.tick((self.clock)());
             self.tell().await;
@@ -503,6 +460,8 @@ impl Pipeline {
             && let Some(visit) = self.visit.take()
         {
             visit(self.flow.journal());
+            // A task that failed may have left a transaction, which would take nothing more.
+            self.flow.journal().rollback()?;
             self.is_measured = false;
         }
         Ok(())
