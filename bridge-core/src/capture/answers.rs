@@ -138,6 +138,9 @@ fn read_answered(
             if stat.num_children == 0 {
                 context.drop_gone_children(root, path, &stat, &[])?;
             }
+            if follow.has(path, EventKind::Deleted, covers) {
+                walk.ended(path);
+            }
         }
         Outcome::Missing => {
             follow.absorb(path, covers, None);

@@ -187,7 +187,10 @@ impl Follow {
                 return Err(StepError::Doubt(GapReason::Liveness));
             }
             self.write_deletes(context, root, path, node, &events)?;
-            write_create(context, root, path, stat, data)?;
+            let is_deleted_later = self.has(path, EventKind::Deleted, events.upto);
+            if !is_deleted_later || !self.is_below_unrecorded(context, root, path)? {
+                write_create(context, root, path, stat, data)?;
+            }
         }
         if is_recorded || is_own {
             self.drop_until(path, events.upto);

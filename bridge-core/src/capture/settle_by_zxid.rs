@@ -166,7 +166,7 @@ impl Follow {
                 return Ok(self.wait_for_read(event));
             }
             None if self.has(&event.path, EventKind::Deleted, position)
-                && self.is_below_unrecorded(context, event)? =>
+                && self.is_below_unrecorded(context, event.root, &event.path)? =>
             {
                 return Ok(Settled::Done);
             }
@@ -200,11 +200,16 @@ impl Follow {
     }
 
     /// Whether the parent was deleted before its walk could list it: neither it nor its children are recorded.
-    fn is_below_unrecorded(&self, context: &mut StepContext<'_>, event: &PendingEvent) -> StepResult<bool> {
-        let Some(parent) = event.path.parent() else {
+    pub(super) fn is_below_unrecorded(
+        &self,
+        context: &mut StepContext<'_>,
+        root: usize,
+        path: &ZnodePath,
+    ) -> StepResult<bool> {
+        let Some(parent) = path.parent() else {
             return Ok(false);
         };
-        let is_watched = context.in_bracket(event.root) && context.roots[event.root].path.covers(&parent);
+        let is_watched = context.in_bracket(root) && context.roots[root].path.covers(&parent);
         Ok(is_watched && context.image.node(&parent)?.is_none() && !context.unreadable.has(&parent))
     }
 

@@ -260,10 +260,13 @@ impl RootWalk {
         }
     }
 
-    /// Notes that a znode was deleted after its listing: the znodes below its next incarnation have events of their
-    /// own, which apply to the answers under way.
+    /// Notes that a znode was deleted after the walk read it: its list is no longer needed. The znodes below its next
+    /// incarnation have events of their own, which apply to the answers under way.
     pub(crate) fn ended(&mut self, path: &ZnodePath) {
         self.open.remove(path);
+        if self.has_read_root || *path != self.root_path {
+            self.listing.remove(path);
+        }
         let from = path.child("");
         let is_below = |other: &ZnodePath| other.starts_with(from.as_str());
         let below = |keys: &mut dyn Iterator<Item = &ZnodePath>| -> Vec<ZnodePath> {

@@ -327,6 +327,66 @@ fn a_child_that_a_walk_reads_in_the_next_incarnation_of_its_parent_is_recorded_a
     );
 }
 
+/// A walk of `/a` that has listed the child `x`, and the request that reads it.
+fn reading_a_child() -> (Bench, Ticket) {
+    let mut bench = Bench::small(|limits| limits.follow_window = 1);
+    let list = bench.connect();
+    let read = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["x"]))]));
+    (bench, read)
+}
+
+#[test]
+fn a_list_that_is_answered_after_the_delete_of_its_znode_was_recorded_does_not_record_it_again() {
+    let (mut bench, read) = reading_a_child();
+    let list = ticket(&bench.answer(read, vec![found(stat(2, 2, 0, 3, 1), None)]));
+    let requests = bench.input(Input::Events(vec![
+        event("/a/x", EventKind::Deleted, 5),
+        event("/a", EventKind::Changed, 6),
+    ]));
+    assert!(!bench.image.image().contains_key(&path("/a/x")));
+    bench.answer(list, vec![found(stat(2, 2, 0, 4, 0), Some(&[]))]);
+    bench.answer(ticket(&requests), vec![found(stat(1, 6, 1, 5, 0), None)]);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let ops: Vec<Op> = bench.image.changes().map(|change| change.what.op()).collect();
+    assert_eq!(ops, [Op::Snapshot, Op::Snapshot, Op::Delete, Op::Update]);
+}
+
+#[test]
+fn the_children_of_a_znode_that_was_deleted_before_its_list_was_requested_are_recorded_after_its_create() {
+    let (mut bench, read) = reading_a_child();
+    let mut requests = bench.input(Input::Events(vec![
+        event("/a", EventKind::Changed, 4),
+        event("/a/x", EventKind::Deleted, 5),
+    ]));
+    requests.extend(bench.answer(read, vec![found(stat(2, 2, 0, 3, 1), None)]));
+    requests.extend(bench.input(Input::Events(vec![
+        event("/a/x", EventKind::Created, 7),
+        event("/a/x/y", EventKind::Created, 8),
+        event("/a", EventKind::Changed, 9),
+    ])));
+    // The first request, for the value of /a, is answered last.
+    while let Some(SourceRequest::Read { ticket, reads }) = requests.pop() {
+        let outcomes = reads.iter().map(|read| match read.path.as_str() {
+            "/a" => found(stat(1, 9, 2, 7, 1), None),
+            "/a/x" => found(stat(7, 7, 0, 8, 1), read.children.then_some(&["y"][..])),
+            _ => found(stat(8, 8, 0, 8, 0), None),
+        });
+        let outcomes = outcomes.collect();
+        requests.extend(bench.answer(ticket, outcomes));
+    }
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let recorded = bench.image.changes();
+    let recorded = recorded.map(|change| (change.path.as_str(), change.what.op()));
+    let below: Vec<_> = recorded.filter(|(path, _)| *path != "/a").collect();
+    let expected = [
+        ("/a/x", Op::Snapshot),
+        ("/a/x", Op::Delete),
+        ("/a/x", Op::Create),
+        ("/a/x/y", Op::Create),
+    ];
+    assert_eq!(below, expected);
+}
+
 #[test]
 fn a_root_whose_delete_was_recorded_is_not_taken_from_a_server_that_has_not_applied_it_yet() {
     let mut bench = Bench::live();

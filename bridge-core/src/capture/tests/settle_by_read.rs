@@ -398,3 +398,45 @@ fn an_incarnation_that_a_walk_recorded_gets_one_delete_if_its_parent_is_created_
     ];
     assert_eq!(ops, expected);
 }
+
+#[test]
+fn a_child_that_was_read_below_a_parent_that_was_deleted_before_its_walk_is_not_recorded() {
+    let mut bench = Bench::new();
+    let list = bench.connect();
+    let read_q = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["q"]))]));
+    bench.input(events(&[
+        ("/a/q/p", Created),
+        ("/a/q/p/c", Created),
+        ("/a/q/p/c", Deleted),
+    ]));
+    // The creates are left to the list of /a/q, and the delete is read with all paths above it.
+    let requests = bench.answer(read_q, vec![found(stat(2, 2, 0, 7, 1), None)]);
+    let reads = requests.iter().filter_map(|request| match request {
+        SourceRequest::Read { ticket, reads } => Some((*ticket, reads.len())),
+        _ => None,
+    });
+    let reads: Vec<_> = reads.collect();
+    let by_length = |length| reads.iter().find(|(_, reads)| *reads == length).unwrap().0;
+    bench.input(events(&[
+        ("/a/q/p/c", Created),
+        ("/a/q/p/c", Deleted),
+        ("/a/q/p", Deleted),
+        ("/a/q", Changed),
+    ]));
+    let line = [
+        stat(9, 9, 0, 9, 0),
+        stat(7, 7, 0, 9, 1),
+        stat(2, 2, 0, 7, 1),
+        stat(1, 1, 0, 2, 1),
+        stat(0, 0, 0, 1, 1),
+    ];
+    bench.answer(by_length(5), line.map(|stat| found(stat, None)).to_vec());
+    let mut requests = bench.answer(by_length(1), vec![found(stat(2, 2, 0, 10, 0), Some(&[]))]);
+    let there = [("/", 0), ("/a", 1), ("/a/q", 2)];
+    while !requests.is_empty() {
+        requests = answer(&mut bench, &requests, &there);
+    }
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    let recorded: Vec<&str> = bench.image.changes().map(|change| change.path.as_str()).collect();
+    assert_eq!(recorded, ["/a", "/a/q"]);
+}
