@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bridge_config::{Config, SourceConfig};
+use bridge_config::{Config, Name, SourceConfig};
 use bridge_core::journal::{Journal, JournalError, JournalWriter, SinkCursor};
 use bridge_core::metrics::UNCONFIGURED_CURSOR;
 use bridge_core::pipeline::WriterTask;
@@ -49,22 +49,35 @@ impl CursorChange {
         Ok(changed)
     }
 
-    /// Checks it against the configuration that holds from now on, and the cursors in the journals.
+    /// The name that the journals have now.
+    fn old(&self) -> &str {
+        let (CursorChange::Forget(old) | CursorChange::Rename { old, .. }) = self;
+        old
+    }
+
+    /// Whether it may change the journal of a source: not where a configured sink has the cursor.
+    pub fn concerns(&self, config: &Config, source: &Name) -> bool {
+        !is_configured(config, self.old(), source)
+    }
+
+    /// Checks it against the configuration that holds from now on, and the cursors in the journals, each with its
+    /// source.
     ///
     /// # Errors
     /// If it names a sink that it must not change, or no cursor.
-    pub fn check(&self, config: &Config, cursors: &[SinkCursor]) -> Result<(), Failure> {
-        let is_configured = |name: &str| config.sinks.iter().any(|sink| *sink.name == *name);
-        let has_cursor = |name: &str| cursors.iter().any(|cursor| *cursor.sink == *name);
-        let (CursorChange::Forget(old) | CursorChange::Rename { old, .. }) = self;
-        if is_configured(old) {
+    pub fn check(&self, config: &Config, cursors: &[(Name, SinkCursor)]) -> Result<(), Failure> {
+        let is_sink = |name: &str| config.sinks.iter().any(|sink| *sink.name == *name);
+        let old = self.old();
+        let own = cursors.iter().filter(|(_, cursor)| *cursor.sink == *old);
+        let sources: Vec<&Name> = own.map(|(source, _)| source).collect();
+        if is_sink(old) && !sources.iter().any(|source| self.concerns(config, source)) {
             return Err(configuration(format!(
                 "sink '{old}' is configured\nhelp: take its [[sink]] out of the configuration, or give it its new name \
                  there, first"
             )));
         }
-        if !has_cursor(old) {
-            let mut known: Vec<&str> = cursors.iter().map(|cursor| &*cursor.sink).collect();
+        if sources.is_empty() {
+            let mut known: Vec<&str> = cursors.iter().map(|(_, cursor)| &*cursor.sink).collect();
             known.sort_unstable();
             known.dedup();
             return Err(configuration(format!(
@@ -73,17 +86,29 @@ impl CursorChange {
             )));
         }
         if let CursorChange::Rename { new, .. } = self {
-            if !is_configured(new) {
+            if !is_sink(new) {
                 return Err(configuration(format!(
                     "no sink has the name '{new}'\nhelp: give the [[sink]] this name in the configuration first"
                 )));
             }
-            if has_cursor(new) {
+            let has_both = |source: &&Name| {
+                let mut others = cursors.iter();
+                others.any(|(other, cursor)| other == *source && *cursor.sink == **new)
+            };
+            let both: Vec<&str> = sources
+                .into_iter()
+                .filter(has_both)
+                .map(|source| &**source)
+                .collect();
+            if !both.is_empty() {
+                let both = both.join(", ");
                 return Err(Failure::new(
                     Exit::Runtime,
                     format!(
-                        "sink '{new}' has a cursor of its own already\nhelp: take its [[sink]] out, forget it with \
-                         'zkbridge sink forget {new}', and put it in again with this command"
+                        "sink '{new}' has a cursor of its own already in the journal of {both}\nhelp: take {both} out \
+                         of its 'sources', or the whole [[sink]] out if it has no other source; 'zkbridge sink forget \
+                         {new}' then removes the cursor there and keeps those of its other sources; put back what was \
+                         taken out, and repeat this command in place of a reload"
                     ),
                 ));
             }
@@ -103,14 +128,16 @@ impl std::fmt::Display for CursorChange {
 
 /// The cursors in the journal of a source whose sinks the configuration does not connect to it.
 pub fn unconfigured(config: &Config, source: &SourceConfig, cursors: Vec<SinkCursor>) -> Vec<SinkCursor> {
-    let is_configured = |cursor: &SinkCursor| {
-        let mut sinks = config.sinks.iter();
-        sinks.any(|sink| *sink.name == *cursor.sink && sink.sources.contains(&source.name))
-    };
     cursors
         .into_iter()
-        .filter(|cursor| !is_configured(cursor))
+        .filter(|cursor| !is_configured(config, &cursor.sink, &source.name))
         .collect()
+}
+
+/// Whether a sink of this name takes from the source.
+fn is_configured(config: &Config, name: &str, source: &Name) -> bool {
+    let mut sinks = config.sinks.iter();
+    sinks.any(|sink| *sink.name == *name && sink.sources.contains(source))
 }
 
 impl Bridge {
@@ -153,25 +180,29 @@ impl Bridge {
         Ok((!sinks.is_empty()).then_some(UnconfiguredSinks { journal, sinks }))
     }
 
-    /// The cursors in the journals of the sources that run.
-    fn stored_cursors(&self) -> Result<Vec<SinkCursor>, Failure> {
+    /// The cursors in the journals of the sources that run, each with its source.
+    fn stored_cursors(&self) -> Result<Vec<(Name, SinkCursor)>, Failure> {
         let mut all = Vec::new();
         for source in &self.sources {
-            all.extend(JournalQuery::open(&journal_file(&self.config, &source.config))?.cursors()?);
+            let journal = JournalQuery::open(&journal_file(&self.config, &source.config))?;
+            let cursors = journal.cursors()?.into_iter();
+            all.extend(cursors.map(|cursor| (source.config.name.clone(), cursor)));
         }
         Ok(all)
     }
 
-    /// Removes the cursor of a sink that is not configured. Not cancel safe.
+    /// Removes the cursor of a sink from the journals of the sources that it does not take from. Not cancel safe.
     ///
     /// # Errors
-    /// If the sink is configured, or no journal has such a cursor. If a journal has failed.
+    /// If the sink takes from all of them, or no journal has such a cursor. If a journal has failed.
     pub async fn forget_sink(&mut self, name: &str) -> Result<(), Failure> {
         let change = CursorChange::Forget(name.to_owned());
         change.check(&self.config, &self.stored_cursors()?)?;
         for source in &self.sources {
-            apply_beside(&change, source).await?;
-            count(source, name, false);
+            if change.concerns(&self.config, &source.config.name) {
+                apply_beside(&change, source).await?;
+                count(source, name, false);
+            }
         }
         self.show();
         Ok(())

@@ -116,10 +116,11 @@ impl Bridge {
         let mut failed = Vec::new();
         let mut opened = Vec::with_capacity(prepared.len());
         for source in prepared {
-            let config = source.config().clone();
-            match source.open(&forget) {
+            let own = source.config().clone();
+            let changes = forget.iter().filter(|change| change.concerns(config, &own.name));
+            match source.open(&changes.cloned().collect::<Vec<_>>()) {
                 Ok(source) => opened.push(source),
-                Err(failure) => failed.push((config, failure)),
+                Err(failure) => failed.push((own, failure)),
             }
         }
         if opened.is_empty()

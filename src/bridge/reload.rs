@@ -138,7 +138,7 @@ impl Bridge {
                 .partition(|task| plan.stopping.contains(&*task.config.name));
             source.sinks = staying;
             join_all(stopping.into_iter().map(|task| task.stop())).await;
-            if let Some(change) = change {
+            if let Some(change) = change.filter(|change| change.concerns(&self.config, &source.config.name)) {
                 apply_beside(change, source).await?;
             }
             for prepared in plan.starting {
@@ -159,6 +159,7 @@ impl Bridge {
     ) {
         let config = source.config().clone();
         let name = config.name.to_string();
+        let change = change.filter(|change| change.concerns(&self.config, &config.name));
         let changes: Vec<CursorChange> = change.cloned().into_iter().collect();
         match source.open(&changes).and_then(|opened| opened.start()) {
             Ok(running) => self.sources.push(running),

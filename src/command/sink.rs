@@ -22,7 +22,8 @@ Examples:
 A sink is known by its name: the journal keeps a cursor for each name, and every
 record after it. After a [[sink]] got another name in the configuration, 'rename'
 gives the old cursor to it and reloads. 'forget' removes the cursor of a sink
-that is no longer configured, with its dead letters.
+that is no longer configured, or no longer for that source, with its dead
+letters.
 
 A destination that reports that it is gone for good disables its sink; the sink
 stays disabled over restarts until it is enabled. A sink that halted for

@@ -55,15 +55,16 @@ impl NewSink {
 }
 
 impl Journals {
-    /// The cursors in all journals.
+    /// The cursors in all journals, each with the name of its source.
     ///
     /// # Errors
     /// If a journal cannot be read.
-    pub fn cursors(&self) -> Result<Vec<SinkCursor>, Failure> {
+    pub fn cursors(&self) -> Result<Vec<(Name, SinkCursor)>, Failure> {
         let mut all = Vec::new();
         for source in &self.config().sources {
             if let Some(journal) = self.existing(source)? {
-                all.extend(journal.cursors()?);
+                let cursors = journal.cursors()?.into_iter();
+                all.extend(cursors.map(|cursor| (source.name.clone(), cursor)));
             }
         }
         Ok(all)
@@ -97,7 +98,7 @@ impl Journals {
         }
         change.check(self.config(), &self.cursors()?)?;
         for source in &self.config().sources {
-            if self.existing(source)?.is_some() {
+            if change.concerns(self.config(), &source.name) && self.existing(source)?.is_some() {
                 let file = journal_file(self.config(), source);
                 change.apply(&mut Journal::open(&file, &journal_options(source))?)?;
             }
@@ -136,5 +137,99 @@ impl Journals {
             }
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::journal::{JournalWriter, SinkState};
+
+    use super::*;
+
+    /// Journals of the sources `a` and `b`, and one sink with these lines.
+    fn journals(folder: &std::path::Path, sink: &str) -> Journals {
+        let source = |name| {
+            format!("[[source]]\nname = \"{name}\"\nconnect = \"127.0.0.1:1\"\nroots = [\"/{name}\"]\n")
+        };
+        let sink = format!("[[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n{sink}\n");
+        let file = folder.join("zkbridge.toml");
+        std::fs::write(&file, source("a") + &source("b") + &sink).unwrap();
+        let mut config = bridge_config::load(&file).unwrap().config;
+        config.data_dir = folder.join("data");
+        Journals::new(config)
+    }
+
+    /// Enters cursors of these names into the journal of a source.
+    fn enter(journals: &Journals, source: &str, sinks: &[&str]) {
+        let mut sources = journals.config().sources.iter();
+        let source = sources.find(|found| *found.name == *source).unwrap();
+        let file = journal_file(journals.config(), source);
+        let mut journal = Journal::open(&file, &journal_options(source)).unwrap();
+        for sink in sinks {
+            journal.register_sink(sink, Seq::ZERO).unwrap();
+        }
+        journal.commit().unwrap();
+    }
+
+    /// Each cursor as `source/sink`.
+    fn entered(journals: &Journals) -> Vec<String> {
+        let mut entered = Vec::new();
+        for source in &journals.config().sources {
+            let journal = journals.existing(source).unwrap().unwrap();
+            let cursors = journal.cursors().unwrap().into_iter();
+            entered.extend(cursors.map(|cursor| format!("{}/{}", source.name, cursor.sink)));
+        }
+        entered
+    }
+
+    fn rename() -> CursorChange {
+        CursorChange::Rename {
+            old: "old".into(),
+            new: "new".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rename_that_reached_only_some_journals_is_completed_when_it_is_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let journals = journals(folder.path(), "name = \"new\"");
+        enter(&journals, "a", &["new"]);
+        enter(&journals, "b", &["old"]);
+
+        journals.change_cursor(&rename()).await.unwrap();
+
+        assert_eq!(entered(&journals), ["a/new", "b/new"]);
+    }
+
+    #[tokio::test]
+    async fn a_rename_onto_a_cursor_of_the_same_journal_is_refused_with_its_source_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let journals = journals(folder.path(), "name = \"new\"");
+        enter(&journals, "a", &["old"]);
+        enter(&journals, "b", &["new", "old"]);
+
+        let refused = journals.change_cursor(&rename()).await.unwrap_err();
+
+        assert!(
+            refused.message.contains("own already in the journal of b"),
+            "{refused:?}"
+        );
+        assert_eq!(entered(&journals), ["a/old", "b/new", "b/old"]);
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_dropped_a_source_is_forgotten_there_and_keeps_its_cursor_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let journals = journals(folder.path(), "name = \"audit\"\nsources = [\"a\"]");
+        enter(&journals, "a", &["audit"]);
+        enter(&journals, "b", &["audit"]);
+        let forget = CursorChange::Forget("audit".into());
+
+        journals.change_cursor(&forget).await.unwrap();
+
+        assert_eq!(entered(&journals), ["a/audit"]);
+        let refused = journals.change_cursor(&forget).await.unwrap_err();
+        assert!(refused.message.contains("is configured"), "{refused:?}");
+        assert_eq!(entered(&journals), ["a/audit"]);
     }
 }

@@ -102,7 +102,14 @@ async fn no_body_is_larger_than_max_body() {
         // Small in memory, and twice as large in a body.
         for seq in 5..9 {
             let path = format!("/control-{seq}");
-            records.push(a_record().seq(seq).path(&path).before("").after([b'"'; 7_500]).arc());
+            records.push(
+                a_record()
+                    .seq(seq)
+                    .path(&path)
+                    .before("")
+                    .after([b'"'; 7_500])
+                    .arc(),
+            );
         }
 
         deliver(&mut sink, &records).await.unwrap();
