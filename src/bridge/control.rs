@@ -177,7 +177,8 @@ async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
 async fn change(reloads: &mpsc::Sender<ReloadRequest>, body: &Bytes) -> Response {
     match serde_json::from_slice(body) {
         Ok(change) => {
-            let refused = request(reloads, Some(change)).await.err();
+            let done = request(reloads, Some(change)).await;
+            let refused = done.map_or_else(Some, |reloaded| reloaded.exception());
             super::http::json(StatusCode::OK, &Answer { refused })
         }
         Err(error) => unknown_order(&error),

@@ -194,18 +194,37 @@ impl Bridge {
     /// Removes the cursor of a sink from the journals of the sources that it does not take from. Not cancel safe.
     ///
     /// # Errors
-    /// If the sink takes from all of them, or no journal has such a cursor. If a journal has failed.
+    /// If the sink takes from all of them, or no journal has such a cursor. If a journal has failed: the others are
+    /// changed then.
     pub async fn forget_sink(&mut self, name: &str) -> Result<(), Failure> {
         let change = CursorChange::Forget(name.to_owned());
         change.check(&self.config, &self.stored_cursors()?)?;
-        for source in &self.sources {
-            if change.concerns(&self.config, &source.config.name) {
-                apply_beside(&change, source).await?;
-                count(source, name, false);
+        let sources = self.sources.iter();
+        let concerned = sources.filter(|source| change.concerns(&self.config, &source.config.name));
+        let concerned: Vec<&RunningSource> = concerned.collect();
+        let runs = |source: &&&RunningSource| source.sinks.iter().any(|task| *task.config.name == *name);
+        if let Some(source) = concerned.iter().find(runs) {
+            return Err(Failure::new(
+                Exit::Runtime,
+                format!(
+                    "sink '{name}' still runs for source '{}'\nhelp: let the bridge take over the configuration first, \
+                     with 'zkbridge reload'",
+                    source.config.name
+                ),
+            ));
+        }
+        let mut failures = Vec::new();
+        for source in concerned {
+            match apply_beside(&change, source).await {
+                Ok(()) => count(source, name, false),
+                Err(failure) => failures.push(failure.message),
             }
         }
         self.show();
-        Ok(())
+        match failures.is_empty() {
+            true => Ok(()),
+            false => Err(environment(failures.join("; "))),
+        }
     }
 
     /// Takes over another configuration, in which a sink has another name than its cursor. Not cancel safe.

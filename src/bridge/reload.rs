@@ -6,7 +6,7 @@
 //! stops as at the end of the bridge, and its journal stays. A sink that is changed or removed drains first and keeps
 //! its cursor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_config::{Config, Name, SinkConfig, SourceConfig};
 use futures::future::join_all;
@@ -45,6 +45,26 @@ pub struct ReloadedSources {
     pub stopped: BTreeSet<String>,
     /// Sources whose journal could not be opened. Their status names the cause.
     pub failed: BTreeSet<String>,
+    /// Sources for which the configuration was taken over in part, by the cause: the cursor was not renamed, or new and
+    /// changed sinks do not run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub incomplete: BTreeMap<String, String>,
+}
+
+impl Reloaded {
+    /// A message on what was not taken over; `None` if all was.
+    pub fn exception(&self) -> Option<String> {
+        let incomplete = self.sources.incomplete.iter();
+        let causes: Vec<String> = incomplete
+            .map(|(name, cause)| format!("source '{name}': {cause}"))
+            .collect();
+        (!causes.is_empty()).then(|| {
+            format!(
+                "the configuration is taken over, except for {}",
+                causes.join("; ")
+            )
+        })
+    }
 }
 
 impl ReloadedSources {
@@ -75,7 +95,6 @@ impl Bridge {
     ///
     /// # Errors
     /// If `data_dir`, `http` or `log` differ, or a source or sink cannot work as configured: nothing has changed then.
-    /// If the journal of a source that runs on has failed: its sinks that were to change have stopped then.
     pub async fn reload(&mut self, config: &Config) -> Result<Reloaded, Failure> {
         self.reload_with(config, None).await
     }
@@ -96,7 +115,7 @@ impl Bridge {
         join_all(stopping.into_iter().map(RunningSource::stop)).await;
         let failed: BTreeSet<Name> = self.failed.drain(..).map(|source| source.config.name).collect();
         self.config = config.clone();
-        let changed = self.change_sinks(plan.staying, change).await;
+        reloaded.sources.incomplete = self.change_sinks(plan.staying, change).await;
         for source in plan.starting {
             if failed.contains(&source.config().name) {
                 reloaded.sources.started.insert(source.config().name.to_string());
@@ -104,7 +123,7 @@ impl Bridge {
             self.start_source(source, change, &mut reloaded.sources);
         }
         self.show();
-        changed.map(|()| reloaded)
+        Ok(reloaded)
     }
 
     /// Checks everything that the configuration adds or changes.
@@ -127,27 +146,21 @@ impl Bridge {
         Ok(plan)
     }
 
+    /// Changes the sinks of the sources that run on. Returns those whose journal has failed, with the cause: the sinks
+    /// that were to change have stopped there.
     async fn change_sinks(
         &mut self,
         plans: Vec<SinkPlan>,
         change: Option<&CursorChange>,
-    ) -> Result<(), Failure> {
+    ) -> BTreeMap<String, String> {
+        let mut incomplete = BTreeMap::new();
         for (source, plan) in self.sources.iter_mut().zip(plans) {
-            let (stopping, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut source.sinks)
-                .into_iter()
-                .partition(|task| plan.stopping.contains(&*task.config.name));
-            source.sinks = staying;
-            join_all(stopping.into_iter().map(|task| task.stop())).await;
-            if let Some(change) = change.filter(|change| change.concerns(&self.config, &source.config.name)) {
-                apply_beside(change, source).await?;
-            }
-            for prepared in plan.starting {
-                let entered = prepared.enter_beside(&source.handles).await?;
-                let task = entered.start(&source.handles, &mut source.workers);
-                source.sinks.push(task);
+            let change = change.filter(|change| change.concerns(&self.config, &source.config.name));
+            if let Err(failure) = plan.carry_out(source, change).await {
+                incomplete.insert(source.config.name.to_string(), failure.message);
             }
         }
-        Ok(())
+        incomplete
     }
 
     /// Starts a source. One that cannot be started is logged and shown as halted.
@@ -166,6 +179,9 @@ impl Bridge {
             Err(failure) => {
                 reloaded.started.remove(&name);
                 reloaded.changed.remove(&name);
+                if change.is_some() {
+                    reloaded.incomplete.insert(name.clone(), failure.message.clone());
+                }
                 reloaded.failed.insert(name);
                 self.failed.push(FailedSource::new(config, &failure));
             }
@@ -214,6 +230,27 @@ impl SinkPlan {
             stopping: stopping.map(|sink| sink.name.to_string()).collect(),
             starting: starting.map(prepare).collect::<Result<_, _>>()?,
         })
+    }
+
+    async fn carry_out(
+        self,
+        source: &mut RunningSource,
+        change: Option<&CursorChange>,
+    ) -> Result<(), Failure> {
+        let (stopping, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut source.sinks)
+            .into_iter()
+            .partition(|task| self.stopping.contains(&*task.config.name));
+        source.sinks = staying;
+        join_all(stopping.into_iter().map(|task| task.stop())).await;
+        if let Some(change) = change {
+            apply_beside(change, source).await?;
+        }
+        for prepared in self.starting {
+            let entered = prepared.enter_beside(&source.handles).await?;
+            let task = entered.start(&source.handles, &mut source.workers);
+            source.sinks.push(task);
+        }
+        Ok(())
     }
 }
 

@@ -26,8 +26,9 @@ same; the log then has the result.
 The bridge reads the file that it was started with. --config only locates the
 bridge by its data_dir.
 
-Exit codes: 0 done, 1 the bridge rejected the file and changed nothing, 2 the
-configuration is wrong, 3 no bridge runs";
+Exit codes: 0 done, 1 the bridge rejected the file and changed nothing, or took
+it over except for sources that the message names, 2 the configuration is wrong,
+3 no bridge runs";
 
 /// Options of `reload`.
 #[derive(Args, Debug)]
@@ -63,13 +64,17 @@ pub fn run(args: &ReloadArgs) -> Result<(), Failure> {
         true => print_json(&Done {
             done: &answer.done,
             new_sinks: &new_sinks,
-        }),
+        })?,
         false => {
             let new_sinks: String = new_sinks.iter().map(NewSink::to_text).collect();
             let unconfigured = journals.unconfigured().unwrap_or_default();
             let unconfigured: String = unconfigured.iter().map(unconfigured_text).collect();
-            print(&(text(&answer) + &new_sinks + &unconfigured))
+            print(&(text(&answer) + &new_sinks + &unconfigured))?;
         }
+    }
+    match answer.done.exception() {
+        None => Ok(()),
+        Some(exception) => Err(Failure::new(Exit::Runtime, exception)),
     }
 }
 

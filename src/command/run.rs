@@ -194,16 +194,21 @@ async fn reload(
         Err(refused) => Err(refused),
     };
     match &done {
-        Ok(reloaded) => tracing::info!(
-            started = named(&reloaded.started),
-            changed = named(&reloaded.changed),
-            stopped = named(&reloaded.stopped),
-            sources_started = named(&reloaded.sources.started),
-            sources_changed = named(&reloaded.sources.changed),
-            sources_stopped = named(&reloaded.sources.stopped),
-            sources_failed = named(&reloaded.sources.failed),
-            "configuration reloaded"
-        ),
+        Ok(reloaded) => {
+            tracing::info!(
+                started = named(&reloaded.started),
+                changed = named(&reloaded.changed),
+                stopped = named(&reloaded.stopped),
+                sources_started = named(&reloaded.sources.started),
+                sources_changed = named(&reloaded.sources.changed),
+                sources_stopped = named(&reloaded.sources.stopped),
+                sources_failed = named(&reloaded.sources.failed),
+                "configuration reloaded"
+            );
+            if let Some(reason) = reloaded.exception() {
+                tracing::error!(reason, "configuration reloaded in part");
+            }
+        }
         Err(reason) => {
             tracing::error!(
                 reason,

@@ -424,6 +424,39 @@ async fn a_journal_that_cannot_be_opened_stops_no_other_source() {
     stage.bridge.terminate().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_beside_a_journal_that_has_failed_changes_the_other_sources_and_names_the_exception() {
+    real_servers!("a failed journal");
+    let mut stage = Stage::set("failed-journal").await;
+    let connect = zookeeper().await.connect_string();
+    let second = format!("{}-second", stage.root);
+    create(&stage, &second).await;
+    let both = second_source(&connect, &second) + &source(&stage, &connect);
+    stage.bridge.configure(&both);
+    stage.bridge.start_ready().await;
+    let data = stage.bridge.folder().join("data");
+    std::fs::rename(data.join("second.journal"), data.join("moved")).unwrap();
+    let halted = eventually("the source to halt", BOUND, || async {
+        source_named(&stage, "second").await["halted"].is_string()
+    });
+    halted.await.unwrap();
+
+    stage.bridge.configure(&(both + &file_sink("copy", "")));
+    let reloaded = stage.run(&["reload", "--json"]).await;
+
+    assert!(
+        reloaded.err.contains("taken over, except for source 'second'"),
+        "{reloaded:?}"
+    );
+    let done = reloaded.json(1);
+    assert_eq!(done["started"], json!(["copy"]));
+    assert!(done["sources"]["incomplete"]["second"].is_string(), "{done}");
+    assert!(!stage.bridge.has_logged(&["reload rejected"]));
+    create(&stage, &stage.path("a")).await;
+    delivered(&stage, "copy", "main", &stage.path("a")).await;
+    stage.bridge.terminate().await;
+}
+
 fn hang_up(process: u32) {
     let sent = std::process::Command::new("kill")
         .args(["-HUP", &process.to_string()])
