@@ -189,12 +189,33 @@ impl HttpSender {
 fn hidden(config: &WebhookConfig, url: &Url) -> Vec<String> {
     let values = config.headers.values().chain(&config.secrets).map(Secret::reveal);
     let words = values.flat_map(|value| std::iter::once(value).chain(value.split_whitespace()));
-    let parts = url.path().split('/').chain(url.query()).chain(url.password());
-    let long = words.chain(parts).filter(|text| text.len() >= HIDDEN_BYTES_MIN);
+    let query = url.query().unwrap_or_default();
+    let values = query.split('&').filter_map(|pair| pair.split_once('='));
+    let values = values.map(|(_, value)| value);
+    let parts = url.path().split('/').chain(url.query()).chain(values);
+    let written = words.chain(parts).chain(url.password()).map(str::to_owned);
+    let decoded = url.query_pairs().map(|(_, value)| value.into_owned());
+    let all = written.chain(decoded).chain(decoded_segments(url));
     let path = Some(url.path()).filter(|path| *path != "/");
-    let mut hidden: Vec<String> = long.chain(path).map(str::to_owned).collect();
+    let mut hidden: Vec<String> = all.filter(|text| text.len() >= HIDDEN_BYTES_MIN).collect();
+    hidden.extend(path.map(str::to_owned));
     hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
     hidden
+}
+
+/// The segments of the path without percent-encoding: they are decoded as names in a query, where `+` is a space.
+fn decoded_segments(url: &Url) -> Vec<String> {
+    let path = url
+        .path()
+        .replace('+', "%2B")
+        .replace('&', "%26")
+        .replace('=', "%3D");
+    let mut as_query = url.clone();
+    as_query.set_query(Some(&path.replace('/', "&")));
+    as_query
+        .query_pairs()
+        .map(|(name, _)| name.into_owned())
+        .collect()
 }
 
 /// Reads an answer to its end, or as far as it may be, and returns the beginning. The status has said all that counts, so

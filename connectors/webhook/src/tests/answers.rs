@@ -338,6 +338,33 @@ async fn the_text_of_a_refusal_is_shown_in_one_line_and_without_secrets() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_repeats_one_value_of_the_query_or_a_decoded_part_of_the_path_is_shown_without_it() {
+    let receiver = Receiver::start().await;
+    receiver.answer(|request| match &*path_in(&request.body) {
+        "/bad" => Reply::Says(
+            422,
+            "bad token t0ken+%31token or t0ken 1token, no pass/word here".to_owned(),
+        ),
+        _ => Reply::Status(200),
+    });
+    let address = receiver
+        .url()
+        .replace("/hook", "/pass%2Fword?user=me&token=t0ken+%31token");
+    let mut config = WebhookConfig::new(&address);
+    config.allow_private_addresses = true;
+    (config.reject_after, config.parallel) = (1, 1);
+    let mut sink = opened(&config).await;
+
+    let error = deliver(&mut sink, &of_paths(&["/a", "/bad"])).await.unwrap_err();
+
+    let reason = &error.rejected[0].reason;
+    assert!(
+        reason.contains("(\"bad token *** or ***, no *** here\")"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
 async fn a_success_with_headers_that_the_standard_forbids_is_a_success() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
