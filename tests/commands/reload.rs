@@ -176,7 +176,7 @@ async fn a_new_sink_gets_the_present_state_and_its_reload_says_how_many_records_
     stage.create("later", "three").await;
     at_rest(&stage).await;
 
-    let told = |sink: &str| -> Vec<(String, String)> {
+    let delivered = |sink: &str| -> Vec<(String, String)> {
         let records = records(&stage.bridge.folder().join(format!("{sink}.jsonl")));
         let changes = records.iter().filter(|record| !record["path"].is_null());
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -187,10 +187,10 @@ async fn a_new_sink_gets_the_present_state_and_its_reload_says_how_many_records_
     let own = |op: &str, name: &str| (op.to_owned(), stage.path(name));
     let top = ("snapshot".to_owned(), stage.root.clone());
     assert_eq!(
-        told("state"),
+        delivered("state"),
         [top.clone(), own("snapshot", "kept"), own("create", "later")]
     );
-    assert_eq!(told("news"), [own("create", "later")]);
+    assert_eq!(delivered("news"), [own("create", "later")]);
     let history = [
         top,
         own("create", "kept"),
@@ -199,7 +199,7 @@ async fn a_new_sink_gets_the_present_state_and_its_reload_says_how_many_records_
         own("delete", "gone"),
         own("create", "later"),
     ];
-    assert_eq!(told("history"), history);
+    assert_eq!(delivered("history"), history);
     let checked = stage.run(&["check"]).await.ended(0);
     assert!(!checked.contains("new sink"), "{checked}");
     stage.bridge.terminate().await;

@@ -50,7 +50,26 @@ struct Siege<'a> {
     memory_max: u64,
 }
 
-impl Siege<'_> {
+impl<'a> Siege<'a> {
+    /// A bridge with this configuration. Writes go below `root` and past the proxy.
+    fn of(
+        name: &'static str,
+        proxy: &'a Proxy,
+        writer: Writer,
+        root: &str,
+        configuration: &str,
+    ) -> Siege<'a> {
+        Siege {
+            name,
+            bridge: Bridge::configured(configuration),
+            proxy,
+            writer,
+            root: root.to_owned(),
+            written: 0,
+            memory_max: MEMORY_MAX,
+        }
+    }
+
     async fn run(mut self) {
         let seed = number("ZKBRIDGE_SEED", 20_261_129);
         println!("{}: seed {seed}", self.name);
@@ -168,17 +187,10 @@ async fn a_hostile_zookeeper_is_survived_in_bounded_memory() {
     place.connect = proxy.addr().to_string();
     place.source = "session_timeout = \"4s\"".to_owned();
     let sink = "[[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n";
-    let bridge = Bridge::configured(&(source("main", &place, &[root.to_owned()]) + sink));
-    let siege = Siege {
-        name: "ZooKeeper",
-        bridge,
-        proxy: &proxy,
-        writer,
-        root: root.to_owned(),
-        written: 0,
-        memory_max: MEMORY_MAX,
-    };
-    siege.run().await;
+    let configuration = source("main", &place, &[root.to_owned()]) + sink;
+    Siege::of("ZooKeeper", &proxy, writer, root, &configuration)
+        .run()
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,17 +205,10 @@ async fn a_hostile_kafka_is_survived_in_bounded_memory() {
          = \"2000\", \"reconnect.backoff.max.ms\" = \"300\" }}\n",
         kafka.proxied_bootstrap()
     );
-    let bridge = Bridge::configured(&(source("main", &place, &[root.to_owned()]) + &sink));
-    let siege = Siege {
-        name: "Kafka",
-        bridge,
-        proxy: kafka.proxy(),
-        writer,
-        root: root.to_owned(),
-        written: 0,
-        memory_max: MEMORY_MAX,
-    };
-    siege.run().await;
+    let configuration = source("main", &place, &[root.to_owned()]) + &sink;
+    Siege::of("Kafka", kafka.proxy(), writer, root, &configuration)
+        .run()
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,16 +221,9 @@ async fn a_hostile_nats_is_survived_in_bounded_memory() {
         "[[sink]]\ntype = \"nats\"\nservers = \"{}\"\nstream = \"ZK\"\ncreate_stream = true\ntimeout = \"2s\"\n{RETRY}\n",
         nats.proxied_url()
     );
-    let bridge = Bridge::configured(&(source("main", &place, &[root.to_owned()]) + &sink));
-    let siege = Siege {
-        name: "NATS",
-        bridge,
-        proxy: nats.proxy(),
-        writer,
-        root: root.to_owned(),
-        written: 0,
-        memory_max: NATS_MEMORY_MAX,
-    };
+    let configuration = source("main", &place, &[root.to_owned()]) + &sink;
+    let mut siege = Siege::of("NATS", nats.proxy(), writer, root, &configuration);
+    siege.memory_max = NATS_MEMORY_MAX;
     siege.run().await;
 }
 
@@ -243,16 +241,9 @@ async fn a_hostile_receiver_of_webhooks_is_survived_in_bounded_memory() {
         "[[sink]]\ntype = \"webhook\"\nurl = \"http://{}/hook\"\nallow_private_addresses = true\ntimeout = \"2s\"\n{RETRY}\n",
         proxy.addr()
     );
-    let bridge = Bridge::configured(&(source("main", &place, &[root.to_owned()]) + &sink));
-    let siege = Siege {
-        name: "webhook",
-        bridge,
-        proxy: &proxy,
-        writer,
-        root: root.to_owned(),
-        written: 0,
-        memory_max: MEMORY_MAX,
-    };
-    siege.run().await;
+    let configuration = source("main", &place, &[root.to_owned()]) + &sink;
+    Siege::of("webhook", &proxy, writer, root, &configuration)
+        .run()
+        .await;
     receiver.abort();
 }

@@ -200,9 +200,9 @@ async fn a_server_with_an_old_copy_of_its_data_stops_its_source_until_a_person_a
     scene.writer.set(&changed, "as ever").await;
     scene.writer.create(&lost, "as ever").await;
     check_restored(&mut scene).await;
-    let told_last = &scene.last(&lost).record;
+    let last_record = &scene.last(&lost).record;
     assert_eq!(
-        (told_last["op"].as_str(), told_last["fidelity"].as_str()),
+        (last_record["op"].as_str(), last_record["fidelity"].as_str()),
         (Some("create"), Some("exact"))
     );
     scene.bridge.terminate().await;

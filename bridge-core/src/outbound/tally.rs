@@ -119,6 +119,18 @@ impl Tally {
         Err(self.report(None))
     }
 
+    /// The report of a call that has ended so; an error is one of the whole destination.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Tally::failed`] and [`Tally::ended`].
+    pub fn finish(self, delivered: Result<(), SinkError>) -> Result<(), DeliverError> {
+        match delivered {
+            Ok(()) => self.ended(),
+            Err(error) => self.failed(error, Extent::Destination),
+        }
+    }
+
     fn report(mut self, failure: Option<(SinkError, Extent)>) -> DeliverError {
         let (done, failure) = match self.before_held.filter(|_| !self.took_one) {
             Some((done, rejected)) => {

@@ -27,7 +27,7 @@ use bridge_core::issue::{self, ConfigIssue};
 use bridge_core::number::Seq;
 use bridge_core::outbound::{MessageTicket, Misfit, NameTemplate, Tally};
 use bridge_core::record::Record;
-use bridge_core::sink::{DeliverError, Delivery, Extent, Sink, SinkError, SinkErrorKind};
+use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -232,10 +232,7 @@ impl KafkaSink {
         let mut tally = Tally::after(self.take_settled(records));
         let delivered = self.deliver_all(records, &mut tally).await;
         self.shrunk += tally.shrunk();
-        match delivered {
-            Ok(()) => tally.ended(),
-            Err(error) => tally.failed(error, Extent::Destination),
-        }
+        tally.finish(delivered)
     }
 
     async fn deliver_all(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), SinkError> {

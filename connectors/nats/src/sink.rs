@@ -121,10 +121,7 @@ impl NatsSink {
         }
         let delivered = self.deliver_all(records, &mut tally).await;
         self.shrunk += tally.shrunk();
-        match delivered {
-            Ok(()) => tally.ended(),
-            Err(error) => tally.failed(error, Extent::Destination),
-        }
+        tally.finish(delivered)
     }
 
     async fn deliver_all(&mut self, records: &[Arc<Record>], tally: &mut Tally) -> Result<(), SinkError> {

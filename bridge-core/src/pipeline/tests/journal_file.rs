@@ -34,6 +34,16 @@ impl Bench {
             .expect("an answer within the bound")
             .unwrap()
     }
+
+    /// No request since the last check has asked for another connection.
+    fn check_connection_kept(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            assert!(
+                !matches!(request.request, SourceRequest::Reconnect { .. }),
+                "the connection was given up"
+            );
+        }
+    }
 }
 
 fn file(bench: &Bench) -> PathBuf {
@@ -56,12 +66,7 @@ async fn a_journal_that_a_shell_keeps_locked_is_waited_for_and_no_connection_is_
     shell.execute_batch("COMMIT").unwrap();
     let freed = bench.status(|status| status.trouble.is_none()).await;
     assert!(freed.is_live() && freed.halted.is_none());
-    while let Ok(request) = bench.requests.try_recv() {
-        assert!(
-            !matches!(request.request, SourceRequest::Reconnect { .. }),
-            "the connection was given up"
-        );
-    }
+    bench.check_connection_kept();
     bench.end().await;
 }
 
@@ -87,12 +92,7 @@ async fn a_sink_that_is_switched_off_while_a_shell_keeps_the_journal_locked_cost
     shell.execute_batch("COMMIT").unwrap();
     let freed = bench.status(|status| status.trouble.is_none()).await;
     assert!(freed.is_live() && freed.halted.is_none());
-    while let Ok(request) = bench.requests.try_recv() {
-        assert!(
-            !matches!(request.request, SourceRequest::Reconnect { .. }),
-            "the connection was given up"
-        );
-    }
+    bench.check_connection_kept();
     let mut reader = Reader::open(&file(&bench)).unwrap();
     bench.end().await;
     assert!(reader.disabled("slow").unwrap().is_some());

@@ -71,24 +71,27 @@ fn worker(bench: &Bench, stop: &CancellationToken) -> watch::Receiver<SinkStatus
     status
 }
 
+/// The status of the worker as soon as it meets the condition.
+async fn until(
+    status: &mut watch::Receiver<SinkStatus>,
+    condition: impl FnMut(&SinkStatus) -> bool,
+) -> SinkStatus {
+    let met = timeout(BOUND, status.wait_for(condition)).await;
+    met.unwrap().unwrap().clone()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_progress_that_skips_records_halts_its_sink_and_no_other() {
     let bench = bench().await;
     let stop = CancellationToken::new();
     let mut status = worker(&bench, &stop);
-    let is_there = |status: &SinkStatus| status.cursor >= Seq(3);
-    let _ = timeout(BOUND, status.wait_for(is_there)).await.unwrap().unwrap();
+    until(&mut status, |status| status.cursor >= Seq(3)).await;
     let (slow, _) = cursors(&bench).await;
     let from = slow.unwrap().0 + 1;
     bench.notes.send(covers("slow", from, from)).await.unwrap();
     bench.notes.send(covers("fast", 0, 2)).await.unwrap();
 
-    let is_halted = |status: &SinkStatus| status.state == Phase::Halted;
-    let halted = timeout(BOUND, status.wait_for(is_halted))
-        .await
-        .unwrap()
-        .unwrap()
-        .clone();
+    let halted = until(&mut status, |status| status.state == Phase::Halted).await;
     let trouble = halted.error.unwrap();
     let refused = RefusedProgress {
         sink: "slow".into(),
@@ -112,8 +115,7 @@ async fn a_progress_that_skips_records_halts_its_sink_and_no_other() {
     while status.changed().await.is_ok() {}
     let stop = CancellationToken::new();
     let mut status = worker(&bench, &stop);
-    let is_idle = |status: &SinkStatus| status.state == Phase::Idle;
-    let _ = timeout(BOUND, status.wait_for(is_idle)).await.unwrap().unwrap();
+    until(&mut status, |status| status.state == Phase::Idle).await;
     stop.cancel();
     while status.changed().await.is_ok() {}
     bench.end().await;
@@ -124,8 +126,7 @@ async fn a_progress_past_the_last_record_halts_its_sink_alone() {
     let bench = bench().await;
     let stop = CancellationToken::new();
     let mut status = worker(&bench, &stop);
-    let is_there = |status: &SinkStatus| status.cursor >= Seq(3);
-    let _ = timeout(BOUND, status.wait_for(is_there)).await.unwrap().unwrap();
+    until(&mut status, |status| status.cursor >= Seq(3)).await;
     let (slow, _) = cursors(&bench).await;
     let cursor = slow.unwrap().0;
     // Once joined with a progress that waits, and once alone.
@@ -137,12 +138,7 @@ async fn a_progress_past_the_last_record_halts_its_sink_alone() {
         .await
         .unwrap();
 
-    let is_halted = |status: &SinkStatus| status.state == Phase::Halted;
-    let halted = timeout(BOUND, status.wait_for(is_halted))
-        .await
-        .unwrap()
-        .unwrap()
-        .clone();
+    let halted = until(&mut status, |status| status.state == Phase::Halted).await;
     let message = halted.error.unwrap().message;
     assert!(message.contains("it ends after the last record"), "{message}");
     assert_eq!(cursors(&bench).await, (slow, Some(Seq(2))));
