@@ -19,6 +19,8 @@ enum Layer {
     Config,
     /// `query`: answers from journals
     Query,
+    /// `transactions`: ZooKeeper's own formats
+    Transactions,
     /// `examples/*`: crates that documents show
     Example,
     /// `tests/servers`: starts real servers
@@ -47,6 +49,7 @@ impl Layer {
             "bridge-core" => Some(Layer::Core),
             "config" => Some(Layer::Config),
             "query" => Some(Layer::Query),
+            "transactions" => Some(Layer::Transactions),
             "benches" => Some(Layer::Bench),
             _ if text.starts_with("connectors/") => Some(Layer::Connector),
             _ if text.starts_with("examples/") => Some(Layer::Example),
@@ -65,7 +68,11 @@ impl Layer {
         match (self, other) {
             (_, Layer::Command) | (Layer::Core | Layer::Servers | Layer::Judge, _) => false,
             (Layer::Fuzz, other) => {
-                is_for_tests && matches!(other, Layer::Core | Layer::Connector | Layer::Config)
+                is_for_tests
+                    && matches!(
+                        other,
+                        Layer::Core | Layer::Connector | Layer::Config | Layer::Transactions
+                    )
             }
             // A crate that judges or measures the product from outside must not share its types.
             (Layer::Bench, other) => other == Layer::Servers,
@@ -74,14 +81,18 @@ impl Layer {
             (Layer::Demo, other) => matches!(other, Layer::Core | Layer::Connector | Layer::Servers),
             (Layer::Simulator | Layer::Example | Layer::Query, other) => other == Layer::Core,
             (Layer::Connector, Layer::Servers) => is_for_tests,
-            (Layer::Connector, other) => other == Layer::Core,
+            // Its integration tests use its own feature for tests.
+            (Layer::Transactions, other) => {
+                is_for_tests && matches!(other, Layer::Servers | Layer::Transactions)
+            }
+            (Layer::Connector, other) => matches!(other, Layer::Core | Layer::Transactions),
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),
             // Its tests judge the program from outside, on real servers.
             (Layer::Command, Layer::Servers | Layer::Judge | Layer::Chaos) => is_for_tests,
             (Layer::Command, other) => {
                 matches!(
                     other,
-                    Layer::Core | Layer::Connector | Layer::Config | Layer::Query
+                    Layer::Core | Layer::Connector | Layer::Config | Layer::Query | Layer::Transactions
                 )
             }
         }
@@ -206,6 +217,28 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
     check("query", "bridge-core", Value::Null, None);
     check("query", "config", Value::Null, Some("must not depend"));
     check("connectors/kafka", "query", Value::Null, Some("must not depend"));
+    check("connectors/zookeeper", "transactions", Value::Null, None);
+    check(
+        "transactions",
+        "bridge-core",
+        Value::Null,
+        Some("must not depend"),
+    );
+    check(
+        "bridge-core",
+        "transactions",
+        Value::Null,
+        Some("must not depend"),
+    );
+    check("transactions", "tests/servers", dev(), None);
+    check(
+        "transactions",
+        "tests/servers",
+        Value::Null,
+        Some("must not depend"),
+    );
+    check("tests/judge", "transactions", dev(), Some("must not depend"));
+    check("", "transactions", Value::Null, None);
     check("", "query", Value::Null, None);
     for other in ["tests/servers", "tests/judge", "tests/chaos"] {
         check("", other, dev(), None);
