@@ -147,3 +147,11 @@ async fn properties_reach_the_server() {
             .contains("maxSessionTimeout=600000")
     );
 }
+
+#[tokio::test]
+async fn an_ensemble_of_one_leads_and_listens_on_its_quorum_port() {
+    real_servers!("an ensemble of one leads and listens on its quorum port");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    assert_eq!(zookeeper.mode(0).await, Some(Mode::Leader));
+    assert!(std::net::TcpStream::connect(zookeeper.quorum_addr(0)).is_ok());
+}

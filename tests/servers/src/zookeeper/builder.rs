@@ -50,6 +50,7 @@ pub struct ZooKeeperBuilder {
     system_properties: BTreeMap<String, String>,
     is_secure: bool,
     is_lasting: bool,
+    is_quorum: bool,
 }
 
 impl Default for ZooKeeperBuilder {
@@ -63,6 +64,7 @@ impl Default for ZooKeeperBuilder {
             system_properties: SYSTEM_DEFAULTS.iter().map(owned).collect(),
             is_secure: false,
             is_lasting: false,
+            is_quorum: false,
         };
         // Tests kill processes, not machines: written data survive that without an fsync.
         this.property("forceSync", "no")
@@ -82,6 +84,13 @@ impl ZooKeeperBuilder {
     pub fn servers(mut self, count: usize) -> Self {
         self.servers = count;
         self
+    }
+
+    /// A single server is an ensemble of one, with a quorum port (3.5 and newer).
+    #[must_use]
+    pub fn quorum(mut self) -> Self {
+        self.is_quorum = true;
+        self.property("standaloneEnabled", "false")
     }
 
     /// The memory of each server's tree, as Java's `-Xmx` takes it; "256m" if nothing is said.
@@ -196,7 +205,7 @@ impl ZooKeeperBuilder {
         for (key, value) in &self.properties {
             let _ = writeln!(lines, "{key}={value}");
         }
-        if ports.len() > 1 {
+        if ports.len() > 1 || self.is_quorum {
             lines.extend((1..).zip(ports).map(|(id, ports)| ports.peer_line(id)));
         }
         lines

@@ -83,6 +83,11 @@ impl ZooKeeper {
         self.servers[i].client_addr()
     }
 
+    /// The quorum address of server `i`. Only a leader listens on it.
+    pub fn quorum_addr(&self, i: usize) -> SocketAddr {
+        self.servers[i].quorum_addr()
+    }
+
     /// The `dataDir` of server `i`; snapshots and transaction logs are in `version-2` under it.
     pub fn data_dir(&self, i: usize) -> PathBuf {
         self.servers[i].data_dir()

@@ -89,6 +89,10 @@ impl Server {
         self.ports.secure.as_ref().map(Port::addr)
     }
 
+    pub(super) fn quorum_addr(&self) -> SocketAddr {
+        self.ports.quorum.addr()
+    }
+
     pub(super) fn data_dir(&self) -> PathBuf {
         self.data.clone()
     }
