@@ -8,6 +8,7 @@ pub mod compression;
 pub mod digest;
 pub mod jute;
 pub mod log_file;
+pub mod quorum;
 pub mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
