@@ -13,3 +13,4 @@ pub mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transaction;
+pub mod tree;

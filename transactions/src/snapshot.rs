@@ -16,6 +16,9 @@
 //! [`SnapshotReader`] reads one item at a time, with the memory of one znode, and also the form without header and seals
 //! that a leader sends.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Read};
 
 use adler2::Adler32;

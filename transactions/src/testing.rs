@@ -2,7 +2,9 @@
 
 use adler2::adler32_slice;
 
+use crate::digest::PersistedStat;
 use crate::log_file::{LOG_MAGIC, LOG_VERSION};
+use crate::snapshot::{AclId, SNAPSHOT_MAGIC, SnapshotZnode};
 use crate::transaction::{AclEntry, DIGEST_VERSION, Lifetime, Operation, Transaction, TreeDigest};
 
 /// Bytes in ZooKeeper's encoding.
@@ -237,4 +239,106 @@ pub fn anyone() -> AclEntry {
         scheme: "world".to_owned(),
         id: "anyone".to_owned(),
     }
+}
+
+/// The parts after the znodes of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailer {
+    /// Up to 3.5, and without digests.
+    Seal,
+    /// From 3.6 on.
+    Digest(i64, TreeDigest),
+    /// From 3.9 on without digests.
+    LastZxid(i64),
+    /// From 3.9 on.
+    Both(i64, TreeDigest),
+}
+
+/// The body of a snapshot, from the sessions to the path after the last znode: the form that a leader sends.
+pub fn snapshot_body(
+    sessions: &[(i64, i32)],
+    lists: &[(AclId, Vec<AclEntry>)],
+    znodes: &[SnapshotZnode],
+) -> Vec<u8> {
+    let mut body = Encoder::default();
+    body.count(sessions.len());
+    for (id, timeout) in sessions {
+        body.long(*id);
+        body.int(*timeout);
+    }
+    body.count(lists.len());
+    for (id, list) in lists {
+        body.long(id.0);
+        body.acl(list);
+    }
+    for znode in znodes {
+        body.text(if znode.path == "/" { "" } else { &znode.path });
+        body.buffer(znode.data.as_deref());
+        body.long(znode.acl.0);
+        let stat = &znode.stat;
+        for number in [stat.czxid, stat.mzxid, stat.ctime, stat.mtime] {
+            body.long(number);
+        }
+        for number in [stat.version, stat.cversion, stat.aversion] {
+            body.int(number);
+        }
+        body.long(stat.ephemeral_owner);
+        body.long(stat.pzxid);
+    }
+    body.text("/");
+    body.0
+}
+
+/// A snapshot with this body.
+pub fn snapshot_file(body: &[u8], trailer: Trailer) -> Vec<u8> {
+    let mut file = Encoder(SNAPSHOT_MAGIC.to_vec());
+    file.int(2);
+    file.long(-1);
+    file.0.extend(body);
+    seal(&mut file);
+    if let Trailer::Digest(zxid, digest) | Trailer::Both(zxid, digest) = trailer {
+        file.long(zxid);
+        file.int(digest.version);
+        file.long(digest.value.cast_signed());
+        seal(&mut file);
+    }
+    if let Trailer::LastZxid(zxid) | Trailer::Both(zxid, _) = trailer {
+        file.long(zxid);
+        seal(&mut file);
+    }
+    file.0
+}
+
+fn seal(file: &mut Encoder) {
+    let sum = adler32_slice(&file.0);
+    file.long(i64::from(sum));
+    file.text("/");
+}
+
+/// A small snapshot with a session, two lists, and a few znodes.
+pub fn some_snapshot(trailer: Trailer) -> Vec<u8> {
+    let stat = |czxid| PersistedStat {
+        czxid,
+        mzxid: czxid,
+        pzxid: czxid,
+        ctime: 1_796_000_000_000,
+        mtime: 1_796_000_000_000,
+        ..PersistedStat::default()
+    };
+    let znode = |path: &str, data: Option<&[u8]>, acl, czxid| SnapshotZnode {
+        path: path.to_owned(),
+        data: data.map(<[u8]>::to_vec),
+        acl: AclId(acl),
+        stat: stat(czxid),
+    };
+    let mut reader = anyone();
+    reader.permissions = 1;
+    let lists = [(AclId(1), vec![anyone()]), (AclId(2), vec![reader, anyone()])];
+    let znodes = [
+        znode("/", Some(b""), -1, 0),
+        znode("/zookeeper", None, 1, 0),
+        znode("/a", Some(b"value"), 2, 7),
+        znode("/a/b", Some(&[0xff; 300]), -1, 8),
+    ];
+    snapshot_file(&snapshot_body(&[(0x1000, 30_000)], &lists, &znodes), trailer)
 }
