@@ -60,6 +60,7 @@ fn created(name: &str, zxid: u64) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }

@@ -161,6 +161,7 @@ impl World {
                 missed: Some(0),
                 superseded: Vec::new(),
                 txn: None,
+                facts: None,
             }),
         })
     }

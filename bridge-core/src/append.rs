@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{Acl, Data, Fidelity, GapReason, Op, Stat, Timestamp, Txn};
+use crate::record::{Acl, Data, Fidelity, GapReason, Lifetime, Op, Stat, Timestamp, Txn};
 
 /// One record to append. Everything in it is decided; the journal only completes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,8 @@ pub enum RecordKind {
         unreadable: u64,
         /// The greatest zxid in any Stat listed; `None` where there was none.
         zxid: Option<Zxid>,
+        /// Whether the listing is the tree at exactly that zxid.
+        is_exact: bool,
     },
     /// A stretch begins in which changes may have been missed.
     GapBegin {
@@ -85,6 +87,17 @@ pub struct Change {
     pub superseded: Vec<Zxid>,
     /// The transaction, where the source reads transactions; only in changes seen as they happened.
     pub txn: Option<Box<Txn>>,
+    /// Facts that only sources that read transactions have; only with `Created` and `Listed`.
+    pub facts: Option<Box<NodeFacts>>,
+}
+
+/// Facts about a znode that no read of it gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// How long it lasts.
+    pub lifetime: Lifetime,
+    /// Its access control list, where the source records lists.
+    pub acl: Option<Vec<Acl>>,
 }
 
 /// A change of a znode. It changes the image as follows:
@@ -123,6 +136,8 @@ pub enum ChangeKind {
     },
     /// `acl`: the aversion moved. The list itself where the source reads lists.
     AclChanged {
+        /// Of the transaction, if it is known.
+        zxid: Option<Zxid>,
         /// As read.
         stat: Stat,
         /// As read.

@@ -8,6 +8,7 @@
 use uuid::Uuid;
 
 use crate::append::Append;
+use crate::committed::HistoryPosition;
 use crate::journal::JournalError;
 use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
@@ -165,4 +166,18 @@ pub trait ImageTxn {
     ///
     /// If the journal cannot be written, or its content is not valid.
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError>;
+
+    /// How far the history is taken; `None` if the source does not read transactions, or has no position yet.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError>;
+
+    /// Stores it. `None`: the image is not at a known position any more.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError>;
 }

@@ -6,6 +6,7 @@ pub mod amount;
 pub mod append;
 pub mod backoff;
 pub mod capture;
+pub mod committed;
 pub mod delivery;
 pub mod file_path;
 mod fold;

@@ -143,6 +143,7 @@ impl Resnapshot {
                 missed: None,
                 superseded: Vec::new(),
                 txn: None,
+                facts: None,
             };
             self.append(image, RecordKind::Change(change))?;
         }
@@ -162,6 +163,7 @@ impl Resnapshot {
             nodes: self.nodes,
             unreadable: 0,
             zxid: self.newest,
+            is_exact: false,
         };
         self.append(image, end)
     }
@@ -205,6 +207,7 @@ mod tests {
                 missed: Some(0),
                 superseded: Vec::new(),
                 txn: None,
+                facts: None,
             }),
         }
     }

@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::committed::{HistoryPosition, StageRead};
 use crate::path::ZnodePath;
 
 pub use input::{AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, Ticket};
@@ -44,6 +45,21 @@ pub enum SourceRequest {
         /// The znode, which is created if it does not exist.
         path: ZnodePath,
     },
+    /// Read the history after this position, or take a snapshot if there is none; report [`Input::Synced`]. The first
+    /// request on each connection of a source that reads transactions.
+    Resume {
+        /// The last transaction that was taken.
+        after: Option<HistoryPosition>,
+    },
+    /// Read some znodes of the staged snapshot; report [`Input::StagePage`].
+    ReadStage {
+        /// Identifies the answer.
+        ticket: Ticket,
+        /// The znodes.
+        read: StageRead,
+    },
+    /// Drop the stage, and send the transactions after its position; report [`Input::Transactions`].
+    Follow,
     /// Drop the connection at once, wait, and make a new one, to another server where there are several.
     Reconnect {
         /// How long to wait.

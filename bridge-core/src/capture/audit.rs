@@ -62,6 +62,11 @@ impl TickTimer {
         })
     }
 
+    /// Begins again.
+    pub(crate) fn restart(&mut self) {
+        self.ticks = 0;
+    }
+
     pub(crate) fn is_due(timer: &mut Option<TickTimer>) -> bool {
         let Some(timer) = timer else {
             return false;
@@ -102,7 +107,7 @@ impl AuditTimers {
     /// Resets the timer of the heartbeat, after a record.
     pub(crate) fn journalled(&mut self) {
         if let Some(timer) = &mut self.heartbeat {
-            timer.ticks = 0;
+            timer.restart();
         }
     }
 

@@ -163,6 +163,9 @@ impl StepContext<'_> {
         let path = path.clone();
         let fidelity = Fidelity::Reconciled;
         let superseded = Vec::new();
+        let has_facts = matches!(what, ChangeKind::Created { .. } | ChangeKind::Listed { .. });
+        let stage = self.stage.as_ref().filter(|_| has_facts);
+        let facts = stage.and_then(|stage| stage.facts.clone());
         self.write(
             root,
             Change {
@@ -172,6 +175,7 @@ impl StepContext<'_> {
                 missed,
                 superseded,
                 txn: None,
+                facts,
             },
         )?;
         Ok(())
@@ -185,11 +189,18 @@ impl StepContext<'_> {
 
     /// An `acl` record.
     pub(crate) fn write_acl(&mut self, root: usize, path: &ZnodePath, stat: &Stat) -> StepResult<()> {
-        let acl = self.lists.of(path, stat);
+        let acl = match &self.stage {
+            Some(stage) => stage.facts.as_ref().and_then(|facts| facts.acl.clone()),
+            None => self.lists.of(path, stat),
+        };
         if acl.is_none() && self.options.acls == AclMode::List {
             self.counters.unread_acls += 1;
         }
-        let what = ChangeKind::AclChanged { stat: *stat, acl };
+        let what = ChangeKind::AclChanged {
+            zxid: None,
+            stat: *stat,
+            acl,
+        };
         self.write_reconciled(root, path, what, Some(0))
     }
 

@@ -32,6 +32,7 @@ impl SourceMachine for Capture {
                 self.detach(Some(*reason));
                 return Ok(());
             }
+            StepError::Unproved(_) => unreachable!("a watched tree has no history to prove"),
             StepError::Journal(_) => {
                 self.detach(None);
                 return Ok(());

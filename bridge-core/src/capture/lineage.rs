@@ -45,7 +45,7 @@ impl Lineage {
         witnesses: impl FnOnce() -> StepResult<Vec<ReadRequest>>,
     ) -> StepResult<Lineage> {
         // Within a session the servers are the same.
-        if !matches!(reason, GapReason::Started | GapReason::Expired) {
+        if !matches!(reason, GapReason::Started | GapReason::Expired | GapReason::Mode) {
             return Ok(Lineage::Settled);
         }
         let reads = witnesses()?;

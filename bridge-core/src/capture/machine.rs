@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::append::{Append, RecordKind};
 use crate::image_txn::ImageTxn;
 use crate::machine::{CaptureState, Counters, SourceMachine, StepOutcome};
-use crate::number::Epoch;
+use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
 use crate::source::SourceRequest;
@@ -110,6 +110,11 @@ impl Capture {
                 self.read_canary(read, outcome)
             }
             Input::Tick => self.tick(now, image, outcome)?,
+            Input::Synced(_)
+            | Input::Staged(_)
+            | Input::StagePage { .. }
+            | Input::Transactions(_)
+            | Input::UpToDate => unreachable!("a connection that watches a tree reads no transactions"),
             Input::Continue => {
                 if let EpochState::Attached(attached) = &mut self.state {
                     attached.continue_resnapshot(&self.options, image)?;
@@ -176,17 +181,25 @@ impl Capture {
             SessionFate::New => GapReason::Expired,
         };
         let mut reason = self.reason.take().unwrap_or(from_session);
+        let position = image.position()?;
+        if position.is_some() {
+            reason = GapReason::Mode;
+        }
         if self.options.accept_baseline && !self.has_accepted_baseline {
             reason = GapReason::Rebaselined;
         }
         let epoch = image.epoch()?.next();
         image.set_epoch(epoch)?;
-        let roots = self
+        let mut roots = self
             .options
             .roots
             .iter()
             .map(|path| Root::load(path, image))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        // The transactions up to there were recorded for every root that is listed.
+        for root in roots.iter_mut().filter(|root| root.is_listed()) {
+            root.reported(position.map_or(Zxid::ZERO, |position| position.zxid));
+        }
         self.state = EpochState::Arming { epoch, reason, roots };
         outcome.requests.push(SourceRequest::Arm(self.options.watched()));
         self.canary.connected(&mut outcome.requests);
@@ -242,6 +255,7 @@ impl Capture {
             unreadable: &mut self.unreadable,
             lists: &self.lists,
             may_lag: self.lag_attempts + 1 < LAG_ATTEMPTS_MAX,
+            stage: None,
         };
         Some((context, follow, walk, &mut self.requests))
     }
@@ -264,6 +278,10 @@ impl Capture {
             }
             None => {
                 *walk = None;
+                // Until here the next connection has to compare for the same reason.
+                if image.position()?.is_some() {
+                    image.set_position(None)?;
+                }
                 self.lag_attempts = 0;
                 self.has_accepted_baseline = true;
                 self.options.accept_baseline = false;

@@ -23,7 +23,7 @@
 mod answers;
 mod asking;
 mod attached;
-mod audit;
+pub(crate) mod audit;
 mod batch;
 mod canary;
 mod compare;
@@ -31,15 +31,15 @@ mod contract;
 mod denials;
 mod follow;
 mod lineage;
-mod lists;
+pub(crate) mod lists;
 mod machine;
 mod options;
 mod path_events;
 mod pending;
-mod roots;
+pub(crate) mod roots;
 mod settle_by_read;
 mod settle_by_zxid;
-mod unreadable;
+pub(crate) mod unreadable;
 mod walk;
 mod window;
 

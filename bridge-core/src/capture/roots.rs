@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::append::{Append, Change, Read, RecordKind};
+use crate::append::{Append, Change, NodeFacts, Read, RecordKind};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::JournalError;
 use crate::machine::Counters;
@@ -71,6 +71,16 @@ pub(crate) struct StepContext<'a> {
     pub(crate) lists: &'a Lists,
     /// Whether another server may be tried on a suspicion only.
     pub(crate) may_lag: bool,
+    /// Where the tree is read from a stage.
+    pub(crate) stage: Option<AtStage>,
+}
+
+/// What a stage knows, and reads of a live tree do not.
+pub(crate) struct AtStage {
+    /// The listing is the tree at exactly this zxid.
+    pub(crate) zxid: Zxid,
+    /// Of the znode at hand.
+    pub(crate) facts: Option<Box<NodeFacts>>,
 }
 
 impl Root {
@@ -168,6 +178,11 @@ impl Root {
         self.seen
     }
 
+    /// Whether its first listing was completed.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.progress.listed
+    }
+
     /// The zxid up to which everything is appended for this root.
     pub(crate) fn reported_zxid(&self) -> Zxid {
         self.progress.reported
@@ -228,6 +243,9 @@ impl StepContext<'_> {
         };
         self.begin_gap(index)?;
         let root = &mut self.roots[index];
+        if let Some(stage) = &self.stage {
+            root.seen = stage.zxid;
+        }
         root.phase = RootPhase::Watched;
         self.counters.walks += 1;
         match bracket {
@@ -292,7 +310,12 @@ impl StepContext<'_> {
         let root = &mut self.roots[index];
         let nodes = root.progress.run.as_ref().map_or(0, |run| run.index);
         let unread = Some(root.unread).filter(|unread| *unread > Zxid::ZERO);
-        let zxid = if root.has_listed { Some(root.seen) } else { unread };
+        let is_exact = self.stage.is_some();
+        let zxid = if root.has_listed || is_exact {
+            Some(root.seen)
+        } else {
+            unread
+        };
         root.reported(root.seen);
         root.progress.listed = true;
         root.progress.run = None;
@@ -305,6 +328,7 @@ impl StepContext<'_> {
                 nodes,
                 unreadable,
                 zxid,
+                is_exact,
             },
         )
     }

@@ -350,6 +350,7 @@ fn write(
         missed,
         superseded: vec![],
         txn: None,
+        facts: None,
     };
     context.write(root, change)?;
     Ok(())

@@ -194,6 +194,7 @@ impl Follow {
                 missed,
                 superseded,
                 txn: None,
+                facts: None,
             },
         )?;
         Ok(Settled::Done)
@@ -273,6 +274,7 @@ impl Follow {
             missed: Some(missed.max(overwritten.zxids.len() as u64)),
             superseded: overwritten.zxids,
             txn: None,
+            facts: None,
         };
         if context.acl_moved(node, &stat) {
             self.acls.push((event.root, event.path.clone(), stat));
@@ -315,6 +317,7 @@ impl Follow {
             missed: is_sure.then_some(overwritten.count),
             superseded: overwritten.zxids,
             txn: None,
+            facts: None,
         };
         context.write(event.root, change)?;
         Ok(Settled::Done)

@@ -8,6 +8,8 @@
 //! | `Created`, `CreatedUnread`, `Listed` | not living | seen: not below the life before |
 //! | `Updated` | living, the same czxid | seen: above the last |
 //! | `AclChanged`, `Restated` | living, the same czxid; read | |
+//!
+//! An `AclChanged` with a zxid is of a source that reads transactions.
 //! | `Deleted` | anything | seen: above the last |
 
 use rusqlite::Connection;
@@ -122,9 +124,17 @@ pub(super) fn draft_control(
     let mut stored = ctx.blank(op, captured);
     stored.id = identity.id(ctx.cluster, root.map_or("", ZnodePath::as_str));
     stored.detail = detail;
-    if let RecordKind::RunEnd { zxid: Some(zxid), .. } = word {
+    if let RecordKind::RunEnd {
+        zxid: Some(zxid),
+        is_exact,
+        ..
+    } = word
+    {
         stored.zxid = Some(*zxid);
-        stored.zxid_kind = ZxidKind::UpperBound;
+        stored.zxid_kind = match is_exact {
+            true => ZxidKind::Exact,
+            false => ZxidKind::UpperBound,
+        };
     }
     Draft { stored, brings: None }
 }
@@ -139,6 +149,7 @@ fn control_parts(seq: Seq, word: &RecordKind) -> (Op, Identity<'_>, Detail) {
             nodes,
             unreadable,
             zxid: _,
+            is_exact: _,
         } => run_mark(Op::SnapshotEnd, run, *index, Some((*nodes, *unreadable))),
         RecordKind::GapBegin {
             epoch,
@@ -206,7 +217,12 @@ pub(super) fn draft_change(
         missed,
         superseded,
         txn,
+        facts,
     } = change;
+    assert!(
+        facts.is_none() || matches!(what, ChangeKind::Created { .. } | ChangeKind::Listed { .. }),
+        "a change of {path} that is no create has its facts: {what:?}"
+    );
     assert!(
         txn.is_none() || fidelity == Fidelity::Exact,
         "a change of {path} that was found by comparing has a transaction: {txn:?}"
@@ -215,6 +231,10 @@ pub(super) fn draft_change(
         superseded.len() <= SUPERSEDED_MAX && superseded.is_sorted(),
         "superseded zxids of {path} must ascend and be at most {SUPERSEDED_MAX}: {superseded:?}"
     );
+    // The Stat of any other change has it.
+    let is_timeless = matches!(what, ChangeKind::Deleted { .. } | ChangeKind::AclChanged { .. });
+    let changed = txn.as_ref().filter(|_| is_timeless);
+    let changed = changed.and_then(|txn| Timestamp::of_stat(txn.time));
     let mut drafting = Drafting {
         ctx,
         path: &path,
@@ -226,7 +246,9 @@ pub(super) fn draft_change(
             fidelity,
             missed,
             superseded,
+            changed,
             txn,
+            facts,
             ..ctx.blank(what.op(), captured)
         },
         brings: None,
@@ -261,7 +283,10 @@ impl Drafting<'_> {
             } => self.created_unread(czxid, ephemeral, ctime),
             ChangeKind::Updated { read } => self.updated(read),
             ChangeKind::Deleted { at } => self.deleted(at),
-            ChangeKind::AclChanged { stat, acl } => {
+            ChangeKind::AclChanged { zxid, stat, acl } => {
+                if let Some(zxid) = zxid {
+                    self.exact(zxid);
+                }
                 self.stored.detail = acl.map_or(Detail::None, Detail::Acl);
                 self.acl_changed(stat);
             }

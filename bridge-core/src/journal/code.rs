@@ -8,8 +8,9 @@ use std::sync::Arc;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use uuid::Uuid;
 
+use crate::append::NodeFacts;
 use crate::number::{SessionId, Zxid};
-use crate::record::{Run, SessionEnd, Stat, Txn, TxnKind};
+use crate::record::{Acl, Lifetime, LifetimeKind, Run, SessionEnd, Stat, Txn, TxnKind};
 
 /// Stored bytes that are no such code.
 #[derive(Debug, thiserror::Error)]
@@ -254,6 +255,77 @@ fn decode_txn(mut bytes: &[u8]) -> Option<Txn> {
     bytes.is_empty().then_some(txn)
 }
 
+/// Kinds of znodes by their number in a code. Only append to it.
+const LIFETIMES: [LifetimeKind; 4] = [
+    LifetimeKind::Persistent,
+    LifetimeKind::Ephemeral,
+    LifetimeKind::Container,
+    LifetimeKind::Ttl,
+];
+
+/// Facts of a znode as they are read.
+pub(super) struct FactsCode(pub(super) Box<NodeFacts>);
+
+/// The bytes of facts.
+pub(super) fn encode_facts(facts: &NodeFacts) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    let kind = LIFETIMES.iter().position(|kind| *kind == facts.lifetime.kind);
+    put(&mut out, kind.expect("every kind has a number") as u64);
+    // 0: none; otherwise the number and 1.
+    put(&mut out, facts.lifetime.ttl.map_or(0, |_| 1));
+    put_signed(&mut out, facts.lifetime.ttl.unwrap_or_default());
+    put(&mut out, facts.acl.as_ref().map_or(0, |acl| acl.len() as u64 + 1));
+    for entry in facts.acl.iter().flatten() {
+        for text in [&entry.scheme, &entry.id, &entry.perms] {
+            put(&mut out, text.len() as u64);
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+    out
+}
+
+impl FromSql for FactsCode {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let bytes = value.as_blob()?;
+        decode_facts(bytes)
+            .map(|facts| FactsCode(Box::new(facts)))
+            .ok_or_else(|| bad(bytes, "facts of a znode"))
+    }
+}
+
+fn decode_facts(mut bytes: &[u8]) -> Option<NodeFacts> {
+    let from = &mut bytes;
+    let kind = *LIFETIMES.get(usize::try_from(take(from)?).ok()?)?;
+    let has_ttl = take(from)? == 1;
+    let ttl = take_signed(from)?;
+    let acl = match take(from)? {
+        0 => None,
+        count => {
+            let mut acl = Vec::new();
+            for _ in 1..count {
+                acl.push(Acl {
+                    scheme: take_string(from)?,
+                    id: take_string(from)?,
+                    perms: take_string(from)?,
+                });
+            }
+            Some(acl)
+        }
+    };
+    let ttl = has_ttl.then_some(ttl);
+    bytes.is_empty().then_some(NodeFacts {
+        lifetime: Lifetime { kind, ttl },
+        acl,
+    })
+}
+
+fn take_string(bytes: &mut &[u8]) -> Option<String> {
+    let length = usize::try_from(take(bytes)?).ok()?;
+    let (text, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some(std::str::from_utf8(text).ok()?.to_owned())
+}
+
 fn take_text(bytes: &mut &[u8]) -> Option<Option<Arc<str>>> {
     let Some(length) = take(bytes)?.checked_sub(1) else {
         return Some(None);
@@ -372,6 +444,25 @@ mod tests {
                 unreadable: counts.map(|both| both.1),
             };
             prop_assert_eq!(decode_run(&encode_run(&run)).unwrap(), run);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn facts_of_a_znode_are_read_as_they_were_written_and_no_shorter_code_is_one(
+            kind in 0..LIFETIMES.len(),
+            ttl in proptest::option::of(any::<i64>()),
+            acl in proptest::option::of(proptest::collection::vec(any::<(String, String, String)>(), 0..4)),
+        ) {
+            let entry = |(scheme, id, perms)| Acl { scheme, id, perms };
+            let facts = NodeFacts {
+                lifetime: Lifetime { kind: LIFETIMES[kind], ttl },
+                acl: acl.map(|acl| acl.into_iter().map(entry).collect()),
+            };
+            let mut bytes = encode_facts(&facts);
+            prop_assert_eq!(decode_facts(&bytes), Some(facts));
+            bytes.pop();
+            prop_assert_eq!(decode_facts(&bytes), None);
         }
     }
 

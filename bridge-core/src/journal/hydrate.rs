@@ -35,11 +35,15 @@ impl Stored {
         });
         let time = self.times();
         let (mut acl, mut gap, mut run) = (None, None, None);
+        let lifetime = self.facts.as_ref().map(|facts| facts.lifetime);
         match self.detail {
             Detail::None => {}
             Detail::Acl(list) => acl = Some(list),
             Detail::Gap(stretch) => gap = Some(stretch),
             Detail::Run(place) => run = Some(place),
+        }
+        if let Some(facts) = self.facts {
+            acl = facts.acl;
         }
         Record {
             schema: SchemaName::V1,
@@ -61,6 +65,7 @@ impl Stored {
             time,
             source: named.origin,
             acl,
+            lifetime,
             gap,
             run,
         }

@@ -10,9 +10,11 @@ use rusqlite::Connection;
 use super::error::{JournalError, JournalErrorKind};
 use super::image::{self, Life, Place};
 use super::paths::{Entered, Paths};
+use super::position;
 use super::progress::{self, Roots};
 use super::writer::Journal;
 use crate::append::Append;
+use crate::committed::HistoryPosition;
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
@@ -193,6 +195,18 @@ impl ImageTxn for Journal {
                 journal.image.roots.set_progress(id, progress);
             }
             Ok(())
+        })
+    }
+
+    fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError> {
+        self.read_beside("reading the position in the history", |journal| {
+            position::load(&journal.connection)
+        })
+    }
+
+    fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
+        self.write_beside("storing the position in the history", |journal| {
+            position::store(&journal.connection, position)
         })
     }
 }

@@ -26,6 +26,7 @@ mod open;
 mod options;
 mod overview;
 mod paths;
+mod position;
 mod progress;
 mod read;
 mod read_connection;

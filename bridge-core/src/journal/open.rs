@@ -97,8 +97,13 @@ pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<WalGate>), Jou
             true => connection.execute_batch(schema::COMPACTED_ABSENT),
             false => Ok(()),
         })
-        .and_then(|()| match format < schema::TXN_SINCE {
-            true => connection.execute_batch(schema::TXN_ABSENT),
+        .and_then(|()| match format {
+            ..schema::TXN_SINCE => connection.execute_batch(schema::TXN_ABSENT),
+            schema::TXN_SINCE..schema::FACTS_SINCE => connection.execute_batch(schema::FACTS_ABSENT),
+            _ => Ok(()),
+        })
+        .and_then(|()| match format < schema::FACTS_SINCE {
+            true => connection.execute_batch(schema::POSITION_ABSENT),
             false => Ok(()),
         })
         .and_then(|()| match format < schema::DIGEST_SINCE {

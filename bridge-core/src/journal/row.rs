@@ -10,8 +10,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::code::{StatBytes, StatCode, TxnCode, ZxidsCode, decode_run, encode_run, encode_txn};
+use super::code::{
+    FactsCode, StatBytes, StatCode, TxnCode, ZxidsCode, decode_run, encode_facts, encode_run, encode_txn,
+};
 use super::rows::{Columns, Writing};
+use crate::append::NodeFacts;
 use crate::fold::FoldInput;
 use crate::number::{Seq, Zxid};
 use crate::record::{
@@ -68,6 +71,7 @@ pub(super) struct Stored {
     pub(super) origin: i64,
     pub(super) detail: Detail,
     pub(super) txn: Option<Box<Txn>>,
+    pub(super) facts: Option<Box<NodeFacts>>,
 }
 
 /// The objects that only few records have.
@@ -88,8 +92,8 @@ enum Written {
 static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
     let into = "INSERT INTO record(
         seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before,
-        before_stat, retired, stat, value, changed, captured, origin, detail, txn)";
-    Writing::new(into, 22)
+        before_stat, retired, stat, value, changed, captured, origin, detail, txn, facts)";
+    Writing::new(into, 23)
 });
 
 static VALUES: LazyLock<Writing> =
@@ -99,7 +103,7 @@ static VALUES: LazyLock<Writing> =
 pub(super) const SELECT: &str = "SELECT
     r.seq, r.id, r.op, r.root, r.path, r.previous, r.zxid, r.zxid_kind, r.fidelity, r.missed, r.superseded,
     r.ephemeral, r.before, r.before_stat, r.retired, r.stat, r.value, r.changed, r.captured, r.origin, r.detail,
-    r.txn, a.form, a.size, a.truncated, a.bytes, a.digest, b.form, b.size, b.truncated, b.bytes, b.digest
+    r.txn, r.facts, a.form, a.size, a.truncated, a.bytes, a.digest, b.form, b.size, b.truncated, b.bytes, b.digest
     FROM record r
     LEFT JOIN value a ON a.id = r.value
     LEFT JOIN value b ON b.id = iif(r.before = 2, r.retired, NULL)
@@ -108,14 +112,14 @@ pub(super) const SELECT: &str = "SELECT
 /// One record, without data.
 const SELECT_BARE: &str = "SELECT
     seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before, before_stat,
-    retired, stat, value, changed, captured, origin, detail, txn FROM record WHERE seq = ?1";
+    retired, stat, value, changed, captured, origin, detail, txn, facts FROM record WHERE seq = ?1";
 
 const UPDATE_FOLDED: &str = "UPDATE record SET
     previous = ?2, missed = ?3, superseded = ?4, before = ?5, before_stat = ?6, retired = ?7 WHERE seq = ?1";
 
 /// Where the data of `value` begins in [`SELECT`], and the data of `retired`.
-const VALUE_AT: usize = 22;
-const RETIRED_AT: usize = 27;
+const VALUE_AT: usize = 23;
+const RETIRED_AT: usize = 28;
 
 impl Stored {
     /// An empty record, of the root, path and origin 0.
@@ -143,6 +147,7 @@ impl Stored {
             origin: 0,
             detail: Detail::None,
             txn: None,
+            facts: None,
         }
     }
 
@@ -168,7 +173,8 @@ impl Stored {
         to.put(self.captured.0)?;
         to.put(self.origin)?;
         to.put(self.detail.bytes())?;
-        to.put(self.txn.as_deref().map(encode_txn))
+        to.put(self.txn.as_deref().map(encode_txn))?;
+        to.put(self.facts.as_deref().map(encode_facts))
     }
 
     /// The row of a position.
@@ -238,6 +244,7 @@ impl Stored {
             origin: row.get(19)?,
             detail: Detail::of_row(row, op)?,
             txn: row.get::<_, Option<TxnCode>>(21)?.map(|TxnCode(txn)| txn),
+            facts: row.get::<_, Option<FactsCode>>(22)?.map(|FactsCode(facts)| facts),
         })
     }
 

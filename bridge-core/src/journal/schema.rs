@@ -7,6 +7,7 @@
 //! value  id ── bytes                                       each data once, under the seq of the record that brought it
 //! rejected, parked   sink, seq ── record                  what sinks set aside
 //! hole, folded                                            what was compacted: where, and into which records
+//! position, shadow                                        how far the history is taken, and what proves it
 //! sink, root, origin, meta
 //! ```
 //!
@@ -20,7 +21,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 6;
+pub(super) const FORMAT: u32 = 7;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -57,7 +58,39 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         to: 6,
         sql: "ALTER TABLE value ADD COLUMN digest BLOB;",
     },
+    Migration {
+        to: 7,
+        sql: TRANSACTIONS,
+    },
 ];
+
+/// Format 7: what sources that read transactions store ([`super::position`]).
+const TRANSACTIONS: &str = "
+ALTER TABLE record ADD COLUMN facts BLOB;
+-- One row, or none: how far the history is taken.
+CREATE TABLE position(
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    zxid INTEGER NOT NULL,
+    payload_crc INTEGER,
+    digest INTEGER,
+    epoch INTEGER NOT NULL,
+    scope INTEGER NOT NULL
+) STRICT;
+-- What the digest of the tree needs of each znode, by a hash of its path.
+CREATE TABLE shadow(path BLOB PRIMARY KEY, crc INTEGER NOT NULL, stat BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// The first format that has positions and facts.
+pub(super) const FACTS_SINCE: u32 = 7;
+
+/// For a reader of a file that has transactions and no facts.
+pub(super) const FACTS_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL AS facts FROM main.record;";
+
+/// For a reader of a file that has no positions.
+pub(super) const POSITION_ABSENT: &str = "
+CREATE TEMP TABLE position(id INTEGER PRIMARY KEY, zxid, payload_crc, digest, epoch, scope);
+CREATE TEMP TABLE shadow(path BLOB PRIMARY KEY, crc, stat);
+";
 
 /// Format 5: the term of the last batch ([`super::local_log`]), and the last record that the image has applied
 /// ([`super::image_writer`]).
@@ -69,8 +102,9 @@ INSERT INTO meta(key, value) VALUES ('term', 0), ('applied', (SELECT ifnull(max(
 /// The first format that keeps transactions.
 pub(super) const TXN_SINCE: u32 = 4;
 
-/// For a reader of a file that keeps none yet.
-pub(super) const TXN_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL AS txn FROM main.record;";
+/// For a reader of a file that keeps none yet, and no facts either.
+pub(super) const TXN_ABSENT: &str =
+    "CREATE TEMP VIEW record AS SELECT *, NULL AS txn, NULL AS facts FROM main.record;";
 
 /// The first format that keeps digests of values that were cut.
 pub(super) const DIGEST_SINCE: u32 = 6;

@@ -191,7 +191,7 @@ impl<L: JournalWriter> Flow<L> {
                     FULL_WAIT
                 }
             }
-            StepError::Lagging(_) | StepError::Doubt(_) => {
+            StepError::Lagging(_) | StepError::Doubt(_) | StepError::Unproved(_) => {
                 self.events.push_back(PipelineEvent::Anew(error));
                 self.backoff.failed(&mut self.random)
             }

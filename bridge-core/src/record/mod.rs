@@ -37,8 +37,8 @@ const JSON_GUESS: usize = 1_024;
 
 /// One change of one znode, or one word about the stream itself.
 ///
-/// All fields are always written, null where they do not apply, except `acl`, `gap` and `run`, which stand in their
-/// own records only.
+/// All fields are always written, null where they do not apply, except `acl`, `lifetime`, `gap` and `run`, which are in
+/// their own records only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "zkbridge.change/1")]
 pub struct Record {
@@ -79,9 +79,13 @@ pub struct Record {
     pub time: Times,
     /// Where it was captured.
     pub source: Origin,
-    /// The access control list, in `acl` records where the source reads lists.
+    /// The access control list where the source reads lists: in `acl` records, and from sources that read transactions
+    /// in `create` and `snapshot` records, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<Acl>>,
+    /// In `create` and `snapshot` records of sources that read transactions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Lifetime>,
     /// In `gap_begin` and `gap_end`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,
@@ -299,6 +303,43 @@ pub struct Acl {
     pub perms: String,
 }
 
+/// How long a znode lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lifetime {
+    /// The kind of the znode.
+    pub kind: LifetimeKind,
+    /// The time to live in milliseconds, for `ttl`; null otherwise.
+    pub ttl: Option<i64>,
+}
+
+impl Lifetime {
+    /// Until it is deleted.
+    pub const PERSISTENT: Lifetime = Lifetime {
+        kind: LifetimeKind::Persistent,
+        ttl: None,
+    };
+
+    /// Until the end of its session.
+    pub const EPHEMERAL: Lifetime = Lifetime {
+        kind: LifetimeKind::Ephemeral,
+        ttl: None,
+    };
+}
+
+/// The kinds of znodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LifetimeKind {
+    /// Until it is deleted.
+    Persistent,
+    /// Until the end of its session.
+    Ephemeral,
+    /// Until its last child is deleted.
+    Container,
+    /// Until it had no change and no child for its time to live.
+    Ttl,
+}
+
 /// A stretch in which changes may have been missed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
@@ -333,6 +374,10 @@ pub enum GapReason {
     Rebaselined,
     /// What could not be read can be read now.
     Permission,
+    /// The history that the servers sent cannot be proved: a transaction is missing, or it contradicts the journal.
+    Unproved,
+    /// `capture` was changed.
+    Mode,
 }
 
 impl GapReason {
@@ -346,6 +391,8 @@ impl GapReason {
             GapReason::Liveness => "liveness",
             GapReason::Rebaselined => "rebaselined",
             GapReason::Permission => "permission",
+            GapReason::Unproved => "unproved",
+            GapReason::Mode => "mode",
         }
     }
 }

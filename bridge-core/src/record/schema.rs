@@ -24,9 +24,10 @@ pub fn record_schema_text() -> String {
     text
 }
 
-/// A null field is written, so it is required; only `acl`, `gap` and `run` are fields of their own records alone.
+/// A null field is written, so it is required; only `acl`, `lifetime`, `gap` and `run` are fields of their own records
+/// alone.
 fn require_all_but_their_own(schema: &mut Value) {
-    let own = ["acl", "gap", "run"];
+    let own = ["acl", "gap", "lifetime", "run"];
     let fields = schema["properties"]
         .as_object()
         .map(|all| all.keys().cloned().collect::<Vec<_>>());
@@ -39,6 +40,7 @@ fn require_all_but_their_own(schema: &mut Value) {
         ("State", &["data", "stat"][..]),
         ("Times", &["changed", "captured"]),
         ("Origin", &["mode", "server"]),
+        ("Lifetime", &["kind", "ttl"]),
     ] {
         schema["$defs"][object]["required"] = fields.iter().copied().collect();
     }

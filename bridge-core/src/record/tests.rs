@@ -180,7 +180,8 @@ prop_compose! {
             root: path.is_some().then(ZnodePath::slash), path, op, zxid, zxid_kind: ZxidKind::Exact,
             fidelity: Fidelity::Reconciled, missed, superseded, ephemeral, before: states.0, after: states.1,
             txn: None, time: Times { changed: times.0, captured: times.1 },
-            source: Origin { mode: Mode::Watch, server: Some("3.9.5".into()) }, acl: None, gap, run,
+            source: Origin { mode: Mode::Watch, server: Some("3.9.5".into()) }, acl: None,
+            lifetime: None, gap, run,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The inputs of a machine that follows a watched tree, and the types that requests and answers share. A simulator can
-//! construct each of them.
+//! The inputs of a machine, and the types that requests and answers share. A simulator can construct each of them.
 
 use std::sync::Arc;
 
+use crate::committed::{CommittedTxn, HistoryPosition, StagePage, SyncAnswer};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Acl, Stat};
@@ -10,7 +10,8 @@ use crate::record::{Acl, Stat};
 #[cfg(doc)]
 use super::SourceRequest;
 
-/// One input of the machine.
+/// One input of the machine. [`Input::Armed`] to [`Input::CanaryWritten`] are of sources that watch a tree,
+/// [`Input::Synced`] to [`Input::UpToDate`] of those that read transactions.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// A session is connected; no watch is armed yet on this connection.
@@ -50,6 +51,24 @@ pub enum Input {
         /// The transaction; `None` if the write failed or its result is unknown.
         zxid: Option<Zxid>,
     },
+    /// The answer to [`SourceRequest::Resume`]. After [`SyncKind::Diff`](crate::committed::SyncKind) and `Truncate` the
+    /// transactions follow; after `Snapshot` follows [`Input::Staged`].
+    Synced(SyncAnswer),
+    /// A snapshot is staged: it is the tree at exactly this position. Its transactions are not sent before
+    /// [`SourceRequest::Follow`].
+    Staged(HistoryPosition),
+    /// The answer to [`SourceRequest::ReadStage`].
+    StagePage {
+        /// The ticket of the request.
+        ticket: Ticket,
+        /// The znodes.
+        page: StagePage,
+    },
+    /// Committed transactions in the order of the history. They may begin at or before the position; an input has at
+    /// least one.
+    Transactions(Vec<CommittedTxn>),
+    /// Everything that was committed when the connection was made was sent.
+    UpToDate,
     /// Time passes: about once a second.
     Tick,
     /// The machine has more to do ([`StepOutcome::has_more`](crate::machine::StepOutcome::has_more)), and no other

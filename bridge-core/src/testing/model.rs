@@ -92,6 +92,7 @@ impl Model {
                 server: self.server.clone(),
             },
             acl: None,
+            lifetime: None,
             gap: None,
             run: None,
         };
@@ -109,10 +110,17 @@ impl Model {
         record.missed = change.missed;
         record.superseded = change.superseded;
         record.txn = change.txn;
+        if let Some(facts) = change.facts {
+            record.lifetime = Some(facts.lifetime);
+            record.acl = facts.acl;
+        }
         let old = self.image.get(&change.path).cloned();
         assert_fits(&change.path, &change.what, old.as_ref());
         let (new, identity) = outcome(record, change.what, old.as_ref());
         record.id = identity.id("main", &change.path);
+        if let (Op::Delete | Op::Acl, Some(txn)) = (record.op, &record.txn) {
+            record.time.changed = Timestamp::of_stat(txn.time);
+        }
         record.before = match (record.op, &old) {
             (Op::Update | Op::Acl, Some(old)) => self.seen_before(old),
             (Op::Delete, Some(old)) if old.stat.is_some() => self.seen_before(old),
@@ -228,8 +236,11 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
             };
             (None, Name::Plain(identity))
         }
-        ChangeKind::AclChanged { stat, acl } => {
+        ChangeKind::AclChanged { zxid, stat, acl } => {
             record.op = Op::Acl;
+            if let Some(zxid) = zxid {
+                exact(record, zxid);
+            }
             record.acl = acl;
             let data = old.and_then(|old| old.data.clone());
             let (czxid, aversion) = (stat.czxid, stat.aversion);
@@ -326,6 +337,7 @@ fn control(record: &mut Record, word: RecordKind) {
             nodes,
             unreadable,
             zxid,
+            is_exact,
         } => {
             record.op = Op::SnapshotEnd;
             record.run = Some(Run {
@@ -336,7 +348,10 @@ fn control(record: &mut Record, word: RecordKind) {
             });
             record.zxid = *zxid;
             if zxid.is_some() {
-                record.zxid_kind = ZxidKind::UpperBound;
+                record.zxid_kind = match is_exact {
+                    true => ZxidKind::Exact,
+                    false => ZxidKind::UpperBound,
+                };
             }
             Identity::RunMark { op: record.op, run }
         }

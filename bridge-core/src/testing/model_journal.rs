@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::append::{Append, Change, RecordKind};
+use crate::committed::HistoryPosition;
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::journal::{
     JournalError, JournalWriter, Log, LogEnd, Maintained, ProgressError, RangeMismatch, SealedBatch,
@@ -33,6 +34,7 @@ pub struct ModelState {
     pub backlogs: BTreeMap<Arc<str>, ModelBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
+    position: Option<HistoryPosition>,
     term: Term,
     /// The first record that is kept.
     oldest: u64,
@@ -89,6 +91,7 @@ struct Undo {
     backlogs: BTreeMap<Arc<str>, ModelBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
+    position: Option<HistoryPosition>,
 }
 
 /// The one writer. Dropping it is the end of the process: what is not committed is gone.
@@ -149,6 +152,7 @@ impl ModelJournal {
             backlogs: state.backlogs.clone(),
             epoch: state.epoch,
             progress: state.progress.clone(),
+            position: state.position,
         });
     }
 
@@ -178,6 +182,7 @@ impl ModelJournal {
         state.backlogs = undo.backlogs;
         state.epoch = undo.epoch;
         state.progress = undo.progress;
+        state.position = undo.position;
     }
 }
 
@@ -306,6 +311,16 @@ impl ImageTxn for ModelJournal {
         self.begin();
         let state = &mut self.disk.borrow_mut().state;
         state.progress.insert(root.clone(), progress.clone());
+        Ok(())
+    }
+
+    fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError> {
+        Ok(self.disk.borrow().state.position)
+    }
+
+    fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
+        self.begin();
+        self.disk.borrow_mut().state.position = position.copied();
         Ok(())
     }
 }

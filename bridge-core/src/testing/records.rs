@@ -173,6 +173,7 @@ impl RecordBuilder {
                 server: Some("3.9.5".into()),
             },
             acl: None,
+            lifetime: None,
             gap: self.gap(),
             run: self.run(),
         }

@@ -132,6 +132,9 @@ impl Ensemble {
                     Some(SourceEvent::Input(Input::Answer { ticket, outcomes }))
                 }
                 SourceRequest::WriteCanary { .. } | SourceRequest::ReadAcls { .. } => None,
+                SourceRequest::Resume { .. } | SourceRequest::ReadStage { .. } | SourceRequest::Follow => {
+                    unreachable!("the machine of a watched tree requests no transactions")
+                }
                 SourceRequest::Reconnect { .. } => panic!("nothing is wrong with this connection"),
             },
             PipelineEvent::Connected | PipelineEvent::Server(_) => None,

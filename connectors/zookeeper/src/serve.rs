@@ -234,6 +234,9 @@ impl<'a> Connection<'a> {
                 self.writing = Some(self.writer.write(mark, path));
                 None
             }
+            SourceRequest::Resume { .. } | SourceRequest::ReadStage { .. } | SourceRequest::Follow => {
+                unreachable!("the machine of a watched tree requests no transactions")
+            }
             SourceRequest::Reconnect { after } => Some(End::Replace(after)),
         }
     }

@@ -100,6 +100,7 @@ pub fn change(at: &str, zxid: u64, what: ChangeKind) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }

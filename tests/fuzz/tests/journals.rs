@@ -42,6 +42,7 @@ fn create(at: u64) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }

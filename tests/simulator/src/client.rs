@@ -232,6 +232,9 @@ impl Client {
             SourceRequest::ReadAcls { ticket, paths } => self.send(Request::Acls(ticket, paths)),
             // No plan has a canary.
             SourceRequest::WriteCanary { .. } => {}
+            SourceRequest::Resume { .. } | SourceRequest::ReadStage { .. } | SourceRequest::Follow => {
+                unreachable!("the machine of a watched tree requests no transactions")
+            }
             SourceRequest::Reconnect { after } => self.replace(after, now_ms),
         }
     }

@@ -387,6 +387,7 @@ impl World {
                 };
                 self.seen.see(seen);
             }
+            StepError::Unproved(_) => panic!("a watched tree has no history to prove: {error}"),
             StepError::Journal(_) => {}
         }
     }
@@ -397,7 +398,9 @@ impl World {
             Halt::WentBack { .. } if self.excuses.was_rewound => self.seen.see(Seen::WentBack),
             // Roots that were created again look like those of another ensemble if nothing known is left below them.
             Halt::OtherEnsemble { .. } => self.seen.see(Seen::OtherEnsemble),
-            Halt::WentBack { .. } | Halt::WrongPaths { .. } => panic!("halted without a reason: {halt}"),
+            Halt::WentBack { .. } | Halt::WrongPaths { .. } | Halt::Unsupported { .. } => {
+                panic!("halted without a reason: {halt}")
+            }
         }
         // The operator looks at it, accepts what is there, and starts the bridge again.
         self.accepts_baseline = true;

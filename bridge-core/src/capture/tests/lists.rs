@@ -63,7 +63,7 @@ impl Bench {
     fn recorded(&self) -> Vec<(i32, Option<Vec<Acl>>)> {
         let changes = self.image.changes();
         let acls = changes.filter_map(|change| match &change.what {
-            ChangeKind::AclChanged { stat, acl } => Some((stat.aversion, acl.clone())),
+            ChangeKind::AclChanged { stat, acl, .. } => Some((stat.aversion, acl.clone())),
             _ => None,
         });
         acls.collect()

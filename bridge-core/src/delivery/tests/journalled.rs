@@ -47,6 +47,7 @@ fn entry(step: u64) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }

@@ -270,6 +270,7 @@ fn lives_brackets_and_access_control_lists_stay_and_nothing_is_folded_across_the
             seen(
                 "/a",
                 ChangeKind::AclChanged {
+                    zxid: None,
                     stat: stat(5, 6, 1),
                     acl: None,
                 },

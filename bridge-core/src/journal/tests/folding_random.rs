@@ -209,7 +209,14 @@ impl Trial {
             1 => {
                 let mzxid = node.stat.unwrap().mzxid.0;
                 let stat = stat(czxid, mzxid, version);
-                return seen(&at, ChangeKind::AclChanged { stat, acl: None });
+                return seen(
+                    &at,
+                    ChangeKind::AclChanged {
+                        zxid: None,
+                        stat,
+                        acl: None,
+                    },
+                );
             }
             _ => updated(&at, czxid, zxid, version + 1 + missed as i32, &value),
         };

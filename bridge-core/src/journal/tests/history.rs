@@ -18,6 +18,7 @@ fn change(at: &str, captured: i64, what: ChangeKind) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }

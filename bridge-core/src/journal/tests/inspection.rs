@@ -20,6 +20,7 @@ fn change(at: &str, what: ChangeKind) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::scratch::*;
 use crate::append::{ChangeKind, Read};
+use crate::committed::HistoryPosition;
 use crate::delivery::SinkBacklog;
 use crate::image_txn::ImageTxn;
 use crate::journal::schema::{self, FORMAT, Migration};
@@ -15,7 +16,7 @@ use crate::journal::{
     BacklogChange, Journal, JournalError, JournalErrorKind, JournalOptions, JournalWriter, Log, Reader,
     SinkProgress, SinkState, Term,
 };
-use crate::number::Seq;
+use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm};
 
 /// A journal with a record, closed.
@@ -352,7 +353,11 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 }
 
 /// What takes away the tables and columns that came after each format, the newest first.
-const STEPS_BACK: [(u32, &str); 5] = [
+const STEPS_BACK: [(u32, &str); 6] = [
+    (
+        6,
+        "ALTER TABLE record DROP COLUMN facts; DROP TABLE position; DROP TABLE shadow;",
+    ),
     (5, "ALTER TABLE value DROP COLUMN digest;"),
     (4, "DELETE FROM meta WHERE key IN ('term', 'applied');"),
     (3, "ALTER TABLE record DROP COLUMN txn;"),
@@ -479,6 +484,34 @@ fn a_journal_of_the_fifth_format_has_no_digests_and_those_of_later_values_are_ke
     let kept = records.last().unwrap().after.as_ref().unwrap().data.as_ref();
     assert_eq!(kept, Some(&long));
     assert!(long.digest.is_some());
+}
+
+#[test]
+fn a_journal_of_the_sixth_format_has_no_position_and_takes_one() {
+    let scratch = filled();
+    let before = scratch.records();
+    take_back_to(&scratch, 6);
+    assert_eq!(scratch.records(), before);
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+
+    let mut journal = scratch.open();
+    assert_eq!(journal.position().unwrap(), None);
+    let position = HistoryPosition {
+        zxid: Zxid(u64::MAX - 1),
+        payload_crc: Some(u32::MAX),
+        digest: Some(u64::MAX),
+        epoch: u32::MAX,
+        scope: u64::MAX,
+    };
+    journal.set_position(Some(&position)).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let mut journal = scratch.open();
+    assert_eq!(journal.position().unwrap(), Some(position));
+    journal.set_position(None).unwrap();
+    journal.rollback().unwrap();
+    assert_eq!(journal.position().unwrap(), Some(position));
+    assert_eq!(scratch.records(), before);
 }
 
 #[test]

@@ -351,6 +351,7 @@ impl Trial {
                 nodes: 6,
                 unreadable: 0,
                 zxid: self.random.random_bool(0.5).then_some(from_zxid),
+                is_exact: self.random.random_bool(0.5),
             },
             2 => RecordKind::GapBegin {
                 epoch,
@@ -388,6 +389,7 @@ impl Trial {
                 .map(|step| Zxid(self.zxid + 1000 * step))
                 .collect(),
             txn: None,
+            facts: None,
         }
     }
 
@@ -419,6 +421,7 @@ impl Trial {
                 read: self.read(stat),
             },
             (4, Some(known)) => ChangeKind::AclChanged {
+                zxid: self.random.random_bool(0.5).then_some(Zxid(self.zxid)),
                 stat: Stat {
                     aversion: known.aversion + 1,
                     ..known

@@ -201,6 +201,7 @@ fn an_acl_record_repeats_the_data_and_moves_the_stat() {
         perms: "r".into(),
     }];
     let what = ChangeKind::AclChanged {
+        zxid: None,
         stat: moved,
         acl: Some(acl.clone()),
     };
@@ -234,6 +235,7 @@ fn a_listing_is_bracketed_and_its_znodes_are_numbered() {
         nodes: 2,
         unreadable: 1,
         zxid: Some(Zxid(6)),
+        is_exact: false,
     };
     append_all(
         &mut scratch.open(),

@@ -115,6 +115,7 @@ pub fn seen(at: &str, what: ChangeKind) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }

@@ -26,6 +26,7 @@ fn change(root: &str, at: &str, what: ChangeKind) -> Append {
             missed: Some(0),
             superseded: Vec::new(),
             txn: None,
+            facts: None,
         }),
     }
 }
@@ -210,6 +211,7 @@ fn what_is_written_meanwhile_is_left_to_its_own_record_and_nothing_else_is() {
         let mut with_acl = stat(131, 131, 0);
         with_acl.aversion = 1;
         let acl = ChangeKind::AclChanged {
+            zxid: None,
             stat: with_acl,
             acl: None,
         };

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bridge_core::append::{Append, RecordKind};
+use bridge_core::committed::HistoryPosition;
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
     JournalError, JournalErrorKind, JournalWriter, Log, LogEnd, Maintained, ProgressError, SealedBatch,
@@ -187,6 +188,15 @@ impl ImageTxn for Tap {
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
         self.check_writable()?;
         self.inner.set_progress(root, progress)
+    }
+
+    fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError> {
+        self.inner.position()
+    }
+
+    fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_position(position)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bridge_core::amount::{Horizon, Span};
 use bridge_core::append::Append;
+use bridge_core::committed::HistoryPosition;
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
     Durability, Journal, JournalError, JournalOptions, JournalWriter, Log, LogEnd, Maintained, ProgressError,
@@ -234,6 +235,14 @@ impl ImageTxn for Twin {
 
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
         self.both("set_progress", |journal| journal.set_progress(root, progress))
+    }
+
+    fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError> {
+        self.both("position", |journal| journal.position())
+    }
+
+    fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
+        self.both("set_position", |journal| journal.set_position(position))
     }
 }
 

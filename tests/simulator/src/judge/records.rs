@@ -66,7 +66,7 @@ impl Judge {
                 check_overwritten(change, &known, &read.stat, self.was_unwatched(root), bench);
             }
             ChangeKind::Deleted { at } => self.check_delete(change, *at, known, bench),
-            ChangeKind::AclChanged { stat, acl } => {
+            ChangeKind::AclChanged { stat, acl, .. } => {
                 let known = known.unwrap_or_else(|| panic!("{change:?} of a path that does not live"));
                 assert_eq!((known.czxid, known.mzxid), (stat.czxid, stat.mzxid), "{change:?}");
                 assert_ne!(
