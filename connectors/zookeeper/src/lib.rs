@@ -15,6 +15,7 @@ mod reconnects;
 mod serve;
 mod source;
 mod survey;
+pub mod txnlog;
 mod watchers;
 
 pub use canary::fresh_canary;

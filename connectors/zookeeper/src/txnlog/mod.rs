@@ -1,0 +1,9 @@
+//! The transaction logs that a server writes into a folder: their files, and the transactions in them while it goes on.
+//!
+//! Everything is read at explicit positions and nothing is ever written, locked or held open longer than it is read.
+
+mod folder;
+mod tail;
+
+pub use folder::{FolderError, LogFile, LogFolder, SnapshotFile};
+pub use tail::{LogTail, Obstacle, TailError};
