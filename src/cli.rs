@@ -64,6 +64,8 @@ pub enum Command {
     Init(command::init::InitArgs),
     /// Check, compact and export the journals
     Journal(command::journal::JournalArgs),
+    /// Print or check transaction logs and snapshots of ZooKeeper
+    Log(command::log::LogArgs),
     /// Print the manual pages
     Man(command::man::ManArgs),
     /// Make a running bridge read its configuration again
@@ -89,7 +91,7 @@ pub enum Command {
 }
 
 /// Words that look like commands, and what to use.
-const OTHER_WORDS: [(&str, &str); 10] = [
+const OTHER_WORDS: [(&str, &str); 9] = [
     ("version", "use 'zkbridge --version'"),
     ("export", "use 'zkbridge journal export'"),
     ("compact", "use 'zkbridge journal compact'"),
@@ -98,10 +100,6 @@ const OTHER_WORDS: [(&str, &str); 10] = [
     ("retry", "use 'zkbridge dlq retry'"),
     ("enable", "use 'zkbridge sink enable NAME'"),
     ("get", "use 'zkbridge history PATH --at now'"),
-    (
-        "log",
-        "'zkbridge run' logs to standard error; 'zkbridge tail' prints changes",
-    ),
     (
         "logs",
         "'zkbridge run' logs to standard error; 'zkbridge tail' prints changes",

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod history;
 pub mod init;
 pub mod journal;
+pub mod log;
 pub mod man;
 pub mod reload;
 pub mod replay;

@@ -50,6 +50,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::History(args) => command::history::run(args),
         Command::Init(args) => command::init::run(args),
         Command::Journal(args) => command::journal::run(args),
+        Command::Log(args) => command::log::run(args),
         Command::Man(args) => command::man::run(args),
         Command::Replay(args) => command::replay::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),

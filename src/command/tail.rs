@@ -87,7 +87,7 @@ pub struct TailArgs {
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ColorWord {
+pub enum ColorWord {
     /// On a terminal, unless NO_COLOR is set
     Auto,
     /// Also in a pipe

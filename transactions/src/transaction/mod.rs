@@ -232,6 +232,61 @@ impl Operation {
     }
 }
 
+/// The name of an error code, as in ZooKeeper's documentation; `None` for one that no release has.
+pub fn error_name(code: i32) -> Option<&'static str> {
+    Some(match code {
+        -1 => "SystemError",
+        -2 => "RuntimeInconsistency",
+        -3 => "DataInconsistency",
+        -4 => "ConnectionLoss",
+        -5 => "MarshallingError",
+        -6 => "Unimplemented",
+        -7 => "OperationTimeout",
+        -8 => "BadArguments",
+        -12 => "UnknownSession",
+        -13 => "NewConfigNoQuorum",
+        -14 => "ReconfigInProgress",
+        -100 => "APIError",
+        -101 => "NoNode",
+        -102 => "NoAuth",
+        -103 => "BadVersion",
+        -108 => "NoChildrenForEphemerals",
+        -110 => "NodeExists",
+        -111 => "NotEmpty",
+        -112 => "SessionExpired",
+        -113 => "InvalidCallback",
+        -114 => "InvalidACL",
+        -115 => "AuthFailed",
+        -118 => "SessionMoved",
+        -119 => "NotReadOnly",
+        -120 => "EphemeralOnLocalSession",
+        -121 => "NoWatcher",
+        -122 => "RequestTimeout",
+        -123 => "ReconfigDisabled",
+        -124 => "SessionClosedRequireSaslAuth",
+        -125 => "QuotaExceeded",
+        -127 => "ThrottledOp",
+        _ => return None,
+    })
+}
+
+/// All that [`Operation::type_name`] returns.
+pub const TYPE_NAMES: [&str; 13] = [
+    "create",
+    "createContainer",
+    "createTTL",
+    "delete",
+    "deleteContainer",
+    "setData",
+    "setACL",
+    "check",
+    "multi",
+    "reconfig",
+    "createSession",
+    "closeSession",
+    "error",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

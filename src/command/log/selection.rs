@@ -1,0 +1,142 @@
+//! Selects the rows to print.
+
+use bridge_core::journal::Position;
+use bridge_core::path::ZnodePath;
+use bridge_query::PathPattern;
+use bridge_transactions::transaction::{Operation, TYPE_NAMES};
+use clap::builder::PossibleValuesParser;
+
+use super::LogArgs;
+use super::row::Row;
+use crate::command::argument;
+use crate::exit::{Exit, Failure};
+
+/// A zxid or a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// A transaction.
+    Zxid(i64),
+    /// Milliseconds since 1970, by the leader's clock.
+    Time(i64),
+}
+
+/// Reads a zxid or a time.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    match argument::position(text)? {
+        Position::Zxid(zxid) => Ok(Moment::Zxid(zxid.0.cast_signed())),
+        Position::Time(time) => Ok(Moment::Time(time.0)),
+        Position::Seq(_) => Err(format!(
+            "{text} is the number of a record in a journal; write a zxid as 0x{text} in hexadecimal, or a time"
+        )),
+    }
+}
+
+/// Reads the id of a session as ZooKeeper writes it, with or without `0x`.
+pub fn session(text: &str) -> Result<i64, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let id = u64::from_str_radix(digits, 16);
+    id.map(u64::cast_signed)
+        .map_err(|error| format!("{error}; a session is a hexadecimal number such as 0x1000a2f0001"))
+}
+
+/// The rows of snapshots beside those of logs.
+const SNAPSHOT_TYPES: [&str; 2] = ["znode", "session"];
+
+/// Takes a type of rows.
+pub fn type_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(TYPE_NAMES.into_iter().chain(SNAPSHOT_TYPES))
+}
+
+/// The conditions of a command line; all must be met.
+#[derive(Debug)]
+pub struct RowSelection {
+    paths: Vec<PathPattern>,
+    types: Vec<String>,
+    session: Option<i64>,
+    from: Option<Moment>,
+    to: Option<Moment>,
+}
+
+impl RowSelection {
+    /// The conditions of these options.
+    pub fn new(args: &LogArgs) -> Result<RowSelection, Failure> {
+        if let (Some(Moment::Zxid(from)), Some(Moment::Zxid(to))) = (args.from, args.to)
+            && from >= to
+        {
+            let message =
+                format!("--from 0x{from:x} --to 0x{to:x}: nothing is between them\nhelp: exchange them");
+            return Err(Failure::new(Exit::Configuration, message));
+        }
+        Ok(RowSelection {
+            paths: args.path.clone(),
+            types: args.types.clone(),
+            session: args.session,
+            from: args.from,
+            to: args.to,
+        })
+    }
+
+    /// No transaction before this zxid is selected.
+    pub fn first_zxid(&self) -> i64 {
+        match self.from {
+            Some(Moment::Zxid(zxid)) => zxid,
+            _ => 0,
+        }
+    }
+
+    /// Whether a row of a log is selected.
+    pub fn selects(&self, row: &Row<'_>) -> bool {
+        let transaction = row.transaction;
+        let listed: &[String] = match row.operation {
+            Operation::CloseSession { paths: Some(paths) } => paths,
+            _ => &[],
+        };
+        let paths = row
+            .operation
+            .path()
+            .into_iter()
+            .chain(listed.iter().map(String::as_str));
+        let is_of_multi = matches!(transaction.operation, Operation::Multi(_));
+        self.is_within(transaction.zxid, transaction.time)
+            && self.session.is_none_or(|session| session == transaction.session)
+            && (self.has_type(row.operation.type_name()) || is_of_multi && self.has_type("multi"))
+            && self.has_path(paths)
+    }
+
+    /// Whether a znode of a snapshot is selected, by its last write and its owner.
+    pub fn selects_znode(&self, path: &str, zxid: i64, time: i64, owner: i64) -> bool {
+        self.is_within(zxid, time)
+            && self.session.is_none_or(|session| session == owner)
+            && self.has_type("znode")
+            && self.has_path(std::iter::once(path))
+    }
+
+    /// Whether a session of a snapshot is selected.
+    pub fn selects_session(&self, id: i64) -> bool {
+        self.paths.is_empty()
+            && self.from.is_none()
+            && self.to.is_none()
+            && self.session.is_none_or(|session| session == id)
+            && self.has_type("session")
+    }
+
+    fn is_within(&self, zxid: i64, time: i64) -> bool {
+        let reaches = |moment: Moment| match moment {
+            Moment::Zxid(bound) => zxid >= bound,
+            Moment::Time(bound) => time >= bound,
+        };
+        self.from.is_none_or(reaches) && !self.to.is_some_and(reaches)
+    }
+
+    fn has_type(&self, name: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|one| one == name)
+    }
+
+    fn has_path<'a>(&self, mut paths: impl Iterator<Item = &'a str>) -> bool {
+        let selects = |path: &str| {
+            let path = ZnodePath::parse(if path.is_empty() { "/" } else { path });
+            path.is_ok_and(|path| self.paths.iter().any(|pattern| pattern.selects(&path)))
+        };
+        self.paths.is_empty() || paths.any(selects)
+    }
+}
