@@ -106,11 +106,16 @@ fn acl_entry(entry: &zookeeper_client::Acl, digests: AclDigests) -> Acl {
         .filter(|(_, permission)| entry.permission().has(*permission));
     Acl {
         scheme: entry.scheme().to_owned(),
-        id: match (entry.scheme(), digests) {
-            ("digest", AclDigests::Masked) => masked(id),
-            _ => id.to_owned(),
-        },
+        id: masked_id(entry.scheme(), id, digests),
         perms: perms.map(|(letter, _)| letter).collect(),
+    }
+}
+
+/// The id of an entry as records have it.
+pub(crate) fn masked_id(scheme: &str, id: &str, digests: AclDigests) -> String {
+    match (scheme, digests) {
+        ("digest", AclDigests::Masked) => masked(id),
+        _ => id.to_owned(),
     }
 }
 

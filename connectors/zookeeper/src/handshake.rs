@@ -45,7 +45,8 @@ pub async fn probe_encrypted(server: &Server, tls: &Tls) -> Probe {
     }
 }
 
-fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
+/// The configuration of encrypted connections, with the files that it names.
+pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     for authority in tls.ca.iter().map(certificates) {
         for certificate in authority? {
@@ -71,7 +72,7 @@ fn certificates(file: &FilePath) -> Result<Vec<CertificateDer<'static>>, String>
 }
 
 fn unusable(file: &FilePath, error: &dyn std::fmt::Display) -> String {
-    format!("{file} cannot be used for [source.tls]: {error}")
+    format!("{file} cannot be used for encrypted connections: {error}")
 }
 
 /// The remedy for a failed handshake.

@@ -9,6 +9,7 @@ mod connect;
 mod convert;
 mod error;
 mod handshake;
+pub mod observer;
 mod own_thread;
 mod probe;
 mod reconnects;

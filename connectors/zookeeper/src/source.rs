@@ -87,17 +87,21 @@ impl ZookeeperSource {
 
 impl Source for ZookeeperSource {
     fn run(self: Box<Self>, link: Link) -> BoxFuture<'static, ()> {
-        Box::pin(apart(*self, link))
+        let source = *self;
+        Box::pin(apart(|link| source.run(link), link))
     }
 }
 
 /// Runs a source on a thread of its own, which ends when nothing waits for it any more. A panic there halts the source
 /// with a message.
-async fn apart(source: ZookeeperSource, mut link: Link) {
+pub(crate) async fn apart<R>(run: impl FnOnce(Link) -> R, mut link: Link)
+where
+    R: Future<Output = ()> + Send + 'static,
+{
     link.stop = link.stop.child_token();
     let _ends_too = link.stop.clone().drop_guard();
     let reports = link.reports.clone();
-    let run = AssertUnwindSafe(own_thread::run(source.run(link)));
+    let run = AssertUnwindSafe(own_thread::run(run(link)));
     let trouble = match run.catch_unwind().await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => SourceError {
@@ -127,7 +131,7 @@ fn words_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Waits, and throws away commands for the connection that is gone. `false`: asked to stop.
-async fn pause(wait: Duration, link: &mut Link) -> bool {
+pub(crate) async fn pause(wait: Duration, link: &mut Link) -> bool {
     let wait = sleep(wait);
     tokio::pin!(wait);
     loop {

@@ -1,0 +1,301 @@
+//! The thread of one connection: finds a leader, reads its packets, answers them in order, and fills the spool.
+//!
+//! Nothing here waits for the bridge, except for the position before the leader sends anything. A spool that is full
+//! ends the connection.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use bridge_transactions::quorum::{LeaderPacket, LearnerPacket, ObserverId, PacketError, copy_snapshot};
+use bridge_transactions::transaction::{Operation, Transaction};
+
+use super::learner::{CommittedPayload, Learner, LearnerEvent, LearnerFault, Synchronised};
+use super::members::{Member, QuorumAddress};
+use super::spool::{Spool, SpoolError};
+use super::transport::{ConnectFault, Interrupt, QuorumStream, Transport, is_timeout};
+
+/// Bytes that are read from the socket at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// An entry of the spool that is no transaction.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A leader expects the position.
+    Led {
+        /// The server.
+        leader: QuorumAddress,
+        /// Its epoch.
+        epoch: u32,
+    },
+    /// How the leader brings the observer up to date.
+    Synchronised(Synchronised),
+    /// The tree that followed a SNAP, in a file without a name.
+    Tree(File),
+    /// The servers of the ensemble.
+    Members(Vec<Member>),
+    /// Everything that was committed before the connection has arrived.
+    UpToDate,
+    /// The connection has ended, and nothing follows.
+    Ended(ConversationEnd),
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(super) enum ConversationEnd {
+    /// No server gave a conversation; the reason of each.
+    NoLeader(Vec<(QuorumAddress, ConnectFault)>),
+    /// The connection was lost, or the leader ended it.
+    Lost {
+        leader: QuorumAddress,
+        error: io::Error,
+        was_following: bool,
+    },
+    /// The leader was silent for too long.
+    Silent { leader: QuorumAddress, after: Duration },
+    /// The leader sends something that an observer does not understand or accept.
+    Fault { leader: QuorumAddress, message: String },
+    /// A server of the ensemble has the id of the observer.
+    IdTaken(ObserverId),
+    /// The spool is full, or its files cannot be written.
+    Overflow(SpoolError),
+    /// The tree cannot be kept.
+    NoRoomForTree(PacketError),
+    /// The bridge has no position to state, or stops.
+    Stopped,
+    /// The thread has panicked, which the driver reports.
+    Panicked,
+}
+
+/// The options of a conversation.
+#[derive(Clone)]
+pub(super) struct ConversationOptions {
+    pub(super) id: ObserverId,
+    pub(super) transport: Transport,
+    /// For a packet, once the observer is up to date.
+    pub(super) sync_timeout: Duration,
+    /// Where the tree is kept.
+    pub(super) folder: PathBuf,
+    /// The largest tree.
+    pub(super) tree_bytes_max: u64,
+}
+
+/// A conversation that is about to begin.
+pub(super) struct Conversation {
+    pub(super) options: ConversationOptions,
+    pub(super) candidates: Vec<QuorumAddress>,
+    pub(super) spool: Arc<Spool<Arrival>>,
+    pub(super) interrupt: Arc<Interrupt>,
+    pub(super) positions: Receiver<i64>,
+}
+
+impl Conversation {
+    /// Runs until the connection ends. The last entry of the spool says why.
+    pub(super) fn run(self) {
+        let mut last = LastEntry {
+            spool: Arc::clone(&self.spool),
+            interrupt: Arc::clone(&self.interrupt),
+            end: Some(ConversationEnd::Panicked),
+        };
+        let end = self.find_leader().unwrap_or_else(|end| end);
+        last.end = Some(match self.interrupt.is_set() {
+            true => ConversationEnd::Stopped,
+            false => end,
+        });
+    }
+
+    /// Tries the candidates in order, and follows the first that leads.
+    fn find_leader(&self) -> Result<ConversationEnd, ConversationEnd> {
+        let mut refused = Vec::new();
+        for candidate in &self.candidates {
+            if self.interrupt.is_set() {
+                return Err(ConversationEnd::Stopped);
+            }
+            match self.options.transport.connect(candidate, &self.interrupt) {
+                Ok(stream) => {
+                    let mut talk = Talk {
+                        conversation: self,
+                        leader: candidate,
+                        stream: BufReader::with_capacity(READ_BYTES, stream),
+                    };
+                    return talk.follow();
+                }
+                Err(ConnectFault::Stopped) => return Err(ConversationEnd::Stopped),
+                Err(fault) => refused.push((candidate.clone(), fault)),
+            }
+        }
+        Ok(ConversationEnd::NoLeader(refused))
+    }
+}
+
+/// Closes the socket and adds the last entry whatever ends the thread, so that neither the leader nor the driver waits
+/// for more.
+struct LastEntry {
+    spool: Arc<Spool<Arrival>>,
+    interrupt: Arc<Interrupt>,
+    end: Option<ConversationEnd>,
+}
+
+impl Drop for LastEntry {
+    fn drop(&mut self) {
+        self.interrupt.close();
+        if let Some(end) = self.end.take() {
+            self.spool.push_other(Arrival::Ended(end));
+        }
+    }
+}
+
+/// A connection under way.
+struct Talk<'a> {
+    conversation: &'a Conversation,
+    leader: &'a QuorumAddress,
+    stream: BufReader<QuorumStream>,
+}
+
+impl Talk<'_> {
+    /// Reads packets until something ends the connection.
+    fn follow(&mut self) -> Result<ConversationEnd, ConversationEnd> {
+        let (mut learner, first) = Learner::new(self.conversation.options.id);
+        self.send(&learner, first)?;
+        loop {
+            let packet =
+                LeaderPacket::read(&mut self.stream).map_err(|error| self.unread(&learner, error))?;
+            let reaction = learner.take(packet).map_err(|fault| self.fault(&fault))?;
+            if let Some(answer) = reaction.answer {
+                self.send(&learner, answer)?;
+            }
+            if let Some(event) = reaction.event {
+                self.handle(&mut learner, event)?;
+            }
+        }
+    }
+
+    fn handle(&mut self, learner: &mut Learner, event: LearnerEvent) -> Result<(), ConversationEnd> {
+        let spool = &self.conversation.spool;
+        match event {
+            LearnerEvent::Committed(transaction) => self.committed(learner, transaction),
+            LearnerEvent::Led { epoch } => {
+                let leader = self.leader.clone();
+                spool.push_other(Arrival::Led { leader, epoch });
+                let position = self.position()?;
+                let answer = learner.resume(position).map_err(|fault| self.fault(&fault))?;
+                self.send(learner, answer)
+            }
+            LearnerEvent::Synchronised(answer) => {
+                spool.push_other(Arrival::Synchronised(answer));
+                match answer {
+                    Synchronised::Snap { .. } => self.copy_tree(learner),
+                    Synchronised::Diff { .. } | Synchronised::Trunc { .. } => Ok(()),
+                }
+            }
+            LearnerEvent::Members(members) => {
+                spool.push_other(Arrival::Members(members));
+                Ok(())
+            }
+            LearnerEvent::UpToDate => {
+                spool.push_other(Arrival::UpToDate);
+                let timeout = self.conversation.options.sync_timeout;
+                self.stream
+                    .get_ref()
+                    .set_timeout(timeout)
+                    .map_err(|error| self.lost(learner, error))
+            }
+        }
+    }
+
+    /// A new configuration is looked at before anything else is done: it may give the observer's id to a server.
+    fn committed(&self, learner: &Learner, transaction: CommittedPayload) -> Result<(), ConversationEnd> {
+        let spool = &self.conversation.spool;
+        if transaction.is_reconfiguration()
+            && let Ok(Transaction {
+                operation:
+                    Operation::Reconfigure {
+                        data: Some(config), ..
+                    },
+                ..
+            }) = Transaction::decode(&transaction.bytes)
+        {
+            let members = learner.configured(&config).map_err(|fault| self.fault(&fault))?;
+            spool.push_other(Arrival::Members(members));
+        }
+        spool.push(transaction).map_err(ConversationEnd::Overflow)
+    }
+
+    /// Waits for the last transaction that the bridge has. The leader waits for as long.
+    fn position(&self) -> Result<i64, ConversationEnd> {
+        let bound = self.conversation.options.transport.init_timeout;
+        self.conversation
+            .positions
+            .recv_timeout(bound)
+            .map_err(|error| match error {
+                RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout => ConversationEnd::Stopped,
+            })
+    }
+
+    /// Copies the tree at the speed of the network; it is looked at later.
+    fn copy_tree(&mut self, learner: &Learner) -> Result<(), ConversationEnd> {
+        let options = &self.conversation.options;
+        let file = tempfile::tempfile_in(&options.folder);
+        let mut file = file.map_err(|error| ConversationEnd::NoRoomForTree(PacketError::Copy(error)))?;
+        let mut to = BufWriter::with_capacity(READ_BYTES, &mut file);
+        let copied = copy_snapshot(&mut self.stream, &mut to, options.tree_bytes_max)
+            .and_then(|_| to.flush().map_err(PacketError::Copy));
+        drop(to);
+        match copied {
+            Ok(()) => {
+                self.conversation.spool.push_other(Arrival::Tree(file));
+                Ok(())
+            }
+            Err(error @ (PacketError::Copy(_) | PacketError::TooLarge { .. })) => {
+                Err(ConversationEnd::NoRoomForTree(error))
+            }
+            Err(error) => Err(self.unread(learner, error)),
+        }
+    }
+
+    fn send(&mut self, learner: &Learner, packet: LearnerPacket) -> Result<(), ConversationEnd> {
+        let stream = self.stream.get_mut();
+        let sent = stream.write_all(&packet.encode()).and_then(|()| stream.flush());
+        sent.map_err(|error| self.lost(learner, error))
+    }
+
+    fn unread(&self, learner: &Learner, error: PacketError) -> ConversationEnd {
+        match error {
+            PacketError::Stream(error) => self.lost(learner, error),
+            error => ConversationEnd::Fault {
+                leader: self.leader.clone(),
+                message: error.to_string(),
+            },
+        }
+    }
+
+    fn lost(&self, learner: &Learner, error: io::Error) -> ConversationEnd {
+        let options = &self.conversation.options;
+        let leader = self.leader.clone();
+        if !is_timeout(&error) {
+            return ConversationEnd::Lost {
+                leader,
+                error,
+                was_following: learner.is_following(),
+            };
+        }
+        let after = match learner.is_following() {
+            true => options.sync_timeout,
+            false => options.transport.init_timeout,
+        };
+        ConversationEnd::Silent { leader, after }
+    }
+
+    fn fault(&self, fault: &LearnerFault) -> ConversationEnd {
+        match fault {
+            LearnerFault::IdTaken(id) => ConversationEnd::IdTaken(*id),
+            other => ConversationEnd::Fault {
+                leader: self.leader.clone(),
+                message: other.to_string(),
+            },
+        }
+    }
+}

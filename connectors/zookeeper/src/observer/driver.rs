@@ -1,0 +1,570 @@
+//! The source: makes one connection after another, decodes what has arrived, stages trees, and reports to the machine.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
+use bridge_core::number::Zxid;
+use bridge_core::source::{
+    AddressedRequest, Connection, Input, Link, SessionFate, Source, SourceError, SourceErrorKind,
+    SourceEvent, SourceRequest,
+};
+use bridge_transactions::quorum::ObserverId;
+use bridge_transactions::transaction::Transaction;
+use futures::future::BoxFuture;
+use tokio::time::timeout;
+
+use super::conversation::{Arrival, Conversation, ConversationEnd, ConversationOptions};
+use super::learner::{CommittedPayload, Synchronised};
+use super::members::{Member, QuorumAddress};
+use super::options::ObserverOptions;
+use super::refusal;
+use super::spool::{Batch, MEMORY_BYTES, Spool, SpoolError, SpoolLimits};
+use super::stage::{Stage, StageError};
+use super::to_core::committed;
+use super::transport::{Interrupt, QuorumLogin, Transport};
+use crate::config::ZookeeperConfig;
+use crate::connect::version;
+use crate::handshake::client_config;
+use crate::reconnects::{Reconnects, STEADY};
+use crate::source::{apart, pause};
+
+/// How long a connection to one server may take: longer than a lost packet, and short enough to try them all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Bytes of transactions in one input. The pipeline takes an input in one step.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// A tree that the last transaction contradicts waits so long for another transaction. On an ensemble at rest a new
+/// connection brings an exact tree sooner.
+const PROOF_WAIT: Duration = Duration::from_secs(10);
+
+/// A ZooKeeper ensemble as a source of committed transactions.
+pub struct ObserverSource {
+    config: ZookeeperConfig,
+    options: ObserverOptions,
+    id: ObserverId,
+    folder: PathBuf,
+}
+
+impl ObserverSource {
+    /// Nothing is connected before [`Source::run`]. `folder` is for files of a spool and of a tree, which are removed as
+    /// they are made.
+    pub fn new(
+        name: &str,
+        config: ZookeeperConfig,
+        options: ObserverOptions,
+        folder: PathBuf,
+    ) -> ObserverSource {
+        ObserverSource {
+            id: options.observer_id(name),
+            config,
+            options,
+            folder,
+        }
+    }
+
+    async fn run(self, link: Link) {
+        let transport = match self.transport() {
+            Ok(transport) => transport,
+            Err(message) => {
+                let kind = SourceErrorKind::Configuration;
+                // The pipeline may have ended.
+                let _gone = link.reports.send(trouble(kind, message)).await;
+                return;
+            }
+        };
+        let mut driver = Driver {
+            source: self,
+            transport,
+            link,
+            number: Connection::default(),
+            reconnects: Reconnects::default(),
+            members: Vec::new(),
+            leader: None,
+        };
+        while let Some(wait) = driver.connect_once().await {
+            if !pause(wait, &mut driver.link).await {
+                return;
+            }
+        }
+    }
+
+    fn transport(&self) -> Result<Transport, String> {
+        let tls = self.options.tls.as_ref().map(client_config).transpose()?;
+        Ok(Transport {
+            tls: tls.map(Arc::new),
+            sasl: self.options.sasl.as_ref().map(|sasl| QuorumLogin {
+                user: sasl.user.clone(),
+                password: sasl.password.clone(),
+            }),
+            connect_timeout: CONNECT_TIMEOUT,
+            init_timeout: self.options.init_timeout.0,
+        })
+    }
+}
+
+impl Source for ObserverSource {
+    fn run(self: Box<Self>, link: Link) -> BoxFuture<'static, ()> {
+        let source = *self;
+        Box::pin(apart(|link| source.run(link), link))
+    }
+}
+
+fn trouble(kind: SourceErrorKind, message: String) -> SourceEvent {
+    SourceEvent::Trouble(SourceError { kind, message })
+}
+
+/// The state that outlives a connection.
+struct Driver {
+    source: ObserverSource,
+    transport: Transport,
+    link: Link,
+    number: Connection,
+    reconnects: Reconnects,
+    /// The newest configuration of the ensemble.
+    members: Vec<Member>,
+    /// The last leader.
+    leader: Option<QuorumAddress>,
+}
+
+/// The work of the present connection.
+enum Work {
+    /// No leader has been found.
+    Searching,
+    /// A leader waits for the position.
+    Led { epoch: u32 },
+    /// The leader has the position.
+    Resumed {
+        epoch: u32,
+        after: Option<HistoryPosition>,
+    },
+    /// The tree of a SNAP is on its way.
+    AwaitsTree { epoch: u32, zxid: i64 },
+    /// The tree is not exact yet.
+    Staging(Box<Stage>),
+    /// The tree is exact, and the machine reads it. These transactions follow it.
+    Staged(Box<Stage>, Vec<CommittedPayload>),
+    /// Transactions go to the machine.
+    Following,
+}
+
+/// Why the driver ends a connection.
+enum Stop {
+    /// The conversation has ended by itself.
+    Ended(ConversationEnd),
+    /// The machine asked for another connection.
+    Replace(Duration),
+    /// A stage failed.
+    Stage(StageError),
+    /// The tree stays contradicted.
+    Contradicted,
+    /// Something cannot be read; tried again or not.
+    Unreadable(SourceErrorKind, String),
+    /// The spool cannot be read.
+    Spool(SpoolError),
+    /// The bridge stops, or the pipeline has ended.
+    Asked,
+}
+
+/// One connection: its thread, and what has arrived of it.
+struct ConversationHandle {
+    spool: Arc<Spool<Arrival>>,
+    interrupt: Arc<Interrupt>,
+    positions: Option<std_mpsc::Sender<i64>>,
+    thread: JoinHandle<()>,
+}
+
+impl Driver {
+    /// Serves one connection. Returns how long to wait before the next one; `None` to end.
+    async fn connect_once(&mut self) -> Option<Duration> {
+        let candidates = match self.candidates().await {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                let is_final = error.kind.is_final();
+                self.report(SourceEvent::Trouble(error)).await?;
+                return (!is_final).then(|| self.reconnects.failed());
+            }
+        };
+        let mut attempt = match self.begin(candidates) {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                let message = format!("there is no thread for the connection: {error}");
+                self.report(trouble(SourceErrorKind::Unavailable, message))
+                    .await?;
+                return Some(self.reconnects.failed());
+            }
+        };
+        let began = Instant::now();
+        let before = self.number;
+        let stop = self.serve(&mut attempt).await;
+        attempt.end().await;
+        self.reconnects.lasted(began.elapsed());
+        let was_connected = self.number != before;
+        self.ended(stop, was_connected, began.elapsed()).await
+    }
+
+    fn begin(&self, candidates: Vec<QuorumAddress>) -> io::Result<ConversationHandle> {
+        let options = &self.source.options;
+        let spool = Arc::new(Spool::new(SpoolLimits {
+            folder: self.source.folder.clone(),
+            memory: MEMORY_BYTES,
+            total: options.spool.0,
+        }));
+        let interrupt = Arc::new(Interrupt::default());
+        let (sender, positions) = std_mpsc::channel();
+        let conversation = Conversation {
+            options: ConversationOptions {
+                id: self.source.id,
+                transport: self.transport.clone(),
+                sync_timeout: options.sync_timeout.0,
+                folder: self.source.folder.clone(),
+                tree_bytes_max: options.max_tree.0,
+            },
+            candidates,
+            spool: Arc::clone(&spool),
+            interrupt: Arc::clone(&interrupt),
+            positions,
+        };
+        let thread = std::thread::Builder::new()
+            .name("observer".into())
+            .spawn(move || conversation.run())?;
+        Ok(ConversationHandle {
+            spool,
+            interrupt,
+            positions: Some(sender),
+            thread,
+        })
+    }
+
+    /// Takes what arrives until the connection ends.
+    async fn serve(&mut self, attempt: &mut ConversationHandle) -> Stop {
+        let mut work = Work::Searching;
+        let stop = self.link.stop.clone();
+        let mut asked = pin!(ask_version(self.source.config.clone()));
+        let mut is_asked = false;
+        loop {
+            let takes_more = !matches!(work, Work::Staged(..));
+            let is_contradicted = matches!(&work, Work::Staging(stage) if stage.is_contradicted());
+            let wait = if is_contradicted {
+                PROOF_WAIT
+            } else {
+                Duration::MAX
+            };
+            let next = async {
+                match takes_more {
+                    true => timeout(wait, attempt.spool.next(BATCH_BYTES)).await,
+                    false => std::future::pending().await,
+                }
+            };
+            let step = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Stop::Asked,
+                request = self.link.requests.recv() => match request {
+                    None => return Stop::Asked,
+                    Some(request) => self.request(request, &mut work, attempt).await,
+                },
+                batch = next => match batch {
+                    Err(_) => return Stop::Contradicted,
+                    Ok(Err(error)) => return Stop::Spool(error),
+                    Ok(Ok(Batch::Transactions(transactions))) => self.transactions(transactions, &mut work).await,
+                    Ok(Ok(Batch::Other(arrival))) => self.arrival(arrival, &mut work).await,
+                },
+                version = &mut asked, if !is_asked => {
+                    is_asked = true;
+                    self.send(SourceEvent::Server(version)).await
+                }
+            };
+            if let Err(stop) = step {
+                return stop;
+            }
+        }
+    }
+
+    async fn request(
+        &mut self,
+        request: AddressedRequest,
+        work: &mut Work,
+        attempt: &mut ConversationHandle,
+    ) -> Result<(), Stop> {
+        if request.connection != self.number {
+            return Ok(());
+        }
+        match request.request {
+            SourceRequest::Resume { after } => {
+                if let Work::Led { epoch } = *work {
+                    let position = after.map_or(0, |after| after.zxid.0.cast_signed());
+                    *work = Work::Resumed { epoch, after };
+                    // A conversation that has ended reports that.
+                    let _ended = attempt.positions.take().map(|positions| positions.send(position));
+                }
+                Ok(())
+            }
+            SourceRequest::ReadStage { ticket, read } => {
+                let Work::Staged(stage, _) = work else {
+                    return Ok(());
+                };
+                let digests = self.source.config.acl_digests;
+                let page = stage.page(&read, digests).map_err(Stop::Stage)?;
+                self.input(Input::StagePage { ticket, page }).await
+            }
+            SourceRequest::Follow => {
+                let Work::Staged(_, rest) = std::mem::replace(work, Work::Following) else {
+                    return Ok(());
+                };
+                self.forward(rest).await?;
+                self.input(Input::UpToDate).await
+            }
+            SourceRequest::Reconnect { after } => Err(Stop::Replace(after)),
+            // Of a machine that watches a tree.
+            SourceRequest::Arm(_)
+            | SourceRequest::Read { .. }
+            | SourceRequest::ReadAcls { .. }
+            | SourceRequest::WriteCanary { .. } => Ok(()),
+        }
+    }
+
+    async fn arrival(&mut self, arrival: Arrival, work: &mut Work) -> Result<(), Stop> {
+        match arrival {
+            Arrival::Led { leader, epoch } => {
+                self.leader = Some(leader);
+                self.number = self.number.next();
+                *work = Work::Led { epoch };
+                let connection = self.number;
+                let session = SessionFate::New;
+                self.send(SourceEvent::Connected { connection, session }).await
+            }
+            Arrival::Synchronised(answer) => self.synchronised(answer, work).await,
+            Arrival::Tree(file) => self.stage(file, work),
+            Arrival::Members(members) => {
+                self.members = members;
+                Ok(())
+            }
+            Arrival::UpToDate => match work {
+                Work::Staging(stage) => {
+                    stage.up_to_date();
+                    self.staged(work, Vec::new()).await
+                }
+                _ => self.input(Input::UpToDate).await,
+            },
+            Arrival::Ended(end) => Err(Stop::Ended(end)),
+        }
+    }
+
+    async fn synchronised(&mut self, answer: Synchronised, work: &mut Work) -> Result<(), Stop> {
+        let Work::Resumed { epoch, after } = *work else {
+            unreachable!("a leader answers a position that the driver has stated")
+        };
+        let kind = match (answer, after) {
+            (Synchronised::Diff { .. }, Some(_)) => {
+                *work = Work::Following;
+                SyncKind::Diff
+            }
+            (Synchronised::Trunc { zxid }, Some(_)) => {
+                *work = Work::Following;
+                SyncKind::Truncate(Zxid(zxid.cast_unsigned()))
+            }
+            (Synchronised::Snap { zxid }, _) => {
+                *work = Work::AwaitsTree { epoch, zxid };
+                SyncKind::Snapshot
+            }
+            (Synchronised::Diff { .. }, None) => {
+                let stage = Stage::of_new_ensemble(&self.source.folder, epoch).map_err(Stop::Stage)?;
+                *work = Work::Staging(Box::new(stage));
+                SyncKind::Snapshot
+            }
+            (Synchronised::Trunc { zxid }, None) => {
+                let message =
+                    format!("the leader wants an observer without any history to cut it at 0x{zxid:x}");
+                return Err(Stop::Unreadable(SourceErrorKind::Unavailable, message));
+            }
+        };
+        self.input(Input::Synced(SyncAnswer { epoch, kind })).await
+    }
+
+    fn stage(&mut self, tree: File, work: &mut Work) -> Result<(), Stop> {
+        let Work::AwaitsTree { epoch, zxid } = *work else {
+            unreachable!("a tree follows a SNAP")
+        };
+        let began = Instant::now();
+        let stop = self.link.stop.clone();
+        let stage = Stage::of_snapshot(&self.source.folder, epoch, zxid, tree, &|| stop.is_cancelled());
+        *work = Work::Staging(Box::new(stage.map_err(Stop::Stage)?));
+        tracing::info!(zxid = format!("0x{zxid:x}"), took = ?began.elapsed(), "staged the tree of the leader");
+        Ok(())
+    }
+
+    async fn transactions(
+        &mut self,
+        transactions: Vec<CommittedPayload>,
+        work: &mut Work,
+    ) -> Result<(), Stop> {
+        let Work::Staging(stage) = work else {
+            return self.forward(transactions).await;
+        };
+        let mut transactions = VecDeque::from(transactions);
+        while let Some(payload) = transactions.pop_front() {
+            stage.take(&decode(&payload)?).map_err(Stop::Stage)?;
+            if stage.exact_at().is_some() {
+                return self.staged(work, transactions.into()).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the tree if it is exact.
+    async fn staged(&mut self, work: &mut Work, rest: Vec<CommittedPayload>) -> Result<(), Stop> {
+        *work = match std::mem::replace(work, Work::Following) {
+            Work::Staging(stage) => match stage.exact_at() {
+                Some(at) => {
+                    self.input(Input::Staged(at)).await?;
+                    Work::Staged(stage, rest)
+                }
+                None => Work::Staging(stage),
+            },
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// Sends transactions to the machine.
+    async fn forward(&mut self, transactions: Vec<CommittedPayload>) -> Result<(), Stop> {
+        if transactions.is_empty() {
+            return Ok(());
+        }
+        let digests = self.source.config.acl_digests;
+        let convert = |payload: &CommittedPayload| {
+            committed(decode(payload)?, digests)
+                .map_err(|message| Stop::Unreadable(SourceErrorKind::Unsupported, message))
+        };
+        let converted: Result<Vec<_>, _> = transactions.iter().map(convert).collect();
+        self.input(Input::Transactions(converted?)).await
+    }
+
+    async fn input(&mut self, input: Input) -> Result<(), Stop> {
+        self.send(SourceEvent::Input(input)).await
+    }
+
+    /// Sends a report. The pipeline may take long to make room for it; the spool fills meanwhile.
+    async fn send(&mut self, event: SourceEvent) -> Result<(), Stop> {
+        tokio::select! {
+            biased;
+            () = self.link.stop.cancelled() => Err(Stop::Asked),
+            sent = self.link.reports.send(event) => sent.map_err(|_| Stop::Asked),
+        }
+    }
+
+    /// Reports the end of a connection.
+    async fn ended(&mut self, stop: Stop, was_connected: bool, lasted: Duration) -> Option<Duration> {
+        let (input, event, wait) = match stop {
+            Stop::Asked => return None,
+            Stop::Replace(after) => (Input::Disconnected, None, Some(after)),
+            Stop::Spool(error) | Stop::Ended(ConversationEnd::Overflow(error)) => {
+                let event = trouble(SourceErrorKind::Unavailable, refusal::overflow(&error));
+                (Input::Overflow, Some(event), None)
+            }
+            Stop::Ended(ConversationEnd::Lost {
+                was_following: true,
+                leader,
+                error,
+            }) if lasted >= STEADY => {
+                tracing::info!(%leader, %error, "the leader has ended the connection; the next one is looked for");
+                (Input::Disconnected, None, Some(Duration::ZERO))
+            }
+            Stop::Ended(end @ ConversationEnd::Silent { .. }) => {
+                let (kind, message) = refusal::explain(&end);
+                (Input::Unanswered, Some(trouble(kind, message)), None)
+            }
+            Stop::Ended(end) => {
+                let (kind, message) = refusal::explain(&end);
+                (Input::Disconnected, Some(trouble(kind, message)), None)
+            }
+            Stop::Contradicted => {
+                let message =
+                    "the tree that the leader sent is not exact yet, and nothing changes: it is requested \
+                               again"
+                        .to_owned();
+                let event = trouble(SourceErrorKind::Unavailable, message);
+                (Input::Disconnected, Some(event), None)
+            }
+            Stop::Stage(StageError::Stopped) => return None,
+            Stop::Stage(error) => {
+                let event = trouble(SourceErrorKind::Unavailable, error.to_string());
+                (Input::Disconnected, Some(event), None)
+            }
+            Stop::Unreadable(kind, message) => (Input::Disconnected, Some(trouble(kind, message)), None),
+        };
+        if was_connected {
+            self.report(SourceEvent::Input(input)).await?;
+        }
+        let is_final = matches!(&event, Some(SourceEvent::Trouble(error)) if error.kind.is_final());
+        if let Some(event) = event {
+            self.report(event).await?;
+        }
+        if is_final {
+            return None;
+        }
+        Some(wait.unwrap_or_else(|| self.reconnects.failed()))
+    }
+
+    async fn report(&mut self, event: SourceEvent) -> Option<()> {
+        self.send(event).await.ok()
+    }
+
+    /// The quorum ports to try, in order, each once.
+    async fn candidates(&mut self) -> Result<Vec<QuorumAddress>, SourceError> {
+        let options = &self.source.options;
+        if options.servers.is_empty() && options.observer_masters.is_empty() && self.members.is_empty() {
+            self.members = super::discover::members_of(&self.source.config).await?;
+        }
+        let options = &self.source.options;
+        let known = self.members.iter().flat_map(|member| &member.addresses);
+        let all = options.observer_masters.iter().chain(&self.leader);
+        let all = all.chain(&options.servers).chain(known);
+        let mut candidates: Vec<QuorumAddress> = Vec::new();
+        for address in all {
+            if !candidates.contains(address) {
+                candidates.push(address.clone());
+            }
+        }
+        Ok(candidates)
+    }
+}
+
+impl ConversationHandle {
+    /// Ends the conversation and its thread.
+    async fn end(self) {
+        self.interrupt.set();
+        drop(self.positions);
+        let thread = self.thread;
+        // A thread that waits for a name or a connection ends within the bound of that.
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        match joined {
+            Ok(Ok(())) => {}
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => tracing::debug!(%error, "the runtime ends"),
+        }
+    }
+}
+
+/// The version of the servers, from their client ports.
+async fn ask_version(config: ZookeeperConfig) -> Option<Arc<str>> {
+    version(&config).await
+}
+
+fn decode(payload: &CommittedPayload) -> Result<Transaction, Stop> {
+    Transaction::decode(&payload.bytes).map_err(|error| {
+        let message = format!(
+            "transaction 0x{:x} cannot be read: {error}; nothing from it on is recorded: use capture = \"watch\" or a \
+             newer zkbridge",
+            payload.zxid
+        );
+        Stop::Unreadable(SourceErrorKind::Unsupported, message)
+    })
+}

@@ -1,0 +1,264 @@
+//! From decoded transactions to those of the machine. Pure.
+
+use std::sync::Arc;
+
+use bridge_core::committed::{CommittedTxn, NodeOperation, TreeDigestValue, TxnContent};
+use bridge_core::number::{SessionId, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Acl, Lifetime, LifetimeKind};
+use bridge_transactions::transaction::{self, AclEntry, Operation, Transaction};
+
+use crate::config::AclDigests;
+use crate::convert::masked_id;
+
+/// The letters of permissions, in the order of records.
+const LETTERS: [(char, i32); 5] = [('c', 4), ('d', 8), ('r', 1), ('w', 2), ('a', 16)];
+
+/// A transaction for the machine.
+///
+/// # Errors
+/// If a path is none that a znode can have.
+pub(crate) fn committed(transaction: Transaction, digests: AclDigests) -> Result<CommittedTxn, String> {
+    let zxid = transaction.zxid;
+    let content = content(transaction.operation, digests)
+        .map_err(|reason| format!("transaction 0x{zxid:x} cannot be read: {reason}"))?;
+    Ok(CommittedTxn {
+        zxid: Zxid(zxid.cast_unsigned()),
+        session: SessionId(transaction.session.cast_unsigned()),
+        cxid: transaction.cxid,
+        time: transaction.time,
+        content,
+        digest: transaction.digest.map(|digest| TreeDigestValue {
+            version: digest.version,
+            value: digest.value,
+        }),
+        payload_crc: transaction.payload_crc,
+    })
+}
+
+fn content(operation: Operation, digests: AclDigests) -> Result<TxnContent, String> {
+    Ok(match operation {
+        Operation::Multi(parts) => {
+            let parts: Result<_, _> = parts.into_iter().map(|part| single(part, digests)).collect();
+            TxnContent::Multi(parts?)
+        }
+        Operation::CloseSession { paths } => {
+            let paths = paths.map(|paths| paths.iter().map(|path| parsed(path)).collect::<Result<_, _>>());
+            TxnContent::CloseSession {
+                paths: paths.transpose()?,
+            }
+        }
+        // The configuration is below /zookeeper, which is never captured.
+        Operation::Reconfigure { .. }
+        | Operation::FailedMulti { .. }
+        | Operation::CreateSession { .. }
+        | Operation::Error { .. } => TxnContent::Nothing,
+        operation => TxnContent::Single(single(operation, digests)?),
+    })
+}
+
+fn single(operation: Operation, digests: AclDigests) -> Result<NodeOperation, String> {
+    Ok(match operation {
+        Operation::Create {
+            path,
+            data,
+            acl,
+            lifetime,
+            parent_cversion,
+        } => NodeOperation::Create {
+            path: parsed(&path)?,
+            data: bytes(data),
+            acl: list(&acl, digests),
+            lifetime: core_lifetime(lifetime),
+            parent_cversion: (parent_cversion != -1).then_some(parent_cversion),
+        },
+        Operation::Delete { path } => NodeOperation::Delete {
+            path: parsed(&path)?,
+            is_of_container: false,
+        },
+        Operation::DeleteContainer { path } => NodeOperation::Delete {
+            path: parsed(&path)?,
+            is_of_container: true,
+        },
+        Operation::SetData { path, data, version } => NodeOperation::SetData {
+            path: parsed(&path)?,
+            data: bytes(data),
+            version,
+        },
+        Operation::SetAcl { path, acl, version } => NodeOperation::SetAcl {
+            path: parsed(&path)?,
+            acl: list(&acl, digests),
+            version,
+        },
+        Operation::Check { .. } => NodeOperation::Check,
+        other => return Err(format!("{} within a multi", other.type_name())),
+    })
+}
+
+/// The lifetime of a znode in a record.
+pub(super) fn core_lifetime(lifetime: transaction::Lifetime) -> Lifetime {
+    let (kind, ttl) = match lifetime {
+        transaction::Lifetime::Persistent => (LifetimeKind::Persistent, None),
+        transaction::Lifetime::Ephemeral => (LifetimeKind::Ephemeral, None),
+        transaction::Lifetime::Container => (LifetimeKind::Container, None),
+        transaction::Lifetime::Ttl { ms } => (LifetimeKind::Ttl, Some(ms)),
+    };
+    Lifetime { kind, ttl }
+}
+
+/// An access control list in a record.
+pub(super) fn list(entries: &[AclEntry], digests: AclDigests) -> Vec<Acl> {
+    entries.iter().map(|entry| acl(entry, digests)).collect()
+}
+
+fn acl(entry: &AclEntry, digests: AclDigests) -> Acl {
+    let letters = LETTERS.iter().filter(|(_, bit)| entry.permissions & bit != 0);
+    Acl {
+        scheme: entry.scheme.clone(),
+        id: masked_id(&entry.scheme, &entry.id, digests),
+        perms: letters.map(|(letter, _)| letter).collect(),
+    }
+}
+
+pub(super) fn parsed(path: &str) -> Result<ZnodePath, String> {
+    // The root is "" in the tree of a server.
+    match path {
+        "" => Ok(ZnodePath::slash()),
+        path => ZnodePath::parse(path).map_err(|bad| bad.to_string()),
+    }
+}
+
+/// A null value reads as an empty one.
+fn bytes(data: Option<Vec<u8>>) -> Arc<[u8]> {
+    data.unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_transactions::transaction::TreeDigest;
+
+    use super::*;
+
+    fn of(operation: Operation) -> Result<TxnContent, String> {
+        let transaction = Transaction {
+            zxid: 0x1_0000_0007,
+            session: -1,
+            cxid: -3,
+            time: 5,
+            operation,
+            digest: Some(TreeDigest { version: 2, value: 9 }),
+            payload_crc: 11,
+        };
+        let converted = committed(transaction, AclDigests::Masked)?;
+        assert_eq!(
+            (converted.zxid, converted.session),
+            (Zxid(0x1_0000_0007), SessionId(u64::MAX))
+        );
+        assert_eq!(
+            (converted.cxid, converted.time, converted.payload_crc),
+            (-3, 5, 11)
+        );
+        assert_eq!(converted.digest, Some(TreeDigestValue { version: 2, value: 9 }));
+        Ok(converted.content)
+    }
+
+    fn set(path: &str) -> Operation {
+        Operation::SetData {
+            path: path.to_owned(),
+            data: None,
+            version: 4,
+        }
+    }
+
+    fn path(text: &str) -> ZnodePath {
+        ZnodePath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_create_has_its_list_masked_and_its_lifetime() {
+        let acl = [("digest", "user:hash", 31), ("world", "anyone", 1)];
+        let entry = |(scheme, id, permissions): &(&str, &str, i32)| AclEntry {
+            permissions: *permissions,
+            scheme: (*scheme).to_owned(),
+            id: (*id).to_owned(),
+        };
+        let create = Operation::Create {
+            path: "/a".to_owned(),
+            data: Some(b"x".to_vec()),
+            acl: acl.iter().map(entry).collect(),
+            lifetime: transaction::Lifetime::Ttl { ms: 70 },
+            parent_cversion: -1,
+        };
+        let expected = |scheme: &str, id: &str, perms: &str| Acl {
+            scheme: scheme.to_owned(),
+            id: id.to_owned(),
+            perms: perms.to_owned(),
+        };
+        let create = of(create).unwrap();
+        let expected = TxnContent::Single(NodeOperation::Create {
+            path: path("/a"),
+            data: b"x".as_slice().into(),
+            acl: vec![
+                expected("digest", "user:x", "cdrwa"),
+                expected("world", "anyone", "r"),
+            ],
+            lifetime: Lifetime {
+                kind: LifetimeKind::Ttl,
+                ttl: Some(70),
+            },
+            parent_cversion: None,
+        });
+        assert_eq!(create, expected);
+    }
+
+    #[test]
+    fn transactions_that_change_no_captured_znode_are_kept_without_content() {
+        for operation in [
+            Operation::Error { code: -101 },
+            Operation::CreateSession { timeout: 1 },
+            Operation::FailedMulti { parts: 2, code: -101 },
+            Operation::Reconfigure {
+                path: "/zookeeper/config".to_owned(),
+                data: None,
+                version: -1,
+            },
+        ] {
+            assert_eq!(of(operation), Ok(TxnContent::Nothing));
+        }
+    }
+
+    #[test]
+    fn a_multi_and_the_end_of_a_session_keep_their_order() {
+        let check = Operation::Check {
+            path: "/c".to_owned(),
+            version: 1,
+        };
+        let Ok(TxnContent::Multi(parts)) = of(Operation::Multi(vec![set("/b"), check, set("/a")])) else {
+            panic!("it is a multi")
+        };
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts[1], NodeOperation::Check);
+        let paths = Some(vec!["/b".to_owned(), "/a".to_owned()]);
+        let expected = Some(vec![path("/b"), path("/a")]);
+        assert_eq!(
+            of(Operation::CloseSession { paths }),
+            Ok(TxnContent::CloseSession { paths: expected })
+        );
+    }
+
+    #[test]
+    fn a_path_that_no_znode_can_have_is_an_error_with_the_zxid() {
+        let error = of(set("a")).unwrap_err();
+        assert!(
+            error.contains("transaction 0x100000007 cannot be read"),
+            "{error}"
+        );
+        assert!(of(Operation::Multi(vec![set("/a/")])).is_err());
+        let root = NodeOperation::SetData {
+            path: ZnodePath::slash(),
+            data: Arc::default(),
+            version: 4,
+        };
+        assert_eq!(of(set("/")), Ok(TxnContent::Single(root)));
+    }
+}

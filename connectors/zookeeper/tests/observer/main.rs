@@ -1,0 +1,10 @@
+//! The observer against real ensembles, and against leaders that are scripts.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+
+mod ensembles;
+mod leader;
+mod player;
+mod refusals;
+mod scripted;
+mod workload;
