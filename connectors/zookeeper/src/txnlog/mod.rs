@@ -3,7 +3,9 @@
 //! Everything is read at explicit positions and nothing is ever written, locked or held open longer than it is read.
 
 mod folder;
+mod history;
 mod tail;
 
 pub use folder::{FolderError, LogFile, LogFolder, SnapshotFile};
+pub use history::{HistoryError, LogHistory, LogHole, LogPosition};
 pub use tail::{LogTail, Obstacle, TailError};

@@ -1,0 +1,367 @@
+//! The committed history, from the logs of one or several servers of an ensemble.
+//!
+//! A member of an ensemble logs a transaction before it is committed, and a log can keep some that never were. Nothing is
+//! returned before one of these shows that it was committed:
+//!
+//! * a server that serves clients has applied it, or a later one of the same epoch ([`LogHistory::applied`]). A later
+//!   epoch shows nothing: the transaction can have been left out when that epoch began;
+//! * in some log, the first transaction of a later epoch comes directly after it or after a later one of its epoch. A
+//!   server takes the proposals of a new leader only after it has cut what that leader does not have.
+//!
+//! The number of a transaction does not show whether the epoch before it ended with the one before it: a server that was
+//! brought up to date by a snapshot can lack the last transactions of an epoch. So the digest of the tree has to show it.
+//! Without digests (up to 3.5) the history ends with the epoch, and goes on from a snapshot.
+//!
+//! Invariants:
+//!
+//! 1. What is returned follows the position without a hole. A log with a hole is completed from the others; a hole that
+//!    they all have is reported and never passed over.
+//! 2. A log with another transaction at the position is of another history: an error.
+//! 3. With a tree, the digest of every transaction agrees. Without one, a transaction that changes no znode leaves the
+//!    digest as it was.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+
+use bridge_transactions::transaction::{
+    DIGEST_VERSION, Operation, Transaction, TreeDigest, can_follow, counter, epoch,
+};
+use bridge_transactions::tree::Tree;
+
+use super::folder::LogFolder;
+use super::tail::{LogTail, TailError};
+
+/// Transactions that one call returns at most; a step of the machine takes them in one commit.
+const BATCH_MAX: usize = 4_096;
+
+/// Batches that the scout reads ahead in one call, so that a long log does not delay what is already known.
+const SCOUT_BATCHES_MAX: usize = 8;
+
+/// A history that cannot be continued.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// A log cannot be read.
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    /// A log has another transaction at the position.
+    #[error(
+        "transaction logs: {}: the transaction at 0x{zxid:016x} is another one than the one that was taken\n\
+         help: name only folders of servers of one ensemble",
+        folder.display()
+    )]
+    OtherHistory {
+        /// The folder.
+        folder: PathBuf,
+        /// The transaction.
+        zxid: i64,
+    },
+    /// The digest of the tree is another one than the server's.
+    #[error(
+        "transaction logs: {}: the digest of the tree after 0x{zxid:016x} is 0x{found:016x} by the transactions before it, \
+         and the server wrote 0x{expected:016x}: a transaction is missing or was never committed",
+        folder.display()
+    )]
+    Digest {
+        /// The folder.
+        folder: PathBuf,
+        /// The transaction.
+        zxid: i64,
+        /// The digest in the log.
+        expected: u64,
+        /// The digest of the tree.
+        found: u64,
+    },
+}
+
+/// The last transaction that was returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Its zxid.
+    pub zxid: i64,
+    /// The CRC-32 of its payload, if it is known.
+    pub payload_crc: Option<u32>,
+    /// The digest of the tree after it, if it is known.
+    pub digest: Option<TreeDigest>,
+}
+
+/// A transaction that is in the logs, while those between it and the position are in none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogHole {
+    /// The last transaction before the hole.
+    pub last: i64,
+    /// The first one after it.
+    pub next: i64,
+}
+
+/// The logs of some servers of one ensemble.
+#[derive(Debug)]
+pub struct LogHistory {
+    folders: Vec<FolderHistory>,
+    position: LogPosition,
+    /// Of each epoch, the last transaction that a serving server has applied.
+    applied: BTreeMap<u32, i64>,
+    /// Of each epoch, a transaction that was committed before a later epoch began.
+    outlived: BTreeMap<u32, i64>,
+    /// The tree at the position.
+    tree: Option<Box<Tree>>,
+    /// The transaction whose digest disagreed; the history ends there.
+    disagreed: Option<Disagreement>,
+}
+
+#[derive(Clone, Debug)]
+struct Disagreement {
+    folder: PathBuf,
+    zxid: i64,
+    expected: u64,
+    found: u64,
+}
+
+impl From<Disagreement> for HistoryError {
+    fn from(one: Disagreement) -> HistoryError {
+        HistoryError::Digest {
+            folder: one.folder,
+            zxid: one.zxid,
+            expected: one.expected,
+            found: one.found,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FolderHistory {
+    path: PathBuf,
+    /// Reads ahead for the ends of epochs.
+    scout: LogTail,
+    scouted: Option<i64>,
+    reader: LogTail,
+    queue: VecDeque<Transaction>,
+}
+
+impl FolderHistory {
+    fn new(folder: LogFolder, zxid: i64) -> FolderHistory {
+        // The transaction at the position is read again, to compare it.
+        let before = zxid.saturating_sub(1);
+        FolderHistory {
+            path: folder.path().to_owned(),
+            scout: LogTail::new(folder.clone(), before),
+            scouted: None,
+            reader: LogTail::new(folder, before),
+            queue: VecDeque::new(),
+        }
+    }
+}
+
+/// Whether a transaction changes no znode, so that it leaves the digest as it was.
+fn changes_nothing(operation: &Operation) -> bool {
+    match operation {
+        Operation::CreateSession { .. } | Operation::Error { .. } | Operation::FailedMulti { .. } => true,
+        Operation::CloseSession { paths } => paths.as_ref().is_some_and(Vec::is_empty),
+        _ => false,
+    }
+}
+
+impl LogHistory {
+    /// The history after a position, with the tree there if it is known and its digest agrees.
+    pub fn new(folders: Vec<LogFolder>, position: LogPosition, tree: Option<Box<Tree>>) -> LogHistory {
+        let of = |folder| FolderHistory::new(folder, position.zxid);
+        LogHistory {
+            folders: folders.into_iter().map(of).collect(),
+            position,
+            applied: BTreeMap::new(),
+            outlived: BTreeMap::new(),
+            tree,
+            disagreed: None,
+        }
+    }
+
+    /// The last transaction that was returned.
+    pub fn position(&self) -> &LogPosition {
+        &self.position
+    }
+
+    /// A server of the ensemble that serves clients has applied this transaction, as `srvr` says. A server that is not
+    /// serving shows nothing: it loads its own log with all that is in there.
+    pub fn applied(&mut self, zxid: i64) {
+        let known = self.applied.entry(epoch(zxid)).or_insert(zxid);
+        *known = zxid.max(*known);
+    }
+
+    /// The hole after the position, if the logs have one at the moment. A server that is slower than the others can still
+    /// fill it.
+    pub fn hole(&self) -> Option<LogHole> {
+        let last = self.position.zxid;
+        let fronts = self.folders.iter().filter_map(|folder| folder.queue.front());
+        let next = fronts
+            .filter(|front| front.zxid > last)
+            .min_by_key(|front| front.zxid)?;
+        let is_hole = !self.can_be_next(next) && self.is_committed(next.zxid);
+        is_hole.then_some(LogHole {
+            last,
+            next: next.zxid,
+        })
+    }
+
+    /// The next committed transactions; none if none is known at the moment.
+    ///
+    /// # Errors
+    ///
+    /// If a log cannot be read on, or shows another history. Nothing that was read is lost.
+    pub fn poll(&mut self) -> Result<Vec<Transaction>, HistoryError> {
+        self.scout()?;
+        let mut ready = Vec::new();
+        while ready.len() < BATCH_MAX {
+            match self.next() {
+                Ok(Some(transaction)) => ready.push(transaction),
+                Ok(None) => break,
+                // The same error comes with the next call.
+                Err(_) if !ready.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Reads ahead for transactions after which a later epoch began.
+    fn scout(&mut self) -> Result<(), HistoryError> {
+        for folder in &mut self.folders {
+            for _ in 0..SCOUT_BATCHES_MAX {
+                let batch = folder.scout.poll()?;
+                if batch.is_empty() {
+                    break;
+                }
+                for transaction in batch {
+                    let zxid = transaction.zxid;
+                    let last = folder.scouted.replace(zxid);
+                    if let Some(last) = last.filter(|last| epoch(zxid) > epoch(*last) && counter(zxid) == 1) {
+                        let known = self.outlived.entry(epoch(last)).or_insert(last);
+                        *known = last.max(*known);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_committed(&self, zxid: i64) -> bool {
+        let applied = self.applied.get(&epoch(zxid));
+        let bound = applied.max(self.outlived.get(&epoch(zxid)));
+        bound.is_some_and(|bound| zxid <= *bound)
+    }
+
+    /// Whether a transaction comes directly after the position. The first one of a later epoch does only if its digest can
+    /// show it.
+    fn can_be_next(&self, next: &Transaction) -> bool {
+        let last = &self.position;
+        let is_of_same_epoch = epoch(next.zxid) == epoch(last.zxid);
+        let has_proof = match (next.digest, last.digest) {
+            (Some(digest), _) if self.tree.is_some() => digest.version == DIGEST_VERSION,
+            (Some(after), Some(before)) => {
+                after.version == before.version && changes_nothing(&next.operation)
+            }
+            _ => false,
+        };
+        // Nothing comes before the first transaction of all.
+        let is_first = last.zxid == 0 && epoch(next.zxid) <= 1;
+        can_follow(next.zxid, last.zxid) && (is_of_same_epoch || is_first || has_proof)
+    }
+
+    /// The folder with the next transaction: preferably one of the same epoch.
+    fn folder_of_next(&self) -> Option<usize> {
+        let usable = |folder: &FolderHistory| {
+            let next = folder.queue.front()?;
+            (self.can_be_next(next) && self.is_committed(next.zxid)).then_some(next.zxid)
+        };
+        let found = self.folders.iter().enumerate();
+        let found = found.filter_map(|(at, folder)| Some((usable(folder)?, at)));
+        found.min().map(|(_, at)| at)
+    }
+
+    fn next(&mut self) -> Result<Option<Transaction>, HistoryError> {
+        if let Some(disagreed) = &self.disagreed {
+            return Err(disagreed.clone().into());
+        }
+        for folder in &mut self.folders {
+            folder.pass_known(&self.position)?;
+        }
+        let Some(at) = self.folder_of_next() else {
+            return Ok(None);
+        };
+        self.check_digest(at)?;
+        let next = self.folders[at].queue.pop_front();
+        let transaction = next.expect("it was looked at");
+        self.position = LogPosition {
+            zxid: transaction.zxid,
+            payload_crc: Some(transaction.payload_crc),
+            // A transaction that failed has no digest and changes nothing.
+            digest: transaction.digest.or(self
+                .position
+                .digest
+                .filter(|_| changes_nothing(&transaction.operation))),
+        };
+        Ok(Some(transaction))
+    }
+}
+
+impl LogHistory {
+    /// Applies the front of a folder to the tree, and compares the digests.
+    fn check_digest(&mut self, at: usize) -> Result<(), HistoryError> {
+        let folder = &self.folders[at];
+        let next = folder.queue.front().expect("a folder of the next one has it");
+        let found = match &mut self.tree {
+            Some(tree) => {
+                tree.apply(next);
+                let value = tree.digest();
+                let version = DIGEST_VERSION;
+                Some(TreeDigest { version, value })
+            }
+            None => self.position.digest.filter(|_| changes_nothing(&next.operation)),
+        };
+        let disagreed = match (next.digest, found) {
+            (Some(expected), Some(found))
+                if expected.version == found.version && expected.value != found.value =>
+            {
+                Disagreement {
+                    folder: folder.path.clone(),
+                    zxid: next.zxid,
+                    expected: expected.value,
+                    found: found.value,
+                }
+            }
+            _ => return Ok(()),
+        };
+        self.disagreed = Some(disagreed.clone());
+        Err(disagreed.into())
+    }
+}
+
+impl FolderHistory {
+    /// Passes over what was returned already, and what was left out at the end of an earlier epoch.
+    fn pass_known(&mut self, position: &LogPosition) -> Result<(), HistoryError> {
+        loop {
+            let Some(front) = self.queue.front() else {
+                self.queue.extend(self.reader.poll()?);
+                if self.queue.is_empty() {
+                    return Ok(());
+                }
+                continue;
+            };
+            if front.zxid > position.zxid {
+                return Ok(());
+            }
+            // A malformed request is logged as an error under the zxid before it.
+            let is_repeated = matches!(front.operation, Operation::Error { .. });
+            let is_at = front.zxid == position.zxid && !is_repeated;
+            let is_other = |known| is_at && known != front.payload_crc;
+            if position.payload_crc.is_some_and(is_other) {
+                return Err(HistoryError::OtherHistory {
+                    folder: self.path.clone(),
+                    zxid: front.zxid,
+                });
+            }
+            self.queue.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Logs of several servers, with dead ends, holes and other histories.
+
+use std::io::Write;
+
+use bridge_transactions::testing;
+use bridge_transactions::transaction::Lifetime;
+
+use super::*;
+
+/// The first zxid of an epoch, less one.
+const NEXT: i64 = 1 << 32;
+
+/// The servers of an ensemble, each with a folder.
+struct Servers {
+    folders: Vec<tempfile::TempDir>,
+}
+
+impl Servers {
+    /// One folder with one log for each list.
+    fn with(logs: &[&[Transaction]]) -> Servers {
+        let folders = logs.iter().map(|log| {
+            let folder = tempfile::tempdir().unwrap();
+            let first = log.first().map_or(1, |first| first.zxid);
+            std::fs::write(
+                folder.path().join(format!("log.{first:x}")),
+                testing::log_file(log),
+            )
+            .unwrap();
+            folder
+        });
+        Servers {
+            folders: folders.collect(),
+        }
+    }
+
+    fn append(&self, server: usize, first: i64, transactions: &[Transaction]) {
+        let path = self.folders[server].path().join(format!("log.{first:x}"));
+        let mut file = std::fs::File::options().append(true).open(path).unwrap();
+        for transaction in transactions {
+            file.write_all(&testing::record(&testing::payload(transaction)))
+                .unwrap();
+        }
+    }
+
+    fn folders(&self) -> Vec<LogFolder> {
+        self.folders
+            .iter()
+            .map(|folder| LogFolder::new(folder.path()))
+            .collect()
+    }
+
+    /// From the first transaction on, with a tree.
+    fn history(&self) -> LogHistory {
+        LogHistory::new(self.folders(), BEGIN, Some(Box::new(Tree::of_new_server())))
+    }
+}
+
+const BEGIN: LogPosition = LogPosition {
+    zxid: 0,
+    payload_crc: None,
+    digest: None,
+};
+
+fn create(path: &str) -> Operation {
+    Operation::Create {
+        path: path.to_owned(),
+        data: None,
+        acl: vec![testing::anyone()],
+        lifetime: Lifetime::Persistent,
+        parent_cversion: -1,
+    }
+}
+
+/// Creates named by their zxids, as a server logs them after each other, with digests.
+fn written(zxids: &[i64]) -> Vec<Transaction> {
+    let mut tree = Tree::of_new_server();
+    let one = |zxid: &i64| {
+        let operation = create(&format!("/{zxid:x}"));
+        tree.apply(&testing::transaction(*zxid, operation.clone(), None));
+        let digest = TreeDigest {
+            version: DIGEST_VERSION,
+            value: tree.digest(),
+        };
+        testing::transaction(*zxid, operation, Some(digest))
+    };
+    zxids.iter().map(one).collect()
+}
+
+fn zxids(history: &mut LogHistory) -> Vec<i64> {
+    let transactions = history.poll().unwrap();
+    transactions.iter().map(|transaction| transaction.zxid).collect()
+}
+
+const NONE: [i64; 0] = [];
+
+#[test]
+fn nothing_is_returned_before_a_serving_server_has_applied_it() {
+    let all = written(&[NEXT + 1, NEXT + 2, NEXT + 3]);
+    let servers = Servers::with(&[&all]);
+    let mut history = servers.history();
+    assert_eq!(zxids(&mut history), NONE);
+    history.applied(NEXT + 2);
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2]);
+    // Neither an older one nor one of another epoch shows more.
+    history.applied(NEXT + 1);
+    history.applied(2 * NEXT + 9);
+    assert_eq!(zxids(&mut history), NONE);
+    history.applied(NEXT + 3);
+    assert_eq!(zxids(&mut history), [NEXT + 3]);
+    assert_eq!((history.position().zxid, history.hole()), (NEXT + 3, None));
+}
+
+#[test]
+fn the_first_transaction_of_the_next_epoch_shows_that_those_before_it_were_committed() {
+    let all = written(&[NEXT + 1, NEXT + 2, 2 * NEXT + 1, 2 * NEXT + 2]);
+    let servers = Servers::with(&[&all]);
+    let mut history = servers.history();
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2]);
+    history.applied(2 * NEXT + 2);
+    assert_eq!(zxids(&mut history), [2 * NEXT + 1, 2 * NEXT + 2]);
+}
+
+#[test]
+fn what_a_deposed_leader_logged_and_nobody_committed_is_never_returned() {
+    let right = written(&[NEXT + 1, NEXT + 2, 2 * NEXT + 1, 2 * NEXT + 2, 2 * NEXT + 3]);
+    // It wrote two more, and was brought up to date by a snapshot.
+    let mut dead = written(&[NEXT + 1, NEXT + 2, NEXT + 3, NEXT + 4]);
+    dead.push(right[4].clone());
+    for order in [[&dead, &right], [&right, &dead]] {
+        let servers = Servers::with(&order.map(Vec::as_slice));
+        let mut history = servers.history();
+        history.applied(2 * NEXT + 3);
+        let all: Vec<i64> = right.iter().map(|one| one.zxid).collect();
+        assert_eq!(zxids(&mut history), all);
+        assert_eq!(zxids(&mut history), NONE);
+    }
+    // Its own log alone has a hole, and nothing of the dead end.
+    let servers = Servers::with(&[&dead]);
+    let mut history = servers.history();
+    history.applied(NEXT + 2);
+    history.applied(2 * NEXT + 3);
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2]);
+    assert_eq!(zxids(&mut history), NONE);
+}
+
+#[test]
+fn a_hole_of_one_log_is_filled_from_another_and_one_that_all_have_is_reported() {
+    let all = written(&[1, 2, 3, 4, 5]);
+    let holed = [all[0].clone(), all[1].clone(), all[4].clone()];
+    let servers = Servers::with(&[&holed, &all[..3]]);
+    let mut history = servers.history();
+    history.applied(5);
+    assert_eq!(zxids(&mut history), [1, 2, 3]);
+    assert_eq!(zxids(&mut history), NONE);
+    assert_eq!(history.hole(), Some(LogHole { last: 3, next: 5 }));
+    // The other server was only slower.
+    servers.append(1, 1, &all[3..]);
+    assert_eq!(zxids(&mut history), [4, 5]);
+    assert_eq!(history.hole(), None);
+}
+
+#[test]
+fn an_epoch_of_which_the_end_is_missing_is_not_passed_over() {
+    // The server was away for the last two of the epoch, and back before the first of the next one.
+    let all = written(&[NEXT + 1, NEXT + 2, NEXT + 3, 2 * NEXT + 1]);
+    let holed = [all[0].clone(), all[3].clone()];
+    let servers = Servers::with(&[&holed]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 1);
+    assert_eq!(zxids(&mut history), [NEXT + 1]);
+    for _ in 0..2 {
+        let error = history.poll().expect_err("two are missing").to_string();
+        assert!(
+            error.contains("a transaction is missing or was never committed"),
+            "{error}"
+        );
+    }
+    assert_eq!(history.position().zxid, NEXT + 1);
+    // With the log of another server it is whole.
+    let servers = Servers::with(&[&holed, &all]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 1);
+    assert_eq!(zxids(&mut history).len(), 4);
+    // Without digests nothing shows the end of an epoch.
+    let bare: Vec<Transaction> = all
+        .iter()
+        .map(|one| testing::transaction(one.zxid, one.operation.clone(), None))
+        .collect();
+    let servers = Servers::with(&[&bare]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 1);
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2, NEXT + 3]);
+    assert_eq!(zxids(&mut history), NONE);
+    let hole = LogHole {
+        last: NEXT + 3,
+        next: 2 * NEXT + 1,
+    };
+    assert_eq!(history.hole(), Some(hole));
+}
+
+#[test]
+fn without_a_tree_a_session_shows_that_nothing_is_missing_before_it() {
+    let all = written(&[NEXT + 1, NEXT + 2]);
+    let session = |value| {
+        let version = DIGEST_VERSION;
+        let operation = Operation::CreateSession { timeout: 4000 };
+        testing::transaction(2 * NEXT + 1, operation, Some(TreeDigest { version, value }))
+    };
+    let right = all[1].digest.unwrap().value;
+    let at_first = LogPosition {
+        zxid: all[0].zxid,
+        payload_crc: Some(all[0].payload_crc),
+        digest: all[0].digest,
+    };
+    let check = |log: &[Transaction]| {
+        let servers = Servers::with(&[log]);
+        let mut history = LogHistory::new(servers.folders(), at_first, None);
+        history.applied(2 * NEXT + 1);
+        let first = zxids(&mut history);
+        (first, history.poll())
+    };
+    let (first, rest) = check(&[all[0].clone(), all[1].clone(), session(right)]);
+    assert_eq!((first.len(), rest.unwrap().len()), (2, 0));
+    let (first, rest) = check(&[all[0].clone(), all[1].clone(), session(right ^ 1)]);
+    assert_eq!(first.len(), 1);
+    assert!(matches!(rest, Err(HistoryError::Digest { .. })), "{rest:?}");
+}
+
+#[test]
+fn a_log_with_another_transaction_at_the_position_is_another_history() {
+    let all = written(&[1, 2, 3]);
+    let other = [all[0].clone(), testing::a_create(2, "/other"), all[2].clone()];
+    let servers = Servers::with(&[&other]);
+    let position = LogPosition {
+        zxid: 2,
+        payload_crc: Some(all[1].payload_crc),
+        digest: all[1].digest,
+    };
+    let mut history = LogHistory::new(servers.folders(), position, None);
+    history.applied(3);
+    let error = history.poll().expect_err("it is another history").to_string();
+    assert!(
+        error.contains("0x0000000000000002 is another one than the one that was taken"),
+        "{error}"
+    );
+    // A malformed request is logged under the zxid before it, here as the first of a new log.
+    let malformed = testing::transaction(2, Operation::Error { code: -5 }, None);
+    let servers = Servers::with(&[&all[..2]]);
+    std::fs::write(
+        servers.folders[0].path().join("log.2"),
+        testing::log_file(&[malformed, all[2].clone()]),
+    )
+    .unwrap();
+    let mut history = LogHistory::new(servers.folders(), position, None);
+    history.applied(3);
+    assert_eq!(zxids(&mut history), [3]);
+    let same = Servers::with(&[&all]);
+    let mut history = LogHistory::new(same.folders(), position, None);
+    history.applied(3);
+    assert_eq!(zxids(&mut history), [3]);
+}
+
+#[test]
+fn a_long_history_comes_in_batches_and_whole() {
+    let count = i64::try_from(BATCH_MAX).unwrap() * 2 + 7;
+    let all: Vec<i64> = (1..=count).collect();
+    let servers = Servers::with(&[&written(&all)]);
+    let mut history = servers.history();
+    history.applied(count);
+    let mut found = Vec::new();
+    let mut batches = 0;
+    while found.len() < all.len() {
+        let batch = zxids(&mut history);
+        assert!(!batch.is_empty() && batch.len() <= BATCH_MAX);
+        found.extend(batch);
+        batches += 1;
+    }
+    assert_eq!((found, batches), (all, 3));
+}
