@@ -13,7 +13,6 @@ use crate::changes::{GapMark, Range};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::selection::Selection;
-use crate::visibility::Access;
 
 /// How records are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,17 +64,17 @@ pub struct ActivityPage {
     pub counts: BTreeMap<ActivityKey, ActivityCounts>,
     /// The rest of the range; `None` at its end.
     pub next: Option<Range>,
-    /// Records read, selected or not.
+    /// Records read, selected or not, visible or not.
     pub scanned: u64,
-    /// The gaps among the records read, selected or not: more changes may have been missed in them.
+    /// The gaps of visible roots among the records read, selected or not: more changes may have been missed in them.
     pub gaps: Vec<GapMark>,
     /// The doubts about the counts.
     pub doubts: Vec<Doubt>,
 }
 
 impl JournalQuery {
-    /// Counts the selected records of a range, with at most `limit` counts ([`PAGE_MAX`] at most). Hidden znodes are not
-    /// counted.
+    /// Counts the selected records of a range, with at most `limit` counts ([`PAGE_MAX`] at most). Hidden records are
+    /// not counted.
     ///
     /// Reads every record of the range, [`SCAN_MAX`](crate::SCAN_MAX) for each page: this format of the journal keeps
     /// no counts.
@@ -97,8 +96,7 @@ impl JournalQuery {
         };
         let (left, scanned) = self.scan(range, |record| {
             page.gaps.extend(GapMark::of(record));
-            let is_hidden = |path: &ZnodePath| self.access(path) == Access::Hidden;
-            if selection.selects(record) && !record.path.as_ref().is_some_and(is_hidden) {
+            if selection.selects(record) {
                 page.counts.entry(grouping.key(record)).or_default().count(record);
             }
             // A record may need one count more, so the page ends before it could.

@@ -6,8 +6,8 @@
 //!                  position
 //! ```
 //!
-//! `last` is the newest record that is certainly at or before the position; `later` is the record after it. What
-//! `later` says of the time between the two decides how certain `last` is.
+//! `last` is the newest record that is certainly at or before the position; `later` is the record after it. `later`
+//! shows whether anything happened between the two, and so how certain `last` is.
 
 use std::sync::Arc;
 

@@ -48,7 +48,7 @@ pub struct GapMark {
     pub is_end: bool,
     /// The root of which changes may have been missed.
     pub root: Option<ZnodePath>,
-    /// What the record says of it.
+    /// The gap, as the record describes it.
     pub gap: Gap,
 }
 
@@ -59,9 +59,9 @@ pub struct ChangesPage {
     pub records: Vec<Arc<Record>>,
     /// The rest of the range; `None` at its end.
     pub next: Option<Range>,
-    /// Records read, selected or not.
+    /// Records read, selected or not, visible or not.
     pub scanned: u64,
-    /// The gaps among the records read, selected or not.
+    /// The gaps of visible roots among the records read, selected or not.
     pub gaps: Vec<GapMark>,
 }
 
@@ -175,8 +175,9 @@ impl JournalQuery {
         Ok(found)
     }
 
-    /// Gives the records of a range to `take`, in order, until it breaks or [`SCAN_MAX`] records are read. Returns the
-    /// rest of the range after the last record that was given, and their number.
+    /// Gives the records of a range that this caller may see to `take`, in order, until it breaks or [`SCAN_MAX`] records
+    /// are read. Returns the rest of the range after the last record that was read, and their number, hidden ones
+    /// included.
     pub(crate) fn scan(
         &self,
         range: Range,
@@ -190,7 +191,7 @@ impl JournalQuery {
                 is_end = false;
                 left.after = record.seq;
                 scanned += 1;
-                if take(record).is_break() {
+                if !self.is_hidden(record) && take(record).is_break() {
                     return Ok((left, scanned));
                 }
             }

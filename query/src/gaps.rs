@@ -11,7 +11,6 @@ use crate::certainty::Doubt;
 use crate::changes::Range;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
-use crate::visibility::Access;
 
 /// A place in the journal and the time of its capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +86,7 @@ impl JournalQuery {
         let doubts = self.removed(range)?.into_iter().collect();
         let mut closed = Vec::new();
         let (left, _) = self.scan(range, |record| {
-            closed.extend(self.follow_gap(record, &mut open));
+            closed.extend(follow_gap(record, &mut open));
             match closed.len() < limit {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
@@ -99,32 +98,29 @@ impl JournalQuery {
             doubts,
         })
     }
+}
 
-    /// Opens, continues or closes a gap. Returns a closed one.
-    fn follow_gap(&self, record: &Record, open: &mut Vec<GapSpan>) -> Option<GapSpan> {
-        let (root, gap) = (record.root.as_ref()?, record.gap.as_ref()?);
-        if self.access(root) == Access::Hidden {
-            return None;
-        }
-        let here = Captured {
-            seq: record.seq,
-            at: record.time.captured,
-        };
-        let known = open.iter().position(|span| span.root == *root);
-        if record.op == Op::GapEnd {
-            let span = known.map_or_else(|| span(root, gap, None), |at| open.remove(at));
-            return Some(GapSpan {
-                end: Some(here),
-                to_zxid: gap.to_zxid,
-                differences: gap.differences,
-                ..span
-            });
-        }
-        if known.is_none() {
-            open.push(span(root, gap, Some(here)));
-        }
-        None
+/// Opens, continues or closes a gap. Returns a closed one.
+fn follow_gap(record: &Record, open: &mut Vec<GapSpan>) -> Option<GapSpan> {
+    let (root, gap) = (record.root.as_ref()?, record.gap.as_ref()?);
+    let here = Captured {
+        seq: record.seq,
+        at: record.time.captured,
+    };
+    let known = open.iter().position(|span| span.root == *root);
+    if record.op == Op::GapEnd {
+        let span = known.map_or_else(|| span(root, gap, None), |at| open.remove(at));
+        return Some(GapSpan {
+            end: Some(here),
+            to_zxid: gap.to_zxid,
+            differences: gap.differences,
+            ..span
+        });
     }
+    if known.is_none() {
+        open.push(span(root, gap, Some(here)));
+    }
+    None
 }
 
 fn span(root: &ZnodePath, gap: &Gap, begin: Option<Captured>) -> GapSpan {

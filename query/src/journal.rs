@@ -73,13 +73,17 @@ impl JournalQuery {
         Ok(self.reader()?.tail()?)
     }
 
-    /// Measures of the journal, and the progress of its roots.
+    /// Measures of the journal, and the progress of its visible roots.
     ///
     /// # Errors
     ///
     /// If the journal cannot be read or all readers are busy.
     pub fn overview(&self) -> Result<Overview, QueryError> {
-        Ok(self.reader()?.overview()?)
+        let mut overview = self.reader()?.overview()?;
+        overview
+            .roots
+            .retain(|root| self.access(&root.path) != Access::Hidden);
+        Ok(overview)
     }
 
     /// The zxid up to which everything below the root of a path is journalled; `None` if no root covers it.
@@ -88,7 +92,7 @@ impl JournalQuery {
     ///
     /// If the journal cannot be read or all readers are busy.
     pub fn reported(&self, path: &ZnodePath) -> Result<Option<Zxid>, QueryError> {
-        let roots = self.overview()?.roots;
+        let roots = self.reader()?.overview()?.roots;
         let root = roots.iter().find(|root| root.path.covers(path));
         Ok(root.map(|root| root.reported))
     }
@@ -114,6 +118,11 @@ impl JournalQuery {
     /// The access of this caller to a znode.
     pub(crate) fn access(&self, path: &ZnodePath) -> Access {
         self.visibility.access(path)
+    }
+
+    /// Whether this caller may not see a record at all.
+    pub(crate) fn is_hidden(&self, record: &Record) -> bool {
+        visibility::access_to(&*self.visibility, record) == Access::Hidden
     }
 
     /// Fails for a hidden path.

@@ -12,7 +12,8 @@ pub enum Access {
     Full,
     /// Its path, operations and Stat; neither its data nor its access control list.
     Masked,
-    /// Nothing: it is left out of lists, and a question about it fails.
+    /// Nothing: it is left out of lists, and a question about it fails. If it is a root, its gaps and snapshots are left
+    /// out, too.
     Hidden,
 }
 
@@ -32,13 +33,16 @@ impl Visibility for AllVisible {
     }
 }
 
-/// The record as the caller may see it; `None` if it is hidden. Control records are always visible.
+/// The access to a record: that to its znode, for a control record that to its root. A heartbeat, which has neither, is
+/// visible.
+pub(crate) fn access_to(visibility: &dyn Visibility, record: &Record) -> Access {
+    let subject = record.path.as_ref().or(record.root.as_ref());
+    subject.map_or(Access::Full, |path| visibility.access(path))
+}
+
+/// The record as the caller may see it; `None` if it is hidden.
 pub(crate) fn shown(visibility: &dyn Visibility, record: &Arc<Record>) -> Option<Arc<Record>> {
-    let access = record
-        .path
-        .as_ref()
-        .map_or(Access::Full, |path| visibility.access(path));
-    match access {
+    match access_to(visibility, record) {
         Access::Full => Some(Arc::clone(record)),
         Access::Masked => Some(Arc::new(masked(record))),
         Access::Hidden => None,

@@ -137,7 +137,7 @@ fn gaps_of_the_model(records: &[Arc<Record>]) -> (Vec<GapSpan>, Vec<GapSpan>) {
     (closed, open)
 }
 
-/// What a caller does between two pages.
+/// An action of a caller between two pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
     /// Hands over the open gaps, and adds counts of one key.

@@ -21,7 +21,7 @@ const EVENTS: u64 = 60;
 /// The value after each zxid, from 0 on; `None` while the znode does not exist.
 type Truth = Vec<Option<String>>;
 
-/// What the capture does with values that it could not read.
+/// How the capture treats values that it could not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Capture {
     /// Counts them, and mostly names their zxids.

@@ -7,10 +7,12 @@ use bridge_core::append::Append;
 use bridge_core::journal::Position;
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Timestamp;
+use bridge_core::record::{Op, Timestamp};
 
 use super::scratch::{Scratch, created, gap, path, updated};
-use crate::{Access, Certainty, Follower, Grouping, JournalQuery, QueryError, Range, Selection, Visibility};
+use crate::{
+    Access, Certainty, Follower, GapMark, Grouping, JournalQuery, QueryError, Range, Selection, Visibility,
+};
 
 /// Masks `/masked` and hides `/hidden`, each with everything below it.
 struct SomeVisible;
@@ -110,26 +112,52 @@ fn a_question_about_a_hidden_znode_fails_whether_it_exists_or_not() {
     }
 }
 
+/// The roots of the marks of gaps.
+fn roots(marks: &[GapMark]) -> Vec<&str> {
+    marks.iter().filter_map(|mark| mark.root.as_deref()).collect()
+}
+
 #[test]
-fn gaps_and_activity_leave_hidden_roots_and_znodes_out() {
+fn no_list_shows_a_gap_of_a_hidden_root_and_activity_counts_no_hidden_znode() {
     let mut scratch = Scratch::with([created("/open", 1, "public"), created("/hidden", 2, "secret")]);
     scratch.append(["/open", "/hidden"].map(|root| Append {
         root: Some(path(root)),
         ..gap(3)
     }));
+    let everything = scratch.query();
     let query = scratch.query().with_visibility(Arc::new(SomeVisible));
     let range = Range {
         after: Seq::ZERO,
         until: Seq(4),
     };
-    let gaps = query.gaps(range.into(), 9).unwrap();
-    let roots: Vec<&str> = gaps.left.open.iter().map(|span| span.root.as_str()).collect();
-    assert_eq!(roots, ["/open"]);
+    let selection = Selection::default();
+    // The control: without a restriction each list has both roots.
+    for (query, expected) in [(&everything, &["/open", "/hidden"][..]), (&query, &["/open"][..])] {
+        let open = query.gaps(range.into(), 9).unwrap().left.open;
+        let open: Vec<&str> = open.iter().map(|span| span.root.as_str()).collect();
+        assert_eq!(open, expected);
+        let lists = [
+            query.changes(range, &selection, 9).unwrap(),
+            query.newest(range, &selection, 9).unwrap(),
+            Follower::new(Seq::ZERO).next(query, &selection).unwrap().unwrap(),
+        ];
+        for list in lists {
+            assert_eq!(roots(&list.gaps), expected);
+            let begun = list.records.iter().filter(|record| record.op == Op::GapBegin);
+            let begun: Vec<&str> = begun.filter_map(|record| record.root.as_deref()).collect();
+            assert_eq!(begun, expected);
+            assert_eq!(list.scanned, 4);
+        }
+    }
     let grouping = Grouping {
         every: Duration::from_secs(3600),
         depth: 1,
     };
-    let activity = query.activity(range, &Selection::default(), grouping, 9).unwrap();
+    let activity = query.activity(range, &selection, grouping, 9).unwrap();
+    assert_eq!(roots(&activity.gaps), ["/open"]);
+    let controls = activity.counts.iter().filter(|((_, at), _)| at.is_none());
+    let begun: u64 = controls.map(|(_, counts)| counts.of(Op::GapBegin)).sum();
+    assert_eq!(begun, 1);
     let subtrees: Vec<Option<&str>> = activity.counts.keys().map(|(_, at)| at.as_deref()).collect();
     assert_eq!(subtrees, [None, Some("/open")]);
 }
