@@ -1,10 +1,12 @@
 //! The encoding of the compact columns: Stats, lists of zxids, positions in a run.
 //!
-//! Numbers are LEB128. The zxids and times of a Stat are stored as their distance from its czxid and ctime, which are
+//! Numbers are LEB128, signed ones in zigzag. The zxids and times of a Stat are stored as their distance from its czxid and ctime, which are
 //! close to them: a Stat of 68 bytes takes about 25. Never change an encoding here without a new format number.
 
+use std::io::{Cursor, Write};
 use std::sync::Arc;
 
+use integer_encoding::{VarInt, VarIntWriter};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use uuid::Uuid;
 
@@ -28,54 +30,31 @@ const STAT_BYTES: usize = 11 * NUMBER_BYTES;
 const NUMBER_BYTES: usize = 10;
 
 /// An encoded Stat, without an allocation.
-pub(super) struct StatBytes {
-    bytes: [u8; STAT_BYTES],
-    length: usize,
-}
+pub(super) struct StatBytes(Cursor<[u8; STAT_BYTES]>);
 
 impl StatBytes {
     /// The code of a Stat.
     pub(super) fn of(stat: Stat) -> StatBytes {
-        let mut out = StatBytes {
-            bytes: [0; STAT_BYTES],
-            length: 0,
-        };
+        let mut out = Cursor::new([0; STAT_BYTES]);
         put(&mut out, stat.czxid.0);
         put_distance(&mut out, stat.czxid.0, stat.mzxid.0);
         put_distance(&mut out, stat.czxid.0, stat.pzxid.0);
-        put_signed(&mut out, stat.ctime);
+        put(&mut out, stat.ctime);
         put_distance(&mut out, stat.ctime.cast_unsigned(), stat.mtime.cast_unsigned());
-        for number in [stat.version, stat.cversion, stat.aversion] {
-            put_signed(&mut out, number.into());
-        }
+        put(&mut out, stat.version);
+        put(&mut out, stat.cversion);
+        put(&mut out, stat.aversion);
         put(&mut out, stat.ephemeral_owner.0);
-        put_signed(&mut out, stat.data_length.into());
-        put_signed(&mut out, stat.num_children.into());
-        out
+        put(&mut out, stat.data_length);
+        put(&mut out, stat.num_children);
+        StatBytes(out)
     }
 }
 
 impl ToSql for StatBytes {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.bytes[..self.length])))
-    }
-}
-
-/// The destination of an encoded value.
-trait Out {
-    fn push(&mut self, byte: u8);
-}
-
-impl Out for Vec<u8> {
-    fn push(&mut self, byte: u8) {
-        self.push(byte);
-    }
-}
-
-impl Out for StatBytes {
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.length] = byte;
-        self.length += 1;
+        let length = usize::try_from(self.0.position()).expect("it is within the bytes");
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0.get_ref()[..length])))
     }
 }
 
@@ -91,7 +70,7 @@ fn decode_stat(mut bytes: &[u8]) -> Option<Stat> {
     let czxid = take(from)?;
     let mzxid = take_distance(from, czxid)?;
     let pzxid = take_distance(from, czxid)?;
-    let ctime = take_signed(from)?;
+    let ctime = take::<i64>(from)?;
     let mtime = take_distance(from, ctime.cast_unsigned())?.cast_signed();
     let stat = Stat {
         czxid: Zxid(czxid),
@@ -99,12 +78,12 @@ fn decode_stat(mut bytes: &[u8]) -> Option<Stat> {
         pzxid: Zxid(pzxid),
         ctime,
         mtime,
-        version: take_i32(from)?,
-        cversion: take_i32(from)?,
-        aversion: take_i32(from)?,
+        version: take(from)?,
+        cversion: take(from)?,
+        aversion: take(from)?,
         ephemeral_owner: SessionId(take(from)?),
-        data_length: take_i32(from)?,
-        num_children: take_i32(from)?,
+        data_length: take(from)?,
+        num_children: take(from)?,
     };
     bytes.is_empty().then_some(stat)
 }
@@ -201,24 +180,22 @@ pub(super) struct TxnCode(pub(super) Box<Txn>);
 pub(super) fn encode_txn(txn: &Txn) -> Vec<u8> {
     let mut out = Vec::with_capacity(32);
     put(&mut out, txn.session.0);
-    put_signed(&mut out, txn.cxid.into());
-    put(&mut out, txn.index.into());
-    put(&mut out, txn.count.into());
+    put(&mut out, txn.cxid);
+    put(&mut out, txn.index);
+    put(&mut out, txn.count);
     let kind = TXN_KINDS.iter().position(|kind| *kind == txn.kind);
-    put(&mut out, kind.expect("every kind has a number") as u64);
-    put_signed(&mut out, txn.time);
-    put(
-        &mut out,
-        match txn.ended_by {
-            None => 0,
-            Some(SessionEnd::Client) => 1,
-            Some(SessionEnd::Server) => 2,
-        },
-    );
-    put(&mut out, txn.rest.into());
+    put(&mut out, kind.expect("every kind has a number"));
+    put(&mut out, txn.time);
+    let ended_by: u8 = match txn.ended_by {
+        None => 0,
+        Some(SessionEnd::Client) => 1,
+        Some(SessionEnd::Server) => 2,
+    };
+    put(&mut out, ended_by);
+    put(&mut out, txn.rest);
     for text in [&txn.client, &txn.user] {
         // 0: none; otherwise the length and 1.
-        put(&mut out, text.as_ref().map_or(0, |text| text.len() as u64 + 1));
+        put(&mut out, text.as_ref().map_or(0, |text| text.len() + 1));
         out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
     }
     out
@@ -237,18 +214,18 @@ fn decode_txn(mut bytes: &[u8]) -> Option<Txn> {
     let from = &mut bytes;
     let txn = Txn {
         session: SessionId(take(from)?),
-        cxid: take_i32(from)?,
-        index: take(from)?.try_into().ok()?,
-        count: take(from)?.try_into().ok()?,
-        kind: *TXN_KINDS.get(usize::try_from(take(from)?).ok()?)?,
-        time: take_signed(from)?,
-        ended_by: match take(from)? {
+        cxid: take(from)?,
+        index: take(from)?,
+        count: take(from)?,
+        kind: *TXN_KINDS.get(take::<usize>(from)?)?,
+        time: take(from)?,
+        ended_by: match take::<u64>(from)? {
             0 => None,
             1 => Some(SessionEnd::Client),
             2 => Some(SessionEnd::Server),
             _ => return None,
         },
-        rest: take(from)?.try_into().ok()?,
+        rest: take(from)?,
         client: take_text(from)?,
         user: take_text(from)?,
     };
@@ -270,14 +247,14 @@ pub(super) struct FactsCode(pub(super) Box<NodeFacts>);
 pub(super) fn encode_facts(facts: &NodeFacts) -> Vec<u8> {
     let mut out = Vec::with_capacity(32);
     let kind = LIFETIMES.iter().position(|kind| *kind == facts.lifetime.kind);
-    put(&mut out, kind.expect("every kind has a number") as u64);
+    put(&mut out, kind.expect("every kind has a number"));
     // 0: none; otherwise the number and 1.
-    put(&mut out, facts.lifetime.ttl.map_or(0, |_| 1));
-    put_signed(&mut out, facts.lifetime.ttl.unwrap_or_default());
-    put(&mut out, facts.acl.as_ref().map_or(0, |acl| acl.len() as u64 + 1));
+    put(&mut out, u8::from(facts.lifetime.ttl.is_some()));
+    put(&mut out, facts.lifetime.ttl.unwrap_or_default());
+    put(&mut out, facts.acl.as_ref().map_or(0, |acl| acl.len() + 1));
     for entry in facts.acl.iter().flatten() {
         for text in [&entry.scheme, &entry.id, &entry.perms] {
-            put(&mut out, text.len() as u64);
+            put(&mut out, text.len());
             out.extend_from_slice(text.as_bytes());
         }
     }
@@ -295,10 +272,10 @@ impl FromSql for FactsCode {
 
 fn decode_facts(mut bytes: &[u8]) -> Option<NodeFacts> {
     let from = &mut bytes;
-    let kind = *LIFETIMES.get(usize::try_from(take(from)?).ok()?)?;
-    let has_ttl = take(from)? == 1;
-    let ttl = take_signed(from)?;
-    let acl = match take(from)? {
+    let kind = *LIFETIMES.get(take::<usize>(from)?)?;
+    let has_ttl = take::<u64>(from)? == 1;
+    let ttl = take(from)?;
+    let acl = match take::<u64>(from)? {
         0 => None,
         count => {
             let mut acl = Vec::new();
@@ -320,17 +297,17 @@ fn decode_facts(mut bytes: &[u8]) -> Option<NodeFacts> {
 }
 
 fn take_string(bytes: &mut &[u8]) -> Option<String> {
-    let length = usize::try_from(take(bytes)?).ok()?;
+    let length = take(bytes)?;
     let (text, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     Some(std::str::from_utf8(text).ok()?.to_owned())
 }
 
 fn take_text(bytes: &mut &[u8]) -> Option<Option<Arc<str>>> {
-    let Some(length) = take(bytes)?.checked_sub(1) else {
+    let Some(length) = take::<usize>(bytes)?.checked_sub(1) else {
         return Some(None);
     };
-    let (text, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+    let (text, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     Some(Some(std::str::from_utf8(text).ok()?.into()))
 }
@@ -339,47 +316,22 @@ fn bad(bytes: &[u8], what: &'static str) -> FromSqlError {
     FromSqlError::Other(Box::new(BadCode(bytes.len(), what)))
 }
 
-fn put(out: &mut impl Out, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    out.push(number.to_le_bytes()[0]);
+fn put(out: &mut impl Write, number: impl VarInt) {
+    out.write_varint(number).expect("there is room for every number");
 }
 
-/// Zigzag: small numbers of both signs are short.
-fn put_signed(out: &mut impl Out, number: i64) {
-    put(out, ((number << 1) ^ (number >> 63)).cast_unsigned());
+fn put_distance(out: &mut impl Write, from: u64, to: u64) {
+    put(out, to.wrapping_sub(from).cast_signed());
 }
 
-fn put_distance(out: &mut impl Out, from: u64, to: u64) {
-    put_signed(out, to.wrapping_sub(from).cast_signed());
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
-    let zigzag = take(bytes)?;
-    Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+fn take<T: VarInt>(bytes: &mut &[u8]) -> Option<T> {
+    let (number, length) = T::decode_var(bytes)?;
+    *bytes = &bytes[length..];
+    Some(number)
 }
 
 fn take_distance(bytes: &mut &[u8], from: u64) -> Option<u64> {
-    take_signed(bytes).map(|distance| from.wrapping_add(distance.cast_unsigned()))
-}
-
-fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
-    take_signed(bytes).and_then(|number| number.try_into().ok())
+    take::<i64>(bytes).map(|distance| from.wrapping_add(distance.cast_unsigned()))
 }
 
 #[cfg(test)]
@@ -464,6 +416,45 @@ mod tests {
             bytes.pop();
             prop_assert_eq!(decode_facts(&bytes), None);
         }
+    }
+
+    #[test]
+    fn numbers_keep_the_bytes_of_the_file_format() {
+        fn check<T: VarInt + PartialEq + std::fmt::Debug>(number: T, expected: &[u8]) {
+            let mut bytes = Vec::new();
+            put(&mut bytes, number);
+            assert_eq!(bytes, expected, "{number:?}");
+            let from = &mut bytes.as_slice();
+            assert_eq!(take::<T>(from), Some(number));
+            assert!(from.is_empty(), "{number:?}");
+        }
+        check(0_u64, &[0]);
+        check(127_u32, &[0x7f]);
+        check(128_usize, &[0x80, 0x01]);
+        check(300_u64, &[0xac, 0x02]);
+        check(
+            u64::MAX,
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        );
+        check(-1_i32, &[1]);
+        check(1_i32, &[2]);
+        check(-64_i64, &[0x7f]);
+        check(64_i64, &[0x80, 0x01]);
+        check(i32::MIN, &[0xff, 0xff, 0xff, 0xff, 0x0f]);
+        check(
+            i64::MIN,
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_larger_than_its_type_is_refused() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, i64::from(i32::MAX) + 1);
+        assert_eq!(take::<i32>(&mut bytes.as_slice()), None);
+        let mut bytes = Vec::new();
+        put(&mut bytes, u64::from(u32::MAX) + 1);
+        assert_eq!(take::<u32>(&mut bytes.as_slice()), None);
     }
 
     #[test]
