@@ -16,11 +16,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bridge_core::sink::SinkError;
+use tokio_util::sync::CancellationToken;
 
 use crate::closed::{self, folder_of};
 use crate::config::{Compress, FileConfig};
 use crate::error;
-use crate::log::{Wanted, is_at, sync_folder};
+use crate::log::{is_at, sync_folder};
 
 /// The bytes that are compressed between two checks for a shutdown, which waits no longer than that.
 const CHUNK: usize = 1 << 20;
@@ -30,16 +31,16 @@ const ZSTD_LEVEL: i32 = 3;
 
 /// Compresses every closed file that is not yet, oldest first, until it has to stop. Where nothing is to be
 /// compressed it only ends what a crash left half done.
-pub(crate) fn compress_all(config: &FileConfig, wanted: &Wanted) -> Result<(), SinkError> {
+pub(crate) fn compress_all(config: &FileConfig, stop: &CancellationToken) -> Result<(), SinkError> {
     let closed = closed::list(&config.path)?;
     for one in closed.iter().filter(|one| !one.is_compressed) {
-        if wanted.is_given_up() {
+        if stop.is_cancelled() {
             return Ok(());
         }
         let is_done = closed
             .iter()
             .any(|other| other.is_compressed && other.time == one.time);
-        if is_done || (config.compress != Compress::None && compress(&one.path, config.compress, wanted)?) {
+        if is_done || (config.compress != Compress::None && compress(&one.path, config.compress, stop)?) {
             remove(&one.path)?;
         }
     }
@@ -47,13 +48,13 @@ pub(crate) fn compress_all(config: &FileConfig, wanted: &Wanted) -> Result<(), S
 }
 
 /// Whether the compressed form is durable under its name.
-fn compress(plain: &Path, how: Compress, wanted: &Wanted) -> Result<bool, SinkError> {
+fn compress(plain: &Path, how: Compress, stop: &CancellationToken) -> Result<bool, SinkError> {
     let compressed = with_ending(plain, how.ending());
     let staging = with_ending(&compressed, ".tmp");
     let Some(file) = claim(&staging, plain)? else {
         return Ok(false);
     };
-    let written = write(plain, &file, how, wanted).map_err(|error| error::at(plain, "compress", error))?;
+    let written = write(plain, &file, how, stop).map_err(|error| error::at(plain, "compress", error))?;
     if !written {
         fs::remove_file(&staging).map_err(|error| error::at(&staging, "remove", error))?;
         return Ok(false);
@@ -98,14 +99,14 @@ fn claim(staging: &Path, plain: &Path) -> Result<Option<File>, SinkError> {
 }
 
 /// False when it was given up; then nothing of it counts.
-fn write(plain: &Path, to: &File, how: Compress, wanted: &Wanted) -> io::Result<bool> {
+fn write(plain: &Path, to: &File, how: Compress, stop: &CancellationToken) -> io::Result<bool> {
     let from = File::open(plain)?;
     let out = BufWriter::new(to);
     let out = match how {
         Compress::None => return Ok(false),
         Compress::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-            if !copy(from, &mut encoder, wanted)? {
+            if !copy(from, &mut encoder, stop)? {
                 return Ok(false);
             }
             encoder.finish()?
@@ -114,7 +115,7 @@ fn write(plain: &Path, to: &File, how: Compress, wanted: &Wanted) -> io::Result<
             let mut encoder = zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?;
             // A reader finds out when a byte of it was damaged.
             encoder.include_checksum(true)?;
-            if !copy(from, &mut encoder, wanted)? {
+            if !copy(from, &mut encoder, stop)? {
                 return Ok(false);
             }
             encoder.finish()?
@@ -124,14 +125,14 @@ fn write(plain: &Path, to: &File, how: Compress, wanted: &Wanted) -> io::Result<
     Ok(true)
 }
 
-fn copy(mut from: File, to: &mut impl Write, wanted: &Wanted) -> io::Result<bool> {
+fn copy(mut from: File, to: &mut impl Write, stop: &CancellationToken) -> io::Result<bool> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = from.read(&mut chunk)?;
         if read == 0 {
             return Ok(true);
         }
-        if wanted.is_given_up() {
+        if stop.is_cancelled() {
             return Ok(false);
         }
         to.write_all(&chunk[..read])?;

@@ -8,11 +8,11 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bridge_core::record::Timestamp;
 use bridge_core::sink::{SinkError, SinkErrorKind};
+use tokio_util::sync::CancellationToken;
 
 use crate::age;
 use crate::closed::{self, folder_of};
@@ -23,27 +23,11 @@ use crate::tail::{self, End};
 /// Others hold the lock for a batch, which takes milliseconds.
 const LOCK_BOUND: Duration = Duration::from_secs(5);
 
-/// Whoever removes the file more often than that while one batch is written wants it gone.
+/// If the file is removed more often than this while one batch is written, somebody wants it removed.
 const REMOVED_MAX: usize = 3;
 
 /// How often to ask for the lock.
 const LOCK_POLL: Duration = Duration::from_millis(2);
-
-/// Whether a caller still waits for work on the disk.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted(Arc<AtomicBool>);
-
-impl Wanted {
-    /// The caller no longer waits.
-    pub(crate) fn give_up(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether no caller waits.
-    pub(crate) fn is_given_up(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 /// The clock.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -77,11 +61,11 @@ impl Log {
 
     /// Appends lines; they are durable afterwards. Gives itself back, as the file may be another one by then.
     ///
-    /// Whether they are still wanted is asked under the lock: a delivery that was given up must not write after the next
-    /// one, which opens the file under the same lock.
-    pub(crate) fn append(self, lines: &[u8], wanted: &Wanted) -> Result<Log, SinkError> {
+    /// `stop` is checked under the lock: a delivery that was given up must not write after the next one, which opens the
+    /// file under the same lock.
+    pub(crate) fn append(self, lines: &[u8], stop: &CancellationToken) -> Result<Log, SinkError> {
         let mut log = self.lock_at_path()?;
-        if wanted.is_given_up() {
+        if stop.is_cancelled() {
             return Err(SinkError::new(
                 SinkErrorKind::Broken,
                 "the delivery was given up before the records were written",
@@ -301,12 +285,12 @@ mod tests {
             clock: Arc::new(SystemTime::now),
         };
         let log = Log::open(plan.clone()).unwrap();
-        let wanted = Wanted::default();
-        let log = log.append(b"1\n", &wanted).unwrap();
+        let stop = CancellationToken::new();
+        let log = log.append(b"1\n", &stop).unwrap();
         let before = fs::read(&path).unwrap();
 
-        wanted.give_up();
-        let error = log.append(b"2\n", &wanted).err().unwrap();
+        stop.cancel();
+        let error = log.append(b"2\n", &stop).err().unwrap();
 
         assert!(error.message.contains("given up"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);

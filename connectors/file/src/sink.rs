@@ -9,11 +9,12 @@ use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::compress::compress_all;
 use crate::config::FileConfig;
 use crate::encode::Encoder;
-use crate::log::{Clock, Log, Plan, Wanted};
+use crate::log::{Clock, Log, Plan};
 
 /// Appends records to a file.
 ///
@@ -30,7 +31,8 @@ pub struct FileSink {
 /// The thread that compresses closed files.
 struct Compressing {
     thread: JoinHandle<()>,
-    waiting: Waiting,
+    /// Stops the thread when it is dropped.
+    stop: DropGuard,
 }
 
 impl FileSink {
@@ -65,12 +67,13 @@ impl FileSink {
             ));
         };
         let records = records.to_vec();
-        let waiting = Waiting(Wanted::default());
-        let wanted = waiting.0.clone();
+        // Cancelled when this future is dropped.
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
         let encoder = Encoder(self.plan.config.format);
         let (log, tally) = blocking(move || {
             let (lines, tally) = outbound::lines(&encoder, &records);
-            Ok((log.append(&lines, &wanted)?, tally))
+            Ok((log.append(&lines, &stop)?, tally))
         })
         .await?;
         if log.has_rotated() {
@@ -87,35 +90,31 @@ impl FileSink {
             .as_ref()
             .is_some_and(|one| !one.thread.is_finished())
         {
-            // What it does not see any more is done after the next rotation.
+            // The next rotation compresses the files that the running one does not see any more.
             return;
         }
         let config = Arc::clone(&self.plan.config);
-        let waiting = Waiting(Wanted::default());
-        let wanted = waiting.0.clone();
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
         let thread = spawn_blocking(move || {
-            if let Err(error) = compress_all(&config, &wanted) {
+            if let Err(error) = compress_all(&config, &stop) {
                 tracing::warn!(%error, "a closed file stays as it is, and is compressed later");
             }
         });
-        self.compressing = Some(Compressing { thread, waiting });
+        self.compressing = Some(Compressing { thread, stop: guard });
     }
 
     /// Waits until all that was closed is compressed.
     #[cfg(test)]
     pub(crate) async fn compressed(&mut self) {
-        if let Some(Compressing {
-            thread,
-            waiting: _kept,
-        }) = self.compressing.take()
-        {
+        if let Some(Compressing { thread, stop: _kept }) = self.compressing.take() {
             thread.await.expect("it does not panic");
         }
     }
 
     async fn let_go(&mut self) -> Result<(), SinkError> {
-        if let Some(Compressing { thread, waiting }) = self.compressing.take() {
-            drop(waiting);
+        if let Some(Compressing { thread, stop }) = self.compressing.take() {
+            drop(stop);
             // It ends within a chunk. A panic of its thread was logged, and concerns no record.
             let _ = thread.await;
         }
@@ -123,15 +122,6 @@ impl FileSink {
             Some(log) => blocking(move || log.sync()).await,
             None => Ok(()),
         }
-    }
-}
-
-/// Signals a thread that works on the disk, when dropped, that no caller waits for it.
-struct Waiting(Wanted);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.give_up();
     }
 }
 
