@@ -15,7 +15,7 @@ use crate::record::{Op, Record};
 
 pub use cloudevents::header_value;
 
-/// The form of what is delivered.
+/// The form of a delivered record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
@@ -26,8 +26,8 @@ pub enum Format {
     Cloudevents,
     /// The record as JSON, with the attributes of a CloudEvent 1.0 as headers (binary mode).
     CloudeventsBinary,
-    /// The bytes of the znode, and nothing where it was deleted. Records without a value (control records, changes of
-    /// the access control list, creates that nobody read) are passed over.
+    /// The bytes of the znode, and nothing for a delete. Records without a value (control records, changes of the
+    /// access control list, creates that were not read in time) are not delivered.
     Raw,
 }
 
@@ -39,7 +39,7 @@ pub struct Message {
     /// The attributes of a CloudEvent in binary mode, by name and without a prefix; none in other forms. A destination
     /// whose headers take visible ASCII only writes the values by [`header_value`].
     pub attributes: Vec<(&'static str, String)>,
-    /// What is delivered.
+    /// The content.
     pub body: Body,
 }
 
@@ -48,10 +48,9 @@ pub struct Message {
 pub enum Body {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// The znode is gone and the form has no word for that: an empty body, or a null value where the destination knows
-    /// one.
+    /// The znode was deleted and the form cannot say that: an empty body, or a null value if the destination has one.
     Deleted,
-    /// The form has nothing to say of this record. The sink passes over it, and the cursor moves on.
+    /// The form has no message for this record. The sink skips it, and the cursor moves on.
     Nothing,
 }
 
@@ -112,7 +111,7 @@ fn raw(record: &Record) -> Body {
     }
 }
 
-/// What happened as a dotted name, as receivers of events know them.
+/// The operation as a dotted name, in the style of event types.
 pub fn event_type(op: Op) -> &'static str {
     match op {
         Op::Create => "znode.created",

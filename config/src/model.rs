@@ -355,7 +355,7 @@ impl SourceKind {
     }
 }
 
-/// The options that a sink of every type has, besides its filter and what it does with rejected records.
+/// The options of every sink, except its filter and the handling of rejected records.
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SinkCommon {
@@ -410,7 +410,7 @@ const MERGE_MIN: Span = Span::millis(10);
 /// A record waits as long as its window. For rarer updates, a snapshot serves better.
 const MERGE_MAX: Span = Span::secs(600);
 
-/// Names only: much of the rest may have been brought in from the environment.
+/// Names only: other values may come from the environment.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Config");

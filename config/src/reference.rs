@@ -68,7 +68,7 @@ impl<'a> Page<'a> {
             .map(|sink| code(&sink["properties"]["type"]["const"]));
         let types: Vec<String> = types.collect();
         self.text.push_str(&format!(
-            "| `type` | {} | **required** | What takes the records. |\n",
+            "| `type` | {} | **required** | The type of the destination. |\n",
             types.join(", ")
         ));
         for sink in sinks {

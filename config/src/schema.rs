@@ -60,7 +60,7 @@ fn source(generator: &mut SchemaGenerator) -> Value {
     let mut object = Object::default();
     object.put(
         "type",
-        "What captures the changes.",
+        "The type of the source.",
         json!({"const": "zookeeper", "default": "zookeeper"}),
     );
     object.add::<SourceCommon>(generator);
@@ -70,7 +70,11 @@ fn source(generator: &mut SchemaGenerator) -> Value {
 
 fn sink<T: JsonSchema>(type_name: &str, generator: &mut SchemaGenerator) -> Value {
     let mut object = Object::default();
-    object.put("type", "What takes the records.", json!({"const": type_name}));
+    object.put(
+        "type",
+        "The type of the destination.",
+        json!({"const": type_name}),
+    );
     object.required.push(json!("type"));
     object.add::<SinkCommon>(generator);
     object.add::<Filter>(generator);

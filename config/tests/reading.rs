@@ -1,4 +1,4 @@
-//! What a configuration file says, in all three formats, and how everything that is wrong with it is reported.
+//! Configuration files in all three formats, and the reports of all their mistakes.
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bridge_config::{Environment, Format, Loaded, Refused, read, settings};
 
-/// What must never be shown. Long enough that no message holds it by chance.
+/// A secret that must never be shown. Long enough that no message holds it by chance.
 const SECRET: &str = "Hunter2Swordfish";
 
 const PEM: &str = "-----BEGIN PRIVATE KEY-----\\nHunter2Swordfish\\n-----END PRIVATE KEY-----\\n";

@@ -95,7 +95,7 @@ impl CaptureOptions {
     }
 }
 
-/// Whether walks list what exists already.
+/// When existing znodes are listed as `snapshot` records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotMode {
     /// At the first start of a root only.
@@ -104,7 +104,7 @@ pub enum SnapshotMode {
     Always,
 }
 
-/// What is kept of the data.
+/// Whether data is recorded, and in which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataMode {
     /// Data in this form.
@@ -113,7 +113,7 @@ pub enum DataMode {
     Drop,
 }
 
-/// What becomes of changes of access control lists.
+/// How changes of access control lists are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclMode {
     /// An `acl` record when `aversion` changed.

@@ -1,4 +1,4 @@
-//! What a user can choose for the delivery to any sink: plain values, read from a configuration.
+//! The delivery options of every sink: plain values, read from a configuration.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,16 +7,16 @@ use crate::amount::{Patience, Span};
 use crate::issue::ConfigIssue;
 use crate::number::Seq;
 
-/// Which records a sink gets. What is filtered out moves the sink's cursor.
+/// Selects the records of a sink. Records that are filtered out move the sink's cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// Globs of paths, after the source's roots: `*` within one name, `**` across names. Empty: every path. Control
     /// records have no path and are chosen by `ops` alone.
     pub paths: Vec<String>,
-    /// Records with these operations.
+    /// The operations whose records are delivered.
     pub ops: Vec<OpClass>,
-    /// Records of znodes of this kind.
+    /// The kinds of znodes whose records are delivered.
     pub ephemeral: Ephemeral,
 }
 
@@ -34,17 +34,17 @@ impl Default for Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OpClass {
-    /// A znode came to be.
+    /// A znode was created.
     Create,
     /// Its data was written.
     Update,
-    /// It is gone.
+    /// It was deleted.
     Delete,
     /// Its access control list was changed.
     Acl,
-    /// It was there when a run listed it.
+    /// It existed when a snapshot listed it.
     Snapshot,
-    /// The begins and ends of snapshots and gaps, and heartbeats.
+    /// The beginning and end of snapshots and gaps, and heartbeats.
     Control,
 }
 
@@ -60,7 +60,7 @@ impl OpClass {
     ];
 }
 
-/// Which kinds of znode a sink hears of.
+/// The kinds of znodes whose records a sink gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ephemeral {
@@ -73,12 +73,12 @@ pub enum Ephemeral {
     Never,
 }
 
-/// Where a sink starts that has no cursor in the journal.
+/// The start of a sink that has no cursor in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
     /// With the present state: every znode that exists, once, and then each change. Deleted znodes, earlier values, and
-    /// what the source no longer watches are left out.
+    /// znodes that the source no longer watches are left out.
     #[default]
     Snapshot,
     /// With the next change. Right for notifications.
@@ -120,15 +120,15 @@ impl Start {
     }
 }
 
-/// How a failed delivery is tried again: exponential backoff with full jitter, from the start again after a success.
+/// Retries of a failed delivery: exponential backoff with full jitter, reset by a success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
-    /// The longest wait before the first retry; it doubles with each failure. At least 1ms.
+    /// The upper bound of the wait before the first retry; it doubles with each failure. At least 1ms.
     pub first: Span,
-    /// No wait is longer.
+    /// The upper bound of every wait.
     pub max: Span,
-    /// When to halt the sink instead, counted from the first failure in a row.
+    /// The time after which the sink halts instead, counted from the first of the failures.
     pub give_up_after: Patience,
 }
 
@@ -164,29 +164,29 @@ impl Retry {
     }
 }
 
-/// What becomes of records that a destination can never accept.
+/// The handling of records that a destination can never accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RejectPolicy {
-    /// What becomes of a record that the destination can never accept.
+    /// The action for a record that the destination can never accept.
     pub on_reject: OnReject,
-    /// What becomes of the later records of its path.
+    /// The action for the later records of its path.
     pub rejected_path: RejectedPath,
 }
 
-/// What a rejected record gets.
+/// The action for a rejected record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnReject {
-    /// It is kept with its reason among the dead letters, and delivery goes on.
+    /// The record is stored as a dead letter with its reason, and delivery goes on.
     #[default]
     DeadLetter,
-    /// The sink halts before it. Later records that were under way together with it may have arrived; they come again
-    /// after it.
+    /// The sink halts before the record. Later records that were in flight with it may have arrived; they are delivered
+    /// again after it.
     Halt,
 }
 
-/// What the later records of a rejected record's path get.
+/// The action for the later records of a rejected record's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectedPath {
@@ -194,7 +194,7 @@ pub enum RejectedPath {
     #[default]
     Continue,
     /// They become dead letters after it, in order, until an operator retries or drops them; none overtakes the
-    /// rejected one. A batch then holds one record of a path at most, which makes paths that change often slower.
+    /// rejected one. A batch then holds at most one record of a path, so paths that change often are slower.
     Block,
 }
 

@@ -16,15 +16,15 @@ pub struct JournalOptions {
     pub cluster: Arc<str>,
     /// How the source captures; part of each record.
     pub mode: Mode,
-    /// What records say about the state before a change. Decided at append: a later choice changes no record.
+    /// The part of the previous state that a record holds. Decided at append: a later choice changes no record.
     pub before: Before,
-    /// What a batch survives.
+    /// The failures that a committed batch survives.
     pub durability: Durability,
     /// How long delivered records stay readable.
     pub retention: Horizon,
     /// The most that records, values, image and cursors may take in the file.
     pub max_size: Size,
-    /// What happens there.
+    /// The action at `max_size`.
     pub when_full: WhenFull,
     /// The most memory for pages of the file.
     pub page_cache: Size,
@@ -52,7 +52,7 @@ impl JournalOptions {
     }
 }
 
-/// What records say about the state before a change.
+/// The part of the previous state that a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Before {
@@ -65,26 +65,26 @@ pub enum Before {
     None,
 }
 
-/// What a committed batch survives.
+/// The failures that a committed batch survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
-    /// The loss of power: each batch is synchronised to the disk.
+    /// A power loss: each batch is synchronised to the disk.
     #[default]
     PowerLoss,
-    /// The end of the process: the operating system writes when it likes. A loss of power can undo batches whose
-    /// records were delivered already.
+    /// The end of the process: the operating system decides when to write. A power loss can undo batches whose records
+    /// were already delivered.
     ProcessCrash,
 }
 
-/// What happens when the journal has reached its size and nothing delivered is left to remove.
+/// The action when the journal has reached its size limit and no delivered record is left to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
     /// Capture waits until the sinks have moved on; a later comparison finds what changed meanwhile.
     #[default]
     Hold,
-    /// Of the writes of a znode that are not delivered only the newest stays, and its `missed` and `superseded` tell of
-    /// the others. Creates, deletes and all other records stay; where that makes no room, capture waits.
+    /// Of the undelivered writes of a znode only the newest is kept; its `missed` and `superseded` count the others.
+    /// Creates, deletes and all other records are kept; if that frees no room, capture waits.
     Compact,
 }

@@ -158,7 +158,7 @@ CREATE INDEX parked_whole ON parked(seq) WHERE record IS NOT NULL;
 CREATE INDEX rejected_whole ON rejected(seq) WHERE record IS NOT NULL;
 ";
 
-/// Format 1. What came later is added by [`MIGRATIONS`], for new files too.
+/// Format 1. [`MIGRATIONS`] add everything since, for new files too.
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 

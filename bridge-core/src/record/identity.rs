@@ -1,5 +1,5 @@
-//! The identity of a change: a UUIDv5 of what names it, so that the same change has the same id at every delivery,
-//! restart and replay, and when another instance sees it.
+//! The identity of a change: a UUIDv5 of its name, so that the same change has the same id at every delivery, restart
+//! and replay, and when another instance sees it.
 
 use std::fmt::{self, Write};
 
@@ -15,8 +15,8 @@ pub const NAMESPACE: Uuid = Uuid::from_u128(0x11ffacbc_6176_5700_805d_4f48ed75f0
 /// and run.
 const PARTS_BYTES: usize = 96;
 
-/// What names a change. The name is six texts joined by line feeds: cluster, path (control records: root), op,
-/// czxid, version, extra.
+/// The name of a change: six texts joined by line feeds: cluster, path (control records: root), op, czxid, version,
+/// extra.
 #[derive(Clone, Copy, Debug)]
 pub enum Identity<'a> {
     /// A create; a reconciled create is named by the version that it holds, others by version 0.

@@ -31,11 +31,11 @@ pub const SCHEMA: &str = "zkbridge.change/1";
 /// The most zxids in `superseded`, the newest ones; the rest are only counted in `missed`.
 pub const SUPERSEDED_MAX: usize = 64;
 
-/// What a record of a small value takes as JSON: room for so much spares growing four times, and costs nothing where it
-/// is wrong.
+/// The initial capacity for a record as JSON, enough for a small value. It saves four reallocations; a larger record
+/// only grows further.
 const JSON_GUESS: usize = 1_024;
 
-/// One change of one znode, or one word about the stream itself.
+/// One change of one znode, or a control record about the stream itself.
 ///
 /// All fields are always written, null where they do not apply, except `acl`, `lifetime`, `gap` and `run`, which are in
 /// their own records only.
@@ -54,7 +54,7 @@ pub struct Record {
     pub root: Option<ZnodePath>,
     /// The znode; null in control records.
     pub path: Option<ZnodePath>,
-    /// What happened.
+    /// The operation.
     pub op: Op,
     /// Of the transaction; null when unknown and in control records except `snapshot_end`.
     pub zxid: Option<Zxid>,
@@ -103,19 +103,19 @@ pub enum SchemaName {
     V1,
 }
 
-/// What happened.
+/// The operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
-    /// A znode came to be.
+    /// A znode was created.
     Create,
     /// Its data was written.
     Update,
-    /// It is gone.
+    /// It was deleted.
     Delete,
     /// Its access control list was changed.
     Acl,
-    /// It was there when a run listed it.
+    /// It existed when a snapshot listed it.
     Snapshot,
     /// A listing of a root begins.
     SnapshotBegin,
@@ -123,7 +123,7 @@ pub enum Op {
     SnapshotEnd,
     /// From here changes may have been missed.
     GapBegin,
-    /// What was missed has been found by comparing, as far as it can be known.
+    /// The changes that were missed have been found by comparing, as far as they can be known.
     GapEnd,
     /// Nothing else was journalled for a while.
     Heartbeat,
@@ -211,12 +211,12 @@ pub struct Txn {
     pub index: u32,
     /// All operations of the transaction, also those without a record.
     pub count: u32,
-    /// What the transaction was.
+    /// The type of the transaction.
     #[serde(rename = "type")]
     pub kind: TxnKind,
     /// The leader's clock, in milliseconds since 1970.
     pub time: i64,
-    /// Who ended the session, for `closeSession`; null otherwise.
+    /// The side that ended the session, for `closeSession`; null otherwise.
     pub ended_by: Option<SessionEnd>,
     /// `address:port` of the session, where the source knew it.
     pub client: Option<Arc<str>>,
@@ -226,7 +226,7 @@ pub struct Txn {
     pub rest: u32,
 }
 
-/// What a transaction was. Later versions may add values.
+/// The type of a transaction. Later versions may add values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum TxnKind {
@@ -252,7 +252,7 @@ pub enum TxnKind {
     Multi,
 }
 
-/// Who ended a session.
+/// The side that ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionEnd {
@@ -366,13 +366,13 @@ pub enum GapReason {
     Disconnected,
     /// The session ended.
     Expired,
-    /// More changes came than the bridge may hold in memory.
+    /// More changes arrived than the bridge may hold in memory.
     Overflow,
-    /// The watch had died in silence.
+    /// The watch had stopped without an error.
     Liveness,
     /// An operator accepted an older or other state as the new baseline.
     Rebaselined,
-    /// What could not be read can be read now.
+    /// Znodes that could not be read are readable now.
     Permission,
     /// The history that the servers sent cannot be proved: a transaction is missing, or it contradicts the journal.
     Unproved,

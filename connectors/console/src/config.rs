@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConsoleConfig {
-    /// What is printed.
+    /// The form of a printed record.
     pub format: Format,
     /// Whether lines for people are coloured.
     pub color: Color,
 }
 
-/// What is printed.
+/// The form of a printed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// A line for people: time, operation, path, what changed. Long values are abbreviated.
+    /// A line for people: time, operation, path, change. Long values are abbreviated.
     #[default]
     Pretty,
     /// The whole record as one line of JSON.
@@ -31,7 +31,7 @@ pub enum Color {
     /// On a terminal, unless the environment variable `NO_COLOR` is set.
     #[default]
     Auto,
-    /// Also into a pipe.
+    /// Also if the output is a pipe or a file.
     Always,
     /// Not even on a terminal.
     Never,

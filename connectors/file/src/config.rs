@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::encode::reason_against_lines;
 
-/// Smaller files would be made faster than anybody reads them, several with each batch.
+/// Smaller files would be closed several times in each batch.
 const ROTATE_MIN: Size = Size(1 << 20);
 
 /// The same for files that are begun by the clock.
@@ -24,25 +24,24 @@ const ROTATE_EVERY_MIN: Span = Span::secs(60);
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// The file; one JSON object on each line. A relative path is relative to the working directory. Missing folders
-    /// are made, readable by the owner only, as the file is. Records are appended to a file that is there.
+    /// and the file are created, readable by the owner only. Records are appended to an existing file.
     pub path: PathBuf,
-    /// What the lines hold. `record`: the change record. `cloudevents`: a CloudEvent 1.0 around it. Events in binary
-    /// mode have headers and raw data may hold line feeds, so neither fits a line.
+    /// The content of a line. `record`: the change record. `cloudevents`: a CloudEvent 1.0 around it. Binary
+    /// CloudEvents have headers, and raw data may hold line feeds, so neither fits a line.
     #[serde(default)]
     #[schemars(schema_with = "formats_of_lines")]
     pub format: Format,
-    /// A file that would grow beyond this gets the time into its name (`zk.2026-11-22T13-40-00.123Z.jsonl`), and a new
-    /// one is begun; `off`: never. A batch stays in one file, which may be longer by that.
+    /// The size at which a file is closed, with the time added to its name (`zk.2026-11-22T13-40-00.123Z.jsonl`), and a
+    /// new one begun; `off`: never. A batch is never split, so a file can be larger by one batch.
     #[serde(default)]
     pub rotate: Rotate,
-    /// A file that was begun so long ago is followed by a new one when the next record comes; `off`: never.
+    /// The age of a file at which the next record begins a new one; `off`: never.
     #[serde(default)]
     pub rotate_every: RotateEvery,
-    /// How files with a time in their name are kept: `none` as they are, `gzip` or `zstd` compressed, with `.gz` or
-    /// `.zst` after their name.
+    /// The compression of closed files: `gzip` or `zstd`, with `.gz` or `.zst` added to the name.
     #[serde(default)]
     pub compress: Compress,
-    /// So many of the files with a time in their name stay, the newest; `all`: none is ever removed.
+    /// The number of closed files to keep, the newest ones; `all`: none is removed.
     #[serde(default)]
     pub keep: Keep,
 }

@@ -22,43 +22,43 @@ const TIMEOUT_MIN: Span = Span::millis(100);
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
-    /// Where to begin: `a:9092,b:9092`. The brokers tell of the others.
+    /// The first brokers to connect to: `a:9092,b:9092`. They name the others.
     pub brokers: String,
     /// The topic of a record: a template over `cluster`, `root`, `path`, `op` and `names` (the names of the path, from
     /// the top). Control records have no path; theirs is that of their root. The filter `topic` writes any text with
     /// the characters that Kafka allows: `{{ names | topic }}`.
     #[serde(default = "default_topic")]
     pub topic: String,
-    /// The key of the messages, which decides the partition, the order and what compaction keeps.
+    /// The key of the messages. It decides the partition, and so the order, and which messages compaction keeps.
     #[serde(default)]
     pub key: KeyBy,
-    /// A message with the same key and a null value after each delete, for compacted topics. In the form `raw` the
-    /// delete itself is one.
+    /// Send a message with the same key and a null value after each delete, for compacted topics. With `format = "raw"`
+    /// the delete itself is one.
     #[serde(default)]
     pub tombstones: bool,
-    /// Whether the sink creates topics that are missing, and how.
+    /// Whether the sink creates missing topics, and with which settings.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub create_topics: CreateTopics,
-    /// How batches of messages are compressed.
+    /// The compression of batches of messages.
     #[serde(default)]
     pub compression: Compression,
-    /// What the messages hold. `record`: the change record. `cloudevents`, `cloudevents-binary`: a CloudEvent 1.0 in
-    /// structured or binary mode, as its Kafka binding has it. `raw`: the bytes of the znode, a null value where it was
-    /// deleted; records that tell of no value (control, acl, creates that nobody read) are passed over.
+    /// The content of a message. `record`: the change record. `cloudevents`, `cloudevents-binary`: a CloudEvent 1.0 in
+    /// structured or binary mode, as in its Kafka binding. `raw`: the bytes of the znode, or a null value for a delete;
+    /// records without a value (control, acl, creates that were not read in time) are not sent.
     #[serde(default)]
     pub format: Format,
-    /// A delivery has failed when no message was acknowledged for so long. It is then tried again; the messages on
-    /// their way are not sent twice while the sink lives.
+    /// A delivery fails after this time without an acknowledgement, and is retried. Messages in flight are not sent
+    /// twice while the sink runs.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
-    /// Properties of librdkafka, such as `security.protocol` and `sasl.password`. Those that would break the order or
-    /// lose records are refused.
+    /// Properties of librdkafka, such as `security.protocol` and `sasl.password`. Properties that would break the order
+    /// or lose records are refused.
     #[serde(default)]
     pub properties: Properties,
 }
 
-/// What the key of a message is.
+/// The content of a message's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyBy {
@@ -70,7 +70,7 @@ pub enum KeyBy {
     ClusterPath,
 }
 
-/// How batches of messages are compressed.
+/// The compression of batches of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
@@ -83,7 +83,7 @@ pub enum Compression {
     Snappy,
     /// For old consumers.
     Gzip,
-    /// Not at all.
+    /// No compression.
     None,
 }
 
@@ -100,7 +100,7 @@ impl Compression {
     }
 }
 
-/// Whether the sink creates topics that are missing.
+/// Whether the sink creates missing topics.
 #[derive(Clone, Debug, PartialEq, Eq, Default, JsonSchema)]
 #[schemars(untagged)]
 pub enum CreateTopics {
@@ -111,18 +111,18 @@ pub enum CreateTopics {
         description = "Whether it does, with the settings of the brokers."
     )]
     No,
-    /// It does, like this.
+    /// It does, with these settings.
     Yes(TopicSettings),
 }
 
-/// What a new topic is like.
+/// The settings of a new topic.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopicSettings {
-    /// Partitions; left out: as the brokers have it (`num.partitions`).
+    /// Partitions; left out: the brokers' default (`num.partitions`).
     #[schemars(range(min = 1))]
     pub partitions: Option<i32>,
-    /// Copies of each partition; left out: as the brokers have it (`default.replication.factor`).
+    /// Copies of each partition; left out: the brokers' default (`default.replication.factor`).
     #[schemars(range(min = 1))]
     pub replication: Option<i32>,
     /// The topic's own settings, such as `"cleanup.policy" = "compact"`.

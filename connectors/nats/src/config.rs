@@ -24,14 +24,14 @@ use crate::template::SUBJECT;
 /// Below this no acknowledgement survives an ordinary change of a stream's leader.
 const TIMEOUT_MIN: Span = Span::millis(100);
 
-/// Every message on its way waits in memory, here and in the server.
+/// Every message in flight waits in memory, here and in the server.
 const IN_FLIGHT_MAX: u32 = 100_000;
 
 /// The options of a sink of type `nats`.
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NatsConfig {
-    /// Where to begin: `nats://a:4222,nats://b:4222`. The servers tell of the others of their cluster.
+    /// The first servers to connect to: `nats://a:4222,nats://b:4222`. They name the others of their cluster.
     pub servers: String,
     /// The subject of a record: a template over `cluster`, `root`, `path`, `op` and `names` (the names of the path, from
     /// the top). Control records have no path; theirs is that of their root. The filter `subject` writes any names as
@@ -40,28 +40,28 @@ pub struct NatsConfig {
     pub subject: String,
     /// The JetStream stream that must take the messages.
     pub stream: String,
-    /// Whether the sink creates the stream if it is missing, and how.
+    /// Whether the sink creates the stream if it is missing, and with which settings.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub create_stream: CreateStream,
-    /// So many messages may wait for their acknowledgement. One path has one on its way at a time.
+    /// The limit of unacknowledged messages. One message of a path is in flight at a time.
     #[serde(default = "default_in_flight")]
     #[schemars(range(min = 1, max = 100_000))]
     pub in_flight: u32,
-    /// Whether the stream refuses a message when somebody else has written to its subject
-    /// (`Nats-Expected-Last-Subject-Sequence`). One subject then has one message on its way at a time.
+    /// Whether the stream refuses a message if another client has written to its subject
+    /// (`Nats-Expected-Last-Subject-Sequence`). One message of a subject is then in flight at a time.
     #[serde(default)]
     pub fence: bool,
-    /// What the messages hold.
+    /// The content of a message.
     #[serde(default)]
     pub format: Format,
-    /// A delivery has failed when no message was acknowledged for so long. It is then tried again.
+    /// A delivery fails after this time without an acknowledgement, and is retried.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
-    /// Who the sink is: a token, a user with a password, an nkey or a file of credentials.
+    /// The credentials of the sink: a token, a user with a password, an nkey or a file of credentials.
     #[serde(default)]
     pub auth: Option<Auth>,
-    /// Encrypted connections. Also used, with the system's authorities, where a server asks for them.
+    /// Encrypted connections. Left out: encrypted if a server asks for it, with the system's authorities.
     #[serde(default)]
     pub tls: Option<Tls>,
 }
@@ -76,7 +76,7 @@ pub struct Tls {
     pub cert: Option<FilePath>,
     /// A PEM file of its key.
     pub key: Option<FilePath>,
-    /// Whether the connection is encrypted before the server's first word (`handshake_first` of the servers).
+    /// Whether the TLS handshake comes before the server's first message (`handshake_first` of the servers).
     pub handshake_first: bool,
 }
 
@@ -129,7 +129,7 @@ impl NatsConfig {
         if !(1..=IN_FLIGHT_MAX).contains(&self.in_flight) {
             found.push(ConfigIssue::error(
                 "in_flight",
-                format!("{} messages cannot be on their way at a time", self.in_flight),
+                format!("{} messages cannot be in flight at a time", self.in_flight),
                 format!("give a number from 1 to {IN_FLIGHT_MAX}; 1000 suits most"),
             ));
         }

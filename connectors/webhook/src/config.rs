@@ -28,13 +28,13 @@ const TIMEOUT_MIN: Span = Span::millis(100);
 /// Every path in flight is a connection (or a stream of one) at the receiver. More is an attack, and not a delivery.
 const PARALLEL_MAX: usize = 1_000;
 
-/// So many records make a body that no receiver of webhooks expects; it is cut by its size before that anyway.
+/// More records make a body that no receiver of webhooks expects; its size limit cuts it before that anyway.
 const BATCH_MAX: usize = 10_000;
 
-/// Tries beyond this differ from "never" in no way that anybody lives to see.
+/// More tries are the same as "never" in practice.
 const TRIES_MAX: u32 = 1_000_000;
 
-/// What a record takes beside its data, and some more, must fit, or every one would be rejected.
+/// The parts of a record beside its data must fit with some room to spare, or every record would be rejected.
 const BODY_MIN: Size = Size(4 << 10);
 
 /// Receivers take about a hundred headers, and the request has its own.
@@ -44,56 +44,56 @@ const HEADERS_MAX: usize = 50;
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookConfig {
-    /// Where requests go: `https://hooks.example.com/zk`. Only its scheme, host and port are ever shown.
+    /// The address of the receiver: `https://hooks.example.com/zk`. Only its scheme, host and port are ever shown.
     pub url: Secret,
-    /// The secrets that sign, as Standard Webhooks writes them: `whsec_…` (HMAC-SHA256) or `whsk_…` (ed25519). Each adds
-    /// a signature, so that receivers can go over from an old one to a new one.
+    /// The secrets that sign requests, in the form of Standard Webhooks: `whsec_…` (HMAC-SHA256) or `whsk_…` (ed25519).
+    /// Each adds a signature, so that receivers can move from an old secret to a new one.
     #[serde(default)]
     pub secrets: Vec<Secret>,
-    /// What the requests hold.
+    /// The content of a request.
     #[serde(default)]
     pub format: Format,
     /// Further headers of every request, such as `authorization`. Their values are never shown.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// A request that has not been answered for so long has failed.
+    /// A request fails after this time without an answer.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
-    /// A connection that does not stand after so long has failed.
+    /// A connection attempt fails after this time.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout: Span,
-    /// A connection that was not used for so long is closed.
+    /// A connection is closed after this time without a request.
     #[serde(default = "default_idle_timeout")]
     pub idle_timeout: Span,
-    /// So many paths are in flight at once, of each path one request.
+    /// The limit of requests in flight. One request of a path is in flight at a time.
     #[serde(default = "default_parallel")]
     #[schemars(range(min = 1, max = 1000))]
     pub parallel: usize,
-    /// At most so many records in one request, as a JSON array; 1: each alone and no array.
+    /// The most records in one request, as a JSON array; 1: each record in a request of its own, without an array.
     #[serde(default = "default_batch")]
     #[schemars(range(min = 1, max = 10000))]
     pub batch: usize,
-    /// No body is larger than this: data is cut until the record fits. Left out: until the receiver answers a body with
-    /// 413, which is then sent with half of it, again and again.
+    /// The size limit of a body; data is cut until the record fits. Left out: no limit until the receiver answers 413;
+    /// data is then cut so that the body has half the size, repeatedly.
     #[serde(default)]
     pub max_body: Option<Size>,
-    /// A record that was answered with a status of the 4xx so many times is rejected. 408, 410, 425 and 429 do not
-    /// count, nor does what says that the address itself is wrong (401, 403, 404, 405, 407) while it takes no record. None
-    /// counts before a first record was taken since the start.
+    /// A record is rejected after this number of answers with a 4xx status. 408, 410, 425 and 429 do not count; neither
+    /// do 401, 403, 404, 405 and 407 while the receiver accepts no record, since the address itself is then wrong. No
+    /// answer counts before the first accepted record since the start.
     #[serde(default = "default_reject_after")]
     #[schemars(range(min = 1))]
     pub reject_after: u32,
-    /// Whether the answer 410 (gone) ends the sink until an operator switches it on again; else it counts as 4xx.
+    /// Whether the answer 410 (gone) disables the sink until an operator enables it; otherwise 410 counts as any 4xx.
     #[serde(default = "default_disable_on_410")]
     pub disable_on_410: bool,
-    /// Whether addresses may be reached that are not the public internet: private networks, this machine, the local
+    /// Whether requests may go to addresses outside of the public internet: private networks, this machine, the local
     /// link, metadata services of clouds.
     #[serde(default)]
     pub allow_private_addresses: bool,
     /// The version of HTTP.
     #[serde(default)]
     pub http: HttpVersion,
-    /// How `https` is spoken.
+    /// TLS of `https`.
     #[serde(default)]
     pub tls: Tls,
 }
@@ -101,7 +101,7 @@ pub struct WebhookConfig {
 /// The version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum HttpVersion {
-    /// 2 where the receiver offers it in the TLS handshake, else 1.1.
+    /// 2 if the receiver offers it in the TLS handshake, otherwise 1.1.
     #[default]
     #[serde(rename = "auto")]
     Auto,
@@ -113,7 +113,7 @@ pub enum HttpVersion {
     Two,
 }
 
-/// How `https` is spoken.
+/// TLS of `https`.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
@@ -153,7 +153,7 @@ fn default_disable_on_410() -> bool {
     true
 }
 
-/// Shows what no one could have brought in as a secret.
+/// Shows only options that cannot hold a secret.
 impl fmt::Debug for WebhookConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("WebhookConfig");
@@ -243,7 +243,7 @@ impl WebhookConfig {
             found.push(ConfigIssue::warning(
                 "url",
                 format!(
-                    "{} is http: everybody on the way can read the records",
+                    "{} is plain HTTP: anyone on the network path can read the records",
                     shown(&url)
                 ),
                 "use https; a signature only proves who sent them",
@@ -388,7 +388,7 @@ impl WebhookConfig {
     }
 }
 
-/// What may be shown of an address: everything after the port is often a secret.
+/// The part of an address that may be shown: everything after the port is often a secret.
 pub(crate) fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
@@ -399,7 +399,7 @@ pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// Who else sets the header.
+/// The reason why a header cannot be configured: the party that sets it.
 fn reason_against_header(name: &str) -> Option<&'static str> {
     match name {
         "webhook-id" | "webhook-timestamp" | "webhook-signature" => {

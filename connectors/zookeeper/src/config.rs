@@ -24,7 +24,7 @@ pub use exclude::{BadGlob, PathGlob};
 /// ZooKeeper's own znodes.
 pub(crate) const RESERVED: &str = "/zookeeper";
 
-/// Where bridges have what they need for themselves.
+/// The parent of the znodes that bridges create for themselves.
 const OWN: &str = "/zkbridge";
 
 /// Servers give a session at least two of their ticks, of 2 s by default, whatever is asked for.
@@ -46,7 +46,7 @@ const RECONCILE_USUAL_MIN: Span = Span::secs(10);
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ZookeeperConfig {
-    /// The servers, and below which znode all paths are: `a:2181,b:2181,c:2181/chroot`.
+    /// The servers, with a chroot if all paths are below one: `a:2181,b:2181,c:2181/chroot`.
     pub connect: Connect,
     /// The watched subtrees; none may cover another. `/zookeeper` is always left out.
     #[serde(default = "default_roots")]
@@ -54,41 +54,41 @@ pub struct ZookeeperConfig {
     /// Globs of paths left out, each with its descendants: `*` within one name, `**` across names.
     #[serde(default)]
     pub exclude: Vec<PathGlob>,
-    /// After so long without contact the servers forget the session. They have bounds of their own for it.
+    /// The session timeout that the bridge asks for. Servers keep it within their own bounds.
     #[serde(default = "default_session_timeout")]
     pub session_timeout: Span,
-    /// Whether walks list what exists already.
+    /// When existing znodes are listed as `snapshot` records.
     #[serde(default)]
     pub snapshot: Snapshot,
-    /// A paced comparison of everything, as a safety net.
+    /// The interval of a paced comparison of the whole tree with the journal, as a safety net.
     #[serde(default = "default_reconcile_every")]
     pub reconcile_every: Interval,
-    /// How a watch that died in silence is found.
+    /// The check that finds a watch that has stopped without an error.
     #[serde(default)]
     pub liveness: Liveness,
-    /// In which znode the canary is, for `liveness = "canary"`: created where it is missing. It is left out of what is
-    /// captured, with all below it, and so is all of `/zkbridge` where it lies in there.
+    /// The znode that `liveness = "canary"` writes, created if it is missing. It and its descendants are never
+    /// captured; if it is in `/zkbridge`, that is true of all of `/zkbridge`.
     #[serde(default = "default_canary_path")]
     pub canary_path: ZnodePath,
     /// How the data of znodes is written.
     #[serde(default)]
     pub data: DataForm,
-    /// What records say about the state before a change.
+    /// The part of the previous state that a record holds.
     #[serde(default)]
     pub before: Before,
-    /// Longer data is cut there, and marked as cut.
+    /// The size limit of data in a record; longer data is cut and marked as cut.
     #[serde(default = "default_max_data")]
     pub max_data: Size,
-    /// What becomes of changes of access control lists.
+    /// How changes of access control lists are recorded.
     #[serde(default)]
     pub acls: Acls,
     /// Whether access control lists hold digests of passwords, for `acls = "list"`.
     #[serde(default)]
     pub acl_digests: AclDigests,
-    /// A `heartbeat` record when nothing else was journalled for so long.
+    /// Append a `heartbeat` record after this time without another record.
     #[serde(default = "default_heartbeat")]
     pub heartbeat: Interval,
-    /// Who the bridge is to the servers.
+    /// The credentials of the bridge.
     #[serde(default)]
     pub auth: Option<Auth>,
     /// Encrypted connections.
@@ -96,28 +96,28 @@ pub struct ZookeeperConfig {
     pub tls: Option<Tls>,
 }
 
-/// Whether walks list what exists already.
+/// When existing znodes are listed as `snapshot` records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Snapshot {
     /// At the first start of a root.
     #[default]
     Initial,
-    /// Then, and again after each gap.
+    /// At the first start of a root, and again after each gap.
     Always,
 }
 
-/// How a watch that died in silence is found.
+/// The check that finds a watch that has stopped without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Liveness {
-    /// A few znodes are read every 10 s and must equal what is known of them.
+    /// Every 10 s a few znodes are read and compared with the journal.
     #[default]
     Sample,
-    /// Besides, a znode of the bridge's own is written every 10 s, and the event of that must come: this finds a dead
-    /// watch also where nobody changes anything. Needs the permission to write.
+    /// As with `sample`; in addition the bridge writes a znode of its own every 10 s and expects the event. This finds
+    /// a dead watch in a tree that nobody changes. Needs write permission.
     Canary,
-    /// Not at all.
+    /// No check.
     Off,
 }
 
@@ -132,20 +132,20 @@ pub enum DataForm {
     Base64,
     /// As the parsed document where it is JSON and parsing keeps every number, else as with `auto`.
     Json,
-    /// Not at all.
+    /// No data.
     None,
 }
 
-/// What becomes of changes of access control lists.
+/// How changes of access control lists are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Acls {
     /// An `acl` record when `aversion` moved.
     #[default]
     Notice,
-    /// The same, with the list as it is then.
+    /// The same, with the list at the time of the read.
     List,
-    /// Nothing.
+    /// No record.
     Off,
 }
 
@@ -272,7 +272,7 @@ impl ZookeeperConfig {
         }
     }
 
-    /// What bridges keep for themselves below these servers: left out with all below it.
+    /// The znode below which the bridge's own znodes are. It is not captured, and neither are its descendants.
     pub fn own_area(&self) -> ZnodePath {
         let own = ZnodePath::slash().child(OWN.trim_start_matches('/'));
         if own.covers(&self.canary_path) {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 /// The length of an nkey's seed.
 const SEED_LENGTH: usize = 58;
 
-/// Who the sink is: one of a token, a user with a password, an nkey, or a file of credentials.
+/// The credentials of the sink: exactly one of a token, a user with a password, an nkey, or a file of credentials.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
@@ -40,7 +40,7 @@ impl Auth {
         .collect();
         if given.len() != 1 && !(given.is_empty() && self.password.is_some()) {
             let message = match given.as_slice() {
-                [] => "nothing says who the sink is".to_owned(),
+                [] => "no credentials are given".to_owned(),
                 several => format!(
                     "{} are given, and a connection has one identity",
                     several.join(", ")

@@ -29,14 +29,14 @@ pub(super) fn objections(servers: &str, has_tls: bool, found: &mut Vec<ConfigIss
         } else if server.starts_with("tls://") && !has_tls {
             found.push(ConfigIssue::warning(
                 "servers",
-                format!("'{server}' is encrypted, and no [sink.tls] says whose certificates are trusted"),
-                "write [sink.tls] with ca, or leave it so for servers whose authority the system knows",
+                format!("'{server}' is encrypted, and [sink.tls] with the trusted authorities is missing"),
+                "write [sink.tls] with ca, or ignore this if the system trusts the servers' authority",
             ));
         }
     }
 }
 
-/// Why it is no address. What may be a password is not repeated.
+/// The reason why it is no address. A text that may be a password is not repeated.
 fn reason_against(server: &str) -> Option<String> {
     let (scheme, rest) = server.split_once("://").unwrap_or(("nats", server));
     if rest.contains('@') {

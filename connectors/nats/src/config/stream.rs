@@ -27,43 +27,43 @@ pub enum CreateStream {
         description = "Whether it does, with the defaults of the table."
     )]
     No,
-    /// It does, like this.
+    /// It does, with these settings.
     Yes(StreamSettings),
 }
 
-/// What a new stream is like. A stream that is there already is never changed.
+/// The settings of a new stream. An existing stream is never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamSettings {
-    /// What the stream takes; left out: all that the template can give, for every cluster.
+    /// The subjects of the stream; left out: all subjects that the template can give, for every cluster.
     pub subjects: Vec<String>,
-    /// Copies of each message, on so many servers.
+    /// Copies of each message, each on another server.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: u32,
-    /// Where they are.
+    /// The storage of the messages.
     pub storage: Storage,
-    /// Messages are removed after so long; left out: never.
+    /// The age at which messages are removed; left out: never.
     pub max_age: Option<Span>,
-    /// The most that the stream may take; left out: as much as the account may.
+    /// The size limit of the stream; left out: the limit of the account.
     pub max_bytes: Option<Size>,
-    /// What happens at `max_bytes`.
+    /// The action at `max_bytes`.
     pub when_full: WhenFull,
-    /// For how long the stream knows the ids of its messages, so that one that comes again is not stored again.
+    /// The time for which the stream remembers the ids of its messages, so that it stores no message twice.
     pub duplicate_window: Span,
 }
 
-/// Where a stream is kept.
+/// The storage of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Storage {
     /// On disks.
     #[default]
     File,
-    /// In memory: gone when its servers are.
+    /// In memory: lost when all its servers have stopped.
     Memory,
 }
 
-/// What a stream does when it has no room left.
+/// The action of a full stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {

@@ -124,7 +124,7 @@ fn a_connection_has_one_identity() {
     ] {
         assert_eq!(objections(&with(fine)), [], "{fine}");
     }
-    check("auth = {}", "auth", "nothing says who the sink is");
+    check("auth = {}", "auth", "no credentials are given");
     check(
         "auth = { token = 't', creds = 'c' }",
         "auth",

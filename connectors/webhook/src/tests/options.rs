@@ -1,4 +1,4 @@
-//! What is objected to, and what is never shown.
+//! Issues of options, and values that are never shown.
 
 use bridge_core::format::Format;
 use bridge_core::issue::Severity;
@@ -56,7 +56,7 @@ fn what_cannot_work_or_is_not_meant_is_objected_to_with_a_remedy() {
         url("http://hooks.example.com/t0ken"),
         Warning,
         "url",
-        "http://hooks.example.com is http",
+        "http://hooks.example.com is plain HTTP",
     );
     check(
         url("https://hooks.example.com/#t0ken"),

@@ -47,9 +47,9 @@ pub enum Credentials<'a> {
     },
     /// SASL DIGEST-MD5.
     DigestMd5 {
-        /// Who.
+        /// The user.
         user: &'a str,
-        /// Proves it.
+        /// The password.
         password: &'a Secret,
     },
 }
@@ -66,7 +66,7 @@ impl Auth {
         }
     }
 
-    /// What keeps the parts from being whole.
+    /// The reason why the parts do not make whole credentials.
     pub(super) fn objections(&self) -> Option<ConfigIssue> {
         if self.credentials().is_none() {
             let (key, message) = self.what_is_wrong();
