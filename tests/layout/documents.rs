@@ -437,3 +437,49 @@ fn a_missing_test_is_found() {
         "no test a_lost_one_is_named",
     );
 }
+
+/// The modules of the core, with their files in it, that the map does not name.
+fn unnamed_modules(map: &str, files: &[File]) -> Vec<String> {
+    let (_, prose) = parted(map);
+    let quotes = prose.iter().flat_map(|(_, line)| quoted(line));
+    let named: BTreeSet<&str> = quotes.flat_map(|quote| quote.split(['/', ':', '.'])).collect();
+    let is_module = |file: &&File| {
+        let of_tests = file
+            .path
+            .iter()
+            .any(|part| part == "tests" || part == "tests.rs" || part == "testing");
+        file.path.starts_with("bridge-core/src") && file.has_extension("rs") && !of_tests
+    };
+    let unnamed = files.iter().filter(is_module).filter(|file| {
+        let name = file.path.file_stem().and_then(|name| name.to_str());
+        name.is_some_and(|name| !named.contains(name) && !matches!(name, "lib" | "mod"))
+    });
+    unnamed
+        .map(|file| format!("{} is not in ARCHITECTURE.md", file.path.display()))
+        .collect()
+}
+
+#[test]
+fn the_map_of_the_code_names_every_module_of_the_core() {
+    let all = files();
+    let map = all.iter().find(|file| file.path == Path::new("ARCHITECTURE.md"));
+    assert_none(&unnamed_modules(
+        &map.expect("the map of the code").text,
+        &all,
+    ));
+}
+
+#[test]
+fn a_module_that_the_map_does_not_name_is_found() {
+    let files = [
+        File::imagined("bridge-core/src/journal/wal.rs", ""),
+        File::imagined("bridge-core/src/journal/mod.rs", ""),
+        File::imagined("bridge-core/src/journal/tests/wal_tests.rs", ""),
+        File::imagined("src/exit.rs", ""),
+    ];
+    assert_none(&unnamed_modules("`journal/wal` is long", &files));
+    assert_one(
+        &unnamed_modules("`log`, and a wal that is not quoted", &files),
+        "bridge-core/src/journal/wal.rs is not in ARCHITECTURE.md",
+    );
+}
