@@ -11,9 +11,9 @@ use bridge_query::QueryError;
 pub enum Exit {
     /// Something failed at work: 1.
     Runtime,
-    /// The configuration or the command line is wrong: 2, as clap has it for the command line.
+    /// The configuration or the command line is wrong: 2, which is clap's code for the command line.
     Configuration,
-    /// What the configuration relies on is not there: 3.
+    /// Something that the configuration relies on is missing: 3.
     Environment,
     /// Ended by this signal: 128 and its number.
     Signal(u8),

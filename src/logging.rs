@@ -81,8 +81,8 @@ pub async fn watch_dropped(stop: CancellationToken) {
     }
 }
 
-/// What the ZooKeeper client says of its sessions is said by the source already, with its name and a remedy. Beside that
-/// it warns of sessions that it has itself asked to be closed, where the server is quicker than its reply.
+/// The source already logs everything about its sessions, with its name and a remedy. The ZooKeeper client also warns
+/// of sessions that it has closed itself, if the server closes the connection before its reply arrives.
 const CLIENT: &str = "zookeeper_client";
 
 fn filter(level: LogLevel) -> Targets {
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// What nobody reads: a write ends when the other end of the channel is dropped.
+    /// An output that nobody reads: a write ends when the other end of the channel is dropped.
     struct Stuck(mpsc::Receiver<()>);
 
     impl Write for Stuck {

@@ -80,7 +80,7 @@ fn a_folder() -> tempfile::TempDir {
         path: Some(ZnodePath::slash().child(name)),
         reason: format!("no room for {name}"),
     };
-    let note = SinkProgress {
+    let progress = SinkProgress {
         sink: "audit".into(),
         at: Timestamp(1_795_355_000_123),
         to: Seq(4),
@@ -90,7 +90,7 @@ fn a_folder() -> tempfile::TempDir {
         }),
         ..SinkProgress::default()
     };
-    journal.store_progress(&note).expect("a note");
+    journal.store_progress(&progress).expect("a progress");
     journal.commit().expect("room");
     folder
 }

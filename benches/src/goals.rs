@@ -13,7 +13,7 @@ enum Bound {
     AtMost(f64),
 }
 
-/// What the bridge's value is compared with.
+/// The reference of the bridge's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Beside {
     /// Nothing: the value itself.

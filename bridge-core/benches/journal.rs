@@ -30,7 +30,7 @@ const SIBLINGS: usize = 1000;
 /// As most znodes that people watch.
 const DATA_BYTES: usize = 60;
 
-/// What a record is for a bare file: data, path, Stat, numbers.
+/// The size of a record in a bare file: data, path, Stat, numbers.
 const BARE_RECORD_BYTES: usize = 200;
 
 const SEED: u64 = 7;
@@ -188,14 +188,14 @@ fn load(journal: &mut Journal, world: &mut World) -> Outcome<()> {
     Ok(())
 }
 
-/// What `durability = "process_crash"` makes of it.
+/// The journal with `durability = "process_crash"`.
 fn open_without_sync(file: &Path) -> Outcome<Journal> {
     let mut options = JournalOptions::new("main");
     options.durability = Durability::ProcessCrash;
     Ok(Journal::open(file, &options)?)
 }
 
-/// What was added to the bytes in use for each of `count`.
+/// Prints the increase of the used bytes for each of `count`.
 fn report_bytes(journal: &mut Journal, before: u64, what: &str, count: usize) -> Outcome<u64> {
     let used = journal.stats()?.used_bytes;
     println!(

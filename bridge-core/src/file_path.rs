@@ -89,8 +89,8 @@ impl FilePath {
 /// The files of a table `tls`: the authority, the own certificate and its key.
 pub type TlsFiles<'a> = [Option<&'a FilePath>; 3];
 
-/// What is wrong with the files of a table `tls`, without looking at them. `peer` and its verb say which side asks for a
-/// certificate: "the servers ask".
+/// Issues of the file options of a table `tls`, without opening the files. `peer` and its verb say which side asks for
+/// a certificate: "the servers ask".
 pub fn tls_objections(files: TlsFiles<'_>, peer: &str) -> Vec<ConfigIssue> {
     const KEYS: [&str; 3] = ["tls.ca", "tls.cert", "tls.key"];
     let [_, cert, key] = files;

@@ -351,7 +351,7 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         SOURCE_CAPTURE_DURATION,
         MetricKind::Histogram,
         Unit::Seconds,
-        "From the arrival of watch events to what they tell being durable in the journal",
+        "From the arrival of watch events until their records are durable in the journal",
     ),
     (
         SOURCE_LIVE,

@@ -31,7 +31,7 @@ pub(super) struct SourceHandles {
     pub(super) source: Name,
     /// The watched scope, which bounds the snapshots of its sinks.
     pub(super) scope: Arc<Scope>,
-    pub(super) notes: mpsc::Sender<SinkProgress>,
+    pub(super) progress: mpsc::Sender<SinkProgress>,
     pub(super) visits: mpsc::Sender<WriterTask>,
     pub(super) durable: watch::Receiver<Seq>,
     pub(super) refusals: Refusals,
@@ -154,7 +154,7 @@ impl EnteredSink {
             destination: self.prepared.destination,
             tail: Box::new(self.reader),
             durable: handles.durable.clone(),
-            notes: handles.notes.clone(),
+            progress: handles.progress.clone(),
             refusals: handles.refusals.clone(),
             cursor: self.cursor,
             backlog: self.backlog,

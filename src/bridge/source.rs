@@ -29,7 +29,7 @@ const REPORTS: usize = 64;
 /// Capacity of the queue of requests to the connection: more than the windows of the machine ever ask for at once.
 const REQUESTS: usize = 64;
 /// Capacity of the queue of the sinks' progress.
-const NOTES: usize = 256;
+const PROGRESS_CAPACITY: usize = 256;
 /// Capacity of the queue of sinks that need a cursor.
 const VISITS: usize = 1;
 
@@ -157,7 +157,7 @@ impl OpenedSource {
         let stop_workers = CancellationToken::new();
         let stop_connection = CancellationToken::new();
         let mut workers = Workers::new(stop_workers.clone());
-        let (notes, notes_end) = mpsc::channel(NOTES);
+        let (progress, progress_end) = mpsc::channel(PROGRESS_CAPACITY);
         let (reports, reports_end) = mpsc::channel(REPORTS);
         let (requests, requests_end) = mpsc::channel(REQUESTS);
         let (visits, visits_end) = mpsc::channel(VISITS);
@@ -168,7 +168,7 @@ impl OpenedSource {
             journal: self.journal,
             reports: reports_end,
             requests,
-            notes: notes_end,
+            progress: progress_end,
             visits: visits_end,
             clock: wall_clock(),
             seed: rand_seed("", &name),
@@ -176,7 +176,7 @@ impl OpenedSource {
         let handles = SourceHandles {
             source: self.config.name.clone(),
             scope: self.scope,
-            notes,
+            progress,
             visits,
             durable: watches.durable,
             refusals: watches.refusals,

@@ -210,14 +210,15 @@ impl Journals {
         let file = self.file(source);
         let mut journal = Journal::open(&file, &journal_options(source))?;
         let mut reader = Reader::open(&file)?;
-        if let Some(note) = self.note(&mut reader, sink, order)? {
-            journal.store_progress(&note)?;
+        if let Some(progress) = self.progress_of(&mut reader, sink, order)? {
+            journal.store_progress(&progress)?;
             journal.commit()?;
         }
         Ok(())
     }
 
-    fn note(
+    /// The effect of an order on a sink without a worker, as the progress that its machine reports.
+    fn progress_of(
         &self,
         reader: &mut Reader,
         sink: &str,
@@ -236,6 +237,6 @@ impl Journals {
         });
         Ok(machine
             .order(order)
-            .map(|progress| progress.note(sink.into(), now)))
+            .map(|progress| progress.of_sink(sink.into(), now)))
     }
 }

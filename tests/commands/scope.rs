@@ -1,5 +1,5 @@
-//! What a sink is sent again is bounded by what the source watches today: roots that were dropped and znodes that were
-//! excluded later stay in the journal and reach no sink.
+//! A new snapshot for a sink is bounded by the paths that the source watches today: roots that were dropped and znodes
+//! that were excluded later stay in the journal and reach no sink.
 
 use std::collections::BTreeSet;
 

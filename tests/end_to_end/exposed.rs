@@ -1,4 +1,4 @@
-//! What a stranger can do to a running bridge, and learn from it, through its HTTP port and its messages.
+//! Attacks on a running bridge through its HTTP port and its messages, and the information that it must not give away.
 
 use std::net::SocketAddr;
 

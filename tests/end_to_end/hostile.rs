@@ -126,8 +126,8 @@ impl<'a> Siege<'a> {
         }
     }
 
-    /// What has stopped says why, and an operator's decision lets it go on: a changed answer is the truth until the next one,
-    /// so that the server seems to go back in time.
+    /// A source that has stopped says why, and an operator's decision resumes it: a changed answer is the truth until
+    /// the next one, so that the server seems to go back in time.
     async fn recovers(&mut self) {
         let began = Instant::now();
         while self.bridge.get("/readyz").await.0 != 200 {

@@ -98,9 +98,9 @@ fn sources_and_sinks(connect: &str) -> String {
 
 /// Everything that was printed, each line with the command.
 #[derive(Default)]
-struct Said(Vec<String>);
+struct Outputs(Vec<String>);
 
-impl Said {
+impl Outputs {
     async fn run(&mut self, bridge: &Bridge, args: &[&str]) -> (i32, Vec<String>) {
         let args = [args, &["--log-level", "trace"]].concat();
         let mut child = Child::start(&bridge.command(&args)).unwrap();
@@ -130,7 +130,7 @@ async fn all_commands(bridge: &Bridge) -> Vec<String> {
     let mut left = vec![String::new()];
     while let Some(command) = left.pop() {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
-        let (_, help) = Said::default().run(bridge, &words).await;
+        let (_, help) = Outputs::default().run(bridge, &words).await;
         let listed = help.iter().skip_while(|line| *line != "Commands:").skip(1);
         let names: Vec<&str> = listed
             .take_while(|line| !line.is_empty())
@@ -161,7 +161,7 @@ async fn no_secret_is_ever_logged_or_printed() {
     let connect = guarded.zookeeper.connect_string();
     let parts = sources_and_sinks(&connect);
     let mut bridge = Bridge::configured(&parts);
-    let mut said = Said::default();
+    let mut outputs = Outputs::default();
     bridge.start_with(&["--log-level", "trace"]).await;
     let failed = eventually("every sink that reaches nobody to have tried", BOUND, || async {
         let log = bridge.log().join("\n");
@@ -172,27 +172,27 @@ async fn no_secret_is_ever_logged_or_printed() {
     });
     failed.await.unwrap();
     for args in RUNNING {
-        said.run(&bridge, args).await;
+        outputs.run(&bridge, args).await;
     }
-    said.watch(&bridge, &connect).await;
+    outputs.watch(&bridge, &connect).await;
     bridge.terminate().await;
-    said.take("run", bridge.log());
+    outputs.take("run", bridge.log());
     for args in STOPPED {
-        said.run(&bridge, args).await;
+        outputs.run(&bridge, args).await;
     }
     for (right, wrong) in MISTAKES {
         assert!(parts.contains(right), "{right}");
         let text = format!("data_dir = \"data\"\n[http]\n{}", parts.replacen(right, wrong, 1));
         std::fs::write(bridge.folder().join("wrong.toml"), text).unwrap();
         for args in REFUSED {
-            let (code, _) = said.run(&bridge, args).await;
+            let (code, _) = outputs.run(&bridge, args).await;
             assert_eq!(code, 2, "{wrong} is refused by {args:?}");
         }
     }
 
-    let said = said.0;
+    let outputs = outputs.0;
     for secret in SECRETS {
-        let shown: Vec<&String> = said.iter().filter(|line| line.contains(secret)).collect();
+        let shown: Vec<&String> = outputs.iter().filter(|line| line.contains(secret)).collect();
         assert!(shown.is_empty(), "{secret} is shown: {shown:#?}");
     }
     let commands = all_commands(&bridge).await;
@@ -202,7 +202,7 @@ async fn no_secret_is_ever_logged_or_printed() {
     );
     for command in commands {
         assert!(
-            said.iter().any(|line| line.starts_with(&command)),
+            outputs.iter().any(|line| line.starts_with(&command)),
             "'{command}' says nothing here: a new command is to be run by this test, too"
         );
     }

@@ -1,7 +1,7 @@
 //! Words that the product and its documents avoid, because a plainer one of the field exists.
 //!
-//! `WORDS` is a ratchet: lower a count with every use that goes, never raise it. What remains in the end is a use in
-//! which the word has its ordinary sense, such as "behind a proxy".
+//! `WORDS` is a ratchet: lower a count with every use that goes, never raise it. The uses that remain have the ordinary
+//! sense of the word, such as "behind a proxy".
 
 use crate::project::{File, assert_none, assert_one, files, is_product};
 

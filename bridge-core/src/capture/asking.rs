@@ -17,7 +17,7 @@ impl Capture {
     ) -> StepResult<()> {
         let mut may_walk = true;
         if let EpochState::Attached(attached) = &mut self.state {
-            if let Some(reads) = attached.lineage.take_wanted() {
+            if let Some(reads) = attached.lineage.take_pending() {
                 let request = Request::new(Purpose::Lineage, reads, attached.follow.end());
                 self.counters.requests += 1;
                 self.requests.send(request, &mut outcome.requests);

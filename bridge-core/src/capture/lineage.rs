@@ -31,7 +31,7 @@ pub(crate) enum Lineage {
     #[default]
     Open,
     /// These reads are to be sent.
-    Wanted(Vec<ReadRequest>),
+    Pending(Vec<ReadRequest>),
     /// The reads are under way.
     Asked,
     /// No check is needed, or it has ended.
@@ -52,7 +52,7 @@ impl Lineage {
         Ok(if reads.is_empty() {
             Lineage::Settled
         } else {
-            Lineage::Wanted(reads)
+            Lineage::Pending(reads)
         })
     }
 
@@ -62,9 +62,9 @@ impl Lineage {
     }
 
     /// Takes the reads to send, once.
-    pub(crate) fn take_wanted(&mut self) -> Option<Vec<ReadRequest>> {
+    pub(crate) fn take_pending(&mut self) -> Option<Vec<ReadRequest>> {
         match std::mem::replace(self, Lineage::Asked) {
-            Lineage::Wanted(reads) => Some(reads),
+            Lineage::Pending(reads) => Some(reads),
             other => {
                 *self = other;
                 None

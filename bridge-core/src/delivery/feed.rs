@@ -1,6 +1,6 @@
 //! Reads ahead for one sink: at most one batch is ready while another is delivered.
 //!
-//! Records that the journal has in memory are taken at once ([`Tail::at_hand`]); other reads block, so they run on
+//! Records that the journal has in memory are taken at once ([`Tail::cached`]); other reads block, so they run on
 //! threads for blocking work. No record after the durable tail is returned, and none is skipped: a missing record
 //! before the tail is an error.
 
@@ -38,7 +38,7 @@ pub trait Tail: Send + 'static {
     fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError>;
 
     /// The same records if the journal has them in memory; `None` if they have to be read. Does not block.
-    fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+    fn cached(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
         let _ = (after, limit);
         None
     }
@@ -63,8 +63,8 @@ impl Tail for Reader {
         Reader::read(self, after, limit)
     }
 
-    fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
-        Reader::at_hand(self, after, limit)
+    fn cached(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+        Reader::cached(self, after, limit)
     }
 
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
@@ -228,7 +228,7 @@ impl Feed {
             let ends = self.merging.as_mut().and_then(Merging::ends_at);
             tokio::select! {
                 biased;
-                () = self.wait_for_a_batch() => if self.take_at_hand() { return } else { self.begin_read() },
+                () = self.wait_for_a_batch() => if self.take_cached() { return } else { self.begin_read() },
                 () = moment(ends) => return self.end_window(),
             }
         }
@@ -296,13 +296,13 @@ impl Feed {
     }
 
     /// Takes the next records from the journal's memory, if it has them.
-    fn take_at_hand(&mut self) -> bool {
+    fn take_cached(&mut self) -> bool {
         self.lingering.until = None;
         let (after, durable, limit) = (self.position, self.tail(), self.limit);
         let ReadState::Resting(tail) = &mut self.read_state else {
             return false;
         };
-        let Some(records) = tail.at_hand(after, limit) else {
+        let Some(records) = tail.cached(after, limit) else {
             return false;
         };
         let read = sift(records, after, durable, &self.filter);
@@ -435,14 +435,14 @@ mod tests {
     use crate::testing::a_record;
 
     /// Keeps all records in memory.
-    struct AtHand(Vec<Arc<Record>>);
+    struct FixedTail(Vec<Arc<Record>>);
 
-    impl Tail for AtHand {
+    impl Tail for FixedTail {
         fn read(&mut self, after: Seq, _: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
             panic!("the records after {after} are in memory")
         }
 
-        fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+        fn cached(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
             let later = self.0.iter().filter(|record| record.seq > after);
             Some(later.take(limit.records).cloned().collect())
         }
@@ -457,11 +457,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_at_hand_is_taken_as_far_as_it_is_durable_and_nothing_is_read() {
+    async fn records_in_memory_are_taken_as_far_as_they_are_durable_and_the_file_is_not_read() {
         let records = (1..=5).map(|seq| a_record().seq(seq).arc()).collect();
         let durable = watch::Sender::new(Seq(3));
         let filter = CompiledFilter::new(&Filter::default()).unwrap();
-        let tail = Box::new(AtHand(records));
+        let tail = Box::new(FixedTail(records));
         let limit = ReadLimit {
             records: 2,
             ..READ_LIMIT

@@ -26,16 +26,16 @@ use rand::rngs::StdRng;
 
 use super::attempt::Attempt;
 use super::dead_letters::DeadLetters;
-use super::failures::{ON_REJECT_HALT, too_many_letters};
+use super::on_failure::{ON_REJECT_HALT, too_many_letters};
 use super::options::{OnReject, RejectPolicy, RejectedPath};
 use super::outcome::CheckedOutcome;
 use super::policy;
 use super::probing::Probe;
 use super::retry_backoff::RetryBackoff;
 use super::retry_queue::{Glimpse, RetryQueue};
+use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::snapshot_cursor::SnapshotCursor;
 use super::steps::{FetchedBatch, MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
-use super::trouble::{Trouble, TroubleKind};
 use crate::journal::{Disabled, SinkRun, Switch};
 use crate::number::Seq;
 use crate::record::Record;
@@ -101,7 +101,7 @@ pub struct Machine {
     pub(super) parked: RetryQueue,
     pub(super) turn: NextRecords,
     pub(super) random: StdRng,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) failure: Option<SinkFailure>,
     /// A change of the switch in the present step, for the journal.
     pub(super) switch: Option<Switch>,
     pub(super) run: SnapshotCursor,
@@ -124,7 +124,7 @@ impl Machine {
             run: SnapshotCursor::of(config.backlog.run),
             turn: NextRecords::Parked,
             random: StdRng::seed_from_u64(config.seed),
-            trouble: None,
+            failure: None,
             switch: None,
             probe: Probe::default(),
         };
@@ -138,7 +138,7 @@ impl Machine {
         let kind = SinkErrorKind::Disabled;
         let message = format!("disabled since {}: {}", disabled.at, disabled.reason);
         let remedy = policy::of_sink(kind).remedy;
-        self.halt(TroubleKind::Sink(kind), (message, remedy), None);
+        self.halt(SinkFailureKind::Sink(kind), (message, remedy), None);
     }
 
     /// The last record up to which everything is durable at the destination, filtered out, parked or a dead letter.
@@ -147,8 +147,8 @@ impl Machine {
     }
 
     /// The present failure; cleared by the next success.
-    pub fn trouble(&self) -> Option<&Trouble> {
-        self.trouble.as_ref()
+    pub fn failure(&self) -> Option<&SinkFailure> {
+        self.failure.as_ref()
     }
 
     /// The run that is made for the sink.
@@ -439,11 +439,11 @@ impl Machine {
         }
         let left = left.map(|batch| batch.after(self.handled));
         if let Some(message) = halt {
-            self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), left);
+            self.halt(SinkFailureKind::Rejected, (message, ON_REJECT_HALT), left);
             return progress;
         }
         if self.letters.is_over_limit() {
-            self.halt(TroubleKind::TooManyLetters, too_many_letters(), left);
+            self.halt(SinkFailureKind::TooManyLetters, too_many_letters(), left);
             return progress;
         }
         match outcome.error {

@@ -10,11 +10,11 @@
 
 mod attempt;
 mod dead_letters;
-mod failures;
 mod feed;
 mod filter;
 mod machine;
 mod merge;
+mod on_failure;
 mod options;
 mod outcome;
 pub mod policy;
@@ -24,13 +24,13 @@ mod report;
 mod retry_backoff;
 mod retry_queue;
 mod sink_backlog;
+mod sink_failure;
 mod sink_log;
 mod snapshot_cursor;
 mod status;
 mod steps;
 #[cfg(test)]
 mod tests;
-mod trouble;
 mod worker;
 mod workers;
 
@@ -47,10 +47,10 @@ pub use refusals::{RefusalSender, Refusals};
 pub use retry_backoff::{Pace, RETRY_AFTER_MAX};
 pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, QueuedRetry};
 pub use sink_backlog::SinkBacklog;
+pub use sink_failure::{SinkFailure, SinkFailureKind};
 pub use status::{ParkedPath, ParkedStatus, RunStatus, SinkStatus};
 pub use steps::{
     FetchedBatch, MachineConfig, OperatorRequest, Parts, Phase, StepProgress, Task, WorkerInput,
 };
-pub use trouble::{Trouble, TroubleKind};
 pub use worker::{Setup, WallClock, Worker};
 pub use workers::Workers;

@@ -1,5 +1,5 @@
-//! The reaction to each kind of failure, and the remedy for the operator: one exhaustive match each, so that a new kind
-//! does not compile without a decision.
+//! The table of decisions: the action for each kind of failure, and the remedy for the operator. One exhaustive match
+//! each, so that a new kind does not compile without a decision.
 
 use super::retry_backoff::Pace;
 use crate::journal::JournalErrorKind;

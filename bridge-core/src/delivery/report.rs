@@ -3,28 +3,33 @@
 use std::time::{Duration, Instant};
 
 use super::machine::Machine;
+use super::sink_failure::SinkFailure;
 use super::sink_log::{Line, SinkLog};
 use super::status::SinkStatus;
 use super::steps::{OperatorRequest, StepProgress};
-use super::trouble::Trouble;
 use crate::journal::RunStep;
 use crate::sink::SinkError;
 
-/// Logs a change of the trouble.
-pub(super) fn moved(status: &SinkStatus, line: Line, before: Option<&Trouble>, after: Option<&Trouble>) {
+/// Logs a change of the failure.
+pub(super) fn moved(
+    status: &SinkStatus,
+    line: Line,
+    before: Option<&SinkFailure>,
+    after: Option<&SinkFailure>,
+) {
     let (sink, source) = (&*status.sink, &*status.source);
     match (line, before, after) {
         (Line::Again, Some(before), _) => {
             tracing::info!(sink, source, failures = before.failures, "sink delivers again");
         }
-        (Line::Halted, _, Some(trouble)) => log_halted(sink, source, trouble),
-        (Line::Failing { left_out }, _, Some(trouble)) => log_failing(sink, source, trouble, left_out),
-        (Line::Detail, _, Some(trouble)) => {
+        (Line::Halted, _, Some(failure)) => log_halted(sink, source, failure),
+        (Line::Failing { left_out }, _, Some(failure)) => log_failing(sink, source, failure, left_out),
+        (Line::Detail, _, Some(failure)) => {
             tracing::debug!(
                 sink,
                 source,
-                kind = trouble.kind.as_str(),
-                failures = trouble.failures,
+                kind = failure.kind.as_str(),
+                failures = failure.failures,
                 "sink still fails"
             );
         }
@@ -32,20 +37,20 @@ pub(super) fn moved(status: &SinkStatus, line: Line, before: Option<&Trouble>, a
     }
 }
 
-fn log_halted(sink: &str, source: &str, trouble: &Trouble) {
+fn log_halted(sink: &str, source: &str, failure: &SinkFailure) {
     tracing::error!(
         sink,
         source,
-        kind = trouble.kind.as_str(),
-        error = trouble.message,
-        remedy = trouble.remedy,
+        kind = failure.kind.as_str(),
+        error = failure.message,
+        remedy = failure.remedy,
         "sink halted, other sinks go on"
     );
 }
 
-fn log_failing(sink: &str, source: &str, trouble: &Trouble, left_out: u64) {
-    let (kind, error, remedy) = (trouble.kind.as_str(), &trouble.message, trouble.remedy);
-    if trouble.calls_operator {
+fn log_failing(sink: &str, source: &str, failure: &SinkFailure, left_out: u64) {
+    let (kind, error, remedy) = (failure.kind.as_str(), &failure.message, failure.remedy);
+    if failure.calls_operator {
         tracing::error!(
             sink,
             source,

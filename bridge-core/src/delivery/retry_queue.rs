@@ -11,7 +11,7 @@ use rand::Rng;
 use super::options::Retry;
 use super::policy;
 use super::retry_backoff::{Pace, RETRY_AFTER_MAX, RetryBackoff};
-use super::trouble::with_causes;
+use super::sink_failure::with_causes;
 use crate::journal::{BacklogChange, ParkedRecord};
 use crate::number::Seq;
 use crate::path::ZnodePath;

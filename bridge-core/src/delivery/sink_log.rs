@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::steps::Phase;
-use super::trouble::{Trouble, TroubleKind};
 use crate::log_throttle::LogThrottle;
 
 /// A line for the log.
@@ -22,9 +22,9 @@ pub(super) enum Line {
 /// Remembers the lines that were logged.
 #[derive(Debug, Default)]
 pub(super) struct SinkLog {
-    /// One for each kind of trouble.
-    kinds: Vec<(TroubleKind, LogThrottle)>,
-    /// Whether the present trouble was logged.
+    /// One for each kind of failure.
+    kinds: Vec<(SinkFailureKind, LogThrottle)>,
+    /// Whether the present failure was logged.
     is_logged: bool,
     parked: LogThrottle,
     parked_is_logged: bool,
@@ -32,24 +32,24 @@ pub(super) struct SinkLog {
 }
 
 impl SinkLog {
-    /// The line for a change of the trouble.
+    /// The line for a change of the failure.
     pub(super) fn moved(
         &mut self,
-        before: Option<&Trouble>,
-        after: Option<&Trouble>,
+        before: Option<&SinkFailure>,
+        after: Option<&SinkFailure>,
         phase: Phase,
         now: Instant,
     ) -> Option<Line> {
         match (before, after) {
             (None, None) => None,
             (Some(_), None) => std::mem::take(&mut self.is_logged).then_some(Line::Again),
-            (_, Some(trouble)) if phase == Phase::Halted => {
+            (_, Some(failure)) if phase == Phase::Halted => {
                 self.is_logged = true;
-                let is_new = before.is_none_or(|before| before.message != trouble.message);
+                let is_new = before.is_none_or(|before| before.message != failure.message);
                 is_new.then_some(Line::Halted)
             }
             (Some(before), Some(after)) if self.is_logged && before.kind == after.kind => Some(Line::Detail),
-            (_, Some(trouble)) => Some(match self.of(trouble.kind).say("", now) {
+            (_, Some(failure)) => Some(match self.of(failure.kind).say("", now) {
                 Some(left_out) => {
                     self.is_logged = true;
                     Line::Failing { left_out }
@@ -59,7 +59,7 @@ impl SinkLog {
         }
     }
 
-    fn of(&mut self, kind: TroubleKind) -> &mut LogThrottle {
+    fn of(&mut self, kind: SinkFailureKind) -> &mut LogThrottle {
         let at = self.kinds.iter().position(|(known, _)| *known == kind);
         let at = at.unwrap_or_else(|| {
             self.kinds.push((kind, LogThrottle::default()));
@@ -93,9 +93,9 @@ mod tests {
     use super::*;
     use crate::sink::SinkErrorKind;
 
-    fn trouble(kind: SinkErrorKind) -> Trouble {
-        Trouble {
-            kind: TroubleKind::Sink(kind),
+    fn failure(kind: SinkErrorKind) -> SinkFailure {
+        SinkFailure {
+            kind: SinkFailureKind::Sink(kind),
             message: format!("{kind:?}"),
             remedy: "",
             calls_operator: false,
@@ -104,11 +104,11 @@ mod tests {
         }
     }
 
-    /// A voice, its clock, and the trouble that there is.
+    /// A voice, its clock, and the failure that there is.
     struct Stage {
         sink_log: SinkLog,
         start: Instant,
-        trouble: Option<Trouble>,
+        failure: Option<SinkFailure>,
     }
 
     impl Stage {
@@ -116,24 +116,24 @@ mod tests {
             Stage {
                 sink_log: SinkLog::default(),
                 start: Instant::now(),
-                trouble: None,
+                failure: None,
             }
         }
 
         fn fails(&mut self, second: u64, kind: SinkErrorKind) -> Option<Line> {
-            self.step(second, Some(trouble(kind)), Phase::BackingOff)
+            self.step(second, Some(failure(kind)), Phase::BackingOff)
         }
 
         fn recovers(&mut self, second: u64) -> Option<Line> {
             self.step(second, None, Phase::Idle)
         }
 
-        fn step(&mut self, second: u64, after: Option<Trouble>, phase: Phase) -> Option<Line> {
+        fn step(&mut self, second: u64, after: Option<SinkFailure>, phase: Phase) -> Option<Line> {
             let now = self.start + Duration::from_secs(second);
             let line = self
                 .sink_log
-                .moved(self.trouble.as_ref(), after.as_ref(), phase, now);
-            self.trouble = after;
+                .moved(self.failure.as_ref(), after.as_ref(), phase, now);
+            self.failure = after;
             line
         }
     }
@@ -196,7 +196,7 @@ mod tests {
     fn a_halt_is_always_logged() {
         let mut stage = Stage::set();
         for second in 0..3 {
-            let halted = stage.step(second, Some(trouble(Unavailable)), Phase::Halted);
+            let halted = stage.step(second, Some(failure(Unavailable)), Phase::Halted);
             assert_eq!(halted, Some(Line::Halted));
             assert_eq!(stage.recovers(second), Some(Line::Again));
         }

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::failures::ON_REJECT_HALT;
 use super::machine::{Machine, MachineState, NextRecords};
+use super::on_failure::ON_REJECT_HALT;
 use super::options::RejectedPath;
 use super::outcome::CheckedOutcome;
+use super::sink_failure::SinkFailureKind;
 use super::steps::StepProgress;
-use super::trouble::TroubleKind;
 use crate::journal::{RunPage, RunStep, SinkRun};
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -141,7 +141,7 @@ impl Machine {
         self.turn = NextRecords::Parked;
         if let Some(first) = halting {
             let message = format!("record {} of the run was rejected: {}", first.seq, first.reason);
-            self.halt(TroubleKind::Rejected, (message, ON_REJECT_HALT), None);
+            self.halt(SinkFailureKind::Rejected, (message, ON_REJECT_HALT), None);
             return Some(progress);
         }
         let extent = outcome.extent;

@@ -7,8 +7,8 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::steps::{Phase, StepProgress};
-use super::trouble::{Trouble, TroubleKind};
 use crate::journal::{BacklogChange, SinkRun};
 use crate::metrics as names;
 use crate::number::Seq;
@@ -53,7 +53,7 @@ pub struct SinkStatus {
     /// Attempts that failed and were or will be made again, since this process started.
     pub retries: u64,
     /// The present failure; null if there is none.
-    pub error: Option<Trouble>,
+    pub error: Option<SinkFailure>,
 }
 
 /// Records that wait for their destination while those of other paths go on.
@@ -225,11 +225,11 @@ impl Meters {
         self.deferred.increment(deferred);
     }
 
-    pub fn retried(&self, trouble: &Trouble) {
+    pub fn retried(&self, failure: &SinkFailure) {
         let labels = [
             ("sink", metrics::SharedString::from(Arc::clone(&self.sink))),
             ("source", metrics::SharedString::from(Arc::clone(&self.source))),
-            ("kind", metrics::SharedString::const_str(trouble.kind.as_str())),
+            ("kind", metrics::SharedString::const_str(failure.kind.as_str())),
         ];
         counter!(names::SINK_RETRIES, &labels).increment(1);
     }
@@ -243,7 +243,7 @@ impl Meters {
         self.letters.set(status.dead_letters as f64);
         self.parked.set(status.parked.records as f64);
         let is_disabled = status.state == Phase::Halted
-            && matches!(&status.error, Some(trouble) if trouble.kind == TroubleKind::Sink(SinkErrorKind::Disabled));
+            && matches!(&status.error, Some(failure) if failure.kind == SinkFailureKind::Sink(SinkErrorKind::Disabled));
         self.disabled.set(f64::from(u8::from(is_disabled)));
         self.halted
             .set(f64::from(u8::from(status.state == Phase::Halted)));

@@ -142,7 +142,7 @@ pub enum Phase {
     Delivering,
     /// Waiting for the next attempt.
     BackingOff,
-    /// Stopped until the next start or until an operator enables the sink; see the trouble.
+    /// Stopped until the next start or until an operator enables the sink; see the failure.
     Halted,
     /// Ended by a shutdown.
     Closed,
@@ -176,7 +176,7 @@ impl FetchedBatch {
 
 impl StepProgress {
     /// The progress as the journal stores it.
-    pub fn note(self, sink: Arc<str>, at: Timestamp) -> SinkProgress {
+    pub fn of_sink(self, sink: Arc<str>, at: Timestamp) -> SinkProgress {
         SinkProgress {
             sink,
             at,

@@ -21,10 +21,10 @@ use super::options::{RejectPolicy, Retry};
 use super::refusals::Refusals;
 use super::report;
 use super::sink_backlog::SinkBacklog;
+use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::sink_log::{Line, SinkLog};
 use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus};
 use super::steps::{MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
-use super::trouble::{Trouble, TroubleKind};
 use crate::journal::{ReadLimit, RefusedProgress, SinkProgress};
 use crate::number::Seq;
 use crate::record::Timestamp;
@@ -52,7 +52,7 @@ pub struct Setup {
     /// The last seq that is durable in the journal.
     pub durable: watch::Receiver<Seq>,
     /// To the journal's writer.
-    pub notes: mpsc::Sender<SinkProgress>,
+    pub progress: mpsc::Sender<SinkProgress>,
     /// Progress that the journal's writer refused.
     pub refusals: Refusals,
     /// Delivery continues after this record. The journal already has the sink: a new one was registered by
@@ -86,7 +86,7 @@ pub struct Setup {
 pub struct Worker {
     sink: Box<dyn Sink>,
     state: WorkerState,
-    notes: mpsc::Sender<SinkProgress>,
+    progress: mpsc::Sender<SinkProgress>,
     refusals: Refusals,
     /// Refusals of this sink before this worker began.
     refused_before: u64,
@@ -161,7 +161,7 @@ impl Worker {
         let worker = Worker {
             sink: setup.destination,
             state,
-            notes: setup.notes,
+            progress: setup.progress,
             refused_before: setup.refusals.count(&status_sink),
             refusals: setup.refusals,
             orders: Some(setup.orders),
@@ -209,7 +209,7 @@ impl Worker {
     async fn work(&mut self) {
         // Stored at once, so that a new sink begins at the same place after a restart, whatever was delivered by then.
         let first = self.state.machine.standing();
-        if self.note(first).await.is_err() {
+        if self.send_progress(first).await.is_err() {
             return;
         }
         self.state.began = Instant::now();
@@ -225,7 +225,7 @@ impl Worker {
                 WorkerEvent::Stop => return,
             };
             if let Some(progress) = progress
-                && self.note(progress).await.is_err()
+                && self.send_progress(progress).await.is_err()
             {
                 return;
             }
@@ -271,14 +271,14 @@ impl Worker {
         }
     }
 
-    async fn note(&mut self, progress: StepProgress) -> Result<(), WriterGone> {
+    async fn send_progress(&mut self, progress: StepProgress) -> Result<(), WriterGone> {
         self.state.status.count(&progress);
         let now = (self.state.clock)();
         self.state.meters.count(&progress, now);
         let (status, at) = (&self.state.status, Instant::now().into_std());
         report::not_restated(status, &progress, &mut self.state.sink_log, at);
-        let note = progress.note(Arc::clone(&self.state.status.sink), now);
-        self.notes.send(note).await.map_err(|_| {
+        let progress = progress.of_sink(Arc::clone(&self.state.status.sink), now);
+        self.progress.send(progress).await.map_err(|_| {
             report::writer_gone(&self.state.status);
             WriterGone
         })
@@ -395,16 +395,16 @@ impl WorkerState {
 
     /// A step of the machine, with its log lines and metrics.
     fn watched(&mut self, step: impl FnOnce(&mut Machine) -> Option<StepProgress>) -> Option<StepProgress> {
-        let before = self.machine.trouble().cloned();
+        let before = self.machine.failure().cloned();
         let parked_before = self.machine.parked().0;
         let progress = step(&mut self.machine);
         let phase = self.machine.phase();
-        let after = self.machine.trouble();
-        if let (Phase::BackingOff, Some(trouble)) = (phase, after)
-            && trouble.kind != TroubleKind::ParkedFull
+        let after = self.machine.failure();
+        if let (Phase::BackingOff, Some(failure)) = (phase, after)
+            && failure.kind != SinkFailureKind::ParkedFull
         {
             self.status.retries += 1;
-            self.meters.retried(trouble);
+            self.meters.retried(failure);
         }
         let now = Instant::now().into_std();
         if let Some(line) = self.sink_log.moved(before.as_ref(), after, phase, now) {
@@ -439,7 +439,7 @@ impl WorkerState {
             Some(captured) if status.lag_records > 0 => captured.age_seconds((self.clock)()),
             _ => 0.0,
         };
-        status.error = self.machine.trouble().cloned();
+        status.error = self.machine.failure().cloned();
         status.dead_letters = self.machine.letters() as u64;
         status.run = self.machine.run().map(RunStatus::of);
         status.parked = ParkedStatus::of(&self.machine, self.began.elapsed());
@@ -466,17 +466,17 @@ impl WorkerState {
 
     /// Halts the worker itself, which no request of an operator undoes.
     fn halted(&mut self, message: String, remedy: &'static str) {
-        let trouble = Trouble {
-            kind: TroubleKind::Worker,
+        let failure = SinkFailure {
+            kind: SinkFailureKind::Worker,
             message,
             remedy,
             calls_operator: true,
             failures: 1,
             retry_after_seconds: None,
         };
-        report::moved(&self.status, Line::Halted, None, Some(&trouble));
+        report::moved(&self.status, Line::Halted, None, Some(&failure));
         self.status.state = Phase::Halted;
-        self.status.error = Some(trouble);
+        self.status.error = Some(failure);
         self.meters.show(&self.status);
         self.published.send_replace(self.status.clone());
     }

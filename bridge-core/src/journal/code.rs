@@ -1,7 +1,8 @@
 //! The encoding of the compact columns: Stats, lists of zxids, positions in a run.
 //!
-//! Numbers are LEB128, signed ones in zigzag. The zxids and times of a Stat are stored as their distance from its czxid and ctime, which are
-//! close to them: a Stat of 68 bytes takes about 25. Never change an encoding here without a new format number.
+//! Numbers are LEB128, and signed ones are in zigzag. The zxids and times of a Stat are stored as their distance from
+//! its czxid and ctime, which are close to them: a Stat of 68 bytes takes about 25. Never change an encoding here
+//! without a new format number.
 
 use std::io::{Cursor, Write};
 use std::sync::Arc;

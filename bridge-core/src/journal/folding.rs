@@ -292,7 +292,7 @@ struct Fences {
     /// Up to there nothing is undelivered.
     delivered: Seq,
     posts: BTreeSet<Seq>,
-    /// What workers hold: after the first, up to the second.
+    /// Ranges of records that workers hold: after the first, up to the second.
     held: Vec<(Seq, Seq)>,
 }
 

@@ -57,7 +57,7 @@ const FORGET: &str = "restore a copy, or give the sink's place up with 'zkbridge
      begin anew";
 
 /// A query that returns the rows that are wrong.
-struct Question {
+struct IntegrityQuery {
     subject: &'static str,
     /// Columns: the number of the path or null, the seq or null, and a word for the message.
     sql: &'static str,
@@ -65,8 +65,8 @@ struct Question {
     remedy: &'static str,
 }
 
-const QUESTIONS: &[Question] = &[
-    Question {
+const INTEGRITY_QUERIES: &[IntegrityQuery] = &[
+    IntegrityQuery {
         subject: "records",
         // A hole that is known reaches from one record to the next.
         sql: "SELECT NULL, seq, NULL FROM record r WHERE seq > (SELECT min(seq) FROM record)
@@ -76,27 +76,27 @@ const QUESTIONS: &[Question] = &[
         message: "the record before it is missing",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "records",
         sql: "SELECT r.path, r.seq, NULL FROM hole h JOIN record r ON r.seq BETWEEN h.first AND h.last",
         message: "it is there and is said to have gone into a later one",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "records",
         sql: "SELECT r.path, r.seq, NULL FROM record r WHERE r.path IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM path p WHERE p.id = r.path)",
         message: "its path is not known",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "history",
         sql: "SELECT r.path, r.seq, r.previous FROM record r LEFT JOIN record p ON p.seq = r.previous
             WHERE r.previous >= (SELECT min(seq) FROM record) AND (p.seq IS NULL OR p.path <> r.path OR p.seq >= r.seq)",
         message: "the record that it follows is not one of its path",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "history",
         sql: "SELECT r.path, r.seq, NULL FROM record r JOIN record p ON p.seq = r.previous
             WHERE r.zxid_kind = 0 AND p.zxid_kind = 0 AND r.zxid < p.zxid
@@ -104,63 +104,63 @@ const QUESTIONS: &[Question] = &[
         message: "its zxid is before that of the record that it follows",
         remedy: ANEW,
     },
-    Question {
+    IntegrityQuery {
         subject: "values",
         sql: "SELECT r.path, r.seq, r.value FROM record r WHERE r.value IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM value v WHERE v.id = r.value)",
         message: "its value is missing",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "values",
         sql: "SELECT r.path, r.seq, r.retired FROM record r WHERE r.before = 2 AND r.retired IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM value v WHERE v.id = r.retired)",
         message: "the value before it is missing",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "values",
         sql: "SELECT i.path, NULL, i.value FROM image i WHERE i.value IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM value v WHERE v.id = i.value)",
         message: "the value that the image has of it is missing",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "image",
         sql: "SELECT NULL, value, NULL FROM meta WHERE key = 'applied' AND value <>
             (SELECT ifnull(max(seq), 0) FROM record)",
         message: "the image has applied the records up to this one, which is not the last one of the journal",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "image",
         sql: "SELECT p.id, NULL, NULL FROM path p LEFT JOIN image i
             ON i.parent = p.parent AND i.name = p.name AND i.path = p.id WHERE i.path IS NULL",
         message: "the image does not have it under its number",
         remedy: RESTORE,
     },
-    Question {
+    IntegrityQuery {
         subject: "image",
         sql: "SELECT i.path, NULL, i.occupied FROM image i WHERE i.occupied <> (i.life <> 0
             OR EXISTS (SELECT 1 FROM image c WHERE c.parent = i.path AND c.occupied = 1))",
         message: "the image is wrong about whether it or something below it is living",
         remedy: ANEW,
     },
-    Question {
+    IntegrityQuery {
         subject: "cursors",
         sql: "SELECT NULL, cursor, name FROM sink
             WHERE cursor < 0 OR cursor > (SELECT ifnull(max(seq), 0) FROM record)",
         message: "this sink's cursor is past the end of the journal",
         remedy: FORGET,
     },
-    Question {
+    IntegrityQuery {
         subject: "cursors",
         sql: "SELECT NULL, cursor, name FROM sink WHERE cursor + 1 <
             min((SELECT min(seq) FROM record), ifnull((SELECT min(first) FROM hole), 9223372036854775807))",
         message: "records that this sink has not got are gone",
         remedy: FORGET,
     },
-    Question {
+    IntegrityQuery {
         subject: "aside",
         sql: "SELECT NULL, seq, sink FROM (SELECT sink, seq, record FROM rejected UNION ALL
             SELECT sink, seq, record FROM parked) WHERE record IS NULL
@@ -168,7 +168,7 @@ const QUESTIONS: &[Question] = &[
         message: "a record that this sink has set aside is gone",
         remedy: "let it go with 'zkbridge dlq drop', as it cannot be delivered any more",
     },
-    Question {
+    IntegrityQuery {
         subject: "aside",
         sql: "SELECT NULL, a.seq, a.sink FROM (SELECT sink, seq FROM rejected UNION ALL
             SELECT sink, seq FROM parked) a LEFT JOIN sink s ON s.name = a.sink WHERE s.name IS NULL OR a.seq > s.cursor",
@@ -200,7 +200,7 @@ impl Reader {
         tell("file");
         self.ask(&mut found, file_is_whole)?;
         tell("tables");
-        for question in QUESTIONS {
+        for question in INTEGRITY_QUERIES {
             self.ask(&mut found, |connection, found| question.ask(connection, found))?;
         }
         tell("image");
@@ -274,7 +274,7 @@ impl Reader {
     }
 }
 
-impl Question {
+impl IntegrityQuery {
     fn ask(&self, connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare(self.sql)?;
         let mut rows = statement.query([])?;

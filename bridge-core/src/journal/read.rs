@@ -173,14 +173,14 @@ impl Reader {
             ..
         } = self;
         let marked = worker.as_ref().map(|worker| worker.mark.begin());
-        let at_hand = match worker.as_ref() {
+        let cached = match worker.as_ref() {
             // If a value is missing in the file, the check of the file reports it.
             Some(ForWorker { newest, .. }) if reading.records.is_empty() => newest
                 .after(reading.after, reading.filling.limit)
                 .and_then(|taken| completed(connection, &admitted, taken, reading.filling.limit).ok()),
             _ => None,
         };
-        let is_all = match at_hand {
+        let is_all = match cached {
             Some(records) => {
                 reading.records = records;
                 true
@@ -195,9 +195,9 @@ impl Reader {
         Ok(is_all)
     }
 
-    /// What [`Reader::read`] would give, where that is held in memory: only for the reader of a worker that has kept up
-    /// with the writer. Does not wait for anything.
-    pub fn at_hand(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
+    /// The result of [`Reader::read`] from memory, without waiting: only for the reader of a worker that has kept up
+    /// with the writer. `None` if memory does not hold these records.
+    pub fn cached(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
         let ForWorker { mark, newest } = self.worker.as_ref()?;
         let marked = mark.begin_at_once()?;
         let Taken { records, lacking } = newest.after(after, limit)?;

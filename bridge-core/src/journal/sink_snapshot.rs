@@ -34,13 +34,13 @@ const ROWS_AT_ONCE: usize = 10_000;
 /// A run for one sink with its progress. It continues from its stored position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkRun {
-    /// Names it. The run of each root has an id of its own that is made of it.
+    /// Its id. The run of each root has an id of its own that is derived from it.
     pub id: Uuid,
-    /// What is delivered: this path and all below it; `None`: everything.
+    /// The delivered subtree: this path and all below it; `None`: everything.
     pub path: Option<ZnodePath>,
-    /// When it was asked for: the `captured` of its records.
+    /// The time of the request: the `captured` of its records.
     pub captured: Timestamp,
-    /// The position that it is of: the sink's cursor when the first page was read; `None` before.
+    /// The position whose state it shows: the sink's cursor when the first page was read; `None` before.
     pub at: Option<Seq>,
     /// The root that is delivered.
     place: Option<RunPlace>,
@@ -263,7 +263,7 @@ fn stored(connection: &Connection, sink: &str) -> rusqlite::Result<Option<SinkRu
 struct PageBuilder<'a> {
     connection: &'a Connection,
     names: &'a Names,
-    /// What is watched today; `None`: every root that the journal has ever had.
+    /// The paths that the source watches; `None`: every root that the journal has ever had.
     scope: Option<&'a Scope>,
     run: &'a SinkRun,
     at: Seq,

@@ -71,36 +71,36 @@ pub struct Disabled {
 
 impl Journal {
     /// As in [`super::SinkState::store_progress`].
-    pub(super) fn write_progress(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
-        let sink = &note.sink;
+    pub(super) fn write_progress(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
+        let sink = &progress.sink;
         let stored = self.write("storing a cursor", |journal| {
             let connection = &journal.connection;
             let Some(from) = cursors::cursor(connection, sink)? else {
-                return Ok(Err(note.refused(Seq::ZERO, RangeMismatch::UnknownSink)));
+                return Ok(Err(progress.refused(Seq::ZERO, RangeMismatch::UnknownSink)));
             };
-            let cursor = match note.applied_at(from, journal.log.head) {
+            let cursor = match progress.applied_at(from, journal.log.head) {
                 Ok(cursor) => cursor,
                 Err(refused) => return Ok(Err(refused)),
             };
             connection
                 .prepare_cached("UPDATE sink SET cursor = ?2 WHERE name = ?1")?
                 .execute((&**sink, cursor.0.cast_signed()))?;
-            for change in &note.changes {
+            for change in &progress.changes {
                 let desk = OutcomeWriter {
                     connection,
                     sink,
-                    at: note.at,
+                    at: progress.at,
                     is_new: change.seq() > from,
                 };
                 desk.take(change)?;
             }
-            match &note.run {
+            match &progress.run {
                 Some(RunStep::At(run)) => sink_snapshot::store(connection, sink, run)?,
                 Some(RunStep::Delivered(id)) => sink_snapshot::store_delivered(connection, sink, *id)?,
                 None => {}
             }
-            if let Some(switch) = &note.switch {
-                store_switch(connection, sink, switch, note.at)?;
+            if let Some(switch) = &progress.switch {
+                store_switch(connection, sink, switch, progress.at)?;
             }
             Ok(Ok(()))
         })?;

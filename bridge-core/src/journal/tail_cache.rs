@@ -1,7 +1,7 @@
 //! The newest durable records in memory, so that workers at the tail need not read them back from the file.
 //!
 //! ```text
-//!   append ──▶ rows of the open batch ──commit──▶ the newest ──▶ Reader::at_hand, Reader::read ──▶ workers
+//!   append ──▶ rows of the open batch ──commit──▶ the newest ──▶ Reader::cached, Reader::read ──▶ workers
 //!                        │                            │
 //!                    rollback: gone        forgotten: by a fold, by retention, the oldest beyond the bound
 //! ```

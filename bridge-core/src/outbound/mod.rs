@@ -1,7 +1,7 @@
 //! Shared parts of the sinks that send messages.
 //!
 //! A [`Projection`] makes messages of a record, [`fit`] makes them no larger than the destination takes, [`NameTemplate`]
-//! names where they go, [`SendQueue`] holds those on their way, and [`Tally`] settles a batch and makes the report of
+//! names where they go, [`SendQueue`] holds those in flight, and [`Tally`] settles a batch and makes the report of
 //! `deliver` from it.
 //!
 //! *Invariants.* Nothing in here depends on a destination, a client library or a protocol.

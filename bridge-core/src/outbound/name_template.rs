@@ -27,9 +27,9 @@ pub struct NameRules {
     pub meaning: &'static str,
     /// The longest name that is sent. A longer one of a record is cut and ends with a hash of the whole.
     pub length_max: usize,
-    /// Why the destination would not take a name, whatever its length; `None` if it would.
+    /// The reason why the destination would not take a name, of any length; `None` if it would.
     pub reason_against: fn(&str) -> Option<String>,
-    /// What to write beside variables, after "use {variables} and".
+    /// The part of the remedy after "use {variables} and".
     pub remedy: &'static str,
 }
 

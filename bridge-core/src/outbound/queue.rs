@@ -1,4 +1,4 @@
-//! Messages on their way, in the order of the batch.
+//! Messages in flight, in the order of the batch.
 //!
 //! Destinations acknowledge in any order. The queue gives out its front only, so that everything before a durable message
 //! is settled.
@@ -43,7 +43,7 @@ pub enum SendOutcome<A, F> {
     Failed(F),
 }
 
-/// Messages on their way; a `P` is what is known of one that was not acknowledged.
+/// Messages in flight; a `P` is what is known of one that was not acknowledged.
 #[derive(Debug)]
 pub struct SendQueue<P, A, F> {
     queue: VecDeque<(MessageTicket, Sending<P, A, F>)>,

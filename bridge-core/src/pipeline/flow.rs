@@ -71,7 +71,7 @@ pub struct Flow<L> {
     /// The last that was reported.
     connection: Connection,
     /// Not stored yet, by sink.
-    notes: BTreeMap<Arc<str>, SinkProgress>,
+    progress: BTreeMap<Arc<str>, SinkProgress>,
     backoff: Backoff,
     random: StdRng,
     /// The machine has more to do when nothing waits.
@@ -88,7 +88,7 @@ impl<L: JournalWriter> Flow<L> {
             machine,
             journal,
             connection: Connection::default(),
-            notes: BTreeMap::new(),
+            progress: BTreeMap::new(),
             backoff: Backoff::new(RECONNECT_FIRST, RECONNECT_MAX, Jitter::Half),
             random: StdRng::seed_from_u64(seed),
             has_more: false,
@@ -264,28 +264,28 @@ impl<L: JournalWriter> Flow<L> {
 
     /// Keeps the progress of a sink for the next commit, joined with what waits of it. A progress that does not start
     /// where that ends is refused.
-    pub fn take_note(&mut self, note: SinkProgress) {
-        match self.notes.get_mut(&note.sink) {
+    pub fn take_progress(&mut self, progress: SinkProgress) {
+        match self.progress.get_mut(&progress.sink) {
             Some(waiting) => {
-                if let Err(refused) = waiting.absorb(note, self.journal.end().tail) {
+                if let Err(refused) = waiting.absorb(progress, self.journal.end().tail) {
                     self.events.push_back(PipelineEvent::Refused(refused));
                 }
             }
             None => {
-                self.notes.insert(note.sink.clone(), note);
+                self.progress.insert(progress.sink.clone(), progress);
             }
         }
     }
 
     /// Whether a cursor waits to be stored.
-    pub fn has_notes(&self) -> bool {
-        !self.notes.is_empty()
+    pub fn has_progress(&self) -> bool {
+        !self.progress.is_empty()
     }
 
     /// Whether what is waiting must not wait for the next beat: a cursor that is lost costs a record that is delivered
     /// twice, but a sink that was switched off would call a destination again that has asked never to be called.
     pub fn is_urgent(&self) -> bool {
-        self.notes.values().any(|note| note.switch.is_some())
+        self.progress.values().any(|progress| progress.switch.is_some())
     }
 
     /// Makes the open transaction durable, with the cursors that are waiting. `None`: nothing of it became durable, and
@@ -294,9 +294,9 @@ impl<L: JournalWriter> Flow<L> {
     /// # Errors
     /// As of [`Flow::report`].
     pub fn commit(&mut self) -> Result<Option<Seq>, JournalError> {
-        match self.write_notes().and_then(|()| self.journal.commit()) {
+        match self.write_progress().and_then(|()| self.journal.commit()) {
             Ok(tail) => {
-                self.notes.clear();
+                self.progress.clear();
                 Ok(Some(tail))
             }
             Err(error) => self.failed(StepError::Journal(error)).map(|()| None),
@@ -305,17 +305,17 @@ impl<L: JournalWriter> Flow<L> {
 
     /// Writes the progress that waits into the open batch. A progress that is refused waits no more: it would be refused
     /// again, and the journal keeps the cursor before it.
-    fn write_notes(&mut self) -> Result<(), JournalError> {
+    fn write_progress(&mut self) -> Result<(), JournalError> {
         let mut refused = Vec::new();
-        for note in self.notes.values() {
-            match self.journal.store_progress(note) {
+        for progress in self.progress.values() {
+            match self.journal.store_progress(progress) {
                 Ok(()) => {}
                 Err(ProgressError::Refused(error)) => refused.push(error),
                 Err(ProgressError::Journal(error)) => return Err(error),
             }
         }
         for error in refused {
-            self.notes.remove(&error.sink);
+            self.progress.remove(&error.sink);
             self.events.push_back(PipelineEvent::Refused(error));
         }
         Ok(())
@@ -325,10 +325,10 @@ impl<L: JournalWriter> Flow<L> {
     ///
     /// # Errors
     /// They could not be stored.
-    pub fn store_notes(&mut self) -> Result<(), JournalError> {
-        self.write_notes()?;
+    pub fn store_progress(&mut self) -> Result<(), JournalError> {
+        self.write_progress()?;
         self.journal.commit()?;
-        self.notes.clear();
+        self.progress.clear();
         Ok(())
     }
 

@@ -46,7 +46,7 @@ pub struct PipelineSetup {
     /// To the connection.
     pub requests: mpsc::Sender<AddressedRequest>,
     /// From the delivery workers; the pipeline ends when both have closed.
-    pub notes: mpsc::Receiver<SinkProgress>,
+    pub progress: mpsc::Receiver<SinkProgress>,
     /// From who enters sinks while it runs. Closed, there are none.
     pub visits: mpsc::Receiver<WriterTask>,
     /// The time of day.
@@ -71,7 +71,7 @@ pub struct Pipeline {
     flow: Flow<Journal>,
     reports: Option<mpsc::Receiver<SourceEvent>>,
     requests: Option<mpsc::Sender<AddressedRequest>>,
-    notes: Option<mpsc::Receiver<SinkProgress>>,
+    progress: Option<mpsc::Receiver<SinkProgress>>,
     visits: Option<mpsc::Receiver<WriterTask>>,
     clock: WallClock,
     durable: watch::Sender<Seq>,
@@ -99,7 +99,7 @@ pub struct Pipeline {
 /// The inputs that the loop waits for.
 enum Turn {
     Report(Option<SourceEvent>),
-    Note(Option<SinkProgress>),
+    Progress(Option<SinkProgress>),
     Visit(Option<WriterTask>),
     Beat,
     More,
@@ -115,7 +115,7 @@ impl Pipeline {
             journal,
             reports,
             requests,
-            notes,
+            progress,
             visits,
             clock,
             seed,
@@ -129,7 +129,7 @@ impl Pipeline {
             flow: Flow::new(machine, journal, seed),
             reports: Some(reports),
             requests: Some(requests),
-            notes: Some(notes),
+            progress: Some(progress),
             visits: Some(visits),
             clock,
             durable,
@@ -181,14 +181,14 @@ impl Pipeline {
         let beat = sleep_until(self.beats.due(false));
         tokio::pin!(beat);
         loop {
-            let due = self.beats.due(self.flow.has_notes());
+            let due = self.beats.due(self.flow.has_progress());
             if beat.deadline() != due {
                 beat.as_mut().reset(due);
             }
             let turn = tokio::select! {
                 biased;
                 report = next(&mut self.reports), if self.reports.is_some() => Turn::Report(report),
-                note = next(&mut self.notes), if self.notes.is_some() => Turn::Note(note),
+                progress = next(&mut self.progress), if self.progress.is_some() => Turn::Progress(progress),
                 visit = next(&mut self.visits), if self.visits.is_some() && self.visit.is_none() => Turn::Visit(visit),
                 () = &mut beat => Turn::Beat,
                 () = std::future::ready(()), if self.flow.has_more() => Turn::More,
@@ -200,13 +200,13 @@ impl Pipeline {
                     self.reports = None;
                     self.requests = None;
                 }
-                Turn::Note(Some(note)) => {
-                    self.flow.take_note(note);
+                Turn::Progress(Some(progress)) => {
+                    self.flow.take_progress(progress);
                     if self.flow.is_urgent() {
                         self.commit().await?;
                     }
                 }
-                Turn::Note(None) => self.notes = None,
+                Turn::Progress(None) => self.progress = None,
                 Turn::Visit(Some(visit)) => {
                     self.visit = Some(visit);
                     self.visit().await?;
@@ -217,8 +217,8 @@ impl Pipeline {
                 // Waiting records are journalled first, and the cursors in the same transaction.
                 Turn::Compact => self.commit().await?,
             }
-            if self.reports.is_none() && self.notes.is_none() {
-                return self.flow.store_notes();
+            if self.reports.is_none() && self.progress.is_none() {
+                return self.flow.store_progress();
             }
         }
     }
@@ -374,7 +374,7 @@ impl Pipeline {
 
     /// Makes the open transaction durable, with the cursors that are waiting, and wakes the workers.
     async fn commit(&mut self) -> Result<(), JournalError> {
-        if self.flow.has_notes() {
+        if self.flow.has_progress() {
             self.begin()?;
         }
         let began = Instant::now();
@@ -450,13 +450,13 @@ impl Pipeline {
         if self.visit.is_none() {
             return Ok(());
         }
-        if let Some(notes) = &mut self.notes {
-            while let Ok(note) = notes.try_recv() {
-                self.flow.take_note(note);
+        if let Some(progress) = &mut self.progress {
+            while let Ok(progress) = progress.try_recv() {
+                self.flow.take_progress(progress);
             }
         }
         self.commit().await?;
-        if !self.flow.has_notes()
+        if !self.flow.has_progress()
             && let Some(visit) = self.visit.take()
         {
             visit(self.flow.journal());

@@ -33,7 +33,7 @@ const BOUND: Duration = Duration::from_secs(20);
 struct Bench {
     reports: mpsc::Sender<SourceEvent>,
     requests: mpsc::Receiver<AddressedRequest>,
-    notes: mpsc::Sender<SinkProgress>,
+    progress: mpsc::Sender<SinkProgress>,
     watches: Watches,
     thread: std::thread::JoinHandle<()>,
     visits: mpsc::Sender<WriterTask>,
@@ -63,7 +63,7 @@ impl Bench {
         look(&mut journal);
         let (reports, reports_end) = mpsc::channel(16);
         let (requests_end, requests) = mpsc::channel(16);
-        let (notes, notes_end) = mpsc::channel(16);
+        let (progress, progress_end) = mpsc::channel(16);
         let (visits, visits_end) = mpsc::channel(1);
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
             source: "main".into(),
@@ -71,7 +71,7 @@ impl Bench {
             journal,
             reports: reports_end,
             requests: requests_end,
-            notes: notes_end,
+            progress: progress_end,
             visits: visits_end,
             clock: Arc::new(|| Timestamp(1_000)),
             seed: 1,
@@ -81,7 +81,7 @@ impl Bench {
         Bench {
             reports,
             requests,
-            notes,
+            progress,
             watches,
             thread,
             visits,
@@ -169,7 +169,7 @@ impl Bench {
 
     /// The connection and the workers end; so must the pipeline.
     async fn end(self) {
-        drop((self.reports, self.notes, self.requests));
+        drop((self.reports, self.progress, self.requests));
         tokio::task::spawn_blocking(move || self.thread.join().unwrap())
             .await
             .unwrap();
@@ -237,7 +237,7 @@ async fn a_full_journal_holds_capture_and_says_so_until_a_sink_has_moved_on() {
 
     let tail = Seq(kept.len() as u64);
     bench
-        .notes
+        .progress
         .send(SinkProgress {
             sink: "slow".into(),
             to: tail,
@@ -321,7 +321,7 @@ async fn cursors_are_stored_although_nothing_is_captured() {
     bench.answer(root, vec![znode(1, 3, Some(&[]))]).await;
     bench.durable(3).await;
     bench
-        .notes
+        .progress
         .send(SinkProgress {
             sink: "slow".into(),
             to: Seq(2),
@@ -331,7 +331,7 @@ async fn cursors_are_stored_although_nothing_is_captured() {
         .unwrap();
     let file = bench.folder.path().join("main.journal");
     let folder = bench.folder;
-    drop((bench.reports, bench.notes, bench.requests));
+    drop((bench.reports, bench.progress, bench.requests));
     tokio::task::spawn_blocking(move || bench.thread.join().unwrap())
         .await
         .unwrap();
@@ -347,17 +347,17 @@ fn a_sink_that_was_switched_off_is_stored_at_once_and_a_cursor_with_what_comes_n
     journal.register_sink("slow", Seq::ZERO).unwrap();
     journal.commit().unwrap();
     let mut flow = Flow::new(machine(), journal, 1);
-    let note = |switch| SinkProgress {
+    let progress = |switch| SinkProgress {
         sink: "slow".into(),
         switch,
         ..SinkProgress::default()
     };
-    flow.take_note(note(None));
+    flow.take_progress(progress(None));
     assert!(!flow.is_urgent());
     let reason = "gone".to_owned();
-    flow.take_note(note(Some(Switch::Disabled { reason })));
-    flow.take_note(note(None));
-    assert!(flow.is_urgent(), "a later note does not make it less so");
+    flow.take_progress(progress(Some(Switch::Disabled { reason })));
+    flow.take_progress(progress(None));
+    assert!(flow.is_urgent(), "a later progress does not make it less so");
     flow.commit().unwrap();
     assert!(!flow.is_urgent());
     let disabled = Reader::open(&file).unwrap().disabled("slow").unwrap();

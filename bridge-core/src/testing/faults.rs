@@ -37,7 +37,7 @@ pub enum Fault {
     Panic,
 }
 
-/// What is to happen, shared by all sinks that a test makes one after another.
+/// The scripted faults, shared by all sinks that a test makes one after another.
 #[derive(Clone, Default)]
 pub struct FaultScript {
     plan: Arc<Mutex<Plan>>,
@@ -247,7 +247,7 @@ impl Plan {
         are_failing
     }
 
-    /// What is to be written, and what is refused.
+    /// Splits the records into those to write and those to refuse.
     fn sort(&mut self, records: &[Arc<Record>]) -> (Vec<Arc<Record>>, DeliverError) {
         let mut refused = DeliverError::default();
         let mut kept = Vec::new();

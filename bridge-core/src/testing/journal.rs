@@ -150,37 +150,45 @@ impl MemoryJournal {
         self.lock().records.clone()
     }
 
-    /// Stores notes until all workers have ended.
+    /// Stores progress until all workers have ended.
     ///
     /// # Panics
     ///
     /// When a progress does not follow the cursor of its sink.
-    pub async fn store(&self, mut notes: mpsc::Receiver<SinkProgress>) {
-        while let Some(note) = notes.recv().await {
-            self.store_one(note);
+    pub async fn store(&self, mut progress: mpsc::Receiver<SinkProgress>) {
+        while let Some(progress) = progress.recv().await {
+            self.store_one(progress);
         }
     }
 
-    fn store_one(&self, note: SinkProgress) {
+    fn store_one(&self, progress: SinkProgress) {
         let durable = *self.durable.borrow();
         let mut shared = self.lock();
         // A sink is entered with its first progress.
-        let cursor = *shared.cursors.entry(Arc::clone(&note.sink)).or_insert(note.from);
-        let cursor = note
+        let cursor = *shared
+            .cursors
+            .entry(Arc::clone(&progress.sink))
+            .or_insert(progress.from);
+        let cursor = progress
             .applied_at(cursor, durable)
             .unwrap_or_else(|refused| panic!("{refused}"));
-        shared.cursors.insert(Arc::clone(&note.sink), cursor);
-        let backlog = shared.backlogs.entry(note.sink).or_default();
-        for change in note.changes {
+        shared.cursors.insert(Arc::clone(&progress.sink), cursor);
+        let backlog = shared.backlogs.entry(progress.sink).or_default();
+        for change in progress.changes {
             backlog.take(change);
         }
-        match note.run {
+        match progress.run {
             Some(RunStep::At(run)) => backlog.run = Some(*run),
             Some(RunStep::Delivered(_)) => backlog.run = None,
             None => {}
         }
-        match note.switch {
-            Some(Switch::Disabled { reason }) => backlog.disabled = Some(Disabled { reason, at: note.at }),
+        match progress.switch {
+            Some(Switch::Disabled { reason }) => {
+                backlog.disabled = Some(Disabled {
+                    reason,
+                    at: progress.at,
+                })
+            }
             Some(Switch::Enabled) => backlog.disabled = None,
             None => {}
         }

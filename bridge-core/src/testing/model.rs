@@ -165,7 +165,7 @@ fn assert_fits(path: &ZnodePath, what: &ChangeKind, old: Option<&Znode>) {
     assert!(fits, "{path}: {what:?} does not fit {old:?}");
 }
 
-/// What the znode is afterwards, and what names the change.
+/// The znode after the change, and the name of the change.
 fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Option<Znode>, Name) {
     let exact = |record: &mut Record, zxid| {
         record.zxid = Some(zxid);

@@ -30,7 +30,7 @@ pub struct ModelState {
     pub model: Model,
     /// Of the sinks, by name.
     pub cursors: BTreeMap<Arc<str>, Seq>,
-    /// What they set aside.
+    /// Their dead letters and parked records, by name of the sink.
     pub backlogs: BTreeMap<Arc<str>, ModelBacklog>,
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
@@ -99,7 +99,7 @@ pub struct ModelJournal {
     disk: Rc<RefCell<ModelDisk>>,
     term: Term,
     undo: Option<Undo>,
-    /// What this process has appended, in order, without what it rolled back.
+    /// Everything that this process has appended and not rolled back, in order.
     pub appended: Vec<Append>,
 }
 
@@ -113,7 +113,7 @@ impl Default for ModelJournal {
 impl ModelJournal {
     /// Opens what is on the disk.
     pub fn open(disk: Rc<RefCell<ModelDisk>>) -> ModelJournal {
-        // Who is asked is known to the process only.
+        // The connected server is not stored.
         disk.borrow_mut().state.model.server = None;
         let term = disk.borrow().state.term.next();
         disk.borrow_mut().state.term = term;
@@ -379,19 +379,19 @@ impl SinkState for ModelJournal {
         Ok(self.disk.borrow().state.cursors.get(sink).copied())
     }
 
-    fn store_progress(&mut self, note: &SinkProgress) -> Result<(), ProgressError> {
+    fn store_progress(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
         self.begin();
         let state = &mut self.disk.borrow_mut().state;
         let head = Seq(state.model.records.len() as u64);
-        let cursor = state.cursors.get_mut(&note.sink);
+        let cursor = state.cursors.get_mut(&progress.sink);
         let Some(cursor) = cursor else {
-            return Err(note.refused(Seq::ZERO, RangeMismatch::UnknownSink).into());
+            return Err(progress.refused(Seq::ZERO, RangeMismatch::UnknownSink).into());
         };
-        let after = note.applied_at(*cursor, head)?;
-        let backlog = state.backlogs.entry(Arc::clone(&note.sink)).or_default();
+        let after = progress.applied_at(*cursor, head)?;
+        let backlog = state.backlogs.entry(Arc::clone(&progress.sink)).or_default();
         let kept_from = Seq(state.oldest);
-        for one in &note.changes {
-            backlog.take(one, one.seq() > *cursor, kept_from, note.at);
+        for one in &progress.changes {
+            backlog.take(one, one.seq() > *cursor, kept_from, progress.at);
         }
         *cursor = after;
         Ok(())

@@ -59,7 +59,7 @@ impl RecordBuilder {
         self
     }
 
-    /// What happened.
+    /// The operation.
     pub fn op(mut self, op: Op) -> Self {
         self.op = op;
         self
@@ -87,7 +87,7 @@ impl RecordBuilder {
         self
     }
 
-    /// What is known of the kind of znode.
+    /// Whether the znode is ephemeral, if that is known.
     pub fn ephemeral(mut self, ephemeral: Option<bool>) -> Self {
         self.ephemeral = ephemeral;
         self

@@ -301,7 +301,7 @@ async fn other_paths_go_on<R: Rig>(rig: &mut R, place: Where, load: Load, failin
     );
 }
 
-/// What is in the journal when records begin to fail.
+/// The records in the journal when some of them begin to fail.
 fn some_that_fail(bad: &[ZnodePath], load: Load) -> Vec<Arc<Record>> {
     let mut paths: Vec<String> = bad.iter().map(ToString::to_string).collect();
     if load == Load::Busy {
@@ -499,7 +499,7 @@ type AWorker = (
 
 /// A worker that continues at the stored cursor.
 fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
-    let (notes, stored) = mpsc::channel(4);
+    let (progress, stored) = mpsc::channel(4);
     let (_nobody, orders) = mpsc::channel(1);
     let stop = CancellationToken::new();
     let setup = Setup {
@@ -509,7 +509,7 @@ fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
         tail: Box::new(journal.tail()),
         durable: journal.durable(),
         refusals: Refusals::default(),
-        notes,
+        progress,
         cursor: journal.cursor(SINK),
         backlog: journal.backlog(SINK),
         orders,

@@ -1,5 +1,5 @@
-//! A tree of znodes that answers the machine's requests at once, on a server that sends zxids with its events. What it
-//! does itself is not counted.
+//! A tree of znodes that answers the machine's requests at once, on a server that sends zxids with its events. Its own
+//! work is not counted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! What a change costs on its way from an event to the bytes that a sink sends, counted: allocations, and requests to
-//! ZooKeeper. Counts are the same on every machine, so that what makes the bridge dearer is seen where no time could be
-//! trusted.
+//! The costs of a change on its way from an event to the bytes that a sink sends: allocations, and requests to
+//! ZooKeeper. Counts are the same on every machine, so they show a change that makes the bridge slower even if times
+//! vary.
 //!
 //! A count beyond its bound is not forbidden: measure what it costs with `make bench`, say it in the commit, and raise
 //! the bound.
@@ -109,7 +109,7 @@ fn a_change_takes_few_allocations_from_its_event_to_the_bytes_that_are_sent() {
         let tail = flow.journal().tail();
         allocations(&mut capturing, || flow.commit()).unwrap();
         // The worker keeps them until it has delivered them.
-        if let Some(records) = allocations(&mut handing, || worker.at_hand(tail, AT_ONCE)) {
+        if let Some(records) = allocations(&mut handing, || worker.cached(tail, AT_ONCE)) {
             handed.push(records);
         }
     }

@@ -125,8 +125,8 @@ fn marks(record: &Record) -> String {
     marks.join(", ")
 }
 
-/// What a record says of the value, in so many columns: the value, what changed, or what it was. Empty where it says
-/// nothing. Never holds a control character.
+/// The value of a record in at most this many columns: the new value, the difference, or the old one. Empty if the
+/// record has no value. Never holds a control character.
 pub fn value_words(record: &Record, form: ValueForm, space: usize) -> String {
     value_of(record, Room { form, space }).0
 }

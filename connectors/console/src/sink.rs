@@ -16,8 +16,8 @@ use crate::style::Style;
 
 /// Prints records to the standard output, or to any writer.
 ///
-/// A batch is written at once and flushed before it counts as delivered. What is durable at the other end of a terminal
-/// or a pipe nobody can know: delivered means written. When the reader of a pipe is gone the sink halts
+/// A batch is written at once and flushed before it counts as delivered. A terminal or a pipe does not report what its
+/// reader has stored, so delivered means written. If the reader of a pipe has ended, the sink halts
 /// ([`SinkErrorKind::Ended`]).
 pub struct ConsoleSink {
     output: Arc<Mutex<Box<dyn Write + Send>>>,

@@ -71,7 +71,7 @@ fn last_complete_line(mut file: &File, length: u64) -> io::Result<LastLine> {
     }
 }
 
-/// What a block shows of the last line: where it starts, if it starts there, and where it ends, if it ends there.
+/// The last line as one block shows it: its start and its end, if they are in the block.
 struct Seen {
     start: Option<u64>,
     end: Option<u64>,

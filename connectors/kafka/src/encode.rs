@@ -17,8 +17,8 @@ const ATTRIBUTE: &str = "ce_";
 /// must not take the record of a root's own znode for an older state of its root's snapshot.
 const CONTROL: &str = "control:";
 
-/// What brokers and librdkafka count besides key, value and headers, at most: the frame of a batch of one message
-/// (61 bytes), and that of the message (36).
+/// The most that brokers and librdkafka count in addition to key, value and headers: the frame of a batch of one
+/// message (61 bytes), and that of the message (36).
 const FRAME_BYTES: usize = 61 + 36;
 
 /// And for each header: the lengths of its name and value.
@@ -149,7 +149,7 @@ impl Encoded {
         all.unwrap_or_default()
     }
 
-    /// What the message takes before it is compressed, or a little more than that.
+    /// The size of the message before compression, or a little more.
     pub(crate) fn bytes(&self) -> usize {
         let mut headers = 0;
         self.for_each_header(|key, value| headers += key.len() + value.len() + HEADER_FRAME_BYTES);

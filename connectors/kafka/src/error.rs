@@ -3,7 +3,7 @@
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-/// What an error code says.
+/// The meaning of an error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// Something is wrong with the destination or the way to it.
@@ -140,9 +140,9 @@ pub(crate) fn kind(code: Code) -> SinkErrorKind {
 /// section 6.2): bad, unsupported, revoked, expired, unknown, of an unknown authority, access denied, required.
 const CERTIFICATE_ALERTS: [&str; 8] = ["42", "43", "44", "45", "46", "48", "49", "116"];
 
-/// What an error on the way to a broker is, from what librdkafka says beside the code: an alert that comes after the
-/// handshake, as it does in TLS 1.3, is a failure of the connection there.
-pub(crate) fn on_the_way(code: Code, reason: &str) -> Code {
+/// The code of an error of a connection, corrected by librdkafka's text: an alert after the handshake, as in TLS 1.3,
+/// is a transport failure to librdkafka.
+pub(crate) fn code_of_transport(code: Code, reason: &str) -> Code {
     let alert = reason.split_once("SSL alert number ").map(|(_, rest)| rest);
     let number = alert.and_then(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next());
     match number {
@@ -153,8 +153,8 @@ pub(crate) fn on_the_way(code: Code, reason: &str) -> Code {
     }
 }
 
-/// What to do about an error on the way to a broker, where the error shows it.
-pub(crate) fn remedy_on_the_way(code: Code, reason: &str) -> Option<&'static str> {
+/// The remedy for an error of a connection, if the error shows it.
+pub(crate) fn remedy_of_transport(code: Code, reason: &str) -> Option<&'static str> {
     match code {
         Code::SSL if reason.contains("SSL alert number") => Some(
             "the broker refuses the sink's certificate or misses one: give properties.\"ssl.certificate.location\" and \

@@ -1,4 +1,4 @@
-//! Messages on their way to the brokers, in the order of the batch.
+//! Messages in flight to the brokers, in the order of the batch.
 //!
 //! It must never forget a message whose end is not known: a later one could pass it.
 
@@ -23,7 +23,7 @@ pub(crate) struct Settled {
     pub(crate) has_hole: bool,
 }
 
-/// Messages on their way, all of one producer.
+/// Messages in flight, all of one producer.
 #[derive(Default)]
 pub(crate) struct InFlight {
     pub(crate) queue: SendQueue<(), (), Code>,

@@ -11,7 +11,7 @@
 //! | `topics` | whether a topic is there, and creating it |
 //! | `partition` | the partition of a key, and which of them know the producer |
 //! | `reports` | what became of messages, as librdkafka reports it |
-//! | `in_flight` | messages on their way, in the order of the batch |
+//! | `in_flight` | messages in flight, in the order of the batch |
 //! | `sink` | the conversation with the brokers |
 //! | `error` | Kafka's errors as kinds of the engine |
 //!

@@ -69,7 +69,7 @@ impl Introduced {
         true
     }
 
-    /// A message was acknowledged there with no other on its way.
+    /// A message was acknowledged there with no other in flight.
     pub(crate) fn met(&mut self, topic: &Arc<str>, partition: i32) {
         if self.count >= PARTITIONS_MAX {
             self.forget();

@@ -101,7 +101,7 @@ impl ClientEvents {
         match self.trouble() {
             Some(Trouble { code, reason }) => {
                 let mut message = format!("brokers {brokers}: {reason} ({code})");
-                if let Some(remedy) = error::remedy_on_the_way(code, &reason) {
+                if let Some(remedy) = error::remedy_of_transport(code, &reason) {
                     message = format!("{message}; {remedy}");
                 }
                 error::error(code, message)
@@ -148,7 +148,7 @@ impl ClientContext for ClientEvents {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error::on_the_way(error::code_of(&error), reason);
+        let code = error::code_of_transport(error::code_of(&error), reason);
         tracing::debug!(%code, reason, "the Kafka client reports an error");
         if code != Code::Fatal {
             self.hear(Trouble {
@@ -161,21 +161,21 @@ impl ClientContext for ClientEvents {
 
 /// The callbacks of librdkafka.
 struct Listener {
-    ears: ClientEvents,
+    events: ClientEvents,
     reports: Arc<Reports>,
 }
 
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, said: &str) {
-        self.ears.log(level, facility, said);
+        self.events.log(level, facility, said);
     }
 
     fn stats(&self, report: Statistics) {
-        self.ears.stats(report);
+        self.events.stats(report);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.ears.error(error, reason);
+        self.events.error(error, reason);
     }
 }
 
@@ -207,11 +207,11 @@ impl Producer {
     pub(crate) fn start(
         client: &ClientConfig,
         brokers: &Arc<str>,
-        ears: &ClientEvents,
+        events: &ClientEvents,
     ) -> Result<Producer, SinkError> {
         let reports = Arc::new(Reports::default());
         let listener = Listener {
-            ears: ears.clone(),
+            events: events.clone(),
             reports: Arc::clone(&reports),
         };
         let inner: BaseProducer<Listener> = client
@@ -273,28 +273,28 @@ impl Producer {
     }
 
     /// Waits until some broker has let us in.
-    pub(crate) async fn reach(&self, ears: &ClientEvents, bound: Duration) -> Result<(), SinkError> {
+    pub(crate) async fn reach(&self, events: &ClientEvents, bound: Duration) -> Result<(), SinkError> {
         let asked = self
-            .ask(ears, bound, |producer, slice| {
+            .ask(events, bound, |producer, slice| {
                 producer
                     .client()
                     .fetch_cluster_id(slice)
                     .ok_or(Code::OperationTimedOut)
             })
             .await;
-        asked.map(drop).map_err(|_| self.unreachable(ears, bound))
+        asked.map(drop).map_err(|_| self.unreachable(events, bound))
     }
 
     /// Asks for a topic: the code that the brokers have for it, and how many partitions it has.
     pub(crate) async fn look_up(
         &self,
         topic: &str,
-        ears: &ClientEvents,
+        events: &ClientEvents,
         bound: Duration,
     ) -> Result<(Code, i32), SinkError> {
         let name = topic.to_owned();
         let asked = self
-            .ask(ears, bound, move |producer, slice| {
+            .ask(events, bound, move |producer, slice| {
                 let metadata = producer
                     .client()
                     .fetch_metadata(Some(&name), slice)
@@ -309,11 +309,11 @@ impl Producer {
                 })
             })
             .await;
-        asked.map_err(|_| self.unreachable(ears, bound))
+        asked.map_err(|_| self.unreachable(events, bound))
     }
 
     /// Asks again until there is an answer, the bound is reached, or the answer is known to be no.
-    async fn ask<T, F>(&self, ears: &ClientEvents, bound: Duration, question: F) -> Result<T, Code>
+    async fn ask<T, F>(&self, events: &ClientEvents, bound: Duration, question: F) -> Result<T, Code>
     where
         T: Send + 'static,
         F: Fn(&BaseProducer<Listener>, Duration) -> Result<T, Code> + Clone + Send + 'static,
@@ -328,15 +328,15 @@ impl Producer {
                 Ok(Err(code)) => code,
                 Err(_) => Code::Fail,
             };
-            if Instant::now() >= deadline || ears.is_refused() {
+            if Instant::now() >= deadline || events.is_refused() {
                 return Err(code);
             }
             slice = SLICE.min(deadline - Instant::now());
         }
     }
 
-    fn unreachable(&self, ears: &ClientEvents, bound: Duration) -> SinkError {
-        ears.explain(&self.brokers, || {
+    fn unreachable(&self, events: &ClientEvents, bound: Duration) -> SinkError {
+        events.explain(&self.brokers, || {
             format!("brokers {}: no answer within {}", self.brokers, in_words(bound))
         })
     }

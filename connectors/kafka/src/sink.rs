@@ -1,7 +1,7 @@
 //! The delivery to the brokers.
 //!
 //! **Order.** A producer numbers its messages per partition, and the brokers take them in that order or not at all. So
-//! nothing is ever sent again by a second producer while the first may still have messages on their way:
+//! nothing is ever sent again by a second producer while the first may still have messages in flight:
 //!
 //! * Brokers that do not answer fail the delivery after `timeout`, but the messages stay in the queue, and librdkafka
 //!   keeps sending them under their numbers. `open` waits until the end of each is known; what became durable meanwhile
@@ -45,14 +45,14 @@ use crate::statistics::{self, Meter};
 use crate::template::TOPIC;
 use crate::topics::{ANSWER_BOUND, NoTopic, Topics};
 
-/// How long `close` waits for what is on its way. Nothing that was reported depends on it; it spares duplicates.
+/// How long `close` waits for what is in flight. Nothing that was reported depends on it; it spares duplicates.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
 
 /// A producer that stopped takes messages back into its queue when a connection breaks, and leaves them there.
 const PURGE_EVERY: Duration = Duration::from_secs(1);
 
-/// Who waits for the ends of many messages looks so often whether the oldest has ended: only when that does not happen
-/// within `timeout` has the delivery failed.
+/// Poll interval while waiting for delivery reports: the delivery fails only if the oldest message has no report within
+/// `timeout`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The property that says how often librdkafka reports its statistics.
@@ -65,7 +65,7 @@ pub struct KafkaSink {
     client: ClientConfig,
     encoder: Encoder,
     topics: Topics,
-    ears: ClientEvents,
+    events: ClientEvents,
     producer: Option<Producer>,
     /// Whether the producer must not be used again.
     is_spent: bool,
@@ -85,7 +85,7 @@ pub struct KafkaSink {
 /// How much is worth waking up for.
 #[derive(Clone, Copy)]
 enum Until {
-    /// The end of all that is on its way.
+    /// The end of all that is in flight.
     AllReported,
     /// The end of half of it, when the producer's queue is full.
     HalfReported,
@@ -131,7 +131,7 @@ impl KafkaSink {
             failing: HashMap::new(),
             client,
             brokers,
-            ears: ClientEvents::default(),
+            events: ClientEvents::default(),
             producer: None,
             is_spent: false,
             in_flight: InFlight::default(),
@@ -146,7 +146,7 @@ impl KafkaSink {
     /// over paths can make very many.
     #[must_use]
     pub fn metered(mut self, name: &str, source: &str) -> KafkaSink {
-        self.ears.meter = Meter::of(name, source);
+        self.events.meter = Meter::of(name, source);
         if self.encoder.fixed_topic().is_some() && self.client.get(STATISTICS).is_none() {
             self.client.set(STATISTICS, statistics::INTERVAL_MS);
         }
@@ -154,7 +154,7 @@ impl KafkaSink {
     }
 
     async fn prove(&mut self) -> Result<(), SinkError> {
-        self.ears.forget();
+        self.events.forget();
         self.topics.forget();
         self.settle().await?;
         if self.producer.is_none() || self.is_spent {
@@ -163,10 +163,10 @@ impl KafkaSink {
         let producer = self.producer.as_ref().expect("it was made just now");
         match self.encoder.fixed_topic() {
             Some(topic) => {
-                let ensured = self.topics.ensure(topic, producer, &self.ears).await;
+                let ensured = self.topics.ensure(topic, producer, &self.events).await;
                 ensured.map_err(NoTopic::into_error)
             }
-            None => producer.reach(&self.ears, ANSWER_BOUND).await,
+            None => producer.reach(&self.events, ANSWER_BOUND).await,
         }
     }
 
@@ -218,7 +218,7 @@ impl KafkaSink {
             producer.retire().await;
         }
         self.in_flight = InFlight::default();
-        let producer = Producer::start(&self.client, &self.brokers, &self.ears)?;
+        let producer = Producer::start(&self.client, &self.brokers, &self.events)?;
         self.in_flight.begin(producer.reports());
         self.producer = Some(producer);
         self.is_spent = false;
@@ -227,7 +227,7 @@ impl KafkaSink {
     }
 
     async fn deliver_batch(&mut self, records: &[Arc<Record>]) -> Result<(), DeliverError> {
-        self.ears.forget();
+        self.events.forget();
         self.failing.clear();
         let mut tally = Tally::after(self.take_settled(records));
         let delivered = self.deliver_all(records, &mut tally).await;
@@ -241,7 +241,7 @@ impl KafkaSink {
                 Ok(()) => {}
                 Err(Stop::Trouble(error)) => return Err(error),
                 Err(Stop::Suspects { until, code }) => self.question(&records[..until], tally, code).await?,
-                // What was sent of its records comes again, and is held.
+                // Its records that were already sent are sent again later, after the topic works.
                 Err(Stop::Topic { topic, error }) => {
                     self.failing.insert(topic, (error.kind, error.message));
                     self.renew().await?;
@@ -344,7 +344,7 @@ impl KafkaSink {
         let Some(producer) = &self.producer else {
             return Err(SinkError::not_opened().into());
         };
-        let ensured = self.topics.ensure(topic, producer, &self.ears).await;
+        let ensured = self.topics.ensure(topic, producer, &self.events).await;
         if let Err(NoTopic::Topic(error)) = &ensured {
             self.failing
                 .insert(Arc::clone(topic), (error.kind, error.message.clone()));
@@ -477,7 +477,7 @@ impl KafkaSink {
 
     /// Nothing was acknowledged in time.
     fn silence(&self) -> SinkError {
-        self.ears.explain(&self.brokers, || {
+        self.events.explain(&self.brokers, || {
             format!(
                 "brokers {}: no acknowledgement for {}, {} messages wait, the first for topic '{}'; look whether the \
                  brokers run and whether enough replicas are in sync (min.insync.replicas)",

@@ -105,17 +105,17 @@ impl Topics {
         &mut self,
         topic: &Arc<str>,
         producer: &Producer,
-        ears: &ClientEvents,
+        events: &ClientEvents,
     ) -> Result<(), NoTopic> {
         if self.knows(topic) {
             return Ok(());
         }
-        let (mut code, mut partitions) = producer.look_up(topic, ears, ANSWER_BOUND).await?;
+        let (mut code, mut partitions) = producer.look_up(topic, events, ANSWER_BOUND).await?;
         if is_missing(code) {
             if let CreateTopics::Yes(settings) = &self.create {
-                self.create(topic, settings, ears).await?;
+                self.create(topic, settings, events).await?;
             }
-            (code, partitions) = self.await_appearance(topic, producer, ears).await?;
+            (code, partitions) = self.await_appearance(topic, producer, events).await?;
         }
         // A partition without a leader is there: its messages wait for one.
         let is_there = partitions > 0 && matches!(code, Code::NoError | Code::LeaderNotAvailable);
@@ -161,11 +161,11 @@ impl Topics {
 
     /// Asks how much a topic takes. That needs a right (DESCRIBE_CONFIGS) that nothing else does: without it nobody
     /// knows.
-    pub(crate) async fn ask_largest(&mut self, topic: &Arc<str>, ears: &ClientEvents) -> Option<usize> {
+    pub(crate) async fn ask_largest(&mut self, topic: &Arc<str>, events: &ClientEvents) -> Option<usize> {
         if let Some(largest) = self.largest(topic) {
             return Some(largest);
         }
-        let admin: AdminClient<ClientEvents> = self.client.create_with_context(ears.clone()).ok()?;
+        let admin: AdminClient<ClientEvents> = self.client.create_with_context(events.clone()).ok()?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER_BOUND));
         let described = admin
             .describe_configs([&ResourceSpecifier::Topic(topic)], &options)
@@ -188,11 +188,11 @@ impl Topics {
         &self,
         topic: &str,
         producer: &Producer,
-        ears: &ClientEvents,
+        events: &ClientEvents,
     ) -> Result<(Code, i32), SinkError> {
         let deadline = Instant::now() + APPEARS_BOUND;
         loop {
-            let (code, partitions) = producer.look_up(topic, ears, ANSWER_BOUND).await?;
+            let (code, partitions) = producer.look_up(topic, events, ANSWER_BOUND).await?;
             if !is_missing(code) || Instant::now() >= deadline {
                 return Ok((code, partitions));
             }
@@ -204,13 +204,15 @@ impl Topics {
         &self,
         topic: &str,
         settings: &TopicSettings,
-        ears: &ClientEvents,
+        events: &ClientEvents,
     ) -> Result<(), NoTopic> {
         let admin: AdminClient<ClientEvents> =
-            self.client.create_with_context(ears.clone()).map_err(|refused| {
-                let message = format!("the client that creates topics cannot start: {refused}");
-                SinkError::new(SinkErrorKind::Configuration, message)
-            })?;
+            self.client
+                .create_with_context(events.clone())
+                .map_err(|refused| {
+                    let message = format!("the client that creates topics cannot start: {refused}");
+                    SinkError::new(SinkErrorKind::Configuration, message)
+                })?;
         let replication = settings.replication.unwrap_or(BROKERS_DEFAULT);
         let partitions = settings.partitions.unwrap_or(BROKERS_DEFAULT);
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));

@@ -67,7 +67,7 @@ fn headers(record: &Record) -> HeaderMap {
     headers
 }
 
-/// The same messages, encoded in the same task, with as many on their way, awaited batch by batch.
+/// The same messages, encoded in the same task, with as many in flight, awaited batch by batch.
 async fn bare(context: &Context, in_flight: usize, records: &[Arc<Record>]) -> Duration {
     let began = Instant::now();
     for batch in records.chunks(BATCH) {

@@ -24,9 +24,9 @@ pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// How the connection is called in the servers' lists.
 const CLIENT_NAME: &str = "zkbridge";
 
-/// The events of a connection.
+/// The failures of a connection so far.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct ConnectionState {
     is_lost: bool,
     /// The server's first refusal, with its kind.
     refusal: Option<(SinkErrorKind, String)>,
@@ -36,7 +36,7 @@ struct Said {
 pub(crate) struct Connection {
     client: Client,
     context: Context,
-    said: watch::Receiver<Said>,
+    state: watch::Receiver<ConnectionState>,
     servers: Arc<str>,
 }
 
@@ -45,8 +45,8 @@ impl Connection {
     pub(crate) async fn open(config: &NatsConfig) -> Result<Connection, SinkError> {
         let urls = config.urls();
         let servers: Arc<str> = urls.join(",").into();
-        let (tell, said) = watch::channel(Said::default());
-        let tell = Arc::new(tell);
+        let (sender, state) = watch::channel(ConnectionState::default());
+        let sender = Arc::new(sender);
         let options = ConnectOptions::new()
             .name(CLIENT_NAME)
             .connection_timeout(ANSWER_BOUND)
@@ -54,8 +54,8 @@ impl Connection {
             // Each server once after a loss, so that no unused connection is opened.
             .max_reconnects(urls.len())
             .event_callback(move |event| {
-                let tell = Arc::clone(&tell);
-                async move { tell.send_modify(|said| said.hear(event)) }
+                let sender = Arc::clone(&sender);
+                async move { sender.send_modify(|state| state.apply(event)) }
             });
         let options = with_auth(options, config.auth.as_ref()).await?;
         let options = with_tls(options, config.tls.as_ref()).await?;
@@ -71,7 +71,7 @@ impl Connection {
         Ok(Connection {
             client,
             context,
-            said,
+            state,
             servers,
         })
     }
@@ -87,7 +87,7 @@ impl Connection {
 
     /// Whether the connection was lost since it was opened, even if the library has reconnected.
     pub(crate) fn is_lost(&self) -> bool {
-        self.said.borrow().is_lost
+        self.state.borrow().is_lost
     }
 
     /// Asks a question that has no other bound, and hears when the server refuses it aloud.
@@ -96,7 +96,7 @@ impl Connection {
         tokio::select! {
             biased;
             answered = answered => answered.map_err(|_| self.silence()),
-            trouble = trouble(&mut self.said, &self.servers) => Err(trouble),
+            error = failure(&mut self.state, &self.servers) => Err(error),
         }
     }
 
@@ -105,7 +105,7 @@ impl Connection {
         tokio::select! {
             biased;
             answered = answer => Ok(answered),
-            trouble = trouble(&mut self.said, &self.servers) => Err(trouble),
+            error = failure(&mut self.state, &self.servers) => Err(error),
         }
     }
 
@@ -118,7 +118,7 @@ impl Connection {
         tokio::select! {
             biased;
             sent = self.context.send_publish(Subject::from(subject), message) => Ok(sent),
-            trouble = trouble(&mut self.said, &self.servers) => Err(trouble),
+            error = failure(&mut self.state, &self.servers) => Err(error),
         }
     }
 
@@ -135,9 +135,11 @@ impl Connection {
 }
 
 /// Waits until the connection cannot be used any more, or the server refuses something.
-async fn trouble(said: &mut watch::Receiver<Said>, servers: &str) -> SinkError {
-    let heard = said.wait_for(|said| said.is_lost || said.refusal.is_some()).await;
-    let refusal = heard.ok().and_then(|said| said.refusal.clone());
+async fn failure(state: &mut watch::Receiver<ConnectionState>, servers: &str) -> SinkError {
+    let failed = state
+        .wait_for(|state| state.is_lost || state.refusal.is_some())
+        .await;
+    let refusal = failed.ok().and_then(|state| state.refusal.clone());
     match refusal {
         Some((kind, words)) => SinkError::new(kind, format!("NATS at {servers}: {words}; {}", remedy(kind))),
         None => SinkError::new(
@@ -159,8 +161,8 @@ fn remedy(kind: SinkErrorKind) -> &'static str {
     }
 }
 
-impl Said {
-    fn hear(&mut self, event: Event) {
+impl ConnectionState {
+    fn apply(&mut self, event: Event) {
         match event {
             Event::Disconnected | Event::Closed => self.is_lost = true,
             Event::ServerError(refused) => {

@@ -1,4 +1,4 @@
-//! Messages on their way, in the order of the batch.
+//! Messages in flight, in the order of the batch.
 //!
 //! It must never hold two messages of one key: servers of a cluster may lose the first and take the second, and the
 //! stream would keep that order.
@@ -29,7 +29,7 @@ pub(crate) type SendOutcome = outbound::SendOutcome<PublishAck, PublishError>;
 
 type Ack = BoxFuture<'static, Result<PublishAck, PublishError>>;
 
-/// Messages on their way.
+/// Messages in flight.
 #[derive(Default)]
 pub(crate) struct InFlight {
     queue: SendQueue<(OrderKey, Ack), PublishAck, PublishError>,
@@ -42,7 +42,7 @@ impl InFlight {
         self.keys.len()
     }
 
-    /// Whether a message of this key is on its way.
+    /// Whether a message of this key is in flight.
     pub(crate) fn holds(&self, key: &OrderKey) -> bool {
         self.keys.contains(key)
     }
@@ -50,7 +50,7 @@ impl InFlight {
     /// Adds a message that was sent.
     pub(crate) fn sent(&mut self, ticket: MessageTicket, key: OrderKey, ack: PublishAckFuture) {
         let is_first = self.keys.insert(key.clone());
-        assert!(is_first, "two messages of {key:?} on their way");
+        assert!(is_first, "two messages of {key:?} in flight");
         self.queue.sent(ticket, (key, ack.into_future()));
     }
 

@@ -9,11 +9,11 @@
 //! | `connection` | one connection, and what the server says on it |
 //! | `stream` | whether the stream is there and fit, and creating it |
 //! | `fence` | the last message of each subject, so that nobody else's is written over |
-//! | `in_flight` | messages on their way, in the order of the batch |
+//! | `in_flight` | messages in flight, in the order of the batch |
 //! | `sink` | the conversation with the servers |
 //! | `error` | NATS's errors as kinds of the engine |
 //!
-//! This crate must never have two messages of one path on their way at a time, and never count one as durable before
+//! This crate must never have two messages of one path in flight at a time, and never count one as durable before
 //! the stream has acknowledged it.
 
 mod config;

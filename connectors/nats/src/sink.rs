@@ -28,7 +28,7 @@ use crate::encode::{Encoded, Encoder, HEADER_LAST};
 use crate::error::{self, Meaning};
 use crate::fence::{Fence, Verdict};
 use crate::in_flight::{InFlight, OrderKey, SendOutcome};
-use crate::stream::{self, Fit, Wanted};
+use crate::stream::{self, Fit, StreamSpec};
 use crate::subjects::pattern_of;
 use crate::template::{self, SUBJECT};
 
@@ -40,7 +40,7 @@ const FENCE_BYTES: usize = HEADER_LAST.len() + 2 + 20 + 2;
 pub struct NatsSink {
     config: NatsConfig,
     encoder: Encoder,
-    wanted: Wanted,
+    spec: StreamSpec,
     timeout: Duration,
     fence: Option<Fence>,
     connection: Option<Connection>,
@@ -76,7 +76,7 @@ impl NatsSink {
         issue::no_error(config.objections())?;
         let subjects = NameTemplate::parse(&SUBJECT, &config.subject).map_err(|objection| vec![objection])?;
         let name: Arc<str> = config.stream.as_str().into();
-        let wanted = Wanted {
+        let spec = StreamSpec {
             name: Arc::clone(&name),
             create: config.create_stream.clone(),
             samples: template::samples(&subjects, cluster),
@@ -88,7 +88,7 @@ impl NatsSink {
             fence: config.fence.then(|| Fence::new(name)),
             timeout: config.timeout.0,
             config: config.clone(),
-            wanted,
+            spec,
             connection: None,
             largest: usize::MAX,
             shrunk: 0,
@@ -99,7 +99,7 @@ impl NatsSink {
     async fn prove(&mut self) -> Result<(), SinkError> {
         self.connection = None;
         let mut connection = Connection::open(&self.config).await?;
-        let fit = stream::ensure(&mut connection, &self.wanted).await?;
+        let fit = stream::ensure(&mut connection, &self.spec).await?;
         self.largest = largest(&fit, &connection);
         if fit.remarks != self.remarks {
             for remark in &fit.remarks {
@@ -191,7 +191,7 @@ impl NatsSink {
         Ok(())
     }
 
-    /// Sends one message of a record, when there is room and no other of its path is on its way.
+    /// Sends one message of a record, when there is room and no other of its path is in flight.
     async fn send_one(
         &mut self,
         ticket: &MessageTicket,
@@ -229,7 +229,7 @@ impl NatsSink {
                     "it takes {} at most, and without data it is larger, too",
                     self.largest
                 );
-                error::refusal(&self.wanted.name, &said, message.bytes())
+                error::refusal(&self.spec.name, &said, message.bytes())
             }
         }
     }
@@ -298,12 +298,12 @@ impl NatsSink {
             // It was lowered since the sink was opened.
             Meaning::Record if self.takes_less_than(ticket.bytes).await? => Err(Stop::Again),
             Meaning::Record => {
-                let reason = error::refusal(&self.wanted.name, &failure.to_string(), ticket.bytes);
+                let reason = error::refusal(&self.spec.name, &failure.to_string(), ticket.bytes);
                 tally.rejected(ticket.at, ticket.record.seq, reason);
                 Ok(())
             }
             Meaning::Subject(kind) => {
-                let error = error::about(kind, &self.wanted.name, &ticket.target, &failure.to_string());
+                let error = error::about(kind, &self.spec.name, &ticket.target, &failure.to_string());
                 tally.held(ticket.at, &ticket.record, error.because(failure));
                 Ok(())
             }
@@ -313,7 +313,7 @@ impl NatsSink {
             }
             Meaning::Trouble(kind) => {
                 let said = failure.to_string();
-                let error = error::about(kind, &self.wanted.name, &ticket.target, &said);
+                let error = error::about(kind, &self.spec.name, &ticket.target, &said);
                 Err(error.because(failure).into())
             }
         }
@@ -322,7 +322,7 @@ impl NatsSink {
     /// Asks again how much the stream takes.
     async fn takes_less_than(&mut self, bytes: usize) -> Result<bool, SinkError> {
         let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
-        let fit = stream::ensure(connection, &self.wanted).await?;
+        let fit = stream::ensure(connection, &self.spec).await?;
         self.largest = largest(&fit, connection);
         Ok(bytes > self.room())
     }
@@ -353,7 +353,7 @@ impl NatsSink {
             format!(
                 "stream '{}': no acknowledgement for {}, {waiting} messages wait, the first for subject '{}'; look whether the \
                  stream has a leader and its servers have room and time",
-                self.wanted.name,
+                self.spec.name,
                 bridge_core::amount::Span(self.timeout),
                 ticket.target,
             ),

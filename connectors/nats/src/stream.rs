@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(30);
 const AGE_LEAST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The requirements of the sink on the stream.
-pub(crate) struct Wanted {
+pub(crate) struct StreamSpec {
     pub(crate) name: Arc<str>,
     pub(crate) create: CreateStream,
     /// Sample subjects of the sink's records, each with the path of its record.
@@ -43,15 +43,15 @@ pub(crate) struct Fit {
 }
 
 /// Checks the stream, after creating it if it is missing and the options allow that.
-pub(crate) async fn ensure(connection: &mut Connection, wanted: &Wanted) -> Result<Fit, SinkError> {
-    let config = match look(connection, wanted).await? {
+pub(crate) async fn ensure(connection: &mut Connection, spec: &StreamSpec) -> Result<Fit, SinkError> {
+    let config = match look(connection, spec).await? {
         Some(config) => config,
-        None => match &wanted.create {
-            CreateStream::Yes(settings) => create(connection, wanted, settings).await?,
-            CreateStream::No => return Err(missing(&wanted.name)),
+        None => match &spec.create {
+            CreateStream::Yes(settings) => create(connection, spec, settings).await?,
+            CreateStream::No => return Err(missing(&spec.name)),
         },
     };
-    judge(&config, wanted)
+    judge(&config, spec)
 }
 
 fn missing(name: &str) -> SinkError {
@@ -62,14 +62,14 @@ fn missing(name: &str) -> SinkError {
 }
 
 /// The stream's settings; `None` when there is no such stream.
-async fn look(connection: &mut Connection, wanted: &Wanted) -> Result<Option<Config>, SinkError> {
+async fn look(connection: &mut Connection, spec: &StreamSpec) -> Result<Option<Config>, SinkError> {
     let context = connection.context().clone();
-    let asked = connection.ask(context.get_stream(&*wanted.name)).await?;
+    let asked = connection.ask(context.get_stream(&*spec.name)).await?;
     match asked {
         Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
         Err(failure) => match failure.kind() {
             GetStreamErrorKind::JetStream(said) if said.error_code() == Code::STREAM_NOT_FOUND => Ok(None),
-            _ => Err(not_looked(failure, &wanted.name)),
+            _ => Err(not_looked(failure, &spec.name)),
         },
     }
 }
@@ -106,24 +106,22 @@ fn without_jetstream(name: &str) -> SinkError {
 
 async fn create(
     connection: &mut Connection,
-    wanted: &Wanted,
+    spec: &StreamSpec,
     settings: &StreamSettings,
 ) -> Result<Config, SinkError> {
-    let config = config_of(wanted, settings);
+    let config = config_of(spec, settings);
     let context = connection.context().clone();
     match connection.ask(context.create_stream(config)).await? {
         Ok(stream) => {
             let made = stream.cached_info().config.clone();
-            tracing::info!(stream = %wanted.name, subjects = ?made.subjects, "created the stream");
+            tracing::info!(stream = %spec.name, subjects = ?made.subjects, "created the stream");
             Ok(made)
         }
         Err(failure) if is_there_already(&failure) => {
             // Another worker was faster.
-            look(connection, wanted)
-                .await?
-                .ok_or_else(|| missing(&wanted.name))
+            look(connection, spec).await?.ok_or_else(|| missing(&spec.name))
         }
-        Err(failure) => Err(not_created(failure, wanted, settings)),
+        Err(failure) => Err(not_created(failure, spec, settings)),
     }
 }
 
@@ -131,7 +129,7 @@ fn is_there_already(failure: &CreateStreamError) -> bool {
     matches!(failure.kind(), CreateStreamErrorKind::JetStream(said) if said.error_code() == Code::STREAM_NAME_EXIST)
 }
 
-fn not_created(failure: CreateStreamError, wanted: &Wanted, settings: &StreamSettings) -> SinkError {
+fn not_created(failure: CreateStreamError, spec: &StreamSpec, settings: &StreamSettings) -> SinkError {
     let kind = match failure.kind() {
         CreateStreamErrorKind::JetStream(said) => error::kind(error::of_jetstream(&said)),
         CreateStreamErrorKind::EmptyStreamName
@@ -147,24 +145,24 @@ fn not_created(failure: CreateStreamError, wanted: &Wanted, settings: &StreamSet
     let message = format!(
         "stream '{}' cannot be created with {} copies of {}: {failure}; change create_stream to what the servers can do, \
          or create the stream yourself",
-        wanted.name,
+        spec.name,
         settings.replicas,
-        subjects_of(wanted, settings).join(", ")
+        subjects_of(spec, settings).join(", ")
     );
     SinkError::new(kind, message).because(failure)
 }
 
-fn subjects_of(wanted: &Wanted, settings: &StreamSettings) -> Vec<String> {
+fn subjects_of(spec: &StreamSpec, settings: &StreamSettings) -> Vec<String> {
     if settings.subjects.is_empty() {
-        return vec![wanted.default_subject.clone()];
+        return vec![spec.default_subject.clone()];
     }
     settings.subjects.clone()
 }
 
-fn config_of(wanted: &Wanted, settings: &StreamSettings) -> Config {
+fn config_of(spec: &StreamSpec, settings: &StreamSettings) -> Config {
     Config {
-        name: wanted.name.to_string(),
-        subjects: subjects_of(wanted, settings),
+        name: spec.name.to_string(),
+        subjects: subjects_of(spec, settings),
         num_replicas: settings.replicas as usize,
         storage: match settings.storage {
             Storage::File => StorageType::File,
@@ -184,7 +182,7 @@ fn config_of(wanted: &Wanted, settings: &StreamSettings) -> Config {
 }
 
 /// Whether the stream can take the records, and what its settings mean for them.
-pub(crate) fn judge(config: &Config, wanted: &Wanted) -> Result<Fit, SinkError> {
+pub(crate) fn judge(config: &Config, spec: &StreamSpec) -> Result<Fit, SinkError> {
     let never = [
         (config.sealed, "it is sealed, so that it takes nothing"),
         (
@@ -201,18 +199,18 @@ pub(crate) fn judge(config: &Config, wanted: &Wanted) -> Result<Fit, SinkError> 
             SinkErrorKind::Configuration,
             format!(
                 "stream '{}' cannot be used: {reason}; name another stream",
-                wanted.name
+                spec.name
             ),
         ));
     }
     let mut remarks = Vec::new();
-    remarks.extend(judge_subjects(&config.subjects, wanted)?);
+    remarks.extend(judge_subjects(&config.subjects, spec)?);
     remarks.extend(losses(config));
-    remarks.extend(judge_window(config, wanted.timeout));
+    remarks.extend(judge_window(config, spec.timeout));
     Ok(Fit {
         remarks: remarks
             .into_iter()
-            .map(|remark| format!("stream '{}' {remark}", wanted.name))
+            .map(|remark| format!("stream '{}' {remark}", spec.name))
             .collect(),
         largest: usize::try_from(config.max_message_size)
             .ok()
@@ -221,9 +219,9 @@ pub(crate) fn judge(config: &Config, wanted: &Wanted) -> Result<Fit, SinkError> 
 }
 
 /// An error when the stream takes no record at all, a remark when it does not take every one.
-fn judge_subjects(subjects: &[String], wanted: &Wanted) -> Result<Option<String>, SinkError> {
+fn judge_subjects(subjects: &[String], spec: &StreamSpec) -> Result<Option<String>, SinkError> {
     let is_taken = |subject: &str| subjects.iter().any(|pattern| covers(pattern, subject));
-    let lost: Vec<_> = wanted
+    let lost: Vec<_> = spec
         .samples
         .iter()
         .filter(|(_, subject)| !is_taken(subject))
@@ -231,7 +229,7 @@ fn judge_subjects(subjects: &[String], wanted: &Wanted) -> Result<Option<String>
     let Some((path, subject)) = lost.first() else {
         return Ok(None);
     };
-    let all: Vec<Arc<str>> = wanted
+    let all: Vec<Arc<str>> = spec
         .samples
         .iter()
         .map(|(_, subject)| Arc::clone(subject))
@@ -243,7 +241,7 @@ fn judge_subjects(subjects: &[String], wanted: &Wanted) -> Result<Option<String>
             format!(
                 "stream '{}' takes {}, and the records go to {pattern}: add that to the stream's subjects, or change the \
                  option subject",
-                wanted.name,
+                spec.name,
                 subjects.join(", ")
             ),
         ));

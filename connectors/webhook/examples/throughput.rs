@@ -70,7 +70,7 @@ async fn by_the_sink(sink: &mut WebhookSink, records: &[Arc<Record>]) -> Duratio
     began.elapsed()
 }
 
-/// What the sink writes around a record, after Standard Webhooks.
+/// The envelope that the sink writes around a record, after Standard Webhooks.
 fn body(record: &Record) -> Vec<u8> {
     let time = record.time.changed.unwrap_or(record.time.captured);
     let mut body = format!(

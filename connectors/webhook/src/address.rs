@@ -1,10 +1,10 @@
 //! Which addresses a webhook may reach. Pure.
 //!
-//! A URL can be chosen, and the name in it moved, by somebody who must not reach what this machine reaches: services
-//! on it, its neighbours, the metadata service of a cloud. So only addresses of the public internet are let through,
-//! whatever way they are written in: IPv6 has a good many ways to write an IPv4 address.
+//! A URL can be chosen, and the name in it moved, by somebody who must not reach what this machine reaches: services on
+//! it, its neighbours, the metadata service of a cloud. So only addresses of the public internet are let through, in
+//! every notation: IPv6 has several notations of an IPv4 address.
 //!
-//! This module must never let through what it does not know: IPv6 outside of the global range is refused as a whole.
+//! This module must never let an unknown address through: IPv6 outside of the global range is refused as a whole.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,8 +18,8 @@ const fn block(a: u8, b: u8, c: u8, d: u8, length: u32, what: &'static str) -> B
 const METADATA: &str = "the metadata service of a cloud";
 const PRIVATE: &str = "a private network";
 
-/// What is not the public internet (IANA's registry of special purposes), and the metadata services that are at home in
-/// public blocks. The first match names the address, so the narrow ones come first.
+/// Blocks outside of the public internet (IANA's registry of special purposes), and metadata services that have
+/// addresses in public blocks. The first match names the address, so narrow blocks come first.
 const REFUSED: [Block; 21] = [
     block(169, 254, 169, 254, 32, METADATA),
     block(168, 63, 129, 16, 32, METADATA),

@@ -144,7 +144,7 @@ fn target(headers: &HeaderMap) -> String {
 pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duration) -> (bool, SinkError) {
     let error = error.without_url();
     if error.is_connect() {
-        return (true, about_way(shown, &error, true));
+        return (true, about_connection(shown, &error, true));
     }
     let message = if error.is_timeout() {
         format!("{shown} did not answer within {timeout:?}; look whether it works, or raise timeout")
@@ -158,7 +158,11 @@ pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duratio
 }
 
 /// No connection can be made. `worked_before`: the name led somewhere else then.
-pub(crate) fn about_way(shown: &str, error: &(dyn StdError + 'static), worked_before: bool) -> SinkError {
+pub(crate) fn about_connection(
+    shown: &str,
+    error: &(dyn StdError + 'static),
+    worked_before: bool,
+) -> SinkError {
     let cause = root_cause(error);
     if let Some(nowhere) = find::<Nowhere>(error) {
         let kind = match nowhere {
@@ -368,7 +372,7 @@ mod tests {
                 let at = random.random_range(0..bytes.len());
                 bytes[at] = random.random();
             }
-            // What no header can hold never comes so far.
+            // The HTTP client has already refused values that no header can hold.
             let Ok(value) = HeaderValue::from_bytes(&bytes) else {
                 continue;
             };

@@ -17,7 +17,7 @@ use crate::error;
 use crate::path_queues::Parcel;
 use crate::resolve::Guard;
 use crate::signature::{self, SigningKey};
-use crate::transport::Way;
+use crate::transport::Transport;
 
 /// A shorter part of an option is no secret, and would mask parts of ordinary words.
 const HIDDEN_BYTES_MIN: usize = 6;
@@ -33,7 +33,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Everything that a request needs.
 pub(crate) struct HttpSender {
-    pub(crate) way: Way,
+    pub(crate) transport: Transport,
     pub(crate) url: Url,
     pub(crate) shown: String,
     pub(crate) keys: Vec<SigningKey>,
@@ -83,7 +83,7 @@ impl HttpSender {
         proxies: &Matcher,
     ) -> Result<HttpSender, SinkError> {
         Ok(HttpSender {
-            way: Way::new(config, &url, guard, proxies)?,
+            transport: Transport::new(config, &url, guard, proxies)?,
             shown: shown(&url),
             hidden: hidden(config, &url),
             url,
@@ -151,7 +151,7 @@ impl HttpSender {
     async fn post(&self, encoded: Encoded) -> Answer {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = since.as_secs();
-        let mut request = self.way.client.post(self.url.clone());
+        let mut request = self.transport.client.post(self.url.clone());
         if !self.keys.is_empty() {
             let signatures = signature::header(&self.keys, &encoded.id.to_string(), timestamp, &encoded.body);
             request = request.header("webhook-signature", signatures);

@@ -16,7 +16,7 @@
 //! | `error` | answers and failures as kinds of the engine |
 //!
 //! This crate must never report a record as delivered before a 2xx answer to the request that held it, never have two
-//! requests of a path on their way, never follow a redirect, and never show a secret, a path or a query of an address.
+//! requests of a path in flight, never follow a redirect, and never show a secret, a path or a query of an address.
 
 mod address;
 mod config;

@@ -41,7 +41,7 @@ pub(crate) struct Memory {
 /// A record that failed.
 pub(crate) struct Suspect {
     pub(crate) refusals: u32,
-    /// What the receiver had taken by the first failure.
+    /// The number of records that the receiver had accepted at the first failure.
     pub(crate) accepted_before: u64,
     pub(crate) was_deferred: bool,
     /// The receiver found larger bodies too large.
@@ -187,8 +187,8 @@ impl Memory {
         tally.failed(error, extent)
     }
 
-    /// Keeps what was settled. Also of the front: whoever delivers it again must not find it repeated without what was
-    /// taken after it.
+    /// Remembers settled records, also those of the front: if the front is sent again without the accepted records
+    /// after it, the receiver keeps an older state.
     pub(crate) fn remember(&mut self, records: &[Arc<Record>], outcomes: Vec<Option<Outcome>>, front: usize) {
         for (at, (record, outcome)) in records.iter().zip(outcomes).enumerate() {
             match outcome {

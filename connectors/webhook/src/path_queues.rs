@@ -48,7 +48,7 @@ pub(crate) struct PathQueues<'a> {
     /// For each record.
     turns: Vec<Turn>,
     in_flight: usize,
-    /// A control record is on its way.
+    /// A control record is in flight.
     is_closed: bool,
     /// A body of several records is not made larger.
     body_bytes: usize,

@@ -121,7 +121,7 @@ impl WebhookSink {
                     .because(error),
             )
         })?;
-        sender.way.prove(self.was_proven).await?;
+        sender.transport.prove(self.was_proven).await?;
         self.was_proven = true;
         for public_key in sender.keys.iter().filter_map(SigningKey::public) {
             tracing::info!(

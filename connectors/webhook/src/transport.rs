@@ -31,8 +31,8 @@ const ALERT_BOUND: Duration = Duration::from_millis(300);
 
 const USER_AGENT: &str = concat!("zkbridge/", env!("CARGO_PKG_VERSION"));
 
-/// A way to one receiver.
-pub(crate) struct Way {
+/// A transport to one receiver.
+pub(crate) struct Transport {
     pub(crate) client: Client,
     url: Url,
     shown: String,
@@ -43,14 +43,14 @@ pub(crate) struct Way {
     connect_timeout: Duration,
 }
 
-impl Way {
-    /// A way with these options. Reads certificates; connects to nothing.
+impl Transport {
+    /// A transport with these options. Reads certificates; connects to nothing.
     pub(crate) fn new(
         config: &WebhookConfig,
         url: &Url,
         guard: Guard,
         proxies: &Matcher,
-    ) -> Result<Way, SinkError> {
+    ) -> Result<Transport, SinkError> {
         refuse_literal(url, &guard)?;
         let proxy = proxy_for(url, proxies)?;
         // The operator of this process chose the proxy, which is nearly always on a private network.
@@ -63,7 +63,7 @@ impl Way {
         let client = client.map_err(|error| {
             configuration("the HTTP client cannot be made with these options".to_owned()).because(error)
         })?;
-        Ok(Way {
+        Ok(Transport {
             client,
             url: url.clone(),
             shown: shown(url),
@@ -74,8 +74,8 @@ impl Way {
         })
     }
 
-    /// Goes the way as far as it can without a request: addresses, connection, TLS handshake. Behind a proxy only the
-    /// connection to the proxy. `worked_before`: this way was gone already.
+    /// Connects without a request: addresses, connection, TLS handshake; with a proxy only the connection to the proxy.
+    /// `worked_before`: an earlier call has succeeded.
     pub(crate) async fn prove(&self, worked_before: bool) -> Result<(), SinkError> {
         let proven = timeout(self.connect_timeout, self.connect()).await;
         let why = match proven {
@@ -90,7 +90,7 @@ impl Way {
             Some(proxy) => format!("the proxy {}", bare(proxy)),
             None => self.shown.clone(),
         };
-        Err(error::about_way(&whom, &why, worked_before))
+        Err(error::about_connection(&whom, &why, worked_before))
     }
 
     async fn connect(&self) -> io::Result<()> {

@@ -66,7 +66,7 @@ pub enum RootFound {
 /// address, encryption, credentials and permission.
 ///
 /// # Errors
-/// What [`crate::ZookeeperSource`] would report.
+/// As [`crate::ZookeeperSource`] would report.
 pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, SourceError> {
     let connected = connect(config).await?;
     let client = &connected.client;

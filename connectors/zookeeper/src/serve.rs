@@ -98,8 +98,8 @@ impl Outbox {
     }
 }
 
-/// Serves one connection until it ends. What is still waiting for the pipeline at the end is dropped but for what says
-/// that it ended: the machine compares anew anyway.
+/// Serves one connection until it ends. Events that still wait for the pipeline at the end are dropped, except the end
+/// itself: the machine compares the whole tree anyway.
 pub(crate) async fn serve(
     client: &Client,
     number: source::Connection,

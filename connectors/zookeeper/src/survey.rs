@@ -42,7 +42,7 @@ impl Survey {
         self.version.as_deref()
     }
 
-    /// What the servers have granted.
+    /// The session timeout that the servers have granted.
     pub fn session_timeout(&self) -> Duration {
         self.client.session_timeout()
     }

@@ -60,7 +60,7 @@ impl SpoolSink {
         let Some(spool) = self.spool.clone() else {
             return Err(DeliverError::after(0, error::broken("the sink was not opened")));
         };
-        // What an earlier attempt began must not arrive after this one.
+        // The records of an earlier attempt must not arrive after this one.
         self.end_of_write().await;
         let (largest, records) = (self.config.largest, records.to_vec());
         self.writing = Some(spawn_blocking(move || spool.write(&records, largest)));
@@ -88,7 +88,7 @@ impl Sink for SpoolSink {
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
-        // What was reported is durable; nothing else is held back.
+        // Everything that was reported is durable; nothing else waits.
         async {
             self.end_of_write().await;
             self.spool = None;

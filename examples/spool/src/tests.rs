@@ -39,7 +39,7 @@ impl Rig for SpoolRig {
     }
 }
 
-/// What a reader finds, in its order.
+/// The lines that a reader finds, in its order.
 fn arrived(folder: &Path) -> Vec<Arrived> {
     let entries = fs::read_dir(folder.join("new")).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

@@ -246,8 +246,8 @@ fn word(phase: Phase) -> String {
         .unwrap_or_default()
 }
 
-impl From<&bridge_core::delivery::Trouble> for SinkFault {
-    fn from(trouble: &bridge_core::delivery::Trouble) -> SinkFault {
+impl From<&bridge_core::delivery::SinkFailure> for SinkFault {
+    fn from(trouble: &bridge_core::delivery::SinkFailure) -> SinkFault {
         SinkFault {
             kind: trouble.kind.as_str().to_owned(),
             message: trouble.message.clone(),

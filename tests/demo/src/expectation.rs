@@ -8,16 +8,16 @@ use bridge_core::record::{Fidelity, Op, Record, State, ZxidKind};
 /// One change of ZooKeeper, and the records that it must produce.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// What was done, for the table.
+    /// The step, for the table.
     pub(crate) done: String,
-    /// What must arrive, for the table.
+    /// The expected records, for the table.
     pub(crate) expected: String,
     /// The records; those of one path in this order.
-    pub(crate) wanted: Vec<Wanted>,
+    pub(crate) wanted: Vec<ExpectedRecord>,
 }
 
 impl Step {
-    pub(crate) fn new(done: &str, expected: &str, wanted: Vec<Wanted>) -> Step {
+    pub(crate) fn new(done: &str, expected: &str, wanted: Vec<ExpectedRecord>) -> Step {
         Step {
             done: done.to_owned(),
             expected: expected.to_owned(),
@@ -28,7 +28,7 @@ impl Step {
 
 /// A record that must arrive.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct ExpectedRecord {
     path: String,
     op: Op,
     fidelity: Fidelity,
@@ -90,32 +90,32 @@ impl Version {
     }
 }
 
-impl Wanted {
+impl ExpectedRecord {
     /// The snapshot record of a znode that existed before the bridge started.
-    pub(crate) fn snapshot(path: &str, after: Version) -> Wanted {
-        Wanted::new(path, Op::Snapshot, None, Some(after)).reconciled()
+    pub(crate) fn snapshot(path: &str, after: Version) -> ExpectedRecord {
+        ExpectedRecord::new(path, Op::Snapshot, None, Some(after)).reconciled()
     }
 
-    pub(crate) fn create(path: &str, after: Version) -> Wanted {
-        Wanted::new(path, Op::Create, None, Some(after))
+    pub(crate) fn create(path: &str, after: Version) -> ExpectedRecord {
+        ExpectedRecord::new(path, Op::Create, None, Some(after))
     }
 
-    pub(crate) fn update(path: &str, before: Version, after: Version) -> Wanted {
-        Wanted::new(path, Op::Update, Some(before), Some(after))
+    pub(crate) fn update(path: &str, before: Version, after: Version) -> ExpectedRecord {
+        ExpectedRecord::new(path, Op::Update, Some(before), Some(after))
     }
 
-    pub(crate) fn delete(path: &str, before: Version) -> Wanted {
-        Wanted::new(path, Op::Delete, Some(before), None)
+    pub(crate) fn delete(path: &str, before: Version) -> ExpectedRecord {
+        ExpectedRecord::new(path, Op::Delete, Some(before), None)
     }
 
     /// Expects the record to be reconciled: the bridge was down when the change happened.
-    pub(crate) fn reconciled(mut self) -> Wanted {
+    pub(crate) fn reconciled(mut self) -> ExpectedRecord {
         self.fidelity = Fidelity::Reconciled;
         self
     }
 
-    fn new(path: &str, op: Op, before: Option<Version>, after: Option<Version>) -> Wanted {
-        Wanted {
+    fn new(path: &str, op: Op, before: Option<Version>, after: Option<Version>) -> ExpectedRecord {
+        ExpectedRecord {
             path: path.to_owned(),
             op,
             fidelity: Fidelity::Exact,
@@ -212,12 +212,12 @@ mod tests {
     #[test]
     fn the_record_of_what_was_done_is_accepted() {
         let wanted = [
-            Wanted::snapshot("/a", version(1, 1, "x")),
-            Wanted::create("/a", version(2, 2, "x")),
-            Wanted::update("/a", version(2, 2, "x"), version(2, 3, "y")),
-            Wanted::delete("/a", version(2, 3, "y")),
-            Wanted::delete("/a", version(2, 3, "y")).reconciled(),
-            Wanted::create("/a", version(5, 5, "y")).reconciled(),
+            ExpectedRecord::snapshot("/a", version(1, 1, "x")),
+            ExpectedRecord::create("/a", version(2, 2, "x")),
+            ExpectedRecord::update("/a", version(2, 2, "x"), version(2, 3, "y")),
+            ExpectedRecord::delete("/a", version(2, 3, "y")),
+            ExpectedRecord::delete("/a", version(2, 3, "y")).reconciled(),
+            ExpectedRecord::create("/a", version(5, 5, "y")).reconciled(),
         ];
         for wanted in wanted {
             let record = record_of(&wanted, 1);
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_field_that_is_wrong_is_named() {
-        let wanted = Wanted::update("/a", version(2, 2, "x"), version(2, 3, "y"));
+        let wanted = ExpectedRecord::update("/a", version(2, 2, "x"), version(2, 3, "y"));
         let check = |spoil: fn(&mut Record), expected: &str| {
             let mut record = record_of(&wanted, 1);
             spoil(&mut record);
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_delete_must_name_the_session_and_have_a_higher_zxid_than_the_znode() {
-        let wanted = Wanted::delete("/a", version(2, 2, "x"));
+        let wanted = ExpectedRecord::delete("/a", version(2, 2, "x"));
         let mut other_session = delete_of("/a", version(2, 2, "x"), 1);
         let stat = other_session.before.as_mut().unwrap().stat.as_mut().unwrap();
         stat.ephemeral_owner = SessionId(7);

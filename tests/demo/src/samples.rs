@@ -6,7 +6,7 @@ use bridge_core::record::{Data, DataForm, Fidelity, Gap, GapReason, Op, Record, 
 use bridge_core::testing::a_record;
 use uuid::Uuid;
 
-use crate::expectation::{Version, Wanted};
+use crate::expectation::{ExpectedRecord, Version};
 
 /// A version of a persistent znode.
 pub(crate) fn version(czxid: u64, mzxid: u64, data: &str) -> Version {
@@ -20,7 +20,7 @@ pub(crate) fn version(czxid: u64, mzxid: u64, data: &str) -> Version {
 }
 
 /// The record that the expectation describes.
-pub(crate) fn record_of(wanted: &Wanted, seq: u64) -> Record {
+pub(crate) fn record_of(wanted: &ExpectedRecord, seq: u64) -> Record {
     let (op, fidelity, [before, after]) = wanted.parts();
     let zxid = after
         .or(before)
@@ -43,7 +43,7 @@ pub(crate) fn record_of(wanted: &Wanted, seq: u64) -> Record {
 
 /// A delete by an event.
 pub(crate) fn delete_of(path: &str, before: Version, seq: u64) -> Record {
-    record_of(&Wanted::delete(path, before), seq)
+    record_of(&ExpectedRecord::delete(path, before), seq)
 }
 
 /// A marker record of a root.

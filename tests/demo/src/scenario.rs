@@ -1,4 +1,4 @@
-//! What the demo does to ZooKeeper, in six acts. Each act waits for its records before the next one begins.
+//! The demo's changes in ZooKeeper, in six acts. Each act waits for its records before the next one begins.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval, timeout_at};
 
 use crate::clients::{Instance, LASTING, Operator, SHORT};
 use crate::consumer::{Shown, TopicReader};
-use crate::expectation::{Step, Version, Wanted};
+use crate::expectation::{ExpectedRecord, Step, Version};
 use crate::screen::{Screen, TICK};
 use crate::servers::Servers;
 use crate::verdict::{Arrival, Tree, Verdict, is_complete, is_gap_over, judge};
@@ -77,8 +77,8 @@ impl Scenario {
             scenario.create(path, data).await?;
         }
         let listed = scenario.known.iter();
-        let wanted: Vec<Wanted> = listed
-            .map(|(path, version)| Wanted::snapshot(path, version.clone()))
+        let wanted: Vec<ExpectedRecord> = listed
+            .map(|(path, version)| ExpectedRecord::snapshot(path, version.clone()))
             .collect();
         let done = format!("{} znodes are there already", wanted.len());
         let expected = format!("{} snapshot", wanted.len());
@@ -86,33 +86,33 @@ impl Scenario {
         Ok(scenario)
     }
 
-    fn step(&mut self, done: &str, expected: &str, wanted: Vec<Wanted>) {
+    fn step(&mut self, done: &str, expected: &str, wanted: Vec<ExpectedRecord>) {
         self.steps.push(Step::new(done, expected, wanted));
     }
 
-    async fn create(&mut self, path: &str, data: &str) -> Result<Wanted> {
+    async fn create(&mut self, path: &str, data: &str) -> Result<ExpectedRecord> {
         let version = self.operator.create(path, data).await?;
         self.known.insert(path.to_owned(), version.clone());
-        Ok(Wanted::create(path, version))
+        Ok(ExpectedRecord::create(path, version))
     }
 
-    async fn set(&mut self, path: &str, data: &str) -> Result<Wanted> {
+    async fn set(&mut self, path: &str, data: &str) -> Result<ExpectedRecord> {
         let before = self.forget(path)?;
         let after = self.operator.set(path, data).await?;
         self.known.insert(path.to_owned(), after.clone());
-        Ok(Wanted::update(path, before, after))
+        Ok(ExpectedRecord::update(path, before, after))
     }
 
-    async fn delete(&mut self, path: &str) -> Result<Wanted> {
+    async fn delete(&mut self, path: &str) -> Result<ExpectedRecord> {
         let before = self.forget(path)?;
         self.operator.delete(path).await?;
-        Ok(Wanted::delete(path, before))
+        Ok(ExpectedRecord::delete(path, before))
     }
 
-    async fn register(&mut self, servers: &Servers, path: &str, timeout: Duration) -> Result<Wanted> {
+    async fn register(&mut self, servers: &Servers, path: &str, timeout: Duration) -> Result<ExpectedRecord> {
         let server = servers.zookeeper().client_addr(0);
         let instance = Instance::register(server, path, WEIGHT, timeout).await?;
-        let wanted = Wanted::create(path, instance.version.clone());
+        let wanted = ExpectedRecord::create(path, instance.version.clone());
         self.instances.push(instance);
         Ok(wanted)
     }
@@ -225,7 +225,7 @@ impl Run<'_> {
             bail!("no instance is registered at this point");
         };
         instance.lose_network().await?;
-        let wanted = Wanted::delete(&instance.path, instance.version.clone());
+        let wanted = ExpectedRecord::delete(&instance.path, instance.version.clone());
         self.scenario.step(
             "the session of an instance dies",
             "1 delete, its session",

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bridge_core::record::{GapReason, Op, Record};
 use uuid::Uuid;
 
-use crate::expectation::{Step, Version, Wanted};
+use crate::expectation::{ExpectedRecord, Step, Version};
 
 /// A message of the topic.
 #[derive(Clone, Debug)]
@@ -30,11 +30,11 @@ pub(crate) type Tree = BTreeMap<String, Version>;
 /// A line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// What was done, or what must hold.
+    /// The step, or the rule that must hold.
     pub(crate) done: String,
-    /// What must arrive.
+    /// The expected records.
     pub(crate) expected: String,
-    /// What arrived.
+    /// The records that arrived.
     pub(crate) arrived: String,
     /// Whether the two agree.
     pub(crate) agrees: bool,
@@ -168,7 +168,7 @@ impl<'a> Matching<'a> {
     }
 
     /// Takes the first record of the path that fits. The records before it are unexpected, or too early.
-    fn claim(&mut self, wanted: &Wanted) -> Result<(), String> {
+    fn claim(&mut self, wanted: &ExpectedRecord) -> Result<(), String> {
         let absent = format!("the {} did not arrive", wanted.words());
         let Some(records) = self.unclaimed.get_mut(wanted.path()) else {
             return Err(absent);

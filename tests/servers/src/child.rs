@@ -32,7 +32,7 @@ pub enum Stream {
 pub struct Line {
     /// Where.
     pub stream: Stream,
-    /// What, without the line break; bytes that are not UTF-8 are replaced.
+    /// The line, without the line break; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 

@@ -1,8 +1,8 @@
 //! The bridge's end of its connection, as the ZooKeeper connector plays it: sessions and connections one after another,
 //! commands in, events and answers out, events always before the answers that reflect them.
 //!
-//! What the real one does is in `connectors/zookeeper/src/{source,serve,watchers}.rs`; what differs here is that a step
-//! takes as many messages as chance wants.
+//! The real one is in `connectors/zookeeper/src/{source,serve,watchers}.rs`; here, a step takes a random number of
+//! messages.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -60,13 +60,13 @@ pub struct Client {
     arms_by_ms: u64,
     /// Not before this is a connection made; `None`: never again.
     next_try_ms: Option<u64>,
-    /// What the watchers have and nobody has taken, by root.
+    /// Events of the watchers that nobody has taken, by root.
     heard: Vec<Vec<Event>>,
     answers: VecDeque<Input>,
     outbox: VecDeque<SourceEvent>,
-    /// What the pipeline can take.
+    /// Events that the pipeline can take.
     pub channel: VecDeque<SourceEvent>,
-    /// What it asked for.
+    /// The requests of the pipeline.
     pub requests: VecDeque<AddressedRequest>,
     /// Reads under way, for the habit that keeps them across a reconnect.
     asked: Vec<Request>,
@@ -199,7 +199,7 @@ impl Client {
         self.session = None;
     }
 
-    /// What was not handed over is dropped but for what says that the connection ended.
+    /// Drops every event that was not taken, except the end of the connection.
     fn end(&mut self, input: Input) {
         self.wire = None;
         self.arming = Arming::Not;
@@ -313,7 +313,7 @@ impl Client {
             (Reply::Acls(ticket, outcomes), _) => self.answers.push_back(Input::Acls { ticket, outcomes }),
             (Reply::Watching | Reply::Synced, Arming::Waits(1)) => {
                 self.arming = Arming::Done;
-                // What a server that lagged caught up with was told before, or is seen by the walk.
+                // Changes that a lagging server has caught up with were reported before, or the walk sees them.
                 self.heard.iter_mut().for_each(Vec::clear);
                 self.outbox.push_back(SourceEvent::Input(Input::Armed));
             }

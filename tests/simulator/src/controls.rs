@@ -8,9 +8,9 @@ pub enum Habit {
     WalkBeforeArmed,
     /// A connection that comes back says nothing: its watch is believed to have seen everything.
     WatchTrusted,
-    /// What shows the same version is taken for the same znode.
+    /// A znode that shows the same version is taken for the same znode.
     VersionOnly,
-    /// What is not listed is deleted, whatever the parent's `pzxid` says.
+    /// A znode that is not listed is deleted, without regard to the parent's `pzxid`.
     DeleteWithoutProof,
     /// No `sync` after the watch is armed.
     NoSync,

@@ -1,5 +1,4 @@
-//! What was reached: every fault and every interesting state is counted, and one that is never reached is a failure of
-//! the simulator.
+//! Counts every fault and every interesting state; one that is never reached is a failure of the simulator.
 
 use std::fmt::Write;
 
@@ -16,7 +15,7 @@ macro_rules! states {
             /// All, in the order of the table.
             pub const ALL: &'static [Seen] = &[$(Seen::$name),*];
 
-            /// What it is, in words.
+            /// The description.
             pub fn words(self) -> &'static str {
                 match self {
                     $(Seen::$name => $words,)*
@@ -159,7 +158,7 @@ impl Coverage {
         }
     }
 
-    /// What was never reached.
+    /// Faults and states that were never reached.
     pub fn missing(&self) -> Vec<&'static str> {
         let never = Seen::ALL.iter().filter(|seen| self.count(**seen) == 0);
         never.map(|seen| seen.words()).collect()

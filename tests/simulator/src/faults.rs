@@ -1,4 +1,4 @@
-//! What goes wrong, one fault at a time, as far as the plan of the seed allows.
+//! Injects one fault at a time, as far as the plan of the seed allows.
 
 use bridge_core::capture::{AclMode, Ticket};
 use bridge_core::path::ZnodePath;
@@ -129,7 +129,8 @@ impl World {
         }
     }
 
-    /// Who takes part in an election closes its connections, and has everything that was committed afterwards.
+    /// A server that takes part in an election closes its connections, and has everything that was committed
+    /// afterwards.
     fn elect(&mut self) {
         self.trace(|| "a new leader".into());
         self.seen.see(Seen::Elected);

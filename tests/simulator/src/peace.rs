@@ -46,7 +46,7 @@ impl World {
                 }
                 self.start();
             }
-            // What no event told is found by looking, which takes its time.
+            // A change without an event is found by comparing, which takes its time.
             let needs_ms = if self.excuses.is_none() { 0 } else { QUIET_MS };
             if self.is_quiet() && self.now_ms >= self.disturbed_ms + needs_ms {
                 return self.check_end();

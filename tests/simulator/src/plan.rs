@@ -1,5 +1,5 @@
-//! What one seed plays: which servers, which faults, how small the limits. Each seed has a few kinds of faults only, as
-//! rare combinations are found sooner where not everything happens at once.
+//! The plan of one seed: the servers, the faults, the limits. Each seed has a few kinds of faults only, because rare
+//! combinations are found sooner if not everything happens at once.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ const REAL_JOURNAL_EVERY: u64 = 20;
 /// Every so many seeds lists are read.
 const LISTS_EVERY: u64 = 3;
 
-/// What one seed plays.
+/// The plan of one seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed.
     pub seed: u64,
     /// Servers of the ensemble.
     pub servers: usize,
-    /// What they are.
+    /// Their version.
     pub release: Release,
     /// Steps with faults.
     pub steps: usize,
@@ -53,7 +53,7 @@ pub struct Plan {
     /// Whether a session begins without a transaction of the quorum, as with `localSessionsEnabled`, and so on a server
     /// that has lost its leader, too. No ensemble has it by default.
     pub has_local_sessions: bool,
-    /// What may go wrong.
+    /// The possible faults.
     pub faults: FaultPlan,
     /// Whether the real journal runs beside the model.
     pub with_real_journal: bool,
@@ -63,7 +63,7 @@ pub struct Plan {
     pub retention_ms: i64,
 }
 
-/// What may go wrong in a seed.
+/// The possible faults of a seed.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_excessive_bools)]
 pub struct FaultPlan {
@@ -98,7 +98,7 @@ pub struct FaultPlan {
 }
 
 impl Plan {
-    /// What a seed plays.
+    /// The plan of a seed.
     pub fn new(seed: u64, sends_zxids: bool) -> Plan {
         let mut random = StdRng::seed_from_u64(seed ^ 0x706c_616e);
         let faults = FaultPlan::draw(&mut random);
@@ -187,7 +187,7 @@ fn capture_options(seed: u64, faults: &FaultPlan, random: &mut StdRng) -> Captur
         options.acls = AclMode::List;
     }
     options.sample_every = Some(Duration::from_secs(random.random_range(1..4)));
-    // What a sample of a few znodes may miss for a while has to be found in the time of a simulation.
+    // Changes that a sample of a few znodes misses have to be found in the time of a simulation.
     options.reconcile_every = Some(Duration::from_secs(random.random_range(2..5)));
     if random.random_bool(0.15) {
         options.snapshot = SnapshotMode::Always;

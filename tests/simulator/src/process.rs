@@ -83,7 +83,7 @@ impl World {
         self.restart_ms = self.now_ms + self.random.random_range(10..3_000);
     }
 
-    /// What was not synchronised is gone; the sinks keep what they got.
+    /// Unsynchronised data is lost; the sinks keep the records that they got.
     pub(crate) fn lose_power(&mut self) {
         let lost = self.store.disk.borrow_mut().lose_power();
         if lost == 0 {

@@ -15,14 +15,14 @@ use crate::world::World;
 pub struct Failure {
     /// Which.
     pub seed: u64,
-    /// What the judge said.
+    /// The judge's complaint.
     pub message: String,
 }
 
-/// What many seeds came to.
+/// The results of many seeds.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// What they reached together.
+    /// The faults and states that they reached together.
     pub coverage: Coverage,
     /// Those that failed, ascending.
     pub failures: Vec<Failure>,
@@ -54,7 +54,7 @@ pub fn play(seed: u64, habit: Option<Habit>, is_traced: bool) -> Coverage {
 /// Plays one seed and catches what breaks.
 ///
 /// # Errors
-/// What the judge said.
+/// The judge's complaint.
 pub fn try_play(seed: u64, habit: Option<Habit>) -> Result<Coverage, Failure> {
     catch_unwind(AssertUnwindSafe(|| play(seed, habit, false))).map_err(|panic| Failure {
         seed,

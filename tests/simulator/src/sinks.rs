@@ -1,8 +1,8 @@
-//! Sinks that misbehave, and the worker of each: the real delivery machine, read ahead of a model of its destination. What
-//! the destination does to a delivery is in `destination`, what an operator orders in `operator`.
+//! Sinks that misbehave, and the worker of each: the real delivery machine, read ahead of a model of its destination.
+//! `destination` has its faults, `operator` an operator's orders.
 //!
-//! What the real worker does with threads and channels is one step each here, so that the bridge can be killed between
-//! any two of them: read a batch, write some of it, answer, report to the pipeline.
+//! Each action that the real worker does with threads and channels is one step here, so that the bridge can be killed
+//! between any two of them: read a batch, write some of it, answer, report to the pipeline.
 
 mod destination;
 mod operator;
@@ -30,16 +30,16 @@ use crate::journal::Store;
 pub use destination::Destination;
 pub use operator::Orders;
 
-/// What a sink gets and does, for the whole seed.
+/// A sink, for the whole seed.
 pub struct Sink {
     /// Its name.
     pub name: Arc<str>,
-    /// What it gets.
+    /// Selects its records.
     pub filter: CompiledFilter,
     pub(crate) rejects: RejectPolicy,
     /// The other end. Outlives the bridge.
     pub destination: Destination,
-    /// What an operator ordered beside the stream.
+    /// An operator's orders.
     pub orders: Orders,
     random: StdRng,
     worker: Option<Worker>,
@@ -54,13 +54,13 @@ struct Worker {
     position: Seq,
     /// Until when it waits.
     wakes_ms: Option<u64>,
-    /// What the destination answers, and when.
+    /// The destination's answer, and its time.
     answer: Option<(u64, Result<(), DeliverError>)>,
-    /// What a wrong habit has reported before it was written.
+    /// Records that a wrong habit has reported before they were written.
     owed: Vec<Arc<Record>>,
 }
 
-/// What a step of a worker came to.
+/// The result of a worker's step.
 pub enum Step {
     /// Nothing is to do.
     Idle,
@@ -70,11 +70,11 @@ pub enum Step {
     Report(SinkProgress),
 }
 
-/// What a worker sees around it.
+/// The surroundings of a worker.
 pub struct Around<'a> {
     /// The journal.
     pub store: &'a Store,
-    /// What the pipeline said to be durable.
+    /// The durable tail.
     pub durable: Seq,
     /// Virtual time.
     pub now_ms: u64,
@@ -82,7 +82,7 @@ pub struct Around<'a> {
     pub may_fail: bool,
     /// A wrong habit.
     pub habit: Option<Habit>,
-    /// What was reached.
+    /// The faults and states reached so far.
     pub seen: &'a mut Coverage,
 }
 
@@ -214,7 +214,7 @@ impl Sink {
             &mut self.random,
             around,
         ) {
-            return self.note(progress, around);
+            return self.report(progress, around);
         }
         match worker.machine.task() {
             Task::Open => {
@@ -259,10 +259,10 @@ impl Sink {
         if worker.is_halted() && !was_halted {
             around.seen.see(Seen::HaltedOnReject);
         }
-        progress.map_or(Step::Moved, |progress| self.note(progress, around))
+        progress.map_or(Step::Moved, |progress| self.report(progress, around))
     }
 
-    fn note(&self, progress: StepProgress, around: &mut Around<'_>) -> Step {
+    fn report(&self, progress: StepProgress, around: &mut Around<'_>) -> Step {
         let rejected = progress.changes.iter().filter_map(|change| match change {
             BacklogChange::Rejected { reason, .. } => Some(reason),
             _ => None,
@@ -287,7 +287,7 @@ impl Sink {
         if around.habit == Some(Habit::ProgressSkipped) && is_move && progress.cursor.0.is_multiple_of(3) {
             return Step::Moved;
         }
-        Step::Report(progress.note(Arc::clone(&self.name), steady(around.now_ms)))
+        Step::Report(progress.of_sink(Arc::clone(&self.name), steady(around.now_ms)))
     }
 
     fn fetch(&mut self, around: &mut Around<'_>) -> Step {
@@ -362,7 +362,7 @@ impl Worker {
         matches!(self.machine.task(), Task::Rest)
     }
 
-    /// What an operator orders between two tasks.
+    /// An operator's order between two tasks.
     fn ordered(
         &mut self,
         (orders, destination): (&mut Orders, &mut Destination),

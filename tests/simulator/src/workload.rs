@@ -1,4 +1,4 @@
-//! Who writes: seeded transactions of several sessions, from single writes to whole subtrees that are replaced.
+//! The writers: seeded transactions of several sessions, from single writes to whole subtrees that are replaced.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Workload {
     sessions: Vec<SessionId>,
     next_session: u64,
     writes: u64,
-    /// What was written last from below, and may end next.
+    /// The path that was written last from below, and may be deleted next.
     withering: Option<ZnodePath>,
 }
 

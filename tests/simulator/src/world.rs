@@ -56,7 +56,7 @@ pub struct World {
     pub(crate) habit: Option<Habit>,
     pub(crate) random: StdRng,
     pub(crate) now_ms: u64,
-    /// What the wall clock is ahead.
+    /// The lead of the wall clock.
     pub(crate) clock_ms: i64,
     pub(crate) ensemble: Ensemble,
     pub(crate) workload: Workload,
@@ -309,7 +309,7 @@ impl World {
         self.hear();
     }
 
-    /// What the pipeline says: orders for the connection, and what is worth a line in the log.
+    /// Takes the events of the pipeline: requests for the connection, and lines for the log.
     fn hear(&mut self) {
         while let Some(event) = self.bridge.as_mut().and_then(|bridge| bridge.flow.next_event()) {
             if matches!(
@@ -531,14 +531,14 @@ impl World {
             match self.sinks[at].step(&mut around) {
                 Step::Idle => return,
                 Step::Moved => {}
-                Step::Report(note) => {
-                    // Killed before the journal has the note: what was written is written again.
+                Step::Report(progress) => {
+                    // Killed before the journal has the progress: what was written is written again.
                     if self.may_be_killed() {
                         self.seen.see(Seen::KilledBeforeNote);
                         return self.kill();
                     }
                     if let Some(bridge) = &mut self.bridge {
-                        bridge.flow.take_note(note);
+                        bridge.flow.take_progress(progress);
                     }
                 }
             }

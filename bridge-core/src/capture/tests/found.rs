@@ -407,7 +407,7 @@ fn a_root_whose_delete_was_recorded_is_not_taken_from_a_server_that_has_not_appl
         };
         bench.capture.reset(&error).unwrap();
     }
-    // What all servers show is true: it may have become readable.
+    // If all servers show it, it is true: the znode may have become readable.
     let ticket = bench.connect();
     bench.answer(ticket, old());
     assert_eq!(bench.capture.state(), CaptureState::Live);

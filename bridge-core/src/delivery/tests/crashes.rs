@@ -35,7 +35,7 @@ fn is_filtered(seq: Seq) -> bool {
     seq.0.is_multiple_of(11)
 }
 
-/// What a choosy destination never takes.
+/// Records that a choosy destination never takes.
 fn is_refused(seq: Seq) -> bool {
     seq.0.is_multiple_of(13)
 }
@@ -133,7 +133,7 @@ impl World {
         self.stage.step(WorkerInput::Delivered(result));
     }
 
-    /// What the sink knows of the front that was written: all of it, or less.
+    /// The sink's report on the written front: all of it, or less.
     fn answer(&mut self, count: usize, written: usize, refused: DeliverError) -> Result<(), DeliverError> {
         if written == count && !self.stage.fault(0.2) {
             return answer(count, written, refused);
@@ -153,7 +153,7 @@ impl World {
         let is_letter = |seq: Seq| self.stage.letters.contains(&seq);
         let mut expected = self.stage.records.clone();
         expected.retain(|record| !is_filtered(record.seq) && !is_letter(record.seq));
-        // A record may have arrived before a lost note made it a dead letter: only with `block`, in another life.
+        // A record may have arrived before a lost progress report made it a dead letter: only with `block`, in another life.
         let arrived = self.arrived.iter().filter(|record| !is_letter(record.seq));
         let arrived: Vec<Arrived> = arrived.map(|record| Arrived::of(record)).collect();
         assert_kept_contract(&expected, &arrived);

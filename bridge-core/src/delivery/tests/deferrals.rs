@@ -197,12 +197,12 @@ async fn a_destination_that_refuses_everything_is_waited_for_before_memory_grows
     };
     let mut status = bench.start_scripted("one", &destination, &script, given);
     let full = until(&mut status, "full", |status| status.error.is_some()).await;
-    let trouble = full.error.unwrap();
-    assert_eq!(trouble.kind, TroubleKind::ParkedFull);
+    let failure = full.error.unwrap();
+    assert_eq!(failure.kind, SinkFailureKind::ParkedFull);
     assert!(
-        trouble.message.contains("10000 records of 10000 paths"),
+        failure.message.contains("10000 records of 10000 paths"),
         "{}",
-        trouble.message
+        failure.message
     );
     assert_eq!(
         (full.cursor, full.parked.records),
@@ -231,17 +231,17 @@ async fn a_disabled_sink_stays_so_over_restarts_until_an_operator_enables_it() {
     setup.orders = words;
     let mut status = bench.start_with(setup);
     let halted = until_halted(&mut status).await;
-    let trouble = halted.error.unwrap();
-    assert_eq!(trouble.kind, TroubleKind::Sink(SinkErrorKind::Disabled));
+    let failure = halted.error.unwrap();
+    assert_eq!(failure.kind, SinkFailureKind::Sink(SinkErrorKind::Disabled));
     assert!(
-        trouble.message.starts_with("disabled since 1970-01-01T00:00:00"),
+        failure.message.starts_with("disabled since 1970-01-01T00:00:00"),
         "{}",
-        trouble.message
+        failure.message
     );
     assert!(
-        trouble.remedy.contains("zkbridge sink enable"),
+        failure.remedy.contains("zkbridge sink enable"),
         "{}",
-        trouble.remedy
+        failure.remedy
     );
     assert_eq!(destination.seqs(), [0_u64; 0]);
 

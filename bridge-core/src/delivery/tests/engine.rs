@@ -1,4 +1,4 @@
-//! What a sink gets, and when.
+//! The deliveries to a sink, and their times.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -19,16 +19,16 @@ async fn an_unreachable_destination_is_tried_again_until_it_answers() {
 
     let mut status = bench.start_scripted("one", &destination, &script, Given::default());
     let failing = until(&mut status, "failing", |status| {
-        status.error.as_ref().is_some_and(|trouble| trouble.failures == 4)
+        status.error.as_ref().is_some_and(|failure| failure.failures == 4)
     })
     .await;
     let end = until_idle_at(&mut status, 30).await;
     bench.stop().await;
 
     assert_eq!(failing.state, Phase::BackingOff);
-    let trouble = failing.error.unwrap();
-    assert_eq!(trouble.kind, TroubleKind::Sink(SinkErrorKind::Unavailable));
-    assert!(trouble.remedy.contains("check that the destination runs"));
+    let failure = failing.error.unwrap();
+    assert_eq!(failure.kind, SinkFailureKind::Sink(SinkErrorKind::Unavailable));
+    assert!(failure.remedy.contains("check that the destination runs"));
     assert_eq!((end.retries, end.error), (17, None));
     assert_eq!(destination.seqs(), (1..=30).collect::<Vec<_>>());
 }
@@ -129,8 +129,8 @@ async fn a_halted_sink_stays_visible_and_the_others_go_on() {
     bench.stop().await;
 
     assert_eq!(status.cursor, Seq(10));
-    let trouble = status.error.unwrap();
-    assert!(trouble.calls_operator && trouble.remedy.contains("restart"));
+    let failure = status.error.unwrap();
+    assert!(failure.calls_operator && failure.remedy.contains("restart"));
     assert_eq!(journal.cursor("halting"), Seq(10), "the cursor is kept");
 }
 
@@ -174,12 +174,12 @@ async fn a_sink_that_panics_halts_alone_and_says_so() {
     let halted = until_halted(&mut broken).await;
     bench.stop().await;
 
-    let trouble = halted.error.unwrap();
-    assert_eq!(trouble.kind, TroubleKind::Worker);
+    let failure = halted.error.unwrap();
+    assert_eq!(failure.kind, SinkFailureKind::Worker);
     assert!(
-        trouble.message.contains("a scripted panic"),
+        failure.message.contains("a scripted panic"),
         "{}",
-        trouble.message
+        failure.message
     );
 }
 
@@ -202,7 +202,7 @@ async fn a_read_that_fails_is_tried_again() {
     let end = until_idle_at(&mut status, 20).await;
     bench.stop().await;
 
-    assert_eq!(failing.error.unwrap().kind, TroubleKind::Journal);
+    assert_eq!(failing.error.unwrap().kind, SinkFailureKind::Journal);
     assert_eq!((end.retries, end.error), (2, None));
     assert_eq!(destination.seqs(), (1..=20).collect::<Vec<_>>());
 }

@@ -56,7 +56,7 @@ fn entry(step: u64) -> Append {
 struct Life {
     journal: Journal,
     durable: watch::Sender<Seq>,
-    notes: mpsc::Receiver<SinkProgress>,
+    progress: mpsc::Receiver<SinkProgress>,
     orders: mpsc::Sender<OperatorRequest>,
     status: watch::Receiver<SinkStatus>,
     worker: tokio::task::JoinHandle<()>,
@@ -70,7 +70,7 @@ impl Life {
         let start = Start::Earliest.first_cursor(oldest, journal.tail()).cursor;
         let cursor = journal.register_sink("one", start).unwrap();
         journal.commit().unwrap();
-        let (sender, notes) = mpsc::channel(4);
+        let (sender, progress) = mpsc::channel(4);
         let (orders, words) = mpsc::channel(1);
         let mut reader = journal.reader_for("one").unwrap();
         let backlog = SinkBacklog::load(&mut reader, "one", Timestamp(0)).unwrap();
@@ -82,7 +82,7 @@ impl Life {
             destination: Box::new(script.in_front_of(Box::new(destination.sink()))),
             tail: Box::new(reader),
             durable: durable.subscribe(),
-            notes: sender,
+            progress: sender,
             refusals: Refusals::default(),
             cursor,
             backlog,
@@ -103,7 +103,7 @@ impl Life {
         Life {
             journal,
             durable,
-            notes,
+            progress,
             orders,
             status,
             worker: tokio::spawn(worker.run()),
@@ -111,7 +111,7 @@ impl Life {
         }
     }
 
-    /// Appends entries and stores notes, as the journal's writer does, until the sink has reached `cursor`.
+    /// Appends entries and stores progress, as the journal's writer does, until the sink has reached `cursor`.
     async fn write_until(&mut self, entries: std::ops::Range<u64>, cursor: u64) {
         for step in entries {
             self.journal.append(entry(step)).unwrap();
@@ -126,18 +126,18 @@ impl Life {
     }
 
     async fn store_note(&mut self) {
-        let note = tokio::time::timeout(BOUND, self.notes.recv()).await;
-        let note = note.expect("the sink moves").expect("the worker lives");
-        self.journal.store_progress(&note).unwrap();
+        let progress = tokio::time::timeout(BOUND, self.progress.recv()).await;
+        let progress = progress.expect("the sink moves").expect("the worker lives");
+        self.journal.store_progress(&progress).unwrap();
         self.journal.commit().unwrap();
     }
 
-    /// Stores notes until the status is so.
+    /// Stores progress until the status is so.
     async fn store_until(&mut self, is_so: impl Fn(&SinkStatus) -> bool) {
         while !is_so(&self.status.borrow()) {
             tokio::select! {
-                note = self.notes.recv() => {
-                    self.journal.store_progress(&note.expect("the worker lives")).unwrap();
+                progress = self.progress.recv() => {
+                    self.journal.store_progress(&progress.expect("the worker lives")).unwrap();
                     self.journal.commit().unwrap();
                 }
                 changed = tokio::time::timeout(BOUND, self.status.changed()) => {
@@ -145,8 +145,8 @@ impl Life {
                 }
             }
         }
-        while let Ok(note) = self.notes.try_recv() {
-            self.journal.store_progress(&note).unwrap();
+        while let Ok(progress) = self.progress.try_recv() {
+            self.journal.store_progress(&progress).unwrap();
             self.journal.commit().unwrap();
         }
     }

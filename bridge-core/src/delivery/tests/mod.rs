@@ -42,7 +42,7 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-/// What a test may change about a sink.
+/// The options of a sink that a test can change.
 struct Given {
     filter: Filter,
     retry: Retry,
@@ -76,20 +76,20 @@ impl Default for Given {
 struct Bench {
     journal: MemoryJournal,
     tasks: JoinSet<()>,
-    notes: mpsc::Sender<crate::journal::SinkProgress>,
+    progress: mpsc::Sender<crate::journal::SinkProgress>,
     stop: CancellationToken,
 }
 
 impl Bench {
     fn at(journal: &MemoryJournal) -> Bench {
-        let (notes, stored) = mpsc::channel(4);
+        let (progress, stored) = mpsc::channel(4);
         let mut tasks = JoinSet::new();
         let writer = journal.clone();
         tasks.spawn(async move { writer.store(stored).await });
         Bench {
             journal: journal.clone(),
             tasks,
-            notes,
+            progress,
             stop: CancellationToken::new(),
         }
     }
@@ -101,7 +101,7 @@ impl Bench {
             destination: sink,
             tail: Box::new(self.journal.tail()),
             durable: self.journal.durable(),
-            notes: self.notes.clone(),
+            progress: self.progress.clone(),
             refusals: Refusals::default(),
             cursor: self.journal.cursor(name),
             backlog: self.journal.backlog(name),
@@ -146,10 +146,13 @@ impl Bench {
     /// A shutdown as the program does it.
     async fn stop(self) {
         let Bench {
-            tasks, stop, notes, ..
+            tasks,
+            stop,
+            progress,
+            ..
         } = self;
         stop.cancel();
-        drop(notes);
+        drop(progress);
         tasks.join_all().await;
     }
 

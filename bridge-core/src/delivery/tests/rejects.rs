@@ -59,9 +59,9 @@ async fn with_halt_the_cursor_stays_before_the_record_and_a_later_start_delivers
     bench.stop().await;
     assert_eq!(halted.cursor, Seq(4));
     assert_eq!(letters(&journal), [0u64; 0]);
-    let trouble = halted.error.unwrap();
-    assert_eq!(trouble.kind, TroubleKind::Rejected);
-    assert_eq!(trouble.message, "record 5 was rejected: scripted: never accepted");
+    let failure = halted.error.unwrap();
+    assert_eq!(failure.kind, SinkFailureKind::Rejected);
+    assert_eq!(failure.message, "record 5 was rejected: scripted: never accepted");
 
     script.accept_all();
     let mut bench = Bench::at(&journal);
@@ -139,6 +139,6 @@ async fn a_destination_that_rejects_everything_halts_the_sink_before_its_memory_
     let halted = until_halted(&mut status).await;
     bench.stop().await;
 
-    assert_eq!(halted.error.unwrap().kind, TroubleKind::TooManyLetters);
+    assert_eq!(halted.error.unwrap().kind, SinkFailureKind::TooManyLetters);
     assert_eq!(letters(&journal).len() as u64, halted.cursor.0);
 }

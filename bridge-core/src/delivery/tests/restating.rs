@@ -1,5 +1,5 @@
-//! The present state sent again to one sink: whatever fails meanwhile, whoever lost everything has it at the end, and
-//! no older state ever follows a newer one.
+//! The present state delivered again to one sink: after any fault, a receiver that lost everything has it at the end,
+//! and no older state ever follows a newer one.
 
 use std::collections::BTreeMap;
 
@@ -37,11 +37,11 @@ struct World {
 
 #[derive(Default)]
 struct Receiver {
-    /// What it has of each path.
+    /// The newest record of each path that it has.
     known: BTreeMap<ZnodePath, Seq>,
-    /// The newest that came of each path in the present life of the bridge.
+    /// The newest record of each path that came since the bridge started.
     newest: BTreeMap<ZnodePath, Seq>,
-    /// The present life of the bridge.
+    /// Crashes of the bridge so far.
     crashes: u32,
 }
 

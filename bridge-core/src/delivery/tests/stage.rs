@@ -15,11 +15,11 @@ use crate::sink::{Deferred, DeliverError, Rejected, SinkError, SinkErrorKind};
 /// More steps than any run takes.
 const STEPS: u32 = 20_000;
 
-/// What a journal that is not careful forgets: negative controls.
+/// The negative controls: state that a careless journal forgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Forgets {
     Nothing,
-    /// What is parked is not stored with the cursor.
+    /// Parked records are not stored with the cursor.
     Parked,
     /// A run does not survive a crash.
     Run,
@@ -111,7 +111,7 @@ impl Stage {
 
     pub(super) fn step(&mut self, input: WorkerInput) {
         let progress = self.machine.step(input, self.clock);
-        // A note that is lost in a crash must do no harm.
+        // A progress that is lost in a crash must do no harm.
         if self.fault(0.05) {
             return self.crash();
         }
@@ -215,7 +215,7 @@ impl Stage {
                 self.clock += delay;
                 self.step(WorkerInput::Waited);
             }
-            Task::Rest => panic!("halted: {:?}", self.machine.trouble()),
+            Task::Rest => panic!("halted: {:?}", self.machine.failure()),
             other => return Some(other),
         }
         None
@@ -239,7 +239,7 @@ impl Stage {
     }
 }
 
-/// What a sink answers that wrote so many records from the front.
+/// The answer of a sink that wrote this number of records from the front.
 pub(super) fn answer(count: usize, written: usize, refused: DeliverError) -> Result<(), DeliverError> {
     let error = (written < count).then(|| SinkError::new(SinkErrorKind::Broken, "scripted"));
     if error.is_none() && refused.rejected.is_empty() && refused.deferred.is_empty() {

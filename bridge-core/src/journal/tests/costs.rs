@@ -1,5 +1,5 @@
-//! What the journal does for a batch, counted: statements, and pages in its log. Counts are the same on every machine,
-//! so that a change that makes the journal do more is seen where no time could be trusted.
+//! The costs of a batch in the journal: statements, and pages in its log. Counts are the same on every machine, so they
+//! show a change that makes the journal slower even if times vary.
 
 use std::cell::Cell;
 
@@ -21,7 +21,7 @@ fn count(event: TraceEvent<'_>) {
     }
 }
 
-/// What something did for each of `count` records.
+/// The number of statements of some work for each of `count` records.
 fn statements_each(journal: &mut Journal, count_of: usize, work: impl FnOnce(&mut Journal)) -> f64 {
     journal
         .connection
@@ -199,7 +199,7 @@ fn what_is_known_of_the_rows_below_a_path_follows_what_is_written() {
     assert_eq!(names(&mut journal, "/a"), ["c", "m", "z"]);
     assert_eq!(names(&mut journal, "/a/x"), ["y"]);
     assert_eq!(journal.deepest_below(&path("/a"), 10).unwrap().len(), 4);
-    // What a comparison has held at hand is no longer true once something is written.
+    // A write invalidates the rows that a comparison has cached.
     journal.commit().unwrap();
     let mut journal = {
         drop(journal);

@@ -40,7 +40,7 @@ fn what_was_acknowledged_survives_a_kill_of_a_journal_that_compacts() {
     survives(Kind::Compacted);
 }
 
-/// What becomes of undelivered records in the child.
+/// How the child treats undelivered records.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Kept,
@@ -108,12 +108,12 @@ fn write_until_killed(file: &Path, kind: Kind) {
             Kind::Compacted => random.random_range(0..=journal.tail().0 / 4),
         };
         let cursor = Seq(cursor);
-        let note = SinkProgress {
+        let progress = SinkProgress {
             sink: "one".into(),
             to: cursor,
             ..SinkProgress::default()
         };
-        journal.advance(&note).unwrap();
+        journal.advance(&progress).unwrap();
         let tail = journal.commit().unwrap();
         writeln!(out, "acknowledged {tail}").unwrap();
         out.flush().unwrap();

@@ -1,4 +1,4 @@
-//! Random histories that are compacted while sinks read, hold, deliver, set aside, note and begin anew: what each of them
+//! Random histories that are compacted while sinks read, hold, deliver, set aside, store their progress and begin anew: what each of them
 //! got must tell the same as the records that were appended. A failing seed is replayed with `ZKBRIDGE_TEST_SEED`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,7 +33,7 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// What a reader of some records knows.
+/// The state that a reader of some records knows.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Known {
     tree: BTreeMap<ZnodePath, Option<String>>,
@@ -93,7 +93,7 @@ struct Sink {
     /// As it stood when it was set aside.
     parked: BTreeMap<Seq, Arc<Record>>,
     done: Seq,
-    note: SinkProgress,
+    progress: SinkProgress,
 }
 
 /// How the workers read: the second is the mistake that must be caught.
@@ -154,7 +154,7 @@ impl Trial {
             delivered: Vec::new(),
             parked: BTreeMap::new(),
             done: start,
-            note: note(name, start),
+            progress: progress(name, start),
         });
     }
 
@@ -175,7 +175,7 @@ impl Trial {
                     self.sinks[sink].work(share, parks);
                 }
             }
-            75..85 => self.note(),
+            75..85 => self.store_progress(),
             85..97 => self.fold(),
             _ => drop(self.journal.maintain(Timestamp(NOON.0 + 60_001), 9).unwrap()),
         }
@@ -227,11 +227,11 @@ impl Trial {
         entry
     }
 
-    fn note(&mut self) {
+    fn store_progress(&mut self) {
         for sink in &mut self.sinks {
-            let next = note(sink.name, sink.done);
+            let next = progress(sink.name, sink.done);
             self.journal
-                .advance(&std::mem::replace(&mut sink.note, next))
+                .advance(&std::mem::replace(&mut sink.progress, next))
                 .unwrap();
         }
         self.journal.commit().unwrap();
@@ -250,7 +250,7 @@ impl Trial {
         for sink in &mut self.sinks {
             while sink.work(usize::MAX, false) > 0 {}
         }
-        self.note();
+        self.store_progress();
         let found = self.scratch.reader().inspect(|_| {}).unwrap();
         assert_eq!(found.findings, [], "seed {seed}");
         for sink in &mut self.sinks {
@@ -292,7 +292,7 @@ fn check_before(delivered: &[Arc<Record>], seed: u64) {
     }
 }
 
-fn note(sink: &str, cursor: Seq) -> SinkProgress {
+fn progress(sink: &str, cursor: Seq) -> SinkProgress {
     SinkProgress {
         sink: sink.into(),
         to: cursor,
@@ -308,7 +308,7 @@ impl Sink {
                 records: share.min(40),
                 bytes: usize::MAX,
             };
-            let handed = self.reader.at_hand(self.read, limit);
+            let handed = self.reader.cached(self.read, limit);
             self.held
                 .extend(handed.unwrap_or_else(|| self.reader.read(self.read, limit).unwrap()));
             self.read = self.held.back().map_or(self.read, |record| record.seq);
@@ -317,7 +317,7 @@ impl Sink {
         for record in self.held.drain(..count) {
             self.done = record.seq;
             if parks {
-                self.note.changes.push(BacklogChange::Parked {
+                self.progress.changes.push(BacklogChange::Parked {
                     seq: record.seq,
                     path: record.path.clone(),
                     reason: "later".into(),
@@ -328,7 +328,7 @@ impl Sink {
             }
             self.delivered.push(record);
         }
-        self.note.to = self.done;
+        self.progress.to = self.done;
         count
     }
 }

@@ -1,4 +1,4 @@
-//! What an inspection finds, and what it must not complain about.
+//! The faults that an inspection finds, and the states that it must not complain about.
 
 use rusqlite::Connection;
 
@@ -62,7 +62,7 @@ fn a_story(journal: &mut Journal) {
         path: Some(path("/c")),
         reason: "too large".into(),
     };
-    let note = SinkProgress {
+    let progress = SinkProgress {
         sink: "audit".into(),
         at: NOON,
         to: Seq(5),
@@ -70,7 +70,7 @@ fn a_story(journal: &mut Journal) {
         switch: None,
         ..SinkProgress::default()
     };
-    journal.advance(&note).unwrap();
+    journal.advance(&progress).unwrap();
     journal.commit().unwrap();
 }
 

@@ -264,7 +264,7 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
     journal.register_sink("one", Seq::ZERO).unwrap();
     journal.commit().unwrap();
     stop_growth(&journal);
-    let note = SinkProgress {
+    let progress = SinkProgress {
         changes: (1..=100)
             .map(|seq| BacklogChange::Rejected {
                 seq: Seq(seq),
@@ -274,7 +274,7 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
             .collect(),
         ..moved("one", Seq(100))
     };
-    let error = journal.advance(&note).unwrap_err();
+    let error = journal.advance(&progress).unwrap_err();
     let ProgressError::Journal(error) = error else {
         panic!("{error}");
     };
@@ -282,7 +282,7 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
     journal.rollback().unwrap();
     assert_eq!(journal.cursor("one").unwrap(), Some(Seq::ZERO));
     let_grow(&journal);
-    journal.advance(&note).unwrap();
+    journal.advance(&progress).unwrap();
     journal.commit().unwrap();
     assert_eq!(journal.cursor("one").unwrap(), Some(Seq(100)));
 }

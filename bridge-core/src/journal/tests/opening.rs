@@ -1,4 +1,4 @@
-//! What is opened, what is refused, and that what is refused is left as it is.
+//! Files that are opened, and files that are refused and left unchanged.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -352,7 +352,7 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
     assert_eq!(format, schema::FORMAT);
 }
 
-/// What takes away the tables and columns that came after each format, the newest first.
+/// Removes the tables and columns that were added after each format, the newest first.
 const STEPS_BACK: [(u32, &str); 6] = [
     (
         6,
@@ -395,13 +395,13 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
         path: None,
         reason: "too large".into(),
     };
-    let note = SinkProgress {
+    let progress = SinkProgress {
         sink: "one".into(),
         to: Seq(1),
         changes: vec![letter],
         ..SinkProgress::default()
     };
-    journal.advance(&note).unwrap();
+    journal.advance(&progress).unwrap();
     journal.commit().unwrap();
     drop(journal);
     take_back_to(&scratch, 1);

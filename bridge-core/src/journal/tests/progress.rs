@@ -1,7 +1,7 @@
 //! Which progress follows a cursor, and which is refused.
 
 use super::scratch::*;
-use super::sinks::note;
+use super::sinks::progress;
 use crate::journal::{
     BacklogChange::Released, Journal, JournalWriter, ProgressError, RangeMismatch, RefusedProgress, SeqRange,
     SinkProgress, SinkState, Switch,
@@ -11,7 +11,7 @@ use crate::number::Seq;
 fn covers(from: u64, to: u64) -> SinkProgress {
     SinkProgress {
         from: Seq(from),
-        ..note("one", to, &[])
+        ..progress("one", to, &[])
     }
 }
 
@@ -107,7 +107,7 @@ fn a_progress_that_sets_a_record_aside_which_it_does_not_cover_is_refused() {
     let scratch = Scratch::new();
     let mut journal = at_five(&scratch);
     let mut ahead = covers(5, 6);
-    ahead.changes = note("one", 0, &[7]).changes;
+    ahead.changes = progress("one", 0, &[7]).changes;
     let Err(ProgressError::Refused(refused)) = journal.store_progress(&ahead) else {
         panic!("record 7 is a dead letter before the cursor has reached it");
     };
@@ -121,7 +121,7 @@ fn a_progress_that_sets_a_record_aside_which_it_does_not_cover_is_refused() {
 fn a_progress_of_a_sink_that_is_not_registered_is_refused() {
     let scratch = Scratch::new();
     let mut journal = at_five(&scratch);
-    let Err(ProgressError::Refused(refused)) = journal.store_progress(&note("two", 1, &[])) else {
+    let Err(ProgressError::Refused(refused)) = journal.store_progress(&progress("two", 1, &[])) else {
         panic!("sink 'two' has no cursor");
     };
     assert_eq!(refused.misfit, RangeMismatch::UnknownSink);

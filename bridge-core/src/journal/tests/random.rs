@@ -171,12 +171,12 @@ impl Trial {
         self.commit();
         let tail = self.journal.tail();
         self.cursor = Seq(self.random.random_range(self.cursor.0..=tail.0));
-        let note = SinkProgress {
+        let progress = SinkProgress {
             sink: "one".into(),
             to: self.cursor,
             ..SinkProgress::default()
         };
-        self.journal.advance(&note).unwrap();
+        self.journal.advance(&progress).unwrap();
         self.commit();
     }
 
@@ -214,7 +214,7 @@ impl Trial {
                 bytes: *[0, 5_000, usize::MAX].choose(&mut self.random).unwrap(),
             };
             let read = self.reader.read(after, limit).unwrap();
-            if let Some(handed) = self.worker.at_hand(after, limit) {
+            if let Some(handed) = self.worker.cached(after, limit) {
                 assert_eq!(handed, read, "in memory after {after}");
                 self.handed += 1;
             }
@@ -472,7 +472,7 @@ impl Trial {
     }
 }
 
-/// Who folds the records of a journal has its image, as the contract promises.
+/// Folding the records of a journal gives its image, as the contract promises.
 #[test]
 fn folding_the_records_gives_the_image() {
     let mut trial = Trial::new(4711);

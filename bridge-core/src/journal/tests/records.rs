@@ -9,7 +9,7 @@ use crate::journal::{Before, Journal, JournalWriter};
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::{Acl, Fidelity, GapReason, Identity, Op, Origin, Record, State, Timestamp, ZxidKind};
 
-/// What entries become, as the last record.
+/// The last record after these appends.
 fn last_of(entries: Vec<Append>) -> Record {
     last_with(Before::Full, entries)
 }
@@ -21,7 +21,7 @@ fn last_with(before: Before, entries: Vec<Append>) -> Record {
     let mut worker = journal.reader_for("worker").unwrap();
     append_all(&mut journal, entries);
     let records = scratch.records();
-    let handed = worker.at_hand(Seq::ZERO, ALL);
+    let handed = worker.cached(Seq::ZERO, ALL);
     assert_eq!(
         handed.as_deref(),
         Some(&*records),
@@ -459,7 +459,7 @@ fn the_transaction_of_a_change_is_kept_with_its_record() {
         entry
     });
     append_all(&mut journal, entries.collect::<Vec<_>>());
-    let held = worker.at_hand(Seq::ZERO, ALL).unwrap();
+    let held = worker.cached(Seq::ZERO, ALL).unwrap();
     let stored = scratch.records();
     assert_eq!(held, stored);
     let kept: Vec<Option<Txn>> = stored

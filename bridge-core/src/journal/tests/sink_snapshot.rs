@@ -282,12 +282,12 @@ fn a_run_stays_with_its_sink_until_it_is_delivered_or_the_sink_is_removed() {
     a_tree(&mut journal);
     let run = a_run(Some("/a"), Seq(3));
     let noted = |journal: &mut Journal, step| {
-        let note = SinkProgress {
+        let progress = SinkProgress {
             sink: "one".into(),
             run: Some(step),
             ..SinkProgress::default()
         };
-        journal.advance(&note).unwrap();
+        journal.advance(&progress).unwrap();
         journal.commit().unwrap();
         let mut reader = Reader::open(&folder.path().join("main.journal")).unwrap();
         (reader.run("one").unwrap(), reader.run("two").unwrap())

@@ -14,7 +14,7 @@ use crate::journal::{
 use crate::number::{Epoch, Seq, Zxid};
 use crate::record::Timestamp;
 
-pub(super) fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
+pub(super) fn progress(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
     let reject = |seq: &u64| BacklogChange::Rejected {
         seq: Seq(*seq),
         path: Some(path("/a")),
@@ -31,12 +31,12 @@ pub(super) fn note(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgress {
     }
 }
 
-/// A note of a sink whose cursor stays.
+/// A progress of a sink whose cursor stays.
 fn changes(cursor: u64, changes: Vec<BacklogChange>) -> SinkProgress {
     SinkProgress {
         from: Seq(cursor),
         changes,
-        ..note("one", cursor, &[])
+        ..progress("one", cursor, &[])
     }
 }
 
@@ -60,8 +60,8 @@ fn a_sink_starts_at_its_first_position_and_moves_only_forward() {
     );
     assert_eq!(journal.register_sink("one", Seq(4)).unwrap(), Seq(4));
     assert_eq!(journal.register_sink("one", Seq(9)).unwrap(), Seq(4));
-    journal.advance(&note("one", 7, &[])).unwrap();
-    journal.advance(&note("one", 5, &[])).unwrap();
+    journal.advance(&progress("one", 7, &[])).unwrap();
+    journal.advance(&progress("one", 5, &[])).unwrap();
     journal.commit().unwrap();
     let expected = SinkCursor {
         sink: "one".into(),
@@ -92,8 +92,8 @@ fn rejected_records_outlive_the_retention_of_all_around_them() {
         ],
     );
     journal.register_sink("one", Seq::ZERO).unwrap();
-    journal.advance(&note("one", 4, &[2, 4])).unwrap();
-    journal.advance(&note("one", 5, &[])).unwrap();
+    journal.advance(&progress("one", 4, &[2, 4])).unwrap();
+    journal.advance(&progress("one", 5, &[])).unwrap();
     journal.commit().unwrap();
     let mut reader = scratch.reader();
     let as_sent: Vec<_> = scratch.records().iter().map(|record| record.to_json()).collect();
@@ -114,7 +114,7 @@ fn rejected_records_outlive_the_retention_of_all_around_them() {
     check(&mut reader);
     assert_eq!(reader.rejected("one", Seq(2), 9).unwrap().len(), 1);
     assert_eq!(reader.rejected("one", Seq::ZERO, 1).unwrap().len(), 1);
-    journal.advance(&note("one", 5, &[2])).unwrap();
+    journal.advance(&progress("one", 5, &[2])).unwrap();
     let drops = vec![Dropped(Seq(2)), Dropped(Seq(3))];
     journal.advance(&changes(5, drops)).unwrap();
     journal.commit().unwrap();
@@ -172,7 +172,7 @@ fn a_parked_record_outlives_retention_moves_among_the_letters_and_back_and_goes_
         (Timestamp(NOON.0 + 1000), "attempt 2")
     );
 
-    journal.advance(&note("one", 3, &[1])).unwrap();
+    journal.advance(&progress("one", 3, &[1])).unwrap();
     journal.commit().unwrap();
     let letter = reader.rejected("one", Seq::ZERO, 9).unwrap().remove(0);
     assert_eq!((letter.letter.attempts, letter.letter.at), (3, Some(NOON)));
@@ -206,13 +206,13 @@ fn a_dead_letter_that_outlived_its_record_is_recalled_before_its_retry_is_stored
         [created("/a", 1, "one"), updated("/a", 1, 2, 1, "two")],
     );
     journal.register_sink("one", Seq::ZERO).unwrap();
-    journal.advance(&note("one", 2, &[1])).unwrap();
+    journal.advance(&progress("one", 2, &[1])).unwrap();
     journal.commit().unwrap();
     let as_sent = [scratch.records()[0].to_json()];
     journal.maintain(Timestamp(NOON.0 + 2000), 100).unwrap();
     let mut reader = scratch.reader();
     assert_eq!(reader.oldest().unwrap(), Some(Seq(2)));
-    // The worker asks at once for what a person wants to be tried again; its note is still on its way.
+    // The worker asks at once for what a person wants to be tried again; its progress is still on its way.
     let recalled = |reader: &mut crate::journal::Reader| {
         let records = reader.recall(&[Seq(1)]).unwrap();
         records.iter().map(|record| record.to_json()).collect::<Vec<_>>()
@@ -231,14 +231,14 @@ fn a_sink_stays_disabled_over_restarts_until_it_is_enabled() {
     journal.register_sink("one", Seq::ZERO).unwrap();
     let switched = |switch| SinkProgress {
         switch: Some(switch),
-        ..note("one", 0, &[])
+        ..progress("one", 0, &[])
     };
     let reason = "the endpoint is gone".to_owned();
     let off = Switch::Disabled {
         reason: reason.clone(),
     };
     journal.advance(&switched(off)).unwrap();
-    journal.advance(&note("one", 1, &[])).unwrap();
+    journal.advance(&progress("one", 1, &[])).unwrap();
     journal.commit().unwrap();
     drop(journal);
 
@@ -354,7 +354,7 @@ fn a_cursor_after_the_last_record_is_an_error_with_a_remedy_until_the_sink_is_fo
     let mut journal = scratch.open();
     append_all(&mut journal, [created("/a", 5, "x"), created("/b", 6, "x")]);
     journal.register_sink("one", Seq::ZERO).unwrap();
-    journal.advance(&note("one", 2, &[])).unwrap();
+    journal.advance(&progress("one", 2, &[])).unwrap();
     journal.commit().unwrap();
     drop(journal);
     let connection = rusqlite::Connection::open(scratch.file()).unwrap();

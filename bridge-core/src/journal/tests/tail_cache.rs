@@ -1,4 +1,4 @@
-//! What the writer hands to workers in memory: equal to the file, durable, bounded, and forgotten when the file changes.
+//! The records that workers get from memory: equal to the file, durable, bounded, and forgotten when the file changes.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ fn seqs(records: &[Arc<Record>]) -> Vec<u64> {
     records.iter().map(|record| record.seq.0).collect()
 }
 
-/// What is at hand after a position.
+/// The records in memory after a position.
 fn handed(worker: &mut Reader, after: u64) -> Option<Vec<u64>> {
-    let records = worker.at_hand(Seq(after), ALL)?;
+    let records = worker.cached(Seq(after), ALL)?;
     Some(seqs(&records))
 }
 
@@ -39,7 +39,7 @@ fn a_journal() -> (Scratch, Journal, Reader) {
 }
 
 #[test]
-fn a_batch_is_at_hand_after_its_commit_and_not_before() {
+fn a_batch_is_in_memory_after_its_commit_and_not_before() {
     let (scratch, mut journal, mut worker) = a_journal();
     journal.append(created("/a", 1, "")).unwrap();
     assert_eq!(handed(&mut worker, 0), None);
@@ -53,7 +53,7 @@ fn a_batch_is_at_hand_after_its_commit_and_not_before() {
     journal.rollback().unwrap();
     assert_eq!(handed(&mut worker, 1), None);
     append_all(&mut journal, [created("/c", 3, "")]);
-    assert_eq!(worker.at_hand(Seq::ZERO, ALL), Some(scratch.records()));
+    assert_eq!(worker.cached(Seq::ZERO, ALL), Some(scratch.records()));
 }
 
 #[test]
@@ -62,21 +62,18 @@ fn a_worker_gets_what_follows_its_position_and_no_more_than_it_may_take() {
     append_all(&mut journal, created_each(1..10));
     let limited = |worker: &mut Reader, after, records, bytes| {
         let limit = ReadLimit { records, bytes };
-        worker.at_hand(Seq(after), limit).map(|records| seqs(&records))
+        worker.cached(Seq(after), limit).map(|records| seqs(&records))
     };
     assert_eq!(limited(&mut worker, 3, 2, usize::MAX), Some(vec![4, 5]));
     assert_eq!(limited(&mut worker, 3, 9, 0), Some(vec![4]));
     assert_eq!(limited(&mut worker, 8, 9, usize::MAX), Some(vec![9]));
     assert_eq!(limited(&mut worker, 9, 9, usize::MAX), None);
-    // Who reads for nobody is not in the writer's process.
-    assert_eq!(
-        Reader::open(journal.file()).unwrap().at_hand(Seq::ZERO, ALL),
-        None
-    );
+    // A reader of another process gets nothing from memory.
+    assert_eq!(Reader::open(journal.file()).unwrap().cached(Seq::ZERO, ALL), None);
 }
 
 #[test]
-fn a_value_that_is_not_at_hand_is_looked_up() {
+fn a_value_that_is_not_in_memory_is_read_from_the_file() {
     for before in [Before::Full, Before::Stat, Before::None] {
         let mut scratch = Scratch::new();
         scratch.options.before = before;
@@ -87,12 +84,12 @@ fn a_value_that_is_not_at_hand_is_looked_up() {
         append_all(&mut journal, entries);
 
         let lacks = before == Before::Full;
-        assert_eq!(one.at_hand(Seq(3), ALL).is_none(), lacks, "{before:?}");
+        assert_eq!(one.cached(Seq(3), ALL).is_none(), lacks, "{before:?}");
         let records = scratch.records();
         assert_eq!(one.read(Seq(3), ALL).unwrap(), records[3..]);
         // The next write finds the value before it in memory.
         append_all(&mut journal, [updated("/000001", 1, 13, 2, "newest")]);
-        assert_eq!(one.at_hand(Seq(6), ALL).as_deref(), Some(&scratch.records()[6..]));
+        assert_eq!(one.cached(Seq(6), ALL).as_deref(), Some(&scratch.records()[6..]));
     }
 }
 
@@ -141,7 +138,7 @@ fn large_values_leave_room_for_few_records() {
 }
 
 #[test]
-fn a_fold_makes_memory_forget_and_nothing_is_at_hand_meanwhile() {
+fn a_fold_empties_memory_and_nothing_is_added_meanwhile() {
     let scratch = compacting();
     let mut journal = scratch.open();
     journal.register_sink("slow", Seq::ZERO).unwrap();
@@ -159,12 +156,12 @@ fn a_fold_makes_memory_forget_and_nothing_is_at_hand_meanwhile() {
     assert_eq!(worker.read(Seq::ZERO, ALL).unwrap(), scratch.records());
     append_all(&mut journal, [write(3)]);
     assert_eq!(
-        worker.at_hand(Seq(3), ALL),
+        worker.cached(Seq(3), ALL),
         None,
         "the value before it was forgotten"
     );
     assert_eq!(seqs(&worker.read(Seq(3), ALL).unwrap()), [4]);
-    // What was at hand is with the worker, and stays as it is.
+    // The worker keeps the records that it already has.
     append_all(&mut journal, [write(4)]);
     assert_eq!(handed(&mut worker, 4), Some(vec![5]));
     append_all(&mut journal, [write(5), write(6)]);

@@ -67,7 +67,7 @@ impl Lane {
             backlog: SinkBacklog::load(&mut reader, "slow", Timestamp(1_000)).unwrap(),
             tail: Box::new(reader),
             durable: bench.watches.durable.clone(),
-            notes: bench.notes.clone(),
+            progress: bench.progress.clone(),
             refusals: bench.watches.refusals.clone(),
             cursor: Seq::ZERO,
             orders,
@@ -75,7 +75,7 @@ impl Lane {
             filter: CompiledFilter::new(&Filter::default()).unwrap(),
             retry: Retry::default(),
             rejects: RejectPolicy::default(),
-            // What it holds stays: well below the limit of the journal.
+            // The records that it holds are kept, so they must be few beside the limit of the journal.
             limit: ReadLimit {
                 records: 5,
                 bytes: 64 << 10,

@@ -77,7 +77,7 @@ async fn a_sink_that_is_switched_off_while_a_shell_keeps_the_journal_locked_cost
     shell.execute_batch("BEGIN IMMEDIATE").unwrap();
     let reason = "gone".to_owned();
     bench
-        .notes
+        .progress
         .send(SinkProgress {
             sink: "slow".into(),
             switch: Some(Switch::Disabled { reason }),

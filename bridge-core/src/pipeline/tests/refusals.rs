@@ -30,7 +30,7 @@ async fn bench() -> Bench {
     bench
 }
 
-/// What the journal has at a visit.
+/// The cursors in the journal.
 async fn cursors(bench: &Bench) -> (Option<Seq>, Option<Seq>) {
     let (answer, answered) = oneshot::channel();
     let visit: WriterTask = Box::new(move |journal| {
@@ -52,7 +52,7 @@ fn worker(bench: &Bench, stop: &CancellationToken) -> watch::Receiver<SinkStatus
         tail: Box::new(reader),
         durable: bench.watches.durable.clone(),
         refusals: bench.watches.refusals.clone(),
-        notes: bench.notes.clone(),
+        progress: bench.progress.clone(),
         orders: mpsc::channel(1).1,
         merge: None,
         filter: CompiledFilter::new(&Filter::default()).unwrap(),
@@ -88,8 +88,8 @@ async fn a_progress_that_skips_records_halts_its_sink_and_no_other() {
     until(&mut status, |status| status.cursor >= Seq(3)).await;
     let (slow, _) = cursors(&bench).await;
     let from = slow.unwrap().0 + 1;
-    bench.notes.send(covers("slow", from, from)).await.unwrap();
-    bench.notes.send(covers("fast", 0, 2)).await.unwrap();
+    bench.progress.send(covers("slow", from, from)).await.unwrap();
+    bench.progress.send(covers("fast", 0, 2)).await.unwrap();
 
     let halted = until(&mut status, |status| status.state == Phase::Halted).await;
     let trouble = halted.error.unwrap();
@@ -130,10 +130,10 @@ async fn a_progress_past_the_last_record_halts_its_sink_alone() {
     let (slow, _) = cursors(&bench).await;
     let cursor = slow.unwrap().0;
     // Once joined with a progress that waits, and once alone.
-    bench.notes.send(covers("fast", 0, 2)).await.unwrap();
-    bench.notes.send(covers("fast", 2, 99)).await.unwrap();
+    bench.progress.send(covers("fast", 0, 2)).await.unwrap();
+    bench.progress.send(covers("fast", 2, 99)).await.unwrap();
     bench
-        .notes
+        .progress
         .send(covers("slow", cursor, cursor + 99))
         .await
         .unwrap();
@@ -151,8 +151,8 @@ async fn a_progress_past_the_last_record_halts_its_sink_alone() {
 async fn a_visit_finds_the_progress_that_was_sent_before_it() {
     let bench = bench().await;
     for seq in 0..2 {
-        bench.notes.send(covers("slow", seq, seq + 1)).await.unwrap();
-        bench.notes.send(covers("fast", seq, seq + 1)).await.unwrap();
+        bench.progress.send(covers("slow", seq, seq + 1)).await.unwrap();
+        bench.progress.send(covers("fast", seq, seq + 1)).await.unwrap();
         let expected = Some(Seq(seq + 1));
         assert_eq!(cursors(&bench).await, (expected, expected));
     }

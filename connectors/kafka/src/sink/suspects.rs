@@ -82,7 +82,7 @@ impl KafkaSink {
         }
         loop {
             self.renew().await?;
-            let largest = self.topics.ask_largest(&topic, &self.ears).await;
+            let largest = self.topics.ask_largest(&topic, &self.events).await;
             let smaller = largest.filter(|most| *most < bytes).unwrap_or(bytes / 2);
             match self.send_alone(at, record, Some(smaller), tally).await? {
                 None => return Ok(()),

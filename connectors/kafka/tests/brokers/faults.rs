@@ -1,5 +1,5 @@
-//! Brokers that die, stop and are cut off. Whatever happens: nothing is lost, nothing passes an earlier record of its
-//! path, and while one sink lives nothing arrives twice.
+//! Brokers that die, stop and are cut off. In all cases nothing is lost, no record passes an earlier one of its path,
+//! and while one sink runs nothing arrives twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn assert_no_duplicates(messages: &[Message], records: &[Arc<Record>]) {
     assert_eq!(messages.len(), records.len(), "something arrived twice");
 }
 
-/// A batch that is on its way while the broker does not answer, as another task.
+/// A batch that is in flight while the broker does not answer, as another task.
 fn delivering(
     config: &KafkaConfig,
     records: &[Arc<Record>],

@@ -101,7 +101,7 @@ async fn start() -> Guarded {
 }
 
 impl Guarded {
-    /// The options for a topic through a listener. Whatever TLS needs is there.
+    /// The options for a topic through a listener. They include those of TLS.
     pub fn config(&self, listener: &str, topic: &str) -> KafkaConfig {
         let mut config = rig::hasty_config(&self.kafka.bootstrap_of(listener), topic);
         let protocol = match listener {

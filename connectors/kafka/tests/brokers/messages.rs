@@ -1,4 +1,4 @@
-//! What lies in the topics when nothing goes wrong.
+//! The messages in the topics when nothing fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What brokers refuse, and how it is reported.
+//! Refusals of brokers, and their reports.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

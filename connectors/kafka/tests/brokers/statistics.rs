@@ -1,4 +1,4 @@
-//! What librdkafka counts, as the metrics show it.
+//! librdkafka's statistics in the metrics.
 
 use bridge_core::metrics as names;
 use bridge_core::sink::Sink;

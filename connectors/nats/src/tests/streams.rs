@@ -1,4 +1,4 @@
-//! What is said of streams.
+//! The judgement of a stream's settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use bridge_core::outbound::NameTemplate;
 use bridge_core::sink::SinkErrorKind;
 
 use crate::config::CreateStream;
-use crate::stream::{Wanted, judge};
+use crate::stream::{StreamSpec, judge};
 use crate::template::{self, SUBJECT};
 
-fn wanted(template: &str) -> Wanted {
-    Wanted {
+fn spec(template: &str) -> StreamSpec {
+    StreamSpec {
         name: Arc::from("ZK"),
         create: CreateStream::No,
         samples: template::samples(&NameTemplate::parse(&SUBJECT, template).unwrap(), "main"),
@@ -31,7 +31,7 @@ fn fit() -> Config {
 }
 
 fn remarks(config: &Config) -> Vec<String> {
-    judge(config, &wanted("zk.{{ cluster }}.{{ names | subject }}"))
+    judge(config, &spec("zk.{{ cluster }}.{{ names | subject }}"))
         .unwrap()
         .remarks
 }
@@ -44,7 +44,7 @@ fn a_stream_that_takes_all_and_keeps_all_is_fit() {
 #[test]
 fn a_stream_that_never_takes_a_record_is_refused() {
     let check = |config: Config, template: &str, kind: SinkErrorKind, expected: &str| {
-        let Err(error) = judge(&config, &wanted(template)) else {
+        let Err(error) = judge(&config, &spec(template)) else {
             panic!("{expected}: it is taken");
         };
         assert_eq!(error.kind, kind, "{error}");
@@ -154,13 +154,13 @@ fn what_would_lose_records_is_remarked() {
 
 #[test]
 fn the_streams_own_limit_on_messages_is_kept() {
-    let wanted = wanted("zk.{{ cluster }}.x");
+    let spec = spec("zk.{{ cluster }}.x");
     let largest = |max_message_size: i32| {
         let config = Config {
             max_message_size,
             ..fit()
         };
-        judge(&config, &wanted).unwrap().largest
+        judge(&config, &spec).unwrap().largest
     };
     assert_eq!(
         (largest(-1), largest(0), largest(1_000)),

@@ -16,7 +16,7 @@ fn subject_of(template: &str, path: &str) -> Result<String, String> {
     subject.map(|subject| subject.to_string())
 }
 
-/// What the documentation says: how a token becomes the name again.
+/// The decoding of a token, as the documentation describes it.
 fn unescaped(token: &str) -> String {
     if token == "_" {
         return String::new();
@@ -47,7 +47,7 @@ fn a_template_that_only_puts_values_in_gives_what_the_template_engine_gives() {
         "{{ names | subject }}.x",
     ] {
         let plain = NameTemplate::parse(&SUBJECT, source).unwrap();
-        // What has more than names between braces is for the engine.
+        // Braces that hold more than names go to the template engine.
         let by_the_engine = NameTemplate::parse(&SUBJECT, &format!("{source}{{{{ '' }}}}")).unwrap();
         for record in &records {
             assert_eq!(

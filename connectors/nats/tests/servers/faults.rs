@@ -1,5 +1,5 @@
-//! Servers that die, stop and are cut off. Whatever happens: nothing is lost, nothing passes an earlier record of its
-//! path, and within the duplicate window nothing lies in the stream twice.
+//! Servers that die, stop and are cut off. In all cases nothing is lost, no record passes an earlier one of its path,
+//! and within the duplicate window no message is in the stream twice.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What lies in the stream when nothing goes wrong.
+//! The messages in the stream when nothing fails.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn every_form_arrives_with_its_headers() {
 
 #[tokio::test]
 async fn paths_beside_each_other_are_on_their_way_together_and_each_stays_in_order() {
-    real_servers!("paths beside each other are on their way together and each stays in order");
+    real_servers!("paths beside each other are in flight together and each stays in order");
     let urls = rig::shared_server().await.urls();
     let stream = rig::create_stream(&urls).await;
     let records = some_records(2_000, 40);

@@ -1,4 +1,4 @@
-//! What servers refuse, and how it is reported.
+//! Refusals of servers, and their reports.
 
 use std::time::Duration;
 

@@ -99,7 +99,7 @@ pub async fn opened(config: &NatsConfig) -> NatsSink {
     sink
 }
 
-/// What opening comes to, as the word of its kind and the message.
+/// The failure of opening: the word of its kind, and the message.
 pub async fn refusal(config: &NatsConfig) -> (SinkErrorKind, String) {
     let opened = tokio::time::timeout(BOUND, async { sink(config).open().await });
     let error = opened

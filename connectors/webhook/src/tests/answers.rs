@@ -1,4 +1,4 @@
-//! What becomes of records when the receiver answers with something else than success.
+//! The handling of records when the receiver answers with a failure.
 
 use bridge_core::secret::Secret;
 use bridge_core::sink::SinkErrorKind as Kind;

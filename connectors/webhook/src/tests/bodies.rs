@@ -1,4 +1,4 @@
-//! What goes over the wire, byte by byte.
+//! Requests, byte by byte.
 
 use bridge_core::format::Format;
 use bridge_core::outbound::Messages;

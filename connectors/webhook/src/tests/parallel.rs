@@ -1,4 +1,4 @@
-//! How requests share the way.
+//! How requests share the transport.
 
 use bridge_core::testing::some_records;
 use hyper::Version;

@@ -41,7 +41,7 @@ impl Received {
     }
 }
 
-/// What becomes of a request.
+/// The handling of a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// This status; taken if it is 2xx.
@@ -236,7 +236,7 @@ async fn handle(
     };
     match reply {
         Reply::Status(status) => {
-            // What an answer takes: others can arrive meanwhile.
+            // The time of an answer: other requests can arrive meanwhile.
             tokio::task::yield_now().await;
             Ok(answer(status, b"ok".to_vec()))
         }

@@ -1,4 +1,4 @@
-//! What the libraries of others say about our requests: Standard Webhooks, ed25519 and CloudEvents, all in Python.
+//! Our requests checked by other libraries: Standard Webhooks, ed25519 and CloudEvents, all in Python.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

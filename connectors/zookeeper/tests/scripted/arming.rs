@@ -1,5 +1,5 @@
-//! What a connection hands on of what comes while its watches are being armed, with a server that is a script: a real one
-//! lags when it likes.
+//! Events that arrive while the watches are being armed, from a scripted server: a real one cannot be made to lag on
+//! demand.
 
 use std::io;
 use std::time::Duration;
@@ -100,7 +100,7 @@ async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_n
         kind: EventKind::Created,
         zxid: Some(Zxid(6)),
     };
-    // What came before the answer to sync was reported on an earlier connection, or is read by the walk.
+    // Events before the answer to sync were reported on an earlier connection, or the walk reads their result.
     let [
         SourceEvent::Input(Input::Armed),
         SourceEvent::Input(Input::Events(events)),

@@ -4,7 +4,7 @@ use bridge_core::record::{Op, Record};
 use uuid::Uuid;
 
 use super::{Arrival, Tree, Verdict, is_complete, is_gap_over, judge};
-use crate::expectation::{Step, Wanted};
+use crate::expectation::{ExpectedRecord, Step};
 use crate::samples::{mark, record_of, version};
 
 const ROOTS: [&str; 1] = ["/r"];
@@ -12,18 +12,18 @@ const ROOTS: [&str; 1] = ["/r"];
 /// One znode changes, and one is deleted and created again while the bridge is down.
 fn steps() -> Vec<Step> {
     let listed = vec![
-        Wanted::snapshot("/r", version(1, 1, "")),
-        Wanted::snapshot("/r/a", version(2, 2, "1")),
-        Wanted::snapshot("/r/b", version(3, 3, "b")),
+        ExpectedRecord::snapshot("/r", version(1, 1, "")),
+        ExpectedRecord::snapshot("/r/a", version(2, 2, "1")),
+        ExpectedRecord::snapshot("/r/b", version(3, 3, "b")),
     ];
     let changed = vec![
-        Wanted::update("/r/a", version(2, 2, "1"), version(2, 4, "2")),
-        Wanted::delete("/r/a", version(2, 4, "2")),
-        Wanted::create("/r/a", version(6, 6, "3")),
+        ExpectedRecord::update("/r/a", version(2, 2, "1"), version(2, 4, "2")),
+        ExpectedRecord::delete("/r/a", version(2, 4, "2")),
+        ExpectedRecord::create("/r/a", version(6, 6, "3")),
     ];
     let unseen = vec![
-        Wanted::delete("/r/b", version(3, 3, "b")).reconciled(),
-        Wanted::create("/r/b", version(8, 8, "b")).reconciled(),
+        ExpectedRecord::delete("/r/b", version(3, 3, "b")).reconciled(),
+        ExpectedRecord::create("/r/b", version(8, 8, "b")).reconciled(),
     ];
     vec![
         Step::new("listed", "3 snapshot", listed),
@@ -32,7 +32,7 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-/// What a correct bridge delivers for these steps: seq 1 to 12.
+/// The records that a correct bridge delivers for these steps: seq 1 to 12.
 fn records() -> Vec<Record> {
     let steps = steps();
     let mut records = vec![mark("/r", Op::SnapshotBegin, 1, None)];
@@ -149,7 +149,7 @@ fn records_of_other_partitions_may_come_earlier_or_later() {
 #[test]
 fn a_record_too_much_is_noticed() {
     let extra = |records: &mut Vec<Record>| {
-        let wanted = Wanted::create("/r/c", version(9, 9, "c"));
+        let wanted = ExpectedRecord::create("/r/c", version(9, 9, "c"));
         records.push(record_of(&wanted, 13));
     };
     check("a create that nobody did", extra, "seq 13, a create of /r/c");

@@ -1,4 +1,4 @@
-//! What a compromised or wrong server sends in the place of its answers.
+//! Answers of a compromised or broken server.
 //!
 //! The answers of the real server pass until a position that the seed decides, and are then cut, changed, repeated, dripped
 //! or replaced. So every state of a protocol is reached, and the suite needs to know none of them.
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 /// Answers that pass before the attack: one more than those of a handshake, at most.
 const SPARED_MAX: u64 = 12;
 
-/// What an endless answer sends at most: far beyond every bound of a client.
+/// The limit of an endless answer, far beyond every bound of a client.
 const ENDLESS_BYTES: usize = 256 << 20;
 
 /// Sent at once.

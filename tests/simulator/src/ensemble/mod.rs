@@ -2,8 +2,9 @@
 //! it up to different places, zxids with the epoch in their upper half and holes, watches that belong to a connection,
 //! one event for each operation, events before the replies that reflect them, atomic MultiReads, `sync`.
 //!
-//! Elections are instantaneous: who has lost the leader serves nobody until it knows the new one. What a client can see
-//! of an election is here: closed connections, a new epoch, and a deposed leader that goes on answering for a while.
+//! Elections are instantaneous: a server that has lost the leader answers nobody until it knows the new one. All
+//! effects that a client can see are there: closed connections, a new epoch, and a deposed leader that answers for a
+//! while.
 
 mod tree;
 mod truth;
@@ -37,7 +38,7 @@ pub struct Server {
     pub is_isolated: bool,
 }
 
-/// What kind of servers these are.
+/// The behaviour of the servers that depends on their version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
     /// From 3.9 on events carry the zxid of their transaction.
@@ -51,11 +52,11 @@ pub struct Release {
 pub struct Ensemble {
     /// All servers.
     pub servers: Vec<Server>,
-    /// What they are.
+    /// Their version.
     pub release: Release,
-    /// What really happened.
+    /// The true history.
     pub truth: Truth,
-    /// What had happened before the ensemble was set back, once for each time.
+    /// The true history before each time that the ensemble was set back.
     pub past: Vec<Truth>,
     log: Vec<Txn>,
     /// Of the committed tree.
@@ -113,7 +114,7 @@ impl Ensemble {
             .map_or(Zxid::ZERO, |last| self.log[last].zxid)
     }
 
-    /// Commits a transaction: all of it or nothing. What fails leaves a hole in the zxids.
+    /// Commits a transaction: all of it or nothing. A failed one leaves a hole in the zxids.
     pub fn commit(&mut self, ops: Vec<Op>, time: i64) -> Option<Zxid> {
         self.counter += 1;
         let is_allowed = !ops.is_empty() && self.head.allows(&ops);
@@ -251,7 +252,7 @@ impl Ensemble {
         (!up.is_empty()).then(|| up[random.random_range(0..up.len())])
     }
 
-    /// What a reader that may read everything readable sees at rest: path → (czxid, mzxid).
+    /// The tree at rest for a reader with all permissions: path → (czxid, mzxid).
     pub fn readable(&self, roots: &[ZnodePath]) -> BTreeMap<ZnodePath, (Zxid, Zxid)> {
         let covered = |path: &ZnodePath| roots.iter().any(|root| root.covers(path));
         let znodes = self

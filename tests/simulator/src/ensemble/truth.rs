@@ -1,4 +1,4 @@
-//! What really happened, kept beside the servers and in another shape: every life of every path.
+//! The true history, kept apart from the servers and in another shape: every incarnation of every path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

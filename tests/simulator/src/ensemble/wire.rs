@@ -6,7 +6,7 @@ use bridge_core::capture::{AclOutcome, Event, Outcome, ReadRequest, Ticket};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 
-/// What the client asks of a server.
+/// A request of the client.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Add a persistent recursive watch.
@@ -22,7 +22,7 @@ pub enum Request {
     Acls(Ticket, Vec<ZnodePath>),
 }
 
-/// What a server answers, with the zxid of its header.
+/// The answer of a server, with the zxid of its header.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// The watch is armed.

@@ -20,7 +20,7 @@ use bridge_core::record::{Stat, Timestamp};
 use super::twin::Twin;
 use crate::controls::Habit;
 
-/// What the disk does to the journal at present.
+/// The present faults of the journal's disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// Nothing can be written.
@@ -31,7 +31,7 @@ pub struct Faults {
     pub slowest: Seq,
 }
 
-/// What was committed and the judge has not heard yet, a batch for each commit.
+/// Batches that were committed and not yet judged, one for each commit.
 #[derive(Debug, Default)]
 pub struct Trail {
     /// In the open transaction.

@@ -86,7 +86,7 @@ impl Store {
             };
             assert_eq!(reader.read(after, limit).expect("it can be read"), records);
             if let Some(worker) = &mut *self.worker.borrow_mut()
-                && let Some(handed) = worker.at_hand(after, limit)
+                && let Some(handed) = worker.cached(after, limit)
             {
                 seen.see(Seen::HandedOver);
                 assert_eq!(handed, records, "in memory after {after}");
@@ -120,7 +120,7 @@ impl Store {
         records
     }
 
-    /// What a sink set aside.
+    /// The dead letters and parked records of a sink.
     ///
     /// # Panics
     ///

@@ -1,5 +1,6 @@
-//! What a sink got: every record that passes its filter or a dead letter for it, in order, with repetitions that begin
-//! anywhere behind what was acknowledged and skip nothing. Where paths may wait by themselves, so it is for each path.
+//! Judges the deliveries to a sink: every record that passes its filter, or a dead letter for it, in order, with
+//! repetitions that begin anywhere after the last acknowledged record and skip nothing. If paths may wait on their own,
+//! this holds for each path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use bridge_core::testing::ModelState;
 
 use crate::sinks::Sink;
 
-/// What a sink should have got.
+/// The records that a sink should have got.
 struct Expected<'a> {
     sink: &'a Sink,
     passing: BTreeMap<Seq, &'a Arc<Record>>,
@@ -44,7 +45,7 @@ impl Expected<'_> {
         self.sink.orders.extra.contains(&seq)
     }
 
-    /// What the stream may go over: the destination refused it.
+    /// Whether the stream may skip a record: the destination refused it.
     fn may_be_skipped(&self, seq: Seq) -> bool {
         let has_refused = self.sink.destination.refused.contains(&seq);
         has_refused || self.is_set_aside(seq) || self.is_extra(seq)
@@ -105,7 +106,7 @@ impl Expected<'_> {
         }
     }
 
-    /// Whatever was repeated, the last of each path is the newest.
+    /// After any repetition, the last record of each path is the newest.
     fn check_last(&self) {
         let of_path = |record: &Arc<Record>| (record.path.clone(), record.seq);
         let is_of_stream =

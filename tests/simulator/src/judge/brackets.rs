@@ -83,7 +83,7 @@ impl Judge {
                     is_resumed: false,
                 };
                 if is_first {
-                    // What was gone before the first listing was never visible.
+                    // A znode that was deleted before the first listing was never visible.
                     self.lives.cover(&root, Zxid::ZERO, bench.ensemble.newest());
                 }
                 let before = self.open.insert(root, open);
@@ -110,7 +110,7 @@ impl Judge {
                 if is_first {
                     let upto = zxid.unwrap_or_default();
                     self.check_not_older(&root, upto, "at the end of its first run", bench);
-                    // What went before the root was found missing was never visible.
+                    // A znode that was deleted before the root was found missing was never visible.
                     let covered = zxid.unwrap_or_else(|| bench.ensemble.newest());
                     self.lives.cover(&root, Zxid::ZERO, covered);
                     self.upto.insert(root, Some(upto));
@@ -194,7 +194,7 @@ impl Judge {
         }
     }
 
-    /// What is known of a root is no older than the tree was at a zxid.
+    /// The known state of a root is no older than the tree at a zxid.
     fn check_not_older(&self, root: &ZnodePath, zxid: Zxid, when: &str, bench: &Bench<'_>) {
         if !bench.excuses.is_none() {
             return;

@@ -1,5 +1,5 @@
-//! What the records add up to: outside gaps and runs exactly the znodes that existed, and never a child without its
-//! parent.
+//! Judges the tree that the records add up to: outside gaps and runs exactly the znodes that existed, and never a child
+//! without its parent.
 
 use std::collections::BTreeSet;
 

@@ -12,7 +12,7 @@ use bridge_core::path::ZnodePath;
 
 use super::{Bench, Judge};
 
-/// What the records say of lives.
+/// The incarnations that the records show.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
     /// Incarnations with a record.

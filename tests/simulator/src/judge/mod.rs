@@ -1,8 +1,8 @@
-//! The judge: what was journalled and delivered against what really happened, after every commit.
+//! The judge: compares the journal and the deliveries with the true history, after every commit.
 //!
-//! It knows the truth of the ensemble and the contract of the record, and nothing of how the product works. What it
-//! checks of records is in `records`, of gaps and runs in `brackets`, of the tree that they add up to in `fold`, of
-//! lives that nobody read in `lives`, of the sinks in `arrivals`.
+//! It knows the truth of the ensemble and the contract of the record, and nothing of how the product works. `records`
+//! checks records, `brackets` gaps and runs, `fold` the tree that they add up to, `lives` incarnations that nobody
+//! read, `arrivals` the sinks.
 
 mod arrivals;
 mod brackets;
@@ -24,7 +24,7 @@ pub use arrivals::check_arrivals;
 use brackets::Open;
 use lives::Lives;
 
-/// What happened in a seed that takes something away from what can be promised.
+/// Events of a seed that weaken the promises.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Excuses {
     /// The ensemble was set back: what was exact before says nothing about what comes after.
@@ -44,7 +44,7 @@ impl Excuses {
     }
 }
 
-/// What the records so far say of a living znode.
+/// The state of a living znode by the records so far.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     czxid: Zxid,
@@ -55,17 +55,17 @@ struct Known {
     is_read: bool,
 }
 
-/// What is judged against.
+/// The references of the judge.
 pub struct Bench<'a> {
-    /// What really happened.
+    /// The true history.
     pub ensemble: &'a Ensemble,
-    /// What takes something away from it.
+    /// The weakened promises.
     pub excuses: Excuses,
-    /// What was reached.
+    /// The faults and states reached so far.
     pub seen: &'a mut Coverage,
 }
 
-/// What all records so far add up to.
+/// The state that all records so far add up to.
 pub struct Judge {
     roots: Vec<ZnodePath>,
     living: BTreeMap<ZnodePath, Known>,
@@ -108,7 +108,7 @@ impl Judge {
         }
     }
 
-    /// What one commit made durable.
+    /// Judges the records that one commit made durable.
     pub fn take(&mut self, batch: Vec<Append>, bench: &mut Bench<'_>) {
         self.telling = None;
         for (at, entry) in batch.iter().enumerate() {

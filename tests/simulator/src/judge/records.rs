@@ -59,7 +59,7 @@ impl Judge {
                 let known = known.unwrap_or_else(|| panic!("{change:?} of a path that does not live"));
                 assert_eq!(known.czxid, read.stat.czxid, "{change:?} of another incarnation");
                 let may_go_back = self.is_rebaselining(root) || bench.excuses.accepted_baseline;
-                // Who accepts an older state takes the values back that it does not have.
+                // Accepting an older state takes back the values that it does not have.
                 let is_new = read.stat.mzxid > known.mzxid || (may_go_back && read.stat.mzxid != known.mzxid);
                 assert!(is_new, "{change:?} is older than {known:?}");
                 check_value(change, &read.stat, bench);

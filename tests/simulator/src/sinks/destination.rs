@@ -22,15 +22,15 @@ pub struct Destination {
     defers: bool,
     /// Everything that arrived, in the order of arrival.
     pub arrived: Vec<Arc<Record>>,
-    /// What it has not accepted.
+    /// The records that it has not accepted.
     pub refused: BTreeSet<Seq>,
-    /// What it accepts since somebody corrected it.
+    /// Records that it accepts since it was corrected.
     forgiven: BTreeSet<Seq>,
     /// The paths that it refuses, and until when.
     down: BTreeMap<Option<ZnodePath>, u64>,
 }
 
-/// What of a delivery was not taken.
+/// The records of a delivery that were not accepted.
 #[derive(Debug, Default)]
 struct Untaken {
     rejected: Vec<Rejected>,
@@ -72,7 +72,7 @@ impl Destination {
         self.forgiven.retain(|seq| *seq <= tail);
     }
 
-    /// It writes, now. What it answers, and after how long.
+    /// Writes, now. Returns its answer, and after how long it comes.
     pub fn write(
         &mut self,
         records: &[Arc<Record>],

@@ -1,5 +1,5 @@
-//! What a person orders while a sink delivers: dead letters retried and dropped, records delivered once more, a halted
-//! sink enabled.
+//! Orders of an operator while a sink delivers: retry and drop dead letters, deliver records once more, enable a halted
+//! sink.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::coverage::Seen;
 /// Records of one order at most.
 const AT_ONCE: usize = 4;
 
-/// What was ordered, by record: such a record arrives beside the stream.
+/// The ordered records: they arrive outside of the stream's order.
 #[derive(Debug, Default)]
 pub struct Orders {
     /// Dead letters that were tried again, and records that were delivered once more.
@@ -72,7 +72,7 @@ impl Orders {
                 if random.random_bool(0.5) {
                     destination.correct();
                 }
-                // What of its path stands before a dead letter is tried again with it.
+                // Earlier refused records of its path are retried with a dead letter.
                 self.extra.extend(&destination.refused);
                 Some(OperatorRequest::Retry(letters))
             }

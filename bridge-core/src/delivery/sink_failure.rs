@@ -1,4 +1,4 @@
-//! The present failure of a sink, for operators and programs.
+//! The present failure of a sink, as its status shows it to operators and programs.
 
 use serde::Serialize;
 
@@ -6,9 +6,9 @@ use crate::sink::SinkErrorKind;
 
 /// The last failure of a sink, until the next success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Trouble {
-    /// What failed.
-    pub kind: TroubleKind,
+pub struct SinkFailure {
+    /// The failed part.
+    pub kind: SinkFailureKind,
     /// The failure with its causes.
     pub message: String,
     /// The remedy for the operator.
@@ -22,9 +22,9 @@ pub struct Trouble {
     pub retry_after_seconds: Option<u64>,
 }
 
-/// What failed.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TroubleKind {
+pub enum SinkFailureKind {
     /// The destination.
     Sink(SinkErrorKind),
     /// Reading the journal.
@@ -39,21 +39,21 @@ pub enum TroubleKind {
     Worker,
 }
 
-impl TroubleKind {
+impl SinkFailureKind {
     /// The name in metrics, logs and status.
     pub fn as_str(self) -> &'static str {
         match self {
-            TroubleKind::Sink(kind) => kind.as_str(),
-            TroubleKind::Journal => "journal",
-            TroubleKind::Rejected => "rejected",
-            TroubleKind::TooManyLetters => "dead_letters_full",
-            TroubleKind::ParkedFull => "parked_full",
-            TroubleKind::Worker => "worker",
+            SinkFailureKind::Sink(kind) => kind.as_str(),
+            SinkFailureKind::Journal => "journal",
+            SinkFailureKind::Rejected => "rejected",
+            SinkFailureKind::TooManyLetters => "dead_letters_full",
+            SinkFailureKind::ParkedFull => "parked_full",
+            SinkFailureKind::Worker => "worker",
         }
     }
 }
 
-impl Serialize for TroubleKind {
+impl Serialize for SinkFailureKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }

@@ -1,4 +1,4 @@
-//! Handles failures: a wait, a halt, and the trouble in the status.
+//! The reaction of the machine to a failure: a wait or a halt, with the failure in the status.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use super::machine::{Machine, MachineState, NextRecords, Then};
 use super::policy::{self, Policy};
 use super::retry_backoff::{Pace, RETRY_AFTER_MAX};
 use super::retry_queue::PARKED_MAX;
+use super::sink_failure::{SinkFailure, SinkFailureKind, with_causes};
 use super::steps::FetchedBatch;
-use super::trouble::{Trouble, TroubleKind, with_causes};
 use crate::journal::{JournalError, Switch};
 use crate::sink::{Extent, SinkError, SinkErrorKind};
 
 /// A failure and the reaction to it.
 struct Failure {
-    kind: TroubleKind,
+    kind: SinkFailureKind,
     message: String,
     policy: Policy,
     /// The wait that the destination requested.
@@ -31,7 +31,7 @@ impl Machine {
     ) {
         self.probe.failed(extent, &error, now);
         let failure = Failure {
-            kind: TroubleKind::Sink(error.kind),
+            kind: SinkFailureKind::Sink(error.kind),
             message: with_causes(&error),
             policy: policy::of_sink(error.kind),
             not_before: error.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX)),
@@ -45,7 +45,7 @@ impl Machine {
 
     pub(super) fn journal_failed(&mut self, error: &JournalError, left: Option<FetchedBatch>, now: Duration) {
         let failure = Failure {
-            kind: TroubleKind::Journal,
+            kind: SinkFailureKind::Journal,
             message: with_causes(error),
             policy: policy::of_journal(error.kind),
             not_before: None,
@@ -62,7 +62,7 @@ impl Machine {
         } = failure;
         let pace = match kind {
             // Other options do not help if only one path fails.
-            TroubleKind::Sink(SinkErrorKind::Configuration) if self.is_probing() => Some(Pace::Slow),
+            SinkFailureKind::Sink(SinkErrorKind::Configuration) if self.is_probing() => Some(Pace::Slow),
             _ => policy.action.pace(),
         };
         let Some(pace) = pace else {
@@ -78,7 +78,7 @@ impl Machine {
             until: now + delay,
             then,
         };
-        self.trouble = Some(Trouble {
+        self.failure = Some(SinkFailure {
             kind,
             message,
             remedy: policy.remedy,
@@ -102,8 +102,8 @@ impl Machine {
         self.turn = NextRecords::Parked;
         let next = self.parked.glimpses(1).pop();
         let reason = next.map(|next| next.reason).unwrap_or_default();
-        self.trouble = Some(Trouble {
-            kind: TroubleKind::ParkedFull,
+        self.failure = Some(SinkFailure {
+            kind: SinkFailureKind::ParkedFull,
             message: format!(
                 "{PARKED_MAX} records of {} paths wait for their destination, which is the limit: {reason}",
                 self.parked.paths()
@@ -117,19 +117,19 @@ impl Machine {
     }
 
     pub(super) fn has_room(&mut self) {
-        if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::ParkedFull) {
-            self.trouble = None;
+        if matches!(&self.failure, Some(failure) if failure.kind == SinkFailureKind::ParkedFull) {
+            self.failure = None;
         }
     }
 
     pub(super) fn halt(
         &mut self,
-        kind: TroubleKind,
+        kind: SinkFailureKind,
         (message, remedy): (String, &'static str),
         left: Option<FetchedBatch>,
     ) {
         self.state = MachineState::Halted { left };
-        self.trouble = Some(Trouble {
+        self.failure = Some(SinkFailure {
             kind,
             message,
             remedy,
@@ -142,12 +142,12 @@ impl Machine {
     pub(super) fn healed(&mut self) {
         self.backoff.succeeded();
         self.probe.healed();
-        self.trouble = None;
+        self.failure = None;
     }
 
-    /// Clears the trouble of a failed read, and no other: `open` clears the trouble of a failed delivery.
+    /// Clears the failure of a failed read, and no other: `open` clears the failure of a failed delivery.
     pub(super) fn journal_answered(&mut self) {
-        if matches!(&self.trouble, Some(trouble) if trouble.kind == TroubleKind::Journal) {
+        if matches!(&self.failure, Some(failure) if failure.kind == SinkFailureKind::Journal) {
             self.healed();
         }
     }
