@@ -172,10 +172,10 @@ pub fn refused(refused: Refused) -> Failure {
 #[derive(Args, Debug, Clone, Default)]
 pub struct LogFlags {
     /// Log level of standard error
-    #[arg(long, global = true, value_name = "LEVEL", value_parser = word_of(&LogLevel::ALL, LogLevel::as_str))]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = word_of(LogLevel::ALL, LogLevel::as_str))]
     pub log_level: Option<LogLevel>,
     /// Log format. auto: text on a terminal, JSON otherwise
-    #[arg(long, global = true, value_name = "FORMAT", value_parser = word_of(&LogFormat::ALL, LogFormat::as_str))]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = word_of(LogFormat::ALL, LogFormat::as_str))]
     pub log_format: Option<LogFormat>,
 }
 

@@ -1,7 +1,7 @@
 //! A short run of chaos: three servers, Kafka, everything failing at random for some seconds. `make chaos` goes on for
 //! as long as wanted. `ZKBRIDGE_TESTS=offline` leaves it out, and says so.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use bridge_chaos::{Chaos, Length};
 use bridge_servers::{ZOOKEEPER_NEWEST, real_servers};

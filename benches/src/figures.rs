@@ -157,7 +157,7 @@ impl Figures {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#[allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 mod tests {
     use super::*;
 

@@ -2,7 +2,7 @@
 //! No time is judged. The program in Java has no part in it: `make bench` builds it. `ZKBRIDGE_TESTS=offline` leaves
 //! this out, and says so.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,13 +3,11 @@
 //! A bare number is refused: it never says which unit was meant. `humantime` reads times. Sizes are read here, because
 //! `bytesize` takes a bare number for bytes and shows a size rounded, while an option must be shown as it was given.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::text_value;
 
 /// A length of time, written as text: `250ms`, `10s`, `5m`, `1h 30m`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -25,16 +23,17 @@ pub enum Patience {
     /// Without end.
     #[default]
     Never,
-    /// Until so much time has passed.
+    /// Until this time has passed.
     After(Span),
 }
 
 /// Something done again and again, or not at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Interval {
     /// Not at all.
+    #[default]
     Off,
-    /// Again after so much time.
+    /// Again after this time.
     Every(Span),
 }
 
@@ -43,8 +42,17 @@ pub enum Interval {
 pub enum Horizon {
     /// Without end.
     Forever,
-    /// For so much time.
+    /// For this time.
     For(Span),
+}
+
+/// A size at which something happens, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Threshold {
+    /// Never.
+    Off,
+    /// Before it grows beyond this.
+    At(Size),
 }
 
 /// A text that is no amount, with what would be one.
@@ -57,10 +65,6 @@ pub struct BadAmount {
 
 const A_SPAN: &str = "a time: write a number and its unit, as in 250ms, 10s, 5m, 1h or 7d";
 const A_SIZE: &str = "a size: write a whole number and its unit, as in 512 B, 64 KiB, 1 MiB or 10 GiB";
-const A_PATIENCE: &str = "a time or never: write a number and its unit, as in 10s, 5m or 7d, or \"never\"";
-
-const AN_INTERVAL: &str = "a time or off: write a number and its unit, as in 30s, 5m or 1h, or \"off\"";
-const A_HORIZON: &str = "a time or forever: write a number and its unit, as in 1h, 7d or 4w, or \"forever\"";
 
 /// The units of sizes; those without `i` are powers of ten.
 const UNITS: [(&str, u64); 9] = [
@@ -108,50 +112,13 @@ impl FromStr for Size {
     }
 }
 
-impl FromStr for Patience {
-    type Err = BadAmount;
-
-    fn from_str(text: &str) -> Result<Patience, BadAmount> {
-        if text == "never" {
-            return Ok(Patience::Never);
-        }
-        text.parse()
-            .map(Patience::After)
-            .map_err(|_| bad(text, A_PATIENCE))
-    }
-}
-
-impl FromStr for Interval {
-    type Err = BadAmount;
-
-    fn from_str(text: &str) -> Result<Interval, BadAmount> {
-        if text == "off" {
-            return Ok(Interval::Off);
-        }
-        text.parse()
-            .map(Interval::Every)
-            .map_err(|_| bad(text, AN_INTERVAL))
-    }
-}
-
-impl FromStr for Horizon {
-    type Err = BadAmount;
-
-    fn from_str(text: &str) -> Result<Horizon, BadAmount> {
-        if text == "forever" {
-            return Ok(Horizon::Forever);
-        }
-        text.parse().map(Horizon::For).map_err(|_| bad(text, A_HORIZON))
-    }
-}
-
 impl Span {
-    /// So many milliseconds.
+    /// A span of milliseconds.
     pub const fn millis(count: u64) -> Span {
         Span(Duration::from_millis(count))
     }
 
-    /// So many seconds.
+    /// A span of seconds.
     pub const fn secs(count: u64) -> Span {
         Span(Duration::from_secs(count))
     }
@@ -204,73 +171,88 @@ impl fmt::Display for Size {
     }
 }
 
-impl fmt::Display for Patience {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Patience::Never => f.write_str("never"),
-            Patience::After(span) => span.fmt(f),
-        }
-    }
-}
+/// Reads and writes an enum of one word and one amount.
+macro_rules! word_or_amount {
+    ($name:ident, $none:ident = $word:literal, $some:ident, $wanted:literal) => {
+        impl FromStr for $name {
+            type Err = BadAmount;
 
-impl fmt::Display for Interval {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Interval::Off => f.write_str("off"),
-            Interval::Every(span) => span.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Horizon {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Horizon::Forever => f.write_str("forever"),
-            Horizon::For(span) => span.fmt(f),
-        }
-    }
-}
-
-macro_rules! written_as_text {
-    ($name:ident, $meaning:literal, $examples:expr) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+            fn from_str(text: &str) -> Result<$name, BadAmount> {
+                if text == $word {
+                    return Ok($name::$none);
+                }
+                text.parse()
+                    .map($name::$some)
+                    .map_err(|_| bad(text, $wanted))
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "description": $meaning, "examples": $examples})
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $name::$none => f.write_str($word),
+                    $name::$some(amount) => amount.fmt(f),
+                }
             }
         }
     };
 }
 
-written_as_text!(
-    Span,
-    "A length of time: a number and its unit.",
-    ["250ms", "10s", "5m", "1h", "7d"]
+word_or_amount!(
+    Patience,
+    Never = "never",
+    After,
+    "a time or never: write a number and its unit, as in 10s, 5m or 7d, or \"never\""
 );
-written_as_text!(
-    Size,
-    "A number of bytes: a whole number and its unit.",
-    ["64 KiB", "1 MiB", "10 GiB"]
+word_or_amount!(
+    Interval,
+    Off = "off",
+    Every,
+    "a time or off: write a number and its unit, as in 30s, 5m or 1h, or \"off\""
 );
-written_as_text!(Interval, "A length of time, or off.", ["off", "30s", "1h"]);
-written_as_text!(Horizon, "A length of time, or forever.", ["forever", "7d"]);
-written_as_text!(Patience, "A length of time, or never.", ["never", "10m", "7d"]);
+word_or_amount!(
+    Horizon,
+    Forever = "forever",
+    For,
+    "a time or forever: write a number and its unit, as in 1h, 7d or 4w, or \"forever\""
+);
+word_or_amount!(
+    Threshold,
+    Off = "off",
+    At,
+    "a size or off: write a whole number and its unit, as in 64 MiB or 1 GiB, or \"off\""
+);
+
+text_value!(Span, {
+    "type": "string",
+    "description": "A length of time: a number and its unit.",
+    "examples": ["250ms", "10s", "5m", "1h", "7d"],
+});
+text_value!(Size, {
+    "type": "string",
+    "description": "A number of bytes: a whole number and its unit.",
+    "examples": ["64 KiB", "1 MiB", "10 GiB"],
+});
+text_value!(Interval, {
+    "type": "string",
+    "description": "A length of time, or off.",
+    "examples": ["off", "30s", "1h"],
+});
+text_value!(Horizon, {
+    "type": "string",
+    "description": "A length of time, or forever.",
+    "examples": ["forever", "7d"],
+});
+text_value!(Patience, {
+    "type": "string",
+    "description": "A length of time, or never.",
+    "examples": ["never", "10m", "7d"],
+});
+text_value!(Threshold, {
+    "type": "string",
+    "description": "A number of bytes, or off.",
+    "examples": ["256 MiB", "off"],
+});
 
 #[cfg(test)]
 mod tests {

@@ -10,14 +10,29 @@ mod tests;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::record::{Op, Record};
 
 pub use cloudevents::header_value;
 
 /// The form of a delivered record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Format {
     /// The change record as JSON.
     #[default]
@@ -60,21 +75,11 @@ const BYTES: &str = "application/octet-stream";
 
 impl Format {
     /// Every form, in the order of the documentation.
-    pub const ALL: [Format; 4] = [
-        Format::Record,
-        Format::Cloudevents,
-        Format::CloudeventsBinary,
-        Format::Raw,
-    ];
+    pub const ALL: &[Format] = Format::VARIANTS;
 
     /// The word in the configuration.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Format::Record => "record",
-            Format::Cloudevents => "cloudevents",
-            Format::CloudeventsBinary => "cloudevents-binary",
-            Format::Raw => "raw",
-        }
+        self.into()
     }
 
     /// The record in this form.

@@ -41,7 +41,7 @@ impl Node {
     }
 }
 
-/// How far the capture of a root has come. Journalled with the records that it speaks of.
+/// How far the capture of a root has come. Journalled in the transaction of the records that it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Everything up to it was reported for this root.
@@ -99,8 +99,8 @@ pub trait ImageTxn {
         self.children(path, after, limit)
     }
 
-    /// The children of a path that live, or below which something lives: such a one is `None` if it does not live
-    /// itself. By the bytes of their names, names greater than `after`, at most `limit`.
+    /// The children of a path that exist, or below which a znode exists: the latter are `None`. By the bytes of their
+    /// names, names greater than `after`, at most `limit`.
     ///
     /// # Errors
     ///

@@ -2,11 +2,13 @@
 //!
 //! A type with options reports problems of its own keys; the reader of the configuration adds file, line and column.
 
+use strum::IntoStaticStr;
+
 /// One thing that is wrong with a group of options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigIssue {
     /// Whether the configuration can be used.
-    pub gravity: Severity,
+    pub severity: Severity,
     /// The key below the group, as a person writes it: `roots[1]`, `tls.cert`.
     pub key: String,
     /// The problem, in lower case, with the concrete value unless that is a secret.
@@ -16,7 +18,8 @@ pub struct ConfigIssue {
 }
 
 /// Whether a configuration with a [`ConfigIssue`] can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Severity {
     /// It cannot work.
     Error,
@@ -27,10 +30,7 @@ pub enum Severity {
 impl Severity {
     /// The word in messages.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        }
+        self.into()
     }
 }
 
@@ -40,7 +40,7 @@ impl Severity {
 ///
 /// All of them.
 pub fn no_error(mut issues: Vec<ConfigIssue>) -> Result<(), Vec<ConfigIssue>> {
-    issues.retain(|issue| issue.gravity == Severity::Error);
+    issues.retain(|issue| issue.severity == Severity::Error);
     if issues.is_empty() { Ok(()) } else { Err(issues) }
 }
 
@@ -52,7 +52,7 @@ impl ConfigIssue {
         remedy: impl Into<String>,
     ) -> ConfigIssue {
         ConfigIssue {
-            gravity: Severity::Error,
+            severity: Severity::Error,
             key: key.into(),
             message: message.into(),
             remedy: remedy.into(),
@@ -66,7 +66,7 @@ impl ConfigIssue {
         remedy: impl Into<String>,
     ) -> ConfigIssue {
         ConfigIssue {
-            gravity: Severity::Warning,
+            severity: Severity::Warning,
             ..ConfigIssue::error(key, message, remedy)
         }
     }

@@ -31,3 +31,4 @@ pub mod sink;
 pub mod source;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod text_value;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// How long the same words are left out of the log.
+/// How long the same text is left out of the log.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The last words, and how often they came since they were logged.
+/// The last text, and how often it came since it was logged.
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle {
     last: Option<(String, Instant)>,
@@ -13,7 +13,7 @@ pub(crate) struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// Whether these words are to be logged now; then with how many times they were left out.
+    /// Whether to log this text now, and then how often it was left out.
     pub(crate) fn say(&mut self, words: &str, now: Instant) -> Option<u64> {
         if let Some((last, since)) = &self.last
             && last == words

@@ -2,12 +2,13 @@
 //!
 //! A [`Zxid`] orders the transactions of ZooKeeper, a [`Seq`] orders the records of a journal. They cannot be compared.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::read_from_text;
 
 /// A ZooKeeper transaction id: the leader's epoch in the upper 32 bits, a counter in the lower.
 ///
@@ -121,7 +122,7 @@ pub(crate) fn push_hex(to: &mut String, number: u64) {
 }
 
 macro_rules! hex_text {
-    ($name:ident, $title:literal, $meaning:literal) => {
+    ($name:ident, $meaning:literal) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(Hex::of(self.0).as_str())
@@ -142,35 +143,19 @@ macro_rules! hex_text {
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                $title.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "type": "string",
-                    "description": $meaning,
-                    "pattern": "^0x[0-9a-f]{16}$",
-                })
-            }
-        }
+        read_from_text!($name, {
+            "type": "string",
+            "description": $meaning,
+            "pattern": "^0x[0-9a-f]{16}$",
+        });
     };
 }
 
 hex_text!(
     Zxid,
-    "Zxid",
     "A ZooKeeper transaction id; the order of the texts is the order of the transactions."
 );
-hex_text!(SessionId, "SessionId", "A ZooKeeper session; all zeros for none.");
+hex_text!(SessionId, "A ZooKeeper session; all zeros for none.");
 
 #[cfg(test)]
 mod tests {

@@ -16,9 +16,9 @@ use crate::record::{Data, Record, State};
 pub enum Fit {
     /// It fits as it is.
     Whole,
-    /// So it fits.
+    /// It fits after its data was cut.
     Shrunk(Box<Record>),
-    /// It does not fit without any data either, and takes so many bytes then.
+    /// It does not fit even without data.
     Never {
         /// Without data.
         least: usize,
@@ -245,7 +245,7 @@ mod tests {
             a_record().before("").after([0xff, 0].repeat(450_000)),
         ];
         for record in records.map(|record| record.build()) {
-            for format in Format::ALL {
+            for &format in Format::ALL {
                 let size = length(format);
                 let Fit::Shrunk(shrunk) = fit(&record, format, 100_000, &size) else {
                     panic!("{format:?}: it has to be cut");

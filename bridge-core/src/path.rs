@@ -1,13 +1,12 @@
 //! Paths of znodes, as a client with the source's connect string sees them.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::text_value;
 
 /// The absolute path of a znode: `/`, or `/` before each of its names.
 ///
@@ -189,32 +188,11 @@ impl std::str::FromStr for ZnodePath {
     }
 }
 
-impl Serialize for ZnodePath {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for ZnodePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        ZnodePath::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for ZnodePath {
-    fn schema_name() -> Cow<'static, str> {
-        "ZnodePath".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "The absolute path of a znode, below the chroot of the source's connect string.",
-            "pattern": "^/",
-        })
-    }
-}
+text_value!(ZnodePath, {
+    "type": "string",
+    "description": "The absolute path of a znode, below the chroot of the source's connect string.",
+    "pattern": "^/",
+});
 
 #[cfg(test)]
 mod tests {

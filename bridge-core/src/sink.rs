@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::number::Seq;
 use crate::record::Record;
@@ -185,7 +186,8 @@ impl SinkError {
 }
 
 /// The kinds of failure at a destination. The engine's one match on them is `delivery::policy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SinkErrorKind {
     /// The destination cannot be reached, is not ready, is overloaded, or did not answer in time.
     Unavailable,
@@ -213,33 +215,11 @@ pub enum SinkErrorKind {
 
 impl SinkErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [SinkErrorKind; 10] = [
-        SinkErrorKind::Unavailable,
-        SinkErrorKind::Throttled,
-        SinkErrorKind::Authentication,
-        SinkErrorKind::Authorization,
-        SinkErrorKind::Missing,
-        SinkErrorKind::Full,
-        SinkErrorKind::Broken,
-        SinkErrorKind::Configuration,
-        SinkErrorKind::Disabled,
-        SinkErrorKind::Ended,
-    ];
+    pub const ALL: &[SinkErrorKind] = SinkErrorKind::VARIANTS;
 
     /// The word in metrics and logs.
     pub fn as_str(self) -> &'static str {
-        match self {
-            SinkErrorKind::Unavailable => "unavailable",
-            SinkErrorKind::Throttled => "throttled",
-            SinkErrorKind::Authentication => "authentication",
-            SinkErrorKind::Authorization => "authorization",
-            SinkErrorKind::Missing => "missing",
-            SinkErrorKind::Full => "full",
-            SinkErrorKind::Broken => "broken",
-            SinkErrorKind::Configuration => "configuration",
-            SinkErrorKind::Disabled => "disabled",
-            SinkErrorKind::Ended => "ended",
-        }
+        self.into()
     }
 }
 

@@ -165,12 +165,12 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
     let left_out = problems.len().saturating_sub(PROBLEMS_MAX);
     if left_out > 0 {
         // None of them may be what makes the configuration unusable.
-        problems.sort_by_key(|problem| problem.gravity == Severity::Warning);
+        problems.sort_by_key(|problem| problem.severity == Severity::Warning);
         problems.truncate(PROBLEMS_MAX);
         let message = format!("there are {left_out} more problems");
         let more = Problem::error(Place::File, "", message).remedy("correct the others first");
-        let gravity = problems[0].gravity;
-        problems.push(Problem { gravity, ..more });
+        let severity = problems[0].severity;
+        problems.push(Problem { severity, ..more });
     }
     for problem in &mut problems {
         let Problem { message, remedy, .. } = problem;
@@ -184,7 +184,7 @@ pub fn read(file: &Path, text: &str, format: Format, environment: &Environment) 
         Some(config)
             if problems
                 .iter()
-                .all(|problem| problem.gravity == Severity::Warning) =>
+                .all(|problem| problem.severity == Severity::Warning) =>
         {
             Ok(Loaded {
                 file,

@@ -14,6 +14,7 @@ use bridge_core::secret::Secret;
 use bridge_zookeeper::config::ZookeeperConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 pub use bridge_console::ConsoleConfig;
 pub use bridge_core::journal::{Before, Durability, WhenFull};
@@ -85,8 +86,23 @@ pub struct LogConfig {
 }
 
 /// The level of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LogLevel {
     /// Nothing.
     Off,
@@ -105,45 +121,40 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// Every level, from the quietest.
-    pub const ALL: [LogLevel; 6] = [
-        LogLevel::Off,
-        LogLevel::Error,
-        LogLevel::Warn,
-        LogLevel::Info,
-        LogLevel::Debug,
-        LogLevel::Trace,
-    ];
+    pub const ALL: &[LogLevel] = LogLevel::VARIANTS;
 
     /// The word in the configuration.
     pub fn as_str(self) -> &'static str {
-        match self {
-            LogLevel::Off => "off",
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
+        self.into()
     }
 }
 
 impl LogFormat {
     /// Every format.
-    pub const ALL: [LogFormat; 3] = [LogFormat::Auto, LogFormat::Text, LogFormat::Json];
+    pub const ALL: &[LogFormat] = LogFormat::VARIANTS;
 
     /// The word in the configuration.
     pub fn as_str(self) -> &'static str {
-        match self {
-            LogFormat::Auto => "auto",
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        }
+        self.into()
     }
 }
 
 /// The format of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     #[default]

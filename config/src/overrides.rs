@@ -81,7 +81,7 @@ fn slip(key: &str, raw: &str) -> Option<Problem> {
         meant.to_uppercase()
     ));
     Some(Problem {
-        gravity: Severity::Warning,
+        severity: Severity::Warning,
         ..problem
     })
 }

@@ -13,7 +13,7 @@ use crate::tree::Place;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Whether the configuration cannot be used.
-    pub gravity: Severity,
+    pub severity: Severity,
     /// Its place.
     pub place: Place,
     /// The keys that lead to it, `source[0].roots[1]`; empty for the file as a whole.
@@ -31,7 +31,7 @@ pub struct Problem {
 impl Problem {
     pub(crate) fn error(place: Place, key: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem {
-            gravity: Severity::Error,
+            severity: Severity::Error,
             place,
             key: key.into(),
             message: message.into(),
@@ -56,7 +56,7 @@ impl Problem {
         self
     }
 
-    /// Cuts each text to so many characters.
+    /// Cuts each text to this number of characters.
     pub(crate) fn cut(&mut self, max: usize) {
         let texts = [Some(&mut self.key), Some(&mut self.message)];
         let more = [&mut self.excerpt, &mut self.allowed, &mut self.remedy];
@@ -80,7 +80,7 @@ impl Problem {
             _ => None,
         };
         json!({
-            "severity": self.gravity.as_str(),
+            "severity": self.severity.as_str(),
             "file": file.display().to_string(),
             "line": line,
             "column": column,
@@ -94,7 +94,7 @@ impl Problem {
 
     /// For people, in lines of at most [`WIDTH`] characters as far as words allow; ends with a line feed.
     pub fn to_text(&self, file: &Path) -> String {
-        let mut head = format!("{}: ", self.gravity.as_str());
+        let mut head = format!("{}: ", self.severity.as_str());
         match &self.place {
             Place::At { line, column } => head.push_str(&format!("{}:{line}:{column}: ", file.display())),
             Place::File => head.push_str(&format!("{}: ", file.display())),
@@ -165,10 +165,10 @@ impl fmt::Display for Refused {
 
 /// `2 errors, 1 warning`.
 pub fn count(problems: &[Problem]) -> String {
-    let of = |gravity| {
+    let of = |severity| {
         problems
             .iter()
-            .filter(|problem| problem.gravity == gravity)
+            .filter(|problem| problem.severity == severity)
             .count()
     };
     let plural = |count: usize, word: &str| match count {

@@ -358,8 +358,8 @@ impl<'a> Reading<'a> {
                 .at(&path.0)
                 .is_some_and(|node| node.brought_in().is_some());
             self.problems.push(Problem {
-                gravity: objection.gravity,
-                // The form is right, so it is only of use where the message itself had to be left out.
+                severity: objection.severity,
+                // The form is right, so it is only shown if the message itself is hidden.
                 allowed: problem.allowed.filter(|_| hidden),
                 ..problem
             });

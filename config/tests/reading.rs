@@ -25,14 +25,14 @@ fn problems(text: &str) -> Vec<Problem> {
 
 /// The one problem of a configuration: its key, and a part of its message, what is allowed, and remedy together.
 #[track_caller]
-fn check(text: &str, gravity: Severity, key: &str, words: &[&str]) {
+fn check(text: &str, severity: Severity, key: &str, words: &[&str]) {
     let found = problems(text);
     let [problem] = &found[..] else {
         panic!("one problem expected in\n{text}\n{found:#?}");
     };
     assert_eq!(
-        (problem.gravity, problem.key.as_str()),
-        (gravity, key),
+        (problem.severity, problem.key.as_str()),
+        (severity, key),
         "{problem:?}"
     );
     let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();

@@ -90,7 +90,7 @@ pub enum Doubt {
     },
     /// The value written at this zxid was overwritten before it could be read.
     Overwritten(Zxid),
-    /// So many values before `next` could not be read.
+    /// Values before `next` could not be read.
     Missed {
         /// How many.
         values: u64,
@@ -99,7 +99,7 @@ pub enum Doubt {
     },
     /// The number of values before this record is not known.
     MissedUnknown(RecordRef),
-    /// So many records were merged into the next one when the journal was full.
+    /// This number of records was merged into the next one when the journal was full.
     Compacted(u64),
     /// The record has no value.
     Unread(RecordRef),

@@ -49,15 +49,15 @@ impl PathPattern {
             paths: vec![trimmed.to_owned()],
             ..Filter::default()
         };
-        let sieve = CompiledFilter::new(&filter).map_err(|error| bad(error.to_string()))?;
-        Ok(PathPattern::Glob(Box::new(sieve)))
+        let filter = CompiledFilter::new(&filter).map_err(|error| bad(error.to_string()))?;
+        Ok(PathPattern::Glob(Box::new(filter)))
     }
 
     /// Whether a path is selected.
     pub fn selects(&self, path: &ZnodePath) -> bool {
         match self {
             PathPattern::Subtree(top) => top.covers(path),
-            PathPattern::Glob(sieve) => sieve.passes_path(path),
+            PathPattern::Glob(filter) => filter.passes_path(path),
         }
     }
 }

@@ -100,8 +100,8 @@ fn one(Setting { key, value, origin }: &Setting, style: &Style) -> String {
     text
 }
 
-/// A text in parts of at most so many columns, cut after commas where there are some: a value has no other place
-/// where a person would break it.
+/// A text in parts of at most `width` columns, cut after commas if there are any: a value has no other good place for a
+/// break.
 fn cut(text: &str, width: usize) -> Vec<String> {
     let width = width.max(INDENT);
     let mut parts = Vec::new();

@@ -55,7 +55,7 @@ pub struct TailArgs {
     #[arg(long, value_name = "PATH|GLOB")]
     path: Vec<PathPattern>,
     /// Print only records with this operation; repeatable
-    #[arg(long, value_name = "OP", value_parser = word_of(&Op::ALL, Op::as_str))]
+    #[arg(long, value_name = "OP", value_parser = word_of(Op::ALL, Op::as_str))]
     op: Vec<Op>,
     /// Print only the records of this sink, by its sources and filters
     #[arg(long, value_name = "NAME")]

@@ -193,7 +193,7 @@ fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
     if let Some(objection) = zookeeper
         .objections()
         .into_iter()
-        .find(|objection| objection.gravity == Severity::Error)
+        .find(|objection| objection.severity == Severity::Error)
     {
         return Err(usage(format!("{}: {}", objection.message, objection.remedy)));
     }

@@ -2,7 +2,7 @@
 //! compared with the files in `golden/`, with times, zxids and sizes masked. `ZKBRIDGE_TESTS=offline` skips these tests,
 //! and prints their names.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 #[path = "../end_to_end/bridge.rs"]
 #[allow(dead_code, reason = "the end-to-end tests need more of it")]

@@ -1,7 +1,7 @@
 //! The files for operators (`docker/`), checked with the tools that read them and compared with the program.
 //! `ZKBRIDGE_TESTS=offline` skips tests that need a fetched tool, and prints their names.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod chart;
 mod compose;

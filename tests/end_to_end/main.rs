@@ -4,7 +4,7 @@
 //! The judge (`bridge-judge`) checks the end of every scenario: it compares the records with the server's own transaction
 //! log and with the tree as a client reads it.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod access;
 mod blind_spots;

@@ -463,10 +463,7 @@ fn unnamed_modules(map: &str, files: &[File]) -> Vec<String> {
 fn the_map_of_the_code_names_every_module_of_the_core() {
     let all = files();
     let map = all.iter().find(|file| file.path == Path::new("ARCHITECTURE.md"));
-    assert_none(&unnamed_modules(
-        &map.expect("the map of the code").text,
-        &all,
-    ));
+    assert_none(&unnamed_modules(&map.expect("the map of the code").text, &all));
 }
 
 #[test]

@@ -351,7 +351,7 @@ impl Machine {
             }
             if let Some(path) = self.letters.remove(seq) {
                 self.parked.insert(path.clone(), seq);
-                self.parked.hurry(&path);
+                self.parked.retry_now(&path);
                 progress.changes.push(BacklogChange::Retried(seq));
             }
         }

@@ -159,7 +159,7 @@ impl Feed {
     }
 
     /// Ends all waits for a full batch, for good.
-    pub fn hurry(&mut self) {
+    pub fn end_lingering(&mut self) {
         self.lingering = Lingering::default();
     }
 

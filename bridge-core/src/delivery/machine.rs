@@ -32,7 +32,7 @@ use super::outcome::CheckedOutcome;
 use super::policy;
 use super::probing::Probe;
 use super::retry_backoff::RetryBackoff;
-use super::retry_queue::{Glimpse, RetryQueue};
+use super::retry_queue::{RetryQueue, WaitingQueue};
 use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::snapshot_cursor::SnapshotCursor;
 use super::steps::{FetchedBatch, MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
@@ -177,8 +177,8 @@ impl Machine {
     }
 
     /// The paths that are tried next.
-    pub(super) fn glimpses(&self, count: usize) -> Vec<Glimpse> {
-        self.parked.glimpses(count)
+    pub(super) fn next_queues(&self, count: usize) -> Vec<WaitingQueue> {
+        self.parked.next_queues(count)
     }
 
     /// The oldest fetched record that is not delivered.
@@ -313,7 +313,7 @@ impl Machine {
         match std::mem::replace(&mut self.state, MachineState::Idle) {
             MachineState::Halted { left } => {
                 self.state = MachineState::Opening { left };
-                self.healed();
+                self.recovered();
                 self.switch = Some(Switch::Enabled);
             }
             other => self.state = other,
@@ -342,7 +342,7 @@ impl Machine {
         let is_proof = left.is_none() && self.run.next_delivery().is_none();
         let progress = self.go_on(left, now);
         if is_proof || matches!(self.state, MachineState::Idle | MachineState::FetchingSnapshot) {
-            self.healed();
+            self.recovered();
         }
         progress
     }
@@ -448,7 +448,7 @@ impl Machine {
         }
         match outcome.error {
             None => {
-                self.healed();
+                self.recovered();
                 // The held records at the front of the rest move the cursor in the same step.
                 let more = self.go_on(left, now);
                 StepProgress::joined(progress, more)

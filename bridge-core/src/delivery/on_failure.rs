@@ -100,7 +100,7 @@ impl Machine {
             then: Then::GoOn { left: Some(left) },
         };
         self.turn = NextRecords::Parked;
-        let next = self.parked.glimpses(1).pop();
+        let next = self.parked.next_queues(1).pop();
         let reason = next.map(|next| next.reason).unwrap_or_default();
         self.failure = Some(SinkFailure {
             kind: SinkFailureKind::ParkedFull,
@@ -139,16 +139,16 @@ impl Machine {
         });
     }
 
-    pub(super) fn healed(&mut self) {
+    pub(super) fn recovered(&mut self) {
         self.backoff.succeeded();
-        self.probe.healed();
+        self.probe.recovered();
         self.failure = None;
     }
 
     /// Clears the failure of a failed read, and no other: `open` clears the failure of a failed delivery.
     pub(super) fn journal_answered(&mut self) {
         if matches!(&self.failure, Some(failure) if failure.kind == SinkFailureKind::Journal) {
-            self.healed();
+            self.recovered();
         }
     }
 }

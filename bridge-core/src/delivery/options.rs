@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::amount::{Patience, Span};
 use crate::issue::ConfigIssue;
@@ -31,7 +32,7 @@ impl Default for Filter {
 }
 
 /// An operation as filters name it: control records are one class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum OpClass {
     /// A znode was created.
@@ -50,14 +51,7 @@ pub enum OpClass {
 
 impl OpClass {
     /// Every class, the default of a sink.
-    pub const ALL: [OpClass; 6] = [
-        OpClass::Create,
-        OpClass::Update,
-        OpClass::Delete,
-        OpClass::Acl,
-        OpClass::Snapshot,
-        OpClass::Control,
-    ];
+    pub const ALL: &[OpClass] = OpClass::VARIANTS;
 }
 
 /// The kinds of znodes whose records a sink gets.
@@ -74,8 +68,11 @@ pub enum Ephemeral {
 }
 
 /// The start of a sink that has no cursor in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Start {
     /// With the present state: every znode that exists, once, and then each change. Deleted znodes, earlier values, and
     /// znodes that the source no longer watches are left out.
@@ -99,11 +96,7 @@ pub struct FirstCursor {
 impl Start {
     /// As in a configuration.
     pub fn name(self) -> &'static str {
-        match self {
-            Start::Snapshot => "snapshot",
-            Start::Now => "now",
-            Start::Earliest => "earliest",
-        }
+        self.into()
     }
 
     /// The cursor of a new sink. `oldest` is the first record that the journal still holds, `tail` the last that it

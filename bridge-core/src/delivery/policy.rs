@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_remedy_that_is_a_sentence_for_a_person() {
-        for kind in SinkErrorKind::ALL {
+        for &kind in SinkErrorKind::ALL {
             let remedy = of_sink(kind).remedy;
             assert!(remedy.contains(' ') && !remedy.ends_with('.'), "{kind}: {remedy}");
         }
@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn only_what_no_attempt_can_heal_halts_a_sink() {
         let halting: Vec<_> = SinkErrorKind::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|kind| of_sink(*kind).action == Action::Halt)
             .collect();
         assert_eq!(

@@ -67,7 +67,7 @@ impl Probe {
     }
 
     /// Notes the end of the failure.
-    pub fn healed(&mut self) {
+    pub fn recovered(&mut self) {
         self.extent = Extent::Destination;
         self.earliest = None;
     }

@@ -79,7 +79,7 @@ pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine) {
     let (records, paths) = machine.parked();
     match (before, records) {
         (0, 1..) => {
-            let error = machine.glimpses(1).pop().map(|next| next.reason);
+            let error = machine.next_queues(1).pop().map(|next| next.reason);
             tracing::warn!(
                 sink,
                 source,

@@ -65,7 +65,7 @@ impl QueuedRetry {
 
 /// A waiting path, for the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Glimpse {
+pub(super) struct WaitingQueue {
     pub path: Option<ZnodePath>,
     pub seq: Seq,
     pub records: usize,
@@ -244,7 +244,7 @@ impl RetryQueue {
     }
 
     /// Makes a path due at once.
-    pub fn hurry(&mut self, path: &PathKey) {
+    pub fn retry_now(&mut self, path: &PathKey) {
         self.change(path, |queue| queue.due = Duration::ZERO);
     }
 
@@ -291,11 +291,11 @@ impl RetryQueue {
     }
 
     /// The queues that are tried next.
-    pub fn glimpses(&self, count: usize) -> Vec<Glimpse> {
+    pub fn next_queues(&self, count: usize) -> Vec<WaitingQueue> {
         let next = self.due.iter().take(count);
         next.map(|((due, seq), key)| {
             let queue = &self.queues[key];
-            Glimpse {
+            WaitingQueue {
                 path: key.clone(),
                 seq: *seq,
                 records: queue.seqs.len(),
@@ -410,8 +410,8 @@ mod tests {
         let mut parked = RetryQueue::new(retry, vec![waiting(1, 7, 90, 20), waiting(2, 0, 0, 0)]);
 
         assert_eq!(parked.due(), Some(Duration::from_secs(20)));
-        assert_eq!(parked.glimpses(9)[0].attempts, 7);
-        assert_eq!(parked.glimpses(9)[0].records, 2);
+        assert_eq!(parked.next_queues(9)[0].attempts, 7);
+        assert_eq!(parked.next_queues(9)[0].records, 2);
         let verdict = fail(&mut parked, "/a", Duration::from_secs(9));
         assert!(
             matches!(

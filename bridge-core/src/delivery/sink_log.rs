@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    /// A voice, its clock, and the failure that there is.
+    /// A log, its clock, and the present failure.
     struct Stage {
         sink_log: SinkLog,
         start: Instant,

@@ -148,7 +148,7 @@ impl Machine {
         let deferred = outcome.deferred.into_iter().next().map(|one| one.error);
         match outcome.error.or(deferred) {
             None => {
-                self.healed();
+                self.recovered();
                 let more = self.go_on(None, now);
                 StepProgress::joined(Some(progress), more)
             }

@@ -108,7 +108,7 @@ impl RunStatus {
 impl ParkedStatus {
     pub(super) fn of(machine: &Machine, now: Duration) -> ParkedStatus {
         let (records, paths) = machine.parked();
-        let next = machine.glimpses(NAMED_MAX).into_iter().map(|next| ParkedPath {
+        let next = machine.next_queues(NAMED_MAX).into_iter().map(|next| ParkedPath {
             path: next.path,
             seq: next.seq,
             records: next.records as u64,

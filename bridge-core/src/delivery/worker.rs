@@ -331,7 +331,7 @@ impl WorkerState {
         let due = self.machine.due().map(|due| self.began + due);
         loop {
             if stop.is_cancelled() {
-                self.feed.hurry();
+                self.feed.end_lingering();
                 self.feed.end_last_window();
             }
             if let Some(read) = self.feed.take() {

@@ -19,7 +19,7 @@ fn attribute<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 
 #[test]
 fn the_words_of_the_configuration_name_the_forms() {
-    for format in Format::ALL {
+    for &format in Format::ALL {
         let word: Format = serde_json::from_value(json!(format.as_str())).unwrap();
         assert_eq!(word, format);
     }
@@ -93,7 +93,7 @@ fn what_a_record_does_not_tell_is_no_attribute() {
 
 #[test]
 fn every_op_has_a_type_of_its_own() {
-    let mut types: Vec<_> = Op::ALL.map(event_type).into();
+    let mut types: Vec<_> = Op::ALL.iter().map(|op| event_type(*op)).collect();
     types.sort_unstable();
     types.dedup();
     assert_eq!(types.len(), Op::ALL.len());

@@ -159,7 +159,7 @@ struct FoldedSlice {
 }
 
 impl Journal {
-    /// Whether the open batch takes so much that folding has to have its turn.
+    /// Whether the open batch is so large that folding must come before more records.
     pub fn has_large_batch(&self) -> bool {
         self.options.when_full == WhenFull::Compact && self.room.grown() > self.options.max_size.0 / BATCH
     }

@@ -410,7 +410,7 @@ pub(super) fn op_number(op: Op) -> i64 {
 }
 
 fn op_of_number(number: i64) -> Option<Op> {
-    Op::ALL.into_iter().find(|op| op_number(*op) == number)
+    Op::ALL.iter().copied().find(|op| op_number(*op) == number)
 }
 
 fn kind_number(kind: ZxidKind) -> i64 {

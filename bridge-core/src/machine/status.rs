@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use strum::IntoStaticStr;
+
 use crate::record::{Fidelity, GapReason, Op};
 
 /// The state of a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum CaptureState {
     /// No connection.
     Detached,
@@ -22,13 +25,7 @@ pub enum CaptureState {
 impl CaptureState {
     /// The word in metrics, logs and `/status`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            CaptureState::Detached => "detached",
-            CaptureState::Arming => "arming",
-            CaptureState::Walking => "walking",
-            CaptureState::Live => "live",
-            CaptureState::Halted => "halted",
-        }
+        self.into()
     }
 
     /// Whether a change that happens now gives an event.
@@ -83,8 +80,8 @@ impl RecordCounts {
     /// The counts that are not zero, with the names of op and fidelity.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         let kinds = Op::ALL
-            .into_iter()
-            .flat_map(|op| FIDELITIES.map(|fidelity| (op, fidelity)));
+            .iter()
+            .flat_map(|op| FIDELITIES.map(|fidelity| (*op, fidelity)));
         kinds
             .map(|(op, (fidelity, name))| (op.as_str(), name, self.each[op as usize][fidelity as usize]))
             .filter(|(.., count)| *count > 0)

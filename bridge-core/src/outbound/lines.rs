@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Projection, Tally};
 use crate::record::Record;
 
-/// The size of a record of a small value: room for so much spares growing.
+/// The initial capacity for each record, enough for a small value.
 const LINE_GUESS: usize = 800;
 
 /// Every message of these records on a line of its own, and the tally of the batch if all lines become durable. A message

@@ -221,7 +221,7 @@ mod tests {
     fn a_format_makes_one_message_or_none() {
         let write = a_record().after("x").build();
         let control = a_record().control(Op::GapEnd).build();
-        for format in Format::ALL {
+        for &format in Format::ALL {
             assert_eq!(format.project(&write).unwrap().len(), 1, "{format:?}");
             let expected = usize::from(format != Format::Raw);
             assert_eq!(format.project(&control).unwrap().len(), expected, "{format:?}");

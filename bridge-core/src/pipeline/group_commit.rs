@@ -5,9 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Batches are so far apart under load. The sync takes 0.4 to 5 ms, and more beside others who write: meanwhile no value
-/// is asked for, so that the longer they are apart, the fewer versions are overwritten unread. A change under load waits
-/// for so long.
+/// The interval of batches under load, and so the wait of a change. The sync takes 0.4 to 5 ms, and more if other
+/// programs write. No value is read during a sync, so fewer syncs leave fewer versions overwritten unread.
 const APART: Duration = Duration::from_millis(24);
 
 /// Records in a second from which on batches are kept apart: 72 in each.
@@ -35,7 +34,7 @@ impl GroupCommit {
         }
     }
 
-    /// A batch of so many records became durable.
+    /// A batch of this number of records became durable.
     pub(super) fn committed(&mut self, records: u64, now: Instant) {
         self.committed = now;
         self.records += records;

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Arrivals remembered at most, each of one report of the connection. Later ones join the last: the wait that is then
-/// reported for them is that of the first of them, so it is too long and never too short.
+/// The most arrivals that are remembered, one for each report of the connection. Later ones join the last, and the
+/// reported wait is that of the first of them: too long, never too short.
 const ARRIVALS_MAX: usize = 4096;
 
 /// Arrivals whose events are not all durable.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 pub use data::{Data, DataForm};
@@ -104,8 +105,11 @@ pub enum SchemaName {
 }
 
 /// The operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Op {
     /// A znode was created.
     Create,
@@ -131,36 +135,14 @@ pub enum Op {
 
 impl Op {
     /// Every op, in the order of the contract.
-    pub const ALL: [Op; 10] = [
-        Op::Create,
-        Op::Update,
-        Op::Delete,
-        Op::Acl,
-        Op::Snapshot,
-        Op::SnapshotBegin,
-        Op::SnapshotEnd,
-        Op::GapBegin,
-        Op::GapEnd,
-        Op::Heartbeat,
-    ];
+    pub const ALL: &[Op] = Op::VARIANTS;
 
     /// The word in the record.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Op::Create => "create",
-            Op::Update => "update",
-            Op::Delete => "delete",
-            Op::Acl => "acl",
-            Op::Snapshot => "snapshot",
-            Op::SnapshotBegin => "snapshot_begin",
-            Op::SnapshotEnd => "snapshot_end",
-            Op::GapBegin => "gap_begin",
-            Op::GapEnd => "gap_end",
-            Op::Heartbeat => "heartbeat",
-        }
+        self.into()
     }
 
-    /// Whether the record speaks of the stream and not of a znode.
+    /// Whether the record is about the stream and not about a znode.
     pub fn is_control(self) -> bool {
         !matches!(
             self,
@@ -297,7 +279,7 @@ pub enum Mode {
 pub struct Acl {
     /// `world`, `auth`, `digest`, `ip`, `x509`, `sasl`, …
     pub scheme: String,
-    /// Whom the entry speaks of.
+    /// The user or host of the entry.
     pub id: String,
     /// Letters of `cdrwa`.
     pub perms: String,
@@ -357,8 +339,9 @@ pub struct Gap {
 }
 
 /// Why there is a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum GapReason {
     /// The bridge was not running.
     Started,
@@ -383,17 +366,7 @@ pub enum GapReason {
 impl GapReason {
     /// The word in the record.
     pub fn as_str(self) -> &'static str {
-        match self {
-            GapReason::Started => "started",
-            GapReason::Disconnected => "disconnected",
-            GapReason::Expired => "expired",
-            GapReason::Overflow => "overflow",
-            GapReason::Liveness => "liveness",
-            GapReason::Rebaselined => "rebaselined",
-            GapReason::Permission => "permission",
-            GapReason::Unproved => "unproved",
-            GapReason::Mode => "mode",
-        }
+        self.into()
     }
 }
 

@@ -161,7 +161,7 @@ fn any_run() -> impl Strategy<Value = Run> {
 
 prop_compose! {
     fn any_record()(
-        op in proptest::sample::select(&Op::ALL[..]),
+        op in proptest::sample::select(Op::ALL),
         id in any::<u128>(),
         seq in any::<u64>(),
         names in proptest::collection::vec("[^/\\x00]{1,8}", 0..4),

@@ -21,13 +21,13 @@ pub enum Fault {
     None,
     /// It fails before anything is written.
     FailBeforeWrite(SinkErrorKind),
-    /// It fails before anything is written, and asks to come back after so long.
+    /// It fails before anything is written, and requests this wait.
     AskToWait(Duration),
     /// Everything is written and the answer is lost: it reports a failure and no record as done.
     FailAfterWrite,
     /// Everything is written and no answer ever comes.
     HoldResponse,
-    /// It takes so much longer.
+    /// It takes this much longer.
     RespondSlowly(Duration),
     /// The connection drops in the middle: half is written, and the answer knows nothing of it.
     DropMidway,
@@ -81,7 +81,7 @@ impl FaultScript {
         self
     }
 
-    /// These records are refused for now, so many times, together with later ones of their paths.
+    /// These records are refused for now, this number of times, together with later ones of their paths.
     pub fn defers(self, seqs: impl IntoIterator<Item = u64>, times: u32) -> FaultScript {
         self.with(|plan| {
             plan.deferred

@@ -71,7 +71,7 @@ impl ModelDisk {
         }
     }
 
-    /// The power is gone: so many records of the newest commits are lost.
+    /// The power is lost, and with it this number of records of the newest commits.
     pub fn lose_power(&mut self) -> usize {
         let Some(synced) = &self.synced else {
             return 0;

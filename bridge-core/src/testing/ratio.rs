@@ -13,7 +13,7 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Nothing measured yet; each round is about so many records.
+    /// Nothing measured yet; each round has this number of records.
     pub fn new(sink: &str, client: &str, records: u64) -> Ratio {
         Ratio {
             sink: sink.to_owned(),

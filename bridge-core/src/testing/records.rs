@@ -111,7 +111,7 @@ impl RecordBuilder {
         self
     }
 
-    /// Data is cut at so many bytes.
+    /// The size at which data is cut.
     pub fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
         self
@@ -274,7 +274,7 @@ impl RecordBuilder {
     }
 }
 
-/// So many records from seq 1 over so many paths in turn, with a control record now and then.
+/// Records from seq 1, over the paths in turn, with a control record now and then.
 pub fn some_records(count: u64, paths: u64) -> Vec<Arc<Record>> {
     (1..=count)
         .map(|seq| {

@@ -5,7 +5,7 @@
 //! A count beyond its bound is not forbidden: measure what it costs with `make bench`, say it in the commit, and raise
 //! the bound.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod ensemble;
 

@@ -5,8 +5,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use bridge_core::text_value;
 
 /// An address to listen on, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,32 +66,11 @@ impl fmt::Display for Listen {
     }
 }
 
-impl Serialize for Listen {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for Listen {
-    fn schema_name() -> Cow<'static, str> {
-        "Listen".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "An IP address and a port, or off.",
-            "examples": ["127.0.0.1:9641", "[::1]:9641", "off"],
-        })
-    }
-}
+text_value!(Listen, {
+    "type": "string",
+    "description": "An IP address and a port, or off.",
+    "examples": ["127.0.0.1:9641", "[::1]:9641", "off"],
+});
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,11 @@
 //! The names of sources and sinks: they are part of records, metrics, file names and logs.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use bridge_core::text_value;
 
 /// A longer name would not fit into a file name with its ending on every file system.
 const CHARS_MAX: usize = 100;
@@ -68,33 +66,12 @@ impl fmt::Debug for Name {
     }
 }
 
-impl Serialize for Name {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for Name {
-    fn schema_name() -> Cow<'static, str> {
-        "Name".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "Letters, digits, '.', '_' and '-'; no '.' at the begin.",
-            "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$|\$\{",
-            "examples": ["main", "registry-hook"],
-        })
-    }
-}
+text_value!(Name, {
+    "type": "string",
+    "description": "Letters, digits, '.', '_' and '-'; no '.' at the begin.",
+    "pattern": r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$|\$\{",
+    "examples": ["main", "registry-hook"],
+});
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use crate::text::{columns, differing, escaped, shortened};
 
 const ARROW: &str = " → ";
 
-/// The members that differ, within so many columns; `None` where the two are no objects, or say the same.
+/// The members that differ, in at most `space` columns; `None` if the two are no objects or have equal members.
 pub(crate) fn members(old: &[u8], new: &[u8], space: usize) -> Option<String> {
     let (old, new) = (leaves(old)?, leaves(new)?);
     let mut changes: Vec<Change> = Vec::new();

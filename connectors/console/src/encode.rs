@@ -27,7 +27,7 @@ const PREVIEW_BYTES: usize = 16;
 /// Equal bytes before the first that differs.
 const SAME_BYTES: usize = 2;
 
-/// A value gets at least so many columns, also where a long path leaves none: the line is then wider than the screen.
+/// The least columns of a value. If a long path leaves fewer, the line is wider than the screen.
 const VALUE_MIN: usize = 16;
 
 /// Records as lines.

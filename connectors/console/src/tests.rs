@@ -192,7 +192,7 @@ fn no_znode_can_write_to_the_terminal() {
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
     let evil = "\u{1b}]0;title\u{7}\u{9b}2J\r\u{8}\u{202e}";
-    for op in Op::ALL {
+    for &op in Op::ALL {
         let record = a_record()
             .op(op)
             .path(&format!("/{evil}"))

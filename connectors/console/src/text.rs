@@ -81,7 +81,7 @@ pub fn columns(text: &str) -> usize {
     text.width()
 }
 
-/// The beginning of a text within so many columns, with an ellipsis where something was left out.
+/// The beginning of a text, in at most `width` columns, with an ellipsis if it was cut.
 pub fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
@@ -97,10 +97,10 @@ pub fn shortened(text: &str, width: usize) -> Cow<'_, str> {
     Cow::Owned(kept + "…")
 }
 
-/// At least so many letters of what is alike stand around a difference, to tell where it is.
+/// The least number of equal letters shown around a difference.
 const CONTEXT_MIN: usize = 6;
 
-/// Two texts within so many columns each, cut to where they differ.
+/// Two texts, cut to their difference, in at most `width` columns each.
 pub fn differing(old: &str, new: &str, width: usize) -> (String, String) {
     let old: Vec<char> = old.chars().collect();
     let new: Vec<char> = new.chars().collect();

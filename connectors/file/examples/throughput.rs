@@ -10,10 +10,11 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_core::amount::Threshold;
 use bridge_core::record::Record;
 use bridge_core::sink::{Delivery, Sink};
 use bridge_core::testing::{Ratio, some_records};
-use bridge_file::{FileConfig, FileSink, Rotate};
+use bridge_file::{FileConfig, FileSink};
 
 const RECORDS: u64 = 200_000;
 const BATCH: usize = 1_000;
@@ -50,7 +51,7 @@ async fn main() {
     let mut ratio = Ratio::new("file", "write and fdatasync", RECORDS);
     for round in 0..ROUNDS {
         let mut sink = FileSink::new(FileConfig {
-            rotate: Rotate::Off,
+            rotate: Threshold::Off,
             ..FileConfig::new(folder.path().join(format!("sink-{round}")))
         });
         sink.open().await.unwrap();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-use bridge_core::amount::{Size, Span};
+use bridge_core::amount::{Interval, Size, Span, Threshold};
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -33,42 +33,17 @@ pub struct FileConfig {
     pub format: Format,
     /// The size at which a file is closed, with the time added to its name (`zk.2026-11-22T13-40-00.123Z.jsonl`), and a
     /// new one begun; `off`: never. A batch is never split, so a file can be larger by one batch.
-    #[serde(default)]
-    pub rotate: Rotate,
+    #[serde(default = "default_rotate")]
+    pub rotate: Threshold,
     /// The age of a file at which the next record begins a new one; `off`: never.
     #[serde(default)]
-    pub rotate_every: RotateEvery,
+    pub rotate_every: Interval,
     /// The compression of closed files: `gzip` or `zstd`, with `.gz` or `.zst` added to the name.
     #[serde(default)]
     pub compress: Compress,
     /// The number of closed files to keep, the newest ones; `all`: none is removed.
     #[serde(default)]
     pub keep: Keep,
-}
-
-/// When a new file is begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotate {
-    /// Never.
-    Off,
-    /// Before a file grows beyond this.
-    At(Size),
-}
-
-impl Default for Rotate {
-    fn default() -> Rotate {
-        Rotate::At(Size(256 << 20))
-    }
-}
-
-/// After how long a new file is begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum RotateEvery {
-    /// Never.
-    #[default]
-    Off,
-    /// So long after the present one was begun.
-    After(Span),
 }
 
 /// How files that were rotated are kept.
@@ -116,8 +91,8 @@ impl FileConfig {
         FileConfig {
             path: path.into(),
             format: Format::default(),
-            rotate: Rotate::default(),
-            rotate_every: RotateEvery::default(),
+            rotate: default_rotate(),
+            rotate_every: Interval::Off,
             compress: Compress::default(),
             keep: Keep::default(),
         }
@@ -141,7 +116,7 @@ impl FileConfig {
                 "give \"record\" or \"cloudevents\"",
             ));
         }
-        if let Rotate::At(size) = self.rotate
+        if let Threshold::At(size) = self.rotate
             && size < ROTATE_MIN
         {
             found.push(ConfigIssue::error(
@@ -150,7 +125,7 @@ impl FileConfig {
                 format!("give \"{ROTATE_MIN}\" or more, or \"off\""),
             ));
         }
-        if let RotateEvery::After(span) = self.rotate_every
+        if let Interval::Every(span) = self.rotate_every
             && span < ROTATE_EVERY_MIN
         {
             found.push(ConfigIssue::error(
@@ -163,84 +138,16 @@ impl FileConfig {
     }
 }
 
+fn default_rotate() -> Threshold {
+    Threshold::At(Size(256 << 20))
+}
+
 fn formats_of_lines(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
         "enum": [Format::Record.as_str(), Format::Cloudevents.as_str()],
         "default": Format::Record.as_str(),
     })
-}
-
-impl Serialize for Rotate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Rotate::Off => serializer.serialize_str("off"),
-            Rotate::At(size) => size.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Rotate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        if text == "off" {
-            return Ok(Rotate::Off);
-        }
-        let size = text.parse().map_err(|error| {
-            de::Error::custom(format_args!("{error}; or \"off\" to never begin a new file"))
-        })?;
-        Ok(Rotate::At(size))
-    }
-}
-
-impl JsonSchema for Rotate {
-    fn schema_name() -> Cow<'static, str> {
-        "Rotate".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A number of bytes: a whole number and its unit; or off.",
-            "examples": ["256 MiB", "off"],
-        })
-    }
-}
-
-impl Serialize for RotateEvery {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            RotateEvery::Off => serializer.serialize_str("off"),
-            RotateEvery::After(span) => span.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for RotateEvery {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        if text == "off" {
-            return Ok(RotateEvery::Off);
-        }
-        let span = text.parse().map_err(|error| {
-            de::Error::custom(format_args!("{error}; or \"off\" to begin no file by the clock"))
-        })?;
-        Ok(RotateEvery::After(span))
-    }
-}
-
-impl JsonSchema for RotateEvery {
-    fn schema_name() -> Cow<'static, str> {
-        "RotateEvery".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A length of time: a whole number and its unit; or off.",
-            "examples": ["1d", "off"],
-        })
-    }
 }
 
 impl Serialize for Keep {

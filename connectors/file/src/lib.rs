@@ -14,5 +14,5 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compress, FileConfig, Keep, Rotate, RotateEvery};
+pub use config::{Compress, FileConfig, Keep};
 pub use sink::FileSink;

@@ -10,13 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bridge_core::amount::{Interval, Threshold};
 use bridge_core::record::Timestamp;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::age;
 use crate::closed::{self, folder_of};
-use crate::config::{FileConfig, Rotate, RotateEvery};
+use crate::config::FileConfig;
 use crate::error;
 use crate::tail::{self, End};
 
@@ -145,16 +146,16 @@ impl Log {
 
     fn is_full(&self, coming: u64) -> bool {
         match self.plan.config.rotate {
-            Rotate::Off => false,
-            Rotate::At(limit) => self.length + coming > limit.0,
+            Threshold::Off => false,
+            Threshold::At(limit) => self.length + coming > limit.0,
         }
     }
 
     fn is_old(&self, now: SystemTime) -> bool {
         match self.plan.config.rotate_every {
-            RotateEvery::Off => false,
+            Interval::Off => false,
             // A clock that was set back makes no file old.
-            RotateEvery::After(span) => now.duration_since(self.begun).is_ok_and(|age| age >= span.0),
+            Interval::Every(span) => now.duration_since(self.begun).is_ok_and(|age| age >= span.0),
         }
     }
 

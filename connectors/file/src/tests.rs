@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bridge_core::amount::Size;
+use bridge_core::amount::{Size, Threshold};
 use bridge_core::format::Format;
 use bridge_core::record::Record;
 use bridge_core::sink::{Delivery, Sink, SinkError, SinkErrorKind};
@@ -13,7 +13,7 @@ use bridge_core::testing::{Arrived, Rig, every_promise, some_records};
 use tempfile::TempDir;
 
 use crate::encode::{self, LINE_START_MAX, LINE_STARTS};
-use crate::{FileConfig, FileSink, Keep, Rotate};
+use crate::{FileConfig, FileSink, Keep};
 
 mod closed;
 mod crash;
@@ -169,7 +169,7 @@ async fn sinks_that_share_a_file_never_write_inside_each_others_lines() {
 
 fn sink_rotating(path: &Path, bytes: u64, keep: Keep) -> FileSink {
     FileSink::new(FileConfig {
-        rotate: Rotate::At(Size(bytes)),
+        rotate: Threshold::At(Size(bytes)),
         keep,
         ..FileConfig::new(path)
     })
@@ -284,7 +284,7 @@ fn options_are_read_and_checked() {
         serde_json::json!({"path": "a", "format": "record", "rotate": "256 MiB", "rotate_every": "off", "compress": "none", "keep": 16})
     );
     let off = read(r#"{"path": "a", "rotate": "off", "keep": "all"}"#).unwrap();
-    assert_eq!((off.rotate, off.keep), (Rotate::Off, Keep::All));
+    assert_eq!((off.rotate, off.keep), (Threshold::Off, Keep::All));
     let small = read(r#"{"path": "a", "rotate": "1 KiB"}"#).unwrap();
     assert_eq!(small.objections()[0].key, "rotate");
     let often = read(r#"{"path": "a", "rotate_every": "1s"}"#).unwrap();

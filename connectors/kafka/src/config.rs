@@ -11,6 +11,7 @@ use bridge_core::outbound::NameTemplate;
 use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
+use strum::IntoStaticStr;
 
 use crate::properties::{self, Properties};
 use crate::template::TOPIC;
@@ -71,8 +72,9 @@ pub enum KeyBy {
 }
 
 /// The compression of batches of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Compression {
     /// Small and fast; needs brokers from 2.1.
     #[default]
@@ -90,13 +92,7 @@ pub enum Compression {
 impl Compression {
     /// The word in librdkafka's properties.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Compression::Zstd => "zstd",
-            Compression::Lz4 => "lz4",
-            Compression::Snappy => "snappy",
-            Compression::Gzip => "gzip",
-            Compression::None => "none",
-        }
+        self.into()
     }
 }
 

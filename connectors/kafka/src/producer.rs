@@ -80,7 +80,7 @@ impl ClientEvents {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn hear(&self, trouble: Trouble) {
+    fn keep_worst(&self, trouble: Trouble) {
         let mut worst = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if worst
             .as_ref()
@@ -151,7 +151,7 @@ impl ClientContext for ClientEvents {
         let code = error::code_of_transport(error::code_of(&error), reason);
         tracing::debug!(%code, reason, "the Kafka client reports an error");
         if code != Code::Fatal {
-            self.hear(Trouble {
+            self.keep_worst(Trouble {
                 code,
                 reason: reason.to_owned(),
             });

@@ -83,8 +83,8 @@ impl Reports {
         Some(end)
     }
 
-    /// Waits until there were so many reports since the producer began, or a failure, or there will be no more. One
-    /// may wait at a time. Cancel safe.
+    /// Waits until there were `enough` reports since the producer began, or a failure, or there will be no more. One
+    /// caller may wait at a time. Cancel safe.
     pub(crate) async fn until(&self, enough: usize) {
         poll_fn(|context| {
             let mut state = self.state();

@@ -189,7 +189,8 @@ impl KafkaSink {
                 }
             }
         }
-        // A spent producer sends nothing more; what its brokers did not answer for so long they do not have.
+        // A spent producer sends nothing more, and its brokers do not have messages that they left unanswered for this
+        // time.
         if self.in_flight.queue.is_empty() || self.is_spent {
             return Ok(());
         }

@@ -267,7 +267,7 @@ fn a_sink_with_options_that_cannot_work_is_not_made() {
     config.topic = "{{ nope }}".to_owned();
     let objections = crate::KafkaSink::new(&config, "main").err().unwrap();
     assert_eq!(objections.len(), 2);
-    assert!(objections.iter().all(|one| one.gravity == Severity::Error));
+    assert!(objections.iter().all(|one| one.severity == Severity::Error));
     assert!(crate::KafkaSink::new(&KafkaConfig::new("a:1"), "main").is_ok());
 }
 

@@ -40,7 +40,7 @@ impl Encoder {
         }
     }
 
-    /// The record's messages for a stream that takes so many bytes ([`bridge_core::oversize`]).
+    /// The record's messages for a stream with this size limit ([`bridge_core::oversize`]).
     pub(crate) fn encode_within(
         &self,
         record: &Record,

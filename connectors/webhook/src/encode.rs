@@ -63,8 +63,8 @@ impl Encoder {
         }
     }
 
-    /// The requests with these records, in their order, with bodies of so many bytes at most. One record is cut for that
-    /// ([`bridge_core::oversize`]); several are not, as each of them may fit alone.
+    /// The requests with these records, in their order, with bodies of at most `most` bytes. A single record is cut to
+    /// fit ([`bridge_core::oversize`]); several are not, because each may fit alone.
     pub(crate) fn requests(&self, records: &[Arc<Record>], most: usize) -> Result<Fitted<Encoded>, Unfit> {
         if let [record] = records {
             let fitted = outbound::fit(self, record, self.format, |_| most, Encoded::size);

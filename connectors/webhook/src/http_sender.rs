@@ -14,7 +14,7 @@ use reqwest::{StatusCode, Url};
 use crate::config::{WebhookConfig, shown};
 use crate::encode::{Encoded, Encoder, Unfit};
 use crate::error;
-use crate::path_queues::Parcel;
+use crate::path_queues::Members;
 use crate::resolve::Guard;
 use crate::signature::{self, SigningKey};
 use crate::transport::Transport;
@@ -67,7 +67,7 @@ pub(crate) struct Response {
 
 /// The result of some records of a batch.
 pub(crate) struct Reply {
-    pub(crate) parcel: Parcel,
+    pub(crate) members: Members,
     pub(crate) answer: Answer,
     /// The size of the body that was sent.
     pub(crate) bytes: usize,
@@ -93,16 +93,16 @@ impl HttpSender {
         })
     }
 
-    /// Sends these records in bodies of so many bytes at most.
-    pub(crate) async fn send(&self, parcel: Parcel, records: &[Arc<Record>], most: usize) -> Reply {
-        let of_parcel: Vec<Arc<Record>> = parcel.iter().map(|at| Arc::clone(&records[*at])).collect();
+    /// Sends these records in bodies of at most `most` bytes.
+    pub(crate) async fn send(&self, members: Members, records: &[Arc<Record>], most: usize) -> Reply {
+        let selected: Vec<Arc<Record>> = members.iter().map(|at| Arc::clone(&records[*at])).collect();
         let mut reply = Reply {
-            parcel,
+            members,
             answer: Answer::Nothing,
             bytes: 0,
             is_shrunk: false,
         };
-        let fitted = match self.encoder.requests(&of_parcel, most) {
+        let fitted = match self.encoder.requests(&selected, most) {
             Ok(fitted) => fitted,
             Err(unfit) => {
                 reply.answer = Answer::Unfit(unfit);

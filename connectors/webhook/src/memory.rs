@@ -84,15 +84,15 @@ impl<'a> Round<'a> {
     }
 
     /// A request failed: each of its records has the failure, or waits for the first of them.
-    pub(crate) fn failed(&mut self, parcel: &[usize], failure: Failure) {
+    pub(crate) fn failed(&mut self, members: &[usize], failure: Failure) {
         let Failure { error, of_address } = failure;
-        let first = self.records[parcel[0]].seq;
-        for at in &parcel[1..] {
+        let first = self.records[members[0]].seq;
+        for at in &members[1..] {
             let message = format!("it waits for record {first}, which failed");
             let error = SinkError::new(error.kind, message);
             self.failures.insert(*at, Failure { error, of_address });
         }
-        self.failures.insert(parcel[0], Failure { error, of_address });
+        self.failures.insert(members[0], Failure { error, of_address });
     }
 }
 

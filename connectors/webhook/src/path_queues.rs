@@ -72,7 +72,7 @@ struct PathQueue {
 }
 
 /// Positions in the batch that go in one request, ascending.
-pub(crate) type Parcel = Vec<usize>;
+pub(crate) type Members = Vec<usize>;
 
 impl<'a> PathQueues<'a> {
     /// The queues of a batch. `outcomes` has what is known of each of its records from an earlier attempt, and `has_failed`
@@ -138,48 +138,48 @@ impl<'a> PathQueues<'a> {
         self
     }
 
-    /// The next request of at most so many records; `None` when none can go before another is settled. Records for
-    /// which `alone` holds share theirs with no other.
-    pub(crate) fn next(&mut self, most: usize, alone: impl Fn(&Record) -> bool) -> Option<Parcel> {
-        let mut parcel = Parcel::new();
+    /// The records of the next request, at most `most`; `None` if none can be sent before another is settled. A record
+    /// for which `alone` holds gets a request of its own.
+    pub(crate) fn next(&mut self, most: usize, alone: impl Fn(&Record) -> bool) -> Option<Members> {
+        let mut members = Members::new();
         let mut bytes = 0;
-        while parcel.len() < most && !self.is_closed {
+        while members.len() < most && !self.is_closed {
             let Some(at) = self.oldest_free() else { break };
             let record = &self.records[at];
             let is_control = record.path.is_none();
-            if is_control && (self.in_flight > 0 || !parcel.is_empty()) {
+            if is_control && (self.in_flight > 0 || !members.is_empty()) {
                 break;
             }
             bytes += size(record);
             let goes_alone = is_control || alone(record);
-            if !parcel.is_empty() && (goes_alone || bytes > self.body_bytes) {
+            if !members.is_empty() && (goes_alone || bytes > self.body_bytes) {
                 break;
             }
             self.is_closed = is_control;
             self.take(at);
-            parcel.push(at);
+            members.push(at);
             if goes_alone {
                 break;
             }
         }
-        if parcel.is_empty() {
+        if members.is_empty() {
             return None;
         }
-        parcel.sort_unstable();
-        for at in &parcel {
+        members.sort_unstable();
+        for at in &members {
             self.queues[self.queue_of[*at]].is_busy = true;
         }
         self.in_flight += 1;
-        Some(parcel)
+        Some(members)
     }
 
     /// A request ended, and each of its records has this outcome; `None` for one that has to be sent again, before
     /// all others of its queue.
-    pub(crate) fn settle(&mut self, parcel: &[usize], mut outcome_of: impl FnMut(usize) -> Option<Outcome>) {
+    pub(crate) fn settle(&mut self, members: &[usize], mut outcome_of: impl FnMut(usize) -> Option<Outcome>) {
         self.in_flight -= 1;
         self.is_closed = false;
         let mut again = Vec::new();
-        for at in parcel {
+        for at in members {
             self.queues[self.queue_of[*at]].is_busy = false;
             match outcome_of(*at) {
                 Some(Outcome::Held) => self.hold(*at),
@@ -192,7 +192,7 @@ impl<'a> PathQueues<'a> {
         for at in again.into_iter().rev() {
             self.queues[self.queue_of[at]].waiting.push_front(at);
         }
-        for at in parcel {
+        for at in members {
             if let Some(oldest) = self.queues[self.queue_of[*at]].waiting.front() {
                 self.free.push(Reverse(self.turns[*oldest]));
             }
@@ -275,12 +275,12 @@ mod tests {
     }
 
     /// All that can go now, request by request.
-    fn all_next(queues: &mut PathQueues<'_>, most: usize) -> Vec<Parcel> {
+    fn all_next(queues: &mut PathQueues<'_>, most: usize) -> Vec<Members> {
         std::iter::from_fn(|| queues.next(most, together)).collect()
     }
 
-    fn accept(queues: &mut PathQueues<'_>, parcel: &[usize]) {
-        queues.settle(parcel, |_| Some(Outcome::Accepted));
+    fn accept(queues: &mut PathQueues<'_>, members: &[usize]) {
+        queues.settle(members, |_| Some(Outcome::Accepted));
     }
 
     #[test]
@@ -374,9 +374,9 @@ mod tests {
         assert_eq!(queues.next(3, together), Some(vec![0, 1, 2]));
         queues.settle(&[0, 1, 2], |_| None);
         let mut sent = Vec::new();
-        while let Some(parcel) = queues.next(1, together) {
-            accept(&mut queues, &parcel);
-            sent.extend(parcel);
+        while let Some(members) = queues.next(1, together) {
+            accept(&mut queues, &members);
+            sent.extend(members);
         }
         assert_eq!(sent, [0, 1, 2, 3]);
     }
@@ -404,9 +404,9 @@ mod tests {
         let has_failed = |record: &Record| record.seq.0 == 1;
         let mut queues = PathQueues::new(&records, vec![None; records.len()], has_failed);
         let mut sent = Vec::new();
-        while let Some(parcel) = queues.next(1, together) {
-            accept(&mut queues, &parcel);
-            sent.extend(parcel);
+        while let Some(members) = queues.next(1, together) {
+            accept(&mut queues, &members);
+            sent.extend(members);
         }
         assert_eq!(sent, [1, 2, 0, 3, 4, 6, 5]);
     }
@@ -426,24 +426,24 @@ mod tests {
             let mut random = StdRng::seed_from_u64(seed);
             let records = batch(letters);
             let mut queues = queues(&records);
-            let mut in_flight: Vec<Parcel> = Vec::new();
+            let mut in_flight: Vec<Members> = Vec::new();
             let mut settled: Vec<usize> = Vec::new();
             loop {
                 let most = random.random_range(1..=4);
                 while in_flight.len() < 3 {
-                    let Some(parcel) = queues.next(most, together) else {
+                    let Some(members) = queues.next(most, together) else {
                         break;
                     };
-                    in_flight.push(parcel);
+                    in_flight.push(members);
                 }
                 if in_flight.is_empty() {
                     break;
                 }
-                let parcel = in_flight.remove(random.random_range(0..in_flight.len()));
+                let members = in_flight.remove(random.random_range(0..in_flight.len()));
                 let again = random.random_bool(0.2);
-                queues.settle(&parcel, |_| (!again).then_some(Outcome::Accepted));
+                queues.settle(&members, |_| (!again).then_some(Outcome::Accepted));
                 if !again {
-                    settled.extend(parcel);
+                    settled.extend(members);
                 }
             }
             assert_eq!(settled.len(), records.len(), "seed {seed}: {settled:?}");

@@ -7,13 +7,13 @@
 //! its records in the batch, and the others continue. When nothing else is taken, it is the receiver's: the batch ends
 //! there, and what was taken after the first failure is remembered, so that it is not sent again.
 //!
-//! | answer | what becomes of it |
+//! | answer | effect |
 //! | --- | --- |
 //! | 2xx | delivered |
 //! | 408, 425, 5xx, none in time, a broken connection | the path is held, or the receiver |
 //! | 3xx | the same; nothing is followed |
 //! | 410 | the sink ends until an operator switches it on (`disable_on_410`) |
-//! | 429, and 503 with `Retry-After` | nothing is sent for so long |
+//! | 429, and 503 with `Retry-After` | nothing is sent for the requested time |
 //! | 413 | the record is sent again with less data, at once, as long as it has any |
 //! | other 4xx | after `reject_after` tries the record is rejected |
 //! | no connection | nothing is sent until there is one |
@@ -146,11 +146,11 @@ impl WebhookSink {
         loop {
             while in_flight.len() < self.config.parallel && round.end.is_none() {
                 let alone = |record: &Record| self.memory.suspects.contains_key(&record.seq);
-                let Some(parcel) = queues.next(self.config.batch, alone) else {
+                let Some(members) = queues.next(self.config.batch, alone) else {
                     break;
                 };
-                let most = self.most(&records[parcel[0]]);
-                in_flight.push(sender.send(parcel, records, most));
+                let most = self.most(&records[members[0]]);
+                in_flight.push(sender.send(members, records, most));
             }
             let Some(reply) = in_flight.next().await else {
                 break;
@@ -175,22 +175,22 @@ impl WebhookSink {
         queues: &mut PathQueues<'_>,
         reply: Reply,
     ) {
-        let (parcel, bytes, is_shrunk) = (&reply.parcel[..], reply.bytes, reply.is_shrunk);
+        let (members, bytes, is_shrunk) = (&reply.members[..], reply.bytes, reply.is_shrunk);
         let response = match reply.answer {
-            Answer::Nothing => return queues.settle(parcel, |_| Some(Outcome::Accepted)),
-            Answer::Unfit(Unfit::Together) => return self.take_apart(round, queues, parcel),
+            Answer::Nothing => return queues.settle(members, |_| Some(Outcome::Accepted)),
+            Answer::Unfit(Unfit::Together) => return self.take_apart(round, queues, members),
             Answer::Unfit(Unfit::Never(reason)) => {
-                return queues.settle(parcel, |_| Some(Outcome::Rejected(reason.clone())));
+                return queues.settle(members, |_| Some(Outcome::Rejected(reason.clone())));
             }
             Answer::Lost { error, is_way: true } => {
                 round.end = Some((error, Extent::Destination));
-                return queues.settle(parcel, |_| Some(Outcome::Held));
+                return queues.settle(members, |_| Some(Outcome::Held));
             }
             Answer::Lost { error, is_way: false } => {
                 return self.hold(
                     round,
                     queues,
-                    parcel,
+                    members,
                     Failure {
                         error,
                         of_address: false,
@@ -204,51 +204,57 @@ impl WebhookSink {
         let about = |kind| error::about_answer(&sender.shown, &response, kind, now);
         match error::meaning(status, waits, self.config.disable_on_410) {
             Meaning::Accepted => {
-                round.took(parcel.len());
+                round.took(members.len());
                 self.shrunk += u64::from(is_shrunk);
-                self.memory.took(parcel.iter().map(|at| round.records[*at].seq));
-                queues.settle(parcel, |_| Some(Outcome::Accepted));
+                self.memory.took(members.iter().map(|at| round.records[*at].seq));
+                queues.settle(members, |_| Some(Outcome::Accepted));
             }
             Meaning::Ended(kind) => {
                 round.end = Some((about(kind), Extent::Destination));
-                queues.settle(parcel, |_| Some(Outcome::Held));
+                queues.settle(members, |_| Some(Outcome::Held));
             }
             Meaning::Failed { of_address, kind } => {
                 let error = about(kind);
-                self.hold(round, queues, parcel, Failure { error, of_address });
+                self.hold(round, queues, members, Failure { error, of_address });
             }
             // Which of them is refused shows when each is sent alone.
             Meaning::Refused {
                 of_address: false, ..
-            } if parcel.len() > 1 => self.take_apart(round, queues, parcel),
+            } if members.len() > 1 => self.take_apart(round, queues, members),
             Meaning::Refused { .. }
                 if status == StatusCode::PAYLOAD_TOO_LARGE
-                    && self.may_shrink(sender, round, parcel, bytes) =>
+                    && self.may_shrink(sender, round, members, bytes) =>
             {
-                queues.settle(parcel, |_| None);
+                queues.settle(members, |_| None);
             }
             Meaning::Refused { of_address, kind } => {
                 let failure = Failure {
                     error: about(kind),
                     of_address,
                 };
-                self.refused(sender, round, queues, parcel, (response, failure));
+                self.refused(sender, round, queues, members, (response, failure));
             }
         }
     }
 
     /// Each goes alone from now on.
-    fn take_apart(&mut self, round: &Round<'_>, queues: &mut PathQueues<'_>, parcel: &[usize]) {
-        for at in parcel {
+    fn take_apart(&mut self, round: &Round<'_>, queues: &mut PathQueues<'_>, members: &[usize]) {
+        for at in members {
             self.memory.suspect(round.records[*at].seq);
         }
-        queues.settle(parcel, |_| None);
+        queues.settle(members, |_| None);
     }
 
-    /// A body of so many bytes was too large for the receiver: whether the record can be sent with less data. It is tried
-    /// with half as much each time, so that the same receiver gets the same bodies after a restart.
-    fn may_shrink(&mut self, sender: &HttpSender, round: &Round<'_>, parcel: &[usize], bytes: usize) -> bool {
-        let [at] = parcel else { return false };
+    /// Whether a record can be sent with less data after a body of `bytes` was too large for the receiver. The size is
+    /// halved each time, so that the receiver gets the same bodies after a restart.
+    fn may_shrink(
+        &mut self,
+        sender: &HttpSender,
+        round: &Round<'_>,
+        members: &[usize],
+        bytes: usize,
+    ) -> bool {
+        let [at] = members else { return false };
         let record = &round.records[*at];
         let least = sender.encoder.least(record);
         let smaller = (bytes > least).then(|| least.max(bytes / 2));
@@ -263,11 +269,11 @@ impl WebhookSink {
         sender: &HttpSender,
         round: &mut Round<'_>,
         queues: &mut PathQueues<'_>,
-        parcel: &[usize],
+        members: &[usize],
         (response, failure): (Response, Failure),
     ) {
-        let [at] = parcel else {
-            return self.hold(round, queues, parcel, failure);
+        let [at] = members else {
+            return self.hold(round, queues, members, failure);
         };
         let record = &round.records[*at];
         let accepted = self.memory.accepted;
@@ -275,20 +281,20 @@ impl WebhookSink {
         suspect.refusals += 1;
         // A wrong path, password or clock refuses everything. It is the record's fault only if others are taken: since its
         // first failure, or ever if the receiver objects to the request itself.
-        let is_guilty = accepted
+        let is_at_fault = accepted
             > if failure.of_address {
                 suspect.accepted_before
             } else {
                 0
             };
-        if suspect.refusals < self.config.reject_after || !is_guilty {
-            return self.hold(round, queues, parcel, failure);
+        if suspect.refusals < self.config.reject_after || !is_at_fault {
+            return self.hold(round, queues, members, failure);
         }
         let refusals = suspect.refusals;
         self.memory.suspects.remove(&record.seq);
         let id = record.id.to_string();
         let reason = error::refusal(&sender.shown, &response, refusals, &id);
-        queues.settle(parcel, |_| Some(Outcome::Rejected(reason.clone())));
+        queues.settle(members, |_| Some(Outcome::Rejected(reason.clone())));
     }
 
     /// Holds the paths of a request.
@@ -296,16 +302,16 @@ impl WebhookSink {
         &mut self,
         round: &mut Round<'_>,
         queues: &mut PathQueues<'_>,
-        parcel: &[usize],
+        members: &[usize],
         failure: Failure,
     ) {
-        queues.settle(parcel, |_| Some(Outcome::Held));
-        let first = round.records[parcel[0]].seq;
+        queues.settle(members, |_| Some(Outcome::Held));
+        let first = round.records[members[0]].seq;
         // The failure of one path shows nothing about the receiver.
         if !self.memory.is_of_path(first) {
             round.in_a_row += 1;
         }
-        for at in parcel {
+        for at in members {
             self.memory.suspect(round.records[*at].seq);
         }
         let most = self.memory.failures_in_a_row;
@@ -314,7 +320,7 @@ impl WebhookSink {
             round.end = Some((failure.error, Extent::Unknown));
             return;
         }
-        round.failed(parcel, failure);
+        round.failed(members, failure);
     }
 }
 

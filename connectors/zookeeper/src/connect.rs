@@ -19,14 +19,15 @@ use crate::probe::{Probe, is_new_enough, probe};
 /// An attempt to make a session is given up after the session timeout and this.
 const CONNECT_EXTRA: Duration = Duration::from_secs(2);
 
-/// A request has to be answered within so many session timeouts from when it is the oldest. Less would cut off long
-/// answers on slow networks; of bytes that do not come at all the client library knows sooner.
+/// The limit for the answer to the oldest request, in session timeouts. Less would cut off long answers on slow
+/// networks; the client library notices earlier if no bytes arrive at all.
 const ANSWER_SESSIONS: u32 = 3;
-/// A server cannot buy more time by granting a longer session timeout than this: what servers grant at most by default.
+/// The longest session timeout that counts for that limit, however long a server grants: the most that servers grant by
+/// default.
 const SESSION_TIMEOUT_USUAL_MAX: Duration = Duration::from_secs(40);
 /// Longer sessions are refused unless they are asked for. Servers grant 40 s at most by default.
 const SESSION_TIMEOUT_MOST: Duration = Duration::from_secs(600);
-/// The bound of a request must not be zero, whatever a server grants.
+/// The bound of a request must not be zero, even if a server grants that.
 const SESSION_TIMEOUT_LEAST: Duration = Duration::from_millis(100);
 
 /// A session, and what its servers say of themselves.

@@ -101,7 +101,7 @@ impl Survey {
         }
     }
 
-    /// Whether a canary may be written: makes one, with its folder where that is missing, and takes it back.
+    /// Whether a canary may be written: creates one, with its parent if that is missing, and deletes it again.
     ///
     /// # Errors
     ///

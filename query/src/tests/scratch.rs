@@ -1,6 +1,6 @@
 //! Real journals in folders of their own, and short ways to write records.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The file of a sink that a crash, a disk or a person changed: the sink goes on after its complete lines, or refuses it.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use bolero::check;
 use bridge_core::sink::Sink;

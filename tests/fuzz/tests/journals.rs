@@ -1,6 +1,6 @@
 //! A journal's file that a disk, a copy or a person changed: it is refused, or read as far as it is whole.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::path::{Path, PathBuf};
 

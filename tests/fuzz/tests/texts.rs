@@ -1,6 +1,6 @@
 //! Texts that people and other programs write: configurations, records, paths, amounts.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -286,8 +286,8 @@ async fn records_that_a_destination_refuses_for_now_wait_in_the_journal_over_a_c
         "one of five paths"
     );
     assert_eq!(destination.seqs().len(), 40);
-    let healed = FaultScript::new();
-    let mut life = Life::begin(&file, &destination, &healed);
+    let recovered = FaultScript::new();
+    let mut life = Life::begin(&file, &destination, &recovered);
     life.store_until(|status| status.delivered == 10).await;
     life.end().await;
 

@@ -4,10 +4,10 @@ use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bridge_core::amount::Span;
+use bridge_core::amount::{Interval, Span};
 
 use super::*;
-use crate::{Compress, RotateEvery};
+use crate::Compress;
 
 /// A clock that runs ahead by so many seconds.
 fn ahead_by(seconds: &Arc<AtomicU64>) -> crate::log::Clock {
@@ -46,8 +46,8 @@ async fn a_file_that_is_old_is_followed_by_a_new_one_with_the_next_record() {
     let path = folder.path().join("zk.jsonl");
     let seconds = Arc::new(AtomicU64::new(0));
     let config = FileConfig {
-        rotate: Rotate::Off,
-        rotate_every: RotateEvery::After(Span::secs(3_600)),
+        rotate: Threshold::Off,
+        rotate_every: Interval::Every(Span::secs(3_600)),
         ..FileConfig::new(&path)
     };
     let records = some_records(6, 2);
@@ -81,7 +81,7 @@ async fn closed_files_are_compressed_and_hold_every_record_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zk.jsonl");
         let mut sink = FileSink::new(FileConfig {
-            rotate: Rotate::At(Size(10_000)),
+            rotate: Threshold::At(Size(10_000)),
             keep: Keep::Newest(3),
             compress,
             ..FileConfig::new(&path)
@@ -179,7 +179,7 @@ async fn sinks_that_share_a_file_compress_each_closed_one_once() {
     let records = some_records(300, 3);
     let write_all = async |records: Vec<Arc<Record>>| {
         let mut sink = FileSink::new(FileConfig {
-            rotate: Rotate::At(Size(20_000)),
+            rotate: Threshold::At(Size(20_000)),
             keep: Keep::All,
             compress: Compress::Zstd,
             ..FileConfig::new(&path)

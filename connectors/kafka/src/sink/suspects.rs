@@ -25,15 +25,15 @@ impl KafkaSink {
         tally: &mut Tally,
         code: Code,
     ) -> Result<(), SinkError> {
-        let mut is_one_guilty = false;
+        let mut is_one_at_fault = false;
         self.renew().await?;
         for (at, record) in suspects.iter().enumerate().skip(tally.done()) {
             if let Some(code) = self.send_alone(at, record, None, tally).await? {
-                is_one_guilty = true;
+                is_one_at_fault = true;
                 self.convict(at, record, code, tally).await?;
             }
         }
-        if error::is_about_size(code) && !is_one_guilty {
+        if error::is_about_size(code) && !is_one_at_fault {
             self.shrink_batches().await?;
         }
         Ok(())

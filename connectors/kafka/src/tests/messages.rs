@@ -194,7 +194,7 @@ fn a_message_is_the_record_with_its_names_in_the_headers() {
 #[test]
 fn only_deletes_have_tombstones_and_only_by_choice() {
     let chosen = config("brokers = 'a'\ntombstones = true");
-    for op in Op::ALL {
+    for &op in Op::ALL {
         let record = if op.is_control() {
             a_record().control(op)
         } else {
@@ -223,7 +223,7 @@ fn in_format(format: Format) -> KafkaConfig {
 #[test]
 fn a_record_is_encoded_alike_every_time() {
     for record in limit_records() {
-        for format in Format::ALL {
+        for &format in Format::ALL {
             let encoder = encoder(&in_format(format));
             assert_eq!(encoder.project(&record), encoder.project(&record));
         }

@@ -1,7 +1,7 @@
 //! The Kafka sink at brokers: a real Apache Kafka, and a mock where errors are injected. `ZKBRIDGE_TESTS=offline`
 //! leaves the real ones out, and says so.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod contract;
 mod faults;

@@ -102,7 +102,7 @@ fn servers_are_addresses_of_nats() {
     check("ws://a", 1);
     check("nats://a b,nats://c/d", 2);
     let warned = NatsConfig::new("tls://a:4222", "ZK").objections();
-    assert_eq!(warned[0].gravity, Severity::Warning);
+    assert_eq!(warned[0].severity, Severity::Warning);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The NATS sink at real servers: the newest, and the one of Debian 12. `ZKBRIDGE_TESTS=offline` leaves them out, and
 //! says so.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod clusters;
 mod contract;

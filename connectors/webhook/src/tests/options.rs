@@ -11,16 +11,20 @@ fn with(change: impl FnOnce(&mut WebhookConfig)) -> Vec<(Severity, String, Strin
     config.secrets = vec![Secret::new(SECRET)];
     change(&mut config);
     let shown =
-        |one: bridge_core::issue::ConfigIssue| (one.gravity, one.key, one.message + ": " + &one.remedy);
+        |one: bridge_core::issue::ConfigIssue| (one.severity, one.key, one.message + ": " + &one.remedy);
     config.objections().into_iter().map(shown).collect()
 }
 
-fn check(change: impl FnOnce(&mut WebhookConfig), gravity: Severity, key: &str, part: &str) {
+fn check(change: impl FnOnce(&mut WebhookConfig), severity: Severity, key: &str, part: &str) {
     let found = with(change);
-    let [(found_gravity, found_key, message)] = &found[..] else {
+    let [(found_severity, found_key, message)] = &found[..] else {
         panic!("{part}: {found:?}");
     };
-    assert_eq!((*found_gravity, found_key.as_str()), (gravity, key), "{message}");
+    assert_eq!(
+        (*found_severity, found_key.as_str()),
+        (severity, key),
+        "{message}"
+    );
     assert!(message.contains(part), "{message}");
     assert!(!message.contains("t0ken"), "{message}");
 }

@@ -1,12 +1,10 @@
 //! The connect string: servers, and the chroot below which all paths are.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use bridge_core::path::ZnodePath;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer};
+use bridge_core::read_from_text;
 
 /// The port that a server has if none is given.
 const PORT: u16 = 2181;
@@ -162,24 +160,9 @@ impl fmt::Debug for Connect {
     }
 }
 
-impl<'de> Deserialize<'de> for Connect {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for Connect {
-    fn schema_name() -> Cow<'static, str> {
-        "Connect".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "Servers, separated by commas, and a chroot if there is one.",
-            "minLength": 1,
-            "examples": ["127.0.0.1:2181", "a:2181,b:2181,c:2181/chroot"],
-        })
-    }
-}
+read_from_text!(Connect, {
+    "type": "string",
+    "description": "Servers, separated by commas, and a chroot if there is one.",
+    "minLength": 1,
+    "examples": ["127.0.0.1:2181", "a:2181,b:2181,c:2181/chroot"],
+});

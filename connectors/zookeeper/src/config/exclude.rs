@@ -1,13 +1,11 @@
 //! Globs of paths to leave out.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use bridge_core::path_glob::path_glob;
+use bridge_core::read_from_text;
 use globset::{Glob, GlobMatcher};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer};
 
 /// A glob of paths: `*` within one name, `**` across names.
 #[derive(Clone)]
@@ -69,24 +67,9 @@ impl fmt::Debug for PathGlob {
     }
 }
 
-impl<'de> Deserialize<'de> for PathGlob {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl JsonSchema for PathGlob {
-    fn schema_name() -> Cow<'static, str> {
-        "PathGlob".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A glob of paths: `*` within one name, `**` across names.",
-            "minLength": 1,
-            "examples": ["/services/*/tmp", "/**/lock-*"],
-        })
-    }
-}
+read_from_text!(PathGlob, {
+    "type": "string",
+    "description": "A glob of paths: `*` within one name, `**` across names.",
+    "minLength": 1,
+    "examples": ["/services/*/tmp", "/**/lock-*"],
+});

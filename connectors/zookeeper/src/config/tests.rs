@@ -15,7 +15,7 @@ fn objections(mut options: serde_json::Value) -> Vec<(Severity, String, String)>
     let found = read(options).objections();
     found
         .into_iter()
-        .map(|one| (one.gravity, one.key, one.message))
+        .map(|one| (one.severity, one.key, one.message))
         .collect()
 }
 
@@ -149,7 +149,11 @@ fn a_glob_that_takes_a_whole_root_is_refused() {
 fn times_outside_of_what_servers_grant_are_warned_about() {
     let check = |options, expected: Option<Severity>| {
         let found = objections(options);
-        assert_eq!(found.first().map(|(gravity, ..)| *gravity), expected, "{found:?}");
+        assert_eq!(
+            found.first().map(|(severity, ..)| *severity),
+            expected,
+            "{found:?}"
+        );
     };
     check(json!({"session_timeout": "1ms"}), Some(Severity::Error));
     check(json!({"session_timeout": "1s"}), Some(Severity::Warning));

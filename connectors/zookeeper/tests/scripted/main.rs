@@ -1,6 +1,6 @@
 //! The source against servers that are scripts: what a real one does only when it likes, or never.
 
-#![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod arming;
 mod driver;
