@@ -24,8 +24,19 @@
 //! 6. A listing is the tree at exactly one zxid, from a staged snapshot; the comparison is the one of the watch machine,
 //!    without events.
 
+mod contract;
+mod history;
+mod machine;
+mod net;
+mod options;
+mod staging;
 mod txn;
 
+#[cfg(test)]
+mod tests;
+
+pub use machine::Committed;
+pub use options::CommittedOptions;
 pub use txn::{
     CommittedTxn, HistoryPosition, NodeOperation, RawStat, StagePage, StageRead, StagedNode, SyncAnswer,
     SyncKind, TreeDigestValue, TxnContent,

@@ -1,0 +1,96 @@
+//! The machine as the pipeline sees it: [`SourceMachine`] for [`Committed`].
+
+use crate::capture::Input;
+use crate::image_txn::ImageTxn;
+use crate::machine::{CaptureState, Counters, Halt, SourceMachine, StepError, StepOutcome};
+use crate::number::{Epoch, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{GapReason, Timestamp};
+
+use super::machine::{Committed, HistoryState, OTHER_HISTORY_MAX};
+
+impl SourceMachine for Committed {
+    fn step(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        image: &mut dyn ImageTxn,
+    ) -> Result<StepOutcome, StepError> {
+        let mut outcome = StepOutcome::default();
+        self.take(now, input, image, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    fn reset(&mut self, error: &StepError) -> Result<(), Halt> {
+        let evidence = match error {
+            StepError::Journal(_) => {
+                self.detach(None);
+                return Ok(());
+            }
+            StepError::Doubt(reason) => {
+                self.needs_snapshot = true;
+                self.detach(Some(*reason));
+                return Ok(());
+            }
+            StepError::Unproved(_) => {
+                self.needs_snapshot = true;
+                self.detach(Some(GapReason::Unproved));
+                return Ok(());
+            }
+            StepError::Lagging(evidence) => evidence,
+        };
+        self.detach(None);
+        self.other_histories += 1;
+        if self.other_histories < OTHER_HISTORY_MAX {
+            return Ok(());
+        }
+        self.state = HistoryState::Halted;
+        Err(Halt::WentBack {
+            cluster: self.options.capture.cluster.clone(),
+            evidence: evidence.clone(),
+        })
+    }
+
+    fn state(&self) -> CaptureState {
+        match &self.state {
+            HistoryState::Detached => CaptureState::Detached,
+            HistoryState::Resuming { .. } | HistoryState::AwaitingStage { .. } => CaptureState::Arming,
+            HistoryState::Staging(_) => CaptureState::Walking,
+            HistoryState::Following(_) => CaptureState::Live,
+            HistoryState::Halted => CaptureState::Halted,
+        }
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        match self.state {
+            HistoryState::Staging(_) | HistoryState::Following(_) => self.epoch,
+            _ => None,
+        }
+    }
+
+    fn reported(&self) -> Option<Zxid> {
+        match &self.state {
+            HistoryState::Following(history) => Some(history.position().zxid),
+            _ => None,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        match &self.state {
+            HistoryState::Following(history) => history.held(),
+            _ => 0,
+        }
+    }
+
+    fn unreadable_total(&self) -> u64 {
+        0
+    }
+
+    fn unreadable(&self, _most: usize) -> Vec<ZnodePath> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,439 @@
+//! The machine: handles each input in each state.
+
+use crate::append::{Append, RecordKind};
+use crate::capture::Input;
+use crate::capture::audit::TickTimer;
+use crate::capture::lists::Lists;
+use crate::capture::roots::{Root, StepContext};
+use crate::capture::unreadable::Unreadable;
+use crate::image_txn::ImageTxn;
+use crate::machine::{Counters, Halt, StepError, StepOutcome};
+use crate::number::{Epoch, Zxid};
+use crate::record::{Fidelity, GapReason, Op, Timestamp};
+use crate::source::SourceRequest;
+
+use super::history::{History, HistoryFault};
+use super::net::{NetEffect, NetFault, net_effect};
+use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE};
+use super::staging::{Staging, StagingProgress};
+use super::txn::{CommittedTxn, HistoryPosition, SyncAnswer, SyncKind};
+
+/// Connections that may show an older or another history before the source stops: a server that was cut off from its
+/// leader answers until it notices.
+pub(super) const OTHER_HISTORY_MAX: u32 = 10;
+
+/// The capture of one source from its transactions.
+#[derive(Debug)]
+pub struct Committed {
+    pub(super) options: CommittedOptions,
+    pub(super) state: HistoryState,
+    roots: Vec<Root>,
+    pub(super) counters: Counters,
+    heartbeat: Option<TickTimer>,
+    /// The reason of the next gap, where it does not follow from the connection.
+    reason: Option<GapReason>,
+    /// The next connection has to bring a snapshot.
+    pub(super) needs_snapshot: bool,
+    pub(super) other_histories: u32,
+    pub(super) epoch: Option<Epoch>,
+    // A source that reads transactions reads everything.
+    unreadable: Unreadable,
+    lists: Lists,
+}
+
+#[derive(Debug)]
+pub(super) enum HistoryState {
+    Detached,
+    /// Connected, and the server has not answered how it brings the source up to date.
+    Resuming {
+        /// The position that the server was given.
+        after: Option<HistoryPosition>,
+        /// The journal's position, also where the server was given none.
+        known: Option<HistoryPosition>,
+    },
+    /// A snapshot is on its way.
+    AwaitingStage {
+        answer: SyncAnswer,
+        known: Option<HistoryPosition>,
+    },
+    Staging(Box<Staging>),
+    Following(Box<History>),
+    Halted,
+}
+
+type StepResult<T> = Result<T, StepError>;
+
+impl Committed {
+    /// A machine without a connection.
+    pub fn new(options: CommittedOptions) -> Committed {
+        Committed {
+            heartbeat: TickTimer::new(options.capture.heartbeat_every),
+            options,
+            state: HistoryState::Detached,
+            roots: Vec::new(),
+            counters: Counters::default(),
+            reason: Some(GapReason::Started),
+            needs_snapshot: false,
+            other_histories: 0,
+            epoch: None,
+            unreadable: Unreadable::default(),
+            lists: Lists::default(),
+        }
+    }
+
+    pub(super) fn detach(&mut self, reason: Option<GapReason>) {
+        if reason.is_some() {
+            self.reason = reason;
+        }
+        if !matches!(self.state, HistoryState::Halted) {
+            self.state = HistoryState::Detached;
+        }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        image: &mut dyn ImageTxn,
+        outcome: &mut StepOutcome,
+    ) -> StepResult<()> {
+        match input {
+            Input::Connected { .. } => self.connected(image, outcome),
+            Input::Disconnected => {
+                self.detach(None);
+                Ok(())
+            }
+            // Where there is no position to resume from, the reason is that of the gap.
+            Input::Overflow | Input::Unanswered => {
+                self.detach(None);
+                Ok(())
+            }
+            Input::Synced(answer) => self.synced(answer),
+            Input::Staged(at) => self.staged(now, at, image, outcome),
+            Input::StagePage { ticket, page } => match &mut self.state {
+                HistoryState::Staging(staging) if staging.is_awaited(ticket) => {
+                    let staging = std::mem::replace(&mut self.state, HistoryState::Detached);
+                    self.continue_staging(now, staging, Some(page), image, outcome)
+                }
+                // Of a closed connection.
+                _ => Ok(()),
+            },
+            Input::Transactions(txns) => self.transactions(now, txns, image, outcome),
+            Input::UpToDate => self.up_to_date(now, image, outcome),
+            Input::Tick => self.tick(now, image),
+            Input::Continue => match &self.state {
+                HistoryState::Staging(staging) if staging.is_restating() => {
+                    let staging = std::mem::replace(&mut self.state, HistoryState::Detached);
+                    self.continue_staging(now, staging, None, image, outcome)
+                }
+                _ => Ok(()),
+            },
+            Input::Armed
+            | Input::Events(_)
+            | Input::Answer { .. }
+            | Input::Acls { .. }
+            | Input::CanaryWritten { .. } => {
+                unreachable!("a connection that reads transactions watches no tree")
+            }
+        }
+    }
+
+    fn connected(&mut self, image: &mut dyn ImageTxn, outcome: &mut StepOutcome) -> StepResult<()> {
+        if matches!(self.state, HistoryState::Halted) {
+            return Ok(());
+        }
+        self.detach(None);
+        let known = image.position()?;
+        let roots = self.options.capture.roots.iter();
+        self.roots = roots
+            .map(|path| Root::load(path, image))
+            .collect::<Result<_, _>>()?;
+        let scope = self.options.scope_number();
+        let is_complete = self.roots.iter().all(Root::is_listed);
+        let may_resume = is_complete && !self.needs_snapshot && !self.options.capture.accept_baseline;
+        let after = known.filter(|known| may_resume && known.scope == scope);
+        self.state = HistoryState::Resuming { after, known };
+        outcome.requests.push(SourceRequest::Resume { after });
+        Ok(())
+    }
+
+    fn synced(&mut self, answer: SyncAnswer) -> StepResult<()> {
+        let HistoryState::Resuming { after, known } = &self.state else {
+            return Ok(());
+        };
+        let (after, known) = (*after, *known);
+        if let Some(known) = known.filter(|known| answer.epoch < known.epoch)
+            && !self.options.capture.accept_baseline
+        {
+            return Err(StepError::Lagging(format!(
+                "the leader has epoch {}, and the journal has taken transactions of a leader of epoch {}",
+                answer.epoch, known.epoch
+            )));
+        }
+        self.state = match (answer.kind, after) {
+            (SyncKind::Diff | SyncKind::Truncate(_), Some(after)) => {
+                let history = History::new(after, answer, self.options.held_bytes);
+                HistoryState::Following(Box::new(history))
+            }
+            (SyncKind::Snapshot, _) => HistoryState::AwaitingStage { answer, known },
+            (SyncKind::Diff | SyncKind::Truncate(_), None) => {
+                return Err(StepError::Unproved(
+                    "the server continues a history where a snapshot was requested".to_owned(),
+                ));
+            }
+        };
+        Ok(())
+    }
+
+    fn staged(
+        &mut self,
+        now: Timestamp,
+        at: HistoryPosition,
+        image: &mut dyn ImageTxn,
+        outcome: &mut StepOutcome,
+    ) -> StepResult<()> {
+        let HistoryState::AwaitingStage { answer, known } = &self.state else {
+            return Ok(());
+        };
+        let (answer, known) = (*answer, *known);
+        let accepts = self.options.capture.accept_baseline;
+        let reported = self.roots.iter().map(Root::reported_zxid).max();
+        let newest = known.map(|known| known.zxid).max(reported).unwrap_or_default();
+        if at.zxid < newest && !accepts {
+            return Err(StepError::Lagging(format!(
+                "the server's tree is at {}, and the journal at {newest}",
+                at.zxid
+            )));
+        }
+        let from = known.map_or(newest, |known| known.zxid);
+        for root in self.roots.iter_mut().filter(|root| root.is_listed()) {
+            root.reported(from);
+        }
+        let is_of_other_mode = match known {
+            Some(known) => known.scope == OTHER_MODE,
+            None => self.roots.iter().any(Root::is_listed),
+        };
+        let reason = match self.reason {
+            _ if accepts => GapReason::Rebaselined,
+            _ if is_of_other_mode => GapReason::Mode,
+            Some(reason) => reason,
+            None => GapReason::Disconnected,
+        };
+        // From the first difference on, the image is at no position. A start that finds it like that compares again.
+        image.set_position(Some(&HistoryPosition {
+            zxid: from,
+            scope: if is_of_other_mode { OTHER_MODE } else { NO_SCOPE },
+            ..known.unwrap_or_default()
+        }))?;
+        let epoch = image.epoch()?.next();
+        image.set_epoch(epoch)?;
+        self.epoch = Some(epoch);
+        let at = HistoryPosition {
+            epoch: answer.epoch.max(at.epoch),
+            scope: self.options.scope_number(),
+            ..at
+        };
+        let staging = Staging::new(at, answer, epoch, reason);
+        self.continue_staging(
+            now,
+            HistoryState::Staging(Box::new(staging)),
+            None,
+            image,
+            outcome,
+        )
+    }
+
+    /// Compares a page, and requests the next one, until everything is compared.
+    fn continue_staging(
+        &mut self,
+        now: Timestamp,
+        state: HistoryState,
+        page: Option<super::StagePage>,
+        image: &mut dyn ImageTxn,
+        outcome: &mut StepOutcome,
+    ) -> StepResult<()> {
+        let HistoryState::Staging(mut staging) = state else {
+            return Ok(());
+        };
+        let mut context = StepContext {
+            now,
+            image,
+            options: &self.options.capture,
+            counters: &mut self.counters,
+            roots: &mut self.roots,
+            unreadable: &mut self.unreadable,
+            lists: &self.lists,
+            may_lag: true,
+            stage: Some(staging.at_stage()),
+        };
+        let progress = match page {
+            Some(page) => staging.compare(page, &self.options, &mut context)?,
+            None => staging.go_on(&self.options, &mut context)?,
+        };
+        context.save_progress()?;
+        match progress {
+            StagingProgress::Read(ticket, read) => {
+                outcome.requests.push(SourceRequest::ReadStage { ticket, read });
+                self.state = HistoryState::Staging(staging);
+            }
+            StagingProgress::More => {
+                outcome.has_more = true;
+                self.state = HistoryState::Staging(staging);
+            }
+            StagingProgress::Done => {
+                image.set_position(Some(&staging.at))?;
+                let answer = SyncAnswer {
+                    kind: SyncKind::Diff,
+                    ..staging.answer
+                };
+                let mut history = History::new(staging.at, answer, self.options.held_bytes);
+                // A stage is at a proved position.
+                history.up_to_date(&mut Vec::new());
+                self.state = HistoryState::Following(Box::new(history));
+                self.reason = None;
+                self.needs_snapshot = false;
+                self.other_histories = 0;
+                self.options.capture.accept_baseline = false;
+                outcome.requests.push(SourceRequest::Follow);
+            }
+        }
+        Ok(())
+    }
+
+    fn transactions(
+        &mut self,
+        now: Timestamp,
+        txns: Vec<CommittedTxn>,
+        image: &mut dyn ImageTxn,
+        outcome: &mut StepOutcome,
+    ) -> StepResult<()> {
+        let HistoryState::Following(history) = &mut self.state else {
+            // Of a closed connection.
+            return Ok(());
+        };
+        self.counters.events += txns.len() as u64;
+        let mut ready = Vec::with_capacity(txns.len());
+        for txn in txns {
+            history.take(txn, &mut ready).map_err(of_history)?;
+        }
+        self.apply(now, &ready, image, outcome)
+    }
+
+    fn up_to_date(
+        &mut self,
+        now: Timestamp,
+        image: &mut dyn ImageTxn,
+        outcome: &mut StepOutcome,
+    ) -> StepResult<()> {
+        let HistoryState::Following(history) = &mut self.state else {
+            return Ok(());
+        };
+        let mut ready = Vec::new();
+        history.up_to_date(&mut ready);
+        self.reason = None;
+        self.apply(now, &ready, image, outcome)
+    }
+
+    /// Appends the records of transactions that are committed, and moves the position to the last of them.
+    fn apply(
+        &mut self,
+        now: Timestamp,
+        txns: &[CommittedTxn],
+        image: &mut dyn ImageTxn,
+        outcome: &mut StepOutcome,
+    ) -> StepResult<()> {
+        let HistoryState::Following(history) = &self.state else {
+            return Ok(());
+        };
+        let mut position = *history.position();
+        let mut context = StepContext {
+            now,
+            image,
+            options: &self.options.capture,
+            counters: &mut self.counters,
+            roots: &mut self.roots,
+            unreadable: &mut self.unreadable,
+            lists: &self.lists,
+            may_lag: true,
+            stage: None,
+        };
+        let mut done: Option<&CommittedTxn> = None;
+        for txn in txns {
+            match net_effect(txn, &self.options, context.image) {
+                Ok(effect) => record(&mut context, effect)?,
+                Err(NetFault::Journal(error)) => return Err(error.into()),
+                Err(NetFault::Contradiction(evidence)) => return Err(StepError::Unproved(evidence)),
+                Err(NetFault::Unsupported(what)) => {
+                    // Everything before it stays; it will be met again after each start.
+                    let last = done.map_or(position.zxid, |txn| txn.zxid);
+                    self.halt_unsupported(what, last, outcome);
+                    if let Some(txn) = done {
+                        position = at(&position, txn);
+                        image.set_position(Some(&position))?;
+                    }
+                    return Ok(());
+                }
+            }
+            done = Some(txn);
+        }
+        if done.is_some() {
+            image.set_position(Some(&position))?;
+            self.reason = None;
+            self.other_histories = 0;
+            if let Some(timer) = &mut self.heartbeat {
+                timer.restart();
+            }
+        }
+        Ok(())
+    }
+
+    fn halt_unsupported(&mut self, what: String, after: Zxid, outcome: &mut StepOutcome) {
+        self.state = HistoryState::Halted;
+        outcome.halt = Some(Halt::Unsupported {
+            cluster: self.options.capture.cluster.clone(),
+            what,
+            after,
+        });
+    }
+
+    fn tick(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<()> {
+        if !TickTimer::is_due(&mut self.heartbeat) || !matches!(self.state, HistoryState::Following(_)) {
+            return Ok(());
+        }
+        self.counters.record(Op::Heartbeat, Fidelity::Exact);
+        image.append(Append {
+            root: None,
+            captured: now,
+            word: RecordKind::Heartbeat,
+        })?;
+        Ok(())
+    }
+}
+
+/// The position after one of several transactions.
+fn at(position: &HistoryPosition, txn: &CommittedTxn) -> HistoryPosition {
+    HistoryPosition {
+        zxid: txn.zxid,
+        payload_crc: Some(txn.payload_crc),
+        digest: txn.digest.map(|digest| digest.value),
+        ..*position
+    }
+}
+
+fn record(context: &mut StepContext<'_>, effect: NetEffect) -> StepResult<()> {
+    for (root, change) in effect.changes {
+        context.write(root, change)?;
+    }
+    for (path, stat) in effect.refreshed {
+        context.image.refresh(&path, &stat)?;
+    }
+    Ok(())
+}
+
+fn of_history(fault: HistoryFault) -> StepError {
+    match fault {
+        HistoryFault::Unproved(evidence) => StepError::Unproved(evidence),
+        HistoryFault::Other(evidence) => StepError::Lagging(evidence),
+        HistoryFault::Overflow => StepError::Doubt(GapReason::Overflow),
+    }
+}

@@ -1,0 +1,125 @@
+//! Options of a source that reads transactions.
+
+use uuid::Uuid;
+
+use crate::capture::CaptureOptions;
+use crate::path::ZnodePath;
+use crate::record::NAMESPACE;
+
+/// Bytes of paths and data of held transactions that may wait in memory; with more, the tree is compared with a
+/// snapshot. A leader sends at most 500 transactions from its memory by default, and more of them from its log.
+const HELD_BYTES_MAX: usize = 64 << 20;
+/// Znodes of a stage in one request: a transaction of the journal holds the records of one answer.
+const STAGE_NODES: usize = 1_000;
+/// Bytes of data in the answer.
+const STAGE_BYTES: usize = 4 << 20;
+
+/// The scope of a position whose image is not at it any more: a comparison has begun and not ended.
+pub(super) const NO_SCOPE: u64 = 0;
+
+/// The same, where the image before was that of another `capture`.
+pub(super) const OTHER_MODE: u64 = 2;
+
+/// The options of one source.
+#[derive(Clone, Debug)]
+pub struct CommittedOptions {
+    /// Roots, excluded paths and the form of records, as in watch mode. Samples, the canary and periodic comparisons are
+    /// not used.
+    pub capture: CaptureOptions,
+    /// The chroot of the connect string: roots and records are relative to it.
+    pub chroot: Option<ZnodePath>,
+    /// A text that is different for another choice of captured paths.
+    pub scope: String,
+    /// Bytes of held transactions.
+    pub held_bytes: usize,
+    /// Znodes of a stage in one request.
+    pub stage_nodes: usize,
+    /// Bytes of data in the answer.
+    pub stage_bytes: usize,
+}
+
+impl CommittedOptions {
+    /// The defaults. `scope` names the captured paths: it is another text if the roots or the excluded paths are others.
+    pub fn new(
+        capture: CaptureOptions,
+        chroot: Option<ZnodePath>,
+        scope: impl Into<String>,
+    ) -> CommittedOptions {
+        CommittedOptions {
+            capture,
+            chroot,
+            scope: scope.into(),
+            held_bytes: HELD_BYTES_MAX,
+            stage_nodes: STAGE_NODES,
+            stage_bytes: STAGE_BYTES,
+        }
+    }
+
+    /// The fingerprint of the captured paths; an odd number, unlike [`NO_SCOPE`] and [`OTHER_MODE`].
+    pub(super) fn scope_number(&self) -> u64 {
+        let chroot = self.chroot.as_deref().unwrap_or("/");
+        let name = format!("{chroot}\n{:?}\n{}", self.capture.roots, self.scope);
+        Uuid::new_v5(&NAMESPACE, name.as_bytes()).as_u64_pair().0 | 1
+    }
+
+    /// A path of the server as records name it; `None` outside of the chroot.
+    pub(super) fn record_path(&self, path: &ZnodePath) -> Option<ZnodePath> {
+        let Some(chroot) = self.chroot.as_ref().filter(|chroot| !chroot.is_slash()) else {
+            return Some(path.clone());
+        };
+        match path.strip_prefix(chroot.as_str())? {
+            "" => Some(ZnodePath::slash()),
+            rest => ZnodePath::parse(rest).ok(),
+        }
+    }
+
+    /// The path at the server of one that records name.
+    pub(super) fn server_path(&self, path: &ZnodePath) -> ZnodePath {
+        match &self.chroot {
+            Some(chroot) => path.names().fold(chroot.clone(), |above, name| above.child(name)),
+            None => path.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ZnodePath {
+        ZnodePath::parse(text).unwrap()
+    }
+
+    fn options(chroot: Option<&str>) -> CommittedOptions {
+        let capture = CaptureOptions::new("main", vec![path("/a")]);
+        CommittedOptions::new(capture, chroot.map(path), "")
+    }
+
+    #[test]
+    fn a_chroot_is_taken_off_the_paths_of_the_server_and_put_before_those_of_records() {
+        let check = |chroot, server: &str, record: Option<&str>| {
+            let options = options(chroot);
+            let found = options.record_path(&path(server));
+            assert_eq!(found.as_deref(), record, "{chroot:?} {server}");
+            if let Some(record) = found {
+                assert_eq!(options.server_path(&record), path(server));
+            }
+        };
+        check(None, "/a/b", Some("/a/b"));
+        check(Some("/"), "/a/b", Some("/a/b"));
+        check(Some("/app"), "/app/a", Some("/a"));
+        check(Some("/app"), "/app", Some("/"));
+        check(Some("/app"), "/apple", None);
+        check(Some("/app"), "/", None);
+    }
+
+    #[test]
+    fn another_choice_of_paths_has_another_fingerprint() {
+        let one = options(None);
+        let mut other = options(None);
+        assert_eq!(one.scope_number(), other.scope_number());
+        other.scope = "/a/tmp/**".into();
+        assert_ne!(one.scope_number(), other.scope_number());
+        assert_ne!(one.scope_number(), options(Some("/app")).scope_number());
+    }
+}

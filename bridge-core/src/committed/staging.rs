@@ -1,0 +1,210 @@
+//! The comparison of the image with a staged snapshot: the first listing of a root, and what happened in a gap.
+//!
+//! A stage is the whole tree at exactly one zxid, so a single pass over each root is enough: every znode is compared, and
+//! its list of children shows which ones are gone. The comparison is the one of the watch machine. Walking the stage
+//! with that machine's own walk would add requests, windows and samples that only a live tree needs.
+
+use std::collections::VecDeque;
+
+use uuid::Uuid;
+
+use crate::append::{DeletedAt, NodeFacts};
+use crate::capture::roots::{AtStage, StepContext};
+use crate::capture::{AclMode, SnapshotMode, Ticket};
+use crate::machine::StepError;
+use crate::number::Epoch;
+use crate::path::ZnodePath;
+use crate::record::{GapReason, NAMESPACE};
+use crate::resnapshot::Resnapshot;
+
+use super::options::CommittedOptions;
+use super::txn::{HistoryPosition, StagePage, StageRead, StagedNode, SyncAnswer};
+
+type StepResult<T> = Result<T, StepError>;
+
+/// How far the comparison with a stage is.
+#[derive(Debug)]
+pub(super) struct Staging {
+    /// The position of the stage.
+    pub(super) at: HistoryPosition,
+    /// The answer of the server that sent it.
+    pub(super) answer: SyncAnswer,
+    epoch: Epoch,
+    reason: GapReason,
+    /// The root that is compared; as many as there are roots when all are.
+    root: usize,
+    /// Whether its bracket is open.
+    is_open: bool,
+    /// The last znode of it that was compared.
+    after: Option<ZnodePath>,
+    /// Whether the root itself was in the stage.
+    is_found: bool,
+    ticket: Ticket,
+    /// Roots whose image is appended again after their gap.
+    resnapshots: VecDeque<Resnapshot>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum StagingProgress {
+    /// Read these znodes.
+    Read(Ticket, StageRead),
+    /// Call [`Staging::go_on`] again, after a commit.
+    More,
+    /// The image is the tree of the stage.
+    Done,
+}
+
+impl Staging {
+    pub(super) fn new(at: HistoryPosition, answer: SyncAnswer, epoch: Epoch, reason: GapReason) -> Staging {
+        Staging {
+            at,
+            answer,
+            epoch,
+            reason,
+            root: 0,
+            is_open: false,
+            after: None,
+            is_found: false,
+            ticket: Ticket(0),
+            resnapshots: VecDeque::new(),
+        }
+    }
+
+    /// Whether this is the answer to the last request.
+    pub(super) fn is_awaited(&self, ticket: Ticket) -> bool {
+        self.ticket == ticket
+    }
+
+    /// Whether it goes on without an answer.
+    pub(super) fn is_restating(&self) -> bool {
+        !self.resnapshots.is_empty()
+    }
+
+    /// For the comparisons of the watch machine.
+    pub(super) fn at_stage(&self) -> AtStage {
+        AtStage {
+            zxid: self.at.zxid,
+            facts: None,
+        }
+    }
+
+    /// Does the next thing that needs no answer.
+    pub(super) fn go_on(
+        &mut self,
+        options: &CommittedOptions,
+        context: &mut StepContext<'_>,
+    ) -> StepResult<StagingProgress> {
+        if let Some(resnapshot) = self
+            .resnapshots
+            .front_mut()
+            .filter(|_| self.root == context.roots.len())
+        {
+            resnapshot.step(context.image, options.capture.limits.resnapshot_batch)?;
+            if resnapshot.is_done() {
+                self.resnapshots.pop_front();
+            }
+        }
+        if self.root == context.roots.len() {
+            return Ok(match self.resnapshots.is_empty() {
+                true => StagingProgress::Done,
+                false => StagingProgress::More,
+            });
+        }
+        if !self.is_open {
+            context.open_bracket(self.root, self.epoch, self.reason)?;
+            self.is_open = true;
+        }
+        self.ticket = Ticket(self.ticket.0 + 1);
+        let read = StageRead {
+            below: options.server_path(&context.roots[self.root].path),
+            after: self.after.clone(),
+            nodes: options.stage_nodes,
+            bytes: options.stage_bytes,
+        };
+        Ok(StagingProgress::Read(self.ticket, read))
+    }
+
+    /// Compares the znodes of an answer.
+    pub(super) fn compare(
+        &mut self,
+        page: StagePage,
+        options: &CommittedOptions,
+        context: &mut StepContext<'_>,
+    ) -> StepResult<StagingProgress> {
+        let root = self.root;
+        for node in &page.nodes {
+            let Some(path) = options.record_path(&node.path) else {
+                continue;
+            };
+            if options.capture.root_of(&path) == Some(root) {
+                self.is_found |= path == context.roots[root].path;
+                compare_node(&path, node, root, options, context)?;
+            }
+        }
+        if let Some(last) = page.nodes.last() {
+            self.after = Some(last.path.clone());
+        }
+        if page.is_last {
+            self.end_root(&page, options, context)?;
+        } else if page.nodes.is_empty() {
+            return Err(StepError::Unproved(
+                "the stage has no znodes after a page that was not the last".to_owned(),
+            ));
+        }
+        self.go_on(options, context)
+    }
+
+    fn end_root(
+        &mut self,
+        page: &StagePage,
+        options: &CommittedOptions,
+        context: &mut StepContext<'_>,
+    ) -> StepResult<()> {
+        let root = self.root;
+        if !self.is_found {
+            let path = context.roots[root].path.clone();
+            let above = page.above.unwrap_or(self.at.zxid);
+            match context.image.node(&path)? {
+                Some(node) => {
+                    let at = context.bound(above, &node);
+                    context.drop_gone(root, &path, &node, at)?;
+                }
+                None => context.purge(root, &path, None, DeletedAt::Bound(above))?,
+            }
+        }
+        let is_gap = context.in_gap(root);
+        context.close_bracket(root)?;
+        if is_gap && options.capture.snapshot == SnapshotMode::Always {
+            let path = context.roots[root].path.clone();
+            let (cluster, epoch, now) = (&options.capture.cluster, self.epoch, context.now);
+            let name = format!("{cluster}\n{path}\n{epoch}\n{now}\nrestated");
+            let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+            self.resnapshots.push_back(Resnapshot::new(path, run, now));
+        }
+        self.root += 1;
+        (self.is_open, self.is_found, self.after) = (false, false, None);
+        Ok(())
+    }
+}
+
+fn compare_node(
+    path: &ZnodePath,
+    node: &StagedNode,
+    root: usize,
+    options: &CommittedOptions,
+    context: &mut StepContext<'_>,
+) -> StepResult<()> {
+    let stat = node
+        .raw
+        .read_as(node.lifetime, node.data.len(), node.children.len());
+    if let Some(stage) = &mut context.stage {
+        stage.facts = Some(Box::new(NodeFacts {
+            lifetime: node.lifetime,
+            acl: node.acl.clone().filter(|_| options.capture.acls == AclMode::List),
+        }));
+    }
+    context.reconcile(root, path, &stat, &node.data)?;
+    context.drop_gone_children(root, path, &stat, &node.children)?;
+    Ok(())
+}

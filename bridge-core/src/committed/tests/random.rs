@@ -1,0 +1,712 @@
+//! Random histories with faults of servers, connections and the process. A judge, which knows only the server's history,
+//! compares every record.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use rand::prelude::IndexedRandom;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use uuid::Uuid;
+
+use super::bench::{Bench, options};
+use super::tree::*;
+use crate::committed::*;
+use crate::machine::{CaptureState, SourceMachine, StepError};
+use crate::number::Zxid;
+use crate::path::ZnodePath;
+use crate::record::{Fidelity, GapReason, Lifetime, LifetimeKind, Op, Record, Stat, TxnKind};
+use crate::source::Input;
+
+const SEEDS: u64 = 150;
+const ACTS: usize = 80;
+/// Transactions that a server keeps for a source that resumes.
+const WINDOW: usize = 25;
+const SESSIONS: [u64; 2] = [0x11, 0x22];
+
+/// A way in which the servers, or the driver, lie. Each must be caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    /// A transaction is replaced by one that does nothing.
+    LosesTransaction,
+    /// A proposal that is never committed is sent as a transaction of the leader's own epoch.
+    SendsProposals,
+    /// A `multi` that failed is sent as one that succeeded.
+    AppliesFailedMultis,
+    /// A stage is of a later tree than it says.
+    StagesLater,
+    /// A value is another one.
+    ChangesValue,
+}
+
+/// A record, as the history says it has to be.
+#[derive(Debug, PartialEq)]
+struct Expected {
+    op: Op,
+    path: ZnodePath,
+    index: u32,
+    missed: u64,
+    before: Option<(Stat, Arc<[u8]>)>,
+    after: Option<(Stat, Arc<[u8]>)>,
+    count: usize,
+    kind: TxnKind,
+    session: u64,
+}
+
+/// The records of a transaction, from the trees before and after it and the list of its operations.
+fn expected(
+    txn: &CommittedTxn,
+    before: &ServerTree,
+    after: &ServerTree,
+    captured: impl Fn(&ZnodePath) -> bool,
+) -> Vec<Expected> {
+    let operations: Vec<NodeOperation> = match &txn.content {
+        TxnContent::Nothing => Vec::new(),
+        TxnContent::Single(operation) => vec![operation.clone()],
+        TxnContent::Multi(operations) => operations.clone(),
+        TxnContent::CloseSession { paths } => {
+            let delete = |path: &ZnodePath| NodeOperation::Delete {
+                path: path.clone(),
+                is_of_container: false,
+            };
+            paths.iter().flatten().map(delete).collect()
+        }
+    };
+    let places = |path: &ZnodePath, op: Op| -> Vec<u32> {
+        let is_of = |operation: &NodeOperation| match operation {
+            NodeOperation::Create { path: at, .. } => op == Op::Create && at == path,
+            NodeOperation::Delete { path: at, .. } => op == Op::Delete && at == path,
+            NodeOperation::SetData { path: at, .. } => op == Op::Update && at == path,
+            NodeOperation::SetAcl { path: at, .. } => op == Op::Acl && at == path,
+            NodeOperation::Check => false,
+        };
+        let numbered = (0..).zip(&operations);
+        numbered
+            .filter(|(_, operation)| is_of(operation))
+            .map(|(index, _)| index)
+            .collect()
+    };
+    let kind = match (&txn.content, operations.first()) {
+        (TxnContent::Multi(_) | TxnContent::Nothing, _) | (_, None) => TxnKind::Multi,
+        (TxnContent::CloseSession { .. }, _) => TxnKind::CloseSession,
+        (_, Some(NodeOperation::Create { lifetime, .. })) => match lifetime.kind {
+            LifetimeKind::Container => TxnKind::CreateContainer,
+            LifetimeKind::Ttl => TxnKind::CreateTtl,
+            _ => TxnKind::Create,
+        },
+        (_, Some(NodeOperation::Delete { .. })) => TxnKind::Delete,
+        (_, Some(NodeOperation::SetData { .. })) => TxnKind::SetData,
+        (_, Some(NodeOperation::SetAcl { .. })) => TxnKind::SetAcl,
+        (_, Some(NodeOperation::Check)) => TxnKind::Multi,
+    };
+    let state = |tree: &ServerTree, path: &ZnodePath| {
+        let stat = tree.stat(path)?;
+        Some((stat, tree.nodes[path].data.clone()))
+    };
+    let mut all = Vec::new();
+    let paths: HashSet<&ZnodePath> = before.nodes.keys().chain(after.nodes.keys()).collect();
+    for path in paths.into_iter().filter(|path| captured(path)) {
+        let (was, is) = (state(before, path), state(after, path));
+        let row = |op, index, missed, before, after| Expected {
+            op,
+            path: path.clone(),
+            index,
+            missed,
+            before,
+            after,
+            count: operations.len(),
+            kind,
+            session: txn.session.0,
+        };
+        let is_same = match (&was, &is) {
+            (Some((was, _)), Some((is, _))) => was.czxid == is.czxid,
+            _ => false,
+        };
+        let writes = places(path, Op::Update);
+        if let (Some(was), false) = (&was, is_same) {
+            let index = places(path, Op::Delete)[0];
+            let missed = writes.iter().filter(|write| **write < index).count() as u64;
+            all.push(row(Op::Delete, index, missed, Some(was.clone()), None));
+        }
+        if let (Some(is), false) = (&is, is_same) {
+            let index = *places(path, Op::Create).last().unwrap();
+            let missed = writes.iter().filter(|write| **write > index).count() as u64;
+            all.push(row(Op::Create, index, missed, None, Some(is.clone())));
+        }
+        if let (Some(was), Some(is), true) = (&was, &is, is_same) {
+            if let Some(last) = writes.last() {
+                let missed = writes.len() as u64 - 1;
+                all.push(row(
+                    Op::Update,
+                    *last,
+                    missed,
+                    Some(was.clone()),
+                    Some(is.clone()),
+                ));
+            }
+            if let Some(last) = places(path, Op::Acl).last() {
+                all.push(row(Op::Acl, *last, 0, Some(was.clone()), Some(is.clone())));
+            }
+        }
+    }
+    all.sort_by_key(|row| row.index);
+    all
+}
+
+fn found(record: &Record) -> Expected {
+    let about = record.txn.as_ref().expect("an exact record has its transaction");
+    let state = |state: &Option<crate::record::State>| {
+        let state = state.as_ref()?;
+        let data = state.data.as_ref().expect("values are kept");
+        Some((state.stat.expect("it was read"), data.bytes.clone()))
+    };
+    Expected {
+        op: record.op,
+        path: record.path.clone().expect("a change has a path"),
+        index: about.index,
+        missed: record.missed.expect("it is known"),
+        before: state(&record.before),
+        after: state(&record.after),
+        count: about.count as usize,
+        kind: about.kind,
+        session: about.session.0,
+    }
+}
+
+struct World {
+    bench: Bench,
+    random: StdRng,
+    lie: Option<Lie>,
+    lied: bool,
+    /// The last transaction that was sent on this connection; `None` without one.
+    sent: Option<Zxid>,
+    /// Proposals of the last epoch that were never committed.
+    dead: Vec<CommittedTxn>,
+    /// Everything up to there is judged.
+    judged: Zxid,
+    ids: HashSet<Uuid>,
+    last: Option<(Zxid, u32)>,
+    seen: Coverage,
+}
+
+#[derive(Debug, Default)]
+struct Coverage {
+    exact: usize,
+    folded: usize,
+    gaps: usize,
+    unproved: usize,
+    held: usize,
+    cut: usize,
+    truncated: usize,
+    crashes: usize,
+    closed: usize,
+    interrupted: usize,
+}
+
+fn universe() -> Vec<ZnodePath> {
+    let mut all = Vec::new();
+    for top in ["/a", "/b", "/c"] {
+        all.push(path(top));
+        for one in ["1", "2", "hidden"] {
+            all.push(path(&format!("{top}/{one}")));
+            for two in ["x", "y"] {
+                all.push(path(&format!("{top}/{one}/{two}")));
+            }
+        }
+    }
+    all
+}
+
+impl World {
+    fn new(seed: u64, lie: Option<Lie>) -> World {
+        let mut options = options(&["/a", "/b"]);
+        let glob = globset::Glob::new("/*/hidden").unwrap();
+        options.capture.exclude = globset::GlobSetBuilder::new().add(glob).build().unwrap();
+        World {
+            bench: Bench::new(options),
+            random: StdRng::seed_from_u64(seed),
+            lie,
+            lied: false,
+            sent: None,
+            dead: Vec::new(),
+            judged: Zxid::ZERO,
+            ids: HashSet::new(),
+            last: None,
+            seen: Coverage::default(),
+        }
+    }
+
+    fn operation(&mut self, tree: &ServerTree, in_multi: bool) -> Option<NodeOperation> {
+        let at = universe().choose(&mut self.random).unwrap().clone();
+        let data: Arc<[u8]> = format!("{}", self.random.random_range(0..1000))
+            .into_bytes()
+            .into();
+        let node = tree.nodes.get(&at);
+        let operation = match self.random.random_range(0..10) {
+            0..4 => {
+                let kinds = [
+                    LifetimeKind::Persistent,
+                    LifetimeKind::Persistent,
+                    LifetimeKind::Ephemeral,
+                    LifetimeKind::Container,
+                    LifetimeKind::Ttl,
+                ];
+                let kind = *kinds.choose(&mut self.random).unwrap();
+                let parent = tree.nodes.get(&at.parent()?)?;
+                NodeOperation::Create {
+                    path: at,
+                    data,
+                    acl: acl("r"),
+                    lifetime: Lifetime {
+                        kind,
+                        ttl: (kind == LifetimeKind::Ttl).then_some(99),
+                    },
+                    parent_cversion: Some(parent.raw.cversion + 1),
+                }
+            }
+            4..8 => NodeOperation::SetData {
+                version: node?.raw.version + 1,
+                path: at,
+                data,
+            },
+            8 if !in_multi => NodeOperation::SetAcl {
+                version: node?.raw.aversion + 1,
+                path: at,
+                acl: acl("rw"),
+            },
+            8 => NodeOperation::Check,
+            _ => NodeOperation::Delete {
+                path: at,
+                is_of_container: false,
+            },
+        };
+        tree.allows(&operation).then_some(operation)
+    }
+
+    /// A transaction that the leader may propose.
+    fn draft(&mut self) -> CommittedTxn {
+        let session = *SESSIONS.choose(&mut self.random).unwrap();
+        let draft = self.bench.server.txn(session, TxnContent::Nothing);
+        let mut tree = self.bench.server.tree.clone();
+        let content = match self.random.random_range(0..20) {
+            0 => TxnContent::Nothing,
+            1 => {
+                let is_of = |node: &ServerNode| {
+                    node.lifetime.kind == LifetimeKind::Ephemeral && node.raw.owner.cast_unsigned() == session
+                };
+                let nodes = tree.nodes.iter();
+                let paths = nodes.filter(|(_, node)| is_of(node)).map(|(at, _)| at.clone());
+                self.seen.closed += 1;
+                TxnContent::CloseSession {
+                    paths: Some(paths.collect()),
+                }
+            }
+            2..6 => {
+                let mut operations = Vec::new();
+                for _ in 0..self.random.random_range(2..12) {
+                    if let Some(operation) = self.operation(&tree, true) {
+                        tree.apply_operation(&draft, &operation);
+                        operations.push(operation);
+                    }
+                }
+                TxnContent::Multi(operations)
+            }
+            _ => match self.operation(&tree, false) {
+                Some(operation) => TxnContent::Single(operation),
+                None => TxnContent::Nothing,
+            },
+        };
+        CommittedTxn { content, ..draft }
+    }
+
+    fn commit_some(&mut self) {
+        for _ in 0..self.random.random_range(1..6) {
+            let txn = self.draft();
+            self.bench.server.commit(txn);
+        }
+    }
+
+    /// Proposals that die with their leader.
+    fn elect(&mut self) {
+        let server = self.bench.server.clone();
+        self.dead.clear();
+        for _ in 0..self.random.random_range(0..3) {
+            let mut txn = self.draft();
+            txn.payload_crc ^= 0xdead;
+            self.bench.server.tree.apply(&txn);
+            self.dead.push(txn);
+        }
+        self.bench.server = server;
+        self.bench.server.elect();
+        self.disconnect();
+    }
+
+    fn disconnect(&mut self) {
+        if self.sent.take().is_some() {
+            self.bench.step(Input::Disconnected).unwrap();
+        }
+    }
+
+    fn connect(&mut self) {
+        self.disconnect();
+        self.bench.connect();
+        let history = &self.bench.server.history;
+        let oldest = history
+            .len()
+            .checked_sub(WINDOW)
+            .map_or(Zxid::ZERO, |at| history[at].zxid);
+        match self.bench.resumed {
+            Some(after) if after.zxid >= oldest && self.random.random_bool(0.9) => self.resume(after.zxid),
+            _ => self.snapshot(),
+        }
+    }
+
+    fn resume(&mut self, after: Zxid) {
+        let is_cut = self.random.random_bool(0.2);
+        let earlier: Vec<Zxid> = self.bench.server.history.iter().map(|txn| txn.zxid).collect();
+        let before: Vec<Zxid> = earlier.into_iter().filter(|zxid| *zxid < after).collect();
+        match before.choose(&mut self.random).copied().filter(|_| is_cut) {
+            Some(last) => {
+                self.seen.truncated += 1;
+                self.bench.synced(SyncKind::Truncate(last)).unwrap();
+                self.sent = Some(last);
+            }
+            None => {
+                self.bench.synced(SyncKind::Diff).unwrap();
+                self.sent = Some(after);
+            }
+        }
+    }
+
+    /// Sends a snapshot, or a part of it.
+    fn snapshot(&mut self) {
+        let is_cut = self.random.random_bool(0.2);
+        let pages = if is_cut {
+            self.random.random_range(0..4)
+        } else {
+            usize::MAX
+        };
+        let mut at = self.bench.server.last();
+        if self.lie == Some(Lie::StagesLater) && self.bench.server.history.len() > 1 {
+            at = self.bench.server.history[self.bench.server.history.len() - 2].zxid;
+            self.lied = true;
+        }
+        self.bench.synced(SyncKind::Snapshot).unwrap();
+        let mut outcome = match self.bench.step(Input::Staged(self.bench.position(at))) {
+            Ok(outcome) => outcome,
+            // The tree is older than the journal: only a lie says so.
+            Err(error) => panic!("{error}"),
+        };
+        for _ in 0..pages {
+            match &outcome.requests[..] {
+                [crate::source::SourceRequest::ReadStage { ticket, read }] => {
+                    let page = self.bench.server.tree.page(read);
+                    let ticket = *ticket;
+                    outcome = self.bench.step(Input::StagePage { ticket, page }).unwrap();
+                }
+                _ => break,
+            }
+        }
+        if self.bench.machine.state() == CaptureState::Live {
+            self.judge_listing();
+            self.sent = Some(at);
+        } else {
+            self.seen.interrupted += 1;
+            self.sent = Some(Zxid::ZERO);
+            self.judge_listing_part();
+            self.disconnect();
+        }
+    }
+
+    /// Sends the next transactions of this connection in one input, as the servers have them.
+    fn deliver(&mut self) {
+        let Some(sent) = self.sent else {
+            return;
+        };
+        let history = &self.bench.server.history;
+        let after = history.iter().filter(|txn| txn.zxid > sent);
+        let count = self.random.random_range(1..8);
+        let mut txns: Vec<CommittedTxn> = after.take(count).cloned().collect();
+        if txns.is_empty() {
+            self.bench.step(Input::UpToDate).unwrap();
+            self.judge(&[]);
+            return;
+        }
+        self.sent = txns.last().map(|txn| txn.zxid);
+        let mut is_unproved = self.spoil(&mut txns);
+        self.tell_lies(&mut txns);
+        let position = self.bench.resumed.map_or(Zxid::ZERO, |position| position.zxid);
+        // What was taken before is no hole.
+        is_unproved &= txns.iter().any(|txn| txn.zxid > position);
+        match self.bench.send(txns) {
+            Ok(_) => {
+                self.seen.held += self.bench.machine.waiting();
+                self.judge(&[]);
+            }
+            Err(StepError::Unproved(evidence)) => {
+                assert!(is_unproved, "{evidence}");
+                assert_eq!(self.bench.new_records(), [], "a failed step leaves nothing");
+                self.seen.unproved += 1;
+                self.sent = None;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Now and then a transaction is missing, or the proposals of a dead leader are in a log, and after them a hole.
+    fn spoil(&mut self, txns: &mut Vec<CommittedTxn>) -> bool {
+        let epoch = |zxid: Zxid| zxid.0 >> 32;
+        if txns.len() > 2 && self.random.random_bool(0.05) {
+            let at = self.random.random_range(0..txns.len() - 1);
+            let is_last_of_epoch = epoch(txns[at].zxid) != epoch(txns[at + 1].zxid);
+            // Without the one at the position a history that is cut is another one. The last ones of an epoch are missed
+            // by their effect only.
+            if txns[at].zxid != self.bench.stored_position().zxid && !is_last_of_epoch {
+                txns.remove(at);
+                return true;
+            }
+        }
+        if let Some(first) = self.dead.first().map(|dead| dead.zxid)
+            && let Some(at) = txns.iter().position(|txn| epoch(txn.zxid) > epoch(first))
+            && at + 1 < txns.len()
+            && txns[at].zxid != self.bench.stored_position().zxid
+            && self.random.random_bool(0.5)
+            && (at > 0
+                || self
+                    .bench
+                    .resumed
+                    .is_some_and(|after| after.zxid.0 + 1 == first.0))
+            && txns[..at].last().is_none_or(|last| last.zxid.0 + 1 == first.0)
+        {
+            self.seen.cut += 1;
+            txns.splice(at..=at, self.dead.iter().cloned());
+            return true;
+        }
+        false
+    }
+
+    fn tell_lies(&mut self, txns: &mut [CommittedTxn]) {
+        let Some(txn) = txns.last_mut() else { return };
+        match self.lie {
+            Some(Lie::LosesTransaction) if txn.content != TxnContent::Nothing => {
+                txn.content = TxnContent::Nothing;
+                self.lied = true;
+            }
+            Some(Lie::ChangesValue) => {
+                if let TxnContent::Single(NodeOperation::SetData { data, .. }) = &mut txn.content {
+                    *data = b"another".as_slice().into();
+                    self.lied = true;
+                }
+            }
+            Some(Lie::SendsProposals | Lie::AppliesFailedMultis) if txn.content == TxnContent::Nothing => {
+                let tree = self.bench.server.tree_at(Zxid(txn.zxid.0 - 1));
+                let set = |at: &str| {
+                    let at = path(at);
+                    let version = tree.nodes.get(&at)?.raw.version + 1;
+                    let data = b"never".as_slice().into();
+                    Some(NodeOperation::SetData {
+                        path: at,
+                        data,
+                        version,
+                    })
+                };
+                if let Some(operation) = set("/a").or_else(|| set("/b")) {
+                    txn.content = match self.lie {
+                        Some(Lie::AppliesFailedMultis) => TxnContent::Multi(vec![operation]),
+                        _ => TxnContent::Single(operation),
+                    };
+                    self.lied = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Every record since the last judgement is that of the history, and none is missing.
+    fn judge(&mut self, ignored: &[Op]) {
+        let position = self.bench.stored_position().zxid;
+        let server = &self.bench.server;
+        let mut tree = server.tree_at(self.judged);
+        let capture = self.bench.options.capture.clone();
+        let mut rows = Vec::new();
+        let judged = self.judged;
+        let open = server
+            .history
+            .iter()
+            .filter(|txn| txn.zxid > judged && txn.zxid <= position);
+        for txn in open {
+            let before = tree.clone();
+            tree.apply(txn);
+            let of_txn = expected(txn, &before, &tree, |at| capture.root_of(at).is_some());
+            rows.extend(of_txn.into_iter().map(|row| (txn.zxid, row)));
+        }
+        self.judged = position;
+        let records = self.bench.new_records();
+        let records: Vec<_> = records
+            .iter()
+            .filter(|record| !ignored.contains(&record.op))
+            .collect();
+        let taken: Vec<_> = records
+            .iter()
+            .map(|record| (record.zxid.expect("it is exact"), found(record)))
+            .collect();
+        assert_eq!(taken, rows, "the records, and then those of the history");
+        for record in records {
+            assert_eq!(record.fidelity, Fidelity::Exact);
+            let at = (record.zxid.unwrap(), record.txn.as_ref().unwrap().index);
+            assert!(self.last < Some(at), "{:?} and then {at:?}", self.last);
+            self.last = Some(at);
+            assert!(
+                self.ids.insert(record.id),
+                "{record:?} has the id of another change"
+            );
+            self.seen.exact += 1;
+            self.seen.folded += usize::from(record.missed > Some(0));
+        }
+        self.bench.check_image();
+    }
+
+    fn judge_listing_part(&mut self) {
+        for record in self.bench.new_records() {
+            assert_eq!(record.txn, None, "{record:?} in a gap or run");
+            if let Some(gap) = &record.gap {
+                assert!(gap.from_zxid >= self.judged, "{record:?} after {}", self.judged);
+                assert_ne!(gap.reason, GapReason::Mode);
+                self.seen.gaps += 1;
+            }
+            if !record.op.is_control() && record.op != Op::Snapshot {
+                assert_eq!(record.fidelity, Fidelity::Reconciled);
+                assert!(
+                    self.ids.insert(record.id),
+                    "{record:?} has the id of another change"
+                );
+            }
+        }
+    }
+
+    fn judge_listing(&mut self) {
+        self.judge_listing_part();
+        self.judged = self.bench.stored_position().zxid;
+        self.bench.check_image();
+    }
+
+    fn act(&mut self) {
+        match self.random.random_range(0..20) {
+            0..6 => self.commit_some(),
+            6 => self.elect(),
+            7 => {
+                self.disconnect();
+            }
+            8 => {
+                self.seen.crashes += 1;
+                self.bench.crash();
+                self.sent = None;
+            }
+            _ if self.sent.is_none() => self.connect(),
+            _ => self.deliver(),
+        }
+    }
+
+    fn run(&mut self) {
+        for root in ["/a", "/b"] {
+            if self.random.random_bool(0.8) {
+                self.bench
+                    .server
+                    .one(&Ask::Create(root, "root", LifetimeKind::Persistent));
+            }
+        }
+        self.commit_some();
+        for _ in 0..ACTS {
+            self.act();
+        }
+        // At rest everything is recorded.
+        for _ in 0..ACTS * 10 {
+            if self.sent.is_none() {
+                self.connect();
+            } else {
+                self.deliver();
+            }
+            let position = self.bench.stored_position();
+            if position.zxid == self.bench.server.last() && self.bench.machine.waiting() == 0 {
+                return;
+            }
+        }
+        panic!("the source never came to rest");
+    }
+}
+
+fn seeds() -> Vec<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("ZKBRIDGE_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("ZKBRIDGE_SEEDS").unwrap_or(SEEDS)).collect(),
+    }
+}
+
+#[test]
+fn every_committed_version_is_recorded_once_and_exactly_whatever_fails() {
+    let mut all = Coverage::default();
+    for seed in seeds() {
+        let mut world = World::new(seed, None);
+        let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+        if let Err(panic) = run {
+            eprintln!("seed {seed}: {:?}", world.seen);
+            std::panic::resume_unwind(panic);
+        }
+        let seen = world.seen;
+        all.exact += seen.exact;
+        all.folded += seen.folded;
+        all.gaps += seen.gaps;
+        all.unproved += seen.unproved;
+        all.held += seen.held;
+        all.cut += seen.cut;
+        all.truncated += seen.truncated;
+        all.crashes += seen.crashes;
+        all.closed += seen.closed;
+        all.interrupted += seen.interrupted;
+    }
+    println!("{all:?}");
+    if seeds().len() as u64 >= SEEDS {
+        let counts = [
+            all.exact,
+            all.folded,
+            all.gaps,
+            all.unproved,
+            all.held,
+            all.cut,
+            all.truncated,
+            all.crashes,
+            all.closed,
+            all.interrupted,
+        ];
+        assert!(
+            counts.iter().all(|count| *count > 0),
+            "not everything was met: {all:?}"
+        );
+    }
+}
+
+#[test]
+fn every_lie_about_the_history_is_caught() {
+    for lie in [
+        Lie::LosesTransaction,
+        Lie::SendsProposals,
+        Lie::AppliesFailedMultis,
+        Lie::StagesLater,
+        Lie::ChangesValue,
+    ] {
+        let mut told = 0;
+        let caught = (0..60).filter(|seed| {
+            let mut world = World::new(*seed, Some(lie));
+            let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+            told += usize::from(world.lied);
+            run.is_err()
+        });
+        let caught = caught.count();
+        assert!(
+            told > 0 && caught > 0,
+            "{lie:?}: {caught} of {told} lies were caught"
+        );
+    }
+}
