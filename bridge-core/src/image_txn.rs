@@ -8,7 +8,7 @@
 use uuid::Uuid;
 
 use crate::append::Append;
-use crate::committed::HistoryPosition;
+use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::journal::JournalError;
 use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
@@ -174,10 +174,31 @@ pub trait ImageTxn {
     /// If the journal cannot be read, or its content is not valid.
     fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError>;
 
-    /// Stores it. `None`: the image is not at a known position any more.
+    /// Stores it. `None`: the image is not at a known position any more, and what [`ImageTxn::shadow`] has is removed.
     ///
     /// # Errors
     ///
     /// If the journal cannot be written, or its content is not valid.
     fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError>;
+
+    /// The part of a znode of the server that the digest of its tree needs; `None` if it is not stored.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn shadow(&mut self, key: &ShadowKey) -> Result<Option<ShadowNode>, JournalError>;
+
+    /// Stores it, or that the znode does not exist.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn set_shadow(&mut self, key: &ShadowKey, node: Option<&ShadowNode>) -> Result<(), JournalError>;
+
+    /// Removes all of them.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn clear_shadow(&mut self) -> Result<(), JournalError>;
 }

@@ -31,9 +31,9 @@ pub(super) enum HistoryFault {
     Overflow,
 }
 
-/// The history of one connection, from the position on.
+/// The sequence of transactions of one connection, from the position on.
 #[derive(Debug)]
-pub(super) struct History {
+pub(super) struct TxnSequence {
     /// The last transaction that was released.
     position: HistoryPosition,
     /// The epoch of the leader.
@@ -47,11 +47,11 @@ pub(super) struct History {
     held_bytes_max: usize,
 }
 
-impl History {
-    /// The history after a position, as a server answered.
-    pub(super) fn new(position: HistoryPosition, answer: SyncAnswer, held_bytes_max: usize) -> History {
+impl TxnSequence {
+    /// The transactions after a position, as a server answered.
+    pub(super) fn new(position: HistoryPosition, answer: SyncAnswer, held_bytes_max: usize) -> TxnSequence {
         let awaits_position = matches!(answer.kind, SyncKind::Truncate(last) if last < position.zxid);
-        History {
+        TxnSequence {
             position,
             epoch: answer.epoch,
             awaits_position,
@@ -65,6 +65,11 @@ impl History {
     /// The last transaction that was released.
     pub(super) fn position(&self) -> &HistoryPosition {
         &self.position
+    }
+
+    /// Notes the digest of the tree at the position.
+    pub(super) fn proved(&mut self, digest: Option<u64>) {
+        self.position.digest = digest;
     }
 
     /// Transactions that are held.
@@ -117,15 +122,17 @@ impl History {
         self.position = HistoryPosition {
             zxid: txn.zxid,
             payload_crc: Some(txn.payload_crc),
-            digest: txn.digest.map(|digest| digest.value),
+            digest: self.position.digest,
             epoch: self.position.epoch.max(self.epoch),
             scope: self.position.scope,
         };
     }
 
-    /// A transaction that was taken before is dropped, if it is the same.
+    /// A transaction that was taken before is dropped, if it is the same. A malformed request makes an error that has the
+    /// zxid of the transaction before it, and changes nothing.
     fn repeated(&mut self, txn: &CommittedTxn) -> Result<(), HistoryFault> {
-        if txn.zxid == self.position.zxid {
+        let may_be_error = txn.content == TxnContent::Nothing && !self.awaits_position;
+        if txn.zxid == self.position.zxid && !may_be_error {
             let known = self.position.payload_crc;
             if known.is_some_and(|known| known != txn.payload_crc) {
                 return Err(HistoryFault::Other(format!(
@@ -217,18 +224,18 @@ mod tests {
         }
     }
 
-    fn history(at: (u64, u64), epoch: u32, kind: SyncKind) -> History {
+    fn history(at: (u64, u64), epoch: u32, kind: SyncKind) -> TxnSequence {
         let position = HistoryPosition {
             zxid: zxid(at.0, at.1),
             payload_crc: Some(txn(at.0, at.1).payload_crc),
             epoch: u32::try_from(at.0).unwrap(),
             ..HistoryPosition::default()
         };
-        History::new(position, SyncAnswer { epoch, kind }, 1 << 20)
+        TxnSequence::new(position, SyncAnswer { epoch, kind }, 1 << 20)
     }
 
     /// The transactions that were released, or the fault.
-    fn taken(history: &mut History, txns: &[(u64, u64)]) -> Result<Vec<Zxid>, HistoryFault> {
+    fn taken(history: &mut TxnSequence, txns: &[(u64, u64)]) -> Result<Vec<Zxid>, HistoryFault> {
         let mut ready = Vec::new();
         for (epoch, counter) in txns {
             history.take(txn(*epoch, *counter), &mut ready)?;
@@ -316,6 +323,7 @@ mod tests {
                 "{other:?}: {found:?}"
             );
         }
+        // Where the position is awaited, also one that changes nothing.
         let mut replaced = txn(5, 3);
         replaced.payload_crc += 1;
         let found = history((5, 3), 5, cut).take(replaced, &mut Vec::new());
@@ -329,5 +337,20 @@ mod tests {
             taken(&mut history((5, 3), 5, after), &[(5, 4)]),
             Ok(vec![zxid(5, 4)])
         );
+    }
+
+    #[test]
+    fn an_error_with_the_zxid_of_the_transaction_before_it_is_dropped() {
+        let mut history = history((5, 3), 5, SyncKind::Diff);
+        let error = |counter| CommittedTxn {
+            payload_crc: 77,
+            ..txn(5, counter)
+        };
+        let mut ready = Vec::new();
+        for next in [error(3), txn(5, 4), error(4), txn(5, 5)] {
+            history.take(next, &mut ready).unwrap();
+        }
+        assert_eq!(ready, [txn(5, 4), txn(5, 5)]);
+        assert_eq!(history.position().payload_crc, Some(txn(5, 5).payload_crc));
     }
 }

@@ -1,20 +1,21 @@
 //! The machine: handles each input in each state.
 
 use crate::append::{Append, RecordKind};
-use crate::capture::Input;
 use crate::capture::audit::TickTimer;
 use crate::capture::lists::Lists;
 use crate::capture::roots::{Root, StepContext};
 use crate::capture::unreadable::Unreadable;
+use crate::capture::{Input, StepResult};
 use crate::image_txn::ImageTxn;
 use crate::machine::{Counters, Halt, StepError, StepOutcome};
 use crate::number::{Epoch, Zxid};
 use crate::record::{Fidelity, GapReason, Op, Timestamp};
 use crate::source::SourceRequest;
 
-use super::history::{History, HistoryFault};
+use super::history::{HistoryFault, TxnSequence};
 use super::net::{NetEffect, NetFault, net_effect};
 use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE};
+use super::proof::{ProofMode, TreeProof};
 use super::staging::{Staging, StagingProgress};
 use super::txn::{CommittedTxn, HistoryPosition, SyncAnswer, SyncKind};
 
@@ -57,11 +58,9 @@ pub(super) enum HistoryState {
         known: Option<HistoryPosition>,
     },
     Staging(Box<Staging>),
-    Following(Box<History>),
+    Following(Box<TxnSequence>),
     Halted,
 }
-
-type StepResult<T> = Result<T, StepError>;
 
 impl Committed {
     /// A machine without a connection.
@@ -151,7 +150,11 @@ impl Committed {
         let scope = self.options.scope_number();
         let is_complete = self.roots.iter().all(Root::is_listed);
         let may_resume = is_complete && !self.needs_snapshot && !self.options.capture.accept_baseline;
-        let after = known.filter(|known| may_resume && known.scope == scope);
+        let is_provable = |known: &HistoryPosition| match self.options.proof {
+            ProofMode::Tree => known.digest.is_some(),
+            ProofMode::Sequence => true,
+        };
+        let after = known.filter(|known| may_resume && known.scope == scope && is_provable(known));
         self.state = HistoryState::Resuming { after, known };
         outcome.requests.push(SourceRequest::Resume { after });
         Ok(())
@@ -172,7 +175,7 @@ impl Committed {
         }
         self.state = match (answer.kind, after) {
             (SyncKind::Diff | SyncKind::Truncate(_), Some(after)) => {
-                let history = History::new(after, answer, self.options.held_bytes);
+                let history = TxnSequence::new(after, answer, self.options.held_bytes);
                 HistoryState::Following(Box::new(history))
             }
             (SyncKind::Snapshot, _) => HistoryState::AwaitingStage { answer, known },
@@ -229,6 +232,7 @@ impl Committed {
         image.set_epoch(epoch)?;
         self.epoch = Some(epoch);
         let at = HistoryPosition {
+            digest: at.digest.filter(|_| self.options.proof == ProofMode::Tree),
             epoch: answer.epoch.max(at.epoch),
             scope: self.options.scope_number(),
             ..at
@@ -286,7 +290,7 @@ impl Committed {
                     kind: SyncKind::Diff,
                     ..staging.answer
                 };
-                let mut history = History::new(staging.at, answer, self.options.held_bytes);
+                let mut history = TxnSequence::new(staging.at, answer, self.options.held_bytes);
                 // A stage is at a proved position.
                 history.up_to_date(&mut Vec::new());
                 self.state = HistoryState::Following(Box::new(history));
@@ -357,32 +361,47 @@ impl Committed {
             may_lag: true,
             stage: None,
         };
+        let mut proof = match self.options.proof {
+            ProofMode::Tree => position.digest.map(TreeProof::new),
+            ProofMode::Sequence => None,
+        };
         let mut done: Option<&CommittedTxn> = None;
+        let mut unsupported = None;
         for txn in txns {
-            match net_effect(txn, &self.options, context.image) {
+            let applied = net_effect(txn, &self.options, context.image).and_then(|effect| {
+                if let Some(proof) = &mut proof {
+                    proof.apply(txn, context.image)?;
+                }
+                Ok(effect)
+            });
+            match applied {
                 Ok(effect) => record(&mut context, effect)?,
                 Err(NetFault::Journal(error)) => return Err(error.into()),
                 Err(NetFault::Contradiction(evidence)) => return Err(StepError::Unproved(evidence)),
                 Err(NetFault::Unsupported(what)) => {
                     // Everything before it stays; it will be met again after each start.
-                    let last = done.map_or(position.zxid, |txn| txn.zxid);
-                    self.halt_unsupported(what, last, outcome);
-                    if let Some(txn) = done {
-                        position = at(&position, txn);
-                        image.set_position(Some(&position))?;
-                    }
-                    return Ok(());
+                    unsupported = Some(what);
+                    break;
                 }
             }
             done = Some(txn);
         }
-        if done.is_some() {
+        if let Some(txn) = done {
+            position = at(&position, txn);
+            position.digest = proof.map(|proof| proof.finish(image)).transpose()?;
             image.set_position(Some(&position))?;
+            if let HistoryState::Following(history) = &mut self.state {
+                history.proved(position.digest);
+            }
             self.reason = None;
             self.other_histories = 0;
             if let Some(timer) = &mut self.heartbeat {
                 timer.restart();
             }
+        }
+        if let Some(what) = unsupported {
+            let last = image.position()?.map_or(Zxid::ZERO, |position| position.zxid);
+            self.halt_unsupported(what, last, outcome);
         }
         Ok(())
     }
@@ -415,7 +434,6 @@ fn at(position: &HistoryPosition, txn: &CommittedTxn) -> HistoryPosition {
     HistoryPosition {
         zxid: txn.zxid,
         payload_crc: Some(txn.payload_crc),
-        digest: txn.digest.map(|digest| digest.value),
         ..*position
     }
 }

@@ -21,7 +21,9 @@
 //!    leader's own begins, or until the leader says that the source is up to date.
 //! 5. A leader that cuts the history (TRUNC) never moves the image back. Its transactions are dropped up to the
 //!    position, and the one at the position has to be the same.
-//! 6. A listing is the tree at exactly one zxid, from a staged snapshot; the comparison is the one of the watch machine,
+//! 6. With [`ProofMode::Tree`] the digest of the server's tree after each transaction is the one that the journal's
+//!    table of znodes gives, or nothing of the input is appended.
+//! 7. A listing is the tree at exactly one zxid, from a staged snapshot; the comparison is the one of the watch machine,
 //!    without events.
 
 mod contract;
@@ -29,6 +31,7 @@ mod history;
 mod machine;
 mod net;
 mod options;
+mod proof;
 mod staging;
 mod txn;
 
@@ -37,6 +40,8 @@ mod tests;
 
 pub use machine::Committed;
 pub use options::CommittedOptions;
+pub use proof::{ProofMode, ShadowKey, ShadowNode};
+pub(crate) use proof::{RAW_STAT_BYTES, decode_raw_stat, encode_raw_stat};
 pub use txn::{
     CommittedTxn, HistoryPosition, NodeOperation, RawStat, StagePage, StageRead, StagedNode, SyncAnswer,
     SyncKind, TreeDigestValue, TxnContent,

@@ -6,6 +6,8 @@ use crate::capture::CaptureOptions;
 use crate::path::ZnodePath;
 use crate::record::NAMESPACE;
 
+use super::proof::ProofMode;
+
 /// Bytes of paths and data of held transactions that may wait in memory; with more, the tree is compared with a
 /// snapshot. A leader sends at most 500 transactions from its memory by default, and more of them from its log.
 const HELD_BYTES_MAX: usize = 64 << 20;
@@ -30,6 +32,8 @@ pub struct CommittedOptions {
     pub chroot: Option<ZnodePath>,
     /// A text that is different for another choice of captured paths.
     pub scope: String,
+    /// How the history is proved.
+    pub proof: ProofMode,
     /// Bytes of held transactions.
     pub held_bytes: usize,
     /// Znodes of a stage in one request.
@@ -49,6 +53,7 @@ impl CommittedOptions {
             capture,
             chroot,
             scope: scope.into(),
+            proof: ProofMode::default(),
             held_bytes: HELD_BYTES_MAX,
             stage_nodes: STAGE_NODES,
             stage_bytes: STAGE_BYTES,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::append::{DeletedAt, NodeFacts};
 use crate::capture::roots::{AtStage, StepContext};
-use crate::capture::{AclMode, SnapshotMode, Ticket};
+use crate::capture::{AclMode, SnapshotMode, StepResult, Ticket};
 use crate::machine::StepError;
 use crate::number::Epoch;
 use crate::path::ZnodePath;
@@ -18,9 +18,8 @@ use crate::record::{GapReason, NAMESPACE};
 use crate::resnapshot::Resnapshot;
 
 use super::options::CommittedOptions;
+use super::proof::{ProofMode, StageDigest};
 use super::txn::{HistoryPosition, StagePage, StageRead, StagedNode, SyncAnswer};
-
-type StepResult<T> = Result<T, StepError>;
 
 /// How far the comparison with a stage is.
 #[derive(Debug)]
@@ -40,6 +39,9 @@ pub(super) struct Staging {
     /// Whether the root itself was in the stage.
     is_found: bool,
     ticket: Ticket,
+    /// The digest of the whole stage, once the roots are compared.
+    digest: Option<StageDigest>,
+    is_proved: bool,
     /// Roots whose image is appended again after their gap.
     resnapshots: VecDeque<Resnapshot>,
 }
@@ -67,6 +69,8 @@ impl Staging {
             after: None,
             is_found: false,
             ticket: Ticket(0),
+            digest: None,
+            is_proved: false,
             resnapshots: VecDeque::new(),
         }
     }
@@ -95,17 +99,21 @@ impl Staging {
         options: &CommittedOptions,
         context: &mut StepContext<'_>,
     ) -> StepResult<StagingProgress> {
-        if let Some(resnapshot) = self
-            .resnapshots
-            .front_mut()
-            .filter(|_| self.root == context.roots.len())
-        {
+        let are_compared = self.root == context.roots.len();
+        if are_compared && options.proof == ProofMode::Tree && !self.is_proved {
+            if self.digest.is_none() {
+                context.image.clear_shadow()?;
+                self.digest = Some(StageDigest::default());
+            }
+            return Ok(self.read(ZnodePath::slash(), options));
+        }
+        if let Some(resnapshot) = self.resnapshots.front_mut().filter(|_| are_compared) {
             resnapshot.step(context.image, options.capture.limits.resnapshot_batch)?;
             if resnapshot.is_done() {
                 self.resnapshots.pop_front();
             }
         }
-        if self.root == context.roots.len() {
+        if are_compared {
             return Ok(match self.resnapshots.is_empty() {
                 true => StagingProgress::Done,
                 false => StagingProgress::More,
@@ -115,14 +123,19 @@ impl Staging {
             context.open_bracket(self.root, self.epoch, self.reason)?;
             self.is_open = true;
         }
+        let below = options.server_path(&context.roots[self.root].path);
+        Ok(self.read(below, options))
+    }
+
+    fn read(&mut self, below: ZnodePath, options: &CommittedOptions) -> StagingProgress {
         self.ticket = Ticket(self.ticket.0 + 1);
         let read = StageRead {
-            below: options.server_path(&context.roots[self.root].path),
+            below,
             after: self.after.clone(),
             nodes: options.stage_nodes,
             bytes: options.stage_bytes,
         };
-        Ok(StagingProgress::Read(self.ticket, read))
+        StagingProgress::Read(self.ticket, read)
     }
 
     /// Compares the znodes of an answer.
@@ -133,7 +146,12 @@ impl Staging {
         context: &mut StepContext<'_>,
     ) -> StepResult<StagingProgress> {
         let root = self.root;
-        for node in &page.nodes {
+        if let Some(digest) = &mut self.digest {
+            for node in &page.nodes {
+                digest.add(node, context.image)?;
+            }
+        }
+        for node in page.nodes.iter().filter(|_| self.digest.is_none()) {
             let Some(path) = options.record_path(&node.path) else {
                 continue;
             };
@@ -145,7 +163,9 @@ impl Staging {
         if let Some(last) = page.nodes.last() {
             self.after = Some(last.path.clone());
         }
-        if page.is_last {
+        if page.is_last && self.digest.is_some() {
+            self.prove()?;
+        } else if page.is_last {
             self.end_root(&page, options, context)?;
         } else if page.nodes.is_empty() {
             return Err(StepError::Unproved(
@@ -153,6 +173,22 @@ impl Staging {
             ));
         }
         self.go_on(options, context)
+    }
+
+    /// All znodes of the stage are stored: the digest has to be that of the server, if it says one.
+    fn prove(&mut self) -> StepResult<()> {
+        let digest = self.digest.take().map(|digest| digest.value());
+        if let (Some(ours), Some(theirs)) = (digest, self.at.digest)
+            && ours != theirs
+        {
+            return Err(StepError::Unproved(format!(
+                "the staged tree at {} has the digest {ours:016x}, and the server's has {theirs:016x}",
+                self.at.zxid
+            )));
+        }
+        self.at.digest = digest;
+        (self.is_proved, self.after) = (true, None);
+        Ok(())
     }
 
     fn end_root(

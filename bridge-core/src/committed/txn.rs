@@ -11,7 +11,8 @@ use crate::record::{Acl, Lifetime, LifetimeKind, Stat};
 /// One transaction that the ensemble has committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedTxn {
-    /// Its place in the history.
+    /// Its place in the history. A malformed request makes an error with the zxid of the transaction before it, which
+    /// the machine drops.
     pub zxid: Zxid,
     /// The session that requested it; zeros for the server itself.
     pub session: SessionId,
@@ -49,7 +50,7 @@ pub enum TxnContent {
         /// or with `closeSessionTxn.enabled=false`).
         paths: Option<Vec<ZnodePath>>,
     },
-    /// Nothing in the tree changes: a session begins, or a request failed.
+    /// Nothing changes outside of `/zookeeper`: a session begins, a request failed, or the ensemble is reconfigured.
     Nothing,
 }
 
@@ -105,7 +106,8 @@ pub struct HistoryPosition {
     pub zxid: Zxid,
     /// Its checksum; `None` where a snapshot was taken and the transaction itself was not seen.
     pub payload_crc: Option<u32>,
-    /// The digest of the tree after it, if the servers compute digests.
+    /// The digest of the whole tree after it: in a staged snapshot as the server says, if it does; in the journal as it
+    /// was computed, if it is.
     pub digest: Option<u64>,
     /// The greatest epoch of a leader that the source has followed.
     pub epoch: u32,

@@ -8,9 +8,9 @@
 //! | `Created`, `CreatedUnread`, `Listed` | not living | seen: not below the life before |
 //! | `Updated` | living, the same czxid | seen: above the last |
 //! | `AclChanged`, `Restated` | living, the same czxid; read | |
+//! | `Deleted` | anything | seen: above the last |
 //!
 //! An `AclChanged` with a zxid is of a source that reads transactions.
-//! | `Deleted` | anything | seen: above the last |
 
 use rusqlite::Connection;
 

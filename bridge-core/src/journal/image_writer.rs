@@ -14,7 +14,7 @@ use super::position;
 use super::progress::{self, Roots};
 use super::writer::Journal;
 use crate::append::Append;
-use crate::committed::HistoryPosition;
+use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
@@ -207,6 +207,24 @@ impl ImageTxn for Journal {
     fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
         self.write_beside("storing the position in the history", |journal| {
             position::store(&journal.connection, position)
+        })
+    }
+
+    fn shadow(&mut self, key: &ShadowKey) -> Result<Option<ShadowNode>, JournalError> {
+        self.read_beside("reading the digest of a znode", |journal| {
+            position::shadow(&journal.connection, key)
+        })
+    }
+
+    fn set_shadow(&mut self, key: &ShadowKey, node: Option<&ShadowNode>) -> Result<(), JournalError> {
+        self.write_beside("storing the digest of a znode", |journal| {
+            position::set_shadow(&journal.connection, key, node)
+        })
+    }
+
+    fn clear_shadow(&mut self) -> Result<(), JournalError> {
+        self.write_beside("removing the digests of znodes", |journal| {
+            journal.connection.execute("DELETE FROM shadow", []).map(drop)
         })
     }
 }

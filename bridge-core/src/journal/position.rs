@@ -1,8 +1,11 @@
-//! How far a source has taken the history: one row, which moves in the transaction of the records.
+//! How far a source has taken the history: one row, which moves in the transaction of the records. With it moves the
+//! table of the znodes of which the digest of the server's tree is computed.
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::committed::HistoryPosition;
+use crate::committed::{
+    HistoryPosition, RAW_STAT_BYTES, ShadowKey, ShadowNode, decode_raw_stat, encode_raw_stat,
+};
 use crate::number::Zxid;
 
 /// The stored position.
@@ -21,10 +24,11 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Option<HistoryPo
         .optional()
 }
 
-/// Stores it, or that there is none.
+/// Stores it, or that there is none: then the table of znodes proves nothing either.
 pub(super) fn store(connection: &Connection, position: Option<&HistoryPosition>) -> rusqlite::Result<()> {
     let Some(position) = position else {
         connection.prepare_cached("DELETE FROM position")?.execute([])?;
+        connection.prepare_cached("DELETE FROM shadow")?.execute([])?;
         return Ok(());
     };
     connection
@@ -39,4 +43,35 @@ pub(super) fn store(connection: &Connection, position: Option<&HistoryPosition>)
             position.scope.cast_signed(),
         ))?;
     Ok(())
+}
+
+/// A row of the table.
+pub(super) fn shadow(connection: &Connection, key: &ShadowKey) -> rusqlite::Result<Option<ShadowNode>> {
+    connection
+        .prepare_cached("SELECT crc, stat FROM shadow WHERE path = ?1")?
+        .query_row([key.0.as_slice()], |row| {
+            let stat: [u8; RAW_STAT_BYTES] = row.get(1)?;
+            let stat = decode_raw_stat(&stat).ok_or(rusqlite::Error::InvalidQuery)?;
+            Ok(ShadowNode {
+                crc: row.get(0)?,
+                stat,
+            })
+        })
+        .optional()
+}
+
+/// Stores a row, or removes it.
+pub(super) fn set_shadow(
+    connection: &Connection,
+    key: &ShadowKey,
+    node: Option<&ShadowNode>,
+) -> rusqlite::Result<()> {
+    let Some(node) = node else {
+        let mut delete = connection.prepare_cached("DELETE FROM shadow WHERE path = ?1")?;
+        return delete.execute([key.0.as_slice()]).map(drop);
+    };
+    connection
+        .prepare_cached("REPLACE INTO shadow(path, crc, stat) VALUES (?1, ?2, ?3)")?
+        .execute((key.0.as_slice(), node.crc, encode_raw_stat(&node.stat).as_slice()))
+        .map(drop)
 }

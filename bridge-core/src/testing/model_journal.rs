@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::append::{Append, Change, RecordKind};
-use crate::committed::HistoryPosition;
+use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::journal::{
     JournalError, JournalWriter, Log, LogEnd, Maintained, ProgressError, RangeMismatch, SealedBatch,
@@ -35,6 +35,7 @@ pub struct ModelState {
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
     position: Option<HistoryPosition>,
+    shadow: BTreeMap<ShadowKey, ShadowNode>,
     term: Term,
     /// The first record that is kept.
     oldest: u64,
@@ -92,6 +93,7 @@ struct Undo {
     epoch: Epoch,
     progress: BTreeMap<ZnodePath, Progress>,
     position: Option<HistoryPosition>,
+    shadow: BTreeMap<ShadowKey, ShadowNode>,
 }
 
 /// The one writer. Dropping it is the end of the process: what is not committed is gone.
@@ -153,6 +155,7 @@ impl ModelJournal {
             epoch: state.epoch,
             progress: state.progress.clone(),
             position: state.position,
+            shadow: state.shadow.clone(),
         });
     }
 
@@ -183,6 +186,7 @@ impl ModelJournal {
         state.epoch = undo.epoch;
         state.progress = undo.progress;
         state.position = undo.position;
+        state.shadow = undo.shadow;
     }
 }
 
@@ -320,7 +324,31 @@ impl ImageTxn for ModelJournal {
 
     fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
         self.begin();
-        self.disk.borrow_mut().state.position = position.copied();
+        let state = &mut self.disk.borrow_mut().state;
+        state.position = position.copied();
+        if position.is_none() {
+            state.shadow.clear();
+        }
+        Ok(())
+    }
+
+    fn shadow(&mut self, key: &ShadowKey) -> Result<Option<ShadowNode>, JournalError> {
+        Ok(self.disk.borrow().state.shadow.get(key).copied())
+    }
+
+    fn set_shadow(&mut self, key: &ShadowKey, node: Option<&ShadowNode>) -> Result<(), JournalError> {
+        self.begin();
+        let shadow = &mut self.disk.borrow_mut().state.shadow;
+        match node {
+            Some(node) => drop(shadow.insert(*key, *node)),
+            None => drop(shadow.remove(key)),
+        }
+        Ok(())
+    }
+
+    fn clear_shadow(&mut self) -> Result<(), JournalError> {
+        self.begin();
+        self.disk.borrow_mut().state.shadow.clear();
         Ok(())
     }
 }

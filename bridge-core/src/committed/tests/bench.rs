@@ -100,6 +100,7 @@ impl Bench {
     pub fn position(&self, zxid: Zxid) -> HistoryPosition {
         HistoryPosition {
             zxid,
+            digest: Some(self.server.tree_at(zxid).digest()),
             ..HistoryPosition::default()
         }
     }

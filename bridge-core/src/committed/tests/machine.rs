@@ -367,3 +367,101 @@ fn inputs_of_a_closed_connection_are_ignored() {
     }
     assert_eq!(bench.new_records(), []);
 }
+
+#[test]
+fn a_digest_that_does_not_match_is_compared_with_a_snapshot() {
+    let mut bench = filled();
+    bench.list();
+    assert_eq!(bench.stored_position().digest, Some(bench.server.tree.digest()));
+    let good = bench.server.one(&Ask::Set("/c", "outside of the roots"));
+    let mut bad = bench.server.one(&Ask::Set("/a/1", "w"));
+    let TxnContent::Single(NodeOperation::SetData { data, .. }) = &mut bad.content else {
+        panic!("{bad:?}");
+    };
+    *data = b"another".as_slice().into();
+    let step = bench.send(vec![good.clone(), bad.clone()]);
+    let Err(StepError::Unproved(evidence)) = step else {
+        panic!("{step:?}");
+    };
+    assert!(evidence.contains(&bad.zxid.to_string()), "{evidence}");
+    assert_eq!(bench.new_records(), []);
+    bench.connect();
+    assert_eq!(bench.resumed, None);
+    bench.snapshot(usize::MAX).unwrap();
+    assert_eq!(
+        bench.new_records()[0].gap.as_ref().unwrap().reason,
+        GapReason::Unproved
+    );
+}
+
+#[test]
+fn the_lost_end_of_an_epoch_is_found_by_the_digest() {
+    let mut bench = filled();
+    bench.list();
+    bench.server.one(&Ask::Set("/a/2/x", "lost"));
+    bench.server.elect();
+    let next = bench.server.one(&Ask::Set("/a/1", "w"));
+    bench.connect();
+    bench.synced(SyncKind::Diff).unwrap();
+    let step = bench.send(vec![next]);
+    assert!(matches!(step, Err(StepError::Unproved(_))), "{step:?}");
+    assert_eq!(bench.new_records(), []);
+}
+
+#[test]
+fn a_stage_that_differs_in_any_field_of_any_stat_is_refused() {
+    let flips: [fn(&mut RawStat); 9] = [
+        |stat| stat.czxid.0 ^= 1 << 20,
+        |stat| stat.mzxid.0 ^= 1 << 20,
+        |stat| stat.pzxid.0 ^= 1 << 20,
+        |stat| stat.ctime ^= 1,
+        |stat| stat.mtime ^= 1,
+        |stat| stat.version ^= 1,
+        |stat| stat.cversion ^= 1,
+        |stat| stat.aversion ^= 1,
+        |stat| stat.owner ^= 1,
+    ];
+    for (nth, flip) in flips.into_iter().enumerate() {
+        let mut bench = filled();
+        let digest = bench.server.tree.digest();
+        flip(&mut bench.server.tree.nodes.get_mut(&path("/c")).unwrap().raw);
+        assert_ne!(bench.server.tree.digest(), digest, "field {nth}");
+        bench.connect();
+        let step = bench.snapshot(usize::MAX);
+        assert!(
+            matches!(step, Err(StepError::Unproved(_))),
+            "field {nth}: {step:?}"
+        );
+    }
+}
+
+#[test]
+fn servers_without_digests_suspend_the_proof_and_do_not_end_it() {
+    let mut bench = filled();
+    bench.list();
+    for version in [None, Some(1)] {
+        let mut txn = bench.server.one(&Ask::Set("/a/1", "w"));
+        txn.digest = version.map(|version| TreeDigestValue { version, value: 7 });
+        bench.send(vec![txn]).unwrap();
+    }
+    let txn = bench.server.one(&Ask::Set("/a/1", "w"));
+    bench.send(vec![txn]).unwrap();
+    assert_eq!(bench.new_records().len(), 3);
+    assert_eq!(bench.stored_position().digest, Some(bench.server.tree.digest()));
+}
+
+#[test]
+fn a_source_that_begins_to_prove_its_tree_takes_a_snapshot() {
+    let mut bench = filled();
+    let mut options = bench.options.clone();
+    options.proof = ProofMode::Sequence;
+    bench.start_with(options.clone());
+    bench.list();
+    assert_eq!(bench.stored_position().digest, None);
+    options.proof = ProofMode::Tree;
+    bench.start_with(options);
+    bench.connect();
+    assert_eq!(bench.resumed, None);
+    bench.snapshot(usize::MAX).unwrap();
+    assert_eq!(bench.stored_position().digest, Some(bench.server.tree.digest()));
+}

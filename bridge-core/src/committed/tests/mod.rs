@@ -1,6 +1,8 @@
 //! Tests of the machine for committed transactions.
 
 mod bench;
+mod faults;
+mod judge;
 mod machine;
 mod net;
 mod random;

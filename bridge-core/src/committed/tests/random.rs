@@ -11,12 +11,14 @@ use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use super::bench::{Bench, options};
+use super::faults::Lie;
+use super::judge::{expected, found};
 use super::tree::*;
 use crate::committed::*;
 use crate::machine::{CaptureState, SourceMachine, StepError};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
-use crate::record::{Fidelity, GapReason, Lifetime, LifetimeKind, Op, Record, Stat, TxnKind};
+use crate::record::{Fidelity, GapReason, Lifetime, LifetimeKind, Op};
 use crate::source::Input;
 
 const SEEDS: u64 = 150;
@@ -25,183 +27,35 @@ const ACTS: usize = 80;
 const WINDOW: usize = 25;
 const SESSIONS: [u64; 2] = [0x11, 0x22];
 
-/// A way in which the servers, or the driver, lie. Each must be caught.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lie {
-    /// A transaction is replaced by one that does nothing.
-    LosesTransaction,
-    /// A proposal that is never committed is sent as a transaction of the leader's own epoch.
-    SendsProposals,
-    /// A `multi` that failed is sent as one that succeeded.
-    AppliesFailedMultis,
-    /// A stage is of a later tree than it says.
-    StagesLater,
-    /// A value is another one.
-    ChangesValue,
-}
-
-/// A record, as the history says it has to be.
-#[derive(Debug, PartialEq)]
-struct Expected {
-    op: Op,
-    path: ZnodePath,
-    index: u32,
-    missed: u64,
-    before: Option<(Stat, Arc<[u8]>)>,
-    after: Option<(Stat, Arc<[u8]>)>,
-    count: usize,
-    kind: TxnKind,
-    session: u64,
-}
-
-/// The records of a transaction, from the trees before and after it and the list of its operations.
-fn expected(
-    txn: &CommittedTxn,
-    before: &ServerTree,
-    after: &ServerTree,
-    captured: impl Fn(&ZnodePath) -> bool,
-) -> Vec<Expected> {
-    let operations: Vec<NodeOperation> = match &txn.content {
-        TxnContent::Nothing => Vec::new(),
-        TxnContent::Single(operation) => vec![operation.clone()],
-        TxnContent::Multi(operations) => operations.clone(),
-        TxnContent::CloseSession { paths } => {
-            let delete = |path: &ZnodePath| NodeOperation::Delete {
-                path: path.clone(),
-                is_of_container: false,
-            };
-            paths.iter().flatten().map(delete).collect()
-        }
-    };
-    let places = |path: &ZnodePath, op: Op| -> Vec<u32> {
-        let is_of = |operation: &NodeOperation| match operation {
-            NodeOperation::Create { path: at, .. } => op == Op::Create && at == path,
-            NodeOperation::Delete { path: at, .. } => op == Op::Delete && at == path,
-            NodeOperation::SetData { path: at, .. } => op == Op::Update && at == path,
-            NodeOperation::SetAcl { path: at, .. } => op == Op::Acl && at == path,
-            NodeOperation::Check => false,
-        };
-        let numbered = (0..).zip(&operations);
-        numbered
-            .filter(|(_, operation)| is_of(operation))
-            .map(|(index, _)| index)
-            .collect()
-    };
-    let kind = match (&txn.content, operations.first()) {
-        (TxnContent::Multi(_) | TxnContent::Nothing, _) | (_, None) => TxnKind::Multi,
-        (TxnContent::CloseSession { .. }, _) => TxnKind::CloseSession,
-        (_, Some(NodeOperation::Create { lifetime, .. })) => match lifetime.kind {
-            LifetimeKind::Container => TxnKind::CreateContainer,
-            LifetimeKind::Ttl => TxnKind::CreateTtl,
-            _ => TxnKind::Create,
-        },
-        (_, Some(NodeOperation::Delete { .. })) => TxnKind::Delete,
-        (_, Some(NodeOperation::SetData { .. })) => TxnKind::SetData,
-        (_, Some(NodeOperation::SetAcl { .. })) => TxnKind::SetAcl,
-        (_, Some(NodeOperation::Check)) => TxnKind::Multi,
-    };
-    let state = |tree: &ServerTree, path: &ZnodePath| {
-        let stat = tree.stat(path)?;
-        Some((stat, tree.nodes[path].data.clone()))
-    };
-    let mut all = Vec::new();
-    let paths: HashSet<&ZnodePath> = before.nodes.keys().chain(after.nodes.keys()).collect();
-    for path in paths.into_iter().filter(|path| captured(path)) {
-        let (was, is) = (state(before, path), state(after, path));
-        let row = |op, index, missed, before, after| Expected {
-            op,
-            path: path.clone(),
-            index,
-            missed,
-            before,
-            after,
-            count: operations.len(),
-            kind,
-            session: txn.session.0,
-        };
-        let is_same = match (&was, &is) {
-            (Some((was, _)), Some((is, _))) => was.czxid == is.czxid,
-            _ => false,
-        };
-        let writes = places(path, Op::Update);
-        if let (Some(was), false) = (&was, is_same) {
-            let index = places(path, Op::Delete)[0];
-            let missed = writes.iter().filter(|write| **write < index).count() as u64;
-            all.push(row(Op::Delete, index, missed, Some(was.clone()), None));
-        }
-        if let (Some(is), false) = (&is, is_same) {
-            let index = *places(path, Op::Create).last().unwrap();
-            let missed = writes.iter().filter(|write| **write > index).count() as u64;
-            all.push(row(Op::Create, index, missed, None, Some(is.clone())));
-        }
-        if let (Some(was), Some(is), true) = (&was, &is, is_same) {
-            if let Some(last) = writes.last() {
-                let missed = writes.len() as u64 - 1;
-                all.push(row(
-                    Op::Update,
-                    *last,
-                    missed,
-                    Some(was.clone()),
-                    Some(is.clone()),
-                ));
-            }
-            if let Some(last) = places(path, Op::Acl).last() {
-                all.push(row(Op::Acl, *last, 0, Some(was.clone()), Some(is.clone())));
-            }
-        }
-    }
-    all.sort_by_key(|row| row.index);
-    all
-}
-
-fn found(record: &Record) -> Expected {
-    let about = record.txn.as_ref().expect("an exact record has its transaction");
-    let state = |state: &Option<crate::record::State>| {
-        let state = state.as_ref()?;
-        let data = state.data.as_ref().expect("values are kept");
-        Some((state.stat.expect("it was read"), data.bytes.clone()))
-    };
-    Expected {
-        op: record.op,
-        path: record.path.clone().expect("a change has a path"),
-        index: about.index,
-        missed: record.missed.expect("it is known"),
-        before: state(&record.before),
-        after: state(&record.after),
-        count: about.count as usize,
-        kind: about.kind,
-        session: about.session.0,
-    }
-}
-
-struct World {
-    bench: Bench,
-    random: StdRng,
-    lie: Option<Lie>,
-    lied: bool,
+pub(super) struct World {
+    pub(super) bench: Bench,
+    pub(super) random: StdRng,
+    pub(super) lie: Option<Lie>,
+    pub(super) lied: bool,
     /// The last transaction that was sent on this connection; `None` without one.
     sent: Option<Zxid>,
     /// Proposals of the last epoch that were never committed.
-    dead: Vec<CommittedTxn>,
+    pub(super) dead: Vec<CommittedTxn>,
     /// Everything up to there is judged.
     judged: Zxid,
     ids: HashSet<Uuid>,
     last: Option<(Zxid, u32)>,
-    seen: Coverage,
+    pub(super) seen: Coverage,
 }
 
 #[derive(Debug, Default)]
-struct Coverage {
+pub(super) struct Coverage {
     exact: usize,
     folded: usize,
     gaps: usize,
     unproved: usize,
     held: usize,
-    cut: usize,
+    pub(super) cut: usize,
     truncated: usize,
     crashes: usize,
     closed: usize,
     interrupted: usize,
+    pub(super) tails: usize,
 }
 
 fn universe() -> Vec<ZnodePath> {
@@ -222,6 +76,11 @@ impl World {
     fn new(seed: u64, lie: Option<Lie>) -> World {
         let mut options = options(&["/a", "/b"]);
         let glob = globset::Glob::new("/*/hidden").unwrap();
+        // The judge has to find the lies by itself.
+        options.proof = match lie.is_none() && seed.is_multiple_of(2) {
+            true => ProofMode::Tree,
+            false => ProofMode::Sequence,
+        };
         options.capture.exclude = globset::GlobSetBuilder::new().add(glob).build().unwrap();
         World {
             bench: Bench::new(options),
@@ -435,7 +294,7 @@ impl World {
         }
         self.sent = txns.last().map(|txn| txn.zxid);
         let mut is_unproved = self.spoil(&mut txns);
-        self.tell_lies(&mut txns);
+        self.lie_about(&mut txns);
         let position = self.bench.resumed.map_or(Zxid::ZERO, |position| position.zxid);
         // What was taken before is no hole.
         is_unproved &= txns.iter().any(|txn| txn.zxid > position);
@@ -451,75 +310,6 @@ impl World {
                 self.sent = None;
             }
             Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Now and then a transaction is missing, or the proposals of a dead leader are in a log, and after them a hole.
-    fn spoil(&mut self, txns: &mut Vec<CommittedTxn>) -> bool {
-        let epoch = |zxid: Zxid| zxid.0 >> 32;
-        if txns.len() > 2 && self.random.random_bool(0.05) {
-            let at = self.random.random_range(0..txns.len() - 1);
-            let is_last_of_epoch = epoch(txns[at].zxid) != epoch(txns[at + 1].zxid);
-            // Without the one at the position a history that is cut is another one. The last ones of an epoch are missed
-            // by their effect only.
-            if txns[at].zxid != self.bench.stored_position().zxid && !is_last_of_epoch {
-                txns.remove(at);
-                return true;
-            }
-        }
-        if let Some(first) = self.dead.first().map(|dead| dead.zxid)
-            && let Some(at) = txns.iter().position(|txn| epoch(txn.zxid) > epoch(first))
-            && at + 1 < txns.len()
-            && txns[at].zxid != self.bench.stored_position().zxid
-            && self.random.random_bool(0.5)
-            && (at > 0
-                || self
-                    .bench
-                    .resumed
-                    .is_some_and(|after| after.zxid.0 + 1 == first.0))
-            && txns[..at].last().is_none_or(|last| last.zxid.0 + 1 == first.0)
-        {
-            self.seen.cut += 1;
-            txns.splice(at..=at, self.dead.iter().cloned());
-            return true;
-        }
-        false
-    }
-
-    fn tell_lies(&mut self, txns: &mut [CommittedTxn]) {
-        let Some(txn) = txns.last_mut() else { return };
-        match self.lie {
-            Some(Lie::LosesTransaction) if txn.content != TxnContent::Nothing => {
-                txn.content = TxnContent::Nothing;
-                self.lied = true;
-            }
-            Some(Lie::ChangesValue) => {
-                if let TxnContent::Single(NodeOperation::SetData { data, .. }) = &mut txn.content {
-                    *data = b"another".as_slice().into();
-                    self.lied = true;
-                }
-            }
-            Some(Lie::SendsProposals | Lie::AppliesFailedMultis) if txn.content == TxnContent::Nothing => {
-                let tree = self.bench.server.tree_at(Zxid(txn.zxid.0 - 1));
-                let set = |at: &str| {
-                    let at = path(at);
-                    let version = tree.nodes.get(&at)?.raw.version + 1;
-                    let data = b"never".as_slice().into();
-                    Some(NodeOperation::SetData {
-                        path: at,
-                        data,
-                        version,
-                    })
-                };
-                if let Some(operation) = set("/a").or_else(|| set("/b")) {
-                    txn.content = match self.lie {
-                        Some(Lie::AppliesFailedMultis) => TxnContent::Multi(vec![operation]),
-                        _ => TxnContent::Single(operation),
-                    };
-                    self.lied = true;
-                }
-            }
-            _ => {}
         }
     }
 
@@ -665,6 +455,7 @@ fn every_committed_version_is_recorded_once_and_exactly_whatever_fails() {
         all.crashes += seen.crashes;
         all.closed += seen.closed;
         all.interrupted += seen.interrupted;
+        all.tails += seen.tails;
     }
     println!("{all:?}");
     if seeds().len() as u64 >= SEEDS {
@@ -679,6 +470,7 @@ fn every_committed_version_is_recorded_once_and_exactly_whatever_fails() {
             all.crashes,
             all.closed,
             all.interrupted,
+            all.tails,
         ];
         assert!(
             counts.iter().all(|count| *count > 0),
@@ -696,17 +488,17 @@ fn every_lie_about_the_history_is_caught() {
         Lie::StagesLater,
         Lie::ChangesValue,
     ] {
-        let mut told = 0;
+        let mut lied = 0;
         let caught = (0..60).filter(|seed| {
             let mut world = World::new(*seed, Some(lie));
             let run = catch_unwind(AssertUnwindSafe(|| world.run()));
-            told += usize::from(world.lied);
+            lied += usize::from(world.lied);
             run.is_err()
         });
         let caught = caught.count();
         assert!(
-            told > 0 && caught > 0,
-            "{lie:?}: {caught} of {told} lies were caught"
+            lied > 0 && caught > 0,
+            "{lie:?}: {caught} of {lied} lies were caught"
         );
     }
 }

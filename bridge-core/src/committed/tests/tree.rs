@@ -42,10 +42,7 @@ impl Default for ServerTree {
             data: Arc::from(&[][..]),
             acl: acl("cdrwa"),
             lifetime: Lifetime::PERSISTENT,
-            raw: RawStat {
-                cversion: 1,
-                ..RawStat::default()
-            },
+            raw: RawStat::default(),
         };
         let nodes = ["/", "/zookeeper"].map(|at| (path(at), node.clone()));
         ServerTree {
@@ -225,6 +222,32 @@ impl ServerTree {
         }
     }
 
+    /// The digest as a server computes it, with a checksum of its own.
+    pub fn digest(&self) -> u64 {
+        let covered = self.nodes.iter().filter(|(at, _)| !at.starts_with("/zookeeper/"));
+        let terms = covered.map(|(at, node)| {
+            let raw = node.raw;
+            let mut bytes = if at.is_slash() {
+                Vec::new()
+            } else {
+                at.as_bytes().to_vec()
+            };
+            bytes.extend_from_slice(&node.data);
+            for long in [raw.czxid.0, raw.mzxid.0, raw.pzxid.0] {
+                bytes.extend(long.to_be_bytes());
+            }
+            for time in [raw.ctime, raw.mtime] {
+                bytes.extend(time.to_be_bytes());
+            }
+            for count in [raw.version, raw.cversion, raw.aversion] {
+                bytes.extend(count.to_be_bytes());
+            }
+            bytes.extend(raw.owner.to_be_bytes());
+            u64::from(naive_crc(&bytes))
+        });
+        terms.fold(0, u64::wrapping_add)
+    }
+
     /// The znodes below a path, as a stage sends them.
     pub fn page(&self, read: &StageRead) -> StagePage {
         let below: Vec<(&ZnodePath, &ServerNode)> = self
@@ -248,6 +271,21 @@ impl ServerTree {
             above: above.next().filter(|_| !is_there).map(|node| node.raw.pzxid),
         }
     }
+}
+
+/// CRC-32 bit by bit.
+fn naive_crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| {
+        if crc & 1 == 1 {
+            crc >> 1 ^ 0xedb8_8320
+        } else {
+            crc >> 1
+        }
+    };
+    let all = bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc))
+    });
+    !all
 }
 
 /// A server that commits.
@@ -276,8 +314,10 @@ impl Server {
         }
     }
 
-    pub fn commit(&mut self, txn: CommittedTxn) -> CommittedTxn {
+    pub fn commit(&mut self, mut txn: CommittedTxn) -> CommittedTxn {
         self.tree.apply(&txn);
+        let value = self.tree.digest();
+        txn.digest = Some(TreeDigestValue { version: 2, value });
         self.history.push(txn.clone());
         txn
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bridge_core::append::{Append, RecordKind};
-use bridge_core::committed::HistoryPosition;
+use bridge_core::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
     JournalError, JournalErrorKind, JournalWriter, Log, LogEnd, Maintained, ProgressError, SealedBatch,
@@ -197,6 +197,20 @@ impl ImageTxn for Tap {
     fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
         self.check_writable()?;
         self.inner.set_position(position)
+    }
+
+    fn shadow(&mut self, key: &ShadowKey) -> Result<Option<ShadowNode>, JournalError> {
+        self.inner.shadow(key)
+    }
+
+    fn set_shadow(&mut self, key: &ShadowKey, node: Option<&ShadowNode>) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_shadow(key, node)
+    }
+
+    fn clear_shadow(&mut self) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.clear_shadow()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bridge_core::amount::{Horizon, Span};
 use bridge_core::append::Append;
-use bridge_core::committed::HistoryPosition;
+use bridge_core::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
     Durability, Journal, JournalError, JournalOptions, JournalWriter, Log, LogEnd, Maintained, ProgressError,
@@ -243,6 +243,18 @@ impl ImageTxn for Twin {
 
     fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
         self.both("set_position", |journal| journal.set_position(position))
+    }
+
+    fn shadow(&mut self, key: &ShadowKey) -> Result<Option<ShadowNode>, JournalError> {
+        self.both("shadow", |journal| journal.shadow(key))
+    }
+
+    fn set_shadow(&mut self, key: &ShadowKey, node: Option<&ShadowNode>) -> Result<(), JournalError> {
+        self.both("set_shadow", |journal| journal.set_shadow(key, node))
+    }
+
+    fn clear_shadow(&mut self) -> Result<(), JournalError> {
+        self.both("clear_shadow", |journal| journal.clear_shadow())
     }
 }
 

@@ -1,0 +1,360 @@
+//! The digest of the whole tree, which servers since 3.6 write with each transaction.
+//!
+//! It is the sum, modulo 2⁶⁴, over all znodes outside of `/zookeeper/` of the CRC-32 of path, data and stored Stat. A
+//! transaction changes the terms of the znodes that it touches and of their parents. So the journal keeps, for each znode
+//! of the server, the CRC state after path and data, and the Stat: not the data itself. A digest that matches proves that
+//! the whole history up to there was taken: also the end of an epoch, which could be missing without a hole.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::image_txn::ImageTxn;
+use crate::journal::JournalError;
+use crate::number::Zxid;
+use crate::path::{Hasher, ZnodePath, covers};
+use crate::record::LifetimeKind;
+
+use super::net::NetFault;
+use super::txn::{CommittedTxn, NodeOperation, RawStat, StagedNode, TxnContent};
+
+/// How the history is proved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProofMode {
+    /// By the digest of the whole tree, for which the journal keeps about 110 bytes for each znode of the ensemble.
+    #[default]
+    Tree,
+    /// By the numbers of the transactions, and by what each says about the state before it.
+    Sequence,
+}
+
+/// The version of the digest that is known here.
+const DIGEST_VERSION: i32 = 2;
+
+/// The znodes below this one are in no digest.
+const RESERVED: &str = "/zookeeper";
+
+/// The bytes of a stored Stat.
+pub(crate) const RAW_STAT_BYTES: usize = 60;
+
+/// Names a znode in the journal's table: the first half of the SHA-256 of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShadowKey(pub [u8; 16]);
+
+impl ShadowKey {
+    /// The key of a path of the server.
+    pub fn of(path: &str) -> ShadowKey {
+        let digest: [u8; 32] = Sha256::digest(path.as_bytes()).into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest[..16]);
+        ShadowKey(key)
+    }
+}
+
+/// What the digest needs of a znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShadowNode {
+    /// The CRC-32 of path and data.
+    pub crc: u32,
+    /// The Stat as servers store it.
+    pub stat: RawStat,
+}
+
+impl ShadowNode {
+    /// Of a znode with this data.
+    pub(super) fn of(path: &ZnodePath, data: &[u8], stat: RawStat) -> ShadowNode {
+        // The name of the root is empty in the servers' tables.
+        let name = if path.is_slash() { "" } else { path.as_str() };
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(name.as_bytes());
+        crc.update(data);
+        ShadowNode {
+            crc: crc.finalize(),
+            stat,
+        }
+    }
+
+    /// Its term of the sum.
+    fn term(&self) -> u64 {
+        let mut crc = crc32fast::Hasher::new_with_initial(self.crc);
+        crc.update(&encode_raw_stat(&self.stat));
+        crc.finalize().into()
+    }
+}
+
+/// The bytes that the digest is computed of, which are those that servers store.
+pub(crate) fn encode_raw_stat(stat: &RawStat) -> [u8; RAW_STAT_BYTES] {
+    let mut bytes = [0; RAW_STAT_BYTES];
+    let longs = [stat.czxid.0, stat.mzxid.0, stat.pzxid.0];
+    let times = [stat.ctime, stat.mtime].map(i64::cast_unsigned);
+    let counts = [stat.version, stat.cversion, stat.aversion];
+    let (head, tail) = bytes.split_at_mut(40);
+    for (place, number) in head.chunks_exact_mut(8).zip(longs.into_iter().chain(times)) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+    for (place, number) in tail[..12].chunks_exact_mut(4).zip(counts) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+    tail[12..].copy_from_slice(&stat.owner.to_be_bytes());
+    bytes
+}
+
+/// The Stat of such bytes; `None` if there are not 60 of them.
+pub(crate) fn decode_raw_stat(bytes: &[u8]) -> Option<RawStat> {
+    let bytes: &[u8; RAW_STAT_BYTES] = bytes.try_into().ok()?;
+    let long = |at: usize| Some(u64::from_be_bytes(bytes[at..at + 8].try_into().ok()?));
+    let int = |at: usize| Some(i32::from_be_bytes(bytes[at..at + 4].try_into().ok()?));
+    Some(RawStat {
+        czxid: Zxid(long(0)?),
+        mzxid: Zxid(long(8)?),
+        pzxid: Zxid(long(16)?),
+        ctime: long(24)?.cast_signed(),
+        mtime: long(32)?.cast_signed(),
+        version: int(40)?,
+        cversion: int(44)?,
+        aversion: int(48)?,
+        owner: long(52)?.cast_signed(),
+    })
+}
+
+/// Whether a znode is part of the digest.
+fn is_covered(path: &str) -> bool {
+    path == RESERVED || !covers(RESERVED, path)
+}
+
+/// The sum over the znodes of a stage, which are stored as they come.
+#[derive(Debug, Default)]
+pub(super) struct StageDigest(u64);
+
+impl StageDigest {
+    /// Adds a znode.
+    pub(super) fn add(&mut self, node: &StagedNode, image: &mut dyn ImageTxn) -> Result<(), JournalError> {
+        if !is_covered(&node.path) {
+            return Ok(());
+        }
+        let shadow = ShadowNode::of(&node.path, &node.data, node.raw);
+        self.0 = self.0.wrapping_add(shadow.term());
+        image.set_shadow(&ShadowKey::of(&node.path), Some(&shadow))
+    }
+
+    /// The digest of the znodes so far.
+    pub(super) fn value(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The digest while the transactions of one input are applied.
+#[derive(Debug)]
+pub(super) struct TreeProof {
+    digest: u64,
+    /// The znodes that were touched, and whether they exist.
+    touched: HashMap<ShadowKey, Option<ShadowNode>, Hasher>,
+}
+
+impl TreeProof {
+    /// Of a tree with this digest.
+    pub(super) fn new(digest: u64) -> TreeProof {
+        TreeProof {
+            digest,
+            touched: HashMap::default(),
+        }
+    }
+
+    /// Applies a transaction, and compares the digest that it has.
+    pub(super) fn apply(&mut self, txn: &CommittedTxn, image: &mut dyn ImageTxn) -> Result<(), NetFault> {
+        match &txn.content {
+            TxnContent::Nothing => {}
+            TxnContent::Single(operation) => self.operation(txn, operation, image)?,
+            TxnContent::Multi(operations) => {
+                for operation in operations {
+                    self.operation(txn, operation, image)?;
+                }
+            }
+            TxnContent::CloseSession { paths } => {
+                for path in paths.iter().flatten() {
+                    if is_covered(path) && self.node(path, image)?.is_some() {
+                        self.delete(txn, path, image)?;
+                    }
+                }
+            }
+        }
+        match txn.digest.filter(|digest| digest.version == DIGEST_VERSION) {
+            Some(theirs) if theirs.value != self.digest => Err(NetFault::Contradiction(format!(
+                "the tree after transaction {} has the digest {:016x}, and the server's has {:016x}",
+                txn.zxid, self.digest, theirs.value
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the touched znodes. Returns the digest.
+    pub(super) fn finish(self, image: &mut dyn ImageTxn) -> Result<u64, JournalError> {
+        for (key, node) in &self.touched {
+            image.set_shadow(key, node.as_ref())?;
+        }
+        Ok(self.digest)
+    }
+
+    fn operation(
+        &mut self,
+        txn: &CommittedTxn,
+        operation: &NodeOperation,
+        image: &mut dyn ImageTxn,
+    ) -> Result<(), NetFault> {
+        match operation {
+            NodeOperation::Create {
+                path,
+                data,
+                lifetime,
+                parent_cversion,
+                ..
+            } if is_covered(path) => {
+                if let Some(parent) = path.parent() {
+                    self.change(txn, &parent, image, |node| {
+                        let next = parent_cversion.unwrap_or(node.stat.cversion.wrapping_add(1));
+                        if next > node.stat.cversion {
+                            node.stat.cversion = next;
+                            node.stat.pzxid = txn.zxid;
+                        }
+                    })?;
+                }
+                let owner = match lifetime.kind {
+                    LifetimeKind::Persistent => 0,
+                    LifetimeKind::Ephemeral => txn.session.0.cast_signed(),
+                    LifetimeKind::Container => i64::MIN,
+                    LifetimeKind::Ttl => TTL_MARK | lifetime.ttl.unwrap_or_default(),
+                };
+                let stat = RawStat {
+                    czxid: txn.zxid,
+                    mzxid: txn.zxid,
+                    pzxid: txn.zxid,
+                    ctime: txn.time,
+                    mtime: txn.time,
+                    owner,
+                    ..RawStat::default()
+                };
+                self.put(path, Some(ShadowNode::of(path, data, stat)), image)
+            }
+            NodeOperation::Delete { path, .. } if is_covered(path) => self.delete(txn, path, image),
+            NodeOperation::SetData { path, data, version } if is_covered(path) => {
+                self.change(txn, path, image, |node| {
+                    let stat = RawStat {
+                        mzxid: txn.zxid,
+                        mtime: txn.time,
+                        version: *version,
+                        ..node.stat
+                    };
+                    *node = ShadowNode::of(path, data, stat);
+                })
+            }
+            NodeOperation::SetAcl { path, version, .. } if is_covered(path) => {
+                self.change(txn, path, image, |node| node.stat.aversion = *version)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn delete(
+        &mut self,
+        txn: &CommittedTxn,
+        path: &ZnodePath,
+        image: &mut dyn ImageTxn,
+    ) -> Result<(), NetFault> {
+        self.put(path, None, image)?;
+        match path.parent() {
+            Some(parent) => self.change(txn, &parent, image, |node| {
+                node.stat.pzxid = node.stat.pzxid.max(txn.zxid);
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn change(
+        &mut self,
+        txn: &CommittedTxn,
+        path: &ZnodePath,
+        image: &mut dyn ImageTxn,
+        change: impl FnOnce(&mut ShadowNode),
+    ) -> Result<(), NetFault> {
+        let Some(mut node) = self.node(path, image)? else {
+            return Err(NetFault::Contradiction(format!(
+                "transaction {} changes {path}, which does not exist by the digest of the tree",
+                txn.zxid
+            )));
+        };
+        change(&mut node);
+        self.put(path, Some(node), image)
+    }
+
+    fn put(
+        &mut self,
+        path: &ZnodePath,
+        node: Option<ShadowNode>,
+        image: &mut dyn ImageTxn,
+    ) -> Result<(), NetFault> {
+        let term = |node: Option<ShadowNode>| node.map_or(0, |node| node.term());
+        let before = self.node(path, image)?;
+        self.digest = self.digest.wrapping_sub(term(before)).wrapping_add(term(node));
+        self.touched.insert(ShadowKey::of(path), node);
+        Ok(())
+    }
+
+    fn node(&mut self, path: &ZnodePath, image: &mut dyn ImageTxn) -> Result<Option<ShadowNode>, NetFault> {
+        let key = ShadowKey::of(path);
+        match self.touched.get(&key) {
+            Some(node) => Ok(*node),
+            None => Ok(image.shadow(&key)?),
+        }
+    }
+}
+
+/// The first byte of the owner of a znode with a time to live; the rest is that time.
+const TTL_MARK: i64 = 0xff00_0000_0000_0000_u64.cast_signed();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_stat_is_read_as_it_was_written() {
+        let stat = RawStat {
+            czxid: Zxid(1),
+            mzxid: Zxid(u64::MAX),
+            pzxid: Zxid(3),
+            ctime: -4,
+            mtime: 5,
+            version: i32::MIN,
+            cversion: 7,
+            aversion: -8,
+            owner: TTL_MARK | 9,
+        };
+        let bytes = encode_raw_stat(&stat);
+        assert_eq!(decode_raw_stat(&bytes), Some(stat));
+        assert_eq!(decode_raw_stat(&bytes[1..]), None);
+    }
+
+    #[test]
+    fn the_znodes_below_zookeepers_own_are_in_no_digest() {
+        for (path, expected) in [
+            ("/", true),
+            ("/zookeeper", true),
+            ("/zookeeper/config", false),
+            ("/zookeepers/a", true),
+            ("/a", true),
+        ] {
+            assert_eq!(is_covered(path), expected, "{path}");
+        }
+    }
+
+    /// What a server of 3.8.0 wrote with the first transaction on an empty tree: a session began.
+    #[test]
+    fn the_digest_of_an_empty_tree_is_that_of_a_real_server() {
+        let root = RawStat::default();
+        let paths = ["/", "/zookeeper"].map(|path| ZnodePath::parse(path).expect("it is a path"));
+        let sum = paths
+            .iter()
+            .map(|path| ShadowNode::of(path, b"", root).term())
+            .fold(0_u64, u64::wrapping_add);
+        assert_eq!(sum, 0x51c6_d660, "{sum:016x}");
+    }
+}
