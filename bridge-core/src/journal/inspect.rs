@@ -24,7 +24,8 @@ const AT_ONCE: ReadLimit = ReadLimit {
 /// A finding in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `cursors`, `aside`.
+    /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `position`,
+    /// `cursors`, `aside`.
     pub subject: &'static str,
     /// The affected path, if there is one.
     pub path: Option<String>,
@@ -145,6 +146,20 @@ const INTEGRITY_QUERIES: &[IntegrityQuery] = &[
             OR EXISTS (SELECT 1 FROM image c WHERE c.parent = i.path AND c.occupied = 1))",
         message: "the image is wrong about whether it or something below it is living",
         remedy: ANEW,
+    },
+    IntegrityQuery {
+        subject: "position",
+        // A position whose scope is even is that of a comparison that has not ended.
+        sql: "SELECT r.path, r.seq, NULL FROM record r, position p WHERE r.txn IS NOT NULL AND p.scope & 1
+            AND r.zxid > p.zxid AND r.seq > (SELECT value FROM meta WHERE key = 'rebaselined')",
+        message: "it is of a later transaction than the position in the history",
+        remedy: RESTORE,
+    },
+    IntegrityQuery {
+        subject: "position",
+        sql: "SELECT NULL, NULL, NULL FROM shadow WHERE length(path) <> 16 OR length(stat) <> 60",
+        message: "a row of the table that proves the server's tree is damaged",
+        remedy: RESTORE,
     },
     IntegrityQuery {
         subject: "cursors",

@@ -5,9 +5,11 @@ use rusqlite::Connection;
 use super::scratch::{Advance, NOON, Scratch, append_all, path, stat};
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
+use crate::committed::{HistoryPosition, RawStat, ShadowKey, ShadowNode};
+use crate::image_txn::ImageTxn;
 use crate::journal::{BacklogChange, Inspection, Journal, JournalWriter, SinkProgress, SinkState};
-use crate::number::{Seq, Zxid};
-use crate::record::{Data, DataForm, Fidelity, Timestamp};
+use crate::number::{Seq, SessionId, Zxid};
+use crate::record::{Data, DataForm, Fidelity, Timestamp, Txn, TxnKind};
 
 fn change(at: &str, what: ChangeKind) -> Append {
     Append {
@@ -99,6 +101,65 @@ fn a_journal_is_whole_before_and_after_retention_and_compaction() {
     append_all(&mut journal, [created("/d", 20)]);
     drop(journal);
     assert_eq!(scratch.open().tail(), Seq(6));
+    assert_eq!(inspected(&scratch).total, 0);
+}
+
+#[test]
+fn a_position_before_a_recorded_transaction_and_a_damaged_proof_are_found() {
+    let position = |zxid| HistoryPosition {
+        zxid: Zxid(zxid),
+        scope: 1,
+        ..HistoryPosition::default()
+    };
+    let txn = Txn {
+        session: SessionId(1),
+        cxid: 1,
+        index: 0,
+        count: 1,
+        kind: TxnKind::Create,
+        time: 1,
+        ended_by: None,
+        client: None,
+        user: None,
+        rest: 0,
+    };
+    let mut append = created("/a", 10);
+    if let RecordKind::Change(change) = &mut append.word {
+        change.txn = Some(Box::new(txn));
+    }
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [append]);
+    let shadow = ShadowNode {
+        crc: 7,
+        stat: RawStat::default(),
+    };
+    journal.set_shadow(&ShadowKey::of("/a"), Some(&shadow)).unwrap();
+    journal.set_position(Some(&position(10))).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(journal.shadow(&ShadowKey::of("/a")).unwrap(), Some(shadow));
+    assert_eq!(inspected(&scratch).total, 0);
+
+    journal.set_position(Some(&position(9))).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let connection = Connection::open(scratch.file()).unwrap();
+    connection.execute("UPDATE shadow SET stat = x'00'", []).unwrap();
+    drop(connection);
+    let found = inspected(&scratch);
+    let subjects: Vec<_> = found
+        .findings
+        .iter()
+        .map(|finding| (finding.subject, finding.seq))
+        .collect();
+    assert_eq!(subjects, [("position", Some(Seq(1))), ("position", None)]);
+    let mut journal = scratch.open();
+    assert!(journal.shadow(&ShadowKey::of("/a")).is_err());
+    journal.rollback().unwrap();
+    // Without a position nothing is proved.
+    journal.set_position(None).unwrap();
+    journal.commit().unwrap();
+    assert_eq!(journal.shadow(&ShadowKey::of("/a")).unwrap(), None);
     assert_eq!(inspected(&scratch).total, 0);
 }
 
