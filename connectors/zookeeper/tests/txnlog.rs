@@ -2,12 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use bridge_core::committed::{CommittedTxn, HistoryPosition, StageRead, SyncKind, TreeDigestValue};
+use bridge_core::path::ZnodePath;
+use bridge_core::source::{
+    AddressedRequest, Connection, Input, Link, Source, SourceEvent, SourceRequest, Ticket,
+};
 use bridge_servers::{ZooKeeper, eventually, real_servers};
 use bridge_transactions::transaction::{Operation, Transaction, can_follow, epoch};
 use bridge_transactions::tree::Tree;
-use bridge_zookeeper::txnlog::{LogFolder, LogHistory, LogPosition};
+use bridge_zookeeper::config::ZookeeperConfig;
+use bridge_zookeeper::txnlog::{LogFolder, LogHistory, LogPosition, TxnlogOptions, TxnlogSource};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use zookeeper_client::{Acls, Client, CreateMode};
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -156,4 +166,227 @@ async fn the_logs_of_an_ensemble_give_every_committed_write_once_and_none_that_o
         late.read_to("third-39", &zookeeper).await;
         assert_eq!(late.values(), expected);
     }
+}
+
+/// A running source, without a machine: the test makes its requests.
+struct Running {
+    requests: mpsc::Sender<AddressedRequest>,
+    reports: mpsc::Receiver<SourceEvent>,
+    stop: CancellationToken,
+    connection: Connection,
+    task: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(zookeeper: &ZooKeeper, servers: &[usize]) -> Running {
+        let config = ZookeeperConfig::new(zookeeper.connect_string().parse().unwrap());
+        let directories: Vec<PathBuf> = servers.iter().map(|server| zookeeper.data_dir(*server)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let source = TxnlogSource::new(config, TxnlogOptions { directories }, folder.path().to_owned());
+        let (requests, of_pipeline) = mpsc::channel(16);
+        let (to_pipeline, reports) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let link = Link {
+            requests: of_pipeline,
+            reports: to_pipeline,
+            stop: stop.clone(),
+        };
+        Running {
+            requests,
+            reports,
+            stop,
+            connection: Connection::default(),
+            task: tokio::spawn(Box::new(source).run(link)),
+            _folder: folder,
+        }
+    }
+
+    async fn event(&mut self) -> SourceEvent {
+        timeout(BOUND, self.reports.recv()).await.unwrap().unwrap()
+    }
+
+    /// The next input of the machine; troubles that pass are passed over.
+    async fn input(&mut self) -> Input {
+        loop {
+            match self.event().await {
+                SourceEvent::Input(input) => return input,
+                SourceEvent::Connected { connection, .. } => self.connection = connection,
+                SourceEvent::Server(_) => {}
+                SourceEvent::Trouble(error) => assert!(!error.kind.is_final(), "{error}"),
+            }
+        }
+    }
+
+    async fn request(&self, request: SourceRequest) {
+        let connection = self.connection;
+        self.requests
+            .send(AddressedRequest { connection, request })
+            .await
+            .unwrap();
+    }
+
+    /// States a position once there is a connection; returns how it goes on.
+    async fn resume(&mut self, after: Option<HistoryPosition>) -> SyncKind {
+        while !matches!(self.event().await, SourceEvent::Server(_)) {}
+        self.connection = self.connection.next();
+        self.request(SourceRequest::Resume { after }).await;
+        match self.input().await {
+            Input::Synced(answer) => answer.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Transactions until one writes this value.
+    async fn until(&mut self, value: &str) -> Vec<CommittedTxn> {
+        let mut all = Vec::new();
+        loop {
+            match self.input().await {
+                Input::Transactions(transactions) => all.extend(transactions),
+                Input::UpToDate => {}
+                other => panic!("{other:?}"),
+            }
+            let written = format!("{:?}", value.as_bytes());
+            if all
+                .iter()
+                .any(|one| format!("{:?}", one.content).contains(&written))
+            {
+                return all;
+            }
+        }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        timeout(BOUND, self.task).await.unwrap().unwrap();
+    }
+}
+
+fn position(of: &CommittedTxn) -> HistoryPosition {
+    HistoryPosition {
+        zxid: of.zxid,
+        payload_crc: Some(of.payload_crc),
+        digest: of.digest.map(|TreeDigestValue { value, .. }| value),
+        epoch: 0,
+        scope: 0,
+    }
+}
+
+fn assert_follows(all: &[CommittedTxn], zxid: u64) {
+    let mut last = zxid.cast_signed();
+    for one in all {
+        assert!(
+            can_follow(one.zxid.0.cast_signed(), last),
+            "{} after {last:x}",
+            one.zxid
+        );
+        last = one.zxid.0.cast_signed();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_begins_with_a_snapshot_and_goes_on_from_its_position_without_a_hole() {
+    real_servers!("a source of transaction logs");
+    let zookeeper = ZooKeeper::builder().start().await.unwrap();
+    let client = Client::connect(&zookeeper.connect_string()).await.unwrap();
+    let open = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    client.create("/a", b"0", &open).await.unwrap();
+    client.create("/a/b", b"child", &open).await.unwrap();
+    drop(client);
+    zookeeper.restart(0).await.unwrap();
+    write(&zookeeper, numbered("first-", 20)).await;
+
+    let mut source = Running::start(&zookeeper, &[0]);
+    assert_eq!(source.resume(None).await, SyncKind::Snapshot);
+    let Input::Staged(at) = source.input().await else {
+        panic!("the tree is staged")
+    };
+    assert!(at.digest.is_some());
+    let read = StageRead {
+        below: ZnodePath::parse("/a").unwrap(),
+        after: None,
+        nodes: 100,
+        bytes: 1 << 20,
+    };
+    let ticket = Ticket(1);
+    source.request(SourceRequest::ReadStage { ticket, read }).await;
+    let Input::StagePage { page, .. } = source.input().await else {
+        panic!("the page is read")
+    };
+    let paths: Vec<&str> = page.nodes.iter().map(|node| node.path.as_str()).collect();
+    assert_eq!(
+        (paths.as_slice(), page.is_last),
+        (["/a", "/a/b"].as_slice(), true)
+    );
+    write(&zookeeper, numbered("second-", 20)).await;
+    source.request(SourceRequest::Follow).await;
+    let taken = source.until("second-19").await;
+    assert_follows(&taken, at.zxid.0);
+    source.end().await;
+
+    // Another start goes on where this one ended, also over a restart of the server.
+    let last = position(taken.last().unwrap());
+    zookeeper.restart(0).await.unwrap();
+    write(&zookeeper, numbered("third-", 20)).await;
+    let mut source = Running::start(&zookeeper, &[0]);
+    assert_eq!(source.resume(Some(last)).await, SyncKind::Diff);
+    let taken = source.until("third-19").await;
+    assert_follows(&taken, last.zxid.0);
+    write(&zookeeper, numbered("fourth-", 3)).await;
+    source.until("fourth-2").await;
+    source.end().await;
+
+    // A position of another history is not gone on from.
+    for other in [
+        HistoryPosition {
+            payload_crc: last.payload_crc.map(|crc| crc ^ 1),
+            ..last
+        },
+        HistoryPosition {
+            digest: last.digest.map(|digest| digest ^ 1),
+            ..last
+        },
+    ] {
+        let mut source = Running::start(&zookeeper, &[0]);
+        assert_eq!(source.resume(Some(other)).await, SyncKind::Snapshot);
+        source.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_leader_ends_a_connection_and_the_next_one_goes_on_without_a_hole() {
+    real_servers!("transaction logs over an election");
+    let zookeeper = ZooKeeper::builder().servers(3).start().await.unwrap();
+    let client = Client::connect(&zookeeper.connect_string()).await.unwrap();
+    let open = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    client.create("/a", b"0", &open).await.unwrap();
+    drop(client);
+    write(&zookeeper, numbered("first-", 20)).await;
+    let leader = zookeeper.leader().await.unwrap();
+    let follower = (leader + 1) % 3;
+    let mut source = Running::start(&zookeeper, &[follower]);
+    assert_eq!(source.resume(None).await, SyncKind::Snapshot);
+    let Input::Staged(at) = source.input().await else {
+        panic!("the tree is staged")
+    };
+    source.request(SourceRequest::Follow).await;
+    write(&zookeeper, numbered("second-", 20)).await;
+    let taken = source.until("second-19").await;
+    assert_follows(&taken, at.zxid.0);
+
+    zookeeper.kill(leader);
+    write(&zookeeper, numbered("third-", 20)).await;
+    loop {
+        match source.input().await {
+            Input::Disconnected => break,
+            Input::UpToDate => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let last = position(taken.last().unwrap());
+    assert_eq!(source.resume(Some(last)).await, SyncKind::Diff);
+    let taken = source.until("third-19").await;
+    assert_follows(&taken, last.zxid.0);
+    assert!(taken.last().unwrap().zxid.0 >> 32 > last.zxid.0 >> 32);
+    source.end().await;
 }

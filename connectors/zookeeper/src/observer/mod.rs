@@ -28,8 +28,8 @@ mod members;
 mod options;
 mod refusal;
 mod spool;
-mod stage;
-mod to_core;
+pub(crate) mod stage;
+pub(crate) mod to_core;
 mod transport;
 
 pub use driver::ObserverSource;

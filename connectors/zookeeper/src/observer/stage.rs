@@ -16,7 +16,7 @@ mod nodes;
 mod tests;
 
 use std::fs::File;
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bridge_core::committed::{HistoryPosition, StagePage, StageRead};
@@ -42,7 +42,7 @@ const FIRST_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", "/zookee
 
 /// Why there is no exact tree.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StageError {
+pub(crate) enum StageError {
     /// The tree that was sent is damaged.
     #[error("the tree that the leader sent {0}")]
     Tree(#[from] SnapshotError),
@@ -82,7 +82,7 @@ enum Proof {
 }
 
 /// A staged tree.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     nodes: Nodes,
     acls: AclLists,
     epoch: u32,
@@ -113,7 +113,7 @@ impl Stage {
 
     /// The tree of a new ensemble. A leader also answers so if it lost its tree (ZOOKEEPER-4352), so only an equal digest
     /// shows that it is exact.
-    pub(super) fn of_new_ensemble(folder: &Path, epoch: u32) -> Result<Stage, StageError> {
+    pub(crate) fn of_new_ensemble(folder: &Path, epoch: u32) -> Result<Stage, StageError> {
         let mut stage = Stage::new(folder, epoch, 0, false)?;
         for path in FIRST_PATHS {
             stage.nodes.insert(&Node::first(path))?;
@@ -129,9 +129,20 @@ impl Stage {
         mut tree: File,
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<Stage, StageError> {
-        let mut stage = Stage::new(folder, epoch, zxid, true)?;
         tree.seek(SeekFrom::Start(0)).map_err(StageError::NoFile)?;
-        let mut reader = SnapshotReader::of_leader(BufReader::with_capacity(READ_BYTES, tree))?;
+        let reader = SnapshotReader::of_leader(BufReader::with_capacity(READ_BYTES, tree))?;
+        Stage::of_items(folder, epoch, zxid, reader, is_stopped)
+    }
+
+    /// The tree of a snapshot with this zxid in its name, or of one that followed a SNAP of it.
+    pub(crate) fn of_items(
+        folder: &Path,
+        epoch: u32,
+        zxid: i64,
+        mut reader: SnapshotReader<impl Read>,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Stage, StageError> {
+        let mut stage = Stage::new(folder, epoch, zxid, true)?;
         let mut count = 0_u64;
         while let Some(item) = reader.next_item()? {
             count += 1;
@@ -152,7 +163,7 @@ impl Stage {
     }
 
     /// Applies the next transaction. One that the tree has already is ignored.
-    pub(super) fn take(&mut self, transaction: &Transaction) -> Result<(), StageError> {
+    pub(crate) fn take(&mut self, transaction: &Transaction) -> Result<(), StageError> {
         if transaction.zxid <= self.zxid {
             return Ok(());
         }
@@ -194,17 +205,17 @@ impl Stage {
     }
 
     /// Everything that was committed when the connection was made was taken.
-    pub(super) fn up_to_date(&mut self) {
+    pub(crate) fn up_to_date(&mut self) {
         self.is_up_to_date = true;
     }
 
     /// Whether the last transaction contradicts the tree, so that another one must come before it can be exact.
-    pub(super) fn is_contradicted(&self) -> bool {
+    pub(crate) fn is_contradicted(&self) -> bool {
         self.is_up_to_date && self.proof == Proof::Differs
     }
 
     /// The position of the tree once it is exact.
-    pub(super) fn exact_at(&self) -> Option<HistoryPosition> {
+    pub(crate) fn exact_at(&self) -> Option<HistoryPosition> {
         let is_exact = match self.proof {
             Proof::Equal => true,
             Proof::Open => self.is_sent,
@@ -221,7 +232,7 @@ impl Stage {
     }
 
     /// Some znodes of an exact tree.
-    pub(super) fn page(&self, read: &StageRead, digests: AclDigests) -> Result<StagePage, StageError> {
+    pub(crate) fn page(&self, read: &StageRead, digests: AclDigests) -> Result<StagePage, StageError> {
         assert!(self.exact_at().is_some(), "a tree that is not exact is not read");
         self.nodes.page(read, &self.acls, digests)
     }

@@ -34,6 +34,9 @@ use super::tail::{LogTail, TailError};
 /// Transactions that one call returns at most; a step of the machine takes them in one commit.
 const BATCH_MAX: usize = 4_096;
 
+/// Bytes of values that one call returns, about, but always one transaction.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// Batches that the scout reads ahead in one call, so that a long log does not delay what is already known.
 const SCOUT_BATCHES_MAX: usize = 8;
 
@@ -104,6 +107,13 @@ pub struct LogHistory {
     outlived: BTreeMap<u32, i64>,
     /// The tree at the position.
     tree: Option<Box<Tree>>,
+    /// Whether a digest of the tree has agreed. Before that, the tree is one of a snapshot that was written while the server
+    /// went on, and differs.
+    is_proved: bool,
+    /// No transaction of a later epoch is returned.
+    epoch_max: u32,
+    /// No later transaction is returned.
+    zxid_max: i64,
     /// The transaction whose digest disagreed; the history ends there.
     disagreed: Option<Disagreement>,
 }
@@ -160,6 +170,18 @@ fn changes_nothing(operation: &Operation) -> bool {
     }
 }
 
+/// The bytes of the values of an operation, about.
+fn weight(operation: &Operation) -> usize {
+    match operation {
+        Operation::Create { path, data, .. } | Operation::SetData { path, data, .. } => {
+            path.len() + data.as_ref().map_or(0, Vec::len)
+        }
+        Operation::Multi(parts) => parts.iter().map(weight).sum(),
+        Operation::CloseSession { paths: Some(paths) } => paths.iter().map(String::len).sum(),
+        _ => 0,
+    }
+}
+
 impl LogHistory {
     /// The history after a position, with the tree there if it is known and its digest agrees.
     pub fn new(folders: Vec<LogFolder>, position: LogPosition, tree: Option<Box<Tree>>) -> LogHistory {
@@ -170,8 +192,59 @@ impl LogHistory {
             applied: BTreeMap::new(),
             outlived: BTreeMap::new(),
             tree,
+            is_proved: true,
+            epoch_max: u32::MAX,
+            zxid_max: i64::MAX,
             disagreed: None,
         }
+    }
+
+    /// The history after a snapshot with this zxid in its name. Its tree may have any part of later transactions, so that
+    /// digests differ until one agrees ([`LogHistory::is_proved`]).
+    pub fn after_snapshot(folders: Vec<LogFolder>, zxid: i64, tree: Box<Tree>) -> LogHistory {
+        let position = LogPosition {
+            zxid,
+            payload_crc: None,
+            digest: None,
+        };
+        LogHistory {
+            is_proved: false,
+            ..LogHistory::new(folders, position, Some(tree))
+        }
+    }
+
+    /// Whether the tree at the position, if there is one, has shown the digest that the server wrote.
+    pub fn is_proved(&self) -> bool {
+        self.is_proved
+    }
+
+    /// The digest of the tree at the position, if there is a tree.
+    pub fn digest(&self) -> Option<u64> {
+        self.tree.as_ref().map(|tree| tree.digest())
+    }
+
+    /// Returns nothing of a later epoch from now on.
+    pub fn end_with_epoch(&mut self, epoch: u32) {
+        self.epoch_max = epoch;
+    }
+
+    /// Returns nothing after this transaction from now on.
+    pub fn end_at(&mut self, zxid: i64) {
+        self.zxid_max = zxid;
+    }
+
+    /// Whether the next transaction is of a later epoch than may be returned.
+    pub fn is_at_end_of_epoch(&self) -> bool {
+        let next = self
+            .folder_of_next()
+            .and_then(|at| self.folders[at].queue.front());
+        next.is_some_and(|next| epoch(next.zxid) > self.epoch_max)
+    }
+
+    /// Whether a log has a transaction that nothing shows to be committed yet.
+    pub fn is_waiting(&self) -> bool {
+        let mut fronts = self.folders.iter().filter_map(|folder| folder.queue.front());
+        fronts.any(|front| front.zxid > self.position.zxid && !self.is_committed(front.zxid))
     }
 
     /// The last transaction that was returned.
@@ -209,9 +282,13 @@ impl LogHistory {
     pub fn poll(&mut self) -> Result<Vec<Transaction>, HistoryError> {
         self.scout()?;
         let mut ready = Vec::new();
-        while ready.len() < BATCH_MAX {
+        let mut bytes = 0;
+        while ready.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
             match self.next() {
-                Ok(Some(transaction)) => ready.push(transaction),
+                Ok(Some(transaction)) => {
+                    bytes += weight(&transaction.operation);
+                    ready.push(transaction);
+                }
                 Ok(None) => break,
                 // The same error comes with the next call.
                 Err(_) if !ready.is_empty() => break,
@@ -286,6 +363,13 @@ impl LogHistory {
         let Some(at) = self.folder_of_next() else {
             return Ok(None);
         };
+        let front = self.folders[at]
+            .queue
+            .front()
+            .map_or(i64::MAX, |front| front.zxid);
+        if front > self.zxid_max || epoch(front) > self.epoch_max {
+            return Ok(None);
+        }
         self.check_digest(at)?;
         let next = self.folders[at].queue.pop_front();
         let transaction = next.expect("it was looked at");
@@ -312,7 +396,9 @@ impl LogHistory {
                 tree.apply(next);
                 let value = tree.digest();
                 let version = DIGEST_VERSION;
-                Some(TreeDigest { version, value })
+                let found = TreeDigest { version, value };
+                self.is_proved |= next.digest == Some(found);
+                self.is_proved.then_some(found)
             }
             None => self.position.digest.filter(|_| changes_nothing(&next.operation)),
         };

@@ -2,10 +2,14 @@
 //!
 //! Everything is read at explicit positions and nothing is ever written, locked or held open longer than it is read.
 
+mod applied;
+mod base;
+mod driver;
 mod folder;
 mod history;
 mod tail;
 
+pub use driver::{TxnlogOptions, TxnlogSource};
 pub use folder::{FolderError, LogFile, LogFolder, SnapshotFile};
 pub use history::{HistoryError, LogHistory, LogHole, LogPosition};
 pub use tail::{LogTail, Obstacle, TailError};
