@@ -53,17 +53,19 @@ use Bound::{AtLeast, AtMost};
 
 /// All goals, except those of single sinks, which have their own benchmark.
 #[rustfmt::skip] // One row each.
-const GOALS: [Goal; 26] = [
+const GOALS: [Goal; 28] = [
     goal("sustained rate by that of the bare pipeline", sustained::NAME, sustained::RATE, By(Pipeline), AtLeast(0.9)),
     goal("sustained rate by that of Curator", sustained::NAME, sustained::RATE, By(Curator), AtLeast(1.5)),
     goal("sustained: versions delivered, %", sustained::NAME, sustained::DELIVERED, Itself, AtLeast(99.0)),
     goal("sustained: versions neither delivered nor declared, %", sustained::NAME, sustained::SILENT, Itself, AtMost(0.0)),
     goal("sustained: last record acknowledged, ms after the last write", sustained::NAME, sustained::BEHIND, Itself, AtMost(100.0)),
+    goal("sustained: p99 of a value's age by that of the bare pipeline", sustained::NAME, sustained::AGE_P99, By(Pipeline), AtMost(3.0)),
     goal("CPU for a change by that of the bare pipeline", sustained::NAME, sustained::CPU, By(Pipeline), AtMost(1.5)),
     goal("CPU for a change by that of Curator", sustained::NAME, sustained::CPU, By(Curator), AtMost(0.5)),
     goal("ZooKeeper's CPU for a change by that with the bare pipeline", sustained::NAME, sustained::ZOOKEEPER_CPU, By(Pipeline), AtMost(1.1)),
     goal("latency: p50 less that of the bare pipeline, ms", latency::SAME_LINGER, latency::P50, Less(Pipeline), AtMost(1.0)),
     goal("latency: p99 by that of the bare pipeline", latency::SAME_LINGER, latency::P99, By(Pipeline), AtMost(1.5)),
+    goal("latency: CPU for a change by that of the bare pipeline", latency::SAME_LINGER, latency::CPU, By(Pipeline), AtMost(2.0)),
     goal("latency with the sink's own linger: p50, ms", latency::OWN_LINGER, latency::P50, Itself, AtMost(3.0)),
     goal("start, 100,000 znodes: time by that of the bare pipeline", start::HUNDRED_THOUSAND, start::SECONDS, By(Pipeline), AtMost(3.0)),
     goal("start, 100,000 znodes: time by that of Curator", start::HUNDRED_THOUSAND, start::SECONDS, By(Curator), AtMost(0.2)),

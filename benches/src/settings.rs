@@ -42,7 +42,7 @@ pub struct Sizes {
     pub written_znodes: usize,
     /// Writes of a sustained round.
     pub sustained_writes: usize,
-    /// Writes before the first round, to warm up the servers.
+    /// Unmeasured writes that warm up the servers before the first round, and each subject before its rounds count.
     pub warming_writes: usize,
     /// Writes a second for the latency.
     pub paced_rate: u32,

@@ -57,9 +57,28 @@ pub enum Watch {
     Loosely,
 }
 
+/// A position in a topic: the end of each partition at some time.
+#[derive(Clone, Debug, Default)]
+pub struct TopicEnd(Vec<i64>);
+
+impl TopicEnd {
+    /// Whether a record was appended after this position. After the default position everything is.
+    pub fn is_before(&self, record: &TopicRecord) -> bool {
+        let (partition, offset) = record.position;
+        let end = usize::try_from(partition).ok().and_then(|at| self.0.get(at));
+        end.is_none_or(|end| offset >= *end)
+    }
+}
+
 /// The fields of a message that are compared.
 #[derive(Debug, Deserialize)]
 pub struct TopicRecord {
+    /// Its partition and offset.
+    #[serde(skip)]
+    pub position: (i32, i64),
+    /// The time since 1970 at which the broker appended it, in whole milliseconds.
+    #[serde(skip)]
+    pub appended: Option<Duration>,
     /// The znode; null in control records.
     pub path: Option<String>,
     /// The operation.
@@ -112,7 +131,9 @@ impl Topic {
     pub async fn create(bootstrap: &str, name: &str) -> Result<Topic> {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
-        let new = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+        // The time of a message is then that of its append, by the clock of this machine.
+        let new = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))
+            .set("message.timestamp.type", "LogAppendTime");
         let options = AdminOptions::new().operation_timeout(Some(ANSWER_BOUND));
         for outcome in admin.create_topics([&new], &options).await? {
             outcome.map_err(|(topic, code)| anyhow::anyhow!("make the topic {topic}: {code}"))?;
@@ -206,6 +227,17 @@ impl Topic {
         waiting.await?
     }
 
+    /// The current end.
+    ///
+    /// # Errors
+    ///
+    /// If the broker does not answer.
+    pub async fn end(&self) -> Result<TopicEnd> {
+        let this = self.clone();
+        let ends = move || this.ends(&this.consumer()?);
+        Ok(TopicEnd(tokio::task::spawn_blocking(ends).await??))
+    }
+
     /// Reads all messages, in order for each key.
     ///
     /// # Errors
@@ -293,6 +325,11 @@ impl TopicRecord {
         writer::issued(value)
     }
 
+    /// The time from the write of its value until the broker appended it, to a millisecond; `None` without a value.
+    pub fn age(&self) -> Option<Duration> {
+        Some(self.appended?.saturating_sub(self.issued()?))
+    }
+
     /// The version, if the message has its value.
     pub fn version(&self) -> Option<(&str, i64)> {
         let after = self.after.as_ref()?;
@@ -307,15 +344,23 @@ fn parsed(message: &BorrowedMessage<'_>) -> Result<Option<TopicRecord>> {
         return Ok(None);
     };
     let record = serde_json::from_slice(payload);
-    let record = record.with_context(|| format!("no record: {}", String::from_utf8_lossy(payload)))?;
+    let mut record: TopicRecord =
+        record.with_context(|| format!("no record: {}", String::from_utf8_lossy(payload)))?;
+    record.position = (message.partition(), message.offset());
+    record.appended = message.timestamp().to_millis().and_then(|millis| {
+        let millis = u64::try_from(millis).ok()?;
+        Some(Duration::from_millis(millis))
+    });
     Ok(Some(record))
 }
 
-/// The number of different versions that have a value in the topic, and of those declared as overwritten.
-pub fn versions(records: &[TopicRecord]) -> (usize, u64) {
+/// The number of different versions that have a value in the topic after a position, and of those declared as
+/// overwritten.
+pub fn versions(records: &[TopicRecord], since: &TopicEnd) -> (usize, u64) {
     let mut seen: HashMap<&str, Vec<i64>> = HashMap::new();
     let mut missed = 0;
-    for record in records.iter().filter(|record| record.op != "snapshot") {
+    let counted = |record: &&TopicRecord| record.op != "snapshot" && since.is_before(record);
+    for record in records.iter().filter(counted) {
         if let Some((path, version)) = record.version() {
             seen.entry(path).or_default().push(version);
         }
@@ -327,4 +372,72 @@ pub fn versions(records: &[TopicRecord]) -> (usize, u64) {
         versions.len()
     });
     (count.sum(), missed)
+}
+
+/// The ages of the values after a position, in ascending order.
+pub fn ages(records: &[TopicRecord], since: &TopicEnd) -> Vec<Duration> {
+    let counted = |record: &&TopicRecord| record.op != "snapshot" && since.is_before(record);
+    let mut ages: Vec<Duration> = records
+        .iter()
+        .filter(counted)
+        .filter_map(TopicRecord::age)
+        .collect();
+    ages.sort_unstable();
+    ages
+}
+
+/// A percentile of ascending ages, in ms; `None` without ages.
+pub fn percentile(ages: &[Duration], percent: usize) -> Option<f64> {
+    let last = ages.len().checked_sub(1)?;
+    Some(ages[last * percent / 100].as_secs_f64() * 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An update of `/a` in partition 0, written 1 s and appended `age` ms later.
+    fn record(offset: i64, version: i64, age: u64) -> TopicRecord {
+        let value = format!("{:020} xx", 1_000_000_000);
+        let stat = Stat {
+            czxid: "0x1".to_owned(),
+            mzxid: "0x2".to_owned(),
+            version,
+        };
+        TopicRecord {
+            position: (0, offset),
+            appended: Some(Duration::from_millis(1_000 + age)),
+            path: Some("/a".to_owned()),
+            op: "update".to_owned(),
+            missed: None,
+            after: Some(After {
+                data: Some(Data { value: Some(value) }),
+                stat: Some(stat),
+            }),
+        }
+    }
+
+    #[test]
+    fn only_what_follows_a_position_counts() {
+        let records = [record(0, 1, 900), record(1, 2, 20), record(2, 3, 10)];
+        let all = TopicEnd::default();
+        assert_eq!(versions(&records, &all), (3, 0));
+        assert_eq!(percentile(&ages(&records, &all), 100), Some(900.0));
+
+        let since = TopicEnd(vec![1]);
+        assert_eq!(versions(&records, &since), (2, 0));
+        let ages = ages(&records, &since);
+        assert_eq!(
+            (percentile(&ages, 0), percentile(&ages, 100)),
+            (Some(10.0), Some(20.0))
+        );
+        assert_eq!(percentile(&[], 50), None);
+    }
+
+    #[test]
+    fn a_record_without_a_value_has_no_age() {
+        let mut deleted = record(0, 1, 5);
+        deleted.after = None;
+        assert_eq!(deleted.age(), None);
+    }
 }

@@ -87,7 +87,10 @@ async fn delivered_and_missing_versions_are_counted() {
     );
     for subject in [Subject::Bridge, Subject::BridgeUnsynced, Subject::Pipeline] {
         assert_eq!(of(subject, sustained::WRONG), 0.0, "{subject}: {table}");
-        assert!(of(subject, sustained::DELIVERED) > 0.0, "{subject}: {table}");
+        let delivered = of(subject, sustained::DELIVERED);
+        assert!(delivered > 0.0 && delivered <= 100.0, "{subject}: {table}");
+        let (p50, p99) = (of(subject, sustained::AGE_P50), of(subject, sustained::AGE_P99));
+        assert!(p50 >= 0.0 && p50 <= p99 && p99 > 0.0, "{subject}: {table}");
     }
     assert_eq!(of(Subject::Bridge, sustained::SILENT), 0.0, "{table}");
     let p50 = value(&figures, latency::OWN_LINGER, Subject::Bridge, latency::P50);

@@ -9,7 +9,7 @@ use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
 use crate::stage::{HEAP, Stage};
 use crate::subject::{Linger, Orders, Running, Subject};
-use crate::topic::Watch;
+use crate::topic::{Watch, percentile};
 use crate::tree;
 use crate::writer::{flat_out, paced};
 
@@ -24,7 +24,7 @@ pub const P99: &str = "p99, ms";
 /// The maximum age.
 const MOST: &str = "maximum, ms";
 /// Processor time of the subject.
-const CPU: &str = "CPU of the subject, µs a change";
+pub const CPU: &str = "CPU of the subject, µs a change";
 /// Values that the consumer received.
 const CAME: &str = "values received, %";
 
@@ -32,8 +32,6 @@ const SUBJECTS: [Subject; 3] = [Subject::Pipeline, Subject::Curator, Subject::Br
 
 /// How long a round may take.
 const REST_BOUND: Duration = Duration::from_secs(120);
-/// Unmeasured writes at the start, to warm up the programs, above all a JVM.
-const WARMING: usize = 20_000;
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let stage = Stage::start(HEAP).await?;
@@ -68,8 +66,14 @@ async fn round(
     };
     let mut running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
     running.ready().await?;
-    let warming = WARMING.min(sizes.warming_writes);
-    flat_out(stage.server(), paths.to_vec(), warming, sizes.value_bytes).await?;
+    // Unmeasured, to warm up the programs, above all a JVM.
+    let warming = flat_out(
+        stage.server(),
+        paths.to_vec(),
+        sizes.warming_writes,
+        sizes.value_bytes,
+    );
+    warming.await?;
     topic.rest(1, sizes.quiet, REST_BOUND, Watch::Loosely).await?;
 
     let follower = topic.follow()?;
@@ -93,7 +97,7 @@ async fn round(
 fn measures(mut ages: Vec<Duration>, writes: usize, spent: Duration, others: f64) -> Result<Measures> {
     ensure!(!ages.is_empty(), "no value came");
     ages.sort_unstable();
-    let at = |percent: usize| ages[(ages.len() - 1) * percent / 100].as_secs_f64() * 1_000.0;
+    let at = |percent: usize| percentile(&ages, percent).unwrap_or_default();
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let of_all = |value: f64| value / writes as f64;
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]

@@ -11,7 +11,7 @@ use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
 use crate::stage::{Costs, HEAP, Stage};
 use crate::subject::{Linger, Orders, Running, START_BOUND, Subject};
-use crate::topic::{Rest, Topic, TopicRecord, Watch, versions};
+use crate::topic::{Rest, Topic, TopicEnd, TopicRecord, Watch, ages, percentile, versions};
 use crate::tree::State;
 use crate::writer::{Written, flat_out};
 use crate::{machine, tree};
@@ -30,6 +30,10 @@ pub const SILENT: &str = "versions lost without a trace, %";
 pub const WRONG: &str = "paths whose last state is wrong";
 /// The time from the writer's last answer to the last durable message.
 pub const BEHIND: &str = "last record after the last write, ms";
+/// The median age of a value when the broker appends it.
+pub const AGE_P50: &str = "age of a value: p50, ms";
+/// The 99th percentile of it.
+pub const AGE_P99: &str = "age of a value: p99, ms";
 /// Processor time of the subject.
 pub const CPU: &str = "CPU of the subject, µs a change";
 /// Processor time of the server.
@@ -107,6 +111,12 @@ async fn attach(
 async fn round(stage: &Stage, settings: &Settings, subject: Subject, paths: &[String]) -> Result<Measures> {
     let topic = stage.topic().await?;
     let running = attach(stage, settings, subject, &topic).await?;
+    let warmed = match &running {
+        Some(running) if subject != Subject::Watcher => {
+            warm_up(stage, settings, &topic, running, paths).await?
+        }
+        _ => TopicEnd::default(),
+    };
     let before = stage.costs(running.as_ref())?;
     let (writes, bytes) = (settings.sizes.sustained_writes, settings.sizes.value_bytes);
     let written = flat_out(stage.server(), paths.to_vec(), writes, bytes).await?;
@@ -132,12 +142,27 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject, paths: &[St
         measures.insert(MEMORY, megabytes(machine::peak_memory(running.id())?));
         if running.subject() != Subject::Watcher {
             measures.insert(KAFKA_CPU, for_each(spent.kafka, writes));
-            judge(stage, &topic, writes, &mut measures).await?;
+            judge(stage, &topic, &warmed, writes, &mut measures).await?;
         }
         running.end().await?;
     }
     topic.remove().await?;
     Ok(measures)
+}
+
+/// Unmeasured writes in the same process: a JVM compiles what it runs often, and a subject in production has run for
+/// long. Returns the position in the topic after all of them.
+async fn warm_up(
+    stage: &Stage,
+    settings: &Settings,
+    topic: &Topic,
+    running: &Running,
+    paths: &[String],
+) -> Result<TopicEnd> {
+    let (writes, bytes) = (settings.sizes.warming_writes, settings.sizes.value_bytes);
+    flat_out(stage.server(), paths.to_vec(), writes, bytes).await?;
+    came_through(stage, topic, running, settings.sizes.quiet).await?;
+    topic.end().await
 }
 
 /// Waits until the last state of every path is in the topic and no more messages arrive, or until the bound.
@@ -173,10 +198,20 @@ fn behind(rest: Rest, written: Written) -> f64 {
     rest.at.saturating_duration_since(written.ended).as_secs_f64() * 1_000.0
 }
 
-/// Reads the topic and counts the writes in it.
-async fn judge(stage: &Stage, topic: &Topic, writes: usize, measures: &mut Measures) -> Result<()> {
+/// Reads the topic and counts the writes in it, and their ages.
+async fn judge(
+    stage: &Stage,
+    topic: &Topic,
+    warmed: &TopicEnd,
+    writes: usize,
+    measures: &mut Measures,
+) -> Result<()> {
     let records = topic.read().await?;
-    let (delivered, declared) = versions(&records);
+    let (delivered, declared) = versions(&records, warmed);
+    let ages = ages(&records, warmed);
+    for (name, percent) in [(AGE_P50, 50), (AGE_P99, 99)] {
+        measures.extend(percentile(&ages, percent).map(|age| (name, age)));
+    }
     measures.insert(DELIVERED, percent(delivered, writes));
     measures.insert(DECLARED, percent(usize::try_from(declared)?, writes));
     let accounted = delivered + usize::try_from(declared)?;
