@@ -95,10 +95,21 @@ impl Data {
 /// Many programs, PostgreSQL among them, take no text with such characters, and bytes that hold them are numbers more
 /// often than text.
 fn text_of(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    // Nearly all values are ASCII, and bytes are compared many at once. Beyond ASCII there are 32 more (U+0080 to U+009F).
     let is_control = |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r');
-    std::str::from_utf8(bytes)
-        .ok()
-        .filter(|text| !text.contains(is_control))
+    let has_control = match text.is_ascii() {
+        true => bytes
+            .iter()
+            .fold(false, |has, byte| has | is_ascii_control(*byte)),
+        false => text.contains(is_control),
+    };
+    (!has_control).then_some(text)
+}
+
+fn is_ascii_control(byte: u8) -> bool {
+    let is_white = (byte == b'\t') | (byte == b'\n') | (byte == b'\r');
+    (byte == 0x7f) | ((byte < b' ') & !is_white)
 }
 
 /// The document on one line, with each number and text as it is written there; `None` if the bytes are no JSON, or a
@@ -343,6 +354,15 @@ mod tests {
                 "base64",
                 "{bytes:?}"
             );
+        }
+        for letter in '\0'..='\u{ff}' {
+            let is_text = !letter.is_control() || matches!(letter, '\t' | '\n' | '\r');
+            for text in [
+                format!("{letter}"),
+                format!("long enough for many at once {letter}"),
+            ] {
+                assert_eq!(text_of(text.as_bytes()).is_some(), is_text, "{text:?}");
+            }
         }
         let lines = "a\tb\r\nü";
         assert_eq!(written(lines.as_bytes(), DataForm::Auto, 99)["value"], lines);
