@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::format::Message;
-use crate::number::Zxid;
+use crate::number::{Zxid, push_hex};
 use crate::record::{self, Op, Record};
 
 /// The record's `id`.
@@ -25,6 +25,9 @@ pub const SCHEMA: &str = "zkbridge-schema";
 pub const TRUNCATED: &str = "zkbridge-truncated";
 /// The media type of the body.
 pub const CONTENT_TYPE: &str = "content-type";
+
+/// The length of a zxid as text.
+const ZXID_BYTES: usize = 18;
 
 /// A name and a value.
 pub type Header = (Cow<'static, str>, String);
@@ -58,10 +61,27 @@ impl RecordHeaders {
         to(ID, self.id.hyphenated().encode_lower(&mut id));
         to(OP, self.op.as_str());
         if let Some(zxid) = self.zxid {
-            to(ZXID, &zxid.to_string());
+            let mut text = String::with_capacity(ZXID_BYTES);
+            text.push_str("0x");
+            push_hex(&mut text, zxid.0);
+            to(ZXID, &text);
         }
         to(CLUSTER, &self.cluster);
         to(SCHEMA, record::SCHEMA);
+    }
+
+    /// How many bytes all names and values have, with `frame` for each header: what [`RecordHeaders::for_each`] gives,
+    /// without writing it.
+    pub fn bytes(&self, frame: usize) -> usize {
+        let zxid = self.zxid.map_or(0, |_| ZXID.len() + ZXID_BYTES + frame);
+        let others = [
+            (ID, uuid::fmt::Hyphenated::LENGTH),
+            (OP, self.op.as_str().len()),
+            (CLUSTER, self.cluster.len()),
+            (SCHEMA, record::SCHEMA.len()),
+        ];
+        let others = others.map(|(name, value)| name.len() + value + frame);
+        zxid + others.iter().sum::<usize>()
     }
 }
 
@@ -85,4 +105,44 @@ pub fn attributes(
 ) -> impl Iterator<Item = Header> {
     let attributes = message.attributes.iter();
     attributes.map(move |(name, value)| (format!("{prefix}{name}").into(), written(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::a_record;
+
+    #[test]
+    fn the_size_of_the_headers_is_that_of_what_is_written() {
+        for &op in Op::ALL {
+            let record = match op.is_control() {
+                true => a_record().control(op).build(),
+                false => a_record().op(op).build(),
+            };
+            for zxid in [None, Some(Zxid(0x3_0000_1a2f))] {
+                let headers = RecordHeaders {
+                    zxid,
+                    ..RecordHeaders::of(&record)
+                };
+                let mut written = 0;
+                headers.for_each(|name, value| written += name.len() + value.len() + 7);
+                assert_eq!(headers.bytes(7), written, "{op:?}, {zxid:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_zxid_is_written_as_in_the_record() {
+        let headers = RecordHeaders {
+            zxid: Some(Zxid(0x3_0000_1a2f)),
+            ..RecordHeaders::of(&a_record().build())
+        };
+        let mut found = None;
+        headers.for_each(|name, value| {
+            if name == ZXID {
+                found = Some(value.to_owned());
+            }
+        });
+        assert_eq!(found, Some(Zxid(0x3_0000_1a2f).to_string()));
+    }
 }

@@ -151,8 +151,11 @@ impl Encoded {
 
     /// The size of the message before compression, or a little more.
     pub(crate) fn bytes(&self) -> usize {
-        let mut headers = 0;
-        self.for_each_header(|key, value| headers += key.len() + value.len() + HEADER_FRAME_BYTES);
+        let of_event = self
+            .event_headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + HEADER_FRAME_BYTES);
+        let headers = self.headers.bytes(HEADER_FRAME_BYTES) + of_event.sum::<usize>();
         let payload = self.payload.as_ref().map_or(0, Vec::len);
         FRAME_BYTES + self.key.len() + headers + payload
     }
