@@ -73,7 +73,7 @@ async fn records_that_come_while_the_first_lingers_are_delivered_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_batch_does_not_wait() {
-    let (journal, bench, mut status, batches) = lingering(5 * MS).await;
+    let (journal, bench, mut status, batches) = lingering(50 * MS).await;
 
     journal.append(some_records(8, 1).split_off(1));
     tokio::time::sleep(2 * MS).await;
@@ -82,6 +82,19 @@ async fn a_full_batch_does_not_wait() {
     bench.stop().await;
 
     assert_eq!(*batches.lock().unwrap(), [(10, 2 * MS)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_of_a_few_milliseconds_is_slept_through_even_by_a_full_batch() {
+    let (journal, bench, mut status, batches) = lingering(5 * MS).await;
+
+    journal.append(some_records(8, 1).split_off(1));
+    tokio::time::sleep(2 * MS).await;
+    journal.append(some_records(11, 1).split_off(8));
+    until_idle_at(&mut status, 11).await;
+    bench.stop().await;
+
+    assert_eq!(*batches.lock().unwrap(), [(10, 5 * MS)]);
 }
 
 #[tokio::test(start_paused = true)]
