@@ -17,7 +17,7 @@ use super::holes::Holes;
 use super::options::Durability;
 use super::progress::{self, Origins};
 use super::tail_cache::TailCache;
-use super::writer::{Journal, TxnState};
+use super::writer::{Journal, TxnState, execute};
 use crate::append::RecordKind;
 use crate::number::Seq;
 use crate::record::GapReason;
@@ -138,7 +138,7 @@ impl Log for Journal {
             true => Ok(()),
             false => progress::set_number(&self.connection, TERM, term.0),
         };
-        let committed = stored.and_then(|()| self.connection.execute_batch("COMMIT"));
+        let committed = stored.and_then(|()| execute(&self.connection, "COMMIT"));
         self.synchronised = (self.options.durability == Durability::PowerLoss).then(|| began.elapsed());
         if let Err(error) = committed {
             let error = self.fault("writing a batch", error);

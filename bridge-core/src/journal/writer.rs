@@ -131,7 +131,7 @@ impl Journal {
             TxnState::Open => Ok(()),
             TxnState::Sealed | TxnState::Failed => Err(self.failed()),
             TxnState::Closed => {
-                let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
+                let begun = execute(&self.connection, "BEGIN IMMEDIATE");
                 begun.map_err(|error| self.fault("beginning a batch", error))?;
                 self.state = TxnState::Open;
                 self.room.forget();
@@ -331,6 +331,11 @@ impl Journal {
         image.applied = seq;
         Ok(seq)
     }
+}
+
+/// Executes a statement that is not prepared again for each batch.
+pub(super) fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 impl JournalWriter for Journal {
