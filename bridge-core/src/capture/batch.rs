@@ -27,8 +27,12 @@ const ANSWER_BYTES: usize = 4 << 20;
 /// by default, and a server builds an answer of any length in its memory before it sends it.
 const UNREAD_MAX: usize = 16;
 /// The same where enough of their siblings were small, because siblings mostly have similar sizes. Not more, because
-/// they need not: if all of these measure 1 MiB, [`WALK_WINDOW`] answers take 128 MiB.
-const UNREAD_AMONG_SMALL_MAX: usize = 32;
+/// they need not: the client gives up a connection whose server announces an answer of more than 64 MiB.
+const UNREAD_AMONG_SMALL_MAX: usize = 60;
+/// Znodes of unknown size that may be under way: if all of these measure 1 MiB, their answers take 120 MiB. A request costs
+/// the server and us as much as some tens of znodes in it, so two of [`UNREAD_AMONG_SMALL_MAX`] take less than four
+/// of half as many.
+const UNREAD_UNDER_WAY: usize = 2 * UNREAD_AMONG_SMALL_MAX;
 /// A znode with at most this much data counts as small.
 pub(crate) const SMALL_BYTES: usize = 4 << 10;
 /// Znodes that were written since their size was known, in one MultiRead.
@@ -64,6 +68,8 @@ pub struct Limits {
     pub walk_window: usize,
     /// Znodes in one of them.
     pub walk_batch: usize,
+    /// Znodes of unknown size in all of them.
+    pub unread_under_way: usize,
     /// Bytes of paths in one request.
     pub request_bytes: usize,
     /// Bytes of data expected in one answer.
@@ -97,6 +103,7 @@ impl Default for Limits {
             follow_apart: FOLLOW_APART,
             walk_window: WALK_WINDOW,
             walk_batch: WALK_BATCH,
+            unread_under_way: UNREAD_UNDER_WAY,
             request_bytes: REQUEST_BYTES,
             answer_bytes: ANSWER_BYTES,
             events: EVENTS_MAX,
@@ -239,6 +246,11 @@ pub(crate) enum Length {
     },
 }
 
+/// How many znodes of unknown size one MultiRead has where so many of their siblings were small.
+pub(crate) fn unread_at_once(small: usize) -> usize {
+    small.clamp(UNREAD_MAX, UNREAD_AMONG_SMALL_MAX)
+}
+
 /// RequestBudget in one request.
 #[derive(Debug)]
 pub(crate) struct RequestBudget {
@@ -270,10 +282,7 @@ impl RequestBudget {
                 let (least, most) = (self.whole_bytes / FOLLOW_BATCH, self.whole_bytes / WRITTEN_MAX);
                 bytes.max((bytes.saturating_mul(WRITTEN_GROWTH)).clamp(least, most))
             }
-            Length::Unread { bytes, small } => {
-                let at_once = small.clamp(UNREAD_MAX, UNREAD_AMONG_SMALL_MAX);
-                bytes.max(self.whole_bytes / at_once)
-            }
+            Length::Unread { bytes, small } => bytes.max(self.whole_bytes / unread_at_once(small)),
         };
         if !self.is_empty
             && (self.reads == 0 || self.request_bytes < request || self.answer_bytes < expected_bytes)

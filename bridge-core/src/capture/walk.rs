@@ -4,7 +4,7 @@
 //! followed: the walk reads a later state. [`RootWalk::fate`] decides that from the few open listings, not from a mark
 //! at each znode, so that millions of znodes need no memory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use crate::image_txn::ImageTxn;
@@ -12,7 +12,7 @@ use crate::journal::JournalError;
 use crate::number::Zxid;
 use crate::path::{Hasher, ZnodePath};
 
-use super::batch::{Length, Limits, Purpose, RequestBudget, SMALL_BYTES};
+use super::batch::{Length, Limits, Purpose, RequestBudget, SMALL_BYTES, unread_at_once};
 use super::{Outcome, ReadRequest};
 
 /// Bytes of data expected of a znode that was never read, until the walk has read some.
@@ -139,6 +139,10 @@ impl RootWalk {
                 Work::Above => (Purpose::WalkList, self.reads_above()),
                 Work::List(path, _) if !self.listing.contains_key(&path) => continue,
                 Work::List(path, bytes) => (Purpose::WalkList, self.lists(path, bytes)),
+                Work::Names(path) if self.must_wait(&path) => {
+                    self.work.push(Work::Names(path));
+                    return Ok(None);
+                }
                 Work::Names(path) => (Purpose::WalkRead, self.names(path, image)?),
             };
             if !reads.is_empty() {
@@ -147,6 +151,16 @@ impl RootWalk {
             }
         }
         Ok(None)
+    }
+
+    /// Whether so many znodes of unknown size are under way that another request of them would be small, or too much.
+    fn must_wait(&self, path: &ZnodePath) -> bool {
+        let under_way = self.reading.unread;
+        let next = self
+            .open
+            .get(path)
+            .map_or(0, |listing| unread_at_once(listing.small));
+        under_way > 0 && under_way + next.min(self.limits.walk_batch) > self.limits.unread_under_way
     }
 
     fn reads_above(&mut self) -> Vec<ReadRequest> {
@@ -209,7 +223,8 @@ impl RootWalk {
             if !budget.take(&child, length) {
                 break;
             }
-            self.reading.insert(&child);
+            self.reading
+                .insert(&child, matches!(length, Length::Unread { .. }));
             reads.push(ReadRequest {
                 path: child,
                 children: false,
@@ -311,17 +326,22 @@ impl RootWalk {
 /// The requested znodes.
 #[derive(Debug, Default)]
 struct Reading {
-    paths: HashSet<ZnodePath, Hasher>,
+    /// With whether the size is unknown.
+    paths: HashMap<ZnodePath, bool, Hasher>,
+    /// How many of them are of unknown size.
+    unread: usize,
     /// The number of requested znodes below each parent: few parents, because the znodes of one request have the same
     /// one.
     parents: BTreeMap<ZnodePath, usize>,
 }
 
 impl Reading {
-    fn insert(&mut self, path: &ZnodePath) {
-        if !self.paths.insert(path.clone()) {
+    fn insert(&mut self, path: &ZnodePath, is_unread: bool) {
+        if self.paths.contains_key(path) {
             return;
         }
+        self.paths.insert(path.clone(), is_unread);
+        self.unread += usize::from(is_unread);
         let Some(parent) = path.parent_str() else { return };
         match self.parents.get_mut(parent) {
             Some(count) => *count += 1,
@@ -332,9 +352,10 @@ impl Reading {
     }
 
     fn remove(&mut self, path: &ZnodePath) {
-        if !self.paths.remove(path) {
+        let Some(was_unread) = self.paths.remove(path) else {
             return;
-        }
+        };
+        self.unread -= usize::from(was_unread);
         let parent = path.parent_str().unwrap_or_default();
         if let Some(count) = self.parents.get_mut(parent) {
             *count -= 1;
@@ -345,7 +366,7 @@ impl Reading {
     }
 
     fn contains(&self, path: &ZnodePath) -> bool {
-        self.paths.contains(path)
+        self.paths.contains_key(path)
     }
 
     /// Forgets the znodes below a path; `from` is the path with a trailing slash.
@@ -366,7 +387,7 @@ impl Reading {
         }
         let gone: Vec<ZnodePath> = self
             .paths
-            .iter()
+            .keys()
             .filter(|path| path.starts_with(from.as_str()))
             .cloned()
             .collect();

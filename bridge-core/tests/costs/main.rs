@@ -167,7 +167,7 @@ fn a_walk_takes_few_requests() {
     account.check(
         "requests for a first walk of 2,000 znodes",
         ensemble.requests() as f64,
-        72.0,
+        45.0,
     );
     let each = allocated as f64 / ZNODES as f64;
     account.check("allocations to list a znode", each, 18.0);

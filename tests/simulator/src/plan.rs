@@ -216,6 +216,7 @@ fn small_limits(faults: &FaultPlan, random: &mut StdRng) -> Limits {
     };
     // From another one, so that this takes no chance of its own.
     limits.follow_apart = limits.follow_window % 3;
+    limits.unread_under_way = 1 + limits.walk_batch * (1 + limits.page % 3);
     if faults.floods {
         limits.fold_above = random.random_range(2..20);
         limits.events = random.random_range(60..400);

@@ -6,3 +6,4 @@ mod lineage;
 mod lists;
 mod rules;
 mod settle_by_read;
+mod walks;
