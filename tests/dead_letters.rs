@@ -79,6 +79,7 @@ fn a_folder() -> tempfile::TempDir {
         seq: Seq(seq),
         path: Some(ZnodePath::slash().child(name)),
         reason: format!("no room for {name}"),
+        attempts: 1,
     };
     let progress = SinkProgress {
         sink: "audit".into(),
@@ -224,6 +225,7 @@ fn a_path_means_the_same_in_every_command_and_one_that_matches_nothing_is_said()
         seq: Seq(seq),
         path: Some(ZnodePath::parse(&format!("/{name}")).expect("a path")),
         reason: "no room".into(),
+        attempts: 1,
     };
     let progress = SinkProgress {
         sink: "audit".into(),
@@ -317,6 +319,7 @@ fn no_command_prints_a_character_that_a_terminal_obeys_or_hides() {
             seq: Seq(1),
             path: Some(path.clone()),
             reason: EVIL.into(),
+            attempts: 1,
         }],
         ..SinkProgress::default()
     };

@@ -125,6 +125,19 @@ pub struct Rejected {
     pub seq: Seq,
     /// The destination's reason, with the value it objects to, and what to do.
     pub reason: String,
+    /// How often the destination refused it, this time included.
+    pub attempts: u32,
+}
+
+impl Rejected {
+    /// A record that is rejected at the first attempt.
+    pub fn at_once(seq: Seq, reason: impl Into<String>) -> Rejected {
+        Rejected {
+            seq,
+            reason: reason.into(),
+            attempts: 1,
+        }
+    }
 }
 
 /// A record that a destination refused for now, while records of other paths are delivered.

@@ -52,7 +52,12 @@ async fn a_sink_that_is_renamed_with_a_running_bridge_keeps_its_cursor() {
         "{unknown:?}"
     );
     stage.run(&["sink", "rename", "audit", "trail"]).await.ended(0);
-    stage.bridge.at_rest().await;
+    stage
+        .bridge
+        .until("the renamed sink to be idle", |status| {
+            status["sinks"][0]["sink"] == "trail" && status["sinks"][0]["state"] == "idle"
+        })
+        .await;
     assert_eq!(delivered(&stage), before, "nothing is delivered again");
     assert_eq!(listed(&stage).await, [("trail".to_owned(), "idle".to_owned())]);
     stage.create("after", "two").await;

@@ -198,6 +198,62 @@ async fn a_record_that_is_refused_becomes_a_dead_letter_while_others_flow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_an_error_in_the_log_and_the_headline_of_the_status_with_every_request_counted() {
+    real_servers!("a dead letter that an operator sees");
+    let place = Place::shared().await;
+    let service = Service::start().await;
+    let writer = Writer::connect(&place.direct).await;
+    writer.create("/letter-seen", "root").await;
+    let mut bridge = configured("letter-seen", &place, &service);
+    bridge.start_ready().await;
+    let printed = |bridge: &Bridge, args: &[&str]| {
+        let output = bridge.command(args).output().unwrap();
+        assert!(output.status.success(), "{args:?} {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!printed(&bridge, &["status"]).contains("attention"));
+    service.has_ops(&bridge, "/letter-seen", &["snapshot"]).await;
+    service.answer("/letter-seen/bad", 404);
+
+    writer.create("/letter-seen/bad", "1").await;
+    writer.create("/letter-seen/good", "1").await;
+    bridge
+        .until("the dead letter", |status| {
+            status["sinks"][0]["dead_letters"] == 1
+        })
+        .await;
+    eventually("the line in the log", BOUND, || async {
+        bridge.has_logged(&[
+            "\"ERROR\"",
+            "dead letters now",
+            "/letter-seen/bad",
+            "404 Not Found",
+            "zkbridge dlq list --sink hook",
+        ])
+    })
+    .await
+    .unwrap();
+
+    let status = bridge.status().await;
+    assert_eq!(
+        status["attention"],
+        serde_json::json!(["sink hook from main: 1 dead letter, see 'zkbridge dlq list --sink hook'"])
+    );
+    let text = printed(&bridge, &["status"]);
+    let headline = text.lines().next().unwrap_or_default();
+    assert!(
+        headline.ends_with("running, ready; 1 sink needs attention"),
+        "{text}"
+    );
+    let listed: Value = serde_json::from_str(&printed(&bridge, &["dlq", "list", "--json"])).unwrap();
+    let requests = service.calls().iter().filter(|call| call.status == 404).count();
+    assert_eq!(listed["dead_letters"][0]["attempts"], requests, "{listed:#}");
+    bridge.terminate().await;
+    let text = printed(&bridge, &["status"]);
+    assert!(text.contains("1 sink needs attention"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_gone_is_left_alone_over_restarts_until_the_sink_is_enabled() {
     real_servers!("a webhook that is gone");
     let place = Place::shared().await;

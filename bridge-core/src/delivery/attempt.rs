@@ -90,7 +90,11 @@ impl Machine {
             if let Some(path) = record.path.as_ref().filter(|_| blocks) {
                 if let Some(reason) = self.letters.why_waits(path) {
                     let parts = parts_of(&left.parts, record.seq);
-                    held.extend(parts.iter().map(|seq| rejected(*seq, record, reason.clone())));
+                    held.extend(
+                        parts
+                            .iter()
+                            .map(|seq| rejected(*seq, record, (reason.clone(), 0))),
+                    );
                     last = record.seq;
                     continue;
                 }
@@ -154,7 +158,7 @@ impl Machine {
             if let Some(rejection) = outcome.rejection(record.seq) {
                 progress
                     .changes
-                    .extend(self.reject(&parts, record, &rejection.reason));
+                    .extend(self.reject(&parts, record, (&rejection.reason, rejection.attempts)));
             } else if let Some(deferred) = outcome.deferral(record.seq) {
                 progress.changes.extend(self.defer(&parts, record, deferred, now));
             } else {
@@ -171,10 +175,15 @@ impl Machine {
     }
 
     /// Makes a new record a dead letter, together with the records that were merged into it.
-    fn reject(&mut self, parts: &[Seq], record: &Record, reason: &str) -> Vec<BacklogChange> {
+    fn reject(
+        &mut self,
+        parts: &[Seq],
+        record: &Record,
+        (reason, attempts): (&str, u32),
+    ) -> Vec<BacklogChange> {
         let letter = |seq: &Seq| {
             self.letters.add(*seq, record.path.clone());
-            rejected(*seq, record, reason.to_owned())
+            rejected(*seq, record, (reason.to_owned(), attempts))
         };
         parts.iter().map(letter).collect()
     }
@@ -200,7 +209,7 @@ impl Machine {
                 AfterFailure::Wait(change) => changes.push(change),
                 AfterFailure::GiveUp(reason) => {
                     self.parked.remove(path, *first);
-                    return self.reject(parts, record, &reason);
+                    return self.reject(parts, record, (&reason, 1));
                 }
             }
         }
@@ -230,6 +239,7 @@ impl Machine {
                     seq: *seq,
                     path: Some(path.clone()),
                     reason,
+                    attempts: 0,
                 };
             }
         }
@@ -261,7 +271,7 @@ impl Machine {
                 continue;
             }
             let refused = match (outcome.rejection(record.seq), outcome.deferral(record.seq)) {
-                (Some(rejection), _) => rejection.reason.clone(),
+                (Some(rejection), _) => (rejection.reason.clone(), rejection.attempts),
                 (None, Some(deferred)) => {
                     stuck.insert(&record.path);
                     match self
@@ -272,7 +282,7 @@ impl Machine {
                             progress.changes.push(change);
                             continue;
                         }
-                        AfterFailure::GiveUp(reason) => reason,
+                        AfterFailure::GiveUp(reason) => (reason, 1),
                     }
                 }
                 (None, None) => {
@@ -287,17 +297,19 @@ impl Machine {
             };
             if self.halts_on_reject() {
                 stuck.insert(&record.path);
-                halt.get_or_insert(format!("record {} was rejected: {refused}", record.seq));
+                halt.get_or_insert(format!("record {} was rejected: {}", record.seq, refused.0));
                 continue;
             }
-            progress.changes.extend(self.reject_parked(record, &refused));
+            progress
+                .changes
+                .extend(self.reject_parked(record, (&refused.0, refused.1)));
         }
         let has_changes = !progress.changes.is_empty();
         (has_changes.then_some(progress), halt)
     }
 
     /// Makes a parked record a dead letter; with `block` all later ones of its path, too.
-    fn reject_parked(&mut self, record: &Record, reason: &str) -> Vec<BacklogChange> {
+    fn reject_parked(&mut self, record: &Record, reason: (&str, u32)) -> Vec<BacklogChange> {
         self.parked.remove(&record.path, record.seq);
         let mut changes = self.reject(&[record.seq], record, reason);
         let Some(path) = record
@@ -314,6 +326,7 @@ impl Machine {
                 seq,
                 path: record.path.clone(),
                 reason: reason.clone(),
+                attempts: 0,
             });
         }
         changes
@@ -410,11 +423,12 @@ fn parts_of(parts: &Parts, seq: Seq) -> Vec<Seq> {
     parts.get(&seq).cloned().unwrap_or_else(|| vec![seq])
 }
 
-fn rejected(seq: Seq, record: &Record, reason: String) -> BacklogChange {
+fn rejected(seq: Seq, record: &Record, (reason, attempts): (String, u32)) -> BacklogChange {
     BacklogChange::Rejected {
         seq,
         path: record.path.clone(),
         reason,
+        attempts,
     }
 }
 

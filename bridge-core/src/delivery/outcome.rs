@@ -146,10 +146,7 @@ mod tests {
     use crate::testing::some_records;
 
     fn checked(done: usize, rejected: &[u64], error: Option<SinkError>) -> CheckedOutcome {
-        let rejected = rejected.iter().map(|seq| Rejected {
-            seq: Seq(*seq),
-            reason: "never".into(),
-        });
+        let rejected = rejected.iter().map(|seq| Rejected::at_once(Seq(*seq), "never"));
         let error = DeliverError {
             done,
             rejected: rejected.collect(),
@@ -161,10 +158,7 @@ mod tests {
 
     /// Four records: 1 and 3 of one path, 2 and 4 of another.
     fn with_deferred(rejected: &[u64], deferred: &[u64]) -> CheckedOutcome {
-        let rejected = rejected.iter().map(|seq| Rejected {
-            seq: Seq(*seq),
-            reason: "never".into(),
-        });
+        let rejected = rejected.iter().map(|seq| Rejected::at_once(Seq(*seq), "never"));
         let deferred = deferred.iter().map(|seq| Deferred {
             seq: Seq(*seq),
             error: SinkError::new(SinkErrorKind::Throttled, "later"),

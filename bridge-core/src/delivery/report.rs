@@ -7,7 +7,7 @@ use super::sink_failure::SinkFailure;
 use super::sink_log::{Line, SinkLog};
 use super::status::SinkStatus;
 use super::steps::{OperatorRequest, StepProgress};
-use crate::journal::RunStep;
+use crate::journal::{BacklogChange, RunStep};
 use crate::sink::SinkError;
 
 /// Logs a change of the failure.
@@ -74,7 +74,7 @@ fn log_failing(sink: &str, source: &str, failure: &SinkFailure, left_out: u64) {
 }
 
 /// Logs when the first record is parked, and when none is parked any more.
-pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine) {
+pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine, new_dead_letters: u64) {
     let (sink, source) = (&*status.sink, &*status.source);
     let (records, paths) = machine.parked();
     match (before, records) {
@@ -89,9 +89,50 @@ pub(super) fn parked(status: &SinkStatus, before: usize, machine: &Machine) {
                 "records wait for their destination, other paths go on"
             );
         }
-        (1.., 0) => tracing::info!(sink, source, "no record waits for its destination any more"),
+        (1.., 0) => tracing::info!(sink, source, new_dead_letters, "retry queue empty"),
         _ => {}
     }
+}
+
+/// Logs that records became dead letters, at most once a minute: an operator has to act.
+pub(super) fn rejected(
+    status: &SinkStatus,
+    progress: &StepProgress,
+    dead_letters: usize,
+    sink_log: &mut SinkLog,
+    now: Instant,
+) {
+    let rejected = progress.changes.iter().filter_map(|change| match change {
+        BacklogChange::Rejected {
+            seq,
+            path,
+            reason,
+            attempts,
+        } => Some((seq, path, reason, attempts)),
+        _ => None,
+    });
+    let count = rejected.clone().count() as u64;
+    let (Some(records), Some((seq, path, reason, attempts))) =
+        (sink_log.rejected(count, now), rejected.clone().next())
+    else {
+        return;
+    };
+    let (sink, source) = (&*status.sink, &*status.source);
+    tracing::error!(
+        sink,
+        source,
+        seq = seq.0,
+        path = path.as_deref().unwrap_or("(control record)"),
+        attempts,
+        reason,
+        records,
+        dead_letters,
+        help = format!(
+            "see 'zkbridge dlq list --sink {sink}', correct the cause, then 'zkbridge dlq retry --sink {sink} --all' or \
+             'zkbridge dlq drop'"
+        ),
+        "the destination rejects records for good, and they are dead letters now"
+    );
 }
 
 /// Logs that data is truncated, once for each worker; the metric counts.

@@ -29,6 +29,11 @@ pub(super) struct SinkLog {
     parked: LogThrottle,
     parked_is_logged: bool,
     refused: LogThrottle,
+    rejected: LogThrottle,
+    /// Dead letters that were not logged since the last line on them.
+    rejected_left_out: u64,
+    /// Dead letters since the line on the first parked record.
+    rejected_while_parked: u64,
 }
 
 impl SinkLog {
@@ -78,6 +83,26 @@ impl SinkLog {
             (1.., 0) => std::mem::take(&mut self.parked_is_logged),
             _ => false,
         }
+    }
+
+    /// Counts new dead letters; then how many there were since the last line, if a line is due.
+    pub(super) fn rejected(&mut self, count: u64, now: Instant) -> Option<u64> {
+        if count == 0 {
+            return None;
+        }
+        self.rejected_left_out += count;
+        self.rejected.say("", now)?;
+        Some(std::mem::take(&mut self.rejected_left_out))
+    }
+
+    /// Counts dead letters for the line on the end of the retry queue.
+    pub(super) fn add_rejected_while_parked(&mut self, count: u64) {
+        self.rejected_while_parked += count;
+    }
+
+    /// The dead letters since records began to wait, and begins to count anew.
+    pub(super) fn take_rejected_while_parked(&mut self) -> u64 {
+        std::mem::take(&mut self.rejected_while_parked)
     }
 
     /// Whether to log that a record of a run is refused; then the number of those not logged.
@@ -200,6 +225,19 @@ mod tests {
             assert_eq!(halted, Some(Line::Halted));
             assert_eq!(stage.recovers(second), Some(Line::Again));
         }
+    }
+
+    #[test]
+    fn dead_letters_are_logged_at_once_and_then_once_a_minute_with_their_number() {
+        let mut sink_log = SinkLog::default();
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        assert_eq!(sink_log.rejected(0, at(0)), None);
+        assert_eq!(sink_log.rejected(1, at(0)), Some(1));
+        assert_eq!(sink_log.rejected(2, at(1)), None);
+        assert_eq!(sink_log.rejected(40, at(59)), None);
+        assert_eq!(sink_log.rejected(1, at(60)), Some(43));
+        assert_eq!(sink_log.rejected(0, at(130)), None);
     }
 
     #[test]

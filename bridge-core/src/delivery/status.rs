@@ -126,7 +126,7 @@ impl ParkedStatus {
 }
 
 /// How many records a step rejected, and how many it deferred for the first time.
-fn set_aside(progress: &StepProgress) -> (u64, u64) {
+pub(super) fn set_aside(progress: &StepProgress) -> (u64, u64) {
     let count =
         |is: fn(&BacklogChange) -> bool| progress.changes.iter().filter(|change| is(change)).count() as u64;
     (

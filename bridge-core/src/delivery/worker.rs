@@ -23,7 +23,7 @@ use super::report;
 use super::sink_backlog::SinkBacklog;
 use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::sink_log::{Line, SinkLog};
-use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus};
+use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus, set_aside};
 use super::steps::{MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
 use crate::journal::{ReadLimit, RefusedProgress, SinkProgress};
 use crate::number::Seq;
@@ -277,6 +277,8 @@ impl Worker {
         self.state.meters.count(&progress, now);
         let (status, at) = (&self.state.status, Instant::now().into_std());
         report::not_restated(status, &progress, &mut self.state.sink_log, at);
+        let dead_letters = self.state.machine.letters();
+        report::rejected(status, &progress, dead_letters, &mut self.state.sink_log, at);
         let progress = progress.of_sink(Arc::clone(&self.state.status.sink), now);
         self.progress.send(progress).await.map_err(|_| {
             report::writer_gone(&self.state.status);
@@ -406,12 +408,17 @@ impl WorkerState {
             self.status.retries += 1;
             self.meters.retried(failure);
         }
+        if parked_before > 0 {
+            let rejected = progress.as_ref().map_or(0, |progress| set_aside(progress).0);
+            self.sink_log.add_rejected_while_parked(rejected);
+        }
         let now = Instant::now().into_std();
         if let Some(line) = self.sink_log.moved(before.as_ref(), after, phase, now) {
             report::moved(&self.status, line, before.as_ref(), after);
         }
         if self.sink_log.parked(parked_before, self.machine.parked().0, now) {
-            report::parked(&self.status, parked_before, &self.machine);
+            let new_dead_letters = self.sink_log.take_rejected_while_parked();
+            report::parked(&self.status, parked_before, &self.machine, new_dead_letters);
         }
         progress
     }

@@ -71,6 +71,9 @@ pub enum BacklogChange {
         path: Option<ZnodePath>,
         /// The destination's reason.
         reason: String,
+        /// How often it was tried, this time included; 0 for a record that only waits for another. The attempts of its
+        /// time in the retry queue may be among them.
+        attempts: u32,
     },
     /// It is parked, or stays so after another attempt.
     Parked {

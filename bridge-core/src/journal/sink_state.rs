@@ -69,6 +69,14 @@ pub struct Disabled {
     pub at: Timestamp,
 }
 
+impl Letter {
+    /// The attempts of a record that failed `parked` times in the retry queue, and that the sink tried `tried` times.
+    /// A sink may know only the last one, and the retry queue does not know those before.
+    pub(crate) fn attempts_of(parked: u32, tried: u32) -> u32 {
+        parked.saturating_add(u32::from(tried > 0)).max(tried)
+    }
+}
+
 impl Journal {
     /// As in [`super::SinkState::store_progress`].
     pub(super) fn write_progress(&mut self, progress: &SinkProgress) -> Result<(), ProgressError> {
@@ -120,7 +128,12 @@ struct OutcomeWriter<'a> {
 impl OutcomeWriter<'_> {
     fn take(&self, change: &BacklogChange) -> rusqlite::Result<()> {
         match change {
-            BacklogChange::Rejected { seq, path, reason } => self.reject(*seq, path.as_ref(), reason),
+            BacklogChange::Rejected {
+                seq,
+                path,
+                reason,
+                attempts,
+            } => self.reject(*seq, path.as_ref(), (reason, *attempts)),
             BacklogChange::Parked {
                 seq,
                 path,
@@ -180,7 +193,12 @@ impl OutcomeWriter<'_> {
             .map(drop)
     }
 
-    fn reject(&self, seq: Seq, path: Option<&ZnodePath>, reason: &str) -> rusqlite::Result<()> {
+    fn reject(
+        &self,
+        seq: Seq,
+        path: Option<&ZnodePath>,
+        (reason, tried): (&str, u32),
+    ) -> rusqlite::Result<()> {
         let key = (self.sink, seq.0.cast_signed());
         let sql = "DELETE FROM parked WHERE sink = ?1 AND seq = ?2 RETURNING attempts, record";
         let parked = self.connection.prepare_cached(sql)?.query_row(key, |row| {
@@ -194,7 +212,7 @@ impl OutcomeWriter<'_> {
         let sql = "INSERT OR IGNORE INTO rejected(sink, seq, reason, record, attempts, at, path)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let path = path.map(ZnodePath::as_str);
-        let attempts = attempts.saturating_add(1);
+        let attempts = Letter::attempts_of(attempts, tried);
         self.connection
             .prepare_cached(sql)?
             .execute((key.0, key.1, reason, record, attempts, self.at.0, path))

@@ -66,8 +66,13 @@ impl Tally {
 
     /// The destination will never accept the record at this position.
     pub fn rejected(&mut self, at: usize, seq: Seq, reason: String) {
+        self.rejected_after(at, Rejected::at_once(seq, reason));
+    }
+
+    /// The same after several attempts.
+    pub fn rejected_after(&mut self, at: usize, rejected: Rejected) {
         self.done = at + 1;
-        self.rejected.push(Rejected { seq, reason });
+        self.rejected.push(rejected);
     }
 
     /// The destination refused the record at this position for now; those of other paths may be delivered.

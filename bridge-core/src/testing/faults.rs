@@ -281,10 +281,7 @@ impl Plan {
 }
 
 fn refusal(seq: Seq) -> Rejected {
-    Rejected {
-        seq,
-        reason: "scripted: never accepted".into(),
-    }
+    Rejected::at_once(seq, "scripted: never accepted")
 }
 
 fn scripted(kind: SinkErrorKind) -> SinkError {

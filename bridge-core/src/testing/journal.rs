@@ -203,9 +203,19 @@ impl MemoryBacklog {
     /// The simulated journal keeps no time: what waits is tried at once by the next worker.
     fn take(&mut self, change: BacklogChange) {
         match change {
-            BacklogChange::Rejected { seq, reason, .. } => {
+            BacklogChange::Rejected {
+                seq,
+                reason,
+                attempts,
+                ..
+            } => {
                 self.parked.remove(&seq);
-                self.rejected.insert(seq, Rejected { seq, reason });
+                let rejected = Rejected {
+                    seq,
+                    reason,
+                    attempts,
+                };
+                self.rejected.insert(seq, rejected);
             }
             BacklogChange::Parked {
                 seq,

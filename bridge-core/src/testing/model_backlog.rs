@@ -21,7 +21,12 @@ impl ModelBacklog {
     /// already. Records before `kept_from` are gone.
     pub fn take(&mut self, change: &BacklogChange, is_new: bool, kept_from: Seq, at: Timestamp) {
         match change {
-            BacklogChange::Rejected { seq, path, reason } => {
+            BacklogChange::Rejected {
+                seq,
+                path,
+                reason,
+                attempts: tried,
+            } => {
                 let attempts = match self.parked.remove(seq) {
                     Some(parked) => parked.attempts,
                     None if is_new => 0,
@@ -30,7 +35,7 @@ impl ModelBacklog {
                 self.letters.entry(*seq).or_insert_with(|| Letter {
                     seq: *seq,
                     reason: reason.clone(),
-                    attempts: attempts + 1,
+                    attempts: Letter::attempts_of(attempts, *tried),
                     at: Some(at),
                     path: path.clone(),
                 });

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bridge_core::number::Seq;
 use bridge_core::outbound::Tally;
 use bridge_core::record::Record;
-use bridge_core::sink::{DeliverError, Extent, SinkError};
+use bridge_core::sink::{DeliverError, Extent, Rejected, SinkError};
 use uuid::Uuid;
 
 use crate::path_queues::Outcome;
@@ -158,7 +158,7 @@ impl Memory {
     ) -> Result<(), DeliverError> {
         let records = round.records;
         let is_settled =
-            |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Accepted | Outcome::Rejected(_)));
+            |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Accepted | Outcome::Rejected { .. }));
         let mut until = outcomes.iter().take_while(|outcome| is_settled(outcome)).count();
         if until < records.len() && self.may_defer(&round) {
             until = records.len();
@@ -167,7 +167,14 @@ impl Memory {
         for (at, record) in records[..until].iter().enumerate() {
             match &outcomes[at] {
                 Some(Outcome::Accepted) => tally.took(at),
-                Some(Outcome::Rejected(reason)) => tally.rejected(at, record.seq, reason.clone()),
+                Some(Outcome::Rejected { reason, attempts }) => tally.rejected_after(
+                    at,
+                    Rejected {
+                        seq: record.seq,
+                        reason: reason.clone(),
+                        attempts: *attempts,
+                    },
+                ),
                 Some(Outcome::Held) | None => {
                     if let Some(suspect) = self.suspects.get_mut(&record.seq) {
                         suspect.was_deferred = true;
@@ -193,7 +200,7 @@ impl Memory {
         for (at, (record, outcome)) in records.iter().zip(outcomes).enumerate() {
             match outcome {
                 // A rejection that was reported is over; an operator may send the record again.
-                Some(Outcome::Rejected(_)) if at < front => {}
+                Some(Outcome::Rejected { .. }) if at < front => {}
                 Some(Outcome::Held) | None => {}
                 Some(outcome) => drop(self.settled.insert(record.seq, (record.id, outcome))),
             }

@@ -31,7 +31,7 @@ pub(crate) enum Outcome {
     /// The receiver has it.
     Accepted,
     /// The receiver will never take it.
-    Rejected(String),
+    Rejected { reason: String, attempts: u32 },
     /// It failed for now, or one of its path before it did.
     Held,
 }

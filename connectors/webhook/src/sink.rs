@@ -180,7 +180,12 @@ impl WebhookSink {
             Answer::Nothing => return queues.settle(members, |_| Some(Outcome::Accepted)),
             Answer::Unfit(Unfit::Together) => return self.take_apart(round, queues, members),
             Answer::Unfit(Unfit::Never(reason)) => {
-                return queues.settle(members, |_| Some(Outcome::Rejected(reason.clone())));
+                return queues.settle(members, |_| {
+                    Some(Outcome::Rejected {
+                        reason: reason.clone(),
+                        attempts: 1,
+                    })
+                });
             }
             Answer::Lost { error, is_way: true } => {
                 round.end = Some((error, Extent::Destination));
@@ -294,7 +299,12 @@ impl WebhookSink {
         self.memory.suspects.remove(&record.seq);
         let id = record.id.to_string();
         let reason = error::refusal(&sender.shown, &response, refusals, &id);
-        queues.settle(members, |_| Some(Outcome::Rejected(reason.clone())));
+        queues.settle(members, |_| {
+            Some(Outcome::Rejected {
+                reason: reason.clone(),
+                attempts: refusals,
+            })
+        });
     }
 
     /// Holds the paths of a request.

@@ -29,7 +29,7 @@ pub(crate) fn encode(batch: &[Arc<Record>], largest: Size) -> Encoded {
                 "the record takes {} bytes, and the option largest allows {largest}: raise it, then retry the record",
                 line.len()
             );
-            encoded.rejected.push(Rejected { seq, reason });
+            encoded.rejected.push(Rejected::at_once(seq, reason));
         } else {
             encoded.lines.extend(line);
             encoded.lines.push(b'\n');

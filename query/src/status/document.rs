@@ -23,6 +23,9 @@ pub struct BridgeStatus {
     pub ready: bool,
     /// Why it is not ready, in sentences.
     pub not_ready: Vec<String>,
+    /// Each source and sink that a person has to do something about, in sentences.
+    #[serde(default)]
+    pub attention: Vec<String>,
     /// The sources.
     pub sources: Vec<SourceSummary>,
     /// The sinks, one entry for each source of a sink.
@@ -151,15 +154,18 @@ impl BridgeStatus {
             sink.tail = sink.tail.max(tail);
             sink.lag_records = sink.tail.0.saturating_sub(sink.cursor.0);
         }
-        BridgeStatus {
+        let mut status = BridgeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             running: true,
             time,
             ready: not_ready.is_empty(),
             not_ready,
+            attention: Vec::new(),
             sources: sources.iter().map(SourceSummary::from).collect(),
             sinks,
-        }
+        };
+        status.find_attention();
+        status
     }
 }
 

@@ -15,7 +15,7 @@ const STOPPED: &str = "stopped";
 /// The state of a sink that the journal does not know yet.
 const NEW: &str = "new";
 /// The state of a cursor whose sink is not configured.
-const UNCONFIGURED: &str = "unconfigured";
+pub(super) const UNCONFIGURED: &str = "unconfigured";
 
 impl BridgeStatus {
     /// The status of the journals of a bridge that does not run. Each journal comes with the names of the sinks that the
@@ -34,6 +34,7 @@ impl BridgeStatus {
             time,
             ready: false,
             not_ready: vec!["no bridge runs on this data_dir".to_owned()],
+            attention: Vec::new(),
             sources: Vec::new(),
             sinks: Vec::new(),
         };
@@ -44,6 +45,7 @@ impl BridgeStatus {
                 .sinks
                 .extend(sink_summaries(journal, &overview, &configured, time)?);
         }
+        status.find_attention();
         Ok(status)
     }
 
@@ -65,6 +67,7 @@ impl BridgeStatus {
                 self.sinks.push(summary);
             }
         }
+        self.find_attention();
         Ok(())
     }
 }

@@ -22,6 +22,14 @@ fn the_status_of_a_journal_shows_its_sinks_their_lag_and_sinks_that_are_new() {
     let journals = [(&query, vec!["audit", "later"])];
     let status = BridgeStatus::of_journals(journals, now).unwrap();
     assert!(!status.running && !status.ready);
+    assert_eq!(
+        status.attention,
+        ["sink done from main: no sink is configured for this cursor"]
+    );
+    assert_eq!(
+        status.attention_headline().as_deref(),
+        Some("1 sink needs attention")
+    );
     assert_eq!(status.not_ready, ["no bridge runs on this data_dir"]);
     let source = &status.sources[0];
     assert_eq!((&*source.source, &*source.state), ("main", "stopped"));

@@ -213,7 +213,8 @@ async fn order(
 fn is_gone(journal: &JournalQuery, of: &SinkLetters) -> Result<bool, QueryError> {
     let left = journal.dead_letters(&of.sink)?;
     let is_left = |letter: &Letter| {
-        let as_before = |left: &Letter| (left.seq, left.attempts) == (letter.seq, letter.attempts);
+        let as_before =
+            |left: &Letter| (left.seq, left.attempts, left.at) == (letter.seq, letter.attempts, letter.at);
         left.iter().any(as_before)
     };
     Ok(!of.letters.iter().any(is_left))

@@ -7,6 +7,9 @@ use bridge_query::status::{BridgeStatus, JournalSummary, SinkFault, SinkSummary,
 
 use crate::terminal::{Tone, bytes, count, line, moment, span};
 
+/// The most lines on things that need attention; the sections of the sinks have all.
+const ATTENTION_MAX: usize = 10;
+
 /// The whole document.
 pub fn for_people(status: &BridgeStatus, style: &Style) -> String {
     let mut text = head(status, style);
@@ -27,7 +30,19 @@ fn head(status: &BridgeStatus, style: &Style) -> String {
         (true, false) => ("running, not ready", Tone::Warning),
         (false, _) => ("not running; state of the journals", Tone::Warning),
     };
-    format!("zkbridge {}: {}\n", status.version, tone.paint(word, style))
+    let mut text = format!("zkbridge {}: {}", status.version, tone.paint(word, style));
+    if let Some(headline) = status.attention_headline() {
+        text.push_str(&format!("; {}", Tone::Bad.paint(&headline, style)));
+    }
+    text.push('\n');
+    for words in status.attention.iter().take(ATTENTION_MAX) {
+        text.push_str(&line("attention", words, Tone::Bad, style));
+    }
+    if status.attention.len() > ATTENTION_MAX {
+        let more = status.attention.len() - ATTENTION_MAX;
+        text.push_str(&line("", &format!("and {more} more"), Tone::Bad, style));
+    }
+    text
 }
 
 /// `source main: live since …`.

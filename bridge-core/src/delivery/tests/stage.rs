@@ -189,8 +189,7 @@ impl Stage {
         for record in records {
             let seq = record.seq;
             if rejects(seq) {
-                let reason = "never".into();
-                refused.rejected.push(Rejected { seq, reason });
+                refused.rejected.push(Rejected::at_once(seq, "never"));
             } else if waiting.contains(&record.path) || self.fault(0.1) {
                 waiting.insert(record.path.clone());
                 let error = SinkError::new(SinkErrorKind::Unavailable, "scripted");

@@ -216,6 +216,7 @@ fn what_a_sink_has_set_aside_stays_as_it_is() {
             seq: Seq(4),
             path: None,
             reason: "too large".into(),
+            attempts: 1,
         },
         BacklogChange::Replayed {
             seq: Seq(7),

@@ -63,6 +63,7 @@ fn a_story(journal: &mut Journal) {
         seq: Seq(5),
         path: Some(path("/c")),
         reason: "too large".into(),
+        attempts: 1,
     };
     let progress = SinkProgress {
         sink: "audit".into(),

@@ -270,6 +270,7 @@ fn a_full_disk_while_a_sink_reports_keeps_its_cursor_where_it_was() {
                 seq: Seq(seq),
                 path: None,
                 reason: "z".repeat(9000),
+                attempts: 1,
             })
             .collect(),
         ..moved("one", Seq(100))

@@ -394,6 +394,7 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
         seq: Seq(1),
         path: None,
         reason: "too large".into(),
+        attempts: 1,
     };
     let progress = SinkProgress {
         sink: "one".into(),

@@ -18,6 +18,7 @@ fn a_renamed_sink_keeps_its_cursor_and_its_dead_letters_and_takes_no_other_one_s
         seq: Seq(2),
         path: None,
         reason: "too large".into(),
+        attempts: 1,
     };
     let progress = SinkProgress {
         sink: "old".into(),

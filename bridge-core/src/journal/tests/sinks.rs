@@ -19,6 +19,7 @@ pub(super) fn progress(sink: &str, cursor: u64, rejected: &[u64]) -> SinkProgres
         seq: Seq(*seq),
         path: Some(path("/a")),
         reason: "too large".to_owned(),
+        attempts: 1,
     };
     SinkProgress {
         run: None,

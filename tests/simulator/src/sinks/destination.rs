@@ -139,8 +139,8 @@ impl Destination {
             }
             if self.refuses(record) {
                 self.refused.insert(seq);
-                let reason = "the simulated destination never takes it".into();
-                untaken.rejected.push(Rejected { seq, reason });
+                let reason = "the simulated destination never takes it";
+                untaken.rejected.push(Rejected::at_once(seq, reason));
                 continue;
             }
             if newest.contains(&seq) {
