@@ -71,6 +71,23 @@ impl FilePath {
         String::from_utf8(self.read()?).map_err(|_| io::Error::other("it is not valid UTF-8"))
     }
 
+    /// The content of a PEM file with a private key, as [`FilePath::read_text`] gets it.
+    ///
+    /// # Errors
+    /// As [`FilePath::read_text`], and if the key is encrypted.
+    pub fn read_private_key(&self) -> io::Result<String> {
+        let pem = self.read_text()?;
+        // PKCS #8, and the older form with headers.
+        let marks = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
+        if marks.iter().any(|mark| pem.contains(mark)) {
+            return Err(io::Error::other(
+                "the key is encrypted with a passphrase, which the bridge cannot ask for; decrypt it with 'openssl pkey -in \
+                 KEY -out PLAIN', and let only the bridge's user read that file",
+            ));
+        }
+        Ok(pem)
+    }
+
     /// The problems of the path that show without opening the file; `key` is the option that holds it.
     pub fn objection(&self, key: &str) -> Option<ConfigIssue> {
         let is_contents = looks_like_contents(&self.path.to_string_lossy());
@@ -260,6 +277,24 @@ mod tests {
         }
         std::fs::write(&large, "x").unwrap();
         assert_eq!(FilePath::from(large).read_text().unwrap(), "x");
+    }
+
+    #[test]
+    fn an_encrypted_key_is_refused_with_how_to_decrypt_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        let check = |pem: &str, is_refused: bool| {
+            std::fs::write(&file, pem).unwrap();
+            let read = FilePath::from(file.as_path()).read_private_key();
+            let refused = read.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(refused.contains("openssl pkey"), is_refused, "{pem}: {refused}");
+        };
+        check(KEY, false);
+        check("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIE\n", true);
+        check(
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,1F\n",
+            true,
+        );
     }
 
     #[test]

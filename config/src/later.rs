@@ -4,15 +4,21 @@
 const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];
 
 /// Values of keys, and what to do without them.
-const VALUES: [(&str, &str, &str); 3] = [
+const VALUES: [(&str, &str, &str); 5] = [
     ("source.type", "observer", WAIT),
     ("source.type", "txnlog", WAIT),
+    ("source.auth.sasl", "gssapi", KERBEROS),
+    ("source.auth.sasl", "kerberos", KERBEROS),
     (
         "source.snapshot",
         "never",
         "give one of these; a sink whose `ops` lack \"snapshot\" gets only what changes",
     ),
 ];
+
+/// The client library needs a C library for it, which is not built in.
+const KERBEROS: &str = "Kerberos is not built into zkbridge for ZooKeeper: let the bridge use DIGEST-MD5 or scheme = \"digest\", \
+                        which servers take beside Kerberos";
 
 const WAIT: &str = "give one of these, or wait for a later version";
 

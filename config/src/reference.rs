@@ -306,7 +306,7 @@ mod tests {
         check("| `connect` | *Connect* | **required** | ");
         check("| `exclude` | list of *PathGlob* | `[]` | ");
         check("| `journal.retention` | *Horizon* | `\"7d\"` | ");
-        check("| `auth` | table | *none* | ");
+        check("| `auth` | table or list of table | *none* | ");
         check("| `auth.id` | *Secret* | *none* | ");
         check("| `retry.max` | *Span* | `\"30s\"` | ");
         check("| `create_topics` | `true`, `false` or table | ");

@@ -176,11 +176,16 @@ impl Shower {
         (choices.collect(), any.iter().any(|choice| is_null(&choice)))
     }
 
-    /// The schema of a key that can only be a table, and whether it may be left out as a whole.
+    /// The schema of a key that is a table, or a list of such tables, and whether it may be left out as a whole.
     fn table_of(&self, schema: &Json) -> Option<(Json, bool)> {
-        let (mut choices, is_optional) = self.choices(schema);
-        let only = choices.pop().filter(|_| choices.is_empty())?;
-        only.get("properties").is_some().then_some((only, is_optional))
+        let (choices, is_optional) = self.choices(schema);
+        let (mut tables, others): (Vec<Json>, Vec<Json>) = choices
+            .into_iter()
+            .partition(|choice| choice.get("properties").is_some());
+        let only = tables.pop().filter(|_| tables.is_empty())?;
+        // In the place of such a table there may be a list of them.
+        let are_lists = others.iter().all(|choice| choice.get("items").is_some());
+        are_lists.then_some((only, is_optional || !others.is_empty()))
     }
 
     fn is_secret(&self, schema: &Json) -> bool {
@@ -203,7 +208,9 @@ impl Shower {
             Value::Date(text) => Json::from(text.as_str()),
             Value::Text(text) => shown(text, is_secret).into(),
             Value::List(list) => {
-                let items = self.resolved(schema)["items"].clone();
+                let (choices, _) = self.choices(schema);
+                let items = choices.iter().find_map(|choice| choice.get("items"));
+                let items = items.cloned().unwrap_or(Json::Null);
                 let each = list.iter().map(|node| self.json(node, &items, is_secret));
                 Json::Array(each.collect())
             }
@@ -380,6 +387,19 @@ secrets = ["${HOOK}", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="]
         check("sink[1].name", "\"webhook\"", "default");
         check("sink[1].url", "\"***\"", "line 23");
         check("sink[1].secrets", "[\"${HOOK}\",\"***\"]", "line 24");
+    }
+
+    #[test]
+    fn credentials_in_a_list_are_masked_as_those_in_a_table_are() {
+        let text = "[[source]]\nconnect = \"a:2181\"\n\
+                    [[source.auth]]\nscheme = \"digest\"\nid = \"one:hunter2\"\n\
+                    [[source.auth]]\nsasl = \"digest-md5\"\nuser = \"two\"\npassword = \"hunter3\"\n\
+                    [[sink]]\ntype = \"console\"\n";
+        let all = settings(Path::new("a.toml"), text, Format::Toml, &Environment::of([])).unwrap();
+        let auth = all.iter().find(|setting| setting.key == "source[0].auth");
+        let shown = auth.expect("the list is a setting").value.to_string();
+        assert!(shown.contains("\"***\"") && shown.contains("\"two\""), "{shown}");
+        assert!(!shown.contains("hunter") && !shown.contains("one:"), "{shown}");
     }
 
     #[test]

@@ -260,6 +260,22 @@ fn what_is_planned_is_refused_as_not_there_yet() {
         "sink[0].merge",
         &["10ms"],
     );
+    check(
+        &with("[source.auth]\nsasl = \"gssapi\""),
+        error,
+        "source[0].auth.sasl",
+        &[
+            later,
+            "Kerberos is not built into zkbridge for ZooKeeper",
+            "DIGEST-MD5",
+        ],
+    );
+    check(
+        &with("[[source.auth]]\nsasl = \"kerberos\""),
+        error,
+        "source[0].auth[0].sasl",
+        &[later, "Kerberos is not built into zkbridge for ZooKeeper"],
+    );
 }
 
 #[test]

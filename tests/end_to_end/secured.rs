@@ -9,6 +9,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+use zookeeper_client::{Acls, CreateMode};
 
 use crate::bridge::{BOUND, Bridge};
 use crate::writer::Writer;
@@ -16,37 +17,49 @@ use crate::writer::Writer;
 pub(crate) const ROOT: &str = "/secured";
 pub(crate) const USER: &str = "bridge";
 pub(crate) const PASSWORD: &str = "pa55-w0rd";
+/// In ISO-8859-1, in which RFC 2831 wants it hashed.
+pub(crate) const ODD_USER: &str = "brücke";
+pub(crate) const ODD_PASSWORD: &str = "pässwört-ÿ";
 
 /// Certificates: an authority, the servers', a client's, one that has expired, and an unknown authority.
-struct Papers {
+pub(crate) struct Papers {
     folder: TempDir,
+    ours: Option<Issuer<'static, KeyPair>>,
 }
 
 impl Papers {
-    fn make() -> Papers {
+    pub(crate) fn make() -> Papers {
         let folder = tempfile::tempdir().unwrap();
-        let papers = Papers { folder };
+        let papers = Papers { folder, ours: None };
         let ours = papers.authority("authority");
         papers.authority("stranger");
-        papers.signed("server", &ours, 2100);
-        papers.signed("client", &ours, 2100);
-        papers.signed("expired", &ours, 2001);
-        let both = [papers.text("server.key"), papers.text("server.pem")].concat();
-        std::fs::write(papers.path("server.both"), both).unwrap();
+        let papers = Papers {
+            ours: Some(ours),
+            ..papers
+        };
+        papers.signed_with("server", |_| {});
+        papers.signed_with("client", |_| {});
+        papers.signed_with("expired", |params| params.not_after = date_time_ymd(2001, 1, 1));
         papers
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
+    /// Writes `.pem`, `.key`, and both in one file, as servers read them.
+    pub(crate) fn write(&self, name: &str, certificate: &str, key: &str) {
+        std::fs::write(self.path(&format!("{name}.pem")), certificate).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key).unwrap();
+        std::fs::write(self.path(&format!("{name}.both")), [key, certificate].concat()).unwrap();
     }
 
-    fn write(&self, name: &str, certificate: &str, key: &KeyPair) {
-        std::fs::write(self.path(&format!("{name}.pem")), certificate).unwrap();
-        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    pub(crate) fn line(&self, key: &str, file: &str) -> String {
+        format!("{key} = \"{}\"\n", self.path(file).display())
+    }
+
+    pub(crate) fn identity(&self, name: &str) -> String {
+        self.line("cert", &format!("{name}.pem")) + &self.line("key", &format!("{name}.key"))
     }
 
     fn authority(&self, name: &str) -> Issuer<'static, KeyPair> {
@@ -55,31 +68,34 @@ impl Papers {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.self_signed(&key).unwrap();
-        self.write(name, &certificate.pem(), &key);
+        self.write(name, &certificate.pem(), &key.serialize_pem());
         Issuer::new(params, key)
     }
 
-    fn signed(&self, name: &str, by: &Issuer<'static, KeyPair>, until: i32) {
+    /// A certificate for servers and clients by the authority, after a change.
+    pub(crate) fn signed_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(until, 1, 1);
+        params.not_after = date_time_ymd(2100, 1, 1);
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         let addresses = [SanType::IpAddress([127, 0, 0, 1].into())];
         params.subject_alt_names = addresses.to_vec();
-        let certificate = params.signed_by(&key, by).unwrap();
-        self.write(name, &certificate.pem(), &key);
+        change(&mut params);
+        let ours = self.ours.as_ref().expect("the authority is made first");
+        let certificate = params.signed_by(&key, ours).unwrap();
+        self.write(name, &certificate.pem(), &key.serialize_pem());
     }
 }
 
 /// A server with an encrypted port for those who have a certificate, and SASL for those who have a password.
 pub(crate) struct Guarded {
     pub(crate) zookeeper: ZooKeeper,
-    papers: Papers,
+    pub(crate) papers: Papers,
 }
 
 pub(crate) async fn shared() -> &'static Guarded {
@@ -91,7 +107,9 @@ async fn start() -> Guarded {
     let papers = Papers::make();
     let users = papers.path("users.conf");
     let module = "org.apache.zookeeper.server.auth.DigestLoginModule";
-    let text = format!("Server {{ {module} required user_{USER}=\"{PASSWORD}\"; }};\n");
+    let text = format!(
+        "Server {{ {module} required user_{USER}=\"{PASSWORD}\" user_{ODD_USER}=\"{ODD_PASSWORD}\"; }};\n"
+    );
     std::fs::write(&users, text).unwrap();
     let builder = ZooKeeper::builder()
         .encrypted(&papers.path("server.both"), &papers.path("authority.pem"))
@@ -99,7 +117,8 @@ async fn start() -> Guarded {
             "authProvider.sasl",
             "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         )
-        .system_property("java.security.auth.login.config", users.to_str().unwrap());
+        .system_property("java.security.auth.login.config", users.to_str().unwrap())
+        .system_property("file.encoding", "UTF-8");
     let zookeeper = builder.start().await.unwrap();
     let writer = Writer::connect(&zookeeper.connect_string()).await;
     writer.create(ROOT, b"").await;
@@ -108,31 +127,32 @@ async fn start() -> Guarded {
 
 impl Guarded {
     /// A bridge on the encrypted port with these lines of `[source.tls]`.
-    fn encrypted(&self, tls: &str) -> Bridge {
-        self.bridge(
+    pub(crate) fn encrypted(&self, tls: &str) -> Bridge {
+        bridge(
             &self.zookeeper.secure_connect_string(),
             &format!("[source.tls]\n{tls}"),
         )
     }
 
-    fn bridge(&self, connect: &str, more: &str) -> Bridge {
-        Bridge::configured(&format!(
-            "[[source]]\nconnect = \"{connect}\"\nroots = [\"{ROOT}\"]\nsession_timeout = \"5s\"\n{more}\n\
-             [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n"
-        ))
-    }
-
     fn line(&self, key: &str, file: &str) -> String {
-        format!("{key} = \"{}\"\n", self.papers.path(file).display())
+        self.papers.line(key, file)
     }
 
     fn identity(&self, name: &str) -> String {
-        self.line("cert", &format!("{name}.pem")) + &self.line("key", &format!("{name}.key"))
+        self.papers.identity(name)
     }
 }
 
+/// A bridge of [`ROOT`] with more lines of its source.
+pub(crate) fn bridge(connect: &str, more: &str) -> Bridge {
+    Bridge::configured(&format!(
+        "[[source]]\nconnect = \"{connect}\"\nroots = [\"{ROOT}\"]\nsession_timeout = \"5s\"\n{more}\n\
+         [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n"
+    ))
+}
+
 /// A change that was made after the start arrives.
-async fn assert_follows(bridge: &mut Bridge, writer: &Writer, path: &str) {
+pub(crate) async fn assert_follows(bridge: &mut Bridge, writer: &Writer, path: &str) {
     bridge.start_ready().await;
     writer.create(path, b"seen").await;
     let file = bridge.folder().join("out.jsonl");
@@ -147,7 +167,7 @@ fn holds(file: &Path, path: &str) -> bool {
 
 /// `check --connect` says so in one message, and shows no password. On a busy machine a server may not have answered in
 /// time, which is said, too; then it is asked again.
-async fn assert_refused(bridge: &Bridge, words: &[&str]) {
+pub(crate) async fn assert_refused(bridge: &Bridge, words: &[&str]) {
     eventually(&format!("a message with {words:?}"), BOUND, || async {
         let mut child = Child::start(&bridge.command(&["check", "--connect"])).unwrap();
         let code = child.exit_code(BOUND).await.unwrap();
@@ -251,7 +271,7 @@ async fn wrong_certificates_are_refused_with_a_remedy() {
     // The port for connections that are not encrypted.
     let tls = ca + &guarded.identity("client");
     let plain = guarded.zookeeper.connect_string();
-    let bridge = guarded.bridge(&plain, &format!("[source.tls]\n{tls}"));
+    let bridge = bridge(&plain, &format!("[source.tls]\n{tls}"));
     assert_refused(&bridge, &["encrypted"]).await;
 }
 
@@ -264,9 +284,68 @@ async fn sasl_accepts_the_right_password_and_explains_a_wrong_one() {
         format!("[source.auth]\nsasl = \"digest-md5\"\nuser = \"{USER}\"\npassword = \"{password}\"\n")
     };
     let writer = Writer::connect(&connect).await;
-    let mut right = guarded.bridge(&connect, &sasl(PASSWORD));
+    let mut right = bridge(&connect, &sasl(PASSWORD));
     assert_follows(&mut right, &writer, &format!("{ROOT}/sasl")).await;
 
-    let wrong = guarded.bridge(&connect, &sasl("not-it"));
+    let wrong = bridge(&connect, &sasl("not-it"));
     assert_refused(&wrong, &["credentials", "password"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_and_a_password_outside_ascii_are_accepted_by_sasl() {
+    real_servers!("SASL with umlauts");
+    let guarded = shared().await;
+    let connect = guarded.zookeeper.connect_string();
+    let writer = Writer::connect(&connect).await;
+    let sasl = format!(
+        "[source.auth]\nsasl = \"digest-md5\"\nuser = \"{ODD_USER}\"\npassword = \"{ODD_PASSWORD}\"\n"
+    );
+    assert_follows(&mut bridge(&connect, &sasl), &writer, &format!("{ROOT}/umlauts")).await;
+    let wrong = sasl.replace("ÿ", "y");
+    assert_refused(&bridge(&connect, &wrong), &["credentials", "password"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_credentials_open_what_each_of_them_may_read() {
+    real_servers!("several credentials");
+    let guarded = shared().await;
+    let connect = guarded.zookeeper.connect_string();
+    let writer = Writer::connect(&connect).await;
+    let root = format!("{ROOT}/several");
+    writer.create(&root, b"").await;
+    let mut credentials = String::new();
+    let owned = CreateMode::Persistent.with_acls(Acls::creator_all());
+    for user in ["one", "two"] {
+        let owner = Writer::connect(&connect).await;
+        let id = format!("{user}:secret");
+        owner.client.auth("digest", id.as_bytes()).await.unwrap();
+        let path = format!("{root}/{user}");
+        owner.client.create(&path, b"for one user", &owned).await.unwrap();
+        credentials += &format!("[[source.auth]]\nscheme = \"digest\"\nid = \"{id}\"\n");
+    }
+    let source = |auth: &str| {
+        Bridge::configured(&format!(
+            "[[source]]\nconnect = \"{connect}\"\nroots = [\"{root}\"]\n{auth}\n\
+             [[sink]]\ntype = \"file\"\npath = \"out.jsonl\"\n"
+        ))
+    };
+    let mut both = source(&credentials);
+    both.start_ready().await;
+    both.at_rest().await;
+    let status = both.status().await;
+    assert_eq!(status["sources"][0]["unreadable"], 0, "{status:#}");
+    for user in ["one", "two"] {
+        assert!(holds(&both.folder().join("out.jsonl"), &format!("{root}/{user}")));
+    }
+    both.terminate().await;
+
+    let half = credentials.replacen("[[source.auth]]", "[source.auth]", 1);
+    let half = half.split("[[source.auth]]").next().unwrap();
+    let mut one = source(half);
+    one.start_ready().await;
+    one.until("the znode of the other user to be named", |status| {
+        status["sources"][0]["unreadable_paths"] == serde_json::json!([format!("{root}/two")])
+    })
+    .await;
+    one.terminate().await;
 }

@@ -207,14 +207,13 @@ async fn with_tls(options: ConnectOptions, tls: Option<&Tls>) -> Result<ConnectO
         return Ok(options);
     };
     // The library names no file when one cannot be read.
-    for (file, key) in [
-        (&tls.ca, "tls.ca"),
-        (&tls.cert, "tls.cert"),
-        (&tls.key, "tls.key"),
-    ] {
+    for (file, key) in [(&tls.ca, "tls.ca"), (&tls.cert, "tls.cert")] {
         if let Some(file) = file {
             read(file, key).await?;
         }
+    }
+    if let Some(file) = &tls.key {
+        read_as(file, "tls.key", FilePath::read_private_key).await?;
     }
     let mut options = options.require_tls(true);
     if let Some(ca) = &tls.ca {
@@ -230,8 +229,16 @@ async fn with_tls(options: ConnectOptions, tls: Option<&Tls>) -> Result<ConnectO
 }
 
 async fn read(file: &FilePath, key: &str) -> Result<String, SinkError> {
+    read_as(file, key, FilePath::read_text).await
+}
+
+async fn read_as(
+    file: &FilePath,
+    key: &str,
+    how: fn(&FilePath) -> std::io::Result<String>,
+) -> Result<String, SinkError> {
     let opened = file.clone();
-    let read = tokio::task::spawn_blocking(move || opened.read_text()).await;
+    let read = tokio::task::spawn_blocking(move || how(&opened)).await;
     let read = read.unwrap_or_else(|failure| Err(std::io::Error::other(failure)));
     read.map_err(|failure| {
         let message = format!("{file} cannot be read: {failure}; see {key}");

@@ -271,9 +271,9 @@ fn tls_of(config: &WebhookConfig, needs_roots: bool) -> Result<ClientConfig, Sin
         (Some(cert), Some(key)) => {
             let certificates = certificates(cert, "tls.cert")?;
             let secret = key
-                .read()
+                .read_private_key()
                 .map_err(pem::Error::Io)
-                .and_then(|text| PrivateKeyDer::from_pem_slice(&text))
+                .and_then(|text| PrivateKeyDer::from_pem_slice(text.as_bytes()))
                 .map_err(|error| unreadable(key, "tls.key", "a private key", error))?;
             builder
                 .with_client_auth_cert(certificates, secret)

@@ -198,9 +198,9 @@ async fn put(
     }
     let folder = &config.canary_path;
     let with_credentials = folder_acls();
-    let acls = match config.auth {
-        Some(_) => Acls::new(&with_credentials),
-        None => Acls::anyone_all(),
+    let acls = match config.auth.is_empty() {
+        false => Acls::new(&with_credentials),
+        true => Acls::anyone_all(),
     };
     client
         .mkdir(folder, &CreateMode::Persistent.with_acls(acls))
@@ -217,9 +217,9 @@ async fn create(
     path: &ZnodePath,
     data: &[u8],
 ) -> Result<Zxid, Error> {
-    let acls = match config.auth {
-        Some(_) => Acls::new(&CANARY),
-        None => Acls::anyone_all(),
+    let acls = match config.auth.is_empty() {
+        false => Acls::new(&CANARY),
+        true => Acls::anyone_all(),
     };
     let options = CreateMode::Ephemeral.with_acls(acls);
     let (stat, _) = client.create(path, data, &options).await?;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bridge_core::journal::Before;
 
-pub use auth::{Auth, AuthScheme, Credentials, SaslMechanism};
+pub use auth::{Auth, AuthScheme, Auths, Credentials, SaslMechanism};
 pub use connect::{BadConnect, Connect, Server};
 pub use exclude::{BadGlob, PathGlob};
 
@@ -88,9 +88,9 @@ pub struct ZookeeperConfig {
     /// Append a `heartbeat` record after this time without another record.
     #[serde(default = "default_heartbeat")]
     pub heartbeat: Interval,
-    /// The credentials of the bridge.
+    /// The credentials of the bridge: one `[source.auth]`, or several `[[source.auth]]`.
     #[serde(default)]
-    pub auth: Option<Auth>,
+    pub auth: Auths,
     /// Encrypted connections.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -173,7 +173,9 @@ pub struct Tls {
     /// A PEM file of its key.
     #[serde(default)]
     pub key: Option<FilePath>,
-    /// Whether the name in the server's certificate must be the one connected to.
+    /// Whether a subject alternative name of the server's certificate must be the name connected to. `false` is for
+    /// certificates that have only a common name (CN), as many ensembles do: then any certificate that an authority in
+    /// `ca` has signed is accepted.
     #[serde(default = "default_verify_hostname")]
     pub verify_hostname: bool,
 }
@@ -232,7 +234,7 @@ impl ZookeeperConfig {
             acls: Acls::default(),
             acl_digests: AclDigests::default(),
             heartbeat: default_heartbeat(),
-            auth: None,
+            auth: Auths::default(),
             tls: None,
         }
     }
@@ -244,9 +246,7 @@ impl ZookeeperConfig {
         self.objections_to_excluded_roots(&mut found);
         self.objections_to_canary_path(&mut found);
         self.objections_to_times(&mut found);
-        if let Some(auth) = &self.auth {
-            found.extend(auth.objections());
-        }
+        found.extend(self.auth.objections());
         if let Some(tls) = &self.tls {
             objections_to_tls(tls, &mut found);
         }
@@ -394,10 +394,11 @@ fn objections_to_tls(tls: &Tls, found: &mut Vec<ConfigIssue>) {
     let files = [&tls.ca, &tls.cert, &tls.key].map(Option::as_ref);
     found.extend(tls_objections(files, "the servers ask"));
     if !tls.verify_hostname {
-        found.push(ConfigIssue::error(
+        found.push(ConfigIssue::warning(
             "tls.verify_hostname",
-            "verify_hostname = false is not possible: it would accept the certificate of any server",
-            "connect by a name in the servers' certificates",
+            "verify_hostname = false: whoever has any certificate of the authorities in tls.ca can pose as the ensemble",
+            "give the servers certificates with a subject alternative name of their own, and leave verify_hostname out; \
+             until then name an authority in tls.ca that signs nothing but the ensemble's certificates",
         ));
     }
     if tls.ca.is_none() {

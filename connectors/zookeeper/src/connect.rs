@@ -15,6 +15,7 @@ use crate::config::{Credentials, Liveness, Server, Tls, ZookeeperConfig};
 use crate::error::{Failure, authentication, of_request, too_old, words};
 use crate::handshake::probe_encrypted;
 use crate::probe::{Probe, is_new_enough, probe};
+use crate::throttle::Throttle;
 
 /// An attempt to make a session is given up after the session timeout and this.
 const CONNECT_EXTRA: Duration = Duration::from_secs(2);
@@ -141,8 +142,22 @@ pub(crate) fn silent(config: &ZookeeperConfig, what: &str, bound: Duration) -> S
     }
 }
 
+/// The error for a server that throttles a request for as long.
+pub(crate) fn throttled(config: &ZookeeperConfig, what: &str, bound: Duration) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Unavailable,
+        message: format!(
+            "'{}' throttles {what} and has not carried it out within {} s: it has more requests than its \
+             zookeeper.request_throttle_max_requests allows; raise that, or take load off the server",
+            config.connect.as_str(),
+            bound.as_secs_f64()
+        ),
+    }
+}
+
 async fn look_at(client: &Client, root: &ZnodePath) -> Result<RootFound, SourceError> {
-    match client.get_children(root).await {
+    let mut throttle = Throttle::default();
+    match throttle.unthrottled(|| client.get_children(root)).await {
         Ok((children, _)) => Ok(RootFound::Readable {
             children: children.len(),
         }),
@@ -198,15 +213,14 @@ async fn open(connector: Connector, config: &ZookeeperConfig) -> Result<Client, 
 
 fn connector(config: &ZookeeperConfig) -> Result<Connector, SourceError> {
     let mut connector = Client::connector().with_session_timeout(config.session_timeout.0);
-    match config.auth.as_ref().and_then(|auth| auth.credentials()) {
-        Some(Credentials::Digest { id }) => {
-            connector = connector.with_auth("digest", id.reveal().as_bytes());
-        }
-        Some(Credentials::DigestMd5 { user, password }) => {
-            let options = SaslOptions::digest_md5(user.to_owned(), password.reveal().to_owned());
-            connector = connector.with_sasl(SaslOptions::from(options));
-        }
-        None => {}
+    for credentials in config.auth.credentials() {
+        connector = match credentials {
+            Credentials::Digest { id } => connector.with_auth("digest", id.reveal().as_bytes()),
+            Credentials::DigestMd5 { user, password } => {
+                let options = SaslOptions::digest_md5(user.to_owned(), password.reveal().to_owned());
+                connector.with_sasl(SaslOptions::from(options))
+            }
+        };
     }
     if let Some(tls) = &config.tls {
         connector = connector.with_tls(tls_options(tls)?);
@@ -222,9 +236,14 @@ fn tls_options(tls: &Tls) -> Result<TlsOptions, SourceError> {
             .map_err(|error| bad_pem(ca, &error))?;
     }
     if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+        let chain = pem(cert)?;
+        let secret = key.read_private_key().map_err(|error| bad_pem(key, &error))?;
         options = options
-            .with_pem_identity(&pem(cert)?, &pem(key)?)
-            .map_err(|error| bad_pem(cert, &error))?;
+            .with_pem_identity(&chain, &secret)
+            .map_err(|error| bad_identity(cert, key, &error))?;
+    }
+    if !tls.verify_hostname {
+        options = options.with_any_name();
     }
     Ok(options)
 }
@@ -237,6 +256,16 @@ fn bad_pem(file: &FilePath, error: &dyn std::fmt::Display) -> SourceError {
     SourceError {
         kind: SourceErrorKind::Configuration,
         message: format!("{file} cannot be used for [source.tls]: {error}; give a readable PEM file"),
+    }
+}
+
+fn bad_identity(cert: &FilePath, key: &FilePath, error: &dyn std::fmt::Display) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Configuration,
+        message: format!(
+            "{cert} and {key} cannot be used for [source.tls]: {error}; give a readable PEM file of the certificate, and \
+             one of its own key"
+        ),
     }
 }
 

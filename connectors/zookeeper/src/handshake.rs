@@ -9,9 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::file_path::FilePath;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
+    RootCertStore, SignatureScheme,
+};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -53,13 +58,22 @@ pub(crate) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
             roots.add(certificate).map_err(|error| error.to_string())?;
         }
     }
-    let builder = ClientConfig::builder().with_root_certificates(roots);
+    let verifier = WebPkiServerVerifier::builder(Arc::new(roots))
+        .build()
+        .map_err(|error| error.to_string())?;
+    let verifier = CertificateCheck {
+        inner: verifier,
+        checks_name: tls.verify_hostname,
+    };
+    let builder = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else {
         return Ok(builder.with_no_client_auth());
     };
     let chain = certificates(cert)?;
-    let text = key.read().map_err(|error| unusable(key, &error))?;
-    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|error| unusable(key, &error))?;
+    let text = key.read_private_key().map_err(|error| unusable(key, &error))?;
+    let secret = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| unusable(key, &error))?;
     builder
         .with_client_auth_cert(chain, secret)
         .map_err(|error| unusable(cert, &error))
@@ -75,6 +89,57 @@ fn unusable(file: &FilePath, error: &dyn std::fmt::Display) -> String {
     format!("{file} cannot be used for encrypted connections: {error}")
 }
 
+/// Verifies the chain of a server's certificate as usual, and its name unless that is switched off. The name comes last,
+/// so that an objection to it means that the chain is good.
+#[derive(Debug)]
+struct CertificateCheck {
+    inner: Arc<WebPkiServerVerifier>,
+    checks_name: bool,
+}
+
+impl ServerCertVerifier for CertificateCheck {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified =
+            self.inner
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !self.checks_name => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
 /// The remedy for a failed handshake.
 fn explain(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
@@ -82,12 +147,7 @@ fn explain(error: &io::Error) -> String {
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "no authority in tls.ca has signed the server's certificate: give the file of the one that has"
         }
-        Some(Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => "the server's certificate is for another name: connect by a name in the certificate",
-        Some(Error::InvalidCertificate(_)) => {
-            "the server's certificate cannot be trusted: it has to be renewed on the server"
-        }
+        Some(Error::InvalidCertificate(error)) => about_certificate(error),
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
             "the server answers, but not encrypted: name its secureClientPort in 'connect', or leave [source.tls] out"
         }
@@ -100,6 +160,42 @@ fn explain(error: &io::Error) -> String {
         }
     };
     format!("{error}; {remedy}")
+}
+
+/// The remedy for a server's certificate that is not accepted.
+fn about_certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            "the server's certificate has no subject alternative name, and a common name (CN) is not looked at: give it \
+             one with the name in 'connect', or set tls.verify_hostname = false, which accepts every certificate of \
+             the authorities in tls.ca"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the server's certificate is for another name: connect by a name in the certificate"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired: renew it on the server"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet: check the clocks of both machines"
+        }
+        CertificateError::Other(other) => about_other(&format!("{other:?}")),
+        _ => "the server's certificate cannot be trusted: have an authority in tls.ca issue another one",
+    }
+}
+
+/// Objections that rustls passes on from webpki under their names.
+fn about_other(error: &str) -> &'static str {
+    if error.contains("CaUsedAsEndEntity") {
+        "the server uses the certificate of an authority (CA:TRUE) as its own, as a self-signed one often is: issue a \
+         certificate with basicConstraints CA:FALSE for the server, signed by that authority, and give the authority in \
+         tls.ca"
+    } else if error.contains("UnsupportedCertVersion") {
+        "the server's certificate is of X.509 version 1, which has no room for names and purposes: issue one of version \
+         3 (with 'openssl x509 -req' by an -extfile that has a subjectAltName)"
+    } else {
+        "the server's certificate cannot be trusted: have an authority in tls.ca issue another one"
+    }
 }
 
 fn is_about_our_certificate(alert: AlertDescription) -> bool {

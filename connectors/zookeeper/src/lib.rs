@@ -12,10 +12,12 @@ mod handshake;
 pub mod observer;
 mod own_thread;
 mod probe;
+mod reads;
 mod reconnects;
 mod serve;
 mod source;
 mod survey;
+mod throttle;
 pub mod txnlog;
 mod watchers;
 

@@ -6,29 +6,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bridge_core::capture::{AclOutcome, Event, Input, ReadRequest, SessionFate, Ticket};
+use bridge_core::capture::{Event, Input, SessionFate};
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{self, AddressedRequest, Link, SourceError, SourceEvent, SourceRequest};
-use futures::future::{BoxFuture, join_all};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use futures::future::BoxFuture;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use zookeeper_client::{AddWatchMode, Client, Error, MultiReadResult, SessionState, StateWatcher};
+use zookeeper_client::{AddWatchMode, Client, Error, SessionState, StateWatcher};
 
 use crate::canary::{Attempt, Writer};
-use crate::config::AclDigests;
-use crate::connect::{answer_bound, silent};
-use crate::convert;
+use crate::connect::{answer_bound, silent, throttled};
 use crate::error::{Failure, of_request};
+use crate::reads::{ReadOrder, Reads};
+use crate::throttle::Throttle;
 use crate::watchers::{WatchEvents, Watchers};
 
 /// Events that may wait for the pipeline; then the connection is given up.
 const WAITING_EVENTS_MAX: usize = 200_000;
 /// Bytes of their paths. With paths of usual length [`WAITING_EVENTS_MAX`] is reached first.
 const WAITING_BYTES_MAX: usize = 32 << 20;
-/// The first wait before a throttled request is sent again; it doubles with each one.
-const THROTTLED_FIRST: Duration = Duration::from_millis(20);
-/// No such wait is longer.
-const THROTTLED_MAX: Duration = Duration::from_secs(2);
 /// How often within this bound the oldest request is looked at.
 const LOOKS: u32 = 8;
 
@@ -50,8 +46,6 @@ pub(crate) enum End {
     /// Asked to stop, or the pipeline is gone.
     Stopped,
 }
-
-type Answer<'a> = BoxFuture<'a, Result<Input, Error>>;
 
 /// The reports that wait for the pipeline.
 #[derive(Default)]
@@ -112,7 +106,7 @@ pub(crate) async fn serve(
         number,
         states: client.state_watcher(),
         watchers: Watchers::default(),
-        asked: Asked::new(answer_bound(client, writer.config())),
+        reads: Reads::new(client, answer_bound(client, writer.config())),
         writer,
         writing: None,
         outbox: Outbox::default(),
@@ -129,7 +123,7 @@ struct Connection<'a> {
     number: source::Connection,
     states: StateWatcher,
     watchers: Watchers,
-    asked: Asked<'a>,
+    reads: Reads<'a>,
     writer: &'a mut Writer,
     /// A write of the canary under way.
     writing: Option<BoxFuture<'static, Attempt>>,
@@ -141,7 +135,7 @@ impl<'a> Connection<'a> {
         if self.states.state() != SessionState::SyncConnected {
             return self.end_of_state(self.states.peek_state());
         }
-        let mut look = interval(self.asked.bound / LOOKS);
+        let mut look = interval(self.reads.bound() / LOOKS);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Room for reports first, so that little waits. Answers and commands come next: the machine's windows bound
@@ -158,7 +152,7 @@ impl<'a> Connection<'a> {
                     }
                     Err(_) => return End::Stopped,
                 },
-                answer = self.asked.next() => self.answered(answer),
+                answer = self.reads.next() => self.answered(answer),
                 command = link.requests.recv() => match command {
                     Some(request) => self.follow(request, &link.stop).await,
                     None => return End::Stopped,
@@ -166,7 +160,7 @@ impl<'a> Connection<'a> {
                 attempt = next_attempt(&mut self.writing) => self.attempted(attempt),
                 arrived = self.watchers.next() => self.forward(arrived),
                 state = self.states.changed() => self.state_changed(state),
-                _ = look.tick() => self.asked.is_overdue().then(|| self.unanswered("a read")),
+                _ = look.tick() => self.overdue(),
             };
             if let Some(end) = end {
                 return end;
@@ -224,12 +218,15 @@ impl<'a> Connection<'a> {
                 () = stop.cancelled() => Some(End::Stopped),
                 end = self.arm(&roots) => end,
             },
-            SourceRequest::Read { ticket, reads } => self.ask(ticket, reads),
-            SourceRequest::ReadAcls { ticket, paths } => {
-                let digests = self.writer.config().acl_digests;
-                self.asked.push(read_acls(self.client, ticket, paths, digests));
-                None
-            }
+            SourceRequest::Read { ticket, reads } => self.read(ReadOrder::Znodes {
+                ticket,
+                reads: reads.into(),
+            }),
+            SourceRequest::ReadAcls { ticket, paths } => self.read(ReadOrder::Acls {
+                ticket,
+                paths: paths.into(),
+                digests: self.writer.config().acl_digests,
+            }),
             SourceRequest::WriteCanary { mark, path } => {
                 self.writing = Some(self.writer.write(mark, path));
                 None
@@ -243,7 +240,8 @@ impl<'a> Connection<'a> {
 
     /// Adds the watches, then syncs, so that what is read from now on is no older than what was reported before.
     async fn arm(&mut self, roots: &[ZnodePath]) -> Option<End> {
-        match timeout(self.asked.bound, arm(self.client, roots)).await {
+        let mut throttle = Throttle::default();
+        match timeout(self.reads.bound(), arm(self.client, roots, &mut throttle)).await {
             Ok(Ok((mut watchers, is_lost))) => {
                 if watchers.drain().is_lost || is_lost {
                     return Some(self.end_of_state(self.states.peek_state()));
@@ -253,22 +251,28 @@ impl<'a> Connection<'a> {
                 None
             }
             Ok(Err(error)) => Some(self.end_of_failure("adding a recursive watch", &error)),
-            Err(_) => Some(self.unanswered("adding a recursive watch")),
+            Err(_) => Some(self.unanswered("adding a recursive watch", throttle.is_throttled())),
         }
     }
 
-    fn unanswered(&self, what: &str) -> End {
-        End::Unanswered(silent(self.writer.config(), what, self.asked.bound))
+    fn unanswered(&self, what: &str, is_throttled: bool) -> End {
+        let (config, bound) = (self.writer.config(), self.reads.bound());
+        End::Unanswered(match is_throttled {
+            true => throttled(config, what, bound),
+            false => silent(config, what, bound),
+        })
     }
 
-    fn ask(&mut self, ticket: Ticket, reads: Vec<ReadRequest>) -> Option<End> {
-        match multi_read(self.client, ticket, reads) {
-            Ok(answer) => {
-                self.asked.push(answer);
-                None
-            }
-            Err(error) => Some(self.end_of_failure("a read", &error)),
-        }
+    fn overdue(&self) -> Option<End> {
+        let is_throttled = self.reads.is_throttled();
+        self.reads
+            .is_overdue()
+            .then(|| self.unanswered("a read", is_throttled))
+    }
+
+    fn read(&mut self, order: ReadOrder) -> Option<End> {
+        let sent = self.reads.push(order);
+        sent.err().map(|error| self.end_of_failure("a read", &error))
     }
 
     fn attempted(&mut self, attempt: Attempt) -> Option<End> {
@@ -297,156 +301,26 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Requests under way, in their order.
-struct Asked<'a> {
-    answers: VecDeque<Answer<'a>>,
-    /// Since when the oldest is the oldest.
-    since: Instant,
-    /// How long the oldest may take.
-    bound: Duration,
-}
-
-impl<'a> Asked<'a> {
-    fn new(bound: Duration) -> Asked<'a> {
-        Asked {
-            answers: VecDeque::new(),
-            since: Instant::now(),
-            bound,
-        }
-    }
-
-    fn push(&mut self, answer: Answer<'a>) {
-        if self.answers.is_empty() {
-            self.since = Instant::now();
-        }
-        self.answers.push_back(answer);
-    }
-
-    /// The answer to the oldest request; pending without one. Cancel safe: the request stays in the queue until then.
-    async fn next(&mut self) -> Result<Input, Error> {
-        let Some(oldest) = self.answers.front_mut() else {
-            return std::future::pending().await;
-        };
-        let answer = oldest.await;
-        self.answers.pop_front();
-        self.since = Instant::now();
-        answer
-    }
-
-    fn is_overdue(&self) -> bool {
-        !self.answers.is_empty() && self.since.elapsed() > self.bound
-    }
-}
-
-/// The waits of a request that the server throttles because it is overloaded.
-struct Throttle {
-    next: Duration,
-}
-
-impl Default for Throttle {
-    fn default() -> Throttle {
-        Throttle {
-            next: THROTTLED_FIRST,
-        }
-    }
-}
-
-impl Throttle {
-    async fn wait(&mut self) {
-        tracing::debug!(wait_ms = self.next.as_millis(), "the server throttles a request");
-        sleep(self.next).await;
-        self.next = (self.next * 2).min(THROTTLED_MAX);
-    }
-}
-
-/// Sends a request until the server does not throttle it.
-async fn unthrottled<T, F: Future<Output = Result<T, Error>>>(send: impl Fn() -> F) -> Result<T, Error> {
-    let mut throttle = Throttle::default();
-    loop {
-        match send().await {
-            Err(Error::Throttled) => throttle.wait().await,
-            answer => return answer,
-        }
-    }
-}
-
 /// The armed watches, and whether the connection was lost meanwhile.
 ///
 /// Discards the events that arrive before the `sync` is answered: an earlier connection reported these changes, or the
 /// walk finds them.
-async fn arm(client: &Client, roots: &[ZnodePath]) -> Result<(Watchers, bool), Error> {
+async fn arm(
+    client: &Client,
+    roots: &[ZnodePath],
+    throttle: &mut Throttle,
+) -> Result<(Watchers, bool), Error> {
     let mut watchers = Watchers::default();
     let mut is_lost = false;
     for root in roots {
-        let adding = unthrottled(|| client.watch(root, AddWatchMode::PersistentRecursive));
+        let adding = throttle.unthrottled(|| client.watch(root, AddWatchMode::PersistentRecursive));
         let watcher = watchers.discard_during(adding, &mut is_lost).await?;
         watchers.push(watcher);
     }
     let first = roots.first().map_or("/", |root| root.as_str());
-    let syncing = unthrottled(|| client.sync(first));
+    let syncing = throttle.unthrottled(|| client.sync(first));
     watchers.discard_during(syncing, &mut is_lost).await?;
     Ok((watchers, is_lost))
-}
-
-/// Sends one MultiRead; the client sends when called, so requests leave in this order. One that the server throttles is
-/// sent again: only the oldest request waits here, so that fewer are in flight.
-fn multi_read(client: &Client, ticket: Ticket, reads: Vec<ReadRequest>) -> Result<Answer<'_>, Error> {
-    let mut results = send_multi_read(client, &reads)?;
-    Ok(Box::pin(async move {
-        let mut throttle = Throttle::default();
-        loop {
-            match results.await {
-                Err(Error::Throttled) => {
-                    throttle.wait().await;
-                    results = send_multi_read(client, &reads)?;
-                }
-                answered => {
-                    let outcomes = convert::outcomes(&reads, answered?)?;
-                    return Ok(Input::Answer { ticket, outcomes });
-                }
-            }
-        }
-    }))
-}
-
-fn send_multi_read<'a>(
-    client: &'a Client,
-    reads: &[ReadRequest],
-) -> Result<BoxFuture<'a, Result<Vec<MultiReadResult>, Error>>, Error> {
-    let mut reader = client.new_multi_reader();
-    for read in reads {
-        reader.add_get_data(&read.path)?;
-        if read.children {
-            reader.add_get_children(&read.path)?;
-        }
-    }
-    Ok(Box::pin(reader.commit()))
-}
-
-/// Asks for lists one by one, as there is no request for many: all leave now, and their answers come in order.
-fn read_acls(client: &Client, ticket: Ticket, paths: Vec<ZnodePath>, digests: AclDigests) -> Answer<'_> {
-    let asked: Vec<_> = paths.iter().map(|path| client.get_acl(path)).collect();
-    let answers = join_all(asked);
-    Box::pin(async move {
-        let mut throttle = Throttle::default();
-        let mut outcomes = Vec::with_capacity(paths.len());
-        for (path, mut answer) in paths.iter().zip(answers.await) {
-            while matches!(answer, Err(Error::Throttled)) {
-                throttle.wait().await;
-                answer = client.get_acl(path).await;
-            }
-            outcomes.push(convert::acl_outcome(answer, digests)?);
-        }
-        let mut outcomes_of_paths = paths.iter().zip(&outcomes);
-        if let Some((path, _)) = outcomes_of_paths.find(|(_, outcome)| **outcome == AclOutcome::Denied) {
-            tracing::warn!(
-                path = path.as_str(),
-                "an access control list may not be read, so that the acl record is without it: grant the bridge the \
-                 permission 'r' or 'a'"
-            );
-        }
-        Ok(Input::Acls { ticket, outcomes })
-    })
 }
 
 /// The end of the write under way; pending without one. Cancel safe.

@@ -11,9 +11,10 @@ use zookeeper_client::{Client, Error};
 
 use crate::canary::try_out;
 use crate::config::{RESERVED, ZookeeperConfig};
-use crate::connect::{answer_bound, connect, silent};
+use crate::connect::{answer_bound, connect, silent, throttled};
 use crate::convert;
 use crate::error::{Failure, of_request, words};
+use crate::throttle::Throttle;
 
 /// A session that reads what it is asked for, with the credentials of a source.
 pub struct Survey {
@@ -59,7 +60,7 @@ impl Survey {
     ///
     /// If the session is lost, or the server refuses the request.
     pub async fn sync(&self) -> Result<(), SourceError> {
-        self.bounded("sync", self.client.sync("/")).await
+        self.bounded("sync", || self.client.sync("/")).await
     }
 
     /// Reads these znodes with the names of their children, in one request.
@@ -75,14 +76,18 @@ impl Survey {
                 children: true,
             })
             .collect();
-        let mut reader = self.client.new_multi_reader();
-        for path in paths {
-            let added = reader
-                .add_get_data(path)
-                .and_then(|()| reader.add_get_children(path));
-            added.map_err(|error| self.failed("a read", &error))?;
-        }
-        let results = self.bounded("a read", reader.commit()).await?;
+        let send = || {
+            let mut reader = self.client.new_multi_reader();
+            let added = paths.iter().try_for_each(|path| {
+                reader.add_get_data(path)?;
+                reader.add_get_children(path)
+            });
+            async move {
+                added?;
+                reader.commit().await
+            }
+        };
+        let results = self.bounded("a read", send).await?;
         convert::outcomes(&reads, results).map_err(|error| self.failed("a read", &error))
     }
 
@@ -92,12 +97,14 @@ impl Survey {
     ///
     /// If the session is lost, or the server refuses the request.
     pub async fn count_below(&self, path: &ZnodePath) -> Result<Option<u64>, SourceError> {
-        let counted = timeout(self.bound(), self.client.count_descendants_number(path)).await;
+        let mut throttle = Throttle::default();
+        let counting = throttle.unthrottled(|| self.client.count_descendants_number(path));
+        let counted = timeout(self.bound(), counting).await;
         match counted {
             Ok(Ok(count)) => Ok(Some(count as u64)),
             Ok(Err(Error::NoNode | Error::NoAuth)) => Ok(None),
             Ok(Err(error)) => Err(self.failed("counting znodes", &error)),
-            Err(_) => Err(self.silent("counting znodes")),
+            Err(_) => Err(self.unanswered("counting znodes", &throttle)),
         }
     }
 
@@ -111,15 +118,24 @@ impl Survey {
         tried.unwrap_or_else(|_| Err(self.silent("writing the canary")))
     }
 
-    async fn bounded<T>(
+    /// Sends a request, and again while the server throttles it.
+    async fn bounded<T, F: Future<Output = Result<T, Error>>>(
         &self,
         what: &str,
-        request: impl Future<Output = Result<T, Error>>,
+        send: impl Fn() -> F,
     ) -> Result<T, SourceError> {
-        match timeout(self.bound(), request).await {
+        let mut throttle = Throttle::default();
+        match timeout(self.bound(), throttle.unthrottled(send)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failed(what, &error)),
-            Err(_) => Err(self.silent(what)),
+            Err(_) => Err(self.unanswered(what, &throttle)),
+        }
+    }
+
+    fn unanswered(&self, what: &str, throttle: &Throttle) -> SourceError {
+        match throttle.is_throttled() {
+            true => throttled(&self.config, what, self.bound()),
+            false => self.silent(what),
         }
     }
 

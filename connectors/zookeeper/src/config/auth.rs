@@ -1,9 +1,21 @@
-//! Credentials of the bridge at the servers.
+//! Credentials of the bridge at the servers: one table, or a list of them.
+
+use std::borrow::Cow;
+use std::fmt;
 
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The most credentials of one session: each is sent with every connection.
+const CREDENTIALS_MAX: usize = 16;
+
+/// All credentials of a session. The servers grant what any of them may do.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Auths(Vec<Auth>);
 
 /// Either `scheme` and `id`, or `sasl`, `user` and `password`.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -54,6 +66,96 @@ pub enum Credentials<'a> {
     },
 }
 
+impl Auths {
+    /// The whole credentials among them, in their order.
+    pub fn credentials(&self) -> impl Iterator<Item = Credentials<'_>> {
+        self.0.iter().filter_map(Auth::credentials)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What keeps them from being used.
+    pub(super) fn objections(&self) -> Vec<ConfigIssue> {
+        let key = |at: usize| match self.0.len() {
+            1 => "auth".to_owned(),
+            _ => format!("auth[{at}]"),
+        };
+        let keyed = self.0.iter().enumerate();
+        let mut found: Vec<ConfigIssue> = keyed.filter_map(|(at, auth)| auth.objection(&key(at))).collect();
+        if self.0.len() > CREDENTIALS_MAX {
+            found.push(ConfigIssue::error(
+                "auth",
+                format!(
+                    "{} credentials are given, and a session takes {CREDENTIALS_MAX} at most",
+                    self.0.len()
+                ),
+                "leave those out that no access control list below the roots names",
+            ));
+        }
+        let is_sasl = |(_, auth): &(usize, &Auth)| auth.sasl.is_some();
+        if let Some((at, _)) = self.0.iter().enumerate().filter(is_sasl).nth(1) {
+            found.push(ConfigIssue::error(
+                key(at),
+                "SASL is asked for twice, and a session has one SASL user",
+                "leave one of the two out; of scheme \"digest\" there may be several",
+            ));
+        }
+        found
+    }
+}
+
+impl From<Auth> for Auths {
+    fn from(auth: Auth) -> Auths {
+        Auths(vec![auth])
+    }
+}
+
+impl<'de> Deserialize<'de> for Auths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Auths, D::Error> {
+        deserializer.deserialize_any(AuthsVisitor)
+    }
+}
+
+struct AuthsVisitor;
+
+impl<'de> Visitor<'de> for AuthsVisitor {
+    type Value = Auths;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of credentials, or a list of such tables")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Auths, A::Error> {
+        Auth::deserialize(MapAccessDeserializer::new(map)).map(Auths::from)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Auths, A::Error> {
+        let mut all = Vec::new();
+        while let Some(auth) = list.next_element()? {
+            all.push(auth);
+        }
+        Ok(Auths(all))
+    }
+}
+
+impl JsonSchema for Auths {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Auths".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let auth = generator.subschema_for::<Auth>();
+        json_schema!({"anyOf": [auth, {"type": "array", "items": auth}]})
+    }
+}
+
 impl Auth {
     /// The credentials; `None` where the parts do not make whole ones.
     pub fn credentials(&self) -> Option<Credentials<'_>> {
@@ -66,10 +168,12 @@ impl Auth {
         }
     }
 
-    /// The reason why the parts do not make whole credentials.
-    pub(super) fn objections(&self) -> Option<ConfigIssue> {
+    /// The reason why the parts do not make whole credentials. `at` is the key of this table.
+    fn objection(&self, at: &str) -> Option<ConfigIssue> {
+        let key_of = |key: &str| key.replacen("auth", at, 1);
         if self.credentials().is_none() {
             let (key, message) = self.what_is_wrong();
+            let (key, message) = (key_of(key), key_of(message));
             let remedy = "give scheme = \"digest\" and id = \"user:${ZK_PASSWORD}\", or sasl = \"digest-md5\", user and password";
             return Some(ConfigIssue::error(key, message, remedy));
         }
@@ -77,8 +181,8 @@ impl Auth {
         let half = id.is_some_and(|id| id.split_once(':').is_none_or(|(user, _)| user.is_empty()));
         half.then(|| {
             ConfigIssue::error(
-                "auth.id",
-                "auth.id is not of the form user:password",
+                key_of("auth.id"),
+                key_of("auth.id is not of the form user:password"),
                 "write it as \"user:${ZK_PASSWORD}\"",
             )
         })

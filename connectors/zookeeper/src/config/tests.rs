@@ -180,6 +180,16 @@ fn credentials_are_whole_or_refused_without_being_shown() {
     check(json!({"scheme": "digest", "id": "u:p", "user": "u"}), "auth");
     check(json!({"sasl": "digest-md5", "user": "u"}), "auth");
     assert_eq!(objections(json!({"auth": {"scheme": "digest", "id": "u:p"}})), []);
+    let digest = json!({"scheme": "digest", "id": "u:p"});
+    let sasl = json!({"sasl": "digest-md5", "user": "u", "password": "p"});
+    assert_eq!(objections(json!({"auth": []})), []);
+    assert_eq!(objections(json!({"auth": [digest, digest, sasl]})), []);
+    check(
+        json!([digest, {"scheme": "digest", "id": "hunter2"}]),
+        "auth[1].id",
+    );
+    check(json!([sasl, digest, sasl]), "auth[2]");
+    check(json!(vec![digest; 17]), "auth");
     assert_eq!(
         objections(json!({"auth": {"sasl": "digest-md5", "user": "u", "password": "p"}})),
         []
@@ -195,9 +205,13 @@ fn tls_needs_an_authority_and_a_whole_identity() {
     assert_eq!(keys(json!({"ca": "ca.pem"})), [""; 0]);
     assert_eq!(keys(json!({"ca": "ca.pem", "cert": "c.pem"})), ["tls.cert"]);
     assert_eq!(keys(json!({"key": "k.pem"})), ["tls.key", "tls.ca"]);
-    assert_eq!(
-        keys(json!({"ca": "ca.pem", "verify_hostname": false})),
-        ["tls.verify_hostname"]
+    let unnamed = objections(json!({"tls": {"ca": "ca.pem", "verify_hostname": false}}));
+    let [(Severity::Warning, key, message)] = &unnamed[..] else {
+        panic!("{unnamed:?}");
+    };
+    assert!(
+        key == "tls.verify_hostname" && message.contains("pose as the ensemble"),
+        "{message}"
     );
 }
 

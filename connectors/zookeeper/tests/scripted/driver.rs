@@ -155,6 +155,13 @@ impl Driver {
         }
     }
 
+    /// Sends a request on the present connection.
+    pub async fn request_now(&mut self, request: SourceRequest) {
+        let connection = self.number;
+        let addressed = AddressedRequest { connection, request };
+        self.requests.send(addressed).await.unwrap();
+    }
+
     /// Waits for a trouble that is tried again and whose message holds these words.
     pub async fn until_trouble(&mut self, words: &str) {
         self.until(|report| is_trouble(report, words)).await;

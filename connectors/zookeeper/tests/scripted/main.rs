@@ -6,4 +6,5 @@ mod arming;
 mod driver;
 mod floods;
 mod silence;
+mod throttling;
 mod wire;

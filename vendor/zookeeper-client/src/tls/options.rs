@@ -274,6 +274,12 @@ impl TlsOptions {
         }
     }
 
+    /// zkbridge: as `with_no_hostname_verification`, without `unsafe`: the chain to a CA is verified all the same.
+    pub fn with_any_name(mut self) -> Self {
+        self.hostname_verification = false;
+        self
+    }
+
     /// Disables hostname verification in tls handshake.
     ///
     /// # Safety

@@ -349,11 +349,12 @@ impl DigestContext<'_> {
 
     fn a1(&self) -> [u8; 32] {
         let mut hasher = Md5Hasher::new();
-        hasher.consume(self.username.as_bytes());
+        // zkbridge: RFC 2831, 2.1.2.1: each is hashed in ISO-8859-1 if it can be written so.
+        hasher.consume(Self::iso_8859_1(self.username.as_bytes()));
         hasher.consume(b":");
-        hasher.consume(self.realm.as_bytes());
+        hasher.consume(Self::iso_8859_1(self.realm.as_bytes()));
         hasher.consume(b":");
-        hasher.consume(self.password);
+        hasher.consume(Self::iso_8859_1(self.password));
         let digest = hasher.compute();
         let mut hasher = Md5Hasher::new();
         hasher.consume(digest.0);
@@ -363,6 +364,14 @@ impl DigestContext<'_> {
         hasher.consume(self.cnonce);
         let digest = hasher.compute();
         Self::hex(&digest.0)
+    }
+
+    // zkbridge: in ISO-8859-1 if all characters are in it, otherwise as it is.
+    fn iso_8859_1(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+        let converted = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<u8>>>());
+        converted.map_or(std::borrow::Cow::Borrowed(text), std::borrow::Cow::Owned)
     }
 
     fn a2(client: bool) -> [u8; 32] {
