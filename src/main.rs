@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod logging;
 mod operator;
+mod secrets_in_tree;
 mod source_type;
 mod terminal;
 mod verify;

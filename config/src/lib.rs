@@ -25,6 +25,7 @@ mod problem;
 mod reading;
 mod reference;
 mod schema;
+mod secret_paths;
 mod section;
 mod shown;
 mod tree;
@@ -46,6 +47,7 @@ pub use parse::Format;
 pub use problem::{Problem, Refused, WIDTH, count};
 pub use reference::config_reference;
 pub use schema::{config_schema, config_schema_text};
+pub use secret_paths::{SECRET_PATHS, SecretPath, secret_path};
 pub use shown::{Origin, Setting, settings};
 pub use tree::Place;
 

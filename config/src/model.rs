@@ -11,7 +11,7 @@ use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use bridge_core::secret::Secret;
-use bridge_zookeeper::config::ZookeeperConfig;
+use bridge_zookeeper::config::{PathGlob, ZookeeperConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -170,6 +170,8 @@ pub enum LogFormat {
 pub struct SourceConfig {
     /// The records' `cluster`, and the name of the journal.
     pub name: Name,
+    /// Globs of the paths whose values are masked.
+    pub mask: Vec<PathGlob>,
     /// How the journal is kept.
     pub journal: JournalConfig,
     /// The options of its type.
@@ -189,6 +191,9 @@ pub enum SourceKind {
 pub(crate) struct SourceCommon {
     /// The records' `cluster`, and the name of the journal: letters, digits, `.`, `_` and `-`.
     pub(crate) name: Name,
+    /// Globs of paths, each with its descendants: a keyed digest takes the place of their values before anything stores
+    /// or delivers them.
+    pub(crate) mask: Vec<PathGlob>,
     /// How the journal is kept.
     pub(crate) journal: JournalConfig,
 }
@@ -197,6 +202,7 @@ impl Default for SourceCommon {
     fn default() -> SourceCommon {
         SourceCommon {
             name: Name::known("main"),
+            mask: Vec::new(),
             journal: JournalConfig::default(),
         }
     }

@@ -155,6 +155,7 @@ impl<'a> Reading<'a> {
         self.object(&path.key("journal"), common.journal.objections());
         Some(SourceConfig {
             name: common.name,
+            mask: common.mask,
             journal: common.journal,
             kind,
         })

@@ -111,7 +111,7 @@ impl Control {
             )
             .route(
                 "/status",
-                get(async move || super::http::json(StatusCode::OK, &view.status())),
+                get(async move || super::http::json(StatusCode::OK, &view.status().await)),
             );
         let limits = Limits::new(CONNECTIONS, ANSWER_BOUND);
         let task = tokio::spawn(listener::serve(

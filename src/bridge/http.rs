@@ -210,11 +210,11 @@ async fn show_metrics(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn show_status(State(shared): State<Shared>) -> impl IntoResponse {
-    json(StatusCode::OK, &shared.view.status())
+    json(StatusCode::OK, &shared.view.status().await)
 }
 
 async fn show_ready(State(shared): State<Shared>) -> impl IntoResponse {
-    let status = shared.view.status();
+    let status = shared.view.status().await;
     let code = if status.ready {
         StatusCode::OK
     } else {

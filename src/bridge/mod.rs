@@ -16,6 +16,7 @@ pub mod data_dir;
 mod descriptors;
 mod http;
 mod listener;
+mod mask;
 mod reload;
 mod sink_task;
 mod sinks;
@@ -109,7 +110,7 @@ impl Bridge {
         }
         let listener = match http::bind(&config.http).await {
             Ok(listener) => listener,
-            Err(failure) => return Err(other_bridge(&config.data_dir, prepared).await.unwrap_or(failure)),
+            Err(failure) => return Err(other_bridge(&config.data_dir, &prepared).await.unwrap_or(failure)),
         };
         let forget = decisions.forget_sinks.iter().cloned();
         let forget: Vec<CursorChange> = forget.map(CursorChange::Forget).collect();
@@ -225,10 +226,10 @@ impl Bridge {
     }
 }
 
-/// If a bridge runs on this `data_dir`, the failure that names its process.
-async fn other_bridge(data_dir: &Path, sources: Vec<PreparedSource>) -> Option<Failure> {
+/// If a bridge runs on this `data_dir`, the failure that names its process. Opens no journal.
+async fn other_bridge(data_dir: &Path, sources: &[PreparedSource]) -> Option<Failure> {
     operator::ask_status(data_dir).await.ok()??;
-    sources.into_iter().find_map(|source| source.open(&[]).err())
+    sources.iter().find_map(PreparedSource::in_use)
 }
 
 /// Watches the descriptors and the log until `stop` is cancelled.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{SinkStatus, Workers};
-use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader};
+use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader, in_use_by_another};
 use bridge_core::machine::SourceMachine;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
 use bridge_core::scope::Scope;
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::cursors::CursorChange;
+use super::mask::{key_file, masking};
 use super::sink_task::{EnteredSink, PreparedSink, SinkTask, SourceHandles};
 use super::{Decisions, environment, wall_clock};
 use crate::exit::Failure;
@@ -37,6 +38,8 @@ const VISITS: usize = 1;
 pub(super) struct PreparedSource {
     config: SourceConfig,
     file: PathBuf,
+    /// The file of the key of masked values.
+    key_file: PathBuf,
     machine: Box<dyn SourceMachine>,
     scope: Arc<Scope>,
     sinks: Vec<PreparedSink>,
@@ -92,6 +95,7 @@ impl PreparedSource {
         let sinks = own.map(|sink| PreparedSink::new(sink, &source.name, &scope));
         Ok(PreparedSource {
             file: journal_file(config, source),
+            key_file: key_file(config, source),
             config: source.clone(),
             machine,
             sinks: sinks.collect::<Result<_, _>>()?,
@@ -103,6 +107,11 @@ impl PreparedSource {
         &self.config
     }
 
+    /// The failure of a start beside the process that has the journal open; `None` if none is known.
+    pub(super) fn in_use(&self) -> Option<Failure> {
+        in_use_by_another(&self.file).map(journal_failure)
+    }
+
     /// Opens the journal and gives each sink a cursor in it. Blocks on the disk.
     ///
     /// # Errors
@@ -110,6 +119,16 @@ impl PreparedSource {
     pub(super) fn open(self, changes: &[CursorChange]) -> Result<OpenedSource, Failure> {
         let source = &self.config;
         let mut journal = Journal::open(&self.file, &journal_options(source)).map_err(journal_failure)?;
+        // Before anything is appended or read: without its masks the source must not run.
+        let masking = masking(source, &self.key_file)?;
+        let replaced = journal.set_masking(masking).map_err(journal_failure)?;
+        if replaced > 0 {
+            tracing::info!(
+                source = &*source.name,
+                values = replaced,
+                "values of masked paths in the journal were replaced by their digests"
+            );
+        }
         for change in changes {
             change.apply(&mut journal).map_err(journal_failure)?;
         }

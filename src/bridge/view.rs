@@ -72,8 +72,9 @@ impl View {
         self.seen.read().expect(UNPOISONED).sinks.clone()
     }
 
-    /// The present status of everything.
-    pub fn status(&self) -> BridgeStatus {
+    /// The present status of everything. Only the cursors without a configured sink are read from a journal, on a thread
+    /// that may block.
+    pub async fn status(&self) -> BridgeStatus {
         let sources: Vec<SourceStatus> = self
             .sources()
             .iter()
@@ -84,16 +85,26 @@ impl View {
             .iter()
             .map(|status| status.borrow().clone())
             .collect();
-        let mut status = BridgeStatus::of_running(&sources, &sinks, wall_clock()());
+        let status = BridgeStatus::of_running(&sources, &sinks, wall_clock()());
         let unconfigured = self.seen.read().expect(UNPOISONED).unconfigured.clone();
-        for of_source in unconfigured {
-            if let Err(error) = status.add_unconfigured(&of_source.journal, &of_source.sinks) {
-                tracing::debug!(
-                    error = error.to_string(),
-                    "the cursors without a configured sink cannot be read"
-                );
-            }
+        if unconfigured.is_empty() {
+            return status;
         }
-        status
+        let without = status.clone();
+        let read = tokio::task::spawn_blocking(move || with_unconfigured(status, &unconfigured));
+        // It fails only if it panics: the rest of the status is still true.
+        read.await.unwrap_or(without)
     }
+}
+
+fn with_unconfigured(mut status: BridgeStatus, unconfigured: &[Arc<UnconfiguredSinks>]) -> BridgeStatus {
+    for of_source in unconfigured {
+        if let Err(error) = status.add_unconfigured(&of_source.journal, &of_source.sinks) {
+            tracing::debug!(
+                error = error.to_string(),
+                "the cursors without a configured sink cannot be read"
+            );
+        }
+    }
+    status
 }

@@ -223,6 +223,7 @@ fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
     };
     let source = SourceConfig {
         name,
+        mask: Vec::new(),
         journal: JournalConfig::default(),
         kind: SourceKind::Zookeeper(zookeeper),
     };

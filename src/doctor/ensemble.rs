@@ -15,6 +15,7 @@ use futures::future::join_all;
 
 use super::Line;
 use crate::operator::Journals;
+use crate::secrets_in_tree::open_secrets;
 use crate::terminal::{count, span};
 
 /// Znodes per request.
@@ -56,6 +57,9 @@ pub async fn examine_ensemble(
             }
             if options.liveness == Liveness::Canary {
                 lines.push(canary(&subject, options, &survey).await);
+            }
+            if let Ok(Some(open)) = open_secrets(&survey, source).await {
+                lines.push(Line::warning(&subject, "secrets", open.message, open.remedy));
             }
         }
     }

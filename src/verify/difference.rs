@@ -93,10 +93,14 @@ pub fn compare(path: &ZnodePath, outcome: &Outcome, imaged: Option<&Imaged>) -> 
     difference(kind, Some(zookeeper), Some(image))
 }
 
-/// Compares size, beginning and digest of data that a limit cut, and does not compare data that is not kept.
+/// Compares size, beginning and digest of data that a limit cut, the size of data that is masked, and does not compare
+/// data that is not kept.
 fn is_other_data(imaged: &Imaged, data: &[u8]) -> bool {
     imaged.data.as_ref().is_some_and(|kept| {
         let is_other = |digest| Data::limited(data, kept.form, kept.bytes.len()).digest != Some(digest);
+        if kept.is_masked() {
+            return kept.size as usize != data.len();
+        }
         kept.size as usize != data.len()
             || !data.starts_with(&kept.bytes)
             || kept.digest.is_some_and(is_other)

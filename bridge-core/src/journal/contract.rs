@@ -31,7 +31,7 @@ use crate::number::Seq;
 use crate::record::Timestamp;
 
 /// Numbers the writers of a log. A process that opens a journal to write it takes the term after the stored one and
-/// stores it, after which no earlier writer can append.
+/// stores it with its first batch, after which no earlier writer can append.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(pub u64);
 

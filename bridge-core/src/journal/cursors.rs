@@ -108,10 +108,11 @@ impl SinkState for Journal {
             "sink '{name}' cannot start at {start}, after the tail {}",
             self.log.head
         );
+        // A known sink costs no write, so that a full disk keeps no source from starting.
+        if let Some(known) = SinkState::cursor(self, name)? {
+            return Ok(known);
+        }
         self.write("entering a sink", |journal| {
-            if let Some(cursor) = cursor(&journal.connection, name)? {
-                return Ok(cursor);
-            }
             let before_oldest = oldest(&journal.connection)?.map_or(journal.log.head, |seq| Seq(seq.0 - 1));
             let start = start.max(before_oldest);
             journal.connection.execute(

@@ -1,14 +1,15 @@
 //! The log of a local journal: the records of one SQLite file, whose append is the COMMIT of the open transaction.
 //!
 //! A process normally is the only writer ([`super::lock`]). If the lock fails (its file was removed, or the file system
-//! has none), compare-and-set keeps the log whole: a process that opens the journal takes the next term, and each
+//! has none), compare-and-set keeps the log whole: a process stores the next term with its first batch, and each
 //! transaction begins by reading where the file ends and in which term. As terms and batches are transactions of one
-//! database, no two writers can add records in turns.
+//! database, no two writers can add records in turns. Opening a journal writes nothing, so that a full disk does not
+//! keep it from opening.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
 use super::append::Drafts;
 use super::contract::{Log, LogEnd, RefusedBatch, SealedBatch, Term};
@@ -36,21 +37,21 @@ pub(super) struct LocalLog {
     pub(super) server: Option<Arc<str>>,
     /// The last record, with the open transaction.
     pub(super) head: Seq,
-    /// As this process has left it.
+    /// As this process has left it, with its own term.
     pub(super) end: LogEnd,
+    /// The term in the file: an older one until the first batch of this process.
+    pub(super) stored: Term,
     pub(super) term: Term,
     /// The last record that says that an older or other state is the new baseline.
     pub(super) rebaselined: Seq,
 }
 
 impl LocalLog {
-    /// Begins the next term, so that no earlier writer appends any more.
-    pub(super) fn take_over(connection: &mut Connection) -> rusqlite::Result<LocalLog> {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let LogEnd { tail, term } = stored_end(&transaction)?;
-        let term = term.next();
-        progress::set_number(&transaction, TERM, term.0)?;
-        transaction.commit()?;
+    /// The log of a process that has written nothing. Its first batch begins the next term, and no earlier writer
+    /// appends any more.
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<LocalLog> {
+        let LogEnd { tail, term: stored } = stored_end(connection)?;
+        let term = stored.next();
         Ok(LocalLog {
             drafts: Drafts::default(),
             tail_cache: TailCache::default(),
@@ -59,6 +60,7 @@ impl LocalLog {
             server: None,
             head: tail,
             end: LogEnd { tail, term },
+            stored,
             term,
             rebaselined: Seq(progress::number(connection, "rebaselined")?),
         })
@@ -93,9 +95,22 @@ impl LocalLog {
         Ok(())
     }
 
-    /// Whether the file ends where this process left it. Inside a transaction that may write.
+    /// Whether the file ends where this process left it, and no other writer has begun a term since. Inside a
+    /// transaction that may write.
     pub(super) fn check_end(&self, connection: &Connection) -> rusqlite::Result<Result<(), RefusedBatch>> {
-        Ok(stored_end(connection)?.accepts(self.end.tail, self.term))
+        let end = stored_end(connection)?;
+        if end.term > self.stored {
+            return Ok(Err(RefusedBatch::OlderTerm {
+                term: self.term,
+                last: end.term,
+            }));
+        }
+        Ok(end.accepts(self.end.tail, self.term))
+    }
+
+    /// Whether this process has not stored its term yet, so that an earlier writer may have written meanwhile.
+    pub(super) fn is_before_its_term(&self) -> bool {
+        self.stored != self.term
     }
 }
 
@@ -134,7 +149,7 @@ impl Log for Journal {
             return Ok(self.log.end.tail);
         }
         let began = Instant::now();
-        let stored = match term == self.log.end.term {
+        let stored = match term == self.log.stored {
             true => Ok(()),
             false => progress::set_number(&self.connection, TERM, term.0),
         };
@@ -147,6 +162,7 @@ impl Log for Journal {
         }
         self.state = TxnState::Closed;
         self.log.term = term;
+        self.log.stored = term;
         self.log.end = LogEnd {
             tail: batch.last,
             term,

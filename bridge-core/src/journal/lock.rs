@@ -214,11 +214,30 @@ fn in_use(journal: &Path, file: &File) -> JournalError {
         Some(pid) => format!("process {pid}"),
         None => "another process".to_owned(),
     };
+    open_in(journal, &owner)
+}
+
+fn open_in(journal: &Path, owner: &str) -> JournalError {
     JournalError::new(
         JournalErrorKind::InUse,
         journal,
         format!("{owner} has it open: stop that one, or give this bridge another data_dir"),
     )
+}
+
+/// The error for a journal whose lock file names a process, without a lock of this process, so that it keeps no other
+/// from taking it; `None` if it names none. To be used where it is known that a bridge runs.
+pub fn in_use_by_another(journal: &Path) -> Option<JournalError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(lock_file(journal));
+    let file = opened
+        .ok()
+        .filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))?;
+    let content = content(&file);
+    let pid = content.split_whitespace().next()?;
+    Some(open_in(journal, &format!("process {pid}")))
 }
 
 /// A file of the same name with a suffix.

@@ -411,7 +411,8 @@ impl Names {
         Ok(stored.into_record(named, data))
     }
 
-    fn path(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<ZnodePath> {
+    /// The path of a number.
+    pub(super) fn path(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<ZnodePath> {
         if id == SLASH {
             return Ok(ZnodePath::slash());
         }

@@ -314,6 +314,24 @@ pub(super) fn data_of_value(connection: &Connection, id: i64) -> rusqlite::Resul
         .ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
+/// Replaces the data of a value.
+pub(super) fn replace_value(connection: &Connection, id: i64, data: &Data) -> rusqlite::Result<()> {
+    let digest = data.digest.as_ref().map(|digest| &digest[..]);
+    connection
+        .prepare_cached(
+            "UPDATE value SET form = ?2, size = ?3, truncated = ?4, bytes = ?5, digest = ?6 WHERE id = ?1",
+        )?
+        .execute((
+            id,
+            form_number(data.form),
+            data.size,
+            data.truncated,
+            &*data.bytes,
+            digest,
+        ))
+        .map(drop)
+}
+
 /// Appends the rows of records.
 pub(super) fn insert_records<'a>(
     connection: &Connection,
@@ -432,11 +450,12 @@ fn form_number(form: DataForm) -> i64 {
         DataForm::Auto => 0,
         DataForm::Base64 => 1,
         DataForm::Json => 2,
+        DataForm::Masked => 3,
     }
 }
 
 fn form_of_number(number: i64) -> Option<DataForm> {
-    [DataForm::Auto, DataForm::Base64, DataForm::Json]
+    [DataForm::Auto, DataForm::Base64, DataForm::Json, DataForm::Masked]
         .into_iter()
         .find(|form| form_number(*form) == number)
 }

@@ -18,6 +18,7 @@ use super::hydrate::Named;
 use super::image_writer::Image;
 use super::local_log::LocalLog;
 use super::lock::{FileId, Lock};
+use super::masking::mask;
 use super::open::{OpenedWriter, open_writer};
 use super::options::JournalOptions;
 use super::paths::Entered;
@@ -29,7 +30,7 @@ use super::wal::WalCopier;
 use super::wal_gate::WalGate;
 use crate::append::{Append, RecordKind};
 use crate::number::Seq;
-use crate::record::{Origin, Timestamp};
+use crate::record::{Masking, Origin, Timestamp};
 
 /// The journal of one source, open for writing. Synchronous: it is used on one thread.
 ///
@@ -52,6 +53,8 @@ pub struct Journal {
     pub(super) wal_is_held: bool,
     /// The log could not be copied, and that was logged.
     pub(super) wal_is_stuck: bool,
+    /// The paths whose values are masked.
+    pub(super) masking: Option<Arc<Masking>>,
     /// How long the last batch took to the disk.
     pub(super) synchronised: Option<Duration>,
     lock: Lock,
@@ -80,15 +83,12 @@ impl Journal {
     /// newer format.
     pub fn open(file: &Path, options: &JournalOptions) -> Result<Journal, JournalError> {
         let OpenedWriter {
-            mut connection,
+            connection,
             gate,
             lock,
         } = open_writer(file, options)?;
-        // From here on no earlier writer can append: what is loaded stays as it is.
-        let loaded =
-            LocalLog::take_over(&mut connection).and_then(|log| Ok((log, Image::load(&connection)?)));
-        let (log, image) =
-            loaded.map_err(|error| JournalError::of_sqlite(file, "beginning a term in it", error))?;
+        let loaded = LocalLog::load(&connection).and_then(|log| Ok((log, Image::load(&connection)?)));
+        let (log, image) = loaded.map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
         image.check_applied(log.end.tail, file)?;
         Ok(Journal {
             copier: WalCopier::start(file)?,
@@ -101,6 +101,7 @@ impl Journal {
             gate,
             wal_is_held: false,
             wal_is_stuck: false,
+            masking: None,
             synchronised: None,
             connection,
             file: file.to_owned(),
@@ -136,6 +137,11 @@ impl Journal {
                 self.state = TxnState::Open;
                 self.room.forget();
                 let refused = match self.log.check_end(&self.connection) {
+                    // An earlier writer may have written between the opening and this batch. It cannot any more.
+                    Ok(Ok(())) if self.log.is_before_its_term() => match self.reload() {
+                        Ok(()) => return Ok(()),
+                        Err(error) => error,
+                    },
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(refused)) => JournalError::of_refused_batch(&self.file, refused),
                     Err(error) => self.fault("reading where it ends", error),
@@ -173,19 +179,29 @@ impl Journal {
     }
 
     pub(super) fn rollback_transaction(&mut self) -> Result<(), JournalError> {
+        // Until memory is that of the file again, nothing is taken, and another rollback tries it once more.
+        if self.state != TxnState::Closed {
+            self.state = TxnState::Failed;
+        }
         // After some errors SQLite has rolled back by itself.
         if !self.connection.is_autocommit() {
             let undone = self.connection.execute_batch("ROLLBACK");
             undone.map_err(|error| self.fault("undoing a batch", error))?;
         }
         if self.state != TxnState::Closed {
-            let reloaded = self
-                .log
-                .rolled_back(&self.connection)
-                .and_then(|()| Image::load(&self.connection));
-            self.image = reloaded.map_err(|error| self.fault("reading where it ends", error))?;
+            self.reload()?;
             self.state = TxnState::Closed;
         }
+        Ok(())
+    }
+
+    /// Takes log and image from the file again.
+    fn reload(&mut self) -> Result<(), JournalError> {
+        let reloaded = self
+            .log
+            .rolled_back(&self.connection)
+            .and_then(|()| Image::load(&self.connection));
+        self.image = reloaded.map_err(|error| self.fault("reading where it ends", error))?;
         Ok(())
     }
 
@@ -285,7 +301,14 @@ impl Journal {
     }
 
     pub(super) fn append_record(&mut self, entry: Append) -> rusqlite::Result<Seq> {
-        let Append { root, captured, word } = entry;
+        let Append {
+            root,
+            captured,
+            mut word,
+        } = entry;
+        if let Some(masking) = &self.masking {
+            mask(masking, &mut word);
+        }
         let Journal {
             connection,
             options,

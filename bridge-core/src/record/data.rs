@@ -26,6 +26,8 @@ pub enum DataForm {
     Base64,
     /// The document itself if the bytes are JSON in which no key is repeated; otherwise like `Auto`.
     Json,
+    /// A keyed digest in place of the data, as text; see [`Masking`](super::Masking).
+    Masked,
 }
 
 /// SHA-256 of the whole data of a znode.
@@ -70,8 +72,32 @@ impl Data {
         }
     }
 
+    /// A digest in place of data of this size.
+    pub(super) fn masked(digest: String, size: u32) -> Data {
+        Data {
+            bytes: digest.into_bytes().into(),
+            size,
+            form: DataForm::Masked,
+            truncated: false,
+            digest: None,
+        }
+    }
+
+    /// Whether the bytes are a digest in place of the data.
+    pub fn is_masked(&self) -> bool {
+        self.form == DataForm::Masked
+    }
+
     /// At most `max_bytes` from its beginning, written as the whole is.
     pub(crate) fn cut(&self, max_bytes: usize) -> Data {
+        if self.is_masked() {
+            let kept = max_bytes.min(self.bytes.len());
+            return Data {
+                bytes: self.bytes[..kept].into(),
+                truncated: self.truncated || kept < self.bytes.len(),
+                ..self.clone()
+            };
+        }
         let mut cut = Data::limited(&self.bytes, self.form, max_bytes);
         if self.truncated {
             (cut.size, cut.truncated, cut.digest) = (self.size, true, self.digest);
@@ -191,12 +217,12 @@ impl<'de> Visitor<'de> for UniqueKeys {
 }
 
 /// The digest as text.
-fn hex(digest: &DataDigest) -> String {
+pub(super) fn hex(digest: &DataDigest) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The digest of a text; `None` if it is none.
-fn digest_of_hex(text: &str) -> Option<DataDigest> {
+pub(super) fn digest_of_hex(text: &str) -> Option<DataDigest> {
     let mut digest = DataDigest::default();
     if !text.is_ascii() || text.len() != 2 * digest.len() {
         return None;
@@ -209,7 +235,8 @@ fn digest_of_hex(text: &str) -> Option<DataDigest> {
 
 impl Serialize for Data {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = 3 + usize::from(self.truncated) + usize::from(self.digest.is_some());
+        let marks = [self.truncated, self.digest.is_some(), self.is_masked()];
+        let fields = 3 + marks.into_iter().filter(|is_there| *is_there).count();
         let mut object = serializer.serialize_struct("Data", fields)?;
         if let Some(value) = self.json() {
             object.serialize_field("encoding", "json")?;
@@ -235,6 +262,9 @@ impl Serialize for Data {
         if let Some(digest) = &self.digest {
             object.serialize_field("sha256", &hex(digest))?;
         }
+        if self.is_masked() {
+            object.serialize_field("masked", &true)?;
+        }
         object.end()
     }
 }
@@ -248,6 +278,8 @@ struct DataFields {
     truncated: bool,
     #[serde(default)]
     sha256: Option<String>,
+    #[serde(default)]
+    masked: bool,
 }
 
 impl<'de> Deserialize<'de> for Data {
@@ -258,11 +290,13 @@ impl<'de> Deserialize<'de> for Data {
             value,
             truncated,
             sha256,
+            masked,
         } = DataFields::deserialize(deserializer)?;
         let text = || serde_json::from_str::<String>(value.get()).map_err(D::Error::custom);
         let digest =
             sha256.map(|text| digest_of_hex(&text).ok_or_else(|| D::Error::custom("sha256 is no digest")));
         let (bytes, form) = match encoding.as_str() {
+            "utf8" if masked => (text()?.into_bytes(), DataForm::Masked),
             "utf8" => (text()?.into_bytes(), DataForm::Auto),
             "base64" => (
                 STANDARD.decode(text()?).map_err(D::Error::custom)?,
@@ -303,6 +337,10 @@ impl JsonSchema for Data {
                     "type": "string",
                     "pattern": "^[0-9a-f]{64}$",
                     "description": "Of all bytes in ZooKeeper, where a limit cut the value."
+                },
+                "masked": {
+                    "const": true,
+                    "description": "There where value is a keyed digest in place of the data: hmac-sha256, the name of the key and the digest, with colons between."
                 }
             },
             "if": {"properties": {"encoding": {"enum": ["utf8", "base64"]}}},

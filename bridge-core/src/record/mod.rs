@@ -6,6 +6,7 @@
 
 mod data;
 mod identity;
+mod mask;
 mod schema;
 mod stat;
 mod time;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 pub use data::{Data, DataForm};
 pub use identity::{Identity, NAMESPACE, czxid_text};
+pub use mask::{MaskKey, Masking};
 pub use schema::{record_schema, record_schema_text};
 pub use stat::Stat;
 pub use time::{BadTimestamp, Timestamp};

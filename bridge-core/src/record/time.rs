@@ -89,3 +89,14 @@ impl JsonSchema for Timestamp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_without_a_time_has_none() {
+        assert_eq!(Timestamp::of_stat(0), None);
+        assert_eq!(Timestamp::of_stat(1), Some(Timestamp(1)));
+    }
+}

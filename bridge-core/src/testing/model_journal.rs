@@ -118,7 +118,6 @@ impl ModelJournal {
         // The connected server is not stored.
         disk.borrow_mut().state.model.server = None;
         let term = disk.borrow().state.term.next();
-        disk.borrow_mut().state.term = term;
         ModelJournal {
             disk,
             term,
@@ -374,7 +373,7 @@ impl Log for ModelJournal {
             .map_or(state.model.records.len(), |undo| undo.records);
         LogEnd {
             tail: Seq(records as u64),
-            term: state.term,
+            term: self.term,
         }
     }
 
@@ -397,6 +396,9 @@ impl Log for ModelJournal {
 
 impl SinkState for ModelJournal {
     fn register_sink(&mut self, name: &str, start: Seq) -> Result<Seq, JournalError> {
+        if let Some(known) = SinkState::cursor(self, name)? {
+            return Ok(known);
+        }
         self.begin();
         let mut disk = self.disk.borrow_mut();
         let start = start.max(Seq(disk.kept_from() - 1));
@@ -446,6 +448,9 @@ impl JournalWriter for ModelJournal {
         let mut disk = self.disk.borrow_mut();
         let removed = removable(&disk, now, budget);
         disk.state.oldest = disk.state.oldest.max(1) + removed as u64;
+        if removed > 0 {
+            disk.state.term = self.term;
+        }
         let more = removable(&disk, now, 1) > 0;
         Ok(Maintained { removed, more })
     }

@@ -17,6 +17,7 @@ use super::paths::unmatched_paths;
 use crate::bridge::sink;
 use crate::command::serving::block_on;
 use crate::exit::Failure;
+use crate::secrets_in_tree::{OpenSecrets, open_secrets};
 use crate::source_type::source_type;
 use crate::terminal::{Tone, hanging};
 
@@ -77,7 +78,15 @@ pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
         let mut findings = vec![data_folder(&config.data_dir)];
         for source in &config.sources {
             let what = format!("source '{}'", source.name);
-            findings.push(source_type(&source.kind).check(what).await);
+            let mut finding = source_type(&source.kind).check(what).await;
+            if finding.result.is_ok()
+                && let Ok(tree) = source_type(&source.kind).survey().await
+                && let Ok(Some(open)) = open_secrets(&*tree, source).await
+            {
+                let OpenSecrets { message, remedy } = open;
+                finding.warnings.push(format!("{message}\nhelp: {remedy}"));
+            }
+            findings.push(finding);
         }
         for sink in &config.sinks {
             findings.push(look_at_sink(sink, config).await);

@@ -8,6 +8,7 @@ mod folding_random;
 mod history;
 mod inspection;
 mod limits;
+mod masking;
 mod opening;
 mod place;
 mod progress;

@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::scratch::*;
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalError, JournalErrorKind, JournalWriter, Reader};
+use crate::journal::{Journal, JournalError, JournalErrorKind, JournalWriter, Reader, SinkState};
 use crate::number::Seq;
 
 /// The file that a child process looks at.
@@ -126,6 +126,8 @@ fn a_second_writer_that_a_removed_lock_file_let_in_stops_the_first() {
     let mut first = filled(&scratch);
     fs::remove_file(lock_of(&scratch)).unwrap();
     let mut second = scratch.open();
+    second.register_sink("second", Seq::ZERO).unwrap();
+    second.commit().unwrap();
     let error = first.append(created("/b", 6, "first")).unwrap_err();
     assert_eq!(error.kind, JournalErrorKind::InUse, "{error}");
     assert!(error.to_string().contains("lock file"), "{error}");

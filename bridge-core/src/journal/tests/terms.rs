@@ -53,11 +53,101 @@ fn each_process_that_opens_a_journal_to_write_it_has_the_term_after_the_last_one
 }
 
 #[test]
+fn opening_a_journal_writes_nothing_and_its_first_batch_begins_the_term() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [created("/a", 1, "x")]);
+    journal.register_sink("known", Seq(1)).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let before = fs::read(scratch.file()).unwrap();
+
+    let mut journal = scratch.open();
+    assert_eq!(journal.register_sink("known", Seq::ZERO).unwrap(), Seq(1));
+    journal.commit().unwrap();
+    assert_eq!(journal.term(), Term(2));
+    drop(journal);
+    assert_eq!(fs::read(scratch.file()).unwrap(), before);
+
+    let mut journal = scratch.open();
+    assert_eq!(
+        journal.term(),
+        Term(2),
+        "the second process has no term in the file"
+    );
+    append_all(&mut journal, [created("/b", 2, "x")]);
+    drop(journal);
+    assert_eq!(scratch.open().term(), Term(3));
+}
+
+#[test]
+fn of_two_processes_that_take_the_same_term_the_one_that_writes_first_goes_on() {
+    let scratch = Scratch::new();
+    append_all(&mut scratch.open(), [created("/a", 1, "x")]);
+    let mut slow = scratch.open();
+    let mut quick = open_without_lock(&scratch);
+    assert_eq!((slow.term(), quick.term()), (Term(2), Term(2)));
+
+    // It moves no record, so that the tail alone would not show it.
+    quick.register_sink("one", Seq(1)).unwrap();
+    quick.commit().unwrap();
+    check_fenced(
+        &slow.register_sink("two", Seq(1)).unwrap_err(),
+        "another writer has begun term 2",
+    );
+    append_all(&mut quick, [created("/b", 2, "x")]);
+    check_fenced(&slow.append(created("/c", 3, "x")).unwrap_err(), "term 2");
+    assert_eq!(seq_numbers(&scratch), [1, 2]);
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+}
+
+#[test]
+fn a_first_batch_includes_what_an_older_writer_wrote_since_the_journal_was_opened() {
+    let scratch = Scratch::new();
+    let mut old = scratch.open();
+    append_all(&mut old, [created("/a", 1, "x")]);
+    let mut new = open_without_lock(&scratch);
+    old.set_epoch(crate::number::Epoch(7)).unwrap();
+    old.commit().unwrap();
+
+    append_all(&mut new, [created("/b", 2, "x")]);
+    assert_eq!(new.epoch().unwrap(), crate::number::Epoch(7));
+    check_fenced(&old.append(created("/c", 3, "x")).unwrap_err(), "term 2");
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+}
+
+#[test]
+fn a_rollback_that_cannot_read_the_file_again_is_tried_again_and_nothing_is_taken_before() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [created("/a", 1, "x")]);
+    journal.append(created("/b", 2, "x")).unwrap();
+    // As SQLite does by itself after some errors.
+    journal.connection.execute_batch("ROLLBACK").unwrap();
+    let rename = |from: &str, to: &str| {
+        let other = Connection::open(scratch.file()).unwrap();
+        let sql = format!("UPDATE meta SET key = '{to}' WHERE key = '{from}'");
+        assert_eq!(other.execute(&sql, []).unwrap(), 1);
+    };
+    rename("applied", "away");
+    assert!(journal.rollback().is_err());
+    let error = journal.append(created("/b", 2, "x")).unwrap_err();
+    assert!(error.to_string().contains("roll it back"), "{error}");
+
+    rename("away", "applied");
+    journal.rollback().unwrap();
+    assert_eq!(append_all(&mut journal, [created("/b", 2, "x")]), Seq(2));
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+}
+
+#[test]
 fn a_writer_of_an_older_term_is_refused_and_the_newer_one_goes_on() {
     let scratch = Scratch::new();
     let mut old = scratch.open();
     append_all(&mut old, [created("/a", 1, "x")]);
     let mut new = open_without_lock(&scratch);
+    new.register_sink("new", Seq::ZERO).unwrap();
+    new.commit().unwrap();
 
     let error = old.append(created("/c", 3, "x")).unwrap_err();
     check_fenced(&error, "of term 1, and another writer has begun term 2");

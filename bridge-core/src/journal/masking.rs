@@ -1,0 +1,175 @@
+//! Masks values of znodes in the journal: those that are appended from now on, and those that it has already.
+//!
+//! The journal is the one place that every record passes, from whatever source, before anything of it is durable or
+//! delivered. A change of the masks or of the key goes over the file once: values of paths that are masked now are
+//! replaced wherever they are, in records, in the image and in dead letters. The file then has no copy of them.
+//!
+//! *Invariant.* While masks are set, no value of a masked path is in a row of the file.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::contract::JournalWriter;
+use super::error::JournalError;
+use super::read::Names;
+use super::row::{data_of_value, replace_value};
+use super::writer::Journal;
+use crate::append::{ChangeKind, RecordKind};
+use crate::record::{Data, Masking, Record};
+
+/// The key in `meta` of the masks that the whole file has.
+const MASKS: &str = "masks";
+
+impl Journal {
+    /// Masks values from now on, and those of the file if the masks are not the ones that it has. Returns how many
+    /// values of the file were replaced. Without masks everything stays as it is. Blocks while it goes over the file.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or written: nothing is masked then, and it must not be used.
+    pub fn set_masking(&mut self, masking: Option<Arc<Masking>>) -> Result<u64, JournalError> {
+        let wanted = masking.as_ref().map_or(0, |masking| masking.fingerprint());
+        let stored = self.read("reading the masks", |journal| stored_masks(&journal.connection))?;
+        self.masking.clone_from(&masking);
+        if wanted == stored {
+            return Ok(0);
+        }
+        let replaced = self.write("masking values", |journal| {
+            let connection = &journal.connection;
+            // What is freed is overwritten, so that no page has a rest of a value.
+            connection.pragma_update(None, "secure_delete", true)?;
+            let replaced = match &masking {
+                Some(masking) => mask_file(connection, &journal.options.cluster, masking)?,
+                None => 0,
+            };
+            connection.execute(
+                "INSERT INTO meta(key, value) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2",
+                (MASKS, wanted.cast_signed()),
+            )?;
+            journal.room.forget();
+            Ok(replaced)
+        });
+        let replaced = match replaced {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                self.rollback_transaction()?;
+                return Err(error);
+            }
+        };
+        self.commit()?;
+        self.read("masking values", |journal| {
+            // The log has the pages as they were.
+            let connection = &journal.connection;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            connection.pragma_update(None, "secure_delete", false)
+        })?;
+        Ok(replaced)
+    }
+}
+
+/// Puts the digest in the place of the data of a record that is to be appended.
+pub(super) fn mask(masking: &Masking, word: &mut RecordKind) {
+    let RecordKind::Change(change) = word else {
+        return;
+    };
+    let (ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. }) =
+        &mut change.what
+    else {
+        return;
+    };
+    if let Some(data) = &mut read.data
+        && masking.takes(&change.path)
+    {
+        *data = masking.masked(&change.path, data);
+    }
+}
+
+fn stored_masks(connection: &Connection) -> rusqlite::Result<u64> {
+    let stored: Option<i64> = connection
+        .query_row("SELECT value FROM meta WHERE key = ?1", [MASKS], |row| row.get(0))
+        .optional()?;
+    Ok(stored.unwrap_or_default().cast_unsigned())
+}
+
+fn mask_file(connection: &Connection, cluster: &str, masking: &Masking) -> rusqlite::Result<u64> {
+    let mut names = Names::new(cluster);
+    let masked = masked_paths(connection, &mut names, masking)?;
+    let mut replaced = 0;
+    let sql = "SELECT path, value FROM image WHERE value IS NOT NULL
+        UNION ALL SELECT path, value FROM record WHERE value IS NOT NULL AND path IS NOT NULL
+        UNION ALL SELECT path, retired FROM record WHERE retired IS NOT NULL AND path IS NOT NULL";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (path, value): (i64, i64) = (row.get(0)?, row.get(1)?);
+        if !masked.contains(&path) {
+            continue;
+        }
+        let data = data_of_value(connection, value)?;
+        if !data.is_masked() {
+            let path = names.path(connection, path)?;
+            replace_value(connection, value, &masking.masked(&path, &data))?;
+            replaced += 1;
+        }
+    }
+    for table in ["rejected", "parked"] {
+        replaced += mask_copies(connection, table, masking)?;
+    }
+    Ok(replaced)
+}
+
+/// The numbers of the paths whose values are masked.
+fn masked_paths(
+    connection: &Connection,
+    names: &mut Names,
+    masking: &Masking,
+) -> rusqlite::Result<HashSet<i64>> {
+    let mut statement = connection.prepare("SELECT id FROM path")?;
+    let mut rows = statement.query([])?;
+    let mut masked = HashSet::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if masking.takes(&names.path(connection, id)?) {
+            masked.insert(id);
+        }
+    }
+    Ok(masked)
+}
+
+/// Dead letters and parked records whose rows retention has removed are kept as JSON.
+fn mask_copies(connection: &Connection, table: &str, masking: &Masking) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT sink, seq FROM {table} WHERE record IS NOT NULL");
+    let mut statement = connection.prepare(&sql)?;
+    let copies: Vec<(String, i64)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut replaced = 0;
+    let read = format!("SELECT record FROM {table} WHERE sink = ?1 AND seq = ?2");
+    let write = format!("UPDATE {table} SET record = ?3 WHERE sink = ?1 AND seq = ?2");
+    for (sink, seq) in copies {
+        let json: String = connection
+            .prepare_cached(&read)?
+            .query_row((&sink, seq), |row| row.get(0))?;
+        let mut record: Record = serde_json::from_str(&json).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(error))
+        })?;
+        let Some(path) = record.path.clone().filter(|path| masking.takes(path)) else {
+            continue;
+        };
+        let values = [&mut record.before, &mut record.after].into_iter().flatten();
+        let values = values.filter_map(|state| state.data.as_mut());
+        let open: Vec<&mut Data> = values.filter(|data| !data.is_masked()).collect();
+        if open.is_empty() {
+            continue;
+        }
+        replaced += open.len() as u64;
+        for data in open {
+            *data = masking.masked(&path, data);
+        }
+        let json = String::from_utf8(record.to_json()).expect("JSON is UTF-8");
+        connection.prepare_cached(&write)?.execute((sink, seq, json))?;
+    }
+    Ok(replaced)
+}
