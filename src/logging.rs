@@ -3,7 +3,11 @@
 //! Never znode data, never secrets. A log that nobody reads costs lines, and never the time of the bridge: lines are written
 //! by a thread of their own, and those for which it has no room are dropped and counted.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write, stderr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -13,9 +17,11 @@ use metrics::counter;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -38,6 +44,10 @@ pub fn start(options: &LogConfig, flags: &LogFlags) -> Result<WorkerGuard, TryIn
     let terminal = stderr().is_terminal();
     let (writer, guard) = unhurried(stderr());
     DROPPED.get_or_init(|| writer.error_counter());
+    let writer = Prioritised {
+        lines: writer,
+        is_on: is_journal(std::env::var_os("JOURNAL_STREAM").as_deref(), stderr()),
+    };
     let lines = fmt::layer().with_writer(writer).with_ansi(terminal);
     let registry = tracing_subscriber::registry().with(filter(level));
     match format {
@@ -46,6 +56,82 @@ pub fn start(options: &LogConfig, flags: &LogFlags) -> Result<WorkerGuard, TryIn
         LogFormat::Auto | LogFormat::Text => registry.with(lines).try_init()?,
     }
     Ok(guard)
+}
+
+/// Puts the priority before each line where standard error is the journal of systemd, which takes it away again: with it
+/// `journalctl -p err` finds errors (sd-daemon(3)).
+#[derive(Clone)]
+struct Prioritised {
+    lines: NonBlocking,
+    is_on: bool,
+}
+
+impl<'a> MakeWriter<'a> for Prioritised {
+    type Writer = PrioritisedLine;
+
+    fn make_writer(&'a self) -> PrioritisedLine {
+        PrioritisedLine {
+            to: self.lines.clone(),
+            line: Vec::new(),
+        }
+    }
+
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> PrioritisedLine {
+        let mut writer = self.make_writer();
+        if self.is_on {
+            writer.line.extend_from_slice(priority(*about.level()));
+        }
+        writer
+    }
+}
+
+/// One line, handed on as a whole so that its priority is never apart from it.
+struct PrioritisedLine {
+    to: NonBlocking,
+    line: Vec<u8>,
+}
+
+impl Write for PrioritisedLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for PrioritisedLine {
+    fn drop(&mut self) {
+        // It drops lines instead of failing.
+        let _ = self.to.write_all(&self.line);
+    }
+}
+
+/// The priorities of syslog.
+fn priority(level: Level) -> &'static [u8] {
+    match level {
+        Level::ERROR => b"<3>",
+        Level::WARN => b"<4>",
+        Level::INFO => b"<6>",
+        Level::DEBUG | Level::TRACE => b"<7>",
+    }
+}
+
+/// Whether a file is the stream that systemd connects to its journal: `JOURNAL_STREAM` is its device and inode.
+fn is_journal(stream: Option<&OsStr>, file: impl AsFd) -> bool {
+    let Some((device, inode)) = stream
+        .and_then(OsStr::to_str)
+        .and_then(|text| text.split_once(':'))
+    else {
+        return false;
+    };
+    let metadata = file
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|file| File::from(file).metadata());
+    metadata.is_ok_and(|metadata| device.parse() == Ok(metadata.dev()) && inode.parse() == Ok(metadata.ino()))
 }
 
 fn unhurried(to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
@@ -107,7 +193,6 @@ fn level_filter(level: LogLevel) -> LevelFilter {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::mpsc;
 
     use super::*;
@@ -124,6 +209,20 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn only_a_file_that_is_the_stream_of_the_journal_gets_priorities() {
+        let file = tempfile::tempfile().unwrap();
+        let metadata = file.metadata().unwrap();
+        let check = |stream: Option<String>, expected: bool| {
+            let stream = stream.map(std::ffi::OsString::from);
+            assert_eq!(is_journal(stream.as_deref(), &file), expected, "{stream:?}");
+        };
+        check(Some(format!("{}:{}", metadata.dev(), metadata.ino())), true);
+        check(Some(format!("{}:{}", metadata.dev(), metadata.ino() + 1)), false);
+        check(Some("nonsense".to_owned()), false);
+        check(None, false);
     }
 
     #[test]

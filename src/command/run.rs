@@ -23,7 +23,8 @@ Examples:
   zkbridge run --config zkbridge.toml --accept-baseline main
 
 While it runs, http.listen serves /metrics, /healthz, /readyz and /status.
-SIGTERM or Ctrl-C drain the sinks for up to 10 s; a second one ends at once.
+SIGTERM or Ctrl-C drain the sinks for up to 10 s, and the exit code is 0; a
+second one ends at once, with 128 and its number.
 SIGHUP, or 'zkbridge reload', reads the configuration again: sources and sinks
 change without a restart, and an invalid file changes nothing.";
 
@@ -73,15 +74,11 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
         let (end, first) = loop {
             tokio::select! {
                 request = signals.request() => match request {
-                    SignalRequest::End(signal) => {
-                        break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
-                    }
+                    SignalRequest::End(signal) => break (Ok(()), Some(signal)),
                     SignalRequest::Reload => {
                         let loaded = tokio::select! {
                             loaded = read_again(&args.config.config) => loaded,
-                            signal = signals.next() => {
-                                break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
-                            }
+                            signal = signals.next() => break (Ok(()), Some(signal)),
                         };
                         drop(reload(&mut bridge, loaded, None).await);
                     }
@@ -94,9 +91,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                     } else {
                         let loaded = tokio::select! {
                             loaded = read_again(&args.config.config) => loaded,
-                            signal = signals.next() => {
-                                break (Err(Failure::new(Exit::Signal(signal), "")), Some(signal));
-                            }
+                            signal = signals.next() => break (Ok(()), Some(signal)),
                         };
                         reload(&mut bridge, loaded, change.as_ref()).await
                     };

@@ -16,6 +16,9 @@ use super::program::Program;
 
 const ALL: &[&str] = &[
     "serviceMonitor.enabled=true",
+    "prometheusRule.enabled=true",
+    "extraArgs[0]=--log-level",
+    "extraArgs[1]=debug",
     "networkPolicy.enabled=true",
     "secretFiles=bridge-secrets",
     "secretEnv.ZK_PASSWORD.secret=bridge",
@@ -120,6 +123,7 @@ async fn every_rendered_object_is_one_that_kubernetes_knows() {
         [
             "ConfigMap",
             "NetworkPolicy",
+            "PrometheusRule",
             "Service",
             "ServiceMonitor",
             "StatefulSet"
@@ -202,6 +206,37 @@ async fn the_configuration_agrees_with_the_ports_and_volumes_around_it() {
     assert_eq!(config.data_dir, Path::new(&mount(&container, "data")));
     let file = container.args.as_ref().unwrap().last().unwrap();
     assert!(Path::new(file).starts_with(mount(&container, "config")), "{file}");
+}
+
+#[tokio::test]
+async fn a_corrected_configuration_is_rolled_out_over_a_pod_that_never_became_ready() {
+    real_servers!("the roll-out of the chart");
+    let rendered = Rendered::with(ALL).await;
+    let set: StatefulSet = rendered.read("StatefulSet");
+    // Kubernetes waits for the first pod without an end otherwise (its issue 67250).
+    assert_eq!(
+        set.spec.unwrap().pod_management_policy.as_deref(),
+        Some("Parallel")
+    );
+    let service: Service = rendered.read("Service");
+    assert_eq!(service.spec.unwrap().publish_not_ready_addresses, Some(true));
+    let container = rendered.container();
+    let words = container.args.as_ref().unwrap();
+    assert_eq!(
+        words[..words.len() - 1],
+        ["run", "--log-level", "debug", "--config"]
+    );
+    let startup = container.startup_probe.as_ref();
+    assert_eq!(page(startup), page(container.liveness_probe.as_ref()));
+    assert!(startup.unwrap().failure_threshold >= Some(60), "{startup:?}");
+}
+
+#[tokio::test]
+async fn the_rules_of_the_chart_are_those_that_are_tested() {
+    real_servers!("the alert rules of the chart");
+    let rendered = Rendered::with(ALL).await;
+    let tested: Value = serde_saphyr::from_str(&super::text("prometheus/zkbridge.rules.yml")).unwrap();
+    assert_eq!(rendered.value("PrometheusRule")["spec"], tested);
 }
 
 #[tokio::test]

@@ -27,6 +27,22 @@ fn systemd_accepts_the_unit() {
 }
 
 #[test]
+fn the_unit_reloads_gives_up_and_lets_file_sinks_write_their_log_directory() {
+    let unit = text("systemd/zkbridge.service");
+    for line in [
+        "ExecReload=/usr/local/bin/zkbridge reload --config /etc/zkbridge/zkbridge.toml",
+        "StartLimitBurst=10",
+        "StartLimitIntervalSec=10min",
+        "LogsDirectory=zkbridge",
+        "Restart=on-failure",
+    ] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+    // A clean end is no failure: it must not be named as an exception.
+    assert!(!unit.contains("SuccessExitStatus"));
+}
+
+#[test]
 fn systemd_refuses_a_unit_with_an_unknown_setting() {
     let unit = text("systemd/zkbridge.service").replace("PrivateTmp=yes", "PrivateTemp=yes");
     let folder = tempfile::tempdir().unwrap();
