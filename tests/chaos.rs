@@ -23,3 +23,18 @@ async fn whatever_fails_every_change_is_reported_or_accounted_for() {
         Err(error) => panic!("{error:#}"),
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_whose_verdict_is_known_beforehand_gets_it() {
+    real_servers!("trials");
+    let chaos = Chaos {
+        bridge: env!("CARGO_BIN_EXE_zkbridge").into(),
+        seed: SEED,
+        length: Length::Short(ZOOKEEPER_NEWEST),
+        keep: concat!(env!("CARGO_TARGET_TMPDIR"), "/chaos").into(),
+    };
+    match Box::pin(chaos.trials()).await {
+        Ok(trials) => assert_eq!(trials, 4),
+        Err(error) => panic!("{error:#}"),
+    }
+}

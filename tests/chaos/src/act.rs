@@ -63,8 +63,8 @@ pub struct Act {
 }
 
 impl Act {
-    /// Starts everything, plants the roots, and starts the bridge.
-    pub async fn open(cast: Cast, program: &Path) -> Result<Act> {
+    /// Starts everything, plants the roots, and starts the bridge, with these sinks beside the topic.
+    pub async fn open(cast: Cast, program: &Path, more_sinks: &str) -> Result<Act> {
         let zookeeper = ZooKeeper::builder()
             .version(cast.version)
             .servers(cast.servers)
@@ -90,7 +90,8 @@ impl Act {
         gardener.plant(KEPT, 0).await?;
         // Below the servers' own directory, which goes with them even if this process is killed.
         let folder = zookeeper.home().join("bridge");
-        let mut bridge = Bridge::configured(program, folder, &configuration(&proxies, &kafka, &roots))?;
+        let configuration = configuration(&proxies, &kafka, &roots) + more_sinks;
+        let mut bridge = Bridge::configured(program, folder, &configuration)?;
         bridge.launch()?;
         Ok(Act {
             cast,

@@ -56,6 +56,18 @@ impl Bridge {
         Ok(())
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn until_ended(&mut self, bound: Duration) -> Result<()> {
+        let child = self.child.as_mut().context("the bridge was not started")?;
+        child.wait(bound).await.context("the bridge goes on")?;
+        Ok(())
+    }
+
     /// Fails if it has ended unexpectedly.
     pub fn check_running(&mut self) -> Result<()> {
         let ended = self.child.as_mut().and_then(Child::ended);

@@ -5,6 +5,8 @@
 //!                      work and faults ──▶ all faults end ──▶ at rest within a bound ──▶ judged from the act's start
 //! ```
 //!
+//! Trials come first: one fault each, whose verdict is known beforehand.
+//!
 //! A seed determines versions, work and faults but not their timing, so it repeats the choices and not the result. This
 //! crate must never use the product's types: it acts on the bridge as any user can.
 
@@ -16,6 +18,7 @@ mod remains;
 mod round;
 mod run;
 mod tally;
+mod trials;
 mod work;
 
 pub use run::{Chaos, Length};

@@ -92,6 +92,24 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
     }))
 }
 
+/// Waits until everything has arrived, and returns the complaints of the judge about all since the act began.
+pub async fn judged(act: &mut Act) -> Result<Vec<String>> {
+    act.rounds += 1;
+    let tree = settle(act, &Shared::default()).await?;
+    Ok(block_in_place(|| {
+        let truth = act.truth();
+        Case {
+            deliveries: &act.topic.deliveries,
+            truth: &truth,
+            tree: &tree,
+            roots: &act.roots,
+            events: act.events,
+            hidden: &[],
+        }
+        .complaints()
+    }))
+}
+
 /// Puts the tree in order and waits until all of it has arrived. Returns the tree.
 async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
     let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;

@@ -11,6 +11,7 @@ use crate::act::{Act, Cast};
 use crate::remains;
 use crate::round::{self, Outcome};
 use crate::tally::Tally;
+use crate::trials;
 
 /// Children of the widest znode in a long run.
 const WIDE: usize = 20_000;
@@ -70,6 +71,7 @@ pub struct Chaos {
 /// The result of a run.
 #[derive(Default)]
 pub struct Total {
+    trials: usize,
     acts: usize,
     rounds: usize,
     transactions: usize,
@@ -81,6 +83,7 @@ pub struct Total {
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Total {
+            trials,
             acts,
             rounds,
             transactions,
@@ -90,7 +93,7 @@ impl fmt::Display for Total {
         } = self;
         writeln!(
             f,
-            "{acts} acts, {rounds} rounds, {tried} writes tried, {transactions} transactions committed"
+            "{trials} trials, {acts} acts, {rounds} rounds, {tried} writes tried, {transactions} transactions committed"
         )?;
         writeln!(f, "{} faults: {faults}", faults.total())?;
         write!(f, "{census}")
@@ -105,7 +108,13 @@ impl Chaos {
     /// If a promise is broken, with the folder of its files; or if something could not be started.
     pub async fn run(&self) -> Result<Total> {
         println!("chaos with seed {}", self.seed);
-        let mut total = Total::default();
+        let mut total = Total {
+            trials: match self.length {
+                Length::Time(_) => self.trials().await?,
+                Length::Short(_) => 0,
+            },
+            ..Total::default()
+        };
         let started = Instant::now();
         for number in 0.. {
             let (cast, rounds, lasting) = match self.length {
@@ -113,7 +122,7 @@ impl Chaos {
                 Length::Short(version) => (cast(version, 3, SHORT_WIDTH), 2, SHORT_ROUND),
             };
             total.acts += 1;
-            let mut act = Box::pin(Act::open(cast, &self.bridge)).await?;
+            let mut act = Box::pin(Act::open(cast, &self.bridge, "")).await?;
             let mut last = None;
             for round in 0..rounds {
                 if self.is_over(started) && round > 0 {
@@ -135,6 +144,15 @@ impl Chaos {
             }
         }
         Ok(total)
+    }
+
+    /// Plays the trials alone, and prints a line for each. Returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the bridge does not do what is expected, with the folder of the files; or if something could not be started.
+    pub async fn trials(&self) -> Result<usize> {
+        Box::pin(trials::play(&self.bridge, &self.keep)).await
     }
 
     fn is_over(&self, started: Instant) -> bool {

@@ -15,6 +15,8 @@ pub(super) enum Hearing {
     Sound,
     /// They are lost.
     Deaf,
+    /// They are lost, and so is every answer but those that open a session or answer a ping.
+    PingsAlone,
 }
 
 /// The position in the messages of one connection.
@@ -67,9 +69,15 @@ impl Frames {
             bytes.map_or(0, i32::from_be_bytes)
         };
         let (length, request) = (number(0), number(4));
-        self.is_taken_out = hearing == Hearing::Deaf && request == EVENT && self.shown == 0;
+        let is_lost = match hearing {
+            Hearing::Sound => false,
+            Hearing::Deaf => request == EVENT,
+            // The first message has the version of the protocol in the place of the number, which is 0.
+            Hearing::PingsAlone => request == EVENT || request > 0,
+        };
+        self.is_taken_out = is_lost && self.shown == 0;
         if self.is_taken_out {
-            sifted.events += 1;
+            sifted.events += u64::from(request == EVENT);
         } else {
             self.show(sifted);
         }
@@ -115,6 +123,9 @@ mod tests {
         let heard = [&reply[..], &empty, &reply].concat();
         check(&all, Hearing::Deaf, &heard, 3);
         check(&all, Hearing::Sound, &all, 0);
+        let opened = message(0, b"a session");
+        let all = [&opened[..], &reply, &event, &empty, &reply].concat();
+        check(&all, Hearing::PingsAlone, &[&opened[..], &empty].concat(), 1);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) enum Order {
     Hold,
     Dark,
     Deaf,
+    Silent,
     OneWay(Direction),
     Slow(Duration),
     Hostile(u64),
@@ -86,6 +87,7 @@ impl Gate {
             Order::Hold => drop(self.flow.send_replace(Flow::Held)),
             Order::Dark => drop(self.flow.send_replace(Flow::Dark)),
             Order::Deaf => drop(self.flow.send_replace(Flow::Deaf)),
+            Order::Silent => drop(self.flow.send_replace(Flow::Silent)),
             Order::OneWay(lost) => drop(self.flow.send_replace(Flow::OneWay(lost))),
             Order::Slow(delay) => drop(self.flow.send_replace(Flow::Slow(delay))),
             Order::Hostile(seed) => drop(self.flow.send_replace(Flow::Hostile(seed))),
@@ -98,7 +100,10 @@ impl Gate {
 
     async fn restore(&mut self) -> Result<()> {
         let before = self.flow.send_replace(Flow::Open);
-        if matches!(before, Flow::Dark | Flow::OneWay(_) | Flow::Hostile(_)) {
+        if matches!(
+            before,
+            Flow::Dark | Flow::Silent | Flow::OneWay(_) | Flow::Hostile(_)
+        ) {
             self.reset_connections().await;
         }
         if self.listener.is_none() {

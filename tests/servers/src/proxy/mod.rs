@@ -7,6 +7,7 @@
 //!            dark()                                  a half-open connection; what is sent is lost
 //!            one_way(direction)                      the same in one direction; the other way bytes pass
 //!            deaf()                                  a watch that died in silence: events of ZooKeeper are lost
+//!            silent()                                  a server that answers pings and no request
 //!            slow(delay)                             every chunk takes so much longer; nothing is lost
 //!            hostile(seed)                           answers that are cut, changed, endless or replaced
 //!            cut()                                   connection reset, then connection refused
@@ -164,6 +165,15 @@ impl Proxy {
     /// If the proxy's runtime has ended.
     pub async fn deaf(&self) -> Result<()> {
         self.order(Order::Deaf).await
+    }
+
+    /// Forwards of ZooKeeper's answers only those to pings, and those that open a session, until [`Proxy::restore`].
+    ///
+    /// # Errors
+    ///
+    /// If the proxy's runtime has ended.
+    pub async fn silent(&self) -> Result<()> {
+        self.order(Order::Silent).await
     }
 
     /// Drops the bytes of one direction and forwards the other, until [`Proxy::restore`].

@@ -25,6 +25,8 @@ pub(super) enum Flow {
     Dark,
     /// Only watch events of ZooKeeper are dropped.
     Deaf,
+    /// Of ZooKeeper's answers only those to pings pass, and those that open a session.
+    Silent,
     /// The bytes of this direction are dropped.
     OneWay(Direction),
     /// Every chunk takes so much longer.
@@ -166,6 +168,7 @@ impl Lane {
 fn sift(frames: &mut Frames, way: Direction, flow: Flow, bytes: &[u8]) -> Sifted {
     let hearing = match (way, flow) {
         (Direction::ToClient, Flow::Deaf) => Hearing::Deaf,
+        (Direction::ToClient, Flow::Silent) => Hearing::PingsAlone,
         _ => Hearing::Sound,
     };
     frames.sift(bytes, hearing)
