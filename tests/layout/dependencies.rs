@@ -71,7 +71,7 @@ impl Layer {
                 is_for_tests
                     && matches!(
                         other,
-                        Layer::Core | Layer::Connector | Layer::Config | Layer::Transactions
+                        Layer::Core | Layer::Connector | Layer::Config | Layer::Query | Layer::Transactions
                     )
             }
             // A crate that judges or measures the product from outside must not share its types.

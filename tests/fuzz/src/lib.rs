@@ -4,6 +4,8 @@
 //! as many. A failure prints its seed, `BOLERO_RANDOM_SEED`. `cargo bolero test NAME` runs the same targets guided by
 //! coverage.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bolero::TypeGenerator;
 
 /// Cases of one target in `cargo test`: `usual` ones, multiplied by `ZKBRIDGE_FUZZ`.
@@ -16,6 +18,37 @@ pub fn cases(usual: usize) -> usize {
             .expect("ZKBRIDGE_FUZZ is how many times as many cases")
     });
     usual * times
+}
+
+/// Counts the executions of one target, and prints them when it ends. `make fuzz` shows them.
+pub struct Executions {
+    target: &'static str,
+    count: AtomicU64,
+}
+
+impl Executions {
+    /// None so far.
+    pub fn of(target: &'static str) -> Executions {
+        Executions {
+            target,
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// One more.
+    pub fn one(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Executions {
+    fn drop(&mut self) {
+        println!(
+            "fuzz: {} executions of {}",
+            self.count.load(Ordering::Relaxed),
+            self.target
+        );
+    }
 }
 
 /// Edits of one case at most.

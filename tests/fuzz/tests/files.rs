@@ -6,7 +6,7 @@ use bolero::check;
 use bridge_core::sink::Sink;
 use bridge_core::testing::some_records;
 use bridge_file::{FileConfig, FileSink};
-use bridge_fuzz::{Edit, cases, mutilated};
+use bridge_fuzz::{Edit, Executions, cases, mutilated};
 
 const WORDS: &[&str] = &[
     "\n",
@@ -32,10 +32,12 @@ fn a_changed_file_is_refused_or_continued_and_loses_no_complete_line() {
         .enable_all()
         .build()
         .unwrap();
+    let executions = Executions::of("a_changed_file_is_refused_or_continued_and_loses_no_complete_line");
     check!()
         .with_iterations(cases(500))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
+            executions.one();
             let before = mutilated(valid.as_bytes(), edits, WORDS);
             std::fs::write(&path, &before).unwrap();
             let mut sink = FileSink::new(FileConfig::new(&path));

@@ -11,7 +11,7 @@ use bridge_core::journal::{Journal, JournalOptions, JournalWriter, ReadLimit, Re
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};
-use bridge_fuzz::{Edit, cases, mutilated};
+use bridge_fuzz::{Edit, Executions, cases, mutilated};
 use tempfile::TempDir;
 
 const LIMIT: ReadLimit = ReadLimit {
@@ -81,10 +81,12 @@ fn read_all(file: &Path) -> Result<Vec<String>, String> {
 fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record() {
     let folder = tempfile::tempdir().unwrap();
     let valid = valid(folder.path());
+    let executions = Executions::of("no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record");
     check!()
         .with_iterations(cases(300))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
+            executions.one();
             let (_place, file) = damaged(folder.path(), &valid, edits);
             match read_all(&file) {
                 Err(said) => assert!(said.contains("main.journal"), "{said}"),
@@ -102,10 +104,12 @@ fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record() {
 fn no_damage_of_a_journal_makes_its_writer_panic() {
     let folder = tempfile::tempdir().unwrap();
     let valid = valid(folder.path());
+    let executions = Executions::of("no_damage_of_a_journal_makes_its_writer_panic");
     check!()
         .with_iterations(cases(300))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
+            executions.one();
             let (_place, file) = damaged(folder.path(), &valid, edits);
             if let Ok(mut journal) = Journal::open(&file, &JournalOptions::new("main")) {
                 let _ = journal.stats();

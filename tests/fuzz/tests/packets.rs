@@ -5,7 +5,7 @@
 use std::io::{Cursor, sink};
 
 use bolero::check;
-use bridge_fuzz::{Edit, cases, mutilated};
+use bridge_fuzz::{Edit, Executions, cases, mutilated};
 use bridge_transactions::quorum::{LeaderPacket, SNAPSHOT_END, copy_snapshot, read_auth_packet};
 
 /// The largest tree that is copied.
@@ -68,10 +68,12 @@ fn tree() -> Vec<u8> {
 #[test]
 fn a_damaged_stream_of_packets_ends_with_an_error_and_is_read_once() {
     let valid = packets();
+    let executions = Executions::of("a_damaged_stream_of_packets_ends_with_an_error_and_is_read_once");
     check!()
         .with_iterations(cases(5_000))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
+            executions.one();
             let bytes = mutilated(&valid, edits, WORDS);
             let mut from = Cursor::new(&bytes);
             let mut last = 0;
@@ -93,10 +95,12 @@ fn a_damaged_tree_is_copied_as_it_came_or_refused() {
         copy_snapshot(&mut Cursor::new(&valid), &mut sink(), TREE_MAX).unwrap(),
         valid.len() as u64 - end
     );
+    let executions = Executions::of("a_damaged_tree_is_copied_as_it_came_or_refused");
     check!()
         .with_iterations(cases(5_000))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
+            executions.one();
             let bytes = mutilated(&valid, edits, WORDS);
             let (mut from, mut to) = (Cursor::new(&bytes), Vec::new());
             match copy_snapshot(&mut from, &mut to, TREE_MAX) {

@@ -11,9 +11,10 @@ use bridge_core::amount::{Horizon, Interval, Patience, Size, Span};
 use bridge_core::delivery::{CompiledFilter, Filter};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Record;
+use bridge_core::record::{MaskKey, Record, Timestamp};
 use bridge_core::testing::{limit_records, some_records};
-use bridge_fuzz::{Edit, cases, mutilated};
+use bridge_fuzz::{Edit, Executions, cases, mutilated};
+use bridge_query::{PathPattern, parse_position};
 
 /// Far more than any of these texts takes in a debug build on a busy machine.
 const BOUND: Duration = Duration::from_secs(20);
@@ -120,10 +121,12 @@ fn no_configuration_makes_the_reader_panic_or_hang() {
     let valid = bridge_config::read(file, WHOLE, Format::Toml, &environment);
     valid.unwrap_or_else(|refused| panic!("{refused}"));
 
+    let executions = Executions::of("no_configuration_makes_the_reader_panic_or_hang");
     check!()
         .with_iterations(cases(2000))
         .with_type::<(u8, Vec<Edit>)>()
         .for_each(|(seed, edits)| {
+            executions.one();
             let (seed, format) = seeds[usize::from(*seed) % seeds.len()];
             let bytes = mutilated(seed.as_bytes(), edits, WORDS);
             let text = String::from_utf8_lossy(&bytes);
@@ -146,10 +149,12 @@ fn no_record_is_read_as_another_than_it_writes() {
         .map(|record| serde_json::to_string(&**record).unwrap())
         .filter(|text| text.len() < 64 << 10)
         .collect();
+    let executions = Executions::of("no_record_is_read_as_another_than_it_writes");
     check!()
         .with_iterations(cases(2000))
         .with_type::<(u8, Vec<Edit>)>()
         .for_each(|(seed, edits)| {
+            executions.one();
             let valid = &records[usize::from(*seed) % records.len()];
             let bytes = mutilated(valid.as_bytes(), edits, WORDS);
             let Ok(read) = serde_json::from_slice::<Record>(&bytes) else {
@@ -166,10 +171,12 @@ fn no_record_is_read_as_another_than_it_writes() {
 fn a_filter_is_refused_or_decides_on_every_record_in_time() {
     let records: Vec<_> = some_records(10, 5).into_iter().chain(limit_records()).collect();
     let globs = ["/services/**", "/a/*/tmp", "/**/lock-*", "/x{a,b}/[0-9]*", "/"];
+    let executions = Executions::of("a_filter_is_refused_or_decides_on_every_record_in_time");
     check!()
         .with_iterations(cases(2000))
         .with_type::<(u8, Vec<Edit>)>()
         .for_each(|(seed, edits)| {
+            executions.one();
             let valid = globs[usize::from(*seed) % globs.len()];
             let bytes = mutilated(valid.as_bytes(), edits, WORDS);
             let filter = Filter {
@@ -202,10 +209,12 @@ fn paths_amounts_and_zxids_are_refused_or_written_again_as_the_same() {
         "always",
         "/",
     ];
+    let executions = Executions::of("paths_amounts_and_zxids_are_refused_or_written_again_as_the_same");
     check!()
         .with_iterations(cases(2000))
         .with_type::<(u8, Vec<Edit>)>()
         .for_each(|(seed, edits)| {
+            executions.one();
             let valid = valid[usize::from(*seed) % valid.len()];
             let bytes = mutilated(valid.as_bytes(), edits, WORDS);
             let text = String::from_utf8_lossy(&bytes);
@@ -218,6 +227,45 @@ fn paths_amounts_and_zxids_are_refused_or_written_again_as_the_same() {
             written_again::<Horizon>(&text);
             written_again::<Patience>(&text);
             written_again::<Zxid>(&text);
+        });
+}
+
+#[test]
+fn positions_patterns_and_keys_of_people_are_refused_or_used() {
+    let valid = [
+        "1842",
+        "0x300000001",
+        "2026-11-29T12:30:00+01:00",
+        "2026-11-29 local",
+        "yesterday",
+        "12:30",
+        "/services/**",
+        "/a/b/",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    ];
+    let now = Timestamp(1_795_355_000_123);
+    let path = ZnodePath::parse("/services/payments").unwrap();
+    let executions = Executions::of("positions_patterns_and_keys_of_people_are_refused_or_used");
+    check!()
+        .with_iterations(cases(2000))
+        .with_type::<(u8, Vec<Edit>)>()
+        .for_each(|(seed, edits)| {
+            executions.one();
+            let valid = valid[usize::from(*seed) % valid.len()];
+            let bytes = mutilated(valid.as_bytes(), edits, WORDS);
+            let text = String::from_utf8_lossy(&bytes);
+            let began = Instant::now();
+            if let Err(refused) = parse_position(&text, now) {
+                assert!(!refused.to_string().is_empty());
+            }
+            match PathPattern::parse(&text) {
+                Ok(pattern) => drop(pattern.selects(&path)),
+                Err(refused) => assert!(!refused.to_string().is_empty()),
+            }
+            if let Some(key) = MaskKey::parse(&text) {
+                assert_eq!(key.to_text(), text.trim().to_ascii_lowercase());
+            }
+            assert!(began.elapsed() < BOUND, "it takes {:?}", began.elapsed());
         });
 }
 

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 
 use bolero::check;
-use bridge_fuzz::{Edit, cases, mutilated};
+use bridge_fuzz::{Edit, Executions, cases, mutilated};
 use bridge_transactions::compression::{Compression, Decompressed};
 use bridge_transactions::log_file::{LogItem, LogReader};
 use bridge_transactions::snapshot::{SnapshotItem, SnapshotReader};
@@ -73,10 +73,12 @@ fn transactions() -> Vec<Transaction> {
 #[test]
 fn a_changed_payload_is_an_error_or_another_transaction() {
     let payloads: Vec<Vec<u8>> = transactions().iter().map(testing::payload).collect();
+    let executions = Executions::of("a_changed_payload_is_an_error_or_another_transaction");
     check!()
         .with_iterations(cases(20_000))
         .with_type::<(u8, Vec<Edit>)>()
         .for_each(|(which, edits)| {
+            executions.one();
             let payload = &payloads[usize::from(*which) % payloads.len()];
             if let Err(error) = Transaction::decode(&mutilated(payload, edits, WORDS)) {
                 assert!(!error.to_string().is_empty());
@@ -89,10 +91,12 @@ fn a_changed_log_yields_only_transactions_that_were_written() {
     let written = transactions();
     let mut valid = testing::log_file(&written);
     valid.extend([0; 64]);
+    let executions = Executions::of("a_changed_log_yields_only_transactions_that_were_written");
     check!()
         .with_iterations(cases(5_000))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
+            executions.one();
             let bytes = mutilated(&valid, edits, WORDS);
             let Ok(mut reader) = LogReader::new(bytes.as_slice()) else {
                 return;
@@ -131,10 +135,12 @@ fn a_changed_snapshot_is_an_error_or_the_same_snapshot() {
     let whole = items_of(valid.as_slice());
     let ends =
         [Trailer::Seal, Trailer::Digest(9, digest)].map(|trailer| testing::some_snapshot(trailer).len());
+    let executions = Executions::of("a_changed_snapshot_is_an_error_or_the_same_snapshot");
     check!()
         .with_iterations(cases(5_000))
         .with_type::<Vec<Edit>>()
         .for_each(|edits| {
+            executions.one();
             let bytes = mutilated(&valid, edits, WORDS);
             let read = items_of(bytes.as_slice());
             // Cut after a seal it is what an older server writes.
@@ -164,10 +170,12 @@ fn a_changed_compressed_snapshot_is_an_error_or_the_same_snapshot() {
     }
     for (file, compression) in [(gzip, Compression::Gzip), (snappy, Compression::Snappy)] {
         assert_eq!(items_of(Decompressed::new(file.as_slice(), compression)), whole);
+        let executions = Executions::of("a_changed_compressed_snapshot_is_an_error_or_the_same_snapshot");
         check!()
             .with_iterations(cases(2_000))
             .with_type::<Vec<Edit>>()
             .for_each(|edits| {
+                executions.one();
                 let bytes = mutilated(&file, edits, WORDS);
                 let read = items_of(Decompressed::new(bytes.as_slice(), compression));
                 assert!(read.is_none() || read == whole, "{read:?}");
