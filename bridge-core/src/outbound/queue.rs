@@ -115,6 +115,16 @@ impl<P, A, F> SendQueue<P, A, F> {
         self.queue.push_back((ticket, Sending::Ended(Some(outcome))));
     }
 
+    /// Takes out everything, and returns the messages that were sent, in their order, each with what is known of it.
+    pub fn take_sent(&mut self) -> Vec<(MessageTicket, P)> {
+        self.held.clear();
+        let sent = |(ticket, sending)| match sending {
+            Sending::Sent(progress) => Some((ticket, progress)),
+            Sending::Ended(_) => None,
+        };
+        self.queue.drain(..).filter_map(sent).collect()
+    }
+
     /// Takes out the oldest if its end is known. `end` says it of a message that was sent, and is not called again for one
     /// once it did.
     pub fn take(

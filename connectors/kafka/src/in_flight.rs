@@ -10,10 +10,26 @@ use bridge_core::outbound::{self, MessageTicket, SendQueue};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use uuid::Uuid;
 
-use crate::reports::Reports;
+use crate::reports::{End, Reports};
 
 /// The result of a message; durable: every in-sync replica has it.
 pub(crate) type SendOutcome = outbound::SendOutcome<(), Code>;
+
+/// A message that was handed to the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HandedOver {
+    /// The number under which the producer reports it.
+    pub(crate) number: usize,
+    pub(crate) partition: i32,
+}
+
+/// A message, or a record without one, that has come to its end.
+pub(crate) struct Ended {
+    pub(crate) ticket: MessageTicket,
+    pub(crate) outcome: SendOutcome,
+    /// If it was sent.
+    pub(crate) sent: Option<HandedOver>,
+}
 
 /// Records that became durable after their delivery had been reported as failed, in order and without a hole.
 #[derive(Default)]
@@ -26,7 +42,7 @@ pub(crate) struct Settled {
 /// Messages in flight, all of one producer.
 #[derive(Default)]
 pub(crate) struct InFlight {
-    pub(crate) queue: SendQueue<(), (), Code>,
+    pub(crate) queue: SendQueue<HandedOver, (), Code>,
     reports: Arc<Reports>,
     /// How many messages were handed to the producer.
     handed_over: usize,
@@ -38,25 +54,38 @@ impl InFlight {
         self.handed_over
     }
 
+    /// The delivery reports of the producer.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
     /// Adds the message that was handed over under [`InFlight::number`].
-    pub(crate) fn sent(&mut self, ticket: MessageTicket) {
+    pub(crate) fn sent(&mut self, ticket: MessageTicket, partition: i32) {
+        let number = self.handed_over;
         self.handed_over += 1;
-        self.queue.sent(ticket, ());
+        self.queue.sent(ticket, HandedOver { number, partition });
     }
 
     /// Takes out the oldest message if its end is known.
-    pub(crate) fn take(&mut self) -> Option<(MessageTicket, SendOutcome)> {
+    pub(crate) fn take(&mut self) -> Option<Ended> {
         let reports = &self.reports;
-        self.queue.take(|()| {
+        let mut handed_over = None;
+        let (ticket, outcome) = self.queue.take(|sent| {
+            handed_over = Some(*sent);
             Some(match reports.take()? {
                 Ok(()) => SendOutcome::Durable(()),
                 Err(code) => SendOutcome::Failed(code),
             })
+        })?;
+        Some(Ended {
+            ticket,
+            outcome,
+            sent: handed_over,
         })
     }
 
     /// Waits for the end of the oldest message and takes it out; `None` when the queue is empty. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(MessageTicket, SendOutcome)> {
+    pub(crate) async fn next(&mut self) -> Option<Ended> {
         while !self.queue.is_empty() {
             let reported = self.reports.count();
             if let Some(next) = self.take() {
@@ -65,6 +94,17 @@ impl InFlight {
             self.reports.until(reported + 1).await;
         }
         None
+    }
+
+    /// Takes everything out: the messages that were sent, in their order, each with its end if it is known. The ends of
+    /// the others are reported as late ones ([`Reports::take_late`]).
+    pub(crate) fn set_aside(&mut self) -> Vec<(MessageTicket, HandedOver, Option<End>)> {
+        let ends = self.reports.set_aside(self.handed_over);
+        let sent = self.queue.take_sent();
+        // Only messages of the queue have an end that was not taken.
+        assert_eq!(ends.len(), sent.len(), "a message and its end are taken together");
+        let ended = |((ticket, sent), end)| (ticket, sent, end);
+        sent.into_iter().zip(ends).map(ended).collect()
     }
 
     /// Waits until the end of every message is known, or one has failed. Cancel safe.

@@ -12,6 +12,7 @@
 //! | `partition` | the partition of a key, and which of them know the producer |
 //! | `reports` | what became of messages, as librdkafka reports it |
 //! | `in_flight` | messages in flight, in the order of the batch |
+//! | `lingering` | messages whose partitions take nothing for now |
 //! | `sink` | the conversation with the brokers |
 //! | `error` | Kafka's errors as kinds of the engine |
 //!
@@ -22,6 +23,7 @@ mod config;
 mod encode;
 mod error;
 mod in_flight;
+mod lingering;
 mod partition;
 mod producer;
 mod properties;

@@ -4,8 +4,8 @@
 //! A broker that knows nothing of a producer in a partition takes any sequence number from it. So if the first request
 //! to a partition is refused, the next one, already under way, would be taken, and its records would pass those of the
 //! first (seen at Apache Kafka 4.1). Once a message was acknowledged there, the broker refuses what comes out of
-//! sequence. So the first message to a partition travels alone; to know which is the first, the sink itself must choose
-//! the partition.
+//! sequence. So the first message to a partition travels without others of that partition; to know which is the first,
+//! the sink itself must choose the partition.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,32 +51,68 @@ fn murmur2(data: &[u8]) -> u32 {
 /// The partitions whose brokers know the present producer.
 #[derive(Default)]
 pub(crate) struct Introduced {
-    last_used: HashMap<Arc<str>, HashMap<i32, Instant>>,
+    last_used: HashMap<Arc<str>, HashMap<i32, Introduction>>,
     count: usize,
+    /// Whether partitions were forgotten that may have messages in flight.
+    is_incomplete: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Introduction {
+    /// The first message, under this number, is in flight.
+    OnItsWay(usize),
+    /// A message was acknowledged; the time of the last use.
+    Met(Instant),
+}
+
+/// When a message may be sent to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// At once, after others that are in flight.
+    Now,
+    /// At once; it is the first.
+    First,
+    /// As the first, when every other message has come to its end.
+    FirstAlone,
+    /// When the first one has come to its end.
+    AfterFirst,
 }
 
 impl Introduced {
-    /// Whether a message may follow others to this partition without waiting for them. Counts as use.
-    pub(crate) fn may_follow(&mut self, topic: &str, partition: i32) -> bool {
-        let last = self
-            .last_used
-            .get_mut(topic)
-            .and_then(|topic| topic.get_mut(&partition));
-        let Some(last) = last.filter(|last| last.elapsed() < KNOWN_FOR) else {
-            return false;
-        };
-        *last = Instant::now();
-        true
+    /// When the next message to this partition may be sent. Counts as use.
+    pub(crate) fn turn(&mut self, topic: &str, partition: i32) -> Turn {
+        let topic = self.last_used.get_mut(topic);
+        match topic.and_then(|topic| topic.get_mut(&partition)) {
+            None if self.is_incomplete => Turn::FirstAlone,
+            None => Turn::First,
+            Some(Introduction::OnItsWay(_)) => Turn::AfterFirst,
+            Some(Introduction::Met(last)) if last.elapsed() < KNOWN_FOR => {
+                *last = Instant::now();
+                Turn::Now
+            }
+            Some(Introduction::Met(_)) => Turn::FirstAlone,
+        }
     }
 
-    /// A message was acknowledged there with no other in flight.
-    pub(crate) fn met(&mut self, topic: &Arc<str>, partition: i32) {
+    /// The first message was sent under this number.
+    pub(crate) fn began(&mut self, topic: &Arc<str>, partition: i32, number: usize) {
         if self.count >= PARTITIONS_MAX {
             self.forget();
+            self.is_incomplete = true;
         }
         let topic = self.last_used.entry(Arc::clone(topic)).or_default();
-        if topic.insert(partition, Instant::now()).is_none() {
+        if topic.insert(partition, Introduction::OnItsWay(number)).is_none() {
             self.count += 1;
+        }
+    }
+
+    /// The message of this number was acknowledged.
+    pub(crate) fn acknowledged(&mut self, topic: &str, partition: i32, number: usize) {
+        let topic = self.last_used.get_mut(topic);
+        if let Some(introduction) = topic.and_then(|topic| topic.get_mut(&partition))
+            && matches!(introduction, Introduction::OnItsWay(first) if *first == number)
+        {
+            *introduction = Introduction::Met(Instant::now());
         }
     }
 
@@ -94,15 +130,34 @@ mod tests {
     async fn a_partition_must_be_met_before_messages_follow_and_again_after_a_pause() {
         let mut introduced = Introduced::default();
         let topic: Arc<str> = "changes".into();
-        assert!(!introduced.may_follow(&topic, 0));
-        introduced.met(&topic, 0);
-        assert!(introduced.may_follow(&topic, 0));
-        assert!(!introduced.may_follow(&topic, 1) && !introduced.may_follow("other", 0));
+        assert_eq!(introduced.turn(&topic, 0), Turn::First);
+        introduced.began(&topic, 0, 7);
+        assert_eq!(introduced.turn(&topic, 0), Turn::AfterFirst);
+        assert_eq!(introduced.turn(&topic, 1), Turn::First, "another partition");
+        assert_eq!(introduced.turn("other", 0), Turn::First, "another topic");
+        introduced.acknowledged(&topic, 0, 6);
+        assert_eq!(introduced.turn(&topic, 0), Turn::AfterFirst);
+        introduced.acknowledged(&topic, 0, 7);
+        assert_eq!(introduced.turn(&topic, 0), Turn::Now);
         tokio::time::advance(KNOWN_FOR).await;
-        assert!(!introduced.may_follow(&topic, 0));
-        introduced.met(&topic, 0);
+        assert_eq!(introduced.turn(&topic, 0), Turn::FirstAlone);
+        introduced.began(&topic, 0, 9);
+        introduced.acknowledged(&topic, 0, 9);
+        assert_eq!(introduced.turn(&topic, 0), Turn::Now);
         introduced.forget();
-        assert!(!introduced.may_follow(&topic, 0));
+        assert_eq!(introduced.turn(&topic, 0), Turn::First);
+    }
+
+    #[test]
+    fn partitions_that_are_forgotten_are_met_again_when_nothing_else_is_on_its_way() {
+        let mut introduced = Introduced::default();
+        let topic: Arc<str> = "changes".into();
+        for number in 0..=PARTITIONS_MAX {
+            introduced.began(&topic, i32::try_from(number).unwrap(), number);
+        }
+        assert_eq!(introduced.turn(&topic, 0), Turn::FirstAlone);
+        let last = i32::try_from(PARTITIONS_MAX).unwrap();
+        assert_eq!(introduced.turn(&topic, last), Turn::AfterFirst);
     }
 
     /// The vectors of Kafka's own `UtilsTest.testMurmur2`.

@@ -90,6 +90,11 @@ impl ClientEvents {
         }
     }
 
+    /// Whether the brokers hold their answers back.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.meter.throttle().is_some()
+    }
+
     /// Whether waiting longer cannot help: a broker answered, and refused.
     fn is_refused(&self) -> bool {
         self.trouble()

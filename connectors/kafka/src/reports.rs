@@ -5,7 +5,7 @@
 //! reports, so that a batch costs one wake-up and not one for each message; a failure wakes it at once. The numbers are
 //! positions: the message that was sent first is 0.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -33,6 +33,10 @@ struct State {
     has_failed: bool,
     /// The producer is gone: there are no more reports.
     is_over: bool,
+    /// Messages that were set aside and whose ends are not known.
+    aside: HashSet<usize>,
+    /// The ends of those that were reported since.
+    late: Vec<(usize, End)>,
     /// The waiting caller, and the number of reports that it waits for.
     waiting: Option<(usize, Waker)>,
 }
@@ -47,6 +51,12 @@ impl Reports {
     pub(crate) fn report(&self, number: usize, end: End) {
         let mut state = self.state();
         let Some(at) = number.checked_sub(state.taken) else {
+            if state.aside.remove(&number) {
+                state.late.push((number, end));
+                if let Some((_, waker)) = state.waiting.take_if(|(enough, _)| *enough == usize::MAX) {
+                    waker.wake();
+                }
+            }
             return;
         };
         if state.ends.len() <= at {
@@ -56,6 +66,49 @@ impl Reports {
         state.count += 1;
         state.has_failed |= end.is_err();
         state.wake();
+    }
+
+    /// Sets all messages aside whose ends were not taken, up to this number, and returns the ends that are known. The
+    /// others are reported as late ones.
+    pub(crate) fn set_aside(&self, up_to: usize) -> Vec<Option<End>> {
+        let mut state = self.state();
+        let first = state.taken;
+        let mut ends: Vec<Option<End>> = state.ends.drain(..).collect();
+        ends.resize(up_to.saturating_sub(first), None);
+        let unknown = ends.iter().enumerate().filter(|(_, end)| end.is_none());
+        let unknown: Vec<usize> = unknown.map(|(at, _)| first + at).collect();
+        state.aside.extend(unknown);
+        state.taken = up_to;
+        state.count = up_to;
+        state.has_failed = false;
+        ends
+    }
+
+    /// Takes the ends of messages that were set aside.
+    pub(crate) fn take_late(&self) -> Vec<(usize, End)> {
+        let mut state = self.state();
+        if state.is_over {
+            let given_up: Vec<usize> = state.aside.drain().collect();
+            let given_up = given_up
+                .into_iter()
+                .map(|number| (number, Err(Code::PurgeInflight)));
+            state.late.extend(given_up);
+        }
+        std::mem::take(&mut state.late)
+    }
+
+    /// Waits until the end of a message that was set aside was reported, or there will be no more. Cancel safe.
+    pub(crate) async fn until_late(&self) {
+        poll_fn(|context| {
+            let mut state = self.state();
+            if !state.late.is_empty() || state.is_over {
+                state.waiting = None;
+                return Poll::Ready(());
+            }
+            state.waiting = Some((usize::MAX, context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// There will be no more reports.
@@ -172,6 +225,24 @@ mod tests {
         assert_eq!(reports.take(), Some(Err(Code::PurgeInflight)));
         assert_eq!(reports.take(), Some(Ok(())));
         assert_eq!(reports.take(), Some(Err(Code::PurgeInflight)));
+    }
+
+    #[test]
+    fn messages_that_are_set_aside_keep_no_later_one_waiting_and_are_reported_late() {
+        let reports = Reports::default();
+        reports.report(1, Ok(()));
+        assert_eq!(reports.set_aside(3), [None, Some(Ok(())), None]);
+        reports.report(3, Ok(()));
+        assert_eq!(reports.until(4).now_or_never(), Some(()));
+        assert_eq!(reports.take(), Some(Ok(())), "of the message after them");
+
+        assert_eq!(reports.take_late(), []);
+        reports.report(2, Ok(()));
+        reports.report(1, Ok(()));
+        assert_eq!(reports.take_late(), [(2, Ok(()))]);
+        assert_eq!(reports.until(5).now_or_never(), None);
+        reports.end();
+        assert_eq!(reports.take_late(), [(0, Err(Code::PurgeInflight))]);
     }
 
     /// A waker, and how often it was woken.

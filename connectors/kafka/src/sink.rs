@@ -10,6 +10,9 @@
 //!   its partition passes it. A new producer continues at the first record that is not durable.
 //! * Brokers keep that order only for a producer that they know, so its first message to a partition travels alone.
 //!
+//! **Partitions that take nothing.** If brokers answer and some partitions acknowledge nothing for `timeout`, only the
+//! records of these partitions are held (`stalled`): the producer keeps their messages and goes on trying.
+//!
 //! A crash of the process ends all this: brokers may then still take what was under way, as with any producer that is
 //! not transactional; it arrives a second time under the same `zkbridge-id`.
 //!
@@ -17,6 +20,7 @@
 //! then sent one by one, so that only the refused ones are rejected. A record that is refused for its size alone is
 //! sent again with less data ([`bridge_core::oversize`]): how well it can be compressed is not known before.
 
+mod stalled;
 mod suspects;
 
 use std::collections::HashMap;
@@ -37,8 +41,9 @@ use uuid::Uuid;
 use crate::config::KafkaConfig;
 use crate::encode::{Encoded, Encoder};
 use crate::error::{self, Meaning};
-use crate::in_flight::{InFlight, SendOutcome, Settled};
-use crate::partition::{self, Introduced};
+use crate::in_flight::{Ended, InFlight, SendOutcome, Settled};
+use crate::lingering::Lingering;
+use crate::partition::{self, Introduced, Turn};
 use crate::producer::{ClientEvents, Producer, in_words};
 use crate::properties;
 use crate::statistics::{self, Meter};
@@ -72,6 +77,9 @@ pub struct KafkaSink {
     in_flight: InFlight,
     settled: Settled,
     introduced: Introduced,
+    lingering: Lingering,
+    /// Since a partition has taken nothing in this call of `deliver`: when the call waits for no other one any more.
+    hurry_until: Option<Instant>,
     /// The largest message that librdkafka takes (`message.max.bytes`).
     largest: usize,
     /// Records that became durable with less data than they have.
@@ -97,6 +105,8 @@ enum Stop {
     Trouble(SinkError),
     /// One topic of several takes nothing for now. Everything else has come to its end.
     Topic { topic: Arc<str>, error: SinkError },
+    /// Some partitions take nothing for now. Their messages linger.
+    Stalled,
     /// Some record before this position is refused.
     Suspects { until: usize, code: Code },
 }
@@ -137,6 +147,8 @@ impl KafkaSink {
             in_flight: InFlight::default(),
             settled: Settled::default(),
             introduced: Introduced::default(),
+            lingering: Lingering::default(),
+            hurry_until: None,
         })
     }
 
@@ -202,7 +214,7 @@ impl KafkaSink {
         loop {
             let slice = deadline.min(Instant::now() + PURGE_EVERY);
             if let Ok(next) = timeout_at(slice, self.in_flight.next()).await {
-                return next;
+                return next.map(|ended| (ended.ticket, ended.outcome));
             }
             if Instant::now() >= deadline {
                 return None;
@@ -215,6 +227,7 @@ impl KafkaSink {
 
     /// Replaces the producer.
     async fn renew(&mut self) -> Result<(), SinkError> {
+        self.give_up_lingering().await?;
         if let Some(producer) = self.producer.take() {
             producer.retire().await;
         }
@@ -230,6 +243,7 @@ impl KafkaSink {
     async fn deliver_batch(&mut self, records: &[Arc<Record>]) -> Result<(), DeliverError> {
         self.events.forget();
         self.failing.clear();
+        self.hurry_until = None;
         let mut tally = Tally::after(self.take_settled(records));
         let delivered = self.deliver_all(records, &mut tally).await;
         self.shrunk += tally.shrunk();
@@ -240,6 +254,8 @@ impl KafkaSink {
         while tally.done() < records.len() {
             match self.run(records, tally).await {
                 Ok(()) => {}
+                // The records of these partitions are held from now on.
+                Err(Stop::Stalled) => {}
                 Err(Stop::Trouble(error)) => return Err(error),
                 Err(Stop::Suspects { until, code }) => self.question(&records[..until], tally, code).await?,
                 // Its records that were already sent are sent again later, after the topic works.
@@ -256,7 +272,11 @@ impl KafkaSink {
     fn take_settled(&mut self, records: &[Arc<Record>]) -> usize {
         let settled = std::mem::take(&mut self.settled);
         let same = |(record, settled): &(&Arc<Record>, (Seq, Uuid))| (record.seq, record.id) == *settled;
-        records.iter().zip(settled.records).take_while(same).count()
+        let taken: Vec<_> = records.iter().zip(settled.records).take_while(same).collect();
+        for (_, (seq, id)) in &taken {
+            self.lingering.forget(*seq, *id);
+        }
+        taken.len()
     }
 
     /// Sends all records and waits for the end of each.
@@ -278,6 +298,10 @@ impl KafkaSink {
         let mut ticket = MessageTicket::of(at, record);
         if tally.holds(&record.path).is_some() || self.in_flight.queue.holds(&record.path) {
             self.in_flight.queue.settled(ticket, SendOutcome::Held(None));
+            return Ok(());
+        }
+        if let Some(outcome) = self.late_end(&mut ticket) {
+            self.in_flight.queue.settled(ticket, outcome);
             return Ok(());
         }
         let room = |message: &Encoded| most.unwrap_or_else(|| self.room(&message.topic));
@@ -353,7 +377,7 @@ impl KafkaSink {
         ensured
     }
 
-    /// Hands one message to the producer, waiting for room; false when it can never be sent.
+    /// Hands one message to the producer, waiting for room; false when it is not sent.
     async fn hand_over(
         &mut self,
         message: &Encoded,
@@ -361,18 +385,20 @@ impl KafkaSink {
         tally: &mut Tally,
     ) -> Result<bool, Stop> {
         let partition = partition::of_key(message.key.as_bytes(), self.topics.partitions(&message.topic));
-        let may_follow = self.introduced.may_follow(&message.topic, partition);
-        if !may_follow {
-            self.await_all(tally).await?;
+        if self.lingering.holds(&message.topic, partition) {
+            let held = SendOutcome::Held(Some(self.takes_nothing(&message.topic, partition)));
+            self.in_flight.queue.settled(ticket.clone(), held);
+            return Ok(false);
         }
+        let turn = self.await_turn(&message.topic, partition, tally).await?;
         loop {
             let producer = self.producer.as_ref().ok_or_else(SinkError::not_opened)?;
-            match producer.send(message, partition, self.in_flight.number()) {
+            let number = self.in_flight.number();
+            match producer.send(message, partition, number) {
                 Ok(()) => {
-                    self.in_flight.sent(ticket.clone());
-                    if !may_follow {
-                        self.await_all(tally).await?;
-                        self.introduced.met(&message.topic, partition);
+                    self.in_flight.sent(ticket.clone(), partition);
+                    if turn != Turn::Now {
+                        self.introduced.began(&message.topic, partition, number);
                     }
                     return Ok(true);
                 }
@@ -390,10 +416,26 @@ impl KafkaSink {
         }
     }
 
+    /// Waits until a message to this partition may be sent.
+    async fn await_turn(&mut self, topic: &str, partition: i32, tally: &mut Tally) -> Result<Turn, Stop> {
+        loop {
+            match self.introduced.turn(topic, partition) {
+                Turn::FirstAlone => {
+                    self.await_all(tally).await?;
+                    return Ok(Turn::FirstAlone);
+                }
+                Turn::AfterFirst if self.advance(Until::AllReported, tally).await? => {}
+                // The first one has ended without an acknowledgement, and this one is the first.
+                Turn::AfterFirst => return Ok(Turn::First),
+                turn => return Ok(turn),
+            }
+        }
+    }
+
     /// Waits for the end of the oldest message; false when there is none.
     async fn advance(&mut self, until: Until, tally: &mut Tally) -> Result<bool, Stop> {
-        let deadline = Instant::now() + self.timeout;
-        let (ticket, outcome) = loop {
+        let deadline = Instant::now() + self.patience();
+        let ended = loop {
             if let Some(next) = self.in_flight.take() {
                 break next;
             }
@@ -402,7 +444,7 @@ impl KafkaSink {
             }
             let now = Instant::now();
             if now >= deadline {
-                return Err(self.silence().into());
+                return Err(self.stalled().await);
             }
             let slice = deadline.min(now + LOOK_EVERY);
             // However it ends: what was reported meanwhile is taken first.
@@ -411,6 +453,19 @@ impl KafkaSink {
                 Until::HalfReported => timeout_at(slice, self.in_flight.half_reported()).await,
             };
         };
+        let Ended {
+            ticket,
+            outcome,
+            sent,
+        } = ended;
+        match (&outcome, sent) {
+            (SendOutcome::Durable(()), Some(sent)) => {
+                self.introduced
+                    .acknowledged(&ticket.target, sent.partition, sent.number);
+            }
+            (SendOutcome::Durable(()), None) => self.lingering.forget(ticket.record.seq, ticket.record.id),
+            _ => {}
+        }
         match tally.settle(&ticket, outcome) {
             None => Ok(true),
             Some(code) => Err(self.stopped(code, &ticket).await),

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::config::{Auth, NatsConfig, Tls};
 use crate::error;
+use crate::refused::RefusedSubjects;
 
 /// How long a server may take to let us in, and for one question.
 pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -25,10 +26,11 @@ pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
 const CLIENT_NAME: &str = "zkbridge";
 
 /// The failures of a connection so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct ConnectionState {
     is_lost: bool,
-    /// The server's first refusal, with its kind.
+    subjects: RefusedSubjects,
+    /// The server's first refusal of something else than messages of one subject, with its kind.
     refusal: Option<(SinkErrorKind, String)>,
 }
 
@@ -37,6 +39,7 @@ pub(crate) struct Connection {
     client: Client,
     context: Context,
     state: watch::Receiver<ConnectionState>,
+    refused: RefusedSubjects,
     servers: Arc<str>,
 }
 
@@ -45,7 +48,12 @@ impl Connection {
     pub(crate) async fn open(config: &NatsConfig) -> Result<Connection, SinkError> {
         let urls = config.urls();
         let servers: Arc<str> = urls.join(",").into();
-        let (sender, state) = watch::channel(ConnectionState::default());
+        let refused = RefusedSubjects::at(&servers);
+        let (sender, state) = watch::channel(ConnectionState {
+            is_lost: false,
+            subjects: refused.clone(),
+            refusal: None,
+        });
         let sender = Arc::new(sender);
         let options = ConnectOptions::new()
             .name(CLIENT_NAME)
@@ -72,8 +80,15 @@ impl Connection {
             client,
             context,
             state,
+            refused,
             servers,
         })
+    }
+
+    /// The subjects to which the server does not let the sink publish. A change of them ends each wait for a moment, so
+    /// that whatever is awaited looks again.
+    pub(crate) fn refused(&self) -> RefusedSubjects {
+        self.refused.clone()
     }
 
     pub(crate) fn context(&self) -> &Context {
@@ -171,6 +186,9 @@ impl ConnectionState {
                     other => other.to_string(),
                 };
                 tracing::debug!(words, "the NATS server says");
+                if self.subjects.take(&words) {
+                    return;
+                }
                 let kind = error::of_server(&words);
                 self.refusal.get_or_insert((kind, words));
             }

@@ -53,6 +53,10 @@ pub(crate) fn of_jetstream(error: &JetStreamError) -> Meaning {
         Code::STREAM_WRONG_LAST_SEQUENCE | CONSTANT => Meaning::Conflict,
         // Another stream takes the subject.
         Code::STREAM_NOT_MATCH => Meaning::Subject(SinkErrorKind::Configuration),
+        // An earlier message of the same id is being stored, or the last one of the subject is.
+        Code::STREAM_DUPLICATE_MESSAGE_CONFLICT | Code::STREAM_EXPECTED_LAST_SEQ_PER_SUBJECT_NOT_READY => {
+            Meaning::Subject(SinkErrorKind::Unavailable)
+        }
         // A stream with max_msgs_per_subject, discard = new and discard_new_per_subject.
         Code::STREAM_STORE_FAILED if error.to_string().contains("per subject") => {
             Meaning::Subject(SinkErrorKind::Full)
@@ -95,8 +99,6 @@ fn is_unavailable(code: Code) -> bool {
             | Code::RAFT_GENERAL
             | Code::STREAM_OFFLINE
             | Code::STREAM_OFFLINE_REASON
-            | Code::STREAM_DUPLICATE_MESSAGE_CONFLICT
-            | Code::STREAM_EXPECTED_LAST_SEQ_PER_SUBJECT_NOT_READY
     )
 }
 

@@ -1,7 +1,7 @@
 //! Messages in flight, in the order of the batch.
 //!
-//! It must never hold two messages of one key: servers of a cluster may lose the first and take the second, and the
-//! stream would keep that order.
+//! It must never hold two messages of one path, or, with a fence, of one subject: servers of a cluster may lose the
+//! first and take the second, and the stream would keep that order.
 
 use std::collections::HashSet;
 use std::future::{IntoFuture, poll_fn};
@@ -15,43 +15,51 @@ use bridge_core::path::ZnodePath;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-/// The key by which messages stay in order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum OrderKey {
-    /// The records of a path; of none: control records.
-    Path(Option<ZnodePath>),
-    /// All messages of a subject.
-    Subject(Arc<str>),
-}
+use crate::refused::RefusedSubjects;
 
 /// The result of a message; durable: the stream has it.
 pub(crate) type SendOutcome = outbound::SendOutcome<PublishAck, PublishError>;
 
 type Ack = BoxFuture<'static, Result<PublishAck, PublishError>>;
 
+/// A message in flight.
+struct Waiting {
+    /// Where it is kept in order with others of its subject.
+    subject: Option<Arc<str>>,
+    ack: Ack,
+}
+
 /// Messages in flight.
 #[derive(Default)]
 pub(crate) struct InFlight {
-    queue: SendQueue<(OrderKey, Ack), PublishAck, PublishError>,
-    keys: HashSet<OrderKey>,
+    queue: SendQueue<Waiting, PublishAck, PublishError>,
+    /// Their paths; of none: control records.
+    paths: HashSet<Option<ZnodePath>>,
+    /// Their subjects, where the messages of a subject are kept in order.
+    subjects: HashSet<Arc<str>>,
 }
 
 impl InFlight {
     /// How many messages wait for their acknowledgement.
     pub(crate) fn waiting(&self) -> usize {
-        self.keys.len()
+        self.paths.len()
     }
 
-    /// Whether a message of this key is in flight.
-    pub(crate) fn holds(&self, key: &OrderKey) -> bool {
-        self.keys.contains(key)
+    /// Whether a message of this path, or of this subject where those are kept in order, is in flight.
+    pub(crate) fn holds(&self, path: &Option<ZnodePath>, subject: &Arc<str>) -> bool {
+        self.paths.contains(path) || self.subjects.contains(subject)
     }
 
-    /// Adds a message that was sent.
-    pub(crate) fn sent(&mut self, ticket: MessageTicket, key: OrderKey, ack: PublishAckFuture) {
-        let is_first = self.keys.insert(key.clone());
-        assert!(is_first, "two messages of {key:?} in flight");
-        self.queue.sent(ticket, (key, ack.into_future()));
+    /// Adds a message that was sent; with `subject` it is kept in order with others of that one, too.
+    pub(crate) fn sent(&mut self, ticket: MessageTicket, subject: Option<Arc<str>>, ack: PublishAckFuture) {
+        let path = &ticket.record.path;
+        let is_first = self.paths.insert(path.clone())
+            && subject
+                .as_ref()
+                .is_none_or(|subject| self.subjects.insert(Arc::clone(subject)));
+        assert!(is_first, "two messages of one path or subject in flight");
+        let ack = ack.into_future();
+        self.queue.sent(ticket, Waiting { subject, ack });
     }
 
     /// Adds a record that was not sent.
@@ -59,23 +67,35 @@ impl InFlight {
         self.queue.settled(ticket, outcome);
     }
 
-    /// Waits for the end of the oldest record and takes it out; `None` when the queue is empty. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<(MessageTicket, SendOutcome)> {
-        poll_fn(|context| match self.take(context) {
+    /// Waits for the end of the oldest record and takes it out; `None` when the queue is empty. A message of a refused
+    /// subject has no other end. Cancel safe.
+    pub(crate) async fn next(&mut self, refused: &RefusedSubjects) -> Option<(MessageTicket, SendOutcome)> {
+        poll_fn(|context| match self.take(refused, context) {
             None if !self.queue.is_empty() => Poll::Pending,
             next => Poll::Ready(next),
         })
         .await
     }
 
-    fn take(&mut self, context: &mut Context<'_>) -> Option<(MessageTicket, SendOutcome)> {
-        let keys = &mut self.keys;
-        self.queue.take(|(key, ack)| {
-            let Poll::Ready(answer) = ack.poll_unpin(context) else {
-                return None;
+    fn take(
+        &mut self,
+        refused: &RefusedSubjects,
+        context: &mut Context<'_>,
+    ) -> Option<(MessageTicket, SendOutcome)> {
+        let target = Arc::clone(&self.queue.front()?.target);
+        let mut ended = None;
+        let (ticket, outcome) = self.queue.take(|waiting| {
+            let outcome = match waiting.ack.poll_unpin(context) {
+                Poll::Ready(answer) => answer.map_or_else(SendOutcome::Failed, SendOutcome::Durable),
+                Poll::Pending => SendOutcome::Held(Some(refused.reason(&target)?)),
             };
-            keys.remove(key);
-            Some(answer.map_or_else(SendOutcome::Failed, SendOutcome::Durable))
-        })
+            ended = Some(waiting.subject.take());
+            Some(outcome)
+        })?;
+        if let Some(subject) = ended {
+            self.paths.remove(&ticket.record.path);
+            subject.map(|subject| self.subjects.remove(&subject));
+        }
+        Some((ticket, outcome))
     }
 }

@@ -9,6 +9,7 @@
 //! | `connection` | one connection, and what the server says on it |
 //! | `stream` | whether the stream is there and fit, and creating it |
 //! | `fence` | the last message of each subject, so that nobody else's is written over |
+//! | `refused` | the subjects to which the server does not let the sink publish |
 //! | `in_flight` | messages in flight, in the order of the batch |
 //! | `sink` | the conversation with the servers |
 //! | `error` | NATS's errors as kinds of the engine |
@@ -22,6 +23,7 @@ mod encode;
 mod error;
 mod fence;
 mod in_flight;
+mod refused;
 mod sink;
 mod stream;
 mod subjects;

@@ -2,12 +2,15 @@
 //!
 //! **Order.** A stream keeps messages in the order in which it takes them: a message that was lost and is sent again
 //! comes after the later ones, whose ids keep them from being stored again. So a path has one message in flight at a
-//! time, and the next is sent when the stream has acknowledged it. Other paths do not wait. Control records of a
+//! time, and the next is sent when the stream has acknowledged it; with a fence a subject, too. Other paths do not wait. Control records of a
 //! snapshot or a gap wait for all messages before them, and all later ones wait for them.
 //!
 //! **Repetition.** At the first acknowledgement that fails or does not arrive the delivery stops; the engine opens the
 //! sink again and sends from there. Every message has the record's id, and within its duplicate window the stream does
 //! not store it twice, even if the first one arrives late.
+//!
+//! **Subjects.** A subject that the stream does not take, or to which the sink may not publish, holds its own records
+//! only.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use crate::connection::Connection;
 use crate::encode::{Encoded, Encoder, HEADER_LAST};
 use crate::error::{self, Meaning};
 use crate::fence::{Fence, Verdict};
-use crate::in_flight::{InFlight, OrderKey, SendOutcome};
+use crate::in_flight::{InFlight, SendOutcome};
 use crate::stream::{self, Fit, StreamSpec};
 use crate::subjects::pattern_of;
 use crate::template::{self, SUBJECT};
@@ -119,6 +122,10 @@ impl NatsSink {
         {
             return tally.failed(error, Extent::Destination);
         }
+        if let Some(connection) = &self.connection {
+            // Permissions may have been granted since.
+            connection.refused().forget();
+        }
         let delivered = self.deliver_all(records, &mut tally).await;
         self.shrunk += tally.shrunk();
         tally.finish(delivered)
@@ -200,11 +207,8 @@ impl NatsSink {
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         let path = &ticket.record.path;
-        let key = match self.fence {
-            Some(_) => OrderKey::Subject(Arc::clone(&message.subject)),
-            None => OrderKey::Path(path.clone()),
-        };
-        while in_flight.holds(&key) || in_flight.waiting() >= self.config.in_flight as usize {
+        while in_flight.holds(path, &message.subject) || in_flight.waiting() >= self.config.in_flight as usize
+        {
             self.advance(in_flight, tally).await?;
         }
         // The one that it waited for may have been refused.
@@ -212,7 +216,15 @@ impl NatsSink {
             in_flight.settled(ticket.clone(), SendOutcome::Held(None));
             return Ok(());
         }
-        if let Err(error) = self.publish(message, ticket, key, in_flight).await {
+        let refused = self
+            .connection
+            .as_ref()
+            .and_then(|one| one.refused().reason(&message.subject));
+        if let Some(error) = refused {
+            in_flight.settled(ticket.clone(), SendOutcome::Held(Some(error)));
+            return Ok(());
+        }
+        if let Err(error) = self.publish(message, ticket, in_flight).await {
             // Messages that were sent before are not affected.
             self.await_all(in_flight, tally).await?;
             return Err(error.into());
@@ -244,7 +256,6 @@ impl NatsSink {
         &mut self,
         message: Encoded,
         ticket: &MessageTicket,
-        key: OrderKey,
         in_flight: &mut InFlight,
     ) -> Result<(), SinkError> {
         let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
@@ -264,7 +275,11 @@ impl NatsSink {
             .headers(headers)
             .payload(message.payload.into());
         match connection.send(&message.subject, publish).await? {
-            Ok(ack) => in_flight.sent(ticket.clone(), key, ack),
+            Ok(ack) => {
+                // The fence knows one last message of a subject.
+                let subject = self.fence.as_ref().map(|_| message.subject);
+                in_flight.sent(ticket.clone(), subject, ack);
+            }
             Err(failure) => in_flight.settled(ticket.clone(), SendOutcome::Failed(failure)),
         }
         Ok(())
@@ -273,7 +288,8 @@ impl NatsSink {
     /// Waits for the end of the oldest record; false when there is none.
     async fn advance(&mut self, in_flight: &mut InFlight, tally: &mut Tally) -> Result<bool, Stop> {
         let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
-        let Some((ticket, outcome)) = connection.while_there(in_flight.next()).await? else {
+        let refused = connection.refused();
+        let Some((ticket, outcome)) = connection.while_there(in_flight.next(&refused)).await? else {
             return Ok(false);
         };
         if let (SendOutcome::Durable(ack), Some(fence)) = (&outcome, &mut self.fence) {

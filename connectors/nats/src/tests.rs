@@ -165,7 +165,7 @@ fn what_jetstream_answers_becomes_a_kind_of_the_engine() {
     check(
         10158,
         "duplicate message id is in process",
-        Meaning::Trouble(SinkErrorKind::Unavailable),
+        Meaning::Subject(SinkErrorKind::Unavailable),
     );
     check(
         10059,

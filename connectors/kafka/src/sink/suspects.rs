@@ -56,6 +56,8 @@ impl KafkaSink {
             Err(Stop::Trouble(error)) => Err(error),
             // The topic is held from the next run on.
             Err(Stop::Topic { error, .. }) => Err(error),
+            // Its partition is held from the next run on.
+            Err(Stop::Stalled) => Err(self.silence()),
             Err(Stop::Suspects { code, .. }) => Ok(Some(code)),
         }
     }

@@ -8,9 +8,11 @@
 //! `refusals`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use bridge_core::amount::Span;
 use bridge_core::record::Record;
-use bridge_core::sink::SinkErrorKind;
+use bridge_core::sink::{DeliverError, Extent, Sink, SinkErrorKind};
 use bridge_core::testing::{a_record, assert_kept_contract, some_records};
 use bridge_kafka::KafkaConfig;
 use rdkafka::mocking::MockCluster;
@@ -132,6 +134,118 @@ async fn what_heals_by_itself_is_no_error() {
     ] {
         assert_eq!(kinds_after(error).await, [[], []], "{error:?}");
     }
+}
+
+/// Two brokers. The second one leads one partition of the topic `changes`.
+fn two_brokers() -> (Mock, KafkaConfig) {
+    let mock = MockCluster::new(2).unwrap();
+    mock.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    for partition in 0..PARTITIONS {
+        let leader = if partition == 1 { 2 } else { 1 };
+        mock.partition_leader(TOPIC, partition, Some(leader)).unwrap();
+    }
+    let mut config = rig::config(&mock.bootstrap_servers(), TOPIC);
+    config.timeout = Span::millis(2_000);
+    (mock, config)
+}
+
+fn deferred(failure: &DeliverError) -> Vec<u64> {
+    failure.deferred.iter().map(|one| one.seq.0).collect()
+}
+
+#[tokio::test]
+async fn a_partition_that_acknowledges_nothing_costs_its_own_records_and_no_others() {
+    let (mock, config) = two_brokers();
+    let rounds = rounds(6);
+    let mut sink = rig::opened(&config).await;
+    rig::deliver(&mut sink, &rounds[0]).await.unwrap();
+
+    mock.broker_down(2).unwrap();
+    let failure = rig::deliver(&mut sink, &rounds[1]).await.unwrap_err();
+    assert_eq!((failure.done, failure.error.is_none()), (3, true), "{failure:?}");
+    assert_eq!(deferred(&failure), [rounds[1][1].seq.0]);
+    let error = &failure.deferred[0].error;
+    assert_eq!(error.kind, SinkErrorKind::Unavailable);
+    for words in [
+        "partition 1 of topic 'changes'",
+        "min.insync.replicas",
+        &config.brokers,
+    ] {
+        assert!(error.message.contains(words), "{error}");
+    }
+
+    // From now on nothing waits for it: neither a retry, nor others beside records of the partition.
+    let began = Instant::now();
+    let alone = rig::deliver(&mut sink, &rounds[1][1..2]).await.unwrap_err();
+    assert_eq!((alone.done, alone.extent), (0, Extent::Unknown), "{alone:?}");
+    sink.open().await.unwrap();
+    for round in &rounds[2..] {
+        let failure = rig::deliver(&mut sink, round).await.unwrap_err();
+        assert_eq!((failure.done, failure.error.is_none()), (3, true), "{failure:?}");
+        assert_eq!(deferred(&failure), [round[1].seq.0]);
+    }
+    assert!(began.elapsed() < config.timeout.0, "{:?}", began.elapsed());
+
+    mock.broker_up(2).unwrap();
+    let held: Vec<_> = rounds[1..].iter().map(|round| Arc::clone(&round[1])).collect();
+    rig::deliver_at_last(&mut sink, &held).await;
+    assert_all_arrived(&config, &rounds.concat()).await;
+    let count = rig::messages(&config.brokers, TOPIC).await.len();
+    assert_eq!(count, rounds.concat().len(), "each once");
+}
+
+#[tokio::test]
+async fn the_only_records_of_a_partition_that_acknowledges_nothing_keep_no_later_ones_waiting() {
+    let (mock, config) = two_brokers();
+    let rounds = rounds(2);
+    let mut sink = rig::opened(&config).await;
+
+    mock.broker_down(2).unwrap();
+    let alone = rig::deliver(&mut sink, &rounds[0][1..2]).await.unwrap_err();
+    assert_eq!((alone.done, alone.extent), (0, Extent::Unknown), "{alone:?}");
+    sink.open().await.unwrap();
+    let extended = [&rounds[0][1..2], &rounds[1]].concat();
+    let failure = rig::deliver(&mut sink, &extended).await.unwrap_err();
+
+    assert_eq!((failure.done, failure.error.is_none()), (4, true), "{failure:?}");
+    assert_eq!(deferred(&failure), [2, 5]);
+}
+
+#[tokio::test]
+async fn a_hundred_topics_that_acknowledge_nothing_cost_two_waits() {
+    let mock = MockCluster::new(2).unwrap();
+    let bad: Vec<String> = (0..100).map(|number| format!("bad-{number}")).collect();
+    for topic in bad.iter().map(String::as_str).chain(["good"]) {
+        mock.create_topic(topic, 1, 1).unwrap();
+        let leader = if topic == "good" { 1 } else { 2 };
+        mock.partition_leader(topic, 0, Some(leader)).unwrap();
+    }
+    let mut config = rig::config(&mock.bootstrap_servers(), "{{ names[0] }}");
+    config.timeout = Span::millis(3_000);
+    let mut sink = rig::opened(&config).await;
+    mock.broker_down(2).unwrap();
+    // Two of each, so that the second one waits for the first.
+    let topics = bad
+        .iter()
+        .flat_map(|topic| [topic.as_str(), topic])
+        .chain(["good"]);
+    let records: Vec<_> = topics
+        .zip(1..)
+        .map(|(topic, seq)| a_record().seq(seq).path(&format!("/{topic}")).arc())
+        .collect();
+
+    let began = Instant::now();
+    let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+    assert_eq!(
+        (failure.done, failure.error.is_none()),
+        (201, true),
+        "{failure:?}"
+    );
+    assert_eq!(failure.deferred.len(), 200);
+    assert!(began.elapsed() < rig::BOUND / 2, "{:?}", began.elapsed());
+    mock.broker_up(2).unwrap();
+    assert_eq!(rig::messages(&config.brokers, "good").await.len(), 1);
 }
 
 #[tokio::test]

@@ -96,20 +96,23 @@ pub async fn deliver(sink: &mut KafkaSink, records: &[Arc<Record>]) -> Result<()
     delivered.expect("the sink answers within the bound")
 }
 
-/// Delivers as the engine does: goes on after what is done, after opening the sink again. Returns the kinds of the
-/// errors met.
+/// Delivers as the engine does: after a failure it opens the sink again, and delivers the deferred records and the rest.
+/// Returns the kinds of the errors met.
 pub async fn deliver_at_last(sink: &mut KafkaSink, records: &[Arc<Record>]) -> Vec<SinkErrorKind> {
     let mut kinds = Vec::new();
-    let mut rest = records;
+    let mut rest = records.to_vec();
     let give_up = Instant::now() + BOUND;
     loop {
         assert!(Instant::now() < give_up, "not delivered in time: {kinds:?}");
-        let Err(failure) = deliver(sink, rest).await else {
+        let Err(failure) = deliver(sink, &rest).await else {
             return kinds;
         };
         assert_eq!(failure.rejected, []);
-        rest = &rest[failure.done..];
-        kinds.push(failure.error.expect("nothing was rejected").kind);
+        let deferred = |record: &&Arc<Record>| failure.deferred.iter().any(|held| held.seq == record.seq);
+        let held = rest[..failure.done].iter().filter(deferred);
+        rest = held.chain(&rest[failure.done..]).cloned().collect();
+        kinds.extend(failure.deferred.iter().map(|held| held.error.kind));
+        kinds.extend(failure.error.map(|error| error.kind));
         kinds.extend(open_at_last(sink).await);
     }
 }

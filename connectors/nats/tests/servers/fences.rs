@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bridge_core::amount::Span;
+use bridge_core::record::Op;
 use bridge_core::sink::{Sink, SinkErrorKind};
-use bridge_core::testing::{assert_kept_contract, some_records};
+use bridge_core::testing::{a_record, assert_kept_contract, some_records};
 use bridge_nats::NatsConfig;
-use bridge_servers::{NATS_LINES, eventually, real_servers};
+use bridge_servers::{Direction, NATS_LINES, Nats, eventually, real_servers};
 
 use crate::rig;
 
@@ -114,4 +116,51 @@ async fn messages_that_the_stream_has_removed_are_no_sign_of_somebody_else() {
     let messages = rig::messages(&urls, &stream).await;
     let arrived: Vec<_> = messages.iter().map(rig::Message::arrived).collect();
     assert_kept_contract(&records[30..], &arrived);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_has_one_message_on_its_way_also_where_a_fence_knows_it_by_several_subjects() {
+    real_servers!("a path has one message on its way also where a fence knows it by several subjects");
+    let nats = Nats::builder().behind_proxy().start().await.unwrap();
+    let stream = rig::create_stream(&nats.urls()).await;
+    let mut config = fenced(&nats.proxied_url(), &stream);
+    config.subject = format!("{stream}.{{{{ names | subject }}}}.{{{{ op }}}}");
+    config.timeout = Span::secs(60);
+    let records: Vec<_> = [Op::Create, Op::Update, Op::Delete, Op::Create, Op::Update]
+        .into_iter()
+        .zip(1..)
+        .map(|(op, seq)| {
+            a_record()
+                .seq(seq)
+                .path("/a")
+                .op(op)
+                .after(vec![b'x'; 10_000])
+                .arc()
+        })
+        .collect();
+    let mut sink = rig::opened(&config).await;
+    // The fence knows the last message of each subject from here on, and has nothing to ask.
+    rig::deliver(&mut sink, &records[..3]).await.unwrap();
+
+    nats.pause(0).unwrap();
+    let before = nats.proxy().forwarded(Direction::ToServer);
+    let rest = records[3..].to_vec();
+    let task = tokio::spawn(async move { (rig::deliver(&mut sink, &rest).await, sink) });
+    let sent = || nats.proxy().forwarded(Direction::ToServer) - before;
+    eventually("the first message", rig::BOUND, || async { sent() > 10_000 })
+        .await
+        .unwrap();
+    let second = eventually("a second", Duration::from_secs(2), || async { sent() > 20_000 }).await;
+    assert!(
+        second.is_err(),
+        "{} bytes were sent before the first was acknowledged",
+        sent()
+    );
+    nats.resume(0).unwrap();
+    let (delivered, _sink) = task.await.unwrap();
+
+    delivered.unwrap();
+    let messages = rig::messages(&nats.urls(), &stream).await;
+    let seqs: Vec<u64> = messages.iter().map(rig::Message::seq).collect();
+    assert_eq!(seqs, [1, 2, 3, 4, 5]);
 }

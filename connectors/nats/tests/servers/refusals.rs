@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::DiscardPolicy;
+use bridge_core::amount::Span;
 use bridge_core::sink::{Extent, Sink, SinkErrorKind};
 use bridge_core::testing::{a_record, some_records};
 use bridge_nats::{Auth, NatsConfig};
@@ -151,6 +152,61 @@ async fn a_right_that_is_missing_is_named() {
             "{error}"
         );
         assert!(error.message.contains("changes.services."), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_subject_to_which_the_sink_may_not_publish_holds_its_own_records_and_no_others() {
+    real_servers!("a subject to which the sink may not publish holds its own records and no others");
+    for version in NATS_LINES {
+        let users = r#"authorization { users: [
+            { user: owner, password: owner },
+            { user: partly, password: partly,
+              permissions: { publish: { allow: ["$JS.API.>", "changes.>"], deny: ["changes.closed", "changes.secret.>"] } } }
+        ] }"#;
+        let nats = Nats::builder()
+            .version(version)
+            .lines(users)
+            .start()
+            .await
+            .unwrap();
+        let owner = async_nats::ConnectOptions::with_user_and_password("owner".into(), "owner".into());
+        let context = async_nats::jetstream::new(owner.connect(nats.urls()).await.unwrap());
+        context.create_stream(rig::settings("changes")).await.unwrap();
+        let mut config = as_user(&nats.urls(), "changes", "partly");
+        // Far longer than the test: nothing waits for it.
+        config.timeout = Span::secs(600);
+        let mut sink = rig::opened(&config).await;
+        let records: Vec<_> = [
+            "/open",
+            "/closed",
+            "/open",
+            "/closed",
+            "/secret/a",
+            "/other",
+            "/secret/b",
+        ]
+        .into_iter()
+        .zip(1..)
+        .map(|(path, seq)| a_record().seq(seq).path(path).arc())
+        .collect();
+
+        let failure = rig::deliver(&mut sink, &records).await.unwrap_err();
+
+        assert_eq!((failure.done, failure.error.is_none()), (7, true), "{failure:?}");
+        let deferred: Vec<u64> = failure.deferred.iter().map(|one| one.seq.0).collect();
+        assert_eq!(deferred, [2, 4, 5, 7]);
+        let error = &failure.deferred[0].error;
+        assert_eq!(error.kind, SinkErrorKind::Authorization);
+        assert!(error.message.contains("'changes.closed'"), "{error}");
+
+        // Alone it does not show whether the sink may publish anything.
+        let alone = rig::deliver(&mut sink, &records[1..2]).await.unwrap_err();
+        assert_eq!((alone.done, alone.extent), (0, Extent::Unknown), "{alone:?}");
+        assert_eq!(alone.error.unwrap().kind, SinkErrorKind::Authorization);
+        let others = [a_record().seq(8).path("/open").arc()];
+        rig::deliver(&mut sink, &others).await.unwrap();
+        assert_eq!(rig::count(&context, "changes").await, 4);
     }
 }
 
