@@ -11,6 +11,8 @@ pub const SINK_DELIVERED_RECORDS: &str = "zkbridge_sink_delivered_records_total"
 pub const SINK_DELIVERED_BYTES: &str = "zkbridge_sink_delivered_bytes_total";
 /// Of them, records that were shrunk to what the destination takes. Labels: sink, source.
 pub const SINK_SHRUNK_RECORDS: &str = "zkbridge_sink_shrunk_records_total";
+/// Records that the filters of the sink left out. Labels: sink, source.
+pub const SINK_FILTERED_RECORDS: &str = "zkbridge_sink_filtered_records_total";
 /// Records that went into a later one of their znode. Labels: sink, source.
 pub const SINK_MERGED_RECORDS: &str = "zkbridge_sink_merged_records_total";
 /// Attempts that failed and are made again. Labels: sink, source, kind.
@@ -147,6 +149,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Counter,
         Unit::Count,
         "Delivered records whose data was cut to what the destination takes",
+    ),
+    (
+        SINK_FILTERED_RECORDS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Records that the filters of the sink left out",
     ),
     (
         SINK_MERGED_RECORDS,

@@ -1,11 +1,11 @@
 //! `zkbridge replay`: delivers journalled records to one sink again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use bridge_console::text::escaped;
-use bridge_core::delivery::{CompiledFilter, OperatorRequest, PARKED_MAX};
+use bridge_core::delivery::{CompiledFilter, OperatorRequest, PARKED_MAX, ReplayOrder};
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
@@ -33,6 +33,7 @@ the order of each path. New records of a path wait for replayed ones. The
 filters of the sink apply. For dead letters use 'zkbridge dlq retry'.
 A range that ends before the last record of one of its paths is refused: a
 destination that keeps the last record of each path would end with an old one.
+Records of a path that changes while the command runs are left out and counted.
 With a running bridge it shows its progress; after Ctrl-C the records queued so
 far (up to 500) are still delivered. Without one it queues up to 10,000 records
 for the next start. To send the present state, use 'zkbridge snapshot'.
@@ -123,20 +124,34 @@ async fn replay(args: &ReplayArgs) -> Result<(), Failure> {
             selection: &selection,
             source: source.name.to_string(),
             sink: args.sink.clone(),
+            later: (!args.force).then(|| LaterPaths {
+                looked_to: cursor,
+                paths: HashSet::new(),
+            }),
         };
         replays.push((replay, range));
     }
     let mut reports = Vec::new();
-    for (replay, range) in replays {
-        let records = match is_running {
+    for (mut replay, range) in replays {
+        let total = match is_running {
             true => replay.deliver(range).await?,
             false => replay.queue(range).await?,
         };
-        if records > 0 {
-            reports.push(json!({"source": replay.source, "records": records}));
+        if total != Total::default() {
+            let Total { records, left_out } = total;
+            reports.push(json!({"source": replay.source, "records": records, "left_out": left_out}));
         }
     }
     print_result(args, &reports, is_running)
+}
+
+/// Records of a replay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Total {
+    /// Delivered or queued.
+    records: u64,
+    /// Left out.
+    left_out: u64,
 }
 
 fn print_result(args: &ReplayArgs, reports: &[Value], is_running: bool) -> Result<(), Failure> {
@@ -144,11 +159,9 @@ fn print_result(args: &ReplayArgs, reports: &[Value], is_running: bool) -> Resul
         let report = json!({"sink": args.sink, "delivered": is_running, "sources": reports});
         print_json(&report)?;
     }
-    let total: u64 = reports
-        .iter()
-        .filter_map(|report| report["records"].as_u64())
-        .sum();
-    if total == 0 {
+    let sum = |key: &str| -> u64 { reports.iter().filter_map(|report| report[key].as_u64()).sum() };
+    let (total, left_out) = (sum("records"), sum("left_out"));
+    if total == 0 && left_out == 0 {
         let message = format!(
             "no record matches: sink '{}' has processed none of them, or the journal no longer has them\nhelp: list \
              its records with 'zkbridge tail --sink {} --from …'",
@@ -156,15 +169,24 @@ fn print_result(args: &ReplayArgs, reports: &[Value], is_running: bool) -> Resul
         );
         return Err(Failure::new(Exit::Runtime, message));
     }
-    let what = count(total, "record");
-    match (args.json, is_running) {
-        (true, _) => Ok(()),
-        (false, true) => print(&format!("sink '{}': {what} delivered again\n", args.sink)),
-        (false, false) => print(&format!(
-            "sink '{}': {what} queued; they will be redelivered at the next start\n",
-            args.sink
-        )),
+    if args.json {
+        return Ok(());
     }
+    let records = count(total, "record");
+    let mut text = match is_running {
+        true => format!("sink '{}': {records} delivered again\n", args.sink),
+        false => format!(
+            "sink '{}': {records} queued; they will be redelivered at the next start\n",
+            args.sink
+        ),
+    };
+    if left_out > 0 {
+        text.push_str(&format!(
+            "{} left out: newer records of their paths were delivered meanwhile, or they are dead letters\n",
+            count(left_out, "record")
+        ));
+    }
+    print(&text)
 }
 
 /// The records that the sink has processed, of those that are asked for.
@@ -255,9 +277,51 @@ struct SourceReplay<'a> {
     selection: &'a Selection,
     source: String,
     sink: String,
+    /// `None` with `--force`.
+    later: Option<LaterPaths>,
+}
+
+/// The paths that have records after the range, as far as the sink has handled them.
+struct LaterPaths {
+    /// Up to this record.
+    looked_to: Seq,
+    paths: HashSet<ZnodePath>,
 }
 
 impl SourceReplay<'_> {
+    /// Looks at what the sink has handled since, and leaves out the records of paths that have newer ones.
+    fn without_outdated(&mut self, mut named: Named, cursor: Seq) -> Result<Named, Failure> {
+        let Some(later) = &mut self.later else {
+            return Ok(named);
+        };
+        let since = Range {
+            after: later.looked_to,
+            until: cursor,
+        };
+        each_record(self.journal, self.selection, since, |record| {
+            later.paths.extend(record.path.clone());
+            later.paths.len() <= LATER_PATHS_MAX
+        })?;
+        if later.paths.len() > LATER_PATHS_MAX {
+            let message = format!(
+                "more than {LATER_PATHS_MAX} paths have changed since the command began\nhelp: replay a shorter range, or \
+                 with --force where the order of arrival does not matter"
+            );
+            return Err(Failure::new(Exit::Runtime, message));
+        }
+        later.looked_to = cursor.max(later.looked_to);
+        named.retain(|(_, path)| path.as_ref().is_none_or(|path| !later.paths.contains(path)));
+        Ok(named)
+    }
+
+    /// An order for the sink.
+    fn order(&self, records: Named) -> OperatorRequest {
+        OperatorRequest::Replay(ReplayOrder {
+            records,
+            current_to: self.later.as_ref().map(|later| later.looked_to),
+        })
+    }
+
     /// The next selected records of a range, as many as fit into one order; the range then begins after them.
     fn next(&self, range: &mut Range) -> Result<Named, Failure> {
         let (mut named, mut bytes) = (Named::new(), 0);
@@ -279,7 +343,7 @@ impl SourceReplay<'_> {
     }
 
     /// No bridge runs: the journal keeps the records for the next start.
-    async fn queue(&self, mut range: Range) -> Result<u64, Failure> {
+    async fn queue(&self, mut range: Range) -> Result<Total, Failure> {
         let room = PARKED_MAX.saturating_sub(self.journal.retry_queue(&self.sink)?.len());
         let mut all = Named::new();
         loop {
@@ -297,48 +361,67 @@ impl SourceReplay<'_> {
             }
         }
         if all.is_empty() {
-            return Ok(0);
+            return Ok(Total::default());
         }
-        let records = all.len() as u64;
-        let order = OperatorRequest::Replay(all);
+        let letters = self.journal.dead_letters(&self.sink)?;
+        let letters: HashSet<Seq> = letters.into_iter().map(|letter| letter.seq).collect();
+        let named = all.len();
+        all.retain(|(seq, _)| !letters.contains(seq));
+        let total = Total {
+            records: all.len() as u64,
+            left_out: (named - all.len()) as u64,
+        };
+        let order = self.order(all);
         self.journals
             .carry_out(&self.source, &self.sink, &order, |_| Ok(true))
             .await?;
-        Ok(records)
+        Ok(total)
     }
 
     /// The running bridge delivers the records, order by order.
-    async fn deliver(&self, mut range: Range) -> Result<u64, Failure> {
+    async fn deliver(&mut self, mut range: Range) -> Result<Total, Failure> {
         let all = range;
-        let mut delivered = 0;
+        let mut total = Total::default();
         loop {
             let some = self.next(&mut range)?;
             if some.is_empty() {
                 break;
             }
+            let found = some.len() as u64;
+            let before = self.summary().await?;
+            let some = self.without_outdated(some, before.cursor)?;
             let named = some.len() as u64;
-            let before = self.summary().await?.replayed.unwrap_or_default();
-            let order = OperatorRequest::Replay(some);
+            total.left_out += found - named;
+            if named == 0 {
+                continue;
+            }
+            let order = self.order(some);
             self.journals
                 .carry_out(&self.source, &self.sink, &order, |_| Ok(true))
                 .await?;
-            self.until_done(before + named).await?;
-            delivered += named;
-            show_progress(&self.sink, delivered, all, range);
+            let after = self
+                .until_done(before.replayed.unwrap_or_default() + named)
+                .await?;
+            let left_out = |sink: &SinkSummary| sink.replay_left_out.unwrap_or_default();
+            // Another command may run beside this one.
+            let left_out = left_out(&after).saturating_sub(left_out(&before)).min(named);
+            total.left_out += left_out;
+            total.records += named - left_out;
+            show_progress(&self.sink, total.records, all, range);
         }
-        if delivered > 0 && std::io::stderr().is_terminal() {
+        if total.records > 0 && std::io::stderr().is_terminal() {
             eprintln!();
         }
-        Ok(delivered)
+        Ok(total)
     }
 
     /// Waits until the sink has taken all orders up to this count and delivered their records.
-    async fn until_done(&self, replayed: u64) -> Result<(), Failure> {
+    async fn until_done(&self, replayed: u64) -> Result<SinkSummary, Failure> {
         let mut said = None;
         loop {
             let sink = self.summary().await?;
             if sink.replayed >= Some(replayed) && sink.parked.replaying == 0 {
-                return Ok(());
+                return Ok(sink);
             }
             if sink.state == "halted" {
                 let why = sink

@@ -371,25 +371,6 @@ impl Machine {
         (!progress.changes.is_empty()).then_some(progress)
     }
 
-    /// Parks records that were handled before, to be delivered at once and in their order, as far as there is room.
-    pub(super) fn replay(&mut self, records: &[(Seq, Option<ZnodePath>)]) -> Option<StepProgress> {
-        let mut progress = self.standing();
-        for (seq, path) in records {
-            if *seq > self.cursor || self.letters.holds(*seq) {
-                continue;
-            }
-            if self.parked.room() == 0 {
-                break;
-            }
-            self.parked.insert_again(path.clone(), *seq);
-            progress.changes.push(BacklogChange::Replayed {
-                seq: *seq,
-                path: path.clone(),
-            });
-        }
-        (!progress.changes.is_empty()).then_some(progress)
-    }
-
     /// Drops dead letters.
     pub(super) fn drop_letters(&mut self, seqs: &[Seq]) -> Option<StepProgress> {
         let mut progress = self.standing();

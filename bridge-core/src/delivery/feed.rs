@@ -4,7 +4,7 @@
 //! threads for blocking work. No record after the durable tail is returned, and none is skipped: a missing record
 //! before the tail is an error.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,12 @@ use tokio::time::Instant;
 
 use super::filter::CompiledFilter;
 use super::merge::MergeWindow;
+use super::replay::NEWER_MAX;
 use super::steps::{FetchedBatch, Parts};
 use super::worker::WallClock;
 use crate::journal::{JournalError, JournalErrorKind, ReadLimit, Reader, RunPage, SinkRun};
 use crate::number::Seq;
+use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
 
 /// The default limit of one read and one delivery: 1,000 records are 200,000 a second at 5 ms for each delivery; 4 MB
@@ -92,6 +94,9 @@ pub(super) struct Feed {
     merging: Option<Merging>,
     lingering: Lingering,
     recalled: Option<Result<Vec<Arc<Record>>, JournalError>>,
+    newer: Option<Result<Newer, JournalError>>,
+    /// Records read that did not pass the filter.
+    filtered: u64,
     restated: Option<Result<RunPage, JournalError>>,
 }
 
@@ -115,6 +120,8 @@ pub(super) struct Merging {
 pub(super) struct ReadBatch {
     pub batch: FetchedBatch,
     pub first_captured: Option<Timestamp>,
+    /// Records that did not pass the filter.
+    pub filtered: u64,
 }
 
 enum ReadState {
@@ -126,10 +133,14 @@ enum ReadState {
 
 type Answer = (Box<dyn Tail>, Given);
 
+/// The paths that have a newer record; `None` if there are too many records to look at.
+type Newer = Option<HashSet<ZnodePath>>;
+
 /// The result of a read.
 enum Given {
     Next(Result<ReadBatch, JournalError>),
     Recalled(Result<Vec<Arc<Record>>, JournalError>),
+    Newer(Result<Newer, JournalError>),
     Restated(Result<RunPage, JournalError>),
 }
 
@@ -152,6 +163,8 @@ impl Feed {
             merging,
             lingering: Lingering::default(),
             recalled: None,
+            newer: None,
+            filtered: 0,
             restated: None,
         }
     }
@@ -170,6 +183,11 @@ impl Feed {
     /// The journal's durable tail.
     pub fn tail(&self) -> Seq {
         *self.durable.borrow()
+    }
+
+    /// How many records that were read did not pass the filter.
+    pub fn filtered(&self) -> u64 {
+        self.filtered
     }
 
     /// Whether everything durable was read and taken.
@@ -257,6 +275,30 @@ impl Feed {
         }
         self.end_read().await;
         self.recalled.take().expect("the read was for these records")
+    }
+
+    /// Finds the paths, among these, of records that pass the filter, after one record and up to another; `None` if there
+    /// are more than [`NEWER_MAX`] records between them. Reads after a read that is under way. Not cancel safe.
+    pub async fn newer(
+        &mut self,
+        paths: HashSet<ZnodePath>,
+        after: Seq,
+        through: Seq,
+    ) -> Result<Newer, JournalError> {
+        self.finish().await;
+        let (limit, filter) = (self.limit, Arc::clone(&self.filter));
+        if let ReadState::Resting(mut tail) = std::mem::replace(&mut self.read_state, ReadState::Gone) {
+            self.read_state = ReadState::Reading(tokio::task::spawn_blocking(move || {
+                let passes = |record: &Record| record.seq <= through && filter.passes(record);
+                let newer = newer(tail.as_mut(), limit, (after, through), |record| {
+                    let path = record.path.as_ref().filter(|path| paths.contains(*path));
+                    path.filter(|_| passes(record)).cloned()
+                });
+                (tail, Given::Newer(newer))
+            }));
+        }
+        self.end_read().await;
+        self.newer.take().expect("the read was for these paths")
     }
 
     /// Reads the next records of a run that pass the filter, after a read that is under way. Not cancel safe.
@@ -359,6 +401,7 @@ impl Feed {
             Given::Next(read) => {
                 if let Ok(read) = &read {
                     self.position = read.batch.through;
+                    self.filtered += read.filtered;
                 }
                 match (read, &mut self.merging) {
                     (Ok(read), Some(merging)) => {
@@ -368,6 +411,7 @@ impl Feed {
                 }
             }
             Given::Recalled(recalled) => self.recalled = Some(recalled),
+            Given::Newer(newer) => self.newer = Some(newer),
             Given::Restated(restated) => self.restated = Some(restated),
         }
     }
@@ -396,6 +440,26 @@ impl Merging {
     }
 }
 
+fn newer(
+    tail: &mut dyn Tail,
+    limit: ReadLimit,
+    (mut after, through): (Seq, Seq),
+    path_of: impl Fn(&Record) -> Option<ZnodePath>,
+) -> Result<Newer, JournalError> {
+    let (mut found, mut left) = (HashSet::new(), NEWER_MAX);
+    while after < through {
+        let records = tail.read(after, limit)?;
+        let Some(last) = records.last() else { break };
+        after = last.seq;
+        let Some(rest) = left.checked_sub(records.len()) else {
+            return Ok(None);
+        };
+        left = rest;
+        found.extend(records.iter().filter_map(|record| path_of(record)));
+    }
+    Ok(Some(found))
+}
+
 async fn moment(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -416,8 +480,10 @@ fn sift(
     // All records up to the tail may have been merged into one after it, which this worker does not know yet.
     let through = records.last().map_or(durable, |record| record.seq);
     let first_captured = records.first().map(|record| record.time.captured);
+    let read = records.len();
     records.retain(|record| filter.passes(record));
     Ok(ReadBatch {
+        filtered: (read - records.len()) as u64,
         batch: FetchedBatch {
             records,
             through,

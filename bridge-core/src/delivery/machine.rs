@@ -106,6 +106,8 @@ pub struct Machine {
     pub(super) switch: Option<Switch>,
     pub(super) run: SnapshotCursor,
     pub(super) probe: Probe,
+    /// Records that orders to replay have queued.
+    pub(super) replayed: u64,
 }
 
 impl Machine {
@@ -127,6 +129,7 @@ impl Machine {
             failure: None,
             switch: None,
             probe: Probe::default(),
+            replayed: 0,
         };
         if let Some(disabled) = config.backlog.disabled {
             machine.stay_disabled(&disabled);
@@ -164,6 +167,11 @@ impl Machine {
     /// The numbers of parked records and of their paths.
     pub fn parked(&self) -> (usize, usize) {
         (self.parked.len(), self.parked.paths())
+    }
+
+    /// The last record that was delivered, filtered out, parked or rejected, whether the cursor is there or not.
+    pub(super) fn handled(&self) -> Seq {
+        self.handled
     }
 
     /// The number of records that an operator replays.
@@ -303,7 +311,7 @@ impl Machine {
             OperatorRequest::Retry(seqs) => self.retry_letters(seqs),
             OperatorRequest::Drop(seqs) => self.drop_letters(seqs),
             OperatorRequest::Snapshot(run) => Some(self.begin_run((**run).clone())),
-            OperatorRequest::Replay(records) => self.replay(records),
+            OperatorRequest::Replay(order) => self.replay(order),
         };
         let progress = self.with_switch(progress);
         self.held_to_window_end(progress)

@@ -94,6 +94,7 @@ impl MergeWindow {
                     parts: Parts::default(),
                 },
                 first_captured: read.first_captured,
+                filtered: 0,
             });
         }
         ended
@@ -124,6 +125,7 @@ impl MergeWindow {
                 parts: Arc::new(parts),
             },
             first_captured: Some(first_captured),
+            filtered: 0,
         })
     }
 }
@@ -131,6 +133,7 @@ impl MergeWindow {
 fn alone(record: Arc<Record>) -> ReadBatch {
     ReadBatch {
         first_captured: Some(record.time.captured),
+        filtered: 0,
         batch: FetchedBatch {
             through: record.seq,
             records: vec![record],
@@ -313,6 +316,7 @@ mod tests {
             rest = later;
             all.extend(window.take(ReadBatch {
                 first_captured: now.first().map(|record| record.time.captured),
+                filtered: 0,
                 batch: FetchedBatch {
                     records: now.to_vec(),
                     through: now[now.len() - 1].seq,
@@ -406,6 +410,7 @@ mod tests {
         let large = |seq| a_record().seq(seq).before("").after(vec![b'x'; 1 << 20]).arc();
         let read = |records: Vec<Arc<Record>>| ReadBatch {
             first_captured: None,
+            filtered: 0,
             batch: FetchedBatch {
                 through: records[records.len() - 1].seq,
                 records,

@@ -7,7 +7,7 @@ use super::sink_failure::SinkFailure;
 use super::sink_log::{Line, SinkLog};
 use super::status::SinkStatus;
 use super::steps::{OperatorRequest, StepProgress};
-use crate::journal::{BacklogChange, RunStep};
+use crate::journal::{BacklogChange, JournalError, RunStep};
 use crate::sink::SinkError;
 
 /// Logs a change of the failure.
@@ -151,9 +151,18 @@ pub(super) fn ordered(status: &SinkStatus, order: &OperatorRequest) {
         OperatorRequest::Retry(seqs) => ("retry dead letters", seqs.len()),
         OperatorRequest::Drop(seqs) => ("drop dead letters", seqs.len()),
         OperatorRequest::Snapshot(_) => ("send the present state again", 0),
-        OperatorRequest::Replay(records) => ("replay records", records.len()),
+        OperatorRequest::Replay(order) => ("replay records", order.records.len()),
     };
     tracing::info!(sink, source, order = word, records, "an operator gave an order");
+}
+
+pub(super) fn replay_failed(status: &SinkStatus, error: &JournalError) {
+    tracing::error!(
+        sink = &*status.sink,
+        source = &*status.source,
+        error = error.to_string(),
+        "records are not replayed, as newer ones of their paths cannot be looked for"
+    );
 }
 
 /// Logs rejected records of a run, at most one a minute, and the end of the run.

@@ -235,6 +235,13 @@ impl RetryQueue {
         self.place(before, after, path);
     }
 
+    /// The paths of these records.
+    pub fn paths_of(&self, seqs: &[Seq]) -> HashSet<ZnodePath> {
+        let queues = self.queues.iter();
+        let holding = queues.filter(|(_, queue)| seqs.iter().any(|seq| queue.seqs.contains(seq)));
+        holding.filter_map(|(path, _)| path.clone()).collect()
+    }
+
     /// Forgets a record that the journal no longer has.
     pub fn forget(&mut self, seq: Seq) {
         let holds = |(key, queue): (&PathKey, &PathQueue)| queue.seqs.contains(&seq).then(|| key.clone());

@@ -42,8 +42,13 @@ pub struct SinkStatus {
     pub shrunk: u64,
     /// Records rejected since this process started.
     pub rejected: u64,
+    /// Records that the filters of the sink left out since this process started.
+    pub filtered: u64,
     /// Records that orders to replay have named since this process started.
     pub replayed: u64,
+    /// Of them, records that were left out: their path has a newer record that was handled since the order was made, they
+    /// are dead letters or not handled yet, or there was no room.
+    pub replay_left_out: u64,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for their destination while others go on.
@@ -149,7 +154,9 @@ impl SinkStatus {
             delivered: 0,
             shrunk: 0,
             rejected: 0,
+            filtered: 0,
             replayed: 0,
+            replay_left_out: 0,
             dead_letters: 0,
             parked: ParkedStatus::default(),
             run: None,
@@ -171,6 +178,7 @@ pub(super) struct Meters {
     records: Counter,
     bytes: Counter,
     pub shrunk: Counter,
+    pub filtered: Counter,
     merged: Counter,
     rejected: Counter,
     deferred: Counter,
@@ -197,6 +205,7 @@ impl Meters {
             records: counter!(names::SINK_DELIVERED_RECORDS, &labels),
             bytes: counter!(names::SINK_DELIVERED_BYTES, &labels),
             shrunk: counter!(names::SINK_SHRUNK_RECORDS, &labels),
+            filtered: counter!(names::SINK_FILTERED_RECORDS, &labels),
             merged: counter!(names::SINK_MERGED_RECORDS, &labels),
             rejected: counter!(names::SINK_REJECTED_RECORDS, &labels),
             deferred: counter!(names::SINK_DEFERRED_RECORDS, &labels),

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::merge::bytes_of;
 use super::options::{RejectPolicy, Retry};
+use super::replay::ReplayOrder;
 use super::sink_backlog::SinkBacklog;
 use crate::journal::{BacklogChange, JournalError, RunPage, RunStep, SinkProgress, SinkRun, Switch};
 use crate::number::Seq;
-use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
 use crate::sink::{DeliverError, Delivery, Rejected, SinkError};
 
@@ -80,9 +80,8 @@ pub enum OperatorRequest {
     Drop(Vec<Seq>),
     /// Send the present state again, instead of the rest of an earlier such request.
     Snapshot(Box<SinkRun>),
-    /// Deliver these records once more, each with its path, as far as they were handled before and there is room for
-    /// parked records. Dead letters among them are skipped; see [`OperatorRequest::Retry`].
-    Replay(Vec<(Seq, Option<ZnodePath>)>),
+    /// Deliver these records once more.
+    Replay(ReplayOrder),
 }
 
 /// The next task of the driver; it reports the end as the next [`WorkerInput`].

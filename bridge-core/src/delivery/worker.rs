@@ -19,6 +19,7 @@ use super::filter::CompiledFilter;
 use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
 use super::refusals::Refusals;
+use super::replay::ReplayOrder;
 use super::report;
 use super::sink_backlog::SinkBacklog;
 use super::sink_failure::{SinkFailure, SinkFailureKind};
@@ -217,7 +218,7 @@ impl Worker {
             self.state.publish();
             let progress = match self.perform().await {
                 WorkerEvent::Input(input) => self.state.step(input),
-                WorkerEvent::Order(Some(order)) => self.state.order(&order),
+                WorkerEvent::Order(Some(order)) => self.state.order(order).await,
                 WorkerEvent::Order(None) => {
                     self.orders = None;
                     continue;
@@ -387,12 +388,40 @@ impl WorkerState {
         self.watched(|machine| machine.step(input, now))
     }
 
-    fn order(&mut self, order: &OperatorRequest) -> Option<StepProgress> {
-        report::ordered(&self.status, order);
-        if let OperatorRequest::Replay(records) = order {
-            self.status.replayed += records.len() as u64;
+    async fn order(&mut self, order: OperatorRequest) -> Option<StepProgress> {
+        report::ordered(&self.status, &order);
+        let OperatorRequest::Replay(replay) = order else {
+            return self.watched(|machine| machine.order(&order));
+        };
+        let named = replay.records.len() as u64;
+        let before = self.machine.replayed;
+        let order = OperatorRequest::Replay(self.without_outdated(replay).await);
+        let progress = self.watched(|machine| machine.order(&order));
+        let queued = self.machine.replayed - before;
+        self.status.replayed += named;
+        self.status.replay_left_out += named - queued;
+        progress
+    }
+
+    /// Leaves the paths out that have a newer record which was handled since the order was made, or one that is about to
+    /// be delivered. Nothing else is handled until the rest is queued.
+    async fn without_outdated(&mut self, order: ReplayOrder) -> ReplayOrder {
+        let Some(current_to) = order.current_to else {
+            return order;
+        };
+        let order = order.without(&self.machine.paths_under_way());
+        let handled = self.machine.handled();
+        if current_to >= handled {
+            return order;
         }
-        self.watched(|machine| machine.order(order))
+        match self.feed.newer(order.paths(), current_to, handled).await {
+            Ok(Some(newer)) => order.without(&newer),
+            Ok(None) => ReplayOrder::default(),
+            Err(error) => {
+                report::replay_failed(&self.status, &error);
+                ReplayOrder::default()
+            }
+        }
     }
 
     /// A step of the machine, with its log lines and metrics.
@@ -436,6 +465,9 @@ impl WorkerState {
         status.state = self.machine.phase();
         status.cursor = self.machine.cursor();
         status.tail = self.feed.tail().max(status.cursor);
+        let filtered = self.feed.filtered();
+        self.meters.filtered.increment(filtered - status.filtered);
+        status.filtered = filtered;
         status.lag_records = status.tail.0 - status.cursor.0;
         self.oldest = match self.machine.oldest_left() {
             Some(record) => Some(record.time.captured),

@@ -111,8 +111,13 @@ pub struct SinkSummary {
     pub shrunk: Option<u64>,
     /// Records rejected since the start.
     pub rejected: Option<u64>,
-    /// Records replayed since the start.
+    /// Records that the filters of the sink left out since the start.
+    pub filtered: Option<u64>,
+    /// Records that orders to replay have named since the start.
     pub replayed: Option<u64>,
+    /// Of them, records that were left out: a newer one of their path was handled since the order was made, they are dead
+    /// letters or not handled yet, or there was no room.
+    pub replay_left_out: Option<u64>,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for a retry.
@@ -235,7 +240,9 @@ impl From<&SinkStatus> for SinkSummary {
             delivered: Some(status.delivered),
             shrunk: Some(status.shrunk),
             rejected: Some(status.rejected),
+            filtered: Some(status.filtered),
             replayed: Some(status.replayed),
+            replay_left_out: Some(status.replay_left_out),
             dead_letters: status.dead_letters,
             parked: status.parked.clone(),
             snapshot: status.run.clone(),

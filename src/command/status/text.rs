@@ -198,8 +198,12 @@ fn sink_lines(sink: &SinkSummary, style: &Style) -> String {
     );
     if let Some(delivered) = sink.delivered {
         let retries = sink.retries.unwrap_or_default();
+        let filtered = match sink.filtered.unwrap_or_default() {
+            0 => String::new(),
+            filtered => format!(", {} filtered out", count(filtered, "record")),
+        };
         let failed = format!(
-            "{} since the start, {}",
+            "{} since the start{filtered}, {}",
             count(delivered, "record"),
             failed_attempts(retries)
         );

@@ -265,7 +265,10 @@ async fn the_latency_of_records_is_measured_once_for_each_moment_and_not_again_w
     until_idle_at(&mut status, 4).await;
     let path = at(1, 0).path.clone();
     orders
-        .send(OperatorRequest::Replay(vec![(Seq(1), path)]))
+        .send(OperatorRequest::Replay(ReplayOrder {
+            records: vec![(Seq(1), path)],
+            current_to: None,
+        }))
         .await
         .unwrap();
     until(&mut status, "replayed", |status| status.delivered == 5).await;
@@ -300,4 +303,39 @@ impl crate::testing::Rig for MemoryRig {
 #[tokio::test(start_paused = true)]
 async fn the_sink_in_memory_keeps_every_promise_of_the_contract() {
     every_promise(&mut MemoryRig(MemoryDestination::default())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_the_filter_leaves_out_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let record = |seq: u64| {
+        a_record()
+            .seq(seq)
+            .path(["/a", "/b", "/c"][seq as usize % 3])
+            .arc()
+    };
+    let journal = MemoryJournal::with((1..=90).map(record).collect());
+    let destination = MemoryDestination::default();
+    let mut bench = Bench::at(&journal);
+    let only_b = Given {
+        filter: Filter {
+            paths: vec!["/b".to_owned()],
+            ..Filter::default()
+        },
+        ..Given::default()
+    };
+    let mut status = bench.start("one", Box::new(destination.sink()), only_b);
+    let end = until_idle_at(&mut status, 90).await;
+    bench.stop().await;
+
+    assert_eq!((end.delivered, end.filtered), (30, 60));
+    let seen = recorder.snapshotter().snapshot().into_vec();
+    let counted = seen
+        .into_iter()
+        .find(|(key, ..)| key.key().name() == crate::metrics::SINK_FILTERED_RECORDS);
+    assert!(
+        matches!(counted, Some((_, _, _, DebugValue::Counter(60)))),
+        "{counted:?}"
+    );
 }

@@ -223,3 +223,33 @@ async fn a_damaged_journal_halts_its_sinks() {
 
     assert_eq!(halted.error.unwrap().message, "journal main.journal: scripted");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_fails_for_hours_gets_everything_soon_after_its_return_and_nothing_is_parked() {
+    let records = some_records(400, 7);
+    let journal = MemoryJournal::with(records[..40].to_vec());
+    let destination = MemoryDestination::default();
+    let refuses = Fault::FailBeforeWrite(SinkErrorKind::Unavailable);
+    let script = FaultScript::new().deliveries(std::iter::repeat_n(refuses, 400));
+    let mut bench = Bench::at(&journal);
+    let mut status = bench.start_scripted("one", &destination, &script, Given::default());
+    let began = tokio::time::Instant::now();
+
+    for (at, more) in records[40..].chunks(40).enumerate() {
+        let failures = 40 * (at as u64 + 1);
+        until(&mut status, "failed", |status| status.retries >= failures).await;
+        assert_eq!(destination.seqs(), [0_u64; 0]);
+        journal.append(more.to_vec());
+    }
+    until(&mut status, "failed for long", |status| status.retries >= 400).await;
+    let failed_for = began.elapsed();
+    let returned = tokio::time::Instant::now();
+    let end = until_idle_at(&mut status, 400).await;
+    bench.stop().await;
+
+    assert!(failed_for > Duration::from_secs(3600), "{failed_for:?}");
+    let longest = Retry::default().max.0 * 2;
+    assert!(returned.elapsed() <= longest, "{:?}", returned.elapsed());
+    assert_eq!((end.parked.records, end.rejected, end.dead_letters), (0, 0, 0));
+    assert_eq!(destination.seqs(), (1..=400).collect::<Vec<_>>());
+}

@@ -252,7 +252,10 @@ async fn records_are_delivered_once_more_in_order_as_far_as_they_were_dealt_with
     let records = reader.read(Seq(4), all).unwrap();
     let named = records.iter().map(|record| (record.seq, record.path.clone()));
     let ahead = [(Seq(99), None)];
-    let order = OperatorRequest::Replay(named.take(10).chain(ahead).collect());
+    let order = OperatorRequest::Replay(ReplayOrder {
+        records: named.take(10).chain(ahead).collect(),
+        current_to: None,
+    });
     life.orders.send(order).await.unwrap();
     life.store_until(|status| status.replayed == 11 && status.parked.replaying == 0)
         .await;

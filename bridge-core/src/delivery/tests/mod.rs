@@ -9,6 +9,7 @@ mod lingering;
 mod merging;
 mod probing;
 mod rejects;
+mod replaying;
 mod restating;
 mod shutdown;
 mod stage;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bridge_core::delivery::{CompiledFilter, Machine, OperatorRequest};
+use bridge_core::delivery::{CompiledFilter, Machine, OperatorRequest, ReplayOrder};
 use bridge_core::number::Seq;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -83,7 +83,10 @@ impl Orders {
             _ => {
                 let seqs = (1..=machine.cursor().0).map(Seq).choose_multiple(random, AT_ONCE);
                 self.extra.extend(&seqs);
-                Some(OperatorRequest::Replay(around.with_paths(&seqs, filter)))
+                Some(OperatorRequest::Replay(ReplayOrder {
+                    records: around.with_paths(&seqs, filter),
+                    current_to: None,
+                }))
             }
         }
     }
