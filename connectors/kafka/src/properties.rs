@@ -48,6 +48,10 @@ const LINGERS: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// The longest pause between two attempts to connect, in ms: a broker that is back is found soon.
 const RECONNECT_MS_MAX: u32 = 2_000;
 
+/// How long one address of a broker's name may take to answer, in ms. librdkafka then tries the next one; an attempt of
+/// `open` has time for two.
+const ADDRESS_MS_MAX: u32 = 4_000;
+
 /// Texts by name. Shows the names only: the values may be secrets.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Properties(BTreeMap<String, String>);
@@ -451,6 +455,7 @@ fn set_defaults(client: &mut ClientConfig) {
         .set("queue.buffering.max.kbytes", QUEUE_KBYTES_MAX.to_string())
         .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX.to_string())
         .set("reconnect.backoff.max.ms", RECONNECT_MS_MAX.to_string())
+        .set("socket.connection.setup.timeout.ms", ADDRESS_MS_MAX.to_string())
         .set("socket.keepalive.enable", "true")
         .set("linger.ms", LINGER_MS);
 }

@@ -116,10 +116,16 @@ impl Transport {
     async fn reach(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let addresses = self.guard.addresses(unbracketed(host)).await?;
         let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        // As the client does for requests, so that an address that does not answer leaves time for the others.
+        let share = self.connect_timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
         for address in addresses {
-            match TcpStream::connect(SocketAddr::new(address, port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failure = error,
+            match timeout(share, TcpStream::connect(SocketAddr::new(address, port))).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = error,
+                Err(_) => {
+                    let message = format!("{address} has not answered for {share:?}");
+                    failure = io::Error::new(io::ErrorKind::TimedOut, message);
+                }
             }
         }
         Err(failure)

@@ -17,12 +17,11 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
     RootCertStore, SignatureScheme,
 };
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Server, Tls};
-use crate::probe::{Probe, ask, understand};
+use crate::probe::{Probe, ask, connect, understand};
 
 /// How long one server may take.
 const BOUND: Duration = Duration::from_secs(2);
@@ -33,9 +32,7 @@ pub async fn probe_encrypted(server: &Server, tls: &Tls) -> Probe {
         let config = client_config(tls)?;
         let name = ServerName::try_from(server.host.clone())
             .map_err(|_| format!("'{}' is no name that a certificate can have", server.host))?;
-        let stream = TcpStream::connect((server.host.as_str(), server.port))
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream = connect(server).await.map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(Arc::new(config));
         let mut stream = connector.connect(name, stream).await.map_err(|e| explain(&e))?;
         ask(&mut stream).await.map_err(|error| explain(&error))

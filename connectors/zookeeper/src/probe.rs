@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::config::Server;
@@ -35,7 +35,7 @@ pub enum Probe {
 /// Asks one server. Never takes longer than about two seconds.
 pub async fn probe(server: &Server) -> Probe {
     let asked = async {
-        let mut stream = TcpStream::connect((server.host.as_str(), server.port)).await?;
+        let mut stream = connect(server).await?;
         ask(&mut stream).await
     };
     match timeout(PROBE_BOUND, asked).await {
@@ -43,6 +43,12 @@ pub async fn probe(server: &Server) -> Probe {
         Ok(Err(error)) => Probe::Unreachable(error.to_string()),
         Err(_) => Probe::Unreachable(format!("no answer within {} s", PROBE_BOUND.as_secs())),
     }
+}
+
+/// Connects to the address of a server that answers first, as the client library does.
+pub(crate) async fn connect(server: &Server) -> std::io::Result<TcpStream> {
+    let addresses = lookup_host((server.host.as_str(), server.port)).await?;
+    zookeeper_client::dial::first_of(addresses, TcpStream::connect).await
 }
 
 /// The answer to `srvr`.
@@ -93,6 +99,12 @@ pub(crate) fn is_new_enough(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::time::Instant;
+
+    use bridge_servers::BlackHole;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -104,6 +116,35 @@ mod tests {
             mode: "leader".into(),
         };
         assert_eq!(understand(answer), expected);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_costs_a_quarter_of_a_second() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = server.local_addr().unwrap();
+        let hole = BlackHole::at(([127, 0, 0, 2], 0).into()).await.unwrap();
+        let closed = TcpListener::bind("127.0.0.3:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let check = async |addresses: &[SocketAddr], expected: Option<SocketAddr>| {
+            let began = Instant::now();
+            let dialled = zookeeper_client::dial::first_of(addresses.to_vec(), TcpStream::connect);
+            let reached = timeout(PROBE_BOUND, dialled)
+                .await
+                .expect("within the bound of a probe");
+            let reached = reached.ok().map(|stream| stream.peer_addr().unwrap());
+            assert_eq!(reached, expected, "{addresses:?}");
+            began.elapsed()
+        };
+        let quarter = Duration::from_millis(250);
+        assert!(check(&[hole.addr(), there], Some(there)).await >= quarter);
+        check(&[closed, there], Some(there)).await;
+        check(&[hole.addr(), closed, hole.addr(), there], Some(there)).await;
+        check(&[there, hole.addr()], Some(there)).await;
+        check(&[closed], None).await;
+        check(&[], None).await;
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! Nothing that is started here outlives the process that started it, however that ends, and nothing uses a fixed
 //! port. This crate must never depend on another of the workspace: it is the outside world.
 
+mod black_hole;
 mod bridge;
 mod child;
 mod daemon;
@@ -30,6 +31,7 @@ mod python;
 mod tool;
 mod zookeeper;
 
+pub use black_hole::BlackHole;
 pub use bridge::{is_at_rest, page_of, status_of};
 pub use child::{Child, Line, Stream};
 pub use distribution::{

@@ -36,6 +36,9 @@ mod acl;
 mod chroot;
 mod client;
 mod deadline;
+// zkbridge: every address of a name is tried.
+#[doc(hidden)]
+pub mod dial;
 mod endpoint;
 mod error;
 mod proto;

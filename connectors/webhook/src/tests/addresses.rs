@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use bridge_core::sink::SinkErrorKind as Kind;
+use bridge_servers::BlackHole;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -113,6 +114,25 @@ async fn a_name_that_is_moved_to_a_private_address_meets_the_check_with_the_next
     assert!(error.message.contains("is at 127.0.0.2"), "{error}");
     assert_eq!(sink.open().await.unwrap_err().kind, Kind::Unavailable);
     assert_eq!(inside.0.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_keeps_no_other_one_of_the_name_from_being_reached() {
+    let receiver = Receiver::start().await;
+    let hole = ([127, 0, 0, 2], receiver.address.port()).into();
+    let _hole = BlackHole::at(hole).await.unwrap();
+    let config = local(&receiver.url_at("hooks.example.com"));
+    let places: [&[&str]; 1] = [&["127.0.0.2", "127.0.0.1"]];
+    let mut sink = WebhookSink::new(&config)
+        .unwrap()
+        .in_network(guard(&places, |_| None));
+
+    sink.open().await.unwrap();
+    deliver(&mut sink, &of_paths(&["/a", "/b"])).await.unwrap();
+
+    let mut arrived = taken(&receiver);
+    arrived.sort_unstable();
+    assert_eq!(arrived, [1, 2]);
 }
 
 /// Something on the same port at an address that must not be reached.

@@ -198,7 +198,9 @@ impl Connector {
             #[cfg(not(feature = "tls"))]
             return Err(Error::new(ErrorKind::Unsupported, "tls not supported"));
         }
-        TcpStream::connect((endpoint.host, endpoint.port)).await.map(Connection::new_raw)
+        // zkbridge: every address of a name is tried.
+        let addresses = async_net::resolve((endpoint.host, endpoint.port)).await?;
+        crate::dial::first_of(addresses, TcpStream::connect).await.map(Connection::new_raw)
     }
 
     pub async fn connect(&self, endpoint: EndpointRef<'_>, deadline: &mut Deadline) -> Result<Connection> {

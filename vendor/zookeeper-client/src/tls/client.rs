@@ -163,7 +163,9 @@ impl TlsClient {
     }
 
     pub async fn connect(&self, host: &str, port: u16) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect((host, port)).await?;
+        // zkbridge: every address of a name is tried.
+        let addresses = async_net::resolve((host, port)).await?;
+        let stream = crate::dial::first_of(addresses, TcpStream::connect).await?;
         let domain = ServerName::try_from(host).unwrap().to_owned();
         self.inner.connect(domain, stream).await
     }
