@@ -24,6 +24,9 @@ use crate::template::SUBJECT;
 /// Below this no acknowledgement survives an ordinary change of a stream's leader.
 const TIMEOUT_MIN: Span = Span::millis(100);
 
+/// The longest `domain` and `inbox_prefix`: a line of the protocol has 4 KiB.
+const PREFIX_LENGTH_MAX: usize = 256;
+
 /// Every message in flight waits in memory, here and in the server.
 const IN_FLIGHT_MAX: u32 = 100_000;
 
@@ -31,7 +34,8 @@ const IN_FLIGHT_MAX: u32 = 100_000;
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NatsConfig {
-    /// The first servers to connect to: `nats://a:4222,nats://b:4222`. They name the others of their cluster.
+    /// The servers: `nats://a:4222,nats://b:4222`. Each address of a name is tried. Others that they announce are not used,
+    /// as certificates rarely have their addresses.
     pub servers: String,
     /// The subject of a record: a template over `cluster`, `root`, `path`, `op` and `names` (the names of the path, from
     /// the top). Control records have no path; theirs is that of their root. The filter `subject` writes any names as
@@ -61,6 +65,12 @@ pub struct NatsConfig {
     /// The credentials of the sink: a token, a user with a password, an nkey or a file of credentials.
     #[serde(default)]
     pub auth: Option<Auth>,
+    /// The JetStream domain of the stream, where the servers reach it through a leaf node.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// The first tokens of the subjects for answers, for users that may not subscribe to `_INBOX.>`.
+    #[serde(default = "default_inbox_prefix")]
+    pub inbox_prefix: String,
     /// Encrypted connections. Left out: encrypted if a server asks for it, with the system's authorities.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -84,6 +94,10 @@ fn default_subject() -> String {
     "zk.{{ cluster }}.{{ names | subject }}".to_owned()
 }
 
+fn default_inbox_prefix() -> String {
+    "_INBOX".to_owned()
+}
+
 fn default_in_flight() -> u32 {
     1_000
 }
@@ -105,6 +119,8 @@ impl NatsConfig {
             format: Format::default(),
             timeout: default_timeout(),
             auth: None,
+            domain: None,
+            inbox_prefix: default_inbox_prefix(),
             tls: None,
         }
     }
@@ -143,6 +159,22 @@ impl NatsConfig {
                 "give at least \"100ms\"; \"30s\" suits most",
             ));
         }
+        if let Some(domain) = &self.domain
+            && (!are_tokens(domain) || domain.contains('.'))
+        {
+            found.push(ConfigIssue::error(
+                "domain",
+                format!("'{domain}' is not the name of a JetStream domain"),
+                "give one token, as the servers have it under jetstream.domain",
+            ));
+        }
+        if !are_tokens(&self.inbox_prefix) {
+            found.push(ConfigIssue::error(
+                "inbox_prefix",
+                format!("no subject begins with '{}'", self.inbox_prefix),
+                "give tokens of visible ASCII with dots between them, without '*' and '>', as in \"_INBOX_zkbridge\"",
+            ));
+        }
         if let Some(auth) = &self.auth {
             found.extend(auth.objections());
         }
@@ -152,6 +184,15 @@ impl NatsConfig {
         }
         found
     }
+}
+
+/// Whether it is a subject or the beginning of one.
+fn are_tokens(text: &str) -> bool {
+    let is_allowed = |letter: char| letter.is_ascii_graphic() && !matches!(letter, '*' | '>');
+    text.len() <= PREFIX_LENGTH_MAX
+        && text
+            .split('.')
+            .all(|token| !token.is_empty() && token.chars().all(is_allowed))
 }
 
 /// Shows where the records go. The rest may have been brought in from the environment.

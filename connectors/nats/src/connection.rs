@@ -59,6 +59,10 @@ impl Connection {
             .name(CLIENT_NAME)
             .connection_timeout(ANSWER_BOUND)
             .request_timeout(Some(ANSWER_BOUND))
+            .custom_inbox_prefix(&config.inbox_prefix)
+            // A lost connection is replaced by one to the configured servers, so others are never needed; and a
+            // certificate rarely has the addresses that servers announce.
+            .ignore_discovered_servers()
             // Each server once after a loss, so that no unused connection is opened.
             .max_reconnects(urls.len())
             .event_callback(move |event| {
@@ -74,8 +78,11 @@ impl Connection {
         let context = ContextBuilder::new()
             .timeout(config.timeout.0)
             // The queue counts for itself, and never waits here.
-            .max_ack_inflight(config.in_flight as usize + 1)
-            .build(client.clone());
+            .max_ack_inflight(config.in_flight as usize + 1);
+        let context = match &config.domain {
+            Some(domain) => context.domain(domain).build(client.clone()),
+            None => context.build(client.clone()),
+        };
         Ok(Connection {
             client,
             context,
@@ -168,8 +175,8 @@ fn remedy(kind: SinkErrorKind) -> &'static str {
     match kind {
         SinkErrorKind::Authorization => {
             "the sink's user must be allowed to publish to its subjects and to $JS.API.STREAM.INFO.<stream>, with \
-             create_stream to $JS.API.STREAM.CREATE.<stream>, with fence to $JS.API.STREAM.MSG.GET.<stream>, and to \
-             subscribe to _INBOX.>"
+             create_stream to $JS.API.STREAM.CREATE.<stream>, with fence to $JS.API.STREAM.MSG.GET.<stream> (with domain \
+             $JS.<domain>.API…), and to subscribe to _INBOX.> or what inbox_prefix names"
         }
         SinkErrorKind::Authentication => "see the options under [sink.auth]",
         _ => "see the server's log",

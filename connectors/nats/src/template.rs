@@ -61,6 +61,13 @@ pub(crate) fn reason_against(subject: &str) -> Option<String> {
     if subject.split('.').any(str::is_empty) {
         return Some("a token is empty: two dots follow each other, or one is at an end".to_owned());
     }
+    if subject.starts_with("$KV.") {
+        return Some(
+            "the sink writes no key-value bucket: its messages would not follow the bucket's rules for deletes; give the \
+             stream subjects of its own, and fill a bucket from them"
+                .to_owned(),
+        );
+    }
     let is_of_servers = subject.starts_with('$') || subject.starts_with("_INBOX.");
     is_of_servers.then(|| "subjects that begin with '$' or '_INBOX.' are the servers' own".to_owned())
 }

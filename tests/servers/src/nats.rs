@@ -31,6 +31,7 @@ pub struct NatsBuilder {
     version: String,
     servers: usize,
     lines: String,
+    domain: Option<String>,
     behind_proxy: bool,
 }
 
@@ -61,6 +62,7 @@ impl Default for NatsBuilder {
             version: NATS_NEWEST.to_owned(),
             servers: 1,
             lines: String::new(),
+            domain: None,
             behind_proxy: false,
         }
     }
@@ -86,6 +88,13 @@ impl NatsBuilder {
     pub fn lines(mut self, lines: &str) -> Self {
         self.lines.push_str(lines);
         self.lines.push('\n');
+        self
+    }
+
+    /// The JetStream domain of the servers.
+    #[must_use]
+    pub fn domain(mut self, domain: &str) -> Self {
+        self.domain = Some(domain.to_owned());
         self
     }
 
@@ -158,10 +167,12 @@ impl NatsBuilder {
     }
 
     fn configure(&self, at: usize, ports: &Ports, routes: &[String], place: &Path) -> String {
+        let domain = self.domain.as_ref().map(|domain| format!(", domain: {domain}"));
         let mut text = format!(
-            "server_name: server-{at}\nlisten: {}\njetstream {{ store_dir: {:?} }}\n{}",
+            "server_name: server-{at}\nlisten: {}\njetstream {{ store_dir: {:?}{} }}\n{}",
             ports.client.addr(),
             place.join("data"),
+            domain.unwrap_or_default(),
             self.lines
         );
         if self.servers > 1 {

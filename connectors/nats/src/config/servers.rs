@@ -42,6 +42,11 @@ fn reason_against(server: &str) -> Option<String> {
     if rest.contains('@') {
         return Some("an address holds a user or a token: they belong under [sink.auth]".to_owned());
     }
+    if matches!(scheme, "ws" | "wss") {
+        return Some(format!(
+            "'{server}' is an address for WebSockets, which this build does not speak: name the port for clients"
+        ));
+    }
     if !SCHEMES.contains(&scheme) {
         return Some(format!(
             "'{server}' is not the address of a NATS server: '{scheme}' is neither {}",

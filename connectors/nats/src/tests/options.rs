@@ -153,3 +153,35 @@ fn secrets_stand_in_no_debug_output_and_no_objection() {
     let shown = format!("{config:?} {:?}", config.objections());
     assert!(!shown.contains("hunter"), "{shown}");
 }
+
+#[test]
+fn a_domain_is_a_token_and_the_prefix_of_answers_some() {
+    for fine in [
+        "domain = 'hub'",
+        "inbox_prefix = '_INBOX_zkbridge'",
+        "inbox_prefix = 'answers.zkbridge'",
+    ] {
+        assert_eq!(objections(&with(fine)), [], "{fine}");
+    }
+    for wrong in ["", "a.b", "a b", "*", ">"] {
+        check(&format!("domain = '{wrong}'"), "domain", "jetstream.domain");
+    }
+    for wrong in ["", "a..b", ".a", "a.", "a.*", "a.>", "ä"] {
+        check(&format!("inbox_prefix = '{wrong}'"), "inbox_prefix", "tokens");
+    }
+    let long = "x".repeat(257);
+    check(&format!("inbox_prefix = '{long}'"), "inbox_prefix", "tokens");
+}
+
+#[test]
+fn addresses_and_subjects_that_the_sink_cannot_use_are_refused_with_the_reason() {
+    let wss = NatsConfig::new("wss://a:443", "ZK").objections();
+    assert!(wss[0].message.contains("WebSockets"), "{wss:?}");
+    let bucket = objections(&with("subject = '$KV.tree.{{ names | subject }}'"));
+    assert!(
+        bucket
+            .iter()
+            .any(|(key, said)| key == "subject" && said.contains("key-value bucket")),
+        "{bucket:?}"
+    );
+}

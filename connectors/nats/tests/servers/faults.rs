@@ -8,7 +8,7 @@ use bridge_core::record::Record;
 use bridge_core::sink::{Sink, SinkErrorKind};
 use bridge_core::testing::{assert_kept_contract, some_records};
 use bridge_nats::{NatsConfig, NatsSink};
-use bridge_servers::{Direction, NATS_LINES, Nats, eventually, real_servers};
+use bridge_servers::{Direction, NATS_LINES, NATS_NEWEST, Nats, eventually, real_servers};
 
 use crate::rig;
 
@@ -105,7 +105,7 @@ async fn a_server_that_stops_beyond_the_timeout_gets_each_record_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_cut_in_the_middle_make_no_duplicate_and_no_inversion() {
     real_servers!("connections cut in the middle make no duplicate and no inversion");
-    let nats = Nats::builder().behind_proxy().start().await.unwrap();
+    let nats = rig::proxied_server(NATS_NEWEST).await;
     let stream = rig::create_stream(&nats.urls()).await;
     // Few paths, so that each has its next message soon after one that was cut off.
     let records = some_records(6_000, 7);
@@ -137,7 +137,7 @@ async fn connections_cut_in_the_middle_make_no_duplicate_and_no_inversion() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_held_back_and_a_half_open_connection_heal_without_loss_or_duplicate() {
     real_servers!("answers held back and a half-open connection heal without loss or duplicate");
-    let nats = Nats::builder().behind_proxy().start().await.unwrap();
+    let nats = rig::proxied_server(NATS_NEWEST).await;
     let stream = rig::create_stream(&nats.urls()).await;
     let records = some_records(2_000, 30);
     let mut sink = rig::opened(&rig::hasty_config(&nats.proxied_url(), &stream)).await;

@@ -7,7 +7,7 @@ use bridge_core::record::Op;
 use bridge_core::sink::{Sink, SinkErrorKind};
 use bridge_core::testing::{a_record, assert_kept_contract, some_records};
 use bridge_nats::NatsConfig;
-use bridge_servers::{Direction, NATS_LINES, Nats, eventually, real_servers};
+use bridge_servers::{Direction, NATS_LINES, NATS_NEWEST, eventually, real_servers};
 
 use crate::rig;
 
@@ -121,7 +121,7 @@ async fn messages_that_the_stream_has_removed_are_no_sign_of_somebody_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_has_one_message_on_its_way_also_where_a_fence_knows_it_by_several_subjects() {
     real_servers!("a path has one message on its way also where a fence knows it by several subjects");
-    let nats = Nats::builder().behind_proxy().start().await.unwrap();
+    let nats = rig::proxied_server(NATS_NEWEST).await;
     let stream = rig::create_stream(&nats.urls()).await;
     let mut config = fenced(&nats.proxied_url(), &stream);
     config.subject = format!("{stream}.{{{{ names | subject }}}}.{{{{ op }}}}");

@@ -11,6 +11,7 @@ mod faults;
 mod fences;
 mod messages;
 mod oversize;
+mod reached;
 mod refusals;
 mod rig;
 mod streams;

@@ -40,6 +40,12 @@ pub async fn server(version: &str) -> Nats {
         .unwrap()
 }
 
+/// The same with a proxy before it.
+pub async fn proxied_server(version: &str) -> Nats {
+    let builder = Nats::builder().version(version).lines(LARGE).behind_proxy();
+    builder.start().await.unwrap()
+}
+
 /// A name for a stream that no other test uses.
 pub fn new_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
