@@ -19,7 +19,9 @@ use uuid::Uuid;
 
 use super::{Fault, FaultScript, MemoryJournal, a_record, limit_records, some_records};
 use crate::amount::Span;
-use crate::delivery::{CompiledFilter, Filter, Refusals, RejectPolicy, Retry, Setup, SinkStatus, Worker};
+use crate::delivery::{
+    CompiledFilter, Filter, Phase, Refusals, RejectPolicy, Retry, Setup, SinkStatus, Worker,
+};
 use crate::journal::{ReadLimit, SinkProgress};
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -42,6 +44,13 @@ pub trait Rig: Send {
     fn refuse(&mut self, paths: &[ZnodePath]) -> bool {
         let _ = paths;
         false
+    }
+
+    /// From now on the answers of the present destination are changed, cut or replaced, as the seed decides; with `None`
+    /// they are its own again. False where that cannot be done.
+    fn garble(&mut self, seed: Option<u64>) -> impl Future<Output = bool> + Send {
+        let _ = seed;
+        async { false }
     }
 }
 
@@ -91,6 +100,9 @@ const SINK: &str = "under-test";
 /// A check that takes longer has failed. Generous: a real destination on a busy machine.
 const BOUND: Duration = Duration::from_secs(120);
 
+/// Failures that answers must cause before they can be parsed again.
+const FAILURES: u64 = 4;
+
 /// All checks, one after another, each at a fresh destination.
 pub async fn every_promise<R: Rig>(rig: &mut R) {
     everything_arrives_in_order(rig).await;
@@ -100,6 +112,7 @@ pub async fn every_promise<R: Rig>(rig: &mut R) {
     deferred_records_hold_only_their_path(rig).await;
     other_paths_go_on_while_some_fail(rig).await;
     a_destination_that_fails_for_long_gets_everything_when_it_is_back(rig).await;
+    answers_that_cannot_be_parsed_lose_nothing(rig).await;
     the_same_sink_goes_on_after_it_is_opened_again(rig).await;
     close_leaves_everything_durable(rig).await;
     a_cancelled_delivery_loses_nothing(rig).await;
@@ -358,6 +371,45 @@ pub async fn a_destination_that_fails_for_long_gets_everything_when_it_is_back<R
 fn deliveries_that_fail(count: usize) -> FaultScript {
     let fault = Fault::FailBeforeWrite(SinkErrorKind::Unavailable);
     FaultScript::new().deliveries(std::iter::repeat_n(fault, count))
+}
+
+/// Whatever a destination answers, nothing counts that it did not take. When its answers can be parsed again, everything
+/// is delivered, by the same worker or, if it has halted, by the next one.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
+pub async fn answers_that_cannot_be_parsed_lose_nothing<R: Rig>(rig: &mut R) {
+    for seed in [1, 2] {
+        rig.fresh().await;
+        if !rig.garble(Some(seed)).await {
+            return;
+        }
+        let journal = MemoryJournal::with(some_records(120, 7));
+        let is_over = |status: &SinkStatus| {
+            let is_done = status.cursor == Seq(120) && status.parked.records == 0;
+            is_done || status.state == Phase::Halted
+        };
+        let (worker, mut status, stop, stored) = a_worker(&journal, rig.sink());
+        let heals = async {
+            let enough = |status: &SinkStatus| status.retries >= FAILURES || is_over(status);
+            drop(status.wait_for(enough).await);
+            rig.garble(None).await;
+            drop(status.wait_for(is_over).await);
+            stop.cancel();
+        };
+        let all = async { tokio::join!(worker.run(), journal.store(stored), heals) };
+        let ended = tokio::time::timeout(BOUND, all).await;
+        ended.unwrap_or_else(|_| panic!("seed {seed}: the worker neither delivers nor halts"));
+        run_to_the_tail(&journal, rig.sink()).await;
+        let arrived = rig.arrived().await;
+        // An answer may have said that a record is refused, whether it was taken or not.
+        let letters: Vec<Seq> = journal.rejected(SINK).iter().map(|one| one.seq).collect();
+        let has_arrived = |record: &Record| arrived.iter().any(|one| one.seq == record.seq);
+        let mut expected = journal.records();
+        expected.retain(|record| !letters.contains(&record.seq) || has_arrived(record));
+        assert_kept_contract(&expected, &arrived);
+    }
 }
 
 /// `open` on a sink that has delivered starts again and loses nothing.

@@ -1,6 +1,7 @@
 //! The suite must catch sinks that break the contract.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
@@ -8,7 +9,7 @@ use futures::future::BoxFuture;
 
 use super::*;
 use crate::record::Record;
-use crate::sink::{DeliverError, Delivery, Sink, SinkError};
+use crate::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 
 /// How a sink breaks its contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ enum Wrong {
     CutsLargeBatches,
     /// It cannot take some names.
     TrimsNames,
+    /// It takes any answer for a success, also one that it cannot parse.
+    TakesAnyAnswer,
 }
 
 type Destination = Arc<Mutex<Vec<Arc<Record>>>>;
@@ -34,6 +37,8 @@ type Destination = Arc<Mutex<Vec<Arc<Record>>>>;
 struct WrongSink {
     wrong: Wrong,
     destination: Destination,
+    /// The destination takes nothing, and its answers cannot be parsed.
+    is_garbled: Arc<AtomicBool>,
     held: Vec<Arc<Record>>,
 }
 
@@ -42,7 +47,7 @@ impl WrongSink {
         let mut destination = self.destination.lock().unwrap();
         let mut records = records.to_vec();
         match self.wrong {
-            Wrong::Nothing => {}
+            Wrong::Nothing | Wrong::TakesAnyAnswer => {}
             Wrong::ReportsEarly => std::mem::swap(&mut records, &mut self.held),
             Wrong::Reorders => records.reverse(),
             Wrong::Changes => {
@@ -69,8 +74,19 @@ impl Sink for WrongSink {
     }
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
-        self.write(&batch.records);
-        async { Ok(()) }.boxed()
+        let is_garbled = self.is_garbled.load(Ordering::Relaxed);
+        if !is_garbled {
+            self.write(&batch.records);
+        }
+        let is_error = is_garbled && self.wrong != Wrong::TakesAnyAnswer;
+        async move {
+            let error = || SinkError::new(SinkErrorKind::Unavailable, "this is no answer");
+            match is_error {
+                true => Err(DeliverError::after(0, error())),
+                false => Ok(()),
+            }
+        }
+        .boxed()
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
@@ -78,7 +94,7 @@ impl Sink for WrongSink {
     }
 }
 
-struct WrongRig(Wrong, Destination);
+struct WrongRig(Wrong, Destination, Arc<AtomicBool>);
 
 impl Rig for WrongRig {
     async fn fresh(&mut self) {
@@ -89,6 +105,7 @@ impl Rig for WrongRig {
         Box::new(WrongSink {
             wrong: self.0,
             destination: Arc::clone(&self.1),
+            is_garbled: Arc::clone(&self.2),
             held: Vec::new(),
         })
     }
@@ -96,6 +113,11 @@ impl Rig for WrongRig {
     async fn arrived(&mut self) -> Vec<Arrived> {
         let records = self.1.lock().unwrap().clone();
         records.iter().map(|record| Arrived::of(record)).collect()
+    }
+
+    async fn garble(&mut self, seed: Option<u64>) -> bool {
+        self.2.store(seed.is_some(), Ordering::Relaxed);
+        true
     }
 }
 
@@ -109,9 +131,10 @@ async fn the_suite_catches_every_sink_that_breaks_the_contract() {
         (Wrong::DropsRepeatedPaths, false),
         (Wrong::CutsLargeBatches, false),
         (Wrong::TrimsNames, false),
+        (Wrong::TakesAnyAnswer, false),
     ];
     for (wrong, passes) in rows {
-        let mut rig = WrongRig(wrong, Destination::default());
+        let mut rig = WrongRig(wrong, Destination::default(), Arc::default());
         let outcome = AssertUnwindSafe(every_promise(&mut rig)).catch_unwind().await;
         assert_eq!(outcome.is_ok(), passes, "{wrong:?}");
     }

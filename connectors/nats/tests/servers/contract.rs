@@ -10,15 +10,21 @@ struct NatsRig {
     server: Nats,
     stream: String,
     fence: bool,
+    /// Whether the sink goes through the proxy.
+    is_garbled: bool,
 }
 
 impl Rig for NatsRig {
     async fn fresh(&mut self) {
         self.stream = rig::create_stream(&self.server.urls()).await;
+        self.is_garbled = false;
     }
 
     fn sink(&mut self) -> Box<dyn Sink> {
-        let mut config = rig::config(&self.server.urls(), &self.stream);
+        let mut config = match self.is_garbled {
+            true => rig::hasty_config(&self.server.proxied_url(), &self.stream),
+            false => rig::config(&self.server.urls(), &self.stream),
+        };
         config.fence = self.fence;
         Box::new(rig::sink(&config))
     }
@@ -27,13 +33,24 @@ impl Rig for NatsRig {
         let messages = rig::messages(&self.server.urls(), &self.stream).await;
         messages.iter().map(rig::Message::arrived).collect()
     }
+
+    async fn garble(&mut self, seed: Option<u64>) -> bool {
+        self.is_garbled = true;
+        let proxy = self.server.proxy();
+        match seed {
+            Some(seed) => proxy.hostile(seed).await.unwrap(),
+            None => proxy.restore().await.unwrap(),
+        }
+        true
+    }
 }
 
 async fn keeps_every_promise(version: &str, fence: bool) {
     let mut rig = NatsRig {
-        server: rig::server(version).await,
+        server: rig::proxied_server(version).await,
         stream: String::new(),
         fence,
+        is_garbled: false,
     };
     every_promise(&mut rig).await;
 }

@@ -6,6 +6,7 @@ use bridge_core::testing::{
     Arrived, Rig, delivery_goes_on_after_every_fault, every_promise, other_paths_go_on_while_some_fail,
     rejected_records_let_the_others_pass,
 };
+use bridge_servers::Proxy;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -19,6 +20,8 @@ struct WebhookRig {
     misbehaves: Option<u64>,
     /// How it refuses a path.
     refusal: Reply,
+    /// Changes its answers.
+    proxy: Option<Proxy>,
 }
 
 impl WebhookRig {
@@ -28,6 +31,7 @@ impl WebhookRig {
             batch,
             misbehaves,
             refusal: Reply::Status(404),
+            proxy: None,
         }
     }
 }
@@ -35,6 +39,7 @@ impl WebhookRig {
 impl Rig for WebhookRig {
     async fn fresh(&mut self) {
         self.receiver = Receiver::start().await;
+        self.proxy = None;
         if let Some(seed) = self.misbehaves {
             let mut random = StdRng::seed_from_u64(seed);
             self.receiver.answer(move |_| bad_manners(&mut random));
@@ -47,6 +52,10 @@ impl Rig for WebhookRig {
         config.secrets = vec![bridge_core::secret::Secret::new(SECRET)];
         if self.misbehaves.is_some() {
             config.timeout = Span::millis(100);
+        }
+        if let Some(proxy) = &self.proxy {
+            config.url = bridge_core::secret::Secret::new(format!("http://{}/hook", proxy.addr()));
+            config.timeout = Span::millis(1_500);
         }
         Box::new(WebhookSink::new(&config).unwrap())
     }
@@ -73,6 +82,19 @@ impl Rig for WebhookRig {
                 false => Reply::Status(204),
             }
         });
+        true
+    }
+
+    async fn garble(&mut self, seed: Option<u64>) -> bool {
+        let proxy = match self.proxy.take() {
+            Some(proxy) => proxy,
+            None => Proxy::start(self.receiver.address).await.unwrap(),
+        };
+        match seed {
+            Some(seed) => proxy.hostile(seed).await.unwrap(),
+            None => proxy.restore().await.unwrap(),
+        }
+        self.proxy = Some(proxy);
         true
     }
 }
