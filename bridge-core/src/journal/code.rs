@@ -274,7 +274,11 @@ impl FromSql for FactsCode {
 fn decode_facts(mut bytes: &[u8]) -> Option<NodeFacts> {
     let from = &mut bytes;
     let kind = *LIFETIMES.get(take::<usize>(from)?)?;
-    let has_ttl = take::<u64>(from)? == 1;
+    let has_ttl = match take::<u64>(from)? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
     let ttl = take(from)?;
     let acl = match take::<u64>(from)? {
         0 => None,
@@ -351,6 +355,22 @@ mod tests {
 
     fn read<T: FromSql>(value: &Value) -> FromSqlResult<T> {
         T::column_result(ValueRef::from(value))
+    }
+
+    #[test]
+    fn facts_with_a_mark_of_a_ttl_other_than_0_or_1_are_refused() {
+        let ttl = Some(5);
+        let kind = LifetimeKind::Ttl;
+        let facts = NodeFacts {
+            lifetime: Lifetime { kind, ttl },
+            acl: None,
+        };
+        let mut bytes = encode_facts(&facts);
+        assert_eq!((bytes[1], decode_facts(&bytes)), (1, Some(facts)));
+        for mark in 2..0x80 {
+            bytes[1] = mark;
+            assert_eq!(decode_facts(&bytes), None, "{mark}");
+        }
     }
 
     prop_compose! {

@@ -28,9 +28,8 @@ pub const PACKET_DATA_MAX: usize = 256 << 20;
 /// The version of the protocol of leaders and learners, since ZooKeeper 3.4.
 const PROTOCOL: i32 = 0x1_0000;
 
-/// The smallest id of an observer that no configuration names: ZooKeeper's own ids are those of `myid` files, which are
-/// small numbers.
-const OBSERVER_ID_MIN: i64 = 1 << 32;
+/// The largest id that is left to configured servers: theirs are those of `myid` files, which are small numbers.
+const SERVER_ID_MAX: i64 = 1 << 32;
 
 const PROPOSAL: i32 = 2;
 const ACK: i32 = 3;
@@ -60,7 +59,7 @@ impl ObserverId {
     /// The id; `None` if it is in the range of ids of configured servers.
     #[must_use]
     pub fn new(id: i64) -> Option<ObserverId> {
-        (id > OBSERVER_ID_MIN).then_some(ObserverId(id))
+        (id > SERVER_ID_MAX).then_some(ObserverId(id))
     }
 
     /// An id from 64 bits of a hash: the same bits give the same id.
@@ -68,7 +67,7 @@ impl ObserverId {
     pub fn from_hash(bits: u64) -> ObserverId {
         // The highest bit is the sign.
         let positive = i64::from_be_bytes((bits >> 1).to_be_bytes());
-        ObserverId(positive | (OBSERVER_ID_MIN << 1))
+        ObserverId(positive | (SERVER_ID_MAX << 1))
     }
 
     /// The number.

@@ -75,7 +75,7 @@ pub(super) fn length_within(length: i32, max: usize, what: &str) -> Result<usize
 /// Reads over the identities of a packet, which nothing here uses.
 pub(super) fn skip_identities(from: &mut impl Read) -> Result<(), PacketError> {
     let count = int(from)?;
-    if count > IDENTITIES_MAX {
+    if !(-1..=IDENTITIES_MAX).contains(&count) {
         return Err(PacketError::Malformed(format!(
             "a packet announces {count} identities, and the limit is {IDENTITIES_MAX}"
         )));

@@ -56,7 +56,7 @@ fn the_five_packets_of_an_observer_are_those_that_servers_understand() {
 
 #[test]
 fn an_id_of_a_configured_server_is_impossible() {
-    for id in [i64::MIN, -1, 0, 1, 255, OBSERVER_ID_MIN] {
+    for id in [i64::MIN, -1, 0, 1, 255, SERVER_ID_MAX] {
         assert_eq!(ObserverId::new(id), None, "{id}");
     }
     for bits in [0, 1, u64::MAX, 1 << 63, 0x1234_5678_9abc_def0] {
@@ -147,6 +147,26 @@ fn every_packet_that_a_leader_sends_is_read() {
     ];
     for (bytes, packet) in rows {
         assert_eq!(read(&hex(bytes)).unwrap(), packet, "{bytes}");
+    }
+}
+
+#[test]
+fn a_packet_has_no_identities_or_null_and_never_fewer() {
+    let packet = |count: i32| {
+        let mut bytes = vec![0, 0, 0, 12];
+        bytes.extend([0xff; 8]);
+        bytes.extend((-1_i32).to_be_bytes());
+        bytes.extend(count.to_be_bytes());
+        bytes
+    };
+    for count in [-1, 0] {
+        let read = LeaderPacket::read(&mut packet(count).as_slice()).unwrap();
+        assert_eq!(read, LeaderPacket::UpToDate);
+    }
+    for count in [-2, i32::MIN] {
+        let error = LeaderPacket::read(&mut packet(count).as_slice()).unwrap_err();
+        let expected = format!("announces {count} identities");
+        assert!(error.to_string().contains(&expected), "{error}");
     }
 }
 
