@@ -198,6 +198,11 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Whether the length or count that comes next is -1, which is null.
+    pub fn is_null(&self) -> bool {
+        self.rest.starts_with(&[0xff; 4])
+    }
+
     /// Checks that everything was read.
     ///
     /// # Errors

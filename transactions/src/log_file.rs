@@ -8,7 +8,11 @@
 //!
 //! [`frame`] examines the bytes at a position, for readers of a file that grows. [`LogReader`] reads a whole file.
 //! A server flushes in pieces of 8 KiB, so the last record of a live file may be there in part, and a crash can leave it
-//! so. Such a record was never acknowledged. A record with a wrong checksum and others after it is damage.
+//! so. Such a record was never acknowledged. A record with a wrong checksum and others after it is damage, and so is a
+//! length that reaches over another record. (A torn record whose value has a whole record of a log in it looks the same,
+//! and is reported as damage.)
+
+mod search;
 
 use std::io::{self, Read};
 
@@ -66,6 +70,14 @@ pub enum BadFrame {
         length: usize,
         /// The byte.
         found: u8,
+    },
+    /// A length that reaches over another record, so that it is wrong.
+    #[error("the length {length} reaches over another record, which begins {next} bytes later")]
+    Overrun {
+        /// The length of the payload.
+        length: usize,
+        /// Bytes from the beginning of this record to the other one.
+        next: usize,
     },
     /// A checksum that differs, while length and mark fit together.
     #[error("the checksum of {length} bytes is {found:#x} and not {expected:#x}")]
@@ -175,9 +187,9 @@ pub enum LogEnd {
         /// The position after the last record.
         at: u64,
     },
-    /// A part of a record at the end. It was never acknowledged, or is being written.
+    /// A part of a record at the end, and no record after it. It was never acknowledged, or is being written.
     Torn {
-        /// The position of the record.
+        /// The position of the record; 0 for the header of the file.
         at: u64,
     },
     /// Bytes that are no record, and more than one record can leave.
@@ -218,6 +230,7 @@ pub struct LogReader<R> {
     passed: usize,
     /// The position in the file of the first byte that is not done.
     at: u64,
+    has_header: bool,
     has_ended: bool,
 }
 
@@ -229,20 +242,20 @@ impl<R: Read> LogReader<R> {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is not a transaction log. A file without a byte is one without a record.
+    /// If the file cannot be read, or is not a transaction log. A file without a whole header is one without a record.
     pub fn new(input: R) -> Result<LogReader<R>, LogError> {
         let mut reader = LogReader {
             input,
             buffer: Vec::new(),
             passed: 0,
             at: 0,
+            has_header: false,
             has_ended: false,
         };
         reader.fill(HEADER_BYTES)?;
-        let has_header = check_header(reader.rest())?;
-        match has_header {
-            true => reader.pass(HEADER_BYTES),
-            false => reader.has_ended = true,
+        reader.has_header = check_header(reader.rest())?;
+        if reader.has_header {
+            reader.pass(HEADER_BYTES);
         }
         Ok(reader)
     }
@@ -255,6 +268,12 @@ impl<R: Read> LogReader<R> {
     pub fn next_item(&mut self) -> Result<Option<LogItem>, LogError> {
         if self.has_ended {
             return Ok(None);
+        }
+        if !self.has_header {
+            return Ok(Some(match self.rest() {
+                [] => self.end(LogEnd::Whole { at: 0 }),
+                _ => self.end(LogEnd::Torn { at: 0 }),
+            }));
         }
         let mut wanted = PREFIX_BYTES;
         loop {
@@ -269,7 +288,7 @@ impl<R: Read> LogReader<R> {
                     return Ok(Some(LogItem::Transaction { at, transaction }));
                 }
                 Frame::Cut { needed } if is_more => wanted = needed,
-                Frame::Cut { .. } => return Ok(Some(self.end(LogEnd::Torn { at }))),
+                Frame::Cut { needed } => return Ok(Some(self.cut(needed))),
                 Frame::Empty => return self.padding().map(Some),
                 Frame::Bad(fault @ BadFrame::Checksum { length, .. }) => {
                     self.pass(length + FRAME_BYTES);
@@ -297,6 +316,19 @@ impl<R: Read> LogReader<R> {
         }
     }
 
+    /// The file ends within a record, if its length is right.
+    fn cut(&mut self, needed: usize) -> LogItem {
+        let at = self.at;
+        let length = needed.saturating_sub(FRAME_BYTES);
+        match search::later_record(self.rest()) {
+            Some(next) => self.end(LogEnd::Damaged {
+                at,
+                fault: BadFrame::Overrun { length, next },
+            }),
+            None => self.end(LogEnd::Torn { at }),
+        }
+    }
+
     /// A record that a crash left has zeros from some byte on; anything else is damage.
     fn bad(&mut self, fault: BadFrame) -> Result<LogItem, LogError> {
         let at = self.at;
@@ -306,10 +338,18 @@ impl<R: Read> LogReader<R> {
             _ => PREFIX_BYTES,
         };
         let is_torn = self.rest().get(within - 1) == Some(&0);
-        self.pass(within.min(self.rest().len()));
-        let end = match is_torn && self.only_zeros_follow()? {
-            true => LogEnd::Torn { at },
-            false => LogEnd::Damaged { at, fault },
+        let within = within.min(self.rest().len());
+        let next = match fault {
+            BadFrame::End { length, .. } if is_torn => {
+                search::later_record(&self.rest()[..within]).map(|next| BadFrame::Overrun { length, next })
+            }
+            _ => None,
+        };
+        self.pass(within);
+        let end = match next {
+            Some(fault) => LogEnd::Damaged { at, fault },
+            None if is_torn && self.only_zeros_follow()? => LogEnd::Torn { at },
+            None => LogEnd::Damaged { at, fault },
         };
         Ok(self.end(end))
     }
@@ -359,7 +399,8 @@ pub fn zxid_of_log(name: &str) -> Option<i64> {
     hex_zxid(name.strip_prefix("log.")?)
 }
 
-/// Servers write zxids in names as lower-case hexadecimal digits without leading zeros.
+/// The zxid of lower-case hexadecimal digits, as servers write it in names. They write no leading zeros; here those are
+/// read as well.
 pub(crate) fn hex_zxid(digits: &str) -> Option<i64> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if digits.is_empty() || !digits.bytes().all(is_hex) {
@@ -475,6 +516,46 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_length_over_sound_records_is_damage_and_never_a_torn_end() {
+        let first = testing::log_file(&transactions()[..1]).len();
+        for padding in [0, 300, 70_000] {
+            let sound = [testing::log_file(&transactions()), vec![0; padding]].concat();
+            let second = first + (sound.len() - padding - first) / 2;
+            // Lengths within the limit: some end in the zeros, and some after the end of the file.
+            for bit in 0..28 {
+                let mut damaged = sound.clone();
+                damaged[first + 8 + (31 - bit) / 8] ^= 1 << (bit % 8);
+                let (zxids, others) = read(&damaged);
+                assert_eq!(zxids[0], 1);
+                let is_damage = |item: &LogItem| {
+                    matches!(
+                        item,
+                        LogItem::Damaged { .. } | LogItem::End(LogEnd::Damaged { .. })
+                    )
+                };
+                assert!(
+                    others.iter().any(is_damage),
+                    "bit {bit}, padding {padding}: {others:?}"
+                );
+            }
+            let mut damaged = sound.clone();
+            damaged[first + 9] ^= 0x01;
+            let (zxids, others) = read(&damaged);
+            assert_eq!(zxids, [1]);
+            let [
+                LogItem::End(LogEnd::Damaged {
+                    at,
+                    fault: BadFrame::Overrun { next, .. },
+                }),
+            ] = others[..]
+            else {
+                panic!("{others:?}")
+            };
+            assert_eq!((at, next), (first as u64, second - first));
+        }
+    }
+
+    #[test]
     fn a_length_of_two_gibibytes_allocates_nothing_and_is_damage() {
         let mut bytes = testing::log_file(&transactions()[..1]);
         let at = bytes.len() as u64;
@@ -495,8 +576,6 @@ mod tests {
         );
         check(b"#!", "begins with [23, 21]");
         check(b"ZKLG\0\0\0\x03\0\0\0\0\0\0\0\0", "has the format 3");
-        assert_eq!(items(b"").unwrap(), []);
-        assert_eq!(items(b"ZKLG\0\0").unwrap(), []);
         let mut no_transaction = testing::log_file(&transactions()[..1]);
         no_transaction.truncate(HEADER_BYTES);
         no_transaction.extend(testing::record(b"no transaction"));
@@ -507,9 +586,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_any_length_up_to_its_header_has_an_end() {
+        let header = testing::log_header();
+        for length in 0..=header.len() {
+            let expected = match length {
+                0 => LogEnd::Whole { at: 0 },
+                HEADER_BYTES => LogEnd::Whole { at: 16 },
+                _ => LogEnd::Torn { at: 0 },
+            };
+            assert_eq!(read(&header[..length]), (vec![], end(expected)), "{length}");
+        }
+    }
+
+    #[test]
     fn the_name_of_a_log_has_its_first_zxid() {
         assert_eq!(zxid_of_log("log.100000001"), Some(0x1_0000_0001));
         assert_eq!(zxid_of_log("log.ffffffffffffffff"), Some(-1));
+        assert_eq!(zxid_of_log("log.01"), Some(1));
         for other in [
             "log.",
             "log.0x1",

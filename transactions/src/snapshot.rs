@@ -10,8 +10,11 @@
 //! long last zxid, and a seal                                             from 3.9 on
 //! ```
 //!
-//! A snapshot is *fuzzy*: the server goes on while it writes it, so that it can hold any part of the transactions after the
-//! zxid in its name. It is a tree only together with the log, replayed up to the zxid of the digest at least.
+//! A snapshot is *fuzzy*: the server goes on while it writes it. So it can hold any part of the transactions after the zxid
+//! in its name, and also parts of one after the zxid of the digest and after the last zxid, which are read when the znodes
+//! are written. It is a tree only together with the log. The tree is exact once the digest of a transaction that was
+//! replayed agrees; the digest of the snapshot itself need not. Its zxid can even be below the one in the name: the
+//! beginning of an epoch raises the name and is no transaction.
 //!
 //! [`SnapshotReader`] reads one item at a time, with the memory of one znode, and also the form without header and seals
 //! that a leader sends.
@@ -40,6 +43,8 @@ pub const VALUE_BYTES_MAX: usize = 256 << 20;
 const TEXT_BYTES_MAX: usize = 16 << 20;
 /// Entries of the longest access control list that is read; one of a request of 1 MiB has fewer.
 const ACL_ENTRIES_MAX: usize = 1 << 17;
+/// Bytes of all schemes and ids of one access control list.
+const ACL_LIST_BYTES_MAX: usize = 16 << 20;
 /// Bytes that may come after the znodes: three seals, and the oldest form of a digest, which is a text.
 const TRAILER_BYTES_MAX: usize = 1024;
 
@@ -53,8 +58,9 @@ const LAST_ZXID_BYTES: usize = 8 + SEAL_BYTES;
 pub struct AclId(pub i64);
 
 impl AclId {
-    /// All permissions for anybody; it is in no table. Other ids that are not in the table are of znodes that were created
-    /// while the snapshot was written.
+    /// All permissions for anybody; it is in no table. Other ids that are not in the table are of znodes that were created,
+    /// or whose list was changed, after the table was written. The transactions that did so follow in the log: the list of
+    /// a replayed create or setACL is the one of the znode, even where the znode exists already.
     pub const OPEN: AclId = AclId(-1);
 }
 
@@ -97,9 +103,10 @@ pub enum SnapshotItem {
 /// What comes after the znodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotEnd {
-    /// The digest, and the last transaction that the server had applied when it had written the znodes.
+    /// The digest of a tree that the server had, and the zxid of that tree: the last transaction that it had applied when it
+    /// had written the znodes. The znodes can differ from that tree, and the zxid can be below the one in the name.
     pub digest: Option<(i64, TreeDigest)>,
-    /// The last transaction that the server had applied, from 3.9 on.
+    /// The last transaction that the server had applied, from 3.9 on. The znodes can have parts of the next one.
     pub last_zxid: Option<i64>,
 }
 
@@ -153,6 +160,18 @@ pub enum SnapshotError {
         /// The limit.
         max: usize,
     },
+    /// The first znode is not the root, or a later one is.
+    #[error("path at byte {at}: {found:?} {}", if *is_first { "is the first znode in place of the root" } else {
+        "is the root a second time"
+    })]
+    Root {
+        /// The position of the path.
+        at: u64,
+        /// The path, as it is written.
+        found: String,
+        /// Whether no znode came before.
+        is_first: bool,
+    },
     /// A seal does not fit the bytes before it.
     #[error("the seal at byte {at} has the checksum {expected:#x}, and the bytes before it have {found:#x}")]
     Seal {
@@ -182,7 +201,7 @@ pub fn zxid_of_snapshot(name: &str) -> Option<(i64, Compression)> {
 enum Section {
     Sessions { left: i32 },
     AclLists { left: i32 },
-    Znodes,
+    Znodes { is_first: bool },
     Ended,
 }
 
@@ -266,22 +285,28 @@ impl<R: Read> SnapshotReader<R> {
                     let timeout = self.input.int("session timeout")?;
                     return Ok(Some(SnapshotItem::Session { id, timeout }));
                 }
-                Section::AclLists { left: 0 } => self.section = Section::Znodes,
+                Section::AclLists { left: 0 } => self.section = Section::Znodes { is_first: true },
                 Section::AclLists { left } => {
                     self.section = Section::AclLists { left: left - 1 };
                     let id = AclId(self.input.long("ACL id")?);
                     let list = self.input.acl()?;
                     return Ok(Some(SnapshotItem::AclList { id, list }));
                 }
-                Section::Znodes => return self.znode().map(Some),
+                Section::Znodes { is_first } => return self.znode(is_first).map(Some),
                 Section::Ended => return Ok(None),
             }
         }
     }
 
-    /// Reads a znode, or the end.
-    fn znode(&mut self) -> Result<SnapshotItem, SnapshotError> {
+    /// Reads a znode, or the end. The root is the first one, in every tree; a snapshot without it is no tree.
+    fn znode(&mut self, is_first: bool) -> Result<SnapshotItem, SnapshotError> {
+        let at = self.input.at;
         let path = self.input.text("path", TEXT_BYTES_MAX)?;
+        if is_first != path.is_empty() {
+            let found = path;
+            return Err(SnapshotError::Root { at, found, is_first });
+        }
+        self.section = Section::Znodes { is_first: false };
         let path = match path.as_str() {
             "/" => {
                 self.section = Section::Ended;
@@ -427,11 +452,17 @@ impl<R: Read> Summed<R> {
             });
         }
         let mut list = Vec::new();
+        let mut left = ACL_LIST_BYTES_MAX;
         for _ in 0..length {
+            let permissions = self.int("permissions")?;
+            let scheme = self.text("ACL scheme", left)?;
+            left -= scheme.len();
+            let id = self.text("ACL id", left)?;
+            left -= id.len();
             list.push(AclEntry {
-                permissions: self.int("permissions")?,
-                scheme: self.text("ACL scheme", TEXT_BYTES_MAX)?,
-                id: self.text("ACL id", TEXT_BYTES_MAX)?,
+                permissions,
+                scheme,
+                id,
             });
         }
         Ok(list)

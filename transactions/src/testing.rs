@@ -315,6 +315,16 @@ fn seal(file: &mut Encoder) {
     file.text("/");
 }
 
+/// The root of an empty tree.
+pub fn root() -> SnapshotZnode {
+    SnapshotZnode {
+        path: "/".to_owned(),
+        data: None,
+        acl: AclId::OPEN,
+        stat: PersistedStat::default(),
+    }
+}
+
 /// A small snapshot with a session, two lists, and a few znodes.
 pub fn some_snapshot(trailer: Trailer) -> Vec<u8> {
     let stat = |czxid| PersistedStat {

@@ -1,12 +1,12 @@
 //! The tree that transactions build: paths, Stats and the CRC-32 of each value, without the values.
 //!
 //! It applies transactions as a server does, so that after each of them [`Tree::digest`] is the digest that the server
-//! wrote. It is kept in memory, about 200 bytes and the path for each znode.
+//! wrote. It is kept in memory, about 210 bytes and the path for each znode.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::digest::{ContentCrc, DigestSum, PersistedStat};
-use crate::transaction::{CONTAINER_OWNER, Lifetime, Operation, TTL_OWNER, Transaction};
+use crate::digest::{ContentCrc, DigestSum, PathCharset, PersistedStat};
+use crate::transaction::{Lifetime, Operation, Transaction};
 
 /// A znode without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +69,15 @@ impl Tree {
         self.znodes.insert(path.to_owned(), TreeZnode { content, stat });
     }
 
-    /// The digest of the tree, as servers compute it.
+    /// The digest of the tree, as servers compute it that encode paths in UTF-8. To compare it with one that a server
+    /// wrote, use [`Tree::has_digest`].
     pub fn digest(&self) -> u64 {
-        self.sum.0
+        self.digest_in(PathCharset::Utf8)
+    }
+
+    /// The digest of the tree, as servers compute it that encode paths in this charset.
+    pub fn digest_in(&self, charset: PathCharset) -> u64 {
+        self.sum.value(charset)
     }
 
     /// The number of znodes.
@@ -89,8 +95,15 @@ impl Tree {
         self.znodes.get(key(path))
     }
 
+    /// Whether a server that has this digest has this tree, in whatever charset its JVM encodes the paths.
+    pub fn has_digest(&self, digest: u64) -> bool {
+        self.sum.charset_of(digest).is_some()
+    }
+
     /// Applies a transaction. What a snapshot that was written meanwhile already has is passed over, as by a server that
-    /// replays its log: a create of an existing znode, and changes of a missing one.
+    /// replays its log: a create of an existing znode, and changes of a missing one. Access control lists are not kept
+    /// here; a reader that keeps them has to give an existing znode the list of a create that is replayed, as a server
+    /// does, because the snapshot may lack it ([`crate::snapshot::AclId`]).
     pub fn apply(&mut self, transaction: &Transaction) {
         self.apply_operation(transaction, &transaction.operation);
     }
@@ -156,6 +169,10 @@ impl Tree {
     }
 
     /// Counts the create of a child, unless it is counted already.
+    ///
+    /// Only logs of 3.3, which have no digests, have a create without the parent's cversion. A server that replays such a
+    /// create over a znode that exists counts it a second time, and so has another cversion than before its restart; here
+    /// it is counted once.
     fn raise_parent(&mut self, path: &str, parent_cversion: i32, zxid: i64) {
         let exists = self.znodes.contains_key(path);
         let Some(parent) = parent(path) else { return };
@@ -210,8 +227,8 @@ impl Tree {
     }
 
     fn is_session(&self, owner: i64) -> bool {
-        let has_mark = owner == 0 || owner == CONTAINER_OWNER || owner & TTL_OWNER == TTL_OWNER;
-        !has_mark || self.sessions.contains(&owner)
+        let is_known = |session| self.sessions.contains(&session);
+        Lifetime::of_owner(owner, is_known) == Lifetime::Ephemeral
     }
 }
 
@@ -284,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_owner_that_looks_like_a_ttl_is_a_session_if_the_snapshot_lists_it() {
-        let session = TTL_OWNER | 5;
+        let session = Lifetime::Ttl { ms: 5 }.owner(0);
         let stat = PersistedStat {
             ephemeral_owner: session,
             ..PersistedStat::default()

@@ -24,7 +24,8 @@ pub struct CommittedTxn {
     pub content: TxnContent,
     /// The digest of the whole tree after it, if the server computes digests.
     pub digest: Option<TreeDigestValue>,
-    /// A checksum of its encoding: the same transaction has the same one.
+    /// A checksum of its encoding: the same transaction has the same one. Errors that a server logs under the zxid of the
+    /// transaction before them are no transactions: a source drops them, so that one zxid has one checksum.
     pub payload_crc: u32,
 }
 
@@ -106,8 +107,8 @@ pub struct HistoryPosition {
     pub zxid: Zxid,
     /// Its checksum; `None` where a snapshot was taken and the transaction itself was not seen.
     pub payload_crc: Option<u32>,
-    /// The digest of the whole tree after it: in a staged snapshot as the server says, if it does; in the journal as it
-    /// was computed, if it is.
+    /// The digest of the whole tree after it, of paths in UTF-8: in a staged snapshot as the server says, if it does; in
+    /// the journal as it was computed, if it is.
     pub digest: Option<u64>,
     /// The greatest epoch of a leader that the source has followed.
     pub epoch: u32,

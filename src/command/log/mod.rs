@@ -178,6 +178,14 @@ fn print_log(input: &Input, printer: &mut RowPrinter) -> Result<bool, Failure> {
     }
 }
 
+/// Words for a part of a log that was not written to its end.
+fn torn(at: u64) -> String {
+    match at {
+        0 => "the header was written in part".to_owned(),
+        at => format!("the last record, at byte {at}, was written in part"),
+    }
+}
+
 /// Bytes that are written at once.
 const BATCH_BYTES: usize = 64 << 10;
 
@@ -221,8 +229,9 @@ impl RowPrinter {
             LogEnd::Whole { .. } => Ok(true),
             LogEnd::Torn { at } => {
                 eprintln!(
-                    "note: {}: the last record, at byte {at}, was written in part: the server is writing it, or was killed",
-                    input.path.display()
+                    "note: {}: {}: the server is writing it, or was killed",
+                    input.path.display(),
+                    torn(at)
                 );
                 Ok(true)
             }

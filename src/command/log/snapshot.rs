@@ -9,7 +9,7 @@ use bridge_core::number::{SessionId, Zxid};
 use bridge_core::record::{Acl, Data, Timestamp};
 use bridge_transactions::compression::{Compression, Decompressed};
 use bridge_transactions::snapshot::{AclId, SnapshotEnd, SnapshotItem, SnapshotReader, SnapshotZnode};
-use bridge_transactions::transaction::{AclEntry, CONTAINER_OWNER, TTL_OWNER};
+use bridge_transactions::transaction::{AclEntry, Lifetime};
 use serde_json::json;
 
 use super::input::Input;
@@ -105,13 +105,11 @@ fn line(item: SnapshotItem, tables: &mut Tables, printer: &RowPrinter) -> Result
 
 /// The lifetime that an owner field shows, with the TTL in milliseconds.
 fn lifetime(owner: i64, sessions: &HashMap<i64, i32>) -> (&'static str, Option<i64>) {
-    match owner {
-        0 => ("persistent", None),
-        // From server id 255 on, ids of sessions look like the owner of a TTL.
-        _ if sessions.contains_key(&owner) => ("ephemeral", None),
-        CONTAINER_OWNER => ("container", None),
-        _ if owner & TTL_OWNER == TTL_OWNER => ("ttl", Some(owner & !TTL_OWNER)),
-        _ => ("ephemeral", None),
+    match Lifetime::of_owner(owner, |session| sessions.contains_key(&session)) {
+        Lifetime::Persistent => ("persistent", None),
+        Lifetime::Ephemeral => ("ephemeral", None),
+        Lifetime::Container => ("container", None),
+        Lifetime::Ttl { ms } => ("ttl", Some(ms)),
     }
 }
 

@@ -107,12 +107,12 @@ fn counts_and_lengths_of_two_to_the_31_are_refused() {
         "path at byte 24: its length is 2147483647, the limit is 16777216",
     );
     check(
-        &[&[0; 8], b"\0\0\0\x02/a", &largest],
-        "data at byte 30: its length is 2147483647",
+        &[&[0; 8], &[0; 4], &largest],
+        "data at byte 28: its length is 2147483647",
     );
     check(
-        &[&[0; 8], b"\0\0\0\x02/a\0\x10\0\0...."],
-        "ends at byte 38 within the data",
+        &[&[0; 8], &[0; 4], b"\0\x10\0\0...."],
+        "ends at byte 36 within the data",
     );
     check(
         &[&[0; 4], &[0, 0, 0, 1], &[0; 8], &largest],
@@ -130,14 +130,14 @@ fn counts_and_lengths_of_two_to_the_31_are_refused() {
 
 #[test]
 fn the_form_of_a_leader_has_no_header_and_its_input_goes_on_after_it() {
-    let body = testing::snapshot_body(&[(7, 8)], &[], &[]);
+    let body = testing::snapshot_body(&[(7, 8)], &[], &[testing::root()]);
     let stream = [&body[..], b"and more"].concat();
     let mut reader = SnapshotReader::of_leader(stream.as_slice()).unwrap();
     let mut count = 0;
     while reader.next_item().unwrap().is_some() {
         count += 1;
     }
-    assert_eq!((count, reader.into_inner()), (2, &b"and more"[..]));
+    assert_eq!((count, reader.into_inner()), (3, &b"and more"[..]));
 }
 
 #[test]
@@ -160,4 +160,58 @@ fn the_name_of_a_snapshot_has_its_zxid_and_its_compression() {
     check("snapshot.1f.zip", None);
     check("snapshot.", None);
     check("log.1", None);
+}
+
+#[test]
+fn a_tree_has_one_root_and_it_comes_first_in_a_file_and_from_a_leader() {
+    let znode = |path: &str| SnapshotZnode {
+        path: path.to_owned(),
+        ..testing::root()
+    };
+    let check = |znodes: &[SnapshotZnode], expected: Option<&str>| {
+        let body = testing::snapshot_body(&[], &[], znodes);
+        let file = testing::snapshot_file(&body, Trailer::Seal);
+        let of_leader = all(SnapshotReader::of_leader(body.as_slice()).unwrap());
+        for read in [items(&file), of_leader] {
+            match (read, expected) {
+                (read, None) => assert_eq!(read.unwrap().len(), znodes.len() + 1),
+                (read, Some(expected)) => {
+                    let error = read.expect_err("it is no tree").to_string();
+                    assert!(error.contains(expected), "{error}");
+                }
+            }
+        }
+    };
+    check(&[znode("/")], None);
+    check(&[znode("/"), znode("/a")], None);
+    check(&[], Some(r#""/" is the first znode in place of the root"#));
+    check(
+        &[znode("/a"), znode("/")],
+        Some(r#""/a" is the first znode in place of the root"#),
+    );
+    check(
+        &[znode("/"), znode("/a"), znode("/")],
+        Some(r#""" is the root a second time"#),
+    );
+}
+
+#[test]
+fn an_access_control_list_has_a_limit_of_bytes_beside_the_one_of_its_entries() {
+    let list = |texts: &[usize]| {
+        let entry = |length: &usize| AclEntry {
+            id: "i".repeat(*length),
+            ..testing::anyone()
+        };
+        let list: Vec<AclEntry> = texts.iter().map(entry).collect();
+        let body = testing::snapshot_body(&[], &[(AclId(1), list)], &[testing::root()]);
+        all(SnapshotReader::of_leader(body.as_slice()).unwrap())
+    };
+    // The scheme is "world".
+    let half = ACL_LIST_BYTES_MAX / 2 - 5;
+    assert_eq!(list(&[half, half]).unwrap().len(), 3);
+    for texts in [&[half, half + 1][..], &[half, half, 0], &[2 * half + 6]] {
+        let error = list(texts).expect_err("the list is too long").to_string();
+        assert!(error.contains("ACL"), "{error}");
+        assert!(error.contains("the limit is"), "{error}");
+    }
 }

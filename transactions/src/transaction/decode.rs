@@ -1,6 +1,6 @@
 //! Reads a payload.
 
-use super::{AclEntry, Lifetime, Operation, Transaction, TreeDigest};
+use super::{AclEntry, Lifetime, Operation, Transaction, TreeDigest, open_list};
 use crate::jute::{DecodeError, DecodeFault, Decoder};
 
 const ERROR: i32 = -1;
@@ -145,12 +145,16 @@ fn reconfigure(body: &mut Decoder<'_>) -> Result<Operation, DecodeError> {
     })
 }
 
-/// Reads an access control list.
+/// Reads an access control list; null is the open one.
 ///
 /// # Errors
 ///
 /// If it is not one.
 pub(crate) fn acl(body: &mut Decoder<'_>) -> Result<Vec<AclEntry>, DecodeError> {
+    if body.is_null() {
+        body.count("ACL", ACL_ENTRY_BYTES)?;
+        return Ok(open_list());
+    }
     let count = body.count("ACL", ACL_ENTRY_BYTES)?;
     let entry = |body: &mut Decoder<'_>| {
         Ok(AclEntry {
@@ -322,6 +326,19 @@ mod tests {
         assert_eq!(parent_cversion, -1);
         assert!(refusal(CREATE, &whole[..whole.len() - 1]).contains("parent's cversion"));
         assert!(refusal(CREATE2, &whole[..whole.len() - 4]).contains("parent's cversion"));
+    }
+
+    #[test]
+    fn a_null_access_control_list_is_the_open_one_and_an_empty_one_is_empty() {
+        let with_list = |list: &[u8]| operation(SET_ACL, &[b"\0\0\0\x02/a", list, &[0, 0, 0, 3]].concat());
+        let expected = |acl| Operation::SetAcl {
+            path: "/a".to_owned(),
+            acl,
+            version: 3,
+        };
+        assert_eq!(with_list(&[0xff; 4]), expected(vec![testing::anyone()]));
+        assert_eq!(with_list(&[0; 4]), expected(Vec::new()));
+        assert!(refusal(SET_ACL, b"\0\0\0\x02/a\xff\xff\xff\xfe\0\0\0\x03").contains("-2 is negative"));
     }
 
     #[test]

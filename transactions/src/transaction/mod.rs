@@ -19,19 +19,25 @@ pub fn counter(zxid: i64) -> u32 {
 
 /// Whether a transaction can come directly after another one: the next of the same epoch, or the first of a later one.
 ///
+/// A plain standalone server has no epochs and counts on from (e, `ffffffff`) to (e+1, 0). No leader of an ensemble does:
+/// it gives its office up before, and (e+1, 0) is no transaction there.
+///
 /// Whether the last transaction of the earlier epoch was committed is not answered by this.
 pub fn can_follow(zxid: i64, last: i64) -> bool {
     match epoch(zxid).cmp(&epoch(last)) {
         std::cmp::Ordering::Less => false,
         std::cmp::Ordering::Equal => counter(last).checked_add(1) == Some(counter(zxid)),
-        std::cmp::Ordering::Greater => counter(zxid) == 1,
+        std::cmp::Ordering::Greater => {
+            counter(zxid) == 1 || counter(zxid) == 0 && last.checked_add(1) == Some(zxid)
+        }
     }
 }
 
 /// A transaction as its leader proposed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
-    /// Its number, ascending within an ensemble.
+    /// Its number, ascending within an ensemble. One kind of entry has no number of its own: see
+    /// [`Transaction::is_without_number`].
     pub zxid: i64,
     /// The session that asked for it; 0 for the server itself.
     pub session: i64,
@@ -41,10 +47,25 @@ pub struct Transaction {
     pub time: i64,
     /// The change.
     pub operation: Operation,
-    /// The digest of the tree after it. None up to 3.5, in failed transactions, and where digests are turned off.
+    /// The digest of the tree after it. None up to 3.5, in errors, and where digests are turned off. A `multi` that failed
+    /// has the one of the unchanged tree.
     pub digest: Option<TreeDigest>,
-    /// CRC-32 of the payload. Two payloads at one zxid with different sums are of different histories.
+    /// CRC-32 of the payload. Two payloads at one zxid with different sums are of different histories, except for one
+    /// that [is without a number](Transaction::is_without_number), which must be dropped before anything is compared.
     pub payload_crc: u32,
+}
+
+impl Transaction {
+    /// Whether this is the error of a malformed request, which has no zxid of its own: the leader writes it under the last
+    /// zxid that it gave, be that the one of the transaction before or (e, 0) when its epoch has none yet. It changes
+    /// nothing and is no part of the history: it is dropped, and its payload is never the one of its zxid.
+    ///
+    /// `last` is the zxid of the transaction before.
+    pub fn is_without_number(&self, last: i64) -> bool {
+        let is_begin_of_epoch = counter(self.zxid) == 0 && epoch(self.zxid) > epoch(last);
+        matches!(self.operation, Operation::Error { .. })
+            && (self.zxid == last || is_begin_of_epoch && !can_follow(self.zxid, last))
+    }
 }
 
 /// A digest of the whole tree.
@@ -58,6 +79,15 @@ pub struct TreeDigest {
 
 /// The version of the digest in all releases from 3.6.0 to 3.9.
 pub const DIGEST_VERSION: i32 = 2;
+
+/// The list of a znode that is open to everybody. Servers of 3.4 with `skipACL` write null in its place.
+pub fn open_list() -> Vec<AclEntry> {
+    vec![AclEntry {
+        permissions: 31,
+        scheme: "world".to_owned(),
+        id: "anyone".to_owned(),
+    }]
+}
 
 /// An entry of an access control list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,17 +118,34 @@ pub enum Lifetime {
 
 /// The persisted owner of a container.
 pub const CONTAINER_OWNER: i64 = i64::MIN;
-/// The upper byte of the persisted owner of a znode with a TTL; the TTL is in the others.
-pub const TTL_OWNER: i64 = 0xff << 56;
+/// The upper 3 bytes of the persisted owner of a znode with a TTL; the TTL is in the others.
+const TTL_OWNER: i64 = 0xff << 56;
+/// The bits of an owner that hold the TTL.
+const TTL_BITS: i64 = 0xff_ffff_ffff;
 
 impl Lifetime {
+    /// The lifetime of a znode with this persisted owner.
+    ///
+    /// The id of a session of a server 255 can look like the owner of a TTL, so `is_session` is asked for those: whether
+    /// the session is known. The form of the beta 3.5.3, 0x80 and the TTL, is not known, and is read as a session.
+    pub fn of_owner(owner: i64, is_session: impl FnOnce(i64) -> bool) -> Lifetime {
+        match owner {
+            0 => Lifetime::Persistent,
+            CONTAINER_OWNER => Lifetime::Container,
+            _ if owner & !TTL_BITS == TTL_OWNER && !is_session(owner) => {
+                Lifetime::Ttl { ms: owner & TTL_BITS }
+            }
+            _ => Lifetime::Ephemeral,
+        }
+    }
+
     /// The owner that the server stores for a znode that this session creates.
     pub fn owner(self, session: i64) -> i64 {
         match self {
             Lifetime::Persistent => 0,
             Lifetime::Ephemeral => session,
             Lifetime::Container => CONTAINER_OWNER,
-            Lifetime::Ttl { ms } => TTL_OWNER | ms,
+            Lifetime::Ttl { ms } => TTL_OWNER | ms & TTL_BITS,
         }
     }
 }
@@ -301,11 +348,57 @@ mod tests {
         check(0x2_0000_0001, 0x1_0000_0009, true);
         check(0x5_0000_0001, 0x1_0000_0009, true);
         check(0x2_0000_0002, 0x1_0000_0009, false);
-        check(0x2_0000_0000, 0x1_ffff_ffff, false);
+        check(0x2_0000_0000, 0x1_ffff_fffe, false);
+        check(0x3_0000_0000, 0x1_ffff_ffff, false);
         check(0x1_0000_0001, 0x2_0000_0000, false);
         // A leader that had no transaction yet.
         check(0x2_0000_0001, 0x2_0000_0000, true);
         assert_eq!((epoch(0x5_0000_0007), counter(0x5_0000_0007)), (5, 7));
+    }
+
+    #[test]
+    fn a_standalone_server_counts_on_where_the_lower_half_of_a_zxid_ends() {
+        assert!(can_follow(0x1_0000_0000, 0xffff_ffff));
+        assert!(can_follow(0x2_0000_0000, 0x1_ffff_ffff));
+        assert!(can_follow(0x2_0000_0001, 0x2_0000_0000));
+        assert!(!can_follow(i64::MIN, i64::MAX));
+    }
+
+    #[test]
+    fn the_error_of_a_malformed_request_is_without_a_number_and_other_errors_have_one() {
+        let error = |zxid| crate::testing::transaction(zxid, Operation::Error { code: -5 }, None);
+        let create = |zxid| crate::testing::a_create(zxid, "/a");
+        let (last, begin) = (0x1_0000_0007, 0x2_0000_0000);
+        assert!(error(last).is_without_number(last));
+        assert!(error(begin).is_without_number(last));
+        assert!(!error(last + 1).is_without_number(last));
+        assert!(!create(last).is_without_number(last) && !create(begin).is_without_number(last));
+        // A failed request of a standalone server that counts on.
+        assert!(!error(begin).is_without_number(0x1_ffff_ffff));
+        assert!(error(begin).is_without_number(begin));
+    }
+
+    #[test]
+    fn an_owner_is_read_as_a_ttl_only_with_its_exact_mark_and_if_it_is_no_session() {
+        let check = |owner: u64, expected| {
+            let lifetime = Lifetime::of_owner(owner.cast_signed(), |session| session & 0xff == 0x77);
+            assert_eq!(lifetime, expected, "{owner:#x}");
+        };
+        check(0, Lifetime::Persistent);
+        check(1 << 63, Lifetime::Container);
+        check(0xff00_0000_0000_1234, Lifetime::Ttl { ms: 0x1234 });
+        check(0xff00_00ff_ffff_ffff, Lifetime::Ttl { ms: 0xff_ffff_ffff });
+        // Sessions: of a server 255 after some hours, and one that is known.
+        check(0xff00_0100_0000_0000, Lifetime::Ephemeral);
+        check(0xff01_8c07_0000_0001, Lifetime::Ephemeral);
+        check(0xff00_0000_0000_0077, Lifetime::Ephemeral);
+        check(0x0100_000d_8c07_0000, Lifetime::Ephemeral);
+        // The TTL of the beta 3.5.3 is not known.
+        check(0x8000_0000_0000_1234, Lifetime::Ephemeral);
+        for ms in [0, 1, 0x1234, 0xff_ffff_ffff] {
+            let ttl = Lifetime::Ttl { ms };
+            assert_eq!(Lifetime::of_owner(ttl.owner(7), |_| false), ttl);
+        }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use bridge_core::source::{
     SourceEvent, SourceRequest,
 };
 use bridge_transactions::quorum::ObserverId;
-use bridge_transactions::transaction::Transaction;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
@@ -27,7 +26,7 @@ use super::options::ObserverOptions;
 use super::refusal;
 use super::spool::{Batch, MEMORY_BYTES, Spool, SpoolError, SpoolLimits};
 use super::stage::{Stage, StageError};
-use super::to_core::committed;
+use super::to_core::{decoded, history};
 use super::transport::{Interrupt, QuorumLogin, Transport};
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
@@ -88,6 +87,7 @@ impl ObserverSource {
             reconnects: Reconnects::default(),
             members: Vec::new(),
             leader: None,
+            last: 0,
         };
         while let Some(wait) = driver.connect_once().await {
             if !pause(wait, &mut driver.link).await {
@@ -132,6 +132,8 @@ struct Driver {
     members: Vec<Member>,
     /// The last leader.
     leader: Option<QuorumAddress>,
+    /// The last transaction before the next one that goes to the machine.
+    last: i64,
 }
 
 /// The work of the present connection.
@@ -301,6 +303,7 @@ impl Driver {
                 if let Work::Led { epoch } = *work {
                     let position = after.map_or(0, |after| after.zxid.0.cast_signed());
                     *work = Work::Resumed { epoch, after };
+                    self.last = position;
                     // A conversation that has ended reports that.
                     let _ended = attempt.positions.take().map(|positions| positions.send(position));
                 }
@@ -368,6 +371,7 @@ impl Driver {
             }
             (Synchronised::Trunc { zxid }, Some(_)) => {
                 *work = Work::Following;
+                self.last = zxid;
                 SyncKind::Truncate(Zxid(zxid.cast_unsigned()))
             }
             (Synchronised::Snap { zxid }, _) => {
@@ -410,7 +414,8 @@ impl Driver {
         };
         let mut transactions = VecDeque::from(transactions);
         while let Some(payload) = transactions.pop_front() {
-            stage.take(&decode(&payload)?).map_err(Stop::Stage)?;
+            let transaction = decoded(&payload).map_err(unsupported)?;
+            stage.take(&transaction).map_err(Stop::Stage)?;
             if stage.exact_at().is_some() {
                 return self.staged(work, transactions.into()).await;
             }
@@ -423,6 +428,7 @@ impl Driver {
         *work = match std::mem::replace(work, Work::Following) {
             Work::Staging(stage) => match stage.exact_at() {
                 Some(at) => {
+                    self.last = at.zxid.0.cast_signed();
                     self.input(Input::Staged(at)).await?;
                     Work::Staged(stage, rest)
                 }
@@ -433,18 +439,14 @@ impl Driver {
         Ok(())
     }
 
-    /// Sends transactions to the machine.
+    /// Sends transactions to the machine, except for those without a number, which are no part of the history.
     async fn forward(&mut self, transactions: Vec<CommittedPayload>) -> Result<(), Stop> {
-        if transactions.is_empty() {
-            return Ok(());
-        }
         let digests = self.source.config.acl_digests;
-        let convert = |payload: &CommittedPayload| {
-            committed(decode(payload)?, digests)
-                .map_err(|message| Stop::Unreadable(SourceErrorKind::Unsupported, message))
-        };
-        let converted: Result<Vec<_>, _> = transactions.iter().map(convert).collect();
-        self.input(Input::Transactions(converted?)).await
+        let history = history(&transactions, &mut self.last, digests).map_err(unsupported)?;
+        match history.is_empty() {
+            true => Ok(()),
+            false => self.input(Input::Transactions(history)).await,
+        }
     }
 
     async fn input(&mut self, input: Input) -> Result<(), Stop> {
@@ -558,13 +560,6 @@ async fn ask_version(config: ZookeeperConfig) -> Option<Arc<str>> {
     version(&config).await
 }
 
-fn decode(payload: &CommittedPayload) -> Result<Transaction, Stop> {
-    Transaction::decode(&payload.bytes).map_err(|error| {
-        let message = format!(
-            "transaction 0x{:x} cannot be read: {error}; nothing from it on is recorded: use capture = \"watch\" or a \
-             newer zkbridge",
-            payload.zxid
-        );
-        Stop::Unreadable(SourceErrorKind::Unsupported, message)
-    })
+fn unsupported(message: String) -> Stop {
+    Stop::Unreadable(SourceErrorKind::Unsupported, message)
 }

@@ -89,6 +89,8 @@ pub(crate) struct Stage {
     zxid: i64,
     payload_crc: Option<u32>,
     proof: Proof,
+    /// The last digest of a leader that was equal.
+    leader_digest: u64,
     /// Whether an unproved tree is the tree at its zxid, as long as no transaction has followed.
     is_sent: bool,
     is_up_to_date: bool,
@@ -105,6 +107,7 @@ impl Stage {
             zxid,
             payload_crc: None,
             proof: Proof::Open,
+            leader_digest: 0,
             is_sent,
             is_up_to_date: false,
             unproved: 0,
@@ -162,9 +165,9 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Applies the next transaction. One that the tree has already is ignored.
+    /// Applies the next transaction. One that the tree has already is ignored, and so is one without a number.
     pub(crate) fn take(&mut self, transaction: &Transaction) -> Result<(), StageError> {
-        if transaction.zxid <= self.zxid {
+        if transaction.zxid <= self.zxid || transaction.is_without_number(self.zxid) {
             return Ok(());
         }
         if !can_follow(transaction.zxid, self.zxid) {
@@ -188,7 +191,10 @@ impl Stage {
             .digest
             .filter(|digest| digest.version == DIGEST_VERSION)
         {
-            Some(digest) if digest.value == self.nodes.digest() => self.proof = Proof::Equal,
+            Some(digest) if self.nodes.has_digest(digest.value) => {
+                self.proof = Proof::Equal;
+                self.leader_digest = digest.value;
+            }
             Some(_) => self.proof = Proof::Differs,
             None if changes_tree => self.proof = Proof::NoDigests,
             None => {}
@@ -222,10 +228,13 @@ impl Stage {
             Proof::NoDigests => self.is_sent,
             Proof::Differs => false,
         };
+        // The machine computes digests of paths in UTF-8, and can go on from no other.
+        let digest = Some(self.nodes.digest())
+            .filter(|digest| self.proof == Proof::Equal && *digest == self.leader_digest);
         (is_exact && self.is_up_to_date).then(|| HistoryPosition {
             zxid: Zxid(self.zxid.cast_unsigned()),
             payload_crc: self.payload_crc,
-            digest: (self.proof == Proof::Equal).then(|| self.nodes.digest()),
+            digest,
             epoch: self.epoch,
             scope: 0,
         })

@@ -8,11 +8,47 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::{Acl, Lifetime, LifetimeKind};
 use bridge_transactions::transaction::{self, AclEntry, Operation, Transaction};
 
+use super::learner::CommittedPayload;
 use crate::config::AclDigests;
 use crate::convert::masked_id;
 
 /// The letters of permissions, in the order of records.
 const LETTERS: [(char, i32); 5] = [('c', 4), ('d', 8), ('r', 1), ('w', 2), ('a', 16)];
+
+/// The transactions of a leader for the machine, without those that have no number and are no part of the history. `last` is
+/// the zxid of the transaction before them, and afterwards the one of the last.
+///
+/// # Errors
+/// If one cannot be read.
+pub(super) fn history(
+    payloads: &[CommittedPayload],
+    last: &mut i64,
+    digests: AclDigests,
+) -> Result<Vec<CommittedTxn>, String> {
+    let mut history = Vec::with_capacity(payloads.len());
+    for payload in payloads {
+        let transaction = decoded(payload)?;
+        if !transaction.is_without_number(*last) {
+            *last = transaction.zxid;
+            history.push(committed(transaction, digests)?);
+        }
+    }
+    Ok(history)
+}
+
+/// The transaction of a payload.
+///
+/// # Errors
+/// If it is none that is known.
+pub(super) fn decoded(payload: &CommittedPayload) -> Result<Transaction, String> {
+    Transaction::decode(&payload.bytes).map_err(|error| {
+        format!(
+            "transaction 0x{:x} cannot be read: {error}; nothing from it on is recorded: use capture = \"watch\" or a \
+             newer zkbridge",
+            payload.zxid
+        )
+    })
+}
 
 /// A transaction for the machine.
 ///
@@ -135,9 +171,38 @@ fn bytes(data: Option<Vec<u8>>) -> Arc<[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use bridge_transactions::testing;
     use bridge_transactions::transaction::TreeDigest;
 
     use super::*;
+
+    #[test]
+    fn the_error_of_a_malformed_request_never_takes_the_place_of_the_transaction_before_it() {
+        let error = |zxid| testing::transaction(zxid, Operation::Error { code: -5 }, None);
+        let (last, begin) = (0x1_0000_0007, 0x2_0000_0000);
+        let sent = [
+            error(last),
+            testing::a_create(last + 1, "/a"),
+            error(last + 1),
+            error(last + 2),
+            error(begin),
+            testing::a_create(begin + 1, "/b"),
+        ];
+        let payload = |transaction: &Transaction| CommittedPayload {
+            zxid: transaction.zxid,
+            bytes: testing::payload(transaction),
+        };
+        let payloads: Vec<CommittedPayload> = sent.iter().map(payload).collect();
+        let mut at = last;
+        let read = history(&payloads, &mut at, AclDigests::Full).unwrap();
+        let crcs: Vec<u32> = read.iter().map(|one| one.payload_crc).collect();
+        assert_eq!(crcs, [1, 3, 5].map(|index: usize| sent[index].payload_crc));
+        assert_eq!(at, begin + 1);
+        // After a TRUNC to the transaction before, a failed request with a number of its own is sent again.
+        let mut at = last - 1;
+        let read = history(&payloads[..1], &mut at, AclDigests::Full).unwrap();
+        assert_eq!((read.len(), at), (1, last));
+    }
 
     fn of(operation: Operation) -> Result<TxnContent, String> {
         let transaction = Transaction {

@@ -394,7 +394,10 @@ impl LogHistory {
         let found = match &mut self.tree {
             Some(tree) => {
                 tree.apply(next);
-                let value = tree.digest();
+                // The JVM of each leader encodes paths in its own charset.
+                let theirs = next.digest.map(|digest| digest.value);
+                let value = theirs.filter(|value| tree.has_digest(*value));
+                let value = value.unwrap_or_else(|| tree.digest());
                 let version = DIGEST_VERSION;
                 let found = TreeDigest { version, value };
                 self.is_proved |= next.digest == Some(found);

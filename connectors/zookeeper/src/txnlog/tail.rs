@@ -303,8 +303,7 @@ impl OpenLog {
             look.bytes += payload.len();
             passed += payload.len() + FRAME_BYTES;
             self.at += (payload.len() + FRAME_BYTES) as u64;
-            // A malformed request can be logged under the zxid before it.
-            if transaction.zxid > *last {
+            if transaction.zxid > *last && !transaction.is_without_number(*last) {
                 *last = transaction.zxid;
                 look.transactions.push(transaction);
             }

@@ -58,7 +58,10 @@ fn operate(
                 return Ok(());
             }
             if nodes.contains(path)? {
-                return Ok(());
+                // The tree has the znode already, perhaps without its list, which is in no digest. Changes of the list that
+                // came later are applied after this.
+                let acl = acls.id_of(acl);
+                return nodes.replace_acl(path, acl);
             }
             nodes.insert(&Node {
                 path: path.clone(),

@@ -9,9 +9,9 @@ use std::path::Path;
 use bridge_core::committed::{RawStat, StagePage, StageRead, StagedNode};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_transactions::digest::{ContentCrc, DigestSum, PersistedStat};
+use bridge_transactions::digest::{ContentCrc, DigestSum, PathCharset, PersistedStat};
 use bridge_transactions::snapshot::{AclId, SnapshotZnode};
-use bridge_transactions::transaction::{AclEntry, CONTAINER_OWNER, Lifetime, TTL_OWNER};
+use bridge_transactions::transaction::{AclEntry, Lifetime, open_list};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::to_core::{core_lifetime, list, parsed};
@@ -28,10 +28,9 @@ const SCHEMA: &str = "
     CREATE TABLE node (
         id INTEGER PRIMARY KEY,
         key BLOB NOT NULL UNIQUE,
-        content INTEGER NOT NULL,
+        content BLOB NOT NULL,
         stat BLOB NOT NULL,
         acl INTEGER NOT NULL,
-        ttl INTEGER,
         session INTEGER,
         data BLOB NOT NULL
     ) STRICT;
@@ -84,7 +83,7 @@ pub(super) struct AclLists {
 
 impl AclLists {
     pub(super) fn session(&mut self, id: i64) {
-        if is_like_ttl(id) {
+        if let Lifetime::Ttl { .. } = Lifetime::of_owner(id, |_| false) {
             self.sessions.insert(id);
         }
     }
@@ -108,31 +107,15 @@ impl AclLists {
     /// The list of an id; `None` if the snapshot lacks it (ZOOKEEPER-4846).
     fn list(&self, id: AclId, digests: AclDigests) -> Option<Vec<bridge_core::record::Acl>> {
         if id == AclId::OPEN {
-            let open = AclEntry {
-                permissions: 31,
-                scheme: "world".to_owned(),
-                id: "anyone".to_owned(),
-            };
-            return Some(list(&[open], digests));
+            return Some(list(&open_list(), digests));
         }
         self.lists.get(&id).map(|entries| list(entries, digests))
     }
 
     /// The lifetime of a znode with this owner. Ids of sessions of servers from 255 on look like a time to live.
     pub(super) fn lifetime_of(&self, owner: i64) -> Lifetime {
-        match owner {
-            0 => Lifetime::Persistent,
-            CONTAINER_OWNER => Lifetime::Container,
-            owner if is_like_ttl(owner) && !self.sessions.contains(&owner) => Lifetime::Ttl {
-                ms: owner & !TTL_OWNER,
-            },
-            _ => Lifetime::Ephemeral,
-        }
+        Lifetime::of_owner(owner, |session| self.sessions.contains(&session))
     }
-}
-
-fn is_like_ttl(owner: i64) -> bool {
-    owner & TTL_OWNER == TTL_OWNER
 }
 
 /// The table.
@@ -161,29 +144,29 @@ impl Nodes {
         })
     }
 
-    /// The digest of the tree.
+    /// The digest of the tree where paths are encoded in UTF-8.
     pub(super) fn digest(&self) -> u64 {
-        self.sum.0
+        self.sum.value(PathCharset::Utf8)
+    }
+
+    /// Whether a leader that has this digest has this tree, in whatever charset it encodes the paths.
+    pub(super) fn has_digest(&self, digest: u64) -> bool {
+        self.sum.charset_of(digest).is_some()
     }
 
     /// Adds a znode that is not there.
     pub(super) fn insert(&mut self, node: &Node) -> Result<(), StageError> {
         let content = ContentCrc::new(&node.path, Some(&node.data));
-        let ttl = match node.lifetime {
-            Lifetime::Ttl { ms } => Some(ms),
-            _ => None,
-        };
         let session = (node.lifetime == Lifetime::Ephemeral).then_some(node.stat.ephemeral_owner);
         let mut insert = self.table.prepare_cached(
-            "INSERT INTO node (key, content, stat, acl, ttl, session, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO node (key, content, stat, acl, session, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         let stat = encode(&node.stat);
         insert.execute(params![
             key(&node.path),
-            content.0,
+            content.to_bytes(),
             stat,
             node.acl.0,
-            ttl,
             session,
             node.data
         ])?;
@@ -231,19 +214,24 @@ impl Nodes {
         let mut update = self
             .table
             .prepare_cached("UPDATE node SET data = ?2, content = ?3 WHERE key = ?1")?;
-        update.execute(params![key(path), data, content.0])?;
+        update.execute(params![key(path), data, content.to_bytes()])?;
         drop(update);
         self.change_stat(path, change)?;
         Ok(())
     }
 
     pub(super) fn set_acl(&mut self, path: &str, acl: AclId, version: i32) -> Result<(), StageError> {
+        self.replace_acl(path, acl)?;
+        self.change_stat(path, |stat| stat.aversion = version)?;
+        Ok(())
+    }
+
+    /// Gives a znode another list, and leaves its Stat; nothing if it is not there.
+    pub(super) fn replace_acl(&mut self, path: &str, acl: AclId) -> Result<(), StageError> {
         let mut update = self
             .table
             .prepare_cached("UPDATE node SET acl = ?2 WHERE key = ?1")?;
         update.execute(params![key(path), acl.0])?;
-        drop(update);
-        self.change_stat(path, |stat| stat.aversion = version)?;
         Ok(())
     }
 
@@ -274,7 +262,7 @@ impl Nodes {
         let found = find
             .query_row([key(path)], |row| {
                 let stat = decode(&row.get::<_, [u8; STAT]>(1)?);
-                Ok((ContentCrc(row.get(0)?), stat))
+                Ok((ContentCrc::from_bytes(row.get(0)?), stat))
             })
             .optional()?;
         Ok(found)
@@ -294,7 +282,7 @@ impl Nodes {
             None => (top, true),
         };
         let mut find = self.table.prepare_cached(
-            "SELECT key, stat, acl, ttl, session, data FROM node WHERE key >= ?1 AND key < ?2 ORDER BY key",
+            "SELECT key, stat, acl, session, data FROM node WHERE key >= ?1 AND key < ?2 ORDER BY key",
         )?;
         let mut rows = find.query(params![from, end])?;
         let (mut page, mut bytes) = (StagePage::default(), 0);
@@ -302,7 +290,7 @@ impl Nodes {
             let Some(row) = rows.next()? else {
                 break true;
             };
-            let data: Vec<u8> = row.get(5)?;
+            let data: Vec<u8> = row.get(4)?;
             let is_full = page.nodes.len() >= read.nodes || bytes + data.len() > read.bytes;
             if is_full && !page.nodes.is_empty() {
                 break false;
@@ -325,12 +313,8 @@ impl Nodes {
     ) -> Result<StagedNode, StageError> {
         let key: Vec<u8> = row.get(0)?;
         let stat = decode(&row.get::<_, [u8; STAT]>(1)?);
-        let lifetime = match (row.get(3)?, row.get::<_, Option<i64>>(4)?) {
-            (Some(ms), _) => Lifetime::Ttl { ms },
-            (None, Some(_)) => Lifetime::Ephemeral,
-            (None, None) if stat.ephemeral_owner == CONTAINER_OWNER => Lifetime::Container,
-            (None, None) => Lifetime::Persistent,
-        };
+        let session: Option<i64> = row.get(3)?;
+        let lifetime = Lifetime::of_owner(stat.ephemeral_owner, |_| session.is_some());
         Ok(StagedNode {
             path: parsed(&path_of(&key)?).map_err(StageError::Znode)?,
             raw: raw(&stat),

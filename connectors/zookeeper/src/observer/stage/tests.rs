@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use bridge_core::path::ZnodePath;
+use bridge_transactions::digest::{PathCharset, PersistedStat};
+use bridge_transactions::snapshot::{AclId, SnapshotZnode};
 use bridge_transactions::testing;
 use bridge_transactions::transaction::{AclEntry, Lifetime, TreeDigest};
 use bridge_transactions::tree::Tree;
@@ -239,8 +241,7 @@ fn without_digests_a_tree_is_exact_when_the_observer_is_up_to_date_and_a_new_one
         testing::transaction((1 << 32) + zxid, operation, None)
     };
     let mut tree = tempfile::tempfile().unwrap();
-    // No sessions, no lists, no znodes.
-    tree.write_all(&[[0; 8].as_slice(), &[0, 0, 0, 1, b'/']].concat())
+    tree.write_all(&testing::snapshot_body(&[], &[], &[testing::root()]))
         .unwrap();
     let mut stage = Stage::of_snapshot(&folder(), 1, 1 << 32, tree, &|| false).unwrap();
     assert_eq!(stage.exact_at(), None);
@@ -272,4 +273,121 @@ fn a_digest_that_is_never_equal_gives_the_tree_up() {
     assert!(stage.is_contradicted() && stage.exact_at().is_none());
     let given_up = stage.take(&testing::transaction((1 << 32) + 2, session(), digest));
     assert!(matches!(given_up, Err(StageError::Unproved(_))));
+}
+
+#[test]
+fn a_replayed_create_gives_an_existing_znode_the_list_that_the_snapshot_lacks() {
+    let at = |zxid: i64| (1 << 32) + zxid;
+    let own = |id: &str| AclEntry {
+        id: id.to_owned(),
+        ..testing::anyone()
+    };
+    // It was created, and another one got another list, after the table of the lists had been written.
+    let znode = |path: &str, acl, zxid| SnapshotZnode {
+        path: path.to_owned(),
+        acl: AclId(acl),
+        stat: PersistedStat {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ..PersistedStat::default()
+        },
+        ..testing::root()
+    };
+    let znodes = [testing::root(), znode("/a", 8, at(1)), znode("/b", 9, at(0))];
+    let mut tree = tempfile::tempfile().unwrap();
+    tree.write_all(&testing::snapshot_body(&[], &[], &znodes))
+        .unwrap();
+    let mut stage = Stage::of_snapshot(&folder(), 1, at(0), tree, &|| false).unwrap();
+    let create = Operation::Create {
+        path: "/a".to_owned(),
+        data: None,
+        acl: vec![own("alice")],
+        lifetime: Lifetime::Persistent,
+        parent_cversion: 1,
+    };
+    let set = Operation::SetAcl {
+        path: "/b".to_owned(),
+        acl: vec![own("bob")],
+        version: 1,
+    };
+    stage.take(&testing::transaction(at(1), create, None)).unwrap();
+    stage.take(&testing::transaction(at(2), set, None)).unwrap();
+    stage.up_to_date();
+    let read = StageRead {
+        below: ZnodePath::slash(),
+        after: None,
+        nodes: 10,
+        bytes: 1000,
+    };
+    let page = stage.page(&read, AclDigests::Full).unwrap();
+    let list = |path: &str| {
+        let node = page.nodes.iter().find(|node| *node.path == *path).unwrap();
+        node.acl.as_ref().map(|list| list[0].id.clone())
+    };
+    assert_eq!(list("/"), Some("anyone".to_owned()));
+    assert_eq!(list("/a"), Some("alice".to_owned()));
+    assert_eq!(list("/b"), Some("bob".to_owned()));
+    let node = page.nodes.iter().find(|node| *node.path == *"/a").unwrap();
+    assert_eq!(
+        (node.raw.aversion, node.raw.czxid),
+        (0, Zxid(at(1).cast_unsigned()))
+    );
+}
+
+#[test]
+fn a_tree_is_exact_if_its_digest_agrees_in_the_charset_of_the_leader() {
+    let create = || Operation::Create {
+        path: "/Zoë".to_owned(),
+        data: None,
+        acl: vec![testing::anyone()],
+        lifetime: Lifetime::Persistent,
+        parent_cversion: 1,
+    };
+    let mut tree = Tree::of_new_server();
+    tree.apply(&testing::transaction((1 << 32) + 1, create(), None));
+    for charset in PathCharset::ALL {
+        let value = tree.digest_in(charset);
+        let mut stage = Stage::of_new_ensemble(&folder(), 1).unwrap();
+        let version = DIGEST_VERSION;
+        let digest = |value| Some(TreeDigest { version, value });
+        stage
+            .take(&testing::transaction((1 << 32) + 1, create(), digest(value)))
+            .unwrap();
+        stage.up_to_date();
+        // The machine cannot go on from a digest of another charset than UTF-8.
+        let expected = (charset == PathCharset::Utf8).then_some(value);
+        assert_eq!(
+            stage.exact_at().expect("it is exact").digest,
+            expected,
+            "{charset:?}"
+        );
+        let session = Operation::CreateSession { timeout: 1 };
+        stage
+            .take(&testing::transaction((1 << 32) + 2, session, digest(value ^ 1)))
+            .unwrap();
+        assert!(stage.is_contradicted() && stage.exact_at().is_none());
+    }
+}
+
+#[test]
+fn the_error_of_a_malformed_request_has_no_place_in_the_history_of_a_stage() {
+    let error = |zxid| testing::transaction(zxid, Operation::Error { code: -5 }, None);
+    let session = |zxid| testing::transaction(zxid, Operation::CreateSession { timeout: 1 }, None);
+    let mut tree = tempfile::tempfile().unwrap();
+    tree.write_all(&testing::snapshot_body(&[], &[], &[testing::root()]))
+        .unwrap();
+    let mut stage = Stage::of_snapshot(&folder(), 1, 1 << 32, tree, &|| false).unwrap();
+    stage.take(&session((1 << 32) + 1)).unwrap();
+    stage.take(&error((1 << 32) + 1)).unwrap();
+    // The leader of the next epoch has not given a zxid yet.
+    stage.take(&error(2 << 32)).unwrap();
+    stage.up_to_date();
+    let at = stage.exact_at().unwrap();
+    assert_eq!(at.zxid, Zxid((1 << 32) + 1));
+    assert_eq!(at.payload_crc, Some(session((1 << 32) + 1).payload_crc));
+    stage.take(&session((2 << 32) + 1)).unwrap();
+    // Any other transaction under that number is one too many.
+    let begin = session(3 << 32);
+    assert!(matches!(stage.take(&begin), Err(StageError::Hole { .. })));
 }
