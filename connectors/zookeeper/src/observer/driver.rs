@@ -88,6 +88,7 @@ impl ObserverSource {
             members: Vec::new(),
             leader: None,
             last: 0,
+            of_other_charset: None,
         };
         while let Some(wait) = driver.connect_once().await {
             if !pause(wait, &mut driver.link).await {
@@ -134,6 +135,8 @@ struct Driver {
     leader: Option<QuorumAddress>,
     /// The last transaction before the next one that goes to the machine.
     last: i64,
+    /// A leader whose digests are those of another charset than UTF-8, in which the machine computes its own.
+    of_other_charset: Option<QuorumAddress>,
 }
 
 /// The work of the present connection.
@@ -429,6 +432,13 @@ impl Driver {
             Work::Staging(stage) => match stage.exact_at() {
                 Some(at) => {
                     self.last = at.zxid.0.cast_signed();
+                    self.of_other_charset = self.leader.clone().filter(|_| stage.is_of_other_charset());
+                    if self.of_other_charset.is_some() {
+                        tracing::warn!(
+                            "the leader's JVM encodes paths in another charset than UTF-8: its digests are \
+                                        not compared; start it with -Dfile.encoding=UTF-8"
+                        );
+                    }
                     self.input(Input::Staged(at)).await?;
                     Work::Staged(stage, rest)
                 }
@@ -442,7 +452,12 @@ impl Driver {
     /// Sends transactions to the machine, except for those without a number, which are no part of the history.
     async fn forward(&mut self, transactions: Vec<CommittedPayload>) -> Result<(), Stop> {
         let digests = self.source.config.acl_digests;
-        let history = history(&transactions, &mut self.last, digests).map_err(unsupported)?;
+        let mut history = history(&transactions, &mut self.last, digests).map_err(unsupported)?;
+        if self.of_other_charset.is_some() && self.of_other_charset == self.leader {
+            history
+                .iter_mut()
+                .for_each(|transaction| transaction.digest = None);
+        }
         match history.is_empty() {
             true => Ok(()),
             false => self.input(Input::Transactions(history)).await,

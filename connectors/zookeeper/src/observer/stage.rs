@@ -220,6 +220,12 @@ impl Stage {
         self.is_up_to_date && self.proof == Proof::Differs
     }
 
+    /// Whether the leader's digest is the one of the tree in another charset than UTF-8. The machine computes digests of
+    /// paths in UTF-8, and can compare no other.
+    pub(super) fn is_of_other_charset(&self) -> bool {
+        self.proof == Proof::Equal && self.leader_digest != self.nodes.digest()
+    }
+
     /// The position of the tree once it is exact.
     pub(crate) fn exact_at(&self) -> Option<HistoryPosition> {
         let is_exact = match self.proof {
@@ -228,13 +234,11 @@ impl Stage {
             Proof::NoDigests => self.is_sent,
             Proof::Differs => false,
         };
-        // The machine computes digests of paths in UTF-8, and can go on from no other.
-        let digest = Some(self.nodes.digest())
-            .filter(|digest| self.proof == Proof::Equal && *digest == self.leader_digest);
+        let is_equal = self.proof == Proof::Equal && !self.is_of_other_charset();
         (is_exact && self.is_up_to_date).then(|| HistoryPosition {
             zxid: Zxid(self.zxid.cast_unsigned()),
             payload_crc: self.payload_crc,
-            digest,
+            digest: is_equal.then_some(self.leader_digest),
             epoch: self.epoch,
             scope: 0,
         })

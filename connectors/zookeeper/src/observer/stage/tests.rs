@@ -362,6 +362,7 @@ fn a_tree_is_exact_if_its_digest_agrees_in_the_charset_of_the_leader() {
             expected,
             "{charset:?}"
         );
+        assert_eq!(stage.is_of_other_charset(), charset != PathCharset::Utf8);
         let session = Operation::CreateSession { timeout: 1 };
         stage
             .take(&testing::transaction((1 << 32) + 2, session, digest(value ^ 1)))

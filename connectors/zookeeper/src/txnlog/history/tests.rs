@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use bridge_transactions::digest::PathCharset;
 use bridge_transactions::testing;
 use bridge_transactions::transaction::Lifetime;
 
@@ -276,4 +277,34 @@ fn a_long_history_comes_in_batches_and_whole() {
         batches += 1;
     }
     assert_eq!((found, batches), (all, 3));
+}
+
+#[test]
+fn a_leader_in_another_charset_has_another_digest_of_the_same_tree() {
+    let mut tree = Tree::of_new_server();
+    let mut all = Vec::new();
+    let charsets = [PathCharset::Ascii, PathCharset::Utf8, PathCharset::Latin1];
+    for (zxid, charset) in [NEXT + 1, NEXT + 2, 2 * NEXT + 1].into_iter().zip(charsets) {
+        let operation = create(&format!("/ë{zxid:x}"));
+        tree.apply(&testing::transaction(zxid, operation.clone(), None));
+        let value = tree.digest_in(charset);
+        let version = DIGEST_VERSION;
+        all.push(testing::transaction(
+            zxid,
+            operation,
+            Some(TreeDigest { version, value }),
+        ));
+    }
+    let servers = Servers::with(&[&all]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 1);
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2, 2 * NEXT + 1]);
+
+    // Negative control.
+    all[1].digest = all[0].digest;
+    let servers = Servers::with(&[&all]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 1);
+    assert_eq!(zxids(&mut history), [NEXT + 1]);
+    assert!(matches!(history.poll(), Err(HistoryError::Digest { .. })));
 }
