@@ -5,10 +5,13 @@
 
 mod zookeeper;
 
+use std::path::Path;
+
 use bridge_config::{SourceConfig, SourceKind};
 use bridge_core::capture::Outcome;
 use bridge_core::machine::SourceMachine;
 use bridge_core::path::ZnodePath;
+use bridge_core::record::Mode;
 use bridge_core::scope::Scope;
 use bridge_core::source::{Source, SourceError};
 use futures::future::BoxFuture;
@@ -26,8 +29,11 @@ pub trait SourceType: Sync {
     /// If the options cannot work.
     fn machine(&self, name: &str, accept_baseline: bool) -> Result<(Box<dyn SourceMachine>, Scope), Failure>;
 
-    /// The connection, before it connects.
-    fn connection(&self) -> Box<dyn Source>;
+    /// How records of it say that they were captured.
+    fn mode(&self) -> Mode;
+
+    /// The connection of a source of this name, before it connects. Its temporary files go into the folder.
+    fn connection(&self, name: &str, folder: &Path) -> Box<dyn Source>;
 
     /// Connects for `zkbridge check --connect`. `what` names the source in the finding.
     fn check(&self, what: String) -> BoxFuture<'_, Finding>;

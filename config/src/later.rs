@@ -5,7 +5,11 @@ const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];
 
 /// Values of keys, and what to do without them.
 const VALUES: [(&str, &str, &str); 5] = [
-    ("source.type", "observer", WAIT),
+    (
+        "source.type",
+        "observer",
+        "write type = \"zookeeper\" with capture = \"observer\"",
+    ),
     ("source.type", "txnlog", WAIT),
     ("source.auth.sasl", "gssapi", KERBEROS),
     ("source.auth.sasl", "kerberos", KERBEROS),

@@ -49,6 +49,8 @@ pub(super) struct PreparedSource {
 pub(super) struct OpenedSource {
     config: SourceConfig,
     journal: Journal,
+    /// For the temporary files of the connection.
+    folder: PathBuf,
     machine: Box<dyn SourceMachine>,
     scope: Arc<Scope>,
     sinks: Vec<EnteredSink>,
@@ -139,6 +141,7 @@ impl PreparedSource {
             sinks: sinks.collect::<Result<_, _>>()?,
             config: self.config,
             journal,
+            folder: folder_of(&self.file),
             machine: self.machine,
             scope: self.scope,
         })
@@ -208,7 +211,8 @@ impl OpenedSource {
             reports,
             stop: stop_connection.clone(),
         };
-        let connection = tokio::spawn(source_type(&self.config.kind).connection().run(link));
+        let connection = source_type(&self.config.kind).connection(&name, &self.folder);
+        let connection = tokio::spawn(connection.run(link));
         let pipeline = RunningPipeline::start(pipeline, &name)?;
         Ok(RunningSource {
             config: self.config,
@@ -300,9 +304,16 @@ pub fn journal_file(config: &Config, source: &SourceConfig) -> PathBuf {
     config.data_dir.join(format!("{}.journal", source.name))
 }
 
+/// The folder of a journal.
+fn folder_of(journal: &Path) -> PathBuf {
+    let folder = journal.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
 /// How the journal of a source is kept.
 pub fn journal_options(source: &SourceConfig) -> JournalOptions {
     let mut journal = JournalOptions::new(&source.name);
+    journal.mode = source_type(&source.kind).mode();
     journal.before = source.kind.options().before();
     journal.durability = source.journal.durability;
     journal.retention = source.journal.retention;

@@ -1,17 +1,20 @@
 //! ZooKeeper as a type of source.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bridge_config::SourceConfig;
 use bridge_core::capture::{
     AclMode, CanaryOptions, Capture, CaptureOptions, DataMode, Outcome, SnapshotMode,
 };
+use bridge_core::committed::{Committed, CommittedOptions};
 use bridge_core::machine::SourceMachine;
 use bridge_core::path::ZnodePath;
 use bridge_core::record;
 use bridge_core::scope::Scope;
 use bridge_core::source::{Source, SourceError};
-use bridge_zookeeper::config::{Acls, DataForm, Liveness, Snapshot, ZookeeperConfig};
+use bridge_zookeeper::config::{Acls, CaptureMode, DataForm, Liveness, Snapshot, ZookeeperConfig};
+use bridge_zookeeper::observer::ObserverSource;
 use bridge_zookeeper::{Survey, ZookeeperSource, fresh_canary};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -33,11 +36,26 @@ impl SourceType for ZookeeperConfig {
     fn machine(&self, name: &str, accept_baseline: bool) -> Result<(Box<dyn SourceMachine>, Scope), Failure> {
         let capture = capture_options(name, self, accept_baseline)?;
         let scope = Scope::new(self.roots.clone(), capture.exclude.clone());
-        Ok((Box::new(Capture::new(capture)), scope))
+        let machine: Box<dyn SourceMachine> = match self.capture {
+            CaptureMode::Watch => Box::new(Capture::new(capture)),
+            CaptureMode::Observer => Box::new(Committed::new(committed_options(self, capture))),
+        };
+        Ok((machine, scope))
     }
 
-    fn connection(&self) -> Box<dyn Source> {
-        Box::new(ZookeeperSource::new(self.clone()))
+    fn mode(&self) -> record::Mode {
+        self.capture.mode()
+    }
+
+    fn connection(&self, name: &str, folder: &Path) -> Box<dyn Source> {
+        match (self.capture, &self.observer) {
+            (CaptureMode::Observer, Some(observer)) => {
+                let (config, observer) = (self.clone(), observer.clone());
+                Box::new(ObserverSource::new(name, config, observer, folder.to_owned()))
+            }
+            // The check of the options refuses a mode without its section.
+            (CaptureMode::Watch | CaptureMode::Observer, _) => Box::new(ZookeeperSource::new(self.clone())),
+        }
     }
 
     fn check(&self, what: String) -> BoxFuture<'_, Finding> {
@@ -73,6 +91,14 @@ impl TreeReader for Survey {
     fn is_captured(&self, path: &str) -> bool {
         Survey::is_captured(self, path)
     }
+}
+
+/// The options of the machine that takes transactions. Another choice of excluded paths needs a comparison.
+fn committed_options(options: &ZookeeperConfig, capture: CaptureOptions) -> CommittedOptions {
+    let exclude: Vec<String> = options.exclude.iter().map(ToString::to_string).collect();
+    let own = options.own_area();
+    let scope = format!("{}\n{own}", exclude.join("\n"));
+    CommittedOptions::new(capture, options.connect.chroot().cloned(), scope)
 }
 
 fn capture_options(

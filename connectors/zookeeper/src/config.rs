@@ -3,6 +3,7 @@
 //! Only what can be known without a connection is decided here. Nothing in this module opens a file or a socket.
 
 mod auth;
+mod capture;
 mod connect;
 mod exclude;
 
@@ -17,7 +18,10 @@ use serde::{Deserialize, Serialize};
 
 pub use bridge_core::journal::Before;
 
+use crate::observer::ObserverOptions;
+
 pub use auth::{Auth, AuthScheme, Auths, Credentials, SaslMechanism};
+pub use capture::CaptureMode;
 pub use connect::{BadConnect, Connect, Server};
 pub use exclude::{BadGlob, PathGlob};
 
@@ -48,6 +52,9 @@ const RECONCILE_USUAL_MIN: Span = Span::secs(10);
 pub struct ZookeeperConfig {
     /// The servers, with a chroot if all paths are below one: `a:2181,b:2181,c:2181/chroot`.
     pub connect: Connect,
+    /// How changes are captured.
+    #[serde(default)]
+    pub capture: CaptureMode,
     /// The watched subtrees; none may cover another. `/zookeeper` is always left out.
     #[serde(default = "default_roots")]
     pub roots: Vec<ZnodePath>,
@@ -94,6 +101,9 @@ pub struct ZookeeperConfig {
     /// Encrypted connections.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// The connection to the servers' quorum ports, for `capture = "observer"`.
+    #[serde(default)]
+    pub observer: Option<ObserverOptions>,
 }
 
 /// When existing znodes are listed as `snapshot` records.
@@ -221,6 +231,7 @@ impl ZookeeperConfig {
     pub fn new(connect: Connect) -> ZookeeperConfig {
         ZookeeperConfig {
             connect,
+            capture: CaptureMode::default(),
             roots: default_roots(),
             exclude: Vec::new(),
             session_timeout: default_session_timeout(),
@@ -236,6 +247,7 @@ impl ZookeeperConfig {
             heartbeat: default_heartbeat(),
             auth: Auths::default(),
             tls: None,
+            observer: None,
         }
     }
 
@@ -250,6 +262,7 @@ impl ZookeeperConfig {
         if let Some(tls) = &self.tls {
             objections_to_tls(tls, &mut found);
         }
+        capture::objections(self, &mut found);
         if self.max_data.0 == 0 {
             found.push(ConfigIssue::error(
                 "max_data",

@@ -1,0 +1,82 @@
+//! How changes are captured, and which other options that excludes.
+
+use bridge_core::issue::ConfigIssue;
+use bridge_core::record::Mode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Liveness, ZookeeperConfig};
+
+/// How changes are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureMode {
+    /// With a watch, in a session like that of any client: the newest value of each znode. A value that was overwritten
+    /// before it could be read is counted.
+    #[default]
+    Watch,
+    /// As an observer, from the quorum port of a leader: every committed transaction, with its session and time. Needs
+    /// `[source.observer]`.
+    Observer,
+}
+
+impl CaptureMode {
+    /// The mode in records.
+    pub fn mode(self) -> Mode {
+        match self {
+            CaptureMode::Watch => Mode::Watch,
+            CaptureMode::Observer => Mode::Observer,
+        }
+    }
+}
+
+/// Checks the options of the mode, and that no others are given.
+pub(super) fn objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
+    match (config.capture, &config.observer) {
+        (CaptureMode::Watch, None) => {}
+        (CaptureMode::Watch, Some(_)) => found.push(ConfigIssue::warning(
+            "observer",
+            "the section [source.observer] has no effect, because capture is \"watch\"",
+            "write capture = \"observer\", or leave the section out",
+        )),
+        (CaptureMode::Observer, None) => found.push(ConfigIssue::error(
+            "capture",
+            "capture = \"observer\" has no section [source.observer]",
+            "add [source.observer] with bypasses_acls = true, or use capture = \"watch\"",
+        )),
+        (CaptureMode::Observer, Some(observer)) => {
+            found.extend(observer.objections());
+            if config.liveness == Liveness::Canary {
+                found.push(ConfigIssue::warning(
+                    "liveness",
+                    "an observer has no watch that could die, so that no canary is written",
+                    "leave liveness out",
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::ObserverOptions;
+
+    #[test]
+    fn the_section_of_the_observer_and_the_mode_belong_together() {
+        let mut config = ZookeeperConfig::new("a:2181".parse().unwrap());
+        let keys = |config: &ZookeeperConfig| {
+            let issues = config.objections();
+            issues.into_iter().map(|issue| issue.key).collect::<Vec<_>>()
+        };
+        config.observer = Some(ObserverOptions::new(Vec::new()));
+        assert_eq!(keys(&config), ["observer"]);
+        config.capture = CaptureMode::Observer;
+        assert_eq!(keys(&config), [] as [&str; 0]);
+        config.liveness = Liveness::Canary;
+        assert_eq!(keys(&config), ["liveness"]);
+        config.liveness = Liveness::Sample;
+        config.observer = None;
+        assert_eq!(keys(&config), ["capture"]);
+    }
+}
