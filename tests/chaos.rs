@@ -10,7 +10,7 @@ use bridge_servers::{ZOOKEEPER_NEWEST, real_servers};
 const SEED: u64 = 20_261_122;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_fails_every_change_is_reported_or_accounted_for() {
+async fn after_any_fault_every_change_is_reported_or_accounted_for() {
     real_servers!("chaos");
     let chaos = Chaos {
         bridge: env!("CARGO_BIN_EXE_zkbridge").into(),

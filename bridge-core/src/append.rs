@@ -46,16 +46,16 @@ pub enum RecordKind {
         /// Whether the listing is the tree at exactly that zxid.
         is_exact: bool,
     },
-    /// A stretch begins in which changes may have been missed.
+    /// A gap begins: changes may have been missed from here on.
     GapBegin {
         /// The watch epoch.
         epoch: Epoch,
         /// Everything up to it was reported before.
         from_zxid: Zxid,
-        /// Why.
+        /// The reason.
         reason: GapReason,
     },
-    /// It ends.
+    /// A gap ends.
     GapEnd {
         /// The watch epoch.
         epoch: Epoch,

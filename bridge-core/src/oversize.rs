@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_fits_says_what_was_cut_and_is_the_same_in_all_else(
+        fn a_shrunk_record_fits_shows_the_cut_and_is_otherwise_equal(
             record in some_record(),
             format in some_format(),
             most in 0..2_500_usize,

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_brought_in_is_not_looked_at_again() {
+    fn a_brought_in_text_is_not_searched_for_references() {
         let environment = Environment::of([("A", "${B}"), ("B", "b")]);
         let mut work = Work {
             environment: &environment,

@@ -157,7 +157,7 @@ fn seen(result: &Result<Loaded, Refused>) -> String {
 }
 
 #[test]
-fn what_was_brought_in_is_never_shown() {
+fn a_brought_in_value_is_never_shown() {
     let secret = "Hunter2/Very secret";
     let keys = [
         ("", "data_dir"),
@@ -226,7 +226,7 @@ fn what_was_brought_in_is_never_shown() {
 }
 
 #[test]
-fn what_was_brought_in_is_not_shown_by_the_problem_of_another_key() {
+fn a_brought_in_value_is_not_shown_by_the_problem_of_another_key() {
     let text = format!(
         "{TEXT}[[source]]\nname = \"b\"\nconnect = \"b\"\nroots = [\"${{SECRET}}\", \"/Hunter2/x\"]\n"
     );
@@ -278,7 +278,7 @@ fn a_reference_that_leads_nowhere_is_reported_at_its_place() {
 }
 
 #[test]
-fn what_comes_in_cannot_change_the_structure() {
+fn a_brought_in_value_cannot_change_the_structure() {
     let injected = "b\"\nroots = [\"/other";
     let result = read_with(&TEXT.replace("a:2181", "${X}"), &[("X", injected)]);
     assert!(result.is_err());

@@ -239,7 +239,7 @@ fn a_misspelt_key_or_word_is_answered_with_the_one_that_was_meant() {
 }
 
 #[test]
-fn what_is_planned_is_refused_as_not_there_yet() {
+fn planned_options_are_refused_as_not_there_yet() {
     let error = Severity::Error;
     let later = "does not exist yet";
     check(
@@ -357,7 +357,7 @@ fn impossible_pairs_are_refused() {
 }
 
 #[test]
-fn what_is_legal_and_surely_not_meant_is_warned_about() {
+fn legal_options_that_are_probably_mistakes_are_warned_about() {
     let warning = Severity::Warning;
     check("[[source]]\nconnect = \"a\"", warning, "sink", &["no [[sink]]"]);
     check(

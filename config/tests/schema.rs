@@ -53,7 +53,7 @@ fn the_schema_takes_every_example() {
 }
 
 #[test]
-fn what_the_schema_refuses_the_reader_refuses_too() {
+fn the_reader_refuses_everything_that_the_schema_refuses() {
     let sink = json!([{"type": "console"}]);
     let source = |options: Value| {
         let mut options = options;

@@ -16,7 +16,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Follows what comes after a record.
+    /// Follows the records after a record.
     pub fn new(after: Seq) -> Follower {
         Follower { after }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::unistd::Uid;
 
-/// The remedy for an objection.
+/// The remedy for a folder that others can change.
 pub const HELP: &str = "give data_dir to the user of the bridge, with the mode 0700";
 
 /// The mode's bits for writing by the group and by others.

@@ -282,7 +282,7 @@ async fn a_port_that_is_taken_ends_with_3_before_anything_begins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_is_open_elsewhere_ends_with_3_and_names_who_has_it() {
+async fn a_journal_that_is_open_elsewhere_ends_with_3_and_names_its_owner() {
     let mut bridge = nowhere(&format!("127.0.0.1:{}", closed_port()));
     bridge.start().await;
     let holder = format!("process {}", bridge.child().id());

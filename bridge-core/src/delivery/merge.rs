@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_stays_unknown() {
+    fn a_value_that_cannot_be_known_stays_unknown() {
         let (kept, _) = merge(vec![
             a_record().seq(1).arc(),
             a_record().seq(2).missed(None).arc(),

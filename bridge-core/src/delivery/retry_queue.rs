@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_journal_kept_goes_on_with_its_waits_and_its_patience() {
+    fn parked_records_continue_after_a_restart_with_their_waits_and_their_patience() {
         let waiting = |seq, attempts, failing_for, wait| QueuedRetry {
             seq: Seq(seq),
             path: key("/a"),

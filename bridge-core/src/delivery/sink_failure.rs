@@ -1,11 +1,9 @@
 //! The present failure of a sink, as its status shows it to operators and programs.
 
-use serde::Serialize;
-
 use crate::sink::SinkErrorKind;
 
 /// The last failure of a sink, until the next success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkFailure {
     /// The failed part.
     pub kind: SinkFailureKind,
@@ -50,12 +48,6 @@ impl SinkFailureKind {
             SinkFailureKind::ParkedFull => "parked_full",
             SinkFailureKind::Worker => "worker",
         }
-    }
-}
-
-impl Serialize for SinkFailureKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 

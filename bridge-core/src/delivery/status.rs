@@ -20,7 +20,7 @@ use crate::sink::SinkErrorKind;
 const NAMED_MAX: usize = 10;
 
 /// The state of the delivery of one source's records to one sink.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SinkStatus {
     /// The sink's name.
     pub sink: Arc<str>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::merge::bytes_of;
 use super::options::{RejectPolicy, Retry};
@@ -130,8 +131,8 @@ pub struct StepProgress {
 }
 
 /// The state of a machine, for the status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// Checking the destination.
     Opening,
@@ -145,6 +146,13 @@ pub enum Phase {
     Halted,
     /// Ended by a shutdown.
     Closed,
+}
+
+impl Phase {
+    /// The word in the status.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl FetchedBatch {

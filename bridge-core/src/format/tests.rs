@@ -80,7 +80,7 @@ fn names_of_attributes_are_those_that_every_binding_takes() {
 }
 
 #[test]
-fn what_a_record_does_not_tell_is_no_attribute() {
+fn a_field_without_a_value_is_no_attribute() {
     let gap = a_record().control(Op::GapBegin).build();
     let message = Format::CloudeventsBinary.encode(&gap);
     assert_eq!(attribute(&message, "zxid"), None);

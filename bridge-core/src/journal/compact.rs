@@ -6,7 +6,7 @@ use super::size::pages;
 use super::writer::{Journal, TxnState};
 use crate::record::Timestamp;
 
-/// Records removed between two looks.
+/// The most records that one slice removes.
 const SLICE: usize = 10_000;
 
 /// The result of compacting a journal.
@@ -16,7 +16,7 @@ pub struct Compacted {
     pub removed: u64,
     /// Bytes of the file and its log before.
     pub bytes_before: u64,
-    /// And afterwards.
+    /// Bytes of the file and its log afterwards.
     pub bytes_after: u64,
 }
 

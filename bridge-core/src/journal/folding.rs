@@ -139,7 +139,7 @@ impl Folding {
         }
         let records = round.records;
         self.round = None;
-        // At the limit itself only what is refused begins another one.
+        // At the limit itself only a refused append begins another compaction.
         self.again_at = used + (limit.saturating_sub(used) / 2).max(1);
         Some(records)
     }
@@ -164,7 +164,7 @@ impl Journal {
         self.options.when_full == WhenFull::Compact && self.room.grown() > self.options.max_size.0 / BATCH
     }
 
-    /// As in [`super::JournalWriter::fold`]: removes what is delivered first.
+    /// As in [`super::JournalWriter::fold`]: removes delivered records first.
     pub(super) fn fold_slice(&mut self, budget: usize) -> Result<Folded, JournalError> {
         assert!(self.state == TxnState::Closed, "folding has a batch of its own");
         if self.options.when_full != WhenFull::Compact {

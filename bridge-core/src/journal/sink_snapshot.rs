@@ -201,7 +201,7 @@ fn keys(sink: &str) -> [String; 2] {
     [format!("run/{sink}"), format!("told/{sink}")]
 }
 
-/// Keeps how far the run of a sink has come.
+/// Stores the progress of a sink's run.
 pub(super) fn store(connection: &Connection, sink: &str, run: &SinkRun) -> rusqlite::Result<()> {
     let [at, _] = keys(sink);
     put(

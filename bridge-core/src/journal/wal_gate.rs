@@ -49,7 +49,7 @@ pub(super) struct WalGate {
 struct GateState {
     /// While closed: when it opens by itself.
     closed_until: Option<Instant>,
-    /// It does not close again before.
+    /// It is not closed again before this time.
     open_until: Option<Instant>,
     /// Readers that were admitted and have not left.
     inside: usize,

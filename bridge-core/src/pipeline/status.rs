@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use metrics::{counter, gauge};
-use serde::Serialize;
 
 use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
@@ -16,7 +15,7 @@ use crate::record::Timestamp;
 const NAMED_MAX: usize = 20;
 
 /// The state of a source.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SourceStatus {
     /// Its name.
     pub source: Arc<str>,
@@ -53,7 +52,7 @@ pub struct SourceStatus {
 }
 
 /// The state of a journal.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct JournalStatus {
     /// The last durable record.
     pub tail: Seq,

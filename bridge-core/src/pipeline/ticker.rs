@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_done_once() {
+    fn missed_beats_are_made_up_for_once() {
         let began = Instant::now();
         let mut beats = Ticker::new(began);
         let late = began + Duration::from_secs(25);

@@ -51,7 +51,7 @@ fn a_change_shows_time_op_path_and_what_changed() {
 }
 
 #[test]
-fn what_is_special_about_a_change_is_marked() {
+fn special_changes_are_marked() {
     check(
         a_record().ephemeral(Some(true)).reconciled().missed(Some(3)),
         "13:40:00.123 update   /services/a  1 → 2  ephemeral, reconciled, 3 missed",

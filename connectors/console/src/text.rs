@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_what_is_shown() {
+    fn the_difference_is_shown() {
         let old = "{\"name\": \"payments\", \"weight\": 1, \"zone\": \"eu-central-1\"}";
         let new = old.replace("\"weight\": 1", "\"weight\": 25");
         assert_eq!(

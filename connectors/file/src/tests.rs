@@ -128,7 +128,7 @@ async fn file_and_folders_are_the_owners_alone() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_a_file_of_records_halts_with_the_reason() {
+async fn a_path_that_can_never_be_a_file_of_records_halts_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     fs::write(&plain, "").unwrap();

@@ -129,7 +129,7 @@ fn said(code: u64, description: &str) -> async_nats::jetstream::Error {
 }
 
 #[test]
-fn what_jetstream_answers_becomes_a_kind_of_the_engine() {
+fn an_error_of_jetstream_becomes_a_kind_of_the_engine() {
     let check = |code: u64, description: &str, expected: Meaning| {
         assert_eq!(
             error::of_jetstream(&said(code, description)),
@@ -204,7 +204,7 @@ fn what_jetstream_answers_becomes_a_kind_of_the_engine() {
 }
 
 #[test]
-fn what_a_server_says_on_a_connection_becomes_a_kind_of_the_engine() {
+fn an_error_of_a_server_on_a_connection_becomes_a_kind_of_the_engine() {
     for (words, expected) in [
         (
             "Permissions Violation for Publish to \"zk.main\"",

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_public_internet_is_refused_by_name() {
+    fn addresses_outside_of_the_public_internet_are_refused_by_name() {
         for (address, what) in [
             ("0.0.0.0", "unspecified"),
             ("0.1.2.3", "this network"),

@@ -11,7 +11,7 @@
 //! | `resolve` | names to addresses, checked where the connection is made |
 //! | `transport` | proxy, TLS and the client |
 //! | `http_sender` | one request and its answer |
-//! | `memory` | whose failure a failure is, from call to call |
+//! | `memory` | which failures are of one path and which of the receiver, from call to call |
 //! | `sink` | the conversation with the receiver |
 //! | `error` | answers and failures as kinds of the engine |
 //!

@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_under_suspicion_goes_alone() {
+    fn a_suspected_record_is_sent_alone() {
         let records = batch("abcd");
         let mut queues = queues(&records);
         let alone = |record: &Record| matches!(record.path.as_deref(), Some("/b" | "/c"));
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_again_goes_before_the_rest_of_its_path() {
+    fn a_record_sent_again_goes_before_the_rest_of_its_path() {
         let records = batch("abab");
         let mut queues = queues(&records);
         assert_eq!(queues.next(3, together), Some(vec![0, 1, 2]));
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_settled_already_is_not_sent_again() {
+    fn settled_records_are_not_sent_again() {
         let records = batch("abc");
         let known = vec![None, Some(Outcome::Accepted), None];
         let mut queues = PathQueues::new(&records, known, |_| false);

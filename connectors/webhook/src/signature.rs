@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_refused_without_showing_it() {
+    fn a_text_that_is_no_secret_is_refused_without_showing_it() {
         let check = |text: &str, part: &str| {
             let NoSecret { message, .. } = SigningKey::parse(text).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");

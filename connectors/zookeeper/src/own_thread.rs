@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_spawned_runs_on_the_same_thread_and_has_ended_when_the_source_has() {
+    async fn spawned_tasks_run_on_the_same_thread_and_end_before_the_source() {
         let has_ended = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&has_ended);
         let source = async move {
@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "a source that breaks")]
-    async fn a_panic_of_the_source_is_seen_by_who_waits_for_it() {
+    async fn a_panic_of_the_source_is_seen_by_its_waiter() {
         run(async { panic!("a source that breaks") }).await.unwrap();
     }
 }

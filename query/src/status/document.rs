@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bridge_core::delivery::{ParkedStatus, Phase, RunStatus, SinkStatus};
+use bridge_core::delivery::{ParkedStatus, RunStatus, SinkFailure, SinkStatus};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::SourceStatus;
@@ -232,7 +232,7 @@ impl From<&SinkStatus> for SinkSummary {
         SinkSummary {
             sink: status.sink.to_string(),
             source: status.source.to_string(),
-            state: word(status.state),
+            state: status.state.as_str().to_owned(),
             cursor: status.cursor,
             tail: status.tail,
             lag_records: status.lag_records,
@@ -252,22 +252,15 @@ impl From<&SinkStatus> for SinkSummary {
     }
 }
 
-/// The word of a phase, as in the logs and the record of a status.
-fn word(phase: Phase) -> String {
-    let word = serde_json::to_value(phase).ok();
-    word.and_then(|word| word.as_str().map(str::to_owned))
-        .unwrap_or_default()
-}
-
-impl From<&bridge_core::delivery::SinkFailure> for SinkFault {
-    fn from(trouble: &bridge_core::delivery::SinkFailure) -> SinkFault {
+impl From<&SinkFailure> for SinkFault {
+    fn from(failure: &SinkFailure) -> SinkFault {
         SinkFault {
-            kind: trouble.kind.as_str().to_owned(),
-            message: trouble.message.clone(),
-            remedy: trouble.remedy.to_owned(),
-            calls_operator: trouble.calls_operator,
-            failures: trouble.failures,
-            retry_after_seconds: trouble.retry_after_seconds,
+            kind: failure.kind.as_str().to_owned(),
+            message: failure.message.clone(),
+            remedy: failure.remedy.to_owned(),
+            calls_operator: failure.calls_operator,
+            failures: failure.failures,
+            retry_after_seconds: failure.retry_after_seconds,
         }
     }
 }

@@ -78,7 +78,7 @@ fn check(zxid: u64, records: &[Record], exists: Option<bool>, data: Option<&str>
 }
 
 #[test]
-fn what_was_seen_as_it_happened_is_certain_at_every_zxid() {
+fn a_change_seen_as_it_happened_is_certain_at_every_zxid() {
     check(9, &story(), Some(false), None, false);
     check(10, &story(), Some(true), Some("v1"), true);
     check(19, &story(), Some(true), Some("v1"), true);
@@ -124,7 +124,7 @@ fn a_life_that_began_before_its_first_value_was_read_existed() {
 }
 
 #[test]
-fn what_retention_removed_is_said() {
+fn a_removal_by_retention_is_stated() {
     let kept = &story()[1..];
     let cut = value(at(15), kept, true);
     assert_eq!(said(&cut), (Some(true), None, false));

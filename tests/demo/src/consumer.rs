@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_lost_record_is_shown_in_the_end() {
+    fn records_that_wait_for_a_lost_record_are_shown_in_the_end() {
         let mut order = SeqOrder::default();
         shown(&mut order, 3);
         shown(&mut order, 2);

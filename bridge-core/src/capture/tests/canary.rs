@@ -212,7 +212,7 @@ fn a_canary_outside_of_the_roots_has_a_watch_of_its_own_and_is_written_once_befo
 }
 
 #[test]
-fn what_bridges_keep_for_themselves_is_neither_listed_nor_followed() {
+fn the_znodes_of_bridges_are_neither_listed_nor_followed() {
     let mut bench = Bench::with(|options| {
         options.roots = vec![path("/")];
         options.own = Some(path("/zkbridge"));

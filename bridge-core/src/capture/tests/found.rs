@@ -187,7 +187,7 @@ fn a_znode_that_was_deleted_during_a_resnapshot_of_its_root_is_not_in_it() {
 }
 
 #[test]
-fn what_an_ensemble_that_was_set_back_begins_again_is_a_doubt_and_no_create() {
+fn a_create_on_an_ensemble_that_was_set_back_is_a_doubt_and_no_record() {
     let mut bench = Bench::live();
     let requests = bench.input(Input::Events(vec![bare("/a", EventKind::Changed)]));
     bench.answer(ticket(&requests), vec![found(stat(1, 9, 1, 8, 0), None)]);

@@ -111,7 +111,7 @@ async fn one_batch_is_read_ahead_while_another_is_delivered_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_filtered_out_moves_the_cursor() {
+async fn filtered_records_move_the_cursor() {
     let journal = MemoryJournal::with(
         (1..=40)
             .map(|seq| {
@@ -173,9 +173,7 @@ async fn the_status_has_the_age_of_the_oldest_undelivered_record() {
     .await;
 
     assert_eq!((held.lag_records, held.lag_seconds), (1, 4.5));
-    let written = serde_json::to_value(&held).unwrap();
-    assert_eq!(written["state"], "delivering");
-    assert_eq!(written["error"], serde_json::Value::Null);
+    assert_eq!((held.state.as_str(), held.error), ("delivering", None));
     bench.crash();
 }
 

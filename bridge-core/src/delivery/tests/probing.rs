@@ -142,7 +142,7 @@ async fn a_path_that_blocks_cannot_fill_every_retry_and_keeps_its_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waited_after_a_blocking_record_that_is_rejected_becomes_a_dead_letter_with_it() {
+async fn records_that_waited_after_a_rejected_blocking_record_become_dead_letters_with_it() {
     let journal = MemoryJournal::with((1..=6).map(|seq| record(seq, "/bad")).collect());
     let destination = MemoryDestination::default();
     let script = FaultScript::new();

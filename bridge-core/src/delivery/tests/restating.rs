@@ -191,7 +191,7 @@ fn play(seed: u64, driver: Driver) {
 }
 
 #[test]
-fn who_lost_everything_has_it_again_and_nothing_overtakes_anything() {
+fn a_receiver_that_lost_everything_has_it_again_and_nothing_overtakes_anything() {
     assert_kept(600, |seed| play(seed, Driver::Careful));
 }
 

@@ -181,7 +181,7 @@ fn a_row_that_waits_to_be_written_is_read_as_if_it_were() {
 }
 
 #[test]
-fn what_is_known_of_the_rows_below_a_path_follows_what_is_written() {
+fn the_cached_rows_below_a_path_follow_the_writes() {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
     let created = |at: &str, czxid| {

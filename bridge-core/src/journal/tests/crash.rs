@@ -31,12 +31,12 @@ const PATHS: u64 = 300;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
-fn what_was_acknowledged_survives_a_kill_at_any_moment() {
+fn acknowledged_batches_survive_a_kill_at_any_moment() {
     survives(Kind::Kept);
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_kill_of_a_journal_that_compacts() {
+fn acknowledged_batches_survive_a_kill_of_a_journal_that_compacts() {
     survives(Kind::Compacted);
 }
 
@@ -51,9 +51,9 @@ impl Kind {
     /// The test that runs itself.
     fn name(self) -> &'static str {
         match self {
-            Kind::Kept => "journal::tests::crash::what_was_acknowledged_survives_a_kill_at_any_moment",
+            Kind::Kept => "journal::tests::crash::acknowledged_batches_survive_a_kill_at_any_moment",
             Kind::Compacted => {
-                "journal::tests::crash::what_was_acknowledged_survives_a_kill_of_a_journal_that_compacts"
+                "journal::tests::crash::acknowledged_batches_survive_a_kill_of_a_journal_that_compacts"
             }
         }
     }

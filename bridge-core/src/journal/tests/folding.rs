@@ -204,7 +204,7 @@ fn no_fold_crosses_a_cursor_nor_touches_what_a_worker_holds() {
 }
 
 #[test]
-fn what_a_sink_has_set_aside_stays_as_it_is() {
+fn dead_letters_and_parked_records_stay_as_they_are() {
     let scratch = compacting();
     let mut journal = scratch.open();
     journal.register_sink("slow", Seq::ZERO).unwrap();

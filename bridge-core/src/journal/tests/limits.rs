@@ -121,7 +121,7 @@ fn without_a_sink_nothing_is_undelivered() {
 }
 
 #[test]
-fn what_is_kept_for_ever_is_not_given_up_for_room() {
+fn records_without_an_end_of_retention_are_not_removed_for_room() {
     let mut scratch = small();
     scratch.options.retention = Horizon::Forever;
     let mut journal = scratch.open();

@@ -75,7 +75,7 @@ fn a_journal_is_created_with_its_folder_for_its_owner_only() {
 }
 
 #[test]
-fn what_was_committed_is_there_after_opening_again_and_nothing_else() {
+fn committed_records_and_no_others_are_there_after_opening_again() {
     let scratch = filled();
     let mut journal = scratch.open();
     journal.append(created("/b", 6, "y")).unwrap();
@@ -286,7 +286,7 @@ fn a_reader_of_no_journal_says_so_and_creates_none() {
 }
 
 #[test]
-fn what_a_crash_left_of_a_creation_is_overwritten() {
+fn the_rest_of_a_creation_that_crashed_is_overwritten() {
     let scratch = Scratch::new();
     fs::write(scratch.file().with_file_name("main.journal.new"), "half").unwrap();
     fs::write(

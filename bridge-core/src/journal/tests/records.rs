@@ -83,7 +83,7 @@ fn an_update_has_the_state_before_and_the_state_after() {
 }
 
 #[test]
-fn what_a_record_says_of_the_state_before_follows_the_choice_of_the_source() {
+fn the_previous_state_in_a_record_follows_the_option_of_the_source() {
     let stat_only = Some(State {
         data: None,
         stat: state(stat(5, 5, 0), "one").unwrap().stat,

@@ -197,7 +197,7 @@ fn a_part_of_the_tree_is_delivered_alone() {
 }
 
 #[test]
-fn what_is_written_meanwhile_is_left_to_its_own_record_and_nothing_else_is() {
+fn a_znode_written_meanwhile_is_left_to_its_own_record_and_no_other_is() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
     a_tree(&mut journal);
@@ -352,7 +352,7 @@ fn a_root_that_is_no_longer_watched_is_part_of_no_run() {
 }
 
 #[test]
-fn what_is_excluded_by_now_is_part_of_no_run_nor_is_what_lies_below_it() {
+fn a_subtree_that_is_excluded_by_now_is_part_of_no_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = open(folder.path());
     a_tree(&mut journal);

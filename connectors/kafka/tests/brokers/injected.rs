@@ -124,7 +124,7 @@ async fn a_producer_that_can_never_go_on_is_replaced_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn what_heals_by_itself_is_no_error() {
+async fn a_condition_that_ends_by_itself_is_no_error() {
     for error in [
         Injected::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         Injected::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,

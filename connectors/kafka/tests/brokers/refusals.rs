@@ -433,7 +433,7 @@ async fn a_topic_that_differs_from_another_in_dots_and_underscores_costs_its_own
 }
 
 #[tokio::test]
-async fn what_a_cluster_cannot_create_is_an_error_of_the_configuration() {
+async fn a_topic_that_a_cluster_cannot_create_is_an_error_of_the_configuration() {
     real_servers!("what a cluster cannot create is an error of the configuration");
     let bootstrap = rig::shared_broker().await.bootstrap();
     for (settings, expected) in [

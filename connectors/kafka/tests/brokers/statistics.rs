@@ -27,7 +27,7 @@ fn value(metrics: &Snapshotter, name: &str) -> Option<f64> {
 }
 
 #[tokio::test]
-async fn what_the_client_counts_is_in_the_metrics_of_the_sink() {
+async fn the_statistics_of_the_client_are_in_the_metrics_of_the_sink() {
     real_servers!("what the client counts is in the metrics of the sink");
     let recorder = DebuggingRecorder::new();
     let metrics = recorder.snapshotter();

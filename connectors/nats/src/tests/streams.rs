@@ -86,7 +86,7 @@ fn a_stream_that_never_takes_a_record_is_refused() {
 }
 
 #[test]
-fn what_would_lose_records_is_remarked() {
+fn settings_that_would_lose_records_are_remarked() {
     let check = |config: Config, expected: &str| {
         let found = remarks(&config);
         assert_eq!(found.len(), 1, "{expected}: {found:?}");

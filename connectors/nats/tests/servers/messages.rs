@@ -133,7 +133,7 @@ async fn one_subject_for_all_takes_records_at_the_limits_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn what_comes_again_within_the_window_is_stored_once_and_later_with_the_same_id_and_body() {
+async fn a_repeated_message_is_stored_once_within_the_window_and_later_with_the_same_id_and_body() {
     real_servers!("what comes again within the window is stored once and later with the same id and body");
     let urls = rig::shared_server().await.urls();
     let stream = rig::create_stream(&urls).await;

@@ -102,7 +102,7 @@ async fn an_existing_stream_is_not_changed_and_one_that_takes_none_of_our_subjec
 }
 
 #[tokio::test]
-async fn what_the_servers_cannot_make_is_an_error_of_the_configuration() {
+async fn a_stream_that_the_servers_cannot_make_is_an_error_of_the_configuration() {
     real_servers!("what the servers cannot make is an error of the configuration");
     let urls = rig::shared_server().await.urls();
     let taken = rig::create_stream(&urls).await;

@@ -176,7 +176,7 @@ async fn records_taken_after_a_failure_are_not_sent_again() {
 }
 
 #[tokio::test]
-async fn who_asks_to_wait_gets_nothing_more_and_the_wait_is_passed_on() {
+async fn a_receiver_that_asks_for_a_wait_gets_nothing_more_and_the_wait_is_passed_on() {
     let date = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(90));
     for (status, kind) in [(429, Kind::Throttled), (503, Kind::Unavailable)] {
         for (value, least, most) in [("30", 30, 30), (date.as_str(), 60, 90)] {
@@ -406,7 +406,7 @@ async fn a_wrong_address_rejects_nothing_and_calls_by_its_kind() {
 }
 
 #[tokio::test]
-async fn what_says_that_the_address_is_wrong_rejects_a_record_while_others_are_taken() {
+async fn an_answer_about_the_address_rejects_a_record_while_others_are_accepted() {
     let receiver = refusing("/bad", Reply::Status(404)).await;
     let mut sink = opened(&config(&receiver)).await;
     let records = of_paths(&["/a", "/bad"]);

@@ -37,7 +37,7 @@ fn good_options_meet_no_objection() {
 }
 
 #[test]
-fn what_cannot_work_or_is_not_meant_is_objected_to_with_a_remedy() {
+fn options_that_cannot_work_or_are_mistakes_are_reported_with_a_remedy() {
     use Severity::{Error, Warning};
     let url = |text: &'static str| move |config: &mut WebhookConfig| config.url = Secret::new(text);
     let header = |name: &'static str, value: &'static str| {

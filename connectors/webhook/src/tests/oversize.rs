@@ -41,7 +41,7 @@ fn data_after(record: &Record) -> Data {
 }
 
 #[tokio::test]
-async fn what_is_answered_with_413_comes_again_with_half_of_it_until_it_is_taken() {
+async fn a_record_answered_with_413_is_sent_again_with_half_its_size_until_it_is_accepted() {
     let receiver = taking(100_000).await;
     let mut sink = opened(&config(&receiver)).await;
     let records = with_a_large_one();

@@ -110,7 +110,7 @@ async fn encrypted_requests_go_through_the_proxy_to_a_receiver_that_proves_its_n
 }
 
 #[tokio::test]
-async fn what_no_proxy_names_goes_straight() {
+async fn a_host_named_by_no_proxy_is_reached_directly() {
     let receiver = Receiver::start().await;
     let proxies = Matcher::builder()
         .all("http://127.0.0.1:1")

@@ -172,7 +172,7 @@ impl Auth {
     fn objection(&self, at: &str) -> Option<ConfigIssue> {
         let key_of = |key: &str| key.replacen("auth", at, 1);
         if self.credentials().is_none() {
-            let (key, message) = self.what_is_wrong();
+            let (key, message) = self.first_problem();
             let (key, message) = (key_of(key), key_of(message));
             let remedy = "give scheme = \"digest\" and id = \"user:${ZK_PASSWORD}\", or sasl = \"digest-md5\", user and password";
             return Some(ConfigIssue::error(key, message, remedy));
@@ -188,7 +188,7 @@ impl Auth {
         })
     }
 
-    fn what_is_wrong(&self) -> (&'static str, &'static str) {
+    fn first_problem(&self) -> (&'static str, &'static str) {
         let digest = self.scheme.is_some() || self.id.is_some();
         let sasl = self.sasl.is_some() || self.user.is_some() || self.password.is_some();
         match (digest, sasl) {

@@ -96,7 +96,7 @@ fn roots_must_not_overlap_nor_be_zookeepers_own() {
 }
 
 #[test]
-fn what_is_left_out_for_the_canary_holds_no_root_and_is_no_more_than_needed() {
+fn the_area_left_out_for_the_canary_holds_no_root_and_is_no_larger_than_needed() {
     let check = |canary: &str, root: &str, own: &str, expected: Option<&str>| {
         let mut options = ZookeeperConfig::new("a:2181".parse().unwrap());
         options.canary_path = ZnodePath::parse(canary).unwrap();

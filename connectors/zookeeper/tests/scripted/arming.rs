@@ -46,7 +46,7 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
 }
 
 #[tokio::test]
-async fn what_a_lagging_server_catches_up_with_before_the_watches_are_armed_is_not_handed_on() {
+async fn changes_that_a_lagging_server_catches_up_with_before_the_watches_are_armed_are_not_forwarded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connect = listener.local_addr().unwrap().to_string();
     let server = tokio::spawn(lagging_server(listener));

@@ -416,7 +416,7 @@ fn faults_of_the_fold_are_found() {
 }
 
 #[test]
-fn what_never_happened_is_found() {
+fn a_record_of_a_change_that_never_happened_is_found() {
     objects(
         Story::with(5, "/after/data/value", json!("4")),
         "other data than was written",

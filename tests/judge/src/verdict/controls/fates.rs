@@ -76,7 +76,7 @@ fn a_gap_excuses_nothing_before_the_zxid_from_which_it_claims_to_be() {
 }
 
 #[test]
-fn what_is_listed_as_overwritten_must_have_been_written() {
+fn a_version_listed_as_overwritten_must_have_been_written() {
     objects(
         Story::with(5, "/superseded", json!([hex(9)])),
         "its superseded 0x0000000000000009 was no write of this incarnation",
@@ -211,7 +211,7 @@ fn a_log_that_cannot_be_trusted_is_a_complaint() {
 }
 
 #[test]
-fn what_may_not_be_read_is_no_reason_to_hide_its_children() {
+fn an_unreadable_znode_is_no_reason_to_hide_its_children() {
     let child = |more: Value| {
         let mut fields = json!({"after": super::state(12, 12, 0, "below")});
         merge(&mut fields, more);
