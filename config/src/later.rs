@@ -1,7 +1,7 @@
 //! Options that are planned and do not exist yet. They are refused by name, not as a misspelling.
 
 /// Keys, as [`crate::tree::KeyPath::names`] gives them.
-const KEYS: [&str; 3] = ["source.server", "source.servers", "source.txnlog"];
+const KEYS: [&str; 2] = ["source.server", "source.servers"];
 
 /// Values of keys, and what to do without them.
 const VALUES: [(&str, &str, &str); 5] = [
@@ -10,7 +10,11 @@ const VALUES: [(&str, &str, &str); 5] = [
         "observer",
         "write type = \"zookeeper\" with capture = \"observer\"",
     ),
-    ("source.type", "txnlog", WAIT),
+    (
+        "source.type",
+        "txnlog",
+        "write type = \"zookeeper\" with capture = \"txnlog\"",
+    ),
     ("source.auth.sasl", "gssapi", KERBEROS),
     ("source.auth.sasl", "kerberos", KERBEROS),
     (
@@ -23,8 +27,6 @@ const VALUES: [(&str, &str, &str); 5] = [
 /// The client library needs a C library for it, which is not built in.
 const KERBEROS: &str = "Kerberos is not built into zkbridge for ZooKeeper: let the bridge use DIGEST-MD5 or scheme = \"digest\", \
                         which servers take beside Kerberos";
-
-const WAIT: &str = "give one of these, or wait for a later version";
 
 /// Whether the key is planned.
 pub(crate) fn is_later_key(names: &str) -> bool {

@@ -15,6 +15,7 @@ use bridge_core::scope::Scope;
 use bridge_core::source::{Source, SourceError};
 use bridge_zookeeper::config::{Acls, CaptureMode, DataForm, Liveness, Snapshot, ZookeeperConfig};
 use bridge_zookeeper::observer::ObserverSource;
+use bridge_zookeeper::txnlog::TxnlogSource;
 use bridge_zookeeper::{Survey, ZookeeperSource, fresh_canary};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -38,7 +39,9 @@ impl SourceType for ZookeeperConfig {
         let scope = Scope::new(self.roots.clone(), capture.exclude.clone());
         let machine: Box<dyn SourceMachine> = match self.capture {
             CaptureMode::Watch => Box::new(Capture::new(capture)),
-            CaptureMode::Observer => Box::new(Committed::new(committed_options(self, capture))),
+            CaptureMode::Observer | CaptureMode::Txnlog => {
+                Box::new(Committed::new(committed_options(self, capture)))
+            }
         };
         Ok((machine, scope))
     }
@@ -48,13 +51,19 @@ impl SourceType for ZookeeperConfig {
     }
 
     fn connection(&self, name: &str, folder: &Path) -> Box<dyn Source> {
-        match (self.capture, &self.observer) {
-            (CaptureMode::Observer, Some(observer)) => {
+        match (self.capture, &self.observer, &self.txnlog) {
+            (CaptureMode::Observer, Some(observer), _) => {
                 let (config, observer) = (self.clone(), observer.clone());
                 Box::new(ObserverSource::new(name, config, observer, folder.to_owned()))
             }
+            (CaptureMode::Txnlog, _, Some(txnlog)) => {
+                let (config, txnlog) = (self.clone(), txnlog.clone());
+                Box::new(TxnlogSource::new(config, txnlog, folder.to_owned()))
+            }
             // The check of the options refuses a mode without its section.
-            (CaptureMode::Watch | CaptureMode::Observer, _) => Box::new(ZookeeperSource::new(self.clone())),
+            (CaptureMode::Watch | CaptureMode::Observer | CaptureMode::Txnlog, ..) => {
+                Box::new(ZookeeperSource::new(self.clone()))
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use bridge_core::journal::Before;
 
 use crate::observer::ObserverOptions;
+use crate::txnlog::TxnlogOptions;
 
 pub use auth::{Auth, AuthScheme, Auths, Credentials, SaslMechanism};
 pub use capture::CaptureMode;
@@ -104,6 +105,9 @@ pub struct ZookeeperConfig {
     /// The connection to the servers' quorum ports, for `capture = "observer"`.
     #[serde(default)]
     pub observer: Option<ObserverOptions>,
+    /// The files of servers, for `capture = "txnlog"`.
+    #[serde(default)]
+    pub txnlog: Option<TxnlogOptions>,
 }
 
 /// When existing znodes are listed as `snapshot` records.
@@ -248,6 +252,7 @@ impl ZookeeperConfig {
             auth: Auths::default(),
             tls: None,
             observer: None,
+            txnlog: None,
         }
     }
 

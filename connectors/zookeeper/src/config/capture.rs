@@ -15,6 +15,9 @@ pub enum CaptureMode {
     /// before it could be read is counted.
     #[default]
     Watch,
+    /// From the transaction logs of servers whose disks this machine can read: every committed transaction, with its
+    /// session and time. Needs `[source.txnlog]`.
+    Txnlog,
     /// As an observer, from the quorum port of a leader: every committed transaction, with its session and time. Needs
     /// `[source.observer]`.
     Observer,
@@ -26,17 +29,19 @@ impl CaptureMode {
         match self {
             CaptureMode::Watch => Mode::Watch,
             CaptureMode::Observer => Mode::Observer,
+            CaptureMode::Txnlog => Mode::Txnlog,
         }
     }
 }
 
 /// Checks the options of the mode, and that no others are given.
 pub(super) fn objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
+    txnlog_objections(config, found);
     match (config.capture, &config.observer) {
-        (CaptureMode::Watch, None) => {}
-        (CaptureMode::Watch, Some(_)) => found.push(ConfigIssue::warning(
+        (CaptureMode::Watch | CaptureMode::Txnlog, None) => {}
+        (CaptureMode::Watch | CaptureMode::Txnlog, Some(_)) => found.push(ConfigIssue::warning(
             "observer",
-            "the section [source.observer] has no effect, because capture is \"watch\"",
+            "the section [source.observer] has no effect, because capture is not \"observer\"",
             "write capture = \"observer\", or leave the section out",
         )),
         (CaptureMode::Observer, None) => found.push(ConfigIssue::error(
@@ -57,10 +62,58 @@ pub(super) fn objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>)
     }
 }
 
+/// The same for transaction logs.
+fn txnlog_objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
+    match (config.capture, &config.txnlog) {
+        (CaptureMode::Watch | CaptureMode::Observer, None) => {}
+        (CaptureMode::Watch | CaptureMode::Observer, Some(_)) => found.push(ConfigIssue::warning(
+            "txnlog",
+            "the section [source.txnlog] has no effect, because capture is not \"txnlog\"",
+            "write capture = \"txnlog\", or leave the section out",
+        )),
+        (CaptureMode::Txnlog, None) => found.push(ConfigIssue::error(
+            "capture",
+            "capture = \"txnlog\" has no section [source.txnlog]",
+            "add [source.txnlog] with directories, or use capture = \"watch\"",
+        )),
+        (CaptureMode::Txnlog, Some(txnlog)) => {
+            found.extend(txnlog.objections());
+            if config.liveness == Liveness::Canary {
+                found.push(ConfigIssue::warning(
+                    "liveness",
+                    "a reader of logs has no watch that could die, so that no canary is written",
+                    "leave liveness out",
+                ));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::observer::ObserverOptions;
+    use crate::txnlog::TxnlogOptions;
+
+    #[test]
+    fn the_section_of_the_logs_and_the_mode_belong_together() {
+        let mut config = ZookeeperConfig::new("a:2181".parse().unwrap());
+        let keys = |config: &ZookeeperConfig| {
+            let issues = config.objections();
+            issues.into_iter().map(|issue| issue.key).collect::<Vec<_>>()
+        };
+        let directories = vec!["/var/lib/zookeeper".into()];
+        config.txnlog = Some(TxnlogOptions { directories });
+        assert_eq!(keys(&config), ["txnlog"]);
+        config.capture = CaptureMode::Txnlog;
+        assert_eq!(keys(&config), [] as [&str; 0]);
+        config.txnlog = Some(TxnlogOptions {
+            directories: Vec::new(),
+        });
+        assert_eq!(keys(&config), ["txnlog.directories"]);
+        config.txnlog = None;
+        assert_eq!(keys(&config), ["capture"]);
+    }
 
     #[test]
     fn the_section_of_the_observer_and_the_mode_belong_together() {
