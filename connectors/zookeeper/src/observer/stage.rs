@@ -222,7 +222,7 @@ impl Stage {
 
     /// Whether the leader's digest is the one of the tree in another charset than UTF-8. The machine computes digests of
     /// paths in UTF-8, and can compare no other.
-    pub(super) fn is_of_other_charset(&self) -> bool {
+    pub(crate) fn is_of_other_charset(&self) -> bool {
         self.proof == Proof::Equal && self.leader_digest != self.nodes.digest()
     }
 

@@ -93,6 +93,7 @@ impl TxnlogSource {
             number: Connection::default(),
             reconnects: Reconnects::default(),
             needs_stage: false,
+            is_of_other_charset: false,
         };
         while let Some(wait) = driver.connect_once().await {
             if !pause(wait, &mut driver.link).await {
@@ -118,6 +119,8 @@ struct LogDriver {
     reconnects: Reconnects,
     /// The history after the position cannot be had: the next connection begins with a snapshot.
     needs_stage: bool,
+    /// The server's JVM encodes paths in another charset than UTF-8, in which the machine computes its digests.
+    is_of_other_charset: bool,
 }
 
 /// The work of the present connection.
@@ -425,6 +428,7 @@ impl LogDriver {
             stage.up_to_date();
         }
         let Some(at) = stage.exact_at() else { return Ok(()) };
+        self.is_of_other_charset = stage.is_of_other_charset();
         self.input(Input::Staged(at)).await?;
         *work = match std::mem::replace(work, LogWork::Connected) {
             LogWork::Staging { stage, history, .. } => LogWork::Staged(stage, history),
@@ -438,7 +442,10 @@ impl LogDriver {
         let digests = self.source.config.acl_digests;
         let converted: Result<Vec<_>, String> = transactions
             .into_iter()
-            .map(|transaction| committed(transaction, digests))
+            .map(|mut transaction| {
+                transaction.digest = transaction.digest.filter(|_| !self.is_of_other_charset);
+                committed(transaction, digests)
+            })
             .collect();
         let converted = converted.map_err(|message| LogStop::Final(SourceErrorKind::Unsupported, message))?;
         self.input(Input::Transactions(converted)).await
