@@ -19,19 +19,19 @@ use bridge_transactions::quorum::ObserverId;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::conversation::{Arrival, Conversation, ConversationEnd, ConversationOptions};
+use super::conversation::{Arrival, Conversation, ConversationOptions};
 use super::learner::{CommittedPayload, Synchronised};
 use super::members::{Member, QuorumAddress};
 use super::options::ObserverOptions;
-use super::refusal;
-use super::spool::{Batch, MEMORY_BYTES, Spool, SpoolError, SpoolLimits};
-use super::stage::{Stage, StageError};
+use super::spool::{Batch, MEMORY_BYTES, Spool, SpoolLimits};
+use super::stage::Stage;
+use super::stop::{Stop, trouble, unsupported};
 use super::to_core::{decoded, history};
 use super::transport::{Interrupt, QuorumLogin, Transport};
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
 use crate::handshake::client_config;
-use crate::reconnects::{Reconnects, STEADY};
+use crate::reconnects::Reconnects;
 use crate::source::{apart, pause};
 
 /// How long a connection to one server may take: longer than a lost packet, and short enough to try them all.
@@ -118,10 +118,6 @@ impl Source for ObserverSource {
     }
 }
 
-fn trouble(kind: SourceErrorKind, message: String) -> SourceEvent {
-    SourceEvent::Trouble(SourceError { kind, message })
-}
-
 /// The state that outlives a connection.
 struct Driver {
     source: ObserverSource,
@@ -158,24 +154,6 @@ enum Work {
     Staged(Box<Stage>, Vec<CommittedPayload>),
     /// Transactions go to the machine.
     Following,
-}
-
-/// Why the driver ends a connection.
-enum Stop {
-    /// The conversation has ended by itself.
-    Ended(ConversationEnd),
-    /// The machine asked for another connection.
-    Replace(Duration),
-    /// A stage failed.
-    Stage(StageError),
-    /// The tree stays contradicted.
-    Contradicted,
-    /// Something cannot be read; tried again or not.
-    Unreadable(SourceErrorKind, String),
-    /// The spool cannot be read.
-    Spool(SpoolError),
-    /// The bridge stops, or the pipeline has ended.
-    Asked,
 }
 
 /// One connection: its thread, and what has arrived of it.
@@ -479,44 +457,7 @@ impl Driver {
 
     /// Reports the end of a connection.
     async fn ended(&mut self, stop: Stop, was_connected: bool, lasted: Duration) -> Option<Duration> {
-        let (input, event, wait) = match stop {
-            Stop::Asked => return None,
-            Stop::Replace(after) => (Input::Disconnected, None, Some(after)),
-            Stop::Spool(error) | Stop::Ended(ConversationEnd::Overflow(error)) => {
-                let event = trouble(SourceErrorKind::Unavailable, refusal::overflow(&error));
-                (Input::Overflow, Some(event), None)
-            }
-            Stop::Ended(ConversationEnd::Lost {
-                was_following: true,
-                leader,
-                error,
-            }) if lasted >= STEADY => {
-                tracing::info!(%leader, %error, "the leader has ended the connection; the next one is looked for");
-                (Input::Disconnected, None, Some(Duration::ZERO))
-            }
-            Stop::Ended(end @ ConversationEnd::Silent { .. }) => {
-                let (kind, message) = refusal::explain(&end);
-                (Input::Unanswered, Some(trouble(kind, message)), None)
-            }
-            Stop::Ended(end) => {
-                let (kind, message) = refusal::explain(&end);
-                (Input::Disconnected, Some(trouble(kind, message)), None)
-            }
-            Stop::Contradicted => {
-                let message =
-                    "the tree that the leader sent is not exact yet, and nothing changes: it is requested \
-                               again"
-                        .to_owned();
-                let event = trouble(SourceErrorKind::Unavailable, message);
-                (Input::Disconnected, Some(event), None)
-            }
-            Stop::Stage(StageError::Stopped) => return None,
-            Stop::Stage(error) => {
-                let event = trouble(SourceErrorKind::Unavailable, error.to_string());
-                (Input::Disconnected, Some(event), None)
-            }
-            Stop::Unreadable(kind, message) => (Input::Disconnected, Some(trouble(kind, message)), None),
-        };
+        let (input, event, wait) = stop.outcome(lasted)?;
         if was_connected {
             self.report(SourceEvent::Input(input)).await?;
         }
@@ -573,8 +514,4 @@ impl ConversationHandle {
 /// The version of the servers, from their client ports.
 async fn ask_version(config: ZookeeperConfig) -> Option<Arc<str>> {
     version(&config).await
-}
-
-fn unsupported(message: String) -> Stop {
-    Stop::Unreadable(SourceErrorKind::Unsupported, message)
 }

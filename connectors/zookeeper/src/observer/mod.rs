@@ -7,10 +7,10 @@
 //! ```
 //!
 //! `learner` is the protocol without a socket, `transport` the connection with encryption and authentication,
-//! `conversation` the thread that reads. `spool` keeps what has arrived until it is taken. `driver` makes the connections
-//! and reports to the machine, `stage` makes an exact tree of the one that a leader sends, `to_core` converts
-//! transactions, `discover` finds the quorum ports and `refusal` explains why none is open. Nothing here decides about
-//! records.
+//! `conversation` the thread that reads. `spool` keeps what has arrived until it is taken. `driver` makes the
+//! connections and reports to the machine, `stop` is why it ends one, `stage` makes an exact tree of the one that a
+//! leader sends, `to_core` converts transactions, `discover` finds the quorum ports and `refusal` explains why none is
+//! open. Nothing here decides about records.
 //!
 //! Invariants:
 //!
@@ -29,6 +29,7 @@ mod options;
 mod refusal;
 mod spool;
 pub(crate) mod stage;
+mod stop;
 pub(crate) mod to_core;
 mod transport;
 
