@@ -135,8 +135,10 @@ async fn wrong_ensemble(act: &mut Act) -> Result<Vec<String>> {
         .start()
         .await?;
     let gardener = Gardener::connect(&other.connect_string()).await?;
+    // First, so that its roots have other zxids.
+    gardener.plant("/elsewhere", OTHER_WIDTH).await?;
     for root in &act.roots {
-        gardener.plant(root, OTHER_WIDTH).await?;
+        gardener.plant(root, 0).await?;
     }
     let before = act.topic.deliveries.len();
     act.proxies[0].retarget(other.client_addr(0)).await?;
