@@ -4,6 +4,7 @@ mod canary;
 mod found;
 mod lineage;
 mod lists;
+mod modes;
 mod rules;
 mod settle_by_read;
 mod walks;

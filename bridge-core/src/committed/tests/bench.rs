@@ -25,6 +25,8 @@ pub struct Bench {
     /// The request to resume of the last connection.
     pub resumed: Option<HistoryPosition>,
     pub now: i64,
+    /// All inputs of this process that were taken, each with its time.
+    pub inputs: Vec<(Timestamp, Input)>,
     seen: Seq,
 }
 
@@ -50,6 +52,7 @@ impl Bench {
             options,
             resumed: None,
             now: 5_000_000,
+            inputs: Vec::new(),
             seen: Seq::ZERO,
         }
     }
@@ -69,6 +72,7 @@ impl Bench {
 
     pub fn step(&mut self, input: Input) -> Result<StepOutcome, StepError> {
         self.now += 1;
+        self.inputs.push((Timestamp(self.now), input.clone()));
         let result = self.machine.step(Timestamp(self.now), input, &mut self.journal);
         match &result {
             Ok(_) => drop(self.journal.commit().unwrap()),

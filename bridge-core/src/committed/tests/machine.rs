@@ -5,12 +5,13 @@ use super::tree::*;
 use crate::capture::SnapshotMode;
 use crate::committed::*;
 use crate::image_txn::ImageTxn;
+use crate::journal::JournalWriter;
 use crate::machine::{CaptureState, SourceMachine, StepError};
 use crate::number::Zxid;
 use crate::record::{Fidelity, GapReason, LifetimeKind::Persistent, Op, Record, ZxidKind};
 use crate::source::{Input, SourceRequest};
 
-fn filled() -> Bench {
+pub(super) fn filled() -> Bench {
     let mut bench = Bench::new(options(&["/a", "/b"]));
     for at in ["/a", "/a/1", "/a/2", "/a/2/x", "/c"] {
         bench.server.one(&Ask::Create(at, "v", Persistent));
@@ -336,7 +337,7 @@ fn a_journal_of_watch_mode_is_compared_in_a_gap_that_says_so() {
     bench.list();
     // Watch mode keeps no position.
     bench.journal.set_position(None).unwrap();
-    crate::journal::JournalWriter::commit(&mut bench.journal).unwrap();
+    bench.journal.commit().unwrap();
     bench.server.one(&Ask::Set("/a/1", "w"));
     bench.crash();
     bench.connect();

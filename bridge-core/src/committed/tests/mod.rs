@@ -2,6 +2,7 @@
 
 mod bench;
 mod faults;
+mod file;
 mod judge;
 mod machine;
 mod net;
