@@ -260,7 +260,9 @@ impl Drop for Receiver {
 }
 
 async fn take(State(taken): State<Arc<Mutex<BTreeMap<String, String>>>>, body: Bytes) -> StatusCode {
-    let record: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+    // Standard Webhooks has the record in `data`.
+    let record = &event["data"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (id, path) = (text(&record["id"]), text(&record["path"]));
     if path == REFUSED {
