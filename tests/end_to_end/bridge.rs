@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_servers::{Child, eventually, is_at_rest, page_of};
 use serde_json::Value;
@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 /// How long a start, a connection or a comparison may take on a machine busy with other tests.
 pub const BOUND: Duration = Duration::from_secs(60);
+
+/// Nothing arrived for so long: the events of the last writes are not on their way any more.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// The exit code after SIGTERM and a drain.
 const TERMINATED: i32 = 0;
@@ -200,8 +203,23 @@ impl Bridge {
         }
     }
 
-    /// Waits until all known changes of the live sources are captured and delivered.
+    /// Waits until all known changes of the live sources are captured and delivered, and no other arrives for a while:
+    /// the events of a change may still be on their way when its writer has its answer.
     pub async fn at_rest(&self) {
-        self.until("rest", is_at_rest).await;
+        let mut last = Value::Null;
+        let mut since = Instant::now();
+        self.until("rest", |status| {
+            let tails: Value = status["sources"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|source| source["journal"]["tail"].clone())
+                .collect();
+            if !is_at_rest(status) || tails != last {
+                (last, since) = (tails, Instant::now());
+            }
+            is_at_rest(status) && since.elapsed() >= QUIET
+        })
+        .await;
     }
 }

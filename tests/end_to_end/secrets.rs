@@ -175,6 +175,8 @@ async fn no_secret_is_ever_logged_or_printed() {
         outputs.run(&bridge, args).await;
     }
     outputs.watch(&bridge, &connect).await;
+    let logs = guarded.zookeeper.data_dir(0);
+    outputs.run(&bridge, &["log", logs.to_str().unwrap()]).await;
     bridge.terminate().await;
     outputs.take("run", bridge.log());
     for args in STOPPED {

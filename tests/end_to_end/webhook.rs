@@ -245,7 +245,13 @@ async fn a_dead_letter_is_an_error_in_the_log_and_the_headline_of_the_status_wit
         headline.ends_with("running, ready; 1 sink needs attention"),
         "{text}"
     );
-    let listed: Value = serde_json::from_str(&printed(&bridge, &["dlq", "list", "--json"])).unwrap();
+    // The journal has the dead letter with the next stored progress.
+    let list = || serde_json::from_str::<Value>(&printed(&bridge, &["dlq", "list", "--json"])).unwrap();
+    let is_stored = || std::future::ready(list()["dead_letters"] != serde_json::json!([]));
+    eventually("the dead letter to be stored", BOUND, is_stored)
+        .await
+        .unwrap();
+    let listed = list();
     let requests = service.calls().iter().filter(|call| call.status == 404).count();
     assert_eq!(listed["dead_letters"][0]["attempts"], requests, "{listed:#}");
     bridge.terminate().await;

@@ -265,6 +265,11 @@ async fn check_line(version: &str) {
     }
     let zookeeper = builder.start().await.unwrap();
     every_kind(&zookeeper).await;
+    let folder = version_2(&zookeeper);
+    let has_snapshot = || std::future::ready(!files(&folder, zxid_of_snapshot_name).is_empty());
+    eventually("a snapshot to be written", BOUND, has_snapshot)
+        .await
+        .unwrap_or_else(|error| panic!("{version}: {error}"));
     zookeeper.restart(0).await.unwrap();
     zookeeper.stop(0).await.unwrap();
     let all = transactions(&version_2(&zookeeper));

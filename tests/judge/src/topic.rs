@@ -18,6 +18,9 @@ const MESSAGE_BYTES_MAX: &str = "8388608";
 
 const BOUND: Duration = Duration::from_secs(30);
 
+/// Between two questions to a broker that has no answer yet.
+const RETRY_PACE: Duration = Duration::from_millis(100);
+
 /// A record as it was delivered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
@@ -95,8 +98,19 @@ impl Topic {
         let deadline = Instant::now() + BOUND;
         let mut ends = BTreeMap::new();
         for partition in self.next.keys() {
-            let marks = self.consumer.fetch_watermarks(&self.name, *partition, BOUND);
-            ends.insert(*partition, marks.expect("the broker returns the end").1);
+            // A partition has no leader for a moment after its broker came back.
+            let marks = loop {
+                match self.consumer.fetch_watermarks(&self.name, *partition, BOUND) {
+                    Ok(marks) => break marks,
+                    Err(error) => assert!(
+                        Instant::now() < deadline,
+                        "no broker returns the end of {}: {error}",
+                        self.name
+                    ),
+                }
+                std::thread::sleep(RETRY_PACE);
+            };
+            ends.insert(*partition, marks.1);
         }
         self.assign_once();
         while ends.iter().any(|(partition, end)| self.next[partition] < *end) {
