@@ -64,7 +64,9 @@ pub(super) enum ConversationEnd {
     Overflow(SpoolError),
     /// The tree cannot be kept.
     NoRoomForTree(PacketError),
-    /// The bridge has no position to state, or stops.
+    /// The bridge has stated no position in time.
+    NoPosition { leader: QuorumAddress, after: Duration },
+    /// The bridge stops.
     Stopped,
     /// The thread has panicked, which the driver reports.
     Panicked,
@@ -231,7 +233,11 @@ impl Talk<'_> {
             .positions
             .recv_timeout(bound)
             .map_err(|error| match error {
-                RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout => ConversationEnd::Stopped,
+                RecvTimeoutError::Disconnected => ConversationEnd::Stopped,
+                RecvTimeoutError::Timeout => ConversationEnd::NoPosition {
+                    leader: self.leader.clone(),
+                    after: bound,
+                },
             })
     }
 

@@ -19,9 +19,11 @@ use bridge_transactions::quorum::ObserverId;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
-use super::conversation::{Arrival, Conversation, ConversationOptions};
+use super::attempts::{AttemptWaits, ServerOrder, failed_server};
+use super::conversation::{Arrival, Conversation, ConversationEnd, ConversationOptions};
+use super::discover::members_of;
 use super::learner::{CommittedPayload, Synchronised};
-use super::members::{Member, QuorumAddress};
+use super::members::QuorumAddress;
 use super::options::ObserverOptions;
 use super::spool::{Batch, MEMORY_BYTES, Spool, SpoolLimits};
 use super::stage::Stage;
@@ -31,7 +33,6 @@ use super::transport::{Interrupt, QuorumLogin, Transport};
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
 use crate::handshake::client_config;
-use crate::reconnects::Reconnects;
 use crate::source::{apart, pause};
 
 /// How long a connection to one server may take: longer than a lost packet, and short enough to try them all.
@@ -84,9 +85,11 @@ impl ObserverSource {
             transport,
             link,
             number: Connection::default(),
-            reconnects: Reconnects::default(),
-            members: Vec::new(),
+            waits: AttemptWaits::new(),
+            servers: ServerOrder::default(),
             leader: None,
+            up_to_date: None,
+            took_tree: false,
             last: 0,
             of_other_charset: None,
         };
@@ -124,11 +127,14 @@ struct Driver {
     transport: Transport,
     link: Link,
     number: Connection,
-    reconnects: Reconnects,
-    /// The newest configuration of the ensemble.
-    members: Vec<Member>,
-    /// The last leader.
+    waits: AttemptWaits,
+    servers: ServerOrder,
+    /// The leader of the present connection.
     leader: Option<QuorumAddress>,
+    /// Since when the present connection is up to date.
+    up_to_date: Option<Instant>,
+    /// Whether the leader of the present connection sent a tree.
+    took_tree: bool,
     /// The last transaction before the next one that goes to the machine.
     last: i64,
     /// A leader whose digests are those of another charset than UTF-8, in which the machine computes its own.
@@ -167,12 +173,12 @@ struct ConversationHandle {
 impl Driver {
     /// Serves one connection. Returns how long to wait before the next one; `None` to end.
     async fn connect_once(&mut self) -> Option<Duration> {
-        let candidates = match self.candidates().await {
+        let candidates = match self.candidates().await? {
             Ok(candidates) => candidates,
             Err(error) => {
                 let is_final = error.kind.is_final();
                 self.report(SourceEvent::Trouble(error)).await?;
-                return (!is_final).then(|| self.reconnects.failed());
+                return (!is_final).then(|| self.waits.failed());
             }
         };
         let mut attempt = match self.begin(candidates) {
@@ -181,16 +187,19 @@ impl Driver {
                 let message = format!("there is no thread for the connection: {error}");
                 self.report(trouble(SourceErrorKind::Unavailable, message))
                     .await?;
-                return Some(self.reconnects.failed());
+                return Some(self.waits.failed());
             }
         };
-        let began = Instant::now();
         let before = self.number;
+        (self.leader, self.up_to_date, self.took_tree) = (None, None, false);
         let stop = self.serve(&mut attempt).await;
         attempt.end().await;
-        self.reconnects.lasted(began.elapsed());
+        // The time before it was up to date was of no use: it ends each attempt to stage a tree that cannot be staged.
+        let lasted = self.up_to_date.map_or(Duration::ZERO, |since| since.elapsed());
+        self.waits.followed(lasted);
+        self.rank(&stop);
         let was_connected = self.number != before;
-        self.ended(stop, was_connected, began.elapsed()).await
+        self.ended(stop, was_connected, lasted).await
     }
 
     fn begin(&self, candidates: Vec<QuorumAddress>) -> io::Result<ConversationHandle> {
@@ -303,7 +312,7 @@ impl Driver {
                     return Ok(());
                 };
                 self.forward(rest).await?;
-                self.input(Input::UpToDate).await
+                self.up_to_date().await
             }
             SourceRequest::Reconnect { after } => Err(Stop::Replace(after)),
             // Of a machine that watches a tree.
@@ -327,7 +336,7 @@ impl Driver {
             Arrival::Synchronised(answer) => self.synchronised(answer, work).await,
             Arrival::Tree(file) => self.stage(file, work),
             Arrival::Members(members) => {
-                self.members = members;
+                self.servers.configured(members);
                 Ok(())
             }
             Arrival::UpToDate => match work {
@@ -335,7 +344,7 @@ impl Driver {
                     stage.up_to_date();
                     self.staged(work, Vec::new()).await
                 }
-                _ => self.input(Input::UpToDate).await,
+                _ => self.up_to_date().await,
             },
             Arrival::Ended(end) => Err(Stop::Ended(end)),
         }
@@ -356,6 +365,7 @@ impl Driver {
                 SyncKind::Truncate(Zxid(zxid.cast_unsigned()))
             }
             (Synchronised::Snap { zxid }, _) => {
+                self.took_tree = true;
                 *work = Work::AwaitsTree { epoch, zxid };
                 SyncKind::Snapshot
             }
@@ -414,7 +424,8 @@ impl Driver {
                     if self.of_other_charset.is_some() {
                         tracing::warn!(
                             "the leader's JVM encodes paths in another charset than UTF-8: its digests are \
-                                        not compared; start it with -Dfile.encoding=UTF-8"
+                                        not compared while this bridge runs, and each restart of the bridge and each \
+                                        change of the leader costs a gap; start it with -Dfile.encoding=UTF-8"
                         );
                     }
                     self.input(Input::Staged(at)).await?;
@@ -439,6 +450,25 @@ impl Driver {
         match history.is_empty() {
             true => Ok(()),
             false => self.input(Input::Transactions(history)).await,
+        }
+    }
+
+    async fn up_to_date(&mut self) -> Result<(), Stop> {
+        self.up_to_date = Some(Instant::now());
+        if let Some(leader) = self.leader.clone() {
+            self.servers.followed(leader);
+        }
+        self.input(Input::UpToDate).await
+    }
+
+    /// Learns from the end of a connection which servers to try later, and whether to look for others.
+    fn rank(&mut self, stop: &Stop) {
+        let leader = self.leader.as_ref().filter(|_| self.up_to_date.is_none());
+        if let Some(server) = failed_server(stop).or(leader) {
+            self.servers.failed(server);
+        }
+        if let Stop::Ended(ConversationEnd::NoLeader(_) | ConversationEnd::Silent { .. }) = stop {
+            self.servers.found_none();
         }
     }
 
@@ -468,30 +498,35 @@ impl Driver {
         if is_final {
             return None;
         }
-        Some(wait.unwrap_or_else(|| self.reconnects.failed()))
+        Some(
+            wait.unwrap_or_else(|| match self.took_tree && self.up_to_date.is_none() {
+                true => self.waits.failed_tree(),
+                false => self.waits.failed(),
+            }),
+        )
     }
 
     async fn report(&mut self, event: SourceEvent) -> Option<()> {
         self.send(event).await.ok()
     }
 
-    /// The quorum ports to try, in order, each once.
-    async fn candidates(&mut self) -> Result<Vec<QuorumAddress>, SourceError> {
-        let options = &self.source.options;
-        if options.servers.is_empty() && options.observer_masters.is_empty() && self.members.is_empty() {
-            self.members = super::discover::members_of(&self.source.config).await?;
-        }
-        let options = &self.source.options;
-        let known = self.members.iter().flat_map(|member| &member.addresses);
-        let all = options.observer_masters.iter().chain(&self.leader);
-        let all = all.chain(&options.servers).chain(known);
-        let mut candidates: Vec<QuorumAddress> = Vec::new();
-        for address in all {
-            if !candidates.contains(address) {
-                candidates.push(address.clone());
+    /// The quorum ports to try, in order, each once; `None` if the bridge stops.
+    async fn candidates(&mut self) -> Option<Result<Vec<QuorumAddress>, SourceError>> {
+        if self.servers.asks(&self.source.options) {
+            let found = tokio::select! {
+                biased;
+                () = self.link.stop.cancelled() => return None,
+                found = members_of(&self.source.config) => found,
+            };
+            match found {
+                Ok(members) => self.servers.configured(members),
+                Err(error) if self.servers.knows_any(&self.source.options) => {
+                    tracing::warn!(%error, "the servers that were known before are tried again");
+                }
+                Err(error) => return Some(Err(error)),
             }
         }
-        Ok(candidates)
+        Some(Ok(self.servers.order(&self.source.options)))
     }
 }
 

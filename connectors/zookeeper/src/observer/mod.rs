@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `learner` is the protocol without a socket, `transport` the connection with encryption and authentication,
-//! `conversation` the thread that reads. `spool` keeps what has arrived until it is taken. `driver` makes the
+//! `conversation` the thread that reads, `attempts` which
+//! servers are tried in which order, and when. `spool` keeps what has arrived until it is taken. `driver` makes the
 //! connections and reports to the machine, `stop` is why it ends one, `stage` makes an exact tree of the one that a
 //! leader sends, `to_core` converts transactions, `discover` finds the quorum ports and `refusal` explains why none is
 //! open. Nothing here decides about records.
@@ -19,6 +20,7 @@
 //! * Only five kinds of packets can be sent, none of which is a vote, a request, or an acknowledgement of a transaction.
 //! * The id of the observer is none that a server of the ensemble has.
 
+mod attempts;
 mod conversation;
 mod digest_md5;
 mod discover;

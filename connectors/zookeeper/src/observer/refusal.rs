@@ -1,6 +1,7 @@
 //! Why no leader can be followed, as an operator can act on it.
 
 use bridge_core::source::SourceErrorKind;
+use bridge_transactions::quorum::PacketError;
 
 use super::conversation::ConversationEnd;
 use super::members::QuorumAddress;
@@ -52,9 +53,20 @@ pub(super) fn explain(end: &ConversationEnd) -> (SourceErrorKind, String) {
             ),
         ),
         ConversationEnd::Overflow(error) => (unavailable, overflow(error)),
-        ConversationEnd::NoRoomForTree(error) => (
+        ConversationEnd::NoRoomForTree(error @ PacketError::TooLarge { .. }) => (
+            SourceErrorKind::Configuration,
+            format!("{error}; raise observer.max_tree, and see that the journal's folder has the room"),
+        ),
+        ConversationEnd::NoRoomForTree(error) => {
+            (unavailable, format!("{error}; make room in the journal's folder"))
+        }
+        ConversationEnd::NoPosition { leader, after } => (
             unavailable,
-            format!("{error}; make room in the journal's folder, or raise observer.max_tree"),
+            format!(
+                "the pipeline gave no position for the leader {leader} within {} s, so the connection was given up; \
+                 the bridge or its disk is overloaded, or raise observer.init_timeout",
+                after.as_secs_f64()
+            ),
         ),
         ConversationEnd::Stopped | ConversationEnd::Panicked => {
             (unavailable, "the connection was ended".to_owned())

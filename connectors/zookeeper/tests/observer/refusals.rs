@@ -7,20 +7,22 @@ use bridge_transactions::transaction::Operation;
 use bridge_zookeeper::observer::ObserverOptions;
 
 use crate::leader::{
-    EPOCH, Leader, Sent, Step, begin, diff, finish, inform, inform_bytes, new_leader, ping, snap,
+    EPOCH, Leader, Sent, Step, begin, diff, finish, inform, inform_bytes, leader_info, new_leader, ping, snap,
 };
 use crate::player::Player;
 use crate::scripted::{NO_CLIENT_PORT, at, concat, create, new_tree, run};
 
 #[tokio::test]
-async fn a_tree_that_is_too_large_or_has_no_place_is_refused() {
+async fn a_tree_that_is_too_large_ends_the_source_and_one_without_a_place_is_refused() {
     let script = || vec![concat(vec![begin(0), vec![snap(EPOCH), Step::Send(new_tree())]])];
     let leader = Leader::start(script());
     let mut options = leader.options();
     options.max_tree = Size(100);
     let mut player = run(options, None);
-    player.until("a trouble", |seen| !seen.troubles.is_empty()).await;
-    let message = &player.seen.troubles[0].1;
+    player.until_end().await;
+    assert_eq!((player.seen.troubles.len(), player.seen.connections), (1, 1));
+    let (kind, message) = &player.seen.troubles[0];
+    assert_eq!(*kind, SourceErrorKind::Configuration);
     assert!(
         message.contains("larger than the limit of 100 bytes") && message.contains("max_tree"),
         "{message}"
@@ -175,6 +177,73 @@ async fn a_leader_that_is_silent_is_left() {
     assert_eq!(player.seen.unanswered, 1);
     let message = &player.seen.troubles[0].1;
     assert!(message.contains("sent nothing for 0.2 s"), "{message}");
+    player.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_connections_and_says_nothing_hides_no_other() {
+    let mute = Leader::start(vec![vec![Step::ExpectObserver, Step::ExpectClose]]);
+    let follow = concat(vec![
+        begin(EPOCH),
+        vec![diff(EPOCH)],
+        finish(),
+        vec![Step::ExpectClose],
+    ]);
+    let good = Leader::start(vec![follow]);
+    let mut options = mute.options();
+    options.servers.extend(good.options().servers);
+    options.init_timeout = Span::secs(1);
+    let mut player = run(options, at(EPOCH));
+    player.until("the other server", |seen| seen.ups == 1).await;
+    let message = &player.seen.troubles[0].1;
+    assert!(message.contains("sent nothing for 1 s"), "{message}");
+    assert_eq!((player.seen.connections, player.seen.troubles.len()), (1, 1));
+    player.end().await;
+    mute.has_played(1).await;
+    good.has_played(1).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_stops_in_its_tracks_is_tried_after_the_others() {
+    let follow = || {
+        concat(vec![
+            begin(EPOCH),
+            vec![diff(EPOCH)],
+            finish(),
+            vec![Step::ExpectClose],
+        ])
+    };
+    let (old, new) = (Leader::start(vec![follow()]), Leader::start(vec![follow()]));
+    let mut options = old.options();
+    options.servers.extend(new.options().servers);
+    options.sync_timeout = Span::millis(500);
+    let mut player = run(options, at(EPOCH));
+    player.until("two leaders", |seen| seen.ups == 2).await;
+    assert_eq!(player.seen.unanswered, 1);
+    old.has_played(1).await;
+    player.end().await;
+    new.has_played(1).await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_states_no_position_in_time_is_named_as_the_reason() {
+    let leader = Leader::start(vec![vec![
+        Step::ExpectObserver,
+        leader_info(EPOCH),
+        Step::ExpectClose,
+    ]]);
+    let mut options = leader.options();
+    options.init_timeout = Span::secs(1);
+    let mut player = run(options, at(EPOCH));
+    // Nobody takes the reports, so that nobody answers the connection.
+    leader.has_played(1).await;
+    player.until("a trouble", |seen| !seen.troubles.is_empty()).await;
+    let (kind, message) = &player.seen.troubles[0];
+    assert_eq!(*kind, SourceErrorKind::Unavailable);
+    assert!(
+        message.contains("gave no position for the leader 127.0.0.1") && message.contains("within 1 s"),
+        "{message}"
+    );
     player.end().await;
 }
 

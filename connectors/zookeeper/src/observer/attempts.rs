@@ -1,0 +1,225 @@
+//! Which servers an attempt tries, in which order, and how long the next attempt waits.
+
+use std::time::Duration;
+
+use bridge_core::backoff::{Backoff, Jitter};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::conversation::ConversationEnd;
+use super::members::{Member, QuorumAddress};
+use super::options::ObserverOptions;
+use super::stop::Stop;
+use crate::reconnects::{Reconnects, STEADY};
+
+/// The first wait after trees that failed in a row: a leader reads its whole tree for each.
+const TREE_FIRST: Duration = Duration::from_secs(30);
+/// The longest such wait.
+const TREE_MAX: Duration = Duration::from_secs(600);
+
+/// The servers that are known, and the order in which they are tried.
+#[derive(Debug, Default)]
+pub(super) struct ServerOrder {
+    /// The newest configuration of the ensemble.
+    members: Vec<Member>,
+    /// The leader that brought the observer up to date last.
+    leader: Option<QuorumAddress>,
+    /// Servers that accepted a connection and did not lead since, the last failure at the end.
+    failed: Vec<QuorumAddress>,
+    /// The known servers may all be gone.
+    is_stale: bool,
+}
+
+impl ServerOrder {
+    /// Takes the configuration of the ensemble.
+    pub(super) fn configured(&mut self, members: Vec<Member>) {
+        self.members = members;
+        self.is_stale = false;
+    }
+
+    /// Whether the configuration of the ensemble has to be asked for at a client port.
+    pub(super) fn asks(&self, options: &ObserverOptions) -> bool {
+        let knows_none = options.observer_masters.is_empty() && self.members.is_empty();
+        options.servers.is_empty() && (knows_none || self.is_stale)
+    }
+
+    /// Whether there is a server to try.
+    pub(super) fn knows_any(&self, options: &ObserverOptions) -> bool {
+        !self.order(options).is_empty()
+    }
+
+    /// The observer is up to date with this leader.
+    pub(super) fn followed(&mut self, leader: QuorumAddress) {
+        self.failed.clear();
+        self.leader = Some(leader);
+    }
+
+    /// A conversation with this server ended before the observer was up to date, or in silence: it is tried last. A
+    /// server whose process is stopped still accepts connections.
+    pub(super) fn failed(&mut self, server: &QuorumAddress) {
+        if self.leader.as_ref() == Some(server) {
+            self.leader = None;
+        }
+        self.failed.retain(|failed| failed != server);
+        self.failed.push(server.clone());
+    }
+
+    /// No known server led or answered.
+    pub(super) fn found_none(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// The quorum ports to try, in order, each once.
+    pub(super) fn order(&self, options: &ObserverOptions) -> Vec<QuorumAddress> {
+        let known = self.members.iter().flat_map(|member| &member.addresses);
+        let all = options.observer_masters.iter().chain(&self.leader);
+        let all = all.chain(&options.servers).chain(known);
+        let mut order: Vec<QuorumAddress> = Vec::new();
+        for address in all {
+            if !order.contains(address) {
+                order.push(address.clone());
+            }
+        }
+        // Stable: those that did not fail keep their order, before all others.
+        order.sort_by_key(|address| self.failed.iter().position(|failed| failed == address));
+        order
+    }
+}
+
+/// The waits between attempts.
+#[derive(Debug)]
+pub(super) struct AttemptWaits {
+    reconnects: Reconnects,
+    trees: Backoff,
+    random: StdRng,
+    has_failed_tree: bool,
+}
+
+impl AttemptWaits {
+    pub(super) fn new() -> AttemptWaits {
+        AttemptWaits {
+            reconnects: Reconnects::default(),
+            trees: Backoff::new(TREE_FIRST, TREE_MAX, Jitter::Half),
+            random: StdRng::from_os_rng(),
+            has_failed_tree: false,
+        }
+    }
+
+    /// Takes note of a connection that was up to date for so long.
+    pub(super) fn followed(&mut self, lasted: Duration) {
+        self.reconnects.lasted(lasted);
+        if lasted >= STEADY {
+            self.trees.succeeded();
+            self.has_failed_tree = false;
+        }
+    }
+
+    /// The wait after a failure.
+    pub(super) fn failed(&mut self) -> Duration {
+        self.reconnects.failed()
+    }
+
+    /// The wait after a failure that followed a SNAP. The first tree is requested again soon, because the tree of an
+    /// ensemble at rest is exact the second time.
+    pub(super) fn failed_tree(&mut self) -> Duration {
+        let soon = self.reconnects.failed();
+        if !std::mem::replace(&mut self.has_failed_tree, true) {
+            return soon;
+        }
+        let wait = self.trees.failed(&mut self.random);
+        tracing::warn!(
+            ?wait,
+            "the tree of the leader failed again; the next one is requested after a wait"
+        );
+        wait
+    }
+}
+
+/// The server that an end names, if the end is the server's.
+pub(super) fn failed_server(stop: &Stop) -> Option<&QuorumAddress> {
+    match stop {
+        Stop::Ended(
+            ConversationEnd::Silent { leader, .. }
+            | ConversationEnd::Fault { leader, .. }
+            | ConversationEnd::Lost {
+                leader,
+                was_following: false,
+                ..
+            },
+        ) => Some(leader),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str) -> QuorumAddress {
+        QuorumAddress {
+            host: host.to_owned(),
+            port: 2888,
+        }
+    }
+
+    fn member(id: i64, host: &str) -> Member {
+        Member {
+            id,
+            addresses: vec![at(host)],
+        }
+    }
+
+    fn hosts(servers: &ServerOrder, options: &ObserverOptions) -> Vec<String> {
+        let order = servers.order(options).into_iter();
+        order.map(|address| address.host).collect()
+    }
+
+    #[test]
+    fn servers_that_failed_are_tried_last_in_turn_until_one_leads() {
+        let options = ObserverOptions::new(vec![at("a"), at("b"), at("c")]);
+        let mut servers = ServerOrder::default();
+        servers.followed(at("b"));
+        assert_eq!(hosts(&servers, &options), ["b", "a", "c"]);
+        servers.failed(&at("b"));
+        assert_eq!(hosts(&servers, &options), ["a", "c", "b"]);
+        servers.failed(&at("a"));
+        servers.failed(&at("c"));
+        assert_eq!(hosts(&servers, &options), ["b", "a", "c"]);
+        servers.failed(&at("b"));
+        assert_eq!(hosts(&servers, &options), ["a", "c", "b"]);
+        servers.followed(at("c"));
+        assert_eq!(hosts(&servers, &options), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn the_configuration_is_asked_for_again_when_none_of_its_servers_leads() {
+        let mut options = ObserverOptions::new(Vec::new());
+        let mut servers = ServerOrder::default();
+        assert!(servers.asks(&options) && !servers.knows_any(&options));
+        servers.configured(vec![member(1, "a")]);
+        assert!(!servers.asks(&options) && servers.knows_any(&options));
+        servers.found_none();
+        assert!(servers.asks(&options));
+        servers.configured(vec![member(2, "b")]);
+        assert!(!servers.asks(&options));
+        assert_eq!(hosts(&servers, &options), ["b"]);
+        servers.found_none();
+        options.servers = vec![at("c")];
+        assert!(!servers.asks(&options), "named servers need no configuration");
+    }
+
+    #[test]
+    fn trees_that_fail_in_a_row_are_requested_with_waits_of_their_own() {
+        let mut waits = AttemptWaits::new();
+        assert!(waits.failed_tree() < Duration::from_secs(1));
+        for ceiling in [30, 60, 120, 240, 480, 600, 600] {
+            // A connection that was up to date for a moment is no success.
+            waits.followed(Duration::from_secs(1));
+            let wait = waits.failed_tree().as_secs_f64();
+            let ceiling = f64::from(ceiling);
+            assert!((ceiling / 2.0..=ceiling).contains(&wait), "{wait} of {ceiling}");
+        }
+        waits.followed(STEADY);
+        assert!(waits.failed_tree() < Duration::from_secs(1));
+    }
+}
