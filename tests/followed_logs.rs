@@ -36,7 +36,7 @@ impl Reader {
             .collect();
         let configuration = format!(
             "data_dir = \"data\"\n[http]\nlisten = \"{}\"\n[[source]]\nname = \"main\"\nconnect = \"{}\"\n\
-             roots = [\"/app\"]\ncapture = \"txnlog\"\n[source.txnlog]\ndirectories = [{}]\n\
+             roots = [\"/app\"]\ncapture = \"txnlog\"\n[source.txnlog]\nbypasses_acls = true\ndirectories = [{}]\n\
              [[sink]]\ntype = \"file\"\npath = \"changes.jsonl\"\n",
             port.addr(),
             zookeeper.connect_string(),

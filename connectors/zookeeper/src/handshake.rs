@@ -28,6 +28,12 @@ const BOUND: Duration = Duration::from_secs(2);
 
 /// Asks one server over an encrypted connection as `[source.tls]` has it. Never takes longer than about two seconds.
 pub async fn probe_encrypted(server: &Server, tls: &Tls) -> Probe {
+    let answer = answer_encrypted(server, tls).await;
+    answer.map_or_else(Probe::Unreachable, |answer| understand(&answer))
+}
+
+/// The whole answer to `srvr` over an encrypted connection, or the reason why there is none.
+pub(crate) async fn answer_encrypted(server: &Server, tls: &Tls) -> Result<String, String> {
     let attempt = async {
         let config = client_config(tls)?;
         let name = ServerName::try_from(server.host.clone())
@@ -37,14 +43,13 @@ pub async fn probe_encrypted(server: &Server, tls: &Tls) -> Probe {
         let mut stream = connector.connect(name, stream).await.map_err(|e| explain(&e))?;
         ask(&mut stream).await.map_err(|error| explain(&error))
     };
-    match timeout(BOUND, attempt).await {
-        Ok(Ok(answer)) => understand(&answer),
-        Ok(Err(reason)) => Probe::Unreachable(reason),
-        Err(_) => Probe::Unreachable(format!(
+    let unanswered = |_| {
+        Err(format!(
             "no answer to a handshake within {} s; is this the port for encrypted connections (secureClientPort)?",
             BOUND.as_secs()
-        )),
-    }
+        ))
+    };
+    timeout(BOUND, attempt).await.unwrap_or_else(unanswered)
 }
 
 /// The configuration of encrypted connections, with the files that it names.

@@ -34,14 +34,19 @@ pub enum Probe {
 
 /// Asks one server. Never takes longer than about two seconds.
 pub async fn probe(server: &Server) -> Probe {
+    let answer = answer(server).await;
+    answer.map_or_else(Probe::Unreachable, |answer| understand(&answer))
+}
+
+/// The whole answer of a server to `srvr`, or the reason why there is none.
+pub(crate) async fn answer(server: &Server) -> Result<String, String> {
     let asked = async {
         let mut stream = connect(server).await?;
         ask(&mut stream).await
     };
     match timeout(PROBE_BOUND, asked).await {
-        Ok(Ok(answer)) => understand(&answer),
-        Ok(Err(error)) => Probe::Unreachable(error.to_string()),
-        Err(_) => Probe::Unreachable(format!("no answer within {} s", PROBE_BOUND.as_secs())),
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PROBE_BOUND.as_secs())),
     }
 }
 

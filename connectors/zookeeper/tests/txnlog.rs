@@ -183,7 +183,7 @@ impl Running {
         let config = ZookeeperConfig::new(zookeeper.connect_string().parse().unwrap());
         let directories: Vec<PathBuf> = servers.iter().map(|server| zookeeper.data_dir(*server)).collect();
         let folder = tempfile::tempdir().unwrap();
-        let source = TxnlogSource::new(config, TxnlogOptions { directories }, folder.path().to_owned());
+        let source = TxnlogSource::new(config, TxnlogOptions::new(directories), folder.path().to_owned());
         let (requests, of_pipeline) = mpsc::channel(16);
         let (to_pipeline, reports) = mpsc::channel(16);
         let stop = CancellationToken::new();

@@ -5,7 +5,7 @@ use bridge_core::record::Mode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Liveness, ZookeeperConfig};
+use super::{Liveness, ZookeeperConfig, default_reconcile_every};
 
 /// How changes are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,7 @@ impl CaptureMode {
 /// Checks the options of the mode, and that no others are given.
 pub(super) fn objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
     txnlog_objections(config, found);
+    watch_objections(config, found);
     match (config.capture, &config.observer) {
         (CaptureMode::Watch | CaptureMode::Txnlog, None) => {}
         (CaptureMode::Watch | CaptureMode::Txnlog, Some(_)) => found.push(ConfigIssue::warning(
@@ -49,16 +50,7 @@ pub(super) fn objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>)
             "capture = \"observer\" has no section [source.observer]",
             "add [source.observer] with bypasses_acls = true, or use capture = \"watch\"",
         )),
-        (CaptureMode::Observer, Some(observer)) => {
-            found.extend(observer.objections());
-            if config.liveness == Liveness::Canary {
-                found.push(ConfigIssue::warning(
-                    "liveness",
-                    "an observer has no watch that could die, so that no canary is written",
-                    "leave liveness out",
-                ));
-            }
-        }
+        (CaptureMode::Observer, Some(observer)) => found.extend(observer.objections()),
     }
 }
 
@@ -74,23 +66,41 @@ fn txnlog_objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
         (CaptureMode::Txnlog, None) => found.push(ConfigIssue::error(
             "capture",
             "capture = \"txnlog\" has no section [source.txnlog]",
-            "add [source.txnlog] with directories, or use capture = \"watch\"",
+            "add [source.txnlog] with bypasses_acls = true and directories, or use capture = \"watch\"",
         )),
-        (CaptureMode::Txnlog, Some(txnlog)) => {
-            found.extend(txnlog.objections());
-            if config.liveness == Liveness::Canary {
-                found.push(ConfigIssue::warning(
-                    "liveness",
-                    "a reader of logs has no watch that could die, so that no canary is written",
-                    "leave liveness out",
-                ));
-            }
-        }
+        (CaptureMode::Txnlog, Some(txnlog)) => found.extend(txnlog.objections()),
+    }
+}
+
+/// Options for a watch, which have no effect where there is none.
+fn watch_objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
+    let mode = match config.capture {
+        CaptureMode::Watch => return,
+        CaptureMode::Txnlog => "txnlog",
+        CaptureMode::Observer => "observer",
+    };
+    let mut unused = |key: &str, reason: &str| {
+        found.push(ConfigIssue::warning(
+            key,
+            format!("{key} has no effect with capture = \"{mode}\": {reason}"),
+            format!("leave {key} out"),
+        ));
+    };
+    if config.liveness != Liveness::default() {
+        unused("liveness", "there is no watch that could die");
+    }
+    if config.reconcile_every != default_reconcile_every() {
+        unused(
+            "reconcile_every",
+            "every transaction is taken, and its digest is compared with that of the tree",
+        );
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::amount::Interval;
+
     use super::*;
     use crate::observer::ObserverOptions;
     use crate::txnlog::TxnlogOptions;
@@ -103,13 +113,11 @@ mod tests {
             issues.into_iter().map(|issue| issue.key).collect::<Vec<_>>()
         };
         let directories = vec!["/var/lib/zookeeper".into()];
-        config.txnlog = Some(TxnlogOptions { directories });
+        config.txnlog = Some(TxnlogOptions::new(directories));
         assert_eq!(keys(&config), ["txnlog"]);
         config.capture = CaptureMode::Txnlog;
         assert_eq!(keys(&config), [] as [&str; 0]);
-        config.txnlog = Some(TxnlogOptions {
-            directories: Vec::new(),
-        });
+        config.txnlog = Some(TxnlogOptions::new(Vec::new()));
         assert_eq!(keys(&config), ["txnlog.directories"]);
         config.txnlog = None;
         assert_eq!(keys(&config), ["capture"]);
@@ -131,5 +139,39 @@ mod tests {
         config.liveness = Liveness::Sample;
         config.observer = None;
         assert_eq!(keys(&config), ["capture"]);
+    }
+
+    #[test]
+    fn an_option_for_a_watch_is_named_where_there_is_none() {
+        let mut config = ZookeeperConfig::new("a:2181".parse().unwrap());
+        config.observer = Some(ObserverOptions::new(Vec::new()));
+        config.txnlog = Some(TxnlogOptions::new(vec!["/var/lib/zookeeper".into()]));
+        let warned = |config: &ZookeeperConfig| {
+            let issues = config.objections().into_iter();
+            let of_watch = issues.filter(|issue| issue.key == "liveness" || issue.key == "reconcile_every");
+            of_watch
+                .map(|issue| format!("{}: {}", issue.key, issue.message))
+                .collect::<Vec<_>>()
+        };
+        for (mode, word) in [
+            (CaptureMode::Observer, "observer"),
+            (CaptureMode::Txnlog, "txnlog"),
+        ] {
+            config.capture = mode;
+            assert_eq!(warned(&config), [] as [&str; 0]);
+            config.liveness = Liveness::Off;
+            config.reconcile_every = Interval::Off;
+            let found = warned(&config);
+            assert!(found.len() == 2, "{found:?}");
+            for issue in found {
+                assert!(issue.contains(&format!("capture = \"{word}\"")), "{issue}");
+            }
+            config.liveness = Liveness::default();
+            config.reconcile_every = default_reconcile_every();
+        }
+        config.capture = CaptureMode::Watch;
+        config.liveness = Liveness::Off;
+        config.reconcile_every = Interval::Off;
+        assert_eq!(warned(&config), [] as [&str; 0]);
     }
 }

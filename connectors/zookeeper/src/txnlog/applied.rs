@@ -1,34 +1,35 @@
 //! Asks servers for the last transaction that they have applied, with the four-letter word `srvr`.
 
-use std::time::Duration;
+use crate::config::{Server, ZookeeperConfig};
+use crate::handshake::answer_encrypted;
+use crate::probe::{Probe, answer, understand};
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+/// The roles of servers that have applied only what is committed. A server that serves only reads, without a quorum
+/// (`read-only`), has loaded its own log with all that is in there.
+const SERVING_MODES: [&str; 4] = ["leader", "follower", "observer", "standalone"];
 
-use crate::config::Server;
-use crate::probe::{Probe, ask, understand};
-
-/// How long one server may take to answer.
-const ASK_BOUND: Duration = Duration::from_secs(2);
-
-/// The last transaction that a serving server has applied.
+/// The last transaction that a serving server has applied. It is asked over the same kind of connection as a session
+/// would have.
 ///
 /// # Errors
 ///
 /// The reason, if there is none: a server that does not serve loads its own log with all that is in there, so that its
 /// answer would show nothing.
-pub(super) async fn last_applied(server: &Server) -> Result<i64, String> {
-    let asked = async {
-        let mut stream = TcpStream::connect((server.host.as_str(), server.port)).await?;
-        ask(&mut stream).await
+pub(super) async fn last_applied(config: &ZookeeperConfig, server: &Server) -> Result<i64, String> {
+    let answer = match &config.tls {
+        Some(tls) => answer_encrypted(server, tls).await?,
+        None => answer(server).await?,
     };
-    let answer = match timeout(ASK_BOUND, asked).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("no answer within {} s", ASK_BOUND.as_secs())),
-    };
-    match understand(&answer) {
-        Probe::Serves { .. } => zxid_of(&answer).ok_or_else(|| "its answer to srvr has no zxid".to_owned()),
+    applied_by(&answer)
+}
+
+/// The last transaction that a server has applied by its answer, if that is a committed one.
+fn applied_by(answer: &str) -> Result<i64, String> {
+    match understand(answer) {
+        Probe::Serves { mode, .. } if !SERVING_MODES.contains(&mode.as_str()) => Err(format!(
+            "it is in the mode '{mode}', in which it may show transactions that are not committed"
+        )),
+        Probe::Serves { .. } => zxid_of(answer).ok_or_else(|| "its answer to srvr has no zxid".to_owned()),
         Probe::Mute(line) => Err(format!(
             "it does not serve, or does not allow srvr (4lw.commands.whitelist): {line}"
         )),
@@ -44,7 +45,15 @@ fn zxid_of(answer: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bridge_core::file_path::FilePath;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::config::Tls;
 
     #[test]
     fn the_zxid_is_read_from_the_answer_of_a_server() {
@@ -53,5 +62,46 @@ mod tests {
         for other in ["", "Zxid: 17", "Zxid: 0x", "Zxid: 0xzz"] {
             assert_eq!(zxid_of(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn only_a_server_with_a_quorum_or_alone_shows_what_is_committed() {
+        let answer = |mode: &str| format!("Zookeeper version: 3.9.5-x\nZxid: 0x300001a2f\nMode: {mode}\n");
+        for mode in SERVING_MODES {
+            assert_eq!(applied_by(&answer(mode)), Ok(0x3_0000_1a2f), "{mode}");
+        }
+        for mode in ["read-only", "Leader", "leading", ""] {
+            let refused = applied_by(&answer(mode)).unwrap_err();
+            assert!(refused.contains(&format!("in the mode '{mode}'")), "{refused}");
+        }
+        let mute = applied_by("This ZooKeeper instance is not currently serving requests\n");
+        assert!(mute.unwrap_err().contains("does not serve"));
+    }
+
+    #[tokio::test]
+    async fn with_tls_nothing_is_asked_in_the_clear() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut first = [0; 4];
+            stream.read_exact(&mut first).await.unwrap();
+            stream.write_all(b"Zxid: 0x1\nMode: leader\n").await.unwrap();
+            first
+        });
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certified.cert.pem()).unwrap();
+        let mut config = ZookeeperConfig::new(address.to_string().parse().unwrap());
+        config.tls = Some(Tls {
+            ca: Some(FilePath::from(file.path().to_owned())),
+            cert: None,
+            key: None,
+            verify_hostname: true,
+        });
+        let server = config.connect.servers()[0].clone();
+        last_applied(&config, &server).await.unwrap_err();
+        let first = timeout(Duration::from_secs(10), heard).await.unwrap().unwrap();
+        assert_eq!(first[0], 22, "a handshake, and not {first:?}");
     }
 }

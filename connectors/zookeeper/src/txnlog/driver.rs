@@ -8,20 +8,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
-use bridge_core::issue::ConfigIssue;
 use bridge_core::source::{
     AddressedRequest, Connection, Input, Link, SessionFate, Source, SourceError, SourceErrorKind,
     SourceEvent, SourceRequest,
 };
 use bridge_transactions::transaction::{Transaction, epoch};
 use futures::future::BoxFuture;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use super::applied::last_applied;
 use super::base::{BaseError, Sources};
 use super::folder::LogFolder;
 use super::history::{HistoryError, LogHistory};
+use super::options::TxnlogOptions;
 use super::tail::TailError;
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
@@ -36,36 +34,6 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 /// How long a hole may last, which a server that lags fills, or a tree may differ from the server's, which the next
 /// transaction can mend. Then the source begins again with a snapshot.
 const STUCK_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Folders at most: more than the servers of any ensemble, each with a dataDir and a dataLogDir.
-const DIRECTORIES_MAX: usize = 32;
-
-/// The files that are read, for `capture = "txnlog"`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TxnlogOptions {
-    /// The `dataLogDir` of one or several servers of the ensemble, and the `dataDir` where that is another one. One server
-    /// is enough if it is never brought up to date by a snapshot; the logs of several fill each other's holes.
-    pub directories: Vec<PathBuf>,
-}
-
-impl TxnlogOptions {
-    /// Everything that cannot work.
-    pub fn objections(&self) -> Vec<ConfigIssue> {
-        let issue = |problem: String, remedy: &str| ConfigIssue::error("txnlog.directories", problem, remedy);
-        match self.directories.len() {
-            0 => vec![issue(
-                "no folder is named".to_owned(),
-                "name the dataLogDir of a server",
-            )],
-            count if count > DIRECTORIES_MAX => vec![issue(
-                format!("{count} folders are named, and {DIRECTORIES_MAX} are allowed"),
-                "name the folders of the servers of one ensemble",
-            )],
-            _ => Vec::new(),
-        }
-    }
-}
 
 /// A ZooKeeper ensemble as a source of committed transactions, read from files.
 pub struct TxnlogSource {
@@ -226,8 +194,10 @@ impl LogDriver {
 
     /// The last transactions that serving servers have applied, at least one.
     async fn ask_servers(&self) -> Result<Vec<i64>, String> {
-        let servers = self.source.config.connect.servers();
-        let answers = futures::future::join_all(servers.iter().map(last_applied)).await;
+        let config = &self.source.config;
+        let servers = config.connect.servers();
+        let answers = servers.iter().map(|server| last_applied(config, server));
+        let answers = futures::future::join_all(answers).await;
         let mut reasons = Vec::new();
         let mut applied = Vec::new();
         for (server, answer) in servers.iter().zip(answers) {

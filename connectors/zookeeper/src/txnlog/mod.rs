@@ -7,9 +7,11 @@ mod base;
 mod driver;
 mod folder;
 mod history;
+mod options;
 mod tail;
 
-pub use driver::{TxnlogOptions, TxnlogSource};
+pub use driver::TxnlogSource;
 pub use folder::{FolderError, LogFile, LogFolder, SnapshotFile};
 pub use history::{HistoryError, LogHistory, LogHole, LogPosition};
+pub use options::TxnlogOptions;
 pub use tail::{LogTail, Obstacle, TailError};

@@ -276,6 +276,32 @@ fn a_digest_that_is_never_equal_gives_the_tree_up() {
 }
 
 #[test]
+fn a_tree_of_servers_without_digests_is_not_given_up_however_many_transactions_follow() {
+    let mut stage = Stage::new(&folder(), 1, 1 << 32, true).unwrap();
+    for path in FIRST_PATHS {
+        stage.nodes.insert(&Node::first(path)).unwrap();
+    }
+    stage.unproved = UNPROVED_MAX;
+    let at = |number: i64, operation, digest| testing::transaction((1 << 32) + number, operation, digest);
+    let write = || Operation::SetData {
+        path: "/zookeeper/quota".to_owned(),
+        data: Some(vec![1]),
+        version: 1,
+    };
+    let session = || Operation::CreateSession { timeout: 1 };
+    stage.take(&at(1, session(), None)).unwrap();
+    stage.take(&at(2, write(), None)).unwrap();
+    stage.up_to_date();
+    assert_eq!(stage.exact_at().unwrap().zxid.0, (1 << 32) + 2);
+    let digest = Some(TreeDigest {
+        version: DIGEST_VERSION,
+        value: 7,
+    });
+    let given_up = stage.take(&at(3, session(), digest)).unwrap_err();
+    assert!(!given_up.to_string().contains("leader"), "{given_up}");
+}
+
+#[test]
 fn a_replayed_create_gives_an_existing_znode_the_list_that_the_snapshot_lacks() {
     let at = |zxid: i64| (1 << 32) + zxid;
     let own = |id: &str| AclEntry {
