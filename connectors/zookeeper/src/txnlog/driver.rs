@@ -12,6 +12,7 @@ use bridge_core::source::{
     AddressedRequest, Connection, Input, Link, SessionFate, Source, SourceError, SourceErrorKind,
     SourceEvent, SourceRequest,
 };
+use bridge_transactions::log_file::LogError;
 use bridge_transactions::transaction::{Transaction, epoch};
 use futures::future::BoxFuture;
 
@@ -19,6 +20,7 @@ use super::applied::last_applied;
 use super::base::{BaseError, Sources};
 use super::folder::LogFolder;
 use super::history::{HistoryError, LogHistory};
+use super::idle::{Idle, has_reached};
 use super::options::TxnlogOptions;
 use super::tail::TailError;
 use crate::config::ZookeeperConfig;
@@ -112,6 +114,14 @@ enum LogWork {
 }
 
 impl LogWork {
+    /// The history, if transactions are taken from it.
+    fn read(&self) -> Option<&LogHistory> {
+        match self {
+            LogWork::Connected | LogWork::Staged(..) => None,
+            LogWork::Staging { history, .. } | LogWork::Following { history, .. } => Some(history),
+        }
+    }
+
     fn history(&mut self) -> Option<&mut LogHistory> {
         match self {
             LogWork::Connected => None,
@@ -141,6 +151,10 @@ enum LogStop {
 impl From<HistoryError> for LogStop {
     fn from(error: HistoryError) -> LogStop {
         match &error {
+            HistoryError::Tail(TailError::Log {
+                path,
+                cause: LogError::Foreign { .. },
+            }) => LogStop::Failed(format!("{error}; move this file away: {}", path.display())),
             HistoryError::Tail(TailError::Log { .. }) => {
                 let help = "nothing from it on is recorded: use capture = \"watch\" or a newer zkbridge";
                 LogStop::Final(SourceErrorKind::Unsupported, format!("{error}; {help}"))
@@ -223,6 +237,7 @@ impl LogDriver {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let stop = self.link.stop.clone();
         let mut stuck_since: Option<Instant> = None;
+        let mut idle = Idle::new();
         loop {
             let step = tokio::select! {
                 biased;
@@ -243,6 +258,14 @@ impl LogDriver {
             };
             if let Err(stop) = step {
                 return stop;
+            }
+            if idle.is_due(work.read(), Instant::now()) {
+                let answers = self.ask_servers().await;
+                let history = work.history();
+                let reason = history.and_then(|history| idle.answered(history, answers, Instant::now()));
+                if let Some(reason) = reason {
+                    return LogStop::Failed(reason);
+                }
             }
             match stuck(&mut work) {
                 None => stuck_since = None,
@@ -366,7 +389,7 @@ impl LogDriver {
                 history,
                 is_up_to_date,
             } => {
-                let is_all = !*is_up_to_date && history.position().zxid >= newest;
+                let is_all = !*is_up_to_date && has_reached(history, newest, is_new);
                 *is_up_to_date |= is_all;
                 if is_new {
                     self.forward(taken).await?;
@@ -394,7 +417,7 @@ impl LogDriver {
             let taken = stage.take(transaction);
             taken.map_err(|error| LogStop::Failed(error.to_string()))?;
         }
-        if history.position().zxid >= *newest {
+        if has_reached(history, *newest, !taken.is_empty()) {
             stage.up_to_date();
         }
         let Some(at) = stage.exact_at() else { return Ok(()) };
@@ -476,4 +499,35 @@ fn stuck(work: &mut LogWork) -> Option<String> {
          folders of more servers in [source.txnlog] directories",
         hole.last, hole.next
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_log_is_named_to_be_moved_away_and_the_logs_are_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = |begin: &[u8]| {
+            let path = folder.path().join("log.1");
+            std::fs::write(&path, begin).unwrap();
+            let begin = super::super::history::LogPosition {
+                zxid: 0,
+                payload_crc: None,
+                digest: None,
+            };
+            let mut history = LogHistory::new(vec![LogFolder::new(folder.path())], begin, None);
+            let stop = LogStop::from(history.poll().unwrap_err());
+            (stop, format!("move this file away: {}", path.display()))
+        };
+        for begin in [b"2026-01-01 INFO started".as_slice(), &[0; 64]] {
+            let (stop, remedy) = failed(begin);
+            let LogStop::Failed(message) = stop else {
+                panic!("it is tried again")
+            };
+            assert!(message.ends_with(&remedy), "{message}");
+        }
+        let (stop, _) = failed(b"ZKLG\0\0\0\x09 ... of another format");
+        assert!(matches!(stop, LogStop::Final(SourceErrorKind::Unsupported, _)));
+    }
 }

@@ -1,5 +1,6 @@
 //! The files of a folder with transaction logs and snapshots, by the zxids in their names.
 
+use std::fs::DirEntry;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,15 +68,14 @@ pub struct LogFolder {
 impl LogFolder {
     /// The folder of a server whose `dataDir` or `dataLogDir` this is; also `version-2` itself.
     pub fn new(path: &Path) -> LogFolder {
-        let below = path.join(VERSION_FOLDER);
-        LogFolder {
-            path: if below.is_dir() { below } else { path.to_owned() },
-        }
+        let path = path.to_owned();
+        LogFolder { path }
     }
 
-    /// The folder that the files are in.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The folder that the files are in at present: a new server makes `version-2` at its first start.
+    pub fn path(&self) -> PathBuf {
+        let below = self.path.join(VERSION_FOLDER);
+        if below.is_dir() { below } else { self.path.clone() }
     }
 
     /// The transaction logs, in the order of their zxids.
@@ -110,27 +110,41 @@ impl LogFolder {
         Ok(snapshots)
     }
 
+    /// The regular files with a known name: nothing else is ever opened.
     fn files<T>(&self, known: impl Fn(&str, PathBuf) -> Option<T>) -> Result<Vec<T>, FolderError> {
+        let folder = self.path();
         let failed = |cause| FolderError::Io {
-            folder: self.path.clone(),
+            folder: folder.clone(),
             cause,
         };
         let mut files = Vec::new();
-        for (at, entry) in std::fs::read_dir(&self.path).map_err(failed)?.enumerate() {
+        for (at, entry) in std::fs::read_dir(&folder).map_err(failed)?.enumerate() {
             if at == FILES_MAX {
-                return Err(FolderError::Large {
-                    folder: self.path.clone(),
-                });
+                return Err(FolderError::Large { folder });
             }
             let entry = entry.map_err(failed)?;
-            files.extend(
-                entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| known(name, entry.path())),
-            );
+            let name = entry.file_name();
+            let Some(file) = name.to_str().and_then(|name| known(name, entry.path())) else {
+                continue;
+            };
+            if is_regular(&entry).map_err(failed)? {
+                files.push(file);
+            }
         }
         Ok(files)
+    }
+}
+
+/// Whether an entry is a regular file, or a link to one.
+fn is_regular(entry: &DirEntry) -> io::Result<bool> {
+    let kind = entry.file_type()?;
+    if !kind.is_symlink() {
+        return Ok(kind.is_file());
+    }
+    match std::fs::metadata(entry.path()) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -142,7 +156,14 @@ mod tests {
     fn the_files_of_a_folder_are_found_by_their_names_and_sorted_as_numbers() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join(VERSION_FOLDER);
+        let found_before = LogFolder::new(home.path());
+        assert_eq!(found_before.logs().unwrap(), []);
         std::fs::create_dir(&folder).unwrap();
+        for name in ["log.1", "snapshot.1"] {
+            std::fs::create_dir(folder.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(home.path(), folder.join("log.2")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.join("log.3")).unwrap();
         for name in [
             "log.9",
             "log.10",
@@ -154,8 +175,8 @@ mod tests {
         ] {
             std::fs::write(folder.join(name), "").unwrap();
         }
-        for place in [home.path(), folder.as_path()] {
-            let found = LogFolder::new(place);
+        let named = [home.path(), folder.as_path()].map(LogFolder::new);
+        for found in named.into_iter().chain([found_before]) {
             assert_eq!(found.path(), folder);
             let logs: Vec<i64> = found.logs().unwrap().iter().map(|log| log.first).collect();
             assert_eq!(logs, [9, 0x10, 0x2_0000_0001]);

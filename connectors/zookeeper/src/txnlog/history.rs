@@ -29,7 +29,7 @@ use bridge_transactions::transaction::{
 use bridge_transactions::tree::Tree;
 
 use super::folder::LogFolder;
-use super::tail::{LogTail, TailError};
+use super::tail::{LogTail, Obstacle, TailError};
 
 /// Transactions that one call returns at most; a step of the machine takes them in one commit.
 const BATCH_MAX: usize = 4_096;
@@ -152,7 +152,7 @@ impl FolderHistory {
         // The transaction at the position is read again, to compare it.
         let before = zxid.saturating_sub(1);
         FolderHistory {
-            path: folder.path().to_owned(),
+            path: folder.path(),
             scout: LogTail::new(folder.clone(), before),
             scouted: None,
             reader: LogTail::new(folder, before),
@@ -245,6 +245,17 @@ impl LogHistory {
     pub fn is_waiting(&self) -> bool {
         let mut fronts = self.folders.iter().filter_map(|folder| folder.queue.front());
         fronts.any(|front| front.zxid > self.position.zxid && !self.is_committed(front.zxid))
+    }
+
+    /// Whether no log has a transaction that was not returned.
+    pub fn is_empty(&self) -> bool {
+        let mut fronts = self.folders.iter().filter_map(|folder| folder.queue.front());
+        fronts.all(|front| front.zxid <= self.position.zxid)
+    }
+
+    /// Everything after the position of a log that is neither its end nor a transaction.
+    pub fn obstacles(&self) -> impl Iterator<Item = &Obstacle> {
+        self.folders.iter().filter_map(|folder| folder.reader.obstacle())
     }
 
     /// The last transaction that was returned.

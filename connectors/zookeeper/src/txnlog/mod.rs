@@ -7,6 +7,7 @@ mod base;
 mod driver;
 mod folder;
 mod history;
+mod idle;
 mod options;
 mod tail;
 
