@@ -271,6 +271,10 @@ impl Capture {
         };
         match next {
             Some(root) => {
+                // Before the first record of this mode: the image leaves the position, and nobody may resume from it.
+                if let Some(position) = context.image.position()? {
+                    context.image.set_position(Some(&position.left_in_other_mode()))?;
+                }
                 context.open_bracket(root, epoch, reason)?;
                 let path = context.roots[root].path.clone();
                 *walk = Some(RootWalk::new(root, path, false, context.options.limits));

@@ -144,6 +144,16 @@ impl TxnSequence {
             }
             self.awaits_position = false;
         }
+        let held = self.held.binary_search_by_key(&txn.zxid, |held| held.zxid);
+        if let Ok(at) = held
+            && txn.content != TxnContent::Nothing
+            && self.held[at].payload_crc != txn.payload_crc
+        {
+            return Err(HistoryFault::Unproved(format!(
+                "transaction {} has the checksum {:08x}, and was sent with {:08x} before",
+                txn.zxid, txn.payload_crc, self.held[at].payload_crc
+            )));
+        }
         Ok(())
     }
 
@@ -301,6 +311,23 @@ mod tests {
             taken(&mut history, &[(6, 3), (7, 1)]),
             Ok(vec![zxid(6, 3), zxid(7, 1)])
         );
+    }
+
+    #[test]
+    fn a_held_transaction_that_comes_again_has_to_be_the_same() {
+        let changing = |payload_crc| CommittedTxn {
+            content: TxnContent::Multi(Vec::new()),
+            payload_crc,
+            ..txn(5, 4)
+        };
+        let mut history = history((5, 3), 7, SyncKind::Diff);
+        let mut ready = Vec::new();
+        for next in [changing(1), txn(5, 5), changing(1)] {
+            history.take(next, &mut ready).unwrap();
+        }
+        let found = history.take(changing(2), &mut ready);
+        assert!(matches!(found, Err(HistoryFault::Unproved(_))), "{found:?}");
+        assert_eq!((history.held(), ready), (2, vec![]));
     }
 
     #[test]

@@ -345,6 +345,11 @@ impl Fold<'_> {
             let before = match self.image.node(path)? {
                 None => None,
                 Some(node) => match node.stat {
+                    Some(stat) if stat.newest_zxid() >= self.txn.zxid => {
+                        let newest = stat.newest_zxid();
+                        let what = format!("is touched, and the journal has it as of {newest} already");
+                        return Err(self.contradicts(path, &what));
+                    }
                     Some(stat) => Some(stat),
                     None => return Err(self.contradicts(path, "is in the journal without a Stat")),
                 },

@@ -7,6 +7,7 @@ use crate::path::ZnodePath;
 use crate::record::NAMESPACE;
 
 use super::proof::ProofMode;
+use super::txn::HistoryPosition;
 
 /// Bytes of paths and data of held transactions that may wait in memory; with more, the tree is compared with a
 /// snapshot. A leader sends at most 500 transactions from its memory by default, and more of them from its log.
@@ -21,6 +22,16 @@ pub(super) const NO_SCOPE: u64 = 0;
 
 /// The same, where the image before was that of another `capture`.
 pub(super) const OTHER_MODE: u64 = 2;
+
+impl HistoryPosition {
+    /// The same position once a source of another `capture` moves the image: only the bound of the next gap.
+    pub(crate) fn left_in_other_mode(self) -> HistoryPosition {
+        HistoryPosition {
+            scope: OTHER_MODE,
+            ..self
+        }
+    }
+}
 
 /// The options of one source.
 #[derive(Clone, Debug)]

@@ -122,6 +122,11 @@ fn is_covered(path: &str) -> bool {
     path == RESERVED || !covers(RESERVED, path)
 }
 
+/// The parent of a znode, if it is part of the digest: `/zookeeper` is, and its children are not.
+fn covered_parent(path: &ZnodePath) -> Option<ZnodePath> {
+    path.parent().filter(|parent| is_covered(parent))
+}
+
 /// The sum over the znodes of a stage, which are stored as they come.
 #[derive(Debug, Default)]
 pub(super) struct StageDigest(u64);
@@ -172,7 +177,7 @@ impl TreeProof {
             }
             TxnContent::CloseSession { paths } => {
                 for path in paths.iter().flatten() {
-                    if is_covered(path) && self.node(path, image)?.is_some() {
+                    if !is_covered(path) || self.node(path, image)?.is_some() {
                         self.delete(txn, path, image)?;
                     }
                 }
@@ -208,8 +213,8 @@ impl TreeProof {
                 lifetime,
                 parent_cversion,
                 ..
-            } if is_covered(path) => {
-                if let Some(parent) = path.parent() {
+            } => {
+                if let Some(parent) = covered_parent(path) {
                     self.change(txn, &parent, image, |node| {
                         let next = parent_cversion.unwrap_or(node.stat.cversion.wrapping_add(1));
                         if next > node.stat.cversion {
@@ -217,6 +222,9 @@ impl TreeProof {
                             node.stat.pzxid = txn.zxid;
                         }
                     })?;
+                }
+                if !is_covered(path) {
+                    return Ok(());
                 }
                 let owner = match lifetime.kind {
                     LifetimeKind::Persistent => 0,
@@ -235,7 +243,7 @@ impl TreeProof {
                 };
                 self.put(path, Some(ShadowNode::of(path, data, stat)), image)
             }
-            NodeOperation::Delete { path, .. } if is_covered(path) => self.delete(txn, path, image),
+            NodeOperation::Delete { path, .. } => self.delete(txn, path, image),
             NodeOperation::SetData { path, data, version } if is_covered(path) => {
                 self.change(txn, path, image, |node| {
                     let stat = RawStat {
@@ -260,8 +268,10 @@ impl TreeProof {
         path: &ZnodePath,
         image: &mut dyn ImageTxn,
     ) -> Result<(), NetFault> {
-        self.put(path, None, image)?;
-        match path.parent() {
+        if is_covered(path) {
+            self.put(path, None, image)?;
+        }
+        match covered_parent(path) {
             Some(parent) => self.change(txn, &parent, image, |node| {
                 node.stat.pzxid = node.stat.pzxid.max(txn.zxid);
             }),

@@ -234,6 +234,15 @@ fn compare_node(
     let stat = node
         .raw
         .read_as(node.lifetime, node.data.len(), node.children.len());
+    if let Some(stage) = &context.stage
+        && stat.newest_zxid() > stage.zxid
+    {
+        return Err(StepError::Unproved(format!(
+            "{path} in the stage at {} is as new as {}",
+            stage.zxid,
+            stat.newest_zxid()
+        )));
+    }
     if let Some(stage) = &mut context.stage {
         stage.facts = Some(Box::new(NodeFacts {
             lifetime: node.lifetime,

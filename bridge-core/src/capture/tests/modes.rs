@@ -12,8 +12,7 @@ use crate::record::GapReason;
 impl Bench {
     /// The bound and the reason of the last gap that ended.
     fn last_gap(&self) -> Option<(Zxid, GapReason)> {
-        let ended = self
-            .image
+        self.image
             .appended
             .iter()
             .rev()
@@ -22,8 +21,7 @@ impl Bench {
                     from_zxid, reason, ..
                 } => Some((*from_zxid, *reason)),
                 _ => None,
-            });
-        ended
+            })
     }
 }
 
@@ -36,10 +34,16 @@ fn a_journal_with_a_position_is_compared_in_a_gap_that_says_so_and_loses_the_pos
     };
     bench.image.set_position(Some(&position)).unwrap();
 
-    // Cut before the comparison has ended: the reason and the bound stay.
+    // Cut before the comparison has ended: the reason and the bound stay, and no source may resume from there.
     bench.input(Input::Disconnected);
     bench.connect();
-    assert_eq!(bench.image.position().unwrap(), Some(position));
+    let left = bench
+        .image
+        .position()
+        .unwrap()
+        .expect("it is the bound of the gap");
+    assert_eq!(left, position.left_in_other_mode());
+    assert_ne!(left.scope, position.scope);
     bench.input(Input::Disconnected);
     let ticket = bench.connect();
     bench.answer(ticket, vec![found(stat(1, 1, 0, 60, 0), Some(&[]))]);

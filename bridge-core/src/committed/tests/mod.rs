@@ -1,6 +1,7 @@
 //! Tests of the machine for committed transactions.
 
 mod bench;
+mod doubts;
 mod faults;
 mod file;
 mod judge;

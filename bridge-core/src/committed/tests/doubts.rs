@@ -1,0 +1,98 @@
+//! A position that the image has left, and what a server sends that contradicts the image or itself.
+
+use super::machine::filled;
+use super::tree::*;
+use crate::capture::Capture;
+use crate::committed::*;
+use crate::image_txn::ImageTxn;
+use crate::journal::JournalWriter;
+use crate::machine::{SourceMachine, StepError};
+use crate::number::Zxid;
+use crate::record::LifetimeKind::{Ephemeral, Persistent};
+use crate::record::{GapReason, Timestamp};
+use crate::source::{Input, SessionFate};
+
+#[test]
+fn a_journal_that_watch_mode_began_to_compare_is_resumed_from_no_position() {
+    let mut bench = filled();
+    bench.list();
+    let from = bench.stored_position().zxid;
+    let mut watch = Capture::new(bench.options.capture.clone());
+    let session = SessionFate::New;
+    for input in [Input::Connected { session }, Input::Armed] {
+        watch.step(Timestamp(1), input, &mut bench.journal).unwrap();
+    }
+    bench.journal.commit().unwrap();
+    bench.server.one(&Ask::Set("/a/1", "w"));
+    bench.crash();
+    bench.connect();
+    assert_eq!(bench.resumed, None);
+    bench.snapshot(usize::MAX).unwrap();
+    let records = bench.new_records();
+    let gap = records[0].gap.as_ref().unwrap();
+    assert_eq!((gap.from_zxid, gap.reason), (from, GapReason::Mode));
+    bench.check_image();
+}
+
+#[test]
+fn a_transaction_that_the_image_is_newer_than_is_refused() {
+    let mut bench = filled();
+    bench.list();
+    let before = bench.stored_position();
+    let txns: Vec<_> = ["/a/1", "/a/2"]
+        .map(|at| bench.server.one(&Ask::Set(at, "w")))
+        .into();
+    bench.send(txns.clone()).unwrap();
+    bench.new_records();
+    bench.journal.set_position(Some(&before)).unwrap();
+    bench.journal.commit().unwrap();
+    bench.crash();
+    bench.connect();
+    bench.synced(SyncKind::Diff).unwrap();
+    let Err(StepError::Unproved(evidence)) = bench.send(txns) else {
+        panic!("the image has them already");
+    };
+    assert!(evidence.contains("already"), "{evidence}");
+    assert_eq!(bench.new_records(), []);
+}
+
+#[test]
+fn a_stage_with_a_znode_that_is_newer_than_itself_is_refused() {
+    let mut bench = filled();
+    let mut options = bench.options.clone();
+    options.proof = ProofMode::Sequence;
+    bench.start_with(options);
+    let newer = Zxid(bench.server.last().0 + 1);
+    let node = bench.server.tree.nodes.get_mut(&path("/a/1")).unwrap();
+    node.raw.mzxid = newer;
+    bench.connect();
+    let Err(StepError::Unproved(evidence)) = bench.snapshot(usize::MAX) else {
+        panic!("the stage contradicts itself");
+    };
+    assert!(evidence.contains(&newer.to_string()), "{evidence}");
+}
+
+#[test]
+fn children_of_zookeepers_own_znode_come_and_go_without_a_gap() {
+    let mut bench = filled();
+    bench.list();
+    let asks = [
+        Ask::Create("/zookeeper/mine", "", Persistent),
+        Ask::Set("/zookeeper/mine", "x"),
+        Ask::Create("/zookeeper/mine/deep", "", Persistent),
+        Ask::Delete("/zookeeper/mine/deep"),
+        Ask::Delete("/zookeeper/mine"),
+        Ask::Create("/zookeeper/e", "", Ephemeral),
+    ];
+    let mut txns: Vec<_> = asks.iter().map(|ask| bench.server.one(ask)).collect();
+    let paths = Some(vec![path("/zookeeper/e")]);
+    let end = bench.server.txn(7, TxnContent::CloseSession { paths });
+    txns.push(bench.server.commit(end));
+    for txn in txns {
+        let zxid = txn.zxid;
+        bench.send(vec![txn]).unwrap();
+        let digest = bench.server.tree_at(zxid).digest();
+        assert_eq!(bench.stored_position().digest, Some(digest), "{zxid}");
+    }
+    assert_eq!(bench.new_records(), []);
+}
