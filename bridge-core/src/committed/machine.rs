@@ -7,11 +7,12 @@ use crate::capture::roots::{Root, StepContext};
 use crate::capture::unreadable::Unreadable;
 use crate::capture::{Input, StepResult};
 use crate::image_txn::ImageTxn;
-use crate::machine::{Counters, Halt, StepError, StepOutcome};
-use crate::number::{Epoch, Zxid};
+use crate::machine::{Counters, StepError, StepOutcome};
+use crate::number::Epoch;
 use crate::record::{Fidelity, GapReason, Op, Timestamp};
 use crate::source::SourceRequest;
 
+use super::closed::with_list;
 use super::history::{HistoryFault, TxnSequence};
 use super::net::{NetEffect, NetFault, net_effect};
 use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE};
@@ -117,8 +118,8 @@ impl Committed {
                 // Of a closed connection.
                 _ => Ok(()),
             },
-            Input::Transactions(txns) => self.transactions(now, txns, image, outcome),
-            Input::UpToDate => self.up_to_date(now, image, outcome),
+            Input::Transactions(txns) => self.transactions(now, txns, image),
+            Input::UpToDate => self.up_to_date(now, image),
             Input::Tick => self.tick(now, image),
             Input::Continue => match &self.state {
                 HistoryState::Staging(staging) if staging.is_restating() => {
@@ -309,7 +310,6 @@ impl Committed {
         now: Timestamp,
         txns: Vec<CommittedTxn>,
         image: &mut dyn ImageTxn,
-        outcome: &mut StepOutcome,
     ) -> StepResult<()> {
         let HistoryState::Following(history) = &mut self.state else {
             // Of a closed connection.
@@ -320,32 +320,21 @@ impl Committed {
         for txn in txns {
             history.take(txn, &mut ready).map_err(of_history)?;
         }
-        self.apply(now, &ready, image, outcome)
+        self.apply(now, &ready, image)
     }
 
-    fn up_to_date(
-        &mut self,
-        now: Timestamp,
-        image: &mut dyn ImageTxn,
-        outcome: &mut StepOutcome,
-    ) -> StepResult<()> {
+    fn up_to_date(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<()> {
         let HistoryState::Following(history) = &mut self.state else {
             return Ok(());
         };
         let mut ready = Vec::new();
         history.up_to_date(&mut ready);
         self.reason = None;
-        self.apply(now, &ready, image, outcome)
+        self.apply(now, &ready, image)
     }
 
     /// Appends the records of transactions that are committed, and moves the position to the last of them.
-    fn apply(
-        &mut self,
-        now: Timestamp,
-        txns: &[CommittedTxn],
-        image: &mut dyn ImageTxn,
-        outcome: &mut StepOutcome,
-    ) -> StepResult<()> {
+    fn apply(&mut self, now: Timestamp, txns: &[CommittedTxn], image: &mut dyn ImageTxn) -> StepResult<()> {
         let HistoryState::Following(history) = &self.state else {
             return Ok(());
         };
@@ -366,11 +355,11 @@ impl Committed {
             ProofMode::Sequence => None,
         };
         let mut done: Option<&CommittedTxn> = None;
-        let mut unsupported = None;
         for txn in txns {
-            let applied = net_effect(txn, &self.options, context.image).and_then(|effect| {
+            let applied = with_list(txn, &self.options, context.image).and_then(|txn| {
+                let effect = net_effect(&txn, &self.options, context.image)?;
                 if let Some(proof) = &mut proof {
-                    proof.apply(txn, context.image)?;
+                    proof.apply(&txn, context.image)?;
                 }
                 Ok(effect)
             });
@@ -378,11 +367,6 @@ impl Committed {
                 Ok(effect) => record(&mut context, effect)?,
                 Err(NetFault::Journal(error)) => return Err(error.into()),
                 Err(NetFault::Contradiction(evidence)) => return Err(StepError::Unproved(evidence)),
-                Err(NetFault::Unsupported(what)) => {
-                    // Everything before it stays; it will be met again after each start.
-                    unsupported = Some(what);
-                    break;
-                }
             }
             done = Some(txn);
         }
@@ -399,20 +383,7 @@ impl Committed {
                 timer.restart();
             }
         }
-        if let Some(what) = unsupported {
-            let last = image.position()?.map_or(Zxid::ZERO, |position| position.zxid);
-            self.halt_unsupported(what, last, outcome);
-        }
         Ok(())
-    }
-
-    fn halt_unsupported(&mut self, what: String, after: Zxid, outcome: &mut StepOutcome) {
-        self.state = HistoryState::Halted;
-        outcome.halt = Some(Halt::Unsupported {
-            cluster: self.options.capture.cluster.clone(),
-            what,
-            after,
-        });
     }
 
     fn tick(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<()> {

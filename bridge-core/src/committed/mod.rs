@@ -26,6 +26,7 @@
 //! 7. A listing is the tree at exactly one zxid, from a staged snapshot; the comparison is the one of the watch machine,
 //!    without events.
 
+mod closed;
 mod contract;
 mod history;
 mod machine;

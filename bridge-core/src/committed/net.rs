@@ -44,10 +44,8 @@ pub(super) struct NetEffect {
 pub(super) enum NetFault {
     /// The image cannot be read.
     Journal(JournalError),
-    /// It contradicts the image.
+    /// It contradicts the image, or does not say enough.
     Contradiction(String),
-    /// It lacks what is needed.
-    Unsupported(String),
 }
 
 impl From<JournalError> for NetFault {
@@ -83,13 +81,7 @@ pub(super) fn net_effect(
                 fold.delete_of_session(index, path)?;
             }
         }
-        TxnContent::CloseSession { paths: None } => {
-            return Err(NetFault::Unsupported(format!(
-                "transaction {} ends session {} without the list of its ephemeral znodes: a server before 3.6, or with \
-                 'zookeeper.closeSessionTxn.enabled=false', wrote it",
-                txn.zxid, txn.session
-            )));
-        }
+        TxnContent::CloseSession { paths: None } => unreachable!("the list was found in the image"),
     }
     Ok(fold.finish())
 }

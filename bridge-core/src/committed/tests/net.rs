@@ -251,16 +251,70 @@ fn the_end_of_a_session_deletes_its_znodes_in_the_order_of_its_list() {
     }
 }
 
+/// Commits the end of session 7 as a server does that does not list its znodes.
+fn unlisted(bench: &mut Bench, deleted: &[&str]) -> CommittedTxn {
+    let paths = Some(deleted.iter().map(|at| path(at)).collect());
+    let end = bench.server.txn(7, TxnContent::CloseSession { paths });
+    let end = bench.server.commit(end);
+    CommittedTxn {
+        content: TxnContent::CloseSession { paths: None },
+        ..end
+    }
+}
+
 #[test]
-fn a_session_end_without_its_list_stops_the_source_and_keeps_what_was_before_it() {
-    let mut bench = bench(&[]);
-    let before = bench.server.one(&Ask::Set("/a", "1"));
-    let end = bench.server.txn(7, TxnContent::CloseSession { paths: None });
-    let outcome = bench.send(vec![before.clone(), end]).unwrap();
-    let message = outcome.halt.unwrap().to_string();
-    assert!(message.contains("closeSessionTxn.enabled"), "{message}");
-    assert_eq!(bench.new_records().len(), 1);
-    assert_eq!(bench.stored_position().zxid, before.zxid);
+fn a_session_end_without_its_list_deletes_what_the_image_has_of_it_in_the_order_of_paths() {
+    let mut bench = bench(&[
+        Ask::Create("/a/2", "", Persistent),
+        Ask::Create("/a/2/e", "", Ephemeral),
+        Ask::Create("/a/1", "", Ephemeral),
+    ]);
+    let other = bench.server.tree.operation(&Ask::Create("/a/3", "", Ephemeral));
+    let other = bench.server.txn(8, TxnContent::Single(other));
+    let other = bench.server.commit(other);
+    let end = unlisted(&mut bench, &["/a/2/e", "/a/1"]);
+    bench.send(vec![other, end]).unwrap();
+    let records = bench.new_records();
+    let found: Vec<_> = records
+        .iter()
+        .filter(|record| record.op == Op::Delete)
+        .map(|record| {
+            let about = record.txn.as_ref().unwrap();
+            assert_eq!((about.kind, about.session), (TxnKind::CloseSession, SessionId(7)));
+            (record.path.as_deref().unwrap(), about.index, about.count)
+        })
+        .collect();
+    assert_eq!(found, [("/a/1", 0, 2), ("/a/2/e", 1, 2)]);
+    bench.check_image();
+
+    // It has none any more.
+    let again = unlisted(&mut bench, &[]);
+    bench.send(vec![again.clone()]).unwrap();
+    assert_eq!(bench.new_records(), []);
+    assert_eq!(bench.stored_position().zxid, again.zxid);
+}
+
+#[test]
+fn a_session_end_without_its_list_is_not_proved_where_the_session_had_znodes_that_are_not_captured() {
+    let mut options = options(&["/a"]);
+    let glob = globset::Glob::new("/a/hidden").unwrap();
+    options.capture.exclude = globset::GlobSetBuilder::new().add(glob).build().unwrap();
+    let mut bench = Bench::new(options);
+    bench.server.one(&Ask::Create("/a", "", Persistent));
+    bench.server.one(&Ask::Create("/a/hidden", "", Ephemeral));
+    for has_digest in [true, false] {
+        bench.connect();
+        bench.snapshot(usize::MAX).unwrap();
+        bench.new_records();
+        let mut server = bench.server.clone();
+        std::mem::swap(&mut server, &mut bench.server);
+        let mut end = unlisted(&mut bench, &["/a/hidden"]);
+        bench.server = server;
+        end.digest = end.digest.filter(|_| has_digest);
+        let step = bench.send(vec![end]);
+        assert!(matches!(step, Err(StepError::Unproved(_))), "{step:?}");
+        assert_eq!(bench.new_records(), []);
+    }
 }
 
 #[test]
