@@ -27,17 +27,20 @@ fn systemd_accepts_the_unit() {
 }
 
 #[test]
-fn the_unit_reloads_gives_up_and_lets_file_sinks_write_their_log_directory() {
+fn the_unit_reloads_tries_again_unless_the_configuration_is_wrong_and_lets_file_sinks_write_their_log_directory()
+ {
     let unit = text("systemd/zkbridge.service");
     for line in [
         "ExecReload=/usr/local/bin/zkbridge reload --config /etc/zkbridge/zkbridge.toml",
-        "StartLimitBurst=10",
-        "StartLimitIntervalSec=10min",
+        "StartLimitIntervalSec=0",
+        "RestartPreventExitStatus=2",
         "LogsDirectory=zkbridge",
         "Restart=on-failure",
     ] {
         assert!(unit.lines().any(|own| own == line), "{line}");
     }
+    // Only the code of the main process prevents a restart.
+    assert!(!unit.lines().any(|line| line.starts_with("ExecStartPre")));
     // A clean end is no failure: it must not be named as an exception.
     assert!(!unit.contains("SuccessExitStatus"));
 }
