@@ -234,6 +234,7 @@ impl Connection {
                 .parse::<usize>()
                 .map_err(|err| io::Error::new(io::ErrorKind::InvalidInput, err))?;
 
+            // zkbridge: see there.
             within_limit(payload_len)?;
 
             // Return early without advancing if there is not enough data read the entire
@@ -346,6 +347,7 @@ impl Connection {
                 ));
             }
 
+            // zkbridge: see there.
             within_limit(total_len)?;
 
             if len + total_len + 4 > self.read_buf.remaining() {
