@@ -23,11 +23,17 @@ use crate::operator::Journals;
 
 /// One type of source with its options.
 pub trait SourceType: Sync {
-    /// The machine of a source of this name, and the subtrees that it watches. Connects to nothing.
+    /// The machine of a source of this name, and the subtrees that it watches. Connects to nothing. With masks, nothing
+    /// may be stored that is computed of values.
     ///
     /// # Errors
     /// If the options cannot work.
-    fn machine(&self, name: &str, accept_baseline: bool) -> Result<(Box<dyn SourceMachine>, Scope), Failure>;
+    fn machine(
+        &self,
+        name: &str,
+        accept_baseline: bool,
+        has_masks: bool,
+    ) -> Result<(Box<dyn SourceMachine>, Scope), Failure>;
 
     /// How records of it say that they were captured.
     fn mode(&self) -> Mode;

@@ -105,6 +105,12 @@ fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>)
                 )],
             );
         }
+        if !source.mask.is_empty() && source.kind.options().is_proved_by_values() {
+            let message = "with a mask the journal keeps no checksums of values, so that transactions are proved by \
+                           their numbers alone";
+            let remedy = "nothing, if that is enough; otherwise take the masks away, and encrypt the disk";
+            reading.object(path, vec![ConfigIssue::warning("mask", message, remedy)]);
+        }
         let watched = |source: &SourceConfig| {
             let options = source.kind.options();
             (options.servers().to_owned(), options.roots().to_vec())

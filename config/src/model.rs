@@ -11,7 +11,7 @@ use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use bridge_core::secret::Secret;
-use bridge_zookeeper::config::{PathGlob, ZookeeperConfig};
+use bridge_zookeeper::config::{CaptureMode, PathGlob, ZookeeperConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -340,6 +340,9 @@ pub trait SourceOptions {
 
     /// The servers, equal in two sources that watch the same ones.
     fn servers(&self) -> &str;
+
+    /// Whether what proves the history is computed of values.
+    fn is_proved_by_values(&self) -> bool;
 }
 
 impl SourceOptions for ZookeeperConfig {
@@ -357,6 +360,10 @@ impl SourceOptions for ZookeeperConfig {
 
     fn servers(&self) -> &str {
         self.connect.as_str()
+    }
+
+    fn is_proved_by_values(&self) -> bool {
+        self.capture != CaptureMode::Watch
     }
 }
 

@@ -384,6 +384,15 @@ fn legal_options_that_are_probably_mistakes_are_warned_about() {
         "source[1].connect",
         &["comes twice"],
     );
+    check(
+        &with(
+            "[[source]]\nname = \"b\"\nconnect = \"b\"\nmask = [\"/secret\"]\ncapture = \"observer\"\n\
+             [source.observer]\nbypasses_acls = true\nservers = [\"b:2888\"]",
+        ),
+        warning,
+        "source[1].mask",
+        &["by their numbers alone"],
+    );
     let file = "type = \"file\"\npath = \"x\"";
     check(
         &with_sink(&format!("{file}\n[[sink]]\nname = \"b\"\n{file}")),

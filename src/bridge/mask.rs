@@ -3,7 +3,7 @@
 //! The key is made with the first mask and never changed. Without it, values that were masked cannot be compared with
 //! later ones; their digests name another key then. It opens nothing: a digest has no way back.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -27,17 +27,33 @@ pub(super) fn key_file(config: &Config, source: &SourceConfig) -> PathBuf {
     config.data_dir.join(format!("{}.mask-key", source.name))
 }
 
-/// The masks of a source; `None` if it has none. Makes the key if there is none yet, and blocks on the disk.
+/// The masks of a source; `None` if it has none. Makes the key if there is none yet, and blocks on the disk. `had_masks`
+/// says that the journal has digests of a key.
 ///
 /// # Errors
 /// If the file of the key cannot be read or written, or holds no key: the source must not run without its masks.
-pub(super) fn masking(source: &SourceConfig, key_file: &Path) -> Result<Option<Arc<Masking>>, Failure> {
+pub(super) fn masking(
+    source: &SourceConfig,
+    key_file: &Path,
+    had_masks: bool,
+) -> Result<Option<Arc<Masking>>, Failure> {
     if source.mask.is_empty() {
         return Ok(None);
     }
     let key = match read_key(key_file)? {
         Some(key) => key,
-        None => new_key(key_file)?,
+        None => {
+            let key = new_key(key_file)?;
+            if had_masks {
+                tracing::warn!(
+                    source = &*source.name,
+                    file = %key_file.display(),
+                    help = "stop the bridge and restore the file from a copy of data_dir; without one, leave it so",
+                    "the key of masked values is gone and a new one was made: no digest equals one of before"
+                );
+            }
+            key
+        }
     };
     let globs = source.mask.iter().map(bridge_zookeeper::config::PathGlob::glob);
     let masking = Masking::new(globs, key)
@@ -78,23 +94,36 @@ fn new_key(file: &Path) -> Result<MaskKey, Failure> {
     let text = format!("{}\n", key.to_text());
     // Whole or not at all: a part of a key would be refused at every start.
     let fresh = file.with_extension("mask-key.new");
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(OWNER_ONLY)
-        .open(&fresh)
-        .and_then(|mut open| {
-            open.write_all(text.as_bytes())?;
-            open.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&fresh, file));
-    written.map_err(|error| failed(&error))?;
+    write_new(&fresh, &text)
+        .and_then(|()| std::fs::rename(&fresh, file))
+        .and_then(|()| sync_folder(file))
+        .map_err(|error| failed(&error))?;
     tracing::info!(
         file = %file.display(),
         "the key of masked values was made: keep a copy of it with those of the journal"
     );
     Ok(key)
+}
+
+/// A file that nobody else has: one of a start that was interrupted is removed, and a link is not followed.
+fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut open = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(file)?;
+    open.write_all(text.as_bytes())?;
+    open.sync_all()
+}
+
+/// A name is on the disk once its folder is.
+fn sync_folder(file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -112,6 +141,13 @@ mod tests {
         assert_eq!(read_key(&file).unwrap(), Some(key.clone()));
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert_ne!(new_key(&folder.path().join("other.mask-key")).unwrap(), key);
+        assert!(!folder.path().join("main.mask-key.new").exists());
+        // Of a start that was interrupted, with a link in its place: what the link names stays as it is.
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, "kept").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, folder.path().join("third.mask-key.new")).unwrap();
+        new_key(&folder.path().join("third.mask-key")).unwrap();
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "kept");
         for damaged in ["", "0123", &"z".repeat(64), &"é".repeat(32)] {
             std::fs::write(&file, damaged).unwrap();
             let refused = read_key(&file).unwrap_err();

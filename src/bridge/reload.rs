@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::cursors::{CursorChange, apply_beside};
 use super::sink_task::PreparedSink;
 use super::source::{FailedSource, PreparedSource, RunningSource};
-use super::{Bridge, Decisions, configuration};
+use super::{Bridge, Decisions, configuration, environment};
 use crate::exit::Failure;
 
 /// The result of a reload, by the names of the sinks.
@@ -120,7 +120,7 @@ impl Bridge {
             if failed.contains(&source.config().name) {
                 reloaded.sources.started.insert(source.config().name.to_string());
             }
-            self.start_source(source, change, &mut reloaded.sources);
+            self.start_source(source, change, &mut reloaded.sources).await;
         }
         self.show();
         Ok(reloaded)
@@ -163,8 +163,9 @@ impl Bridge {
         incomplete
     }
 
-    /// Starts a source. One that cannot be started is logged and shown as halted.
-    fn start_source(
+    /// Starts a source. One that cannot be started is logged and shown as halted. Its journal is opened on a thread of its
+    /// own: with another mask that takes as long as the whole file, and the others run meanwhile.
+    async fn start_source(
         &mut self,
         source: PreparedSource,
         change: Option<&CursorChange>,
@@ -174,7 +175,13 @@ impl Bridge {
         let name = config.name.to_string();
         let change = change.filter(|change| change.concerns(&self.config, &config.name));
         let changes: Vec<CursorChange> = change.cloned().into_iter().collect();
-        match source.open(&changes).and_then(|opened| opened.start()) {
+        let opened = tokio::task::spawn_blocking(move || source.open(&changes)).await;
+        let opened = opened.unwrap_or_else(|error| {
+            Err(environment(format!(
+                "opening the journal of source '{name}' ended with a panic, which is a bug of zkbridge: {error}"
+            )))
+        });
+        match opened.and_then(|opened| opened.start()) {
             Ok(running) => self.sources.push(running),
             Err(failure) => {
                 reloaded.started.remove(&name);

@@ -88,7 +88,8 @@ impl PreparedSource {
             .accept_baseline
             .iter()
             .any(|name| **name == *source.name);
-        let (machine, scope) = source_type(&source.kind).machine(&source.name, accepted)?;
+        let (machine, scope) =
+            source_type(&source.kind).machine(&source.name, accepted, !source.mask.is_empty())?;
         let scope = Arc::new(scope);
         let own = config
             .sinks
@@ -122,7 +123,8 @@ impl PreparedSource {
         let source = &self.config;
         let mut journal = Journal::open(&self.file, &journal_options(source)).map_err(journal_failure)?;
         // Before anything is appended or read: without its masks the source must not run.
-        let masking = masking(source, &self.key_file)?;
+        let had_masks = journal.has_masks().map_err(journal_failure)?;
+        let masking = masking(source, &self.key_file, had_masks)?;
         let replaced = journal.set_masking(masking).map_err(journal_failure)?;
         if replaced > 0 {
             tracing::info!(

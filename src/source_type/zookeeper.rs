@@ -7,7 +7,7 @@ use bridge_config::SourceConfig;
 use bridge_core::capture::{
     AclMode, CanaryOptions, Capture, CaptureOptions, DataMode, Outcome, SnapshotMode,
 };
-use bridge_core::committed::{Committed, CommittedOptions};
+use bridge_core::committed::{Committed, CommittedOptions, ProofMode};
 use bridge_core::machine::SourceMachine;
 use bridge_core::path::ZnodePath;
 use bridge_core::record;
@@ -34,13 +34,18 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const CANARY_EVERY: Duration = SAMPLE_EVERY;
 
 impl SourceType for ZookeeperConfig {
-    fn machine(&self, name: &str, accept_baseline: bool) -> Result<(Box<dyn SourceMachine>, Scope), Failure> {
+    fn machine(
+        &self,
+        name: &str,
+        accept_baseline: bool,
+        has_masks: bool,
+    ) -> Result<(Box<dyn SourceMachine>, Scope), Failure> {
         let capture = capture_options(name, self, accept_baseline)?;
         let scope = Scope::new(self.roots.clone(), capture.exclude.clone());
         let machine: Box<dyn SourceMachine> = match self.capture {
             CaptureMode::Watch => Box::new(Capture::new(capture)),
             CaptureMode::Observer | CaptureMode::Txnlog => {
-                Box::new(Committed::new(committed_options(self, capture)))
+                Box::new(Committed::new(committed_options(self, capture, has_masks)))
             }
         };
         Ok((machine, scope))
@@ -103,11 +108,19 @@ impl TreeReader for Survey {
 }
 
 /// The options of the machine that takes transactions. Another choice of excluded paths needs a comparison.
-fn committed_options(options: &ZookeeperConfig, capture: CaptureOptions) -> CommittedOptions {
+fn committed_options(
+    options: &ZookeeperConfig,
+    capture: CaptureOptions,
+    has_masks: bool,
+) -> CommittedOptions {
     let exclude: Vec<String> = options.exclude.iter().map(ToString::to_string).collect();
     let own = options.own_area();
     let scope = format!("{}\n{own}", exclude.join("\n"));
-    CommittedOptions::new(capture, options.connect.chroot().cloned(), scope)
+    let mut committed = CommittedOptions::new(capture, options.connect.chroot().cloned(), scope);
+    if has_masks {
+        committed.proof = ProofMode::Sequence;
+    }
+    committed
 }
 
 fn capture_options(
@@ -154,4 +167,18 @@ fn capture_options(
     capture.accept_baseline = accept_baseline;
     capture.seed = rand_seed(name, "samples");
     Ok(capture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_masks_the_history_is_proved_by_numbers_alone() {
+        let options = ZookeeperConfig::new("a:2181".parse().unwrap());
+        for (has_masks, expected) in [(false, ProofMode::Tree), (true, ProofMode::Sequence)] {
+            let capture = CaptureOptions::new("main", options.roots.clone());
+            assert_eq!(committed_options(&options, capture, has_masks).proof, expected);
+        }
+    }
 }

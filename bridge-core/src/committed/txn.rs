@@ -116,6 +116,17 @@ pub struct HistoryPosition {
     pub scope: u64,
 }
 
+impl HistoryPosition {
+    /// The same, without what is computed of data.
+    pub fn without_checksums(&self) -> HistoryPosition {
+        HistoryPosition {
+            payload_crc: None,
+            digest: None,
+            ..*self
+        }
+    }
+}
+
 /// The answer of a leader or follower to [`SourceRequest::Resume`](crate::source::SourceRequest::Resume).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncAnswer {

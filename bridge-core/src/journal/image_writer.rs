@@ -205,8 +205,13 @@ impl ImageTxn for Journal {
     }
 
     fn set_position(&mut self, position: Option<&HistoryPosition>) -> Result<(), JournalError> {
+        // Checksums of masked values would let anyone try guesses of them.
+        let position = match &self.masking {
+            Some(_) => position.map(HistoryPosition::without_checksums),
+            None => position.copied(),
+        };
         self.write_beside("storing the position in the history", |journal| {
-            position::store(&journal.connection, position)
+            position::store(&journal.connection, position.as_ref())
         })
     }
 
@@ -217,6 +222,13 @@ impl ImageTxn for Journal {
     }
 
     fn set_shadow(&mut self, key: &ShadowKey, node: Option<&ShadowNode>) -> Result<(), JournalError> {
+        if self.masking.is_some() && node.is_some() {
+            return Err(JournalError::new(
+                JournalErrorKind::Storage,
+                &self.file,
+                "a journal with masks keeps no checksums of znodes: prove its source by the numbers of transactions",
+            ));
+        }
         self.write_beside("storing the digest of a znode", |journal| {
             position::set_shadow(&journal.connection, key, node)
         })

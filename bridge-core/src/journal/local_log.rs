@@ -3,8 +3,8 @@
 //! A process normally is the only writer ([`super::lock`]). If the lock fails (its file was removed, or the file system
 //! has none), compare-and-set keeps the log whole: a process stores the next term with its first batch, and each
 //! transaction begins by reading where the file ends and in which term. As terms and batches are transactions of one
-//! database, no two writers can add records in turns. Opening a journal writes nothing, so that a full disk does not
-//! keep it from opening.
+//! database, no two writers can add records in turns. Opening a journal of the present format, with known sinks and
+//! masks, needs no room on the disk: a full one does not keep it from opening.
 
 use std::sync::Arc;
 use std::time::Instant;

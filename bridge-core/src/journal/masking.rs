@@ -2,9 +2,11 @@
 //!
 //! The journal is the one place that every record passes, from whatever source, before anything of it is durable or
 //! delivered. A change of the masks or of the key goes over the file once: values of paths that are masked now are
-//! replaced wherever they are, in records, in the image and in dead letters. The file then has no copy of them.
+//! replaced wherever they are, in records, in the image and in dead letters, and the file is written anew, so that no
+//! page of it has a copy.
 //!
-//! *Invariant.* While masks are set, no value of a masked path is in a row of the file.
+//! *Invariant.* While masks are set, no value of a masked path is in a row of the file, and no checksum of one: a
+//! source that reads transactions is proved by their numbers alone.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,9 +24,19 @@ use crate::record::{Data, Masking, Record};
 /// The key in `meta` of the masks that the whole file has.
 const MASKS: &str = "masks";
 
+/// Tries to empty the log; each waits as long as any statement does for others.
+const CHECKPOINT_TRIES: usize = 2;
+
+/// In the place of the reason of a dead letter or of a parked record: a receiver may have repeated the value in it.
+const REASON_REMOVED: &str = "removed: the path was masked later, and the reason could repeat its value";
+
 impl Journal {
     /// Masks values from now on, and those of the file if the masks are not the ones that it has. Returns how many
-    /// values of the file were replaced. Without masks everything stays as it is. Blocks while it goes over the file.
+    /// values of the file were replaced. Without masks everything stays as it is. Blocks while it goes over the file,
+    /// which it writes anew: that needs as much room on the file system as the journal has in use.
+    ///
+    /// That the file has the masks is stored last, after its log is empty. A crash before that, or a reader that keeps
+    /// the log, lets the next start go over the file again.
     ///
     /// # Errors
     ///
@@ -36,36 +48,77 @@ impl Journal {
         if wanted == stored {
             return Ok(0);
         }
-        let replaced = self.write("masking values", |journal| {
-            let connection = &journal.connection;
-            // What is freed is overwritten, so that no page has a rest of a value.
-            connection.pragma_update(None, "secure_delete", true)?;
-            let replaced = match &masking {
-                Some(masking) => mask_file(connection, &journal.options.cluster, masking)?,
-                None => 0,
-            };
-            connection.execute(
-                "INSERT INTO meta(key, value) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2",
-                (MASKS, wanted.cast_signed()),
-            )?;
+        let Some(masking) = masking else {
+            self.write_masks(|connection, _| store_masks(connection, wanted))?;
+            return Ok(0);
+        };
+        let replaced = self.write_masks(|connection, cluster| {
+            forget_proof(connection)?;
+            mask_file(connection, cluster, &masking)
+        })?;
+        if self.write_anew()? {
+            self.write_masks(|connection, _| store_masks(connection, wanted))?;
+        } else {
+            tracing::warn!(
+                file = %self.file.display(),
+                "a reader keeps the log of the journal, which may hold values of masked paths: it is emptied at the \
+                 next start after that reader has ended"
+            );
+        }
+        Ok(replaced)
+    }
+
+    /// Whether masks were set when the file was last open.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read.
+    pub fn has_masks(&mut self) -> Result<bool, JournalError> {
+        let stored = self.read("reading the masks", |journal| stored_masks(&journal.connection))?;
+        Ok(stored != 0)
+    }
+
+    /// One transaction on the file, all of it or nothing.
+    fn write_masks<T>(
+        &mut self,
+        step: impl FnOnce(&Connection, &str) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        let written = self.write("masking values", |journal| {
+            let done = step(&journal.connection, &journal.options.cluster)?;
             journal.room.forget();
-            Ok(replaced)
+            Ok(done)
         });
-        let replaced = match replaced {
-            Ok(replaced) => replaced,
+        match written {
+            Ok(done) => {
+                self.commit()?;
+                Ok(done)
+            }
             Err(error) => {
                 self.rollback_transaction()?;
-                return Err(error);
+                Err(error)
             }
-        };
-        self.commit()?;
-        self.read("masking values", |journal| {
-            // The log has the pages as they were.
-            let connection = &journal.connection;
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            connection.pragma_update(None, "secure_delete", false)
+        }
+    }
+
+    /// Leaves no page of before: neither one that was freed, in the file, nor any in the log. Returns whether the log
+    /// is empty.
+    fn write_anew(&mut self) -> Result<bool, JournalError> {
+        let is_empty = self.read("masking values", |journal| {
+            journal.connection.execute_batch("VACUUM")?;
+            for _ in 0..CHECKPOINT_TRIES {
+                // The first column is 1 if a reader or another copier was in the way for the whole wait of SQLite.
+                let busy: i64 =
+                    journal
+                        .connection
+                        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+                if busy == 0 {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })?;
-        Ok(replaced)
+        self.room.forget();
+        Ok(is_empty)
     }
 }
 
@@ -86,11 +139,29 @@ pub(super) fn mask(masking: &Masking, word: &mut RecordKind) {
     }
 }
 
-fn stored_masks(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn stored_masks(connection: &Connection) -> rusqlite::Result<u64> {
     let stored: Option<i64> = connection
         .query_row("SELECT value FROM meta WHERE key = ?1", [MASKS], |row| row.get(0))
         .optional()?;
     Ok(stored.unwrap_or_default().cast_unsigned())
+}
+
+fn store_masks(connection: &Connection, masks: u64) -> rusqlite::Result<()> {
+    connection
+        .execute(
+            "INSERT INTO meta(key, value) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = ?2",
+            (MASKS, masks.cast_signed()),
+        )
+        .map(drop)
+}
+
+/// Removes the checksums of values, with which guesses can be tried, from the proof of a source that reads
+/// transactions.
+fn forget_proof(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM shadow", [])?;
+    connection
+        .execute("UPDATE position SET payload_crc = NULL, digest = NULL", [])
+        .map(drop)
 }
 
 fn mask_file(connection: &Connection, cluster: &str, masking: &Masking) -> rusqlite::Result<u64> {
@@ -116,6 +187,7 @@ fn mask_file(connection: &Connection, cluster: &str, masking: &Masking) -> rusql
     }
     for table in ["rejected", "parked"] {
         replaced += mask_copies(connection, table, masking)?;
+        remove_reasons(connection, table, masking)?;
     }
     Ok(replaced)
 }
@@ -172,4 +244,22 @@ fn mask_copies(connection: &Connection, table: &str, masking: &Masking) -> rusql
         connection.prepare_cached(&write)?.execute((sink, seq, json))?;
     }
     Ok(replaced)
+}
+
+/// The reasons of dead letters and parked records.
+fn remove_reasons(connection: &Connection, table: &str, masking: &Masking) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("SELECT sink, seq, path FROM {table}"))?;
+    let rows: Vec<(String, i64, Option<String>)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut write = connection.prepare(&format!(
+        "UPDATE {table} SET reason = ?3 WHERE sink = ?1 AND seq = ?2"
+    ))?;
+    for (sink, seq, path) in rows {
+        // Rows of the first format have no path.
+        if path.is_none_or(|path| masking.takes(&path)) {
+            write.execute((sink, seq, REASON_REMOVED))?;
+        }
+    }
+    Ok(())
 }

@@ -20,6 +20,9 @@ use super::data::{Data, digest_of_hex, hex};
 /// The prefix of every digest.
 const SCHEME: &str = "hmac-sha256";
 
+/// Another text if masks replace more of a journal than before, so that each is gone over once more.
+const RULES: &str = "values, checksums, reasons and free pages\0";
+
 /// Hexadecimal digits of a key's name.
 const KEY_NAME_DIGITS: usize = 8;
 
@@ -118,18 +121,26 @@ impl Masking {
         if data.is_masked() {
             return data.clone();
         }
-        let whole = data.digest.unwrap_or_else(|| Sha256::digest(&data.bytes).into());
+        // Records of older versions have a part of the value and no digest of the whole.
+        let is_part = data.truncated && data.digest.is_none();
+        let hashed = data.digest.unwrap_or_else(|| Sha256::digest(&data.bytes).into());
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key.0).expect("HMAC takes keys of any length");
         mac.update(path.as_bytes());
-        mac.update(b"\0");
-        mac.update(&whole);
+        // A part and a whole value never have one digest.
+        mac.update(if is_part { b"\x01" } else { b"\0" });
+        mac.update(&hashed);
         let digest: [u8; 32] = mac.finalize().into_bytes().into();
-        Data::masked(format!("{SCHEME}:{}:{}", self.key_name, hex(&digest)), data.size)
+        let text = format!("{SCHEME}:{}:{}", self.key_name, hex(&digest));
+        Data {
+            truncated: is_part,
+            ..Data::masked(text, data.size)
+        }
     }
 
     /// A number for the paths and the key: another one if either is different.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Sha256::new();
+        hasher.update(RULES);
         hasher.update(&self.key_name);
         for pattern in &self.patterns {
             hasher.update(b"\0");
@@ -198,6 +209,21 @@ mod tests {
         assert_eq!(whole, cut);
         assert_eq!((whole.size, whole.truncated, whole.digest), (12, false, None));
         assert_eq!(masking.masked("/a", &whole), whole, "never masked twice");
+    }
+
+    #[test]
+    fn the_digest_of_a_part_without_that_of_the_whole_is_no_digest_of_a_value() {
+        let masking = masking(&["/a"], 1);
+        let part = Data {
+            digest: None,
+            ..data(b"a long value", 4)
+        };
+        let masked = masking.masked("/a", &part);
+        assert_eq!((masked.size, masked.truncated, masked.digest), (12, true, None));
+        let short = masking.masked("/a", &data(&part.bytes, 99));
+        assert_ne!(text(&masked), text(&short), "the value that equals the part");
+        let json = serde_json::to_value(&masked).unwrap();
+        assert_eq!(serde_json::from_value::<Data>(json).unwrap(), masked);
     }
 
     #[test]

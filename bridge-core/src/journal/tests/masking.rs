@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::scratch::*;
+use crate::committed::{HistoryPosition, RawStat, ShadowKey, ShadowNode};
+use crate::image_txn::ImageTxn;
+use crate::journal::masking::stored_masks;
 use crate::journal::{BacklogChange, Journal, JournalWriter, SinkProgress, SinkState};
-use crate::number::Seq;
+use crate::number::{Seq, Zxid};
 use crate::path_glob::path_glob;
 use crate::record::{MaskKey, Masking, Timestamp};
 
@@ -88,7 +92,7 @@ fn filled() -> Scratch {
     let letter = BacklogChange::Rejected {
         seq: Seq(1),
         path: Some(path("/secret")),
-        reason: "no".into(),
+        reason: format!("400 Bad Request: {SECRET}"),
         attempts: 1,
     };
     let progress = SinkProgress {
@@ -124,6 +128,8 @@ fn a_new_mask_replaces_every_copy_that_the_journal_has() {
     let letters = scratch.reader().rejected("one", Seq::ZERO, 9).unwrap();
     let letter = letters[0].record.after.as_ref().unwrap();
     assert!(letter.data.as_ref().unwrap().is_masked());
+    let reason = &letters[0].letter.reason;
+    assert!(reason.contains("masked later"), "{reason}");
 
     // The next write has the masked value before it.
     let mut journal = scratch.open();
@@ -137,7 +143,9 @@ fn the_same_masks_go_over_the_file_once_and_without_masks_nothing_is_opened() {
     let scratch = filled();
     let mut journal = scratch.open();
     assert_eq!(journal.set_masking(None).unwrap(), 0);
+    assert!(!journal.has_masks().unwrap());
     assert!(journal.set_masking(masks(&["/secret"])).unwrap() > 0);
+    assert!(journal.has_masks().unwrap());
     assert_eq!(journal.set_masking(masks(&["/secret"])).unwrap(), 0);
     let masked = scratch.records();
     assert_eq!(journal.set_masking(None).unwrap(), 0);
@@ -148,4 +156,99 @@ fn the_same_masks_go_over_the_file_once_and_without_masks_nothing_is_opened() {
     drop(journal);
     let mut journal: Journal = scratch.open();
     assert_eq!(journal.set_masking(masks(&["/secret/kept"])).unwrap(), 1);
+}
+
+/// The position and a znode's checksum of a source that reads transactions.
+fn prove(journal: &mut Journal) {
+    let shadow = ShadowNode {
+        crc: 7,
+        stat: RawStat::default(),
+    };
+    journal
+        .set_shadow(&ShadowKey::of("/secret"), Some(&shadow))
+        .unwrap();
+    journal.set_position(Some(&PROVED)).unwrap();
+    journal.commit().unwrap();
+}
+
+const PROVED: HistoryPosition = HistoryPosition {
+    zxid: Zxid(9),
+    payload_crc: Some(1),
+    digest: Some(2),
+    epoch: 3,
+    scope: 5,
+};
+
+#[test]
+fn with_masks_no_checksum_of_a_value_is_in_the_file() {
+    let scratch = filled();
+    let mut journal = scratch.open();
+    prove(&mut journal);
+    assert_eq!(journal.position().unwrap(), Some(PROVED));
+
+    journal.set_masking(masks(&["/secret"])).unwrap();
+
+    let expected = Some(PROVED.without_checksums());
+    assert_eq!(journal.position().unwrap(), expected);
+    let key = ShadowKey::of("/secret");
+    assert_eq!(journal.shadow(&key).unwrap(), None);
+    journal.set_position(Some(&PROVED)).unwrap();
+    assert_eq!(journal.position().unwrap(), expected);
+    let shadow = ShadowNode {
+        crc: 7,
+        stat: RawStat::default(),
+    };
+    let refused = journal.set_shadow(&key, Some(&shadow)).unwrap_err();
+    assert!(refused.to_string().contains("keeps no checksums"), "{refused}");
+}
+
+#[test]
+fn a_new_mask_leaves_no_value_in_pages_that_retention_freed() {
+    let mut scratch = Scratch::new();
+    scratch.options.retention = crate::amount::Horizon::For(crate::amount::Span::millis(0));
+    let mut journal = scratch.open();
+    let pages = SECRET.repeat(4_000);
+    append_all(
+        &mut journal,
+        [
+            created("/secret", 1, &pages),
+            updated("/secret", 1, 2, 1, "short"),
+            created("/open", 3, "seen"),
+        ],
+    );
+    while journal.maintain(Timestamp(i64::MAX), 9).unwrap().more {}
+    drop(journal);
+    assert!(files_hold(&scratch, SECRET), "a freed page has it");
+
+    let mut journal = scratch.open();
+    journal.set_masking(masks(&["/secret"])).unwrap();
+    drop(journal);
+
+    assert!(!files_hold(&scratch, SECRET));
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+}
+
+#[test]
+fn a_mask_is_done_only_when_the_log_is_empty_and_until_then_each_start_tries_again() {
+    let scratch = filled();
+    let mut journal = scratch.open();
+    journal
+        .connection
+        .busy_timeout(Duration::from_millis(10))
+        .unwrap();
+    let reader = rusqlite::Connection::open(scratch.file()).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = |reader: &rusqlite::Connection| {
+        reader.query_row("SELECT count(*) FROM value", [], |row| row.get::<_, i64>(0))
+    };
+    assert!(count(&reader).unwrap() > 0);
+
+    assert!(journal.set_masking(masks(&["/secret"])).unwrap() > 0);
+    let stored = |journal: &Journal| stored_masks(&journal.connection).unwrap();
+    assert_eq!(stored(&journal), 0, "a reader keeps the log");
+    assert!(files_hold(&scratch, SECRET));
+    drop(reader);
+    assert_eq!(journal.set_masking(masks(&["/secret"])).unwrap(), 0);
+    assert_ne!(stored(&journal), 0);
+    assert!(!files_hold(&scratch, SECRET));
 }
