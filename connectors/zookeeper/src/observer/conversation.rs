@@ -8,7 +8,7 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_transactions::quorum::{LeaderPacket, LearnerPacket, ObserverId, PacketError, copy_snapshot};
 use bridge_transactions::transaction::{Operation, Transaction};
@@ -20,6 +20,9 @@ use super::transport::{ConnectFault, Interrupt, QuorumStream, Transport, is_time
 
 /// Bytes that are read from the socket at a time.
 const READ_BYTES: usize = 256 << 10;
+
+/// How often the progress of a tree is logged.
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
 /// An entry of the spool that is no transaction.
 #[derive(Debug)]
@@ -150,6 +153,39 @@ impl Drop for LastEntry {
     }
 }
 
+/// Logs from time to time how much of a tree has arrived: a tree may take hours, and a slow one must show.
+struct TreeProgress<W> {
+    to: W,
+    bytes: u64,
+    logged: Instant,
+}
+
+impl<W> TreeProgress<W> {
+    fn new(to: W) -> TreeProgress<W> {
+        TreeProgress {
+            to,
+            bytes: 0,
+            logged: Instant::now(),
+        }
+    }
+}
+
+impl<W: Write> Write for TreeProgress<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.bytes = self.bytes.saturating_add(count.try_into().unwrap_or(u64::MAX));
+        if self.logged.elapsed() >= PROGRESS_EVERY {
+            self.logged = Instant::now();
+            tracing::info!(bytes = self.bytes, "the tree of the leader is on its way");
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// A connection under way.
 struct Talk<'a> {
     conversation: &'a Conversation,
@@ -163,6 +199,7 @@ impl Talk<'_> {
         let (mut learner, first) = Learner::new(self.conversation.options.id);
         self.send(&learner, first)?;
         loop {
+            self.stream.get_mut().begin_packet();
             let packet =
                 LeaderPacket::read(&mut self.stream).map_err(|error| self.unread(&learner, error))?;
             let reaction = learner.take(packet).map_err(|fault| self.fault(&fault))?;
@@ -200,10 +237,8 @@ impl Talk<'_> {
             LearnerEvent::UpToDate => {
                 spool.push_other(Arrival::UpToDate);
                 let timeout = self.conversation.options.sync_timeout;
-                self.stream
-                    .get_ref()
-                    .set_timeout(timeout)
-                    .map_err(|error| self.lost(learner, error))
+                self.stream.get_mut().set_timeout(timeout);
+                Ok(())
             }
         }
     }
@@ -246,7 +281,8 @@ impl Talk<'_> {
         let options = &self.conversation.options;
         let file = tempfile::tempfile_in(&options.folder);
         let mut file = file.map_err(|error| ConversationEnd::NoRoomForTree(PacketError::Copy(error)))?;
-        let mut to = BufWriter::with_capacity(READ_BYTES, &mut file);
+        let mut to = TreeProgress::new(BufWriter::with_capacity(READ_BYTES, &mut file));
+        self.stream.get_mut().begin_tree();
         let copied = copy_snapshot(&mut self.stream, &mut to, options.tree_bytes_max)
             .and_then(|_| to.flush().map_err(PacketError::Copy));
         drop(to);
@@ -264,6 +300,7 @@ impl Talk<'_> {
 
     fn send(&mut self, learner: &Learner, packet: LearnerPacket) -> Result<(), ConversationEnd> {
         let stream = self.stream.get_mut();
+        stream.begin_packet();
         let sent = stream.write_all(&packet.encode()).and_then(|()| stream.flush());
         sent.map_err(|error| self.lost(learner, error))
     }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use bridge_transactions::quorum::{LeaderPacket, LearnerPacket, ObserverId};
 use bridge_transactions::transaction::epoch as epoch_of;
 
-use super::members::{Member, has_id, members};
+use super::members::{CONFIG_BYTES_MAX, Member, has_id, members};
 
 /// The least version of the protocol, since ZooKeeper 3.4.
 const PROTOCOL_MIN: i32 = 0x1_0000;
@@ -119,6 +119,12 @@ pub(super) enum LearnerFault {
     /// Too many proposals without commits.
     #[error("the leader sent proposals of {0} bytes without commits, and the limit is {PENDING_BYTES_MAX}")]
     TooManyProposals(usize),
+    /// A configuration that no ensemble has.
+    #[error(
+        "the configuration of the ensemble has {0} bytes, and the limit is {CONFIG_BYTES_MAX}; see what is written to \
+         /zookeeper/config"
+    )]
+    ConfigTooLarge(usize),
     /// A server of the ensemble has the observer's id.
     #[error("a server of the ensemble has the id {}, which is the one of this observer", .0.get())]
     IdTaken(ObserverId),
@@ -235,6 +241,9 @@ impl Learner {
 
     /// Takes the configuration of the ensemble, which may come with any transaction.
     pub(super) fn configured(&self, config: &[u8]) -> Result<Vec<Member>, LearnerFault> {
+        if config.len() > CONFIG_BYTES_MAX {
+            return Err(LearnerFault::ConfigTooLarge(config.len()));
+        }
         let members = members(config);
         if has_id(&members, self.id) {
             return Err(LearnerFault::IdTaken(self.id));

@@ -11,6 +11,12 @@ use serde::{Deserialize, Deserializer};
 /// The most servers of an ensemble whose addresses are kept.
 const MEMBERS_MAX: usize = 1_000;
 
+/// The most addresses of one server that are kept.
+const ADDRESSES_MAX: usize = 16;
+
+/// The most bytes of a configuration.
+pub(crate) const CONFIG_BYTES_MAX: usize = 1 << 20;
+
 /// The address of a port on which a server talks with servers that learn from it: `zk1:2888`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QuorumAddress {
@@ -118,7 +124,11 @@ fn member(line: &str) -> Option<Member> {
     let servers = value.split(';').next().unwrap_or_default();
     Some(Member {
         id,
-        addresses: servers.split('|').filter_map(address).collect(),
+        addresses: servers
+            .split('|')
+            .filter_map(address)
+            .take(ADDRESSES_MAX)
+            .collect(),
     })
 }
 
@@ -174,6 +184,14 @@ mod tests {
         assert!(has_id(&members(config.as_bytes()), id));
         assert!(!has_id(&members(b"server.1=zk1:2888:3888"), id));
         assert!(!has_id(&members(&[0xff, 0xfe, b'\n']), id));
+    }
+
+    #[test]
+    fn a_server_with_any_number_of_addresses_keeps_the_first_few() {
+        let many = vec!["zk1:2888:3888"; 1_000].join("|");
+        let found = members(format!("server.1={many}").as_bytes());
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].addresses.len(), ADDRESSES_MAX);
     }
 
     #[test]

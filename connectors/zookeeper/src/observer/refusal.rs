@@ -36,7 +36,7 @@ pub(super) fn explain(end: &ConversationEnd) -> (SourceErrorKind, String) {
         ConversationEnd::Silent { leader, after } => (
             unavailable,
             format!(
-                "{leader} sent nothing for {} s; if its ticks are longer, raise sync_timeout or init_timeout of \
+                "{leader} sent no whole packet for {} s; if its ticks are longer, raise sync_timeout or init_timeout of \
                  [source.observer]",
                 after.as_secs_f64()
             ),

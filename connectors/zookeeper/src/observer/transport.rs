@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_core::secret::Secret;
 use bridge_transactions::quorum::{AuthPacket, PacketError, auth_packet, read_auth_packet};
@@ -102,21 +102,83 @@ impl Interrupt {
     }
 }
 
+/// A socket with a bound for each read and write, and one for several of them together: a server that sends a byte
+/// from time to time is not silent.
+pub(super) struct QuorumSocket {
+    socket: TcpStream,
+    timeout: Duration,
+    deadline: Option<Instant>,
+}
+
+impl QuorumSocket {
+    /// `timeout` is for each read and write, and for all of them until another deadline is set.
+    fn new(socket: TcpStream, timeout: Duration) -> QuorumSocket {
+        QuorumSocket {
+            socket,
+            timeout,
+            deadline: Instant::now().checked_add(timeout),
+        }
+    }
+
+    /// The bound of a read or write that begins now.
+    fn bound(&self) -> io::Result<Duration> {
+        let Some(deadline) = self.deadline else {
+            return Ok(self.timeout);
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(left.min(self.timeout)),
+        }
+    }
+}
+
+impl Read for QuorumSocket {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.bound()?))?;
+        self.socket.read(bytes)
+    }
+}
+
+impl Write for QuorumSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.bound()?))?;
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
 /// A connection to a quorum port.
 pub(super) enum QuorumStream {
-    Plain(TcpStream),
-    Encrypted(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Plain(QuorumSocket),
+    Encrypted(Box<StreamOwned<ClientConnection, QuorumSocket>>),
 }
 
 impl QuorumStream {
     /// How long a read or a write may wait for the other side.
-    pub(super) fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
-        let socket = match self {
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.socket().timeout = timeout;
+    }
+
+    /// Begins the time of a packet: all of it has to arrive within the timeout.
+    pub(super) fn begin_packet(&mut self) {
+        let socket = self.socket();
+        socket.deadline = Instant::now().checked_add(socket.timeout);
+    }
+
+    /// Bounds each read and write alone, for a tree of any size.
+    pub(super) fn begin_tree(&mut self) {
+        self.socket().deadline = None;
+    }
+
+    fn socket(&mut self) -> &mut QuorumSocket {
+        match self {
             QuorumStream::Plain(socket) => socket,
-            QuorumStream::Encrypted(stream) => stream.get_ref(),
-        };
-        socket.set_read_timeout(Some(timeout))?;
-        socket.set_write_timeout(Some(timeout))
+            QuorumStream::Encrypted(stream) => stream.get_mut(),
+        }
     }
 }
 
@@ -158,13 +220,12 @@ impl Transport {
             return Err(ConnectFault::Stopped);
         }
         socket.set_nodelay(true).map_err(ConnectFault::Network)?;
+        // Encryption and authentication together have this long.
+        let socket = QuorumSocket::new(socket, self.init_timeout);
         let mut stream = match &self.tls {
             None => QuorumStream::Plain(socket),
-            Some(config) => self.encrypt(address, config, socket)?,
+            Some(config) => encrypt(address, config, socket)?,
         };
-        stream
-            .set_timeout(self.init_timeout)
-            .map_err(ConnectFault::Network)?;
         if let Some(login) = &self.sasl {
             authenticate(&mut stream, login).map_err(ConnectFault::Authentication)?;
         }
@@ -189,31 +250,25 @@ impl Transport {
             None => ConnectFault::Name(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
         })
     }
+}
 
-    fn encrypt(
-        &self,
-        address: &QuorumAddress,
-        config: &Arc<ClientConfig>,
-        mut socket: TcpStream,
-    ) -> Result<QuorumStream, ConnectFault> {
-        let name = ServerName::try_from(address.host.clone()).map_err(|_| {
-            ConnectFault::Encryption(format!("'{}' cannot be in a certificate", address.host))
-        })?;
-        let mut connection = ClientConnection::new(Arc::clone(config), name)
-            .map_err(|error| ConnectFault::Encryption(error.to_string()))?;
-        socket
-            .set_read_timeout(Some(self.init_timeout))
-            .and_then(|()| socket.set_write_timeout(Some(self.init_timeout)))
-            .map_err(ConnectFault::Network)?;
-        while connection.is_handshaking() {
-            connection
-                .complete_io(&mut socket)
-                .map_err(|error| ConnectFault::Encryption(handshake_words(&error)))?;
-        }
-        Ok(QuorumStream::Encrypted(Box::new(StreamOwned::new(
-            connection, socket,
-        ))))
+fn encrypt(
+    address: &QuorumAddress,
+    config: &Arc<ClientConfig>,
+    mut socket: QuorumSocket,
+) -> Result<QuorumStream, ConnectFault> {
+    let name = ServerName::try_from(address.host.clone())
+        .map_err(|_| ConnectFault::Encryption(format!("'{}' cannot be in a certificate", address.host)))?;
+    let mut connection = ClientConnection::new(Arc::clone(config), name)
+        .map_err(|error| ConnectFault::Encryption(error.to_string()))?;
+    while connection.is_handshaking() {
+        connection
+            .complete_io(&mut socket)
+            .map_err(|error| ConnectFault::Encryption(handshake_words(&error)))?;
     }
+    Ok(QuorumStream::Encrypted(Box::new(StreamOwned::new(
+        connection, socket,
+    ))))
 }
 
 /// Whether a read or write ended because the other side was silent for too long.

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use bridge_servers::eventually;
 use bridge_transactions::testing;
@@ -39,6 +40,8 @@ pub enum Step {
     ExpectObserver,
     /// Send these bytes again and again, until the observer closes the connection.
     Flood(Vec<u8>),
+    /// Send these bytes one at a time, with a pause after each, until the observer closes the connection.
+    Drip(Vec<u8>, Duration),
     /// Read until the observer closes the connection; nothing must come.
     ExpectClose,
 }
@@ -114,6 +117,14 @@ fn play(mut stream: TcpStream, script: &[Step]) -> io::Result<()> {
                 check(sent == *expected, &sent, step)?;
             }
             Step::Flood(bytes) => while stream.write_all(bytes).is_ok() {},
+            Step::Drip(bytes, pause) => {
+                for byte in bytes {
+                    if stream.write_all(&[*byte]).is_err() {
+                        break;
+                    }
+                    thread::sleep(*pause);
+                }
+            }
             Step::ExpectClose => {
                 let mut rest = Vec::new();
                 // A connection with unread bytes is reset.

@@ -1,5 +1,7 @@
 //! Leaders and ensembles that cannot be followed: each has a message, and nothing more is sent or reported.
 
+use std::time::Duration;
+
 use bridge_core::amount::{Size, Span};
 use bridge_core::source::SourceErrorKind;
 use bridge_transactions::testing;
@@ -176,7 +178,7 @@ async fn a_leader_that_is_silent_is_left() {
         .await;
     assert_eq!(player.seen.unanswered, 1);
     let message = &player.seen.troubles[0].1;
-    assert!(message.contains("sent nothing for 0.2 s"), "{message}");
+    assert!(message.contains("sent no whole packet for 0.2 s"), "{message}");
     player.end().await;
 }
 
@@ -196,11 +198,30 @@ async fn a_server_that_accepts_connections_and_says_nothing_hides_no_other() {
     let mut player = run(options, at(EPOCH));
     player.until("the other server", |seen| seen.ups == 1).await;
     let message = &player.seen.troubles[0].1;
-    assert!(message.contains("sent nothing for 1 s"), "{message}");
+    assert!(message.contains("sent no whole packet for 1 s"), "{message}");
     assert_eq!((player.seen.connections, player.seen.troubles.len()), (1, 1));
     player.end().await;
     mute.has_played(1).await;
     good.has_played(1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_sends_a_byte_from_time_to_time_is_left_as_a_silent_one() {
+    let Step::Send(packet) = leader_info(EPOCH) else {
+        unreachable!("a packet is sent")
+    };
+    let pause = Duration::from_millis(200);
+    let drip = vec![Step::ExpectObserver, Step::Drip(packet, pause), Step::ExpectClose];
+    let leader = Leader::start(vec![drip]);
+    let mut options = leader.options();
+    // Longer than each pause, and shorter than all of them.
+    options.init_timeout = Span::secs(1);
+    let mut player = run(options, at(EPOCH));
+    player.until("a trouble", |seen| !seen.troubles.is_empty()).await;
+    let message = &player.seen.troubles[0].1;
+    assert!(message.contains("sent no whole packet for 1 s"), "{message}");
+    assert_eq!(player.seen.connections, 0);
+    player.end().await;
 }
 
 #[tokio::test]

@@ -277,3 +277,19 @@ fn answers_to_requests_that_are_never_made_are_ignored() {
     assert_eq!(learner.take(Sync).unwrap(), Reaction::default());
     assert_eq!(learner.take(Revalidate).unwrap(), Reaction::default());
 }
+
+#[test]
+fn a_configuration_of_any_length_is_refused_with_its_length() {
+    let (learner, _) = Learner::new(ObserverId::from_hash(7));
+    let server = b"server.1=zk1:2888:3888\n".to_vec();
+    assert_eq!(learner.configured(&server).map(|found| found.len()), Ok(1));
+    let mut large = server;
+    large.resize(CONFIG_BYTES_MAX, b'#');
+    assert!(learner.configured(&large).is_ok());
+    large.push(b'#');
+    let length = CONFIG_BYTES_MAX + 1;
+    assert_eq!(
+        learner.configured(&large),
+        Err(LearnerFault::ConfigTooLarge(length))
+    );
+}
