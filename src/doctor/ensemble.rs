@@ -9,7 +9,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::Fidelity;
 use bridge_core::source::SourceError;
 use bridge_query::{JournalQuery, QueryError, Range, Selection};
-use bridge_zookeeper::config::{Liveness, Server, ZookeeperConfig};
+use bridge_zookeeper::config::{CaptureMode, Liveness, Server, ZookeeperConfig};
 use bridge_zookeeper::{Probe, Survey, ask_server};
 use futures::future::join_all;
 
@@ -50,12 +50,12 @@ pub async fn examine_ensemble(
         Ok(survey) => {
             lines.push(session(&subject, options, &survey));
             for root in &options.roots {
-                match look_at(&subject, &survey, root, znodes).await {
+                match look_at(&subject, &survey, root, znodes, options.capture).await {
                     Ok(found) => lines.extend(found),
                     Err(error) => lines.push(refused(&subject, "roots", &error)),
                 }
             }
-            if options.liveness == Liveness::Canary {
+            if options.liveness == Liveness::Canary && options.capture == CaptureMode::Watch {
                 lines.push(canary(&subject, options, &survey).await);
             }
             if let Ok(Some(open)) = open_secrets(&survey, source).await {
@@ -189,6 +189,7 @@ async fn look_at(
     survey: &Survey,
     root: &ZnodePath,
     znodes: u64,
+    capture: CaptureMode,
 ) -> Result<Vec<Line>, SourceError> {
     let check = format!("root {root}");
     let first = survey.read(std::slice::from_ref(root)).await?;
@@ -199,11 +200,7 @@ async fn look_at(
                 "nothing is needed: it is watched, and its create will be reported; or correct 'roots'";
             return Ok(vec![Line::warning(subject, &check, message, remedy)]);
         }
-        Some(Outcome::Denied) => {
-            let remedy =
-                "give [source.auth] credentials that have READ permission there: nothing of it is seen";
-            return Ok(vec![Line::failure(subject, &check, "may not be read", remedy)]);
-        }
+        Some(Outcome::Denied) => return Ok(vec![denied(subject, &check, capture)]),
         Some(Outcome::Found { .. }) => {}
     }
     let below = survey.count_below(root).await?;
@@ -211,6 +208,22 @@ async fn look_at(
     let mut lines = vec![Line::ok(subject, &check, size(below, &sample))];
     lines.push(readable(subject, &check, &sample));
     Ok(lines)
+}
+
+/// A root that a session may not read. Only where a session captures it, nothing of it is seen.
+fn denied(subject: &str, check: &str, capture: CaptureMode) -> Line {
+    match capture {
+        CaptureMode::Watch => {
+            let remedy =
+                "give [source.auth] credentials that have READ permission there: nothing of it is seen";
+            Line::failure(subject, check, "may not be read", remedy)
+        }
+        CaptureMode::Observer | CaptureMode::Txnlog => {
+            let remedy = "nothing is needed for capture; for verify give [source.auth] credentials that have READ \
+                          permission there";
+            Line::warning(subject, check, "may not be read in a session", remedy)
+        }
+    }
 }
 
 async fn sample(survey: &Survey, root: &ZnodePath, znodes: u64) -> Result<Sample, SourceError> {

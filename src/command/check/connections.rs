@@ -8,7 +8,8 @@ use std::time::Duration;
 use bridge_config::{Config, SinkConfig};
 use bridge_console::Style;
 use bridge_core::sink::Sink;
-use bridge_zookeeper::config::ZookeeperConfig;
+use bridge_zookeeper::config::{CaptureMode, ZookeeperConfig};
+use bridge_zookeeper::txnlog::LogFolder;
 use bridge_zookeeper::{Checked, RootFound, remark_on_timeout, test_connection};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -173,21 +174,61 @@ fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding 
     let missing = of(RootFound::Missing)
         .map(|root| format!("{root} does not exist yet: it is watched, and its create will be reported"));
     let timeout = remark_on_timeout(options, checked.session_timeout);
-    let warnings = missing.chain(timeout).collect();
+    let mut warnings: Vec<String> = missing.chain(timeout).collect();
     let denied: Vec<String> = of(RootFound::Denied).map(ToString::to_string).collect();
-    let result = if denied.is_empty() {
-        Ok(describe(checked))
-    } else {
-        Err(format!(
-            "{} may not be read, so that nothing of it would be seen\nhelp: give [source.auth] credentials that have \
-             READ permission there",
-            denied.join(", ")
-        ))
+    let denied = (!denied.is_empty()).then(|| denied.join(", "));
+    let result = match (options.capture, denied) {
+        (CaptureMode::Watch, Some(denied)) => Err(format!(
+            "{denied} may not be read, so that nothing of it would be seen\nhelp: give [source.auth] credentials that \
+             have READ permission there"
+        )),
+        (_, denied) => {
+            warnings.extend(denied.map(|denied| {
+                format!(
+                    "{denied} may not be read in a session: it is captured all the same, and verify cannot compare it\n\
+                     help: give [source.auth] credentials that have READ permission there"
+                )
+            }));
+            other_input(options).map(|input| {
+                [Some(describe(checked)), input]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+            })
+        }
     };
+    let result = result.map(|found| found.join("; "));
     Finding {
         what,
         result,
         warnings,
+    }
+}
+
+/// Whether the source can be read that is not a session; a sentence on it.
+fn other_input(options: &ZookeeperConfig) -> Result<Option<String>, String> {
+    match (options.capture, &options.txnlog) {
+        (CaptureMode::Txnlog, Some(txnlog)) => list_logs(&txnlog.directories).map(Some),
+        (CaptureMode::Observer, _) => Ok(Some("the quorum ports are not tried here".to_owned())),
+        (CaptureMode::Watch | CaptureMode::Txnlog, _) => Ok(None),
+    }
+}
+
+/// Lists the files of servers. Without a log nothing would be recorded.
+fn list_logs(directories: &[PathBuf]) -> Result<String, String> {
+    let (mut logs, mut snapshots) = (0, 0);
+    for directory in directories {
+        let folder = LogFolder::new(directory);
+        logs += folder.logs().map_err(|error| error.to_string())?.len();
+        snapshots += folder.snapshots().map_err(|error| error.to_string())?.len();
+    }
+    let found = format!("snapshots: {snapshots}, transaction logs: {logs}");
+    match logs {
+        0 => Err(format!(
+            "no folder of [source.txnlog] directories has a transaction log ({found})\nhelp: name the dataLogDir of a \
+             server"
+        )),
+        _ => Ok(found),
     }
 }
 
@@ -250,5 +291,50 @@ async fn open_and_close(config: &SinkConfig, source: &str) -> Result<Vec<String>
             Err(format!("{error}\nhelp: {remedy}"))
         }
         (Err(_), _) | (_, Err(_)) => Err(format!("no answer within {} s", SINK_BOUND.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::path::ZnodePath;
+    use bridge_zookeeper::txnlog::TxnlogOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_root_that_may_not_be_read_is_a_failure_only_where_a_session_captures_it() {
+        let mut options = ZookeeperConfig::new("a:2181".parse().unwrap());
+        let checked = Checked {
+            version: None,
+            session_timeout: options.session_timeout.0,
+            roots: vec![(ZnodePath::parse("/app").unwrap(), RootFound::Denied)],
+            canary: None,
+        };
+        let judged = |options: &ZookeeperConfig| judge("source".to_owned(), options, &checked);
+        let watch = judged(&options);
+        assert!(watch.result.unwrap_err().contains("/app may not be read, so"));
+        options.capture = CaptureMode::Observer;
+        let observer = judged(&options);
+        assert!(observer.result.unwrap().contains("quorum ports are not tried"));
+        assert!(observer.warnings[0].contains("/app may not be read in a session"));
+    }
+
+    #[test]
+    fn the_folders_of_logs_are_listed_and_one_without_a_log_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = ZookeeperConfig::new("a:2181".parse().unwrap());
+        options.capture = CaptureMode::Txnlog;
+        options.txnlog = Some(TxnlogOptions::new(vec![folder.path().to_owned()]));
+        std::fs::write(folder.path().join("snapshot.0"), "").unwrap();
+        let refused = other_input(&options).unwrap_err();
+        assert!(
+            refused.contains("(snapshots: 1, transaction logs: 0)"),
+            "{refused}"
+        );
+        std::fs::write(folder.path().join("log.1"), "").unwrap();
+        let found = other_input(&options).unwrap();
+        assert_eq!(found.as_deref(), Some("snapshots: 1, transaction logs: 1"));
+        options.txnlog = Some(TxnlogOptions::new(vec![folder.path().join("missing")]));
+        assert!(other_input(&options).unwrap_err().contains("missing"));
     }
 }
