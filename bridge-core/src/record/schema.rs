@@ -41,6 +41,12 @@ fn require_all_but_their_own(schema: &mut Value) {
         ("Times", &["changed", "captured"]),
         ("Origin", &["mode", "server"]),
         ("Lifetime", &["kind", "ttl"]),
+        (
+            "Txn",
+            &[
+                "session", "cxid", "index", "count", "type", "time", "ended_by", "client", "user", "rest",
+            ],
+        ),
     ] {
         schema["$defs"][object]["required"] = fields.iter().copied().collect();
     }
