@@ -275,7 +275,7 @@ impl Capture {
                 if let Some(position) = context.image.position()? {
                     context.image.set_position(Some(&position.left_in_other_mode()))?;
                 }
-                context.open_bracket(root, epoch, reason)?;
+                context.open_bracket(root, epoch, reason, None)?;
                 let path = context.roots[root].path.clone();
                 *walk = Some(RootWalk::new(root, path, false, context.options.limits));
                 self.want_lineage(reason, image)?;

@@ -194,12 +194,14 @@ impl Root {
 }
 
 impl StepContext<'_> {
-    /// Opens the bracket of a root's walk: a run the first time (or the interrupted one), else a gap.
+    /// Opens the bracket of a root's walk: a run the first time (or the interrupted one), else a gap, which begins
+    /// after `from` or else after what was reported for this root.
     pub(crate) fn open_bracket(
         &mut self,
         index: usize,
         epoch: Epoch,
         reason: GapReason,
+        from: Option<Zxid>,
     ) -> Result<(), JournalError> {
         let root = &mut self.roots[index];
         root.seen = Zxid::ZERO;
@@ -207,7 +209,7 @@ impl StepContext<'_> {
         root.was_unreadable = self.unreadable.has(&root.path);
         self.unreadable.forget(&root.path);
         if root.progress.listed {
-            let from_zxid = root.progress.reported;
+            let from_zxid = from.unwrap_or(root.progress.reported);
             root.phase = RootPhase::Walking(Bracket::Gap {
                 epoch,
                 from_zxid,

@@ -17,7 +17,14 @@ impl SourceMachine for Committed {
         image: &mut dyn ImageTxn,
     ) -> Result<StepOutcome, StepError> {
         let mut outcome = StepOutcome::default();
+        let written = self.counters.records.total();
         self.take(now, input, image, &mut outcome)?;
+        // A transaction without a record is none.
+        if let Some(timer) = self.heartbeat.as_mut()
+            && self.counters.records.total() > written
+        {
+            timer.restart();
+        }
         Ok(outcome)
     }
 

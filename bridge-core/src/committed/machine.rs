@@ -8,7 +8,7 @@ use crate::capture::unreadable::Unreadable;
 use crate::capture::{Input, StepResult};
 use crate::image_txn::ImageTxn;
 use crate::machine::{Counters, StepError, StepOutcome};
-use crate::number::Epoch;
+use crate::number::{Epoch, Zxid};
 use crate::record::{Fidelity, GapReason, Op, Timestamp};
 use crate::source::SourceRequest;
 
@@ -31,11 +31,13 @@ pub struct Committed {
     pub(super) state: HistoryState,
     roots: Vec<Root>,
     pub(super) counters: Counters,
-    heartbeat: Option<TickTimer>,
+    pub(super) heartbeat: Option<TickTimer>,
     /// The reason of the next gap, where it does not follow from the connection.
     reason: Option<GapReason>,
     /// The next connection has to bring a snapshot.
     pub(super) needs_snapshot: bool,
+    /// The zxid of a stage whose comparison was cut: a part of it is in the image. `None` without one.
+    part_of_stage: Option<Zxid>,
     pub(super) other_histories: u32,
     pub(super) epoch: Option<Epoch>,
     // A source that reads transactions reads everything.
@@ -74,6 +76,7 @@ impl Committed {
             counters: Counters::default(),
             reason: Some(GapReason::Started),
             needs_snapshot: false,
+            part_of_stage: None,
             other_histories: 0,
             epoch: None,
             unreadable: Unreadable::default(),
@@ -201,15 +204,19 @@ impl Committed {
         };
         let (answer, known) = (*answer, *known);
         let accepts = self.options.capture.accept_baseline;
-        let reported = self.roots.iter().map(Root::reported_zxid).max();
-        let newest = known.map(|known| known.zxid).max(reported).unwrap_or_default();
+        let listed = self.roots.iter().filter(|root| root.is_listed());
+        let reported = listed.map(Root::reported_zxid);
+        let known_zxid = known.map(|known| known.zxid);
+        let newest = known_zxid.max(reported.clone().max()).max(self.part_of_stage);
+        let newest = newest.unwrap_or_default();
         if at.zxid < newest && !accepts {
             return Err(StepError::Lagging(format!(
                 "the server's tree is at {}, and the journal at {newest}",
                 at.zxid
             )));
         }
-        let from = known.map_or(newest, |known| known.zxid);
+        // The same for all roots: each was reported at least up to there.
+        let from = known_zxid.max(reported.min()).unwrap_or_default();
         for root in self.roots.iter_mut().filter(|root| root.is_listed()) {
             root.reported(from);
         }
@@ -238,7 +245,7 @@ impl Committed {
             scope: self.options.scope_number(),
             ..at
         };
-        let staging = Staging::new(at, answer, epoch, reason);
+        let staging = Staging::new(at, answer, from, epoch, reason);
         self.continue_staging(
             now,
             HistoryState::Staging(Box::new(staging)),
@@ -276,6 +283,17 @@ impl Committed {
             None => staging.go_on(&self.options, &mut context)?,
         };
         context.save_progress()?;
+        self.part_of_stage = staging
+            .is_open()
+            .then_some(staging.at.zxid)
+            .max(self.part_of_stage);
+        if matches!(progress, StagingProgress::More | StagingProgress::Done) {
+            self.part_of_stage = None;
+            self.reason = None;
+            self.needs_snapshot = false;
+            self.other_histories = 0;
+            self.options.capture.accept_baseline = false;
+        }
         match progress {
             StagingProgress::Read(ticket, read) => {
                 outcome.requests.push(SourceRequest::ReadStage { ticket, read });
@@ -286,7 +304,6 @@ impl Committed {
                 self.state = HistoryState::Staging(staging);
             }
             StagingProgress::Done => {
-                image.set_position(Some(&staging.at))?;
                 let answer = SyncAnswer {
                     kind: SyncKind::Diff,
                     ..staging.answer
@@ -295,10 +312,6 @@ impl Committed {
                 // A stage is at a proved position.
                 history.up_to_date(&mut Vec::new());
                 self.state = HistoryState::Following(Box::new(history));
-                self.reason = None;
-                self.needs_snapshot = false;
-                self.other_histories = 0;
-                self.options.capture.accept_baseline = false;
                 outcome.requests.push(SourceRequest::Follow);
             }
         }
@@ -379,9 +392,6 @@ impl Committed {
             }
             self.reason = None;
             self.other_histories = 0;
-            if let Some(timer) = &mut self.heartbeat {
-                timer.restart();
-            }
         }
         Ok(())
     }

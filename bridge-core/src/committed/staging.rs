@@ -3,6 +3,10 @@
 //! A stage is the whole tree at exactly one zxid, so a single pass over each root is enough: every znode is compared, and
 //! its list of children shows which ones are gone. The comparison is the one of the watch machine. Walking the stage
 //! with that machine's own walk would add requests, windows and samples that only a live tree needs.
+//!
+//! The digest of the stage is computed in a pass before the comparison: a tree that is not the server's is not recorded.
+//! The brackets of all roots end in one step, together with the position: a comparison that is cut ends none of them,
+//! and the next one has the same bounds for every root.
 
 use std::collections::VecDeque;
 
@@ -12,7 +16,7 @@ use crate::append::{DeletedAt, NodeFacts};
 use crate::capture::roots::{AtStage, StepContext};
 use crate::capture::{AclMode, SnapshotMode, StepResult, Ticket};
 use crate::machine::StepError;
-use crate::number::Epoch;
+use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, NAMESPACE};
 use crate::resnapshot::Resnapshot;
@@ -28,6 +32,8 @@ pub(super) struct Staging {
     pub(super) at: HistoryPosition,
     /// The answer of the server that sent it.
     pub(super) answer: SyncAnswer,
+    /// Everything up to it was reported for every root that was listed before.
+    from: Zxid,
     epoch: Epoch,
     reason: GapReason,
     /// The root that is compared; as many as there are roots when all are.
@@ -39,9 +45,11 @@ pub(super) struct Staging {
     /// Whether the root itself was in the stage.
     is_found: bool,
     ticket: Ticket,
-    /// The digest of the whole stage, once the roots are compared.
+    /// The digest of the stage, while it is computed.
     digest: Option<StageDigest>,
     is_proved: bool,
+    /// Whether the brackets of all roots have ended.
+    is_closed: bool,
     /// Roots whose image is appended again after their gap.
     resnapshots: VecDeque<Resnapshot>,
 }
@@ -51,17 +59,24 @@ pub(super) struct Staging {
 pub(super) enum StagingProgress {
     /// Read these znodes.
     Read(Ticket, StageRead),
-    /// Call [`Staging::go_on`] again, after a commit.
+    /// The image is the tree of the stage. Call [`Staging::go_on`] again, after a commit.
     More,
-    /// The image is the tree of the stage.
+    /// The image is the tree of the stage, and nothing is left to append.
     Done,
 }
 
 impl Staging {
-    pub(super) fn new(at: HistoryPosition, answer: SyncAnswer, epoch: Epoch, reason: GapReason) -> Staging {
+    pub(super) fn new(
+        at: HistoryPosition,
+        answer: SyncAnswer,
+        from: Zxid,
+        epoch: Epoch,
+        reason: GapReason,
+    ) -> Staging {
         Staging {
             at,
             answer,
+            from,
             epoch,
             reason,
             root: 0,
@@ -71,6 +86,7 @@ impl Staging {
             ticket: Ticket(0),
             digest: None,
             is_proved: false,
+            is_closed: false,
             resnapshots: VecDeque::new(),
         }
     }
@@ -83,6 +99,11 @@ impl Staging {
     /// Whether it goes on without an answer.
     pub(super) fn is_restating(&self) -> bool {
         !self.resnapshots.is_empty()
+    }
+
+    /// Whether it may have left records in the journal, and their brackets have not ended.
+    pub(super) fn is_open(&self) -> bool {
+        (self.is_open || self.root > 0) && !self.is_closed
     }
 
     /// For the comparisons of the watch machine.
@@ -99,32 +120,33 @@ impl Staging {
         options: &CommittedOptions,
         context: &mut StepContext<'_>,
     ) -> StepResult<StagingProgress> {
-        let are_compared = self.root == context.roots.len();
-        if are_compared && options.proof == ProofMode::Tree && !self.is_proved {
+        if options.proof == ProofMode::Tree && !self.is_proved {
             if self.digest.is_none() {
                 context.image.clear_shadow()?;
                 self.digest = Some(StageDigest::default());
             }
             return Ok(self.read(ZnodePath::slash(), options));
         }
-        if let Some(resnapshot) = self.resnapshots.front_mut().filter(|_| are_compared) {
+        if self.root < context.roots.len() {
+            if !self.is_open {
+                context.open_bracket(self.root, self.epoch, self.reason, Some(self.from))?;
+                self.is_open = true;
+            }
+            let below = options.server_path(&context.roots[self.root].path);
+            return Ok(self.read(below, options));
+        }
+        if !self.is_closed {
+            self.close(options, context)?;
+        } else if let Some(resnapshot) = self.resnapshots.front_mut() {
             resnapshot.step(context.image, options.capture.limits.resnapshot_batch)?;
             if resnapshot.is_done() {
                 self.resnapshots.pop_front();
             }
         }
-        if are_compared {
-            return Ok(match self.resnapshots.is_empty() {
-                true => StagingProgress::Done,
-                false => StagingProgress::More,
-            });
-        }
-        if !self.is_open {
-            context.open_bracket(self.root, self.epoch, self.reason)?;
-            self.is_open = true;
-        }
-        let below = options.server_path(&context.roots[self.root].path);
-        Ok(self.read(below, options))
+        Ok(match self.resnapshots.is_empty() {
+            true => StagingProgress::Done,
+            false => StagingProgress::More,
+        })
     }
 
     fn read(&mut self, below: ZnodePath, options: &CommittedOptions) -> StagingProgress {
@@ -166,7 +188,7 @@ impl Staging {
         if page.is_last && self.digest.is_some() {
             self.prove()?;
         } else if page.is_last {
-            self.end_root(&page, options, context)?;
+            self.end_root(&page, context)?;
         } else if page.nodes.is_empty() {
             return Err(StepError::Unproved(
                 "the stage has no znodes after a page that was not the last".to_owned(),
@@ -175,7 +197,7 @@ impl Staging {
         self.go_on(options, context)
     }
 
-    /// All znodes of the stage are stored: the digest has to be that of the server, if it says one.
+    /// All znodes of the stage were read: the digest has to be that of the server, if it says one.
     fn prove(&mut self) -> StepResult<()> {
         let digest = self.digest.take().map(|digest| digest.value());
         if let (Some(ours), Some(theirs)) = (digest, self.at.digest)
@@ -191,12 +213,7 @@ impl Staging {
         Ok(())
     }
 
-    fn end_root(
-        &mut self,
-        page: &StagePage,
-        options: &CommittedOptions,
-        context: &mut StepContext<'_>,
-    ) -> StepResult<()> {
+    fn end_root(&mut self, page: &StagePage, context: &mut StepContext<'_>) -> StepResult<()> {
         let root = self.root;
         if !self.is_found {
             let path = context.roots[root].path.clone();
@@ -209,17 +226,26 @@ impl Staging {
                 None => context.purge(root, &path, None, DeletedAt::Bound(above))?,
             }
         }
-        let is_gap = context.in_gap(root);
-        context.close_bracket(root)?;
-        if is_gap && options.capture.snapshot == SnapshotMode::Always {
-            let path = context.roots[root].path.clone();
-            let (cluster, epoch, now) = (&options.capture.cluster, self.epoch, context.now);
-            let name = format!("{cluster}\n{path}\n{epoch}\n{now}\nrestated");
-            let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-            self.resnapshots.push_back(Resnapshot::new(path, run, now));
-        }
         self.root += 1;
         (self.is_open, self.is_found, self.after) = (false, false, None);
+        Ok(())
+    }
+
+    /// Every root is compared: ends all brackets and stores the position.
+    fn close(&mut self, options: &CommittedOptions, context: &mut StepContext<'_>) -> StepResult<()> {
+        for root in 0..context.roots.len() {
+            let is_gap = context.in_gap(root);
+            context.close_bracket(root)?;
+            if is_gap && options.capture.snapshot == SnapshotMode::Always {
+                let path = context.roots[root].path.clone();
+                let (cluster, epoch, now) = (&options.capture.cluster, self.epoch, context.now);
+                let name = format!("{cluster}\n{path}\n{epoch}\n{now}\nrestated");
+                let run = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+                self.resnapshots.push_back(Resnapshot::new(path, run, now));
+            }
+        }
+        context.image.set_position(Some(&self.at))?;
+        self.is_closed = true;
         Ok(())
     }
 }

@@ -129,6 +129,11 @@ impl Bench {
         Ok(())
     }
 
+    /// The pages of the pass that computes the digest of a stage.
+    pub fn digest_pages(&self) -> usize {
+        self.server.tree.nodes.len().div_ceil(self.options.stage_nodes)
+    }
+
     /// Connects and takes a snapshot.
     pub fn list(&mut self) {
         self.connect();

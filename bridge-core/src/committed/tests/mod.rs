@@ -8,4 +8,5 @@ mod judge;
 mod machine;
 mod net;
 mod random;
+mod staging;
 mod tree;

@@ -242,7 +242,7 @@ impl World {
     fn snapshot(&mut self) {
         let is_cut = self.random.random_bool(0.2);
         let pages = if is_cut {
-            self.random.random_range(0..4)
+            self.random.random_range(0..20)
         } else {
             usize::MAX
         };
