@@ -112,19 +112,6 @@ pub enum Halt {
         /// Which znode, and both of its incarnations.
         evidence: String,
     },
-    /// A transaction, or the way in which servers send it, is not supported.
-    #[error(
-        "source '{cluster}' cannot go on: {what}. Nothing after {after} was recorded. Use 'capture = \"watch\"' for \
-         this ensemble, or a version of zkbridge that supports it"
-    )]
-    Unsupported {
-        /// The source.
-        cluster: Arc<str>,
-        /// The transaction and the reason.
-        what: String,
-        /// The last transaction that was taken.
-        after: Zxid,
-    },
     /// The server names the watched root where a znode below it changed.
     #[error(
         "the server of source '{cluster}' reports changes of {root} that its own reads deny: it sends the watched \

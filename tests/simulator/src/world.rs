@@ -398,7 +398,7 @@ impl World {
             Halt::WentBack { .. } if self.excuses.was_rewound => self.seen.see(Seen::WentBack),
             // Roots that were created again look like those of another ensemble if nothing known is left below them.
             Halt::OtherEnsemble { .. } => self.seen.see(Seen::OtherEnsemble),
-            Halt::WentBack { .. } | Halt::WrongPaths { .. } | Halt::Unsupported { .. } => {
+            Halt::WentBack { .. } | Halt::WrongPaths { .. } => {
                 panic!("halted without a reason: {halt}")
             }
         }
