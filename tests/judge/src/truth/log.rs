@@ -124,7 +124,8 @@ fn logs(data_dir: &Path) -> Result<Vec<PathBuf>, String> {
 ///
 /// # Errors
 ///
-/// A description of the file that cannot be read or written.
+/// A description of the file that cannot be read or written, or that has a sound record after the damaged one: acknowledged
+/// transactions would be cut off with it.
 pub fn cut_torn_record(data_dir: &Path) -> Result<bool, String> {
     let Some(log) = logs(data_dir)?.pop() else {
         return Ok(false);
@@ -137,11 +138,23 @@ pub fn cut_torn_record(data_dir: &Path) -> Result<bool, String> {
         .get(whole..)
         .is_some_and(|rest| rest.iter().any(|byte| *byte != 0));
     if is_torn {
+        if let Some(sound) = next_sound_record(&bytes, whole + 1) {
+            return Err(format!(
+                "{}: the record at byte {whole} is damaged, and a sound one follows at byte {sound}: this is no end that a \
+                 killed server tore, and nothing is cut off",
+                log.display()
+            ));
+        }
         let file = std::fs::OpenOptions::new().write(true).open(&log);
         let cut = file.and_then(|file| file.set_len(whole as u64));
         cut.map_err(|error| fault("cut", error))?;
     }
     Ok(is_torn)
+}
+
+/// The place of the first whole record from a byte on.
+fn next_sound_record(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len()).find(|at| whole_payload(&bytes[*at..]).is_some())
 }
 
 fn record_bytes(payload: &[u8]) -> usize {
@@ -159,20 +172,23 @@ pub fn records(bytes: &[u8]) -> impl Iterator<Item = Result<Transaction, String>
 fn payloads(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes.get(FILE_HEADER_BYTES..).unwrap_or_default();
     std::iter::from_fn(move || {
-        // A length of zero is padding; a partial record is being written.
-        let mut header = Cursor::new(rest.get(..RECORD_HEADER_BYTES)?);
-        let (checksum, length) = (header.long()?, usize::try_from(header.int()?).ok()?);
-        let end = RECORD_HEADER_BYTES + length;
-        let payload = rest
-            .get(RECORD_HEADER_BYTES..end)
-            .filter(|payload| !payload.is_empty())?;
-        let is_whole = rest.get(end) == Some(&b'B') && i64::from(adler(payload)) == checksum;
-        if !is_whole {
-            return None;
-        }
-        rest = &rest[end + 1..];
+        let payload = whole_payload(rest)?;
+        rest = &rest[record_bytes(payload)..];
         Some(payload)
     })
+}
+
+/// The payload of the record at the beginning, if that is whole. A length of zero is padding; a partial record is being
+/// written.
+fn whole_payload(bytes: &[u8]) -> Option<&[u8]> {
+    let mut header = Cursor::new(bytes.get(..RECORD_HEADER_BYTES)?);
+    let (checksum, length) = (header.long()?, usize::try_from(header.int()?).ok()?);
+    let end = RECORD_HEADER_BYTES.checked_add(length)?;
+    let payload = bytes
+        .get(RECORD_HEADER_BYTES..end)
+        .filter(|payload| !payload.is_empty())?;
+    let is_whole = bytes.get(end) == Some(&b'B') && i64::from(adler(payload)) == checksum;
+    is_whole.then_some(payload)
 }
 
 fn transaction(payload: &[u8]) -> Option<Transaction> {
@@ -332,6 +348,19 @@ mod tests {
             let torn = [&whole[..], &record[..written], &padding].concat();
             check(&torn, whole.len());
         }
+    }
+
+    #[test]
+    fn a_damaged_record_before_a_sound_one_is_no_torn_end_and_nothing_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("version-2").join("log.1");
+        std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+        let mut bytes = [&file()[..], &file()[FILE_HEADER_BYTES..]].concat();
+        bytes[40] ^= 1;
+        std::fs::write(&log, &bytes).unwrap();
+        let refused = cut_torn_record(folder.path()).unwrap_err();
+        assert!(refused.contains("a sound one follows"), "{refused}");
+        assert_eq!(std::fs::read(&log).unwrap(), bytes);
     }
 
     #[test]
