@@ -14,7 +14,7 @@
 //! 1. The image is the captured part of the tree after exactly the transactions up to the [`HistoryPosition`], in every field
 //!    of each Stat. Image, records and position move in one transaction of the journal.
 //! 2. A transaction is never split over two commits: one input is one step.
-//! 3. Transactions follow each other without a hole ([`history`]). A hole, a version that is not the next one, a delete
+//! 3. Transactions follow each other without a hole (`history`). A hole, a version that is not the next one, a delete
 //!    of a znode that the image does not have: each means that the history or the image is wrong. Then nothing of the
 //!    input is appended, and the tree is compared with a snapshot, in a gap with the reason `unproved`.
 //! 4. Nothing that was only proposed is appended: transactions of an earlier epoch than the leader's are held until the
