@@ -163,8 +163,10 @@ async fn a_tree_that_is_sent_while_it_changes_is_staged_exactly() {
     real_servers!("a tree that is sent while it changes is staged exactly");
     let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
     every_kind(&zookeeper, "/some").await;
-    for _ in 0..3 {
-        let written = writes(&zookeeper, "/w", 1_500);
+    for round in 0..3 {
+        // A create of a znode that exists would be an error, which has no digest.
+        let path = format!("/w{round}");
+        let written = writes(&zookeeper, &path, 1_500);
         let observed = async {
             let mut player = Player::run(options(&zookeeper), &zookeeper.connect_string(), None);
             player.until("a stage", |seen| seen.ups == 1).await;
@@ -176,15 +178,19 @@ async fn a_tree_that_is_sent_while_it_changes_is_staged_exactly() {
         let at = player.seen.staged[0];
         assert!(at.digest.is_some() || at.payload_crc.is_none(), "{at:?}");
         // The versions of the znode continue from the one in the stage.
-        let version = player.seen.tree.get("/w").map_or(0, |node| node.raw.version);
-        let (_, stat) = client(&zookeeper).await.get_data("/w").await.unwrap();
+        let version = player
+            .seen
+            .tree
+            .get(path.as_str())
+            .map_or(0, |node| node.raw.version);
+        let (_, stat) = client(&zookeeper).await.get_data(&path).await.unwrap();
         let sets = player
             .seen
             .transactions
             .iter()
             .filter(|txn| {
                 matches!(&txn.content, bridge_core::committed::TxnContent::Single(
-                bridge_core::committed::NodeOperation::SetData { path, .. }) if path.as_str() == "/w")
+                bridge_core::committed::NodeOperation::SetData { path: set, .. }) if set.as_str() == path)
             })
             .count();
         assert_eq!(version + i32::try_from(sets).unwrap(), stat.version);
