@@ -1,0 +1,9 @@
+//! `zkbridge run` with `capture = "observer"` and `"txnlog"` on real servers: every version of every znode is recorded once
+//! and exactly, with its author.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+mod judge;
+mod observer;
+mod stage;
+mod txnlog;

@@ -1,0 +1,145 @@
+//! `capture = "observer"` on real ensembles: every version is recorded whatever happens to leaders and to the bridge.
+
+use std::process::Command;
+
+use bridge_servers::{ZooKeeper, real_servers};
+use serde_json::json;
+
+use crate::judge::judge;
+use crate::stage::{Bridge, changes, last_zxid, logged, number};
+
+/// The options of a source that observes all servers.
+fn observer(zookeeper: &ZooKeeper) -> String {
+    let quorum: Vec<String> = (0..zookeeper.count())
+        .map(|i| format!("\"{}\"", zookeeper.quorum_addr(i)))
+        .collect();
+    format!(
+        "capture = \"observer\"\nacls = \"list\"\n[source.observer]\nbypasses_acls = true\nservers = [{}]\n",
+        quorum.join(", ")
+    )
+}
+
+async fn check_line(version: &str) {
+    let zookeeper = ZooKeeper::builder()
+        .version(version)
+        .quorum()
+        .start()
+        .await
+        .unwrap();
+    changes(&zookeeper, 0).await;
+    let mut bridge = Bridge::of(&zookeeper, &observer(&zookeeper));
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    changes(&zookeeper, 1).await;
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    // The ensemble has the history of a short absence.
+    bridge.kill().await;
+    changes(&zookeeper, 2).await;
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    bridge.stop().await;
+    changes(&zookeeper, 3).await;
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    bridge.stop().await;
+    judge("observer", &bridge.records(), &logged(&zookeeper, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_of_zookeeper_3_6_is_recorded_once_and_exactly() {
+    real_servers!("an observer of ZooKeeper 3.6");
+    check_line("3.6.4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_of_zookeeper_3_9_is_recorded_once_and_exactly() {
+    real_servers!("an observer of ZooKeeper 3.9");
+    check_line("3.9.5").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_leader_leaves_no_gap() {
+    real_servers!("an observer while the leader changes");
+    let zookeeper = ZooKeeper::builder().servers(3).start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let mut bridge = Bridge::of(&zookeeper, &observer(&zookeeper));
+    bridge.start();
+    let first = zookeeper.leader().await.unwrap();
+    bridge.delivers(last_zxid(&zookeeper, first)).await;
+    changes(&zookeeper, 1).await;
+    zookeeper.kill(first);
+    let second = zookeeper.leader().await.unwrap();
+    changes(&zookeeper, 2).await;
+    bridge.delivers(last_zxid(&zookeeper, second)).await;
+    bridge.stop().await;
+    judge("observer", &bridge.records(), &logged(&zookeeper, second));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_absence_is_a_declared_gap_and_everything_after_it_is_exact() {
+    real_servers!("an observer after a long absence");
+    let zookeeper = ZooKeeper::builder()
+        .quorum()
+        .system_property("zookeeper.snapshotSizeFactor", "-1")
+        .start()
+        .await
+        .unwrap();
+    changes(&zookeeper, 0).await;
+    let mut bridge = Bridge::of(&zookeeper, &observer(&zookeeper));
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    bridge.stop().await;
+    for number in 1..=10 {
+        changes(&zookeeper, number).await;
+    }
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    changes(&zookeeper, 11).await;
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    bridge.stop().await;
+    let records = bridge.records();
+    let ends: Vec<u64> = records
+        .iter()
+        .filter(|record| record["op"] == "gap_end")
+        .map(|record| number(record["gap"]["to_zxid"].as_str().unwrap()).unwrap())
+        .collect();
+    assert_eq!(ends.len(), 1, "one gap");
+    let gap_ends_at = records
+        .iter()
+        .position(|record| record["op"] == "gap_end")
+        .unwrap();
+    let mut after = records[gap_ends_at + 1..].to_vec();
+    // The rest of the file, judged as if the gap's end were the listing.
+    let mut end = records[gap_ends_at].clone();
+    end["op"] = json!("snapshot_end");
+    end["zxid"] = end["gap"]["to_zxid"].clone();
+    end["zxid_kind"] = json!("exact");
+    after.insert(0, end);
+    judge("observer", &after, &logged(&zookeeper, 0));
+}
+
+#[test]
+fn a_mode_without_its_section_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        std::fs::write(folder.path().join("zkbridge.toml"), text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+        let output = command.current_dir(folder.path()).arg("check").output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.success(),
+            text(&output.stdout) + &text(&output.stderr),
+        )
+    };
+    let source = "[[source]]\nconnect = \"a:2181\"\ncapture = \"observer\"\n";
+    let sink = "[[sink]]\ntype = \"console\"\n";
+    let (is_right, words) = check(&format!("{source}{sink}"));
+    assert!(!is_right && words.contains("[source.observer]"), "{words}");
+    let (is_right, words) = check(&format!(
+        "{source}[source.observer]\nservers = [\"a:2888\"]\n{sink}"
+    ));
+    assert!(!is_right && words.contains("bypasses_acls"), "{words}");
+    let section = "[source.observer]\nbypasses_acls = true\nservers = [\"a:2888\"]\n";
+    let (is_right, words) = check(&format!("{source}{section}{sink}"));
+    assert!(is_right, "{words}");
+}

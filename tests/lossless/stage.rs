@@ -1,0 +1,173 @@
+//! A bridge on real servers, the changes that it captures, and the logs of the servers.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::process::Command;
+use std::time::Duration;
+
+use bridge_servers::{Child, Port, ZooKeeper, eventually, is_at_rest, status_of};
+use bridge_transactions::log_file::{LogItem, LogReader, zxid_of_log};
+use bridge_transactions::transaction::Transaction;
+use serde_json::Value;
+use tempfile::TempDir;
+use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error};
+
+const BOUND: Duration = Duration::from_secs(90);
+
+const OPEN: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
+const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+
+/// A bridge that reads transactions and writes a file.
+pub struct Bridge {
+    folder: TempDir,
+    port: Port,
+    child: Option<Child>,
+}
+
+impl Bridge {
+    /// Captures `/app`; `mode` is the rest of the source, and more sections of it.
+    pub fn of(zookeeper: &ZooKeeper, mode: &str) -> Bridge {
+        let folder = tempfile::tempdir().unwrap();
+        let port = Port::reserve().unwrap();
+        let configuration = format!(
+            "data_dir = \"data\"\n[http]\nlisten = \"{}\"\n[[source]]\nname = \"main\"\nconnect = \"{}\"\n\
+             roots = [\"/app\"]\n{mode}[[sink]]\ntype = \"file\"\npath = \"changes.jsonl\"\n",
+            port.addr(),
+            zookeeper.connect_string()
+        );
+        std::fs::write(folder.path().join("zkbridge.toml"), configuration).unwrap();
+        Bridge {
+            folder,
+            port,
+            child: None,
+        }
+    }
+
+    pub fn start(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+        command.current_dir(self.folder.path()).arg("run");
+        self.child = Some(Child::start(&command).unwrap());
+    }
+
+    /// Waits until everything up to this transaction is delivered.
+    pub async fn delivers(&self, zxid: u64) {
+        let address = self.port.addr();
+        let delivered = eventually(format!("the delivery of 0x{zxid:x}"), BOUND, || async {
+            let status = status_of(address).await?;
+            let reported = status["sources"][0]["reported"].as_str().and_then(number);
+            (is_at_rest(&status) && reported >= Some(zxid)).then_some(())
+        })
+        .await;
+        if delivered.is_err() {
+            let log = self.child.as_ref().map(Child::stderr).unwrap_or_default();
+            panic!(
+                "{:?}\n{:#?}\n{}",
+                delivered,
+                status_of(address).await,
+                log.join("\n")
+            );
+        }
+    }
+
+    pub async fn kill(&mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    pub async fn stop(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.terminate().unwrap();
+        assert_eq!(child.exit_code(BOUND).await.unwrap(), 0);
+    }
+
+    /// The records of the file, each id once, in order.
+    pub fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("changes.jsonl")).unwrap();
+        let mut ids = HashSet::new();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|record| ids.insert(record["id"].as_str().unwrap().to_owned()))
+            .collect()
+    }
+}
+
+pub fn number(zxid: &str) -> Option<u64> {
+    u64::from_str_radix(zxid.trim_start_matches("0x"), 16).ok()
+}
+
+/// The transactions in the logs of a server, in order.
+pub fn logged(zookeeper: &ZooKeeper, server: usize) -> Vec<Transaction> {
+    let folder = zookeeper.data_dir(server).join("version-2");
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+        if zxid_of_log(&file.file_name().to_string_lossy()).is_none() {
+            continue;
+        }
+        let mut reader = LogReader::new(BufReader::new(File::open(file.path()).unwrap())).unwrap();
+        while let Some(item) = reader.next_item().unwrap() {
+            if let LogItem::Transaction { transaction, .. } = item {
+                found.push(transaction);
+            }
+        }
+    }
+    found.sort_by_key(|transaction| transaction.zxid);
+    found
+}
+
+pub fn last_zxid(zookeeper: &ZooKeeper, server: usize) -> u64 {
+    logged(zookeeper, server).last().unwrap().zxid.cast_unsigned()
+}
+
+async fn client(zookeeper: &ZooKeeper) -> Client {
+    let connect = zookeeper.connect_string();
+    eventually("a session", BOUND, || async {
+        Client::connect(&connect).await.ok()
+    })
+    .await
+    .unwrap()
+}
+
+/// Changes of every kind, a few of them at once. The number makes paths of its own.
+pub async fn changes(zookeeper: &ZooKeeper, number: usize) {
+    let session = client(zookeeper).await;
+    let at = |name: &str| format!("/app/{name}{number}");
+    match session.create("/app", b"", &OPEN).await {
+        Ok(_) | Err(Error::NodeExists) => {}
+        Err(error) => panic!("{error}"),
+    }
+    session.create(&at("a"), b"0", &OPEN).await.unwrap();
+    let sets: Vec<_> = (0..50)
+        .map(|i| {
+            let (session, path) = (session.clone(), at("a"));
+            async move { session.set_data(&path, i.to_string().as_bytes(), None).await }
+        })
+        .collect();
+    for set in futures::future::join_all(sets).await {
+        set.unwrap();
+    }
+    session
+        .set_acl(&at("a"), Acls::anyone_all().to_vec().as_slice(), None)
+        .await
+        .unwrap();
+    session
+        .create(&format!("/outside{number}"), b"", &OPEN)
+        .await
+        .unwrap();
+    let mut multi = session.new_multi_writer();
+    multi.add_create(&at("m"), b"m", &OPEN).unwrap();
+    multi
+        .add_set_data(&format!("/outside{number}"), b"x", None)
+        .unwrap();
+    multi.add_set_data(&at("a"), b"last", None).unwrap();
+    multi.commit().await.unwrap();
+    session.delete(&at("m"), None).await.unwrap();
+    let mortal = client(zookeeper).await;
+    mortal.create(&at("e"), b"", &EPHEMERAL).await.unwrap();
+    mortal.create(&at("f"), b"", &EPHEMERAL).await.unwrap();
+    drop(mortal);
+    eventually("the end of a session", BOUND, || async {
+        session.check_stat(&at("e")).await.unwrap().is_none()
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,59 @@
+//! `capture = "txnlog"` on the files of real servers, over restarts of servers and of the bridge, and over an election.
+
+use bridge_servers::{ZooKeeper, real_servers};
+
+use crate::judge::judge;
+use crate::stage::{Bridge, changes, last_zxid, logged};
+
+/// The options of a source that reads the files of these servers.
+fn txnlog(zookeeper: &ZooKeeper, servers: &[usize]) -> String {
+    let directories: Vec<String> = servers
+        .iter()
+        .map(|server| format!("\"{}\"", zookeeper.data_dir(*server).display()))
+        .collect();
+    format!(
+        "capture = \"txnlog\"\n[source.txnlog]\nbypasses_acls = true\ndirectories = [{}]\n",
+        directories.join(", ")
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_in_the_log_of_a_server_is_recorded_once_and_exactly() {
+    real_servers!("a bridge on transaction logs");
+    let zookeeper = ZooKeeper::builder().start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    zookeeper.restart(0).await.unwrap();
+    changes(&zookeeper, 1).await;
+    let mut bridge = Bridge::of(&zookeeper, &txnlog(&zookeeper, &[0]));
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    changes(&zookeeper, 2).await;
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    // The log has the history of an absence, also over a restart of the server.
+    bridge.kill().await;
+    changes(&zookeeper, 3).await;
+    zookeeper.restart(0).await.unwrap();
+    changes(&zookeeper, 4).await;
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, 0)).await;
+    bridge.kill().await;
+    judge("txnlog", &bridge.records(), &logged(&zookeeper, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_election_leaves_no_gap_in_what_is_read_from_logs() {
+    real_servers!("a bridge on transaction logs over an election");
+    let zookeeper = ZooKeeper::builder().servers(3).start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let leader = zookeeper.leader().await.unwrap();
+    let mut bridge = Bridge::of(&zookeeper, &txnlog(&zookeeper, &[0, 1, 2]));
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper, leader)).await;
+    changes(&zookeeper, 1).await;
+    zookeeper.kill(leader);
+    let next = zookeeper.leader().await.unwrap();
+    changes(&zookeeper, 2).await;
+    bridge.delivers(last_zxid(&zookeeper, next)).await;
+    bridge.kill().await;
+    judge("txnlog", &bridge.records(), &logged(&zookeeper, next));
+}
