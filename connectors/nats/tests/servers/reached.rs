@@ -50,9 +50,7 @@ async fn a_user_that_has_inboxes_of_its_own_gets_its_answers_there() {
         { user: own, password: own, permissions: { subscribe: ["_INBOX_own.>"] } }
     ] }"#;
     let nats = Nats::builder().lines(users).start().await.unwrap();
-    let owner = async_nats::ConnectOptions::with_user_and_password("owner".into(), "owner".into());
-    let context = async_nats::jetstream::new(owner.connect(nats.urls()).await.unwrap());
-    context.create_stream(rig::settings("changes")).await.unwrap();
+    let context = rig::changes_of_owner(&nats).await;
     let mut config = rig::hasty_config(&nats.urls(), "changes");
     config.auth = Some(Auth {
         user: Some("own".to_owned()),

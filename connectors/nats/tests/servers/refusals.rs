@@ -128,9 +128,7 @@ async fn a_right_that_is_missing_is_named() {
             .start()
             .await
             .unwrap();
-        let owner = async_nats::ConnectOptions::with_user_and_password("owner".into(), "owner".into());
-        let context = async_nats::jetstream::new(owner.connect(nats.urls()).await.unwrap());
-        context.create_stream(rig::settings("changes")).await.unwrap();
+        rig::changes_of_owner(&nats).await;
         let records = some_records(20, 3);
         let mut sink = rig::opened(&as_user(&nats.urls(), "changes", "owner")).await;
         rig::deliver(&mut sink, &records).await.unwrap();
@@ -170,9 +168,7 @@ async fn a_subject_to_which_the_sink_may_not_publish_holds_its_own_records_and_n
             .start()
             .await
             .unwrap();
-        let owner = async_nats::ConnectOptions::with_user_and_password("owner".into(), "owner".into());
-        let context = async_nats::jetstream::new(owner.connect(nats.urls()).await.unwrap());
-        context.create_stream(rig::settings("changes")).await.unwrap();
+        let context = rig::changes_of_owner(&nats).await;
         let mut config = as_user(&nats.urls(), "changes", "partly");
         // Far longer than the test: nothing waits for it.
         config.timeout = Span::secs(600);

@@ -238,3 +238,11 @@ pub async fn count(context: &Context, stream: &str) -> u64 {
     let mut stream = context.get_stream(stream).await.unwrap();
     stream.info().await.unwrap().state.messages
 }
+
+/// The connection of the user `owner`, which has created the stream `changes`.
+pub async fn changes_of_owner(nats: &Nats) -> async_nats::jetstream::Context {
+    let owner = async_nats::ConnectOptions::with_user_and_password("owner".into(), "owner".into());
+    let context = async_nats::jetstream::new(owner.connect(nats.urls()).await.unwrap());
+    context.create_stream(settings("changes")).await.unwrap();
+    context
+}
