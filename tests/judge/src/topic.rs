@@ -16,7 +16,18 @@ pub const PARTITIONS: i32 = 3;
 /// Larger than two values of 1 MB and their record.
 const MESSAGE_BYTES_MAX: &str = "8388608";
 
-const BOUND: Duration = Duration::from_secs(30);
+/// How long the broker may take to create a topic.
+const CREATE_BOUND: Duration = Duration::from_secs(30);
+
+/// How long one question to a broker may take.
+const ANSWER_BOUND: Duration = Duration::from_secs(5);
+
+/// How long all partitions may take to have a leader again after their broker was killed, on a busy machine: librdkafka
+/// goes on with what it knew of a topic, "unknown partition", until its metadata are refreshed.
+const RETURN_BOUND: Duration = Duration::from_secs(120);
+
+/// How long reading up to the ends may take once they are known.
+const READ_BOUND: Duration = Duration::from_secs(60);
 
 /// Between two questions to a broker that has no answer yet.
 const RETRY_PACE: Duration = Duration::from_millis(100);
@@ -60,7 +71,10 @@ pub async fn create(brokers: &str, name: &str, large: bool) {
     if large {
         topic = topic.set("max.message.bytes", MESSAGE_BYTES_MAX);
     }
-    let created = admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(BOUND)));
+    let created = admin.create_topics(
+        [&topic],
+        &AdminOptions::new().operation_timeout(Some(CREATE_BOUND)),
+    );
     for outcome in created.await.expect("the broker answers") {
         outcome.expect("the topic is created");
     }
@@ -95,29 +109,16 @@ impl Topic {
     ///
     /// If the broker does not answer in time, or a message is not a record.
     pub fn read_on(&mut self) {
-        let deadline = Instant::now() + BOUND;
-        let mut ends = BTreeMap::new();
-        for partition in self.next.keys() {
-            // A partition has no leader for a moment after its broker came back.
-            let marks = loop {
-                match self.consumer.fetch_watermarks(&self.name, *partition, BOUND) {
-                    Ok(marks) => break marks,
-                    Err(error) => assert!(
-                        Instant::now() < deadline,
-                        "no broker returns the end of {}: {error}",
-                        self.name
-                    ),
-                }
-                std::thread::sleep(RETRY_PACE);
-            };
-            ends.insert(*partition, marks.1);
-        }
+        let ends = self.ends();
         self.assign_once();
-        while ends.iter().any(|(partition, end)| self.next[partition] < *end) {
+        let deadline = Instant::now() + READ_BOUND;
+        while let Some((partition, end)) = ends.iter().find(|(partition, end)| self.next[*partition] < **end)
+        {
             assert!(
                 Instant::now() < deadline,
-                "the topic {} cannot be read",
-                self.name
+                "partition {partition} of the topic {} is read up to {} of {end} within {READ_BOUND:?}",
+                self.name,
+                self.next[partition]
             );
             // Errors are ignored: the broker may come back before the deadline.
             if let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) {
@@ -130,6 +131,35 @@ impl Topic {
 }
 
 impl Topic {
+    /// The ends of all partitions. A partition has no leader for a moment after its broker came back.
+    fn ends(&self) -> BTreeMap<i32, i64> {
+        let deadline = Instant::now() + RETURN_BOUND;
+        let mut ends = BTreeMap::new();
+        for partition in self.next.keys() {
+            loop {
+                match self
+                    .consumer
+                    .fetch_watermarks(&self.name, *partition, ANSWER_BOUND)
+                {
+                    Ok((_, end)) => {
+                        ends.insert(*partition, end);
+                        break;
+                    }
+                    Err(error) => assert!(
+                        Instant::now() < deadline,
+                        "no broker returns the end of partition {partition} of {} within {RETURN_BOUND:?}: {error}",
+                        self.name
+                    ),
+                }
+                // What was known of the topic may be of a broker that had not loaded it yet. No answer is no error here:
+                // the next question shows it.
+                let _ = self.consumer.fetch_metadata(Some(&self.name), ANSWER_BOUND);
+                std::thread::sleep(RETRY_PACE);
+            }
+        }
+        ends
+    }
+
     /// Assigns all partitions from the beginning. Once only: librdkafka aborts if partitions are unassigned while they still
     /// stop (librdkafka issue 5573, up to 2.15.0).
     fn assign_once(&mut self) {
