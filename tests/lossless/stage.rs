@@ -1,17 +1,15 @@
-//! A bridge on real servers, the changes that it captures, and the logs of the servers.
+//! A bridge on real servers, and the changes that it captures.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::BufReader;
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
 use bridge_servers::{Child, Port, ZooKeeper, eventually, is_at_rest, status_of};
-use bridge_transactions::log_file::{LogItem, LogReader, zxid_of_log};
-use bridge_transactions::transaction::Transaction;
 use serde_json::Value;
 use tempfile::TempDir;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error};
+
+use crate::judge::truth;
 
 const BOUND: Duration = Duration::from_secs(90);
 
@@ -70,6 +68,24 @@ impl Bridge {
         }
     }
 
+    /// Waits until the source is live and everything so far is delivered.
+    pub async fn is_ready(&self) {
+        let address = self.port.addr();
+        let ready = eventually("a bridge at rest", BOUND, || async {
+            status_of(address).await.is_some_and(|status| is_at_rest(&status))
+        });
+        ready.await.unwrap();
+    }
+
+    /// Waits until a record of this path is delivered and nothing waits.
+    pub async fn has_record_of(&self, path: &str) {
+        let delivered = eventually(format!("a record of {path}"), BOUND, || async {
+            self.records().iter().any(|record| record["path"] == path)
+        });
+        delivered.await.unwrap();
+        self.is_ready().await;
+    }
+
     pub async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();
     }
@@ -80,42 +96,30 @@ impl Bridge {
         assert_eq!(child.exit_code(BOUND).await.unwrap(), 0);
     }
 
-    /// The records of the file, each id once, in order.
+    /// The records of the file, each once, in the order of the journal. A record that was delivered again is the same.
     pub fn records(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.path().join("changes.jsonl")).unwrap();
-        let mut ids = HashSet::new();
-        text.lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|record| ids.insert(record["id"].as_str().unwrap().to_owned()))
-            .collect()
+        let mut records = BTreeMap::new();
+        // The last line may be being written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        for line in whole.lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            let first = records
+                .entry(record["seq"].as_u64().unwrap())
+                .or_insert_with(|| record.clone());
+            assert_eq!(*first, record, "delivered again, and not equal");
+        }
+        records.into_values().collect()
     }
 }
 
-pub fn number(zxid: &str) -> Option<u64> {
+fn number(zxid: &str) -> Option<u64> {
     u64::from_str_radix(zxid.trim_start_matches("0x"), 16).ok()
 }
 
-/// The transactions in the logs of a server, in order.
-pub fn logged(zookeeper: &ZooKeeper, server: usize) -> Vec<Transaction> {
-    let folder = zookeeper.data_dir(server).join("version-2");
-    let mut found = Vec::new();
-    for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
-        if zxid_of_log(&file.file_name().to_string_lossy()).is_none() {
-            continue;
-        }
-        let mut reader = LogReader::new(BufReader::new(File::open(file.path()).unwrap())).unwrap();
-        while let Some(item) = reader.next_item().unwrap() {
-            if let LogItem::Transaction { transaction, .. } = item {
-                found.push(transaction);
-            }
-        }
-    }
-    found.sort_by_key(|transaction| transaction.zxid);
-    found
-}
-
-pub fn last_zxid(zookeeper: &ZooKeeper, server: usize) -> u64 {
-    logged(zookeeper, server).last().unwrap().zxid.cast_unsigned()
+/// The last committed transaction.
+pub fn last_zxid(zookeeper: &ZooKeeper) -> u64 {
+    truth(zookeeper).last
 }
 
 async fn client(zookeeper: &ZooKeeper) -> Client {
@@ -125,6 +129,28 @@ async fn client(zookeeper: &ZooKeeper) -> Client {
     })
     .await
     .unwrap()
+}
+
+/// Creates a znode.
+pub async fn create(zookeeper: &ZooKeeper, path: &str) {
+    client(zookeeper).await.create(path, b"", &OPEN).await.unwrap();
+}
+
+/// Creates znodes of the same size in one transaction.
+pub async fn multi_of_creates(zookeeper: &ZooKeeper, above: &str, creates: usize, bytes: usize) {
+    // One that waits as long as a busy server takes for many MB.
+    let connector = Client::connector().with_session_timeout(BOUND);
+    let session = connector.connect(&zookeeper.connect_string()).await.unwrap();
+    let values: Vec<Vec<u8>> = (0..creates)
+        .map(|number| vec![b'a' + u8::try_from(number % 26).unwrap(); bytes])
+        .collect();
+    let mut multi = session.new_multi_writer();
+    for (number, value) in values.iter().enumerate() {
+        multi
+            .add_create(&format!("{above}{number}"), value, &OPEN)
+            .unwrap();
+    }
+    multi.commit().await.unwrap();
 }
 
 /// Changes of every kind, a few of them at once. The number makes paths of its own.

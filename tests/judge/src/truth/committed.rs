@@ -148,7 +148,7 @@ impl Sorting {
 
 #[cfg(test)]
 mod tests {
-    use super::super::log::{Change, Readable};
+    use super::super::log::{Change, Kind, Readable};
     use super::*;
 
     /// A create of a path named by its zxid, with the digest that a server would write after the others.
@@ -157,13 +157,16 @@ mod tests {
             path: format!("/{zxid:x}"),
             data: b"data".to_vec(),
             readable: Readable(true),
+            acl: Vec::new(),
             owner: 0,
             parent_cversion: -1,
         };
         let mut transaction = Transaction {
             session: 1,
+            cxid: 1,
             zxid,
             time_ms: 7,
+            kind: Kind::Create,
             changes: vec![change],
             digest: None,
         };

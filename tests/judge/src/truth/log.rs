@@ -10,13 +10,24 @@ use super::jute::Cursor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readable(pub bool);
 
-/// The change of one znode, or of all ephemerals of a session.
+/// An entry of an access control list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The bits of the permissions.
+    pub permissions: i32,
+    pub scheme: String,
+    pub id: String,
+}
+
+/// The change of one znode, or of all ephemerals of a session. The place of a change in its transaction is that of its
+/// operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Create {
         path: String,
         data: Vec<u8>,
         readable: Readable,
+        acl: Vec<Access>,
         /// The stored owner: the session, or the mark of a container or a TTL.
         owner: u64,
         /// The parent's cversion after the create; -1 for one more than before.
@@ -33,18 +44,43 @@ pub enum Change {
     SetAcl {
         path: String,
         readable: Readable,
+        acl: Vec<Access>,
         version: i32,
     },
+    /// Nothing: the check of a version, inside of a multi.
+    Check,
     /// Deletes the session's ephemerals.
-    Close,
+    Close {
+        /// As the server lists them, from 3.6 on.
+        listed: Option<Vec<String>>,
+    },
+}
+
+/// The kind of a transaction that may change znodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Create,
+    CreateContainer,
+    CreateTtl,
+    Delete,
+    DeleteContainer,
+    SetData,
+    SetAcl,
+    Multi,
+    CloseSession,
+    /// A session begins, a request failed, the ensemble is reconfigured, or a check.
+    Other,
 }
 
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     pub session: u64,
+    /// The number that the session gave its request.
+    pub cxid: i32,
     pub zxid: u64,
     pub time_ms: i64,
+    pub kind: Kind,
     /// Its changes; none if it failed.
     pub changes: Vec<Change>,
     /// The digest of the whole tree after it, if the server wrote one.
@@ -194,7 +230,7 @@ fn whole_payload(bytes: &[u8]) -> Option<&[u8]> {
 fn transaction(payload: &[u8]) -> Option<Transaction> {
     let mut cursor = Cursor::new(payload);
     let session = cursor.long()? as u64;
-    let _cxid = cursor.int()?;
+    let cxid = cursor.int()?;
     let (zxid, time_ms, kind) = (cursor.long()? as u64, cursor.long()?, cursor.int()?);
     let changes = changes(session, kind, &mut cursor)?;
     let digest = match (cursor.int(), cursor.long()) {
@@ -203,11 +239,28 @@ fn transaction(payload: &[u8]) -> Option<Transaction> {
     };
     Some(Transaction {
         session,
+        cxid,
         zxid,
         time_ms,
+        kind: kind_of(kind),
         changes,
         digest,
     })
+}
+
+fn kind_of(kind: i32) -> Kind {
+    match kind {
+        CREATE | CREATE2 => Kind::Create,
+        CREATE_CONTAINER => Kind::CreateContainer,
+        CREATE_TTL => Kind::CreateTtl,
+        DELETE => Kind::Delete,
+        DELETE_CONTAINER => Kind::DeleteContainer,
+        SET_DATA => Kind::SetData,
+        SET_ACL => Kind::SetAcl,
+        MULTI => Kind::Multi,
+        CLOSE_SESSION => Kind::CloseSession,
+        _ => Kind::Other,
+    }
 }
 
 fn changes(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Vec<Change>> {
@@ -219,16 +272,20 @@ fn changes(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Vec<Change>
             data: body.buffer()?,
             version: body.int()?,
         },
-        SET_ACL => Change::SetAcl {
-            path: body.text()?,
-            readable: readable(body)?,
-            version: body.int()?,
-        },
+        SET_ACL => {
+            let (path, acl) = (body.text()?, list(body)?);
+            Change::SetAcl {
+                path,
+                readable: readable(&acl),
+                acl,
+                version: body.int()?,
+            }
+        }
         MULTI => return multi(session, body),
         CLOSE_SESSION => close(body)?,
         CHECK => {
             let (_path, _version) = (body.text()?, body.int()?);
-            return Some(Vec::new());
+            Change::Check
         }
         CREATE_SESSION | ERROR => {
             let _timeout_or_error = body.int()?;
@@ -240,7 +297,7 @@ fn changes(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Vec<Change>
 }
 
 fn create(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Change> {
-    let (path, data, readable) = (body.text()?, body.buffer()?, readable(body)?);
+    let (path, data, acl) = (body.text()?, body.buffer()?, list(body)?);
     let is_ephemeral = matches!(kind, CREATE | CREATE2) && body.byte()? != 0;
     let parent_cversion = body.int()?;
     let owner = match kind {
@@ -252,24 +309,35 @@ fn create(session: u64, kind: i32, body: &mut Cursor<'_>) -> Option<Change> {
     Some(Change::Create {
         path,
         data,
-        readable,
+        readable: readable(&acl),
+        acl,
         owner,
         parent_cversion,
     })
 }
 
-/// Whether a client on this machine without credentials may read.
-fn readable(body: &mut Cursor<'_>) -> Option<Readable> {
-    let mut is_readable = false;
+fn list(body: &mut Cursor<'_>) -> Option<Vec<Access>> {
+    let mut list = Vec::new();
     for _ in 0..body.int()? {
-        let (permissions, scheme, id) = (body.int()?, body.text()?, body.text()?);
-        let is_anyone = matches!(
-            (scheme.as_str(), id.as_str()),
-            ("world", "anyone") | ("ip", "127.0.0.1")
-        );
-        is_readable |= is_anyone && permissions & READ != 0;
+        list.push(Access {
+            permissions: body.int()?,
+            scheme: body.text()?,
+            id: body.text()?,
+        });
     }
-    Some(Readable(is_readable))
+    Some(list)
+}
+
+/// Whether a client on this machine without credentials may read.
+fn readable(acl: &[Access]) -> Readable {
+    let is_anyone = |access: &Access| {
+        matches!(
+            (access.scheme.as_str(), access.id.as_str()),
+            ("world", "anyone") | ("ip", "127.0.0.1")
+        )
+    };
+    let mut readers = acl.iter().filter(|access| access.permissions & READ != 0);
+    Readable(readers.any(is_anyone))
 }
 
 fn multi(session: u64, body: &mut Cursor<'_>) -> Option<Vec<Change>> {
@@ -288,15 +356,15 @@ fn multi(session: u64, body: &mut Cursor<'_>) -> Option<Vec<Change>> {
     Some(all)
 }
 
-/// Servers from 3.6 list the paths. They are skipped, because the truth computes them.
+/// Servers from 3.6 list the paths, unless they are configured not to.
 fn close(body: &mut Cursor<'_>) -> Option<Change> {
-    let mut listed = body.clone();
-    let count = listed.int();
-    let is_list = count.is_some_and(|count| (0..count).all(|_| listed.text().is_some()));
-    if is_list {
-        *body = listed;
+    let mut rest = body.clone();
+    let count = rest.int();
+    let listed: Option<Vec<String>> = count.and_then(|count| (0..count).map(|_| rest.text()).collect());
+    if listed.is_some() {
+        *body = rest;
     }
-    Some(Change::Close)
+    Some(Change::Close { listed })
 }
 
 #[cfg(test)]
@@ -325,6 +393,7 @@ mod tests {
             (1, 0x0100_002f_037b_0000)
         );
         assert_eq!(transaction.changes, []);
+        assert_eq!((transaction.cxid, transaction.kind), (0, Kind::Other));
         assert_eq!(transaction.digest, Some(Shadow::default().digest()));
     }
 

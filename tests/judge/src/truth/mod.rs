@@ -8,8 +8,8 @@
 mod checksum;
 mod committed;
 mod jute;
-mod log;
-mod shadow;
+pub(crate) mod log;
+pub(crate) mod shadow;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -87,6 +87,8 @@ pub struct Truth {
     pub closed: BTreeSet<String>,
     /// Faults of the logs. With any of them, no verdict is possible.
     pub faults: Vec<String>,
+    /// All committed transactions in their order.
+    pub(crate) history: Vec<Transaction>,
 }
 
 impl Truth {
@@ -119,6 +121,7 @@ impl Truth {
             digests: committed.digests,
             dropped: committed.dropped,
             faults: committed.faults,
+            history: committed.transactions,
         }
     }
 
@@ -147,6 +150,15 @@ impl Truth {
         self.incarnations
             .iter()
             .filter(move |(path, _)| roots.iter().any(|root| covers(root, path)))
+    }
+
+    /// A truth from a test, whose transactions have no digests.
+    #[cfg(test)]
+    pub(crate) fn of_transactions(transactions: Vec<Transaction>) -> Truth {
+        Truth::of_committed(Committed {
+            transactions,
+            ..Committed::default()
+        })
     }
 
     /// A truth from a test, for controls.
@@ -219,7 +231,8 @@ impl Incarnations {
                 Change::Delete { path } => ended.extend(self.delete(transaction.zxid, path)),
                 Change::Set { path, data, version } => self.set(transaction, path, data, *version),
                 Change::SetAcl { path, readable, .. } => self.note_readable(path, readable.0),
-                Change::Close => {
+                Change::Check => {}
+                Change::Close { .. } => {
                     for path in self.ephemerals.remove(&transaction.session).unwrap_or_default() {
                         ended.extend(self.delete(transaction.zxid, &path));
                     }

@@ -2,23 +2,31 @@
 //! every transaction so far was read and applied as the server did.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::checksum::Crc;
-use super::log::{CONTAINER, Change, TTL, Transaction};
+use super::log::{Access, CONTAINER, Change, TTL, Transaction};
 
-#[derive(Clone, Copy, Debug)]
-struct Znode {
-    /// The checksum of path and data, which are not needed otherwise.
+/// A znode with all that a server stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Znode {
+    /// The checksum of path and data.
     text: Crc,
-    czxid: u64,
-    mzxid: u64,
-    pzxid: u64,
-    ctime: i64,
-    mtime: i64,
-    version: i32,
-    cversion: i32,
-    aversion: i32,
-    owner: u64,
+    pub data: Arc<[u8]>,
+    pub acl: Arc<[Access]>,
+    pub czxid: u64,
+    pub mzxid: u64,
+    pub pzxid: u64,
+    pub ctime: i64,
+    pub mtime: i64,
+    pub version: i32,
+    /// Creates of children; a client reads another number.
+    pub cversion: i32,
+    pub aversion: i32,
+    /// The session, or the mark of a container or a TTL.
+    pub owner: u64,
+    /// How many children it has.
+    pub children: i32,
 }
 
 /// All znodes, and the sum over them.
@@ -45,6 +53,7 @@ impl Znode {
             return 0;
         }
         let mut crc = self.text;
+        // The data are in it; neither the list nor the number of children is covered.
         for number in [self.czxid, self.mzxid, self.pzxid] {
             crc = crc.with(&number.to_be_bytes());
         }
@@ -66,9 +75,18 @@ impl Default for Shadow {
             ephemerals: BTreeMap::new(),
             digest: 0,
         };
-        for path in ["", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+        let first = [
+            ("", 1),
+            ("/zookeeper", 2),
+            ("/zookeeper/quota", 0),
+            ("/zookeeper/config", 0),
+        ];
+        for (path, children) in first {
             let znode = Znode {
                 text: Crc::new().with(path.as_bytes()),
+                data: Arc::default(),
+                acl: Arc::default(),
+                children,
                 czxid: 0,
                 mzxid: 0,
                 pzxid: 0,
@@ -86,6 +104,26 @@ impl Default for Shadow {
 }
 
 impl Shadow {
+    /// A znode, by its path as clients name it.
+    pub fn znode(&self, path: &str) -> Option<&Znode> {
+        self.znodes.get(key(path))
+    }
+
+    /// All znodes but `/`, in the order of their paths.
+    pub fn znodes(&self) -> impl Iterator<Item = (&String, &Znode)> {
+        self.znodes.iter().filter(|(path, _)| !path.is_empty())
+    }
+
+    /// The ephemeral znodes of a session, in the order of their paths.
+    pub fn owned_by(&self, session: u64) -> Vec<String> {
+        self.ephemerals
+            .get(&session)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
     /// The digest, as the server computes it.
     pub fn digest(&self) -> u64 {
         self.digest
@@ -117,20 +155,28 @@ impl Shadow {
             Change::Create {
                 path,
                 data,
+                acl,
                 owner,
                 parent_cversion,
                 ..
-            } => self.create(transaction, path, data, *owner, *parent_cversion),
+            } => self.create(transaction, path, (data, acl), *owner, *parent_cversion),
             Change::Delete { path } => self.delete(zxid, path),
             Change::Set { path, data, version } => {
                 let path = key(path);
                 self.change(path, |znode| {
                     znode.text = Crc::new().with(path.as_bytes()).with(data);
+                    znode.data = data.as_slice().into();
                     (znode.mzxid, znode.mtime, znode.version) = (zxid, time, *version);
                 });
             }
-            Change::SetAcl { path, version, .. } => self.change(key(path), |znode| znode.aversion = *version),
-            Change::Close => {
+            Change::SetAcl {
+                path, acl, version, ..
+            } => self.change(key(path), |znode| {
+                znode.acl = acl.as_slice().into();
+                znode.aversion = *version;
+            }),
+            Change::Check => {}
+            Change::Close { .. } => {
                 for path in self.ephemerals.remove(&transaction.session).unwrap_or_default() {
                     self.delete(zxid, &path);
                 }
@@ -142,7 +188,7 @@ impl Shadow {
         &mut self,
         transaction: &Transaction,
         path: &str,
-        data: &[u8],
+        (data, acl): (&[u8], &[Access]),
         owner: u64,
         parent_cversion: i32,
     ) {
@@ -151,6 +197,7 @@ impl Shadow {
             return;
         }
         self.change(parent(path), |above| {
+            above.children += 1;
             let cversion = match parent_cversion {
                 -1 => above.cversion + 1,
                 cversion => cversion,
@@ -164,6 +211,9 @@ impl Shadow {
         }
         let znode = Znode {
             text: Crc::new().with(path.as_bytes()).with(data),
+            data: data.into(),
+            acl: acl.into(),
+            children: 0,
             czxid: zxid,
             mzxid: zxid,
             pzxid: zxid,
@@ -185,7 +235,10 @@ impl Shadow {
         if let Some(paths) = self.ephemerals.get_mut(&znode.owner) {
             paths.remove(path);
         }
-        self.change(parent(path), |above| above.pzxid = above.pzxid.max(zxid));
+        self.change(parent(path), |above| {
+            above.children -= 1;
+            above.pzxid = above.pzxid.max(zxid);
+        });
     }
 }
 

@@ -89,10 +89,11 @@ impl<'a> Bracket<'a> {
         if run["index"].as_u64() != Some(count + 1) {
             return said("index", run["index"].as_u64(), Some(count + 1));
         }
-        let kind = if zxid(record).is_some() {
-            "upper_bound"
-        } else {
-            "unknown"
+        // Sources that read transactions list the tree at exactly one zxid.
+        let kind = match (zxid(record), record["source"]["mode"] == "watch") {
+            (Some(_), true) => "upper_bound",
+            (Some(_), false) => "exact",
+            (None, _) => "unknown",
         };
         (record["zxid_kind"] != kind).then(|| format!("zxid_kind is {}", record["zxid_kind"]))
     }

@@ -11,6 +11,7 @@ mod controls;
 mod fields;
 mod fold;
 mod form;
+mod lossless;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use census::Census;
 pub use fold::folded;
+pub use lossless::{Account, Lossless, Snapshot, snapshots_sent};
 
 use crate::topic::Delivery;
 use crate::tree::Tree;
