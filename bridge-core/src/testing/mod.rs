@@ -14,6 +14,7 @@ mod records;
 mod suite;
 #[cfg(test)]
 mod tests;
+pub mod transactions;
 
 pub use faults::{Fault, FaultScript, FaultySink};
 #[cfg(test)]

@@ -28,4 +28,8 @@ pub enum Habit {
     ProgressSkipped,
     /// Each record is committed by itself.
     TornMulti,
+    /// The journal keeps another Stat than the machine decided on: one bit of one field, by its number.
+    StatFlipped(u8),
+    /// Each write of a transaction has a record of its own.
+    Unfolded,
 }

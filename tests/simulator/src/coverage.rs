@@ -1,31 +1,119 @@
 //! Counts every fault and every interesting state; one that is never reached is a failure of the simulator.
 
-use std::fmt::Write;
+/// What seeds reached together.
+pub trait Reached: Default + Send {
+    /// Takes in what other seeds reached.
+    fn take_in(&mut self, other: &Self);
+
+    /// Faults and states that were never reached.
+    fn never(&self) -> Vec<&'static str>;
+
+    /// For people, as Markdown.
+    fn shown(&self) -> String;
+}
 
 macro_rules! states {
-    ($($name:ident $words:literal)*) => {
+    ($states:ident, $coverage:ident: $($name:ident $words:literal)*) => {
         /// A fault or an interesting state.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(usize)]
-        pub enum Seen {
+        pub enum $states {
             $(#[doc = $words] $name,)*
         }
 
-        impl Seen {
+        impl $states {
             /// All, in the order of the table.
-            pub const ALL: &'static [Seen] = &[$(Seen::$name),*];
+            pub const ALL: &'static [$states] = &[$($states::$name),*];
 
             /// The description.
             pub fn words(self) -> &'static str {
                 match self {
-                    $(Seen::$name => $words,)*
+                    $($states::$name => $words,)*
                 }
+            }
+        }
+
+        /// How often each was reached.
+        #[derive(Clone, Debug)]
+        pub struct $coverage {
+            counts: Vec<u64>,
+            seeds: Vec<u64>,
+        }
+
+        impl Default for $coverage {
+            fn default() -> $coverage {
+                $coverage {
+                    counts: vec![0; $states::ALL.len()],
+                    seeds: vec![0; $states::ALL.len()],
+                }
+            }
+        }
+
+        impl $coverage {
+            /// Reached once more.
+            pub fn see(&mut self, seen: $states) {
+                self.add(seen, 1);
+            }
+
+            /// Reached so often more.
+            pub fn add(&mut self, seen: $states, times: u64) {
+                self.counts[seen as usize] += times;
+                self.seeds[seen as usize] = 1;
+            }
+
+            /// How often.
+            pub fn count(&self, seen: $states) -> u64 {
+                self.counts[seen as usize]
+            }
+
+            /// Takes in what other seeds reached.
+            pub fn merge(&mut self, other: &$coverage) {
+                for (mine, others) in self.counts.iter_mut().zip(&other.counts) {
+                    *mine += others;
+                }
+                for (mine, others) in self.seeds.iter_mut().zip(&other.seeds) {
+                    *mine += others;
+                }
+            }
+
+            /// Faults and states that were never reached.
+            pub fn missing(&self) -> Vec<&'static str> {
+                let never = $states::ALL.iter().filter(|seen| self.count(**seen) == 0);
+                never.map(|seen| seen.words()).collect()
+            }
+
+            /// For people, as Markdown.
+            pub fn table(&self) -> String {
+                use std::fmt::Write as _;
+                let mut text = String::from("| fault or state | times | in seeds |\n| --- | --: | --: |\n");
+                for seen in $states::ALL {
+                    let (times, seeds) = (self.counts[*seen as usize], self.seeds[*seen as usize]);
+                    let _ = writeln!(text, "| {} | {times} | {seeds} |", seen.words());
+                }
+                text
+            }
+        }
+
+        impl $crate::coverage::Reached for $coverage {
+            fn take_in(&mut self, other: &Self) {
+                self.merge(other);
+            }
+
+            fn never(&self) -> Vec<&'static str> {
+                self.missing()
+            }
+
+            fn shown(&self) -> String {
+                self.table()
             }
         }
     };
 }
 
+pub(crate) use states;
+
 states! {
+    Seen, Coverage:
     Committed "transaction committed"
     Hole "zxid used up by a failed request"
     Multi "multi committed"
@@ -113,64 +201,4 @@ states! {
     Duplicate "record delivered twice"
     Filtered "record filtered out"
     RealJournal "seed on the real journal beside the model"
-}
-
-/// How often each was reached.
-#[derive(Clone, Debug)]
-pub struct Coverage {
-    counts: Vec<u64>,
-    seeds: Vec<u64>,
-}
-
-impl Default for Coverage {
-    fn default() -> Coverage {
-        Coverage {
-            counts: vec![0; Seen::ALL.len()],
-            seeds: vec![0; Seen::ALL.len()],
-        }
-    }
-}
-
-impl Coverage {
-    /// Reached once more.
-    pub fn see(&mut self, seen: Seen) {
-        self.add(seen, 1);
-    }
-
-    /// Reached so often more.
-    pub fn add(&mut self, seen: Seen, times: u64) {
-        self.counts[seen as usize] += times;
-        self.seeds[seen as usize] = 1;
-    }
-
-    /// How often.
-    pub fn count(&self, seen: Seen) -> u64 {
-        self.counts[seen as usize]
-    }
-
-    /// Takes in what other seeds reached.
-    pub fn merge(&mut self, other: &Coverage) {
-        for (mine, others) in self.counts.iter_mut().zip(&other.counts) {
-            *mine += others;
-        }
-        for (mine, others) in self.seeds.iter_mut().zip(&other.seeds) {
-            *mine += others;
-        }
-    }
-
-    /// Faults and states that were never reached.
-    pub fn missing(&self) -> Vec<&'static str> {
-        let never = Seen::ALL.iter().filter(|seen| self.count(**seen) == 0);
-        never.map(|seen| seen.words()).collect()
-    }
-
-    /// For people, as Markdown.
-    pub fn table(&self) -> String {
-        let mut text = String::from("| fault or state | times | in seeds |\n| --- | --: | --: |\n");
-        for seen in Seen::ALL {
-            let (times, seeds) = (self.counts[*seen as usize], self.seeds[*seen as usize]);
-            let _ = writeln!(text, "| {} | {times} | {seeds} |", seen.words());
-        }
-        text
-    }
 }

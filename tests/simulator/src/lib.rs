@@ -8,6 +8,9 @@
 //!                  └──────────────────────────▶ Judge ◀────────────────┴───────────────────────────────────────┘
 //! ```
 //!
+//! [`transactions`] is a second world, for the machine that reads transactions: a leader that answers with histories,
+//! snapshots and cuts, and a driver between it and the pipeline.
+//!
 //! [`run::play`] plays one seed. A seed that fails prints itself and is replayed, step by step, with `ZKBRIDGE_SEED`.
 //! Nothing here may decide anything for the product: what lies to it is in [`controls`], and must be caught.
 
@@ -24,5 +27,6 @@ pub mod plan;
 mod process;
 pub mod run;
 pub mod sinks;
+pub mod transactions;
 pub mod workload;
 pub mod world;

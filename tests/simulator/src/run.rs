@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::controls::Habit;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Reached};
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -21,9 +21,9 @@ pub struct Failure {
 
 /// The results of many seeds.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct Summary<C> {
     /// The faults and states that they reached together.
-    pub coverage: Coverage,
+    pub coverage: C,
     /// Those that failed, ascending.
     pub failures: Vec<Failure>,
     /// How many were played.
@@ -56,7 +56,15 @@ pub fn play(seed: u64, habit: Option<Habit>, is_traced: bool) -> Coverage {
 /// # Errors
 /// The judge's complaint.
 pub fn try_play(seed: u64, habit: Option<Habit>) -> Result<Coverage, Failure> {
-    catch_unwind(AssertUnwindSafe(|| play(seed, habit, false))).map_err(|panic| Failure {
+    caught(seed, || play(seed, habit, false))
+}
+
+/// Catches what breaks while a seed is played.
+///
+/// # Errors
+/// The judge's complaint.
+pub fn caught<C>(seed: u64, play: impl FnOnce() -> C) -> Result<C, Failure> {
+    catch_unwind(AssertUnwindSafe(play)).map_err(|panic| Failure {
         seed,
         message: words_of(panic.as_ref()),
     })
@@ -70,12 +78,18 @@ fn words_of(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Plays seeds on so many threads; `progress` hears how many are done and how many have failed.
-pub fn play_all(
+pub fn play_all<C: Reached>(
     seeds: std::ops::Range<u64>,
     threads: usize,
+    play: impl Fn(u64) -> C + Sync,
     progress: impl Fn(u64, usize) + Sync,
-) -> Summary {
-    let (next, summary) = (AtomicU64::new(seeds.start), Mutex::new(Summary::default()));
+) -> Summary<C> {
+    let next = AtomicU64::new(seeds.start);
+    let summary = Mutex::new(Summary {
+        coverage: C::default(),
+        failures: Vec::new(),
+        played: 0,
+    });
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -84,11 +98,11 @@ pub fn play_all(
                     if seed >= seeds.end {
                         return;
                     }
-                    let played = try_play(seed, None);
+                    let played = caught(seed, || play(seed));
                     let mut summary = summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     summary.played += 1;
                     match played {
-                        Ok(coverage) => summary.coverage.merge(&coverage),
+                        Ok(coverage) => summary.coverage.take_in(&coverage),
                         Err(failure) => summary.failures.push(failure),
                     }
                     progress(summary.played, summary.failures.len());

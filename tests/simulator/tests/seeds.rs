@@ -14,7 +14,7 @@ fn no_seed_breaks_a_promise_and_together_they_reach_every_fault_and_state() {
     }
     let count = number_of("ZKBRIDGE_SEEDS").unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let summary = play_all(0..count, threads, |_, _| {});
+    let summary = play_all(0..count, threads, |seed| play(seed, None, false), |_, _| {});
     println!("{}", summary.coverage.table());
     for failure in &summary.failures {
         println!("replay with ZKBRIDGE_SEED={}: {}", failure.seed, failure.message);

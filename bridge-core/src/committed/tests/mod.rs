@@ -4,7 +4,6 @@ mod bench;
 mod doubts;
 mod faults;
 mod file;
-mod judge;
 mod machine;
 mod net;
 mod random;

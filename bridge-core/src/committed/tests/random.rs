@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::bench::{Bench, options};
 use super::faults::Lie;
-use super::judge::{expected, found};
 use super::tree::*;
 use crate::committed::*;
 use crate::machine::{CaptureState, SourceMachine, StepError};
@@ -20,6 +19,7 @@ use crate::number::Zxid;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, Lifetime, LifetimeKind, Op};
 use crate::source::Input;
+use crate::testing::transactions::{expected, found};
 
 const SEEDS: u64 = 150;
 const ACTS: usize = 80;

@@ -3,22 +3,31 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::tree::*;
-use crate::committed::*;
+use super::server::ServerTree;
+use crate::committed::{CommittedTxn, NodeOperation, TxnContent};
 use crate::path::ZnodePath;
 use crate::record::{LifetimeKind, Op, Record, Stat, TxnKind};
 
 /// A record, as the history says it has to be.
 #[derive(Debug, PartialEq)]
-pub struct Expected {
+pub struct ExpectedRecord {
+    /// The kind of record.
     pub op: Op,
+    /// The znode.
     pub path: ZnodePath,
+    /// The place of its operation in the transaction.
     pub index: u32,
+    /// Writes of the same transaction that are not recorded.
     pub missed: u64,
+    /// Right before the transaction.
     pub before: Option<(Stat, Arc<[u8]>)>,
+    /// Right after it.
     pub after: Option<(Stat, Arc<[u8]>)>,
+    /// Operations of the transaction.
     pub count: usize,
+    /// The type of the transaction.
     pub kind: TxnKind,
+    /// The session that requested it.
     pub session: u64,
 }
 
@@ -28,7 +37,7 @@ pub fn expected(
     before: &ServerTree,
     after: &ServerTree,
     captured: impl Fn(&ZnodePath) -> bool,
-) -> Vec<Expected> {
+) -> Vec<ExpectedRecord> {
     let operations: Vec<NodeOperation> = match &txn.content {
         TxnContent::Nothing => Vec::new(),
         TxnContent::Single(operation) => vec![operation.clone()],
@@ -76,7 +85,7 @@ pub fn expected(
     let paths: HashSet<&ZnodePath> = before.nodes.keys().chain(after.nodes.keys()).collect();
     for path in paths.into_iter().filter(|path| captured(path)) {
         let (was, is) = (state(before, path), state(after, path));
-        let row = |op, index, missed, before, after| Expected {
+        let row = |op, index, missed, before, after| ExpectedRecord {
             op,
             path: path.clone(),
             index,
@@ -98,7 +107,7 @@ pub fn expected(
             all.push(row(Op::Delete, index, missed, Some(was.clone()), None));
         }
         if let (Some(is), false) = (&is, is_same) {
-            let index = *places(path, Op::Create).last().unwrap();
+            let index = *places(path, Op::Create).last().expect("it was created");
             let missed = writes.iter().filter(|write| **write > index).count() as u64;
             all.push(row(Op::Create, index, missed, None, Some(is.clone())));
         }
@@ -122,14 +131,15 @@ pub fn expected(
     all
 }
 
-pub fn found(record: &Record) -> Expected {
+/// The same of a record.
+pub fn found(record: &Record) -> ExpectedRecord {
     let about = record.txn.as_ref().expect("an exact record has its transaction");
     let state = |state: &Option<crate::record::State>| {
         let state = state.as_ref()?;
         let data = state.data.as_ref().expect("values are kept");
         Some((state.stat.expect("it was read"), data.bytes.clone()))
     };
-    Expected {
+    ExpectedRecord {
         op: record.op,
         path: record.path.clone().expect("a change has a path"),
         index: about.index,

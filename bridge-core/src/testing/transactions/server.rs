@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::committed::*;
+use crate::committed::{
+    CommittedTxn, NodeOperation, RawStat, StagePage, StageRead, StagedNode, TreeDigestValue, TxnContent,
+};
 use crate::number::{SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Acl, Lifetime, LifetimeKind, Stat};
 
+/// A path that a test writes.
 pub fn path(text: &str) -> ZnodePath {
-    ZnodePath::parse(text).unwrap()
+    ZnodePath::parse(text).expect("a test writes valid paths")
 }
 
+/// A list that gives everyone these permissions.
 pub fn acl(perms: &str) -> Vec<Acl> {
     vec![Acl {
         scheme: "world".into(),
@@ -24,15 +28,20 @@ pub fn acl(perms: &str) -> Vec<Acl> {
 /// A znode of the server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerNode {
+    /// Its data.
     pub data: Arc<[u8]>,
+    /// Its access control list.
     pub acl: Vec<Acl>,
+    /// How long it lasts.
     pub lifetime: Lifetime,
+    /// Its Stat as stored.
     pub raw: RawStat,
 }
 
 /// All znodes.
 #[derive(Clone, Debug)]
 pub struct ServerTree {
+    /// By path.
     pub nodes: BTreeMap<ZnodePath, ServerNode>,
 }
 
@@ -53,15 +62,30 @@ impl Default for ServerTree {
 
 /// An operation as a client requests it.
 #[derive(Clone, Debug)]
-pub enum Ask {
+pub enum ClientOperation {
+    /// A path, data, and how long it lasts.
     Create(&'static str, &'static str, LifetimeKind),
+    /// A path.
     Delete(&'static str),
+    /// A path and data.
     Set(&'static str, &'static str),
+    /// A path and the permissions of everyone.
     SetAcl(&'static str, &'static str),
+    /// Of a version, inside of a multi.
     Check,
 }
 
+/// The parent of a znode that is not `/`.
+fn above(path: &ZnodePath) -> ZnodePath {
+    path.parent().expect("no request changes the slash")
+}
+
 impl ServerTree {
+    fn node(&mut self, path: &ZnodePath) -> &mut ServerNode {
+        self.nodes.get_mut(path).expect("the operation is allowed")
+    }
+
+    /// The names of the children, sorted.
     pub fn children(&self, above: &ZnodePath) -> Vec<Box<str>> {
         let is_child = |child: &&ZnodePath| child.parent_str() == Some(above.as_str());
         let mut names: Vec<Box<str>> = self
@@ -77,7 +101,7 @@ impl ServerTree {
     /// The Stat that a client reads.
     pub fn stat(&self, at: &ZnodePath) -> Option<Stat> {
         let node = self.nodes.get(at)?;
-        let children = i32::try_from(self.children(at).len()).unwrap();
+        let children = i32::try_from(self.children(at).len()).expect("a small tree");
         let raw = node.raw;
         Some(Stat {
             czxid: raw.czxid,
@@ -92,7 +116,7 @@ impl ServerTree {
                 LifetimeKind::Ephemeral => SessionId(raw.owner.cast_unsigned()),
                 _ => SessionId::NONE,
             },
-            data_length: i32::try_from(node.data.len()).unwrap(),
+            data_length: i32::try_from(node.data.len()).expect("a small value"),
             num_children: children,
         })
     }
@@ -116,9 +140,9 @@ impl ServerTree {
     }
 
     /// The operation that a leader makes of a request, which must be allowed.
-    pub fn operation(&self, ask: &Ask) -> NodeOperation {
+    pub fn operation(&self, ask: &ClientOperation) -> NodeOperation {
         match *ask {
-            Ask::Create(at, data, kind) => NodeOperation::Create {
+            ClientOperation::Create(at, data, kind) => NodeOperation::Create {
                 path: path(at),
                 data: data.as_bytes().into(),
                 acl: acl("cdrwa"),
@@ -126,26 +150,27 @@ impl ServerTree {
                     kind,
                     ttl: (kind == LifetimeKind::Ttl).then_some(5_000),
                 },
-                parent_cversion: Some(self.nodes[&path(at).parent().unwrap()].raw.cversion + 1),
+                parent_cversion: Some(self.nodes[&above(&path(at))].raw.cversion + 1),
             },
-            Ask::Delete(at) => NodeOperation::Delete {
+            ClientOperation::Delete(at) => NodeOperation::Delete {
                 path: path(at),
                 is_of_container: false,
             },
-            Ask::Set(at, data) => NodeOperation::SetData {
+            ClientOperation::Set(at, data) => NodeOperation::SetData {
                 path: path(at),
                 data: data.as_bytes().into(),
                 version: self.nodes[&path(at)].raw.version + 1,
             },
-            Ask::SetAcl(at, perms) => NodeOperation::SetAcl {
+            ClientOperation::SetAcl(at, perms) => NodeOperation::SetAcl {
                 path: path(at),
                 acl: acl(perms),
                 version: self.nodes[&path(at)].raw.aversion + 1,
             },
-            Ask::Check => NodeOperation::Check,
+            ClientOperation::Check => NodeOperation::Check,
         }
     }
 
+    /// Applies one operation, which must be allowed.
     pub fn apply_operation(&mut self, txn: &CommittedTxn, operation: &NodeOperation) {
         assert!(self.allows(operation), "{operation:?}");
         match operation {
@@ -156,7 +181,7 @@ impl ServerTree {
                 lifetime,
                 parent_cversion,
             } => {
-                let parent = self.nodes.get_mut(&path.parent().unwrap()).unwrap();
+                let parent = self.node(&above(path));
                 parent.raw.cversion = parent_cversion.unwrap_or(parent.raw.cversion + 1);
                 parent.raw.pzxid = txn.zxid;
                 let raw = RawStat {
@@ -169,7 +194,9 @@ impl ServerTree {
                         LifetimeKind::Persistent => 0,
                         LifetimeKind::Ephemeral => txn.session.0.cast_signed(),
                         LifetimeKind::Container => i64::MIN,
-                        LifetimeKind::Ttl => 0xff00_0000_0000_0000_u64.cast_signed() | lifetime.ttl.unwrap(),
+                        LifetimeKind::Ttl => {
+                            0xff00_0000_0000_0000_u64.cast_signed() | lifetime.ttl.unwrap_or_default()
+                        }
                     },
                     ..RawStat::default()
                 };
@@ -183,17 +210,17 @@ impl ServerTree {
             }
             NodeOperation::Delete { path, .. } => {
                 self.nodes.remove(path);
-                self.nodes.get_mut(&path.parent().unwrap()).unwrap().raw.pzxid = txn.zxid;
+                self.node(&above(path)).raw.pzxid = txn.zxid;
             }
             NodeOperation::SetData { path, data, version } => {
-                let node = self.nodes.get_mut(path).unwrap();
+                let node = self.node(path);
                 node.data = data.clone();
                 node.raw.version = *version;
                 node.raw.mzxid = txn.zxid;
                 node.raw.mtime = txn.time;
             }
             NodeOperation::SetAcl { path, acl, version } => {
-                let node = self.nodes.get_mut(path).unwrap();
+                let node = self.node(path);
                 node.acl = acl.clone();
                 node.raw.aversion = *version;
             }
@@ -201,6 +228,7 @@ impl ServerTree {
         }
     }
 
+    /// Applies a transaction, all of whose operations must be allowed.
     pub fn apply(&mut self, txn: &CommittedTxn) {
         match &txn.content {
             TxnContent::Nothing => {}
@@ -290,23 +318,27 @@ fn naive_crc(bytes: &[u8]) -> u32 {
 
 /// A server that commits.
 #[derive(Clone, Debug, Default)]
-pub struct Server {
+pub struct CommittingServer {
+    /// After the whole history.
     pub tree: ServerTree,
+    /// All committed transactions.
     pub history: Vec<CommittedTxn>,
+    /// Of the leader.
     pub epoch: u32,
+    /// Of the last transaction of the epoch.
     pub counter: u32,
 }
 
-impl Server {
+impl CommittingServer {
     /// The next transaction with some content.
     pub fn txn(&mut self, session: u64, content: TxnContent) -> CommittedTxn {
         self.counter += 1;
         let zxid = Zxid(u64::from(self.epoch) << 32 | u64::from(self.counter));
-        let number = u32::try_from(self.history.len()).unwrap();
+        let number = u32::try_from(self.history.len()).expect("a short history");
         CommittedTxn {
             zxid,
             session: SessionId(session),
-            cxid: i32::try_from(number).unwrap() + 1,
+            cxid: i32::try_from(number).expect("a short history") + 1,
             time: 1_000_000 + i64::from(number) * 10,
             content,
             digest: None,
@@ -314,6 +346,7 @@ impl Server {
         }
     }
 
+    /// Commits a transaction, with the digest of the tree after it.
     pub fn commit(&mut self, mut txn: CommittedTxn) -> CommittedTxn {
         self.tree.apply(&txn);
         let value = self.tree.digest();
@@ -323,14 +356,14 @@ impl Server {
     }
 
     /// Commits one request.
-    pub fn one(&mut self, ask: &Ask) -> CommittedTxn {
+    pub fn one(&mut self, ask: &ClientOperation) -> CommittedTxn {
         let operation = self.tree.operation(ask);
         let txn = self.txn(7, TxnContent::Single(operation));
         self.commit(txn)
     }
 
     /// Commits several in one transaction.
-    pub fn multi(&mut self, asks: &[Ask]) -> CommittedTxn {
+    pub fn multi(&mut self, asks: &[ClientOperation]) -> CommittedTxn {
         let mut tree = self.tree.clone();
         let mut operations = Vec::new();
         let draft = self.txn(7, TxnContent::Nothing);
@@ -360,6 +393,7 @@ impl Server {
         tree
     }
 
+    /// The last committed transaction.
     pub fn last(&self) -> Zxid {
         self.history.last().map_or(Zxid::ZERO, |txn| txn.zxid)
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bridge_core::append::{Append, RecordKind};
+use bridge_core::append::{Append, ChangeKind, RecordKind};
 use bridge_core::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
@@ -154,9 +154,18 @@ impl ImageTxn for Tap {
         Ok(rows)
     }
 
-    fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
+    fn append(&mut self, mut entry: Append) -> Result<Seq, JournalError> {
         self.check_writable()?;
         self.check_room()?;
+        match self.habit {
+            Some(Habit::StatFlipped(field)) => flip(&mut entry, field),
+            Some(Habit::Unfolded) => {
+                if let Some(first) = unfolded(&entry) {
+                    self.head = self.inner.append(first)?;
+                }
+            }
+            _ => {}
+        }
         self.head = self.inner.append(entry.clone())?;
         let is_change = matches!(entry.word, RecordKind::Change(_));
         self.trail.borrow_mut().open.push(entry);
@@ -278,6 +287,48 @@ impl JournalWriter for Tap {
 
 fn simulated(kind: JournalErrorKind) -> JournalError {
     JournalError::new(kind, Path::new("simulated"), "the simulated disk says so")
+}
+
+/// Flips a bit of a field of the Stat that a record leads to.
+fn flip(entry: &mut Append, field: u8) {
+    let RecordKind::Change(change) = &mut entry.word else {
+        return;
+    };
+    let stat = match &mut change.what {
+        ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
+            &mut read.stat
+        }
+        ChangeKind::AclChanged { stat, .. } => stat,
+        ChangeKind::CreatedUnread { .. } | ChangeKind::Deleted { .. } | ChangeKind::Restated { .. } => return,
+    };
+    match field {
+        0 => stat.czxid.0 ^= 1,
+        1 => stat.mzxid.0 ^= 1,
+        2 => stat.pzxid.0 ^= 1,
+        3 => stat.ctime ^= 1,
+        4 => stat.mtime ^= 1,
+        5 => stat.version ^= 1,
+        6 => stat.cversion ^= 1,
+        7 => stat.aversion ^= 1,
+        8 => stat.ephemeral_owner.0 ^= 1,
+        9 => stat.data_length ^= 1,
+        _ => stat.num_children ^= 1,
+    }
+}
+
+/// The record of a write that a later one of the same transaction has overwritten, if there is one.
+fn unfolded(entry: &Append) -> Option<Append> {
+    let mut first = entry.clone();
+    let RecordKind::Change(change) = &mut first.word else {
+        return None;
+    };
+    let is_folded = change.txn.is_some() && change.missed > Some(0);
+    if !is_folded || !matches!(change.what, ChangeKind::Updated { .. }) {
+        return None;
+    }
+    change.missed = Some(0);
+    change.superseded.clear();
+    Some(first)
 }
 
 /// A row that proves nothing.
