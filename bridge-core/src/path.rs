@@ -1,6 +1,6 @@
 //! Paths of znodes, as a client with the source's connect string sees them.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
@@ -24,6 +24,20 @@ thread_local! {
     static JOINED: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// Bytes of a path that a message shows: a path may have a megabyte.
+const BRIEF_BYTES_MAX: usize = 200;
+
+/// The beginning and the end of a path that is long.
+fn brief(path: &str) -> Cow<'_, str> {
+    if path.len() <= BRIEF_BYTES_MAX {
+        return Cow::Borrowed(path);
+    }
+    let half = BRIEF_BYTES_MAX / 2;
+    let begin = &path[..path.floor_char_boundary(half)];
+    let end = &path[path.ceil_char_boundary(path.len() - half)..];
+    Cow::Owned(format!("{begin}…{end}"))
+}
+
 /// A text that is no path of a znode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{path}' is not a znode path: {reason}")]
@@ -33,6 +47,11 @@ pub struct BadPath {
 }
 
 impl ZnodePath {
+    /// The path for a message: the beginning and the end of one that is long.
+    pub fn brief(&self) -> Cow<'_, str> {
+        brief(&self.0)
+    }
+
     /// Checks and takes a path.
     ///
     /// # Errors
@@ -42,7 +61,7 @@ impl ZnodePath {
         match reason_against(path) {
             None => Ok(ZnodePath(path.into())),
             Some(reason) => Err(BadPath {
-                path: path.to_owned(),
+                path: brief(path).into_owned(),
                 reason,
             }),
         }
@@ -197,6 +216,20 @@ text_value!(ZnodePath, {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_shows_the_beginning_and_the_end_of_a_long_path() {
+        let brief = |text: &str| ZnodePath::parse(text).unwrap().brief().into_owned();
+        assert_eq!(brief("/a/b"), "/a/b");
+        for letter in ["x", "ü", "鴨"] {
+            let long = format!("/begin/{}/end", letter.repeat(100_000));
+            let shown = brief(&long);
+            assert!(shown.len() <= BRIEF_BYTES_MAX + 4, "{shown}");
+            assert!(shown.starts_with("/begin/") && shown.ends_with("/end") && shown.contains('…'));
+            let bad = ZnodePath::parse(&(long + "/")).unwrap_err().to_string();
+            assert!(bad.len() < 2 * BRIEF_BYTES_MAX, "{bad}");
+        }
+    }
 
     #[test]
     fn a_path_knows_its_parent_and_its_names() {

@@ -50,8 +50,10 @@ pub(super) fn with_list<'a>(
     match search.hidden {
         Some(parent) if txn.digest.is_none() => Err(NetFault::Contradiction(format!(
             "transaction {} ends session {} without the list of its ephemeral znodes, and some of the children of \
-             {parent} are not captured: whether they were the session's is not known",
-            txn.zxid, txn.session
+             {} are not captured: whether they were the session's is not known",
+            txn.zxid,
+            txn.session,
+            parent.brief()
         ))),
         _ => {
             let paths = search.found.iter().map(|path| options.server_path(path));

@@ -43,6 +43,16 @@ pub struct Committed {
     // A source that reads transactions reads everything.
     unreadable: Unreadable,
     lists: Lists,
+    /// With what the last connection began.
+    asked: Asked,
+}
+
+/// What a comparison fulfils. Its end may be rolled back with the batch that it is in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    reason: Option<GapReason>,
+    needs_snapshot: bool,
+    accept_baseline: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +91,7 @@ impl Committed {
             epoch: None,
             unreadable: Unreadable::default(),
             lists: Lists::default(),
+            asked: Asked::default(),
         }
     }
 
@@ -152,6 +163,7 @@ impl Committed {
             .map(|path| Root::load(path, image))
             .collect::<Result<_, _>>()?;
         let scope = self.options.scope_number();
+        self.ask_again(known.is_some_and(|known| known.scope == scope), image.epoch()?);
         let is_complete = self.roots.iter().all(Root::is_listed);
         let may_resume = is_complete && !self.needs_snapshot && !self.options.capture.accept_baseline;
         let is_provable = |known: &HistoryPosition| match self.options.proof {
@@ -162,6 +174,22 @@ impl Committed {
         self.state = HistoryState::Resuming { after, known };
         outcome.requests.push(SourceRequest::Resume { after });
         Ok(())
+    }
+
+    /// Restores what the last connection began with, if its comparison is not in the journal: neither at its position, nor
+    /// with its epoch.
+    fn ask_again(&mut self, is_at_position: bool, epoch: Epoch) {
+        if !is_at_position || self.epoch.is_some_and(|last| epoch < last) {
+            self.epoch = self.epoch.map(|last| last.min(epoch));
+            self.reason = self.reason.or(self.asked.reason);
+            self.needs_snapshot |= self.asked.needs_snapshot;
+            self.options.capture.accept_baseline |= self.asked.accept_baseline;
+        }
+        self.asked = Asked {
+            reason: self.reason,
+            needs_snapshot: self.needs_snapshot,
+            accept_baseline: self.options.capture.accept_baseline,
+        };
     }
 
     fn synced(&mut self, answer: SyncAnswer) -> StepResult<()> {
@@ -385,6 +413,10 @@ impl Committed {
         }
         if let Some(txn) = done {
             position = at(&position, txn);
+            for root in context.roots.iter_mut() {
+                root.reported(position.zxid);
+            }
+            context.save_progress()?;
             position.digest = proof.map(|proof| proof.finish(image)).transpose()?;
             image.set_position(Some(&position))?;
             if let HistoryState::Following(history) = &mut self.state {

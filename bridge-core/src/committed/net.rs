@@ -283,7 +283,8 @@ impl Fold<'_> {
             && raw.wrapping_mul(2) != expected
         {
             let what = format!(
-                "has {raw} creates of children with that of {path}, and {} by the journal",
+                "has {raw} creates of children with that of {}, and {} by the journal",
+                path.brief(),
                 expected / 2
             );
             return Err(self.contradicts(&parent, &what));
@@ -308,7 +309,7 @@ impl Fold<'_> {
         stat.num_children -= 1;
         stat.pzxid = stat.pzxid.max(zxid);
         if stat.num_children < 0 {
-            return Err(self.contradicts(&parent, &format!("has no child {path} by the journal")));
+            return Err(self.contradicts(&parent, &format!("has no child {} by the journal", path.brief())));
         }
         Ok(())
     }
@@ -358,7 +359,11 @@ impl Fold<'_> {
     }
 
     fn contradicts(&self, path: &ZnodePath, what: &str) -> NetFault {
-        NetFault::Contradiction(format!("in transaction {} {path} {what}", self.txn.zxid))
+        NetFault::Contradiction(format!(
+            "in transaction {} {} {what}",
+            self.txn.zxid,
+            path.brief()
+        ))
     }
 
     fn finish(self) -> NetEffect {

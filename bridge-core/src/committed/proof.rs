@@ -288,8 +288,9 @@ impl TreeProof {
     ) -> Result<(), NetFault> {
         let Some(mut node) = self.node(path, image)? else {
             return Err(NetFault::Contradiction(format!(
-                "transaction {} changes {path}, which does not exist by the digest of the tree",
-                txn.zxid
+                "transaction {} changes {}, which does not exist by the digest of the tree",
+                txn.zxid,
+                path.brief()
             )));
         };
         change(&mut node);

@@ -264,7 +264,8 @@ fn compare_node(
         && stat.newest_zxid() > stage.zxid
     {
         return Err(StepError::Unproved(format!(
-            "{path} in the stage at {} is as new as {}",
+            "{} in the stage at {} is as new as {}",
+            path.brief(),
             stage.zxid,
             stat.newest_zxid()
         )));

@@ -10,7 +10,7 @@ use crate::machine::{SourceMachine, StepError};
 use crate::number::Zxid;
 use crate::record::LifetimeKind::{Ephemeral, Persistent};
 use crate::record::{GapReason, Timestamp};
-use crate::source::{Input, SessionFate};
+use crate::source::{Input, SessionFate, SourceRequest};
 
 #[test]
 fn a_journal_that_watch_mode_began_to_compare_is_resumed_from_no_position() {
@@ -95,4 +95,48 @@ fn children_of_zookeepers_own_znode_come_and_go_without_a_gap() {
         assert_eq!(bench.stored_position().digest, Some(digest), "{zxid}");
     }
     assert_eq!(bench.new_records(), []);
+}
+
+#[test]
+fn a_comparison_whose_end_is_rolled_back_is_asked_for_again() {
+    for begins_in_the_journal in [true, false] {
+        let mut bench = filled();
+        bench.list();
+        let mut options = bench.options.clone();
+        options.capture.accept_baseline = true;
+        bench.start_with(options);
+        bench.server.one(&Ask::Set("/a/1", "w"));
+        bench.connect();
+        bench.synced(SyncKind::Snapshot).unwrap();
+        let mut input = Input::Staged(bench.position(bench.server.last()));
+        loop {
+            let step = bench.machine.step(Timestamp(1), input, &mut bench.journal);
+            let outcome = step.unwrap();
+            if begins_in_the_journal && outcome.requests != [SourceRequest::Follow] {
+                bench.journal.commit().unwrap();
+            }
+            input = match &outcome.requests[..] {
+                [SourceRequest::Follow] => break,
+                [SourceRequest::ReadStage { ticket, read }] => Input::StagePage {
+                    ticket: *ticket,
+                    page: bench.server.tree.page(read),
+                },
+                _ => Input::Continue,
+            };
+        }
+        bench.journal.rollback().unwrap();
+        bench.step(Input::Disconnected).unwrap();
+        bench.connect();
+        assert_eq!(bench.resumed, None);
+        bench.new_records();
+        bench.snapshot(usize::MAX).unwrap();
+        assert_eq!(bench.stored_position().zxid, bench.server.last());
+        let records = bench.new_records();
+        let mut gaps = records.iter().filter_map(|record| record.gap.as_ref());
+        assert!(
+            gaps.clone().count() > 0 && gaps.all(|gap| gap.reason == GapReason::Rebaselined),
+            "{records:?}"
+        );
+        bench.check_image();
+    }
 }

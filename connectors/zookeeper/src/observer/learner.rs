@@ -244,11 +244,10 @@ impl Learner {
         if config.len() > CONFIG_BYTES_MAX {
             return Err(LearnerFault::ConfigTooLarge(config.len()));
         }
-        let members = members(config);
-        if has_id(&members, self.id) {
-            return Err(LearnerFault::IdTaken(self.id));
+        match has_id(config, self.id) {
+            true => Err(LearnerFault::IdTaken(self.id)),
+            false => Ok(members(config)),
         }
-        Ok(members)
     }
 
     fn led(&mut self, epoch: u32, protocol: i32) -> Result<Reaction, LearnerFault> {

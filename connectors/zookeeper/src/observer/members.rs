@@ -112,15 +112,23 @@ pub(crate) fn members(config: &[u8]) -> Vec<Member> {
     text.lines().filter_map(member).take(MEMBERS_MAX).collect()
 }
 
-/// Whether a server of the ensemble has the observer's id.
-pub(crate) fn has_id(members: &[Member], id: ObserverId) -> bool {
-    members.iter().any(|member| member.id == id.get())
+/// Whether a server of a configuration has the observer's id, however many it has.
+pub(crate) fn has_id(config: &[u8], id: ObserverId) -> bool {
+    let text = String::from_utf8_lossy(config);
+    text.lines()
+        .filter_map(server_line)
+        .any(|(server, _)| server == id.get())
+}
+
+/// The id of a server and the rest of its line.
+fn server_line(line: &str) -> Option<(i64, &str)> {
+    let (id, value) = line.trim().strip_prefix("server.")?.split_once('=')?;
+    Some((id.parse().ok()?, value))
 }
 
 /// `server.1=host:2888:3888:participant;0.0.0.0:2181`, with several addresses separated by `|`.
 fn member(line: &str) -> Option<Member> {
-    let (id, value) = line.trim().strip_prefix("server.")?.split_once('=')?;
-    let id = id.parse().ok()?;
+    let (id, value) = server_line(line)?;
     let servers = value.split(';').next().unwrap_or_default();
     Some(Member {
         id,
@@ -181,9 +189,16 @@ mod tests {
     fn a_configured_server_with_the_id_of_the_observer_is_found_even_without_an_address() {
         let id = ObserverId::from_hash(7);
         let config = format!("server.{}=?", id.get());
-        assert!(has_id(&members(config.as_bytes()), id));
-        assert!(!has_id(&members(b"server.1=zk1:2888:3888"), id));
-        assert!(!has_id(&members(&[0xff, 0xfe, b'\n']), id));
+        assert!(has_id(config.as_bytes(), id));
+        assert!(!has_id(b"server.1=zk1:2888:3888", id));
+        assert!(!has_id(&[0xff, 0xfe, b'\n'], id));
+        // Also after the last server whose addresses are kept.
+        let many: String = (1..=MEMBERS_MAX)
+            .map(|at| format!("server.{at}=a:2888:3888\n"))
+            .collect();
+        let config = many + &config;
+        assert_eq!(members(config.as_bytes()).len(), MEMBERS_MAX);
+        assert!(has_id(config.as_bytes(), id));
     }
 
     #[test]
