@@ -48,6 +48,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make the history from before a journal from transaction logs
+    Backfill(command::backfill::BackfillArgs),
     /// Check the configuration and report everything wrong with it
     Check(command::check::CheckArgs),
     /// Print the completion script of a shell

@@ -69,6 +69,7 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Failure {
         match error {
             QueryError::Journal(error) => error.into(),
+            QueryError::OtherSource { .. } => Failure::new(Exit::Environment, error.to_string()),
             QueryError::Busy { .. } | QueryError::Hidden(_) => Failure::new(Exit::Runtime, error.to_string()),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! The command line, and nothing else: what a command does is in the crates below.
 
+mod backfill;
 mod bridge;
 mod cli;
 mod command;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
+        Command::Backfill(args) => command::backfill::run(args),
         Command::Check(args) => command::check::run(args),
         Command::Completions(args) => command::completions::run(args),
         Command::Config(args) => command::config::run(args),

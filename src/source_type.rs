@@ -5,7 +5,7 @@
 
 mod zookeeper;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bridge_config::{SourceConfig, SourceKind};
 use bridge_core::capture::Outcome;
@@ -14,6 +14,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::Mode;
 use bridge_core::scope::Scope;
 use bridge_core::source::{Source, SourceError};
+use bridge_zookeeper::txnlog::{BackfillError, LogBackfill};
 use futures::future::BoxFuture;
 
 use crate::command::check::Finding;
@@ -41,6 +42,29 @@ pub trait SourceType: Sync {
     /// The connection of a source of this name, before it connects. Its temporary files go into the folder.
     fn connection(&self, name: &str, folder: &Path) -> Box<dyn Source>;
 
+    /// The folders of files of servers that the configuration names.
+    fn log_directories(&self) -> &[PathBuf];
+
+    /// The last transactions that serving servers have applied, at least one, or why none says it.
+    fn applied(&self) -> BoxFuture<'_, Result<Vec<i64>, String>>;
+
+    /// The machine that makes the records of a history from before. `is_history`: of a file that no bridge continues.
+    ///
+    /// # Errors
+    /// If the options cannot work.
+    fn past_machine(
+        &self,
+        name: &str,
+        has_masks: bool,
+        is_history: bool,
+    ) -> Result<Box<dyn SourceMachine>, Failure>;
+
+    /// Finds the oldest usable snapshot after a zxid in files of servers. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If there is none, or a file cannot be read.
+    fn read_past(&self, files: &PastFiles<'_>, after: Option<i64>) -> Result<LogBackfill, BackfillError>;
+
     /// Connects for `zkbridge check --connect`. `what` names the source in the finding.
     fn check(&self, what: String) -> BoxFuture<'_, Finding>;
 
@@ -54,6 +78,18 @@ pub trait SourceType: Sync {
 
     /// Opens a session that reads the tree for `zkbridge verify`.
     fn survey(&self) -> BoxFuture<'_, Result<Box<dyn TreeReader>, SourceError>>;
+}
+
+/// Files of servers, and how far they are read.
+pub struct PastFiles<'a> {
+    /// Their folders.
+    pub directories: &'a [PathBuf],
+    /// For temporary files.
+    pub folder: &'a Path,
+    /// Transactions that are known to be committed.
+    pub applied: &'a [i64],
+    /// Nothing after it is read.
+    pub until: i64,
 }
 
 /// Reads the present tree in a session of its own.

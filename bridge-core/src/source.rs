@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::committed::{HistoryPosition, StageRead};
 use crate::path::ZnodePath;
+use crate::record::Mode;
 
 pub use input::{AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, Ticket};
 
@@ -103,6 +104,8 @@ pub enum SourceEvent {
     Input(Input),
     /// The version of the server, if it is known.
     Server(Option<Arc<str>>),
+    /// How the records of the following inputs were captured; `None`: as the source is configured.
+    Mode(Option<Mode>),
     /// The connection cannot be made or kept. It is tried again unless [`SourceErrorKind::is_final`].
     Trouble(SourceError),
 }

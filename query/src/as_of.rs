@@ -21,6 +21,7 @@ use crate::certainty::{Bound, Certainty, Doubt, RecordRef};
 use crate::error::QueryError;
 use crate::history::STEP_VERSIONS;
 use crate::journal::JournalQuery;
+use crate::past::PastPlace;
 use crate::visibility::Access;
 
 /// A change that is seen as it happens is captured within the session timeout; servers allow 40 s by default.
@@ -33,7 +34,8 @@ pub struct AsOfValue {
     pub exists: Option<bool>,
     /// Its data; null if it did not exist, and if the data is not known.
     pub data: Option<Data>,
-    /// The record with this value; null if the value comes from the image, or there is none.
+    /// The record with this value; null if the value comes from the image or from the time before the journal, or there
+    /// is none.
     pub seq: Option<Seq>,
     /// Whether nothing is open: the same as `certainty` = `exact`.
     pub certain: bool,
@@ -54,6 +56,15 @@ impl AsOfValue {
             doubts: Vec::new(),
             certainty: Certainty::Exact,
         }
+    }
+
+    /// A value from the time before the journal, whose records have numbers of their own.
+    pub(crate) fn of_past(mut self, doubt: Option<Doubt>) -> AsOfValue {
+        self.seq = None;
+        if let Some(doubt) = doubt {
+            self.doubt(doubt);
+        }
+        self
     }
 
     fn doubt(&mut self, doubt: Doubt) {
@@ -97,17 +108,27 @@ impl JournalQuery {
         let mut from = None;
         // How many records were merged into the record after the position, once that record is known.
         let mut merged = None;
+        let mut oldest: Option<Arc<Record>> = None;
         loop {
             let Some(read) = self.reader()?.history(path, from, STEP_VERSIONS)? else {
-                return Ok(None);
+                return self.value_before(path, &query, PastPlace::before(None));
             };
             if from.is_none() && read.records.is_empty() {
                 let mut reader = self.reader()?;
                 let oldest = reader.oldest()?.unwrap_or_default();
                 let unchanged = reader.imaged(path)?;
-                return Ok(unchanged.and_then(|znode| query.unchanged(znode, oldest)));
+                drop(reader);
+                let value = unchanged.and_then(|znode| query.clone().unchanged(znode, oldest));
+                if value.as_ref().is_some_and(|value| value.exists == Some(true)) {
+                    return Ok(value);
+                }
+                let before = self.value_before(path, &query, PastPlace::before(None))?;
+                return Ok(before.or(value));
             }
             for record in &read.records {
+                if record.zxid.is_some() {
+                    oldest = Some(Arc::clone(record));
+                }
                 if let Some(value) = query.take(record, reported) {
                     return Ok(Some(with_merged(value, merged)));
                 }
@@ -117,8 +138,26 @@ impl JournalQuery {
             }
             match read.next {
                 Some(next) => from = Some(next),
-                None => return Ok(Some(with_merged(query.end(read.is_cut), merged))),
+                None => {
+                    let place = PastPlace::before(oldest.as_deref());
+                    let before = self.value_before(path, &query, place)?;
+                    let value = before.unwrap_or_else(|| query.end(read.is_cut));
+                    return Ok(Some(with_merged(value, merged)));
+                }
             }
+        }
+    }
+
+    /// The value in the time before the journal. A record's number names none there.
+    fn value_before(
+        &self,
+        path: &ZnodePath,
+        query: &AsOfQuery,
+        place: PastPlace,
+    ) -> Result<Option<AsOfValue>, QueryError> {
+        match query.position {
+            Position::Seq(_) => Ok(None),
+            Position::Zxid(_) | Position::Time(_) => self.past_value(path, query, place),
         }
     }
 
@@ -145,7 +184,7 @@ fn with_merged(mut value: AsOfValue, merged: Option<u64>) -> AsOfValue {
 }
 
 /// Takes the records of a path, the newest first, until the value is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AsOfQuery {
     position: Position,
     later: Option<Arc<Record>>,

@@ -63,6 +63,13 @@ pub enum Doubt {
     Removed,
     /// The journal has no record of the znode.
     NoRecord,
+    /// The time before the journal is known up to a zxid only, and the journal begins later.
+    NotJoined {
+        /// The last zxid of the time before.
+        until: Zxid,
+        /// The zxid with which the kept records of the journal begin.
+        from: Zxid,
+    },
     /// The first record is the create; what was before the journal began is not known.
     BeforeFirst(RecordRef),
     /// The first kept record is later than the moment.
@@ -156,9 +163,11 @@ impl Doubt {
             }
             Doubt::Masked => Certainty::Masked,
             Doubt::Cut => Certainty::Cut,
-            Doubt::Removed | Doubt::NoRecord | Doubt::BeforeFirst(_) | Doubt::FirstKept(_) => {
-                Certainty::Removed
-            }
+            Doubt::Removed
+            | Doubt::NoRecord
+            | Doubt::NotJoined { .. }
+            | Doubt::BeforeFirst(_)
+            | Doubt::FirstKept(_) => Certainty::Removed,
             Doubt::NotReported(_) | Doubt::PastTail { .. } | Doubt::Future(_) => Certainty::Beyond,
         }
     }
@@ -168,6 +177,11 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Doubt::Removed => f.write_str("retention has removed older records"),
+            Doubt::NotJoined { until, from } => write!(
+                f,
+                "no file has the changes between {until}, the end of the backfilled history, and {from}, with which the \
+                 journal begins: run 'zkbridge backfill' again"
+            ),
             Doubt::NoRecord => f.write_str("the journal has no record of it"),
             Doubt::BeforeFirst(first) => write!(
                 f,

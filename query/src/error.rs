@@ -26,6 +26,19 @@ pub enum QueryError {
         /// How long the query waited.
         waited: Duration,
     },
+    /// The file for the time before the journal is of another source.
+    #[error(
+        "query failed: {} belongs to the source '{found}', not to '{source_name}'\nhelp: move the file away",
+        file.display()
+    )]
+    OtherSource {
+        /// The file.
+        file: PathBuf,
+        /// The source that it belongs to.
+        found: String,
+        /// The source of the journal.
+        source_name: String,
+    },
     /// The path is hidden from this caller.
     #[error("query failed: {0}: this path is hidden")]
     Hidden(ZnodePath),

@@ -10,6 +10,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
 
 use crate::error::QueryError;
+use crate::past::Past;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 use crate::visibility::{self, Access, AllVisible, Visibility};
 
@@ -17,6 +18,8 @@ use crate::visibility::{self, Access, AllVisible, Visibility};
 pub struct JournalQuery {
     source: Arc<str>,
     pool: ReaderPool,
+    /// The time before the journal.
+    pub(crate) past: Option<Past>,
     visibility: Arc<dyn Visibility>,
 }
 
@@ -41,6 +44,7 @@ impl JournalQuery {
         Ok(JournalQuery {
             source,
             pool,
+            past: Past::beside(file),
             visibility: Arc::new(AllVisible),
         })
     }

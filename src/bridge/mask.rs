@@ -23,7 +23,7 @@ const KEY_FILE_BYTES_MAX: u64 = 1024;
 const OWNER_ONLY: u32 = 0o600;
 
 /// The file of a source's key.
-pub(super) fn key_file(config: &Config, source: &SourceConfig) -> PathBuf {
+pub fn key_file(config: &Config, source: &SourceConfig) -> PathBuf {
     config.data_dir.join(format!("{}.mask-key", source.name))
 }
 
@@ -32,7 +32,7 @@ pub(super) fn key_file(config: &Config, source: &SourceConfig) -> PathBuf {
 ///
 /// # Errors
 /// If the file of the key cannot be read or written, or holds no key: the source must not run without its masks.
-pub(super) fn masking(
+pub fn masking(
     source: &SourceConfig,
     key_file: &Path,
     had_masks: bool,

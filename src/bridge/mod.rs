@@ -40,6 +40,7 @@ use crate::{logging, operator};
 
 pub use cursors::{CursorChange, unconfigured};
 pub use descriptors::raise_limit;
+pub use mask::{key_file, masking};
 pub use reload::Reloaded;
 pub use sink_task::run_id;
 pub use sinks::sink;

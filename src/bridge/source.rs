@@ -12,8 +12,10 @@ use bridge_core::delivery::{SinkStatus, Workers};
 use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader, in_use_by_another};
 use bridge_core::machine::SourceMachine;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
+use bridge_core::record::Masking;
 use bridge_core::scope::Scope;
 use bridge_core::source::Link;
+use bridge_query::past_file;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -125,6 +127,9 @@ impl PreparedSource {
         // Before anything is appended or read: without its masks the source must not run.
         let had_masks = journal.has_masks().map_err(journal_failure)?;
         let masking = masking(source, &self.key_file, had_masks)?;
+        if let Some(masking) = &masking {
+            mask_past(source, &self.file, masking)?;
+        }
         let replaced = journal.set_masking(masking).map_err(journal_failure)?;
         if replaced > 0 {
             tracing::info!(
@@ -148,6 +153,26 @@ impl PreparedSource {
             scope: self.scope,
         })
     }
+}
+
+/// Masks the values in the history from before the journal, where there is one.
+fn mask_past(source: &SourceConfig, journal: &Path, masking: &Arc<Masking>) -> Result<(), Failure> {
+    let file = past_file(journal);
+    if !file.exists() {
+        return Ok(());
+    }
+    let mut past = Journal::open(&file, &journal_options(source)).map_err(journal_failure)?;
+    let replaced = past
+        .set_masking(Some(Arc::clone(masking)))
+        .map_err(journal_failure)?;
+    if replaced > 0 {
+        tracing::info!(
+            source = &*source.name,
+            values = replaced,
+            "values of masked paths in the backfilled history were replaced by their digests"
+        );
+    }
+    Ok(())
 }
 
 /// A source whose journal cannot be opened. The others run; a reload tries it again.

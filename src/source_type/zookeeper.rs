@@ -1,6 +1,6 @@
 //! ZooKeeper as a type of source.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_config::SourceConfig;
@@ -15,13 +15,15 @@ use bridge_core::scope::Scope;
 use bridge_core::source::{Source, SourceError};
 use bridge_zookeeper::config::{Acls, CaptureMode, DataForm, Liveness, Snapshot, ZookeeperConfig};
 use bridge_zookeeper::observer::ObserverSource;
-use bridge_zookeeper::txnlog::TxnlogSource;
+use bridge_zookeeper::txnlog::{
+    BackfillError, BackfillRequest, LogBackfill, TxnlogSource, applied_by_servers,
+};
 use bridge_zookeeper::{Survey, ZookeeperSource, fresh_canary};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use globset::GlobSetBuilder;
 
-use super::{SourceType, TreeReader};
+use super::{PastFiles, SourceType, TreeReader};
 use crate::bridge::rand_seed;
 use crate::command::check::{Finding, look_at_ensemble};
 use crate::doctor::{Line, examine_ensemble};
@@ -70,6 +72,41 @@ impl SourceType for ZookeeperConfig {
                 Box::new(ZookeeperSource::new(self.clone()))
             }
         }
+    }
+
+    fn log_directories(&self) -> &[PathBuf] {
+        self.txnlog.as_ref().map_or(&[], |txnlog| &txnlog.directories)
+    }
+
+    fn applied(&self) -> BoxFuture<'_, Result<Vec<i64>, String>> {
+        applied_by_servers(self).boxed()
+    }
+
+    fn past_machine(
+        &self,
+        name: &str,
+        has_masks: bool,
+        is_history: bool,
+    ) -> Result<Box<dyn SourceMachine>, Failure> {
+        let capture = capture_options(name, self, false)?;
+        let mut options = committed_options(self, capture, has_masks);
+        if is_history {
+            // The reader of the logs has compared every digest.
+            options.proof = ProofMode::Sequence;
+        }
+        Ok(Box::new(Committed::new(options)))
+    }
+
+    fn read_past(&self, files: &PastFiles<'_>, after: Option<i64>) -> Result<LogBackfill, BackfillError> {
+        let request = BackfillRequest {
+            directories: files.directories,
+            folder: files.folder,
+            acl_digests: self.acl_digests,
+            applied: files.applied,
+            until: files.until,
+            is_stopped: &|| false,
+        };
+        LogBackfill::begin(&request, after)
     }
 
     fn check(&self, what: String) -> BoxFuture<'_, Finding> {

@@ -139,7 +139,7 @@ async fn a_watch_and_an_observer_give_the_same_change_the_same_id_and_the_watch_
     watching.stop().await;
     observing.stop().await;
     let (watch, exact) = (watching.records(), observing.records());
-    let account = judge("observer", &exact, &zookeeper);
+    let account = judge(&["observer"], &exact, &zookeeper);
     assert_eq!(account.gaps, 0, "{account}");
     assert_eq!(complaints(&watch, &exact), [""; 0]);
     let count = |records: &[Value]| records.iter().filter(|record| is_change(record)).count();

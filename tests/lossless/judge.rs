@@ -26,17 +26,21 @@ fn forced(zookeeper: &ZooKeeper) -> Vec<u64> {
 }
 
 /// Every committed transaction below `/app` is in the records once and exactly, and nothing else is; there is no gap that
-/// the servers did not force. `mode` is that of the source.
-pub fn judge(mode: &str, records: &[Value], zookeeper: &ZooKeeper) -> Account {
+/// the servers did not force. Each record says that it was read in one of these modes.
+pub fn judge(modes: &[&str], records: &[Value], zookeeper: &ZooKeeper) -> Account {
+    judge_by(modes, records, &truth(zookeeper), &forced(zookeeper))
+}
+
+/// The same by a history that was read before, from files that may be gone.
+pub fn judge_by(modes: &[&str], records: &[Value], truth: &Truth, forced: &[u64]) -> Account {
     let records: Vec<&Value> = records.iter().collect();
-    let (truth, forced) = (truth(zookeeper), forced(zookeeper));
     let lossless = Lossless {
         records: &records,
-        truth: &truth,
+        truth,
         roots: &["/app".to_owned()],
-        mode,
+        modes,
         has_lists: true,
-        forced: &forced,
+        forced,
     };
     let (account, complaints) = lossless.judge();
     let shown: Vec<&String> = complaints.iter().take(SHOWN_MAX).collect();
@@ -45,6 +49,6 @@ pub fn judge(mode: &str, records: &[Value], zookeeper: &ZooKeeper) -> Account {
         "{} complaints: {shown:#?}",
         complaints.len()
     );
-    println!("{mode}: {account}; {} digests agree", truth.digests);
+    println!("{modes:?}: {account}; {} digests agree", truth.digests);
     account
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod backfill;
 mod beside;
 mod judge;
 mod observer;

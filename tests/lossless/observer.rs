@@ -5,7 +5,7 @@ use std::process::Command;
 use bridge_servers::{ZooKeeper, real_servers};
 
 use crate::judge::judge;
-use crate::stage::{Bridge, changes, last_zxid};
+use crate::stage::{Bridge, changes, last_zxid, writes};
 
 /// The options of a source that observes all servers.
 pub fn observer(zookeeper: &ZooKeeper) -> String {
@@ -41,7 +41,7 @@ async fn check_line(version: &str) {
     bridge.start();
     bridge.delivers(last_zxid(&zookeeper)).await;
     bridge.stop().await;
-    let account = judge("observer", &bridge.records(), &zookeeper);
+    let account = judge(&["observer"], &bridge.records(), &zookeeper);
     assert_eq!(account.gaps, 0, "{account}");
 }
 
@@ -72,7 +72,7 @@ async fn a_change_of_the_leader_leaves_no_gap() {
     changes(&zookeeper, 2).await;
     bridge.delivers(last_zxid(&zookeeper)).await;
     bridge.stop().await;
-    let account = judge("observer", &bridge.records(), &zookeeper);
+    let account = judge(&["observer"], &bridge.records(), &zookeeper);
     assert_eq!(account.gaps, 0, "{account}");
 }
 
@@ -98,9 +98,81 @@ async fn a_long_absence_is_a_declared_gap_and_everything_after_it_is_exact() {
     changes(&zookeeper, 11).await;
     bridge.delivers(last_zxid(&zookeeper)).await;
     bridge.stop().await;
-    let account = judge("observer", &bridge.records(), &zookeeper);
+    let account = judge(&["observer"], &bridge.records(), &zookeeper);
     assert_eq!(account.gaps, 1, "{account}");
     assert!(account.inside > 500, "{account}");
+}
+
+/// An observer beside the files of the first server, and a server that keeps few transactions in memory.
+async fn beside_logs() -> (ZooKeeper, Bridge) {
+    let zookeeper = ZooKeeper::builder()
+        .quorum()
+        .system_property("zookeeper.snapshotSizeFactor", "-1")
+        .start()
+        .await
+        .unwrap();
+    changes(&zookeeper, 0).await;
+    let options = format!(
+        "{}[source.txnlog]\nbypasses_acls = true\ndirectories = [\"{}\"]\n",
+        observer(&zookeeper),
+        zookeeper.data_dir(0).display()
+    );
+    let mut bridge = Bridge::of(&zookeeper, &options);
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    bridge.stop().await;
+    (zookeeper, bridge)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_absence_is_filled_from_transaction_logs_without_a_gap() {
+    real_servers!("an observer after a long absence, beside transaction logs");
+    let (zookeeper, mut bridge) = beside_logs().await;
+    writes(&zookeeper, "/app/many", 5_000).await;
+    changes(&zookeeper, 1).await;
+    let absent = last_zxid(&zookeeper);
+    bridge.start();
+    bridge.delivers(absent).await;
+    changes(&zookeeper, 2).await;
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    let log = bridge.log();
+    bridge.stop().await;
+    let records = bridge.records();
+    let account = judge(&["observer", "txnlog"], &records, &zookeeper);
+    assert_eq!(account.gaps, 0, "{account}");
+    let of_logs = |record: &&serde_json::Value| record["source"]["mode"] == "txnlog";
+    assert!(records.iter().filter(of_logs).count() > 5_000, "{log:#?}");
+    let said = |line: &String| line.contains("filled what the leader no longer has");
+    assert!(log.iter().any(said), "{log:#?}");
+    // Records of the connection after it are the observer's again.
+    assert_eq!(records.last().unwrap()["source"]["mode"], "observer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_absence_that_logs_cannot_fill_is_a_declared_gap_and_the_log_says_why() {
+    real_servers!("an observer after a long absence, beside lost logs");
+    let (zookeeper, mut bridge) = beside_logs().await;
+    writes(&zookeeper, "/app/many", 1_000).await;
+    let version = zookeeper.data_dir(0).join("version-2");
+    let aside = zookeeper.data_dir(0).join("aside");
+    std::fs::create_dir(&aside).unwrap();
+    let last = last_zxid(&zookeeper);
+    for entry in std::fs::read_dir(&version).unwrap().map(|entry| entry.unwrap()) {
+        if entry.file_name().to_string_lossy().starts_with("log.") {
+            std::fs::rename(entry.path(), aside.join(entry.file_name())).unwrap();
+        }
+    }
+    bridge.start();
+    bridge.delivers(last).await;
+    let log = bridge.log();
+    bridge.stop().await;
+    let records = bridge.records();
+    let gaps = records.iter().filter(|record| record["op"] == "gap_end");
+    let reasons: Vec<_> = gaps.map(|gap| gap["gap"]["reason"].clone()).collect();
+    assert_eq!(reasons, ["started"]);
+    let said =
+        |line: &String| line.contains("no log has 0x") && line.contains("transaction logs do not have");
+    assert!(log.iter().any(said), "{log:#?}");
 }
 
 #[test]

@@ -42,6 +42,18 @@ impl Bridge {
         }
     }
 
+    /// The folder of the configuration.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Changes the configuration of the next start.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) {
+        let file = self.folder.path().join("zkbridge.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(text)).unwrap();
+    }
+
     pub fn start(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
         command.current_dir(self.folder.path()).arg("run");
@@ -96,6 +108,11 @@ impl Bridge {
         assert_eq!(child.exit_code(BOUND).await.unwrap(), 0);
     }
 
+    /// The lines of the log of the running bridge.
+    pub fn log(&self) -> Vec<String> {
+        self.child.as_ref().map(Child::stderr).unwrap_or_default()
+    }
+
     /// The records of the file, each once, in the order of the journal. A record that was delivered again is the same.
     pub fn records(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.folder.path().join("changes.jsonl")).unwrap();
@@ -113,7 +130,7 @@ impl Bridge {
     }
 }
 
-fn number(zxid: &str) -> Option<u64> {
+pub fn number(zxid: &str) -> Option<u64> {
     u64::from_str_radix(zxid.trim_start_matches("0x"), 16).ok()
 }
 
@@ -122,10 +139,22 @@ pub fn last_zxid(zookeeper: &ZooKeeper) -> u64 {
     truth(zookeeper).last
 }
 
+/// The version of the servers.
+fn numbers(zookeeper: &ZooKeeper) -> (u32, u32, u32) {
+    let parts: Vec<u32> = zookeeper
+        .version()
+        .split('.')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    (parts[0], parts[1], parts[2])
+}
+
 async fn client(zookeeper: &ZooKeeper) -> Client {
     let connect = zookeeper.connect_string();
+    let (major, minor, patch) = numbers(zookeeper);
     eventually("a session", BOUND, || async {
-        Client::connect(&connect).await.ok()
+        let connector = Client::connector().with_server_version(major, minor, patch);
+        connector.connect(&connect).await.ok()
     })
     .await
     .unwrap()
@@ -180,7 +209,11 @@ pub async fn changes(zookeeper: &ZooKeeper, number: usize) {
         .await
         .unwrap();
     let mut multi = session.new_multi_writer();
-    multi.add_create(&at("m"), b"m", &OPEN).unwrap();
+    // Of a create within a multi the client asks for a Stat, which 3.4 does not know.
+    match numbers(zookeeper) >= (3, 5, 0) {
+        true => multi.add_create(&at("m"), b"m", &OPEN).unwrap(),
+        false => drop(session.create(&at("m"), b"m", &OPEN).await.unwrap()),
+    }
     multi
         .add_set_data(&format!("/outside{number}"), b"x", None)
         .unwrap();
@@ -196,4 +229,38 @@ pub async fn changes(zookeeper: &ZooKeeper, number: usize) {
     })
     .await
     .unwrap();
+}
+
+/// So many writes of a znode, a few hundred at once.
+pub async fn writes(zookeeper: &ZooKeeper, path: &str, count: usize) {
+    const AT_ONCE: usize = 200;
+    let session = client(zookeeper).await;
+    match session.create(path, b"", &OPEN).await {
+        Ok(_) | Err(Error::NodeExists) => {}
+        Err(error) => panic!("{error}"),
+    }
+    for first in (0..count).step_by(AT_ONCE) {
+        let sets = (first..count.min(first + AT_ONCE)).map(|number| {
+            let session = session.clone();
+            async move {
+                let data = number.to_string();
+                session.set_data(path, data.as_bytes(), None).await
+            }
+        });
+        for set in futures::future::join_all(sets).await {
+            set.unwrap();
+        }
+    }
+}
+
+/// Writes a znode, which is created if there is none.
+pub async fn write_value(zookeeper: &ZooKeeper, path: &str, data: &[u8]) {
+    let session = client(zookeeper).await;
+    for path in ["/app", path] {
+        match session.create(path, b"", &OPEN).await {
+            Ok(_) | Err(Error::NodeExists) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    session.set_data(path, data, None).await.unwrap();
 }

@@ -28,7 +28,7 @@ use super::retention::Maintained;
 use super::sink_progress::{ProgressError, SinkProgress};
 use crate::image_txn::ImageTxn;
 use crate::number::Seq;
-use crate::record::Timestamp;
+use crate::record::{Mode, Timestamp};
 
 /// Numbers the writers of a log. A process that opens a journal to write it takes the term after the stored one and
 /// stores it with its first batch, after which no earlier writer can append.
@@ -173,6 +173,9 @@ pub trait SinkState {
 pub trait JournalWriter: Log + ImageTxn + SinkState {
     /// The server's version that the next records name.
     fn set_server(&mut self, server: Option<Arc<str>>);
+
+    /// How the next records say that they were captured; `None`: as the options of the journal say.
+    fn set_mode(&mut self, mode: Option<Mode>);
 
     /// Completes the open transaction for [`Log::append_batch`]. After an error it is rolled back.
     ///

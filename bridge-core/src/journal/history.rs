@@ -14,9 +14,10 @@ use super::folding;
 use super::image_reader::place_of;
 use super::read::{Names, Reader};
 use super::read_connection::Slice;
+use super::row::{kind_number, op_number};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{Record, Timestamp};
+use crate::record::{Op, Record, Timestamp, ZxidKind};
 
 /// Rows read between two readings of the clock: 1 to 2 ms.
 const ROWS_SCANNED: i64 = 10_000;
@@ -116,6 +117,36 @@ impl Reader {
                 }
             }
             Ok(Some(None))
+        })
+    }
+}
+
+impl Reader {
+    /// The zxid with which the kept records begin: every later change is in the journal. While no record was removed, that
+    /// of the first listing that ended; otherwise that of the first exact record. `None` if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn begins_at(&mut self) -> Result<Option<Zxid>, JournalError> {
+        let doing = "looking for its begin";
+        let found = match self.oldest()? {
+            None => return Ok(None),
+            Some(Seq(1)) => self.first_where("op = ?3 AND zxid IS NOT NULL", op_number(Op::SnapshotEnd)),
+            Some(_) => self.first_where(
+                "zxid_kind = ?3 AND zxid IS NOT NULL",
+                kind_number(ZxidKind::Exact),
+            ),
+        };
+        let Some(seq) = found.map_err(|error| self.fault(doing, error))? else {
+            return Ok(None);
+        };
+        self.within(doing, |connection| {
+            let zxid: Option<i64> = connection
+                .prepare_cached("SELECT zxid FROM record WHERE seq = ?1")?
+                .query_row([seq.0.cast_signed()], |row| row.get(0))
+                .optional()?;
+            Ok(zxid.map(|zxid| Zxid(zxid.cast_unsigned())))
         })
     }
 }

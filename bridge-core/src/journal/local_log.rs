@@ -21,7 +21,7 @@ use super::tail_cache::TailCache;
 use super::writer::{Journal, TxnState, execute};
 use crate::append::RecordKind;
 use crate::number::Seq;
-use crate::record::GapReason;
+use crate::record::{GapReason, Mode};
 
 /// The key of the term in `meta`.
 const TERM: &str = "term";
@@ -35,6 +35,8 @@ pub(super) struct LocalLog {
     pub(super) origins: Origins,
     /// The server's version that the next records name.
     pub(super) server: Option<Arc<str>>,
+    /// How the next records were captured, if not as the options say.
+    pub(super) mode: Option<Mode>,
     /// The last record, with the open transaction.
     pub(super) head: Seq,
     /// As this process has left it, with its own term.
@@ -58,6 +60,7 @@ impl LocalLog {
             holes: Holes::load(connection)?,
             origins: Origins::default(),
             server: None,
+            mode: None,
             head: tail,
             end: LogEnd { tail, term },
             stored,

@@ -431,7 +431,7 @@ fn op_of_number(number: i64) -> Option<Op> {
     Op::ALL.iter().copied().find(|op| op_number(*op) == number)
 }
 
-fn kind_number(kind: ZxidKind) -> i64 {
+pub(super) fn kind_number(kind: ZxidKind) -> i64 {
     match kind {
         ZxidKind::Exact => 0,
         ZxidKind::UpperBound => 1,

@@ -30,7 +30,7 @@ use super::wal::WalCopier;
 use super::wal_gate::WalGate;
 use crate::append::{Append, RecordKind};
 use crate::number::Seq;
-use crate::record::{Masking, Origin, Timestamp};
+use crate::record::{Masking, Mode, Origin, Timestamp};
 
 /// The journal of one source, open for writing. Synchronous: it is used on one thread.
 ///
@@ -317,11 +317,12 @@ impl Journal {
             ..
         } = self;
         let seq = log.head.next();
+        let mode = log.mode.unwrap_or(options.mode);
         let ctx = Context {
             seq,
             cluster: &options.cluster,
             root: image.roots.id(connection, root.as_ref())?,
-            origin: log.origins.id(connection, options.mode, log.server.as_ref())?,
+            origin: log.origins.id(connection, mode, log.server.as_ref())?,
             before: options.before,
             rebaselined: log.rebaselined,
         };
@@ -345,7 +346,7 @@ impl Journal {
             root,
             path,
             origin: Origin {
-                mode: options.mode,
+                mode,
                 server: log.server.clone(),
             },
         });
@@ -365,6 +366,13 @@ impl JournalWriter for Journal {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         if self.log.server != server {
             self.log.server = server;
+            self.log.origins.changed();
+        }
+    }
+
+    fn set_mode(&mut self, mode: Option<Mode>) {
+        if self.log.mode != mode {
+            self.log.mode = mode;
             self.log.origins.changed();
         }
     }

@@ -128,6 +128,10 @@ impl<L: JournalWriter> Flow<L> {
                 self.events.push_back(PipelineEvent::Server(version));
                 Ok(())
             }
+            SourceEvent::Mode(mode) => {
+                self.journal.set_mode(mode);
+                Ok(())
+            }
             SourceEvent::Trouble(trouble) => {
                 self.events.push_back(PipelineEvent::Trouble(trouble));
                 Ok(())

@@ -53,6 +53,8 @@ pub struct Model {
     pub records: Vec<Arc<Record>>,
     /// The version that the next records name.
     pub server: Option<Arc<str>>,
+    /// How the next records were captured; `None`: with a watch.
+    pub mode: Option<Mode>,
     /// The configured content of `before`.
     pub before: Before,
 }
@@ -88,7 +90,7 @@ impl Model {
                 captured: entry.captured,
             },
             source: Origin {
-                mode: Mode::Watch,
+                mode: self.mode.unwrap_or(Mode::Watch),
                 server: self.server.clone(),
             },
             acl: None,

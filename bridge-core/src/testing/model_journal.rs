@@ -18,7 +18,7 @@ use crate::journal::{
 };
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
-use crate::record::{Record, Stat, Timestamp};
+use crate::record::{Mode, Record, Stat, Timestamp};
 
 use super::model::{Model, Znode};
 use super::model_backlog::ModelBacklog;
@@ -117,6 +117,7 @@ impl ModelJournal {
     pub fn open(disk: Rc<RefCell<ModelDisk>>) -> ModelJournal {
         // The connected server is not stored.
         disk.borrow_mut().state.model.server = None;
+        disk.borrow_mut().state.model.mode = None;
         let term = disk.borrow().state.term.next();
         ModelJournal {
             disk,
@@ -431,6 +432,10 @@ impl SinkState for ModelJournal {
 impl JournalWriter for ModelJournal {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         self.disk.borrow_mut().state.model.server = server;
+    }
+
+    fn set_mode(&mut self, mode: Option<Mode>) {
+        self.disk.borrow_mut().state.model.mode = mode;
     }
 
     fn seal(&mut self) -> Result<SealedBatch, JournalError> {

@@ -105,7 +105,8 @@ pub struct ZookeeperConfig {
     /// The connection to the servers' quorum ports, for `capture = "observer"`.
     #[serde(default)]
     pub observer: Option<ObserverOptions>,
-    /// The files of servers, for `capture = "txnlog"`.
+    /// The files of servers, for `capture = "txnlog"`. With `"observer"` they fill the hole that a too long absence leaves
+    /// in what the leader has in memory. `zkbridge backfill` reads them, too.
     #[serde(default)]
     pub txnlog: Option<TxnlogOptions>,
 }

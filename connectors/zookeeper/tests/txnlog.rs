@@ -212,7 +212,7 @@ impl Running {
             match self.event().await {
                 SourceEvent::Input(input) => return input,
                 SourceEvent::Connected { connection, .. } => self.connection = connection,
-                SourceEvent::Server(_) => {}
+                SourceEvent::Server(_) | SourceEvent::Mode(_) => {}
                 SourceEvent::Trouble(error) => assert!(!error.kind.is_final(), "{error}"),
             }
         }

@@ -3,6 +3,7 @@
 mod as_of;
 mod gaps;
 mod lists;
+mod past;
 mod pool;
 mod random;
 mod scratch;

@@ -3,14 +3,15 @@
 mod text;
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 
 use bridge_console::text::escaped;
 use bridge_console::{Color, Style, ValueForm, data_words};
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Data;
-use bridge_query::{HistoryPage, JournalQuery, PAGE_MAX};
+use bridge_core::record::{Data, Record};
+use bridge_query::{JournalQuery, PAGE_MAX, PastPlace, Version};
 use clap::Args;
 use serde_json::json;
 
@@ -31,7 +32,9 @@ Prints the newest record first. --at prints the value that the znode had, byte
 for byte unless the output is a terminal, and writes to standard error what is
 not certain: values that could not be read, values of records that a full
 journal merged, gaps, records that retention removed.
-Reads only the journal, with or without a running bridge.
+Reads only the journal, with or without a running bridge, and the history from
+before it that 'zkbridge backfill' has made; records of that have numbers of
+their own.
 
 Exit codes: 0 printed, 1 no record of this znode, or with --at: not certain,
 2 the command line or the configuration is wrong, 3 there is no journal";
@@ -83,39 +86,77 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
     Err(Failure::new(Exit::Runtime, message))
 }
 
-/// Prints the versions in a journal; `false` if it knows nothing of the path.
+/// Prints the versions in a journal, and those of the time before it; `false` if nothing is known of the path.
 fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Failure> {
     let style = Style::for_stdout(Color::Auto).with_values(args.hex);
     let mut left = args.count.unwrap_or(usize::MAX);
-    let Some(mut page) = journal.history(&args.path, None, left.min(PAGE_MAX))? else {
-        return Ok(false);
-    };
-    if !args.json {
-        print(&text::heading(&args.path, journal.source()))?;
-    }
-    loop {
+    let mut next: Option<Seq> = None;
+    let mut oldest: Option<Arc<Record>> = None;
+    let mut is_known = false;
+    while let Some(page) = journal.history(&args.path, next, left.min(PAGE_MAX))? {
+        if !is_known && !args.json {
+            print(&text::heading(&args.path, journal.source()))?;
+        }
+        is_known = true;
         left -= page.versions.len().min(left);
-        let mut text = page_text(args, &page, &style);
+        let with_zxid = page
+            .versions
+            .iter()
+            .rev()
+            .find(|version| version.record.zxid.is_some());
+        oldest = with_zxid.map(|version| Arc::clone(&version.record)).or(oldest);
+        let mut text = versions_text(args, &page.versions, &style);
         if left > 0 && !args.json {
             text.push_str(&text::end(&page, &style));
         }
+        if !print_on(&text)? || left == 0 {
+            return Ok(true);
+        }
+        match page.next {
+            Some(seq) => next = Some(seq),
+            None => break,
+        }
+    }
+    let has_past = print_past(args, journal, oldest.as_deref(), is_known, left)?;
+    Ok(is_known || has_past)
+}
+
+/// Prints the versions of the time before a journal, of which `oldest` is the oldest record; `false` if there are none.
+fn print_past(
+    args: &HistoryArgs,
+    journal: &JournalQuery,
+    oldest: Option<&Record>,
+    has_heading: bool,
+    mut left: usize,
+) -> Result<bool, Failure> {
+    let style = Style::for_stdout(Color::Auto).with_values(args.hex);
+    let mut place = PastPlace::before(oldest);
+    let mut is_first = true;
+    while let Some(page) = journal.past_versions(&args.path, place, left.min(PAGE_MAX))? {
+        left -= page.versions.len().min(left);
+        let mut text = String::new();
+        if is_first && !args.json {
+            if !has_heading {
+                text.push_str(&text::heading(&args.path, journal.source()));
+            }
+            text.push_str(&text::past(page.doubt.as_ref(), &style));
+        }
+        is_first = false;
+        text.push_str(&versions_text(args, &page.versions, &style));
         if !print_on(&text)? {
             return Ok(true);
         }
-        let next: Seq = match page.next {
-            Some(next) if left > 0 => next,
-            _ => return Ok(true),
-        };
-        match journal.history(&args.path, Some(next), left.min(PAGE_MAX))? {
-            Some(following) => page = following,
-            None => return Ok(true),
+        match page.next {
+            Some(next) if left > 0 => place = next,
+            _ => break,
         }
     }
+    Ok(!is_first)
 }
 
-fn page_text(args: &HistoryArgs, page: &HistoryPage, style: &Style) -> String {
+fn versions_text(args: &HistoryArgs, versions: &[Version], style: &Style) -> String {
     let mut text = String::new();
-    for version in &page.versions {
+    for version in versions {
         match args.json {
             true => text.push_str(&json_line(&version.record)),
             false => text.push_str(&text::version(&version.record, version.compacted, style)),

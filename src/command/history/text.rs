@@ -3,7 +3,7 @@
 use bridge_console::text::escaped;
 use bridge_console::{Style, data_words, value_words};
 use bridge_core::record::{Fidelity, Record, Timestamp, ZxidKind};
-use bridge_query::{AsOfValue, HistoryPage};
+use bridge_query::{AsOfValue, Doubt, HistoryPage};
 
 use crate::terminal::{Tone, broken, count};
 
@@ -101,6 +101,17 @@ fn notes(record: &Record, compacted: u64) -> Vec<String> {
         }
     }
     notes
+}
+
+/// The line above the versions of the time before the journal, and why there may be others between.
+pub fn past(doubt: Option<&Doubt>, style: &Style) -> String {
+    let mut text = Tone::Quiet.paint("before the journal, from transaction logs:", style) + "\n";
+    if let Some(doubt) = doubt {
+        for line in broken(&doubt.to_string(), style.width.saturating_sub(INDENT.len())) {
+            text.push_str(&format!("{INDENT}{}\n", Tone::Quiet.paint(&line, style)));
+        }
+    }
+    text
 }
 
 /// The lines after the last version of a page.

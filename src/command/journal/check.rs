@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use bridge_console::{Color, Style};
-use bridge_core::journal::{Finding, Inspection};
+use bridge_core::journal::{Finding, Inspection, Reader};
 use serde_json::{Value, json};
 
 use super::ChosenJournals;
@@ -18,15 +18,23 @@ pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
     for (source, journal) in journals.of_source(args.source.as_deref())? {
         let name = source.name.to_string();
         let is_watched = std::io::stderr().is_terminal();
-        let inspection = journal.reader()?.inspect(|subject| {
-            if is_watched {
-                eprintln!("{name}: checking the {subject} …");
+        let mut report = |what: &'static str, reader: &mut Reader| -> Result<(), Failure> {
+            let inspection = reader.inspect(|subject| {
+                if is_watched {
+                    eprintln!("{name}: checking the {subject} of the {what} …");
+                }
+            })?;
+            total += inspection.total;
+            match args.json {
+                true => reports.push(for_programs(what, &name, &inspection)),
+                false => print(&for_people(what, &name, &inspection, &style))?,
             }
-        })?;
-        total += inspection.total;
-        match args.json {
-            true => reports.push(for_programs(&name, &inspection)),
-            false => print(&for_people(&name, &inspection, &style))?,
+            Ok(())
+        };
+        report("journal", &mut *journal.reader()?)?;
+        // The time before it, which zkbridge backfill has made.
+        if let Some(mut past) = journal.past_reader()? {
+            report("history", &mut past)?;
         }
     }
     if args.json {
@@ -38,7 +46,7 @@ pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
     }
 }
 
-fn for_people(name: &str, inspection: &Inspection, style: &Style) -> String {
+fn for_people(what: &str, name: &str, inspection: &Inspection, style: &Style) -> String {
     let looked_at = format!(
         "{} and {} of the image looked at",
         count(inspection.records, "record"),
@@ -46,13 +54,13 @@ fn for_people(name: &str, inspection: &Inspection, style: &Style) -> String {
     );
     if inspection.total == 0 {
         return format!(
-            "journal of {name}: {}, {looked_at}\n",
+            "{what} of {name}: {}, {looked_at}\n",
             Tone::Good.paint("whole", style)
         );
     }
     let found = format!("{} wrong", count(inspection.total, "thing"));
     let mut text = format!(
-        "journal of {name}: {}, {looked_at}\n",
+        "{what} of {name}: {}, {looked_at}\n",
         Tone::Bad.paint(&found, style)
     );
     for finding in &inspection.findings {
@@ -80,7 +88,7 @@ fn sentence(finding: &Finding) -> String {
     }
 }
 
-fn for_programs(name: &str, inspection: &Inspection) -> Value {
+fn for_programs(what: &str, name: &str, inspection: &Inspection) -> Value {
     let findings = inspection.findings.iter().map(|finding| {
         json!({
             "subject": finding.subject,
@@ -92,6 +100,7 @@ fn for_programs(name: &str, inspection: &Inspection) -> Value {
     });
     json!({
         "source": name,
+        "file": what,
         "ok": inspection.total == 0,
         "records": inspection.records,
         "paths": inspection.paths,

@@ -58,17 +58,19 @@ pub(super) fn objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>)
 fn txnlog_objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
     match (config.capture, &config.txnlog) {
         (CaptureMode::Watch | CaptureMode::Observer, None) => {}
-        (CaptureMode::Watch | CaptureMode::Observer, Some(_)) => found.push(ConfigIssue::warning(
+        (CaptureMode::Watch, Some(_)) => found.push(ConfigIssue::warning(
             "txnlog",
-            "the section [source.txnlog] has no effect, because capture is not \"txnlog\"",
-            "write capture = \"txnlog\", or leave the section out",
+            "the section [source.txnlog] has no effect on the capture, because capture is \"watch\"; only zkbridge \
+             backfill reads it",
+            "write capture = \"txnlog\" or \"observer\", or leave the section out",
         )),
         (CaptureMode::Txnlog, None) => found.push(ConfigIssue::error(
             "capture",
             "capture = \"txnlog\" has no section [source.txnlog]",
             "add [source.txnlog] with bypasses_acls = true and directories, or use capture = \"watch\"",
         )),
-        (CaptureMode::Txnlog, Some(txnlog)) => found.extend(txnlog.objections()),
+        // Beside an observer the files fill what a too long absence left out.
+        (CaptureMode::Observer | CaptureMode::Txnlog, Some(txnlog)) => found.extend(txnlog.objections()),
     }
 }
 
@@ -115,6 +117,10 @@ mod tests {
         let directories = vec!["/var/lib/zookeeper".into()];
         config.txnlog = Some(TxnlogOptions::new(directories));
         assert_eq!(keys(&config), ["txnlog"]);
+        config.capture = CaptureMode::Observer;
+        config.observer = Some(ObserverOptions::new(Vec::new()));
+        assert_eq!(keys(&config), [] as [&str; 0]);
+        config.observer = None;
         config.capture = CaptureMode::Txnlog;
         assert_eq!(keys(&config), [] as [&str; 0]);
         config.txnlog = Some(TxnlogOptions::new(Vec::new()));

@@ -69,10 +69,21 @@ pub(super) enum ConversationEnd {
     NoRoomForTree(PacketError),
     /// The bridge has stated no position in time.
     NoPosition { leader: QuorumAddress, after: Duration },
+    /// The leader would send its tree, which the bridge has refused.
+    TreeRefused { leader: QuorumAddress, zxid: i64 },
     /// The bridge stops.
     Stopped,
     /// The thread has panicked, which the driver reports.
     Panicked,
+}
+
+/// The position of the bridge, as the leader hears it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StatedPosition {
+    /// The last transaction that the bridge has; 0 without one.
+    pub(super) zxid: i64,
+    /// Whether the connection is closed before a tree is sent.
+    pub(super) refuses_tree: bool,
 }
 
 /// The options of a conversation.
@@ -94,7 +105,7 @@ pub(super) struct Conversation {
     pub(super) candidates: Vec<QuorumAddress>,
     pub(super) spool: Arc<Spool<Arrival>>,
     pub(super) interrupt: Arc<Interrupt>,
-    pub(super) positions: Receiver<i64>,
+    pub(super) positions: Receiver<StatedPosition>,
 }
 
 impl Conversation {
@@ -125,6 +136,7 @@ impl Conversation {
                         conversation: self,
                         leader: candidate,
                         stream: BufReader::with_capacity(READ_BYTES, stream),
+                        refuses_tree: false,
                     };
                     return talk.follow();
                 }
@@ -191,6 +203,7 @@ struct Talk<'a> {
     conversation: &'a Conversation,
     leader: &'a QuorumAddress,
     stream: BufReader<QuorumStream>,
+    refuses_tree: bool,
 }
 
 impl Talk<'_> {
@@ -220,8 +233,15 @@ impl Talk<'_> {
                 let leader = self.leader.clone();
                 spool.push_other(Arrival::Led { leader, epoch });
                 let position = self.position()?;
-                let answer = learner.resume(position).map_err(|fault| self.fault(&fault))?;
+                self.refuses_tree = position.refuses_tree;
+                let answer = learner
+                    .resume(position.zxid)
+                    .map_err(|fault| self.fault(&fault))?;
                 self.send(learner, answer)
+            }
+            LearnerEvent::Synchronised(Synchronised::Snap { zxid }) if self.refuses_tree => {
+                let leader = self.leader.clone();
+                Err(ConversationEnd::TreeRefused { leader, zxid })
             }
             LearnerEvent::Synchronised(answer) => {
                 spool.push_other(Arrival::Synchronised(answer));
@@ -262,7 +282,7 @@ impl Talk<'_> {
     }
 
     /// Waits for the last transaction that the bridge has. The leader waits for as long.
-    fn position(&self) -> Result<i64, ConversationEnd> {
+    fn position(&self) -> Result<StatedPosition, ConversationEnd> {
         let bound = self.conversation.options.transport.init_timeout;
         self.conversation
             .positions

@@ -1,5 +1,7 @@
 //! The source: makes one connection after another, decodes what has arrived, stages trees, and reports to the machine.
 
+mod filling;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -19,8 +21,9 @@ use bridge_transactions::quorum::ObserverId;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
+pub(super) use self::filling::RefusedTree;
 use super::attempts::{AttemptWaits, ServerOrder, failed_server};
-use super::conversation::{Arrival, Conversation, ConversationEnd, ConversationOptions};
+use super::conversation::{Arrival, Conversation, ConversationEnd, ConversationOptions, StatedPosition};
 use super::discover::members_of;
 use super::learner::{CommittedPayload, Synchronised};
 use super::members::QuorumAddress;
@@ -92,6 +95,7 @@ impl ObserverSource {
             took_tree: false,
             last: 0,
             of_other_charset: None,
+            fills: 0,
         };
         while let Some(wait) = driver.connect_once().await {
             if !pause(wait, &mut driver.link).await {
@@ -139,6 +143,8 @@ struct Driver {
     last: i64,
     /// A leader whose digests are those of another charset than UTF-8, in which the machine computes its own.
     of_other_charset: Option<QuorumAddress>,
+    /// How often logs were read in place of a tree, since the machine was up to date.
+    fills: u32,
 }
 
 /// The work of the present connection.
@@ -166,7 +172,7 @@ enum Work {
 struct ConversationHandle {
     spool: Arc<Spool<Arrival>>,
     interrupt: Arc<Interrupt>,
-    positions: Option<std_mpsc::Sender<i64>>,
+    positions: Option<std_mpsc::Sender<StatedPosition>>,
     thread: JoinHandle<()>,
 }
 
@@ -194,6 +200,10 @@ impl Driver {
         (self.leader, self.up_to_date, self.took_tree) = (None, None, false);
         let stop = self.serve(&mut attempt).await;
         attempt.end().await;
+        let stop = match stop {
+            Stop::TreeRefused(refused) => self.fill(refused).await,
+            other => other,
+        };
         // The time before it was up to date was of no use: it ends each attempt to stage a tree that cannot be staged.
         let lasted = self.up_to_date.map_or(Duration::ZERO, |since| since.elapsed());
         self.waits.followed(lasted);
@@ -291,9 +301,13 @@ impl Driver {
         match request.request {
             SourceRequest::Resume { after } => {
                 if let Work::Led { epoch } = *work {
-                    let position = after.map_or(0, |after| after.zxid.0.cast_signed());
+                    let zxid = after.map_or(0, |after| after.zxid.0.cast_signed());
+                    let position = StatedPosition {
+                        zxid,
+                        refuses_tree: after.is_some() && self.may_fill(),
+                    };
                     *work = Work::Resumed { epoch, after };
-                    self.last = position;
+                    self.last = zxid;
                     // A conversation that has ended reports that.
                     let _ended = attempt.positions.take().map(|positions| positions.send(position));
                 }
@@ -346,7 +360,7 @@ impl Driver {
                 }
                 _ => self.up_to_date().await,
             },
-            Arrival::Ended(end) => Err(Stop::Ended(end)),
+            Arrival::Ended(end) => Err(filling::stop_of(end, work)),
         }
     }
 
@@ -455,6 +469,7 @@ impl Driver {
 
     async fn up_to_date(&mut self) -> Result<(), Stop> {
         self.up_to_date = Some(Instant::now());
+        self.fills = 0;
         if let Some(leader) = self.leader.clone() {
             self.servers.followed(leader);
         }
@@ -463,6 +478,9 @@ impl Driver {
 
     /// Learns from the end of a connection which servers to try later, and whether to look for others.
     fn rank(&mut self, stop: &Stop) {
+        if matches!(stop, Stop::Filled) {
+            return;
+        }
         let leader = self.leader.as_ref().filter(|_| self.up_to_date.is_none());
         if let Some(server) = failed_server(stop).or(leader) {
             self.servers.failed(server);

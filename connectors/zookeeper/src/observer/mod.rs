@@ -9,7 +9,7 @@
 //! `learner` is the protocol without a socket, `transport` the connection with encryption and authentication,
 //! `conversation` the thread that reads, `attempts` which
 //! servers are tried in which order, and when. `spool` keeps what has arrived until it is taken. `driver` makes the
-//! connections and reports to the machine, `stop` is why it ends one, `stage` makes an exact tree of the one that a
+//! connections and reports to the machine, in which `filling` reads logs in place of a tree, `stop` is why it ends one, `stage` makes an exact tree of the one that a
 //! leader sends, `to_core` converts transactions, `discover` finds the quorum ports and `refusal` explains why none is
 //! open. Nothing here decides about records.
 //!

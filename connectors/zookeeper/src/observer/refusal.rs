@@ -68,6 +68,10 @@ pub(super) fn explain(end: &ConversationEnd) -> (SourceErrorKind, String) {
                 after.as_secs_f64()
             ),
         ),
+        ConversationEnd::TreeRefused { leader, zxid } => (
+            unavailable,
+            format!("{leader} would send its whole tree at 0x{zxid:016x}, in place of which logs are read"),
+        ),
         ConversationEnd::Stopped | ConversationEnd::Panicked => {
             (unavailable, "the connection was ended".to_owned())
         }

@@ -44,7 +44,7 @@ const FIRST_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", "/zookee
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StageError {
     /// The tree that was sent is damaged.
-    #[error("the tree that the leader sent {0}")]
+    #[error("the tree of the leader or of the snapshot {0}")]
     Tree(#[from] SnapshotError),
     /// The file of the stage.
     #[error(
@@ -124,6 +124,15 @@ impl Stage {
             stage.nodes.insert(&Node::first(path))?;
         }
         Ok(stage)
+    }
+
+    /// The tree before the first transaction of an ensemble whose logs are there from their begin.
+    pub(crate) fn before_all_logs(folder: &Path, epoch: u32) -> Result<Stage, StageError> {
+        let stage = Stage::of_new_ensemble(folder, epoch)?;
+        Ok(Stage {
+            is_sent: true,
+            ..stage
+        })
     }
 
     /// The tree that followed a SNAP of this zxid.
@@ -230,6 +239,16 @@ impl Stage {
     /// paths in UTF-8, and can compare no other.
     pub(crate) fn is_of_other_charset(&self) -> bool {
         self.proof == Proof::Equal && self.leader_digest != self.nodes.digest()
+    }
+
+    /// The last transaction that it has.
+    pub(crate) fn zxid(&self) -> i64 {
+        self.zxid
+    }
+
+    /// Whether the last digest equals the one of the tree.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.proof == Proof::Equal
     }
 
     /// The position of the tree once it is exact.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bridge_core::source::{Input, SourceError, SourceErrorKind, SourceEvent};
 
 use super::conversation::ConversationEnd;
+use super::driver::RefusedTree;
 use super::refusal;
 use super::spool::SpoolError;
 use super::stage::StageError;
@@ -16,6 +17,10 @@ pub(super) enum Stop {
     Ended(ConversationEnd),
     /// The machine asked for another connection.
     Replace(Duration),
+    /// The leader would send its tree, and logs may have what is missing.
+    TreeRefused(RefusedTree),
+    /// Logs were read in its place; the leader is asked again.
+    Filled,
     /// A stage failed.
     Stage(StageError),
     /// The tree stays contradicted.
@@ -35,6 +40,7 @@ impl Stop {
         Some(match self {
             Stop::Asked => return None,
             Stop::Replace(after) => (Input::Disconnected, None, Some(after)),
+            Stop::TreeRefused(_) | Stop::Filled => (Input::Disconnected, None, Some(Duration::ZERO)),
             Stop::Spool(error) | Stop::Ended(ConversationEnd::Overflow(error)) => {
                 let event = trouble(SourceErrorKind::Unavailable, refusal::overflow(&error));
                 (Input::Overflow, Some(event), None)

@@ -8,6 +8,32 @@ use crate::probe::{Probe, answer, understand};
 /// (`read-only`), has loaded its own log with all that is in there.
 const SERVING_MODES: [&str; 4] = ["leader", "follower", "observer", "standalone"];
 
+/// The last transactions that the serving servers of a configuration have applied, at least one.
+///
+/// # Errors
+///
+/// The reason of each server, if none says it.
+pub async fn applied_by_servers(config: &ZookeeperConfig) -> Result<Vec<i64>, String> {
+    let servers = config.connect.servers();
+    let answers = servers.iter().map(|server| last_applied(config, server));
+    let answers = futures::future::join_all(answers).await;
+    let mut reasons = Vec::new();
+    let mut applied = Vec::new();
+    for (server, answer) in servers.iter().zip(answers) {
+        match answer {
+            Ok(zxid) => applied.push(zxid),
+            Err(reason) => reasons.push(format!("{}:{}: {reason}", server.host, server.port)),
+        }
+    }
+    match applied.is_empty() {
+        false => Ok(applied),
+        true => Err(format!(
+            "no server says which transactions are committed: {}",
+            reasons.join("; ")
+        )),
+    }
+}
+
 /// The last transaction that a serving server has applied. It is asked over the same kind of connection as a session
 /// would have.
 ///
@@ -15,7 +41,7 @@ const SERVING_MODES: [&str; 4] = ["leader", "follower", "observer", "standalone"
 ///
 /// The reason, if there is none: a server that does not serve loads its own log with all that is in there, so that its
 /// answer would show nothing.
-pub(super) async fn last_applied(config: &ZookeeperConfig, server: &Server) -> Result<i64, String> {
+async fn last_applied(config: &ZookeeperConfig, server: &Server) -> Result<i64, String> {
     let answer = match &config.tls {
         Some(tls) => answer_encrypted(server, tls).await?,
         None => answer(server).await?,

@@ -15,7 +15,7 @@ use crate::observer::stage::{Stage, StageError};
 
 /// Why there is no state to begin with.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BaseError {
+pub(crate) enum BaseError {
     /// A folder cannot be listed.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -41,7 +41,7 @@ pub(super) enum BaseError {
 }
 
 /// The folders, and what is needed to read them.
-pub(super) struct Sources<'a> {
+pub(crate) struct Sources<'a> {
     /// The folders of logs and snapshots.
     pub folders: &'a [LogFolder],
     /// For the file of a stage.
@@ -50,9 +50,9 @@ pub(super) struct Sources<'a> {
     pub is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
-type Reader = SnapshotReader<Decompressed<File>>;
+pub(super) type Reader = SnapshotReader<Decompressed<File>>;
 
-fn open(snapshot: &SnapshotFile) -> Result<Reader, SnapshotError> {
+pub(super) fn open(snapshot: &SnapshotFile) -> Result<Reader, SnapshotError> {
     let file = File::open(&snapshot.path).map_err(|cause| SnapshotError::Io { at: 0, cause })?;
     SnapshotReader::new(Decompressed::new(file, snapshot.compression))
 }
@@ -69,7 +69,7 @@ impl Sources<'_> {
     }
 
     /// Whether the logs begin with the first transaction of all.
-    fn is_whole(&self) -> Result<bool, BaseError> {
+    pub(super) fn is_whole(&self) -> Result<bool, BaseError> {
         for folder in self.folders {
             let first = folder.logs()?.first().map(|log| log.first);
             if first.is_some_and(|first| counter(first) == 1 && epoch(first) <= 1) {
@@ -109,7 +109,7 @@ impl Sources<'_> {
         }
     }
 
-    fn tree(&self, snapshot: &SnapshotFile) -> Result<Box<Tree>, BaseError> {
+    pub(super) fn tree(&self, snapshot: &SnapshotFile) -> Result<Box<Tree>, BaseError> {
         let failed = |error: SnapshotError| BaseError::NoSnapshot {
             last: Some(error.to_string()),
         };
@@ -146,7 +146,7 @@ impl Sources<'_> {
                 return Err(BaseError::Stopped);
             }
             match history.poll() {
-                Ok(some) if some.is_empty() => return Ok(None),
+                Ok(some) if some.is_empty() && !history.is_scouting() => return Ok(None),
                 Ok(_) => {}
                 Err(HistoryError::Tail(error)) => return Err(HistoryError::Tail(error).into()),
                 Err(_) => return Ok(None),
@@ -180,7 +180,7 @@ impl Sources<'_> {
             return Ok((stage, history));
         }
         if self.is_whole()? {
-            let stage = Stage::of_new_ensemble(self.stage_folder, epoch)?;
+            let stage = Stage::before_all_logs(self.stage_folder, epoch)?;
             return Ok((stage, self.history_up_to(0)?));
         }
         Err(BaseError::NoSnapshot { last })

@@ -16,7 +16,7 @@ use bridge_transactions::log_file::LogError;
 use bridge_transactions::transaction::{Transaction, epoch};
 use futures::future::BoxFuture;
 
-use super::applied::last_applied;
+use super::applied::applied_by_servers;
 use super::base::{BaseError, Sources};
 use super::folder::LogFolder;
 use super::history::{HistoryError, LogHistory};
@@ -208,25 +208,7 @@ impl LogDriver {
 
     /// The last transactions that serving servers have applied, at least one.
     async fn ask_servers(&self) -> Result<Vec<i64>, String> {
-        let config = &self.source.config;
-        let servers = config.connect.servers();
-        let answers = servers.iter().map(|server| last_applied(config, server));
-        let answers = futures::future::join_all(answers).await;
-        let mut reasons = Vec::new();
-        let mut applied = Vec::new();
-        for (server, answer) in servers.iter().zip(answers) {
-            match answer {
-                Ok(zxid) => applied.push(zxid),
-                Err(reason) => reasons.push(format!("{}:{}: {reason}", server.host, server.port)),
-            }
-        }
-        match applied.is_empty() {
-            false => Ok(applied),
-            true => Err(format!(
-                "no server says which transactions are committed: {}",
-                reasons.join("; ")
-            )),
-        }
+        applied_by_servers(&self.source.config).await
     }
 
     async fn serve(&mut self, applied: &[i64]) -> LogStop {

@@ -116,6 +116,8 @@ pub struct LogHistory {
     zxid_max: i64,
     /// The transaction whose digest disagreed; the history ends there.
     disagreed: Option<Disagreement>,
+    /// Whether the last call left something to read ahead.
+    is_scouting: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +198,7 @@ impl LogHistory {
             epoch_max: u32::MAX,
             zxid_max: i64::MAX,
             disagreed: None,
+            is_scouting: false,
         }
     }
 
@@ -245,6 +248,12 @@ impl LogHistory {
     pub fn is_waiting(&self) -> bool {
         let mut fronts = self.folders.iter().filter_map(|folder| folder.queue.front());
         fronts.any(|front| front.zxid > self.position.zxid && !self.is_committed(front.zxid))
+    }
+
+    /// Whether the logs are not read ahead to their ends yet: then a call of [`LogHistory::poll`] that returns nothing is
+    /// not the last word about older epochs.
+    pub fn is_scouting(&self) -> bool {
+        self.is_scouting
     }
 
     /// Whether no log has a transaction that was not returned.
@@ -311,12 +320,14 @@ impl LogHistory {
 
     /// Reads ahead for transactions after which a later epoch began.
     fn scout(&mut self) -> Result<(), HistoryError> {
+        self.is_scouting = false;
         for folder in &mut self.folders {
-            for _ in 0..SCOUT_BATCHES_MAX {
+            for at in 1..=SCOUT_BATCHES_MAX {
                 let batch = folder.scout.poll()?;
                 if batch.is_empty() {
                     break;
                 }
+                self.is_scouting |= at == SCOUT_BATCHES_MAX;
                 for transaction in batch {
                     let zxid = transaction.zxid;
                     let last = folder.scouted.replace(zxid);

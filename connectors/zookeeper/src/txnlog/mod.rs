@@ -2,15 +2,19 @@
 //!
 //! Everything is read at explicit positions and nothing is ever written, locked or held open longer than it is read.
 
-mod applied;
-mod base;
+pub(crate) mod applied;
+mod backfill;
+pub(crate) mod base;
 mod driver;
+pub(crate) mod fill;
 mod folder;
 mod history;
 mod idle;
 mod options;
 mod tail;
 
+pub use applied::applied_by_servers;
+pub use backfill::{BackfillError, BackfillRequest, LogBackfill};
 pub use driver::TxnlogSource;
 pub use folder::{FolderError, LogFile, LogFolder, SnapshotFile};
 pub use history::{HistoryError, LogHistory, LogHole, LogPosition};

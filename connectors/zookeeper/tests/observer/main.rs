@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what helps a test fails as the test does")]
 
 mod ensembles;
+mod filling;
 mod guarded;
 mod leader;
 mod player;

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use bridge_core::committed::{CommittedTxn, HistoryPosition, StageRead, StagedNode, SyncAnswer, SyncKind};
 use bridge_core::path::ZnodePath;
+use bridge_core::record::Mode;
 use bridge_core::source::{
     AddressedRequest, Connection, Input, Link, Source, SourceErrorKind, SourceEvent, SourceRequest, Ticket,
 };
 use bridge_transactions::transaction::can_follow;
 use bridge_zookeeper::config::ZookeeperConfig;
 use bridge_zookeeper::observer::{ObserverOptions, ObserverSource};
+use bridge_zookeeper::txnlog::TxnlogOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -43,6 +45,8 @@ pub struct Seen {
     pub ups: usize,
     pub troubles: Vec<(SourceErrorKind, String)>,
     pub position: Option<HistoryPosition>,
+    /// How the following records were captured, each with the position at which that began.
+    pub modes: Vec<(Option<Mode>, u64)>,
 }
 
 impl Seen {
@@ -79,6 +83,24 @@ impl Player {
         position: Option<HistoryPosition>,
         folder: PathBuf,
     ) -> Player {
+        let config = ZookeeperConfig::new(connect.parse().unwrap());
+        Player::run_source(ObserverSource::new("test", config, options, folder), position)
+    }
+
+    /// Runs a source that may read these folders of logs.
+    pub fn run_beside_logs(
+        options: ObserverOptions,
+        connect: &str,
+        position: Option<HistoryPosition>,
+        directories: Vec<PathBuf>,
+    ) -> Player {
+        let mut config = ZookeeperConfig::new(connect.parse().unwrap());
+        config.txnlog = Some(TxnlogOptions::new(directories));
+        let source = ObserverSource::new("test", config, options, std::env::temp_dir());
+        Player::run_source(source, position)
+    }
+
+    fn run_source(source: ObserverSource, position: Option<HistoryPosition>) -> Player {
         let (requests_end, requests) = mpsc::channel(8);
         let (reports, reported) = mpsc::channel(8);
         let stop = CancellationToken::new();
@@ -87,8 +109,7 @@ impl Player {
             reports,
             stop: stop.clone(),
         };
-        let config = ZookeeperConfig::new(connect.parse().unwrap());
-        let source = Box::new(ObserverSource::new("test", config, options, folder));
+        let source = Box::new(source);
         Player {
             requests: requests_end,
             reported,
@@ -170,6 +191,7 @@ impl Player {
             }
             SourceEvent::Input(input) => self.input(input).await,
             SourceEvent::Server(_) => {}
+            SourceEvent::Mode(mode) => self.seen.modes.push((mode, self.seen.zxid())),
             SourceEvent::Trouble(error) => self.seen.troubles.push((error.kind, error.message)),
         }
     }

@@ -15,7 +15,7 @@ use bridge_core::journal::{
 };
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Stat, Timestamp};
+use bridge_core::record::{Mode, Stat, Timestamp};
 
 use super::twin::Twin;
 use crate::controls::Habit;
@@ -258,6 +258,10 @@ impl SinkState for Tap {
 impl JournalWriter for Tap {
     fn set_server(&mut self, server: Option<Arc<str>>) {
         self.inner.set_server(server);
+    }
+
+    fn set_mode(&mut self, mode: Option<Mode>) {
+        self.inner.set_mode(mode);
     }
 
     fn seal(&mut self) -> Result<SealedBatch, JournalError> {

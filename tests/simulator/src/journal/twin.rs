@@ -14,7 +14,7 @@ use bridge_core::journal::{
 };
 use bridge_core::number::{Epoch, Seq};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Record, Stat, Timestamp};
+use bridge_core::record::{Mode, Record, Stat, Timestamp};
 use bridge_core::testing::{ModelBacklog, ModelDisk, ModelJournal, records_after};
 use tempfile::TempDir;
 
@@ -302,6 +302,13 @@ impl JournalWriter for Twin {
         self.model.set_server(server.clone());
         if let Some(real) = &mut self.real {
             real.set_server(server);
+        }
+    }
+
+    fn set_mode(&mut self, mode: Option<Mode>) {
+        self.model.set_mode(mode);
+        if let Some(real) = &mut self.real {
+            real.set_mode(mode);
         }
     }
 

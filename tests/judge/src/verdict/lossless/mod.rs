@@ -36,8 +36,8 @@ pub struct Lossless<'a> {
     pub truth: &'a Truth,
     /// The roots of the bridge.
     pub roots: &'a [String],
-    /// The value of `source.mode`.
-    pub mode: &'a str,
+    /// The values that `source.mode` may have: more than one if logs fill the holes of an observer.
+    pub modes: &'a [&'a str],
     /// Whether the source has `acls = "list"`, instead of `"notice"`.
     pub has_lists: bool,
     /// The positions after which a server sent its whole tree instead of the history: only there a gap may begin.

@@ -388,7 +388,7 @@ pub fn judged(records: &[Value], forced: &[u64]) -> (super::Account, Vec<String>
         records: &records,
         truth: &truth,
         roots: &["/r".to_owned(), "/s".to_owned()],
-        mode: "observer",
+        modes: &["observer"],
         has_lists: true,
         forced,
     }

@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
             transaction,
             parts: &parts,
             roots: self.case.roots,
-            mode: self.case.mode,
+            modes: self.case.modes,
             has_lists: self.case.has_lists,
         };
         let total = expected.len();
@@ -227,7 +227,7 @@ impl<'a> Walk<'a> {
         if record["fidelity"] != "reconciled" {
             self.complain(record, "of no transaction, and not reconciled");
         }
-        if record["source"]["mode"] != self.case.mode {
+        if !state::has_mode(record, self.case.modes) {
             self.complain(record, "of another mode");
         }
         if op(record) == "snapshot" {

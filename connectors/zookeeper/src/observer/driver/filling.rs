@@ -1,0 +1,224 @@
+//! A leader that would send its whole tree, because the absence was too long for its memory: the logs of servers may have
+//! the transactions between.
+//!
+//! The connection is closed before the tree, so that the leader does not send it. The machine hears of a connection whose
+//! history follows its position, and gets it from the logs; then the leader is asked again.
+
+use std::time::Instant;
+
+use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
+use bridge_core::record::Mode;
+use bridge_core::source::{Input, SourceEvent, SourceRequest};
+use bridge_transactions::transaction::{Transaction, epoch};
+
+use super::{Driver, Work};
+use crate::observer::conversation::ConversationEnd;
+use crate::observer::stop::{Stop, unsupported};
+use crate::observer::to_core::committed;
+use crate::txnlog::LogFolder;
+use crate::txnlog::applied::applied_by_servers;
+use crate::txnlog::base::{BaseError, Sources};
+use crate::txnlog::fill::{FillError, HoleFill};
+
+/// How often logs are read before a tree is taken after all: while they are read the leader goes on, and may be too far
+/// ahead again.
+pub(super) const FILLS_MAX: u32 = 2;
+
+/// A tree that was refused before it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::observer) struct RefusedTree {
+    /// The epoch of the leader.
+    pub epoch: u32,
+    /// The position of the machine.
+    pub after: HistoryPosition,
+    /// The zxid of the tree: everything up to it is applied by the leader.
+    pub zxid: i64,
+}
+
+/// What the logs had.
+struct Filled {
+    transactions: u64,
+    last: i64,
+    /// Why no more was in them.
+    reason: String,
+}
+
+/// Why they had nothing, or the connection ends.
+enum Unfilled {
+    Stop(Stop),
+    Reason(String),
+}
+
+impl From<FillError> for Unfilled {
+    fn from(error: FillError) -> Unfilled {
+        match error {
+            FillError::Base(BaseError::Stopped) => Unfilled::Stop(Stop::Asked),
+            error => Unfilled::Reason(error.to_string()),
+        }
+    }
+}
+
+impl From<Stop> for Unfilled {
+    fn from(stop: Stop) -> Unfilled {
+        Unfilled::Stop(stop)
+    }
+}
+
+/// Why the driver ends a connection whose conversation has ended.
+pub(super) fn stop_of(end: ConversationEnd, work: &Work) -> Stop {
+    match (end, work) {
+        (
+            ConversationEnd::TreeRefused { zxid, .. },
+            Work::Resumed {
+                epoch,
+                after: Some(after),
+            },
+        ) => Stop::TreeRefused(RefusedTree {
+            epoch: *epoch,
+            after: *after,
+            zxid,
+        }),
+        (end, _) => Stop::Ended(end),
+    }
+}
+
+impl Driver {
+    /// Whether logs are read before a tree is taken.
+    pub(super) fn may_fill(&self) -> bool {
+        self.source.config.txnlog.is_some() && self.fills < FILLS_MAX
+    }
+
+    /// Reports the transactions between the position and the tree, as far as logs have them. Returns why the connection
+    /// ends.
+    pub(super) async fn fill(&mut self, refused: RefusedTree) -> Stop {
+        self.fills += 1;
+        let began = Instant::now();
+        let stop = match self.fill_from_logs(refused).await {
+            Ok(filled) => {
+                let from = format!("0x{:016x}", refused.after.zxid.0);
+                let to = format!("0x{:016x}", filled.last);
+                tracing::info!(
+                    transactions = filled.transactions,
+                    from,
+                    to,
+                    took = ?began.elapsed(),
+                    "transaction logs have filled what the leader no longer has in memory"
+                );
+                if filled.last < refused.zxid {
+                    self.cannot_fill(refused, &filled.reason, filled.transactions > 0);
+                }
+                Stop::Filled
+            }
+            Err(Unfilled::Stop(stop)) => stop,
+            Err(Unfilled::Reason(reason)) => {
+                self.cannot_fill(refused, &reason, false);
+                Stop::Filled
+            }
+        };
+        match self.send(SourceEvent::Mode(None)).await {
+            Ok(()) => stop,
+            Err(stop) => stop,
+        }
+    }
+
+    /// Says why there will be a gap. After some progress the leader may still have the rest.
+    fn cannot_fill(&mut self, refused: RefusedTree, reason: &str, has_progress: bool) {
+        if !has_progress {
+            self.fills = FILLS_MAX;
+        }
+        tracing::warn!(
+            position = format!("0x{:016x}", refused.after.zxid.0),
+            leader = format!("0x{:016x}", refused.zxid),
+            reason,
+            "transaction logs do not have everything that the leader no longer has in memory; if it has not got the rest, \
+             its tree is compared, in a gap"
+        );
+    }
+
+    async fn fill_from_logs(&mut self, refused: RefusedTree) -> Result<Filled, Unfilled> {
+        let config = self.source.config.clone();
+        let directories = config.txnlog.iter().flat_map(|options| &options.directories);
+        let folders: Vec<LogFolder> = directories.map(|path| LogFolder::new(path)).collect();
+        let stage_folder = self.source.folder.clone();
+        let stop = self.link.stop.clone();
+        let is_stopped = || stop.is_cancelled();
+        let sources = Sources {
+            folders: &folders,
+            stage_folder: &stage_folder,
+            is_stopped: &is_stopped,
+        };
+        // The leader says what it has applied. Of an earlier epoch that shows nothing: a leader that is not established
+        // has applied its whole log.
+        let of_leader = (epoch(refused.zxid) == refused.epoch).then_some(refused.zxid);
+        let applied: Vec<i64> = applied_now(&config).await.into_iter().chain(of_leader).collect();
+        let mut fill = HoleFill::begin(sources, &refused.after, refused.epoch, &applied)?;
+        let (epoch, kind) = (refused.epoch, SyncKind::Diff);
+        self.input(Input::Synced(SyncAnswer { epoch, kind })).await?;
+        self.send(SourceEvent::Mode(Some(Mode::Txnlog))).await?;
+        let mut filled = Filled {
+            transactions: 0,
+            last: refused.after.zxid.0.cast_signed(),
+            reason: String::new(),
+        };
+        loop {
+            self.check_wanted()?;
+            let mut taken = fill.next()?;
+            if taken.is_empty() {
+                // The ensemble has gone on meanwhile.
+                let applied: Vec<i64> = applied_now(&config).await.into_iter().chain(of_leader).collect();
+                fill.applied(&applied);
+                taken = fill.next()?;
+            }
+            let Some(last) = taken.last().map(|last| last.zxid) else {
+                filled.reason = fill.reason();
+                return Ok(filled);
+            };
+            let is_first = filled.transactions == 0;
+            filled.transactions += taken.len() as u64;
+            filled.last = last;
+            self.forward_logged(taken).await?;
+            if is_first {
+                // The logs return only what is committed: the machine needs to hold nothing.
+                self.input(Input::UpToDate).await?;
+            }
+        }
+    }
+
+    async fn forward_logged(&mut self, transactions: Vec<Transaction>) -> Result<(), Stop> {
+        let digests = self.source.config.acl_digests;
+        let is_of_other_charset = self.of_other_charset.is_some() && self.of_other_charset == self.leader;
+        let converted: Result<Vec<_>, String> = transactions
+            .into_iter()
+            .map(|mut transaction| {
+                transaction.digest = transaction.digest.filter(|_| !is_of_other_charset);
+                committed(transaction, digests)
+            })
+            .collect();
+        self.input(Input::Transactions(converted.map_err(unsupported)?))
+            .await
+    }
+
+    /// The machine asks for another connection where a transaction contradicts its image.
+    fn check_wanted(&mut self) -> Result<(), Stop> {
+        while let Ok(request) = self.link.requests.try_recv() {
+            if let SourceRequest::Reconnect { after } = request.request
+                && request.connection == self.number
+            {
+                self.fills = FILLS_MAX;
+                return Err(Stop::Replace(after));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The last transactions that serving servers have applied; none if no server says it.
+async fn applied_now(config: &crate::config::ZookeeperConfig) -> Vec<i64> {
+    match applied_by_servers(config).await {
+        Ok(applied) => applied,
+        Err(reason) => {
+            tracing::debug!(reason, "only the leader says what is committed");
+            Vec::new()
+        }
+    }
+}

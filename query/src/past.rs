@@ -1,0 +1,221 @@
+//! The time before a journal: a file beside it, which `zkbridge backfill` makes from transaction logs.
+//!
+//! It has the form of a journal, with records, numbers and an image of its own. Its records have the ids that the journal
+//! would have given them. It may reach into the time of the journal, whose records count there.
+//!
+//! Invariant: where the file ends before the kept records of the journal begin, an answer from it says so
+//! ([`Doubt::NotJoined`]).
+
+use std::path::{Path, PathBuf};
+
+use bridge_core::journal::Reader;
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Op, Record, ZxidKind};
+
+use crate::PAGE_MAX;
+use crate::as_of::{AsOfQuery, AsOfValue};
+use crate::certainty::Doubt;
+use crate::error::QueryError;
+use crate::history::{STEP_VERSIONS, Version};
+use crate::journal::JournalQuery;
+use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
+
+/// The file for the time before a journal.
+pub fn past_file(journal: &Path) -> PathBuf {
+    journal.with_extension("history")
+}
+
+/// The readers of such a file.
+#[derive(Debug)]
+pub(crate) struct Past {
+    file: PathBuf,
+    pool: ReaderPool,
+}
+
+impl Past {
+    /// The time before a journal; `None` if there is no file. It is opened when it is needed.
+    pub(crate) fn beside(journal: &Path) -> Option<Past> {
+        let file = past_file(journal);
+        file.exists().then(|| Past {
+            pool: ReaderPool::new(&file, READERS_MAX, READER_WAIT),
+            file,
+        })
+    }
+}
+
+/// Where a page of versions of the time before begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastPlace {
+    /// The last zxid that counts: the journal has the rest. `None`: it has nothing of the path.
+    until: Option<Zxid>,
+    /// `None`: at the newest.
+    from: Option<Seq>,
+}
+
+/// Versions of one znode from the time before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastPage {
+    /// The newest first. Their numbers are those of the file.
+    pub versions: Vec<Version>,
+    /// Where the next page begins; `None` at the first record.
+    pub next: Option<PastPlace>,
+    /// Why there may be versions between these and those of the journal.
+    pub doubt: Option<Doubt>,
+}
+
+impl PastPlace {
+    /// The place before the records of a journal, of which `oldest` is the oldest one of the znode; `None` if it has none.
+    pub fn before(oldest: Option<&Record>) -> PastPlace {
+        let until = oldest.and_then(|record| {
+            let zxid = record.zxid?;
+            // A listing has the state that an earlier transaction made. All others are in both files.
+            let repeats = record.op != Op::Snapshot && record.zxid_kind == ZxidKind::Exact;
+            Some(Zxid(zxid.0.saturating_sub(u64::from(repeats))))
+        });
+        PastPlace { until, from: None }
+    }
+
+    /// Whether a record of the file counts.
+    fn takes(self, record: &Record) -> bool {
+        match (self.until, record.zxid) {
+            (Some(until), Some(zxid)) => zxid <= until,
+            _ => true,
+        }
+    }
+}
+
+impl JournalQuery {
+    /// The zxid with which the kept records begin: every later change is in the journal. `None` before the end of the
+    /// first listing.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn begins_at(&self) -> Result<Option<Zxid>, QueryError> {
+        Ok(self.reader()?.begins_at()?)
+    }
+
+    /// The file for the time before; `None` if there is none.
+    pub fn past_file(&self) -> Option<&Path> {
+        self.past.as_ref().map(|past| past.file.as_path())
+    }
+
+    /// Lends a reader of the time before, as [`JournalQuery::reader`] does; `None` if there is no file for it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is of another source, or all readers are busy.
+    pub fn past_reader(&self) -> Result<Option<PooledReader<'_>>, QueryError> {
+        let Some(past) = &self.past else { return Ok(None) };
+        let reader = past.pool.reader()?;
+        match reader.cluster() == self.source() {
+            true => Ok(Some(reader)),
+            false => Err(QueryError::OtherSource {
+                file: past.file.clone(),
+                found: reader.cluster().to_string(),
+                source_name: self.source().to_string(),
+            }),
+        }
+    }
+
+    /// The versions of a znode before those of the journal, at most `limit` ([`PAGE_MAX`] at most). `None`: there is no
+    /// file, or it knows nothing of the path.
+    ///
+    /// # Errors
+    ///
+    /// If the path is hidden, the file cannot be read, or all readers are busy.
+    pub fn past_versions(
+        &self,
+        path: &ZnodePath,
+        place: PastPlace,
+        limit: usize,
+    ) -> Result<Option<PastPage>, QueryError> {
+        self.must_be_visible(path)?;
+        let limit = limit.clamp(1, PAGE_MAX);
+        let mut page = PastPage {
+            versions: Vec::new(),
+            next: Some(place),
+            doubt: None,
+        };
+        while let Some(at) = page.next.filter(|_| page.versions.len() < limit) {
+            let Some(mut reader) = self.past_reader()? else {
+                return Ok(None);
+            };
+            let step = STEP_VERSIONS.min(limit - page.versions.len());
+            let Some(read) = reader.history(path, at.from, step)? else {
+                return Ok(None);
+            };
+            let counted = read.records.iter().filter(|record| place.takes(record));
+            page.versions.extend(counted.filter_map(|record| {
+                Some(Version {
+                    record: self.shown(record)?,
+                    compacted: None,
+                })
+            }));
+            page.next = read.next.map(|from| PastPlace {
+                from: Some(from),
+                ..place
+            });
+        }
+        if page.versions.is_empty() && page.next.is_none() && place.from.is_none() {
+            return Ok(None);
+        }
+        page.doubt = self.not_joined()?;
+        Ok(Some(page))
+    }
+
+    /// The value of a znode in the time before, where `query` has taken the records of the journal. `None`: there is no
+    /// file, or it knows nothing of the path, and the query is as it was.
+    pub(crate) fn past_value(
+        &self,
+        path: &ZnodePath,
+        query: &AsOfQuery,
+        place: PastPlace,
+    ) -> Result<Option<AsOfValue>, QueryError> {
+        let mut query = query.clone();
+        let mut from = None;
+        loop {
+            let Some(mut reader) = self.past_reader()? else {
+                return Ok(None);
+            };
+            let Some(read) = reader.history(path, from, STEP_VERSIONS)? else {
+                return Ok(None);
+            };
+            drop(reader);
+            let counted = read.records.iter().filter(|record| place.takes(record));
+            let found = counted.into_iter().find_map(|record| query.take(record, None));
+            let value = match (found, read.next) {
+                (None, Some(next)) => {
+                    from = Some(next);
+                    continue;
+                }
+                (None, None) => query.end(false),
+                (Some(value), _) => value,
+            };
+            return Ok(Some(value.of_past(self.not_joined()?)));
+        }
+    }
+
+    /// The doubt if records are missing between the file and the journal.
+    fn not_joined(&self) -> Result<Option<Doubt>, QueryError> {
+        let Some(mut past) = self.past_reader()? else {
+            return Ok(None);
+        };
+        let until = end_of(&mut past)?;
+        drop(past);
+        let from = self.begins_at()?;
+        let is_joined = from.is_none_or(|from| from <= until);
+        Ok((!is_joined).then(|| Doubt::NotJoined {
+            until,
+            from: from.unwrap_or_default(),
+        }))
+    }
+}
+
+/// The zxid up to which the file has everything.
+fn end_of(reader: &mut Reader) -> Result<Zxid, QueryError> {
+    let roots = reader.overview()?.roots;
+    let reported = roots.iter().map(|root| root.reported).max();
+    Ok(reported.unwrap_or_default())
+}

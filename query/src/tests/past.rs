@@ -1,0 +1,226 @@
+//! The time before a journal, from the file beside it.
+
+use bridge_core::append::{Append, ChangeKind, RecordKind};
+use bridge_core::image_txn::{ImageTxn, Progress};
+use bridge_core::journal::{Journal, JournalOptions, JournalWriter, Position};
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{NAMESPACE, Op, Timestamp};
+
+use super::scratch::{Scratch, change, created, deleted, path, read, time_of, updated};
+use crate::{AsOfValue, Certainty, JournalQuery, PastPlace, QueryError, past_file};
+
+const NOW: Timestamp = Timestamp(i64::MAX);
+
+/// The end of a listing at this zxid.
+fn listing_end(zxid: u64) -> Append {
+    let word = RecordKind::RunEnd {
+        run: NAMESPACE,
+        index: 1,
+        nodes: 1,
+        unreadable: 0,
+        zxid: Some(Zxid(zxid)),
+        is_exact: true,
+    };
+    Append {
+        root: Some(ZnodePath::slash()),
+        captured: Timestamp(time_of(zxid)),
+        word,
+    }
+}
+
+fn listed(at: &str, czxid: u64, mzxid: u64, version: i32, text: &str) -> Append {
+    let what = ChangeKind::Listed {
+        read: read(czxid, mzxid, version, text),
+        run: NAMESPACE,
+        index: 1,
+    };
+    change(at, mzxid, what)
+}
+
+/// Everything up to a zxid is reported.
+fn reported(zxid: u64) -> Progress {
+    Progress {
+        reported: Zxid(zxid),
+        listed: true,
+        run: None,
+    }
+}
+
+/// A journal that is complete up to zxid 100.
+fn journal(entries: impl IntoIterator<Item = Append>) -> Scratch {
+    let mut scratch = Scratch::with(entries);
+    let root = ZnodePath::slash();
+    scratch.journal.set_progress(&root, &reported(100)).unwrap();
+    scratch.journal.commit().unwrap();
+    scratch
+}
+
+/// Writes the file for the time before, complete up to a zxid.
+fn write_past(scratch: &Scratch, cluster: &str, until: u64, entries: impl IntoIterator<Item = Append>) {
+    let options = JournalOptions::new(cluster);
+    let mut past = Journal::open(&past_file(&scratch.file()), &options).unwrap();
+    for entry in entries {
+        past.append(entry).unwrap();
+    }
+    past.set_progress(&ZnodePath::slash(), &reported(until)).unwrap();
+    past.commit().unwrap();
+}
+
+/// `/a` from zxid 10 on; the journal begins with a listing at 30.
+fn scratch(past_reported: u64) -> Scratch {
+    let scratch = journal([
+        listed("/a", 10, 20, 1, "two"),
+        listing_end(30),
+        updated("/a", 10, 40, "three"),
+    ]);
+    write_past(
+        &scratch,
+        "main",
+        past_reported,
+        [
+            listed("/old", 5, 5, 0, "old"),
+            listing_end(9),
+            created("/a", 10, "one"),
+            updated("/a", 10, 20, "two"),
+            deleted("/old", 25),
+            // The file may reach into the time of the journal.
+            updated("/a", 10, 40, "three"),
+        ]
+        .into_iter()
+        .filter(move |append| zxid_of(append) <= past_reported),
+    );
+    scratch
+}
+
+fn zxid_of(append: &Append) -> u64 {
+    u64::try_from((append.captured.0 - time_of(0)) / 1000).unwrap()
+}
+
+fn at(query: &JournalQuery, of: &str, zxid: u64) -> Option<AsOfValue> {
+    query.as_of(&path(of), Position::Zxid(Zxid(zxid)), NOW).unwrap()
+}
+
+fn text(value: &AsOfValue) -> Option<&[u8]> {
+    value.data.as_ref().map(|data| &*data.bytes)
+}
+
+/// The op and zxid of each version, from the journal and then from before.
+fn versions(query: &JournalQuery, of: &str) -> Vec<(Op, u64)> {
+    let of = path(of);
+    let mut found = Vec::new();
+    let mut oldest = None;
+    let mut next = None;
+    while let Some(page) = query.history(&of, next, 1).unwrap() {
+        let records: Vec<_> = page.versions.into_iter().map(|one| one.record).collect();
+        oldest = records.last().cloned().or(oldest);
+        found.extend(records);
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    let mut place = PastPlace::before(oldest.as_deref());
+    while let Some(page) = query.past_versions(&of, place, 1).unwrap() {
+        assert_eq!(page.doubt, None);
+        found.extend(page.versions.into_iter().map(|one| one.record));
+        match page.next {
+            Some(next) => place = next,
+            None => break,
+        }
+    }
+    let of_record = |record: &bridge_core::record::Record| (record.op, record.zxid.unwrap().0);
+    found.iter().map(|record| of_record(record)).collect()
+}
+
+#[test]
+fn versions_of_before_follow_those_of_the_journal_and_each_is_there_once() {
+    for reported in [30, 45] {
+        let scratch = scratch(reported);
+        let query = scratch.query();
+        let expected = [
+            (Op::Update, 40),
+            (Op::Snapshot, 20),
+            (Op::Update, 20),
+            (Op::Create, 10),
+        ];
+        assert_eq!(versions(&query, "/a"), expected);
+        assert_eq!(versions(&query, "/old"), [(Op::Delete, 25), (Op::Snapshot, 5)]);
+        assert_eq!(versions(&query, "/never"), []);
+    }
+}
+
+#[test]
+fn a_value_of_before_is_certain_where_both_files_join() {
+    let scratch = scratch(30);
+    let query = scratch.query();
+    let check = |of: &str, zxid: u64, expected: Option<&str>| {
+        let value = at(&query, of, zxid).unwrap();
+        assert_eq!(text(&value), expected.map(str::as_bytes), "{of} {zxid}");
+        assert_eq!(value.exists, Some(expected.is_some()), "{of} {zxid}");
+        assert!(value.certain, "{of} {zxid}: {:?}", value.doubts);
+        value
+    };
+    for zxid in [10, 19] {
+        assert_eq!(check("/a", zxid, Some("one")).seq, None);
+    }
+    check("/a", 20, Some("two"));
+    check("/a", 39, Some("two"));
+    assert_eq!(check("/a", 40, Some("three")).seq, Some(Seq(3)));
+    check("/old", 24, Some("old"));
+    check("/old", 25, None);
+    // By time, too; a number names no record of before.
+    let by_time = |position| query.as_of(&path("/a"), position, NOW).unwrap().unwrap();
+    let value = by_time(Position::Time(Timestamp(time_of(15))));
+    assert_eq!((text(&value), value.certain), (Some(&b"one"[..]), true));
+    assert_eq!(by_time(Position::Seq(Seq(0))).data, None);
+    // Before the oldest snapshot nothing is known.
+    assert_eq!(at(&query, "/old", 4).unwrap().certainty, Certainty::Removed);
+    assert_eq!(at(&query, "/never", 20), None);
+}
+
+#[test]
+fn where_records_are_missing_between_the_files_no_answer_from_before_is_certain() {
+    let scratch = scratch(21);
+    let query = scratch.query();
+    let value = at(&query, "/old", 24).unwrap();
+    assert_eq!(
+        (text(&value), value.certainty),
+        (Some(&b"old"[..]), Certainty::Removed)
+    );
+    let doubts: Vec<String> = value.doubts.iter().map(ToString::to_string).collect();
+    assert!(doubts[0].contains("run 'zkbridge backfill' again"), "{doubts:?}");
+    let page = query
+        .past_versions(&path("/a"), PastPlace::before(None), 9)
+        .unwrap();
+    assert!(page.unwrap().doubt.is_some());
+    // The journal's own answers are as ever.
+    assert!(at(&query, "/a", 41).unwrap().certain);
+}
+
+#[test]
+fn without_a_file_for_the_time_before_answers_are_those_of_the_journal() {
+    let scratch = journal([listed("/a", 10, 20, 1, "two"), listing_end(30)]);
+    let query = scratch.query();
+    assert_eq!(query.past_file(), None);
+    assert_eq!(
+        query
+            .past_versions(&path("/a"), PastPlace::before(None), 9)
+            .unwrap(),
+        None
+    );
+    assert!(!at(&query, "/a", 15).unwrap().certain);
+}
+
+#[test]
+fn a_file_of_another_source_is_refused() {
+    let scratch = journal([listed("/a", 10, 20, 1, "two"), listing_end(30)]);
+    write_past(&scratch, "other", 30, [created("/a", 10, "one")]);
+    let query = scratch.query();
+    let refused = query
+        .as_of(&path("/a"), Position::Zxid(Zxid(15)), NOW)
+        .unwrap_err();
+    assert!(matches!(refused, QueryError::OtherSource { .. }), "{refused}");
+    // What the journal knows by itself needs no other file.
+    assert!(at(&query, "/a", 30).unwrap().certain);
+}

@@ -1,0 +1,201 @@
+//! The folder in which a history is made, and the moment in which it gets its name.
+//!
+//! One process at a time has the folder, by a lock file beside it. A folder that a killed process left is removed.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use crate::exit::{Exit, Failure};
+
+/// A folder for its owner only: the file holds the data of znodes.
+const FOLDER_MODE: u32 = 0o700;
+
+/// Read and write for the owner only.
+const FILE_MODE: u32 = 0o600;
+
+/// The name of the file while it is made.
+const FILE: &str = "made.journal";
+
+/// A folder of this process; removed when it is dropped.
+pub(super) struct WorkFolder {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl WorkFolder {
+    /// Takes the folder beside a journal.
+    pub(super) fn take(journal: &Path) -> Result<WorkFolder, Failure> {
+        let folder = journal.with_extension("backfill");
+        let lock = journal.with_extension("backfill.lock");
+        let failed = |error: io::Error| environment(&lock, &error);
+        if let Some(parent) = parent(journal) {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(parent)
+                .map_err(|error| environment(parent, &error))?;
+        }
+        let held = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&lock)
+            .map_err(failed)?;
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = format!(
+                    "another backfill of this source runs: it holds {}\nhelp: wait for its end",
+                    lock.display()
+                );
+                return Err(Failure::new(Exit::Environment, message));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        Ok(WorkFolder { folder, _lock: held })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The path for a file, in a folder that is empty.
+    pub(super) fn fresh_file(&self) -> Result<PathBuf, Failure> {
+        let failed = |error: io::Error| environment(&self.folder, &error);
+        self.clear().map_err(failed)?;
+        DirBuilder::new()
+            .mode(FOLDER_MODE)
+            .create(&self.folder)
+            .map_err(failed)?;
+        Ok(self.folder.join(FILE))
+    }
+
+    /// Gives a closed file its name, in place of the one that has it.
+    pub(super) fn publish(&self, file: &Path, name: &Path) -> Result<(), Failure> {
+        let done = synchronised(file)
+            // SQLite would use the log of the earlier file as one of this.
+            .and_then(|()| remove(&beside(name, "-wal")))
+            .and_then(|()| remove(&beside(name, "-shm")))
+            .and_then(|()| fs::rename(file, name))
+            .and_then(|()| sync_folder(name));
+        done.map_err(|error| environment(name, &error))
+    }
+
+    /// The same, where no file may have the name.
+    pub(super) fn publish_new(&self, file: &Path, name: &Path) -> Result<(), Failure> {
+        let done = synchronised(file)
+            .and_then(|()| fs::hard_link(file, name))
+            .and_then(|()| sync_folder(name));
+        done.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Failure::new(
+                Exit::Environment,
+                format!(
+                    "{} was made meanwhile: a bridge was started\nhelp: run the command again, which now makes the history \
+                     beside it",
+                    name.display()
+                ),
+            ),
+            _ => environment(name, &error),
+        })
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            tracing::warn!(folder = %self.folder.display(), %error, "a folder of a backfill is left");
+        }
+    }
+}
+
+/// A file that was closed, with its data on the disk and without a log.
+fn synchronised(file: &Path) -> io::Result<()> {
+    let log = beside(file, "-wal");
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Err(io::Error::other(format!(
+            "its log {} was not copied into it",
+            log.display()
+        )));
+    }
+    File::open(file)?.sync_all()
+}
+
+fn sync_folder(file: &Path) -> io::Result<()> {
+    File::open(parent(file).unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn parent(file: &Path) -> Option<&Path> {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty())
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn environment(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::Environment,
+        format!(
+            "{}: {error}\nhelp: make room, and give this user permission to write in data_dir",
+            path.display()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_and_a_second_process_waits_for_the_first() {
+        let home = tempfile::tempdir().unwrap();
+        let journal = home.path().join("data/main.journal");
+        let work = WorkFolder::take(&journal).unwrap();
+        let busy = WorkFolder::take(&journal).err().expect("one at a time");
+        assert!(busy.message.contains("another backfill"), "{busy}");
+        let file = work.fresh_file().unwrap();
+        fs::write(&file, "one").unwrap();
+        // Of an attempt before.
+        let file = work.fresh_file().unwrap();
+        assert!(!file.exists());
+        fs::write(&file, "two").unwrap();
+        let past = home.path().join("data/main.history");
+        fs::write(&past, "old").unwrap();
+        fs::write(beside(&past, "-wal"), "of the old one").unwrap();
+        work.publish(&file, &past).unwrap();
+        assert_eq!(fs::read_to_string(&past).unwrap(), "two");
+        assert!(!beside(&past, "-wal").exists());
+        fs::write(&file, "three").unwrap();
+        work.publish_new(&file, &journal).unwrap();
+        let taken = work.publish_new(&file, &journal).unwrap_err();
+        assert!(taken.message.contains("was made meanwhile"), "{taken}");
+        fs::write(beside(&file, "-wal"), "not copied").unwrap();
+        assert!(work.publish(&file, &past).is_err());
+        drop(work);
+        assert!(!home.path().join("data/main.backfill").exists());
+        WorkFolder::take(&journal).unwrap();
+    }
+}

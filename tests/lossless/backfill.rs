@@ -1,0 +1,317 @@
+//! `zkbridge backfill` on the files of real servers: before the first start, and beside a journal.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::process::{Command, Output};
+
+use bridge_servers::{ZOOKEEPER_NEWEST, ZooKeeper, real_servers};
+use bridge_transactions::log_file::{LogItem, LogReader, zxid_of_log};
+use bridge_transactions::transaction::{Operation, Transaction};
+use serde_json::Value;
+
+use crate::judge::{judge, judge_by, truth};
+use crate::stage::{Bridge, changes, last_zxid, number, write_value};
+use crate::txnlog::txnlog;
+
+/// Runs a command of the bridge; its output, whatever the exit code.
+fn run(bridge: &Bridge, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    let command = command.current_dir(bridge.folder()).args(arguments);
+    command.output().unwrap()
+}
+
+fn json(bridge: &Bridge, arguments: &[&str]) -> Value {
+    let output = run(bridge, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The message of a command that fails with this code.
+fn refused(bridge: &Bridge, arguments: &[&str], code: i32) -> String {
+    let output = run(bridge, arguments);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    error
+}
+
+/// The transactions in the logs of the server, in order.
+fn logged(zookeeper: &ZooKeeper) -> Vec<Transaction> {
+    let folder = zookeeper.data_dir(0).join("version-2");
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+        if zxid_of_log(&file.file_name().to_string_lossy()).is_none() {
+            continue;
+        }
+        let mut reader = LogReader::new(BufReader::new(File::open(file.path()).unwrap())).unwrap();
+        while let Some(item) = reader.next_item().unwrap() {
+            if let LogItem::Transaction { transaction, .. } = item {
+                found.push(transaction);
+            }
+        }
+    }
+    found.sort_by_key(|transaction| transaction.zxid);
+    found
+}
+
+/// The last transaction that a captured znode's Stat shows: a watch sees no other one.
+fn last_shown(zookeeper: &ZooKeeper) -> u64 {
+    let log = logged(zookeeper);
+    let last = log.iter().rev().find(|one| is_shown(&one.operation));
+    last.unwrap().zxid.cast_unsigned()
+}
+
+fn is_shown(operation: &Operation) -> bool {
+    let is_captured = |path: &String| path == "/app" || path.starts_with("/app/");
+    match operation {
+        Operation::Create { path, .. }
+        | Operation::SetData { path, .. }
+        | Operation::Delete { path }
+        | Operation::DeleteContainer { path } => is_captured(path),
+        Operation::Multi(parts) => parts.iter().any(is_shown),
+        Operation::CloseSession { paths } => paths.iter().flatten().any(is_captured),
+        _ => false,
+    }
+}
+
+/// The writes of a znode in the logs: their zxids and values, the newest first.
+fn writes_of(log: &[Transaction], of: &str) -> Vec<(u64, String)> {
+    let value = |operation: &Operation| match operation {
+        Operation::Create { path, data, .. } | Operation::SetData { path, data, .. } if path == of => {
+            Some(String::from_utf8(data.clone().unwrap_or_default()).unwrap())
+        }
+        _ => None,
+    };
+    let written = |transaction: &Transaction| {
+        let of_parts = match &transaction.operation {
+            Operation::Multi(parts) => parts.iter().filter_map(value).next_back(),
+            operation => value(operation),
+        };
+        Some((transaction.zxid.cast_unsigned(), of_parts?))
+    };
+    log.iter().rev().filter_map(written).collect()
+}
+
+/// The changes of data that `history` prints of a znode: their zxids and values.
+fn printed(bridge: &Bridge, path: &str) -> Vec<(u64, String)> {
+    let output = run(bridge, &["history", path, "--json"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records
+        .filter(|record| record["op"] == "create" || record["op"] == "update")
+        .map(|record| {
+            let value = record["after"]["data"]["value"].as_str().unwrap_or_default();
+            let zxid = number(record["zxid"].as_str().unwrap()).unwrap();
+            (zxid, value.to_owned())
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_without_a_journal_begins_with_the_history_of_its_ensemble() {
+    real_servers!("backfill before the first start");
+    // The oldest and the newest line: without digests and lists, and with them.
+    for version in ["3.4.14", ZOOKEEPER_NEWEST] {
+        check_new_journal(version).await;
+    }
+}
+
+async fn check_new_journal(version: &str) {
+    let zookeeper = ZooKeeper::builder().version(version).start().await.unwrap();
+    for number in 0..2 {
+        changes(&zookeeper, number).await;
+        zookeeper.restart(0).await.unwrap();
+    }
+    let mut bridge = Bridge::of(&zookeeper, &txnlog(&zookeeper, &[0]));
+    let done = json(&bridge, &["backfill", "main", "--json"]);
+    assert_eq!(
+        (&done["new_journal"], &done["from_zxid"]),
+        (&true.into(), &"0x0000000000000000".into())
+    );
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    changes(&zookeeper, 2).await;
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    bridge.stop().await;
+    // A sink with start = "snapshot" gets the present state; the journal has the history.
+    let output = run(&bridge, &["journal", "export"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let records: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    judge(&["txnlog"], &records, &zookeeper);
+    let check = json(&bridge, &["journal", "check", "--json"]);
+    assert_eq!(check["ok"], true, "{check:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_from_before_a_journal_is_the_time_before_it_and_is_never_delivered() {
+    real_servers!("backfill beside a journal");
+    let zookeeper = ZooKeeper::builder().start().await.unwrap();
+    for number in 0..2 {
+        changes(&zookeeper, number).await;
+        zookeeper.restart(0).await.unwrap();
+    }
+    // A watch: what was overwritten before it began is nowhere else.
+    let mut bridge = Bridge::of(&zookeeper, "");
+    bridge.start();
+    bridge.delivers(last_shown(&zookeeper)).await;
+    changes(&zookeeper, 2).await;
+    bridge.delivers(last_shown(&zookeeper)).await;
+    let delivered = bridge.records().len();
+    let from = zookeeper.data_dir(0);
+    let from = from.to_str().unwrap();
+    assert!(refused(&bridge, &["backfill", "main"], 2).contains("give --from DIR"));
+    // Beside the running bridge, and repeated.
+    for _ in 0..2 {
+        let done = json(&bridge, &["backfill", "main", "--from", from, "--json"]);
+        assert_eq!(done["new_journal"], false, "{done:#}");
+    }
+    bridge.stop().await;
+    assert_eq!(bridge.records().len(), delivered);
+    let log = logged(&zookeeper);
+    for path in ["/app/a0", "/app/a1", "/app/m0"] {
+        assert_eq!(printed(&bridge, path), writes_of(&log, path), "{path}");
+    }
+    // Every value of before, at its zxid and until the next one.
+    let all = writes_of(&log, "/app/a1");
+    for (zxid, value) in all.iter().skip(1).step_by(7) {
+        let at = format!("0x{zxid:x}");
+        let output = run(&bridge, &["history", "/app/a1", "--at", &at]);
+        let doubts = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{at}: {doubts}");
+        assert_eq!(output.stdout, value.as_bytes(), "{at}");
+    }
+    let gone = run(
+        &bridge,
+        &["history", "/app/m0", "--at", &format!("0x{:x}", all[0].0)],
+    );
+    assert!(gone.status.success() && gone.stdout.is_empty());
+    let text = String::from_utf8(run(&bridge, &["history", "/app/a0"]).stdout).unwrap();
+    assert!(
+        text.contains("before the journal, from transaction logs:"),
+        "{text}"
+    );
+    let check = json(&bridge, &["journal", "check", "--json"]);
+    let files: Vec<&Value> = check["journals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["file"])
+        .collect();
+    assert_eq!(
+        (files, &check["ok"]),
+        (
+            vec![&Value::from("journal"), &Value::from("history")],
+            &true.into()
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_have_no_history_before_a_journal_or_of_another_ensemble_are_refused() {
+    real_servers!("backfill from wrong files");
+    let zookeeper = ZooKeeper::builder().start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let other = ZooKeeper::builder().start().await.unwrap();
+    for number in 0..3 {
+        changes(&other, number).await;
+    }
+    let mut bridge = Bridge::of(&zookeeper, "");
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    let nothing = refused(&bridge, &["backfill", "main", "--from", empty], 3);
+    assert!(nothing.contains("no snapshot can be used"), "{nothing}");
+    assert!(!bridge.folder().join("data/main.journal").exists());
+    bridge.start();
+    bridge.delivers(last_shown(&zookeeper)).await;
+    let foreign = other.data_dir(0);
+    let foreign = refused(
+        &bridge,
+        &["backfill", "main", "--from", foreign.to_str().unwrap()],
+        1,
+    );
+    assert!(foreign.contains("of another ensemble"), "{foreign}");
+    assert!(!bridge.folder().join("data/main.history").exists());
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_begins_after_a_hole_in_the_logs() {
+    real_servers!("backfill from logs with a hole");
+    let zookeeper = ZooKeeper::builder().start().await.unwrap();
+    for number in 0..4 {
+        changes(&zookeeper, number).await;
+        zookeeper.restart(0).await.unwrap();
+    }
+    let all = truth(&zookeeper);
+    // Each start of the server begins a log: the second one is lost.
+    let folder = zookeeper.data_dir(0).join("version-2");
+    let mut logs: Vec<u64> = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name();
+            u64::from_str_radix(name.to_str()?.strip_prefix("log.")?, 16).ok()
+        })
+        .collect();
+    logs.sort_unstable();
+    let (lost, after) = (logs[1], logs[2]);
+    std::fs::remove_file(folder.join(format!("log.{lost:x}"))).unwrap();
+    let bridge = Bridge::of(&zookeeper, &txnlog(&zookeeper, &[0]));
+    let done = json(&bridge, &["backfill", "main", "--json"]);
+    let from = number(done["from_zxid"].as_str().unwrap()).unwrap();
+    assert!(from >= after - 1, "{done:#}");
+    let passed_over = done["passed_over"].to_string();
+    assert!(
+        passed_over.contains("the logs have no transaction between"),
+        "{done:#}"
+    );
+    let text = String::from_utf8(run(&bridge, &["journal", "export"]).stdout).unwrap();
+    let records: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    judge_by(&["txnlog"], &records, &all, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mask_takes_values_out_of_the_history_from_before_too() {
+    real_servers!("masks and a backfill");
+    const SECRET: &[u8] = b"correct horse battery staple";
+    let zookeeper = ZooKeeper::builder().start().await.unwrap();
+    write_value(&zookeeper, "/app/secret", SECRET).await;
+    changes(&zookeeper, 0).await;
+    write_value(&zookeeper, "/app/secret", b"changed").await;
+    let mut bridge = Bridge::of(&zookeeper, "");
+    bridge.start();
+    bridge.delivers(last_shown(&zookeeper)).await;
+    bridge.stop().await;
+    let past = bridge.folder().join("data/main.history");
+    let has_secret = || {
+        let bytes = std::fs::read(&past).unwrap();
+        bytes.windows(SECRET.len()).any(|window| window == SECRET)
+    };
+    let data = zookeeper.data_dir(0);
+    let backfill = ["backfill", "main", "--from", data.to_str().unwrap(), "--json"];
+    json(&bridge, &backfill);
+    assert!(has_secret());
+    bridge.configure(|text| text.replace("roots = [", "mask = [\"/app/secret\"]\nroots = ["));
+    bridge.start();
+    bridge.delivers(last_shown(&zookeeper)).await;
+    bridge.stop().await;
+    assert!(!has_secret());
+    // A new one never has it.
+    std::fs::remove_file(&past).unwrap();
+    json(&bridge, &backfill);
+    assert!(!has_secret());
+    let text = String::from_utf8(run(&bridge, &["history", "/app/secret", "--json"]).stdout).unwrap();
+    assert!(text.contains("masked") && !text.contains("horse"), "{text}");
+}
