@@ -12,7 +12,7 @@ use crate::number::{Epoch, Zxid};
 use crate::record::{Fidelity, GapReason, Op, Timestamp};
 use crate::source::SourceRequest;
 
-use super::closed::with_list;
+use super::closed::{SessionIndex, with_list};
 use super::history::{HistoryFault, TxnSequence};
 use super::net::{NetEffect, NetFault, net_effect};
 use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE};
@@ -43,6 +43,8 @@ pub struct Committed {
     // A source that reads transactions reads everything.
     unreadable: Unreadable,
     lists: Lists,
+    /// Of the image at the position of the present connection.
+    pub(super) sessions: SessionIndex,
     /// With what the last connection began.
     asked: Asked,
 }
@@ -91,11 +93,13 @@ impl Committed {
             epoch: None,
             unreadable: Unreadable::default(),
             lists: Lists::default(),
+            sessions: SessionIndex::default(),
             asked: Asked::default(),
         }
     }
 
     pub(super) fn detach(&mut self, reason: Option<GapReason>) {
+        self.sessions = SessionIndex::default();
         if reason.is_some() {
             self.reason = reason;
         }
@@ -380,6 +384,8 @@ impl Committed {
             return Ok(());
         };
         let mut position = *history.position();
+        // Lost where the step fails.
+        let mut sessions = std::mem::take(&mut self.sessions);
         let mut context = StepContext {
             now,
             image,
@@ -397,11 +403,12 @@ impl Committed {
         };
         let mut done: Option<&CommittedTxn> = None;
         for txn in txns {
-            let applied = with_list(txn, &self.options, context.image).and_then(|txn| {
+            let applied = with_list(txn, &self.options, &mut sessions, context.image).and_then(|txn| {
                 let effect = net_effect(&txn, &self.options, context.image)?;
                 if let Some(proof) = &mut proof {
                     proof.apply(&txn, context.image)?;
                 }
+                sessions.take(&txn, &self.options);
                 Ok(effect)
             });
             match applied {
@@ -425,6 +432,7 @@ impl Committed {
             self.reason = None;
             self.other_histories = 0;
         }
+        self.sessions = sessions;
         Ok(())
     }
 

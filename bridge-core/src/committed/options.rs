@@ -6,6 +6,7 @@ use crate::capture::CaptureOptions;
 use crate::path::ZnodePath;
 use crate::record::NAMESPACE;
 
+use super::closed::INDEXED_MAX;
 use super::proof::ProofMode;
 use super::txn::HistoryPosition;
 
@@ -51,6 +52,8 @@ pub struct CommittedOptions {
     pub stage_nodes: usize,
     /// Bytes of data in the answer.
     pub stage_bytes: usize,
+    /// Ephemeral znodes whose owners are held in memory, where sessions end without a list.
+    pub indexed_max: usize,
 }
 
 impl CommittedOptions {
@@ -68,6 +71,7 @@ impl CommittedOptions {
             held_bytes: HELD_BYTES_MAX,
             stage_nodes: STAGE_NODES,
             stage_bytes: STAGE_BYTES,
+            indexed_max: INDEXED_MAX,
         }
     }
 

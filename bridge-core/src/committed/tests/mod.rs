@@ -7,5 +7,6 @@ mod file;
 mod machine;
 mod net;
 mod random;
+mod sessions;
 mod staging;
 mod tree;
