@@ -64,6 +64,13 @@ pub trait Sink: Send {
         0
     }
 
+    /// These records are not delivered again by the engine of its own accord: they became dead letters, the journal no
+    /// longer has them, or they are durable. A sink that remembers something of records that it deferred forgets it.
+    /// Called between two calls of `deliver`; must not block.
+    fn forget_deferred(&mut self, records: &[Seq]) {
+        let _ = records;
+    }
+
     /// Flushes, and releases the destination.
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
 

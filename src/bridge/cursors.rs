@@ -182,6 +182,7 @@ impl Bridge {
 
     /// The cursors in the journals of the sources that run, each with its source.
     fn stored_cursors(&self) -> Result<Vec<(Name, SinkCursor)>, Failure> {
+        self.refuse_while_opening()?;
         let mut all = Vec::new();
         for source in &self.sources {
             let journal = JournalQuery::open(&journal_file(&self.config, &source.config))?;

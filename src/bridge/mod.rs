@@ -7,8 +7,8 @@
 //!        └────── requests ─────┘                       └─── progress ───┘
 //! ```
 //!
-//! Invariants: every configuration is checked before anything starts or changes; a source whose journal cannot be opened
-//! stops no other source; a source starts and stops without the others.
+//! Invariants: every configuration is checked before anything starts or changes; a source whose journal cannot be opened,
+//! or takes long to open, stops no other source; a source starts and stops without the others.
 
 mod control;
 mod cursors;
@@ -17,6 +17,7 @@ mod descriptors;
 mod http;
 mod listener;
 mod mask;
+mod opening;
 mod reload;
 mod sink_task;
 mod sinks;
@@ -31,7 +32,7 @@ use bridge_config::{Config, Name};
 use bridge_core::delivery::{SinkStatus, WallClock};
 use bridge_core::pipeline::SourceStatus;
 use bridge_core::record::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,7 @@ pub use sinks::sink;
 pub use source::{journal_file, journal_options, rand_seed};
 pub use view::View;
 
+use opening::{OpeningSource, Openings, sinks_of};
 use source::{FailedSource, PreparedSource, RunningSource};
 
 /// Time in which the sinks may still deliver after a stop was requested.
@@ -78,6 +80,11 @@ pub struct Bridge {
     config: Config,
     sources: Vec<RunningSource>,
     failed: Vec<FailedSource>,
+    opening: Vec<OpeningSource>,
+    /// Notified when one of them has ended.
+    any_opened: Arc<Notify>,
+    /// Ends the waits of a reload.
+    ending: CancellationToken,
     http: Option<http::Server>,
     control: Option<control::Control>,
     orders: control::OrderHandles,
@@ -91,7 +98,9 @@ pub struct Bridge {
 impl Bridge {
     /// Checks the configuration, binds the HTTP address, opens every journal, and then starts everything.
     ///
-    /// An operator's decisions hold for this start alone. A source whose journal cannot be opened is shown as halted.
+    /// An operator's decisions hold for this start alone. A source whose journal cannot be opened is shown as halted. One
+    /// whose journal takes long to open starts later, with [`Bridge::start_opened`]. Cancel safe: nothing was started
+    /// then.
     ///
     /// # Errors
     /// If the configuration asks for what cannot be, the address is taken, or no journal can be opened. Nothing has
@@ -115,25 +124,23 @@ impl Bridge {
         };
         let forget = decisions.forget_sinks.iter().cloned();
         let forget: Vec<CursorChange> = forget.map(CursorChange::Forget).collect();
-        let mut failed = Vec::new();
-        let mut opened = Vec::with_capacity(prepared.len());
+        let ending = CancellationToken::new();
+        let any_opened = Arc::new(Notify::new());
+        let mut opening = Vec::with_capacity(prepared.len());
         for source in prepared {
-            let own = source.config().clone();
-            let changes = forget.iter().filter(|change| change.concerns(config, &own.name));
-            match source.open(&changes.cloned().collect::<Vec<_>>()) {
-                Ok(source) => opened.push(source),
-                Err(failure) => failed.push((own, failure)),
-            }
+            let name = source.config().name.clone();
+            let changes = forget.iter().filter(|change| change.concerns(config, &name));
+            let sinks = sinks_of(config, &name);
+            let changes = changes.cloned().collect();
+            opening.push(OpeningSource::begin(source, sinks, changes, &any_opened));
         }
-        if opened.is_empty()
-            && let Some((_, failure)) = failed.pop()
+        let Openings { mut ended, waiting } = opening::wait(opening, &ending).await;
+        if waiting.is_empty()
+            && ended.iter().all(|(_, opened)| opened.is_err())
+            && let Some((_, Err(failure))) = ended.pop()
         {
             return Err(failure);
         }
-        let failed = failed.into_iter();
-        let failed = failed.map(|(config, failure)| FailedSource::new(config, &failure));
-        let sources = opened.into_iter().map(source::OpenedSource::start);
-        let sources = sources.collect::<Result<Vec<_>, _>>()?;
         let orders = control::OrderHandles::default();
         let view = View::new(Vec::new(), Vec::new());
         let (request, reloads) = mpsc::channel(RELOADS);
@@ -143,8 +150,11 @@ impl Bridge {
         let stop = CancellationToken::new();
         let mut bridge = Bridge {
             config: config.clone(),
-            sources,
-            failed: failed.collect(),
+            sources: Vec::with_capacity(ended.len()),
+            failed: Vec::new(),
+            opening: waiting,
+            any_opened,
+            ending,
             http,
             control,
             orders,
@@ -153,6 +163,10 @@ impl Bridge {
             watches: tokio::spawn(watch_process(stop.clone())),
             stop,
         };
+        for (config, opened) in ended {
+            // A failure is logged and shown.
+            let _ = bridge.start_source(config, opened);
+        }
         bridge.show();
         Ok(bridge)
     }
@@ -182,7 +196,9 @@ impl Bridge {
             let running = self.sources.iter().find(|source| source.config.name == *name);
             let failed = self.failed.iter().find(|source| source.config.name == *name);
             let failed = failed.map(|source| source.status.clone());
-            running.map(|source| source.status.clone()).or(failed)
+            let opening = self.opening.iter().find(|source| source.config.name == *name);
+            let other = failed.or_else(|| opening.map(OpeningSource::status));
+            running.map(|source| source.status.clone()).or(other)
         };
         let names = self.config.sources.iter().map(|source| &source.name);
         names.filter_map(status).collect()
@@ -210,10 +226,21 @@ impl Bridge {
         halted
     }
 
+    /// Ends the waits of a reload that is under way when it is cancelled; [`Bridge::stop`] comes next then.
+    pub fn ending(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+
     /// Stops everything within the drain bound and a little more. Returns the last status of each sink. Not cancel safe.
     pub async fn stop(self) -> Vec<SinkStatus> {
         if let Some(control) = self.control {
             control.stop().await;
+        }
+        for source in &self.opening {
+            tracing::warn!(
+                source = &*source.config.name,
+                "the journal is still being opened, which the next start does again"
+            );
         }
         let stopping = self.sources.into_iter().map(RunningSource::stop);
         let statuses = futures::future::join_all(stopping).await;

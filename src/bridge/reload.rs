@@ -13,9 +13,10 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::cursors::{CursorChange, apply_beside};
+use super::opening::{self, OpeningSource, Openings, sinks_of};
 use super::sink_task::PreparedSink;
-use super::source::{FailedSource, PreparedSource, RunningSource};
-use super::{Bridge, Decisions, configuration, environment};
+use super::source::{PreparedSource, RunningSource};
+use super::{Bridge, Decisions, configuration};
 use crate::exit::Failure;
 
 /// The result of a reload, by the names of the sinks.
@@ -45,6 +46,9 @@ pub struct ReloadedSources {
     pub stopped: BTreeSet<String>,
     /// Sources whose journal could not be opened. Their status names the cause.
     pub failed: BTreeSet<String>,
+    /// Sources whose journal is still being opened: they start when that is done.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub opening: BTreeSet<String>,
     /// Sources for which the configuration was taken over in part, by the cause: the cursor was not renamed, or new and
     /// changed sinks do not run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -94,7 +98,8 @@ impl Bridge {
     /// Takes over another configuration. Not cancel safe.
     ///
     /// # Errors
-    /// If `data_dir`, `http` or `log` differ, or a source or sink cannot work as configured: nothing has changed then.
+    /// If `data_dir`, `http` or `log` differ, a source or sink cannot work as configured, or a source or sink changes
+    /// whose journal is still being opened: nothing has changed then.
     pub async fn reload(&mut self, config: &Config) -> Result<Reloaded, Failure> {
         self.reload_with(config, None).await
     }
@@ -106,6 +111,7 @@ impl Bridge {
         change: Option<&CursorChange>,
     ) -> Result<Reloaded, Failure> {
         self.refuse_what_needs_a_restart(config)?;
+        self.refuse_changes_of_opening(config)?;
         let plan = self.plan(config)?;
         let mut reloaded = compare(&self.config, config);
         let (stopping, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sources)
@@ -116,12 +122,13 @@ impl Bridge {
         let failed: BTreeSet<Name> = self.failed.drain(..).map(|source| source.config.name).collect();
         self.config = config.clone();
         reloaded.sources.incomplete = self.change_sinks(plan.staying, change).await;
-        for source in plan.starting {
+        for source in &plan.starting {
             if failed.contains(&source.config().name) {
                 reloaded.sources.started.insert(source.config().name.to_string());
             }
-            self.start_source(source, change, &mut reloaded.sources).await;
         }
+        self.start_sources(plan.starting, change, &mut reloaded.sources)
+            .await;
         self.show();
         Ok(reloaded)
     }
@@ -139,8 +146,14 @@ impl Bridge {
                 _ => drop(plan.stopping.insert(source.config.name.to_string())),
             }
         }
-        let runs_on = |source: &&SourceConfig| plan.staying.iter().any(|plan| plan.source == source.name);
-        let starting = config.sources.iter().filter(|source| !runs_on(source));
+        let is_opening = |source: &SourceConfig| {
+            let mut opening = self.opening.iter();
+            opening.any(|opening| opening.config.name == source.name)
+        };
+        let runs_on = |source: &SourceConfig| plan.staying.iter().any(|plan| plan.source == source.name);
+        let mut starting: Vec<&SourceConfig> = config.sources.iter().collect();
+        starting.retain(|source| !runs_on(source) && !is_opening(source));
+        let starting = starting.into_iter();
         let prepare = |source| PreparedSource::new(config, source, &Decisions::default());
         plan.starting = starting.map(prepare).collect::<Result<_, _>>()?;
         Ok(plan)
@@ -163,34 +176,43 @@ impl Bridge {
         incomplete
     }
 
-    /// Starts a source. One that cannot be started is logged and shown as halted. Its journal is opened on a thread of its
-    /// own: with another mask that takes as long as the whole file, and the others run meanwhile.
-    async fn start_source(
+    /// Starts sources. One that cannot be started is logged and shown as halted. The journals are opened on threads of
+    /// their own; a source whose journal takes long to open starts later.
+    async fn start_sources(
         &mut self,
-        source: PreparedSource,
+        sources: Vec<PreparedSource>,
         change: Option<&CursorChange>,
         reloaded: &mut ReloadedSources,
     ) {
-        let config = source.config().clone();
-        let name = config.name.to_string();
-        let change = change.filter(|change| change.concerns(&self.config, &config.name));
-        let changes: Vec<CursorChange> = change.cloned().into_iter().collect();
-        let opened = tokio::task::spawn_blocking(move || source.open(&changes)).await;
-        let opened = opened.unwrap_or_else(|error| {
-            Err(environment(format!(
-                "opening the journal of source '{name}' ended with a panic, which is a bug of zkbridge: {error}"
-            )))
-        });
-        match opened.and_then(|opened| opened.start()) {
-            Ok(running) => self.sources.push(running),
-            Err(failure) => {
+        let mut opening = Vec::new();
+        let mut renamed = BTreeSet::new();
+        for source in sources {
+            let name = source.config().name.clone();
+            let change = change.filter(|change| change.concerns(&self.config, &name));
+            if change.is_some() {
+                renamed.insert(name.clone());
+            }
+            let sinks = sinks_of(&self.config, &name);
+            let changes = change.cloned().into_iter().collect();
+            opening.push(OpeningSource::begin(source, sinks, changes, &self.any_opened));
+        }
+        let Openings { ended, waiting } = opening::wait(opening, &self.ending).await;
+        reloaded.opening = waiting
+            .iter()
+            .map(|source| source.config.name.to_string())
+            .collect();
+        self.opening.extend(waiting);
+        for (config, opened) in ended {
+            let name = config.name.clone();
+            if let Err(failure) = self.start_source(config, opened) {
+                let is_renamed = renamed.contains(&name);
+                let name = name.to_string();
                 reloaded.started.remove(&name);
                 reloaded.changed.remove(&name);
-                if change.is_some() {
-                    reloaded.incomplete.insert(name.clone(), failure.message.clone());
+                if is_renamed {
+                    reloaded.incomplete.insert(name.clone(), failure.message);
                 }
                 reloaded.failed.insert(name);
-                self.failed.push(FailedSource::new(config, &failure));
             }
         }
     }
@@ -262,7 +284,7 @@ impl SinkPlan {
 }
 
 /// Whether two sinks deliver in the same way. Their sources do not count: each source has a task of its own.
-fn are_equal(one: &SinkConfig, other: &SinkConfig) -> bool {
+pub(super) fn are_equal(one: &SinkConfig, other: &SinkConfig) -> bool {
     let alone = |sink: &SinkConfig| SinkConfig {
         sources: Vec::new(),
         ..sink.clone()

@@ -100,6 +100,7 @@ fn text(answer: &ReloadAnswer) -> String {
         ("changed", &done.sources.changed),
         ("stopped", &done.sources.stopped),
         ("failed", &done.sources.failed),
+        ("opening", &done.sources.opening),
     ];
     lines("source", &sources) + &lines("sink", &kinds)
 }

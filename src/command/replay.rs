@@ -1,4 +1,6 @@
-//! `zkbridge replay`: delivers journalled records to one sink again.
+//! `zkbridge replay`: delivers journalled records to one sink again. `totals` prints the result.
+
+mod totals;
 
 use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
@@ -13,10 +15,10 @@ use bridge_core::record::Record;
 use bridge_query::status::SinkSummary;
 use bridge_query::{JournalQuery, PathPattern, Range, Selection};
 use clap::Args;
-use serde_json::{Value, json};
 
+use self::totals::{Stop, Total, print_result};
 use super::sink::configured;
-use super::{argument, print, print_json, serving};
+use super::{argument, serving};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
@@ -38,9 +40,9 @@ With a running bridge it shows its progress; after Ctrl-C the records queued so
 far (up to 500) are still delivered. Without one it queues up to 10,000 records
 for the next start. To send the present state, use 'zkbridge snapshot'.
 
-Exit codes: 0 delivered or queued, 1 no record matches, the range is refused, or
-the sink has halted, 2 the command line or the configuration is wrong, 3 the journal cannot
-be used, 130 ended by Ctrl-C";
+Exit codes: 0 delivered or queued, 1 no record matches, the range is refused,
+the sink has halted or records could not be queued, 2 the command line or the
+configuration is wrong, 3 the journal cannot be used, 130 ended by Ctrl-C";
 
 /// Records of one order: the ones that are still delivered after Ctrl-C.
 const AT_ONCE: usize = 500;
@@ -131,62 +133,17 @@ async fn replay(args: &ReplayArgs) -> Result<(), Failure> {
         };
         replays.push((replay, range));
     }
-    let mut reports = Vec::new();
+    let mut totals = Vec::new();
     for (mut replay, range) in replays {
         let total = match is_running {
             true => replay.deliver(range).await?,
             false => replay.queue(range).await?,
         };
         if total != Total::default() {
-            let Total { records, left_out } = total;
-            reports.push(json!({"source": replay.source, "records": records, "left_out": left_out}));
+            totals.push((replay.source, total));
         }
     }
-    print_result(args, &reports, is_running)
-}
-
-/// Records of a replay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Total {
-    /// Delivered or queued.
-    records: u64,
-    /// Left out.
-    left_out: u64,
-}
-
-fn print_result(args: &ReplayArgs, reports: &[Value], is_running: bool) -> Result<(), Failure> {
-    if args.json {
-        let report = json!({"sink": args.sink, "delivered": is_running, "sources": reports});
-        print_json(&report)?;
-    }
-    let sum = |key: &str| -> u64 { reports.iter().filter_map(|report| report[key].as_u64()).sum() };
-    let (total, left_out) = (sum("records"), sum("left_out"));
-    if total == 0 && left_out == 0 {
-        let message = format!(
-            "no record matches: sink '{}' has processed none of them, or the journal no longer has them\nhelp: list \
-             its records with 'zkbridge tail --sink {} --from …'",
-            args.sink, args.sink
-        );
-        return Err(Failure::new(Exit::Runtime, message));
-    }
-    if args.json {
-        return Ok(());
-    }
-    let records = count(total, "record");
-    let mut text = match is_running {
-        true => format!("sink '{}': {records} delivered again\n", args.sink),
-        false => format!(
-            "sink '{}': {records} queued; they will be redelivered at the next start\n",
-            args.sink
-        ),
-    };
-    if left_out > 0 {
-        text.push_str(&format!(
-            "{} left out: newer records of their paths were delivered meanwhile, or they are dead letters\n",
-            count(left_out, "record")
-        ));
-    }
-    print(&text)
+    print_result(args, &totals, is_running)
 }
 
 /// The records that the sink has processed, of those that are asked for.
@@ -370,6 +327,7 @@ impl SourceReplay<'_> {
         let total = Total {
             records: all.len() as u64,
             left_out: (named - all.len()) as u64,
+            stop: None,
         };
         let order = self.order(all);
         self.journals
@@ -392,19 +350,33 @@ impl SourceReplay<'_> {
             let some = self.without_outdated(some, before.cursor)?;
             let named = some.len() as u64;
             total.left_out += found - named;
-            if named == 0 {
+            let Some((first, _)) = some.first() else {
                 continue;
-            }
+            };
+            let first = *first;
             let order = self.order(some);
             self.journals
                 .carry_out(&self.source, &self.sink, &order, |_| Ok(true))
                 .await?;
-            let after = self
-                .until_done(before.replayed.unwrap_or_default() + named)
-                .await?;
-            let left_out = |sink: &SinkSummary| sink.replay_left_out.unwrap_or_default();
+            let after = self.until_done(&before, named).await?;
             // Another command may run beside this one.
-            let left_out = left_out(&after).saturating_sub(left_out(&before)).min(named);
+            let counted = |of: fn(&SinkSummary) -> Option<u64>, most: u64| {
+                let (after, before) = (of(&after), of(&before));
+                let counted = after
+                    .unwrap_or_default()
+                    .saturating_sub(before.unwrap_or_default());
+                counted.min(most)
+            };
+            let not_queued = counted(|sink| sink.replay_not_queued, named);
+            if not_queued > 0 {
+                total.stop = Some(Stop {
+                    not_queued,
+                    from: first,
+                    problem: after.replay_problem.unwrap_or_default(),
+                });
+                break;
+            }
+            let left_out = counted(|sink| sink.replay_left_out, named);
             total.left_out += left_out;
             total.records += named - left_out;
             show_progress(&self.sink, total.records, all, range);
@@ -415,12 +387,14 @@ impl SourceReplay<'_> {
         Ok(total)
     }
 
-    /// Waits until the sink has taken all orders up to this count and delivered their records.
-    async fn until_done(&self, replayed: u64) -> Result<SinkSummary, Failure> {
+    /// Waits until the sink has taken an order of so many records and delivered them, or could not queue some of them.
+    async fn until_done(&self, before: &SinkSummary, named: u64) -> Result<SinkSummary, Failure> {
+        let replayed = before.replayed.unwrap_or_default() + named;
         let mut said = None;
         loop {
             let sink = self.summary().await?;
-            if sink.replayed >= Some(replayed) && sink.parked.replaying == 0 {
+            let is_stopped = sink.replay_not_queued > before.replay_not_queued;
+            if sink.replayed >= Some(replayed) && (sink.parked.replaying == 0 || is_stopped) {
                 return Ok(sink);
             }
             if sink.state == "halted" {

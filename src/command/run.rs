@@ -1,16 +1,19 @@
 //! `zkbridge run`: captures, journals and delivers until a signal, or until every source has halted.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::io::IsTerminal;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use bridge_config::{Loaded, load};
 use clap::Args;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::serving::{self, SignalRequest};
+use super::serving::{self, SignalRequest, Signals};
 use crate::bridge::{Bridge, CursorChange, DRAIN, Decisions, ReloadRequest, Reloaded, raise_limit};
 use crate::cli::{ConfigFlag, LogFlags};
 use crate::exit::{Exit, Failure};
@@ -63,7 +66,23 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     };
     serving::block_on(async {
         let mut signals = serving::Signals::new()?.with_hangups()?;
-        let mut bridge = Bridge::start(&loaded.config, &decisions).await?;
+        // A SIGHUP that came while something else was under way.
+        let mut hung_up = false;
+        let mut bridge = {
+            let mut start = pin!(Bridge::start(&loaded.config, &decisions));
+            loop {
+                tokio::select! {
+                    started = &mut start => break started?,
+                    request = signals.request() => match request {
+                        SignalRequest::Reload => hung_up = true,
+                        SignalRequest::End(_) => {
+                            tracing::info!("stopped before the journals were open");
+                            return Ok(());
+                        }
+                    },
+                }
+            }
+        };
         if let Some(address) = bridge.address() {
             tracing::info!(%address, "serving /metrics /healthz /readyz /status");
         }
@@ -71,33 +90,39 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             eprintln!("no [[sink]] is configured: changes are kept in the journal only");
         }
         let mut reloads = bridge.take_reloads();
+        let (any_opened, ending) = (bridge.any_opened(), bridge.ending());
         let (end, first) = loop {
-            tokio::select! {
+            let request = tokio::select! {
+                biased;
                 request = signals.request() => match request {
                     SignalRequest::End(signal) => break (Ok(()), Some(signal)),
-                    SignalRequest::Reload => {
-                        let loaded = tokio::select! {
-                            loaded = read_again(&args.config.config) => loaded,
-                            signal = signals.next() => break (Ok(()), Some(signal)),
-                        };
-                        drop(reload(&mut bridge, loaded, None).await);
-                    }
+                    SignalRequest::Reload => None,
                 },
+                () = std::future::ready(()), if hung_up => None,
                 halted = bridge.all_halted() => break (Err(serving::halted(&halted)), None),
-                Some(ReloadRequest { change, answer }) = reloads.recv() => {
-                    let done = if let Some(CursorChange::Forget(name)) = &change {
-                        let done = bridge.forget_sink(name).await;
-                        done.map(|()| Reloaded::default()).map_err(|failure| failure.message)
-                    } else {
-                        let loaded = tokio::select! {
-                            loaded = read_again(&args.config.config) => loaded,
-                            signal = signals.next() => break (Ok(()), Some(signal)),
-                        };
-                        reload(&mut bridge, loaded, change.as_ref()).await
-                    };
-                    // The command may have given up.
-                    let _ = answer.send(done);
+                () = any_opened.notified() => {
+                    bridge.start_opened();
+                    continue;
                 }
+                Some(request) = reloads.recv() => Some(request),
+            };
+            let (change, answer) = match request {
+                Some(ReloadRequest { change, answer }) => (change, Some(answer)),
+                None => (None, None),
+            };
+            let work = change_bridge(&mut bridge, &args.config.config, change, &ending);
+            let Attended {
+                done,
+                signal,
+                has_hung_up,
+            } = attend(&mut signals, &ending, work).await?;
+            hung_up = has_hung_up;
+            if let Some(answer) = answer {
+                // The command may have given up.
+                let _ = answer.send(done);
+            }
+            if signal.is_some() {
+                break (Ok(()), signal);
             }
         };
         tracing::info!(drain_seconds = DRAIN.as_secs(), "draining");
@@ -115,9 +140,75 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                 tracing::info!(delivered, rejected, undelivered, "stopped");
                 end
             }
-            signal = second => Err(Failure::new(Exit::Signal(signal), "ended at once by a second signal")),
+            signal = second => Err(at_once(signal)),
         }
     })
+}
+
+fn at_once(signal: u8) -> Failure {
+    Failure::new(Exit::Signal(signal), "ended at once by a second signal")
+}
+
+/// A change of the bridge that was carried out while signals were served.
+struct Attended<T> {
+    done: T,
+    /// The signal that asked for the end meanwhile.
+    signal: Option<u8>,
+    /// Whether SIGHUP asked for a reload meanwhile.
+    has_hung_up: bool,
+}
+
+/// Carries a change of the bridge out to its end, which a signal brings nearer by `ending`: what has begun to stop still
+/// drains, and no journal is waited for.
+///
+/// # Errors
+/// If a second signal ends the process at once.
+async fn attend<T>(
+    signals: &mut Signals,
+    ending: &CancellationToken,
+    change: impl Future<Output = T>,
+) -> Result<Attended<T>, Failure> {
+    let mut change = pin!(change);
+    let mut has_hung_up = false;
+    loop {
+        let signal = tokio::select! {
+            biased;
+            done = &mut change => return Ok(Attended { done, signal: None, has_hung_up }),
+            request = signals.request() => match request {
+                SignalRequest::Reload => {
+                    has_hung_up = true;
+                    continue;
+                }
+                SignalRequest::End(signal) => signal,
+            },
+        };
+        ending.cancel();
+        return tokio::select! {
+            biased;
+            done = change => Ok(Attended { done, signal: Some(signal), has_hung_up }),
+            second = signals.second(signal) => Err(at_once(second)),
+        };
+    }
+}
+
+/// Removes a cursor, or reads the configuration again and takes it over. Returns what was done, or why nothing was.
+async fn change_bridge(
+    bridge: &mut Bridge,
+    file: &Path,
+    change: Option<CursorChange>,
+    ending: &CancellationToken,
+) -> Result<Reloaded, String> {
+    if let Some(CursorChange::Forget(name)) = &change {
+        let done = bridge.forget_sink(name).await;
+        return done
+            .map(|()| Reloaded::default())
+            .map_err(|failure| failure.message);
+    }
+    let loaded = tokio::select! {
+        loaded = read_again(file) => loaded,
+        () = ending.cancelled() => return Err("the bridge ends".to_owned()),
+    };
+    reload(bridge, loaded, change.as_ref()).await
 }
 
 /// The first line of the log.
@@ -198,6 +289,7 @@ async fn reload(
                 sources_changed = named(&reloaded.sources.changed),
                 sources_stopped = named(&reloaded.sources.stopped),
                 sources_failed = named(&reloaded.sources.failed),
+                sources_opening = named(&reloaded.sources.opening),
                 "configuration reloaded"
             );
             if let Some(reason) = reloaded.exception() {

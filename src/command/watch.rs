@@ -81,7 +81,14 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     config.data_dir = folder.path().to_owned();
     serving::block_on(async {
         let mut signals = serving::Signals::new()?.with_ends_of_terminals()?;
-        let bridge = Bridge::start(&config, &Decisions::default()).await?;
+        let mut bridge = Bridge::start(&config, &Decisions::default()).await?;
+        let opened = bridge.any_opened();
+        while !bridge.has_opened_all() {
+            tokio::select! {
+                signal = signals.next() => return Err(Failure::new(Exit::Signal(signal), "")),
+                () = opened.notified() => bridge.start_opened(),
+            }
+        }
         let mut source = bridge.view().sources().swap_remove(0);
         let mut sinks = bridge.view().sinks();
         eprintln!("connecting to {} …", args.connect);

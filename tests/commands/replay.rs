@@ -208,3 +208,90 @@ async fn set_each(stage: &Stage, path: &str, values: std::ops::RangeInclusive<u3
         written.unwrap();
     }
 }
+
+/// Creates znodes below the root, many in one transaction.
+async fn create_many(stage: &Stage, count: usize) {
+    let options = zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
+    for chunk in (0..count).collect::<Vec<_>>().chunks(500) {
+        let mut writer = stage.client.new_multi_writer();
+        for number in chunk {
+            let path = stage.path(&format!("n-{number:05}"));
+            writer.add_create(&path, b"", &options).unwrap();
+        }
+        writer.commit().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_finds_the_retry_queue_full_ends_with_1_and_says_where_to_go_on() {
+    real_servers!("replay into a full queue");
+    let mut stage = Stage::set("replay-full").await;
+    create_many(&stage, 10_000).await;
+    stage.bridge.start_ready().await;
+    done(&stage).await;
+    stage.bridge.terminate().await;
+    // The next start finds a full queue, and a destination that takes nothing of it.
+    let queued = stage
+        .run(&[
+            "replay",
+            "--sink",
+            "audit",
+            "--from",
+            "1",
+            "--path",
+            "/replay-full/*",
+        ])
+        .await
+        .ended(0);
+    assert!(queued.contains("10000 records queued"), "{queued}");
+    let file = stage.bridge.folder().join("audit.jsonl");
+    let kept = stage.bridge.folder().join("kept.jsonl");
+    std::fs::rename(&file, &kept).unwrap();
+    std::os::unix::fs::symlink(stage.bridge.folder().join("missing/audit.jsonl"), &file).unwrap();
+    stage.bridge.start_ready().await;
+
+    let refused = stage
+        .run(&[
+            "replay",
+            "--sink",
+            "audit",
+            "--from",
+            "1",
+            "--path",
+            "/replay-full",
+            "--json",
+        ])
+        .await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused
+            .err
+            .contains("1 record not queued for sink 'audit' of source 'main'")
+            && refused
+                .err
+                .contains("the retry queue is full: 10000 records wait")
+            && refused.err.contains("repeat the command with --from"),
+        "the root alone is not in the queue: {refused:?}"
+    );
+    let report: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!(report["sources"][0]["not_queued"], 1, "{report}");
+
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(&kept, &file).unwrap();
+    done(&stage).await;
+    let from = report["sources"][0]["continue_from"].to_string();
+    let again = stage
+        .run(&[
+            "replay",
+            "--sink",
+            "audit",
+            "--from",
+            &from,
+            "--path",
+            "/replay-full",
+        ])
+        .await
+        .ended(0);
+    assert!(again.contains("delivered again"), "{again}");
+    stage.bridge.terminate().await;
+}

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod access;
+mod addresses;
 mod blind_spots;
 mod bridge;
 mod canary;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use bridge_servers::real_servers;
+use bridge_servers::{eventually, real_servers};
 use serde_json::Value;
 
-use crate::bridge::Bridge;
+use crate::bridge::{BOUND, Bridge};
 use crate::stage::{Place, source};
 use crate::writer::Writer;
 
@@ -171,4 +171,90 @@ async fn a_mask_that_is_added_later_replaces_what_the_journal_has_and_a_missing_
     assert!(!text.contains("secrets are captured"), "{text}");
     bridge.terminate().await;
     assert_hidden(&bridge, path);
+}
+
+/// A reader that keeps a transaction on the journal: a new mask is not done while it does.
+fn held_reader(bridge: &Bridge) -> rusqlite::Connection {
+    let reader = rusqlite::Connection::open(bridge.folder().join("data/main.journal")).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let read = reader.query_row("SELECT count(*) FROM record", [], |row| row.get::<_, i64>(0));
+    assert!(read.unwrap() > 0);
+    reader
+}
+
+/// A bridge that has delivered a secret, and its configuration with a mask for it.
+async fn with_a_secret(root: &str) -> (Bridge, Writer, String) {
+    let place = Place::shared().await;
+    let writer = Writer::connect(&place.direct).await;
+    writer.create(root, "").await;
+    writer.create(&format!("{root}/secret"), SECRET).await;
+    let source = source("main", &place, &[root.to_owned()]);
+    let mut bridge = Bridge::configured(&format!("{source}{SINK}"));
+    bridge.start_ready().await;
+    bridge.at_rest().await;
+    let masked = format!("{source}mask = [\"{root}/secret\"]\n{SINK}");
+    (bridge, writer, masked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_a_new_mask_goes_over_the_journal_ends_at_once_and_the_next_start_goes_on() {
+    real_servers!("a stop during a new mask");
+    let (mut bridge, _writer, masked) = with_a_secret("/mask-stop").await;
+    let reader = held_reader(&bridge);
+    bridge.configure(&masked);
+    let process = bridge.child().id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-HUP", &process])
+        .status();
+    assert!(sent.unwrap().success());
+    eventually("the mask to begin", BOUND, || async {
+        bridge.has_logged(&["the masks are not those of the journal"])
+    })
+    .await
+    .unwrap();
+    bridge.terminate().await;
+    assert!(
+        bridge.has_logged(&["the journal is still being opened, which the next start does again"]),
+        "{:#?}",
+        bridge.log()
+    );
+
+    // A stop of that start ends as soon.
+    bridge.start().await;
+    assert!(
+        !holding(&bridge.folder().join("data"), SECRET).is_empty(),
+        "the reader keeps the log"
+    );
+    bridge.terminate().await;
+    drop(reader);
+    std::fs::remove_file(bridge.folder().join("out.jsonl")).unwrap();
+    bridge.start_ready().await;
+    assert_hidden(&bridge, "/mask-stop/secret");
+    bridge.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_mask_that_takes_long_holds_back_no_page_and_no_reload_but_those_of_its_own_source() {
+    real_servers!("reloads during a new mask");
+    let (mut bridge, _writer, masked) = with_a_secret("/mask-reload").await;
+    let reader = held_reader(&bridge);
+    bridge.configure(&masked);
+    let reloaded = output(&bridge, &["reload"]);
+    assert!(reloaded.contains("opening    source 'main'"), "{reloaded}");
+    let other = format!("{masked}[[sink]]\nname = \"more\"\ntype = \"file\"\npath = \"more.jsonl\"\n");
+    bridge.configure(&other);
+    let refused = output(&bridge, &["reload"]);
+    assert!(
+        refused.contains("nothing was changed: the journal of source 'main' is still being opened"),
+        "{refused}"
+    );
+    let status = bridge.status().await;
+    let trouble = status["sources"][0]["trouble"].as_str().unwrap_or_default();
+    assert!(trouble.contains("its journal is being opened"), "{status:#}");
+
+    drop(reader);
+    bridge.ready().await;
+    let reloaded = output(&bridge, &["reload"]);
+    assert!(reloaded.contains("started    sink 'more'"), "{reloaded}");
+    bridge.terminate().await;
 }

@@ -57,7 +57,7 @@ fn story(records: &[(String, Value)], path: &str) -> Vec<String> {
 }
 
 /// Waits until the stream has exactly these ops of a path.
-async fn has_ops(bridge: &Bridge, nats: &Nats, path: &str, expected: &[&str]) {
+pub async fn has_ops(bridge: &Bridge, nats: &Nats, path: &str, expected: &[&str]) {
     let context = context(nats).await;
     let found = eventually(format!("{expected:?} of {path}"), BOUND, || async {
         let records = records(&context, "ZK").await.unwrap_or_default();

@@ -35,8 +35,8 @@ struct Desk {
 }
 
 /// A service with configured answers.
-struct Service {
-    url: String,
+pub struct Service {
+    pub url: String,
     desk: Arc<Desk>,
     server: JoinHandle<()>,
 }
@@ -73,7 +73,7 @@ async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) ->
 }
 
 impl Service {
-    async fn start() -> Service {
+    pub async fn start() -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let desk = Arc::new(Desk::default());
@@ -104,7 +104,7 @@ impl Service {
             .collect()
     }
 
-    async fn has_ops(&self, bridge: &Bridge, path: &str, story: &[&str]) {
+    pub async fn has_ops(&self, bridge: &Bridge, path: &str, story: &[&str]) {
         let found = eventually(format!("{story:?} of {path}"), BOUND, || async {
             self.story(path) == story
         });

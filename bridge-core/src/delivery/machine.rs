@@ -108,6 +108,8 @@ pub struct Machine {
     pub(super) probe: Probe,
     /// Records that orders to replay have queued.
     pub(super) replayed: u64,
+    /// Records that such orders named and for which the retry queue had no room.
+    pub(super) not_replayed: u64,
 }
 
 impl Machine {
@@ -130,6 +132,7 @@ impl Machine {
             switch: None,
             probe: Probe::default(),
             replayed: 0,
+            not_replayed: 0,
         };
         if let Some(disabled) = config.backlog.disabled {
             machine.stay_disabled(&disabled);

@@ -45,7 +45,7 @@ pub use options::{
 };
 pub use probing::{PROBE_AFTER, RETRY_BYTES_MAX, RETRY_RECORDS_MAX};
 pub use refusals::{RefusalSender, Refusals};
-pub use replay::ReplayOrder;
+pub use replay::{ReplayCounts, ReplayOrder};
 pub use retry_backoff::{Pace, RETRY_AFTER_MAX};
 pub use retry_queue::{PARKED_AT_ONCE, PARKED_MAX, QueuedRetry};
 pub use sink_backlog::SinkBacklog;

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::machine::Machine;
+use super::replay::NotQueued;
 use super::sink_failure::SinkFailure;
 use super::sink_log::{Line, SinkLog};
 use super::status::SinkStatus;
 use super::steps::{OperatorRequest, StepProgress};
-use crate::journal::{BacklogChange, JournalError, RunStep};
+use crate::journal::{BacklogChange, RunStep};
 use crate::sink::SinkError;
 
 /// Logs a change of the failure.
@@ -156,12 +157,13 @@ pub(super) fn ordered(status: &SinkStatus, order: &OperatorRequest) {
     tracing::info!(sink, source, order = word, records, "an operator gave an order");
 }
 
-pub(super) fn replay_failed(status: &SinkStatus, error: &JournalError) {
+pub(super) fn replay_failed(status: &SinkStatus, records: u64, problem: &NotQueued) {
     tracing::error!(
         sink = &*status.sink,
         source = &*status.source,
-        error = error.to_string(),
-        "records are not replayed, as newer ones of their paths cannot be looked for"
+        records,
+        error = problem.to_string(),
+        "records are not replayed"
     );
 }
 

@@ -204,6 +204,12 @@ impl RetryQueue {
         self.again.insert(seq);
     }
 
+    /// Whether this record of this path is parked.
+    pub fn holds(&self, path: &PathKey, seq: Seq) -> bool {
+        let queue = self.queues.get(path);
+        queue.is_some_and(|queue| queue.seqs.contains(&seq))
+    }
+
     /// Whether a record is one of those.
     pub fn is_again(&self, seq: Seq) -> bool {
         self.again.contains(&seq)

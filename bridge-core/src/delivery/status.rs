@@ -7,6 +7,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use super::replay::ReplayCounts;
 use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::steps::{Phase, StepProgress};
 use crate::journal::{BacklogChange, SinkRun};
@@ -44,11 +45,8 @@ pub struct SinkStatus {
     pub rejected: u64,
     /// Records that the filters of the sink left out since this process started.
     pub filtered: u64,
-    /// Records that orders to replay have named since this process started.
-    pub replayed: u64,
-    /// Of them, records that were left out: their path has a newer record that was handled since the order was made, they
-    /// are dead letters or not handled yet, or there was no room.
-    pub replay_left_out: u64,
+    /// Records of orders to replay since this process started.
+    pub replay: ReplayCounts,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for their destination while others go on.
@@ -140,6 +138,17 @@ pub(super) fn set_aside(progress: &StepProgress) -> (u64, u64) {
     )
 }
 
+/// Records that a step took from the retry queue, or kept out of it for good.
+pub(super) fn settled(progress: &StepProgress) -> Vec<Seq> {
+    let settled = progress.changes.iter().filter(|change| {
+        matches!(
+            change,
+            BacklogChange::Rejected { .. } | BacklogChange::Released(_)
+        )
+    });
+    settled.map(BacklogChange::seq).collect()
+}
+
 impl SinkStatus {
     /// A sink before its first step.
     pub(super) fn new(sink: Arc<str>, source: Arc<str>, cursor: Seq) -> SinkStatus {
@@ -155,8 +164,7 @@ impl SinkStatus {
             shrunk: 0,
             rejected: 0,
             filtered: 0,
-            replayed: 0,
-            replay_left_out: 0,
+            replay: ReplayCounts::default(),
             dead_letters: 0,
             parked: ParkedStatus::default(),
             run: None,

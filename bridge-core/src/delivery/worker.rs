@@ -19,12 +19,12 @@ use super::filter::CompiledFilter;
 use super::machine::Machine;
 use super::options::{RejectPolicy, Retry};
 use super::refusals::Refusals;
-use super::replay::ReplayOrder;
+use super::replay::{NotQueued, ReplayOrder};
 use super::report;
 use super::sink_backlog::SinkBacklog;
 use super::sink_failure::{SinkFailure, SinkFailureKind};
 use super::sink_log::{Line, SinkLog};
-use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus, set_aside};
+use super::status::{Meters, ParkedStatus, RunStatus, SinkStatus, set_aside, settled};
 use super::steps::{MachineConfig, OperatorRequest, Phase, StepProgress, Task, WorkerInput};
 use crate::journal::{ReadLimit, RefusedProgress, SinkProgress};
 use crate::number::Seq;
@@ -280,6 +280,10 @@ impl Worker {
         report::not_restated(status, &progress, &mut self.state.sink_log, at);
         let dead_letters = self.state.machine.letters();
         report::rejected(status, &progress, dead_letters, &mut self.state.sink_log, at);
+        let settled = settled(&progress);
+        if !settled.is_empty() {
+            self.sink.forget_deferred(&settled);
+        }
         let progress = progress.of_sink(Arc::clone(&self.state.status.sink), now);
         self.progress.send(progress).await.map_err(|_| {
             report::writer_gone(&self.state.status);
@@ -394,33 +398,42 @@ impl WorkerState {
             return self.watched(|machine| machine.order(&order));
         };
         let named = replay.records.len() as u64;
-        let before = self.machine.replayed;
-        let order = OperatorRequest::Replay(self.without_outdated(replay).await);
+        let replay = match self.without_outdated(replay).await {
+            Ok(replay) => replay,
+            Err(problem) => {
+                report::replay_failed(&self.status, named, &problem);
+                self.status.replay.count(named, 0, named, Some(problem));
+                return None;
+            }
+        };
+        let order = OperatorRequest::Replay(replay);
+        let (queued, not_queued) = (self.machine.replayed, self.machine.not_replayed);
         let progress = self.watched(|machine| machine.order(&order));
-        let queued = self.machine.replayed - before;
-        self.status.replayed += named;
-        self.status.replay_left_out += named - queued;
+        let queued = self.machine.replayed - queued;
+        let not_queued = self.machine.not_replayed - not_queued;
+        if not_queued > 0 {
+            report::replay_failed(&self.status, not_queued, &NotQueued::QueueFull);
+        }
+        let counts = &mut self.status.replay;
+        counts.count(named, queued, not_queued, Some(NotQueued::QueueFull));
         progress
     }
 
     /// Leaves the paths out that have a newer record which was handled since the order was made, or one that is about to
     /// be delivered. Nothing else is handled until the rest is queued.
-    async fn without_outdated(&mut self, order: ReplayOrder) -> ReplayOrder {
+    async fn without_outdated(&mut self, order: ReplayOrder) -> Result<ReplayOrder, NotQueued> {
         let Some(current_to) = order.current_to else {
-            return order;
+            return Ok(order);
         };
         let order = order.without(&self.machine.paths_under_way());
         let handled = self.machine.handled();
         if current_to >= handled {
-            return order;
+            return Ok(order);
         }
         match self.feed.newer(order.paths(), current_to, handled).await {
-            Ok(Some(newer)) => order.without(&newer),
-            Ok(None) => ReplayOrder::default(),
-            Err(error) => {
-                report::replay_failed(&self.status, &error);
-                ReplayOrder::default()
-            }
+            Ok(Some(newer)) => Ok(order.without(&newer)),
+            Ok(None) => Err(NotQueued::TooManyNewer),
+            Err(error) => Err(NotQueued::of(&error)),
         }
     }
 

@@ -52,6 +52,10 @@ impl Journal {
             self.write_masks(|connection, _| store_masks(connection, wanted))?;
             return Ok(0);
         };
+        tracing::info!(
+            file = %self.file.display(),
+            "the masks are not those of the journal: its values are looked through, and the file is written anew"
+        );
         let replaced = self.write_masks(|connection, cluster| {
             forget_proof(connection)?;
             mask_file(connection, cluster, &masking)

@@ -106,6 +106,17 @@ impl SourceStatus {
         }
     }
 
+    /// The status of a source whose journal is being opened. Sets the metrics that show it.
+    pub fn opening(source: Arc<str>, now: Timestamp, reason: String) -> SourceStatus {
+        let label = source.to_string();
+        gauge!(names::SOURCE_LIVE, "source" => label.clone()).set(0.0);
+        gauge!(names::SOURCE_HALTED, "source" => label).set(0.0);
+        SourceStatus {
+            trouble: Some(reason),
+            ..SourceStatus::new(source, now)
+        }
+    }
+
     /// Whether every change is seen as it happens.
     pub fn is_live(&self) -> bool {
         self.state == CaptureState::Live.as_str()

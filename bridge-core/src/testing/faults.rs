@@ -55,6 +55,8 @@ struct Plan {
     failing: BTreeSet<ZnodePath>,
     /// How many calls failed with nothing that shows how far the failure reaches.
     alone: u32,
+    /// Records that the engine does not deliver again.
+    forgotten: BTreeSet<Seq>,
 }
 
 impl FaultScript {
@@ -99,6 +101,11 @@ impl FaultScript {
     /// How many calls had nothing but records of paths that fail.
     pub fn failed_alone(&self) -> u32 {
         self.with(|plan| plan.alone)
+    }
+
+    /// The records that the engine does not deliver again, as it said.
+    pub fn forgotten(&self) -> Vec<u64> {
+        self.with(|plan| plan.forgotten.iter().map(|seq| seq.0).collect())
     }
 
     /// From now on every record is accepted.
@@ -154,6 +161,11 @@ impl Sink for FaultySink {
 
     fn take_shrunk(&mut self) -> u64 {
         self.inner.take_shrunk()
+    }
+
+    fn forget_deferred(&mut self, records: &[Seq]) {
+        self.script.with(|plan| plan.forgotten.extend(records));
+        self.inner.forget_deferred(records);
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -3,9 +3,10 @@
 //!
 //! The producer keeps them and goes on trying, so that they neither arrive twice nor pass an earlier one. Their records
 //! are deferred: when the engine delivers one again, its end is known here, or it is deferred once more. Meanwhile
-//! nothing else is sent to their partitions.
+//! nothing else is sent to their partitions. A record that the engine gave up, as a dead letter, is forgotten with the
+//! end of its last message: the list holds nothing that neither a producer nor the engine has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bridge_core::number::Seq;
@@ -41,6 +42,8 @@ struct LateRecord {
     is_whole: bool,
     has_failed: bool,
     is_shrunk: bool,
+    /// Whether the engine does not deliver it again.
+    is_given_up: bool,
 }
 
 /// The state of a record.
@@ -87,6 +90,7 @@ impl Lingering {
             is_whole: false,
             has_failed: false,
             is_shrunk: false,
+            is_given_up: false,
         });
         record.is_whole |= ticket.place.is_last;
         record.is_shrunk |= ticket.is_shrunk;
@@ -108,6 +112,9 @@ impl Lingering {
         if let Some(record) = self.records.get_mut(&key) {
             record.waiting -= 1;
             record.has_failed |= end.is_err();
+            if record.is_given_up && record.waiting == 0 {
+                self.records.remove(&key);
+            }
         }
         if let Some(count) = self.partitions.get_mut(&partition) {
             *count -= 1;
@@ -120,7 +127,9 @@ impl Lingering {
     /// The state of a record; `None` if it is to be sent.
     pub(crate) fn of(&mut self, record: &Record) -> Option<Late> {
         let key = (record.seq, record.id);
-        let late = self.records.get(&key)?;
+        let late = self.records.get_mut(&key)?;
+        // An operator may have put a dead letter back.
+        late.is_given_up = false;
         if late.waiting > 0 {
             return Some(Late::Pending(late.partition.clone()));
         }
@@ -130,6 +139,18 @@ impl Lingering {
         }
         self.records.remove(&key);
         None
+    }
+
+    /// Forgets records that the engine does not deliver again, as soon as their messages have ends.
+    pub(crate) fn give_up(&mut self, records: &[Seq]) {
+        if self.records.is_empty() {
+            return;
+        }
+        let given_up: HashSet<&Seq> = records.iter().collect();
+        self.records.retain(|(seq, _), record| {
+            record.is_given_up |= given_up.contains(seq);
+            !record.is_given_up || record.waiting > 0
+        });
     }
 
     /// Forgets a record that is reported as durable.
@@ -194,6 +215,30 @@ mod tests {
             assert_eq!(lingering.of(&record), None, "it is forgotten");
             assert!(lingering.is_empty());
         }
+    }
+
+    #[test]
+    fn a_record_that_became_a_dead_letter_is_forgotten_with_the_end_of_its_last_message() {
+        let mut lingering = Lingering::default();
+        for seq in 1..=3 {
+            let record = a_record().seq(seq).arc();
+            let number = usize::try_from(seq).unwrap();
+            lingering.add(&ticket(&record, MessagePlace::ONLY), sent(number), None);
+        }
+        lingering.ended(1, Ok(()));
+        lingering.give_up(&[Seq(1), Seq(2), Seq(9)]);
+        assert_eq!(lingering.records.len(), 2, "the first one has its end");
+        assert!(lingering.holds(&"changes".into(), 1), "nothing passes the others");
+
+        // An operator puts the second one back before its end is known.
+        let second = a_record().seq(2).build();
+        assert!(matches!(lingering.of(&second), Some(Late::Pending(_))));
+        lingering.ended(2, Ok(()));
+        assert_eq!(lingering.of(&second), Some(Late::Durable { is_shrunk: false }));
+        lingering.give_up(&[Seq(2), Seq(3)]);
+        assert_eq!(lingering.records.len(), 1);
+        lingering.ended(3, Err(Code::PurgeQueue));
+        assert!(lingering.is_empty());
     }
 
     #[test]

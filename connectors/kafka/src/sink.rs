@@ -585,6 +585,10 @@ impl Sink for KafkaSink {
         std::mem::take(&mut self.shrunk)
     }
 
+    fn forget_deferred(&mut self, records: &[Seq]) {
+        self.lingering.give_up(records);
+    }
+
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
             self.let_go().await;

@@ -115,9 +115,15 @@ pub struct SinkSummary {
     pub filtered: Option<u64>,
     /// Records that orders to replay have named since the start.
     pub replayed: Option<u64>,
-    /// Of them, records that were left out: a newer one of their path was handled since the order was made, they are dead
-    /// letters or not handled yet, or there was no room.
+    /// Of them, records that were left out: a newer one of their path was handled since the order was made, or they are
+    /// dead letters or not handled yet.
     pub replay_left_out: Option<u64>,
+    /// Of them, records that could not be queued.
+    #[serde(default)]
+    pub replay_not_queued: Option<u64>,
+    /// Why the last of these could not be queued.
+    #[serde(default)]
+    pub replay_problem: Option<String>,
     /// Dead letters kept in the journal.
     pub dead_letters: u64,
     /// Records that wait for a retry.
@@ -241,8 +247,10 @@ impl From<&SinkStatus> for SinkSummary {
             shrunk: Some(status.shrunk),
             rejected: Some(status.rejected),
             filtered: Some(status.filtered),
-            replayed: Some(status.replayed),
-            replay_left_out: Some(status.replay_left_out),
+            replayed: Some(status.replay.named),
+            replay_left_out: Some(status.replay.left_out),
+            replay_not_queued: Some(status.replay.not_queued),
+            replay_problem: status.replay.problem.clone(),
             dead_letters: status.dead_letters,
             parked: status.parked.clone(),
             snapshot: status.run.clone(),

@@ -143,6 +143,8 @@ fn idle(source: &str, name: &str, state: &str, cursor: Seq, tail: Seq) -> SinkSu
         filtered: None,
         replayed: None,
         replay_left_out: None,
+        replay_not_queued: None,
+        replay_problem: None,
         dead_letters: 0,
         parked: ParkedStatus::default(),
         retries: None,

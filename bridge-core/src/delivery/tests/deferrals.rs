@@ -151,6 +151,28 @@ async fn a_record_whose_patience_ends_becomes_a_dead_letter_and_its_path_goes_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_learns_which_deferred_records_it_may_forget_and_no_others() {
+    let journal = MemoryJournal::with(three_paths(9));
+    let destination = MemoryDestination::default();
+    // 1 is given up, which frees 4 and 7; 2 is delivered later, and 5 and 8 after it.
+    let script = FaultScript::new().defers([1], u32::MAX).defers([2], 1);
+    let given = Given {
+        retry: Retry {
+            give_up_after: Patience::After(Span::secs(60)),
+            ..Retry::default()
+        },
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+    let mut status = bench.start_scripted("one", &destination, &script, given);
+    until(&mut status, "2 delivered", |status| status.delivered >= 6).await;
+    assert_eq!(script.forgotten(), [2, 5, 8]);
+    until_all_delivered(&mut status, 9).await;
+    bench.stop().await;
+    assert_eq!(script.forgotten(), [1, 2, 4, 5, 7, 8]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_block_all_records_after_a_parked_one_that_is_rejected_keep_waiting() {
     let journal = MemoryJournal::with(three_paths(12));
     let destination = MemoryDestination::default();

@@ -183,7 +183,7 @@ async fn a_sink_that_panics_halts_alone_and_says_so() {
     );
 }
 
-fn journal_error(kind: JournalErrorKind) -> JournalError {
+pub(super) fn journal_error(kind: JournalErrorKind) -> JournalError {
     JournalError::new(kind, std::path::Path::new("main.journal"), "scripted")
 }
 

@@ -257,7 +257,7 @@ async fn records_are_delivered_once_more_in_order_as_far_as_they_were_dealt_with
         current_to: None,
     });
     life.orders.send(order).await.unwrap();
-    life.store_until(|status| status.replayed == 11 && status.parked.replaying == 0)
+    life.store_until(|status| status.replay.named == 11 && status.parked.replaying == 0)
         .await;
     let status = life.end().await;
 

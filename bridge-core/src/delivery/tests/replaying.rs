@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::failures::journal_error;
 use super::*;
+use crate::journal::JournalErrorKind;
 use crate::path::ZnodePath;
 use crate::testing::a_record;
 
@@ -65,7 +67,7 @@ impl Play {
         };
         self.orders.send(OperatorRequest::Replay(order)).await.unwrap();
         let named = self.named;
-        until(&mut self.status, "ordered", |status| status.replayed == named).await;
+        until(&mut self.status, "ordered", |status| status.replay.named == named).await;
     }
 }
 
@@ -106,11 +108,12 @@ async fn play(seed: u64, orders: Orders) -> Option<String> {
     bench.stop().await;
 
     assert_eq!(
-        end.replayed, play.named,
+        (end.replay.named, end.replay.not_queued),
+        (play.named, 0),
         "seed {seed}: each named record is counted"
     );
     let again = play.destination.seqs().len() as u64 - play.tail;
-    let queued = end.replayed - end.replay_left_out;
+    let queued = end.replay.named - end.replay.left_out;
     assert!(
         again <= queued,
         "seed {seed}: {again} came again, and {queued} were queued"
@@ -165,9 +168,89 @@ async fn records_that_are_left_out_of_a_replay_are_counted_as_such() {
         current_to: Some(Seq(2)),
     };
     orders.send(OperatorRequest::Replay(order)).await.unwrap();
-    let end = until(&mut status, "ordered", |status| status.replayed == 3).await;
+    let end = until(&mut status, "ordered", |status| status.replay.named == 3).await;
     bench.stop().await;
 
-    assert_eq!((end.replay_left_out, end.parked.replaying), (3, 0));
+    assert_eq!(
+        (end.replay.left_out, end.replay.not_queued, end.parked.replaying),
+        (3, 0, 0)
+    );
     assert_eq!(destination.seqs(), [1, 3]);
+}
+
+/// A sink on a journal with one order that names these records.
+async fn ordered(
+    journal: &MemoryJournal,
+    script: &FaultScript,
+    is_ready: impl FnMut(&SinkStatus) -> bool,
+    order: impl FnOnce() -> ReplayOrder,
+) -> (SinkStatus, MemoryDestination) {
+    let destination = MemoryDestination::default();
+    let mut bench = Bench::at(journal);
+    let sink = Box::new(script.in_front_of(Box::new(destination.sink())));
+    let given = Given {
+        records_at_once: 1000,
+        ..Given::default()
+    };
+    let mut setup = bench.setup("one", sink, given);
+    let (orders, received) = mpsc::channel(1);
+    setup.orders = received;
+    let mut status = bench.start_with(setup);
+    until(&mut status, "ready for an order", is_ready).await;
+    let order = order();
+    let named = order.records.len() as u64;
+    orders.send(OperatorRequest::Replay(order)).await.unwrap();
+    let end = until(&mut status, "ordered", |status| {
+        status.replay.named == named && status.parked.replaying == 0
+    })
+    .await;
+    bench.stop().await;
+    (end, destination)
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_for_which_the_retry_queue_has_no_room_are_counted_as_not_queued_with_the_reason() {
+    let path = |seq: u64| format!("/n/{seq}");
+    let count = 3 + PARKED_MAX as u64;
+    let record = |seq| a_record().seq(seq).path(&path(seq)).arc();
+    let journal = MemoryJournal::with((1..=count).map(record).collect());
+    let script = FaultScript::new().defers(4..=count, u32::MAX);
+    let is_full = |status: &SinkStatus| status.parked.records == PARKED_MAX as u64;
+    let (end, destination) = ordered(&journal, &script, is_full, || ReplayOrder {
+        records: (1..=3)
+            .map(|seq| (Seq(seq), Some(ZnodePath::parse(&path(seq)).unwrap())))
+            .collect(),
+        current_to: None,
+    })
+    .await;
+
+    assert_eq!((end.replay.not_queued, end.replay.left_out), (3, 0));
+    assert_eq!(
+        end.replay.problem.as_deref(),
+        Some("the retry queue is full: 10000 records wait")
+    );
+    assert_eq!(destination.seqs(), [1, 2, 3], "nothing came again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_whose_newer_ones_cannot_be_looked_for_are_counted_as_not_queued_with_the_reason() {
+    let record = |seq| a_record().seq(seq).path("/a").arc();
+    let journal = MemoryJournal::with((1..=5).map(record).collect());
+    let is_done = |status: &SinkStatus| status.cursor == Seq(5) && status.state == Phase::Idle;
+    let (end, destination) = ordered(&journal, &FaultScript::new(), is_done, || {
+        journal.fail_reads(vec![journal_error(JournalErrorKind::Storage)]);
+        ReplayOrder {
+            records: vec![(Seq(1), Some(ZnodePath::parse("/a").unwrap()))],
+            current_to: Some(Seq(2)),
+        }
+    })
+    .await;
+
+    assert_eq!((end.replay.not_queued, end.replay.left_out), (1, 0));
+    let problem = end.replay.problem.unwrap();
+    assert!(
+        problem.starts_with("the journal could not be read: "),
+        "{problem}"
+    );
+    assert_eq!(destination.seqs(), [1, 2, 3, 4, 5]);
 }
