@@ -1,10 +1,12 @@
-//! The forms in which a sink writes a record: the record itself, a CloudEvent around it, or the bare data of the znode.
+//! The forms in which a sink writes a record: the record itself, a CloudEvent or an envelope with its schema around it, or
+//! the bare data of the znode.
 //!
 //! All sinks that offer a choice use these forms, so that a form means the same at every destination. A sink adds the
 //! parts of its destination (topics, subjects, keys, signatures) itself. Pure: the same record gives the same bytes at
 //! every delivery.
 
 mod cloudevents;
+mod connect;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +46,9 @@ pub enum Format {
     /// The bytes of the znode, and nothing for a delete. Records without a value (control records, changes of the
     /// access control list, creates that were not read in time) are not delivered.
     Raw,
+    /// The record in the envelope of Kafka Connect's JsonConverter: `{"schema": …, "payload": …}`. A value that is a JSON
+    /// document is its text there.
+    ConnectJson,
 }
 
 /// A record in the form that was asked for.
@@ -94,6 +99,7 @@ impl Format {
             ),
             Format::CloudeventsBinary => (JSON, cloudevents::attributes(record), json()),
             Format::Raw => (BYTES, Vec::new(), raw(record)),
+            Format::ConnectJson => (JSON, Vec::new(), Body::Bytes(connect::envelope(record))),
         };
         Message {
             content_type,

@@ -36,6 +36,7 @@ pub(crate) fn reason_against_lines(format: Format) -> Option<&'static str> {
     match format {
         Format::Record | Format::Cloudevents => None,
         Format::CloudeventsBinary => Some("a line has no headers for the attributes of the event"),
+        Format::ConnectJson => Some("only Kafka Connect reads it"),
         Format::Raw => Some("the data of a znode may hold line feeds, and says nothing of its path"),
     }
 }

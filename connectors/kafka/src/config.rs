@@ -45,12 +45,13 @@ pub struct KafkaConfig {
     #[serde(default)]
     pub compression: Compression,
     /// The content of a message. `record`: the change record. `cloudevents`, `cloudevents-binary`: a CloudEvent 1.0 in
-    /// structured or binary mode, as in its Kafka binding. `raw`: the bytes of the znode, or a null value for a delete;
+    /// structured or binary mode, as in its Kafka binding. `connect-json`: the record in the envelope of Kafka Connect's
+    /// JsonConverter, with its schema. `raw`: the bytes of the znode, or a null value for a delete;
     /// records without a value (control, acl, creates that were not read in time) are not sent.
     #[serde(default)]
     pub format: Format,
-    /// A delivery fails after this time without an acknowledgement, and is retried. Messages in flight are not sent
-    /// twice while the sink runs.
+    /// A delivery fails after this time without an acknowledgement, and is retried. For that alone no message in flight is
+    /// sent twice.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
     /// Properties of librdkafka, such as `security.protocol` and `sasl.password`. Properties that would break the order

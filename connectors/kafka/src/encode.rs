@@ -70,7 +70,7 @@ impl Encoder {
 
     fn event_headers(&self, record: &Record, message: &Message) -> Vec<Header> {
         match self.format {
-            Format::Record => Vec::new(),
+            Format::Record | Format::ConnectJson => Vec::new(),
             // Sections 3.2.1 and 3.3.1 of the binding.
             Format::Cloudevents | Format::CloudeventsBinary => {
                 let content_type = (CONTENT_TYPE.into(), message.content_type.to_owned());

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::Auth;
 pub use stream::{CreateStream, Storage, StreamSettings, WhenFull};
 
+use crate::bucket::{self, KEY};
 use crate::template::SUBJECT;
 
 /// Below this no acknowledgement survives an ordinary change of a stream's leader.
@@ -39,12 +40,19 @@ pub struct NatsConfig {
     pub servers: String,
     /// The subject of a record: a template over `cluster`, `root`, `path`, `op` and `names` (the names of the path, from
     /// the top). Control records have no path; theirs is that of their root. The filter `subject` writes any names as
-    /// tokens: `{{ names | subject }}`.
+    /// tokens: `{{ names | subject }}`. Not with `bucket`.
     #[serde(default = "default_subject")]
     pub subject: String,
-    /// The JetStream stream that must take the messages.
+    /// The JetStream stream that must take the messages. Give this or `bucket`.
+    #[serde(default)]
     pub stream: String,
-    /// Whether the sink creates the stream if it is missing, and with which settings.
+    /// The key-value bucket that is a mirror of the tree: the keys are the paths, the values the data of the znodes.
+    #[serde(default)]
+    pub bucket: Option<String>,
+    /// The keys of the bucket: the path, or the cluster and the path where several sources share it.
+    #[serde(default)]
+    pub key: KeyBy,
+    /// Whether the sink creates the stream or the bucket if it is missing, and with which settings.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub create_stream: CreateStream,
@@ -56,9 +64,9 @@ pub struct NatsConfig {
     /// (`Nats-Expected-Last-Subject-Sequence`). One message of a subject is then in flight at a time.
     #[serde(default)]
     pub fence: bool,
-    /// The content of a message.
+    /// The content of a message. Left out: `record`, and in a bucket `raw`, which is the only one there.
     #[serde(default)]
-    pub format: Format,
+    pub format: Option<Format>,
     /// A delivery fails after this time without an acknowledgement, and is retried.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
@@ -74,6 +82,17 @@ pub struct NatsConfig {
     /// Encrypted connections. Left out: encrypted if a server asks for it, with the system's authorities.
     #[serde(default)]
     pub tls: Option<Tls>,
+}
+
+/// The key of an entry of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyBy {
+    /// The path of the znode.
+    #[default]
+    Path,
+    /// The cluster and the path.
+    ClusterPath,
 }
 
 /// Encrypted connections.
@@ -113,15 +132,45 @@ impl NatsConfig {
             servers: servers.into(),
             subject: default_subject(),
             stream: stream.into(),
+            bucket: None,
+            key: KeyBy::default(),
             create_stream: CreateStream::default(),
             in_flight: default_in_flight(),
             fence: false,
-            format: Format::default(),
+            format: None,
             timeout: default_timeout(),
             auth: None,
             domain: None,
             inbox_prefix: default_inbox_prefix(),
             tls: None,
+        }
+    }
+
+    /// The stream, also that of a bucket.
+    pub(crate) fn stream_name(&self) -> String {
+        match &self.bucket {
+            Some(bucket) => bucket::stream_of(bucket),
+            None => self.stream.clone(),
+        }
+    }
+
+    /// The content of a message.
+    pub(crate) fn form(&self) -> Format {
+        let default = match self.bucket {
+            Some(_) => Format::Raw,
+            None => Format::default(),
+        };
+        self.format.unwrap_or(default)
+    }
+
+    /// The subjects of records, also those of a bucket.
+    pub(crate) fn subjects(&self) -> Result<NameTemplate, ConfigIssue> {
+        match &self.bucket {
+            Some(bucket) => {
+                let template = bucket::template(bucket, self.key == KeyBy::ClusterPath);
+                NameTemplate::parse(&KEY, &template)
+            }
+            None => NameTemplate::parse(&SUBJECT, &self.subject),
         }
     }
 
@@ -134,11 +183,16 @@ impl NatsConfig {
     pub fn objections(&self) -> Vec<ConfigIssue> {
         let mut found = Vec::new();
         servers::objections(&self.servers, self.tls.is_some(), &mut found);
-        match NameTemplate::parse(&SUBJECT, &self.subject) {
-            Ok(template) => found.extend(template.objection()),
-            Err(objection) => found.push(objection),
+        match &self.bucket {
+            Some(bucket) => self.object_to_bucket(bucket, &mut found),
+            None => {
+                match self.subjects() {
+                    Ok(template) => found.extend(template.objection()),
+                    Err(objection) => found.push(objection),
+                }
+                stream::objections_to_name(&self.stream, &mut found);
+            }
         }
-        stream::objections_to_name(&self.stream, &mut found);
         if let CreateStream::Yes(settings) = &self.create_stream {
             stream::objections(settings, self.timeout, &mut found);
         }
@@ -186,6 +240,53 @@ impl NatsConfig {
     }
 }
 
+impl NatsConfig {
+    fn object_to_bucket(&self, bucket: &str, found: &mut Vec<ConfigIssue>) {
+        stream::objections_to_bucket(bucket, found);
+        let mut object = |key: &str, message: &str, remedy: &str| {
+            found.push(ConfigIssue::error(key, message, remedy));
+        };
+        if !self.stream.is_empty() {
+            object(
+                "stream",
+                "a bucket has a stream of its own",
+                "leave stream out, or bucket",
+            );
+        }
+        if self.subject != default_subject() {
+            object(
+                "subject",
+                "a bucket has subjects of its own, made of its keys",
+                "leave subject out",
+            );
+        }
+        if self.form() != Format::Raw {
+            object(
+                "format",
+                "the values of a bucket are the data of the znodes",
+                "leave format out, or write the records to a stream",
+            );
+        }
+        let CreateStream::Yes(settings) = &self.create_stream else {
+            return;
+        };
+        if !settings.subjects.is_empty() {
+            object(
+                "create_stream.subjects",
+                "a bucket has subjects of its own",
+                "leave it out",
+            );
+        }
+        if settings.when_full != WhenFull::Refuse {
+            object(
+                "create_stream.when_full",
+                "a bucket that removes its oldest entries is no mirror of the tree",
+                "leave it out",
+            );
+        }
+    }
+}
+
 /// Whether it is a subject or the beginning of one.
 fn are_tokens(text: &str) -> bool {
     let is_allowed = |letter: char| letter.is_ascii_graphic() && !matches!(letter, '*' | '>');
@@ -201,7 +302,7 @@ impl fmt::Debug for NatsConfig {
         let mut shown = f.debug_struct("NatsConfig");
         shown
             .field("servers", &self.servers)
-            .field("stream", &self.stream);
+            .field("stream", &self.stream_name());
         shown.finish_non_exhaustive()
     }
 }

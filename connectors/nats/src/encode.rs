@@ -7,6 +7,8 @@ use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
 use bridge_core::outbound::{self, Fitted, Messages, Misfit, NameTemplate, Projection, message_id};
 use bridge_core::record::Record;
 
+use crate::bucket;
+
 /// The message's id; JetStream stores no second message with the same one within its duplicate window.
 pub(crate) const HEADER_MESSAGE_ID: &str = "Nats-Msg-Id";
 /// The stream that must take the message; no other then does.
@@ -21,6 +23,8 @@ pub(crate) struct Encoder {
     subjects: NameTemplate,
     stream: Arc<str>,
     format: Format,
+    /// Whether the messages are entries of a bucket.
+    is_bucket: bool,
 }
 
 /// A message of a record.
@@ -37,7 +41,15 @@ impl Encoder {
             subjects,
             stream: stream.into(),
             format,
+            is_bucket: false,
         }
+    }
+
+    /// The same with entries of a bucket.
+    #[must_use]
+    pub(crate) fn of_bucket(mut self, is_bucket: bool) -> Encoder {
+        self.is_bucket = is_bucket;
+        self
     }
 
     /// The record's messages for a stream with this size limit ([`bridge_core::oversize`]).
@@ -58,6 +70,9 @@ impl Encoder {
         all.extend(headers::path(record, header_value));
         if self.format == Format::Raw {
             all.extend(headers::truncated(record));
+        }
+        if self.is_bucket {
+            all.extend(bucket::headers(record));
         }
         if self.format != Format::Record {
             all.push((CONTENT_TYPE.into(), message.content_type.to_owned()));

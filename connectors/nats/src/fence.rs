@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
 use bridge_core::sink::{SinkError, SinkErrorKind};
 
 use crate::connection::Connection;
 use crate::encode::HEADER_MESSAGE_ID;
-use crate::error;
+use crate::last;
 
 /// The most subjects to remember; beyond that all are read again. A template over paths can make very many.
 const KNOWN_MAX: usize = 100_000;
@@ -106,53 +105,13 @@ impl Fence {
     }
 
     async fn ask(&self, connection: &mut Connection, subject: &Arc<str>) -> Result<Last, SinkError> {
-        let context = connection.context().clone();
-        let stream = Arc::clone(&self.stream);
-        let asked = connection.ask(async move {
-            let stream = context.get_stream_no_info(&*stream).await;
-            match stream {
-                Ok(stream) => stream.get_last_raw_message_by_subject(subject).await,
-                Err(failure) => Err(LastRawMessageError::with_source(
-                    LastRawMessageErrorKind::Other,
-                    failure,
-                )),
-            }
-        });
-        match asked.await? {
-            Ok(message) => Ok(Last {
-                sequence: message.sequence,
-                message_id: message
-                    .headers
-                    .get(HEADER_MESSAGE_ID)
-                    .map(|id| id.as_str().to_owned()),
+        let last = last::of_subject(connection, &self.stream, subject).await?;
+        Ok(Last {
+            sequence: last.as_ref().map_or(NOTHING, |message| message.sequence),
+            message_id: last.and_then(|message| {
+                let id = message.headers.get(HEADER_MESSAGE_ID);
+                id.map(|id| id.as_str().to_owned())
             }),
-            Err(failure) => match failure.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Ok(Last {
-                    sequence: NOTHING,
-                    message_id: None,
-                }),
-                kind => Err(self.not_asked(kind, failure, subject)),
-            },
-        }
-    }
-
-    fn not_asked(
-        &self,
-        kind: LastRawMessageErrorKind,
-        failure: LastRawMessageError,
-        subject: &str,
-    ) -> SinkError {
-        let kind = match kind {
-            LastRawMessageErrorKind::JetStream(said) => error::kind(error::of_jetstream(&said)),
-            LastRawMessageErrorKind::InvalidSubject => SinkErrorKind::Configuration,
-            LastRawMessageErrorKind::NoMessageFound | LastRawMessageErrorKind::Other => {
-                SinkErrorKind::Unavailable
-            }
-        };
-        let message = format!(
-            "stream '{}': the last message of '{subject}' cannot be asked for: {failure}",
-            self.stream
-        );
-        SinkError::new(kind, message).because(failure)
+        })
     }
 }

@@ -9,6 +9,9 @@
 //! sink again and sends from there. Every message has the record's id, and within its duplicate window the stream does
 //! not store it twice, even if the first one arrives late.
 //!
+//! **Buckets.** Before a record is sent that may have been sent before, its key is looked at: a newer entry stays
+//! ([`crate::bucket`]).
+//!
 //! **Subjects.** A subject that the stream does not take, or to which the sink may not publish, holds its own records
 //! only.
 
@@ -25,6 +28,7 @@ use bridge_core::record::{Op, Record};
 use bridge_core::sink::{DeliverError, Delivery, Extent, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 
+use crate::bucket::{self, Mirror};
 use crate::config::NatsConfig;
 use crate::connection::Connection;
 use crate::encode::{Encoded, Encoder, HEADER_LAST};
@@ -33,7 +37,7 @@ use crate::fence::{Fence, Verdict};
 use crate::in_flight::{InFlight, SendOutcome};
 use crate::stream::{self, Fit, StreamSpec};
 use crate::subjects::pattern_of;
-use crate::template::{self, SUBJECT};
+use crate::template;
 
 /// The bytes that the header of the fence adds to a message: its name, a separator, a number of 64 bits, the end of the
 /// line.
@@ -46,6 +50,8 @@ pub struct NatsSink {
     spec: StreamSpec,
     timeout: Duration,
     fence: Option<Fence>,
+    /// Of a bucket.
+    mirror: Option<Mirror>,
     connection: Option<Connection>,
     /// The largest message that the stream takes.
     largest: usize,
@@ -77,17 +83,24 @@ impl NatsSink {
     /// The options' [`NatsConfig::objections`] that are errors.
     pub fn new(config: &NatsConfig, cluster: &str) -> Result<NatsSink, Vec<ConfigIssue>> {
         issue::no_error(config.objections())?;
-        let subjects = NameTemplate::parse(&SUBJECT, &config.subject).map_err(|objection| vec![objection])?;
-        let name: Arc<str> = config.stream.as_str().into();
+        let subjects = config.subjects().map_err(|objection| vec![objection])?;
+        let name: Arc<str> = config.stream_name().into();
+        let bucket = config.bucket.as_deref();
         let spec = StreamSpec {
             name: Arc::clone(&name),
             create: config.create_stream.clone(),
             samples: template::samples(&subjects, cluster),
-            default_subject: subject_of_all_clusters(&subjects),
+            default_subject: match bucket {
+                Some(bucket) => bucket::subjects_of(bucket),
+                None => subject_of_all_clusters(&subjects),
+            },
+            is_bucket: bucket.is_some(),
             timeout: config.timeout.0,
         };
+        let encoder = Encoder::new(subjects.of_cluster(cluster), &name, config.form());
         Ok(NatsSink {
-            encoder: Encoder::new(subjects.of_cluster(cluster), &name, config.format),
+            encoder: encoder.of_bucket(bucket.is_some()),
+            mirror: bucket.map(|_| Mirror::new(Arc::clone(&name), cluster)),
             fence: config.fence.then(|| Fence::new(name)),
             timeout: config.timeout.0,
             config: config.clone(),
@@ -224,12 +237,31 @@ impl NatsSink {
             in_flight.settled(ticket.clone(), SendOutcome::Held(Some(error)));
             return Ok(());
         }
-        if let Err(error) = self.publish(message, ticket, in_flight).await {
+        let sent = match self.is_outdated(&message, ticket).await {
+            Ok(true) => {
+                in_flight.settled(ticket.clone(), SendOutcome::Passed);
+                Ok(())
+            }
+            Ok(false) => self.publish(message, ticket, in_flight).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
             // Messages that were sent before are not affected.
             self.await_all(in_flight, tally).await?;
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Whether a bucket has a newer entry. No message of the path is in flight.
+    async fn is_outdated(&mut self, message: &Encoded, ticket: &MessageTicket) -> Result<bool, SinkError> {
+        let Some(mirror) = &mut self.mirror else {
+            return Ok(false);
+        };
+        let connection = self.connection.as_mut().ok_or_else(SinkError::not_opened)?;
+        mirror
+            .is_outdated(connection, &message.subject, &ticket.record)
+            .await
     }
 
     /// Why a record that can have no message can never be delivered.
@@ -294,6 +326,9 @@ impl NatsSink {
         };
         if let (SendOutcome::Durable(ack), Some(fence)) = (&outcome, &mut self.fence) {
             fence.acknowledged(&ticket.target, ack.sequence);
+        }
+        if let (SendOutcome::Durable(_), Some(mirror)) = (&outcome, &mut self.mirror) {
+            mirror.acknowledged(&ticket.record);
         }
         if let Some(failure) = tally.settle(&ticket, outcome) {
             let waiting = in_flight.waiting() + 1;

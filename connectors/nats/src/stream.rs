@@ -31,6 +31,8 @@ pub(crate) struct StreamSpec {
     pub(crate) samples: Vec<(&'static str, Arc<str>)>,
     /// The subjects of the stream if the options name none: the same for every cluster.
     pub(crate) default_subject: String,
+    /// Whether it is that of a key-value bucket.
+    pub(crate) is_bucket: bool,
     pub(crate) timeout: Duration,
 }
 
@@ -160,6 +162,25 @@ fn subjects_of(spec: &StreamSpec, settings: &StreamSettings) -> Vec<String> {
 }
 
 fn config_of(spec: &StreamSpec, settings: &StreamSettings) -> Config {
+    let config = settings_of(spec, settings);
+    match spec.is_bucket {
+        true => bucket_of(config),
+        false => config,
+    }
+}
+
+/// A stream as clients for buckets make it, with one entry of each key.
+fn bucket_of(config: Config) -> Config {
+    Config {
+        max_messages_per_subject: 1,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..config
+    }
+}
+
+fn settings_of(spec: &StreamSpec, settings: &StreamSettings) -> Config {
     Config {
         name: spec.name.to_string(),
         subjects: subjects_of(spec, settings),
@@ -205,7 +226,7 @@ pub(crate) fn judge(config: &Config, spec: &StreamSpec) -> Result<Fit, SinkError
     }
     let mut remarks = Vec::new();
     remarks.extend(judge_subjects(&config.subjects, spec)?);
-    remarks.extend(losses(config));
+    remarks.extend(losses(config, spec));
     remarks.extend(judge_window(config, spec.timeout));
     Ok(Fit {
         remarks: remarks
@@ -254,7 +275,7 @@ fn judge_subjects(subjects: &[String], spec: &StreamSpec) -> Result<Option<Strin
 }
 
 /// The settings by which the stream removes or loses messages.
-fn losses(config: &Config) -> Vec<String> {
+fn losses(config: &Config, spec: &StreamSpec) -> Vec<String> {
     let mut found = Vec::new();
     let limits = [("max_bytes", config.max_bytes), ("max_msgs", config.max_messages)];
     if config.discard == DiscardPolicy::Old {
@@ -263,7 +284,7 @@ fn losses(config: &Config) -> Vec<String> {
                 "removes its oldest messages at {name} = {limit} (discard = old): a consumer that is slower loses records"
             ));
         }
-        if config.max_messages_per_subject > 0 {
+        if config.max_messages_per_subject > 0 && !spec.is_bucket {
             found.push(format!(
                 "keeps only the newest {} of each subject: a consumer that is slower loses records",
                 config.max_messages_per_subject
@@ -275,7 +296,13 @@ fn losses(config: &Config) -> Vec<String> {
             "keeps messages only for consumers that are there: without one, records are lost".to_owned(),
         );
     }
-    if !config.max_age.is_zero() && config.max_age < AGE_LEAST {
+    if spec.is_bucket && !config.max_age.is_zero() {
+        found.push(format!(
+            "removes entries after {}: the bucket lacks znodes that have not changed for so long",
+            Span(config.max_age)
+        ));
+    }
+    if !spec.is_bucket && !config.max_age.is_zero() && config.max_age < AGE_LEAST {
         found.push(format!(
             "removes messages after {}: a consumer that stays away for longer loses records",
             Span(config.max_age)

@@ -63,8 +63,8 @@ pub(crate) fn reason_against(subject: &str) -> Option<String> {
     }
     if subject.starts_with("$KV.") {
         return Some(
-            "the sink writes no key-value bucket: its messages would not follow the bucket's rules for deletes; give the \
-             stream subjects of its own, and fill a bucket from them"
+            "it is the key of a bucket, whose rules for deletes the messages of a stream do not follow; name the bucket \
+             with the option bucket"
                 .to_owned(),
         );
     }

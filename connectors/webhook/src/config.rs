@@ -37,6 +37,9 @@ const TRIES_MAX: u32 = 1_000_000;
 /// The parts of a record beside its data must fit with some room to spare, or every record would be rejected.
 const BODY_MIN: Size = Size(4 << 10);
 
+/// The longest name in the domain name system.
+const ORIGIN_BYTES_MAX: usize = 253;
+
 /// Receivers take about a hundred headers, and the request has its own.
 const HEADERS_MAX: usize = 50;
 
@@ -93,9 +96,26 @@ pub struct WebhookConfig {
     /// The version of HTTP.
     #[serde(default)]
     pub http: HttpVersion,
+    /// Asks the receiver for its consent before anything is sent, as the CloudEvents specification for webhooks has it.
+    #[serde(default)]
+    pub consent: Option<Consent>,
     /// TLS of `https`.
     #[serde(default)]
     pub tls: Tls,
+}
+
+/// The request for the consent of a receiver (`OPTIONS`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    /// The system that sends, as the receiver knows it: a name such as `zk.example.com`. Every request has it in
+    /// `WebHook-Request-Origin`.
+    pub origin: String,
+    /// Asks for this number of requests a minute, which is then never exceeded. Left out: the sink asks for none, and
+    /// keeps to the rate that the receiver allows, if it names one.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub rate: Option<u32>,
 }
 
 /// The version of HTTP.
@@ -180,6 +200,7 @@ impl WebhookConfig {
             disable_on_410: default_disable_on_410(),
             allow_private_addresses: false,
             http: HttpVersion::default(),
+            consent: None,
             tls: Tls::default(),
         }
     }
@@ -192,6 +213,7 @@ impl WebhookConfig {
         self.object_to_headers(&mut found);
         self.object_to_times(&mut found);
         self.object_to_counts(&mut found);
+        self.object_to_consent(&mut found);
         self.object_to_tls(&mut found);
         found
     }
@@ -328,6 +350,32 @@ impl WebhookConfig {
         }
     }
 
+    fn object_to_consent(&self, found: &mut Vec<ConfigIssue>) {
+        let Some(consent) = &self.consent else {
+            return;
+        };
+        let is_name = |origin: &str| {
+            let mut letters = origin.chars();
+            !origin.is_empty()
+                && origin.len() <= ORIGIN_BYTES_MAX
+                && letters.all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_'))
+        };
+        if !is_name(&consent.origin) {
+            found.push(ConfigIssue::error(
+                "consent.origin",
+                format!("\"{}\" is not a name", consent.origin.escape_debug()),
+                format!("use letters, digits, '.', '-' and '_', at most {ORIGIN_BYTES_MAX} of them"),
+            ));
+        }
+        if consent.rate == Some(0) {
+            found.push(ConfigIssue::error(
+                "consent.rate",
+                "with 0 requests a minute nothing is ever sent",
+                "give the number of requests a minute, or leave it out",
+            ));
+        }
+    }
+
     fn object_to_times(&self, found: &mut Vec<ConfigIssue>) {
         for (key, span) in [
             ("timeout", self.timeout),
@@ -361,6 +409,13 @@ impl WebhookConfig {
                 "max_body",
                 format!("{most} is less than a record takes without any data"),
                 format!("give \"{BODY_MIN}\" or more"),
+            ));
+        }
+        if self.format == Format::ConnectJson {
+            found.push(ConfigIssue::error(
+                "format",
+                "\"connect-json\" is for readers of Kafka Connect, and no receiver of webhooks is one",
+                "use the format \"record\" or \"cloudevents\"",
             ));
         }
         if self.batch > 1 && matches!(self.format, Format::CloudeventsBinary | Format::Raw) {
@@ -404,6 +459,9 @@ fn reason_against_header(name: &str) -> Option<&'static str> {
     match name {
         "webhook-id" | "webhook-timestamp" | "webhook-signature" => {
             Some("the sink, as Standard Webhooks has it")
+        }
+        "webhook-request-origin" | "webhook-request-rate" | "webhook-request-callback" => {
+            Some("the sink, with the option 'consent'")
         }
         headers::CONTENT_TYPE | headers::OP | headers::PATH | headers::TRUNCATED => {
             Some("the sink, by the format")

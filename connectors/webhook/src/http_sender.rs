@@ -9,9 +9,11 @@ use bridge_core::secret::{MASK, Secret};
 use bridge_core::sink::SinkError;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{StatusCode, Url};
+use reqwest::{RequestBuilder, StatusCode, Url};
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::{WebhookConfig, shown};
+use crate::consent::{Grant, Pace, REQUEST_ORIGIN};
 use crate::encode::{Encoded, Encoder, Unfit};
 use crate::error;
 use crate::path_queues::Members;
@@ -39,6 +41,8 @@ pub(crate) struct HttpSender {
     pub(crate) keys: Vec<SigningKey>,
     pub(crate) encoder: Encoder,
     pub(crate) timeout: Duration,
+    /// The consent of the receiver, if it was asked for.
+    pub(crate) grant: Option<Grant>,
     /// Texts that no message may show.
     hidden: Vec<String>,
 }
@@ -90,11 +94,32 @@ impl HttpSender {
             keys: config.keys(),
             encoder: Encoder::new(config.format, config.batch),
             timeout: config.timeout.0,
+            grant: None,
         })
     }
 
-    /// Sends these records in bodies of at most `most` bytes.
-    pub(crate) async fn send(&self, members: Members, records: &[Arc<Record>], most: usize) -> Reply {
+    fn pace(&self) -> Option<&Pace> {
+        self.grant.as_ref()?.pace.as_deref()
+    }
+
+    /// The time at which the next request may be sent, which is taken; `None` if the receiver has no limit.
+    pub(crate) fn turn(&self) -> Option<Instant> {
+        Some(self.pace()?.turn())
+    }
+
+    /// The error that ends a batch that began then, as the next request must not be sent soon; `None` if it may be.
+    pub(crate) fn pause(&self, began: Instant) -> Option<SinkError> {
+        self.pace()?.end(began, &self.shown)
+    }
+
+    /// Sends these records in bodies of at most `most` bytes, at the times that the receiver allows.
+    pub(crate) async fn send(
+        &self,
+        members: Members,
+        records: &[Arc<Record>],
+        most: usize,
+        turn: Option<Instant>,
+    ) -> Reply {
         let selected: Vec<Arc<Record>> = members.iter().map(|at| Arc::clone(&records[*at])).collect();
         let mut reply = Reply {
             members,
@@ -110,15 +135,22 @@ impl HttpSender {
             }
         };
         reply.is_shrunk = fitted.is_shrunk;
-        (reply.answer, reply.bytes) = self.post_all(fitted.messages).await;
+        (reply.answer, reply.bytes) = self.post_all(fitted.messages, turn).await;
         reply
     }
 
     /// Sends requests one after another, until one is not taken. Returns the answer to the last one and the size of its
     /// body.
-    pub(crate) async fn post_all(&self, requests: Messages<Encoded>) -> (Answer, usize) {
+    pub(crate) async fn post_all(
+        &self,
+        requests: Messages<Encoded>,
+        mut turn: Option<Instant>,
+    ) -> (Answer, usize) {
         let mut last = (Answer::Nothing, 0);
         for (_, request) in requests.placed() {
+            if let Some(turn) = turn.take().or_else(|| self.turn()) {
+                sleep_until(turn).await;
+            }
             let bytes = request.body.len();
             last = (self.post(request).await, bytes);
             if !matches!(&last.0, Answer::Status(response) if response.status.is_success()) {
@@ -159,28 +191,34 @@ impl HttpSender {
         for (name, value) in &encoded.headers {
             request = request.header(&**name, value);
         }
-        let sent = request
+        if let Some(grant) = &self.grant {
+            request = request.header(REQUEST_ORIGIN, grant.origin.clone());
+        }
+        let request = request
             .header("webhook-id", encoded.id.to_string())
             .header("webhook-timestamp", timestamp)
             .header(CONTENT_TYPE, encoded.content_type)
-            .body(encoded.body)
-            .send()
-            .await;
-        match sent {
+            .body(encoded.body);
+        match self.answer(request).await {
+            Ok(response) => Answer::Status(response),
+            Err((is_way, error)) => Answer::Lost { error, is_way },
+        }
+    }
+
+    /// Sends a request and reads its answer. An error has whether others would fare no better.
+    pub(crate) async fn answer(&self, request: RequestBuilder) -> Result<Response, (bool, SinkError)> {
+        match request.send().await {
             Ok(mut response) => {
                 let headers = std::mem::take(response.headers_mut());
                 let status = response.status();
                 let text = self.shown_text(&read(response).await);
-                Answer::Status(Response {
+                Ok(Response {
                     status,
                     headers,
                     text,
                 })
             }
-            Err(error) => {
-                let (is_way, error) = error::about_request(&self.shown, error, self.timeout);
-                Answer::Lost { error, is_way }
-            }
+            Err(error) => Err(error::about_request(&self.shown, error, self.timeout)),
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `resolve` | names to addresses, checked where the connection is made |
 //! | `transport` | proxy, TLS and the client |
 //! | `http_sender` | one request and its answer |
+//! | `consent` | the consent of the receiver, and the rate that it allows |
 //! | `memory` | which failures are of one path and which of the receiver, from call to call |
 //! | `sink` | the conversation with the receiver |
 //! | `error` | answers and failures as kinds of the engine |
@@ -20,6 +21,7 @@
 
 mod address;
 mod config;
+mod consent;
 mod encode;
 mod error;
 mod http_sender;
@@ -32,5 +34,5 @@ mod sink;
 mod tests;
 mod transport;
 
-pub use config::{HttpVersion, Tls, WebhookConfig};
+pub use config::{Consent, HttpVersion, Tls, WebhookConfig};
 pub use sink::WebhookSink;

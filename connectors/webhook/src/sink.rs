@@ -29,9 +29,11 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{StatusCode, Url};
+use tokio::time::Instant;
 
 use crate::address;
 use crate::config::WebhookConfig;
+use crate::consent::Grant;
 use crate::encode::Unfit;
 use crate::error::{self, Meaning};
 use crate::http_sender::{Answer, HttpSender, Reply, Response};
@@ -49,6 +51,8 @@ pub struct WebhookSink {
     /// The proxies that the environment names.
     proxies: Arc<Matcher>,
     sender: Option<Arc<HttpSender>>,
+    /// The consent of the receiver, until it objects to the address.
+    grant: Option<Grant>,
     /// Whether there has been a connection.
     was_proven: bool,
     memory: Memory,
@@ -87,6 +91,7 @@ impl WebhookSink {
             },
             proxies: Arc::new(Matcher::from_env()),
             sender: None,
+            grant: None,
             was_proven: false,
             memory: Memory::new(),
             max_body: config
@@ -115,7 +120,7 @@ impl WebhookSink {
         let (config, url, guard) = (self.config.clone(), self.url.clone(), self.guard.clone());
         let proxies = Arc::clone(&self.proxies);
         let made = tokio::task::spawn_blocking(move || HttpSender::new(&config, url, guard, &proxies)).await;
-        let sender = made.unwrap_or_else(|error| {
+        let mut sender = made.unwrap_or_else(|error| {
             Err(
                 SinkError::new(SinkErrorKind::Broken, "the thread that reads certificates ended")
                     .because(error),
@@ -123,6 +128,14 @@ impl WebhookSink {
         })?;
         sender.transport.prove(self.was_proven).await?;
         self.was_proven = true;
+        if let Some(consent) = &self.config.consent {
+            let granted = match self.grant.take() {
+                Some(grant) => grant,
+                None => sender.ask(consent).await?,
+            };
+            sender.grant = Some(granted.clone());
+            self.grant = Some(granted);
+        }
         for public_key in sender.keys.iter().filter_map(SigningKey::public) {
             tracing::info!(
                 receiver = sender.shown,
@@ -143,14 +156,24 @@ impl WebhookSink {
         let is_suspect = |record: &Record| self.memory.suspects.contains_key(&record.seq);
         let mut queues = PathQueues::new(records, known, is_suspect).within(self.max_body);
         let mut in_flight = FuturesUnordered::new();
+        let began = Instant::now();
         loop {
             while in_flight.len() < self.config.parallel && round.end.is_none() {
+                let pause = sender.pause(began);
+                if pause.is_some() && !in_flight.is_empty() {
+                    break;
+                }
                 let alone = |record: &Record| self.memory.suspects.contains_key(&record.seq);
                 let Some(members) = queues.next(self.config.batch, alone) else {
                     break;
                 };
+                if let Some(error) = pause {
+                    round.end = Some((error, Extent::Destination));
+                    queues.settle(&members, |_| Some(Outcome::Held));
+                    break;
+                }
                 let most = self.most(&records[members[0]]);
-                in_flight.push(sender.send(members, records, most));
+                in_flight.push(sender.send(members, records, most, sender.turn()));
             }
             let Some(reply) = in_flight.next().await else {
                 break;
@@ -215,6 +238,8 @@ impl WebhookSink {
                 queues.settle(members, |_| Some(Outcome::Accepted));
             }
             Meaning::Ended(kind) => {
+                // It may allow another rate from now on.
+                self.grant = None;
                 round.end = Some((about(kind), Extent::Destination));
                 queues.settle(members, |_| Some(Outcome::Held));
             }
@@ -233,6 +258,9 @@ impl WebhookSink {
                 queues.settle(members, |_| None);
             }
             Meaning::Refused { of_address, kind } => {
+                if of_address {
+                    self.grant = None;
+                }
                 let failure = Failure {
                     error: about(kind),
                     of_address,

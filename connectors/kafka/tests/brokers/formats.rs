@@ -17,6 +17,9 @@ use crate::rig::{self, Message};
 
 const READ_EVENTS: &str = include_str!("cloudevents.py");
 
+/// Needs the compiler of a JDK.
+const READ_CONNECT: &str = include_str!("ReadConnect.java");
+
 #[derive(Serialize)]
 struct Asked<'a> {
     headers: &'a BTreeMap<String, String>,
@@ -104,6 +107,95 @@ async fn events_in_both_modes_are_what_the_official_sdk_reads() {
         for (message, record) in messages.iter().zip(&records) {
             assert_eq!(message.headers["zkbridge-id"], record.id.to_string());
         }
+    }
+}
+
+/// Reads values with Kafka Connect's own converter: the name and version of each struct, and the struct as JSON.
+async fn read_by_connect(messages: &[Message]) -> Vec<Option<(String, Value)>> {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, input) = (
+        folder.path().join("ReadConnect.java"),
+        folder.path().join("values"),
+    );
+    std::fs::write(&program, READ_CONNECT).unwrap();
+    let lines = messages.iter().map(|message| match &message.value {
+        Some(value) => BASE64.encode(value) + "\n",
+        None => "null\n".to_owned(),
+    });
+    std::fs::write(&input, lines.collect::<String>()).unwrap();
+    // A file of source in the place of a class is compiled and run.
+    let printed = rig::shared_broker()
+        .await
+        .tool(program.to_str().unwrap(), &[input.to_str().unwrap()])
+        .await
+        .unwrap();
+    let read = |line: &str| {
+        let (name, rest) = line.split_once(' ')?;
+        let (version, json) = rest.split_once(' ')?;
+        Some((format!("{name} {version}"), serde_json::from_str(json).unwrap()))
+    };
+    printed.lines().map(read).collect()
+}
+
+/// Whether all of a record is in a struct, which has a null for each field that the record lacks.
+fn is_in(record: &Value, of_struct: &Value) -> bool {
+    match (record, of_struct) {
+        (Value::Object(record), Value::Object(of_struct)) => {
+            of_struct.iter().all(|(name, value)| {
+                let of_record = record.get(name).unwrap_or(&Value::Null);
+                of_record.is_null() == value.is_null() && is_in(of_record, value)
+            }) && record.keys().all(|name| of_struct.contains_key(name))
+        }
+        (Value::Array(record), Value::Array(of_struct)) => {
+            record.len() == of_struct.len()
+                && record.iter().zip(of_struct).all(|(one, other)| is_in(one, other))
+        }
+        (record, of_struct) => record == of_struct,
+    }
+}
+
+#[tokio::test]
+async fn the_converter_of_kafka_connect_reads_every_record_as_a_struct() {
+    real_servers!("the converter of Kafka Connect reads every record as a struct");
+    let mut records = limit_records();
+    let after = records.len() as u64 + 1;
+    records.extend(some_records(40, 3).iter().zip(after..).map(|(record, seq)| {
+        let mut record = Record::clone(record);
+        record.seq.0 = seq;
+        Arc::new(record)
+    }));
+    let messages = delivered(Format::ConnectJson, &records, false).await;
+    let read = read_by_connect(&messages).await;
+    assert_eq!(read.len(), records.len());
+    for (read, record) in read.into_iter().zip(&records) {
+        let (name, of_struct) = read.unwrap();
+        assert_eq!(name, "zkbridge.change 1");
+        let whole: Value = serde_json::from_slice(&record.to_json()).unwrap();
+        assert!(
+            is_in(&whole, &of_struct),
+            "record {}: {whole:#}\n{of_struct:#}",
+            record.seq
+        );
+    }
+
+    let deleted = delivered(Format::ConnectJson, &[a_record().op(Op::Delete).arc()], true).await;
+    let read = read_by_connect(&deleted).await;
+    assert!(read[0].is_some() && read[1].is_none(), "{read:?}");
+}
+
+#[test]
+fn a_struct_that_lacks_a_part_of_a_record_is_found() {
+    let record = serde_json::json!({"a": 1, "b": {"c": null}, "d": [1]});
+    let with_null = serde_json::json!({"a": 1, "b": {"c": null}, "d": [1], "e": null});
+    assert!(is_in(&record, &with_null));
+    for wrong in [
+        serde_json::json!({"a": 1, "b": {"c": null}}),
+        serde_json::json!({"a": 2, "b": {"c": null}, "d": [1]}),
+        serde_json::json!({"a": 1, "b": {"c": 1}, "d": [1]}),
+        serde_json::json!({"a": 1, "b": {"c": null}, "d": [1, 1]}),
+        serde_json::json!({"a": 1, "b": {"c": null}, "d": [1], "e": 1}),
+    ] {
+        assert!(!is_in(&record, &wrong), "{wrong}");
     }
 }
 

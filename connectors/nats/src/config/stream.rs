@@ -88,6 +88,9 @@ impl Default for StreamSettings {
     }
 }
 
+/// `KV_`, before the name of a bucket in that of its stream.
+const BUCKET_PREFIX_BYTES: usize = 3;
+
 pub(super) fn objections_to_name(name: &str, found: &mut Vec<ConfigIssue>) {
     let is_odd = |letter: &char| {
         letter.is_whitespace() || letter.is_control() || matches!(letter, '.' | '*' | '>' | '/' | '\\')
@@ -104,7 +107,20 @@ pub(super) fn objections_to_name(name: &str, found: &mut Vec<ConfigIssue>) {
         found.push(ConfigIssue::error(
             "stream",
             format!("'{name}' is not the name of a stream: {reason}"),
-            "give a name without spaces, dots, slashes and wildcards, as in \"ZK\"",
+            "give a name without spaces, dots, slashes and wildcards, as in \"ZK\", or a bucket",
+        ));
+    }
+}
+
+/// The rules of buckets are stricter than those of streams: the name is a token of their subjects.
+pub(super) fn objections_to_bucket(name: &str, found: &mut Vec<ConfigIssue>) {
+    let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+    if name.is_empty() || name.len() > NAME_LENGTH_MAX - BUCKET_PREFIX_BYTES || !name.chars().all(is_allowed)
+    {
+        found.push(ConfigIssue::error(
+            "bucket",
+            format!("'{}' is not the name of a bucket", name.escape_debug()),
+            "use letters, digits, '-' and '_', as in \"tree\"",
         ));
     }
 }

@@ -174,6 +174,46 @@ fn a_domain_is_a_token_and_the_prefix_of_answers_some() {
 }
 
 #[test]
+fn a_bucket_takes_the_place_of_stream_subject_and_format() {
+    let bucket =
+        |options: &str| objections(&format!("servers = 'nats://a:4222'\nbucket = 'tree'\n{options}"));
+    assert_eq!(bucket(""), []);
+    assert_eq!(
+        bucket("key = 'cluster_path'\nformat = 'raw'\ncreate_stream = { replicas = 3 }\nfence = true"),
+        []
+    );
+    for (options, key) in [
+        ("stream = 'ZK'", "stream"),
+        ("subject = 'zk.{{ cluster }}'", "subject"),
+        ("format = 'record'", "format"),
+        (
+            "create_stream = { subjects = ['zk.>'] }",
+            "create_stream.subjects",
+        ),
+        (
+            "create_stream = { when_full = 'remove_oldest' }",
+            "create_stream.when_full",
+        ),
+    ] {
+        let found = bucket(options);
+        assert_eq!(found.len(), 1, "{options}: {found:?}");
+        assert_eq!(found[0].0, key, "{options}");
+    }
+    for wrong in ["", "a.b", "a b", "ü", "a/b", &"x".repeat(300)] {
+        let found = objections(&format!("servers = 'nats://a:4222'\nbucket = '{wrong}'"));
+        assert!(
+            found.iter().all(|(key, _)| key == "bucket") && found.len() == 1,
+            "{wrong}: {found:?}"
+        );
+    }
+    let neither = objections("servers = 'nats://a:4222'");
+    assert!(
+        neither[0].0 == "stream" && neither[0].1.contains("or a bucket"),
+        "{neither:?}"
+    );
+}
+
+#[test]
 fn addresses_and_subjects_that_the_sink_cannot_use_are_refused_with_the_reason() {
     let wss = NatsConfig::new("wss://a:443", "ZK").objections();
     assert!(wss[0].message.contains("WebSockets"), "{wss:?}");
@@ -181,7 +221,7 @@ fn addresses_and_subjects_that_the_sink_cannot_use_are_refused_with_the_reason()
     assert!(
         bucket
             .iter()
-            .any(|(key, said)| key == "subject" && said.contains("key-value bucket")),
+            .any(|(key, said)| key == "subject" && said.contains("with the option bucket")),
         "{bucket:?}"
     );
 }

@@ -13,6 +13,7 @@ use crate::template::{self, SUBJECT};
 
 fn spec(template: &str) -> StreamSpec {
     StreamSpec {
+        is_bucket: false,
         name: Arc::from("ZK"),
         create: CreateStream::No,
         samples: template::samples(&NameTemplate::parse(&SUBJECT, template).unwrap(), "main"),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
+mod buckets;
 mod clusters;
 mod contract;
 mod credentials;

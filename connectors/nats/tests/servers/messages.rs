@@ -59,7 +59,7 @@ async fn every_form_arrives_with_its_headers() {
     ] {
         let stream = rig::create_stream(&urls).await;
         let mut config = rig::config(&urls, &stream);
-        config.format = format;
+        config.format = Some(format);
         let mut sink = rig::opened(&config).await;
 
         rig::deliver(&mut sink, &records).await.unwrap();

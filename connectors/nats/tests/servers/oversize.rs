@@ -95,7 +95,7 @@ async fn raw_bytes_are_cut_and_the_header_says_how_many_there_are() {
     settings.max_message_size = 20_000;
     rig::context(&urls).await.create_stream(settings).await.unwrap();
     let mut config = rig::config(&urls, &stream);
-    config.format = Format::Raw;
+    config.format = Some(Format::Raw);
     let mut sink = rig::opened(&config).await;
 
     let records = [

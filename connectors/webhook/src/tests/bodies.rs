@@ -132,7 +132,9 @@ async fn the_messages_of_a_record_go_one_after_another_until_one_is_not_taken() 
         });
         let messages = Messages::One(message("one")).followed_by(message("two"));
 
-        let (answer, bytes) = sender.post_all(messages.followed_by(message("three"))).await;
+        let (answer, bytes) = sender
+            .post_all(messages.followed_by(message("three")), None)
+            .await;
 
         let arrived = receiver.requests().split_off(before);
         let bodies: Vec<_> = arrived

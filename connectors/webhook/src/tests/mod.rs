@@ -3,6 +3,7 @@
 mod addresses;
 mod answers;
 mod bodies;
+mod consent;
 mod contract;
 mod options;
 mod oversize;

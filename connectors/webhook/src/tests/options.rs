@@ -56,6 +56,34 @@ fn options_that_cannot_work_or_are_mistakes_are_reported_with_a_remedy() {
         "scheme is 'ftp'",
     );
     check(url("https://"), Error, "url", "no address of a webhook");
+    let consent = |origin: &'static str, rate| {
+        move |config: &mut WebhookConfig| {
+            config.consent = Some(crate::Consent {
+                origin: origin.into(),
+                rate,
+            });
+        }
+    };
+    check(consent("*", None), Error, "consent.origin", "\"*\" is not a name");
+    check(consent("", None), Error, "consent.origin", "is not a name");
+    check(
+        consent("zk\r\nx: y", None),
+        Error,
+        "consent.origin",
+        "is not a name",
+    );
+    check(
+        consent("zk.example.com", Some(0)),
+        Error,
+        "consent.rate",
+        "nothing is ever sent",
+    );
+    check(
+        header("WebHook-Request-Origin", "zk"),
+        Error,
+        "headers.WebHook-Request-Origin",
+        "the option 'consent'",
+    );
     check(
         url("http://hooks.example.com/t0ken"),
         Warning,
