@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::command::{self, argument::word_of};
 use crate::exit::{Exit, Failure};
 use crate::operator::Journals;
+use crate::version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +24,7 @@ Exit codes:
   1      a runtime failure
   2      the configuration or the command line is wrong
   3      something that the configuration relies on is missing
+  4      every source has halted and needs an operator
   128+n  ended by signal n";
 
 /// Change data capture for Apache ZooKeeper: every change under the watched
@@ -30,7 +32,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(
     name = "zkbridge",
-    version,
+    version = version::long(),
     max_term_width = WIDTH,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -64,7 +66,7 @@ pub enum Command {
     History(command::history::HistoryArgs),
     /// Print a configuration with a comment on each key
     Init(command::init::InitArgs),
-    /// Check, compact and export the journals
+    /// Back up, check, compact and export the journals
     Journal(command::journal::JournalArgs),
     /// Print or check transaction logs and snapshots of ZooKeeper
     Log(command::log::LogArgs),
@@ -74,6 +76,8 @@ pub enum Command {
     Reload(command::reload::ReloadArgs),
     /// Deliver journalled records to a sink again
     Replay(command::replay::ReplayArgs),
+    /// Put a backup in the place of a journal
+    RestoreJournal(command::restore_journal::RestoreArgs),
     /// Capture every change, keep it in the journal and deliver it
     Run(command::run::RunArgs),
     /// Print the JSON Schema of the records or of the configuration
@@ -93,10 +97,12 @@ pub enum Command {
 }
 
 /// Words that look like commands, and what to use.
-const OTHER_WORDS: [(&str, &str); 9] = [
+const OTHER_WORDS: [(&str, &str); 11] = [
     ("version", "use 'zkbridge --version'"),
     ("export", "use 'zkbridge journal export'"),
     ("compact", "use 'zkbridge journal compact'"),
+    ("backup", "use 'zkbridge journal backup FOLDER'"),
+    ("restore", "use 'zkbridge restore-journal FOLDER'"),
     ("start", "use 'zkbridge run'"),
     ("validate", "use 'zkbridge check'"),
     ("retry", "use 'zkbridge dlq retry'"),

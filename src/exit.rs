@@ -15,6 +15,8 @@ pub enum Exit {
     Configuration,
     /// Something that the configuration relies on is missing: 3.
     Environment,
+    /// Every source has halted, and only an operator can resume one: 4.
+    Halted,
     /// Ended by this signal: 128 and its number.
     Signal(u8),
 }
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Runtime => 1,
             Exit::Configuration => 2,
             Exit::Environment => 3,
+            Exit::Halted => 4,
             Exit::Signal(number) => 128 + number,
         })
     }

@@ -11,9 +11,11 @@ mod exit;
 mod logging;
 mod operator;
 mod secrets_in_tree;
+mod service_manager;
 mod source_type;
 mod terminal;
 mod verify;
+mod version;
 
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -56,6 +58,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Log(args) => command::log::run(args),
         Command::Man(args) => command::man::run(args),
         Command::Replay(args) => command::replay::run(args),
+        Command::RestoreJournal(args) => command::restore_journal::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
         Command::Reload(args) => command::reload::run(args),

@@ -132,12 +132,22 @@ fn completions_and_manual_pages_are_valid() {
         "{page}"
     );
     check(folder.path(), &["man", "tial"], 2);
+    check(folder.path(), &["man", "--output", "pages"], 0);
+    let page = |name: &str| std::fs::read_to_string(folder.path().join("pages").join(name));
+    assert_eq!(page("zkbridge.1").expect("the page of the program"), whole);
+    assert!(page("zkbridge-journal-backup.1").is_ok() && page("zkbridge-restore-journal.1").is_ok());
+    assert!(page("zkbridge-help.1").is_err(), "only commands have pages");
 }
 
 #[test]
-fn the_version_is_that_of_the_package() {
+fn the_version_names_the_package_the_commit_and_the_optional_features() {
     let (out, _) = check(folder().path(), &["--version"], 0);
-    assert_eq!(out, format!("zkbridge {}\n", env!("CARGO_PKG_VERSION")));
+    let begin = format!("zkbridge {} (commit ", env!("CARGO_PKG_VERSION"));
+    assert!(out.starts_with(&begin) && out.lines().count() == 1, "{out}");
+    let features = out.split("optional features: ").nth(1).expect(&out);
+    let has = |name| features.contains(name);
+    assert_eq!(has("gssapi"), cfg!(feature = "gssapi"), "{out}");
+    assert_eq!(has("vendored"), cfg!(feature = "vendored"), "{out}");
 }
 
 #[test]

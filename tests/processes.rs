@@ -1,6 +1,7 @@
 //! The process as its surroundings see it: its signals, its log, its files, and a configuration that changes under it.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,17 +20,21 @@ fn configure(folder: &TempDir, text: &str) {
     std::fs::write(folder.path().join("zkbridge.toml"), text).expect("the configuration can be written");
 }
 
+fn command_of_run(folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    command
+        .current_dir(folder.path())
+        .args(["run", "--config", "zkbridge.toml"]);
+    command
+}
+
 /// `run` at work without a server: nothing serves on port 1, it is free or refuses.
 async fn run_without_a_server(folder: &TempDir) -> Child {
     configure(
         folder,
         "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n",
     );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
-    command
-        .current_dir(folder.path())
-        .args(["run", "--config", "zkbridge.toml"]);
-    let mut child = Child::start(&command).expect("it starts");
+    let mut child = Child::start(&command_of_run(folder)).expect("it starts");
     let connecting = child.line("no session with ZooKeeper", RUN_BOUND);
     connecting.await.expect("it is at work");
     child
@@ -60,6 +65,65 @@ impl Drop for Mortal {
         // It may have ended.
         let _ = self.0.kill();
     }
+}
+
+/// The next message to a service manager.
+fn message(socket: &UnixDatagram) -> String {
+    let mut bytes = [0; 512];
+    let length = socket.recv(&mut bytes).expect("a message in time");
+    String::from_utf8(bytes[..length].to_vec()).expect("messages are text")
+}
+
+#[tokio::test]
+async fn a_service_manager_hears_that_run_serves_lives_and_drains() {
+    let folder = folder();
+    let notify = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&notify).expect("a socket");
+    socket.set_read_timeout(Some(RUN_BOUND)).expect("a bound");
+    configure(
+        &folder,
+        "[http]\nlisten = \"127.0.0.1:0\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n\
+         [[sink]]\ntype = \"file\"\npath = \"changes.jsonl\"\n",
+    );
+    let mut command = command_of_run(&folder);
+    command
+        .env("NOTIFY_SOCKET", &notify)
+        .env("WATCHDOG_USEC", "200000");
+    let mut child = Child::start(&command).expect("it starts");
+    let ready = message(&socket);
+    assert!(
+        ready.starts_with("READY=1\nSTATUS=1 source, 1 sink, serving on 127.0.0.1:"),
+        "{ready}"
+    );
+    assert_eq!(message(&socket), "WATCHDOG=1");
+    assert_eq!(message(&socket), "WATCHDOG=1");
+    child.terminate().expect("it runs");
+    let stopping = std::iter::repeat_with(|| message(&socket)).find(|message| message != "WATCHDOG=1");
+    assert_eq!(stopping.as_deref(), Some("STOPPING=1\nSTATUS=draining"));
+    assert_eq!(child.exit_code(RUN_BOUND).await.expect("it ends"), 0);
+}
+
+#[tokio::test]
+async fn run_takes_a_changed_file_over_by_itself_and_keeps_the_old_one_where_the_new_one_is_wrong() {
+    let folder = folder();
+    let common = "[http]\nlisten = \"off\"\n[[source]]\nconnect = \"127.0.0.1:1\"\n";
+    configure(&folder, common);
+    let mut command = command_of_run(&folder);
+    command.arg("--reload-on-change");
+    let mut child = Child::start(&command).expect("it starts");
+    let connecting = child.line("no session with ZooKeeper", RUN_BOUND);
+    connecting.await.expect("it is at work");
+    configure(&folder, &format!("{common}[[sink]]\ntype = \"nothing\"\n"));
+    let rejected = child.line("reload rejected", RUN_BOUND).await;
+    assert!(rejected.expect("it looks at the file").contains("nothing"));
+    configure(
+        &folder,
+        &format!("{common}[[sink]]\nname = \"later\"\ntype = \"file\"\npath = \"later.jsonl\"\n"),
+    );
+    let reloaded = child.line("configuration reloaded", RUN_BOUND).await;
+    assert!(reloaded.expect("it reloads").contains("later"));
+    child.terminate().expect("it runs");
+    assert_eq!(child.exit_code(RUN_BOUND).await.expect("it ends"), 0);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use super::listener::{self, CLOSE_BOUND, Limits};
 use super::{View, descriptors, environment};
 use crate::exit::{Exit, Failure};
+use crate::version;
 
 /// How often the exporter drains the samples of histograms.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -58,7 +59,7 @@ pub(super) fn install_metrics() -> Result<PrometheusHandle, Failure> {
         .install_recorder()
         .map_err(|error| failure(&error))?;
     metrics::describe();
-    gauge!(metrics::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!(metrics::BUILD_INFO, "version" => version::VERSION).set(1.0);
     Collector::default().describe();
     Ok(METRICS.get_or_init(|| handle).clone())
 }

@@ -118,6 +118,14 @@ impl Bridge {
                 "another user can change the journals"
             );
         }
+        if let Some(reason) = data_dir::volatility(&config.data_dir) {
+            tracing::warn!(
+                data_dir = %config.data_dir.display(),
+                reason,
+                help = data_dir::VOLUME_HELP,
+                "the journals do not outlive the container or the machine's next start"
+            );
+        }
         let listener = match http::bind(&config.http).await {
             Ok(listener) => listener,
             Err(failure) => return Err(other_bridge(&config.data_dir, &prepared).await.unwrap_or(failure)),

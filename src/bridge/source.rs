@@ -189,7 +189,10 @@ impl FailedSource {
             error = failure.message,
             "the source cannot be started; the others run without it"
         );
-        let status = SourceStatus::halted(config.name.shared(), wall_clock()(), failure.message.clone());
+        let status = SourceStatus {
+            journal_failed: true,
+            ..SourceStatus::halted(config.name.shared(), wall_clock()(), failure.message.clone())
+        };
         FailedSource {
             config,
             status: watch::Sender::new(status).subscribe(),

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_config::{Loaded, load};
@@ -13,12 +14,16 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::config_changes::ConfigChanges;
 use super::serving::{self, SignalRequest, Signals};
 use crate::bridge::{Bridge, CursorChange, DRAIN, Decisions, ReloadRequest, Reloaded, raise_limit};
 use crate::cli::{ConfigFlag, LogFlags};
 use crate::exit::{Exit, Failure};
 use crate::logging;
 use crate::operator::Journals;
+use crate::service_manager::ServiceManager;
+use crate::terminal::count;
+use crate::version;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +34,11 @@ While it runs, http.listen serves /metrics, /healthz, /readyz and /status.
 SIGTERM or Ctrl-C drain the sinks for up to 10 s, and the exit code is 0; a
 second one ends at once, with 128 and its number.
 SIGHUP, or 'zkbridge reload', reads the configuration again: sources and sinks
-change without a restart, and an invalid file changes nothing.";
+change without a restart, and an invalid file changes nothing.
+
+Exit codes: 0 after a drain, 1 a journal failed, 2 the configuration is wrong,
+3 something that it relies on is missing, 4 every source has halted and needs
+an operator, 128+n ended by signal n";
 
 /// Options of `run`.
 #[derive(Args, Debug)]
@@ -46,10 +55,16 @@ pub struct RunArgs {
     /// no longer holds back what retention may remove
     #[arg(long, value_name = "SINK")]
     pub forget_sink: Vec<String>,
+    /// Look every 5 s whether the configuration file has changed, and reload
+    /// it then
+    #[arg(long)]
+    pub reload_on_change: bool,
 }
 
 /// Runs the bridge until a signal, or until every source has halted.
 pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
+    // Before it is loaded: a change in between is seen as one.
+    let mut changes = ConfigChanges::of(args.reload_on_change.then_some(&*args.config.config));
     let loaded = args.config.load()?;
     let _log = logging::start(&loaded.config.log, flags)
         .map_err(|error| Failure::new(Exit::Runtime, format!("logging cannot start: {error}")))?;
@@ -89,6 +104,13 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
         if std::io::stderr().is_terminal() && loaded.config.sinks.is_empty() {
             eprintln!("no [[sink]] is configured: changes are kept in the journal only");
         }
+        let service_manager = Arc::new(ServiceManager::of_environment());
+        service_manager.ready(&summary(&loaded, &bridge));
+        let end_of_signs = CancellationToken::new();
+        let signs = {
+            let (service_manager, end) = (Arc::clone(&service_manager), end_of_signs.clone());
+            tokio::spawn(async move { service_manager.live(end).await })
+        };
         let mut reloads = bridge.take_reloads();
         let (any_opened, ending) = (bridge.any_opened(), bridge.ending());
         let (end, first) = loop {
@@ -99,6 +121,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                     SignalRequest::Reload => None,
                 },
                 () = std::future::ready(()), if hung_up => None,
+                () = changes.next() => None,
                 halted = bridge.all_halted() => break (Err(serving::halted(&halted)), None),
                 () = any_opened.notified() => {
                     bridge.start_opened();
@@ -126,13 +149,14 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             }
         };
         tracing::info!(drain_seconds = DRAIN.as_secs(), "draining");
+        service_manager.stopping();
         let second = async {
             match first {
                 Some(first) => signals.second(first).await,
                 None => signals.next().await,
             }
         };
-        tokio::select! {
+        let end = tokio::select! {
             sinks = bridge.stop() => {
                 let delivered: u64 = sinks.iter().map(|sink| sink.delivered).sum();
                 let rejected: u64 = sinks.iter().map(|sink| sink.rejected).sum();
@@ -141,7 +165,11 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                 end
             }
             signal = second => Err(at_once(signal)),
-        }
+        };
+        end_of_signs.cancel();
+        // It ends at once.
+        let _ = signs.await;
+        end
     })
 }
 
@@ -217,13 +245,28 @@ fn log_start(loaded: &Loaded) {
     let sources: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
     let sinks: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = version::VERSION,
+        commit = version::COMMIT,
         config = %loaded.file.display(),
         data_dir = %config.data_dir.display(),
         sources = sources.join(" "),
         sinks = sinks.join(" "),
         "starting"
     );
+}
+
+/// The bridge in one line, for `systemctl status`.
+fn summary(loaded: &Loaded, bridge: &Bridge) -> String {
+    let (sources, sinks) = (loaded.config.sources.len(), loaded.config.sinks.len());
+    let served = bridge.address().map_or_else(
+        || "no HTTP listener".to_owned(),
+        |address| format!("serving on {address}"),
+    );
+    format!(
+        "{}, {}, {served}",
+        count(sources as u64, "source"),
+        count(sinks as u64, "sink")
+    )
 }
 
 /// Names, as the log shows them.

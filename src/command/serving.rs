@@ -131,7 +131,8 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     })
 }
 
-/// The failure of a process whose sources have all halted.
+/// The failure of a process whose sources have all halted. [`Exit::Halted`] if only an operator can resume them: a journal
+/// that failed may work at the next start.
 pub fn halted(sources: &[SourceStatus]) -> Failure {
     let texts: Vec<String> = sources
         .iter()
@@ -144,5 +145,41 @@ pub fn halted(sources: &[SourceStatus]) -> Failure {
             format!("source '{}' has stopped: {why}", source.source)
         })
         .collect();
-    Failure::new(Exit::Runtime, texts.join("\n"))
+    let exit = match sources.iter().all(SourceStatus::needs_operator) {
+        true => Exit::Halted,
+        false => Exit::Runtime,
+    };
+    Failure::new(exit, texts.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::record::Timestamp;
+
+    use super::*;
+
+    fn source(name: &str, is_of_journal: bool) -> SourceStatus {
+        let status = SourceStatus::halted(name.into(), Timestamp(0), "no way on".to_owned());
+        SourceStatus {
+            journal_failed: is_of_journal,
+            ..status
+        }
+    }
+
+    #[test]
+    fn sources_that_need_an_operator_end_the_process_with_a_code_of_their_own() {
+        let check = |journals_failed: &[bool], expected| {
+            let sources: Vec<_> = journals_failed
+                .iter()
+                .map(|failed| source("main", *failed))
+                .collect();
+            let failure = halted(&sources);
+            assert_eq!(failure.exit, expected, "{journals_failed:?}");
+            assert!(failure.message.contains("source 'main' has stopped: no way on"));
+        };
+        check(&[false], Exit::Halted);
+        check(&[false, false], Exit::Halted);
+        check(&[false, true], Exit::Runtime);
+        check(&[true], Exit::Runtime);
+    }
 }

@@ -77,18 +77,28 @@ impl Journals {
         Ok(journals)
     }
 
+    /// The configured sources, or the named one.
+    pub fn configured(&self, name: Option<&str>) -> Result<Vec<&SourceConfig>, Failure> {
+        let sources = self.config.sources.iter();
+        let chosen: Vec<_> = sources
+            .filter(|source| name.is_none_or(|name| *source.name == *name))
+            .collect();
+        match name {
+            Some(name) if chosen.is_empty() => {
+                let known: Vec<&str> = self.config.sources.iter().map(|source| &*source.name).collect();
+                let message = format!(
+                    "no source has the name '{name}'\nhelp: there is {}",
+                    known.join(", ")
+                );
+                Err(Failure::new(Exit::Configuration, message))
+            }
+            _ => Ok(chosen),
+        }
+    }
+
     /// The journals that exist, of all sources or of the named one, which must be configured and have a journal.
     pub fn of_source(&self, name: Option<&str>) -> Result<Vec<(&SourceConfig, JournalQuery)>, Failure> {
-        if let Some(name) = name
-            && !self.config.sources.iter().any(|source| *source.name == *name)
-        {
-            let known: Vec<&str> = self.config.sources.iter().map(|source| &*source.name).collect();
-            let message = format!(
-                "no source has the name '{name}'\nhelp: there is {}",
-                known.join(", ")
-            );
-            return Err(Failure::new(Exit::Configuration, message));
-        }
+        self.configured(name)?;
         let mut journals = self.open()?;
         journals.retain(|(source, _)| name.is_none_or(|name| *source.name == *name));
         match (journals.is_empty(), name) {

@@ -1,4 +1,6 @@
-//! `zkbridge journal`.
+//! `zkbridge journal` and `zkbridge restore-journal`.
+
+use std::os::unix::fs::PermissionsExt;
 
 use bridge_servers::real_servers;
 use serde_json::Value;
@@ -57,4 +59,67 @@ async fn a_journal_is_checked_and_exported_beside_the_bridge_and_compacted_witho
     );
     stage.bridge.start_ready().await;
     stage.create("c", "it goes on").await;
+}
+
+fn audited(stage: &Stage) -> Vec<Value> {
+    let text = std::fs::read_to_string(stage.bridge.folder().join("audit.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_beside_the_bridge_is_restored_and_what_came_after_it_is_delivered_again() {
+    real_servers!("backup");
+    let mut stage = Stage::set("backup").await;
+    stage.bridge.start_ready().await;
+    stage.create("a", "one").await;
+    let (backup, files) = (["journal", "backup", "saved"], ["saved", "saved/main.journal"]);
+    let said = stage.run(&backup).await.ended(0);
+    assert!(
+        said.starts_with("journal of main: records up to ") && said.contains("saved/main.journal"),
+        "{said}"
+    );
+    let mode = |name: &str| {
+        let file = std::fs::metadata(stage.bridge.folder().join(name)).unwrap();
+        file.permissions().mode() & 0o777
+    };
+    assert_eq!(files.map(mode), [0o700, 0o600]);
+    let refused = stage.run(&backup).await;
+    assert_eq!(refused.code, 3, "nothing is overwritten");
+    stage.create("b", "after the backup").await;
+    let before = audited(&stage);
+
+    let restore = ["restore-journal", "saved"];
+    let refused = stage.run(&[&restore[..], &["--force"]].concat()).await;
+    assert_eq!(refused.code, 3);
+    assert!(refused.err.contains("stop the bridge"), "{}", refused.err);
+    stage.bridge.terminate().await;
+    let refused = stage.run(&restore).await;
+    assert_eq!(refused.code, 3);
+    assert!(refused.err.contains("add --force"), "{}", refused.err);
+    let nowhere = stage.run(&["restore-journal", "nowhere"]).await;
+    assert_eq!(nowhere.code, 3);
+    assert!(nowhere.err.contains("no copy of a journal"), "{}", nowhere.err);
+    let done = stage
+        .run(&[&restore[..], &["--force", "--json"]].concat())
+        .await
+        .json(0);
+    let tail = done["restored"][0]["tail"].as_u64().unwrap();
+    assert!(
+        done["restored"][0]["replaced"]
+            .as_str()
+            .unwrap()
+            .ends_with(".replaced")
+    );
+    assert!(before.iter().any(|record| record["seq"].as_u64() > Some(tail)));
+
+    stage.bridge.start_ready().await;
+    stage.create("c", "it goes on").await;
+    let after = audited(&stage);
+    let is_b = |record: &&Value| record["path"] == stage.path("b");
+    let ids: Vec<&Value> = after.iter().filter(is_b).map(|record| &record["id"]).collect();
+    assert_eq!(ids.len(), 2, "it is delivered again: {ids:?}");
+    assert_eq!(ids[0], ids[1], "under the same id");
+    stage.run(&["journal", "check"]).await.ended(0);
 }

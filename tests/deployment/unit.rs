@@ -27,13 +27,16 @@ fn systemd_accepts_the_unit() {
 }
 
 #[test]
-fn the_unit_reloads_tries_again_unless_the_configuration_is_wrong_and_lets_file_sinks_write_their_log_directory()
- {
+fn the_unit_reloads_tries_again_unless_a_person_has_to_act_and_lets_file_sinks_write_their_log_directory() {
     let unit = text("systemd/zkbridge.service");
     for line in [
         "ExecReload=/usr/local/bin/zkbridge reload --config /etc/zkbridge/zkbridge.toml",
         "StartLimitIntervalSec=0",
-        "RestartPreventExitStatus=2",
+        "RestartPreventExitStatus=2 4",
+        "Type=notify",
+        "WatchdogSec=60s",
+        "LimitCORE=0",
+        "MemoryMax=1G",
         "LogsDirectory=zkbridge",
         "Restart=on-failure",
     ] {

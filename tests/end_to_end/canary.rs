@@ -147,6 +147,6 @@ async fn without_permission_to_write_the_canary_is_refused_with_a_remedy() {
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
     bridge.start().await;
-    assert_eq!(bridge.child().exit_code(BOUND).await.unwrap(), 1);
+    assert_eq!(bridge.child().exit_code(BOUND).await.unwrap(), 4);
     assert!(bridge.has_logged(&words[..2]), "{:#?}", bridge.log());
 }

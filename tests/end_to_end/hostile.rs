@@ -29,7 +29,7 @@ const ATTACKS_MIN: u64 = 3;
 const ROUNDS_FOR_EVERY_ATTACK: u64 = 10;
 
 /// The exit code of a bridge whose sources have all stopped.
-const STOPPED: i32 = 1;
+const STOPPED: i32 = 4;
 
 fn number(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))

@@ -14,8 +14,8 @@ use crate::stage::{Place, Scene, shared, source};
 use crate::topic;
 use crate::verdict::each_once;
 
-const RUNTIME: i32 = 1;
 const ENVIRONMENT: i32 = 3;
+const HALTED: i32 = 4;
 
 /// Runs a command that must end with this code; all words must be in one message, and nothing on stdout.
 async fn check_ends(bridge: &Bridge, args: &[&str], code: i32, words: &[&str]) {
@@ -145,7 +145,7 @@ async fn credentials_that_are_refused_end_the_source_and_are_never_shown() {
     let mut child = Child::start(&bridge.command(&["run"])).unwrap();
     assert_eq!(
         child.exit_code(BOUND).await.unwrap(),
-        RUNTIME,
+        HALTED,
         "{:#?}",
         child.stderr()
     );
@@ -164,7 +164,7 @@ async fn zookeeper_3_5_is_refused_with_what_to_do() {
     let connect = zookeeper.connect_string();
     let bridge = nowhere(&connect);
     let words = ["3.5.10", "need ZooKeeper 3.6 or newer", "upgrade the ensemble"];
-    check_ends(&bridge, &["run"], RUNTIME, &words).await;
+    check_ends(&bridge, &["run"], HALTED, &words).await;
     check_ends(&bridge, &["watch", &connect], ENVIRONMENT, &words).await;
 }
 

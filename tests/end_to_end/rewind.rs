@@ -280,7 +280,7 @@ async fn another_ensemble_with_a_few_younger_znodes_stops_the_source_and_nothing
     bridge.configure(&parts(&other));
     bridge.start().await;
     // Its only source has stopped.
-    assert_eq!(bridge.child().exit_code(BOUND).await.unwrap(), 1);
+    assert_eq!(bridge.child().exit_code(BOUND).await.unwrap(), 4);
     let log = bridge.log().join("\n");
     assert!(
         log.contains("is connected to another ensemble than the one in its journal")

@@ -7,6 +7,7 @@
 //! except when a full journal compacts undelivered records, if it is configured to (`folding`).
 
 mod append;
+mod backup;
 mod code;
 mod compact;
 mod contract;
@@ -45,6 +46,7 @@ mod wal;
 mod wal_gate;
 mod writer;
 
+pub use backup::{Backup, Existing, Restored, restore};
 pub use compact::Compacted;
 pub use contract::{JournalWriter, Log, LogEnd, RefusedBatch, SealedBatch, SinkState, Term};
 pub use cursors::SinkCursor;

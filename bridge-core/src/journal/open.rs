@@ -298,7 +298,7 @@ fn check_format(file: &Path, connection: &Connection) -> Result<u32, JournalErro
     Ok(format)
 }
 
-fn check_cluster(file: &Path, connection: &Connection, wanted: &str) -> Result<(), JournalError> {
+pub(super) fn check_cluster(file: &Path, connection: &Connection, wanted: &str) -> Result<(), JournalError> {
     let cluster: String = connection
         .query_row("SELECT value FROM meta WHERE key = 'cluster'", [], |row| {
             row.get(0)
@@ -346,14 +346,14 @@ fn fill(fresh: &Path, cluster: &str) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-fn remove_if_there(file: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-fn sync_folder(file: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -102,6 +102,11 @@ impl Reader {
         }
     }
 
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The name of the source.
     pub fn cluster(&self) -> &Arc<str> {
         &self.names.cluster

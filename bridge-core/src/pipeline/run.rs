@@ -171,6 +171,7 @@ impl Pipeline {
                 "the journal failed"
             );
             self.status.halted = Some(error.to_string());
+            self.status.journal_failed = true;
         }
         self.publish();
         result

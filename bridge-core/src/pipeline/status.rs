@@ -47,6 +47,8 @@ pub struct SourceStatus {
     pub trouble: Option<String>,
     /// Why the source has stopped for good; with the choices.
     pub halted: Option<String>,
+    /// It has stopped because its journal failed or could not be opened, which may work at the next start.
+    pub journal_failed: bool,
     /// Its journal.
     pub journal: JournalStatus,
 }
@@ -90,6 +92,7 @@ impl SourceStatus {
             unreadable_paths: Vec::new(),
             trouble: None,
             halted: None,
+            journal_failed: false,
             journal: JournalStatus::default(),
         }
     }
@@ -115,6 +118,11 @@ impl SourceStatus {
             trouble: Some(reason),
             ..SourceStatus::new(source, now)
         }
+    }
+
+    /// Whether it has stopped for good, until an operator decides.
+    pub fn needs_operator(&self) -> bool {
+        self.halted.is_some() && !self.journal_failed
     }
 
     /// Whether every change is seen as it happens.

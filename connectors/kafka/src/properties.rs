@@ -28,6 +28,10 @@ const QUEUE_KBYTES_MAX: u32 = 64 << 10;
 /// How many messages may wait: small records, so that `QUEUE_KBYTES_MAX` is not reached.
 const QUEUE_MESSAGES_MAX: u32 = 100_000;
 
+/// An OpenSSL that is built from its sources looks for certificates where that build would install them, which is no place
+/// of a distribution. With this word librdkafka takes the first of the places that distributions use.
+const PROBE: &str = "probe";
+
 /// The limits to which a user may raise these two, so that memory stays bounded.
 const USER_QUEUE_KBYTES_MAX: u32 = 1 << 20;
 const USER_QUEUE_MESSAGES_MAX: u32 = 1_000_000;
@@ -425,6 +429,9 @@ pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set_log_level(RDKafkaLogLevel::Info);
     set_defaults(&mut client);
+    if cfg!(feature = "vendored") && is_encrypted(&config.properties) {
+        client.set("ssl.ca.location", PROBE);
+    }
     let users = config.properties.iter();
     for (key, value) in users.filter(|(key, _)| !LINGERS.contains(key)) {
         client.set(key, value);
@@ -434,6 +441,12 @@ pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
     }
     set_promises(&mut client, config);
     client
+}
+
+/// Whether connections to brokers are encrypted.
+fn is_encrypted(properties: &Properties) -> bool {
+    let protocol = properties.get("security.protocol").unwrap_or_default();
+    protocol.to_ascii_lowercase().ends_with("ssl")
 }
 
 /// How long a record waits for further ones before it is sent to the producer.

@@ -146,6 +146,24 @@ fn properties_that_would_break_a_promise_are_refused_with_a_reason() {
 }
 
 #[test]
+fn a_program_with_its_own_openssl_looks_for_certificates_where_distributions_have_them() {
+    let check = |given: &str, expected: Option<&str>| {
+        let client =
+            properties::client_config(&config(&format!("brokers = 'a'\nproperties = {{ {given} }}")));
+        assert_eq!(client.get("ssl.ca.location"), expected, "{given}");
+    };
+    let probed = cfg!(feature = "vendored").then_some("probe");
+    check("'security.protocol' = 'SASL_SSL'", probed);
+    check("'security.protocol' = 'ssl'", probed);
+    check("'security.protocol' = 'sasl_plaintext'", None);
+    check("'client.id' = 'a'", None);
+    check(
+        "'security.protocol' = 'ssl', 'ssl.ca.location' = '/ca.pem'",
+        Some("/ca.pem"),
+    );
+}
+
+#[test]
 fn properties_that_keep_the_promises_are_passed_on() {
     let text = "brokers = 'a'\nproperties = { acks = 'all', 'enable.idempotence' = true, 'max.in.flight' = 1, \
                 partitioner = 'murmur2', 'security.protocol' = 'SASL_SSL', 'sasl.mechanism' = 'PLAIN', \

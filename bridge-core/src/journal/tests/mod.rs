@@ -1,5 +1,6 @@
 //! The journal from outside: what is appended is read, survives, and fits the image.
 
+mod backup;
 mod beside;
 mod costs;
 mod crash;

@@ -1,0 +1,276 @@
+//! Copies a journal beside a running writer, and puts such a copy in the place of a journal.
+//!
+//! Invariants:
+//!
+//! * A copy appears under its name whole and synchronised, or not at all; only its owner may read it.
+//! * The copy of a journal that is open is one read transaction: it has one state of records, image and cursors. No batch
+//!   waits for it, and the write-ahead log grows until it ends, because SQLite cannot restart the log meanwhile.
+//! * A copy takes the place of a journal only if its content is whole, its source is the same, no process has the journal
+//!   open, and the journal that was there is kept under another name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{JournalError, JournalErrorKind};
+use super::lock::{Lock, OWNER_ONLY, beside};
+use super::open::{check_cluster, remove_if_there, sync_folder};
+use super::read::Reader;
+use crate::number::Seq;
+
+/// The suffix of a copy that is being written.
+const PART: &str = ".part";
+
+/// The suffix of a journal that a copy has replaced.
+const REPLACED: &str = ".replaced";
+
+/// The files of SQLite beside a journal that a copy must not find.
+const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// A copy of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The file.
+    pub file: PathBuf,
+    /// The last record in it.
+    pub tail: Seq,
+    /// Its bytes.
+    pub bytes: u64,
+    /// The longest write-ahead log of the journal that was seen: the part above its usual bound lasts until the writer
+    /// restarts the log.
+    pub log_bytes: u64,
+}
+
+/// The result of putting a copy in the place of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The journal.
+    pub file: PathBuf,
+    /// The last record in it. The next one has the number after it, which a record may have had already.
+    pub tail: Seq,
+    /// Records in it.
+    pub records: u64,
+    /// The name under which the journal is kept that was there.
+    pub replaced: Option<PathBuf>,
+}
+
+/// The behaviour where there is a journal already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// The copy is refused.
+    Refuse,
+    /// The journal is kept under another name.
+    SetAside,
+}
+
+impl Reader {
+    /// Copies the journal into a new file. Blocks as long as it takes to read the journal, and needs room for it.
+    ///
+    /// # Errors
+    ///
+    /// If there is a file of this name, it cannot be written, or the journal cannot be read. Nothing is left then.
+    pub fn back_up(&mut self, to: &Path) -> Result<Backup, JournalError> {
+        if to.exists() {
+            return Err(JournalError::new(
+                JournalErrorKind::Unwritable,
+                to,
+                "there is such a file already: name another folder, or move the file away",
+            ));
+        }
+        let part = beside(to, PART);
+        let copied = self.copy_into(&part, to);
+        if copied.is_err() {
+            // The rest of an attempt must not look like a copy, and takes room.
+            discard(&part);
+        }
+        copied
+    }
+
+    fn copy_into(&mut self, part: &Path, to: &Path) -> Result<Backup, JournalError> {
+        let writing = |error| JournalError::of_io(to, "writing the copy", error);
+        remove_all(part).map_err(writing)?;
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(OWNER_ONLY)
+            .open(part)
+            .map_err(writing)?;
+        let name = part.to_str().ok_or_else(|| {
+            JournalError::new(
+                JournalErrorKind::Unwritable,
+                to,
+                "SQLite takes only paths that are UTF-8: name another folder",
+            )
+        })?;
+        self.connection
+            .for_whole_file()
+            .execute("VACUUM INTO ?1", [name])
+            .map_err(|error| JournalError::of_sqlite(to, "copying the journal", error))?;
+        let log_bytes = self.log_bytes_now();
+        let tail =
+            into_wal_mode(part).map_err(|error| JournalError::of_sqlite(to, "ending the copy", error))?;
+        let bytes = put(part, to).map_err(writing)?;
+        Ok(Backup {
+            file: to.to_owned(),
+            tail,
+            bytes,
+            log_bytes,
+        })
+    }
+
+    fn log_bytes_now(&self) -> u64 {
+        fs::metadata(beside(self.file(), "-wal")).map_or(0, |log| log.len())
+    }
+}
+
+/// A copy of `VACUUM INTO` is in SQLite's rollback mode, and a journal is not. Returns the last record.
+fn into_wal_mode(file: &Path) -> rusqlite::Result<Seq> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let tail: i64 = connection.query_row("SELECT ifnull(max(seq), 0) FROM record", [], |row| row.get(0))?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(Seq(tail.cast_unsigned()))
+}
+
+/// Gives a file that is complete its name. Returns its bytes.
+fn put(part: &Path, to: &Path) -> io::Result<u64> {
+    let written = File::open(part)?;
+    written.sync_all()?;
+    let bytes = written.metadata()?.len();
+    // A log of an empty length, or none, is left by a connection that was closed.
+    for suffix in COMPANIONS {
+        remove_if_there(&beside(part, suffix))?;
+    }
+    fs::rename(part, to)?;
+    sync_folder(to)?;
+    Ok(bytes)
+}
+
+fn remove_all(file: &Path) -> io::Result<()> {
+    remove_if_there(file)?;
+    COMPANIONS
+        .iter()
+        .try_for_each(|suffix| remove_if_there(&beside(file, suffix)))
+}
+
+fn discard(part: &Path) {
+    if let Err(error) = remove_all(part) {
+        tracing::warn!(file = %part.display(), %error, "the rest of a copy cannot be removed");
+    }
+}
+
+/// Puts a copy in the place of the journal of a source, after checking all of it.
+///
+/// # Errors
+///
+/// If a process has the journal open, there is one and it may not be set aside, or the copy is damaged, newer, of another
+/// source or of another program. The journal and the copy are then as before.
+pub fn restore(
+    copy: &Path,
+    file: &Path,
+    cluster: &str,
+    existing: Existing,
+) -> Result<Restored, JournalError> {
+    let lock = Lock::take(file)?;
+    if file.exists() && existing == Existing::Refuse {
+        return Err(JournalError::new(
+            JournalErrorKind::Unwritable,
+            file,
+            "there is a journal already: add --force to keep it under another name and put the copy in its place",
+        ));
+    }
+    let part = beside(file, PART);
+    let restored = take_copy(copy, &part, cluster).and_then(|records| replace(&part, file, records, &lock));
+    if restored.is_err() {
+        discard(&part);
+    }
+    restored
+}
+
+/// Copies the copy beside the journal, and checks it there: the original stays as it is, also on a medium that cannot be
+/// written. Returns how many records it has.
+fn take_copy(copy: &Path, part: &Path, cluster: &str) -> Result<u64, JournalError> {
+    let reading = |error| JournalError::of_io(copy, "reading the copy", error);
+    let writing = |error| JournalError::of_io(part, "writing it", error);
+    remove_all(part).map_err(writing)?;
+    // A copy that was made by hand may have a log.
+    for suffix in ["", "-wal"] {
+        let (from, to) = (beside(copy, suffix), beside(part, suffix));
+        let mut source = match File::open(&from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => continue,
+            other => other.map_err(reading)?,
+        };
+        if !source.metadata().map_err(reading)?.is_file() {
+            return Err(reading(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        let mut target = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(OWNER_ONLY)
+            .open(&to)
+            .map_err(writing)?;
+        io::copy(&mut source, &mut target).map_err(writing)?;
+        target.sync_all().map_err(writing)?;
+    }
+    let of_copy = |error: JournalError| JournalError {
+        file: copy.to_owned(),
+        ..error
+    };
+    let mut reader = Reader::open(part).map_err(of_copy)?;
+    check_cluster(copy, reader.connection.for_whole_file(), cluster)?;
+    let inspection = reader.inspect(|_| {}).map_err(of_copy)?;
+    match inspection.findings.first() {
+        None => Ok(inspection.records),
+        Some(first) => Err(JournalError::new(
+            JournalErrorKind::Damaged,
+            copy,
+            format!(
+                "{} things are wrong with the copy, the first: {}: {}; nothing was changed, take another copy",
+                inspection.total, first.subject, first.message
+            ),
+        )),
+    }
+}
+
+fn replace(part: &Path, file: &Path, records: u64, lock: &Lock) -> Result<Restored, JournalError> {
+    let opened = |error| JournalError::of_sqlite(file, "ending the copy", error);
+    let tail = into_wal_mode(part).map_err(opened)?;
+    let moving = |error| JournalError::of_io(file, "putting the copy in its place", error);
+    let replaced = set_aside(file).map_err(moving)?;
+    put(part, file).map_err(moving)?;
+    lock.note(true);
+    Ok(Restored {
+        file: file.to_owned(),
+        tail,
+        records,
+        replaced,
+    })
+}
+
+/// Moves the journal and its log to a free name. Returns that name; `None` if there is no journal.
+fn set_aside(file: &Path) -> io::Result<Option<PathBuf>> {
+    if !file.exists() {
+        // A log without its journal would be taken for that of the copy.
+        COMPANIONS
+            .iter()
+            .try_for_each(|suffix| remove_if_there(&beside(file, suffix)))?;
+        return Ok(None);
+    }
+    let names =
+        std::iter::once(REPLACED.to_owned()).chain((2..).map(|number| format!("{REPLACED}-{number}")));
+    let aside = names
+        .map(|suffix| beside(file, &suffix))
+        .find(|name| !name.exists());
+    let aside = aside.expect("the names have no end");
+    // The log first: a journal without its log is older, a log without its journal would belong to another.
+    for suffix in ["-wal", "-shm", ""] {
+        match fs::rename(beside(file, suffix), beside(&aside, suffix)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(Some(aside))
+}
