@@ -7,7 +7,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCHED := kafka nats webhook file console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint deny test demo sim fuzz bench bench-journal bench-sinks size chaos docker-test clean
+.PHONY: help setup build lint deny test demo sim fuzz bench bench-journal bench-sinks size chaos docker-test dist dist-test \
+	clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +75,12 @@ size: setup ## Measure memory and time with a million znodes, large values and s
 
 docker-test: setup ## Build the image and let it run, with Docker where its engine answers, else with buildah
 	@scripts/docker-test
+
+dist: ## Make the packages, the image and their checksums, into target/dist-out
+	@scripts/dist
+
+dist-test: ## Install what make dist made into clean roots, start and upgrade it; QUICK=1 packs the program of the tests
+	@scripts/dist-test $(if $(QUICK),--quick)
 
 chaos: setup ## Let everything fail at random on real servers; MINUTES=30 goes on so long, SEED=1 chooses what is done
 	$(CARGO) build --release --locked -p zkbridge -p bridge-chaos
