@@ -17,6 +17,14 @@ use super::program::Program;
 const ALL: &[&str] = &[
     "serviceMonitor.enabled=true",
     "prometheusRule.enabled=true",
+    "dashboard.enabled=true",
+    "extraEnv[0].name=TZ",
+    "extraEnv[0].value=Europe/Berlin",
+    "extraVolumes[0].name=authorities",
+    "extraVolumes[0].configMap.name=authorities",
+    "extraVolumeMounts[0].name=authorities",
+    "extraVolumeMounts[0].mountPath=/etc/authorities",
+    "check.extraArgs[0]=--connect",
     "extraArgs[0]=--log-level",
     "extraArgs[1]=debug",
     "networkPolicy.enabled=true",
@@ -31,13 +39,17 @@ const KUBERNETES: &str = "1.33.0";
 /// The rendered objects.
 struct Rendered(Vec<Value>);
 
+async fn rendered_text(settings: &[&str]) -> bridge_servers::Result<String> {
+    let chart = place("helm/zkbridge");
+    let chart = chart.to_str().expect("the checkout's path is text");
+    let mut words = vec!["template", "bridge", chart, "--kube-version", KUBERNETES];
+    words.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
+    Tool::helm().run(&words, b"").await
+}
+
 impl Rendered {
     async fn with(settings: &[&str]) -> Rendered {
-        let chart = place("helm/zkbridge");
-        let chart = chart.to_str().expect("the checkout's path is text");
-        let mut words = vec!["template", "bridge", chart, "--kube-version", KUBERNETES];
-        words.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
-        let text = Tool::helm().run(&words, b"").await.unwrap();
+        let text = rendered_text(settings).await.unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         Rendered(documents)
     }
@@ -70,14 +82,25 @@ impl Rendered {
         self.pod().containers.remove(0)
     }
 
+    /// The text of a file in one of the ConfigMaps.
+    fn mapped(&self, name: &str) -> String {
+        let maps = self.0.iter().filter(|object| object["kind"] == "ConfigMap");
+        let maps = maps.map(|map| serde_json::from_value::<ConfigMap>(map.clone()).unwrap());
+        let found = maps.filter_map(|map| map.data?.remove(name)).next();
+        found.unwrap_or_else(|| panic!("no ConfigMap has {name}"))
+    }
+
     /// The text of the configuration in the ConfigMap, under the name that the program gets.
     fn configuration(&self) -> String {
         let file = self.container().args.unwrap().pop().unwrap();
-        let name = Path::new(&file).file_name().unwrap().to_str().unwrap();
-        let map: ConfigMap = self.read("ConfigMap");
-        let mut data = map.data.unwrap();
-        data.remove(name)
-            .unwrap_or_else(|| panic!("no {name} in {:?}", data.keys()))
+        self.mapped(Path::new(&file).file_name().unwrap().to_str().unwrap())
+    }
+
+    /// What makes a new pod of a changed configuration.
+    fn checksum(&self) -> String {
+        let set: StatefulSet = self.read("StatefulSet");
+        let annotations = set.spec.unwrap().template.metadata.unwrap().annotations;
+        annotations.unwrap()["checksum/config"].clone()
     }
 
     fn config(&self) -> Config {
@@ -121,6 +144,7 @@ async fn every_rendered_object_is_one_that_kubernetes_knows() {
     assert_eq!(
         whole.kinds(),
         [
+            "ConfigMap",
             "ConfigMap",
             "NetworkPolicy",
             "PrometheusRule",
@@ -224,7 +248,7 @@ async fn a_corrected_configuration_is_rolled_out_over_a_pod_that_never_became_re
     let words = container.args.as_ref().unwrap();
     assert_eq!(
         words[..words.len() - 1],
-        ["run", "--log-level", "debug", "--config"]
+        ["run", "--reload-on-change", "--log-level", "debug", "--config"]
     );
     let startup = container.startup_probe.as_ref();
     assert_eq!(page(startup), page(container.liveness_probe.as_ref()));
@@ -237,6 +261,126 @@ async fn the_rules_of_the_chart_are_those_that_are_tested() {
     let rendered = Rendered::with(ALL).await;
     let tested: Value = serde_saphyr::from_str(&super::text("prometheus/zkbridge.rules.yml")).unwrap();
     assert_eq!(rendered.value("PrometheusRule")["spec"], tested);
+}
+
+#[tokio::test]
+async fn the_dashboard_of_the_chart_is_the_one_of_the_project() {
+    real_servers!("the dashboard of the chart");
+    let rendered = Rendered::with(ALL).await;
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    assert_eq!(
+        parsed(&rendered.mapped("zkbridge.json")),
+        parsed(&super::text("grafana/zkbridge.json"))
+    );
+}
+
+#[tokio::test]
+async fn the_configuration_is_checked_with_the_environment_and_the_files_of_the_bridge_before_it_starts() {
+    real_servers!("the first container of the chart");
+    let rendered = Rendered::with(ALL).await;
+    let checking = rendered.pod().init_containers.unwrap().remove(0);
+    let running = rendered.container();
+    assert_eq!(
+        checking.args.unwrap(),
+        ["check", "--connect", "--config", "/etc/zkbridge/zkbridge.yaml"]
+    );
+    assert_eq!(checking.env, running.env);
+    assert_eq!(checking.volume_mounts, running.volume_mounts);
+    assert_eq!(checking.security_context, running.security_context);
+    let names: Vec<String> = running
+        .env
+        .unwrap()
+        .into_iter()
+        .map(|variable| variable.name)
+        .collect();
+    assert_eq!(names, ["ZKBRIDGE_HTTP_TOKEN", "ZK_PASSWORD", "TZ"]);
+    assert_eq!(mount(&rendered.container(), "authorities"), "/etc/authorities");
+}
+
+#[tokio::test]
+async fn changed_sinks_are_taken_over_by_the_running_pod_and_a_changed_log_starts_it_anew() {
+    real_servers!("the reload of the chart");
+    let sink = |brokers| format!("config.sink[0].type=kafka,config.sink[0].brokers={brokers}");
+    let (one, other) = (sink("a:1"), sink("b:1"));
+    let of = |settings: Vec<&str>| {
+        let settings: Vec<String> = settings.into_iter().map(str::to_owned).collect();
+        async move {
+            let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+            Rendered::with(&settings).await.checksum()
+        }
+    };
+    assert_eq!(of(vec![&one]).await, of(vec![&other]).await);
+    assert_ne!(
+        of(vec![&one]).await,
+        of(vec![&one, "config.log.level=debug"]).await
+    );
+    let without = "reload.enabled=false";
+    assert_ne!(of(vec![&one, without]).await, of(vec![&other, without]).await);
+    let rendered = Rendered::with(&[without]).await;
+    assert!(
+        !rendered
+            .container()
+            .args
+            .unwrap()
+            .contains(&"--reload-on-change".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn the_journals_have_room_on_the_volume_unless_the_values_say_how_much() {
+    real_servers!("the size of the journals of the chart");
+    let sizes = |rendered: &Rendered| -> Vec<u64> {
+        let sources = rendered.config().sources;
+        sources
+            .iter()
+            .map(|source| source.journal.max_size.0 >> 20)
+            .collect()
+    };
+    let check = async |settings: &[&str], expected: &[u64]| {
+        assert_eq!(sizes(&Rendered::with(settings).await), expected, "{settings:?}");
+    };
+    check(&[], &[14_336]).await;
+    check(&["persistence.size=1Ti"], &[734_003]).await;
+    let two = "config.source[0].connect=a:1,config.source[0].name=a,config.source[1].connect=b:1,\
+               config.source[1].name=b";
+    check(&[two, "persistence.size=100Gi"], &[35_840, 35_840]).await;
+    let own = "config.source[1].journal.max_size=1 GiB";
+    check(&[two, own, "persistence.size=100Gi"], &[35_840, 1024]).await;
+    // A unit that the chart does not read: the default of the program.
+    check(&["persistence.size=500G"], &[10_240]).await;
+}
+
+#[tokio::test]
+async fn values_with_a_literal_secret_or_a_wrong_key_are_refused_with_what_to_do() {
+    real_servers!("the values that the chart refuses");
+    let check = async |settings: &[&str], words: &[&str]| {
+        let refused = rendered_text(settings)
+            .await
+            .expect_err("it is refused")
+            .to_string();
+        assert!(
+            words.iter().all(|word| refused.contains(word)),
+            "{settings:?}: {refused}"
+        );
+        assert!(!refused.contains("hunter2"), "{refused}");
+    };
+    let sink = "config.sink[0].type=nats,config.sink[0].servers=nats://a:4222";
+    let literal = |key: &str| format!("{sink},config.sink[0].{key}=hunter2");
+    check(&[&literal("password")], &["config.sink[0].password", "secretEnv"]).await;
+    check(&[&literal("secrets[0]")], &["config.sink[0].secrets"]).await;
+    check(&[&literal("properties.sasl\\.password")], &["sasl.password"]).await;
+    check(
+        &["config.source[0].connect=a:1,config.source[0].auth.password=hunter2"],
+        &["auth.password"],
+    )
+    .await;
+    check(&["persistnce.size=1Gi"], &["persistnce"]).await;
+    check(&["http.port=none"], &["/http/port"]).await;
+    check(&["image.digest=latest"], &["/image/digest"]).await;
+    let referred = format!("{sink},config.sink[0].password=${{NATS_PASSWORD}}");
+    rendered_text(&[&referred])
+        .await
+        .expect("a reference is no literal");
 }
 
 #[tokio::test]

@@ -35,6 +35,55 @@ fn all_that_is_mounted_is_in_the_project() {
 }
 
 #[test]
+fn every_image_has_an_exact_version_and_every_server_a_check_and_a_volume_that_exists() {
+    let services = services();
+    let volumes = services["volumes"].as_object().unwrap();
+    for (name, service) in services["services"].as_object().unwrap() {
+        let image = service["image"].as_str().unwrap();
+        if name != "zkbridge" {
+            let version = image.rsplit(':').next().unwrap();
+            assert!(version.matches('.').count() >= 2, "{name}: {image}");
+        }
+        if name == "addresses" {
+            continue;
+        }
+        // The image of the bridge has a check of its own.
+        assert!(
+            name == "zkbridge" || service["healthcheck"]["test"].is_array(),
+            "{name} has no check"
+        );
+        let own = service["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str);
+        let kept: Vec<&str> = own.filter(|volume| !volume.starts_with('.')).collect();
+        assert!(!kept.is_empty(), "{name} keeps nothing");
+        for volume in kept {
+            assert!(
+                volumes.contains_key(volume.split(':').next().unwrap()),
+                "{name}: {volume}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_addresses_that_are_printed_are_those_of_the_ports() {
+    let services = services();
+    let services = services["services"].as_object().unwrap();
+    let printed = services["addresses"]["entrypoint"][1].as_str().unwrap();
+    for name in ["grafana", "prometheus", "zkbridge"] {
+        let port = services[name]["ports"][0].as_str().unwrap();
+        let (address, _) = port.rsplit_once(':').unwrap();
+        assert!(
+            printed.contains(&format!("http://{address}")),
+            "{name}: {printed}"
+        );
+    }
+}
+
+#[test]
 fn every_port_is_on_loopback() {
     for (name, service) in services()["services"].as_object().unwrap() {
         for port in service["ports"].as_array().into_iter().flatten() {

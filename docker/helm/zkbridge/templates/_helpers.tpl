@@ -14,10 +14,109 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
-{{- /* What the chart decides goes over what the values say. */ -}}
-{{- define "zkbridge.config" -}}
+{{- define "zkbridge.image" -}}
+{{- if .Values.image.digest -}}
+{{ printf "%s@%s" .Values.image.repository .Values.image.digest | quote }}
+{{- else -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- end -}}
+{{- end -}}
+
+{{- define "zkbridge.env" -}}
+- name: ZKBRIDGE_HTTP_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.http.tokenSecret }}
+      key: {{ .Values.http.tokenKey }}
+{{- range $name, $from := .Values.secretEnv }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $from.secret }}
+      key: {{ $from.key }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "zkbridge.mounts" -}}
+- name: data
+  mountPath: /var/lib/zkbridge
+- name: config
+  mountPath: /etc/zkbridge
+  readOnly: true
+{{- if .Values.secretFiles }}
+- name: secrets
+  mountPath: /run/secrets/zkbridge
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* MiB for the journal of each source: seven tenths of the volume, so that the write-ahead logs have room, too. 0 where
+the size of the volume has another unit. */ -}}
+{{- define "zkbridge.journalMiB" -}}
+{{- $sources := max 1 (len .Values.config.source) -}}
+{{- $size := toString .Values.persistence.size -}}
+{{- if regexMatch "^[0-9]+(Mi|Gi|Ti)$" $size -}}
+{{- $unit := get (dict "Mi" 1 "Gi" 1024 "Ti" 1048576) (regexFind "[MGT]i$" $size) -}}
+{{- div (mul (regexFind "^[0-9]+" $size | int64) $unit 7) (mul 10 $sources) -}}
+{{- else -}}
+0
+{{- end -}}
+{{- end -}}
+
+{{- /* What the chart decides goes over what the values say; the sizes of the journals only where the values have none. */ -}}
+{{- define "zkbridge.configObject" -}}
+{{- include "zkbridge.refuseSecrets" (dict "value" .Values.config "place" "config") -}}
 {{- $listen := printf "0.0.0.0:%d" (int .Values.http.port) -}}
 {{- $http := dict "listen" $listen "token" "${ZKBRIDGE_HTTP_TOKEN}" -}}
 {{- $set := dict "data_dir" "/var/lib/zkbridge" "http" $http -}}
-{{- mustMergeOverwrite (deepCopy .Values.config) $set | toYaml -}}
+{{- $config := mustMergeOverwrite (deepCopy .Values.config) $set -}}
+{{- $mib := include "zkbridge.journalMiB" . | int64 -}}
+{{- if gt $mib 0 -}}
+{{- range $config.source -}}
+{{- $_ := set . "journal" (merge (default dict .journal) (dict "max_size" (printf "%d MiB" $mib))) -}}
+{{- end -}}
+{{- end -}}
+{{- $config | toJson -}}
+{{- end -}}
+
+{{- define "zkbridge.config" -}}
+{{- include "zkbridge.configObject" . | fromJson | toYaml -}}
+{{- end -}}
+
+{{- /* The keys that a running bridge does not take over; all of them where it does not reload. */ -}}
+{{- define "zkbridge.restartConfig" -}}
+{{- $config := include "zkbridge.configObject" . | fromJson -}}
+{{- if .Values.reload.enabled -}}
+{{- $config = omit $config "source" "sink" -}}
+{{- end -}}
+{{- $config | toJson -}}
+{{- end -}}
+
+{{- /* A ConfigMap is no place for a secret: refuses texts under keys that hold one, unless they refer to it. */ -}}
+{{- define "zkbridge.refuseSecrets" -}}
+{{- $place := .place -}}
+{{- if kindIs "map" .value -}}
+{{- range $key, $value := .value -}}
+{{- $inner := printf "%s.%s" $place $key -}}
+{{- if regexMatch "(?i)(^|[._-])(password|passphrase|secrets?|token|nkey|seed|ssl\\.key\\.pem)$" $key -}}
+{{- $texts := ternary $value (list $value) (kindIs "slice" $value) -}}
+{{- range $texts -}}
+{{- if and (kindIs "string" .) . (not (contains "${" .)) -}}
+{{- fail (printf "%s is a literal secret: put it into a Secret, name that in secretEnv or secretFiles, and write \"${NAME}\" or \"${file:/run/secrets/zkbridge/KEY}\" here" $inner) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- include "zkbridge.refuseSecrets" (dict "value" $value "place" $inner) -}}
+{{- end -}}
+{{- else if kindIs "slice" .value -}}
+{{- range $index, $value := .value -}}
+{{- include "zkbridge.refuseSecrets" (dict "value" $value "place" (printf "%s[%d]" $place $index)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
