@@ -21,6 +21,9 @@ use super::transport::{ConnectFault, Interrupt, QuorumStream, Transport, is_time
 /// Bytes that are read from the socket at a time.
 const READ_BYTES: usize = 256 << 10;
 
+/// Counted for each server of a configuration and for each of its addresses, besides the texts.
+const MEMBER_OVERHEAD: usize = 64;
+
 /// How often the progress of a tree is logged.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
@@ -250,10 +253,7 @@ impl Talk<'_> {
                     Synchronised::Diff { .. } | Synchronised::Trunc { .. } => Ok(()),
                 }
             }
-            LearnerEvent::Members(members) => {
-                spool.push_other(Arrival::Members(members));
-                Ok(())
-            }
+            LearnerEvent::Members(members) => push_members(spool, members),
             LearnerEvent::UpToDate => {
                 spool.push_other(Arrival::UpToDate);
                 let timeout = self.conversation.options.sync_timeout;
@@ -276,7 +276,7 @@ impl Talk<'_> {
             }) = Transaction::decode(&transaction.bytes)
         {
             let members = learner.configured(&config).map_err(|fault| self.fault(&fault))?;
-            spool.push_other(Arrival::Members(members));
+            push_members(spool, members)?;
         }
         spool.push(transaction).map_err(ConversationEnd::Overflow)
     }
@@ -361,4 +361,16 @@ impl Talk<'_> {
             },
         }
     }
+}
+
+/// A server may send configurations without an end, so they count as transactions do.
+fn push_members(spool: &Spool<Arrival>, members: Vec<Member>) -> Result<(), ConversationEnd> {
+    let addresses = members.iter().flat_map(|member| &member.addresses);
+    let texts: usize = addresses
+        .map(|address| address.to_string().len() + MEMBER_OVERHEAD)
+        .sum();
+    let bytes = texts + members.len() * MEMBER_OVERHEAD;
+    spool
+        .push_counted(Arrival::Members(members), bytes)
+        .map_err(ConversationEnd::Overflow)
 }

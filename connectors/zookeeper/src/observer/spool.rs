@@ -37,8 +37,13 @@ const FRAME: usize = 12;
 pub(super) enum Spooled<T> {
     /// A committed transaction.
     Transaction(CommittedPayload),
-    /// Anything else, which is rare and small.
-    Other(T),
+    /// Anything else.
+    Other {
+        /// The entry.
+        entry: T,
+        /// The bytes that it counts for.
+        bytes: u64,
+    },
 }
 
 /// Why the queue takes nothing more.
@@ -106,10 +111,33 @@ impl<T> Spool<T> {
         }
     }
 
-    /// Adds an entry that is no transaction. It always fits.
+    /// Adds an entry that is no transaction: a small one, of which a connection has a few. It always fits.
     pub(super) fn push_other(&self, entry: T) {
-        self.lock().parts.push_back(Part::Entry(Spooled::Other(entry)));
+        let entry = Spooled::Other { entry, bytes: 0 };
+        self.lock().parts.push_back(Part::Entry(entry));
         self.filled.notify_one();
+    }
+
+    /// Adds an entry that is no transaction, of which a server may send any number. It is kept in memory, and counts for
+    /// these bytes.
+    pub(super) fn push_counted(&self, entry: T, bytes: usize) -> Result<(), SpoolError> {
+        let bytes = size_of(bytes);
+        let mut state = self.lock();
+        let limit = self.limits.memory.min(self.limits.total);
+        if state.held + bytes > self.limits.total || state.in_memory + bytes > self.limits.memory {
+            return Err(SpoolError::Full {
+                held: state.held,
+                limit,
+            });
+        }
+        state.in_memory += bytes;
+        state.held += bytes;
+        state
+            .parts
+            .push_back(Part::Entry(Spooled::Other { entry, bytes }));
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
     }
 
     /// Adds a transaction.
@@ -167,8 +195,13 @@ impl<T> Spool<T> {
                     bytes += size_of(transaction.bytes.len());
                     batch.push(transaction);
                 }
-                Some(Spooled::Other(other)) if batch.is_empty() => return Ok(Some(Batch::Other(other))),
+                Some(Spooled::Other { entry, .. }) if batch.is_empty() => {
+                    return Ok(Some(Batch::Other(entry)));
+                }
                 Some(other) => {
+                    let bytes = other.counted();
+                    state.in_memory += bytes;
+                    state.held += bytes;
                     state.parts.push_front(Part::Entry(other));
                     break;
                 }
@@ -232,11 +265,9 @@ impl<T> State<T> {
                     let Some(Part::Entry(entry)) = self.parts.pop_front() else {
                         unreachable!("the first part was just looked at")
                     };
-                    if let Spooled::Transaction(transaction) = &entry {
-                        let size = size_of(transaction.bytes.len());
-                        self.in_memory -= size;
-                        self.held -= size;
-                    }
+                    let bytes = entry.counted();
+                    self.in_memory -= bytes;
+                    self.held -= bytes;
                     return Ok(Some(entry));
                 }
                 Some(Part::Segment(segment)) if segment.read < segment.written => {
@@ -248,6 +279,16 @@ impl<T> State<T> {
                     self.parts.pop_front();
                 }
             }
+        }
+    }
+}
+
+impl<T> Spooled<T> {
+    /// The bytes that it counts for.
+    fn counted(&self) -> u64 {
+        match self {
+            Spooled::Transaction(transaction) => size_of(transaction.bytes.len()),
+            Spooled::Other { bytes, .. } => *bytes,
         }
     }
 }
@@ -413,5 +454,29 @@ mod tests {
         });
         let refused = spool.push(transaction(1, 1)).unwrap_err();
         assert!(refused.to_string().contains("/does/not/exist"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn entries_of_which_a_server_sends_many_count_and_give_their_room_back() {
+        let spool = spool(1_000, 10_000);
+        let mut pushed = 0;
+        let full = loop {
+            match spool.push_counted("members", 236) {
+                Ok(()) => pushed += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((pushed, spool.held()), (3, 900));
+        assert!(full.to_string().contains("the spool holds 900 bytes"), "{full}");
+        spool.push(transaction(1, 36)).unwrap();
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            assert_eq!(drain(&spool, &mut taken).await, Some("members"));
+        }
+        // An entry after a transaction stays where it is.
+        spool.push_counted("members", 236).unwrap();
+        assert_eq!((drain(&spool, &mut taken).await, spool.held()), (None, 300));
+        assert_eq!(drain(&spool, &mut taken).await, Some("members"));
+        assert_eq!((spool.held(), taken), (0, vec![1]));
     }
 }

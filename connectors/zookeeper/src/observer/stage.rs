@@ -65,6 +65,12 @@ pub(crate) enum StageError {
     /// A znode that cannot be.
     #[error("the staged tree has a znode that cannot be read: {0}")]
     Znode(String),
+    /// More lists than may be in memory.
+    #[error(
+        "the different access control lists of the tree take {held} bytes of memory, and the limit is {limit}: use \
+         capture = \"watch\", or give fewer different lists to znodes"
+    )]
+    Lists { held: usize, limit: usize },
     /// The bridge stops.
     #[error("the bridge stops")]
     Stopped,
@@ -164,8 +170,8 @@ impl Stage {
                 return Err(StageError::Stopped);
             }
             match item {
-                SnapshotItem::Session { id, .. } => stage.acls.session(id),
-                SnapshotItem::AclList { id, list } => stage.acls.add(id, list),
+                SnapshotItem::Session { id, .. } => stage.acls.session(id)?,
+                SnapshotItem::AclList { id, list } => stage.acls.add(id, list)?,
                 SnapshotItem::Znode(znode) => {
                     let lifetime = stage.acls.lifetime_of(znode.stat.ephemeral_owner);
                     stage.nodes.insert(&Node::of_snapshot(znode, lifetime))?;

@@ -99,7 +99,7 @@ impl From<StageError> for Unusable {
             | StageError::Hole { .. }
             | StageError::Unproved(_)
             | StageError::Znode(_) => Unusable::Reason(error.to_string()),
-            StageError::File(_) | StageError::NoFile(_) => {
+            StageError::File(_) | StageError::NoFile(_) | StageError::Lists { .. } => {
                 Unusable::Error(BackfillError::Files(error.to_string()))
             }
         }

@@ -60,13 +60,13 @@ fn operate(
             if nodes.contains(path)? {
                 // The tree has the znode already, perhaps without its list, which is in no digest. Changes of the list that
                 // came later are applied after this.
-                let acl = acls.id_of(acl);
+                let acl = acls.id_of(acl)?;
                 return nodes.replace_acl(path, acl);
             }
             nodes.insert(&Node {
                 path: path.clone(),
                 data: data.clone().unwrap_or_default(),
-                acl: acls.id_of(acl),
+                acl: acls.id_of(acl)?,
                 stat: PersistedStat {
                     czxid: at.zxid,
                     mzxid: at.zxid,
@@ -88,7 +88,7 @@ fn operate(
             })
         }
         Operation::SetAcl { path, acl, version } => {
-            let acl = acls.id_of(acl);
+            let acl = acls.id_of(acl)?;
             nodes.set_acl(path, acl, *version)
         }
         // The data of /zookeeper/config is each server's own.

@@ -71,37 +71,80 @@ impl Node {
     }
 }
 
-/// The access control lists of a tree, as many as the server holds in its own memory, and the sessions that need to be
-/// known.
-#[derive(Debug, Default)]
+/// The most bytes of different access control lists and of sessions of a tree. They are in memory, in that of each server,
+/// too: ensembles have tens of them, and those with one for each user some MB.
+const LISTS_BYTES_MAX: usize = 256 << 20;
+
+/// Counted for each entry besides its texts, in two tables, and for each list and session.
+const ENTRY_OVERHEAD: usize = 128;
+
+/// The access control lists of a tree, and the sessions that need to be known.
+#[derive(Debug)]
 pub(super) struct AclLists {
     lists: HashMap<AclId, Vec<AclEntry>>,
     ids: HashMap<Vec<AclEntry>, AclId>,
     /// Sessions whose ids look like those of znodes with a time to live.
     sessions: HashSet<i64>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Default for AclLists {
+    fn default() -> AclLists {
+        AclLists::limited(LISTS_BYTES_MAX)
+    }
 }
 
 impl AclLists {
-    pub(super) fn session(&mut self, id: i64) {
-        if let Lifetime::Ttl { .. } = Lifetime::of_owner(id, |_| false) {
-            self.sessions.insert(id);
+    /// None yet, and at most these bytes of them.
+    pub(super) fn limited(bytes_max: usize) -> AclLists {
+        AclLists {
+            lists: HashMap::new(),
+            ids: HashMap::new(),
+            sessions: HashSet::new(),
+            bytes: 0,
+            bytes_max,
         }
     }
 
-    pub(super) fn add(&mut self, id: AclId, list: Vec<AclEntry>) {
+    pub(super) fn session(&mut self, id: i64) -> Result<(), StageError> {
+        if let Lifetime::Ttl { .. } = Lifetime::of_owner(id, |_| false) {
+            self.count(ENTRY_OVERHEAD)?;
+            self.sessions.insert(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn add(&mut self, id: AclId, list: Vec<AclEntry>) -> Result<(), StageError> {
+        let texts = list
+            .iter()
+            .map(|entry| entry.scheme.len() + entry.id.len() + ENTRY_OVERHEAD);
+        self.count(2 * texts.sum::<usize>() + ENTRY_OVERHEAD)?;
         self.ids.insert(list.clone(), id);
         self.lists.insert(id, list);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), StageError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        match self.bytes > self.bytes_max {
+            true => Err(StageError::Lists {
+                held: self.bytes,
+                limit: self.bytes_max,
+            }),
+            false => Ok(()),
+        }
     }
 
     /// The id of a list, a new one if it is not known. Servers count theirs upwards.
-    pub(super) fn id_of(&mut self, list: &[AclEntry]) -> AclId {
+    pub(super) fn id_of(&mut self, list: &[AclEntry]) -> Result<AclId, StageError> {
         if let Some(id) = self.ids.get(list) {
-            return *id;
+            return Ok(*id);
         }
         let count = i64::try_from(self.lists.len()).expect("a count of lists in memory");
         let id = AclId(i64::MIN + count);
-        self.add(id, list.to_vec());
-        id
+        self.add(id, list.to_vec())?;
+        Ok(id)
     }
 
     /// The list of an id; `None` if the snapshot lacks it (ZOOKEEPER-4846).

@@ -223,7 +223,7 @@ fn owners_of_a_snapshot_are_sessions_where_the_table_has_them() {
     let mut acls = AclLists::default();
     let [plain, like_ttl, _] = SESSIONS;
     assert_eq!(acls.lifetime_of(like_ttl), Lifetime::Ttl { ms: 9 });
-    acls.session(like_ttl);
+    acls.session(like_ttl).unwrap();
     assert_eq!(acls.lifetime_of(like_ttl), Lifetime::Ephemeral);
     assert_eq!(acls.lifetime_of(plain), Lifetime::Ephemeral);
     assert_eq!(acls.lifetime_of(0), Lifetime::Persistent);
@@ -417,4 +417,27 @@ fn the_error_of_a_malformed_request_has_no_place_in_the_history_of_a_stage() {
     // Any other transaction under that number is one too many.
     let begin = session(3 << 32);
     assert!(matches!(stage.take(&begin), Err(StageError::Hole { .. })));
+}
+
+#[test]
+fn different_lists_have_a_limit_and_the_same_list_counts_once() {
+    let list = |user: &str| {
+        vec![AclEntry {
+            permissions: 31,
+            scheme: "digest".to_owned(),
+            id: user.to_owned(),
+        }]
+    };
+    let mut acls = AclLists::limited(2_000);
+    for _ in 0..100 {
+        acls.id_of(&list("one:user")).unwrap();
+    }
+    let mut users = (0..100).map(|user| acls.id_of(&list(&format!("{user}:user"))));
+    let refused = users.find_map(Result::err).unwrap();
+    assert!(
+        refused
+            .to_string()
+            .contains("bytes of memory, and the limit is 2000"),
+        "{refused}"
+    );
 }
