@@ -6,6 +6,7 @@
 mod backfill;
 mod beside;
 mod judge;
+mod large;
 mod observer;
 mod stage;
 mod txnlog;
