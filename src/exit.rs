@@ -73,7 +73,9 @@ impl From<QueryError> for Failure {
         match error {
             QueryError::Journal(error) => error.into(),
             QueryError::OtherSource { .. } => Failure::new(Exit::Environment, error.to_string()),
-            QueryError::Busy { .. } | QueryError::Hidden(_) => Failure::new(Exit::Runtime, error.to_string()),
+            QueryError::Busy { .. } | QueryError::Hidden(_) | QueryError::BadCursor(_) => {
+                Failure::new(Exit::Runtime, error.to_string())
+            }
         }
     }
 }

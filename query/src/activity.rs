@@ -46,6 +46,15 @@ impl ActivityCounts {
         at.map_or(0, |at| self.ops[at])
     }
 
+    /// Adds other counts.
+    pub fn add(&mut self, other: &ActivityCounts) {
+        for (own, more) in self.ops.iter_mut().zip(other.ops) {
+            *own += more;
+        }
+        self.missed += other.missed;
+        self.missed_unknown += other.missed_unknown;
+    }
+
     fn count(&mut self, record: &Record) {
         let at = Op::ALL.iter().position(|op| *op == record.op);
         self.ops[at.expect("every operation is listed")] += 1;
@@ -96,7 +105,7 @@ impl JournalQuery {
         };
         let (left, scanned) = self.scan(range, |record| {
             page.gaps.extend(GapMark::of(record));
-            if selection.selects(record) {
+            if self.selected(record, selection).is_some() {
                 page.counts.entry(grouping.key(record)).or_default().count(record);
             }
             // A record may need one count more, so the page ends before it could.

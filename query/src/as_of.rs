@@ -9,31 +9,33 @@
 //! `last` is the newest record that is certainly at or before the position; `later` is the record after it. `later`
 //! shows whether anything happened between the two, and so how certain `last` is.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
-use bridge_core::journal::{Imaged, Position};
+use bridge_core::journal::{Imaged, Position, ReadLimit, RootProgress};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, Fidelity, Op, Record, Stat, Timestamp, ZxidKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::certainty::{Bound, Certainty, Doubt, RecordRef};
+use crate::coverage::{Coverage, LATE_MS};
 use crate::error::QueryError;
 use crate::history::STEP_VERSIONS;
 use crate::journal::JournalQuery;
 use crate::past::PastPlace;
 use crate::visibility::Access;
 
-/// A change that is seen as it happens is captured within the session timeout; servers allow 40 s by default.
-const LATE_MS: i64 = 60_000;
-
 /// A znode at a moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct AsOfValue {
     /// Whether it existed; null if that is not known.
     pub exists: Option<bool>,
     /// Its data; null if it did not exist, and if the data is not known.
     pub data: Option<Data>,
+    /// The Stat of this version; null if the version is not known.
+    pub stat: Option<Stat>,
     /// The record with this value; null if the value comes from the image or from the time before the journal, or there
     /// is none.
     pub seq: Option<Seq>,
@@ -51,6 +53,7 @@ impl AsOfValue {
         AsOfValue {
             exists: None,
             data: None,
+            stat: None,
             seq: None,
             certain: true,
             doubts: Vec::new(),
@@ -65,6 +68,13 @@ impl AsOfValue {
             self.doubt(doubt);
         }
         self
+    }
+
+    /// A path that the image has and no kept record speaks of.
+    pub(crate) fn without_record() -> AsOfValue {
+        let mut value = AsOfValue::unknown();
+        value.doubt(Doubt::NoRecord);
+        value
     }
 
     fn doubt(&mut self, doubt: Doubt) {
@@ -89,12 +99,48 @@ impl JournalQuery {
         position: Position,
         now: Timestamp,
     ) -> Result<Option<AsOfValue>, QueryError> {
-        let access = self.must_be_visible(path)?;
-        let Some(mut value) = self.value_at(path, position)? else {
+        self.must_be_visible(path)?;
+        AtPosition::new(self, position, now)?.value_of(path)
+    }
+}
+
+/// Questions about many znodes at one position.
+pub(crate) struct AtPosition<'a> {
+    journal: &'a JournalQuery,
+    pub(crate) position: Position,
+    pub(crate) beyond: Option<Doubt>,
+    roots: Vec<RootProgress>,
+    oldest: Seq,
+    coverage: OnceCell<Coverage>,
+}
+
+impl<'a> AtPosition<'a> {
+    pub(crate) fn new(
+        journal: &'a JournalQuery,
+        position: Position,
+        now: Timestamp,
+    ) -> Result<AtPosition<'a>, QueryError> {
+        Ok(AtPosition {
+            journal,
+            position,
+            beyond: journal.beyond(position, now)?,
+            roots: journal.reader()?.roots()?,
+            oldest: journal.reader()?.oldest()?.unwrap_or_default(),
+            coverage: OnceCell::new(),
+        })
+    }
+
+    /// The value of a znode; `None`: the journal knows nothing of it. A hidden one has no value.
+    pub(crate) fn value_of(&self, path: &ZnodePath) -> Result<Option<AsOfValue>, QueryError> {
+        let access = self.journal.access(path);
+        if access == Access::Hidden {
+            return Ok(None);
+        }
+        let Some(mut value) = self.value_at(path)? else {
             return Ok(None);
         };
-        if let Some(doubt) = self.beyond(position, now)? {
-            value.doubt(doubt);
+        if let Some(doubt) = &self.beyond {
+            value.doubt(doubt.clone());
         }
         if access == Access::Masked && value.data.take().is_some() {
             value.doubt(Doubt::Masked);
@@ -102,23 +148,24 @@ impl JournalQuery {
         Ok(Some(value))
     }
 
-    fn value_at(&self, path: &ZnodePath, position: Position) -> Result<Option<AsOfValue>, QueryError> {
-        let reported = self.reported(path)?;
-        let mut query = AsOfQuery::new(position);
+    fn value_at(&self, path: &ZnodePath) -> Result<Option<AsOfValue>, QueryError> {
+        let root = self.roots.iter().find(|root| root.path.covers(path));
+        let reported = root.map(|root| root.reported);
+        let mut query = AsOfQuery::new(self.position);
         let mut from = None;
         // How many records were merged into the record after the position, once that record is known.
         let mut merged = None;
         let mut oldest: Option<Arc<Record>> = None;
+        // Of most paths the first records are enough.
+        let mut step = FIRST_VERSIONS;
         loop {
-            let Some(read) = self.reader()?.history(path, from, STEP_VERSIONS)? else {
+            let Some(read) = self.journal.reader()?.history(path, from, step)? else {
                 return self.value_before(path, &query, PastPlace::before(None));
             };
             if from.is_none() && read.records.is_empty() {
-                let mut reader = self.reader()?;
-                let oldest = reader.oldest()?.unwrap_or_default();
-                let unchanged = reader.imaged(path)?;
-                drop(reader);
-                let value = unchanged.and_then(|znode| query.clone().unchanged(znode, oldest));
+                let unchanged = self.journal.reader()?.imaged(path)?;
+                let value = unchanged.and_then(|znode| query.clone().unchanged(znode, self.oldest));
+                let value = value.map(|value| self.with_unfinished(value, path)).transpose()?;
                 if value.as_ref().is_some_and(|value| value.exists == Some(true)) {
                     return Ok(value);
                 }
@@ -126,10 +173,14 @@ impl JournalQuery {
                 return Ok(before.or(value));
             }
             for record in &read.records {
+                step = STEP_VERSIONS;
                 if record.zxid.is_some() {
                     oldest = Some(Arc::clone(record));
                 }
-                if let Some(value) = query.take(record, reported) {
+                if let Some(mut value) = query.take(record, reported) {
+                    if query.later.is_none() {
+                        value = self.with_unfinished(value, path)?;
+                    }
                     return Ok(Some(with_merged(value, merged)));
                 }
                 if record.op != Op::Acl {
@@ -139,9 +190,12 @@ impl JournalQuery {
             match read.next {
                 Some(next) => from = Some(next),
                 None => {
-                    let place = PastPlace::before(oldest.as_deref());
-                    let before = self.value_before(path, &query, place)?;
-                    let value = before.unwrap_or_else(|| query.end(read.is_cut));
+                    let is_complete = self.coverage()?.is_complete(path);
+                    let before = match is_complete {
+                        true => None,
+                        false => self.value_before(path, &query, PastPlace::before(oldest.as_deref()))?,
+                    };
+                    let value = before.unwrap_or_else(|| query.end(read.is_cut, is_complete));
                     return Ok(Some(with_merged(value, merged)));
                 }
             }
@@ -157,12 +211,57 @@ impl JournalQuery {
     ) -> Result<Option<AsOfValue>, QueryError> {
         match query.position {
             Position::Seq(_) => Ok(None),
-            Position::Zxid(_) | Position::Time(_) => self.past_value(path, query, place),
+            Position::Zxid(_) | Position::Time(_) => self.journal.past_value(path, query, place),
         }
     }
 
+    /// No record is known after the value: while the watch is down, there may be changes.
+    fn with_unfinished(&self, mut value: AsOfValue, path: &ZnodePath) -> Result<AsOfValue, QueryError> {
+        if let Some(doubt) = self.coverage()?.unfinished(path) {
+            value.doubt(doubt);
+        }
+        Ok(value)
+    }
+
+    /// The state of the roots at the position.
+    pub(crate) fn coverage(&self) -> Result<&Coverage, QueryError> {
+        if let Some(known) = self.coverage.get() {
+            return Ok(known);
+        }
+        let coverage = self
+            .journal
+            .coverage(&self.roots, self.position, self.is_kept()?)?;
+        Ok(self.coverage.get_or_init(|| coverage))
+    }
+
+    /// Whether retention has removed records, and all of them were certainly before the position.
+    fn is_kept(&self) -> Result<bool, QueryError> {
+        if self.oldest <= Seq(1) {
+            return Ok(false);
+        }
+        if let Position::Seq(at) = self.position {
+            return Ok(at.next() >= self.oldest);
+        }
+        let query = AsOfQuery::new(self.position);
+        let first = self.journal.reader()?.read(Seq(self.oldest.0 - 1), ONE_RECORD)?;
+        Ok(first
+            .first()
+            .is_some_and(|record| query.side_of(record) == Side::Before))
+    }
+}
+
+/// Records of a path that are read first.
+const FIRST_VERSIONS: usize = 4;
+
+/// The oldest record alone.
+const ONE_RECORD: ReadLimit = ReadLimit {
+    records: 1,
+    bytes: 1 << 20,
+};
+
+impl JournalQuery {
     /// The doubts if the moment is after the last one that the journal covers.
-    fn beyond(&self, position: Position, now: Timestamp) -> Result<Option<Doubt>, QueryError> {
+    pub(crate) fn beyond(&self, position: Position, now: Timestamp) -> Result<Option<Doubt>, QueryError> {
         Ok(match position {
             Position::Seq(seq) => {
                 let tail = self.tail()?;
@@ -192,7 +291,7 @@ pub(crate) struct AsOfQuery {
 
 /// The place of a record relative to the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     /// At the position or before it.
     Before,
     /// After it.
@@ -224,12 +323,22 @@ impl AsOfQuery {
         None
     }
 
-    /// No older record is kept. `is_cut`: retention may have removed some.
-    pub(crate) fn end(self, is_cut: bool) -> AsOfValue {
+    /// No older record is kept. `is_cut`: retention may have removed some. `is_complete`: all znodes that existed at the
+    /// position have a record, or had one that was removed.
+    pub(crate) fn end(self, is_cut: bool, is_complete: bool) -> AsOfValue {
         if let Some(before) = self.later.as_ref().and_then(|later| self.kept_before(later)) {
             return before;
         }
         let mut value = AsOfValue::unknown();
+        if is_complete
+            && self
+                .later
+                .as_ref()
+                .is_some_and(|later| self.is_created_after(later))
+        {
+            value.exists = Some(false);
+            return value;
+        }
         if is_cut {
             value.doubt(Doubt::Removed);
         }
@@ -252,6 +361,17 @@ impl AsOfQuery {
         value
     }
 
+    /// Whether a record is that of a create which is certainly after the position.
+    fn is_created_after(&self, later: &Record) -> bool {
+        let stat = later.after.as_ref().and_then(|state| state.stat);
+        let is_born_after = stat.is_none_or(|stat| match self.position {
+            Position::Zxid(at) => stat.czxid > at,
+            Position::Time(at) => stat.ctime > at.0,
+            Position::Seq(_) => true,
+        });
+        later.op == Op::Create && self.side_of(later) == Side::After && is_born_after
+    }
+
     /// No record of the path is kept, and the image has it: it has not changed since the Stat of the image. `oldest`: the
     /// first record of the journal that is kept.
     pub(crate) fn unchanged(self, znode: Imaged, oldest: Seq) -> Option<AsOfValue> {
@@ -266,6 +386,7 @@ impl AsOfQuery {
             return Some(value);
         }
         value.exists = Some(true);
+        value.stat = Some(stat);
         match znode.data {
             Some(data) => {
                 let is_cut = data.truncated;
@@ -290,6 +411,7 @@ impl AsOfQuery {
         }
         let mut value = AsOfValue::unknown();
         value.exists = Some(true);
+        value.stat = Some(stat);
         value.data.clone_from(&state.data);
         match &value.data {
             None => value.doubt(Doubt::Unread(later.into())),
@@ -308,7 +430,7 @@ impl AsOfQuery {
         }
     }
 
-    fn side_of(&self, record: &Record) -> Side {
+    pub(crate) fn side_of(&self, record: &Record) -> Side {
         match self.position {
             Position::Seq(seq) => side(record.seq <= seq, true),
             Position::Zxid(at) => match (record.zxid, record.zxid_kind) {
@@ -334,6 +456,7 @@ impl AsOfQuery {
         value.exists = Some(last.op != Op::Delete);
         value.seq = Some(last.seq);
         value.data = last.after.as_ref().and_then(|state| state.data.clone());
+        value.stat = last.after.as_ref().and_then(|state| state.stat);
         match &self.later {
             Some(later) => self.doubt_between(last, later, &mut value),
             None => self.doubt_end(reported, &mut value),
@@ -368,7 +491,7 @@ impl AsOfQuery {
             && born <= at
         {
             value.exists = Some(true);
-            value.data = None;
+            (value.data, value.stat) = (None, None);
             value.doubt(Doubt::Recreated { born, first: next });
             return;
         }
@@ -377,7 +500,7 @@ impl AsOfQuery {
             _ => None,
         };
         if let Some(zxid) = overwritten {
-            value.data = None;
+            (value.data, value.stat) = (None, None);
             value.doubt(Doubt::Overwritten(*zxid));
             return;
         }

@@ -1,13 +1,16 @@
 //! How certain an answer is, and what it leaves open.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bridge_core::number::{Seq, Zxid};
-use bridge_core::record::{Op, Record, Timestamp};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{GapReason, Op, Record, Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 /// How certain an answer is, from the best to the worst. The certainty of an answer is the worst of its doubts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
     /// Nothing is open.
@@ -127,6 +130,19 @@ pub enum Doubt {
     },
     /// The moment is in the future.
     Future(Timestamp),
+    /// The watch of a root was down.
+    InGap {
+        /// The root.
+        root: ZnodePath,
+        /// The `gap_begin`.
+        begin: Seq,
+        /// Everything up to it is known.
+        from_zxid: Zxid,
+        /// Why.
+        reason: GapReason,
+    },
+    /// The first listing of a root was not complete.
+    NotListed(ZnodePath),
 }
 
 /// The latest moment at which something happened.
@@ -157,7 +173,7 @@ impl Doubt {
             Doubt::Overwritten(_) => Certainty::Superseded,
             Doubt::Missed { .. } | Doubt::Compacted(_) => Certainty::Missed,
             Doubt::DeletedUpTo { .. } => Certainty::Bounded,
-            Doubt::MissedUnknown(_) => Certainty::Gap,
+            Doubt::MissedUnknown(_) | Doubt::InGap { .. } => Certainty::Gap,
             Doubt::Unread(_) | Doubt::NoValue | Doubt::FirstValue { .. } | Doubt::Recreated { .. } => {
                 Certainty::Unread
             }
@@ -167,7 +183,8 @@ impl Doubt {
             | Doubt::NoRecord
             | Doubt::NotJoined { .. }
             | Doubt::BeforeFirst(_)
-            | Doubt::FirstKept(_) => Certainty::Removed,
+            | Doubt::FirstKept(_)
+            | Doubt::NotListed(_) => Certainty::Removed,
             Doubt::NotReported(_) | Doubt::PastTail { .. } | Doubt::Future(_) => Certainty::Beyond,
         }
     }
@@ -235,6 +252,20 @@ impl fmt::Display for Doubt {
                 "the last record of the journal is {tail}: there is no record {seq} yet"
             ),
             Doubt::Future(time) => write!(f, "{time} is still to come"),
+            Doubt::InGap {
+                root,
+                begin,
+                from_zxid,
+                reason,
+            } => write!(
+                f,
+                "it is inside a gap of {root} (seq {begin}, {}): changes after {from_zxid} may be missing",
+                reason.as_str()
+            ),
+            Doubt::NotListed(root) => write!(
+                f,
+                "the first listing of {root} was not complete: znodes without a record may have existed"
+            ),
         }
     }
 }
@@ -242,5 +273,18 @@ impl fmt::Display for Doubt {
 impl Serialize for Doubt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Doubt {
+    fn schema_name() -> Cow<'static, str> {
+        "Doubt".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "One thing that the answer leaves open, as a sentence for people.",
+        })
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bridge_core::journal::ReadLimit;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Gap, Op, Record};
+use bridge_core::record::{Gap, Op, Record, State};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::PAGE_MAX;
 use crate::certainty::Doubt;
@@ -22,6 +24,18 @@ pub const STEP: ReadLimit = ReadLimit {
 
 /// Records that one page reads at most, selected or not: some 100 ms.
 pub const SCAN_MAX: u64 = 20_000;
+
+/// Bytes of values that one page holds at most, beside one record.
+pub(crate) const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// The bytes of the values of a record.
+pub(crate) fn bytes_of(record: &Record) -> usize {
+    let bytes = |state: &Option<State>| {
+        let data = state.as_ref().and_then(|state| state.data.as_ref());
+        data.map_or(0, |data| data.bytes.len())
+    };
+    bytes(&record.before) + bytes(&record.after)
+}
 
 /// The records after `after`, up to and including `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +54,7 @@ impl Range {
 }
 
 /// A gap that begins or ends within the records that a page has read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GapMark {
     /// The control record.
     pub seq: Seq,
@@ -91,12 +105,14 @@ impl JournalQuery {
     ) -> Result<ChangesPage, QueryError> {
         let limit = limit.clamp(1, PAGE_MAX);
         let mut page = ChangesPage::default();
+        let mut bytes = 0;
         let (left, scanned) = self.scan(range, |record| {
             page.gaps.extend(GapMark::of(record));
-            if selection.selects(record) {
-                page.records.extend(self.shown(record));
+            if let Some(record) = self.selected(record, selection) {
+                bytes += bytes_of(&record);
+                page.records.push(record);
             }
-            match page.records.len() < limit {
+            match page.records.len() < limit && bytes < PAGE_BYTES_MAX {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
@@ -166,13 +182,19 @@ impl JournalQuery {
         let mut found = Vec::new();
         let (_, scanned) = self.scan(range, |record| {
             page.gaps.extend(GapMark::of(record));
-            if selection.selects(record) {
-                found.extend(self.shown(record));
-            }
+            found.extend(self.selected(record, selection));
             ControlFlow::Continue(())
         })?;
         page.scanned += scanned;
         Ok(found)
+    }
+
+    /// The record as this caller may see it, if it is selected as such: a text is not looked for in a masked value.
+    pub(crate) fn selected(&self, record: &Arc<Record>, selection: &Selection) -> Option<Arc<Record>> {
+        if !selection.selects(record) {
+            return None;
+        }
+        self.shown(record).filter(|shown| selection.finds(shown))
     }
 
     /// Gives the records of a range that this caller may see to `take`, in order, until it breaks or [`SCAN_MAX`] records

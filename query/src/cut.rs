@@ -6,7 +6,8 @@
 //! ```
 
 use bridge_core::journal::Position;
-use bridge_core::number::Seq;
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::record::Timestamp;
 
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
@@ -34,19 +35,28 @@ impl Cut {
 }
 
 impl JournalQuery {
-    /// Resolves a position. A zxid or a time costs a scan of the records before it; a time is that of the capture.
+    /// Resolves a position. The first question about a zxid or a time reads the records before it; later ones read
+    /// little. A time is that of the capture.
     ///
     /// # Errors
     ///
     /// If the journal cannot be read or all readers are busy.
     pub fn cut(&self, position: Position) -> Result<Cut, QueryError> {
-        let mut reader = self.reader()?;
-        let tail = reader.tail()?;
+        let tail = self.tail()?;
+        let after = match position {
+            Position::Seq(seq) => Position::Seq(seq.next()),
+            Position::Zxid(zxid) => Position::Zxid(Zxid(zxid.0.saturating_add(1))),
+            Position::Time(time) => Position::Time(Timestamp(time.0.saturating_add(1))),
+        };
+        let seq = match position {
+            Position::Seq(seq) => seq,
+            _ => self.first_at(after)?.map_or(tail, |first| Seq(first.0 - 1)),
+        };
         Ok(Cut {
             position,
-            seq: reader.last_at(position)?.min(tail),
-            first: reader.first_at(position)?,
-            oldest: reader.oldest()?,
+            seq: seq.min(tail),
+            first: self.first_at(position)?,
+            oldest: self.reader()?.oldest()?,
             tail,
         })
     }

@@ -3,7 +3,11 @@
 use bridge_core::journal::{Disabled, Letter, ParkedRecord, RejectedRecord};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
+use bridge_core::record::Timestamp;
 
+use crate::PAGE_MAX;
+use crate::answer::AnswerList;
+use crate::cursor::{Cursor, query_hash};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::visibility::Access;
@@ -29,6 +33,46 @@ impl JournalQuery {
         }
         all.retain(|letter| self.is_visible(letter.path.as_ref()));
         Ok(all)
+    }
+
+    /// A page of the dead letters of a sink, ascending, each with whether the caller may see its value, which the reason may
+    /// repeat.
+    ///
+    /// # Errors
+    ///
+    /// If the cursor belongs to another question, the journal cannot be read, or all readers are busy.
+    pub fn letters_page(
+        &self,
+        sink: &str,
+        cursor: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<AnswerList<(Letter, bool)>, QueryError> {
+        let hash = query_hash(&("letters", sink));
+        let after = match cursor {
+            Some(text) => {
+                let [after] = Cursor::parts(text, hash)?;
+                Seq(after.parse().map_err(|_| QueryError::BadCursor(after))?)
+            }
+            None => Seq::ZERO,
+        };
+        let limit = limit.clamp(1, PAGE_MAX);
+        let read = self.reader()?.letters(sink, after, limit)?;
+        let last = read.last().filter(|_| read.len() == limit);
+        let next = last.map(|last| Cursor::new(hash, [last.seq.to_string()]).to_text());
+        let letters = read.into_iter().filter_map(|letter| {
+            let access = letter
+                .path
+                .as_ref()
+                .map_or(Access::Full, |path| self.access(path));
+            (access != Access::Hidden).then_some((letter, access == Access::Full))
+        });
+        Ok(AnswerList::of(
+            None,
+            self.moment(None, now)?,
+            letters.collect(),
+            next,
+        ))
     }
 
     /// One dead letter with its record; `None` if it is gone or hidden.

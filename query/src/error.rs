@@ -39,6 +39,11 @@ pub enum QueryError {
         /// The source of the journal.
         source_name: String,
     },
+    /// A `next` of another question, or of an older version.
+    #[error(
+        "query failed: cursor {0}…: it does not belong to this question\nhelp: repeat the question without a cursor"
+    )]
+    BadCursor(String),
     /// The path is hidden from this caller.
     #[error("query failed: {0}: this path is hidden")]
     Hidden(ZnodePath),

@@ -36,6 +36,20 @@ impl Follower {
         journal: &JournalQuery,
         selection: &Selection,
     ) -> Result<Option<ChangesPage>, QueryError> {
+        self.next_within(journal, selection, PAGE_MAX)
+    }
+
+    /// The same with at most `limit` records ([`PAGE_MAX`] at most).
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy; the position stays.
+    pub fn next_within(
+        &mut self,
+        journal: &JournalQuery,
+        selection: &Selection,
+        limit: usize,
+    ) -> Result<Option<ChangesPage>, QueryError> {
         let range = Range {
             after: self.after,
             until: journal.tail()?,
@@ -43,7 +57,7 @@ impl Follower {
         if range.is_empty() {
             return Ok(None);
         }
-        let page = journal.changes(range, selection, PAGE_MAX)?;
+        let page = journal.changes(range, selection, limit)?;
         self.after = page.next.map_or(range.until, |next| next.after);
         Ok(Some(page))
     }

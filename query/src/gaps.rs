@@ -1,19 +1,23 @@
 //! The gaps of a range: when changes of a root may have been missed, and why.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Gap, GapReason, Op, Record, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::PAGE_MAX;
 use crate::certainty::Doubt;
 use crate::changes::Range;
+use crate::coverage::STEP_MARKS;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 
 /// A place in the journal and the time of its capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Captured {
     /// The record.
     pub seq: Seq,
@@ -22,7 +26,7 @@ pub struct Captured {
 }
 
 /// A gap of one root. A root has one open gap at most: a later begin continues it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GapSpan {
     /// The root of which changes may have been missed.
     pub root: ZnodePath,
@@ -74,8 +78,8 @@ impl JournalQuery {
     /// The gaps of a range that end in it, at most `limit` ([`PAGE_MAX`] at most), and those open at its end. Gaps of
     /// hidden roots are left out.
     ///
-    /// Reads every record of the range, [`SCAN_MAX`](crate::SCAN_MAX) for each page: this format of the journal has no
-    /// index of control records.
+    /// Reads the marks of the journal. In a file of an older format, which has no index of them, it reads every record of
+    /// the range, [`SCAN_MAX`](crate::SCAN_MAX) for each page.
     ///
     /// # Errors
     ///
@@ -85,7 +89,7 @@ impl JournalQuery {
         let GapScan { range, mut open } = from;
         let doubts = self.removed(range)?.into_iter().collect();
         let mut closed = Vec::new();
-        let (left, _) = self.scan(range, |record| {
+        let left = self.scan_marks(range, |record| {
             closed.extend(follow_gap(record, &mut open));
             match closed.len() < limit {
                 true => ControlFlow::Continue(()),
@@ -99,6 +103,41 @@ impl JournalQuery {
         })
     }
 }
+
+impl JournalQuery {
+    /// Gives the marks of a range that this caller may see to `take`, in order, until it breaks or [`MARKS_PAGE`] are
+    /// read. Returns the rest of the range.
+    fn scan_marks(
+        &self,
+        range: Range,
+        mut take: impl FnMut(&Arc<Record>) -> ControlFlow<()>,
+    ) -> Result<Range, QueryError> {
+        let (mut left, mut read) = (range, 0);
+        while !left.is_empty() && read < MARKS_PAGE {
+            let Some(marks) = self.reader()?.marks(left.after, STEP_MARKS)? else {
+                return Ok(self.scan(left, take)?.0);
+            };
+            read += marks.len();
+            let is_last = marks.len() < STEP_MARKS;
+            for mark in &marks {
+                if mark.seq > left.until {
+                    break;
+                }
+                left.after = mark.seq;
+                if !self.is_hidden(mark) && take(mark).is_break() {
+                    return Ok(left);
+                }
+            }
+            if is_last || marks.last().is_some_and(|last| last.seq > left.until) {
+                left.after = left.until;
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Marks that one page reads at most: some 30 ms.
+const MARKS_PAGE: usize = 2_000;
 
 /// Opens, continues or closes a gap. Returns a closed one.
 fn follow_gap(record: &Record, open: &mut Vec<GapSpan>) -> Option<GapSpan> {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use bridge_core::journal::Imaged;
-use bridge_core::number::Seq;
+use bridge_core::journal::{Imaged, Position};
+use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Record;
+use bridge_core::record::{Record, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::PAGE_MAX;
+use crate::as_of::{AsOfQuery, Side};
+use crate::changes::{PAGE_BYTES_MAX, SCAN_MAX, bytes_of};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::visibility::Access;
@@ -16,7 +20,7 @@ use crate::visibility::Access;
 pub(crate) const STEP_VERSIONS: usize = 100;
 
 /// One record of a znode.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Version {
     /// The record.
     pub record: Arc<Record>,
@@ -84,6 +88,67 @@ impl JournalQuery {
         Ok(Some(page))
     }
 
+    /// The versions of a znode in a range, the newest first: those that may be at or after `from` and at or before `to`.
+    /// Otherwise as [`JournalQuery::history`]; a page that reads [`SCAN_MAX`] records ends there.
+    ///
+    /// # Errors
+    ///
+    /// If the path is hidden, the journal cannot be read, or all readers are busy.
+    pub fn history_between(
+        &self,
+        path: &ZnodePath,
+        range: (Option<Position>, Option<Position>),
+        next: Option<Seq>,
+        limit: usize,
+    ) -> Result<Option<HistoryPage>, QueryError> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let before = range.0.map(|from| AsOfQuery::new(just_before(from)));
+        let until = range.1.map(AsOfQuery::new);
+        let (mut versions, mut next) = (Vec::new(), next);
+        let (mut read, mut bytes) = (0, 0);
+        loop {
+            let Some(page) = self.history(path, next, STEP_VERSIONS.min(limit))? else {
+                return Ok(None);
+            };
+            read += page.versions.len() as u64;
+            for version in page.versions {
+                let record = &version.record;
+                if before
+                    .as_ref()
+                    .is_some_and(|at| at.side_of(record) == Side::Before)
+                {
+                    return Ok(Some(HistoryPage {
+                        versions,
+                        next: None,
+                        is_cut: false,
+                        unchanged: None,
+                    }));
+                }
+                if versions.len() == limit || bytes >= PAGE_BYTES_MAX {
+                    return Ok(Some(HistoryPage {
+                        versions,
+                        next: Some(record.seq),
+                        is_cut: false,
+                        unchanged: None,
+                    }));
+                }
+                if until.as_ref().is_none_or(|at| at.side_of(record) != Side::After) {
+                    bytes += bytes_of(record);
+                    versions.push(version);
+                }
+            }
+            next = page.next;
+            if next.is_none() || read >= SCAN_MAX {
+                return Ok(Some(HistoryPage {
+                    versions,
+                    next,
+                    is_cut: page.is_cut,
+                    unchanged: page.unchanged,
+                }));
+            }
+        }
+    }
+
     fn unchanged(&self, path: &ZnodePath) -> Result<Option<Imaged>, QueryError> {
         let access = self.access(path);
         let found = self.reader()?.imaged(path)?;
@@ -92,5 +157,14 @@ impl JournalQuery {
             data: znode.data.filter(|_| access == Access::Full),
             ..znode
         }))
+    }
+}
+
+/// The last position before this one.
+pub(crate) fn just_before(position: Position) -> Position {
+    match position {
+        Position::Seq(seq) => Position::Seq(Seq(seq.0.saturating_sub(1))),
+        Position::Zxid(zxid) => Position::Zxid(Zxid(zxid.0.saturating_sub(1))),
+        Position::Time(time) => Position::Time(Timestamp(time.0.saturating_sub(1))),
     }
 }

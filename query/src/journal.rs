@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bridge_core::journal::{Overview, SinkCursor};
+use bridge_core::journal::{Overview, Position, SinkCursor};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
@@ -12,14 +12,18 @@ use bridge_core::record::Record;
 use crate::error::QueryError;
 use crate::past::Past;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
+use crate::stretches::Stretches;
 use crate::visibility::{self, Access, AllVisible, Visibility};
 
 /// The queries of one source's journal. Share it between threads; each call takes a reader of the pool for each step.
+/// A clone shares the pool.
+#[derive(Clone)]
 pub struct JournalQuery {
     source: Arc<str>,
-    pool: ReaderPool,
+    pool: Arc<ReaderPool>,
+    stretches: Arc<Mutex<Stretches>>,
     /// The time before the journal.
-    pub(crate) past: Option<Past>,
+    pub(crate) past: Option<Arc<Past>>,
     visibility: Arc<dyn Visibility>,
 }
 
@@ -43,8 +47,9 @@ impl JournalQuery {
         let source = Arc::clone(pool.reader()?.cluster());
         Ok(JournalQuery {
             source,
-            pool,
-            past: Past::beside(file),
+            pool: Arc::new(pool),
+            stretches: Arc::default(),
+            past: Past::beside(file).map(Arc::new),
             visibility: Arc::new(AllVisible),
         })
     }
@@ -68,6 +73,13 @@ impl JournalQuery {
         self.pool.reader()
     }
 
+    /// The first record at or after a position, as of [`Reader::first_at`](bridge_core::journal::Reader::first_at).
+    pub(crate) fn first_at(&self, position: Position) -> Result<Option<Seq>, QueryError> {
+        // A query that panicked left complete stretches only.
+        let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
+        stretches.first_at(position, || self.reader())
+    }
+
     /// The last durable record; [`Seq::ZERO`] before the first.
     ///
     /// # Errors
@@ -75,6 +87,15 @@ impl JournalQuery {
     /// If the journal cannot be read or all readers are busy.
     pub fn tail(&self) -> Result<Seq, QueryError> {
         Ok(self.reader()?.tail()?)
+    }
+
+    /// The first record that is kept; `None` while there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn oldest(&self) -> Result<Option<Seq>, QueryError> {
+        Ok(self.reader()?.oldest()?)
     }
 
     /// Measures of the journal, and the progress of its visible roots.

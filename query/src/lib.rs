@@ -10,15 +10,19 @@
 //!   begins. A page reads at most [`SCAN_MAX`] records and one [`STEP`]; a page that stops there may be short or empty
 //!   and still have a next one.
 //! * An answer says what it leaves open, as [`Doubt`]s of a known [`Certainty`]. It never guesses a value.
-//! * [`Visibility`] is applied here, before an answer leaves the crate, and no selection looks at a value.
+//! * [`Visibility`] is applied here, before an answer leaves the crate, and no selection looks at a value that the caller
+//!   may not see.
 //!
 //! All functions block on the journal's file. An asynchronous caller runs them on a thread for blocking work. A call
 //! that is abandoned leaves nothing behind: its reader returns to the pool at the end of the step.
 
 mod activity;
+pub mod answer;
 mod as_of;
 mod certainty;
 mod changes;
+mod coverage;
+mod cursor;
 mod cut;
 mod dead_letters;
 mod error;
@@ -27,11 +31,13 @@ mod gaps;
 mod history;
 mod image;
 mod journal;
+mod known_paths;
 mod past;
 mod pool;
 mod position;
 mod selection;
 pub mod status;
+mod stretches;
 #[cfg(test)]
 mod tests;
 mod visibility;
@@ -49,7 +55,7 @@ pub use image::ChildrenPage;
 pub use journal::JournalQuery;
 pub use past::{PastPage, PastPlace, past_file};
 pub use pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
-pub use position::{BadPosition, POSITION_FORMS, parse_position};
+pub use position::{BadPosition, POSITION_FORMS, parse_position, position_text};
 pub use selection::{BadPattern, PathPattern, Selection};
 pub use visibility::{Access, AllVisible, Visibility};
 

@@ -8,16 +8,16 @@
 
 use std::path::{Path, PathBuf};
 
-use bridge_core::journal::Reader;
+use bridge_core::journal::{Position, Reader};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Record, ZxidKind};
 
 use crate::PAGE_MAX;
-use crate::as_of::{AsOfQuery, AsOfValue};
+use crate::as_of::{AsOfQuery, AsOfValue, Side};
 use crate::certainty::Doubt;
 use crate::error::QueryError;
-use crate::history::{STEP_VERSIONS, Version};
+use crate::history::{STEP_VERSIONS, Version, just_before};
 use crate::journal::JournalQuery;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 
@@ -119,8 +119,9 @@ impl JournalQuery {
         }
     }
 
-    /// The versions of a znode before those of the journal, at most `limit` ([`PAGE_MAX`] at most). `None`: there is no
-    /// file, or it knows nothing of the path.
+    /// The versions of a znode before those of the journal, at most `limit` ([`PAGE_MAX`] at most), that may be in the
+    /// range: at or after its first position and at or before its second. `None`: there is no file, it knows nothing of
+    /// the path, or the range is one of record numbers, which name none there.
     ///
     /// # Errors
     ///
@@ -128,10 +129,27 @@ impl JournalQuery {
     pub fn past_versions(
         &self,
         path: &ZnodePath,
+        range: (Option<Position>, Option<Position>),
         place: PastPlace,
         limit: usize,
     ) -> Result<Option<PastPage>, QueryError> {
         self.must_be_visible(path)?;
+        if [range.0, range.1]
+            .into_iter()
+            .flatten()
+            .any(|at| matches!(at, Position::Seq(_)))
+        {
+            return Ok(None);
+        }
+        let before = range.0.map(|from| AsOfQuery::new(just_before(from)));
+        let until = range.1.map(AsOfQuery::new);
+        let is_in_range = |record: &Record| {
+            let is_before = before
+                .as_ref()
+                .is_some_and(|at| at.side_of(record) == Side::Before);
+            let is_after = until.as_ref().is_some_and(|at| at.side_of(record) == Side::After);
+            !is_before && !is_after
+        };
         let limit = limit.clamp(1, PAGE_MAX);
         let mut page = PastPage {
             versions: Vec::new(),
@@ -146,7 +164,8 @@ impl JournalQuery {
             let Some(read) = reader.history(path, at.from, step)? else {
                 return Ok(None);
             };
-            let counted = read.records.iter().filter(|record| place.takes(record));
+            let counted = read.records.iter();
+            let counted = counted.filter(|record| place.takes(record) && is_in_range(record));
             page.versions.extend(counted.filter_map(|record| {
                 Some(Version {
                     record: self.shown(record)?,
@@ -190,7 +209,7 @@ impl JournalQuery {
                     from = Some(next);
                     continue;
                 }
-                (None, None) => query.end(false),
+                (None, None) => query.end(false, false),
                 (Some(value), _) => value,
             };
             return Ok(Some(value.of_past(self.not_joined()?)));

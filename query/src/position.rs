@@ -30,6 +30,15 @@ impl BadPosition {
     }
 }
 
+/// A position in a form that [`parse_position`] reads again, whatever the time is.
+pub fn position_text(position: Position) -> String {
+    match position {
+        Position::Seq(seq) => seq.to_string(),
+        Position::Zxid(zxid) => zxid.to_string(),
+        Position::Time(time) => time.to_string(),
+    }
+}
+
 /// Reads a position. A date is its first moment, and a time of day the last such moment. A time is in UTC if it has no
 /// offset and no `local`, which is the time zone of the process (`TZ`).
 ///
@@ -177,6 +186,18 @@ mod tests {
         check("yesterday local", "2026-11-20T23:00:00Z");
         for wrong in ["2026-11-22T14:40:00Z local", "2026-11-22T14:40:00+01:00 local"] {
             assert!(parse_in(wrong, now, &zone).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_position_is_read_as_the_same_position() {
+        for position in [
+            Position::Seq(Seq(1842)),
+            Position::Zxid(Zxid(0x3_0000_1a2f)),
+            Position::Time(Timestamp(1_795_355_000_123)),
+        ] {
+            let text = position_text(position);
+            assert_eq!(parse_position(&text, Timestamp(0)), Ok(position), "{text}");
         }
     }
 

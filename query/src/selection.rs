@@ -1,8 +1,10 @@
-//! Selects the records of a list. Looks at path, operation and kind only, never at a value.
+//! Selects the records of a list: by path, operation, kind and session, and by a text in the values that the caller may
+//! see.
 
 use bridge_core::delivery::{CompiledFilter, Filter};
+use bridge_core::number::SessionId;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Op, Record};
+use bridge_core::record::{Op, Record, State};
 
 /// Characters that make a pattern a glob.
 const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
@@ -75,6 +77,12 @@ impl std::str::FromStr for PathPattern {
 pub struct Selection {
     /// The znodes; empty: all znodes, and control records.
     pub paths: Vec<PathPattern>,
+    /// One more pattern that the path has to match.
+    pub within: Option<PathPattern>,
+    /// The session that wrote, from sources that read transactions, or that owns the znode, from any source.
+    pub session: Option<SessionId>,
+    /// A text in the value after the change, or before a delete.
+    pub text: Option<String>,
     /// The operations; empty: all.
     pub ops: Vec<Op>,
     /// The filter of a sink, if only its records are selected.
@@ -82,15 +90,49 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether a record is selected.
+    /// Whether a record is selected, without its values.
     pub fn selects(&self, record: &Record) -> bool {
         let is_of_paths = match &record.path {
             _ if self.paths.is_empty() => true,
             Some(path) => self.paths.iter().any(|pattern| pattern.selects(path)),
             None => false,
         };
+        let is_within = match (&self.within, &record.path) {
+            (None, _) => true,
+            (Some(pattern), Some(path)) => pattern.selects(path),
+            (Some(_), None) => false,
+        };
         is_of_paths
+            && is_within
+            && self.session.is_none_or(|session| is_of_session(record, session))
             && (self.ops.is_empty() || self.ops.contains(&record.op))
             && self.sink.as_ref().is_none_or(|sink| sink.passes(record))
     }
+}
+
+impl Selection {
+    /// Whether a record has the text, as the caller sees the record.
+    pub(crate) fn finds(&self, shown: &Record) -> bool {
+        let Some(text) = &self.text else { return true };
+        let state = shown.after.as_ref().or(shown.before.as_ref());
+        let data = state.and_then(|state| state.data.as_ref());
+        data.is_some_and(|data| holds(&data.bytes, text))
+    }
+}
+
+/// Whether the bytes hold the text. Bytes that are no text are compared one by one.
+fn holds(bytes: &[u8], text: &str) -> bool {
+    match std::str::from_utf8(bytes) {
+        Ok(value) => value.contains(text),
+        Err(_) => text.is_empty() || bytes.windows(text.len()).any(|part| part == text.as_bytes()),
+    }
+}
+
+fn is_of_session(record: &Record, session: SessionId) -> bool {
+    let owner = |state: &Option<State>| {
+        let stat = state.as_ref().and_then(|state| state.stat);
+        stat.map(|stat| stat.ephemeral_owner)
+    };
+    let writer = record.txn.as_ref().map(|txn| txn.session);
+    [writer, owner(&record.after), owner(&record.before)].contains(&Some(session))
 }

@@ -93,11 +93,62 @@ impl Reader {
         found.map_err(|error| self.fault("looking for a position", error))
     }
 
+    /// The greatest zxid and the latest capture of the records after `after`, up to and including `until`; `None` without
+    /// records. The range must be short: it is read in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn maxima(
+        &mut self,
+        after: Seq,
+        until: Seq,
+    ) -> Result<(Option<Zxid>, Option<Timestamp>), JournalError> {
+        let (after, until) = (after.0.cast_signed(), until.0.cast_signed());
+        self.within("measuring records", |connection| {
+            let sql = "SELECT max(zxid), max(captured) FROM record WHERE seq > ?1 AND seq <= ?2";
+            let found: (Option<i64>, Option<i64>) = connection
+                .prepare_cached(sql)?
+                .query_row((after, until), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok((
+                found.0.map(|zxid| Zxid(zxid.cast_unsigned())),
+                found.1.map(Timestamp),
+            ))
+        })
+    }
+
+    /// The first record after `after`, up to and including `until`, that is at a position or after it, as in
+    /// [`Reader::first_at`]. The range must be short: it is read in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn first_between(
+        &mut self,
+        position: Position,
+        after: Seq,
+        until: Seq,
+    ) -> Result<Option<Seq>, JournalError> {
+        let (condition, number) = match position {
+            Position::Seq(seq) => ("seq >= ?3", seq.0.cast_signed()),
+            Position::Zxid(zxid) => ("zxid >= ?3", zxid.0.cast_signed()),
+            Position::Time(time) => ("captured >= ?3", time.0),
+        };
+        let sql = first_sql(condition);
+        let range = (after.0.cast_signed(), until.0.cast_signed(), number);
+        let found = self.within("looking for a position", |connection| {
+            let found: Option<i64> = connection
+                .prepare_cached(&sql)?
+                .query_row(range, |row| row.get(0))
+                .optional()?;
+            Ok(found)
+        })?;
+        Ok(found.map(|seq| Seq(seq.cast_unsigned())))
+    }
+
     /// Returns the first record for which a condition holds. Reads all records before it, in parts.
     fn first_where(&mut self, condition: &str, number: i64) -> rusqlite::Result<Option<Seq>> {
-        let sql = format!(
-            "SELECT seq FROM record WHERE seq > ?1 AND seq <= ?2 AND {condition} ORDER BY seq LIMIT 1"
-        );
+        let sql = first_sql(condition);
         let mut after = 0;
         self.connection.in_slices(|connection, slice| {
             let mut statement = connection.prepare_cached(&sql)?;
@@ -149,6 +200,10 @@ impl Reader {
             Ok(zxid.map(|zxid| Zxid(zxid.cast_unsigned())))
         })
     }
+}
+
+fn first_sql(condition: &str) -> String {
+    format!("SELECT seq FROM record WHERE seq > ?1 AND seq <= ?2 AND {condition} ORDER BY seq LIMIT 1")
 }
 
 fn first_kept(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Seq>> {

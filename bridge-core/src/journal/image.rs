@@ -355,10 +355,10 @@ const NEXT_PARENT: &str = "SELECT parent FROM image WHERE parent >= ?1 ORDER BY 
 /// Which numbers have no row below them, learned by few looks: siblings mostly got theirs one after the other, and most
 /// have no children.
 #[derive(Default)]
-struct Leaves(Range<i64>);
+pub(super) struct Leaves(Range<i64>);
 
 impl Leaves {
-    fn has(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<bool> {
+    pub(super) fn has(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<bool> {
         if !self.0.contains(&id) {
             let mut statement = connection.prepare_cached(NEXT_PARENT)?;
             let next: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;

@@ -60,6 +60,15 @@ impl Reader {
         self.within("measuring it", overview)
     }
 
+    /// The roots that have records, with their progress.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn roots(&mut self) -> Result<Vec<RootProgress>, JournalError> {
+        self.within("reading the roots", roots)
+    }
+
     /// When the first record at a position or after it was captured; `None` if there is none. The position itself may
     /// have none that is left.
     ///
@@ -109,7 +118,7 @@ fn server(connection: &Connection) -> rusqlite::Result<Option<Arc<str>>> {
 }
 
 fn roots(connection: &Connection) -> rusqlite::Result<Vec<RootProgress>> {
-    let mut statement = connection.prepare("SELECT path, reported, listed FROM root ORDER BY path")?;
+    let mut statement = connection.prepare_cached("SELECT path, reported, listed FROM root ORDER BY path")?;
     let rows = statement.query_map([], |row| {
         let path: String = row.get(0)?;
         let path = ZnodePath::parse(&path).map_err(|error| {

@@ -78,6 +78,8 @@ CREATE TABLE position(
 ) STRICT;
 -- What the digest of the tree needs of each znode, by a hash of its path.
 CREATE TABLE shadow(path BLOB PRIMARY KEY, crc INTEGER NOT NULL, stat BLOB NOT NULL) STRICT, WITHOUT ROWID;
+-- Begins and ends of snapshots and gaps, for questions about earlier moments.
+CREATE INDEX record_mark ON record(seq) WHERE op BETWEEN 5 AND 8;
 ";
 
 /// The first format that has positions and facts.

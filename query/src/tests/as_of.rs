@@ -25,7 +25,7 @@ fn value(position: Position, records: &[Record], is_cut: bool) -> AsOfValue {
             return value;
         }
     }
-    query.end(is_cut)
+    query.end(is_cut, false)
 }
 
 /// A record at a zxid, with a value that names its version.

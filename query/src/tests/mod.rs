@@ -1,5 +1,6 @@
 //! The queries against real journals.
 
+mod answers;
 mod as_of;
 mod gaps;
 mod lists;
@@ -8,4 +9,5 @@ mod pool;
 mod random;
 mod scratch;
 mod status;
+mod tree;
 mod visible;

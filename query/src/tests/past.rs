@@ -121,7 +121,7 @@ fn versions(query: &JournalQuery, of: &str) -> Vec<(Op, u64)> {
         }
     }
     let mut place = PastPlace::before(oldest.as_deref());
-    while let Some(page) = query.past_versions(&of, place, 1).unwrap() {
+    while let Some(page) = query.past_versions(&of, (None, None), place, 1).unwrap() {
         assert_eq!(page.doubt, None);
         found.extend(page.versions.into_iter().map(|one| one.record));
         match page.next {
@@ -191,7 +191,7 @@ fn where_records_are_missing_between_the_files_no_answer_from_before_is_certain(
     let doubts: Vec<String> = value.doubts.iter().map(ToString::to_string).collect();
     assert!(doubts[0].contains("run 'zkbridge backfill' again"), "{doubts:?}");
     let page = query
-        .past_versions(&path("/a"), PastPlace::before(None), 9)
+        .past_versions(&path("/a"), (None, None), PastPlace::before(None), 9)
         .unwrap();
     assert!(page.unwrap().doubt.is_some());
     // The journal's own answers are as ever.
@@ -205,7 +205,7 @@ fn without_a_file_for_the_time_before_answers_are_those_of_the_journal() {
     assert_eq!(query.past_file(), None);
     assert_eq!(
         query
-            .past_versions(&path("/a"), PastPlace::before(None), 9)
+            .past_versions(&path("/a"), (None, None), PastPlace::before(None), 9)
             .unwrap(),
         None
     );

@@ -1,6 +1,6 @@
 //! `zkbridge history`: prints every journalled version of one znode, or its value at a moment.
 
-mod text;
+pub(super) mod text;
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, Record};
 use bridge_query::{JournalQuery, PAGE_MAX, PastPlace, Version};
 use clap::Args;
-use serde_json::json;
 
 use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
@@ -24,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge history /services/payments
   zkbridge history /services/payments -n 3
+  zkbridge history /services/payments --from yesterday --to today
   zkbridge history /config/limits --at 2026-11-22T13:40:00Z
   zkbridge history /config/limits --at 0x300001a2f > limits.then
   zkbridge history /config/limits --json | jq -r .op
@@ -55,6 +55,12 @@ pub struct HistoryArgs {
     /// (2026-11-22T13:40:00Z), a date, an age (15m), or a record's number
     #[arg(long, value_name = "ZXID|TIME", value_parser = argument::position)]
     at: Option<Position>,
+    /// Print only versions at or after this moment
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position, conflicts_with = "at")]
+    from: Option<Position>,
+    /// Print only versions at or before this moment
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position, conflicts_with = "at")]
+    to: Option<Position>,
     /// Print only the newest N records
     #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with = "at")]
     count: Option<usize>,
@@ -90,10 +96,11 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
 fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Failure> {
     let style = Style::for_stdout(Color::Auto).with_values(args.hex);
     let mut left = args.count.unwrap_or(usize::MAX);
+    let range = (args.from, args.to);
     let mut next: Option<Seq> = None;
     let mut oldest: Option<Arc<Record>> = None;
     let mut is_known = false;
-    while let Some(page) = journal.history(&args.path, next, left.min(PAGE_MAX))? {
+    while let Some(page) = journal.history_between(&args.path, range, next, left.min(PAGE_MAX))? {
         if !is_known && !args.json {
             print(&text::heading(&args.path, journal.source()))?;
         }
@@ -132,7 +139,9 @@ fn print_past(
     let style = Style::for_stdout(Color::Auto).with_values(args.hex);
     let mut place = PastPlace::before(oldest);
     let mut is_first = true;
-    while let Some(page) = journal.past_versions(&args.path, place, left.min(PAGE_MAX))? {
+    while let Some(page) =
+        journal.past_versions(&args.path, (args.from, args.to), place, left.min(PAGE_MAX))?
+    {
         left -= page.versions.len().min(left);
         let mut text = String::new();
         if is_first && !args.json {
@@ -167,11 +176,12 @@ fn versions_text(args: &HistoryArgs, versions: &[Version], style: &Style) -> Str
 
 /// Prints the value at a moment; `false` if the journal knows nothing of the path.
 fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Result<bool, Failure> {
-    let Some(value) = journal.as_of(&args.path, at, wall_clock()())? else {
+    let Some(node) = journal.node(&args.path, Some(at), wall_clock()())? else {
         return Ok(false);
     };
+    let value = &node.then;
     if args.json {
-        print_json(&json!({"path": args.path, "source": journal.source(), "then": value}))?;
+        print_json(&node)?;
     } else {
         if let Some(data) = &value.data {
             match args.hex {
@@ -179,7 +189,7 @@ fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Resu
                 false => write_data(data)?,
             }
         }
-        eprint!("{}", text::doubts(&value));
+        eprint!("{}", text::doubts(value));
     }
     match value.certain {
         true => Ok(true),
@@ -188,7 +198,7 @@ fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Resu
 }
 
 /// Writes the data as it is, or escaped to a terminal.
-fn write_data(data: &Data) -> Result<(), Failure> {
+pub(super) fn write_data(data: &Data) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let written = match (out.is_terminal(), std::str::from_utf8(&data.bytes)) {
         (true, Ok(text)) => writeln!(out, "{}", escaped(text)),

@@ -1,0 +1,250 @@
+//! The difference of a subtree between two moments.
+//!
+//! Every path that the journal knows is visited. One whose last record is certainly before both moments was the same at
+//! both of them, and costs no look-up. A difference that is not certain is listed as such, and never left out.
+
+use bridge_core::journal::{Position, ReadLimit};
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{Data, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{AnswerList, position_of_cursor};
+use crate::PAGE_MAX;
+use crate::as_of::{AsOfValue, AtPosition};
+use crate::certainty::Certainty;
+use crate::coverage::LATE_MS;
+use crate::cursor::{Cursor, query_hash};
+use crate::error::QueryError;
+use crate::journal::JournalQuery;
+use crate::known_paths::KnownPaths;
+use crate::position::position_text;
+use crate::visibility::Access;
+
+/// Paths that one page visits at most: some 100 ms.
+const PATHS_MAX: u64 = 20_000;
+
+/// Paths of a page whose values are looked up at both moments: some 50 ms.
+const COMPARED_MAX: u64 = 2_000;
+
+/// The bytes of a value in a difference; more are cut, and the value says so.
+pub const PREVIEW_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of values in one page.
+const BYTES_MAX: usize = 4 << 20;
+
+/// A question about two moments.
+#[derive(Clone, Copy, Debug)]
+pub struct DiffQuestion<'a> {
+    /// This path and everything below it.
+    pub under: &'a ZnodePath,
+    /// The first moment.
+    pub a: Position,
+    /// The second moment; `None` is the end of the journal.
+    pub b: Option<Position>,
+    /// The `next` of the page before.
+    pub cursor: Option<&'a str>,
+    /// Items of a page, [`PAGE_MAX`] at most.
+    pub limit: usize,
+}
+
+/// A path that differs, or may differ.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct DiffItem {
+    /// The path.
+    pub path: ZnodePath,
+    /// The difference.
+    pub kind: DiffKind,
+    /// The znode at the first moment; null if the journal knows nothing of it then.
+    pub before: Option<AsOfValue>,
+    /// The znode at the second moment.
+    pub after: Option<AsOfValue>,
+}
+
+/// A difference between two moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DiffKind {
+    /// It exists only at the second moment.
+    Created,
+    /// It exists only at the first moment.
+    Deleted,
+    /// It was written.
+    Changed,
+    /// It was deleted and created again.
+    Recreated,
+    /// Perhaps there is a difference; the doubts say why it is not known.
+    Uncertain,
+}
+
+/// The version of a znode, as far as it is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KnownVersion {
+    Absent,
+    Written {
+        czxid: Zxid,
+        mzxid: Zxid,
+    },
+    /// It exists, in a version that is not certain.
+    Some,
+    Unknown,
+}
+
+impl KnownVersion {
+    fn of(value: Option<&AsOfValue>) -> KnownVersion {
+        let Some(value) = value else {
+            return KnownVersion::Unknown;
+        };
+        // Other doubts are about the value alone, or about the whole moment, which says so.
+        let is_certain = matches!(
+            value.certainty,
+            Certainty::Exact | Certainty::Masked | Certainty::Cut | Certainty::Beyond
+        );
+        match (value.exists, value.stat) {
+            (Some(true), Some(stat)) if is_certain || value.certainty == Certainty::Unread => {
+                KnownVersion::Written {
+                    czxid: stat.czxid,
+                    mzxid: stat.mzxid,
+                }
+            }
+            (Some(true), _) => KnownVersion::Some,
+            (Some(false), _) if is_certain => KnownVersion::Absent,
+            _ => KnownVersion::Unknown,
+        }
+    }
+
+    fn difference(self, after: KnownVersion) -> Option<DiffKind> {
+        use KnownVersion::{Absent, Some as Exists, Unknown, Written};
+        match (self, after) {
+            (Absent, Absent) => None,
+            (Absent, Written { .. } | Exists) => Some(DiffKind::Created),
+            (Written { .. } | Exists, Absent) => Some(DiffKind::Deleted),
+            (
+                Written { czxid, mzxid },
+                Written {
+                    czxid: then_czxid,
+                    mzxid: then_mzxid,
+                },
+            ) => match (czxid == then_czxid, mzxid == then_mzxid) {
+                (true, true) => None,
+                (true, false) => Some(DiffKind::Changed),
+                (false, _) => Some(DiffKind::Recreated),
+            },
+            (Unknown | Exists, _) | (_, Unknown | Exists) => Some(DiffKind::Uncertain),
+        }
+    }
+}
+
+impl JournalQuery {
+    /// The paths of a subtree that differ between two moments, parents first, by the bytes of their names.
+    ///
+    /// # Errors
+    ///
+    /// If the path is hidden, the cursor belongs to another question, the journal cannot be read, or all readers are busy.
+    pub fn diff(
+        &self,
+        question: &DiffQuestion<'_>,
+        now: Timestamp,
+    ) -> Result<AnswerList<DiffItem>, QueryError> {
+        let DiffQuestion { under, a, b, .. } = *question;
+        self.must_be_visible(under)?;
+        let limit = question.limit.clamp(1, PAGE_MAX);
+        let hash = query_hash(&("diff", under.as_str(), position_text(a), b.map(position_text)));
+        let (b, visited) = match question.cursor {
+            Some(text) => {
+                let [b, visited] = Cursor::parts(text, hash)?;
+                let bad = |_| QueryError::BadCursor(text.chars().take(40).collect());
+                (
+                    position_of_cursor(&b)?,
+                    Some(ZnodePath::parse(&visited).map_err(bad)?),
+                )
+            }
+            None => (b, None),
+        };
+        let b = self.position_or_tail(b)?;
+        let (before, after) = (AtPosition::new(self, a, now)?, AtPosition::new(self, b, now)?);
+        let settled = self.settled(a)?.min(self.settled(b)?);
+        let mut paths = KnownPaths::below(self, under, visited.as_ref());
+        let (mut items, mut visits, mut compared, mut bytes) = (Vec::new(), 0, 0, 0);
+        let mut last = None;
+        let is_all = loop {
+            let is_full = items.len() == limit || bytes >= BYTES_MAX;
+            if is_full || visits >= PATHS_MAX || compared >= COMPARED_MAX {
+                break false;
+            }
+            let Some(known) = paths.next()? else { break true };
+            visits += 1;
+            last = Some(known.path.clone());
+            if known.last.is_none_or(|last| last <= settled) || self.access(&known.path) == Access::Hidden {
+                continue;
+            }
+            compared += 1;
+            let (then, later) = (before.value_of(&known.path)?, after.value_of(&known.path)?);
+            let version = KnownVersion::of(then.as_ref());
+            let Some(kind) = version.difference(KnownVersion::of(later.as_ref())) else {
+                continue;
+            };
+            let [then, later] = [then, later].map(|value| value.map(preview));
+            for data in [&then, &later].into_iter().flatten() {
+                bytes += data.data.as_ref().map_or(0, |data| data.bytes.len());
+            }
+            items.push(DiffItem {
+                path: known.path,
+                kind,
+                before: then,
+                after: later,
+            });
+        };
+        let next = last.filter(|_| !is_all);
+        let next = next.map(|last| Cursor::new(hash, [position_text(b), last.to_string()]).to_text());
+        let (from, to) = (self.moment_of(&before)?, self.moment_of(&after)?);
+        Ok(AnswerList {
+            scanned: visits,
+            ..AnswerList::of(Some(from), to, items, next)
+        })
+    }
+
+    /// A record such that it and all before it are certainly of changes at or before a position, but for a path whose last
+    /// record has an unknown zxid and the same neighbours.
+    fn settled(&self, position: Position) -> Result<Seq, QueryError> {
+        let first = match position {
+            Position::Seq(seq) => return Ok(seq),
+            Position::Time(time) => {
+                let early = Position::Time(Timestamp(time.0.saturating_sub(LATE_MS)));
+                let first = self.cut(early)?;
+                return Ok(first.first.map_or(first.tail, |first| Seq(first.0 - 1)));
+            }
+            Position::Zxid(_) => {
+                let cut = self.cut(position)?;
+                cut.first.unwrap_or(cut.tail.next())
+            }
+        };
+        // A delete without a zxid right before the first record may be of a later change: go back to one with a zxid.
+        let look = ReadLimit {
+            records: 100,
+            bytes: 8 << 20,
+        };
+        let records = self
+            .reader()?
+            .read(Seq(first.0.saturating_sub(look.records as u64 + 1)), look)?;
+        let before = records.iter().rev().filter(|record| record.seq < first);
+        let proved = before.into_iter().find(|record| record.zxid.is_some());
+        Ok(proved.map_or(Seq::ZERO, |record| record.seq))
+    }
+}
+
+/// The value with the beginning of its data.
+fn preview(mut value: AsOfValue) -> AsOfValue {
+    if let Some(data) = &mut value.data
+        && data.bytes.len() > PREVIEW_BYTES_MAX
+    {
+        let cut = Data::limited(&data.bytes, data.form, PREVIEW_BYTES_MAX);
+        *data = Data {
+            size: data.size,
+            digest: data.digest.or(cut.digest.filter(|_| !data.truncated)),
+            ..cut
+        };
+    }
+    value
+}

@@ -1,0 +1,186 @@
+//! Whether the records of a root are complete around a position: its first listing is over, and the watch was not down.
+//!
+//! ```text
+//! snapshot_end        gap_begin      gap_end
+//!      │ complete         │ in a gap     │ complete
+//! ```
+
+use bridge_core::journal::{Position, RootProgress};
+use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{GapReason, Op, Record};
+
+use crate::certainty::Doubt;
+use crate::error::QueryError;
+use crate::journal::JournalQuery;
+
+/// A change is captured within the session timeout: a gap may have begun that long before its record.
+pub(crate) const LATE_MS: i64 = 60_000;
+
+/// Marks read in one step; each costs a look-up of its own.
+pub(crate) const STEP_MARKS: usize = 500;
+
+/// The most marks of a journal that are looked at. With more, no root counts as complete.
+const MARKS_MAX: usize = 10_000;
+
+/// An open gap of a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenGap {
+    begin: Seq,
+    from_zxid: Zxid,
+    reason: GapReason,
+}
+
+/// The state of the records of a root at a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RootCoverage {
+    pub(crate) root: ZnodePath,
+    is_listed: bool,
+    gap: Option<OpenGap>,
+    /// Whether a mark of the root is at or before the position.
+    is_marked: bool,
+    /// The gap at the end of the journal, if it begins at or before the position.
+    unfinished: Option<OpenGap>,
+}
+
+/// The state of each root at one position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Coverage(pub(crate) Vec<RootCoverage>);
+
+impl Coverage {
+    fn of(&self, path: &ZnodePath) -> Option<&RootCoverage> {
+        let above = self.0.iter().filter(|known| known.root.covers(path));
+        above.max_by_key(|known| known.root.as_str().len())
+    }
+
+    /// Whether every znode of this path that existed at the position, and every change after it, has a record.
+    pub(crate) fn is_complete(&self, path: &ZnodePath) -> bool {
+        self.of(path)
+            .is_some_and(|root| root.is_listed && root.gap.is_none())
+    }
+
+    /// The doubt of a value after which the journal has no record, while the watch is down.
+    pub(crate) fn unfinished(&self, path: &ZnodePath) -> Option<Doubt> {
+        let root = self.of(path)?;
+        root.unfinished.map(|gap| root.doubt(gap))
+    }
+}
+
+impl RootCoverage {
+    fn doubt(&self, gap: OpenGap) -> Doubt {
+        Doubt::InGap {
+            root: self.root.clone(),
+            begin: gap.begin,
+            from_zxid: gap.from_zxid,
+            reason: gap.reason,
+        }
+    }
+
+    /// The doubt about everything below the root.
+    pub(crate) fn doubt_of_all(&self) -> Option<Doubt> {
+        match self.gap {
+            Some(gap) => Some(self.doubt(gap)),
+            None if !self.is_listed => Some(Doubt::NotListed(self.root.clone())),
+            None => None,
+        }
+    }
+
+    fn follow(&mut self, mark: &Record, is_before: bool) {
+        let gap = mark.gap.as_ref().map(|gap| OpenGap {
+            begin: mark.seq,
+            from_zxid: gap.from_zxid,
+            reason: gap.reason,
+        });
+        match mark.op {
+            Op::GapBegin => self.unfinished = self.unfinished.or(gap.filter(|_| is_before)),
+            Op::GapEnd => self.unfinished = None,
+            _ => {}
+        }
+        if !is_before {
+            self.before_first(mark);
+            return;
+        }
+        self.is_marked |= mark.op != Op::SnapshotBegin;
+        match mark.op {
+            Op::GapBegin => self.gap = self.gap.or(gap),
+            Op::GapEnd => (self.is_listed, self.gap) = (true, None),
+            Op::SnapshotEnd => self.is_listed = true,
+            _ => {}
+        }
+    }
+
+    /// The first mark after the position says what the removed marks before it said.
+    fn before_first(&mut self, mark: &Record) {
+        if !self.is_marked {
+            self.is_marked = true;
+            self.is_listed = self.is_listed && mark.op == Op::GapBegin;
+        }
+    }
+}
+
+/// Whether a mark is at or before a position.
+fn is_before(mark: &Record, position: Position) -> bool {
+    let captured = mark.time.captured.0;
+    match (position, mark.op) {
+        (Position::Seq(at), _) => mark.seq <= at,
+        (Position::Time(at), Op::GapBegin) => captured.saturating_sub(LATE_MS) <= at.0,
+        (Position::Time(at), _) => captured <= at.0,
+        (Position::Zxid(at), Op::GapBegin) => mark.gap.as_ref().is_some_and(|gap| gap.from_zxid < at),
+        (Position::Zxid(at), Op::GapEnd) => {
+            // An accepted baseline may be older than the history before it.
+            let gap = mark.gap.as_ref();
+            gap.is_some_and(|gap| gap.to_zxid.is_some_and(|to| to.max(gap.from_zxid) <= at))
+        }
+        (Position::Zxid(at), _) => mark.zxid.is_some_and(|zxid| zxid <= at),
+    }
+}
+
+impl JournalQuery {
+    /// The state of these roots at a position. `is_kept`: the oldest kept record is certainly at or before it, so
+    /// that nothing that matters was removed.
+    pub(crate) fn coverage(
+        &self,
+        roots: &[RootProgress],
+        position: Position,
+        is_kept: bool,
+    ) -> Result<Coverage, QueryError> {
+        let mut coverage = Coverage::default();
+        for root in roots {
+            coverage.0.push(RootCoverage {
+                // Where marks were removed, the root was listed unless the kept ones say otherwise.
+                is_listed: is_kept && root.is_listed,
+                root: root.path.clone(),
+                gap: None,
+                is_marked: false,
+                unfinished: None,
+            });
+        }
+        let (mut after, mut read) = (Seq::ZERO, 0);
+        loop {
+            let Some(marks) = self.reader()?.marks(after, STEP_MARKS)? else {
+                return Ok(Coverage::default());
+            };
+            let Some(last) = marks.last() else {
+                return Ok(coverage);
+            };
+            let is_last = marks.len() < STEP_MARKS;
+            after = last.seq;
+            read += marks.len();
+            if read > MARKS_MAX {
+                return Ok(Coverage::default());
+            }
+            for mark in &marks {
+                let known = coverage
+                    .0
+                    .iter_mut()
+                    .find(|known| Some(&known.root) == mark.root.as_ref());
+                if let Some(known) = known {
+                    known.follow(mark, is_before(mark, position));
+                }
+            }
+            if is_last {
+                return Ok(coverage);
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Visits the paths that the journal knows, parents first, in the order of their names, without holding anything between
+//! two steps.
+
+use std::collections::VecDeque;
+
+use bridge_core::journal::KnownChild;
+use bridge_core::number::Seq;
+use bridge_core::path::ZnodePath;
+
+use crate::error::QueryError;
+use crate::journal::JournalQuery;
+
+/// Siblings read in one step.
+const STEP_SIBLINGS: usize = 500;
+
+/// A path that the journal knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownPath {
+    pub(crate) path: ZnodePath,
+    /// Its last record, if that is kept.
+    pub(crate) last: Option<Seq>,
+}
+
+/// The siblings of one level that are not visited yet.
+struct Siblings {
+    parent: ZnodePath,
+    read: VecDeque<KnownChild>,
+    /// The name from which on more are read; `None` if all are.
+    from: Option<String>,
+}
+
+/// A visit of a path and everything below it. Memory is bounded by the depth.
+pub(crate) struct KnownPaths<'a> {
+    journal: &'a JournalQuery,
+    /// The top, until it is visited.
+    top: Option<ZnodePath>,
+    levels: Vec<Siblings>,
+}
+
+/// The first name after another one: no name holds this character.
+pub(crate) fn name_after(name: &str) -> String {
+    format!("{name}\0")
+}
+
+impl<'a> KnownPaths<'a> {
+    /// Visits a path and everything below it; after `visited` if an earlier visit ended there.
+    pub(crate) fn below(
+        journal: &'a JournalQuery,
+        top: &ZnodePath,
+        visited: Option<&ZnodePath>,
+    ) -> KnownPaths<'a> {
+        let mut levels = Vec::new();
+        if let Some(visited) = visited.filter(|visited| top.covers(visited)) {
+            let mut parent = top.clone();
+            while let Some(child) = parent.child_towards(visited) {
+                levels.push(Siblings::new(parent, name_after(child.name())));
+                parent = child;
+            }
+            levels.push(Siblings::new(parent, String::new()));
+        }
+        KnownPaths {
+            journal,
+            top: visited.is_none().then(|| top.clone()),
+            levels,
+        }
+    }
+
+    /// The next path; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub(crate) fn next(&mut self) -> Result<Option<KnownPath>, QueryError> {
+        if let Some(path) = self.top.take() {
+            let last = self.journal.reader()?.last_of(&path)?;
+            self.levels.push(Siblings::new(path.clone(), String::new()));
+            return Ok(Some(KnownPath { path, last }));
+        }
+        while let Some(siblings) = self.levels.last_mut() {
+            let Some(child) = siblings.next(self.journal)? else {
+                self.levels.pop();
+                continue;
+            };
+            let path = siblings.parent.child(&child.name);
+            if child.has_children {
+                self.levels.push(Siblings::new(path.clone(), String::new()));
+            }
+            let last = child.last;
+            return Ok(Some(KnownPath { path, last }));
+        }
+        Ok(None)
+    }
+}
+
+impl Siblings {
+    fn new(parent: ZnodePath, from: String) -> Siblings {
+        Siblings {
+            parent,
+            read: VecDeque::new(),
+            from: Some(from),
+        }
+    }
+
+    fn next(&mut self, journal: &JournalQuery) -> Result<Option<KnownChild>, QueryError> {
+        if self.read.is_empty()
+            && let Some(from) = self.from.take()
+        {
+            let read = journal
+                .reader()?
+                .known_children(&self.parent, &from, STEP_SIBLINGS)?;
+            let last = read.last().filter(|_| read.len() == STEP_SIBLINGS);
+            self.from = last.map(|last| name_after(&last.name));
+            self.read = read.into();
+        }
+        Ok(self.read.pop_front())
+    }
+}
