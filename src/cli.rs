@@ -50,18 +50,28 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Count the records of a range by interval
+    Activity(command::activity::ActivityArgs),
     /// Make the history from before a journal from transaction logs
     Backfill(command::backfill::BackfillArgs),
+    /// Print the value of a znode at a moment
+    Cat(command::cat::CatArgs),
+    /// Print the records of a range that pass a filter
+    Changes(command::changes::ChangesArgs),
     /// Check the configuration and report everything wrong with it
     Check(command::check::CheckArgs),
     /// Print the completion script of a shell
     Completions(command::completions::CompletionsArgs),
     /// Show the configuration as it takes effect
     Config(command::config::ConfigArgs),
+    /// Print the paths that differ between two moments
+    Diff(command::diff::DiffArgs),
     /// List, print, retry or drop dead letters
     Dlq(command::dlq::DlqArgs),
     /// Examine everything that the bridge relies on
     Doctor(command::doctor::DoctorArgs),
+    /// Print the gaps of a range
+    Gaps(command::gaps::GapsArgs),
     /// Print every journalled version of a znode, or its value at a moment
     History(command::history::HistoryArgs),
     /// Print a configuration with a comment on each key
@@ -70,6 +80,8 @@ pub enum Command {
     Journal(command::journal::JournalArgs),
     /// Print or check transaction logs and snapshots of ZooKeeper
     Log(command::log::LogArgs),
+    /// Print the children of a znode at a moment
+    Ls(command::ls::LsArgs),
     /// Print the manual pages
     Man(command::man::ManArgs),
     /// Make a running bridge read its configuration again
@@ -90,6 +102,10 @@ pub enum Command {
     Status(command::status::StatusArgs),
     /// Print the last journalled changes, and new ones as they come
     Tail(command::tail::TailArgs),
+    /// Print a subtree at a moment
+    Tree(command::tree::TreeArgs),
+    /// Print a link that opens a session of the API
+    Ui(command::ui::UiArgs),
     /// Compare the journal's image with the tree in ZooKeeper
     Verify(command::verify::VerifyArgs),
     /// Print changes as they happen, with no configuration
@@ -107,7 +123,7 @@ const OTHER_WORDS: [(&str, &str); 11] = [
     ("validate", "use 'zkbridge check'"),
     ("retry", "use 'zkbridge dlq retry'"),
     ("enable", "use 'zkbridge sink enable NAME'"),
-    ("get", "use 'zkbridge history PATH --at now'"),
+    ("get", "use 'zkbridge cat PATH'"),
     (
         "logs",
         "'zkbridge run' logs to standard error; 'zkbridge tail' prints changes",

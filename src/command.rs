@@ -1,18 +1,25 @@
 //! The commands, one file each.
 
+pub mod activity;
 pub mod argument;
 pub mod backfill;
+pub mod cat;
+pub mod changes;
 pub mod check;
 pub mod completions;
 pub mod config;
 pub mod config_changes;
+pub mod diff;
 pub mod dlq;
 pub mod doctor;
+pub mod gaps;
 pub mod history;
 pub mod init;
 pub mod journal;
 pub mod log;
+pub mod ls;
 pub mod man;
+pub mod question;
 pub mod reload;
 pub mod replay;
 pub mod restore_journal;
@@ -23,6 +30,8 @@ pub mod sink;
 pub mod snapshot;
 pub mod status;
 pub mod tail;
+pub mod tree;
+pub mod ui;
 pub mod verify;
 pub mod watch;
 

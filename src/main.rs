@@ -2,6 +2,7 @@
 //!
 //! The command line, and nothing else: what a command does is in the crates below.
 
+mod api;
 mod backfill;
 mod bridge;
 mod cli;
@@ -46,16 +47,22 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
+        Command::Activity(args) => command::activity::run(args),
         Command::Backfill(args) => command::backfill::run(args),
+        Command::Cat(args) => command::cat::run(args),
+        Command::Changes(args) => command::changes::run(args),
         Command::Check(args) => command::check::run(args),
         Command::Completions(args) => command::completions::run(args),
         Command::Config(args) => command::config::run(args),
+        Command::Diff(args) => command::diff::run(args),
         Command::Dlq(args) => command::dlq::run(args),
         Command::Doctor(args) => command::doctor::run(args),
+        Command::Gaps(args) => command::gaps::run(args),
         Command::History(args) => command::history::run(args),
         Command::Init(args) => command::init::run(args),
         Command::Journal(args) => command::journal::run(args),
         Command::Log(args) => command::log::run(args),
+        Command::Ls(args) => command::ls::run(args),
         Command::Man(args) => command::man::run(args),
         Command::Replay(args) => command::replay::run(args),
         Command::RestoreJournal(args) => command::restore_journal::run(args),
@@ -66,6 +73,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Snapshot(args) => command::snapshot::run(args),
         Command::Status(args) => command::status::run(args),
         Command::Tail(args) => command::tail::run(args),
+        Command::Tree(args) => command::tree::run(args),
+        Command::Ui(args) => command::ui::run(args),
         Command::Verify(args) => command::verify::run(args),
         Command::Watch(args) => command::watch::run(args, &cli.log),
     }

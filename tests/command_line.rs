@@ -57,6 +57,14 @@ fn every_help_fits_into_80_columns_has_examples_and_no_colour_in_a_pipe() {
         &["status"],
         &["tail"],
         &["history"],
+        &["ls"],
+        &["tree"],
+        &["cat"],
+        &["diff"],
+        &["changes"],
+        &["activity"],
+        &["gaps"],
+        &["ui"],
         &["config"],
         &["config", "show"],
         &["replay"],
@@ -278,6 +286,7 @@ fn the_schemas_that_are_printed_are_those_that_are_checked_in() {
         (&["schema"][..], "bridge-core/schema/record.json"),
         (&["schema", "record"], "bridge-core/schema/record.json"),
         (&["schema", "config"], "config/schema/config.json"),
+        (&["schema", "openapi"], "docs/openapi.json"),
     ] {
         let (out, _) = check(folder.path(), args, 0);
         let kept = std::fs::read_to_string(here.join(file)).expect("it is checked in");
@@ -397,6 +406,13 @@ fn since_and_until_are_other_names_for_from_and_to() {
         "1h",
     ];
     check(folder.path(), &args, 3);
+    for command in ["changes", "activity", "gaps"] {
+        check(
+            folder.path(),
+            &[command, "--since", "yesterday", "--until", "1h"],
+            3,
+        );
+    }
 }
 
 #[tokio::test]

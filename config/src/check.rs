@@ -51,6 +51,32 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
 const TOKEN_CHARS_MIN: usize = 16;
 
 fn http_objections(http: &HttpConfig) -> Vec<ConfigIssue> {
+    let mut found = default_token_objections(http);
+    for (at, named) in http.tokens.iter().enumerate() {
+        found.extend(token_objections("http.tokens", named.token.reveal()));
+        let before = &http.tokens[..at];
+        if *named.name == *"default" || before.iter().any(|other| other.name == named.name) {
+            let message = format!("the name '{}' is that of another token already", named.name);
+            found.push(ConfigIssue::error(
+                "http.tokens",
+                message,
+                "give each token a name of its own; http.token has the name 'default'",
+            ));
+        }
+        let is_same = |other: &Secret| other.reveal() == named.token.reveal();
+        if before.iter().any(|other| is_same(&other.token)) || http.token.as_ref().is_some_and(is_same) {
+            let message = format!("the token of '{}' is that of another one", named.name);
+            found.push(ConfigIssue::error(
+                "http.tokens",
+                message,
+                "give each name a token of its own, such as the output of 'openssl rand -hex 32'",
+            ));
+        }
+    }
+    found
+}
+
+fn default_token_objections(http: &HttpConfig) -> Vec<ConfigIssue> {
     let Some(token) = http.token.as_ref().map(Secret::reveal) else {
         let open = http.listen.is_open().then(|| {
             ConfigIssue::error(
@@ -64,21 +90,25 @@ fn http_objections(http: &HttpConfig) -> Vec<ConfigIssue> {
         });
         return open.into_iter().collect();
     };
+    token_objections("http.token", token)
+}
+
+fn token_objections(key: &'static str, token: &str) -> Vec<ConfigIssue> {
     if token.is_empty() {
         let message = "the token is empty, so every client has it";
         let remedy = "give a long random text, or leave token out and listen on 127.0.0.1";
-        return vec![ConfigIssue::error("http.token", message, remedy)];
+        return vec![ConfigIssue::error(key, message, remedy)];
     }
     // RFC 6750 allows fewer characters; these are what HTTP takes unchanged in a header.
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = "the token has a space or a character that is not ASCII, so no client can send it";
         let remedy = "give letters and digits only, such as the output of 'openssl rand -hex 32'";
-        return vec![ConfigIssue::error("http.token", message, remedy)];
+        return vec![ConfigIssue::error(key, message, remedy)];
     }
     if token.chars().count() < TOKEN_CHARS_MIN {
         let message = "the token is shorter than 16 characters and can be guessed";
         let remedy = "give a longer random text, such as the output of 'openssl rand -hex 32'";
-        return vec![ConfigIssue::warning("http.token", message, remedy)];
+        return vec![ConfigIssue::warning(key, message, remedy)];
     }
     Vec::new()
 }

@@ -40,7 +40,7 @@ pub use filter_paths::literal_prefix;
 pub use model::{
     BadListen, BadName, Config, ConsoleConfig, Durability, FileConfig, HttpConfig, JournalConfig,
     KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, NatsConfig, SinkConfig, SinkKind,
-    SourceConfig, SourceKind, SourceOptions, WhenFull,
+    SourceConfig, SourceKind, SourceOptions, TokenConfig, WhenFull,
 };
 pub use nearest::nearest;
 pub use parse::Format;

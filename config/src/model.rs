@@ -71,8 +71,33 @@ pub struct HttpConfig {
     /// The token that a client sends as `Authorization: Bearer …`. Required if `listen` is not a loopback address.
     pub token: Option<Secret>,
     /// Host names under which `/metrics` and `/status` answer, besides addresses and `localhost`. Only needed where
-    /// there is no token, as behind a proxy: any other name gets 421, so that no web page can read them.
+    /// there is no token, as behind a proxy: any other name gets 421, so that no web page can read them. The API answers
+    /// a request without an `Authorization` header under these names only.
     pub hosts: Vec<String>,
+    /// More tokens for the API, each a table with `name`, `token`, `paths` (globs of the paths that it shows, each with
+    /// its descendants; left out: all) and `values` (`false`: no values). `token` has the name `default` and shows
+    /// everything.
+    pub tokens: Vec<TokenConfig>,
+}
+
+/// One `[[http.tokens]]`: a token for the API.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// The name in the log.
+    pub name: Name,
+    /// The token that a client sends as `Authorization: Bearer …`.
+    pub token: Secret,
+    /// Globs of the paths that this token shows, each with its descendants. Left out: all.
+    #[serde(default)]
+    pub paths: Vec<PathGlob>,
+    /// Whether it shows values; `false`: paths, operations and Stats only.
+    #[serde(default = "shown")]
+    pub values: bool,
+}
+
+fn shown() -> bool {
+    true
 }
 
 /// The log, on standard error.

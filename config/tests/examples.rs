@@ -10,6 +10,7 @@ fn environment() -> Environment {
         ("ZK_PASSWORD", "a-password"),
         ("KAFKA_PASSWORD", "another-password"),
         ("ZKBRIDGE_TOKEN", "0123456789abcdef"),
+        ("DASHBOARD_TOKEN", "fedcba9876543210"),
         ("HOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
     ])
 }

@@ -342,6 +342,28 @@ fn impossible_pairs_are_refused() {
         &["http.token is missing"],
     );
     check(&with("[http]\ntoken = \"\""), error, "http.token", &["empty"]);
+    let named =
+        |name: &str, token: &str| format!("[[http.tokens]]\nname = \"{name}\"\ntoken = \"{token}\"\n");
+    let long = "0123456789abcdef";
+    check(&with(&named("a", "")), error, "http.tokens", &["empty"]);
+    check(
+        &with(&named("default", long)),
+        error,
+        "http.tokens",
+        &["another token already"],
+    );
+    check(
+        &with(&(named("a", long) + &named("b", long))),
+        error,
+        "http.tokens",
+        &["is that of another one"],
+    );
+    check(
+        &with(&(named("a", long) + &named("a", "fedcba9876543210"))),
+        error,
+        "http.tokens",
+        &["another token already"],
+    );
     check(
         "[[sink]]\ntype = \"console\"",
         error,

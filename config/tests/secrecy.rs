@@ -77,6 +77,9 @@ fn a_secret_next_to_a_mistake_in_toml_is_not_shown() {
         "[[sink]]\ntype = \"webhook\"\nurl = \"http://h\"\nsecrets = \"S\"\n",
         "[[sink]]\ntype = \"webhook\"\nurl = \"http://h\"\nsecrets = [\"S\"]\n",
         "[http]\ntoken = [\"S\"]\n",
+        "[[http.tokens]]\nname = \"a\"\ntoken = [\"S\"]\n",
+        "[[http.tokens]]\nname = \"a\"\ntoken = \"S\"\npasword = \"S\"\n",
+        "[[http.tokens]]\nname = \"default\"\ntoken = \"S\"\n",
         "[sink]\npassword = \"S\"\n",
         // A reference that is none.
         "[source.auth]\nscheme = \"digest\"\nid = \"a${not a S}\"\n",

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::{self, CLOSE_BOUND, Limits};
 use super::{CursorChange, ReloadRequest, Reloaded, View};
-use crate::operator::{Answer, Ask, ReloadAnswer, SOCKET, SocketPath};
+use crate::api::access::Access;
+use crate::operator::{Answer, Ask, LoginAnswer, ReloadAnswer, SOCKET, SocketPath};
 
 /// Capacity of the queue of orders to one sink.
 pub(super) const ORDERS: usize = 16;
@@ -63,6 +65,14 @@ impl OrderHandles {
 /// No code panics while holding the lock: it is held to search a list or to replace it.
 const UNPOISONED: &str = "the list of handles is whole";
 
+/// Makes links with which an operator opens a session of the API.
+#[derive(Clone)]
+pub(super) struct LoginLinks {
+    /// The address of the HTTP listener.
+    pub(super) address: SocketAddr,
+    pub(super) access: Access,
+}
+
 /// The socket at work. Dropped, it removes its file.
 pub(super) struct Control {
     file: PathBuf,
@@ -77,10 +87,11 @@ impl Control {
         handles: OrderHandles,
         reloads: mpsc::Sender<ReloadRequest>,
         view: View,
+        login: Option<LoginLinks>,
     ) -> Option<Control> {
         let file = data_dir.join(SOCKET);
         match SocketPath::of(data_dir).and_then(|path| listen(path.as_ref())) {
-            Ok(listener) => Some(Control::serve(listener, file, handles, reloads, view)),
+            Ok(listener) => Some(Control::serve(listener, file, handles, reloads, view, login)),
             Err(error) => {
                 tracing::warn!(
                     file = %file.display(),
@@ -98,6 +109,7 @@ impl Control {
         handles: OrderHandles,
         reloads: mpsc::Sender<ReloadRequest>,
         view: View,
+        login: Option<LoginLinks>,
     ) -> Control {
         let stop = CancellationToken::new();
         let cursors = reloads.clone();
@@ -105,6 +117,7 @@ impl Control {
             .route("/orders", post(take))
             .with_state(handles)
             .route("/reload", post(async move || reload(&reloads).await))
+            .route("/login", post(async move || make_link(login.as_ref())))
             .route(
                 "/cursors",
                 post(async move |body: Bytes| change(&cursors, &body).await),
@@ -167,6 +180,14 @@ fn listen(file: &Path) -> io::Result<UnixListener> {
     let listener = bound?;
     fs::set_permissions(file, fs::Permissions::from_mode(MODE))?;
     Ok(listener)
+}
+
+fn make_link(login: Option<&LoginLinks>) -> Response {
+    let answer = LoginAnswer {
+        address: login.map(|login| login.address),
+        code: login.map(|login| login.access.new_code()),
+    };
+    super::http::json(StatusCode::OK, &answer)
 }
 
 async fn reload(reloads: &mpsc::Sender<ReloadRequest>) -> Response {
@@ -268,7 +289,7 @@ mod tests {
         fs::create_dir(&deep).unwrap();
         assert_eq!(operator::ask_status(&deep).await.unwrap(), None, "no socket");
         let (reloads, _requests) = mpsc::channel(1);
-        let control = Control::start(&deep, OrderHandles::default(), reloads, an_empty_view()).unwrap();
+        let control = Control::start(&deep, OrderHandles::default(), reloads, an_empty_view(), None).unwrap();
         assert!(operator::ask_status(&deep).await.unwrap().is_some());
         control.stop().await;
         assert!(!deep.join(SOCKET).exists());
@@ -297,7 +318,7 @@ mod tests {
         let handles = OrderHandles::default();
         handles.replace(vec![handle]);
         let (reloads, requests) = mpsc::channel(1);
-        let control = Control::start(folder.path(), handles, reloads.clone(), an_empty_view()).unwrap();
+        let control = Control::start(folder.path(), handles, reloads.clone(), an_empty_view(), None).unwrap();
         let status = operator::ask_status(folder.path()).await.unwrap().unwrap();
         assert!(
             status.running && status.ready,
@@ -328,7 +349,14 @@ mod tests {
         assert!(answer.refused.unwrap().contains("zkbridge run"));
 
         assert!(
-            Control::start(folder.path(), OrderHandles::default(), reloads, an_empty_view()).is_none(),
+            Control::start(
+                folder.path(),
+                OrderHandles::default(),
+                reloads,
+                an_empty_view(),
+                None
+            )
+            .is_none(),
             "it is in use"
         );
         control.stop().await;

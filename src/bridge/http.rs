@@ -1,4 +1,5 @@
-//! `/metrics`, `/healthz`, `/readyz` and `/status`. No znode data is served here.
+//! `/metrics`, `/healthz`, `/readyz` and `/status`, which serve no znode data, and beside them the [API](crate::api),
+//! which has a guard of its own.
 //!
 //! `/healthz` and `/readyz` need no token, so they name sources and nothing else: an error's text can repeat the value
 //! of an option. Without a token, `/metrics` and `/status` answer only requests to an address, localhost or a
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::listener::{self, CLOSE_BOUND, Limits};
 use super::{View, descriptors, environment};
+use crate::api::Api;
 use crate::exit::{Exit, Failure};
 use crate::version;
 
@@ -100,6 +102,7 @@ impl Server {
         config: &HttpConfig,
         view: View,
         metrics: PrometheusHandle,
+        api: &Api,
     ) -> Server {
         let address = listener
             .local_addr()
@@ -113,7 +116,13 @@ impl Server {
             hosts: config.hosts.clone().into(),
         };
         let limits = Limits::new(descriptors::http_connections(), ANSWER_BOUND);
-        let serving = listener::serve(listener, router(shared), limits, "http", stop.clone());
+        let serving = listener::serve(
+            listener,
+            router(shared).merge(api.router()),
+            limits,
+            "http",
+            stop.clone(),
+        );
         let tasks = vec![
             tokio::spawn(serving),
             tokio::spawn(keep_up(metrics, stop.clone())),
@@ -178,7 +187,7 @@ async fn guard(State(shared): State<Shared>, request: Request<Body>, next: Next)
 }
 
 /// Whether the request was sent to an address, to localhost or to one of these names.
-fn is_own_host(request: &Request<Body>, hosts: &[String]) -> bool {
+pub fn is_own_host(request: &Request<Body>, hosts: &[String]) -> bool {
     let header = request.headers().get(header::HOST);
     let authority = match (request.uri().authority(), header) {
         (Some(authority), _) => authority.as_str(),

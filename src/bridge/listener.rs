@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,23 +74,24 @@ pub(super) trait Accept: Send + Sync + 'static {
     /// One connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection. Cancel safe.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// The next connection, and the address of its peer, if it has one. Cancel safe.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        TcpListener::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let accepted = TcpListener::accept(self).await;
+        accepted.map(|(stream, peer)| (stream, Some(peer)))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    async fn accept(&self) -> io::Result<(UnixStream, Option<SocketAddr>)> {
+        UnixListener::accept(self).await.map(|(stream, _)| (stream, None))
     }
 }
 
@@ -113,8 +115,8 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(stream) => {
-                if let Some(open) = connections.admit(limits.connections) {
+            Ok((stream, peer)) => {
+                if let Some(open) = connections.admit(limits.connections, peer) {
                     let connection = converse(stream, router.clone(), limits, open, stop.clone());
                     tasks.spawn(connection);
                 }
@@ -169,11 +171,16 @@ struct Open {
     busy: AtomicBool,
     /// Cancelled by the listener: the connection gives way. By the connection: it has ended.
     end: CancellationToken,
+    peer: Option<Peer>,
 }
+
+/// The address of the peer of a request, among the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 impl Connections {
     /// A place for one more connection. At the limit the oldest without a request gives way; `None` if all have one.
-    fn admit(&mut self, max: usize) -> Option<Arc<Open>> {
+    fn admit(&mut self, max: usize, peer: Option<SocketAddr>) -> Option<Arc<Open>> {
         self.0.retain(|open| !open.end.is_cancelled());
         if self.0.len() >= max {
             let idle = self.0.iter().position(|open| !open.busy.load(Ordering::Relaxed));
@@ -183,7 +190,10 @@ impl Connections {
             };
             given_up.end.cancel();
         }
-        let open = Arc::new(Open::default());
+        let open = Arc::new(Open {
+            peer: peer.map(Peer),
+            ..Open::default()
+        });
         self.0.push_back(Arc::clone(&open));
         Some(open)
     }
@@ -268,7 +278,10 @@ async fn answer(
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
     open.busy.store(true, Ordering::Relaxed);
-    let request = Request::from_parts(head, Body::from(body));
+    let mut request = Request::from_parts(head, Body::from(body));
+    if let Some(peer) = open.peer {
+        request.extensions_mut().insert(peer);
+    }
     let answered = timeout(limits.answer, hyper::service::Service::call(&router, request)).await;
     open.busy.store(false, Ordering::Relaxed);
     match answered {
@@ -280,8 +293,6 @@ async fn answer(
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use axum::routing::get;
     use tokio::sync::watch;
 

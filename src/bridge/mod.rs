@@ -36,11 +36,15 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Api;
+use crate::api::access::Access;
 use crate::exit::{Exit, Failure};
 use crate::{logging, operator};
 
 pub use cursors::{CursorChange, unconfigured};
 pub use descriptors::raise_limit;
+pub use http::is_own_host;
+pub use listener::Peer;
 pub use mask::{key_file, masking};
 pub use reload::Reloaded;
 pub use sink_task::run_id;
@@ -152,9 +156,15 @@ impl Bridge {
         let orders = control::OrderHandles::default();
         let view = View::new(Vec::new(), Vec::new());
         let (request, reloads) = mpsc::channel(RELOADS);
-        let control = control::Control::start(&config.data_dir, orders.clone(), request, view.clone());
+        let access = Access::new(&config.http);
+        let api = Api::new(&config.data_dir, access.clone(), view.clone());
         let http =
-            listener.map(|listener| http::Server::start(listener, &config.http, view.clone(), metrics));
+            listener.map(|listener| http::Server::start(listener, &config.http, view.clone(), metrics, &api));
+        let login = http.as_ref().map(|http| control::LoginLinks {
+            address: http.address(),
+            access,
+        });
+        let control = control::Control::start(&config.data_dir, orders.clone(), request, view.clone(), login);
         let stop = CancellationToken::new();
         let mut bridge = Bridge {
             config: config.clone(),

@@ -224,6 +224,7 @@ impl Bridge {
             ("http.listen", old.http.listen != new.http.listen),
             ("http.token", old.http.token != new.http.token),
             ("http.hosts", old.http.hosts != new.http.hosts),
+            ("http.tokens", old.http.tokens != new.http.tokens),
             ("log.level", old.log.level != new.log.level),
             ("log.format", old.log.format != new.log.format),
         ];

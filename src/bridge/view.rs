@@ -35,7 +35,8 @@ pub(super) struct UnconfiguredSinks {
 const UNPOISONED: &str = "the lists of statuses are whole";
 
 impl View {
-    pub(super) fn new(
+    /// Of these sources and sinks.
+    pub(crate) fn new(
         sources: Vec<watch::Receiver<SourceStatus>>,
         sinks: Vec<watch::Receiver<SinkStatus>>,
     ) -> View {

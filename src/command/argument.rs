@@ -1,6 +1,7 @@
 //! Values that several commands take.
 
 use bridge_core::journal::Position;
+use bridge_core::number::SessionId;
 use bridge_core::path::ZnodePath;
 use bridge_query::{PathPattern, Selection, parse_position};
 
@@ -32,6 +33,15 @@ pub fn znode(text: &str) -> Result<ZnodePath, String> {
         trimmed => trimmed,
     };
     ZnodePath::parse(trimmed).map_err(|error| error.to_string())
+}
+
+/// Reads a session: `0x` and its hex digits.
+pub fn session(text: &str) -> Result<SessionId, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let number = u64::from_str_radix(digits, 16);
+    number
+        .map(SessionId)
+        .map_err(|error| format!("{error}\nhelp: give the hex number of a session, as in 0x0100002f037b0000"))
 }
 
 /// Selects the records of these patterns; all if there is none.

@@ -30,7 +30,8 @@ Examples:
   zkbridge run --config zkbridge.toml
   zkbridge run --config zkbridge.toml --accept-baseline main
 
-While it runs, http.listen serves /metrics, /healthz, /readyz and /status.
+While it runs, http.listen serves /metrics, /healthz, /readyz, /status and the
+API below /api/v1.
 SIGTERM or Ctrl-C drain the sinks for up to 10 s, and the exit code is 0; a
 second one ends at once, with 128 and its number.
 SIGHUP, or 'zkbridge reload', reads the configuration again: sources and sinks
@@ -99,7 +100,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             }
         };
         if let Some(address) = bridge.address() {
-            tracing::info!(%address, "serving /metrics /healthz /readyz /status");
+            tracing::info!(%address, "serving /metrics /healthz /readyz /status /api/v1");
         }
         if std::io::stderr().is_terminal() && loaded.config.sinks.is_empty() {
             eprintln!("no [[sink]] is configured: changes are kept in the journal only");

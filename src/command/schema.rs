@@ -1,4 +1,5 @@
-//! `zkbridge schema`: prints the JSON Schemas of the record and the configuration, and the configuration reference.
+//! `zkbridge schema`: prints the JSON Schemas of the record and the configuration, the configuration reference, and the
+//! description of the HTTP API.
 
 use clap::{Args, ValueEnum};
 
@@ -9,7 +10,8 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge schema                        the change record, for consumers
   zkbridge schema config > config.json   the configuration, for editors
-  zkbridge schema reference              the configuration, for people";
+  zkbridge schema reference              the configuration, for people
+  zkbridge schema openapi                the HTTP API, for programs";
 
 /// Options of `schema`.
 #[derive(Args, Debug)]
@@ -29,6 +31,8 @@ enum Subject {
     Config,
     /// Every key of the configuration file with its type, default and meaning, as Markdown
     Reference,
+    /// The HTTP API, as OpenAPI 3.1
+    Openapi,
 }
 
 /// Runs the command.
@@ -37,5 +41,6 @@ pub fn run(args: &SchemaArgs) -> Result<(), Failure> {
         Subject::Record => print(&bridge_core::record::record_schema_text()),
         Subject::Config => print(&bridge_config::config_schema_text()),
         Subject::Reference => print(&bridge_config::config_reference()),
+        Subject::Openapi => print(&crate::api::openapi::openapi_text()),
     }
 }

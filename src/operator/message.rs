@@ -24,6 +24,15 @@ pub struct Answer {
     pub refused: Option<String>,
 }
 
+/// The bridge's answer to a request for a login.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginAnswer {
+    /// The address of the HTTP listener; `None` if there is none.
+    pub address: Option<std::net::SocketAddr>,
+    /// A code that opens one session within a minute.
+    pub code: Option<String>,
+}
+
 /// The bridge's answer to a request for a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadAnswer {

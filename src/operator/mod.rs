@@ -10,7 +10,7 @@ mod socket;
 
 pub use cursors::{NewSink, unconfigured_text};
 pub use journals::{Carried, Journals, SinkLetters};
-pub use message::{Answer, Ask, ReloadAnswer};
+pub use message::{Answer, Ask, LoginAnswer, ReloadAnswer};
 #[cfg(test)]
 pub use socket::ask;
-pub use socket::{SOCKET, SocketPath, ask_reload, ask_status};
+pub use socket::{SOCKET, SocketPath, ask_login, ask_reload, ask_status};

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::message::{Answer, Ask, ReloadAnswer};
+use super::message::{Answer, Ask, LoginAnswer, ReloadAnswer};
 use crate::bridge::CursorChange;
 use crate::exit::{Exit, Failure};
 
@@ -84,6 +84,11 @@ pub async fn ask_status(data_dir: &Path) -> Result<Option<BridgeStatus>, Failure
 /// Makes the bridge that runs on this `data_dir` read its configuration again; `None` if none runs.
 pub async fn ask_reload(data_dir: &Path) -> Result<Option<ReloadAnswer>, Failure> {
     exchange(data_dir, Request::post("/reload"), Vec::new(), RELOAD_BOUND).await
+}
+
+/// Makes the bridge that runs on this `data_dir` make a code for a login; `None` if none runs.
+pub async fn ask_login(data_dir: &Path) -> Result<Option<LoginAnswer>, Failure> {
+    exchange(data_dir, Request::post("/login"), Vec::new(), ANSWER_BOUND).await
 }
 
 /// Makes the bridge that runs on this `data_dir` change a cursor; `None` if none runs.

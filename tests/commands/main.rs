@@ -10,6 +10,7 @@ mod bridge;
 mod doctor;
 mod golden;
 mod journals;
+mod moments;
 mod printed;
 mod records;
 mod reload;

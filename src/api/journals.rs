@@ -1,0 +1,110 @@
+//! The journals of the running sources: opened when they are first asked, one question at a time.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bridge_core::record::Timestamp;
+use bridge_query::JournalQuery;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::access::Caller;
+use super::problem::Problem;
+use crate::bridge::{View, wall_clock};
+
+/// Questions that wait for their turn at one source.
+const WAITING_MAX: usize = 16;
+
+/// How long a question waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(2);
+
+/// The journals of the sources that the bridge has.
+pub(super) struct ApiJournals {
+    data_dir: PathBuf,
+    view: View,
+    opened: Mutex<HashMap<String, Arc<SourceJournal>>>,
+}
+
+/// The journal of one source.
+pub(super) struct SourceJournal {
+    journal: JournalQuery,
+    /// One question reads at a time: the bridge needs the processors and the disk for its work.
+    turn: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl ApiJournals {
+    pub(super) fn new(data_dir: &Path, view: View) -> ApiJournals {
+        ApiJournals {
+            data_dir: data_dir.to_owned(),
+            view,
+            opened: Mutex::default(),
+        }
+    }
+
+    /// The journal of a source that the bridge has now.
+    pub(super) fn source(&self, name: &str) -> Result<Arc<SourceJournal>, Problem> {
+        let sources = self.view.sources();
+        let is_known = |name: &str| sources.iter().any(|status| *status.borrow().source == *name);
+        // Nothing panics under this lock.
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|name, _| is_known(name));
+        if !is_known(name) {
+            return Err(Problem::no_source(name));
+        }
+        if let Some(known) = opened.get(name) {
+            return Ok(Arc::clone(known));
+        }
+        let journal = JournalQuery::open(&self.data_dir.join(format!("{name}.journal")))?;
+        let journal = Arc::new(SourceJournal {
+            journal,
+            turn: Semaphore::new(1),
+            waiting: AtomicUsize::new(0),
+        });
+        opened.insert(name.to_owned(), Arc::clone(&journal));
+        Ok(journal)
+    }
+}
+
+impl SourceJournal {
+    /// Asks the journal with the eyes of the caller, on a thread that may block.
+    pub(super) async fn ask<T: Send + 'static>(
+        self: &Arc<SourceJournal>,
+        caller: &Caller,
+        question: impl FnOnce(&JournalQuery, Timestamp) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _place = Place::take(self)?;
+        let turn = timeout(TURN_WAIT, self.turn.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(Problem::busy("other questions about this source take long"));
+        };
+        let journal = self.journal.clone().with_visibility(caller.visibility());
+        let asked = tokio::task::spawn_blocking(move || question(&journal, wall_clock()()));
+        // It fails only if the question panics.
+        asked
+            .await
+            .unwrap_or_else(|_| Err(Problem::failed("the question ended early")))
+    }
+}
+
+/// A place among the questions that wait. It is given back when it is dropped.
+struct Place<'a>(&'a SourceJournal);
+
+impl Place<'_> {
+    fn take(journal: &SourceJournal) -> Result<Place<'_>, Problem> {
+        let place = Place(journal);
+        match journal.waiting.fetch_add(1, Ordering::Relaxed) > WAITING_MAX {
+            true => Err(Problem::busy("too many questions about this source wait")),
+            false => Ok(place),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

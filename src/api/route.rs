@@ -1,0 +1,296 @@
+//! The table of routes.
+
+use bridge_core::record::{Record, Timestamp};
+use bridge_query::answer::{
+    ActivityBucket, AnswerList, ChildItem, DiffItem, HistoryAnswer, Moment, NodeAnswer,
+};
+use bridge_query::{GapSpan, JournalQuery};
+use schemars::{Schema, SchemaGenerator};
+
+use super::SourceItem;
+use super::document::Document;
+use super::login::SessionAnswer;
+use super::parameter::Parameters;
+use super::problem::Problem;
+use super::question;
+use super::question::LetterItem;
+
+/// Answers a question from one journal.
+pub(super) type Question = fn(&JournalQuery, &Parameters, Timestamp) -> Result<Document, Problem>;
+
+/// The part of the bridge that answers.
+#[derive(Clone, Copy)]
+pub(super) enum RouteAnswer {
+    /// The journal of the source in the path.
+    Question(Question),
+    /// The journal of the source in the path, as events.
+    Stream,
+    /// The statuses.
+    Status,
+    /// The sources of the statuses.
+    Sources,
+    /// The sinks of the statuses.
+    Sinks,
+    /// The program.
+    OpenApi,
+    /// The caller's session.
+    Session,
+}
+
+/// A parameter of the query.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) is_required: bool,
+    /// `string` or `integer`.
+    pub(super) kind: &'static str,
+    pub(super) about: &'static str,
+}
+
+/// One route.
+pub(super) struct Route {
+    /// Below [`super::BASE`], with the names of the path's parameters in braces.
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) parameters: &'static [Parameter],
+    pub(super) answer: RouteAnswer,
+    /// The schema of the answer; `None` for a document without one.
+    pub(super) schema: Option<fn(&mut SchemaGenerator) -> Schema>,
+}
+
+const fn text(name: &'static str, about: &'static str) -> Parameter {
+    Parameter {
+        name,
+        is_required: false,
+        kind: "string",
+        about,
+    }
+}
+
+const fn number(name: &'static str, about: &'static str) -> Parameter {
+    Parameter {
+        kind: "integer",
+        ..text(name, about)
+    }
+}
+
+const fn required(parameter: Parameter) -> Parameter {
+    Parameter {
+        is_required: true,
+        ..parameter
+    }
+}
+
+const AT: Parameter = text(
+    "at",
+    "The moment: a record's number, a zxid (0x…), a time, a date, an age (15m) or `now`. Left out: the end of the \
+     journal.",
+);
+const FROM: Parameter = text(
+    "from",
+    "Where the range begins, as a moment. Left out: the oldest kept record.",
+);
+const TO: Parameter = text(
+    "to",
+    "Where the range ends, as a moment. Left out: the end of the journal.",
+);
+const UNDER: Parameter = text("under", "This path and everything below it, or a glob.");
+const GLOB: Parameter = text(
+    "glob",
+    "A glob that the path matches, too: `*` is within one name, `**` goes across names.",
+);
+const OP: Parameter = text("op", "One or several operations, separated by commas.");
+const SESSION: Parameter = text(
+    "session",
+    "The session that wrote (sources that read transactions), or that owns the ephemeral znode.",
+);
+const TEXT: Parameter = text("text", "A text in the value.");
+const CURSOR: Parameter = text("cursor", "The `next` of the page before.");
+const LIMIT: Parameter = number("limit", "Items of a page, 1000 at most; 100 if it is left out.");
+const PATH: Parameter = required(text("path", "The path of the znode."));
+const SINK: Parameter = required(text("sink", "The name of the sink."));
+
+/// All routes.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        path: "/status",
+        summary: "The state of the bridge, as /status has it",
+        parameters: &[],
+        answer: RouteAnswer::Status,
+        schema: None,
+    },
+    Route {
+        path: "/sources",
+        summary: "The sources",
+        parameters: &[],
+        answer: RouteAnswer::Sources,
+        schema: Some(SchemaGenerator::subschema_for::<Vec<SourceItem>>),
+    },
+    Route {
+        path: "/sinks",
+        summary: "The sinks, as /status has them",
+        parameters: &[],
+        answer: RouteAnswer::Sinks,
+        schema: None,
+    },
+    Route {
+        path: "/sources/{source}/moment",
+        summary: "A moment as a place between two records",
+        parameters: &[AT],
+        answer: RouteAnswer::Question(question::moment),
+        schema: Some(SchemaGenerator::subschema_for::<Moment>),
+    },
+    Route {
+        path: "/sources/{source}/node",
+        summary: "A znode at a moment",
+        parameters: &[
+            PATH,
+            AT,
+            text(
+                "raw",
+                "`1`: the bytes of the value as an attachment, instead of a document.",
+            ),
+        ],
+        answer: RouteAnswer::Question(question::node),
+        schema: Some(SchemaGenerator::subschema_for::<NodeAnswer>),
+    },
+    Route {
+        path: "/sources/{source}/children",
+        summary: "The children of a znode at a moment",
+        parameters: &[
+            PATH,
+            AT,
+            text("prefix", "Only names that begin so."),
+            text("after", "Only names after this one, by their bytes."),
+            CURSOR,
+            LIMIT,
+        ],
+        answer: RouteAnswer::Question(question::children),
+        schema: Some(SchemaGenerator::subschema_for::<AnswerList<ChildItem>>),
+    },
+    Route {
+        path: "/sources/{source}/history",
+        summary: "The versions of a znode, the newest first",
+        parameters: &[
+            PATH,
+            FROM,
+            TO,
+            number("before", "Only records before this one."),
+            CURSOR,
+            LIMIT,
+        ],
+        answer: RouteAnswer::Question(question::history),
+        schema: Some(SchemaGenerator::subschema_for::<HistoryAnswer>),
+    },
+    Route {
+        path: "/sources/{source}/changes",
+        summary: "The records of a range that pass a filter",
+        parameters: &[
+            UNDER,
+            FROM,
+            TO,
+            GLOB,
+            OP,
+            SESSION,
+            TEXT,
+            text(
+                "order",
+                "`oldest` or `newest`: the records that come first. Left out: oldest.",
+            ),
+            CURSOR,
+            LIMIT,
+        ],
+        answer: RouteAnswer::Question(question::changes),
+        schema: Some(SchemaGenerator::subschema_for::<AnswerList<Record>>),
+    },
+    Route {
+        path: "/sources/{source}/diff",
+        summary: "The paths of a subtree that differ between two moments",
+        parameters: &[
+            text("under", "This path and everything below it. Left out: `/`."),
+            required(text("a", "The first moment.")),
+            text("b", "The second moment. Left out: the end of the journal."),
+            CURSOR,
+            LIMIT,
+        ],
+        answer: RouteAnswer::Question(question::diff),
+        schema: Some(SchemaGenerator::subschema_for::<AnswerList<DiffItem>>),
+    },
+    Route {
+        path: "/sources/{source}/activity",
+        summary: "The number of records by interval; add the counts of equal intervals of several pages",
+        parameters: &[
+            UNDER,
+            FROM,
+            TO,
+            GLOB,
+            OP,
+            SESSION,
+            TEXT,
+            number(
+                "buckets",
+                "About how many intervals, 500 at most; 100 if it is left out.",
+            ),
+            CURSOR,
+        ],
+        answer: RouteAnswer::Question(question::activity),
+        schema: Some(SchemaGenerator::subschema_for::<AnswerList<ActivityBucket>>),
+    },
+    Route {
+        path: "/sources/{source}/gaps",
+        summary: "The gaps of a range: closed ones by their ends, then open ones",
+        parameters: &[FROM, TO, CURSOR, LIMIT],
+        answer: RouteAnswer::Question(question::gaps),
+        schema: Some(SchemaGenerator::subschema_for::<AnswerList<GapSpan>>),
+    },
+    Route {
+        path: "/sources/{source}/records/{seq}",
+        summary: "One record",
+        parameters: &[],
+        answer: RouteAnswer::Question(question::record),
+        schema: Some(SchemaGenerator::subschema_for::<Record>),
+    },
+    Route {
+        path: "/sources/{source}/letters",
+        summary: "The dead letters of a sink",
+        parameters: &[SINK, CURSOR, LIMIT],
+        answer: RouteAnswer::Question(question::letters),
+        schema: Some(SchemaGenerator::subschema_for::<AnswerList<LetterItem>>),
+    },
+    Route {
+        path: "/sources/{source}/letters/{seq}",
+        summary: "The record of a dead letter",
+        parameters: &[SINK],
+        answer: RouteAnswer::Question(question::letter),
+        schema: Some(SchemaGenerator::subschema_for::<Record>),
+    },
+    Route {
+        path: "/sources/{source}/stream",
+        summary: "New records as Server-Sent Events; Last-Event-ID resumes exactly",
+        parameters: &[
+            UNDER,
+            GLOB,
+            OP,
+            number("after", "Begin after this record. Left out: after the last one."),
+            number(
+                "rate",
+                "At most this many records a second; the others are counted in `skipped`.",
+            ),
+        ],
+        answer: RouteAnswer::Stream,
+        schema: None,
+    },
+    Route {
+        path: "/session",
+        summary: "The caller's session; POST opens one with {code} or {token}, DELETE closes it",
+        parameters: &[],
+        answer: RouteAnswer::Session,
+        schema: Some(SchemaGenerator::subschema_for::<SessionAnswer>),
+    },
+    Route {
+        path: "/openapi.json",
+        summary: "This description",
+        parameters: &[],
+        answer: RouteAnswer::OpenApi,
+        schema: None,
+    },
+];

@@ -1,0 +1,258 @@
+//! New records as Server-Sent Events, with an exact resume.
+//!
+//! A subscriber has a position in the journal and at most one page in memory; it pulls, so one that does not read costs
+//! nothing more. It holds nothing in the journal back: records that retention removed before it read them are named in
+//! `lost`.
+//!
+//! | event | id | data |
+//! | --- | --- | --- |
+//! | `record` | its seq | the record |
+//! | `gap` | the seq of the mark | the begin or end of a gap that the filter leaves out |
+//! | `position` | the last record that was read | `{seq}`: everything up to it is done |
+//! | `skipped` | the last one skipped | `{from, to, count}`: left out by `rate` |
+//! | `lost` | the last one lost | `{from, to}`: removed before they were read |
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use bridge_core::number::Seq;
+use bridge_query::{ChangesPage, Follower, Selection};
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+
+use super::Api;
+use super::access::{Access, Caller};
+use super::journals::SourceJournal;
+use super::parameter::Parameters;
+use super::problem::Problem;
+
+/// Streams at the same time.
+pub(super) const STREAMS_MAX: usize = 32;
+
+/// Poll interval at the end of the journal. A poll that finds nothing is one search in an index.
+const POLL_EVERY: Duration = Duration::from_millis(200);
+
+/// A comment keeps proxies from closing the connection, and finds a peer that is gone.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+
+/// How often the position moves past records that the filter leaves out.
+const POSITION_EVERY: Duration = Duration::from_secs(10);
+
+/// Records of one page.
+const PAGE: usize = 256;
+
+/// The first lines: a client reconnects after this time in milliseconds.
+const BEGIN: &str = "retry: 2000\n\n";
+
+/// One stream.
+struct Subscriber {
+    journal: Arc<SourceJournal>,
+    access: Access,
+    caller: Caller,
+    selection: Selection,
+    /// `None` until the end of the journal is known.
+    after: Option<Seq>,
+    rate: Option<Rate>,
+    pending: VecDeque<Bytes>,
+    commented: Instant,
+    positioned: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The records that may be sent in this second, and those that were skipped.
+#[derive(Debug)]
+struct Rate {
+    a_second: u64,
+    second: Instant,
+    sent: u64,
+    skipped: Option<(Seq, Seq, u64)>,
+}
+
+impl Rate {
+    fn new(a_second: u32) -> Rate {
+        Rate {
+            a_second: u64::from(a_second.max(1)),
+            second: Instant::now(),
+            sent: 0,
+            skipped: None,
+        }
+    }
+
+    /// Whether a record may be sent now; otherwise it is skipped.
+    fn takes(&mut self, seq: Seq, now: Instant) -> bool {
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.sent) = (now, 0);
+        }
+        if self.sent < self.a_second {
+            self.sent += 1;
+            return true;
+        }
+        let (from, _, count) = self.skipped.unwrap_or((seq, seq, 0));
+        self.skipped = Some((from, seq, count + 1));
+        false
+    }
+}
+
+/// Begins a stream.
+pub(super) fn answer(
+    api: &Api,
+    caller: &Caller,
+    parameters: &Parameters,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let (selection, _) = parameters.selection()?;
+    let last = headers.get("last-event-id");
+    let last = last.and_then(|last| last.to_str().ok()).map(|last| {
+        let seq = last.trim().parse();
+        seq.map(Seq)
+            .map_err(|_| Problem::bad_parameter("Last-Event-ID", "it is no record's number"))
+    });
+    let after = match last.transpose()? {
+        Some(last) => Some(last),
+        None => parameters.seq("after")?,
+    };
+    let journal = api.journals.source(parameters.source())?;
+    let rate = parameters.count("rate")?.map(Rate::new);
+    let place = Arc::clone(&api.streams).try_acquire_owned();
+    let place = place.map_err(|_| Problem::busy("too many streams are open"))?;
+    let subscriber = Subscriber {
+        journal,
+        access: api.access.clone(),
+        caller: caller.clone(),
+        selection,
+        after,
+        rate,
+        pending: VecDeque::from([Bytes::from_static(BEGIN.as_bytes())]),
+        commented: Instant::now(),
+        positioned: Instant::now(),
+        _place: place,
+    };
+    let events = futures::stream::unfold(subscriber, |mut subscriber| async move {
+        let chunk = subscriber.next().await?;
+        Some((Ok::<_, Infallible>(chunk), subscriber))
+    });
+    let mut response = Response::new(Body::from_stream(events));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    Ok(response)
+}
+
+impl Subscriber {
+    /// The next bytes; `None` once the caller may no longer ask. Cancel safe between two pages.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(chunk) = self.pending.pop_front() {
+                return Some(chunk);
+            }
+            if !self.access.is_open(&self.caller) {
+                return None;
+            }
+            // A source that is gone, or too many questions: the next poll tries again, and the comments go on.
+            let is_idle = !self.read().await.unwrap_or(false);
+            let now = Instant::now();
+            if now.duration_since(self.positioned) >= POSITION_EVERY
+                && let Some(after) = self.after
+            {
+                self.positioned = now;
+                self.push("position", after, &json!({"seq": after}));
+            } else if now.duration_since(self.commented) >= COMMENT_EVERY {
+                self.commented = now;
+                self.pending.push_back(Bytes::from_static(b":\n\n"));
+            }
+            if is_idle && self.pending.is_empty() {
+                sleep(POLL_EVERY).await;
+            }
+        }
+    }
+
+    /// Reads one page; `false` at the end of the journal.
+    async fn read(&mut self) -> Result<bool, Problem> {
+        let (after, selection) = (self.after, self.selection.clone());
+        let read = self.journal.ask(&self.caller, move |journal, _| {
+            let Some(after) = after else {
+                return Ok((journal.tail()?, None, None));
+            };
+            // What was removed, also by a restored older journal, is named and passed.
+            let oldest = journal.oldest()?;
+            let begin = oldest.map_or(after, |oldest| after.max(Seq(oldest.0.saturating_sub(1))));
+            let lost = (begin > after).then_some((after.next(), begin));
+            let mut follower = Follower::new(begin);
+            let page = follower.next_within(journal, &selection, PAGE)?;
+            Ok((follower.after(), page, lost))
+        });
+        let (reached, page, lost) = read.await?;
+        let is_begun = self.after.is_some();
+        self.after = Some(reached);
+        if let Some((from, to)) = lost {
+            self.push("lost", to, &json!({"from": from, "to": to}));
+        }
+        let Some(page) = page else { return Ok(!is_begun) };
+        self.take(page);
+        Ok(true)
+    }
+
+    /// The events of a page, in order.
+    fn take(&mut self, page: ChangesPage) {
+        let mut gaps = page.gaps.into_iter().peekable();
+        let now = Instant::now();
+        for record in page.records {
+            while let Some(gap) = gaps.next_if(|gap| gap.seq < record.seq) {
+                self.push("gap", gap.seq, &gap);
+            }
+            // A gap that is selected is a record.
+            let _ = gaps.next_if(|gap| gap.seq == record.seq);
+            if self.rate.as_mut().is_none_or(|rate| rate.takes(record.seq, now)) {
+                self.push_skipped();
+                let json = record.to_json();
+                self.push_text("record", record.seq, &String::from_utf8_lossy(&json));
+            }
+        }
+        for gap in gaps {
+            self.push("gap", gap.seq, &gap);
+        }
+        self.push_skipped();
+    }
+
+    fn push_skipped(&mut self) {
+        let skipped = self.rate.as_mut().and_then(|rate| rate.skipped.take());
+        if let Some((from, to, count)) = skipped {
+            let data = json!({"from": from, "to": to, "count": count});
+            self.push("skipped", to, &data);
+        }
+    }
+
+    fn push(&mut self, event: &str, id: Seq, data: &impl serde::Serialize) {
+        // Data of our own types is always JSON.
+        let data = serde_json::to_string(data).unwrap_or_default();
+        self.push_text(event, id, &data);
+    }
+
+    /// `data` is on one line: JSON escapes line feeds.
+    fn push_text(&mut self, event: &str, id: Seq, data: &str) {
+        let text = format!("id: {id}\nevent: {event}\ndata: {data}\n\n");
+        self.pending.push_back(text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_takes_so_many_records_a_second_and_counts_the_others() {
+        let mut rate = Rate::new(2);
+        let begin = rate.second;
+        let taken: Vec<bool> = (1..=5).map(|seq| rate.takes(Seq(seq), begin)).collect();
+        assert_eq!(taken, [true, true, false, false, false]);
+        assert_eq!(rate.skipped, Some((Seq(3), Seq(5), 3)));
+        assert!(rate.takes(Seq(6), begin + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,116 @@
+//! `zkbridge changes`: prints the records of a range that pass a filter.
+
+use bridge_console::{Color, Layout, Style, format_line};
+use bridge_core::journal::Position;
+use bridge_core::number::SessionId;
+use bridge_core::record::Op;
+use bridge_query::PathPattern;
+use bridge_query::answer::{ChangesOrder, ChangesQuestion};
+use clap::Args;
+
+use super::argument::{self, word_of};
+use super::question::{COUNT, QuestionFlags, doubt_lines, pages, rest_words};
+use super::{print, print_json};
+use crate::bridge::wall_clock;
+use crate::exit::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge changes /config --from yesterday --to today
+  zkbridge changes /services --glob '/services/*/leader' --op delete
+  zkbridge changes --session 0x0100002f037b0000
+  zkbridge changes /config --text timeout --newest --json
+
+Control records (gaps, snapshots) belong to no path. --session finds the writer
+in sources that read transactions, and the owner of ephemeral znodes in all.
+Reads only the journal.
+
+Exit codes: 0 printed, 2 the command line or the configuration is wrong,
+3 there is no journal";
+
+/// Options of `changes`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct ChangesArgs {
+    /// Print only records of this path and below, or of a glob [default: all]
+    #[arg(value_name = "PATH|GLOB")]
+    under: Option<PathPattern>,
+    /// Begin at this position: a record's number, a zxid, a time, a date, or
+    /// an age (15m) [default: the oldest record]
+    #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    from: Option<Position>,
+    /// End with this position [default: the end of the journal]
+    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    to: Option<Position>,
+    /// Print only records whose path also matches this glob
+    #[arg(long, value_name = "GLOB")]
+    glob: Option<PathPattern>,
+    /// Print only records with this operation; repeatable
+    #[arg(long, value_name = "OP", value_parser = word_of(Op::ALL, Op::as_str))]
+    op: Vec<Op>,
+    /// Print only records of this session
+    #[arg(long, value_name = "SESSION", value_parser = argument::session)]
+    session: Option<SessionId>,
+    /// Print only records whose value holds this text
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Print the newest records first
+    #[arg(long)]
+    newest: bool,
+    /// Print at most N records
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    count: usize,
+    /// Print all bytes of every value in hex and ASCII
+    #[arg(long, conflicts_with = "json")]
+    hex: bool,
+    #[command(flatten)]
+    flags: QuestionFlags,
+}
+
+/// Runs the command.
+pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
+    let journal = args.flags.journal()?;
+    let selection = bridge_query::Selection {
+        paths: args.under.iter().cloned().collect(),
+        within: args.glob.clone(),
+        ops: args.op.clone(),
+        session: args.session,
+        text: args.text.clone(),
+        sink: None,
+    };
+    let now = wall_clock()();
+    let list = pages(args.count, |cursor, limit| {
+        let question = ChangesQuestion {
+            from: args.from,
+            to: args.to,
+            selection: &selection,
+            filter: "",
+            order: match args.newest {
+                true => ChangesOrder::Newest,
+                false => ChangesOrder::Oldest,
+            },
+            cursor,
+            limit,
+        };
+        Ok(journal.records_between(&question, now)?)
+    })?;
+    if args.flags.json {
+        return print_json(&list);
+    }
+    let style = Style::for_stdout(Color::Auto)
+        .with_values(args.hex)
+        .with_layout(Layout::Wide);
+    let mut text = doubt_lines(&list.doubts, &style);
+    for record in &list.items {
+        text.push_str(&format_line(record, &style));
+        text.push('\n');
+    }
+    print(&text)?;
+    if list.items.is_empty() {
+        eprintln!("no record matches");
+    }
+    if let Some(words) = rest_words(&list, "records") {
+        eprintln!("{words}");
+    }
+    Ok(())
+}

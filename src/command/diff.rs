@@ -1,0 +1,136 @@
+//! `zkbridge diff`: prints the paths of a subtree that differ between two moments.
+
+use bridge_console::text::escaped;
+use bridge_console::{Color, Style, data_words};
+use bridge_core::journal::Position;
+use bridge_core::path::ZnodePath;
+use bridge_query::AsOfValue;
+use bridge_query::answer::{DiffItem, DiffKind, DiffQuestion};
+use clap::Args;
+
+use super::question::{COUNT, QuestionFlags, doubt_lines, moment_words, pages, rest_words, version_words};
+use super::{argument, print, print_json};
+use crate::bridge::wall_clock;
+use crate::exit::Failure;
+use crate::terminal::Tone;
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge diff /config 1h now
+  zkbridge diff /services 0x300001a2f 0x300001b00 --json
+  zkbridge diff / yesterday today
+
+Prints + created, - deleted, ~ changed, = deleted and created again, and
+? where it is not certain whether there is a difference.
+Reads only the journal.
+
+Exit codes: 0 printed, 2 the command line or the configuration is wrong,
+3 there is no journal";
+
+/// Options of `diff`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct DiffArgs {
+    /// Compare this path and everything below it
+    #[arg(value_name = "PATH", value_parser = argument::znode)]
+    under: ZnodePath,
+    /// First moment
+    #[arg(value_name = "A", value_parser = argument::position)]
+    a: Position,
+    /// Second moment [default: the end of the journal]
+    #[arg(value_name = "B", value_parser = argument::position)]
+    b: Option<Position>,
+    /// Print at most N paths
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    count: usize,
+    /// Print all bytes of every value in hex and ASCII
+    #[arg(long, conflicts_with = "json")]
+    hex: bool,
+    #[command(flatten)]
+    flags: QuestionFlags,
+}
+
+/// Runs the command.
+pub fn run(args: &DiffArgs) -> Result<(), Failure> {
+    let journal = args.flags.journal()?;
+    let now = wall_clock()();
+    let list = pages(args.count, |cursor, limit| {
+        let question = DiffQuestion {
+            under: &args.under,
+            a: args.a,
+            b: args.b,
+            cursor,
+            limit,
+        };
+        Ok(journal.diff(&question, now)?)
+    })?;
+    if args.flags.json {
+        return print_json(&list);
+    }
+    let style = Style::for_stdout(Color::Auto).with_values(args.hex);
+    let mut text = String::new();
+    for (name, moment) in [("from", list.from.as_ref()), ("to", Some(&list.to))] {
+        let Some(moment) = moment else { continue };
+        text.push_str(&format!("{name:<4} {}\n", moment_words(moment)));
+        text.push_str(&doubt_lines(&moment.doubts, &style));
+    }
+    for item in &list.items {
+        text.push_str(&item_lines(item, &style));
+    }
+    text.push_str(&sums(&list.items));
+    print(&text)?;
+    if let Some(words) = rest_words(&list, "differences") {
+        eprintln!("{words}");
+    }
+    Ok(())
+}
+
+fn item_lines(item: &DiffItem, style: &Style) -> String {
+    let sign = match item.kind {
+        DiffKind::Created => "+",
+        DiffKind::Deleted => "-",
+        DiffKind::Changed => "~",
+        DiffKind::Recreated => "=",
+        DiffKind::Uncertain => "?",
+    };
+    let mut text = format!("{sign} {}\n", Tone::Strong.paint(&escaped(&item.path), style));
+    for (label, value) in [("a", &item.before), ("b", &item.after)] {
+        let Some(value) = value else { continue };
+        if value.exists == Some(false) && value.certain {
+            continue;
+        }
+        text.push_str(&format!("  {label} {}\n", state_words(value, style)));
+        text.push_str(&doubt_lines(&value.doubts, style));
+    }
+    text
+}
+
+fn state_words(value: &AsOfValue, style: &Style) -> String {
+    match value.exists {
+        Some(false) => "did not exist".to_owned(),
+        None => "not known whether it existed".to_owned(),
+        Some(true) => {
+            let words = version_words(value);
+            let space = style.width.saturating_sub(words.chars().count() + 8);
+            match &value.data {
+                Some(data) => format!("{words}  {}", data_words(data, style.values, space)),
+                None => words,
+            }
+        }
+    }
+}
+
+fn sums(items: &[DiffItem]) -> String {
+    let count = |kind| items.iter().filter(|item| item.kind == kind).count();
+    let changed = count(DiffKind::Changed) + count(DiffKind::Recreated);
+    let mut text = format!(
+        "+{} -{} ~{changed}",
+        count(DiffKind::Created),
+        count(DiffKind::Deleted)
+    );
+    let uncertain = count(DiffKind::Uncertain);
+    if uncertain > 0 {
+        text.push_str(&format!(", {uncertain} uncertain"));
+    }
+    text + "\n"
+}

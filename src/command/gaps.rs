@@ -1,0 +1,97 @@
+//! `zkbridge gaps`: prints the gaps of a range.
+
+use bridge_console::text::escaped;
+use bridge_console::{Color, Style};
+use bridge_core::journal::Position;
+use bridge_query::GapSpan;
+use bridge_query::answer::RangeQuestion;
+use clap::Args;
+
+use super::question::{COUNT, QuestionFlags, doubt_lines, pages, rest_words};
+use super::{argument, print, print_json};
+use crate::bridge::wall_clock;
+use crate::exit::Failure;
+use crate::terminal::{count, span, to_the_second};
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge gaps
+  zkbridge gaps --from yesterday --json
+
+In a gap changes of a root may have been missed. At its end the bridge has
+compared the tree with the journal, and the differences are records.
+Reads only the journal.
+
+Exit codes: 0 printed, 2 the command line or the configuration is wrong,
+3 there is no journal";
+
+/// Options of `gaps`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct GapsArgs {
+    /// Begin at this position [default: the oldest record]
+    #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    from: Option<Position>,
+    /// End with this position [default: the end of the journal]
+    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    to: Option<Position>,
+    /// Print at most N gaps
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    count: usize,
+    #[command(flatten)]
+    flags: QuestionFlags,
+}
+
+/// Runs the command.
+pub fn run(args: &GapsArgs) -> Result<(), Failure> {
+    let journal = args.flags.journal()?;
+    let now = wall_clock()();
+    let list = pages(args.count, |cursor, limit| {
+        let question = RangeQuestion {
+            from: args.from,
+            to: args.to,
+            cursor,
+            limit,
+        };
+        Ok(journal.gaps_between(&question, now)?)
+    })?;
+    if args.flags.json {
+        return print_json(&list);
+    }
+    let style = Style::for_stdout(Color::Auto);
+    let mut text = doubt_lines(&list.doubts, &style);
+    for gap in &list.items {
+        text.push_str(&gap_lines(gap));
+    }
+    print(&text)?;
+    if list.items.is_empty() {
+        eprintln!("there is no gap");
+    }
+    if let Some(words) = rest_words(&list, "gaps") {
+        eprintln!("{words}");
+    }
+    Ok(())
+}
+
+fn gap_lines(gap: &GapSpan) -> String {
+    let begin = gap
+        .begin
+        .map_or_else(|| "before the range".to_owned(), |begin| to_the_second(begin.at));
+    let end = gap
+        .end
+        .map_or_else(|| "still open".to_owned(), |end| to_the_second(end.at));
+    let length = match (gap.begin, gap.end) {
+        (Some(begin), Some(end)) => format!("  {}", span(end.at.0.saturating_sub(begin.at.0))),
+        _ => String::new(),
+    };
+    let differences = gap.differences.map_or_else(String::new, |found| {
+        format!(", {} found", count(found, "difference"))
+    });
+    let to = gap.to_zxid.map_or_else(String::new, |to| format!(" up to {to}"));
+    format!(
+        "▨ {begin} – {end}{length}\n    {}: {}{differences}\n    after {}{to}\n",
+        escaped(&gap.root),
+        gap.reason.as_str(),
+        gap.from_zxid
+    )
+}
