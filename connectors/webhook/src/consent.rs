@@ -235,7 +235,7 @@ mod tests {
         for status in [401, 403, 405, 429, 500, 503] {
             check(
                 status,
-                &[origin.clone()],
+                std::slice::from_ref(&origin),
                 None,
                 Err("the request for its consent failed"),
             );

@@ -84,3 +84,42 @@ async fn a_leader_that_is_killed_loses_nothing_that_was_acknowledged() {
     nats.restart(at).await.unwrap();
     assert_all_arrived_once(&nats.urls(), &stream, &records).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_shut_down_in_lame_duck_mode_cost_no_record() {
+    real_servers!("servers that shut down in lame duck mode");
+    let stream = rig::new_name();
+    let builder = Nats::builder().cluster(3).lines("lame_duck_grace_period: 1s");
+    let nats = builder.start().await.unwrap();
+    let mut config = rig::hasty_config(&nats.urls(), &stream);
+    config.create_stream = CreateStream::Yes(StreamSettings {
+        replicas: 3,
+        ..StreamSettings::default()
+    });
+    rig::open_at_last(&mut rig::sink(&config)).await;
+    let records = some_records(600, 20);
+    let mut batches = records.chunks(100);
+    let mut sink = rig::opened(&config).await;
+    let context = rig::context(&nats.urls()).await;
+
+    // One after another, so that the one to which the sink is connected is among them.
+    for at in 0..3 {
+        rig::deliver_at_last(&mut sink, batches.next().unwrap()).await;
+        let process = nats.process_id(at).unwrap().to_string();
+        let asked = std::process::Command::new("kill")
+            .args(["-USR2", &process])
+            .status();
+        assert!(asked.unwrap().success());
+        rig::deliver_at_last(&mut sink, batches.next().unwrap()).await;
+        eventually("the end of the server", rig::BOUND, || async {
+            !nats.is_running(at)
+        })
+        .await
+        .unwrap();
+        nats.restart(at).await.unwrap();
+        eventually("a leader", rig::BOUND, || leader(&context, &stream))
+            .await
+            .unwrap();
+    }
+    assert_all_arrived_once(&nats.urls(), &stream, &records).await;
+}
