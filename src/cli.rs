@@ -92,8 +92,10 @@ pub enum Command {
     RestoreJournal(command::restore_journal::RestoreArgs),
     /// Capture every change, keep it in the journal and deliver it
     Run(command::run::RunArgs),
-    /// Print the JSON Schema of the records or of the configuration
+    /// Print the JSON Schema of records, service events or the configuration
     Schema(command::schema::SchemaArgs),
+    /// List the registered instances of services and the leaders of elections
+    Services(command::services::ServicesArgs),
     /// Resume a sink that halted or was disabled
     Sink(command::sink::SinkArgs),
     /// Send the present state to one sink again

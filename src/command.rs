@@ -25,6 +25,7 @@ pub mod replay;
 pub mod restore_journal;
 pub mod run;
 pub mod schema;
+pub mod services;
 pub mod serving;
 pub mod sink;
 pub mod snapshot;

@@ -68,6 +68,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::RestoreJournal(args) => command::restore_journal::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),
+        Command::Services(args) => command::services::run(args),
         Command::Reload(args) => command::reload::run(args),
         Command::Sink(args) => command::sink::run(args),
         Command::Snapshot(args) => command::snapshot::run(args),

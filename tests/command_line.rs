@@ -285,6 +285,7 @@ fn the_schemas_that_are_printed_are_those_that_are_checked_in() {
     for (args, file) in [
         (&["schema"][..], "bridge-core/schema/record.json"),
         (&["schema", "record"], "bridge-core/schema/record.json"),
+        (&["schema", "service"], "bridge-core/schema/service.json"),
         (&["schema", "config"], "config/schema/config.json"),
         (&["schema", "openapi"], "docs/openapi.json"),
     ] {

@@ -49,6 +49,12 @@ pub enum Format {
     /// The record in the envelope of Kafka Connect's JsonConverter: `{"schema": …, "payload": …}`. A value that is a JSON
     /// document is its text there.
     ConnectJson,
+    /// The service events of the source as JSON, `zkbridge.service/1`, and nothing else.
+    Service,
+    /// Its service events, each a CloudEvent 1.0 as JSON (structured mode).
+    ServiceCloudevents,
+    /// Its service events as JSON, with the attributes of a CloudEvent 1.0 as headers (binary mode).
+    ServiceCloudeventsBinary,
 }
 
 /// A record in the form that was asked for.
@@ -87,8 +93,32 @@ impl Format {
         self.into()
     }
 
+    /// Whether it delivers service events, and no changes.
+    pub fn is_of_services(self) -> bool {
+        matches!(
+            self,
+            Format::Service | Format::ServiceCloudevents | Format::ServiceCloudeventsBinary
+        )
+    }
+
+    /// The form around the content.
+    pub fn envelope(self) -> Envelope {
+        match self {
+            Format::Record | Format::ConnectJson | Format::Service => Envelope::None,
+            Format::Cloudevents | Format::ServiceCloudevents => Envelope::Structured,
+            Format::CloudeventsBinary | Format::ServiceCloudeventsBinary => Envelope::Binary,
+            Format::Raw => Envelope::Raw,
+        }
+    }
+
     /// The record in this form.
     pub fn encode(self, record: &Record) -> Message {
+        if self.is_of_services() {
+            return self.encode_event(record);
+        }
+        if record.op == Op::Service {
+            return Message::nothing();
+        }
         let json = || Body::Bytes(record.to_json());
         let (content_type, attributes, body) = match self {
             Format::Record => (JSON, Vec::new(), json()),
@@ -100,11 +130,61 @@ impl Format {
             Format::CloudeventsBinary => (JSON, cloudevents::attributes(record), json()),
             Format::Raw => (BYTES, Vec::new(), raw(record)),
             Format::ConnectJson => (JSON, Vec::new(), Body::Bytes(connect::envelope(record))),
+            Format::Service | Format::ServiceCloudevents | Format::ServiceCloudeventsBinary => {
+                return Message::nothing();
+            }
         };
         Message {
             content_type,
             attributes,
             body,
+        }
+    }
+
+    /// The service event of a record; nothing if it has none.
+    fn encode_event(self, record: &Record) -> Message {
+        let Some(event) = &record.event else {
+            return Message::nothing();
+        };
+        match self.envelope() {
+            Envelope::Structured => Message {
+                content_type: STRUCTURED,
+                attributes: Vec::new(),
+                body: Body::Bytes(cloudevents::structured_event(record, event)),
+            },
+            Envelope::Binary => Message {
+                content_type: JSON,
+                attributes: cloudevents::event_attributes(record, event),
+                body: Body::Bytes(event.to_json()),
+            },
+            Envelope::None | Envelope::Raw => Message {
+                content_type: JSON,
+                attributes: Vec::new(),
+                body: Body::Bytes(event.to_json()),
+            },
+        }
+    }
+}
+
+/// The form around a record or an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// None.
+    None,
+    /// A CloudEvent with the content as its data.
+    Structured,
+    /// The attributes of a CloudEvent as headers.
+    Binary,
+    /// None, and only the bytes of a znode inside.
+    Raw,
+}
+
+impl Message {
+    fn nothing() -> Message {
+        Message {
+            content_type: BYTES,
+            attributes: Vec::new(),
+            body: Body::Nothing,
         }
     }
 }
@@ -116,9 +196,13 @@ fn raw(record: &Record) -> Body {
             let data = record.after.as_ref().and_then(|state| state.data.as_ref());
             data.map_or(Body::Nothing, |data| Body::Bytes(data.bytes.to_vec()))
         }
-        Op::Acl | Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => {
-            Body::Nothing
-        }
+        Op::Acl
+        | Op::SnapshotBegin
+        | Op::SnapshotEnd
+        | Op::GapBegin
+        | Op::GapEnd
+        | Op::Heartbeat
+        | Op::Service => Body::Nothing,
     }
 }
 
@@ -135,5 +219,7 @@ pub fn event_type(op: Op) -> &'static str {
         Op::GapBegin => "gap.begun",
         Op::GapEnd => "gap.ended",
         Op::Heartbeat => "bridge.heartbeat",
+        // Its event has a type of its own.
+        Op::Service => "service.event",
     }
 }

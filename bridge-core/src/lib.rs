@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod capture;
 pub mod committed;
 pub mod delivery;
+pub mod derive;
 pub mod file_path;
 mod fold;
 pub mod format;

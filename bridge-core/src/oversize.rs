@@ -245,7 +245,7 @@ mod tests {
             a_record().before("").after([0xff, 0].repeat(450_000)),
         ];
         for record in records.map(|record| record.build()) {
-            for &format in Format::ALL {
+            for &format in Format::ALL.iter().filter(|format| !format.is_of_services()) {
                 let size = length(format);
                 let Fit::Shrunk(shrunk) = fit(&record, format, 100_000, &size) else {
                     panic!("{format:?}: it has to be cut");

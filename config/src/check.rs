@@ -1,8 +1,10 @@
 //! Checks that concern several sections: duplicate names, sinks without sources, addresses open to all.
 
 use bridge_core::issue::ConfigIssue;
+use bridge_core::path::{ZnodePath, covers};
 use bridge_core::secret::Secret;
 use bridge_kafka::KeyBy;
+use bridge_services::SECTIONS_MAX;
 
 use crate::filter_paths::objections_to_paths;
 use crate::model::{
@@ -113,6 +115,48 @@ fn token_objections(key: &'static str, token: &str) -> Vec<ConfigIssue> {
     Vec::new()
 }
 
+/// Problems of the sections of services beside the other options of their source, for each section.
+fn service_objections(source: &SourceConfig) -> Vec<Vec<ConfigIssue>> {
+    let options = source.kind.options();
+    let mut found: Vec<Vec<ConfigIssue>> = Vec::new();
+    for (at, section) in source.services.iter().enumerate() {
+        let mut issues = Vec::new();
+        let name = section.name();
+        if source.services[..at].iter().any(|other| other.name() == name) {
+            issues.push(ConfigIssue::error(
+                "name",
+                format!("two sections of services are named '{name}'"),
+                "give one of them another name",
+            ));
+        }
+        if at == SECTIONS_MAX {
+            issues.push(ConfigIssue::error(
+                "format",
+                format!("more than {SECTIONS_MAX} sections of services"),
+                "use wider paths, or another source",
+            ));
+        }
+        if !options.keeps_data() {
+            issues.push(ConfigIssue::error(
+                "format",
+                "the source has data = \"none\", so that no registration can be decoded",
+                "give the source data = \"auto\"",
+            ));
+        }
+        let base = section.base();
+        let is_watched = |root: &ZnodePath| root.covers(base) || covers(base, root);
+        if !options.roots().iter().any(is_watched) {
+            issues.push(ConfigIssue::error(
+                "base",
+                format!("'{base}' is in none of the source's roots, so that none of its changes is seen"),
+                "add it to 'roots', or give the base with the chroot of its clients",
+            ));
+        }
+        found.push(issues);
+    }
+    found
+}
+
 fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>) {
     for (at, (path, source)) in sources.iter().enumerate() {
         let before = &sources[..at];
@@ -140,6 +184,9 @@ fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>)
                            their numbers alone";
             let remedy = "nothing, if that is enough; otherwise take the masks away, and encrypt the disk";
             reading.object(path, vec![ConfigIssue::warning("mask", message, remedy)]);
+        }
+        for (at, issues) in service_objections(source).into_iter().enumerate() {
+            reading.object(&path.key("service").index(at), issues);
         }
         let watched = |source: &SourceConfig| {
             let options = source.kind.options();

@@ -11,7 +11,7 @@ use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use bridge_core::secret::Secret;
-use bridge_zookeeper::config::{CaptureMode, PathGlob, ZookeeperConfig};
+use bridge_zookeeper::config::{CaptureMode, DataForm, PathGlob, ZookeeperConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -21,6 +21,7 @@ pub use bridge_core::journal::{Before, Durability, WhenFull};
 pub use bridge_file::FileConfig;
 pub use bridge_kafka::KafkaConfig;
 pub use bridge_nats::NatsConfig;
+pub use bridge_services::ServiceConfig;
 pub use bridge_webhook::WebhookConfig;
 pub use listen::{BadListen, Listen};
 pub use name::{BadName, Name};
@@ -199,6 +200,8 @@ pub struct SourceConfig {
     pub mask: Vec<PathGlob>,
     /// How the journal is kept.
     pub journal: JournalConfig,
+    /// The conventions whose changes become service events.
+    pub services: Vec<ServiceConfig>,
     /// The options of its type.
     pub kind: SourceKind,
 }
@@ -221,6 +224,8 @@ pub(crate) struct SourceCommon {
     pub(crate) mask: Vec<PathGlob>,
     /// How the journal is kept.
     pub(crate) journal: JournalConfig,
+    /// One `[[source.service]]` for each convention of services, elections or locks whose changes become service events.
+    pub(crate) service: Vec<ServiceConfig>,
 }
 
 impl Default for SourceCommon {
@@ -229,6 +234,7 @@ impl Default for SourceCommon {
             name: Name::known("main"),
             mask: Vec::new(),
             journal: JournalConfig::default(),
+            service: Vec::new(),
         }
     }
 }
@@ -363,6 +369,9 @@ pub trait SourceOptions {
     /// Whether records hold the state before the change.
     fn before(&self) -> Before;
 
+    /// Whether records hold the data of znodes.
+    fn keeps_data(&self) -> bool;
+
     /// The servers, equal in two sources that watch the same ones.
     fn servers(&self) -> &str;
 
@@ -381,6 +390,10 @@ impl SourceOptions for ZookeeperConfig {
 
     fn before(&self) -> Before {
         self.before
+    }
+
+    fn keeps_data(&self) -> bool {
+        self.data != DataForm::None
     }
 
     fn servers(&self) -> &str {

@@ -153,10 +153,14 @@ impl<'a> Reading<'a> {
         let (kind, common) = (kind?, common?);
         self.object(path, kind.options().objections());
         self.object(&path.key("journal"), common.journal.objections());
+        for (at, section) in common.service.iter().enumerate() {
+            self.object(&path.key("service").index(at), section.objections());
+        }
         Some(SourceConfig {
             name: common.name,
             mask: common.mask,
             journal: common.journal,
+            services: common.service,
             kind,
         })
     }

@@ -113,7 +113,13 @@ impl<'a> Page<'a> {
             self.text
                 .push_str(&format!("| `{name}` | {takes} | {default} | {meaning} |\n"));
         }
-        for key in below.into_iter().flat_map(|below| keys(below)) {
+        // The keys of a table, or of each table of a list.
+        let of_list = || {
+            let items = choices.iter().map(|choice| self.resolved(&choice["items"]));
+            items.into_iter().find(|items| items.get("properties").is_some())
+        };
+        let below = below.copied().or_else(of_list);
+        for key in below.into_iter().flat_map(keys) {
             let is_required = below.is_some_and(|below| required(below, key.0));
             self.row(&format!("{name}."), key, &default, is_required);
         }
@@ -308,6 +314,7 @@ mod tests {
         check("| `journal.retention` | *Horizon* | `\"7d\"` | ");
         check("| `auth` | table or list of table | *none* | ");
         check("| `auth.id` | *Secret* | *none* | ");
+        check("| `service.grace` | *Span* | `\"0s\"` | ");
         check("| `retry.max` | *Span* | `\"30s\"` | ");
         check("| `create_topics` | `true`, `false` or table | ");
         check("| `parallel` | integer, 1 to 1000 | `16` | ");

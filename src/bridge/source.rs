@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{SinkStatus, Workers};
+use bridge_core::derive::Derivation;
 use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader, in_use_by_another};
 use bridge_core::machine::SourceMachine;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
@@ -16,6 +17,7 @@ use bridge_core::record::Masking;
 use bridge_core::scope::Scope;
 use bridge_core::source::Link;
 use bridge_query::past_file;
+use bridge_services::ServiceMachine;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::cursors::CursorChange;
 use super::mask::{key_file, masking};
 use super::sink_task::{EnteredSink, PreparedSink, SinkTask, SourceHandles};
-use super::{Decisions, environment, wall_clock};
+use super::{Decisions, configuration, environment, wall_clock};
 use crate::exit::Failure;
 use crate::source_type::source_type;
 
@@ -138,6 +140,17 @@ impl PreparedSource {
                 "values of masked paths in the journal were replaced by their digests"
             );
         }
+        let services = services(source)?;
+        let listed = journal
+            .set_derivation(services, wall_clock()())
+            .map_err(journal_failure)?;
+        if listed > 0 {
+            tracing::info!(
+                source = &*source.name,
+                events = listed,
+                "the options of services are new: what is registered was listed"
+            );
+        }
         for change in changes {
             change.apply(&mut journal).map_err(journal_failure)?;
         }
@@ -173,6 +186,16 @@ fn mask_past(source: &SourceConfig, journal: &Path, masking: &Arc<Masking>) -> R
         );
     }
     Ok(())
+}
+
+/// The machine that derives service events, if the source has sections for it.
+fn services(source: &SourceConfig) -> Result<Option<Box<dyn Derivation>>, Failure> {
+    if source.services.is_empty() {
+        return Ok(None);
+    }
+    let machine = ServiceMachine::new(&source.name, &source.services)
+        .map_err(|error| configuration(format!("source '{}': {error}", source.name)))?;
+    Ok(Some(Box::new(machine)))
 }
 
 /// A source whose journal cannot be opened. The others run; a reload tries it again.

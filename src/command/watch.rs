@@ -232,6 +232,7 @@ fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
         name,
         mask: Vec::new(),
         journal: JournalConfig::default(),
+        services: Vec::new(),
         kind: SourceKind::Zookeeper(zookeeper),
     };
     Ok(Config {

@@ -31,6 +31,7 @@ mod rewind;
 mod roots;
 mod secrets;
 mod secured;
+mod services;
 mod sizes;
 mod snapshots;
 mod stage;

@@ -19,6 +19,8 @@ enum Layer {
     Config,
     /// `query`: answers from journals
     Query,
+    /// `services`: conventions of registries, elections and locks
+    Services,
     /// `transactions`: ZooKeeper's own formats
     Transactions,
     /// `examples/*`: crates that documents show
@@ -49,6 +51,7 @@ impl Layer {
             "bridge-core" => Some(Layer::Core),
             "config" => Some(Layer::Config),
             "query" => Some(Layer::Query),
+            "services" => Some(Layer::Services),
             "transactions" => Some(Layer::Transactions),
             "benches" => Some(Layer::Bench),
             _ if text.starts_with("connectors/") => Some(Layer::Connector),
@@ -71,7 +74,12 @@ impl Layer {
                 is_for_tests
                     && matches!(
                         other,
-                        Layer::Core | Layer::Connector | Layer::Config | Layer::Query | Layer::Transactions
+                        Layer::Core
+                            | Layer::Connector
+                            | Layer::Config
+                            | Layer::Query
+                            | Layer::Services
+                            | Layer::Transactions
                     )
             }
             // A crate that judges or measures the product from outside must not share its types.
@@ -79,20 +87,27 @@ impl Layer {
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
             // The demo reads the topic as a consumer in Rust does, with the product's record.
             (Layer::Demo, other) => matches!(other, Layer::Core | Layer::Connector | Layer::Servers),
-            (Layer::Simulator | Layer::Example | Layer::Query, other) => other == Layer::Core,
+            (Layer::Simulator | Layer::Example | Layer::Query | Layer::Services, other) => {
+                other == Layer::Core
+            }
             (Layer::Connector, Layer::Servers) => is_for_tests,
             // Its integration tests use its own feature for tests.
             (Layer::Transactions, other) => {
                 is_for_tests && matches!(other, Layer::Servers | Layer::Transactions)
             }
             (Layer::Connector, other) => matches!(other, Layer::Core | Layer::Transactions),
-            (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector),
+            (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector | Layer::Services),
             // Its tests judge the program from outside, on real servers.
             (Layer::Command, Layer::Servers | Layer::Judge | Layer::Chaos) => is_for_tests,
             (Layer::Command, other) => {
                 matches!(
                     other,
-                    Layer::Core | Layer::Connector | Layer::Config | Layer::Query | Layer::Transactions
+                    Layer::Core
+                        | Layer::Connector
+                        | Layer::Config
+                        | Layer::Query
+                        | Layer::Services
+                        | Layer::Transactions
                 )
             }
         }

@@ -187,6 +187,8 @@ fn identity_of(record: &Record) -> Option<Identity<'_>> {
             }
         }
         Op::Heartbeat => Identity::Heartbeat { seq: record.seq },
+        // Its event has an id of its own.
+        Op::Service => return None,
     })
 }
 

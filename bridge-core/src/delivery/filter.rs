@@ -5,7 +5,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use super::options::{Ephemeral, Filter, OpClass};
 use crate::issue::ConfigIssue;
 use crate::path_glob::path_glob;
-use crate::record::{Op, Record};
+use crate::record::{Op, Record, ServiceEvent};
 
 /// A [`Filter`] ready for use.
 #[derive(Clone, Debug)]
@@ -13,6 +13,30 @@ pub struct CompiledFilter {
     paths: Option<GlobSet>,
     ops: Vec<OpClass>,
     ephemeral: Ephemeral,
+    events: EventFilter,
+}
+
+/// The part of a filter that chooses service events.
+#[derive(Clone, Debug)]
+struct EventFilter {
+    services: Option<GlobSet>,
+    instances: Option<GlobSet>,
+    events: Option<GlobSet>,
+    zones: Option<GlobSet>,
+}
+
+impl EventFilter {
+    fn passes(&self, event: &ServiceEvent) -> bool {
+        let passes = |globs: &Option<GlobSet>, text: Option<&str>, otherwise: bool| match (globs, text) {
+            (None, _) => true,
+            (Some(globs), Some(text)) => globs.is_match(text),
+            (Some(_), None) => otherwise,
+        };
+        passes(&self.services, Some(&event.service), false)
+            && passes(&self.instances, event.instance.as_deref(), true)
+            && passes(&self.events, Some(event.kind.as_str()), false)
+            && passes(&self.zones, event.zone.as_deref(), false)
+    }
 }
 
 /// A filter that cannot work.
@@ -35,7 +59,25 @@ impl Filter {
     pub fn objections(&self) -> Vec<ConfigIssue> {
         let paths = self.paths.iter().enumerate();
         let globs = paths.filter_map(|(at, pattern)| glob(at, pattern).err());
-        globs.chain(no_ops(&self.ops)).map(ConfigIssue::from).collect()
+        let words = self.words().into_iter().flat_map(|(key, patterns)| {
+            let patterns = patterns.iter().enumerate();
+            patterns.filter_map(move |(at, pattern)| word_glob(key, at, pattern).err())
+        });
+        globs
+            .chain(words)
+            .chain(no_ops(&self.ops))
+            .map(ConfigIssue::from)
+            .collect()
+    }
+
+    /// The globs that are none of paths, with their keys.
+    fn words(&self) -> [(&'static str, &[String]); 4] {
+        [
+            ("services", &self.services),
+            ("instances", &self.instances),
+            ("events", &self.events),
+            ("zones", &self.zones),
+        ]
     }
 }
 
@@ -53,11 +95,20 @@ impl CompiledFilter {
             paths: globs(&filter.paths)?,
             ops: filter.ops.clone(),
             ephemeral: filter.ephemeral,
+            events: EventFilter {
+                services: word_globs("services", &filter.services)?,
+                instances: word_globs("instances", &filter.instances)?,
+                events: word_globs("events", &filter.events)?,
+                zones: word_globs("zones", &filter.zones)?,
+            },
         })
     }
 
     /// Whether the sink gets the record.
     pub fn passes(&self, record: &Record) -> bool {
+        if let Some(event) = &record.event {
+            return self.events.passes(event) && self.passes_path(&event.path);
+        }
         if !self.ops.contains(&class(record.op)) {
             return false;
         }
@@ -104,6 +155,41 @@ fn globs(patterns: &[String]) -> Result<Option<GlobSet>, BadFilter> {
         .map_err(|error| bad_glob(0, &patterns.join(", "), &error.to_string()))
 }
 
+/// A longer glob is no word that a person writes.
+const WORD_GLOB_BYTES_MAX: usize = 256;
+
+fn word_globs(key: &str, patterns: &[String]) -> Result<Option<GlobSet>, BadFilter> {
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let mut set = GlobSetBuilder::new();
+    for (at, pattern) in patterns.iter().enumerate() {
+        set.add(word_glob(key, at, pattern)?);
+    }
+    set.build()
+        .map(Some)
+        .map_err(|error| bad_word(key, 0, &patterns.join(", "), &error.to_string()))
+}
+
+fn word_glob(key: &str, at: usize, pattern: &str) -> Result<Glob, BadFilter> {
+    if pattern.len() > WORD_GLOB_BYTES_MAX {
+        let reason = format!(
+            "it has {} bytes, and {WORD_GLOB_BYTES_MAX} are allowed",
+            pattern.len()
+        );
+        return Err(bad_word(key, at, "…", &reason));
+    }
+    Glob::new(pattern).map_err(|error| bad_word(key, at, pattern, &error.kind().to_string()))
+}
+
+fn bad_word(key: &str, at: usize, pattern: &str, reason: &str) -> BadFilter {
+    BadFilter {
+        key: format!("{key}[{at}]"),
+        message: format!("'{pattern}' is no glob: {reason}"),
+        remedy: "write for example \"payments*\"; * is any text".into(),
+    }
+}
+
 fn glob(at: usize, pattern: &str) -> Result<Glob, BadFilter> {
     path_glob(pattern).map_err(|reason| bad_glob(at, pattern, &reason))
 }
@@ -123,7 +209,10 @@ fn class(op: Op) -> OpClass {
         Op::Delete => OpClass::Delete,
         Op::Acl => OpClass::Acl,
         Op::Snapshot => OpClass::Snapshot,
-        Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => OpClass::Control,
+        // Chosen by the fields for events alone.
+        Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat | Op::Service => {
+            OpClass::Control
+        }
     }
 }
 
@@ -165,7 +254,7 @@ mod tests {
             let filter = Filter {
                 paths: paths.iter().map(|path| (*path).to_owned()).collect(),
                 ops: ops.to_vec(),
-                ephemeral: Ephemeral::Any,
+                ..Filter::default()
             };
             CompiledFilter::new(&filter).unwrap_err().to_string()
         };
@@ -175,7 +264,7 @@ mod tests {
         let all_wrong = Filter {
             paths: vec!["/a/**".into(), "a".into(), "/[".into()],
             ops: Vec::new(),
-            ephemeral: Ephemeral::Any,
+            ..Filter::default()
         };
         let keys: Vec<String> = all_wrong
             .objections()
@@ -192,12 +281,90 @@ mod tests {
                 paths: vec!["/a/**".into()],
                 ops: ops.to_vec(),
                 ephemeral: Ephemeral::Only,
+                ..Filter::default()
             })
             .unwrap()
         };
         let control = a_record().control(Op::GapBegin).build();
         assert!(filter(&[OpClass::Control]).passes(&control));
         assert!(!filter(&[OpClass::Update]).passes(&control));
+    }
+
+    #[test]
+    fn service_events_are_chosen_by_service_instance_type_and_zone() {
+        let event = a_record().control(Op::Service).build();
+        let check = |filter: Filter, expected| {
+            let compiled = CompiledFilter::new(&filter).unwrap();
+            assert_eq!(compiled.passes(&event), expected, "{filter:?}");
+        };
+        let list = |word: &str| vec![word.to_owned()];
+        let any = Filter::default;
+        check(any(), true);
+        check(
+            Filter {
+                services: list("a*"),
+                events: list("instance.*"),
+                ..any()
+            },
+            true,
+        );
+        check(
+            Filter {
+                services: list("b*"),
+                ..any()
+            },
+            false,
+        );
+        check(
+            Filter {
+                instances: list("10.0.0.*"),
+                zones: list("az-?"),
+                ..any()
+            },
+            true,
+        );
+        check(
+            Filter {
+                instances: list("10.1.*"),
+                ..any()
+            },
+            false,
+        );
+        check(
+            Filter {
+                events: list("leader.*"),
+                ..any()
+            },
+            false,
+        );
+        check(
+            Filter {
+                zones: list("eu"),
+                ..any()
+            },
+            false,
+        );
+        check(
+            Filter {
+                ops: vec![OpClass::Create],
+                paths: list("/services/**"),
+                ..any()
+            },
+            true,
+        );
+        check(
+            Filter {
+                paths: list("/other/**"),
+                ..any()
+            },
+            false,
+        );
+        let bad = Filter {
+            zones: list("["),
+            ..any()
+        };
+        assert_eq!(CompiledFilter::new(&bad).unwrap_err().key, "zones[0]");
+        assert_eq!(bad.objections()[0].key, "zones[0]");
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub struct Filter {
     pub ops: Vec<OpClass>,
     /// The kinds of znodes whose records are delivered.
     pub ephemeral: Ephemeral,
+    /// Globs of services whose events are delivered, as in `payments*`; empty means all. Like the next three only for
+    /// formats of service events.
+    pub services: Vec<String>,
+    /// Globs of instances whose events are delivered; empty means all. Other events have no instance and pass.
+    pub instances: Vec<String>,
+    /// Globs of types of service events, as in `instance.*`; empty means all.
+    pub events: Vec<String>,
+    /// Globs of zones; empty means all. Events without a zone pass only where it is empty.
+    pub zones: Vec<String>,
 }
 
 impl Default for Filter {
@@ -27,6 +36,10 @@ impl Default for Filter {
             paths: Vec::new(),
             ops: OpClass::ALL.to_vec(),
             ephemeral: Ephemeral::Any,
+            services: Vec::new(),
+            instances: Vec::new(),
+            events: Vec::new(),
+            zones: Vec::new(),
         }
     }
 }

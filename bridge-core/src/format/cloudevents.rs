@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 
 use super::{JSON, event_type};
-use crate::record::Record;
+use crate::record::{Record, ServiceEvent};
+
+/// The same of service events.
+const EVENT_SCHEMA: &str = "urn:zkbridge:service:1";
 
 const SPEC_VERSION: &str = "1.0";
 
@@ -37,6 +40,54 @@ pub(super) fn attributes(record: &Record) -> Vec<(&'static str, String)> {
     }
     attributes.push(("sequence", format!("{:0SEQUENCE_DIGITS$}", record.seq.0)));
     attributes
+}
+
+/// The same of a service event. Its subject is the service and the instance, or the election or the lock.
+pub(super) fn event_attributes(record: &Record, event: &ServiceEvent) -> Vec<(&'static str, String)> {
+    let mut subject = event
+        .election
+        .as_ref()
+        .or(event.lock.as_ref())
+        .unwrap_or(&event.service)
+        .clone();
+    if let Some(instance) = &event.instance {
+        subject = format!("{subject}/{instance}");
+    }
+    let time = event.time.changed.unwrap_or(event.time.captured);
+    let mut attributes = vec![
+        ("specversion", SPEC_VERSION.to_owned()),
+        ("id", record.id.to_string()),
+        ("source", format!("/zkbridge/{}", record.cluster)),
+        ("type", format!("zkbridge.{}", event.kind.as_str())),
+        ("subject", attribute_text(&subject)),
+        ("time", time.to_string()),
+        ("dataschema", EVENT_SCHEMA.to_owned()),
+    ];
+    if let Some(zxid) = event.zxid {
+        attributes.push(("zxid", zxid.to_string()));
+    }
+    attributes.push(("sequence", format!("{:0SEQUENCE_DIGITS$}", record.seq.0)));
+    attributes
+}
+
+struct StructuredEvent<'a>(&'a Record, &'a ServiceEvent);
+
+impl Serialize for StructuredEvent<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut event = serializer.serialize_map(None)?;
+        for (name, value) in event_attributes(self.0, self.1) {
+            event.serialize_entry(name, &value)?;
+        }
+        event.serialize_entry("datacontenttype", JSON)?;
+        event.serialize_entry("data", self.1)?;
+        event.end()
+    }
+}
+
+/// A whole service event in the JSON format.
+pub(super) fn structured_event(record: &Record, event: &ServiceEvent) -> Vec<u8> {
+    serde_json::to_vec(&StructuredEvent(record, event))
+        .expect("an event has only text keys and finite numbers")
 }
 
 struct Structured<'a>(&'a Record);

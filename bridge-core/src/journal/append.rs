@@ -17,14 +17,15 @@ use rusqlite::Connection;
 use super::hydrate::Named;
 use super::image::{Life, Place};
 use super::options::Before;
-use super::row::{BeforeColumn, Detail, Stored, insert_records, insert_values};
+use super::row::{BeforeColumn, Detail, EventDetail, Stored, insert_records, insert_values};
 use super::rows::AT_ONCE;
 use super::tail_cache::TailCache;
 use crate::append::{Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{
-    Data, Fidelity, Gap, GapReason, Identity, Op, Run, SUPERSEDED_MAX, Stat, Timestamp, ZxidKind,
+    Data, Fidelity, Gap, GapReason, Identity, Op, Run, SUPERSEDED_MAX, ServiceEvent, Stat, Timestamp,
+    ZxidKind,
 };
 
 /// A completed append, before it is stored.
@@ -201,6 +202,27 @@ fn gap_mark(op: Op, gap: Gap) -> (Op, Identity<'static>, Detail) {
         epoch: gap.epoch,
     };
     (op, identity, Detail::Gap(gap))
+}
+
+/// A service event. Its row names no path: it has no part in the history of a znode.
+pub(super) fn draft_event(
+    ctx: Context<'_>,
+    captured: Timestamp,
+    home: ZnodePath,
+    event: ServiceEvent,
+) -> Draft {
+    let mut stored = ctx.blank(Op::Service, captured);
+    stored.id = event.id;
+    stored.zxid = event.zxid;
+    stored.zxid_kind = match event.zxid {
+        Some(_) => ZxidKind::Exact,
+        None => ZxidKind::Unknown,
+    };
+    stored.fidelity = event.fidelity;
+    stored.missed = event.missed;
+    stored.changed = event.time.changed;
+    stored.detail = Detail::Event(Box::new(EventDetail { home, event }));
+    Draft { stored, brings: None }
 }
 
 /// A record about a znode, and the path's row of the image after it.

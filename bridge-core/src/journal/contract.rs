@@ -213,6 +213,16 @@ pub trait JournalWriter: Log + ImageTxn + SinkState {
     /// If a transaction is open.
     fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError>;
 
+    /// About a second has passed: appends the events that were held back until now, in the open transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn tick(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        let _ = now;
+        Ok(())
+    }
+
     /// Compacts undelivered records if the journal is configured to and needs it, looking at `budget` of them at most,
     /// in a transaction of its own.
     ///

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::row::{BeforeColumn, Detail, Stored, Values};
+use super::row::{BeforeColumn, Detail, EventDetail, Stored, Values};
 use crate::path::ZnodePath;
 use crate::record::{Data, Origin, Record, SchemaName, State};
 
@@ -35,12 +35,21 @@ impl Stored {
         });
         let time = self.times();
         let (mut acl, mut gap, mut run) = (None, None, None);
+        let (mut event, mut path) = (None, named.path);
         let lifetime = self.facts.as_ref().map(|facts| facts.lifetime);
         match self.detail {
             Detail::None => {}
             Detail::Acl(list) => acl = Some(list),
             Detail::Gap(stretch) => gap = Some(stretch),
             Detail::Run(place) => run = Some(place),
+            Detail::Event(detail) => {
+                let EventDetail {
+                    home,
+                    event: mut derived,
+                } = *detail;
+                derived.seq = self.seq;
+                (event, path) = (Some(Arc::new(derived)), Some(home));
+            }
         }
         if let Some(facts) = self.facts {
             acl = facts.acl;
@@ -51,7 +60,7 @@ impl Stored {
             seq: self.seq,
             cluster: named.cluster,
             root: named.root,
-            path: named.path,
+            path,
             op: self.op,
             zxid: self.zxid,
             zxid_kind: self.zxid_kind,
@@ -68,6 +77,7 @@ impl Stored {
             lifetime,
             gap,
             run,
+            event,
         }
     }
 }

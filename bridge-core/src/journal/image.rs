@@ -300,6 +300,23 @@ pub(super) fn children(
     select_children(connection, parent, after, limit, |node| node)
 }
 
+/// Rows below a path after a name, at most `limit`, with those below which something exists.
+pub(super) fn places_after(
+    connection: &Connection,
+    parent: i64,
+    after: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<(Box<str>, Place)>> {
+    let mut statement = connection.prepare_cached(CHILDREN)?;
+    let mut rows = statement.query((parent, after))?;
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        found.push((row.get(8)?, Place::of_row(row)?));
+    }
+    Ok(found)
+}
+
 /// As in [`crate::image_txn::ImageTxn::occupied_children`].
 pub(super) fn occupied_children(
     connection: &Connection,

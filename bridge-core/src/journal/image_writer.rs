@@ -13,8 +13,9 @@ use super::paths::{Entered, Paths};
 use super::position;
 use super::progress::{self, Roots};
 use super::writer::Journal;
-use crate::append::Append;
+use crate::append::{Append, RecordKind};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
+use crate::derive::DerivationMark;
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
@@ -104,6 +105,16 @@ impl Journal {
     }
 }
 
+/// The mark that a record is for a derivation, with its root.
+fn derivation_mark(entry: &Append) -> Option<(DerivationMark, Option<ZnodePath>)> {
+    let mark = match entry.word {
+        RecordKind::GapBegin { .. } => DerivationMark::GapBegin,
+        RecordKind::GapEnd { .. } => DerivationMark::GapEnd,
+        _ => return None,
+    };
+    Some((mark, entry.root.clone()))
+}
+
 impl ImageTxn for Journal {
     fn node(&mut self, path: &ZnodePath) -> Result<Option<Node>, JournalError> {
         self.read_beside("reading the image", |journal| {
@@ -164,7 +175,11 @@ impl ImageTxn for Journal {
     fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
         self.begin()?;
         self.make_room()?;
-        self.write_beside("appending a record", |journal| journal.append_record(entry))
+        self.derive_before(&entry)?;
+        let (mark, captured) = (derivation_mark(&entry), entry.captured);
+        let seq = self.write_beside("appending a record", |journal| journal.append_record(entry))?;
+        self.derive_after(mark, captured)?;
+        Ok(seq)
     }
 
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {

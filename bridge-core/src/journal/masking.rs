@@ -16,10 +16,11 @@ use rusqlite::{Connection, OptionalExtension};
 use super::contract::JournalWriter;
 use super::error::JournalError;
 use super::read::Names;
-use super::row::{data_of_value, replace_value};
+use super::row::{data_of_value, op_number, replace_value, without_facts};
 use super::writer::Journal;
 use crate::append::{ChangeKind, RecordKind};
-use crate::record::{Data, Masking, Record};
+use crate::path::ZnodePath;
+use crate::record::{Data, Masking, Op, Record, ServiceEvent, ServiceEventType};
 
 /// The key in `meta` of the masks that the whole file has.
 const MASKS: &str = "masks";
@@ -189,11 +190,37 @@ fn mask_file(connection: &Connection, cluster: &str, masking: &Masking) -> rusql
             replaced += 1;
         }
     }
+    replaced += mask_events(connection, masking)?;
     for table in ["rejected", "parked"] {
         replaced += mask_copies(connection, table, masking)?;
         remove_reasons(connection, table, masking)?;
     }
     Ok(replaced)
+}
+
+/// Removes the facts of service events that may be those of a masked value, and the state of services, which is made
+/// again from the image. Returns how many events had facts.
+fn mask_events(connection: &Connection, masking: &Masking) -> rusqlite::Result<u64> {
+    connection.execute("DELETE FROM derived", [])?;
+    let mut statement = connection.prepare("SELECT seq, detail FROM record WHERE op = ?1")?;
+    let mut rows = statement.query([op_number(Op::Service)])?;
+    let mut replaced = 0;
+    while let Some(row) = rows.next()? {
+        let (seq, detail): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if let Some(masked) = without_facts(&detail, |event| is_of_masked(masking, event)) {
+            connection
+                .prepare_cached("UPDATE record SET detail = ?2 WHERE seq = ?1")?
+                .execute((seq, masked))?;
+            replaced += 1;
+        }
+    }
+    Ok(replaced)
+}
+
+/// The path of a change of an instance may be that of a rule beside it, so that any value may be in it.
+fn is_of_masked(masking: &Masking, event: &ServiceEvent) -> bool {
+    event.kind == ServiceEventType::InstanceChanged
+        || ZnodePath::parse(&event.path).map_or(true, |path| masking.takes(&path))
 }
 
 /// The numbers of the paths whose values are masked.
@@ -231,6 +258,15 @@ fn mask_copies(connection: &Connection, table: &str, masking: &Masking) -> rusql
         let mut record: Record = serde_json::from_str(&json).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(error))
         })?;
+        if let Some(event) = record.event.take() {
+            if is_of_masked(masking, &event) {
+                record.event = Some(Arc::new(event.without_facts()));
+                let json = String::from_utf8(record.to_json()).expect("JSON is UTF-8");
+                connection.prepare_cached(&write)?.execute((sink, seq, json))?;
+                replaced += 1;
+            }
+            continue;
+        }
         let Some(path) = record.path.clone().filter(|path| masking.takes(path)) else {
             continue;
         };

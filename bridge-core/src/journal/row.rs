@@ -17,8 +17,9 @@ use super::rows::{Columns, Writing};
 use crate::append::NodeFacts;
 use crate::fold::FoldInput;
 use crate::number::{Seq, Zxid};
+use crate::path::ZnodePath;
 use crate::record::{
-    Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, Stat, Times, Timestamp, Txn, ZxidKind,
+    Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, ServiceEvent, Stat, Times, Timestamp, Txn, ZxidKind,
 };
 
 /// The `before` of a record, and where its data is stored.
@@ -81,12 +82,21 @@ pub(super) enum Detail {
     Run(Run),
     Gap(Gap),
     Acl(Vec<Acl>),
+    Event(Box<EventDetail>),
+}
+
+/// A service event, and the path that orders it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct EventDetail {
+    pub(super) home: ZnodePath,
+    pub(super) event: ServiceEvent,
 }
 
 #[derive(Serialize, Deserialize)]
 enum Written {
     Gap(Gap),
     Acl(Vec<Acl>),
+    Event(Box<EventDetail>),
 }
 
 static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
@@ -353,6 +363,18 @@ pub(super) fn insert_values(connection: &Connection, values: &[(i64, &Data)]) ->
     })
 }
 
+/// The detail of a service event without its facts, if it is one that `wanted` selects.
+pub(super) fn without_facts(detail: &[u8], wanted: impl Fn(&ServiceEvent) -> bool) -> Option<Vec<u8>> {
+    let Ok(Written::Event(mut detail)) = serde_json::from_slice(detail) else {
+        return None;
+    };
+    if !wanted(&detail.event) {
+        return None;
+    }
+    detail.event = detail.event.without_facts();
+    Detail::Event(detail).bytes()
+}
+
 impl Detail {
     fn bytes(&self) -> Option<Vec<u8>> {
         let written = match self {
@@ -360,8 +382,9 @@ impl Detail {
             Detail::Run(run) => return Some(encode_run(run)),
             Detail::Gap(gap) => Written::Gap(gap.clone()),
             Detail::Acl(acl) => Written::Acl(acl.clone()),
+            Detail::Event(event) => Written::Event(event.clone()),
         };
-        Some(serde_json::to_vec(&written).expect("a gap or an access control list has only text keys"))
+        Some(serde_json::to_vec(&written).expect("the objects of a record have only text keys"))
     }
 
     fn of_row(row: &Row<'_>, op: Op) -> rusqlite::Result<Detail> {
@@ -379,6 +402,7 @@ impl Detail {
             _ => match serde_json::from_slice(bytes) {
                 Ok(Written::Gap(gap)) => Ok(Detail::Gap(gap)),
                 Ok(Written::Acl(acl)) => Ok(Detail::Acl(acl)),
+                Ok(Written::Event(event)) => Ok(Detail::Event(event)),
                 Err(error) => Err(failed(FromSqlError::Other(Box::new(error)))),
             },
         }
@@ -424,6 +448,7 @@ pub(super) fn op_number(op: Op) -> i64 {
         Op::GapBegin => 7,
         Op::GapEnd => 8,
         Op::Heartbeat => 9,
+        Op::Service => 10,
     }
 }
 

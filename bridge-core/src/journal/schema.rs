@@ -8,6 +8,7 @@
 //! rejected, parked   sink, seq ── record                  what sinks set aside
 //! hole, folded                                            what was compacted: where, and into which records
 //! position, shadow                                        how far the history is taken, and what proves it
+//! derived key ── row                                      the state of services
 //! sink, root, origin, meta
 //! ```
 //!
@@ -64,7 +65,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// Format 7: what sources that read transactions store ([`super::position`]).
+/// Format 7: what sources that read transactions store ([`super::position`]), and the state of services.
 const TRANSACTIONS: &str = "
 ALTER TABLE record ADD COLUMN facts BLOB;
 -- One row, or none: how far the history is taken.
@@ -80,6 +81,8 @@ CREATE TABLE position(
 CREATE TABLE shadow(path BLOB PRIMARY KEY, crc INTEGER NOT NULL, stat BLOB NOT NULL) STRICT, WITHOUT ROWID;
 -- Begins and ends of snapshots and gaps, for questions about earlier moments.
 CREATE INDEX record_mark ON record(seq) WHERE op BETWEEN 5 AND 8;
+-- The rows of a derivation, whose keys and contents are its own (super::derived).
+CREATE TABLE derived(key BLOB PRIMARY KEY, row BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 /// The first format that has positions and facts.
@@ -92,6 +95,7 @@ pub(super) const FACTS_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL
 pub(super) const POSITION_ABSENT: &str = "
 CREATE TEMP TABLE position(id INTEGER PRIMARY KEY, zxid, payload_crc, digest, epoch, scope);
 CREATE TEMP TABLE shadow(path BLOB PRIMARY KEY, crc, stat);
+CREATE TEMP TABLE derived(key BLOB PRIMARY KEY, row);
 ";
 
 /// Format 5: the term of the last batch ([`super::local_log`]), and the last record that the image has applied

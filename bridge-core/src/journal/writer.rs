@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::append::{Context, draft_change, draft_control};
+use super::append::{Context, Draft, draft_change, draft_control};
 use super::contract::{JournalWriter, SealedBatch};
+use super::derived::Observation;
 use super::error::{JournalError, JournalErrorKind};
 use super::folding::{Folded, Folding};
 use super::hydrate::Named;
+use super::image::Place;
 use super::image_writer::Image;
 use super::local_log::LocalLog;
 use super::lock::{FileId, Lock};
@@ -28,8 +30,10 @@ use super::retention::Maintained;
 use super::size::Room;
 use super::wal::WalCopier;
 use super::wal_gate::WalGate;
-use crate::append::{Append, RecordKind};
+use crate::append::{Append, Change, RecordKind};
+use crate::derive::Derivation;
 use crate::number::Seq;
+use crate::path::ZnodePath;
 use crate::record::{Masking, Mode, Origin, Timestamp};
 
 /// The journal of one source, open for writing. Synchronous: it is used on one thread.
@@ -58,6 +62,12 @@ pub struct Journal {
     /// How long the last batch took to the disk.
     pub(super) synchronised: Option<Duration>,
     lock: Lock,
+    /// Derives events from the changes.
+    pub(super) derivation: Option<Box<dyn Derivation>>,
+    /// The change that was appended last, until the derivation has it.
+    pub(super) observed: Option<Observation>,
+    /// When the last change was captured that the derivation has.
+    pub(super) last_captured: Timestamp,
 }
 
 /// The transaction.
@@ -107,6 +117,9 @@ impl Journal {
             file: file.to_owned(),
             options: options.clone(),
             lock,
+            derivation: None,
+            observed: None,
+            last_captured: Timestamp(0),
         })
     }
 
@@ -191,6 +204,7 @@ impl Journal {
         if self.state != TxnState::Closed {
             self.reload()?;
             self.state = TxnState::Closed;
+            self.derive_anew()?;
         }
         Ok(())
     }
@@ -309,6 +323,66 @@ impl Journal {
         if let Some(masking) = &self.masking {
             mask(masking, &mut word);
         }
+        match word {
+            RecordKind::Change(change) => self.append_change(root, captured, change)?,
+            word => self
+                .append_draft(root.clone(), None, |ctx| {
+                    draft_control(ctx, root.as_ref(), captured, &word)
+                })
+                .and_then(|()| self.log.note_baseline(&self.connection, &word, self.log.head))?,
+        }
+        Ok(self.log.head)
+    }
+
+    fn append_change(
+        &mut self,
+        root: Option<ZnodePath>,
+        captured: Timestamp,
+        change: Change,
+    ) -> rusqlite::Result<()> {
+        let path = change.path.clone();
+        let Entered { place, is_new } = self.image.paths.find_or_enter(&self.connection, &path)?;
+        let mut observed = self.observe(root.as_ref(), captured, &change, &place);
+        let mut after = place;
+        let noted = &mut observed;
+        self.append_draft(root, Some(path.clone()), |ctx| {
+            let (draft, place) = draft_change(ctx, captured, change, place);
+            after = place;
+            if let Some(observed) = noted {
+                observed.id = draft.stored.id;
+                observed.changed = draft.stored.times().changed;
+            }
+            draft
+        })?;
+        self.image
+            .paths
+            .store(&self.connection, &path, Entered { place: after, is_new })?;
+        self.observed = observed;
+        Ok(())
+    }
+
+    /// The change for the derivation, if there is one that covers its path.
+    fn observe(
+        &self,
+        root: Option<&ZnodePath>,
+        captured: Timestamp,
+        change: &Change,
+        place: &Place,
+    ) -> Option<Observation> {
+        let derivation = self.derivation.as_ref()?;
+        match derivation.covers(&change.path) {
+            true => Observation::of(root, captured, change, place.life),
+            false => None,
+        }
+    }
+
+    /// Appends one record, whose draft needs its position.
+    pub(super) fn append_draft(
+        &mut self,
+        root: Option<ZnodePath>,
+        path: Option<ZnodePath>,
+        draft: impl FnOnce(Context<'_>) -> Draft,
+    ) -> rusqlite::Result<()> {
         let Journal {
             connection,
             options,
@@ -326,20 +400,7 @@ impl Journal {
             before: options.before,
             rebaselined: log.rebaselined,
         };
-        let (draft, path) = match word {
-            RecordKind::Change(change) => {
-                let path = change.path.clone();
-                let Entered { place, is_new } = image.paths.find_or_enter(connection, &path)?;
-                let (draft, place) = draft_change(ctx, captured, change, place);
-                image.paths.store(connection, &path, Entered { place, is_new })?;
-                (draft, Some(path))
-            }
-            word => {
-                let draft = draft_control(ctx, root.as_ref(), captured, &word);
-                log.note_baseline(connection, &word, seq)?;
-                (draft, None)
-            }
-        };
+        let draft = draft(ctx);
         self.room.grew(&draft);
         let named = log.tail_cache.is_wanted().then(|| Named {
             cluster: Arc::clone(&options.cluster),
@@ -353,7 +414,7 @@ impl Journal {
         log.drafts.add(connection, (draft, named), &mut log.tail_cache)?;
         log.head = seq;
         image.applied = seq;
-        Ok(seq)
+        Ok(())
     }
 }
 
@@ -382,6 +443,10 @@ impl JournalWriter for Journal {
             TxnState::Closed => {}
             TxnState::Sealed | TxnState::Failed => return Err(self.give_up()?),
             TxnState::Open => {
+                if let Err(error) = self.derive_complete(self.last_captured) {
+                    self.rollback_transaction()?;
+                    return Err(error);
+                }
                 let written = self.write_waiting().and_then(|()| match self.log.head {
                     head if head == self.log.end.tail => Ok(()),
                     _ => self.image.store_applied(&self.connection),
@@ -399,6 +464,10 @@ impl JournalWriter for Journal {
 
     fn rollback(&mut self) -> Result<(), JournalError> {
         self.rollback_transaction()
+    }
+
+    fn tick(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.derive_due(now)
     }
 
     fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError> {

@@ -67,7 +67,14 @@ impl RecordHeaders {
             to(ZXID, &text);
         }
         to(CLUSTER, &self.cluster);
-        to(SCHEMA, record::SCHEMA);
+        to(SCHEMA, self.schema());
+    }
+
+    fn schema(&self) -> &'static str {
+        match self.op {
+            Op::Service => record::SERVICE_SCHEMA,
+            _ => record::SCHEMA,
+        }
     }
 
     /// How many bytes all names and values have, with `frame` for each header: what [`RecordHeaders::for_each`] gives,
@@ -78,7 +85,7 @@ impl RecordHeaders {
             (ID, uuid::fmt::Hyphenated::LENGTH),
             (OP, self.op.as_str().len()),
             (CLUSTER, self.cluster.len()),
-            (SCHEMA, record::SCHEMA.len()),
+            (SCHEMA, self.schema().len()),
         ];
         let others = others.map(|(name, value)| name.len() + value + frame);
         zxid + others.iter().sum::<usize>()

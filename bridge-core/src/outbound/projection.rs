@@ -221,10 +221,21 @@ mod tests {
     fn a_format_makes_one_message_or_none() {
         let write = a_record().after("x").build();
         let control = a_record().control(Op::GapEnd).build();
+        let event = a_record().control(Op::Service).build();
         for &format in Format::ALL {
-            assert_eq!(format.project(&write).unwrap().len(), 1, "{format:?}");
-            let expected = usize::from(format != Format::Raw);
+            let is_of_services = format.is_of_services();
+            assert_eq!(
+                format.project(&write).unwrap().len(),
+                usize::from(!is_of_services),
+                "{format:?}"
+            );
+            let expected = usize::from(format != Format::Raw && !is_of_services);
             assert_eq!(format.project(&control).unwrap().len(), expected, "{format:?}");
+            assert_eq!(
+                format.project(&event).unwrap().len(),
+                usize::from(is_of_services),
+                "{format:?}"
+            );
         }
     }
 }

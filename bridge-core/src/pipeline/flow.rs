@@ -157,6 +157,9 @@ impl<L: JournalWriter> Flow<L> {
     /// # Errors
     /// As of [`Flow::report`].
     pub fn tick(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        if let Err(error) = self.journal.tick(now) {
+            return self.failed(StepError::Journal(error));
+        }
         self.step(Input::Tick, now)
     }
 

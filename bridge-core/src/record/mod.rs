@@ -8,6 +8,7 @@ mod data;
 mod identity;
 mod mask;
 mod schema;
+mod service_event;
 mod stat;
 mod time;
 
@@ -21,7 +22,11 @@ use uuid::Uuid;
 pub use data::{Data, DataForm};
 pub use identity::{Identity, NAMESPACE, czxid_text};
 pub use mask::{MaskKey, Masking};
-pub use schema::{record_schema, record_schema_text};
+pub use schema::{record_schema, record_schema_text, service_schema, service_schema_text};
+pub use service_event::{
+    DownCause, Endpoint, FieldChange, InstanceStatus, Liveness, SERVICE_SCHEMA, ServiceEvent,
+    ServiceEventType, ServiceSchemaName,
+};
 pub use stat::Stat;
 pub use time::{BadTimestamp, Timestamp};
 
@@ -40,8 +45,8 @@ const JSON_GUESS: usize = 1_024;
 
 /// One change of one znode, or a control record about the stream itself.
 ///
-/// All fields are always written, null where they do not apply, except `acl`, `lifetime`, `gap` and `run`, which are in
-/// their own records only.
+/// All fields are always written, null where they do not apply, except `acl`, `lifetime`, `gap`, `run` and `event`,
+/// which are in their own records only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "zkbridge.change/1")]
 pub struct Record {
@@ -95,6 +100,9 @@ pub struct Record {
     /// In `snapshot`, `snapshot_begin` and `snapshot_end`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
+    /// In `service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Arc<ServiceEvent>>,
 }
 
 /// The constant `zkbridge.change/1`; any other name fails to parse.
@@ -133,6 +141,8 @@ pub enum Op {
     GapEnd,
     /// Nothing else was journalled for a while.
     Heartbeat,
+    /// A service event, derived from changes. Only in the journal and for sinks that deliver service events.
+    Service,
 }
 
 impl Op {

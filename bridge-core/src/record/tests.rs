@@ -82,17 +82,44 @@ fn the_schema_refuses_what_the_contract_does_not_allow() {
 
 #[test]
 fn the_schema_that_is_checked_in_is_the_one_of_the_types() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/record.json");
-    if std::env::var_os("ZKBRIDGE_UPDATE_SCHEMA").is_some() {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, record_schema_text()).unwrap();
+    for (name, text) in [
+        ("record", record_schema_text()),
+        ("service", service_schema_text()),
+    ] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema");
+        let file = folder.join(format!("{name}.json"));
+        if std::env::var_os("ZKBRIDGE_UPDATE_SCHEMA").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&file, &text).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            checked_in == text,
+            "bridge-core/schema/{name}.json is not what the types say: \
+             run ZKBRIDGE_UPDATE_SCHEMA=1 cargo test -p bridge-core schema"
+        );
     }
-    let checked_in = std::fs::read_to_string(&file).unwrap_or_default();
+}
+
+#[test]
+fn a_service_event_is_valid_and_survives_writing_and_reading() {
+    let record = crate::testing::a_record().control(Op::Service).build();
+    let event = record.event.as_deref().unwrap();
+    let written = serde_json::to_value(event).unwrap();
+    let validator = jsonschema::validator_for(&service_schema()).unwrap();
+    assert!(validator.is_valid(&written), "{written}");
+    for field in ["schema", "type", "id", "zone", "text"] {
+        let mut spoilt = written.clone();
+        spoilt.as_object_mut().unwrap().remove(field);
+        assert!(!validator.is_valid(&spoilt), "without '{field}'");
+    }
     assert_eq!(
-        checked_in,
-        record_schema_text(),
-        "bridge-core/schema/record.json is not what the types say: \
-         run ZKBRIDGE_UPDATE_SCHEMA=1 cargo test -p bridge-core schema"
+        serde_json::from_slice::<ServiceEvent>(&event.to_json()).unwrap(),
+        *event
+    );
+    assert_eq!(
+        serde_json::from_slice::<Record>(&record.to_json()).unwrap(),
+        record
     );
 }
 
@@ -181,7 +208,7 @@ prop_compose! {
             fidelity: Fidelity::Reconciled, missed, superseded, ephemeral, before: states.0, after: states.1,
             txn: None, time: Times { changed: times.0, captured: times.1 },
             source: Origin { mode: Mode::Watch, server: Some("3.9.5".into()) }, acl: None,
-            lifetime: None, gap, run,
+            lifetime: None, gap, run, event: None,
         }
     }
 }

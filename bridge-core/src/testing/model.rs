@@ -97,6 +97,7 @@ impl Model {
             lifetime: None,
             gap: None,
             run: None,
+            event: None,
         };
         match entry.word {
             RecordKind::Change(change) => self.change(&mut record, change),

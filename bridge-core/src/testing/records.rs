@@ -7,8 +7,8 @@ use uuid::Uuid;
 use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{
-    Data, DataForm, Fidelity, Gap, GapReason, Identity, Mode, Op, Origin, Record, Run, SchemaName, Stat,
-    State, Times, Timestamp, ZxidKind,
+    Data, DataForm, Fidelity, Gap, GapReason, Identity, Mode, Op, Origin, Record, Run, SchemaName,
+    ServiceEvent, ServiceEventType, Stat, State, Times, Timestamp, ZxidKind,
 };
 
 /// Builds a record; what is not said is an `update` of `/services/a` with seq 1 from `1` to `2`.
@@ -149,7 +149,8 @@ impl RecordBuilder {
             seq: Seq(self.seq),
             cluster: "main".into(),
             root: (self.op != Op::Heartbeat).then(ZnodePath::slash),
-            path: (!is_control).then(|| ZnodePath::parse(&self.path).expect("a test gives a path")),
+            path: (!is_control || self.op == Op::Service)
+                .then(|| ZnodePath::parse(&self.path).expect("a test gives a path")),
             op: self.op,
             zxid: has_zxid.then_some(zxid),
             zxid_kind: if has_zxid {
@@ -176,7 +177,24 @@ impl RecordBuilder {
             lifetime: None,
             gap: self.gap(),
             run: self.run(),
+            event: self.event(),
         }
+    }
+
+    /// An instance of the service `/services/a` is down.
+    fn event(&self) -> Option<Arc<ServiceEvent>> {
+        let mut event = ServiceEvent::of_type(ServiceEventType::InstanceDown);
+        event.id = self.id();
+        event.seq = Seq(self.seq);
+        event.cluster = "main".to_owned();
+        event.format = "curator".to_owned();
+        event.service = "a".to_owned();
+        event.instance = Some("10.0.0.7:8080".to_owned());
+        event.zone = Some("az-1".to_owned());
+        event.path = format!("{}/i-1", self.path);
+        event.time.captured = Timestamp(self.captured_ms);
+        event.text = "a 10.0.0.7:8080 is down: its session ended".to_owned();
+        (self.op == Op::Service).then(|| Arc::new(event))
     }
 
     fn czxid(&self) -> Zxid {
@@ -213,7 +231,7 @@ impl RecordBuilder {
                 from_zxid: czxid,
                 epoch: Epoch(self.seq),
             },
-            Op::Heartbeat => Identity::Heartbeat { seq: Seq(self.seq) },
+            Op::Heartbeat | Op::Service => Identity::Heartbeat { seq: Seq(self.seq) },
         };
         identity.id("main", if self.op.is_control() { "/" } else { &self.path })
     }

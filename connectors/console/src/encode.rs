@@ -158,6 +158,7 @@ fn value_of(record: &Record, room: Room) -> (String, Role) {
             (words, Role::Quiet)
         }
         Op::Acl => (acl_words(record.acl.as_deref(), room.space), Role::Plain),
+        Op::Service => (event_words(record), Role::Plain),
         Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => {
             (String::new(), Role::Plain)
         }
@@ -309,6 +310,15 @@ fn acl_words(acl: Option<&[Acl]>, space: usize) -> String {
     shortened(&escaped(&text), space).into_owned()
 }
 
+/// The sentence of a service event.
+fn event_words(record: &Record) -> String {
+    let text = record
+        .event
+        .as_ref()
+        .map(|event| escaped(&event.text).into_owned());
+    text.unwrap_or_default()
+}
+
 fn control_words(record: &Record) -> String {
     let root = record.root.as_deref().map(escaped).unwrap_or_default();
     match record.op {
@@ -317,7 +327,9 @@ fn control_words(record: &Record) -> String {
         Op::SnapshotBegin => format!("— snapshot of {root}"),
         Op::SnapshotEnd => format!("— snapshot complete: {} ({root})", listed(record.run.as_ref())),
         Op::Heartbeat => "— heartbeat".into(),
-        Op::Create | Op::Update | Op::Delete | Op::Acl | Op::Snapshot => format!("— {}", record.op.as_str()),
+        Op::Create | Op::Update | Op::Delete | Op::Acl | Op::Snapshot | Op::Service => {
+            format!("— {}", record.op.as_str())
+        }
     }
 }
 

@@ -113,6 +113,7 @@ impl Role {
                 Op::Delete => AnsiColor::Red.on_default(),
                 Op::Acl => AnsiColor::Magenta.on_default(),
                 Op::Snapshot => AnsiColor::Cyan.on_default(),
+                Op::Service => AnsiColor::Blue.on_default(),
                 Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => dimmed,
             },
         }

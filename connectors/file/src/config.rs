@@ -145,7 +145,12 @@ fn default_rotate() -> Threshold {
 fn formats_of_lines(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
-        "enum": [Format::Record.as_str(), Format::Cloudevents.as_str()],
+        "enum": [
+            Format::Record.as_str(),
+            Format::Cloudevents.as_str(),
+            Format::Service.as_str(),
+            Format::ServiceCloudevents.as_str(),
+        ],
         "default": Format::Record.as_str(),
     })
 }

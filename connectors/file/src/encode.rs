@@ -5,9 +5,10 @@ use bridge_core::outbound::{Messages, Projection};
 use bridge_core::record::Record;
 
 /// Every line begins with one of these, whatever the record and the format.
-pub(crate) const LINE_STARTS: [&[u8]; 2] = [
+pub(crate) const LINE_STARTS: [&[u8]; 3] = [
     br#"{"schema":"zkbridge.change/1","#,
     br#"{"specversion":"1.0","id":""#,
+    br#"{"schema":"zkbridge.service/1","#,
 ];
 
 /// As long as the longest of them.
@@ -34,8 +35,10 @@ impl Projection for Encoder {
 /// Why no line can hold this format.
 pub(crate) fn reason_against_lines(format: Format) -> Option<&'static str> {
     match format {
-        Format::Record | Format::Cloudevents => None,
-        Format::CloudeventsBinary => Some("a line has no headers for the attributes of the event"),
+        Format::Record | Format::Cloudevents | Format::Service | Format::ServiceCloudevents => None,
+        Format::CloudeventsBinary | Format::ServiceCloudeventsBinary => {
+            Some("a line has no headers for the attributes of the event")
+        }
         Format::ConnectJson => Some("only Kafka Connect reads it"),
         Format::Raw => Some("the data of a znode may hold line feeds, and says nothing of its path"),
     }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bridge_core::amount::{Size, Threshold};
 use bridge_core::format::Format;
-use bridge_core::record::Record;
+use bridge_core::record::{Op, Record};
 use bridge_core::sink::{Delivery, Sink, SinkError, SinkErrorKind};
-use bridge_core::testing::{Arrived, Rig, every_promise, some_records};
+use bridge_core::testing::{Arrived, Rig, a_record, every_promise, some_records};
 use tempfile::TempDir;
 
 use crate::encode::{self, LINE_START_MAX, LINE_STARTS};
@@ -312,9 +312,21 @@ fn options_are_read_and_checked() {
 
 #[test]
 fn every_line_begins_as_a_torn_one_is_recognised() {
-    for (format, start) in [Format::Record, Format::Cloudevents].into_iter().zip(LINE_STARTS) {
+    let formats = [
+        Format::Record,
+        Format::Cloudevents,
+        Format::Service,
+        Format::ServiceCloudevents,
+    ];
+    let starts = LINE_STARTS.into_iter().chain([LINE_STARTS[1]]);
+    for (format, start) in formats.into_iter().zip(starts) {
         assert!(start.len() <= LINE_START_MAX);
-        for record in some_records(20, 1) {
+        let event = a_record().control(Op::Service).arc();
+        let records = match format.is_of_services() {
+            true => vec![event],
+            false => some_records(20, 1),
+        };
+        for record in records {
             let line = encode::lines(&[record], format);
             assert!(line.starts_with(start), "{}", String::from_utf8_lossy(&line));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bridge_core::format::{Body, Format, Message};
+use bridge_core::format::{Body, Envelope, Format, Message};
 use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
 use bridge_core::outbound::{self, Fitted, Messages, Misfit, NameTemplate, Projection};
 use bridge_core::record::{Op, Record};
@@ -69,15 +69,15 @@ impl Encoder {
     }
 
     fn event_headers(&self, record: &Record, message: &Message) -> Vec<Header> {
-        match self.format {
-            Format::Record | Format::ConnectJson => Vec::new(),
+        match self.format.envelope() {
+            Envelope::None => Vec::new(),
             // Sections 3.2.1 and 3.3.1 of the binding.
-            Format::Cloudevents | Format::CloudeventsBinary => {
+            Envelope::Structured | Envelope::Binary => {
                 let content_type = (CONTENT_TYPE.into(), message.content_type.to_owned());
                 let attributes = headers::attributes(message, ATTRIBUTE, str::to_owned);
                 std::iter::once(content_type).chain(attributes).collect()
             }
-            Format::Raw => {
+            Envelope::Raw => {
                 let path = headers::path(record, str::to_owned).into_iter();
                 path.chain(headers::truncated(record)).collect()
             }

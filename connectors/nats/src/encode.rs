@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bridge_core::format::{Body, Format, Message, header_value};
+use bridge_core::format::{Body, Envelope, Format, Message, header_value};
 use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
 use bridge_core::outbound::{self, Fitted, Messages, Misfit, NameTemplate, Projection, message_id};
 use bridge_core::record::Record;
@@ -74,7 +74,7 @@ impl Encoder {
         if self.is_bucket {
             all.extend(bucket::headers(record));
         }
-        if self.format != Format::Record {
+        if self.format.envelope() != Envelope::None {
             all.push((CONTENT_TYPE.into(), message.content_type.to_owned()));
         }
         all.extend(headers::attributes(message, ATTRIBUTE, header_value));

@@ -418,7 +418,12 @@ impl WebhookConfig {
                 "use the format \"record\" or \"cloudevents\"",
             ));
         }
-        if self.batch > 1 && matches!(self.format, Format::CloudeventsBinary | Format::Raw) {
+        if self.batch > 1
+            && matches!(
+                self.format,
+                Format::CloudeventsBinary | Format::ServiceCloudeventsBinary | Format::Raw
+            )
+        {
             found.push(ConfigIssue::error(
                 "batch",
                 format!(

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use bridge_core::format::{Body, Format, Message, event_type, header_value};
+use bridge_core::format::{Body, Envelope, Format, Message, event_type, header_value};
 use bridge_core::outbound::headers::{self, Header, OP};
 use bridge_core::outbound::{self, Fitted, Messages, Misfit, Projection, message_id};
 use bridge_core::record::Record;
@@ -95,7 +95,7 @@ impl Encoder {
     fn events(&self, record: &Record) -> Result<Messages<Message>, String> {
         let messages = self.format.project(record)?;
         Ok(match self.format {
-            Format::Record => messages.map(|_, message| event(record, message)),
+            Format::Record | Format::Service => messages.map(|_, message| event(record, message)),
             _ => messages,
         })
     }
@@ -117,7 +117,7 @@ impl Encoder {
             return Ok(Messages::None);
         }
         body.push(b']');
-        let content_type = if self.format == Format::Record {
+        let content_type = if self.format.envelope() == Envelope::None {
             JSON
         } else {
             EVENTS
@@ -176,12 +176,15 @@ fn bytes(body: Body) -> Vec<u8> {
     }
 }
 
-/// The event of Standard Webhooks around a record.
+/// The event of Standard Webhooks around a record or a service event.
 fn event(record: &Record, message: Message) -> Message {
     let time = record.time.changed.unwrap_or(record.time.captured);
     let mut body = format!(
         r#"{{"type":"{}","timestamp":"{time}","data":"#,
-        event_type(record.op)
+        record
+            .event
+            .as_ref()
+            .map_or(event_type(record.op), |event| event.kind.as_str())
     )
     .into_bytes();
     body.extend(bytes(message.body));

@@ -95,7 +95,7 @@ impl Java {
 }
 
 /// The Java of `JAVA_HOME`, otherwise of the PATH.
-fn find_java() -> Result<PathBuf> {
+pub(crate) fn find_java() -> Result<PathBuf> {
     let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java"));
     match home.filter(|java| java.is_file()) {
         Some(java) => Ok(java),

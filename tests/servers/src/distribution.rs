@@ -27,6 +27,9 @@ pub const ZOOKEEPER_NEWEST: &str = "3.9.5";
 /// The default version of Apache Kafka.
 pub const KAFKA_NEWEST: &str = "4.1.0";
 
+/// The version of Apache Curator.
+const CURATOR: &str = "5.9.0";
+
 /// The NATS servers that are tried: the one of Debian 12, and the newest.
 pub const NATS_LINES: [&str; 2] = ["2.9.10", NATS_NEWEST];
 
@@ -119,6 +122,23 @@ impl Distribution {
         Self::new(
             format!("zookeeper-{version}"),
             format!("Apache ZooKeeper {version}"),
+            &dependencies,
+        )
+    }
+
+    /// Apache Curator with its discovery and recipes.
+    pub fn curator() -> Self {
+        let dependencies = [
+            dependency("org.slf4j:slf4j-simple:2.0.17", &[]),
+            dependency(&format!("org.apache.curator:curator-x-discovery:{CURATOR}"), &[]),
+            dependency(
+                &format!("org.apache.zookeeper:zookeeper:{ZOOKEEPER_NEWEST}"),
+                &["ch.qos.logback:*"],
+            ),
+        ];
+        Self::new(
+            format!("curator-{CURATOR}"),
+            format!("Apache Curator {CURATOR}"),
             &dependencies,
         )
     }

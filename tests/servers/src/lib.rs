@@ -2,6 +2,7 @@
 //!
 //! * [`ZooKeeper`], [`Kafka`] and [`Nats`]: the real servers of any version, fetched once, on free ports, paused, killed and
 //!   restarted at will.
+//! * [`Registrar`]: a process that registers with Apache Curator.
 //! * [`Python`]: libraries of another language, for independent verdicts.
 //! * [`Tool`]: Helm and promtool, to check the files that they read.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
@@ -16,6 +17,7 @@
 mod black_hole;
 mod bridge;
 mod child;
+mod curator;
 mod daemon;
 mod distribution;
 mod error;
@@ -34,6 +36,7 @@ mod zookeeper;
 pub use black_hole::BlackHole;
 pub use bridge::{is_at_rest, page_of, status_of};
 pub use child::{Child, Line, Stream};
+pub use curator::Registrar;
 pub use distribution::{
     Distribution, KAFKA_NEWEST, NATS_LINES, NATS_NEWEST, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache,
 };

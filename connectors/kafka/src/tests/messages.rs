@@ -201,6 +201,11 @@ fn only_deletes_have_tombstones_and_only_by_choice() {
             a_record().op(op)
         };
         let record = record.build();
+        if op == Op::Service {
+            // It is for sinks with a format of service events.
+            assert_eq!(all_encoded(&chosen, &record).len(), 0);
+            continue;
+        }
         let [message, more @ ..] = &all_encoded(&chosen, &record)[..] else {
             panic!("{op:?} has no message")
         };

@@ -52,7 +52,7 @@ fn chosen(names: &[String]) -> Vec<Result<Distribution, String>> {
             .iter()
             .map(|version| Distribution::zookeeper(version));
         return zookeepers
-            .chain([Distribution::kafka(KAFKA_NEWEST)])
+            .chain([Distribution::kafka(KAFKA_NEWEST), Distribution::curator()])
             .chain(NATS_LINES.iter().map(|version| Distribution::nats(version)))
             .chain(Tool::all().iter().filter_map(Tool::distribution).cloned())
             .map(Ok)

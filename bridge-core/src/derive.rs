@@ -1,0 +1,179 @@
+//! The contract of a derivation: it turns the changes of a source into events of another kind, which the journal appends
+//! to the same transaction.
+//!
+//! The journal passes each change with its raw bytes, after masks and before anything is merged, filtered or left out.
+//! The derivation keeps its state in rows of the same transaction ([`DerivedState`]), so that state, changes and events
+//! become durable together or not at all.
+//!
+//! Invariants of every derivation:
+//!
+//! * It reads no clock and does not wait: the same changes on the same rows give the same events.
+//! * Between two transactions it holds nothing but what its rows say. After a rollback [`Derivation::forget`] is called.
+//! * It has no part in a change: no input makes it fail but rows that cannot be read or written.
+
+use uuid::Uuid;
+
+use crate::journal::JournalError;
+use crate::number::{SessionId, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{Data, Fidelity, Op, ServiceEvent, Timestamp, TxnKind};
+
+/// A change as it is appended.
+#[derive(Clone, Copy, Debug)]
+pub struct ObservedChange<'a> {
+    /// The root that covers the path.
+    pub root: Option<&'a ZnodePath>,
+    /// The znode.
+    pub path: &'a ZnodePath,
+    /// The operation.
+    pub op: Op,
+    /// The id of the record.
+    pub id: Uuid,
+    /// The zxid of the record.
+    pub zxid: Option<Zxid>,
+    /// Whether the zxid is the transaction's own.
+    pub is_exact: bool,
+    /// Names the incarnation.
+    pub czxid: Zxid,
+    /// The session that owns the znode, or owned it; none if it is persistent, or was never read.
+    pub owner: SessionId,
+    /// Seen or found.
+    pub fidelity: Fidelity,
+    /// As in the record.
+    pub missed: Option<u64>,
+    /// ZooKeeper's time of the change.
+    pub changed: Option<Timestamp>,
+    /// Ours.
+    pub captured: Timestamp,
+    /// The data after the change; `None` if nobody read it.
+    pub data: Option<&'a Data>,
+    /// The type of the transaction, where the source reads transactions.
+    pub txn: Option<TxnKind>,
+}
+
+/// A record about the stream that a derivation must know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DerivationMark {
+    /// Changes may have been missed from here on.
+    GapBegin,
+    /// They have been found by comparing.
+    GapEnd,
+}
+
+/// An event, and where it belongs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DerivedEvent {
+    /// The root of the change that caused it.
+    pub root: Option<ZnodePath>,
+    /// The path below which everything is registered that shares an order with it: events of one home are delivered in
+    /// order.
+    pub home: ZnodePath,
+    /// The event, without its position.
+    pub event: ServiceEvent,
+}
+
+/// Rows of a derivation inside the open transaction, ordered by key. Each call sees all earlier ones.
+pub trait DerivedState {
+    /// The row of a key.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read.
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError>;
+
+    /// Stores the row of a key, or removes it.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written.
+    fn put(&mut self, key: &[u8], row: Option<&[u8]>) -> Result<(), JournalError>;
+
+    /// The rows whose keys begin with `prefix`, in ascending order, greater than `after`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read.
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<DerivedRow>, JournalError>;
+}
+
+/// The key and the content of a row.
+pub type DerivedRow = (Vec<u8>, Vec<u8>);
+
+/// Turns changes into events.
+pub trait Derivation: Send {
+    /// Whether changes of the path can matter. Cheap: it is asked for each change.
+    fn covers(&self, path: &str) -> bool;
+
+    /// Whether changes wait that belong to another transaction of the ensemble than this: [`Derivation::complete`] must
+    /// come first.
+    fn is_ended_by(&self, zxid: Option<Zxid>) -> bool;
+
+    /// Takes a change of a path that it covers.
+    ///
+    /// # Errors
+    ///
+    /// If its rows cannot be read or written.
+    fn change(
+        &mut self,
+        change: &ObservedChange<'_>,
+        state: &mut dyn DerivedState,
+    ) -> Result<(), JournalError>;
+
+    /// The events of the changes that wait, in order.
+    ///
+    /// # Errors
+    ///
+    /// If its rows cannot be read or written.
+    fn complete(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError>;
+
+    /// Takes the begin or end of a gap of a root, after [`Derivation::complete`].
+    ///
+    /// # Errors
+    ///
+    /// If its rows cannot be read or written.
+    fn mark(
+        &mut self,
+        mark: DerivationMark,
+        root: Option<&ZnodePath>,
+        now: Timestamp,
+        state: &mut dyn DerivedState,
+    ) -> Result<Vec<DerivedEvent>, JournalError>;
+
+    /// Whether [`Derivation::due`] has something to do. Cheap: it is asked every second.
+    fn has_due(&self, now: Timestamp) -> bool;
+
+    /// The events whose time has come.
+    ///
+    /// # Errors
+    ///
+    /// If its rows cannot be read or written.
+    fn due(
+        &mut self,
+        now: Timestamp,
+        state: &mut dyn DerivedState,
+    ) -> Result<Vec<DerivedEvent>, JournalError>;
+
+    /// Compares its options with those that the rows were made with, before the first change. True if the image must be
+    /// passed to [`Derivation::change`] as a listing, and then [`Derivation::filled`] called: rows of other options are
+    /// removed.
+    ///
+    /// # Errors
+    ///
+    /// If the rows cannot be read or written.
+    fn begin(&mut self, state: &mut dyn DerivedState) -> Result<bool, JournalError>;
+
+    /// The image was passed.
+    fn filled(&mut self);
+
+    /// Takes its state from the rows again, as of the last commit.
+    ///
+    /// # Errors
+    ///
+    /// If the rows cannot be read.
+    fn forget(&mut self, state: &mut dyn DerivedState) -> Result<(), JournalError>;
+}

@@ -1,0 +1,466 @@
+//! The derivation of a journal: passes each change to it, keeps its rows, and appends its events.
+//!
+//! *Invariants.* An event is appended to the transaction of the changes that it follows from, after them. Without a
+//! derivation nothing is read, written or allocated for it. Rows and events become durable with the changes: a rollback
+//! takes them along, and the derivation begins again from the rows.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::append::draft_event;
+use super::error::{JournalError, JournalErrorKind};
+use super::image::{Life, Place};
+use super::read::Reader;
+use super::row::data_of_value;
+use super::schema::SLASH;
+use super::writer::{Journal, TxnState};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
+use crate::derive::{Derivation, DerivationMark, DerivedEvent, DerivedRow, DerivedState, ObservedChange};
+use crate::journal::JournalWriter;
+use crate::number::{SessionId, Zxid};
+use crate::path::ZnodePath;
+use crate::record::{Data, Fidelity, Identity, Op, Timestamp, TxnKind};
+
+const GET: &str = "SELECT row FROM derived WHERE key = ?1";
+const PUT: &str = "REPLACE INTO derived(key, row) VALUES (?1, ?2)";
+const REMOVE: &str = "DELETE FROM derived WHERE key = ?1";
+const FROM: &str = "SELECT key, row FROM derived WHERE key >= ?1 ORDER BY key LIMIT ?2";
+const AFTER: &str = "SELECT key, row FROM derived WHERE key > ?1 ORDER BY key LIMIT ?2";
+
+/// Znodes that one look at the image takes.
+const PAGE: usize = 256;
+
+/// The rows of a derivation in the open transaction.
+struct DerivedRows<'a> {
+    connection: &'a Connection,
+    file: &'a Path,
+}
+
+impl DerivedRows<'_> {
+    fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
+        JournalError::of_sqlite(self.file, doing, error)
+    }
+}
+
+impl DerivedState for DerivedRows<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        let found = self.connection.prepare_cached(GET).and_then(|mut statement| {
+            let row = statement.query_row([key], |row| row.get(0));
+            row.optional()
+        });
+        found.map_err(|error| self.fault("reading the state of services", error))
+    }
+
+    fn put(&mut self, key: &[u8], row: Option<&[u8]>) -> Result<(), JournalError> {
+        let written = match row {
+            Some(row) => self
+                .connection
+                .prepare_cached(PUT)
+                .and_then(|mut statement| statement.execute((key, row))),
+            None => self
+                .connection
+                .prepare_cached(REMOVE)
+                .and_then(|mut statement| statement.execute([key])),
+        };
+        written
+            .map(drop)
+            .map_err(|error| self.fault("writing the state of services", error))
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<DerivedRow>, JournalError> {
+        let (sql, from) = match after {
+            Some(after) => (AFTER, after),
+            None => (FROM, prefix),
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = self.connection.prepare_cached(sql).and_then(|mut statement| {
+            let mut rows = statement.query((from, limit))?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let key: Vec<u8> = row.get(0)?;
+                if !key.starts_with(prefix) {
+                    break;
+                }
+                found.push((key, row.get(1)?));
+            }
+            Ok(found)
+        });
+        found.map_err(|error| self.fault("reading the state of services", error))
+    }
+}
+
+impl Reader {
+    /// The rows of the derivation, to be read.
+    pub fn derived(&mut self) -> DerivedReader<'_> {
+        DerivedReader(self)
+    }
+}
+
+/// The rows of a derivation, on a connection that only reads. Each call is a transaction of its own.
+pub struct DerivedReader<'a>(&'a mut Reader);
+
+impl DerivedReader<'_> {
+    fn read<T>(
+        &mut self,
+        step: impl FnOnce(&mut DerivedRows<'_>) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let file = self.0.file().to_owned();
+        self.0.within("reading the state of services", |connection| {
+            let mut rows = DerivedRows {
+                connection,
+                file: &file,
+            };
+            Ok(step(&mut rows))
+        })?
+    }
+}
+
+impl DerivedState for DerivedReader<'_> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+        self.read(|rows| rows.get(key))
+    }
+
+    fn put(&mut self, _: &[u8], _: Option<&[u8]>) -> Result<(), JournalError> {
+        let message = "a reader was asked to change the state of services, which only the bridge may do";
+        Err(JournalError::new(
+            JournalErrorKind::Storage,
+            self.0.file(),
+            message,
+        ))
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<DerivedRow>, JournalError> {
+        self.read(|rows| rows.scan(prefix, after, limit))
+    }
+}
+
+/// A change that was appended, for the derivation.
+pub(super) struct Observation {
+    root: Option<ZnodePath>,
+    path: ZnodePath,
+    op: Op,
+    pub(super) id: Uuid,
+    zxid: Option<Zxid>,
+    is_exact: bool,
+    czxid: Zxid,
+    owner: SessionId,
+    fidelity: Fidelity,
+    missed: Option<u64>,
+    pub(super) changed: Option<Timestamp>,
+    captured: Timestamp,
+    data: Option<Data>,
+    txn: Option<TxnKind>,
+}
+
+impl Observation {
+    /// The part of an appended change that a derivation sees; `life` is the image's before it. `None` if no derivation
+    /// can use it: the access control list alone, or an incarnation that nobody has seen.
+    pub(super) fn of(
+        root: Option<&ZnodePath>,
+        captured: Timestamp,
+        change: &Change,
+        life: Life,
+    ) -> Option<Observation> {
+        let before = life.node();
+        let owner_before = before
+            .and_then(|node| node.stat)
+            .map_or(SessionId::NONE, |stat| stat.ephemeral_owner);
+        let (czxid, owner, zxid, is_exact, data) = match &change.what {
+            ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
+                let stat = read.stat;
+                (
+                    stat.czxid,
+                    stat.ephemeral_owner,
+                    Some(stat.mzxid),
+                    true,
+                    read.data.clone(),
+                )
+            }
+            ChangeKind::CreatedUnread { czxid, .. } => (*czxid, SessionId::NONE, Some(*czxid), true, None),
+            ChangeKind::Deleted { at } => {
+                let (zxid, is_exact) = match at {
+                    DeletedAt::Exact(zxid) => (Some(*zxid), true),
+                    DeletedAt::Bound(zxid) => (Some(*zxid), false),
+                    DeletedAt::Unknown => (None, false),
+                };
+                (before?.czxid, owner_before, zxid, is_exact, None)
+            }
+            // A listing that is repeated shows what the derivation knows.
+            ChangeKind::Restated { .. } | ChangeKind::AclChanged { .. } => return None,
+        };
+        Some(Observation {
+            root: root.cloned(),
+            path: change.path.clone(),
+            op: change.what.op(),
+            id: Uuid::nil(),
+            zxid,
+            is_exact,
+            czxid,
+            owner,
+            fidelity: change.fidelity,
+            missed: change.missed,
+            changed: None,
+            captured,
+            data,
+            txn: change.txn.as_ref().map(|txn| txn.kind),
+        })
+    }
+
+    fn as_change(&self) -> ObservedChange<'_> {
+        ObservedChange {
+            root: self.root.as_ref(),
+            path: &self.path,
+            op: self.op,
+            id: self.id,
+            zxid: self.zxid,
+            is_exact: self.is_exact,
+            czxid: self.czxid,
+            owner: self.owner,
+            fidelity: self.fidelity,
+            missed: self.missed,
+            changed: self.changed,
+            captured: self.captured,
+            data: self.data.as_ref(),
+            txn: self.txn,
+        }
+    }
+}
+
+/// The zxid of the transaction that a record belongs to, as far as it is exact.
+fn exact_zxid(word: &RecordKind) -> Option<Zxid> {
+    let RecordKind::Change(change) = word else {
+        return None;
+    };
+    match &change.what {
+        ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
+            Some(read.stat.mzxid)
+        }
+        ChangeKind::CreatedUnread { czxid, .. } => Some(*czxid),
+        ChangeKind::Deleted {
+            at: DeletedAt::Exact(zxid),
+        } => Some(*zxid),
+        ChangeKind::AclChanged { zxid, .. } => *zxid,
+        ChangeKind::Deleted { .. } | ChangeKind::Restated { .. } => None,
+    }
+}
+
+impl Journal {
+    /// Derives events from all changes from now on. If its options are new to the journal, the image is passed to it as
+    /// a listing first, at the time `now`. Returns how many events that gave. Commits.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or written, or its content is not valid.
+    pub fn set_derivation(
+        &mut self,
+        derivation: Option<Box<dyn Derivation>>,
+        now: Timestamp,
+    ) -> Result<u64, JournalError> {
+        self.derivation = None;
+        let Some(derivation) = derivation else {
+            return Ok(0);
+        };
+        self.begin()?;
+        self.derivation = Some(derivation);
+        let before = self.log.head;
+        let must_fill = self.with_derivation(|derivation, rows| derivation.begin(rows))?;
+        if must_fill {
+            self.fill_derivation(now)?;
+        }
+        if let Some(derivation) = &mut self.derivation {
+            derivation.filled();
+        }
+        let events = self.log.head.0 - before.0;
+        JournalWriter::commit(self)?;
+        Ok(events)
+    }
+
+    /// Calls the derivation with its rows. An error spoils the batch.
+    fn with_derivation<T: Default>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Derivation, &mut dyn DerivedState) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let Some(mut derivation) = self.derivation.take() else {
+            return Ok(T::default());
+        };
+        let mut rows = DerivedRows {
+            connection: &self.connection,
+            file: &self.file,
+        };
+        let called = call(&mut *derivation, &mut rows);
+        self.derivation = Some(derivation);
+        if called.is_err() && self.state == TxnState::Open {
+            self.state = TxnState::Failed;
+        }
+        called
+    }
+
+    /// Before a record is appended: the changes of another transaction of the ensemble are complete.
+    pub(super) fn derive_before(&mut self, entry: &Append) -> Result<(), JournalError> {
+        let Some(derivation) = &self.derivation else {
+            return Ok(());
+        };
+        match derivation.is_ended_by(exact_zxid(&entry.word)) {
+            true => self.derive_complete(entry.captured),
+            false => Ok(()),
+        }
+    }
+
+    /// All changes of the batch are complete.
+    pub(super) fn derive_complete(&mut self, captured: Timestamp) -> Result<(), JournalError> {
+        let events = self.with_derivation(|derivation, rows| derivation.complete(rows))?;
+        self.append_events(events, captured)
+    }
+
+    /// After a record was appended.
+    pub(super) fn derive_after(
+        &mut self,
+        mark: Option<(DerivationMark, Option<ZnodePath>)>,
+        captured: Timestamp,
+    ) -> Result<(), JournalError> {
+        if let Some(observed) = self.observed.take() {
+            self.last_captured = captured;
+            self.with_derivation(|derivation, rows| derivation.change(&observed.as_change(), rows))?;
+        }
+        let Some((mark, root)) = mark.filter(|_| self.derivation.is_some()) else {
+            return Ok(());
+        };
+        self.derive_complete(captured)?;
+        let events =
+            self.with_derivation(|derivation, rows| derivation.mark(mark, root.as_ref(), captured, rows))?;
+        self.append_events(events, captured)
+    }
+
+    /// The events that were held back until now.
+    pub(super) fn derive_due(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        if !self
+            .derivation
+            .as_ref()
+            .is_some_and(|derivation| derivation.has_due(now))
+        {
+            return Ok(());
+        }
+        self.begin()?;
+        self.derive_complete(now)?;
+        let events = self.with_derivation(|derivation, rows| derivation.due(now, rows))?;
+        self.append_events(events, now)
+    }
+
+    /// The rows are those of the last commit again.
+    pub(super) fn derive_anew(&mut self) -> Result<(), JournalError> {
+        self.observed = None;
+        self.with_derivation(|derivation, rows| derivation.forget(rows))
+    }
+
+    fn append_events(&mut self, events: Vec<DerivedEvent>, captured: Timestamp) -> Result<(), JournalError> {
+        for derived in events {
+            self.make_room()?;
+            self.write_beside("appending a service event", |journal| {
+                journal.append_event(derived, captured).map(drop)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn append_event(&mut self, derived: DerivedEvent, captured: Timestamp) -> rusqlite::Result<()> {
+        let DerivedEvent { root, home, event } = derived;
+        self.append_draft(root, None, |ctx| draft_event(ctx, captured, home, event))
+    }
+
+    /// Passes the living znodes of the image to the derivation, parents first.
+    fn fill_derivation(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        let slash = (SLASH, ZnodePath::slash(), String::new());
+        let mut way = vec![slash];
+        while let Some((id, path, after)) = way.pop() {
+            let page = image_page(&self.connection, id, &after)
+                .map_err(|error| self.fault("reading the image for services", error))?;
+            let Some((last, ..)) = page.last() else { continue };
+            way.push((id, path.clone(), last.clone()));
+            for (name, place, data) in page.into_iter().rev() {
+                let child = path.child(&name);
+                way.push((place.id, child.clone(), String::new()));
+                self.fill_one(child, place, data, now)?;
+            }
+        }
+        self.derive_complete(now)
+    }
+
+    fn fill_one(
+        &mut self,
+        path: ZnodePath,
+        place: Place,
+        data: Option<Data>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let Life::Read { stat } = place.life else {
+            return Ok(());
+        };
+        if !self
+            .derivation
+            .as_ref()
+            .is_some_and(|derivation| derivation.covers(&path))
+        {
+            return Ok(());
+        }
+        let identity = Identity::Snapshot {
+            czxid: stat.czxid,
+            version: stat.version,
+            aversion: stat.aversion,
+            run: &Uuid::nil(),
+        };
+        let observed = Observation {
+            root: None,
+            id: identity.id(&self.options.cluster, &path),
+            path,
+            op: Op::Snapshot,
+            zxid: Some(stat.mzxid),
+            is_exact: true,
+            czxid: stat.czxid,
+            owner: stat.ephemeral_owner,
+            fidelity: Fidelity::Reconciled,
+            missed: None,
+            changed: Timestamp::of_stat(stat.mtime),
+            captured: now,
+            data,
+            txn: None,
+        };
+        if self
+            .derivation
+            .as_ref()
+            .is_some_and(|derivation| derivation.is_ended_by(Some(stat.mzxid)))
+        {
+            self.derive_complete(now)?;
+        }
+        self.with_derivation(|derivation, rows| derivation.change(&observed.as_change(), rows))
+    }
+}
+
+/// Existing children of a path after a name, with their data.
+fn image_page(
+    connection: &Connection,
+    parent: i64,
+    after: &str,
+) -> rusqlite::Result<Vec<(String, Place, Option<Data>)>> {
+    let rows = super::image::places_after(connection, parent, after, PAGE)?;
+    rows.into_iter()
+        .map(|(name, place)| {
+            let data = place
+                .value
+                .map(|value| data_of_value(connection, value))
+                .transpose()?;
+            Ok((name.into(), place, data))
+        })
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! Helix, also that of Pinot: `LIVEINSTANCES/{instance}` is the liveness, `CONFIGS/PARTICIPANT/{instance}` the address and
+//! the operator's switch. Either may be gzip.
+
+use bridge_core::record::InstanceStatus;
+use serde_json::Value;
+
+use super::{Decoded, Decoder, Leader, Payload, Place, Znode, leader};
+use crate::payload::{object, perhaps_gzip, port, text_of};
+use crate::registration::{Registration, ServiceKey};
+
+pub(super) fn decode(decoder: &Decoder, znode: &Znode<'_>, names: &[&str]) -> Decoded {
+    let base = decoder.base_path();
+    let cluster = super::name_of(&base).to_owned();
+    match *names {
+        ["LIVEINSTANCES", instance] => Place::new(cluster, base).of(instance).register(znode, |bytes| {
+            let fields = simple_fields(bytes)?;
+            let mut registration = Registration {
+                process: text_of(&fields, "LIVE_INSTANCE"),
+                version: text_of(&fields, "HELIX_VERSION"),
+                ..Registration::default()
+            };
+            if let Some((host, digits)) = instance.rsplit_once('_')
+                && let Some(port) = port(digits)
+            {
+                registration.endpoint(None, None, host, Some(port));
+            }
+            Ok(registration)
+        }),
+        ["CONFIGS", "PARTICIPANT", instance] => {
+            let registration = match znode.payload {
+                Payload::Bytes(bytes) => simple_fields(bytes).ok().map(|fields| participant(&fields)),
+                Payload::NotRead | Payload::Unusable(_) => None,
+            };
+            Decoded::Beside {
+                service: ServiceKey::named(cluster),
+                instance: instance.to_owned(),
+                registration: registration.unwrap_or_default(),
+            }
+        }
+        ["CONTROLLER", "LEADER"] => leader(znode, decoder.at_base("CONTROLLER"), cluster, |bytes| {
+            let found = object(&perhaps_gzip(bytes).ok()?).ok()?;
+            Some(Leader {
+                name: Some(text_of(&found, "id")?),
+                endpoints: Vec::new(),
+            })
+        }),
+        _ => Decoded::Nothing,
+    }
+}
+
+fn simple_fields(bytes: &[u8]) -> Result<Value, String> {
+    let mut found = object(&perhaps_gzip(bytes)?)?;
+    match found["simpleFields"].take() {
+        fields @ Value::Object(_) => Ok(fields),
+        _ => Err("a record of Helix without 'simpleFields'".to_owned()),
+    }
+}
+
+fn participant(fields: &Value) -> Registration {
+    let mut registration = Registration::default();
+    if let Some(host) = text_of(fields, "HELIX_HOST") {
+        let port = text_of(fields, "HELIX_PORT").as_deref().and_then(port);
+        registration.endpoint(None, None, &host, port);
+    }
+    if text_of(fields, "HELIX_ENABLED").as_deref() == Some("false") {
+        registration.status = InstanceStatus::Disabled;
+    }
+    let domain = text_of(fields, "DOMAIN").unwrap_or_default();
+    let zone = domain
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("zone="));
+    registration.zone = zone.map(str::to_owned).or_else(|| text_of(fields, "ZONE_ID"));
+    registration.weigh(fields.get("WEIGHT"));
+    registration
+}

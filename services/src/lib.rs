@@ -1,0 +1,43 @@
+//! Service, election and lock events: decoders of the conventions that registries keep in ZooKeeper, and a machine that
+//! turns changes of znodes into events.
+//!
+//! ```text
+//! change (raw bytes) ──▶ decode ──▶ rows: registrations, queues ──▶ compare with the announced state ──▶ events
+//! ```
+//!
+//! *Invariants.*
+//!
+//! * Pure: it opens no file and no socket, reads no clock and does not wait. Its state is rows that the caller keeps
+//!   ([`bridge_core::derive::DerivedState`]), so that the same changes on the same rows give the same events.
+//! * No payload causes a panic, an allocation without a bound or a wrong `down`: a registration that cannot be decoded
+//!   keeps its last facts, and an event names it.
+//! * An event is the difference between the state that was announced last and the state after a whole transaction of the
+//!   ensemble, or after a whole gap.
+
+mod announce;
+mod availability;
+mod causes;
+mod config;
+mod decode;
+mod election;
+mod keys;
+mod linking;
+mod locks;
+mod machine;
+mod memory;
+mod payload;
+mod present;
+mod protobuf;
+mod registration;
+mod rows;
+mod sentence;
+mod template;
+mod url;
+
+pub use config::{
+    DecodeFrom, Decoding, EndpointsAt, SECTIONS_MAX, ServiceConfig, ServiceFormat, StatusAt, Unwrapping,
+    UrlForm,
+};
+pub use machine::ServiceMachine;
+pub use memory::MemoryState;
+pub use present::{Present, PresentInstance, PresentLeader};

@@ -1,0 +1,485 @@
+//! The machine in a real journal: a random world of registrations, with batches that are rolled back and a bridge that
+//! dies and starts again. No event is lost, doubled or changed.
+//!
+//! A failure prints its seed; `ZKBRIDGE_SEED` replays it.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use bridge_core::amount::Span;
+use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
+use bridge_core::image_txn::ImageTxn;
+use bridge_core::journal::{Durability, Journal, JournalOptions, JournalWriter, ReadLimit, Reader};
+use bridge_core::number::{Epoch, Seq, SessionId, Zxid};
+use bridge_core::path::ZnodePath;
+use bridge_core::record::{
+    Data, DataForm, Fidelity, GapReason, MaskKey, Masking, Op, Record, ServiceEventType, Stat, Timestamp,
+};
+use bridge_services::{ServiceConfig, ServiceFormat, ServiceMachine};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const ROOT: &str = "/";
+
+fn path(text: &str) -> ZnodePath {
+    ZnodePath::parse(text).unwrap()
+}
+
+fn sections(grace: u64) -> Vec<ServiceConfig> {
+    let grace = Span::secs(grace);
+    let curator = ServiceConfig {
+        format: ServiceFormat::Curator,
+        base: Some(path("/services")),
+        grace,
+        ..ServiceConfig::default()
+    };
+    let queue = ServiceConfig {
+        format: ServiceFormat::Queue,
+        elections: vec!["/latch/*".to_owned()],
+        queue_events: true,
+        grace,
+        ..ServiceConfig::default()
+    };
+    vec![curator, queue]
+}
+
+fn open(file: &Path, grace: u64) -> Journal {
+    let options = JournalOptions {
+        durability: Durability::ProcessCrash,
+        ..JournalOptions::new("main")
+    };
+    let mut journal = Journal::open(file, &options).unwrap();
+    let machine = ServiceMachine::new("main", &sections(grace)).unwrap();
+    journal
+        .set_derivation(Some(Box::new(machine)), Timestamp(0))
+        .unwrap();
+    journal
+}
+
+/// One step of the world.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Vec<Append>),
+    Tick(Timestamp),
+}
+
+/// Registrations of some services by some sessions.
+struct World {
+    random: StdRng,
+    zxid: u64,
+    now: i64,
+    living: BTreeMap<String, Stat>,
+    in_gap: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        World {
+            random: StdRng::seed_from_u64(seed),
+            zxid: 0x3_0000_0000,
+            now: 1_795_355_000_000,
+            living: BTreeMap::new(),
+            in_gap: false,
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        self.now += self.random.random_range(1..4_000);
+        match self.random.random_range(0..20) {
+            0 => Step::Tick(Timestamp(self.now)),
+            1 => Step::Append(vec![self.gap()]),
+            2..=3 => Step::Append(self.session_ends()),
+            4..=6 => Step::Append(self.delete().into_iter().collect()),
+            _ => Step::Append(vec![self.write()]),
+        }
+    }
+
+    fn entry(&self, word: RecordKind) -> Append {
+        Append {
+            root: Some(path(ROOT)),
+            captured: Timestamp(self.now),
+            word,
+        }
+    }
+
+    fn gap(&mut self) -> Append {
+        self.in_gap = !self.in_gap;
+        let (epoch, from_zxid, reason) = (Epoch(1), Zxid(self.zxid), GapReason::Disconnected);
+        self.entry(match self.in_gap {
+            true => RecordKind::GapBegin {
+                epoch,
+                from_zxid,
+                reason,
+            },
+            false => RecordKind::GapEnd {
+                epoch,
+                from_zxid,
+                to_zxid: Zxid(self.zxid),
+                reason,
+                differences: 0,
+            },
+        })
+    }
+
+    fn change(&self, path_text: &str, what: ChangeKind) -> Append {
+        let fidelity = if self.in_gap {
+            Fidelity::Reconciled
+        } else {
+            Fidelity::Exact
+        };
+        self.entry(RecordKind::Change(Change {
+            path: path(path_text),
+            what,
+            fidelity,
+            missed: (fidelity == Fidelity::Exact).then_some(0),
+            superseded: Vec::new(),
+            txn: None,
+            facts: None,
+        }))
+    }
+
+    fn deleted(&mut self, path: &str) -> Append {
+        self.living.remove(path);
+        let at = match self.in_gap {
+            true => DeletedAt::Bound(Zxid(self.zxid)),
+            false => DeletedAt::Exact(Zxid(self.zxid)),
+        };
+        self.change(path, ChangeKind::Deleted { at })
+    }
+
+    fn delete(&mut self) -> Option<Append> {
+        let at = self.random.random_range(0..self.living.len().max(1));
+        let path = self.living.keys().nth(at)?.clone();
+        self.zxid += 1;
+        Some(self.deleted(&path))
+    }
+
+    fn session_ends(&mut self) -> Vec<Append> {
+        let owner = SessionId(self.random.random_range(1..6));
+        self.zxid += 1;
+        let owned = self
+            .living
+            .iter()
+            .filter(|(_, stat)| stat.ephemeral_owner == owner);
+        let owned: Vec<String> = owned.map(|(path, _)| path.clone()).collect();
+        owned.iter().map(|path| self.deleted(path)).collect()
+    }
+
+    fn write(&mut self) -> Append {
+        self.zxid += 1;
+        let owner = self.random.random_range(1..6);
+        let (path, bytes) = match self.random.random_range(0..4) {
+            0 => {
+                let election = self.random.random_range(0..2);
+                let uuid = format!("_c_00000000-0000-4000-8000-{owner:012}");
+                let name = format!("/latch/e{election}/{uuid}-latch-{:010}", owner);
+                (name, format!("node {owner}"))
+            }
+            _ => self.registration(owner),
+        };
+        let data = Data::limited(bytes.as_bytes(), DataForm::Auto, 1 << 20);
+        let stat = match self.living.get(&path) {
+            Some(stat) => Stat {
+                mzxid: Zxid(self.zxid),
+                version: stat.version + 1,
+                ..*stat
+            },
+            None => Stat {
+                czxid: Zxid(self.zxid),
+                mzxid: Zxid(self.zxid),
+                ephemeral_owner: SessionId(owner),
+                ..Stat::default()
+            },
+        };
+        let is_new = self.living.insert(path.clone(), stat).is_none();
+        let read = Read {
+            stat,
+            data: Some(data),
+        };
+        let what = if is_new {
+            ChangeKind::Created { read }
+        } else {
+            ChangeKind::Updated { read }
+        };
+        self.change(&path, what)
+    }
+
+    fn registration(&mut self, owner: u64) -> (String, String) {
+        let random = &mut self.random;
+        let (service, host, id) = (
+            random.random_range(0..3),
+            random.random_range(0..3),
+            random.random_range(0..4),
+        );
+        let path = format!("/services/s{service}/i{id}");
+        let status = if random.random_bool(0.2) {
+            "OUT_OF_SERVICE"
+        } else {
+            "UP"
+        };
+        let bytes = match random.random_bool(0.1) {
+            true => "{broken".to_owned(),
+            false => format!(
+                r#"{{"name":"s{service}","id":"i{id}","address":"h{host}","port":1,"registrationTimeUTC":{owner},
+                   "payload":{{"metadata":{{"instance_status":"{status}"}}}}}}"#
+            ),
+        };
+        (path, bytes)
+    }
+}
+
+fn records(file: &Path) -> Vec<Arc<Record>> {
+    let limit = ReadLimit {
+        records: 100_000,
+        bytes: usize::MAX,
+    };
+    Reader::open(file).unwrap().read(Seq::ZERO, limit).unwrap()
+}
+
+/// All service events, without the position.
+fn events(file: &Path) -> Vec<bridge_core::record::ServiceEvent> {
+    let events = records(file)
+        .into_iter()
+        .filter_map(|record| record.event.clone());
+    events
+        .map(|event| bridge_core::record::ServiceEvent {
+            seq: Seq::ZERO,
+            ..(*event).clone()
+        })
+        .collect()
+}
+
+fn take(journal: &mut Journal, step: &Step) {
+    match step {
+        Step::Append(entries) => {
+            for entry in entries {
+                journal.append(entry.clone()).unwrap();
+            }
+        }
+        Step::Tick(now) => journal.tick(*now).unwrap(),
+    }
+}
+
+fn play_calmly(file: &Path, steps: &[Step], grace: u64) {
+    let mut journal = open(file, grace);
+    for step in steps {
+        take(&mut journal, step);
+        journal.commit().unwrap();
+    }
+}
+
+/// Batches of several steps, some of which are undone and played again, and journals that are closed in the middle.
+fn play_wildly(file: &Path, steps: &[Step], grace: u64, random: &mut StdRng) {
+    let mut journal = open(file, grace);
+    let mut at = 0;
+    while at < steps.len() {
+        let end = (at + random.random_range(1..6)).min(steps.len());
+        for step in &steps[at..end] {
+            take(&mut journal, step);
+        }
+        match random.random_range(0..5) {
+            0 => {
+                journal.rollback().unwrap();
+                continue;
+            }
+            1 => {
+                drop(journal);
+                journal = open(file, grace);
+                continue;
+            }
+            2 => {
+                journal.commit().unwrap();
+                drop(journal);
+                journal = open(file, grace);
+            }
+            _ => {
+                journal.commit().unwrap();
+            }
+        }
+        at = end;
+    }
+}
+
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("ZKBRIDGE_SEED") {
+        Ok(seed) => vec![seed.parse().expect("ZKBRIDGE_SEED is a number")],
+        Err(_) => (1..=count).collect(),
+    }
+}
+
+#[test]
+fn crashes_and_rollbacks_lose_double_and_change_no_event() {
+    let mut kinds = BTreeSet::new();
+    for seed in seeds(12) {
+        println!("ZKBRIDGE_SEED={seed}");
+        let grace = if seed % 2 == 0 { 0 } else { 10 };
+        let mut world = World::new(seed);
+        let steps: Vec<Step> = (0..150).map(|_| world.step()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let (calm, wild) = (folder.path().join("calm"), folder.path().join("wild"));
+        play_calmly(&calm, &steps, grace);
+        play_wildly(&wild, &steps, grace, &mut StdRng::seed_from_u64(seed));
+        let (calm, wild) = (events(&calm), events(&wild));
+        assert_eq!(calm, wild, "seed {seed}");
+        let ids: BTreeSet<_> = calm.iter().map(|event| event.id).collect();
+        assert_eq!(ids.len(), calm.len(), "seed {seed}: two events of one id");
+        check_alternation(&calm, seed);
+        kinds.extend(calm.iter().map(|event| event.kind));
+    }
+    if std::env::var("ZKBRIDGE_SEED").is_err() {
+        let expected = [
+            ServiceEventType::InstanceUp,
+            ServiceEventType::InstanceDown,
+            ServiceEventType::InstanceChanged,
+            ServiceEventType::InstanceRestarted,
+            ServiceEventType::ServiceAvailable,
+            ServiceEventType::ServiceUnavailable,
+            ServiceEventType::LeaderElected,
+            ServiceEventType::LeaderChanged,
+            ServiceEventType::LeaderLost,
+            ServiceEventType::QueueChanged,
+            ServiceEventType::RegistrationUnreadable,
+        ];
+        for kind in expected {
+            assert!(kinds.contains(&kind), "no seed has led to {}", kind.as_str());
+        }
+    }
+}
+
+/// Up and down, available and unavailable, elected and lost take turns.
+fn check_alternation(events: &[bridge_core::record::ServiceEvent], seed: u64) {
+    let mut is_up: BTreeMap<String, bool> = BTreeMap::new();
+    for event in events {
+        let (subject, up) = match event.kind {
+            ServiceEventType::InstanceUp => (format!("i {} {:?}", event.service, event.instance), true),
+            ServiceEventType::InstanceDown => (format!("i {} {:?}", event.service, event.instance), false),
+            ServiceEventType::ServiceAvailable => (format!("s {}", event.service), true),
+            ServiceEventType::ServiceUnavailable => (format!("s {}", event.service), false),
+            // The same leader in another session, without a loss in between.
+            ServiceEventType::LeaderElected if event.previous == event.leader => {
+                is_up.insert(format!("e {:?}", event.election), true);
+                continue;
+            }
+            ServiceEventType::LeaderElected => (format!("e {:?}", event.election), true),
+            ServiceEventType::LeaderLost => (format!("e {:?}", event.election), false),
+            _ => continue,
+        };
+        let was = is_up.insert(subject.clone(), up);
+        assert_ne!(was, Some(up), "seed {seed}: {subject} twice: {}", event.text);
+        assert!(
+            was.is_some() || up,
+            "seed {seed}: {subject} goes before it came: {}",
+            event.text
+        );
+    }
+}
+
+#[test]
+fn events_follow_their_changes_in_the_same_transaction_and_are_no_part_of_the_history_of_a_znode() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("main.journal");
+    let world = World::new(7);
+    let name = "/services/s0/i0".to_owned();
+    let bytes = r#"{"name":"s0","id":"i0","address":"h0","port":1}"#;
+    let mut journal = open(&file, 0);
+    let data = Data::limited(bytes.as_bytes(), DataForm::Auto, 1 << 20);
+    let stat = Stat {
+        czxid: Zxid(9),
+        mzxid: Zxid(9),
+        ephemeral_owner: SessionId(1),
+        ..Stat::default()
+    };
+    let read = Read {
+        stat,
+        data: Some(data),
+    };
+    let entry = world.change(&name, ChangeKind::Created { read });
+    journal.append(entry).unwrap();
+    assert_eq!(journal.commit().unwrap(), Seq(3));
+    let records = records(&file);
+    let ops: Vec<Op> = records.iter().map(|record| record.op).collect();
+    assert_eq!(ops, [Op::Create, Op::Service, Op::Service]);
+    let event = records[1].event.as_ref().unwrap();
+    assert_eq!((event.seq, event.id), (Seq(2), records[1].id));
+    assert_eq!(
+        records[1].path.as_deref(),
+        name.rsplit_once('/').map(|(home, _)| home)
+    );
+    assert_eq!(
+        serde_json::from_slice::<Record>(&records[1].to_json()).unwrap(),
+        *records[1]
+    );
+    drop(journal);
+    let inspected = Reader::open(&file).unwrap().inspect(|_| {}).unwrap();
+    assert_eq!(inspected.findings.len(), 0, "{inspected:?}");
+}
+
+#[test]
+fn without_sections_nothing_is_derived_and_with_new_ones_the_image_is_listed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("main.journal");
+    let mut world = World::new(3);
+    let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
+    for _ in 0..40 {
+        let entry = world.write();
+        journal.append(entry).unwrap();
+    }
+    journal.commit().unwrap();
+    drop(journal);
+    assert_eq!(events(&file), []);
+    drop(open(&file, 0));
+    let listed = events(&file);
+    let is_news = |kind| {
+        use ServiceEventType::{InstanceDown, InstanceUp, LeaderLost, ServiceAvailable, ServiceUnavailable};
+        matches!(
+            kind,
+            InstanceUp | InstanceDown | ServiceAvailable | ServiceUnavailable | LeaderLost
+        )
+    };
+    assert!(
+        listed
+            .iter()
+            .any(|event| event.kind == ServiceEventType::InstanceListed)
+    );
+    assert!(!listed.iter().any(|event| is_news(event.kind)), "{listed:#?}");
+    drop(open(&file, 10));
+    assert_eq!(
+        events(&file).len(),
+        listed.len(),
+        "grace is no reason to list again"
+    );
+}
+
+#[test]
+fn a_mask_that_comes_later_removes_the_facts_and_the_registration_is_unreadable_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("main.journal");
+    let mut world = World::new(5);
+    let mut journal = open(&file, 0);
+    for _ in 0..30 {
+        let entry = world.write();
+        journal.append(entry).unwrap();
+    }
+    journal.commit().unwrap();
+    let glob = bridge_core::path_glob::path_glob("/services/**").unwrap();
+    let key = MaskKey::new([7; 32]);
+    journal
+        .set_masking(Some(Arc::new(Masking::new([&glob], key).unwrap())))
+        .unwrap();
+    drop(journal);
+    let has_facts = |event: &bridge_core::record::ServiceEvent| !event.endpoints.is_empty();
+    assert!(!events(&file).iter().any(has_facts));
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(!bytes.windows(9).any(|window| window == b"\"address\""));
+    drop(open(&file, 0));
+    let listed = events(&file);
+    assert!(
+        listed
+            .iter()
+            .any(|event| event.reason.as_deref() == Some("a value that is masked"))
+    );
+    assert!(!listed.iter().any(has_facts));
+}

@@ -1,0 +1,192 @@
+//! Service events of real registrations: Curator's discovery and leader latches, with processes that leave in order, are
+//! killed, and come back, and a bridge that is killed in between.
+
+use std::time::Duration;
+
+use bridge_servers::{Registrar, eventually, real_servers};
+use serde_json::Value;
+
+use crate::bridge::{BOUND, Bridge};
+use crate::stage::{Place, source};
+use crate::writer::Writer;
+
+/// As short as the servers allow.
+const SESSION: Duration = Duration::from_secs(4);
+
+const FILE: &str = "events.jsonl";
+
+fn configuration(place: &Place, root: &str, sections: &str) -> String {
+    let source = source("main", place, &[root.to_owned()]);
+    format!(
+        "{source}{sections}[[sink]]\nname = \"events\"\ntype = \"file\"\npath = \"{FILE}\"\nformat = \"service\"\n\
+         [[sink]]\nname = \"changes\"\ntype = \"file\"\npath = \"changes.jsonl\"\n"
+    )
+}
+
+fn lines(bridge: &Bridge, file: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(bridge.folder().join(file)).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// `type instance` of each event of a service or election.
+fn brief(events: &[Value], subject: &str) -> Vec<String> {
+    let of = |event: &&Value| event["service"] == subject;
+    let words = |event: &Value| {
+        let who = event["instance"]
+            .as_str()
+            .or(event["leader"].as_str())
+            .unwrap_or("-");
+        format!("{} {who}", event["type"].as_str().unwrap())
+    };
+    events.iter().filter(of).map(words).collect()
+}
+
+/// Waits until the events of a subject are these.
+async fn expect(bridge: &Bridge, subject: &str, expected: &[&str]) {
+    let mut seen = Vec::new();
+    let what = format!("the events of {subject}: {expected:?}");
+    let waited = eventually(what, BOUND, || {
+        seen = brief(&lines(bridge, FILE), subject);
+        std::future::ready((seen == expected).then_some(()))
+    });
+    if let Err(error) = waited.await {
+        panic!("{error}; they are {seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_of_curator_come_go_restart_and_survive_a_kill_of_the_bridge() {
+    real_servers!("service events of Curator");
+    let place = Place::shared().await;
+    let root = "/curator-events";
+    let writer = Writer::connect(&place.direct).await;
+    writer.create(root, "").await;
+    let base = format!("{root}/services");
+    let sections = format!("[[source.service]]\nformat = \"curator\"\nbase = \"{base}\"\n");
+    let mut bridge = Bridge::configured(&configuration(&place, root, &sections));
+    bridge.start_ready().await;
+
+    let connect = place.direct.clone();
+    let register = async |ports: &[&str]| {
+        let process = Registrar::register(&connect, SESSION, (&base, "pay", "10.0.0.7"), ports);
+        process.await.unwrap()
+    };
+    let mut first = register(&["8080", "8081"]).await;
+    let expected = [
+        "instance.up 10.0.0.7:8080",
+        "service.available -",
+        "instance.up 10.0.0.7:8081",
+    ];
+    expect(&bridge, "pay", &expected).await;
+
+    // Killed: the session expires, and both go in one transaction.
+    first.process.kill().await.unwrap();
+    let gone = |events: &[Value]| {
+        events
+            .iter()
+            .filter(|event| event["type"] == "instance.down")
+            .count()
+    };
+    let both = || std::future::ready((gone(&lines(&bridge, FILE)) == 2).then_some(()));
+    eventually("both instances are down", BOUND, both).await.unwrap();
+    let events = lines(&bridge, FILE);
+    let downs: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["type"] == "instance.down")
+        .collect();
+    for down in &downs {
+        assert_eq!(down["cause"], "session_ended", "{down}");
+        assert_eq!(down["liveness"], "session");
+        assert_eq!(down["zxid"], downs[0]["zxid"]);
+    }
+
+    // The new process is there before the session of the killed one has expired: no down, but a restart.
+    let mut second = register(&["8080"]).await;
+    bridge.kill().await;
+    second.process.kill().await.unwrap();
+    let mut third = register(&["8080"]).await;
+    bridge.start_ready().await;
+    bridge.at_rest().await;
+    let listed = bridge.command(&["services", "--json"]).output().unwrap();
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["instances"][0]["instance"], "10.0.0.7:8080", "{listed}");
+    assert_eq!(listed[0]["instances"][0]["status"], "up");
+    // It leaves in order.
+    third.process.terminate().unwrap();
+    let is_last = |event: &Value| event["type"] == "service.unavailable";
+    let twice = || {
+        let count = lines(&bridge, FILE).iter().filter(|event| is_last(event)).count();
+        std::future::ready((count == 2).then_some(()))
+    };
+    eventually("the service is unavailable again", BOUND, twice)
+        .await
+        .unwrap();
+    bridge.at_rest().await;
+    bridge.terminate().await;
+
+    let events = lines(&bridge, FILE);
+    let ids: std::collections::BTreeSet<&str> =
+        events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    let seqs: Vec<u64> = events
+        .iter()
+        .map(|event| event["seq"].as_u64().unwrap())
+        .collect();
+    assert!(seqs.is_sorted() && ids.len() >= 8, "{events:#?}");
+    let all = brief(&events, "pay");
+    assert_eq!(all.last().map(String::as_str), Some("service.unavailable -"));
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| event["type"] == "service.available")
+            .count(),
+        2,
+        "{all:?}"
+    );
+    // Each sink has its own kind of line.
+    assert!(
+        lines(&bridge, "changes.jsonl")
+            .iter()
+            .all(|line| line["schema"] == "zkbridge.change/1")
+    );
+    assert!(events.iter().all(|line| line["schema"] == "zkbridge.service/1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_of_a_latch_of_curator_are_elected_replaced_and_lost() {
+    real_servers!("service events of leader latches");
+    let place = Place::shared().await;
+    let root = "/latch-events";
+    let writer = Writer::connect(&place.direct).await;
+    writer.create(root, "").await;
+    let election = format!("{root}/leader");
+    let sections = format!("[[source.service]]\nformat = \"queue\"\nelections = [\"{election}\"]\n");
+    let mut bridge = Bridge::configured(&configuration(&place, root, &sections));
+    bridge.start_ready().await;
+    let mut first = Registrar::queue(&place.direct, SESSION, &election, "node-1")
+        .await
+        .unwrap();
+    first.process.line("leads", BOUND).await.unwrap();
+    expect(&bridge, &election, &["leader.elected node-1"]).await;
+    let mut second = Registrar::queue(&place.direct, SESSION, &election, "node-2")
+        .await
+        .unwrap();
+    first.process.kill().await.unwrap();
+    second.process.line("leads", BOUND).await.unwrap();
+    expect(
+        &bridge,
+        &election,
+        &["leader.elected node-1", "leader.changed node-2"],
+    )
+    .await;
+    second.process.terminate().unwrap();
+    let all = ["leader.elected node-1", "leader.changed node-2", "leader.lost -"];
+    expect(&bridge, &election, &all).await;
+    let events = lines(&bridge, FILE);
+    assert_eq!(events[1]["previous"], "node-1");
+    assert_eq!(events[2]["previous"], "node-2");
+    bridge.terminate().await;
+}
