@@ -69,7 +69,10 @@ pub enum RecordKind {
         differences: u64,
     },
     /// Nothing else was journalled for a while.
-    Heartbeat,
+    Heartbeat {
+        /// The last transaction that was taken; `None` of a source that watches a tree.
+        zxid: Option<Zxid>,
+    },
 }
 
 /// A change of one znode.
@@ -87,16 +90,16 @@ pub struct Change {
     pub superseded: Vec<Zxid>,
     /// The transaction, where the source reads transactions; only in changes seen as they happened.
     pub txn: Option<Box<Txn>>,
-    /// Facts that only sources that read transactions have; only with `Created` and `Listed`.
+    /// Facts that no Stat has; only with `Created`, `Listed` and `Restated`.
     pub facts: Option<Box<NodeFacts>>,
 }
 
 /// Facts about a znode that no read of it gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// How long it lasts.
-    pub lifetime: Lifetime,
-    /// Its access control list, where the source records lists.
+    /// How long it lasts; `None` where only a watch has seen it.
+    pub lifetime: Option<Lifetime>,
+    /// Its access control list, where the source records lists and could read it.
     pub acl: Option<Vec<Acl>>,
 }
 

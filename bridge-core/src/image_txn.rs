@@ -7,7 +7,7 @@
 
 use uuid::Uuid;
 
-use crate::append::Append;
+use crate::append::{Append, NodeFacts};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::journal::JournalError;
 use crate::number::{Epoch, Seq, Zxid};
@@ -138,6 +138,13 @@ pub trait ImageTxn {
     ///
     /// If the journal cannot be written, or its content is not valid.
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError>;
+
+    /// Stores the facts of an existing znode, without a record.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn set_facts(&mut self, path: &ZnodePath, facts: &NodeFacts) -> Result<(), JournalError>;
 
     /// The last watch epoch used.
     ///

@@ -98,6 +98,28 @@ pub const SOURCE_UNREADABLE: &str = "zkbridge_source_unreadable_znodes";
 pub const SOURCE_WAITING: &str = "zkbridge_source_waiting_events";
 /// The zxid reported. Labels: source.
 pub const SOURCE_LAST_ZXID: &str = "zkbridge_source_reported_zxid";
+/// Transactions that are not taken. Labels: source.
+pub const SOURCE_LAG_TRANSACTIONS: &str = "zkbridge_source_lag_transactions";
+/// For how long the oldest of them has been known. Labels: source.
+pub const SOURCE_LAG_SECONDS: &str = "zkbridge_source_lag_seconds";
+/// Transactions that a digest has proved. Labels: source.
+pub const PROOF_CHECKED: &str = "zkbridge_source_proof_checked_transactions_total";
+/// Transactions that no digest has proved. Labels: source.
+pub const PROOF_UNPROVEN: &str = "zkbridge_source_proof_unproven_transactions_total";
+/// Digests that were others than the server's. Labels: source.
+pub const PROOF_MISMATCHES: &str = "zkbridge_source_proof_mismatches_total";
+/// 1 while no digest can be compared. Labels: source.
+pub const PROOF_SUSPENDED: &str = "zkbridge_source_proof_suspended";
+/// Bytes that wait for the journal. Labels: source.
+pub const SPOOL_USED: &str = "zkbridge_source_spool_used_bytes";
+/// Bytes that may wait. Labels: source.
+pub const SPOOL_LIMIT: &str = "zkbridge_source_spool_limit_bytes";
+/// Bytes of a tree that have arrived. Labels: source.
+pub const TREE_BYTES: &str = "zkbridge_source_tree_bytes";
+/// Znodes of it that are staged. Labels: source.
+pub const TREE_ZNODES: &str = "zkbridge_source_tree_znodes";
+/// Captured znodes of it that were compared. Labels: source.
+pub const TREE_COMPARED: &str = "zkbridge_source_tree_compared_znodes";
 /// The journal's tail. Labels: source.
 pub const JOURNAL_TAIL: &str = "zkbridge_journal_tail";
 /// Records kept. Labels: source.
@@ -390,6 +412,72 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Count,
         "Zxid up to which everything is reported",
+    ),
+    (
+        SOURCE_LAG_TRANSACTIONS,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Transactions of the leader that the journal has not taken",
+    ),
+    (
+        SOURCE_LAG_SECONDS,
+        MetricKind::Gauge,
+        Unit::Seconds,
+        "For how long the oldest transaction that the journal has not taken has been known",
+    ),
+    (
+        PROOF_CHECKED,
+        MetricKind::Counter,
+        Unit::Count,
+        "Transactions whose digest of the tree was compared and equal",
+    ),
+    (
+        PROOF_UNPROVEN,
+        MetricKind::Counter,
+        Unit::Count,
+        "Transactions that were taken without a comparison of digests",
+    ),
+    (
+        PROOF_MISMATCHES,
+        MetricKind::Counter,
+        Unit::Count,
+        "Digests of the tree that were others than the server's",
+    ),
+    (
+        PROOF_SUSPENDED,
+        MetricKind::Gauge,
+        Unit::Count,
+        "1 while digests of the tree are to be compared and cannot be",
+    ),
+    (
+        SPOOL_USED,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        "Bytes of transactions that wait for the journal",
+    ),
+    (
+        SPOOL_LIMIT,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        "Bytes of transactions that may wait for the journal",
+    ),
+    (
+        TREE_BYTES,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        "Bytes of the tree of a leader that have arrived, while one is taken",
+    ),
+    (
+        TREE_ZNODES,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Znodes of the tree that are staged, while one is taken",
+    ),
+    (
+        TREE_COMPARED,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Captured znodes of the tree that were compared, while one is taken",
     ),
     (
         JOURNAL_TAIL,

@@ -5,6 +5,7 @@
 //! the pipeline sends requests only as far as the machine's windows allow, and a connection whose reports are not taken
 //! keeps reading its socket into a bounded buffer, and closes the connection when that is full.
 
+mod feed;
 mod input;
 
 use std::sync::Arc;
@@ -18,7 +19,10 @@ use crate::committed::{HistoryPosition, StageRead};
 use crate::path::ZnodePath;
 use crate::record::Mode;
 
-pub use input::{AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, Ticket};
+pub use feed::{FeedMeasures, FeedView, SpoolUse, TreeLoad, TreePhase};
+pub use input::{
+    AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, SessionOwner, Ticket,
+};
 
 /// A request of a machine to the connection of its source.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +110,8 @@ pub enum SourceEvent {
     Server(Option<Arc<str>>),
     /// How the records of the following inputs were captured; `None`: as the source is configured.
     Mode(Option<Mode>),
+    /// The measures of a source that reads transactions, which it sets from now on.
+    Feed(FeedMeasures),
     /// The connection cannot be made or kept. It is tried again unless [`SourceErrorKind::is_final`].
     Trouble(SourceError),
 }

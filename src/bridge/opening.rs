@@ -19,6 +19,7 @@ use super::reload::are_equal;
 use super::source::{FailedSource, OpenedSource, PreparedSource};
 use super::{Bridge, CursorChange, environment, wall_clock};
 use crate::exit::{Exit, Failure};
+use crate::source_type::source_type;
 
 /// Longest time for which a start or a reload waits for journals; sources with others start afterwards.
 pub(super) const OPEN_WAIT: Duration = Duration::from_secs(5);
@@ -82,7 +83,8 @@ impl OpeningSource {
             let _ = send.send(Err(failure));
             end = failed;
         }
-        let status = SourceStatus::opening(name.shared(), wall_clock()(), OPENING.to_owned());
+        let mode = source_type(&config.kind).mode();
+        let status = SourceStatus::opening(name.shared(), mode, wall_clock()(), OPENING.to_owned());
         OpeningSource {
             config,
             sinks,

@@ -212,9 +212,11 @@ impl FailedSource {
             error = failure.message,
             "the source cannot be started; the others run without it"
         );
+        let mode = source_type(&config.kind).mode();
+        let cause = failure.message.clone();
         let status = SourceStatus {
             journal_failed: true,
-            ..SourceStatus::halted(config.name.shared(), wall_clock()(), failure.message.clone())
+            ..SourceStatus::halted(config.name.shared(), mode, wall_clock()(), cause)
         };
         FailedSource {
             config,

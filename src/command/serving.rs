@@ -154,12 +154,12 @@ pub fn halted(sources: &[SourceStatus]) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use bridge_core::record::Timestamp;
+    use bridge_core::record::{Mode, Timestamp};
 
     use super::*;
 
     fn source(name: &str, is_of_journal: bool) -> SourceStatus {
-        let status = SourceStatus::halted(name.into(), Timestamp(0), "no way on".to_owned());
+        let status = SourceStatus::halted(name.into(), Mode::Watch, Timestamp(0), "no way on".to_owned());
         SourceStatus {
             journal_failed: is_of_journal,
             ..status

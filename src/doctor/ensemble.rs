@@ -13,7 +13,7 @@ use bridge_zookeeper::config::{CaptureMode, Liveness, Server, ZookeeperConfig};
 use bridge_zookeeper::{Probe, Survey, ask_server};
 use futures::future::join_all;
 
-use super::Line;
+use super::{Line, transactions};
 use crate::operator::Journals;
 use crate::secrets_in_tree::open_secrets;
 use crate::terminal::{count, span};
@@ -44,7 +44,8 @@ pub async fn examine_ensemble(
     znodes: u64,
 ) -> Vec<Line> {
     let subject = format!("source {}", source.name);
-    let mut lines = servers(&subject, options).await;
+    let (mut lines, answers) = servers(&subject, options).await;
+    lines.extend(transactions::examine(&subject, &source.name, options, &answers).await);
     match Survey::open(options).await {
         Err(error) => lines.push(refused(&subject, "session", &error)),
         Ok(survey) => {
@@ -73,7 +74,7 @@ fn refused(subject: &str, check: &str, error: &SourceError) -> Line {
 }
 
 /// Asks each server.
-async fn servers(subject: &str, options: &ZookeeperConfig) -> Vec<Line> {
+async fn servers(subject: &str, options: &ZookeeperConfig) -> (Vec<Line>, Vec<Probe>) {
     let servers = options.connect.servers();
     let asked = join_all(servers.iter().map(|server| async move {
         let begun = Instant::now();
@@ -89,7 +90,7 @@ async fn servers(subject: &str, options: &ZookeeperConfig) -> Vec<Line> {
         .map(|(server, answer)| one(subject, server, answer, serves))
         .collect();
     lines.extend(versions(subject, &answers));
-    lines
+    (lines, answers.into_iter().map(|(answer, _)| answer).collect())
 }
 
 fn one(subject: &str, server: &Server, (answer, took): &(Probe, Duration), others_serve: bool) -> Line {

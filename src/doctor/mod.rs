@@ -3,8 +3,10 @@
 
 mod destinations;
 mod ensemble;
+mod folders;
 mod machine;
 mod text;
+mod transactions;
 
 use bridge_config::Loaded;
 use bridge_query::status::BridgeStatus;

@@ -154,9 +154,11 @@ fn committed_options(
     let own = options.own_area();
     let scope = format!("{}\n{own}", exclude.join("\n"));
     let mut committed = CommittedOptions::new(capture, options.connect.chroot().cloned(), scope);
-    if has_masks {
-        committed.proof = ProofMode::Sequence;
-    }
+    // What would be stored for a digest is computed of values.
+    committed.proof = match has_masks {
+        true => ProofMode::Sequence,
+        false => options.proof().mode(),
+    };
     committed
 }
 
@@ -187,6 +189,7 @@ fn capture_options(
     capture.acls = match options.acls {
         Acls::Notice => AclMode::Notice,
         Acls::List => AclMode::List,
+        Acls::All => AclMode::All,
         Acls::Off => AclMode::Off,
     };
     capture.sample_every = match options.liveness {

@@ -5,8 +5,12 @@
 
 mod backfill;
 mod beside;
+mod examination;
 mod judge;
 mod large;
+mod lists;
 mod observer;
 mod stage;
+mod status;
 mod txnlog;
+mod who;

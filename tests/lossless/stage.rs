@@ -1,19 +1,20 @@
 //! A bridge on real servers, and the changes that it captures.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use bridge_servers::{Child, Port, ZooKeeper, eventually, is_at_rest, status_of};
+use bridge_servers::{Child, Port, ZooKeeper, eventually, is_at_rest, page_of, status_of};
 use serde_json::Value;
 use tempfile::TempDir;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error};
 
 use crate::judge::truth;
 
-const BOUND: Duration = Duration::from_secs(90);
+pub const BOUND: Duration = Duration::from_secs(90);
 
-const OPEN: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
+pub const OPEN: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
 const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
 
 /// A bridge that reads transactions and writes a file.
@@ -98,6 +99,25 @@ impl Bridge {
         self.is_ready().await;
     }
 
+    /// The status of the running bridge.
+    pub async fn status(&self) -> Option<Value> {
+        status_of(self.port.addr()).await
+    }
+
+    /// The metrics of the running bridge.
+    pub async fn metrics(&self) -> String {
+        page_of(self.port.addr(), "/metrics", "").await.unwrap().1
+    }
+
+    /// The output of another command on the same configuration.
+    pub async fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+        command.current_dir(self.folder.path()).args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();
     }
@@ -115,7 +135,17 @@ impl Bridge {
 
     /// The records of the file, each once, in the order of the journal. A record that was delivered again is the same.
     pub fn records(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("changes.jsonl")).unwrap();
+        assert!(self.file().exists(), "nothing was delivered");
+        self.records_so_far()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("changes.jsonl")
+    }
+
+    /// The same, none before the sink has made its file.
+    pub fn records_so_far(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.file()).unwrap_or_default();
         let mut records = BTreeMap::new();
         // The last line may be being written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use crate::append::{Change, ChangeKind, DeletedAt};
+use crate::append::{Change, ChangeKind, DeletedAt, NodeFacts};
 use crate::image_txn::Node;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
@@ -163,9 +163,7 @@ impl StepContext<'_> {
         let path = path.clone();
         let fidelity = Fidelity::Reconciled;
         let superseded = Vec::new();
-        let has_facts = matches!(what, ChangeKind::Created { .. } | ChangeKind::Listed { .. });
-        let stage = self.stage.as_ref().filter(|_| has_facts);
-        let facts = stage.and_then(|stage| stage.facts.clone());
+        let facts = self.facts(&path, &what);
         self.write(
             root,
             Change {
@@ -181,6 +179,22 @@ impl StepContext<'_> {
         Ok(())
     }
 
+    /// What no Stat has of a znode that is created or listed, as far as it was read.
+    pub(crate) fn facts(&mut self, path: &ZnodePath, what: &ChangeKind) -> Option<Box<NodeFacts>> {
+        let (ChangeKind::Created { read } | ChangeKind::Listed { read, .. }) = what else {
+            return None;
+        };
+        if let Some(stage) = &self.stage {
+            return stage.facts.clone();
+        }
+        if self.options.acls != AclMode::All {
+            return None;
+        }
+        let acl = self.lists.of(path, &read.stat);
+        self.counters.unread_acls += u64::from(acl.is_none());
+        Some(Box::new(NodeFacts { lifetime: None, acl }))
+    }
+
     /// A reconciled delete.
     pub(crate) fn write_delete(&mut self, root: usize, path: &ZnodePath, at: DeletedAt) -> StepResult<()> {
         let what = ChangeKind::Deleted { at };
@@ -193,7 +207,7 @@ impl StepContext<'_> {
             Some(stage) => stage.facts.as_ref().and_then(|facts| facts.acl.clone()),
             None => self.lists.of(path, stat),
         };
-        if acl.is_none() && self.options.acls == AclMode::List {
+        if acl.is_none() && self.options.acls.has_lists() {
             self.counters.unread_acls += 1;
         }
         let what = ChangeKind::AclChanged {

@@ -121,7 +121,7 @@ impl Lists {
         image: &mut dyn ImageTxn,
     ) -> Result<Vec<Key>, JournalError> {
         let mut missing = Vec::new();
-        if mode != AclMode::List {
+        if !mode.has_lists() {
             return Ok(missing);
         }
         for (read, outcome) in reads.iter().zip(outcomes) {
@@ -133,6 +133,7 @@ impl Lists {
             let known = image.node(&read.path)?.filter(|node| node.czxid == stat.czxid);
             let has_moved = match known.and_then(|node| node.stat) {
                 Some(known) => known.aversion != stat.aversion,
+                None if mode == AclMode::All && known.is_none() => true,
                 // A waiting value may be recorded before this one, with the list of its own `aversion`.
                 None => is_follow && stat.aversion > 0,
             };

@@ -114,6 +114,7 @@ impl Capture {
             | Input::Staged(_)
             | Input::StagePage { .. }
             | Input::Transactions(_)
+            | Input::Sessions(_)
             | Input::UpToDate => unreachable!("a connection that watches a tree reads no transactions"),
             Input::Continue => {
                 if let EpochState::Attached(attached) = &mut self.state {
@@ -424,7 +425,7 @@ impl Capture {
             image.append(Append {
                 root: None,
                 captured: now,
-                word: RecordKind::Heartbeat,
+                word: RecordKind::Heartbeat { zxid: None },
             })?;
         }
         if self.state() != CaptureState::Live {

@@ -95,6 +95,16 @@ impl CaptureOptions {
     }
 }
 
+impl AclMode {
+    /// Whether records have lists.
+    pub fn has_lists(self) -> bool {
+        match self {
+            AclMode::List | AclMode::All => true,
+            AclMode::Notice | AclMode::Off => false,
+        }
+    }
+}
+
 /// When existing znodes are listed as `snapshot` records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotMode {
@@ -120,6 +130,8 @@ pub enum AclMode {
     Notice,
     /// The same, with the list.
     List,
+    /// The same, and the list in `create` and `snapshot` records, too.
+    All,
     /// Not recorded.
     Off,
 }

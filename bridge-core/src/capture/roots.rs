@@ -341,7 +341,7 @@ impl StepContext<'_> {
             RecordKind::RunEnd { .. } => Op::SnapshotEnd,
             RecordKind::GapBegin { .. } => Op::GapBegin,
             RecordKind::GapEnd { .. } => Op::GapEnd,
-            RecordKind::Heartbeat | RecordKind::Change(_) => Op::Heartbeat,
+            RecordKind::Heartbeat { .. } | RecordKind::Change(_) => Op::Heartbeat,
         };
         self.counters.record(op, Fidelity::Exact);
         let root = Some(self.roots[index].path.clone());

@@ -343,6 +343,7 @@ fn write(
     fidelity: Fidelity,
     missed: Option<u64>,
 ) -> StepResult<()> {
+    let facts = context.facts(path, &what);
     let change = Change {
         path: path.clone(),
         what,
@@ -350,7 +351,7 @@ fn write(
         missed,
         superseded: vec![],
         txn: None,
-        facts: None,
+        facts,
     };
     context.write(root, change)?;
     Ok(())

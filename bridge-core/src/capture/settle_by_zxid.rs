@@ -185,6 +185,7 @@ impl Follow {
             vec![zxid; usize::try_from(versions).map_or(SUPERSEDED_MAX, |n| n.min(SUPERSEDED_MAX))];
         let path = event.path.clone();
         let missed = Some(versions);
+        let facts = context.facts(&path, &what);
         context.write(
             event.root,
             Change {
@@ -194,7 +195,7 @@ impl Follow {
                 missed,
                 superseded,
                 txn: None,
-                facts: None,
+                facts,
             },
         )?;
         Ok(Settled::Done)

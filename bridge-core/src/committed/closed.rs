@@ -14,6 +14,7 @@ use crate::record::LifetimeKind;
 
 use super::net::NetFault;
 use super::options::CommittedOptions;
+use super::proof::ProofMode;
 use super::txn::{CommittedTxn, NodeOperation, TxnContent};
 
 /// Rows of the image in one read.
@@ -63,13 +64,16 @@ pub(super) fn with_list<'a>(
         }
     };
     match owners.hidden.keys().min() {
-        Some(parent) if txn.digest.is_none() => Err(NetFault::Contradiction(format!(
-            "transaction {} ends session {} without the list of its ephemeral znodes, and some of the children of \
-             {} are not captured: whether they were the session's is not known",
-            txn.zxid,
-            txn.session,
-            parent.brief()
-        ))),
+        // Only the digest of the whole tree shows a child that the list lacks.
+        Some(parent) if txn.digest.is_none() || options.proof != ProofMode::Tree => {
+            Err(NetFault::Contradiction(format!(
+                "transaction {} ends session {} without the list of its ephemeral znodes, and some of the children of \
+                 {} are not captured: whether they were the session's is not known",
+                txn.zxid,
+                txn.session,
+                parent.brief()
+            )))
+        }
         _ => {
             let paths = owners.paths.get(&txn.session).into_iter().flatten();
             let content = TxnContent::CloseSession {

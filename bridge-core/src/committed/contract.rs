@@ -2,12 +2,18 @@
 
 use crate::capture::Input;
 use crate::image_txn::ImageTxn;
-use crate::machine::{CaptureState, Counters, Halt, SourceMachine, StepError, StepOutcome};
+use crate::machine::{
+    CaptureState, Counters, Halt, HistoryReport, ProofReport, SourceMachine, StepError, StepOutcome,
+};
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
 
 use super::machine::{Committed, HistoryState, OTHER_HISTORY_MAX};
+
+/// Why nothing is compared.
+const NO_DIGESTS: &str =
+    "the servers write no digests: they are older than 3.6, or have zookeeper.digest.enabled=false";
 
 impl SourceMachine for Committed {
     fn step(
@@ -99,5 +105,25 @@ impl SourceMachine for Committed {
 
     fn unreadable(&self, _most: usize) -> Vec<ZnodePath> {
         Vec::new()
+    }
+
+    fn history(&self) -> Option<HistoryReport> {
+        let proof = &self.proof;
+        let is_suspended = proof.lacks_digests && self.options.proof.compares_digests();
+        Some(HistoryReport {
+            position: self.reported(),
+            proof: ProofReport {
+                mode: self.options.proof.as_str(),
+                zxid: proof.zxid,
+                checked: proof.checked,
+                unproven: proof.unproven,
+                mismatched: proof.mismatched,
+                suspended: is_suspended.then_some(NO_DIGESTS),
+            },
+            compared: match &self.state {
+                HistoryState::Staging(staging) => Some(staging.compared),
+                _ => None,
+            },
+        })
     }
 }

@@ -16,9 +16,10 @@ use super::closed::{SessionIndex, with_list};
 use super::history::{HistoryFault, TxnSequence};
 use super::net::{NetEffect, NetFault, net_effect};
 use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE};
-use super::proof::{ProofMode, TreeProof};
+use super::owners::SessionOwners;
+use super::proof::{HeldNodes, ProofMode, TreeProof, TxnProof};
 use super::staging::{Staging, StagingProgress};
-use super::txn::{CommittedTxn, HistoryPosition, SyncAnswer, SyncKind};
+use super::txn::{CommittedTxn, HistoryPosition, SyncAnswer, SyncKind, TxnContent};
 
 /// Connections that may show an older or another history before the source stops: a server that was cut off from its
 /// leader answers until it notices.
@@ -47,6 +48,9 @@ pub struct Committed {
     pub(super) sessions: SessionIndex,
     /// With what the last connection began.
     asked: Asked,
+    held: HeldNodes,
+    pub(super) proof: ProofCounts,
+    owners: SessionOwners,
 }
 
 /// What a comparison fulfils. Its end may be rolled back with the batch that it is in.
@@ -55,6 +59,33 @@ struct Asked {
     reason: Option<GapReason>,
     needs_snapshot: bool,
     accept_baseline: bool,
+}
+
+/// What was proved since the machine was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ProofCounts {
+    /// The last transaction that a digest has proved.
+    pub(super) zxid: Option<Zxid>,
+    pub(super) checked: u64,
+    pub(super) unproven: u64,
+    pub(super) mismatched: u64,
+    /// Whether the last transaction had no digest.
+    pub(super) lacks_digests: bool,
+}
+
+impl ProofCounts {
+    fn count(&mut self, txn: &CommittedTxn, proof: Option<TxnProof>) {
+        match proof {
+            Some(TxnProof::Checked) => {
+                self.zxid = Some(txn.zxid);
+                self.checked += 1;
+            }
+            // A request that failed has no digest, and nothing to prove.
+            _ if txn.content == TxnContent::Nothing => return,
+            Some(TxnProof::NotHeld | TxnProof::NoDigest) | None => self.unproven += 1,
+        }
+        self.lacks_digests = proof == Some(TxnProof::NoDigest);
+    }
 }
 
 #[derive(Debug)]
@@ -82,6 +113,9 @@ impl Committed {
     pub fn new(options: CommittedOptions) -> Committed {
         Committed {
             heartbeat: TickTimer::new(options.capture.heartbeat_every),
+            held: HeldNodes::of(&options),
+            proof: ProofCounts::default(),
+            owners: SessionOwners::default(),
             options,
             state: HistoryState::Detached,
             roots: Vec::new(),
@@ -137,6 +171,10 @@ impl Committed {
                 _ => Ok(()),
             },
             Input::Transactions(txns) => self.transactions(now, txns, image),
+            Input::Sessions(owners) => {
+                self.owners.learn(owners);
+                Ok(())
+            }
             Input::UpToDate => self.up_to_date(now, image),
             Input::Tick => self.tick(now, image),
             Input::Continue => match &self.state {
@@ -172,7 +210,7 @@ impl Committed {
         let may_resume = is_complete && !self.needs_snapshot && !self.options.capture.accept_baseline;
         let is_provable = |known: &HistoryPosition| match self.options.proof {
             ProofMode::Tree => known.digest.is_some(),
-            ProofMode::Sequence => true,
+            ProofMode::Roots | ProofMode::Sequence => true,
         };
         let after = known.filter(|known| may_resume && known.scope == scope && is_provable(known));
         self.state = HistoryState::Resuming { after, known };
@@ -272,12 +310,12 @@ impl Committed {
         image.set_epoch(epoch)?;
         self.epoch = Some(epoch);
         let at = HistoryPosition {
-            digest: at.digest.filter(|_| self.options.proof == ProofMode::Tree),
+            digest: at.digest.filter(|_| self.options.proof.compares_digests()),
             epoch: answer.epoch.max(at.epoch),
             scope: self.options.scope_number(),
             ..at
         };
-        let staging = Staging::new(at, answer, from, epoch, reason);
+        let staging = Staging::new(at, answer, from, epoch, reason, self.held.clone());
         self.continue_staging(
             now,
             HistoryState::Staging(Box::new(staging)),
@@ -322,6 +360,9 @@ impl Committed {
         if matches!(progress, StagingProgress::More | StagingProgress::Done) {
             self.part_of_stage = None;
             self.reason = None;
+            if staging.proved_by_server {
+                self.proof.zxid = self.proof.zxid.max(Some(staging.at.zxid));
+            }
             self.needs_snapshot = false;
             self.other_histories = 0;
             self.options.capture.accept_baseline = false;
@@ -398,33 +439,46 @@ impl Committed {
             stage: None,
         };
         let mut proof = match self.options.proof {
-            ProofMode::Tree => position.digest.map(TreeProof::new),
+            ProofMode::Tree if position.digest.is_none() => None,
+            ProofMode::Tree | ProofMode::Roots => Some(TreeProof::new(position.digest, &self.held)),
             ProofMode::Sequence => None,
         };
         let mut done: Option<&CommittedTxn> = None;
-        for txn in txns {
-            let applied = with_list(txn, &self.options, &mut sessions, context.image).and_then(|txn| {
+        let mut counts = self.proof;
+        for sent in txns {
+            let is_listed = !matches!(sent.content, TxnContent::CloseSession { paths: None });
+            let applied = with_list(sent, &self.options, &mut sessions, context.image).and_then(|txn| {
                 let effect = net_effect(&txn, &self.options, context.image)?;
-                if let Some(proof) = &mut proof {
-                    proof.apply(&txn, context.image)?;
-                }
+                let proof = proof.as_mut();
+                let proved = proof.map(|proof| proof.apply(&txn, is_listed, context.image));
+                let proved = proved.transpose()?;
                 sessions.take(&txn, &self.options);
-                Ok(effect)
+                Ok((effect, proved))
             });
             match applied {
-                Ok(effect) => record(&mut context, effect)?,
+                Ok((mut effect, proved)) => {
+                    self.owners.name(sent, &mut effect);
+                    record(&mut context, effect)?;
+                    self.owners.ended(sent);
+                    counts.count(sent, proved);
+                }
                 Err(NetFault::Journal(error)) => return Err(error.into()),
+                Err(NetFault::OtherDigest(evidence)) => {
+                    self.proof.mismatched += 1;
+                    return Err(StepError::Unproved(evidence));
+                }
                 Err(NetFault::Contradiction(evidence)) => return Err(StepError::Unproved(evidence)),
             }
-            done = Some(txn);
+            done = Some(sent);
         }
+        self.proof = counts;
         if let Some(txn) = done {
             position = at(&position, txn);
             for root in context.roots.iter_mut() {
                 root.reported(position.zxid);
             }
             context.save_progress()?;
-            position.digest = proof.map(|proof| proof.finish(image)).transpose()?;
+            position.digest = proof.map(|proof| proof.finish(image)).transpose()?.flatten();
             image.set_position(Some(&position))?;
             if let HistoryState::Following(history) = &mut self.state {
                 history.proved(position.digest);
@@ -437,14 +491,18 @@ impl Committed {
     }
 
     fn tick(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<()> {
-        if !TickTimer::is_due(&mut self.heartbeat) || !matches!(self.state, HistoryState::Following(_)) {
+        if !TickTimer::is_due(&mut self.heartbeat) {
             return Ok(());
         }
+        let HistoryState::Following(history) = &self.state else {
+            return Ok(());
+        };
+        let zxid = Some(history.position().zxid);
         self.counters.record(Op::Heartbeat, Fidelity::Exact);
         image.append(Append {
             root: None,
             captured: now,
-            word: RecordKind::Heartbeat,
+            word: RecordKind::Heartbeat { zxid },
         })?;
         Ok(())
     }

@@ -22,7 +22,8 @@
 //! 5. A leader that cuts the history (TRUNC) never moves the image back. Its transactions are dropped up to the
 //!    position, and the one at the position has to be the same.
 //! 6. With [`ProofMode::Tree`] the digest of the server's tree after each transaction is the one that the journal's
-//!    table of znodes gives, or nothing of the input is appended.
+//!    table of znodes gives, or nothing of the input is appended. With [`ProofMode::Roots`] the same holds for the
+//!    difference that a transaction makes, if it touches only znodes below the roots and their ancestors.
 //! 7. A listing is the tree at exactly one zxid, from a staged snapshot; the comparison is the one of the watch machine,
 //!    without events.
 
@@ -32,6 +33,7 @@ mod history;
 mod machine;
 mod net;
 mod options;
+mod owners;
 mod proof;
 mod staging;
 mod txn;

@@ -46,6 +46,8 @@ pub(super) enum NetFault {
     Journal(JournalError),
     /// It contradicts the image, or does not say enough.
     Contradiction(String),
+    /// The digest of the tree after it is another one than the server's.
+    OtherDigest(String),
 }
 
 impl From<JournalError> for NetFault {
@@ -195,7 +197,13 @@ impl Fold<'_> {
             ..Stat::default()
         };
         touched.now = Some(Living {
-            created: Some((index, Box::new(NodeFacts { lifetime, acl: list }))),
+            created: Some((
+                index,
+                Box::new(NodeFacts {
+                    lifetime: Some(lifetime),
+                    acl: list,
+                }),
+            )),
             data: value,
             ..Living::of(stat)
         });
@@ -528,8 +536,5 @@ fn value_of(options: &CaptureOptions, data: &[u8]) -> Option<Data> {
 }
 
 fn list_of(options: &CaptureOptions, acl: &[Acl]) -> Option<Vec<Acl>> {
-    match options.acls {
-        AclMode::List => Some(acl.to_vec()),
-        AclMode::Notice | AclMode::Off => None,
-    }
+    options.acls.has_lists().then(|| acl.to_vec())
 }

@@ -75,10 +75,15 @@ impl CommittedOptions {
         }
     }
 
-    /// The fingerprint of the captured paths; an odd number, unlike [`NO_SCOPE`] and [`OTHER_MODE`].
+    /// The fingerprint of the captured paths, and of those that are held below them; an odd number, unlike [`NO_SCOPE`] and [`OTHER_MODE`].
     pub(super) fn scope_number(&self) -> u64 {
         let chroot = self.chroot.as_deref().unwrap_or("/");
-        let name = format!("{chroot}\n{:?}\n{}", self.capture.roots, self.scope);
+        // What is held below the roots is not what is held of the whole tree.
+        let held = match self.proof {
+            ProofMode::Tree | ProofMode::Sequence => "",
+            ProofMode::Roots => "\nroots",
+        };
+        let name = format!("{chroot}\n{:?}\n{}{held}", self.capture.roots, self.scope);
         Uuid::new_v5(&NAMESPACE, name.as_bytes()).as_u64_pair().0 | 1
     }
 

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
+use strum::IntoStaticStr;
 
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
@@ -16,16 +17,36 @@ use crate::path::{Hasher, ZnodePath, covers};
 use crate::record::LifetimeKind;
 
 use super::net::NetFault;
+use super::options::CommittedOptions;
 use super::txn::{CommittedTxn, NodeOperation, RawStat, StagedNode, TxnContent};
 
 /// How the history is proved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ProofMode {
     /// By the digest of the whole tree, for which the journal keeps about 110 bytes for each znode of the ensemble.
     #[default]
     Tree,
+    /// By the difference that each transaction makes to the digest, for which the journal keeps about 110 bytes for each
+    /// znode below the roots. A transaction that touches other znodes is not proved.
+    Roots,
     /// By the numbers of the transactions, and by what each says about the state before it.
     Sequence,
+}
+
+impl ProofMode {
+    /// The word in options and in the status.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether digests are compared.
+    pub(super) fn compares_digests(self) -> bool {
+        match self {
+            ProofMode::Tree | ProofMode::Roots => true,
+            ProofMode::Sequence => false,
+        }
+    }
 }
 
 /// The version of the digest that is known here.
@@ -127,19 +148,55 @@ fn covered_parent(path: &ZnodePath) -> Option<ZnodePath> {
     path.parent().filter(|parent| is_covered(parent))
 }
 
+/// The znodes of the server whose part of the digest is kept.
+#[derive(Clone, Debug)]
+pub(super) enum HeldNodes {
+    All,
+    /// Those of these subtrees, excluded ones included, and their ancestors.
+    Below(Vec<ZnodePath>),
+}
+
+impl HeldNodes {
+    /// As the options say.
+    pub(super) fn of(options: &CommittedOptions) -> HeldNodes {
+        match options.proof {
+            ProofMode::Tree | ProofMode::Sequence => HeldNodes::All,
+            ProofMode::Roots => {
+                let roots = options.capture.roots.iter();
+                HeldNodes::Below(roots.map(|root| options.server_path(root)).collect())
+            }
+        }
+    }
+
+    fn has(&self, path: &ZnodePath) -> bool {
+        match self {
+            HeldNodes::All => true,
+            HeldNodes::Below(roots) => roots.iter().any(|root| root.covers(path) || path.covers(root)),
+        }
+    }
+}
+
 /// The sum over the znodes of a stage, which are stored as they come.
 #[derive(Debug, Default)]
 pub(super) struct StageDigest(u64);
 
 impl StageDigest {
     /// Adds a znode.
-    pub(super) fn add(&mut self, node: &StagedNode, image: &mut dyn ImageTxn) -> Result<(), JournalError> {
+    pub(super) fn add(
+        &mut self,
+        node: &StagedNode,
+        held: &HeldNodes,
+        image: &mut dyn ImageTxn,
+    ) -> Result<(), JournalError> {
         if !is_covered(&node.path) {
             return Ok(());
         }
         let shadow = ShadowNode::of(&node.path, &node.data, node.raw);
         self.0 = self.0.wrapping_add(shadow.term());
-        image.set_shadow(&ShadowKey::of(&node.path), Some(&shadow))
+        match held.has(&node.path) {
+            true => image.set_shadow(&ShadowKey::of(&node.path), Some(&shadow)),
+            false => Ok(()),
+        }
     }
 
     /// The digest of the znodes so far.
@@ -148,25 +205,52 @@ impl StageDigest {
     }
 }
 
-/// The digest while the transactions of one input are applied.
-#[derive(Debug)]
-pub(super) struct TreeProof {
-    digest: u64,
-    /// The znodes that were touched, and whether they exist.
-    touched: HashMap<ShadowKey, Option<ShadowNode>, Hasher>,
+/// Whether a digest has proved a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TxnProof {
+    /// It was compared, and is equal.
+    Checked,
+    /// The transaction touches znodes that are not held.
+    NotHeld,
+    /// The server has written none.
+    NoDigest,
 }
 
-impl TreeProof {
+/// The digest while the transactions of one input are applied.
+#[derive(Debug)]
+pub(super) struct TreeProof<'a> {
+    /// The digest of the whole tree, where it is known.
+    digest: Option<u64>,
+    held: &'a HeldNodes,
+    /// The znodes that were touched, and whether they exist.
+    touched: HashMap<ShadowKey, Option<ShadowNode>, Hasher>,
+    /// By how much the present transaction changes the terms of the znodes that are held.
+    change: u64,
+    /// Whether it touches no others.
+    is_whole: bool,
+}
+
+impl TreeProof<'_> {
     /// Of a tree with this digest.
-    pub(super) fn new(digest: u64) -> TreeProof {
+    pub(super) fn new(digest: Option<u64>, held: &HeldNodes) -> TreeProof<'_> {
         TreeProof {
             digest,
+            held,
             touched: HashMap::default(),
+            change: 0,
+            is_whole: true,
         }
     }
 
-    /// Applies a transaction, and compares the digest that it has.
-    pub(super) fn apply(&mut self, txn: &CommittedTxn, image: &mut dyn ImageTxn) -> Result<(), NetFault> {
+    /// Applies a transaction, and compares the digest that it has. `is_listed`: all that it deletes is known.
+    pub(super) fn apply(
+        &mut self,
+        txn: &CommittedTxn,
+        is_listed: bool,
+        image: &mut dyn ImageTxn,
+    ) -> Result<TxnProof, NetFault> {
+        let holds_all = matches!(self.held, HeldNodes::All);
+        (self.change, self.is_whole) = (0, holds_all || is_listed);
         match &txn.content {
             TxnContent::Nothing => {}
             TxnContent::Single(operation) => self.operation(txn, operation, image)?,
@@ -177,23 +261,32 @@ impl TreeProof {
             }
             TxnContent::CloseSession { paths } => {
                 for path in paths.iter().flatten() {
-                    if !is_covered(path) || self.node(path, image)?.is_some() {
+                    let is_held = is_covered(path) && self.held.has(path);
+                    if !is_held || self.node(path, image)?.is_some() {
                         self.delete(txn, path, image)?;
                     }
                 }
             }
         }
-        match txn.digest.filter(|digest| digest.version == DIGEST_VERSION) {
-            Some(theirs) if theirs.value != self.digest => Err(NetFault::Contradiction(format!(
-                "the tree after transaction {} has the digest {:016x}, and the server's has {:016x}",
-                txn.zxid, self.digest, theirs.value
+        let ours = self.digest.filter(|_| self.is_whole);
+        let ours = ours.map(|digest| digest.wrapping_add(self.change));
+        let Some(theirs) = txn.digest.filter(|digest| digest.version == DIGEST_VERSION) else {
+            self.digest = ours;
+            return Ok(TxnProof::NoDigest);
+        };
+        self.digest = Some(theirs.value);
+        match ours {
+            Some(ours) if ours == theirs.value => Ok(TxnProof::Checked),
+            Some(ours) => Err(NetFault::OtherDigest(format!(
+                "the tree after transaction {} has the digest {ours:016x}, and the server's has {:016x}",
+                txn.zxid, theirs.value
             ))),
-            _ => Ok(()),
+            None => Ok(TxnProof::NotHeld),
         }
     }
 
     /// Writes the touched znodes. Returns the digest.
-    pub(super) fn finish(self, image: &mut dyn ImageTxn) -> Result<u64, JournalError> {
+    pub(super) fn finish(self, image: &mut dyn ImageTxn) -> Result<Option<u64>, JournalError> {
         for (key, node) in &self.touched {
             image.set_shadow(key, node.as_ref())?;
         }
@@ -286,6 +379,10 @@ impl TreeProof {
         image: &mut dyn ImageTxn,
         change: impl FnOnce(&mut ShadowNode),
     ) -> Result<(), NetFault> {
+        if !self.held.has(path) {
+            self.is_whole = false;
+            return Ok(());
+        }
         let Some(mut node) = self.node(path, image)? else {
             return Err(NetFault::Contradiction(format!(
                 "transaction {} changes {}, which does not exist by the digest of the tree",
@@ -303,9 +400,13 @@ impl TreeProof {
         node: Option<ShadowNode>,
         image: &mut dyn ImageTxn,
     ) -> Result<(), NetFault> {
+        if !self.held.has(path) {
+            self.is_whole = false;
+            return Ok(());
+        }
         let term = |node: Option<ShadowNode>| node.map_or(0, |node| node.term());
         let before = self.node(path, image)?;
-        self.digest = self.digest.wrapping_sub(term(before)).wrapping_add(term(node));
+        self.change = self.change.wrapping_sub(term(before)).wrapping_add(term(node));
         self.touched.insert(ShadowKey::of(path), node);
         Ok(())
     }

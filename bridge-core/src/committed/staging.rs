@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::append::{DeletedAt, NodeFacts};
 use crate::capture::roots::{AtStage, StepContext};
-use crate::capture::{AclMode, SnapshotMode, StepResult, Ticket};
+use crate::capture::{SnapshotMode, StepResult, Ticket};
 use crate::machine::StepError;
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
@@ -22,7 +22,7 @@ use crate::record::{GapReason, NAMESPACE};
 use crate::resnapshot::Resnapshot;
 
 use super::options::CommittedOptions;
-use super::proof::{ProofMode, StageDigest};
+use super::proof::{HeldNodes, StageDigest};
 use super::txn::{HistoryPosition, StagePage, StageRead, StagedNode, SyncAnswer};
 
 /// How far the comparison with a stage is.
@@ -48,6 +48,11 @@ pub(super) struct Staging {
     /// The digest of the stage, while it is computed.
     digest: Option<StageDigest>,
     is_proved: bool,
+    /// Whether a digest of the server has proved the stage.
+    pub(super) proved_by_server: bool,
+    held: HeldNodes,
+    /// Znodes that were compared.
+    pub(super) compared: u64,
     /// Whether the brackets of all roots have ended.
     is_closed: bool,
     /// Roots whose image is appended again after their gap.
@@ -72,6 +77,7 @@ impl Staging {
         from: Zxid,
         epoch: Epoch,
         reason: GapReason,
+        held: HeldNodes,
     ) -> Staging {
         Staging {
             at,
@@ -86,6 +92,9 @@ impl Staging {
             ticket: Ticket(0),
             digest: None,
             is_proved: false,
+            proved_by_server: false,
+            held,
+            compared: 0,
             is_closed: false,
             resnapshots: VecDeque::new(),
         }
@@ -120,7 +129,7 @@ impl Staging {
         options: &CommittedOptions,
         context: &mut StepContext<'_>,
     ) -> StepResult<StagingProgress> {
-        if options.proof == ProofMode::Tree && !self.is_proved {
+        if options.proof.compares_digests() && !self.is_proved {
             if self.digest.is_none() {
                 context.image.clear_shadow()?;
                 self.digest = Some(StageDigest::default());
@@ -170,7 +179,7 @@ impl Staging {
         let root = self.root;
         if let Some(digest) = &mut self.digest {
             for node in &page.nodes {
-                digest.add(node, context.image)?;
+                digest.add(node, &self.held, context.image)?;
             }
         }
         for node in page.nodes.iter().filter(|_| self.digest.is_none()) {
@@ -178,6 +187,7 @@ impl Staging {
                 continue;
             };
             if options.capture.root_of(&path) == Some(root) {
+                self.compared += 1;
                 self.is_found |= path == context.roots[root].path;
                 compare_node(&path, node, root, options, context)?;
             }
@@ -208,6 +218,7 @@ impl Staging {
                 self.at.zxid
             )));
         }
+        self.proved_by_server = self.at.digest.is_some();
         self.at.digest = digest;
         (self.is_proved, self.after) = (true, None);
         Ok(())
@@ -270,13 +281,16 @@ fn compare_node(
             stat.newest_zxid()
         )));
     }
+    let facts = NodeFacts {
+        lifetime: Some(node.lifetime),
+        acl: node.acl.clone().filter(|_| options.capture.acls.has_lists()),
+    };
     if let Some(stage) = &mut context.stage {
-        stage.facts = Some(Box::new(NodeFacts {
-            lifetime: node.lifetime,
-            acl: node.acl.clone().filter(|_| options.capture.acls == AclMode::List),
-        }));
+        stage.facts = Some(Box::new(facts.clone()));
     }
     context.reconcile(root, path, &stat, &node.data)?;
+    // A znode without a difference has no record, and another mode may have left it without facts.
+    context.image.set_facts(path, &facts)?;
     context.drop_gone_children(root, path, &stat, &node.children)?;
     Ok(())
 }

@@ -137,6 +137,9 @@ pub(super) fn draft_control(
             false => ZxidKind::UpperBound,
         };
     }
+    if let RecordKind::Heartbeat { zxid: Some(zxid) } = word {
+        (stored.zxid, stored.zxid_kind) = (Some(*zxid), ZxidKind::Exact);
+    }
     Draft { stored, brings: None }
 }
 
@@ -171,7 +174,7 @@ fn control_parts(seq: Seq, word: &RecordKind) -> (Op, Identity<'_>, Detail) {
                 ..gap(*epoch, *from_zxid, *reason)
             },
         ),
-        RecordKind::Heartbeat => (Op::Heartbeat, Identity::Heartbeat { seq }, Detail::None),
+        RecordKind::Heartbeat { .. } => (Op::Heartbeat, Identity::Heartbeat { seq }, Detail::None),
     }
 }
 
@@ -241,8 +244,12 @@ pub(super) fn draft_change(
         txn,
         facts,
     } = change;
+    let may_have_facts = matches!(
+        what,
+        ChangeKind::Created { .. } | ChangeKind::Listed { .. } | ChangeKind::Restated { .. }
+    );
     assert!(
-        facts.is_none() || matches!(what, ChangeKind::Created { .. } | ChangeKind::Listed { .. }),
+        facts.is_none() || may_have_facts,
         "a change of {path} that is no create has its facts: {what:?}"
     );
     assert!(

@@ -241,17 +241,24 @@ const LIFETIMES: [LifetimeKind; 4] = [
     LifetimeKind::Ttl,
 ];
 
+/// The number of a lifetime that is not known.
+const UNKNOWN_LIFETIME: usize = 100;
+
 /// Facts of a znode as they are read.
 pub(super) struct FactsCode(pub(super) Box<NodeFacts>);
 
 /// The bytes of facts.
 pub(super) fn encode_facts(facts: &NodeFacts) -> Vec<u8> {
     let mut out = Vec::with_capacity(32);
-    let kind = LIFETIMES.iter().position(|kind| *kind == facts.lifetime.kind);
-    put(&mut out, kind.expect("every kind has a number"));
+    let number = |lifetime: Lifetime| {
+        let kind = LIFETIMES.iter().position(|kind| *kind == lifetime.kind);
+        kind.expect("every kind has a number")
+    };
+    put(&mut out, facts.lifetime.map_or(UNKNOWN_LIFETIME, number));
     // 0: none; otherwise the number and 1.
-    put(&mut out, u8::from(facts.lifetime.ttl.is_some()));
-    put(&mut out, facts.lifetime.ttl.unwrap_or_default());
+    let ttl = facts.lifetime.and_then(|lifetime| lifetime.ttl);
+    put(&mut out, u8::from(ttl.is_some()));
+    put(&mut out, ttl.unwrap_or_default());
     put(&mut out, facts.acl.as_ref().map_or(0, |acl| acl.len() + 1));
     for entry in facts.acl.iter().flatten() {
         for text in [&entry.scheme, &entry.id, &entry.perms] {
@@ -273,7 +280,10 @@ impl FromSql for FactsCode {
 
 fn decode_facts(mut bytes: &[u8]) -> Option<NodeFacts> {
     let from = &mut bytes;
-    let kind = *LIFETIMES.get(take::<usize>(from)?)?;
+    let kind = match take::<usize>(from)? {
+        UNKNOWN_LIFETIME => None,
+        number => Some(*LIFETIMES.get(number)?),
+    };
     let has_ttl = match take::<u64>(from)? {
         0 => false,
         1 => true,
@@ -296,7 +306,7 @@ fn decode_facts(mut bytes: &[u8]) -> Option<NodeFacts> {
     };
     let ttl = has_ttl.then_some(ttl);
     bytes.is_empty().then_some(NodeFacts {
-        lifetime: Lifetime { kind, ttl },
+        lifetime: kind.map(|kind| Lifetime { kind, ttl }),
         acl,
     })
 }
@@ -362,7 +372,7 @@ mod tests {
         let ttl = Some(5);
         let kind = LifetimeKind::Ttl;
         let facts = NodeFacts {
-            lifetime: Lifetime { kind, ttl },
+            lifetime: Some(Lifetime { kind, ttl }),
             acl: None,
         };
         let mut bytes = encode_facts(&facts);
@@ -423,13 +433,13 @@ mod tests {
     proptest! {
         #[test]
         fn facts_of_a_znode_are_read_as_they_were_written_and_no_shorter_code_is_one(
-            kind in 0..LIFETIMES.len(),
+            kind in proptest::option::of(0..LIFETIMES.len()),
             ttl in proptest::option::of(any::<i64>()),
             acl in proptest::option::of(proptest::collection::vec(any::<(String, String, String)>(), 0..4)),
         ) {
             let entry = |(scheme, id, perms)| Acl { scheme, id, perms };
             let facts = NodeFacts {
-                lifetime: Lifetime { kind: LIFETIMES[kind], ttl },
+                lifetime: kind.map(|kind| Lifetime { kind: LIFETIMES[kind], ttl }),
                 acl: acl.map(|acl| acl.into_iter().map(entry).collect()),
             };
             let mut bytes = encode_facts(&facts);

@@ -36,7 +36,7 @@ impl Stored {
         let time = self.times();
         let (mut acl, mut gap, mut run) = (None, None, None);
         let (mut event, mut path) = (None, named.path);
-        let lifetime = self.facts.as_ref().map(|facts| facts.lifetime);
+        let lifetime = self.facts.as_ref().and_then(|facts| facts.lifetime);
         match self.detail {
             Detail::None => {}
             Detail::Acl(list) => acl = Some(list),

@@ -111,19 +111,21 @@ pub(super) struct Place {
     pub(super) last: Option<Seq>,
     /// Its data.
     pub(super) value: Option<i64>,
+    /// Its facts, where they are known.
+    pub(super) facts: Option<i64>,
 }
 
-const FIND: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat FROM image
+const FIND: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, facts FROM image
     WHERE parent = ?1 AND occupied = ?2 AND name = ?3";
 
-const COLUMNS: &str = "image(parent, occupied, name, path, life, last, value, czxid, stat)";
+const COLUMNS: &str = "image(parent, occupied, name, path, life, last, value, czxid, stat, facts)";
 
 static PATHS: LazyLock<Writing> = LazyLock::new(|| Writing::new("INSERT INTO path(id, parent, name)", 3));
 
-static ENTERED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("INSERT INTO {COLUMNS}"), 9));
+static ENTERED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("INSERT INTO {COLUMNS}"), 10));
 
 /// In a table without other indexes SQLite replaces a row in one step, where `UPDATE` takes several.
-static CHANGED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("REPLACE INTO {COLUMNS}"), 9));
+static CHANGED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("REPLACE INTO {COLUMNS}"), 10));
 
 impl Place {
     /// A path that has no record yet.
@@ -135,6 +137,7 @@ impl Place {
             life: Life::Gone { floor: Zxid::ZERO },
             last: None,
             value: None,
+            facts: None,
         }
     }
 
@@ -155,6 +158,7 @@ impl Place {
                 .ok_or(rusqlite::Error::IntegralValueOutOfRange(3, life))?,
             last: last.map(|seq| Seq(seq.cast_unsigned())),
             value: row.get(5)?,
+            facts: row.get(8)?,
         })
     }
 
@@ -172,7 +176,8 @@ impl Place {
         to.put(self.last_column())?;
         to.put(self.value)?;
         to.put(czxid)?;
-        to.put(stat)
+        to.put(stat)?;
+        to.put(self.facts)
     }
 }
 
@@ -287,7 +292,7 @@ pub(super) fn has_child(connection: &Connection, parent: i64, occupied: bool) ->
 }
 
 /// The columns of [`FIND`], and the name.
-const CHILDREN: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, name FROM image
+const CHILDREN: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, name FROM image
     WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
 
 /// The existing children of a path, as in [`crate::image_txn::ImageTxn::children`].
@@ -312,7 +317,7 @@ pub(super) fn places_after(
     let mut found = Vec::new();
     while found.len() < limit {
         let Some(row) = rows.next()? else { break };
-        found.push((row.get(8)?, Place::of_row(row)?));
+        found.push((row.get("name")?, Place::of_row(row)?));
     }
     Ok(found)
 }
@@ -342,7 +347,7 @@ fn select_children<T>(
     while found.len() < limit {
         let Some(row) = rows.next()? else { break };
         if let Some(picked) = pick(Place::of_row(row)?.life.node()) {
-            found.push((row.get(8)?, picked));
+            found.push((row.get(9)?, picked));
         }
     }
     Ok(found)
@@ -400,7 +405,7 @@ pub(super) fn children_and_leaves(
         let Some(row) = rows.next()? else { break };
         let place = Place::of_row(row)?;
         living += usize::from(place.is_living());
-        found.push((row.get(8)?, place, leaves.has(connection, place.id)?));
+        found.push((row.get(9)?, place, leaves.has(connection, place.id)?));
     }
     Ok(found)
 }
@@ -413,7 +418,7 @@ pub(super) fn child_after(
 ) -> rusqlite::Result<Option<(Box<str>, Place)>> {
     connection
         .prepare_cached(CHILDREN)?
-        .query_row((parent, name), |row| Ok((row.get(8)?, Place::of_row(row)?)))
+        .query_row((parent, name), |row| Ok((row.get(9)?, Place::of_row(row)?)))
         .optional()
 }
 
@@ -450,7 +455,7 @@ pub(super) fn deepest_below(
         let mut rows = next_child.query((step.id, &*step.visited))?;
         if let Some(row) = rows.next()? {
             let child = Place::of_row(row)?;
-            step.visited = row.get(8)?;
+            step.visited = row.get(9)?;
             let below = Step {
                 id: child.id,
                 path: step.path.child(&step.visited),

@@ -8,12 +8,13 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::error::{JournalError, JournalErrorKind};
+use super::facts::FactsTable;
 use super::image::{self, Life, Place};
 use super::paths::{Entered, Paths};
 use super::position;
 use super::progress::{self, Roots};
 use super::writer::Journal;
-use crate::append::{Append, RecordKind};
+use crate::append::{Append, NodeFacts, RecordKind};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::derive::DerivationMark;
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
@@ -28,6 +29,7 @@ const APPLIED: &str = "applied";
 pub(super) struct Image {
     pub(super) paths: Paths,
     pub(super) roots: Roots,
+    pub(super) facts: FactsTable,
     /// The last record that it has applied, with the open transaction.
     pub(super) applied: Seq,
 }
@@ -37,6 +39,7 @@ impl Image {
         Ok(Image {
             paths: Paths::load(connection)?,
             roots: Roots::default(),
+            facts: FactsTable::default(),
             applied: Seq(progress::number(connection, APPLIED)?),
         })
     }
@@ -80,6 +83,21 @@ impl Journal {
             return Ok(());
         }
         place.life = Life::Read { stat: *stat };
+        let is_new = false;
+        self.image
+            .paths
+            .store(&self.connection, path, Entered { place, is_new })
+    }
+
+    fn store_facts(&mut self, path: &ZnodePath, facts: &NodeFacts) -> rusqlite::Result<()> {
+        let Some(mut place) = self.image.paths.find(&self.connection, path)? else {
+            return Ok(());
+        };
+        let id = Some(self.image.facts.id(&self.connection, facts)?);
+        if !place.is_living() || place.facts == id {
+            return Ok(());
+        }
+        place.facts = id;
         let is_new = false;
         self.image
             .paths
@@ -184,6 +202,13 @@ impl ImageTxn for Journal {
 
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
         self.write_beside("refreshing the image", |journal| journal.refresh_stat(path, stat))
+    }
+
+    fn set_facts(&mut self, path: &ZnodePath, facts: &NodeFacts) -> Result<(), JournalError> {
+        self.write_beside("storing the facts of a znode", |journal| {
+            journal.remove_unused_facts()?;
+            journal.store_facts(path, facts)
+        })
     }
 
     fn epoch(&mut self) -> Result<Epoch, JournalError> {

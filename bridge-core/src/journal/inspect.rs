@@ -134,6 +134,13 @@ const INTEGRITY_QUERIES: &[IntegrityQuery] = &[
         remedy: RESTORE,
     },
     IntegrityQuery {
+        subject: "facts",
+        sql: "SELECT i.path, NULL, i.facts FROM image i WHERE i.facts IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM fact f WHERE f.id = i.facts)",
+        message: "the lifetime and the access control list that the image has of it are missing",
+        remedy: RESTORE,
+    },
+    IntegrityQuery {
         subject: "image",
         sql: "SELECT p.id, NULL, NULL FROM path p LEFT JOIN image i
             ON i.parent = p.parent AND i.name = p.name AND i.path = p.id WHERE i.path IS NULL",

@@ -14,6 +14,7 @@ mod contract;
 mod cursors;
 mod derived;
 mod error;
+mod facts;
 mod folding;
 mod history;
 mod holes;

@@ -1,12 +1,13 @@
 //! The tables of the journal, and how a file of an older format is brought forward.
 //!
 //! ```text
-//! image  parent, name ── path, life, stat, value, last     what each path looked like at its last record
+//! image  parent, name ── path, life, stat, value, last, facts  what each path looked like at its last record
 //! path   id ── parent, name                                the meaning of the numbers of paths
 //! record seq ── path, stat, value, previous                the history; `previous`: the record of the path before it
 //! value  id ── bytes                                       each data once, under the seq of the record that brought it
 //! rejected, parked   sink, seq ── record                  what sinks set aside
 //! hole, folded                                            what was compacted: where, and into which records
+//! fact   id ── content                                    what no Stat has of a znode
 //! position, shadow                                        how far the history is taken, and what proves it
 //! derived key ── row                                      the state of services
 //! sink, root, origin, meta
@@ -68,6 +69,9 @@ pub(super) const MIGRATIONS: &[Migration] = &[
 /// Format 7: what sources that read transactions store ([`super::position`]), and the state of services.
 const TRANSACTIONS: &str = "
 ALTER TABLE record ADD COLUMN facts BLOB;
+-- What no Stat has of a znode, each content once.
+CREATE TABLE fact(id INTEGER PRIMARY KEY, content BLOB NOT NULL UNIQUE) STRICT;
+ALTER TABLE image ADD COLUMN facts INTEGER;
 -- One row, or none: how far the history is taken.
 CREATE TABLE position(
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -91,8 +95,10 @@ pub(super) const FACTS_SINCE: u32 = 7;
 /// For a reader of a file that has transactions and no facts.
 pub(super) const FACTS_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL AS facts FROM main.record;";
 
-/// For a reader of a file that has no positions.
+/// For a reader of a file that has no positions, and no facts in its image.
 pub(super) const POSITION_ABSENT: &str = "
+CREATE TEMP VIEW image AS SELECT *, NULL AS facts FROM main.image;
+CREATE TEMP TABLE fact(id INTEGER PRIMARY KEY, content);
 CREATE TEMP TABLE position(id INTEGER PRIMARY KEY, zxid, payload_crc, digest, epoch, scope);
 CREATE TEMP TABLE shadow(path BLOB PRIMARY KEY, crc, stat);
 CREATE TEMP TABLE derived(key BLOB PRIMARY KEY, row);

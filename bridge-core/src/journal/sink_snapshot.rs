@@ -17,6 +17,7 @@ use uuid::Uuid;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::facts::facts_of;
 use super::hydrate::Named;
 use super::image::{self, Life, Place};
 use super::read::{Names, ReadLimit, Reader, bytes_of};
@@ -533,6 +534,7 @@ impl PageBuilder<'_> {
             run: &run,
         };
         let after = found.value.map(|id| data_of_value(self.connection, id));
+        let facts = found.facts.map(|id| facts_of(self.connection, id));
         let stored = Stored {
             id: identity.id(self.names.cluster(), path),
             zxid: Some(stat.mzxid),
@@ -541,6 +543,7 @@ impl PageBuilder<'_> {
             ephemeral: Some(stat.is_ephemeral()),
             stat: Some(stat),
             value: found.value,
+            facts: facts.transpose()?.map(Box::new),
             detail: Detail::Run(self.place_in_run(&place.root, place.delivered + 1)),
             ..Stored::blank(seq, Op::Snapshot, self.run.captured)
         };

@@ -30,7 +30,7 @@ use super::retention::Maintained;
 use super::size::Room;
 use super::wal::WalCopier;
 use super::wal_gate::WalGate;
-use crate::append::{Append, Change, RecordKind};
+use crate::append::{Append, Change, ChangeKind, RecordKind};
 use crate::derive::Derivation;
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -242,6 +242,11 @@ impl Journal {
         &self.file
     }
 
+    /// How its records say that they were captured.
+    pub fn mode(&self) -> Mode {
+        self.options.mode
+    }
+
     /// Runs something inside the batch, after all that was to be written; an error spoils the batch.
     pub(super) fn write<T>(
         &mut self,
@@ -314,6 +319,15 @@ impl Journal {
         )
     }
 
+    /// Removes facts that no znode has any more, now and then.
+    pub(super) fn remove_unused_facts(&mut self) -> rusqlite::Result<()> {
+        if !self.image.facts.is_full() {
+            return Ok(());
+        }
+        self.image.paths.write(&self.connection)?;
+        self.image.facts.remove_unused(&self.connection)
+    }
+
     pub(super) fn append_record(&mut self, entry: Append) -> rusqlite::Result<Seq> {
         let Append {
             root,
@@ -323,6 +337,7 @@ impl Journal {
         if let Some(masking) = &self.masking {
             mask(masking, &mut word);
         }
+        self.remove_unused_facts()?;
         match word {
             RecordKind::Change(change) => self.append_change(root, captured, change)?,
             word => self
@@ -338,10 +353,14 @@ impl Journal {
         &mut self,
         root: Option<ZnodePath>,
         captured: Timestamp,
-        change: Change,
+        mut change: Change,
     ) -> rusqlite::Result<()> {
         let path = change.path.clone();
         let Entered { place, is_new } = self.image.paths.find_or_enter(&self.connection, &path)?;
+        let facts = self.image.facts.after(&self.connection, &change, place.facts)?;
+        if let (ChangeKind::Restated { .. }, Some(id)) = (&change.what, facts) {
+            change.facts = Some(Box::new(self.image.facts.get(&self.connection, id)?));
+        }
         let mut observed = self.observe(root.as_ref(), captured, &change, &place);
         let mut after = place;
         let noted = &mut observed;
@@ -354,6 +373,7 @@ impl Journal {
             }
             draft
         })?;
+        after.facts = facts;
         self.image
             .paths
             .store(&self.connection, &path, Entered { place: after, is_new })?;

@@ -22,7 +22,7 @@ mod status;
 
 use std::sync::Arc;
 
-pub use status::{CaptureState, Counters, RecordCounts};
+pub use status::{CaptureState, Counters, HistoryReport, ProofReport, RecordCounts};
 
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
@@ -70,6 +70,11 @@ pub trait SourceMachine: Send {
 
     /// Some of the znodes that may not be read, at most `most`.
     fn unreadable(&self, most: usize) -> Vec<ZnodePath>;
+
+    /// The history of a machine that takes transactions; `None` for one that watches a tree.
+    fn history(&self) -> Option<HistoryReport> {
+        None
+    }
 }
 
 /// The requests of a step. The records are not here: they are appended through the image.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use strum::IntoStaticStr;
 
+use crate::number::Zxid;
 use crate::record::{Fidelity, GapReason, Op};
 
 /// The state of a machine.
@@ -35,6 +36,34 @@ impl CaptureState {
             CaptureState::Detached | CaptureState::Arming | CaptureState::Halted => false,
         }
     }
+}
+
+/// What a machine that takes transactions shows of its history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryReport {
+    /// The last transaction that the journal has applied; `None` before the first connection.
+    pub position: Option<Zxid>,
+    /// How it is proved.
+    pub proof: ProofReport,
+    /// Znodes of a staged tree that were compared, while one is.
+    pub compared: Option<u64>,
+}
+
+/// How the history is proved. Counted since the machine was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProofReport {
+    /// The option `proof`, or what is left of it where the journal has masks.
+    pub mode: &'static str,
+    /// The last transaction that a digest has proved.
+    pub zxid: Option<Zxid>,
+    /// Transactions whose digest was compared and equal.
+    pub checked: u64,
+    /// Transactions that change something and were taken without a comparison of digests.
+    pub unproven: u64,
+    /// Digests that were another one. Each is a gap.
+    pub mismatched: u64,
+    /// Why nothing is compared at present, although the mode compares digests.
+    pub suspended: Option<&'static str>,
 }
 
 /// Counters since the machine was created. They only grow.

@@ -20,7 +20,7 @@ use crate::machine::{CaptureState, Halt, SourceMachine, StepError, StepOutcome};
 use crate::number::Seq;
 use crate::record::Timestamp;
 use crate::source::{
-    AddressedRequest, Connection, Input, SessionFate, SourceError, SourceEvent, SourceRequest,
+    AddressedRequest, Connection, FeedMeasures, Input, SessionFate, SourceError, SourceEvent, SourceRequest,
 };
 
 /// The wait before the next connection after a server that lags or a watch in doubt; it doubles with each failure.
@@ -48,6 +48,8 @@ pub enum PipelineEvent {
     Connected,
     /// The version of the server, if it is known.
     Server(Option<Arc<str>>),
+    /// The measures of a source that reads transactions.
+    Feed(FeedMeasures),
     /// The connection cannot be made or kept.
     Trouble(SourceError),
     /// A server lags or a watch is in doubt: the tree is compared again.
@@ -130,6 +132,10 @@ impl<L: JournalWriter> Flow<L> {
             }
             SourceEvent::Mode(mode) => {
                 self.journal.set_mode(mode);
+                Ok(())
+            }
+            SourceEvent::Feed(measures) => {
+                self.events.push_back(PipelineEvent::Feed(measures));
                 Ok(())
             }
             SourceEvent::Trouble(trouble) => {

@@ -8,6 +8,7 @@
 
 mod flow;
 mod group_commit;
+mod history_status;
 mod latency;
 mod run;
 mod status;
@@ -17,5 +18,6 @@ mod ticker;
 mod tests;
 
 pub use flow::{Flow, PipelineEvent};
+pub use history_status::{HistoryLag, HistoryStatus, TreeStatus};
 pub use run::{Pipeline, PipelineSetup, Watches, WriterTask};
 pub use status::{JournalStatus, SourceStatus};

@@ -12,6 +12,7 @@ use tokio::time::{sleep_until, timeout_at};
 use self::journal_file::HeldJournal;
 use super::flow::{Flow, PipelineEvent};
 use super::group_commit::GroupCommit;
+use super::history_status::{HistoryStatus, LagClock};
 use super::latency::Arrivals;
 use super::status::{JournalStatus, SourceStatus};
 use super::ticker::Ticker;
@@ -22,7 +23,7 @@ use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
 use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::source::{AddressedRequest, SourceError, SourceEvent};
+use crate::source::{AddressedRequest, FeedMeasures, SourceError, SourceEvent};
 
 /// Reports of one transaction at most, so that what is waiting becomes durable soon.
 const BATCH_REPORTS: usize = 256;
@@ -80,6 +81,9 @@ pub struct Pipeline {
     visit: Option<WriterTask>,
     published: watch::Sender<SourceStatus>,
     status: SourceStatus,
+    /// The measures of a connection that reads transactions.
+    feed: FeedMeasures,
+    lag: LagClock,
     /// When the present state of the source began.
     since: Instant,
     arrivals: Arrivals,
@@ -120,7 +124,7 @@ impl Pipeline {
             clock,
             seed,
         } = setup;
-        let status = SourceStatus::new(source, clock());
+        let status = SourceStatus::new(source, journal.mode(), clock());
         let (durable, durable_watch) = watch::channel(journal.tail());
         let (published, status_watch) = watch::channel(status.clone());
         let refusals = RefusalSender::default();
@@ -137,6 +141,8 @@ impl Pipeline {
             visit: None,
             published,
             status,
+            feed: FeedMeasures::default(),
+            lag: LagClock::default(),
             since: Instant::now(),
             arrivals: Arrivals::default(),
             pace: GroupCommit::new(Instant::now()),
@@ -288,6 +294,7 @@ impl Pipeline {
                     }
                     self.status.server = version;
                 }
+                PipelineEvent::Feed(measures) => self.feed = measures,
                 PipelineEvent::Trouble(trouble) => self.trouble(&trouble),
                 PipelineEvent::Anew(error) => {
                     tracing::warn!(source, reason = error.to_string(), "comparing anew")
@@ -373,6 +380,14 @@ impl Pipeline {
         );
     }
 
+    /// Takes over how far a source that reads transactions is.
+    fn note_history(&mut self) {
+        let report = self.flow.machine().history();
+        let (feed, known) = (&self.feed, self.status.reported);
+        self.status.history = report
+            .map(|report| HistoryStatus::new(report, feed.view(), known, &mut self.lag, Instant::now()));
+    }
+
     /// Makes the open transaction durable, with the cursors that are waiting, and wakes the workers.
     async fn commit(&mut self) -> Result<(), JournalError> {
         if self.flow.has_progress() {
@@ -433,6 +448,7 @@ impl Pipeline {
             self.tell().await;
             ticked?;
             self.measure()?;
+            self.note_history();
             self.status.show(self.flow.machine());
             self.tell_blind_spots();
         }

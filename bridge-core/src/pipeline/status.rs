@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use metrics::{counter, gauge};
 
+use super::history_status::HistoryStatus;
 use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
 use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
-use crate::record::Timestamp;
+use crate::record::{Mode, Timestamp};
 
 /// Unreadable znodes named in the status; the count includes the others.
 const NAMED_MAX: usize = 20;
@@ -19,19 +20,21 @@ const NAMED_MAX: usize = 20;
 pub struct SourceStatus {
     /// Its name.
     pub source: Arc<str>,
+    /// How it captures.
+    pub mode: Mode,
     /// `detached`, `arming`, `walking`, `live` or `halted`.
     pub state: &'static str,
     /// Since when.
     pub since: Timestamp,
     /// The server's version, if it is known.
     pub server: Option<Arc<str>>,
-    /// Since when the watches of this connection are armed; null while they are not.
+    /// Since when this connection has its watches armed, or follows a leader; null while it does not.
     pub armed_since: Option<Timestamp>,
     /// The watch epoch in use.
     pub epoch: Option<Epoch>,
     /// Everything up to it was reported, for all roots.
     pub reported: Option<Zxid>,
-    /// When the last watch event came.
+    /// When the last watch event or transaction came.
     pub last_event: Option<Timestamp>,
     /// Events that wait for their values.
     pub waiting: usize,
@@ -47,6 +50,8 @@ pub struct SourceStatus {
     pub trouble: Option<String>,
     /// Why the source has stopped for good; with the choices.
     pub halted: Option<String>,
+    /// Of a source that reads transactions: how far it is, and what proves it.
+    pub history: Option<HistoryStatus>,
     /// It has stopped because its journal failed or could not be opened, which may work at the next start.
     pub journal_failed: bool,
     /// Its journal.
@@ -75,9 +80,10 @@ pub struct JournalStatus {
 }
 
 impl SourceStatus {
-    pub(super) fn new(source: Arc<str>, now: Timestamp) -> SourceStatus {
+    pub(super) fn new(source: Arc<str>, mode: Mode, now: Timestamp) -> SourceStatus {
         SourceStatus {
             source,
+            mode,
             state: CaptureState::Detached.as_str(),
             since: now,
             server: None,
@@ -92,31 +98,32 @@ impl SourceStatus {
             unreadable_paths: Vec::new(),
             trouble: None,
             halted: None,
+            history: None,
             journal_failed: false,
             journal: JournalStatus::default(),
         }
     }
 
     /// The status of a source that cannot be started, with the cause and what to do. Sets the metrics that show it.
-    pub fn halted(source: Arc<str>, now: Timestamp, cause: String) -> SourceStatus {
+    pub fn halted(source: Arc<str>, mode: Mode, now: Timestamp, cause: String) -> SourceStatus {
         let label = source.to_string();
         gauge!(names::SOURCE_LIVE, "source" => label.clone()).set(0.0);
         gauge!(names::SOURCE_HALTED, "source" => label).set(1.0);
         SourceStatus {
             state: CaptureState::Halted.as_str(),
             halted: Some(cause),
-            ..SourceStatus::new(source, now)
+            ..SourceStatus::new(source, mode, now)
         }
     }
 
     /// The status of a source whose journal is being opened. Sets the metrics that show it.
-    pub fn opening(source: Arc<str>, now: Timestamp, reason: String) -> SourceStatus {
+    pub fn opening(source: Arc<str>, mode: Mode, now: Timestamp, reason: String) -> SourceStatus {
         let label = source.to_string();
         gauge!(names::SOURCE_LIVE, "source" => label.clone()).set(0.0);
         gauge!(names::SOURCE_HALTED, "source" => label).set(0.0);
         SourceStatus {
             trouble: Some(reason),
-            ..SourceStatus::new(source, now)
+            ..SourceStatus::new(source, mode, now)
         }
     }
 
@@ -165,7 +172,11 @@ impl SourceStatus {
         count(names::SOURCE_REQUESTS, counters.requests);
         count(names::SOURCE_MISSED, counters.missed);
         count(names::SOURCE_SUPERSEDED, counters.superseded);
-        count(names::SOURCE_LIVENESS_CHECKS, counters.liveness_checks);
+        match &self.history {
+            // Nothing watches: the alert on a watch that nothing proves needs no series.
+            Some(history) => history.show(&source),
+            None => count(names::SOURCE_LIVENESS_CHECKS, counters.liveness_checks),
+        }
         count(names::SOURCE_UNREAD_ACLS, counters.unread_acls);
         count(names::SOURCE_WALKS, counters.walks);
         count(names::JOURNAL_COMPACTED, self.journal.compacted);

@@ -87,8 +87,8 @@ pub struct Record {
     pub time: Times,
     /// Where it was captured.
     pub source: Origin,
-    /// The access control list where the source reads lists: in `acl` records, and from sources that read transactions
-    /// in `create` and `snapshot` records, too.
+    /// The access control list where the source reads lists: in `acl` records, and in `create` and `snapshot` records
+    /// with `acls = "all"` or from sources that read transactions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<Acl>>,
     /// In `create` and `snapshot` records of sources that read transactions.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::committed::{CommittedTxn, HistoryPosition, StagePage, SyncAnswer};
-use crate::number::Zxid;
+use crate::number::{SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Acl, Stat};
 
@@ -67,6 +67,8 @@ pub enum Input {
     /// Committed transactions in the order of the history. They may begin at or before the position; an input has at
     /// least one.
     Transactions(Vec<CommittedTxn>),
+    /// Clients and users of sessions, as they become known. Nothing waits for it.
+    Sessions(Vec<SessionOwner>),
     /// Everything that was committed when the connection was made was sent.
     UpToDate,
     /// Time passes: about once a second.
@@ -74,6 +76,17 @@ pub enum Input {
     /// The machine has more to do ([`StepOutcome::has_more`](crate::machine::StepOutcome::has_more)), and no other
     /// input waits.
     Continue,
+}
+
+/// Who has a session of the ensemble, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOwner {
+    /// The session.
+    pub session: SessionId,
+    /// `address:port` of its client.
+    pub client: Option<Arc<str>>,
+    /// Its user, from an audit log.
+    pub user: Option<Arc<str>>,
 }
 
 /// The session of a connection, compared with the previous connection.

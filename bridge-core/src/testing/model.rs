@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
+use crate::append::{Append, Change, ChangeKind, DeletedAt, NodeFacts, RecordKind};
 use crate::image_txn::Node;
 use crate::journal::Before;
 use crate::number::{Seq, Zxid};
@@ -25,6 +25,8 @@ pub struct Znode {
     pub data: Option<Data>,
     /// Whether it is known to be ephemeral, or not to be.
     pub ephemeral: Option<bool>,
+    /// What no Stat has, where it is known.
+    pub facts: Option<NodeFacts>,
 }
 
 impl Znode {
@@ -113,13 +115,26 @@ impl Model {
         record.missed = change.missed;
         record.superseded = change.superseded;
         record.txn = change.txn;
-        if let Some(facts) = change.facts {
-            record.lifetime = Some(facts.lifetime);
-            record.acl = facts.acl;
-        }
         let old = self.image.get(&change.path).cloned();
         assert_fits(&change.path, &change.what, old.as_ref());
-        let (new, identity) = outcome(record, change.what, old.as_ref());
+        let known = old.as_ref().and_then(|old| old.facts.clone());
+        let facts = match (change.facts, &change.what) {
+            (Some(facts), _) => Some(*facts),
+            (None, ChangeKind::Updated { .. } | ChangeKind::Restated { .. }) => known,
+            (None, ChangeKind::AclChanged { acl, .. }) => known.map(|known| NodeFacts {
+                acl: acl.clone(),
+                ..known
+            }),
+            (None, _) => None,
+        };
+        let (mut new, identity) = outcome(record, change.what, old.as_ref());
+        if let (Op::Create | Op::Snapshot, Some(facts)) = (record.op, &facts) {
+            record.lifetime = facts.lifetime;
+            record.acl.clone_from(&facts.acl);
+        }
+        if let Some(new) = &mut new {
+            new.facts = facts;
+        }
         record.id = identity.id("main", &change.path);
         if let (Op::Delete | Op::Acl, Some(txn)) = (record.op, &record.txn) {
             record.time.changed = Timestamp::of_stat(txn.time);
@@ -180,6 +195,7 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
             stat: Some(stat),
             data,
             ephemeral: Some(stat.is_ephemeral()),
+            facts: None,
         })
     };
     match what {
@@ -210,6 +226,7 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
                 stat: None,
                 data: None,
                 ephemeral,
+                facts: None,
             };
             (Some(unread), Name::Plain(Identity::Create { czxid, version: 0 }))
         }
@@ -398,7 +415,12 @@ fn control(record: &mut Record, word: RecordKind) {
                 epoch: *epoch,
             }
         }
-        RecordKind::Heartbeat => Identity::Heartbeat { seq: record.seq },
+        RecordKind::Heartbeat { zxid } => {
+            if zxid.is_some() {
+                (record.zxid, record.zxid_kind) = (*zxid, ZxidKind::Exact);
+            }
+            Identity::Heartbeat { seq: record.seq }
+        }
     };
     record.id = identity.id("main", &root);
 }

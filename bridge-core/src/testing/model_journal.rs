@@ -9,7 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::append::{Append, Change, RecordKind};
+use crate::append::{Append, Change, NodeFacts, RecordKind};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::journal::{
@@ -285,6 +285,15 @@ impl ImageTxn for ModelJournal {
             "{path} is refreshed to another version"
         );
         *known = *stat;
+        Ok(())
+    }
+
+    fn set_facts(&mut self, path: &ZnodePath, facts: &NodeFacts) -> Result<(), JournalError> {
+        self.keep(path);
+        let mut disk = self.disk.borrow_mut();
+        if let Some(znode) = disk.state.model.image.get_mut(path) {
+            znode.facts = Some(facts.clone());
+        }
         Ok(())
     }
 

@@ -137,7 +137,7 @@ impl Ensemble {
                 }
                 SourceRequest::Reconnect { .. } => panic!("nothing is wrong with this connection"),
             },
-            PipelineEvent::Connected | PipelineEvent::Server(_) => None,
+            PipelineEvent::Connected | PipelineEvent::Server(_) | PipelineEvent::Feed(_) => None,
             other => panic!("nothing is wrong: {other:?}"),
         }
     }

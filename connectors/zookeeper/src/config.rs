@@ -20,9 +20,10 @@ pub use bridge_core::journal::Before;
 
 use crate::observer::ObserverOptions;
 use crate::txnlog::TxnlogOptions;
+use crate::who::WhoOptions;
 
 pub use auth::{Auth, AuthScheme, Auths, Credentials, SaslMechanism};
-pub use capture::CaptureMode;
+pub use capture::{CaptureMode, Proof};
 pub use connect::{BadConnect, Connect, Server};
 pub use exclude::{BadGlob, PathGlob};
 
@@ -90,7 +91,7 @@ pub struct ZookeeperConfig {
     /// How changes of access control lists are recorded.
     #[serde(default)]
     pub acls: Acls,
-    /// Whether access control lists hold digests of passwords, for `acls = "list"`.
+    /// Whether access control lists hold digests of passwords, for `acls = "list"` and `"all"`.
     #[serde(default)]
     pub acl_digests: AclDigests,
     /// Append a `heartbeat` record after this time without another record.
@@ -109,6 +110,9 @@ pub struct ZookeeperConfig {
     /// in what the leader has in memory. `zkbridge backfill` reads them, too.
     #[serde(default)]
     pub txnlog: Option<TxnlogOptions>,
+    /// Where the clients and users of sessions are found, for `capture = "observer"` and `"txnlog"`.
+    #[serde(default)]
+    pub who: Option<WhoOptions>,
 }
 
 /// When existing znodes are listed as `snapshot` records.
@@ -160,6 +164,9 @@ pub enum Acls {
     Notice,
     /// The same, with the list at the time of the read.
     List,
+    /// The same, and the list in `create` and `snapshot` records, too. A watch reads it with one request for each znode
+    /// that is created or listed; sources that read transactions have it anyway, also with `list`.
+    All,
     /// No record.
     Off,
 }
@@ -254,6 +261,7 @@ impl ZookeeperConfig {
             tls: None,
             observer: None,
             txnlog: None,
+            who: None,
         }
     }
 
@@ -289,6 +297,18 @@ impl ZookeeperConfig {
                 ));
             }
         }
+    }
+
+    /// How it is proved that no transaction is missing, where transactions are read.
+    pub fn proof(&self) -> Proof {
+        let observer = self.observer.as_ref().map(|observer| observer.proof);
+        let txnlog = self.txnlog.as_ref().map(|txnlog| txnlog.proof);
+        let of_mode = match self.capture {
+            CaptureMode::Watch => None,
+            CaptureMode::Observer => observer,
+            CaptureMode::Txnlog => txnlog,
+        };
+        of_mode.unwrap_or_default()
     }
 
     /// The znode below which the bridge's own znodes are. It is not captured, and neither are its descendants.

@@ -20,6 +20,7 @@ mod survey;
 mod throttle;
 pub mod txnlog;
 mod watchers;
+pub mod who;
 
 pub use canary::fresh_canary;
 pub use connect::{Checked, RootFound, ask_server, remark_on_timeout, test_connection};

@@ -212,7 +212,7 @@ impl Running {
             match self.event().await {
                 SourceEvent::Input(input) => return input,
                 SourceEvent::Connected { connection, .. } => self.connection = connection,
-                SourceEvent::Server(_) | SourceEvent::Mode(_) => {}
+                SourceEvent::Server(_) | SourceEvent::Mode(_) | SourceEvent::Feed(_) => {}
                 SourceEvent::Trouble(error) => assert!(!error.kind.is_final(), "{error}"),
             }
         }
@@ -243,7 +243,7 @@ impl Running {
         loop {
             match self.input().await {
                 Input::Transactions(transactions) => all.extend(transactions),
-                Input::UpToDate => {}
+                Input::UpToDate | Input::Sessions(_) => {}
                 other => panic!("{other:?}"),
             }
             let written = format!("{:?}", value.as_bytes());
@@ -379,7 +379,7 @@ async fn a_change_of_the_leader_ends_a_connection_and_the_next_one_goes_on_witho
     loop {
         match source.input().await {
             Input::Disconnected => break,
-            Input::UpToDate => {}
+            Input::UpToDate | Input::Sessions(_) => {}
             // The end of the writer's session.
             Input::Transactions(more) => taken.extend(more),
             other => panic!("{other:?}"),

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use bridge_core::delivery::{ParkedStatus, RunStatus, SinkFailure, SinkStatus};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::pipeline::SourceStatus;
-use bridge_core::record::Timestamp;
+use bridge_core::pipeline::{HistoryStatus, SourceStatus};
+use bridge_core::record::{Mode, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The state of a bridge: its sources and sinks.
@@ -37,19 +37,22 @@ pub struct BridgeStatus {
 pub struct SourceSummary {
     /// Its name.
     pub source: String,
+    /// How it captures; null where no bridge runs.
+    #[serde(default)]
+    pub mode: Option<Mode>,
     /// `detached`, `arming`, `walking`, `live` or `halted`; `stopped` where no bridge runs.
     pub state: String,
     /// When it came into this state.
     pub since: Option<Timestamp>,
     /// The server's version, if known.
     pub server: Option<String>,
-    /// When the watches were armed.
+    /// When the watches were armed, or since when a leader is followed.
     pub armed_since: Option<Timestamp>,
     /// The watch epoch in use, or the last one.
     pub epoch: Option<Epoch>,
     /// The zxid up to which all roots are journalled.
     pub reported: Option<Zxid>,
-    /// When the last watch event arrived.
+    /// When the last watch event or transaction arrived.
     pub last_event: Option<Timestamp>,
     /// Events whose values are still being read.
     pub waiting: Option<u64>,
@@ -65,8 +68,69 @@ pub struct SourceSummary {
     pub trouble: Option<String>,
     /// Why the source has halted; with the choices.
     pub halted: Option<String>,
+    /// Of a source that reads transactions: how far it is, and what proves it; null for others, and where no bridge runs.
+    #[serde(default)]
+    pub history: Option<HistorySummary>,
     /// Its journal.
     pub journal: JournalSummary,
+}
+
+/// The state of a source that reads transactions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistorySummary {
+    /// The server or the folders that its transactions come from; null without a connection.
+    pub follows: Option<String>,
+    /// The newest transaction that the ensemble is known to have.
+    pub newest: Option<Zxid>,
+    /// Transactions of the newest leader that are not journalled; null while it is not known.
+    pub lag_transactions: Option<u64>,
+    /// For how many seconds the oldest of them has been known.
+    pub lag_seconds: Option<f64>,
+    /// How the history is proved.
+    pub proof: ProofSummary,
+    /// The queue between the connection and the journal; null where there is none.
+    pub spool: Option<SpoolSummary>,
+    /// The tree that is taken at present; null while none is.
+    pub tree: Option<TreeSummary>,
+}
+
+/// How a history is proved. The counts are since the start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProofSummary {
+    /// `tree`, `roots` or `sequence`.
+    pub mode: String,
+    /// The last transaction that a digest has proved.
+    pub zxid: Option<Zxid>,
+    /// Transactions whose digest was compared and equal.
+    pub checked: u64,
+    /// Transactions that change something and were taken without a comparison.
+    pub unproven: u64,
+    /// Digests that were others than the server's; each is a gap.
+    pub mismatched: u64,
+    /// Why no digest is compared at present, although the mode asks for it; null if they are.
+    pub suspended: Option<String>,
+}
+
+/// How full the queue between a connection and the journal is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpoolSummary {
+    /// Bytes that wait.
+    pub used_bytes: u64,
+    /// The most that may wait.
+    pub limit_bytes: u64,
+}
+
+/// How far a tree is taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TreeSummary {
+    /// `arriving`, `staging`, `proving` or `comparing`.
+    pub phase: String,
+    /// Bytes that have arrived; 0 where it is read from a file.
+    pub bytes: u64,
+    /// Znodes that are staged.
+    pub znodes: u64,
+    /// Captured znodes that were compared with the journal.
+    pub compared: u64,
 }
 
 /// Measures of a journal.
@@ -204,6 +268,7 @@ impl From<&SourceStatus> for SourceSummary {
         let gaps = status.gaps.iter();
         SourceSummary {
             source: status.source.to_string(),
+            mode: Some(status.mode),
             state: status.state.to_owned(),
             since: Some(status.since),
             server: status.server.as_deref().map(str::to_owned),
@@ -221,6 +286,7 @@ impl From<&SourceStatus> for SourceSummary {
             unreadable_paths: status.unreadable_paths.clone(),
             trouble: status.trouble.clone(),
             halted: status.halted.clone(),
+            history: status.history.as_ref().map(HistorySummary::from),
             journal: JournalSummary {
                 tail: status.journal.tail,
                 records: status.journal.records,
@@ -229,6 +295,36 @@ impl From<&SourceStatus> for SourceSummary {
                 used_bytes: status.journal.used_bytes,
                 file_bytes: status.journal.file_bytes,
             },
+        }
+    }
+}
+
+impl From<&HistoryStatus> for HistorySummary {
+    fn from(status: &HistoryStatus) -> HistorySummary {
+        let proof = &status.proof;
+        HistorySummary {
+            follows: status.follows.as_deref().map(str::to_owned),
+            newest: status.newest,
+            lag_transactions: status.lag.map(|lag| lag.transactions),
+            lag_seconds: status.lag.map(|lag| lag.seconds),
+            proof: ProofSummary {
+                mode: proof.mode.to_owned(),
+                zxid: proof.zxid,
+                checked: proof.checked,
+                unproven: proof.unproven,
+                mismatched: proof.mismatched,
+                suspended: proof.suspended.map(str::to_owned),
+            },
+            spool: status.spool.map(|spool| SpoolSummary {
+                used_bytes: spool.used_bytes,
+                limit_bytes: spool.limit_bytes,
+            }),
+            tree: status.tree.map(|tree| TreeSummary {
+                phase: tree.phase.as_str().to_owned(),
+                bytes: tree.bytes,
+                znodes: tree.znodes,
+                compared: tree.compared,
+            }),
         }
     }
 }

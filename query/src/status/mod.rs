@@ -4,4 +4,7 @@ mod attention;
 mod document;
 mod stopped;
 
-pub use document::{BridgeStatus, JournalSummary, SinkFault, SinkSummary, SourceSummary};
+pub use document::{
+    BridgeStatus, HistorySummary, JournalSummary, ProofSummary, SinkFault, SinkSummary, SourceSummary,
+    SpoolSummary, TreeSummary,
+};

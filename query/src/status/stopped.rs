@@ -101,6 +101,7 @@ fn tail_of(overview: &Overview) -> Seq {
 fn source_summary(source: &str, overview: &Overview) -> SourceSummary {
     SourceSummary {
         source: source.to_owned(),
+        mode: None,
         state: STOPPED.to_owned(),
         since: None,
         server: overview.server.as_deref().map(str::to_owned),
@@ -115,6 +116,7 @@ fn source_summary(source: &str, overview: &Overview) -> SourceSummary {
         unreadable_paths: Vec::new(),
         trouble: None,
         halted: None,
+        history: None,
         journal: JournalSummary {
             tail: tail_of(overview),
             records: overview.records,

@@ -17,7 +17,7 @@ use bridge_core::journal::{Journal, JournalOptions, JournalWriter};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::SourceStatus;
-use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};
+use bridge_core::record::{Data, DataForm, Fidelity, Mode, Stat, Timestamp};
 use bridge_core::secret::Secret;
 use http_body_util::BodyExt;
 use hyper_util::service::TowerToHyperService;
@@ -53,7 +53,12 @@ impl Served {
         let file = folder.path().join("main.journal");
         let mut journal = Journal::open(&file, &JournalOptions::new("main")).unwrap();
         journal.commit().unwrap();
-        let status = SourceStatus::halted(Arc::from("main"), Timestamp(NOON), "a test".to_owned());
+        let status = SourceStatus::halted(
+            Arc::from("main"),
+            Mode::Watch,
+            Timestamp(NOON),
+            "a test".to_owned(),
+        );
         let status = watch::Sender::new(status);
         let view = View::new(vec![status.subscribe()], Vec::new());
         let access = Access::new(&HttpConfig {

@@ -9,6 +9,7 @@ use bridge_config::{Config, SinkConfig};
 use bridge_console::Style;
 use bridge_core::sink::Sink;
 use bridge_zookeeper::config::{CaptureMode, ZookeeperConfig};
+use bridge_zookeeper::observer::examine_quorum;
 use bridge_zookeeper::txnlog::LogFolder;
 use bridge_zookeeper::{Checked, RootFound, remark_on_timeout, test_connection};
 use serde_json::{Value, json};
@@ -135,7 +136,7 @@ pub fn nearest_existing(folder: &Path) -> PathBuf {
 /// Connects to an ensemble as a source would, and reads its roots.
 pub async fn look_at_ensemble(what: String, options: &ZookeeperConfig) -> Finding {
     match test_connection(options).await {
-        Ok(checked) => judge(what, options, &checked),
+        Ok(checked) => judge(what, options, &checked, other_input(options).await),
         Err(error) => Finding {
             what,
             result: Err(error.to_string()),
@@ -163,7 +164,12 @@ fn describe(checked: &Checked) -> String {
     [vec![version], roots, canary.collect()].concat().join("; ")
 }
 
-fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding {
+fn judge(
+    what: String,
+    options: &ZookeeperConfig,
+    checked: &Checked,
+    other: Result<Option<String>, String>,
+) -> Finding {
     let of = |wanted: RootFound| {
         checked
             .roots
@@ -189,7 +195,7 @@ fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding 
                      help: give [source.auth] credentials that have READ permission there"
                 )
             }));
-            other_input(options).map(|input| {
+            other.map(|input| {
                 [Some(describe(checked)), input]
                     .into_iter()
                     .flatten()
@@ -206,11 +212,18 @@ fn judge(what: String, options: &ZookeeperConfig, checked: &Checked) -> Finding 
 }
 
 /// Whether the source can be read that is not a session; a sentence on it.
-fn other_input(options: &ZookeeperConfig) -> Result<Option<String>, String> {
-    match (options.capture, &options.txnlog) {
-        (CaptureMode::Txnlog, Some(txnlog)) => list_logs(&txnlog.directories).map(Some),
-        (CaptureMode::Observer, _) => Ok(Some("the quorum ports are not tried here".to_owned())),
-        (CaptureMode::Watch | CaptureMode::Txnlog, _) => Ok(None),
+async fn other_input(options: &ZookeeperConfig) -> Result<Option<String>, String> {
+    match (options.capture, &options.observer, &options.txnlog) {
+        (CaptureMode::Txnlog, _, Some(txnlog)) => list_logs(&txnlog.directories).map(Some),
+        (CaptureMode::Observer, Some(observer), _) => {
+            let found = examine_quorum("check", options, observer, &std::env::temp_dir()).await;
+            let accepts =
+                |(leader, epoch)| format!("the leader {leader} accepts an observer, in epoch {epoch}");
+            let refused =
+                |reason| format!("{reason}\nhelp: run 'zkbridge doctor' for more, and see docs/observer.md");
+            found.leader.map(accepts).map(Some).map_err(refused)
+        }
+        (CaptureMode::Watch | CaptureMode::Observer | CaptureMode::Txnlog, ..) => Ok(None),
     }
 }
 
@@ -310,31 +323,34 @@ mod tests {
             roots: vec![(ZnodePath::parse("/app").unwrap(), RootFound::Denied)],
             canary: None,
         };
-        let judged = |options: &ZookeeperConfig| judge("source".to_owned(), options, &checked);
+        let judged = |options: &ZookeeperConfig| {
+            let led = Ok(Some("the leader accepts".to_owned()));
+            judge("source".to_owned(), options, &checked, led)
+        };
         let watch = judged(&options);
         assert!(watch.result.unwrap_err().contains("/app may not be read, so"));
         options.capture = CaptureMode::Observer;
         let observer = judged(&options);
-        assert!(observer.result.unwrap().contains("quorum ports are not tried"));
+        assert!(observer.result.unwrap().contains("the leader accepts"));
         assert!(observer.warnings[0].contains("/app may not be read in a session"));
     }
 
-    #[test]
-    fn the_folders_of_logs_are_listed_and_one_without_a_log_is_refused() {
+    #[tokio::test]
+    async fn the_folders_of_logs_are_listed_and_one_without_a_log_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut options = ZookeeperConfig::new("a:2181".parse().unwrap());
         options.capture = CaptureMode::Txnlog;
         options.txnlog = Some(TxnlogOptions::new(vec![folder.path().to_owned()]));
         std::fs::write(folder.path().join("snapshot.0"), "").unwrap();
-        let refused = other_input(&options).unwrap_err();
+        let refused = other_input(&options).await.unwrap_err();
         assert!(
             refused.contains("(snapshots: 1, transaction logs: 0)"),
             "{refused}"
         );
         std::fs::write(folder.path().join("log.1"), "").unwrap();
-        let found = other_input(&options).unwrap();
+        let found = other_input(&options).await.unwrap();
         assert_eq!(found.as_deref(), Some("snapshots: 1, transaction logs: 1"));
         options.txnlog = Some(TxnlogOptions::new(vec![folder.path().join("missing")]));
-        assert!(other_input(&options).unwrap_err().contains("missing"));
+        assert!(other_input(&options).await.unwrap_err().contains("missing"));
     }
 }

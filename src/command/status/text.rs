@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bridge_console::Style;
-use bridge_query::status::{BridgeStatus, JournalSummary, SinkFault, SinkSummary, SourceSummary};
+use bridge_core::record::Mode;
+use bridge_query::status::{
+    BridgeStatus, HistorySummary, JournalSummary, SinkFault, SinkSummary, SourceSummary,
+};
 
 use crate::terminal::{Tone, bytes, count, line, moment, span};
 
@@ -75,15 +78,16 @@ fn source_lines(source: &SourceSummary, status: &BridgeStatus, style: &Style) ->
         .as_ref()
         .map(|version| format!("ZooKeeper {version}"));
     add("server", server, Tone::Plain);
-    let armed = source
-        .armed_since
-        .map(|since| format!("armed since {}", moment(since, status.time)));
-    let unarmed = status
-        .running
-        .then(|| "not armed; changes are found by a later comparison".to_owned());
-    match armed {
-        Some(armed) => add("watch", Some(armed), Tone::Plain),
-        None => add("watch", unarmed, Tone::Warning),
+    match &source.history {
+        Some(history) => {
+            for (label, words, tone) in history_lines(history, source) {
+                add(label, Some(words), tone);
+            }
+        }
+        None => {
+            let (words, tone) = watch(source, status);
+            add("watch", words, tone);
+        }
     }
     add(
         "last zxid",
@@ -116,6 +120,78 @@ fn source_lines(source: &SourceSummary, status: &BridgeStatus, style: &Style) ->
     );
     add("journal", Some(journal(&source.journal, status)), Tone::Plain);
     text
+}
+
+/// The state of a watch, as far as it is known.
+fn watch(source: &SourceSummary, status: &BridgeStatus) -> (Option<String>, Tone) {
+    let is_watch = source.mode.is_none_or(|mode| mode == Mode::Watch);
+    let armed = source
+        .armed_since
+        .map(|since| format!("armed since {}", moment(since, status.time)));
+    match armed.filter(|_| is_watch) {
+        Some(armed) => (Some(armed), Tone::Plain),
+        None => (
+            (status.running && is_watch)
+                .then(|| "not armed; changes are found by a later comparison".to_owned()),
+            Tone::Warning,
+        ),
+    }
+}
+
+/// The lines of a source that reads transactions.
+fn history_lines(history: &HistorySummary, source: &SourceSummary) -> Vec<(&'static str, String, Tone)> {
+    let mut lines = Vec::new();
+    let mode = match source.mode {
+        Some(Mode::Txnlog) => "txnlog",
+        _ => "observer",
+    };
+    let follows = match &history.follows {
+        Some(follows) => (format!("{mode} of {follows}"), Tone::Plain),
+        None => (format!("{mode}, not connected"), Tone::Warning),
+    };
+    lines.push(("capture", follows.0, follows.1));
+    if let Some(transactions) = history.lag_transactions {
+        let seconds = history.lag_seconds.unwrap_or_default();
+        let (words, tone) = match transactions {
+            0 => ("none".to_owned(), Tone::Plain),
+            _ => (
+                format!("{}, {seconds:.0} s", count(transactions, "transaction")),
+                Tone::Warning,
+            ),
+        };
+        lines.push(("lag", words, tone));
+    }
+    let proof = &history.proof;
+    let proved = proof.zxid.map_or_else(
+        || "nothing proved yet".to_owned(),
+        |zxid| format!("proved up to {zxid}"),
+    );
+    let counts = format!(
+        "{}: {proved}; since the start {} checked, {} unproven, {} mismatched",
+        proof.mode, proof.checked, proof.unproven, proof.mismatched
+    );
+    let is_bad = proof.mismatched > 0 || proof.suspended.is_some();
+    lines.push(("proof", counts, if is_bad { Tone::Warning } else { Tone::Plain }));
+    if let Some(reason) = &proof.suspended {
+        lines.push(("", format!("suspended: {reason}"), Tone::Warning));
+    }
+    if let Some(spool) = history.spool.as_ref().filter(|spool| spool.used_bytes > 0) {
+        let words = format!("{} of {}", bytes(spool.used_bytes), bytes(spool.limit_bytes));
+        lines.push(("spool", words, Tone::Plain));
+    }
+    if let Some(tree) = &history.tree {
+        let words = match &*tree.phase {
+            "arriving" => format!("arriving: {}", bytes(tree.bytes)),
+            "comparing" => format!(
+                "comparing: {} of {} in the whole tree",
+                count(tree.compared, "captured znode"),
+                tree.znodes
+            ),
+            phase => format!("{phase}: {}", count(tree.znodes, "znode")),
+        };
+        lines.push(("tree", words, Tone::Warning));
+    }
+    lines
 }
 
 fn gaps(gaps: &BTreeMap<String, u64>) -> String {

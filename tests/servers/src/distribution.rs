@@ -103,9 +103,30 @@ pub(crate) struct Jars {
 impl Distribution {
     /// Apache ZooKeeper, of any released version.
     pub fn zookeeper(version: &str) -> Self {
+        Self::new(
+            format!("zookeeper-{version}"),
+            format!("Apache ZooKeeper {version}"),
+            &Self::zookeeper_jars(version),
+        )
+    }
+
+    /// The same, 3.6 or newer, with what its AdminServer needs, which its pom leaves to others.
+    pub fn zookeeper_with_admin(version: &str) -> Self {
+        let of_admin = [
+            dependency("org.eclipse.jetty:jetty-servlet:9.4.57.v20241219", &[]),
+            dependency("com.fasterxml.jackson.core:jackson-databind:2.15.2", &[]),
+        ];
+        Self::new(
+            format!("zookeeper-admin-{version}"),
+            format!("Apache ZooKeeper {version} with its AdminServer"),
+            &[&Self::zookeeper_jars(version)[..], &of_admin].concat(),
+        )
+    }
+
+    fn zookeeper_jars(version: &str) -> [String; 5] {
         // Some releases leave out jars that the server needs, and each logs through something else. slf4j-simple
         // logs to stderr in all of them, without a file of configuration.
-        let dependencies = [
+        [
             dependency("org.slf4j:slf4j-simple:2.0.17", &[]),
             dependency(
                 &format!("org.apache.zookeeper:zookeeper:{version}"),
@@ -118,12 +139,7 @@ impl Distribution {
             dependency("io.dropwizard.metrics:metrics-core:4.1.12.1", &[]),
             dependency("org.xerial.snappy:snappy-java:1.1.10.5", &[]),
             dependency("commons-cli:commons-cli:1.5.0", &[]),
-        ];
-        Self::new(
-            format!("zookeeper-{version}"),
-            format!("Apache ZooKeeper {version}"),
-            &dependencies,
-        )
+        ]
     }
 
     /// Apache Curator with its discovery and recipes.

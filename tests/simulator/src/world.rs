@@ -356,7 +356,10 @@ impl World {
                 }
                 PipelineEvent::Refused(refused) => panic!("{refused}"),
                 PipelineEvent::Halted(halt) => self.halted(halt),
-                PipelineEvent::Connected | PipelineEvent::Server(_) | PipelineEvent::Trouble(_) => {}
+                PipelineEvent::Connected
+                | PipelineEvent::Server(_)
+                | PipelineEvent::Feed(_)
+                | PipelineEvent::Trouble(_) => {}
                 PipelineEvent::Compacting | PipelineEvent::Compacted(_) => {
                     unreachable!("its journal is not configured to compact")
                 }

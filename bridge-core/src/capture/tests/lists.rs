@@ -192,6 +192,55 @@ fn more_events_than_may_wait_for_a_list_end_the_epoch() {
     );
 }
 
+/// The lists of the `create` and `snapshot` records, by path.
+fn of_new(bench: &Bench) -> Vec<(String, Option<Option<Vec<Acl>>>)> {
+    let changes = bench.image.changes();
+    let new = changes.filter(|change| {
+        matches!(
+            change.what,
+            ChangeKind::Created { .. } | ChangeKind::Listed { .. }
+        )
+    });
+    new.map(|change| {
+        let facts = change.facts.as_ref();
+        assert!(
+            facts.is_none_or(|facts| facts.lifetime.is_none()),
+            "a watch cannot know it"
+        );
+        (change.path.to_string(), facts.map(|facts| facts.acl.clone()))
+    })
+    .collect()
+}
+
+#[test]
+fn with_all_the_list_of_a_znode_that_is_listed_is_read_before_its_record() {
+    let mut bench = Bench::new();
+    let mut options = CaptureOptions::new("main", vec![path("/a")]);
+    options.acls = AclMode::All;
+    bench.capture = Capture::new(options);
+    let root = bench.connect();
+    let requests = bench.answer(root, vec![found(after(0, 1), Some(&[]))]);
+    assert_eq!(of_new(&bench), []);
+    let lists = asked(&requests, &path("/a"));
+    let (stat, acl) = (after(0, 1), list("one"));
+    bench.acls(lists, AclOutcome::Found { stat, acl });
+    assert_eq!(of_new(&bench), [("/a".to_owned(), Some(Some(list("one"))))]);
+    assert_eq!(bench.capture.counters().unread_acls, 0);
+}
+
+#[test]
+fn with_all_a_list_that_may_not_be_read_is_left_out_and_counted() {
+    let mut bench = Bench::new();
+    let mut options = CaptureOptions::new("main", vec![path("/a")]);
+    options.acls = AclMode::All;
+    bench.capture = Capture::new(options);
+    let root = bench.connect();
+    let requests = bench.answer(root, vec![found(after(0, 1), Some(&[]))]);
+    bench.acls(asked(&requests, &path("/a")), AclOutcome::Denied);
+    assert_eq!(of_new(&bench), [("/a".to_owned(), Some(None))]);
+    assert_eq!(bench.capture.counters().unread_acls, 1);
+}
+
 #[test]
 fn without_lists_none_is_requested() {
     for (mode, expected) in [(AclMode::Notice, 1), (AclMode::Off, 0)] {

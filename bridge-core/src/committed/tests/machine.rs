@@ -7,7 +7,7 @@ use crate::committed::*;
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalWriter;
 use crate::machine::{CaptureState, SourceMachine, StepError};
-use crate::number::Zxid;
+use crate::number::{SessionId, Zxid};
 use crate::record::{Fidelity, GapReason, LifetimeKind::Persistent, Op, Record, ZxidKind};
 use crate::source::{Input, SourceRequest};
 
@@ -435,6 +435,41 @@ fn a_stage_that_differs_in_any_field_of_any_stat_appends_nothing() {
         );
         assert_eq!(bench.new_records(), [], "field {nth}");
     }
+}
+
+#[test]
+fn records_name_the_client_and_the_user_that_are_known_when_they_are_appended() {
+    use crate::source::SessionOwner;
+    let mut bench = filled();
+    bench.list();
+    let owner = |client: &str| SessionOwner {
+        session: SessionId(7),
+        client: Some(client.into()),
+        user: Some("alice".into()),
+    };
+    let mut clients = Vec::new();
+    for known in [None, Some("10.0.0.7:1"), Some("10.0.0.7:2")] {
+        let news = known.map(owner).into_iter().collect();
+        bench.step(Input::Sessions(news)).unwrap();
+        let txn = bench.server.one(&Ask::Set("/a/1", "w"));
+        bench.send(vec![txn]).unwrap();
+        let records = bench.new_records();
+        let txn = records[0].txn.clone().unwrap();
+        clients.push((txn.client.as_deref().map(str::to_owned), txn.user.is_some()));
+    }
+    let known = |client: &str| (Some(client.to_owned()), true);
+    assert_eq!(clients, [(None, false), known("10.0.0.7:1"), known("10.0.0.7:2")]);
+    // The session ends, and its id comes again.
+    let end = bench.server.txn(
+        7,
+        TxnContent::CloseSession {
+            paths: Some(Vec::new()),
+        },
+    );
+    let end = bench.server.commit(end);
+    let next = bench.server.one(&Ask::Set("/a/1", "x"));
+    bench.send(vec![end, next]).unwrap();
+    assert_eq!(bench.new_records()[0].txn.as_ref().unwrap().client, None);
 }
 
 #[test]

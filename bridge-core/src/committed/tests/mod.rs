@@ -7,6 +7,7 @@ mod file;
 mod machine;
 mod net;
 mod random;
+mod roots;
 mod sessions;
 mod staging;
 mod tree;

@@ -77,9 +77,10 @@ impl World {
         let mut options = options(&["/a", "/b"]);
         let glob = globset::Glob::new("/*/hidden").unwrap();
         // The judge has to find the lies by itself.
-        options.proof = match lie.is_none() && seed.is_multiple_of(2) {
-            true => ProofMode::Tree,
-            false => ProofMode::Sequence,
+        options.proof = match (lie, seed % 4) {
+            (None, 0 | 2) => ProofMode::Tree,
+            (None, 1) => ProofMode::Roots,
+            (None, _) | (Some(_), _) => ProofMode::Sequence,
         };
         options.capture.exclude = globset::GlobSetBuilder::new().add(glob).build().unwrap();
         World {

@@ -194,7 +194,7 @@ impl Trial {
 
     fn an_entry(&mut self) -> Append {
         if self.random.random_bool(0.02) {
-            return word(None, RecordKind::Heartbeat);
+            return word(None, RecordKind::Heartbeat { zxid: None });
         }
         let missed = self.random.random_range(0..3_u64) / 2;
         let at = format!("/{}", self.random.random_range(0..4));

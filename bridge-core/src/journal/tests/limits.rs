@@ -199,7 +199,10 @@ fn a_path_that_is_gone_leaves_with_its_last_record_and_its_number_is_not_used_ag
     assert_eq!(ids(&journal), [1, 2, 3, 4]);
     append_all(
         &mut journal,
-        [deleted("/z", 6), word(None, crate::append::RecordKind::Heartbeat)],
+        [
+            deleted("/z", 6),
+            word(None, crate::append::RecordKind::Heartbeat { zxid: None }),
+        ],
     );
     journal.maintain(Timestamp(NOON.0 + 60_001), 100).unwrap();
     assert_eq!(ids(&journal), [1]);

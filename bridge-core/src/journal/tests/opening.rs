@@ -356,8 +356,8 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 const STEPS_BACK: [(u32, &str); 6] = [
     (
         6,
-        "DROP INDEX record_mark; ALTER TABLE record DROP COLUMN facts; DROP TABLE position; DROP TABLE shadow; \
-         DROP TABLE derived;",
+        "DROP INDEX record_mark; ALTER TABLE record DROP COLUMN facts; ALTER TABLE image DROP COLUMN facts; DROP TABLE fact; \
+         DROP TABLE position; DROP TABLE shadow; DROP TABLE derived;",
     ),
     (5, "ALTER TABLE value DROP COLUMN digest;"),
     (4, "DELETE FROM meta WHERE key IN ('term', 'applied');"),

@@ -335,7 +335,7 @@ impl Trial {
             RecordKind::Change(self.change())
         };
         Append {
-            root: (word != RecordKind::Heartbeat).then(ZnodePath::slash),
+            root: (!matches!(word, RecordKind::Heartbeat { .. })).then(ZnodePath::slash),
             captured: Timestamp(self.clock),
             word,
         }
@@ -365,7 +365,9 @@ impl Trial {
                 reason,
                 differences: 4,
             },
-            _ => RecordKind::Heartbeat,
+            _ => RecordKind::Heartbeat {
+                zxid: self.random.random_bool(0.5).then_some(from_zxid),
+            },
         }
     }
 

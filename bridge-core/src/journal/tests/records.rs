@@ -296,7 +296,7 @@ fn gaps_and_heartbeats_are_kept_as_they_were_said() {
                     differences: 2,
                 },
             ),
-            word(None, RecordKind::Heartbeat),
+            word(None, RecordKind::Heartbeat { zxid: None }),
         ],
     );
     let records = scratch.records();

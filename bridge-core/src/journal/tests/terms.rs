@@ -256,7 +256,10 @@ fn the_image_is_at_the_last_record_after_every_kind_of_batch() {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
     append_all(&mut journal, [created("/a", 1, "x")]);
-    append_all(&mut journal, [word(None, crate::append::RecordKind::Heartbeat)]);
+    append_all(
+        &mut journal,
+        [word(None, crate::append::RecordKind::Heartbeat { zxid: None })],
+    );
     journal.append(created("/b", 3, "x")).unwrap();
     journal.rollback().unwrap();
     journal.register_sink("one", Seq(2)).unwrap();

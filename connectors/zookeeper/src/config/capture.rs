@@ -1,5 +1,6 @@
 //! How changes are captured, and which other options that excludes.
 
+use bridge_core::committed::ProofMode;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::record::Mode;
 use schemars::JsonSchema;
@@ -34,10 +35,45 @@ impl CaptureMode {
     }
 }
 
+/// How it is proved that no transaction is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// With the digest of the whole tree, which servers since 3.6 write with each transaction. The journal keeps about 110
+    /// bytes for each znode of the ensemble.
+    #[default]
+    Tree,
+    /// With the differences of that digest. The journal keeps about 110 bytes for each znode below the roots; transactions
+    /// that touch other znodes are not proved, and counted.
+    Roots,
+    /// With the numbers of the transactions alone.
+    Sequence,
+}
+
+impl Proof {
+    /// The mode of the machine.
+    pub fn mode(self) -> ProofMode {
+        match self {
+            Proof::Tree => ProofMode::Tree,
+            Proof::Roots => ProofMode::Roots,
+            Proof::Sequence => ProofMode::Sequence,
+        }
+    }
+}
+
 /// Checks the options of the mode, and that no others are given.
 pub(super) fn objections(config: &ZookeeperConfig, found: &mut Vec<ConfigIssue>) {
     txnlog_objections(config, found);
     watch_objections(config, found);
+    match (config.capture, &config.who) {
+        (_, None) => {}
+        (CaptureMode::Watch, Some(_)) => found.push(ConfigIssue::warning(
+            "who",
+            "the section [source.who] has no effect, because a watch does not see which session made a change",
+            "use capture = \"observer\" or \"txnlog\", or leave the section out",
+        )),
+        (CaptureMode::Observer | CaptureMode::Txnlog, Some(who)) => found.extend(who.objections()),
+    }
     match (config.capture, &config.observer) {
         (CaptureMode::Watch | CaptureMode::Txnlog, None) => {}
         (CaptureMode::Watch | CaptureMode::Txnlog, Some(_)) => found.push(ConfigIssue::warning(

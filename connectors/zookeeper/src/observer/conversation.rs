@@ -7,9 +7,12 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bridge_core::number::Zxid;
+use bridge_core::source::FeedMeasures;
 use bridge_transactions::quorum::{LeaderPacket, LearnerPacket, ObserverId, PacketError, copy_snapshot};
 use bridge_transactions::transaction::{Operation, Transaction};
 
@@ -109,6 +112,7 @@ pub(super) struct Conversation {
     pub(super) spool: Arc<Spool<Arrival>>,
     pub(super) interrupt: Arc<Interrupt>,
     pub(super) positions: Receiver<StatedPosition>,
+    pub(super) measures: FeedMeasures,
 }
 
 impl Conversation {
@@ -151,6 +155,30 @@ impl Conversation {
     }
 }
 
+/// One connection: its thread, and what has arrived of it.
+pub(super) struct ConversationHandle {
+    pub(super) spool: Arc<Spool<Arrival>>,
+    pub(super) interrupt: Arc<Interrupt>,
+    pub(super) positions: Option<Sender<StatedPosition>>,
+    pub(super) thread: JoinHandle<()>,
+}
+
+impl ConversationHandle {
+    /// Ends the conversation and its thread.
+    pub(super) async fn end(self) {
+        self.interrupt.set();
+        drop(self.positions);
+        let thread = self.thread;
+        // A thread that waits for a name or a connection ends within the bound of that.
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        match joined {
+            Ok(Ok(())) => {}
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => tracing::debug!(%error, "the runtime ends"),
+        }
+    }
+}
+
 /// Closes the socket and adds the last entry whatever ends the thread, so that neither the leader nor the driver waits
 /// for more.
 struct LastEntry {
@@ -168,27 +196,30 @@ impl Drop for LastEntry {
     }
 }
 
-/// Logs from time to time how much of a tree has arrived: a tree may take hours, and a slow one must show.
-struct TreeProgress<W> {
+/// Shows how much of a tree has arrived, and logs it from time to time: a tree may take hours, and a slow one must show.
+struct TreeProgress<'a, W> {
     to: W,
+    measures: &'a FeedMeasures,
     bytes: u64,
     logged: Instant,
 }
 
-impl<W> TreeProgress<W> {
-    fn new(to: W) -> TreeProgress<W> {
+impl<'a, W> TreeProgress<'a, W> {
+    fn new(to: W, measures: &'a FeedMeasures) -> TreeProgress<'a, W> {
         TreeProgress {
             to,
+            measures,
             bytes: 0,
             logged: Instant::now(),
         }
     }
 }
 
-impl<W: Write> Write for TreeProgress<W> {
+impl<W: Write> Write for TreeProgress<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.to.write(bytes)?;
         self.bytes = self.bytes.saturating_add(count.try_into().unwrap_or(u64::MAX));
+        self.measures.tree_arrives(self.bytes);
         if self.logged.elapsed() >= PROGRESS_EVERY {
             self.logged = Instant::now();
             tracing::info!(bytes = self.bytes, "the tree of the leader is on its way");
@@ -218,6 +249,7 @@ impl Talk<'_> {
             self.stream.get_mut().begin_packet();
             let packet =
                 LeaderPacket::read(&mut self.stream).map_err(|error| self.unread(&learner, error))?;
+            self.measure(&packet);
             let reaction = learner.take(packet).map_err(|fault| self.fault(&fault))?;
             if let Some(answer) = reaction.answer {
                 self.send(&learner, answer)?;
@@ -225,6 +257,22 @@ impl Talk<'_> {
             if let Some(event) = reaction.event {
                 self.handle(&mut learner, event)?;
             }
+        }
+    }
+
+    /// A leader sends a ping with its last transaction every half tick, so that the measures are never old.
+    fn measure(&self, packet: &LeaderPacket) {
+        let (measures, spool) = (&self.conversation.measures, &self.conversation.spool);
+        match packet {
+            LeaderPacket::Ping { zxid }
+            | LeaderPacket::Commit { zxid }
+            | LeaderPacket::CommitAndActivate { zxid }
+            | LeaderPacket::Inform { zxid, .. }
+            | LeaderPacket::InformAndActivate { zxid, .. } => {
+                measures.reached(Zxid(zxid.cast_unsigned()));
+                measures.spooled(spool.held(), spool.limit());
+            }
+            _ => {}
         }
     }
 
@@ -301,7 +349,10 @@ impl Talk<'_> {
         let options = &self.conversation.options;
         let file = tempfile::tempfile_in(&options.folder);
         let mut file = file.map_err(|error| ConversationEnd::NoRoomForTree(PacketError::Copy(error)))?;
-        let mut to = TreeProgress::new(BufWriter::with_capacity(READ_BYTES, &mut file));
+        let mut to = BufWriter::with_capacity(
+            READ_BYTES,
+            TreeProgress::new(&mut file, &self.conversation.measures),
+        );
         self.stream.get_mut().begin_tree();
         let copied = copy_snapshot(&mut self.stream, &mut to, options.tree_bytes_max)
             .and_then(|_| to.flush().map_err(PacketError::Copy));

@@ -15,6 +15,12 @@ const BOUND: Duration = Duration::from_secs(10);
 
 /// The servers in the configuration of the ensemble.
 pub(super) async fn members_of(config: &ZookeeperConfig) -> Result<Vec<Member>, SourceError> {
+    let text = configuration_of(config).await?;
+    Ok(members(&text))
+}
+
+/// The configuration of the ensemble, which names at least one server.
+pub(super) async fn configuration_of(config: &ZookeeperConfig) -> Result<Vec<u8>, SourceError> {
     let connected = connect(config).await?;
     let unavailable = |reason: String| SourceError {
         kind: SourceErrorKind::Unavailable,
@@ -28,13 +34,12 @@ pub(super) async fn members_of(config: &ZookeeperConfig) -> Result<Vec<Member>, 
         Ok(Err(error)) => return Err(unavailable(format!("/zookeeper/config: {}", words(&error)))),
         Err(_) => return Err(unavailable(format!("no answer within {} s", BOUND.as_secs()))),
     };
-    let found = members(&text);
-    if found.iter().all(|member| member.addresses.is_empty()) {
+    if members(&text).iter().all(|member| member.addresses.is_empty()) {
         return Err(unavailable(
             "/zookeeper/config names no server, as that of a standalone server does (standaloneEnabled=false gives it a \
              quorum port)"
                 .to_owned(),
         ));
     }
-    Ok(found)
+    Ok(text)
 }

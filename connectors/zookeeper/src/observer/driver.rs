@@ -8,22 +8,24 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, mpsc as std_mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
+use bridge_core::committed::{CommittedTxn, HistoryPosition, SyncAnswer, SyncKind};
 use bridge_core::number::Zxid;
 use bridge_core::source::{
-    AddressedRequest, Connection, Input, Link, SessionFate, Source, SourceError, SourceErrorKind,
-    SourceEvent, SourceRequest,
+    AddressedRequest, Connection, FeedMeasures, Input, Link, SessionFate, Source, SourceError,
+    SourceErrorKind, SourceEvent, SourceRequest, TreePhase,
 };
 use bridge_transactions::quorum::ObserverId;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 
 pub(super) use self::filling::RefusedTree;
+use super::OTHER_CHARSET;
 use super::attempts::{AttemptWaits, ServerOrder, failed_server};
-use super::conversation::{Arrival, Conversation, ConversationEnd, ConversationOptions, StatedPosition};
+use super::conversation::{
+    Arrival, Conversation, ConversationEnd, ConversationHandle, ConversationOptions, StatedPosition,
+};
 use super::discover::members_of;
 use super::learner::{CommittedPayload, Synchronised};
 use super::members::QuorumAddress;
@@ -37,6 +39,7 @@ use crate::config::ZookeeperConfig;
 use crate::connect::version;
 use crate::handshake::client_config;
 use crate::source::{apart, pause};
+use crate::who::Who;
 
 /// How long a connection to one server may take: longer than a lost packet, and short enough to try them all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -96,15 +99,21 @@ impl ObserverSource {
             last: 0,
             of_other_charset: None,
             fills: 0,
+            measures: FeedMeasures::default(),
+            who: None,
         };
+        driver.who = driver.source.config.who.as_ref().map(Who::start);
         while let Some(wait) = driver.connect_once().await {
             if !pause(wait, &mut driver.link).await {
-                return;
+                break;
             }
+        }
+        if let Some(who) = driver.who {
+            who.end().await;
         }
     }
 
-    fn transport(&self) -> Result<Transport, String> {
+    pub(super) fn transport(&self) -> Result<Transport, String> {
         let tls = self.options.tls.as_ref().map(client_config).transpose()?;
         Ok(Transport {
             tls: tls.map(Arc::new),
@@ -145,6 +154,9 @@ struct Driver {
     of_other_charset: Option<QuorumAddress>,
     /// How often logs were read in place of a tree, since the machine was up to date.
     fills: u32,
+    /// For the status of the source.
+    measures: FeedMeasures,
+    who: Option<Who>,
 }
 
 /// The work of the present connection.
@@ -168,17 +180,10 @@ enum Work {
     Following,
 }
 
-/// One connection: its thread, and what has arrived of it.
-struct ConversationHandle {
-    spool: Arc<Spool<Arrival>>,
-    interrupt: Arc<Interrupt>,
-    positions: Option<std_mpsc::Sender<StatedPosition>>,
-    thread: JoinHandle<()>,
-}
-
 impl Driver {
     /// Serves one connection. Returns how long to wait before the next one; `None` to end.
     async fn connect_once(&mut self) -> Option<Duration> {
+        self.report(SourceEvent::Feed(self.measures.clone())).await?;
         let candidates = match self.candidates().await? {
             Ok(candidates) => candidates,
             Err(error) => {
@@ -204,6 +209,7 @@ impl Driver {
             Stop::TreeRefused(refused) => self.fill(refused).await,
             other => other,
         };
+        self.measures.follow(None);
         // The time before it was up to date was of no use: it ends each attempt to stage a tree that cannot be staged.
         let lasted = self.up_to_date.map_or(Duration::ZERO, |since| since.elapsed());
         self.waits.followed(lasted);
@@ -233,6 +239,7 @@ impl Driver {
             spool: Arc::clone(&spool),
             interrupt: Arc::clone(&interrupt),
             positions,
+            measures: self.measures.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("observer".into())
@@ -325,6 +332,7 @@ impl Driver {
                 let Work::Staged(_, rest) = std::mem::replace(work, Work::Following) else {
                     return Ok(());
                 };
+                self.measures.end_tree();
                 self.forward(rest).await?;
                 self.up_to_date().await
             }
@@ -340,6 +348,10 @@ impl Driver {
     async fn arrival(&mut self, arrival: Arrival, work: &mut Work) -> Result<(), Stop> {
         match arrival {
             Arrival::Led { leader, epoch } => {
+                self.measures.follow(Some(leader.to_string().into()));
+                if self.of_other_charset.as_ref() == Some(&leader) {
+                    self.measures.leave_digests_out(OTHER_CHARSET);
+                }
                 self.leader = Some(leader);
                 self.number = self.number.next();
                 *work = Work::Led { epoch };
@@ -403,8 +415,12 @@ impl Driver {
         };
         let began = Instant::now();
         let stop = self.link.stop.clone();
+        self.measures.tree_goes_on(TreePhase::Staging, 0);
         let stage = Stage::of_snapshot(&self.source.folder, epoch, zxid, tree, &|| stop.is_cancelled());
-        *work = Work::Staging(Box::new(stage.map_err(Stop::Stage)?));
+        let stage = stage.map_err(Stop::Stage)?;
+        let znodes = stage.znodes().map_err(Stop::Stage)?;
+        self.measures.tree_goes_on(TreePhase::Proving, znodes);
+        *work = Work::Staging(Box::new(stage));
         tracing::info!(zxid = format!("0x{zxid:x}"), took = ?began.elapsed(), "staged the tree of the leader");
         Ok(())
     }
@@ -435,7 +451,9 @@ impl Driver {
                 Some(at) => {
                     self.last = at.zxid.0.cast_signed();
                     self.of_other_charset = self.leader.clone().filter(|_| stage.is_of_other_charset());
+                    self.measures.compare_tree();
                     if self.of_other_charset.is_some() {
+                        self.measures.leave_digests_out(OTHER_CHARSET);
                         tracing::warn!(
                             "the leader's JVM encodes paths in another charset than UTF-8: its digests are \
                                         not compared while this bridge runs, and each restart of the bridge and each \
@@ -461,9 +479,20 @@ impl Driver {
                 .iter_mut()
                 .for_each(|transaction| transaction.digest = None);
         }
+        self.name_sessions(&history).await?;
         match history.is_empty() {
             true => Ok(()),
             false => self.input(Input::Transactions(history)).await,
+        }
+    }
+
+    /// Sends the owners of sessions that are new, before transactions of theirs.
+    async fn name_sessions(&mut self, history: &[CommittedTxn]) -> Result<(), Stop> {
+        let who = self.who.as_ref();
+        let news = who.map(|who| who.news(history.iter().map(|txn| txn.session)));
+        match news.filter(|news| !news.is_empty()) {
+            Some(news) => self.input(Input::Sessions(news)).await,
+            None => Ok(()),
         }
     }
 
@@ -545,22 +574,6 @@ impl Driver {
             }
         }
         Some(Ok(self.servers.order(&self.source.options)))
-    }
-}
-
-impl ConversationHandle {
-    /// Ends the conversation and its thread.
-    async fn end(self) {
-        self.interrupt.set();
-        drop(self.positions);
-        let thread = self.thread;
-        // A thread that waits for a name or a connection ends within the bound of that.
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-        match joined {
-            Ok(Ok(())) => {}
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(error) => tracing::debug!(%error, "the runtime ends"),
-        }
     }
 }
 

@@ -11,7 +11,7 @@
 //! servers are tried in which order, and when. `spool` keeps what has arrived until it is taken. `driver` makes the
 //! connections and reports to the machine, in which `filling` reads logs in place of a tree, `stop` is why it ends one, `stage` makes an exact tree of the one that a
 //! leader sends, `to_core` converts transactions, `discover` finds the quorum ports and `refusal` explains why none is
-//! open. Nothing here decides about records.
+//! open. `examine` tries all of it for `doctor`. Nothing here decides about records.
 //!
 //! Invariants:
 //!
@@ -25,6 +25,7 @@ mod conversation;
 mod digest_md5;
 mod discover;
 mod driver;
+mod examine;
 mod learner;
 mod members;
 mod options;
@@ -36,5 +37,10 @@ pub(crate) mod to_core;
 mod transport;
 
 pub use driver::ObserverSource;
+pub use examine::{EnsembleMembers, QuorumExamination, examine_quorum};
 pub use members::{BadQuorumAddress, QuorumAddress};
 pub use options::{ObserverOptions, QuorumSasl};
+
+/// Why digests of a server are not compared.
+pub(crate) const OTHER_CHARSET: &str =
+    "the server's JVM encodes paths in another charset than UTF-8: start it with -Dfile.encoding=UTF-8";

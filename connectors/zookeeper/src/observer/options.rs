@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::members::QuorumAddress;
-use crate::config::Tls;
+use crate::config::{Proof, Tls};
 
 /// Nothing shorter is a wait for a leader: it sends a ping only every half tick, of 2 s by default.
 const TIMEOUT_MIN: Span = Span::secs(1);
@@ -51,6 +51,9 @@ pub struct ObserverOptions {
     /// The largest tree that a leader may send, in bytes of its snapshot.
     #[serde(default = "default_max_tree")]
     pub max_tree: Size,
+    /// How it is proved that no transaction is missing.
+    #[serde(default)]
+    pub proof: Proof,
     /// For quorum ports with `sslQuorum`.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -97,6 +100,7 @@ impl ObserverOptions {
             sync_timeout: default_sync_timeout(),
             spool: default_spool(),
             max_tree: default_max_tree(),
+            proof: Proof::default(),
             tls: None,
             sasl: None,
         }

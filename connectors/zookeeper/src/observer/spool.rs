@@ -179,9 +179,13 @@ impl<T> Spool<T> {
     }
 
     /// The bytes that are held.
-    #[cfg(test)]
     pub(super) fn held(&self) -> u64 {
         self.lock().held
+    }
+
+    /// The most bytes that may be held.
+    pub(super) fn limit(&self) -> u64 {
+        self.limits.total
     }
 
     fn take(&self, bytes_max: u64) -> Result<Option<Batch<T>>, SpoolError> {

@@ -182,6 +182,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// How many znodes it has.
+    pub(crate) fn znodes(&self) -> Result<u64, StageError> {
+        Ok(self.nodes.count()?)
+    }
+
     /// Applies the next transaction. One that the tree has already is ignored, and so is one without a number.
     pub(crate) fn take(&mut self, transaction: &Transaction) -> Result<(), StageError> {
         if transaction.zxid <= self.zxid || transaction.is_without_number(self.zxid) {

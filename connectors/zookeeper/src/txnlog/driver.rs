@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
+use bridge_core::number::Zxid;
 use bridge_core::source::{
-    AddressedRequest, Connection, Input, Link, SessionFate, Source, SourceError, SourceErrorKind,
-    SourceEvent, SourceRequest,
+    AddressedRequest, Connection, FeedMeasures, Input, Link, SessionFate, Source, SourceError,
+    SourceErrorKind, SourceEvent, SourceRequest, TreePhase,
 };
 use bridge_transactions::log_file::LogError;
 use bridge_transactions::transaction::{Transaction, epoch};
@@ -25,10 +26,12 @@ use super::options::TxnlogOptions;
 use super::tail::TailError;
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
+use crate::observer::OTHER_CHARSET;
 use crate::observer::stage::{Stage, StageError};
 use crate::observer::to_core::committed;
 use crate::reconnects::Reconnects;
 use crate::source::{apart, pause};
+use crate::who::Who;
 
 /// Poll interval of the logs. A poll that finds nothing reads a few bytes of each log and lists its folder.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -64,11 +67,21 @@ impl TxnlogSource {
             reconnects: Reconnects::default(),
             needs_stage: false,
             is_of_other_charset: false,
+            measures: FeedMeasures::default(),
+            who: None,
         };
+        driver.who = driver.source.config.who.as_ref().map(Who::start);
+        let measures = driver.measures.clone();
+        if driver.send(SourceEvent::Feed(measures)).await.is_err() {
+            return;
+        }
         while let Some(wait) = driver.connect_once().await {
             if !pause(wait, &mut driver.link).await {
-                return;
+                break;
             }
+        }
+        if let Some(who) = driver.who {
+            who.end().await;
         }
     }
 }
@@ -91,6 +104,9 @@ struct LogDriver {
     needs_stage: bool,
     /// The server's JVM encodes paths in another charset than UTF-8, in which the machine computes its digests.
     is_of_other_charset: bool,
+    /// For the status of the source.
+    measures: FeedMeasures,
+    who: Option<Who>,
 }
 
 /// The work of the present connection.
@@ -201,14 +217,23 @@ impl LogDriver {
         self.send(connected).await.ok()?;
         let server = version(&self.source.config).await;
         self.send(SourceEvent::Server(server)).await.ok()?;
+        self.measures.follow(Some(self.source.options.named().into()));
+        if self.is_of_other_charset {
+            self.measures.leave_digests_out(OTHER_CHARSET);
+        }
         let stop = self.serve(&applied).await;
+        self.measures.follow(None);
         self.reconnects.lasted(began.elapsed());
         self.ended(stop).await
     }
 
     /// The last transactions that serving servers have applied, at least one.
     async fn ask_servers(&self) -> Result<Vec<i64>, String> {
-        applied_by_servers(&self.source.config).await
+        let applied = applied_by_servers(&self.source.config).await?;
+        for zxid in &applied {
+            self.measures.reached(Zxid(zxid.cast_unsigned()));
+        }
+        Ok(applied)
     }
 
     async fn serve(&mut self, applied: &[i64]) -> LogStop {
@@ -293,6 +318,7 @@ impl LogDriver {
                     other => other,
                 };
                 self.needs_stage = false;
+                self.measures.end_tree();
                 Ok(())
             }
             SourceRequest::Reconnect { after } => Err(LogStop::Replace(after)),
@@ -334,7 +360,10 @@ impl LogDriver {
             return Ok((work, SyncKind::Diff));
         }
         let began = Instant::now();
+        self.measures.tree_goes_on(TreePhase::Staging, 0);
         let (stage, history) = sources.stage(leader)?;
+        let znodes = stage.znodes().map_err(BaseError::Stage)?;
+        self.measures.tree_goes_on(TreePhase::Proving, znodes);
         tracing::info!(took = ?began.elapsed(), "staged the tree of a snapshot");
         let applied = self.ask_servers().await.map_err(LogStop::Failed)?;
         let work = LogWork::Staging {
@@ -404,6 +433,10 @@ impl LogDriver {
         }
         let Some(at) = stage.exact_at() else { return Ok(()) };
         self.is_of_other_charset = stage.is_of_other_charset();
+        self.measures.compare_tree();
+        if self.is_of_other_charset {
+            self.measures.leave_digests_out(OTHER_CHARSET);
+        }
         self.input(Input::Staged(at)).await?;
         *work = match std::mem::replace(work, LogWork::Connected) {
             LogWork::Staging { stage, history, .. } => LogWork::Staged(stage, history),
@@ -423,6 +456,11 @@ impl LogDriver {
             })
             .collect();
         let converted = converted.map_err(|message| LogStop::Final(SourceErrorKind::Unsupported, message))?;
+        let who = self.who.as_ref();
+        let news = who.map(|who| who.news(converted.iter().map(|txn| txn.session)));
+        if let Some(news) = news.filter(|news| !news.is_empty()) {
+            self.input(Input::Sessions(news)).await?;
+        }
         self.input(Input::Transactions(converted)).await
     }
 

@@ -6,6 +6,8 @@ use bridge_core::issue::ConfigIssue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::Proof;
+
 /// Folders at most: more than the servers of any ensemble, each with a dataDir and a dataLogDir.
 const DIRECTORIES_MAX: usize = 32;
 
@@ -20,6 +22,9 @@ pub struct TxnlogOptions {
     /// The `dataLogDir` of one or several servers of the ensemble, and the `dataDir` where that is another one. One server
     /// is enough if it is never brought up to date by a snapshot; the logs of several fill each other's holes.
     pub directories: Vec<PathBuf>,
+    /// How it is proved that no transaction is missing.
+    #[serde(default)]
+    pub proof: Proof,
 }
 
 impl TxnlogOptions {
@@ -28,7 +33,14 @@ impl TxnlogOptions {
         TxnlogOptions {
             bypasses_acls: true,
             directories,
+            proof: Proof::default(),
         }
+    }
+
+    /// The folders, as the status names them.
+    pub(crate) fn named(&self) -> String {
+        let folders = self.directories.iter().map(|folder| folder.display().to_string());
+        folders.collect::<Vec<_>>().join(", ")
     }
 
     /// Everything that cannot work.

@@ -190,7 +190,7 @@ impl Player {
                 self.request(SourceRequest::Resume { after }).await;
             }
             SourceEvent::Input(input) => self.input(input).await,
-            SourceEvent::Server(_) => {}
+            SourceEvent::Server(_) | SourceEvent::Feed(_) => {}
             SourceEvent::Mode(mode) => self.seen.modes.push((mode, self.seen.zxid())),
             SourceEvent::Trouble(error) => self.seen.troubles.push((error.kind, error.message)),
         }
@@ -221,6 +221,7 @@ impl Player {
             Input::Transactions(transactions) => {
                 transactions.into_iter().for_each(|txn| seen.transaction(txn))
             }
+            Input::Sessions(_) => {}
             Input::UpToDate => seen.ups += 1,
             Input::Disconnected => seen.disconnections += 1,
             Input::Overflow => seen.overflows += 1,

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use bridge_servers::{
-    Distribution, Error, KAFKA_NEWEST, NATS_LINES, Python, Tool, ZOOKEEPER_LINES, cache, offline, skipped,
+    Distribution, Error, KAFKA_NEWEST, NATS_LINES, Python, Tool, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache,
+    offline, skipped,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -52,6 +53,7 @@ fn chosen(names: &[String]) -> Vec<Result<Distribution, String>> {
             .iter()
             .map(|version| Distribution::zookeeper(version));
         return zookeepers
+            .chain([Distribution::zookeeper_with_admin(ZOOKEEPER_NEWEST)])
             .chain([Distribution::kafka(KAFKA_NEWEST), Distribution::curator()])
             .chain(NATS_LINES.iter().map(|version| Distribution::nats(version)))
             .chain(Tool::all().iter().filter_map(Tool::distribution).cloned())

@@ -51,6 +51,7 @@ pub struct ZooKeeperBuilder {
     is_secure: bool,
     is_lasting: bool,
     is_quorum: bool,
+    has_admin: bool,
 }
 
 impl Default for ZooKeeperBuilder {
@@ -65,6 +66,7 @@ impl Default for ZooKeeperBuilder {
             is_secure: false,
             is_lasting: false,
             is_quorum: false,
+            has_admin: false,
         };
         // Tests kill processes, not machines: written data survive that without an fsync.
         this.property("forceSync", "no")
@@ -91,6 +93,15 @@ impl ZooKeeperBuilder {
     pub fn quorum(mut self) -> Self {
         self.is_quorum = true;
         self.property("standaloneEnabled", "false")
+    }
+
+    /// A single server with its AdminServer at this port (3.6 and newer).
+    #[must_use]
+    pub fn admin_server(mut self, port: u16) -> Self {
+        self.has_admin = true;
+        self.property("admin.enableServer", "true")
+            .property("admin.serverAddress", "127.0.0.1")
+            .property("admin.serverPort", &port.to_string())
     }
 
     /// The memory of each server's tree, as Java's `-Xmx` takes it; "256m" if nothing is said.
@@ -152,7 +163,10 @@ impl ZooKeeperBuilder {
     ///
     /// If the distribution cannot be fetched, or a server does not serve in time; with the end of its log.
     pub async fn start(&self) -> Result<ZooKeeper> {
-        let distribution = Distribution::zookeeper(&self.version);
+        let distribution = match self.has_admin {
+            true => Distribution::zookeeper_with_admin(&self.version),
+            false => Distribution::zookeeper(&self.version),
+        };
         let mut java = Java::new(&distribution.jars().await?, &self.heap)?;
         java.options.extend(
             self.system_properties

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bridge_core::append::{Append, ChangeKind, RecordKind};
+use bridge_core::append::{Append, ChangeKind, NodeFacts, RecordKind};
 use bridge_core::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
@@ -179,6 +179,11 @@ impl ImageTxn for Tap {
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
         self.check_writable()?;
         self.inner.refresh(path, stat)
+    }
+
+    fn set_facts(&mut self, path: &ZnodePath, facts: &NodeFacts) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_facts(path, facts)
     }
 
     fn epoch(&mut self) -> Result<Epoch, JournalError> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bridge_core::amount::{Horizon, Span};
-use bridge_core::append::Append;
+use bridge_core::append::{Append, NodeFacts};
 use bridge_core::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use bridge_core::image_txn::{Children, ImageTxn, Node, Progress};
 use bridge_core::journal::{
@@ -219,6 +219,10 @@ impl ImageTxn for Twin {
 
     fn refresh(&mut self, path: &ZnodePath, stat: &Stat) -> Result<(), JournalError> {
         self.both("refresh", |journal| journal.refresh(path, stat))
+    }
+
+    fn set_facts(&mut self, path: &ZnodePath, facts: &NodeFacts) -> Result<(), JournalError> {
+        self.both("set_facts", |journal| journal.set_facts(path, facts))
     }
 
     fn epoch(&mut self) -> Result<Epoch, JournalError> {

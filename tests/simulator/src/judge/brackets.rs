@@ -32,7 +32,7 @@ impl Judge {
     pub(super) fn check_bracket(&mut self, entry: &Append, bench: &mut Bench<'_>) {
         let Some(root) = entry.root.clone() else {
             assert!(
-                matches!(entry.word, RecordKind::Heartbeat),
+                matches!(entry.word, RecordKind::Heartbeat { .. }),
                 "{entry:?} has no root"
             );
             return;
@@ -135,7 +135,7 @@ impl Judge {
                     }
                 }
             }
-            RecordKind::Heartbeat => {}
+            RecordKind::Heartbeat { .. } => {}
         }
     }
 

@@ -289,7 +289,10 @@ impl TransactionWorld {
                 PipelineEvent::Held(_) => self.seen.see(Encountered::JournalHeld),
                 PipelineEvent::Halted(halt) => panic!("{halt}"),
                 PipelineEvent::Refused(refused) => panic!("{refused}"),
-                PipelineEvent::Connected | PipelineEvent::Server(_) | PipelineEvent::Trouble(_) => {}
+                PipelineEvent::Connected
+                | PipelineEvent::Server(_)
+                | PipelineEvent::Feed(_)
+                | PipelineEvent::Trouble(_) => {}
                 PipelineEvent::Compacting | PipelineEvent::Compacted(_) => {
                     unreachable!("its journal is not configured to compact")
                 }

@@ -155,6 +155,8 @@ impl Driver {
         let (epoch, kind) = (refused.epoch, SyncKind::Diff);
         self.input(Input::Synced(SyncAnswer { epoch, kind })).await?;
         self.send(SourceEvent::Mode(Some(Mode::Txnlog))).await?;
+        self.measures
+            .follow(config.txnlog.as_ref().map(|options| options.named().into()));
         let mut filled = Filled {
             transactions: 0,
             last: refused.after.zxid.0.cast_signed(),
@@ -194,8 +196,9 @@ impl Driver {
                 committed(transaction, digests)
             })
             .collect();
-        self.input(Input::Transactions(converted.map_err(unsupported)?))
-            .await
+        let converted = converted.map_err(unsupported)?;
+        self.name_sessions(&converted).await?;
+        self.input(Input::Transactions(converted)).await
     }
 
     /// The machine asks for another connection where a transaction contradicts its image.

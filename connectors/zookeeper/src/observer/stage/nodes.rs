@@ -187,6 +187,14 @@ impl Nodes {
         })
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> rusqlite::Result<u64> {
+        let count: i64 = self
+            .table
+            .query_row("SELECT count(*) FROM node", [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
     /// The digest of the tree where paths are encoded in UTF-8.
     pub(super) fn digest(&self) -> u64 {
         self.sum.value(PathCharset::Utf8)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Account;
-use super::story::{FORCED, complaints, judged, records};
+use super::story::{FORCED, complaints, heartbeat, judged, records};
 
 /// Fields of an exact record, all of which are judged.
 const FIELDS: [&str; 23] = [
@@ -334,4 +334,58 @@ fn a_listing_has_to_be_of_exactly_one_zxid_and_complete() {
     let unlisted: Vec<Value> = records().into_iter().filter(is_exact).collect();
     objects(&unlisted, "inside of a gap or listing");
     objects(&unlisted, "no first listing ends");
+}
+
+#[test]
+fn the_lifetime_and_the_list_of_every_compared_record_are_judged() {
+    let all = records();
+    let is_compared = |record: &Value| !is_exact(record) && !record["after"].is_null();
+    let mut spoilt = 0;
+    for (at, _) in all.iter().enumerate().filter(|(_, record)| is_compared(record)) {
+        for field in ["lifetime", "acl"] {
+            let spoil = |value: Value| {
+                let mut all = all.clone();
+                all[at][field] = value;
+                all
+            };
+            let words = format!("the {field} of its");
+            objects(&spoil(other(&all[at][field])), &words);
+            if !all[at][field].is_null() {
+                objects(&spoil(Value::Null), &words);
+                spoilt += 1;
+            }
+        }
+    }
+    assert_eq!(spoilt, 8, "three listed znodes and one that was created in a gap");
+}
+
+#[test]
+fn a_heartbeat_is_after_everything_up_to_its_zxid() {
+    let all = records();
+    let gap = all.iter().position(|record| record["op"] == "gap_begin").unwrap();
+    let with = |at: usize, record: Value| {
+        let mut all = all.clone();
+        all.insert(at, record);
+        all
+    };
+    assert_eq!(complaints(&with(gap, heartbeat(14))), Vec::<String>::new());
+    assert_eq!(complaints(&with(all.len(), heartbeat(19))), Vec::<String>::new());
+    objects(&with(gap, heartbeat(15)), "has no record of its 1 changes");
+    objects(&with(gap, heartbeat(13)), "after records at 0x000000000000000e");
+    objects(
+        &with(all.len(), heartbeat(20)),
+        "the history has 0x0000000000000013, and nothing at the heartbeat",
+    );
+    objects(&with(gap + 1, heartbeat(14)), "inside of a gap or listing");
+    let spoiled = |field: &str, value: Value| {
+        let mut record = heartbeat(14);
+        record[field] = value;
+        with(gap, record)
+    };
+    objects(&spoiled("zxid", Value::Null), "it has no exact zxid");
+    objects(
+        &spoiled("zxid_kind", json!("upper_bound")),
+        "it has no exact zxid",
+    );
+    objects(&spoiled("source", json!({"mode": "watch"})), "of another mode");
 }

@@ -199,6 +199,24 @@ pub fn folded(found: &Value, node: &Znode, is_listing: bool) -> Option<String> {
     Some(difference)
 }
 
+/// The difference of a compared record from a znode, in what no Stat has: its lifetime and its list.
+pub fn facts(record: &Value, node: &Znode, has_lists: bool) -> Option<String> {
+    let op = record["op"].as_str().unwrap_or_default();
+    let expected_lifetime = match op {
+        "create" | "snapshot" => lifetime(node),
+        _ => Value::Null,
+    };
+    let has_list = has_lists && matches!(op, "create" | "snapshot" | "acl");
+    let expected_list = if has_list { list(&node.acl) } else { Value::Null };
+    let expected = [("lifetime", expected_lifetime), ("acl", expected_list)];
+    let mut differing = expected.iter().filter(|(field, value)| record[*field] != *value);
+    let (field, value) = differing.next()?;
+    Some(format!(
+        "the {field} of its {op} record is {}, expected {value}",
+        record[*field]
+    ))
+}
+
 /// The Stat that a client reads.
 fn stat(node: &Znode) -> Value {
     let owner = if is_session(node.owner) { node.owner } else { 0 };

@@ -183,6 +183,14 @@ fn record(op: &str, root: &str, path: Option<&str>, more: Value) -> Value {
     record
 }
 
+/// The lifetime and the list of most znodes.
+fn open_facts() -> Value {
+    json!({
+        "lifetime": {"kind": "persistent", "ttl": null},
+        "acl": [{"scheme": "world", "id": "anyone", "perms": "cdrwa"}],
+    })
+}
+
 /// The session, cxid, place, count, type and following records of an exact record.
 type About = (u64, i32, u64, u64, &'static str, u64);
 
@@ -209,11 +217,7 @@ fn exact(
         }),
     );
     if op == "create" {
-        let more = json!({
-            "lifetime": {"kind": "persistent", "ttl": null},
-            "acl": [{"scheme": "world", "id": "anyone", "perms": "cdrwa"}],
-        });
-        merge(&mut record, more);
+        merge(&mut record, open_facts());
     }
     record
 }
@@ -221,7 +225,7 @@ fn exact(
 /// A record that a comparison found.
 fn compared(op: &str, path: &str, zxid: u64, (before, after): (Option<Seen>, Option<Seen>)) -> Value {
     let kind = if op == "delete" { "upper_bound" } else { "exact" };
-    record(
+    let mut record = record(
         op,
         &path[..2],
         Some(path),
@@ -229,7 +233,23 @@ fn compared(op: &str, path: &str, zxid: u64, (before, after): (Option<Seen>, Opt
             "zxid": text_of(zxid), "zxid_kind": kind, "fidelity": "reconciled", "ephemeral": false,
             "before": before.map(Seen::json), "after": after.map(Seen::json),
         }),
-    )
+    );
+    if matches!(op, "create" | "snapshot") {
+        merge(&mut record, open_facts());
+    }
+    record
+}
+
+/// A heartbeat after everything up to this zxid.
+pub fn heartbeat(zxid: u64) -> Value {
+    let mut record = record(
+        "heartbeat",
+        "",
+        None,
+        json!({"zxid": text_of(zxid), "zxid_kind": "exact"}),
+    );
+    record["root"] = Value::Null;
+    record
 }
 
 fn listing(root: &str, znodes: &[(&str, Seen)]) -> (Vec<Value>, Value) {

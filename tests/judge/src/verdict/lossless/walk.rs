@@ -26,7 +26,7 @@ enum Place {
 
 /// The last record of a path.
 struct Last<'a> {
-    after: &'a Value,
+    record: &'a Value,
     /// Written since the gap or listing began, or began again.
     is_new: bool,
 }
@@ -82,7 +82,7 @@ impl<'a> Walk<'a> {
             let taken = match op(record) {
                 "snapshot_begin" | "gap_begin" => walk.begin(record),
                 "snapshot_end" | "gap_end" => walk.end(record),
-                "heartbeat" => 1,
+                "heartbeat" => walk.heartbeat(record),
                 _ if record["txn"].is_null() => walk.compared(record),
                 _ => walk.transaction(rest),
             };
@@ -211,11 +211,39 @@ impl<'a> Walk<'a> {
             self.fold.remove(path);
             return;
         }
-        let last = Last {
-            after: &record["after"],
-            is_new: true,
-        };
+        let last = Last { record, is_new: true };
         self.fold.insert(path, last);
+    }
+
+    /// Everything up to the zxid of a heartbeat is in the records before it.
+    fn heartbeat(&mut self, record: &'a Value) -> usize {
+        if !self.brackets.pending.is_empty() || !self.is_listed {
+            self.complain(record, "inside of a gap or listing");
+        }
+        if !state::has_mode(record, self.case.modes) {
+            self.complain(record, "of another mode");
+        }
+        let exact = fields::zxid(record).filter(|_| record["zxid_kind"] == "exact");
+        let Some(zxid) = exact else {
+            self.complain(record, "it has no exact zxid");
+            return 1;
+        };
+        if zxid < self.last {
+            let last = text_of(self.last);
+            self.complain(record, &format!("after records at {last}"));
+            return 1;
+        }
+        self.last = zxid;
+        self.pass(zxid, Place::Open);
+        let passed = self.next.checked_sub(1).map_or(0, |last| self.history[last].zxid);
+        if passed != zxid {
+            let passed = text_of(passed);
+            self.complain(
+                record,
+                &format!("the history has {passed}, and nothing at the heartbeat"),
+            );
+        }
+        1
     }
 
     /// A record that was found by comparing.
@@ -344,8 +372,12 @@ impl<'a> Walk<'a> {
             }
             let complaint = match self.fold.get(path) {
                 None => Some("exists, and no record has it".to_owned()),
-                Some(last) if last.is_new => state::folded(last.after, node, self.brackets.has_listing),
-                Some(last) => state::folded(last.after, node, true),
+                Some(last) if last.is_new => {
+                    let is_listing = self.brackets.has_listing;
+                    let difference = state::folded(&last.record["after"], node, is_listing);
+                    difference.or_else(|| state::facts(last.record, node, self.case.has_lists))
+                }
+                Some(last) => state::folded(&last.record["after"], node, true),
             };
             found.extend(complaint.map(|complaint| format!("at its end {path}: {complaint}")));
         }

@@ -1,0 +1,163 @@
+//! `doctor` and `check --connect` on sources that read transactions: whether the ensemble accepts the observer, and whether
+//! folders are those of servers that run.
+
+use bridge_servers::{Port, ZooKeeper, real_servers};
+
+use crate::observer::observer;
+use crate::stage::{Bridge, changes};
+use crate::txnlog::txnlog;
+
+/// The output as one line, because it is wrapped.
+async fn said(bridge: &Bridge, arguments: &[&str]) -> String {
+    let text = bridge.run(arguments).await;
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn has(text: &str, words: &[&str]) {
+    for words in words {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_that_accepts_the_observer_is_named_and_the_running_bridge_keeps_its_place() {
+    real_servers!("doctor beside an observer");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let mut bridge = Bridge::of(&zookeeper, &observer(&zookeeper));
+    bridge.start();
+    bridge.delivers(crate::stage::last_zxid(&zookeeper)).await;
+    let leader = zookeeper.quorum_addr(0);
+    let accepts = format!("the leader {leader} accepts an observer, in epoch 1");
+    let doctor = said(&bridge, &["doctor"]).await;
+    has(
+        &doctor,
+        &[&accepts, "neither encrypted nor authenticated", "absence: "],
+    );
+    has(&said(&bridge, &["check", "--connect"]).await, &[&accepts]);
+    // The connection of the bridge was not replaced.
+    let metrics = bridge.metrics().await;
+    has(
+        &metrics,
+        &["zkbridge_source_connections_total{source=\"main\"} 1"],
+    );
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standalone_server_and_a_closed_port_are_distinguished_from_other_refusals() {
+    real_servers!("doctor on ensembles that refuse an observer");
+    let alone = ZooKeeper::start().await.unwrap();
+    let closed = Port::reserve().unwrap();
+    let section = format!(
+        "capture = \"observer\"\n[source.observer]\nbypasses_acls = true\nservers = [\"{}\"]\n",
+        closed.addr()
+    );
+    let bridge = Bridge::of(&alone, &section);
+    let doctor = said(&bridge, &["doctor"]).await;
+    has(
+        &doctor,
+        &["refuses the connection", "standaloneEnabled=false and server.1="],
+    );
+    let checked = said(&bridge, &["check", "--connect"]).await;
+    has(
+        &checked,
+        &["refuses the connection", "run 'zkbridge doctor' for more"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quorum_port_with_passwords_says_which_section_is_missing() {
+    real_servers!("doctor on a quorum port with passwords");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jaas.conf");
+    let module = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+    let text = format!(
+        "QuorumServer {{ {module} user_bridge=\"pa55\"; }};\n\
+         QuorumLearner {{ {module} username=\"bridge\" password=\"pa55\"; }};\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let zookeeper = ZooKeeper::builder()
+        .quorum()
+        .system_property("java.security.auth.login.config", &file.display().to_string())
+        .property("quorum.auth.enableSasl", "true")
+        .property("quorum.auth.learnerRequireSasl", "true")
+        .property("quorum.auth.serverRequireSasl", "true")
+        .start()
+        .await
+        .unwrap();
+    let without = Bridge::of(&zookeeper, &observer(&zookeeper));
+    let doctor = said(&without, &["doctor"]).await;
+    has(
+        &doctor,
+        &["serverRequireSasl", "[source.observer.sasl] is missing"],
+    );
+    let wrong = "[source.observer.sasl]\nuser = \"bridge\"\npassword = \"wrong\"\n";
+    let wrong = Bridge::of(&zookeeper, &format!("{}{wrong}", observer(&zookeeper)));
+    let doctor = said(&wrong, &["doctor"]).await;
+    has(&doctor, &["refuses the user 'bridge'", "FIPS mode"]);
+    let right = "[source.observer.sasl]\nuser = \"bridge\"\npassword = \"pa55\"\n";
+    let right = Bridge::of(&zookeeper, &format!("{}{right}", observer(&zookeeper)));
+    let doctor = said(&right, &["doctor"]).await;
+    has(
+        &doctor,
+        &["accepts an observer", "authenticated, and not encrypted"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_the_ensemble_does_not_have_are_named() {
+    real_servers!("doctor compares servers with /zookeeper/config");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    let other = Port::reserve().unwrap();
+    let section = format!(
+        "capture = \"observer\"\n[source.observer]\nbypasses_acls = true\nservers = [\"{}\"]\n",
+        other.addr()
+    );
+    let bridge = Bridge::of(&zookeeper, &section);
+    let doctor = said(&bridge, &["doctor"]).await;
+    let unknown = format!("observer.servers names {}, which no server", other.addr());
+    let missing = format!("/zookeeper/config has {}, which", zookeeper.quorum_addr(0));
+    // The configuration has it all the same, so that the leader is found.
+    has(&doctor, &["accepts an observer", &unknown, &missing]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_of_a_server_that_runs_are_right_and_those_of_another_one_are_not() {
+    real_servers!("doctor on the folders of servers");
+    let zookeeper = ZooKeeper::start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let bridge = Bridge::of(&zookeeper, &txnlog(&zookeeper, &[0]));
+    let doctor = said(&bridge, &["doctor"]).await;
+    has(
+        &doctor,
+        &[
+            "1 transaction log",
+            "end of the logs: 0x",
+            "as servers have applied",
+        ],
+    );
+    // The folder of a server that has stopped long ago.
+    let old = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(zookeeper.data_dir(0).join("version-2")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), old.path().join(file.file_name())).unwrap();
+    }
+    std::fs::write(old.path().join("log.1.gz"), "").unwrap();
+    std::fs::write(old.path().join("log.2"), "rotated by another program").unwrap();
+    changes(&zookeeper, 1).await;
+    let section = format!(
+        "capture = \"txnlog\"\n[source.txnlog]\nbypasses_acls = true\ndirectories = [\"{}\"]\n",
+        old.path().display()
+    );
+    let bridge = Bridge::of(&zookeeper, &section);
+    let doctor = said(&bridge, &["doctor"]).await;
+    has(
+        &doctor,
+        &[
+            "the logs end at 0x",
+            "and a server has applied 0x",
+            "log.2: is not a transaction log",
+        ],
+    );
+}
