@@ -5,7 +5,7 @@ use adler2::adler32_slice;
 use crate::digest::PersistedStat;
 use crate::log_file::{LOG_MAGIC, LOG_VERSION};
 use crate::snapshot::{AclId, SNAPSHOT_MAGIC, SnapshotZnode};
-use crate::transaction::{AclEntry, DIGEST_VERSION, Lifetime, Operation, Transaction, TreeDigest};
+use crate::transaction::{AclEntry, DIGEST_VERSION, Lifetime, Operation, Transaction, TreeDigest, checksum};
 
 /// Bytes in ZooKeeper's encoding.
 #[derive(Clone, Debug, Default)]
@@ -214,8 +214,13 @@ pub fn transaction(zxid: i64, operation: Operation, digest: Option<TreeDigest>) 
         digest,
         payload_crc: 0,
     };
-    transaction.payload_crc = crc32fast::hash(&payload(&transaction));
+    transaction.payload_crc = checksum_of(&transaction);
     transaction
+}
+
+/// The checksum that a transaction has once it is read.
+pub fn checksum_of(transaction: &Transaction) -> u32 {
+    checksum(&payload(transaction), &transaction.operation, transaction.digest)
 }
 
 /// The create of a persistent znode, with a digest that is none of any tree.

@@ -82,7 +82,7 @@ fn transaction() -> impl Strategy<Value = Transaction> {
             time,
             ..testing::transaction(zxid, operation, digest)
         };
-        transaction.payload_crc = crc32fast::hash(&testing::payload(&transaction));
+        transaction.payload_crc = testing::checksum_of(&transaction);
         transaction
     })
 }

@@ -5,6 +5,9 @@
 
 mod decode;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use decode::checksum;
+
 /// The upper half of a zxid: the leader's term.
 pub fn epoch(zxid: i64) -> u32 {
     let [a, b, c, d, ..] = zxid.to_be_bytes();
@@ -50,8 +53,9 @@ pub struct Transaction {
     /// The digest of the tree after it. None up to 3.5, in errors, and where digests are turned off. A `multi` that failed
     /// has the one of the unchanged tree.
     pub digest: Option<TreeDigest>,
-    /// CRC-32 of the payload. Two payloads at one zxid with different sums are of different histories, except for one
-    /// that [is without a number](Transaction::is_without_number), which must be dropped before anything is compared.
+    /// CRC-32 of the payload; of a `multi` that failed, of what is before and after its parts. Two payloads at one zxid
+    /// with different sums are of different histories, except for one that [is without a
+    /// number](Transaction::is_without_number), which must be dropped before anything is compared.
     pub payload_crc: u32,
 }
 

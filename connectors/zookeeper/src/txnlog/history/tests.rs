@@ -308,3 +308,19 @@ fn a_leader_in_another_charset_has_another_digest_of_the_same_tree() {
     assert_eq!(zxids(&mut history), [NEXT + 1]);
     assert!(matches!(history.poll(), Err(HistoryError::Digest { .. })));
 }
+
+#[test]
+fn the_parts_of_a_multi_that_failed_may_differ_between_the_logs_of_servers() {
+    let all = written(&[NEXT + 1, NEXT + 3]);
+    let failed = |code| {
+        let operation = Operation::FailedMulti { parts: 3, code };
+        testing::transaction(NEXT + 2, operation, all[0].digest)
+    };
+    let log = |code| [all[0].clone(), failed(code), all[1].clone()];
+    let servers = Servers::with(&[&log(-101), &log(-110)]);
+    let mut history = servers.history();
+    history.applied(NEXT + 2);
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2]);
+    history.applied(NEXT + 3);
+    assert_eq!(zxids(&mut history), [NEXT + 3]);
+}
