@@ -82,11 +82,11 @@ dist: ## Make the packages, the image and their checksums, into target/dist-out
 dist-test: ## Install what make dist made into clean roots, start and upgrade it; QUICK=1 packs the program of the tests
 	@scripts/dist-test $(if $(QUICK),--quick)
 
-chaos: setup ## Let everything fail at random on real servers; MINUTES=30 goes on so long, SEED=1 chooses what is done
+chaos: setup ## Let everything fail at random on real servers: MINUTES=30, SEED=1, CAPTURE=watch, observer or txnlog
 	$(CARGO) build --release --locked -p zkbridge -p bridge-chaos
 	$(CARGO) run --release --locked -p bridge-servers --bin fetch-servers
 	$(TARGET)/release/chaos --bridge $(TARGET)/release/zkbridge --keep $(TARGET)/chaos \
-		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(CAPTURE),--capture $(CAPTURE))
 
 clean: ## Remove what was built; the fetched servers in .cache stay
 	$(CARGO) clean

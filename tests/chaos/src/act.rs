@@ -9,6 +9,7 @@ use bridge_judge::verdict::Events;
 use bridge_servers::{Kafka, Proxy, ZooKeeper};
 
 use crate::bridge::Bridge;
+use crate::capture::Capture;
 use crate::faults::SESSION;
 use crate::gardener::Gardener;
 
@@ -17,7 +18,7 @@ const WORKED: [&str; 2] = ["/chaos", "/other root"];
 
 /// A root that nobody deletes. It proves the ensemble to a bridge that was away while every worked znode was deleted and
 /// created again; without it such a bridge stops, as it may be connected to another ensemble.
-const KEPT: &str = "/kept";
+pub const KEPT: &str = "/kept";
 
 /// The name of the topic.
 const TOPIC: &str = "chaos";
@@ -31,11 +32,19 @@ pub struct Cast {
     pub servers: usize,
     /// Children of the widest znode.
     pub width: usize,
+    /// How the bridge captures.
+    pub capture: Capture,
+    /// Whether a leader reads its log for those who were away for long, as it does by default if its log is much smaller
+    /// than its tree; otherwise it has the last 500 transactions only.
+    pub reads_log: bool,
 }
 
 impl Cast {
-    /// Servers from 3.9 send the zxids of their events.
+    /// Servers from 3.9 send the zxids of their events, and transactions have them.
     fn events(self) -> Events {
+        if self.capture.is_lossless() {
+            return Events::WithZxid;
+        }
         let is_old = ["3.6.", "3.7.", "3.8."]
             .iter()
             .any(|line| self.version.starts_with(line));
@@ -70,14 +79,16 @@ impl Act {
             .servers(cast.servers)
             .system_property("zookeeper.extendedTypesEnabled", "true")
             .system_property("znode.container.checkIntervalMs", "500");
+        let zookeeper = match cast.reads_log {
+            true => zookeeper,
+            false => zookeeper.system_property("zookeeper.snapshotSizeFactor", "-1"),
+        };
+        let zookeeper = cast.capture.prepare(zookeeper, cast.servers);
         let kafka = Kafka::builder()
             .property("auto.create.topics.enable", "false")
             .behind_proxy();
         let (zookeeper, kafka) = tokio::try_join!(zookeeper.start(), kafka.start())?;
-        let mut proxies = Vec::new();
-        for server in 0..zookeeper.count() {
-            proxies.push(Proxy::start(zookeeper.client_addr(server)).await?);
-        }
+        let proxies = cast.capture.proxies(&zookeeper).await?;
         topic::create(&kafka.bootstrap(), TOPIC, true).await;
         let roots: Vec<String> = WORKED
             .iter()
@@ -90,7 +101,8 @@ impl Act {
         gardener.plant(KEPT, 0).await?;
         // Below the servers' own directory, which goes with them even if this process is killed.
         let folder = zookeeper.home().join("bridge");
-        let configuration = configuration(&proxies, &kafka, &roots) + more_sinks;
+        let configuration =
+            configuration(cast.capture.source(&zookeeper, &proxies), &kafka, &roots) + more_sinks;
         let mut bridge = Bridge::configured(program, folder, &configuration)?;
         bridge.launch()?;
         Ok(Act {
@@ -135,15 +147,14 @@ impl Act {
     }
 }
 
-fn configuration(proxies: &[Proxy], kafka: &Kafka, roots: &[String]) -> String {
-    let connect: Vec<String> = proxies.iter().map(|proxy| proxy.addr().to_string()).collect();
+fn configuration((connect, more): (String, String), kafka: &Kafka, roots: &[String]) -> String {
     format!(
         "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [[source]]\nname = \"main\"\ntype = \"zookeeper\"\nconnect = \"{}\"\nroots = {roots:?}\n\
-         session_timeout = \"{}s\"\n\
+         session_timeout = \"{}s\"\n{more}\
          [[sink]]\nname = \"topic\"\ntype = \"kafka\"\nbrokers = \"{}\"\ntopic = \"{TOPIC}\"\n\
          retry = {{ first = \"50ms\", max = \"500ms\" }}\n",
-        connect.join(","),
+        connect,
         SESSION.as_secs(),
         kafka.proxied_bootstrap(),
     )

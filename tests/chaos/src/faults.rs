@@ -11,6 +11,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::time::{Instant, sleep};
 
+use crate::absence;
+use crate::act::KEPT;
 use crate::bridge::Bridge;
 use crate::tally::Tally;
 
@@ -79,9 +81,11 @@ enum Inside {
     CutKafka,
     DarkKafka,
     SlowKafka,
+    AbsentShort,
+    AbsentLong,
 }
 
-const INSIDE: [(Inside, &str); 10] = [
+const INSIDE: [(Inside, &str); 12] = [
     (Inside::KillBridge, "bridge killed"),
     (Inside::KillBridgeSoonAgain, "bridge killed while it starts"),
     (Inside::TerminateBridge, "bridge terminated"),
@@ -92,7 +96,17 @@ const INSIDE: [(Inside, &str); 10] = [
     (Inside::CutKafka, "way to kafka cut"),
     (Inside::DarkKafka, "way to kafka dark"),
     (Inside::SlowKafka, "way to kafka slow"),
+    (Inside::AbsentShort, "bridge absent for 400 writes"),
+    (Inside::AbsentLong, "bridge absent for 5000 writes"),
 ];
+
+/// What the faults of the bridge and its destination need besides the bridge.
+pub struct Hand<'a> {
+    pub kafka: &'a Kafka,
+    pub zookeeper: &'a ZooKeeper,
+    /// Whether the bridge is absent for many writes: a gap of a watch shows nothing of them.
+    pub has_absences: bool,
+}
 
 fn within(random: &mut StdRng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(random.random_range(range))
@@ -206,22 +220,31 @@ async fn freeze(zookeeper: &ZooKeeper, server: usize, lasting: Duration) -> Resu
 /// Shakes the bridge and Kafka until the deadline.
 pub async fn shake_inside(
     bridge: &mut Bridge,
-    kafka: &Kafka,
+    hand: &Hand<'_>,
     random: &mut StdRng,
     deadline: Instant,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
     while Instant::now() < deadline {
         let (fault, name) = *INSIDE.choose(random).expect("there are faults");
+        if matches!(fault, Inside::AbsentShort | Inside::AbsentLong) && !hand.has_absences {
+            continue;
+        }
         tally.count(name);
-        befall_inside(fault, bridge, kafka, random).await?;
+        befall_inside(fault, bridge, hand, random).await?;
         bridge.check_running()?;
         sleep(within(random, PAUSE_MS)).await;
     }
     Ok(tally)
 }
 
-async fn befall_inside(fault: Inside, bridge: &mut Bridge, kafka: &Kafka, random: &mut StdRng) -> Result<()> {
+async fn befall_inside(
+    fault: Inside,
+    bridge: &mut Bridge,
+    hand: &Hand<'_>,
+    random: &mut StdRng,
+) -> Result<()> {
+    let Hand { kafka, zookeeper, .. } = *hand;
     let (short, long) = (within(random, SHORT_MS), within(random, LONG_MS));
     match fault {
         Inside::KillBridge => {
@@ -260,6 +283,8 @@ async fn befall_inside(fault: Inside, bridge: &mut Bridge, kafka: &Kafka, random
         Inside::CutKafka => lasting(kafka, kafka.proxy().cut(), short).await?,
         Inside::DarkKafka => lasting(kafka, kafka.proxy().dark(), long).await?,
         Inside::SlowKafka => lasting(kafka, kafka.proxy().slow(SLOW), long).await?,
+        Inside::AbsentShort => drop(absence::pass(bridge, zookeeper, KEPT, absence::SHORT).await?),
+        Inside::AbsentLong => drop(absence::pass(bridge, zookeeper, KEPT, absence::LONG).await?),
     }
     Ok(())
 }

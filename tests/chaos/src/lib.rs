@@ -5,20 +5,26 @@
 //!                      work and faults ──▶ all faults end ──▶ at rest within a bound ──▶ judged from the act's start
 //! ```
 //!
-//! Trials come first: one fault each, whose verdict is known beforehand.
+//! Trials come first: one fault each, whose verdict is known beforehand. Sources that read transactions have trials of
+//! their own, and a second judge: every version, exactly, and no gap that no server forced.
 //!
 //! A seed determines versions, work and faults but not their timing, so it repeats the choices and not the result. This
 //! crate must never use the product's types: it acts on the bridge as any user can.
 
+mod absence;
 mod act;
 mod bridge;
+mod capture;
 mod faults;
 mod gardener;
+mod lossless;
 mod remains;
 mod round;
 mod run;
 mod tally;
+mod transaction_trials;
 mod trials;
 mod work;
 
+pub use capture::Capture;
 pub use run::{Chaos, Length};

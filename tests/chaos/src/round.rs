@@ -5,14 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bridge_judge::tree::Tree;
-use bridge_judge::verdict::{Case, Census, each_once, folded};
+use bridge_judge::truth::Truth;
+use bridge_judge::verdict::{Account, Case, Census, each_once, folded};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::act::Act;
-use crate::faults::{shake_inside, shake_outside};
+use crate::capture::Capture;
+use crate::faults::{Hand, shake_inside, shake_outside};
 use crate::gardener::Gardener;
+use crate::lossless;
 use crate::tally::Tally;
 use crate::work::{Shared, Worker};
 
@@ -31,6 +34,10 @@ pub struct Outcome {
     pub transactions: usize,
     pub digests: u64,
     pub census: Census,
+    /// Of a source that reads transactions.
+    pub account: Option<Account>,
+    /// The most packets that a leader had waiting for the bridge.
+    pub queued: u64,
     /// From the last fault until everything had arrived.
     pub healed_in: Duration,
     pub judged_in: Duration,
@@ -54,60 +61,87 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
         StdRng::seed_from_u64(random.random()),
     );
     let deadline = tokio::time::Instant::now() + lasting;
+    let is_lossless = act.cast.capture.is_lossless();
+    let hand = Hand {
+        kafka: &act.kafka,
+        zookeeper: &act.zookeeper,
+        has_absences: is_lossless,
+    };
+    let asked_until = if is_lossless {
+        deadline
+    } else {
+        tokio::time::Instant::now()
+    };
     let shaken = tokio::try_join!(
         shake_outside(&act.zookeeper, &act.proxies, &mut outside, deadline),
-        shake_inside(&mut act.bridge, &act.kafka, &mut inside, deadline),
+        shake_inside(&mut act.bridge, &hand, &mut inside, deadline),
+        lossless::watch_queues(&act.zookeeper, asked_until),
     );
     shared.stop();
     while let Some(worked) = workers.join_next().await {
         worked.context("a worker broke")?;
     }
-    let (mut faults, others) = shaken?;
+    let (mut faults, others, queued) = shaken?;
     faults.add(&others);
     let since = Instant::now();
     act.heal().await?;
     let tree = settle(act, &shared).await?;
     let healed_in = since.elapsed();
     let judged = Instant::now();
-    Ok(block_in_place(|| {
+    block_in_place(|| {
         let truth = act.truth();
-        let case = Case {
-            deliveries: &act.topic.deliveries,
-            truth: &truth,
-            tree: &tree,
-            roots: &act.roots,
-            events: act.events,
-            hidden: &[],
-        };
-        Outcome {
+        let case = case(act, &truth, &tree);
+        let (account, complaints) = complaints(act, &case)?;
+        Ok(Outcome {
             faults,
             tried: shared.tried(),
             transactions: truth.transactions,
             digests: truth.digests,
             census: case.census(),
+            account,
+            queued,
             healed_in,
-            complaints: case.complaints(),
+            complaints,
             judged_in: judged.elapsed(),
-        }
-    }))
+        })
+    })
 }
 
-/// Waits until everything has arrived, and returns the complaints of the judge about all since the act began.
+fn case<'a>(act: &'a Act, truth: &'a Truth, tree: &'a Tree) -> Case<'a> {
+    Case {
+        deliveries: &act.topic.deliveries,
+        truth,
+        tree,
+        roots: &act.roots,
+        events: act.events,
+        hidden: &[],
+    }
+}
+
+/// The complaints of both judges.
+fn complaints(act: &Act, case: &Case<'_>) -> Result<(Option<Account>, Vec<String>)> {
+    let mut complaints = case.complaints();
+    let lossless = lossless::judge(act, case.truth)?;
+    let account = lossless.map(|(account, more)| {
+        complaints.extend(more);
+        account
+    });
+    Ok((account, complaints))
+}
+
+/// Waits until everything has arrived, and returns the complaints of the judges about all since the act began.
 pub async fn judged(act: &mut Act) -> Result<Vec<String>> {
+    Ok(accounted(act).await?.1)
+}
+
+/// The same, with the account of a source that reads transactions.
+pub async fn accounted(act: &mut Act) -> Result<(Option<Account>, Vec<String>)> {
     act.rounds += 1;
     let tree = settle(act, &Shared::default()).await?;
-    Ok(block_in_place(|| {
+    block_in_place(|| {
         let truth = act.truth();
-        Case {
-            deliveries: &act.topic.deliveries,
-            truth: &truth,
-            tree: &tree,
-            roots: &act.roots,
-            events: act.events,
-            hidden: &[],
-        }
-        .complaints()
-    }))
+        complaints(act, &case(act, &truth, &tree))
+    })
 }
 
 /// Puts the tree in order and waits until all of it has arrived. Returns the tree.
@@ -119,7 +153,7 @@ async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
         gardener.mark(root, act.rounds).await?;
         gardener.sweep(root).await?;
     }
-    if !closed.is_empty() {
+    if !closed.is_empty() && act.cast.capture == Capture::Watch {
         // There is no event for the changes of an unreadable znode, nor for its becoming readable.
         act.bridge.kill().await?;
         act.bridge.launch()?;

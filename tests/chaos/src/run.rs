@@ -8,9 +8,11 @@ use anyhow::{Result, bail};
 use bridge_judge::verdict::Census;
 
 use crate::act::{Act, Cast};
+use crate::capture::Capture;
 use crate::remains;
 use crate::round::{self, Outcome};
 use crate::tally::Tally;
+use crate::transaction_trials;
 use crate::trials;
 
 /// Children of the widest znode in a long run.
@@ -43,6 +45,8 @@ const fn cast(version: &'static str, servers: usize, width: usize) -> Cast {
         version,
         servers,
         width,
+        capture: Capture::Watch,
+        reads_log: true,
     }
 }
 
@@ -64,6 +68,8 @@ pub struct Chaos {
     pub seed: u64,
     /// Its length.
     pub length: Length,
+    /// How the bridge captures.
+    pub capture: Capture,
     /// The folder for the files of a failure.
     pub keep: PathBuf,
 }
@@ -78,6 +84,11 @@ pub struct Total {
     tried: u64,
     faults: Tally,
     census: Census,
+    /// Of sources that read transactions: exact records, and gaps that a server forced.
+    exact: usize,
+    forced: usize,
+    /// The most packets that a leader had waiting for the bridge.
+    queued: u64,
 }
 
 impl fmt::Display for Total {
@@ -90,12 +101,22 @@ impl fmt::Display for Total {
             tried,
             faults,
             census,
+            exact,
+            forced,
+            queued,
         } = self;
         writeln!(
             f,
             "{trials} trials, {acts} acts, {rounds} rounds, {tried} writes tried, {transactions} transactions committed"
         )?;
         writeln!(f, "{} faults: {faults}", faults.total())?;
+        if *exact > 0 {
+            writeln!(
+                f,
+                "{exact} exact records judged in every field, {forced} gaps, all of them forced; at most {queued} packets \
+                 queued for the bridge"
+            )?;
+        }
         write!(f, "{census}")
     }
 }
@@ -107,7 +128,11 @@ impl Chaos {
     ///
     /// If a promise is broken, with the folder of its files; or if something could not be started.
     pub async fn run(&self) -> Result<Total> {
-        println!("chaos with seed {}", self.seed);
+        println!(
+            "chaos with seed {}, capture = {:?}",
+            self.seed,
+            self.capture.name()
+        );
         let mut total = Total {
             trials: match self.length {
                 Length::Time(_) => self.trials().await?,
@@ -121,8 +146,16 @@ impl Chaos {
                 Length::Time(_) => (CASTS[number % CASTS.len()], ROUNDS, LONG_ROUND),
                 Length::Short(version) => (cast(version, 3, SHORT_WIDTH), 2, SHORT_ROUND),
             };
+            let cast = Cast {
+                capture: self.capture,
+                ..cast
+            };
             total.acts += 1;
             let mut act = Box::pin(Act::open(cast, &self.bridge, "")).await?;
+            if self.capture.is_lossless() {
+                // A first listing covers everything before it, so that little would be judged.
+                act.bridge.ready().await?;
+            }
             let mut last = None;
             for round in 0..rounds {
                 if self.is_over(started) && round > 0 {
@@ -133,11 +166,15 @@ impl Chaos {
                 total.rounds += 1;
                 total.tried += outcome.tried;
                 total.faults.add(&outcome.faults);
+                total.queued = total.queued.max(outcome.queued);
                 last = Some(outcome);
             }
             if let Some(last) = last {
                 total.transactions += last.transactions;
                 total.census.add(&last.census);
+                let account = last.account.unwrap_or_default();
+                total.exact += account.exact;
+                total.forced += account.gaps;
             }
             if self.is_over(started) {
                 break;
@@ -152,7 +189,10 @@ impl Chaos {
     ///
     /// If the bridge does not do what is expected, with the folder of the files; or if something could not be started.
     pub async fn trials(&self) -> Result<usize> {
-        Box::pin(trials::play(&self.bridge, &self.keep)).await
+        match self.capture {
+            Capture::Watch => Box::pin(trials::play(&self.bridge, &self.keep)).await,
+            capture => Box::pin(transaction_trials::play(capture, &self.bridge, &self.keep)).await,
+        }
     }
 
     fn is_over(&self, started: Instant) -> bool {
@@ -191,8 +231,14 @@ impl Chaos {
 }
 
 fn say(act: &Act, number: usize, outcome: &Outcome) {
+    let queued = outcome.queued;
+    let exact = outcome
+        .account
+        .map(|account| format!("; {account}; at most {queued} packets queued for it"));
+    let exact = exact.unwrap_or_default();
     println!(
-        "act {} ({}, {} servers) round {}: {} transactions, {} digests agree, {}; at rest after {:.1} s, judged in {:.1} s; faults: {}",
+        "act {} ({}, {} servers) round {}: {} transactions, {} digests agree, {}{}; at rest after {:.1} s, judged in {:.1} s; \
+         faults: {}",
         number + 1,
         act.cast.version,
         act.cast.servers,
@@ -200,6 +246,7 @@ fn say(act: &Act, number: usize, outcome: &Outcome) {
         outcome.transactions,
         outcome.digests,
         outcome.census,
+        exact,
         outcome.healed_in.as_secs_f64(),
         outcome.judged_in.as_secs_f64(),
         outcome.faults,

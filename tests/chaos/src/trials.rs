@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, block_in_place};
 
 use crate::act::{Act, Cast};
+use crate::capture::Capture;
 use crate::gardener::Gardener;
 use crate::remains;
 use crate::round;
@@ -63,6 +64,8 @@ pub async fn play(program: &Path, kept: &Path) -> Result<usize> {
             version: ZOOKEEPER_NEWEST,
             servers: 1,
             width: 0,
+            capture: Capture::Watch,
+            reads_log: true,
         };
         let mut act = Box::pin(Act::open(cast, program, &sink)).await?;
         act.bridge.ready().await?;

@@ -1,12 +1,12 @@
-//! `chaos --bridge PROGRAM [--minutes N] [--seed N] [--keep FOLDER]`: real servers, random work, random faults, and a
-//! judge, for as long as wanted. `make chaos MINUTES=30` builds the program for release first.
+//! `chaos --bridge PROGRAM [--minutes N] [--seed N] [--capture MODE] [--keep FOLDER]`: real servers, random work, random
+//! faults, and a judge, for as long as wanted. `make chaos MINUTES=30` builds the program for release first.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bridge_chaos::{Chaos, Length};
+use bridge_chaos::{Capture, Chaos, Length};
 
 /// The default length of a run.
 const MINUTES: u64 = 10;
@@ -31,6 +31,7 @@ fn chaos(mut arguments: impl Iterator<Item = String>) -> Result<Chaos> {
     let mut minutes = MINUTES;
     let mut seed = rand::random::<u32>().into();
     let mut keep = PathBuf::from("target/chaos");
+    let mut capture = Capture::Watch;
     while let Some(name) = arguments.next() {
         let value = arguments
             .next()
@@ -44,8 +45,11 @@ fn chaos(mut arguments: impl Iterator<Item = String>) -> Result<Chaos> {
             "--bridge" => bridge = Some(value.into()),
             "--minutes" => minutes = number()?,
             "--seed" => seed = number()?,
+            "--capture" => capture = Capture::named(&value)?,
             "--keep" => keep = value.into(),
-            _ => bail!("unknown argument {name:?}: there are --bridge, --minutes, --seed and --keep"),
+            _ => bail!(
+                "unknown argument {name:?}: there are --bridge, --minutes, --seed, --capture and --keep"
+            ),
         }
     }
     let bridge: PathBuf =
@@ -57,6 +61,7 @@ fn chaos(mut arguments: impl Iterator<Item = String>) -> Result<Chaos> {
         bridge,
         seed,
         length: Length::Time(Duration::from_secs(minutes * 60)),
+        capture,
         keep,
     })
 }
