@@ -11,7 +11,7 @@ use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
 use bridge_core::secret::Secret;
-use bridge_zookeeper::config::{CaptureMode, DataForm, PathGlob, Proof, ZookeeperConfig};
+use bridge_zookeeper::config::{CaptureMode, DataForm, HistoryProof, PathGlob, ZookeeperConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -401,7 +401,7 @@ impl SourceOptions for ZookeeperConfig {
     }
 
     fn is_proved_by_values(&self) -> bool {
-        self.capture != CaptureMode::Watch && self.proof() != Proof::Sequence
+        self.capture != CaptureMode::Watch && self.proof() != HistoryProof::Sequence
     }
 }
 

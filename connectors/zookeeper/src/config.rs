@@ -23,7 +23,7 @@ use crate::txnlog::TxnlogOptions;
 use crate::who::WhoOptions;
 
 pub use auth::{Auth, AuthScheme, Auths, Credentials, SaslMechanism};
-pub use capture::{CaptureMode, Proof};
+pub use capture::{CaptureMode, HistoryProof};
 pub use connect::{BadConnect, Connect, Server};
 pub use exclude::{BadGlob, PathGlob};
 
@@ -300,7 +300,7 @@ impl ZookeeperConfig {
     }
 
     /// How it is proved that no transaction is missing, where transactions are read.
-    pub fn proof(&self) -> Proof {
+    pub fn proof(&self) -> HistoryProof {
         let observer = self.observer.as_ref().map(|observer| observer.proof);
         let txnlog = self.txnlog.as_ref().map(|txnlog| txnlog.proof);
         let of_mode = match self.capture {

@@ -38,7 +38,7 @@ impl CaptureMode {
 /// How it is proved that no transaction is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Proof {
+pub enum HistoryProof {
     /// With the digest of the whole tree, which servers since 3.6 write with each transaction. The journal keeps about 110
     /// bytes for each znode of the ensemble.
     #[default]
@@ -50,13 +50,13 @@ pub enum Proof {
     Sequence,
 }
 
-impl Proof {
+impl HistoryProof {
     /// The mode of the machine.
     pub fn mode(self) -> ProofMode {
         match self {
-            Proof::Tree => ProofMode::Tree,
-            Proof::Roots => ProofMode::Roots,
-            Proof::Sequence => ProofMode::Sequence,
+            HistoryProof::Tree => ProofMode::Tree,
+            HistoryProof::Roots => ProofMode::Roots,
+            HistoryProof::Sequence => ProofMode::Sequence,
         }
     }
 }

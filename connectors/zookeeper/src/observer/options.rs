@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::members::QuorumAddress;
-use crate::config::{Proof, Tls};
+use crate::config::{HistoryProof, Tls};
 
 /// Nothing shorter is a wait for a leader: it sends a ping only every half tick, of 2 s by default.
 const TIMEOUT_MIN: Span = Span::secs(1);
@@ -53,7 +53,7 @@ pub struct ObserverOptions {
     pub max_tree: Size,
     /// How it is proved that no transaction is missing.
     #[serde(default)]
-    pub proof: Proof,
+    pub proof: HistoryProof,
     /// For quorum ports with `sslQuorum`.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -100,7 +100,7 @@ impl ObserverOptions {
             sync_timeout: default_sync_timeout(),
             spool: default_spool(),
             max_tree: default_max_tree(),
-            proof: Proof::default(),
+            proof: HistoryProof::default(),
             tls: None,
             sasl: None,
         }

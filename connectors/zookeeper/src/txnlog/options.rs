@@ -6,7 +6,7 @@ use bridge_core::issue::ConfigIssue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::Proof;
+use crate::config::HistoryProof;
 
 /// Folders at most: more than the servers of any ensemble, each with a dataDir and a dataLogDir.
 const DIRECTORIES_MAX: usize = 32;
@@ -24,7 +24,7 @@ pub struct TxnlogOptions {
     pub directories: Vec<PathBuf>,
     /// How it is proved that no transaction is missing.
     #[serde(default)]
-    pub proof: Proof,
+    pub proof: HistoryProof,
 }
 
 impl TxnlogOptions {
@@ -33,7 +33,7 @@ impl TxnlogOptions {
         TxnlogOptions {
             bypasses_acls: true,
             directories,
-            proof: Proof::default(),
+            proof: HistoryProof::default(),
         }
     }
 
