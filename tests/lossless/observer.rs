@@ -149,6 +149,44 @@ async fn a_long_absence_is_filled_from_transaction_logs_without_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_absence_with_a_change_of_the_leader_is_filled_from_the_logs_of_all_servers() {
+    real_servers!("an observer after a long absence with an election, beside transaction logs");
+    let zookeeper = ZooKeeper::builder()
+        .servers(3)
+        .system_property("zookeeper.snapshotSizeFactor", "-1")
+        .start()
+        .await
+        .unwrap();
+    changes(&zookeeper, 0).await;
+    let directories: Vec<String> = (0..3)
+        .map(|server| format!("\"{}\"", zookeeper.data_dir(server).display()))
+        .collect();
+    let options = format!(
+        "{}[source.txnlog]\nbypasses_acls = true\ndirectories = [{}]\n",
+        observer(&zookeeper),
+        directories.join(", ")
+    );
+    let mut bridge = Bridge::of(&zookeeper, &options);
+    bridge.start();
+    let first = zookeeper.leader().await.unwrap();
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    bridge.stop().await;
+    writes(&zookeeper, "/app/many", 1_000).await;
+    zookeeper.kill(first);
+    zookeeper.leader().await.unwrap();
+    writes(&zookeeper, "/app/many", 1_000).await;
+    changes(&zookeeper, 1).await;
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    let log = bridge.log();
+    bridge.stop().await;
+    let said = |line: &String| line.contains("filled what the leader no longer has");
+    assert!(log.iter().any(said), "{log:#?}");
+    let account = judge(&["observer", "txnlog"], &bridge.records(), &zookeeper);
+    assert_eq!(account.gaps, 0, "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_absence_that_logs_cannot_fill_is_a_declared_gap_and_the_log_says_why() {
     real_servers!("an observer after a long absence, beside lost logs");
     let (zookeeper, mut bridge) = beside_logs().await;
