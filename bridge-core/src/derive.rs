@@ -104,6 +104,17 @@ pub trait DerivedState {
 /// The key and the content of a row.
 pub type DerivedRow = (Vec<u8>, Vec<u8>);
 
+/// Registered instances of a service with a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceCount {
+    /// The service.
+    pub service: String,
+    /// The word of the status.
+    pub status: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
 /// Turns changes into events.
 pub trait Derivation: Send {
     /// Whether changes of the path can matter. Cheap: it is asked for each change.
@@ -169,6 +180,10 @@ pub trait Derivation: Send {
 
     /// The image was passed.
     fn filled(&mut self);
+
+    /// How many instances are registered, by service and status, if that has changed since the last call. Includes
+    /// services and statuses that have none any more.
+    fn instances(&mut self) -> Option<Vec<InstanceCount>>;
 
     /// Takes its state from the rows again, as of the last commit.
     ///

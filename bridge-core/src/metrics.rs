@@ -94,6 +94,8 @@ pub const SOURCE_LIVE: &str = "zkbridge_source_live";
 pub const SOURCE_HALTED: &str = "zkbridge_source_halted";
 /// Blind spots. Labels: source.
 pub const SOURCE_UNREADABLE: &str = "zkbridge_source_unreadable_znodes";
+/// Registered instances. Labels: source, service, status.
+pub const SERVICE_INSTANCES: &str = "zkbridge_service_instances";
 /// Events that wait. Labels: source.
 pub const SOURCE_WAITING: &str = "zkbridge_source_waiting_events";
 /// The zxid reported. Labels: source.
@@ -484,6 +486,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Gauge,
         Unit::Count,
         "Position of the last durable record",
+    ),
+    (
+        SERVICE_INSTANCES,
+        MetricKind::Gauge,
+        Unit::Count,
+        "Registered instances of a service",
     ),
     (
         JOURNAL_RECORDS,

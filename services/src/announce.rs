@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::causes::Deletes;
 use crate::decode::Rule;
 use crate::keys;
+use crate::levels::Levels;
 use crate::machine::{Section, Subject, Touched};
 use crate::registration::{Registration, ServiceKey};
 use crate::rows::{Announced, Cause, InstanceRow, Meaning, NodeRow, Pending, get, put, remove};
@@ -32,6 +33,7 @@ pub(crate) struct Announcer<'a> {
     pub(crate) sections: &'a [Section],
     pub(crate) deletes: &'a Deletes,
     pub(crate) next_due: &'a mut Option<i64>,
+    pub(crate) levels: &'a mut Levels,
     pub(crate) state: &'a mut dyn DerivedState,
     pub(crate) events: Vec<DerivedEvent>,
     /// The end of a gap: services come after all instances.
@@ -244,7 +246,9 @@ impl Announcer<'_> {
         let announced = announced(&speaking, cause);
         let event = self.instance_event(kind, at, &row, &announced, cause);
         self.push(event, &row.home, cause, &row.instance);
-        let is_available = announced.registration.status.is_available();
+        let status = announced.registration.status;
+        self.levels.moved(&row.service.name, None, Some(status));
+        let is_available = status.is_available();
         self.count(at, &row.service, &row.home, 0, u64::from(is_available), is_listed)?;
         self.store_instance(at, row, announced)
     }
@@ -294,6 +298,8 @@ impl Announcer<'_> {
         }
         event.changes = changes;
         self.push(event, &row.home, cause, &row.instance);
+        let (was, is) = (before.registration.status, after.registration.status);
+        self.levels.moved(&row.service.name, Some(was), Some(is));
         let available = |state: &Announced| u64::from(state.registration.status.is_available());
         self.count(
             at,
@@ -339,7 +345,9 @@ impl Announcer<'_> {
         let mut event = self.instance_event(ServiceEventType::InstanceDown, at, row, announced, cause);
         event.cause = Some(down);
         self.push(event, &row.home, cause, &row.instance);
-        let was = u64::from(announced.registration.status.is_available());
+        let status = announced.registration.status;
+        self.levels.moved(&row.service.name, Some(status), None);
+        let was = u64::from(status.is_available());
         self.count(at, &row.service, &row.home, was, 0, false)
     }
 

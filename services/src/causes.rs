@@ -1,6 +1,6 @@
 //! Why a registration is gone, as far as ZooKeeper says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::derive::DerivedState;
 use bridge_core::journal::JournalError;
@@ -12,13 +12,13 @@ use crate::rows::Cause;
 
 /// The deletes of ephemeral znodes in one transaction, by owner.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Deletes(BTreeMap<SessionId, u64>);
+pub(crate) struct Deletes(BTreeMap<SessionId, BTreeSet<Box<str>>>);
 
 impl Deletes {
-    /// Counts a delete.
-    pub(crate) fn count(&mut self, owner: SessionId) {
+    /// Counts a delete, once for all sections that have the znode.
+    pub(crate) fn count(&mut self, owner: SessionId, path: &str) {
         if owner != SessionId::NONE {
-            *self.0.entry(owner).or_default() += 1;
+            self.0.entry(owner).or_default().insert(path.into());
         }
     }
 
@@ -53,10 +53,28 @@ impl Deletes {
             return Ok(DownCause::Unknown);
         }
         let others = state.scan(keys::owned_by(cause.owner).bytes(), None, 1)?;
-        Ok(match (others.is_empty(), self.0.get(&cause.owner)) {
+        let gone = self.0.get(&cause.owner).map_or(0, BTreeSet::len);
+        Ok(match (others.is_empty(), gone) {
             (false, _) => DownCause::Deregistered,
-            (true, Some(2..)) => DownCause::SessionEnded,
+            (true, 2..) => DownCause::SessionEnded,
             (true, _) => DownCause::Unknown,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_znode_of_several_sections_is_one_delete() {
+        let owner = SessionId(7);
+        let mut deletes = Deletes::default();
+        deletes.count(owner, "/a");
+        deletes.count(owner, "/a");
+        assert_eq!(deletes.0[&owner].len(), 1);
+        deletes.count(owner, "/b");
+        deletes.count(SessionId::NONE, "/c");
+        assert_eq!((deletes.0[&owner].len(), deletes.0.len()), (2, 1));
     }
 }

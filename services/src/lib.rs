@@ -21,6 +21,7 @@ mod config;
 mod decode;
 mod election;
 mod keys;
+mod levels;
 mod linking;
 mod locks;
 mod machine;

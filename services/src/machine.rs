@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_core::derive::{Derivation, DerivationMark, DerivedEvent, DerivedState, ObservedChange};
+use bridge_core::derive::{
+    Derivation, DerivationMark, DerivedEvent, DerivedState, InstanceCount, ObservedChange,
+};
 use bridge_core::journal::JournalError;
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
@@ -14,9 +16,10 @@ use crate::causes::Deletes;
 use crate::config::ServiceConfig;
 use crate::decode::{Decoded, Decoder, Payload, Znode};
 use crate::keys;
+use crate::levels::Levels;
 use crate::linking::Linking;
 use crate::registration::ServiceKey;
-use crate::rows::{Cause, NodeRow, for_each, get, put, remove};
+use crate::rows::{Cause, InstanceRow, NodeRow, for_each, get, put, remove};
 
 /// A longer identity is no identity.
 const IDENTITY_BYTES_MAX: usize = 1_024;
@@ -32,6 +35,7 @@ pub struct ServiceMachine {
     /// The roots with an open gap.
     gaps: BTreeSet<String>,
     next_due: Option<i64>,
+    levels: Levels,
     /// The sections that take the tree as it is, while they are filled.
     filling: Option<BTreeSet<usize>>,
 }
@@ -136,6 +140,7 @@ impl ServiceMachine {
             group: Group::default(),
             gaps: BTreeSet::new(),
             next_due: None,
+            levels: Levels::default(),
             filling: None,
         })
     }
@@ -164,7 +169,7 @@ impl ServiceMachine {
             if let Some(old) = old {
                 linking.unlink(&old)?;
                 if change.is_exact {
-                    self.group.deletes.count(old.owner);
+                    self.group.deletes.count(old.owner, change.path);
                 }
             }
             return Ok(());
@@ -209,6 +214,7 @@ impl ServiceMachine {
             sections: &self.sections,
             deletes: &group.deletes,
             next_due: &mut self.next_due,
+            levels: &mut self.levels,
             state,
             events: Vec::new(),
             is_gap: false,
@@ -223,6 +229,16 @@ impl ServiceMachine {
         let gaps = &mut self.gaps;
         for_each(state, &keys::gaps(), |_, _, row| {
             gaps.extend(std::str::from_utf8(row).map(str::to_owned));
+            Ok(())
+        })?;
+        self.levels.clear();
+        let levels = &mut self.levels;
+        for_each(state, &keys::all(b'i'), |_, _, row| {
+            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row)
+                && let Some(announced) = row.announced
+            {
+                levels.moved(&row.service.name, None, Some(announced.registration.status));
+            }
             Ok(())
         })?;
         self.look_for_due(state)
@@ -300,6 +316,7 @@ impl Derivation for ServiceMachine {
                     sections: &self.sections,
                     deletes: &Deletes::default(),
                     next_due: &mut self.next_due,
+                    levels: &mut self.levels,
                     state,
                     events: Vec::new(),
                     is_gap: true,
@@ -325,6 +342,7 @@ impl Derivation for ServiceMachine {
             sections: &self.sections,
             deletes: &Deletes::default(),
             next_due: &mut self.next_due,
+            levels: &mut self.levels,
             state,
             events: Vec::new(),
             is_gap: false,
@@ -348,6 +366,10 @@ impl Derivation for ServiceMachine {
         let events = announcer.events;
         self.look_for_due(state)?;
         Ok(events)
+    }
+
+    fn instances(&mut self) -> Option<Vec<InstanceCount>> {
+        self.levels.take()
     }
 
     fn forget(&mut self, state: &mut dyn DerivedState) -> Result<(), JournalError> {
@@ -438,7 +460,7 @@ fn subjects_of(touches: Vec<Touch>, state: &mut dyn DerivedState) -> Result<Vec<
             continue;
         };
         for_each(state, &keys::instances_named(section, service), |_, _, row| {
-            if let Ok(row) = serde_json::from_slice::<crate::rows::InstanceRow>(row) {
+            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row) {
                 let subject = Subject::Instance {
                     section: section.clone(),
                     service: row.service,

@@ -17,7 +17,9 @@ use super::row::data_of_value;
 use super::schema::SLASH;
 use super::writer::{Journal, TxnState};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
-use crate::derive::{Derivation, DerivationMark, DerivedEvent, DerivedRow, DerivedState, ObservedChange};
+use crate::derive::{
+    Derivation, DerivationMark, DerivedEvent, DerivedRow, DerivedState, InstanceCount, ObservedChange,
+};
 use crate::journal::JournalWriter;
 use crate::number::{SessionId, Zxid};
 use crate::path::ZnodePath;
@@ -285,6 +287,11 @@ impl Journal {
         let events = self.log.head.0 - before.0;
         JournalWriter::commit(self)?;
         Ok(events)
+    }
+
+    /// How many instances are registered, if that has changed since the last call.
+    pub fn instances(&mut self) -> Option<Vec<InstanceCount>> {
+        self.derivation.as_mut()?.instances()
     }
 
     /// Calls the derivation with its rows. An error spoils the batch.

@@ -449,6 +449,9 @@ impl Pipeline {
             ticked?;
             self.measure()?;
             self.note_history();
+            if let Some(instances) = self.flow.journal().instances() {
+                self.status.show_instances(&instances);
+            }
             self.status.show(self.flow.machine());
             self.tell_blind_spots();
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use metrics::{counter, gauge};
 
 use super::history_status::HistoryStatus;
+use crate::derive::InstanceCount;
 use crate::machine::{CaptureState, SourceMachine};
 use crate::metrics as names;
 use crate::number::{Epoch, Seq, Zxid};
@@ -101,6 +102,24 @@ impl SourceStatus {
             history: None,
             journal_failed: false,
             journal: JournalStatus::default(),
+        }
+    }
+
+    /// Shows how many instances of services are registered.
+    pub(super) fn show_instances(&self, instances: &[InstanceCount]) {
+        let source = self.source.to_string();
+        for InstanceCount {
+            service,
+            status,
+            count,
+        } in instances
+        {
+            let labels = [
+                ("source", source.clone()),
+                ("service", service.clone()),
+                ("status", (*status).to_owned()),
+            ];
+            gauge!(names::SERVICE_INSTANCES, &labels).set(*count as f64);
         }
     }
 

@@ -224,7 +224,7 @@ async fn what_compression_makes_small_enough_is_not_cut() {
 async fn every_form_of_a_large_record_is_cut_where_nothing_is_compressed() {
     real_servers!("every form of a large record is cut where nothing is compressed");
     let bootstrap = rig::shared_broker().await.bootstrap();
-    for &format in Format::ALL {
+    for &format in Format::ALL.iter().filter(|format| !format.is_of_services()) {
         let topic = rig::create_topic(&bootstrap, 1, &[("max.message.bytes", "20000")]).await;
         let mut config = rig::config(&bootstrap, &topic);
         config.compression = Compression::None;
