@@ -103,7 +103,8 @@ impl JournalQuery {
             doubts: self.removed(range)?.into_iter().collect(),
             ..ActivityPage::default()
         };
-        let (left, scanned) = self.scan(range, |record| {
+        let plan = self.plan(selection, range)?;
+        let (left, scanned) = self.scan_by(&plan, range, |record| {
             page.gaps.extend(GapMark::of(record));
             if self.selected(record, selection).is_some() {
                 page.counts.entry(grouping.key(record)).or_default().count(record);

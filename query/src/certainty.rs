@@ -143,6 +143,8 @@ pub enum Doubt {
     },
     /// The first listing of a root was not complete.
     NotListed(ZnodePath),
+    /// The journal has no record of anything.
+    EmptyJournal,
 }
 
 /// The latest moment at which something happened.
@@ -184,7 +186,8 @@ impl Doubt {
             | Doubt::NotJoined { .. }
             | Doubt::BeforeFirst(_)
             | Doubt::FirstKept(_)
-            | Doubt::NotListed(_) => Certainty::Removed,
+            | Doubt::NotListed(_)
+            | Doubt::EmptyJournal => Certainty::Removed,
             Doubt::NotReported(_) | Doubt::PastTail { .. } | Doubt::Future(_) => Certainty::Beyond,
         }
     }
@@ -262,6 +265,7 @@ impl fmt::Display for Doubt {
                 "it is inside a gap of {root} (seq {begin}, {}): changes after {from_zxid} may be missing",
                 reason.as_str()
             ),
+            Doubt::EmptyJournal => f.write_str("the journal has no record yet"),
             Doubt::NotListed(root) => write!(
                 f,
                 "the first listing of {root} was not complete: znodes without a record may have existed"

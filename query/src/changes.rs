@@ -14,6 +14,7 @@ use crate::PAGE_MAX;
 use crate::certainty::Doubt;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
+use crate::plan::ScanPlan;
 use crate::selection::Selection;
 
 /// The most records that one step reads: a transaction of a few milliseconds.
@@ -104,9 +105,10 @@ impl JournalQuery {
         limit: usize,
     ) -> Result<ChangesPage, QueryError> {
         let limit = limit.clamp(1, PAGE_MAX);
+        let plan = self.plan(selection, range)?;
         let mut page = ChangesPage::default();
         let mut bytes = 0;
-        let (left, scanned) = self.scan(range, |record| {
+        let (left, scanned) = self.scan_by(&plan, range, |record| {
             page.gaps.extend(GapMark::of(record));
             if let Some(record) = self.selected(record, selection) {
                 bytes += bytes_of(&record);
@@ -135,6 +137,7 @@ impl JournalQuery {
         limit: usize,
     ) -> Result<ChangesPage, QueryError> {
         let limit = limit.clamp(1, PAGE_MAX);
+        let plan = self.plan(selection, range)?;
         let mut page = ChangesPage::default();
         let Some(oldest) = self.reader()?.oldest()? else {
             return Ok(page);
@@ -144,6 +147,9 @@ impl JournalQuery {
             after: range.after.max(Seq(oldest.0 - 1)),
             ..range
         };
+        if let ScanPlan::Paths(paths) = &plan {
+            return self.newest_of_paths(left, paths, selection, limit);
+        }
         // Each step is put before the ones that were read earlier.
         let mut steps: Vec<Vec<Arc<Record>>> = Vec::new();
         let mut found = 0;
@@ -195,6 +201,19 @@ impl JournalQuery {
             return None;
         }
         self.shown(record).filter(|shown| selection.finds(shown))
+    }
+
+    /// Gives the records that a plan finds in a range to `take`, as [`JournalQuery::scan`].
+    pub(crate) fn scan_by(
+        &self,
+        plan: &ScanPlan,
+        range: Range,
+        take: impl FnMut(&Arc<Record>) -> ControlFlow<()>,
+    ) -> Result<(Range, u64), QueryError> {
+        match plan {
+            ScanPlan::All => self.scan(range, take),
+            ScanPlan::Paths(paths) => self.scan_paths(range, paths, take),
+        }
     }
 
     /// Gives the records of a range that this caller may see to `take`, in order, until it breaks or [`SCAN_MAX`] records

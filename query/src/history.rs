@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::PAGE_MAX;
 use crate::as_of::{AsOfQuery, Side};
 use crate::changes::{PAGE_BYTES_MAX, SCAN_MAX, bytes_of};
+use crate::entry::EntrySearch;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::visibility::Access;
@@ -106,11 +107,13 @@ impl JournalQuery {
         let until = range.1.map(AsOfQuery::new);
         let (mut versions, mut next) = (Vec::new(), next);
         let (mut read, mut bytes) = (0, 0);
+        let mut search = EntrySearch::default();
         loop {
             let Some(page) = self.history(path, next, STEP_VERSIONS.min(limit))? else {
                 return Ok(None);
             };
-            read += page.versions.len() as u64;
+            let walked = page.versions.len();
+            read += walked as u64;
             for version in page.versions {
                 let record = &version.record;
                 if before
@@ -138,6 +141,10 @@ impl JournalQuery {
                 }
             }
             next = page.next;
+            // Until the first version is found, all are after the end of the range.
+            if let (Some(older), Some(until), true) = (next, &until, versions.is_empty()) {
+                next = Some(search.go_on(self, path, until, walked, older)?);
+            }
             if next.is_none() || read >= SCAN_MAX {
                 return Ok(Some(HistoryPage {
                     versions,

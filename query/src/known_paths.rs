@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use bridge_core::journal::KnownChild;
+use bridge_core::journal::{KnownChild, PathNumber};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 
@@ -17,6 +17,8 @@ const STEP_SIBLINGS: usize = 500;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownPath {
     pub(crate) path: ZnodePath,
+    /// Its number; `None` of a path at the top that the journal does not know.
+    pub(crate) number: Option<PathNumber>,
     /// Its last record, if that is kept.
     pub(crate) last: Option<Seq>,
 }
@@ -72,9 +74,13 @@ impl<'a> KnownPaths<'a> {
     /// If the journal cannot be read or all readers are busy.
     pub(crate) fn next(&mut self) -> Result<Option<KnownPath>, QueryError> {
         if let Some(path) = self.top.take() {
-            let last = self.journal.reader()?.last_of(&path)?;
+            let known = self.journal.reader()?.known(&path)?;
             self.levels.push(Siblings::new(path.clone(), String::new()));
-            return Ok(Some(KnownPath { path, last }));
+            return Ok(Some(KnownPath {
+                path,
+                number: known.as_ref().map(|known| known.number),
+                last: known.and_then(|known| known.last),
+            }));
         }
         while let Some(siblings) = self.levels.last_mut() {
             let Some(child) = siblings.next(self.journal)? else {
@@ -85,8 +91,11 @@ impl<'a> KnownPaths<'a> {
             if child.has_children {
                 self.levels.push(Siblings::new(path.clone(), String::new()));
             }
-            let last = child.last;
-            return Ok(Some(KnownPath { path, last }));
+            return Ok(Some(KnownPath {
+                path,
+                number: Some(child.number),
+                last: child.last,
+            }));
         }
         Ok(None)
     }

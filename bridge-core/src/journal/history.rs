@@ -146,6 +146,41 @@ impl Reader {
         Ok(found.map(|seq| Seq(seq.cast_unsigned())))
     }
 
+    /// The first record of a path after `after`, up to and including `until`. Reads all records between, in parts.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn first_of_path(
+        &mut self,
+        path: &ZnodePath,
+        after: Seq,
+        until: Seq,
+    ) -> Result<Option<Seq>, JournalError> {
+        let place = self.within("looking for a path", |connection| place_of(connection, path))?;
+        let Some(place) = place else { return Ok(None) };
+        let sql = first_sql("path = ?3");
+        let (mut after, until) = (after.0.cast_signed(), until.0.cast_signed());
+        let found = self.connection.in_slices(|connection, slice| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            while after < until {
+                let to = until.min(after + ROWS_SCANNED);
+                let found: Option<i64> = statement
+                    .query_row((after, to, place.id), |row| row.get(0))
+                    .optional()?;
+                if let Some(seq) = found {
+                    return Ok(Some(Some(Seq(seq.cast_unsigned()))));
+                }
+                after = to;
+                if slice.is_over() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(None))
+        });
+        found.map_err(|error| self.fault("looking for a record of a path", error))
+    }
+
     /// Returns the first record for which a condition holds. Reads all records before it, in parts.
     fn first_where(&mut self, condition: &str, number: i64) -> rusqlite::Result<Option<Seq>> {
         let sql = first_sql(condition);

@@ -4,20 +4,30 @@
 //! A path keeps its row in the image as long as one of its records, or one below it, is kept. So every child that a kept
 //! record speaks of is listed.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use super::error::JournalError;
 use super::image::Leaves;
 use super::image_reader::place_of;
-use super::read::Reader;
+use super::read::{Filling, ReadLimit, Reader};
 use crate::number::Seq;
 use crate::path::ZnodePath;
+use crate::record::Record;
+
+/// The number of a path in one journal. It is never used for another path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathNumber(i64);
 
 /// A child that the journal knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownChild {
     /// Its name.
     pub name: Box<str>,
+    /// The number of its path.
+    pub number: PathNumber,
     /// Its last record, if that is kept.
     pub last: Option<Seq>,
     /// Whether it exists now, or something below it does.
@@ -52,18 +62,100 @@ impl Reader {
         )
     }
 
-    /// The last record of a path, if it is kept.
+    /// A path, if the journal knows it.
     ///
     /// # Errors
     ///
     /// If the journal cannot be read, or its content is not valid.
-    pub fn last_of(&mut self, path: &ZnodePath) -> Result<Option<Seq>, JournalError> {
-        let place = self.within("looking for the last record of a path", |connection| {
-            place_of(connection, path)
-        })?;
-        Ok(place.and_then(|place| place.last))
+    pub fn known(&mut self, path: &ZnodePath) -> Result<Option<KnownChild>, JournalError> {
+        let place = self.within("looking for a path", |connection| place_of(connection, path))?;
+        Ok(place.map(|place| KnownChild {
+            name: path.name().into(),
+            number: PathNumber(place.id),
+            last: place.last,
+            is_occupied: place.occupied,
+            has_children: true,
+        }))
+    }
+
+    /// The records of some paths after `after`, up to and including `until`, within a limit; and how far it has looked:
+    /// the next read begins after that record, or, the newest first, ends before it. It looks at all records on the way,
+    /// and reads the values of these paths alone.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn read_paths(
+        &mut self,
+        paths: &HashSet<PathNumber>,
+        (after, until): (Seq, Seq),
+        order: ReadOrder,
+        limit: ReadLimit,
+    ) -> Result<(Vec<Arc<Record>>, Seq), JournalError> {
+        let Reader {
+            connection, names, ..
+        } = self;
+        let (mut after, mut until) = (after, until);
+        let mut records = Vec::new();
+        let mut filling = Filling::new(limit);
+        let read = connection.in_slices(|connection, slice| {
+            let mut statement = connection.prepare_cached(match order {
+                ReadOrder::Oldest => PATHS_AFTER,
+                ReadOrder::Newest => PATHS_BEFORE,
+            })?;
+            let mut rows = statement.query((after.0.cast_signed(), until.0.cast_signed()))?;
+            let mut looked = 0_u64;
+            while let Some(row) = rows.next()? {
+                let seq = Seq(row.get::<_, i64>(0)?.cast_unsigned());
+                let path: Option<i64> = row.get(1)?;
+                if path.is_some_and(|path| paths.contains(&PathNumber(path))) {
+                    let record = names.one(connection, seq)?;
+                    if !filling.takes(&record) {
+                        return Ok(Some(()));
+                    }
+                    records.push(record);
+                }
+                match order {
+                    ReadOrder::Oldest => after = seq,
+                    ReadOrder::Newest => until = Seq(seq.0 - 1),
+                }
+                looked += 1;
+                // The clock costs more than a row.
+                if looked.is_multiple_of(ROWS_A_LOOK) && slice.is_over() {
+                    return Ok(None);
+                }
+            }
+            match order {
+                ReadOrder::Oldest => after = until,
+                ReadOrder::Newest => until = after,
+            }
+            Ok(Some(()))
+        });
+        read.map_err(|error| self.fault("reading the records of some paths", error))?;
+        Ok(match order {
+            ReadOrder::Oldest => (records, after),
+            ReadOrder::Newest => (records, until.next()),
+        })
     }
 }
+
+/// The records that a read begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOrder {
+    /// The oldest.
+    Oldest,
+    /// The newest.
+    Newest,
+}
+
+/// Rows between two readings of the clock.
+const ROWS_A_LOOK: u64 = 256;
+
+/// The paths of records after ?1, up to ?2.
+const PATHS_AFTER: &str = "SELECT seq, path FROM record WHERE seq > ?1 AND seq <= ?2 ORDER BY seq";
+
+/// The same, the newest first.
+const PATHS_BEFORE: &str = "SELECT seq, path FROM record WHERE seq > ?1 AND seq <= ?2 ORDER BY seq DESC";
 
 fn known_children(
     connection: &Connection,
@@ -93,6 +185,7 @@ fn rows_of(
     while let Some(row) = rows.next()? {
         found.push(KnownChild {
             name: row.get(0)?,
+            number: PathNumber(row.get(2)?),
             last: row.get::<_, Option<i64>>(1)?.map(|seq| Seq(seq.cast_unsigned())),
             is_occupied,
             has_children: !leaves.has(connection, row.get(2)?)?,

@@ -60,7 +60,7 @@ pub use folding::Folded;
 pub use history::{History, Position};
 pub use image_reader::Imaged;
 pub use inspect::{FINDINGS_MAX, Finding, Inspection};
-pub use known_children::KnownChild;
+pub use known_children::{KnownChild, PathNumber, ReadOrder};
 pub use lock::in_use_by_another;
 pub use options::{Before, Durability, JournalOptions, WhenFull};
 pub use overview::{Overview, RootProgress};

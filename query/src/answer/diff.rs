@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::{AnswerList, position_of_cursor};
 use crate::PAGE_MAX;
-use crate::as_of::{AsOfValue, AtPosition};
+use crate::as_of::AsOfValue;
+use crate::at_position::AtPosition;
 use crate::certainty::Certainty;
 use crate::coverage::LATE_MS;
 use crate::cursor::{Cursor, query_hash};

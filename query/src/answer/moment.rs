@@ -8,7 +8,7 @@ use bridge_core::record::{Record, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::as_of::AtPosition;
+use crate::at_position::AtPosition;
 use crate::certainty::{Certainty, Doubt};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
@@ -83,6 +83,9 @@ impl JournalQuery {
         let mut doubts: Vec<Doubt> = at.beyond.iter().cloned().collect();
         if cut.is_removed() {
             doubts.push(Doubt::Removed);
+        }
+        if cut.tail == Seq::ZERO {
+            doubts.push(Doubt::EmptyJournal);
         }
         let roots = at.coverage()?.0.iter();
         let visible = roots.filter(|root| self.access(&root.root) != Access::Hidden);

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::moment::Moment;
-use crate::as_of::{AsOfValue, AtPosition};
+use crate::as_of::AsOfValue;
+use crate::at_position::AtPosition;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 

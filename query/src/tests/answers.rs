@@ -280,6 +280,15 @@ fn while_the_watch_is_down_the_last_values_are_not_certain() {
 }
 
 #[test]
+fn an_empty_journal_is_certain_of_nothing() {
+    let moment = Scratch::new().query().moment(None, NOW).unwrap();
+    assert_eq!(
+        (moment.certain, moment.doubts),
+        (false, vec![Doubt::EmptyJournal])
+    );
+}
+
+#[test]
 fn a_position_is_found_in_a_long_journal_as_a_scan_finds_it() {
     let mut scratch = Scratch::with([created("/a", 1, "1"), created("/b", 2, "2")]);
     // The zxids of some records are lower than those before them, as those of listings are.
@@ -302,4 +311,52 @@ fn a_position_is_found_in_a_long_journal_as_a_scan_finds_it() {
     assert_eq!((last.first, last.seq), (None, Seq(20_000)));
     scratch.append([updated("/a", 1, 30_001, "later")]);
     assert_eq!(query.cut(at(30_000)).unwrap().first, Some(Seq(20_001)));
+}
+
+#[test]
+fn a_path_with_many_records_is_answered_from_a_place_near_the_moment() {
+    // `/busy` has most of the records, `/calm` a few at the beginning and at the end, `/late` many at the end.
+    let mut scratch = Scratch::with([
+        created("/busy", 1, "v1"),
+        created("/calm", 2, "v2"),
+        created("/late", 3, "v3"),
+    ]);
+    scratch.append((4..=3_000).map(|zxid| {
+        let (at, czxid) = match zxid {
+            ..10 | 2_990.. => ("/calm", 2),
+            2_500..2_990 if zxid % 2 == 0 => ("/late", 3),
+            _ => ("/busy", 1),
+        };
+        updated(at, czxid, zxid, &format!("v{zxid}"))
+    }));
+    let query = scratch.query();
+    for (at, own) in [
+        (
+            "/busy",
+            (10..2_990)
+                .filter(|zxid| *zxid < 2_500 || zxid % 2 == 1)
+                .collect::<Vec<u64>>(),
+        ),
+        ("/calm", (4..10).chain(2_990..=3_000).collect()),
+        ("/late", (2_500..2_990).step_by(2).collect()),
+    ] {
+        for moment in (4..3_000).step_by(37) {
+            let last = own.iter().rfind(|zxid| **zxid <= moment);
+            let first = match at {
+                "/busy" => 1,
+                "/calm" => 2,
+                _ => 3,
+            };
+            let expected = format!("v{}", last.unwrap_or(&first));
+            for position in [Position::Zxid(Zxid(moment)), Position::Seq(Seq(moment))] {
+                let node = query.node(&path(at), Some(position), NOW).unwrap().unwrap();
+                let data = node.then.data.expect("the value is known");
+                assert_eq!(data.bytes.as_ref(), expected.as_bytes(), "{at} {position:?}");
+                assert!(node.then.certain, "{at} {position:?}: {:?}", node.then.doubts);
+                let page = query.history_between(&path(at), (None, Some(position)), None, 1);
+                let newest = page.unwrap().unwrap().versions[0].record.seq.0;
+                assert_eq!(newest, *last.unwrap_or(&first), "{at} {position:?}");
+            }
+        }
+    }
 }

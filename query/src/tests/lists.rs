@@ -102,15 +102,24 @@ fn a_page_that_finds_nothing_ends_within_its_budget_and_goes_on() {
     let updates = (2..=SCAN_MAX + 2_000).map(|zxid| updated("/a", 1, zxid, "x"));
     let tail = scratch.append(updates);
     let query = scratch.query();
-    let page = query.changes(all(tail), &of_paths(&["/none"]), 1).unwrap();
+    let page = query.changes(all(tail), &of_paths(&["/none*"]), 1).unwrap();
     assert!(
         page.records.is_empty() && page.scanned <= SCAN_MAX + 1_000,
         "{page:?}"
     );
     let rest = page.next.expect("the budget ended before the range");
-    assert_eq!(query.changes(rest, &of_paths(&["/none"]), 1).unwrap().next, None);
-    let page = query.newest(all(tail), &of_paths(&["/none"]), 1).unwrap();
+    assert_eq!(query.changes(rest, &of_paths(&["/none*"]), 1).unwrap().next, None);
+    let page = query.newest(all(tail), &of_paths(&["/none*"]), 1).unwrap();
     assert!(page.records.is_empty() && page.next.is_some(), "{page:?}");
+    // A subtree with few paths is found by its paths, which costs less, so that a page looks at more.
+    for page in [
+        query.changes(all(tail), &of_paths(&["/none"]), 1).unwrap(),
+        query.newest(all(tail), &of_paths(&["/none"]), 1).unwrap(),
+    ] {
+        assert_eq!((page.records.len(), page.next, page.scanned), (0, None, tail.0));
+    }
+    let newest = query.newest(all(tail), &of_paths(&["/a"]), 2).unwrap();
+    assert_eq!(seqs(&newest.records), [tail.0 - 1, tail.0]);
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! How the records of a selection are found: by reading all of them, or, where the selection is a subtree with few paths,
+//! by looking at the paths of all and reading those alone.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bridge_core::journal::{PathNumber, ReadLimit, ReadOrder};
+use bridge_core::number::Seq;
+use bridge_core::record::Record;
+
+use crate::changes::{ChangesPage, GapMark, Range, SCAN_MAX, STEP};
+use crate::coverage::STEP_MARKS;
+use crate::error::QueryError;
+use crate::journal::JournalQuery;
+use crate::known_paths::KnownPaths;
+use crate::selection::{PathPattern, Selection};
+
+/// Paths of a subtree with few paths. Finding them costs some milliseconds for each page.
+const PATHS_MAX: usize = 2_000;
+
+/// Records that one page looks at where it reads few of them: 20 times as many as it could read.
+pub(crate) const LOOK_MAX: u64 = 20 * SCAN_MAX;
+
+/// Records that one step looks at. Few in tests, so that short histories take several steps.
+const LOOK_STEP: u64 = if cfg!(test) { 3 } else { 50_000 };
+
+/// A range that is read in less time than the paths are found. None in tests, whose histories are short.
+const SHORT: u64 = if cfg!(test) { 1 } else { 2_000 };
+
+/// The way to find the records of a selection.
+#[derive(Debug)]
+pub(crate) enum ScanPlan {
+    /// Reads every record.
+    All,
+    /// Reads the records of these paths, and the marks of gaps.
+    Paths(HashSet<PathNumber>),
+}
+
+impl JournalQuery {
+    /// The plan for a selection in a range. Every record up to now has a path that is known now.
+    pub(crate) fn plan(&self, selection: &Selection, range: Range) -> Result<ScanPlan, QueryError> {
+        if range.until.0.saturating_sub(range.after.0) < SHORT {
+            return Ok(ScanPlan::All);
+        }
+        let [PathPattern::Subtree(top)] = &selection.paths[..] else {
+            return Ok(ScanPlan::All);
+        };
+        if top.is_slash() {
+            return Ok(ScanPlan::All);
+        }
+        // An older format has no marks that could be found alone.
+        if self.reader()?.marks(Seq::ZERO, 1)?.is_none() {
+            return Ok(ScanPlan::All);
+        }
+        let mut numbers = HashSet::new();
+        let mut paths = KnownPaths::below(self, top, None);
+        while let Some(known) = paths.next()? {
+            numbers.extend(known.number);
+            if numbers.len() > PATHS_MAX {
+                return Ok(ScanPlan::All);
+            }
+        }
+        Ok(ScanPlan::Paths(numbers))
+    }
+
+    /// Gives the records of these paths and the marks of a range that this caller may see to `take`, in order, until it
+    /// breaks or [`LOOK_MAX`] records were looked at. Returns the rest of the range, and the number of records looked at.
+    pub(crate) fn scan_paths(
+        &self,
+        range: Range,
+        paths: &HashSet<PathNumber>,
+        mut take: impl FnMut(&Arc<Record>) -> ControlFlow<()>,
+    ) -> Result<(Range, u64), QueryError> {
+        let (mut left, mut looked) = (range, 0);
+        while !left.is_empty() && looked < LOOK_MAX {
+            let until = Seq(left.after.0.saturating_add(LOOK_STEP)).min(left.until);
+            let (mut records, mut reached) =
+                self.reader()?
+                    .read_paths(paths, (left.after, until), ReadOrder::Oldest, STEP)?;
+            let marks = self.reader()?.marks(left.after, STEP_MARKS)?.unwrap_or_default();
+            if let Some(last) = marks.last().filter(|_| marks.len() == STEP_MARKS) {
+                reached = reached.min(last.seq);
+            }
+            records.extend(marks);
+            records.retain(|record| record.seq <= reached);
+            records.sort_by_key(|record| record.seq);
+            for record in &records {
+                if !self.is_hidden(record) && take(record).is_break() {
+                    looked += record.seq.0 - left.after.0;
+                    left.after = record.seq;
+                    return Ok((left, looked));
+                }
+            }
+            looked += reached.0 - left.after.0;
+            left.after = reached;
+        }
+        Ok((left, looked))
+    }
+
+    /// The last selected records of these paths, as [`JournalQuery::newest`].
+    pub(crate) fn newest_of_paths(
+        &self,
+        mut left: Range,
+        paths: &HashSet<PathNumber>,
+        selection: &Selection,
+        limit: usize,
+    ) -> Result<ChangesPage, QueryError> {
+        let mut page = ChangesPage::default();
+        while !left.is_empty() && page.records.len() < limit && page.scanned < LOOK_MAX {
+            let after = Seq(left.until.0.saturating_sub(LOOK_STEP)).max(left.after);
+            let step = ReadLimit {
+                records: limit - page.records.len(),
+                ..STEP
+            };
+            let (records, reached) =
+                self.reader()?
+                    .read_paths(paths, (after, left.until), ReadOrder::Newest, step)?;
+            let visible = records.iter().filter(|record| !self.is_hidden(record));
+            page.records
+                .extend(visible.filter_map(|record| self.selected(record, selection)));
+            let seen = Range {
+                after: Seq(reached.0 - 1),
+                until: left.until,
+            };
+            self.mark_gaps(seen, &mut page)?;
+            page.scanned += seen.until.0 - seen.after.0;
+            left.until = seen.after;
+        }
+        page.records.reverse();
+        page.gaps.sort_by_key(|gap| gap.seq);
+        page.next = (!left.is_empty()).then_some(left);
+        Ok(page)
+    }
+
+    /// Adds the gaps of visible roots that begin or end in a range.
+    fn mark_gaps(&self, range: Range, page: &mut ChangesPage) -> Result<(), QueryError> {
+        let mut after = range.after;
+        loop {
+            let marks = self.reader()?.marks(after, STEP_MARKS)?.unwrap_or_default();
+            let inside = marks.iter().filter(|mark| mark.seq <= range.until);
+            let visible = inside.filter(|mark| !self.is_hidden(mark));
+            page.gaps.extend(visible.filter_map(|mark| GapMark::of(mark)));
+            match marks.last() {
+                Some(last) if marks.len() == STEP_MARKS && last.seq < range.until => after = last.seq,
+                _ => return Ok(()),
+            }
+        }
+    }
+}
