@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use bridge_config::SourceConfig;
@@ -75,6 +75,7 @@ pub fn run(args: &RestoreArgs) -> Result<(), Failure> {
         let key = KeyCopy::plan(args, &key_file(journals.config(), source))?;
         let restored = restore_one(args, source, &journal_file(journals.config(), source))?;
         key.map_or(Ok(()), |key| key.put())?;
+        give_to_owner(data_dir, source)?;
         if !args.json {
             print(&sentence(&source.name, &restored))?;
         }
@@ -170,10 +171,11 @@ impl KeyCopy {
 
     fn put(&self) -> Result<(), Failure> {
         let part = self.to.with_extension("mask-key.part");
-        let aside = self.to.with_extension("mask-key.replaced");
+        let mut names = (1..).map(|number| self.to.with_extension(format!("mask-key.replaced-{number}")));
+        let aside = names.find(|name| !name.exists());
         let put = || -> io::Result<()> {
-            if self.to.exists() {
-                fs::rename(&self.to, &aside)?;
+            if let Some(aside) = aside.filter(|_| self.to.exists()) {
+                fs::rename(&self.to, aside)?;
             }
             let mut file = fs::OpenOptions::new()
                 .write(true)
@@ -183,10 +185,29 @@ impl KeyCopy {
                 .open(&part)?;
             file.write_all(&self.content)?;
             file.sync_all()?;
-            fs::rename(&part, &self.to)
+            fs::rename(&part, &self.to)?;
+            fs::File::open(self.to.parent().unwrap_or(Path::new(".")))?.sync_all()
         };
         put().map_err(|error| cannot_write(&self.to, &error))
     }
+}
+
+/// Where root restores the journals of another user: the files get the owner of their folder, who could not open them.
+fn give_to_owner(data_dir: &Path, source: &SourceConfig) -> Result<(), Failure> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Ok(());
+    }
+    let give = || -> io::Result<()> {
+        let folder = fs::metadata(data_dir)?;
+        for suffix in ["journal", "journal.lock", "mask-key"] {
+            let file = data_dir.join(format!("{}.{suffix}", source.name));
+            if file.exists() {
+                chown(&file, Some(folder.uid()), Some(folder.gid()))?;
+            }
+        }
+        Ok(())
+    };
+    give().map_err(|error| cannot_write(data_dir, &error))
 }
 
 fn read(file: &Path) -> Result<Option<Vec<u8>>, Failure> {

@@ -1,6 +1,6 @@
 //! `zkbridge journal` and `zkbridge restore-journal`.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
 use bridge_servers::real_servers;
 use serde_json::Value;
@@ -61,6 +61,9 @@ async fn a_journal_is_checked_and_exported_beside_the_bridge_and_compacted_witho
     stage.create("c", "it goes on").await;
 }
 
+/// A user that is not the one of the test.
+const OTHER_USER: u32 = 65_534;
+
 fn audited(stage: &Stage) -> Vec<Value> {
     let text = std::fs::read_to_string(stage.bridge.folder().join("audit.jsonl")).unwrap();
     text.lines()
@@ -101,10 +104,26 @@ async fn a_backup_beside_the_bridge_is_restored_and_what_came_after_it_is_delive
     let nowhere = stage.run(&["restore-journal", "nowhere"]).await;
     assert_eq!(nowhere.code, 3);
     assert!(nowhere.err.contains("no copy of a journal"), "{}", nowhere.err);
+    // As of another user, for whom root restores.
+    let is_root = nix::unistd::Uid::effective().is_root();
+    let data = stage.bridge.folder().join("data");
+    if is_root {
+        chown(&data, Some(OTHER_USER), Some(OTHER_USER)).unwrap();
+    }
     let done = stage
         .run(&[&restore[..], &["--force", "--json"]].concat())
         .await
         .json(0);
+    if is_root {
+        for name in ["main.journal", "main.journal.lock"] {
+            assert_eq!(
+                std::fs::metadata(data.join(name)).unwrap().uid(),
+                OTHER_USER,
+                "{name}"
+            );
+        }
+        chown(&data, Some(0), Some(0)).unwrap();
+    }
     let tail = done["restored"][0]["tail"].as_u64().unwrap();
     assert!(
         done["restored"][0]["replaced"]

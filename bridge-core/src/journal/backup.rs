@@ -175,11 +175,12 @@ pub fn restore(
     existing: Existing,
 ) -> Result<Restored, JournalError> {
     let lock = Lock::take(file)?;
-    if file.exists() && existing == Existing::Refuse {
+    if is_there(file) && existing == Existing::Refuse {
         return Err(JournalError::new(
             JournalErrorKind::Unwritable,
             file,
-            "there is a journal already: add --force to keep it under another name and put the copy in its place",
+            "there is a journal already, or the log of one: add --force to keep it under another name and put the copy \
+             in its place",
         ));
     }
     let part = beside(file, PART);
@@ -250,20 +251,21 @@ fn replace(part: &Path, file: &Path, records: u64, lock: &Lock) -> Result<Restor
     })
 }
 
-/// Moves the journal and its log to a free name. Returns that name; `None` if there is no journal.
+/// Whether there is a journal, or a log without its journal, which would be taken for that of the copy.
+fn is_there(file: &Path) -> bool {
+    file.exists() || beside(file, "-wal").exists()
+}
+
+/// Moves the journal and its log to a free name. Returns that name; `None` if there is neither.
 fn set_aside(file: &Path) -> io::Result<Option<PathBuf>> {
-    if !file.exists() {
-        // A log without its journal would be taken for that of the copy.
-        COMPANIONS
-            .iter()
-            .try_for_each(|suffix| remove_if_there(&beside(file, suffix)))?;
+    if !is_there(file) {
         return Ok(None);
     }
     let names =
         std::iter::once(REPLACED.to_owned()).chain((2..).map(|number| format!("{REPLACED}-{number}")));
     let aside = names
         .map(|suffix| beside(file, &suffix))
-        .find(|name| !name.exists());
+        .find(|name| !is_there(name));
     let aside = aside.expect("the names have no end");
     // The log first: a journal without its log is older, a log without its journal would belong to another.
     for suffix in ["-wal", "-shm", ""] {
