@@ -20,10 +20,12 @@ pub enum Scenario {
     Idle,
     /// Bytes on the network.
     Network,
+    /// Sources that read transactions beside one that watches.
+    Lossless,
 }
 
 /// All of them, in the order in which they run.
-pub const SCENARIOS: [Scenario; 7] = [
+pub const SCENARIOS: [Scenario; 8] = [
     Scenario::Sustained,
     Scenario::Latency,
     Scenario::Start,
@@ -31,6 +33,7 @@ pub const SCENARIOS: [Scenario; 7] = [
     Scenario::Cut,
     Scenario::Idle,
     Scenario::Network,
+    Scenario::Lossless,
 ];
 
 /// The size of everything.
@@ -52,6 +55,8 @@ pub struct Sizes {
     pub start_trees: Vec<usize>,
     /// The size of the tree of a reconnect.
     pub reconnect_tree: usize,
+    /// Writes that a lost connection misses, fewer than a leader keeps in memory.
+    pub missed_writes: usize,
     /// The size of the idle tree.
     pub idle_tree: usize,
     /// The time of the idle scenario.
@@ -78,6 +83,7 @@ impl Sizes {
             paced_writes: 5_000,
             start_trees: vec![100_000, 1_000_000],
             reconnect_tree: 1_000_000,
+            missed_writes: 400,
             idle_tree: 100_000,
             idle: Duration::from_secs(60),
             network_tree: 10_000,

@@ -1,6 +1,7 @@
 //! The servers of a scenario, and the processor time of everything on the machine.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use bridge_servers::{Kafka, KafkaBuilder, Proxy, ZooKeeper};
 use zookeeper_client::Client;
 
 use crate::machine;
-use crate::subject::Running;
+use crate::subject::{Running, TransactionSource};
 use crate::topic::Topic;
 use crate::tree;
 
@@ -25,6 +26,8 @@ pub struct Stage {
     kafka: Kafka,
     client: Client,
     topics: AtomicUsize,
+    /// The `dataDir` of a server that is an ensemble of one.
+    logs: Option<PathBuf>,
 }
 
 /// The processor time used so far.
@@ -61,7 +64,16 @@ impl Stage {
     ///
     /// If one does not start.
     pub async fn start(heap: &str) -> Result<Stage> {
-        Stage::with(heap, Kafka::builder()).await
+        Stage::with(heap, Kafka::builder(), false).await
+    }
+
+    /// Starts the servers with ZooKeeper as an ensemble of one, which has a quorum port.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::start`].
+    pub async fn start_quorum(heap: &str) -> Result<Stage> {
+        Stage::with(heap, Kafka::builder(), true).await
     }
 
     /// Starts the servers with a proxy in front of the broker.
@@ -70,10 +82,10 @@ impl Stage {
     ///
     /// As [`Stage::start`].
     pub async fn start_with_proxy(heap: &str) -> Result<Stage> {
-        Stage::with(heap, Kafka::builder().behind_proxy()).await
+        Stage::with(heap, Kafka::builder().behind_proxy(), false).await
     }
 
-    async fn with(heap: &str, kafka: KafkaBuilder) -> Result<Stage> {
+    async fn with(heap: &str, kafka: KafkaBuilder, is_quorum: bool) -> Result<Stage> {
         let zookeeper = ZooKeeper::builder()
             .heap(heap)
             .property("tickTime", "2000")
@@ -82,10 +94,12 @@ impl Stage {
             .property("minSessionTimeout", "4000")
             .property("preAllocSize", "65536")
             .lasting();
+        let zookeeper = if is_quorum { zookeeper.quorum() } else { zookeeper };
         let kafka = kafka.lasting();
         let (zookeeper, kafka) = futures::try_join!(zookeeper.start(), kafka.start())?;
         let client = tree::connect(&zookeeper.connect_string()).await?;
         Ok(Stage {
+            logs: is_quorum.then(|| zookeeper.data_dir(0)),
             zookeeper,
             kafka,
             client,
@@ -101,6 +115,13 @@ impl Stage {
     /// The address of ZooKeeper.
     pub fn server(&self) -> SocketAddr {
         self.zookeeper.client_addr(0)
+    }
+
+    /// Where transactions can be read, of [`Stage::start_quorum`].
+    pub fn transactions(&self) -> Option<TransactionSource<'_>> {
+        let logs = self.logs.as_deref()?;
+        let quorum = self.zookeeper.quorum_addr(0);
+        Some(TransactionSource { quorum, logs })
     }
 
     /// The broker.

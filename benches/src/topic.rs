@@ -23,6 +23,10 @@ pub const PARTITIONS: i32 = 6;
 
 /// How long an answer of the broker may take on a busy machine.
 const ANSWER_BOUND: Duration = Duration::from_secs(30);
+/// How long the partitions of a new topic may take to have leaders on a busy machine.
+const LEADERS_BOUND: Duration = Duration::from_secs(120);
+/// How long one question about a leader may take: the next one asks the broker again.
+const LEADER_BOUND: Duration = Duration::from_secs(5);
 /// How long the read of an existing message may take.
 const MESSAGE_BOUND: Duration = Duration::from_secs(30);
 /// Poll interval for the end of the topic: long enough to cost nothing measurable.
@@ -144,8 +148,8 @@ impl Topic {
         };
         // Partitions get leaders some time after their creation.
         let consumer = this.consumer()?;
-        let is_led = || std::future::ready(this.ends(&consumer).is_ok());
-        eventually("leaders of a new topic", ANSWER_BOUND, is_led).await?;
+        let is_led = || std::future::ready(this.ends(&consumer, LEADER_BOUND).is_ok());
+        eventually("leaders of a new topic", LEADERS_BOUND, is_led).await?;
         Ok(this)
     }
 
@@ -177,9 +181,9 @@ impl Topic {
         consumer.context("make a consumer")
     }
 
-    fn ends(&self, consumer: &BaseConsumer) -> Result<Vec<i64>> {
+    fn ends(&self, consumer: &BaseConsumer, bound: Duration) -> Result<Vec<i64>> {
         let end = |partition| {
-            let marks = consumer.fetch_watermarks(&self.name, partition, ANSWER_BOUND);
+            let marks = consumer.fetch_watermarks(&self.name, partition, bound);
             Ok(marks.context("ask for the end of the topic")?.1)
         };
         (0..PARTITIONS).map(end).collect()
@@ -206,7 +210,7 @@ impl Topic {
             };
             loop {
                 let asked = Instant::now();
-                let messages = this.ends(&consumer)?.iter().sum();
+                let messages = this.ends(&consumer, ANSWER_BOUND)?.iter().sum();
                 if messages != rest.messages {
                     rest = Rest {
                         at: asked.max(began),
@@ -234,7 +238,7 @@ impl Topic {
     /// If the broker does not answer.
     pub async fn end(&self) -> Result<TopicEnd> {
         let this = self.clone();
-        let ends = move || this.ends(&this.consumer()?);
+        let ends = move || this.ends(&this.consumer()?, ANSWER_BOUND);
         Ok(TopicEnd(tokio::task::spawn_blocking(ends).await??))
     }
 
@@ -247,7 +251,7 @@ impl Topic {
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
             let consumer = this.consumer()?;
-            let mut waiting: i64 = this.ends(&consumer)?.iter().sum();
+            let mut waiting: i64 = this.ends(&consumer, ANSWER_BOUND)?.iter().sum();
             consumer.assign(&this.from(Offset::Beginning)?)?;
             let mut records = Vec::new();
             while waiting > 0 {
@@ -277,7 +281,7 @@ impl Topic {
     pub fn follow(&self) -> Result<Follower> {
         let consumer = self.consumer()?;
         let mut list = TopicPartitionList::new();
-        for (partition, end) in (0..PARTITIONS).zip(self.ends(&consumer)?) {
+        for (partition, end) in (0..PARTITIONS).zip(self.ends(&consumer, ANSWER_BOUND)?) {
             list.add_partition_offset(&self.name, partition, Offset::Offset(end))?;
         }
         consumer.assign(&list)?;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_bench::{
-    Figures, Scenario, Settings, Sizes, Subject, cut, latency, network, reconnect, run, start, sustained,
-    table,
+    Figures, Scenario, Settings, Sizes, Subject, cut, latency, lossless, network, reconnect, run, start,
+    sustained, table,
 };
 use bridge_servers::real_servers;
 
@@ -23,6 +23,7 @@ fn sizes() -> Sizes {
         paced_writes: 50,
         start_trees: vec![1_500],
         reconnect_tree: 1_500,
+        missed_writes: 100,
         idle_tree: 500,
         network_tree: 500,
         idle: Duration::from_millis(500),
@@ -135,4 +136,29 @@ async fn bytes_are_counted_on_both_sides_of_the_bridge() {
         of(listed) > 168.0 && of(compared) > 168.0,
         "a value of 100 bytes and a Stat of 68: {table}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_that_read_transactions_deliver_every_version_beside_a_watch() {
+    real_servers!("the benchmark of sources that read transactions");
+    let (figures, table) = figures(&[Scenario::Lossless]).await;
+    for subject in [Subject::BridgeObserver, Subject::BridgeTxnlog] {
+        let of = |measure| value(&figures, lossless::SUSTAINED, subject, measure);
+        assert_eq!(of(sustained::DELIVERED), 100.0, "{subject}: {table}");
+        assert_eq!(of(sustained::WRONG), 0.0, "{subject}: {table}");
+        let missing = value(
+            &figures,
+            "every change: start, 1500 znodes",
+            subject,
+            start::MISSING,
+        );
+        assert_eq!(missing, 0.0, "{subject}: {table}");
+    }
+    let back = value(
+        &figures,
+        lossless::BACK,
+        Subject::BridgeObserver,
+        sustained::DELIVERED,
+    );
+    assert_eq!(back, 100.0, "{table}");
 }

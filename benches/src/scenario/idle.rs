@@ -38,6 +38,7 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject) -> Result<M
         bootstrap: &stage.bootstrap(),
         topic: &topic,
         linger: Linger::Own,
+        transactions: None,
     };
     let mut running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
     running.ready().await?;

@@ -63,6 +63,7 @@ async fn round(
         bootstrap: &stage.bootstrap(),
         topic: &topic,
         linger,
+        transactions: None,
     };
     let mut running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
     running.ready().await?;

@@ -4,6 +4,7 @@ pub mod cut;
 pub mod idle;
 pub mod journal;
 pub mod latency;
+pub mod lossless;
 pub mod network;
 pub mod reconnect;
 pub mod start;
@@ -32,6 +33,7 @@ pub async fn run(scenario: Scenario, settings: &Settings, figures: &mut Figures)
         Scenario::Cut => Box::pin(cut::run(settings, figures)).await,
         Scenario::Idle => Box::pin(idle::run(settings, figures)).await,
         Scenario::Network => Box::pin(network::run(settings, figures)).await,
+        Scenario::Lossless => Box::pin(lossless::run(settings, figures)).await,
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()
         bootstrap: &bootstrap,
         topic: &topic,
         linger: Linger::Own,
+        transactions: None,
     };
     let mut bridge = Running::start(Subject::Bridge, settings, &orders)?.context("the bridge starts")?;
     bridge.ready().await?;

@@ -40,6 +40,7 @@ pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()
         bootstrap: &stage.bootstrap(),
         topic: &topic,
         linger: Linger::Millis(5),
+        transactions: None,
     };
     let mut bridge = Running::start(Subject::Bridge, settings, &orders)?.context("the bridge starts")?;
     bridge.ready().await?;

@@ -42,7 +42,16 @@ const ROUNDS_OF_LARGE: usize = 3;
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
     for leaves in &settings.sizes.start_trees {
-        Box::pin(beside(*leaves, settings, figures)).await?;
+        let stage = Stage::start(heap(*leaves)).await?;
+        Box::pin(beside(
+            &stage,
+            *leaves,
+            &name(*leaves),
+            &SUBJECTS,
+            settings,
+            figures,
+        ))
+        .await?;
     }
     Ok(())
 }
@@ -55,22 +64,37 @@ fn name(leaves: usize) -> String {
     }
 }
 
-async fn beside(leaves: usize, settings: &Settings, figures: &mut Figures) -> Result<()> {
-    let is_large = leaves > LARGE;
-    let stage = Stage::start(if is_large { HEAP_OF_A_MILLION } else { HEAP }).await?;
+/// The heap of the server for a tree.
+pub(super) fn heap(leaves: usize) -> &'static str {
+    if leaves > LARGE { HEAP_OF_A_MILLION } else { HEAP }
+}
+
+/// Measures these subjects on a stage without a tree.
+pub(super) async fn beside(
+    stage: &Stage,
+    leaves: usize,
+    name: &str,
+    subjects: &[Subject],
+    settings: &Settings,
+    figures: &mut Figures,
+) -> Result<()> {
     let znodes = tree::plant(stage.client(), tree::large(leaves), settings.sizes.value_bytes).await?;
     // The JVMs of the servers are warmed up with the requests of a subject, because servers in production run for long. A
     // JVM of a subject starts cold, as it does everywhere.
     crate::subject::walk(settings, stage.server()).await?;
     for subject in [Subject::Pipeline, Subject::Bridge] {
-        Box::pin(round(&stage, settings, subject, znodes)).await?;
+        Box::pin(round(stage, settings, subject, znodes)).await?;
     }
-    let most = if is_large { ROUNDS_OF_LARGE } else { usize::MAX };
+    let most = if leaves > LARGE {
+        ROUNDS_OF_LARGE
+    } else {
+        usize::MAX
+    };
     for repetition in 0..settings.sizes.repetitions.min(most) {
-        for subject in in_turn(&SUBJECTS, settings, repetition) {
-            let measures = Box::pin(round(&stage, settings, subject, znodes)).await;
-            let measures = measures.with_context(|| format!("{}, {subject}", name(leaves)))?;
-            figures.add(&name(leaves), repetition, subject, measures);
+        for subject in in_turn(subjects, settings, repetition) {
+            let measures = Box::pin(round(stage, settings, subject, znodes)).await;
+            let measures = measures.with_context(|| format!("{name}, {subject}"))?;
+            figures.add(name, repetition, subject, measures);
         }
     }
     Ok(())
@@ -83,6 +107,7 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject, znodes: usi
         bootstrap: &stage.bootstrap(),
         topic: &topic,
         linger: Linger::Millis(5),
+        transactions: stage.transactions(),
     };
     let idle = stage.costs(None)?;
     let began = Instant::now();

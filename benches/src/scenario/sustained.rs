@@ -60,14 +60,25 @@ const REST_BOUND: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()> {
     let stage = Stage::start(HEAP).await?;
+    beside(&stage, NAME, &SUBJECTS, settings, figures).await
+}
+
+/// Measures these subjects on a stage without a tree.
+pub(super) async fn beside(
+    stage: &Stage,
+    name: &str,
+    subjects: &[Subject],
+    settings: &Settings,
+    figures: &mut Figures,
+) -> Result<()> {
     let paths = tree::flat(settings.sizes.written_znodes);
     tree::plant(stage.client(), paths.iter().cloned(), settings.sizes.value_bytes).await?;
-    warm(&stage, settings, &paths).await?;
+    warm(stage, settings, &paths).await?;
     for repetition in 0..settings.sizes.repetitions {
-        for subject in in_turn(&SUBJECTS, settings, repetition) {
-            let measures = Box::pin(round(&stage, settings, subject, &paths)).await;
-            let measures = measures.with_context(|| format!("{NAME}, {subject}"))?;
-            figures.add(NAME, repetition, subject, measures);
+        for subject in in_turn(subjects, settings, repetition) {
+            let measures = Box::pin(round(stage, settings, subject, &paths)).await;
+            let measures = measures.with_context(|| format!("{name}, {subject}"))?;
+            figures.add(name, repetition, subject, measures);
         }
     }
     Ok(())
@@ -89,7 +100,7 @@ async fn warm(stage: &Stage, settings: &Settings, paths: &[String]) -> Result<()
     topic.remove().await
 }
 
-async fn attach(
+pub(super) async fn attach(
     stage: &Stage,
     settings: &Settings,
     subject: Subject,
@@ -100,6 +111,7 @@ async fn attach(
         bootstrap: &stage.bootstrap(),
         topic,
         linger: Linger::Millis(5),
+        transactions: stage.transactions(),
     };
     let mut running = Running::start(subject, settings, &orders)?;
     if let Some(running) = &mut running {

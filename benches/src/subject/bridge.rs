@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use bridge_servers::{Child, eventually, is_at_rest, status_of};
 use serde_json::Value;
 
-use super::{Linger, Orders};
+use super::{Linger, Orders, Subject};
 use crate::settings::Settings;
 use crate::tree::ROOT;
 
@@ -33,6 +33,7 @@ pub struct Held {
 }
 
 pub(super) fn command(
+    subject: Subject,
     settings: &Settings,
     orders: &Orders<'_>,
     folder: &Path,
@@ -40,10 +41,11 @@ pub(super) fn command(
 ) -> Result<Command> {
     let mut text = format!(
         "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-         [[source]]\nname = \"main\"\nconnect = \"{}\"\nroots = [\"{ROOT}\"]\n\
+         [[source]]\nname = \"main\"\nconnect = \"{}\"\nroots = [\"{ROOT}\"]\n{}\
          [source.journal]\ndurability = \"{durability}\"\n\
          [[sink]]\nname = \"kafka\"\ntype = \"kafka\"\nbrokers = \"{}\"\ntopic = \"{}\"\n",
         orders.server,
+        capture(subject, orders)?,
         orders.bootstrap,
         orders.topic.name()
     );
@@ -55,6 +57,22 @@ pub(super) fn command(
     let mut command = Command::new(&settings.bridge);
     command.args(["run", "--log-format", "json"]);
     Ok(command)
+}
+
+/// The lines of a source that reads transactions; none of one that watches.
+fn capture(subject: Subject, orders: &Orders<'_>) -> Result<String> {
+    let source = || orders.transactions.context("this stage has no quorum port");
+    Ok(match subject {
+        Subject::BridgeObserver => format!(
+            "capture = \"observer\"\n[source.observer]\nbypasses_acls = true\nservers = [\"{}\"]\n",
+            source()?.quorum
+        ),
+        Subject::BridgeTxnlog => format!(
+            "capture = \"txnlog\"\n[source.txnlog]\nbypasses_acls = true\ndirectories = [{:?}]\n",
+            source()?.logs
+        ),
+        _ => String::new(),
+    })
 }
 
 /// Waits until it is live and has delivered everything.

@@ -5,6 +5,7 @@ pub mod peer;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub enum Subject {
     Bridge,
     /// The bridge without fsync.
     BridgeUnsynced,
+    /// The bridge as an observer.
+    BridgeObserver,
+    /// The bridge as a reader of the server's logs.
+    BridgeTxnlog,
 }
 
 impl fmt::Display for Subject {
@@ -57,6 +62,8 @@ impl fmt::Display for Subject {
             Subject::Curator => "Curator",
             Subject::Bridge => "bridge",
             Subject::BridgeUnsynced => "bridge, `process_crash`",
+            Subject::BridgeObserver => "bridge, `observer`",
+            Subject::BridgeTxnlog => "bridge, `txnlog`",
         };
         f.pad(name)
     }
@@ -82,6 +89,17 @@ pub struct Orders<'a> {
     pub topic: &'a Topic,
     /// The linger.
     pub linger: Linger,
+    /// For subjects that read transactions.
+    pub transactions: Option<TransactionSource<'a>>,
+}
+
+/// Where transactions can be read.
+#[derive(Clone, Copy, Debug)]
+pub struct TransactionSource<'a> {
+    /// The quorum port.
+    pub quorum: SocketAddr,
+    /// The `dataDir` of the server.
+    pub logs: &'a Path,
 }
 
 /// A running subject. Dropping it removes its process and files.
@@ -109,8 +127,12 @@ impl Running {
             Subject::Watcher => watcher(settings, orders),
             Subject::Pipeline => pipeline(settings, orders),
             Subject::Curator => peer::command(settings, orders)?,
-            Subject::Bridge => bridge::command(settings, orders, folder.path(), "power_loss")?,
-            Subject::BridgeUnsynced => bridge::command(settings, orders, folder.path(), "process_crash")?,
+            Subject::Bridge | Subject::BridgeObserver | Subject::BridgeTxnlog => {
+                bridge::command(subject, settings, orders, folder.path(), "power_loss")?
+            }
+            Subject::BridgeUnsynced => {
+                bridge::command(subject, settings, orders, folder.path(), "process_crash")?
+            }
         };
         command.current_dir(folder.path());
         for (name, _) in std::env::vars_os() {
@@ -133,7 +155,9 @@ impl Running {
     /// If it ends, or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
         match self.subject {
-            Subject::Bridge | Subject::BridgeUnsynced => bridge::at_rest(&mut self.child, START_BOUND).await,
+            Subject::Bridge | Subject::BridgeUnsynced | Subject::BridgeObserver | Subject::BridgeTxnlog => {
+                bridge::at_rest(&mut self.child, START_BOUND).await
+            }
             _ => self
                 .child
                 .line(READY, START_BOUND)
