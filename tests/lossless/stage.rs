@@ -151,9 +151,14 @@ impl Bridge {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         for line in whole.lines() {
             let record: Value = serde_json::from_str(line).unwrap();
-            let first = records
-                .entry(record["seq"].as_u64().unwrap())
-                .or_insert_with(|| record.clone());
+            // The records of a snapshot for one sink have the number of the record that it follows.
+            let run = &record["run"];
+            let place = (
+                record["seq"].as_u64().unwrap(),
+                run["id"].as_str().map(str::to_owned),
+                run["index"].as_u64(),
+            );
+            let first = records.entry(place).or_insert_with(|| record.clone());
             assert_eq!(*first, record, "delivered again, and not equal");
         }
         records.into_values().collect()

@@ -206,8 +206,10 @@ pub fn facts(record: &Value, node: &Znode, has_lists: bool) -> Option<String> {
         "create" | "snapshot" => lifetime(node),
         _ => Value::Null,
     };
-    let has_list = has_lists && matches!(op, "create" | "snapshot" | "acl");
-    let expected_list = if has_list { list(&node.acl) } else { Value::Null };
+    let expected_list = match op {
+        "create" | "snapshot" | "acl" if has_lists => list(&node.acl),
+        _ => Value::Null,
+    };
     let expected = [("lifetime", expected_lifetime), ("acl", expected_list)];
     let mut differing = expected.iter().filter(|(field, value)| record[*field] != *value);
     let (field, value) = differing.next()?;
