@@ -1,6 +1,7 @@
 //! The source: makes one connection after another, decodes what has arrived, stages trees, and reports to the machine.
 
 mod filling;
+mod forwarding;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::pin::pin;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
-use bridge_core::committed::{CommittedTxn, HistoryPosition, SyncAnswer, SyncKind};
+use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
 use bridge_core::number::Zxid;
 use bridge_core::source::{
     AddressedRequest, Connection, FeedMeasures, Input, Link, SessionFate, Source, SourceError,
@@ -33,7 +34,7 @@ use super::options::ObserverOptions;
 use super::spool::{Batch, MEMORY_BYTES, Spool, SpoolLimits};
 use super::stage::Stage;
 use super::stop::{Stop, trouble, unsupported};
-use super::to_core::{decoded, history};
+use super::to_core::decoded;
 use super::transport::{Interrupt, QuorumLogin, Transport};
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
@@ -468,32 +469,6 @@ impl Driver {
             other => other,
         };
         Ok(())
-    }
-
-    /// Sends transactions to the machine, except for those without a number, which are no part of the history.
-    async fn forward(&mut self, transactions: Vec<CommittedPayload>) -> Result<(), Stop> {
-        let digests = self.source.config.acl_digests;
-        let mut history = history(&transactions, &mut self.last, digests).map_err(unsupported)?;
-        if self.of_other_charset.is_some() && self.of_other_charset == self.leader {
-            history
-                .iter_mut()
-                .for_each(|transaction| transaction.digest = None);
-        }
-        self.name_sessions(&history).await?;
-        match history.is_empty() {
-            true => Ok(()),
-            false => self.input(Input::Transactions(history)).await,
-        }
-    }
-
-    /// Sends the owners of sessions that are new, before transactions of theirs.
-    async fn name_sessions(&mut self, history: &[CommittedTxn]) -> Result<(), Stop> {
-        let who = self.who.as_ref();
-        let news = who.map(|who| who.news(history.iter().map(|txn| txn.session)));
-        match news.filter(|news| !news.is_empty()) {
-            Some(news) => self.input(Input::Sessions(news)).await,
-            None => Ok(()),
-        }
     }
 
     async fn up_to_date(&mut self) -> Result<(), Stop> {

@@ -9,12 +9,11 @@ use std::time::Instant;
 use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
 use bridge_core::record::Mode;
 use bridge_core::source::{Input, SourceEvent, SourceRequest};
-use bridge_transactions::transaction::{Transaction, epoch};
+use bridge_transactions::transaction::epoch;
 
 use super::{Driver, Work};
 use crate::observer::conversation::ConversationEnd;
-use crate::observer::stop::{Stop, unsupported};
-use crate::observer::to_core::committed;
+use crate::observer::stop::Stop;
 use crate::txnlog::LogFolder;
 use crate::txnlog::applied::applied_by_servers;
 use crate::txnlog::base::{BaseError, Sources};
@@ -184,21 +183,6 @@ impl Driver {
                 self.input(Input::UpToDate).await?;
             }
         }
-    }
-
-    async fn forward_logged(&mut self, transactions: Vec<Transaction>) -> Result<(), Stop> {
-        let digests = self.source.config.acl_digests;
-        let is_of_other_charset = self.of_other_charset.is_some() && self.of_other_charset == self.leader;
-        let converted: Result<Vec<_>, String> = transactions
-            .into_iter()
-            .map(|mut transaction| {
-                transaction.digest = transaction.digest.filter(|_| !is_of_other_charset);
-                committed(transaction, digests)
-            })
-            .collect();
-        let converted = converted.map_err(unsupported)?;
-        self.name_sessions(&converted).await?;
-        self.input(Input::Transactions(converted)).await
     }
 
     /// The machine asks for another connection where a transaction contradicts its image.
