@@ -61,10 +61,7 @@ impl JournalQuery {
         let last = read.last().filter(|_| read.len() == limit);
         let next = last.map(|last| Cursor::new(hash, [last.seq.to_string()]).to_text());
         let letters = read.into_iter().filter_map(|letter| {
-            let access = letter
-                .path
-                .as_ref()
-                .map_or(Access::Full, |path| self.access(path));
+            let access = self.access_to_letter(letter.path.as_ref());
             (access != Access::Hidden).then_some((letter, access == Access::Full))
         });
         Ok(AnswerList::of(
@@ -109,7 +106,12 @@ impl JournalQuery {
     }
 
     fn is_visible(&self, path: Option<&ZnodePath>) -> bool {
-        path.is_none_or(|path| self.access(path) != Access::Hidden)
+        self.access_to_letter(path) != Access::Hidden
+    }
+
+    /// A record without a path, such as a service event, may be of any znode: only a caller who sees all of them sees it.
+    fn access_to_letter(&self, path: Option<&ZnodePath>) -> Access {
+        path.map_or_else(|| self.access(&ZnodePath::slash()), |path| self.access(path))
     }
 
     /// Why a sink is disabled; `None` if it is not.

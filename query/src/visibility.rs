@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Record, State};
+use bridge_core::record::{Record, ServiceEvent, State};
 
 /// How much of a znode a caller sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Everything.
     Full,
-    /// Its path, operations and Stat; neither its data nor its access control list.
+    /// Its path, operations and Stat; neither its data nor its access control list, nor the facts of a service event, which
+    /// come from data.
     Masked,
     /// Nothing: it is left out of lists, and a question about it fails. If it is a root, its gaps and snapshots are left
     /// out, too.
@@ -49,6 +50,9 @@ pub(crate) fn shown(visibility: &dyn Visibility, record: &Arc<Record>) -> Option
     }
 }
 
+/// In the place of the sentence of an event, which repeats its facts.
+const FACTS_MASKED: &str = "the facts are masked";
+
 fn masked(record: &Record) -> Record {
     let without_data = |state: &Option<State>| {
         state.as_ref().map(|state| State {
@@ -60,6 +64,48 @@ fn masked(record: &Record) -> Record {
         before: without_data(&record.before),
         after: without_data(&record.after),
         acl: None,
+        event: record.event.as_ref().map(|event| {
+            Arc::new(ServiceEvent {
+                text: FACTS_MASKED.to_owned(),
+                ..event.without_facts()
+            })
+        }),
         ..record.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::record::{Endpoint, Op, ServiceEventType};
+
+    use super::*;
+
+    struct Blind;
+
+    impl Visibility for Blind {
+        fn access(&self, _: &ZnodePath) -> Access {
+            Access::Masked
+        }
+    }
+
+    #[test]
+    fn a_service_event_comes_without_its_facts_where_values_are_masked() {
+        let mut record = bridge_core::testing::a_record().control(Op::Service).build();
+        record.root = Some(ZnodePath::slash());
+        record.event = Some(Arc::new(ServiceEvent {
+            service: "payments".to_owned(),
+            endpoints: vec![Endpoint {
+                host: "10.0.0.1".to_owned(),
+                ..Endpoint::default()
+            }],
+            text: "payments: 10.0.0.1 is up".to_owned(),
+            ..ServiceEvent::of_type(ServiceEventType::InstanceUp)
+        }));
+        let record = Arc::new(record);
+        let seen = |visibility: &dyn Visibility| format!("{:?}", shown(visibility, &record));
+        // The control.
+        assert!(seen(&AllVisible).contains("10.0.0.1"));
+        let masked = seen(&Blind);
+        assert!(masked.contains("payments") && !masked.contains("10.0.0.1"), "{masked}");
     }
 }
