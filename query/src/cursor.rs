@@ -2,7 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use bridge_core::journal::Position;
+
 use crate::error::QueryError;
+use crate::position::position_text;
 
 /// The separator of the parts; no path holds it.
 const SEPARATOR: char = '\0';
@@ -23,6 +26,15 @@ pub(crate) fn query_hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     hasher.finish()
+}
+
+/// A moment as a part of the question. A time may have been given as an age or a time of day, which is another one at the
+/// next page: the cursor has that of the first page, and it counts.
+pub(crate) fn asked(position: Option<Position>) -> Option<String> {
+    position.map(|position| match position {
+        Position::Time(_) => "time".to_owned(),
+        Position::Seq(_) | Position::Zxid(_) => position_text(position),
+    })
 }
 
 impl Cursor {

@@ -8,7 +8,7 @@ use bridge_core::record::{Record, Timestamp};
 
 use super::{AnswerList, position_of_cursor};
 use crate::changes::Range;
-use crate::cursor::{Cursor, query_hash};
+use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::position::position_text;
@@ -55,7 +55,7 @@ impl JournalQuery {
         question: &ChangesQuestion<'_>,
         now: Timestamp,
     ) -> Result<AnswerList<Arc<Record>>, QueryError> {
-        let asked = (question.from.map(position_text), question.to.map(position_text));
+        let asked = (asked(question.from), asked(question.to));
         let hash = query_hash(&("changes", asked, question.filter, question.order));
         let resolved = match question.cursor {
             Some(text) => ResolvedRange::resumed(text, hash)?,

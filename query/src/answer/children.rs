@@ -12,7 +12,7 @@ use crate::PAGE_MAX;
 use crate::as_of::AsOfValue;
 use crate::at_position::AtPosition;
 use crate::certainty::{Certainty, Doubt};
-use crate::cursor::{Cursor, query_hash};
+use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::name_after;
@@ -125,7 +125,7 @@ impl JournalQuery {
         let ChildrenQuestion { path, prefix, .. } = question;
         self.must_be_visible(path)?;
         let limit = question.limit.clamp(1, PAGE_MAX);
-        let asked = question.at.map(position_text);
+        let asked = asked(question.at);
         let hash = query_hash(&("children", path.as_str(), prefix, question.after, asked));
         let (position, mut from) = match question.cursor {
             Some(text) => {

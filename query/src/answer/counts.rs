@@ -14,11 +14,10 @@ use super::changes::ResolvedRange;
 use crate::PAGE_MAX;
 use crate::activity::{ActivityCounts, Grouping};
 use crate::changes::Range;
-use crate::cursor::query_hash;
+use crate::cursor::{asked, query_hash};
 use crate::error::QueryError;
 use crate::gaps::{GapScan, GapSpan};
 use crate::journal::JournalQuery;
-use crate::position::position_text;
 use crate::selection::Selection;
 
 /// The most intervals that a range is divided into: a chart on a wide screen.
@@ -76,7 +75,7 @@ impl JournalQuery {
         question: &RangeQuestion<'_>,
         now: Timestamp,
     ) -> Result<AnswerList<GapSpan>, QueryError> {
-        let asked = (question.from.map(position_text), question.to.map(position_text));
+        let asked = (asked(question.from), asked(question.to));
         let hash = query_hash(&("gaps", asked));
         let resolved = match question.cursor {
             Some(text) => ResolvedRange::resumed(text, hash)?,
@@ -119,7 +118,7 @@ impl JournalQuery {
     ) -> Result<AnswerList<ActivityBucket>, QueryError> {
         let ActivityQuestion { range, buckets, .. } = question;
         let buckets = (*buckets).clamp(1, BUCKETS_MAX);
-        let asked = (range.from.map(position_text), range.to.map(position_text));
+        let asked = (asked(range.from), asked(range.to));
         let hash = query_hash(&("activity", asked, question.filter, buckets));
         let resolved = match range.cursor {
             Some(text) => ResolvedRange::resumed(text, hash)?,

@@ -16,7 +16,7 @@ use crate::as_of::AsOfValue;
 use crate::at_position::AtPosition;
 use crate::certainty::Certainty;
 use crate::coverage::LATE_MS;
-use crate::cursor::{Cursor, query_hash};
+use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::KnownPaths;
@@ -151,17 +151,18 @@ impl JournalQuery {
         let DiffQuestion { under, a, b, .. } = *question;
         self.must_be_visible(under)?;
         let limit = question.limit.clamp(1, PAGE_MAX);
-        let hash = query_hash(&("diff", under.as_str(), position_text(a), b.map(position_text)));
-        let (b, visited) = match question.cursor {
+        let hash = query_hash(&("diff", under.as_str(), asked(Some(a)), asked(b)));
+        let (a, b, visited) = match question.cursor {
             Some(text) => {
-                let [b, visited] = Cursor::parts(text, hash)?;
-                let bad = |_| QueryError::BadCursor(text.chars().take(40).collect());
+                let [a, b, visited] = Cursor::parts(text, hash)?;
+                let bad = || QueryError::BadCursor(text.chars().take(40).collect());
                 (
+                    position_of_cursor(&a)?.ok_or_else(bad)?,
                     position_of_cursor(&b)?,
-                    Some(ZnodePath::parse(&visited).map_err(bad)?),
+                    Some(ZnodePath::parse(&visited).map_err(|_| bad())?),
                 )
             }
-            None => (b, None),
+            None => (a, b, None),
         };
         let b = self.position_or_tail(b)?;
         let (before, after) = (AtPosition::new(self, a, now)?, AtPosition::new(self, b, now)?);
@@ -198,7 +199,10 @@ impl JournalQuery {
             });
         };
         let next = last.filter(|_| !is_all);
-        let next = next.map(|last| Cursor::new(hash, [position_text(b), last.to_string()]).to_text());
+        let next = next.map(|last| {
+            let parts = [position_text(a), position_text(b), last.to_string()];
+            Cursor::new(hash, parts).to_text()
+        });
         let (from, to) = (self.moment_of(&before)?, self.moment_of(&after)?);
         Ok(AnswerList {
             scanned: visits,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::moment::Moment;
 use super::position_of_cursor;
 use crate::certainty::Doubt;
-use crate::cursor::{Cursor, query_hash};
+use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
 use crate::history::Version;
 use crate::journal::JournalQuery;
@@ -80,7 +80,7 @@ impl JournalQuery {
     ) -> Result<Option<HistoryAnswer>, QueryError> {
         let HistoryQuestion { path, from, to, .. } = *question;
         self.must_be_visible(path)?;
-        let asked = (from.map(position_text), to.map(position_text));
+        let asked = (asked(from), asked(to));
         let hash = query_hash(&("history", path.as_str(), asked));
         let (from, to, next) = match question.cursor {
             Some(text) => {

@@ -170,6 +170,30 @@ fn a_cursor_of_another_question_is_refused() {
     }
 }
 
+#[test]
+fn a_cursor_of_a_question_about_an_age_goes_on_with_the_moments_of_its_first_page() {
+    let scratch = story();
+    let query = scratch.query();
+    let selection = Selection::default();
+    // The same age, asked a millisecond later for each page.
+    let page = |later: i64, cursor: Option<&str>| {
+        let question = ChangesQuestion {
+            from: Some(Position::Time(Timestamp(NOON + later))),
+            to: None,
+            selection: &selection,
+            filter: "",
+            order: ChangesOrder::Oldest,
+            cursor,
+            limit: 2,
+        };
+        query.records_between(&question, NOW).unwrap()
+    };
+    let first = page(0, None);
+    let second = page(1, first.next.as_deref());
+    assert_eq!((first.items[0].seq, second.items[0].seq), (Seq(1), Seq(3)));
+    assert_eq!(first.from, second.from);
+}
+
 /// Masks all values below `/masked`.
 struct MasksSome;
 
