@@ -16,6 +16,7 @@ mod moment;
 mod node;
 
 use bridge_core::journal::Position;
+use bridge_core::number::Seq;
 use bridge_core::record::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -93,8 +94,27 @@ fn position_of_cursor(text: &str) -> Result<Option<Position>, QueryError> {
     if text.is_empty() {
         return Ok(None);
     }
+    // A number of ours is no Unix time that somebody has typed, however large it is.
+    if let Ok(seq) = text.parse() {
+        return Ok(Some(Position::Seq(Seq(seq))));
+    }
     let position = parse_position(text, Timestamp(0));
     position
         .map(Some)
         .map_err(|_| QueryError::BadCursor(text.chars().take(40).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::position_text;
+
+    #[test]
+    fn a_cursor_of_a_journal_with_more_than_a_thousand_million_records_is_read_again() {
+        for seq in [1, 999_999_999, 1_000_000_000, u64::MAX >> 1] {
+            let position = Position::Seq(Seq(seq));
+            let read = position_of_cursor(&position_text(position)).unwrap();
+            assert_eq!(read, Some(position));
+        }
+    }
 }
