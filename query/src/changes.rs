@@ -1,5 +1,6 @@
 //! Records of a range of the journal, in order, page by page.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::PAGE_MAX;
 use crate::certainty::Doubt;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
-use crate::plan::ScanPlan;
+use crate::plan::{LOOK_MAX, ScanPlan};
 use crate::selection::Selection;
 
 /// The most records that one step reads: a transaction of a few milliseconds.
@@ -145,30 +146,35 @@ impl JournalQuery {
         // Records that retention has removed cost no steps.
         let mut left = Range {
             after: range.after.max(Seq(oldest.0 - 1)),
-            ..range
+            until: range.until.min(self.tail()?),
         };
         if let ScanPlan::Paths(paths) = &plan {
             return self.newest_of_paths(left, paths, selection, limit);
         }
         // Each step is put before the ones that were read earlier.
-        let mut steps: Vec<Vec<Arc<Record>>> = Vec::new();
-        let mut found = 0;
+        let mut steps: Vec<VecDeque<Arc<Record>>> = Vec::new();
+        let (mut found, mut bytes, mut looked) = (0, 0, 0);
         while !left.is_empty() {
-            if page.scanned >= SCAN_MAX {
+            if page.scanned >= SCAN_MAX || looked >= LOOK_MAX {
                 page.next = Some(left);
                 break;
             }
             let begin = Seq(left.until.0.saturating_sub(STEP.records as u64)).max(left.after);
-            let mut step = self.stretch(Range { after: begin, ..left }, selection, &mut page)?;
-            let surplus = step.len().saturating_sub(limit - found);
-            step.drain(..surplus);
+            looked += left.until.0 - begin.0;
+            let room = ReadLimit {
+                records: limit - found,
+                bytes: PAGE_BYTES_MAX - bytes,
+            };
+            let (step, is_cut) = self.stretch(Range { after: begin, ..left }, selection, room, &mut page)?;
             found += step.len();
-            left.until = match step.first() {
-                Some(first) if found == limit => Seq(first.seq.0 - 1),
+            bytes += step.iter().map(|record| bytes_of(record)).sum::<usize>();
+            let is_full = is_cut || found == limit || bytes >= PAGE_BYTES_MAX;
+            left.until = match step.front() {
+                Some(first) if is_full => Seq(first.seq.0 - 1),
                 _ => begin,
             };
             steps.push(step);
-            if found == limit {
+            if is_full {
                 page.next = (!left.is_empty()).then_some(left);
                 break;
             }
@@ -178,21 +184,30 @@ impl JournalQuery {
         Ok(page)
     }
 
-    /// All selected records of a range of at most [`STEP`] records.
+    /// The last selected records of a range of at most [`STEP`] records that have room, at least one, and whether there
+    /// are more before them.
     fn stretch(
         &self,
         range: Range,
         selection: &Selection,
+        room: ReadLimit,
         page: &mut ChangesPage,
-    ) -> Result<Vec<Arc<Record>>, QueryError> {
-        let mut found = Vec::new();
+    ) -> Result<(VecDeque<Arc<Record>>, bool), QueryError> {
+        let (mut found, mut bytes, mut is_cut) = (VecDeque::new(), 0, false);
         let (_, scanned) = self.scan(range, |record| {
             page.gaps.extend(GapMark::of(record));
-            found.extend(self.selected(record, selection));
+            if let Some(record) = self.selected(record, selection) {
+                bytes += bytes_of(&record);
+                found.push_back(record);
+            }
+            while found.len() > 1 && (found.len() > room.records || bytes > room.bytes) {
+                bytes -= found.pop_front().map_or(0, |record| bytes_of(&record));
+                is_cut = true;
+            }
             ControlFlow::Continue(())
         })?;
         page.scanned += scanned;
-        Ok(found)
+        Ok((found, is_cut))
     }
 
     /// The record as this caller may see it, if it is selected as such: a text is not looked for in a masked value.

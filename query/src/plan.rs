@@ -9,7 +9,7 @@ use bridge_core::journal::{PathNumber, ReadLimit, ReadOrder};
 use bridge_core::number::Seq;
 use bridge_core::record::Record;
 
-use crate::changes::{ChangesPage, GapMark, Range, SCAN_MAX, STEP};
+use crate::changes::{ChangesPage, GapMark, PAGE_BYTES_MAX, Range, SCAN_MAX, STEP, bytes_of};
 use crate::coverage::STEP_MARKS;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
@@ -107,18 +107,26 @@ impl JournalQuery {
         limit: usize,
     ) -> Result<ChangesPage, QueryError> {
         let mut page = ChangesPage::default();
-        while !left.is_empty() && page.records.len() < limit && page.scanned < LOOK_MAX {
+        let mut bytes = 0;
+        while !left.is_empty()
+            && page.records.len() < limit
+            && bytes < PAGE_BYTES_MAX
+            && page.scanned < LOOK_MAX
+        {
             let after = Seq(left.until.0.saturating_sub(LOOK_STEP)).max(left.after);
             let step = ReadLimit {
                 records: limit - page.records.len(),
-                ..STEP
+                bytes: PAGE_BYTES_MAX - bytes,
             };
             let (records, reached) =
                 self.reader()?
                     .read_paths(paths, (after, left.until), ReadOrder::Newest, step)?;
             let visible = records.iter().filter(|record| !self.is_hidden(record));
-            page.records
-                .extend(visible.filter_map(|record| self.selected(record, selection)));
+            let selected: Vec<_> = visible
+                .filter_map(|record| self.selected(record, selection))
+                .collect();
+            bytes += selected.iter().map(|record| bytes_of(record)).sum::<usize>();
+            page.records.extend(selected);
             let seen = Range {
                 after: Seq(reached.0 - 1),
                 until: left.until,

@@ -211,3 +211,29 @@ fn control_records_belong_to_no_path() {
     assert!(!of_paths(&["/"]).selects(&control));
     assert!(of_paths(&["/"]).selects(&a_record().build()));
 }
+
+#[test]
+fn the_newest_records_come_in_pages_of_a_few_values_if_these_are_large() {
+    let large = "x".repeat(1 << 20);
+    let mut scratch = Scratch::with([created("/a", 1, &large), created("/b", 2, &large)]);
+    scratch.append((3..=12).map(|zxid| updated("/a", 1, zxid, &large)));
+    let query = scratch.query();
+    for (selection, expected) in [(Selection::default(), 12), (of_paths(&["/a"]), 11)] {
+        let mut left = Range {
+            after: Seq::ZERO,
+            // A cursor that somebody has made up.
+            until: Seq(u64::MAX >> 2),
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = query.newest(left, &selection, 1_000).unwrap();
+            // Each has at most two values of a MiB, and a page 4 MiB beside one record.
+            assert!(page.records.len() <= 3, "{}", page.records.len());
+            found.extend(page.records.iter().rev().map(|record| record.seq.0));
+            let Some(next) = page.next else { break };
+            left = next;
+        }
+        assert_eq!(found.len(), expected);
+        assert!(found.is_sorted_by(|newer, older| newer > older), "{found:?}");
+    }
+}
