@@ -14,7 +14,7 @@ use super::{AnswerList, position_of_cursor};
 use crate::PAGE_MAX;
 use crate::as_of::AsOfValue;
 use crate::at_position::AtPosition;
-use crate::certainty::Certainty;
+use crate::certainty::{Certainty, Doubt};
 use crate::coverage::LATE_MS;
 use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
@@ -97,13 +97,21 @@ impl KnownVersion {
         let Some(value) = value else {
             return KnownVersion::Unknown;
         };
-        // Other doubts are about the value alone, or about the whole moment, which says so.
-        let is_certain = matches!(
-            value.certainty,
-            Certainty::Exact | Certainty::Masked | Certainty::Cut | Certainty::Beyond
-        );
+        // Other doubts are about the value alone, or about the whole moment, which says so. Each one counts: the worst may
+        // be a mask, and the version open besides.
+        let is_open_to = |others: &[Certainty]| {
+            let mut doubts = value.doubts.iter().map(Doubt::certainty);
+            doubts.any(|doubt| !others.contains(&doubt))
+        };
+        let is_certain = !is_open_to(&[Certainty::Masked, Certainty::Cut, Certainty::Beyond]);
+        let is_version_certain = !is_open_to(&[
+            Certainty::Masked,
+            Certainty::Cut,
+            Certainty::Beyond,
+            Certainty::Unread,
+        ]);
         match (value.exists, value.stat) {
-            (Some(true), Some(stat)) if is_certain || value.certainty == Certainty::Unread => {
+            (Some(true), Some(stat)) if is_version_certain => {
                 KnownVersion::Written {
                     czxid: stat.czxid,
                     mzxid: stat.mzxid,
@@ -252,4 +260,34 @@ fn preview(mut value: AsOfValue) -> AsOfValue {
         };
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::record::Stat;
+
+    use super::*;
+
+    #[test]
+    fn a_version_with_another_doubt_than_its_mask_is_not_certain() {
+        let masked = |doubt: Option<Doubt>| {
+            let mut value = AsOfValue {
+                stat: Some(Stat::default()),
+                exists: Some(true),
+                data: None,
+                seq: None,
+                certain: true,
+                doubts: Vec::new(),
+                certainty: Certainty::Exact,
+            };
+            doubt.into_iter().for_each(|doubt| value.doubt(doubt));
+            value.doubt(Doubt::Masked);
+            assert_eq!(value.certainty, Certainty::Masked);
+            KnownVersion::of(Some(&value))
+        };
+        // The control.
+        assert!(matches!(masked(None), KnownVersion::Written { .. }));
+        assert_eq!(masked(Some(Doubt::Overwritten(Zxid(7)))), KnownVersion::Some);
+        assert_eq!(masked(Some(Doubt::Compacted(3))), KnownVersion::Some);
+    }
 }
