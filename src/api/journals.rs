@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,8 +31,9 @@ pub(super) struct ApiJournals {
 pub(super) struct SourceJournal {
     journal: JournalQuery,
     /// One question reads at a time: the bridge needs the processors and the disk for its work.
-    turn: Semaphore,
-    waiting: AtomicUsize,
+    turn: Arc<Semaphore>,
+    /// Places of the question that reads and of those that wait.
+    places: Arc<Semaphore>,
 }
 
 impl ApiJournals {
@@ -61,8 +61,8 @@ impl ApiJournals {
         let journal = JournalQuery::open(&self.data_dir.join(format!("{name}.journal")))?;
         let journal = Arc::new(SourceJournal {
             journal,
-            turn: Semaphore::new(1),
-            waiting: AtomicUsize::new(0),
+            turn: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(1 + WAITING_MAX)),
         });
         opened.insert(name.to_owned(), Arc::clone(&journal));
         Ok(journal)
@@ -76,35 +76,21 @@ impl SourceJournal {
         caller: &Caller,
         question: impl FnOnce(&JournalQuery, Timestamp) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _place = Place::take(self)?;
-        let turn = timeout(TURN_WAIT, self.turn.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| Problem::busy("too many questions about this source wait"))?;
+        let turn = timeout(TURN_WAIT, Arc::clone(&self.turn).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
             return Err(Problem::busy("other questions about this source take long"));
         };
         let journal = self.journal.clone().with_visibility(caller.visibility());
-        let asked = tokio::task::spawn_blocking(move || question(&journal, wall_clock()()));
+        let asked = tokio::task::spawn_blocking(move || {
+            // A caller that goes away does not end the question: turn and place are free once it has ended.
+            let _held = (place, turn);
+            question(&journal, wall_clock()())
+        });
         // It fails only if the question panics.
         asked
             .await
             .unwrap_or_else(|_| Err(Problem::failed("the question ended early")))
-    }
-}
-
-/// A place among the questions that wait. It is given back when it is dropped.
-struct Place<'a>(&'a SourceJournal);
-
-impl Place<'_> {
-    fn take(journal: &SourceJournal) -> Result<Place<'_>, Problem> {
-        let place = Place(journal);
-        match journal.waiting.fetch_add(1, Ordering::Relaxed) > WAITING_MAX {
-            true => Err(Problem::busy("too many questions about this source wait")),
-            false => Ok(place),
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

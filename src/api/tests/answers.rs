@@ -355,3 +355,27 @@ async fn no_parameter_whatever_it_holds_is_more_than_a_problem_of_the_caller() {
     }
     assert!(answered > 60, "{answered} of 600 were answered");
 }
+
+#[tokio::test]
+async fn a_question_whose_caller_has_gone_keeps_its_turn_until_it_ends() {
+    let served = Served::new();
+    let view = View::new(vec![served._status.subscribe()], Vec::new());
+    let journals = crate::api::journals::ApiJournals::new(served._folder.path(), view);
+    let source = journals.source("main").unwrap();
+    let caller = served.access.by_token(TOKEN).unwrap();
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let asked = source.ask(&caller, move |_, _| {
+        begin.send(()).unwrap();
+        let _ = ended.recv_timeout(BOUND);
+        Ok(())
+    });
+    tokio::select! {
+        _ = asked => panic!("it has not ended"),
+        begun = begun => begun.unwrap(),
+    }
+    // The caller is gone, and the question still reads.
+    assert!(source.ask(&caller, |_, _| Ok(())).await.is_err());
+    end.send(()).unwrap();
+    source.ask(&caller, |_, _| Ok(())).await.unwrap();
+}
