@@ -209,7 +209,8 @@ impl Reader {
 
 impl Reader {
     /// The zxid with which the kept records begin: every later change is in the journal. While no record was removed, that
-    /// of the first listing that ended; otherwise that of the first exact record. `None` if there is none yet.
+    /// of the first listing that ended; otherwise that of the first exact record of a change, and where retention has left
+    /// none, the zxid up to which the journal is complete. `None` before the end of the first listing.
     ///
     /// # Errors
     ///
@@ -217,15 +218,20 @@ impl Reader {
     pub fn begins_at(&mut self) -> Result<Option<Zxid>, JournalError> {
         let doing = "looking for its begin";
         let found = match self.oldest()? {
-            None => return Ok(None),
+            None => Ok(None),
             Some(Seq(1)) => self.first_where("op = ?3 AND zxid IS NOT NULL", op_number(Op::SnapshotEnd)),
+            // A row of a listing has the zxid of an earlier change, however old that is.
             Some(_) => self.first_where(
-                "zxid_kind = ?3 AND zxid IS NOT NULL",
+                &format!(
+                    "zxid_kind = ?3 AND zxid IS NOT NULL AND op <> {}",
+                    op_number(Op::Snapshot)
+                ),
                 kind_number(ZxidKind::Exact),
             ),
         };
         let Some(seq) = found.map_err(|error| self.fault(doing, error))? else {
-            return Ok(None);
+            let listed = self.roots()?.into_iter().filter(|root| root.is_listed);
+            return Ok(listed.map(|root| root.reported).max());
         };
         self.within(doing, |connection| {
             let zxid: Option<i64> = connection

@@ -7,7 +7,7 @@ use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{NAMESPACE, Op, Timestamp};
 
-use super::scratch::{Scratch, change, created, deleted, path, read, time_of, updated};
+use super::scratch::{Scratch, change, created, deleted, gap, path, read, time_of, updated};
 use crate::{AsOfValue, Certainty, JournalQuery, PastPlace, QueryError, past_file};
 
 const NOW: Timestamp = Timestamp(i64::MAX);
@@ -196,6 +196,36 @@ fn where_records_are_missing_between_the_files_no_answer_from_before_is_certain(
     assert!(page.unwrap().doubt.is_some());
     // The journal's own answers are as ever.
     assert!(at(&query, "/a", 41).unwrap().certain);
+}
+
+#[test]
+fn where_retention_has_left_no_change_no_answer_from_before_is_certain() {
+    let mut scratch = scratch(45);
+    // Only the begin of a gap is kept, which has no zxid: the change at 60 is in neither file.
+    scratch.append([
+        updated("/a", 10, 60, "four"),
+        updated("/a", 10, 70, "five"),
+        gap(80),
+    ]);
+    scratch.retain_at(10_000);
+    let query = scratch.query();
+    assert_eq!(query.begins_at().unwrap(), Some(Zxid(100)));
+    let value = at(&query, "/a", 65).unwrap();
+    assert!(!value.certain, "{value:?}");
+}
+
+#[test]
+fn the_rows_of_a_listing_do_not_show_where_the_kept_records_begin() {
+    let mut scratch = scratch(45);
+    scratch.append([updated("/a", 10, 60, "four"), updated("/a", 10, 70, "five")]);
+    let restated = Append {
+        captured: Timestamp(time_of(200)),
+        ..listed("/b", 12, 12, 0, "old")
+    };
+    scratch.append([restated, listing_end(90)]);
+    scratch.retain_at(250);
+    let query = scratch.query();
+    assert!(query.begins_at().unwrap() > Some(Zxid(45)));
 }
 
 #[test]
