@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 use bridge_config::{Config, SourceConfig};
 use bridge_core::amount::Horizon;
 use bridge_core::committed::{SyncAnswer, SyncKind};
-use bridge_core::journal::{Durability, Journal, JournalOptions, JournalWriter, ReadLimit, Reader};
+use bridge_core::journal::{
+    Durability, Journal, JournalOptions, JournalWriter, ReadLimit, Reader, check_not_lost,
+};
 use bridge_core::machine::{SourceMachine, StepError, StepOutcome};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::{Mode, Record, Stat, ZxidKind};
@@ -131,6 +133,8 @@ pub fn backfill(plan: &BackfillPlan<'_>, mut progress: impl FnMut(Progress)) -> 
     let is_new_journal = matches!(target, Target::New);
     let to = match &target {
         Target::New => {
+            // A bridge may have been started meanwhile, and killed.
+            check_not_lost(&journal)?;
             work.publish_new(&file, &journal)?;
             journal
         }
@@ -155,6 +159,7 @@ pub fn backfill(plan: &BackfillPlan<'_>, mut progress: impl FnMut(Progress)) -> 
 impl Target {
     fn of(file: &Path) -> Result<Target, Failure> {
         if !file.exists() {
+            check_not_lost(file)?;
             return Ok(Target::New);
         }
         let journal = JournalQuery::open(file)?;
@@ -170,7 +175,7 @@ impl Target {
                 Exit::Environment,
                 format!(
                     "the journal {} has no complete listing yet\nhelp: let the bridge run until its source is live, or \
-                     remove the journal to backfill a new one",
+                     move the journal, its log and its lock file away to backfill a new one",
                     file.display()
                 ),
             )),

@@ -228,6 +228,18 @@ fn open_in(journal: &Path, owner: &str) -> JournalError {
 /// The error for a journal whose lock file names a process, without a lock of this process, so that it keeps no other
 /// from taking it; `None` if it names none. To be used where it is known that a bridge runs.
 pub fn in_use_by_another(journal: &Path) -> Option<JournalError> {
+    let content = noted(journal)?;
+    let pid = content.split_whitespace().next()?;
+    Some(open_in(journal, &format!("process {pid}")))
+}
+
+/// Whether a lock file says that there was a journal, without a lock of this process.
+pub(super) fn says_it_existed(journal: &Path) -> bool {
+    noted(journal).is_some_and(|content| content.contains(EXISTS))
+}
+
+/// The content of the lock file of a journal; `None` if there is no plain file.
+fn noted(journal: &Path) -> Option<String> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
@@ -235,9 +247,7 @@ pub fn in_use_by_another(journal: &Path) -> Option<JournalError> {
     let file = opened
         .ok()
         .filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))?;
-    let content = content(&file);
-    let pid = content.split_whitespace().next()?;
-    Some(open_in(journal, &format!("process {pid}")))
+    Some(content(&file))
 }
 
 /// A file of the same name with a suffix.

@@ -62,6 +62,7 @@ pub use image_reader::Imaged;
 pub use inspect::{FINDINGS_MAX, Finding, Inspection};
 pub use known_children::{KnownChild, PathNumber, ReadOrder};
 pub use lock::in_use_by_another;
+pub use open::check_not_lost;
 pub use options::{Before, Durability, JournalOptions, WhenFull};
 pub use overview::{Overview, RootProgress};
 pub use read::{ReadLimit, Reader};

@@ -14,7 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{JournalError, JournalErrorKind, start_anew};
-use super::lock::{Lock, OWNER_ONLY, beside, lock_file};
+use super::lock::{Lock, OWNER_ONLY, beside, lock_file, says_it_existed};
 use super::options::{Durability, JournalOptions};
 use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS};
 use super::wal::WAL_BYTES_KEPT;
@@ -202,6 +202,19 @@ fn look_into(file: &Path, opened: &File) -> Result<(), JournalError> {
         .read_to_end(&mut header)
         .map_err(looking)?;
     check_header(file, &header, length)
+}
+
+/// Checks that no journal was lost at this path, so that another file may get its name: the log of a lost one would be used
+/// as that of the other file. Creates nothing.
+///
+/// # Errors
+///
+/// If the log of a journal is there without it, or its lock file says that there was one.
+pub fn check_not_lost(file: &Path) -> Result<(), JournalError> {
+    match look_at(file)? {
+        None if says_it_existed(file) => Err(missing(file)),
+        _ => Ok(()),
+    }
 }
 
 /// SQLite would use a log whose file is missing as the log of the new file.

@@ -14,7 +14,7 @@ use crate::image_txn::ImageTxn;
 use crate::journal::schema::{self, FORMAT, Migration};
 use crate::journal::{
     BacklogChange, Journal, JournalError, JournalErrorKind, JournalOptions, JournalWriter, Log, Reader,
-    SinkProgress, SinkState, Term,
+    SinkProgress, SinkState, Term, check_not_lost,
 };
 use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm};
@@ -171,6 +171,27 @@ fn a_log_whose_journal_is_gone_is_not_taken_for_the_log_of_a_new_one() {
     assert_eq!(error.kind, JournalErrorKind::Damaged, "{error}");
     assert!(fs::read(&log).unwrap() == kept);
     assert!(!scratch.file().exists());
+}
+
+#[test]
+fn another_file_may_get_the_name_of_a_journal_only_where_none_was_lost() {
+    let scratch = Scratch::new();
+    let lost = || check_not_lost(&scratch.file()).map_err(|error| error.to_string());
+    lost().unwrap();
+    let mut journal = scratch.open();
+    append_all(&mut journal, [created("/a", 5, "x")]);
+    let log = scratch.file().with_file_name("main.journal-wal");
+    let kept = fs::read(&log).unwrap();
+    drop(journal);
+    fs::write(&log, "").unwrap();
+    fs::remove_file(scratch.file()).unwrap();
+    let error = lost().unwrap_err();
+    assert!(error.contains("its lock file says that there was one"), "{error}");
+    fs::remove_file(scratch.file().with_file_name("main.journal.lock")).unwrap();
+    lost().unwrap();
+    fs::write(&log, &kept).unwrap();
+    let error = lost().unwrap_err();
+    assert!(error.contains("main.journal-wal is there without it"), "{error}");
 }
 
 #[test]
