@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use bridge_config::SourceConfig;
@@ -177,10 +177,14 @@ impl KeyCopy {
             if let Some(aside) = aside.filter(|_| self.to.exists()) {
                 fs::rename(&self.to, aside)?;
             }
+            // Never through a link of the owner of the folder.
+            match fs::remove_file(&part) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let mut file = fs::OpenOptions::new()
                 .write(true)
-                .create(true)
-                .truncate(true)
+                .create_new(true)
                 .mode(FILE_MODE)
                 .open(&part)?;
             file.write_all(&self.content)?;
@@ -201,8 +205,9 @@ fn give_to_owner(data_dir: &Path, source: &SourceConfig) -> Result<(), Failure> 
         let folder = fs::metadata(data_dir)?;
         for suffix in ["journal", "journal.lock", "mask-key"] {
             let file = data_dir.join(format!("{}.{suffix}", source.name));
-            if file.exists() {
-                chown(&file, Some(folder.uid()), Some(folder.gid()))?;
+            // A link that the owner of the folder has put there must not give away the file that it names.
+            if fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
+                lchown(&file, Some(folder.uid()), Some(folder.gid()))?;
             }
         }
         Ok(())
@@ -245,4 +250,25 @@ fn sentence(name: &str, restored: &Restored) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_written_through_a_link_in_the_folder() {
+        let home = tempfile::tempdir().unwrap();
+        let (other, to) = (home.path().join("other"), home.path().join("main.mask-key"));
+        fs::write(&other, "kept").unwrap();
+        std::os::unix::fs::symlink(&other, home.path().join("main.mask-key.part")).unwrap();
+        let content = b"new".to_vec();
+        let key = KeyCopy {
+            content,
+            to: to.clone(),
+        };
+        key.put().unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "kept");
+        assert_eq!(fs::read_to_string(&to).unwrap(), "new");
+    }
 }
