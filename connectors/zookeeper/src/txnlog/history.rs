@@ -110,6 +110,9 @@ pub struct LogHistory {
     /// Whether a digest of the tree has agreed. Before that, the tree is one of a snapshot that was written while the server
     /// went on, and differs.
     is_proved: bool,
+    /// Whether a tree that no digest has agreed with yet is enough for the first transaction of an epoch: where the tree is
+    /// only staged, a later digest shows whether it was right.
+    is_staged: bool,
     /// No transaction of a later epoch is returned.
     epoch_max: u32,
     /// No later transaction is returned.
@@ -195,6 +198,7 @@ impl LogHistory {
             outlived: BTreeMap::new(),
             tree,
             is_proved: true,
+            is_staged: false,
             epoch_max: u32::MAX,
             zxid_max: i64::MAX,
             disagreed: None,
@@ -212,6 +216,7 @@ impl LogHistory {
         };
         LogHistory {
             is_proved: false,
+            is_staged: true,
             ..LogHistory::new(folders, position, Some(tree))
         }
     }
@@ -219,6 +224,13 @@ impl LogHistory {
     /// Whether the tree at the position, if there is one, has shown the digest that the server wrote.
     pub fn is_proved(&self) -> bool {
         self.is_proved
+    }
+
+    /// Takes what follows for a history that is recorded. `digest`: the one of the tree at the position, if it is known. From
+    /// now on an epoch begins only after a tree with which a digest has agreed.
+    pub fn record_from_here(&mut self, digest: Option<u64>) {
+        self.is_staged = false;
+        self.is_proved |= digest.is_some() && digest == self.digest();
     }
 
     /// The digest of the tree at the position, if there is a tree.
@@ -353,7 +365,9 @@ impl LogHistory {
         let last = &self.position;
         let is_of_same_epoch = epoch(next.zxid) == epoch(last.zxid);
         let has_proof = match (next.digest, last.digest) {
-            (Some(digest), _) if self.tree.is_some() => digest.version == DIGEST_VERSION,
+            (Some(digest), _) if self.tree.is_some() && (self.is_proved || self.is_staged) => {
+                digest.version == DIGEST_VERSION
+            }
             (Some(after), Some(before)) => {
                 after.version == before.version && changes_nothing(&next.operation)
             }
@@ -413,7 +427,7 @@ impl LogHistory {
     fn check_digest(&mut self, at: usize) -> Result<(), HistoryError> {
         let folder = &self.folders[at];
         let next = folder.queue.front().expect("a folder of the next one has it");
-        let found = match &mut self.tree {
+        let of_tree = match &mut self.tree {
             Some(tree) => {
                 tree.apply(next);
                 // The JVM of each leader encodes paths in its own charset.
@@ -425,8 +439,9 @@ impl LogHistory {
                 self.is_proved |= next.digest == Some(found);
                 self.is_proved.then_some(found)
             }
-            None => self.position.digest.filter(|_| changes_nothing(&next.operation)),
+            None => None,
         };
+        let found = of_tree.or(self.position.digest.filter(|_| changes_nothing(&next.operation)));
         let disagreed = match (next.digest, found) {
             (Some(expected), Some(found))
                 if expected.version == found.version && expected.value != found.value =>

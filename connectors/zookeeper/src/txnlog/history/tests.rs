@@ -324,3 +324,25 @@ fn the_parts_of_a_multi_that_failed_may_differ_between_the_logs_of_servers() {
     history.applied(NEXT + 3);
     assert_eq!(zxids(&mut history), [NEXT + 3]);
 }
+
+#[test]
+fn a_recorded_history_passes_no_end_of_an_epoch_with_a_tree_that_nothing_has_proved() {
+    let all = written(&[NEXT + 1, NEXT + 2, NEXT + 3, 2 * NEXT + 1]);
+    let servers = Servers::with(&[&[all[0].clone(), all[3].clone()]]);
+    let history = || {
+        // A snapshot that has a part of later transactions.
+        let mut tree = Tree::of_new_server();
+        tree.apply(&all[2]);
+        let mut history = LogHistory::after_snapshot(servers.folders(), NEXT, Box::new(tree));
+        history.applied(2 * NEXT + 1);
+        history
+    };
+    assert_eq!(zxids(&mut history()), [NEXT + 1, 2 * NEXT + 1]);
+    let mut recorded = history();
+    recorded.end_at(NEXT + 1);
+    assert_eq!(zxids(&mut recorded), [NEXT + 1]);
+    recorded.record_from_here(None);
+    recorded.end_at(i64::MAX);
+    assert_eq!(zxids(&mut recorded), NONE);
+    assert!(recorded.hole().is_some());
+}
