@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -59,6 +59,7 @@ impl WorkFolder {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        give_to_owner(&held, &lock).map_err(failed)?;
         Ok(WorkFolder { folder, _lock: held })
     }
 
@@ -79,7 +80,7 @@ impl WorkFolder {
 
     /// Gives a closed file its name, in place of the one that has it.
     pub(super) fn publish(&self, file: &Path, name: &Path) -> Result<(), Failure> {
-        let done = synchronised(file)
+        let done = synchronised(file, name)
             // SQLite would use the log of the earlier file as one of this.
             .and_then(|()| remove(&beside(name, "-wal")))
             .and_then(|()| remove(&beside(name, "-shm")))
@@ -90,7 +91,7 @@ impl WorkFolder {
 
     /// The same, where no file may have the name.
     pub(super) fn publish_new(&self, file: &Path, name: &Path) -> Result<(), Failure> {
-        let done = synchronised(file)
+        let done = synchronised(file, name)
             .and_then(|()| fs::hard_link(file, name))
             .and_then(|()| sync_folder(name));
         done.map_err(|error| match error.kind() {
@@ -122,8 +123,8 @@ impl Drop for WorkFolder {
     }
 }
 
-/// A file that was closed, with its data on the disk and without a log.
-fn synchronised(file: &Path) -> io::Result<()> {
+/// A file that was closed, with its data on the disk and without a log, for its place.
+fn synchronised(file: &Path, name: &Path) -> io::Result<()> {
     let log = beside(file, "-wal");
     if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
         return Err(io::Error::other(format!(
@@ -131,7 +132,22 @@ fn synchronised(file: &Path) -> io::Result<()> {
             log.display()
         )));
     }
-    File::open(file)?.sync_all()
+    let closed = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(file)?;
+    give_to_owner(&closed, name)?;
+    closed.sync_all()
+}
+
+/// Where root reads the files of servers for the bridge of another user, who could not open what root has made: a file gets
+/// the owner of the folder of its place.
+fn give_to_owner(file: &File, name: &Path) -> io::Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Ok(());
+    }
+    let folder = fs::metadata(parent(name).unwrap_or(Path::new(".")))?;
+    fchown(file, Some(folder.uid()), Some(folder.gid()))
 }
 
 fn sync_folder(file: &Path) -> io::Result<()> {
