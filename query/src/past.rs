@@ -6,6 +6,7 @@
 //! Invariant: where the file ends before the kept records of the journal begin, an answer from it says so
 //! ([`Doubt::NotJoined`]).
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bridge_core::journal::{Position, Reader};
@@ -30,6 +31,8 @@ pub fn past_file(journal: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Past {
     file: PathBuf,
+    /// Device and inode: a repeated backfill puts another file in its place.
+    id: (u64, u64),
     pool: ReaderPool,
 }
 
@@ -37,11 +40,17 @@ impl Past {
     /// The time before a journal; `None` if there is no file. It is opened when it is needed.
     pub(crate) fn beside(journal: &Path) -> Option<Past> {
         let file = past_file(journal);
-        file.exists().then(|| Past {
+        Some(Past {
+            id: id_of(&file)?,
             pool: ReaderPool::new(&file, READERS_MAX, READER_WAIT),
             file,
         })
     }
+}
+
+fn id_of(file: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(file).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Where a page of versions of the time before begins.
@@ -99,6 +108,12 @@ impl JournalQuery {
     /// The file for the time before; `None` if there is none.
     pub fn past_file(&self) -> Option<&Path> {
         self.past.as_ref().map(|past| past.file.as_path())
+    }
+
+    /// Whether the file for the time before this journal is the one that was there when it was opened. If not, open it
+    /// again.
+    pub fn has_past_of(&self, journal: &Path) -> bool {
+        self.past.as_ref().map(|past| past.id) == id_of(&past_file(journal))
     }
 
     /// Lends a reader of the time before, as [`JournalQuery::reader`] does; `None` if there is no file for it.

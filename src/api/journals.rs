@@ -55,10 +55,12 @@ impl ApiJournals {
         if !is_known(name) {
             return Err(Problem::no_source(name));
         }
-        if let Some(known) = opened.get(name) {
+        let file = self.data_dir.join(format!("{name}.journal"));
+        // The time before may be backfilled, again, or be removed, while the bridge runs.
+        if let Some(known) = opened.get(name).filter(|known| known.journal.has_past_of(&file)) {
             return Ok(Arc::clone(known));
         }
-        let journal = JournalQuery::open(&self.data_dir.join(format!("{name}.journal")))?;
+        let journal = JournalQuery::open(&file)?;
         let journal = Arc::new(SourceJournal {
             journal,
             turn: Arc::new(Semaphore::new(1)),

@@ -243,6 +243,19 @@ fn without_a_file_for_the_time_before_answers_are_those_of_the_journal() {
 }
 
 #[test]
+fn a_file_for_the_time_before_that_was_made_or_removed_since_is_noticed() {
+    let scratch = journal([listed("/a", 10, 20, 1, "two"), listing_end(30)]);
+    let before = scratch.query();
+    assert!(before.has_past_of(&scratch.file()));
+    write_past(&scratch, "main", 30, [created("/a", 10, "one")]);
+    assert!(!before.has_past_of(&scratch.file()));
+    let query = scratch.query();
+    assert!(query.has_past_of(&scratch.file()));
+    std::fs::remove_file(past_file(&scratch.file())).unwrap();
+    assert!(!query.has_past_of(&scratch.file()));
+}
+
+#[test]
 fn a_file_of_another_source_is_refused() {
     let scratch = journal([listed("/a", 10, 20, 1, "two"), listing_end(30)]);
     write_past(&scratch, "other", 30, [created("/a", 10, "one")]);
