@@ -98,15 +98,13 @@ fn owner_of(line: &[u8]) -> Option<(SessionId, String)> {
         return None;
     }
     let line = std::str::from_utf8(line).ok()?;
-    let mut fields = line.split([' ', '\t', '\r']);
-    let field = |name: &str| {
-        fields
-            .clone()
-            .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
-    };
-    let session = field("session")?.strip_prefix("0x")?;
+    let session = line
+        .split([' ', '\t', '\r'])
+        .find_map(|word| word.strip_prefix("session=0x"))?;
     let session = u64::from_str_radix(session, 16).ok()?;
-    let user = field("user")?;
+    // Tabs end the fields: names such as those of certificates have spaces.
+    let mut fields = line.split(['\t', '\r']);
+    let user = fields.clone().find_map(|field| field.strip_prefix("user="))?;
     let is_right = fields.any(|field| field.starts_with("operation="));
     let is_shown = |char: char| !char.is_control();
     (is_right && !user.is_empty() && user.len() <= USER_MAX && user.chars().all(is_shown))
@@ -171,6 +169,13 @@ mod tests {
             "{}",
             found.len()
         );
+    }
+
+    #[test]
+    fn a_user_with_spaces_is_read_whole() {
+        let line = line("0x5", "CN=John Smith,O=Acme");
+        let found = owner_of(line.trim_end().as_bytes());
+        assert_eq!(found, Some((SessionId(5), "CN=John Smith,O=Acme".to_owned())));
     }
 
     #[test]
