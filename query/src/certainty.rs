@@ -143,6 +143,8 @@ pub enum Doubt {
     },
     /// The first listing of a root was not complete.
     NotListed(ZnodePath),
+    /// The gaps of a root are too many to be read, or the format of the journal has no index of them.
+    GapsUnread(ZnodePath),
     /// The journal has no record of anything.
     EmptyJournal,
 }
@@ -175,7 +177,7 @@ impl Doubt {
             Doubt::Overwritten(_) => Certainty::Superseded,
             Doubt::Missed { .. } | Doubt::Compacted(_) => Certainty::Missed,
             Doubt::DeletedUpTo { .. } => Certainty::Bounded,
-            Doubt::MissedUnknown(_) | Doubt::InGap { .. } => Certainty::Gap,
+            Doubt::MissedUnknown(_) | Doubt::InGap { .. } | Doubt::GapsUnread(_) => Certainty::Gap,
             Doubt::Unread(_) | Doubt::NoValue | Doubt::FirstValue { .. } | Doubt::Recreated { .. } => {
                 Certainty::Unread
             }
@@ -264,6 +266,10 @@ impl fmt::Display for Doubt {
                 f,
                 "it is inside a gap of {root} (seq {begin}, {}): changes after {from_zxid} may be missing",
                 reason.as_str()
+            ),
+            Doubt::GapsUnread(root) => write!(
+                f,
+                "the journal has more gaps of {root} than are looked at, or no index of them: this may be inside one"
             ),
             Doubt::EmptyJournal => f.write_str("the journal has no record yet"),
             Doubt::NotListed(root) => write!(

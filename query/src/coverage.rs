@@ -20,8 +20,8 @@ pub(crate) const LATE_MS: i64 = 60_000;
 /// Marks read in one step; each costs a look-up of its own.
 pub(crate) const STEP_MARKS: usize = 500;
 
-/// The most marks of a journal that are looked at. With more, no root counts as complete.
-const MARKS_MAX: usize = 10_000;
+/// The most marks of a journal that are looked at. With more, no root counts as complete. Few in tests.
+const MARKS_MAX: usize = if cfg!(test) { 600 } else { 10_000 };
 
 /// An open gap of a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct RootCoverage {
     is_marked: bool,
     /// The gap at the end of the journal, if it begins at or before the position.
     unfinished: Option<OpenGap>,
+    /// Whether there are more marks than are looked at, or none can be found: then nothing is known of gaps.
+    is_unread: bool,
 }
 
 /// The state of each root at one position.
@@ -62,7 +64,20 @@ impl Coverage {
     /// The doubt of a value after which the journal has no record, while the watch is down.
     pub(crate) fn unfinished(&self, path: &ZnodePath) -> Option<Doubt> {
         let root = self.of(path)?;
-        root.unfinished.map(|gap| root.doubt(gap))
+        match root.is_unread {
+            true => Some(Doubt::GapsUnread(root.root.clone())),
+            false => root.unfinished.map(|gap| root.doubt(gap)),
+        }
+    }
+}
+
+impl Coverage {
+    /// Nothing is known of any root.
+    fn unread(mut self) -> Coverage {
+        for root in &mut self.0 {
+            (root.is_listed, root.gap, root.is_unread) = (false, None, true);
+        }
+        self
     }
 }
 
@@ -79,6 +94,7 @@ impl RootCoverage {
     /// The doubt about everything below the root.
     pub(crate) fn doubt_of_all(&self) -> Option<Doubt> {
         match self.gap {
+            _ if self.is_unread => Some(Doubt::GapsUnread(self.root.clone())),
             Some(gap) => Some(self.doubt(gap)),
             None if !self.is_listed => Some(Doubt::NotListed(self.root.clone())),
             None => None,
@@ -153,12 +169,13 @@ impl JournalQuery {
                 gap: None,
                 is_marked: false,
                 unfinished: None,
+                is_unread: false,
             });
         }
         let (mut after, mut read) = (Seq::ZERO, 0);
         loop {
             let Some(marks) = self.reader()?.marks(after, STEP_MARKS)? else {
-                return Ok(Coverage::default());
+                return Ok(coverage.unread());
             };
             let Some(last) = marks.last() else {
                 return Ok(coverage);
@@ -167,7 +184,7 @@ impl JournalQuery {
             after = last.seq;
             read += marks.len();
             if read > MARKS_MAX {
-                return Ok(Coverage::default());
+                return Ok(coverage.unread());
             }
             for mark in &marks {
                 let known = coverage

@@ -304,6 +304,28 @@ fn while_the_watch_is_down_the_last_values_are_not_certain() {
 }
 
 #[test]
+fn a_journal_with_more_gaps_than_are_looked_at_is_not_certain_that_there_is_none() {
+    use bridge_core::image_txn::{ImageTxn, Progress};
+    use bridge_core::journal::JournalWriter;
+    let mut scratch = Scratch::with([created("/a", 1, "1")]);
+    let progress = Progress {
+        reported: Zxid(4),
+        listed: true,
+        run: None,
+    };
+    scratch
+        .journal
+        .set_progress(&ZnodePath::slash(), &progress)
+        .unwrap();
+    scratch.append((1..=700).map(gap));
+    let query = scratch.query();
+    let value = query.node(&path("/a"), None, NOW).unwrap().unwrap().then;
+    assert_eq!((value.certain, value.certainty), (false, Certainty::Gap));
+    let moment = query.moment(None, NOW).unwrap();
+    assert_eq!((moment.certain, moment.certainty), (false, Certainty::Gap));
+}
+
+#[test]
 fn an_empty_journal_is_certain_of_nothing() {
     let moment = Scratch::new().query().moment(None, NOW).unwrap();
     assert_eq!(
