@@ -180,7 +180,12 @@ impl Subscriber {
             let Some(after) = after else {
                 return Ok((journal.tail()?, None, None));
             };
-            // What was removed, also by a restored older journal, is named and passed.
+            // A restored older journal ends before the last event that arrived.
+            let tail = journal.tail()?;
+            if after > tail {
+                return Ok((tail, None, Some((tail.next(), after))));
+            }
+            // What was removed is named and passed.
             let oldest = journal.oldest()?;
             let begin = oldest.map_or(after, |oldest| after.max(Seq(oldest.0.saturating_sub(1))));
             let lost = (begin > after).then_some((after.next(), begin));
@@ -192,7 +197,11 @@ impl Subscriber {
         let is_begun = self.after.is_some();
         self.after = Some(reached);
         if let Some((from, to)) = lost {
-            self.push("lost", to, &json!({"from": from, "to": to}));
+            self.push("lost", to.min(reached), &json!({"from": from, "to": to}));
+        }
+        if !is_begun {
+            // A connection that breaks before the first record resumes here, too.
+            self.push("position", reached, &json!({"seq": reached}));
         }
         let Some(page) = page else { return Ok(!is_begun) };
         self.take(page);
@@ -205,6 +214,7 @@ impl Subscriber {
         let now = Instant::now();
         for record in page.records {
             while let Some(gap) = gaps.next_if(|gap| gap.seq < record.seq) {
+                self.push_skipped();
                 self.push("gap", gap.seq, &gap);
             }
             // A gap that is selected is a record.
@@ -216,6 +226,7 @@ impl Subscriber {
             }
         }
         for gap in gaps {
+            self.push_skipped();
             self.push("gap", gap.seq, &gap);
         }
         self.push_skipped();

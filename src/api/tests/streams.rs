@@ -148,3 +148,17 @@ async fn more_streams_than_there_may_be_are_refused_and_one_that_ends_makes_room
         StatusCode::OK
     );
 }
+
+#[tokio::test]
+async fn a_stream_says_at_once_where_it_begins_and_what_a_restored_journal_has_lost() {
+    let mut served = Served::new();
+    served.write(&[("/a", 1, "x"), ("/a", 2, "x")]);
+    let begun = events_until(served.ask(TOKEN, "/sources/main/stream").await, 2).await;
+    assert_eq!((begun.len(), begun[0].0, begun[0].1.as_str()), (1, 2, "position"));
+    // Its last event was of record 9, and the journal that was put back ends with record 2.
+    let response = served.ask(TOKEN, "/sources/main/stream?after=9").await;
+    let lost = events_until(response, 2).await;
+    assert_eq!((lost[0].0, lost[0].1.as_str()), (2, "lost"));
+    let named: Value = serde_json::from_str(&lost[0].2).unwrap();
+    assert_eq!((&named["from"], &named["to"]), (&3.into(), &9.into()));
+}
