@@ -145,6 +145,11 @@ impl JournalQuery {
         self.visibility.access(path)
     }
 
+    /// Whether this caller may see a znode, or any that may be below it.
+    pub(crate) fn sees_below(&self, path: &ZnodePath) -> bool {
+        self.visibility.sees_below(path)
+    }
+
     /// Whether this caller may not see a record at all.
     pub(crate) fn is_hidden(&self, record: &Record) -> bool {
         visibility::access_to(&*self.visibility, record) == Access::Hidden

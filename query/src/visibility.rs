@@ -13,8 +13,8 @@ pub enum Access {
     /// Its path, operations and Stat; neither its data nor its access control list, nor the facts of a service event, which
     /// come from data.
     Masked,
-    /// Nothing: it is left out of lists, and a question about it fails. If it is a root, its gaps and snapshots are left
-    /// out, too.
+    /// Nothing: it is left out of lists, and a question about it fails. If it is a root, its snapshots are left out, too,
+    /// and its gaps unless the caller may see something below it, which they leave open.
     Hidden,
 }
 
@@ -22,6 +22,11 @@ pub enum Access {
 pub trait Visibility: Send + Sync {
     /// The access to a znode.
     fn access(&self, path: &ZnodePath) -> Access;
+
+    /// Whether the caller may see this znode, or any that may be below it.
+    fn sees_below(&self, path: &ZnodePath) -> bool {
+        self.access(path) != Access::Hidden
+    }
 }
 
 /// Shows everything: for the operator's own commands, which can read the file anyway.
@@ -37,8 +42,13 @@ impl Visibility for AllVisible {
 /// The access to a record: that to its znode, for a control record that to its root. A heartbeat, which has neither, is
 /// visible.
 pub(crate) fn access_to(visibility: &dyn Visibility, record: &Record) -> Access {
-    let subject = record.path.as_ref().or(record.root.as_ref());
-    subject.map_or(Access::Full, |path| visibility.access(path))
+    let Some(subject) = record.path.as_ref().or(record.root.as_ref()) else {
+        return Access::Full;
+    };
+    match visibility.access(subject) {
+        Access::Hidden if record.gap.is_some() && visibility.sees_below(subject) => Access::Masked,
+        access => access,
+    }
 }
 
 /// The record as the caller may see it; `None` if it is hidden.

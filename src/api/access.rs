@@ -104,6 +104,23 @@ impl Visibility for TokenSight {
             (true, true) => Shown::Full,
         }
     }
+
+    fn sees_below(&self, path: &ZnodePath) -> bool {
+        self.access(path) != Shown::Hidden
+            || self
+                .paths
+                .iter()
+                .any(|glob| may_match_below(&glob.to_string(), path))
+    }
+}
+
+/// Characters that make a part of a glob match several names.
+const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
+
+/// Whether a glob may match a path below another one, by its text before the first wildcard.
+fn may_match_below(glob: &str, above: &ZnodePath) -> bool {
+    let fixed = glob.split(WILDCARDS).next().unwrap_or_default();
+    above.covers(fixed) || (fixed.len() < glob.len() && above.as_str().starts_with(fixed))
 }
 
 /// A token of the configuration.
@@ -324,6 +341,22 @@ mod tests {
             token: Some(Secret::new("a token of sixteen")),
             ..HttpConfig::default()
         })
+    }
+
+    #[test]
+    fn a_root_is_above_the_paths_that_a_glob_may_match_below_it() {
+        let check = |glob: &str, above: &str, expected: bool| {
+            let above = ZnodePath::parse(above).unwrap();
+            assert_eq!(may_match_below(glob, &above), expected, "{glob} {above}");
+        };
+        check("/services", "/", true);
+        check("/services/a", "/services", true);
+        check("/services/*/a", "/services/x", true);
+        check("/serv*/a", "/services", true);
+        check("/**/lock-*", "/locks", true);
+        check("/services", "/config", false);
+        check("/services/*", "/service", false);
+        check("/services/a", "/services/b", false);
     }
 
     #[test]

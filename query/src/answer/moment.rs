@@ -13,7 +13,6 @@ use crate::certainty::{Certainty, Doubt};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::position::position_text;
-use crate::visibility::Access;
 
 /// A place in the journal: the records on both of its sides, and what is open about all znodes at it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -88,7 +87,7 @@ impl JournalQuery {
             doubts.push(Doubt::EmptyJournal);
         }
         let roots = at.coverage()?.0.iter();
-        let visible = roots.filter(|root| self.access(&root.root) != Access::Hidden);
+        let visible = roots.filter(|root| self.sees_below(&root.root));
         doubts.extend(visible.filter_map(|root| root.doubt_of_all()));
         let before = self.record_after(Seq(cut.seq.0.saturating_sub(1)))?;
         let after = self.record_after(cut.seq)?;

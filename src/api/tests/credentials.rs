@@ -192,3 +192,45 @@ async fn a_token_shows_its_paths_only_and_no_value_if_it_may_not() {
         "a filter is no oracle"
     );
 }
+
+#[tokio::test]
+async fn a_token_with_paths_learns_of_the_gaps_of_the_root_above_them_and_of_no_other() {
+    use bridge_core::number::Epoch;
+    use bridge_core::record::GapReason;
+    let mut served = Served::with(HttpConfig {
+        tokens: vec![TokenConfig {
+            name: "open".parse().unwrap(),
+            token: Secret::new("the token of open"),
+            paths: vec!["/open".parse().unwrap()],
+            values: true,
+        }],
+        ..HttpConfig::default()
+    });
+    served.write(&[("/open", 1, "public"), ("/closed", 2, "secret")]);
+    for root in ["/", "/closed"] {
+        let begin = RecordKind::GapBegin {
+            epoch: Epoch(2),
+            from_zxid: Zxid(2),
+            reason: GapReason::Disconnected,
+        };
+        let append = Append {
+            root: Some(ZnodePath::parse(root).unwrap()),
+            captured: Timestamp(NOON + 3_000),
+            word: begin,
+        };
+        served.journal.append(append).unwrap();
+    }
+    served.journal.commit().unwrap();
+    let asked = served.ask("the token of open", "/sources/main/gaps").await;
+    let gaps: Value = serde_json::from_str(&body(asked).await).unwrap();
+    let roots: Vec<_> = gaps["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gap| &gap["root"])
+        .collect();
+    assert_eq!(roots, ["/"]);
+    // The control.
+    let all = served.json("/sources/main/gaps").await;
+    assert_eq!(all["items"].as_array().unwrap().len(), 2);
+}
