@@ -58,6 +58,10 @@ pub enum DerivationMark {
     GapBegin,
     /// They have been found by comparing.
     GapEnd,
+    /// A root is being listed: its znodes come in any order, those of one queue apart from each other.
+    ListingBegin,
+    /// The root, or with none the image, has been listed.
+    ListingEnd,
 }
 
 /// An event, and where it belongs.

@@ -13,6 +13,7 @@
 //! q section election order path                 its candidates, in their order
 //! d deadline subject                            an event that is held back
 //! g root                                        an open gap
+//! w root                                        a root that is being listed
 //! h root number, t root subject                 subjects that changed in it: in order, and by name
 //! ```
 
@@ -187,6 +188,15 @@ pub(crate) fn gaps() -> Key {
 
 pub(crate) fn gap(root: &str) -> Key {
     Key::of(b'g').text(root)
+}
+
+/// The roots that are being listed.
+pub(crate) fn listings() -> Key {
+    Key::of(b'w')
+}
+
+pub(crate) fn listing(root: &str) -> Key {
+    listings().text(root)
 }
 
 pub(crate) fn deferred(root: &str) -> Key {

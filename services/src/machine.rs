@@ -34,6 +34,8 @@ pub struct ServiceMachine {
     group: Group,
     /// The roots with an open gap.
     gaps: BTreeSet<String>,
+    /// The roots that are being listed.
+    listings: BTreeSet<String>,
     next_due: Option<i64>,
     levels: Levels,
     /// The sections that take the tree as it is, while they are filled.
@@ -139,6 +141,7 @@ impl ServiceMachine {
             sections: compiled,
             group: Group::default(),
             gaps: BTreeSet::new(),
+            listings: BTreeSet::new(),
             next_due: None,
             levels: Levels::default(),
             filling: None,
@@ -196,16 +199,24 @@ impl ServiceMachine {
         linking.apply(old, change, bounded(decoded))
     }
 
-    /// Announces what a group has touched, or defers it to the end of the gap that is open.
+    /// Whether nothing can be said of a subject before the end of the gap or, of a queue, of the listing.
+    fn must_wait(&self, subject: &Subject, cause: &Cause) -> bool {
+        let root = root_of(cause);
+        let is_queue = matches!(subject, Subject::Election { .. } | Subject::Lock { .. });
+        let is_listed = cause.op == Op::Snapshot || self.listings.contains(root);
+        self.gaps.contains(root) || (is_queue && is_listed)
+    }
+
+    /// Announces what a group has touched, or defers it to the end of the gap or listing that is open.
     fn announce_group(
         &mut self,
         group: Group,
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError> {
         let subjects = subjects_of(group.touches, state)?;
-        let (now, later): (Vec<_>, Vec<_>) = subjects
+        let (later, now): (Vec<_>, Vec<_>) = subjects
             .into_iter()
-            .partition(|(_, cause, _)| self.gaps.is_empty() || !self.gaps.contains(root_of(cause)));
+            .partition(|(subject, cause, _)| self.must_wait(subject, cause));
         for (subject, cause, _) in later {
             defer(&subject, &cause, state)?;
         }
@@ -225,12 +236,14 @@ impl ServiceMachine {
 
     fn load(&mut self, state: &mut dyn DerivedState) -> Result<(), JournalError> {
         self.group = Group::default();
-        self.gaps.clear();
-        let gaps = &mut self.gaps;
-        for_each(state, &keys::gaps(), |_, _, row| {
-            gaps.extend(std::str::from_utf8(row).map(str::to_owned));
-            Ok(())
-        })?;
+        let gaps = (keys::gaps(), &mut self.gaps);
+        for (kind, open) in [gaps, (keys::listings(), &mut self.listings)] {
+            open.clear();
+            for_each(state, &kind, |_, _, row| {
+                open.extend(std::str::from_utf8(row).map(str::to_owned));
+                Ok(())
+            })?;
+        }
         self.levels.clear();
         let levels = &mut self.levels;
         for_each(state, &keys::all(b'i'), |_, _, row| {
@@ -287,44 +300,44 @@ impl Derivation for ServiceMachine {
         &mut self,
         mark: DerivationMark,
         root: Option<&ZnodePath>,
-        now: Timestamp,
+        _: Timestamp,
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError> {
+        use DerivationMark::{GapBegin, GapEnd, ListingBegin, ListingEnd};
         let root = root.map_or("", ZnodePath::as_str);
-        match mark {
-            DerivationMark::GapBegin => {
-                self.gaps.insert(root.to_owned());
-                state.put(keys::gap(root).bytes(), Some(root.as_bytes()))?;
-                Ok(Vec::new())
-            }
-            DerivationMark::GapEnd => {
-                let _ = now;
-                self.gaps.remove(root);
-                state.put(keys::gap(root).bytes(), None)?;
-                let mut subjects = Vec::new();
-                for_each(state, &keys::deferred(root), |state, key, row| {
-                    if let Ok((subject, mut cause)) = serde_json::from_slice::<(Subject, Cause)>(row) {
-                        cause.fidelity = Fidelity::Reconciled;
-                        cause.missed = None;
-                        state.put(keys::deferred_subject(root, &subject.text()).bytes(), None)?;
-                        subjects.push((subject, cause, Vec::new()));
-                    }
-                    state.put(key, None)
-                })?;
-                let mut announcer = Announcer {
-                    cluster: &self.cluster,
-                    sections: &self.sections,
-                    deletes: &Deletes::default(),
-                    next_due: &mut self.next_due,
-                    levels: &mut self.levels,
-                    state,
-                    events: Vec::new(),
-                    is_gap: true,
-                };
-                announcer.all(subjects)?;
-                Ok(announcer.events)
-            }
+        let (open, key) = match mark {
+            GapBegin | GapEnd => (&mut self.gaps, keys::gap(root)),
+            ListingBegin | ListingEnd => (&mut self.listings, keys::listing(root)),
+        };
+        if matches!(mark, GapBegin | ListingBegin) {
+            open.insert(root.to_owned());
+            state.put(key.bytes(), Some(root.as_bytes()))?;
+            return Ok(Vec::new());
         }
+        open.remove(root);
+        state.put(key.bytes(), None)?;
+        let mut subjects = Vec::new();
+        for_each(state, &keys::deferred(root), |state, key, row| {
+            if let Ok((subject, mut cause)) = serde_json::from_slice::<(Subject, Cause)>(row) {
+                cause.fidelity = Fidelity::Reconciled;
+                cause.missed = None;
+                state.put(keys::deferred_subject(root, &subject.text()).bytes(), None)?;
+                subjects.push((subject, cause, Vec::new()));
+            }
+            state.put(key, None)
+        })?;
+        let mut announcer = Announcer {
+            cluster: &self.cluster,
+            sections: &self.sections,
+            deletes: &Deletes::default(),
+            next_due: &mut self.next_due,
+            levels: &mut self.levels,
+            state,
+            events: Vec::new(),
+            is_gap: true,
+        };
+        announcer.all(subjects)?;
+        Ok(announcer.events)
     }
 
     fn has_due(&self, now: Timestamp) -> bool {

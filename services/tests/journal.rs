@@ -433,10 +433,16 @@ fn without_sections_nothing_is_derived_and_with_new_ones_the_image_is_listed_onc
     drop(open(&file, 0));
     let listed = events(&file);
     let is_news = |kind| {
-        use ServiceEventType::{InstanceDown, InstanceUp, LeaderLost, ServiceAvailable, ServiceUnavailable};
+        use ServiceEventType as Kind;
         matches!(
             kind,
-            InstanceUp | InstanceDown | ServiceAvailable | ServiceUnavailable | LeaderLost
+            Kind::InstanceUp
+                | Kind::InstanceDown
+                | Kind::ServiceAvailable
+                | Kind::ServiceUnavailable
+                | Kind::LeaderChanged
+                | Kind::LeaderLost
+                | Kind::QueueChanged
         )
     };
     assert!(

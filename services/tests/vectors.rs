@@ -75,13 +75,14 @@ fn play(config: &ServiceConfig, records: &[Value]) -> Vec<DerivedEvent> {
                 let mark = match mark {
                     "gap_begin" => DerivationMark::GapBegin,
                     "gap_end" => DerivationMark::GapEnd,
+                    "snapshot_begin" => DerivationMark::ListingBegin,
+                    "snapshot_end" => DerivationMark::ListingEnd,
                     "tick" => {
                         if machine.has_due(now) {
                             events.extend(machine.due(now, &mut state).unwrap());
                         }
                         continue;
                     }
-                    "snapshot_begin" | "snapshot_end" => continue,
                     other => panic!("{other} is no op"),
                 };
                 events.extend(machine.mark(mark, None, now, &mut state).unwrap());

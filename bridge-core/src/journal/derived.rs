@@ -395,13 +395,15 @@ impl Journal {
                 .map_err(|error| self.fault("reading the image for services", error))?;
             let Some((last, ..)) = page.last() else { continue };
             way.push((id, path.clone(), last.clone()));
-            for (name, place, data) in page.into_iter().rev() {
+            let mut below = Vec::with_capacity(page.len());
+            for (name, place, data) in page {
                 let child = path.child(&name);
-                way.push((place.id, child.clone(), String::new()));
+                below.push((place.id, child.clone(), String::new()));
                 self.fill_one(child, place, data, now)?;
             }
+            way.extend(below.into_iter().rev());
         }
-        self.derive_complete(now)
+        self.derive_after(Some((DerivationMark::ListingEnd, None)), now)
     }
 
     fn fill_one(

@@ -128,6 +128,8 @@ fn derivation_mark(entry: &Append) -> Option<(DerivationMark, Option<ZnodePath>)
     let mark = match entry.word {
         RecordKind::GapBegin { .. } => DerivationMark::GapBegin,
         RecordKind::GapEnd { .. } => DerivationMark::GapEnd,
+        RecordKind::RunBegin { .. } => DerivationMark::ListingBegin,
+        RecordKind::RunEnd { .. } => DerivationMark::ListingEnd,
         _ => return None,
     };
     Some((mark, entry.root.clone()))
