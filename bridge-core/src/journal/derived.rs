@@ -260,7 +260,8 @@ fn exact_zxid(word: &RecordKind) -> Option<Zxid> {
 
 impl Journal {
     /// Derives events from all changes from now on. If its options are new to the journal, the image is passed to it as
-    /// a listing first, at the time `now`. Returns how many events that gave. Commits.
+    /// a listing first, at the time `now`. Returns how many events that gave. Commits. Without one, rows of an earlier
+    /// one are removed: they miss the changes from now on.
     ///
     /// # Errors
     ///
@@ -272,6 +273,16 @@ impl Journal {
     ) -> Result<u64, JournalError> {
         self.derivation = None;
         let Some(derivation) = derivation else {
+            let has_rows: bool = self.read("looking for the state of services", |journal| {
+                let exists = "SELECT EXISTS (SELECT 1 FROM derived)";
+                journal.connection.query_row(exists, [], |row| row.get(0))
+            })?;
+            if has_rows {
+                self.write("removing the state of services", |journal| {
+                    journal.connection.execute("DELETE FROM derived", []).map(drop)
+                })?;
+                JournalWriter::commit(self)?;
+            }
             return Ok(0);
         };
         self.begin()?;
