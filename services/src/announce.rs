@@ -472,6 +472,7 @@ fn id(event: &ServiceEvent, cause: Uuid, extra: &str) -> Uuid {
     let of = |text: &Option<String>| text.clone().unwrap_or_default();
     let subject = [
         event.cluster.clone(),
+        event.section.clone(),
         event.kind.as_str().to_owned(),
         event.format.clone(),
         event.service.clone(),

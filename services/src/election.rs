@@ -53,9 +53,10 @@ impl Announcer<'_> {
         };
         put(self.state, &key, &row)?;
         if wants_queue && !has_said && !self.is_gap {
-            for note in notes {
+            for (number, note) in notes.into_iter().enumerate() {
                 let mut event = self.leader_event(ServiceEventType::QueueChanged, at, election, &row, cause);
-                let extra = cause.path.to_string();
+                // Several in one transaction have one cause.
+                let extra = format!("{} {number}", cause.path);
                 match note {
                     Note::Joined(name) => event.joined = Some(name),
                     Note::Left(name) => event.left = Some(name),
