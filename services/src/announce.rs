@@ -82,11 +82,17 @@ impl Announcer<'_> {
                     service,
                     instance,
                     home,
+                    path,
                     reason,
                 } => {
                     let Some(found) = self.section(&section) else {
                         continue;
                     };
+                    // It may be gone or readable again at the end of the transaction or the gap.
+                    let node: Option<NodeRow> = get(self.state, &keys::node(&section, &path))?;
+                    if node.is_none_or(|node| !node.is_unreadable) {
+                        continue;
+                    }
                     let mut event = self.event(ServiceEventType::RegistrationUnreadable, found, &cause);
                     event.service.clone_from(&service.name);
                     event.group.clone_from(&service.group);

@@ -139,6 +139,7 @@ impl Linking<'_> {
                         service,
                         instance,
                         home,
+                        path: self.path.to_owned(),
                         reason,
                     };
                     self.touch(subject, None);
@@ -342,6 +343,7 @@ impl Linking<'_> {
                 service: service.clone(),
                 instance: Some(instance.clone()),
                 home: home.clone(),
+                path: self.path.to_owned(),
                 reason,
             };
             self.touch(subject, None);

@@ -97,6 +97,7 @@ pub(crate) enum Subject {
         service: ServiceKey,
         instance: Option<String>,
         home: String,
+        path: String,
         reason: String,
     },
 }
