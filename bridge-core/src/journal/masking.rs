@@ -217,9 +217,16 @@ fn mask_events(connection: &Connection, masking: &Masking) -> rusqlite::Result<u
     Ok(replaced)
 }
 
-/// The path of a change of an instance may be that of a rule beside it, so that any value may be in it.
+/// Formats whose instances have facts in znodes beside the one that the event names.
+const FACTS_BESIDE: [&str; 2] = ["clickhouse", "helix"];
+
+/// The path of a change of an instance may be that of a rule beside it, and the leader before had another znode, so that
+/// any value may be in them.
 fn is_of_masked(masking: &Masking, event: &ServiceEvent) -> bool {
-    event.kind == ServiceEventType::InstanceChanged
+    let is_beside = event.instance.is_some() && FACTS_BESIDE.contains(&event.format.as_str());
+    is_beside
+        || event.kind == ServiceEventType::InstanceChanged
+        || event.previous.is_some()
         || ZnodePath::parse(&event.path).map_or(true, |path| masking.takes(&path))
 }
 
