@@ -279,7 +279,12 @@ impl Derivation for ServiceMachine {
         change: &ObservedChange<'_>,
         state: &mut dyn DerivedState,
     ) -> Result<(), JournalError> {
-        self.group.zxid = change.zxid.filter(|_| change.is_exact);
+        let zxid = change.zxid.filter(|_| change.is_exact);
+        // A transaction that touches no subject ends without being completed: its deletes are not those of the next.
+        if zxid.is_none() || self.group.zxid != zxid {
+            self.group.deletes = Deletes::default();
+        }
+        self.group.zxid = zxid;
         for at in 0..self.sections.len() {
             let is_filled = self.filling.as_ref().is_none_or(|filling| filling.contains(&at));
             if is_filled && self.sections[at].decoder.covers(change.path) && change.op != Op::Acl {
