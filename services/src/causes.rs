@@ -30,7 +30,7 @@ impl Deletes {
     /// found by comparing, or its zxid is not exact           unknown
     /// another ephemeral znode of the owner stays             deregistered
     /// two or more of the owner go at once, and none stays    session_ended
-    /// otherwise                                              unknown
+    /// otherwise, or nobody has read the znode                unknown
     /// ```
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Deletes {
         cause: &Cause,
         state: &mut dyn DerivedState,
     ) -> Result<DownCause, JournalError> {
-        if cause.owner == SessionId::NONE {
+        if cause.owner == SessionId::NONE && !cause.is_unread {
             return Ok(DownCause::Deregistered);
         }
         match cause.txn {

@@ -102,6 +102,7 @@ impl Linking<'_> {
             since,
             meaning: None,
             is_unreadable: false,
+            is_unread: change.data.is_none(),
         };
         let now = match (decoded, had) {
             // Only a registration that is deleted is gone.

@@ -161,6 +161,7 @@ impl ServiceMachine {
         let mut cause = Cause::of(change);
         if let (Op::Delete, Some(old)) = (change.op, &old) {
             cause.owner = old.owner;
+            cause.is_unread = old.is_unread;
         }
         let mut linking = Linking {
             section,

@@ -29,6 +29,9 @@ pub(crate) struct NodeRow {
     pub(crate) meaning: Option<Meaning>,
     /// Its present bytes cannot be decoded.
     pub(crate) is_unreadable: bool,
+    /// Nobody has read it, so that its owner is not known.
+    #[serde(default)]
+    pub(crate) is_unread: bool,
 }
 
 /// The meaning of a znode that has one.
@@ -164,6 +167,9 @@ pub(crate) struct Cause {
     pub(crate) missed: Option<u64>,
     pub(crate) time: Times,
     pub(crate) txn: Option<TxnKind>,
+    /// The delete of a znode that nobody has read: it may have had an owner.
+    #[serde(default)]
+    pub(crate) is_unread: bool,
 }
 
 impl Cause {
@@ -187,6 +193,7 @@ impl Cause {
                 captured: change.captured,
             },
             txn: change.txn,
+            is_unread: false,
         }
     }
 }
