@@ -22,8 +22,16 @@ pub(super) fn decode(decoder: &Decoder, znode: &Znode<'_>, names: &[&str]) -> De
         },
         "host" => {
             let registration = match znode.payload {
+                Payload::NotRead => return Decoded::Waiting,
+                Payload::Unusable(reason) => {
+                    return Decoded::Unreadable {
+                        service,
+                        instance: Some((*replica).to_owned()),
+                        home: table,
+                        reason: reason.to_owned(),
+                    };
+                }
                 Payload::Bytes(bytes) => host(bytes),
-                Payload::NotRead | Payload::Unusable(_) => None,
             };
             Decoded::Beside {
                 service,

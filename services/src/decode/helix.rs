@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Decoded, Decoder, Leader, Payload, Place, Znode, leader};
 use crate::payload::{object, perhaps_gzip, port, text_of};
-use crate::registration::{Registration, ServiceKey};
+use crate::registration::Registration;
 
 pub(super) fn decode(decoder: &Decoder, znode: &Znode<'_>, names: &[&str]) -> Decoded {
     let base = decoder.base_path();
@@ -27,14 +27,20 @@ pub(super) fn decode(decoder: &Decoder, znode: &Znode<'_>, names: &[&str]) -> De
             Ok(registration)
         }),
         ["CONFIGS", "PARTICIPANT", instance] => {
-            let registration = match znode.payload {
-                Payload::Bytes(bytes) => simple_fields(bytes).ok().map(|fields| participant(&fields)),
-                Payload::NotRead | Payload::Unusable(_) => None,
+            let place = Place::new(cluster, base).of(instance);
+            let fields = match znode.payload {
+                Payload::NotRead => return Decoded::Waiting,
+                Payload::Unusable(reason) => Err(reason.to_owned()),
+                Payload::Bytes(bytes) => simple_fields(bytes),
             };
-            Decoded::Beside {
-                service: ServiceKey::named(cluster),
-                instance: instance.to_owned(),
-                registration: registration.unwrap_or_default(),
+            match fields {
+                // Without its facts a disabled instance would be up.
+                Err(reason) => place.unreadable(reason),
+                Ok(fields) => Decoded::Beside {
+                    service: place.service,
+                    instance: instance.to_owned(),
+                    registration: participant(&fields),
+                },
             }
         }
         ["CONTROLLER", "LEADER"] => leader(znode, decoder.at_base("CONTROLLER"), cluster, |bytes| {
@@ -72,4 +78,35 @@ fn participant(fields: &Value) -> Registration {
     registration.zone = zone.map(str::to_owned).or_else(|| text_of(fields, "ZONE_ID"));
     registration.weigh(fields.get("WEIGHT"));
     registration
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::number::SessionId;
+    use bridge_core::path::ZnodePath;
+
+    use super::*;
+    use crate::config::{ServiceConfig, ServiceFormat};
+
+    #[test]
+    fn a_participant_that_cannot_be_read_is_unreadable_and_not_without_facts() {
+        let decoder = Decoder::new(ServiceConfig {
+            format: ServiceFormat::Helix,
+            base: Some(ZnodePath::parse("/cluster").unwrap()),
+            ..ServiceConfig::default()
+        });
+        let decoder = decoder.unwrap();
+        let decode = |payload| {
+            decoder.decode(&Znode {
+                path: "/cluster/CONFIGS/PARTICIPANT/h_1",
+                owner: SessionId::NONE,
+                payload,
+            })
+        };
+        assert_eq!(decode(Payload::NotRead), Decoded::Waiting);
+        let is_unreadable = |payload| matches!(decode(payload), Decoded::Unreadable { .. });
+        assert!(is_unreadable(Payload::Unusable("it was cut")));
+        assert!(is_unreadable(Payload::Bytes(b"{")));
+        assert!(!is_unreadable(Payload::Bytes(br#"{"simpleFields":{}}"#)));
+    }
 }
