@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ServiceConfig, ServiceFormat};
 use crate::registration::{Registration, ServiceKey};
 use crate::template::Template;
+use crate::url::masked;
 pub(crate) use queue::Mode;
 
 /// A znode as a decoder sees it.
@@ -306,7 +307,7 @@ impl Place {
             Ok((identity, registration)) => {
                 let named = identity.or_else(|| self.instance.clone());
                 let instance = named.or_else(|| registration.address());
-                let instance = instance.unwrap_or_else(|| name_of(znode.path).to_owned());
+                let instance = instance.unwrap_or_else(|| masked(name_of(znode.path)));
                 self.live(instance, registration)
             }
         }

@@ -10,7 +10,7 @@ use crate::config::{DecodeFrom, Decoding, ServiceConfig, StatusAt, Unwrapping, U
 use crate::payload::{gunzip, host_port, number_or_text, object, port, scalar_text, text};
 use crate::registration::Registration;
 use crate::template::Template;
-use crate::url::{Url, form_decode, is_secret, parameters};
+use crate::url::{Url, form_decode, is_secret, masked, parameters};
 
 pub(super) fn decode(config: &ServiceConfig, template: &Template, znode: &Znode<'_>) -> Decoded {
     let Some(names) = template.names(znode.path) else {
@@ -23,7 +23,8 @@ pub(super) fn decode(config: &ServiceConfig, template: &Template, znode: &Znode<
     let service = names.get("service").cloned().unwrap_or_default();
     let place = Place::new(service, template.home(znode.path));
     let place = match &config.identity {
-        Some(identity) => place.of(Template::fill(identity, &names)),
+        // The name may be a URL with a user.
+        Some(identity) => place.of(masked(&Template::fill(identity, &names))),
         None => place,
     };
     let name = name_of(znode.path);
