@@ -116,6 +116,9 @@ mod tests {
         // The control.
         assert!(seen(&AllVisible).contains("10.0.0.1"));
         let masked = seen(&Blind);
-        assert!(masked.contains("payments") && !masked.contains("10.0.0.1"), "{masked}");
+        assert!(
+            masked.contains("payments") && !masked.contains("10.0.0.1"),
+            "{masked}"
+        );
     }
 }

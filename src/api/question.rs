@@ -76,6 +76,11 @@ pub(super) fn children(
         limit: parameters.limit()?,
     };
     let list = journal.children_at(&question, now)?;
+    // Without children it may be a znode that the journal knows nothing of.
+    let is_empty = list.items.is_empty() && list.complete && question.cursor.is_none();
+    if is_empty && !path.is_slash() && journal.node(&path, question.at, now)?.is_none() {
+        return Err(Problem::never_seen(path.as_str()));
+    }
     Document::list(&list, list.items.len())
 }
 

@@ -60,6 +60,9 @@ pub fn run(args: &LsArgs) -> Result<(), Failure> {
         };
         Ok(journal.children_at(&question, now)?)
     })?;
+    if list.items.is_empty() && journal.node(&args.path, args.at, now)?.is_none() && !args.path.is_slash() {
+        return Err(super::question::never_seen(&args.path));
+    }
     if args.flags.json {
         return print_json(&list);
     }
@@ -75,9 +78,6 @@ pub fn run(args: &LsArgs) -> Result<(), Failure> {
     print(&text)?;
     if let Some(words) = rest_words(&list, "children") {
         eprintln!("{words}");
-    }
-    if list.items.is_empty() && journal.node(&args.path, args.at, now)?.is_none() && !args.path.is_slash() {
-        return Err(super::question::never_seen(&args.path));
     }
     match list.items.is_empty() {
         true if list.complete => {

@@ -111,12 +111,10 @@ impl KnownVersion {
             Certainty::Unread,
         ]);
         match (value.exists, value.stat) {
-            (Some(true), Some(stat)) if is_version_certain => {
-                KnownVersion::Written {
-                    czxid: stat.czxid,
-                    mzxid: stat.mzxid,
-                }
-            }
+            (Some(true), Some(stat)) if is_version_certain => KnownVersion::Written {
+                czxid: stat.czxid,
+                mzxid: stat.mzxid,
+            },
             (Some(true), _) => KnownVersion::Some,
             (Some(false), _) if is_certain => KnownVersion::Absent,
             _ => KnownVersion::Unknown,

@@ -379,3 +379,19 @@ async fn a_question_whose_caller_has_gone_keeps_its_turn_until_it_ends() {
     end.send(()).unwrap();
     source.ask(&caller, |_, _| Ok(())).await.unwrap();
 }
+
+#[tokio::test]
+async fn children_of_a_znode_without_any_record_are_not_an_empty_list() {
+    let served = story();
+    let list = served.json("/sources/main/children?path=/b").await;
+    assert_eq!(
+        list["items"],
+        Value::Array(Vec::new()),
+        "it is known, and has none"
+    );
+    let (code, problem) = served.problem("/sources/main/children?path=/never").await;
+    assert_eq!(
+        (code, problem["type"].as_str()),
+        (404, Some("urn:zkbridge:problem:never-seen"))
+    );
+}
