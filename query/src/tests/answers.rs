@@ -306,7 +306,6 @@ fn while_the_watch_is_down_the_last_values_are_not_certain() {
 #[test]
 fn a_journal_with_more_gaps_than_are_looked_at_is_not_certain_that_there_is_none() {
     use bridge_core::image_txn::{ImageTxn, Progress};
-    use bridge_core::journal::JournalWriter;
     let mut scratch = Scratch::with([created("/a", 1, "1")]);
     let progress = Progress {
         reported: Zxid(4),
