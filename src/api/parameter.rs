@@ -107,7 +107,9 @@ impl Parameters {
     /// A path that must be given.
     pub(super) fn path(&self, name: &str) -> Result<ZnodePath, Problem> {
         let path = self.parsed(name, argument::znode)?;
-        path.ok_or_else(|| Problem::bad_parameter(name, "it is missing\nhelp: give the path of a znode"))
+        path.ok_or_else(|| {
+            Problem::bad_parameter(name, "the parameter is missing\nhelp: give the path of a znode")
+        })
     }
 
     /// A path, or `/`.

@@ -103,8 +103,8 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "never-seen",
             "the journal knows nothing of it",
-            format!("the journal has no record of {}", shown(what)),
-            "check the path; retention may have removed all of its records",
+            format!("the journal knows nothing of {}", shown(what)),
+            "check the path, the number or the name; retention may have removed the records",
         )
     }
 

@@ -141,7 +141,7 @@ pub(super) fn diff(
     let under = parameters.path_or_top("under")?;
     let a = match (parameters.text("a"), parameters.moment("a", now)?) {
         (None, _) => {
-            let reason = "it is missing\nhelp: give the first moment";
+            let reason = "the parameter is missing\nhelp: give the first moment";
             return Err(Problem::bad_parameter("a", reason));
         }
         (Some(_), Some(a)) => a,
@@ -240,7 +240,7 @@ pub(super) fn letter(
 
 fn sink(journal: &JournalQuery, parameters: &Parameters) -> Result<String, Problem> {
     let Some(sink) = parameters.text("sink") else {
-        let reason = "it is missing\nhelp: give the name of a sink";
+        let reason = "the parameter is missing\nhelp: give the name of a sink";
         return Err(Problem::bad_parameter("sink", reason));
     };
     match journal.cursor(sink)? {

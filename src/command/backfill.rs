@@ -101,7 +101,7 @@ fn named<'a>(sources: &'a [SourceConfig], name: &str) -> Result<&'a SourceConfig
     found.ok_or_else(|| {
         let known: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
         let message = format!(
-            "no source has the name '{name}'\nhelp: there is {}",
+            "no source has the name '{name}'\nhelp: give one of: {}",
             known.join(", ")
         );
         Failure::new(Exit::Configuration, message)

@@ -81,7 +81,7 @@ pub fn pages<T>(
 /// The failure of a question about a path that the journal does not know.
 pub fn never_seen(path: &ZnodePath) -> Failure {
     let message = format!(
-        "the journal has no record of {}: it was never below a watched root, or retention has removed all its records",
+        "the journal has no record of {}: it was never below a watched root, or retention has removed all its records\nhelp: list the known znodes with 'zkbridge tree'",
         escaped(path)
     );
     Failure::new(Exit::Runtime, message)

@@ -357,7 +357,7 @@ fn check_accepted(args: &RunArgs, config: &bridge_config::Config) -> Result<(), 
         }
         let known: Vec<&str> = config.sources.iter().map(|source| &*source.name).collect();
         let message = format!(
-            "--accept-baseline {name}: no source has this name\nhelp: there is {}",
+            "--accept-baseline {name}: no source has this name\nhelp: give one of: {}",
             known.join(", ")
         );
         return Err(Failure::new(Exit::Configuration, message));

@@ -185,7 +185,7 @@ pub fn configured<'a>(config: &'a Config, name: &str) -> Result<&'a SinkConfig, 
     found.ok_or_else(|| {
         let known: Vec<&str> = config.sinks.iter().map(|sink| &*sink.name).collect();
         let message = format!(
-            "no sink has the name '{name}'\nhelp: there is {}",
+            "no sink has the name '{name}'\nhelp: give one of: {}",
             known.join(", ")
         );
         Failure::new(Exit::Configuration, message)

@@ -87,7 +87,7 @@ impl Journals {
             Some(name) if chosen.is_empty() => {
                 let known: Vec<&str> = self.config.sources.iter().map(|source| &*source.name).collect();
                 let message = format!(
-                    "no source has the name '{name}'\nhelp: there is {}",
+                    "no source has the name '{name}'\nhelp: give one of: {}",
                     known.join(", ")
                 );
                 Err(Failure::new(Exit::Configuration, message))

@@ -86,7 +86,7 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "no journal has a record of {}: it was never below a watched root, or retention has removed all its records",
+        "no journal has a record of {}: it was never below a watched root, or retention has removed all its records\nhelp: list the known znodes with 'zkbridge tree'",
         escaped(&args.path)
     );
     Err(Failure::new(Exit::Runtime, message))
