@@ -392,6 +392,25 @@ fn a_word_that_is_no_command_gets_the_command_that_is_meant() {
 }
 
 #[test]
+fn a_list_of_no_lines_is_refused_and_one_of_a_single_line_is_not() {
+    let folder = folder();
+    write(folder.path(), "zkbridge.toml", NO_SERVER);
+    for command in [
+        &["ls", "-n"][..],
+        &["tree", "-n"],
+        &["diff", "/", "1", "-n"],
+        &["changes", "-n"],
+        &["gaps", "-n"],
+        &["activity", "--buckets"],
+    ] {
+        let (_, err) = check(folder.path(), &[command, &["0"]].concat(), 2);
+        assert!(err.contains("invalid value '0'"), "{command:?}\n{err}");
+        // The command line is accepted; there is no journal.
+        check(folder.path(), &[command, &["1"]].concat(), 3);
+    }
+}
+
+#[test]
 fn since_and_until_are_other_names_for_from_and_to() {
     let folder = folder();
     write(folder.path(), "zkbridge.toml", NO_SERVER);

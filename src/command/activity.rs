@@ -41,7 +41,7 @@ pub struct ActivityArgs {
     #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     to: Option<Position>,
     /// Divide the range into about N intervals, 500 at most
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     buckets: u32,
     #[command(flatten)]
     flags: QuestionFlags,

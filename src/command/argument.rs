@@ -44,6 +44,15 @@ pub fn session(text: &str) -> Result<SessionId, String> {
         .map_err(|error| format!("{error}\nhelp: give the hex number of a session, as in 0x0100002f037b0000"))
 }
 
+/// Reads a number of lines for `-n`, which is at least 1.
+pub fn count(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("it is less than 1\nhelp: give a number of at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}\nhelp: give a whole number")),
+    }
+}
+
 /// Selects the records of these patterns; all if there is none.
 pub fn of_paths(patterns: &[PathPattern]) -> Selection {
     Selection {

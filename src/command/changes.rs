@@ -58,7 +58,7 @@ pub struct ChangesArgs {
     #[arg(long)]
     newest: bool,
     /// Print at most N records
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
     /// Print all bytes of every value in hex and ASCII
     #[arg(long, conflicts_with = "json")]

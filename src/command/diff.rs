@@ -41,7 +41,7 @@ pub struct DiffArgs {
     #[arg(value_name = "B", value_parser = argument::position)]
     b: Option<Position>,
     /// Print at most N paths
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
     /// Print all bytes of every value in hex and ASCII
     #[arg(long, conflicts_with = "json")]

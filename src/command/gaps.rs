@@ -36,7 +36,7 @@ pub struct GapsArgs {
     #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     to: Option<Position>,
     /// Print at most N gaps
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
     #[command(flatten)]
     flags: QuestionFlags,

@@ -39,7 +39,7 @@ pub struct LsArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     prefix: String,
     /// Print at most N children
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
     #[command(flatten)]
     flags: QuestionFlags,

@@ -44,7 +44,7 @@ pub struct TreeArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     depth: usize,
     /// Print at most N znodes
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT)]
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
     #[command(flatten)]
     flags: QuestionFlags,
