@@ -81,7 +81,7 @@ impl CursorChange {
             known.sort_unstable();
             known.dedup();
             return Err(configuration(format!(
-                "no journal has a cursor of sink '{old}'; there is {}",
+                "no journal has a cursor of sink '{old}'\nhelp: give one of: {}",
                 known.join(", ")
             )));
         }
