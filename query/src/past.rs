@@ -224,11 +224,25 @@ impl JournalQuery {
                     from = Some(next);
                     continue;
                 }
-                (None, None) => query.end(false, false),
+                (None, None) => {
+                    let is_complete = self.past_is_complete(query.position())?;
+                    query.end(false, is_complete)
+                }
                 (Some(value), _) => value,
             };
             return Ok(Some(value.of_past(self.not_joined()?)));
         }
+    }
+
+    /// Whether the file lists all znodes that existed at a position: it begins with a listing.
+    fn past_is_complete(&self, position: Position) -> Result<bool, QueryError> {
+        let Position::Zxid(at) = position else {
+            return Ok(false);
+        };
+        let Some(mut past) = self.past_reader()? else {
+            return Ok(false);
+        };
+        Ok(past.begins_at()?.is_some_and(|begin| begin <= at))
     }
 
     /// The doubt if records are missing between the file and the journal.

@@ -199,6 +199,17 @@ fn where_records_are_missing_between_the_files_no_answer_from_before_is_certain(
 }
 
 #[test]
+fn a_znode_that_was_created_after_the_listing_of_the_file_certainly_did_not_exist_before() {
+    let scratch = scratch(45);
+    let query = scratch.query();
+    let value = at(&query, "/a", 9).unwrap();
+    assert_eq!((value.exists, value.certain), (Some(false), true), "{value:?}");
+    // The file knows nothing of the time before its listing.
+    let value = at(&query, "/a", 8).unwrap();
+    assert!(!value.certain, "{value:?}");
+}
+
+#[test]
 fn where_retention_has_left_no_change_no_answer_from_before_is_certain() {
     let mut scratch = scratch(45);
     // Only the begin of a gap is kept, which has no zxid: the change at 60 is in neither file.
