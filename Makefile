@@ -8,7 +8,7 @@ BENCHED := kafka nats webhook file console
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build lint deny test demo sim fuzz bench bench-journal bench-sinks size chaos docker-test dist dist-test \
-	clean
+	web test-web clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,18 @@ test: setup ## Run all tests, on real servers too; ZKBRIDGE_TESTS=offline leaves
 	$(CARGO) test --workspace --locked --no-run
 	$(TARGET)/debug/fetch-servers
 	$(CARGO) test --workspace --locked
+
+web: ## Build the page from web/src into web/dist, which is committed
+	@scripts/setup web
+	cd web && npm ci --no-audit --no-fund && npm run --silent check && npm run --silent build
+
+test-web: ## Compare web/dist with web/src, and test the page with Chromium, a real bridge and a real ZooKeeper
+	@scripts/setup web
+	cd web && npm ci --no-audit --no-fund && npm run --silent check && npm test
+	$(CARGO) build --locked -p zkbridge -p bridge-servers
+	$(TARGET)/debug/fetch-servers
+	cd web && ZKBRIDGE_BINARY=$(abspath $(TARGET))/debug/zkbridge \
+		ZKBRIDGE_CACHE=$(or $(ZKBRIDGE_CACHE),$(CURDIR)/.cache/servers) npm run --silent test-browser
 
 demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps them running
 	$(CARGO) build --locked -p zkbridge -p bridge-demo

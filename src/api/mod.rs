@@ -4,7 +4,8 @@
 //!
 //! * Every route is a row of [`route::ROUTES`]; the router, the checks of parameters and the OpenAPI document come from
 //!   this table.
-//! * No data without a credential, on loopback neither: [`guard`] is around the whole router.
+//! * No data without a credential, on loopback neither: [`guard`] is around all routes of the API. The files of the
+//!   [`page`] hold no data.
 //! * A request only reads, except `POST` and `DELETE` of `/session`, which change nothing but the caller's own login.
 //! * Answers come from `bridge-query`, which masks and hides; a handler reads no journal by itself.
 //! * A question runs on a thread for blocking work, one at a time for each source, and few may wait.
@@ -15,6 +16,7 @@ mod guard;
 mod journals;
 mod login;
 pub mod openapi;
+mod page;
 mod parameter;
 mod problem;
 mod question;
@@ -80,7 +82,7 @@ impl Api {
         }
     }
 
-    /// All routes with their guard.
+    /// All routes with their guard, and the files of the page.
     pub fn router(&self) -> Router {
         let unknown = || any(async || Problem::no_route().into_response());
         let mut router = Router::new()
@@ -90,7 +92,9 @@ impl Api {
         for route in ROUTES {
             router = router.route(&format!("{BASE}{}", route.path), self.method(route));
         }
-        router.layer(middleware::from_fn_with_state(self.access.clone(), guard::guard))
+        router
+            .layer(middleware::from_fn_with_state(self.access.clone(), guard::guard))
+            .merge(page::router(&self.access))
     }
 
     fn method(&self, route: &'static Route) -> MethodRouter {
