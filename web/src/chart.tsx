@@ -44,7 +44,7 @@ export function Chart({ buckets, gaps, height, onRange }: {
       cursor: { drag: { x: onRange !== undefined, y: false, setScale: false } },
       scales: { x: { time: true, range: [times[0]!, times[times.length - 1]!] }, y: { range: (_, __, max) => [0, Math.max(max, 1) * 1.1] } },
       tzDate: (seconds) => (zone.utc ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
-      axes: [axis, { ...axis, size: 48 }],
+      axes: [{ ...axis, space: 90, values: (_, splits) => labels(splits, last.to, buckets[0]!.from) }, { ...axis, size: 48 }],
       series: [{}, ...[...GROUPS].reverse().map((op) => ({ label: op, paths: bars, points: { show: false }, fill: color(`--op-${op}`), stroke: color("--ground"), width: 0.5 }))],
       hooks: {
         drawClear: [(plot) => hatch(plot, gaps, color("--gap"))],
@@ -80,6 +80,15 @@ export function Chart({ buckets, gaps, height, onRange }: {
       </figcaption>
     </figure>
   );
+}
+
+/** Times of the axis: with the day where the range is longer than one. */
+function labels(splits: number[], to: string, from: string): string[] {
+  const isLong = Date.parse(to) - Date.parse(from) > 86_400_000;
+  return splits.map((seconds) => {
+    const text = clock(seconds * 1000);
+    return isLong ? text.slice(5, 16) : text.slice(11, 19);
+  });
 }
 
 function hatch(plot: uPlot, gaps: GapSpan[], color: string): void {

@@ -94,7 +94,8 @@ export function useWhere(): [Where, (change: Partial<Where>, replace?: boolean) 
       if (replace) history.replaceState(null, "", hash);
       else history.pushState(null, "", hash);
     }
-    set(next);
+    // As the address holds it: a parameter without a value is none.
+    set(parseWhere(hash));
   };
   return [where, go];
 }

@@ -54,7 +54,7 @@ export function Overview({ where, go, restricted }: ScreenProps) {
       {activity.data && <Chart buckets={activity.data.items} gaps={spans} height={140} />}
       {activity.data?.next && <p class="empty">The budget of one question ended: the later intervals are on the screen Activity.</p>}
       <h2>Gaps</h2>
-      {gaps.data && spans.length === 0 && <p class="empty">No gap: since the journal began, the watch was never down.</p>}
+      {gaps.data && spans.length === 0 && <p class="empty">No gap among the kept records.</p>}
       {spans.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="gaps"><table>
           <thead><tr><th>Gap</th><th>From</th><th>To</th><th>Root</th><th>zxid</th><th>Differences</th></tr></thead>
