@@ -139,3 +139,9 @@ async fn with_policy(mut response: Response) -> Response {
     }
     response
 }
+
+/// Bytes of all files, compressed: the size of the page on the network.
+#[cfg(test)]
+pub(super) fn zipped_bytes() -> usize {
+    FILES.iter().map(|file| file.zipped.len()).sum()
+}

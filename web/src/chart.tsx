@@ -82,12 +82,12 @@ export function Chart({ buckets, gaps, height, onRange }: {
   );
 }
 
-/** Times of the axis: with the day where the range is longer than one. */
+/** Times of the axis: with the day in a range of days, with milliseconds in one of seconds. */
 function labels(splits: number[], to: string, from: string): string[] {
-  const isLong = Date.parse(to) - Date.parse(from) > 86_400_000;
+  const range = Date.parse(to) - Date.parse(from);
   return splits.map((seconds) => {
     const text = clock(seconds * 1000);
-    return isLong ? text.slice(5, 16) : text.slice(11, 19);
+    return range > 86_400_000 ? text.slice(5, 16) : text.slice(11, range < 10_000 ? 23 : 19);
   });
 }
 

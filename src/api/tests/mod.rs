@@ -2,6 +2,7 @@
 
 mod answers;
 mod credentials;
+mod page;
 mod streams;
 
 use std::sync::Arc;

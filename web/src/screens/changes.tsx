@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { usePages } from "../hooks";
 import { address, ask, get, sourceAddress } from "../lib/api";
 import { visible } from "../lib/decode";
-import type { ChangeRecord, GapMark, List } from "../lib/types";
+import type { ChangeRecord, GapMark, List, Moment } from "../lib/types";
 import { Doubts, Failure, Field, Mark, More, Time, ValueDiff, certaintyOf, count, describeGap, isMark, preview, zxid } from "../parts";
 import { Problem } from "../lib/api";
 import type { ScreenProps } from "../main";
@@ -94,6 +94,7 @@ function Live({ where, go }: Pick<ScreenProps, "where" | "go">) {
     setSkipped(0);
     let events: EventSource | null = null;
     let frame = 0;
+    let ended = false;
     let retry: ReturnType<typeof setTimeout> | null = null;
     const flush = () => {
       frame = 0;
@@ -104,8 +105,18 @@ function Live({ where, go }: Pick<ScreenProps, "where" | "go">) {
       pending.current.push(row);
       if (frame === 0) frame = requestAnimationFrame(flush);
     };
+    const fail = (error: Problem) => {
+      setState("reconnecting");
+      setProblem(error);
+      if (!ended) retry = setTimeout(open, RECONNECT_MS);
+    };
     const open = () => {
-      if (events || document.hidden) return;
+      if (events || ended || document.hidden) return;
+      if (last.current === null) {
+        // A stream that breaks before its first event has no place to resume at, so it begins after a known record.
+        get<Moment>(where.source, "moment").then((now) => { last.current ??= now.tail; open(); }, fail);
+        return;
+      }
       const filters: { [name: string]: string } = {};
       for (const name of LIVE_FILTERS) filters[name] = where.params[name] ?? "";
       setState("connecting");
@@ -145,6 +156,7 @@ function Live({ where, go }: Pick<ScreenProps, "where" | "go">) {
     document.addEventListener("visibilitychange", shown);
     open();
     return () => {
+      ended = true;
       document.removeEventListener("visibilitychange", shown);
       close();
       if (frame !== 0) cancelAnimationFrame(frame);
