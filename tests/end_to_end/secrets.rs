@@ -21,11 +21,16 @@ const SECRETS: [&str; 7] = [
 
 /// Beside a running bridge.
 const RUNNING: &[&[&str]] = &[
+    &["activity"],
+    &["backfill", "main"],
+    &["cat", ROOT, "--json"],
+    &["changes"],
     &["check"],
     &["check", "--connect"],
     &["completions", "bash"],
     &["config", "show"],
     &["config", "show", "--json"],
+    &["diff", ROOT, "1", "2"],
     &["dlq", "list"],
     &["dlq", "list", "--json"],
     &["dlq", "show", "--all"],
@@ -33,17 +38,23 @@ const RUNNING: &[&[&str]] = &[
     &["dlq", "drop", "--all", "--json"],
     &["doctor"],
     &["doctor", "--json"],
+    &["gaps"],
     &["history", ROOT],
     &["init"],
+    &["journal", "backup", "copy"],
     &["journal", "check"],
     &["journal", "export"],
+    &["ls", ROOT],
     &["man"],
     &["reload"],
     &["reload", "--json"],
     &["replay", "--sink", "file", "--from", "1"],
+    // It needs a stopped bridge.
+    &["restore-journal", "copy"],
     // The journal has its writer.
     &["run"],
     &["schema", "config"],
+    &["services"],
     &["sink", "enable", "webhook"],
     &["sink", "forget", "gone"],
     &["sink", "list"],
@@ -52,6 +63,8 @@ const RUNNING: &[&[&str]] = &[
     &["status"],
     &["status", "--json"],
     &["tail"],
+    &["tree", ROOT],
+    &["ui"],
     &["verify"],
 ];
 
