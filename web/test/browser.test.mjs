@@ -249,7 +249,7 @@ test("a path without a record is said to have none, and a wrong moment has a rem
   await context.close();
 });
 
-test(`${HOSTILE} hostile names and values run no script and break no screen`, { timeout: 120_000 }, async () => {
+test(`${HOSTILE} hostile names and values run no script and break no screen`, { timeout: 300_000 }, async () => {
   const zk = stage.zookeeper;
   await zk.create("/hostile");
   const shapes = [
