@@ -29,6 +29,10 @@ const RETURN_BOUND: Duration = Duration::from_secs(120);
 /// How long reading up to the ends may take once they are known.
 const READ_BOUND: Duration = Duration::from_secs(60);
 
+/// After this time without an answer another consumer asks: one may hold a topic for unknown although its broker serves it
+/// again to others.
+const FRESH_AFTER: Duration = Duration::from_secs(20);
+
 /// Between two questions to a broker that has no answer yet.
 const RETRY_PACE: Duration = Duration::from_millis(100);
 
@@ -50,7 +54,10 @@ pub struct Delivery {
 /// A topic being read from its beginning.
 pub struct Topic {
     name: String,
+    brokers: String,
     consumer: BaseConsumer,
+    /// Consumers that no longer got answers.
+    retired: Vec<BaseConsumer>,
     is_assigned: bool,
     next: BTreeMap<i32, i64>,
     /// The deliveries so far, in the order of offsets for each partition.
@@ -87,16 +94,11 @@ impl Topic {
     ///
     /// If no consumer can be made.
     pub fn open(brokers: &str, name: &str) -> Topic {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            .set("group.id", "end-to-end")
-            .set("enable.auto.commit", "false")
-            .set("fetch.wait.max.ms", "20")
-            .create()
-            .expect("a consumer");
         Topic {
             name: name.to_owned(),
-            consumer,
+            brokers: brokers.to_owned(),
+            consumer: consumer_of(brokers),
+            retired: Vec::new(),
             next: (0..PARTITIONS).map(|partition| (partition, 0)).collect(),
             is_assigned: false,
             deliveries: Vec::new(),
@@ -130,19 +132,31 @@ impl Topic {
     }
 }
 
+fn consumer_of(brokers: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "end-to-end")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "20")
+        .create()
+        .expect("a consumer")
+}
+
 impl Topic {
     /// The ends of all partitions. A partition has no leader for a moment after its broker came back.
-    fn ends(&self) -> BTreeMap<i32, i64> {
+    fn ends(&mut self) -> BTreeMap<i32, i64> {
         let deadline = Instant::now() + RETURN_BOUND;
+        let mut fresh_at = Instant::now() + FRESH_AFTER;
         let mut ends = BTreeMap::new();
-        for partition in self.next.keys() {
+        let partitions: Vec<i32> = self.next.keys().copied().collect();
+        for partition in partitions {
             loop {
                 match self
                     .consumer
-                    .fetch_watermarks(&self.name, *partition, ANSWER_BOUND)
+                    .fetch_watermarks(&self.name, partition, ANSWER_BOUND)
                 {
                     Ok((_, end)) => {
-                        ends.insert(*partition, end);
+                        ends.insert(partition, end);
                         break;
                     }
                     Err(error) => assert!(
@@ -154,21 +168,32 @@ impl Topic {
                 // What was known of the topic may be of a broker that had not loaded it yet. No answer is no error here:
                 // the next question shows it.
                 let _ = self.consumer.fetch_metadata(Some(&self.name), ANSWER_BOUND);
+                if Instant::now() >= fresh_at {
+                    self.begin_anew();
+                    fresh_at = Instant::now() + FRESH_AFTER;
+                }
                 std::thread::sleep(RETRY_PACE);
             }
         }
         ends
     }
 
-    /// Assigns all partitions from the beginning. Once only: librdkafka aborts if partitions are unassigned while they still
+    /// Goes on with another consumer. The one before is kept, as ending it can abort the process.
+    fn begin_anew(&mut self) {
+        let before = std::mem::replace(&mut self.consumer, consumer_of(&self.brokers));
+        self.retired.push(before);
+        self.is_assigned = false;
+    }
+
+    /// Assigns all partitions from the next record on. Once only: librdkafka aborts if partitions are unassigned while they still
     /// stop (librdkafka issue 5573, up to 2.15.0).
     fn assign_once(&mut self) {
         if std::mem::replace(&mut self.is_assigned, true) {
             return;
         }
         let mut from = TopicPartitionList::new();
-        for partition in self.next.keys() {
-            from.add_partition_offset(&self.name, *partition, Offset::Beginning)
+        for (partition, next) in &self.next {
+            from.add_partition_offset(&self.name, *partition, Offset::Offset(*next))
                 .expect("an offset");
         }
         self.consumer.assign(&from).expect("partitions are assigned");
