@@ -258,13 +258,12 @@ fn a_second_pattern_and_a_session_narrow_the_selection() {
     check(None, Some(0x1234), false);
 }
 
-#[test]
-fn while_the_watch_is_down_the_last_values_are_not_certain() {
+/// A journal with `/a`, whose root is listed and reported up to a zxid.
+fn listed_until(reported: u64) -> Scratch {
     use bridge_core::image_txn::{ImageTxn, Progress};
-    use bridge_core::journal::JournalWriter;
     let mut scratch = Scratch::with([created("/a", 1, "1")]);
     let progress = Progress {
-        reported: Zxid(4),
+        reported: Zxid(reported),
         listed: true,
         run: None,
     };
@@ -272,6 +271,13 @@ fn while_the_watch_is_down_the_last_values_are_not_certain() {
         .journal
         .set_progress(&ZnodePath::slash(), &progress)
         .unwrap();
+    scratch
+}
+
+#[test]
+fn while_the_watch_is_down_the_last_values_are_not_certain() {
+    use bridge_core::journal::JournalWriter;
+    let mut scratch = listed_until(4);
     scratch.journal.commit().unwrap();
     let value = |scratch: &Scratch, position| {
         let node = scratch.query().node(&path("/a"), position, NOW).unwrap();
@@ -305,17 +311,7 @@ fn while_the_watch_is_down_the_last_values_are_not_certain() {
 
 #[test]
 fn a_journal_with_more_gaps_than_are_looked_at_is_not_certain_that_there_is_none() {
-    use bridge_core::image_txn::{ImageTxn, Progress};
-    let mut scratch = Scratch::with([created("/a", 1, "1")]);
-    let progress = Progress {
-        reported: Zxid(4),
-        listed: true,
-        run: None,
-    };
-    scratch
-        .journal
-        .set_progress(&ZnodePath::slash(), &progress)
-        .unwrap();
+    let mut scratch = listed_until(4);
     scratch.append((1..=700).map(gap));
     let query = scratch.query();
     let value = query.node(&path("/a"), None, NOW).unwrap().unwrap().then;

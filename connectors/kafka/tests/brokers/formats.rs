@@ -78,9 +78,8 @@ fn expected_attributes(record: &Record) -> BTreeMap<String, String> {
     expected
 }
 
-#[tokio::test]
-async fn events_in_both_modes_are_what_the_official_sdk_reads() {
-    real_servers!("events in both modes are what the official SDK reads");
+/// Records at the limits of every field, and others after them.
+fn limits_and_others() -> Vec<Arc<Record>> {
     let mut records = limit_records();
     let after = records.len() as u64 + 1;
     records.extend(some_records(40, 3).iter().zip(after..).map(|(record, seq)| {
@@ -88,6 +87,13 @@ async fn events_in_both_modes_are_what_the_official_sdk_reads() {
         record.seq.0 = seq;
         Arc::new(record)
     }));
+    records
+}
+
+#[tokio::test]
+async fn events_in_both_modes_are_what_the_official_sdk_reads() {
+    real_servers!("events in both modes are what the official SDK reads");
+    let records = limits_and_others();
     for format in [Format::Cloudevents, Format::CloudeventsBinary] {
         let messages = delivered(format, &records, false).await;
         assert_eq!(messages.len(), records.len());
@@ -157,13 +163,7 @@ fn is_in(record: &Value, of_struct: &Value) -> bool {
 #[tokio::test]
 async fn the_converter_of_kafka_connect_reads_every_record_as_a_struct() {
     real_servers!("the converter of Kafka Connect reads every record as a struct");
-    let mut records = limit_records();
-    let after = records.len() as u64 + 1;
-    records.extend(some_records(40, 3).iter().zip(after..).map(|(record, seq)| {
-        let mut record = Record::clone(record);
-        record.seq.0 = seq;
-        Arc::new(record)
-    }));
+    let records = limits_and_others();
     let messages = delivered(Format::ConnectJson, &records, false).await;
     let read = read_by_connect(&messages).await;
     assert_eq!(read.len(), records.len());
