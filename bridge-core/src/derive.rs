@@ -146,7 +146,7 @@ pub trait Derivation: Send {
     /// If its rows cannot be read or written.
     fn complete(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError>;
 
-    /// Takes the begin or end of a gap of a root, after [`Derivation::complete`].
+    /// Takes the begin or end of a gap or a listing of a root, after [`Derivation::complete`].
     ///
     /// # Errors
     ///
@@ -155,7 +155,6 @@ pub trait Derivation: Send {
         &mut self,
         mark: DerivationMark,
         root: Option<&ZnodePath>,
-        now: Timestamp,
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError>;
 

@@ -307,7 +307,6 @@ impl Derivation for ServiceMachine {
         &mut self,
         mark: DerivationMark,
         root: Option<&ZnodePath>,
-        _: Timestamp,
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError> {
         use DerivationMark::{GapBegin, GapEnd, ListingBegin, ListingEnd};

@@ -85,7 +85,7 @@ fn play(config: &ServiceConfig, records: &[Value]) -> Vec<DerivedEvent> {
                     }
                     other => panic!("{other} is no op"),
                 };
-                events.extend(machine.mark(mark, None, now, &mut state).unwrap());
+                events.extend(machine.mark(mark, None, &mut state).unwrap());
                 continue;
             }
         };

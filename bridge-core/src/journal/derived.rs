@@ -356,8 +356,7 @@ impl Journal {
             return Ok(());
         };
         self.derive_complete(captured)?;
-        let events =
-            self.with_derivation(|derivation, rows| derivation.mark(mark, root.as_ref(), captured, rows))?;
+        let events = self.with_derivation(|derivation, rows| derivation.mark(mark, root.as_ref(), rows))?;
         self.append_events(events, captured)
     }
 
