@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
 use super::four_letter::{self, Mode};
 use crate::daemon::{Daemon, Home, Java};
 use crate::ports::Port;
@@ -102,11 +104,21 @@ impl Server {
         four_letter::mode(&answer)
     }
 
-    /// Waits until the server answers with a mode, which is when it serves.
+    /// Waits until the server answers with a mode and accepts connections on its encrypted port, if it has one. It opens
+    /// that port after the usual one.
     pub(super) async fn serves(&self, bound: Duration) -> Result<()> {
         self.daemon
-            .ready(bound, || async { self.mode().await.is_some() })
+            .ready(bound, || async {
+                self.mode().await.is_some() && self.accepts_encrypted().await
+            })
             .await
+    }
+
+    async fn accepts_encrypted(&self) -> bool {
+        match self.secure_addr() {
+            Some(address) => TcpStream::connect(address).await.is_ok(),
+            None => true,
+        }
     }
 }
 
