@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bridge_judge::topic::{self, Topic};
 use bridge_judge::truth::Truth;
 use bridge_judge::verdict::Events;
@@ -12,6 +12,7 @@ use crate::bridge::Bridge;
 use crate::capture::Capture;
 use crate::faults::SESSION;
 use crate::gardener::Gardener;
+use crate::tally::Tally;
 
 /// The roots that sessions work on, and delete with all that is below.
 const WORKED: [&str; 2] = ["/chaos", "/other root"];
@@ -129,6 +130,25 @@ impl Act {
             .map(|server| self.zookeeper.data_dir(server))
             .collect();
         Truth::of_servers(&data_dirs)
+    }
+
+    /// A client that may read everything. Counts a leader that it had to restart for it.
+    ///
+    /// A leader can hang by itself (met on 3.7.2): followers that come back to it within its epoch have its open proposals
+    /// already, acknowledge none of them, and nothing is committed any more. Only another election ends that. An observer
+    /// could be the cause, so that with one it is a complaint.
+    pub async fn gardener(&self) -> Result<(Gardener, Tally)> {
+        let mut restarts = Tally::default();
+        let connect = self.zookeeper.connect_string();
+        match Gardener::connect(&connect).await {
+            Err(error) if self.cast.capture != Capture::Observer && self.zookeeper.count() > 1 => {
+                let leader = self.zookeeper.leader().await.context(error)?;
+                self.zookeeper.restart(leader).await?;
+                restarts.count("leader that hung restarted");
+            }
+            gardener => return Ok((gardener?, restarts)),
+        }
+        Ok((Gardener::connect(&connect).await?, restarts))
     }
 
     /// Everything runs and every way is open.

@@ -14,7 +14,6 @@ use tokio::task::{JoinSet, block_in_place};
 use crate::act::Act;
 use crate::capture::Capture;
 use crate::faults::{Hand, shake_inside, shake_outside};
-use crate::gardener::Gardener;
 use crate::lossless;
 use crate::tally::Tally;
 use crate::work::{Shared, Worker};
@@ -85,7 +84,8 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
     faults.add(&others);
     let since = Instant::now();
     act.heal().await?;
-    let tree = settle(act, &shared).await?;
+    let (tree, restarts) = settle(act, &shared).await?;
+    faults.add(&restarts);
     let healed_in = since.elapsed();
     let judged = Instant::now();
     block_in_place(|| {
@@ -137,16 +137,16 @@ pub async fn judged(act: &mut Act) -> Result<Vec<String>> {
 /// The same, with the account of a source that reads transactions.
 pub async fn accounted(act: &mut Act) -> Result<(Option<Account>, Vec<String>)> {
     act.rounds += 1;
-    let tree = settle(act, &Shared::default()).await?;
+    let (tree, _) = settle(act, &Shared::default()).await?;
     block_in_place(|| {
         let truth = act.truth();
         complaints(act, &case(act, &truth, &tree))
     })
 }
 
-/// Puts the tree in order and waits until all of it has arrived. Returns the tree.
-async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
-    let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
+/// Puts the tree in order and waits until all of it has arrived. Returns the tree, and what had to be restarted for it.
+async fn settle(act: &mut Act, shared: &Shared) -> Result<(Tree, Tally)> {
+    let (gardener, restarts) = act.gardener().await?;
     let closed = shared.closed();
     gardener.open(&closed).await?;
     for root in act.worked_roots() {
@@ -171,7 +171,7 @@ async fn settle(act: &mut Act, shared: &Shared) -> Result<Tree> {
         let records = folded(&each_once(&act.topic.deliveries));
         let differing = difference(&tree, &records);
         match differing {
-            None => return Ok(tree),
+            None => return Ok((tree, restarts)),
             Some(difference) => seen = difference,
         }
     }
