@@ -9,7 +9,8 @@
 //!   server takes the proposals of a new leader only after it has cut what that leader does not have.
 //!
 //! The number of a transaction does not show whether the epoch before it ended with the one before it: a server that was
-//! brought up to date by a snapshot can lack the last transactions of an epoch. So the digest of the tree has to show it.
+//! brought up to date by a snapshot can lack the last transactions of an epoch. So the digest of the tree has to show it:
+//! that of the first transaction of the new epoch that has one, as requests that failed have none and change nothing.
 //! Without digests (up to 3.5) the history ends with the epoch, and goes on from a snapshot.
 //!
 //! Invariants:
@@ -39,6 +40,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Batches that the scout reads ahead in one call, so that a long log does not delay what is already known.
 const SCOUT_BATCHES_MAX: usize = 8;
+
+/// Requests that failed at the beginning of an epoch that are read in search of the first transaction with a digest.
+const FAILED_AHEAD_MAX: usize = 65_536;
 
 /// A history that cannot be continued.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +144,15 @@ impl From<Disagreement> for HistoryError {
             found: one.found,
         }
     }
+}
+
+/// The transaction whose digest shows whether an epoch ended with the one before it.
+enum Witness<'a> {
+    Found(&'a Transaction),
+    /// The log ends before it.
+    Awaited,
+    /// There is none: the server writes no digests.
+    Missing,
 }
 
 #[derive(Debug)]
@@ -294,16 +307,33 @@ impl LogHistory {
     /// The hole after the position, if the logs have one at the moment. A server that is slower than the others can still
     /// fill it.
     pub fn hole(&self) -> Option<LogHole> {
-        let last = self.position.zxid;
-        let fronts = self.folders.iter().filter_map(|folder| folder.queue.front());
-        let next = fronts
-            .filter(|front| front.zxid > last)
-            .min_by_key(|front| front.zxid)?;
-        let is_hole = !self.can_be_next(next) && self.is_committed(next.zxid);
-        is_hole.then_some(LogHole {
-            last,
+        let (folder, next) = self.nearest()?;
+        let is_hole = !self.can_be_next(folder, next) && self.is_committed(next.zxid);
+        (is_hole && !self.awaits_digest()).then_some(LogHole {
+            last: self.position.zxid,
             next: next.zxid,
         })
+    }
+
+    /// Whether a later epoch has begun with requests that failed, and nothing has followed them yet: only the digest of
+    /// the next transaction shows whether they come after the position.
+    pub fn awaits_digest(&self) -> bool {
+        self.nearest().is_some_and(|(folder, next)| {
+            epoch(next.zxid) > epoch(self.position.zxid)
+                && can_follow(next.zxid, self.position.zxid)
+                && matches!(folder.witness(), Witness::Awaited)
+        })
+    }
+
+    /// The front with the lowest zxid after the position.
+    fn nearest(&self) -> Option<(&FolderHistory, &Transaction)> {
+        let fronts = self
+            .folders
+            .iter()
+            .filter_map(|folder| Some((folder, folder.queue.front()?)));
+        fronts
+            .filter(|(_, front)| front.zxid > self.position.zxid)
+            .min_by_key(|(_, front)| front.zxid)
     }
 
     /// The next committed transactions; none if none is known at the moment.
@@ -359,30 +389,37 @@ impl LogHistory {
         bound.is_some_and(|bound| zxid <= *bound)
     }
 
-    /// Whether a transaction comes directly after the position. The first one of a later epoch does only if its digest can
-    /// show it.
-    fn can_be_next(&self, next: &Transaction) -> bool {
+    /// Whether the front of a folder comes directly after the position. The first one of a later epoch does only if a
+    /// digest can show it.
+    fn can_be_next(&self, folder: &FolderHistory, next: &Transaction) -> bool {
         let last = &self.position;
         let is_of_same_epoch = epoch(next.zxid) == epoch(last.zxid);
-        let has_proof = match (next.digest, last.digest) {
+        // Nothing comes before the first transaction of all.
+        let is_first = last.zxid == 0 && epoch(next.zxid) <= 1;
+        can_follow(next.zxid, last.zxid) && (is_of_same_epoch || is_first || self.has_proof(folder))
+    }
+
+    /// Whether a digest after the front of a folder shows what was before it.
+    fn has_proof(&self, folder: &FolderHistory) -> bool {
+        let Witness::Found(witness) = folder.witness() else {
+            return false;
+        };
+        match (witness.digest, self.position.digest) {
             (Some(digest), _) if self.tree.is_some() && (self.is_proved || self.is_staged) => {
                 digest.version == DIGEST_VERSION
             }
             (Some(after), Some(before)) => {
-                after.version == before.version && changes_nothing(&next.operation)
+                after.version == before.version && changes_nothing(&witness.operation)
             }
             _ => false,
-        };
-        // Nothing comes before the first transaction of all.
-        let is_first = last.zxid == 0 && epoch(next.zxid) <= 1;
-        can_follow(next.zxid, last.zxid) && (is_of_same_epoch || is_first || has_proof)
+        }
     }
 
     /// The folder with the next transaction: preferably one of the same epoch.
     fn folder_of_next(&self) -> Option<usize> {
         let usable = |folder: &FolderHistory| {
             let next = folder.queue.front()?;
-            (self.can_be_next(next) && self.is_committed(next.zxid)).then_some(next.zxid)
+            (self.can_be_next(folder, next) && self.is_committed(next.zxid)).then_some(next.zxid)
         };
         let found = self.folders.iter().enumerate();
         let found = found.filter_map(|(at, folder)| Some((usable(folder)?, at)));
@@ -461,6 +498,39 @@ impl LogHistory {
 }
 
 impl FolderHistory {
+    fn witness(&self) -> Witness<'_> {
+        let mut last: Option<i64> = None;
+        for next in &self.queue {
+            // A malformed request is logged as an error under the zxid before it.
+            let follows = |last| can_follow(next.zxid, last) || next.zxid == last;
+            if !last.is_none_or(follows) {
+                return Witness::Missing;
+            }
+            match (next.digest, &next.operation) {
+                (Some(_), _) => return Witness::Found(next),
+                (None, Operation::Error { .. }) => last = Some(next.zxid),
+                (None, _) => return Witness::Missing,
+            }
+        }
+        match self.queue.len() < FAILED_AHEAD_MAX {
+            true => Witness::Awaited,
+            false => Witness::Missing,
+        }
+    }
+
+    /// Reads on where the front begins a later epoch without a digest.
+    fn look_for_witness(&mut self, position: &LogPosition) -> Result<(), HistoryError> {
+        let is_later = |front: &Transaction| epoch(front.zxid) > epoch(position.zxid);
+        while self.queue.front().is_some_and(is_later) && matches!(self.witness(), Witness::Awaited) {
+            let more = self.reader.poll()?;
+            if more.is_empty() {
+                break;
+            }
+            self.queue.extend(more);
+        }
+        Ok(())
+    }
+
     /// Passes over what was returned already, and what was left out at the end of an earlier epoch.
     fn pass_known(&mut self, position: &LogPosition) -> Result<(), HistoryError> {
         loop {
@@ -472,7 +542,7 @@ impl FolderHistory {
                 continue;
             };
             if front.zxid > position.zxid {
-                return Ok(());
+                return self.look_for_witness(position);
             }
             // A malformed request is logged as an error under the zxid before it.
             let is_repeated = matches!(front.operation, Operation::Error { .. });

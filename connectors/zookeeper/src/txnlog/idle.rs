@@ -71,11 +71,12 @@ impl Idle {
             return None;
         }
         let position = history.position().zxid;
-        if counter(newest) == 0 {
-            // The last transactions of the leader before wait for the first of this one.
+        if counter(newest) == 0 || history.awaits_digest() {
+            // The last transactions of the leader before wait for the first of this one that has a digest.
             if self.suspected.replace(Suspicion::Ahead(newest)).is_none() {
                 tracing::warn!(
-                    "the transactions after 0x{position:016x} are recorded once the new leader has logged its first"
+                    "the transactions after 0x{position:016x} are recorded once the new leader has logged its first that \
+                     is no failed request"
                 );
             }
             return None;

@@ -199,6 +199,52 @@ fn an_epoch_of_which_the_end_is_missing_is_not_passed_over() {
     assert_eq!(history.hole(), Some(hole));
 }
 
+/// A request that failed, which has no digest.
+fn failed(zxid: i64) -> Transaction {
+    testing::transaction(zxid, Operation::Error { code: -110 }, None)
+}
+
+#[test]
+fn an_epoch_that_begins_with_failed_requests_follows_if_the_first_digest_after_them_agrees() {
+    let all = written(&[NEXT + 1, NEXT + 2, 2 * NEXT + 3]);
+    let begin = [failed(2 * NEXT + 1), failed(2 * NEXT + 2)];
+    let log = [&all[..2], &begin, &all[2..]].concat();
+    let servers = Servers::with(&[&log]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 3);
+    assert_eq!(zxids(&mut history).len(), 5);
+    // The same after a snapshot of the end of the epoch.
+    let mut tree = Tree::of_new_server();
+    all[..2].iter().for_each(|transaction| tree.apply(transaction));
+    let mut history = LogHistory::after_snapshot(servers.folders(), NEXT + 2, Box::new(tree));
+    history.applied(2 * NEXT + 3);
+    assert_eq!(zxids(&mut history), [2 * NEXT + 1, 2 * NEXT + 2, 2 * NEXT + 3]);
+    assert!(history.is_proved());
+    // Negative control: the log lacks the end of the epoch.
+    let servers = Servers::with(&[&[&all[..1], &begin, &all[2..]].concat()]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 3);
+    assert_eq!(zxids(&mut history).last(), Some(&(2 * NEXT + 2)));
+    assert!(matches!(history.poll(), Err(HistoryError::Digest { .. })));
+}
+
+#[test]
+fn an_epoch_that_has_only_failed_requests_so_far_is_waited_for_and_is_no_hole() {
+    let all = written(&[NEXT + 1, 2 * NEXT + 3]);
+    let servers = Servers::with(&[&[all[0].clone(), failed(2 * NEXT + 1)]]);
+    let mut history = servers.history();
+    history.applied(2 * NEXT + 1);
+    assert_eq!(zxids(&mut history), [NEXT + 1]);
+    for _ in 0..2 {
+        assert_eq!(zxids(&mut history), NONE);
+        assert_eq!((history.hole(), history.awaits_digest()), (None, true));
+    }
+    servers.append(0, NEXT + 1, &[failed(2 * NEXT + 2), all[1].clone()]);
+    history.applied(2 * NEXT + 3);
+    assert_eq!(zxids(&mut history).len(), 3);
+    assert!(!history.awaits_digest());
+}
+
 #[test]
 fn without_a_tree_a_session_shows_that_nothing_is_missing_before_it() {
     let all = written(&[NEXT + 1, NEXT + 2]);
