@@ -52,7 +52,7 @@ sim: setup ## Play SEEDS=n seeds of the simulator on all cores; ends with 1 if o
 	ZKBRIDGE_SEEDS=$(or $(SEEDS),10000) $(CARGO) run --release --locked -p bridge-simulator --bin simulate
 
 fuzz: setup ## Mutate what comes from outside, and let servers be hostile, TIMES=n times as long as in the tests
-	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --locked -p bridge-fuzz -- --nocapture
+	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --release --locked -p bridge-fuzz -- --nocapture
 	$(CARGO) build --locked -p bridge-servers
 	$(TARGET)/debug/fetch-servers
 	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --locked -p zkbridge --test end_to_end hostile:: -- --nocapture
