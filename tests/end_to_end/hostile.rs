@@ -114,8 +114,10 @@ impl<'a> Siege<'a> {
 
     /// The kernel's count of a process that has ended is gone.
     fn check_memory(&mut self) {
-        if self.bridge.child().ended().is_none() {
-            let peak = Resident::of(self.bridge.child().id()).peak;
+        if self.bridge.child().ended().is_none()
+            && let Some(resident) = Resident::of_running(self.bridge.child().id())
+        {
+            let peak = resident.peak;
             assert!(peak < MEMORY_MAX, "{}: {peak} bytes", self.name);
         }
     }

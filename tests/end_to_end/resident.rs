@@ -12,16 +12,21 @@ pub struct Resident {
 
 impl Resident {
     pub fn of(process: u32) -> Resident {
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+        Resident::of_running(process).expect("the process runs, and the kernel reports its resident memory")
+    }
+
+    /// `None` if the process has ended, also if its parent does not know it yet.
+    pub fn of_running(process: u32) -> Option<Resident> {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            kib.expect("the kernel reports resident memory") << 10
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kib << 10)
         };
-        Resident {
-            now: field("VmRSS:"),
-            peak: field("VmHWM:"),
-        }
+        Some(Resident {
+            now: field("VmRSS:")?,
+            peak: field("VmHWM:")?,
+        })
     }
 
     /// Lets the peak begin anew.

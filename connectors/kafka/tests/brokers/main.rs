@@ -8,6 +8,7 @@ mod faults;
 mod formats;
 mod guards;
 mod injected;
+mod malformed;
 mod messages;
 mod refusals;
 mod rig;
