@@ -40,9 +40,12 @@ fn write_new(file: &Path) -> Result<(), String> {
     let written = opened.and_then(|mut open| open.write_all(bridge_config::COMMENTED.as_bytes()));
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => format!(
-            "{} is there already: name another file, or remove it",
+            "{} is there already\nhelp: name another file, or remove it",
             file.display()
         ),
-        _ => format!("{} cannot be written: {error}", file.display()),
+        _ => format!(
+            "{} cannot be written: {error}\nhelp: name a file in a folder that this user may write to",
+            file.display()
+        ),
     })
 }

@@ -221,7 +221,10 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::new(
             Exit::Environment,
-            format!("{} cannot be read: {error}", file.display()),
+            format!(
+                "{} cannot be read: {error}\nhelp: give this user permission to read it",
+                file.display()
+            ),
         )),
     }
 }

@@ -82,7 +82,10 @@ fn copy_key(key: &Path, folder: &Path) -> Result<Option<PathBuf>, Failure> {
         other => other.map_err(|error| {
             Failure::new(
                 Exit::Environment,
-                format!("{} cannot be read: {error}", key.display()),
+                format!(
+                    "{} cannot be read: {error}\nhelp: run this as the user of the bridge",
+                    key.display()
+                ),
             )
         })?,
     };

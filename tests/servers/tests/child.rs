@@ -130,3 +130,21 @@ async fn servers_die_with_a_process_that_is_killed() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn the_usage_is_printed_for_help_and_for_a_server_that_does_not_exist() {
+    let run = |argument: &'static str| async move {
+        let mut child = Child::start(Command::new(env!("CARGO_BIN_EXE_run-servers")).arg(argument)).unwrap();
+        let code = child.exit_code(BOUND).await.unwrap();
+        (code, child.stdout().join("\n"), child.stderr().join("\n"))
+    };
+    let (code, printed, _) = run("--help").await;
+    assert_eq!(code, 0);
+    assert!(printed.starts_with("usage: run-servers"), "{printed}");
+    let (code, _, complaint) = run("zokeeper-3.9.5").await;
+    assert_eq!(code, 2);
+    assert!(
+        complaint.contains("there is no server \"zokeeper-3.9.5\""),
+        "{complaint}"
+    );
+}

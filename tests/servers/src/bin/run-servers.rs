@@ -6,7 +6,29 @@ use std::process::ExitCode;
 
 use bridge_servers::{Error, KAFKA_NEWEST, Kafka, ZOOKEEPER_NEWEST, ZooKeeper};
 
-/// A server that runs until this is dropped.
+const USAGE: &str = "\
+usage: run-servers [SERVER...]
+
+Starts each SERVER on free ports of 127.0.0.1 with temporary data, prints its address, and runs it until Ctrl-C.
+SERVER is zookeeper-VERSION or kafka-VERSION; without one, the newest of both.";
+
+/// The kind of a server by its name, and its version.
+enum Named<'a> {
+    ZooKeeper(&'a str),
+    Kafka(&'a str),
+}
+
+impl Named<'_> {
+    fn of(name: &str) -> Option<Named<'_>> {
+        match name.split_once('-')? {
+            ("zookeeper", version) => Some(Named::ZooKeeper(version)),
+            ("kafka", version) => Some(Named::Kafka(version)),
+            _ => None,
+        }
+    }
+}
+
+/// Servers that run until this is dropped.
 #[derive(Default)]
 struct Running {
     zookeepers: Vec<ZooKeeper>,
@@ -16,6 +38,14 @@ struct Running {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
+    if names.iter().any(|name| name == "--help" || name == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    if let Some(unknown) = names.iter().find(|name| Named::of(name).is_none()) {
+        eprintln!("run-servers: there is no server {unknown:?}\n\n{USAGE}");
+        return ExitCode::from(2);
+    }
     if names.is_empty() {
         names = vec![
             format!("zookeeper-{ZOOKEEPER_NEWEST}"),
@@ -46,18 +76,19 @@ async fn run(names: &[String]) -> Result<(), Error> {
 
 impl Running {
     async fn start(&mut self, name: &str) -> Result<(), Error> {
-        match name.split_once('-') {
-            Some(("zookeeper", version)) => {
+        match Named::of(name) {
+            Some(Named::ZooKeeper(version)) => {
                 let zookeeper = ZooKeeper::builder().version(version).start().await?;
                 print_started(name, &zookeeper.connect_string(), zookeeper.process_id(0));
                 self.zookeepers.push(zookeeper);
             }
-            Some(("kafka", version)) => {
+            Some(Named::Kafka(version)) => {
                 let kafka = Kafka::builder().version(version).start().await?;
                 print_started(name, &kafka.bootstrap(), kafka.process_id());
                 self.kafkas.push(kafka);
             }
-            _ => eprintln!("no server {name:?}: name one as zookeeper-VERSION or kafka-VERSION"),
+            // They were all looked at before the first was started.
+            None => {}
         }
         Ok(())
     }
