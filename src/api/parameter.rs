@@ -127,9 +127,15 @@ impl Parameters {
         self.number(name)
     }
 
-    /// The size of a page.
+    /// The size of a page: one item at least, as a page without any would never end.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        Ok(self.number("limit")?.unwrap_or(LIMIT))
+        match self.number("limit")? {
+            Some(0) => Err(Problem::bad_parameter(
+                "limit",
+                "a page of 0 items has no next one\nhelp: give 1 or more, or leave it out",
+            )),
+            limit => Ok(limit.unwrap_or(LIMIT)),
+        }
     }
 
     pub(super) fn cursor(&self) -> Option<&str> {

@@ -105,7 +105,7 @@ const SESSION: Parameter = text(
 );
 const TEXT: Parameter = text("text", "A text in the value.");
 const CURSOR: Parameter = text("cursor", "The `next` of the page before.");
-const LIMIT: Parameter = number("limit", "Items of a page, 1000 at most; 100 if it is left out.");
+const LIMIT: Parameter = number("limit", "Items of a page, 1 to 1000; 100 if it is left out.");
 const PATH: Parameter = required(text("path", "The path of the znode."));
 const SINK: Parameter = required(text("sink", "The name of the sink."));
 

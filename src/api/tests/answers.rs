@@ -174,13 +174,15 @@ async fn a_wrong_parameter_is_a_problem_that_names_it_and_says_what_to_do() {
         Some("glob"),
     )
     .await;
-    check(
-        &format!("{main}/changes?limit=-1"),
-        400,
-        "bad-parameter",
-        Some("limit"),
-    )
-    .await;
+    for limit in ["-1", "0"] {
+        check(
+            &format!("{main}/changes?limit={limit}"),
+            400,
+            "bad-parameter",
+            Some("limit"),
+        )
+        .await;
+    }
     check(
         &format!("{main}/changes?order=up"),
         400,

@@ -119,9 +119,9 @@ impl Demo {
     ///
     /// # Errors
     ///
-    /// If the bridge ends, or the topic cannot be read.
+    /// If the bridge ends or gives no link to its page, or the topic cannot be read.
     pub(crate) async fn keep(&mut self) -> Result<()> {
-        self.print_addresses();
+        self.print_addresses().await?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -143,24 +143,33 @@ impl Demo {
         with_logs(error, self.servers)
     }
 
-    fn print_addresses(&mut self) {
+    async fn print_addresses(&mut self) -> Result<()> {
         let servers = &self.servers;
+        let page = servers.page().await?;
         let rows = [
             ("ZooKeeper", servers.connect_string()),
             ("Kafka", format!("{}, topic {TOPIC}", servers.brokers())),
             ("bridge", format!("{}/status /metrics /readyz", servers.http())),
+            ("its page", format!("{page} within a minute")),
             ("configuration", servers.configuration().display().to_string()),
             ("its log", servers.bridge_log().display().to_string()),
         ];
         let (connect, roots) = (servers.connect_string(), ROOTS.join(" "));
-        let watch = format!("  {} watch {connect} {roots}", servers.bridge_program().display());
+        let program = servers.bridge_program().display();
+        let watch = format!("  {program} watch {connect} {roots}");
+        let page = format!(
+            "  {program} ui --config {}   another link to the page",
+            servers.configuration().display()
+        );
         self.screen.heading("It goes on until Ctrl-C");
         for (name, place) in rows {
             self.screen.line(&format!("  {name:14} {place}"));
         }
         self.screen.heading("In another terminal, for instance");
+        self.screen.line(&page);
         self.screen.line(&watch);
         self.screen.line("");
+        Ok(())
     }
 
     /// Stops everything, the bridge with SIGTERM, and prints what to try next.

@@ -30,6 +30,9 @@ const END_BOUND: Duration = Duration::from_secs(20);
 /// The exit code of a process that ended in good order after SIGTERM.
 const ENDED_BY_SIGTERM: i32 = 128 + 15;
 
+/// How long a command of the bridge may take.
+const COMMAND_BOUND: Duration = Duration::from_secs(20);
+
 /// How much of the bridge's log an error shows.
 const LOG_LINES: usize = 15;
 
@@ -154,14 +157,23 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
             .arg(&log)
             .arg(&self.bridge_program);
         command.arg("run").arg("--config").arg(self.configuration());
-        // The environment may configure another bridge of the user.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ZKBRIDGE_") {
-                command.env_remove(name);
-            }
-        }
+        forget_other_bridges(&mut command);
         self.bridge = Some(Child::start(&command)?);
         Ok(())
+    }
+
+    /// A link to the page, which opens one session within a minute.
+    pub(crate) async fn page(&self) -> Result<String> {
+        let mut command = Command::new(&self.bridge_program);
+        command.arg("ui").arg("--config").arg(self.configuration());
+        forget_other_bridges(&mut command);
+        let mut asked = Child::start(&command)?;
+        let code = asked.exit_code(COMMAND_BOUND).await?;
+        let (printed, complaint) = (asked.stdout().concat(), asked.stderr().join("\n"));
+        match code {
+            0 => Ok(printed.trim().to_owned()),
+            _ => bail!("the bridge gives no link to its page (exit code {code}): {complaint}"),
+        }
     }
 
     /// Waits until the watches are armed and the walk is done, by `/readyz`.
@@ -240,6 +252,15 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
                 .with_context(|| format!("{} cannot be removed", data.display()))?;
         }
         Ok(kept.keep())
+    }
+}
+
+/// The environment may configure another bridge of the user.
+fn forget_other_bridges(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ZKBRIDGE_") {
+            command.env_remove(name);
+        }
     }
 }
 

@@ -205,6 +205,8 @@ async fn keep_leaves_everything_running_until_ctrl_c() {
     traces.look(demo.id());
     let output = demo.stdout().join("\n");
     assert!(output.contains("  Kafka          127.0.0.1:"), "{output}");
+    assert!(output.contains("  its page       http://127.0.0.1:"), "{output}");
+    assert!(output.contains("/ui/#code="), "{output}");
     assert!(traces.saw("QuorumPeerMain") && traces.saw("kafka.Kafka") && traces.saw("run --config"));
     assert_eq!(demo.ended(), None);
 
