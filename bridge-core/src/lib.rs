@@ -9,6 +9,7 @@ pub mod capture;
 pub mod committed;
 pub mod delivery;
 pub mod derive;
+pub mod example;
 pub mod file_path;
 mod fold;
 pub mod format;

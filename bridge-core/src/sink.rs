@@ -64,6 +64,12 @@ pub trait Sink: Send {
         0
     }
 
+    /// Takes the last answer of the destination that made records durable, in one line for people; `None` if there was none
+    /// since the last call, or the destination does not answer.
+    fn take_answer(&mut self) -> Option<String> {
+        None
+    }
+
     /// These records are not delivered again by the engine of its own accord: they became dead letters, the journal no
     /// longer has them, or they are durable. A sink that remembers something of records that it deferred forgets it.
     /// Called between two calls of `deliver`; must not block.

@@ -54,6 +54,12 @@ pub fn fit<P: Projection>(
         return Err(Misfit::TooLarge(largest.expect("a message was too large")));
     };
     let messages = projection.project(&shrunk).map_err(Misfit::Refused)?;
+    // A template may write the data twice, or escape it again.
+    if messages.iter().any(|message| size(message) > room(message)) {
+        let all = messages.placed().map(|(_, message)| message);
+        let largest = all.max_by_key(size);
+        return Err(Misfit::TooLarge(largest.expect("a message was too large")));
+    }
     let is_shrunk = true;
     Ok(Fitted { messages, is_shrunk })
 }

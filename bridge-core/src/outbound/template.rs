@@ -1,4 +1,4 @@
-//! Templates over a record: the one place that uses the template engine, with its limits.
+//! Templates for names over a record, with the limits of the template engine for all templates.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, context};
@@ -10,16 +10,17 @@ pub(super) const VARIABLES: [&str; 5] = ["cluster", "root", "path", "op", "names
 
 /// The work of one result, in units of the engine: about an instruction each, or 64 bytes of text. A loop cannot stop a
 /// sink, and a result takes 6.4 MB of memory at most while it is made.
-const FUEL: u64 = 100_000;
+pub(super) const FUEL: u64 = 100_000;
 
-/// The longest template in bytes. The engine needs stack for each operator of an expression, before there is any fuel.
-const SOURCE_BYTES_MAX: usize = 1_024;
+/// The longest expression of a template in bytes, and the longest template for names. The engine needs stack for each
+/// operator of an expression, before there is any fuel.
+pub(super) const TAG_BYTES_MAX: usize = 1_024;
 
 /// The longest result in bytes.
-const RESULT_BYTES_MAX: usize = 1 << 20;
+pub(super) const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// The template's name inside the engine.
-const NAME: &str = "template";
+pub(super) const NAME: &str = "template";
 
 /// A template, compiled once.
 pub(super) struct Template {
@@ -51,9 +52,9 @@ pub(super) enum Unusable {
 
 impl Template {
     pub(super) fn compile(source: &str, filter: &TextFilter) -> Result<Template, Unusable> {
-        if source.len() > SOURCE_BYTES_MAX {
+        if source.len() > TAG_BYTES_MAX {
             let length = source.len();
-            let message = format!("the template has {length} bytes, and {SOURCE_BYTES_MAX} are allowed");
+            let message = format!("the template has {length} bytes, and {TAG_BYTES_MAX} are allowed");
             return Err(Unusable::TooLong(message));
         }
         let mut environment = Environment::new();
@@ -120,7 +121,7 @@ fn filtered(name: &str, write: fn(&[&str]) -> String, value: &Value) -> Result<S
 }
 
 /// An error of the template engine in one line.
-fn sentence(error: &Error) -> String {
+pub(super) fn sentence(error: &Error) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use bridge_core::amount::{Interval, Size, Span, Threshold};
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
+use bridge_core::outbound::BodyTemplate;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -31,6 +32,14 @@ pub struct FileConfig {
     #[serde(default)]
     #[schemars(schema_with = "formats_of_lines")]
     pub format: Format,
+    /// A template for the content of a line in the place of the format, which is then `record` or `service`: over the
+    /// fields of the record or the event, see docs/messages.md. No line is written where its result is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// The media type of `body`. In JSON each value is written as JSON, and a line feed of the template is a space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "application/json"))]
+    pub content_type: Option<String>,
     /// The size at which a file is closed, with the time added to its name (`zk.2026-11-22T13-40-00.123Z.jsonl`), and a
     /// new one begun; `off`: never. A batch is never split, so a file can be larger by one batch.
     #[serde(default = "default_rotate")]
@@ -91,6 +100,8 @@ impl FileConfig {
         FileConfig {
             path: path.into(),
             format: Format::default(),
+            body: None,
+            content_type: None,
             rotate: default_rotate(),
             rotate_every: Interval::Off,
             compress: Compress::default(),
@@ -116,6 +127,8 @@ impl FileConfig {
                 "give \"record\" or \"cloudevents\"",
             ));
         }
+        let (body, media_type) = (self.body.as_deref(), self.content_type.as_deref());
+        found.extend(BodyTemplate::objections(body, media_type, self.format));
         if let Threshold::At(size) = self.rotate
             && size < ROTATE_MIN
         {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::age;
 use crate::closed::{self, folder_of};
 use crate::config::FileConfig;
+use crate::encode::line_start_of;
 use crate::error;
 use crate::tail::{self, End};
 
@@ -178,7 +179,10 @@ impl Log {
     }
 
     fn cut_torn_line(&self) -> Result<u64, SinkError> {
-        let end = tail::end_of(&self.file).map_err(|error| self.error("read the end of", error))?;
+        let body = self.plan.config.body.as_deref();
+        let own_start = body.map(line_start_of).unwrap_or_default();
+        let end =
+            tail::end_of(&self.file, own_start).map_err(|error| self.error("read the end of", error))?;
         match end {
             End::Whole => self.len(),
             End::Foreign => Err(error::unusable(

@@ -22,6 +22,7 @@ use crate::log::{Clock, Log, Plan};
 /// moved away or removed (as programs for log rotation do it) is replaced by a new one with the next batch.
 pub struct FileSink {
     plan: Plan,
+    encoder: Arc<Encoder>,
     /// `None` before `open`, and while a write is under way: a dropped `deliver` leaves it with the thread that writes,
     /// which lets the lock go at the end of the batch.
     log: Option<Log>,
@@ -37,6 +38,10 @@ struct Compressing {
 
 impl FileSink {
     /// A sink with these options. The file is not touched before `open`.
+    ///
+    /// # Panics
+    ///
+    /// If [`FileConfig::objections`] has an error about `body`.
     pub fn new(config: FileConfig) -> FileSink {
         FileSink::with_clock(config, Arc::new(SystemTime::now))
     }
@@ -45,6 +50,7 @@ impl FileSink {
     pub(crate) fn with_clock(config: FileConfig, clock: Clock) -> FileSink {
         let config = Arc::new(config);
         FileSink {
+            encoder: Arc::new(Encoder::of(&config)),
             plan: Plan { config, clock },
             log: None,
             compressing: None,
@@ -70,9 +76,9 @@ impl FileSink {
         // Cancelled when this future is dropped.
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
-        let encoder = Encoder(self.plan.config.format);
+        let encoder = Arc::clone(&self.encoder);
         let (log, tally) = blocking(move || {
-            let (lines, tally) = outbound::lines(&encoder, &records);
+            let (lines, tally) = outbound::lines(&*encoder, &records);
             Ok((log.append(&lines, &stop)?, tally))
         })
         .await?;

@@ -35,14 +35,18 @@ struct LastLine {
     end: u64,
 }
 
-/// Reads the end of a file.
-pub(crate) fn end_of(file: &File) -> io::Result<End> {
+/// Reads the end of a file. `own_start`: the beginning of every line that a template writes, if it has one.
+pub(crate) fn end_of(file: &File, own_start: &[u8]) -> io::Result<End> {
     let length = file.metadata()?.len();
     let last = last_complete_line(file, length)?;
     if last.end == length {
         return Ok(End::Whole);
     }
-    if is_ours(file, last)? {
+    let starts: Vec<&[u8]> = match own_start {
+        [] => LINE_STARTS.to_vec(),
+        own_start => LINE_STARTS.into_iter().chain([own_start]).collect(),
+    };
+    if is_ours(file, last, &starts)? {
         return Ok(End::Torn(last.end));
     }
     Ok(End::Foreign)
@@ -101,20 +105,17 @@ impl Seen {
 
 /// Whether the rest after the last complete line is a record of this sink that was cut: it begins as one, or it is too
 /// short to decide and comes after one (or alone in the file).
-fn is_ours(file: &File, last: LastLine) -> io::Result<bool> {
+fn is_ours(file: &File, last: LastLine, starts: &[&[u8]]) -> io::Result<bool> {
+    let begins_as_ours = |line: &[u8]| starts.iter().any(|start| line.starts_with(start));
     let rest = beginning(file, last.end)?;
     let written = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
     let rest = &rest[..written];
     if begins_as_ours(rest) {
         return Ok(true);
     }
-    let may_be_ours = LINE_STARTS.iter().any(|start| start.starts_with(rest));
+    let may_be_ours = starts.iter().any(|start| start.starts_with(rest));
     let is_alone = last.end == 0;
     Ok(may_be_ours && (is_alone || begins_as_ours(&beginning(file, last.start)?)))
-}
-
-fn begins_as_ours(line: &[u8]) -> bool {
-    LINE_STARTS.iter().any(|start| line.starts_with(start))
 }
 
 fn beginning(mut file: &File, at: u64) -> io::Result<Vec<u8>> {
@@ -134,7 +135,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         assert_eq!(
-            end_of(&file).unwrap(),
+            end_of(&file, b"").unwrap(),
             expected,
             "{}",
             String::from_utf8_lossy(content)
@@ -180,6 +181,18 @@ mod tests {
         check(b"{\"schema\":\"other", End::Foreign);
         check(b"{\"specversion\":\"0.3\",\"id\":\"", End::Foreign);
         check(b"a binary file\n\0\0\x01two\n", End::Foreign);
+    }
+
+    #[test]
+    fn a_line_of_a_template_is_known_by_its_beginning() {
+        let check = |content: &[u8], expected: End| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(content).unwrap();
+            assert_eq!(end_of(&file, b"{\"path\":").unwrap(), expected);
+        };
+        check(b"{\"path\":1}\n{\"path\":\"/a", End::Torn(11));
+        check(b"{\"path\":1}\n{\"pa", End::Torn(11));
+        check(b"{\"path\":1}\nuser=root", End::Foreign);
     }
 
     #[test]

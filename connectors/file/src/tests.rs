@@ -378,3 +378,44 @@ fn formats_that_no_line_can_hold_are_refused_with_the_reason() {
     }
     assert_eq!(objections(Format::Cloudevents), []);
 }
+
+#[tokio::test]
+async fn a_line_can_be_written_by_a_template_and_a_torn_one_is_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zk.jsonl");
+    let config = FileConfig {
+        body: Some("{\"path\": {{ path }},\n \"value\": {{ after.data.value }}}".to_owned()),
+        ..FileConfig::new(&path)
+    };
+    let written = "{\"path\": \"/a\",  \"value\": \"1\\n2\"}\n";
+    let records = [
+        a_record().path("/a").after("1\n2").arc(),
+        a_record().control(Op::GapEnd).seq(2).arc(),
+    ];
+
+    let mut sink = FileSink::new(config.clone());
+    sink.open().await.unwrap();
+    deliver(&mut sink, &records).await;
+    sink.close().await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), written);
+
+    fs::write(&path, format!("{written}{{\"path\": \"/b")).unwrap();
+    FileSink::new(config).open().await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), written);
+}
+
+#[test]
+fn the_fixed_beginning_of_a_template_is_the_beginning_of_its_lines() {
+    let check = |template: &str, expected: &str| {
+        let start = encode::line_start_of(template);
+        assert_eq!(String::from_utf8_lossy(start), expected, "{template}");
+    };
+    check(" {\"path\": {{ path }}}", "{\"path\":");
+    check("{{ path }}", "");
+    check("{% if op %}x{% endif %}", "");
+    check("{\n  \"path\": {{ path }}}", "{");
+    check(
+        "one two three four five six seven eight {{ op }}",
+        "one two three four five six seve",
+    );
+}

@@ -7,7 +7,7 @@ use std::fmt;
 use bridge_core::amount::Span;
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
-use bridge_core::outbound::NameTemplate;
+use bridge_core::outbound::{BodyTemplate, NameTemplate};
 use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -50,6 +50,14 @@ pub struct KafkaConfig {
     /// records without a value (control, acl, creates that were not read in time) are not sent.
     #[serde(default)]
     pub format: Format,
+    /// A template for the content of a message in the place of the format, which is then `record` or `service`: over the
+    /// fields of the record or the event, see docs/messages.md. Nothing is sent where its result is empty.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// The media type of `body`, sent as the header `content-type`. In JSON each value is written as JSON.
+    #[serde(default)]
+    #[schemars(extend("default" = "application/json"))]
+    pub content_type: Option<String>,
     /// A delivery fails after this time without an acknowledgement, and is retried. For that alone no message in flight is
     /// sent twice.
     #[serde(default = "default_timeout")]
@@ -145,6 +153,8 @@ impl KafkaConfig {
             create_topics: CreateTopics::default(),
             compression: Compression::default(),
             format: Format::default(),
+            body: None,
+            content_type: None,
             timeout: default_timeout(),
             properties: Properties::default(),
         }
@@ -172,6 +182,8 @@ impl KafkaConfig {
             ));
         }
         found.extend(properties::objections(&self.properties));
+        let (body, media_type) = (self.body.as_deref(), self.content_type.as_deref());
+        found.extend(BodyTemplate::objections(body, media_type, self.format));
         found
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bridge_core::format::{Body, Envelope, Format, Message};
 use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
-use bridge_core::outbound::{self, Fitted, Messages, Misfit, NameTemplate, Projection};
+use bridge_core::outbound::{self, BodyTemplate, Fitted, Messages, Misfit, NameTemplate, Projection};
 use bridge_core::record::{Op, Record};
 use rdkafka::message::{self, OwnedHeaders};
 
@@ -29,8 +29,13 @@ pub(crate) struct Encoder {
     topics: NameTemplate,
     key: KeyBy,
     format: Format,
+    /// Writes the values in the place of the format.
+    body: Option<BodyTemplate>,
     tombstones: bool,
 }
+
+/// The headers of the format and the value of a message; `None` for a null value.
+type Content = (Vec<Header>, Option<Vec<u8>>);
 
 /// A message of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +51,12 @@ pub(crate) struct Encoded {
 
 impl Encoder {
     pub(crate) fn new(topics: NameTemplate, config: &KafkaConfig) -> Encoder {
+        let (body, media_type) = (config.body.as_deref(), config.content_type.as_deref());
         Encoder {
             topics,
             key: config.key,
             format: config.format,
+            body: BodyTemplate::of_checked(body, media_type, config.format),
             tombstones: config.tombstones,
         }
     }
@@ -85,12 +92,38 @@ impl Encoder {
     }
 }
 
+impl Encoder {
+    fn contents(&self, record: &Record) -> Result<Messages<Content>, String> {
+        let Some(body) = &self.body else {
+            let messages = self.format.project(record)?;
+            return Ok(messages.map(|_, message| {
+                let headers = self.event_headers(record, &message);
+                match message.body {
+                    Body::Bytes(bytes) => (headers, Some(bytes)),
+                    Body::Deleted | Body::Nothing => (headers, None),
+                }
+            }));
+        };
+        let content_type = || vec![(CONTENT_TYPE.into(), body.media_type().to_owned())];
+        Ok(body
+            .project(record)?
+            .map(|_, bytes| (content_type(), Some(bytes))))
+    }
+
+    /// Whether a null value follows the messages of a record, which has a value or a body that says nothing of it.
+    fn buries(&self, record: &Record, messages: &Messages<Content>) -> bool {
+        let has_value = messages.iter().any(|(_, payload)| payload.is_some());
+        self.tombstones && record.op == Op::Delete && (has_value || self.body.is_some())
+    }
+}
+
 impl Projection for Encoder {
     type Message = Encoded;
 
     fn project(&self, record: &Record) -> Result<Messages<Encoded>, String> {
-        let messages = self.format.project(record)?;
-        if messages.is_empty() {
+        let messages = self.contents(record)?;
+        let is_buried = self.buries(record, &messages);
+        if messages.is_empty() && !is_buried {
             return Ok(Messages::None);
         }
         let tombstone = Encoded {
@@ -100,16 +133,12 @@ impl Projection for Encoder {
             event_headers: Vec::new(),
             payload: None,
         };
-        let messages = messages.map(|_, message| Encoded {
-            event_headers: self.event_headers(record, &message),
-            payload: match message.body {
-                Body::Bytes(bytes) => Some(bytes),
-                Body::Deleted | Body::Nothing => None,
-            },
+        let messages = messages.map(|_, (event_headers, payload)| Encoded {
+            event_headers,
+            payload,
             ..tombstone.clone()
         });
-        let has_value = messages.iter().any(|message| message.payload.is_some());
-        Ok(match self.tombstones && record.op == Op::Delete && has_value {
+        Ok(match is_buried {
             true => messages.followed_by(tombstone),
             false => messages,
         })

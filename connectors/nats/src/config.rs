@@ -12,7 +12,7 @@ use bridge_core::amount::Span;
 use bridge_core::file_path::{FilePath, tls_objections};
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
-use bridge_core::outbound::NameTemplate;
+use bridge_core::outbound::{BodyTemplate, NameTemplate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,14 @@ pub struct NatsConfig {
     /// The content of a message. Left out: `record`, and in a bucket `raw`, which is the only one there.
     #[serde(default)]
     pub format: Option<Format>,
+    /// A template for the content of a message in the place of the format, which is then `record` or `service`: over the
+    /// fields of the record or the event, see docs/messages.md. Not with `bucket`. Nothing is sent where its result is empty.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// The media type of `body`, sent as the header `content-type`. In JSON each value is written as JSON.
+    #[serde(default)]
+    #[schemars(extend("default" = "application/json"))]
+    pub content_type: Option<String>,
     /// A delivery fails after this time without an acknowledgement, and is retried.
     #[serde(default = "default_timeout")]
     pub timeout: Span,
@@ -138,6 +146,8 @@ impl NatsConfig {
             in_flight: default_in_flight(),
             fence: false,
             format: None,
+            body: None,
+            content_type: None,
             timeout: default_timeout(),
             auth: None,
             domain: None,
@@ -172,6 +182,12 @@ impl NatsConfig {
             }
             None => NameTemplate::parse(&SUBJECT, &self.subject),
         }
+    }
+
+    /// The template of the payloads of checked options.
+    pub(crate) fn body_template(&self) -> Option<BodyTemplate> {
+        let (body, media_type) = (self.body.as_deref(), self.content_type.as_deref());
+        BodyTemplate::of_checked(body, media_type, self.form())
     }
 
     /// The servers, each as a URL.
@@ -229,6 +245,10 @@ impl NatsConfig {
                 "give tokens of visible ASCII with dots between them, without '*' and '>', as in \"_INBOX_zkbridge\"",
             ));
         }
+        if self.bucket.is_none() {
+            let (body, media_type) = (self.body.as_deref(), self.content_type.as_deref());
+            found.extend(BodyTemplate::objections(body, media_type, self.form()));
+        }
         if let Some(auth) = &self.auth {
             found.extend(auth.objections());
         }
@@ -265,6 +285,13 @@ impl NatsConfig {
                 "format",
                 "the values of a bucket are the data of the znodes",
                 "leave format out, or write the records to a stream",
+            );
+        }
+        if self.body.is_some() || self.content_type.is_some() {
+            object(
+                "body",
+                "the values of a bucket are the data of the znodes",
+                "leave body and content_type out, or write to a stream",
             );
         }
         let CreateStream::Yes(settings) = &self.create_stream else {

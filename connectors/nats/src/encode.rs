@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bridge_core::format::{Body, Envelope, Format, Message, header_value};
 use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
-use bridge_core::outbound::{self, Fitted, Messages, Misfit, NameTemplate, Projection, message_id};
+use bridge_core::outbound::{
+    self, BodyTemplate, Fitted, Messages, Misfit, NameTemplate, Projection, message_id,
+};
 use bridge_core::record::Record;
 
 use crate::bucket;
@@ -23,6 +25,8 @@ pub(crate) struct Encoder {
     subjects: NameTemplate,
     stream: Arc<str>,
     format: Format,
+    /// Writes the payloads in the place of the format.
+    body: Option<BodyTemplate>,
     /// Whether the messages are entries of a bucket.
     is_bucket: bool,
 }
@@ -41,8 +45,16 @@ impl Encoder {
             subjects,
             stream: stream.into(),
             format,
+            body: None,
             is_bucket: false,
         }
+    }
+
+    /// The same with payloads of a template.
+    #[must_use]
+    pub(crate) fn with_body(mut self, body: Option<BodyTemplate>) -> Encoder {
+        self.body = body;
+        self
     }
 
     /// The same with entries of a bucket.
@@ -61,13 +73,38 @@ impl Encoder {
         outbound::fit(self, record, self.format, |_| most, Encoded::bytes)
     }
 
-    fn headers(&self, record: &Record, index: usize, message: &Message) -> Vec<Header> {
+    /// The message with a payload of the template.
+    fn written(
+        &self,
+        record: &Record,
+        body: &BodyTemplate,
+        subject: &Arc<str>,
+    ) -> Result<Messages<Encoded>, String> {
+        Ok(body.project(record)?.map(|index, payload| {
+            let mut headers = self.common_headers(record, index);
+            headers.push((CONTENT_TYPE.into(), body.media_type().to_owned()));
+            let subject = Arc::clone(subject);
+            Encoded {
+                subject,
+                headers,
+                payload,
+            }
+        }))
+    }
+
+    /// The headers of a message in every format.
+    fn common_headers(&self, record: &Record, index: usize) -> Vec<Header> {
         let mut all: Vec<Header> = vec![
             (HEADER_MESSAGE_ID.into(), message_id(record, index).to_string()),
             (HEADER_STREAM.into(), self.stream.to_string()),
         ];
         RecordHeaders::of(record).for_each(|name, value| all.push((name.into(), value.to_owned())));
         all.extend(headers::path(record, header_value));
+        all
+    }
+
+    fn headers(&self, record: &Record, index: usize, message: &Message) -> Vec<Header> {
+        let mut all = self.common_headers(record, index);
         if self.format == Format::Raw {
             all.extend(headers::truncated(record));
         }
@@ -86,6 +123,9 @@ impl Projection for Encoder {
     type Message = Encoded;
 
     fn project(&self, record: &Record) -> Result<Messages<Encoded>, String> {
+        if let Some(body) = &self.body {
+            return self.written(record, body, &self.subjects.name(record)?);
+        }
         let messages = self.format.project(record)?;
         if messages.is_empty() {
             return Ok(Messages::None);

@@ -99,7 +99,9 @@ impl NatsSink {
         };
         let encoder = Encoder::new(subjects.of_cluster(cluster), &name, config.form());
         Ok(NatsSink {
-            encoder: encoder.of_bucket(bucket.is_some()),
+            encoder: encoder
+                .of_bucket(bucket.is_some())
+                .with_body(config.body_template()),
             mirror: bucket.map(|_| Mirror::new(Arc::clone(&name), cluster)),
             fence: config.fence.then(|| Fence::new(name)),
             timeout: config.timeout.0,

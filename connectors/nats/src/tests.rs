@@ -220,3 +220,29 @@ fn an_error_of_a_server_on_a_connection_becomes_a_kind_of_the_engine() {
         assert_eq!(error::of_server(words), expected, "{words}");
     }
 }
+
+#[test]
+fn a_payload_can_be_written_by_a_template() {
+    let config = config(
+        "servers = 'nats://a'\nstream = 'ZK'\nformat = 'service'\ncontent_type = 'text/plain'\nbody = '{{ text }}'",
+    );
+    assert_eq!(config.objections(), []);
+    let subjects = NameTemplate::parse(&SUBJECT, &config.subject).unwrap();
+    let encoder =
+        Encoder::new(subjects.of_cluster("main"), "ZK", config.form()).with_body(config.body_template());
+    let record = a_record().control(Op::Service).build();
+    let messages = encoder.project(&record).unwrap();
+    let (_, message) = messages.placed().next().unwrap();
+    assert_eq!(message.payload, b"a 10.0.0.7:8080 is down: its session ended");
+    assert_eq!(header(&message, "content-type"), Some("text/plain"));
+    assert_eq!(header(&message, "Nats-Msg-Id"), Some(&*record.id.to_string()));
+    assert!(encoder.project(&a_record().build()).unwrap().is_empty());
+
+    let of_bucket = "servers = 'nats://a'\nbucket = 'zk'\nbody = '{{ path }}'";
+    let keys: Vec<String> = self::config(of_bucket)
+        .objections()
+        .into_iter()
+        .map(|one| one.key)
+        .collect();
+    assert_eq!(keys, ["body"]);
+}

@@ -3,6 +3,9 @@
 //! Only what can be known without a connection is decided here. Nothing in this module opens a file or a socket, and
 //! nothing shows a secret; the path and the query of the address are taken for one, as they often are.
 
+mod headers;
+mod templates;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -11,16 +14,17 @@ use bridge_core::amount::{Size, Span};
 use bridge_core::file_path::{FilePath, tls_objections};
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
-use bridge_core::outbound::headers;
 use bridge_core::secret::Secret;
 use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address;
-use crate::encode::ATTRIBUTE;
+use crate::preset::{self, Preset};
 use crate::signature::SigningKey;
+use crate::written::{AddressTemplate, is_template};
+use headers::header_of;
 
 /// Below this no request survives an ordinary pause of a receiver.
 const TIMEOUT_MIN: Span = Span::millis(100);
@@ -40,14 +44,12 @@ const BODY_MIN: Size = Size(4 << 10);
 /// The longest name in the domain name system.
 const ORIGIN_BYTES_MAX: usize = 253;
 
-/// Receivers take about a hundred headers, and the request has its own.
-const HEADERS_MAX: usize = 50;
-
 /// The options of a sink of type `webhook`.
 #[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookConfig {
-    /// The address of the receiver: `https://hooks.example.com/zk`. Only its scheme, host and port are ever shown.
+    /// The address of the receiver: `https://hooks.example.com/zk`. Only its scheme, host and port are ever shown. Its
+    /// path and query may be a template.
     pub url: Secret,
     /// The secrets that sign requests, in the form of Standard Webhooks: `whsec_…` (HMAC-SHA256) or `whsk_…` (ed25519).
     /// Each adds a signature, so that receivers can move from an old secret to a new one.
@@ -56,7 +58,22 @@ pub struct WebhookConfig {
     /// The content of a request.
     #[serde(default)]
     pub format: Format,
-    /// Further headers of every request, such as `authorization`. Their values are never shown.
+    /// Messages as a known receiver reads them, of changes (`format = "record"`) or service events
+    /// (`format = "service"`).
+    #[serde(default)]
+    pub preset: Option<Preset>,
+    /// The routing key of PagerDuty or the API key of Opsgenie.
+    #[serde(default)]
+    pub key: Option<Secret>,
+    /// A template for the body in the place of the format, which is then `record` or `service`: over the fields of the
+    /// record or the event, see docs/messages.md. Nothing is sent where its result is empty.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// The media type of `body`. In JSON each value is written as JSON.
+    #[serde(default)]
+    #[schemars(extend("default" = "application/json"))]
+    pub content_type: Option<String>,
+    /// Further headers of every request, such as `authorization`. Their values are never shown, and may be templates.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
     /// A request fails after this time without an answer.
@@ -189,6 +206,10 @@ impl WebhookConfig {
             url: Secret::new(url),
             secrets: Vec::new(),
             format: Format::default(),
+            preset: None,
+            key: None,
+            body: None,
+            content_type: None,
             headers: BTreeMap::new(),
             timeout: default_timeout(),
             connect_timeout: default_connect_timeout(),
@@ -215,12 +236,25 @@ impl WebhookConfig {
         self.object_to_counts(&mut found);
         self.object_to_consent(&mut found);
         self.object_to_tls(&mut found);
+        self.object_to_templates(&mut found);
+        found.extend(preset::objections(self));
         found
     }
 
-    /// The address, parsed.
+    /// The limit of requests in flight: a chat shows messages in the order of their arrival.
+    pub(crate) fn parallel_requests(&self) -> usize {
+        match self.preset {
+            Some(preset) if preset.is_chat() => 1,
+            _ => self.parallel,
+        }
+    }
+
+    /// The address, parsed; of a template without its path.
     pub(crate) fn parsed_url(&self) -> Result<Url, String> {
-        let url = Url::parse(self.url.reveal()).map_err(|error| error.to_string())?;
+        let url = match AddressTemplate::parse(self.url.reveal(), self.format) {
+            Some(template) => template?.base,
+            None => Url::parse(self.url.reveal()).map_err(|error| error.to_string())?,
+        };
         match url.scheme() {
             "http" | "https" => Ok(url),
             other => Err(format!("its scheme is '{other}'")),
@@ -239,7 +273,17 @@ impl WebhookConfig {
     /// The further headers, marked so that nothing below shows them either.
     pub(crate) fn header_map(&self) -> HeaderMap {
         let mut map = HeaderMap::new();
-        for (name, value) in &self.headers {
+        if let (Some(Preset::Opsgenie), Some(key)) = (self.preset, &self.key)
+            && let Ok(mut value) = HeaderValue::from_str(&format!("GenieKey {}", key.reveal()))
+        {
+            value.set_sensitive(true);
+            map.insert(AUTHORIZATION, value);
+        }
+        let fixed = self
+            .headers
+            .iter()
+            .filter(|(_, value)| !is_template(value.reveal()));
+        for (name, value) in fixed {
             if let (Ok(name), Ok(mut value)) = (name.parse::<HeaderName>(), header_of(value)) {
                 value.set_sensitive(true);
                 map.insert(name, value);
@@ -304,49 +348,12 @@ impl WebhookConfig {
                 ));
             }
         }
-        if self.secrets.is_empty() {
+        if self.secrets.is_empty() && self.preset.is_none() {
             found.push(ConfigIssue::warning(
                 "secrets",
                 "without a secret no request is signed, so that a receiver cannot tell who sent it",
                 "give secrets = [\"${HOOK_SECRET}\"], made with: echo \"whsec_$(openssl rand -base64 32)\"",
             ));
-        }
-    }
-
-    fn object_to_headers(&self, found: &mut Vec<ConfigIssue>) {
-        if self.headers.len() > HEADERS_MAX {
-            found.push(ConfigIssue::error(
-                "headers",
-                format!(
-                    "{} headers are more than receivers take ({HEADERS_MAX})",
-                    self.headers.len()
-                ),
-                "leave some out",
-            ));
-        }
-        for (name, value) in &self.headers {
-            let key = format!("headers.{name}");
-            let Ok(parsed) = name.parse::<HeaderName>() else {
-                found.push(ConfigIssue::error(
-                    key,
-                    format!("'{name}' is not the name of a header"),
-                    "use letters, digits and '-'",
-                ));
-                continue;
-            };
-            if let Some(why) = reason_against_header(parsed.as_str()) {
-                found.push(ConfigIssue::error(
-                    key,
-                    format!("the header '{parsed}' is set by {why}"),
-                    "leave it out",
-                ));
-            } else if header_of(value).is_err() {
-                found.push(ConfigIssue::error(
-                    key,
-                    format!("the value of '{parsed}' cannot stand in a header"),
-                    "use one line of visible characters",
-                ));
-            }
         }
     }
 
@@ -457,36 +464,4 @@ pub(crate) fn shown(url: &Url) -> String {
 pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-/// The reason why a header cannot be configured: the party that sets it.
-fn reason_against_header(name: &str) -> Option<&'static str> {
-    match name {
-        "webhook-id" | "webhook-timestamp" | "webhook-signature" => {
-            Some("the sink, as Standard Webhooks has it")
-        }
-        "webhook-request-origin" | "webhook-request-rate" | "webhook-request-callback" => {
-            Some("the sink, with the option 'consent'")
-        }
-        headers::CONTENT_TYPE | headers::OP | headers::PATH | headers::TRUNCATED => {
-            Some("the sink, by the format")
-        }
-        "host"
-        | "content-length"
-        | "transfer-encoding"
-        | "connection"
-        | "keep-alive"
-        | "te"
-        | "trailer"
-        | "upgrade"
-        | "expect"
-        | "proxy-authorization"
-        | "proxy-connection" => Some("HTTP itself"),
-        _ if name.starts_with(ATTRIBUTE) => Some("the sink, as CloudEvents has it"),
-        _ => None,
-    }
-}
-
-fn header_of(value: &Secret) -> Result<HeaderValue, ()> {
-    HeaderValue::from_str(value.reveal()).map_err(drop)
 }

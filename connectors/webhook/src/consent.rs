@@ -185,6 +185,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers: headers.collect(),
             text: String::new(),
+            wait_in_text: None,
         }
     }
 

@@ -6,14 +6,22 @@
 //! | `cloudevents` | a CloudEvent as JSON | a JSON array of these (the batched mode of CloudEvents) |
 //! | `cloudevents-binary` | the record, its attributes as `ce-` headers | not possible |
 //! | `raw` | the bytes of the znode | not possible |
+//! | `body` | the result of the template | not possible |
+//! | `preset` | as its receiver reads it | not possible |
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_core::format::{Body, Envelope, Format, Message, event_type, header_value};
 use bridge_core::outbound::headers::{self, Header, OP};
 use bridge_core::outbound::{self, Fitted, Messages, Misfit, Projection, message_id};
 use bridge_core::record::Record;
+use reqwest::Url;
 use uuid::Uuid;
+
+use crate::config::WebhookConfig;
+use crate::preset::PresetMessages;
+use crate::written::WrittenParts;
 
 /// Names the ids of requests with several records: the UUIDv5 of `zkbridge.webhook.batch` in the DNS namespace.
 const BATCHES: Uuid = Uuid::from_u128(0x2f21_a1b1_1b43_5f7a_a89b_5cd9_bcfa_dc09);
@@ -33,7 +41,9 @@ const EVENTS: &str = "application/cloudevents-batch+json; charset=utf-8";
 pub(crate) struct Encoded {
     /// `webhook-id`.
     pub(crate) id: Uuid,
-    pub(crate) content_type: &'static str,
+    /// Where it goes; `None` for the address of the sink.
+    pub(crate) address: Option<Url>,
+    pub(crate) content_type: Cow<'static, str>,
     /// Names without upper case, values in visible ASCII.
     pub(crate) headers: Vec<Header>,
     pub(crate) body: Vec<u8>,
@@ -48,18 +58,22 @@ pub(crate) enum Unfit {
 }
 
 /// How records become requests.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoder {
     format: Format,
     /// Whether a body is a list, also of one.
     is_list: bool,
+    written: WrittenParts,
+    preset: Option<PresetMessages>,
 }
 
 impl Encoder {
-    pub(crate) fn new(format: Format, batch: usize) -> Encoder {
+    /// For options that were checked.
+    pub(crate) fn of(config: &WebhookConfig) -> Encoder {
         Encoder {
-            format,
-            is_list: batch > 1,
+            format: config.format,
+            is_list: config.batch > 1,
+            written: WrittenParts::of(config),
+            preset: PresetMessages::of(config),
         }
     }
 
@@ -124,7 +138,8 @@ impl Encoder {
         };
         Ok(Messages::One(Encoded {
             id,
-            content_type,
+            address: None,
+            content_type: content_type.into(),
             headers: Vec::new(),
             body,
         }))
@@ -151,13 +166,42 @@ impl Projection for Encoder {
         if self.is_list {
             return self.list(record.id, std::iter::once(record));
         }
-        let messages = self.events(record)?;
-        Ok(messages.map(|index, message| Encoded {
-            // Receivers pass over an id that they know.
-            id: message_id(record, index),
-            content_type: message.content_type,
-            headers: self.headers(record, &message),
-            body: bytes(message.body),
+        if let Some(preset) = &self.preset {
+            return preset.project(record);
+        }
+        let requests = self.contents(record)?;
+        if requests.is_empty() {
+            return Ok(Messages::None);
+        }
+        let (address, further) = self.written.place(record)?;
+        Ok(requests.map(|index, content| {
+            let (content_type, mut headers, body) = content;
+            headers.extend(further.iter().cloned());
+            Encoded {
+                // Receivers pass over an id that they know.
+                id: message_id(record, index),
+                address: address.clone(),
+                content_type,
+                headers,
+                body,
+            }
+        }))
+    }
+}
+
+/// Media type, headers and body of a request.
+type Content = (Cow<'static, str>, Vec<Header>, Vec<u8>);
+
+impl Encoder {
+    fn contents(&self, record: &Record) -> Result<Messages<Content>, String> {
+        if let Some(template) = &self.written.body {
+            let media_type = || template.media_type().to_owned().into();
+            let bodies = template.project(record)?;
+            return Ok(bodies.map(|_, body| (media_type(), Vec::new(), body)));
+        }
+        Ok(self.events(record)?.map(|_, message| {
+            let headers = self.headers(record, &message);
+            (message.content_type.into(), headers, bytes(message.body))
         }))
     }
 }

@@ -106,10 +106,15 @@ pub(crate) fn about_answer(
         );
     }
     let error = SinkError::new(kind, message);
-    match retry_after(headers, now) {
+    match response.wait(now) {
         Some(wait) => error.retry_after(wait),
         None => error,
     }
+}
+
+/// An answer in short: `200 OK ("ok")`.
+pub(crate) fn said(response: &Response) -> String {
+    format!("{}{}", response.status, quoted(&response.text))
 }
 
 /// The text of an answer, where it has one.
@@ -330,6 +335,7 @@ mod tests {
             status,
             headers,
             text: String::new(),
+            wait_in_text: None,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::consent::{Grant, Pace, REQUEST_ORIGIN};
 use crate::encode::{Encoded, Encoder, Unfit};
 use crate::error;
 use crate::path_queues::Members;
+use crate::preset::Preset;
 use crate::resolve::Guard;
 use crate::signature::{self, SigningKey};
 use crate::transport::Transport;
@@ -40,6 +41,7 @@ pub(crate) struct HttpSender {
     pub(crate) shown: String,
     pub(crate) keys: Vec<SigningKey>,
     pub(crate) encoder: Encoder,
+    pub(crate) preset: Option<Preset>,
     pub(crate) timeout: Duration,
     /// The consent of the receiver, if it was asked for.
     pub(crate) grant: Option<Grant>,
@@ -67,6 +69,16 @@ pub(crate) struct Response {
     pub(crate) headers: HeaderMap,
     /// The beginning of its text, in one line and without what must not be shown.
     pub(crate) text: String,
+    /// The wait that its text asks for, where the preset's receiver says it there.
+    pub(crate) wait_in_text: Option<Duration>,
+}
+
+impl Response {
+    /// The wait that it asks for.
+    pub(crate) fn wait(&self, now: SystemTime) -> Option<Duration> {
+        let in_headers = error::retry_after(&self.headers, now);
+        in_headers.max(self.wait_in_text)
+    }
 }
 
 /// The result of some records of a batch.
@@ -92,7 +104,8 @@ impl HttpSender {
             hidden: hidden(config, &url),
             url,
             keys: config.keys(),
-            encoder: Encoder::new(config.format, config.batch),
+            encoder: Encoder::of(config),
+            preset: config.preset,
             timeout: config.timeout.0,
             grant: None,
         })
@@ -183,7 +196,8 @@ impl HttpSender {
     async fn post(&self, encoded: Encoded) -> Answer {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = since.as_secs();
-        let mut request = self.transport.client.post(self.url.clone());
+        let address = encoded.address.unwrap_or_else(|| self.url.clone());
+        let mut request = self.transport.client.post(address);
         if !self.keys.is_empty() {
             let signatures = signature::header(&self.keys, &encoded.id.to_string(), timestamp, &encoded.body);
             request = request.header("webhook-signature", signatures);
@@ -197,7 +211,7 @@ impl HttpSender {
         let request = request
             .header("webhook-id", encoded.id.to_string())
             .header("webhook-timestamp", timestamp)
-            .header(CONTENT_TYPE, encoded.content_type)
+            .header(CONTENT_TYPE, &*encoded.content_type)
             .body(encoded.body);
         match self.answer(request).await {
             Ok(response) => Answer::Status(response),
@@ -211,11 +225,12 @@ impl HttpSender {
             Ok(mut response) => {
                 let headers = std::mem::take(response.headers_mut());
                 let status = response.status();
-                let text = self.shown_text(&read(response).await);
+                let beginning = read(response).await;
                 Ok(Response {
                     status,
                     headers,
-                    text,
+                    text: self.shown_text(&beginning),
+                    wait_in_text: self.preset.and_then(|preset| preset.wait_in(status, &beginning)),
                 })
             }
             Err(error) => Err(error::about_request(&self.shown, error, self.timeout)),
@@ -225,13 +240,28 @@ impl HttpSender {
 
 /// The texts of the options that no message may show, and parts of them; the longest first, as one may hold another.
 fn hidden(config: &WebhookConfig, url: &Url) -> Vec<String> {
-    let values = config.headers.values().chain(&config.secrets).map(Secret::reveal);
+    let values = config
+        .headers
+        .values()
+        .chain(&config.secrets)
+        .chain(&config.key)
+        .map(Secret::reveal);
+    // The fixed parts of a template of the address; of any other address they are parts of its path.
+    let fixed = config
+        .url
+        .reveal()
+        .split(['{', '}', '%', '/', '?', '&', '='])
+        .skip(3);
     let words = values.flat_map(|value| std::iter::once(value).chain(value.split_whitespace()));
     let query = url.query().unwrap_or_default();
     let values = query.split('&').filter_map(|pair| pair.split_once('='));
     let values = values.map(|(_, value)| value);
     let parts = url.path().split('/').chain(url.query()).chain(values);
-    let written = words.chain(parts).chain(url.password()).map(str::to_owned);
+    let written = words
+        .chain(fixed)
+        .chain(parts)
+        .chain(url.password())
+        .map(str::to_owned);
     let decoded = url.query_pairs().map(|(_, value)| value.into_owned());
     let all = written.chain(decoded).chain(decoded_segments(url));
     let path = Some(url.path()).filter(|path| *path != "/");

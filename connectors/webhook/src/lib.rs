@@ -6,6 +6,8 @@
 //! | `config` | the options that users see |
 //! | `signature` | secrets, and what they sign |
 //! | `encode` | records as bodies; pure |
+//! | `written` | requests that a user's templates write; pure |
+//! | `preset` | messages for Slack, Teams, Discord, PagerDuty, Opsgenie and Alertmanager; pure |
 //! | `path_queues` | which records go next; pure |
 //! | `address` | which addresses may be reached; pure |
 //! | `resolve` | names to addresses, checked where the connection is made |
@@ -27,12 +29,15 @@ mod error;
 mod http_sender;
 mod memory;
 mod path_queues;
+mod preset;
 mod resolve;
 mod signature;
 mod sink;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod written;
 
 pub use config::{Consent, HttpVersion, Tls, WebhookConfig};
+pub use preset::{Preset, PresetMessages, PresetRequest};
 pub use sink::WebhookSink;

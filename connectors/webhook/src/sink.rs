@@ -60,6 +60,8 @@ pub struct WebhookSink {
     max_body: usize,
     /// Records that were taken with less data than they have.
     shrunk: u64,
+    /// The last answer that took records.
+    answer: Option<String>,
 }
 
 impl WebhookSink {
@@ -98,6 +100,7 @@ impl WebhookSink {
                 .max_body
                 .map_or(usize::MAX, |most| usize::try_from(most.0).unwrap_or(usize::MAX)),
             shrunk: 0,
+            answer: None,
         })
     }
 
@@ -158,7 +161,7 @@ impl WebhookSink {
         let mut in_flight = FuturesUnordered::new();
         let began = Instant::now();
         loop {
-            while in_flight.len() < self.config.parallel && round.end.is_none() {
+            while in_flight.len() < self.config.parallel_requests() && round.end.is_none() {
                 let pause = sender.pause(began);
                 if pause.is_some() && !in_flight.is_empty() {
                     break;
@@ -228,10 +231,14 @@ impl WebhookSink {
             Answer::Status(response) => response,
         };
         let (status, now) = (response.status, SystemTime::now());
-        let waits = error::retry_after(&response.headers, now).is_some();
+        let waits = response.wait(now).is_some();
         let about = |kind| error::about_answer(&sender.shown, &response, kind, now);
-        match error::meaning(status, waits, self.config.disable_on_410) {
+        let special = sender
+            .preset
+            .and_then(|preset| preset.meaning(status, &response.text));
+        match special.unwrap_or_else(|| error::meaning(status, waits, self.config.disable_on_410)) {
             Meaning::Accepted => {
+                self.answer = Some(error::said(&response));
                 round.took(members.len());
                 self.shrunk += u64::from(is_shrunk);
                 self.memory.took(members.iter().map(|at| round.records[*at].seq));
@@ -369,6 +376,10 @@ impl Sink for WebhookSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         Box::pin(self.deliver_batch(&batch.records))
+    }
+
+    fn take_answer(&mut self) -> Option<String> {
+        self.answer.take()
     }
 
     fn take_shrunk(&mut self) -> u64 {

@@ -306,3 +306,37 @@ fn a_record_without_a_value_has_no_raw_message() {
     assert_eq!(all_encoded(&raw, &a_record().control(Op::GapBegin).build()), []);
     assert_eq!(all_encoded(&raw, &a_record().op(Op::Acl).build()), []);
 }
+
+#[test]
+fn a_body_takes_the_place_of_the_format_and_names_its_media_type() {
+    let mut config = config("brokers = 'a:9092'");
+    config.body = Some(r#"{"p": {{ path }}{% if op == "delete" %}, "gone": true{% endif %}}"#.to_owned());
+    config.tombstones = true;
+    assert_eq!(config.objections(), []);
+
+    let messages = all_encoded(&config, &a_record().path("/a\"b").op(Op::Delete).build());
+    let payloads: Vec<Option<&[u8]>> = messages.iter().map(|one| one.payload.as_deref()).collect();
+    assert_eq!(payloads, [Some(&br#"{"p": "/a\"b", "gone": true}"#[..]), None]);
+    assert_eq!(
+        messages[0].event_headers,
+        [("content-type".into(), "application/json".to_owned())]
+    );
+    assert_eq!(messages[1].event_headers, []);
+    assert!(all_encoded(&config, &a_record().control(Op::GapEnd).build()).is_empty());
+
+    config.body = Some("{% if op == 'create' %}{{ path }}{% endif %}".to_owned());
+    config.content_type = Some("text/plain".to_owned());
+    assert!(all_encoded(&config, &a_record().build()).is_empty());
+    let buried = all_encoded(&config, &a_record().op(Op::Delete).build());
+    assert_eq!((buried.len(), &buried[0].payload), (1, &None));
+}
+
+#[test]
+fn a_body_without_a_result_rejects_the_record_with_the_reason() {
+    let mut config = config("brokers = 'a:9092'");
+    config.body = Some("{{ after.data.value.host }}".to_owned());
+    let reason = encoder(&config).project(&a_record().build()).unwrap_err();
+    assert!(reason.contains("undefined value"), "{reason}");
+    config.format = Format::Raw;
+    assert!(!config.objections().is_empty());
+}

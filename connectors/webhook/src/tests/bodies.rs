@@ -116,8 +116,9 @@ async fn the_messages_of_a_record_go_one_after_another_until_one_is_not_taken() 
     let no_proxy = Matcher::builder().build();
     let sender = HttpSender::new(&config, config.parsed_url().unwrap(), guard, &no_proxy).unwrap();
     let message = |text: &str| Encoded {
+        address: None,
         id: Uuid::nil(),
-        content_type: "text/plain",
+        content_type: "text/plain".into(),
         headers: Vec::new(),
         body: text.into(),
     };

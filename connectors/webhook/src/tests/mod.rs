@@ -8,8 +8,11 @@ mod contract;
 mod options;
 mod oversize;
 mod parallel;
+mod presets;
 mod proxies;
+mod published;
 mod receiver;
+mod templates;
 mod tls;
 mod verdicts;
 
