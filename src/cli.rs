@@ -96,7 +96,7 @@ pub enum Command {
     Schema(command::schema::SchemaArgs),
     /// List the registered instances of services and the leaders of elections
     Services(command::services::ServicesArgs),
-    /// Resume a sink that halted or was disabled
+    /// List, test or resume sinks, and remove or rename their cursors
     Sink(command::sink::SinkArgs),
     /// Send the present state to one sink again
     Snapshot(command::snapshot::SnapshotArgs),
@@ -104,6 +104,8 @@ pub enum Command {
     Status(command::status::StatusArgs),
     /// Print the last journalled changes, and new ones as they come
     Tail(command::tail::TailArgs),
+    /// Render a template of messages over records, and send nothing
+    Template(command::template::TemplateArgs),
     /// Print a subtree at a moment
     Tree(command::tree::TreeArgs),
     /// Print a link that opens a session of the API

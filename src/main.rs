@@ -74,6 +74,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Snapshot(args) => command::snapshot::run(args),
         Command::Status(args) => command::status::run(args),
         Command::Tail(args) => command::tail::run(args),
+        Command::Template(args) => command::template::run(args),
         Command::Tree(args) => command::tree::run(args),
         Command::Ui(args) => command::ui::run(args),
         Command::Verify(args) => command::verify::run(args),

@@ -1,4 +1,4 @@
-//! `zkbridge sink`: lists sinks, resumes them, and forgets or renames their cursors.
+//! `zkbridge sink`: lists, tests and resumes sinks, and forgets or renames their cursors.
 
 use bridge_config::{Config, SinkConfig};
 use bridge_core::delivery::OperatorRequest;
@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::serving;
+use super::sink_test::{self, TestArgs};
 use crate::bridge::CursorChange;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json, status};
@@ -16,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge sink list
   zkbridge sink enable hook --config zkbridge.toml
+  zkbridge sink test hook
   zkbridge sink rename hook alerts
   zkbridge sink forget hook
 
@@ -51,6 +53,8 @@ enum SinkCommand {
     Forget(ForgetArgs),
     /// Give a cursor to the sink that has another name in the configuration
     Rename(RenameArgs),
+    /// Send one marked example to the destination and print its answer
+    Test(TestArgs),
 }
 
 #[derive(Args, Debug)]
@@ -104,6 +108,7 @@ pub fn run(args: &SinkArgs) -> Result<(), Failure> {
     match &args.command {
         SinkCommand::Enable(args) => serving::block_on(enable(args)),
         SinkCommand::List(args) => serving::block_on(list(args)),
+        SinkCommand::Test(args) => serving::block_on(sink_test::test(args)),
         SinkCommand::Forget(args) => {
             let change = CursorChange::Forget(args.name.clone());
             serving::block_on(change_cursor(&args.config, &change))

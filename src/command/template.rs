@@ -1,0 +1,223 @@
+//! `zkbridge template`: renders a template or a preset over records, and sends nothing.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bridge_console::text::{escaped, escaped_json};
+use bridge_core::example::{ExampleRecord, event_record, examples};
+use bridge_core::outbound::{JSON_MEDIA_TYPE, MessageSubject, MessageTemplate, TemplateForm};
+use bridge_core::record::{Record, ServiceEvent};
+use bridge_webhook::{Preset, PresetMessages};
+use clap::Args;
+
+use super::argument::word_of;
+use super::print;
+use crate::exit::{Exit, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  zkbridge template body.j2                       over an example of each op
+  zkbridge template body.j2 --service             over one of each event
+  zkbridge template body.j2 --only delete
+  zkbridge template body.j2 --record records.jsonl
+  zkbridge tail --op service --json | zkbridge template body.j2 --record -
+  zkbridge template --preset slack --service      the messages of a preset
+
+The same text is the 'body' of a sink. Each value is written as JSON, unless
+--content-type names another media type. A record whose result is empty sends
+nothing. docs/messages.md has the variables.
+
+Exit codes: 0 every record has a result, 1 one has none, 2 it is no template
+or a file cannot be read";
+
+/// The most bytes of a template or of records that are read.
+const INPUT_BYTES_MAX: u64 = 64 << 20;
+
+/// Options of `template`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct TemplateArgs {
+    /// File of the template
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "preset",
+        conflicts_with = "preset"
+    )]
+    file: Option<PathBuf>,
+    /// Show the messages of a preset
+    #[arg(long, value_name = "NAME", value_parser = word_of(Preset::ALL, Preset::as_str))]
+    preset: Option<Preset>,
+    /// Records or service events, one JSON object on a line; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Use examples of service events, and not of changes
+    #[arg(long, conflicts_with = "record")]
+    service: bool,
+    /// Use the example of this op or this type of event only
+    #[arg(long, value_name = "NAME", conflicts_with = "record")]
+    only: Option<String>,
+    /// Media type of the body; in JSON values are written as JSON
+    #[arg(long, value_name = "TYPE", default_value = JSON_MEDIA_TYPE, conflicts_with = "preset")]
+    content_type: String,
+}
+
+/// The writer of the messages.
+enum Renderer {
+    Own { source: String, form: TemplateForm },
+    Preset(PresetMessages),
+}
+
+/// Runs the command.
+pub fn run(args: &TemplateArgs) -> Result<(), Failure> {
+    let renderer = match (&args.file, args.preset) {
+        (_, Some(preset)) => Renderer::Preset(PresetMessages::of_nobody(preset)),
+        (Some(file), None) => Renderer::Own {
+            source: read(file)?,
+            form: TemplateForm::of_media_type(&args.content_type),
+        },
+        (None, None) => return Err(refused("neither a template nor a preset is given".to_owned())),
+    };
+    let records = records(args)?;
+    let is_one = records.len() == 1;
+    let mut failures = Vec::new();
+    for ExampleRecord { name, record } in &records {
+        match renderer.render(record)? {
+            Ok(text) if is_one => print(&text)?,
+            Ok(text) => print(&format!("── {name}\n{text}"))?,
+            Err(reason) => failures.push(format!("{name}: {reason}")),
+        }
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "no result for {} of {} records:\n{}\nhelp: correct the template, or leave such records out with the sink's filters",
+        failures.len(),
+        records.len(),
+        failures.join("\n")
+    );
+    Err(Failure::new(Exit::Runtime, message))
+}
+
+impl Renderer {
+    /// The text for a record with a line feed, or why it has none.
+    fn render(&self, record: &Record) -> Result<Result<String, String>, Failure> {
+        const NOTHING: &str = "(nothing is sent)\n";
+        Ok(match self {
+            Renderer::Own { source, form } => {
+                let template = MessageTemplate::parse(source, *form, MessageSubject::of_record(record));
+                let template = template.map_err(|reason| refused(format!("it is no template: {reason}")))?;
+                match template.render(record) {
+                    Ok(text) if text.is_empty() => Ok(NOTHING.to_owned()),
+                    Ok(text) => Ok(shown(&text, *form)),
+                    Err(failure) => Err(failure.reason),
+                }
+            }
+            Renderer::Preset(preset) => {
+                let requests = preset.shown(record);
+                let texts = requests.iter().map(|request| {
+                    let target = request.target.as_ref().map(|target| format!("POST {target}\n"));
+                    format!(
+                        "{}{}",
+                        target.unwrap_or_default(),
+                        shown(&request.body, TemplateForm::Json)
+                    )
+                });
+                let text: String = texts.collect();
+                Ok(if text.is_empty() { NOTHING.to_owned() } else { text })
+            }
+        })
+    }
+}
+
+/// A result with a line feed, safe for a terminal.
+fn shown(text: &str, form: TemplateForm) -> String {
+    match form {
+        TemplateForm::Json => escaped_json(text).into_owned() + "\n",
+        _ => text
+            .lines()
+            .map(|line| escaped(line).into_owned() + "\n")
+            .collect(),
+    }
+}
+
+fn records(args: &TemplateArgs) -> Result<Vec<ExampleRecord>, Failure> {
+    if let Some(file) = &args.record {
+        let text = read(file)?;
+        let lines = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty());
+        let records = lines
+            .map(|(at, line)| record_of(at + 1, line))
+            .collect::<Result<Vec<_>, _>>()?;
+        return match records.is_empty() {
+            true => Err(refused(format!("{}: it has no record", file.display()))),
+            false => Ok(records),
+        };
+    }
+    let subject = match args.service {
+        true => MessageSubject::Services,
+        false => MessageSubject::Changes,
+    };
+    let mut all = examples(subject);
+    let Some(only) = &args.only else {
+        return Ok(all);
+    };
+    let known: Vec<String> = all.iter().map(|example| example.name.clone()).collect();
+    all.retain(|example| example.name == *only);
+    match all.is_empty() {
+        true => Err(refused(format!(
+            "no example has the name '{only}'\nhelp: give one of: {}",
+            known.join(", ")
+        ))),
+        false => Ok(all),
+    }
+}
+
+/// A record or a service event as a line of a sink or of `zkbridge tail --json`.
+fn record_of(line: usize, text: &str) -> Result<ExampleRecord, Failure> {
+    let record = match serde_json::from_str::<Record>(text) {
+        Ok(record) => record,
+        Err(error) => match serde_json::from_str::<ServiceEvent>(text) {
+            Ok(event) => event_record(event),
+            Err(_) => {
+                return Err(refused(format!(
+                    "line {line} is neither a record nor a service event: {error}\nhelp: give lines such as 'zkbridge \
+                     tail --json' prints"
+                )));
+            }
+        },
+    };
+    Ok(ExampleRecord {
+        name: format!("line {line}"),
+        record,
+    })
+}
+
+/// The text of a file, or of standard input for `-`.
+fn read(path: &Path) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| refused(format!("{} cannot be read: {error}", path.display()));
+    let mut text = String::new();
+    let bytes = match path == Path::new("-") {
+        true => std::io::stdin()
+            .lock()
+            .take(INPUT_BYTES_MAX + 1)
+            .read_to_string(&mut text),
+        false => File::open(path).and_then(|file| file.take(INPUT_BYTES_MAX + 1).read_to_string(&mut text)),
+    };
+    let bytes = bytes.map_err(failed)?;
+    match u64::try_from(bytes).is_ok_and(|bytes| bytes <= INPUT_BYTES_MAX) {
+        true => Ok(text),
+        false => Err(refused(format!(
+            "{} has more than {} MiB\nhelp: give fewer records",
+            path.display(),
+            INPUT_BYTES_MAX >> 20
+        ))),
+    }
+}
+
+fn refused(message: String) -> Failure {
+    Failure::new(Exit::Configuration, message)
+}
