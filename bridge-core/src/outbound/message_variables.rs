@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(known, fields, "{subject:?}");
         };
         // Control records have no message, and a record with an event shows the event.
-        check(MessageSubject::Changes, record_schema().into(), &["event", "gap"]);
-        check(MessageSubject::Services, service_schema().into(), &[]);
+        check(MessageSubject::Changes, record_schema(), &["event", "gap"]);
+        check(MessageSubject::Services, service_schema(), &[]);
     }
 }

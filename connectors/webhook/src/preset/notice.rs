@@ -18,7 +18,7 @@ const KEY_BYTES_MAX: usize = 255;
 pub(super) enum Effect {
     Opens,
     Closes,
-    /// It tells people, and opens and closes nothing.
+    /// It is for people, and opens and closes nothing.
     Informs,
 }
 
