@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BENCHED := kafka nats webhook file console
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build lint deny test demo sim fuzz bench bench-journal bench-sinks size chaos docker-test dist dist-test \
+.PHONY: help setup build lint deny test demo sim fuzz bench bench-journal bench-query bench-sinks size chaos docker-test dist dist-test \
 	web test-web clean
 
 help: ## Show the targets
@@ -70,6 +70,9 @@ endif
 
 bench-journal: setup ## Measure the journal alone, with a million znodes
 	$(CARGO) bench --locked -p bridge-core --bench journal
+
+bench-query: setup ## Answer questions from a journal of RECORDS=n records, 10 million; fails where one takes too long
+	$(if $(RECORDS),ZKBRIDGE_BENCH_RECORDS=$(RECORDS)) $(CARGO) bench --locked -p bridge-query --bench query
 
 bench-sinks: setup ## Measure each sink beside the bare client below it, with the same settings and records
 	@# One by one: the examples have the same name.
