@@ -13,7 +13,6 @@ use crate::certainty::Doubt;
 use crate::coverage::Coverage;
 use crate::entry::EntrySearch;
 use crate::error::QueryError;
-use crate::history::STEP_VERSIONS;
 use crate::journal::JournalQuery;
 use crate::past::PastPlace;
 use crate::visibility::Access;
@@ -88,7 +87,7 @@ impl<'a> AtPosition<'a> {
                 return Ok(before.or(value));
             }
             for record in &read.records {
-                step = STEP_VERSIONS;
+                step = STEP_NEAR;
                 if record.zxid.is_some() {
                     oldest = Some(Arc::clone(record));
                 }
@@ -170,6 +169,10 @@ impl<'a> AtPosition<'a> {
 
 /// Records of a path that are read first.
 const FIRST_VERSIONS: usize = 4;
+
+/// Records of a path that are read in each further step: enough to come to the waypoints, and from one of them to a
+/// position.
+const STEP_NEAR: usize = 36;
 
 /// The oldest record alone.
 const ONE_RECORD: ReadLimit = ReadLimit {

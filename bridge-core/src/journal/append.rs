@@ -20,6 +20,7 @@ use super::options::Before;
 use super::row::{BeforeColumn, Detail, EventDetail, Stored, insert_records, insert_values};
 use super::rows::AT_ONCE;
 use super::tail_cache::TailCache;
+use super::waypoints;
 use crate::append::{Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
@@ -34,6 +35,19 @@ pub(super) struct Draft {
     pub(super) stored: Stored,
     /// The value that it brings, stored under its seq.
     pub(super) brings: Option<Data>,
+    /// Whether it is a waypoint of its path.
+    pub(super) is_waypoint: bool,
+}
+
+impl Draft {
+    /// A record that brings no value and has no part in the history of a path.
+    fn bare(stored: Stored) -> Draft {
+        Draft {
+            stored,
+            brings: None,
+            is_waypoint: false,
+        }
+    }
 }
 
 /// Bytes of values that may be buffered; beyond that they are written.
@@ -75,6 +89,10 @@ impl Drafts {
         let values: Vec<(i64, &Data)> = brought.collect();
         insert_values(connection, &values)?;
         insert_records(connection, self.waiting.iter().map(|(draft, _)| &draft.stored))?;
+        for (draft, _) in self.waiting.iter().filter(|(draft, _)| draft.is_waypoint) {
+            let path = draft.stored.path.expect("a waypoint is a record of a path");
+            waypoints::insert(connection, draft.stored.seq, path)?;
+        }
         handover.take(self.waiting.drain(..));
         self.bytes = 0;
         Ok(())
@@ -140,7 +158,7 @@ pub(super) fn draft_control(
     if let RecordKind::Heartbeat { zxid: Some(zxid) } = word {
         (stored.zxid, stored.zxid_kind) = (Some(*zxid), ZxidKind::Exact);
     }
-    Draft { stored, brings: None }
+    Draft::bare(stored)
 }
 
 fn control_parts(seq: Seq, word: &RecordKind) -> (Op, Identity<'_>, Detail) {
@@ -225,7 +243,7 @@ pub(super) fn draft_event(
     stored.missed = event.missed;
     stored.changed = event.time.changed;
     stored.detail = Detail::Event(Box::new(EventDetail { home, event }));
-    Draft { stored, brings: None }
+    Draft::bare(stored)
 }
 
 /// A record about a znode, and the path's row of the image after it.
@@ -284,9 +302,11 @@ pub(super) fn draft_change(
     };
     drafting.take(what);
     drafting.place.last = Some(ctx.seq);
+    let is_waypoint = drafting.place.steps.count();
     let draft = Draft {
         stored: drafting.stored,
         brings: drafting.brings,
+        is_waypoint,
     };
     (draft, drafting.place)
 }

@@ -44,6 +44,7 @@ use super::retention::CROWDED;
 use super::row::{Stored, op_number};
 use super::schema::PAGE_BYTES;
 use super::size::pages;
+use super::waypoints;
 use super::writer::{Journal, TxnState};
 use crate::fold::FoldedFields;
 use crate::number::Seq;
@@ -281,6 +282,7 @@ impl Journal {
         both.store_folded(connection)?;
         remove(connection, first, update.value)?;
         count_into(connection, first, then)?;
+        waypoints::pass_on(connection, first, then)?;
         self.log.holes.add(connection, first)?;
         Ok(true)
     }

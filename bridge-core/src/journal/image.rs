@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::code::{StatBytes, StatCode};
 use super::paths::Paths;
 use super::rows::{AT_ONCE, Columns, Writing};
+use super::waypoints::WaypointSteps;
 use crate::image_txn::{Children, Node};
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
@@ -113,19 +114,21 @@ pub(super) struct Place {
     pub(super) value: Option<i64>,
     /// Its facts, where they are known.
     pub(super) facts: Option<i64>,
+    /// Its records since its last waypoint.
+    pub(super) steps: WaypointSteps,
 }
 
-const FIND: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, facts FROM image
+const FIND: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, steps FROM image
     WHERE parent = ?1 AND occupied = ?2 AND name = ?3";
 
-const COLUMNS: &str = "image(parent, occupied, name, path, life, last, value, czxid, stat, facts)";
+const COLUMNS: &str = "image(parent, occupied, name, path, life, last, value, czxid, stat, facts, steps)";
 
 static PATHS: LazyLock<Writing> = LazyLock::new(|| Writing::new("INSERT INTO path(id, parent, name)", 3));
 
-static ENTERED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("INSERT INTO {COLUMNS}"), 10));
+static ENTERED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("INSERT INTO {COLUMNS}"), 11));
 
 /// In a table without other indexes SQLite replaces a row in one step, where `UPDATE` takes several.
-static CHANGED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("REPLACE INTO {COLUMNS}"), 10));
+static CHANGED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("REPLACE INTO {COLUMNS}"), 11));
 
 impl Place {
     /// A path that has no record yet.
@@ -138,6 +141,7 @@ impl Place {
             last: None,
             value: None,
             facts: None,
+            steps: WaypointSteps::default(),
         }
     }
 
@@ -159,6 +163,7 @@ impl Place {
             last: last.map(|seq| Seq(seq.cast_unsigned())),
             value: row.get(5)?,
             facts: row.get(8)?,
+            steps: WaypointSteps::of_column(row.get(9)?),
         })
     }
 
@@ -177,7 +182,8 @@ impl Place {
         to.put(self.value)?;
         to.put(czxid)?;
         to.put(stat)?;
-        to.put(self.facts)
+        to.put(self.facts)?;
+        to.put(self.steps.column())
     }
 }
 
@@ -292,7 +298,8 @@ pub(super) fn has_child(connection: &Connection, parent: i64, occupied: bool) ->
 }
 
 /// The columns of [`FIND`], and the name.
-const CHILDREN: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, name FROM image
+const CHILDREN: &str =
+    "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, steps, name FROM image
     WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
 
 /// The existing children of a path, as in [`crate::image_txn::ImageTxn::children`].
@@ -347,7 +354,7 @@ fn select_children<T>(
     while found.len() < limit {
         let Some(row) = rows.next()? else { break };
         if let Some(picked) = pick(Place::of_row(row)?.life.node()) {
-            found.push((row.get(9)?, picked));
+            found.push((row.get("name")?, picked));
         }
     }
     Ok(found)
@@ -405,7 +412,7 @@ pub(super) fn children_and_leaves(
         let Some(row) = rows.next()? else { break };
         let place = Place::of_row(row)?;
         living += usize::from(place.is_living());
-        found.push((row.get(9)?, place, leaves.has(connection, place.id)?));
+        found.push((row.get("name")?, place, leaves.has(connection, place.id)?));
     }
     Ok(found)
 }
@@ -418,7 +425,7 @@ pub(super) fn child_after(
 ) -> rusqlite::Result<Option<(Box<str>, Place)>> {
     connection
         .prepare_cached(CHILDREN)?
-        .query_row((parent, name), |row| Ok((row.get(9)?, Place::of_row(row)?)))
+        .query_row((parent, name), |row| Ok((row.get("name")?, Place::of_row(row)?)))
         .optional()
 }
 
@@ -455,7 +462,7 @@ pub(super) fn deepest_below(
         let mut rows = next_child.query((step.id, &*step.visited))?;
         if let Some(row) = rows.next()? {
             let child = Place::of_row(row)?;
-            step.visited = row.get(9)?;
+            step.visited = row.get("name")?;
             let below = Step {
                 id: child.id,
                 path: step.path.child(&step.visited),

@@ -57,6 +57,9 @@ const ANEW: &str = "what this znode is now is found by the next comparison; to h
 const FORGET: &str = "restore a copy, or give the sink's place up with 'zkbridge run --forget-sink NAME' and let it \
      begin anew";
 
+const UNUSED: &str =
+    "no answer uses it, so nothing is lost; if there are other findings, follow their remedies";
+
 /// A query that returns the rows that are wrong.
 struct IntegrityQuery {
     subject: &'static str,
@@ -104,6 +107,12 @@ const INTEGRITY_QUERIES: &[IntegrityQuery] = &[
             AND NOT EXISTS (SELECT 1 FROM meta WHERE key = 'rebaselined' AND value BETWEEN p.seq AND r.seq)",
         message: "its zxid is before that of the record that it follows",
         remedy: ANEW,
+    },
+    IntegrityQuery {
+        subject: "history",
+        sql: "SELECT w.path, w.seq, NULL FROM waypoint w LEFT JOIN record r ON r.seq = w.seq WHERE r.path IS NOT w.path",
+        message: "it is a waypoint in the history of this path, and no record of it",
+        remedy: UNUSED,
     },
     IntegrityQuery {
         subject: "values",

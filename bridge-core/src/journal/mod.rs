@@ -48,6 +48,7 @@ mod size;
 mod tail_cache;
 mod wal;
 mod wal_gate;
+mod waypoints;
 mod writer;
 
 pub use backup::{Backup, Existing, Restored, restore};

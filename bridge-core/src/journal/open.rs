@@ -106,6 +106,13 @@ pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<WalGate>), Jou
             true => connection.execute_batch(schema::POSITION_ABSENT),
             false => Ok(()),
         })
+        .and_then(|()| match format {
+            ..schema::FACTS_SINCE => connection.execute_batch(schema::WAYPOINTS_ABSENT),
+            schema::FACTS_SINCE..schema::WAYPOINTS_SINCE => connection
+                .execute_batch(schema::WAYPOINTS_ABSENT)
+                .and_then(|()| connection.execute_batch(schema::STEPS_ABSENT)),
+            _ => Ok(()),
+        })
         .and_then(|()| match format < schema::DIGEST_SINCE {
             true => connection.execute_batch(schema::DIGEST_ABSENT),
             false => Ok(()),

@@ -13,6 +13,7 @@ use super::error::JournalError;
 use super::read::Names;
 use super::row::op_number;
 use super::size::{captured_at, pages};
+use super::waypoints;
 use super::writer::{Journal, TxnState};
 use crate::amount::Horizon;
 use crate::number::Seq;
@@ -175,8 +176,8 @@ fn ends_among(connection: &Connection, last: Seq) -> rusqlite::Result<Vec<i64>> 
     rows.collect()
 }
 
-fn remove_records(connection: &Connection, last: Seq) -> rusqlite::Result<usize> {
-    let last = [last.0.cast_signed()];
+fn remove_records(connection: &Connection, until: Seq) -> rusqlite::Result<usize> {
+    let last = [until.0.cast_signed()];
     connection
         .prepare_cached(
             "DELETE FROM value WHERE id IN (SELECT retired FROM record WHERE seq <= ?1 AND retired IS NOT NULL)",
@@ -185,6 +186,7 @@ fn remove_records(connection: &Connection, last: Seq) -> rusqlite::Result<usize>
     connection
         .prepare_cached("DELETE FROM folded WHERE seq <= ?1")?
         .execute(last)?;
+    waypoints::remove_until(connection, until)?;
     connection
         .prepare_cached("DELETE FROM record WHERE seq <= ?1")?
         .execute(last)

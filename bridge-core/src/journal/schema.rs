@@ -7,6 +7,7 @@
 //! value  id ── bytes                                       each data once, under the seq of the record that brought it
 //! rejected, parked   sink, seq ── record                  what sinks set aside
 //! hole, folded                                            what was compacted: where, and into which records
+//! waypoint seq ── path                                    every 32nd record of a path
 //! fact   id ── content                                    what no Stat has of a znode
 //! position, shadow                                        how far the history is taken, and what proves it
 //! derived key ── row                                      the state of services
@@ -23,7 +24,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 7;
+pub(super) const FORMAT: u32 = 8;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -64,7 +65,31 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         to: 7,
         sql: TRANSACTIONS,
     },
+    Migration {
+        to: 8,
+        sql: WAYPOINTS,
+    },
 ];
+
+/// Format 8: places to enter a long history ([`super::waypoints`]).
+const WAYPOINTS: &str = "
+-- Every 32nd record of a path.
+CREATE TABLE waypoint(seq INTEGER PRIMARY KEY, path INTEGER NOT NULL) STRICT;
+-- SQLite adds the seq to each row of it.
+CREATE INDEX waypoint_path ON waypoint(path);
+-- How many records the path has since its last waypoint; null is 0.
+ALTER TABLE image ADD COLUMN steps INTEGER;
+";
+
+/// The first format that has waypoints.
+pub(super) const WAYPOINTS_SINCE: u32 = 8;
+
+/// For a reader of a file that has none.
+pub(super) const WAYPOINTS_ABSENT: &str =
+    "CREATE TEMP TABLE waypoint(seq INTEGER PRIMARY KEY, path INTEGER);";
+
+/// For a reader of a file that has facts in its image, and no waypoints.
+pub(super) const STEPS_ABSENT: &str = "CREATE TEMP VIEW image AS SELECT *, NULL AS steps FROM main.image;";
 
 /// Format 7: what sources that read transactions store ([`super::position`]), and the state of services.
 const TRANSACTIONS: &str = "
@@ -97,7 +122,7 @@ pub(super) const FACTS_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL
 
 /// For a reader of a file that has no positions, and no facts in its image.
 pub(super) const POSITION_ABSENT: &str = "
-CREATE TEMP VIEW image AS SELECT *, NULL AS facts FROM main.image;
+CREATE TEMP VIEW image AS SELECT *, NULL AS facts, NULL AS steps FROM main.image;
 CREATE TEMP TABLE fact(id INTEGER PRIMARY KEY, content);
 CREATE TEMP TABLE position(id INTEGER PRIMARY KEY, zxid, payload_crc, digest, epoch, scope);
 CREATE TEMP TABLE shadow(path BLOB PRIMARY KEY, crc, stat);

@@ -3,20 +3,24 @@
 use bridge_core::append::{Append, ChangeKind, RecordKind};
 use bridge_core::image_txn::{ImageTxn, Progress};
 use bridge_core::journal::{JournalWriter, Position};
-use bridge_core::number::Zxid;
+use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::scratch::{Scratch, change, deleted, path, read, time_of};
-use crate::JournalQuery;
+use super::scratch::{Scratch, change, created, deleted, path, read, time_of, updated};
+use crate::{AsOfValue, JournalQuery};
 
 /// Histories that are played.
 const SEEDS: u64 = 30;
 
 /// Events of one history.
 const EVENTS: u64 = 60;
+
+/// Histories that are long enough for several waypoints, and their events.
+const LONG_SEEDS: u64 = 4;
+const LONG_EVENTS: u64 = 240;
 
 /// The value after each zxid, from 0 on; `None` while the znode does not exist.
 type Truth = Vec<Option<String>>;
@@ -37,11 +41,11 @@ struct Life {
 }
 
 /// Plays a history: the truth, and the records of a capture that sees every event, and reads values only between batches.
-fn play(random: &mut StdRng, capture: Capture) -> (Truth, Vec<Append>) {
+fn play(random: &mut StdRng, capture: Capture, length: u64) -> (Truth, Vec<Append>) {
     let mut truth: Truth = vec![None];
     let mut records = Vec::new();
     let mut life: Option<Life> = None;
-    while (truth.len() as u64) < EVENTS {
+    while (truth.len() as u64) < length {
         let (mut batch, mut unread) = (Vec::new(), Vec::new());
         let events = random.random_range(1..=5);
         for event in 1..=events {
@@ -161,7 +165,7 @@ fn first_lie(query: &JournalQuery, truth: &Truth) -> (Option<String>, u64) {
 fn a_certain_answer_is_the_truth_whatever_the_capture_could_not_read() {
     let mut certain = 0;
     for seed in 0..SEEDS {
-        let (truth, records) = play(&mut StdRng::seed_from_u64(seed), Capture::Honest);
+        let (truth, records) = play(&mut StdRng::seed_from_u64(seed), Capture::Honest, EVENTS);
         let scratch = journalled(records, truth.len() as u64);
         let (lie, known) = first_lie(&scratch.query(), &truth);
         assert_eq!(lie, None, "seed {seed}");
@@ -174,10 +178,60 @@ fn a_certain_answer_is_the_truth_whatever_the_capture_could_not_read() {
 #[test]
 fn a_capture_that_keeps_silent_about_unread_values_is_caught() {
     let is_caught = |seed| {
-        let (truth, records) = play(&mut StdRng::seed_from_u64(seed), Capture::Silent);
+        let (truth, records) = play(&mut StdRng::seed_from_u64(seed), Capture::Silent, EVENTS);
         let scratch = journalled(records, truth.len() as u64);
         first_lie(&scratch.query(), &truth).0.is_some()
     };
     let caught = (0..SEEDS).filter(|seed| is_caught(*seed)).count();
     assert!(caught as u64 > SEEDS / 2, "{caught}");
+}
+
+/// The answers after each zxid, and at its time.
+fn answers(query: &JournalQuery, truth: &Truth) -> Vec<Option<AsOfValue>> {
+    let now = Timestamp(time_of(truth.len() as u64 + 10));
+    let positions = (0..truth.len() as u64).flat_map(|zxid| {
+        [
+            Position::Zxid(Zxid(zxid)),
+            Position::Time(Timestamp(time_of(zxid))),
+        ]
+    });
+    let ask = |position| query.as_of(&path("/a"), position, now).unwrap();
+    positions.map(ask).collect()
+}
+
+#[test]
+fn a_long_history_has_the_same_answers_and_no_lie_with_waypoints_and_without() {
+    for seed in 0..LONG_SEEDS {
+        println!("seed {seed}");
+        let (truth, records) = play(&mut StdRng::seed_from_u64(seed), Capture::Honest, LONG_EVENTS);
+        let scratch = journalled(records, truth.len() as u64);
+        let query = scratch.query();
+        let waypoints = query
+            .reader()
+            .unwrap()
+            .waypoints(&path("/a"), Seq::ZERO, 100)
+            .unwrap();
+        assert!(waypoints.len() > 2, "seed {seed}: {waypoints:?}");
+        assert_eq!(first_lie(&query, &truth).0, None, "seed {seed}");
+        let with = answers(&query, &truth);
+        scratch.execute("DELETE FROM waypoint");
+        assert!(with == answers(&scratch.query(), &truth), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_waypoint_that_is_no_record_of_the_path_changes_no_answer() {
+    let (truth, records) = play(&mut StdRng::seed_from_u64(1), Capture::Honest, LONG_EVENTS);
+    let other = (1..).map(|zxid| updated("/b", 1, zxid, "x")).skip(1);
+    let first = std::iter::once(created("/b", 1, "x"));
+    // The records of `/b` are as old as those of `/a` that they are put between.
+    let mixed = records.into_iter().zip(first.chain(other));
+    let mixed = mixed.flat_map(|(of_a, mut of_b)| {
+        of_b.captured = of_a.captured;
+        [of_a, of_b]
+    });
+    let scratch = journalled(mixed.collect(), truth.len() as u64);
+    let right = answers(&scratch.query(), &truth);
+    scratch.execute("INSERT OR REPLACE INTO waypoint(seq, path) SELECT seq, (SELECT id FROM path WHERE name = 'a') FROM record");
+    assert!(right == answers(&scratch.query(), &truth));
 }

@@ -59,6 +59,12 @@ impl Scratch {
         self.folder.path().join("main.journal")
     }
 
+    /// Changes the file, as nothing but damage does.
+    pub fn execute(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.file()).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+
     pub fn query(&self) -> JournalQuery {
         JournalQuery::open(&self.file()).unwrap()
     }

@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::folding::compacting;
 use super::scratch::*;
+use super::waypoints::first_sparse_path;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, ChangeKind, RecordKind};
 use crate::image_txn::ImageTxn;
@@ -253,6 +254,7 @@ impl Trial {
         self.store_progress();
         let found = self.scratch.reader().inspect(|_| {}).unwrap();
         assert_eq!(found.findings, [], "seed {seed}");
+        assert_eq!(first_sparse_path(&self.journal.connection), None, "seed {seed}");
         for sink in &mut self.sinks {
             let seqs: Vec<Seq> = sink.parked.keys().copied().collect();
             let recalled = self.scratch.reader().recall(&seqs).unwrap();

@@ -213,6 +213,10 @@ fn each_kind_of_damage_is_found_with_its_place() {
         &[("history", Some("/a"), Some(2), "before that of the record")],
     );
     check(
+        "INSERT INTO waypoint(seq, path) SELECT 5, id FROM path WHERE name = 'a'",
+        &[("history", Some("/a"), Some(5), "a waypoint in the history")],
+    );
+    check(
         "DELETE FROM value WHERE id = 2",
         &[
             ("values", Some("/a"), Some(2), "its value is missing"),

@@ -23,3 +23,4 @@ mod sinks;
 mod tail_cache;
 mod terms;
 mod wal;
+mod waypoints;

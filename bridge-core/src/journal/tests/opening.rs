@@ -374,7 +374,8 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 }
 
 /// Removes the tables and columns that were added after each format, the newest first.
-const STEPS_BACK: [(u32, &str); 6] = [
+const STEPS_BACK: [(u32, &str); 7] = [
+    (7, "DROP TABLE waypoint; ALTER TABLE image DROP COLUMN steps;"),
     (
         6,
         "DROP INDEX record_mark; ALTER TABLE record DROP COLUMN facts; ALTER TABLE image DROP COLUMN facts; DROP TABLE fact; \

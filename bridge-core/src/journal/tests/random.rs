@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::scratch::*;
+use super::waypoints::first_sparse_path;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::image_txn::ImageTxn;
@@ -312,6 +313,10 @@ impl Trial {
              AND NOT EXISTS (SELECT 1 FROM image c WHERE c.parent = i.path)"
         );
         assert_eq!(count(&forgotten), 0, "paths that nobody needs");
+        let stray =
+            "SELECT count(*) FROM waypoint w LEFT JOIN record r ON r.seq = w.seq WHERE r.path IS NOT w.path";
+        assert_eq!(count(stray), 0, "waypoints that are no records of their paths");
+        assert_eq!(first_sparse_path(&self.journal.connection), None);
         assert_eq!(
             count("SELECT count(*) FROM image"),
             count("SELECT count(*) FROM path")
