@@ -346,7 +346,7 @@ impl<'a> Walk<'a> {
                 self.pass(at, Place::Covered);
                 self.last = self.last.max(at);
                 let passed = self.next.checked_sub(1).map_or(0, |last| self.history[last].zxid);
-                if passed != at {
+                if !is_end(at, passed) {
                     let passed = text_of(passed);
                     self.complain(
                         record,
@@ -388,6 +388,28 @@ impl<'a> Walk<'a> {
         found.extend(gone.map(|path| format!("at its end {path} is gone, and no record deletes it")));
         for complaint in found {
             self.complain(record, &complaint);
+        }
+    }
+}
+
+/// Whether a gap may end at this zxid once the history has passed another one: at the last transaction, or at the begin of
+/// a later epoch, which no transaction has. A leader that has proposed nothing yet sends its tree as that of the begin.
+fn is_end(at: u64, passed: u64) -> bool {
+    let is_begin_of_epoch = at & u64::from(u32::MAX) == 0;
+    at == passed || is_begin_of_epoch && at > passed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_ends_at_its_last_transaction_or_at_the_begin_of_a_later_epoch() {
+        let last = 0x7_0000_00b6;
+        assert!(is_end(last, last));
+        assert!(is_end(0x8_0000_0000, last));
+        for other in [last - 1, last + 1, 0x7_0000_0000, 0x8_0000_0001] {
+            assert!(!is_end(other, last), "{other:x}");
         }
     }
 }
