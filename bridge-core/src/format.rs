@@ -7,6 +7,7 @@
 
 mod cloudevents;
 mod connect;
+mod flat;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +50,9 @@ pub enum Format {
     /// The record in the envelope of Kafka Connect's JsonConverter: `{"schema": …, "payload": …}`. A value that is a JSON
     /// document is its text there.
     ConnectJson,
+    /// A flat row as JSON, for tables: `path`, `value`, `op`, `zxid`, `version`, `deleted` and `changed`. Records that
+    /// change no row (control records, changes of the access control list) are not delivered.
+    Flat,
     /// The service events of the source as JSON, `zkbridge.service/1`, and nothing else.
     Service,
     /// Its service events, each a CloudEvent 1.0 as JSON (structured mode).
@@ -104,7 +108,7 @@ impl Format {
     /// The form around the content.
     pub fn envelope(self) -> Envelope {
         match self {
-            Format::Record | Format::ConnectJson | Format::Service => Envelope::None,
+            Format::Record | Format::ConnectJson | Format::Flat | Format::Service => Envelope::None,
             Format::Cloudevents | Format::ServiceCloudevents => Envelope::Structured,
             Format::CloudeventsBinary | Format::ServiceCloudeventsBinary => Envelope::Binary,
             Format::Raw => Envelope::Raw,
@@ -130,6 +134,7 @@ impl Format {
             Format::CloudeventsBinary => (JSON, cloudevents::attributes(record), json()),
             Format::Raw => (BYTES, Vec::new(), raw(record)),
             Format::ConnectJson => (JSON, Vec::new(), Body::Bytes(connect::envelope(record))),
+            Format::Flat => (JSON, Vec::new(), flat::row(record)),
             Format::Service | Format::ServiceCloudevents | Format::ServiceCloudeventsBinary => {
                 return Message::nothing();
             }

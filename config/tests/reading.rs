@@ -291,7 +291,7 @@ fn a_format_that_a_sink_does_not_know_is_refused_with_what_it_allows() {
         &with_sink("type = \"file\"\npath = \"a\"\nformat = \"raw\""),
         error,
         "sink[0].format",
-        &["line feeds", "\"record\" or \"cloudevents\""],
+        &["line feeds", "\"record\", \"flat\" or \"cloudevents\""],
     );
     check(
         &with_sink("type = \"kafka\"\nbrokers = \"a\"\nformat = \"avro\""),

@@ -140,3 +140,61 @@ fn header_values_are_visible_ascii() {
     check("/\"ü\"%", "/%22%C3%BC%22%25");
     check("/😀", "/%F0%9F%98%80");
 }
+
+#[test]
+fn a_flat_row_has_the_same_seven_columns_for_every_change() {
+    let row = |record: &Record| String::from_utf8(bytes(Format::Flat.encode(record).body)).unwrap();
+    let zxid = |record: &Record| record.zxid.unwrap().to_string();
+    let changed = |record: &Record| record.time.changed.unwrap().to_string();
+
+    let written = a_record().path("/a/b").after("x \"y\"").build();
+    let version = written.after.as_ref().unwrap().stat.as_ref().unwrap().version;
+    assert_eq!(
+        row(&written),
+        format!(
+            r#"{{"path":"/a/b","value":"x \"y\"","op":"update","zxid":"{}","version":{version},"deleted":false,"changed":"{}"}}"#,
+            zxid(&written),
+            changed(&written)
+        )
+    );
+    let deleted = a_record().path("/a").op(Op::Delete).build();
+    let row_of_delete: Value = serde_json::from_str(&row(&deleted)).unwrap();
+    assert_eq!(
+        (
+            &row_of_delete["value"],
+            &row_of_delete["version"],
+            &row_of_delete["deleted"]
+        ),
+        (&Value::Null, &Value::Null, &json!(true))
+    );
+    let mut document = a_record().after("{\"n\": 1.10}").build();
+    let data = document
+        .after
+        .as_mut()
+        .and_then(|state| state.data.as_mut())
+        .unwrap();
+    *data = crate::record::Data::limited(b"{\"n\": 1.10}", crate::record::DataForm::Json, 99);
+    assert!(
+        row(&document).contains(r#""value":{"n":1.10},"#),
+        "{}",
+        row(&document)
+    );
+    let binary = a_record().after([0xff, 0]).build();
+    assert!(row(&binary).contains(r#""value":"/wA=","#), "{}", row(&binary));
+}
+
+#[test]
+fn records_that_change_no_row_have_no_row() {
+    for &op in Op::ALL {
+        let record = match op.is_control() {
+            true => a_record().control(op).build(),
+            false => a_record().op(op).build(),
+        };
+        let has_row = matches!(op, Op::Create | Op::Update | Op::Delete | Op::Snapshot);
+        assert_eq!(
+            Format::Flat.encode(&record).body != Body::Nothing,
+            has_row,
+            "{op:?}"
+        );
+    }
+}

@@ -229,7 +229,7 @@ mod tests {
                 usize::from(!is_of_services),
                 "{format:?}"
             );
-            let expected = usize::from(format != Format::Raw && !is_of_services);
+            let expected = usize::from(!matches!(format, Format::Raw | Format::Flat) && !is_of_services);
             assert_eq!(format.project(&control).unwrap().len(), expected, "{format:?}");
             assert_eq!(
                 format.project(&event).unwrap().len(),

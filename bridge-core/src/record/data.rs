@@ -110,12 +110,34 @@ impl Data {
         text_of(&self.bytes).filter(|_| self.form != DataForm::Base64)
     }
 
+    /// The data in the form in which it is written.
+    pub fn value(&self) -> DataValue<'_> {
+        if let Some(document) = self.json() {
+            return DataValue::Json(document);
+        }
+        match self.text() {
+            Some(text) => DataValue::Text(text),
+            None => DataValue::Base64(STANDARD.encode(&self.bytes)),
+        }
+    }
+
     fn json(&self) -> Option<Box<RawValue>> {
         if self.form != DataForm::Json || self.truncated {
             return None;
         }
         json_document(&self.bytes)
     }
+}
+
+/// Data in the form in which it is written.
+#[derive(Debug)]
+pub enum DataValue<'a> {
+    /// The document itself, on one line.
+    Json(Box<RawValue>),
+    /// Text.
+    Text(&'a str),
+    /// Bytes as base64.
+    Base64(String),
 }
 
 /// Many programs, PostgreSQL among them, take no text with such characters, and bytes that hold them are numbers more
@@ -238,24 +260,19 @@ impl Serialize for Data {
         let marks = [self.truncated, self.digest.is_some(), self.is_masked()];
         let fields = 3 + marks.into_iter().filter(|is_there| *is_there).count();
         let mut object = serializer.serialize_struct("Data", fields)?;
-        if let Some(value) = self.json() {
-            object.serialize_field("encoding", "json")?;
-            object.serialize_field("size", &self.size)?;
-            object.serialize_field("value", &value)?;
-            return object.end();
-        }
-        match self.text() {
-            Some(text) => {
-                object.serialize_field("encoding", "utf8")?;
+        let (encoding, value) = match self.value() {
+            DataValue::Json(value) => {
+                object.serialize_field("encoding", "json")?;
                 object.serialize_field("size", &self.size)?;
-                object.serialize_field("value", text)?;
+                object.serialize_field("value", &value)?;
+                return object.end();
             }
-            None => {
-                object.serialize_field("encoding", "base64")?;
-                object.serialize_field("size", &self.size)?;
-                object.serialize_field("value", &STANDARD.encode(&self.bytes))?;
-            }
-        }
+            DataValue::Text(text) => ("utf8", Cow::Borrowed(text)),
+            DataValue::Base64(text) => ("base64", Cow::Owned(text)),
+        };
+        object.serialize_field("encoding", encoding)?;
+        object.serialize_field("size", &self.size)?;
+        object.serialize_field("value", &value)?;
         if self.truncated {
             object.serialize_field("truncated", &true)?;
         }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
-pub use data::{Data, DataForm};
+pub use data::{Data, DataForm, DataValue};
 pub use identity::{Identity, NAMESPACE, czxid_text};
 pub use mask::{MaskKey, Masking};
 pub use schema::{record_schema, record_schema_text, service_schema, service_schema_text};

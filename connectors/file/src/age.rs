@@ -29,7 +29,12 @@ fn first_captured(mut file: &File) -> Option<SystemTime> {
     } else {
         &line
     };
-    let Timestamp(millis) = serde_json::from_value(record["time"]["captured"].clone()).ok()?;
+    // A row has no time of its capture.
+    let time = match record["time"].is_object() {
+        true => &record["time"]["captured"],
+        false => &line["changed"],
+    };
+    let Timestamp(millis) = serde_json::from_value(time.clone()).ok()?;
     Some(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).ok()?))
 }
 
@@ -64,6 +69,9 @@ mod tests {
             check(&lines(&records, format), None, captured);
             check(&lines(&records, format), Some(made), made);
         }
+        let Timestamp(changed) = records[0].time.changed.unwrap();
+        let changed = UNIX_EPOCH + Duration::from_millis(changed.unsigned_abs());
+        check(&lines(&records, Format::Flat), None, changed);
         check(b"", None, now);
         check(b"{\"time\": 5}\n", None, now);
         check(b"no record\n", None, now);

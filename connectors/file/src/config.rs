@@ -27,7 +27,8 @@ pub struct FileConfig {
     /// The file; one JSON object on each line. A relative path is relative to the working directory. Missing folders
     /// and the file are created, readable by the owner only. Records are appended to an existing file.
     pub path: PathBuf,
-    /// The content of a line. `record`: the change record. `cloudevents`: a CloudEvent 1.0 around it. Binary
+    /// The content of a line. `record`: the change record. `cloudevents`: a CloudEvent 1.0 around it. `flat`:
+    /// a row for tables. Binary
     /// CloudEvents have headers, and raw data may hold line feeds, so neither fits a line.
     #[serde(default)]
     #[schemars(schema_with = "formats_of_lines")]
@@ -124,7 +125,7 @@ impl FileConfig {
             found.push(ConfigIssue::error(
                 "format",
                 format!("'{}' cannot be written as lines: {reason}", self.format.as_str()),
-                "give \"record\" or \"cloudevents\"",
+                "give \"record\", \"flat\" or \"cloudevents\"",
             ));
         }
         let (body, media_type) = (self.body.as_deref(), self.content_type.as_deref());
@@ -161,6 +162,7 @@ fn formats_of_lines(_: &mut SchemaGenerator) -> Schema {
         "enum": [
             Format::Record.as_str(),
             Format::Cloudevents.as_str(),
+            Format::Flat.as_str(),
             Format::Service.as_str(),
             Format::ServiceCloudevents.as_str(),
         ],

@@ -6,12 +6,16 @@ use bridge_core::record::Record;
 
 use crate::config::FileConfig;
 
-/// Every line of a format begins with one of these, whatever the record.
+/// Every line of a format begins with one of these, whatever the record, or is a row.
 pub(crate) const LINE_STARTS: [&[u8]; 3] = [
     br#"{"schema":"zkbridge.change/1","#,
     br#"{"specversion":"1.0","id":""#,
     br#"{"schema":"zkbridge.service/1","#,
 ];
+
+/// A row of the format `flat` begins with this. Lines of other programs may, too, so a line that was cut is a row only
+/// where the line before is one.
+pub(crate) const ROW_START: &[u8] = br#"{"path":"/"#;
 
 /// As long as the longest of them.
 pub(crate) const LINE_START_MAX: usize = 32;
@@ -67,7 +71,11 @@ impl Projection for Encoder {
 /// Why no line can hold this format.
 pub(crate) fn reason_against_lines(format: Format) -> Option<&'static str> {
     match format {
-        Format::Record | Format::Cloudevents | Format::Service | Format::ServiceCloudevents => None,
+        Format::Record
+        | Format::Flat
+        | Format::Cloudevents
+        | Format::Service
+        | Format::ServiceCloudevents => None,
         Format::CloudeventsBinary | Format::ServiceCloudeventsBinary => {
             Some("a line has no headers for the attributes of the event")
         }

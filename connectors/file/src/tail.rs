@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
-use crate::encode::{LINE_START_MAX, LINE_STARTS};
+use crate::encode::{LINE_START_MAX, LINE_STARTS, ROW_START};
 
 /// A page that never reached the disk lies at most so far before the end: more than one batch is never under way,
 /// and its lines are shorter than this.
@@ -114,8 +114,13 @@ fn is_ours(file: &File, last: LastLine, starts: &[&[u8]]) -> io::Result<bool> {
         return Ok(true);
     }
     let may_be_ours = starts.iter().any(|start| start.starts_with(rest));
-    let is_alone = last.end == 0;
-    Ok(may_be_ours && (is_alone || begins_as_ours(&beginning(file, last.start)?)))
+    let may_be_row = rest.starts_with(ROW_START) || ROW_START.starts_with(rest);
+    if last.end == 0 {
+        return Ok(may_be_ours || may_be_row);
+    }
+    let before = beginning(file, last.start)?;
+    let is_after_row = before.starts_with(ROW_START);
+    Ok(may_be_ours && (begins_as_ours(&before) || is_after_row) || may_be_row && is_after_row)
 }
 
 fn beginning(mut file: &File, at: u64) -> io::Result<Vec<u8>> {
@@ -161,6 +166,16 @@ mod tests {
         check(b"{\"schema", End::Torn(0));
         check(b"one\n{\"specversion\":\"1.0\",\"id\":\"5", End::Torn(4));
         check(format!("{RECORD}{{\"spec").as_bytes(), End::Torn(WHOLE));
+    }
+
+    #[test]
+    fn a_row_that_was_cut_is_torn_where_rows_come_before_it_and_nowhere_else() {
+        let row = "{\"path\":\"/a\",\"value\":1}\n";
+        let whole = row.len() as u64;
+        check(b"{\"path\":\"/a\",\"val", End::Torn(0));
+        check(format!("{row}{{\"path\":\"/b").as_bytes(), End::Torn(whole));
+        check(format!("{row}{{\"pa").as_bytes(), End::Torn(whole));
+        check(b"one\n{\"path\":\"/a\",\"val", End::Foreign);
     }
 
     #[test]

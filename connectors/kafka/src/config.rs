@@ -46,7 +46,7 @@ pub struct KafkaConfig {
     pub compression: Compression,
     /// The content of a message. `record`: the change record. `cloudevents`, `cloudevents-binary`: a CloudEvent 1.0 in
     /// structured or binary mode, as in its Kafka binding. `connect-json`: the record in the envelope of Kafka Connect's
-    /// JsonConverter, with its schema. `raw`: the bytes of the znode, or a null value for a delete;
+    /// JsonConverter, with its schema. `flat`: a row for tables. `raw`: the bytes of the znode, or a null value for a delete;
     /// records without a value (control, acl, creates that were not read in time) are not sent.
     #[serde(default)]
     pub format: Format,
@@ -58,6 +58,9 @@ pub struct KafkaConfig {
     #[serde(default)]
     #[schemars(extend("default" = "application/json"))]
     pub content_type: Option<String>,
+    /// The timestamp of the messages. Brokers delete and compact by it.
+    #[serde(default)]
+    pub timestamp: TimestampBy,
     /// A delivery fails after this time without an acknowledgement, and is retried. For that alone no message in flight is
     /// sent twice.
     #[serde(default = "default_timeout")]
@@ -78,6 +81,19 @@ pub enum KeyBy {
     /// The cluster and the path, for topics that several sources share: `main/services/a`. Control records: `control:`,
     /// the cluster and the root.
     ClusterPath,
+}
+
+/// The timestamp of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimestampBy {
+    /// When it is sent.
+    #[default]
+    Sent,
+    /// When ZooKeeper made the change; where that is not known, when it was captured.
+    Changed,
+    /// When the change was captured.
+    Captured,
 }
 
 /// The compression of batches of messages.
@@ -155,6 +171,7 @@ impl KafkaConfig {
             format: Format::default(),
             body: None,
             content_type: None,
+            timestamp: TimestampBy::default(),
             timeout: default_timeout(),
             properties: Properties::default(),
         }

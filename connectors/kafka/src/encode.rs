@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bridge_core::format::{Body, Envelope, Format, Message};
 use bridge_core::outbound::headers::{self, CONTENT_TYPE, Header, RecordHeaders};
 use bridge_core::outbound::{self, BodyTemplate, Fitted, Messages, Misfit, NameTemplate, Projection};
-use bridge_core::record::{Op, Record};
+use bridge_core::record::{Op, Record, Timestamp};
 use rdkafka::message::{self, OwnedHeaders};
 
-use crate::config::{KafkaConfig, KeyBy};
+use crate::config::{KafkaConfig, KeyBy, TimestampBy};
 
 /// The prefix of the attributes of an event in binary mode (CloudEvents Kafka binding 1.0.2, section 3.2.3).
 const ATTRIBUTE: &str = "ce_";
@@ -31,6 +31,7 @@ pub(crate) struct Encoder {
     format: Format,
     /// Writes the values in the place of the format.
     body: Option<BodyTemplate>,
+    timestamp: TimestampBy,
     tombstones: bool,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Encoded {
     pub(crate) event_headers: Vec<Header>,
     /// `None` for a null value.
     pub(crate) payload: Option<Vec<u8>>,
+    /// Milliseconds since 1970; `None` for the moment at which it is sent.
+    pub(crate) timestamp: Option<i64>,
 }
 
 impl Encoder {
@@ -57,6 +60,7 @@ impl Encoder {
             key: config.key,
             format: config.format,
             body: BodyTemplate::of_checked(body, media_type, config.format),
+            timestamp: config.timestamp,
             tombstones: config.tombstones,
         }
     }
@@ -132,6 +136,7 @@ impl Projection for Encoder {
             headers: RecordHeaders::of(record),
             event_headers: Vec::new(),
             payload: None,
+            timestamp: timestamp(record, self.timestamp),
         };
         let messages = messages.map(|_, (event_headers, payload)| Encoded {
             event_headers,
@@ -154,6 +159,16 @@ fn key(record: &Record, by: KeyBy) -> String {
         Some(path) => format!("{cluster}{path}"),
         None => format!("{CONTROL}{cluster}{}", record.root.as_deref().unwrap_or_default()),
     }
+}
+
+/// Kafka takes no time before 1970.
+fn timestamp(record: &Record, by: TimestampBy) -> Option<i64> {
+    let Timestamp(millis) = match by {
+        TimestampBy::Sent => return None,
+        TimestampBy::Changed => record.time.changed.unwrap_or(record.time.captured),
+        TimestampBy::Captured => record.time.captured,
+    };
+    Some(millis.max(0))
 }
 
 impl Encoded {

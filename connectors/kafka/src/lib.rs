@@ -37,6 +37,6 @@ mod topics;
 mod tests;
 
 pub use bridge_core::format::Format;
-pub use config::{Compression, CreateTopics, KafkaConfig, KeyBy, TopicSettings};
+pub use config::{Compression, CreateTopics, KafkaConfig, KeyBy, TimestampBy, TopicSettings};
 pub use properties::Properties;
 pub use sink::KafkaSink;

@@ -263,7 +263,7 @@ impl Producer {
             partition: Some(partition),
             payload: message.payload.as_deref(),
             key: Some(message.key.as_bytes()),
-            timestamp: None,
+            timestamp: message.timestamp,
             headers: Some(message.kafka_headers()),
             delivery_opaque: number,
         };

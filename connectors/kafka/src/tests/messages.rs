@@ -2,7 +2,7 @@
 
 use bridge_core::format::Format;
 use bridge_core::outbound::{NameTemplate, Projection as _};
-use bridge_core::record::{Op, Record};
+use bridge_core::record::{Op, Record, Timestamp};
 use bridge_core::testing::{RecordBuilder, a_record, limit_records};
 use rdkafka::message::Headers as _;
 
@@ -339,4 +339,25 @@ fn a_body_without_a_result_rejects_the_record_with_the_reason() {
     assert!(reason.contains("undefined value"), "{reason}");
     config.format = Format::Raw;
     assert!(!config.objections().is_empty());
+}
+
+#[test]
+fn the_timestamp_of_a_message_is_the_one_that_the_option_names() {
+    let mut record = a_record().op(Op::Delete).captured_ms(2_000).build();
+    record.time.changed = Some(Timestamp(1_000));
+    let mut unknown = record.clone();
+    unknown.time.changed = None;
+    let check = |option: &str, record: &Record, expected: Option<i64>| {
+        let config = config(&format!("brokers = 'a'\ntombstones = true\n{option}"));
+        let messages = all_encoded(&config, record);
+        let stamps: Vec<Option<i64>> = messages.iter().map(|message| message.timestamp).collect();
+        assert_eq!(stamps, [expected; 2], "{option}: the message and its tombstone");
+    };
+    check("", &record, None);
+    check("timestamp = 'sent'", &record, None);
+    check("timestamp = 'changed'", &record, Some(1_000));
+    check("timestamp = 'changed'", &unknown, Some(2_000));
+    check("timestamp = 'captured'", &record, Some(2_000));
+    record.time.changed = Some(Timestamp(-5));
+    check("timestamp = 'changed'", &record, Some(0));
 }
