@@ -22,8 +22,8 @@ use super::read::Reader;
 use crate::number::Seq;
 use crate::path::ZnodePath;
 
-/// Records of a path from one waypoint to the next: a walk between two takes about half a millisecond. Few in tests, so that
-/// their short histories have some.
+/// Records of a path from one waypoint to the next: the longest walk. Few in tests, so that their short histories have
+/// some.
 pub(super) const EVERY: u8 = if cfg!(test) { 4 } else { 32 };
 
 /// Counts records of one path from waypoint to waypoint.
