@@ -47,6 +47,9 @@ pub fn volatility(folder: &Path) -> Option<String> {
     volatility_of(&existing, &mounts)
 }
 
+/// The place of an `emptyDir` below the directory of the kubelet.
+const EMPTY_DIR: &str = "/volumes/kubernetes.io~empty-dir/";
+
 fn volatility_of(folder: &Path, mounts: &str) -> Option<String> {
     let mounts = mounts.lines().filter_map(Mount::of_line);
     // Of two at one place the later one covers the other.
@@ -58,6 +61,9 @@ fn volatility_of(folder: &Path, mounts: &str) -> Option<String> {
             Some("it is in the writable layer of the container, and goes with it".to_owned())
         }
         "tmpfs" | "ramfs" => Some(format!("it is in memory ({})", mount.kind)),
+        _ if mount.root.contains(EMPTY_DIR) => {
+            Some("it is an emptyDir of Kubernetes, and goes with its pod".to_owned())
+        }
         _ if mount.is_anonymous_volume() => {
             Some("it is a volume without a name, which no later container gets".to_owned())
         }
@@ -137,6 +143,8 @@ mod tests {
             "37 25 8:1 /var/lib/docker/volumes/{}/_data /any\\040name rw shared:1 - ext4 /dev/vda rw",
             "0123456789abcdef".repeat(4)
         );
+        let pod = "38 25 8:1 /var/lib/kubelet/pods/5f0c/volumes/kubernetes.io~empty-dir/data /pod rw - ext4 /dev/vda rw\n\
+                   39 25 8:2 / /claim rw - ext4 /dev/vdb rw";
         let container = format!(
             "25 1 0:50 / / rw master:1 - overlay overlay rw,lowerdir=/a\n26 25 0:51 / /memory rw - tmpfs tmpfs rw\n\
              {named}\n{anonymous}\nno line of this kind\n"
@@ -156,6 +164,8 @@ mod tests {
         check("/named/data", &container, None);
         check("/named", &container, None);
         check("/namedelse", &container, Some("writable layer"));
+        check("/pod/journals", pod, Some("goes with its pod"));
+        check("/claim/journals", pod, None);
         check("/var/lib/zkbridge", machine, None);
         check("/var/lib/zkbridge", "", None);
     }
