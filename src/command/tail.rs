@@ -9,6 +9,7 @@ use bridge_console::{Color, Layout, Style, format_line};
 use bridge_core::delivery::CompiledFilter;
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
+use bridge_core::outbound::{MessageSubject, MessageTemplate, TemplateForm};
 use bridge_core::record::{Op, Record};
 use bridge_query::{Follower, JournalQuery, PAGE_MAX, PathPattern, Range, Selection};
 use clap::{Args, ValueEnum};
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use super::argument::word_of;
 use super::serving::{self, Signals};
 use super::sink::configured;
+use super::template::shown;
 use super::{argument, json_line, print_on};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
@@ -27,14 +29,16 @@ Examples:
   zkbridge tail --op delete --from 1h              all deletes of an hour
   zkbridge tail --from 0x300001a2f -n 5            the first 5 from there on
   zkbridge tail --sink changes --json | jq .path   the records of a sink
+  zkbridge tail -f --format '{{ op }} {{ path }}'  lines of your own
 
 Reads only the journals, with or without a running bridge. A path selects the
 znode and everything below it; in a glob * is within one name, ** across names.
 Without --path, control records (gaps, snapshots) are printed too.
---color always keeps colours in a pipe.
+--color always keeps colours in a pipe. --format takes a template as sinks do,
+over the same variables: a record with an empty result has no line.
 
-Exit codes: 0 printed, 2 the command line or the configuration is wrong,
-3 there is no journal, 130 -f was ended by Ctrl-C";
+Exit codes: 0 printed, 1 a record has no result for --format,
+2 the command line or the configuration is wrong, 3 there is no journal, 130 -f was ended by Ctrl-C";
 
 /// Records printed without `-n` and `--from`.
 const COUNT: usize = 10;
@@ -80,6 +84,9 @@ pub struct TailArgs {
     /// Print whole records as JSON lines
     #[arg(long)]
     json: bool,
+    /// Print each record by this template
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["json", "hex", "wide"])]
+    format: Option<String>,
     /// When to colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     color: ColorWord,
@@ -108,6 +115,7 @@ impl From<ColorWord> for Color {
 
 /// Runs the command.
 pub fn run(args: &TailArgs) -> Result<(), Failure> {
+    let own = args.format.as_deref().map(OwnFormat::parse).transpose()?;
     let journals = args.config.journals()?;
     let sink = match &args.sink {
         None => None,
@@ -131,6 +139,7 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
             false => style,
         },
         json: args.json,
+        own,
         names_sources: tails.len() > 1,
         printed: 0,
     };
@@ -165,8 +174,55 @@ struct Tail {
 struct Printer {
     style: Style,
     json: bool,
+    own: Option<OwnFormat>,
     names_sources: bool,
     printed: u64,
+}
+
+/// The template of `--format`, for changes and for service events.
+struct OwnFormat {
+    changes: Result<MessageTemplate, String>,
+    services: Result<MessageTemplate, String>,
+}
+
+impl OwnFormat {
+    fn parse(source: &str) -> Result<OwnFormat, Failure> {
+        let parse = |subject| MessageTemplate::parse(source, TemplateForm::Text, subject);
+        let own = OwnFormat {
+            changes: parse(MessageSubject::Changes),
+            services: parse(MessageSubject::Services),
+        };
+        match (&own.changes, &own.services) {
+            (Err(reason), Err(_)) => Err(Failure::new(
+                Exit::Configuration,
+                format!(
+                    "--format is no template: {reason}\nhelp: docs/messages.md has the variables and filters"
+                ),
+            )),
+            _ => Ok(own),
+        }
+    }
+
+    /// The lines of a record; none if the result is empty.
+    fn lines(&self, record: &Record) -> Result<String, Failure> {
+        let template = match MessageSubject::of_record(record) {
+            MessageSubject::Changes => &self.changes,
+            MessageSubject::Services => &self.services,
+        };
+        let template = template.as_ref().map_err(String::clone);
+        let text = template.and_then(|template| template.render(record).map_err(|failure| failure.reason));
+        match text {
+            Ok(text) => Ok(shown(&text, TemplateForm::Text)),
+            Err(reason) => Err(Failure::new(
+                Exit::Runtime,
+                format!(
+                    "record {} has no result: {reason}\nhelp: correct --format, or leave such records out with --op or \
+                     --path",
+                    record.seq.0
+                ),
+            )),
+        }
+    }
 }
 
 impl Printer {
@@ -175,6 +231,10 @@ impl Printer {
         let mut text = String::new();
         for record in records {
             self.printed += 1;
+            if let Some(own) = &self.own {
+                text.push_str(&own.lines(record)?);
+                continue;
+            }
             if self.json {
                 text.push_str(&json_line(record));
                 continue;

@@ -132,14 +132,17 @@ impl Renderer {
 }
 
 /// A result with a line feed, safe for a terminal.
-fn shown(text: &str, form: TemplateForm) -> String {
+pub(super) fn shown(text: &str, form: TemplateForm) -> String {
     match form {
         TemplateForm::Json => escaped_json(text).into_owned() + "\n",
-        _ => text
-            .lines()
-            .map(|line| escaped(line).into_owned() + "\n")
-            .collect(),
+        _ => text.lines().map(|line| columns(line) + "\n").collect(),
     }
+}
+
+/// A line that keeps its tabs, for programs that split it there.
+fn columns(line: &str) -> String {
+    let columns: Vec<_> = line.split('\t').map(escaped).collect();
+    columns.join("\t")
 }
 
 fn records(args: &TemplateArgs) -> Result<Vec<ExampleRecord>, Failure> {

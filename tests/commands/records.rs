@@ -62,6 +62,28 @@ async fn tail_prints_the_last_records_those_of_a_glob_and_those_that_follow() {
         .ended(0);
     assert_eq!(of_sink.lines().count(), 8, "{of_sink}");
 
+    let own = stage
+        .run(&[
+            "tail",
+            "--path",
+            "/tail/a",
+            "-n",
+            "2",
+            "--format",
+            "{{ op }}\t{{ names | last }}",
+        ])
+        .await
+        .ended(0);
+    assert_eq!(own, "delete\ta\ncreate\ta\n");
+    let empty = stage
+        .run(&["tail", "--format", "{% if op == 'delete' %}{{ path }}{% endif %}"])
+        .await
+        .ended(0);
+    assert_eq!(empty, "/tail/a\n");
+    let refused = stage.run(&["tail", "--format", "{{ pth }}"]).await;
+    assert!(refused.err.contains("it uses 'pth', which no"), "{}", refused.err);
+    refused.ended(2);
+
     let mut following = Child::start(&stage.bridge.command(&["tail", "-f", "-n", "1"])).unwrap();
     let until = |words: &'static str| {
         move |lines: &[bridge_servers::Line]| lines.iter().any(|line| line.text.contains(words)).then_some(())
