@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::BASE;
 use super::access::{Access, Caller};
 use super::document::Rows;
-use super::login::session_of;
+use super::login::sessions_of;
 use super::problem::Problem;
 use crate::bridge::{Peer, is_own_host};
 
@@ -74,7 +74,7 @@ fn check(access: &Access, request: &Request<Body>) -> Result<Option<Caller>, Pro
     }
     let caller = match token {
         Some(token) => access.by_token(token),
-        None => session_of(headers).and_then(|session| access.by_session(session)),
+        None => sessions_of(headers).find_map(|session| access.by_session(session)),
     };
     caller.map(Some).ok_or_else(Problem::unauthorized)
 }

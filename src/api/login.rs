@@ -17,6 +17,9 @@ use super::problem::Problem;
 const COOKIE: &str = "zkbridge-session";
 const TLS_COOKIE: &str = "__Host-zkbridge-session";
 
+/// Cookies of these names that are looked at. A browser sends one; another page of the host may have put more before it.
+const SESSIONS_TRIED_MAX: usize = 4;
+
 /// The largest login: a token, with room.
 const BODY_BYTES_MAX: usize = 4 << 10;
 
@@ -37,16 +40,19 @@ struct Login {
     token: Option<String>,
 }
 
-/// The id in the cookie of a request.
-pub(super) fn session_of(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
-    let mut pairs = cookies
-        .flat_map(|cookies| cookies.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='));
-    pairs
-        .find(|(name, _)| *name == COOKIE || *name == TLS_COOKIE)
-        .map(|(_, value)| value)
+/// The ids in the cookies of a request: first those that no other host can have set.
+pub(super) fn sessions_of(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let of_name = |wanted: &'static str| {
+        let cookies = headers.get_all(header::COOKIE).iter();
+        let cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
+        cookies
+            .flat_map(|cookies| cookies.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .filter_map(move |(name, value)| (name == wanted).then_some(value))
+    };
+    of_name(TLS_COOKIE)
+        .chain(of_name(COOKIE))
+        .take(SESSIONS_TRIED_MAX)
 }
 
 /// Names the caller.

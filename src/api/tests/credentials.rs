@@ -89,6 +89,11 @@ async fn a_code_opens_a_session_in_a_cookie_that_ends_with_a_logout() {
         .to_owned();
     assert!(cookie.contains("; HttpOnly; SameSite=Strict"), "{cookie}");
     let (cookie, _) = cookie.split_once(';').unwrap();
+    let stale = "zkbridge-session=00";
+    for both in [format!("{stale}; {cookie}"), format!("{cookie}; {stale}")] {
+        let asked = served.send(request("/session", &[("cookie", &both)])).await;
+        assert_eq!(asked.status(), StatusCode::OK, "{both}");
+    }
     let asked = served.send(request("/session", &[("cookie", cookie)])).await;
     let session: Value = serde_json::from_str(&body(asked).await).unwrap();
     assert_eq!(session["caller"], "operator");
