@@ -21,6 +21,10 @@ use crate::config::{CreateTopics, KafkaConfig};
 /// `jute.maxbuffer`. The brokers' own limit decides.
 const MESSAGE_BYTES_MAX: u32 = 16 << 20;
 
+/// The largest answer of a broker that is taken in; librdkafka's own 100 MB would let some hostile brokers fill the memory
+/// of the bridge. Answers to a producer have acknowledgements and the metadata of its own topics.
+const ANSWER_BYTES_MAX: u32 = 16 << 20;
+
 /// How much may wait in the producer's memory; a full queue holds the batch back, and loses nothing. Four of the
 /// largest messages.
 const QUEUE_KBYTES_MAX: u32 = 64 << 10;
@@ -465,6 +469,7 @@ fn set_defaults(client: &mut ClientConfig) {
     client
         .set("client.id", "zkbridge")
         .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
+        .set("receive.message.max.bytes", ANSWER_BYTES_MAX.to_string())
         .set("queue.buffering.max.kbytes", QUEUE_KBYTES_MAX.to_string())
         .set("queue.buffering.max.messages", QUEUE_MESSAGES_MAX.to_string())
         .set("reconnect.backoff.max.ms", RECONNECT_MS_MAX.to_string())

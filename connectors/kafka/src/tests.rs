@@ -209,6 +209,7 @@ fn the_defaults_are_taken_by_librdkafka_and_have_a_bound_on_memory() {
     let client = properties::client_config(&KafkaConfig::new("a:9092"));
     client.create_native_config().unwrap();
     assert_eq!(client.get("queue.buffering.max.kbytes"), Some("65536"));
+    assert_eq!(client.get("receive.message.max.bytes"), Some("16777216"));
     // Every address of a broker's name is tried within an attempt to open the sink.
     assert_eq!(client.get("socket.connection.setup.timeout.ms"), Some("4000"));
     assert_eq!(client.get("allow.auto.create.topics"), None);
