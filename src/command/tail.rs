@@ -9,7 +9,7 @@ use bridge_console::{Color, Layout, Style, format_line};
 use bridge_core::delivery::CompiledFilter;
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
-use bridge_core::outbound::{MessageSubject, MessageTemplate, TemplateForm};
+use bridge_core::outbound::TemplateForm;
 use bridge_core::record::{Op, Record};
 use bridge_query::{Follower, JournalQuery, PAGE_MAX, PathPattern, Range, Selection};
 use clap::{Args, ValueEnum};
@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use super::argument::word_of;
 use super::serving::{self, Signals};
 use super::sink::configured;
-use super::template::shown;
+use super::template::{OwnTemplate, shown};
 use super::{argument, json_line, print_on};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
@@ -37,8 +37,9 @@ Without --path, control records (gaps, snapshots) are printed too.
 --color always keeps colours in a pipe. --format takes a template as sinks do,
 over the same variables: a record with an empty result has no line.
 
-Exit codes: 0 printed, 1 a record has no result for --format,
-2 the command line or the configuration is wrong, 3 there is no journal, 130 -f was ended by Ctrl-C";
+Exit codes: 0 printed, 1 a record has no result for --format, 2 the command
+line or the configuration is wrong, 3 there is no journal, 130 -f was ended by
+Ctrl-C";
 
 /// Records printed without `-n` and `--from`.
 const COUNT: usize = 10;
@@ -115,7 +116,7 @@ impl From<ColorWord> for Color {
 
 /// Runs the command.
 pub fn run(args: &TailArgs) -> Result<(), Failure> {
-    let own = args.format.as_deref().map(OwnFormat::parse).transpose()?;
+    let own = args.format.as_deref().map(own_format).transpose()?;
     let journals = args.config.journals()?;
     let sink = match &args.sink {
         None => None,
@@ -174,54 +175,40 @@ struct Tail {
 struct Printer {
     style: Style,
     json: bool,
-    own: Option<OwnFormat>,
+    own: Option<OwnTemplate>,
     names_sources: bool,
     printed: u64,
 }
 
-/// The template of `--format`, for changes and for service events.
-struct OwnFormat {
-    changes: Result<MessageTemplate, String>,
-    services: Result<MessageTemplate, String>,
+/// The template of `--format`.
+fn own_format(source: &str) -> Result<OwnTemplate, Failure> {
+    let own = OwnTemplate::parse(source, TemplateForm::Text);
+    match own.objection() {
+        None => Ok(own),
+        Some(reason) => Err(Failure::new(
+            Exit::Configuration,
+            format!(
+                "--format is no template: {reason}\nhelp: docs/messages.md has the variables and filters"
+            ),
+        )),
+    }
 }
 
-impl OwnFormat {
-    fn parse(source: &str) -> Result<OwnFormat, Failure> {
-        let parse = |subject| MessageTemplate::parse(source, TemplateForm::Text, subject);
-        let own = OwnFormat {
-            changes: parse(MessageSubject::Changes),
-            services: parse(MessageSubject::Services),
-        };
-        match (&own.changes, &own.services) {
-            (Err(reason), Err(_)) => Err(Failure::new(
-                Exit::Configuration,
-                format!(
-                    "--format is no template: {reason}\nhelp: docs/messages.md has the variables and filters"
-                ),
-            )),
-            _ => Ok(own),
-        }
-    }
-
-    /// The lines of a record; none if the result is empty.
-    fn lines(&self, record: &Record) -> Result<String, Failure> {
-        let template = match MessageSubject::of_record(record) {
-            MessageSubject::Changes => &self.changes,
-            MessageSubject::Services => &self.services,
-        };
-        let template = template.as_ref().map_err(String::clone);
-        let text = template.and_then(|template| template.render(record).map_err(|failure| failure.reason));
-        match text {
-            Ok(text) => Ok(shown(&text, TemplateForm::Text)),
-            Err(reason) => Err(Failure::new(
-                Exit::Runtime,
-                format!(
-                    "record {} has no result: {reason}\nhelp: correct --format, or leave such records out with --op or \
-                     --path",
-                    record.seq.0
-                ),
-            )),
-        }
+/// The lines of a record; none if the result is empty.
+fn own_lines(own: &OwnTemplate, record: &Record) -> Result<String, Failure> {
+    let rendered = own
+        .of(record)
+        .and_then(|template| template.render(record).map_err(|failure| failure.reason));
+    match rendered {
+        Ok(text) => Ok(shown(&text, TemplateForm::Text)),
+        Err(reason) => Err(Failure::new(
+            Exit::Runtime,
+            format!(
+                "record {} has no result: {reason}\nhelp: correct --format, or leave such records out with --op or \
+                 --path",
+                record.seq.0
+            ),
+        )),
     }
 }
 
@@ -232,7 +219,7 @@ impl Printer {
         for record in records {
             self.printed += 1;
             if let Some(own) = &self.own {
-                text.push_str(&own.lines(record)?);
+                text.push_str(&own_lines(own, record)?);
                 continue;
             }
             if self.json {

@@ -62,9 +62,44 @@ pub struct TemplateArgs {
     content_type: String,
 }
 
+/// A template of the user's own, compiled once for changes and once for service events.
+pub(super) struct OwnTemplate {
+    form: TemplateForm,
+    changes: Result<MessageTemplate, String>,
+    services: Result<MessageTemplate, String>,
+}
+
+impl OwnTemplate {
+    pub(super) fn parse(source: &str, form: TemplateForm) -> OwnTemplate {
+        let parse = |subject| MessageTemplate::parse(source, form, subject);
+        OwnTemplate {
+            form,
+            changes: parse(MessageSubject::Changes),
+            services: parse(MessageSubject::Services),
+        }
+    }
+
+    /// Why it is a template for no record at all.
+    pub(super) fn objection(&self) -> Option<&str> {
+        match (&self.changes, &self.services) {
+            (Err(reason), Err(_)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The one for a record, or why it is none.
+    pub(super) fn of(&self, record: &Record) -> Result<&MessageTemplate, String> {
+        let template = match MessageSubject::of_record(record) {
+            MessageSubject::Changes => &self.changes,
+            MessageSubject::Services => &self.services,
+        };
+        template.as_ref().map_err(String::clone)
+    }
+}
+
 /// The writer of the messages.
 enum Renderer {
-    Own { source: String, form: TemplateForm },
+    Own(Box<OwnTemplate>),
     Preset(PresetMessages),
 }
 
@@ -72,10 +107,10 @@ enum Renderer {
 pub fn run(args: &TemplateArgs) -> Result<(), Failure> {
     let renderer = match (&args.file, args.preset) {
         (_, Some(preset)) => Renderer::Preset(PresetMessages::of_nobody(preset)),
-        (Some(file), None) => Renderer::Own {
-            source: read(file)?,
-            form: TemplateForm::of_media_type(&args.content_type),
-        },
+        (Some(file), None) => {
+            let form = TemplateForm::of_media_type(&args.content_type);
+            Renderer::Own(Box::new(OwnTemplate::parse(&read(file)?, form)))
+        }
         (None, None) => return Err(refused("neither a template nor a preset is given".to_owned())),
     };
     let records = records(args)?;
@@ -105,12 +140,12 @@ impl Renderer {
     fn render(&self, record: &Record) -> Result<Result<String, String>, Failure> {
         const NOTHING: &str = "(nothing is sent)\n";
         Ok(match self {
-            Renderer::Own { source, form } => {
-                let template = MessageTemplate::parse(source, *form, MessageSubject::of_record(record));
+            Renderer::Own(own) => {
+                let template = own.of(record);
                 let template = template.map_err(|reason| refused(format!("it is no template: {reason}")))?;
                 match template.render(record) {
                     Ok(text) if text.is_empty() => Ok(NOTHING.to_owned()),
-                    Ok(text) => Ok(shown(&text, *form)),
+                    Ok(text) => Ok(shown(&text, own.form)),
                     Err(failure) => Err(failure.reason),
                 }
             }
