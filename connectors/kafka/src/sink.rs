@@ -284,6 +284,7 @@ impl KafkaSink {
         for (at, record) in records.iter().enumerate().skip(tally.done()) {
             self.send(at, record, None, tally).await?;
         }
+        self.leave_time_for_the_last();
         self.await_all(tally).await
     }
 

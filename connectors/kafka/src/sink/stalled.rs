@@ -29,6 +29,14 @@ impl KafkaSink {
         }
     }
 
+    /// Everything is sent. However little is left of the waits, the last messages have the time of an answer, or brokers
+    /// that acknowledge would be held with those that do not.
+    pub(super) fn leave_time_for_the_last(&mut self) {
+        if let Some(until) = &mut self.hurry_until {
+            *until = (*until).max(Instant::now() + HURRY);
+        }
+    }
+
     /// No acknowledgement arrived in time. If brokers answer, the cause are the partitions of the messages on their way.
     pub(super) async fn stalled(&mut self) -> Stop {
         let (Some(front), Some(producer)) = (self.in_flight.queue.front().cloned(), &self.producer) else {
