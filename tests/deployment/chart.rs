@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bridge_config::{Config, Environment, Format, Listen};
-use bridge_servers::{Tool, real_servers};
+use bridge_servers::{Python, Tool, real_servers};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, PodSpec, Probe, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -35,6 +35,23 @@ const ALL: &[&str] = &[
 const TOKEN: &str = "t0ken";
 /// The newest version whose types are used here; older ones are the same for everything in the chart.
 const KUBERNETES: &str = "1.33.0";
+
+/// The oldest version that the chart accepts, and the newest with published schemas.
+const JUDGED_BY: [&str; 2] = ["1.27", "1.37"];
+/// Prints each fault of the objects in its input, but for kinds that are not of Kubernetes itself.
+const JUDGE: &str = r#"
+import json, sys
+from kubernetes_validate import ValidationError, validate
+given = json.load(sys.stdin)
+for version in given["versions"]:
+    for thing in given["objects"]:
+        if "monitoring.coreos.com" in thing["apiVersion"]:
+            continue
+        try:
+            validate(thing, version, strict=True)
+        except ValidationError as fault:
+            print(version, thing["kind"], list(fault.path), fault.message)
+"#;
 
 /// The rendered objects.
 struct Rendered(Vec<Value>);
@@ -160,6 +177,26 @@ async fn every_rendered_object_is_one_that_kubernetes_knows() {
         assert_kept::<StatefulSet>(rendered, "StatefulSet");
     }
     assert_kept::<NetworkPolicy>(&whole, "NetworkPolicy");
+}
+
+async fn faults_by_the_schemas(objects: &[Value]) -> String {
+    let given = serde_json::json!({ "versions": JUDGED_BY, "objects": objects });
+    let given = given.to_string();
+    Python::KUBERNETES.run(JUDGE, given.as_bytes()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_published_schemas_of_kubernetes_find_no_fault_with_any_object() {
+    real_servers!("the schemas are a package of Python");
+    let mut objects = Rendered::with(&[]).await.0;
+    objects.extend(Rendered::with(ALL).await.0);
+    assert_eq!(faults_by_the_schemas(&objects).await, "");
+
+    let set = objects.iter_mut().find(|object| object["kind"] == "StatefulSet");
+    set.unwrap()["spec"]["podManagement"] = "Parallel".into();
+    let faults = faults_by_the_schemas(&objects).await;
+    assert_eq!(faults.lines().count(), JUDGED_BY.len(), "{faults}");
+    assert!(faults.contains("'podManagement' was unexpected"), "{faults}");
 }
 
 fn assert_kept<T: DeserializeOwned + serde::Serialize>(rendered: &Rendered, kind: &str) {

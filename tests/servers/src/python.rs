@@ -62,8 +62,25 @@ impl Python {
         ],
     );
 
+    /// The published schemas of Kubernetes from 1.25 on, and a validator.
+    pub const KUBERNETES: Python = Python::new(
+        "kubernetes",
+        &[
+            "attrs==26.1.0",
+            "importlib_resources==7.1.0",
+            "jsonschema==4.26.0",
+            "jsonschema-specifications==2025.9.1",
+            "kubernetes-validate==1.37.0",
+            "packaging==26.3",
+            "PyYAML==6.0.4",
+            "referencing==0.37.0",
+            "rpds-py==2026.9.1",
+            "typing_extensions==4.16.0",
+        ],
+    );
+
     /// Every environment that the tests use.
-    pub const ALL: &[Python] = &[Python::CLOUDEVENTS, Python::WEBHOOKS];
+    pub const ALL: &[Python] = &[Python::CLOUDEVENTS, Python::WEBHOOKS, Python::KUBERNETES];
 
     /// Packages with fixed versions, theirs and those of all that they need, as lines of `requirements.txt`.
     pub const fn new(name: &'static str, requirements: &'static [&'static str]) -> Python {
