@@ -274,7 +274,7 @@ fn judge_subjects(subjects: &[String], spec: &StreamSpec) -> Result<Option<Strin
     )))
 }
 
-/// The settings by which the stream removes or loses messages.
+/// The settings by which the stream removes, loses or refuses messages.
 fn losses(config: &Config, spec: &StreamSpec) -> Vec<String> {
     let mut found = Vec::new();
     let limits = [("max_bytes", config.max_bytes), ("max_msgs", config.max_messages)];
@@ -284,12 +284,18 @@ fn losses(config: &Config, spec: &StreamSpec) -> Vec<String> {
                 "removes its oldest messages at {name} = {limit} (discard = old): a consumer that is slower loses records"
             ));
         }
-        if config.max_messages_per_subject > 0 && !spec.is_bucket {
-            found.push(format!(
-                "keeps only the newest {} of each subject: a consumer that is slower loses records",
-                config.max_messages_per_subject
-            ));
-        }
+    }
+    // Without the option a stream drops the older messages of a subject, whatever it discards otherwise.
+    let of_subject = config.max_messages_per_subject;
+    if of_subject > 0 && config.discard_new_per_subject {
+        found.push(format!(
+            "refuses a message to a subject that has {of_subject} (discard_new_per_subject): later changes of a path wait \
+             until a consumer or a person has removed the earlier ones"
+        ));
+    } else if of_subject > 0 && !spec.is_bucket {
+        found.push(format!(
+            "keeps only the newest {of_subject} of each subject: a consumer that is slower loses records"
+        ));
     }
     if config.retention == RetentionPolicy::Interest {
         found.push(

@@ -117,6 +117,23 @@ fn settings_that_would_lose_records_are_remarked() {
     );
     check(
         Config {
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            ..fit()
+        },
+        "only the newest 1 of each subject",
+    );
+    check(
+        Config {
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            discard_new_per_subject: true,
+            ..fit()
+        },
+        "refuses a message to a subject that has 1",
+    );
+    check(
+        Config {
             retention: RetentionPolicy::Interest,
             ..fit()
         },
