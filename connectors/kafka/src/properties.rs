@@ -300,6 +300,15 @@ const OF_JAVA: [(&str, &str); 9] = [
 /// The properties that choose the authentication of the sink.
 const MECHANISMS: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
 
+/// librdkafka's mechanism where none is named: Kerberos.
+const MECHANISM_DEFAULT: &str = "GSSAPI";
+
+/// Whether a connection is encrypted and authenticated.
+const PROTOCOL: &str = "security.protocol";
+
+/// The properties that only an authenticated connection reads.
+const CREDENTIALS: [&str; 4] = ["sasl.username", "sasl.password", "sasl.mechanism", "sasl.mechanisms"];
+
 /// The only way to a token in this build: one that no authority signed, for tests.
 const UNSIGNED_TOKENS: &str = "enable.sasl.oauthbearer.unsecure.jwt";
 
@@ -320,22 +329,38 @@ pub(crate) fn objections(properties: &Properties) -> Vec<ConfigIssue> {
     each.chain(objection_to_mechanism(properties)).collect()
 }
 
-/// librdkafka accepts the mechanism, but would then wait for a token that is never fetched.
+/// What is wrong with the way to authenticate: librdkafka accepts each of these properties alone.
 fn objection_to_mechanism(properties: &Properties) -> Option<ConfigIssue> {
-    let is_oauth = |key: &&&str| {
-        properties
-            .get(key)
-            .is_some_and(|value| value.eq_ignore_ascii_case("OAUTHBEARER"))
-    };
-    let key = MECHANISMS.iter().find(is_oauth)?;
-    let is_unsigned = properties
-        .get(UNSIGNED_TOKENS)
-        .is_some_and(|value| value == "true");
-    (!is_unsigned).then(|| {
-        ConfigIssue::error(
+    let given = MECHANISMS.iter().find_map(|key| Some((*key, properties.get(key)?)));
+    let protocol = properties.get(PROTOCOL).unwrap_or("plaintext");
+    let is_sasl = protocol.to_ascii_lowercase().starts_with("sasl");
+    let others = "use SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or a certificate (\"ssl.certificate.location\")";
+    let (key, mechanism) = given.unwrap_or((PROTOCOL, MECHANISM_DEFAULT));
+    let place = format!("properties.\"{key}\"");
+    if mechanism.eq_ignore_ascii_case("OAUTHBEARER") {
+        // It would wait for a token that is never fetched.
+        let is_unsigned = properties
+            .get(UNSIGNED_TOKENS)
+            .is_some_and(|value| value == "true");
+        let message = format!("{key} = OAUTHBEARER: this build cannot fetch tokens (OIDC)");
+        return (!is_unsigned).then(|| ConfigIssue::error(place, message, others));
+    }
+    if is_sasl && mechanism.eq_ignore_ascii_case(MECHANISM_DEFAULT) && !cfg!(feature = "gssapi") {
+        let message = match given {
+            Some(_) => format!("{key} = {mechanism}: this build has no Kerberos"),
+            None => format!(
+                "{PROTOCOL} = {protocol} without sasl.mechanism means {MECHANISM_DEFAULT}, and this build has no Kerberos"
+            ),
+        };
+        let remedy = format!("name a mechanism: {others}; or build with --features gssapi");
+        return Some(ConfigIssue::error(place, message, remedy));
+    }
+    let key = CREDENTIALS.iter().find(|key| properties.get(key).is_some())?;
+    (!is_sasl).then(|| {
+        ConfigIssue::warning(
             format!("properties.\"{key}\""),
-            format!("{key} = OAUTHBEARER: this build cannot fetch tokens (OIDC)"),
-            "use SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or a certificate (\"ssl.certificate.location\")",
+            format!("{key} has no effect: {PROTOCOL} is {protocol}"),
+            format!("set \"{PROTOCOL}\" to \"SASL_SSL\" or, without encryption, \"SASL_PLAINTEXT\""),
         )
     })
 }
@@ -449,7 +474,7 @@ pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
 
 /// Whether connections to brokers are encrypted.
 fn is_encrypted(properties: &Properties) -> bool {
-    let protocol = properties.get("security.protocol").unwrap_or_default();
+    let protocol = properties.get(PROTOCOL).unwrap_or_default();
     protocol.to_ascii_lowercase().ends_with("ssl")
 }
 

@@ -146,6 +146,29 @@ fn properties_that_would_break_a_promise_are_refused_with_a_reason() {
 }
 
 #[test]
+fn credentials_that_cannot_work_or_that_nothing_reads_are_named() {
+    let check = |properties: &str, expected: &str| {
+        let found = objections(&format!("brokers = 'a'\nproperties = {{ {properties} }}"));
+        let [(_, said)] = found.as_slice() else {
+            panic!("{properties}: {found:?}");
+        };
+        assert!(said.contains(expected), "{said}");
+    };
+    if cfg!(not(feature = "gssapi")) {
+        let alone = "'security.protocol' = 'sasl_ssl'";
+        check(alone, "without sasl.mechanism means GSSAPI, and this build has no Kerberos");
+        let named = "'security.protocol' = 'SASL_PLAINTEXT', 'sasl.mechanism' = 'GSSAPI'";
+        check(named, "sasl.mechanism = GSSAPI: this build has no Kerberos");
+    }
+    let unread = "'sasl.username' = 'u', 'sasl.password' = 'p', 'sasl.mechanisms' = 'PLAIN'";
+    check(unread, "sasl.username has no effect: security.protocol is plaintext");
+    check(
+        "'security.protocol' = 'ssl', 'sasl.password' = 'p'",
+        "sasl.password has no effect: security.protocol is ssl; set \"security.protocol\" to \"SASL_SSL\"",
+    );
+}
+
+#[test]
 fn a_program_with_its_own_openssl_looks_for_certificates_where_distributions_have_them() {
     let check = |given: &str, expected: Option<&str>| {
         let client =
