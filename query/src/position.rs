@@ -85,11 +85,6 @@ fn time(text: &str, now: jiff::Timestamp, local: &TimeZone) -> Option<jiff::Time
     if let Ok(time) = text.parse() {
         return Some(time);
     }
-    // A text with an offset is read above or not at all: the types below would ignore it.
-    let clock = text.get("2026-11-22".len()..).unwrap_or_default();
-    if clock.contains(['+', '-', 'Z', 'z']) {
-        return None;
-    }
     let (text, zone) = match text.strip_suffix("local") {
         Some(text) => (text.trim_end(), local),
         None => (text, &TimeZone::UTC),
@@ -98,6 +93,7 @@ fn time(text: &str, now: jiff::Timestamp, local: &TimeZone) -> Option<jiff::Time
     let time = match text {
         "today" => now.start_of_day(),
         "yesterday" => now.yesterday().and_then(|day| day.start_of_day()),
+        _ if !is_without_zone(text) => return None,
         _ => match (text.parse::<DateTime>(), text.parse::<Time>()) {
             (Ok(time), _) => time.to_zoned(zone.clone()),
             (_, Ok(time)) => {
@@ -113,6 +109,16 @@ fn time(text: &str, now: jiff::Timestamp, local: &TimeZone) -> Option<jiff::Time
         },
     };
     time.ok().map(|time| time.timestamp())
+}
+
+/// Whether a text has nothing but a date and a time. One with an offset or a zone is an instant, or not read at all: the
+/// types of dates and times would ignore both.
+fn is_without_zone(text: &str) -> bool {
+    let date = "2026-11-22".len();
+    let is_dashed = text.as_bytes().get(4) == Some(&b'-');
+    let clock = if is_dashed { text.get(date..) } else { Some(text) };
+    let is_of_clock = |letter: char| letter.is_ascii_digit() || matches!(letter, ':' | '.' | ' ' | 'T' | 't');
+    clock.is_some_and(|clock| clock.chars().all(is_of_clock))
 }
 
 #[cfg(test)]
@@ -158,6 +164,12 @@ mod tests {
             "2026-13-22",
             "2026-11-22+",
             "2026-11-22T14:43:20Z+01:00",
+            "2026-11-22T12:00[Europe/Berlin]",
+            "2026-11-22[Europe/Berlin]",
+            "12:30+01:00",
+            "12:30-03",
+            "12:30Z",
+            "12:30[UTC]",
         ] {
             assert!(parse_position(wrong, now).is_err(), "{wrong}");
         }
