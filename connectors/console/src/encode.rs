@@ -13,7 +13,9 @@ use bridge_core::record::{Acl, Data, Fidelity, Gap, Op, Record, Run, State, Time
 use crate::config::Format;
 use crate::diff;
 use crate::style::{Layout, Role, Style, ValueForm};
-use crate::text::{columns, differing, escaped, escaped_json, preview, shortened, size};
+use crate::text::{
+    SIZE_ALONE, columns, differing, escaped, escaped_json, preview, shortened, size, whole_preview_columns,
+};
 
 /// Columns of the widest op of a znode.
 const OP_WIDTH: usize = 8;
@@ -272,15 +274,20 @@ fn change(before: Option<&Data>, after: Option<&Data>, room: Room) -> String {
                 .zip(&*new.bytes)
                 .take_while(|(old, new)| old == new)
                 .count();
-            let start = match old.bytes.len().max(new.bytes.len()) <= PREVIEW_BYTES {
-                true => 0,
-                false => same.saturating_sub(SAME_BYTES),
-            };
-            format!(
-                "{}{arrow}{}",
-                bytes_words(old, start, each),
-                bytes_words(new, start, each)
-            )
+            let start = same.saturating_sub(SAME_BYTES);
+            let longest = old.bytes.len().max(new.bytes.len());
+            let fits = longest <= PREVIEW_BYTES && whole_preview_columns(longest) <= each.space;
+            let start = if fits { 0 } else { start };
+            let (was, is) = (bytes_words(old, start, each), bytes_words(new, start, each));
+            if was.ends_with(SIZE_ALONE) || is.ends_with(SIZE_ALONE) {
+                let byte = |data: &Data| match data.bytes.get(same) {
+                    Some(byte) => format!("{byte:02x}"),
+                    None => "end".to_owned(),
+                };
+                let whole = size(u64::from(new.size));
+                return format!("({whole}) byte {}: {}{arrow}{}", same + 1, byte(old), byte(new));
+            }
+            format!("{was}{arrow}{is}")
         }
         _ => format!("{}{arrow}{}", value(before, each), value(after, each)),
     }

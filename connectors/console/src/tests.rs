@@ -164,7 +164,16 @@ fn bytes_are_shown_from_where_they_differ_and_in_hex_as_a_whole() {
     let text = a_record().op(Op::Create).after("a\tb").build();
     assert_eq!(value_words(&text, ValueForm::Hex, 4), "61 09 62 |a.b| (3 B)");
     let long = a_record().op(Op::Create).after(bytes(0)).build();
-    assert_eq!(value_words(&long, ValueForm::Auto, 20), "(40 B binary)");
+    assert_eq!(value_words(&long, ValueForm::Auto, 20), "00 01 02 03… (40 B)");
+    assert_eq!(value_words(&long, ValueForm::Auto, 18), "(40 B binary)");
+    assert_eq!(
+        value_words(&record, ValueForm::Auto, 44),
+        "…25 26 c8 (40 B) → …25 26 c9 (40 B)"
+    );
+    assert_eq!(
+        value_words(&record, ValueForm::Auto, 30),
+        "(40 B) byte 40: c8 → c9"
+    );
     assert!(value_words(&long, ValueForm::Hex, 4).ends_with("(40 B)"));
 }
 

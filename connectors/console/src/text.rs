@@ -132,20 +132,29 @@ pub fn differing(old: &str, new: &str, width: usize) -> (String, String) {
 }
 
 /// Bytes of a value in hex and ASCII from `start` on, at most `most` and as many as fit, with the size of the value:
-/// `00 00 00 7e |...~| (4 B)`. Only the size if a few would not fit.
+/// `00 00 00 7e |...~| (4 B)`. Without the letters where only a few bytes fit, and only the size where not even those do.
 pub fn preview(bytes: &[u8], start: usize, whole: u64, most: usize, space: usize) -> String {
     let whole = size(whole);
     let rest = bytes.get(start..).unwrap_or_default();
-    // Each byte takes a pair of digits, a space and a letter; the rest are bars and brackets, and ellipses where bytes
-    // are left out.
-    let room = space.saturating_sub(whole.len() + 5 + usize::from(start > 0));
-    let fits = match room >= rest.len().saturating_mul(4) {
-        true => rest.len(),
-        false => room.saturating_sub(1) / 4,
+    let wanted = rest.len().min(most);
+    let space = space.saturating_sub(whole.len() + 3 + usize::from(start > 0));
+    let fitting = |columns: usize, frame: usize| {
+        let room = space.saturating_sub(frame);
+        match room >= rest.len().saturating_mul(columns) {
+            true => wanted,
+            // An ellipsis for the others.
+            false => wanted.min(room.saturating_sub(1) / columns),
+        }
     };
-    let shown = &rest[..rest.len().min(most).min(fits)];
-    if shown.len() < rest.len().min(PREVIEW_MIN) || shown.is_empty() {
-        return format!("({whole} binary)");
+    // A byte takes a pair of digits, a space and a letter between two bars.
+    let least = rest.len().min(PREVIEW_MIN);
+    let (fit, has_letters) = match fitting(4, 2) {
+        fit if fit >= least => (fit, true),
+        _ => (fitting(3, 0), false),
+    };
+    let shown = &rest[..fit];
+    if shown.len() < least || shown.is_empty() {
+        return format!("({whole}{SIZE_ALONE}");
     }
     let mut hex = String::with_capacity(shown.len() * 3);
     if start > 0 {
@@ -158,6 +167,9 @@ pub fn preview(bytes: &[u8], start: usize, whole: u64, most: usize, space: usize
     if shown.len() < rest.len() {
         hex.push(ELLIPSIS);
     }
+    if !has_letters {
+        return format!("{hex} ({whole})");
+    }
     let letter = |byte: &u8| match byte {
         b' '..=b'~' => char::from(*byte),
         _ => '.',
@@ -165,6 +177,16 @@ pub fn preview(bytes: &[u8], start: usize, whole: u64, most: usize, space: usize
     let ascii: String = shown.iter().map(letter).collect();
     format!("{hex} |{ascii}| ({whole})")
 }
+
+/// The columns of a [`preview`] of all bytes of a value of this size.
+pub fn whole_preview_columns(bytes: usize) -> usize {
+    // The bars, the brackets and the spaces between them.
+    let frame = " || ()".len() - 1;
+    bytes * 4 + frame + size(bytes as u64).len()
+}
+
+/// The end of a [`preview`] without any byte.
+pub const SIZE_ALONE: &str = " binary)";
 
 /// Fewer bytes say nothing.
 const PREVIEW_MIN: usize = 4;
