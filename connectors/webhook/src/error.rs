@@ -153,6 +153,12 @@ pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duratio
     }
     let message = if error.is_timeout() {
         format!("{shown} did not answer within {timeout:?}; look whether it works, or raise timeout")
+    } else if let Some(fault) = find::<hyper::Error>(&error).filter(|fault| fault.is_parse()) {
+        format!(
+            "{shown} sent an answer that cannot be read ({}), so that nobody knows whether it took the request; look \
+             what answers there, the request is sent again",
+            root_cause(fault)
+        )
     } else {
         format!("the connection to {shown} broke before an answer came")
     };
