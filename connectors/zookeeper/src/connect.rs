@@ -1,5 +1,6 @@
 //! Opens a session: credentials, encryption, and the error if it cannot be opened.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,7 +181,8 @@ async fn look_at(client: &Client, root: &ZnodePath) -> Result<RootFound, SourceE
 pub(crate) async fn connect(config: &ZookeeperConfig) -> Result<Connected, SourceError> {
     let connector = connector(config)?;
     let bound = config.session_timeout.0 + CONNECT_EXTRA;
-    let (session, version) = tokio::join!(timeout(bound, open(connector, config)), version(config));
+    let (session, found) = tokio::join!(timeout(bound, open(connector, config)), versions(config));
+    let version = only_version(&found);
     if let Some(version) = version.as_deref().filter(|version| !is_new_enough(version)) {
         return Err(too_old(&format!("is ZooKeeper {version}")));
     }
@@ -282,15 +284,25 @@ async fn probes(config: &ZookeeperConfig) -> Vec<Probe> {
     join_all(servers.map(|server| ask_server(config, server))).await
 }
 
-/// The version if all servers that answer say the same.
-pub(crate) async fn version(config: &ZookeeperConfig) -> Option<Arc<str>> {
+/// The versions of all servers that answer.
+pub(crate) async fn versions(config: &ZookeeperConfig) -> BTreeSet<String> {
     let probes = probes(config).await;
-    let mut versions = probes.into_iter().filter_map(|probe| match probe {
+    let versions = probes.into_iter().filter_map(|probe| match probe {
         Probe::Serves { version, .. } => Some(version),
         Probe::Mute(_) | Probe::Unreachable(_) => None,
     });
-    let first = versions.next()?;
-    versions.all(|version| version == first).then(|| first.into())
+    versions.collect()
+}
+
+/// The version if all servers that answer say the same.
+pub(crate) async fn version(config: &ZookeeperConfig) -> Option<Arc<str>> {
+    only_version(&versions(config).await)
+}
+
+/// The version if there is one only.
+pub(crate) fn only_version(versions: &BTreeSet<String>) -> Option<Arc<str>> {
+    let version = versions.first().filter(|_| versions.len() == 1)?;
+    Some(version.as_str().into())
 }
 
 /// Says of each server why there is no session with it.

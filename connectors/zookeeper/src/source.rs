@@ -15,13 +15,16 @@ use zookeeper_client::{Client, SessionState};
 
 use crate::canary::Writer;
 use crate::config::ZookeeperConfig;
-use crate::connect::{Connected, connect, remark_on_timeout, version};
+use crate::connect::{Connected, connect, only_version, remark_on_timeout, versions};
 use crate::own_thread;
 use crate::reconnects::{RECONNECT_MAX, Reconnects, STEADY};
 use crate::serve::{End, serve};
 
 /// This many connections in a row that end soon are reported.
 const ENDED_SOON_MAX: u32 = 3;
+
+/// The pause between two questions for the versions of servers that differ.
+const VERSIONS_EVERY: Duration = Duration::from_secs(30);
 
 /// A ZooKeeper ensemble as a source of changes.
 #[derive(Debug)]
@@ -230,12 +233,22 @@ impl Keeper<'_> {
     }
 }
 
-/// Asks the servers for their version again after a reconnect: they may have been upgraded meanwhile.
+/// Asks the servers for their version again after a reconnect, as they may have been upgraded meanwhile, and as long as
+/// they differ: an upgrade goes from server to server.
 async fn ask_version(config: ZookeeperConfig, fate: SessionFate, reports: mpsc::Sender<SourceEvent>) {
-    if fate == SessionFate::Kept {
-        let version = version(&config).await;
+    // A new session has asked when it began.
+    let mut is_due = fate == SessionFate::Kept;
+    loop {
+        if !is_due {
+            sleep(VERSIONS_EVERY).await;
+        }
+        is_due = false;
+        let found = versions(&config).await;
         // The source ends without its pipeline.
-        let _ = reports.send(SourceEvent::Server(version)).await;
+        let sent = reports.send(SourceEvent::Server(only_version(&found))).await;
+        if sent.is_err() || found.len() <= 1 {
+            return;
+        }
     }
 }
 
