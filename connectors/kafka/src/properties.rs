@@ -307,7 +307,12 @@ const MECHANISM_DEFAULT: &str = "GSSAPI";
 const PROTOCOL: &str = "security.protocol";
 
 /// The properties that only an authenticated connection reads.
-const CREDENTIALS: [&str; 4] = ["sasl.username", "sasl.password", "sasl.mechanism", "sasl.mechanisms"];
+const CREDENTIALS: [&str; 4] = [
+    "sasl.username",
+    "sasl.password",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+];
 
 /// The only way to a token in this build: one that no authority signed, for tests.
 const UNSIGNED_TOKENS: &str = "enable.sasl.oauthbearer.unsecure.jwt";
@@ -331,29 +336,40 @@ pub(crate) fn objections(properties: &Properties) -> Vec<ConfigIssue> {
 
 /// What is wrong with the way to authenticate: librdkafka accepts each of these properties alone.
 fn objection_to_mechanism(properties: &Properties) -> Option<ConfigIssue> {
-    let given = MECHANISMS.iter().find_map(|key| Some((*key, properties.get(key)?)));
+    let given = MECHANISMS.iter();
+    let given: Vec<_> = given
+        .filter_map(|key| Some((*key, properties.get(key)?)))
+        .collect();
+    let named = |name: &str| {
+        given
+            .iter()
+            .find(|(_, mechanism)| mechanism.eq_ignore_ascii_case(name))
+    };
     let protocol = properties.get(PROTOCOL).unwrap_or("plaintext");
     let is_sasl = protocol.to_ascii_lowercase().starts_with("sasl");
     let others = "use SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or a certificate (\"ssl.certificate.location\")";
-    let (key, mechanism) = given.unwrap_or((PROTOCOL, MECHANISM_DEFAULT));
-    let place = format!("properties.\"{key}\"");
-    if mechanism.eq_ignore_ascii_case("OAUTHBEARER") {
+    if let Some((key, _)) = named("OAUTHBEARER") {
         // It would wait for a token that is never fetched.
         let is_unsigned = properties
             .get(UNSIGNED_TOKENS)
             .is_some_and(|value| value == "true");
         let message = format!("{key} = OAUTHBEARER: this build cannot fetch tokens (OIDC)");
-        return (!is_unsigned).then(|| ConfigIssue::error(place, message, others));
+        return (!is_unsigned).then(|| ConfigIssue::error(format!("properties.\"{key}\""), message, others));
     }
-    if is_sasl && mechanism.eq_ignore_ascii_case(MECHANISM_DEFAULT) && !cfg!(feature = "gssapi") {
-        let message = match given {
-            Some(_) => format!("{key} = {mechanism}: this build has no Kerberos"),
-            None => format!(
-                "{PROTOCOL} = {protocol} without sasl.mechanism means {MECHANISM_DEFAULT}, and this build has no Kerberos"
-            ),
-        };
-        let remedy = format!("name a mechanism: {others}; or build with --features gssapi");
-        return Some(ConfigIssue::error(place, message, remedy));
+    let kerberos = match named(MECHANISM_DEFAULT) {
+        Some((key, mechanism)) => Some((*key, format!("{key} = {mechanism}"))),
+        None if given.is_empty() => {
+            let means = format!("{PROTOCOL} = {protocol} without sasl.mechanism means {MECHANISM_DEFAULT}");
+            Some((PROTOCOL, means))
+        }
+        None => None,
+    };
+    if let Some((key, said)) = kerberos.filter(|_| is_sasl && !cfg!(feature = "gssapi")) {
+        return Some(ConfigIssue::error(
+            format!("properties.\"{key}\""),
+            format!("{said}, and this build has no Kerberos"),
+            format!("name a mechanism: {others}; or build with --features gssapi"),
+        ));
     }
     let key = CREDENTIALS.iter().find(|key| properties.get(key).is_some())?;
     (!is_sasl).then(|| {

@@ -156,12 +156,18 @@ fn credentials_that_cannot_work_or_that_nothing_reads_are_named() {
     };
     if cfg!(not(feature = "gssapi")) {
         let alone = "'security.protocol' = 'sasl_ssl'";
-        check(alone, "without sasl.mechanism means GSSAPI, and this build has no Kerberos");
+        check(
+            alone,
+            "without sasl.mechanism means GSSAPI, and this build has no Kerberos",
+        );
         let named = "'security.protocol' = 'SASL_PLAINTEXT', 'sasl.mechanism' = 'GSSAPI'";
-        check(named, "sasl.mechanism = GSSAPI: this build has no Kerberos");
+        check(named, "sasl.mechanism = GSSAPI, and this build has no Kerberos");
     }
     let unread = "'sasl.username' = 'u', 'sasl.password' = 'p', 'sasl.mechanisms' = 'PLAIN'";
-    check(unread, "sasl.username has no effect: security.protocol is plaintext");
+    check(
+        unread,
+        "sasl.username has no effect: security.protocol is plaintext",
+    );
     check(
         "'security.protocol' = 'ssl', 'sasl.password' = 'p'",
         "sasl.password has no effect: security.protocol is ssl; set \"security.protocol\" to \"SASL_SSL\"",
