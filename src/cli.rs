@@ -117,13 +117,26 @@ pub enum Command {
 }
 
 /// Words that look like commands, and what to use.
-const OTHER_WORDS: [(&str, &str); 11] = [
+const OTHER_WORDS: [(&str, &str); 18] = [
     ("version", "use 'zkbridge --version'"),
     ("export", "use 'zkbridge journal export'"),
     ("compact", "use 'zkbridge journal compact'"),
     ("backup", "use 'zkbridge journal backup FOLDER'"),
     ("restore", "use 'zkbridge restore-journal FOLDER'"),
     ("start", "use 'zkbridge run'"),
+    ("serve", "use 'zkbridge run'"),
+    ("sync", "use 'zkbridge run'"),
+    ("stop", "send SIGTERM to the process of 'zkbridge run'"),
+    ("health", "use 'zkbridge status --running'"),
+    ("lint", "use 'zkbridge check'"),
+    (
+        "test",
+        "use 'zkbridge check --connect', or 'zkbridge sink test NAME'",
+    ),
+    (
+        "metrics",
+        "the page /metrics of 'zkbridge run' has them, at the address of http.listen",
+    ),
     ("validate", "use 'zkbridge check'"),
     ("retry", "use 'zkbridge dlq retry'"),
     ("enable", "use 'zkbridge sink enable NAME'"),

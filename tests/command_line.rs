@@ -382,6 +382,11 @@ fn a_word_that_is_no_command_gets_the_command_that_is_meant() {
         (&["version"], "use 'zkbridge --version'"),
         (&["export"], "use 'zkbridge journal export'"),
         (&["logs"], "'zkbridge tail' prints changes"),
+        (&["serve"], "use 'zkbridge run'"),
+        (&["health"], "use 'zkbridge status --running'"),
+        (&["lint"], "use 'zkbridge check'"),
+        (&["metrics"], "the page /metrics of 'zkbridge run' has them"),
+        (&["stop"], "send SIGTERM to the process of 'zkbridge run'"),
         (
             &["run", "x.toml"],
             "name the configuration with '--config x.toml'",
