@@ -149,11 +149,11 @@ pub fn version_words(value: &AsOfValue) -> String {
         .map(|data| size(u64::from(data.size)))
         .unwrap_or_else(|| "no value".to_owned());
     match value.stat {
-        Some(stat) => format!(
-            "{data}  v{}  {}",
-            stat.version,
-            to_the_second(bridge_core::record::Timestamp(stat.mtime))
-        ),
+        Some(stat) => {
+            let changed = bridge_core::record::Timestamp::of_stat(stat.mtime);
+            let changed = changed.map_or_else(|| "no time".to_owned(), to_the_second);
+            format!("{data}  v{}  {changed}", stat.version)
+        }
         None => data,
     }
 }

@@ -138,6 +138,13 @@ async fn history_prints_every_version_and_the_value_at_a_moment() {
         assert_eq!((then.code, &*then.out), (1, "third"), "{}", then.err);
         assert!(then.err.contains(words), "{}", then.err);
     }
+    let parent = stage.run(&["history", stage.root.as_str()]).await;
+    assert_eq!(parent.code, 0, "{parent:?}");
+    assert!(
+        parent.err.contains("records of znodes below are printed by"),
+        "{}",
+        parent.err
+    );
     let none = stage.run(&["history", &stage.path("none")]).await;
     assert_eq!(none.code, 1);
     assert!(none.err.contains("no journal has a record of"), "{}", none.err);

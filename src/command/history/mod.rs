@@ -11,13 +11,15 @@ use bridge_core::journal::Position;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, Record};
-use bridge_query::{JournalQuery, PAGE_MAX, PastPlace, Version};
+use bridge_query::answer::{ChangesOrder, ChangesQuestion};
+use bridge_query::{JournalQuery, PAGE_MAX, PastPlace, PathPattern, Selection, Version};
 use clap::Args;
 
 use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
+use crate::terminal::count;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,6 +83,9 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
             Some(at) => print_value(args, &journal, at)?,
             None => print_versions(args, &journal)?,
         };
+        if args.at.is_none() && args.count.is_none() && !args.json {
+            is_known |= say_below(args, &journal)?;
+        }
     }
     if is_known {
         return Ok(());
@@ -126,6 +131,48 @@ fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Fa
     }
     let has_past = print_past(args, journal, oldest.as_deref(), is_known, left)?;
     Ok(is_known || has_past)
+}
+
+/// Says how many of the newest records are those of znodes below; `false` if none is.
+fn say_below(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Failure> {
+    let selection = Selection {
+        paths: vec![PathPattern::Subtree(args.path.clone())],
+        ..Selection::default()
+    };
+    let (mut next, mut below) = (None::<String>, 0);
+    // The newest page may have records of the znode itself only.
+    loop {
+        let question = ChangesQuestion {
+            from: args.from,
+            to: args.to,
+            selection: &selection,
+            filter: "",
+            order: ChangesOrder::Newest,
+            cursor: next.as_deref(),
+            limit: PAGE_MAX,
+        };
+        let page = journal.records_between(&question, wall_clock()())?;
+        let is_below = |record: &&Arc<Record>| record.path.as_ref() != Some(&args.path);
+        below += page.items.iter().filter(is_below).count() as u64;
+        next = page.next;
+        if below > 0 || next.is_none() {
+            break;
+        }
+    }
+    if below == 0 {
+        return Ok(false);
+    }
+    let (at_least, verb) = match (&next, below) {
+        (Some(_), _) => ("at least ", "are"),
+        (None, 1) => ("", "is"),
+        (None, _) => ("", "are"),
+    };
+    let words = count(below, "record");
+    eprintln!(
+        "{at_least}{words} of znodes below {verb} printed by 'zkbridge changes {}'",
+        escaped(&args.path)
+    );
+    Ok(true)
 }
 
 /// Prints the versions of the time before a journal, of which `oldest` is the oldest record; `false` if there are none.

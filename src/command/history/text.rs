@@ -119,8 +119,10 @@ pub fn end(page: &HistoryPage, style: &Style) -> String {
     if let Some(znode) = &page.unchanged
         && let Some(stat) = znode.node.stat
     {
-        let changed = Timestamp(stat.mtime);
-        let head = format!("unchanged since {changed}  {}", stat.mzxid);
+        let head = match Timestamp::of_stat(stat.mtime) {
+            Some(changed) => format!("unchanged since {changed}  {}", stat.mzxid),
+            None => "unchanged since the ensemble began".to_owned(),
+        };
         let mut text = format!("        {}\n", Tone::Strong.paint(&head, style));
         if let Some(data) = &znode.data {
             let value = data_words(data, style.values, style.width.saturating_sub(INDENT.len()));

@@ -120,7 +120,10 @@ fn list_of<'a>(znode: &SnapshotZnode, tables: &'a Tables) -> Option<&'a [AclEntr
 
 fn text_znode(znode: &SnapshotZnode, tables: &Tables, style: &Style) -> String {
     let stat = &znode.stat;
-    let head = format!("{} 0x{:016x}", Timestamp(stat.mtime), stat.mzxid);
+    // The znodes that every server begins with have no time.
+    let changed =
+        Timestamp::of_stat(stat.mtime).map_or_else(|| "no time".to_owned(), |time| time.to_string());
+    let head = format!("{changed} 0x{:016x}", stat.mzxid);
     let mut notes = vec![format!("version {}", stat.version)];
     match lifetime(stat.ephemeral_owner, &tables.sessions) {
         ("ephemeral", _) => notes.push(format!(
