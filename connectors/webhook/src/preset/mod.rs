@@ -17,7 +17,7 @@ mod notice;
 
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
-use bridge_core::outbound::Messages;
+use bridge_core::outbound::{MessageSubject, Messages};
 use bridge_core::record::Record;
 use reqwest::Url;
 use schemars::JsonSchema;
@@ -74,6 +74,8 @@ impl Preset {
 /// Makes the messages of a preset.
 pub struct PresetMessages {
     preset: Preset,
+    /// The records of other subjects have no message; `None`: all have one.
+    subject: Option<MessageSubject>,
     url: Url,
     key: String,
 }
@@ -91,6 +93,7 @@ impl PresetMessages {
     pub(crate) fn of(config: &WebhookConfig) -> Option<PresetMessages> {
         Some(PresetMessages {
             preset: config.preset?,
+            subject: Some(MessageSubject::of_format(config.format)),
             url: config.parsed_url().ok()?,
             key: config
                 .key
@@ -112,6 +115,7 @@ impl PresetMessages {
         };
         PresetMessages {
             preset,
+            subject: None,
             url: Url::parse(url).expect("the address is valid"),
             key: "0".repeat(incident::ROUTING_KEY_CHARS),
         }
@@ -136,6 +140,10 @@ impl PresetMessages {
     }
 
     fn requests(&self, record: &Record) -> Messages<Encoded> {
+        let is_of_another = |subject| subject != MessageSubject::of_record(record);
+        if self.subject.is_some_and(is_of_another) {
+            return Messages::None;
+        }
         let Some(notice) = Notice::of(record) else {
             return Messages::None;
         };

@@ -85,6 +85,26 @@ async fn every_example_of_a_change_and_of_an_event_is_taken_by_every_receiver() 
 }
 
 #[tokio::test]
+async fn a_preset_for_service_events_sends_no_change_and_one_for_changes_no_event() {
+    for &preset in Preset::ALL {
+        for (subject, other) in [
+            (MessageSubject::Changes, MessageSubject::Services),
+            (MessageSubject::Services, MessageSubject::Changes),
+        ] {
+            let receiver = strict(preset).await;
+            let mut config = with_preset(&receiver, preset);
+            config.format = subject.format();
+            let mut sink = opened(&config).await;
+            for example in examples(other) {
+                let delivered = deliver(&mut sink, &[Arc::new(example.record)]).await;
+                delivered.unwrap_or_else(|error| panic!("{preset:?}, {}: {error:?}", example.name));
+            }
+            assert_eq!(receiver.taken().len(), 0, "{preset:?}, {subject:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_name_and_no_value_makes_a_mention_a_link_or_a_field() {
     let seed = std::env::var("ZKBRIDGE_SEED")
         .ok()
